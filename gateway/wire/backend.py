@@ -1,0 +1,180 @@
+"""What travels between the gateway and a Nextcloud backend, in both directions.
+
+Source: behaviour reference 3.2, 4.1, 4.2, 4.5 (requests to Nextcloud), 6 (requests from Nextcloud).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct, UnsetType
+
+UNSET = msgspec.UNSET
+
+
+class BackendError(Struct, frozen=True, omit_defaults=True):
+    """An error object of Nextcloud; passed to the client unchanged."""
+
+    code: str = ""
+    message: str = ""
+    details: Raw | UnsetType = UNSET
+
+
+# --- gateway -> Nextcloud
+
+
+class AuthRequest(Struct, frozen=True):
+    """Ask who a client is (hello 1.0); ``params`` goes out as the client sent it."""
+
+    params: Raw
+    version: str = "1.0"
+
+
+class RoomRequest(Struct, frozen=True, omit_defaults=True):
+    """Ask to let a session into a room (no ``action``), or tell that it left (``action`` is ``leave``)."""
+
+    roomid: str
+    userid: str | UnsetType = UNSET
+    sessionid: str | UnsetType = UNSET
+    action: str = ""
+    actorid: str = ""
+    actortype: str = ""
+    incall: int | UnsetType = UNSET
+    version: str | UnsetType = UNSET  # always given, as "1.0"
+
+
+class PingEntry(Struct, frozen=True, omit_defaults=True):
+    """One session that is still there; ``sessionid`` is Nextcloud's."""
+
+    userid: str = ""
+    sessionid: str | UnsetType = UNSET
+
+
+class PingRequest(Struct, frozen=True):
+    """Tell Nextcloud which sessions are still in a room (``roomid`` empty: in several rooms)."""
+
+    roomid: str
+    entries: tuple[PingEntry, ...]
+    version: str = "1.0"
+
+
+type_of_request = {AuthRequest: "auth", RoomRequest: "room", PingRequest: "ping"}
+BackendRequest = AuthRequest | RoomRequest | PingRequest
+
+_encoder = msgspec.json.Encoder()
+
+
+def encode_request(request: BackendRequest) -> bytes:
+    """Write a request with its envelope, ``{"type": T, "T": {…}}``."""
+    name = type_of_request[type(request)]
+    return _encoder.encode({"type": name, name: request})
+
+
+# --- Nextcloud's answers
+
+
+class AuthAnswer(Struct, frozen=True):
+    """Who the client is; an empty ``userid`` is an anonymous one."""
+
+    userid: str | None = None
+    user: Raw | None = None
+
+
+class RoomSession(Struct, frozen=True):
+    """What Nextcloud says of the joining session itself."""
+
+    userid: str | None = None
+
+
+class RoomAnswer(Struct, frozen=True):
+    """The room that was joined; ``permissions`` is ``None`` when the answer has none."""
+
+    roomid: str = ""
+    properties: Raw | None = None
+    session: RoomSession | None = None
+    permissions: list[str] | None = None
+
+
+class BackendAnswer(Struct, frozen=True):
+    """An answer of Nextcloud without its OCS wrapping; ``type`` says which member counts."""
+
+    type: str = ""
+    auth: AuthAnswer | None = None
+    room: RoomAnswer | None = None
+    error: BackendError | None = None
+
+
+# --- Nextcloud -> gateway: the rooms API
+
+
+class Update(Struct, frozen=True):
+    """New room properties; ``userids`` are told in their room lists."""
+
+    userids: list[str] | None = None
+    properties: Raw | None = None
+
+
+class Delete(Struct, frozen=True):
+    """The room is gone."""
+
+    userids: list[str] | None = None
+
+
+class InCall(Struct, frozen=True):
+    """Changed call membership: of the sessions in ``changed``, or of everybody with ``all``."""
+
+    incall: Raw | None = None
+    all: bool | None = None
+    changed: list[dict[str, Any]] | None = None
+    users: list[dict[str, Any]] | None = None
+
+
+class Participants(Struct, frozen=True):
+    """Changed participants; ``permissions`` in an entry of ``changed`` replaces that session's."""
+
+    changed: list[dict[str, Any]] | None = None
+    users: list[dict[str, Any]] | None = None
+
+
+class Message(Struct, frozen=True):
+    """Anything for the members of the room."""
+
+    data: Raw | None = None
+
+
+class RoomsRequest(Struct, frozen=True):
+    """A request of the rooms API; ``type`` says which member counts."""
+
+    type: str = ""
+    update: Update | None = None
+    delete: Delete | None = None
+    incall: InCall | None = None
+    participants: Participants | None = None
+    message: Message | None = None
+
+
+class UnsupportedRequest(Exception):
+    """The request's ``type`` is not one that this server carries out; ``str()`` is the type."""
+
+
+_rooms_types = frozenset(field for field in RoomsRequest.__struct_fields__ if field != "type")
+_rooms_decoder = msgspec.json.Decoder(RoomsRequest)
+
+
+def decode_rooms_request(body: bytes) -> RoomsRequest:
+    """Read a rooms API body.
+
+    Raises:
+        msgspec.DecodeError: not a JSON object of the expected types, or the object named by ``type`` is missing.
+        UnsupportedRequest: an unknown ``type`` (behaviour reference 1.4, row 11).
+    """
+    try:
+        request = _rooms_decoder.decode(body)
+    except RecursionError as error:
+        raise msgspec.DecodeError("nested too deeply") from error
+    if request.type not in _rooms_types:
+        raise UnsupportedRequest(request.type)
+    if getattr(request, request.type) is None:
+        raise msgspec.DecodeError(f"object {request.type} is missing")
+    return request
