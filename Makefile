@@ -1,0 +1,54 @@
+# `make demo` and `make test` do all the set-up; scripts/ holds the steps.
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-full lint bench constraints clean
+
+PORT ?= 8080
+BIN := .venv/bin
+# What the quick tests start beside Python: a real SFU, a real browser with a font, a compiler.
+PACKAGES := janus chromium fonts-dejavu-core gcc libc6-dev
+PACKAGES_FULL := $(PACKAGES) firefox-esr
+
+help:
+	@echo "make demo [PORT=8080]  a call page on this machine, without Janus or Nextcloud"
+	@echo "make test              lint, types, quick tests and a real call through each SFU"
+	@echo "make test-full         everything else: browsers, interoperability, packaging, long runs"
+	@echo "make bench             what a message costs, as multiples of a floor measured beside it"
+	@echo "make lint              only ruff and mypy"
+	@echo "make constraints       pin the dependencies anew"
+	@echo "make clean             remove what the commands above have made"
+
+.venv/.runtime: constraints.txt pyproject.toml
+	@scripts/venv constraints.txt
+	@touch $@
+
+.venv/.dev: constraints-dev.txt pyproject.toml
+	@scripts/venv constraints-dev.txt
+	@touch $@ .venv/.runtime
+
+demo: .venv/.runtime
+	@$(BIN)/portunus demo --port $(PORT)
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: .venv/.dev
+	@scripts/packages $(PACKAGES)
+	@$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest -m "not full"
+
+test-full: .venv/.dev
+	@scripts/packages $(PACKAGES_FULL)
+	$(BIN)/python -m pytest -m full
+
+bench: .venv/.dev
+	@scripts/packages gcc libc6-dev
+	$(BIN)/python -m bench
+
+constraints:
+	@scripts/constraints
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
