@@ -1,0 +1,111 @@
+"""The token of a hello 2.0: a JWT that Nextcloud signed, checked without asking it.
+
+Source: behaviour reference 3.3; signaling API, Protocol version "2.0"; RFC 7515, RFC 7518, RFC 8037.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from functools import lru_cache
+
+import jwt
+import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+from msgspec import Raw, Struct
+
+LEEWAY = 60.0  # seconds that the clocks of gateway and Nextcloud may differ (behaviour reference 3.3, step 6)
+
+INVALID = "invalid_token"
+NOT_YET = "token_not_valid_yet"
+EXPIRED = "token_expired"
+
+_families: dict[str, type[RSAPublicKey] | type[EllipticCurvePublicKey] | type[Ed25519PublicKey]] = {
+    "RS256": RSAPublicKey,
+    "RS384": RSAPublicKey,
+    "RS512": RSAPublicKey,
+    "ES256": EllipticCurvePublicKey,
+    "ES384": EllipticCurvePublicKey,
+    "ES512": EllipticCurvePublicKey,
+    "EdDSA": Ed25519PublicKey,
+}
+
+_PublicKey = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
+
+
+class TokenError(Exception):
+    """The token does not admit its bearer; ``code`` is the error code for the client."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Claims(Struct, frozen=True):
+    """Who the bearer is: ``userid`` is empty for an anonymous one, ``user`` is the raw JSON of ``userdata``."""
+
+    userid: str
+    user: bytes | None  # never the JSON null
+
+
+class _Payload(Struct, frozen=True):
+    iat: int | float | None = None
+    nbf: int | float | None = None
+    exp: int | float | None = None
+    sub: str | None = None
+    userdata: Raw = Raw()
+
+
+_jws = jwt.PyJWS(algorithms=list(_families))
+_decoder = msgspec.json.Decoder(_Payload)
+_pem = re.compile(r"-----BEGIN [^-]*-----(.*?)-----END [^-]*-----", re.DOTALL)
+
+
+def verify(token: str, key: str, now: float) -> Claims:
+    """Check signature and times of a token and return what it says.
+
+    ``key`` is Nextcloud's ``hello-v2-token-key``: a PEM public key whatever its label, or the base64 of a raw Ed25519
+    key. ``now`` is unix time in seconds. The issuer is not checked, the backend was found by the URL in the message.
+
+    Raises:
+        TokenError: with ``invalid_token``, ``token_not_valid_yet`` or ``token_expired``.
+    """
+    try:
+        algorithm = jwt.get_unverified_header(token).get("alg")
+        public = _public_key(key, raw=algorithm == "EdDSA" and not key.startswith("-----BEGIN "))
+        if not isinstance(algorithm, str) or not isinstance(public, _families.get(algorithm, ())):
+            raise TokenError(INVALID)
+        text: bytes = _jws.decode_complete(token, public, algorithms=[algorithm])["payload"]
+        text.decode()  # ``userdata`` goes to other clients in text frames
+        payload = _decoder.decode(text)
+    # ValueError: text that is not UTF-8 or not base64, and everything of msgspec; RecursionError: nested too deeply.
+    except (jwt.PyJWTError, ValueError, TypeError, RecursionError, UnsupportedAlgorithm) as error:
+        raise TokenError(INVALID) from error
+    _check_times(payload, now)
+    user = bytes(payload.userdata)
+    return Claims(userid=payload.sub or "", user=None if user in (b"", b"null") else user)
+
+
+def _check_times(payload: _Payload, now: float) -> None:
+    iat, nbf, exp = payload.iat, payload.nbf, payload.exp
+    if iat is None or iat > now + LEEWAY or (nbf is not None and nbf > now + LEEWAY):
+        raise TokenError(NOT_YET)
+    if exp is None or exp < now - LEEWAY or exp < iat:
+        raise TokenError(EXPIRED)
+
+
+@lru_cache(maxsize=64)  # one key for each Nextcloud; parsing costs more than the check of an Ed25519 signature
+def _public_key(key: str, raw: bool) -> _PublicKey:
+    if raw:
+        return Ed25519PublicKey.from_public_bytes(base64.b64decode(key, validate=True))
+    match = _pem.search(key)
+    if match is None:
+        raise ValueError("not a PEM public key")
+    public = load_der_public_key(base64.b64decode(match[1]))  # PKIX, or PKCS#1 for RSA
+    if not isinstance(public, _PublicKey):
+        raise ValueError("neither RSA nor EC nor Ed25519")
+    return public

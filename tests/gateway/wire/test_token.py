@@ -1,0 +1,261 @@
+"""The tokens of hello 2.0."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.wire.token import LEEWAY, Claims, TokenError, verify
+
+NOW = 1_700_000_000.0
+
+# signaling API, Protocol version "2.0"
+DOCUMENT_TOKEN = (
+    "eyJ0eXAiOiJKV1QiLCJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJodHRwczovL25leHRjbG91ZC1tYXN0ZXIubG9jYWwvIiwiaWF0IjoxNjU0ODQyMDgw"
+    "LCJleHAiOjE2NTQ4NDIzODAsInN1YiI6ImFkbWluIiwidXNlcmRhdGEiOnsiZGlzcGxheW5hbWUiOiJBZG1pbmlzdHJhdG9yIn19.5rV0jh89_0fG"
+    "2L-BUPtciu1q49PoYkLboj33EOdD0qQeYcvE7_di2r5WXM1WmKUCOGeX3hzn6qldDMrJBNuxvQ"
+)
+DOCUMENT_KEY = """-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEIoCsNSCXyxK25zvSKRio0uiBzwub
+ONq3tiGTPZo3p2Ogn6wAhhsuSxbFuUQDWMX7Tsu9fDzVdwpRHPT4y3V9cA==
+-----END PUBLIC KEY-----
+"""
+
+RSA = rsa.generate_private_key(65537, 2048)
+P256, P384, P521 = (ec.generate_private_key(curve) for curve in (ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()))
+ED25519 = ed25519.Ed25519PrivateKey.generate()
+KEYS: dict[str, Any] = {
+    "RS256": RSA,
+    "RS384": RSA,
+    "RS512": RSA,
+    "ES256": P256,
+    "ES384": P384,
+    "ES512": P521,
+    "EdDSA": ED25519,
+}
+
+
+def pem(private: Any, form: PublicFormat = PublicFormat.SubjectPublicKeyInfo) -> str:
+    text: bytes = private.public_key().public_bytes(Encoding.PEM, form)
+    return text.decode()
+
+
+def raw_ed25519(private: ed25519.Ed25519PrivateKey = ED25519) -> str:
+    return base64.b64encode(private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()
+
+
+def token(algorithm: str = "EdDSA", private: Any = None, **claims: Any) -> str:
+    body = {"iss": "https://cloud.example.com/", "iat": NOW, "exp": NOW + 300, "sub": "alice"} | claims
+    body = {name: value for name, value in body.items() if value is not ...}
+    return signed(json.dumps(body).encode(), algorithm, private)
+
+
+def signed(payload: bytes, algorithm: str = "EdDSA", private: Any = None, headers: dict[str, Any] | None = None) -> str:
+    return jwt.PyJWS().encode(payload, private or KEYS[algorithm], algorithm=algorithm, headers=headers)
+
+
+def code(text: str, key: str | None = None, now: float = NOW) -> str:
+    with pytest.raises(TokenError) as caught:
+        verify(text, raw_ed25519() if key is None else key, now)
+    assert str(caught.value) == caught.value.code
+    return caught.value.code
+
+
+def test_example_of_the_protocol_document_verifies_at_its_time() -> None:
+    assert verify(DOCUMENT_TOKEN, DOCUMENT_KEY, 1654842100) == Claims("admin", b'{"displayname":"Administrator"}')
+
+
+@pytest.mark.parametrize("algorithm", KEYS)
+def test_each_algorithm_is_accepted_with_a_pem_key(algorithm: str) -> None:
+    assert verify(token(algorithm), pem(KEYS[algorithm]), NOW) == Claims("alice", None)
+
+
+def test_ed25519_key_as_bare_base64_is_accepted() -> None:
+    assert verify(token(), raw_ed25519(), NOW).userid == "alice"
+
+
+def test_rsa_key_in_pkcs1_is_accepted() -> None:
+    assert verify(token("RS256"), pem(RSA, PublicFormat.PKCS1), NOW).userid == "alice"
+
+
+@pytest.mark.parametrize("label", ["PUBLIC KEY", "RSA PUBLIC KEY", "ED25519 PUBLIC KEY", "ANYTHING"])
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
+def test_label_of_a_pem_key_is_not_significant(algorithm: str, label: str) -> None:
+    key = pem(KEYS[algorithm]).replace("PUBLIC KEY", label)
+    assert verify(token(algorithm), key, NOW).userid == "alice"
+
+
+@pytest.mark.parametrize("algorithm", KEYS)
+@pytest.mark.parametrize("other", KEYS)
+def test_key_of_another_family_or_curve_is_refused(algorithm: str, other: str) -> None:
+    if KEYS[algorithm] is not KEYS[other]:
+        assert code(token(algorithm), pem(KEYS[other])) == "invalid_token"
+
+
+def test_key_of_the_same_kind_but_not_the_signer_s_is_refused() -> None:
+    other = ed25519.Ed25519PrivateKey.generate()
+    assert code(token(), raw_ed25519(other)) == "invalid_token"
+    assert code(token("RS256", rsa.generate_private_key(65537, 2048)), pem(RSA)) == "invalid_token"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "AAAA",
+        "not base64!",
+        "ünicode",
+        "\ud800",
+        "-----BEGIN PUBLIC KEY-----",
+        "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----",
+        "-----BEGIN PUBLIC KEY-----\nA\n-----END PUBLIC KEY-----",
+        pem(ed448.Ed448PrivateKey.generate()),
+        pem(dsa.generate_private_key(1024)),
+    ],
+)
+@pytest.mark.parametrize("algorithm", ["RS256", "EdDSA"])
+def test_unusable_key_is_an_invalid_token(algorithm: str, key: str) -> None:
+    assert code(token(algorithm), key) == "invalid_token"
+
+
+def test_ed448_signature_is_refused() -> None:
+    private = ed448.Ed448PrivateKey.generate()
+    assert code(token(private=private), pem(private)) == "invalid_token"
+
+
+def test_algorithms_beyond_the_seven_are_refused() -> None:
+    secret = "s" * 64
+    assert code(token("HS256", secret), secret) == "invalid_token"
+    assert code(token("PS256", RSA), pem(RSA)) == "invalid_token"
+    unsigned = jwt.encode({"iat": NOW, "exp": NOW + 1}, "", algorithm="none")
+    assert code(unsigned) == "invalid_token"
+    assert code(unsigned, pem(RSA)) == "invalid_token"
+
+
+def test_public_key_taken_for_an_hmac_secret_is_refused() -> None:
+    def part(value: dict[str, Any]) -> str:
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+    forged = part({"alg": "HS256", "typ": "JWT"}) + "." + part({"iat": NOW, "exp": NOW + 1, "sub": "root"})
+    mac = jwt.algorithms.HMACAlgorithm(jwt.algorithms.HMACAlgorithm.SHA256).sign(forged.encode(), pem(RSA).encode())
+    forged += "." + base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
+    assert code(forged, pem(RSA)) == "invalid_token"
+
+
+@pytest.mark.parametrize(
+    ("claims", "expected"),
+    [
+        ({"iat": NOW + 61}, "token_not_valid_yet"),
+        ({"nbf": NOW + 61}, "token_not_valid_yet"),
+        ({"exp": NOW - 61, "iat": NOW - 100}, "token_expired"),
+        ({"iat": NOW + 61, "exp": NOW - 61}, "token_not_valid_yet"),
+        ({"nbf": NOW + 61, "exp": NOW - 61}, "token_not_valid_yet"),
+        ({"iat": NOW, "exp": NOW - 1}, "token_expired"),
+        ({"iat": ...}, "token_not_valid_yet"),
+        ({"iat": None}, "token_not_valid_yet"),
+        ({"iat": ..., "exp": NOW - 61}, "token_not_valid_yet"),
+        ({"iat": ..., "exp": ...}, "token_not_valid_yet"),
+        ({"exp": ...}, "token_expired"),
+        ({"exp": None}, "token_expired"),
+        ({"iat": NOW + 61, "exp": ...}, "token_not_valid_yet"),
+        ({"iat": 10**300}, "token_not_valid_yet"),
+        ({"iat": -(10**30)}, None),
+        ({"exp": 10**300}, None),
+        ({"iat": 1e308}, "token_not_valid_yet"),
+        ({"iat": 10**4000}, "token_not_valid_yet"),
+        ({"iat": float("nan")}, "invalid_token"),
+        ({"exp": float("inf")}, "invalid_token"),
+        ({"iat": "1"}, "invalid_token"),
+        ({"iat": True}, "invalid_token"),
+        ({"exp": []}, "invalid_token"),
+        ({"nbf": {}}, "invalid_token"),
+        ({"sub": 7}, "invalid_token"),
+        ({"iat": NOW + LEEWAY}, None),
+        ({"nbf": NOW + LEEWAY}, None),
+        ({"exp": NOW - LEEWAY, "iat": NOW - 100}, None),
+        ({"iat": int(NOW), "exp": int(NOW)}, None),
+        ({"iat": NOW + 0.5, "exp": NOW + 0.75, "nbf": None}, None),
+        ({"aud": "somebody", "iss": 7}, None),
+    ],
+)
+def test_times_and_their_order(claims: dict[str, Any], expected: str | None) -> None:
+    if expected is None:
+        assert verify(token(**claims), raw_ed25519(), NOW).userid == "alice"
+    else:
+        assert code(token(**claims)) == expected
+
+
+def test_token_without_subject_is_anonymous() -> None:
+    assert verify(token(sub=...), raw_ed25519(), NOW) == Claims("", None)
+    assert verify(token(sub=None, userdata=None), raw_ed25519(), NOW) == Claims("", None)
+
+
+def test_userdata_is_handed_on_byte_for_byte() -> None:
+    userdata = '{ "displayname":"Jörg \\u00e4", "n" : 1.50 }'.encode()
+    text = signed(b'{"userdata":' + userdata + b',"iat":%d,"exp":%d}' % (NOW, NOW + 1))
+    assert verify(text, raw_ed25519(), NOW).user == userdata
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"iat":' + b"9" * 9000 + b"}",
+        b"",
+        b"[]",
+        b"null",
+        b"{",
+        b"\xff",
+        b'{"iat":1,"exp":2,"userdata":"\xff"}',
+        b"[" * 50_000,
+        b'{"a":' * 50_000,
+    ],
+)
+def test_signed_payload_that_is_no_object_is_invalid(payload: bytes) -> None:
+    assert code(signed(payload)) == "invalid_token"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"crit": ["b64"], "b64": False},
+        {"b64": False},
+        {"crit": ["exp"]},
+        {"crit": "x"},
+        {"alg": ["EdDSA"]},
+        {"alg": None},
+    ],
+)
+def test_header_that_is_not_understood_is_refused(headers: dict[str, Any]) -> None:
+    def part(value: bytes) -> bytes:
+        return base64.urlsafe_b64encode(value).rstrip(b"=")
+
+    head = part(json.dumps({"alg": "EdDSA"} | headers).encode())
+    text = head + b"." + part(b'{"iat":%d,"exp":%d}' % (NOW, NOW + 1))
+    assert code((text + b"." + part(ED25519.sign(text))).decode()) == "invalid_token"
+
+
+@pytest.mark.parametrize("text", ["", ".", "..", "a.b", "a.b.c", "é.é.é", "\ud800", "....", DOCUMENT_TOKEN[:-2]])
+def test_malformed_token_is_invalid(text: str) -> None:
+    assert code(text, DOCUMENT_KEY, 1654842100) == "invalid_token"
+
+
+@settings(max_examples=150, deadline=None)
+@given(text=st.text(max_size=60), key=st.sampled_from([raw_ed25519(), pem(RSA), pem(P256), ""]))
+def test_no_text_raises_anything_but_the_token_error(text: str, key: str) -> None:
+    assert code(text, key) == "invalid_token"
+
+
+@settings(max_examples=150, deadline=None)
+@given(position=st.integers(0, len(DOCUMENT_TOKEN) - 3), character=st.characters())
+def test_no_changed_character_goes_unnoticed(position: int, character: str) -> None:
+    changed = DOCUMENT_TOKEN[:position] + character + DOCUMENT_TOKEN[position + 1 :]
+    if changed != DOCUMENT_TOKEN:
+        assert code(changed, DOCUMENT_KEY, 1654842100) == "invalid_token"
