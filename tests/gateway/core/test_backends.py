@@ -1,0 +1,159 @@
+"""Which backend a URL belongs to."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.backends import COMPAT, Backends, canonical
+from gateway.core.limits import Backend
+
+
+def backend(id: str, *urls: str) -> Backend:
+    return Backend(id=id, urls=urls, secret="s" + id)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://h", "https://h/"),
+        ("https://h/", "https://h/"),
+        ("https://h/foo", "https://h/foo/"),
+        ("https://h:443/foo/", "https://h/foo/"),
+        ("http://h:80", "http://h/"),
+        ("https://h:80", "https://h:80/"),
+        ("http://h:443", "http://h:443/"),
+        ("http://h:0443", "http://h:443/"),
+        ("HTTPS://Host/Foo", "https://Host/Foo/"),
+        ("https://[::1]:8443/x", "https://[::1]:8443/x/"),
+        ("https://h/ocs/v2.php/apps/spreed/api/v1/signaling/backend", "https://h/"),
+        ("https://h/foo/ocs/v2.php/apps/spreed/", "https://h/foo/"),
+        ("https://h/foo/ocs/v2.php/apps/spreed", "https://h/foo/"),
+        ("https://h/ocs/v2.php/apps/spreed/api?format=json", "https://h/"),
+        ("https://h/xocs/v2.php/apps/spreed/", "https://h/xocs/v2.php/apps/spreed/"),
+        ("https://h/..foo/.bar./", "https://h/..foo/.bar./"),
+    ],
+)
+def test_canonical_form(url: str, expected: str) -> None:
+    assert canonical(url) == expected
+    assert canonical(expected) == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "/",
+        "h",
+        "//h/",
+        "ftp://h/",
+        "ws://h/",
+        "https:///foo",
+        "https://",
+        "https://user@h/",
+        "https://user:pw@h/",
+        "https://h:port/",
+        "https://h:/",
+        "https://h:99999/",
+        "https://h:123456/",
+        "https://h?x",
+        "https://h/?x=1",
+        "https://h/#f",
+        "https://h/a b",
+        "https://h\\@evil/",
+        "https://h/a\\b",
+        "https://h/a\n",
+        "https://h/\x00",
+        " https://h/",
+        "https://h/a/../b",
+        "https://h/..",
+        "https://h/%2E%2e/b",
+        "https://h/./b",
+        "https://[::1/",
+    ],
+)
+def test_what_is_not_an_absolute_url_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        canonical(url)
+    assert Backends([], compat=backend(COMPAT)).find(url) is None
+
+
+@given(st.text())
+def test_canonical_form_is_a_fixed_point_for_any_text(text: str) -> None:
+    for url in (text, "https://" + text):
+        try:
+            base = canonical(url)
+        except ValueError:
+            continue
+        assert base.endswith("/")
+        assert canonical(base) == base
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://h/foo", "foo"),
+        ("https://h/foo/sub", "foo"),
+        ("https://h:443/foo/", "foo"),
+        ("https://h/foobar", None),
+        ("https://h", None),
+        ("http://h/foo", None),
+        ("https://H/foo", None),
+        ("https://h:8443/foo", None),
+        ("https://other/", "root"),
+        ("https://other/anything/below", "root"),
+        ("http://second/", "root"),
+        ("https://plain/", None),
+        ("http://plain/", "plain"),
+        ("https://sub.other/", None),
+    ],
+)
+def test_url_is_matched_by_prefix_within_its_origin(url: str, expected: str | None) -> None:
+    backends = Backends(
+        [
+            backend("foo", "https://h/foo"),
+            backend("root", "https://other", "http://second"),
+            backend("plain", "http://plain/"),
+        ]
+    )
+    found = backends.find(url)
+    assert (found.id if found else None) == expected
+
+
+def test_first_backend_in_the_order_of_the_configuration_wins() -> None:
+    wide, narrow = backend("wide", "https://h/"), backend("narrow", "https://h/foo/")
+    assert Backends([wide, narrow]).find("https://h/foo/") is wide
+    assert Backends([narrow, wide]).find("https://h/foo/") is narrow
+    assert Backends([narrow, wide]).find("https://h/bar/") is wide
+
+
+def test_compat_takes_what_no_other_takes() -> None:
+    own, compat = backend("own", "https://h/"), backend(COMPAT)
+    backends = Backends([own], compat=compat)
+    assert backends.find("https://h/") is own
+    assert backends.find("http://localhost:1234/x") is compat
+    assert list(backends) == [own, compat]
+    assert len(backends) == 2
+    assert backends.by_id(COMPAT) is compat
+
+
+def test_backend_is_found_by_id() -> None:
+    one = backend("one", "https://h/")
+    assert Backends([one]).by_id("one") is one
+    assert Backends([one]).by_id("two") is None
+
+
+def test_one_id_in_two_backends_is_refused() -> None:
+    with pytest.raises(ValueError, match='two backends have the id "a"'):
+        Backends([backend("a", "https://h/"), backend("a", "https://i/")])
+
+
+def test_one_url_in_two_backends_is_refused_naming_both() -> None:
+    with pytest.raises(ValueError, match='"a" and "b" have the same URL https://h/'):
+        Backends([backend("a", "https://h:443"), backend("b", "https://h/")])
+
+
+def test_configured_text_that_is_no_url_is_refused() -> None:
+    with pytest.raises(ValueError, match="absolute"):
+        Backends([backend("a", "cloud.example.com")])
