@@ -1,0 +1,237 @@
+"""A real Janus on 127.0.0.1 for the tests: started from ``janus-config/``, and asked for what it holds.
+
+Nothing is assumed about Janus: rooms and handles are looked up through its own APIs (docs/janus.md, "In the tests").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib.util
+import itertools
+import os
+import random
+import signal
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any
+
+import aiohttp
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+JANUS = Path("/usr/bin/janus")
+API_SECRET = "api-secret-of-the-tests"
+ADMIN_SECRET = "admin-secret-of-the-tests"
+ADMIN_KEY = "admin-key-of-the-tests"
+START = 15.0  # seconds; measured 0.1 on an idle machine
+STOP = 10.0  # seconds; measured 0.2
+PORTS = 400  # UDP ports for each Janus, one per PeerConnection
+
+
+class JanusProcess:
+    """One Janus with its own directory and ports; an async context manager.
+
+    ``values`` are marks of ``janus-config/fill.py``. Ports stay the same over ``stop`` and ``start``.
+    """
+
+    def __init__(self, **values: str) -> None:
+        ws_port, admin_port = free_ports(2)
+        first = random.randrange(20000, 32000 - PORTS, PORTS)  # below the kernel's ephemeral range
+        self.values = {
+            "WS_PORT": str(ws_port),
+            "ADMIN_PORT": str(admin_port),
+            "API_SECRET": API_SECRET,
+            "ADMIN_SECRET": ADMIN_SECRET,
+            "ADMIN_KEY": ADMIN_KEY,
+            "EVENT_LOOPS": "1",
+            "RTP_PORTS": f"{first}-{first + PORTS - 1}",
+            "ICE_INTERFACES": "127.0.0.1",
+        } | values
+        self.url = f"ws://127.0.0.1:{ws_port}"
+        self.admin_url = f"ws://127.0.0.1:{admin_port}"
+        self._directory = tempfile.TemporaryDirectory(prefix="portunus-janus-")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    async def __aenter__(self) -> JanusProcess:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.stop()
+        self._directory.cleanup()
+
+    @property
+    def log(self) -> Path:
+        """Where Janus writes what it has to say."""
+        return Path(self._directory.name) / "janus.log"
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running Janus."""
+        assert self._process is not None, "Janus was not started"
+        return self._process.pid
+
+    async def start(self) -> None:
+        """Start Janus and return when it accepts connections.
+
+        Raises:
+            pytest.UsageError: Debian's janus is not installed.
+        """
+        self._launch()
+        async with asyncio.timeout(START):
+            while not await listens(int(self.values["WS_PORT"])):
+                if self._process is None or self._process.poll() is not None:
+                    raise RuntimeError(f"Janus ended at once:\n{self.log.read_text()[-3000:]}")
+                await asyncio.sleep(0.02)
+
+    def _launch(self) -> None:
+        # In this thread, not in a helper's: the shim ends Janus with the thread that started it.
+        if not JANUS.exists():
+            raise pytest.UsageError("the tests need a real Janus: apt-get install janus")
+        run = Path(self._directory.name)
+        janus_config().fill(run, self.values)
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [JANUS, "-F", run / "conf", "-C", run / "conf" / "janus.jcfg"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=run,
+                env={**os.environ, "LD_PRELOAD": str(loopback_shim())},
+            )
+
+    async def stop(self) -> None:
+        """End Janus as an operator does. Idempotent."""
+        await self._end(signal.SIGTERM)
+
+    async def kill(self) -> None:
+        """End Janus as a crash does. Idempotent."""
+        await self._end(signal.SIGKILL)
+
+    async def _end(self, by: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(signal.SIGCONT)
+        process.send_signal(by)
+        try:
+            await asyncio.to_thread(process.wait, STOP)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            await asyncio.to_thread(process.wait)
+
+    def freeze(self) -> None:
+        """Stop Janus where it stands: connections stay open, nothing is answered."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen Janus go on."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    async def rooms(self) -> list[dict[str, Any]]:
+        """Ask VideoRoom for its rooms, the private ones included."""
+        async with Conversation(self.url, "janus-protocol", {"apisecret": self.values["API_SECRET"]}) as janus:
+            session = (await janus.ask(janus="create"))["data"]["id"]
+            attach = await janus.ask(janus="attach", session_id=session, plugin="janus.plugin.videoroom")
+            body = {"request": "list"} | ({"admin_key": self.values["ADMIN_KEY"]} if self.values["ADMIN_KEY"] else {})
+            answer = await janus.ask(janus="message", session_id=session, handle_id=attach["data"]["id"], body=body)
+            await janus.ask(janus="destroy", session_id=session)
+        rooms: list[dict[str, Any]] = answer["plugindata"]["data"]["list"]
+        return rooms
+
+    async def handles(self) -> list[dict[str, Any]]:
+        """Ask the Admin API for each handle with what the core and the plugin tell of it."""
+        found = []
+        async with Conversation(
+            self.admin_url, "janus-admin-protocol", {"admin_secret": self.values["ADMIN_SECRET"]}
+        ) as admin:
+            for session in (await admin.ask(janus="list_sessions"))["sessions"]:
+                listed = await admin.ask(janus="list_handles", session_id=session)
+                for handle in listed.get("handles", []):
+                    answer = await admin.ask(janus="handle_info", session_id=session, handle_id=handle)
+                    if answer["janus"] == "success":
+                        found.append(answer["info"])
+        return found
+
+    async def admin(self, **request: Any) -> dict[str, Any]:
+        """Send one request to the Admin API and return its answer."""
+        secret = {"admin_secret": self.values["ADMIN_SECRET"]}
+        async with Conversation(self.admin_url, "janus-admin-protocol", secret) as admin:
+            return await admin.ask(**request)
+
+
+class Conversation:
+    """Asks Janus one thing after another, with nothing of the product in between."""
+
+    def __init__(self, url: str, protocol: str, secrets: dict[str, str]) -> None:
+        self._url, self._protocol = url, protocol
+        self._secrets = {name: value for name, value in secrets.items() if value}
+        self._transactions = itertools.count(1)
+
+    async def __aenter__(self) -> Conversation:
+        self._client = aiohttp.ClientSession()
+        self._socket = await self._client.ws_connect(self._url, protocols=[self._protocol])
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self._socket.close()
+        await self._client.close()
+
+    async def ask(self, **request: Any) -> dict[str, Any]:
+        """Send a request and return the message that answers it; acks and events of others are passed over."""
+        transaction = str(next(self._transactions))
+        await self._socket.send_json({**request, **self._secrets, "transaction": transaction})
+        async with asyncio.timeout(10):
+            while True:
+                answer: dict[str, Any] = await self._socket.receive_json()
+                if answer.get("transaction") == transaction and answer["janus"] != "ack":
+                    return answer
+
+
+def janus_config() -> ModuleType:
+    """Load ``janus-config/fill.py``, whose folder is not a package."""
+    spec = importlib.util.spec_from_file_location("janus_config_fill", ROOT / "janus-config" / "fill.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@functools.cache
+def loopback_shim() -> Path:
+    """Compile ``loopback_shim.c`` once for this process and return the library."""
+    library = Path(tempfile.mkdtemp(prefix="portunus-shim-")) / "loopback_shim.so"
+    source = ROOT / "tests" / "loopback_shim.c"
+    try:
+        subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+    except FileNotFoundError as error:
+        raise pytest.UsageError("the tests compile a small library for Janus: apt-get install gcc libc6-dev") from error
+    return library
+
+
+def free_ports(count: int) -> list[int]:
+    """Return TCP ports of 127.0.0.1 that nobody listens on."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [server.getsockname()[1] for server in sockets]
+    for server in sockets:
+        server.close()
+    return ports
+
+
+async def listens(port: int) -> bool:
+    """Tell whether somebody accepts connections on a port of 127.0.0.1."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
