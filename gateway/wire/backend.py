@@ -5,8 +5,6 @@ Source: behaviour reference 3.2, 4.1, 4.2, 4.5 (requests to Nextcloud), 6 (reque
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 from msgspec import Raw, Struct, UnsetType
 
@@ -18,7 +16,7 @@ class BackendError(Struct, frozen=True, omit_defaults=True):
 
     code: str = ""
     message: str = ""
-    details: Raw | UnsetType = UNSET
+    details: Raw = Raw()
 
 
 # --- gateway -> Nextcloud
@@ -78,7 +76,7 @@ class AuthAnswer(Struct, frozen=True):
     """Who the client is; an empty ``userid`` is an anonymous one."""
 
     userid: str | None = None
-    user: Raw | None = None
+    user: Raw = Raw()  # empty = absent, also where Raw() stands below; a JSON null arrives as b"null"
 
 
 class RoomSession(Struct, frozen=True):
@@ -91,7 +89,7 @@ class RoomAnswer(Struct, frozen=True):
     """The room that was joined; ``permissions`` is ``None`` when the answer has none."""
 
     roomid: str = ""
-    properties: Raw | None = None
+    properties: Raw = Raw()
     session: RoomSession | None = None
     permissions: list[str] | None = None
 
@@ -108,11 +106,14 @@ class BackendAnswer(Struct, frozen=True):
 # --- Nextcloud -> gateway: the rooms API
 
 
+ParticipantEntry = dict[str, Raw]  # opaque but for sessionId, userId, inCall and permissions
+
+
 class Update(Struct, frozen=True):
     """New room properties; ``userids`` are told in their room lists."""
 
     userids: list[str] | None = None
-    properties: Raw | None = None
+    properties: Raw = Raw()
 
 
 class Delete(Struct, frozen=True):
@@ -124,23 +125,23 @@ class Delete(Struct, frozen=True):
 class InCall(Struct, frozen=True):
     """Changed call membership: of the sessions in ``changed``, or of everybody with ``all``."""
 
-    incall: Raw | None = None
+    incall: Raw = Raw()
     all: bool | None = None
-    changed: list[dict[str, Any]] | None = None
-    users: list[dict[str, Any]] | None = None
+    changed: list[ParticipantEntry] | None = None
+    users: list[ParticipantEntry] | None = None
 
 
 class Participants(Struct, frozen=True):
     """Changed participants; ``permissions`` in an entry of ``changed`` replaces that session's."""
 
-    changed: list[dict[str, Any]] | None = None
-    users: list[dict[str, Any]] | None = None
+    changed: list[ParticipantEntry] | None = None
+    users: list[ParticipantEntry] | None = None
 
 
 class Message(Struct, frozen=True):
     """Anything for the members of the room."""
 
-    data: Raw | None = None
+    data: Raw = Raw()
 
 
 class RoomsRequest(Struct, frozen=True):

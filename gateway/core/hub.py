@@ -1,0 +1,264 @@
+"""All sessions and rooms of this server, and every change that can happen to them.
+
+Invariant 1, core is atomic: nothing here waits. Each change takes ``now`` (seconds of a monotonic clock) where time
+matters and returns the facts that it made true; sending messages about them is the flows' business.
+
+Invariant 9, isolation: look-ups by session, user, room or Nextcloud session always name the backend.
+
+Source: behaviour reference 2.5, 2.8, 3.5, 4, 7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from msgspec import Raw
+
+from gateway.core.facts import Expired, InCallChanged, Joined, JoinTimedOut, Left, SessionClosed
+from gateway.core.ids import ConnectionId, ResumeId, RoomSessionId, SessionId
+from gateway.core.limits import Backend
+from gateway.core.permissions import Permissions
+from gateway.core.room import PING_INTERVAL, Room, RoomKey
+from gateway.core.session import JOIN_TIMEOUT, Session
+from gateway.wire.backend import ParticipantEntry
+
+
+class LimitReached(Exception):
+    """The backend has as many sessions as it may."""
+
+
+class Hub:
+    """Sessions by every id they are looked up by, rooms, and the deadlines of both."""
+
+    def __init__(self) -> None:
+        self.sessions: dict[SessionId, Session] = {}
+        self.rooms: dict[RoomKey, Room] = {}
+        self._resumable: dict[ResumeId, Session] = {}
+        self._of_user: dict[tuple[str, str], dict[SessionId, Session]] = {}
+        self._of_room_session: dict[tuple[str, RoomSessionId], Session] = {}
+        self._per_backend: dict[str, int] = {}
+        self._deadlines: dict[SessionId, Session] = {}  # sessions that have one
+
+    # -- look-ups
+
+    def find(self, backend: Backend, session: str) -> Session | None:
+        """Return an open session of this backend by its public id."""
+        found = self.sessions.get(SessionId(session))
+        return found if found is not None and found.backend.id == backend.id else None
+
+    def resumable(self, resume_id: str) -> Session | None:
+        """Return an open session by its private id."""
+        return self._resumable.get(ResumeId(resume_id))
+
+    def of_user(self, backend: Backend, userid: str) -> Sequence[Session]:
+        """Return all sessions of an authenticated user."""
+        return list(self._of_user.get((backend.id, userid), {}).values())
+
+    def of_room_session(self, backend: Backend, room_session: str) -> Session | None:
+        """Return the session that is registered with this Nextcloud session id."""
+        return self._of_room_session.get((backend.id, RoomSessionId(room_session)))
+
+    def room_of(self, session: Session) -> Room | None:
+        """Return the room that the session is in."""
+        return None if session.room is None else self.rooms[session.room]
+
+    def room(self, backend: Backend, room: str) -> Room | None:
+        """Return a room of this backend."""
+        return self.rooms.get(RoomKey(backend.id, room))
+
+    def in_same_call(self, one: Session, other: Session) -> bool:
+        """Whether both sessions are in the call of one and the same room (9.3)."""
+        room = self.room_of(one)
+        return room is not None and one.room == other.room and {one.id, other.id} <= room.in_call
+
+    # -- sessions
+
+    def open(self, session: Session, now: float) -> None:
+        """Add a session.
+
+        Raises:
+            LimitReached: nothing has changed.
+        """
+        backend = session.backend
+        count = self._per_backend.get(backend.id, 0)
+        if backend.session_limit and count >= backend.session_limit:
+            raise LimitReached
+        self._per_backend[backend.id] = count + 1
+        self.sessions[session.id] = session
+        self._resumable[session.resume_id] = session
+        if session.userid:
+            self._of_user.setdefault((backend.id, session.userid), {})[session.id] = session
+        self._start_join_timer(session, now)
+
+    def attach(self, session: Session, connection: ConnectionId) -> ConnectionId | None:
+        """Make a connection the session's, and return the one it takes it from."""
+        displaced = session.attach(connection)
+        self._note_deadline(session)
+        return displaced
+
+    def detach(self, session: Session, connection: ConnectionId, now: float) -> bool:
+        """Note that a connection is lost; ``False`` when the session has another one by now."""
+        if not (session.open and session.detach(connection, now)):
+            return False
+        self._note_deadline(session)
+        return True
+
+    def close(self, session: Session) -> SessionClosed | None:
+        """End a session for good; ``None`` when it is closed already."""
+        if not session.open:
+            return None
+        left = self.leave(session)
+        session.open = False
+        backend = session.backend
+        self._per_backend[backend.id] -= 1
+        del self.sessions[session.id]
+        del self._resumable[session.resume_id]
+        self._deadlines.pop(session.id, None)
+        if session.userid:
+            of_user = self._of_user[backend.id, session.userid]
+            del of_user[session.id]
+            if not of_user:
+                del self._of_user[backend.id, session.userid]
+        return SessionClosed(session, left)
+
+    def sweep(self, now: float) -> list[Expired | JoinTimedOut]:
+        """Return the sessions whose time is over; the caller closes them."""
+        over: list[Expired | JoinTimedOut] = []
+        for session in self._deadlines.values():
+            if session.expires_at is not None and session.expires_at <= now:
+                over.append(Expired(session))
+            elif session.join_by is not None and session.join_by <= now:
+                over.append(JoinTimedOut(session))
+        return over
+
+    # -- rooms
+
+    def join(
+        self,
+        session: Session,
+        room_id: str,
+        properties: Raw,
+        *,
+        room_session: str,
+        room_userid: str,
+        permissions: Iterable[str] | None,
+        now: float,
+    ) -> Joined:
+        """Move a session into a room, out of the one it is in.
+
+        ``room_session`` is Nextcloud's session id, empty when the client gave none. An existing room keeps its
+        properties; ``permissions`` replace the session's unless ``None`` (4.1).
+        """
+        left = self.leave(session)
+        key = RoomKey(session.backend.id, room_id)
+        room = self.rooms.get(key)
+        if room is None:
+            room = self.rooms[key] = Room(key, properties.copy(), now)
+        if permissions is not None:
+            session.permissions = Permissions.of(permissions)
+        session.room = key
+        session.room_userid = room_userid
+        session.senders.clear()
+        session.join_by = None
+        self._note_deadline(session)
+        self.register(session, room_session)
+        others = tuple(room.members.values())
+        room.members[session.id] = session
+        return Joined(session, room, others, left)
+
+    def register(self, session: Session, room_session: str) -> None:
+        """Map Nextcloud's session id to the session; without one its public id stands in (4.1)."""
+        self._unregister(session)
+        session.room_session_given = bool(room_session)
+        session.room_session_id = RoomSessionId(room_session or session.id)
+        self._of_room_session[session.backend.id, session.room_session_id] = session
+
+    def leave(self, session: Session, *, tell_backend: bool = True) -> Left | None:
+        """Take a session out of its room; ``None`` when it is in none."""
+        if session.room is None:
+            return None
+        room = self.rooms[session.room]
+        del room.members[session.id]
+        room.in_call.discard(session.id)
+        told = session.room_session_id if tell_backend and session.room_session_given else RoomSessionId("")
+        self._unregister(session)
+        session.room = None
+        session.room_userid = ""
+        session.room_session_given = False
+        session.room_session_id = RoomSessionId("")
+        session.senders.clear()
+        room.users = [entry for entry in room.users if bytes(entry.get("sessionId", b"")) != _encoded(session.id)]
+        if not room.members:
+            del self.rooms[room.key]
+        return Left(session, room.key, tuple(room.members.values()), told)
+
+    def left_by_request(self, session: Session, now: float) -> None:
+        """Give an anonymous session that left its room a new time limit to join one (4.2)."""
+        self._start_join_timer(session, now)
+
+    def delete_room(self, room: Room) -> list[Left]:
+        """Take every member out of a room (4.6)."""
+        return [left for member in list(room.members.values()) if (left := self.leave(member)) is not None]
+
+    def change_properties(self, room: Room, properties: Raw) -> bool:
+        """Store new properties; ``False`` when they are the same, byte for byte (4.6)."""
+        if bytes(room.properties) == bytes(properties):
+            return False
+        room.properties = properties.copy()
+        return True
+
+    def due_for_ping(self, now: float) -> list[Room]:
+        """Return the rooms that Nextcloud is to hear of now, and plan their next turn (4.5)."""
+        due = [room for room in self.rooms.values() if room.ping_at <= now]
+        for room in due:
+            room.ping_at = now + PING_INTERVAL
+        return due
+
+    # -- the call
+
+    def set_in_call(self, room: Room, session: SessionId, in_call: bool) -> Session | None:
+        """Note that a member is in the call or not, and return it when its media must end now (7.1)."""
+        member = room.members.get(session)
+        if member is None:
+            return None
+        if in_call:
+            room.in_call.add(session)
+            return None
+        room.in_call.discard(session)
+        return member
+
+    def set_all_in_call(self, room: Room, in_call: bool) -> InCallChanged:
+        """Note that everybody is in the call, or nobody (7.4); without a change nobody is to be told."""
+        if in_call:
+            new = [member for member in room.members if member not in room.in_call]
+            room.in_call.update(new)
+            return InCallChanged(tuple(room.members.values()) if new else (), ())
+        left = tuple(room.members[session] for session in room.members if session in room.in_call)
+        room.in_call.clear()
+        return InCallChanged(tuple(room.members.values()) if left else (), left)
+
+    def store_users(self, room: Room, users: list[ParticipantEntry]) -> None:
+        """Keep the user list of an incall request (7.3)."""
+        room.users = users
+
+    # -- inside
+
+    def _unregister(self, session: Session) -> None:
+        key = (session.backend.id, session.room_session_id)
+        if self._of_room_session.get(key) is session:
+            del self._of_room_session[key]
+
+    def _start_join_timer(self, session: Session, now: float) -> None:
+        if not session.userid:
+            session.join_by = now + JOIN_TIMEOUT
+            self._note_deadline(session)
+
+    def _note_deadline(self, session: Session) -> None:
+        if session.expires_at is None and session.join_by is None:
+            self._deadlines.pop(session.id, None)
+        else:
+            self._deadlines[session.id] = session
+
+
+def _encoded(session: SessionId) -> bytes:
+    return b'"' + session.encode() + b'"'

@@ -1,0 +1,96 @@
+"""What waits to be sent to one session.
+
+Invariant 3, one way out: messages for a session are only appended here, and only its connection takes them out, in
+order; resume is another connection that drains the same outbox. What was handed to the kernel counts as delivered;
+what was taken but not handed over is given back by ``rewind`` and sent again.
+
+Invariant 6, slow clients lose alone: appending never blocks, and an outbox over its limit says so, for the session to
+end.
+
+Source: behaviour reference 5.6; the limit is a deviation (docs/protocol.md).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+
+
+class Note(Enum):
+    """What the queue of a disconnected session must know of a message."""
+
+    PLAIN = 0
+    CHAT_REFRESH = 1  # kept once
+    PARTICIPANTS = 2  # makes the update that follows a resume unnecessary
+
+
+class Outbox:
+    """A bounded queue of encoded messages; sizes in bytes."""
+
+    __slots__ = ("_limit", "_messages", "_notes", "_taken", "size")
+
+    def __init__(self, limit: int) -> None:
+        self._messages: deque[bytes] = deque()
+        self._taken = 0  # how many messages at the head were taken and not yet confirmed
+        self._notes: set[Note] = set()
+        self._limit = limit
+        self.size = 0
+
+    def append(self, message: bytes) -> bool:
+        """Add a message; ``False`` when it passes the limit: the session must end (the message is not added)."""
+        size = self.size + len(message)
+        if size > self._limit:
+            return False
+        self._messages.append(message)
+        self.size = size
+        return True
+
+    def append_offline(self, message: bytes, note: Note) -> bool:
+        """Add a message while nobody is connected; a second chat refresh is left out."""
+        if note is not Note.PLAIN:
+            if note is Note.CHAT_REFRESH and note in self._notes:
+                return True
+            self._notes.add(note)
+        return self.append(message)
+
+    def attached(self) -> bool:
+        """Forget the notes: somebody is connected; return whether a participants update is waiting."""
+        waiting = Note.PARTICIPANTS in self._notes
+        self._notes.clear()
+        return waiting
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to take."""
+        return len(self._messages) > self._taken
+
+    def take(self, at_most: int) -> list[bytes]:
+        """Take messages in order until they are ``at_most`` bytes or more; then ``confirm`` or ``rewind`` them."""
+        messages = self._messages
+        taken = self._taken
+        if not taken and self.size <= at_most:
+            self._taken = len(messages)
+            return list(messages)
+        batch: list[bytes] = []
+        while taken < len(messages) and at_most > 0:
+            batch.append(messages[taken])
+            at_most -= len(messages[taken])
+            taken += 1
+        self._taken = taken
+        return batch
+
+    def confirm(self, left: int = 0) -> None:
+        """Count the taken messages as delivered, but for the last ``left`` of them."""
+        messages = self._messages
+        count = self._taken - left
+        if count == len(messages):
+            messages.clear()
+            self.size = 0
+        else:
+            for _ in range(count):
+                self.size -= len(messages.popleft())
+        self._taken = left
+
+    def rewind(self) -> None:
+        """Give back what was taken and not confirmed."""
+        self._taken = 0

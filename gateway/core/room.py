@@ -1,0 +1,39 @@
+"""One room on this server: it exists as long as it has a member.
+
+Source: behaviour reference 4 and 7.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec import Raw
+
+from gateway.core.ids import SessionId
+from gateway.wire.backend import ParticipantEntry
+
+if TYPE_CHECKING:
+    from gateway.core.session import Session
+
+PING_INTERVAL = 10.0  # seconds between keep-alive pings to Nextcloud (4.5)
+
+
+class RoomKey(NamedTuple):
+    """Rooms of different backends never meet, whatever their ids (invariant 9)."""
+
+    backend: str
+    id: str
+
+
+class Room:
+    """The state of a room; changed by the hub only."""
+
+    __slots__ = ("in_call", "key", "members", "ping_at", "properties", "users")
+
+    def __init__(self, key: RoomKey, properties: Raw, now: float) -> None:
+        self.key = key
+        self.properties = properties  # opaque; empty when Nextcloud gave none
+        self.members: dict[SessionId, Session] = {}
+        self.in_call: set[SessionId] = set()  # who is in the call (7.1)
+        self.users: list[ParticipantEntry] = []  # of the last incall request (7.3)
+        self.ping_at = now + PING_INTERVAL

@@ -1,0 +1,102 @@
+"""One authenticated session; it outlives its connection.
+
+Source: behaviour reference 2.5-2.8, 3.5.
+"""
+
+from __future__ import annotations
+
+from msgspec import Raw
+
+from gateway.core.ids import ConnectionId, ResumeId, RoomSessionId, SessionId
+from gateway.core.limits import Backend
+from gateway.core.outbox import Outbox
+from gateway.core.permissions import Permissions
+from gateway.core.room import RoomKey
+from gateway.wire.server import JoinEntry, Sender
+
+EXPIRY = 30.0  # seconds a session outlives its connection (2.5)
+JOIN_TIMEOUT = 10.0  # seconds an anonymous session may be in no room (2.5)
+
+
+class Session:
+    """The state of a session; changed by the hub only, but for its outbox."""
+
+    __slots__ = (
+        "backend",
+        "connection",
+        "expires_at",
+        "features",
+        "id",
+        "join_by",
+        "open",
+        "outbox",
+        "permissions",
+        "resume_id",
+        "room",
+        "room_session_given",
+        "room_session_id",
+        "room_userid",
+        "senders",
+        "url",
+        "user",
+        "userid",
+    )
+
+    def __init__(
+        self,
+        ids: tuple[SessionId, ResumeId],
+        backend: Backend,
+        url: str,
+        userid: str,
+        user: Raw,
+        features: tuple[str, ...],
+        outbox: Outbox,
+    ) -> None:
+        self.id, self.resume_id = ids
+        self.backend = backend
+        self.url = url  # base URL of the backend as the client named it
+        self.userid = userid  # empty: anonymous
+        self.user = user  # opaque, shown to others
+        self.features = features
+        self.outbox = outbox
+        self.permissions = Permissions()
+        self.open = True
+        self.connection: ConnectionId | None = None
+        self.expires_at: float | None = None
+        self.join_by: float | None = None
+        self.room: RoomKey | None = None
+        self.room_userid = ""  # user id that Nextcloud gave for this room (4.1)
+        self.room_session_id = RoomSessionId("")  # as registered; the public id when the client gave none
+        self.room_session_given = False
+        self.senders: dict[str, Sender] = {}
+
+    def attach(self, connection: ConnectionId) -> ConnectionId | None:
+        """Make a connection the current one and return the one it displaces."""
+        displaced, self.connection = self.connection, connection
+        self.expires_at = None
+        return displaced
+
+    def detach(self, connection: ConnectionId, now: float) -> bool:
+        """Lose a connection. Compare and clear (invariant 4): nothing happens unless it is still the current one."""
+        if self.connection != connection:
+            return False
+        self.connection = None
+        self.expires_at = now + EXPIRY
+        return True
+
+    @property
+    def shown_userid(self) -> str:
+        """The user id that others see in this room."""
+        return self.userid or self.room_userid
+
+    def sender(self, recipient: str) -> Sender:
+        """Return the ``sender`` block of this session's messages to a type of recipient; kept while the room lasts."""
+        sender = self.senders.get(recipient)
+        if sender is None:
+            sender = self.senders[recipient] = Sender(recipient, self.id, self.shown_userid)
+        return sender
+
+    def join_entry(self) -> JoinEntry:
+        """Describe the session to the members of its room (4.3)."""
+        given = self.room_session_id if self.room_session_given else ""
+        return JoinEntry(self.id, self.shown_userid, self.features, self.user, given)

@@ -1,0 +1,169 @@
+"""What clients send: one Struct per message, parsed once.
+
+Source: signaling API; behaviour reference 2.2-2.4, 3.1, 4.1, 5.1. Unknown keys are ignored, ``null`` is the same as
+absent, a wrong type makes the whole message undecodable. ``data`` stays as the client wrote it, byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+import msgspec
+from msgspec import Raw, Struct
+
+ABSENT = Raw()
+_NULL = b"null"
+
+
+def given(raw: Raw) -> bool:
+    """Whether an opaque value is there and not ``null``."""
+    return raw is not ABSENT and bytes(raw) not in (b"", _NULL)
+
+
+class Auth(Struct, frozen=True):
+    """Who the client claims to be; ``params`` is for the backend (1.0) or holds a token (2.0)."""
+
+    type: str | None = None
+    url: str | None = None
+    params: Raw = ABSENT
+
+
+class Hello(Struct, frozen=True):
+    """The handshake (3.1), or the shorter one that resumes a session (2.8)."""
+
+    version: str | None = None
+    resumeid: str | None = None
+    features: list[str] | None = None
+    auth: Auth | None = None
+
+
+class TokenParams(Struct, frozen=True):
+    """``auth.params`` of hello 2.0."""
+
+    token: str | None = None
+
+
+class RoomJoin(Struct, frozen=True):
+    """Join the room, or leave the current one when ``roomid`` is empty (4.1, 4.2)."""
+
+    roomid: str | None = None
+    sessionid: str | None = None  # Nextcloud's
+
+
+class Recipient(Struct, frozen=True):
+    """Whom a message is for (5.1)."""
+
+    type: str | None = None
+    sessionid: str | None = None
+    userid: str | None = None
+
+
+class Message(Struct, frozen=True):
+    """A message to other sessions (5.1), or about media (9)."""
+
+    recipient: Recipient | None = None
+    data: Raw = ABSENT
+
+
+class ClientMessage(Struct, frozen=True):
+    """The envelope (2.2); ``type`` says which member counts."""
+
+    id: str | None = None
+    type: str | None = None
+    hello: Hello | None = None
+    room: RoomJoin | None = None
+    message: Message | None = None
+
+
+_decoder = msgspec.json.Decoder(ClientMessage)
+_token_decoder = msgspec.json.Decoder(TokenParams)
+
+
+def decode(text: str) -> ClientMessage:
+    """Read one message.
+
+    Raises:
+        msgspec.DecodeError: not JSON, or a known field has a wrong type.
+    """
+    try:
+        return _decode(text)
+    except RecursionError as error:
+        raise msgspec.DecodeError("nested too deeply") from error
+
+
+def _decode(text: str) -> ClientMessage:
+    try:
+        return _decoder.decode(text)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        if not has_lone_surrogate(text):
+            raise
+    message = _decoder.decode(without_lone_surrogates(text))
+    body = message.message
+    if body is None or not given(body.data):
+        return message
+    start, end = _span(text, "message", "data")
+    data = Raw(text[start:end].encode())
+    return msgspec.structs.replace(message, message=Message(body.recipient, data))
+
+
+def decode_token(params: Raw) -> str:
+    """Return the token of hello 2.0's ``params``; empty when there is none.
+
+    Raises:
+        msgspec.DecodeError: ``params`` is not an object with a string ``token``.
+    """
+    return _token_decoder.decode(params).token or ""
+
+
+# A JSON text may hold an escape of one half of a surrogate pair, which is no character. JavaScript writes such text (a
+# string cut in the middle of an emoji) and msgspec refuses to skip over it, so those messages, and only those, take the
+# slow way: decoded with the half replaced by U+FFFD, which is as long, and ``data`` cut out of the original.
+_SURROGATES = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+
+
+def has_lone_surrogate(text: str) -> bool:
+    """Whether the JSON text holds an escape of half a surrogate pair."""
+    return any(match.group(1) for match in _SURROGATES.finditer(text))
+
+
+def without_lone_surrogates(text: str) -> str:
+    """Replace escapes of half a surrogate pair by the escape of U+FFFD, which has the same length."""
+    return _SURROGATES.sub(lambda match: "\\ufffd" if match.group(1) else match.group(0), text)
+
+
+_json = json.JSONDecoder(strict=False)
+_space = re.compile(r"[ \t\n\r]*")
+
+
+def _span(text: str, *path: str) -> tuple[int, int]:
+    """Find where the value at ``path`` stands in a JSON text that has it; the last of duplicate keys counts."""
+    position = _skip(text, 0)
+    end = len(text)
+    for key in path:
+        position, end = _member(text, position, key)
+    return position, end
+
+
+def _member(text: str, position: int, wanted: str) -> tuple[int, int]:
+    found = (position, position)
+    position = _skip(text, position + 1)
+    while text[position] == '"':
+        key, position = _json.raw_decode(text, position)
+        start = _skip(text, _skip(text, position) + 1)
+        _, end = _json.raw_decode(text, start)
+        if key == wanted:
+            found = (start, end)
+        position = _skip(text, end)
+        if text[position] == ",":
+            position = _skip(text, position + 1)
+    return found
+
+
+def _skip(text: str, position: int) -> int:
+    match = _space.match(text, position)
+    return match.end() if match else position

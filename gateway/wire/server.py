@@ -1,0 +1,179 @@
+"""What the gateway sends to clients: one Struct per message, encoded once per event however many receive it.
+
+Source: signaling API; behaviour reference 2.2, 2.3, 2.7, 3.5, 4, 5.1, 7.3, 7.4.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Raw, Struct
+
+from gateway.wire.backend import BackendError
+from gateway.wire.client import ABSENT
+from gateway.wire.errors import Error
+
+
+class ServerFacts(Struct, frozen=True):
+    """The server's version and feature ids, sorted."""
+
+    version: str
+    features: tuple[str, ...]
+
+
+class Welcome(Struct, frozen=True, tag_field="type", tag="welcome"):
+    """First message on a connection (2.3)."""
+
+    welcome: ServerFacts
+
+
+class HelloBody(Struct, frozen=True):
+    """The session that was opened or resumed (3.5)."""
+
+    version: str
+    sessionid: str
+    resumeid: str
+    userid: str
+    server: ServerFacts
+
+
+class Hello(Struct, frozen=True, omit_defaults=True, tag_field="type", tag="hello"):
+    """Reply to a hello."""
+
+    hello: HelloBody
+    id: str = ""
+
+
+class ErrorMessage(Struct, frozen=True, omit_defaults=True, tag_field="type", tag="error"):
+    """Reply to a request that failed; ``id`` is absent when the request's could not be read."""
+
+    error: Error | BackendError
+    id: str = ""
+
+
+class ByeBody(Struct, frozen=True):
+    """Why the server says bye."""
+
+    reason: str
+
+
+class Bye(Struct, frozen=True, omit_defaults=True, tag_field="type", tag="bye"):
+    """The session, or this connection, is over (2.5, 2.7)."""
+
+    bye: ByeBody | None = None
+    id: str = ""
+
+
+class Bandwidth(Struct, frozen=True):
+    """The limits of a stream in bit/s (4.1)."""
+
+    maxstreambitrate: int
+    maxscreenbitrate: int
+
+
+class RoomBody(Struct, frozen=True, omit_defaults=True):
+    """The room the session is in now; empty ``roomid``: none."""
+
+    roomid: str | msgspec.UnsetType = msgspec.UNSET
+    properties: Raw = ABSENT
+    bandwidth: Bandwidth | None = None
+
+
+class Room(Struct, frozen=True, omit_defaults=True, tag_field="type", tag="room"):
+    """Reply to a join or leave; without ``id``: changed by the backend (4.1, 4.6)."""
+
+    room: RoomBody
+    id: str = ""
+
+
+class AlreadyJoined(Struct, frozen=True):
+    """Details of the error ``already_joined``."""
+
+    room: RoomBody
+
+
+class Sender(Struct, frozen=True, omit_defaults=True):
+    """Who sent a message, and to what kind of recipient (5.1)."""
+
+    type: str
+    sessionid: str
+    userid: str = ""
+
+
+class MessageBody(Struct, frozen=True):
+    """A message of another session, or of the SFU."""
+
+    sender: Sender
+    data: Raw
+
+
+class Message(Struct, frozen=True, tag_field="type", tag="message"):
+    """See MessageBody."""
+
+    message: MessageBody
+
+
+class JoinEntry(Struct, frozen=True, omit_defaults=True):
+    """One session in a join event (4.3)."""
+
+    sessionid: str
+    userid: str | msgspec.UnsetType = msgspec.UNSET  # always given
+    features: tuple[str, ...] = ()
+    user: Raw = ABSENT
+    roomsessionid: str = ""
+
+
+class RoomDataBody(Struct, frozen=True):
+    """A backend's message to the room (6.7)."""
+
+    roomid: str
+    data: Raw
+
+
+class ParticipantsBody(Struct, frozen=True, omit_defaults=True):
+    """Who is there with which flags (7.3), or the one flag of everybody (7.4)."""
+
+    roomid: str
+    users: list[dict[str, Raw]] | msgspec.UnsetType = msgspec.UNSET
+    incall: int | msgspec.UnsetType = msgspec.UNSET
+    all: bool = False
+
+
+class RoomListBody(Struct, frozen=True, omit_defaults=True):
+    """A change in somebody's list of rooms (6.1-6.4)."""
+
+    roomid: str
+    properties: Raw = ABSENT
+    reason: str = ""
+
+
+class EventBody(Struct, frozen=True, omit_defaults=True):
+    """An event; ``type`` names the member that counts."""
+
+    target: str
+    type: str
+    join: tuple[JoinEntry, ...] | None = None
+    leave: tuple[str, ...] | None = None
+    message: RoomDataBody | None = None
+    update: ParticipantsBody | RoomListBody | None = None
+    disinvite: RoomListBody | None = None
+
+
+class Event(Struct, frozen=True, tag_field="type", tag="event"):
+    """See EventBody."""
+
+    event: EventBody
+
+
+ServerMessage = Welcome | Hello | ErrorMessage | Bye | Room | Message | Event
+
+_encoder = msgspec.json.Encoder()
+
+
+def encode(message: ServerMessage) -> bytes:
+    """Write a message, once, for all its receivers."""
+    return _encoder.encode(message)
+
+
+def encode_details(details: AlreadyJoined) -> Raw:
+    """Write the details of an error."""
+    return Raw(_encoder.encode(details))
