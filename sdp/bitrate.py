@@ -1,0 +1,42 @@
+"""Bitrate ceilings in a session description.
+
+Source: RFC 8866 5.8 (``b=AS``), RFC 3890 6.2 (``b=TIAS``). A ceiling binds who *receives* the description: write it
+into what the sender of the media is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sdp.document import Description, Section
+
+CEILING = 2**31 - 1  # bit/s; browsers read bandwidths as signed 32-bit numbers
+_BEFORE = frozenset("vosiuepcm")  # line types that stand before b= (RFC 8866 5)
+
+
+def limit(section: Section, bits_per_second: int) -> None:
+    """Cap what the receiver of this description may send in this medium.
+
+    Writes ``b=AS`` (kbit/s, rounded down, at least 1) and ``b=TIAS`` (bit/s) in place of what is there.
+
+    Raises:
+        ValueError: ``bits_per_second`` is not positive.
+    """
+    if bits_per_second <= 0:
+        raise ValueError("A bitrate limit is a positive number of bits per second.")
+    rate = min(bits_per_second, CEILING)
+    section.remove(lambda line: line.startswith(("b=AS:", "b=TIAS:")))
+    position = max(index for index, line in enumerate(section.lines) if line[:1] in _BEFORE) + 1
+    section.insert(position, (f"b=AS:{max(rate // 1000, 1)}", f"b=TIAS:{rate}"))
+
+
+def limit_media(description: Description, kinds: Iterable[str], bits_per_second: int) -> None:
+    """Cap each section of these kinds that is not rejected.
+
+    Raises:
+        ValueError: ``bits_per_second`` is not positive.
+    """
+    wanted = frozenset(kinds)
+    for section in description.media:
+        if section.kind in wanted and not section.rejected:
+            limit(section, bits_per_second)

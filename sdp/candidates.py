@@ -1,0 +1,168 @@
+"""ICE candidates: what they say, and which of them may go on to the SFU.
+
+Source: RFC 8839 5.1 (the line), behaviour reference 5.2 (what is an error) and 9.4 (what is dropped).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from sdp.document import Description, SdpError
+
+_CANDIDATE = re.compile(
+    r"(?P<foundation>[!-~]{1,32}) (?P<component>[0-9]{1,5}) (?P<protocol>[!-~]+) (?P<priority>[0-9]{1,10})"
+    r" (?P<address>[!-~]+) (?P<port>[0-9]{1,5}) typ (?P<type>[!-~]+)"
+    r"(?: raddr (?P<related>[!-~]+))?(?: rport (?P<related_port>[0-9]{1,5}))?(?P<extensions>(?: [!-~]*)*)"
+)
+_TYPES = frozenset(("host", "srflx", "prflx", "relay"))
+_LINE_PREFIX = "a=candidate:"
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+
+class CandidateError(SdpError):
+    """A candidate within a description does not parse; carries where it stands."""
+
+    def __init__(self, kind: str, index: int, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind  # "audio", "video", ...
+        self.index = index  # of the media section, from 0
+        self.text = text
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One transport address that a peer offers."""
+
+    foundation: str
+    component: int  # 1 = RTP, 2 = RTCP
+    protocol: str  # "udp" or "tcp", lower case
+    priority: int
+    address: str  # as written: an IP literal or a host name
+    port: int
+    type: str  # "host", "srflx", "prflx", "relay"
+    related_address: str | None = None
+    related_port: int | None = None
+
+
+def parse(text: str) -> Candidate:
+    """Read a candidate, with or without ``a=`` in front.
+
+    The empty text that ends a list of candidates is not one: the caller looks for it first.
+
+    Raises:
+        SdpError: the text is not a candidate.
+    """
+    body = text.strip(" \r\n").removeprefix("a=")
+    if not body.startswith("candidate:"):
+        raise SdpError("Not a candidate.")
+    match = _CANDIDATE.fullmatch(body.removeprefix("candidate:").lstrip(" "))
+    if match is None:
+        raise SdpError("The candidate is malformed.")
+    fields = match.groupdict()
+    if int(fields["port"]) > 65535 or int(fields["related_port"] or 0) > 65535:
+        raise SdpError("The candidate's port is out of range.")
+    if fields["type"] not in _TYPES:
+        raise SdpError("The candidate is of unknown type.")
+    return Candidate(
+        foundation=fields["foundation"],
+        component=int(fields["component"]),
+        protocol=fields["protocol"].lower(),
+        priority=int(fields["priority"]),
+        address=fields["address"],
+        port=int(fields["port"]),
+        type=fields["type"],
+        related_address=fields["related"],
+        related_port=None if fields["related_port"] is None else int(fields["related_port"]),
+    )
+
+
+class CandidateFilter:
+    """Says which candidates of clients are used: lists of addresses and networks (behaviour reference 9.4).
+
+    The allow list only makes exceptions to the block list; alone it blocks nothing.
+    """
+
+    def __init__(self, allowed: Iterable[str] = (), blocked: Iterable[str] = ()) -> None:
+        """Take addresses (``192.0.2.1``) and networks (``192.0.2.0/24``).
+
+        Raises:
+            ValueError: an entry is neither; the message names it.
+        """
+        self._allowed = tuple(_network(entry) for entry in allowed)
+        self._blocked = tuple(_network(entry) for entry in blocked)
+
+    def accepts(self, text: str) -> bool:
+        """Whether a candidate may go to the SFU; the empty text that ends a list may.
+
+        Never may what does not parse, a host name (mDNS), an address bound to a zone, an unspecified address.
+        """
+        if not text:
+            return True
+        try:
+            address = _address(parse(text).address)
+        except ValueError:
+            return False
+        if address.is_unspecified:
+            return False
+        return _within(address, self._allowed) or not _within(address, self._blocked)
+
+
+def filter_description(description: Description, candidate_filter: CandidateFilter) -> int:
+    """Remove the candidate lines that the filter does not accept, on the session level too; return how many.
+
+    A candidate behind another line break than LF (some readers split there) takes its whole line with it, and names
+    count whatever their case, since Janus reads them so.
+    """
+
+    def unwanted(line: str) -> bool:
+        if "andidate" not in line.lower():
+            return False
+        pieces = (piece for piece in line.splitlines() if piece[: len(_LINE_PREFIX)].lower() == _LINE_PREFIX)
+        return not all(candidate_filter.accepts(_LINE_PREFIX + piece[len(_LINE_PREFIX) :]) for piece in pieces)
+
+    return sum(section.remove(unwanted) for section in description.sections())
+
+
+def check(description: Description) -> None:
+    """Parse every candidate of the media sections.
+
+    Raises:
+        CandidateError: one does not parse.
+    """
+    for index, section in enumerate(description.media):
+        for value in section.attributes("candidate"):
+            try:
+                parse(f"candidate:{value}")
+            except SdpError as error:
+                raise CandidateError(section.kind, index, str(error)) from None
+
+
+def _address(text: str) -> Address:
+    """Read an address as what it is on the wire: an IPv4 address mapped into IPv6 is the IPv4 address."""
+    address = ip_address(text)
+    if isinstance(address, IPv4Address):
+        return address
+    if address.scope_id is not None:
+        raise ValueError("An address bound to a zone is of no use to another host.")
+    return address.ipv4_mapped or address
+
+
+def _network(entry: str) -> Network:
+    try:
+        _address(entry.strip().partition("/")[0])
+        network = ip_network(entry.strip(), strict=False)
+        address = _address(str(network.network_address))
+    except ValueError:
+        raise ValueError(f"Neither an address nor a network: {entry!r}") from None
+    if isinstance(address, IPv4Address) and network.prefixlen >= network.max_prefixlen - 32:
+        return IPv4Network((address, network.prefixlen - network.max_prefixlen + 32))
+    return network
+
+
+def _within(address: Address, networks: tuple[Network, ...]) -> bool:
+    return any(address in network for network in networks)

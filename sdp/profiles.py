@@ -1,0 +1,59 @@
+"""How well the profile of a codec fits the one a client wishes.
+
+Source: RFC 6184 8.1 (``profile-level-id``) and 8.2.2 (the profile says more than the level), RFC 9628 6.1
+(``profile-id``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+SAME, SAME_PROFILE, OTHER = 0, 1, 2  # how far a payload type is from the wish
+
+_LEVEL_ID = re.compile(r"[0-9a-f]{6}")
+_H264_DEFAULT = "42000a"  # Baseline, level 1: RFC 6184 8.1, what a missing parameter means
+_VP9_DEFAULT = "0"
+# profile_idc, mask and value of profile-iop: RFC 6184 table 5, and the two High profiles of H.264 A.2
+_H264_PROFILES = (
+    (0x42, 0x4F, 0x40, "constrained baseline"),
+    (0x4D, 0x8F, 0x80, "constrained baseline"),
+    (0x58, 0xCF, 0xC0, "constrained baseline"),
+    (0x42, 0x4F, 0x00, "baseline"),
+    (0x58, 0xCF, 0x80, "baseline"),
+    (0x4D, 0xAF, 0x00, "main"),
+    (0x58, 0xCF, 0x00, "extended"),
+    (0x64, 0xFF, 0x00, "high"),
+    (0x64, 0xFF, 0x0C, "constrained high"),
+)
+
+
+def mismatch(codec: str, parameters: Mapping[str, str], wish: str) -> int:
+    """Return ``SAME``, ``SAME_PROFILE`` or ``OTHER`` for a payload type's format parameters.
+
+    ``SAME_PROFILE`` is H264 of the wished profile at another level. A codec without profiles, and no wish, fit.
+    """
+    if not wish:
+        return SAME
+    if codec == "vp9":
+        return SAME if parameters.get("profile-id", _VP9_DEFAULT) == wish else OTHER
+    if codec == "h264":
+        return _h264(parameters.get("profile-level-id", _H264_DEFAULT).lower(), wish.lower())
+    return SAME
+
+
+def _h264(offered: str, wish: str) -> int:
+    if offered[:6] == wish[:6]:
+        return SAME
+    return SAME_PROFILE if _h264_profile(offered) == _h264_profile(wish) else OTHER
+
+
+def _h264_profile(level_id: str) -> str:
+    """Name the profile; ids that no profile has are a profile of their own."""
+    if _LEVEL_ID.fullmatch(level_id[:6]) is None:
+        return level_id
+    number, constraints = int(level_id[:2], 16), int(level_id[2:4], 16)
+    for profile, mask, value, name in _H264_PROFILES:
+        if number == profile and constraints & mask == value:
+            return name
+    return level_id[:4]
