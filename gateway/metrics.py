@@ -1,0 +1,216 @@
+"""Counters as plain integers, and the collector that shows them to Prometheus.
+
+Hot paths bump attributes (``counters.messages_in += 1``); nothing is formatted before somebody scrapes. The names are
+those of behaviour reference 14.5, so that existing dashboards go on.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
+
+
+class Histogram:
+    """Counts observations in buckets with exponentially growing upper bounds."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, first: float, last: float, buckets: int) -> None:
+        ratio = (last / first) ** (1 / (buckets - 1))
+        self.bounds = [first * ratio**n for n in range(buckets)]
+        self.counts = [0] * (buckets + 1)  # the last one: above every bound
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one observation, in the histogram's unit."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        """Return (upper bound, observations up to it) in Prometheus' form."""
+        rows: list[tuple[str, float]] = []
+        sum_ = 0
+        for bound, count in zip([*(f"{bound:.6g}" for bound in self.bounds), "+Inf"], self.counts, strict=True):
+            sum_ += count
+            rows.append((bound, float(sum_)))
+        return rows
+
+
+class Counters:
+    """What has happened since the start. Label values must come from closed sets or from the configuration.
+
+    ``backend`` is a backend's id, ``client`` one of client, internal, federation, virtual; ``type`` of a stream is its
+    roomType.
+    """
+
+    __slots__ = (
+        "backend_durations",
+        "backend_errors",
+        "backend_requests",
+        "bytes_in",
+        "bytes_out",
+        "call_rooms",
+        "call_sessions",
+        "limit_exceeded",
+        "messages",
+        "messages_in",
+        "messages_out",
+        "no_publisher",
+        "publishers",
+        "resumes",
+        "resumes_failed",
+        "round_trip",
+        "sessions",
+        "subscribers",
+    )
+
+    def __init__(self) -> None:
+        self.messages_in = 0  # WebSocket messages of clients
+        self.messages_out = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.resumes_failed = 0
+        self.messages: Counter[str] = Counter()  # by message type
+        self.sessions: Counter[tuple[str, str]] = Counter()  # by backend, client
+        self.resumes: Counter[tuple[str, str]] = Counter()  # by backend, client
+        self.limit_exceeded: Counter[str] = Counter()  # by backend
+        self.call_sessions: Counter[tuple[str, str]] = Counter()  # by backend, client
+        self.call_rooms: Counter[str] = Counter()  # by backend
+        self.publishers: Counter[str] = Counter()  # by type
+        self.subscribers: Counter[str] = Counter()  # by type
+        self.no_publisher: Counter[str] = Counter()  # by type
+        self.backend_requests: Counter[str] = Counter()  # by backend
+        self.backend_errors: Counter[tuple[str, str]] = Counter()  # by backend, error
+        self.backend_durations: dict[str, Histogram] = {}  # by backend, seconds
+        self.round_trip = Histogram(1, 30_000, 50)  # milliseconds, from ping to pong
+
+    def backend_answered(self, backend: str, seconds: float) -> None:
+        """Count one request to a backend that took ``seconds``."""
+        self.backend_requests[backend] += 1
+        if backend not in self.backend_durations:
+            self.backend_durations[backend] = Histogram(0.01, 30, 30)
+        self.backend_durations[backend].observe(seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """What is true now: functions that are called for each scrape."""
+
+    rooms: Callable[[], Mapping[str, int]] = dict  # by backend
+    sessions: Callable[[], Mapping[tuple[str, str], int]] = dict  # by backend, client
+    room_sessions: Callable[[], Mapping[tuple[str, str, str], int]] = dict  # by backend, room, client
+    call_sessions: Callable[[], Mapping[tuple[str, str, str], int]] = dict  # by backend, room, client
+    backends: Callable[[], int] = int
+    session_limits: Callable[[], Mapping[str, int]] = dict  # by backend, limited ones only
+    publishers: Callable[[], Mapping[str, int]] = dict  # by type
+    subscribers: Callable[[], Mapping[str, int]] = dict  # by type
+    connections: Callable[[], Mapping[str, int]] = dict  # to backends, by host
+
+
+class Metrics:
+    """One registry with the gateway's figures and those of the process."""
+
+    def __init__(self, counters: Counters, gauges: Gauges) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_Figures(counters, gauges))
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+
+    def render(self) -> bytes:
+        """Return the figures in Prometheus' text format (``CONTENT_TYPE``)."""
+        return generate_latest(self._registry)
+
+
+class _Figures(Collector):
+    def __init__(self, counters: Counters, gauges: Gauges) -> None:
+        self._counters = counters
+        self._gauges = gauges
+
+    def describe(self) -> list[Family]:
+        return []  # the registry need not ask the gauges before they are ready
+
+    def collect(self) -> Iterator[Family]:
+        yield from self._hub()
+        yield from self._clients()
+        yield from self._backends()
+        yield from self._mcu()
+
+    def _hub(self) -> Iterator[Family]:
+        counters, gauges = self._counters, self._gauges
+        client, member = ("backend", "clienttype"), ("backend", "room", "clienttype")
+        yield _gauge("signaling_hub_rooms", "Rooms", ("backend",), gauges.rooms())
+        yield _gauge("signaling_hub_sessions", "Sessions", client, gauges.sessions())
+        yield _counter("signaling_hub_sessions_total", "Sessions opened", client, counters.sessions)
+        yield _counter("signaling_hub_sessions_resume_total", "Sessions resumed", client, counters.resumes)
+        yield _counter("signaling_hub_sessions_resume_failed_total", "Failures", (), {(): counters.resumes_failed})
+        yield _gauge("signaling_room_sessions", "Sessions in a room", member, gauges.room_sessions())
+        yield _gauge("signaling_call_sessions", "Sessions in a call", member, gauges.call_sessions())
+        yield _counter("signaling_call_sessions_total", "Sessions that joined a call", client, counters.call_sessions)
+        yield _counter("signaling_call_rooms_total", "Calls begun", ("backend",), counters.call_rooms)
+
+    def _clients(self) -> Iterator[Family]:
+        counters = self._counters
+        size = {"incoming": counters.bytes_in, "outgoing": counters.bytes_out}
+        number = {"incoming": counters.messages_in, "outgoing": counters.messages_out}
+        yield _counter("signaling_server_messages_total", "Messages of clients", ("type",), counters.messages)
+        yield _counter("signaling_client_bytes_total", "Bytes of messages", ("direction",), size)
+        yield _counter("signaling_client_messages_total", "Messages", ("direction",), number)
+        yield _histogram("signaling_client_rtt", "Ping to pong, milliseconds", (), {(): counters.round_trip})
+
+    def _backends(self) -> Iterator[Family]:
+        counters, gauges, label = self._counters, self._gauges, ("backend",)
+        name = "signaling_backend_"
+        yield _gauge(name + "current", "Configured backends", (), {(): gauges.backends()})
+        yield _gauge(name + "session_limit", "Sessions allowed", label, gauges.session_limits())
+        yield _counter(name + "session_limit_exceeded_total", "Sessions refused", label, counters.limit_exceeded)
+        name = "signaling_backend_client_requests_"
+        yield _counter(name + "total", "Requests to a backend", label, counters.backend_requests)
+        yield _histogram(name + "duration", "Duration in seconds", label, counters.backend_durations)
+        yield _counter(name + "errors_total", "Failed requests", ("backend", "error"), counters.backend_errors)
+        yield _gauge("signaling_http_client_pool_connections", "Connections", ("host",), gauges.connections())
+
+    def _mcu(self) -> Iterator[Family]:
+        counters, gauges, label = self._counters, self._gauges, ("type",)
+        yield _gauge("signaling_mcu_publishers", "Publishers", label, gauges.publishers())
+        yield _gauge("signaling_mcu_subscribers", "Subscribers", label, gauges.subscribers())
+        yield _counter("signaling_mcu_publishers_total", "Publishers created", label, counters.publishers)
+        yield _counter("signaling_mcu_subscribers_total", "Subscribers created", label, counters.subscribers)
+        yield _counter("signaling_mcu_nopublisher_total", "Subscriptions to nobody", label, counters.no_publisher)
+
+
+# Keys are one label value or a tuple of them; Mapping is invariant in its key, hence Any.
+def _values(label: Any) -> tuple[str, ...]:
+    return (label,) if isinstance(label, str) else label
+
+
+def _gauge(name: str, text: str, labels: tuple[str, ...], rows: Mapping[Any, int]) -> Family:
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for label, value in rows.items():
+        family.add_metric(_values(label), value)
+    return family
+
+
+def _counter(name: str, text: str, labels: tuple[str, ...], rows: Mapping[Any, int]) -> Family:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for label, value in rows.items():
+        family.add_metric(_values(label), value)
+    return family
+
+
+def _histogram(name: str, text: str, labels: tuple[str, ...], rows: Mapping[Any, Histogram]) -> Family:
+    family = HistogramMetricFamily(name, text, labels=labels)
+    for label, histogram in rows.items():
+        family.add_metric(_values(label), buckets=histogram.cumulative(), sum_value=histogram.total)
+    return family
