@@ -1,0 +1,135 @@
+"""A signaling client on a plain blocking socket: what sets a load up, and what one hello is.
+
+Source: RFC 6455; signaling API, Hello, Room, Message. Frames are made by hand: the load sends them ready-made.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import socket
+import struct
+from types import TracebackType
+from typing import Any, Self
+
+TEXT, CLOSE, PING = 0x1, 0x8, 0x9
+TIMEOUT = 20.0  # seconds for each answer
+
+
+class Refused(Exception):
+    """The server answered something else than the benchmark needs."""
+
+
+def client_frame(payload: bytes, opcode: int = TEXT) -> bytes:
+    """Return a final client frame with a random mask."""
+    key = os.urandom(4)
+    if len(payload) < 126:
+        head = struct.pack("!BB", 0x80 | opcode, 0x80 | len(payload))
+    else:
+        head = struct.pack("!BBH", 0x80 | opcode, 0x80 | 126, len(payload))
+    mask = (key * (len(payload) // 4 + 1))[: len(payload)]
+    return head + key + (int.from_bytes(payload) ^ int.from_bytes(mask)).to_bytes(len(payload))
+
+
+class Client:
+    """One connection. After ``hello`` it has a ``session`` id."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), TIMEOUT)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.session = ""
+        self._buffer = bytearray()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.socket.close()
+
+    def upgrade(self, port: int) -> None:
+        """Make the connection a WebSocket and take the welcome."""
+        key = base64.b64encode(os.urandom(16)).decode()
+        self.socket.sendall(
+            f"GET /spreed HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        while b"\r\n\r\n" not in self._buffer:
+            self._read_more()
+        head, _, rest = bytes(self._buffer).partition(b"\r\n\r\n")
+        if b" 101 " not in head.split(b"\r\n")[0]:
+            raise Refused(f"no upgrade: {head[:80]!r}")
+        self._buffer = bytearray(rest)
+        self.expect("welcome")
+
+    def hello(self, backend: str, userid: str) -> None:
+        """Open a session."""
+        self.send(
+            {"type": "hello", "hello": {"version": "1.0", "auth": {"url": backend, "params": {"userid": userid}}}}
+        )
+        self.session = str(self.expect("hello")["hello"]["sessionid"])
+
+    def join(self, room: str, nextcloud_session: str) -> None:
+        """Enter a room and take the answer; the events that follow stay unread."""
+        self.send({"id": "j", "type": "room", "room": {"roomid": room, "sessionid": nextcloud_session}})
+        self.expect("room")
+
+    def bye(self) -> None:
+        """End the session and wait for the server to say so."""
+        self.send({"type": "bye", "bye": {}})
+        self.expect("bye")
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Send a message as one frame."""
+        self.socket.sendall(client_frame(json.dumps(message, separators=(",", ":")).encode()))
+
+    def expect(self, kind: str) -> dict[str, Any]:
+        """Read until a message of this type comes and return it.
+
+        Raises:
+            Refused: an error came, or the connection was closed.
+        """
+        return dict(json.loads(self.expect_payload(kind)))
+
+    def expect_payload(self, kind: str) -> bytes:
+        """Read until a message of this type comes and return its text."""
+        while True:
+            payload = self._read_text()
+            found = json.loads(payload).get("type")
+            if found == kind:
+                return payload
+            if found == "error":
+                raise Refused(payload.decode())
+
+    def _read_text(self) -> bytes:
+        while True:
+            opcode, payload = self._read_frame()
+            if opcode == TEXT:
+                return payload
+            if opcode == PING:
+                self.socket.sendall(client_frame(payload, 0xA))
+            elif opcode == CLOSE:
+                raise Refused("the server closed the connection")
+
+    def _read_frame(self) -> tuple[int, bytes]:
+        opcode, length = self._take(1)[0] & 0x0F, self._take(1)[0]
+        if length == 126:
+            (length,) = struct.unpack("!H", self._take(2))
+        elif length == 127:
+            (length,) = struct.unpack("!Q", self._take(8))
+        return opcode, self._take(length)
+
+    def _take(self, count: int) -> bytes:
+        while len(self._buffer) < count:
+            self._read_more()
+        taken = bytes(self._buffer[:count])
+        del self._buffer[:count]
+        return taken
+
+    def _read_more(self) -> None:
+        received = self.socket.recv(65536)
+        if not received:
+            raise Refused("the server closed the connection")
+        self._buffer += received

@@ -1,0 +1,153 @@
+"""What is measured: a relayed message, a room delivery, a hello; each on its own fresh sessions."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+import subprocess
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.client import Client, client_frame
+from bench.processes import MEASURED, REST, cpu_seconds, listening, running
+
+
+@dataclass(frozen=True)
+class Load:
+    """Groups of clients in a room of their own; a group's first ``senders`` have one message outstanding each."""
+
+    name: str
+    groups: int
+    size: int
+    senders: int
+    recipient: str  # the recipient type of the messages
+
+
+RELAY = Load("relayed message", groups=32, size=2, senders=2, recipient="session")
+ROOM = Load("room delivery", groups=4, size=21, senders=1, recipient="room")
+HELLO = "hello"
+HELLO_CLIENTS = 8
+
+
+@dataclass(frozen=True)
+class Result:
+    """CPU time of the measured process for one phase."""
+
+    microseconds: float  # per delivery, or per hello
+    per_second: float
+
+
+@dataclass(frozen=True)
+class Wire:
+    """What one message of a load is on the wire, for the floor to do the same."""
+
+    sent: int  # bytes of the client's frame
+    delivered: bytes  # the server's frame
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The running gateway and the compiled programs."""
+
+    gateway: subprocess.Popen[str]
+    port: int
+    backend: str
+    floor: Path
+    load: Path
+    scratch: Path
+
+    def measure_gateway(self, load: Load, seconds: float) -> tuple[Result, Wire]:
+        """Put the load on the gateway; also says what its messages look like on the wire."""
+        with _sessions(self, load) as clients:
+            frames = [_frame(load, clients, index) for index in range(len(clients))]
+            delivered = _deliver_once(load, clients, frames)
+            result = self._run(load, seconds, clients, frames, delivered, self.gateway.pid)
+            for client in clients:
+                client.bye()
+        return result, Wire(len(frames[0]), delivered)
+
+    def measure_floor(self, load: Load, wire: Wire, seconds: float) -> Result:
+        """Put the same load, byte for byte as long, on the floor."""
+        template = self.scratch / "delivered"
+        template.write_bytes(wire.delivered)
+        command = [str(self.floor), str(load.size), str(wire.sent), str(template)]
+        with listening(command, MEASURED) as (process, port), contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(Client(port)) for _ in range(load.groups * load.size)]
+            frames = [b"x" * wire.sent] * len(clients)
+            return self._run(load, seconds, clients, frames, wire.delivered, process.pid)
+
+    def measure_hello(self, count: int) -> Result:
+        """Connect, upgrade, say hello, say bye and close, ``count`` times by a few clients at once."""
+        before = cpu_seconds(self.gateway.pid)
+        with ThreadPoolExecutor(HELLO_CLIENTS) as pool:
+            list(pool.map(self._hello, range(count)))
+        return Result((cpu_seconds(self.gateway.pid) - before) / count * 1e6, 0.0)
+
+    def _hello(self, number: int) -> None:
+        with Client(self.port) as client:
+            client.upgrade(self.port)
+            client.hello(self.backend, f"user{number:05d}")
+            client.bye()
+
+    def _run(
+        self, load: Load, seconds: float, clients: list[Client], frames: list[bytes], delivered: bytes, measured: int
+    ) -> Result:
+        file = self.scratch / "frames"
+        senders = [frame for index, frame in enumerate(frames) if index % load.size < load.senders]
+        file.write_bytes(b"".join(struct.pack("<I", len(frame)) + frame for frame in senders))
+        sockets = [client.socket.fileno() for client in clients]
+        payload = len(delivered) - (2 if len(delivered) < 128 else 4)
+        arguments = [str(seconds), str(load.size), str(load.senders), str(payload), str(file), *map(str, sockets)]
+        before = cpu_seconds(measured)
+        with running([str(self.load), *arguments], REST, pass_fds=sockets) as process:
+            output, _ = process.communicate(timeout=seconds + 30)
+        used = cpu_seconds(measured) - before
+        if process.returncode != 0:
+            raise RuntimeError(f"the load on the {load.name} failed")
+        deliveries, _, took = output.split()
+        return Result(used / int(deliveries) * 1e6, int(deliveries) / float(took))
+
+
+@contextlib.contextmanager
+def _sessions(bench: Bench, load: Load) -> Iterator[list[Client]]:
+    """Open the sessions of a load, each group in its room."""
+    run = uuid.uuid4().hex[:12]
+    with contextlib.ExitStack() as stack:
+        clients = []
+        for index in range(load.groups * load.size):
+            client = stack.enter_context(Client(bench.port))
+            client.upgrade(bench.port)
+            client.hello(bench.backend, f"user{index:05d}")
+            client.join(f"{run}-{index // load.size:03d}", f"{run}-{index:05d}")
+            clients.append(client)
+        yield clients
+
+
+def _frame(load: Load, clients: list[Client], index: int) -> bytes:
+    """Return what a client sends: a change of its name, as Talk's clients tell it to a peer or to the room."""
+    first = index - index % load.size
+    to = clients[first + 1 - index % load.size].session if load.recipient == "session" else ""
+    recipient = f'{{"type":"session","sessionid":"{to}"}}' if to else f'{{"type":"{load.recipient}"}}'
+    data = f'{{"to":"{to}","roomType":"video","type":"nickChanged","payload":{{"name":"Ada Lovelace"}}}}'
+    return client_frame(f'{{"type":"message","message":{{"recipient":{recipient},"data":{data}}}}}'.encode())
+
+
+def _deliver_once(load: Load, clients: list[Client], frames: list[bytes]) -> bytes:
+    """Let each sender send once, so that every event of the joins is read, and return what a receiver is sent."""
+    for index, client in enumerate(clients):
+        if index % load.size < load.senders:
+            client.socket.sendall(frames[index])
+    lengths, payload = set(), b""
+    for index, client in enumerate(clients):
+        if load.senders == load.size or index % load.size >= load.senders:
+            payload = client.expect_payload("message")
+            lengths.add(len(payload))
+    if len(lengths) != 1:
+        raise RuntimeError(f"deliveries differ in length: {sorted(lengths)}")
+    head = (
+        struct.pack("!BB", 0x81, len(payload)) if len(payload) < 126 else struct.pack("!BBH", 0x81, 126, len(payload))
+    )
+    return head + payload
