@@ -48,10 +48,10 @@ class Histogram:
 
 
 class Counters:
-    """What has happened since the start. Label values must come from closed sets or from the configuration.
+    """What has happened since the start; ``counters.messages["room"] += 1`` works without a first value.
 
-    ``backend`` is a backend's id, ``client`` one of client, internal, federation, virtual; ``type`` of a stream is its
-    roomType.
+    Labels must come from closed sets or from the configuration: a backend is named by its id, the type of a stream is
+    its roomType.
     """
 
     __slots__ = (
@@ -60,19 +60,19 @@ class Counters:
         "backend_requests",
         "bytes_in",
         "bytes_out",
-        "call_rooms",
-        "call_sessions",
+        "calls_total",
         "limit_exceeded",
+        "mcu_messages",
         "messages",
         "messages_in",
         "messages_out",
-        "no_publisher",
-        "publishers",
-        "resumes",
-        "resumes_failed",
+        "no_publisher_total",
+        "publishers_total",
+        "resume_failed_total",
+        "resumed_total",
         "round_trip",
-        "sessions",
-        "subscribers",
+        "sessions_total",
+        "subscribers_total",
     )
 
     def __init__(self) -> None:
@@ -80,18 +80,18 @@ class Counters:
         self.messages_out = 0
         self.bytes_in = 0
         self.bytes_out = 0
-        self.resumes_failed = 0
-        self.messages: Counter[str] = Counter()  # by message type
-        self.sessions: Counter[tuple[str, str]] = Counter()  # by backend, client
-        self.resumes: Counter[tuple[str, str]] = Counter()  # by backend, client
-        self.limit_exceeded: Counter[str] = Counter()  # by backend
-        self.call_sessions: Counter[tuple[str, str]] = Counter()  # by backend, client
-        self.call_rooms: Counter[str] = Counter()  # by backend
-        self.publishers: Counter[str] = Counter()  # by type
-        self.subscribers: Counter[str] = Counter()  # by type
-        self.no_publisher: Counter[str] = Counter()  # by type
-        self.backend_requests: Counter[str] = Counter()  # by backend
-        self.backend_errors: Counter[tuple[str, str]] = Counter()  # by backend, error
+        self.resume_failed_total = 0
+        self.messages: dict[str, int] = Counter()  # by message type
+        self.sessions_total: dict[str, int] = Counter()  # opened, by backend
+        self.resumed_total: dict[str, int] = Counter()  # by backend
+        self.limit_exceeded: dict[str, int] = Counter()  # by backend
+        self.calls_total: dict[str, int] = Counter()  # sessions that entered a call, by backend
+        self.mcu_messages: dict[str, int] = Counter()  # by type
+        self.publishers_total: dict[str, int] = Counter()  # by type
+        self.subscribers_total: dict[str, int] = Counter()  # by type
+        self.no_publisher_total: dict[str, int] = Counter()  # by type
+        self.backend_requests: dict[str, int] = Counter()  # by backend
+        self.backend_errors: dict[tuple[str, str], int] = Counter()  # by backend, error
         self.backend_durations: dict[str, Histogram] = {}  # by backend, seconds
         self.round_trip = Histogram(1, 30_000, 50)  # milliseconds, from ping to pong
 
@@ -152,13 +152,16 @@ class _Figures(Collector):
         client, member = ("backend", "clienttype"), ("backend", "room", "clienttype")
         yield _gauge("signaling_hub_rooms", "Rooms", ("backend",), gauges.rooms())
         yield _gauge("signaling_hub_sessions", "Sessions", client, gauges.sessions())
-        yield _counter("signaling_hub_sessions_total", "Sessions opened", client, counters.sessions)
-        yield _counter("signaling_hub_sessions_resume_total", "Sessions resumed", client, counters.resumes)
-        yield _counter("signaling_hub_sessions_resume_failed_total", "Failures", (), {(): counters.resumes_failed})
+        yield _counter("signaling_hub_sessions_total", "Sessions opened", client, _clients_of(counters.sessions_total))
+        yield _counter(
+            "signaling_hub_sessions_resume_total", "Sessions resumed", client, _clients_of(counters.resumed_total)
+        )
+        yield _counter("signaling_hub_sessions_resume_failed_total", "Failures", (), {(): counters.resume_failed_total})
         yield _gauge("signaling_room_sessions", "Sessions in a room", member, gauges.room_sessions())
         yield _gauge("signaling_call_sessions", "Sessions in a call", member, gauges.call_sessions())
-        yield _counter("signaling_call_sessions_total", "Sessions that joined a call", client, counters.call_sessions)
-        yield _counter("signaling_call_rooms_total", "Calls begun", ("backend",), counters.call_rooms)
+        yield _counter(
+            "signaling_call_sessions_total", "Sessions that joined a call", client, _clients_of(counters.calls_total)
+        )
 
     def _clients(self) -> Iterator[Family]:
         counters = self._counters
@@ -185,9 +188,14 @@ class _Figures(Collector):
         counters, gauges, label = self._counters, self._gauges, ("type",)
         yield _gauge("signaling_mcu_publishers", "Publishers", label, gauges.publishers())
         yield _gauge("signaling_mcu_subscribers", "Subscribers", label, gauges.subscribers())
-        yield _counter("signaling_mcu_publishers_total", "Publishers created", label, counters.publishers)
-        yield _counter("signaling_mcu_subscribers_total", "Subscribers created", label, counters.subscribers)
-        yield _counter("signaling_mcu_nopublisher_total", "Subscriptions to nobody", label, counters.no_publisher)
+        yield _counter("signaling_mcu_publishers_total", "Publishers created", label, counters.publishers_total)
+        yield _counter("signaling_mcu_subscribers_total", "Subscribers created", label, counters.subscribers_total)
+        yield _counter("signaling_mcu_nopublisher_total", "Subscriptions to nobody", label, counters.no_publisher_total)
+        yield _counter("signaling_mcu_messages_total", "Messages about streams", label, counters.mcu_messages)
+
+
+def _clients_of(rows: Mapping[str, int]) -> dict[tuple[str, str], int]:
+    return {(backend, "client"): value for backend, value in rows.items()}
 
 
 # Keys are one label value or a tuple of them; Mapping is invariant in its key, hence Any.

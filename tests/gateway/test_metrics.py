@@ -21,12 +21,12 @@ def test_bumped_integers_are_shown_under_the_known_names() -> None:
     counters = Counters()
     counters.messages_in += 3
     counters.bytes_out += 70
-    counters.resumes_failed += 1
+    counters.resume_failed_total += 1
     counters.messages["room"] += 2
-    counters.sessions["cloud", "client"] += 4
-    counters.resumes["cloud", "client"] += 1
+    counters.sessions_total["cloud"] += 4
+    counters.resumed_total["cloud"] += 1
     counters.backend_errors["cloud", "timeout"] += 1
-    counters.publishers["video"] += 1
+    counters.publishers_total["video"] += 1
     shown = samples(Metrics(counters, Gauges()))
     assert shown["signaling_client_messages_total{direction=incoming}"] == 3
     assert shown["signaling_client_messages_total{direction=outgoing}"] == 0
