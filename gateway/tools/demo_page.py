@@ -1,0 +1,119 @@
+"""The routes of the call page: its files, and what it asks the demo backend. Only ``portunus demo`` serves them."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import PurePosixPath
+from typing import Annotated, TypeVar
+
+import msgspec
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from gateway.tools.demo_backend import DemoBackend
+from gateway.tools.demo_rooms import Full
+
+MAX_BODY = 4096  # bytes; a name, a room and two ids
+
+_TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
+
+# Nothing from elsewhere, nothing inline, nothing that turns text into markup or code.
+_POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "media-src 'self' blob: mediastream:",
+        "connect-src 'self' ws: wss:",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+    ]
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "Permissions-Policy": "camera=(self), microphone=(self), display-capture=(self)",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-cache",
+}
+
+_Text = Annotated[str, Meta(min_length=1, max_length=60, pattern=r"\S")]
+_Id = Annotated[str, Meta(max_length=64)]
+_T = TypeVar("_T", bound=Struct)
+
+
+class _Join(Struct, forbid_unknown_fields=True):
+    name: _Text
+    room: _Text
+    person: Annotated[str, Meta(min_length=16, max_length=64)]
+    previous: _Id = ""
+
+
+class _Call(Struct, forbid_unknown_fields=True):
+    session: _Id
+    flags: Annotated[int, Meta(ge=0, le=15)]
+
+
+def page_routes(backend: DemoBackend) -> list[web.RouteDef]:
+    """Return the page's routes, in the form that the gateway's application takes."""
+    page = {
+        path.name: path.read_bytes() for path in resources.files("gateway").joinpath("web").iterdir() if path.is_file()
+    }
+
+    async def asset(request: web.Request) -> web.Response:
+        return _file(page, request.match_info.get("name", "index.html"))
+
+    async def join(request: web.Request) -> web.Response:
+        wish = await _read(request, _Join)
+        try:
+            ticket = backend.join(wish.name.strip(), wish.room.strip(), wish.person, wish.previous)
+        except Full as error:
+            raise web.HTTPServiceUnavailable(text="the demo backend is full") from error
+        return _json(ticket)
+
+    async def call(request: web.Request) -> web.Response:
+        wish = await _read(request, _Call)
+        if not await backend.set_call(wish.session, wish.flags):
+            raise web.HTTPNotFound(text="the demo backend does not know this session")
+        return _json({})
+
+    return [
+        web.get("/", asset),
+        web.get("/demo/{name}", asset),
+        web.post("/demo/api/join", join),
+        web.post("/demo/api/call", call),
+    ]
+
+
+def _file(page: dict[str, bytes], name: str) -> web.Response:
+    kind = _TYPES.get(PurePosixPath(name).suffix)
+    if kind is None or name not in page:
+        raise web.HTTPNotFound
+    return web.Response(body=page[name], content_type=kind, charset="utf-8", headers=_HEADERS)
+
+
+async def _read(request: web.Request, kind: type[_T]) -> _T:
+    """Read a request of the page itself: other sites cannot send JSON here without asking first (CORS)."""
+    if request.content_type != "application/json":
+        raise web.HTTPUnsupportedMediaType(text="JSON is expected")
+    if (request.content_length or 0) > MAX_BODY:
+        raise web.HTTPRequestEntityTooLarge(MAX_BODY, request.content_length or 0)
+    try:
+        return msgspec.json.decode(await request.content.read(MAX_BODY), type=kind)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise web.HTTPBadRequest(text=f"the request is not as it should be: {error}") from error
+
+
+def _json(answer: object) -> web.Response:
+    return web.Response(
+        body=msgspec.json.encode(answer), content_type="application/json", headers={"Cache-Control": "no-store"}
+    )

@@ -1,0 +1,237 @@
+/**
+ * What this person sends: camera and microphone, or a generated picture and silence where there are none.
+ */
+
+const PICTURE_RATE = 12; // frames per second of the generated picture: enough to see that it lives
+const SPEAKING_LEVEL = 0.02; // RMS of full scale; room noise stays below
+const SPEAKING_HOLD_MS = 600; // a pause between words is not the end of speech
+const METER_MS = 100;
+
+const SIZES = { 360: { width: { ideal: 640 }, height: { ideal: 360 } }, 720: { width: { ideal: 1280 }, height: { ideal: 720 } } };
+
+/** The page may ask for devices only on https and on localhost. */
+export function devicesReachable() {
+  return Boolean(navigator.mediaDevices?.getUserMedia);
+}
+
+/** The tracks of this person, switched on and off. */
+export class LocalMedia {
+  #name;
+  #size;
+  #picture = null;
+
+  constructor(name, size) {
+    this.#name = name;
+    this.#size = SIZES[size] ?? SIZES[720];
+    this.audio = null;
+    this.video = null;
+    this.audioOn = false;
+    this.realAudio = false;
+    this.realVideo = false;
+    this.reasons = []; // why something is missing: "permission" | "insecure" | "camera" | "microphone" | "devices"
+    this.onEnded = () => {}; // called with the kind when a device went away
+  }
+
+  /**
+   * Open what is wanted, as far as it is there.
+   * @param {"both"|"audio"|"generated"|"listen"} wanted
+   */
+  async open(wanted) {
+    this.reasons = [];
+    if (wanted === "listen") return;
+    if (wanted !== "generated") await this.#devices(wanted === "both");
+    if (!this.video && wanted !== "audio") this.#generatePicture();
+    if (!this.audio) this.audio = silence();
+    this.audioOn = this.realAudio;
+    this.audio.enabled = this.audioOn;
+  }
+
+  /** Mute or unmute; returns whether a microphone is there. */
+  setAudio(on) {
+    if (!this.realAudio) return false;
+    this.audioOn = on;
+    this.audio.enabled = on;
+    return true;
+  }
+
+  /** Switch the picture off, so that the camera's light goes out, or on; returns the track to send. */
+  async setVideo(on) {
+    if (!on) {
+      this.#stopPicture();
+      return null;
+    }
+    const error = await this.#ask({ video: this.#size });
+    if (error) {
+      this.reasons = [error === "missing" ? "camera" : error];
+      this.#generatePicture();
+    } else {
+      this.reasons = this.reasons.filter((reason) => reason === "microphone");
+    }
+    return this.video;
+  }
+
+  close() {
+    this.#stopPicture();
+    this.audio?.stop();
+    this.audio = null;
+    this.audioOn = false;
+  }
+
+  async #devices(withVideo) {
+    const both = await this.#ask({ audio: true, video: withVideo && this.#size });
+    if (!both) return;
+    if (both === "insecure" || both === "permission" || !withVideo) {
+      this.reasons = [both === "missing" ? "microphone" : both];
+      return;
+    }
+    // One of the two is missing; which one, only asking tells.
+    if (await this.#ask({ audio: true })) this.reasons.push("microphone");
+    if (await this.#ask({ video: this.#size })) this.reasons.push("camera");
+    if (this.reasons.length === 2) this.reasons = ["devices"];
+  }
+
+  /** Ask the browser; returns "" or why not: "permission", "missing", "insecure". */
+  async #ask(constraints) {
+    if (!devicesReachable()) return "insecure";
+    try {
+      const stream = await navigator.mediaDevices.getUserMedia(constraints);
+      for (const track of stream.getTracks()) this.#take(track);
+      return "";
+    } catch (error) {
+      return error.name === "NotAllowedError" ? "permission" : "missing";
+    }
+  }
+
+  #take(track) {
+    track.addEventListener("ended", () => this.onEnded(track.kind));
+    if (track.kind === "audio") {
+      this.audio = track;
+      this.realAudio = true;
+    } else {
+      this.#stopPicture();
+      track.contentHint = "motion";
+      this.video = track;
+      this.realVideo = true;
+    }
+  }
+
+  #generatePicture() {
+    this.#picture = new GeneratedPicture(this.#name);
+    this.video = this.#picture.track;
+    this.realVideo = false;
+  }
+
+  #stopPicture() {
+    this.#picture?.stop();
+    this.#picture = null;
+    this.video?.stop();
+    this.video = null;
+    this.realVideo = false;
+  }
+}
+
+/** A calm moving picture with the person's initial, for those without a camera. */
+class GeneratedPicture {
+  #canvas = document.createElement("canvas");
+  #timer;
+  #hue;
+  #initial;
+
+  constructor(name) {
+    Object.assign(this.#canvas, { width: 640, height: 360 });
+    this.#hue = hueOf(name);
+    this.#initial = initialOf(name);
+    this.#draw();
+    this.#timer = setInterval(() => this.#draw(), 1000 / PICTURE_RATE);
+    [this.track] = this.#canvas.captureStream(PICTURE_RATE).getVideoTracks();
+  }
+
+  stop() {
+    clearInterval(this.#timer);
+    this.track.stop();
+  }
+
+  #draw() {
+    const paint = this.#canvas.getContext("2d");
+    const turn = (performance.now() / 4000) * 2 * Math.PI;
+    const { width, height } = this.#canvas;
+    const ground = paint.createLinearGradient(0, 0, width, height);
+    ground.addColorStop(0, `hsl(${this.#hue} 45% 34%)`);
+    ground.addColorStop(1, `hsl(${this.#hue + 40} 50% 22%)`);
+    paint.fillStyle = ground;
+    paint.fillRect(0, 0, width, height);
+    paint.fillStyle = `hsl(${this.#hue + 20} 60% 60% / 25%)`;
+    paint.beginPath();
+    paint.arc(width / 2 + 150 * Math.cos(turn), height / 2 + 60 * Math.sin(turn), 90, 0, 2 * Math.PI);
+    paint.fill();
+    paint.fillStyle = "white";
+    paint.font = "600 130px system-ui, sans-serif";
+    paint.textAlign = "center";
+    paint.textBaseline = "middle";
+    paint.fillText(this.#initial, width / 2, height / 2 + 6);
+  }
+}
+
+/** Tells when a microphone's track carries speech. */
+export class SpeakingMeter {
+  #timer;
+  #source;
+
+  /** @param {(speaking: boolean) => void} onChange called on every change */
+  constructor(track, onChange) {
+    const context = audioContext();
+    const analyser = context.createAnalyser();
+    analyser.fftSize = 1024;
+    this.#source = context.createMediaStreamSource(new MediaStream([track]));
+    this.#source.connect(analyser);
+    const samples = new Float32Array(analyser.fftSize);
+    let speaking = false;
+    let heard = -Infinity;
+    this.#timer = setInterval(() => {
+      analyser.getFloatTimeDomainData(samples);
+      const level = Math.sqrt(samples.reduce((sum, sample) => sum + sample * sample, 0) / samples.length);
+      const now = performance.now();
+      if (level > SPEAKING_LEVEL) heard = now;
+      const speaks = track.enabled && now - heard < SPEAKING_HOLD_MS;
+      if (speaks !== speaking) onChange((speaking = speaks));
+    }, METER_MS);
+  }
+
+  stop() {
+    clearInterval(this.#timer);
+    this.#source.disconnect();
+  }
+}
+
+/** Ask for the screen; `null` when the person changed their mind. Throws what else the browser says. */
+export async function openScreen() {
+  try {
+    const stream = await navigator.mediaDevices.getDisplayMedia({ video: { frameRate: { ideal: 15, max: 30 } }, audio: true });
+    for (const track of stream.getVideoTracks()) track.contentHint = "detail";
+    return stream;
+  } catch (error) {
+    if (error.name === "NotAllowedError" || error.name === "AbortError") return null;
+    throw error;
+  }
+}
+
+export function initialOf(name) {
+  return [...name.trim()][0]?.toLocaleUpperCase() ?? "?";
+}
+
+/** A colour for a person that stays the same, in degrees. */
+export function hueOf(name) {
+  return [...name].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 7);
+}
+
+let sharedContext = null;
+
+function audioContext() {
+  sharedContext ??= new AudioContext();
+  if (sharedContext.state === "suspended") sharedContext.resume();
+  return sharedContext;
+}
+
+function silence() {
+  return audioContext().createMediaStreamDestination().stream.getAudioTracks()[0];
+}

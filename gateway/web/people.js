@@ -1,0 +1,43 @@
+/**
+ * The list of who is in the room and in the call, with their state in words.
+ */
+
+import { FLAG_AUDIO, FLAG_IN_CALL, FLAG_VIDEO } from "./roster.js";
+import { element } from "./tiles.js";
+
+export class PeopleList {
+  #root;
+  #shown = "";
+
+  constructor(root) {
+    this.#root = root;
+  }
+
+  /** @param {{name, flags, audio: ?boolean, video: ?boolean, sharing: boolean}[]} members */
+  show(members) {
+    const lines = members.map((member) => [member.name, wordsOf(member)]);
+    const shown = JSON.stringify(lines);
+    if (shown === this.#shown) return;
+    this.#shown = shown;
+    this.#root.replaceChildren(...lines.map(([name, words]) => line(name, words)));
+  }
+}
+
+function wordsOf({ flags, audio, video, sharing }) {
+  if (!(flags & FLAG_IN_CALL)) return "in the room, not in the call";
+  if (!(flags & (FLAG_AUDIO | FLAG_VIDEO))) return "listening";
+  const words = [];
+  if (sharing) words.push("shares the screen");
+  if (audio !== null) words.push(audio ? "microphone on" : "muted");
+  if (video !== null) words.push(video ? "camera on" : "camera off");
+  return words.join(", ") || "in the call";
+}
+
+function line(name, words) {
+  const item = element("li");
+  const [label, state] = [element("span", "person-name"), element("span", "person-state")];
+  label.textContent = name;
+  state.textContent = words;
+  item.append(label, state);
+  return item;
+}

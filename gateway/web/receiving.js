@@ -1,0 +1,169 @@
+/**
+ * The streams of the others: asked for, or pushed to us, and asked for anew when they fail.
+ *
+ * Source: signaling API, "Request offer from publisher"; behaviour reference 9.3, 9.4, 9.7.
+ */
+
+import { Subscription } from "./peer.js";
+import { FLAG_AUDIO, FLAG_VIDEO } from "./roster.js";
+import * as sentences from "./sentences.js";
+
+const DELAYS = [1, 2, 4, 8, 15, 30]; // seconds before a failed stream is asked for again
+const STRANDED_SECONDS = 20; // how long streams of a lost session may go on while the new one is set up
+
+export class Receiving {
+  #options;
+  #streams = new Map(); // key -> {sessionId, roomType, subscription, attempt, timer}
+  #stranded = []; // subscriptions of a session that is gone; they play until their successor does
+  #names = new Map(); // session id -> name
+
+  /**
+   * @param {{signaling, iceServers, onTrouble: (key, text) => void,
+   *   onStream: (sessionId, roomType, stream) => void, onGone: (sessionId, roomType) => void,
+   *   onTold: (sessionId, type, payload) => void}} options
+   */
+  constructor(options) {
+    this.#options = options;
+  }
+
+  /** Receive these others, and nobody else. */
+  want(callers) {
+    this.#names = new Map(callers.map(({ sessionId, name }) => [sessionId, name]));
+    for (const { sessionId } of [...this.#streams.values()]) {
+      if (!this.#names.has(sessionId)) for (const roomType of ["video", "screen"]) this.#drop(sessionId, roomType);
+    }
+    for (const { sessionId, flags } of callers) {
+      const sends = flags & (FLAG_AUDIO | FLAG_VIDEO);
+      if (sends && !this.#streams.has(keyOf(sessionId, "video"))) this.#request(sessionId, "video");
+    }
+  }
+
+  offer(sessionId, roomType, sid, sdp) {
+    const stream = this.#entry(sessionId, roomType);
+    clearTimeout(stream.timer);
+    if (!stream.subscription || stream.subscription.closed || ![sid, ""].includes(stream.subscription.sid)) {
+      this.#open(stream);
+    }
+    stream.subscription.offer(sid, sdp);
+  }
+
+  candidate(sessionId, roomType, sid, candidate) {
+    const subscription = this.#streams.get(keyOf(sessionId, roomType))?.subscription;
+    if (subscription && (!sid || subscription.sid === sid)) subscription.addCandidate(candidate);
+  }
+
+  /** The publisher stopped sharing its screen. */
+  unshared(sessionId) {
+    this.#drop(sessionId, "screen");
+  }
+
+  connection(sessionId, roomType) {
+    return this.#streams.get(keyOf(sessionId, roomType))?.subscription?.pc ?? null;
+  }
+
+  resumed() {
+    for (const { subscription } of this.#streams.values()) if (!subscription.closed) subscription.resumed();
+  }
+
+  /** The session is gone: let its streams play until those of the next session replace them. */
+  strand() {
+    for (const stream of this.#streams.values()) {
+      clearTimeout(stream.timer);
+      this.#options.onTrouble(keyOf(stream.sessionId, stream.roomType), null);
+      stream.subscription.onFailed = () => {};
+      this.#stranded.push(stream.subscription);
+    }
+    this.#streams.clear();
+    setTimeout(() => this.#closeStranded(), STRANDED_SECONDS * 1000);
+  }
+
+  close() {
+    this.#closeStranded();
+    for (const { sessionId, roomType } of [...this.#streams.values()]) this.#drop(sessionId, roomType);
+  }
+
+  #closeStranded() {
+    for (const subscription of this.#stranded) subscription.close();
+    this.#stranded = [];
+  }
+
+  #entry(sessionId, roomType) {
+    const key = keyOf(sessionId, roomType);
+    if (!this.#streams.has(key)) this.#streams.set(key, { sessionId, roomType, subscription: null, attempt: 0, timer: 0 });
+    return this.#streams.get(key);
+  }
+
+  #request(sessionId, roomType) {
+    const stream = this.#entry(sessionId, roomType);
+    this.#open(stream);
+    stream.subscription.request();
+  }
+
+  #open(stream) {
+    const { signaling, iceServers, onTold } = this.#options;
+    const { sessionId, roomType } = stream;
+    stream.subscription?.close();
+    stream.subscription = new Subscription({
+      signaling,
+      iceServers,
+      roomType,
+      publisher: sessionId,
+      onTrack: (media) => this.#options.onStream(sessionId, roomType, media),
+      onTold: (type, payload) => onTold(sessionId, type, payload),
+      onError: (error) => this.#refused(stream, error),
+      onFailed: (reason) => this.#failed(stream, reason),
+      onState: (state) => this.#state(stream, state),
+    });
+  }
+
+  #state(stream, state) {
+    if (state !== "connected") return;
+    stream.attempt = 0;
+    this.#options.onTrouble(keyOf(stream.sessionId, stream.roomType), null);
+  }
+
+  #refused(stream, error) {
+    if (stream.roomType === "screen" && error.code === "client_not_found") {
+      this.#drop(stream.sessionId, "screen");
+      return;
+    }
+    const attempt = this.#again(stream);
+    this.#say(stream, (name) => sentences.theirsNotFound(name, error.code, attempt < DELAYS.length));
+  }
+
+  #failed(stream, reason) {
+    const attempt = this.#again(stream);
+    // The SFU ends a connection also when its publisher is replaced or leaves: the first time that is no trouble.
+    if (reason === "ended" && attempt === 1) return;
+    this.#say(stream, (name) => sentences.theirMediaFailed(name, attempt < 3));
+  }
+
+  #say({ sessionId, roomType }, sentence) {
+    this.#options.onTrouble(keyOf(sessionId, roomType), sentence(this.#names.get(sessionId) ?? "somebody"));
+  }
+
+  #again(stream) {
+    clearTimeout(stream.timer);
+    stream.subscription.close();
+    const { sessionId, roomType } = stream;
+    const delay = DELAYS[Math.min(stream.attempt, DELAYS.length - 1)];
+    stream.timer = setTimeout(() => this.#request(sessionId, roomType), delay * 1000);
+    stream.attempt += 1;
+    return stream.attempt;
+  }
+
+  #drop(sessionId, roomType) {
+    const key = keyOf(sessionId, roomType);
+    const stream = this.#streams.get(key);
+    if (!stream) return;
+    clearTimeout(stream.timer);
+    stream.subscription?.close();
+    this.#streams.delete(key);
+    this.#options.onTrouble(key, null);
+    this.#options.onGone(sessionId, roomType);
+  }
+}
+
+function keyOf(sessionId, roomType) {
+  return `${sessionId} ${roomType}`;
+}

@@ -1,0 +1,71 @@
+/**
+ * Who is in the room and who of them in the call, from the room's events.
+ *
+ * Source: signaling API, "Room events" and "Participants list events"; behaviour reference 4.3 and 7.
+ */
+
+export const FLAG_IN_CALL = 1;
+export const FLAG_AUDIO = 2;
+export const FLAG_VIDEO = 4;
+
+export class Roster {
+  #members = new Map(); // session id -> {sessionId, userId, name}
+  #flags = new Map(); // session id -> inCall; may know a session before its join event
+
+  /** Take an event; returns whether it concerned the roster. */
+  take(event) {
+    if (event.target === "room" && event.type === "join") {
+      for (const entry of event.join ?? []) this.#join(entry);
+    } else if (event.target === "room" && event.type === "leave") {
+      for (const sessionId of event.leave ?? []) this.#leave(sessionId);
+    } else if (event.target === "participants" && event.type === "update") {
+      this.#update(event.update ?? {});
+    } else {
+      return false;
+    }
+    return true;
+  }
+
+  clear() {
+    this.#members.clear();
+    this.#flags.clear();
+  }
+
+  /** @returns {{sessionId: string, userId: string, name: string, flags: number}[]} by name */
+  members() {
+    return [...this.#members.values()]
+      .map((member) => ({ ...member, flags: this.#flags.get(member.sessionId) ?? 0 }))
+      .sort((one, other) => one.name.localeCompare(other.name) || one.sessionId.localeCompare(other.sessionId));
+  }
+
+  /** @returns the members that are in the call */
+  callers() {
+    return this.members().filter((member) => member.flags & FLAG_IN_CALL);
+  }
+
+  rename(sessionId, name) {
+    const member = this.#members.get(sessionId);
+    if (member && name) member.name = name;
+  }
+
+  #join(entry) {
+    const name = entry.user?.displayname || entry.userid || "Guest";
+    this.#members.set(entry.sessionid, { sessionId: entry.sessionid, userId: entry.userid ?? "", name });
+  }
+
+  #leave(sessionId) {
+    this.#members.delete(sessionId);
+    this.#flags.delete(sessionId);
+  }
+
+  #update(update) {
+    if (update.all) {
+      for (const sessionId of this.#members.keys()) this.#flags.set(sessionId, Number(update.incall));
+      return;
+    }
+    for (const user of update.users ?? []) {
+      const sessionId = user.sessionId ?? user.sessionid;
+      if (sessionId && user.inCall !== undefined) this.#flags.set(sessionId, Number(user.inCall));
+    }
+  }
+}

@@ -1,0 +1,59 @@
+/**
+ * The choices that go into an offer: codecs and bitrate, offered as far as this browser can send them.
+ *
+ * Source: signaling API, "Start publishing": audiocodec, videocodec, bitrate.
+ */
+
+const NAMES = { vp8: "VP8", vp9: "VP9", h264: "H.264", av1: "AV1", h265: "H.265", opus: "Opus", g722: "G.722", pcmu: "PCMU", pcma: "PCMA" };
+const VIDEO = ["vp8", "vp9", "h264", "av1", "h265"];
+const AUDIO = ["opus", "g722", "pcmu", "pcma"];
+const BITRATES = [2_000_000, 1_000_000, 500_000, 200_000]; // bit/s
+
+/** Fill every select of the page that is marked with data-choice, and keep those of one kind equal. */
+export function prepareChoices() {
+  fill("videocodec", "Automatic", sendable("video", VIDEO));
+  fill("audiocodec", "Automatic", sendable("audio", AUDIO));
+  fill("bitrate", "As the server allows", BITRATES.map((bits) => [bits, `${(bits / 1000).toLocaleString("en")} kbit/s`]));
+  for (const select of document.querySelectorAll("select[data-choice]")) {
+    select.addEventListener("change", () => choose(select.dataset.choice, select.value));
+  }
+}
+
+/** @returns {{videocodec?: string, audiocodec?: string, bitrate?: number}} what to send, empty where nothing was chosen */
+export function wishes() {
+  const chosen = {};
+  for (const kind of ["videocodec", "audiocodec"]) if (value(kind)) chosen[kind] = value(kind);
+  if (Number(value("bitrate"))) chosen.bitrate = Number(value("bitrate"));
+  return chosen;
+}
+
+/** The screen takes the codecs, but not the bitrate: that one is for the camera. */
+export function screenWishes() {
+  const { videocodec } = wishes();
+  return videocodec ? { videocodec } : {};
+}
+
+function choose(kind, chosen) {
+  for (const select of selects(kind)) select.value = chosen;
+}
+
+function value(kind) {
+  return selects(kind)[0].value;
+}
+
+function selects(kind) {
+  return document.querySelectorAll(`select[data-choice="${kind}"]`);
+}
+
+function sendable(kind, names) {
+  const known = new Set(
+    (globalThis.RTCRtpSender?.getCapabilities?.(kind)?.codecs ?? []).map(({ mimeType }) => mimeType.split("/")[1].toLowerCase()),
+  );
+  return names.filter((name) => known.has(name)).map((name) => [name, NAMES[name]]);
+}
+
+function fill(kind, automatic, choices) {
+  for (const select of selects(kind)) {
+    select.replaceChildren(...[["", automatic], ...choices].map(([chosen, label]) => new Option(label, chosen)));
+  }
+}

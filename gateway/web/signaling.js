@@ -1,0 +1,278 @@
+/**
+ * One WebSocket to the gateway: welcome, hello, requests with ids, and resume with back-off.
+ *
+ * Source: signaling API, "Establish connection" and "Resuming sessions"; behaviour reference 2 and 3.
+ *
+ * Events (CustomEvent):
+ *   state    {state, retryIn}   "connecting" | "open" | "away" | "ended"; retryIn in seconds, 0 = now
+ *   session  {resumed}          a session is there; not resumed = everything of an older one is gone
+ *   message  the message        whatever the gateway sends that is not the reply to a request
+ *   ended    {reason}           the gateway said bye, it will not be tried again
+ */
+
+const BACKOFF_SECONDS = [0.5, 1, 2, 4, 8, 16]; // as patient as the gateway's own clients, see behaviour reference 1.1
+const CONNECT_SECONDS = 10;
+const REPLY_SECONDS = 15; // the gateway asks Nextcloud for up to 10 s
+const PROBE_SECONDS = 5;
+const SILENCE_SECONDS = 25; // with nothing heard for so long, ask whether the gateway is still there
+const HELLO_RETRY_REASONS = new Set(["hello_timeout", "room_join_timeout"]);
+
+/** An error that the gateway sent. */
+export class SignalingError extends Error {
+  constructor({ code = "", message = "", details = undefined }) {
+    super(message || code);
+    this.name = "SignalingError";
+    this.code = code;
+    this.details = details;
+  }
+}
+
+export class Signaling extends EventTarget {
+  #url;
+  #credentials;
+  #socket = null;
+  #resumeId = "";
+  #lastId = 0;
+  #pending = new Map(); // request id -> {resolve, reject} or {onError}
+  #waiting = []; // messages to send once the session was resumed
+  #attempt = 0;
+  #retryTimer = 0;
+  #connectTimer = 0;
+  #probeTimer = 0;
+  #silenceTimer = 0;
+  #room = null;
+  #opened = null; // the promise of open(), until the first session is there
+
+  /**
+   * @param {string} url of the WebSocket
+   * @param {(features: Set<string>) => Promise<{version: string, auth: object}>} credentials asked for each new session
+   */
+  constructor(url, credentials) {
+    super();
+    this.#url = url;
+    this.#credentials = credentials;
+    this.sessionId = "";
+    this.userId = "";
+    this.features = new Set();
+    this.state = "closed";
+    this.onOnline = () => (this.state === "away" ? this.#connect() : this.probe());
+  }
+
+  /** Connect; resolves when the first session is there, rejects when the gateway refuses it. */
+  open() {
+    return new Promise((resolve, reject) => {
+      this.#opened = { resolve, reject };
+      globalThis.addEventListener("online", this.onOnline);
+      this.#connect();
+    });
+  }
+
+  /** Send a message of the session; kept until after the resume while the gateway is away. */
+  send(message, onError) {
+    if (this.state === "ended" || this.state === "closed") return;
+    const whole = onError ? { id: this.#nextId(), ...message } : message;
+    if (onError) this.#pending.set(whole.id, { onError });
+    if (this.state === "open") this.#write(whole);
+    else this.#waiting.push(whole);
+  }
+
+  /** Send a request and return its reply. Rejects with SignalingError, or when no reply comes. */
+  request(message) {
+    return new Promise((resolve, reject) => {
+      const id = this.#nextId();
+      const timer = setTimeout(() => {
+        if (this.#pending.delete(id)) reject(new SignalingError({ code: "timeout", message: "The gateway did not answer." }));
+      }, REPLY_SECONDS * 1000);
+      const settle = (how) => (value) => {
+        clearTimeout(timer);
+        how(value);
+      };
+      this.#pending.set(id, { resolve: settle(resolve), reject: settle(reject) });
+      const whole = { id, ...message };
+      if (this.state === "open" || message.type === "hello") this.#write(whole);
+      else this.#waiting.push(whole);
+    });
+  }
+
+  /** Join a room; the reply is the room object. Being in it already is success. */
+  async joinRoom(roomid, sessionid) {
+    this.#room = { roomid, sessionid };
+    try {
+      return (await this.request({ type: "room", room: this.#room })).room;
+    } catch (error) {
+      if (error.code === "already_joined") return error.details?.room ?? { roomid };
+      throw error;
+    }
+  }
+
+  /** Ask for any sign of life; without one in a few seconds the connection is dropped and resumed. */
+  probe() {
+    if (this.state !== "open" || !this.#room || this.#probeTimer) return;
+    this.#probeTimer = setTimeout(() => this.#drop(), PROBE_SECONDS * 1000);
+    // Joining the room one is in is answered (already_joined) and changes nothing.
+    this.send({ type: "room", room: this.#room }, () => {});
+  }
+
+  /** Say bye and end the session. */
+  close() {
+    if (this.state === "open") this.#write({ type: "bye", bye: {} });
+    this.#end("closed");
+  }
+
+  #nextId() {
+    this.#lastId += 1;
+    return String(this.#lastId);
+  }
+
+  #write(message) {
+    this.#socket.send(JSON.stringify(message));
+  }
+
+  #setState(state, retryIn = 0) {
+    this.state = state;
+    this.dispatchEvent(new CustomEvent("state", { detail: { state, retryIn } }));
+  }
+
+  #connect() {
+    clearTimeout(this.#retryTimer);
+    this.#detach();
+    this.#setState("connecting");
+    const socket = new WebSocket(this.#url);
+    this.#socket = socket;
+    this.#connectTimer = setTimeout(() => this.#drop(), CONNECT_SECONDS * 1000);
+    socket.addEventListener("message", (event) => this.#socket === socket && this.#receive(event.data));
+    socket.addEventListener("close", () => this.#socket === socket && this.#drop());
+  }
+
+  #detach() {
+    clearTimeout(this.#connectTimer);
+    clearTimeout(this.#probeTimer);
+    clearTimeout(this.#silenceTimer);
+    this.#probeTimer = 0;
+    const socket = this.#socket;
+    this.#socket = null;
+    socket?.close();
+  }
+
+  /** Give the connection up and try another after a pause. */
+  #drop() {
+    if (this.state === "ended") return;
+    this.#detach();
+    const seconds = BACKOFF_SECONDS[Math.min(this.#attempt, BACKOFF_SECONDS.length - 1)];
+    this.#attempt += 1;
+    const pause = seconds * (0.75 + Math.random() / 2); // so that many pages do not come back at once
+    this.#setState("away", pause);
+    this.#retryTimer = setTimeout(() => this.#connect(), pause * 1000);
+  }
+
+  #end(reason) {
+    clearTimeout(this.#retryTimer);
+    globalThis.removeEventListener("online", this.onOnline);
+    this.#detach();
+    this.#waiting = [];
+    if (this.state === "ended") return;
+    this.#setState("ended");
+    this.dispatchEvent(new CustomEvent("ended", { detail: { reason } }));
+  }
+
+  #receive(text) {
+    clearTimeout(this.#probeTimer);
+    clearTimeout(this.#silenceTimer);
+    this.#probeTimer = 0;
+    this.#silenceTimer = setTimeout(() => this.probe(), SILENCE_SECONDS * 1000);
+    let message;
+    try {
+      message = JSON.parse(text);
+    } catch {
+      return;
+    }
+    if (message.type === "welcome") {
+      this.features = new Set(message.welcome?.features ?? []);
+      this.#hello();
+    } else if (message.type === "bye") {
+      this.#bye(message.bye?.reason ?? "");
+    } else if (!this.#settle(message)) {
+      this.dispatchEvent(new CustomEvent("message", { detail: message }));
+    }
+  }
+
+  /** Hand a reply to its request; false when nobody waits for it. */
+  #settle(message) {
+    const pending = message.id === undefined ? undefined : this.#pending.get(message.id);
+    if (!pending) return false;
+    this.#pending.delete(message.id);
+    if (message.type === "error") (pending.onError ?? pending.reject)(new SignalingError(message.error ?? {}));
+    else pending.resolve?.(message);
+    return true;
+  }
+
+  #bye(reason) {
+    if (HELLO_RETRY_REASONS.has(reason)) {
+      this.#resumeId = "";
+      this.#drop();
+    } else {
+      this.#end(reason);
+    }
+  }
+
+  async #hello() {
+    const socket = this.#socket;
+    try {
+      if (this.#resumeId && (await this.#resume())) return;
+      const { version, auth } = await this.#credentials(this.features);
+      if (this.#socket !== socket) return;
+      this.#begin(await this.request({ type: "hello", hello: { version, auth, features: [] } }), false);
+    } catch (error) {
+      this.#refused(error, socket);
+    }
+  }
+
+  /** Resume the session; false when it no longer exists. */
+  async #resume() {
+    try {
+      const hello = { version: "1.0", resumeid: this.#resumeId };
+      this.#begin(await this.request({ type: "hello", hello }), true);
+      return true;
+    } catch (error) {
+      if (error.code !== "no_such_session") throw error;
+      this.#resumeId = "";
+      return false;
+    }
+  }
+
+  #refused(error, socket) {
+    if (this.#opened && error instanceof SignalingError && error.code !== "timeout") {
+      this.#opened.reject(error);
+      this.#opened = null;
+      this.#end("refused");
+    } else if (this.#socket === socket) {
+      this.#drop();
+    }
+  }
+
+  #begin(reply, resumed) {
+    clearTimeout(this.#connectTimer);
+    const { sessionid, resumeid, userid } = reply.hello;
+    this.sessionId = sessionid;
+    this.#resumeId = resumeid ?? this.#resumeId;
+    this.userId = userid ?? "";
+    this.#attempt = 0;
+    const kept = this.#waiting;
+    this.#waiting = [];
+    if (!resumed) this.#forget();
+    this.#setState("open");
+    if (resumed) for (const message of kept) this.#write(message);
+    this.dispatchEvent(new CustomEvent("session", { detail: { resumed } }));
+    this.#opened?.resolve();
+    this.#opened = null;
+  }
+
+  /** Forget what belonged to a session that is gone. */
+  #forget() {
+    this.#room = null;
+    for (const { reject } of this.#pending.values()) {
+      reject?.(new SignalingError({ code: "no_such_session", message: "The session is gone." }));
+    }
+    this.#pending.clear();
+  }
+}

@@ -1,0 +1,69 @@
+/**
+ * The small line of figures on a tile, from two readings of getStats().
+ */
+
+const last = new WeakMap(); // RTCPeerConnection -> Map of report id -> {bytes, lost, packets, time}
+
+/**
+ * Read what a connection carries now.
+ * @param {RTCPeerConnection} pc
+ * @param {"inbound-rtp"|"outbound-rtp"} direction
+ * @returns {Promise<{codec, width, height, kbits, loss}[]>} one per medium, video first; kbits and loss (percent) since
+ *   the last reading, `null` at the first one
+ */
+export async function readStats(pc, direction) {
+  const report = await pc.getStats();
+  const before = last.get(pc) ?? new Map();
+  const now = new Map();
+  const lines = [];
+  for (const entry of report.values()) {
+    if (entry.type !== direction) continue;
+    const count = counted(entry, report);
+    now.set(entry.id, count);
+    lines.push({
+      kind: entry.kind,
+      codec: codecName(report.get(entry.codecId)),
+      width: entry.frameWidth ?? 0,
+      height: entry.frameHeight ?? 0,
+      ...compared(count, before.get(entry.id)),
+    });
+  }
+  last.set(pc, now);
+  return lines.sort((one, other) => (other.kind === "video") - (one.kind === "video"));
+}
+
+/** Write a reading as the tile shows it: codec, resolution, kbit/s, loss. */
+export function describe(lines) {
+  const shown = lines.filter((line) => line.codec && line.kbits !== null && (line.kind === "audio" || line.kbits > 0));
+  return shown.map(describeLine).join("  |  ");
+}
+
+function describeLine({ kind, codec, width, height, kbits, loss }) {
+  const parts = [codec];
+  if (kind === "video" && width) parts.push(`${width}×${height}`);
+  parts.push(`${kbits} kbit/s`);
+  if (loss !== null) parts.push(`${loss.toFixed(1)} % loss`);
+  return parts.join(" · ");
+}
+
+function codecName(codec) {
+  return codec?.mimeType?.split("/")[1] ?? "";
+}
+
+/** For what we send, the receiver's reports tell the loss. */
+function counted(entry, report) {
+  if (entry.type === "inbound-rtp") {
+    const lost = Math.max(0, entry.packetsLost ?? 0);
+    return { bytes: entry.bytesReceived, lost, packets: (entry.packetsReceived ?? 0) + lost, time: entry.timestamp };
+  }
+  const remote = report.get(entry.remoteId);
+  return { bytes: entry.bytesSent, fraction: remote?.fractionLost, time: entry.timestamp };
+}
+
+function compared(count, before) {
+  if (!before || count.time <= before.time) return { kbits: null, loss: null };
+  const kbits = Math.round(((count.bytes - before.bytes) * 8) / (count.time - before.time));
+  if (count.lost === undefined) return { kbits, loss: count.fraction === undefined ? null : count.fraction * 100 };
+  const packets = count.packets - before.packets;
+  return { kbits, loss: packets > 0 ? (100 * Math.max(0, count.lost - before.lost)) / packets : 0 };
+}

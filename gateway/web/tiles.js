@@ -1,0 +1,175 @@
+/**
+ * The pictures of a call: one tile for each stream, with name, state and a line of figures.
+ */
+
+import { hueOf, initialOf } from "./media.js";
+
+/** One stream on the page. Text from others only ever goes in as text. */
+class Tile {
+  constructor({ name, own = false, screen = false }) {
+    this.own = own;
+    this.screen = screen;
+    this.userId = "";
+    this.element = element("article", `tile${own ? " own" : ""}${screen ? " screen" : ""}`);
+    this.video = element("video");
+    Object.assign(this.video, { autoplay: true, playsInline: true, muted: own });
+    this.video.setAttribute("aria-hidden", "true");
+    this.avatar = element("div", "avatar");
+    this.avatar.setAttribute("aria-hidden", "true");
+    this.note = element("p", "tile-note");
+    this.nameLabel = element("span", "tile-name");
+    this.muted = icon("mic-off", "tile-flag");
+    this.stats = element("p", "tile-stats");
+    const bar = element("div", "tile-bar");
+    bar.append(this.muted, this.nameLabel);
+    this.element.append(this.video, this.avatar, this.note, bar, this.stats);
+    for (const event of ["playing", "resize"]) this.video.addEventListener(event, () => this.#paint());
+    this.state = { audio: null, video: null, speaking: false };
+    this.rename(name);
+  }
+
+  rename(name) {
+    this.name = name;
+    this.nameLabel.textContent = this.screen ? `${name}'s screen` : this.own ? `${name} (you)` : name;
+    this.avatar.textContent = initialOf(name);
+    this.element.style.setProperty("--hue", hueOf(name));
+    this.#paint();
+  }
+
+  /** Show a stream; the last picture stays until the new one plays. */
+  setStream(stream) {
+    if (this.video.srcObject !== stream) this.video.srcObject = stream;
+    this.#paint();
+  }
+
+  /** @param {{audio: ?boolean, video: ?boolean, speaking: boolean}} state null = not told yet */
+  setState(state) {
+    this.state = { ...this.state, ...state };
+    this.#paint();
+  }
+
+  setNote(text) {
+    this.note.textContent = text;
+  }
+
+  setStats(text) {
+    this.stats.textContent = text;
+  }
+
+  close() {
+    this.video.srcObject = null;
+    this.element.remove();
+  }
+
+  #paint() {
+    const { audio, video, speaking } = this.state;
+    const tracks = this.video.srcObject?.getVideoTracks() ?? [];
+    const picture = tracks.length > 0 && (this.screen || video !== false) && (this.own || this.video.videoWidth > 0);
+    this.element.classList.toggle("no-picture", !picture);
+    this.element.classList.toggle("speaking", Boolean(speaking && audio !== false));
+    this.muted.classList.toggle("shown", audio === false && !this.screen);
+    this.element.setAttribute("aria-label", [this.nameLabel.textContent, ...this.words()].join(", "));
+  }
+
+  /** The state in words, for those who do not see it. */
+  words() {
+    if (this.screen) return [];
+    const { audio, video, speaking } = this.state;
+    const words = [];
+    if (audio !== null) words.push(audio ? "microphone on" : "microphone muted");
+    if (video !== null) words.push(video ? "camera on" : "camera off");
+    if (speaking && audio !== false) words.push("speaking");
+    return words;
+  }
+}
+
+/** All tiles, in the order in which they came; screens first. */
+export class TileGrid {
+  #root;
+  #tiles = new Map(); // "session roomType" -> Tile
+  #stranded = []; // tiles of a session that is gone, until the same user is back
+
+  constructor(root) {
+    this.#root = root;
+  }
+
+  get(sessionId, roomType) {
+    return this.#tiles.get(`${sessionId} ${roomType}`);
+  }
+
+  /** The tile of a stream, made when it is not there. `userId` lets a stranded tile of the same user live on. */
+  open(sessionId, roomType, { name, userId = "", own = false }) {
+    const key = `${sessionId} ${roomType}`;
+    let tile = this.#tiles.get(key);
+    if (!tile) {
+      tile = this.#adopt(roomType, userId) ?? new Tile({ name, own, screen: roomType === "screen" });
+      tile.userId = userId;
+      this.#tiles.set(key, tile);
+      if (tile.screen) this.#root.prepend(tile.element);
+      else if (!tile.element.isConnected) this.#root.append(tile.element);
+    }
+    if (tile.name !== name) tile.rename(name);
+    this.#count();
+    return tile;
+  }
+
+  close(sessionId, roomType) {
+    const key = `${sessionId} ${roomType}`;
+    this.#tiles.get(key)?.close();
+    this.#tiles.delete(key);
+    this.#count();
+  }
+
+  entries() {
+    return [...this.#tiles].map(([key, tile]) => [...key.split(" "), tile]);
+  }
+
+  /** Keep the others' tiles as they are for a while: their session is gone, their pictures may not be. */
+  strand(own) {
+    for (const [sessionId, roomType, tile] of this.entries()) {
+      if (sessionId !== own) this.#stranded.push({ roomType, tile });
+      this.#tiles.delete(`${sessionId} ${roomType}`);
+      if (sessionId === own) tile.close();
+    }
+  }
+
+  /** Let go of the stranded tiles that nobody came back for. */
+  settle() {
+    for (const { tile } of this.#stranded) tile.close();
+    this.#stranded = [];
+    this.#count();
+  }
+
+  clear() {
+    this.settle();
+    for (const [sessionId, roomType] of this.entries()) this.close(sessionId, roomType);
+  }
+
+  #adopt(roomType, userId) {
+    const index = this.#stranded.findIndex((one) => one.roomType === roomType && userId && one.tile.userId === userId);
+    return index < 0 ? undefined : this.#stranded.splice(index, 1)[0].tile;
+  }
+
+  #count() {
+    const tiles = this.#root.children.length;
+    this.#root.dataset.count = tiles > 9 ? "many" : String(tiles);
+    this.#root.classList.toggle("has-screen", Boolean(this.#root.querySelector(".screen")));
+  }
+}
+
+export function element(name, className = "") {
+  const made = document.createElement(name);
+  if (className) made.className = className;
+  return made;
+}
+
+/** One of the icons in index.html. */
+export function icon(name, className = "") {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  made.setAttribute("class", `icon ${className}`);
+  made.setAttribute("aria-hidden", "true");
+  const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
+  use.setAttribute("href", `#icon-${name}`);
+  made.append(use);
+  return made;
+}
