@@ -1,0 +1,164 @@
+"""The wheel, installed in a fresh virtual environment outside the tree, is all that Portunus needs to run."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.version import VERSION
+
+ROOT = Path(__file__).parent.parent
+PATIENCE = 30.0  # seconds until a started gateway must have said where it listens
+
+pytestmark = [pytest.mark.full, pytest.mark.timeout(600)]
+
+CONFIG = """\
+[http]
+listen = ["127.0.0.1:0"]
+[sessions]
+secret = "c41f2be6b0d94a6c8f3f7a52e1d06b98"
+[[backend]]
+id = "cloud"
+urls = ["https://cloud.example.com/"]
+secret = "5d0e7c1f9ab34e7286c4d1f0a9b8e723"
+[mcu]
+type = "inprocess"
+"""
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    """Run a command to its end and return what it printed; what went wrong is in the failure's text."""
+    done = subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel from a copy of the tree, so that nothing left over from earlier builds gets in."""
+    copy = tmp_path_factory.mktemp("source")
+    listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT)
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy / name)
+    run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", copy / "dist", ".", cwd=copy)
+    (built,) = (copy / "dist").iterdir()
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install the wheel with the pinned dependencies and return the environment's folder of programs."""
+    home = tmp_path_factory.mktemp("installed")
+    run(sys.executable, "-m", "venv", home / "venv", cwd=home)
+    python = home / "venv" / "bin" / "python"
+    run(python, "-m", "pip", "install", "--require-hashes", "-r", ROOT / "constraints.txt", cwd=home)
+    run(python, "-m", "pip", "install", "--no-deps", "--no-index", wheel, cwd=home)
+    return python.parent
+
+
+@contextlib.contextmanager
+def serving(cwd: Path, program: Path, *arguments: str) -> Iterator[str]:
+    """Run ``portunus`` until it has printed where it listens; yield the address; end it and expect success."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    process = subprocess.Popen(
+        [program, *arguments], cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        yield f"http://{read_address(process)}"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def read_address(process: subprocess.Popen[str]) -> str:
+    """Return the loopback address that the process prints."""
+    output = ""
+    assert process.stdout is not None
+    deadline = time.monotonic() + PATIENCE
+    while (left := deadline - time.monotonic()) > 0:
+        if not select.select([process.stdout], [], [], left)[0]:
+            break
+        line = os.read(process.stdout.fileno(), 65536).decode()
+        if not line:
+            break
+        output += line
+        if found := re.search(r"127\.0\.0\.1:[1-9]\d*\b(?=\D)", output):
+            return found[0]
+    pytest.fail(f"no address in: {output!r}")
+
+
+def get(url: str) -> tuple[int, bytes]:
+    """Return status and body."""
+    try:
+        with urllib.request.urlopen(url, timeout=20) as response:
+            return response.status, response.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def test_wheel_holds_the_three_packages_with_their_data_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    assert {name.split("/")[0] for name in names} == {"gateway", "mcu", "sdp", f"portunus-{VERSION}.dist-info"}
+    assert {"gateway/py.typed", "mcu/py.typed", "sdp/py.typed", "gateway/web/index.html"} <= names
+    web = {str(path.relative_to(ROOT)) for path in (ROOT / "gateway" / "web").rglob("*") if path.is_file()}
+    assert web <= names
+
+
+def test_constraints_satisfy_what_the_distribution_requires(installed: Path) -> None:
+    assert "No broken requirements" in run(installed / "python", "-m", "pip", "check", cwd=installed)
+
+
+def test_installed_command_knows_its_version(installed: Path) -> None:
+    assert VERSION in run(installed / "portunus", "--version", cwd=installed)
+
+
+def test_installed_demo_serves_the_call_page(installed: Path, tmp_path: Path) -> None:
+    with serving(tmp_path, installed / "portunus", "demo", "--port", "0") as address:
+        status, page = get(f"{address}/")
+        assert status == 200
+        assert b"<!doctype html>" in page[:200].lower()
+        scripts = re.findall(rb'<script[^>]*src="([^"]+)"', page)
+        assert scripts
+        assert all(get(f"{address}/{script.decode().lstrip('./')}")[0] == 200 for script in scripts)
+
+
+def test_installed_gateway_serves_without_the_demo(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "portunus.toml").write_text(CONFIG)
+    with serving(tmp_path, installed / "portunus", "serve", "-c", "portunus.toml") as address:
+        assert get(f"{address}/")[0] == 404
+        status, body = get(f"{address}/api/v1/welcome")
+        assert status == 200
+        assert json.loads(body) == {"nextcloud-spreed-signaling": "Welcome", "version": VERSION}
+
+
+def test_installed_gateway_names_what_is_wrong_with_its_configuration(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "portunus.toml").write_text(CONFIG.replace("listen", "lisetn"))
+    command = [str(installed / "portunus"), "serve", "-c", "portunus.toml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert "portunus.toml" in done.stderr
+    assert "lisetn" in done.stderr
+    assert "listen" in done.stderr.replace("lisetn", "")
+    assert "Traceback" not in done.stderr

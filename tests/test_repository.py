@@ -1,0 +1,123 @@
+"""What holds for the repository as a whole: its documents are true, and nothing in it belongs to one machine."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from gateway.version import VERSION
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"]
+
+
+@cache
+def tracked_texts() -> dict[str, str]:
+    """Return the text of each file in the tree, but for this one, by name; pictures and the like are left out."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    texts = {}
+    for name in filter(None, listed.split("\0")):
+        path = ROOT / name
+        if path.is_file() and path != Path(__file__):
+            content = path.read_bytes()
+            if b"\0" not in content:
+                texts[name] = content.decode(errors="replace")
+    return texts
+
+
+def names_with(pattern: str) -> list[str]:
+    return [name for name, text in tracked_texts().items() if re.search(pattern, text)]
+
+
+@cache
+def project() -> dict[str, object]:
+    return dict(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"])
+
+
+def test_no_file_names_a_package_registry() -> None:
+    assert (
+        names_with(r"(?i)pypi\.org|pythonhosted|files\.python|registry\.npmjs|--(extra-)?index-url|--find-links") == []
+    )
+
+
+def test_no_file_holds_a_path_of_a_machine_it_was_made_on() -> None:
+    assert names_with(r"(?<![\w.])/(work|root|home/[a-z])/") == []
+
+
+def test_version_is_stated_once() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?", VERSION)
+    assert "version" not in project()
+    assert version("portunus") == VERSION
+
+
+def test_licence_is_apache_2() -> None:
+    assert project()["license"] == "Apache-2.0"
+    text = (ROOT / "LICENSE").read_text()
+    assert "Apache License\n                           Version 2.0, January 2004" in text
+    assert "END OF TERMS AND CONDITIONS" in text
+
+
+@pytest.mark.parametrize("file", ["constraints.txt", "constraints-dev.txt"])
+def test_each_constraint_is_pinned_with_hashes(file: str) -> None:
+    text = (ROOT / file).read_text()
+    requirements = re.split(r"\n(?=\S)", text.partition("\n")[2].strip())
+    assert len(requirements) > 20
+    for requirement in requirements:
+        assert re.match(r"[a-z0-9._-]+==[\w.]+( ; [^\n]+)? \\\n    --hash=sha256:[0-9a-f]{64}", requirement), (
+            requirement
+        )
+
+
+def test_tools_are_pinned_over_the_same_versions_that_run() -> None:
+    pins = [
+        re.findall(r"^[a-z]\S+==\S+", (ROOT / name).read_text(), re.M)
+        for name in ("constraints.txt", "constraints-dev.txt")
+    ]
+    assert set(pins[0]) <= set(pins[1])
+
+
+def documents() -> list[Path]:
+    return [*(ROOT / name for name in DOCUMENTS), *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("document", documents(), ids=lambda path: path.name)
+def test_files_that_a_document_links_to_exist(document: Path) -> None:
+    links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", document.read_text())
+    assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("document", documents(), ids=lambda path: path.name)
+def test_files_that_a_document_names_exist(document: Path) -> None:
+    named = re.findall(
+        r"`((?:docs|tests|scripts|gateway|mcu|sdp|bench|janus-config|\.ci)/[\w./-]*)`", document.read_text()
+    )
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_make_targets_that_documents_name_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    for document in documents():
+        assert set(re.findall(r"(?:^    |`)make ([a-z-]+)", document.read_text(), re.M)) <= targets, document
+
+
+def test_readme_says_how_to_try_to_test_and_to_configure() -> None:
+    text = (ROOT / "README.md").read_text()
+    for part in ("make demo", "make test", 'type = "janus"', "docs/operations.md", "docs/architecture.md"):
+        assert part in text
+
+
+def test_dependencies_are_argued_for() -> None:
+    argued = (ROOT / "docs" / "architecture.md").read_text()
+    dependencies = project()["dependencies"]
+    assert isinstance(dependencies, list)
+    for dependency in dependencies:
+        name = re.match(r"[\w-]+", dependency)
+        assert name is not None
+        assert name[0] in argued
