@@ -1,0 +1,173 @@
+#!/usr/bin/env python3
+"""Write the fixtures anew: the descriptions that Chromium, Firefox, aiortc and Janus of this machine make.
+
+    python -m tests.sdp.renew_fixtures
+
+Needs Debian's chromium, firefox-esr and janus. Each folder's ``about.json`` names the program and its version.
+Descriptions are kept as they were made, byte for byte, but for one thing: an address of this machine other than
+127.0.0.1 becomes one of those reserved for documentation (RFC 5737, RFC 3849).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+from ipaddress import ip_address
+from pathlib import Path
+
+import aiortc
+
+from tests.sdp.renewal import python_peer
+from tests.sdp.renewal.browser import CHROMIUM, FIREFOX, Browser, browser
+from tests.sdp.renewal.made import Made
+from tests.sdp.renewal.video_room import VideoRoom, video_room
+
+FIXTURES = Path(__file__).parent / "fixtures"
+COMMON = (
+    "camera",
+    "both_ways",
+    "audio_only",
+    "video_only",
+    "data_only",
+    "receive_only",
+    "canvas",
+    "simulcast",
+    "scalable",
+    "camera_stopped",
+    "camera_added",
+    "ice_restarted",
+    "two_videos",
+    "max_bundle",
+)
+CHROMIUM_OFFERS = (*COMMON, "screen", "h264_first", "h264_only", "red_first")
+FIREFOX_OFFERS = COMMON  # no red, no H264 without a download, no screen without a person's click
+_ADDRESS = re.compile(
+    r"(?:(?<=IP[46] )|(?<=raddr )|(?<= )(?=\S+ [0-9]+ typ ))(?:[0-9.]+|[0-9a-fA-F]*:[0-9a-fA-F:.]+)(?=\s)"
+)
+_HARMLESS = frozenset(("127.0.0.1", "0.0.0.0", "::", "::1"))
+
+
+class Program:
+    """One folder of fixtures."""
+
+    def __init__(self, name: str, version: str) -> None:
+        self.name, self.version = name, version
+        self.made: dict[str, Made] = {}
+        self.answers: dict[str, str] = {}
+
+    def keep(self, name: str, made: Made, to: str = "") -> Made:
+        """Take a description; ``to`` names the fixture that an answer answers."""
+        file = f"{name.replace('_', '-')}.{made.type}.sdp"
+        self.made[file] = made
+        if to:
+            self.answers[file] = to
+        return made
+
+    def write(self) -> None:
+        """Replace the folder."""
+        folder = FIXTURES / self.name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for file, made in self.made.items():
+            (folder / file).write_bytes(without_addresses(made.sdp).encode())
+        about = {"program": self.name, "version": self.version, "answers": self.answers}
+        (folder / "about.json").write_text(json.dumps(about, indent=2) + "\n")
+
+
+def without_addresses(sdp: str) -> str:
+    """Replace the addresses of this machine, the same by the same."""
+    seen: dict[str, str] = {}
+
+    def replacement(match: re.Match[str]) -> str:
+        text = match[0]
+        if text in _HARMLESS:
+            return text
+        number = sum(ip_address(each).version == ip_address(text).version for each in seen) + 1
+        documentation = f"192.0.2.{number}" if ip_address(text).version == 4 else f"2001:db8::{number}"
+        return seen.setdefault(text, documentation)
+
+    return _ADDRESS.sub(replacement, sdp)
+
+
+async def offers_of(peer: Browser, name: str, tasks: tuple[str, ...]) -> Program:
+    """Have a browser make each offer."""
+    program = Program(name, peer.version)
+    for task in tasks:
+        program.keep(task, await peer.ask(task))
+    return program
+
+
+async def offers_of_aiortc() -> Program:
+    """Have aiortc make its offers."""
+    program = Program("aiortc", f"aiortc {aiortc.__version__}")
+    for name, parts in python_peer.OFFERS.items():
+        async with python_peer.peer() as pc:
+            program.keep(name, await python_peer.offer(pc, *parts))
+    return program
+
+
+async def offers_of_janus(room: VideoRoom) -> Program:
+    """Have Janus make its offers, with VP8 and with H264."""
+    program = Program("janus", f"Janus {room.version}")
+    for codec in ("vp8", "h264"):
+        for name, made in (await room.offers(videocodec=codec)).items():
+            program.keep(f"{name}-{codec}", made)
+    return program
+
+
+async def answers_of_browsers(answering: dict[Program, Browser], asking: list[Program]) -> None:
+    """Have each browser answer what each program offers for a camera or a subscriber."""
+    for program, peer in answering.items():
+        for other in asking:
+            for file in ("camera.offer.sdp", "simulcast.offer.sdp", "h264-only.offer.sdp", "subscriber-vp8.offer.sdp"):
+                if file in other.made:
+                    name = f"{file.partition('.')[0]}-of-{other.name}"
+                    made = await peer.ask("answer", other.made[file])
+                    program.keep(name, made, f"{other.name}/{file}")
+        for task in ("answer_without_video", "answer_with_media"):
+            name = f"camera-of-chromium-{task.removeprefix('answer_')}"
+            program.keep(name, await peer.ask(task, asking[0].made["camera.offer.sdp"]), "chromium/camera.offer.sdp")
+
+
+async def answers_of_aiortc(program: Program, asking: list[Program]) -> None:
+    """Have aiortc answer each camera."""
+    for other in asking:
+        if "camera.offer.sdp" in other.made:
+            async with python_peer.peer() as pc:
+                made = await python_peer.answer(pc, other.made["camera.offer.sdp"])
+                program.keep(f"camera-of-{other.name}", made, f"{other.name}/camera.offer.sdp")
+
+
+async def answers_of_janus(program: Program, room: VideoRoom, asking: list[Program]) -> None:
+    """Publish each camera with each codec, and the special offers of Chromium."""
+    for other in asking:
+        for codec in ("vp8", "vp9", "h264", "av1"):
+            if "camera.offer.sdp" in other.made:
+                made = await room.answer(other.made["camera.offer.sdp"], videocodec=codec)
+                program.keep(f"camera-of-{other.name}-{codec}", made, f"{other.name}/camera.offer.sdp")
+        for name in ("audio-only", "video-only", "data-only", "simulcast", "camera-stopped"):
+            if f"{name}.offer.sdp" in other.made:
+                made = await room.answer(other.made[f"{name}.offer.sdp"], videocodec="vp8")
+                program.keep(f"{name}-of-{other.name}", made, f"{other.name}/{name}.offer.sdp")
+
+
+async def renew() -> None:
+    """Run all four and write what they made, only once all of it is there."""
+    python_peer.stay_on_loopback()
+    async with browser(CHROMIUM) as chromium, browser(FIREFOX) as firefox, video_room() as room:
+        by_chromium = await offers_of(chromium, "chromium", CHROMIUM_OFFERS)
+        by_firefox = await offers_of(firefox, "firefox", FIREFOX_OFFERS)
+        by_aiortc = await offers_of_aiortc()
+        by_janus = await offers_of_janus(room)
+        everybody = [by_chromium, by_firefox, by_aiortc, by_janus]
+        await answers_of_browsers({by_chromium: chromium, by_firefox: firefox}, everybody)
+        await answers_of_aiortc(by_aiortc, everybody)
+        await answers_of_janus(by_janus, room, everybody)
+    for program in everybody:
+        program.write()
+
+
+if __name__ == "__main__":
+    asyncio.run(renew())

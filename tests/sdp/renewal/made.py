@@ -1,0 +1,17 @@
+"""A description as its peer wrote it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An offer or an answer."""
+
+    type: str  # "offer" or "answer"
+    sdp: str
+
+    def as_json(self) -> dict[str, str]:
+        """Return what browsers and Janus take."""
+        return {"type": self.type, "sdp": self.sdp}

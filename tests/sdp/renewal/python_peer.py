@@ -1,0 +1,69 @@
+"""aiortc as a peer: offers, answers, and one that really publishes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aioice.ice
+from aiortc import RTCBundlePolicy, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc.mediastreams import AudioStreamTrack, VideoStreamTrack
+
+from tests.sdp.renewal.made import Made
+
+CONFIGURATION = RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
+OFFERS = {
+    "camera": ("audio", "video", "data"),
+    "audio-only": ("audio",),
+    "video-only": ("video",),
+    "data-only": ("data",),
+    "receive-only": ("receive audio", "receive video"),
+}
+
+
+def stay_on_loopback() -> None:
+    """Have aioice gather 127.0.0.1, which it leaves out, and nothing else; for this process."""
+    aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: ["127.0.0.1"]
+
+
+def add(pc: RTCPeerConnection, part: str) -> None:
+    """Add one part of a stream."""
+    match part:
+        case "audio":
+            pc.addTrack(AudioStreamTrack())
+        case "video":
+            pc.addTrack(VideoStreamTrack())
+        case "data":
+            pc.createDataChannel("status")
+        case _:
+            pc.addTransceiver(part.removeprefix("receive "), direction="recvonly")
+
+
+async def offer(pc: RTCPeerConnection, *parts: str) -> Made:
+    """Add parts to the stream and offer it, candidates included."""
+    for part in parts:
+        add(pc, part)
+    await pc.setLocalDescription(await pc.createOffer())
+    return Made("offer", pc.localDescription.sdp)
+
+
+async def answer(pc: RTCPeerConnection, to: Made) -> Made:
+    """Answer an offer, candidates included."""
+    await take(pc, to)
+    await pc.setLocalDescription(await pc.createAnswer())
+    return Made("answer", pc.localDescription.sdp)
+
+
+async def take(pc: RTCPeerConnection, description: Made) -> None:
+    """Set what the other side made."""
+    await pc.setRemoteDescription(RTCSessionDescription(sdp=description.sdp, type=description.type))
+
+
+@asynccontextmanager
+async def peer() -> AsyncIterator[RTCPeerConnection]:
+    """Open a PeerConnection, and close it."""
+    pc = RTCPeerConnection(CONFIGURATION)
+    try:
+        yield pc
+    finally:
+        await pc.close()

@@ -1,0 +1,106 @@
+"""Janus VideoRoom as a peer: answers to publishers, offers to subscribers of one that publishes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from tests.janus_process import Conversation, JanusProcess
+from tests.sdp.renewal.made import Made
+from tests.sdp.renewal.python_peer import answer, offer, peer, take
+
+NOT_YET = 428  # VideoRoom: the publisher's media does not flow
+WAIT = 10.0  # seconds for it to flow
+
+
+class Room:
+    """A room with one publisher, spoken to through one Janus session."""
+
+    def __init__(self, janus: Conversation, admin_key: str, session: int, codecs: dict[str, str]) -> None:
+        self._janus, self._admin_key, self._session, self._codecs = janus, admin_key, session, codecs
+        self._room = 0
+        self._publisher = 0
+
+    async def publish(self, made: Made) -> Made:
+        """Create the room, publish an offer in it, and return the answer."""
+        self._publisher = await self._attach()
+        created = await self._message(
+            self._publisher, None, request="create", admin_key=self._admin_key, publishers=1, **self._codecs
+        )
+        self._room = created["plugindata"]["data"]["room"]
+        await self._message(self._publisher, request="join", ptype="publisher", room=self._room, id=1)
+        return _made(await self._message(self._publisher, made, request="configure", audio=True, video=True, data=True))
+
+    async def subscribe(self) -> tuple[int, Made]:
+        """Subscribe to the publisher and return the handle and the offer, as soon as its media flows."""
+        handle = await self._attach()
+        async with asyncio.timeout(WAIT):
+            while True:
+                joined = await self._message(
+                    handle, request="join", ptype="subscriber", room=self._room, streams=[{"feed": 1}]
+                )
+                if joined["plugindata"]["data"].get("error_code") != NOT_YET:
+                    return handle, _made(joined)
+                await asyncio.sleep(0.05)
+
+    async def start(self, handle: int, made: Made) -> None:
+        """Answer the offer."""
+        await self._message(handle, made, request="start", room=self._room)
+
+    async def change(self, handle: int, request: str, mid: str) -> Made:
+        """Unsubscribe from one medium, or subscribe to it again, and return the new offer."""
+        return _made(await self._message(handle, request=request, streams=[{"feed": 1, "mid": mid}]))
+
+    async def _attach(self) -> int:
+        attached = await self._janus.ask(janus="attach", session_id=self._session, plugin="janus.plugin.videoroom")
+        handle: int = attached["data"]["id"]
+        return handle
+
+    async def _message(self, handle: int, made: Made | None = None, **body: Any) -> dict[str, Any]:
+        jsep = {} if made is None else {"jsep": made.as_json()}
+        return await self._janus.ask(janus="message", session_id=self._session, handle_id=handle, body=body, **jsep)
+
+
+class VideoRoom:
+    """One Janus session."""
+
+    def __init__(self, janus: Conversation, admin_key: str, session: int, version: str) -> None:
+        self._janus, self._admin_key, self._session, self.version = janus, admin_key, session, version
+
+    async def answer(self, made: Made, **codecs: str) -> Made:
+        """Publish an offer in a room of its own."""
+        return await self._room(codecs).publish(made)
+
+    async def offers(self, **codecs: str) -> dict[str, Made]:
+        """Let aiortc publish and return what a subscriber of it is offered, one change after another."""
+        async with peer() as publisher, peer() as subscriber:
+            room = self._room(codecs)
+            await take(publisher, await room.publish(await offer(publisher, "audio", "video", "data")))
+            handle, first = await room.subscribe()
+            await room.start(handle, await answer(subscriber, first))
+            unsubscribed = await room.change(handle, "unsubscribe", "1")
+            await room.start(handle, await answer(subscriber, unsubscribed))
+            again = await room.change(handle, "subscribe", "1")
+            return {"subscriber": first, "subscriber-without-video": unsubscribed, "subscriber-again": again}
+
+    def _room(self, codecs: dict[str, str]) -> Room:
+        return Room(self._janus, self._admin_key, self._session, codecs)
+
+
+@asynccontextmanager
+async def video_room() -> AsyncIterator[VideoRoom]:
+    """Start a Janus on 127.0.0.1, and end it."""
+    async with JanusProcess() as process:
+        secrets = {"apisecret": process.values["API_SECRET"]}
+        async with Conversation(process.url, "janus-protocol", secrets) as janus:
+            version = (await janus.ask(janus="info"))["version_string"]
+            session = (await janus.ask(janus="create"))["data"]["id"]
+            yield VideoRoom(janus, process.values["ADMIN_KEY"], session, version)
+
+
+def _made(message: dict[str, Any]) -> Made:
+    if "jsep" not in message:
+        raise RuntimeError(f"Janus has no description for us: {message}")
+    return Made(message["jsep"]["type"], message["jsep"]["sdp"])
