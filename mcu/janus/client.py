@@ -1,0 +1,155 @@
+"""The connection to one Janus: made, checked, kept, and made again with back-off.
+
+Says in the log once what is missing, not at each attempt; never with an address (invariant 7).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import time
+from collections.abc import Callable
+
+import aiohttp
+
+from mcu.base import McuLost, Rejected, SfuState
+from mcu.janus.protocol import SUBPROTOCOL, JanusError, back_off, printable, refusal
+from mcu.janus.session import Session
+from mcu.janus.settings import JanusServer
+
+log = logging.getLogger("portunus.mcu.janus")
+
+HEARTBEAT = 4.0  # seconds between pings; a Janus that stands still is noticed after 4 to 7
+CLOSE = 1.0  # seconds for the closing handshake: a Janus that stands still never answers it
+
+
+class JanusClient:
+    """Holds one session with Janus; ``on_change`` is called after each change of the public fields."""
+
+    def __init__(
+        self,
+        server: JanusServer,
+        timeout: float,
+        on_change: Callable[[], None],
+        on_session: Callable[[Session], object],
+    ) -> None:
+        self.state = SfuState.CONNECTING
+        self.reason = "Janus has not been asked yet"
+        self.name = ""
+        self.version = ""
+        self.since = 0.0  # unix time
+        self._server = server
+        self._timeout = timeout
+        self._on_change = on_change
+        self._on_session = on_session
+        self._session: Session | None = None
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to connect and return at once."""
+        self._task = asyncio.create_task(self._run(), name="janus")
+
+    async def stop(self) -> None:
+        """Disconnect. Idempotent."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+        self._become(SfuState.STOPPED, "stopped")
+
+    async def session(self) -> Session:
+        """Return the session, waiting for it where Janus is not there; the caller sets the time limit.
+
+        Raises:
+            Rejected: this Janus cannot be used.
+            McuLost: we have stopped.
+        """
+        while (session := self.current()) is None:
+            if self.state is SfuState.REFUSED:
+                raise Rejected(self.reason)
+            if self.state is SfuState.STOPPED:
+                raise McuLost(self.reason)
+            await self._changed.wait()
+        return session
+
+    def current(self) -> Session | None:
+        """Return the session if there is one now."""
+        return None if self._session is None or self._session.lost else self._session
+
+    async def _run(self) -> None:
+        attempt = 0
+        async with aiohttp.ClientSession() as http:
+            while True:
+                before = self.reason
+                state, reason = await self._hold(http)
+                if self.state is SfuState.READY:
+                    attempt = 0
+                    log.warning("Janus is lost: %s", reason)
+                elif reason != before:
+                    log.warning("Janus cannot be used yet: %s; media requests wait, we keep trying", reason)
+                self._become(state, reason)
+                await asyncio.sleep(back_off(attempt, random.random()))
+                attempt += 1
+
+    async def _hold(self, http: aiohttp.ClientSession) -> tuple[SfuState, str]:
+        """Connect once and hold the session to its end; returns what we are then, and why."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                socket = await http.ws_connect(
+                    self._server.url,
+                    protocols=[SUBPROTOCOL],
+                    heartbeat=HEARTBEAT,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE),
+                    max_msg_size=0,
+                )
+        except TimeoutError:
+            return SfuState.CONNECTING, "it does not answer"
+        except aiohttp.WSServerHandshakeError:
+            return SfuState.CONNECTING, "what answers there is not Janus' WebSocket API"
+        except (OSError, aiohttp.ClientError) as error:
+            return SfuState.CONNECTING, in_words(error)
+        session = Session(socket, self._server.secrets, self._timeout)
+        running = asyncio.create_task(session.run(), name="janus-session")
+        try:
+            return await self._open(session, running)
+        finally:
+            self._session = None
+            running.cancel()
+            await asyncio.wait([running])
+
+    async def _open(self, session: Session, running: asyncio.Task[str]) -> tuple[SfuState, str]:
+        try:
+            async with asyncio.timeout(self._timeout):
+                server = await session.request("info")
+                reason = refusal(server)
+                if reason:
+                    return SfuState.REFUSED, reason
+                await session.open()
+        except JanusError as error:
+            return SfuState.REFUSED, f"it does not let us in: {error}"
+        except (TimeoutError, McuLost):
+            return SfuState.CONNECTING, "it does not answer"
+        self.name, self.version = printable(server.name), printable(server.version_string)
+        self._session = session
+        self._on_session(session)
+        self._become(SfuState.READY, "")
+        log.info("Janus %s is ready", self.version)
+        return SfuState.CONNECTING, await asyncio.shield(running)
+
+    def _become(self, state: SfuState, reason: str) -> None:
+        changed = (state, reason) != (self.state, self.reason)
+        self.state, self.reason = state, reason
+        self.since = time.time() if state is SfuState.READY else 0.0
+        self._changed.set()
+        self._changed = asyncio.Event()
+        if changed:
+            self._on_change()
+
+
+def in_words(error: Exception) -> str:
+    """Say what went wrong with a connection, without the address that the error names."""
+    number = getattr(error, "errno", None)
+    return os.strerror(number).lower() if isinstance(number, int) and number > 0 else type(error).__name__

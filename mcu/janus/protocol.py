@@ -1,0 +1,292 @@
+"""What travels between the gateway and Janus, and what a message means. Pure: no loop, no socket, no clock.
+
+Janus API reference, "WebSockets Interface" and "Request types"; measured with Janus 1.1.2 (docs/janus.md).
+
+A request is answered in one of three ways (``Expect``); which message of Janus ends it is the table ``STEPS``::
+
+    expected   ack     success  server_info  event    error
+    ACK        done    done     -            -        failed
+    SUCCESS    wait    done     done         done     failed
+    EVENT      wait    done     -            done     failed
+
+An abandoned request whose success arrives later has left something on Janus; ``Transactions.settle`` says what to undo.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+SUBPROTOCOL = "janus-protocol"
+PLUGIN = "janus.plugin.videoroom"
+BACK_OFF = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds between attempts to connect, before jitter
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+NO_SUCH_SESSION = 458
+NO_SUCH_HANDLE = 459
+UNAUTHORIZED = 403
+
+
+class ProtocolError(Exception):
+    """Janus sent what is not its protocol."""
+
+
+class JanusError(Exception):
+    """Janus answered with an error of its core or of the plugin; ``code`` is Janus' number."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(f"Janus: {printable(text)} ({code})")
+        self.code = code
+
+
+class Expect(Enum):
+    """How a request is answered."""
+
+    ACK = "ack"  # trickle, keepalive
+    SUCCESS = "success"  # core requests, and plugin requests that are carried out at once
+    EVENT = "event"  # plugin requests that are acknowledged and answered later
+
+
+class Step(Enum):
+    """What a message of Janus means for the request that it names."""
+
+    WAIT = "wait"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Route(Enum):
+    """Whom a message of Janus concerns."""
+
+    REPLY = "reply"  # the request that it names
+    HANDLE = "handle"  # the handle in ``sender``
+    SESSION_ENDED = "session_ended"
+    NOBODY = "nobody"
+
+
+STEPS = {
+    (Expect.ACK, "ack"): Step.DONE,
+    (Expect.ACK, "success"): Step.DONE,
+    (Expect.SUCCESS, "ack"): Step.WAIT,
+    (Expect.SUCCESS, "success"): Step.DONE,
+    (Expect.SUCCESS, "server_info"): Step.DONE,
+    (Expect.SUCCESS, "event"): Step.DONE,
+    (Expect.EVENT, "ack"): Step.WAIT,
+    (Expect.EVENT, "success"): Step.DONE,
+    (Expect.EVENT, "event"): Step.DONE,
+    (Expect.ACK, "error"): Step.FAILED,
+    (Expect.SUCCESS, "error"): Step.FAILED,
+    (Expect.EVENT, "error"): Step.FAILED,
+}
+
+ROUTES = {
+    "event": Route.HANDLE,
+    "webrtcup": Route.HANDLE,
+    "media": Route.HANDLE,
+    "slowlink": Route.HANDLE,
+    "trickle": Route.HANDLE,
+    "hangup": Route.HANDLE,
+    "detached": Route.HANDLE,
+    "timeout": Route.SESSION_ENDED,
+}
+
+
+class Created(msgspec.Struct, frozen=True):
+    """The ``data`` of a success: the id of what was made."""
+
+    id: int = 0
+
+
+class CoreError(msgspec.Struct, frozen=True):
+    """The ``error`` of an error."""
+
+    code: int = 0
+    reason: str = ""
+
+
+class Jsep(msgspec.Struct, frozen=True):
+    """A session description; only these two of its members are ever sent or read."""
+
+    type: str
+    sdp: str
+
+
+class RoomStream(msgspec.Struct, frozen=True):
+    """One m-line of a subscriber, as VideoRoom tells of it."""
+
+    type: str = ""
+    mid: str = ""
+    active: bool = True
+    feed_mid: str | None = None
+
+
+class RoomAnswer(msgspec.Struct, frozen=True):
+    """What VideoRoom says, in reply or of its own accord; the fields that are of use here."""
+
+    videoroom: str = ""
+    room: int = 0
+    error_code: int = 0
+    error: str = ""
+    streams: list[RoomStream] = []
+
+
+class PluginData(msgspec.Struct, frozen=True):
+    """What a plugin says."""
+
+    plugin: str = ""
+    data: RoomAnswer = RoomAnswer()
+
+
+class Trickled(msgspec.Struct, frozen=True):
+    """A candidate of Janus, or the end of them."""
+
+    candidate: str = ""
+    sdp_mid: str | None = msgspec.field(name="sdpMid", default=None)
+    sdp_mline_index: int | None = msgspec.field(name="sdpMLineIndex", default=None)
+    completed: bool = False
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One message of Janus."""
+
+    janus: str
+    transaction: str = ""
+    session_id: int = 0
+    sender: int = 0
+    data: Created = Created()
+    plugindata: PluginData = PluginData()
+    jsep: Jsep | None = None
+    error: CoreError = CoreError()
+    candidate: Trickled = Trickled()
+    type: str = ""  # media: "audio" or "video"
+    mid: str = ""  # media
+    receiving: bool = False  # media
+    reason: str = ""  # hangup
+    # of server_info:
+    name: str = ""
+    version_string: str = ""
+    data_channels: bool = False
+    full_trickle: bool = msgspec.field(name="full-trickle", default=False)
+    plugins: dict[str, Any] = {}  # opaque: only the names count
+
+
+_DECODER = msgspec.json.Decoder(Message)
+_ENCODER = msgspec.json.Encoder()
+
+
+def parse(frame: str | bytes) -> Message:
+    """Decode one frame.
+
+    Raises:
+        ProtocolError: it is no message of Janus.
+    """
+    try:
+        return _DECODER.decode(frame)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ProtocolError("Janus sent what is not its protocol") from error
+
+
+def encode(janus: str, transaction: str, secrets: Mapping[str, str], fields: Mapping[str, Any]) -> str:
+    """Encode a request; ``fields`` whose value is ``None`` or the id 0 are left out."""
+    given = {name: value for name, value in fields.items() if value is not None and value != 0}
+    return _ENCODER.encode({"janus": janus, "transaction": transaction, **secrets, **given}).decode()
+
+
+def refusal(server: Message) -> str:
+    """Say in one sentence why this Janus cannot be used; empty: it can."""
+    if PLUGIN not in server.plugins:
+        return "this Janus has no VideoRoom plugin (janus.plugin.videoroom)"
+    if not server.data_channels:
+        return "this Janus was built without data channels"
+    return ""
+
+
+def printable(text: str) -> str:
+    """Shorten a text of Janus so that it can stand in a log line or an error."""
+    return CONTROL.sub(" ", text)[:160]
+
+
+def back_off(attempt: int, chance: float) -> float:
+    """Return how many seconds to wait after failed attempt number ``attempt`` (0, 1, …); between 1 and 16.
+
+    ``chance`` is even in 0 … 1: half as long to half as long again, so that many gateways do not come back as one.
+    """
+    wait = BACK_OFF[min(attempt, len(BACK_OFF) - 1)] * (0.5 + chance)
+    return min(max(wait, BACK_OFF[0]), BACK_OFF[-1])
+
+
+class Pending(msgspec.Struct):
+    """A request on its way."""
+
+    expect: Expect
+    leaves: bool  # whether its success leaves something on Janus
+    abandoned: bool = False
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """A request that has ended; ``late``: nobody waited when it succeeded, and what it left is to be undone."""
+
+    transaction: str
+    step: Step
+    late: bool = False
+
+
+class Transactions:
+    """The requests on their way, by transaction; Janus wants the transaction as a string."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._pending: dict[str, Pending] = {}
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def begin(self, expect: Expect, leaves: bool = False) -> str:
+        """Start a request and return its transaction."""
+        transaction = str(next(self._numbers))
+        self._pending[transaction] = Pending(expect, leaves)
+        return transaction
+
+    def unheard(self) -> str:
+        """Return a transaction that is not followed: what answers it goes to the handle like any event."""
+        return str(next(self._numbers))
+
+    def abandon(self, transaction: str) -> None:
+        """Note that nobody waits any more; remembered only where a late success leaves something."""
+        pending = self._pending.get(transaction)
+        if pending is None:
+            return
+        if pending.leaves:
+            pending.abandoned = True
+        else:
+            del self._pending[transaction]
+
+    def route(self, message: Message) -> Route:
+        """Tell whom a message concerns. A late answer to an abandoned plugin request is its handle's event."""
+        if message.transaction in self._pending:
+            return Route.REPLY
+        return ROUTES.get(message.janus, Route.NOBODY)
+
+    def settle(self, message: Message) -> Settled | None:
+        """Take a message routed as REPLY; ``None``: the request goes on."""
+        pending = self._pending[message.transaction]
+        step = STEPS.get((pending.expect, message.janus), Step.WAIT)
+        if step is Step.WAIT:
+            return None
+        del self._pending[message.transaction]
+        return Settled(message.transaction, step, pending.abandoned and failure(message) is None)
+
+
+def failure(message: Message) -> JanusError | None:
+    """Return the error that a reply reports, of the core or of the plugin."""
+    if message.janus == "error":
+        return JanusError(message.error.code, message.error.reason)
+    answer = message.plugindata.data
+    if answer.error_code:
+        return JanusError(answer.error_code, answer.error)
+    return None

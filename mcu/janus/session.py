@@ -1,0 +1,296 @@
+"""One connection to Janus: a WebSocket, a Janus session on it, its requests and its handles.
+
+A session is not repaired: when it is lost, all that waits for it fails at once, each handle hears of it, and the client
+(client.py) opens another. Sending is synchronous, in the order of the calls; a task writes. Events reach a handle in
+the order in which Janus sent them, synchronously, from the one reader.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import aiohttp
+
+from mcu.base import Candidate, McuLost
+from mcu.janus.protocol import (
+    NO_SUCH_SESSION,
+    PLUGIN,
+    Expect,
+    JanusError,
+    Message,
+    ProtocolError,
+    Route,
+    Transactions,
+    encode,
+    failure,
+    parse,
+)
+
+log = logging.getLogger("portunus.mcu.janus")
+
+KEEPALIVE = 25.0  # seconds; Janus ends a session after 60 without one (session_timeout)
+
+
+Reply = asyncio.Future[Message | None]  # None: the session was lost
+
+
+class Hears(Protocol):
+    """The owner of a handle."""
+
+    def on_event(self, message: Message) -> None:
+        """Take what Janus says of the handle."""
+
+    def on_lost(self) -> None:
+        """Learn that the session is gone and the handle with it."""
+
+
+class Session:
+    """A Janus session and the WebSocket below it.
+
+    After construction ``run`` must be running; then ``open``.
+    """
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, secrets: Mapping[str, str], timeout: float) -> None:
+        self.id = 0
+        self.control: Handle
+        self.lost = False
+        self.handles: dict[int, Handle] = {}
+        self._socket = socket
+        self._secrets = secrets
+        self._timeout = timeout  # seconds, for requests of the session's own
+        self._transactions = Transactions()
+        self._replies: dict[str, Reply] = {}
+        self._undo: dict[str, Callable[[Message], object]] = {}
+        self._outgoing: asyncio.Queue[str] = asyncio.Queue()
+        self._ended = asyncio.Event()
+        self._why = ""
+
+    async def open(self) -> None:
+        """Create the Janus session and the control handle, over which rooms are created and destroyed.
+
+        Raises:
+            JanusError: Janus does not let us.
+            McuLost: the connection ended.
+        """
+        created = await self.request("create", undo=lambda late: self.tell("destroy", session_id=late.data.id))
+        self.id = created.data.id
+        self.control = await self.attach("portunus", None)
+
+    async def run(self) -> str:
+        """Read, write and keep alive until the connection ends, and say why. Cancelling it ends the session."""
+        tasks = [
+            asyncio.create_task(self._read(), name="janus-read"),
+            asyncio.create_task(self._write(), name="janus-write"),
+            asyncio.create_task(self._keep_alive(), name="janus-keepalive"),
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            return next(iter(done)).result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            self.lose()
+            with contextlib.suppress(OSError, aiohttp.ClientError):
+                await self._socket.close()
+
+    def post(self, janus: str, expect: Expect = Expect.SUCCESS, **fields: Any) -> Reply:
+        """Send a request at once; the future brings what answers it, ``None`` when the session is lost."""
+        return self._begin(janus, expect, None, fields)[1]
+
+    async def request(
+        self,
+        janus: str,
+        expect: Expect = Expect.SUCCESS,
+        undo: Callable[[Message], object] | None = None,
+        **fields: Any,
+    ) -> Message:
+        """Send a request and return what answers it; ``undo`` is called when it succeeds after we were cancelled.
+
+        Raises:
+            JanusError: Janus or the plugin refused.
+            McuLost: the session is lost.
+        """
+        transaction, reply = self._begin(janus, expect, undo, fields)
+        try:
+            message = await reply
+        except asyncio.CancelledError:
+            self._transactions.abandon(transaction)
+            if reply.done() and not reply.cancelled():  # it came in the very turn in which we were cancelled
+                came = reply.result()
+                if undo is not None and came is not None and failure(came) is None:
+                    undo(came)
+            raise
+        if message is None:
+            raise McuLost("the connection to Janus is gone")
+        error = failure(message)
+        if error is None:
+            return message
+        if error.code == NO_SUCH_SESSION:
+            self.end("Janus has forgotten the session")
+            raise McuLost("Janus has forgotten the session") from error
+        raise error
+
+    def _begin(
+        self, janus: str, expect: Expect, undo: Callable[[Message], object] | None, fields: Mapping[str, Any]
+    ) -> tuple[str, Reply]:
+        reply: Reply = asyncio.get_running_loop().create_future()
+        if self.lost:
+            reply.set_result(None)
+            return "", reply
+        transaction = self._transactions.begin(expect, undo is not None)
+        self._replies[transaction] = reply
+        reply.add_done_callback(lambda _: self._replies.pop(transaction, None))
+        if undo is not None:
+            self._undo[transaction] = undo
+        self._send(janus, transaction, fields)
+        return transaction, reply
+
+    def tell(self, janus: str, **fields: Any) -> None:
+        """Send a request whose answer nobody follows; a plugin's answer reaches the handle as an event."""
+        if not self.lost:
+            self._send(janus, self._transactions.unheard(), fields)
+
+    async def attach(self, opaque: str, owner: Hears | None) -> Handle:
+        """Open a handle to VideoRoom; ``opaque`` names it in Janus' own views."""
+        attached = await self.request(
+            "attach",
+            undo=lambda late: self.tell("detach", handle_id=late.data.id),
+            plugin=PLUGIN,
+            opaque_id=opaque,
+        )
+        return Handle(self, attached.data.id, owner)
+
+    def lose(self) -> None:
+        """Fail what waits and tell every handle. Idempotent."""
+        self.lost = True
+        for reply in list(self._replies.values()):
+            if not reply.done():
+                reply.set_result(None)
+        handles, self.handles = self.handles, {}
+        for handle in handles.values():
+            if handle.owner is not None:
+                handle.owner.on_lost()
+
+    def end(self, why: str) -> None:
+        """Give the session up: ``run`` returns ``why``."""
+        self._why = self._why or why
+        self._ended.set()
+
+    def _send(self, janus: str, transaction: str, fields: Mapping[str, Any]) -> None:
+        frame = encode(janus, transaction, self._secrets, {"session_id": self.id, **fields})
+        self._outgoing.put_nowait(frame)
+
+    async def _write(self) -> str:
+        while True:
+            frame = await self._outgoing.get()
+            try:
+                await self._socket.send_str(frame)
+            except (OSError, aiohttp.ClientError):
+                return "the connection broke"
+
+    async def _read(self) -> str:
+        while True:
+            frame = await self._socket.receive()
+            if frame.type is not aiohttp.WSMsgType.TEXT:
+                if isinstance(self._socket.exception(), aiohttp.ServerTimeoutError):
+                    return "Janus does not answer any more"
+                return "the connection was closed"
+            try:
+                message = parse(frame.data)
+            except ProtocolError as error:
+                log.warning("%s", error)
+                continue
+            if self._take(message) is Route.SESSION_ENDED:
+                return "Janus ended the session"
+
+    def _take(self, message: Message) -> Route:
+        route = self._transactions.route(message)
+        if route is Route.REPLY:
+            settled = self._transactions.settle(message)
+            if settled is None:
+                return route
+            undo = self._undo.pop(settled.transaction, None)
+            if settled.late and undo is not None:
+                undo(message)
+            reply = self._replies.get(settled.transaction)
+            if reply is not None and not reply.done():
+                reply.set_result(message)
+        elif route is Route.HANDLE and (handle := self.handles.get(message.sender)) is not None:
+            handle.take(message)
+        return route
+
+    async def _keep_alive(self) -> str:
+        while True:
+            try:
+                async with asyncio.timeout(KEEPALIVE):
+                    await self._ended.wait()
+                return self._why
+            except TimeoutError:
+                if not self.id:
+                    continue
+            try:
+                async with asyncio.timeout(self._timeout):
+                    await self.request("keepalive", Expect.ACK)
+            except (TimeoutError, JanusError, McuLost):
+                return "Janus did not answer a keepalive"
+
+
+class Handle:
+    """An attachment to VideoRoom: one peer, at most one PeerConnection."""
+
+    def __init__(self, session: Session, number: int, owner: Hears | None) -> None:
+        self.session = session
+        self.id = number
+        self.owner = owner
+        session.handles[number] = self
+
+    def take(self, message: Message) -> None:
+        """Pass an event to the owner."""
+        if self.owner is None:
+            return
+        try:
+            self.owner.on_event(message)
+        except Exception:  # the reader serves all streams: one that fails must not take the others down
+            log.exception("an event of Janus was not handled: %s", message.janus)
+
+    async def ask(self, body: Mapping[str, Any], sdp: str | None = None, type: str = "offer") -> Message:
+        """Send a plugin request that is answered by an event, with a description where ``sdp`` is given.
+
+        Raises:
+            JanusError: the plugin or the core refused.
+            McuLost: the session is lost.
+        """
+        jsep = None if sdp is None else {"type": type, "sdp": sdp}
+        return await self.session.request("message", Expect.EVENT, handle_id=self.id, body=body, jsep=jsep)
+
+    def tell(self, body: Mapping[str, Any]) -> None:
+        """Send a plugin request and leave what answers it to ``on_event``."""
+        self.session.tell("message", handle_id=self.id, body=body)
+
+    async def trickle(self, candidate: Candidate | None) -> None:
+        """Hand a candidate of the peer to Janus; ``None`` ends the list.
+
+        Raises:
+            JanusError: Janus refused it.
+            McuLost: the session is lost.
+        """
+        wire: dict[str, Any] = {"completed": True}
+        if candidate is not None:
+            wire = {
+                "candidate": candidate.candidate,
+                "sdpMid": candidate.sdp_mid,
+                "sdpMLineIndex": candidate.sdp_mline_index,
+            }
+            wire = {name: value for name, value in wire.items() if value is not None}
+        await self.session.request("trickle", Expect.ACK, handle_id=self.id, candidate=wire)
+
+    def detach(self) -> Reply:
+        """Close the handle at once: no event is passed on any more. The future is done when Janus has done it."""
+        self.session.handles.pop(self.id, None)
+        self.owner = None
+        return self.session.post("detach", handle_id=self.id)

@@ -1,0 +1,156 @@
+"""VideoRoom's requests and refusals, and the rooms that we own (VideoRoom plugin documentation; docs/janus.md).
+
+One room for each published stream, with the publisher as its only one: feed 1 is a camera, feed 2 a screen.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from mcu.base import Layer, McuError, McuLost, NoSuchStream, PublishOptions, Rejected, StreamKey, StreamType
+from mcu.janus.protocol import NO_SUCH_HANDLE, NO_SUCH_SESSION, JanusError, Message, failure
+from mcu.janus.session import Reply, Session
+
+FEEDS = {StreamType.VIDEO: 1, StreamType.SCREEN: 2}
+AUDIO_CODECS = ("opus", "g722", "pcmu", "pcma")  # the default order; what else Janus knows no browser sends
+VIDEO_CODECS = ("vp8", "h264", "vp9", "av1", "h265")
+MOST_CODECS = 5  # Janus takes no more; one name that it does not know makes it refuse the room (430)
+
+NO_SUCH_ROOM = 426  # or the publisher has left it
+ROOM_EXISTS = 427
+NO_SUCH_FEED = 428  # also a publisher whose DTLS is not up
+
+VP9_PROFILE = re.compile(r"[0-3]")
+H264_PROFILE = re.compile(r"[0-9a-fA-F]{6}")
+
+
+def label(key: StreamKey) -> str:
+    """Name a stream in Janus' own views."""
+    return f"portunus|{key.backend}|{key.publisher}|{key.type.value}"
+
+
+def room(key: StreamKey, number: int, options: PublishOptions, admin_key: str) -> dict[str, Any]:
+    """Return the request that creates the room of a stream."""
+    body: dict[str, Any] = {
+        "request": "create",
+        "room": number,
+        "description": label(key),
+        "is_private": True,
+        "publishers": 1,
+        "videoorient_ext": False,  # with it Firefox shows rotated pictures
+        "audiocodec": codecs(options.audiocodecs, AUDIO_CODECS),
+        "videocodec": codecs(options.videocodecs, VIDEO_CODECS),
+    }
+    if options.bitrate > 0:
+        body["bitrate"] = options.bitrate
+    if VP9_PROFILE.fullmatch(options.vp9profile):
+        body["vp9_profile"] = options.vp9profile
+    if H264_PROFILE.fullmatch(options.h264profile):
+        body["h264_profile"] = options.h264profile.lower()
+    if admin_key:
+        body["admin_key"] = admin_key
+    return body
+
+
+def codecs(preferred: Sequence[str], known: Sequence[str]) -> str:
+    """Return Janus' list of codecs: what is preferred and known first, then the rest."""
+    wanted = dict.fromkeys(name.lower() for name in preferred if name.lower() in known)
+    return ",".join([*wanted, *(name for name in known if name not in wanted)][:MOST_CODECS])
+
+
+def join_publisher(number: int, feed: int) -> dict[str, Any]:
+    """Return the request of the room's publisher to enter."""
+    return {"request": "join", "ptype": "publisher", "room": number, "id": feed}
+
+
+def configure_publisher() -> dict[str, Any]:
+    """Return what goes with a publisher's offer."""
+    return {"request": "configure", "audio": True, "video": True, "data": True}
+
+
+def join_subscriber(number: int, feed: int) -> dict[str, Any]:
+    """Return the request for all that a feed has."""
+    return {"request": "join", "ptype": "subscriber", "room": number, "streams": [{"feed": feed}]}
+
+
+def subscribe(feed: int, mids: Iterable[str]) -> dict[str, Any]:
+    """Return the request for further m-lines of a feed."""
+    return {"request": "subscribe", "streams": [{"feed": feed, "mid": mid} for mid in mids]}
+
+
+def select(layer: Layer) -> dict[str, Any]:
+    """Return the request for a layer; with one member if nothing is chosen."""
+    chosen = {
+        "substream": layer.substream,
+        "temporal": layer.temporal,
+        "audio": layer.audio,
+        "video": layer.video,
+    }
+    return {"request": "configure"} | {name: value for name, value in chosen.items() if value is not None}
+
+
+def typed(error: JanusError) -> McuError:
+    """Turn a refusal into an error of the SFU interface."""
+    if error.code in (NO_SUCH_ROOM, NO_SUCH_FEED):
+        return NoSuchStream(str(error))
+    if error.code == NO_SUCH_HANDLE:
+        return McuLost(str(error))
+    return Rejected(str(error))
+
+
+class Rooms:
+    """The rooms that we made, or tried to make, and have not seen destroyed.
+
+    A room outlives the session that made it. The number is ours, not Janus' choice: so a room whose creation was never
+    answered can be destroyed as well, over the next session.
+    """
+
+    def __init__(self, admin_key: str) -> None:
+        self._admin_key = admin_key
+        self._ours: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._ours)
+
+    async def create(self, session: Session, key: StreamKey, options: PublishOptions) -> int:
+        """Create the room of a stream and return its number. Cancelled, it leaves none.
+
+        Raises:
+            JanusError: Janus refused.
+            McuLost: the session is lost.
+        """
+        while True:
+            number = secrets.randbits(52) + 1  # Janus' ids are below 2^53
+            self._ours.add(number)
+
+            def undo(_: Message, made: int = number) -> None:
+                self.destroy(session, made)
+
+            try:
+                await session.request(
+                    "message", undo=undo, handle_id=session.control.id, body=room(key, number, options, self._admin_key)
+                )
+            except JanusError as error:
+                self._ours.discard(number)
+                if error.code != ROOM_EXISTS:
+                    raise
+            else:
+                return number
+
+    def destroy(self, session: Session, number: int) -> Reply:
+        """Destroy a room at once; the future is done when Janus has done it."""
+        reply = session.post("message", handle_id=session.control.id, body={"request": "destroy", "room": number})
+        reply.add_done_callback(lambda done: self._destroyed(number, done.result()))
+        return reply
+
+    def _destroyed(self, number: int, message: Message | None) -> None:
+        error = None if message is None else failure(message)
+        if message is not None and (error is None or error.code not in (NO_SUCH_SESSION, NO_SUCH_HANDLE)):
+            self._ours.discard(number)
+
+    def sweep(self, session: Session) -> list[Reply]:
+        """Destroy whatever is left, over a session that has just begun or is about to end."""
+        return [self.destroy(session, number) for number in self._ours]
