@@ -150,18 +150,16 @@ class _Figures(Collector):
     def _hub(self) -> Iterator[Family]:
         counters, gauges = self._counters, self._gauges
         client, member = ("backend", "clienttype"), ("backend", "room", "clienttype")
+        opened, resumed = _of_clients(counters.sessions_total), _of_clients(counters.resumed_total)
+        called = _of_clients(counters.calls_total)
         yield _gauge("signaling_hub_rooms", "Rooms", ("backend",), gauges.rooms())
         yield _gauge("signaling_hub_sessions", "Sessions", client, gauges.sessions())
-        yield _counter("signaling_hub_sessions_total", "Sessions opened", client, _clients_of(counters.sessions_total))
-        yield _counter(
-            "signaling_hub_sessions_resume_total", "Sessions resumed", client, _clients_of(counters.resumed_total)
-        )
+        yield _counter("signaling_hub_sessions_total", "Sessions opened", client, opened)
+        yield _counter("signaling_hub_sessions_resume_total", "Sessions resumed", client, resumed)
         yield _counter("signaling_hub_sessions_resume_failed_total", "Failures", (), {(): counters.resume_failed_total})
         yield _gauge("signaling_room_sessions", "Sessions in a room", member, gauges.room_sessions())
         yield _gauge("signaling_call_sessions", "Sessions in a call", member, gauges.call_sessions())
-        yield _counter(
-            "signaling_call_sessions_total", "Sessions that joined a call", client, _clients_of(counters.calls_total)
-        )
+        yield _counter("signaling_call_sessions_total", "Sessions that joined a call", client, called)
 
     def _clients(self) -> Iterator[Family]:
         counters = self._counters
@@ -194,7 +192,7 @@ class _Figures(Collector):
         yield _counter("signaling_mcu_messages_total", "Messages about streams", label, counters.mcu_messages)
 
 
-def _clients_of(rows: Mapping[str, int]) -> dict[tuple[str, str], int]:
+def _of_clients(rows: Mapping[str, int]) -> dict[tuple[str, str], int]:
     return {(backend, "client"): value for backend, value in rows.items()}
 
 

@@ -1,0 +1,284 @@
+"""A Nextcloud with Talk as the gateway sees it: a real HTTP server for tests and experiments.
+
+Source: behaviour reference 3.2, 3.3, 3.7, 3.8, 4.1, 4.5, 6; signaling API, Backend requests.
+
+It checks the gateway's checksums, answers joins, records every request, hands out tickets (hello 1.0) and tokens (hello
+2.0), and sends signed rooms API requests. What it answers can be changed at any time::
+
+    async with FakeNextcloud() as cloud:
+        cloud.rooms["r1"] = FakeRoom(permissions=["publish-media"])
+        ... start a gateway with cloud.backend() ...
+        await cloud.wait_for(lambda seen: seen.type == "room")
+        await cloud.send("http://127.0.0.1:8080", "r1", {"type": "message", "message": {"data": {"x": 1}}})
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Self
+from urllib.parse import quote
+
+import aiohttp
+import jwt
+from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from yarl import URL
+
+from gateway.core.limits import Backend
+from gateway.wire import checksum
+
+PATIENCE = 5.0  # seconds that ``wait_for`` waits
+
+Json = dict[str, Any]
+
+
+@dataclass(slots=True)
+class FakeRoom:
+    """What a join of this room is answered with; ``error`` (an error object) refuses it."""
+
+    properties: Any = None
+    permissions: list[str] | None = None
+    session: Json | None = None  # {"userid": …} names a guest
+    error: Json | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One request of the gateway; ``body`` is the object named by ``type``."""
+
+    type: str  # "auth", "room", "ping", …; "capabilities" for those; "" when it was refused
+    body: Json
+    path: str
+    headers: dict[str, str]
+    time: float = field(default_factory=time.monotonic)
+
+
+class SigningKey:
+    """A key that signs hello 2.0 tokens; ``published`` is what the capabilities say."""
+
+    def __init__(self, algorithm: str = "EdDSA") -> None:
+        self.algorithm = algorithm
+        self._private: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+        if algorithm.startswith("RS"):
+            self._private = rsa.generate_private_key(65537, 2048)
+        elif algorithm.startswith("ES"):
+            curve = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}[algorithm]
+            self._private = ec.generate_private_key(curve)
+        else:
+            self._private = ed25519.Ed25519PrivateKey.generate()
+
+    @property
+    def published(self) -> str:
+        """The public key as Nextcloud publishes it: PEM, or bare base64 for Ed25519."""
+        public = self._private.public_key()
+        pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+        return "".join(pem.splitlines()[1:-1])[-44:] if self.algorithm == "EdDSA" else pem
+
+    def sign(self, claims: Json) -> str:
+        """Return the token with exactly these claims."""
+        return jwt.encode(claims, self._private, algorithm=self.algorithm)
+
+
+Hook = Callable[[Seen], Json | web.StreamResponse | None]
+
+
+class FakeNextcloud:
+    """The server; its attributes are its settings, to be changed at any time.
+
+    ``hook`` sees each request first and may answer in place of the fake: with the protocol's object (``{"type": …}``,
+    wrapped in OCS here), or with a response of its own, which is how junk and redirects are made. ``gate`` holds back
+    every answer until it is set.
+    """
+
+    def __init__(self, secret: str = "", algorithm: str = "EdDSA", prefix: str = "/") -> None:
+        self.secret = secret or secrets.token_hex(32)
+        self.key = SigningKey(algorithm)
+        self.prefix = prefix  # where Nextcloud lives on its host
+        self.features = ["signaling-v3"]
+        self.signaling: Json = {"hello-v2-token-key": self.key.published}  # ``config.signaling``
+        self.cache_control = "max-age=3600"
+        self.rooms: dict[str, FakeRoom] = {}
+        self.refuse_unknown_rooms = False
+        self.hook: Hook | None = None
+        self.gate: asyncio.Event | None = None
+        self.requests: list[Seen] = []
+        self._tickets: dict[str, str] = {}
+        self._news = asyncio.Event()
+        self._runner: web.AppRunner | None = None
+        self._client: aiohttp.ClientSession | None = None
+        self._port = 0
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        """Listen; port 0 takes a free one."""
+        app = web.Application()
+        app.router.add_get(f"{self.prefix}ocs/v2.php/cloud/capabilities", self._answer_capabilities)
+        app.router.add_post(f"{self.prefix}ocs/v2.php/apps/spreed/api/{{version}}/signaling/backend", self._answer)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, host, port).start()
+        self._port = self._runner.addresses[0][1]
+        self._client = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10))
+
+    async def close(self) -> None:
+        """Stop listening. Idempotent."""
+        runner, client, self._runner, self._client = self._runner, self._client, None, None
+        if client is not None:
+            await client.close()
+        if runner is not None:
+            await runner.cleanup()
+
+    @property
+    def url(self) -> str:
+        """The base URL, slash-terminated."""
+        return f"http://127.0.0.1:{self._port}{self.prefix}"
+
+    def backend(self, id: str = "cloud", **limits: int) -> Backend:
+        """Return this Nextcloud as the gateway's configuration has it."""
+        return Backend(id=id, urls=(self.url,), secret=self.secret, **limits)
+
+    # --- what clients bring along
+
+    def ticket(self, userid: str) -> Json:
+        """Return the ``params`` of a hello 1.0 for this user; empty: a guest."""
+        ticket = secrets.token_hex(16)
+        self._tickets[ticket] = userid
+        return {"userid": userid, "ticket": ticket}
+
+    def token(self, userid: str, userdata: Any = None, **claims: Any) -> str:
+        """Return the token of a hello 2.0; ``claims`` replace its claims, ``...`` as a value takes one away."""
+        now = time.time()
+        given = {"iss": self.url, "iat": now, "exp": now + 300, "sub": userid or ..., "userdata": userdata or ...}
+        return self.key.sign({name: value for name, value in (given | claims).items() if value is not ...})
+
+    # --- what it has seen
+
+    def of(self, type: str) -> list[Seen]:
+        """Return the requests of one type, in order."""
+        return [seen for seen in self.requests if seen.type == type]
+
+    async def wait_for(self, wanted: Callable[[Seen], bool], count: int = 1) -> Seen:
+        """Return the ``count``-th request that is wanted, past ones included.
+
+        Raises:
+            TimeoutError: it did not come in ``PATIENCE`` seconds.
+        """
+        async with asyncio.timeout(PATIENCE):
+            while len(found := [seen for seen in self.requests if wanted(seen)]) < count:
+                await self._news.wait()
+        return found[count - 1]
+
+    # --- the rooms API
+
+    async def send(
+        self, gateway: str, roomid: str, request: Json | bytes, headers: dict[str, str] | None = None
+    ) -> tuple[int, str]:
+        """Send a signed request to a gateway (``http://host:port``); returns status and text of its answer.
+
+        ``headers`` replace those of the request; an empty value takes one away.
+        """
+        if self._client is None:
+            raise RuntimeError("start() first")
+        body = request if isinstance(request, bytes) else json.dumps(request).encode()
+        random = secrets.token_hex(32)
+        given = {
+            "Content-Type": "application/json",
+            "Spreed-Signaling-Random": random,
+            "Spreed-Signaling-Checksum": checksum.sign(self.secret, random, body),
+            "Spreed-Signaling-Backend": self.url,
+        } | (headers or {})
+        given = {name: value for name, value in given.items() if value}
+        url = f"{gateway.rstrip('/')}/api/v1/room/{quote(roomid, safe='')}"
+        async with self._client.post(URL(url, encoded=True), data=body, headers=given) as response:
+            return response.status, await response.text()
+
+    # --- answers
+
+    async def _answer_capabilities(self, request: web.Request) -> web.StreamResponse:
+        seen = Seen("capabilities", {}, request.path, dict(request.headers))
+        if (own := await self._record(seen)) is not None:
+            return own if isinstance(own, web.StreamResponse) else _ocs(own)
+        spreed = {"features": self.features, "config": {"signaling": self.signaling}}
+        etag = f'"{hashlib.sha256(json.dumps(spreed).encode()).hexdigest()[:32]}"'
+        headers = {"ETag": etag, "Cache-Control": self.cache_control}
+        if request.headers.get("If-None-Match") == etag:
+            return web.Response(status=304, headers=headers)
+        response = _ocs({"version": {"major": 30}, "capabilities": {"spreed": spreed}})
+        response.headers.update(headers)
+        return response
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        headers = request.headers
+        random, given = headers.get("Spreed-Signaling-Random", ""), headers.get("Spreed-Signaling-Checksum", "")
+        if len(random) < 32 or not checksum.verify(self.secret, random, given, body):
+            await self._record(Seen("", {}, request.path, dict(headers)))
+            return _ocs(_error("invalid_request", "The request could not be authenticated."))
+        message = json.loads(body)
+        seen = Seen(message["type"], message[message["type"]], request.path, dict(headers))
+        own = await self._record(seen)
+        if isinstance(own, web.StreamResponse):
+            return own
+        return _ocs(self._reply(seen) if own is None else own)
+
+    async def _record(self, seen: Seen) -> Json | web.StreamResponse | None:
+        self.requests.append(seen)
+        self._news.set()
+        self._news = asyncio.Event()
+        own = self.hook(seen) if self.hook is not None else None
+        if self.gate is not None:
+            await self.gate.wait()
+        return own
+
+    def _reply(self, seen: Seen) -> Json:
+        if seen.type == "auth":
+            return self._auth(seen.body.get("params"))
+        if seen.type == "room" and seen.body.get("action") != "leave":
+            return self._join(seen.body["roomid"])
+        return {"type": "room", "room": {"version": "1.0", "roomid": seen.body.get("roomid", "")}}
+
+    def _auth(self, params: Any) -> Json:
+        params = params if isinstance(params, dict) else {}
+        userid = params.get("userid", "")
+        if params.get("ticket") not in self._tickets or self._tickets[params["ticket"]] != userid:
+            return _error("invalid_ticket", "The given ticket is not valid for this user.")
+        answer: Json = {"version": "1.0", "userid": userid}
+        if userid:
+            answer["user"] = {"displayname": userid.title()}
+        return {"type": "auth", "auth": answer}
+
+    def _join(self, roomid: str) -> Json:
+        room = self.rooms.get(roomid)
+        if room is None:
+            if self.refuse_unknown_rooms:
+                return _error("no_such_room", "The user is not invited to this room.")
+            room = FakeRoom(properties={"name": roomid, "type": 2})
+        if room.error is not None:
+            return {"type": "error", "error": room.error}
+        answer = {"version": "1.0", "roomid": roomid, "properties": room.properties}
+        if room.permissions is not None:
+            answer["permissions"] = room.permissions
+        if room.session is not None:
+            answer["session"] = room.session
+        return {"type": "room", "room": answer}
+
+
+def _error(code: str, message: str) -> Json:
+    return {"type": "error", "error": {"code": code, "message": message}}
+
+
+def _ocs(data: Any) -> web.Response:
+    return web.json_response({"ocs": {"meta": {"status": "ok", "statuscode": 200, "message": "OK"}, "data": data}})
