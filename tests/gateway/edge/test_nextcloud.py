@@ -51,9 +51,7 @@ async def client(clock: Clock, counters: Counters) -> AsyncIterator[NextcloudCli
         yield made
 
 
-def only(
-    type: str, answer: Callable[[], Json | web.StreamResponse]
-) -> Callable[[Seen], Json | web.StreamResponse | None]:
+def only(type: str, answer: Callable[[], web.StreamResponse]) -> Hook:
     """Return a hook for one type of request."""
     return lambda seen: answer() if seen.type == type else None
 
