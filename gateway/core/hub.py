@@ -54,9 +54,9 @@ class Hub:
         """Return all sessions of an authenticated user."""
         return list(self._of_user.get((backend.id, userid), {}).values())
 
-    def of_room_session(self, backend: Backend, room_session: str) -> Session | None:
-        """Return the session that is registered with this Nextcloud session id."""
-        return self._of_room_session.get((backend.id, RoomSessionId(room_session)))
+    def of_room_session(self, backend: str, room_session: str) -> Session | None:
+        """Return the session that is registered with this Nextcloud session id at the backend of this id."""
+        return self._of_room_session.get((backend, RoomSessionId(room_session)))
 
     def room_of(self, session: Session) -> Room | None:
         """Return the room that the session is in."""
@@ -155,7 +155,7 @@ class Hub:
         if room is None:
             room = self.rooms[key] = Room(key, properties.copy(), now)
         if permissions is not None:
-            session.permissions = Permissions.of(permissions)
+            self.set_permissions(session, permissions)
         session.room = key
         session.room_userid = room_userid
         session.senders.clear()
@@ -199,6 +199,10 @@ class Hub:
     def delete_room(self, room: Room) -> list[Left]:
         """Take every member out of a room (4.6)."""
         return [left for member in list(room.members.values()) if (left := self.leave(member)) is not None]
+
+    def set_permissions(self, session: Session, names: Iterable[str]) -> None:
+        """Replace what a session may do (8)."""
+        session.permissions = Permissions.of(names)
 
     def change_properties(self, room: Room, properties: Raw) -> bool:
         """Store new properties; ``False`` when they are the same, byte for byte (4.6)."""

@@ -45,6 +45,13 @@ class Outbox:
         self.size = size
         return True
 
+    def seal(self) -> bool:
+        """Take nothing more, for a client must not go on with a gap; ``False`` when sealed already."""
+        if self._limit < 0:
+            return False
+        self._limit = -1
+        return True
+
     def append_offline(self, message: bytes, note: Note) -> bool:
         """Add a message while nobody is connected; a second chat refresh is left out."""
         if note is not Note.PLAIN:

@@ -4,8 +4,53 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from gateway.core.ids import ConnectionId
 from gateway.core.limits import Backend
+from gateway.core.outbox import Outbox
 from gateway.wire.backend import BackendAnswer, BackendRequest
+
+
+class Connection(Protocol):
+    """One client's transport; it takes messages out of an outbox, in order, and nobody else does (invariant 3)."""
+
+    @property
+    def id(self) -> ConnectionId:
+        """A number that no other connection of this process has or had."""
+
+    def send(self, message: bytes) -> None:
+        """Send a message that belongs to the connection and not to a session: before hello, or the reply to it."""
+
+    def adopt(self, outbox: Outbox) -> None:
+        """Drain this outbox from now on, after what ``send`` was given."""
+
+    def wake(self) -> None:
+        """Learn that the adopted outbox has messages; they are written at the end of the loop's turn."""
+
+    def finish(self) -> None:
+        """Write what waits, then close with 1000. Idempotent."""
+
+    def displace(self, last: bytes) -> None:
+        """Give the adopted outbox back, write ``last``, close with 1000."""
+
+    def pause(self) -> None:
+        """Stop reading: the client sends faster than its messages are handled."""
+
+    def resume(self) -> None:
+        """Read again."""
+
+
+class Counters(Protocol):
+    """What the flows count; plain integers, read by the metrics."""
+
+    messages: dict[str, int]  # from clients, by type
+    sessions_total: dict[str, int]  # opened, by backend
+    resumed_total: dict[str, int]  # by backend
+    resume_failed_total: int
+    calls_total: dict[str, int]  # sessions that entered a call, by backend
+    mcu_messages: dict[str, int]  # by type
+    publishers_total: dict[str, int]  # by room type
+    subscribers_total: dict[str, int]
+    no_publisher_total: dict[str, int]  # requests that waited for a publisher
 
 
 class NextcloudError(Exception):

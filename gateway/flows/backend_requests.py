@@ -1,0 +1,165 @@
+"""What Nextcloud asks of a room: the effects of the rooms API.
+
+Source: behaviour reference 4.6, 6, 7. State changes and events are appended at once; no client is waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from gateway.core import participants
+from gateway.core.hub import Hub
+from gateway.core.ids import SessionId
+from gateway.core.limits import Backend
+from gateway.core.outbox import Note
+from gateway.core.participants import IN_CALL, Participant
+from gateway.core.room import Room
+from gateway.flows.media import Media
+from gateway.flows.notify import Notify
+from gateway.flows.services import Services
+from gateway.wire import backend as wire
+from gateway.wire import server
+from gateway.wire.client import ABSENT, given
+from gateway.wire.server import Event, EventBody, RoomBody, RoomDataBody, RoomListBody
+
+
+class _Chat(msgspec.Struct, frozen=True):
+    refresh: bool = False
+
+
+class _ChatMessage(msgspec.Struct, frozen=True):
+    type: str = ""
+    chat: _Chat | None = None
+
+
+_chat_decoder = msgspec.json.Decoder(_ChatMessage)
+
+
+class BackendRequests:
+    """Carries out the rooms API."""
+
+    def __init__(self, services: Services, notify: Notify, media: Media) -> None:
+        self._services = services
+        self._hub: Hub = services.hub
+        self._delivery = services.delivery
+        self._notify = notify
+        self._media = media
+
+    def handle(self, backend: Backend, roomid: str, request: wire.RoomsRequest) -> None:
+        """Carry out a checked request; what concerns nobody here has no effect."""
+        room = self._hub.room(backend, roomid)
+        if request.update is not None and request.type == "update":
+            self._update(backend, roomid, room, request.update)
+        elif request.delete is not None and request.type == "delete":
+            self._delete(backend, roomid, room, request.delete)
+        elif room is None:
+            return
+        elif request.incall is not None and request.type == "incall":
+            self._incall(room, request.incall)
+        elif request.participants is not None and request.type == "participants":
+            self._participants(room, request.participants)
+        elif request.message is not None and request.type == "message":
+            self._message(room, request.message)
+
+    def _update(self, backend: Backend, roomid: str, room: Room | None, update: wire.Update) -> None:
+        """New properties (4.6, 6.3)."""
+        properties = update.properties if given(update.properties) else ABSENT
+        if room is not None and self._hub.change_properties(room, properties):
+            message = server.encode(server.Room(RoomBody(roomid, properties)))
+            self._delivery.send_all(room.members.values(), message)
+        event = Event(EventBody("roomlist", "update", update=RoomListBody(roomid, properties)))
+        self._tell_users(backend, update.userids, server.encode(event))
+
+    def _delete(self, backend: Backend, roomid: str, room: Room | None, delete: wire.Delete) -> None:
+        """The room is gone: members leave it without leave events (4.6, 6.4)."""
+        if room is not None:
+            gone = server.encode(server.Room(RoomBody("")))
+            now = self._services.clock()
+            for left in self._hub.delete_room(room):
+                if left.session.connection is not None:
+                    self._delivery.send(left.session, gone)
+                self._notify.left(left, silent=True)
+                self._hub.left_by_request(left.session, now)
+        body = RoomListBody(roomid, reason="deleted")
+        event = Event(EventBody("roomlist", "disinvite", disinvite=body))
+        self._tell_users(backend, delete.userids, server.encode(event))
+
+    def _tell_users(self, backend: Backend, userids: Iterable[str] | None, message: bytes) -> None:
+        for userid in dict.fromkeys(userids or ()):
+            self._delivery.send_all(self._hub.of_user(backend, userid), message)
+
+    def _incall(self, room: Room, incall: wire.InCall) -> None:
+        """Who is in the call (7.1), and everybody at once (7.4)."""
+        if incall.all:
+            self._everybody_in_call(room, incall)
+            return
+        changed = self._resolve(room, incall.changed)
+        users = self._resolve(room, incall.users)
+        for entry in changed:
+            if entry.in_call is not None:
+                self._set_in_call(room, entry.session, entry.in_call)
+        self._hub.store_users(room, [user.entry for user in users])
+        merged = participants.merge(users, changed)
+        if merged:
+            self._notify.participants(room, merged)
+
+    def _set_in_call(self, room: Room, session: SessionId, in_call: bool) -> None:
+        known = session in room.in_call
+        ended = self._hub.set_in_call(room, session, in_call)
+        if ended is not None:
+            self._media.end(ended)
+        elif not known and session in room.in_call:
+            self._services.counters.calls_total[room.key.backend] += 1
+
+    def _everybody_in_call(self, room: Room, incall: wire.InCall) -> None:
+        flags = participants.call_flags(incall.incall if given(incall.incall) else None)
+        if flags is None:
+            return
+        before = len(room.in_call)
+        change = self._hub.set_all_in_call(room, bool(flags & IN_CALL))
+        self._services.counters.calls_total[room.key.backend] += max(len(room.in_call) - before, 0)
+        for session in change.ended:
+            self._media.end(session)
+        self._hub.store_users(room, participants.with_flags(room.users, flags))
+        if change.told:
+            self._notify.everybody_in_call(room, change.told, flags)
+
+    def _participants(self, room: Room, changes: wire.Participants) -> None:
+        """Changed participants, their permissions above all (6.6, 8)."""
+        changed = self._resolve(room, changes.changed)
+        users = self._resolve(room, changes.users)
+        for entry in changed:
+            session = self._hub.sessions.get(entry.session)
+            if entry.permissions is not None and session is not None:
+                self._hub.set_permissions(session, entry.permissions)
+                self._media.revoke(session)
+        merged = participants.merge(users, changed)
+        if merged:
+            self._notify.participants(room, merged)
+
+    def _message(self, room: Room, message: wire.Message) -> None:
+        """Anything for the members (6.7); a chat refresh waits only once for who is away (5.6)."""
+        if not given(message.data):
+            return
+        event = Event(EventBody("room", "message", message=RoomDataBody(room.key.id, message.data)))
+        note = Note.CHAT_REFRESH if _is_chat_refresh(message) else Note.PLAIN
+        self._delivery.send_all(room.members.values(), server.encode(event), note=note)
+
+    def _resolve(self, room: Room, entries: list[wire.ParticipantEntry] | None) -> list[Participant]:
+        backend = room.key.backend
+
+        def find(room_session: str) -> SessionId | None:
+            session = self._hub.of_room_session(backend, room_session)
+            return None if session is None else session.id
+
+        return participants.resolve(entries or (), find)
+
+
+def _is_chat_refresh(message: wire.Message) -> bool:
+    try:
+        data = _chat_decoder.decode(message.data)
+    except msgspec.DecodeError:
+        return False
+    return data.type == "chat" and data.chat is not None and data.chat.refresh

@@ -1,0 +1,68 @@
+"""The one way a message reaches a session: by its outbox, whatever connection it has or has not (invariant 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from gateway.core.ids import ConnectionId
+from gateway.core.outbox import Note
+from gateway.core.session import Session
+from gateway.flows.ports import Connection
+
+
+class Delivery:
+    """Appends to outboxes and wakes their connections.
+
+    A session whose outbox passes its limit is handed to ``on_overflow`` once, which must not end it at once (a loop
+    over the members of its room may be running) but soon (invariant 6).
+    """
+
+    def __init__(self, on_overflow: Callable[[Session], None]) -> None:
+        self._connections: dict[ConnectionId, Connection] = {}
+        self._on_overflow = on_overflow
+
+    def add(self, connection: Connection) -> None:
+        """Know a connection."""
+        self._connections[connection.id] = connection
+
+    def remove(self, connection: Connection) -> None:
+        """Forget a connection."""
+        self._connections.pop(connection.id, None)
+
+    def connection(self, session: Session) -> Connection | None:
+        """Return the session's connection."""
+        return None if session.connection is None else self._connections.get(session.connection)
+
+    def by_id(self, connection: ConnectionId) -> Connection | None:
+        """Return a connection."""
+        return self._connections.get(connection)
+
+    def send(self, session: Session, message: bytes, note: Note = Note.PLAIN) -> None:
+        """Send a message, now or when the session is resumed."""
+        if session.connection is None:
+            fits = session.outbox.append_offline(message, note)
+        else:
+            fits = session.outbox.append(message)
+            self._connections[session.connection].wake()
+        if not fits:
+            self._overflow(session)
+
+    def send_all(
+        self, sessions: Iterable[Session], message: bytes, *, but: Session | None = None, note: Note = Note.PLAIN
+    ) -> None:
+        """Send the same bytes to many."""
+        connections = self._connections
+        for session in sessions:
+            if session is but:
+                continue
+            if session.connection is None:
+                fits = session.outbox.append_offline(message, note)
+            else:
+                fits = session.outbox.append(message)
+                connections[session.connection].wake()
+            if not fits:
+                self._overflow(session)
+
+    def _overflow(self, session: Session) -> None:
+        if session.outbox.seal():
+            self._on_overflow(session)

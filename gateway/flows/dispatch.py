@@ -1,0 +1,241 @@
+"""Connections and their messages: who is who, and what is done next.
+
+Source: behaviour reference 2.2-2.8. Messages of one session are handled one after another, whatever connection they
+came on (invariant 5): while a hello or a join waits for Nextcloud, what follows waits in the inbox. Everything else
+is done at once, without a task.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Awaitable
+
+import msgspec
+
+from gateway.core.session import Session
+from gateway.flows.hello import Hello
+from gateway.flows.ports import Connection
+from gateway.flows.relay import Relay
+from gateway.flows.rooms import Rooms
+from gateway.flows.services import Services
+from gateway.flows.sessions import HELLO_TIMEOUT, Sessions, bye
+from gateway.wire import client, server
+from gateway.wire.client import ClientMessage
+from gateway.wire.errors import Code, Error, ProtocolError
+
+log = logging.getLogger("portunus.flows")
+
+HELLO_TIME = 2.0  # seconds from the connect to a hello (2.5)
+PAUSE_AT = 64  # messages in an inbox at which no more are read from the connection
+
+_INVALID = server.encode(server.ErrorMessage(Code.INVALID_FORMAT.error()))
+
+
+class Inbox:
+    """Messages that wait for an earlier one; it belongs to the session once there is one."""
+
+    __slots__ = ("busy", "waiting")
+
+    def __init__(self) -> None:
+        self.busy = False
+        self.waiting: deque[tuple[Client, str]] = deque()
+
+
+class Client:
+    """One connection, and the session that it is for."""
+
+    __slots__ = ("connection", "gone", "hello_by", "inbox", "session")
+
+    def __init__(self, connection: Connection, hello_by: float) -> None:
+        self.connection = connection
+        self.session: Session | None = None
+        self.inbox = Inbox()
+        self.hello_by: float | None = hello_by  # None: said hello, or saying it right now
+        self.gone = False
+
+
+class Dispatch:
+    """Takes what connections hear."""
+
+    def __init__(self, services: Services, hello: Hello, rooms: Rooms, relay: Relay, sessions: Sessions) -> None:
+        self._services = services
+        self._hello = hello
+        self._rooms = rooms
+        self._relay = relay
+        self._sessions = sessions
+        self._clients: dict[int, Client] = {}
+        self._strangers: set[Client] = set()  # not said hello yet
+        self._inboxes: dict[str, Inbox] = {}  # of open sessions
+        self._welcome = server.encode(server.Welcome(services.server))
+
+    # -- what a connection tells
+
+    def opened(self, connection: Connection) -> Client:
+        """Welcome a new connection (2.3)."""
+        who = Client(connection, self._services.clock() + HELLO_TIME)
+        self._services.delivery.add(connection)
+        self._clients[connection.id] = who
+        self._strangers.add(who)
+        connection.send(self._welcome)
+        return who
+
+    def received(self, who: Client, text: str) -> None:
+        """Handle a message, at once or after those before it."""
+        inbox = who.inbox
+        if inbox.busy:
+            inbox.waiting.append((who, text))
+            if len(inbox.waiting) >= PAUSE_AT:
+                who.connection.pause()
+            return
+        work = self._handle(who, text)
+        if work is not None:
+            inbox.busy = True
+            self._services.tasks.spawn(self._work(who, inbox, work), "request")
+
+    def received_binary(self, who: Client) -> None:
+        """Refuse a binary frame (2.1)."""
+        self._say(who, _INVALID)
+
+    def closed(self, who: Client) -> None:
+        """Note that a connection is lost; its session waits for a resume (2.5)."""
+        who.gone = True
+        connection = who.connection
+        self._services.delivery.remove(connection)
+        self._clients.pop(connection.id, None)
+        self._strangers.discard(who)
+        if who.session is not None:
+            self._services.hub.detach(who.session, connection.id, self._services.clock())
+
+    def sweep(self, now: float) -> None:
+        """End connections that say no hello, and sessions whose time is over; called once a second (2.5)."""
+        for who in [who for who in self._strangers if who.hello_by is not None and who.hello_by <= now]:
+            who.connection.send(bye(HELLO_TIMEOUT))
+            who.connection.finish()
+            self._strangers.discard(who)
+        self._sessions.sweep(now)
+        for session in [session for session in self._inboxes if session not in self._services.hub.sessions]:
+            del self._inboxes[session]
+
+    # -- order
+
+    async def _work(self, who: Client, inbox: Inbox, work: Awaitable[None]) -> None:
+        try:
+            await work
+        finally:
+            inbox.busy = False
+            if who.inbox is not inbox:  # resumed: what came with the hello goes behind what the session has to do
+                who.inbox.waiting.extend(inbox.waiting)
+                inbox.waiting.clear()
+            self._drain(who.inbox)
+
+    def _drain(self, inbox: Inbox) -> None:
+        while inbox.waiting and not inbox.busy:
+            who, text = inbox.waiting.popleft()
+            if not inbox.waiting and not who.gone:
+                who.connection.resume()
+            self.received(who, text)
+
+    # -- what to do
+
+    def _handle(self, who: Client, text: str) -> Awaitable[None] | None:
+        """Carry a message out, or return what must be awaited to have it carried out."""
+        try:
+            message = client.decode(text)
+        except msgspec.DecodeError:
+            self._say(who, _INVALID)
+            return None
+        session = who.session
+        if session is None:
+            return self._before_hello(who, message)
+        if not session.open:
+            return None
+        kind = message.type
+        self._services.counters.messages[kind or ""] += 1
+        if kind == "message":
+            error = self._relay.message(session, message)
+            if error is not None:
+                self._fail(who, message, error)
+        elif kind == "room":
+            return self._room(who, session, message)
+        elif kind == "bye":
+            self._services.delivery.send(session, server.encode(server.Bye(id=message.id or "")))
+            self._sessions.end(session)
+        elif not kind:
+            self._fail(who, message, Code.INVALID_FORMAT.error())
+        return None  # anything else is ignored (2.4)
+
+    def _before_hello(self, who: Client, message: ClientMessage) -> Awaitable[None] | None:
+        if who.gone or who.hello_by is None:
+            return None
+        if not message.type:
+            self._fail(who, message, Code.INVALID_FORMAT.error())
+        elif message.type != "hello":
+            self._fail(who, message, Code.HELLO_EXPECTED.error())
+        elif message.hello is None:
+            self._fail(who, message, Code.INVALID_FORMAT.error())
+        elif message.hello.resumeid:
+            self._resume(who, message, message.hello)
+        else:
+            who.hello_by = None  # suspended while we ask (2.5)
+            return self._open(who, message, message.hello)
+        return None
+
+    async def _open(self, who: Client, message: ClientMessage, hello: client.Hello) -> None:
+        session: Session | None = None
+        try:
+            session = await self._hello.open(who, hello, message.id or "")
+        except ProtocolError as error:
+            self._fail(who, message, error.error)
+        finally:
+            if session is None:
+                who.hello_by = self._services.clock() + HELLO_TIME
+        if session is not None:
+            self._greeted(who, session)
+            self._inboxes[session.id] = who.inbox
+
+    def _resume(self, who: Client, message: ClientMessage, hello: client.Hello) -> None:
+        session = self._services.hub.resumable(hello.resumeid or "")
+        before = None if session is None else self._clients.get(session.connection or 0)
+        try:
+            session = self._hello.resume(who, hello, message.id or "")
+        except ProtocolError as error:
+            self._fail(who, message, error.error)
+            return
+        if before is not None:
+            before.session = None
+            before.gone = True
+        self._greeted(who, session)
+        who.inbox = self._inboxes.setdefault(session.id, who.inbox)
+
+    def _greeted(self, who: Client, session: Session) -> None:
+        who.session = session
+        who.hello_by = None
+        self._strangers.discard(who)
+
+    def _room(self, who: Client, session: Session, message: ClientMessage) -> Awaitable[None] | None:
+        room = message.room
+        if room is None:
+            self._fail(who, message, Code.INVALID_FORMAT.error())
+            return None
+        if not room.roomid:
+            self._rooms.leave(session, message.id or "")
+            return None
+        return self._join(session, message, room)
+
+    async def _join(self, session: Session, message: ClientMessage, room: client.RoomJoin) -> None:
+        try:
+            await self._rooms.join(session, room, message.id or "")
+        except ProtocolError as error:
+            if session.open:
+                reply = server.ErrorMessage(error.error, message.id or "")
+                self._services.delivery.send(session, server.encode(reply))
+
+    def _fail(self, who: Client, message: ClientMessage, error: Error) -> None:
+        self._say(who, server.encode(server.ErrorMessage(error, message.id or "")))
+
+    def _say(self, who: Client, message: bytes) -> None:
+        if who.session is not None:
+            self._services.delivery.send(who.session, message)
+        elif not who.gone:
+            who.connection.send(message)

@@ -1,0 +1,167 @@
+"""Hello: open a session, or resume one.
+
+Source: behaviour reference 2.8, 3.1-3.5.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+from msgspec import Raw
+
+from gateway.core import backends
+from gateway.core.hub import LimitReached
+from gateway.core.ids import ENTROPY
+from gateway.core.limits import Backend
+from gateway.core.outbox import Outbox
+from gateway.core.session import Session
+from gateway.flows.notify import Notify
+from gateway.flows.ports import Connection, NextcloudError
+from gateway.flows.services import Services
+from gateway.flows.sessions import SESSION_RESUMED, bye
+from gateway.wire import client, server, token
+from gateway.wire.backend import AuthRequest
+from gateway.wire.client import Auth, given
+from gateway.wire.errors import Code, Error, ProtocolError
+from gateway.wire.token import TokenError
+
+_VERSIONS = ("1.0", "2.0")
+_TOKEN_ERRORS = {code.value[0]: code for code in (Code.INVALID_TOKEN, Code.TOKEN_NOT_VALID_YET, Code.TOKEN_EXPIRED)}
+
+
+class Client(Protocol):
+    """The connection that says hello."""
+
+    connection: Connection
+    gone: bool
+
+
+class Hello:
+    """Carries out ``hello`` requests."""
+
+    def __init__(self, services: Services, notify: Notify) -> None:
+        self._services = services
+        self._notify = notify
+
+    async def open(self, who: Client, hello: client.Hello, request: str) -> Session | None:
+        """Authenticate a client, open a session and reply; ``None`` when the client is gone by then.
+
+        Raises:
+            ProtocolError: the client may try again on the same connection.
+        """
+        _check_version(hello)
+        auth = _check_auth(hello)
+        backend, url = self._backend(auth)
+        if hello.version == "1.0":
+            userid, user = await self._ask_backend(backend, url, auth)
+        else:
+            userid, user = await self._verify_token(url, auth)
+        if who.gone:
+            return None
+        session = self._new_session(backend, url, userid, user, tuple(hello.features or ()))
+        try:
+            self._services.hub.open(session, self._services.clock())
+        except LimitReached as error:
+            raise ProtocolError(Code.SESSION_LIMIT_EXCEEDED.error()) from error
+        self._services.counters.sessions_total[backend.id] += 1
+        self._attach(session, who.connection, hello, request)
+        return session
+
+    def resume(self, who: Client, hello: client.Hello, request: str) -> Session:
+        """Give a session a new connection, reply, and deliver what it missed (2.8).
+
+        Raises:
+            ProtocolError: no such session.
+        """
+        _check_version(hello)
+        services = self._services
+        session = services.hub.resumable(hello.resumeid or "")
+        if session is None:
+            services.counters.resume_failed_total += 1
+            raise ProtocolError(Code.NO_SUCH_SESSION.error())
+        services.counters.resumed_total[session.backend.id] += 1
+        holder = services.delivery.connection(session)
+        if holder is not None:
+            holder.displace(bye(SESSION_RESUMED))
+        self._attach(session, who.connection, hello, request)
+        waiting = session.outbox.attached()
+        room = services.hub.room_of(session)
+        if room is not None and not waiting:
+            self._notify.participants_on_resume(session, room)
+        return session
+
+    def _attach(self, session: Session, connection: Connection, hello: client.Hello, request: str) -> None:
+        services = self._services
+        services.hub.attach(session, connection.id)
+        body = server.HelloBody(
+            hello.version or "", session.id, session.resume_id, session.shown_userid, services.server
+        )
+        connection.send(server.encode(server.Hello(body, request)))
+        connection.adopt(session.outbox)
+
+    def _new_session(self, backend: Backend, url: str, userid: str, user: Raw, features: tuple[str, ...]) -> Session:
+        services = self._services
+        ids = services.ids.make(services.entropy(ENTROPY))
+        return Session(ids, backend, url, userid, user, features, Outbox(services.outbox_bytes))
+
+    def _backend(self, auth: Auth) -> tuple[Backend, str]:
+        try:
+            url = backends.canonical(auth.url or "")
+        except ValueError as error:
+            raise ProtocolError(Code.INVALID_FORMAT.error()) from error
+        backend = self._services.backends.find(url)
+        if backend is None:
+            raise ProtocolError(Code.INVALID_BACKEND.error())
+        return backend, url
+
+    async def _ask_backend(self, backend: Backend, url: str, auth: Auth) -> tuple[str, Raw]:
+        """Hello 1.0: Nextcloud knows (3.2)."""
+        try:
+            answer = await self._services.nextcloud.ask(backend, url, AuthRequest(auth.params))
+        except NextcloudError as error:
+            raise ProtocolError(Code.INTERNAL_ERROR.error(message=str(error))) from error
+        if answer.type == "error" and answer.error is not None:
+            raise ProtocolError(Error(answer.error.code, answer.error.message, answer.error.details))
+        if answer.type != "auth" or answer.auth is None:
+            raise ProtocolError(Code.AUTH_FAILED.error())
+        user = answer.auth.user
+        return answer.auth.userid or "", user.copy() if given(user) else client.ABSENT
+
+    async def _verify_token(self, url: str, auth: Auth) -> tuple[str, Raw]:
+        """Hello 2.0: the token knows (3.3)."""
+        try:
+            text = client.decode_token(auth.params)
+        except msgspec.DecodeError as error:
+            raise ProtocolError(Code.INVALID_FORMAT.error()) from error
+        if not text:
+            raise ProtocolError(Code.INVALID_FORMAT.error())
+        try:
+            key = await self._services.nextcloud.token_key(url)
+        except NextcloudError as error:
+            raise ProtocolError(Code.INTERNAL_ERROR.error(message=str(error))) from error
+        if not key:
+            raise ProtocolError(Code.INVALID_TOKEN.error())
+        try:
+            claims = token.verify(text, key, self._services.wall_clock())
+        except TokenError as error:
+            raise ProtocolError(_TOKEN_ERRORS[error.code].error()) from error
+        return claims.userid, client.ABSENT if claims.user is None else Raw(claims.user)
+
+
+def _check_version(hello: client.Hello) -> None:
+    if hello.version not in _VERSIONS:
+        raise ProtocolError(Code.INVALID_HELLO_VERSION.error())
+
+
+def _check_auth(hello: client.Hello) -> Auth:
+    """Check the structure of ``auth`` (3.1); only clients of type ``client`` are served."""
+    auth = hello.auth
+    if auth is None or not given(auth.params):
+        raise ProtocolError(Code.INVALID_FORMAT.error())
+    kind = auth.type or "client"
+    if kind in ("internal", "federation"):
+        raise ProtocolError(Code.INVALID_CLIENT_TYPE.error())
+    if kind != "client" or not auth.url:
+        raise ProtocolError(Code.INVALID_FORMAT.error())
+    return auth

@@ -1,0 +1,141 @@
+"""Media messages: from the wire to the SFU and back.
+
+Source: signaling API, Media publishing; behaviour reference 8 and 9. Each stream of a session has a strand of its own:
+what concerns it is done in the order it came, whatever connection it came on, and candidates wait behind their offer
+(invariant 5). Streams belong to the session: a resume does not touch them.
+"""
+
+from __future__ import annotations
+
+from gateway.core.ids import SessionId
+from gateway.core.session import Session
+from gateway.flows.publishing import PublisherSlot
+from gateway.flows.services import Services
+from gateway.flows.streams import Errand, Streams, stream_type
+from gateway.flows.subscribing import SubscriberSlot
+from gateway.wire.errors import Code
+from gateway.wire.media import Head
+from mcu.base import Mcu, StreamType
+from sdp.candidates import CandidateFilter
+
+UNSHARE_DELAY = 1.0  # seconds between unshareScreen and the end of the stream (9.7)
+
+
+class Media:
+    """The publishers and subscribers of all sessions."""
+
+    def __init__(self, services: Services, mcu: Mcu, candidates: CandidateFilter) -> None:
+        self._streams = Streams(services, mcu, candidates)
+        self._services = services
+
+    @property
+    def open_streams(self) -> tuple[int, int]:
+        """How many publishers and subscribers sessions have."""
+        owned = self._streams.owned.values()
+        return sum(len(of.publishers) for of in owned), sum(len(of.subscribers) for of in owned)
+
+    def handle(self, session: Session, recipient: SessionId, head: Head, request: str) -> None:
+        """Carry out a checked media message of a session; ``request`` is its id, for an error."""
+        errand = Errand(session, head, request)
+        self._services.counters.mcu_messages[str(head.type)] += 1
+        if head.type == "offer":
+            self._offer(errand)
+        elif head.type == "sendoffer":
+            self._send_offer(errand, recipient)
+        elif head.type == "requestoffer":
+            self._request_offer(errand, recipient)
+        elif head.type == "selectStream":
+            if recipient != session.id:
+                self._of_subscriber(errand, recipient)
+        elif recipient == session.id:
+            self._of_publisher(errand)
+        else:
+            self._of_subscriber(errand, recipient)
+
+    def unshare_screen(self, session: Session) -> None:
+        """Close the session's screen publisher in a second, unless it is another one by then (9.7)."""
+        slot = self._streams.of(session.id).publishers.get(StreamType.SCREEN)
+        if slot is not None:
+            slot.close_later(UNSHARE_DELAY)
+
+    def end(self, session: Session) -> None:
+        """Close all streams of a session: it left the call or the room, or it ended."""
+        self._streams.end(session)
+
+    def revoke(self, session: Session) -> None:
+        """Close the publishers that the session's permissions no longer cover (8)."""
+        for slot in list(self._streams.of(session.id).publishers.values()):
+            if not slot.permitted():
+                slot.close()
+
+    def _offer(self, errand: Errand) -> None:
+        kind = stream_type(errand.head)
+        if kind is None:
+            errand.fail(self._services, Code.CLIENT_NOT_FOUND)
+            return
+        publishers = self._streams.own(errand.session).publishers
+        slot = publishers.get(kind)
+        if slot is None:
+            slot = publishers[kind] = PublisherSlot(self._streams, errand.session, kind)
+        slot.offer(errand)
+
+    def _request_offer(self, errand: Errand, recipient: SessionId) -> None:
+        session, services = errand.session, self._services
+        if recipient == session.id:
+            return
+        publisher = services.hub.find(session.backend, recipient)
+        if publisher is None or not services.hub.in_same_call(session, publisher):
+            errand.fail(services, Code.NOT_ALLOWED_TO_REQUEST_OFFER)
+            return
+        self._subscribe(errand, session, recipient)
+
+    def _send_offer(self, errand: Errand, recipient: SessionId) -> None:
+        session, services = errand.session, self._services
+        if not self._may_negotiate(errand):
+            errand.fail(services, Code.NOT_ALLOWED_TO_SEND_OFFER)
+            return
+        subscriber = services.hub.find(session.backend, recipient)
+        if recipient == session.id:
+            return
+        if subscriber is None:
+            errand.fail(services, Code.CLIENT_NOT_FOUND)
+            return
+        self._subscribe(errand, subscriber, session.id)
+
+    def _subscribe(self, errand: Errand, subscriber: Session, publisher: SessionId) -> None:
+        kind = stream_type(errand.head)
+        if kind is None:
+            errand.fail(self._services, Code.CLIENT_NOT_FOUND)
+            return
+        subscribers = self._streams.own(subscriber).subscribers
+        slot = subscribers.get((publisher, kind))
+        if slot is None:
+            slot = subscribers[publisher, kind] = SubscriberSlot(self._streams, subscriber, publisher, kind)
+        slot.request(errand)
+
+    def _of_publisher(self, errand: Errand) -> None:
+        """Take an answer, a candidate or the end of candidates to the session's own publisher."""
+        if not self._may_negotiate(errand):
+            errand.fail(self._services, Code.NOT_ALLOWED_TO_SEND_CANDIDATE)
+            return
+        kind = stream_type(errand.head)
+        slot = None if kind is None else self._streams.of(errand.session.id).publishers.get(kind)
+        if slot is None:
+            errand.fail(self._services, Code.CLIENT_NOT_FOUND)
+            return
+        slot.take(errand)
+
+    def _of_subscriber(self, errand: Errand, publisher: SessionId) -> None:
+        kind = stream_type(errand.head)
+        slot = None if kind is None else self._streams.of(errand.session.id).subscribers.get((publisher, kind))
+        if slot is None:
+            errand.fail(self._services, Code.CLIENT_NOT_FOUND)
+            return
+        slot.take(errand)
+
+    @staticmethod
+    def _may_negotiate(errand: Errand) -> bool:
+        permissions = errand.session.permissions
+        if errand.head.roomType == "screen":
+            return permissions.may_publish_screen()
+        return permissions.may_publish_something()

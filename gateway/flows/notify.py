@@ -1,0 +1,122 @@
+"""From facts to messages: who is told what when the core has changed.
+
+Events that concern many are encoded once. Order within one session is the order of these calls (behaviour reference
+4.3).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+import msgspec
+from msgspec import Raw
+
+from gateway.core import participants
+from gateway.core.facts import Joined, Left
+from gateway.core.ids import SessionId
+from gateway.core.outbox import Note
+from gateway.core.room import Room
+from gateway.core.session import Session
+from gateway.flows.media import Media
+from gateway.flows.ports import NextcloudError
+from gateway.flows.services import Services
+from gateway.wire import server
+from gateway.wire.backend import ParticipantEntry, RoomRequest
+from gateway.wire.server import Event, EventBody, JoinEntry, ParticipantsBody
+
+log = logging.getLogger("portunus.flows")
+
+_object_decoder = msgspec.json.Decoder(dict[str, Raw])
+_object_encoder = msgspec.json.Encoder()
+
+
+class Notify:
+    """Tells clients, the SFU layer and Nextcloud what became true."""
+
+    def __init__(self, services: Services, media: Media) -> None:
+        self._services = services
+        self._delivery = services.delivery
+        self._media = media
+
+    def joined(self, fact: Joined) -> None:
+        """Tell a session who is in its new room, and the others that it came (4.3)."""
+        session = fact.session
+        entry = session.join_entry()
+        self._delivery.send(session, _join_event([_without_name(entry) if session.permissions.hides_names else entry]))
+        if fact.others:
+            entries = [other.join_entry() for other in fact.others]
+            if session.permissions.hides_names:
+                entries = [_without_name(entry) for entry in entries]
+            self._delivery.send(session, _join_event(entries))
+        self._delivery.send_all(
+            (other for other in fact.others if not other.permissions.hides_names), _join_event([entry])
+        )
+        nameless = [other for other in fact.others if other.permissions.hides_names]
+        if nameless:
+            self._delivery.send_all(nameless, _join_event([_without_name(entry)]))
+
+    def left(self, fact: Left, *, silent: bool = False) -> None:
+        """End a session's media, tell the others that it left (unless ``silent``), and Nextcloud (4.2)."""
+        self._media.end(fact.session)
+        if not silent and fact.remaining:
+            event = Event(EventBody("room", "leave", leave=(fact.session.id,)))
+            self._delivery.send_all(fact.remaining, server.encode(event))
+        if fact.room_session:
+            self.tell_left(fact.session, fact.room.id, fact.room_session)
+
+    def tell_left(self, session: Session, room: str, room_session: str) -> None:
+        """Tell Nextcloud, soon, that a session left a room (4.2)."""
+        request = RoomRequest(room, session.userid, room_session, action="leave", version="1.0")
+        self._services.tasks.spawn(self._tell_backend(session, request), "leave request")
+
+    def ended(self, session: Session) -> None:
+        """End the media that a session had outside of any room."""
+        self._media.end(session)
+
+    async def _tell_backend(self, session: Session, request: RoomRequest) -> None:
+        try:
+            answer = await self._services.nextcloud.ask(session.backend, session.url, request)
+        except NextcloudError as error:
+            log.warning("leave request to backend %s failed: %s", session.backend.id, error)
+            return
+        if answer.type == "error":
+            log.warning("backend %s refused a leave request", session.backend.id)
+
+    def participants(self, room: Room, users: Iterable[ParticipantEntry]) -> None:
+        """Tell all members who is there with which flags (7.3)."""
+        message = self._participants_message(room, users)
+        self._delivery.send_all(room.members.values(), message, note=Note.PARTICIPANTS)
+
+    def participants_on_resume(self, session: Session, room: Room) -> None:
+        """Tell one session the known list, unless it is empty (2.8)."""
+        if room.users:
+            self._delivery.send(session, self._participants_message(room, room.users))
+
+    def _participants_message(self, room: Room, users: Iterable[ParticipantEntry]) -> bytes:
+        def room_userid(session: SessionId) -> str:
+            member = room.members.get(session)
+            return member.room_userid if member is not None else ""
+
+        filled = participants.fill_user_ids(users, room_userid)
+        body = ParticipantsBody(room.key.id, users=filled)
+        return server.encode(Event(EventBody("participants", "update", update=body)))
+
+    def everybody_in_call(self, room: Room, told: Iterable[Session], flags: int) -> None:
+        """Tell members that all of them have these flags now (7.4)."""
+        body = ParticipantsBody(room.key.id, incall=flags, all=True)
+        self._delivery.send_all(told, server.encode(Event(EventBody("participants", "update", update=body))))
+
+
+def _join_event(entries: list[JoinEntry]) -> bytes:
+    return server.encode(Event(EventBody("room", "join", join=tuple(entries))))
+
+
+def _without_name(entry: JoinEntry) -> JoinEntry:
+    """Take the display name out of an entry (5.4)."""
+    try:
+        user = _object_decoder.decode(entry.user)
+    except msgspec.DecodeError:  # no object, or none at all
+        return entry
+    user.pop("displayname", None)
+    return msgspec.structs.replace(entry, user=Raw(_object_encoder.encode(user)) if user else Raw())

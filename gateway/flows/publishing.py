@@ -1,0 +1,198 @@
+"""A session's published stream: offers in, answers out.
+
+Source: behaviour reference 8, 9.2, 9.4, 9.7. The steps of an offer: permission, candidates, order of codecs, SFU, cap
+of the answer. An offer from another PeerConnection than the running one replaces it (clients retry this way).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from gateway.core.session import Session
+from gateway.flows.services import smaller
+from gateway.flows.streams import Errand, Slot, Streams, Unusable
+from gateway.flows.validation import description
+from gateway.wire.errors import Code, ProtocolError
+from gateway.wire.media import DescriptionPayload, Head
+from mcu.base import Closed, Kind, McuError, NewPeerConnection, Publisher, PublishOptions, StreamType
+from sdp import bitrate, candidates, codecs, document
+from sdp.document import Description
+
+log = logging.getLogger("portunus.flows.media")
+
+_GREATEST_BITRATE = 2**31 - 1
+
+
+class PublisherSlot(Slot):
+    """What a session publishes as one room type."""
+
+    def __init__(self, streams: Streams, session: Session, kind: StreamType) -> None:
+        super().__init__(streams, session, session.id, kind)
+        self._publisher: Publisher | None = None
+        self._sections: frozenset[str] = frozenset()  # media sections of the latest offer
+        self._ceiling = 0
+        self._listener: _Listener | None = None
+
+    def offer(self, errand: Errand) -> None:
+        """Publish, renegotiate, or replace the running connection."""
+        self.put(errand, self._offer)
+
+    def take(self, errand: Errand) -> None:
+        """Take a candidate, the end of candidates, or an answer, which is an error (9.4)."""
+        self.put(errand, self._take)
+
+    def permitted(self) -> bool:
+        """Whether the session may still publish what this stream carries (8)."""
+        if self.kind is StreamType.SCREEN:
+            return self.session.permissions.may_publish_screen()
+        return self.session.permissions.may_publish(self._sections)
+
+    @property
+    def held(self) -> bool:
+        """Whether there is a publisher on the SFU."""
+        return self._publisher is not None
+
+    def close(self) -> None:
+        """End the stream on the SFU and forget it; what still waits is dropped."""
+        self.closed = True
+        self.strand.close()
+        publishers = self.streams.of(self.session.id).publishers
+        if publishers.get(self.kind) is self:
+            del publishers[self.kind]
+        publisher, self._publisher, self._listener = self._publisher, None, None
+        if publisher is not None:
+            self.services.tasks.spawn(publisher.close(), f"close {self.kind.value} publisher")
+
+    def close_later(self, delay: float) -> None:
+        """End the stream in ``delay`` seconds, unless it was published anew by then."""
+        shared = self._publisher
+
+        async def wait_and_close() -> None:
+            await asyncio.sleep(delay)
+            if not self.closed and self._publisher is shared:
+                self.close()
+
+        self.services.tasks.spawn(wait_and_close(), "unshare screen")
+
+    async def _offer(self, errand: Errand) -> None:
+        offer = description(errand.head)
+        if not isinstance(offer, Description):
+            raise ProtocolError(offer)
+        sections = document.kinds(offer)
+        self._permit(sections)
+        preference = codecs.Preference.parse(*_codec_fields(errand.head))
+        candidates.filter_description(offer, self.streams.candidates)
+        codecs.prefer(offer, preference)
+        try:
+            answer = await self._update_or_publish(errand.head, str(offer), preference)
+        except McuError as error:
+            if self._publisher is not None:
+                raise
+            log.warning("publishing a %s stream failed: %s", self.kind.value, error)
+            raise ProtocolError(Code.CLIENT_NOT_FOUND.error()) from error
+        self._sections = sections
+        if self.closed or not self.session.open:
+            return
+        try:
+            self._permit(sections)  # ask again: it may have been revoked meanwhile
+        except ProtocolError:
+            self.close()
+            raise
+        self.say("answer", DescriptionPayload("answer", self._capped(answer)))
+
+    def _permit(self, sections: frozenset[str]) -> None:
+        permissions = self.session.permissions
+        screen = self.kind is StreamType.SCREEN
+        if not (permissions.may_publish_screen() if screen else permissions.may_publish(sections)):
+            raise ProtocolError(Code.NOT_ALLOWED_TO_PUBLISH.error())
+
+    async def _update_or_publish(self, head: Head, offer: str, preference: codecs.Preference) -> str:
+        if self._publisher is not None:
+            try:
+                answer = await self._publisher.update(offer)
+            except NewPeerConnection:
+                pass
+            else:
+                self.sid = head.sid or self.sid
+                return answer
+        self._ceiling = self._limit(head)
+        options = PublishOptions(
+            bitrate=self._ceiling,
+            audiocodecs=preference.audio,
+            videocodecs=preference.video,
+            vp9profile=preference.vp9profile,
+            h264profile=preference.h264profile,
+            timeout=self.services.media_limits.timeout,
+        )
+        self._publisher, replaced = None, self._publisher
+        listener = self._listener = _Listener(self)
+        try:
+            publisher, answer = await self.streams.mcu.publish(self.key, offer, options, listener)
+        except BaseException:
+            if replaced is not None:  # its connection is closed or useless: the client has another one by now
+                self.services.tasks.spawn(replaced.close(), "close replaced publisher")
+            raise
+        if self.closed:
+            self.services.tasks.spawn(publisher.close(), "close late publisher")
+            return answer
+        self._publisher = publisher
+        self.sid = head.sid or ""
+        self.services.counters.publishers_total[self.kind.value] += 1
+        return answer
+
+    def _limit(self, head: Head) -> int:
+        """Return the stream's ceiling in bit/s, 0 = none: least of client's wish, backend's and SFU's limit (9.2)."""
+        limits, backend = self.services.media_limits, self.session.backend
+        wish = int(min(head.bitrate, _GREATEST_BITRATE)) if head.bitrate and head.bitrate > 0 else 0
+        if self.kind is StreamType.SCREEN:
+            return smaller(wish, backend.max_screen_bitrate, limits.screen_bitrate)
+        return smaller(wish, backend.max_stream_bitrate, limits.stream_bitrate)
+
+    def _capped(self, answer: str) -> str:
+        """Tell the sender of the media its ceiling; audio is left alone, for Chromium takes a cap of it as a target."""
+        if not self._ceiling:
+            return answer
+        parsed = document.parse(answer)
+        bitrate.limit_media(parsed, ("video",), self._ceiling)
+        return str(parsed)
+
+    async def _take(self, errand: Errand) -> None:
+        if self._publisher is None:
+            raise ProtocolError(Code.CLIENT_NOT_FOUND.error())
+        self.check_sid(errand)
+        if errand.head.type == "answer":
+            raise ProtocolError(Code.PROCESSING_FAILED.error())
+        try:
+            candidate = self.candidate_of(errand.head)
+        except Unusable:
+            return
+        await self._publisher.add_candidate(candidate)
+
+    def lost(self, listener: _Listener) -> None:
+        """Forget the SFU's object when it ended by itself, unless it was replaced."""
+        if self._listener is listener:
+            self._publisher = None
+            self.retire()
+
+
+class _Listener:
+    """Hears of one PeerConnection of a slot, so that an older one cannot speak for its successor."""
+
+    def __init__(self, slot: PublisherSlot) -> None:
+        self._slot = slot
+        self.on_candidate = slot.on_candidate
+
+    def on_media(self, kind: Kind, flowing: bool) -> None:
+        """Nothing that the protocol tells clients."""
+
+    def on_offer(self, sdp: str) -> None:
+        """A publisher is never offered anything."""
+
+    def on_closed(self, why: Closed) -> None:
+        log.info("a %s publisher ended: %s", self._slot.kind.value, why.value)
+        self._slot.lost(self)
+
+
+def _codec_fields(head: Head) -> tuple[str, str, str, str]:
+    return head.audiocodec or "", head.videocodec or "", head.vp9profile or "", head.h264profile or ""

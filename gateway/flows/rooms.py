@@ -1,0 +1,101 @@
+"""Join and leave rooms.
+
+Source: behaviour reference 4.1, 4.2, 4.4.
+"""
+
+from __future__ import annotations
+
+from gateway.core.room import Room
+from gateway.core.session import Session
+from gateway.flows.notify import Notify
+from gateway.flows.ports import NextcloudError
+from gateway.flows.services import Services
+from gateway.flows.sessions import ROOM_SESSION_RECONNECTED, Sessions
+from gateway.wire import server
+from gateway.wire.backend import BackendAnswer, RoomAnswer, RoomRequest
+from gateway.wire.client import ABSENT, RoomJoin, given
+from gateway.wire.errors import Code, Error, ProtocolError
+from gateway.wire.server import AlreadyJoined, RoomBody
+
+
+class Rooms:
+    """Carries out ``room`` requests."""
+
+    def __init__(self, services: Services, notify: Notify, sessions: Sessions) -> None:
+        self._services = services
+        self._hub = services.hub
+        self._notify = notify
+        self._sessions = sessions
+
+    def leave(self, session: Session, request: str) -> None:
+        """Leave the room; in none there is no reply (4.2)."""
+        left = self._hub.leave(session)
+        if left is None:
+            return
+        self._services.delivery.send(session, server.encode(server.Room(RoomBody(""), request)))
+        self._notify.left(left)
+        self._hub.left_by_request(session, self._services.clock())
+
+    async def join(self, session: Session, room: RoomJoin, request: str) -> None:
+        """Enter a room that Nextcloud lets the session into (4.1).
+
+        Raises:
+            ProtocolError: the session stays where it was.
+        """
+        roomid, given_id = room.roomid or "", room.sessionid or ""
+        current = self._hub.room_of(session)
+        if current is not None and current.key.id == roomid:
+            self._hub.register(session, given_id)
+            details = AlreadyJoined(_room_body(current))
+            raise ProtocolError(Code.ALREADY_JOINED.error(details))
+        answer = await self._ask(session, roomid, given_id)
+        if not session.open:
+            self._undo(session, roomid, given_id, answer)
+            return
+        if given_id:
+            self._close_duplicate(session, given_id)
+        if answer.type == "error" and answer.error is not None:
+            raise ProtocolError(Error(answer.error.code, answer.error.message, answer.error.details))
+        if answer.type != "room" or answer.room is None:
+            raise ProtocolError(Code.ROOM_JOIN_FAILED.error())
+        self._enter(session, answer.room, roomid, given_id, request)
+
+    async def _ask(self, session: Session, roomid: str, given_id: str) -> BackendAnswer:
+        asked = RoomRequest(roomid, session.userid, given_id or session.id, version="1.0")
+        try:
+            return await self._services.nextcloud.ask(session.backend, session.url, asked)
+        except NextcloudError as error:
+            raise ProtocolError(Code.INTERNAL_ERROR.error(message=str(error))) from error
+
+    def _undo(self, session: Session, roomid: str, given_id: str, answer: BackendAnswer) -> None:
+        """Take a session that ended meanwhile out of the room that Nextcloud let it into."""
+        if given_id and answer.type == "room":
+            self._notify.tell_left(session, roomid, given_id)
+
+    def _close_duplicate(self, session: Session, given_id: str) -> None:
+        """End another session with the same Nextcloud session id; Nextcloud hears nothing of it (4.4)."""
+        other = self._hub.of_room_session(session.backend.id, given_id)
+        if other is not None and other is not session:
+            self._sessions.end(other, reason=ROOM_SESSION_RECONNECTED, tell_backend=False)
+
+    def _enter(self, session: Session, answer: RoomAnswer, roomid: str, given_id: str, request: str) -> None:
+        joined = self._hub.join(
+            session,
+            answer.roomid or roomid,
+            answer.properties,
+            room_session=given_id,
+            room_userid=(answer.session.userid or "") if answer.session is not None else "",
+            permissions=answer.permissions,
+            now=self._services.clock(),
+        )
+        if joined.left is not None:
+            self._notify.left(joined.left)
+        backend = session.backend
+        bandwidth = self._services.bandwidth(backend.max_stream_bitrate, backend.max_screen_bitrate)
+        body = _room_body(joined.room, bandwidth)
+        self._services.delivery.send(session, server.encode(server.Room(body, request)))
+        self._notify.joined(joined)
+
+
+def _room_body(room: Room, bandwidth: server.Bandwidth | None = None) -> RoomBody:
+    return RoomBody(room.key.id, room.properties if given(room.properties) else ABSENT, bandwidth)

@@ -1,0 +1,56 @@
+"""What the flows of one gateway share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from gateway.core.backends import Backends
+from gateway.core.hub import Hub
+from gateway.core.ids import SessionIds
+from gateway.flows.delivery import Delivery
+from gateway.flows.ports import Counters, Nextcloud
+from gateway.flows.tasks import Tasks
+from gateway.wire.server import Bandwidth, ServerFacts
+
+
+@dataclass(frozen=True, slots=True)
+class MediaLimits:
+    """The SFU's side of a stream's limits; bit/s, 0 = none; seconds."""
+
+    stream_bitrate: int = 0
+    screen_bitrate: int = 0
+    timeout: float = 10.0
+
+
+@dataclass(slots=True)
+class Services:
+    """State, ports and settings; one per gateway."""
+
+    hub: Hub
+    delivery: Delivery
+    nextcloud: Nextcloud
+    backends: Backends
+    counters: Counters
+    ids: SessionIds
+    server: ServerFacts  # announced to clients
+    outbox_bytes: int
+    has_mcu: bool
+    media_limits: MediaLimits
+    clock: Callable[[], float]  # monotonic seconds
+    wall_clock: Callable[[], float]  # unix seconds
+    entropy: Callable[[int], bytes]
+    tasks: Tasks = field(default_factory=Tasks)
+
+    def bandwidth(self, backend_stream: int, backend_screen: int) -> Bandwidth | None:
+        """Return the limits that a room reply names (4.1): the smaller of the SFU's and the backend's, unless none."""
+        if not self.has_mcu:
+            return None
+        stream = smaller(self.media_limits.stream_bitrate, backend_stream)
+        screen = smaller(self.media_limits.screen_bitrate, backend_screen)
+        return Bandwidth(stream, screen) if stream or screen else None
+
+
+def smaller(*limits: int) -> int:
+    """Return the smallest limit that is one; 0 = none."""
+    return min((limit for limit in limits if limit > 0), default=0)

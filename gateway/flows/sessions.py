@@ -1,0 +1,61 @@
+"""The end of sessions, and of their connections.
+
+Source: behaviour reference 2.5, 2.7, 4.4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from gateway.core.facts import JoinTimedOut
+from gateway.core.session import Session
+from gateway.flows.notify import Notify
+from gateway.flows.services import Services
+from gateway.wire import server
+
+log = logging.getLogger("portunus.flows")
+
+HELLO_TIMEOUT = "hello_timeout"
+ROOM_JOIN_TIMEOUT = "room_join_timeout"
+SESSION_RESUMED = "session_resumed"
+ROOM_SESSION_RECONNECTED = "room_session_reconnected"
+
+
+def bye(reason: str) -> bytes:
+    """Encode a ``bye`` of the server; the complete list of reasons stands above (2.5)."""
+    return server.encode(server.Bye(server.ByeBody(reason)))
+
+
+class Sessions:
+    """Ends sessions, with all that follows from it."""
+
+    def __init__(self, services: Services, notify: Notify) -> None:
+        self._services = services
+        self._hub = services.hub
+        self._delivery = services.delivery
+        self._notify = notify
+
+    def end(self, session: Session, *, reason: str = "", tell_backend: bool = True) -> None:
+        """End a session; a connected client is told the reason, and its connection closed (2.7)."""
+        connection = self._delivery.connection(session)
+        if reason and connection is not None:
+            self._delivery.send(session, bye(reason))
+        if session.room is not None and (left := self._hub.leave(session, tell_backend=tell_backend)):
+            self._notify.left(left)
+        closed = self._hub.close(session)
+        if closed is None:
+            return
+        self._notify.ended(session)
+        if connection is not None:
+            connection.finish()
+
+    def overflowed(self, session: Session) -> None:
+        """End a session whose outbox is full, as soon as what fills it is done (invariant 6)."""
+        log.warning("a session ends: it was sent more than it took")
+        asyncio.get_running_loop().call_soon(self.end, session)
+
+    def sweep(self, now: float) -> None:
+        """End the sessions whose time is over (2.5)."""
+        for fact in self._hub.sweep(now):
+            self.end(fact.session, reason=ROOM_JOIN_TIMEOUT if isinstance(fact, JoinTimedOut) else "")

@@ -1,0 +1,188 @@
+"""What publishers and subscribers of the sessions have in common: whose they are, and how they speak to the client."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gateway.core.ids import SessionId
+from gateway.core.session import Session
+from gateway.flows.services import Services
+from gateway.flows.tasks import Strand
+from gateway.wire import server
+from gateway.wire.errors import Code, ProtocolError
+from gateway.wire.media import (
+    CandidateInit,
+    CandidatePayload,
+    DescriptionPayload,
+    Head,
+    MediaData,
+    encode_data,
+    payload_member,
+    payload_string,
+)
+from mcu.base import BackendId, Candidate, Mcu, McuError, PublisherId, StreamKey, StreamType
+from sdp.candidates import CandidateFilter
+
+if TYPE_CHECKING:
+    from gateway.flows.publishing import PublisherSlot
+    from gateway.flows.subscribing import SubscriberSlot
+
+log = logging.getLogger("portunus.flows.media")
+
+_TYPES = {kind.value: kind for kind in StreamType}
+
+
+def stream_type(head: Head) -> StreamType | None:
+    """Return which stream a message is about; ``None`` for room types that nobody can publish (9.1)."""
+    return _TYPES.get(head.roomType or "")
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """A media message on its way: whose it is, and how to answer."""
+
+    session: Session
+    head: Head
+    request: str
+
+    def fail(self, services: Services, code: Code) -> None:
+        """Tell the sender that its message could not be carried out."""
+        if self.session.open:
+            message = server.encode(server.ErrorMessage(code.error(), self.request))
+            services.delivery.send(self.session, message)
+
+
+@dataclass(slots=True)
+class Owned:
+    """The streams of one session."""
+
+    publishers: dict[StreamType, PublisherSlot] = field(default_factory=dict)
+    subscribers: dict[tuple[SessionId, StreamType], SubscriberSlot] = field(default_factory=dict)
+
+
+class Streams:
+    """All streams by the session that owns them."""
+
+    def __init__(self, services: Services, mcu: Mcu, candidates: CandidateFilter) -> None:
+        self.services = services
+        self.mcu = mcu
+        self.candidates = candidates
+        self.owned: dict[SessionId, Owned] = {}
+
+    def of(self, session: SessionId) -> Owned:
+        """Return the streams of a session, to look at."""
+        return self.owned.get(session) or Owned()
+
+    def own(self, session: Session) -> Owned:
+        """Return the streams of an open session, to add to."""
+        return self.owned.setdefault(session.id, Owned())
+
+    def end(self, session: Session) -> None:
+        """Close all streams of a session."""
+        owned = self.owned.pop(session.id, None)
+        if owned is None:
+            return
+        for subscriber in owned.subscribers.values():
+            subscriber.close()
+        for publisher in owned.publishers.values():
+            publisher.close()
+
+
+class Slot(ABC):
+    """One stream of a session, from the first message about it to its end; the SFU's object comes and goes within."""
+
+    def __init__(self, streams: Streams, session: Session, peer: SessionId, kind: StreamType) -> None:
+        self.streams = streams
+        self.services = streams.services
+        self.session = session
+        self.peer = peer  # whom the client believes to talk to: the publishing session
+        self.kind = kind
+        self.sid = ""
+        self.closed = False
+        self.strand = Strand(self.services.tasks, f"{type(self).__name__} {kind.value}")
+
+    @property
+    def key(self) -> StreamKey:
+        """The stream's name on the SFU."""
+        return StreamKey(BackendId(self.session.backend.id), PublisherId(self.peer), self.kind)
+
+    def put(self, errand: Errand, work: Callable[[Errand], Awaitable[None]]) -> None:
+        """Do the errand's work after what was put before, and answer for its failure."""
+
+        async def job() -> None:
+            try:
+                await work(errand)
+            except ProtocolError as error:
+                if errand.session.open:
+                    message = server.encode(server.ErrorMessage(error.error, errand.request))
+                    self.services.delivery.send(errand.session, message)
+            except McuError as error:
+                log.warning("%s of a %s stream failed: %s", errand.head.type, self.kind.value, error)
+                errand.fail(self.services, Code.PROCESSING_FAILED)
+            finally:
+                self.retire()
+
+        self.strand.put(job)
+
+    @property
+    @abstractmethod
+    def held(self) -> bool:
+        """Whether there is an object on the SFU."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the stream on the SFU and forget it; what still waits is dropped."""
+
+    def retire(self) -> None:
+        """Forget the slot when it has nothing on the SFU and nothing to do."""
+        if not self.held and not self.strand.waiting:
+            self.close()
+
+    def check_sid(self, errand: Errand) -> None:
+        """Refuse a message about an older connection; an empty sid is accepted (9.4).
+
+        Raises:
+            ProtocolError: ``processing_failed``.
+        """
+        if errand.head.sid and errand.head.sid != self.sid:
+            raise ProtocolError(Code.PROCESSING_FAILED.error())
+
+    def candidate_of(self, head: Head) -> Candidate | None:
+        """Return the candidate of a checked message, ``None`` for the end of candidates.
+
+        Raises:
+            Unusable: its address must not reach the SFU.
+        """
+        member = None if head.type == "endOfCandidates" else payload_member(head.payload, "candidate")
+        text = None if member is None else payload_string(member, "candidate")
+        if member is None or not text:
+            return None
+        if not self.streams.candidates.accepts(text):
+            raise Unusable
+        index = payload_member(member, "sdpMLineIndex")
+        number = int(bytes(index)) if index is not None and bytes(index).isdigit() and len(bytes(index)) < 6 else None
+        return Candidate(text, payload_string(member, "sdpMid"), number)
+
+    def say(self, type: str, payload: DescriptionPayload | CandidatePayload) -> None:
+        """Send the client a message about this stream (9.2-9.4)."""
+        if self.closed or not self.session.open:
+            return
+        data = MediaData(self.session.id, self.peer, type, self.kind.value, payload, self.sid)
+        userid = self.session.shown_userid if self.peer == self.session.id and type == "answer" else ""
+        sender = server.Sender("session", self.peer, userid)
+        message = server.Message(server.MessageBody(sender, encode_data(data)))
+        self.services.delivery.send(self.session, server.encode(message))
+
+    def on_candidate(self, candidate: Candidate | None) -> None:
+        """Pass a candidate of the SFU on; the end of the list is not told (9.4)."""
+        if candidate is not None:
+            init = CandidateInit(candidate.candidate, candidate.sdp_mid, candidate.sdp_mline_index)
+            self.say("candidate", CandidatePayload(init))
+
+
+class Unusable(Exception):
+    """A candidate whose address must not reach the SFU; dropped without an error (9.4)."""
