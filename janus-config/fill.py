@@ -37,6 +37,7 @@ DEFAULTS = {
     "EVENTS_URL": "",  # where Janus sends its events; empty: nowhere
     "MODULES": "",  # folder of Janus' modules; empty: where distributions put it
     "PLUGINS": "libjanus_videoroom.so",  # several are separated by commas
+    "DATACHANNELS": "",  # path of the library made of datachannels.c; empty: VideoRoom as it is
 }
 MODULE_FOLDERS = (
     "/usr/lib/x86_64-linux-gnu/janus",
@@ -93,24 +94,31 @@ def fill_text(text: str, settings: dict[str, str]) -> str:
 
 def link_modules(directory: Path, settings: dict[str, str], events: bool) -> None:
     """Make the folders of links to the modules that are wanted."""
-    wanted = {
-        "plugins": [name for name in settings["PLUGINS"].split(",") if name],
-        "transports": ["libjanus_websockets.so"],
-        "events": ["libjanus_wsevh.so"] if events else [],
-        "loggers": [],
-    }
     folders = [settings["MODULES"]] if settings["MODULES"] else MODULE_FOLDERS
     modules = next((Path(folder) for folder in folders if Path(folder).is_dir()), None)
     if modules is None:
         raise FillError("Janus' modules are not in " + " or ".join(folders) + ": install Janus (apt-get install janus)")
-    for folder, names in wanted.items():
-        (directory / folder).mkdir(parents=True, exist_ok=True)
-        for name in names:
-            source, link = modules / folder / name, directory / folder / name
-            if not source.exists():
-                raise FillError(f"this Janus has no {name}")
-            link.unlink(missing_ok=True)
-            link.symlink_to(source)
+    plugins = [modules / "plugins" / name for name in settings["PLUGINS"].split(",") if name]
+    wrapped = []
+    if settings["DATACHANNELS"]:
+        wrapped = [plugin for plugin in plugins if plugin.name == "libjanus_videoroom.so"]
+        plugins = [plugin for plugin in plugins if plugin not in wrapped] + [Path(settings["DATACHANNELS"]).resolve()]
+    link(directory / "plugins", plugins)
+    link(directory / "wrapped", wrapped)
+    link(directory / "transports", [modules / "transports" / "libjanus_websockets.so"])
+    link(directory / "events", [modules / "events" / "libjanus_wsevh.so"] if events else [])
+    link(directory / "loggers", [])
+
+
+def link(folder: Path, modules: list[Path]) -> None:
+    """Make a folder that holds links to these modules and nothing else."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.iterdir():
+        old.unlink()
+    for module in modules:
+        if not module.exists():
+            raise FillError(f"this Janus has no {module.name}")
+        (folder / module.name).symlink_to(module)
 
 
 def main(arguments: list[str]) -> int:

@@ -6,11 +6,13 @@ Nothing is assumed about Janus: rooms and handles are looked up through its own 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import functools
 import importlib.util
 import itertools
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -95,7 +97,8 @@ class JanusProcess:
         if not JANUS.exists():
             raise pytest.UsageError("the tests need a real Janus: apt-get install janus")
         run = Path(self._directory.name)
-        janus_config().fill(run, self.values)
+        datachannels = str(libraries() / "libjanus_datachannels.so")
+        janus_config().fill(run, {"DATACHANNELS": datachannels} | self.values)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [JANUS, "-F", run / "conf", "-C", run / "conf" / "janus.jcfg"],
@@ -103,7 +106,7 @@ class JanusProcess:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=run,
-                env={**os.environ, "LD_PRELOAD": str(loopback_shim())},
+                env={**os.environ, "LD_PRELOAD": str(libraries() / "libjanus_loopback_shim.so")},
             )
 
     async def stop(self) -> None:
@@ -207,15 +210,17 @@ def janus_config() -> ModuleType:
 
 
 @functools.cache
-def loopback_shim() -> Path:
-    """Compile ``loopback_shim.c`` once for this process and return the library."""
-    library = Path(tempfile.mkdtemp(prefix="portunus-shim-")) / "loopback_shim.so"
-    source = ROOT / "tests" / "loopback_shim.c"
-    try:
-        subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
-    except FileNotFoundError as error:
-        raise pytest.UsageError("the tests compile a small library for Janus: apt-get install gcc libc6-dev") from error
-    return library
+def libraries() -> Path:
+    """Compile what the tests load into Janus, once for this process, and return the folder."""
+    folder = Path(tempfile.mkdtemp(prefix="portunus-libraries-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for source in (ROOT / "tests" / "loopback_shim.c", ROOT / "janus-config" / "datachannels.c"):
+        library = folder / f"libjanus_{source.stem}.so"
+        try:
+            subprocess.run(["gcc", "-shared", "-fPIC", "-O2", "-o", library, source, "-ldl"], check=True)
+        except FileNotFoundError as error:
+            raise pytest.UsageError("the tests compile two small libraries: apt-get install gcc libc6-dev") from error
+    return folder
 
 
 def free_ports(count: int) -> list[int]:

@@ -1,0 +1,97 @@
+/* VideoRoom with data channels as clients mean them: labels kept, and subscribers reached without a channel of their own.
+ *
+ * VideoRoom 1.x sends what a publisher writes on any of its data channels to subscribers on one channel that it names
+ * after the feed, and not before the subscriber has opened a channel itself. This module stands in VideoRoom's place,
+ * loads the real one from ../wrapped and passes everything on, except that
+ *
+ * - while VideoRoom relays a message (it does so within incoming_data, in the same thread), the message leaves under the
+ *   label and protocol under which it came;
+ * - a peer counts as ready for data as soon as its PeerConnection is up: what is sent before its SCTP association is up
+ *   waits in the SCTP stack.
+ *
+ * Build: gcc -shared -fPIC -O2 -o libjanus_datachannels.so datachannels.c -ldl
+ * For Janus 1.1.2, plugin interface 102. A Janus with another one gets the real VideoRoom, unchanged, and says so.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+/* The part of Janus' plugin interface (plugins/plugin.h) that is touched here. All else is copied unseen. */
+enum { INIT, GET_API = 2, SETUP_MEDIA = 12, INCOMING_DATA = 15, DATA_READY = 16, PLUGIN_METHODS = 21 };
+enum { RELAY_DATA = 3, CALLBACKS = 14 };
+#define KNOWN_API 102
+
+struct message {
+	char *label;
+	char *protocol;
+	/* binary, buffer and length follow */
+};
+typedef void (*method)(void);
+typedef method *(*create_plugin)(void);
+typedef int (*init_plugin)(method *callbacks, const char *configuration);
+typedef void (*on_peer)(void *peer);
+typedef void (*on_message)(void *peer, struct message *message);
+
+static method *real, wrapper[PLUGIN_METHODS], callbacks[CALLBACKS];
+static on_message relay_data;
+static __thread struct message *relayed;
+
+static void relay_under_own_label(void *peer, struct message *message)
+{
+	if (relayed) {
+		message->label = relayed->label;
+		message->protocol = relayed->protocol;
+	}
+	relay_data(peer, message);
+}
+
+static void incoming_data(void *peer, struct message *message)
+{
+	relayed = message;
+	((on_message)real[INCOMING_DATA])(peer, message);
+	relayed = NULL;
+}
+
+static void setup_media(void *peer)
+{
+	((on_peer)real[SETUP_MEDIA])(peer);
+	((on_peer)real[DATA_READY])(peer);
+}
+
+static int init(method *core, const char *configuration)
+{
+	memcpy(callbacks, core, sizeof(callbacks));
+	relay_data = (on_message)core[RELAY_DATA];
+	callbacks[RELAY_DATA] = (method)relay_under_own_label;
+	return ((init_plugin)real[INIT])(callbacks, configuration);
+}
+
+method *create(void)
+{
+	Dl_info own;
+	char path[PATH_MAX];
+	if (!dladdr((void *)create, &own))
+		return NULL;
+	const char *end = strrchr(own.dli_fname, '/');
+	int folder = end ? (int)(end - own.dli_fname) : 0;
+	snprintf(path, sizeof(path), "%.*s/../wrapped/libjanus_videoroom.so", folder, own.dli_fname);
+	void *module = dlopen(path, RTLD_NOW | RTLD_GLOBAL);
+	create_plugin create_real = module ? (create_plugin)dlsym(module, "create") : NULL;
+	if (!create_real) {
+		fprintf(stderr, "VideoRoom cannot be loaded: %s\n", dlerror());
+		return NULL;
+	}
+	real = create_real();
+	int api = ((int (*)(void))real[GET_API])();
+	if (api != KNOWN_API) {
+		fprintf(stderr, "Plugin interface %d is not known: labels of data channels are not kept\n", api);
+		return real;
+	}
+	memcpy(wrapper, real, sizeof(wrapper));
+	wrapper[INIT] = (method)init;
+	wrapper[SETUP_MEDIA] = (method)setup_media;
+	wrapper[INCOMING_DATA] = (method)incoming_data;
+	return wrapper;
+}
