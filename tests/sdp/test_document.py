@@ -156,5 +156,11 @@ def test_a_new_peer_connection_is_one_with_new_fragment_and_new_fingerprint(
     assert later.restarts_ice(earlier) is restarted
 
 
+def test_descriptions_without_any_identity_are_no_different_peer_connections() -> None:
+    nobody = identity(parse(SMALL))
+    assert nobody.same_peer_connection(nobody)
+    assert not person("u", "AA").same_peer_connection(nobody)
+
+
 def test_identities_are_values() -> None:
     assert len({person("u", "AA"), person("u", "aa"), person("w", "AA")}) == 2

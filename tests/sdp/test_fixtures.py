@@ -1,0 +1,132 @@
+"""Every verb over every fixture: what real peers wrote stays whole but for what the verb is about."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from itertools import combinations
+
+import pytest
+
+from sdp.candidates import check
+from sdp.codecs import payloads
+from sdp.document import Description, identity, parse
+from tests.sdp.recorded import ALL, BY_ID, Recorded
+from tests.sdp.verbs import VERBS, Verb, problems
+
+each_fixture = pytest.mark.parametrize("recorded", ALL, ids=[recorded.id for recorded in ALL])
+each_verb = pytest.mark.parametrize("verb", VERBS, ids=[verb.name for verb in VERBS])
+
+HERE = re.compile(r"\b(?:127\.0\.0\.1|0\.0\.0\.0|192\.0\.2\.\d+)\b|[0-9a-f-]{36}\.local")
+ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+|\S+\.local")
+
+
+def check_edit(text: str, verb: Verb) -> Description:
+    """Apply a verb and check what holds for all of them; return the edited description."""
+    before, description = parse(text), parse(text)
+    verb.edit(description)
+    edited = str(description)
+    again = parse(edited)
+    assert str(again) == edited, "the result parses, and is what it says"
+    verb.edit(again)
+    assert str(again) == edited, "the second time nothing changes"
+    check_lines(text.split("\n"), edited.split("\n"), verb)
+    for old, new in zip(before.media, description.media, strict=True):
+        assert problems(new) <= problems(old)
+    return description
+
+
+def check_lines(old: list[str], new: list[str], verb: Verb) -> None:
+    """Check that only lines which the verb is about came or went, and that the others kept their order."""
+    taken, put = Counter(old) - Counter(new), Counter(new) - Counter(old)
+    assert [line for line in taken if not verb.takes.match(line)] == []
+    assert [line for line in put if not verb.puts.match(line)] == []
+    touched = {line for line in (*old, *new) if verb.takes.match(line) or verb.puts.match(line)}
+    assert [line for line in old if line not in touched] == [line for line in new if line not in touched]
+
+
+def test_fixtures_are_of_all_programs_and_name_them() -> None:
+    assert {recorded.program for recorded in ALL} == {"aiortc", "chromium", "firefox", "janus"}
+    assert all(re.search(r"\d+\.\d+", recorded.version) for recorded in ALL)
+    assert {(recorded.program, recorded.type) for recorded in ALL} == {
+        (program, kind) for program in ("aiortc", "chromium", "firefox", "janus") for kind in ("offer", "answer")
+    }
+    assert all(recorded.type == "offer" or recorded.answers in BY_ID for recorded in ALL)
+
+
+@pytest.mark.parametrize(
+    ("id", "pattern"),
+    [
+        ("chromium/simulcast.offer.sdp", r"a=simulcast:send h;m;l"),
+        ("firefox/simulcast.offer.sdp", r"a=rid:h send"),
+        ("chromium/red-first.offer.sdp", r"m=audio \d+ \S+ 63 111"),
+        ("chromium/camera.offer.sdp", r"(?s)profile-level-id=42001f.*profile-level-id=42e01f.*profile-level-id=4d001f"),
+        ("chromium/camera.offer.sdp", r"(?s)profile-id=0.*profile-id=2.* red/90000.* ulpfec/90000"),
+        ("chromium/receive-only.offer.sdp", r"AV1/90000\r\n(.*\r\n)+a=fmtp:\d+ level-idx=\d+;profile=1"),
+        ("chromium/screen.offer.sdp", r"m=video"),
+        ("chromium/camera-stopped.offer.sdp", r"m=video 0 "),
+        ("firefox/h264-only-of-chromium.answer.sdp", r"m=video 0 "),
+        ("firefox/max-bundle.offer.sdp", r"m=video 0 (.*\r\n)+a=bundle-only"),
+        ("janus/subscriber-without-video-vp8.offer.sdp", r"m=video 9 .*\r\n.*\r\na=inactive"),
+    ],
+)
+def test_fixtures_hold_what_they_are_there_for(id: str, pattern: str) -> None:
+    assert re.search(pattern, BY_ID[id].text)
+
+
+@each_fixture
+def test_fixtures_are_written_back_byte_for_byte(recorded: Recorded) -> None:
+    assert str(parse(recorded.text)) == recorded.text
+    assert recorded.text.count("\r\n") == recorded.text.count("\n") > 5
+
+
+@each_fixture
+def test_fixtures_are_understood(recorded: Recorded) -> None:
+    description = parse(recorded.text)
+    check(description)
+    one = identity(description)
+    assert one.ufrags
+    assert one.fingerprints
+    for section in description.media:
+        assert section.rejected or section.mid is not None
+        assert problems(section) == set()
+        assert [str(payload.type) for payload in payloads(section)] == [
+            token for token in section.formats if section.is_rtp
+        ]
+
+
+@each_fixture
+def test_fixtures_name_no_address_of_the_machine_that_made_them(recorded: Recorded) -> None:
+    found = {address for line in recorded.text.split("\n") for address in ADDRESS.findall(line)}
+    assert {address for address in found if not HERE.search(address)} == set()
+
+
+@each_verb
+@each_fixture
+def test_a_verb_changes_what_it_is_about_and_nothing_else(recorded: Recorded, verb: Verb) -> None:
+    description = check_edit(recorded.text, verb)
+    for section in description.media:
+        assert problems(section) == set()
+
+
+@each_fixture
+def test_all_verbs_one_after_another_leave_a_sound_description(recorded: Recorded) -> None:
+    description = parse(recorded.text)
+    for verb in VERBS:
+        verb.edit(description)
+    assert str(parse(str(description))) == str(description)
+    assert [problems(section) for section in description.media] == [set()] * len(description.media)
+
+
+def test_offers_of_different_peer_connections_have_different_identities() -> None:
+    offers = [identity(parse(each.text)) for each in ALL if each.type == "offer" and each.program != "janus"]
+    assert not any(one.same_peer_connection(other) for one, other in combinations(offers, 2))
+
+
+def test_a_subscription_that_janus_renegotiates_stays_the_same_peer_connection() -> None:
+    first, second = (
+        identity(parse(BY_ID[f"janus/{name}-vp8.offer.sdp"].text))
+        for name in ("subscriber", "subscriber-without-video")
+    )
+    assert second.same_peer_connection(first)
+    assert not second.restarts_ice(first)
