@@ -1,0 +1,43 @@
+"""What happens once a second: time limits of connections and sessions, keep-alive pings.
+
+Source: behaviour reference 2.5 (one job checks all), 4.5.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+log = logging.getLogger("portunus.edge")
+
+PERIOD = 1.0  # seconds
+
+
+class Housekeeper:
+    """Calls sweeps with the time, one after another."""
+
+    def __init__(self, clock: Callable[[], float], *sweeps: Callable[[float], None]) -> None:
+        self._clock = clock
+        self._sweeps = sweeps
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin; call ``stop`` when done."""
+        self._task = asyncio.create_task(self._run(), name="housekeeper")
+
+    async def stop(self) -> None:
+        """End. Idempotent."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(PERIOD)
+            for sweep in self._sweeps:
+                try:
+                    sweep(self._clock())
+                except Exception:
+                    log.exception("a sweep failed")
