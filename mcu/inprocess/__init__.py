@@ -1,0 +1,5 @@
+"""The in-process SFU: forwards RTP between aiortc transports without decoding or encoding (docs/mcu.md)."""
+
+from mcu.inprocess.settings import Settings
+
+__all__ = ["Settings"]

@@ -1,0 +1,215 @@
+"""The in-process SFU as a backend: which streams there are, who waits for them, who replaces whom.
+
+Invariant: at most one publisher per key; whoever is to replace it waits until it is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from weakref import WeakValueDictionary
+
+from mcu.base import (
+    Closed,
+    Listener,
+    McuLost,
+    McuStatus,
+    McuTimeout,
+    NoSuchStream,
+    PublishOptions,
+    SfuState,
+    SfuStatus,
+    StreamKey,
+    StreamReport,
+    SubscribeOptions,
+)
+from mcu.inprocess.description import read_offer
+from mcu.inprocess.publisher import Publisher
+from mcu.inprocess.settings import Settings
+from mcu.inprocess.subscriber import Subscriber
+from sdp.codecs import Preference
+
+log = logging.getLogger("portunus.inprocess")
+
+
+class InprocessMcu:
+    """Implements ``mcu.base.Mcu`` within this process and event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._publishers: dict[StreamKey, Publisher] = {}
+        self._subscribers: set[Subscriber] = set()
+        self._waiting: dict[StreamKey, set[asyncio.Event]] = {}
+        self._turns: WeakValueDictionary[StreamKey, asyncio.Lock] = WeakValueDictionary()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._on_state: Callable[[McuStatus], None] = lambda status: None
+        self._started_at = 0.0
+        self._state = SfuState.CONNECTING
+
+    async def start(self, on_state: Callable[[McuStatus], None]) -> None:
+        """Be ready at once."""
+        self._on_state = on_state
+        self._started_at = time.time()
+        self._set(SfuState.READY)
+
+    async def publish(self, key: StreamKey, offer: str, options: PublishOptions, to: Listener) -> tuple[Publisher, str]:
+        """Publish a stream; an offer that does not parse replaces nothing."""
+        self._must_run()
+        preference = Preference(
+            options.audiocodecs, options.videocodecs, options.vp9profile.lower(), options.h264profile.lower()
+        )
+        read = read_offer(offer, preference)
+        try:
+            async with asyncio.timeout(options.timeout), self._turn(key):
+                self._must_run()
+                await self._replace(key)
+                publisher = Publisher(key, self._settings, options, to, self._publisher_changed, self._keep)
+                self._publishers[key] = publisher
+                try:
+                    return publisher, await publisher.open(read)
+                except BaseException:
+                    await publisher.close()
+                    raise
+        except TimeoutError:
+            raise McuTimeout("The stream could not be published in time.") from None
+
+    async def subscribe(self, key: StreamKey, options: SubscribeOptions, to: Listener) -> tuple[Subscriber, str]:
+        """Subscribe to a stream, once its publisher is connected."""
+        self._must_run()
+        try:
+            async with asyncio.timeout(options.timeout):
+                while True:
+                    publisher = await self._connected(key)
+                    subscriber, offer = await self._subscribe(publisher, options, to)
+                    if not subscriber.closed:
+                        return subscriber, offer
+        except TimeoutError:
+            if key in self._publishers:
+                raise McuTimeout("The publisher was not connected in time.") from None
+            raise NoSuchStream("Nobody publishes that stream.") from None
+
+    def status(self) -> McuStatus:
+        """Return a snapshot."""
+        running = self._state is SfuState.READY
+        sfu = SfuStatus(
+            url="",
+            state=self._state,
+            name="aiortc",
+            version=version("aiortc"),
+            publishers=len(self._publishers),
+            subscribers=len(self._subscribers),
+            connected_since=self._started_at if running else 0.0,
+        )
+        return McuStatus("inprocess", (sfu,))
+
+    def streams(self) -> Iterable[StreamReport]:
+        """Return a report per stream, direction and kind."""
+        for publisher in list(self._publishers.values()):
+            yield from publisher.reports()
+        for subscriber in list(self._subscribers):
+            yield from subscriber.reports()
+
+    def feed(self, frame: bytes) -> None:
+        """Ignore it: there is no event feed."""
+
+    async def reconfigure(self, settings: object) -> None:
+        """Use other addresses and ports from the next connection on.
+
+        Raises:
+            TypeError: not this backend's settings.
+        """
+        if not isinstance(settings, Settings):
+            raise TypeError("not settings of the in-process SFU")
+        self._settings = settings
+
+    async def stop(self) -> None:
+        """Close every stream."""
+        if self._state is not SfuState.STOPPED:
+            self._set(SfuState.STOPPED)
+        for events in list(self._waiting.values()):
+            for event in events:
+                event.set()
+        for publisher in list(self._publishers.values()):
+            await publisher.shut(Closed.LOST)
+        while self._closing:
+            await asyncio.wait(self._closing)
+
+    async def _replace(self, key: StreamKey) -> None:
+        old = self._publishers.get(key)
+        if old is not None:
+            await old.shut(Closed.REPLACED)
+
+    async def _subscribe(self, publisher: Publisher, options: SubscribeOptions, to: Listener) -> tuple[Subscriber, str]:
+        """Open a subscription; it is closed if the publisher went away meanwhile."""
+        settings = self._settings
+        subscriber = Subscriber(publisher, settings, options.layer, to, self._subscriber_ended, self._keep)
+        try:
+            offer = await subscriber.open()
+        except BaseException:
+            await subscriber.close()
+            raise
+        if publisher.closed:
+            await subscriber.close()
+        else:
+            publisher.subscribers.append(subscriber)
+            self._subscribers.add(subscriber)
+        return subscriber, offer
+
+    async def _connected(self, key: StreamKey) -> Publisher:
+        """Wait until there is a publisher whose connection is up."""
+        event = asyncio.Event()
+        with self._listening(key, event):
+            while True:
+                self._must_run()
+                publisher = self._publishers.get(key)
+                if publisher is not None and publisher.connected:
+                    return publisher
+                event.clear()
+                await event.wait()
+
+    @contextmanager
+    def _listening(self, key: StreamKey, event: asyncio.Event) -> Iterator[None]:
+        """Have ``event`` set whenever something happens to the publisher of ``key``."""
+        events = self._waiting.setdefault(key, set())
+        events.add(event)
+        try:
+            yield
+        finally:
+            events.discard(event)
+            if not events:
+                self._waiting.pop(key, None)
+
+    def _turn(self, key: StreamKey) -> asyncio.Lock:
+        """Return the lock of a key; it lives as long as somebody holds it or waits for it."""
+        turn = self._turns.get(key)
+        if turn is None:
+            turn = self._turns[key] = asyncio.Lock()
+        return turn
+
+    def _publisher_changed(self, publisher: Publisher) -> None:
+        if publisher.closed and self._publishers.get(publisher.key) is publisher:
+            del self._publishers[publisher.key]
+        for event in self._waiting.get(publisher.key, ()):
+            event.set()
+
+    def _subscriber_ended(self, subscriber: Subscriber) -> None:
+        self._subscribers.discard(subscriber)
+        if subscriber in subscriber.publisher.subscribers:
+            subscriber.publisher.subscribers.remove(subscriber)
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        """Own a task that closes what ended, whether or not somebody waits for it."""
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def _set(self, state: SfuState) -> None:
+        self._state = state
+        self._on_state(self.status())
+
+    def _must_run(self) -> None:
+        if self._state is not SfuState.READY:
+            raise McuLost("The SFU is not running.")

@@ -1,0 +1,336 @@
+"""One published stream: a connection from the client, an ingress per medium, and the subscribers it feeds."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+import time
+from collections.abc import Callable
+
+from aiortc import RTCDataChannel
+
+from mcu.base import (
+    Candidate,
+    Closed,
+    Kind,
+    Listener,
+    NewPeerConnection,
+    PublishOptions,
+    Rejected,
+    StreamKey,
+    StreamReport,
+)
+from mcu.inprocess import rtp
+from mcu.inprocess.channels import Inlet
+from mcu.inprocess.description import LocalTransport, Offer, read_offer, write_answer
+from mcu.inprocess.ingress import Ingress
+from mcu.inprocess.settings import Settings
+from mcu.inprocess.subscriber import Subscriber
+from mcu.inprocess.transport import NoSocket, Transport
+from sdp.candidates import parse as parse_candidate
+from sdp.codecs import Preference
+from sdp.document import SdpError, identity
+
+TICK = 0.1  # seconds between looks at what had to wait
+REPORT_TICKS = 10  # ticks between two reports to the publisher
+SILENT = 2.0  # seconds without a packet after which a medium does not flow
+UNLIMITED = 20_000_000  # bit/s told to a publisher without a limit: browsers start slowly if nothing is told
+
+log = logging.getLogger("portunus.inprocess")
+
+
+class Publisher:
+    """Implements ``mcu.base.Publisher``; also what the backend and the subscribers need to know."""
+
+    def __init__(
+        self,
+        key: StreamKey,
+        settings: Settings,
+        options: PublishOptions,
+        listener: Listener,
+        changed: Callable[[Publisher], None],
+        closing: Callable[[asyncio.Task[None]], None],
+    ) -> None:
+        self.key = key
+        self.ingresses: dict[str, Ingress] = {}  # by the publisher's mid, in the order of the offer
+        self.data = False  # whether data channels are agreed
+        self.data_mid = "data"
+        self.subscribers: list[Subscriber] = []
+        self.closed = False
+        self.stream = secrets.token_hex(8)
+        self.cname = secrets.token_hex(8)
+        self._options = options
+        self._preference = Preference(
+            options.audiocodecs, options.videocodecs, options.vp9profile.lower(), options.h264profile.lower()
+        )
+        self._limit = 0
+        self._listener = listener
+        self._changed = changed  # tells the backend that the connection came up or went away
+        self._keep = closing  # gives the backend the task that closes the sockets
+        self._transport = Transport(settings, self, controlling=False)
+        self._local: LocalTransport | None = None
+        self._offer: Offer | None = None
+        self._client = True
+        self._version = 0
+        self._mids = 0
+        self._reporter = random.getrandbits(32)
+        self._routes: dict[int, Ingress] = {}  # by SSRC of the publisher
+        self._flowing: dict[Kind, bool] = {}
+        self._inlet = Inlet(lambda: [subscriber.outlet for subscriber in self.subscribers])
+        self._timer: asyncio.TimerHandle | None = None
+        self._ticks = 0
+        self._rates: dict[Ingress, tuple[float, int, int]] = {}  # when, octets then, bit/s since the time before
+
+    # -- mcu.base.Publisher
+
+    async def update(self, offer: str) -> str:
+        """Renegotiate; ICE restarts need a new connection, so they are refused like another PeerConnection's offer."""
+        self._must_be_open()
+        read = read_offer(offer, self._preference)
+        running = self._offer
+        if running is None:
+            raise Rejected("The stream has not been negotiated yet.")
+        one, other = identity(running.description), identity(read.description)
+        if not one.same_peer_connection(other) or other.restarts_ice(one):
+            raise NewPeerConnection("The offer needs a new connection.")
+        return self._negotiate(read)
+
+    async def limit(self, bits_per_second: int) -> None:
+        """Tell the publisher at once, by REMB."""
+        self._limit = max(0, bits_per_second)
+        self._send_limit()
+
+    async def request_keyframe(self) -> None:
+        """Ask for a keyframe of every picture."""
+        for ingress in self.ingresses.values():
+            ingress.request_keyframe(time.monotonic())
+
+    async def add_candidate(self, candidate: Candidate | None) -> None:
+        """Take a candidate; the end of the list is not needed."""
+        if candidate is None or self.closed:
+            return
+        try:
+            self._transport.add_candidate(parse_candidate(candidate.candidate))
+        except SdpError:
+            log.debug("a candidate of a publisher does not parse")
+
+    async def close(self) -> None:
+        """End the stream."""
+        await self.shut(Closed.PUBLISHER_GONE)
+
+    # -- for the backend
+
+    async def open(self, offer: Offer) -> str:
+        """Bind the sockets and answer the first offer; close the publisher if this fails.
+
+        Raises:
+            Rejected: no port is free.
+        """
+        try:
+            self._local = await self._transport.open()
+        except NoSocket as error:
+            raise Rejected(f"The SFU has no socket for the stream: {error}.") from None
+        answer = self._negotiate(offer)
+        self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
+        return answer
+
+    async def shut(self, why: Closed) -> None:
+        """End the stream, tell the subscribers ``why``, and return when all sockets are closed."""
+        subscribers = list(self.subscribers)
+        self.end(why)
+        await asyncio.gather(self._transport.close(), *(subscriber.close() for subscriber in subscribers))
+
+    def end(self, why: Closed) -> None:
+        """Be closed at once and tell the subscribers ``why``; the sockets close in a task of the backend."""
+        if self.closed:
+            return
+        self.closed = True
+        self._keep(self._transport.begin_close())
+        if self._timer is not None:
+            self._timer.cancel()
+        self._inlet.close()
+        for subscriber in list(self.subscribers):
+            subscriber.end(why)
+        self._changed(self)
+
+    @property
+    def connected(self) -> bool:
+        """Whether media can flow."""
+        return self._transport.connected and not self.closed
+
+    def reports(self) -> list[StreamReport]:
+        """Return the publisher's legs as it sends them."""
+        found = [
+            StreamReport(
+                self.key,
+                subscriber=False,
+                kind=ingress.kind,
+                codec=ingress.codec.payload.codec,
+                bits_per_second=self.rate(ingress),
+                lost=ingress.arrival.lost,
+            )
+            for ingress in self.ingresses.values()
+        ]
+        if self.data:
+            found.append(StreamReport(self.key, subscriber=False, kind=Kind.DATA))
+        return found
+
+    def rate(self, ingress: Ingress) -> int | None:
+        """Return the bit/s of a medium over the last second, ``None`` before there is one."""
+        rate = self._rates.get(ingress)
+        return None if rate is None else rate[2]
+
+    # -- for the transport
+
+    def on_connected(self) -> None:
+        """Wake who waits for this stream, and tell the publisher its limit."""
+        self._send_limit()
+        self._changed(self)
+
+    def on_lost(self) -> None:
+        """Tell the publisher's listener and the subscribers."""
+        if self.closed:
+            return
+        self.end(Closed.PUBLISHER_GONE)
+        self._listener.on_closed(Closed.FAILED)
+
+    def on_rtp(self, data: bytes) -> None:
+        """Hand a packet to its ingress."""
+        packet = rtp.parse(data)
+        if packet is None or self.closed:
+            return
+        now = time.monotonic()
+        ingress = self._routes.get(packet.ssrc)
+        if ingress is None:
+            ingress = self._claim(packet, now)
+            if ingress is None:
+                return
+        ingress.receive(packet, now)
+        if not self._flowing.get(ingress.kind):
+            self._flows(ingress.kind, True)
+
+    def on_rtcp(self, data: bytes) -> None:
+        """Pass the publisher's clock on."""
+        now = time.monotonic()
+        for item in rtp.control(data):
+            if isinstance(item, rtp.SenderReport) and (ingress := self._routes.get(item.ssrc)) is not None:
+                ingress.report(item, now)
+
+    def on_channel(self, channel: RTCDataChannel) -> None:
+        """Take a data channel."""
+        if not self.closed:
+            self._inlet.add(channel)
+
+    @property
+    def channels(self) -> list[RTCDataChannel]:
+        """The publisher's data channels that are open."""
+        return self._inlet.channels
+
+    # -- inside
+
+    def _negotiate(self, offer: Offer) -> str:
+        if self._local is None:
+            raise Rejected("The stream is not open.")
+        before = self._shape()
+        self._take(offer)
+        if self._offer is None:
+            self._client = offer.transport.setup != "active"
+        self._offer = offer
+        self._version += 1
+        answer = write_answer(offer, self._local, client=self._client, version=self._version)
+        self._transport.connect(offer.transport, client=self._client)
+        if self._shape() != before:
+            for subscriber in list(self.subscribers):
+                subscriber.media_changed()
+        return answer
+
+    def _take(self, offer: Offer) -> None:
+        """Make, change and remove ingresses as the offer says."""
+        media = {medium.mid: medium for medium in offer.media if medium is not None and medium.codec is not None}
+        for mid in [mid for mid in self.ingresses if mid not in media]:
+            del self.ingresses[mid]
+        for mid, medium in media.items():
+            if mid in self.ingresses:
+                self.ingresses[mid].update(medium)
+            else:
+                self.ingresses[mid] = Ingress(
+                    medium, str(self._mids), self._reporter, self.cname, self._transport.send_rtcp
+                )
+                self._mids += 1
+        self.data = any(medium is not None and medium.kind is Kind.DATA for medium in offer.media)
+        if self.data:
+            self._transport.enable_channels()
+        self._rates = {ingress: rate for ingress, rate in self._rates.items() if ingress in self.ingresses.values()}
+        self._reroute()
+
+    def _shape(self) -> object:
+        """What subscribers must be told of when it changes."""
+        media = [(ingress.mid, ingress.sends, ingress.codec.format) for ingress in self.ingresses.values()]
+        return self.data, media
+
+    def _reroute(self) -> None:
+        self._routes = {ssrc: ingress for ingress in self.ingresses.values() for ssrc in ingress.sources}
+
+    def _claim(self, packet: rtp.Packet, now: float) -> Ingress | None:
+        """Find the medium of an SSRC that the description does not name: by mid, else by payload type."""
+        mid = next((mid for ident in self._mid_idents() if (mid := rtp.element(packet, ident)) is not None), None)
+        if mid is not None:
+            named = self.ingresses.get(mid.decode("ascii", "replace"))
+            candidates = [named] if named is not None else []
+        else:
+            candidates = [ingress for ingress in self.ingresses.values() if ingress.carries(packet.payload_type)]
+            if len(candidates) != 1:
+                return None
+        for ingress in candidates:
+            if ingress.claims(packet, now):
+                self._reroute()
+                return ingress
+        return None
+
+    def _mid_idents(self) -> set[int]:
+        return {ident for ingress in self.ingresses.values() if (ident := ingress.mid_ident) is not None}
+
+    def _flows(self, kind: Kind, flowing: bool) -> None:
+        self._flowing[kind] = flowing
+        self._listener.on_media(kind, flowing)
+
+    def _tick(self) -> None:
+        if self.closed:
+            return
+        self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
+        now = time.monotonic()
+        self._ticks += 1
+        for ingress in self.ingresses.values():
+            ingress.tick(now)
+        if self._ticks % REPORT_TICKS == 0 and self.connected:
+            self._report(now)
+
+    def _report(self, now: float) -> None:
+        blocks = [block for ingress in self.ingresses.values() if (block := ingress.receiver_block(now)) is not None]
+        if blocks:
+            self._transport.send_rtcp(rtp.receiver_report(self._reporter, blocks[:31]))
+        self._send_limit()
+        for ingress in self.ingresses.values():
+            since, octets, _ = self._rates.get(ingress, (now - REPORT_TICKS * TICK, 0, 0))
+            rate = int((ingress.octets - octets) * 8 / max(now - since, TICK))
+            self._rates[ingress] = now, ingress.octets, rate
+        for kind in [kind for kind, flowing in self._flowing.items() if flowing]:
+            heard = [ingress.heard_at or 0.0 for ingress in self.ingresses.values() if ingress.kind is kind]
+            if not heard or now - max(heard) > SILENT:
+                self._flows(kind, False)
+
+    def _send_limit(self) -> None:
+        sources = [
+            ingress.source
+            for ingress in self.ingresses.values()
+            if ingress.source is not None and "goog-remb" in ingress.codec.feedback
+        ]
+        if sources and self.connected:
+            limits = [limit for limit in (self._options.bitrate, self._limit) if limit]
+            self._transport.send_rtcp(rtp.remb(self._reporter, min(limits, default=UNLIMITED), sources))
+
+    def _must_be_open(self) -> None:
+        if self.closed:
+            raise Rejected("The stream is closed.")

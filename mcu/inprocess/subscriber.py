@@ -1,0 +1,295 @@
+"""One subscription: a connection to the client, a sink per medium, and the offers it has to answer.
+
+An offer is complete in itself: a new one may be made while an older is unanswered, and counts from then on. A client
+that never answers therefore holds up nothing, not even its own next offer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from aiortc import RTCDataChannel
+
+from mcu.base import Candidate, Closed, Kind, Layer, Listener, Rejected, StreamReport
+from mcu.inprocess import rtp
+from mcu.inprocess.channels import Outlet
+from mcu.inprocess.description import LocalTransport, Slot, read_answer, write_offer
+from mcu.inprocess.ingress import Ingress
+from mcu.inprocess.settings import Settings
+from mcu.inprocess.sink import Sink
+from mcu.inprocess.transport import NoSocket, Transport
+from sdp.candidates import parse as parse_candidate
+from sdp.document import SdpError
+
+if TYPE_CHECKING:
+    from mcu.inprocess.publisher import Publisher
+
+PATIENCE = 5.0  # seconds an offer may stand unanswered before a change of the media makes the next one
+
+log = logging.getLogger("portunus.inprocess")
+
+
+class Subscriber:
+    """Implements ``mcu.base.Subscriber``."""
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        settings: Settings,
+        layer: Layer,
+        listener: Listener,
+        ended: Callable[[Subscriber], None],
+        closing: Callable[[asyncio.Task[None]], None],
+    ) -> None:
+        self.publisher = publisher
+        self.closed = False
+        self._listener = listener
+        self._ended = ended  # tells the backend
+        self._keep = closing  # gives the backend the task that closes the sockets
+        self._transport = Transport(settings, self, controlling=True)
+        self.outlet = Outlet(self._transport)
+        self._local: LocalTransport | None = None
+        self._sinks: dict[str, Sink] = {}  # by mid
+        self._slots: list[Slot] = []  # of the last offer
+        self._version = 0
+        self._muted: dict[Kind, bool] = {}
+        self._role = ""  # ours in DTLS, once agreed
+        self._offered_at: float | None = None  # monotonic; None: the last offer is answered
+        self._stale = False  # the media changed after the last offer
+        self._timer: asyncio.TimerHandle | None = None
+        self._rates: tuple[float, dict[str, int], dict[str, int]] = (time.monotonic(), {}, {})
+        self._choose(layer)
+
+    # -- mcu.base.Subscriber
+
+    async def accept(self, answer: str) -> None:
+        """Take an answer; one to an offer that has been superseded counts for the media that it names."""
+        if self.closed:
+            raise Rejected("The subscription is closed.")
+        accepted, remote = read_answer(answer, self._slots)
+        complete = len(accepted) == len(self._slots)
+        if remote is not None:
+            if not self._role:
+                self._role = "passive" if remote.setup == "active" else "active"
+            self._transport.connect(remote, client=self._role == "active")
+        for slot, entry in zip(self._slots, accepted, strict=False):
+            sink = self._sinks.get(slot.mid)
+            if sink is not None:
+                sink.accept(entry)
+            elif slot.kind is Kind.DATA and entry.receives and self._transport.connected:
+                self.outlet.start(self.publisher.channels)
+        if complete:
+            self._offered_at = None
+            self._cancel()
+            if self._stale:
+                self._push()
+
+    async def refresh(self) -> str:
+        """Return a new offer; an older one need not be answered any more."""
+        if self.closed:
+            raise Rejected("The subscription is closed.")
+        return self._offer()
+
+    async def select(self, layer: Layer) -> None:
+        """Switch audio and video; this SFU forwards one layer, so the others are accepted and change nothing."""
+        self._choose(layer)
+
+    async def add_candidate(self, candidate: Candidate | None) -> None:
+        """Take a candidate; the end of the list is not needed."""
+        if candidate is None or self.closed:
+            return
+        try:
+            self._transport.add_candidate(parse_candidate(candidate.candidate))
+        except SdpError:
+            log.debug("a candidate of a subscriber does not parse")
+
+    async def close(self) -> None:
+        """End the subscription."""
+        self._finish()
+        await self._transport.close()
+
+    # -- for the backend and the publisher
+
+    async def open(self) -> str:
+        """Bind the sockets and return the first offer; close the subscription if this fails.
+
+        Raises:
+            Rejected: no port is free.
+        """
+        try:
+            self._local = await self._transport.open()
+        except NoSocket as error:
+            raise Rejected(f"The SFU has no socket for the subscription: {error}.") from None
+        return self._offer()
+
+    def media_changed(self) -> None:
+        """Offer what the publisher sends now, unless the client still owes an answer: then a little later."""
+        if self.closed or self._local is None:
+            return
+        self._stale = True
+        if self._offered_at is None:
+            self._push()
+        elif self._timer is None:
+            rest = max(0.0, self._offered_at + PATIENCE - time.monotonic())
+            self._timer = asyncio.get_running_loop().call_later(rest, self._push)
+
+    def end(self, why: Closed) -> None:
+        """Be closed at once and tell the listener ``why``."""
+        if not self.closed:
+            self._finish()
+            self._listener.on_closed(why)
+
+    def reports(self) -> list[StreamReport]:
+        """Return what goes to this subscriber."""
+        when, before, rates = self._rates
+        passed = time.monotonic() - when
+        if passed >= 1.0:
+            octets = {mid: sink.octets for mid, sink in self._sinks.items()}
+            rates = {mid: int((count - before.get(mid, 0)) * 8 / passed) for mid, count in octets.items()}
+            self._rates = time.monotonic(), octets, rates
+        key = self.publisher.key
+        return [
+            StreamReport(
+                key,
+                subscriber=True,
+                kind=sink.ingress.kind,
+                codec=sink.ingress.codec.payload.codec,
+                bits_per_second=rates.get(mid),
+                lost=sink.lost,
+                round_trip=sink.round_trip,
+            )
+            for mid, sink in self._sinks.items()
+        ]
+
+    # -- for the transport
+
+    def on_connected(self) -> None:
+        """Begin to forward."""
+        for sink in self._sinks.values():
+            sink.start()
+        self.outlet.start(self.publisher.channels)
+
+    def on_lost(self) -> None:
+        """Tell the listener."""
+        self.end(Closed.FAILED)
+
+    def on_rtp(self, data: bytes) -> None:
+        """Drop what a subscriber has no business to send."""
+
+    def on_rtcp(self, data: bytes) -> None:
+        """Take reports, requests for packets and for keyframes."""
+        if self.closed:
+            return
+        now = time.monotonic()
+        by_ssrc = {sink.ingress.ssrc: sink for sink in self._sinks.values()}
+        for item in rtp.control(data):
+            if isinstance(item, rtp.Block):
+                if (sink := by_ssrc.get(item.ssrc)) is not None:
+                    sink.heard(item)
+            elif isinstance(item, rtp.Feedback):
+                self._feedback(item, by_ssrc, now)
+
+    def on_channel(self, channel: RTCDataChannel) -> None:
+        """Ignore what a subscriber says: streams have one direction."""
+
+    # -- inside
+
+    def _feedback(self, item: rtp.Feedback, by_ssrc: dict[int, Sink], now: float) -> None:
+        if (item.type, item.format) == (rtp.PSFB, rtp.FIR):
+            targets = list(rtp.fir_targets(item.detail))
+        else:
+            targets = [item.media]
+        for sink in filter(None, map(by_ssrc.get, targets)):
+            if (item.type, item.format) == (rtp.RTPFB, rtp.NACK):
+                sink.retransmit(list(rtp.lost_sequences(item.detail)))
+            elif item.type == rtp.PSFB and item.format in (rtp.PLI, rtp.FIR):
+                sink.ingress.request_keyframe(now)
+
+    def _offer(self) -> str:
+        if self._local is None:
+            raise Rejected("The subscription is not open.")
+        self._fill()
+        self._cancel()
+        self._stale = False
+        self._version += 1
+        self._offered_at = time.monotonic()
+        # RFC 8842 5.5: a role once agreed is kept by offering it, or by leaving the choice; browsers want the latter
+        return write_offer(self._slots, self._local, setup="actpass", version=self._version)
+
+    def _fill(self) -> None:
+        """Bring slots and sinks to what the publisher has: slots keep their places, new media come behind."""
+        ingresses = {ingress.mid: ingress for ingress in self.publisher.ingresses.values()}
+        for mid in [mid for mid in self._sinks if mid not in ingresses]:
+            self._sinks.pop(mid).close()
+        slots: list[Slot] = []
+        for slot in self._slots:
+            ingress = ingresses.get(slot.mid)
+            if slot.kind is Kind.DATA:
+                slots.append(slot)
+            elif ingress is not None:
+                slots.append(self._slot(ingress))
+            else:
+                slots.append(Slot(slot.kind, slot.mid, False, slot.codec, slot.ssrc, slot.rtx_ssrc, slot.cname,
+                                  slot.stream, slot.track))  # fmt: skip
+        known = {slot.mid for slot in slots}
+        slots += [self._slot(new) for mid, new in ingresses.items() if mid not in known and new.sends]
+        if self.publisher.data and self.publisher.data_mid not in known:
+            slots.append(Slot(Kind.DATA, self.publisher.data_mid))
+            self._transport.enable_channels()
+        self._slots = slots
+        for slot in slots:
+            if slot.mid in ingresses and slot.mid not in self._sinks:
+                self._add_sink(ingresses[slot.mid])
+
+    def _add_sink(self, ingress: Ingress) -> None:
+        sink = Sink(ingress, self._transport)
+        self._sinks[ingress.mid] = sink
+        sink.mute(self._muted.get(ingress.kind, False))
+        if self._transport.connected:
+            sink.start()
+
+    def _slot(self, ingress: Ingress) -> Slot:
+        return Slot(
+            kind=ingress.kind,
+            mid=ingress.mid,
+            sends=ingress.sends,
+            codec=ingress.codec,
+            ssrc=ingress.ssrc,
+            rtx_ssrc=ingress.rtx_ssrc,
+            cname=ingress.cname,
+            stream=self.publisher.stream,
+            track=f"{ingress.kind.value}{ingress.mid}",
+        )
+
+    def _push(self) -> None:
+        self._cancel()
+        if not self.closed and self._stale:
+            self._listener.on_offer(self._offer())
+
+    def _choose(self, layer: Layer) -> None:
+        for kind, wanted in ((Kind.AUDIO, layer.audio), (Kind.VIDEO, layer.video)):
+            if wanted is not None:
+                self._muted[kind] = not wanted
+                for sink in self._sinks.values():
+                    if sink.ingress.kind is kind:
+                        sink.mute(not wanted)
+
+    def _finish(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        self._cancel()
+        self.outlet.close()
+        for sink in self._sinks.values():
+            sink.close()
+        self._keep(self._transport.begin_close())
+        self._ended(self)
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

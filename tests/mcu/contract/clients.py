@@ -1,0 +1,158 @@
+"""Clients of an SFU for the contract: a media peer, its stream on the SFU, and what the SFU tells."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from mcu.base import (
+    BackendId,
+    Candidate,
+    Closed,
+    Kind,
+    Mcu,
+    Publisher,
+    PublisherId,
+    PublishOptions,
+    StreamKey,
+    StreamType,
+    SubscribeOptions,
+    Subscriber,
+)
+from tests.media import MediaPeer, PublishingPeer, WatchingPeer
+from tests.media.peers import WAIT
+
+KEY = StreamKey(BackendId("cloud"), PublisherId("alice"), StreamType.VIDEO)
+PUBLISH = PublishOptions()
+SUBSCRIBE = SubscribeOptions()
+
+
+class Client:
+    """A listener that keeps what it hears, hands candidates to its peer, and answers offers unless told not to."""
+
+    def __init__(self, peer: MediaPeer) -> None:
+        self.peer = peer
+        self.offers: list[str] = []
+        self.media: list[tuple[Kind, bool]] = []
+        self.closed: list[Closed] = []
+        self.answers = True
+        self.subscriber: Subscriber | None = None
+        self._changed = asyncio.Event()
+        self._jobs: asyncio.Queue[Candidate | str | None] = asyncio.Queue()
+        self._worker = asyncio.create_task(self._work())
+
+    def on_candidate(self, candidate: Candidate | None) -> None:
+        """Hand it to the peer."""
+        self._jobs.put_nowait(candidate)
+
+    def on_offer(self, sdp: str) -> None:
+        """Answer it."""
+        self.offers.append(sdp)
+        self._changed.set()
+        if self.answers:
+            self._jobs.put_nowait(sdp)
+
+    def on_media(self, kind: Kind, flowing: bool) -> None:
+        """Keep it."""
+        self.media.append((kind, flowing))
+        self._changed.set()
+
+    def on_closed(self, why: Closed) -> None:
+        """Keep it."""
+        self.closed.append(why)
+        self._changed.set()
+
+    async def until(self, condition: Callable[[], bool], what: str, limit: float = WAIT) -> None:
+        """Wait until ``condition`` holds; it is looked at whenever the SFU told something."""
+        try:
+            async with asyncio.timeout(limit):
+                while not condition():
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            raise AssertionError(f"not within {limit} s: {what}; heard {self.media} and {self.closed}") from None
+
+    async def hears_closed(self, why: Closed, limit: float = WAIT) -> None:
+        """Wait for the end of the stream, and for no other reason than ``why``."""
+        await self.until(lambda: bool(self.closed), f"an end of the stream ({why})", limit)
+        assert self.closed == [why]
+
+    async def answer(self, offer: str) -> None:
+        """Answer an offer of the SFU."""
+        assert isinstance(self.peer, WatchingPeer)
+        assert self.subscriber is not None
+        await self.subscriber.accept(await self.peer.answer(offer))
+
+    async def leave(self) -> None:
+        """Close the peer, however it went."""
+        self._worker.cancel()
+        await asyncio.wait([self._worker])
+        await self.peer.close()
+
+    async def _work(self) -> None:
+        while True:
+            job = await self._jobs.get()
+            if isinstance(job, str):
+                await self.answer(job)
+            elif job is None:
+                await self.peer.add_candidate("", None, None)
+            else:
+                await self.peer.add_candidate(job.candidate, job.sdp_mid, job.sdp_mline_index)
+
+
+class Sender(Client):
+    """A client that publishes."""
+
+    peer: PublishingPeer
+    publisher: Publisher
+
+    async def publish(self, mcu: Mcu, key: StreamKey = KEY, options: PublishOptions = PUBLISH) -> None:
+        """Publish; the connection comes up by itself."""
+        self.publisher, answer = await mcu.publish(key, await self.peer.offer(), options, self)
+        await self.peer.accept(answer)
+
+    async def renegotiate(self) -> None:
+        """Offer again what the peer has now."""
+        await self.peer.accept(await self.publisher.update(await self.peer.offer()))
+
+
+class Viewer(Client):
+    """A client that subscribes."""
+
+    peer: WatchingPeer
+
+    async def subscribe(self, mcu: Mcu, key: StreamKey = KEY, options: SubscribeOptions = SUBSCRIBE) -> Subscriber:
+        """Subscribe and answer; the connection comes up by itself."""
+        self.subscriber, offer = await mcu.subscribe(key, options, self)
+        await self.answer(offer)
+        return self.subscriber
+
+
+@asynccontextmanager
+async def sender(
+    number: int = 21,
+    frequency: float = 440.0,
+    *,
+    audio: bool = True,
+    video: bool = True,
+    channels: tuple[str, ...] = ("status",),
+    video_codec: str = "",
+) -> AsyncIterator[Sender]:
+    """Open a publishing client."""
+    peer = PublishingPeer(number, frequency, audio=audio, video=video, channels=channels, video_codec=video_codec)
+    client = Sender(peer)
+    try:
+        yield client
+    finally:
+        await client.leave()
+
+
+@asynccontextmanager
+async def viewer() -> AsyncIterator[Viewer]:
+    """Open a watching client."""
+    client = Viewer(WatchingPeer())
+    try:
+        yield client
+    finally:
+        await client.leave()

@@ -1,0 +1,73 @@
+"""A call through an SFU: whose picture and tone arrive, what is said on data channels, who waits for whom."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from mcu.base import (
+    BackendId,
+    Kind,
+    McuTimeout,
+    NoSuchStream,
+    PublisherId,
+    PublishOptions,
+    StreamKey,
+    StreamType,
+    SubscribeOptions,
+)
+from tests.mcu.contract.clients import KEY, sender, viewer
+from tests.mcu.contract.sfus import Sfu
+
+OTHER = StreamKey(BackendId("cloud"), PublisherId("bob"), StreamType.SCREEN)
+
+
+async def test_two_subscribers_see_and_hear_that_publisher_and_read_its_data_channel(sfu: Sfu) -> None:
+    async with sender(21, 440.0) as alice, sender(42, 880.0) as bob, viewer() as carol, viewer() as dave:
+        await alice.publish(sfu.mcu)
+        await bob.publish(sfu.mcu, OTHER)
+        await carol.subscribe(sfu.mcu)
+        await dave.subscribe(sfu.mcu)
+        for watcher in (carol, dave):
+            await watcher.peer.sees(21)
+            await watcher.peer.hears(440.0)
+            assert set(watcher.peer.numbers.values()) == {21}
+        await alice.peer.say("status", "muted")
+        await alice.peer.say("status", b"\x00\xff")
+        for watcher in (carol, dave):
+            await watcher.peer.reads("status", "muted")
+            await watcher.peer.reads("status", b"\x00\xff")
+        await alice.until(lambda: {(Kind.AUDIO, True), (Kind.VIDEO, True)} <= set(alice.media), "that media flow")
+        (state,) = sfu.mcu.status().sfus
+        assert (state.publishers, state.subscribers) == (2, 2)
+        assert await sfu.open_streams() == 4
+        await bob.publisher.close()
+        await alice.publisher.close()
+        assert await sfu.open_streams() == 0
+    assert alice.closed == []
+
+
+async def test_subscriber_may_ask_before_the_publisher_is_there(sfu: Sfu) -> None:
+    async with sender(7, 660.0) as alice, viewer() as carol:
+        early = asyncio.create_task(carol.subscribe(sfu.mcu))
+        await alice.publish(sfu.mcu)
+        await early
+        await carol.peer.sees(7)
+        await carol.peer.hears(660.0)
+
+
+async def test_stream_that_nobody_publishes_is_no_such_stream(sfu: Sfu) -> None:
+    async with viewer() as carol:
+        with pytest.raises(NoSuchStream):
+            await carol.subscribe(sfu.mcu, KEY, SubscribeOptions(timeout=0.3))
+    assert await sfu.open_streams() == 0
+
+
+async def test_publisher_that_never_connects_is_a_timeout(sfu: Sfu) -> None:
+    async with sender() as alice, viewer() as carol:
+        alice.publisher, _ = await sfu.mcu.publish(KEY, await alice.peer.offer(), PublishOptions(), alice)
+        with pytest.raises(McuTimeout):
+            await carol.subscribe(sfu.mcu, KEY, SubscribeOptions(timeout=0.7))
+        await alice.publisher.close()
+    assert await sfu.open_streams() == 0
