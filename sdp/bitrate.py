@@ -8,23 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sdp.document import Description, Section
+from sdp.document import Description, MediaSection, Section
 
 CEILING = 2**31 - 1  # bit/s; browsers read bandwidths as signed 32-bit numbers
+AUDIO_FLOOR = 6000  # bit/s, where Opus begins (RFC 6716 2.1.1); Chromium refuses an answer that asks for less
 _BEFORE = frozenset("vosiuepcm")  # line types that stand before b= (RFC 8866 5)
 
 
 def limit(section: Section, bits_per_second: int) -> None:
     """Cap what the receiver of this description may send in this medium.
 
-    Writes ``b=AS`` (kbit/s, rounded down, at least 1) and ``b=TIAS`` (bit/s) in place of what is there.
+    Writes ``b=AS`` (kbit/s, rounded down, at least 1) and ``b=TIAS`` (bit/s) in place of what is there; for audio not
+    less than ``AUDIO_FLOOR``, for any medium not more than ``CEILING``.
 
     Raises:
         ValueError: ``bits_per_second`` is not positive.
     """
     if bits_per_second <= 0:
         raise ValueError("A bitrate limit is a positive number of bits per second.")
-    rate = min(bits_per_second, CEILING)
+    floor = AUDIO_FLOOR if isinstance(section, MediaSection) and section.kind == "audio" else 1
+    rate = max(floor, min(bits_per_second, CEILING))
     section.remove(lambda line: line.startswith(("b=AS:", "b=TIAS:")))
     position = max(index for index, line in enumerate(section.lines) if line[:1] in _BEFORE) + 1
     section.insert(position, (f"b=AS:{max(rate // 1000, 1)}", f"b=TIAS:{rate}"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sdp.bitrate import CEILING, limit, limit_media
+from sdp.bitrate import AUDIO_FLOOR, CEILING, limit, limit_media
 from sdp.document import parse
 
 MEDIA = "v=0\r\nm=video 9 RTP/AVP 96\r\n{}a=mid:0\r\n"
@@ -31,6 +31,12 @@ def test_the_ceiling_takes_the_place_of_what_is_there_lower_or_higher() -> None:
 
 def test_less_than_a_kilobit_is_rounded_up_to_one() -> None:
     assert limited("", 1)[:2] == ["b=AS:1", "b=TIAS:1"]
+
+
+def test_audio_is_left_what_its_codec_needs() -> None:
+    description = parse(MEDIA.format("").replace("video", "audio"))
+    limit(description.media[0], 1)
+    assert lines(str(description))[1:3] == ["b=AS:6", f"b=TIAS:{AUDIO_FLOOR}"]
 
 
 def test_a_ceiling_no_browser_can_read_is_written_as_the_highest_they_can() -> None:

@@ -71,6 +71,7 @@ VERBS = [
     _restrict("video", "av1", "h265"),
     _restrict("video", "red", "rtx"),
     _limit(1, "audio"),
+    _limit(1, "video"),
     _limit(200_000, "video"),
     _limit(2**40, "audio", "video", "application"),
     _filter("unusable", CandidateFilter()),
