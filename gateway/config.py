@@ -1,0 +1,254 @@
+"""The configuration: one TOML file, decoded into typed values; anything unknown or of the wrong type is an error.
+
+Source: design, configuration contract. Only keys whose feature exists are known.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct, field, inspect
+
+from gateway.config_source import PREFIX, ConfigError, Source
+from gateway.core.backends import COMPAT, Backends
+from gateway.core.limits import Backend
+from mcu import factory
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "Http",
+    "McuSection",
+    "NextcloudSection",
+    "Sessions",
+    "Stats",
+    "listen_address",
+    "load",
+]
+
+SECRET_BYTES = 32  # least length of sessions.secret
+NO_MCU = "none"
+
+Positive = Annotated[float, Meta(gt=0)]
+Bitrate = Annotated[int, Meta(ge=0)]
+
+_placeholders = re.compile(
+    r"change.?(?:me|this|it)|placeholder|your.?secret|shared.?secret|example|^(?:my)?secret|\.\.\.|…|[<>]", re.I
+)
+_tcp = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]*):(?P<port>[0-9]{1,5})")
+
+
+class Http(Struct, frozen=True):
+    """Where the gateway listens."""
+
+    listen: tuple[str, ...] = ("127.0.0.1:8080",)  # "host:port", "[::1]:port" or "/path" of a unix socket
+    trusted_proxies: tuple[str, ...] = ("127.0.0.0/8", "::1")  # addresses and networks
+    certificate: str = ""  # path of a PEM file; both paths turn TLS on
+    key: str = ""
+
+
+class Sessions(Struct, frozen=True):
+    """What every session shares."""
+
+    secret: str  # signs session and resume ids
+    outbox_bytes: Annotated[int, Meta(ge=65_536)] = 8_388_608
+
+
+class NextcloudSection(Struct, frozen=True):
+    """Requests to the backends."""
+
+    timeout: Positive = 10.0  # seconds
+    connections_per_host: Annotated[int, Meta(ge=1)] = 8
+    allow_any: bool = False  # any URL is a backend, with ``secret``: for tests and benchmarks
+    secret: str = ""
+
+
+class McuSection(Struct, frozen=True):
+    """The SFU. ``settings`` is what stands under ``[mcu].<type>``, of the type that ``mcu.factory`` names."""
+
+    type: str = NO_MCU
+    timeout: Positive = 10.0  # seconds
+    max_stream_bitrate: Bitrate = 1_048_576  # bit/s; 0 = no limit
+    max_screen_bitrate: Bitrate = 2_097_152
+    allowed_candidates: tuple[str, ...] = ()  # networks
+    blocked_candidates: tuple[str, ...] = ()
+    settings: Any = None
+
+
+class Stats(Struct, frozen=True):
+    """Who may read statistics and metrics."""
+
+    allowed: tuple[str, ...] = ("127.0.0.1", "::1")
+
+
+class Config(Struct, frozen=True):
+    """Everything an operator may set."""
+
+    sessions: Sessions
+    http: Http = Http()
+    nextcloud: NextcloudSection = NextcloudSection()
+    backends: tuple[Backend, ...] = field(default=(), name="backend")
+    mcu: McuSection = McuSection()
+    stats: Stats = Stats()
+
+    @property
+    def compat(self) -> Backend | None:
+        """The pseudo backend of ``allow_any``."""
+        if not self.nextcloud.allow_any:
+            return None
+        return Backend(id=COMPAT, urls=(), secret=self.nextcloud.secret)
+
+
+def load(path: str | Path, environ: Mapping[str, str]) -> Config:
+    """Read the configuration.
+
+    Raises:
+        ConfigError: it cannot be used; the text is one sentence that names file (or variable) and key.
+    """
+    source = Source(Path(path))
+    types = {name: factory.settings_type(name) for name in factory.names() if _is_named(name, source.values, environ)}
+    source.read(_schema(types), environ)
+    mcu = source.values.get("mcu")
+    sections = {name: mcu.pop(name) for name in types if name in mcu} if isinstance(mcu, dict) else {}
+    config: Config = source.convert(source.values, Config)
+    settings = {name: source.convert(values, types[name], "mcu", name) for name, values in sections.items()}
+    if config.mcu.type != NO_MCU:
+        chosen = _settings(config.mcu.type, settings, types, source)
+        config = msgspec.structs.replace(config, mcu=msgspec.structs.replace(config.mcu, settings=chosen))
+    return _checked(config, source)
+
+
+def listen_address(text: str) -> tuple[str, int] | None:
+    """Return host and port of an entry of ``http.listen``; ``None``: it is the path of a unix socket.
+
+    Raises:
+        ValueError: neither.
+    """
+    if text.startswith("/"):
+        return None
+    match = _tcp.fullmatch(text)
+    if match is None or int(match["port"]) > 65535:
+        raise ValueError('expected "host:port" or the path of a unix socket')
+    return match["host"].strip("[]"), int(match["port"])
+
+
+def _is_named(sfu: str, values: dict[str, Any], environ: Mapping[str, str]) -> bool:
+    """Tell whether an SFU occurs in the configuration at all; the others are not even imported."""
+    mcu, variable = values.get("mcu"), f"{PREFIX}MCU__"
+    if environ.get(f"{variable}TYPE") == sfu or any(name.startswith(variable + sfu.upper()) for name in environ):
+        return True
+    return isinstance(mcu, dict) and (sfu in mcu or mcu.get("type") == sfu)
+
+
+def _schema(types: dict[str, Any]) -> inspect.StructType:
+    """Return what may stand in the file; ``types`` are those of the SFUs' own sections."""
+    own = tuple(
+        inspect.Field(
+            name, name, inspect.type_info(types[name]) if name in types else inspect.AnyType(), required=False
+        )
+        for name in factory.names()
+    )
+    config, mcu = _struct(Config), _struct(McuSection)
+    mcu = msgspec.structs.replace(mcu, fields=tuple(f for f in mcu.fields if f.name != "settings") + own)
+    fields = tuple(msgspec.structs.replace(f, type=mcu) if f.name == "mcu" else f for f in config.fields)
+    return msgspec.structs.replace(config, fields=fields)
+
+
+def _struct(type: Any) -> inspect.StructType:
+    info = inspect.type_info(type)
+    if not isinstance(info, inspect.StructType):
+        raise TypeError(f"{type} is no Struct")
+    return info
+
+
+def _settings(name: str, given: dict[str, Any], types: dict[str, Any], source: Source) -> Any:
+    if name in given:
+        return given[name]
+    if name not in types:
+        raise source.error("mcu.type", f"expected one of {', '.join(factory.names())}, {NO_MCU}")
+    if not isinstance(inspect.type_info(types[name]), inspect.StructType):
+        raise source.error("mcu.type", f"is {name}, but there is no [[mcu.{name}]]")
+    return source.convert({}, types[name], "mcu", name)
+
+
+# --- what types do not say
+
+
+def _checked(config: Config, source: Source) -> Config:
+    _check_http(config.http, source)
+    _check_secrets(config, source)
+    _check_backends(config, source)
+    http, mcu, stats = config.http, config.mcu, config.stats
+    return msgspec.structs.replace(
+        config,
+        http=msgspec.structs.replace(
+            http, trusted_proxies=_networks(http.trusted_proxies, "http.trusted_proxies", source)
+        ),
+        mcu=msgspec.structs.replace(
+            mcu,
+            allowed_candidates=_networks(mcu.allowed_candidates, "mcu.allowed_candidates", source),
+            blocked_candidates=_networks(mcu.blocked_candidates, "mcu.blocked_candidates", source),
+        ),
+        stats=msgspec.structs.replace(stats, allowed=_networks(stats.allowed, "stats.allowed", source)),
+    )
+
+
+def _networks(texts: Iterable[str], key: str, source: Source) -> tuple[str, ...]:
+    """Return addresses and networks in the form ``network/bits``."""
+    found = []
+    for index, text in enumerate(texts):
+        try:
+            found.append(str(ip_network(text, strict=False)))
+        except ValueError:
+            raise source.error(f"{key}[{index}]", f'"{text}" is neither an IP address nor a network') from None
+    return tuple(found)
+
+
+def _check_http(http: Http, source: Source) -> None:
+    if not http.listen:
+        raise source.error("http.listen", "needs at least one address")
+    for index, text in enumerate(http.listen):
+        try:
+            listen_address(text)
+        except ValueError as error:
+            raise source.error(f"http.listen[{index}]", f'"{text}": {error}') from None
+    if bool(http.certificate) != bool(http.key):
+        missing, given = ("key", "certificate") if http.certificate else ("certificate", "key")
+        raise source.error(f"http.{missing}", f"is missing, http.{given} is given; TLS needs both")
+
+
+def _check_secrets(config: Config, source: Source) -> None:
+    secret, key = config.sessions.secret, "sessions.secret"
+    if len(secret.encode()) < SECRET_BYTES:
+        raise source.error(key, f"needs {SECRET_BYTES} bytes or more; make one with: openssl rand -hex 32")
+    if _placeholders.search(secret) or len(set(secret)) < 8:
+        raise source.error(key, "is a placeholder; make one with: openssl rand -hex 32")
+    shared = [(f"backend[{index}].secret", backend.secret) for index, backend in enumerate(config.backends)]
+    if config.nextcloud.allow_any:
+        shared.append(("nextcloud.secret", config.nextcloud.secret))
+    for key, secret in shared:
+        if not secret or _placeholders.search(secret):
+            raise source.error(key, "is empty or a placeholder; it must be the one that Nextcloud has")
+
+
+def _check_backends(config: Config, source: Source) -> None:
+    if not config.backends and not config.nextcloud.allow_any:
+        raise source.error("backend", "there is none; add a [[backend]] with id, urls and secret")
+    for index, backend in enumerate(config.backends):
+        at = f"backend[{index}]"
+        if not backend.id or backend.id == COMPAT:
+            raise source.error(f"{at}.id", f'must not be empty or "{COMPAT}"')
+        if not backend.urls:
+            raise source.error(f"{at}.urls", "needs at least one URL")
+        for name in ("session_limit", "max_stream_bitrate", "max_screen_bitrate"):
+            if getattr(backend, name) < 0:
+                raise source.error(f"{at}.{name}", "must not be negative")
+    try:
+        Backends(config.backends)
+    except ValueError as error:
+        raise source.error("backend", str(error)) from None
