@@ -266,6 +266,8 @@ class JanusSubscriber(Leg):
         """Hand the client's answer to Janus. Raises as ``mcu.base.Subscriber.accept`` says."""
         async with self.turn() as handle:
             offer = self._outstanding
+            if not offer:  # Janus 1.1.2 would take it and say nothing
+                raise Rejected("no offer waits for an answer")
             await handle.ask({"request": "start", "room": self.publisher.room}, answer, "answer")
             if self._outstanding == offer:
                 self._outstanding = ""
