@@ -29,6 +29,8 @@ log = logging.getLogger("portunus.flows")
 HELLO_TIME = 2.0  # seconds from the connect to a hello (2.5)
 PAUSE_AT = 64  # messages in an inbox at which no more are read from the connection
 
+_KNOWN = frozenset({"hello", "room", "message", "bye"})  # what metrics tell apart
+
 _INVALID = server.encode(server.ErrorMessage(Code.INVALID_FORMAT.error()))
 
 
@@ -64,6 +66,7 @@ class Dispatch:
         self._rooms = rooms
         self._relay = relay
         self._sessions = sessions
+        self._counted = services.counters.messages
         self._clients: dict[int, Client] = {}
         self._strangers: set[Client] = set()  # not said hello yet
         self._inboxes: dict[str, Inbox] = {}  # of open sessions
@@ -151,7 +154,7 @@ class Dispatch:
         if not session.open:
             return None
         kind = message.type
-        self._services.counters.messages[kind or ""] += 1
+        self._counted[kind if kind in _KNOWN else "unknown"] += 1
         if kind == "message":
             error = self._relay.message(session, message)
             if error is not None:

@@ -24,7 +24,7 @@ UNSHARE_DELAY = 1.0  # seconds between unshareScreen and the end of the stream (
 class Media:
     """The publishers and subscribers of all sessions."""
 
-    def __init__(self, services: Services, mcu: Mcu, candidates: CandidateFilter) -> None:
+    def __init__(self, services: Services, mcu: Mcu | None, candidates: CandidateFilter) -> None:
         self._streams = Streams(services, mcu, candidates)
         self._services = services
 

@@ -24,7 +24,7 @@ from gateway.wire.media import (
     payload_member,
     payload_string,
 )
-from mcu.base import BackendId, Candidate, Mcu, McuError, PublisherId, StreamKey, StreamType
+from mcu.base import BackendId, Candidate, Mcu, McuError, McuLost, PublisherId, StreamKey, StreamType
 from sdp.candidates import CandidateFilter
 
 if TYPE_CHECKING:
@@ -67,11 +67,22 @@ class Owned:
 class Streams:
     """All streams by the session that owns them."""
 
-    def __init__(self, services: Services, mcu: Mcu, candidates: CandidateFilter) -> None:
+    def __init__(self, services: Services, mcu: Mcu | None, candidates: CandidateFilter) -> None:
         self.services = services
-        self.mcu = mcu
+        self._mcu = mcu
         self.candidates = candidates
         self.owned: dict[SessionId, Owned] = {}
+
+    @property
+    def mcu(self) -> Mcu:
+        """The SFU.
+
+        Raises:
+            McuLost: none is configured; media messages are relayed between clients then, and never come here.
+        """
+        if self._mcu is None:
+            raise McuLost("no SFU is configured")
+        return self._mcu
 
     def of(self, session: SessionId) -> Owned:
         """Return the streams of a session, to look at."""
