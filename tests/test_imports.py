@@ -1,0 +1,212 @@
+"""Who may import whom: the direction of imports, and the pure layers' allow-list (docs/architecture.md)."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+OURS = ("gateway", "mcu", "sdp")
+
+# What each part may import of ours; the longest name that fits a module counts. A name stands for all below it, and
+# each part may import itself.
+ALL = OURS
+RULES: dict[str, tuple[str, ...]] = {
+    "sdp": (),
+    "mcu": (),
+    "mcu.base": (),
+    "mcu.janus": ("mcu.base", "sdp"),
+    "mcu.janus.protocol": (),
+    "mcu.inprocess": ("mcu.base", "sdp"),
+    "mcu.factory": ("mcu.base", "mcu.janus", "mcu.inprocess"),
+    "gateway": (),
+    "gateway.version": (),
+    "gateway.wire": (),
+    "gateway.log": (),
+    "gateway.metrics": (),
+    "gateway.core": ("gateway.wire",),
+    "gateway.flows": ("gateway.wire", "gateway.core", "sdp", "mcu.base"),
+    "gateway.edge": (
+        "gateway.wire",
+        "gateway.core",
+        "gateway.flows",
+        "gateway.log",
+        "gateway.metrics",
+        "gateway.version",
+        "mcu.base",
+    ),
+    "gateway.config": ("gateway.core.limits", "gateway.core.backends", "gateway.config_source", "mcu.factory"),
+    "gateway.config_source": (),
+    "gateway.app": ALL,
+    "gateway.tools": ALL,
+    "gateway.cli": ALL,
+    "gateway.__main__": ALL,
+}
+
+# The pure layers: no clock, no entropy, no input and output. They import this much and nothing else.
+PURE = ("sdp", "gateway.wire", "gateway.core", "mcu.janus.protocol")
+PURE_MAY = frozenset(
+    {"__future__", "typing", "collections", "dataclasses", "enum", "re", "base64", "hashlib", "hmac", "struct"}
+    | {"ipaddress", "itertools", "functools", "math", "heapq", "msgspec"}
+)
+PURE_EXCEPTIONS = {
+    "gateway.wire.token": frozenset({"jwt", "cryptography"}),
+    "gateway.wire.client": frozenset({"json"}),  # msgspec refuses a lone surrogate escape that has to be relayed
+}
+
+# Packages of others, and the parts that may know them; a package that is not named is free to all but the pure layers.
+WEB = ("gateway.edge", "gateway.app", "gateway.tools", "gateway.cli", "mcu.janus")
+THIRD_PARTY: dict[str, tuple[str, ...]] = {
+    "aiohttp": WEB,
+    "yarl": WEB,
+    "multidict": WEB,
+    "aiortc": ("mcu.inprocess", "gateway.tools"),
+    "aioice": ("mcu.inprocess", "gateway.tools"),
+    "av": ("mcu.inprocess", "gateway.tools"),
+    "pylibsrtp": ("mcu.inprocess",),
+    "OpenSSL": ("mcu.inprocess",),
+    "prometheus_client": ("gateway.metrics",),
+    "structlog": ("gateway.log",),
+    "click": ("gateway.cli", "gateway.tools"),
+    "uvloop": ("gateway.app", "gateway.cli", "gateway.tools"),
+    "jwt": ("gateway.wire.token", "gateway.tools"),
+    "cryptography": ("gateway.wire.token", "gateway.tools", "mcu.inprocess"),
+}
+
+
+def within(module: str, part: str) -> bool:
+    return module == part or module.startswith(part + ".")
+
+
+def imported(source: str, module: str, is_package: bool) -> Iterator[tuple[int, str]]:
+    """Yield (line, module) of every import, those inside functions and by literal name included."""
+    package = module if is_package else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parts = package.split(".")
+                base = ".".join([*parts[: len(parts) - node.level + 1], *filter(None, [node.module])])
+            # ``from gateway import log`` imports gateway.log; ``from gateway.log import get`` a name of gateway.log
+            yield from (
+                (node.lineno, f"{base}.{alias.name}" if is_module(f"{base}.{alias.name}") else base)
+                for alias in node.names
+            )
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in (
+            "importlib.import_module",
+            "import_module",
+            "__import__",
+        ):
+            name = node.args[0] if node.args else None
+            yield node.lineno, str(name.value) if isinstance(name, ast.Constant) else "(computed at run time)"
+
+
+def is_module(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+
+
+def violations(source: str, module: str, is_package: bool = False) -> list[str]:
+    """Return what a module must not import, one sentence each."""
+    found = []
+    part = max((name for name in RULES if within(module, name)), key=len)
+    for line, name in imported(source, module, is_package):
+        top = name.partition(".")[0]
+        if top in OURS:
+            allowed = any(within(name, other) for other in (part, *RULES[part]))
+        elif is_pure(module):
+            allowed = top in PURE_MAY | exceptions(module)
+        elif top in THIRD_PARTY:
+            allowed = any(within(module, other) for other in THIRD_PARTY[top])
+        else:
+            allowed = top in sys.stdlib_module_names or top == "msgspec"
+        if not allowed:
+            found.append(f"line {line}: {module} imports {name}")
+    return found
+
+
+def is_pure(module: str) -> bool:
+    return any(within(module, part) for part in PURE)
+
+
+def exceptions(module: str) -> frozenset[str]:
+    return PURE_EXCEPTIONS.get(module, frozenset())
+
+
+def sources() -> list[Path]:
+    return [path for top in OURS for path in sorted((ROOT / top).rglob("*.py"))]
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_keep_their_direction(path: Path) -> None:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    is_package = parts[-1] == "__init__"
+    module = ".".join(parts[:-1] if is_package else parts)
+    found = violations(path.read_text(encoding="utf-8"), module, is_package)
+    assert not found, f"{path.relative_to(ROOT)}: " + "; ".join(found)
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "name"),
+    [
+        ("sdp.codecs", "import gateway.wire.media", "gateway.wire.media"),
+        ("sdp.codecs", "import logging", "logging"),
+        ("gateway.wire.client", "from gateway.core import limits", "gateway.core.limits"),
+        ("gateway.wire.client", "import time", "time"),
+        ("gateway.wire.client", "import jwt", "jwt"),
+        ("gateway.core.hub", "import secrets", "secrets"),
+        ("gateway.core.hub", "def f():\n    from time import monotonic", "time"),
+        ("gateway.core.hub", "import asyncio", "asyncio"),
+        ("gateway.core.hub", "from ..flows import ports", "gateway.flows.ports"),
+        ("gateway.core.hub", "import gateway", "gateway"),
+        ("gateway.flows.media", "import aiohttp", "aiohttp"),
+        ("gateway.flows.media", "import mcu.janus.backend", "mcu.janus.backend"),
+        ("gateway.flows.media", "from mcu import factory", "mcu.factory"),
+        ("gateway.flows.media", "import importlib\nimportlib.import_module('mcu.janus')", "mcu.janus"),
+        ("gateway.flows.media", "import importlib\nimportlib.import_module(x)", "(computed at run time)"),
+        ("gateway.flows.media", "from gateway import config", "gateway.config"),
+        ("gateway.edge.websocket", "from mcu.inprocess import backend", "mcu.inprocess.backend"),
+        ("gateway.edge.websocket", "from gateway.app import App", "gateway.app"),
+        ("gateway.config", "from gateway.core.hub import Hub", "gateway.core.hub"),
+        ("gateway.log", "from gateway.core.ids import SessionId", "gateway.core.ids"),
+        ("mcu.base", "import sdp", "sdp"),
+        ("mcu.janus.backend", "from gateway.wire import media", "gateway.wire.media"),
+        ("mcu.janus.backend", "import mcu.inprocess", "mcu.inprocess"),
+        ("mcu.janus.protocol", "import aiohttp", "aiohttp"),
+        ("mcu.janus.protocol", "import random", "random"),
+        ("mcu.inprocess.backend", "import aiohttp", "aiohttp"),
+        ("gateway.tools.demo", "import numpy", "numpy"),
+    ],
+)
+def test_violation_is_caught_and_named(module: str, source: str, name: str) -> None:
+    (found,) = [sentence for sentence in violations(source, module) if not sentence.endswith(" importlib")]
+    assert found.endswith(f"{module} imports {name}")
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        (
+            "gateway.core.hub",
+            "from gateway.wire import backend\nfrom gateway.core.limits import Backend\nimport msgspec",
+        ),
+        ("gateway.flows.media", "import asyncio, logging\nfrom mcu.base import Mcu\nimport sdp.codecs"),
+        ("gateway.edge.status", "import aiohttp\nfrom gateway import log\nfrom gateway.version import VERSION"),
+        ("gateway.wire.token", "import jwt\nfrom cryptography.hazmat.primitives import hashes"),
+        ("mcu.janus.client", "import aiohttp\nfrom mcu.base import McuError\nfrom . import protocol"),
+        ("gateway.app", "import aiohttp\nimport mcu.janus.backend\nfrom gateway.config import load"),
+    ],
+)
+def test_what_is_allowed_is_not_complained_about(module: str, source: str) -> None:
+    assert violations(source, module) == []
+
+
+def test_every_source_file_is_looked_at() -> None:
+    assert len(sources()) > 20
+    assert ROOT / "gateway" / "wire" / "token.py" in sources()
