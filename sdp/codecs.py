@@ -1,8 +1,7 @@
-"""Codecs of a media section: list them, order them as a client wishes, take some out.
+"""Codecs of a description: ordered as a client wishes, or taken out.
 
-Source: RFC 8866 6.6 and 6.15 (``rtpmap``, ``fmtp``), RFC 4588 (rtx), RFC 2198 (red), RFC 5109 (ulpfec), RFC 8851 (rid);
-the wishes are ``audiocodec``, ``videocodec``, ``vp9profile`` and ``h264profile`` of an ``offer`` (behaviour reference
-9.2).
+Source: RFC 3264 5.1 (the order of formats is the preference), RFC 8851 4 (rid). The wishes are ``audiocodec``,
+``videocodec``, ``vp9profile`` and ``h264profile`` of an ``offer`` (behaviour reference 9.2).
 """
 
 from __future__ import annotations
@@ -10,46 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NewType
 
 from sdp.document import Description, MediaSection
+from sdp.payloads import REPAIR, TONES, Payload, PayloadType, canonical, payloads
 from sdp.profiles import mismatch
 
-PayloadType = NewType("PayloadType", int)
+__all__ = ["Payload", "PayloadType", "Preference", "payloads", "prefer", "restrict"]
 
-_TYPE = re.compile(r"0|[1-9][0-9]{0,2}")
-_MAPPING = re.compile(r"([0-9]{1,3}) +([^/\s]+)/([0-9]{1,9})(?:/([0-9]{1,3}))?\s*")
 _ABOUT = re.compile(r"a=(?:rtpmap|fmtp|rtcp-fb|imageattr):([0-9]+)(?![0-9])")
 _RID = re.compile(r"(?P<head>\S+ +(?:send|recv)) +(?P<restrictions>\S.*)")
-_STATIC = {0: ("pcmu", 8000), 3: ("gsm", 8000), 8: ("pcma", 8000), 9: ("g722", 8000), 13: ("cn", 8000)}  # RFC 3551 6
-_ALIASES = {"av1x": "av1", "hevc": "h265"}  # names in use before the payload formats were registered
-_REPAIR = frozenset(("ulpfec", "flexfec", "flexfec-03"))
-_TONES = frozenset(("telephone-event", "cn"))
-_HELPERS = _REPAIR | _TONES | {"rtx", "red"}
-
-
-@dataclass(frozen=True, slots=True)
-class Payload:
-    """One payload type of a section, with all that the section says about it."""
-
-    type: PayloadType
-    codec: str  # lower case; the name in use today where there are several
-    clock_rate: int  # Hz
-    channels: int
-    fmtp: str = ""  # the format parameters as written, "" without
-    apt: PayloadType | None = None  # rtx: the payload type that is retransmitted
-    feedback: tuple[str, ...] = ()  # "nack pli", ... in order, those for "*" included
-
-    @property
-    def is_helper(self) -> bool:
-        """Whether this carries no medium of its own but repairs, repeats or accompanies another payload type."""
-        return self.codec in _HELPERS
-
-    @property
-    def parameters(self) -> dict[str, str]:
-        """The format parameters by lower-case name; those that are not ``name=value`` are left out."""
-        pairs = (part.partition("=") for part in self.fmtp.split(";"))
-        return {name.strip().lower(): value.strip() for name, equals, value in pairs if equals}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,38 +45,6 @@ class Preference:
         return {"vp9": self.vp9profile, "h264": self.h264profile}.get(codec, "")
 
 
-def payloads(section: MediaSection) -> list[Payload]:
-    """Return the payload types of the ``m=`` line in its order.
-
-    Those without ``rtpmap`` are known only if RFC 3551 assigns them; the others are left out. Sections that are not
-    RTP have none.
-    """
-    if not section.is_rtp:
-        return []
-    mappings = _mappings(section)
-    formats = _by_type(section, "fmtp")
-    feedback = _by_type(section, "rtcp-fb")
-    everywhere = feedback.get("*", [])
-    found = []
-    for token in dict.fromkeys(section.formats):
-        if token not in mappings:
-            continue
-        codec, clock_rate, channels = mappings[token]
-        fmtp = "; ".join(formats.get(token, []))
-        found.append(
-            Payload(
-                type=PayloadType(int(token)),
-                codec=codec,
-                clock_rate=clock_rate,
-                channels=channels,
-                fmtp=fmtp,
-                apt=_apt(fmtp) if codec == "rtx" else None,
-                feedback=(*feedback.get(token, ()), *everywhere),
-            )
-        )
-    return found
-
-
 def prefer(description: Description, preference: Preference) -> None:
     """Put the payload types of each ``m=`` line into the client's order: wished ones first, the rest behind.
 
@@ -127,7 +63,7 @@ def restrict(description: Description, kind: str, codecs: Iterable[str]) -> None
     What accompanies a codec stays or goes with it: rtx with the payload type it repeats, audio red with all it names,
     comfort noise and tones with their clock rate. A section that has none of ``codecs`` stays as it is.
     """
-    wanted = {_canonical(codec) for codec in codecs}
+    wanted = {canonical(codec) for codec in codecs}
     for section in description.media:
         if section.kind != kind or section.rejected:
             continue
@@ -137,47 +73,8 @@ def restrict(description: Description, kind: str, codecs: Iterable[str]) -> None
 
 
 def _names(text: str) -> tuple[str, ...]:
-    names = (_canonical(name) for name in text.split(","))
+    names = (canonical(name) for name in text.split(","))
     return tuple(dict.fromkeys(name for name in names if name))
-
-
-def _canonical(codec: str) -> str:
-    name = codec.strip().lower()
-    return _ALIASES.get(name, name)
-
-
-def _mappings(section: MediaSection) -> dict[str, tuple[str, int, int]]:
-    mappings = {str(number): (name, rate, 1) for number, (name, rate) in _STATIC.items()}
-    for value in section.attributes("rtpmap"):
-        match = _MAPPING.fullmatch(value)
-        if match and _TYPE.fullmatch(match[1]) and int(match[1]) < 128:
-            mappings[match[1]] = (_canonical(match[2]), int(match[3]), int(match[4] or 1))
-    return mappings
-
-
-def _by_type(section: MediaSection, name: str) -> dict[str, list[str]]:
-    """Gather the values of ``a=name:<payload type> <value>`` lines."""
-    values: dict[str, list[str]] = {}
-    for line in section.attributes(name):
-        payload_type, _, value = line.partition(" ")
-        values.setdefault(payload_type, []).append(value.strip())
-    return values
-
-
-def _apt(fmtp: str) -> PayloadType | None:
-    for part in fmtp.split(";"):
-        name, _, value = part.strip().partition("=")
-        if name.lower() == "apt" and _TYPE.fullmatch(value):
-            return PayloadType(int(value))
-    return None
-
-
-def _named_by_red(payload: Payload) -> list[int] | None:
-    """Return the payload types within audio red ("111/111"); ``None``: it names none and takes any, as in video."""
-    parts = [part.strip() for part in payload.fmtp.split("/")]
-    if not all(map(_TYPE.fullmatch, parts)):
-        return None
-    return [int(part) for part in parts]
 
 
 def _kept(found: list[Payload], wanted: set[str]) -> set[PayloadType]:
@@ -187,10 +84,10 @@ def _kept(found: list[Payload], wanted: set[str]) -> set[PayloadType]:
         return kept
     rates = {payload.clock_rate for payload in found if payload.type in kept}
     for payload in found:
-        if payload.codec in _TONES and payload.clock_rate in rates:
+        if payload.codec in TONES and payload.clock_rate in rates:
             kept.add(payload.type)
     for payload in found:
-        if payload.codec in _REPAIR or (payload.codec == "red" and kept.issuperset(_named_by_red(payload) or ())):
+        if payload.codec in REPAIR or (payload.codec == "red" and kept >= payload.redundant):
             kept.add(payload.type)
     for payload in found:
         if payload.codec == "rtx" and payload.apt in kept:
@@ -231,32 +128,18 @@ def _rid_restriction(restriction: str, kept: set[str]) -> str | None:
 
 def _ordered(section: MediaSection, found: list[Payload], preference: Preference) -> list[str]:
     """Sort twice, both times stable: by profile within the places of a codec, then by the wish for the codec."""
-    mains = {payload.type: payload for payload in found}
-    codecs = preference.codecs(section.kind)
-
-    def main(token: str) -> Payload | None:
-        payload = mains.get(PayloadType(int(token))) if _TYPE.fullmatch(token) else None
-        if payload is not None and payload.codec == "rtx" and payload.apt is not None:
-            return mains.get(payload.apt)
-        return payload
-
-    def codec(token: str) -> str:
-        payload = main(token)
-        return "" if payload is None else payload.codec
-
-    def distance(token: str) -> int:
-        payload = main(token)
-        return 0 if payload is None else mismatch(payload.codec, payload.parameters, preference.profile(payload.codec))
-
-    def rank(token: str) -> int:
-        name = codec(token)
-        return codecs.index(name) if name in codecs else len(codecs)
-
+    by_type = {payload.type: payload for payload in found}
+    mains = {str(payload.type): by_type.get(payload.repeats, payload) for payload in found}
+    distances = {
+        token: mismatch(main.codec, main.parameters, preference.profile(main.codec)) for token, main in mains.items()
+    }
+    ranks = {codec: rank for rank, codec in enumerate(dict.fromkeys(preference.codecs(section.kind)))}
     tokens = list(section.formats)
-    for name in ("vp9", "h264"):
-        if preference.profile(name):
-            tokens = _sorted_within(tokens, {token for token in tokens if codec(token) == name}, distance)
-    return sorted(tokens, key=rank)
+    for codec in ("vp9", "h264"):
+        places = {token for token, main in mains.items() if main.codec == codec}
+        tokens = _sorted_within(tokens, places, distances.__getitem__)
+    by_token = {token: ranks.get(main.codec, len(ranks)) for token, main in mains.items()}
+    return sorted(tokens, key=lambda token: by_token.get(token, len(ranks)))
 
 
 def _sorted_within(tokens: list[str], chosen: set[str], key: Callable[[str], int]) -> list[str]:

@@ -4,8 +4,9 @@
     python -m tests.sdp.renew_fixtures
 
 Needs Debian's chromium, firefox-esr and janus. Each folder's ``about.json`` names the program and its version.
-Descriptions are kept as they were made, byte for byte, but for one thing: an address of this machine other than
-127.0.0.1 becomes one of those reserved for documentation (RFC 5737, RFC 3849).
+``NAME-before`` is the offer that the PeerConnection of ``NAME`` made first. Descriptions are kept as they were made,
+byte for byte, but for one thing: an address of this machine other than 127.0.0.1 becomes one of those reserved for
+documentation (RFC 5737, RFC 3849).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import asyncio
 import json
 import re
 import shutil
+import sys
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -95,7 +97,9 @@ async def offers_of(peer: Browser, name: str, tasks: tuple[str, ...]) -> Program
     """Have a browser make each offer."""
     program = Program(name, peer.version)
     for task in tasks:
-        program.keep(task, await peer.ask(task))
+        made = program.keep(task, await peer.ask(task))
+        if made.before:
+            program.keep(f"{task}-before", Made("offer", made.before))
     return program
 
 
@@ -170,4 +174,7 @@ async def renew() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(renew())
+    try:
+        asyncio.run(renew())
+    except FileNotFoundError as error:
+        sys.exit(f"{error.filename} is missing: apt-get install chromium firefox-esr janus gcc libc6-dev")

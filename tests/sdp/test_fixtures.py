@@ -10,7 +10,7 @@ import pytest
 
 from sdp.candidates import check
 from sdp.codecs import payloads
-from sdp.document import Description, identity, parse
+from sdp.document import Description, Identity, identity, parse
 from tests.sdp.recorded import ALL, BY_ID, Recorded
 from tests.sdp.verbs import VERBS, Verb, problems
 
@@ -118,15 +118,30 @@ def test_all_verbs_one_after_another_leave_a_sound_description(recorded: Recorde
     assert [problems(section) for section in description.media] == [set()] * len(description.media)
 
 
+def identity_of(id: str) -> Identity:
+    return identity(parse(BY_ID[id].text))
+
+
 def test_offers_of_different_peer_connections_have_different_identities() -> None:
-    offers = [identity(parse(each.text)) for each in ALL if each.type == "offer" and each.program != "janus"]
+    offers = [
+        identity(parse(each.text))
+        for each in ALL
+        if each.type == "offer" and each.program != "janus" and not each.name.endswith("-before")
+    ]
     assert not any(one.same_peer_connection(other) for one, other in combinations(offers, 2))
 
 
+@pytest.mark.parametrize("program", ["chromium", "firefox"])
+@pytest.mark.parametrize("change", ["camera-added", "camera-stopped", "ice-restarted"])
+def test_a_renegotiation_is_the_same_peer_connection_and_only_a_restart_restarts_ice(program: str, change: str) -> None:
+    before, after = identity_of(f"{program}/{change}-before.offer.sdp"), identity_of(f"{program}/{change}.offer.sdp")
+    assert after.same_peer_connection(before)
+    assert after.restarts_ice(before) is (change == "ice-restarted")
+
+
 def test_a_subscription_that_janus_renegotiates_stays_the_same_peer_connection() -> None:
-    first, second = (
-        identity(parse(BY_ID[f"janus/{name}-vp8.offer.sdp"].text))
-        for name in ("subscriber", "subscriber-without-video")
-    )
-    assert second.same_peer_connection(first)
-    assert not second.restarts_ice(first)
+    first = identity_of("janus/subscriber-vp8.offer.sdp")
+    for name in ("subscriber-without-video-vp8", "subscriber-again-vp8"):
+        later = identity_of(f"janus/{name}.offer.sdp")
+        assert later.same_peer_connection(first)
+        assert not later.restarts_ice(first)

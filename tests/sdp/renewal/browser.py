@@ -8,7 +8,7 @@ import os
 import signal
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from aiohttp import web
@@ -71,7 +71,7 @@ class Browser:
             raise TaskFailed(f"{name}: the browser does not answer") from None
         if "error" in made:
             raise TaskFailed(f"{name}: {made['error']}")
-        return Made(made["type"], made["sdp"])
+        return Made(made["type"], made["sdp"], made.get("before", ""))
 
     async def page(self, request: web.Request) -> web.Response:
         """Serve the page."""
@@ -112,7 +112,8 @@ async def browser(command: tuple[str, ...]) -> AsyncIterator[Browser]:
         try:
             yield peer
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
             await runner.cleanup()
 

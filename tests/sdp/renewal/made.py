@@ -11,6 +11,7 @@ class Made:
 
     type: str  # "offer" or "answer"
     sdp: str
+    before: str = ""  # the offer that the same PeerConnection made earlier
 
     def as_json(self) -> dict[str, str]:
         """Return what browsers and Janus take."""

@@ -1,0 +1,123 @@
+"""Payload types of a media section, each with all that the section says about it.
+
+Source: RFC 8866 6.6 and 6.15 (``rtpmap``, ``fmtp``), RFC 3551 6 (types that need no ``rtpmap``), RFC 4585 4.2
+(``rtcp-fb``), RFC 4588 8.6 (rtx), RFC 2198 5 (red), RFC 5109 (ulpfec).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import NewType
+
+from sdp.document import MediaSection
+
+PayloadType = NewType("PayloadType", int)
+
+REPAIR = frozenset(("ulpfec", "flexfec", "flexfec-03"))
+TONES = frozenset(("telephone-event", "cn"))
+HELPERS = REPAIR | TONES | {"rtx", "red"}
+
+_TYPE = re.compile(r"0|[1-9][0-9]{0,2}")
+_MAPPING = re.compile(r"([0-9]{1,3}) +([^/\s]+)/([0-9]{1,9})(?:/([0-9]{1,3}))?\s*")
+_STATIC = {0: ("pcmu", 8000), 3: ("gsm", 8000), 8: ("pcma", 8000), 9: ("g722", 8000), 13: ("cn", 8000)}
+_ALIASES = {"av1x": "av1", "hevc": "h265"}  # names in use before the payload formats were registered
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """One payload type of a section, with all that the section says about it."""
+
+    type: PayloadType
+    codec: str  # lower case; the name in use today where there are several
+    clock_rate: int  # Hz
+    channels: int
+    fmtp: str = ""  # the format parameters as written, "" without
+    apt: PayloadType | None = None  # rtx: the payload type that is retransmitted
+    feedback: tuple[str, ...] = ()  # "nack pli", ... in order, those for "*" included
+
+    @property
+    def is_helper(self) -> bool:
+        """Whether this carries no medium of its own but repairs, repeats or accompanies another payload type."""
+        return self.codec in HELPERS
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The format parameters by lower-case name; those that are not ``name=value`` are left out."""
+        pairs = (part.partition("=") for part in self.fmtp.split(";"))
+        return {name.strip().lower(): value.strip() for name, equals, value in pairs if equals}
+
+    @property
+    def repeats(self) -> PayloadType:
+        """What this goes with when payload types are put in order: the one that rtx retransmits, else itself."""
+        return self.type if self.apt is None else self.apt
+
+    @property
+    def redundant(self) -> frozenset[PayloadType]:
+        """The payload types within audio red ("111/111"); none in video, whose red takes any."""
+        parts = [part.strip() for part in self.fmtp.split("/")] if self.codec == "red" else []
+        return frozenset(PayloadType(int(part)) for part in parts) if all(map(_TYPE.fullmatch, parts)) else frozenset()
+
+
+def payloads(section: MediaSection) -> list[Payload]:
+    """Return the payload types of the ``m=`` line in its order.
+
+    Those without ``rtpmap`` are known only if RFC 3551 assigns them; the others are left out. Sections that are not
+    RTP have none.
+    """
+    if not section.is_rtp:
+        return []
+    mappings = _mappings(section)
+    formats = _by_type(section, "fmtp")
+    feedback = _by_type(section, "rtcp-fb")
+    everywhere = feedback.get("*", [])
+    found = []
+    for token in dict.fromkeys(section.formats):
+        if token not in mappings:
+            continue
+        codec, clock_rate, channels = mappings[token]
+        fmtp = "; ".join(formats.get(token, []))
+        found.append(
+            Payload(
+                type=PayloadType(int(token)),
+                codec=codec,
+                clock_rate=clock_rate,
+                channels=channels,
+                fmtp=fmtp,
+                apt=_apt(fmtp) if codec == "rtx" else None,
+                feedback=(*feedback.get(token, ()), *everywhere),
+            )
+        )
+    return found
+
+
+def canonical(codec: str) -> str:
+    """Return a codec's name as it is compared: lower case, today's where there are several."""
+    name = codec.strip().lower()
+    return _ALIASES.get(name, name)
+
+
+def _mappings(section: MediaSection) -> dict[str, tuple[str, int, int]]:
+    mappings = {str(number): (name, rate, 1) for number, (name, rate) in _STATIC.items()}
+    for value in section.attributes("rtpmap"):
+        match = _MAPPING.fullmatch(value)
+        if match and _TYPE.fullmatch(match[1]) and int(match[1]) < 128:
+            mappings[match[1]] = (canonical(match[2]), int(match[3]), int(match[4] or 1))
+    return mappings
+
+
+def _by_type(section: MediaSection, name: str) -> dict[str, list[str]]:
+    """Gather the values of ``a=name:<payload type> <value>`` lines."""
+    values: dict[str, list[str]] = {}
+    for line in section.attributes(name):
+        payload_type, _, value = line.partition(" ")
+        values.setdefault(payload_type, []).append(value.strip())
+    return values
+
+
+def _apt(fmtp: str) -> PayloadType | None:
+    for part in fmtp.split(";"):
+        name, _, value = part.strip().partition("=")
+        if name.lower() == "apt" and _TYPE.fullmatch(value):
+            return PayloadType(int(value))
+    return None
