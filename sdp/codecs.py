@@ -51,10 +51,11 @@ def prefer(description: Description, preference: Preference) -> None:
     Only the order changes. Among the payload types of VP9 and H264 those of the wished profile come first; a
     retransmission goes with what it retransmits.
     """
+    ranks = {kind: _ranks(preference.codecs(kind)) for kind in ("audio", "video")}
     for section in description.media:
         found = payloads(section)
         if not section.rejected and found:
-            section.formats = _ordered(section, found, preference)
+            section.formats = _ordered(section.formats, found, preference, ranks.get(section.kind, {}))
 
 
 def restrict(description: Description, kind: str, codecs: Iterable[str]) -> None:
@@ -126,15 +127,20 @@ def _rid_restriction(restriction: str, kept: set[str]) -> str | None:
     return f"{name}={','.join(left)}" if left else None
 
 
-def _ordered(section: MediaSection, found: list[Payload], preference: Preference) -> list[str]:
+def _ranks(codecs: tuple[str, ...]) -> dict[str, int]:
+    return {codec: rank for rank, codec in enumerate(dict.fromkeys(codecs))}
+
+
+def _ordered(
+    formats: tuple[str, ...], found: list[Payload], preference: Preference, ranks: dict[str, int]
+) -> list[str]:
     """Sort twice, both times stable: by profile within the places of a codec, then by the wish for the codec."""
     by_type = {payload.type: payload for payload in found}
     mains = {str(payload.type): by_type.get(payload.repeats, payload) for payload in found}
     distances = {
         token: mismatch(main.codec, main.parameters, preference.profile(main.codec)) for token, main in mains.items()
     }
-    ranks = {codec: rank for rank, codec in enumerate(dict.fromkeys(preference.codecs(section.kind)))}
-    tokens = list(section.formats)
+    tokens = list(formats)
     for codec in ("vp9", "h264"):
         places = {token for token, main in mains.items() if main.codec == codec}
         tokens = _sorted_within(tokens, places, distances.__getitem__)
