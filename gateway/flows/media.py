@@ -7,6 +7,8 @@ what concerns it is done in the order it came, whatever connection it came on, a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from gateway.core.ids import SessionId
 from gateway.core.session import Session
 from gateway.flows.publishing import PublisherSlot
@@ -33,6 +35,14 @@ class Media:
         """How many publishers and subscribers sessions have."""
         owned = self._streams.owned.values()
         return sum(len(of.publishers) for of in owned), sum(len(of.subscribers) for of in owned)
+
+    def publisher_types(self) -> Iterable[str]:
+        """Yield the room type of each publisher."""
+        return (kind.value for of in self._streams.owned.values() for kind in of.publishers)
+
+    def subscriber_types(self) -> Iterable[str]:
+        """Yield the room type of each subscription."""
+        return (kind.value for of in self._streams.owned.values() for _, kind in of.subscribers)
 
     def handle(self, session: Session, recipient: SessionId, head: Head, request: str) -> None:
         """Carry out a checked media message of a session; ``request`` is its id, for an error."""

@@ -1,0 +1,276 @@
+"""One gateway: everything wired together. The only place that knows every class."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import ssl
+import sys
+import time
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from aiohttp import web
+
+from gateway import features
+from gateway.config import NO_MCU, Config, listen_address
+from gateway.core.backends import Backends
+from gateway.core.hub import Hub
+from gateway.core.ids import SessionIds
+from gateway.edge.address import TrustedProxies
+from gateway.edge.housekeeper import Housekeeper
+from gateway.edge.nextcloud import NextcloudClient
+from gateway.edge.rooms_api import RoomsApi
+from gateway.edge.status import Status
+from gateway.edge.websocket import WebSocketEndpoint
+from gateway.flows.backend_requests import BackendRequests
+from gateway.flows.delivery import Delivery
+from gateway.flows.dispatch import Dispatch
+from gateway.flows.hello import Hello
+from gateway.flows.media import Media
+from gateway.flows.notify import Notify
+from gateway.flows.pings import Pings
+from gateway.flows.relay import Relay
+from gateway.flows.rooms import Rooms
+from gateway.flows.services import MediaLimits, Services
+from gateway.flows.sessions import Sessions
+from gateway.metrics import Counters, Gauges, Metrics
+from gateway.version import SERVER_HEADER, SERVER_VERSION
+from gateway.wire.server import ServerFacts
+from mcu import factory
+from mcu.base import Mcu, McuStatus, SfuState
+from sdp.candidates import CandidateFilter
+
+log = logging.getLogger("portunus")
+
+PREFIXES = ("", "/standalone-signaling")  # with and without a proxy that strips the prefix
+
+Route = web.AbstractRouteDef
+
+
+class Gateway:
+    """A running gateway: ``start`` it, and ``stop`` it when done."""
+
+    def __init__(self, config: Config, *, routes: Iterable[Route] = ()) -> None:
+        self._config = config
+        self._extra_routes = tuple(routes)
+        self._features = features.announced(config.mcu.type)
+        self._counters = Counters()
+        self._runner: web.AppRunner | None = None
+        self._mcu = self._create_mcu()
+        self._states: dict[str, tuple[SfuState, str]] = {}
+
+    def _create_mcu(self) -> Mcu | None:
+        section = self._config.mcu
+        if section.type == NO_MCU:
+            return None
+        return factory.create(section.type, section.settings, timeout=section.timeout)
+
+    async def start(self) -> list[str]:
+        """Listen, and return the addresses as URLs (``unix:`` and the path for a unix socket).
+
+        Raises:
+            OSError: an address is taken or not ours; nothing listens then.
+        """
+        self._wire()
+        if self._mcu is not None:
+            await self._mcu.start(self._on_mcu_state)
+        self._housekeeper.start()
+        self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=5.0)
+        try:
+            await self._runner.setup()
+            return await self._listen(self._runner)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Close the connections, end all streams on the SFU and stop listening. Idempotent."""
+        await self._housekeeper.stop()
+        self._endpoint.close()
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+        await self._services.tasks.close()
+        if self._mcu is not None:
+            await self._mcu.stop()
+        await self._nextcloud.close()
+
+    # -- wiring
+
+    def _wire(self) -> None:
+        config, mcu = self._config, self._mcu
+        hub = Hub()
+        backends = Backends(config.backends, config.compat)
+        self._nextcloud = NextcloudClient(
+            SERVER_HEADER,
+            self._features,
+            timeout=config.nextcloud.timeout,
+            connections_per_host=config.nextcloud.connections_per_host,
+            counters=self._counters,
+        )
+        services = self._services = Services(
+            hub=hub,
+            delivery=Delivery(lambda session: sessions.overflowed(session)),
+            nextcloud=self._nextcloud,
+            backends=backends,
+            counters=self._counters,
+            ids=SessionIds(config.sessions.secret),
+            server=ServerFacts(SERVER_VERSION, self._features),
+            outbox_bytes=config.sessions.outbox_bytes,
+            has_mcu=mcu is not None,
+            media_limits=MediaLimits(config.mcu.max_stream_bitrate, config.mcu.max_screen_bitrate, config.mcu.timeout),
+            clock=time.monotonic,
+            wall_clock=time.time,
+            entropy=secrets.token_bytes,
+        )
+        candidates = CandidateFilter(config.mcu.allowed_candidates, config.mcu.blocked_candidates)
+        media = self._media = Media(services, mcu, candidates)
+        notify = Notify(services, media)
+        sessions = Sessions(services, notify)
+        rooms = Rooms(services, notify, sessions)
+        dispatch = Dispatch(services, Hello(services, notify), rooms, Relay(services, media), sessions)
+        self._requests = BackendRequests(services, notify, media)
+        self._endpoint = WebSocketEndpoint(dispatch, self._counters, time.time)
+        pings = Pings(services)
+        self._housekeeper = Housekeeper(time.monotonic, dispatch.sweep, pings.sweep)
+
+    def _application(self) -> web.Application:
+        config = self._config
+        address = TrustedProxies(config.http.trusted_proxies)
+        rooms_api = RoomsApi(self._services.backends, self._requests.handle)
+        status = Status(
+            SERVER_VERSION,
+            address,
+            config.stats.allowed,
+            stats=self._stats,
+            metrics=Metrics(self._counters, self._gauges()).render,
+            not_ready=self._not_ready,
+        )
+        app = web.Application(client_max_size=0)
+        for prefix in PREFIXES:
+            app.router.add_get(f"{prefix}/spreed", self._endpoint.handle, allow_head=False)
+            app.router.add_post(f"{prefix}/api/v1/room/{{roomid}}", rooms_api.handle)
+            app.router.add_routes(status.routes(prefix))
+        app.router.add_routes(self._extra_routes)
+        app.on_response_prepare.append(self._add_headers)
+        return app
+
+    async def _add_headers(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
+        """Put what Nextcloud's admin page reads on every response, the upgrade included (1.2)."""
+        response.headers["Server"] = SERVER_HEADER
+        response.headers["X-Spreed-Signaling-Features"] = ", ".join(self._features)
+
+    async def _listen(self, runner: web.AppRunner) -> list[str]:
+        http = self._config.http
+        tls = _tls(http.certificate, http.key) if http.certificate else None
+        urls = []
+        for text in http.listen:
+            address = listen_address(text)
+            if address is None:
+                Path(text).unlink(missing_ok=True)  # noqa: ASYNC240 - once, at the start
+                await web.UnixSite(runner, text, ssl_context=tls).start()
+                urls.append(f"unix:{text}")
+                continue
+            site = web.TCPSite(runner, address[0] or None, address[1], ssl_context=tls)
+            before = len(runner.addresses)
+            await site.start()
+            for bound in runner.addresses[before:]:
+                host = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+                urls.append(f"{'https' if tls else 'http'}://{host}:{bound[1]}")
+        return urls
+
+    # -- what is told of it
+
+    def _on_mcu_state(self, status: McuStatus) -> None:
+        """Log each change of an SFU's state once."""
+        for sfu in status.sfus:
+            now = (sfu.state, sfu.reason)
+            if self._states.get(sfu.url) == now:
+                continue
+            self._states[sfu.url] = now
+            if sfu.state is SfuState.READY:
+                log.info("the SFU is ready: %s %s", sfu.name or status.type, sfu.version)
+            elif sfu.state is not SfuState.STOPPED:
+                log.warning("the SFU is not usable: %s", sfu.reason or sfu.state.value)
+
+    def _not_ready(self) -> str:
+        """Return what keeps the gateway from serving calls; empty: nothing."""
+        if self._mcu is None or self._mcu.status().ready:
+            return ""
+        return "; ".join(sfu.reason or sfu.state.value for sfu in self._mcu.status().sfus)
+
+    def _stats(self) -> dict[str, Any]:
+        """Return the body of ``/api/v1/stats`` (1.3)."""
+        hub = self._services.hub
+        stats: dict[str, Any] = {"rooms": len(hub.rooms), "sessions": len(hub.sessions)}
+        if self._mcu is not None:
+            status = self._mcu.status()
+            publishers, subscribers = self._media.open_streams
+            first = status.sfus[0]
+            stats["mcu"] = {
+                "url": first.url,
+                "connected": status.ready,
+                "publishers": publishers,
+                "clients": publishers + subscribers,
+            }
+            if first.connected_since:
+                since = datetime.fromtimestamp(first.connected_since, UTC)
+                stats["mcu"]["uptime"] = since.isoformat(timespec="seconds")
+        return stats
+
+    def _gauges(self) -> Gauges:
+        services, media = self._services, self._media
+        hub = services.hub
+
+        def sessions() -> Mapping[tuple[str, str], int]:
+            return Tally((session.backend.id, "client") for session in hub.sessions.values())
+
+        return Gauges(
+            rooms=lambda: Tally(key.backend for key in hub.rooms),
+            sessions=sessions,
+            room_sessions=lambda: {(*key, "client"): len(room.members) for key, room in hub.rooms.items()},
+            call_sessions=lambda: {(*key, "client"): len(room.in_call) for key, room in hub.rooms.items()},
+            backends=lambda: len(services.backends),
+            session_limits=lambda: {
+                backend.id: backend.session_limit for backend in services.backends if backend.session_limit
+            },
+            publishers=lambda: Tally(media.publisher_types()),
+            subscribers=lambda: Tally(media.subscriber_types()),
+        )
+
+
+def run(config: Config) -> int:
+    """Serve until SIGTERM or SIGINT, and return the exit code."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(serve(Gateway(config), lambda urls: f"portunus listens on {', '.join(urls)}"))
+
+
+async def serve(gateway: Gateway, announce: Callable[[list[str]], str]) -> int:
+    """Start a gateway, print one line when it is ready to accept, and stop it on SIGTERM or SIGINT."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        urls = await gateway.start()
+    except OSError as error:
+        print(f"Error: cannot listen: {os.strerror(error.errno or 0)} ({error})", file=sys.stderr)  # noqa: T201
+        return 1
+    print(announce(urls), flush=True)  # noqa: T201 - the command's output
+    await stop.wait()
+    await gateway.stop()
+    return 0
+
+
+def _tls(certificate: str, key: str) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    return context
