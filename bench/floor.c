@@ -1,10 +1,11 @@
 /* The floor: what receiving and passing on a message costs when nothing else is done.
  *
- * One epoll loop. Connections belong to groups in the order they come: 0…SIZE-1 are the first group. IN bytes from a
- * member are one message; for it the bytes of OUT_FILE go to each other member. That is one receive and one send with
- * groups of two, and in larger ones a receive and SIZE-1 sends. Prints its port, runs until it is killed.
+ * Takes CONNECTIONS connections; in the order they come, each SIZE of them are a group. Then one epoll loop: IN bytes
+ * from a member are one message, for which the bytes of OUT_FILE go to each other member. That is one receive and one
+ * send with groups of two, and a receive and SIZE-1 sends in larger ones. Prints its port, then "ready" when all have
+ * come; ends when they go.
  *
- * usage: floor SIZE IN OUT_FILE
+ * usage: floor CONNECTIONS SIZE IN OUT_FILE
  */
 #define _GNU_SOURCE /* accept4 */
 #include <arpa/inet.h>
@@ -19,9 +20,8 @@
 
 enum { MAX = 4096, BUFFER = 65536 };
 
-static int sockets[MAX];   /* by order of arrival */
+static int sockets[MAX];     /* by order of arrival */
 static size_t received[MAX]; /* bytes of the message that is under way */
-static int arrived;
 static char in[BUFFER], out[BUFFER];
 
 static void fail(const char *what) {
@@ -48,37 +48,40 @@ static int open_listener(void) {
     return listener;
 }
 
+static void accept_all(int listener, int count, int poll) {
+    int one = 1;
+    for (int i = 0; i < count; i++) {
+        struct epoll_event event = {.events = EPOLLIN, .data.u32 = (unsigned)i};
+        sockets[i] = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
+        if (sockets[i] < 0) fail("accept");
+        setsockopt(sockets[i], IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        if (epoll_ctl(poll, EPOLL_CTL_ADD, sockets[i], &event)) fail("epoll_ctl");
+    }
+    puts("ready");
+    fflush(stdout);
+}
+
 static void pass_on(int from, int size, size_t length) {
     int first = from - from % size;
-    for (int to = first; to < first + size && to < arrived; to++) {
+    for (int to = first; to < first + size; to++) {
         if (to == from) continue;
         if (send(sockets[to], out, length, MSG_NOSIGNAL) != (ssize_t)length) fail("send");
     }
 }
 
 int main(int argc, char **argv) {
-    if (argc != 4) {
-        fprintf(stderr, "usage: floor SIZE IN OUT_FILE\n");
+    if (argc != 5 || atoi(argv[1]) > MAX) {
+        fprintf(stderr, "usage: floor CONNECTIONS SIZE IN OUT_FILE\n");
         return 2;
     }
-    int size = atoi(argv[1]);
-    size_t expected = (size_t)atol(argv[2]), length = read_file(argv[3]);
-    int listener = open_listener(), poll = epoll_create1(0);
-    struct epoll_event event = {.events = EPOLLIN, .data.u32 = MAX}, ready[256];
-    epoll_ctl(poll, EPOLL_CTL_ADD, listener, &event);
+    int size = atoi(argv[2]), poll = epoll_create1(0);
+    size_t expected = (size_t)atol(argv[3]), length = read_file(argv[4]);
+    struct epoll_event ready[256];
+    accept_all(open_listener(), atoi(argv[1]), poll);
     for (;;) {
         int count = epoll_wait(poll, ready, 256, -1);
         for (int i = 0; i < count; i++) {
             unsigned index = ready[i].data.u32;
-            if (index == MAX) {
-                int one = 1, accepted = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
-                if (accepted < 0 || arrived == MAX) fail("accept");
-                setsockopt(accepted, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-                event.data.u32 = (unsigned)arrived;
-                sockets[arrived++] = accepted;
-                epoll_ctl(poll, EPOLL_CTL_ADD, accepted, &event);
-                continue;
-            }
             ssize_t bytes = recv(sockets[index], in, sizeof in, 0);
             if (bytes < 0 && errno == EAGAIN) continue;
             if (bytes <= 0) return 0; /* the load has gone */

@@ -73,9 +73,12 @@ class Bench:
         """Put the same load, byte for byte as long, on the floor."""
         template = self.scratch / "delivered"
         template.write_bytes(wire.delivered)
-        command = [str(self.floor), str(load.size), str(wire.sent), str(template)]
+        count = load.groups * load.size
+        command = [str(self.floor), str(count), str(load.size), str(wire.sent), str(template)]
         with listening(command, MEASURED) as (process, port), contextlib.ExitStack() as stack:
-            clients = [stack.enter_context(Client(port)) for _ in range(load.groups * load.size)]
+            clients = [stack.enter_context(Client(port)) for _ in range(count)]
+            if process.stdout is None or process.stdout.readline() != "ready\n":
+                raise RuntimeError("the floor does not take its connections")
             frames = [b"x" * wire.sent] * len(clients)
             return self._run(load, seconds, clients, frames, wire.delivered, process.pid)
 
