@@ -1,0 +1,65 @@
+"""Which address a request really comes from, and whether it is on a list.
+
+Source: behaviour reference 14.2, 14.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+from aiohttp import web
+
+Address = IPv4Address | IPv6Address
+
+_LOCAL = IPv4Address("127.0.0.1")  # who is at the other end of a unix socket
+
+
+class Networks:
+    """A list of addresses and networks."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        """Read the list.
+
+        Raises:
+            ValueError: an entry is neither an address nor a network.
+        """
+        self._networks = tuple(ip_network(text, strict=False) for text in texts)
+
+    def __contains__(self, address: Address) -> bool:
+        return any(address in network for network in self._networks)
+
+
+class TrustedProxies(Networks):
+    """The proxies whose word about a client's address counts."""
+
+    def real_ip(self, request: web.BaseRequest) -> Address:
+        """Return the address of the client.
+
+        A trusted peer is asked: ``X-Real-IP``, otherwise the last address of ``X-Forwarded-For`` that is no trusted
+        proxy, otherwise its first one. Whoever connects to a unix socket counts as 127.0.0.1.
+        """
+        peer = _parse(request.remote or "") or _LOCAL
+        if peer not in self:
+            return peer
+        named = _parse(request.headers.get("X-Real-IP", ""))
+        if named is not None:
+            return named
+        hops = [_parse(part) for part in ",".join(request.headers.getall("X-Forwarded-For", ())).split(",")]
+        known = [hop for hop in hops if hop is not None]
+        return next((hop for hop in reversed(known) if hop not in self), known[0] if known else peer)
+
+
+def _parse(text: str) -> Address | None:
+    """Read an address with or without a port; an IPv4 address in IPv6 form is the IPv4 address."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address

@@ -1,0 +1,90 @@
+"""The rooms API: what Nextcloud tells the gateway over HTTP.
+
+Source: behaviour reference 1.4 (authentication and failure statuses, in this order), 6.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+from aiohttp import ClientError, web
+
+from gateway import log
+from gateway.core.backends import Backends
+from gateway.core.limits import Backend
+from gateway.wire import checksum
+from gateway.wire.backend import RoomsRequest, UnsupportedRequest, decode_rooms_request
+
+MAX_BODY = 262_144  # bytes (1.4, row 2)
+READ_TIMEOUT = 15.0  # seconds to send the body (1.1)
+
+_NOT_ALLOWED = "Authentication check failed"
+_UNREADABLE = "Could not read body"
+_nosniff = {"X-Content-Type-Options": "nosniff"}
+_log = log.get("rooms_api")
+
+
+class RoomsApi:
+    """Serves ``POST /api/v1/room/{roomid}``; ``carry_out`` is called with each authenticated request."""
+
+    def __init__(self, backends: Backends, carry_out: Callable[[Backend, str, RoomsRequest], None]) -> None:
+        self._backends = backends
+        self._carry_out = carry_out
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Answer one request; 200 as soon as the change is made, no client is waited for."""
+        refusal = _check_envelope(request)
+        if refusal is not None:
+            return refusal
+        try:
+            async with asyncio.timeout(READ_TIMEOUT):
+                body = await request.content.readexactly(request.content_length or 0)
+        except (TimeoutError, asyncio.IncompleteReadError, ClientError, OSError):
+            return _text(400, _UNREADABLE)
+        backend = self._authenticate(request, body)
+        if backend is None:
+            return _text(403, _NOT_ALLOWED)
+        try:
+            message = decode_rooms_request(body)
+        except UnsupportedRequest as error:
+            return _text(400, f"Unsupported request type: {error}")
+        except msgspec.DecodeError:
+            return _text(400, _UNREADABLE)
+        return self._answer(backend, request.match_info["roomid"], message)
+
+    def _authenticate(self, request: web.Request, body: bytes) -> Backend | None:
+        """Return the backend whose checksum the request carries; ``None``: rows 7, 8 and 9."""
+        random = request.headers["Spreed-Signaling-Random"]
+        given = request.headers["Spreed-Signaling-Checksum"]
+        url = request.headers.get("Spreed-Signaling-Backend", "")
+        found = self._backends.find(url) if url else None
+        candidates = self._backends if not url else [found] if found else []  # very old Talk names no backend
+        return next((one for one in candidates if checksum.verify(one.secret, random, given, body)), None)
+
+    def _answer(self, backend: Backend, roomid: str, message: RoomsRequest) -> web.Response:
+        try:
+            self._carry_out(backend, roomid, message)
+        except Exception:  # one request that cannot be carried out must not take down the others
+            _log.exception("request not carried out", type=message.type, backend=backend.id)
+            return _text(500, "Error while processing")
+        return web.Response(body=b"{}", content_type="application/json", charset="utf-8", headers=_nosniff)
+
+
+def _check_envelope(request: web.Request) -> web.Response | None:
+    """Apply rows 1 to 4, which need no body."""
+    headers = request.headers
+    if request.content_length is None or "Transfer-Encoding" in headers:
+        return _text(411, "Length required")
+    if request.content_length > MAX_BODY:
+        return _text(413, "Request entity too large")
+    if not headers.get("Content-Type", "").startswith("application/json"):
+        return _text(400, "Unsupported Content-Type")
+    if not headers.get("Spreed-Signaling-Random") or not headers.get("Spreed-Signaling-Checksum"):
+        return _text(403, _NOT_ALLOWED)
+    return None
+
+
+def _text(status: int, text: str) -> web.Response:
+    return web.Response(status=status, text=text + "\n", headers=_nosniff)

@@ -1,0 +1,38 @@
+"""A bare HTTP server for the handlers under test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+
+@asynccontextmanager
+async def served(routes: Iterable[web.AbstractRouteDef]) -> AsyncIterator[tuple[str, int]]:
+    """Serve the routes on a free port; yields host and port."""
+    app = web.Application(client_max_size=0)
+    app.router.add_routes(routes)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    try:
+        yield host, port
+    finally:
+        await runner.cleanup()
+
+
+async def exchange(address: tuple[str, int], request: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Send the octets of a request and return status, headers (lower-case names) and body of the answer."""
+    async with asyncio.timeout(5):
+        reader, writer = await asyncio.open_connection(*address)
+        try:
+            writer.write(request)
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
+            body = await reader.readexactly(int(headers["content-length"]))
+        finally:
+            writer.close()
+    return int(head[0].split()[1]), headers, body
