@@ -1,0 +1,122 @@
+"""The fake Nextcloud keeps the promises that tests rely on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import aiohttp
+import pytest
+
+from gateway.tools import fake_nextcloud
+from gateway.tools.fake_nextcloud import FakeNextcloud, FakeRoom, Json
+from gateway.wire import checksum
+from gateway.wire.token import TokenError, verify
+
+RANDOM = "r" * 64
+
+
+async def ask(cloud: FakeNextcloud, type: str, body: Json, secret: str | None = None, random: str = RANDOM) -> Any:
+    """Send what a gateway would send; returns ``ocs.data``."""
+    text = json.dumps({"type": type, type: body}).encode()
+    headers = {
+        "Content-Type": "application/json",
+        "Spreed-Signaling-Random": random,
+        "Spreed-Signaling-Checksum": checksum.sign(cloud.secret if secret is None else secret, random, text),
+    }
+    url = f"{cloud.url}ocs/v2.php/apps/spreed/api/v3/signaling/backend"
+    async with aiohttp.ClientSession() as session, session.post(url, data=text, headers=headers) as response:
+        return (await response.json())["ocs"]["data"]
+
+
+async def test_request_with_a_wrong_checksum_or_short_random_is_refused_and_recorded() -> None:
+    async with FakeNextcloud() as cloud:
+        assert (await ask(cloud, "room", {"roomid": "r"}, secret="wrong"))["error"]["code"] == "invalid_request"
+        assert (await ask(cloud, "room", {"roomid": "r"}, random="short"))["error"]["code"] == "invalid_request"
+        assert [seen.type for seen in cloud.requests] == ["", ""]
+
+
+async def test_ticket_admits_its_user_only() -> None:
+    async with FakeNextcloud() as cloud:
+        ticket = cloud.ticket("alice")
+        answer = await ask(cloud, "auth", {"version": "1.0", "params": ticket})
+        assert answer["auth"] == {"version": "1.0", "userid": "alice", "user": {"displayname": "Alice"}}
+        guest = await ask(cloud, "auth", {"version": "1.0", "params": cloud.ticket("")})
+        assert guest["auth"] == {"version": "1.0", "userid": ""}
+        wrong: list[Any] = [{**ticket, "userid": "bob"}, {**ticket, "ticket": "x"}, {}, None, []]
+        for params in wrong:
+            refused = await ask(cloud, "auth", {"version": "1.0", "params": params})
+            assert refused["error"]["code"] == "invalid_ticket"
+
+
+@pytest.mark.parametrize("algorithm", ["EdDSA", "ES256", "ES384", "ES512", "RS256", "RS512"])
+async def test_token_verifies_with_the_published_key(algorithm: str) -> None:
+    cloud = FakeNextcloud(algorithm=algorithm)
+    key, now = cloud.signaling["hello-v2-token-key"], time.time()
+    claims = verify(cloud.token("alice", {"displayname": "Alice"}), key, now)
+    assert (claims.userid, claims.user) == ("alice", b'{"displayname":"Alice"}')
+    assert verify(cloud.token(""), key, now).userid == ""
+    with pytest.raises(TokenError, match="token_expired"):
+        verify(cloud.token("alice", iat=now - 900, exp=now - 600), key, now)
+    with pytest.raises(TokenError, match="token_not_valid_yet"):
+        verify(cloud.token("alice", iat=...), key, now)
+
+
+async def test_room_answers_as_it_is_set() -> None:
+    async with FakeNextcloud() as cloud:
+        cloud.rooms["r1"] = FakeRoom({"name": "One"}, ["control"], {"userid": "guest"})
+        cloud.rooms["r2"] = FakeRoom(error={"code": "duplicate_session", "message": "m"})
+        join = {"version": "1.0", "roomid": "r1", "sessionid": "s"}
+        assert (await ask(cloud, "room", join))["room"] == {
+            "version": "1.0",
+            "roomid": "r1",
+            "properties": {"name": "One"},
+            "permissions": ["control"],
+            "session": {"userid": "guest"},
+        }
+        assert (await ask(cloud, "room", join | {"roomid": "r2"}))["error"]["code"] == "duplicate_session"
+        assert (await ask(cloud, "room", join | {"roomid": "r3"}))["room"]["properties"]["name"] == "r3"
+        cloud.refuse_unknown_rooms = True
+        assert (await ask(cloud, "room", join | {"roomid": "r3"}))["error"]["code"] == "no_such_room"
+        assert (await ask(cloud, "room", join | {"roomid": "r3", "action": "leave"}))["type"] == "room"
+        assert [seen.body["roomid"] for seen in cloud.of("room")] == ["r1", "r2", "r3", "r3", "r3"]
+
+
+async def test_hook_answers_in_its_place() -> None:
+    async with FakeNextcloud() as cloud:
+        cloud.hook = lambda seen: {"type": "what"} if seen.type == "ping" else None
+        assert await ask(cloud, "ping", {"roomid": "r", "entries": []}) == {"type": "what"}
+        assert (await ask(cloud, "room", {"roomid": "r"}))["type"] == "room"
+
+
+async def test_gate_holds_answers_back() -> None:
+    async with FakeNextcloud() as cloud:
+        cloud.gate = asyncio.Event()
+        task = asyncio.create_task(ask(cloud, "room", {"roomid": "r"}))
+        seen = await cloud.wait_for(lambda seen: seen.type == "room")
+        assert seen.body == {"roomid": "r"}
+        assert not task.done()
+        cloud.gate.set()
+        assert (await task)["type"] == "room"
+
+
+async def test_waiting_ends_when_nothing_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fake_nextcloud, "PATIENCE", 0.05)
+    async with FakeNextcloud() as cloud:
+        with pytest.raises(TimeoutError):
+            await cloud.wait_for(lambda seen: True)
+
+
+async def test_two_can_live_on_one_machine_and_below_a_path() -> None:
+    async with FakeNextcloud() as one, FakeNextcloud(prefix="/cloud/") as two:
+        assert one.url != two.url
+        assert two.url.endswith("/cloud/")
+        assert (await ask(two, "room", {"roomid": "r"}))["type"] == "room"
+        assert two.backend("b", session_limit=3).session_limit == 3
+
+
+async def test_sending_needs_a_started_one() -> None:
+    with pytest.raises(RuntimeError, match="start"):
+        await FakeNextcloud().send("http://127.0.0.1:1", "r", {})
