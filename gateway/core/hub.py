@@ -187,7 +187,8 @@ class Hub:
         session.room_session_given = False
         session.room_session_id = RoomSessionId("")
         session.senders.clear()
-        room.users = [entry for entry in room.users if bytes(entry.get("sessionId", b"")) != _encoded(session.id)]
+        own = _encoded(session.id)
+        room.users = [e for e in room.users if bytes(e.get("sessionId", e.get("sessionid", b""))) != own]
         if not room.members:
             del self.rooms[room.key]
         return Left(session, room.key, tuple(room.members.values()), told)

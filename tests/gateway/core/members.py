@@ -1,0 +1,40 @@
+"""Sessions and rooms for the tests of the core."""
+
+from __future__ import annotations
+
+from itertools import count
+
+from msgspec import Raw
+
+from gateway.core.hub import Hub
+from gateway.core.ids import ResumeId, SessionId
+from gateway.core.limits import Backend
+from gateway.core.outbox import Outbox
+from gateway.core.room import Room, RoomKey
+from gateway.core.session import Session
+
+CLOUD = Backend("cloud", ("https://cloud.example/",), "secret")
+OTHER = Backend("other", ("https://other.example/",), "secret")
+NOTHING = Raw(b"{}")
+
+_numbers = count(1)
+
+
+def session(userid: str = "", backend: Backend = CLOUD, features: tuple[str, ...] = ()) -> Session:
+    """Make a session that is not open yet."""
+    number = next(_numbers)
+    ids = SessionId(f"public{number}"), ResumeId(f"private{number}")
+    return Session(ids, backend, backend.urls[0], userid, Raw(b'{"displayname":"N"}'), features, Outbox(1000))
+
+
+def opened(hub: Hub, userid: str = "user", backend: Backend = CLOUD, now: float = 0.0) -> Session:
+    """Open a session."""
+    made = session(userid, backend)
+    hub.open(made, now)
+    return made
+
+
+def joined(hub: Hub, member: Session, room: str = "r", nc: str = "", now: float = 0.0) -> Room:
+    """Let a session join a room; ``nc`` is Nextcloud's id of it."""
+    hub.join(member, room, NOTHING, room_session=nc, room_userid="", permissions=None, now=now)
+    return hub.rooms[RoomKey(member.backend.id, room)]

@@ -1,0 +1,330 @@
+"""The hub: look-ups, limits, deadlines, rooms and the call; time is a number (invariants 1, 4 and 9)."""
+
+from __future__ import annotations
+
+import inspect
+from types import ModuleType
+
+import msgspec
+import pytest
+from msgspec import Raw
+
+from gateway.core import hub as hub_module
+from gateway.core import outbox, participants, room, session
+from gateway.core.facts import Expired, JoinTimedOut
+from gateway.core.hub import Hub, LimitReached
+from gateway.core.ids import ConnectionId
+from gateway.core.limits import Backend
+from gateway.core.room import PING_INTERVAL, RoomKey
+from gateway.core.session import EXPIRY, JOIN_TIMEOUT
+from tests.gateway.core import members
+from tests.gateway.core.members import CLOUD, NOTHING, OTHER, joined, opened
+
+FIRST, SECOND = ConnectionId(1), ConnectionId(2)
+
+
+@pytest.mark.parametrize("module", [hub_module, outbox, participants, room, session])
+def test_core_never_waits(module: ModuleType) -> None:
+    members = [member for _, found in inspect.getmembers(module, inspect.isclass) for member in vars(found).values()]
+    functions = [found for _, found in inspect.getmembers(module, inspect.isfunction)]
+    assert not [
+        it for it in (*members, *functions) if inspect.iscoroutinefunction(it) or inspect.isasyncgenfunction(it)
+    ]
+
+
+# -- sessions
+
+
+def test_session_is_found_by_each_of_its_ids() -> None:
+    hub = Hub()
+    alice = opened(hub, "alice")
+    joined(hub, alice, nc="nc1")
+    assert hub.find(CLOUD, alice.id) is alice
+    assert hub.resumable(alice.resume_id) is alice
+    assert hub.of_user(CLOUD, "alice") == [alice]
+    assert hub.of_room_session("cloud", "nc1") is alice
+
+
+def test_public_id_does_not_resume() -> None:
+    hub = Hub()
+    alice = opened(hub)
+    assert hub.resumable(alice.id) is None
+    assert hub.find(CLOUD, alice.resume_id) is None
+
+
+def test_backends_do_not_see_each_other() -> None:
+    hub = Hub()
+    alice, eve = opened(hub, "alice"), opened(hub, "alice", OTHER)
+    assert joined(hub, alice, "r", "nc") is not joined(hub, eve, "r", "nc")
+    assert hub.find(OTHER, alice.id) is None
+    assert hub.of_user(OTHER, "alice") == [eve]
+    assert hub.of_room_session("other", "nc") is eve
+    assert hub.of_room_session("cloud", "nc") is alice
+    room = hub.room(OTHER, "r")
+    assert room is not None
+    assert list(room.members) == [eve.id]
+    for_call = hub.room(CLOUD, "r")
+    assert for_call is not None
+    hub.set_in_call(for_call, alice.id, True)
+    hub.set_in_call(room, eve.id, True)
+    assert not hub.in_same_call(alice, eve)
+    assert hub.set_in_call(for_call, eve.id, True) is None
+    assert eve.id not in for_call.in_call
+
+
+def test_anonymous_sessions_are_nobodys() -> None:
+    hub = Hub()
+    opened(hub, "")
+    assert hub.of_user(CLOUD, "") == []
+
+
+def test_session_limit_counts_open_sessions_of_the_backend() -> None:
+    hub = Hub()
+    small = Backend("small", ("https://small.example/",), "secret", session_limit=1)
+    first = opened(hub, "a", small)
+    opened(hub, "b")
+    late = members.session("c", small)
+    with pytest.raises(LimitReached):
+        hub.open(late, 0.0)
+    assert hub.find(small, late.id) is None
+    assert hub.of_user(small, "c") == []
+    hub.close(first)
+    hub.open(late, 0.0)
+    assert hub.find(small, late.id) is late
+
+
+def test_closed_session_is_found_no_more_and_closing_it_again_does_nothing() -> None:
+    hub = Hub()
+    alice, again = opened(hub, "alice"), opened(hub, "alice")
+    joined(hub, alice, nc="nc1")
+    fact = hub.close(alice)
+    assert fact is not None
+    assert fact.left is not None
+    assert fact.left.room_session == "nc1"
+    assert not alice.open
+    assert hub.find(CLOUD, alice.id) is None
+    assert hub.resumable(alice.resume_id) is None
+    assert hub.of_user(CLOUD, "alice") == [again]
+    assert hub.of_room_session("cloud", "nc1") is None
+    assert hub.rooms == {}
+    assert hub.close(alice) is None
+    assert not hub.detach(alice, FIRST, 1.0)
+
+
+# -- deadlines
+
+
+def test_session_expires_some_time_after_its_connection() -> None:
+    hub = Hub()
+    alice = opened(hub)
+    hub.attach(alice, FIRST)
+    assert hub.detach(alice, FIRST, 100.0)
+    assert hub.sweep(100.0 + EXPIRY - 0.01) == []
+    assert hub.sweep(100.0 + EXPIRY) == [Expired(alice)]
+
+
+def test_resume_and_lost_predecessor_leave_no_deadline() -> None:
+    hub = Hub()
+    alice = opened(hub)
+    hub.attach(alice, FIRST)
+    hub.detach(alice, FIRST, 100.0)
+    hub.attach(alice, SECOND)
+    assert not hub.detach(alice, FIRST, 101.0)
+    assert alice.connection == SECOND
+    assert hub.sweep(1000.0) == []
+
+
+def test_anonymous_session_must_join_in_time_also_while_disconnected() -> None:
+    hub = Hub()
+    guest = opened(hub, "", now=10.0)
+    hub.attach(guest, FIRST)
+    hub.detach(guest, FIRST, 10.5)
+    assert hub.sweep(10.0 + JOIN_TIMEOUT - 0.01) == []
+    assert hub.sweep(10.0 + JOIN_TIMEOUT) == [JoinTimedOut(guest)]
+
+
+def test_joining_stops_the_join_timer_and_leaving_by_request_starts_it_anew() -> None:
+    hub = Hub()
+    guest = opened(hub, "")
+    joined(hub, guest)
+    assert hub.sweep(1000.0) == []
+    hub.leave(guest)
+    assert hub.sweep(1000.0) == []
+    hub.left_by_request(guest, 1000.0)
+    assert hub.sweep(1000.0 + JOIN_TIMEOUT) == [JoinTimedOut(guest)]
+
+
+def test_authenticated_session_need_not_join() -> None:
+    hub = Hub()
+    alice = opened(hub, "alice")
+    hub.left_by_request(alice, 0.0)
+    assert hub.sweep(1000.0) == []
+
+
+# -- rooms
+
+
+def test_join_returns_who_was_there_and_what_was_left() -> None:
+    hub = Hub()
+    alice, bob = opened(hub, "alice"), opened(hub, "bob")
+    joined(hub, alice, "old", "nc1")
+    joined(hub, bob, "new")
+    fact = hub.join(alice, "new", Raw(b"[]"), room_session="nc2", room_userid="shown", permissions=["control"], now=1.0)
+    assert fact.others == (bob,)
+    assert fact.left is not None
+    assert (fact.left.room, fact.left.room_session, fact.left.remaining) == (RoomKey("cloud", "old"), "nc1", ())
+    assert bytes(fact.room.properties) == bytes(NOTHING)  # of the one who made the room
+    assert alice.room_userid == "shown"
+    assert alice.permissions.allows("control")
+    assert not alice.permissions.may_publish_something()
+    assert hub.of_room_session("cloud", "nc1") is None
+    assert hub.of_room_session("cloud", "nc2") is alice
+    assert hub.room(CLOUD, "old") is None
+    assert hub.room_of(alice) is fact.room
+
+
+def test_join_without_permissions_keeps_those_of_before() -> None:
+    hub = Hub()
+    alice = opened(hub)
+    hub.set_permissions(alice, ["publish-audio"])
+    joined(hub, alice)
+    assert alice.permissions.may_publish(["audio"])
+    assert not alice.permissions.may_publish(["video"])
+
+
+def test_session_without_an_id_of_nextcloud_stands_under_its_own_and_nextcloud_hears_nothing() -> None:
+    hub = Hub()
+    alice = opened(hub)
+    joined(hub, alice)
+    assert hub.of_room_session("cloud", alice.id) is alice
+    left = hub.leave(alice)
+    assert left is not None
+    assert left.room_session == ""
+    assert hub.of_room_session("cloud", alice.id) is None
+
+
+def test_new_registration_replaces_the_old_one() -> None:
+    hub = Hub()
+    alice = opened(hub)
+    joined(hub, alice, nc="nc1")
+    hub.register(alice, "nc2")
+    assert hub.of_room_session("cloud", "nc1") is None
+    assert hub.of_room_session("cloud", "nc2") is alice
+
+
+def test_registration_taken_over_by_another_is_not_removed_by_the_first() -> None:
+    hub = Hub()
+    alice, bob = opened(hub), opened(hub)
+    joined(hub, alice, nc="nc")
+    joined(hub, bob)
+    hub.register(bob, "nc")
+    hub.leave(alice)
+    assert hub.of_room_session("cloud", "nc") is bob
+
+
+def test_leave_that_nextcloud_is_not_told_of() -> None:
+    hub = Hub()
+    alice = opened(hub)
+    joined(hub, alice, nc="nc")
+    left = hub.leave(alice, tell_backend=False)
+    assert left is not None
+    assert left.room_session == ""
+
+
+def test_leaving_no_room_is_nothing() -> None:
+    hub = Hub()
+    alice = opened(hub)
+    assert hub.leave(alice) is None
+    assert hub.room_of(alice) is None
+
+
+def test_leaving_ends_the_call_and_the_name_in_the_room() -> None:
+    hub = Hub()
+    alice, bob = opened(hub, "alice"), opened(hub, "")
+    room = joined(hub, alice)
+    hub.join(bob, "r", NOTHING, room_session="", room_userid="guest", permissions=None, now=0.0)
+    sender = bob.sender("room")
+    hub.set_in_call(room, bob.id, True)
+    hub.leave(bob)
+    assert room.in_call == set()
+    assert bob.shown_userid == ""
+    assert bob.sender("room") != sender
+
+
+@pytest.mark.parametrize("key", ["sessionId", "sessionid"])
+def test_leaving_takes_the_entry_out_of_the_stored_users(key: str) -> None:
+    hub = Hub()
+    alice, bob = opened(hub), opened(hub)
+    room = joined(hub, alice)
+    joined(hub, bob)
+    entries = [{key: Raw(msgspec.json.encode(it.id))} for it in (alice, bob)]
+    hub.store_users(room, entries)
+    hub.leave(bob)
+    assert room.users == entries[:1]
+
+
+def test_deleted_room_lets_everybody_go() -> None:
+    hub = Hub()
+    alice, bob = opened(hub), opened(hub)
+    room = joined(hub, alice, nc="nc1")
+    joined(hub, bob)
+    left = hub.delete_room(room)
+    assert [(it.session, it.room_session) for it in left] == [(alice, "nc1"), (bob, "")]
+    assert hub.rooms == {}
+    assert alice.open
+    assert alice.room is None
+
+
+def test_properties_change_when_they_differ_byte_for_byte() -> None:
+    hub = Hub()
+    room = joined(hub, opened(hub))
+    assert not hub.change_properties(room, Raw(b"{}"))
+    assert hub.change_properties(room, Raw(b"{ }"))
+    assert bytes(room.properties) == b"{ }"
+
+
+def test_rooms_are_due_for_a_ping_in_their_own_rhythm() -> None:
+    hub = Hub()
+    early = joined(hub, opened(hub), "early", now=0.0)
+    late = joined(hub, opened(hub), "late", now=5.0)
+    assert hub.due_for_ping(PING_INTERVAL - 0.01) == []
+    assert hub.due_for_ping(PING_INTERVAL) == [early]
+    assert hub.due_for_ping(PING_INTERVAL + 5) == [late]
+    assert hub.due_for_ping(2 * PING_INTERVAL) == [early]
+
+
+# -- the call
+
+
+def test_call_membership_and_whose_media_ends() -> None:
+    hub = Hub()
+    alice, bob, stranger = opened(hub), opened(hub), opened(hub)
+    room = joined(hub, alice)
+    joined(hub, bob)
+    assert hub.set_in_call(room, alice.id, True) is None
+    assert not hub.in_same_call(alice, bob)
+    assert hub.set_in_call(room, bob.id, True) is None
+    assert hub.in_same_call(alice, bob)
+    assert not hub.in_same_call(stranger, bob)
+    assert hub.set_in_call(room, stranger.id, True) is None
+    assert stranger.id not in room.in_call
+    assert hub.set_in_call(room, bob.id, False) is bob
+    assert hub.set_in_call(room, bob.id, False) is bob  # also when it was not in the call
+    assert room.in_call == {alice.id}
+
+
+def test_everybody_enters_and_leaves_the_call_and_nobody_is_told_twice() -> None:
+    hub = Hub()
+    alice, bob = opened(hub), opened(hub)
+    room = joined(hub, alice)
+    joined(hub, bob)
+    hub.set_in_call(room, alice.id, True)
+    change = hub.set_all_in_call(room, True)
+    assert (change.told, change.ended) == ((alice, bob), ())
+    assert room.in_call == {alice.id, bob.id}
+    assert hub.set_all_in_call(room, True).told == ()
+    hub.set_in_call(room, bob.id, False)
+    change = hub.set_all_in_call(room, False)
+    assert (change.told, change.ended) == ((alice, bob), (alice,))
+    assert room.in_call == set()
+    assert hub.set_all_in_call(room, False).told == ()

@@ -1,0 +1,140 @@
+"""The hub under any order of events: look-ups agree, backends stay apart, and nothing is left when all have gone."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, consumes, invariant, multiple, rule
+
+from gateway.core.hub import Hub, LimitReached
+from gateway.core.ids import ConnectionId
+from gateway.core.limits import Backend
+from gateway.core.session import EXPIRY, Session
+from tests.gateway.core.members import CLOUD, NOTHING, session
+
+LIMITED = Backend("limited", ("https://limited.example/",), "secret", session_limit=3)
+
+users = st.sampled_from(["", "alice", "bob"])
+rooms = st.sampled_from(["r1", "r2"])
+nc_ids = st.sampled_from(["", "nc1", "nc2"])
+
+
+class HubMachine(RuleBasedStateMachine):
+    """Two backends with the same room, user and Nextcloud session names."""
+
+    sessions: Bundle[Session] = Bundle("sessions")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hub = Hub()
+        self.now = 0.0
+        self.open: list[Session] = []
+        self.connections = 0
+
+    @rule(target=sessions, user=users, backend=st.sampled_from([CLOUD, LIMITED]))
+    def connect(self, user: str, backend: Backend) -> Session | MultipleResults[Session]:
+        made = session(user, backend)
+        before = sum(it.backend is backend for it in self.open)
+        try:
+            self.hub.open(made, self.now)
+        except LimitReached:
+            assert before >= backend.session_limit > 0
+            return multiple()
+        assert not backend.session_limit or before < backend.session_limit
+        self.open.append(made)
+        self.attach(made)
+        return made
+
+    @rule(it=sessions)
+    def attach(self, it: Session) -> None:
+        self.connections += 1
+        self.hub.attach(it, ConnectionId(self.connections))
+
+    @rule(it=sessions, age=st.integers(0, 2))
+    def lose(self, it: Session, age: int) -> None:
+        current = it.connection
+        connection = ConnectionId((current or self.connections) - age)
+        assert self.hub.detach(it, connection, self.now) is (current == connection)
+
+    @rule(it=sessions, room=rooms, nc=nc_ids, permissions=st.sampled_from([None, [], ["publish-audio"]]))
+    def join(self, it: Session, room: str, nc: str, permissions: list[str] | None) -> None:
+        self.hub.join(it, room, NOTHING, room_session=nc, room_userid="g", permissions=permissions, now=self.now)
+
+    @rule(it=sessions, nc=nc_ids)
+    def register(self, it: Session, nc: str) -> None:
+        if it.room is not None:
+            self.hub.register(it, nc)
+
+    @rule(it=sessions)
+    def leave(self, it: Session) -> None:
+        left = self.hub.leave(it)
+        if left is not None:
+            assert it not in left.remaining
+            self.hub.left_by_request(it, self.now)
+
+    @rule(it=sessions, other=sessions, value=st.booleans())
+    def set_in_call(self, it: Session, other: Session, value: bool) -> None:
+        room = self.hub.room_of(it)
+        if room is not None:
+            self.hub.set_in_call(room, other.id, value)
+
+    @rule(it=sessions, value=st.booleans())
+    def set_all(self, it: Session, value: bool) -> None:
+        room = self.hub.room_of(it)
+        if room is not None:
+            self.hub.set_all_in_call(room, value)
+
+    @rule(it=sessions)
+    def delete_room(self, it: Session) -> None:
+        room = self.hub.room_of(it)
+        if room is not None:
+            members = {other for other in self.open if other.room == room.key}
+            assert {left.session for left in self.hub.delete_room(room)} == members
+
+    @rule(seconds=st.sampled_from([1.0, 11.0, EXPIRY + 1]))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(it=consumes(sessions))
+    def close(self, it: Session) -> None:
+        assert self.hub.close(it) is not None
+        self.open.remove(it)
+
+    @invariant()
+    def look_ups_agree(self) -> None:
+        assert set(self.hub.sessions.values()) == set(self.open)
+        for room in self.hub.rooms.values():
+            assert room.members
+            assert room.in_call <= set(room.members)
+            for member in room.members.values():
+                assert member.room == room.key
+                assert member.backend.id == room.key.backend
+        for it in self.open:
+            room_of = self.hub.room_of(it)
+            assert (room_of is None) is (it.room is None)
+            assert room_of is None or room_of.members[it.id] is it
+            assert all(user.backend is it.backend for user in self.hub.of_user(it.backend, it.userid))
+            for other in self.open:
+                assert other.backend is it.backend or self.hub.find(it.backend, other.id) is None
+                assert other.backend is it.backend or not self.hub.in_same_call(it, other)
+
+    @invariant()
+    def deadlines_are_those_of_the_sessions(self) -> None:
+        due = {
+            it
+            for it in self.open
+            if (it.expires_at is not None and it.expires_at <= self.now)
+            or (it.join_by is not None and it.join_by <= self.now)
+        }
+        assert {fact.session for fact in self.hub.sweep(self.now)} == due
+
+    def teardown(self) -> None:
+        for it in list(self.open):
+            self.hub.close(it)
+        left = {name: value for name, value in vars(self.hub).items() if value and name != "_per_backend"}
+        assert left == {}
+        assert not any(self.hub._per_backend.values())
+
+
+TestHub = HubMachine.TestCase
+TestHub.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

@@ -1,0 +1,143 @@
+"""The outbox: order, limit, and what is given back (invariants 3 and 6)."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.core.outbox import Note, Outbox
+
+
+def outbox(limit: int = 100, *messages: bytes) -> Outbox:
+    made = Outbox(limit)
+    for message in messages:
+        assert made.append(message)
+    return made
+
+
+def test_messages_come_out_in_the_order_they_went_in() -> None:
+    box = outbox(100, b"one", b"two", b"three")
+    assert box.take(1000) == [b"one", b"two", b"three"]
+
+
+def test_take_stops_after_the_message_that_fills_the_batch() -> None:
+    box = outbox(100, b"aaaa", b"bbbb", b"cccc")
+    assert box.take(5) == [b"aaaa", b"bbbb"]
+    assert box.waiting
+    assert box.take(5) == [b"cccc"]
+    assert not box.waiting
+
+
+def test_message_that_passes_the_limit_is_not_added() -> None:
+    box = outbox(10, b"12345", b"67890")
+    assert not box.append(b"x")
+    assert box.size == 10
+    assert box.take(1000) == [b"12345", b"67890"]
+
+
+def test_taken_but_not_confirmed_messages_count_against_the_limit() -> None:
+    box = outbox(10, b"1234567890")
+    box.take(1000)
+    assert not box.append(b"x")
+    box.confirm()
+    assert box.size == 0
+    assert box.append(b"x")
+
+
+def test_sealed_outbox_takes_nothing_more_and_is_sealed_once() -> None:
+    box = outbox(10, b"a")
+    assert box.seal()
+    assert not box.seal()
+    assert not box.append(b"")
+    assert box.take(10) == [b"a"]
+
+
+def test_rewind_gives_back_what_was_taken() -> None:
+    box = outbox(100, b"one", b"two")
+    box.take(3)
+    box.take(3)
+    box.rewind()
+    assert box.take(1000) == [b"one", b"two"]
+
+
+def test_confirm_keeps_the_messages_at_the_end_of_the_batch_for_a_rewind() -> None:
+    box = outbox(100, b"one", b"two", b"three")
+    box.take(1000)
+    box.append(b"four")
+    box.confirm(2)
+    assert box.size == len(b"twothreefour")
+    box.rewind()
+    assert box.take(1000) == [b"two", b"three", b"four"]
+
+
+def test_second_chat_refresh_is_left_out_while_nobody_is_connected() -> None:
+    box = Outbox(100)
+    assert box.append_offline(b"refresh 1", Note.CHAT_REFRESH)
+    assert box.append_offline(b"text", Note.PLAIN)
+    assert box.append_offline(b"refresh 2", Note.CHAT_REFRESH)
+    assert box.take(1000) == [b"refresh 1", b"text"]
+
+
+def test_chat_refresh_is_kept_again_after_somebody_was_connected() -> None:
+    box = Outbox(100)
+    box.append_offline(b"refresh 1", Note.CHAT_REFRESH)
+    box.attached()
+    box.append_offline(b"refresh 2", Note.CHAT_REFRESH)
+    assert box.take(1000) == [b"refresh 1", b"refresh 2"]
+
+
+@pytest.mark.parametrize(("note", "waiting"), [(Note.PARTICIPANTS, True), (Note.PLAIN, False)])
+def test_attached_tells_once_whether_a_participants_update_waits(note: Note, waiting: bool) -> None:
+    box = Outbox(100)
+    box.append_offline(b"x", note)
+    assert box.attached() is waiting
+    assert box.attached() is False
+
+
+def test_participants_updates_are_all_kept() -> None:
+    box = Outbox(100)
+    box.append_offline(b"1", Note.PARTICIPANTS)
+    box.append_offline(b"2", Note.PARTICIPANTS)
+    assert box.take(100) == [b"1", b"2"]
+
+
+Step = tuple[str, int]
+steps = st.lists(
+    st.tuples(st.sampled_from(["append", "take", "confirm", "rewind"]), st.integers(0, 12)), min_size=1, max_size=60
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(steps=steps)
+def test_what_is_delivered_is_what_was_accepted_in_order_and_the_rest_is_kept(steps: list[Step]) -> None:
+    box = Outbox(64)
+    kept: deque[bytes] = deque()  # accepted and not delivered
+    taken = 0
+    for number, (step, size) in enumerate(steps):
+        if step == "append":
+            message = f"{number:03}".encode() + b"x" * size
+            accepted = box.append(message)
+            assert accepted is (sum(map(len, kept)) + len(message) <= 64)
+            if accepted:
+                kept.append(message)
+        elif step == "take":
+            batch = box.take(size)
+            assert batch == list(kept)[taken : taken + len(batch)]
+            assert sum(map(len, batch[:-1])) < max(size, 1)
+            taken += len(batch)
+        elif step == "confirm":
+            left = min(size, taken)
+            box.confirm(left)
+            for _ in range(taken - left):
+                kept.popleft()
+            taken = left
+        else:
+            box.rewind()
+            taken = 0
+        assert box.size == sum(map(len, kept)) <= 64
+        assert box.waiting is (len(kept) > taken)
+    box.rewind()
+    assert box.take(1000) == list(kept)

@@ -1,0 +1,118 @@
+"""Participant lists: ids replaced, the rest as it was written (behaviour reference 7.1-7.3)."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from msgspec import Raw
+
+from gateway.core import participants
+from gateway.core.ids import SessionId
+from gateway.wire.backend import ParticipantEntry
+
+KNOWN = {"nc1": SessionId("public1"), "nc2": SessionId("public2")}
+
+
+def entry(text: str) -> ParticipantEntry:
+    return msgspec.json.decode(text, type=dict[str, Raw])
+
+
+def shown(entries: list[ParticipantEntry]) -> list[object]:
+    decoded: list[object] = msgspec.json.decode(msgspec.json.encode(entries))
+    return decoded
+
+
+def resolve(*texts: str) -> list[participants.Participant]:
+    return participants.resolve([entry(text) for text in texts], KNOWN.get)
+
+
+def test_session_id_is_replaced_and_the_rest_stays_byte_for_byte() -> None:
+    (found,) = resolve('{"sessionId":"nc1","inCall":7,"number":1.50e3,"x":{"a": [ 1 ]}}')
+    assert found.session == "public1"
+    assert found.in_call is True
+    assert msgspec.json.encode(found.entry) == b'{"sessionId":"public1","inCall":7,"number":1.50e3,"x":{"a": [ 1 ]}}'
+
+
+def test_lower_case_key_is_taken_as_well() -> None:
+    (found,) = resolve('{"sessionid":"nc2"}')
+    assert shown([found.entry]) == [{"sessionid": "public2"}]
+
+
+@pytest.mark.parametrize(
+    "text", ['{"sessionId":"0"}', '{"sessionId":"unknown"}', '{"sessionId":5}', "{}", '{"sessionId":""}']
+)
+def test_entry_without_a_known_session_is_dropped(text: str) -> None:
+    assert resolve(text) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "permissions"),
+    [('["a","b"]', ("a", "b")), ("[]", ()), ('"a"', None), ("[1]", None), ("null", None), ('{"0":"a"}', None)],
+)
+def test_permissions_are_taken_out_and_read_when_they_are_a_list_of_strings(
+    value: str, permissions: tuple[str, ...] | None
+) -> None:
+    (found,) = resolve(f'{{"sessionId":"nc1","permissions":{value}}}')
+    assert found.permissions == permissions
+    assert "permissions" not in found.entry
+
+
+@pytest.mark.parametrize(
+    ("value", "flags", "in_call"),
+    [
+        ("0", 0, False),
+        ("1", 1, True),
+        ("2", 2, False),
+        ("7", 7, True),
+        ("true", 1, True),
+        ("false", 0, False),
+        ("3.0", 3, True),
+        ("3.5", None, None),
+        ('"1"', None, None),
+        ("null", None, None),
+        ("[]", None, None),
+    ],
+)
+def test_in_call_is_bit_one_or_a_boolean(value: str, flags: int | None, in_call: bool | None) -> None:
+    assert participants.call_flags(Raw(value.encode())) == flags
+    assert participants.in_call(Raw(value.encode())) is in_call
+
+
+def test_absent_in_call_is_unknown() -> None:
+    assert participants.in_call(None) is None
+
+
+def test_changed_entries_are_appended_unless_they_are_among_the_users() -> None:
+    users = resolve('{"sessionId":"nc1","a":1}')
+    changed = resolve('{"sessionId":"nc1","a":2}', '{"sessionId":"nc2","a":3}')
+    assert shown(participants.merge(users, changed)) == [
+        {"sessionId": "public1", "a": 1},
+        {"sessionId": "public2", "a": 3},
+    ]
+
+
+def test_empty_user_id_is_filled_from_the_room() -> None:
+    entries = [
+        entry('{"sessionId":"public1"}'),
+        entry('{"sessionid":"public2","userId":""}'),
+        entry('{"sessionId":"public1","userId":"own"}'),
+        entry('{"sessionId":"nobody"}'),
+        entry('{"userId":null}'),
+    ]
+    names = {"public1": "guest1", "public2": "guest2"}
+    filled = participants.fill_user_ids(entries, lambda session: names.get(session, ""))
+    assert shown(filled) == [
+        {"sessionId": "public1", "userId": "guest1"},
+        {"sessionid": "public2", "userId": "guest2"},
+        {"sessionId": "public1", "userId": "own"},
+        {"sessionId": "nobody"},
+        {"userId": None},
+    ]
+
+
+def test_flags_are_set_in_every_entry() -> None:
+    entries = [entry('{"sessionId":"a","inCall":7}'), entry('{"sessionId":"b"}')]
+    assert shown(participants.with_flags(entries, 0)) == [
+        {"sessionId": "a", "inCall": 0},
+        {"sessionId": "b", "inCall": 0},
+    ]

@@ -1,0 +1,52 @@
+"""One session: its connection, and how others see it."""
+
+from __future__ import annotations
+
+from gateway.core.ids import ConnectionId, RoomSessionId
+from gateway.core.session import EXPIRY
+from tests.gateway.core.members import session
+
+OLD, NEW = ConnectionId(1), ConnectionId(2)
+
+
+def test_replaced_connection_does_not_take_its_successor_down() -> None:
+    it = session()
+    it.attach(OLD)
+    assert it.attach(NEW) == OLD
+    assert not it.detach(OLD, now=1.0)
+    assert it.connection == NEW
+    assert it.expires_at is None
+
+
+def test_lost_connection_starts_the_expiry_and_a_new_one_stops_it() -> None:
+    it = session()
+    it.attach(OLD)
+    assert it.detach(OLD, now=5.0)
+    assert it.connection is None
+    assert it.expires_at == 5.0 + EXPIRY
+    assert it.attach(NEW) is None
+    assert it.expires_at is None
+
+
+def test_sender_names_the_user_and_is_made_once() -> None:
+    it = session("alice")
+    sender = it.sender("room")
+    assert (sender.type, sender.sessionid, sender.userid) == ("room", it.id, "alice")
+    assert it.sender("room") is sender
+    assert it.sender("call").type == "call"
+
+
+def test_guest_is_shown_under_the_name_of_the_room() -> None:
+    it = session()
+    it.room_userid = "guest"
+    assert it.shown_userid == "guest"
+    assert it.join_entry().userid == "guest"
+
+
+def test_join_entry_has_a_room_session_only_when_the_client_gave_one() -> None:
+    it = session("alice", features=("f",))
+    it.room_session_id = RoomSessionId("nc1")
+    assert it.join_entry().roomsessionid == ""
+    it.room_session_given = True
+    entry = it.join_entry()
+    assert (entry.roomsessionid, entry.features, bytes(entry.user)) == ("nc1", ("f",), b'{"displayname":"N"}')
