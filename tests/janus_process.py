@@ -121,8 +121,8 @@ class JanusProcess:
         process, self._process = self._process, None
         if process is None:
             return
-        process.send_signal(signal.SIGCONT)
         process.send_signal(by)
+        process.send_signal(signal.SIGCONT)  # one that was frozen takes the signal then; a killed one does nothing more
         try:
             await asyncio.to_thread(process.wait, STOP)
         except subprocess.TimeoutExpired:

@@ -45,6 +45,7 @@ class JanusClient:
         self._on_change = on_change
         self._on_session = on_session
         self._session: Session | None = None
+        self._held = False  # whether the last attempt made a session
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -54,6 +55,7 @@ class JanusClient:
 
     async def stop(self) -> None:
         """Disconnect. Idempotent."""
+        self._session = None
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -77,18 +79,17 @@ class JanusClient:
 
     def current(self) -> Session | None:
         """Return the session if there is one now."""
-        return None if self._session is None or self._session.lost else self._session
+        return self._session
 
     async def _run(self) -> None:
         attempt = 0
         async with aiohttp.ClientSession() as http:
             while True:
-                before = self.reason
+                self._held = False
                 state, reason = await self._hold(http)
-                if self.state is SfuState.READY:
+                if self._held:
                     attempt = 0
-                    log.warning("Janus is lost: %s", reason)
-                elif reason != before:
+                elif reason != self.reason:
                     log.warning("Janus cannot be used yet: %s; media requests wait, we keep trying", reason)
                 self._become(state, reason)
                 await asyncio.sleep(back_off(attempt, random.random()))
@@ -111,16 +112,15 @@ class JanusClient:
             return SfuState.CONNECTING, "what answers there is not Janus' WebSocket API"
         except (OSError, aiohttp.ClientError) as error:
             return SfuState.CONNECTING, in_words(error)
-        session = Session(socket, self._server.secrets, self._timeout)
+        session = Session(socket, self._server.secrets, self._timeout, self._ended)
         running = asyncio.create_task(session.run(), name="janus-session")
         try:
             return await self._open(session, running)
         finally:
-            self._session = None
             running.cancel()
             await asyncio.wait([running])
 
-    async def _open(self, session: Session, running: asyncio.Task[str]) -> tuple[SfuState, str]:
+    async def _open(self, session: Session, running: asyncio.Task[None]) -> tuple[SfuState, str]:
         try:
             async with asyncio.timeout(self._timeout):
                 server = await session.request("info")
@@ -133,11 +133,19 @@ class JanusClient:
         except (TimeoutError, McuLost):
             return SfuState.CONNECTING, "it does not answer"
         self.name, self.version = printable(server.name), printable(server.version_string)
-        self._session = session
+        self._session, self._held = session, True
         self._on_session(session)
         self._become(SfuState.READY, "")
         log.info("Janus %s is ready", self.version)
-        return SfuState.CONNECTING, await asyncio.shield(running)
+        await asyncio.wait([running])
+        return SfuState.CONNECTING, self.reason
+
+    def _ended(self, why: str) -> None:
+        """Learn of the end of a session before its streams do."""
+        if self._session is not None:
+            self._session = None
+            log.warning("Janus is lost: %s", why)
+            self._become(SfuState.CONNECTING, why)
 
     def _become(self, state: SfuState, reason: str) -> None:
         changed = (state, reason) != (self.state, self.reason)

@@ -54,7 +54,13 @@ class Session:
     After construction ``run`` must be running; then ``open``.
     """
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse, secrets: Mapping[str, str], timeout: float) -> None:
+    def __init__(
+        self,
+        socket: aiohttp.ClientWebSocketResponse,
+        secrets: Mapping[str, str],
+        timeout: float,
+        on_end: Callable[[str], None],
+    ) -> None:
         self.id = 0
         self.control: Handle
         self.lost = False
@@ -62,6 +68,7 @@ class Session:
         self._socket = socket
         self._secrets = secrets
         self._timeout = timeout  # seconds, for requests of the session's own
+        self._on_end = on_end  # told why, before anybody hears that the session is lost
         self._transactions = Transactions()
         self._replies: dict[str, Reply] = {}
         self._undo: dict[str, Callable[[Message], object]] = {}
@@ -80,21 +87,24 @@ class Session:
         self.id = created.data.id
         self.control = await self.attach("portunus", None)
 
-    async def run(self) -> str:
-        """Read, write and keep alive until the connection ends, and say why. Cancelling it ends the session."""
+    async def run(self) -> None:
+        """Read, write and keep alive until the connection ends. Cancelling it ends the session."""
         tasks = [
             asyncio.create_task(self._read(), name="janus-read"),
             asyncio.create_task(self._write(), name="janus-write"),
             asyncio.create_task(self._keep_alive(), name="janus-keepalive"),
         ]
+        why = "we have ended the session"
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            return next(iter(done)).result()
+            why = next(iter(done)).result()
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-            self.lose()
+            self.lost = True
+            self._on_end(why)
+            self._lose()
             with contextlib.suppress(OSError, aiohttp.ClientError):
                 await self._socket.close()
 
@@ -165,9 +175,8 @@ class Session:
         )
         return Handle(self, attached.data.id, owner)
 
-    def lose(self) -> None:
-        """Fail what waits and tell every handle. Idempotent."""
-        self.lost = True
+    def _lose(self) -> None:
+        """Fail what waits and tell every handle."""
         for reply in list(self._replies.values()):
             if not reply.done():
                 reply.set_result(None)

@@ -1,0 +1,162 @@
+"""A real Janus for each test, the backend on it, and listeners that can be waited for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+
+import pytest
+
+from mcu.base import (
+    BackendId,
+    Candidate,
+    Closed,
+    Kind,
+    McuStatus,
+    PublisherId,
+    PublishOptions,
+    StreamKey,
+    StreamType,
+    SubscribeOptions,
+)
+from mcu.janus.backend import JanusMcu
+from mcu.janus.settings import JanusServer
+from mcu.janus.streams import JanusPublisher, JanusSubscriber
+from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
+from tests.media import PublishingPeer, WatchingPeer
+from tests.media.loopback import loopback
+
+__all__ = ["loopback"]
+
+WAIT = 10.0  # seconds for anything that Janus must do
+CAMERA = StreamKey(BackendId("cloud"), PublisherId("anna"), StreamType.VIDEO)
+SCREEN = StreamKey(BackendId("cloud"), PublisherId("anna"), StreamType.SCREEN)
+
+
+class Heard:
+    """A listener that remembers, and can be waited for."""
+
+    def __init__(self) -> None:
+        self.candidates: list[Candidate | None] = []
+        self.offers: list[str] = []
+        self.media: list[tuple[Kind, bool]] = []
+        self.closed: list[Closed] = []
+        self._changed = asyncio.Event()
+
+    def on_candidate(self, candidate: Candidate | None) -> None:
+        self.candidates.append(candidate)
+        self._changed.set()
+
+    def on_offer(self, sdp: str) -> None:
+        self.offers.append(sdp)
+        self._changed.set()
+
+    def on_media(self, kind: Kind, flowing: bool) -> None:
+        self.media.append((kind, flowing))
+        self._changed.set()
+
+    def on_closed(self, why: Closed) -> None:
+        self.closed.append(why)
+        self._changed.set()
+
+    async def until(self, condition: Callable[[], bool], limit: float = WAIT) -> None:
+        """Wait until something that was heard makes ``condition`` true."""
+        async with asyncio.timeout(limit):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def end(self, limit: float = WAIT) -> Closed:
+        """Wait for the end and say why."""
+        await self.until(lambda: bool(self.closed), limit)
+        return self.closed[0]
+
+
+class States:
+    """Hears the backend's states."""
+
+    def __init__(self) -> None:
+        self.heard: list[McuStatus] = []
+        self._changed = asyncio.Event()
+
+    def __call__(self, status: McuStatus) -> None:
+        self.heard.append(status)
+        self._changed.set()
+
+    async def until(self, condition: Callable[[McuStatus], bool], limit: float = WAIT) -> McuStatus:
+        """Wait until the last state fits, and return it."""
+        async with asyncio.timeout(limit):
+            while not self.heard or not condition(self.heard[-1]):
+                self._changed.clear()
+                await self._changed.wait()
+        return self.heard[-1]
+
+
+class Call:
+    """Publishes and subscribes with real peers, and ends them with the test."""
+
+    def __init__(self, mcu: JanusMcu, stack: AsyncExitStack) -> None:
+        self.mcu = mcu
+        self._stack = stack
+
+    async def publisher(
+        self, number: int = 1, *, key: StreamKey = CAMERA, options: PublishOptions | None = None, **media: bool
+    ) -> tuple[JanusPublisher, PublishingPeer, Heard]:
+        """Publish; by default a tone and data channels, no picture."""
+        peer = PublishingPeer(
+            number,
+            400.0 + 50 * number,
+            audio=media.get("audio", True),
+            video=media.get("video", False),
+            channels=("status", "unordered") if media.get("channels", True) else (),
+        )
+        await self._stack.enter_async_context(peer)
+        heard = Heard()
+        publisher, answer = await self.mcu.publish(key, await peer.offer(), options or PublishOptions(), heard)
+        assert isinstance(publisher, JanusPublisher)
+        await peer.accept(answer)
+        return publisher, peer, heard
+
+    async def subscriber(
+        self, key: StreamKey = CAMERA, options: SubscribeOptions | None = None, answer: bool = True
+    ) -> tuple[JanusSubscriber, WatchingPeer, Heard]:
+        """Subscribe, and answer the offer unless told not to."""
+        peer = await self._stack.enter_async_context(WatchingPeer())
+        heard = Heard()
+        subscriber, offer = await self.mcu.subscribe(key, options or SubscribeOptions(), heard)
+        assert isinstance(subscriber, JanusSubscriber)
+        if answer:
+            await subscriber.accept(await peer.answer(offer))
+        return subscriber, peer, heard
+
+
+def server(janus: JanusProcess) -> JanusServer:
+    """Return the settings that fit the Janus of a test."""
+    return JanusServer(janus.url, api_secret=API_SECRET, admin_key=ADMIN_KEY)
+
+
+@pytest.fixture
+async def janus() -> AsyncIterator[JanusProcess]:
+    async with JanusProcess() as process:
+        yield process
+
+
+@pytest.fixture
+def states() -> States:
+    return States()
+
+
+@pytest.fixture
+async def mcu(janus: JanusProcess, states: States) -> AsyncIterator[JanusMcu]:
+    backend = JanusMcu((server(janus),), timeout=WAIT)
+    await backend.start(states)
+    await states.until(lambda status: status.ready)
+    yield backend
+    await backend.stop()
+
+
+@pytest.fixture
+async def call(mcu: JanusMcu, loopback: None) -> AsyncIterator[Call]:
+    async with AsyncExitStack() as stack:
+        yield Call(mcu, stack)
