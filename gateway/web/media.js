@@ -18,6 +18,7 @@ export function devicesReachable() {
 export class LocalMedia {
   #name;
   #size;
+  #wanted = "both";
   #picture = null;
 
   constructor(name, size) {
@@ -38,6 +39,7 @@ export class LocalMedia {
    */
   async open(wanted) {
     this.reasons = [];
+    this.#wanted = wanted;
     if (wanted === "listen") return;
     if (wanted !== "generated") await this.#devices(wanted === "both");
     if (!this.video && wanted !== "audio") this.#generatePicture();
@@ -60,8 +62,10 @@ export class LocalMedia {
       this.#stopPicture();
       return null;
     }
-    const error = await this.#ask({ video: this.#size });
-    if (error) {
+    const error = this.#wanted === "generated" ? "" : await this.#ask({ video: this.#size });
+    if (this.#wanted === "generated") {
+      this.#generatePicture();
+    } else if (error) {
       this.reasons = [error === "missing" ? "camera" : error];
       this.#generatePicture();
     } else {

@@ -75,6 +75,11 @@ class Peer {
     for (const candidate of early) await this.#add(candidate);
   }
 
+  /** No reply came. While the gateway is away that is no wonder: what it owes is asked for again after the resume. */
+  timeout() {
+    if (this.signaling.state === "open") this.fail("timeout");
+  }
+
   fail(reason) {
     if (this.closed) return;
     this.close();
@@ -189,7 +194,7 @@ export class Publication extends Peer {
 
   #offer() {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.fail("timeout"), ANSWER_SECONDS * 1000);
+    this.#timer = setTimeout(() => this.timeout(), ANSWER_SECONDS * 1000);
     const payload = { type: "offer", sdp: this.pc.localDescription.sdp, nick: this.#options.nick };
     this.send("offer", { payload, ...this.#options.wishes }, (error) => {
       if (!this.closed) this.#options.onError(error);
@@ -219,7 +224,7 @@ export class Subscription extends Peer {
   /** Ask the gateway for an offer of the publisher. */
   request() {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.fail("timeout"), OFFER_SECONDS * 1000);
+    this.#timer = setTimeout(() => this.timeout(), OFFER_SECONDS * 1000);
     this.send("requestoffer", {}, (error) => {
       clearTimeout(this.#timer);
       if (!this.closed) this.#options.onError(error);

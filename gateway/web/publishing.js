@@ -8,6 +8,7 @@ import { Publication } from "./peer.js";
 import * as sentences from "./sentences.js";
 
 const DELAYS = [1, 2, 4, 8, 15, 30]; // seconds before a failed stream is tried again
+const AWAY_SECONDS = 1; // how often to look whether the gateway is back before offering anything
 const OFFER_DELAY_SECONDS = 2;
 const OFFER_ATTEMPTS = 4;
 
@@ -109,6 +110,10 @@ export class Publishing {
     const stream = this.#streams.get(roomType);
     const { signaling, iceServers, name } = this.#options;
     clearTimeout(stream.timer);
+    if (signaling.state !== "open") {
+      stream.timer = setTimeout(() => this.#open(roomType), AWAY_SECONDS * 1000);
+      return;
+    }
     stream.publication?.close();
     const publication = new Publication({
       signaling,

@@ -9,6 +9,7 @@ import { FLAG_AUDIO, FLAG_VIDEO } from "./roster.js";
 import * as sentences from "./sentences.js";
 
 const DELAYS = [1, 2, 4, 8, 15, 30]; // seconds before a failed stream is asked for again
+const AWAY_SECONDS = 1; // how often to look whether the gateway is back before asking for anything
 const STRANDED_SECONDS = 20; // how long streams of a lost session may go on while the new one is set up
 
 export class Receiving {
@@ -62,7 +63,7 @@ export class Receiving {
   }
 
   resumed() {
-    for (const { subscription } of this.#streams.values()) if (!subscription.closed) subscription.resumed();
+    for (const { subscription } of this.#streams.values()) if (subscription && !subscription.closed) subscription.resumed();
   }
 
   /** The session is gone: let its streams play until those of the next session replace them. */
@@ -70,6 +71,7 @@ export class Receiving {
     for (const stream of this.#streams.values()) {
       clearTimeout(stream.timer);
       this.#options.onTrouble(keyOf(stream.sessionId, stream.roomType), null);
+      if (!stream.subscription || stream.subscription.closed) continue;
       stream.subscription.onFailed = () => {};
       this.#stranded.push(stream.subscription);
     }
@@ -95,6 +97,10 @@ export class Receiving {
 
   #request(sessionId, roomType) {
     const stream = this.#entry(sessionId, roomType);
+    if (this.#options.signaling.state !== "open") {
+      stream.timer = setTimeout(() => this.#request(sessionId, roomType), AWAY_SECONDS * 1000);
+      return;
+    }
     this.#open(stream);
     stream.subscription.request();
   }
@@ -144,7 +150,7 @@ export class Receiving {
 
   #again(stream) {
     clearTimeout(stream.timer);
-    stream.subscription.close();
+    stream.subscription?.close();
     const { sessionId, roomType } = stream;
     const delay = DELAYS[Math.min(stream.attempt, DELAYS.length - 1)];
     stream.timer = setTimeout(() => this.#request(sessionId, roomType), delay * 1000);

@@ -9,6 +9,7 @@ const DEVICES = {
     "Browsers give a camera and microphone only to pages on https or localhost, and this one is neither. You take part with a generated picture and without sound.",
   devices: "No camera or microphone was found. You take part with a generated picture and without sound.",
   camera: "No camera was found. The others hear you and see a generated picture.",
+  unused: "You take part without a microphone; choose “Camera and microphone” when you join to be heard.",
   microphone: "No microphone was found. The others see you but cannot hear you.",
 };
 
@@ -23,10 +24,8 @@ export const deviceGone = {
   video: "The camera was unplugged or taken by another program. The others do not see you.",
 };
 
-export function gatewayAway(seconds) {
-  const when = seconds > 0 ? `in ${Math.max(1, Math.round(seconds))} s` : "now";
-  return `The gateway cannot be reached. Pictures and sound go on as long as they can; connecting again ${when}.`;
-}
+export const GATEWAY_AWAY =
+  "The gateway cannot be reached. Pictures and sound go on as long as they can; the page connects again by itself.";
 
 export const OFFLINE = "Your device is offline. The page connects again by itself when the network is back.";
 
@@ -83,3 +82,4 @@ export function ended(reason) {
 
 export const SCREEN_FAILED = "The screen could not be shared: the browser did not give it.";
 export const AUTOPLAY = "Your browser waits for a click before it plays sound.";
+export const NO_WEBRTC = "This browser has no WebRTC: it cannot take part in calls.";

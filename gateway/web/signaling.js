@@ -55,14 +55,14 @@ export class Signaling extends EventTarget {
     this.userId = "";
     this.features = new Set();
     this.state = "closed";
-    this.onOnline = () => (this.state === "away" ? this.#connect() : this.probe());
+    this.onNetwork = () => (this.state === "away" ? this.retry() : this.probe());
   }
 
   /** Connect; resolves when the first session is there, rejects when the gateway refuses it. */
   open() {
     return new Promise((resolve, reject) => {
       this.#opened = { resolve, reject };
-      globalThis.addEventListener("online", this.onOnline);
+      for (const event of ["online", "offline"]) globalThis.addEventListener(event, this.onNetwork);
       this.#connect();
     });
   }
@@ -111,6 +111,11 @@ export class Signaling extends EventTarget {
     this.#probeTimer = setTimeout(() => this.#drop(), PROBE_SECONDS * 1000);
     // Joining the room one is in is answered (already_joined) and changes nothing.
     this.send({ type: "room", room: this.#room }, () => {});
+  }
+
+  /** Do not wait any longer before the next attempt to connect. */
+  retry() {
+    if (this.state === "away") this.#connect();
   }
 
   /** Say bye and end the session. */
@@ -167,7 +172,7 @@ export class Signaling extends EventTarget {
 
   #end(reason) {
     clearTimeout(this.#retryTimer);
-    globalThis.removeEventListener("online", this.onOnline);
+    for (const event of ["online", "offline"]) globalThis.removeEventListener(event, this.onNetwork);
     this.#detach();
     this.#waiting = [];
     if (this.state === "ended") return;

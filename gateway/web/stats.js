@@ -32,17 +32,17 @@ export async function readStats(pc, direction) {
   return lines.sort((one, other) => (other.kind === "video") - (one.kind === "video"));
 }
 
-/** Write a reading as the tile shows it: codec, resolution, kbit/s, loss. */
+/** Write a reading as the tile shows it, a line for each medium: codec, resolution, kbit/s, loss. */
 export function describe(lines) {
   const shown = lines.filter((line) => line.codec && line.kbits !== null && (line.kind === "audio" || line.kbits > 0));
-  return shown.map(describeLine).join("  |  ");
+  return shown.map(describeLine).join("\n");
 }
 
 function describeLine({ kind, codec, width, height, kbits, loss }) {
   const parts = [codec];
   if (kind === "video" && width) parts.push(`${width}×${height}`);
   parts.push(`${kbits} kbit/s`);
-  if (loss !== null) parts.push(`${loss.toFixed(1)} % loss`);
+  if (loss !== null) parts.push(`${loss >= 0.05 ? loss.toFixed(1) : 0} % loss`);
   return parts.join(" · ");
 }
 

@@ -83,14 +83,16 @@ class Tile {
   }
 }
 
-/** All tiles, in the order in which they came; screens first. */
+/** All tiles, in the order in which they came; screens apart. */
 export class TileGrid {
   #root;
+  #screens;
   #tiles = new Map(); // "session roomType" -> Tile
   #stranded = []; // tiles of a session that is gone, until the same user is back
 
-  constructor(root) {
+  constructor(root, screens) {
     this.#root = root;
+    this.#screens = screens;
   }
 
   get(sessionId, roomType) {
@@ -105,8 +107,7 @@ export class TileGrid {
       tile = this.#adopt(roomType, userId) ?? new Tile({ name, own, screen: roomType === "screen" });
       tile.userId = userId;
       this.#tiles.set(key, tile);
-      if (tile.screen) this.#root.prepend(tile.element);
-      else if (!tile.element.isConnected) this.#root.append(tile.element);
+      if (!tile.element.isConnected) (tile.screen ? this.#screens : this.#root).append(tile.element);
     }
     if (tile.name !== name) tile.rename(name);
     this.#count();
@@ -125,12 +126,12 @@ export class TileGrid {
   }
 
   /** Keep the others' tiles as they are for a while: their session is gone, their pictures may not be. */
-  strand(own) {
-    for (const [sessionId, roomType, tile] of this.entries()) {
-      if (sessionId !== own) this.#stranded.push({ roomType, tile });
-      this.#tiles.delete(`${sessionId} ${roomType}`);
-      if (sessionId === own) tile.close();
+  strand() {
+    for (const [, roomType, tile] of this.entries()) {
+      if (tile.own) tile.close();
+      else this.#stranded.push({ roomType, tile });
     }
+    this.#tiles.clear();
   }
 
   /** Let go of the stranded tiles that nobody came back for. */
@@ -153,7 +154,7 @@ export class TileGrid {
   #count() {
     const tiles = this.#root.children.length;
     this.#root.dataset.count = tiles > 9 ? "many" : String(tiles);
-    this.#root.classList.toggle("has-screen", Boolean(this.#root.querySelector(".screen")));
+    this.#screens.hidden = this.#screens.children.length === 0;
   }
 }
 

@@ -1,0 +1,297 @@
+/**
+ * One stay in a room: devices, joining, what the person does, and joining anew when the gateway lost the session.
+ */
+
+import * as backend from "./backend.js";
+import { Call } from "./call.js";
+import { LocalMedia, openScreen, SpeakingMeter } from "./media.js";
+import { FLAG_AUDIO, FLAG_IN_CALL, FLAG_VIDEO } from "./roster.js";
+import * as sentences from "./sentences.js";
+import { screenWishes, wishes } from "./settings.js";
+import { Signaling } from "./signaling.js";
+
+const STATS_MS = 2000;
+const REJOIN_MS = 2000;
+const STRANDED_MS = 20_000; // as long as receiving.js lets the streams of a lost session play
+
+// Makes a second join the same user: then their picture on the others' pages is not replaced but goes on.
+const person = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+
+export class Stay {
+  #view;
+  #ticket = null;
+  #meter = null;
+  #screen = null;
+  #mediaState = "";
+  #joining = true;
+  #over = false;
+  #statsTimer = 0;
+
+  /**
+   * @param {View} view
+   * @param {{name, room, wanted, size, onEnd: (sentence: string) => void}} options `wanted` as LocalMedia.open takes it
+   */
+  constructor(view, { name, room, wanted, size, onEnd }) {
+    this.#view = view;
+    Object.assign(this, { name, room, wanted, onEnd });
+    this.media = new LocalMedia(name, size);
+    this.media.onEnded = (kind) => this.#deviceGone(kind);
+  }
+
+  /** Open devices, join, enter the call. */
+  async start() {
+    this.#view.say("Asking for camera and microphone", "busy");
+    await this.media.open(this.wanted);
+    this.#ticket = await backend.join(this.#who());
+    this.signaling = new Signaling(socketUrl(), (features) => this.#credentials(features));
+    this.signaling.addEventListener("state", ({ detail }) => this.#signalingState(detail));
+    this.signaling.addEventListener("ended", ({ detail }) => !this.#over && this.onEnd(sentences.ended(detail.reason)));
+    await this.signaling.open();
+    this.call = new Call({ signaling: this.signaling, iceServers: this.#ticket.iceServers, name: this.name });
+    this.#listen();
+    await this.#enter();
+    this.#publish();
+    this.call.enter();
+    this.#joining = false;
+    this.paint();
+    this.#tellDevices();
+    this.#statsTimer = setInterval(() => this.#showStats(), STATS_MS);
+  }
+
+  stop() {
+    this.#over = true;
+    clearInterval(this.#statsTimer);
+    this.#meter?.stop();
+    this.stopSharing();
+    this.call?.close();
+    this.signaling?.close();
+    this.media.close();
+  }
+
+  toggleMute() {
+    if (!this.media.setAudio(!this.media.audioOn)) {
+      this.#view.notices.show("devices", sentences.devices(this.media.reasons[0] ?? "unused"), this.#tryAgain());
+    }
+    this.call.tell({ audio: this.media.audioOn });
+    this.paint();
+  }
+
+  async toggleCamera() {
+    const flags = this.#flags();
+    const track = await this.media.setVideo(this.media.video === null);
+    this.call.publishing.setTrack("video", "video", track);
+    this.call.tell({ video: track !== null });
+    if (this.#flags() !== flags) backend.call(this.#ticket.session, this.#flags()).catch(() => {}); // a first camera
+    if (track) this.#tellDevices();
+    this.paint();
+  }
+
+  async toggleShare() {
+    if (this.#screen) {
+      this.stopSharing();
+      return;
+    }
+    try {
+      this.#screen = await openScreen();
+    } catch {
+      this.#view.notices.show("screen", sentences.SCREEN_FAILED);
+    }
+    if (!this.#screen) return;
+    this.#screen.getVideoTracks()[0].addEventListener("ended", () => this.stopSharing());
+    this.call.publishing.publish("screen", this.#screen.getTracks(), screenWishes());
+    this.#view.showOwnScreen(this.#own());
+    this.paint();
+  }
+
+  stopSharing() {
+    if (!this.#screen) return;
+    for (const track of this.#screen.getTracks()) track.stop();
+    this.#screen = null;
+    this.call.publishing.unshare();
+    this.#view.showOwnScreen(this.#own());
+    this.paint();
+  }
+
+  /** Publish with what was chosen in the settings. */
+  rewish() {
+    this.call.publishing.rewish("video", wishes());
+    this.call.publishing.rewish("screen", screenWishes());
+  }
+
+  /** Bring the page in line with the state. */
+  paint() {
+    if (!this.call || this.#over) return;
+    const others = this.call.others();
+    this.#view.paint(this.#own(), others, this.#joining);
+    this.#paintState(others.filter(({ flags }) => flags & FLAG_IN_CALL).length);
+  }
+
+  #own() {
+    const { audioOn, video, realVideo } = this.media;
+    const { sessionId } = this.signaling;
+    return { sessionId, name: this.name, flags: this.#flags(), audio: audioOn, video, mirrored: realVideo, screen: this.#screen };
+  }
+
+  #who() {
+    return { name: this.name, room: this.room, person, previous: this.#ticket?.session ?? "" };
+  }
+
+  /** A session needs its own ticket: the first one is there already, a later one is asked for. */
+  async #credentials(features) {
+    if (this.#ticket.used) this.#ticket = await backend.join(this.#who());
+    this.#ticket.used = true;
+    const { url, ticket, token } = this.#ticket;
+    if (features.has("hello-v2") && token) return { version: "2.0", auth: { url, params: { token } } };
+    return { version: "1.0", auth: { url, params: { ticket } } };
+  }
+
+  async #enter() {
+    this.#view.say(`Joining ${this.room}`, "busy");
+    await this.signaling.joinRoom(this.#ticket.roomid, this.#ticket.session);
+    await backend.call(this.#ticket.session, this.#flags());
+  }
+
+  /** What we take part with. A listener has neither; a camera that is off now was there and may be again. */
+  #flags() {
+    if (this.wanted === "listen") return FLAG_IN_CALL;
+    return FLAG_IN_CALL | FLAG_AUDIO | (this.wanted === "audio" && !this.media.video ? 0 : FLAG_VIDEO);
+  }
+
+  #listen() {
+    const { notices, tiles } = this.#view;
+    const on = (type, take) => this.call.addEventListener(type, ({ detail }) => take(detail));
+    this.signaling.addEventListener("session", ({ detail }) => (detail.resumed ? this.#resumed() : this.#rejoin()));
+    on("members", () => this.paint());
+    on("removed", () => this.onEnd("The room was closed."));
+    on("trouble", ({ key, text }) => (text ? notices.show(key, text) : notices.clear(key)));
+    on("stream", ({ sessionId, roomType, stream }) => {
+      const member = this.call.others().find((one) => one.sessionId === sessionId);
+      this.#view.showStream(member ?? { sessionId, name: "Guest", userId: "" }, roomType, stream);
+      this.paint();
+    });
+    on("gone", ({ sessionId, roomType }) => {
+      tiles.close(sessionId, roomType);
+      this.paint();
+    });
+    on("media", ({ roomType, state }) => {
+      if (roomType === "video") this.#mediaState = state;
+      this.paint();
+    });
+  }
+
+  #publish() {
+    const tracks = [this.media.audio, this.media.video].filter(Boolean);
+    if (!tracks.length) return;
+    this.call.publishing.publish("video", tracks, wishes());
+    this.call.tell({ audio: this.media.audioOn, video: this.media.video !== null });
+    this.#measure();
+  }
+
+  #measure() {
+    this.#meter?.stop();
+    this.#meter = null;
+    if (!this.media.realAudio) return;
+    this.#meter = new SpeakingMeter(this.media.audio, (speaking) => {
+      this.call.tell({ speaking });
+      this.#view.tiles.get(this.signaling.sessionId, "video")?.setState({ speaking });
+    });
+  }
+
+  #resumed() {
+    this.#view.notices.clear("gateway");
+    this.call.resumed();
+    this.paint();
+  }
+
+  /** The session was lost: join the room and the call again, and leave the tiles as they are meanwhile. */
+  async #rejoin() {
+    const { notices, tiles } = this.#view;
+    notices.clear("gateway");
+    notices.show("session", sentences.NO_SUCH_SESSION);
+    this.#joining = true;
+    this.call.strand();
+    tiles.strand();
+    this.#view.showOwnScreen(this.#own());
+    try {
+      await this.#enter();
+    } catch (error) {
+      if (this.#over || this.signaling.state !== "open") return; // the next session does it
+      notices.show("session", sentences.refused(error));
+      setTimeout(() => !this.#over && this.signaling.state === "open" && this.#rejoin(), REJOIN_MS);
+      return;
+    }
+    this.call.renew();
+    this.#joining = false;
+    notices.clear("session");
+    setTimeout(() => !this.#over && tiles.settle(), STRANDED_MS);
+    this.paint();
+  }
+
+  #signalingState({ state }) {
+    if (state === "away") {
+      const text = navigator.onLine ? sentences.GATEWAY_AWAY : sentences.OFFLINE;
+      this.#view.notices.show("gateway", text, { label: "Try now", run: () => this.signaling.retry() });
+    }
+    if (this.call) this.paint();
+    else if (state === "away") this.#view.say("Gateway away, connecting again", "bad");
+    else if (state === "connecting") this.#view.say("Connecting to the gateway", "busy");
+  }
+
+  #paintState(others) {
+    const { state } = this.signaling;
+    const say = (text, level) => this.#view.say(text, level);
+    if (state === "away" || state === "connecting") say("Gateway away, connecting again", "bad");
+    else if (this.#joining) say("Joining the call", "busy");
+    else if (this.#mediaState === "failed") say("Media connection failed, connecting again", "bad");
+    else if (this.#mediaState === "disconnected") say("Picture and sound interrupted, waiting for the network", "bad");
+    else if (this.#mediaState === "connecting") say("Connecting picture and sound", "busy");
+    else if (others === 0) say("Connected, nobody else is in the call yet", "ok");
+    else say(`Connected, in the call with ${others} other${others === 1 ? "" : "s"}`, "ok");
+  }
+
+  #tellDevices() {
+    const { notices } = this.#view;
+    const [reason] = this.media.reasons;
+    if (this.wanted === "listen") notices.show("devices", sentences.LISTENING);
+    else if (reason) notices.show("devices", sentences.devices(reason), this.#tryAgain());
+    else notices.clear("devices");
+  }
+
+  #tryAgain() {
+    return { label: "Try again", run: () => this.#reopen() };
+  }
+
+  async #reopen() {
+    this.media.close();
+    await this.media.open(this.wanted);
+    for (const kind of ["audio", "video"]) this.call.publishing.setTrack("video", kind, this.media[kind]);
+    this.call.tell({ audio: this.media.audioOn, video: this.media.video !== null });
+    this.#measure();
+    this.#tellDevices();
+    this.paint();
+  }
+
+  async #deviceGone(kind) {
+    if (kind === "video" && this.media.video) {
+      await this.toggleCamera();
+    } else if (kind === "audio") {
+      this.media.setAudio(false);
+      this.call.tell({ audio: false });
+      this.paint();
+    }
+    this.#view.notices.show("devices", sentences.deviceGone[kind], this.#tryAgain());
+  }
+
+  #showStats() {
+    const { publishing, receiving } = this.call;
+    this.#view.showStats((sessionId, roomType) =>
+      sessionId === this.signaling.sessionId ? publishing.connection(roomType) : receiving.connection(sessionId, roomType),
+    );
+  }
+}
+
+function socketUrl() {
+  const url = new URL("spreed", document.baseURI);
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  return url.href;
+}

@@ -1,0 +1,114 @@
+/**
+ * What the page shows of a call: tiles, people, controls, the state in words, and the line of figures.
+ */
+
+import { Notices } from "./notices.js";
+import { PeopleList } from "./people.js";
+import { FLAG_AUDIO, FLAG_IN_CALL, FLAG_VIDEO } from "./roster.js";
+import * as sentences from "./sentences.js";
+import { describe, readStats } from "./stats.js";
+import { icon, TileGrid } from "./tiles.js";
+
+const $ = (id) => document.getElementById(id);
+
+export class View {
+  notices = new Notices($("notices"));
+  tiles = new TileGrid($("tiles"), $("screens"));
+  #people = new PeopleList($("people-list"));
+
+  /** Say where the connection stands; `level` is "idle", "busy", "ok" or "bad". */
+  say(text, level) {
+    const state = $("state");
+    if (state.textContent !== text) state.textContent = text; // a screen reader reads each change
+    state.dataset.level = level;
+  }
+
+  /**
+   * Show a call.
+   * @param {{sessionId, name, flags, audio: boolean, video: ?MediaStreamTrack, mirrored: boolean, screen: ?MediaStream}} own
+   * @param others as Call.others() gives them
+   * @param {boolean} joining whether people may be missing that will be back
+   */
+  paint(own, others, joining) {
+    this.#paintOwn(own);
+    for (const one of others) this.#paintOther(one);
+    const callers = new Set(others.filter(({ flags }) => flags & FLAG_IN_CALL).map(({ sessionId }) => sessionId));
+    for (const [sessionId, roomType] of this.tiles.entries()) {
+      if (sessionId !== own.sessionId && !callers.has(sessionId) && !joining) this.tiles.close(sessionId, roomType);
+    }
+    const sharing = (sessionId) => Boolean(this.tiles.get(sessionId, "screen"));
+    this.#people.show([
+      { ...own, name: `${own.name} (you)`, video: own.video !== null, sharing: sharing(own.sessionId) },
+      ...others.map((one) => ({ ...one, sharing: sharing(one.sessionId) })),
+    ]);
+    this.#paintControls(own);
+  }
+
+  /** Show somebody's stream in their tile. */
+  showStream({ sessionId, name, userId }, roomType, stream) {
+    const tile = this.tiles.open(sessionId, roomType, { name, userId });
+    tile.setStream(stream);
+    tile.setNote("");
+    tile.video.play().catch((error) => {
+      if (error.name !== "NotAllowedError") return; // the browser waits for a gesture
+      this.notices.show("autoplay", sentences.AUTOPLAY, { label: "Play sound", run: () => this.#playAll() });
+    });
+  }
+
+  /** Show our own screen in a tile of ours. */
+  showOwnScreen({ sessionId, name, screen }) {
+    if (screen) this.tiles.open(sessionId, "screen", { name, own: true }).setStream(screen);
+    else this.tiles.close(sessionId, "screen");
+  }
+
+  /** Write the figures of each tile; `connection` finds a tile's PeerConnection. */
+  async showStats(connection) {
+    for (const [sessionId, roomType, tile] of this.tiles.entries()) {
+      const pc = connection(sessionId, roomType);
+      if (pc) tile.setStats(describe(await readStats(pc, tile.own ? "outbound-rtp" : "inbound-rtp")));
+    }
+  }
+
+  clear() {
+    this.tiles.clear();
+    this.notices.clearAll();
+    this.#people.show([]);
+  }
+
+  #paintOwn({ sessionId, name, audio, video, mirrored }) {
+    const tile = this.tiles.open(sessionId, "video", { name, own: true });
+    if ((tile.video.srcObject?.getVideoTracks()[0] ?? null) !== video) tile.setStream(video && new MediaStream([video]));
+    tile.setState({ audio, video: video !== null });
+    tile.element.classList.toggle("mirrored", mirrored);
+  }
+
+  #paintOther({ sessionId, userId, name, flags, audio, video, speaking }) {
+    if (!(flags & FLAG_IN_CALL)) return;
+    const tile = this.tiles.open(sessionId, "video", { name, userId });
+    tile.setState({ audio, video: flags & FLAG_VIDEO ? video : (video ?? false), speaking });
+    const sends = flags & (FLAG_AUDIO | FLAG_VIDEO);
+    tile.setNote(sends ? (tile.video.srcObject ? "" : "Connecting") : "Listening");
+    const screen = this.tiles.get(sessionId, "screen");
+    if (screen && screen.name !== name) screen.rename(name);
+  }
+
+  #paintControls({ flags, audio, video, screen }) {
+    button("mute", audio ? "Mute" : "Unmute", audio ? "mic" : "mic-off");
+    button("camera", video ? "Camera off" : "Camera on", video ? "camera" : "camera-off");
+    button("share", screen ? "Stop sharing" : "Share screen", "screen");
+    $("share").classList.toggle("on", Boolean(screen));
+    for (const id of ["mute", "camera"]) $(id).disabled = flags === FLAG_IN_CALL; // a listener has nothing to switch
+  }
+
+  #playAll() {
+    for (const video of document.querySelectorAll(".tile video")) video.play().catch(() => {});
+    this.notices.clear("autoplay");
+  }
+}
+
+function button(id, label, symbol) {
+  const text = $(id).querySelector("span");
+  if (text.textContent === label) return;
+  text.textContent = label;
+  $(id).querySelector("svg").replaceWith(icon(symbol));
+}
