@@ -16,6 +16,7 @@ from yarl import URL
 
 MAX_BODY = 1_048_576  # bytes of an answer; capabilities of a large Nextcloud are about 50 kB
 MAX_REDIRECTS = 10
+KEEPALIVE = 4.0  # seconds that an idle connection is kept; Apache's default closes it after 5
 
 _keeping = frozenset({307, 308})  # statuses that keep method and body (RFC 9110, 15.4)
 _redirecting = frozenset({301, 302, 303}) | _keeping
@@ -70,7 +71,10 @@ class BackendHttp:
         """
         try:
             async with asyncio.timeout(self._timeout):
-                return await self._follow(method, URL(url), dict(headers), body)
+                try:
+                    return await self._follow(method, URL(url), dict(headers), body)
+                except aiohttp.ServerDisconnectedError:  # it closed an idle connection just as we took it: once more
+                    return await self._follow(method, URL(url), dict(headers), body)
         except TimeoutError as error:
             raise RequestFailed("timeout", "the backend did not answer in time") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:  # ValueError: a host that yarl cannot encode
@@ -94,7 +98,7 @@ class BackendHttp:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, limit_per_host=self._per_host),
+                connector=aiohttp.TCPConnector(limit=0, limit_per_host=self._per_host, keepalive_timeout=KEEPALIVE),
                 cookie_jar=aiohttp.DummyCookieJar(),  # one client's cookies are not another's
                 timeout=aiohttp.ClientTimeout(total=None),  # request() has its own
             )

@@ -314,6 +314,33 @@ async def test_answer_that_breaks_off_is_an_error(client: NextcloudClient, count
     assert counters.backend_errors == {("cloud", "error_reading_body"): 1}
 
 
+@pytest.mark.parametrize("disconnects", [1, 2])
+async def test_connection_closed_by_the_server_is_tried_once_more(client: NextcloudClient, disconnects: int) -> None:
+    served = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal served
+        while await reader.readuntil(b"\r\n\r\n"):
+            served += 1
+            if 1 < served <= 1 + disconnects:  # the first one is for the capabilities
+                break
+            body = b'{"ocs":{"data":{"type":"x"}}}'
+            head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+            writer.write(head.encode() + body)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server, FakeNextcloud() as cloud:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        if disconnects == 1:
+            assert (await client.ask(cloud.backend(), url, JOIN)).type == "x"
+        else:
+            with pytest.raises(NextcloudError):
+                await client.ask(cloud.backend(), url, JOIN)
+        assert served == 1 + 2
+        await client.close()
+
+
 async def test_cancelled_request_leaves_the_client_usable(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     cloud.gate = asyncio.Event()
     task = asyncio.create_task(join(client, cloud))
