@@ -12,7 +12,7 @@ from tests.media.loopback import loopback
 
 __all__ = ["loopback"]
 
-SFUS = ("inprocess",)
+SFUS = ("inprocess", "janus")
 
 
 @pytest_asyncio.fixture(params=SFUS)

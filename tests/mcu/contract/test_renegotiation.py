@@ -1,0 +1,107 @@
+"""Media that come, go and come again during a stream, and offers that nobody answers."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from mcu.base import Kind, Layer, McuError, NewPeerConnection, SubscribeOptions
+from tests.mcu.contract.clients import KEY, sender, viewer
+from tests.mcu.contract.sfus import Sfu
+
+
+def ufrag(sdp: str) -> str:
+    """Return the ICE user name fragment, by which a connection is known."""
+    found = re.search(r"a=ice-ufrag:(\S+)", sdp)
+    assert found is not None
+    return found[1]
+
+
+async def test_camera_switched_on_later_is_seen_without_asking_and_off_and_on_again(sfu: Sfu) -> None:
+    async with sender(11, 500.0, video=False) as alice, viewer() as carol, viewer() as dave:
+        await alice.publish(sfu.mcu)
+        for watcher in (carol, dave):
+            await watcher.subscribe(sfu.mcu)
+            await watcher.peer.hears(500.0)
+        alice.peer.add_camera()
+        await alice.renegotiate()
+        for watcher in (carol, dave):
+            await watcher.peer.sees(11)
+        alice.peer.switch_camera(False)
+        await alice.renegotiate()
+        await alice.until(lambda: alice.media[-1] == (Kind.VIDEO, False), "that the picture stops")
+        alice.peer.switch_camera(True)
+        await alice.renegotiate()
+        for watcher in (carol, dave):
+            await watcher.peer.sees(11)
+            await watcher.peer.hears(500.0)
+            assert watcher.closed == []
+
+
+async def test_refresh_offers_the_same_connection_again(sfu: Sfu) -> None:
+    async with sender(12) as alice, viewer() as carol:
+        await alice.publish(sfu.mcu)
+        subscription, offer = await sfu.mcu.subscribe(KEY, SubscribeOptions(), carol)
+        carol.subscriber = subscription
+        await carol.answer(offer)
+        await carol.peer.sees(12)
+        again = await subscription.refresh()
+        assert ufrag(again) == ufrag(offer)
+        await carol.answer(again)
+        await carol.peer.sees(12)
+        assert carol.closed == []
+
+
+async def test_offer_that_is_never_answered_blocks_nobody(sfu: Sfu) -> None:
+    async with sender(13, 500.0, video=False) as alice, viewer() as silent, viewer() as dave:
+        await alice.publish(sfu.mcu)
+        for watcher in (silent, dave):
+            await watcher.subscribe(sfu.mcu)
+            await watcher.peer.hears(500.0)
+        silent.answers = False
+        alice.peer.add_camera()
+        await alice.renegotiate()
+        await silent.until(lambda: bool(silent.offers), "an offer")
+        await dave.peer.sees(13)
+        alice.peer.switch_camera(False)
+        await alice.renegotiate()
+        alice.peer.switch_camera(True)
+        await alice.renegotiate()
+        await dave.peer.sees(13)
+        assert silent.subscriber is not None
+        await silent.answer(await silent.subscriber.refresh())
+        await silent.peer.sees(13)
+
+
+async def test_offer_of_another_connection_is_told_and_changes_nothing(sfu: Sfu) -> None:
+    async with sender(14) as alice, sender(15) as other, viewer() as carol:
+        await alice.publish(sfu.mcu)
+        await carol.subscribe(sfu.mcu)
+        with pytest.raises(NewPeerConnection):
+            await alice.publisher.update(await other.peer.offer())
+        await carol.peer.sees(14)
+
+
+async def test_descriptions_that_make_no_sense_change_nothing(sfu: Sfu) -> None:
+    async with sender(16) as alice, viewer() as carol:
+        await alice.publish(sfu.mcu)
+        subscription = await carol.subscribe(sfu.mcu)
+        with pytest.raises(McuError):
+            await alice.publisher.update("v=0\r\nnonsense")
+        with pytest.raises(McuError):
+            await subscription.accept("nonsense")
+        await carol.peer.sees(16)
+
+
+async def test_audio_and_video_are_switched_off_and_on(sfu: Sfu) -> None:
+    async with sender(17, 500.0) as alice, viewer() as carol:
+        await alice.publish(sfu.mcu)
+        subscription = await carol.subscribe(sfu.mcu, KEY, SubscribeOptions(layer=Layer(video=False)))
+        await carol.peer.hears(500.0)
+        assert sum(carol.peer.frames.values()) == 0
+        await subscription.select(Layer(video=True))
+        await carol.peer.sees(17)
+        await subscription.select(Layer(audio=False))
+        await subscription.select(Layer(audio=True))
+        await carol.peer.hears(500.0)

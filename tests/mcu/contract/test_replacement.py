@@ -1,0 +1,121 @@
+"""A publisher that publishes anew, streams that end, calls that are cancelled: what is left on the SFU."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TypeVar
+
+import pytest
+
+from mcu.base import Closed, McuError, PublishOptions, SubscribeOptions
+from tests.mcu.contract.clients import KEY, sender, viewer
+from tests.mcu.contract.sfus import Sfu
+
+T = TypeVar("T")
+
+
+async def test_second_publisher_replaces_the_first(sfu: Sfu) -> None:
+    async with sender(21) as old, sender(22) as new, viewer() as carol, viewer() as again:
+        await old.publish(sfu.mcu)
+        await carol.subscribe(sfu.mcu)
+        await carol.peer.sees(21)
+        await new.publish(sfu.mcu)
+        await carol.hears_closed(Closed.REPLACED)
+        await again.subscribe(sfu.mcu)
+        await again.peer.sees(22)
+        assert old.closed == []
+        assert await sfu.open_streams() == 2
+        await old.publisher.close()  # of no consequence: it is closed
+        await again.peer.sees(22)
+        await new.publisher.close()
+        await again.hears_closed(Closed.PUBLISHER_GONE)
+        assert await sfu.open_streams() == 0
+
+
+async def test_two_publishers_at_once_end_in_one(sfu: Sfu) -> None:
+    async with sender(23) as one, sender(24) as other, viewer() as carol:
+        await asyncio.gather(one.publish(sfu.mcu), other.publish(sfu.mcu))
+        await carol.subscribe(sfu.mcu)
+        await carol.peer.until(lambda: bool(set(carol.peer.numbers.values()) & {23, 24}), "a picture")
+        assert await sfu.open_streams() == 2
+        (state,) = sfu.mcu.status().sfus
+        assert state.publishers == 1
+
+
+async def test_replacement_of_one_that_never_connected_serves_those_who_wait(sfu: Sfu) -> None:
+    async with sender(25) as old, sender(26) as new, viewer() as carol, viewer() as dave:
+        old.publisher, _ = await sfu.mcu.publish(KEY, await old.peer.offer(), PublishOptions(), old)
+        waiting = [asyncio.create_task(watcher.subscribe(sfu.mcu)) for watcher in (carol, dave)]
+        await new.publish(sfu.mcu)
+        await asyncio.gather(*waiting)
+        for watcher in (carol, dave):
+            await watcher.peer.sees(26)
+            assert watcher.closed == []
+        assert await sfu.open_streams() == 3
+
+
+async def test_closing_a_subscription_concerns_nobody_else(sfu: Sfu) -> None:
+    async with sender(27) as alice, viewer() as carol, viewer() as dave:
+        await alice.publish(sfu.mcu)
+        left = await carol.subscribe(sfu.mcu)
+        await dave.subscribe(sfu.mcu)
+        await left.close()
+        await left.close()
+        await dave.peer.sees(27)
+        assert carol.closed == []
+        assert await sfu.open_streams() == 2
+
+
+async def test_client_that_ends_its_connection_is_told_of(sfu: Sfu) -> None:
+    async with sender(28) as alice, viewer() as carol, viewer() as dave:
+        await alice.publish(sfu.mcu)
+        await carol.subscribe(sfu.mcu)
+        await dave.subscribe(sfu.mcu)
+        await dave.peer.sees(28)
+        await dave.peer.close()
+        await dave.hears_closed(Closed.FAILED)
+        await carol.peer.sees(28)
+        await alice.peer.close()
+        await alice.hears_closed(Closed.FAILED)
+        await carol.hears_closed(Closed.PUBLISHER_GONE)
+        await alice.publisher.close()
+        assert await sfu.open_streams() == 0
+
+
+async def test_offer_that_fails_leaves_nothing(sfu: Sfu) -> None:
+    async with sender(29) as alice:
+        with pytest.raises(McuError):
+            await sfu.mcu.publish(KEY, "v=0\r\nnonsense", PublishOptions(), alice)
+    assert await sfu.open_streams() == 0
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 5, 8, 13])
+async def test_cancelled_calls_leave_nothing(sfu: Sfu, steps: int) -> None:
+    async with sender(30) as alice, sender(31) as other, viewer() as carol, viewer() as dave:
+        offer = await alice.peer.offer()
+        published = await _cancel_after(sfu.mcu.publish(KEY, offer, PublishOptions(), alice), steps)
+        if published is not None:
+            await published[0].close()
+        subscribed = await _cancel_after(sfu.mcu.subscribe(KEY, SubscribeOptions(timeout=1.0), carol), steps)
+        assert subscribed is None
+        await sfu.clean()
+        await other.publish(sfu.mcu)
+        await dave.subscribe(sfu.mcu)
+        subscribed = await _cancel_after(sfu.mcu.subscribe(KEY, SubscribeOptions(), carol), steps)
+        if subscribed is not None:
+            await subscribed[0].close()
+        await other.publisher.close()
+    await sfu.clean()
+
+
+async def _cancel_after(call: Coroutine[object, object, T], steps: int) -> T | None:
+    """Cancel a call after some turns of the loop; return its result if it was faster."""
+    task = asyncio.create_task(call)
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    task.cancel()
+    try:
+        return await task
+    except asyncio.CancelledError:
+        return None
