@@ -99,6 +99,7 @@ async def test_capabilities_are_kept_as_long_as_they_say_but_a_minute_at_least(
 async def test_unchanged_capabilities_are_renewed_by_their_etag(
     client: NextcloudClient, cloud: FakeNextcloud, clock: Clock
 ) -> None:
+    cloud.cache_control = "max-age=3600, must-revalidate"
     cloud.signaling["session-ping-limit"] = 5
     assert await limit(client, cloud) == 5
     assert "If-None-Match" not in cloud.of("capabilities")[0].headers
