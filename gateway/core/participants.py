@@ -20,6 +20,7 @@ _strings = msgspec.json.Decoder(str)
 _lists = msgspec.json.Decoder(list[str])
 _flags = msgspec.json.Decoder(bool | int | float)
 
+_GREATEST_FLAGS = 2**31 - 1
 IN_CALL = 1  # bit of the flags; the others say what is sent (7)
 
 
@@ -61,9 +62,9 @@ def in_call(value: Raw | None) -> bool | None:
 def call_flags(value: Raw | None) -> int | None:
     """Read in-call flags; a boolean counts as 1 or 0; ``None`` for anything else."""
     flags = _decoded(value, _flags)
-    if isinstance(flags, float):
-        return int(flags) if flags.is_integer() else None
-    return None if flags is None else int(flags)
+    if flags is None or not 0 <= flags <= _GREATEST_FLAGS or flags != int(flags):
+        return None
+    return int(flags)
 
 
 def merge(users: list[Participant], changed: list[Participant]) -> list[ParticipantEntry]:

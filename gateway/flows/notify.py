@@ -23,6 +23,7 @@ from gateway.flows.ports import NextcloudError
 from gateway.flows.services import Services
 from gateway.wire import server
 from gateway.wire.backend import ParticipantEntry, RoomRequest
+from gateway.wire.client import ABSENT
 from gateway.wire.server import Event, EventBody, JoinEntry, ParticipantsBody
 
 log = logging.getLogger("portunus.flows")
@@ -119,4 +120,4 @@ def _without_name(entry: JoinEntry) -> JoinEntry:
     except msgspec.DecodeError:  # no object, or none at all
         return entry
     user.pop("displayname", None)
-    return msgspec.structs.replace(entry, user=Raw(_object_encoder.encode(user)) if user else Raw())
+    return msgspec.structs.replace(entry, user=Raw(_object_encoder.encode(user)) if user else ABSENT)

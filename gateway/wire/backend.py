@@ -8,6 +8,8 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw, Struct, UnsetType
 
+from gateway.wire.client import ABSENT
+
 UNSET = msgspec.UNSET
 
 
@@ -16,7 +18,7 @@ class BackendError(Struct, frozen=True, omit_defaults=True):
 
     code: str = ""
     message: str = ""
-    details: Raw = Raw()
+    details: Raw = ABSENT
 
 
 # --- gateway -> Nextcloud

@@ -12,7 +12,7 @@ import re
 import msgspec
 from msgspec import Raw, Struct
 
-ABSENT = Raw()
+ABSENT = Raw()  # the default of every opaque member: encoders leave out this very object, and no other empty one
 _NULL = b"null"
 
 
@@ -136,7 +136,7 @@ def without_lone_surrogates(text: str) -> str:
     return _SURROGATES.sub(lambda match: "\\ufffd" if match.group(1) else match.group(0), text)
 
 
-_json = json.JSONDecoder(strict=False)
+_json = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)  # no number is too long
 _space = re.compile(r"[ \t\n\r]*")
 
 

@@ -11,13 +11,15 @@ from enum import Enum
 import msgspec
 from msgspec import Raw, Struct
 
+from gateway.wire.client import ABSENT
+
 
 class Error(Struct, frozen=True, omit_defaults=True):
     """The ``error`` object of an error message."""
 
     code: str
     message: str
-    details: Raw = Raw()
+    details: Raw = ABSENT
 
 
 class Code(Enum):
@@ -53,7 +55,7 @@ class Code(Enum):
     def error(self, details: object = None, *, message: str = "") -> Error:
         """Make the error object; ``details`` is encoded as JSON, ``message`` replaces the standard text."""
         code, standard = self.value
-        raw = Raw() if details is None else Raw(msgspec.json.encode(details))
+        raw = ABSENT if details is None else Raw(msgspec.json.encode(details))
         return Error(code, message or standard, raw)
 
 

@@ -1,0 +1,99 @@
+"""The head of media messages: read when it has the shape, relayed unchecked when not (behaviour reference 5.2)."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec import Raw
+
+from gateway.wire import media
+from gateway.wire.client import given
+from gateway.wire.media import CandidateInit, CandidatePayload, DescriptionPayload, Head, MediaData
+
+
+def head(text: str) -> Head | None:
+    return media.decode_head(Raw(text.encode()))
+
+
+def payload(text: str) -> Raw:
+    return Raw(text.encode())
+
+
+def test_known_fields_are_read_and_the_payload_stays_opaque() -> None:
+    read = head('{"type":"offer","sid":"1","roomType":"video","bitrate":1.5,"videocodec":"vp8","payload":{"sdp" : 1}}')
+    assert read is not None
+    assert (read.type, read.sid, read.roomType, read.bitrate, read.videocodec) == ("offer", "1", "video", 1.5, "vp8")
+    assert bytes(read.payload) == b'{"sdp" : 1}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"text"',
+        "[]",
+        "5",
+        "true",
+        '{"type":5}',
+        '{"sid":5}',
+        '{"roomType":["video"]}',
+        '{"payload":"text"}',
+        '{"payload":[]}',
+        '{"payload":0}',
+        '{"bitrate":"1"}',
+        '{"bitrate":true}',
+        '{"bitrate":1e999}',
+        '{"bitrate":' + "9" * 5000 + "}",
+        '{"audiocodec":1}',
+        '{"type":1,"x":"\\ud800"}',
+    ],
+)
+def test_what_does_not_fit_is_not_ours(text: str) -> None:
+    assert head(text) is None
+
+
+def test_null_is_absent() -> None:
+    read = head('{"type":null,"sid":null,"roomType":null,"payload":null,"bitrate":null,"audiocodec":null}')
+    assert read is not None
+    assert read.type is None
+    assert not given(read.payload)
+
+
+def test_half_a_surrogate_pair_does_not_hide_a_message_from_the_check() -> None:
+    read = head('{"type":"offer","nick":"\\ud83d","payload":{"sdp":"\\ud800"}}')
+    assert read is not None
+    assert read.type == "offer"
+    assert media.payload_string(read.payload, "sdp") == "\ufffd"
+
+
+def test_broken_data_is_not_ours() -> None:
+    assert head('{"type":') is None
+    assert head('{"type":"a","x":"\\ud800",}') is None
+
+
+@pytest.mark.parametrize(
+    ("text", "string"),
+    [('{"sdp":"x"}', "x"), ('{"sdp":5}', None), ('{"sdp":null}', None), ("{}", None), ("null", None), ("[]", None)],
+)
+def test_string_of_a_payload(text: str, string: str | None) -> None:
+    assert media.payload_string(payload(text), "sdp") == string
+
+
+def test_member_of_a_payload_is_what_stands_there() -> None:
+    member = media.payload_member(payload('{"candidate": {"a" : 1} }'), "candidate")
+    assert member is not None
+    assert bytes(member) == b'{"a" : 1}'
+
+
+def test_description_for_a_client() -> None:
+    data = MediaData("to", "from", "answer", "video", DescriptionPayload("answer", "v=0\r\n"), "7")
+    assert bytes(media.encode_data(data)) == (
+        b'{"to":"to","from":"from","type":"answer","roomType":"video",'
+        b'"payload":{"type":"answer","sdp":"v=0\\r\\n"},"sid":"7"}'
+    )
+
+
+def test_candidate_for_a_client() -> None:
+    data = MediaData("t", "f", "candidate", "screen", CandidatePayload(CandidateInit("candidate:1", "0", 0)), "7")
+    assert bytes(media.encode_data(data)) == (
+        b'{"to":"t","from":"f","type":"candidate","roomType":"screen",'
+        b'"payload":{"candidate":{"candidate":"candidate:1","sdpMid":"0","sdpMLineIndex":0}},"sid":"7"}'
+    )

@@ -1,0 +1,116 @@
+"""What the gateway says, byte for byte as the protocol has it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from msgspec import Raw
+
+from gateway.wire import server
+from gateway.wire.backend import BackendError
+from gateway.wire.errors import Code, Error, ProtocolError
+from gateway.wire.server import (
+    AlreadyJoined,
+    Bandwidth,
+    Bye,
+    ByeBody,
+    ErrorMessage,
+    Event,
+    EventBody,
+    Hello,
+    HelloBody,
+    JoinEntry,
+    Message,
+    MessageBody,
+    ParticipantsBody,
+    Room,
+    RoomBody,
+    RoomListBody,
+    Sender,
+    ServerFacts,
+    ServerMessage,
+    Welcome,
+)
+
+FACTS = ServerFacts("1.0", ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("message", "written"),
+    [
+        (Welcome(FACTS), '{"type":"welcome","welcome":{"version":"1.0","features":["a","b"]}}'),
+        (
+            Hello(HelloBody("2.0", "pub", "priv", "", FACTS), "1"),
+            '{"type":"hello","hello":{"version":"2.0","sessionid":"pub","resumeid":"priv","userid":"",'
+            '"server":{"version":"1.0","features":["a","b"]}},"id":"1"}',
+        ),
+        (Bye(id="4"), '{"type":"bye","id":"4"}'),
+        (Bye(ByeBody("hello_timeout")), '{"type":"bye","bye":{"reason":"hello_timeout"}}'),
+        (Room(RoomBody(""), "2"), '{"type":"room","room":{"roomid":""},"id":"2"}'),
+        (
+            Room(RoomBody("r", Raw(b"{ }"), Bandwidth(1, 2))),
+            '{"type":"room","room":{"roomid":"r","properties":{ },"bandwidth":'
+            '{"maxstreambitrate":1,"maxscreenbitrate":2}}}',
+        ),
+        (
+            Message(MessageBody(Sender("room", "s"), Raw(b"[ 1]"))),
+            '{"type":"message","message":{"sender":{"type":"room","sessionid":"s"},"data":[ 1]}}',
+        ),
+        (
+            Event(EventBody("room", "join", join=(JoinEntry("s", ""), JoinEntry("t", "u", ("f",), Raw(b"{}"), "nc")))),
+            '{"type":"event","event":{"target":"room","type":"join","join":[{"sessionid":"s","userid":""},'
+            '{"sessionid":"t","userid":"u","features":["f"],"user":{},"roomsessionid":"nc"}]}}',
+        ),
+        (
+            Event(EventBody("room", "leave", leave=("s",))),
+            '{"type":"event","event":{"target":"room","type":"leave","leave":["s"]}}',
+        ),
+        (
+            Event(EventBody("participants", "update", update=ParticipantsBody("r", incall=0, all=True))),
+            '{"type":"event","event":{"target":"participants","type":"update","update":{"roomid":"r","incall":0,"all":true}}}',
+        ),
+        (
+            Event(EventBody("participants", "update", update=ParticipantsBody("r", users=[]))),
+            '{"type":"event","event":{"target":"participants","type":"update","update":{"roomid":"r","users":[]}}}',
+        ),
+        (
+            Event(EventBody("roomlist", "disinvite", disinvite=RoomListBody("r", reason="deleted"))),
+            '{"type":"event","event":{"target":"roomlist","type":"disinvite","disinvite":{"roomid":"r","reason":"deleted"}}}',
+        ),
+        (
+            ErrorMessage(Code.INVALID_FORMAT.error()),
+            '{"type":"error","error":{"code":"invalid_format","message":"Invalid data format."}}',
+        ),
+        (
+            ErrorMessage(BackendError("x"), "3"),
+            '{"type":"error","error":{"code":"x"},"id":"3"}',
+        ),
+        (
+            ErrorMessage(Error("x", "y", BackendError().details), "3"),
+            '{"type":"error","error":{"code":"x","message":"y"},"id":"3"}',
+        ),
+        (
+            ErrorMessage(BackendError("x", "y", Raw(b'{"z": 1}')), "3"),
+            '{"type":"error","error":{"code":"x","message":"y","details":{"z": 1}},"id":"3"}',
+        ),
+    ],
+)
+def test_message_is_written_as_the_protocol_has_it(message: ServerMessage, written: str) -> None:
+    encoded = server.encode(message).decode()
+    assert json.loads(encoded) == json.loads(written)
+    assert encoded.count(" ") == written.count(" ")  # what is opaque is not touched
+
+
+def test_details_of_already_joined_hold_the_room() -> None:
+    details = server.encode_details(AlreadyJoined(RoomBody("r", Raw(b'{"a": 1}'))))
+    assert bytes(details) == b'{"room":{"roomid":"r","properties":{"a": 1}}}'
+
+
+@pytest.mark.parametrize("code", list(Code))
+def test_each_code_makes_its_error(code: Code) -> None:
+    name, text = code.value
+    assert code.error() == Error(name, text)
+    assert code.error(message="other").message == "other"
+    assert bytes(code.error({"a": 1}).details) == b'{"a":1}'
+    assert str(ProtocolError(code.error())) == name
