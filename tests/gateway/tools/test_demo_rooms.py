@@ -1,0 +1,61 @@
+"""Who is in which room of the demo, with virtual time."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from gateway.tools.demo_rooms import FORGOTTEN, MAX_PARTICIPANTS, DemoRooms, Full
+
+SECRET = "the secret of a person"
+
+
+def rooms() -> DemoRooms:
+    numbers = itertools.count(1)
+    return DemoRooms(lambda: f"session-{next(numbers)}")
+
+
+def test_the_same_name_of_a_room_is_the_same_room_whatever_its_case() -> None:
+    people = rooms()
+    ada = people.join("Ada", "Kitchen", SECRET, now=0.0)
+    bob = people.join("Bob", "kitchen", "another secret", now=0.0)
+    assert ada.room == bob.room
+    assert people.members(ada.room) == [ada, bob]
+
+
+def test_a_person_who_joins_again_is_the_same_user_with_another_session() -> None:
+    people = rooms()
+    first = people.join("Ada", "kitchen", SECRET, now=0.0)
+    second = people.join("Ada", "kitchen", SECRET, now=1.0)
+    assert first.user == second.user
+    assert first.session != second.session
+    assert SECRET not in first.user
+
+
+def test_a_participant_who_leaves_is_out_of_the_call() -> None:
+    people = rooms()
+    ada = people.join("Ada", "kitchen", SECRET, now=0.0)
+    ada.in_call = 7
+    assert people.leave(ada.session) is ada
+    assert ada.entry()["inCall"] == 0
+    assert people.find(ada.session) is None
+    assert people.leave(ada.session) is None
+
+
+def test_a_participant_nobody_hears_of_is_forgotten() -> None:
+    people = rooms()
+    silent = people.join("Ada", "kitchen", SECRET, now=0.0)
+    heard = people.join("Bob", "kitchen", "another secret", now=0.0)
+    people.hear([heard.session, "unknown"], now=FORGOTTEN)
+    people.join("Cleo", "hall", "a third secret", now=FORGOTTEN + 1)
+    assert people.members(heard.room) == [heard]
+    assert people.find(silent.session) is None
+
+
+def test_no_more_participants_are_taken_than_a_demo_has() -> None:
+    people = rooms()
+    for _ in range(MAX_PARTICIPANTS):
+        people.join("Ada", "kitchen", SECRET, now=0.0)
+    with pytest.raises(Full):
+        people.join("Bob", "kitchen", SECRET, now=0.0)
