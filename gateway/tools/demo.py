@@ -1,0 +1,130 @@
+"""``portunus demo``: a gateway with the in-process SFU, a backend of its own and the call page, on one machine."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import secrets
+import signal
+from ipaddress import ip_address
+
+import click
+import uvloop
+
+from gateway.app import Gateway
+from gateway.config import Config, Http, McuSection, Sessions
+from gateway.tools.demo_backend import DemoBackend
+from gateway.tools.demo_page import page_routes
+from mcu import factory
+
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # where to reach a listener on all addresses
+
+
+class Demo:
+    """A gateway and its demo backend. ``mcu`` is the in-process SFU unless another is given."""
+
+    def __init__(self, host: str, port: int, mcu: McuSection | None = None) -> None:
+        self._host = host
+        self._port = port
+        self._mcu = mcu or _inprocess(host)
+        self._sessions = Sessions(secret=secrets.token_hex(32))
+        self._backend = DemoBackend()
+        self._gateway: Gateway | None = None
+
+    @property
+    def url(self) -> str:
+        """The address of the page, as one opens it on this machine."""
+        host = _ANY.get(self._host, self._host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._port}/"
+
+    async def start(self) -> None:
+        """Start backend and gateway; the page can be opened when this returns.
+
+        Raises:
+            OSError: the address cannot be listened on.
+        """
+        await self._backend.start()
+        try:
+            await self.start_gateway()
+        except BaseException:
+            await self._backend.stop()
+            raise
+
+    async def start_gateway(self) -> None:
+        """Start the gateway alone, on the same port as before."""
+        gateway = Gateway(self._config(), routes=page_routes(self._backend))
+        addresses = await gateway.start()
+        self._gateway = gateway
+        self._port = int(addresses[0].rstrip("/").rpartition(":")[2])
+        self._backend.attach(self.url)
+
+    async def stop_gateway(self) -> None:
+        """Stop the gateway alone. Idempotent."""
+        gateway, self._gateway = self._gateway, None
+        if gateway is not None:
+            await gateway.stop()
+
+    async def stop(self) -> None:
+        """Stop everything. Idempotent."""
+        await self.stop_gateway()
+        await self._backend.stop()
+
+    def _config(self) -> Config:
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return Config(
+            sessions=self._sessions,
+            http=Http(listen=(f"{host}:{self._port}",)),
+            backends=(self._backend.backend,),
+            mcu=self._mcu,
+        )
+
+
+def run(host: str, port: int) -> int:
+    """Serve the demo until it is interrupted; return the exit code."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(host, port))
+
+
+async def _serve(host: str, port: int) -> int:
+    interrupted = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, interrupted.set)
+    demo = Demo(host, port)
+    try:
+        await demo.start()
+    except OSError as error:
+        click.echo(_refusal(error, host, port), err=True)
+        return 1
+    try:
+        _announce(demo.url, host)
+        await interrupted.wait()
+    finally:
+        await demo.stop()
+    return 0
+
+
+def _announce(url: str, host: str) -> None:
+    click.echo(f"Open {url} in two tabs, type the same room in both, and you are in a call. Ctrl+C ends it.")
+    if not _is_loopback(host):
+        click.echo(
+            "Others can reach this page. Browsers give a camera and microphone only to pages on https or localhost: "
+            "elsewhere people take part with a generated picture."
+        )
+
+
+def _refusal(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"Port {port} on {host} is taken by another program; choose another: make demo PORT={port + 1}"
+    return f"Cannot listen on {host}, port {port}: {error.strerror or error}"
+
+
+def _inprocess(host: str) -> McuSection:
+    settings = factory.settings_type("inprocess")
+    return McuSection(type="inprocess", settings=settings(address="127.0.0.1") if _is_loopback(host) else settings())
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,46 @@
+"""Debian's Chromium, headless, with its fake camera, microphone and screen."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, async_playwright
+
+EXECUTABLE = Path("/usr/bin/chromium")
+
+ALWAYS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-features=WebRtcHideLocalIpsWithMdns",  # the gateway drops mDNS names: behaviour reference 9.4
+    "--allow-loopback-in-peer-connection",  # the SFU is on 127.0.0.1 only
+    "--auto-select-desktop-capture-source=Entire",  # nobody is there to choose a screen
+)
+FAKE_DEVICES = "--use-fake-device-for-media-stream"
+GRANTED = "--use-fake-ui-for-media-stream"
+DENIED = "--use-fake-ui-for-media-stream=deny"
+
+
+@asynccontextmanager
+async def chromium(*flags: str) -> AsyncIterator[Browser]:
+    """Run Chromium with ``flags`` beside those that every test needs.
+
+    Raises:
+        pytest.UsageError: Debian's chromium is not installed.
+    """
+    executable = _executable()
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=executable, args=[*ALWAYS, *flags])
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+def _executable() -> Path:
+    if not EXECUTABLE.exists():
+        raise pytest.UsageError("the tests need a real browser: apt-get install chromium")
+    return EXECUTABLE

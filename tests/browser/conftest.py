@@ -1,0 +1,50 @@
+"""Each SFU behind a demo gateway, and Chromium in front of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+from playwright.async_api import Browser
+
+from gateway.config import McuSection
+from gateway.tools.demo import Demo
+from mcu import factory
+from mcu.janus.settings import JanusServer
+from tests.browser.chromium import FAKE_DEVICES, GRANTED, chromium
+from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """Chromium with a fake camera and microphone, and leave to use them."""
+    async with chromium(FAKE_DEVICES, GRANTED) as running:
+        yield running
+
+
+@pytest.fixture(params=["inprocess", "janus"])
+async def mcu(request: pytest.FixtureRequest) -> AsyncIterator[McuSection]:
+    """Each of the two SFUs."""
+    async with AsyncExitStack() as stack:
+        yield inprocess() if request.param == "inprocess" else janus(await stack.enter_async_context(JanusProcess()))
+
+
+@pytest.fixture
+async def demo(mcu: McuSection) -> AsyncIterator[Demo]:
+    """A demo gateway on a free port."""
+    running = Demo("127.0.0.1", 0, mcu)
+    await running.start()
+    yield running
+    await running.stop()
+
+
+def inprocess() -> McuSection:
+    """The SFU inside the gateway, on loopback."""
+    return McuSection(type="inprocess", settings=factory.settings_type("inprocess")(address="127.0.0.1"))
+
+
+def janus(process: JanusProcess) -> McuSection:
+    """A real Janus."""
+    server = JanusServer(url=process.url, api_secret=API_SECRET, admin_key=ADMIN_KEY)
+    return McuSection(type="janus", settings=(server,))

@@ -1,0 +1,147 @@
+"""A network between the pages and the gateway that can be interrupted: TCP for signaling, UDP for media."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+MEDIA_ADDRESS = "127.0.0.2"  # where clients find the SFU, which is on 127.0.0.1
+
+
+class SignalingWire:
+    """A TCP relay on 127.0.0.1 to a port of 127.0.0.1. ``port`` is its own and stays the same."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self.port = 0
+
+    async def __aenter__(self) -> Self:
+        await self.restore()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.cut()
+
+    async def cut(self) -> None:
+        """Break every connection and refuse new ones."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for writer in self._writers:
+            writer.transport.abort()
+        self._flowing.set()
+
+    async def restore(self) -> None:
+        """Accept connections again."""
+        self._server = await asyncio.start_server(self._relay, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def hold(self) -> None:
+        """Keep the connections, but let nothing through."""
+        self._flowing.clear()
+
+    def release(self) -> None:
+        """Let what was held go on."""
+        self._flowing.set()
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        pair = {writer, far_writer}
+        self._writers |= pair
+        try:
+            await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
+        finally:
+            self._writers -= pair
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                await self._flowing.wait()
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            pass  # cut
+        finally:
+            writer.close()
+
+
+class MediaWire:
+    """UDP relays from MEDIA_ADDRESS to 127.0.0.1, port by port; ``cut`` loses every datagram."""
+
+    def __init__(self, first: int, last: int) -> None:
+        self._ports = range(first, last + 1)
+        self._transports: list[asyncio.DatagramTransport] = []
+        self.cut = False
+        self.carried = 0  # datagrams
+
+    async def __aenter__(self) -> Self:
+        for port in self._ports:
+            await self.open(_Near(self, port), (MEDIA_ADDRESS, port), None)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        for transport in self._transports:
+            transport.abort()
+
+    async def open(
+        self, protocol: asyncio.DatagramProtocol, local: tuple[str, int], remote: tuple[str, int] | None
+    ) -> None:
+        """Open a socket that ends with the wire."""
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(lambda: protocol, local_addr=local, remote_addr=remote)
+        self._transports.append(transport)
+
+
+class _Near(asyncio.DatagramProtocol):
+    """The clients' side of one port: each client gets a socket of its own on the far side."""
+
+    def __init__(self, wire: MediaWire, port: int) -> None:
+        self._wire, self._port = wire, port
+        self._far: dict[tuple[str, int], _Far] = {}
+        self._opening: set[asyncio.Task[None]] = set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.DatagramTransport)
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        if self._wire.cut:
+            return
+        self._wire.carried += 1
+        far = self._far.get(addr)
+        if far is None:
+            far = self._far[addr] = _Far(self._wire, self, addr)
+            opening = asyncio.create_task(self._wire.open(far, ("127.0.0.1", 0), ("127.0.0.1", self._port)))
+            self._opening.add(opening)
+            opening.add_done_callback(self._opening.discard)
+        elif far.transport is not None:  # ICE sends its first request again
+            far.transport.sendto(data)
+
+
+class _Far(asyncio.DatagramProtocol):
+    """One client's socket towards the SFU."""
+
+    def __init__(self, wire: MediaWire, near: _Near, client: tuple[str, int]) -> None:
+        self._wire, self._near, self._client = wire, near, client
+        self.transport: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.DatagramTransport)
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        if not self._wire.cut:
+            self._near.transport.sendto(data, self._client)

@@ -1,0 +1,163 @@
+"""The page by keyboard alone, read out, on a small screen, and kept apart from everything foreign."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+from playwright.async_api import Browser
+
+from gateway.tools.demo import Demo
+from tests.browser.call_page import CallPage
+from tests.browser.conftest import inprocess
+
+pytestmark = pytest.mark.full
+
+SMALL = {"viewport": {"width": 360, "height": 640}}
+
+
+@pytest.fixture
+async def small_demo() -> AsyncIterator[Demo]:
+    """A demo gateway with the in-process SFU."""
+    demo = Demo("127.0.0.1", 0, inprocess())
+    await demo.start()
+    yield demo
+    await demo.stop()
+
+
+async def focused(page: CallPage) -> tuple[str, str, str]:
+    """Return id, role and name of what has the focus, as assistive technology gets them."""
+    devtools = await page.page.context.new_cdp_session(page.page)
+    found = await devtools.send("Runtime.evaluate", {"expression": "document.activeElement"})
+    at = {"objectId": found["result"]["objectId"], "fetchRelatives": False}
+    node: dict[str, Any] = (await devtools.send("Accessibility.getPartialAXTree", at))["nodes"][0]
+    id = await page.page.evaluate("document.activeElement.id")
+    await devtools.detach()
+    return str(id), str(node["role"]["value"]), str(node.get("name", {}).get("value", ""))
+
+
+async def tab_to(page: CallPage, id: str) -> None:
+    """Press Tab until an element has the focus; each one on the way has a name and shows that it is focused."""
+    for _ in range(30):
+        await page.page.keyboard.press("Tab")
+        now, role, name = await focused(page)
+        if await page.page.evaluate("document.activeElement === document.body"):
+            continue  # past the last control, before the first
+        assert name, f"{role} {now!r} has no name"
+        outline = "getComputedStyle(document.activeElement).outlineStyle"
+        assert await page.page.evaluate(outline) != "none", f"the focus on {name!r} cannot be seen"
+        if now == id:
+            return
+    raise AssertionError(f"Tab does not reach {id!r}")
+
+
+async def test_a_call_is_held_by_keyboard_alone(browser: Browser, small_demo: Demo) -> None:
+    bob = await CallPage.open(browser, small_demo.url)
+    await bob.join("Bob")
+    ada = await CallPage.open(browser, small_demo.url)
+    keyboard = ada.page.keyboard
+    assert (await focused(ada))[0] == "name"
+    await keyboard.type("Ada")
+    await tab_to(ada, "room")
+    await keyboard.type("kitchen")
+    for id in ("wanted", "join"):
+        await tab_to(ada, id)
+    await keyboard.press("Enter")
+    await ada.until_state("in the call with 1 other")
+    await tab_to(ada, "mute")
+    await keyboard.press("Space")
+    await bob.until_tile("Ada", "microphone muted")
+    await tab_to(ada, "camera")
+    await keyboard.press("Space")
+    await bob.until_tile("Ada", "camera off")
+    await tab_to(ada, "share")
+    await keyboard.press("Enter")
+    await bob.until_advances("Ada's screen")
+    await tab_to(ada, "show-people")
+    await keyboard.press("Enter")
+    assert await ada.page.get_attribute("#show-people", "aria-expanded") == "false"
+    await tab_to(ada, "show-settings")
+    await keyboard.press("Enter")
+    await tab_to(ada, "call-bitrate")
+    await keyboard.press("Escape")
+    assert (await focused(ada))[0] == "show-settings"
+    await tab_to(ada, "leave")
+    await keyboard.press("Enter")
+    await bob.until_no_tile("Ada")
+
+
+async def test_the_state_is_read_out(browser: Browser, small_demo: Demo) -> None:
+    ada = await CallPage.open(browser, small_demo.url)
+    await ada.join("Ada", wanted="listen")
+    await ada.until_notice("listener")
+    assert await ada.page.get_attribute("#state", "role") == "status"
+    assert await ada.page.get_attribute(".notice", "role") == "alert"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_nothing_is_wider_than_a_small_screen(browser: Browser, small_demo: Demo, scheme: str) -> None:
+    async def fits(page: CallPage) -> bool:
+        return bool(await page.page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+
+    ada = await CallPage.open(browser, small_demo.url, color_scheme=scheme, **SMALL)
+    assert await fits(ada)
+    await ada.join("Ada with a name that is as long as the field lets one type it")
+    bob = await CallPage.open(browser, small_demo.url, **SMALL)
+    await bob.join("Bob", wanted="listen")
+    await ada.until_state("in the call with 1 other")
+    assert await fits(ada)
+    await ada.page.click("#share")
+    await bob.until("a shared screen", "document.querySelectorAll('.tile.screen').length === 1")
+    await bob.until_notice("listener")
+    assert await fits(bob)
+    for button in ("#show-people", "#show-settings"):
+        await ada.page.click(button)
+        assert await fits(ada)
+    box = await ada.page.locator("#settings button[value=apply]").bounding_box()
+    assert box is not None
+    assert box["x"] + box["width"] <= 360
+
+
+async def test_the_text_has_contrast(browser: Browser, small_demo: Demo) -> None:
+    for scheme in ("light", "dark"):
+        ada = await CallPage.open(browser, small_demo.url, color_scheme=scheme)
+        await ada.join("Ada", wanted="generated")
+        await ada.until_state("Connected")
+        for selector in ("#state", "#room-title", ".brand", "#leave", "#mute", ".person-name", ".person-state"):
+            assert await ada.page.evaluate(_CONTRAST, selector) >= 4.5, (scheme, selector)
+
+
+# WCAG 2.1, 1.4.3: relative luminance of the text against the first ground below it that is not transparent.
+_CONTRAST = """selector => {
+  const parse = colour => colour.match(/[\\d.]+/g).map(Number);
+  const luminance = ([r, g, b]) => [r, g, b].map(one => one / 255)
+    .map(one => one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, one, index) => sum + one * [0.2126, 0.7152, 0.0722][index], 0);
+  let ground = document.querySelector(selector);
+  const text = luminance(parse(getComputedStyle(ground).color));
+  while (parse(getComputedStyle(ground).backgroundColor)[3] === 0) ground = ground.parentElement;
+  const behind = luminance(parse(getComputedStyle(ground).backgroundColor));
+  return (Math.max(text, behind) + 0.05) / (Math.min(text, behind) + 0.05);
+}"""
+
+
+async def test_names_are_shown_as_text_and_nothing_foreign_is_loaded(browser: Browser, small_demo: Demo) -> None:
+    name = "<img src=x onerror=alert(1)>"
+    ada = await CallPage.open(browser, small_demo.url)
+    requested: list[str] = []
+    ada.page.on("request", lambda request: requested.append(request.url))
+    await ada.page.reload()
+    await ada.join("Ada")
+    bob = await CallPage.open(browser, small_demo.url)
+    await bob.join(name)
+    await ada.until_tile(name)
+    await ada.until_people(name)
+    assert await ada.page.locator("img").count() == 0
+    assert [url for url in requested if not url.startswith(small_demo.url)] == []
+    assert ada.problems + bob.problems == []
+    async with aiohttp.ClientSession() as client, client.get(small_demo.url) as response:
+        policy = response.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy

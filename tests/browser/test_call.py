@@ -1,0 +1,178 @@
+"""People in a call, in real browsers: pictures, sound, state, screens, codecs and bitrate."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser
+
+from gateway.tools.demo import Demo
+from tests.browser.call_page import CallPage
+from tests.browser.chromium import FAKE_DEVICES, GRANTED, chromium
+from tests.browser.conftest import inprocess
+
+
+async def in_call(browser: Browser, demo: Demo, *names: str, **choices: str) -> list[CallPage]:
+    """Open a page for each name, join one after another, and return when everybody sees that all are there."""
+    pages = []
+    for name in names:
+        page = await CallPage.open(browser, demo.url)
+        await page.join(name, **choices)
+        pages.append(page)
+    others = len(names) - 1
+    for page in pages:
+        await page.until_state(f"Connected, in the call with {others} other")
+    return pages
+
+
+async def see_and_hear_each_other(pages: dict[str, CallPage]) -> None:
+    for own, page in pages.items():
+        for name in pages.keys() - {own}:
+            await page.until_advances(name)
+            await page.until_heard(name)
+
+
+async def test_two_people_see_and_hear_each_other(browser: Browser) -> None:
+    demo = Demo("127.0.0.1", 0, inprocess())
+    await demo.start()
+    try:
+        ada, bob = await in_call(browser, demo, "Ada", "Bob")
+        await see_and_hear_each_other({"Ada": ada, "Bob": bob})
+        await ada.page.click("#mute")
+        await bob.until_tile("Ada", "microphone muted", "camera on")
+        await bob.until_people("Ada", "muted, camera on")
+        await ada.page.click("#leave")
+        await bob.until_no_tile("Ada")
+        await bob.until_state("nobody else is in the call")
+        assert ada.problems + bob.problems == []
+    finally:
+        await demo.stop()
+
+
+@pytest.mark.full
+async def test_a_third_person_joins_a_running_call(browser: Browser, demo: Demo) -> None:
+    ada, bob = await in_call(browser, demo, "Ada", "Bob")
+    await see_and_hear_each_other({"Ada": ada, "Bob": bob})
+    cleo = await CallPage.open(browser, demo.url)
+    await cleo.join("Cleo")
+    await cleo.until_state("in the call with 2 others")
+    await see_and_hear_each_other({"Ada": ada, "Bob": bob, "Cleo": cleo})
+    await cleo.until_people("Ada", "Bob", "Cleo (you)")
+    await bob.until_tile("Ada", "speaking")  # the fake microphone beeps
+    assert ada.problems + bob.problems + cleo.problems == []
+
+
+@pytest.mark.full
+async def test_a_camera_switched_off_and_on_is_told_and_shown(browser: Browser, demo: Demo) -> None:
+    ada, bob = await in_call(browser, demo, "Ada", "Bob")
+    await bob.until_advances("Ada")
+    await ada.page.click("#camera")
+    await bob.until_tile("Ada", "camera off")
+    await ada.page.click("#camera")
+    await bob.until_tile("Ada", "camera on")
+    await bob.until_advances("Ada")
+
+
+@pytest.mark.full
+async def test_a_camera_added_to_a_call_without_one_reaches_the_others(browser: Browser, demo: Demo) -> None:
+    ada, bob = await in_call(browser, demo, "Ada", "Bob", wanted="audio")
+    await bob.until_heard("Ada")
+    await ada.page.click("#camera")
+    await bob.until_tile("Ada", "camera on")
+    await bob.until_advances("Ada")
+
+
+@pytest.mark.full
+async def test_a_shared_screen_reaches_those_in_the_call_and_those_who_come_later(browser: Browser, demo: Demo) -> None:
+    ada, bob = await in_call(browser, demo, "Ada", "Bob")
+    await ada.page.click("#share")
+    await bob.until_advances("Ada's screen")
+    await bob.until_people("Ada", "shares the screen")
+    cleo = await CallPage.open(browser, demo.url)
+    await cleo.join("Cleo")
+    await cleo.until_advances("Ada's screen")
+    await ada.page.click("#share")
+    for page in (bob, cleo):
+        await page.until_no_tile("Ada's screen")
+        await page.until_advances("Ada")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("codec", ["vp8", "h264"])
+async def test_the_codec_that_was_chosen_is_sent_and_received(browser: Browser, demo: Demo, codec: str) -> None:
+    ada, bob = await in_call(browser, demo, "Ada", "Bob", **{"lobby-videocodec": codec})
+    await see_and_hear_each_other({"Ada": ada, "Bob": bob})
+    for stats in (await ada.sent(), await bob.received("Ada"), await bob.sent(), await ada.received("Bob")):
+        assert stats["codec"].lower() == f"video/{codec}"
+    await bob.until("figures in Ada's tile", f"document.body.innerText.toLowerCase().includes('{codec} ·')")
+
+
+@pytest.mark.full
+async def test_another_codec_chosen_during_the_call_is_published_anew(browser: Browser, demo: Demo) -> None:
+    ada, bob = await in_call(browser, demo, "Ada", "Bob", **{"lobby-videocodec": "vp8"})
+    await bob.until_advances("Ada")
+    await ada.page.click("#show-settings")
+    await ada.page.select_option("#call-videocodec", "h264")
+    await ada.page.click("#settings button[value=apply]")
+    await bob.until(
+        "H.264 from Ada",
+        """(async () => {
+          const ada = portunus.call.others()[0].sessionId;
+          const report = await portunus.call.receiving.connection(ada, "video").getStats();
+          const entry = [...report.values()].find(one => one.type === "inbound-rtp" && one.kind === "video");
+          return report.get(entry?.codecId)?.mimeType === "video/H264" && entry.framesDecoded > 5;
+        })()""",
+    )
+    await bob.until_advances("Ada")
+
+
+@pytest.fixture
+async def restless(tmp_path: Path) -> AsyncIterator[Browser]:
+    """Chromium with a camera that sees noise: an encoder takes for it whatever bitrate it is given."""
+    picture = tmp_path / "noise.y4m"
+    write_noise(picture)
+    async with chromium(FAKE_DEVICES, GRANTED, f"--use-file-for-fake-video-capture={picture}") as running:
+        yield running
+
+
+def write_noise(path: Path) -> None:
+    width, height, frames = 320, 240, 20
+    with path.open("wb") as file:
+        file.write(f"YUV4MPEG2 W{width} H{height} F20:1 Ip A1:1 C420jpeg\n".encode())
+        for _ in range(frames):
+            file.write(b"FRAME\n" + os.urandom(width * height * 3 // 2))
+
+
+@pytest.mark.full
+async def test_a_bitrate_that_was_chosen_is_kept(restless: Browser, demo: Demo) -> None:
+    ada = await CallPage.open(restless, demo.url)
+    await ada.join("Ada", **{"lobby-bitrate": "200000"})
+    bob = await CallPage.open(restless, demo.url)
+    await bob.join("Bob")
+    await ada.until_advances("Bob")
+    await bob.until_advances("Ada")
+    await bob.until("more than 250 kbit/s of one without a limit", sends_over(250), wait=30)
+    await ada.page.wait_for_timeout(8000)  # the sender's estimate settles
+    assert 50 < await kilobits_sent(ada, seconds=5) < 250
+
+
+def sends_over(kilobits: int) -> str:
+    """Return a script that is true when the page sends more video than this."""
+    return f"""(async () => {{
+      const read = async () => [...(await portunus.call.publishing.connection("video").getStats()).values()]
+        .find(one => one.type === "outbound-rtp" && one.kind === "video");
+      const before = await read();
+      await new Promise(resolve => setTimeout(resolve, 1000));
+      const now = await read();
+      return (now.bytesSent - before.bytesSent) * 8 / (now.timestamp - before.timestamp) > {kilobits};
+    }})()"""
+
+
+async def kilobits_sent(page: CallPage, seconds: float) -> float:
+    before = await page.sent()
+    await page.page.wait_for_timeout(seconds * 1000)
+    now = await page.sent()
+    return float((now["bytesSent"] - before["bytesSent"]) * 8 / (now["timestamp"] - before["timestamp"]))

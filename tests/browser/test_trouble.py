@@ -1,0 +1,206 @@
+"""What the page says and does when a device, the media, a stream or the gateway is not there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import aiohttp
+import msgspec
+import pytest
+from playwright.async_api import Browser
+
+from gateway.config import McuSection
+from gateway.tools.demo import Demo
+from tests.browser.call_page import CallPage
+from tests.browser.chromium import DENIED, FAKE_DEVICES, GRANTED, chromium
+from tests.browser.conftest import inprocess, janus
+from tests.browser.network import MEDIA_ADDRESS, MediaWire, SignalingWire
+from tests.janus_process import JanusProcess
+
+ROOM = "kitchen"
+pytestmark = pytest.mark.full
+
+
+@asynccontextmanager
+async def demo_with(mcu: McuSection) -> AsyncIterator[Demo]:
+    demo = Demo("127.0.0.1", 0, mcu)
+    await demo.start()
+    try:
+        yield demo
+    finally:
+        await demo.stop()
+
+
+@pytest.fixture
+async def small_demo() -> AsyncIterator[Demo]:
+    """A demo gateway with the in-process SFU, for what does not depend on the SFU."""
+    async with demo_with(inprocess()) as demo:
+        yield demo
+
+
+async def joined(browser: Browser, url: str, name: str, **choices: str) -> CallPage:
+    page = await CallPage.open(browser, url)
+    await page.join(name, **choices)
+    return page
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ((FAKE_DEVICES, DENIED), "told not to let this page use the camera and microphone"),
+        ((GRANTED,), "No camera or microphone was found"),
+    ],
+    ids=["permission denied", "no device"],
+)
+async def test_without_devices_one_takes_part_with_a_generated_picture(
+    browser: Browser, small_demo: Demo, flags: tuple[str, ...], sentence: str
+) -> None:
+    async with chromium(*flags) as without:
+        ada = await joined(without, small_demo.url, "Ada")
+        bob = await joined(browser, small_demo.url, "Bob")
+        await ada.until_notice(sentence)
+        await bob.until_advances("Ada")
+        await bob.until_tile("Ada", "microphone muted", "camera on")
+        await ada.until_advances("Bob")
+
+
+async def test_a_listener_is_told_so_and_sees_the_others(browser: Browser, small_demo: Demo) -> None:
+    ada = await joined(browser, small_demo.url, "Ada", wanted="listen")
+    bob = await joined(browser, small_demo.url, "Bob")
+    await ada.until_notice("You take part as a listener")
+    await ada.until_advances("Bob")
+    await bob.until_people("Ada", "listening")
+    assert await ada.page.is_disabled("#mute")
+
+
+async def test_a_stream_that_is_not_there_is_named(browser: Browser, small_demo: Demo) -> None:
+    ada = await joined(browser, small_demo.url, "Ada")
+    await ada.until_state("Connected")
+    async with silent_participant(small_demo.url, "Zoe"):
+        await ada.until_notice("does not find the stream of Zoe (client_not_found)", wait=30)
+        await ada.until_tile("Zoe")
+    await ada.until_no_notice("Zoe")
+
+
+@asynccontextmanager
+async def silent_participant(url: str, name: str) -> AsyncIterator[None]:
+    """Be in the call with audio and video announced, and publish neither."""
+    async with aiohttp.ClientSession() as client, client.ws_connect(f"{url}spreed") as socket:
+        who = {"name": name, "room": ROOM, "person": "somebody-who-is-silent"}
+        async with client.post(f"{url}demo/api/join", json=who) as response:
+            ticket = await response.json()
+        auth = {"url": ticket["url"], "params": {"ticket": ticket["ticket"]}}
+        await socket.send_json({"id": "1", "type": "hello", "hello": {"version": "1.0", "auth": auth}})
+        await reply(socket, "1")
+        room = {"roomid": ticket["roomid"], "sessionid": ticket["session"]}
+        await socket.send_json({"id": "2", "type": "room", "room": room})
+        await reply(socket, "2")
+        async with client.post(f"{url}demo/api/call", json={"session": ticket["session"], "flags": 7}) as response:
+            assert response.status == 200
+        yield
+        await socket.send_json({"type": "bye"})
+
+
+async def reply(socket: aiohttp.ClientWebSocketResponse, id: str) -> None:
+    async with asyncio.timeout(10):
+        while (await socket.receive_json()).get("id") != id:
+            pass
+
+
+async def test_media_that_cannot_connect_is_told_and_tried_again(browser: Browser) -> None:
+    async with network("inprocess") as (demo, media):
+        media.cut = True
+        ada = await joined(browser, demo.url, "Ada")
+        await ada.until_notice("The media connection failed: your picture and sound do not reach the server", wait=60)
+        bob = await joined(browser, demo.url, "Bob")
+        await bob.until_tile("Ada")
+        media.cut = False
+        await bob.until_advances("Ada", wait=60)
+        await ada.until_no_notice("The media connection failed", wait=60)
+
+
+@asynccontextmanager
+async def network(sfu: str) -> AsyncIterator[tuple[Demo, MediaWire]]:
+    """A demo gateway whose media all go over a wire that can be cut."""
+    async with AsyncExitStack() as stack:
+        first, last = 34100, 34139
+        if sfu == "inprocess":
+            settings = inprocess().settings
+            there = {"announced_address": MEDIA_ADDRESS, "port_min": first, "port_max": last}
+            section = McuSection(type=sfu, settings=msgspec.structs.replace(settings, **there))
+        else:
+            ports = {"PUBLIC_ADDRESS": MEDIA_ADDRESS, "RTP_PORTS": f"{first}-{last}"}
+            section = janus(await stack.enter_async_context(JanusProcess(**ports)))
+        # Were the SFU told where the clients are, it would send to them past the wire.
+        section = msgspec.structs.replace(section, blocked_candidates=("0.0.0.0/0", "::/0"))
+        media = await stack.enter_async_context(MediaWire(first, last))
+        yield await stack.enter_async_context(demo_with(section)), media
+
+
+async def test_an_interrupted_connection_is_resumed_while_the_pictures_go_on(browser: Browser, demo: Demo) -> None:
+    async with SignalingWire(port_of(demo)) as wire:
+        ada = await joined(browser, f"http://127.0.0.1:{wire.port}/", "Ada")
+        bob = await joined(browser, demo.url, "Bob")
+        await ada.until_advances("Bob")
+        session = await ada.session_id()
+        await wire.cut()
+        await ada.until_notice("The gateway cannot be reached")
+        await ada.until_state("Gateway away, connecting again")
+        await ada.until_advances("Bob")
+        await bob.until_advances("Ada")
+        cleo = await joined(browser, demo.url, "Cleo")
+        await cleo.until_advances("Ada")
+        await wire.restore()
+        await ada.until_state("in the call with 2 others")
+        await ada.until_no_notice("The gateway cannot be reached")
+        await ada.until_advances("Cleo")
+        assert await ada.session_id() == session
+
+
+async def test_after_a_restart_of_the_gateway_one_joins_anew_in_the_same_tiles(browser: Browser, demo: Demo) -> None:
+    ada = await joined(browser, demo.url, "Ada")
+    bob = await joined(browser, demo.url, "Bob")
+    for page, other in ((ada, "Bob"), (bob, "Ada")):
+        await page.until_advances(other)
+        await page.page.evaluate("for (const tile of document.querySelectorAll('.tile:not(.own)')) tile.before = true")
+    session = await ada.session_id()
+    await demo.stop_gateway()
+    for page in (ada, bob):
+        await page.until_notice("The gateway cannot be reached")
+    await demo.start_gateway()
+    for page, other in ((ada, "Bob"), (bob, "Ada")):
+        await page.until_state("in the call with 1 other", wait=40)
+        await page.until_advances(other, wait=40)
+        tiles = "[...document.querySelectorAll('.tile:not(.own)')].map(tile => tile.before)"
+        assert await page.page.evaluate(tiles) == [True]
+        await page.until_no_notice("no_such_session")
+    assert await ada.session_id() != session
+
+
+@pytest.mark.parametrize("sfu", ["inprocess", "janus"])
+async def test_ten_seconds_without_network_during_a_screen_share_are_survived(browser: Browser, sfu: str) -> None:
+    async with network(sfu) as (demo, media), SignalingWire(port_of(demo)) as wire:
+        ada = await joined(browser, f"http://127.0.0.1:{wire.port}/", "Ada")
+        bob = await joined(browser, demo.url, "Bob")
+        await ada.page.click("#share")
+        await bob.until_advances("Ada's screen")
+        assert media.carried > 0
+        session = await ada.session_id()
+        await ada.page.context.set_offline(True)
+        wire.hold()
+        media.cut = True
+        await ada.until_state("Gateway away, connecting again", wait=9)
+        await asyncio.sleep(10 - 6)
+        wire.release()
+        media.cut = False
+        await ada.page.context.set_offline(False)
+        await ada.until_state("in the call with 1 other", wait=30)
+        for page, label in ((bob, "Ada's screen"), (bob, "Ada"), (ada, "Bob")):
+            await page.until_advances(label, wait=40)
+        assert await ada.session_id() == session
+
+
+def port_of(demo: Demo) -> int:
+    return int(demo.url.rstrip("/").rpartition(":")[2])
