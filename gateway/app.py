@@ -67,6 +67,11 @@ class Gateway:
         self._mcu = self._create_mcu()
         self._states: dict[str, tuple[SfuState, str]] = {}
 
+    @property
+    def mcu(self) -> Mcu | None:
+        """The SFU, to look at."""
+        return self._mcu
+
     def _create_mcu(self) -> Mcu | None:
         section = self._config.mcu
         if section.type == NO_MCU:

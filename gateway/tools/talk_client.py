@@ -1,0 +1,181 @@
+"""The shipped Talk client: speaks the signaling protocol like a client, for tests, load and authors of clients.
+
+Source: signaling API. It brings no media: give it descriptions of a PeerConnection of your own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+
+Json = dict[str, Any]
+
+PATIENCE = 15.0  # seconds for anything that is waited for
+
+
+class Refused(Exception):
+    """The gateway answered a request with an error; ``code`` is the protocol's."""
+
+    def __init__(self, error: Json) -> None:
+        super().__init__(f"{error.get('code')}: {error.get('message')}")
+        self.code: str = error.get("code", "")
+        self.error = error
+
+
+class TalkClient:
+    """One session; an async context manager that connects, and leaves without a word.
+
+    ``heard`` holds every message since the connect; ``on_message`` is called for each.
+    """
+
+    def __init__(self, gateway: str, backend: str, *, features: tuple[str, ...] = ()) -> None:
+        self.heard: list[Json] = []
+        self.on_message: Callable[[Json], None] = lambda message: None
+        self.session_id = ""
+        self.resume_id = ""
+        self.close_code: int | None = None
+        self._url = gateway.rstrip("/") + "/spreed"
+        self._backend = backend
+        self._features = features
+        self._ids = itertools.count(1)
+        self._changed = asyncio.Event()
+        self._http: aiohttp.ClientSession | None = None
+        self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._reader: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.disconnect()
+
+    async def connect(self) -> None:
+        """Open the connection and wait for the welcome; also again, to resume afterwards."""
+        await self.disconnect()
+        self._http = aiohttp.ClientSession()
+        self._socket = await self._http.ws_connect(self._url, max_msg_size=0)
+        self.close_code = None
+        start = len(self.heard)
+        self._reader = asyncio.create_task(self._read(self._socket), name="talk-client")
+        await self.wait_for(lambda message: message["type"] == "welcome", since=start)
+
+    async def disconnect(self) -> None:
+        """Cut the connection without ``bye``; the session can be resumed. Idempotent."""
+        reader, self._reader = self._reader, None
+        http, self._http = self._http, None
+        if self._socket is not None and self._socket._response.connection is not None:
+            transport = self._socket._response.connection.transport
+            if transport is not None:
+                transport.abort()
+        if reader is not None:
+            reader.cancel()
+            await asyncio.wait([reader])
+        if http is not None:
+            await http.close()
+
+    # -- requests
+
+    async def hello(self, params: Json, version: str = "1.0") -> Json:
+        """Open a session with a ticket (1.0) or ``{"token": …}`` (2.0) and return the reply.
+
+        Raises:
+            Refused: with the protocol's code.
+        """
+        auth = {"url": self._backend, "params": params}
+        return await self._greet({"version": version, "features": list(self._features), "auth": auth})
+
+    async def resume(self) -> Json:
+        """Take the session up again on this connection.
+
+        Raises:
+            Refused: with the protocol's code.
+        """
+        return await self._greet({"version": "1.0", "resumeid": self.resume_id})
+
+    async def join(self, room: str, room_session: str = "") -> Json:
+        """Join a room with Nextcloud's session id; an empty room leaves.
+
+        Raises:
+            Refused: with the protocol's code.
+        """
+        return await self.request("room", {"roomid": room} | ({"sessionid": room_session} if room_session else {}))
+
+    async def bye(self) -> Json:
+        """End the session."""
+        return await self.request("bye", {})
+
+    async def request(self, kind: str, body: Json) -> Json:
+        """Send a request and return its reply.
+
+        Raises:
+            Refused: the reply is an error.
+        """
+        number = str(next(self._ids))
+        start = len(self.heard)
+        await self.send({"id": number, "type": kind, kind: body})
+        reply = await self.wait_for(lambda message: message.get("id") == number, since=start)
+        if reply["type"] == "error":
+            raise Refused(reply["error"])
+        return reply
+
+    async def send(self, message: Json | str) -> None:
+        """Send anything."""
+        if self._socket is None:
+            raise RuntimeError("connect() first")
+        if isinstance(message, str):
+            await self._socket.send_str(message)
+        else:
+            await self._socket.send_json(message)
+
+    async def tell(self, recipient: str, data: Json, request: str = "") -> None:
+        """Send a message to a session."""
+        body = {"recipient": {"type": "session", "sessionid": recipient}, "data": data}
+        await self.send(({"id": request} if request else {}) | {"type": "message", "message": body})
+
+    # -- what was heard
+
+    async def wait_for(self, wanted: Callable[[Json], bool], *, since: int = 0, patience: float = PATIENCE) -> Json:
+        """Return the first message that is wanted, among those heard from position ``since`` on.
+
+        Raises:
+            TimeoutError: it did not come.
+        """
+        async with asyncio.timeout(patience):
+            while True:
+                for message in self.heard[since:]:
+                    if wanted(message):
+                        return message
+                since = len(self.heard)
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def closed(self) -> int | None:
+        """Wait for the end of the connection and return the close code."""
+        async with asyncio.timeout(PATIENCE):
+            while self.close_code is None:
+                self._changed.clear()
+                await self._changed.wait()
+        return self.close_code
+
+    async def _greet(self, hello: Json) -> Json:
+        reply = await self.request("hello", hello)
+        self.session_id = reply["hello"]["sessionid"]
+        self.resume_id = reply["hello"]["resumeid"]
+        return reply
+
+    async def _read(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        async for frame in socket:
+            message = frame.json()
+            self.heard.append(message)
+            self.on_message(message)
+            self._changed.set()
+        self.close_code = socket.close_code or 1006
+        self._changed.set()
