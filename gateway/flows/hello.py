@@ -63,6 +63,7 @@ class Hello:
         try:
             self._services.hub.open(session, self._services.clock())
         except LimitReached as error:
+            self._services.counters.limit_exceeded[backend.id] += 1
             raise ProtocolError(Code.SESSION_LIMIT_EXCEEDED.error()) from error
         self._services.counters.sessions_total[backend.id] += 1
         self._attach(session, who.connection, hello, request)

@@ -46,6 +46,7 @@ class Counters(Protocol):
     sessions_total: dict[str, int]  # opened, by backend
     resumed_total: dict[str, int]  # by backend
     resume_failed_total: int
+    limit_exceeded: dict[str, int]  # sessions refused, by backend
     calls_total: dict[str, int]  # sessions that entered a call, by backend
     mcu_messages: dict[str, int]  # by type
     publishers_total: dict[str, int]  # by room type
