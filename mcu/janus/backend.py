@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
+import msgspec
+
 from mcu.base import (
     Closed,
     Layer,
@@ -30,9 +32,11 @@ from mcu.base import (
 )
 from mcu.janus import videoroom
 from mcu.janus.client import JanusClient
+from mcu.janus.descriptions import identified
 from mcu.janus.protocol import JanusError
+from mcu.janus.publisher import JanusPublisher
 from mcu.janus.settings import JanusServer
-from mcu.janus.streams import JanusPublisher, JanusSubscriber, identified
+from mcu.janus.subscriber import JanusSubscriber
 
 
 class JanusMcu:
@@ -44,9 +48,7 @@ class JanusMcu:
         Raises:
             ValueError: not exactly one Janus is configured.
         """
-        if len(servers) != 1:
-            raise ValueError(f"exactly one [[mcu.janus]] is supported, {len(servers)} are configured")
-        self._server = servers[0]
+        self._server = only(servers)
         self._timeout = timeout
         self._on_state: Callable[[McuStatus], None] = lambda status: None
         self._rooms = videoroom.Rooms(self._server.admin_key)
@@ -81,7 +83,9 @@ class JanusMcu:
             if before is not None:
                 before.replace()
                 await before.clean()
-            publisher = JanusPublisher(session, key, to, self._timeout, self._rooms, self._publisher_changed)
+            publisher = JanusPublisher(
+                session, key, to, self._timeout, options.bitrate, self._rooms, self._publisher_changed
+            )
             answer = await self._open(publisher, offer, options)
             self._publishers[key] = publisher
             self._wake(key)
@@ -166,14 +170,24 @@ class JanusMcu:
         )
 
     def streams(self) -> Iterable[StreamReport]:
-        """Return nothing: figures come with Janus' event feed, which is not read yet."""
-        return ()
+        """Return a report for each stream and kind: which codec runs. Figures are in Janus' event feed only."""
+        for publisher in list(self._publishers.values()):
+            yield from publisher.reports()
+            for subscriber in list(publisher.subscribers):
+                yield from subscriber.reports()
 
     def feed(self, frame: bytes) -> None:
         """Ignore a frame of Janus' event feed."""
 
     async def reconfigure(self, settings: object) -> None:
-        """Take changed settings."""
+        """Take changed settings: they hold from the next connection to Janus on, streams go on as they are.
+
+        Raises:
+            ValueError: not exactly one Janus is configured.
+        """
+        self._server = only(msgspec.convert(settings, tuple[JanusServer, ...]))
+        self._client.server = self._server
+        self._rooms.admin_key = self._server.admin_key
 
     @asynccontextmanager
     async def _in_time(self, seconds: float, key: StreamKey | None = None) -> AsyncIterator[None]:
@@ -214,3 +228,14 @@ class JanusMcu:
 
     def _state_changed(self) -> None:
         self._on_state(self.status())
+
+
+def only(servers: tuple[JanusServer, ...]) -> JanusServer:
+    """Return the one Janus that is configured.
+
+    Raises:
+        ValueError: it is not exactly one.
+    """
+    if len(servers) != 1:
+        raise ValueError(f"exactly one [[mcu.janus]] is supported, {len(servers)} are configured")
+    return servers[0]

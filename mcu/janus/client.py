@@ -40,7 +40,7 @@ class JanusClient:
         self.name = ""
         self.version = ""
         self.since = 0.0  # unix time
-        self._server = server
+        self.server = server  # that of the next connection
         self._timeout = timeout
         self._on_change = on_change
         self._on_session = on_session
@@ -100,7 +100,7 @@ class JanusClient:
         try:
             async with asyncio.timeout(self._timeout):
                 socket = await http.ws_connect(
-                    self._server.url,
+                    self.server.url,
                     protocols=[SUBPROTOCOL],
                     heartbeat=HEARTBEAT,
                     timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE),
@@ -112,7 +112,7 @@ class JanusClient:
             return SfuState.CONNECTING, "what answers there is not Janus' WebSocket API"
         except (OSError, aiohttp.ClientError) as error:
             return SfuState.CONNECTING, in_words(error)
-        session = Session(socket, self._server.secrets, self._timeout, self._ended)
+        session = Session(socket, self.server.secrets, self._timeout, self._ended)
         running = asyncio.create_task(session.run(), name="janus-session")
         try:
             return await self._open(session, running)

@@ -13,6 +13,7 @@ from typing import Any
 from mcu.base import Layer, McuError, McuLost, NoSuchStream, PublishOptions, Rejected, StreamKey, StreamType
 from mcu.janus.protocol import NO_SUCH_HANDLE, NO_SUCH_SESSION, JanusError, Message, failure
 from mcu.janus.session import Reply, Session
+from sdp.payloads import canonical
 
 FEEDS = {StreamType.VIDEO: 1, StreamType.SCREEN: 2}
 AUDIO_CODECS = ("opus", "g722", "pcmu", "pcma")  # the default order; what else Janus knows no browser sends
@@ -57,7 +58,8 @@ def room(key: StreamKey, number: int, options: PublishOptions, admin_key: str) -
 
 def codecs(preferred: Sequence[str], known: Sequence[str]) -> str:
     """Return Janus' list of codecs: what is preferred and known first, then the rest."""
-    wanted = dict.fromkeys(name.lower() for name in preferred if name.lower() in known)
+    names = (canonical(name.lower()) for name in preferred)
+    wanted = dict.fromkeys(name for name in names if name in known)
     return ",".join([*wanted, *(name for name in known if name not in wanted)][:MOST_CODECS])
 
 
@@ -109,7 +111,7 @@ class Rooms:
     """
 
     def __init__(self, admin_key: str) -> None:
-        self._admin_key = admin_key
+        self.admin_key = admin_key
         self._ours: set[int] = set()
 
     def __len__(self) -> int:
@@ -131,7 +133,7 @@ class Rooms:
 
             try:
                 await session.request(
-                    "message", undo=undo, handle_id=session.control.id, body=room(key, number, options, self._admin_key)
+                    "message", undo=undo, handle_id=session.control.id, body=room(key, number, options, self.admin_key)
                 )
             except JanusError as error:
                 self._ours.discard(number)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -258,6 +259,17 @@ async def test_stopping_leaves_nothing_and_may_be_repeated(call: Call, mcu: Janu
         await mcu.publish(CAMERA, await offer(), PublishOptions(), Heard())
 
 
+async def test_changed_settings_hold_from_the_next_attempt_on(janus: JanusProcess, states: States) -> None:
+    mcu = JanusMcu((JanusServer(janus.url, api_secret="an old one"),), timeout=WAIT)
+    await mcu.start(states)
+    await states.until(lambda status: status.sfus[0].state is SfuState.REFUSED)
+    await mcu.reconfigure((server(janus),))
+    await states.until(lambda status: status.ready)
+    with pytest.raises(ValueError, match="exactly one"):
+        await mcu.reconfigure(())
+    await mcu.stop()
+
+
 @pytest.mark.full
 async def test_a_janus_that_stands_still_is_noticed(call: Call, janus: JanusProcess, states: States) -> None:
     _, _, publisher = await call.publisher()
@@ -278,18 +290,28 @@ async def test_a_janus_that_stands_still_is_noticed(call: Call, janus: JanusProc
 
 @pytest.mark.full
 async def test_a_session_that_janus_lets_expire_is_lost_and_made_anew(
-    call: Call, states: States, monkeypatch: pytest.MonkeyPatch
+    states: States, loopback: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mcu.janus.session.KEEPALIVE", 3600.0)
-    _, _, heard = await call.publisher()
-    assert await heard.end(90) is Closed.LOST  # Janus' `timeout` names no sender
-    await states.until(lambda status: status.ready, 30)
+    async with JanusProcess(SESSION_TIMEOUT="4") as process:
+        mcu, heard = JanusMcu((server(process),), timeout=WAIT), Heard()
+        await mcu.start(states)
+        await mcu.publish(CAMERA, await offer(), PublishOptions(), heard)
+        assert await heard.end(20) is Closed.LOST  # Janus' `timeout` names no sender
+        await states.until(lambda status: status.ready, 20)
+        await mcu.stop()
 
 
 @pytest.mark.full
-async def test_a_session_is_kept_alive(call: Call) -> None:
-    _, sender, heard = await call.publisher()
-    _, watcher, _ = await call.subscriber()
-    with pytest.raises(TimeoutError):
-        await heard.end(70)
-    await watcher.hears(sender.frequency)
+async def test_a_session_is_kept_alive(states: States, loopback: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcu.janus.session.KEEPALIVE", 2.0)
+    async with JanusProcess(SESSION_TIMEOUT="4") as process, AsyncExitStack() as stack:
+        mcu = JanusMcu((server(process),), timeout=WAIT)
+        await mcu.start(states)
+        call = Call(mcu, stack)
+        _, sender, heard = await call.publisher()
+        _, watcher, _ = await call.subscriber()
+        with pytest.raises(TimeoutError):
+            await heard.end(12)
+        await watcher.hears(sender.frequency)
+        await mcu.stop()

@@ -1,0 +1,113 @@
+"""What publisher and subscriber have in common: one handle of Janus with one PeerConnection, and one listener.
+
+Requests of one handle go one after another. What fails is told in the errors of the SFU interface.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import ClassVar
+
+from mcu.base import Candidate, Closed, Listener, McuLost, McuTimeout, StreamKey, StreamReport
+from mcu.janus import videoroom
+from mcu.janus.descriptions import reports
+from mcu.janus.listening import Ear
+from mcu.janus.protocol import JanusError, Message
+from mcu.janus.session import Handle, Reply, Session
+
+log = logging.getLogger("portunus.mcu.janus")
+
+
+class Leg:
+    """What publisher and subscriber have in common: a handle, a listener and an end."""
+
+    SUBSCRIBES: ClassVar[bool]
+
+    def __init__(self, session: Session, key: StreamKey, listener: Listener, timeout: float) -> None:
+        self.key = key
+        self.session = session
+        self.handle: Handle
+        self.ear = Ear(listener)
+        self.ended = False
+        self.description = ""  # Janus' last one
+        self._timeout = timeout
+        self._turn = asyncio.Lock()
+        self._cleaning: list[Reply] = []
+
+    async def attach(self) -> None:
+        """Open the handle; events reach ``on_event`` from now on.
+
+        Raises:
+            JanusError: Janus refused.
+            McuLost: the session is lost.
+        """
+        self.handle = await self.session.attach(videoroom.label(self.key), self)
+
+    def on_event(self, message: Message) -> None:
+        """Take what Janus says of the handle."""
+        raise NotImplementedError
+
+    def on_lost(self) -> None:
+        """Learn that the session is gone: everything on Janus went with it."""
+        self.end(Closed.LOST)
+
+    def end(self, why: Closed | None) -> None:
+        """Leave Janus at once and tell the listener why; ``None``: it is the owner's wish. Idempotent."""
+        if self.ended:
+            return
+        self.ended = True
+        self._leave()
+        self.ear.end(why)
+
+    def _leave(self) -> None:
+        self._cleaning.append(self.handle.detach())
+
+    async def close(self) -> None:
+        """End the stream by its owner's wish and return when Janus is clean. Idempotent."""
+        self.end(None)
+        await self.clean()
+
+    async def clean(self) -> None:
+        """Wait, within the time limit, until Janus has carried out what the end asked for."""
+        if self._cleaning:
+            await asyncio.wait(self._cleaning, timeout=self._timeout)
+
+    async def add_candidate(self, candidate: Candidate | None) -> None:
+        """Hand over a candidate of the client; ``None`` ends the list. Unusable ones are ignored."""
+        if self.ended:
+            return
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self.handle.trickle(candidate)
+        except JanusError as error:
+            log.debug("a candidate was refused: %s", error)
+        except TimeoutError as error:
+            raise McuTimeout("Janus did not answer in time") from error
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[Handle]:
+        """Hold the handle for one request, within the time limit, and turn what goes wrong into typed errors."""
+        try:
+            async with asyncio.timeout(self._timeout), self._turn:
+                if self.ended:
+                    raise McuLost("the stream has ended")
+                yield self.handle
+        except TimeoutError as error:
+            raise McuTimeout("Janus did not answer in time") from error
+        except JanusError as error:
+            raise videoroom.typed(error) from error
+
+    def reports(self) -> list[StreamReport]:
+        """Return what runs here."""
+        return reports(self.key, self.SUBSCRIBES, self.description) if self.description else []
+
+    def _candidate(self, message: Message) -> None:
+        came = message.candidate
+        if not came.completed:
+            candidate = Candidate(came.candidate, came.sdp_mid, came.sdp_mline_index)
+            self.ear.say(lambda listener: listener.on_candidate(candidate))
+        else:
+            self.ear.say(lambda listener: listener.on_candidate(None))

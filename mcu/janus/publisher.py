@@ -1,0 +1,144 @@
+"""A published stream on Janus: a room of its own with one publisher handle.
+
+Janus tells subscribers nothing when a room is destroyed, so a publisher knows its subscribers and ends them itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from mcu.base import Closed, Kind, Listener, NewPeerConnection, Rejected, StreamKey
+from mcu.janus import videoroom
+from mcu.janus.descriptions import accepted, identified
+from mcu.janus.leg import Leg
+from mcu.janus.protocol import Message
+from mcu.janus.session import Session
+from sdp.document import Identity
+
+if TYPE_CHECKING:
+    from mcu.janus.subscriber import JanusSubscriber
+
+KINDS = {kind.value: kind for kind in Kind}
+# Janus takes 0 for "no limit" but then sends no REMB, and the client stays at the last one.
+UNLIMITED = 100_000_000  # bit/s
+
+
+class JanusPublisher(Leg):
+    """A stream that a client publishes: a room with this handle as its publisher."""
+
+    SUBSCRIBES = False
+
+    def __init__(
+        self,
+        session: Session,
+        key: StreamKey,
+        listener: Listener,
+        timeout: float,
+        ceiling: int,
+        rooms: videoroom.Rooms,
+        on_change: Callable[[JanusPublisher], None],
+    ) -> None:
+        super().__init__(session, key, listener, timeout)
+        self.feed = videoroom.FEEDS[key.type]
+        self.room = 0
+        self.up = False  # ICE and DTLS stand: Janus lets others subscribe
+        self.changes = 0
+        self.mids: frozenset[str] = frozenset()  # what there is to subscribe to
+        self.subscribers: set[JanusSubscriber] = set()
+        self._ceiling = ceiling  # bit/s, 0 = none
+        self._rooms = rooms
+        self._on_change = on_change
+        self._identity = Identity(frozenset(), frozenset())
+        self._flowing: dict[tuple[Kind, str], bool] = {}
+
+    async def negotiate(self, offer: str) -> str:
+        """Hand an offer to Janus and return the answer; subscribers are asked to take what is new.
+
+        Raises:
+            Rejected: the offer is no description, or Janus has no answer to it.
+            JanusError: Janus refused.
+            McuLost: the session is lost.
+        """
+        who = identified(offer)
+        message = await self.handle.ask(videoroom.configure_publisher(), offer)
+        if message.jsep is None:
+            raise Rejected("Janus gave no answer to the offer")
+        self._identity = who
+        self._answered(message.jsep.sdp)
+        return message.jsep.sdp
+
+    def _answered(self, answer: str) -> None:
+        self.description = answer
+        self.mids = accepted(answer)
+        for subscriber in list(self.subscribers):
+            subscriber.cover(self.mids)
+
+    async def update(self, offer: str) -> str:
+        """Renegotiate; subscribers are offered what is new. Raises as ``mcu.base.Publisher.update`` says."""
+        if not identified(offer).same_peer_connection(self._identity):
+            raise NewPeerConnection("the offer is of another PeerConnection")
+        async with self.turn():
+            return await self.negotiate(offer)
+
+    async def limit(self, bits_per_second: int) -> None:
+        """Cap what the publisher sends, by REMB; 0 lifts the cap, up to the stream's ceiling."""
+        ceiling = self._ceiling or UNLIMITED
+        wanted = min(bits_per_second, ceiling) if bits_per_second > 0 else ceiling
+        async with self.turn() as handle:
+            await handle.ask({"request": "configure", "bitrate": wanted})
+
+    async def request_keyframe(self) -> None:
+        """Ask the publisher for a keyframe."""
+        async with self.turn() as handle:
+            await handle.ask({"request": "configure", "keyframe": True})
+
+    def replace(self) -> None:
+        """End in favour of a new publisher: the own listener hears nothing, the subscribers hear REPLACED."""
+        self._dismiss(None, Closed.REPLACED)
+
+    def end(self, why: Closed | None) -> None:
+        """Leave Janus; subscribers hear PUBLISHER_GONE, or LOST where Janus is gone. Idempotent."""
+        self._dismiss(why, why if why is Closed.LOST else Closed.PUBLISHER_GONE)
+
+    def _dismiss(self, why: Closed | None, subscribers_hear: Closed) -> None:
+        if self.ended:
+            return
+        super().end(why)
+        self._changed(up=False)
+        for subscriber in list(self.subscribers):
+            subscriber.end(subscribers_hear)
+            self._cleaning += subscriber.leaving()
+
+    def _leave(self) -> None:
+        if self.room:
+            self._cleaning.append(self._rooms.destroy(self.session, self.room))
+        super()._leave()
+
+    def on_event(self, message: Message) -> None:
+        """Take what Janus says of the handle."""
+        if message.janus == "webrtcup":
+            self._changed(up=True)
+        elif message.janus == "media":
+            self._media(message)
+        elif message.janus == "trickle":
+            self._candidate(message)
+        elif message.janus in ("hangup", "detached") or message.plugindata.data.videoroom == "destroyed":
+            self.end(Closed.FAILED)
+        elif message.jsep is not None:  # the answer to an offer whose update() was cancelled
+            self._answered(message.jsep.sdp)
+
+    def _media(self, message: Message) -> None:
+        kind = KINDS.get(message.type)
+        if kind is None:
+            return
+        before = any(flows for (of, _), flows in self._flowing.items() if of is kind)
+        self._flowing[kind, message.mid] = message.receiving
+        after = any(flows for (of, _), flows in self._flowing.items() if of is kind)
+        if before != after:
+            self.ear.say(lambda listener: listener.on_media(kind, after))
+
+    def _changed(self, up: bool) -> None:
+        self.up = up
+        self.changes += 1
+        self._on_change(self)
