@@ -27,8 +27,8 @@ from mcu.base import (
     StreamReport,
     SubscribeOptions,
 )
-from mcu.inprocess.description import read_offer
 from mcu.inprocess.publisher import Publisher
+from mcu.inprocess.reading import read_offer
 from mcu.inprocess.settings import Settings
 from mcu.inprocess.subscriber import Subscriber
 from sdp.codecs import Preference
@@ -52,6 +52,9 @@ class InprocessMcu:
 
     async def start(self, on_state: Callable[[McuStatus], None]) -> None:
         """Be ready at once."""
+        for library in map(logging.getLogger, ("aioice", "aiortc")):
+            if library.level == logging.NOTSET:
+                library.setLevel(logging.WARNING)  # at INFO they tell candidates and addresses
         self._on_state = on_state
         self._started_at = time.time()
         self._set(SfuState.READY)

@@ -12,6 +12,7 @@ from aiortc.exceptions import InvalidStateError
 from mcu.inprocess.transport import Transport
 
 MAX_BUFFERED = 1 << 20  # bytes a subscriber may be behind on a channel before it misses messages
+MAX_CHANNELS = 32  # of one publisher
 MAX_WAITING = 64  # messages kept for a subscriber whose channel is still opening
 
 Message = str | bytes
@@ -27,7 +28,10 @@ class Inlet:
         self._outlets = outlets
 
     def add(self, channel: RTCDataChannel) -> None:
-        """Take a channel that the publisher opened."""
+        """Take a channel that the publisher opened; one too many is closed."""
+        if len(self.channels) >= MAX_CHANNELS:
+            channel.close()
+            return
 
         def message(data: Message) -> None:
             for outlet in self._outlets():
@@ -113,5 +117,5 @@ class Outlet:
             return
         try:
             copy.send(data)
-        except InvalidStateError:
-            log.debug("a subscriber's data channel is closed")
+        except (InvalidStateError, ValueError):
+            log.debug("a subscriber's data channel is closed, or takes no message of that size")

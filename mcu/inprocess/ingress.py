@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from mcu.base import Kind
 from mcu.inprocess import rtp
+from mcu.inprocess.agreement import ABS_SEND_TIME, AUDIO_LEVEL, EXTENSIONS, MID, Codec, Medium
 from mcu.inprocess.arrival import Arrival
-from mcu.inprocess.description import ABS_SEND_TIME, AUDIO_LEVEL, EXTENSIONS, MID, Codec, Medium
 from mcu.inprocess.sink import Sink
 
 HISTORY = 1024  # packets kept for retransmission, a power of two: 8 s of 1 Mbit/s video, 20 s of audio
@@ -235,6 +235,8 @@ class Ingress:
         """Do what had to wait; to be called a few times per second."""
         if self._keyframe_wanted:
             self.request_keyframe(now)
+        if self._nacks:
+            self._repair(now)
 
     def report(self, report: rtp.SenderReport, now: float) -> None:
         """Pass the publisher's clock on to every subscriber."""

@@ -23,12 +23,15 @@ from mcu.base import (
     StreamReport,
 )
 from mcu.inprocess import rtp
+from mcu.inprocess.agreement import LocalTransport, Offer
 from mcu.inprocess.channels import Inlet
-from mcu.inprocess.description import LocalTransport, Offer, read_offer, write_answer
 from mcu.inprocess.ingress import Ingress
+from mcu.inprocess.internals import NoSocket
+from mcu.inprocess.reading import read_offer
 from mcu.inprocess.settings import Settings
 from mcu.inprocess.subscriber import Subscriber
-from mcu.inprocess.transport import NoSocket, Transport
+from mcu.inprocess.transport import Transport
+from mcu.inprocess.writing import write_answer
 from sdp.candidates import parse as parse_candidate
 from sdp.codecs import Preference
 from sdp.document import SdpError, identity

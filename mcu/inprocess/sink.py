@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from mcu.inprocess import rtp
-from mcu.inprocess.description import Accepted
+from mcu.inprocess.agreement import Accepted
 
 if TYPE_CHECKING:
     from mcu.inprocess.ingress import Ingress, Stored

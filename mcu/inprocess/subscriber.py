@@ -16,12 +16,15 @@ from aiortc import RTCDataChannel
 
 from mcu.base import Candidate, Closed, Kind, Layer, Listener, Rejected, StreamReport
 from mcu.inprocess import rtp
+from mcu.inprocess.agreement import LocalTransport, Slot
 from mcu.inprocess.channels import Outlet
-from mcu.inprocess.description import LocalTransport, Slot, read_answer, write_offer
 from mcu.inprocess.ingress import Ingress
+from mcu.inprocess.internals import NoSocket
+from mcu.inprocess.reading import read_answer
 from mcu.inprocess.settings import Settings
 from mcu.inprocess.sink import Sink
-from mcu.inprocess.transport import NoSocket, Transport
+from mcu.inprocess.transport import Transport
+from mcu.inprocess.writing import write_offer
 from sdp.candidates import parse as parse_candidate
 from sdp.document import SdpError
 
@@ -57,6 +60,7 @@ class Subscriber:
         self._slots: list[Slot] = []  # of the last offer
         self._version = 0
         self._muted: dict[Kind, bool] = {}
+        self._wants_data = False  # whether the client has agreed to data channels
         self._role = ""  # ours in DTLS, once agreed
         self._offered_at: float | None = None  # monotonic; None: the last offer is answered
         self._stale = False  # the media changed after the last offer
@@ -80,8 +84,9 @@ class Subscriber:
             sink = self._sinks.get(slot.mid)
             if sink is not None:
                 sink.accept(entry)
-            elif slot.kind is Kind.DATA and entry.receives and self._transport.connected:
-                self.outlet.start(self.publisher.channels)
+            elif slot.kind is Kind.DATA:
+                self._wants_data = entry.receives
+        self._open_channels()
         if complete:
             self._offered_at = None
             self._cancel()
@@ -171,7 +176,7 @@ class Subscriber:
         """Begin to forward."""
         for sink in self._sinks.values():
             sink.start()
-        self.outlet.start(self.publisher.channels)
+        self._open_channels()
 
     def on_lost(self) -> None:
         """Tell the listener."""
@@ -264,6 +269,10 @@ class Subscriber:
             stream=self.publisher.stream,
             track=f"{ingress.kind.value}{ingress.mid}",
         )
+
+    def _open_channels(self) -> None:
+        if self._wants_data and self._transport.connected:
+            self.outlet.start(self.publisher.channels)
 
     def _push(self) -> None:
         self._cancel()

@@ -1,0 +1,118 @@
+"""What is agreed between a client and the in-process SFU: codecs, header extensions, media, transports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mcu.base import Kind
+from sdp.candidates import Candidate
+from sdp.codecs import Payload
+from sdp.document import Description, MediaSection
+
+MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
+AUDIO_LEVEL = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
+ABS_SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
+EXTENSIONS = {
+    "audio": {MID: 1, AUDIO_LEVEL: 2},
+    "video": {MID: 1, ABS_SEND_TIME: 3},
+}  # the numbers stand in our own offers
+FORWARDED = {
+    "audio": ("opus", "g722", "pcmu", "pcma"),
+    "video": ("vp8", "vp9", "h264", "av1", "h265"),
+}
+FEEDBACK = frozenset(("nack", "nack pli", "ccm fir", "goog-remb"))
+SCTP_PORT = 5000
+MAX_MEDIA = 31  # m= lines of one offer: what one receiver report holds
+MAX_MESSAGE_SIZE = 65536  # bytes, what aiortc's SCTP takes
+DEFAULT_MESSAGE_SIZE = 65536  # RFC 8841, 6.1
+
+
+@dataclass(frozen=True, slots=True)
+class LocalTransport:
+    """What a client must know to reach our side of a connection."""
+
+    ufrag: str
+    password: str
+    fingerprint: str  # "sha-256 AB:CD:…"
+    candidates: tuple[str, ...]  # "candidate:…"
+    session: int  # number of the o= line
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteTransport:
+    """What a client says of its side of a connection."""
+
+    ufrag: str
+    password: str
+    fingerprints: tuple[tuple[str, str], ...]  # algorithm and value
+    setup: str  # "actpass", "active", "passive"
+    candidates: tuple[Candidate, ...]
+    lite: bool = False
+    sctp_port: int | None = None
+    max_message_size: int = DEFAULT_MESSAGE_SIZE
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """What is agreed for a medium."""
+
+    payload: Payload
+    rtx: Payload | None = None
+
+    @property
+    def format(self) -> tuple[str, int, str]:
+        """What must be the same on both sides of a forwarder."""
+        return self.payload.codec, self.payload.clock_rate, self.payload.fmtp
+
+    @property
+    def feedback(self) -> tuple[str, ...]:
+        """The feedback that the client offers and we give."""
+        return tuple(entry for entry in dict.fromkeys(self.payload.feedback) if entry in FEEDBACK)
+
+
+@dataclass(frozen=True, slots=True)
+class Medium:
+    """One ``m=`` line of a publisher's offer, as a forwarder sees it."""
+
+    kind: Kind
+    mid: str
+    section: MediaSection
+    sends: bool  # whether the client means to send
+    codec: Codec | None = None  # media only
+    extensions: dict[str, int] = field(default_factory=dict)  # by URI; media only
+    ssrc: int | None = None  # that of the first layer, where the offer tells
+    rtx_ssrc: int | None = None
+    others: frozenset[int] = frozenset()  # SSRCs of further layers
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A publisher's offer; ``None`` stands for a medium to reject."""
+
+    description: Description
+    media: tuple[Medium | None, ...]
+    transport: RemoteTransport
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One ``m=`` line of an offer to a subscriber."""
+
+    kind: Kind
+    mid: str
+    sends: bool = True
+    codec: Codec | None = None
+    ssrc: int = 0
+    rtx_ssrc: int = 0
+    cname: str = ""
+    stream: str = ""
+    track: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What a subscriber's answer says about one slot."""
+
+    receives: bool
+    payload_type: int = 0
+    rtx_payload_type: int | None = None

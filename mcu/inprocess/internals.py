@@ -1,0 +1,221 @@
+"""Every touch of aiortc's and aioice's insides.
+
+Written for aiortc 1.16 and aioice 0.13; ``tests/mcu/inprocess/test_internals.py`` fails when an upgrade moves one of
+these:
+
+- ``aioice.Connection.get_component_candidates`` is overridden, ``_protocols`` written: the only way to a port range and
+  to loopback. ``_nominated`` and ``CandidatePair`` are read: sending without four coroutines per packet.
+  ``_add_remote_candidate`` is called: the public coroutine does no more than that for an IP literal.
+- ``aioice.ice.StunProtocol.datagram_received`` is overridden: SRTP goes straight to us instead of through an attempt
+  to parse it as STUN, a queue and a task. Nothing but STUN and DTLS reaches aioice (an empty datagram would end it).
+- ``RTCDtlsTransport``: ``_set_role``, ``_setup_srtp``, ``_rx_srtp``, ``_tx_srtp`` and ``_task`` are used, because their
+  only other user, RTCPeerConnection, decodes all that it receives, cannot reject a medium, and negotiates only what it
+  can decode. Its ICE transport is duck-typed: it uses ``role``, ``_recv`` and ``_send``.
+- ``_register_data_receiver`` is overridden: an exception in SCTP (aiortc asserts on what peers send) would end DTLS.
+- ``RTCDataChannel`` counts a label in characters where RFC 8832 wants bytes: see ``Label``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import socket
+from collections.abc import Callable
+from typing import Any, cast
+
+import aioice
+from aioice.candidate import candidate_foundation, candidate_priority
+from aioice.ice import CandidatePair, StunProtocol, get_host_addresses
+from aiortc import RTCCertificate, RTCDtlsFingerprint, RTCDtlsParameters, RTCDtlsTransport, RTCIceTransport
+from aiortc.rtcdtlstransport import DataReceiver
+
+from mcu.inprocess.settings import Settings
+
+RECEIVE_BUFFER = 1 << 20  # bytes per UDP socket: keyframes come in bursts
+COMPONENT = 1  # RTP and RTCP share one (RFC 8834, 4.5)
+
+log = logging.getLogger("portunus.inprocess")
+
+
+class NoSocket(Exception):
+    """No address or no port of the configured ones could be bound."""
+
+
+class Label(str):
+    """A text whose ``len`` is that of its UTF-8 form, as the sender of DATA_CHANNEL_OPEN in aiortc 1.16 needs it."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return len(self.encode())
+
+
+class Dtls(RTCDtlsTransport):
+    """DTLS over ``Ice``, with the SRTP sessions for us to use."""
+
+    protect_rtp: Callable[[bytes], bytes] | None = None  # these four are there once the handshake is done
+    protect_rtcp: Callable[[bytes], bytes] | None = None
+    unprotect_rtp: Callable[[bytes], bytes] | None = None
+    unprotect_rtcp: Callable[[bytes], bytes] | None = None
+
+    def __init__(self, ice: Ice) -> None:
+        super().__init__(cast(RTCIceTransport, _Link(ice)), [RTCCertificate.generateCertificate()])
+
+    async def handshake(self, fingerprints: tuple[tuple[str, str], ...], *, client: bool) -> None:
+        """Connect to the peer that has one of these certificates; ``state`` then says how it went."""
+        self._set_role("client" if client else "server")
+        await self.start(RTCDtlsParameters([RTCDtlsFingerprint(*fingerprint) for fingerprint in fingerprints]))
+
+    async def shut(self) -> None:
+        """Take leave of the peer, and wait for the task that reads."""
+        self.remove_all_listeners()
+        reader = self._task
+        await self.stop()
+        if reader is not None:
+            await asyncio.wait([reader])
+
+    def _setup_srtp(self) -> None:
+        super()._setup_srtp()
+        if self._tx_srtp is not None and self._rx_srtp is not None:
+            self.protect_rtp, self.protect_rtcp = self._tx_srtp.protect, self._tx_srtp.protect_rtcp
+            self.unprotect_rtp, self.unprotect_rtcp = self._rx_srtp.unprotect, self._rx_srtp.unprotect_rtcp
+
+    def _register_data_receiver(self, receiver: DataReceiver) -> None:
+        super()._register_data_receiver(_Guard(receiver))
+
+    def _unregister_data_receiver(self, receiver: DataReceiver) -> None:
+        self._data_receiver = None
+
+
+class _Guard:
+    """Keeps an exception in SCTP from ending DTLS."""
+
+    def __init__(self, receiver: DataReceiver) -> None:
+        self._receiver = receiver
+
+    async def _handle_data(self, data: bytes) -> None:
+        try:
+            await self._receiver._handle_data(data)
+        except ConnectionError:
+            raise
+        except Exception:
+            log.warning("a client's data channel sent what could not be handled", exc_info=True)
+
+
+class _Link:
+    """What RTCDtlsTransport uses of an RTCIceTransport."""
+
+    def __init__(self, ice: Ice) -> None:
+        self._ice = ice
+        self._recv = ice.recv
+        self._send = ice.send
+
+    @property
+    def role(self) -> str:
+        return "controlling" if self._ice.ice_controlling else "controlled"
+
+
+class Ice(aioice.Connection):
+    """ICE on the addresses and ports of the settings."""
+
+    def __init__(self, settings: Settings, receive: Callable[[bytes], None], *, controlling: bool) -> None:
+        super().__init__(ice_controlling=controlling)
+        self._settings = settings
+        self._pair: CandidatePair | None = None
+        self._route: tuple[Callable[[bytes, Any], None], tuple[str, int]] | None = None
+        self.receive_srtp = receive
+
+    async def get_component_candidates(
+        self,
+        component: int,
+        addresses: list[str],
+        timeout: int = 5,  # noqa: ASYNC109  aioice's signature
+    ) -> list[aioice.Candidate]:
+        """Bind one socket per address; what aioice found out about the machine is not used."""
+        found: list[aioice.Candidate] = []
+        for rank, address in enumerate(self._settings.addresses or _machine_addresses()):
+            bound = _bind(address, self._settings)
+            if bound is None:
+                continue
+            _, protocol = await asyncio.get_running_loop().create_datagram_endpoint(lambda: _Socket(self), sock=bound)
+            self._protocols.append(protocol)
+            host, port = bound.getsockname()[:2]
+            protocol.local_candidate = aioice.Candidate(
+                foundation=candidate_foundation("host", "udp", host),
+                component=component,
+                transport="udp",
+                priority=candidate_priority(component, "host", max(0, 65535 - rank)),
+                host=host,
+                port=port,
+                type="host",
+            )
+            found.append(protocol.local_candidate)
+        if not found:
+            raise NoSocket("no UDP port could be bound")
+        return found
+
+    def add(self, candidate: aioice.Candidate) -> None:
+        """Take a remote candidate whose address is an IP literal."""
+        self._add_remote_candidate(candidate, candidate.host)
+
+    def send_now(self, data: bytes) -> bool:
+        """Send on the nominated pair without waiting; ``False`` if there is none."""
+        pair = self._nominated.get(COMPONENT)
+        if pair is not self._pair:
+            self._pair = pair
+            self._route = None if pair is None else (pair.protocol.transport.sendto, pair.remote_addr)
+        if self._route is None:
+            return False
+        send, to = self._route
+        send(data, to)
+        return True
+
+
+class _Socket(StunProtocol):
+    """A UDP socket that tells SRTP, DTLS and STUN apart by their first byte (RFC 7983)."""
+
+    def __init__(self, ice: Ice) -> None:
+        super().__init__(ice)
+        self._receive_srtp = ice.receive_srtp
+
+    def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
+        """Take one datagram; no exception may leave here."""
+        if isinstance(data, str) or len(data) < 2:
+            return
+        first = data[0]
+        if 127 < first < 192:
+            self._receive_srtp(data)
+        elif 19 < first < 64:
+            self.receiver.data_received(data, COMPONENT)
+        elif first < 4:
+            try:
+                super().datagram_received(data, addr)
+            except Exception:
+                log.debug("a STUN message could not be handled", exc_info=True)
+
+
+def _machine_addresses() -> tuple[str, ...]:
+    return tuple(get_host_addresses(use_ipv4=True, use_ipv6=True)) or ("127.0.0.1",)
+
+
+def _bind(address: str, settings: Settings) -> socket.socket | None:
+    """Return a socket on a free port of the range, ``None`` if there is none or the address is not the machine's."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    if settings.port_min == 0:
+        ports = [0]
+    else:
+        ports = list(range(settings.port_min, settings.port_max + 1))
+        random.shuffle(ports)
+    bound = socket.socket(family, socket.SOCK_DGRAM)
+    bound.setblocking(False)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+    for port in ports:
+        try:
+            bound.bind((address, port))
+        except OSError as error:
+            log.debug("a UDP port is not free: %s", error.strerror)
+        else:
+            return bound
+    bound.close()
+    return None

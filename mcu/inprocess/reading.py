@@ -1,0 +1,219 @@
+"""What the descriptions of clients say to a forwarder.
+
+One codec is agreed per medium, the first that we can forward in the order of the offer, with its retransmission. All
+media travel in one bundle; a medium outside of it, or without a codec that we forward, is to be rejected with port 0.
+
+Source: RFC 8829 5 (offers and answers), RFC 9143 (bundle), RFC 5761 (rtcp-mux), RFC 5576 and RFC 4588 (SSRCs and
+retransmission), RFC 8841 (data channels).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mcu.base import Kind, Rejected
+from mcu.inprocess.agreement import (
+    DEFAULT_MESSAGE_SIZE,
+    EXTENSIONS,
+    FORWARDED,
+    MAX_MEDIA,
+    SCTP_PORT,
+    Accepted,
+    Codec,
+    Medium,
+    Offer,
+    RemoteTransport,
+    Slot,
+)
+from sdp.candidates import parse as parse_candidate
+from sdp.codecs import Preference, payloads, prefer
+from sdp.document import Description, MediaSection, SdpError, parse
+
+
+def read_offer(text: str, preference: Preference) -> Offer:
+    """Read a publisher's offer, its codecs put into the order of ``preference``.
+
+    Raises:
+        Rejected: it is no offer that a connection could come from, or holds nothing that we forward.
+    """
+    description = _parse(text)
+    prefer(description, preference)
+    bundle = _bundle(description)
+    media = tuple(
+        _medium(section, bundle) if place < MAX_MEDIA else None for place, section in enumerate(description.media)
+    )
+    mids = [medium.mid for medium in media if medium is not None]
+    if len(mids) != len(set(mids)):
+        raise Rejected("The offer gives two media the same identification.")
+    agreed = [medium.section for medium in media if medium is not None]
+    if not agreed:
+        raise Rejected("The offer has no medium that this SFU can forward.")
+    return Offer(description, media, _transport(description, agreed))
+
+
+def read_answer(text: str, slots: Sequence[Slot]) -> tuple[tuple[Accepted, ...], RemoteTransport | None]:
+    """Read a subscriber's answer; it may end early, where it answers an offer that has been superseded.
+
+    Without a transport the client has rejected everything.
+
+    Raises:
+        Rejected: it does not fit the offer, or is no description that a connection could come from.
+    """
+    description = _parse(text)
+    if len(description.media) > len(slots):
+        raise Rejected("The answer has more media than the offer.")
+    accepted = []
+    for section, slot in zip(description.media, slots, strict=False):
+        if section.kind != ("application" if slot.kind is Kind.DATA else slot.kind.value):
+            raise Rejected("The answer's media are not those of the offer.")
+        accepted.append(_accepted(section, slot))
+    agreed = [section for section in description.media if not section.rejected]
+    return tuple(accepted), _transport(description, agreed) if agreed else None
+
+
+def _parse(text: str) -> Description:
+    try:
+        return parse(text)
+    except SdpError as error:
+        raise Rejected(f"The description does not parse: {error}") from None
+
+
+def _bundle(description: Description) -> frozenset[str]:
+    """Return the media identifications that share one transport: those bundled, or the only one."""
+    for value in description.session.attributes("group"):
+        semantics, *mids = value.split()
+        if semantics == "BUNDLE" and mids:
+            return frozenset(mids)
+    alive = [section.mid for section in description.media if not section.rejected and section.mid]
+    return frozenset(alive[:1])
+
+
+def _medium(section: MediaSection, bundle: frozenset[str]) -> Medium | None:
+    mid = section.mid
+    if section.rejected or not mid or mid not in bundle or not _plain(mid):
+        return None
+    if section.kind == "application":
+        usable = section.protocol in ("UDP/DTLS/SCTP", "TCP/DTLS/SCTP") and "webrtc-datachannel" in section.formats
+        return Medium(Kind.DATA, mid, section, sends=True) if usable else None
+    codec = _choose(section)
+    if codec is None or section.attribute("rtcp-mux") is None:
+        return None
+    primary, rtx, others = _sources(section)
+    return Medium(
+        kind=Kind(section.kind),
+        mid=mid,
+        section=section,
+        sends=section.direction in ("sendrecv", "sendonly"),
+        codec=codec,
+        extensions=_extensions(section),
+        ssrc=primary,
+        rtx_ssrc=rtx,
+        others=others,
+    )
+
+
+def _choose(section: MediaSection) -> Codec | None:
+    if not section.is_rtp or section.kind not in FORWARDED:
+        return None
+    found = payloads(section)
+    forwarded = FORWARDED[section.kind]
+    main = next((payload for payload in found if payload.codec in forwarded and _plain(payload.fmtp)), None)
+    if main is None:
+        return None
+    return Codec(
+        main, next((payload for payload in found if payload.codec == "rtx" and payload.apt == main.type), None)
+    )
+
+
+def _plain(text: str) -> bool:
+    """Whether a text may stand in a description that others get: some readers split lines at more than LF."""
+    return text.isascii() and text.isprintable()
+
+
+def _extensions(section: MediaSection) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for value in section.attributes("extmap"):
+        number, _, rest = value.partition(" ")
+        uri = rest.split(" ")[0]
+        ident = number.partition("/")[0]
+        if uri in EXTENSIONS[section.kind] and ident.isascii() and ident.isdigit() and 0 < int(ident) < 256:
+            found[uri] = int(ident)
+    return found
+
+
+def _sources(section: MediaSection) -> tuple[int | None, int | None, frozenset[int]]:
+    """Return the SSRC of the first layer, that of its retransmission, and those of the other layers."""
+    listed: dict[int, None] = {}
+    for value in section.attributes("ssrc"):
+        number = value.split(" ")[0]
+        if _is_ssrc(number):
+            listed[int(number)] = None
+    repairs: dict[int, int] = {}
+    primary = next(iter(listed), None)
+    for value in section.attributes("ssrc-group"):
+        semantics, *members = value.split()
+        numbers = [int(member) for member in members if _is_ssrc(member)]
+        if semantics == "FID" and len(numbers) == 2:
+            repairs[numbers[0]] = numbers[1]
+        elif semantics == "SIM" and numbers:
+            primary = numbers[0]
+    if primary is None:
+        return None, None, frozenset()
+    rtx = repairs.get(primary)
+    return primary, rtx, frozenset(listed) - {primary, rtx}
+
+
+def _is_ssrc(text: str) -> bool:
+    return text.isascii() and text.isdigit() and int(text) < 1 << 32
+
+
+def _accepted(section: MediaSection, slot: Slot) -> Accepted:
+    if section.rejected:
+        return Accepted(receives=False)
+    if slot.codec is None:
+        return Accepted(receives=True)
+    found = payloads(section)
+    wanted = slot.codec.payload
+    main = next((p for p in found if p.type == wanted.type and p.codec == wanted.codec), None)
+    main = main or next((p for p in found if p.codec == wanted.codec and p.clock_rate == wanted.clock_rate), None)
+    if main is None:
+        return Accepted(receives=False)
+    rtx = next((p.type for p in found if p.codec == "rtx" and p.apt == main.type), None)
+    return Accepted(section.direction in ("sendrecv", "recvonly"), main.type, rtx)
+
+
+def _transport(description: Description, sections: Sequence[MediaSection]) -> RemoteTransport:
+    def first(name: str) -> str:
+        values = (section.attribute(name) for section in (*sections, description.session))
+        return next((value for value in values if value), "")
+
+    prints: dict[tuple[str, str], None] = {}
+    for section in (*sections, description.session):
+        for value in section.attributes("fingerprint"):
+            algorithm, _, digits = value.strip().partition(" ")
+            prints[algorithm.lower(), digits.strip()] = None
+    ufrag, password = first("ice-ufrag"), first("ice-pwd")
+    if not (ufrag and password and prints):
+        raise Rejected("The description lacks ICE credentials or a fingerprint.")
+    candidates = []
+    for section in sections:
+        for value in section.attributes("candidate"):
+            try:
+                candidates.append(parse_candidate(f"candidate:{value}"))
+            except SdpError:
+                continue  # a client may know kinds of candidates that we do not
+    channels = next((section for section in sections if section.kind == "application"), None)
+    return RemoteTransport(
+        ufrag=ufrag,
+        password=password,
+        fingerprints=tuple(prints),
+        setup=first("setup") or "actpass",
+        candidates=tuple(dict.fromkeys(candidates)),
+        lite=description.session.attribute("ice-lite") is not None,
+        sctp_port=None if channels is None else _number(channels.attribute("sctp-port"), SCTP_PORT),
+        max_message_size=_number(first("max-message-size"), DEFAULT_MESSAGE_SIZE),
+    )
+
+
+def _number(text: str | None, default: int) -> int:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else default
