@@ -1,0 +1,153 @@
+"""Raw RTP peers: what they send was encoded before, what they receive is decrypted and counted, nothing more.
+
+They are made of the in-process SFU's own transport and descriptions, which are the same on both sides of a call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from fractions import Fraction
+
+import numpy as np
+from aiortc import RTCDataChannel
+from aiortc.codecs.vpx import Vp8Encoder
+from av import VideoFrame
+
+from mcu.base import Kind
+from mcu.inprocess import Settings, rtp
+from mcu.inprocess.agreement import EXTENSIONS, MID, Codec, LocalTransport, Slot
+from mcu.inprocess.reading import read_answer, read_offer
+from mcu.inprocess.transport import Transport
+from mcu.inprocess.writing import write_answer, write_offer
+from sdp.codecs import Payload, PayloadType, Preference
+
+WIDTH, HEIGHT, FRAMES_PER_SECOND = 1280, 720, 30
+BITS_PER_SECOND = 1_000_000
+FRAMES = 60  # encoded once, sent in a loop
+CLOCK = 90_000
+_VP8 = Payload(PayloadType(96), "vp8", CLOCK, 1, feedback=("nack", "nack pli", "goog-remb"))
+_RTX = Payload(PayloadType(97), "rtx", CLOCK, 1, fmtp="apt=96", apt=PayloadType(96))
+
+
+def encoded_picture() -> list[list[bytes]]:
+    """Return the RTP payloads of ``FRAMES`` frames, the first a keyframe."""
+    encoder = Vp8Encoder()
+    encoder.target_bitrate = BITS_PER_SECOND
+    generator = np.random.default_rng(1)
+    still = generator.integers(0, 255, (HEIGHT // 8, WIDTH // 8), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+    frames = []
+    for number in range(FRAMES):
+        luma = np.roll(still, number * 4, axis=1)
+        chroma = np.full((HEIGHT // 2, WIDTH), 128, dtype=np.uint8)
+        frame = VideoFrame.from_ndarray(np.vstack((luma, chroma)), format="yuv420p")
+        frame.pts, frame.time_base = number * CLOCK // FRAMES_PER_SECOND, Fraction(1, CLOCK)
+        payloads, _ = encoder.encode(frame, force_keyframe=number == 0)
+        frames.append(payloads)
+    return frames
+
+
+class _Peer:
+    """One end of a connection."""
+
+    def __init__(self, *, controlling: bool) -> None:
+        self.up = asyncio.Event()
+        self.transport = Transport(Settings(address="127.0.0.1"), self, controlling=controlling)
+
+    def on_connected(self) -> None:
+        """Note it."""
+        self.up.set()
+
+    def on_lost(self) -> None:
+        """Take no note: the measurement then shows no packets."""
+
+    def on_rtp(self, data: bytes) -> None:
+        """Ignore it."""
+
+    def on_rtcp(self, data: bytes) -> None:
+        """Ignore it."""
+
+    def on_channel(self, channel: RTCDataChannel) -> None:
+        """Ignore it."""
+
+    async def close(self) -> None:
+        """End the connection."""
+        await self.transport.close()
+
+
+class Sending(_Peer):
+    """Sends encoded frames at their pace."""
+
+    def __init__(self, frames: list[list[bytes]]) -> None:
+        super().__init__(controlling=True)
+        self._frames = frames
+        ssrc = random.getrandbits(32)
+        self._slot = Slot(
+            Kind.VIDEO,
+            "0",
+            codec=Codec(_VP8, _RTX),
+            ssrc=ssrc,
+            rtx_ssrc=ssrc ^ 1,
+            cname="bench",
+            stream="bench",
+            track="video",
+        )
+        self._local: LocalTransport | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def offer(self) -> str:
+        """Return an offer."""
+        self._local = await self.transport.open()
+        return write_offer([self._slot], self._local, setup="actpass", version=1)
+
+    async def accept(self, answer: str) -> None:
+        """Take the answer."""
+        _, remote = read_answer(answer, [self._slot])
+        if remote is None:
+            raise RuntimeError("the SFU rejects the picture")
+        self.transport.connect(remote, client=remote.setup != "active")
+
+    def start(self) -> None:
+        """Send from now on."""
+        self._task = asyncio.create_task(self._send())
+
+    async def close(self) -> None:
+        """Stop sending."""
+        if self._task is not None:
+            self._task.cancel()
+        await super().close()
+
+    async def _send(self) -> None:
+        extension = rtp.extension_block([(EXTENSIONS["video"][MID], b"0")])
+        flags = rtp.VERSION_BITS | rtp.EXTENSION_BIT
+        sequence, step, begun = 0, 0, time.monotonic()
+        while True:
+            frame = self._frames[step % len(self._frames)]
+            for place, payload in enumerate(frame):
+                second = _VP8.type | (0x80 if place == len(frame) - 1 else 0)
+                timestamp = step * CLOCK // FRAMES_PER_SECOND & 0xFFFFFFFF
+                header = rtp.HEADER.pack(flags, second, sequence & 0xFFFF, timestamp, self._slot.ssrc)
+                self.transport.send_rtp(header + extension + payload)
+                sequence += 1
+            step += 1
+            await asyncio.sleep(max(0.0, begun + step / FRAMES_PER_SECOND - time.monotonic()))
+
+
+class Listening(_Peer):
+    """Receives and counts."""
+
+    def __init__(self) -> None:
+        super().__init__(controlling=False)
+        self.packets = 0
+
+    async def answer(self, offer: str) -> str:
+        """Take an offer and return the answer."""
+        read = read_offer(offer, Preference())
+        local = await self.transport.open()
+        self.transport.connect(read.transport, client=True)
+        return write_answer(read, local, client=True, version=1)
+
+    def on_rtp(self, data: bytes) -> None:
+        """Count it."""
+        self.packets += 1
