@@ -1,7 +1,7 @@
 """The one place that states versions.
 
-``VERSION`` is ours (SemVer). Clients, Nextcloud and operators compare ``SERVER_VERSION``: the level of the protocol that is
-served, then ours.
+``VERSION`` is ours (SemVer). Clients, Nextcloud and operators compare ``SERVER_VERSION``: the level of the protocol
+that is served, then ours.
 """
 
 VERSION = "0.1.0"

@@ -31,7 +31,7 @@ class Hub:
     """Sessions by every id they are looked up by, rooms, and the deadlines of both."""
 
     def __init__(self) -> None:
-        self.sessions: dict[SessionId, Session] = {}
+        self.sessions: dict[str, Session] = {}  # by SessionId; str, so that a look-up costs no conversion
         self.rooms: dict[RoomKey, Room] = {}
         self._resumable: dict[ResumeId, Session] = {}
         self._of_user: dict[tuple[str, str], dict[SessionId, Session]] = {}
@@ -43,7 +43,7 @@ class Hub:
 
     def find(self, backend: Backend, session: str) -> Session | None:
         """Return an open session of this backend by its public id."""
-        found = self.sessions.get(SessionId(session))
+        found = self.sessions.get(session)
         return found if found is not None and found.backend.id == backend.id else None
 
     def resumable(self, resume_id: str) -> Session | None:

@@ -76,9 +76,10 @@ class Outbox:
         messages = self._messages
         taken = self._taken
         if not taken and self.size <= at_most:
-            self._taken = len(messages)
-            return list(messages)
-        batch: list[bytes] = []
+            batch = list(messages)
+            self._taken = len(batch)
+            return batch
+        batch = []
         while taken < len(messages) and at_most > 0:
             batch.append(messages[taken])
             at_most -= len(messages[taken])
@@ -90,13 +91,13 @@ class Outbox:
         """Count the taken messages as delivered, but for the last ``left`` of them."""
         messages = self._messages
         count = self._taken - left
+        self._taken = left
         if count == len(messages):
             messages.clear()
             self.size = 0
-        else:
-            for _ in range(count):
-                self.size -= len(messages.popleft())
-        self._taken = left
+            return
+        for _ in range(count):
+            self.size -= len(messages.popleft())
 
     def rewind(self) -> None:
         """Give back what was taken and not confirmed."""

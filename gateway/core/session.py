@@ -12,7 +12,7 @@ from gateway.core.limits import Backend
 from gateway.core.outbox import Outbox
 from gateway.core.permissions import Permissions
 from gateway.core.room import RoomKey
-from gateway.wire.server import JoinEntry, Sender
+from gateway.wire.server import JoinEntry, Sender, encode_sender
 
 EXPIRY = 30.0  # seconds a session outlives its connection (2.5)
 JOIN_TIMEOUT = 10.0  # seconds an anonymous session may be in no room (2.5)
@@ -68,7 +68,7 @@ class Session:
         self.room_userid = ""  # user id that Nextcloud gave for this room (4.1)
         self.room_session_id = RoomSessionId("")  # as registered; the public id when the client gave none
         self.room_session_given = False
-        self.senders: dict[str, Sender] = {}
+        self.senders: dict[str, bytes] = {}
 
     def attach(self, connection: ConnectionId) -> ConnectionId | None:
         """Make a connection the current one and return the one it displaces."""
@@ -89,11 +89,11 @@ class Session:
         """The user id that others see in this room."""
         return self.userid or self.room_userid
 
-    def sender(self, recipient: str) -> Sender:
-        """Return the ``sender`` block of this session's messages to a type of recipient; kept while the room lasts."""
+    def sender(self, recipient: str) -> bytes:
+        """Return the beginning of this session's messages to a type of recipient; kept while the room lasts."""
         sender = self.senders.get(recipient)
         if sender is None:
-            sender = self.senders[recipient] = Sender(recipient, self.id, self.shown_userid)
+            sender = self.senders[recipient] = encode_sender(Sender(recipient, self.id, self.shown_userid))
         return sender
 
     def join_entry(self) -> JoinEntry:

@@ -20,6 +20,8 @@ log = logging.getLogger("portunus.edge")
 
 _TEXT = 0x1
 _FIN = 0x80
+_medium = struct.Struct("!BBH").pack
+_long = struct.Struct("!BBQ").pack
 _short = [bytes((_FIN | _TEXT, length)) for length in range(126)]
 
 
@@ -29,8 +31,8 @@ def frame(payload: bytes, opcode: int = _TEXT) -> bytes:
     if length < 126:
         return (_short[length] if opcode == _TEXT else bytes((_FIN | opcode, length))) + payload
     if length < 65536:
-        return struct.pack("!BBH", _FIN | opcode, 126, length) + payload
-    return struct.pack("!BBQ", _FIN | opcode, 127, length) + payload
+        return _medium(_FIN | opcode, 126, length) + payload
+    return _long(_FIN | opcode, 127, length) + payload
 
 
 class _NoTransport:

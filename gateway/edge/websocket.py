@@ -38,7 +38,8 @@ CLOSE_TIME = 2.0  # seconds for the client to answer a close frame
 BATCH = 65536  # bytes written at once
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
-_TEXT, _BINARY, _CLOSE, _PING, _PONG = 0x1, 0x2, 0x8, 0x9, 0xA
+_CLOSE, _PING, _PONG = 0x8, 0x9, 0xA
+_TEXT_MESSAGE = WSMsgType.TEXT
 
 
 class Counters(Protocol):
@@ -63,7 +64,7 @@ class WebSocketEndpoint:
         self.wall_clock = wall_clock
         self._loop = asyncio.get_running_loop()
         self._connections: set[WebSocketConnection] = set()
-        self._dirty: list[WebSocketConnection] = []
+        self.dirty: list[WebSocketConnection] = []  # have something to write at the end of this turn of the loop
         self._last_id = 0
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -82,12 +83,6 @@ class WebSocketEndpoint:
         await connection.run()
         return response
 
-    def wake(self, connection: WebSocketConnection) -> None:
-        """Write what a connection has to write at the end of this turn of the loop."""
-        if not self._dirty:
-            self._loop.call_soon(self._flush)
-        self._dirty.append(connection)
-
     def forget(self, connection: WebSocketConnection) -> None:
         """Drop a connection that is lost."""
         self._connections.discard(connection)
@@ -100,8 +95,10 @@ class WebSocketEndpoint:
     def __len__(self) -> int:
         return len(self._connections)
 
-    def _flush(self) -> None:
-        dirty, self._dirty = self._dirty, []
+    def flush(self) -> None:
+        """Write what gathered in this turn of the loop."""
+        dirty = self.dirty.copy()
+        self.dirty.clear()
         for connection in dirty:
             connection.flush()
 
@@ -111,6 +108,8 @@ class WebSocketConnection(asyncio.Protocol):
 
     __slots__ = (
         "_adopted",
+        "_all_dirty",
+        "_call_soon",
         "_closing",
         "_counters",
         "_dirty",
@@ -123,10 +122,12 @@ class WebSocketConnection(asyncio.Protocol):
         "_paused_at",
         "_ping_at",
         "_reader",
+        "_received",
         "_time",
         "_timer",
         "_transport",
         "_who",
+        "data_received",
         "id",
     )
 
@@ -144,9 +145,13 @@ class WebSocketConnection(asyncio.Protocol):
         self._http = http
         self._transport: Any = transport
         self._reader = WebSocketReader(Sink(self._on_message, self._on_error), MESSAGE_LIMIT + 1, False, True)
+        # Bytes of the client go straight to the parser: one call less for each message.
+        self.data_received = self._reader.feed_data  # type: ignore[method-assign, assignment]
         self._own: list[bytes] = []  # messages that belong to the connection itself
         self._adopted: Outbox | None = None
         self._dirty = False
+        self._all_dirty = endpoint.dirty
+        self._call_soon = loop.call_soon
         self._finishing = False
         self._closing = False
         self._paused_at: float | None = None
@@ -156,6 +161,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._lost: asyncio.Future[None] = loop.create_future()
         self._who: Client | None = None
+        self._received = endpoint.dispatch.received
 
     async def run(self) -> None:
         """Take the transport over from HTTP and return when it is lost."""
@@ -186,7 +192,10 @@ class WebSocketConnection(asyncio.Protocol):
         """See ``Connection.wake``."""
         if not self._dirty:
             self._dirty = True
-            self._endpoint.wake(self)
+            dirty = self._all_dirty
+            if not dirty:
+                self._call_soon(self._endpoint.flush)
+            dirty.append(self)
 
     def finish(self) -> None:
         """See ``Connection.finish``."""
@@ -223,14 +232,15 @@ class WebSocketConnection(asyncio.Protocol):
         while outbox is not None and outbox.waiting and self._paused_at is None:
             batch = outbox.take(BATCH)
             self._write(batch)
-            outbox.confirm(self._left_of(batch))
+            outbox.confirm(0 if self._paused_at is None else self._left_of(batch))
         if self._finishing and self._paused_at is None:
             self._close(1000)
 
     def _write(self, messages: list[bytes]) -> None:
+        """Write a batch; ``pause_writing`` is called meanwhile when the kernel does not take it all."""
+        data = frame(messages[0]) if len(messages) == 1 else b"".join(map(frame, messages))
         counters = self._counters
         counters.messages_out += len(messages)
-        data = frame(messages[0]) if len(messages) == 1 else b"".join([frame(message) for message in messages])
         counters.bytes_out += len(data)
         self._transport.write(data)
 
@@ -259,7 +269,7 @@ class WebSocketConnection(asyncio.Protocol):
         """Say goodbye and wait a little for the client's."""
         if self._closing:
             return
-        self._closing = True
+        self._closing = self._finishing = True
         self._release()
         if not self._transport.is_closing():
             self._transport.write(frame(struct.pack("!H", code), _CLOSE))
@@ -273,28 +283,23 @@ class WebSocketConnection(asyncio.Protocol):
 
     # -- in
 
-    def data_received(self, data: bytes) -> None:
-        """Take bytes of the client."""
-        self._reader.feed_data(data)
-
     def _on_message(self, message: WSMessage) -> None:
         kind, data = message[0], message[1]
+        if kind is not _TEXT_MESSAGE:
+            self._on_other(kind, data)
+            return
+        counters = self._counters
+        counters.messages_in += 1
+        counters.bytes_in += len(data)
+        self._heard = self._time()
+        if self._who is not None and not self._finishing:
+            self._received(self._who, data)
+
+    def _on_other(self, kind: WSMsgType, data: Any) -> None:
         if self._closing:
             if kind == WSMsgType.CLOSE:
                 self._transport.close()
-            return
-        if kind == WSMsgType.TEXT:
-            self._heard = self._time()
-            counters = self._counters
-            counters.messages_in += 1
-            counters.bytes_in += len(data)
-            if not self._finishing and self._who is not None:
-                self._endpoint.dispatch.received(self._who, data)
-        else:
-            self._on_other(kind, data)
-
-    def _on_other(self, kind: WSMsgType, data: Any) -> None:
-        if kind == WSMsgType.PONG:
+        elif kind == WSMsgType.PONG:
             self._heard = self._time()
             self._measure(bytes(data))
         elif kind == WSMsgType.PING:
@@ -313,7 +318,7 @@ class WebSocketConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport is gone: the session waits for a resume."""
-        self._closing = True
+        self._closing = self._finishing = True
         self._release()
         if self._timer is not None:
             self._timer.cancel()

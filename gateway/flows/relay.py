@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from msgspec import Raw
 
+from gateway.core.ids import SessionId
 from gateway.core.session import Session
 from gateway.flows.media import Media
 from gateway.flows.services import Services
@@ -19,6 +20,7 @@ from gateway.wire.client import ClientMessage, given
 from gateway.wire.errors import Code, Error
 
 _CONSUMED = media.CONSUMED
+_ROOM_TYPES = media.ROOM_TYPES
 
 
 class Relay:
@@ -36,36 +38,37 @@ class Relay:
         if body is None or body.recipient is None or not given(body.data):
             return Code.INVALID_FORMAT.error()
         recipient, data = body.recipient, body.data
-        match recipient.type:
-            case "session" if recipient.sessionid:
-                return self._to_session(session, message, recipient.sessionid)
-            case "user" if recipient.userid:
-                if recipient.userid != session.userid:
-                    targets = self._hub.of_user(session.backend, recipient.userid)
-                    self._send(session, "user", targets, data, media.decode_head(data))
-            case "room" | "call" as kind:
-                return self._to_room(session, kind, data)
-            case _:
-                return Code.INVALID_FORMAT.error()
-        return None
+        kind = recipient.type
+        if kind == "session" and recipient.sessionid:
+            return self._to_session(session, recipient.sessionid, data, message.id)
+        if kind == "room" or kind == "call":
+            return self._to_room(session, kind, data)
+        if kind == "user" and recipient.userid:
+            if recipient.userid != session.userid:
+                targets = self._hub.of_user(session.backend, recipient.userid)
+                self._send(session, kind, targets, data, media.decode_head(data))
+            return None
+        return Code.INVALID_FORMAT.error()
 
-    def _to_session(self, session: Session, message: ClientMessage, recipient: str) -> Error | None:
-        data = message.message.data  # type: ignore[union-attr]  # checked by the caller
+    def _to_session(self, session: Session, recipient: str, data: Raw, request: str | None) -> Error | None:
         head = media.decode_head(data)
         if self._has_mcu and head is not None:
-            error = check(head)
-            if error is not None:
+            kind = head.type
+            if not kind or (head.roomType and head.roomType not in _ROOM_TYPES):
+                return Code.INVALID_FORMAT.error()
+            if kind in _CONSUMED:
+                error = check(head)
+                if error is None:
+                    self._media.handle(session, SessionId(recipient), head, request or "")
                 return error
-            if head.type in _CONSUMED:
-                self._media.handle(session, recipient, head, message.id or "")  # type: ignore[arg-type]
-                return None
         if recipient == session.id:
             if self._has_mcu and head is not None and head.type == "unshareScreen":
                 self._media.unshare_screen(session)
             return None
         target = self._hub.find(session.backend, recipient)
-        if target is not None:
-            self._send(session, "session", (target,), data, head)
+        if target is None or (head is not None and head.type == "nickChanged" and target.permissions.hides_names):
+            return None
+        self._delivery.send(target, b"".join((session.sender("session"), data, server.MESSAGE_END)))
         return None
 
     def _to_room(self, session: Session, kind: str, data: Raw) -> Error | None:
@@ -87,7 +90,7 @@ class Relay:
     def _send(
         self, session: Session, kind: str, targets: Iterable[Session], data: Raw, head: media.Head | None
     ) -> None:
-        encoded = server.encode(server.Message(server.MessageBody(session.sender(kind), data)))
+        encoded = b"".join((session.sender(kind), data, server.MESSAGE_END))
         if head is not None and head.type == "nickChanged":
             targets = [target for target in targets if not target.permissions.hides_names]
         self._delivery.send_all(targets, encoded, but=session)

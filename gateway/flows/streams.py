@@ -21,8 +21,8 @@ from gateway.wire.media import (
     Head,
     MediaData,
     encode_data,
-    payload_member,
-    payload_string,
+    member,
+    string,
 )
 from mcu.base import BackendId, Candidate, Mcu, McuError, McuLost, PublisherId, StreamKey, StreamType
 from sdp.candidates import CandidateFilter
@@ -168,15 +168,17 @@ class Slot(ABC):
         Raises:
             Unusable: its address must not reach the SFU.
         """
-        member = None if head.type == "endOfCandidates" else payload_member(head.payload, "candidate")
-        text = None if member is None else payload_string(member, "candidate")
-        if member is None or not text:
+        if head.type == "endOfCandidates" or head.payload is None:
+            return None
+        init = head.payload.candidate
+        text = string(member(init, "candidate"))
+        if not text:
             return None
         if not self.streams.candidates.accepts(text):
             raise Unusable
-        index = payload_member(member, "sdpMLineIndex")
-        number = int(bytes(index)) if index is not None and bytes(index).isdigit() and len(bytes(index)) < 6 else None
-        return Candidate(text, payload_string(member, "sdpMid"), number)
+        index = bytes(member(init, "sdpMLineIndex"))
+        number = int(index) if index.isdigit() and len(index) < 6 else None
+        return Candidate(text, string(member(init, "sdpMid")), number)
 
     def say(self, type: str, payload: DescriptionPayload | CandidatePayload) -> None:
         """Send the client a message about this stream (9.2-9.4)."""

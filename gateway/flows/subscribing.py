@@ -14,9 +14,8 @@ from gateway.core.ids import SessionId
 from gateway.core.session import Session
 from gateway.flows.streams import Errand, Slot, Streams, Unusable
 from gateway.flows.validation import description
-from gateway.wire.client import given
 from gateway.wire.errors import Code, ProtocolError
-from gateway.wire.media import DescriptionPayload, Head, SelectPayload
+from gateway.wire.media import DescriptionPayload, Head, selection
 from mcu.base import (
     Closed,
     Kind,
@@ -32,8 +31,6 @@ from sdp import candidates
 from sdp.document import Description
 
 log = logging.getLogger("portunus.flows.media")
-
-_select_decoder = msgspec.json.Decoder(SelectPayload)
 
 
 class SubscriberSlot(Slot):
@@ -175,13 +172,11 @@ def _layer(head: Head) -> Layer:
     Raises:
         ProtocolError: ``processing_failed``, a value has a wrong type.
     """
-    if not given(head.payload):
-        return Layer()
     try:
-        payload = _select_decoder.decode(head.payload)
+        chosen = selection(head.payload)
     except msgspec.DecodeError as error:
         raise ProtocolError(Code.PROCESSING_FAILED.error()) from error
-    return Layer(payload.substream, payload.temporal, payload.audio, payload.video)
+    return Layer(chosen.substream, chosen.temporal, chosen.audio, chosen.video)
 
 
 def _new_sid(entropy: bytes) -> str:

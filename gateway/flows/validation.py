@@ -5,8 +5,9 @@ Source: behaviour reference 5.2.
 
 from __future__ import annotations
 
+from gateway.wire.client import given
 from gateway.wire.errors import Code, Error
-from gateway.wire.media import ROOM_TYPES, Head, payload_member, payload_string
+from gateway.wire.media import ROOM_TYPES, Head, member, string
 from sdp import candidates, document
 from sdp.candidates import CandidateError
 from sdp.document import Description, SdpError
@@ -26,7 +27,7 @@ def check(head: Head) -> Error | None:
 
 def description(head: Head) -> Description | Error:
     """Read the description of an offer or answer, its candidates included."""
-    sdp = payload_string(head.payload, "sdp")
+    sdp = None if head.payload is None else string(head.payload.sdp)
     if sdp is None:
         return Code.NO_SDP.error()
     try:
@@ -41,10 +42,9 @@ def description(head: Head) -> Description | Error:
 
 
 def _check_candidate(head: Head) -> Error | None:
-    candidate = payload_member(head.payload, "candidate")
-    if candidate is None:
+    if head.payload is None or not given(head.payload.candidate):
         return Code.NO_CANDIDATE.error()
-    text = payload_string(candidate, "candidate")
+    text = string(member(head.payload.candidate, "candidate"))
     if text is None:
         return Code.INVALID_CANDIDATE.error()
     if not text:

@@ -13,15 +13,15 @@ import msgspec
 from msgspec import Raw, Struct
 
 ABSENT = Raw()  # the default of every opaque member: encoders leave out this very object, and no other empty one
-_NULL = b"null"
 
 
 def given(raw: Raw) -> bool:
     """Whether an opaque value is there and not ``null``."""
-    return raw is not ABSENT and bytes(raw) not in (b"", _NULL)
+    size = memoryview(raw).nbytes
+    return size > 0 and (size != 4 or bytes(raw) != b"null")
 
 
-class Auth(Struct, frozen=True):
+class Auth(Struct, frozen=True, gc=False):
     """Who the client claims to be; ``params`` is for the backend (1.0) or holds a token (2.0)."""
 
     type: str | None = None
@@ -29,7 +29,7 @@ class Auth(Struct, frozen=True):
     params: Raw = ABSENT
 
 
-class Hello(Struct, frozen=True):
+class Hello(Struct, frozen=True, gc=False):
     """The handshake (3.1), or the shorter one that resumes a session (2.8)."""
 
     version: str | None = None
@@ -44,14 +44,14 @@ class TokenParams(Struct, frozen=True):
     token: str | None = None
 
 
-class RoomJoin(Struct, frozen=True):
+class RoomJoin(Struct, frozen=True, gc=False):
     """Join the room, or leave the current one when ``roomid`` is empty (4.1, 4.2)."""
 
     roomid: str | None = None
     sessionid: str | None = None  # Nextcloud's
 
 
-class Recipient(Struct, frozen=True):
+class Recipient(Struct, frozen=True, gc=False):
     """Whom a message is for (5.1)."""
 
     type: str | None = None
@@ -59,14 +59,14 @@ class Recipient(Struct, frozen=True):
     userid: str | None = None
 
 
-class Message(Struct, frozen=True):
+class Message(Struct, frozen=True, gc=False):
     """A message to other sessions (5.1), or about media (9)."""
 
     recipient: Recipient | None = None
     data: Raw = ABSENT
 
 
-class ClientMessage(Struct, frozen=True):
+class ClientMessage(Struct, frozen=True, gc=False):
     """The envelope (2.2); ``type`` says which member counts."""
 
     id: str | None = None
@@ -87,19 +87,21 @@ def decode(text: str) -> ClientMessage:
         msgspec.DecodeError: not JSON, or a known field has a wrong type.
     """
     try:
-        return _decode(text)
-    except RecursionError as error:
-        raise msgspec.DecodeError("nested too deeply") from error
-
-
-def _decode(text: str) -> ClientMessage:
-    try:
         return _decoder.decode(text)
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
         if not has_lone_surrogate(text):
             raise
+    except RecursionError as error:
+        raise msgspec.DecodeError("nested too deeply") from error
+    try:
+        return _decode_lenient(text)
+    except RecursionError as error:
+        raise msgspec.DecodeError("nested too deeply") from error
+
+
+def _decode_lenient(text: str) -> ClientMessage:
     message = _decoder.decode(without_lone_surrogates(text))
     body = message.message
     if body is None or not given(body.data):

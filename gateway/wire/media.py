@@ -14,13 +14,24 @@ CONSUMED = frozenset({"offer", "answer", "candidate", "endOfCandidates", "select
 ROOM_TYPES = frozenset({"audio", "video", "screen"})
 
 
-class Head(Struct, frozen=True):
+class Payload(Struct, frozen=True, gc=False):
+    """The known members of ``payload``, each as it stands: a wrong type there is an error of its own (5.2, 9.6)."""
+
+    sdp: Raw = ABSENT
+    candidate: Raw = ABSENT
+    substream: Raw = ABSENT
+    temporal: Raw = ABSENT
+    audio: Raw = ABSENT
+    video: Raw = ABSENT
+
+
+class Head(Struct, frozen=True, gc=False):
     """The known fields of ``data``; everything else is none of our business."""
 
     type: str | None = None
     sid: str | None = None
     roomType: str | None = None  # noqa: N815 - the wire's name
-    payload: Raw = ABSENT
+    payload: Payload | None = None
     bitrate: int | float | None = None  # bit/s
     audiocodec: str | None = None
     videocodec: str | None = None
@@ -29,24 +40,20 @@ class Head(Struct, frozen=True):
 
 
 _decoder = msgspec.json.Decoder(Head)
-_payload_decoder = msgspec.json.Decoder(dict[str, Raw])
+_object_decoder = msgspec.json.Decoder(dict[str, Raw])
 _string_decoder = msgspec.json.Decoder(str)
+_number_decoder = msgspec.json.Decoder(int)
+_switch_decoder = msgspec.json.Decoder(bool)
 
 
 def decode_head(data: Raw) -> Head | None:
     """Read the known fields; ``None`` when ``data`` does not have that shape and is to be relayed unchecked (5.2)."""
-    head: Head | None
     try:
-        head = _decoder.decode(data)
+        return _decoder.decode(data)
     except msgspec.ValidationError:
         return None
     except msgspec.DecodeError:
-        head = _decode_lenient(data)
-    if head is None:
-        return None
-    if given(head.payload) and bytes(head.payload)[:1] != b"{":
-        return None
-    return head
+        return _decode_lenient(data)
 
 
 def _decode_lenient(data: Raw) -> Head | None:
@@ -59,26 +66,22 @@ def _decode_lenient(data: Raw) -> Head | None:
         return None
 
 
-def payload_string(payload: Raw, name: str) -> str | None:
-    """Return the string member ``name`` of a payload; ``None`` when absent or no string."""
-    member = payload_member(payload, name)
-    if member is None:
+def string(raw: Raw) -> str | None:
+    """Read a string; ``None`` when it is absent or anything else."""
+    if not given(raw):
         return None
     try:
-        return _string_decoder.decode(member)
+        return _string_decoder.decode(raw)
     except msgspec.DecodeError:
         return None
 
 
-def payload_member(payload: Raw, name: str) -> Raw | None:
-    """Return the member ``name`` of a payload as it stands; ``None`` when absent or ``null``."""
-    if not given(payload):
-        return None
+def member(raw: Raw, name: str) -> Raw:
+    """Return a member of an object as it stands; absent when there is none or ``raw`` is no object."""
     try:
-        member = _payload_decoder.decode(payload).get(name)
+        return _object_decoder.decode(raw).get(name, ABSENT)
     except msgspec.DecodeError:
-        return None
-    return member if member is not None and given(member) else None
+        return ABSENT
 
 
 class CandidateInit(Struct, frozen=True, rename={"sdp_mid": "sdpMid", "sdp_mline_index": "sdpMLineIndex"}):
@@ -89,13 +92,26 @@ class CandidateInit(Struct, frozen=True, rename={"sdp_mid": "sdpMid", "sdp_mline
     sdp_mline_index: int | None = None
 
 
-class SelectPayload(Struct, frozen=True):
+class Selection(Struct, frozen=True):
     """What a subscriber wants to receive (9.6)."""
 
     substream: int | None = None
     temporal: int | None = None
     audio: bool | None = None
     video: bool | None = None
+
+
+def selection(payload: Payload | None) -> Selection:
+    """Read what a subscriber wants to receive; nothing given: nothing changes.
+
+    Raises:
+        msgspec.DecodeError: a value has a wrong type.
+    """
+    if payload is None:
+        return Selection()
+    numbers = [_number_decoder.decode(raw) if given(raw) else None for raw in (payload.substream, payload.temporal)]
+    switches = [_switch_decoder.decode(raw) if given(raw) else None for raw in (payload.audio, payload.video)]
+    return Selection(numbers[0], numbers[1], switches[0], switches[1])
 
 
 class DescriptionPayload(Struct, frozen=True):

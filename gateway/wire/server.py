@@ -12,6 +12,8 @@ from gateway.wire.backend import BackendError
 from gateway.wire.client import ABSENT
 from gateway.wire.errors import Error
 
+_encoder = msgspec.json.Encoder()
+
 
 class ServerFacts(Struct, frozen=True):
     """The server's version and feature ids, sorted."""
@@ -112,6 +114,14 @@ class Message(Struct, frozen=True, tag_field="type", tag="message"):
     message: MessageBody
 
 
+def encode_sender(sender: Sender) -> bytes:
+    """Write the part of a message that comes before ``data``; ``Relay`` puts the rest behind it, byte for byte."""
+    return _encoder.encode(Message(MessageBody(sender, Raw(b"0"))))[: -len(b"0" + MESSAGE_END)]
+
+
+MESSAGE_END = b"}}"  # what comes behind ``data``
+
+
 class JoinEntry(Struct, frozen=True, omit_defaults=True):
     """One session in a join event (4.3)."""
 
@@ -165,8 +175,6 @@ class Event(Struct, frozen=True, tag_field="type", tag="event"):
 
 
 ServerMessage = Welcome | Hello | ErrorMessage | Bye | Room | Message | Event
-
-_encoder = msgspec.json.Encoder()
 
 
 def encode(message: ServerMessage) -> bytes:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 from gateway.core.ids import ConnectionId, RoomSessionId
 from gateway.core.session import EXPIRY
+from gateway.wire.server import MESSAGE_END
 from tests.gateway.core.members import session
 
 OLD, NEW = ConnectionId(1), ConnectionId(2)
@@ -31,9 +34,11 @@ def test_lost_connection_starts_the_expiry_and_a_new_one_stops_it() -> None:
 def test_sender_names_the_user_and_is_made_once() -> None:
     it = session("alice")
     sender = it.sender("room")
-    assert (sender.type, sender.sessionid, sender.userid) == ("room", it.id, "alice")
+    message = json.loads(sender + b"[1]" + MESSAGE_END)
+    assert message["message"]["sender"] == {"type": "room", "sessionid": it.id, "userid": "alice"}
+    assert message["message"]["data"] == [1]
     assert it.sender("room") is sender
-    assert it.sender("call").type == "call"
+    assert b'"call"' in it.sender("call")
 
 
 def test_guest_is_shown_under_the_name_of_the_room() -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from msgspec import Raw
 
 from gateway.wire import media
-from gateway.wire.client import given
-from gateway.wire.media import CandidateInit, CandidatePayload, DescriptionPayload, Head, MediaData
+from gateway.wire.media import CandidateInit, CandidatePayload, DescriptionPayload, Head, MediaData, Payload, Selection
 
 
 def head(text: str) -> Head | None:
     return media.decode_head(Raw(text.encode()))
 
 
-def payload(text: str) -> Raw:
+def raw(text: str) -> Raw:
     return Raw(text.encode())
 
 
@@ -22,7 +22,8 @@ def test_known_fields_are_read_and_the_payload_stays_opaque() -> None:
     read = head('{"type":"offer","sid":"1","roomType":"video","bitrate":1.5,"videocodec":"vp8","payload":{"sdp" : 1}}')
     assert read is not None
     assert (read.type, read.sid, read.roomType, read.bitrate, read.videocodec) == ("offer", "1", "video", 1.5, "vp8")
-    assert bytes(read.payload) == b'{"sdp" : 1}'
+    assert read.payload is not None
+    assert bytes(read.payload.sdp) == b"1"
 
 
 @pytest.mark.parametrize(
@@ -54,14 +55,15 @@ def test_null_is_absent() -> None:
     read = head('{"type":null,"sid":null,"roomType":null,"payload":null,"bitrate":null,"audiocodec":null}')
     assert read is not None
     assert read.type is None
-    assert not given(read.payload)
+    assert read.payload is None
 
 
 def test_half_a_surrogate_pair_does_not_hide_a_message_from_the_check() -> None:
     read = head('{"type":"offer","nick":"\\ud83d","payload":{"sdp":"\\ud800"}}')
     assert read is not None
     assert read.type == "offer"
-    assert media.payload_string(read.payload, "sdp") == "\ufffd"
+    assert read.payload is not None
+    assert media.string(read.payload.sdp) == "\ufffd"
 
 
 def test_broken_data_is_not_ours() -> None:
@@ -69,18 +71,32 @@ def test_broken_data_is_not_ours() -> None:
     assert head('{"type":"a","x":"\\ud800",}') is None
 
 
+@pytest.mark.parametrize(("text", "string"), [('"x"', "x"), ("5", None), ("null", None), ("[]", None), ("", None)])
+def test_only_a_string_is_a_string(text: str, string: str | None) -> None:
+    assert media.string(raw(text)) == string
+
+
 @pytest.mark.parametrize(
-    ("text", "string"),
-    [('{"sdp":"x"}', "x"), ('{"sdp":5}', None), ('{"sdp":null}', None), ("{}", None), ("null", None), ("[]", None)],
+    ("text", "member"), [('{"a": {"b" : 1} }', '{"b" : 1}'), ('{"b":1}', ""), ("[]", ""), ("5", ""), ("", "")]
 )
-def test_string_of_a_payload(text: str, string: str | None) -> None:
-    assert media.payload_string(payload(text), "sdp") == string
+def test_member_is_what_stands_there(text: str, member: str) -> None:
+    assert bytes(media.member(raw(text), "a")) == member.encode()
 
 
-def test_member_of_a_payload_is_what_stands_there() -> None:
-    member = media.payload_member(payload('{"candidate": {"a" : 1} }'), "candidate")
-    assert member is not None
-    assert bytes(member) == b'{"a" : 1}'
+def test_selection_reads_what_is_given() -> None:
+    assert media.selection(None) == Selection()
+    assert media.selection(Payload(raw("1"), video=raw("false"), substream=raw("2"))) == Selection(
+        substream=2, video=False
+    )
+    assert media.selection(Payload(temporal=raw("null"), audio=raw("true"))) == Selection(audio=True)
+
+
+@pytest.mark.parametrize(
+    "wrong", [Payload(substream=Raw(b'"1"')), Payload(temporal=Raw(b"1.5")), Payload(audio=Raw(b"1"))]
+)
+def test_selection_of_another_type_is_refused(wrong: Payload) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        media.selection(wrong)
 
 
 def test_description_for_a_client() -> None:
