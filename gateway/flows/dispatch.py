@@ -83,8 +83,10 @@ class Dispatch:
         connection.send(self._welcome)
         return who
 
-    def received(self, who: Client, text: str) -> None:
+    def received(self, who: Client, text: str, *, waited: bool = False) -> None:
         """Handle a message, at once or after those before it."""
+        if who.gone and not waited:  # a displaced connection may still be heard; it speaks for nobody
+            return
         inbox = who.inbox
         if inbox.busy:
             inbox.waiting.append((who, text))
@@ -98,7 +100,8 @@ class Dispatch:
 
     def received_binary(self, who: Client) -> None:
         """Refuse a binary frame (2.1)."""
-        self._say(who, _INVALID)
+        if not who.gone:
+            self._say(who, _INVALID)
 
     def closed(self, who: Client) -> None:
         """Note that a connection is lost; its session waits for a resume (2.5)."""
@@ -137,12 +140,14 @@ class Dispatch:
             who, text = inbox.waiting.popleft()
             if not inbox.waiting and not who.gone:
                 who.connection.resume()
-            self.received(who, text)
+            self.received(who, text, waited=True)
 
     # -- what to do
 
     def _handle(self, who: Client, text: str) -> Awaitable[None] | None:
         """Carry a message out, or return what must be awaited to have it carried out."""
+        if who.session is not None and not who.session.open:
+            return None
         try:
             message = client.decode(text)
         except msgspec.DecodeError:
@@ -151,8 +156,6 @@ class Dispatch:
         session = who.session
         if session is None:
             return self._before_hello(who, message)
-        if not session.open:
-            return None
         kind = message.type
         self._counted[kind if kind in _KNOWN else "unknown"] += 1
         if kind == "message":
@@ -206,8 +209,7 @@ class Dispatch:
             self._fail(who, message, error.error)
             return
         if before is not None:
-            before.session = None
-            before.gone = True
+            before.gone = True  # what it said before is still carried out
         self._greeted(who, session)
         who.inbox = self._inboxes.setdefault(session.id, who.inbox)
 

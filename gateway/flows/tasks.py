@@ -27,11 +27,17 @@ class Tasks:
         """Run ``work``; a failure is logged with its traceback."""
         task = asyncio.create_task(self._guard(work, name), name=name)
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._running.discard(task)
+            work.close()  # matters to what was cancelled before it began
+
+        task.add_done_callback(ended)
         return task
 
     async def close(self) -> None:
         """Cancel everything that runs and wait for its end."""
+        await asyncio.sleep(0)  # what was spawned just now begins, and can clean up after itself
         while running := [task for task in self._running if task is not asyncio.current_task()]:
             for task in running:
                 task.cancel()

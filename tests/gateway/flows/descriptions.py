@@ -1,0 +1,47 @@
+"""Small session descriptions for tests without media."""
+
+from __future__ import annotations
+
+_FORMATS = {"audio": "111", "video": "96 102", "application": "webrtc-datachannel"}
+_ATTRIBUTES = {
+    "audio": ("rtpmap:111 opus/48000/2",),
+    "video": ("rtpmap:96 VP8/90000", "rtpmap:102 H264/90000", "fmtp:102 packetization-mode=1"),
+    "application": ("sctp-port:5000",),
+}
+
+
+def description(
+    connection: str, media: tuple[str, ...] = ("audio", "video"), candidates: tuple[str, ...] = (), *, setup: str
+) -> str:
+    """Return a description; ``connection`` names the PeerConnection (ufrag and fingerprint)."""
+    fingerprint = ":".join(f"{byte:02X}" for byte in connection.encode().ljust(32, b".")[:32])
+    ufrag = connection.encode().hex()[:16].ljust(8, "0")
+    lines = ["v=0", "o=- 4611 2 IN IP4 127.0.0.1", "s=-", "t=0 0", f"a=fingerprint:sha-256 {fingerprint}"]
+    for mid, kind in enumerate(media):
+        protocol = "UDP/DTLS/SCTP" if kind == "application" else "UDP/TLS/RTP/SAVPF"
+        lines += [f"m={kind} 9 {protocol} {_FORMATS[kind]}", "c=IN IP4 0.0.0.0", f"a=mid:{mid}"]
+        lines += [f"a=ice-ufrag:{ufrag}", "a=ice-pwd:0123456789012345678901", f"a=setup:{setup}"]
+        lines += [f"a={attribute}" for attribute in _ATTRIBUTES[kind]]
+        lines += [f"a={candidate}" for candidate in candidates]
+    return "".join(f"{line}\r\n" for line in lines)
+
+
+def offer(
+    connection: str = "one", media: tuple[str, ...] = ("audio", "video"), candidates: tuple[str, ...] = ()
+) -> str:
+    """Return an offer of a publishing client."""
+    return description(connection, media, candidates, setup="actpass")
+
+
+def answer(connection: str = "watcher") -> str:
+    """Return the answer of a receiving client."""
+    return description(connection, setup="active")
+
+
+def subscriber_offer(name: str) -> str:
+    """Return an offer of the SFU; the name tells it from others."""
+    return description(name, setup="actpass")
+
+
+ANSWER = description("sfu", setup="passive")
+CANDIDATE = "candidate:1 1 udp 2122260223 203.0.113.7 50000 typ host generation 0"

@@ -1,0 +1,216 @@
+"""The flows wired together over fakes, and clients that talk to them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from typing import Any, Self
+
+from gateway.core.backends import Backends
+from gateway.core.hub import Hub
+from gateway.core.ids import SessionId, SessionIds
+from gateway.core.limits import Backend
+from gateway.core.session import Session
+from gateway.flows.backend_requests import BackendRequests
+from gateway.flows.delivery import Delivery
+from gateway.flows.dispatch import Client, Dispatch
+from gateway.flows.hello import Hello
+from gateway.flows.media import Media
+from gateway.flows.notify import Notify
+from gateway.flows.pings import Pings
+from gateway.flows.relay import Relay
+from gateway.flows.rooms import Rooms
+from gateway.flows.services import MediaLimits, Services
+from gateway.flows.sessions import Sessions
+from gateway.metrics import Counters
+from gateway.wire.backend import decode_rooms_request
+from gateway.wire.server import ServerFacts
+from mcu.base import StreamType
+from sdp.candidates import CandidateFilter
+from tests.gateway.flows.descriptions import offer
+from tests.gateway.flows.fakes import FakeConnection, FakeMcu, FakeNextcloudPort, FakePublisher
+from tests.gateway.flows.virtual_time import settle
+
+Json = dict[str, Any]
+
+CLOUD = Backend("cloud", ("https://cloud.example/",), "secret of the cloud")
+OTHER = Backend("other", ("https://other.example/",), "secret of the other")
+WALL = 1_700_000_000.0  # unix time that the loop's time is added to
+
+
+class House:
+    """One gateway without its edge; use it as a context manager inside a virtual loop."""
+
+    def __init__(
+        self,
+        *backends: Backend,
+        mcu: bool = True,
+        outbox_bytes: int = 8 << 20,
+        limits: MediaLimits | None = None,
+        candidates: CandidateFilter | None = None,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self._entropy = 0
+        self._connections = 0
+        self.mcu = FakeMcu()
+        self.nextcloud = FakeNextcloudPort()
+        self.hub = Hub()
+        self.counters = Counters()
+        self.services = Services(
+            hub=self.hub,
+            delivery=Delivery(lambda session: self.sessions.overflowed(session)),
+            nextcloud=self.nextcloud,
+            backends=Backends(backends or (CLOUD, OTHER)),
+            counters=self.counters,
+            ids=SessionIds("a secret of the tests, long enough"),
+            server=ServerFacts("test/1.0", ("a", "b")),
+            outbox_bytes=outbox_bytes,
+            has_mcu=mcu,
+            media_limits=limits or MediaLimits(),
+            clock=loop.time,
+            wall_clock=lambda: WALL + loop.time(),
+            entropy=self._bytes,
+        )
+        self.media = Media(self.services, self.mcu if mcu else None, candidates or CandidateFilter())
+        notify = Notify(self.services, self.media)
+        self.sessions = Sessions(self.services, notify)
+        rooms = Rooms(self.services, notify, self.sessions)
+        relay = Relay(self.services, self.media)
+        self.dispatch = Dispatch(self.services, Hello(self.services, notify), rooms, relay, self.sessions)
+        self.requests = BackendRequests(self.services, notify, self.media)
+        self.pings = Pings(self.services)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.services.tasks.close()
+
+    def _bytes(self, count: int) -> bytes:
+        self._entropy += 1
+        return hashlib.sha512(self._entropy.to_bytes(8)).digest()[:count]
+
+    def connect(self) -> Talker:
+        """Connect a client; it has been welcomed and said nothing."""
+        self._connections += 1
+        return Talker(self, FakeConnection(self._connections))
+
+    async def open(self, userid: str = "", backend: Backend = CLOUD) -> Talker:
+        """Connect a client and say hello; what it heard is forgotten."""
+        talker = self.connect()
+        auth = {"url": backend.urls[0], "params": self.nextcloud.ticket(userid)}
+        talker.say({"id": "hello", "type": "hello", "hello": {"version": "1.0", "auth": auth}})
+        await settle()
+        reply = talker.heard()[-1]
+        assert reply["type"] == "hello", reply
+        talker.sessionid, talker.resumeid = reply["hello"]["sessionid"], reply["hello"]["resumeid"]
+        return talker
+
+    async def resume(self, talker: Talker) -> Talker:
+        """Resume a session on another connection; what is heard, the hello reply first, is there to be looked at."""
+        again = self.connect()
+        again.heard()
+        again.sessionid, again.resumeid = talker.sessionid, talker.resumeid
+        again.say({"type": "hello", "hello": {"version": "1.0", "resumeid": talker.resumeid}})
+        await settle()
+        return again
+
+    async def member(self, userid: str, room: str = "r", *, in_call: bool = False, backend: Backend = CLOUD) -> Talker:
+        """Return a client that is in a room, and in its call; everybody there has heard of it."""
+        talker = await self.open(userid, backend)
+        talker.say({"type": "room", "room": {"roomid": room, "sessionid": f"nc-{userid}"}})
+        await settle()
+        if in_call:
+            self.call(room, userid, backend=backend)
+        await settle()
+        talker.heard()
+        return talker
+
+    async def callers(self, *userids: str) -> list[Talker]:
+        """Return clients that are in one call and have nothing to hear."""
+        talkers = [await self.member(userid, in_call=True) for userid in userids]
+        for talker in talkers:
+            talker.heard()
+        return talkers
+
+    def call(self, room: str, *userids: str, flags: int = 7, backend: Backend = CLOUD) -> None:
+        """Tell who is in the call, or no longer with ``flags=0``."""
+        changed = [{"sessionId": f"nc-{userid}", "inCall": flags} for userid in userids]
+        self.backend(room, {"type": "incall", "incall": {"incall": flags, "changed": changed}}, backend)
+
+    def backend(self, room: str, request: Json, backend: Backend = CLOUD) -> None:
+        """Carry out a request of the rooms API."""
+        self.requests.handle(backend, room, decode_rooms_request(json.dumps(request).encode()))
+
+    async def sweep(self, seconds: float = 0.0) -> None:
+        """Let time pass in one step, and check the time limits then."""
+        if seconds:
+            await asyncio.sleep(seconds)
+        self.dispatch.sweep(self.services.clock())
+        await settle()
+
+    def publisher(self, talker: Talker, kind: StreamType = StreamType.VIDEO) -> FakePublisher | None:
+        """Return what the SFU has of a client."""
+        found = [it for key, it in self.mcu.publishers.items() if (key.publisher, key.type) == (talker.sessionid, kind)]
+        return found[0] if found else None
+
+
+class Talker:
+    """A client: says messages and hears them."""
+
+    def __init__(self, house: House, connection: FakeConnection) -> None:
+        self.house = house
+        self.connection = connection
+        self.sessionid = ""
+        self.resumeid = ""
+        self._read = 0
+        self.who: Client = house.dispatch.opened(connection)
+
+    @property
+    def session(self) -> Session:
+        """The session as the core has it."""
+        return self.house.hub.sessions[SessionId(self.sessionid)]
+
+    def say(self, message: Json | str) -> None:
+        """Send a message."""
+        self.house.dispatch.received(self.who, message if isinstance(message, str) else json.dumps(message))
+
+    def tell(self, to: Talker | Json, data: Any, id: str = "") -> None:
+        """Send a ``message`` to another client, or to a recipient."""
+        recipient = {"type": "session", "sessionid": to.sessionid} if isinstance(to, Talker) else to
+        self.say({"id": id, "type": "message", "message": {"recipient": recipient, "data": data}})
+
+    def offer(self, connection: str = "one", *, sid: str = "1", to: Talker | None = None, **fields: Any) -> None:
+        """Publish; ``media`` names the sections, and the rest goes into ``data``."""
+        sdp = offer(connection, fields.pop("media", ("audio", "video")), fields.pop("candidates", ()))
+        payload = {"type": "offer", "sdp": sdp}
+        data = {"type": "offer", "roomType": "video", "sid": sid, "payload": payload, **fields}
+        self.tell(to or self, data, id="offer")
+
+    def media(self, to: Talker, type: str, *, id: str = "media", room_type: str = "video", **fields: Any) -> None:
+        """Send a media message."""
+        self.tell(to, {"type": type, "roomType": room_type, **fields}, id=id)
+
+    def heard(self) -> list[Json]:
+        """Return what was heard since the last look."""
+        new = self.connection.written[self._read :]
+        self._read = len(self.connection.written)
+        return [json.loads(message) for message in new]
+
+    def errors(self) -> list[str]:
+        """Return the codes of the errors heard since the last look; nothing else may have been heard."""
+        heard = self.heard()
+        assert all(it["type"] == "error" for it in heard), heard
+        return [it["error"]["code"] for it in heard]
+
+    def data(self) -> list[Json]:
+        """Return the ``data`` of the messages heard since the last look; nothing else may have been heard."""
+        heard = self.heard()
+        assert all(it["type"] == "message" for it in heard), heard
+        return [it["message"]["data"] for it in heard]
+
+    def lose(self) -> None:
+        """Lose the connection."""
+        self.connection.lose()
+        self.house.dispatch.closed(self.who)

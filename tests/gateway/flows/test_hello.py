@@ -1,0 +1,457 @@
+"""Hello: opened, resumed, refused (behaviour reference 2.3-2.8, 3)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from gateway.core.limits import Backend
+from gateway.flows.ports import NextcloudError
+from gateway.tools.fake_nextcloud import SigningKey
+from gateway.wire.backend import AuthRequest
+from tests.gateway.flows.house import CLOUD, OTHER, WALL, House, Json, Talker
+from tests.gateway.flows.virtual_time import settle
+
+URL = CLOUD.urls[0]
+
+
+def hello(talker: Talker, version: Any = "1.0", **body: Any) -> None:
+    talker.say({"id": "h", "type": "hello", "hello": {"version": version, **body}})
+
+
+def hello_as(talker: Talker, userid: str, url: str = URL) -> None:
+    hello(talker, auth={"url": url, "params": talker.house.nextcloud.ticket(userid)})
+
+
+async def test_client_is_welcomed_before_it_says_anything() -> None:
+    async with House() as house:
+        assert house.connect().heard() == [
+            {"type": "welcome", "welcome": {"version": "test/1.0", "features": ["a", "b"]}}
+        ]
+
+
+async def test_hello_of_a_user_opens_a_session() -> None:
+    async with House() as house:
+        client = house.connect()
+        client.heard()
+        hello(client, auth={"url": URL, "params": house.nextcloud.ticket("alice")}, features=["x"])
+        await settle()
+        (reply,) = client.heard()
+        body = reply.pop("hello")
+        assert reply == {"id": "h", "type": "hello"}
+        assert body["sessionid"] != body["resumeid"]
+        assert (body["version"], body["userid"]) == ("1.0", "alice")
+        assert body["server"] == {"version": "test/1.0", "features": ["a", "b"]}
+        assert house.hub.sessions[body["sessionid"]].features == ("x",)
+
+
+async def test_params_reach_nextcloud_as_they_were_written() -> None:
+    async with House() as house:
+        client = house.connect()
+        client.say('{"type":"hello","hello":{"version":"1.0","auth":{"url":"' + URL + '","params":{ "a" : 1e2 }}}}')
+        await settle()
+        ((backend, url, request),) = house.nextcloud.asked
+        assert isinstance(request, AuthRequest)
+        assert (backend, url, bytes(request.params)) == (CLOUD, URL, b'{ "a" : 1e2 }')
+
+
+async def test_guest_has_an_empty_user_id() -> None:
+    async with House() as house:
+        client = house.connect()
+        client.heard()
+        hello_as(client, "")
+        await settle()
+        assert client.heard()[0]["hello"]["userid"] == ""
+
+
+@pytest.mark.parametrize("url", [URL, URL[:-1], "https://cloud.example:443", URL + "ocs/v2.php/apps/spreed/api/v1"])
+async def test_backend_is_found_by_each_form_of_its_url(url: str) -> None:
+    async with House() as house:
+        client = house.connect()
+        hello_as(client, "alice", url)
+        await settle()
+        assert client.heard()[-1]["type"] == "hello"
+        assert house.nextcloud.asked[0][1] == URL
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({}, "invalid_hello_version"),
+        ({"version": "3.0"}, "invalid_hello_version"),
+        ({"version": None}, "invalid_hello_version"),
+        ({"version": "3.0", "resumeid": "x"}, "invalid_hello_version"),
+        ({"version": "1.0"}, "invalid_format"),
+        ({"version": "1.0", "auth": {"url": URL}}, "invalid_format"),
+        ({"version": "1.0", "auth": {"url": URL, "params": None}}, "invalid_format"),
+        ({"version": "1.0", "auth": {"params": {}}}, "invalid_format"),
+        ({"version": "1.0", "auth": {"url": "cloud.example", "params": {}}}, "invalid_format"),
+        ({"version": "1.0", "auth": {"url": URL, "params": {}, "type": "robot"}}, "invalid_format"),
+        ({"version": "1.0", "auth": {"url": URL, "params": {}, "type": "virtual"}}, "invalid_format"),
+        ({"version": "1.0", "auth": {"url": URL, "params": {}, "type": "internal"}}, "invalid_client_type"),
+        ({"version": "1.0", "auth": {"url": "https://nobody.example/", "params": {}}}, "invalid_backend"),
+        ({"version": "1.0", "auth": {"url": "http://cloud.example/", "params": {}}}, "invalid_backend"),
+        ({"version": "1.0", "auth": {"url": URL, "params": {"userid": "a", "ticket": "forged"}}}, "invalid_ticket"),
+        ({"version": "2.0", "auth": {"url": URL, "params": {}}}, "invalid_format"),
+        ({"version": "2.0", "auth": {"url": URL, "params": {"token": ""}}}, "invalid_format"),
+        ({"version": "2.0", "auth": {"url": URL, "params": {"token": 5}}}, "invalid_format"),
+        ({"version": "2.0", "auth": {"url": URL, "params": {"token": "junk"}}}, "invalid_token"),
+        ({"version": "2.0", "auth": {"url": "https://nobody.example/", "params": {"token": "x"}}}, "invalid_backend"),
+        ({"version": "1.0", "resumeid": "junk"}, "no_such_session"),
+    ],
+)
+async def test_refused_hello_may_be_said_again(body: Json, code: str) -> None:
+    async with House() as house:
+        house.nextcloud.keys[URL] = SigningKey().published
+        client = house.connect()
+        client.heard()
+        client.say({"id": "h", "type": "hello", "hello": body})
+        await settle()
+        (reply,) = client.heard()
+        assert (reply["id"], reply["type"], reply["error"]["code"]) == ("h", "error", code)
+        assert house.hub.sessions == {}
+        hello_as(client, "alice")
+        await settle()
+        assert client.heard()[0]["type"] == "hello"
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "message"),
+    [
+        ({"type": "error", "error": {"code": "x", "message": "y", "details": {"z": 1}}}, "x", "y"),
+        ({"type": "error", "error": {"code": "x"}}, "x", ""),
+        ({"type": "error"}, "auth_failed", "The user could not be authenticated."),
+        ({"type": "auth"}, "auth_failed", "The user could not be authenticated."),
+        ({"type": "room", "room": {}}, "auth_failed", "The user could not be authenticated."),
+        (NextcloudError("incomplete OCS response"), "internal_error", "incomplete OCS response"),
+    ],
+)
+async def test_answer_of_nextcloud_decides(answer: Json | NextcloudError, code: str, message: str) -> None:
+    async with House() as house:
+        house.nextcloud.answer = lambda request: answer
+        client = house.connect()
+        client.heard()
+        hello_as(client, "alice")
+        await settle()
+        (reply,) = client.heard()
+        assert (reply["error"]["code"], reply["error"]["message"]) == (code, message)
+        if isinstance(answer, dict) and "details" in answer.get("error", {}):
+            assert reply["error"]["details"] == {"z": 1}
+
+
+# -- tokens
+
+
+def token(key: SigningKey, **claims: Any) -> str:
+    given = {"iat": WALL + 1000, "exp": WALL + 1300, "sub": "alice", "userdata": {"displayname": "A"}, **claims}
+    return key.sign({name: value for name, value in given.items() if value is not None})
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA"])
+async def test_token_opens_a_session_without_asking_nextcloud(algorithm: str) -> None:
+    key = SigningKey(algorithm)
+    async with House() as house:
+        house.nextcloud.keys[URL] = key.published
+        client = house.connect()
+        client.heard()
+        hello(client, "2.0", auth={"url": URL, "params": {"token": token(key)}})
+        await settle()
+        (reply,) = client.heard()
+        assert (reply["hello"]["userid"], reply["hello"]["version"]) == ("alice", "2.0")
+        session = house.hub.sessions[reply["hello"]["sessionid"]]
+        assert bytes(session.user) == b'{"displayname":"A"}'
+        assert house.nextcloud.asked == []
+
+
+@pytest.mark.parametrize(
+    ("claims", "code"),
+    [
+        ({"exp": WALL + 1000 - 61}, "token_expired"),
+        ({"exp": None}, "token_expired"),
+        ({"iat": WALL + 1061 + 1}, "token_not_valid_yet"),
+        ({"iat": None}, "token_not_valid_yet"),
+        ({"nbf": WALL + 1062}, "token_not_valid_yet"),
+    ],
+)
+async def test_token_of_another_time_is_refused(claims: Json, code: str) -> None:
+    key = SigningKey()
+    async with House() as house:
+        house.nextcloud.keys[URL] = key.published
+        client = house.connect()
+        client.heard()
+        hello(client, "2.0", auth={"url": URL, "params": {"token": token(key, **claims)}})
+        await settle()
+        assert client.errors() == [code]
+
+
+async def test_token_without_a_key_or_under_another_one_is_refused() -> None:
+    async with House() as house:
+        client = house.connect()
+        client.heard()
+        given = {"url": URL, "params": {"token": token(SigningKey())}}
+        hello(client, "2.0", auth=given)
+        await settle()
+        house.nextcloud.keys[URL] = SigningKey().published
+        hello(client, "2.0", auth=given)
+        await settle()
+        house.nextcloud.capabilities_error = NextcloudError("down")
+        hello(client, "2.0", auth=given)
+        await settle()
+        assert client.errors() == ["invalid_token", "invalid_token", "internal_error"]
+
+
+# -- limits and order
+
+
+async def test_session_limit_leaves_the_client_free_to_try_again() -> None:
+    small = Backend("small", ("https://small.example/",), "secret", session_limit=1)
+    async with House(small) as house:
+        first = await house.open("a", small)
+        client = house.connect()
+        client.heard()
+        hello_as(client, "b", small.urls[0])
+        await settle()
+        assert client.errors() == ["session_limit_exceeded"]
+        first.say({"type": "bye"})
+        hello_as(client, "b", small.urls[0])
+        await settle()
+        assert client.heard()[0]["type"] == "hello"
+
+
+async def test_anything_but_a_hello_is_answered_with_hello_expected() -> None:
+    async with House() as house:
+        client = house.connect()
+        client.heard()
+        for kind in ("room", "message", "bye", "future"):
+            client.say({"id": kind, "type": kind, kind: {}})
+        assert client.errors() == ["hello_expected"] * 4
+        client.say({"id": "1"})
+        client.say({"id": "1", "type": "hello"})
+        client.say({"id": "1", "type": "hello", "hello": None})
+        assert client.errors() == ["invalid_format"] * 3
+        client.say("junk")
+        client.say('{"id":1}')
+        house.dispatch.received_binary(client.who)
+        assert all("id" not in it for it in client.heard())
+
+
+async def test_hello_of_somebody_known_is_ignored() -> None:
+    async with House() as house:
+        client = await house.open("alice")
+        hello_as(client, "bob")
+        hello(client, resumeid=client.resumeid)
+        await settle()
+        assert client.heard() == []
+        assert len(house.hub.sessions) == 1
+
+
+async def test_client_that_is_gone_when_nextcloud_answers_leaves_no_session() -> None:
+    async with House() as house:
+        house.nextcloud.gate = asyncio.Event()
+        client = house.connect()
+        hello_as(client, "alice")
+        await settle()
+        client.lose()
+        house.nextcloud.gate.set()
+        await settle()
+        assert house.hub.sessions == {}
+
+
+async def test_messages_behind_a_slow_hello_wait_for_it() -> None:
+    async with House() as house:
+        house.nextcloud.gate = asyncio.Event()
+        client = house.connect()
+        client.heard()
+        hello_as(client, "alice")
+        client.say({"id": "j", "type": "room", "room": {"roomid": "r"}})
+        client.say({"id": "l", "type": "room", "room": {"roomid": ""}})
+        await settle()
+        assert client.heard() == []
+        house.nextcloud.gate.set()
+        await settle()
+        heard = client.heard()
+        assert [it.get("id") for it in heard if "id" in it] == ["h", "j", "l"]
+
+
+# -- timers (2.5)
+
+
+async def test_silent_client_is_told_and_closed_after_two_seconds() -> None:
+    async with House() as house:
+        client = house.connect()
+        client.heard()
+        await house.sweep(1.9)
+        assert client.heard() == []
+        await house.sweep(0.1)
+        assert client.heard() == [{"type": "bye", "bye": {"reason": "hello_timeout"}}]
+        assert client.connection.finished
+
+
+async def test_hello_timer_rests_while_nextcloud_is_asked_and_starts_anew_when_it_refuses() -> None:
+    async with House() as house:
+        house.nextcloud.gate = asyncio.Event()
+        client = house.connect()
+        client.heard()
+        hello(client, auth={"url": URL, "params": {"userid": "x"}})
+        await house.sweep(5.0)
+        assert client.heard() == []
+        house.nextcloud.gate.set()
+        await settle()
+        assert client.errors() == ["invalid_ticket"]
+        await house.sweep(1.9)
+        assert client.heard() == []
+        await house.sweep(0.1)
+        assert client.heard()[0]["bye"]["reason"] == "hello_timeout"
+
+
+async def test_failed_resume_does_not_start_the_timer_anew() -> None:
+    async with House() as house:
+        client = house.connect()
+        client.heard()
+        await house.sweep(1.5)
+        hello(client, resumeid="junk")
+        assert client.errors() == ["no_such_session"]
+        await house.sweep(0.5)
+        assert client.heard()[0]["bye"]["reason"] == "hello_timeout"
+
+
+async def test_anonymous_client_must_join_in_ten_seconds_also_while_it_is_away() -> None:
+    async with House() as house:
+        here, away, user = await house.open(""), await house.open(""), await house.open("alice")
+        away.lose()
+        await house.sweep(9.9)
+        assert len(house.hub.sessions) == 3
+        await house.sweep(0.1)
+        assert here.heard() == [{"type": "bye", "bye": {"reason": "room_join_timeout"}}]
+        assert here.connection.finished
+        assert list(house.hub.sessions) == [user.sessionid]
+
+
+# -- resume (2.8)
+
+
+async def test_resumed_session_hears_the_full_hello_and_then_what_it_missed() -> None:
+    async with House() as house:
+        alice, bob = await house.member("alice"), await house.member("bob")
+        alice.heard()
+        alice.lose()
+        bob.tell(alice, "to her")
+        bob.tell({"type": "room"}, "to all")
+        await settle()
+        again = await house.resume(alice)
+        first, *rest = again.heard()
+        assert first["hello"] == {
+            "version": "1.0",
+            "sessionid": alice.sessionid,
+            "resumeid": alice.resumeid,
+            "userid": "alice",
+            "server": {"version": "test/1.0", "features": ["a", "b"]},
+        }
+        assert [it["message"]["data"] for it in rest] == ["to her", "to all"]
+        assert house.nextcloud.joins()[2:] == []
+
+
+async def test_session_expires_thirty_seconds_after_its_connection() -> None:
+    async with House() as house:
+        alice, bob = await house.member("alice"), await house.member("bob")
+        alice.lose()
+        await house.sweep(29.9)
+        assert bob.heard() == []
+        again = await house.resume(alice)
+        assert again.heard()[0]["type"] == "hello"
+        again.lose()
+        await house.sweep(29.9)
+        await house.sweep(0.2)
+        assert bob.heard()[0]["event"]["leave"] == [alice.sessionid]
+        late = await house.resume(alice)
+        assert late.errors() == ["no_such_session"]
+        assert [it.sessionid for it in house.nextcloud.leaves()] == ["nc-alice"]
+
+
+async def test_session_is_taken_over_while_it_is_connected() -> None:
+    async with House() as house:
+        alice, bob = await house.member("alice"), await house.member("bob")
+        alice.heard()
+        again = await house.resume(alice)
+        assert alice.heard() == [{"type": "bye", "bye": {"reason": "session_resumed"}}]
+        assert alice.connection.finished
+        alice.lose()
+        bob.tell(alice, "still there")
+        assert [it["type"] for it in again.heard()] == ["hello", "message"]
+        await house.sweep(60.0)
+        assert again.session.connection == again.connection.id
+        assert house.counters.resumed_total["cloud"] == 1
+
+
+async def test_messages_not_written_before_a_takeover_are_written_after_it() -> None:
+    async with House() as house:
+        alice, bob = await house.member("alice"), await house.member("bob")
+        alice.heard()
+        alice.connection.stuck = True
+        for number in range(3):
+            bob.tell(alice, number)
+        again = await house.resume(alice)
+        assert [it["message"]["data"] for it in again.heard()[1:]] == [0, 1, 2]
+
+
+async def test_public_id_and_the_id_of_a_closed_session_resume_nothing() -> None:
+    async with House() as house:
+        alice = await house.open("alice")
+        client = house.connect()
+        client.heard()
+        hello(client, resumeid=alice.sessionid)
+        alice.say({"type": "bye"})
+        hello(client, resumeid=alice.resumeid)
+        assert client.errors() == ["no_such_session"] * 2
+        assert house.counters.resume_failed_total == 2
+
+
+async def test_participants_are_told_after_a_resume_unless_an_update_waited() -> None:
+    async with House() as house:
+        alice = await house.member("alice")
+        house.backend("r", {"type": "incall", "incall": {"incall": 0, "users": [{"sessionId": "nc-alice", "x": 1}]}})
+        alice.heard()
+        alice.lose()
+        again = await house.resume(alice)
+        update = again.heard()[1]["event"]["update"]
+        assert update == {"roomid": "r", "users": [{"sessionId": alice.sessionid, "x": 1}]}
+        again.lose()
+        house.backend("r", {"type": "participants", "participants": {"changed": [{"sessionId": "nc-alice", "x": 2}]}})
+        third = await house.resume(again)
+        updates = [it["event"]["update"]["users"] for it in third.heard()[1:]]
+        assert [users[0]["x"] for users in updates] == [2]
+
+
+async def test_nothing_is_told_after_a_resume_when_no_list_is_known() -> None:
+    async with House() as house:
+        alice = await house.member("alice")
+        alice.lose()
+        assert [it["type"] for it in (await house.resume(alice)).heard()] == ["hello"]
+
+
+# -- bye (2.7)
+
+
+async def test_bye_is_answered_without_a_body_and_ends_the_session() -> None:
+    async with House() as house:
+        alice, bob = await house.member("alice"), await house.member("bob")
+        alice.heard()
+        alice.say({"id": "b", "type": "bye", "bye": {}})
+        await settle()
+        assert alice.heard() == [{"id": "b", "type": "bye"}]
+        assert alice.connection.finished
+        assert bob.heard()[0]["event"]["leave"] == [alice.sessionid]
+        assert [it.sessionid for it in house.nextcloud.leaves()] == ["nc-alice"]
+        alice.say({"type": "room", "room": {"roomid": "r"}})
+        alice.say("junk")
+        await settle()
+        assert alice.heard() == []
+
+
+async def test_isolation_of_backends_in_hello() -> None:
+    async with House() as house:
+        alice, eve = await house.open("alice"), await house.open("alice", OTHER)
+        assert alice.session.backend is CLOUD
+        assert eve.session.backend is OTHER

@@ -1,0 +1,172 @@
+"""Background work has an owner and an end (invariant 10), and strands keep their order (invariant 5)."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import warnings
+
+import pytest
+
+from gateway.flows.tasks import Strand, Tasks
+from tests.gateway.flows.virtual_time import settle
+
+
+async def test_closing_cancels_what_runs_and_waits_for_its_end() -> None:
+    tasks, ended = Tasks(), []
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(1)
+            ended.append(True)
+
+    tasks.spawn(work(), "work")
+    await settle()
+    assert len(tasks) == 1
+    await tasks.close()
+    assert ended == [True]
+    assert len(tasks) == 0
+
+
+async def test_closing_ends_what_closing_started() -> None:
+    tasks, ended = Tasks(), []
+
+    async def second() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    async def first() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            tasks.spawn(second(), "second")
+            await asyncio.sleep(0)
+
+    tasks.spawn(first(), "first")
+    await settle()
+    await tasks.close()
+    assert ended == [True]
+
+
+async def test_closing_from_within_does_not_wait_for_itself() -> None:
+    tasks = Tasks()
+    await tasks.spawn(tasks.close(), "close")
+    assert len(tasks) == 0
+
+
+async def test_failure_is_logged_with_its_name_and_hurts_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    tasks = Tasks()
+
+    async def work() -> None:
+        raise ValueError("broken")
+
+    await tasks.spawn(work(), "the work")
+    assert "the work" in caplog.text
+    assert "ValueError: broken" in caplog.text
+
+
+async def test_work_cancelled_before_it_began_leaves_no_warning() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tasks = Tasks()
+        strand = Strand(tasks, "strand")
+
+        async def work() -> None:
+            """Never begins."""
+
+        strand.put(work)
+        strand.close()
+        tasks.spawn(work(), "work").cancel()
+        await settle()
+        await tasks.close()
+        gc.collect()
+
+
+async def test_jobs_run_in_order_one_at_a_time() -> None:
+    strand, log, gate = Strand(Tasks(), "strand"), [], asyncio.Event()
+
+    def job(number: int) -> None:
+        async def run() -> None:
+            log.append(f"{number} begins")
+            await gate.wait()
+            await asyncio.sleep(3 - number)
+            log.append(f"{number} ends")
+
+        strand.put(run)
+
+    for number in range(3):
+        job(number)
+    await settle()
+    assert log == ["0 begins"]
+    assert strand.waiting
+    gate.set()
+    await asyncio.sleep(10)
+    assert log == ["0 begins", "0 ends", "1 begins", "1 ends", "2 begins", "2 ends"]
+    assert not strand.waiting
+
+
+async def test_failed_job_does_not_stop_the_next(caplog: pytest.LogCaptureFixture) -> None:
+    strand, done = Strand(Tasks(), "strand"), []
+
+    async def fail() -> None:
+        raise ValueError("broken")
+
+    async def work() -> None:
+        done.append(True)
+
+    strand.put(fail)
+    strand.put(work)
+    await settle()
+    assert done == [True]
+    assert "ValueError: broken" in caplog.text
+
+
+async def test_closed_strand_drops_what_waits_and_cancels_what_runs() -> None:
+    strand, log = Strand(Tasks(), "strand"), []
+
+    async def wait() -> None:
+        log.append("begun")
+        await asyncio.Event().wait()
+        log.append("not reached")
+
+    strand.put(wait)
+    strand.put(wait)
+    await settle()
+    strand.close()
+    strand.put(wait)
+    await settle()
+    assert log == ["begun"]
+
+
+async def test_job_that_closes_its_own_strand_runs_to_its_end() -> None:
+    strand, log = Strand(Tasks(), "strand"), []
+
+    async def work() -> None:
+        strand.close()
+        await asyncio.sleep(1)
+        log.append("end")
+
+    strand.put(work)
+    await asyncio.sleep(2)
+    assert log == ["end"]
+
+
+async def test_strand_goes_on_after_a_pause() -> None:
+    strand, log = Strand(Tasks(), "strand"), []
+
+    async def work() -> None:
+        log.append(True)
+
+    strand.put(work)
+    await settle()
+    strand.put(work)
+    await settle()
+    assert log == [True, True]
+
+
+def test_strand_is_closed_without_a_loop() -> None:
+    Strand(Tasks(), "strand").close()
