@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.version import VERSION
+from gateway.version import SERVER_VERSION, VERSION
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 30.0  # seconds until a started gateway must have said where it listens
@@ -150,7 +150,7 @@ def test_installed_gateway_serves_without_the_demo(installed: Path, tmp_path: Pa
         assert get(f"{address}/")[0] == 404
         status, body = get(f"{address}/api/v1/welcome")
         assert status == 200
-        assert json.loads(body) == {"nextcloud-spreed-signaling": "Welcome", "version": VERSION}
+        assert json.loads(body) == {"nextcloud-spreed-signaling": "Welcome", "version": SERVER_VERSION}
 
 
 def test_installed_gateway_names_what_is_wrong_with_its_configuration(installed: Path, tmp_path: Path) -> None:
