@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import secrets
 import signal
@@ -45,10 +44,8 @@ from gateway.metrics import Counters, Gauges, Metrics
 from gateway.version import SERVER_HEADER, SERVER_VERSION
 from gateway.wire.server import ServerFacts
 from mcu import factory
-from mcu.base import Mcu, McuStatus, SfuState
+from mcu.base import Mcu
 from sdp.candidates import CandidateFilter
-
-log = logging.getLogger("portunus")
 
 PREFIXES = ("", "/standalone-signaling")  # with and without a proxy that strips the prefix
 
@@ -65,7 +62,6 @@ class Gateway:
         self._counters = Counters()
         self._runner: web.AppRunner | None = None
         self._mcu = self._create_mcu()
-        self._states: dict[str, tuple[SfuState, str]] = {}
 
     @property
     def mcu(self) -> Mcu | None:
@@ -86,7 +82,7 @@ class Gateway:
         """
         self._wire()
         if self._mcu is not None:
-            await self._mcu.start(self._on_mcu_state)
+            await self._mcu.start(lambda status: None)  # it logs by itself; status() is asked when needed
         self._housekeeper.start()
         self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=5.0)
         try:
@@ -193,18 +189,6 @@ class Gateway:
         return urls
 
     # -- what is told of it
-
-    def _on_mcu_state(self, status: McuStatus) -> None:
-        """Log each change of an SFU's state once."""
-        for sfu in status.sfus:
-            now = (sfu.state, sfu.reason)
-            if self._states.get(sfu.url) == now:
-                continue
-            self._states[sfu.url] = now
-            if sfu.state is SfuState.READY:
-                log.info("the SFU is ready: %s %s", sfu.name or status.type, sfu.version)
-            elif sfu.state is not SfuState.STOPPED:
-                log.warning("the SFU is not usable: %s", sfu.reason or sfu.state.value)
 
     def _not_ready(self) -> str:
         """Return what keeps the gateway from serving calls; empty: nothing."""
