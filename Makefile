@@ -1,6 +1,6 @@
 # `make demo` and `make test` do all the set-up; scripts/ holds the steps.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full lint bench constraints clean
+.PHONY: help demo test test-full lint bench bench-sfu constraints clean
 
 PORT ?= 8080
 BIN := .venv/bin
@@ -13,6 +13,7 @@ help:
 	@echo "make test              lint, types, quick tests and a real call through each SFU"
 	@echo "make test-full         everything else: browsers, interoperability, packaging, long runs"
 	@echo "make bench             what a message costs, as multiples of a floor measured beside it"
+	@echo "make bench-sfu         CPU of the in-process SFU against that of Janus"
 	@echo "make lint              only ruff and mypy"
 	@echo "make constraints       pin the dependencies anew"
 	@echo "make clean             remove what the commands above have made"
@@ -45,6 +46,10 @@ test-full: .venv/.dev
 bench: .venv/.dev
 	@scripts/packages gcc libc6-dev
 	$(BIN)/python -m bench
+
+bench-sfu: .venv/.dev
+	@scripts/packages janus gcc libc6-dev
+	$(BIN)/python -m bench.sfu
 
 constraints:
 	@scripts/constraints
