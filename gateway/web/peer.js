@@ -14,6 +14,7 @@ class Peer {
   #work = Promise.resolve();
   #early = []; // candidates that came before their description
   #disconnected = 0;
+  #watched = new WeakSet();
 
   /**
    * @param {{signaling, publisher: string, roomType: string, sid: string, iceServers: object[],
@@ -55,8 +56,10 @@ class Peer {
 
   /** Notice when the SFU ends the connection (DTLS close-notify), which does not show in the connection's state. */
   watch(transport) {
-    transport?.addEventListener("statechange", () => {
-      if (transport.state === "closed" && !this.closed) this.fail("ended");
+    if (!transport || this.#watched.has(transport)) return;
+    this.#watched.add(transport);
+    transport.addEventListener("statechange", () => {
+      if (transport.state === "closed") this.fail("ended");
     });
   }
 
@@ -212,10 +215,7 @@ export class Subscription extends Peer {
     super({ ...options, sid: "" });
     this.#options = options;
     this.stream = new MediaStream();
-    this.pc.addEventListener("track", ({ track, receiver }) => {
-      this.watch(receiver.transport);
-      this.#track(track);
-    });
+    this.pc.addEventListener("track", ({ track }) => this.#track(track));
     this.pc.addEventListener("datachannel", ({ channel }) => {
       channel.addEventListener("message", ({ data }) => this.#told(data));
     });
@@ -238,6 +238,7 @@ export class Subscription extends Peer {
     this.enqueue(async () => {
       await this.setRemote({ type: "offer", sdp });
       await this.pc.setLocalDescription(await this.pc.createAnswer());
+      for (const receiver of this.pc.getReceivers()) this.watch(receiver.transport);
       this.send("answer", { payload: { type: "answer", sdp: this.pc.localDescription.sdp } });
     });
   }

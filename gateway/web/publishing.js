@@ -14,7 +14,7 @@ const OFFER_ATTEMPTS = 4;
 
 export class Publishing {
   #options;
-  #streams = new Map(); // roomType -> {tracks, wishes, publication, attempt, timer}
+  #streams = new Map(); // roomType -> {tracks, wishes, publication, former, attempt, timer}
   #callers = []; // session ids of the others in the call
   #offered = new Set(); // whom the running screen was offered to
 
@@ -26,7 +26,7 @@ export class Publishing {
   /** Publish tracks as a roomType, in place of what is published there. */
   publish(roomType, tracks, wishes) {
     this.stop(roomType);
-    this.#streams.set(roomType, { tracks, wishes, publication: null, attempt: 0, timer: 0 });
+    this.#streams.set(roomType, { tracks, wishes, publication: null, former: null, attempt: 0, timer: 0 });
     this.#open(roomType);
   }
 
@@ -54,6 +54,7 @@ export class Publishing {
     if (!stream) return;
     clearTimeout(stream.timer);
     stream.publication?.close();
+    stream.former?.close();
     this.#streams.delete(roomType);
     if (roomType === "screen") this.#offered.clear();
     this.#options.onTrouble(`own ${roomType}`, null);
@@ -114,7 +115,9 @@ export class Publishing {
       stream.timer = setTimeout(() => this.#open(roomType), AWAY_SECONDS * 1000);
       return;
     }
-    stream.publication?.close();
+    stream.former?.close();
+    stream.former = stream.publication; // goes on until its successor is there, so that nobody misses a picture
+    const mine = (take) => (value) => stream.publication === publication && take(value);
     const publication = new Publication({
       signaling,
       iceServers,
@@ -125,10 +128,10 @@ export class Publishing {
       wishes: stream.wishes,
       channel: roomType === "video",
       onChannel: () => this.#options.onOpen(),
-      onPublished: () => this.#published(roomType),
-      onError: (error) => this.#refused(roomType, error),
-      onFailed: (reason) => this.#failed(roomType, reason),
-      onState: (state) => this.#state(roomType, state),
+      onPublished: mine(() => this.#published(roomType)),
+      onError: mine((error) => this.#refused(roomType, error)),
+      onFailed: mine(() => this.#failed(roomType)),
+      onState: mine((state) => this.#state(roomType, state)),
     });
     stream.publication = publication;
   }
@@ -142,6 +145,9 @@ export class Publishing {
   }
 
   #published(roomType) {
+    const stream = this.#streams.get(roomType);
+    stream.former?.close();
+    stream.former = null;
     if (roomType === "screen") this.#offerScreen();
   }
 
