@@ -76,12 +76,10 @@ class BackendRequests:
         """The room is gone: members leave it without leave events (4.6, 6.4)."""
         if room is not None:
             gone = server.encode(server.Room(RoomBody("")))
-            now = self._services.clock()
             for left in self._hub.delete_room(room):
                 if left.session.connection is not None:
                     self._delivery.send(left.session, gone)
                 self._notify.left(left, silent=True)
-                self._hub.left_by_request(left.session, now)
         body = RoomListBody(roomid, reason="deleted")
         event = Event(EventBody("roomlist", "disinvite", disinvite=body))
         self._tell_users(backend, delete.userids, server.encode(event))

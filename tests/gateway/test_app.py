@@ -1,0 +1,191 @@
+"""The whole gateway over real sockets: where it listens, what it answers, how it starts and stops."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from ipaddress import ip_address
+from pathlib import Path
+
+import aiohttp
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from gateway.app import Gateway
+from gateway.config import Config, Http, Sessions
+from gateway.tools.fake_nextcloud import FakeNextcloud
+from gateway.version import SERVER_HEADER, SERVER_VERSION
+
+SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
+FEATURES = "audio-video-permissions, hello-v2, incall-all, join-features, recipient-call, welcome"
+
+
+def config(*listen: str, certificate: str = "", key: str = "") -> Config:
+    backend = FakeNextcloud(secret=SECRET)
+    return Config(
+        sessions=Sessions(secret=SECRET),
+        http=Http(listen=listen or ("127.0.0.1:0",), certificate=certificate, key=key),
+        backends=(backend.backend(),),
+    )
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[str]:
+    running = Gateway(config())
+    (url,) = await running.start()
+    yield url
+    await running.stop()
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+@pytest.mark.parametrize("prefix", ["", "/standalone-signaling"])
+async def test_both_prefixes_are_served(gateway: str, http: aiohttp.ClientSession, prefix: str) -> None:
+    async with http.get(f"{gateway}{prefix}/api/v1/welcome") as response:
+        assert await response.json() == {"nextcloud-spreed-signaling": "Welcome", "version": SERVER_VERSION}
+    async with http.ws_connect(f"{gateway}{prefix}/spreed") as client:
+        assert (await client.receive_json())["type"] == "welcome"
+
+
+@pytest.mark.parametrize("path", ["/api/v1/welcome", "/nowhere", "/spreed", "/api/v1/room/r"])
+async def test_every_response_names_server_and_features(gateway: str, http: aiohttp.ClientSession, path: str) -> None:
+    async with http.get(gateway + path) as response:
+        assert response.headers["Server"] == SERVER_HEADER
+        assert response.headers["X-Spreed-Signaling-Features"] == FEATURES
+
+
+async def test_the_three_places_announce_the_same_features(gateway: str, http: aiohttp.ClientSession) -> None:
+    async with http.ws_connect(gateway + "/spreed") as client:
+        welcome = (await client.receive_json())["welcome"]
+    assert welcome == {"version": SERVER_VERSION, "features": FEATURES.split(", ")}
+
+
+@pytest.mark.parametrize("path", ["/", "/index.html", "/main.js", "/demo/api/join", "/test/streams"])
+async def test_serve_has_neither_page_nor_demo_backend(gateway: str, http: aiohttp.ClientSession, path: str) -> None:
+    async with http.get(gateway + path) as response:
+        assert response.status == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/spreed"), ("GET", "/api/v1/room/r"), ("POST", "/api/v1/welcome")]
+)
+async def test_a_wrong_method_is_405(gateway: str, http: aiohttp.ClientSession, method: str, path: str) -> None:
+    async with http.request(method, gateway + path) as response:
+        assert response.status == 405
+
+
+async def test_a_gateway_without_an_sfu_is_ready(gateway: str, http: aiohttp.ClientSession) -> None:
+    for path in ("/healthz", "/readyz"):
+        async with http.get(gateway + path) as response:
+            assert (response.status, await response.text()) == (200, "ok\n")
+
+
+async def test_stats_and_metrics_are_told(gateway: str, http: aiohttp.ClientSession) -> None:
+    async with http.get(gateway + "/api/v1/stats") as response:
+        assert await response.json() == {"rooms": 0, "sessions": 0}
+    async with http.get(gateway + "/metrics") as response:
+        assert "signaling_hub_sessions_resume_failed_total 0.0" in await response.text()
+
+
+async def test_a_unix_socket_is_served_and_a_stale_one_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "portunus.sock"
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
+    running = Gateway(config(str(path)))
+    assert await running.start() == [f"unix:{path}"]
+    try:
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as http,
+            http.get("http://gateway/api/v1/welcome") as response,
+        ):
+            assert response.status == 200
+    finally:
+        await running.stop()
+
+
+async def test_tls_is_served_for_http_and_websocket(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    running = Gateway(config(certificate=str(certificate), key=str(key)))
+    (url,) = await running.start()
+    assert url.startswith("https://")
+    trust = ssl.create_default_context(cafile=str(certificate))
+    try:
+        async with aiohttp.ClientSession() as http, http.ws_connect(url + "/spreed", ssl=trust) as client:
+            assert (await client.receive_json())["type"] == "welcome"
+            await client.send_str("x" * 60_000)
+            assert (await client.receive_json())["error"]["code"] == "invalid_format"
+    finally:
+        await running.stop()
+
+
+async def test_a_taken_port_is_an_error_and_leaves_nothing_running() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        running = Gateway(config("127.0.0.1:0", f"127.0.0.1:{taken.getsockname()[1]}"))
+        with pytest.raises(OSError, match="in use"):
+            await running.start()
+
+
+def test_serve_prints_its_address_when_ready_and_ends_on_sigterm(tmp_path: Path) -> None:
+    file = tmp_path / "portunus.toml"
+    file.write_text(
+        f'[http]\nlisten = ["127.0.0.1:0"]\n[sessions]\nsecret = "{SECRET}"\n'
+        '[[backend]]\nid = "cloud"\nurls = ["https://cloud.invalid/"]\nsecret = "6ae1"\n'
+    )
+    command = [str(Path(sys.executable).with_name("portunus")), "serve", "-c", str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        assert line.startswith("portunus listens on http://127.0.0.1:")
+        assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize("text", ['[sessions]\nsecret = "short"\n', "[http]\nlistn = []\n", "no toml", ""])
+def test_serve_says_in_one_sentence_why_it_cannot_start(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "portunus.toml"
+    file.write_text(text)
+    command = [str(Path(sys.executable).with_name("portunus")), "serve", "-c", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def make_certificate(directory: Path) -> tuple[Path, Path]:
+    """Write a certificate for 127.0.0.1 and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.UTC)
+    address = x509.IPAddress(ip_address("127.0.0.1"))
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    paths = directory / "certificate.pem", directory / "key.pem"
+    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    paths[1].write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return paths
