@@ -35,6 +35,7 @@ from mcu.janus.client import JanusClient
 from mcu.janus.descriptions import identified
 from mcu.janus.protocol import JanusError
 from mcu.janus.publisher import JanusPublisher
+from mcu.janus.session import Session
 from mcu.janus.settings import JanusServer
 from mcu.janus.subscriber import JanusSubscriber
 
@@ -52,7 +53,7 @@ class JanusMcu:
         self._timeout = timeout
         self._on_state: Callable[[McuStatus], None] = lambda status: None
         self._rooms = videoroom.Rooms(self._server.admin_key)
-        self._client = JanusClient(self._server, timeout, self._state_changed, self._rooms.sweep)
+        self._client = JanusClient(self._server, timeout, self._state_changed, self._rooms)
         self._publishers: dict[StreamKey, JanusPublisher] = {}
         self._turns: WeakValueDictionary[StreamKey, asyncio.Lock] = WeakValueDictionary()
         self._waiting: dict[StreamKey, set[asyncio.Future[None]]] = {}
@@ -70,9 +71,13 @@ class JanusMcu:
         for publisher in publishers:
             await publisher.clean()
         session = self._client.current()
-        if session is not None and (rest := self._rooms.sweep(session)):  # of verbs that are still under way
-            await asyncio.wait(rest, timeout=self._timeout)
+        if session is not None and (rest := self._rooms.all()):  # of verbs that are still under way
+            await asyncio.wait([self._rooms.destroy(session, number) for number in rest], timeout=self._timeout)
         await self._client.stop()
+
+    async def session(self) -> Session:
+        """Return the session with Janus, once there is one; for what goes beyond the SFU interface."""
+        return await self._client.session()
 
     async def publish(self, key: StreamKey, offer: str, options: PublishOptions, to: Listener) -> tuple[Publisher, str]:
         """Publish a stream; what ``mcu.base.Mcu.publish`` says."""

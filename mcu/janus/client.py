@@ -18,6 +18,8 @@ from mcu.base import McuLost, Rejected, SfuState
 from mcu.janus.protocol import SUBPROTOCOL, JanusError, back_off, printable, refusal
 from mcu.janus.session import Session
 from mcu.janus.settings import JanusServer
+from mcu.janus.sweep import sweep
+from mcu.janus.videoroom import Rooms
 
 log = logging.getLogger("portunus.mcu.janus")
 
@@ -33,7 +35,7 @@ class JanusClient:
         server: JanusServer,
         timeout: float,
         on_change: Callable[[], None],
-        on_session: Callable[[Session], object],
+        rooms: Rooms,
     ) -> None:
         self.state = SfuState.CONNECTING
         self.reason = "Janus has not been asked yet"
@@ -43,7 +45,7 @@ class JanusClient:
         self.server = server  # that of the next connection
         self._timeout = timeout
         self._on_change = on_change
-        self._on_session = on_session
+        self._rooms = rooms
         self._session: Session | None = None
         self._held = False  # whether the last attempt made a session
         self._changed = asyncio.Event()
@@ -115,12 +117,14 @@ class JanusClient:
         session = Session(socket, self.server.secrets, self._timeout, self._ended)
         running = asyncio.create_task(session.run(), name="janus-session")
         try:
-            return await self._open(session, running)
+            return await self._open(http, session, running)
         finally:
             running.cancel()
             await asyncio.wait([running])
 
-    async def _open(self, session: Session, running: asyncio.Task[None]) -> tuple[SfuState, str]:
+    async def _open(
+        self, http: aiohttp.ClientSession, session: Session, running: asyncio.Task[None]
+    ) -> tuple[SfuState, str]:
         try:
             async with asyncio.timeout(self._timeout):
                 server = await session.request("info")
@@ -134,10 +138,14 @@ class JanusClient:
             return SfuState.CONNECTING, "it does not answer"
         self.name, self.version = printable(server.name), printable(server.version_string)
         self._session, self._held = session, True
-        self._on_session(session)
         self._become(SfuState.READY, "")
         log.info("Janus %s is ready", self.version)
-        await asyncio.wait([running])
+        sweeping = asyncio.create_task(sweep(http, session, self._rooms, lambda: self.server), name="janus-sweep")
+        try:
+            await asyncio.wait([running])
+        finally:
+            sweeping.cancel()
+            await asyncio.wait([sweeping])
         return SfuState.CONNECTING, self.reason
 
     def _ended(self, why: str) -> None:

@@ -9,14 +9,15 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from mcu.base import Candidate, Closed, Listener, McuLost, McuTimeout, StreamKey, StreamReport
 from mcu.janus import videoroom
 from mcu.janus.descriptions import reports
+from mcu.janus.handle import Handle
 from mcu.janus.listening import Ear
 from mcu.janus.protocol import JanusError, Message
-from mcu.janus.session import Handle, Reply, Session
+from mcu.janus.session import Session
 
 log = logging.getLogger("portunus.mcu.janus")
 
@@ -35,7 +36,7 @@ class Leg:
         self.description = ""  # Janus' last one
         self._timeout = timeout
         self._turn = asyncio.Lock()
-        self._cleaning: list[Reply] = []
+        self.leaving: list[asyncio.Future[Any]] = []  # done when Janus has carried out what the end asks for
 
     async def attach(self) -> None:
         """Open the handle; events reach ``on_event`` from now on.
@@ -59,11 +60,8 @@ class Leg:
         if self.ended:
             return
         self.ended = True
-        self._leave()
+        self.leaving.append(self.handle.detach())
         self.ear.end(why)
-
-    def _leave(self) -> None:
-        self._cleaning.append(self.handle.detach())
 
     async def close(self) -> None:
         """End the stream by its owner's wish and return when Janus is clean. Idempotent."""
@@ -72,8 +70,8 @@ class Leg:
 
     async def clean(self) -> None:
         """Wait, within the time limit, until Janus has carried out what the end asked for."""
-        if self._cleaning:
-            await asyncio.wait(self._cleaning, timeout=self._timeout)
+        if self.leaving:
+            await asyncio.wait(self.leaving, timeout=self._timeout)
 
     async def add_candidate(self, candidate: Candidate | None) -> None:
         """Hand over a candidate of the client; ``None`` ends the list. Unusable ones are ignored."""

@@ -23,6 +23,7 @@ from typing import Any
 import msgspec
 
 SUBPROTOCOL = "janus-protocol"
+ADMIN_SUBPROTOCOL = "janus-admin-protocol"
 PLUGIN = "janus.plugin.videoroom"
 BACK_OFF = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds between attempts to connect, before jitter
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -125,6 +126,14 @@ class RoomStream(msgspec.Struct, frozen=True):
     feed_mid: str | None = None
 
 
+class ListedRoom(msgspec.Struct, frozen=True):
+    """One room in VideoRoom's list."""
+
+    room: int
+    description: str = ""
+    num_participants: int = 0
+
+
 class RoomAnswer(msgspec.Struct, frozen=True):
     """What VideoRoom says, in reply or of its own accord; the fields that are of use here."""
 
@@ -133,6 +142,7 @@ class RoomAnswer(msgspec.Struct, frozen=True):
     error_code: int = 0
     error: str = ""
     streams: list[RoomStream] = []
+    rooms: list[ListedRoom] = msgspec.field(name="list", default=[])
 
 
 class PluginData(msgspec.Struct, frozen=True):
@@ -173,6 +183,8 @@ class Message(msgspec.Struct, frozen=True):
     data_channels: bool = False
     full_trickle: bool = msgspec.field(name="full-trickle", default=False)
     plugins: dict[str, Any] = {}  # opaque: only the names count
+    # of the Admin API's list_handles:
+    handles: list[int] = []
 
 
 _DECODER = msgspec.json.Decoder(Message)

@@ -5,6 +5,7 @@ Janus tells subscribers nothing when a room is destroyed, so a publisher knows i
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -108,12 +109,20 @@ class JanusPublisher(Leg):
         self._changed(up=False)
         for subscriber in list(self.subscribers):
             subscriber.end(subscribers_hear)
-            self._cleaning += subscriber.leaving()
-
-    def _leave(self) -> None:
+            self.leaving += subscriber.leaving
         if self.room:
-            self._cleaning.append(self._rooms.destroy(self.session, self.room))
-        super()._leave()
+            self._destroy_when_empty()
+
+    def _destroy_when_empty(self) -> None:
+        """Destroy the room after Janus has let everybody go: destroyed at the same time, Janus 1.1.2 crashes."""
+        destroyed = asyncio.get_running_loop().create_future()
+
+        def destroy(_: object) -> None:
+            reply = self._rooms.destroy(self.session, self.room)
+            reply.add_done_callback(lambda _: destroyed.set_result(None))
+
+        asyncio.gather(*self.leaving).add_done_callback(destroy)
+        self.leaving.append(destroyed)
 
     def on_event(self, message: Message) -> None:
         """Take what Janus says of the handle."""

@@ -11,11 +11,12 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import aiohttp
 
-from mcu.base import Candidate, McuLost
+from mcu.base import McuLost
+from mcu.janus.handle import Handle, Hears
 from mcu.janus.protocol import (
     NO_SUCH_SESSION,
     PLUGIN,
@@ -36,16 +37,6 @@ KEEPALIVE = 25.0  # seconds; Janus ends a session after 60 without one (session_
 
 
 Reply = asyncio.Future[Message | None]  # None: the session was lost
-
-
-class Hears(Protocol):
-    """The owner of a handle."""
-
-    def on_event(self, message: Message) -> None:
-        """Take what Janus says of the handle."""
-
-    def on_lost(self) -> None:
-        """Learn that the session is gone and the handle with it."""
 
 
 class Session:
@@ -135,6 +126,15 @@ class Session:
                 if undo is not None and came is not None and failure(came) is None:
                     undo(came)
             raise
+        return self.checked(message)
+
+    def checked(self, message: Message | None) -> Message:
+        """Return what answered a request unless it is an error.
+
+        Raises:
+            JanusError: Janus or the plugin refused.
+            McuLost: the session is lost.
+        """
         if message is None:
             raise McuLost("the connection to Janus is gone")
         error = failure(message)
@@ -228,6 +228,8 @@ class Session:
                 undo(message)
             reply = self._replies.get(settled.transaction)
             if reply is not None and not reply.done():
+                if (handle := self.handles.get(message.sender)) is not None:
+                    handle.heard(reply, message)
                 reply.set_result(message)
         elif route is Route.HANDLE and (handle := self.handles.get(message.sender)) is not None:
             handle.take(message)
@@ -247,59 +249,3 @@ class Session:
                     await self.request("keepalive", Expect.ACK)
             except (TimeoutError, JanusError, McuLost):
                 return "Janus did not answer a keepalive"
-
-
-class Handle:
-    """An attachment to VideoRoom: one peer, at most one PeerConnection."""
-
-    def __init__(self, session: Session, number: int, owner: Hears | None) -> None:
-        self.session = session
-        self.id = number
-        self.owner = owner
-        session.handles[number] = self
-
-    def take(self, message: Message) -> None:
-        """Pass an event to the owner."""
-        if self.owner is None:
-            return
-        try:
-            self.owner.on_event(message)
-        except Exception:  # the reader serves all streams: one that fails must not take the others down
-            log.exception("an event of Janus was not handled: %s", message.janus)
-
-    async def ask(self, body: Mapping[str, Any], sdp: str | None = None, type: str = "offer") -> Message:
-        """Send a plugin request that is answered by an event, with a description where ``sdp`` is given.
-
-        Raises:
-            JanusError: the plugin or the core refused.
-            McuLost: the session is lost.
-        """
-        jsep = None if sdp is None else {"type": type, "sdp": sdp}
-        return await self.session.request("message", Expect.EVENT, handle_id=self.id, body=body, jsep=jsep)
-
-    def tell(self, body: Mapping[str, Any]) -> None:
-        """Send a plugin request and leave what answers it to ``on_event``."""
-        self.session.tell("message", handle_id=self.id, body=body)
-
-    async def trickle(self, candidate: Candidate | None) -> None:
-        """Hand a candidate of the peer to Janus; ``None`` ends the list.
-
-        Raises:
-            JanusError: Janus refused it.
-            McuLost: the session is lost.
-        """
-        wire: dict[str, Any] = {"completed": True}
-        if candidate is not None:
-            wire = {
-                "candidate": candidate.candidate,
-                "sdpMid": candidate.sdp_mid,
-                "sdpMLineIndex": candidate.sdp_mline_index,
-            }
-            wire = {name: value for name, value in wire.items() if value is not None}
-        await self.session.request("trickle", Expect.ACK, handle_id=self.id, candidate=wire)
-
-    def detach(self) -> Reply:
-        """Close the handle at once: no event is passed on any more. The future is done when Janus has done it."""
-        self.session.handles.pop(self.id, None)
-        self.owner = None
-        return self.session.post("detach", handle_id=self.id)

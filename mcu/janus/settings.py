@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+SCHEMES = ("ws://", "wss://")
+
 
 class JanusServer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One Janus: where it is and what it asks for."""
@@ -12,10 +14,14 @@ class JanusServer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     api_secret: str = ""
     token: str = ""  # an alternative to ``api_secret``
     admin_key: str = ""  # VideoRoom's, asked for when a room is created
+    admin_url: str = ""  # of its Admin API over WebSocket; with it, handles that nobody owns are found and detached
+    admin_secret: str = ""
 
     def __post_init__(self) -> None:
-        if not self.url.startswith(("ws://", "wss://")):
+        if not self.url.startswith(SCHEMES):
             raise ValueError("`url` must begin with ws:// or wss://")
+        if self.admin_url and not self.admin_url.startswith(SCHEMES):
+            raise ValueError("`admin_url` must begin with ws:// or wss://")
 
     @property
     def secrets(self) -> dict[str, str]:

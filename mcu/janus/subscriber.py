@@ -9,7 +9,6 @@ from mcu.janus import videoroom
 from mcu.janus.leg import Leg
 from mcu.janus.protocol import Message
 from mcu.janus.publisher import JanusPublisher
-from mcu.janus.session import Reply
 
 log = logging.getLogger("portunus.mcu.janus")
 
@@ -83,10 +82,6 @@ class JanusSubscriber(Leg):
         if missing and not self.ended:
             self._covered |= missing
             self.handle.tell(videoroom.subscribe(self.publisher.feed, sorted(missing)))
-
-    def leaving(self) -> list[Reply]:
-        """Return what is done when Janus has let the handle go."""
-        return self._cleaning
 
     def end(self, why: Closed | None) -> None:
         """Leave Janus. Idempotent."""

@@ -24,13 +24,14 @@ NO_SUCH_ROOM = 426  # or the publisher has left it
 ROOM_EXISTS = 427
 NO_SUCH_FEED = 428  # also a publisher whose DTLS is not up
 
+OURS = "portunus|"  # how the description of each room begins that a gateway makes
 VP9_PROFILE = re.compile(r"[0-3]")
 H264_PROFILE = re.compile(r"[0-9a-fA-F]{6}")
 
 
 def label(key: StreamKey) -> str:
     """Name a stream in Janus' own views."""
-    return f"portunus|{key.backend}|{key.publisher}|{key.type.value}"
+    return f"{OURS}{key.backend}|{key.publisher}|{key.type.value}"
 
 
 def room(key: StreamKey, number: int, options: PublishOptions, admin_key: str) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def room(key: StreamKey, number: int, options: PublishOptions, admin_key: str) -
         "request": "create",
         "room": number,
         "description": label(key),
-        "is_private": True,
+        "is_private": bool(admin_key),  # without the key a private room could not be found again (``sweep``)
         "publishers": 1,
         "videoorient_ext": False,  # with it Firefox shows rotated pictures
         "audiocodec": codecs(options.audiocodecs, AUDIO_CODECS),
@@ -153,6 +154,6 @@ class Rooms:
         if message is not None and (error is None or error.code not in (NO_SUCH_SESSION, NO_SUCH_HANDLE)):
             self._ours.discard(number)
 
-    def sweep(self, session: Session) -> list[Reply]:
-        """Destroy whatever is left, over a session that has just begun or is about to end."""
-        return [self.destroy(session, number) for number in self._ours]
+    def all(self) -> list[int]:
+        """Return the rooms that may be there."""
+        return list(self._ours)

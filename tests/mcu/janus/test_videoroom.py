@@ -42,7 +42,7 @@ def test_a_room_has_one_publisher_and_is_named_after_its_stream() -> None:
         "request": "create",
         "room": 7,
         "description": "portunus|cloud|someone|screen",
-        "is_private": True,
+        "is_private": False,
         "publishers": 1,
         "videoorient_ext": False,
         "audiocodec": ",".join(AUDIO_CODECS),
@@ -55,7 +55,7 @@ def test_a_room_takes_ceiling_profiles_and_key_where_they_are_given() -> None:
     body = room(KEY, 7, options, "key")
     assert body["bitrate"] == 300_000
     assert (body["vp9_profile"], body["h264_profile"]) == ("2", "42e01f")
-    assert body["admin_key"] == "key"
+    assert (body["admin_key"], body["is_private"]) == ("key", True)
 
 
 @pytest.mark.parametrize(("vp9", "h264"), [("9", "42e0"), ("0;", "zzzzzz"), ("", "")])

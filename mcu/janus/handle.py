@@ -1,0 +1,131 @@
+"""One handle of Janus: an attachment to VideoRoom, one peer, at most one PeerConnection."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mcu.base import Candidate
+from mcu.janus.protocol import Expect, Message
+
+if TYPE_CHECKING:
+    from mcu.janus.session import Reply, Session
+
+log = logging.getLogger("portunus.mcu.janus")
+
+PATIENCE = 5.0  # seconds to wait for answers that are outstanding before a handle is detached
+
+
+class Hears(Protocol):
+    """The owner of a handle."""
+
+    def on_event(self, message: Message) -> None:
+        """Take what Janus says of the handle."""
+
+    def on_lost(self) -> None:
+        """Learn that the session is gone and the handle with it."""
+
+
+class Handle:
+    """A handle of a session; events reach the owner in the order in which Janus sent them."""
+
+    def __init__(self, session: Session, number: int, owner: Hears | None) -> None:
+        self.session = session
+        self.id = number
+        self.owner = owner
+        self._outstanding: set[Reply] = set()
+        self._left: set[Reply] = set()  # of these nobody waits for the answer: it is the owner's event
+        session.handles[number] = self
+
+    def take(self, message: Message) -> None:
+        """Pass an event to the owner."""
+        if self.owner is None:
+            return
+        try:
+            self.owner.on_event(message)
+        except Exception:  # the reader serves all streams: one that fails must not take the others down
+            log.exception("an event of Janus was not handled: %s", message.janus)
+
+    async def ask(self, body: Mapping[str, Any], sdp: str | None = None, type: str = "offer") -> Message:
+        """Send a plugin request that is answered by an event, with a description where ``sdp`` is given.
+
+        Cancelled, its late answer reaches the owner like any event.
+
+        Raises:
+            JanusError: the plugin or the core refused.
+            McuLost: the session is lost.
+        """
+        jsep = None if sdp is None else {"type": type, "sdp": sdp}
+        return await self._answer(self.session.post("message", Expect.EVENT, handle_id=self.id, body=body, jsep=jsep))
+
+    def tell(self, body: Mapping[str, Any]) -> None:
+        """Send a plugin request and leave what answers it to the owner's ``on_event``."""
+        reply = self._follow(self.session.post("message", Expect.EVENT, handle_id=self.id, body=body))
+        self._left.add(reply)
+        reply.add_done_callback(self._left.discard)
+
+    async def trickle(self, candidate: Candidate | None) -> None:
+        """Hand a candidate of the peer to Janus; ``None`` ends the list.
+
+        Raises:
+            JanusError: Janus refused it.
+            McuLost: the session is lost.
+        """
+        wire: dict[str, Any] = {"completed": True}
+        if candidate is not None:
+            wire = {
+                "candidate": candidate.candidate,
+                "sdpMid": candidate.sdp_mid,
+                "sdpMLineIndex": candidate.sdp_mline_index,
+            }
+            wire = {name: value for name, value in wire.items() if value is not None}
+        await self._answer(self.session.post("trickle", Expect.ACK, handle_id=self.id, candidate=wire))
+
+    def detach(self) -> asyncio.Future[None]:
+        """Close the handle: no event is passed on any more. The future is done when Janus has let it go.
+
+        Janus 1.1.2 now and then crashes when a handle goes while it works on a request of that handle, so answers that
+        are outstanding are waited for.
+        """
+        self.session.handles.pop(self.id, None)
+        self.owner = None
+        loop = asyncio.get_running_loop()
+        detached: asyncio.Future[None] = loop.create_future()
+        if not self._outstanding:
+            self._send_detach(detached)
+            return detached
+        answered = asyncio.gather(*self._outstanding)
+        late = loop.call_later(PATIENCE, answered.cancel)
+        answered.add_done_callback(lambda _: late.cancel())
+        answered.add_done_callback(lambda _: self._send_detach(detached))
+        return detached
+
+    def heard(self, reply: Reply, message: Message) -> None:
+        """Learn, in the order of the events, that a request was answered."""
+        if reply in self._left:
+            self.take(message)
+
+    def _send_detach(self, detached: asyncio.Future[None]) -> None:
+        reply = self.session.post("detach", handle_id=self.id)
+        reply.add_done_callback(lambda _: detached.set_result(None))
+
+    def _follow(self, reply: Reply) -> Reply:
+        self._outstanding.add(reply)
+        reply.add_done_callback(self._outstanding.discard)
+        return reply
+
+    async def _answer(self, reply: Reply) -> Message:
+        try:
+            message = await asyncio.shield(self._follow(reply))
+        except asyncio.CancelledError:
+            if reply.done():  # it came in the very turn in which we were cancelled
+                late = reply.result()
+                if late is not None:
+                    self.take(late)
+            else:
+                self._left.add(reply)
+                reply.add_done_callback(self._left.discard)
+            raise
+        return self.session.checked(message)
