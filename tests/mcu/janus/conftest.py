@@ -137,6 +137,13 @@ def server(janus: JanusProcess) -> JanusServer:
     return JanusServer(janus.url, api_secret=API_SECRET, admin_key=ADMIN_KEY)
 
 
+async def until_rooms(janus: JanusProcess, count: int) -> None:
+    """Ask Janus again and again until it has that many rooms."""
+    async with asyncio.timeout(WAIT):
+        while len(await janus.rooms()) != count:
+            pass
+
+
 @pytest.fixture
 async def janus() -> AsyncIterator[JanusProcess]:
     async with JanusProcess() as process:

@@ -22,7 +22,7 @@ from mcu.base import (
 from mcu.janus.backend import JanusMcu
 from mcu.janus.settings import JanusServer
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess, free_ports
-from tests.mcu.janus.conftest import CAMERA, SCREEN, WAIT, Call, Heard, States, server
+from tests.mcu.janus.conftest import CAMERA, SCREEN, WAIT, Call, Heard, States, server, until_rooms
 from tests.media import PublishingPeer
 
 STALL = 8.0  # seconds after which a Janus that stands still must have been noticed
@@ -224,9 +224,7 @@ async def test_rooms_outlive_a_connection_and_are_destroyed_over_the_next(janus:
         assert len(await janus.rooms()) == 1
         await states.until(lambda status: status.ready)
         publisher, _ = await mcu.publish(CAMERA, await offer(), PublishOptions(), Heard())
-        async with asyncio.timeout(WAIT):
-            while len(await janus.rooms()) > 1:
-                pass
+        await until_rooms(janus, 1)
         await publisher.close()
         assert await janus.rooms() == []
         await mcu.stop()
@@ -287,7 +285,7 @@ async def test_a_janus_that_stands_still_is_noticed(call: Call, janus: JanusProc
     _, watcher, _ = await call.subscriber()
     await watcher.hears(sender.frequency)
     await again.close()
-    assert await janus.rooms() == []
+    await until_rooms(janus, 0)
 
 
 @pytest.mark.full
