@@ -8,10 +8,15 @@ import tomllib
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from textwrap import dedent
 
+import msgspec
 import pytest
 
+from gateway import config
+from gateway.core.limits import Backend
 from gateway.version import VERSION
+from mcu import factory
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"]
@@ -121,3 +126,32 @@ def test_dependencies_are_argued_for() -> None:
         name = re.match(r"[\w-]+", dependency)
         assert name is not None
         assert name[0] in argued
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/operations.md"])
+def test_configuration_that_a_document_shows_can_be_loaded(name: str, tmp_path: Path) -> None:
+    blocks = re.findall(r"(?:^    .*\n|^\n(?=    ))+", (ROOT / name).read_text(), re.M)
+    (shown,) = [block for block in blocks if "[http]" in block]
+    file = tmp_path / "portunus.toml"
+    file.write_text(dedent(shown).replace('"…"', '"6d1f0c7b2e9a4583b7c6d5e4f3a29180"'))
+    loaded = config.load(file, {})
+    assert loaded.mcu.type == "janus"
+    assert [backend.urls for backend in loaded.backends] == [("https://cloud.example.com/",)]
+
+
+def test_every_configuration_key_is_described() -> None:
+    described = re.findall(r"^\| ((?:`[\w.]+`(?:, )?)+) \|", (ROOT / "docs" / "operations.md").read_text(), re.M)
+    assert set(re.findall(r"`([\w.]+)`", " ".join(described))) == configuration_keys()
+
+
+def configuration_keys() -> set[str]:
+    keys = {f"backend.{name}" for name in Backend.__struct_fields__}
+    for section in msgspec.structs.fields(config.Config):
+        if section.encode_name != "backend":
+            keys |= {f"{section.encode_name}.{name}" for name in section.type.__struct_encode_fields__}
+    keys.remove("mcu.settings")  # what stands under the SFU's own name
+    for name in factory.names():
+        kind = factory.settings_type(name)
+        kind = getattr(kind, "__args__", (kind,))[0]  # several of them
+        keys |= {f"mcu.{name}.{key}" for key in kind.__struct_encode_fields__}
+    return keys
