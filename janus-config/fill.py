@@ -79,7 +79,8 @@ def fill(directory: Path, values: dict[str, str]) -> None:
     configuration.mkdir(parents=True, exist_ok=True)
     for source in sorted(HERE.glob("*.jcfg")):
         target = configuration / source.name
-        target.touch(mode=0o600)  # secrets are inside
+        target.touch()
+        target.chmod(0o600)  # secrets are inside
         target.write_text(fill_text(source.read_text(encoding="utf-8"), settings), encoding="utf-8")
 
 
