@@ -85,6 +85,8 @@ class Ingress:
                 self._begin(medium.ssrc)
             self._source = medium.ssrc
             self._rtx_source = medium.rtx_ssrc
+        for sink in self._sinks:
+            sink.review()
 
     @property
     def mid_ident(self) -> int | None:

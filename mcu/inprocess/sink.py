@@ -66,24 +66,25 @@ class Sink:
         """Take what the subscriber's answer says."""
         self._accepted = accepted
         self._format = self.ingress.codec.format
-        self._changed()
+        self.review()
 
     def start(self) -> None:
         """Forward from now on: the connection is up."""
         self._started = True
-        self._changed()
+        self.review()
 
     def mute(self, muted: bool) -> None:
         """Stop or resume forwarding, at the subscriber's wish."""
         self._muted = muted
-        self._changed()
+        self.review()
 
     def close(self) -> None:
         """Forward nothing more."""
         self._started = False
-        self._changed()
+        self.review()
 
-    def _changed(self) -> None:
+    def review(self) -> None:
+        """Begin or end to forward, as things stand now."""
         if not self.open:
             self._entered = False
             self.ingress.leave(self)

@@ -66,6 +66,10 @@ class MediaPeer:
         except TimeoutError:
             raise AssertionError(f"not within {limit} s: {what} ({self.state()})") from None
 
+    def notice(self) -> None:
+        """Look again at what is waited for; to be called when something happened that the peer does not know of."""
+        self._changed.set()
+
     async def connected(self, limit: float = WAIT) -> None:
         """Wait until media can flow."""
         await self.until(lambda: self.pc.connectionState == "connected", "a connection", limit)

@@ -84,6 +84,11 @@ class Client:
         assert self.subscriber is not None
         await self.subscriber.accept(await self.peer.answer(offer))
 
+    async def answered(self, limit: float = WAIT) -> None:
+        """Wait until every offer that was heard is answered."""
+        async with asyncio.timeout(limit):
+            await self._jobs.join()
+
     async def leave(self) -> None:
         """Close the peer, however it went."""
         self._worker.cancel()
@@ -99,6 +104,7 @@ class Client:
                 await self.peer.add_candidate("", None, None)
             else:
                 await self.peer.add_candidate(job.candidate, job.sdp_mid, job.sdp_mline_index)
+            self._jobs.task_done()
 
 
 class Sender(Client):
@@ -111,6 +117,12 @@ class Sender(Client):
         """Publish; the connection comes up by itself."""
         self.publisher, answer = await mcu.publish(key, await self.peer.offer(), options, self)
         await self.peer.accept(answer)
+
+    async def publish_again(self, mcu: Mcu, key: StreamKey = KEY) -> None:
+        """Publish with another connection, in place of the first."""
+        old, self.peer = self.peer, PublishingPeer(self.peer.number, self.peer.frequency)
+        await self.publish(mcu, key)
+        await old.close()
 
     async def renegotiate(self) -> None:
         """Offer again what the peer has now."""

@@ -1,0 +1,63 @@
+"""What arrived, what is missing, and what is said of it."""
+
+from __future__ import annotations
+
+from mcu.inprocess.arrival import MAX_GAP, RETRY, TRIES, Arrival
+
+CLOCK = 90000
+
+
+def arrived(*sequences: int) -> Arrival:
+    """Return the figures after these packets, a millisecond apart."""
+    arrival = Arrival(CLOCK)
+    for place, sequence in enumerate(sequences):
+        arrival.count(sequence & 0xFFFF, place * 90, place / 1000)
+    return arrival
+
+
+def test_gap_is_asked_for_until_it_is_filled() -> None:
+    arrival = arrived(65533, 1)
+    assert arrival.due(1.0) == [65534, 65535, 0]
+    assert arrival.due(1.0) == []
+    arrival.count(65535, 0, 1.0)
+    arrival.repaired(0)
+    assert arrival.due(1.0 + RETRY) == [65534]
+
+
+def test_asking_ends_after_some_tries() -> None:
+    arrival = arrived(1, 3)
+    asked = [arrival.due(1.0 + turn * 2 * RETRY) for turn in range(TRIES + 5)]
+    assert asked == [[2]] * TRIES + [[]] * 5
+
+
+def test_wide_gap_is_a_new_beginning() -> None:
+    arrival = arrived(1, 2 + MAX_GAP)
+    assert arrival.broken
+    assert arrival.due(1.0) == []
+
+
+def test_what_a_subscriber_misses_is_asked_for_once() -> None:
+    arrival = arrived(*range(100))
+    assert arrival.want(50, 1.0)
+    assert not arrival.want(50, 1.0)
+    assert not arrival.want(60000, 1.0)
+
+
+def test_report_tells_loss_since_the_last_one_and_over_all() -> None:
+    arrival = arrived(*range(0, 100, 2))
+    block = arrival.block(7, 0, 0, 0)
+    assert block is not None
+    assert (block.fraction, block.lost, block.highest) == (49 * 256 // 99, 49, 98)
+    arrival.count(99, 0, 1.0)
+    block = arrival.block(7, 0, 0, 0)
+    assert block is not None
+    assert (block.fraction, block.lost) == (0, 49)
+    block = arrival.block(7, 0, 0, 77)
+    assert block is not None
+    assert block.fraction == 77
+
+
+def test_nothing_arrived_is_nothing_to_report() -> None:
+    assert Arrival(CLOCK).block(7, 0, 0, 0) is None
+    assert Arrival(CLOCK).lost == 0
+    assert not Arrival(CLOCK).want(1, 0.0)

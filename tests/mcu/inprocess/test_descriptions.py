@@ -1,0 +1,166 @@
+"""What is agreed with real offers, and what is not agreed with strange ones."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from aiortc import sdp as other
+
+from mcu.base import Kind, Rejected
+from mcu.inprocess.agreement import FORWARDED, MAX_MEDIA, LocalTransport, Offer, Slot
+from mcu.inprocess.reading import read_answer, read_offer
+from mcu.inprocess.writing import write_answer, write_offer
+from sdp.codecs import Preference, payloads
+from sdp.document import parse
+from tests.sdp.recorded import ALL, BY_ID, Recorded
+
+LOCAL = LocalTransport("ufrag", "password", "sha-256 AB:CD", ("candidate:1 1 udp 1 192.0.2.1 5000 typ host",), 7)
+OFFERS = [recorded for recorded in ALL if recorded.type == "offer" and recorded.program != "janus"]
+CAMERA = BY_ID["chromium/camera.offer.sdp"].text
+NO_WISH = Preference()
+
+
+def answer(offer: Offer) -> str:
+    """Return our answer."""
+    return write_answer(offer, LOCAL, client=True, version=1)
+
+
+def slots_of(offer: Offer) -> list[Slot]:
+    """Return what a subscriber is offered of an offer's media."""
+    media = [medium for medium in offer.media if medium is not None]
+    return [
+        Slot(medium.kind, str(place), True, medium.codec, 10 + place, 20 + place, "cname", "stream", f"track{place}")
+        for place, medium in enumerate(media)
+    ]
+
+
+@pytest.mark.parametrize("recorded", OFFERS, ids=lambda recorded: recorded.id)
+def test_real_offer_is_answered_in_kind(recorded: Recorded) -> None:
+    offer = read_offer(recorded.text, NO_WISH)
+    text = answer(offer)
+    ours, theirs = parse(text), offer.description
+    assert [section.mid for section in ours.media] == [section.mid for section in theirs.media]
+    other.SessionDescription.parse(text)
+    for section, offered in zip(ours.media, theirs.media, strict=True):
+        assert section.kind == offered.kind
+        assert section.protocol == offered.protocol
+        assert set(section.formats) <= set(offered.formats)
+        assert section.rejected == offered.rejected
+        for payload in payloads(section):
+            assert payload.codec in (*FORWARDED[section.kind], "rtx")
+            assert payload.fmtp == next(p.fmtp for p in payloads(offered) if p.type == payload.type)
+    assert "a=rid" not in text
+    assert "a=simulcast" not in text
+
+
+@pytest.mark.parametrize("recorded", OFFERS, ids=lambda recorded: recorded.id)
+def test_what_is_agreed_with_the_publisher_is_offered_to_subscribers(recorded: Recorded) -> None:
+    offer = read_offer(recorded.text, NO_WISH)
+    slots = slots_of(offer)
+    text = write_offer(slots, LOCAL, setup="actpass", version=1)
+    other.SessionDescription.parse(text)
+    read = read_offer(text, NO_WISH)
+    for slot, medium in zip(slots, read.media, strict=True):
+        assert medium is not None
+        assert (medium.kind, medium.mid) == (slot.kind, slot.mid)
+        if slot.codec is not None:
+            assert medium.codec is not None
+            assert medium.codec.format == slot.codec.format
+            assert (medium.ssrc, medium.rtx_ssrc) == (slot.ssrc, slot.rtx_ssrc if slot.codec.rtx else None)
+
+
+@pytest.mark.parametrize(
+    ("codec", "wish"), [("vp8", ""), ("vp9", "2"), ("h264", "42001f"), ("h264", "4d001f"), ("av1", "")]
+)
+def test_wished_codec_and_profile_are_agreed(codec: str, wish: str) -> None:
+    offer = read_offer(CAMERA, Preference(video=(codec,), vp9profile=wish, h264profile=wish))
+    video = next(medium for medium in offer.media if medium is not None and medium.kind is Kind.VIDEO)
+    assert video.codec is not None
+    assert video.codec.payload.codec == codec
+    if wish:
+        assert wish in video.codec.payload.parameters.values()
+    assert video.codec.rtx is not None
+    assert video.codec.rtx.apt == video.codec.payload.type
+
+
+def test_medium_without_a_codec_of_ours_is_rejected_alone() -> None:
+    strange = re.sub(r"(?m)^(a=rtpmap:\d+) (VP8|VP9|H264|AV1|H265)/", r"\1 X-UNKNOWN/", CAMERA)
+    text = answer(read_offer(strange, NO_WISH))
+    audio, video, data = parse(text).media
+    assert (audio.rejected, video.rejected, data.rejected) == (False, True, False)
+    assert f"a=group:BUNDLE {audio.mid} {data.mid}\r\n" in text
+
+
+def test_offer_without_anything_to_forward_is_refused() -> None:
+    with pytest.raises(Rejected, match="no medium"):
+        read_offer(re.sub(r"(?m)^m=(\w+) \d+ ", r"m=\1 0 ", CAMERA), NO_WISH)
+
+
+@pytest.mark.parametrize("line", ["ice-ufrag", "ice-pwd", "fingerprint"])
+def test_offer_without_what_a_connection_needs_is_refused(line: str) -> None:
+    with pytest.raises(Rejected):
+        read_offer(re.sub(rf"(?m)^a={line}:.*\n", "", CAMERA), NO_WISH)
+
+
+def test_media_outside_of_the_bundle_are_rejected() -> None:
+    text = answer(read_offer(re.sub(r"(?m)^a=group:BUNDLE (\S+).*\r$", r"a=group:BUNDLE \1\r", CAMERA), NO_WISH))
+    assert [section.rejected for section in parse(text).media] == [False, True, True]
+    text = answer(read_offer(re.sub(r"(?m)^a=group:BUNDLE.*\n", "", CAMERA), NO_WISH))
+    assert [section.rejected for section in parse(text).media] == [False, True, True]
+
+
+def test_two_media_of_one_name_are_refused() -> None:
+    with pytest.raises(Rejected, match="same identification"):
+        read_offer(re.sub(r"(?m)^a=mid:.*\r$", "a=mid:0\r", CAMERA), NO_WISH)
+
+
+def test_more_media_than_a_report_holds_are_rejected() -> None:
+    head, _, rest = CAMERA.partition("m=audio")
+    audio = "m=audio" + rest.partition("m=video")[0]
+    many = [re.sub(r"(?m)^a=mid:.*\r$", f"a=mid:{n}\r", audio) for n in range(MAX_MEDIA + 2)]
+    group = "a=group:BUNDLE " + " ".join(str(n) for n in range(MAX_MEDIA + 2)) + "\r"
+    text = answer(read_offer(re.sub(r"(?m)^a=group:BUNDLE.*\r$", group, head) + "".join(many), NO_WISH))
+    assert [section.rejected for section in parse(text).media] == [False] * MAX_MEDIA + [True] * 2
+
+
+@pytest.mark.parametrize("hidden", ["\r", "\x0b", "\x85", "\u2028"])
+def test_lines_hidden_in_parameters_do_not_reach_others(hidden: str) -> None:
+    strange = re.sub(r"(?m)^(a=fmtp:\d+ .*?)\r$", rf"\1{hidden}a=candidate:hidden\r", CAMERA)
+    offer = read_offer(strange, NO_WISH)
+    assert "hidden" not in write_offer(slots_of(offer), LOCAL, setup="actpass", version=1)
+    assert "hidden" not in answer(offer)
+
+
+def test_answer_tells_which_payload_types_to_send() -> None:
+    slots = slots_of(read_offer(CAMERA, Preference(video=("h264",))))
+    text = write_offer(slots, LOCAL, setup="actpass", version=1)
+    video = slots[1].codec
+    assert video is not None
+    assert video.rtx is not None
+    renamed = text.replace("a=sendonly", "a=recvonly")
+    for before, after in ((video.payload.type, 120), (video.rtx.type, 121)):
+        renamed = re.sub(rf"(?m)(^m=video.*|:|apt=)\b{before}\b", rf"\g<1>{after}", renamed)
+    renamed = re.sub(r"(?m)^m=video 9 (\S+) .*\r$", r"m=video 9 \1 120 121\r", renamed)
+    accepted, remote = read_answer(renamed, slots)
+    assert remote is not None
+    assert (accepted[1].receives, accepted[1].payload_type, accepted[1].rtx_payload_type) == (True, 120, 121)
+
+
+def test_answer_that_does_not_fit_is_refused() -> None:
+    slots = slots_of(read_offer(CAMERA, NO_WISH))
+    text = write_offer(slots, LOCAL, setup="actpass", version=1)
+    with pytest.raises(Rejected, match="more media"):
+        read_answer(text, slots[:2])
+    with pytest.raises(Rejected, match="not those of the offer"):
+        read_answer(text, [slots[1], slots[0], slots[2]])
+    accepted, _ = read_answer(text.partition("m=video")[0], slots)
+    assert len(accepted) == 1
+
+
+def test_answer_may_reject_everything() -> None:
+    slots = slots_of(read_offer(CAMERA, NO_WISH))
+    text = re.sub(r"(?m)^m=(\w+) 9 ", r"m=\1 0 ", write_offer(slots, LOCAL, setup="actpass", version=1))
+    accepted, remote = read_answer(text, slots)
+    assert remote is None
+    assert not any(entry.receives for entry in accepted)

@@ -1,0 +1,271 @@
+"""From an ingress to its sinks: numbers without a break, repair, keyframe requests, clocks."""
+
+from __future__ import annotations
+
+import struct
+import time
+
+from mcu.base import Kind
+from mcu.inprocess import rtp
+from mcu.inprocess.agreement import AUDIO_LEVEL, MID, Accepted, Codec, Medium
+from mcu.inprocess.ingress import KEYFRAME_INTERVAL, SILENCE, Ingress
+from mcu.inprocess.sink import Sink
+from sdp.codecs import Payload, PayloadType
+from sdp.document import MediaSection
+
+VP8 = Payload(PayloadType(96), "vp8", 90000, 1, feedback=("nack", "nack pli", "goog-remb"))
+RTX = Payload(PayloadType(97), "rtx", 90000, 1, fmtp="apt=96", apt=PayloadType(96))
+OPUS = Payload(PayloadType(111), "opus", 48000, 2)
+SECTION = MediaSection(["m=video 9 UDP/TLS/RTP/SAVPF 96"], 1, "sendrecv")
+SOURCE, RTX_SOURCE = 1000, 1001
+
+
+class Wire:
+    """Keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.rtp: list[rtp.Packet] = []
+        self.rtcp: list[rtp.SenderReport | rtp.Block | rtp.Feedback] = []
+
+    def send_rtp(self, packet: bytes) -> bool:
+        parsed = rtp.parse(packet)
+        assert parsed is not None
+        self.rtp.append(parsed)
+        return True
+
+    def send_rtcp(self, packet: bytes) -> bool:
+        self.rtcp += rtp.control(packet)
+        return True
+
+    @property
+    def sequences(self) -> list[int]:
+        """The sequence numbers sent, the first as 0."""
+        return [packet.sequence - self.rtp[0].sequence for packet in self.rtp]
+
+
+def video(ssrc: int | None = SOURCE, rtx: int | None = RTX_SOURCE, others: frozenset[int] = frozenset()) -> Medium:
+    """Return what an offer says of a picture."""
+    return Medium(Kind.VIDEO, "v", SECTION, True, Codec(VP8, RTX), {MID: 4}, ssrc, rtx, others)
+
+
+def ingress(medium: Medium | None = None) -> tuple[Ingress, Wire]:
+    """Return an ingress and what it sends to the publisher."""
+    back = Wire()
+    return Ingress(medium or video(), "0", 5, "cname", back.send_rtcp), back
+
+
+def sink(of: Ingress, rtx: int | None = 121) -> tuple[Sink, Wire]:
+    """Return a sink that is open, whose subscriber has payload types of its own, and what it sends."""
+    wire = Wire()
+    made = Sink(of, wire)
+    made.accept(Accepted(True, 120, rtx))
+    made.start()
+    return made, wire
+
+
+def packet(sequence: int, timestamp: int = 0, ssrc: int = SOURCE, payload: bytes = b"") -> rtp.Packet:
+    """Return a packet of the publisher; its payload tells its number."""
+    return rtp.Packet(0, 0x80, 96, sequence & 0xFFFF, timestamp, ssrc, 0, b"", payload or str(sequence).encode())
+
+
+def test_packets_go_on_with_numbers_types_and_extensions_of_our_own() -> None:
+    source, _ = ingress()
+    _, wire = sink(source)
+    for number in (65534, 65535, 65536):
+        source.receive(packet(number, number), 1.0)
+    assert wire.sequences == [0, 1, 2]
+    first = wire.rtp[0]
+    assert (first.payload_type, first.marker, first.timestamp, first.payload) == (120, 0x80, 65534, b"65534")
+    assert first.ssrc == source.ssrc != SOURCE
+    assert rtp.element(first, 1) == b"0"
+    assert rtp.element(first, 3) is not None
+
+
+def test_what_comes_twice_or_of_another_type_is_not_forwarded() -> None:
+    source, _ = ingress()
+    _, wire = sink(source)
+    source.receive(packet(5), 1.0)
+    source.receive(packet(5), 1.0)
+    source.receive(packet(6)._replace(payload_type=13), 1.0)
+    assert wire.sequences == [0]
+
+
+def test_mute_leaves_no_gap_and_ends_with_a_keyframe_request() -> None:
+    source, back = ingress()
+    out, wire = sink(source)
+    source.receive(packet(1), 1.0)
+    out.mute(True)
+    source.receive(packet(2), 1.0)
+    back.rtcp.clear()
+    source._keyframe_asked = -KEYFRAME_INTERVAL
+    out.mute(False)
+    source.receive(packet(3), 1.0)
+    source.receive(packet(2), 1.0)  # late: from before, its number is taken
+    assert wire.sequences == [0, 1]
+    assert [item.format for item in back.rtcp if isinstance(item, rtp.Feedback)] == [rtp.PLI]
+
+
+def test_another_ssrc_goes_on_where_the_first_ended() -> None:
+    source, _ = ingress(video(None, None))
+    _, wire = sink(source)
+    assert source.claims(packet(1, 90000), 1.0)
+    source.receive(packet(1, 90000), 1.0)
+    assert not source.claims(packet(900, 5, ssrc=2000), 1.5)
+    later = 1.0 + SILENCE + 1.0
+    assert source.claims(packet(900, 5, ssrc=2000), later)
+    source.receive(packet(900, 5, ssrc=2000), later)
+    source.receive(packet(901, 95, ssrc=2000), later)
+    assert wire.sequences == [0, 1, 2]
+    assert [p.timestamp for p in wire.rtp] == [90000, 90000 + 180000, 90000 + 180090]
+
+
+def test_further_layers_are_not_forwarded() -> None:
+    source, _ = ingress(video(others=frozenset({3000})))
+    assert not source.claims(packet(1, ssrc=3000), 100.0)
+
+
+def test_loss_is_asked_for_and_a_retransmission_forwarded_in_its_place() -> None:
+    source, back = ingress()
+    _, wire = sink(source)
+    source.receive(packet(1), 1.0)
+    source.receive(packet(3), 1.0)
+    (nack,) = [item for item in back.rtcp if isinstance(item, rtp.Feedback) and item.type == rtp.RTPFB]
+    assert (nack.media, list(rtp.lost_sequences(nack.detail))) == (SOURCE, [2])
+    repair = packet(77, 0, RTX_SOURCE, struct.pack("!H", 2) + b"2")._replace(payload_type=97)
+    source.receive(repair, 1.1)
+    assert [(number, p.payload) for number, p in zip(wire.sequences, wire.rtp, strict=True)] == [
+        (0, b"1"),
+        (2, b"3"),
+        (1, b"2"),
+    ]
+    assert source.arrival.due(9.0) == []
+
+
+def test_empty_retransmission_is_only_a_probe() -> None:
+    source, _ = ingress()
+    _, wire = sink(source)
+    source.receive(packet(1, 0, RTX_SOURCE, b"\x00")._replace(payload_type=97), 1.0)
+    padding = packet(2, 0, RTX_SOURCE, bytes(10) + b"\x0b")._replace(payload_type=97, flags=rtp.PADDING_BIT)
+    source.receive(padding, 1.0)
+    assert wire.rtp == []
+
+
+def test_subscribers_loss_is_repaired_from_what_we_keep() -> None:
+    source, back = ingress()
+    out, wire = sink(source)
+    for number in range(1, 5):
+        source.receive(packet(number), 1.0)
+    lost = wire.rtp[1].sequence
+    back.rtcp.clear()
+    out.retransmit([lost])
+    repair = wire.rtp[-1]
+    assert (repair.ssrc, repair.payload_type) == (source.rtx_ssrc, 121)
+    assert repair.payload == struct.pack("!H", lost) + b"2"
+    assert back.rtcp == []
+    plain, other_wire = sink(source, rtx=None)
+    source.receive(packet(5), 1.0)
+    plain.retransmit([other_wire.rtp[0].sequence])
+    assert other_wire.rtp[0] == other_wire.rtp[1]
+
+
+def test_what_never_came_is_asked_of_the_publisher_for_the_subscriber() -> None:
+    source, back = ingress()
+    out, wire = sink(source)
+    source.receive(packet(1), 1.0)
+    source.receive(packet(3), 1.0)
+    source.arrival.repaired(2)  # given up
+    back.rtcp.clear()
+    out.retransmit([wire.rtp[0].sequence + 1 & 0xFFFF])
+    (nack,) = back.rtcp
+    assert isinstance(nack, rtp.Feedback)
+    assert list(rtp.lost_sequences(nack.detail)) == [2]
+
+
+def test_requests_for_what_was_never_sent_are_ignored() -> None:
+    source, back = ingress()
+    out, wire = sink(source)
+    source.receive(packet(1), 1.0)
+    back.rtcp.clear()
+    out.retransmit([wire.rtp[0].sequence - 1 & 0xFFFF, wire.rtp[0].sequence + 1 & 0xFFFF])
+    assert len(wire.rtp) == 1
+    assert back.rtcp == []
+
+
+def test_keyframe_requests_are_put_together() -> None:
+    source, back = ingress()
+    now = time.monotonic()
+    for step in range(5):
+        source.request_keyframe(now + step * KEYFRAME_INTERVAL / 10)
+    assert len(back.rtcp) == 1
+    source.tick(now + KEYFRAME_INTERVAL / 2)
+    assert len(back.rtcp) == 1
+    source.tick(now + KEYFRAME_INTERVAL)
+    source.tick(now + 5 * KEYFRAME_INTERVAL)
+    assert len(back.rtcp) == 2
+
+
+def test_publishers_clock_reaches_subscribers_also_late_ones() -> None:
+    source, _ = ingress()
+    _, wire = sink(source)
+    now = time.monotonic()
+    source.receive(packet(1, 500), now)
+    source.report(rtp.SenderReport(SOURCE, 1 << 32, 500, 1, 1), now)
+    report = wire.rtcp[-1]
+    assert isinstance(report, rtp.SenderReport)
+    assert (report.ssrc, report.ntp, report.timestamp, report.packets) == (source.ssrc, 1 << 32, 500, 1)
+    _, late = sink(source)
+    report = late.rtcp[-1]
+    assert isinstance(report, rtp.SenderReport)
+    assert report.ntp >= 1 << 32
+
+
+def test_round_trip_and_loss_come_from_the_subscribers_report() -> None:
+    source, _ = ingress()
+    out, _ = sink(source)
+    now = time.monotonic()
+    source.receive(packet(1, 500), now)
+    source.report(rtp.SenderReport(SOURCE, 7 << 32, 500, 1, 1), now)
+    out.heard(rtp.Block(source.ssrc, 128, 3, 1, 0, 7 << 16, 0))
+    assert out.lost == 3
+    assert out.round_trip is not None
+    assert out.round_trip < 1.0
+    block = source.receiver_block(now)
+    assert block is not None
+    assert block.fraction == 128
+
+
+def test_one_bad_line_does_not_spoil_the_picture_of_the_others() -> None:
+    source, _ = ingress()
+    sinks = [sink(source)[0] for _ in range(3)]
+    source.receive(packet(1), 1.0)
+    sinks[0].heard(rtp.Block(source.ssrc, 200, 3, 1, 0, 0, 0))
+    block = source.receiver_block(1.0)
+    assert block is not None
+    assert block.fraction == 0
+
+
+def test_audio_level_goes_on_under_our_number() -> None:
+    medium = Medium(Kind.AUDIO, "a", SECTION, True, Codec(OPUS), {AUDIO_LEVEL: 6}, SOURCE)
+    source, _ = ingress(medium)
+    wire = Wire()
+    out = Sink(source, wire)
+    out.accept(Accepted(True, 111))
+    out.start()
+    block = rtp.extension_block([(6, b"\x91")])
+    voice = packet(1)._replace(payload_type=111, profile=0xBEDE, extension=block[4:])
+    source.receive(voice, 1.0)
+    assert rtp.element(wire.rtp[0], 2) == b"\x91"
+
+
+def test_codec_that_changed_waits_for_the_subscribers_answer() -> None:
+    source, _ = ingress()
+    out, wire = sink(source)
+    source.receive(packet(1), 1.0)
+    changed = video()
+    codec = Codec(Payload(PayloadType(98), "h264", 90000, 1, fmtp="packetization-mode=1"))
+    source.update(Medium(Kind.VIDEO, "v", SECTION, True, codec, {}, SOURCE, None, changed.others))
+    source.receive(packet(2)._replace(payload_type=98), 1.0)
+    assert len(wire.rtp) == 1
+    out.accept(Accepted(True, 126))
+    source.receive(packet(3)._replace(payload_type=98), 1.0)
+    assert wire.rtp[-1].payload_type == 126

@@ -1,0 +1,96 @@
+"""The operator's settings, and what they do to sockets and candidates."""
+
+from __future__ import annotations
+
+import re
+import socket
+
+import msgspec
+import pytest
+
+from mcu.base import BackendId, PublisherId, PublishOptions, Rejected, StreamKey, StreamType
+from mcu.inprocess import Settings
+from mcu.inprocess.backend import InprocessMcu
+from tests.mcu.contract.clients import sender, viewer
+
+KEY = StreamKey(BackendId("cloud"), PublisherId("alice"), StreamType.VIDEO)
+
+
+def decode(table: dict[str, object]) -> Settings:
+    """Read a table as the configuration does."""
+    return msgspec.convert(table, Settings)
+
+
+def test_defaults_ask_the_machine_and_take_any_port() -> None:
+    assert decode({}) == Settings()
+    assert decode({}).addresses == ()
+    assert decode({"address": "192.0.2.1"}).addresses == ("192.0.2.1",)
+    assert decode({"address": ["192.0.2.1", "2001:db8::1"]}).addresses == ("192.0.2.1", "2001:db8::1")
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"address": "localhost"},
+        {"address": "0.0.0.0"},
+        {"address": ["::"]},
+        {"announced_address": "example.com"},
+        {"port_min": 20000},
+        {"port_max": 20000},
+        {"port_min": 20001, "port_max": 20000},
+        {"port_min": 80, "port_max": 20000},
+        {"port_min": 20000, "port_max": 70000},
+        {"prot_min": 20000},
+    ],
+)
+def test_what_cannot_work_is_refused(table: dict[str, object]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        decode(table)
+
+
+def free_range(count: int) -> tuple[int, int]:
+    """Return a range of UDP ports of 127.0.0.1 that are free now."""
+    for first in range(21000, 31000, count):
+        taken = []
+        try:
+            for port in range(first, first + count):
+                taken.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+                taken[-1].bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        finally:
+            for bound in taken:
+                bound.close()
+        return first, first + count - 1
+    raise AssertionError("no free range of ports")
+
+
+async def test_ports_are_of_the_range_and_the_announced_address_is_told(loopback: None) -> None:
+    first, last = free_range(2)
+    mcu = InprocessMcu(Settings(address="127.0.0.1", announced_address="192.0.2.7", port_min=first, port_max=last))
+    await mcu.start(lambda status: None)
+    async with sender() as alice, sender() as bob, sender() as carol:
+        ports = set()
+        for client, publisher in ((alice, "first"), (bob, "second")):
+            key = StreamKey(BackendId("cloud"), PublisherId(publisher), StreamType.VIDEO)
+            _, answer = await mcu.publish(key, await client.peer.offer(), PublishOptions(), client)
+            ports.update(re.findall(r"a=candidate:\S+ 1 udp \d+ 192\.0\.2\.7 (\d+) typ host", answer))
+            assert "127.0.0.1" not in answer.partition("m=")[2]
+        assert ports == {str(first), str(last)}
+        with pytest.raises(Rejected, match="no socket"):
+            await mcu.publish(KEY, await carol.peer.offer(), PublishOptions(), carol)
+    await mcu.stop()
+
+
+async def test_changed_settings_hold_for_the_next_connection(loopback: None) -> None:
+    first, last = free_range(4)
+    mcu = InprocessMcu(Settings(address="127.0.0.1"))
+    await mcu.start(lambda status: None)
+    async with sender(5) as alice, viewer() as carol:
+        await alice.publish(mcu)
+        await mcu.reconfigure(Settings(address="127.0.0.1", port_min=first, port_max=last))
+        await carol.subscribe(mcu)
+        await carol.peer.sees(5)
+        ports = re.findall(r" 127\.0\.0\.1 (\d+) typ host", carol.peer.pc.remoteDescription.sdp)
+        assert all(first <= int(port) <= last for port in ports)
+    await mcu.stop()
