@@ -31,11 +31,13 @@ class PublisherSlot(Slot):
         super().__init__(streams, session, session.id, kind)
         self._publisher: Publisher | None = None
         self._sections: frozenset[str] = frozenset()  # media sections of the latest offer
+        self._offers = 0  # that came, carried out or not
         self._ceiling = 0
         self._listener: _Listener | None = None
 
     def offer(self, errand: Errand) -> None:
         """Publish, renegotiate, or replace the running connection."""
+        self._offers += 1
         self.put(errand, self._offer)
 
     def take(self, errand: Errand) -> None:
@@ -65,12 +67,12 @@ class PublisherSlot(Slot):
             self.services.tasks.spawn(publisher.close(), f"close {self.kind.value} publisher")
 
     def close_later(self, delay: float) -> None:
-        """End the stream in ``delay`` seconds, unless it was published anew by then."""
-        shared = self._publisher
+        """End the stream in ``delay`` seconds, unless another offer came by then."""
+        offers = self._offers
 
         async def wait_and_close() -> None:
             await asyncio.sleep(delay)
-            if not self.closed and self._publisher is shared:
+            if not self.closed and self._offers == offers:
                 self.close()
 
         self.services.tasks.spawn(wait_and_close(), "unshare screen")

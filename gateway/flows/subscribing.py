@@ -139,7 +139,9 @@ class SubscriberSlot(Slot):
             self.retire()
 
     async def _follow(self) -> None:
-        """Subscribe to the publisher's new connection."""
+        """Subscribe to the publisher's new connection, unless a request has done that already."""
+        if self._subscriber is not None:
+            return
         try:
             sdp = await self._subscribe(Layer())
         except McuError as error:

@@ -74,8 +74,8 @@ class Strand:
 
     @property
     def waiting(self) -> bool:
-        """Whether jobs wait behind the running one."""
-        return bool(self._jobs)
+        """Whether jobs wait, or one runs that is not the caller."""
+        return bool(self._jobs) or (self._task is not None and self._task is not _current_task())
 
     def close(self) -> None:
         """Drop the waiting jobs and cancel the running one, unless it is the one that calls."""

@@ -5,6 +5,8 @@ Source: signaling API, Media publishing; behaviour reference 5.2 and 9.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 from msgspec import Raw, Struct
 
@@ -42,7 +44,7 @@ class Head(Struct, frozen=True, gc=False):
 _decoder = msgspec.json.Decoder(Head)
 _object_decoder = msgspec.json.Decoder(dict[str, Raw])
 _string_decoder = msgspec.json.Decoder(str)
-_number_decoder = msgspec.json.Decoder(int)
+_number_decoder = msgspec.json.Decoder(Annotated[int, msgspec.Meta(ge=0, le=32767)])  # no layer is numbered higher
 _switch_decoder = msgspec.json.Decoder(bool)
 
 
