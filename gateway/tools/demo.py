@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import secrets
 import signal
 from ipaddress import ip_address
@@ -26,7 +27,7 @@ class Demo:
     def __init__(self, host: str, port: int, mcu: McuSection | None = None) -> None:
         self._host = host
         self._port = port
-        self._mcu = mcu or _inprocess(host)
+        self._mcu = mcu or _inprocess()
         self._sessions = Sessions(secret=secrets.token_hex(32))
         self._backend = DemoBackend()
         self._gateway: Gateway | None = None
@@ -115,12 +116,12 @@ def _announce(url: str, host: str) -> None:
 def _refusal(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"Port {port} on {host} is taken by another program; choose another: make demo PORT={port + 1}"
-    return f"Cannot listen on {host}, port {port}: {error.strerror or error}"
+    return f"Cannot listen on {host}, port {port}: {os.strerror(error.errno) if error.errno else error}."
 
 
-def _inprocess(host: str) -> McuSection:
-    settings = factory.settings_type("inprocess")
-    return McuSection(type="inprocess", settings=settings(address="127.0.0.1") if _is_loopback(host) else settings())
+def _inprocess() -> McuSection:
+    """The SFU with its media on the machine's own addresses: Firefox never connects to 127.0.0.1."""
+    return McuSection(type="inprocess", settings=factory.settings_type("inprocess")())
 
 
 def _is_loopback(host: str) -> bool:

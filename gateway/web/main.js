@@ -33,7 +33,7 @@ async function join(event) {
   history.replaceState(null, "", `?room=${encodeURIComponent(room)}`);
   show("call");
   showPeople(matchMedia(WIDE).matches);
-  $("leave").focus();
+  $("room-title").focus(); // a screen reader says where we are; the next Tab goes on from here
 }
 
 /** Go back to the lobby; a sentence says why when it was not the person's wish. */

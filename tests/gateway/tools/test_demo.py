@@ -1,0 +1,95 @@
+"""``portunus demo`` as a command, and ``portunus serve``, which has nothing of it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+
+from gateway.app import Gateway
+from gateway.config import Config, Http, Sessions
+
+START = 20.0  # seconds; measured 1.2 on an idle machine
+
+
+@asynccontextmanager
+async def portunus(*arguments: str) -> AsyncIterator[Process]:
+    command = [sys.executable, "-c", "from gateway.cli import main; main()", *arguments]
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def line(process: Process) -> str:
+    assert process.stdout is not None
+    async with asyncio.timeout(START):
+        return (await process.stdout.readline()).decode()
+
+
+async def ended(process: Process) -> tuple[int, str]:
+    async with asyncio.timeout(START):
+        _, error = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, error.decode()
+
+
+async def test_the_command_names_the_address_of_its_page_and_ends_when_told() -> None:
+    async with portunus("demo", "--port", "0") as process:
+        words = (await line(process)).split()
+        assert words[0] == "Open"
+        assert words[1].startswith("http://127.0.0.1:")
+        async with aiohttp.ClientSession() as client:
+            async with client.get(words[1]) as response:
+                assert response.status == 200
+                assert "<title>Portunus" in await response.text()
+            async with client.ws_connect(f"{words[1]}spreed") as connection:
+                assert (await connection.receive_json())["type"] == "welcome"
+        process.terminate()
+        assert (await ended(process))[0] == 0
+
+
+async def test_a_taken_port_is_named_with_the_way_to_another() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        async with portunus("demo", "--port", str(port)) as process:
+            code, error = await ended(process)
+    assert code == 1
+    assert f"Port {port} on 127.0.0.1 is taken" in error
+    assert "make demo PORT=" in error
+
+
+async def test_an_address_of_another_machine_is_refused_in_one_sentence() -> None:
+    async with portunus("demo", "--host", "203.0.113.1", "--port", "0") as process:
+        code, error = await ended(process)
+    assert code == 1
+    assert error.strip().splitlines()[-1] == "Cannot listen on 203.0.113.1, port 0: Cannot assign requested address."
+
+
+async def test_beyond_loopback_it_says_where_browsers_give_a_camera() -> None:
+    async with portunus("demo", "--host", "0.0.0.0", "--port", "0") as process:
+        assert "http://127.0.0.1:" in await line(process)
+        assert "only to pages on https or localhost" in await line(process)
+
+
+@pytest.mark.parametrize("path", ["/", "/demo/main.js", "/demo/style.css"])
+async def test_a_gateway_that_is_no_demo_has_no_page(path: str) -> None:
+    gateway = Gateway(Config(sessions=Sessions(secret="d7" * 32), http=Http(listen=("127.0.0.1:0",))))
+    (url,) = await gateway.start()
+    try:
+        async with aiohttp.ClientSession() as client:
+            async with client.get(url + path) as response:
+                assert response.status == 404
+            async with client.post(f"{url}/demo/api/join", json={}) as response:
+                assert response.status == 404
+    finally:
+        await gateway.stop()
