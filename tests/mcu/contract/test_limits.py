@@ -1,0 +1,94 @@
+"""What a publisher may send, which codecs pass, and what the SFU reports of its streams."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from mcu.base import Kind, PublishOptions, StreamReport
+from tests.mcu.contract.clients import KEY, Sender, sender, viewer
+from tests.mcu.contract.sfus import Sfu
+
+LOOK = 0.05  # seconds between two looks at figures of which nobody tells when they change
+PATIENCE = 10.0
+
+
+async def holds(condition: Callable[[], bool], what: str) -> None:
+    """Wait until a figure is what it should be."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while not condition():  # noqa: ASYNC110  nobody tells when a figure changes
+                await asyncio.sleep(LOOK)
+    except TimeoutError:
+        raise AssertionError(f"not within {PATIENCE} s: {what}") from None
+
+
+def bitrate(client: Sender) -> int:
+    """Return what the client's encoder is set to."""
+    return client.peer.video_bitrate or 0
+
+
+async def test_limit_reaches_the_publisher_at_once_and_is_lifted(sfu: Sfu) -> None:
+    async with sender(41) as alice, viewer() as carol:
+        await alice.publish(sfu.mcu)
+        await carol.subscribe(sfu.mcu)
+        await carol.peer.sees(41)
+        await alice.publisher.limit(300_000)
+        await holds(lambda: 250_000 <= bitrate(alice) <= 300_000, "300 kbit/s")
+        await alice.publisher.limit(0)
+        await holds(lambda: bitrate(alice) > 1_000_000, "no limit")
+
+
+async def test_ceiling_of_the_stream_holds_when_the_limit_is_lifted(sfu: Sfu) -> None:
+    async with sender(42) as alice:
+        await alice.publish(sfu.mcu, KEY, PublishOptions(bitrate=400_000))
+        await holds(lambda: 300_000 <= bitrate(alice) <= 400_000, "400 kbit/s")
+        await alice.publisher.limit(280_000)
+        await holds(lambda: bitrate(alice) <= 280_000, "280 kbit/s")
+        await alice.publisher.limit(0)
+        await holds(lambda: 300_000 <= bitrate(alice) <= 400_000, "400 kbit/s again")
+
+
+@pytest.mark.parametrize("codec", ["vp8", "h264"])
+async def test_preferred_codec_is_sent(sfu: Sfu, codec: str) -> None:
+    async with sender(43) as alice, viewer() as carol:
+        await alice.publish(sfu.mcu, KEY, PublishOptions(videocodecs=(codec,)))
+        await carol.subscribe(sfu.mcu)
+        await carol.peer.sees(43)
+        assert codec in {report.codec for report in sfu.mcu.streams() if report.kind is Kind.VIDEO}
+
+
+async def test_streams_are_reported(sfu: Sfu) -> None:
+    async with sender(44) as alice, viewer() as carol:
+        await alice.publish(sfu.mcu)
+        await carol.subscribe(sfu.mcu)
+        await carol.peer.sees(44)
+
+        def found(kind: Kind, subscriber: bool) -> list[StreamReport]:
+            return [r for r in sfu.mcu.streams() if r.key == KEY and r.kind is kind and r.subscriber is subscriber]
+
+        await holds(lambda: len(found(Kind.AUDIO, False)) == len(found(Kind.VIDEO, False)) == 1, "reports")
+        assert found(Kind.AUDIO, False)[0].codec == "opus"
+        assert found(Kind.VIDEO, False)[0].codec == "vp8"
+
+
+async def test_stream_without_data_channels_and_with_several(sfu: Sfu) -> None:
+    async with sender(45, channels=()) as alice, viewer() as carol:
+        await alice.publish(sfu.mcu)
+        await carol.subscribe(sfu.mcu)
+        await carol.peer.sees(45)
+        assert carol.peer.labels == {}
+        await alice.publisher.close()
+    async with sender(46, channels=("status", "unordered-chat")) as bob, viewer() as dave:
+        await bob.publish(sfu.mcu)
+        await dave.subscribe(sfu.mcu)
+        await dave.peer.sees(46)
+        said = [f"word {number}" for number in range(50)]
+        for word in said:
+            await bob.peer.say("status", word)
+        await bob.peer.say("unordered-chat", b"\x00" * 1000)
+        await dave.peer.reads("unordered-chat", b"\x00" * 1000)
+        await dave.peer.reads("status", said[-1])
+        assert [data for label, data in dave.peer.messages if label == "status"] == said
