@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -21,7 +23,7 @@ from mcu.base import (
 )
 from mcu.janus.backend import JanusMcu
 from tests.janus_process import JanusProcess
-from tests.mcu.janus.conftest import CAMERA, SCREEN, Call, Heard
+from tests.mcu.janus.conftest import CAMERA, SCREEN, Call, Heard, server
 from tests.media import PublishingPeer
 
 SOON = PublishOptions(timeout=5.0)
@@ -322,3 +324,27 @@ async def test_a_stream_that_has_ended_takes_no_requests(call: Call) -> None:
     await publisher.close()
     with pytest.raises(McuLost):
         await publisher.update(await sender.offer())
+
+
+async def test_videoroom_as_it_is_names_the_channel_after_the_feed_and_waits_for_one(loopback: None) -> None:
+    """Why ``janus-config/datachannels.c`` exists; docs/janus.md, "Data channels", says what to expect without it."""
+    async with JanusProcess(DATACHANNELS="") as process, AsyncExitStack() as stack:
+        mcu = JanusMcu((server(process),), timeout=10)
+        await mcu.start(lambda status: None)
+        call = Call(mcu, stack)
+        _, sender, _ = await call.publisher()
+        _, silent, _ = await call.subscriber()
+        _, opening, _ = await call.subscriber()
+        opened = opening.pc.createDataChannel("of the subscriber")
+        await opening.until(lambda: opened.readyState == "open", "an open channel")
+        await silent.connected()
+
+        async def arrives() -> None:
+            while ("1", "hello") not in opening.messages:  # Janus is ready a moment after the channel is open
+                await sender.say("status", "hello")
+                with contextlib.suppress(AssertionError):
+                    await opening.until(lambda: bool(opening.messages), "a message", 0.2)
+
+        await asyncio.wait_for(arrives(), 10)
+        assert silent.messages == []
+        await mcu.stop()
