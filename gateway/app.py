@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
-import signal
 import ssl
-import sys
 import time
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import uvloop
 from aiohttp import web
 
 from gateway import features
@@ -23,7 +19,7 @@ from gateway.config import NO_MCU, Config, listen_address
 from gateway.core.backends import Backends
 from gateway.core.hub import Hub
 from gateway.core.ids import SessionIds
-from gateway.edge.address import TrustedProxies
+from gateway.edge.address import Networks, TrustedProxies
 from gateway.edge.housekeeper import Housekeeper
 from gateway.edge.nextcloud import NextcloudClient
 from gateway.edge.rooms_api import RoomsApi
@@ -58,6 +54,8 @@ class Gateway:
     def __init__(self, config: Config, *, routes: Iterable[Route] = ()) -> None:
         self._config = config
         self._extra_routes = tuple(routes)
+        self._proxies = TrustedProxies(config.http.trusted_proxies)
+        self._stats_allowed = Networks(config.stats.allowed)
         self._features = features.announced(config.mcu.type)
         self._counters = Counters()
         self._runner: web.AppRunner | None = None
@@ -104,6 +102,23 @@ class Gateway:
             await self._mcu.stop()
         await self._nextcloud.close()
 
+    async def reload(self, config: Config) -> list[str]:
+        """Take a changed configuration as far as that goes without a restart; returns the keys that need one.
+
+        Backends, limits of bitrates, candidate lists, trusted proxies, who may read statistics, and what the SFU takes
+        are changed at once; sessions and streams go on.
+        """
+        before, self._config = self._config, config
+        self._services.backends.become(Backends(config.backends, config.compat))
+        self._services.hub.take_backends(self._services.backends.by_id)
+        self._services.media_limits = _media_limits(config)
+        self._media.filter_candidates(_candidate_filter(config))
+        self._proxies.become(TrustedProxies(config.http.trusted_proxies))
+        self._stats_allowed.become(Networks(config.stats.allowed))
+        if self._mcu is not None and config.mcu.type == before.mcu.type:
+            await self._mcu.reconfigure(config.mcu.settings)
+        return _need_restart(before, config)
+
     # -- wiring
 
     def _wire(self) -> None:
@@ -127,13 +142,12 @@ class Gateway:
             server=ServerFacts(SERVER_VERSION, self._features),
             outbox_bytes=config.sessions.outbox_bytes,
             has_mcu=mcu is not None,
-            media_limits=MediaLimits(config.mcu.max_stream_bitrate, config.mcu.max_screen_bitrate, config.mcu.timeout),
+            media_limits=_media_limits(config),
             clock=time.monotonic,
             wall_clock=time.time,
             entropy=secrets.token_bytes,
         )
-        candidates = CandidateFilter(config.mcu.allowed_candidates, config.mcu.blocked_candidates)
-        media = self._media = Media(services, mcu, candidates)
+        media = self._media = Media(services, mcu, _candidate_filter(config))
         notify = Notify(services, media)
         sessions = Sessions(services, notify)
         rooms = Rooms(services, notify, sessions)
@@ -144,13 +158,11 @@ class Gateway:
         self._housekeeper = Housekeeper(time.monotonic, dispatch.sweep, pings.sweep)
 
     def _application(self) -> web.Application:
-        config = self._config
-        address = TrustedProxies(config.http.trusted_proxies)
         rooms_api = RoomsApi(self._services.backends, self._requests.handle)
         status = Status(
             SERVER_VERSION,
-            address,
-            config.stats.allowed,
+            self._proxies,
+            self._stats_allowed,
             stats=self._stats,
             metrics=Metrics(self._counters, self._gauges()).render,
             not_ready=self._not_ready,
@@ -236,27 +248,25 @@ class Gateway:
         )
 
 
-def run(config: Config) -> int:
-    """Serve until SIGTERM or SIGINT, and return the exit code."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(serve(Gateway(config), lambda urls: f"portunus listens on {', '.join(urls)}"))
+def _need_restart(before: Config, now: Config) -> list[str]:
+    """Name the keys that differ and cannot be changed while the gateway runs."""
+    pairs = {
+        "http.listen": (before.http.listen, now.http.listen),
+        "http.certificate": (before.http.certificate, now.http.certificate),
+        "http.key": (before.http.key, now.http.key),
+        "sessions": (before.sessions, now.sessions),
+        "nextcloud": (before.nextcloud, now.nextcloud),
+        "mcu.type": (before.mcu.type, now.mcu.type),
+    }
+    return [key for key, (old, new) in pairs.items() if old != new]
 
 
-async def serve(gateway: Gateway, announce: Callable[[list[str]], str]) -> int:
-    """Start a gateway, print one line when it is ready to accept, and stop it on SIGTERM or SIGINT."""
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    try:
-        urls = await gateway.start()
-    except OSError as error:
-        print(f"Error: cannot listen: {os.strerror(error.errno or 0)} ({error})", file=sys.stderr)  # noqa: T201
-        return 1
-    print(announce(urls), flush=True)  # noqa: T201 - the command's output
-    await stop.wait()
-    await gateway.stop()
-    return 0
+def _media_limits(config: Config) -> MediaLimits:
+    return MediaLimits(config.mcu.max_stream_bitrate, config.mcu.max_screen_bitrate, config.mcu.timeout)
+
+
+def _candidate_filter(config: Config) -> CandidateFilter:
+    return CandidateFilter(config.mcu.allowed_candidates, config.mcu.blocked_candidates)
 
 
 def _tls(certificate: str, key: str) -> ssl.SSLContext:

@@ -30,14 +30,15 @@ def main() -> None:
 @click.option("--log-format", type=click.Choice(["logfmt", "json"]), default="logfmt", show_default=True)
 def serve(path: Path, log_format: log.Style) -> None:
     """Serve clients until SIGTERM."""
-    from gateway import app, config
+    from gateway import config
+    from gateway.tools import serve as tool
 
     log.configure(log_format)
     try:
         loaded = config.load(path, os.environ)
     except config.ConfigError as error:
         raise click.ClickException(str(error)) from error
-    sys.exit(app.run(loaded))
+    sys.exit(tool.run(loaded, lambda: config.load(path, os.environ)))
 
 
 @main.command()

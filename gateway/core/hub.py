@@ -10,7 +10,7 @@ Source: behaviour reference 2.5, 2.8, 3.5, 4, 7.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Raw
 
@@ -70,6 +70,11 @@ class Hub:
         """Whether both sessions are in the call of one and the same room (9.3)."""
         room = self.room_of(one)
         return room is not None and one.room == other.room and {one.id, other.id} <= room.in_call
+
+    def take_backends(self, by_id: Callable[[str], Backend | None]) -> None:
+        """Give sessions the changed settings of their backend; those of a backend that is gone go on as they are."""
+        for session in self.sessions.values():
+            session.backend = by_id(session.backend.id) or session.backend
 
     # -- sessions
 

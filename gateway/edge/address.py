@@ -26,6 +26,10 @@ class Networks:
         """
         self._networks = tuple(ip_network(text, strict=False) for text in texts)
 
+    def become(self, other: Networks) -> None:
+        """Take over what another list holds, for all who hold this one."""
+        self._networks = other._networks
+
     def __contains__(self, address: Address) -> bool:
         return any(address in network for network in self._networks)
 

@@ -7,7 +7,7 @@ not, which only those on the list are told) are ours.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -30,14 +30,14 @@ class Status:
         self,
         version: str,
         proxies: TrustedProxies,
-        allowed: Iterable[str],
+        allowed: Networks,
         *,
         stats: Callable[[], Mapping[str, Any]],
         metrics: Callable[[], bytes],
         not_ready: Callable[[], str],
     ) -> None:
         self._proxies = proxies
-        self._allowed = Networks(allowed)
+        self._allowed = allowed
         self._stats = stats
         self._metrics = metrics
         self._not_ready = not_ready

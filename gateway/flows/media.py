@@ -30,6 +30,10 @@ class Media:
         self._streams = Streams(services, mcu, candidates)
         self._services = services
 
+    def filter_candidates(self, candidates: CandidateFilter) -> None:
+        """Apply another filter from now on."""
+        self._streams.candidates = candidates
+
     @property
     def open_streams(self) -> tuple[int, int]:
         """How many publishers and subscribers sessions have."""

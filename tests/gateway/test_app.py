@@ -14,6 +14,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import aiohttp
+import msgspec
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -23,6 +24,7 @@ from cryptography.x509.oid import NameOID
 from gateway.app import Gateway
 from gateway.config import Config, Http, Sessions
 from gateway.tools.fake_nextcloud import FakeNextcloud
+from gateway.tools.talk_client import Refused, TalkClient
 from gateway.version import SERVER_HEADER, SERVER_VERSION
 
 SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
@@ -189,3 +191,45 @@ def make_certificate(directory: Path) -> tuple[Path, Path]:
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return paths
+
+
+def test_sighup_reads_the_configuration_again_and_a_broken_one_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "portunus.toml"
+    text = (
+        f'[http]\nlisten = ["127.0.0.1:0"]\n[sessions]\nsecret = "{SECRET}"\n'
+        '[[backend]]\nid = "cloud"\nurls = ["https://cloud.invalid/"]\nsecret = "6ae1"\n'
+    )
+    file.write_text(text)
+    command = [str(Path(sys.executable).with_name("portunus")), "serve", "-c", str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        for changed, said in (
+            ("nonsense", "the configuration stays as it is"),
+            (text.replace("127.0.0.1:0", "127.0.0.1:1"), "the configuration was read again"),
+        ):
+            file.write_text(changed)
+            process.send_signal(signal.SIGHUP)
+            assert said in process.stderr.readline()
+        assert "a restart is needed for: http.listen" in process.stderr.readline()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+
+
+async def test_a_reload_changes_backends_for_who_comes_and_who_is_there() -> None:
+    first, second = FakeNextcloud(secret=SECRET), FakeNextcloud(secret=SECRET)
+    async with first, second:
+        base = config()
+        running = Gateway(msgspec.structs.replace(base, backends=(first.backend("one"),)))
+        (url,) = await running.start()
+        try:
+            async with TalkClient(url, first.url) as old, TalkClient(url, second.url) as new:
+                await old.hello(first.ticket("anna"))
+                with pytest.raises(Refused, match="invalid_backend"):
+                    await new.hello(second.ticket("ben"))
+                assert await running.reload(msgspec.structs.replace(base, backends=(second.backend("two"),))) == []
+                await new.hello(second.ticket("ben"))
+                await old.join("room", "nc-anna")
+        finally:
+            await running.stop()

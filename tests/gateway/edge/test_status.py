@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.edge.address import TrustedProxies
+from gateway.edge.address import Networks, TrustedProxies
 from gateway.edge.status import Status
 from gateway.metrics import Counters, Gauges, Metrics
 from tests.gateway.edge.serving import exchange, served
@@ -22,7 +22,7 @@ class Facts:
         return Status(
             "1.2.3",
             TrustedProxies(["127.0.0.1"]),
-            allowed,
+            Networks(allowed),
             stats=lambda: self.stats,
             metrics=Metrics(Counters(), Gauges()).render,
             not_ready=lambda: self.reason,

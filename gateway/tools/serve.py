@@ -1,0 +1,51 @@
+"""``portunus serve``: a gateway from its start to its end, and the signals in between."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+
+import click
+import uvloop
+
+from gateway.app import Gateway
+from gateway.config import Config, ConfigError
+
+log = logging.getLogger("portunus")
+
+
+def run(config: Config, load: Callable[[], Config]) -> int:
+    """Serve until SIGTERM or SIGINT, and return the exit code; ``load`` reads the configuration again on SIGHUP."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(Gateway(config), load))
+
+
+async def _serve(gateway: Gateway, load: Callable[[], Config]) -> int:
+    """Start a gateway, print one line when it is ready to accept, and stop it when told to."""
+    signals: asyncio.Queue[int] = asyncio.Queue()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, number)
+    try:
+        urls = await gateway.start()
+    except OSError as error:
+        click.echo(f"Error: cannot listen: {error.strerror or error}", err=True)
+        return 1
+    click.echo(f"portunus listens on {', '.join(urls)}")
+    while await signals.get() == signal.SIGHUP:
+        await _reload(gateway, load)
+    await gateway.stop()
+    return 0
+
+
+async def _reload(gateway: Gateway, load: Callable[[], Config]) -> None:
+    """Take the configuration anew; one that cannot be used changes nothing."""
+    try:
+        waiting = await gateway.reload(load())
+    except (ConfigError, ValueError) as error:
+        log.error("the configuration stays as it is: %s", error)
+        return
+    log.info("the configuration was read again")
+    if waiting:
+        log.warning("a restart is needed for: %s", ", ".join(waiting))
