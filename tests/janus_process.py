@@ -79,6 +79,11 @@ class JanusProcess:
         assert self._process is not None, "Janus was not started"
         return self._process.pid
 
+    @property
+    def runs(self) -> bool:
+        """Whether Janus runs: neither stopped nor crashed."""
+        return self._process is not None and self._process.poll() is None
+
     async def start(self) -> None:
         """Start Janus and return when it accepts connections.
 

@@ -27,7 +27,7 @@ PATIENCE = 10.0  # seconds for one look
 
 
 async def sweep(http: aiohttp.ClientSession, session: Session, rooms: Rooms, server: Callable[[], JanusServer]) -> None:
-    """Look again and again until cancelled; what fails once is tried again at the next look."""
+    """Look again and again until cancelled or the session is lost; what fails is tried again at the next look."""
     lost = rooms.all()
     await asyncio.sleep(SETTLED)
     for number in lost:
@@ -46,7 +46,9 @@ async def sweep(http: aiohttp.ClientSession, session: Session, rooms: Rooms, ser
                     for handle in earlier & unknown:
                         log.info("detaching a handle that nobody owns")
                         session.tell("detach", handle_id=handle)
-        except (TimeoutError, OSError, aiohttp.ClientError, JanusError, ProtocolError, McuLost) as error:
+        except McuLost:
+            return  # whoever ended the session says why
+        except (TimeoutError, OSError, aiohttp.ClientError, JanusError, ProtocolError) as error:
             log.warning("Janus could not be looked through for what nobody owns: %s", type(error).__name__)
         await asyncio.sleep(EVERY)
 

@@ -208,6 +208,16 @@ async def test_a_cancelled_publish_leaves_nothing(call: Call, mcu: JanusMcu, jan
     await comes_to(janus, rooms=0, handles=0)
 
 
+async def test_publishing_and_closing_again_and_again_does_not_crash_janus(mcu: JanusMcu, janus: JanusProcess) -> None:
+    async with PublishingPeer(1, 440.0, video=False) as sender:
+        offer = await sender.offer()
+        for _ in range(60):  # detached and destroyed at the same time, Janus 1.1.2 is gone within 20 rounds
+            publisher, _ = await mcu.publish(CAMERA, offer, SOON, Heard())
+            await publisher.close()
+    assert await left(janus) == (0, 0)
+    assert janus.runs
+
+
 async def test_a_cancelled_subscribe_leaves_nothing(call: Call, mcu: JanusMcu, janus: JanusProcess) -> None:
     publisher, sender, _ = await call.publisher()
     await sender.connected()
@@ -348,3 +358,12 @@ async def test_videoroom_as_it_is_names_the_channel_after_the_feed_and_waits_for
         await asyncio.wait_for(arrives(), 10)
         assert silent.messages == []
         await mcu.stop()
+
+
+@pytest.mark.full
+async def test_a_publisher_that_never_connects_is_given_up(mcu: JanusMcu, janus: JanusProcess, loopback: None) -> None:
+    heard = Heard()
+    async with PublishingPeer(1, 440.0, video=False) as silent:
+        await mcu.publish(CAMERA, await silent.offer(), SOON, heard)
+        assert await heard.end(60) is Closed.FAILED
+    await comes_to(janus, rooms=0, handles=0)
