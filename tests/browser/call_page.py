@@ -119,9 +119,9 @@ class CallPage:
 
         await self._until(f"picture of {label!r}", played, advanced, wait)
 
-    async def played(self, label: str) -> float:
-        """Return the time that a tile's video stands at, in seconds."""
-        return float((await self.page.evaluate(_PLAYED, label))["time"])
+    async def frames(self, label: str) -> int:
+        """Return how many pictures a tile has shown; its time goes on without any."""
+        return int((await self.page.evaluate(_PLAYED, label))["frames"])
 
     async def sent(self, kind: str = "video", room_type: str = "video") -> dict[str, Any]:
         """Return getStats' outbound entry of a kind, with its codec."""

@@ -155,7 +155,7 @@ async def test_a_bitrate_that_was_chosen_is_kept(restless: Browser, demo: Demo) 
     await ada.until_advances("Bob")
     await bob.until_advances("Ada")
     await bob.until("more than 250 kbit/s of one without a limit", sends_over(250), wait=30)
-    await ada.page.wait_for_timeout(8000)  # the sender's estimate settles
+    await ada.page.wait_for_timeout(3000)  # the sender's estimate settles
     assert 50 < await kilobits_sent(ada, seconds=5) < 250
 
 
