@@ -137,7 +137,7 @@ class InprocessMcu:
             for event in events:
                 event.set()
         for publisher in list(self._publishers.values()):
-            await publisher.shut(Closed.LOST)
+            publisher.lose()
         while self._closing:
             await asyncio.wait(self._closing)
 

@@ -158,6 +158,12 @@ class Publisher:
             subscriber.end(why)
         self._changed(self)
 
+    def lose(self) -> None:
+        """End as the SFU does when it is stopped: the publisher's listener hears of it as well."""
+        if not self.closed:
+            self.end(Closed.LOST)
+            self._listener.on_closed(Closed.LOST)
+
     @property
     def connected(self) -> bool:
         """Whether media can flow."""

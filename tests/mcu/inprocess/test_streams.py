@@ -1,0 +1,153 @@
+"""What the in-process SFU does beyond the contract: time limits, restarts, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+
+from mcu.base import (
+    BackendId,
+    Closed,
+    Kind,
+    McuLost,
+    McuStatus,
+    NewPeerConnection,
+    PublisherId,
+    PublishOptions,
+    SfuState,
+    StreamKey,
+    StreamType,
+    SubscribeOptions,
+)
+from mcu.inprocess import Settings, publisher, subscriber, transport
+from mcu.inprocess.backend import InprocessMcu
+from tests.mcu.contract.clients import KEY, sender, viewer
+from tests.sdp.recorded import BY_ID
+
+NOBODY = StreamKey(BackendId("cloud"), PublisherId("nobody"), StreamType.VIDEO)
+SOON = 0.3  # seconds, in place of limits that are long for a test
+
+
+@pytest.fixture
+async def mcu(loopback: None) -> AsyncIterator[InprocessMcu]:
+    """Return an SFU that runs."""
+    running = InprocessMcu(Settings(address="127.0.0.1"))
+    await running.start(lambda status: None)
+    yield running
+    await running.stop()
+
+
+@pytest.mark.parametrize("program", ["chromium", "firefox"])
+async def test_ice_restart_needs_a_new_connection(mcu: InprocessMcu, program: str) -> None:
+    before = BY_ID[f"{program}/ice-restarted-before.offer.sdp"].text
+    after = BY_ID[f"{program}/ice-restarted.offer.sdp"].text
+    async with sender() as alice:
+        published, _ = await mcu.publish(KEY, before, PublishOptions(), alice)
+        with pytest.raises(NewPeerConnection):
+            await published.update(after)
+        await published.update(before)
+
+
+@pytest.mark.parametrize("program", ["chromium", "firefox"])
+async def test_stopped_camera_is_answered_with_port_0(mcu: InprocessMcu, program: str) -> None:
+    before = BY_ID[f"{program}/camera-stopped-before.offer.sdp"].text
+    after = BY_ID[f"{program}/camera-stopped.offer.sdp"].text
+    async with sender() as alice:
+        published, answer = await mcu.publish(KEY, before, PublishOptions(), alice)
+        assert "m=video 9 " in answer
+        assert "m=video 0 " in await published.update(after)
+
+
+async def test_publisher_that_does_not_connect_in_time_has_failed(
+    mcu: InprocessMcu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "CONNECT_TIMEOUT", SOON)
+    async with sender() as alice:
+        await mcu.publish(KEY, await alice.peer.offer(), PublishOptions(), alice)
+        await alice.hears_closed(Closed.FAILED)
+    (state,) = mcu.status().sfus
+    assert state.publishers == 0
+
+
+async def test_offer_that_stays_unanswered_is_followed_by_the_next_change(
+    mcu: InprocessMcu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscriber, "PATIENCE", SOON)
+    async with sender(51, video=False) as alice, viewer() as carol:
+        await alice.publish(mcu)
+        await carol.subscribe(mcu)
+        await carol.peer.hears(440.0)
+        carol.answers = False
+        alice.peer.add_camera()
+        await alice.renegotiate()
+        alice.peer.switch_camera(False)
+        await alice.renegotiate()
+        assert len(carol.offers) == 1
+        alice.peer.switch_camera(True)
+        await alice.renegotiate()
+        await carol.until(lambda: len(carol.offers) == 2, "the next offer")
+        await carol.answer(carol.offers[-1])
+        await carol.peer.sees(51)
+
+
+async def test_change_during_an_answer_is_offered_after_it(mcu: InprocessMcu) -> None:
+    async with sender(52, video=False) as alice, viewer() as carol:
+        await alice.publish(mcu)
+        carol.subscriber, offer = await mcu.subscribe(KEY, SubscribeOptions(), carol)
+        alice.peer.add_camera()
+        await alice.renegotiate()
+        assert carol.offers == []
+        await carol.answer(offer)
+        await carol.peer.sees(52)
+        assert len(carol.offers) == 1
+
+
+async def test_picture_that_stops_is_told(mcu: InprocessMcu, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publisher, "SILENT", SOON)
+    async with sender(53) as alice:
+        await alice.publish(mcu)
+        await alice.until(lambda: (Kind.VIDEO, True) in alice.media, "a picture")
+        alice.peer.switch_camera(False)
+        await alice.renegotiate()
+        await alice.until(lambda: (Kind.VIDEO, False) in alice.media, "that it stops")
+        assert (Kind.AUDIO, False) not in alice.media
+
+
+async def test_stop_ends_every_stream_and_every_wait(loopback: None) -> None:
+    mcu = InprocessMcu(Settings(address="127.0.0.1"))
+    states: list[McuStatus] = []
+    async with sender() as early:
+        with pytest.raises(McuLost):
+            await early.publish(mcu)
+    await mcu.start(states.append)
+    async with sender() as alice, viewer() as carol, viewer() as dave:
+        waiting = asyncio.create_task(dave.subscribe(mcu))
+        await alice.publish(mcu)
+        await carol.subscribe(mcu)
+        await waiting
+        late = asyncio.create_task(mcu.subscribe(NOBODY, SubscribeOptions(), carol))
+        await asyncio.sleep(0)
+        await mcu.stop()
+        await mcu.stop()
+        with pytest.raises(McuLost):
+            await late
+        for client in (alice, carol, dave):
+            assert client.closed == [Closed.LOST]
+    assert [status.sfus[0].state for status in states] == [SfuState.READY, SfuState.STOPPED]
+    assert list(mcu.streams()) == []
+
+
+async def test_log_tells_no_address_and_no_secret(mcu: InprocessMcu, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with sender(54) as alice, viewer() as carol:
+        await alice.publish(mcu)
+        await carol.subscribe(mcu)
+        await carol.peer.sees(54)
+        secrets = re.findall(r"a=(?:ice-ufrag|ice-pwd|fingerprint):(\S+)", carol.peer.pc.remoteDescription.sdp)
+        await alice.publisher.close()
+    told = "\n".join(record.getMessage() for record in caplog.records if record.name.startswith("portunus"))
+    assert not [secret for secret in (*secrets, "127.0.0.1") if secret in told]
