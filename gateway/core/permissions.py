@@ -14,6 +14,8 @@ PUBLISH_MEDIA = "publish-media"
 PUBLISH_AUDIO = "publish-audio"
 PUBLISH_VIDEO = "publish-video"
 PUBLISH_SCREEN = "publish-screen"
+CONTROL = "control"
+TRANSIENT_DATA = "transient-data"
 HIDE_DISPLAYNAMES = "hide-displaynames"
 
 _OF_SECTION = {"audio": PUBLISH_AUDIO, "video": PUBLISH_VIDEO}

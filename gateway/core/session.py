@@ -5,6 +5,8 @@ Source: behaviour reference 2.5-2.8, 3.5.
 
 from __future__ import annotations
 
+from enum import Enum
+
 from msgspec import Raw
 
 from gateway.core.ids import ConnectionId, ResumeId, RoomSessionId, SessionId
@@ -18,6 +20,14 @@ EXPIRY = 30.0  # seconds a session outlives its connection (2.5)
 JOIN_TIMEOUT = 10.0  # seconds an anonymous session may be in no room (2.5)
 
 
+class Kind(Enum):
+    """What speaks for itself ("client types"); the value is the name in hello and in the metrics."""
+
+    CLIENT = "client"
+    INTERNAL = "internal"
+    FEDERATION = "federation"
+
+
 class Session:
     """The state of a session; changed by the hub only, but for its outbox."""
 
@@ -28,6 +38,7 @@ class Session:
         "features",
         "id",
         "join_by",
+        "kind",
         "open",
         "outbox",
         "permissions",
@@ -51,6 +62,7 @@ class Session:
         user: Raw,
         features: tuple[str, ...],
         outbox: Outbox,
+        kind: Kind = Kind.CLIENT,
     ) -> None:
         self.id, self.resume_id = ids
         self.backend = backend
@@ -59,6 +71,7 @@ class Session:
         self.user = user  # opaque, shown to others
         self.features = features
         self.outbox = outbox
+        self.kind = kind
         self.permissions = Permissions()
         self.open = True
         self.connection: ConnectionId | None = None
@@ -84,6 +97,10 @@ class Session:
         self.expires_at = now + EXPIRY
         return True
 
+    def may(self, permission: str) -> bool:
+        """Whether the session has a permission that internal clients need not be given (8)."""
+        return self.kind is Kind.INTERNAL or self.permissions.allows(permission)
+
     @property
     def shown_userid(self) -> str:
         """The user id that others see in this room."""
@@ -94,6 +111,14 @@ class Session:
         sender = self.senders.get(recipient)
         if sender is None:
             sender = self.senders[recipient] = encode_sender(Sender(recipient, self.id, self.shown_userid))
+        return sender
+
+    def control_sender(self, recipient: str) -> bytes:
+        """Return the same for ``control`` messages."""
+        key = f"control {recipient}"
+        sender = self.senders.get(key)
+        if sender is None:
+            sender = self.senders[key] = encode_sender(Sender(recipient, self.id, self.shown_userid), control=True)
         return sender
 
     def join_entry(self) -> JoinEntry:

@@ -7,6 +7,7 @@ is done at once, without a task.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable
@@ -14,7 +15,8 @@ from collections.abc import Awaitable
 import msgspec
 
 from gateway.core.session import Session
-from gateway.flows.hello import Hello
+from gateway.core.throttle import Action, Address
+from gateway.flows.hello import Forged, Hello
 from gateway.flows.ports import Connection
 from gateway.flows.relay import Relay
 from gateway.flows.rooms import Rooms
@@ -29,7 +31,7 @@ log = logging.getLogger("portunus.flows")
 HELLO_TIME = 2.0  # seconds from the connect to a hello (2.5)
 PAUSE_AT = 64  # messages in an inbox at which no more are read from the connection
 
-_KNOWN = frozenset({"hello", "room", "message", "bye"})  # what metrics tell apart
+_KNOWN = frozenset({"hello", "room", "message", "control", "bye"})  # what metrics tell apart
 
 _INVALID = server.encode(server.ErrorMessage(Code.INVALID_FORMAT.error()))
 
@@ -47,7 +49,7 @@ class Inbox:
 class Client:
     """One connection, and the session that it is for."""
 
-    __slots__ = ("connection", "gone", "hello_by", "inbox", "session")
+    __slots__ = ("_until_gone", "connection", "gone", "hello_by", "inbox", "session")
 
     def __init__(self, connection: Connection, hello_by: float) -> None:
         self.connection = connection
@@ -55,6 +57,24 @@ class Client:
         self.inbox = Inbox()
         self.hello_by: float | None = hello_by  # None: said hello, or saying it right now
         self.gone = False
+        self._until_gone: asyncio.Future[None] | None = None
+
+    @property
+    def address(self) -> Address:
+        """Where the client really is."""
+        return self.connection.address
+
+    def lose(self) -> None:
+        """Speak for nobody from now on."""
+        self.gone = True
+        if self._until_gone is not None and not self._until_gone.done():
+            self._until_gone.set_result(None)
+
+    async def until_gone(self, seconds: float) -> None:
+        """Wait, but no longer than the client is connected; one request at a time may."""
+        if not self.gone:
+            self._until_gone = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._until_gone], timeout=seconds)
 
 
 class Dispatch:
@@ -105,7 +125,7 @@ class Dispatch:
 
     def closed(self, who: Client) -> None:
         """Note that a connection is lost; its session waits for a resume (2.5)."""
-        who.gone = True
+        who.lose()
         connection = who.connection
         self._services.delivery.remove(connection)
         self._clients.pop(connection.id, None)
@@ -162,6 +182,10 @@ class Dispatch:
             error = self._relay.message(session, message)
             if error is not None:
                 self._fail(who, message, error)
+        elif kind == "control":
+            error = self._relay.control(session, message)
+            if error is not None:
+                self._fail(who, message, error)
         elif kind == "room":
             return self._room(who, session, message)
         elif kind == "bye":
@@ -181,7 +205,7 @@ class Dispatch:
         elif message.hello is None:
             self._fail(who, message, Code.INVALID_FORMAT.error())
         elif message.hello.resumeid:
-            self._resume(who, message, message.hello)
+            return self._resume(who, message, message.hello)
         else:
             who.hello_by = None  # suspended while we ask (2.5)
             return self._open(who, message, message.hello)
@@ -200,18 +224,25 @@ class Dispatch:
             self._greeted(who, session)
             self._inboxes[session.id] = who.inbox
 
-    def _resume(self, who: Client, message: ClientMessage, hello: client.Hello) -> None:
+    def _resume(self, who: Client, message: ClientMessage, hello: client.Hello) -> Awaitable[None] | None:
         session = self._services.hub.resumable(hello.resumeid or "")
         before = None if session is None else self._clients.get(session.connection or 0)
         try:
             session = self._hello.resume(who, hello, message.id or "")
+        except Forged as error:
+            return self._refuse_late(who, message, error.error)
         except ProtocolError as error:
             self._fail(who, message, error.error)
-            return
+            return None
         if before is not None:
-            before.gone = True  # what it said before is still carried out
+            before.lose()  # what it said before is still carried out
         self._greeted(who, session)
         who.inbox = self._inboxes.setdefault(session.id, who.inbox)
+        return None
+
+    async def _refuse_late(self, who: Client, message: ClientMessage, error: Error) -> None:
+        await self._services.throttling.failed(who, Action.HELLO_RESUME)
+        self._fail(who, message, error)
 
     def _greeted(self, who: Client, session: Session) -> None:
         who.session = session

@@ -1,6 +1,6 @@
 """Messages from one session to others: the hot path.
 
-Source: behaviour reference 5.1, 5.2, 5.4. One parse, one look-up per recipient, one encode per message; ``data`` goes
+Source: behaviour reference 5.1-5.4. One parse, one look-up per recipient, one encode per message; ``data`` goes
 out as it came in, byte for byte.
 """
 
@@ -11,12 +11,13 @@ from collections.abc import Iterable
 from msgspec import Raw
 
 from gateway.core.ids import SessionId
+from gateway.core.permissions import CONTROL
 from gateway.core.session import Session
 from gateway.flows.media import Media
 from gateway.flows.services import Services
 from gateway.flows.validation import check
 from gateway.wire import media, server
-from gateway.wire.client import ClientMessage, given
+from gateway.wire.client import ClientMessage, Recipient, given
 from gateway.wire.errors import Code, Error
 
 _CONSUMED = media.CONSUMED
@@ -24,7 +25,7 @@ _ROOM_TYPES = media.ROOM_TYPES
 
 
 class Relay:
-    """Carries out ``message`` requests."""
+    """Carries out ``message`` and ``control`` requests."""
 
     def __init__(self, services: Services, to_sfu: Media) -> None:
         self._hub = services.hub
@@ -49,6 +50,36 @@ class Relay:
                 self._send(session, kind, targets, data, media.decode_head(data))
             return None
         return Code.INVALID_FORMAT.error()
+
+    def control(self, session: Session, message: ClientMessage) -> Error | None:
+        """Deliver a control message of who may send one; silently nothing of the others (5.3)."""
+        body = message.control
+        if body is None or body.recipient is None or not given(body.data):
+            return Code.INVALID_FORMAT.error()
+        targets = self._targets(session, body.recipient)
+        if targets is None:
+            return Code.INVALID_FORMAT.error()
+        if session.may(CONTROL):
+            encoded = b"".join((session.control_sender(body.recipient.type or ""), body.data, server.MESSAGE_END))
+            self._delivery.send_all(targets, encoded, but=session)
+        return None
+
+    def _targets(self, session: Session, recipient: Recipient) -> Iterable[Session] | None:
+        """Return whom a recipient names, the sender perhaps among them; ``None``: it is none (5.1)."""
+        kind = recipient.type
+        if kind == "session" and recipient.sessionid:
+            target = self._hub.find(session.backend, recipient.sessionid)
+            return () if target is None else (target,)
+        if kind == "user" and recipient.userid:
+            if recipient.userid == session.userid:
+                return ()
+            return self._hub.of_user(session.backend, recipient.userid)
+        if kind != "room" and kind != "call":
+            return None
+        room = self._hub.room_of(session)
+        if room is None:
+            return ()
+        return room.members.values() if kind == "room" else [room.members[member] for member in room.in_call]
 
     def _to_session(self, session: Session, recipient: str, data: Raw, request: str | None) -> Error | None:
         head = media.decode_head(data)

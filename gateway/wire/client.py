@@ -1,6 +1,6 @@
 """What clients send: one Struct per message, parsed once.
 
-Source: signaling API; behaviour reference 2.2-2.4, 3.1, 4.1, 5.1. Unknown keys are ignored, ``null`` is the same as
+Source: signaling API; behaviour reference 2.2-2.4, 3.1, 4.1, 5.1, 10. Unknown keys are ignored, ``null`` is the same as
 absent, a wrong type makes the whole message undecodable. ``data`` stays as the client wrote it, byte for byte.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Annotated
 
 import msgspec
 from msgspec import Raw, Struct
@@ -66,6 +67,18 @@ class Message(Struct, frozen=True, gc=False):
     data: Raw = ABSENT
 
 
+Nanoseconds = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+class Transient(Struct, frozen=True, gc=False):
+    """Set or remove a value that the room shares (10); without a ``value`` it is removed."""
+
+    type: str | None = None
+    key: str | None = None
+    value: Raw = ABSENT
+    ttl: Nanoseconds | None = None  # none, zero or less: it does not expire
+
+
 class ClientMessage(Struct, frozen=True, gc=False):
     """The envelope (2.2); ``type`` says which member counts."""
 
@@ -74,7 +87,11 @@ class ClientMessage(Struct, frozen=True, gc=False):
     hello: Hello | None = None
     room: RoomJoin | None = None
     message: Message | None = None
+    control: Message | None = None
+    transient: Transient | None = None
 
+
+_RELAYED = (("message", "data"), ("control", "data"), ("transient", "value"))  # goes out as it came in
 
 _decoder = msgspec.json.Decoder(ClientMessage)
 _token_decoder = msgspec.json.Decoder(TokenParams)
@@ -103,12 +120,13 @@ def decode(text: str) -> ClientMessage:
 
 def _decode_lenient(text: str) -> ClientMessage:
     message = _decoder.decode(without_lone_surrogates(text))
-    body = message.message
-    if body is None or not given(body.data):
-        return message
-    start, end = _span(text, "message", "data")
-    data = Raw(text[start:end].encode())
-    return msgspec.structs.replace(message, message=Message(body.recipient, data))
+    for name, member in _RELAYED:
+        body = getattr(message, name)
+        if body is not None and given(getattr(body, member)):
+            start, end = _span(text, name, member)
+            restored = msgspec.structs.replace(body, **{member: Raw(text[start:end].encode())})
+            message = msgspec.structs.replace(message, **{name: restored})
+    return message
 
 
 def decode_token(params: Raw) -> str:
@@ -122,7 +140,7 @@ def decode_token(params: Raw) -> str:
 
 # A JSON text may hold an escape of one half of a surrogate pair, which is no character. JavaScript writes such text (a
 # string cut in the middle of an emoji) and msgspec refuses to skip over it, so those messages, and only those, take the
-# slow way: decoded with the half replaced by U+FFFD, which is as long, and ``data`` cut out of the original.
+# slow way: decoded with the half replaced by U+FFFD, which is as long, and what is relayed cut out of the original.
 _SURROGATES = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
 )

@@ -114,9 +114,16 @@ class Message(Struct, frozen=True, tag_field="type", tag="message"):
     message: MessageBody
 
 
-def encode_sender(sender: Sender) -> bytes:
+class Control(Struct, frozen=True, tag_field="type", tag="control"):
+    """A message that acts on its receiver (5.3); it looks like any other."""
+
+    control: MessageBody
+
+
+def encode_sender(sender: Sender, *, control: bool = False) -> bytes:
     """Write the part of a message that comes before ``data``; ``Relay`` puts the rest behind it, byte for byte."""
-    return _encoder.encode(Message(MessageBody(sender, Raw(b"0"))))[: -len(b"0" + MESSAGE_END)]
+    body = MessageBody(sender, Raw(b"0"))
+    return _encoder.encode(Control(body) if control else Message(body))[: -len(b"0" + MESSAGE_END)]
 
 
 MESSAGE_END = b"}}"  # what comes behind ``data``
@@ -174,7 +181,7 @@ class Event(Struct, frozen=True, tag_field="type", tag="event"):
     event: EventBody
 
 
-ServerMessage = Welcome | Hello | ErrorMessage | Bye | Room | Message | Event
+ServerMessage = Welcome | Hello | ErrorMessage | Bye | Room | Message | Control | Event
 
 
 def encode(message: ServerMessage) -> bytes:
