@@ -1,0 +1,133 @@
+"""A WebSocket client that may break every rule: octets out, frames in."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import socket
+import struct
+from typing import Any, Self
+
+Json = dict[str, Any]
+
+TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
+PATIENCE = 5.0  # seconds for anything that is waited for
+
+
+def masked(payload: bytes | str, opcode: int = TEXT, *, final: bool = True, reserved: int = 0) -> bytes:
+    """Return a client's frame (RFC 6455 5.2)."""
+    octets = payload.encode() if isinstance(payload, str) else payload
+    first = (0x80 if final else 0) | reserved << 4 | opcode
+    length = len(octets)
+    if length < 126:
+        head = struct.pack("!BB", first, 0x80 | length)
+    elif length < 65536:
+        head = struct.pack("!BBH", first, 0x80 | 126, length)
+    else:
+        head = struct.pack("!BBQ", first, 0x80 | 127, length)
+    mask = os.urandom(4)
+    stretched = mask * (length // 4 + 1)
+    body = (int.from_bytes(octets) ^ int.from_bytes(stretched[:length])).to_bytes(length) if length else b""
+    return head + mask + body
+
+
+def upgrade(path: str = "/spreed", **headers: str | None) -> bytes:
+    """Return the request of a handshake; ``None`` leaves a header out."""
+    given: dict[str, str | None] = {
+        "Host": "gateway.example",
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
+    }
+    given |= {name.replace("_", "-"): value for name, value in headers.items()}
+    lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in given.items() if value is not None)]
+    return "\r\n".join((*lines, "", "")).encode()
+
+
+class RawClient:
+    """One connection; the head of the server's answer is in ``head``."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self.writer = writer
+        self.head = ""
+        self.pings: list[bytes] = []
+
+    @classmethod
+    async def connect(
+        cls, address: tuple[str, int], *, early: bytes = b"", later: bytes = b"", receive_buffer: int = 0
+    ) -> Self:
+        """Connect and upgrade; ``early`` goes into the packet of the request, ``later`` right behind it."""
+        sock = socket.socket()
+        if receive_buffer:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, address)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        reader, writer = await asyncio.open_connection(sock=sock, limit=1 << 12 if receive_buffer else 1 << 16)
+        client = cls(reader, writer)
+        writer.write(upgrade() + early)
+        if later:
+            writer.write(later)
+        async with asyncio.timeout(PATIENCE):
+            client.head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        return client
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self.writer.transport.abort()
+
+    def say(self, message: Json | str | bytes, **frame: Any) -> None:
+        """Send one message, or what is to be taken for one."""
+        self.writer.write(masked(json.dumps(message) if isinstance(message, dict) else message, **frame))
+
+    async def frame(self) -> tuple[int, bytes]:
+        """Return opcode and payload of the next frame.
+
+        Raises:
+            asyncio.IncompleteReadError: the connection has ended.
+        """
+        async with asyncio.timeout(PATIENCE):
+            first, second = await self._reader.readexactly(2)
+            length = second & 0x7F
+            if length == 126:
+                (length,) = struct.unpack("!H", await self._reader.readexactly(2))
+            elif length == 127:
+                (length,) = struct.unpack("!Q", await self._reader.readexactly(8))
+            assert first & 0xF0 == 0x80, "the server neither fragments nor compresses"
+            assert not second & 0x80, "the server does not mask"
+            return first & 0x0F, await self._reader.readexactly(length)
+
+    async def hear(self) -> Json:
+        """Return the next message; the server's pings are counted."""
+        while True:
+            opcode, payload = await self.frame()
+            if opcode == PING:
+                self.pings.append(payload)
+                continue
+            assert opcode == TEXT, (opcode, payload)
+            message: Json = json.loads(payload)
+            return message
+
+    async def closed(self) -> int | None:
+        """Return the code with which the server closes; ``None`` without a close frame. Messages before are skipped."""
+        code = None
+        try:
+            while True:
+                opcode, payload = await self.frame()
+                if opcode == CLOSE:
+                    code = struct.unpack("!H", payload[:2])[0]
+                    self.writer.write(masked(payload, CLOSE))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return code
+
+    def reset(self) -> None:
+        """End the connection at once, with what is on its way."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
