@@ -60,6 +60,15 @@ async def test_preferred_codec_is_sent(sfu: Sfu, codec: str) -> None:
         assert codec in {report.codec for report in sfu.mcu.streams() if report.kind is Kind.VIDEO}
 
 
+@pytest.mark.parametrize("codec", ["g722", "pcmu", "pcma"])
+async def test_preferred_audio_codec_is_sent(sfu: Sfu, codec: str) -> None:
+    async with sender(47, 500.0, video=False, channels=()) as alice, viewer() as carol:
+        await alice.publish(sfu.mcu, KEY, PublishOptions(audiocodecs=(codec,)))
+        await carol.subscribe(sfu.mcu)
+        await carol.peer.hears(500.0)
+        await holds(lambda: codec in {report.codec for report in sfu.mcu.streams()}, f"a report of {codec}")
+
+
 async def test_streams_are_reported(sfu: Sfu) -> None:
     async with sender(44) as alice, viewer() as carol:
         await alice.publish(sfu.mcu)

@@ -11,7 +11,7 @@ from mcu.base import Kind, Rejected
 from mcu.inprocess.agreement import FORWARDED, MAX_MEDIA, LocalTransport, Offer, Slot
 from mcu.inprocess.reading import read_answer, read_offer
 from mcu.inprocess.writing import write_answer, write_offer
-from sdp.codecs import Preference, payloads
+from sdp.codecs import Payload, Preference, payloads
 from sdp.document import parse
 from tests.sdp.recorded import ALL, BY_ID, Recorded
 
@@ -82,6 +82,21 @@ def test_wished_codec_and_profile_are_agreed(codec: str, wish: str) -> None:
         assert wish in video.codec.payload.parameters.values()
     assert video.codec.rtx is not None
     assert video.codec.rtx.apt == video.codec.payload.type
+
+
+H264 = [payload for payload in payloads(parse(CAMERA).media[1]) if payload.codec == "h264"]
+
+
+@pytest.mark.parametrize("wanted", H264, ids=lambda payload: payload.fmtp)
+def test_profiles_and_packetization_modes_of_h264_are_kept_apart(wanted: Payload) -> None:
+    description = parse(CAMERA)
+    video = description.media[1]
+    video.formats = [str(wanted.type), *(token for token in video.formats if token != str(wanted.type))]
+    slot = slots_of(read_offer(str(description), NO_WISH))[1]
+    again = read_offer(write_offer([slot], LOCAL, setup="actpass", version=1), NO_WISH).media[0]
+    assert again is not None
+    assert again.codec is not None
+    assert (again.codec.payload.type, again.codec.payload.fmtp) == (wanted.type, wanted.fmtp)
 
 
 def test_medium_without_a_codec_of_ours_is_rejected_alone() -> None:

@@ -117,6 +117,16 @@ async def test_picture_that_stops_is_told(mcu: InprocessMcu, monkeypatch: pytest
         assert (Kind.AUDIO, False) not in alice.media
 
 
+async def test_two_pictures_of_one_publisher_are_kept_apart(mcu: InprocessMcu) -> None:
+    async with sender(55, audio=False) as alice, viewer() as carol:
+        alice.peer.number = 56
+        alice.peer.add_camera()
+        await alice.publish(mcu)
+        await carol.subscribe(mcu)
+        await carol.peer.until(lambda: len(carol.peer.numbers) == 2, "two pictures")
+        assert carol.peer.numbers == {"0": 55, "1": 56}
+
+
 async def test_stop_ends_every_stream_and_every_wait(loopback: None) -> None:
     mcu = InprocessMcu(Settings(address="127.0.0.1"))
     states: list[McuStatus] = []
