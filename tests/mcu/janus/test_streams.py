@@ -22,6 +22,8 @@ from mcu.base import (
     SubscribeOptions,
 )
 from mcu.janus.backend import JanusMcu
+from mcu.janus.protocol import parse
+from mcu.janus.publisher import JanusPublisher
 from tests.janus_process import JanusProcess
 from tests.mcu.janus.conftest import CAMERA, SCREEN, Call, Heard, server
 from tests.media import PublishingPeer
@@ -366,4 +368,37 @@ async def test_a_publisher_that_never_connects_is_given_up(mcu: JanusMcu, janus:
     async with PublishingPeer(1, 440.0, video=False) as silent:
         await mcu.publish(CAMERA, await silent.offer(), SOON, heard)
         assert await heard.end(60) is Closed.FAILED
+    await comes_to(janus, rooms=0, handles=0)
+
+
+async def test_a_subscriber_that_janus_puts_off_waits_for_the_connection(call: Call, mcu: JanusMcu) -> None:
+    async with PublishingPeer(1, 440.0, video=False) as sender:
+        publisher, answer = await mcu.publish(CAMERA, await sender.offer(), SOON, Heard())
+        assert isinstance(publisher, JanusPublisher)
+        publisher.on_event(parse('{"janus": "webrtcup"}'))  # too early: Janus answers 428 to who joins now
+        waiting = asyncio.create_task(call.subscriber())
+        with pytest.raises(McuTimeout):
+            await mcu.subscribe(CAMERA, SubscribeOptions(timeout=0.3), Heard())
+        await sender.accept(answer)
+        _, watcher, _ = await waiting
+        await watcher.hears(440.0)
+
+
+async def test_a_room_that_vanished_is_no_such_stream_and_ends_the_publisher(call: Call, mcu: JanusMcu) -> None:
+    publisher, sender, heard = await call.publisher()
+    await sender.connected()
+    room, publisher.room = publisher.room, 1
+    with pytest.raises(NoSuchStream):
+        await mcu.subscribe(CAMERA, SubscribeOptions(timeout=5), Heard())
+    assert heard.closed == [Closed.FAILED]
+    publisher.room = room
+
+
+async def test_a_room_that_somebody_destroys_ends_its_streams(call: Call, mcu: JanusMcu, janus: JanusProcess) -> None:
+    publisher, _, own = await call.publisher()
+    _, _, heard = await call.subscriber()
+    session = await mcu.session()
+    session.control.tell({"request": "destroy", "room": publisher.room})
+    assert await own.end() is Closed.FAILED
+    assert await heard.end() is Closed.PUBLISHER_GONE
     await comes_to(janus, rooms=0, handles=0)
