@@ -35,6 +35,7 @@ from gateway.flows.relay import Relay
 from gateway.flows.rooms import Rooms
 from gateway.flows.services import MediaLimits, Services
 from gateway.flows.sessions import Sessions
+from gateway.flows.transient import Transient
 from gateway.metrics import Counters, Gauges, Metrics
 from gateway.version import SERVER_HEADER, SERVER_VERSION
 from gateway.wire.server import ServerFacts
@@ -96,6 +97,7 @@ class Gateway:
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
+        self._shared.close()
         await self._services.tasks.close()
         if self._mcu is not None:
             await self._mcu.stop()
@@ -150,14 +152,16 @@ class Gateway:
         notify = Notify(services, media)
         sessions = Sessions(services, notify)
         rooms = Rooms(services, notify, sessions)
-        dispatch = Dispatch(services, Hello(services, notify), rooms, Relay(services, media), sessions)
+        shared = self._shared = Transient(services, notify)
+        dispatch = Dispatch(services, Hello(services, notify), rooms, Relay(services, media), sessions, shared)
         self._requests = BackendRequests(services, notify, media)
-        self._endpoint = WebSocketEndpoint(dispatch, self._counters, time.time)
+        self._endpoint = WebSocketEndpoint(dispatch, self._counters, time.time, self._proxies)
         pings = Pings(services)
-        self._housekeeper = Housekeeper(time.monotonic, dispatch.sweep, pings.sweep)
+        self._housekeeper = Housekeeper(time.monotonic, dispatch.sweep, pings.sweep, services.throttling.sweep)
 
     def _application(self) -> web.Application:
-        rooms_api = RoomsApi(self._services.backends, self._requests.handle)
+        services = self._services
+        rooms_api = RoomsApi(services.backends, self._requests.handle, self._proxies, services.throttling)
         status = Status(
             SERVER_VERSION,
             self._proxies,

@@ -12,6 +12,8 @@ _ALWAYS = (
     "incall-all",
     "join-features",
     "recipient-call",
+    "transient-data",
+    "transient-sessiondata",
     "welcome",
 )
 _WITH_MCU = ("mcu", "offer-codecs", "update-sdp")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gateway.core.ids import RoomSessionId
 from gateway.core.room import Room, RoomKey
 from gateway.core.session import Session
+from gateway.core.transient import Changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,7 @@ class Left:
     room: RoomKey
     remaining: tuple[Session, ...]
     room_session: RoomSessionId  # for the leave request to Nextcloud; empty: Nextcloud is not to be told
+    data: Changed | None  # the session's own transient entry, that went with it
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ matters and returns the facts that it made true; sending messages about them is 
 
 Invariant 9, isolation: look-ups by session, user, room or Nextcloud session always name the backend.
 
-Source: behaviour reference 2.5, 2.8, 3.5, 4, 7.
+Source: behaviour reference 2.5, 2.8, 3.5, 4, 7, 10.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from gateway.core.limits import Backend
 from gateway.core.permissions import Permissions
 from gateway.core.room import PING_INTERVAL, Room, RoomKey
 from gateway.core.session import JOIN_TIMEOUT, Session
+from gateway.core.transient import Changed, deadline, session_key
 from gateway.wire.backend import ParticipantEntry
 
 
@@ -38,6 +39,7 @@ class Hub:
         self._of_room_session: dict[tuple[str, RoomSessionId], Session] = {}
         self._per_backend: dict[str, int] = {}
         self._deadlines: dict[SessionId, Session] = {}  # sessions that have one
+        self._timed: dict[RoomKey, Room] = {}  # rooms with transient values that expire
 
     # -- look-ups
 
@@ -185,6 +187,7 @@ class Hub:
         room = self.rooms[session.room]
         del room.members[session.id]
         room.in_call.discard(session.id)
+        data = room.transient.remove(session_key(session.id))
         told = session.room_session_id if tell_backend and session.room_session_given else RoomSessionId("")
         self._unregister(session)
         session.room = None
@@ -196,7 +199,8 @@ class Hub:
         room.users = [e for e in room.users if bytes(e.get("sessionId", e.get("sessionid", b""))) != own]
         if not room.members:
             del self.rooms[room.key]
-        return Left(session, room.key, tuple(room.members.values()), told)
+            self._timed.pop(room.key, None)
+        return Left(session, room.key, tuple(room.members.values()), told, data)
 
     def left_by_request(self, session: Session, now: float) -> None:
         """Give an anonymous session that left its room a new time limit to join one (4.2)."""
@@ -223,6 +227,31 @@ class Hub:
         for room in due:
             room.ping_at = now + PING_INTERVAL
         return due
+
+    # -- transient data
+
+    def set_transient(self, room: Room, key: str, value: Raw, ttl: int | None, now: float) -> Changed | None:
+        """Store a value for ``ttl`` nanoseconds; ``None`` when an equal one was there (10)."""
+        expires_at = deadline(now, ttl)
+        changed = room.transient.set(key, value, expires_at)
+        if expires_at is not None:
+            self._timed[room.key] = room
+        return changed
+
+    def remove_transient(self, room: Room, key: str) -> Changed | None:
+        """Forget a value; ``None`` when there is none."""
+        return room.transient.remove(key)
+
+    def expire_transient(self, now: float) -> list[tuple[Room, Changed]]:
+        """Forget the values whose time is over."""
+        over = [(room, changed) for room in self._timed.values() for changed in room.transient.expire(now)]
+        self._timed = {key: room for key, room in self._timed.items() if room.transient.next_deadline is not None}
+        return over
+
+    def next_transient_deadline(self) -> float | None:
+        """When the next value is over; ``None``: none ever is."""
+        deadlines = (room.transient.next_deadline for room in self._timed.values())
+        return min((at for at in deadlines if at is not None), default=None)
 
     # -- the call
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec import Raw
 
 from gateway.core.ids import SessionId
+from gateway.core.transient import TransientData
 from gateway.wire.backend import ParticipantEntry
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class RoomKey(NamedTuple):
 class Room:
     """The state of a room; changed by the hub only."""
 
-    __slots__ = ("in_call", "key", "members", "ping_at", "properties", "users")
+    __slots__ = ("in_call", "key", "members", "ping_at", "properties", "transient", "users")
 
     def __init__(self, key: RoomKey, properties: Raw, now: float) -> None:
         self.key = key
@@ -36,4 +37,5 @@ class Room:
         self.members: dict[SessionId, Session] = {}
         self.in_call: set[SessionId] = set()  # who is in the call (7.1)
         self.users: list[ParticipantEntry] = []  # of the last incall request (7.3)
+        self.transient = TransientData()
         self.ping_at = now + PING_INTERVAL

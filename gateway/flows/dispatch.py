@@ -22,6 +22,7 @@ from gateway.flows.relay import Relay
 from gateway.flows.rooms import Rooms
 from gateway.flows.services import Services
 from gateway.flows.sessions import HELLO_TIMEOUT, Sessions, bye
+from gateway.flows.transient import Transient
 from gateway.wire import client, server
 from gateway.wire.client import ClientMessage
 from gateway.wire.errors import Code, Error, ProtocolError
@@ -31,7 +32,7 @@ log = logging.getLogger("portunus.flows")
 HELLO_TIME = 2.0  # seconds from the connect to a hello (2.5)
 PAUSE_AT = 64  # messages in an inbox at which no more are read from the connection
 
-_KNOWN = frozenset({"hello", "room", "message", "control", "bye"})  # what metrics tell apart
+_KNOWN = frozenset({"hello", "room", "message", "control", "transient", "bye"})  # what metrics tell apart
 
 _INVALID = server.encode(server.ErrorMessage(Code.INVALID_FORMAT.error()))
 
@@ -80,12 +81,15 @@ class Client:
 class Dispatch:
     """Takes what connections hear."""
 
-    def __init__(self, services: Services, hello: Hello, rooms: Rooms, relay: Relay, sessions: Sessions) -> None:
+    def __init__(
+        self, services: Services, hello: Hello, rooms: Rooms, relay: Relay, sessions: Sessions, shared: Transient
+    ) -> None:
         self._services = services
         self._hello = hello
         self._rooms = rooms
         self._relay = relay
         self._sessions = sessions
+        self._shared = shared
         self._counted = services.counters.messages
         self._clients: dict[int, Client] = {}
         self._strangers: set[Client] = set()  # not said hello yet
@@ -184,6 +188,10 @@ class Dispatch:
                 self._fail(who, message, error)
         elif kind == "control":
             error = self._relay.control(session, message)
+            if error is not None:
+                self._fail(who, message, error)
+        elif kind == "transient":
+            error = self._shared.update(session, message)
             if error is not None:
                 self._fail(who, message, error)
         elif kind == "room":

@@ -18,13 +18,14 @@ from gateway.core.ids import SessionId
 from gateway.core.outbox import Note
 from gateway.core.room import Room
 from gateway.core.session import Session
+from gateway.core.transient import Changed
 from gateway.flows.media import Media
 from gateway.flows.ports import NextcloudError
 from gateway.flows.services import Services
 from gateway.wire import server
 from gateway.wire.backend import ParticipantEntry, RoomRequest
 from gateway.wire.client import ABSENT
-from gateway.wire.server import Event, EventBody, JoinEntry, ParticipantsBody
+from gateway.wire.server import Event, EventBody, JoinEntry, ParticipantsBody, TransientBody
 
 log = logging.getLogger("portunus.flows")
 
@@ -41,8 +42,9 @@ class Notify:
         self._media = media
 
     def joined(self, fact: Joined) -> None:
-        """Tell a session who is in its new room, and the others that it came (4.3)."""
+        """Tell a session what and who is in its new room, and the others that it came (4.3)."""
         session = fact.session
+        self._initial(session, fact.room)
         entry = session.join_entry()
         self._delivery.send(session, _join_event([_without_name(entry) if session.permissions.hides_names else entry]))
         if fact.others:
@@ -57,12 +59,28 @@ class Notify:
         if nameless:
             self._delivery.send_all(nameless, _join_event([_without_name(entry)]))
 
+    def _initial(self, session: Session, room: Room) -> None:
+        if len(room.transient):
+            body = TransientBody("initial", data=room.transient.values())
+            self._delivery.send(session, server.encode(server.Transient(body)))
+
+    def transient(self, members: Iterable[Session], changed: Changed) -> None:
+        """Tell all members, who caused it too, of a changed value (10)."""
+        old = ABSENT if changed.old is None else changed.old
+        if changed.value is None:
+            body = TransientBody("remove", changed.key, oldvalue=old)
+        else:
+            body = TransientBody("set", changed.key, changed.value, old)
+        self._delivery.send_all(members, server.encode(server.Transient(body)))
+
     def left(self, fact: Left, *, silent: bool = False) -> None:
         """End a session's media, tell the others that it left (unless ``silent``), and Nextcloud (4.2)."""
         self._media.end(fact.session)
         if not silent and fact.remaining:
             event = Event(EventBody("room", "leave", leave=(fact.session.id,)))
             self._delivery.send_all(fact.remaining, server.encode(event))
+            if fact.data is not None:
+                self.transient(fact.remaining, fact.data)
         if fact.room_session:
             self.tell_left(fact.session, fact.room.id, fact.room_session)
 

@@ -35,6 +35,7 @@ class Code(Enum):
     TOKEN_NOT_VALID_YET = ("token_not_valid_yet", "The token is not valid yet.")  # 3.3
     TOKEN_EXPIRED = ("token_expired", "The token is expired.")  # 3.3
     SESSION_LIMIT_EXCEEDED = ("session_limit_exceeded", "Too many sessions connected for this backend.")  # 3.5
+    TOO_MANY_REQUESTS = ("too_many_requests", "Too many requests.")  # 14.1
     NO_SUCH_SESSION = ("no_such_session", "The session to resume does not exist.")  # 2.8
     INTERNAL_ERROR = ("internal_error", "An internal error occurred.")  # 3.2, 4.1
     ALREADY_JOINED = ("already_joined", "Already joined this room.")  # 4.1
@@ -43,6 +44,10 @@ class Code(Enum):
     NOT_ALLOWED_TO_SEND_CANDIDATE = ("not_allowed", "Not allowed to send candidate.")  # 8
     NOT_ALLOWED_TO_SEND_OFFER = ("not_allowed", "Not allowed to send offer")  # 8
     NOT_ALLOWED_TO_REQUEST_OFFER = ("not_allowed", "Not allowed to request offer.")  # 9.3
+    NOT_IN_ROOM = ("not_in_room", "No room joined yet.")  # 10
+    NOT_ALLOWED_TO_UPDATE = ("not_allowed", "Not allowed to update transient data.")  # 10
+    NOT_ALLOWED_TO_UPDATE_ENTRY = ("not_allowed", "Not allowed to update this transient data entry.")  # 10
+    IGNORED = ("ignored", "Unsupported message type.")  # 10
     CLIENT_NOT_FOUND = ("client_not_found", "No MCU client found to send message to.")  # 9.9
     PROCESSING_FAILED = ("processing_failed", "Processing of the message failed, please check server logs.")  # 9.9
     NO_SDP = ("invalid_sdp", "Payload does not contain a valid SDP.")  # 5.2

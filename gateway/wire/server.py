@@ -1,6 +1,6 @@
 """What the gateway sends to clients: one Struct per message, encoded once per event however many receive it.
 
-Source: signaling API; behaviour reference 2.2, 2.3, 2.7, 3.5, 4, 5.1, 7.3, 7.4.
+Source: signaling API; behaviour reference 2.2, 2.3, 2.7, 3.5, 4, 5.1, 7.3, 7.4, 10.
 """
 
 from __future__ import annotations
@@ -181,7 +181,23 @@ class Event(Struct, frozen=True, tag_field="type", tag="event"):
     event: EventBody
 
 
-ServerMessage = Welcome | Hello | ErrorMessage | Bye | Room | Message | Control | Event
+class TransientBody(Struct, frozen=True, omit_defaults=True):
+    """A change of one shared value, or all of them at once (``initial``)."""
+
+    type: str
+    key: str = ""
+    value: Raw = ABSENT
+    oldvalue: Raw = ABSENT
+    data: dict[str, Raw] | None = None
+
+
+class Transient(Struct, frozen=True, tag_field="type", tag="transient"):
+    """See TransientBody (10)."""
+
+    transient: TransientBody
+
+
+ServerMessage = Welcome | Hello | ErrorMessage | Bye | Room | Message | Control | Event | Transient
 
 
 def encode(message: ServerMessage) -> bytes:

@@ -23,6 +23,7 @@ from gateway.flows.relay import Relay
 from gateway.flows.rooms import Rooms
 from gateway.flows.services import MediaLimits, Services
 from gateway.flows.sessions import Sessions
+from gateway.flows.transient import Transient
 from gateway.metrics import Counters
 from gateway.wire.backend import decode_rooms_request
 from gateway.wire.server import ServerFacts
@@ -77,7 +78,9 @@ class House:
         self.sessions = Sessions(self.services, notify)
         rooms = Rooms(self.services, notify, self.sessions)
         relay = Relay(self.services, self.media)
-        self.dispatch = Dispatch(self.services, Hello(self.services, notify), rooms, relay, self.sessions)
+        self.shared = Transient(self.services, notify)
+        hello = Hello(self.services, notify)
+        self.dispatch = Dispatch(self.services, hello, rooms, relay, self.sessions, self.shared)
         self.requests = BackendRequests(self.services, notify, self.media)
         self.pings = Pings(self.services)
 
@@ -85,16 +88,17 @@ class House:
         return self
 
     async def __aexit__(self, *error: object) -> None:
+        self.shared.close()
         await self.services.tasks.close()
 
     def _bytes(self, count: int) -> bytes:
         self._entropy += 1
         return hashlib.sha512(self._entropy.to_bytes(8)).digest()[:count]
 
-    def connect(self) -> Talker:
+    def connect(self, address: str = "192.0.2.1") -> Talker:
         """Connect a client; it has been welcomed and said nothing."""
         self._connections += 1
-        return Talker(self, FakeConnection(self._connections))
+        return Talker(self, FakeConnection(self._connections, address))
 
     async def open(self, userid: str = "", backend: Backend = CLOUD) -> Talker:
         """Connect a client and say hello; what it heard is forgotten."""

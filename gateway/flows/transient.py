@@ -1,0 +1,89 @@
+"""Transient data: values that the sessions of a room share.
+
+Source: signaling API, Transient data; behaviour reference 10. The deadlines are numbers in the core; here one alarm is
+set for the next of them, so that a value is gone when its time is over and not at the next second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from msgspec import Raw
+
+from gateway.core.permissions import TRANSIENT_DATA
+from gateway.core.room import Room
+from gateway.core.session import Kind, Session
+from gateway.core.transient import SESSION_DATA, session_key
+from gateway.flows.notify import Notify
+from gateway.flows.services import Services
+from gateway.wire.client import ClientMessage, given
+from gateway.wire.errors import Code, Error
+
+_LONGEST = 3600.0  # seconds that an alarm is set for at once; a far deadline takes several
+
+
+class Transient:
+    """Carries out ``transient`` requests, and what else sets shared values; close it when done."""
+
+    def __init__(self, services: Services, notify: Notify) -> None:
+        self._services = services
+        self._hub = services.hub
+        self._notify = notify
+        self._alarm: asyncio.TimerHandle | None = None
+
+    def update(self, session: Session, message: ClientMessage) -> Error | None:
+        """Set or remove a value; returns what is wrong with the request."""
+        body = message.transient
+        if body is None or not body.type or (body.type in ("set", "remove") and not body.key):
+            return Code.INVALID_FORMAT.error()
+        room = self._hub.room_of(session)
+        if room is None:
+            return Code.NOT_IN_ROOM.error()
+        if body.type not in ("set", "remove"):
+            return Code.IGNORED.error()
+        key = body.key or ""
+        if not session.may(TRANSIENT_DATA):
+            return Code.NOT_ALLOWED_TO_UPDATE.error()
+        if key.startswith(SESSION_DATA) and session.kind is not Kind.INTERNAL and key != session_key(session.id):
+            return Code.NOT_ALLOWED_TO_UPDATE_ENTRY.error()
+        if body.type == "set" and given(body.value):
+            self.set(room, key, body.value, body.ttl)
+        else:
+            self._remove(room, key)
+        return None
+
+    def set(self, room: Room, key: str, value: Raw, ttl: int | None = None) -> None:
+        """Store a value for ``ttl`` nanoseconds, whoever asks, and tell the members when it is a new one."""
+        changed = self._hub.set_transient(room, key, value, ttl, self._services.clock())
+        if changed is not None:
+            self._notify.transient(room.members.values(), changed)
+        self._set_alarm()
+
+    def close(self) -> None:
+        """Set no alarm any more. Idempotent."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+    def _remove(self, room: Room, key: str) -> None:
+        changed = self._hub.remove_transient(room, key)
+        if changed is not None:
+            self._notify.transient(room.members.values(), changed)
+
+    def _expire(self) -> None:
+        for room, changed in self._hub.expire_transient(self._services.clock()):
+            self._notify.transient(room.members.values(), changed)
+        self._alarm = None
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        """Be called when the next value is over; an earlier alarm that proves too early does no harm."""
+        at = self._hub.next_transient_deadline()
+        if at is None:
+            return
+        loop = asyncio.get_running_loop()
+        wait = min(max(at - self._services.clock(), 0.0), _LONGEST) + 0.001  # the loop counts whole milliseconds
+        if self._alarm is not None:
+            if self._alarm.when() <= loop.time() + wait:
+                return
+            self._alarm.cancel()
+        self._alarm = loop.call_later(wait, self._expire)

@@ -1,0 +1,128 @@
+"""Shared values of a room (behaviour reference 10): equality, deadlines, sizes; time is a number."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec import Raw
+
+from gateway.core.hub import Hub
+from gateway.core.transient import Changed, TransientData, deadline, same, session_key
+from tests.gateway.core.members import OTHER, joined, opened
+
+ONE, TWO = Raw(b"1"), Raw(b"2")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "equal"),
+    [
+        (b"1", b"1", True),
+        (b"1", b"1.0", True),
+        (b"1", b"true", False),
+        (b"0", b"false", False),
+        (b"[1,true]", b"[1.0, true]", True),
+        (b"[1]", b"[true]", False),
+        (b"[1]", b"[1,2]", False),
+        (b"[]", b"{}", False),
+        (b'{"a":1,"b":[{"c":null}]}', b'{ "b" : [ {"c":null} ], "a":1e0}', True),
+        (b'{"a":1}', b'{"a":true}', False),
+        (b'{"a":1}', b'{"b":1}', False),
+        (b'"\\u0041"', b'"A"', True),
+        (b'"\\ud83d"', b'"\\ud83d"', True),
+        (b'"\\ud83d"', b'"A"', False),
+        (b"[" * 5000 + b"]" * 5000, b"[" * 5000 + b" ]" + b"]" * 4999, False),
+        (b"null", b"0", False),
+    ],
+)
+def test_values_are_compared_by_what_they_stand_for(one: bytes, other: bytes, equal: bool) -> None:
+    assert same(Raw(one), Raw(other)) is equal
+    assert same(Raw(other), Raw(one)) is equal
+
+
+def test_new_changed_equal_and_removed_value() -> None:
+    data = TransientData()
+    assert data.set("k", ONE, None) == Changed("k", ONE, None)
+    assert data.set("k", Raw(b"1.0"), None) is None
+    assert data.set("k", TWO, None) == Changed("k", TWO, ONE)
+    assert data.values() == {"k": TWO}
+    assert data.remove("k") == Changed("k", None, TWO)
+    assert data.remove("k") is None
+    assert len(data) == 0
+
+
+def test_size_counts_keys_and_values_in_bytes() -> None:
+    data = TransientData()
+    data.set("ä", Raw(b'"12"'), None)
+    assert data.size == 2 + 4
+    data.set("ä", ONE, None)
+    assert data.size == 2 + 1
+    data.set("b", ONE, 5.0)
+    data.expire(5.0)
+    data.remove("ä")
+    assert data.size == 0
+
+
+def test_value_is_kept_when_the_message_it_came_in_is_gone() -> None:
+    data, buffer = TransientData(), bytearray(b"12")
+    data.set("k", Raw(memoryview(bytes(buffer))), None)
+    buffer[:] = b"99"
+    assert bytes(data.values()["k"]) == b"12"
+
+
+@pytest.mark.parametrize(
+    ("ttl", "at"), [(None, None), (0, None), (-1, None), (1_500_000_000, 101.5), (2**63 - 1, 100 + (2**63 - 1) / 1e9)]
+)
+def test_time_to_live_is_in_nanoseconds(ttl: int | None, at: float | None) -> None:
+    assert deadline(100.0, ttl) == at
+
+
+def test_value_goes_when_its_time_is_over_and_not_before() -> None:
+    data = TransientData()
+    data.set("k", ONE, 2.0)
+    data.set("l", ONE, 3.0)
+    data.set("for ever", ONE, None)
+    assert data.next_deadline == 2.0
+    assert data.expire(1.9) == []
+    assert data.expire(2.0) == [Changed("k", None, ONE)]
+    assert data.next_deadline == 3.0
+
+
+@pytest.mark.parametrize("value", [ONE, TWO])
+def test_new_value_and_equal_value_replace_the_deadline(value: Raw) -> None:
+    data = TransientData()
+    data.set("k", ONE, 2.0)
+    data.set("k", value, 4.0)
+    assert data.expire(3.0) == []
+    data.set("k", value, None)
+    assert data.next_deadline is None
+    assert data.expire(1e9) == []
+    assert "k" in data
+
+
+def test_data_of_a_session_leave_with_it_and_those_of_a_room_with_the_room() -> None:
+    hub = Hub()
+    alice, bob = opened(hub, "alice"), opened(hub, "bob")
+    room = joined(hub, alice)
+    joined(hub, bob)
+    hub.set_transient(room, session_key(alice.id), ONE, None, 0.0)
+    hub.set_transient(room, "k", ONE, 10, 0.0)
+    left = hub.leave(alice)
+    assert left is not None
+    assert left.data == Changed(session_key(alice.id), None, ONE)
+    assert hub.next_transient_deadline() == 1e-8
+    hub.leave(bob)
+    assert hub.next_transient_deadline() is None
+    assert len(joined(hub, bob).transient) == 0
+
+
+def test_expiry_names_the_rooms_and_forgets_those_without_deadlines() -> None:
+    hub = Hub()
+    one, other = joined(hub, opened(hub)), joined(hub, opened(hub, backend=OTHER))
+    hub.set_transient(one, "k", ONE, 1_000_000_000, 0.0)
+    hub.set_transient(other, "k", TWO, 2_000_000_000, 0.0)
+    assert hub.next_transient_deadline() == 1.0
+    assert hub.expire_transient(0.5) == []
+    assert hub.expire_transient(1.0) == [(one, Changed("k", None, ONE))]
+    assert hub.next_transient_deadline() == 2.0
+    assert hub.remove_transient(other, "k") == Changed("k", None, TWO)
+    assert hub.expire_transient(2.0) == []
+    assert hub.next_transient_deadline() is None
