@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from bench import processes, report
-from bench.phases import HELLO, RELAY, ROOM, Bench, Load
+from bench.phases import HELLO, RELAY, ROOM, SLICES, Bench, Load
 
 HERE = Path(__file__).parent
 TARGETS = {RELAY.name: 2.1, ROOM.name: 2.0}
@@ -24,7 +24,8 @@ Method: CPU time (user and system) of the gateway process alone, pinned to core 
 program run on core {rest}. {relay}; {room}. Each client has one message outstanding.
 The floor is a C program under the same load: epoll, one receive and one send per relayed message; one send per room
 delivery (and a receive per {receivers}). A hello is connect, upgrade, hello 1.0 with a real HTTP request to a
-backend, bye, close; it is compared with the floor of a relayed message. Medians of {rounds} alternating rounds."""
+backend, bye, close; it is compared with the floor of a relayed message. Medians of {rounds} rounds,
+in each of which gateway and floor take turns {slices} times."""
 
 
 def measure(bench: Bench, rounds: int, seconds: float, hellos: int) -> list[report.Row]:
@@ -32,14 +33,11 @@ def measure(bench: Bench, rounds: int, seconds: float, hellos: int) -> list[repo
     figures: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in (RELAY.name, ROOM.name, HELLO)}
     for number in range(rounds + 1):
         length = seconds if number else 0.3
-        floor = {}
         for load in (RELAY, ROOM):
-            ours, wire = bench.measure_gateway(load, length)
-            floor[load.name] = bench.measure_floor(load, wire, length).microseconds
-            figures[load.name][0].append(ours.microseconds)
-        figures[HELLO][0].append(bench.measure_hello(hellos if number else 20).microseconds)
-        for name, (_, theirs) in figures.items():
-            theirs.append(floor.get(name, floor[RELAY.name]))
+            for kept, measured in zip(figures[load.name], bench.measure(load, length), strict=True):
+                kept.append(measured)
+        figures[HELLO][0].append(bench.measure_hello(hellos if number else 20))
+        figures[HELLO][1].append(figures[RELAY.name][1][-1])
         print(f"\rround {number} of {rounds}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     return [report.Row(name, ours[1:], theirs[1:], TARGETS.get(name, 0.0)) for name, (ours, theirs) in figures.items()]
@@ -49,7 +47,7 @@ def main() -> int:
     """Run the benchmark and print what it found."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0, help="length of each load")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of each load on each side")
     parser.add_argument("--hellos", type=int, default=400, help="hellos in each round")
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")
     options = parser.parse_args()
@@ -81,6 +79,7 @@ def _print(where: report.Machine, rows: list[report.Row], rounds: int) -> None:
             room=_shape(ROOM),
             receivers=ROOM.size - 1,
             rounds=rounds,
+            slices=SLICES,
         )
     )
     print(report.table(rows))

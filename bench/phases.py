@@ -32,20 +32,23 @@ HELLO = "hello"
 HELLO_CLIENTS = 8
 
 
-@dataclass(frozen=True)
-class Result:
-    """CPU time of the measured process for one phase."""
-
-    microseconds: float  # per delivery, or per hello
-    per_second: float
+SLICES = 4  # how often gateway and floor take turns within a round
 
 
-@dataclass(frozen=True)
-class Wire:
-    """What one message of a load is on the wire, for the floor to do the same."""
+@dataclass
+class Side:
+    """One of the two that are compared: its process, its connected clients, what they send, and what it has cost."""
 
-    sent: int  # bytes of the client's frame
-    delivered: bytes  # the server's frame
+    pid: int
+    clients: list[Client]
+    frames: list[bytes]
+    seconds: float = 0.0  # of CPU
+    deliveries: int = 0
+
+    @property
+    def microseconds(self) -> float:
+        """CPU time per delivery."""
+        return self.seconds / self.deliveries * 1e6
 
 
 @dataclass(frozen=True)
@@ -59,35 +62,39 @@ class Bench:
     load: Path
     scratch: Path
 
-    def measure_gateway(self, load: Load, seconds: float) -> tuple[Result, Wire]:
-        """Put the load on the gateway; also says what its messages look like on the wire."""
+    def measure(self, load: Load, seconds: float) -> tuple[float, float]:
+        """Put a load on the gateway and on the floor in turn; returns the CPU microseconds per delivery of both."""
         with _sessions(self, load) as clients:
             frames = [_frame(load, clients, index) for index in range(len(clients))]
             delivered = _deliver_once(load, clients, frames)
-            result = self._run(load, seconds, clients, frames, delivered, self.gateway.pid)
+            with self._floor(load, len(frames[0]), delivered) as floor:
+                gateway = Side(self.gateway.pid, clients, frames)
+                for _ in range(SLICES):
+                    for side in (gateway, floor):
+                        self._run(load, seconds / SLICES, side, delivered)
             for client in clients:
                 client.bye()
-        return result, Wire(len(frames[0]), delivered)
+        return gateway.microseconds, floor.microseconds
 
-    def measure_floor(self, load: Load, wire: Wire, seconds: float) -> Result:
-        """Put the same load, byte for byte as long, on the floor."""
+    @contextlib.contextmanager
+    def _floor(self, load: Load, sent: int, delivered: bytes) -> Iterator[Side]:
+        """Run the floor for messages of the same length, with as many connections."""
         template = self.scratch / "delivered"
-        template.write_bytes(wire.delivered)
+        template.write_bytes(delivered)
         count = load.groups * load.size
-        command = [str(self.floor), str(count), str(load.size), str(wire.sent), str(template)]
+        command = [str(self.floor), str(count), str(load.size), str(sent), str(template)]
         with listening(command, MEASURED) as (process, port), contextlib.ExitStack() as stack:
             clients = [stack.enter_context(Client(port)) for _ in range(count)]
             if process.stdout is None or process.stdout.readline() != "ready\n":
                 raise RuntimeError("the floor does not take its connections")
-            frames = [b"x" * wire.sent] * len(clients)
-            return self._run(load, seconds, clients, frames, wire.delivered, process.pid)
+            yield Side(process.pid, clients, [b"x" * sent] * count)
 
-    def measure_hello(self, count: int) -> Result:
-        """Connect, upgrade, say hello, say bye and close, ``count`` times by a few clients at once."""
+    def measure_hello(self, count: int) -> float:
+        """Connect, upgrade, say hello, say bye and close, ``count`` times; returns the CPU microseconds of each."""
         before = cpu_seconds(self.gateway.pid)
         with ThreadPoolExecutor(HELLO_CLIENTS) as pool:
             list(pool.map(self._hello, range(count)))
-        return Result((cpu_seconds(self.gateway.pid) - before) / count * 1e6, 0.0)
+        return (cpu_seconds(self.gateway.pid) - before) / count * 1e6
 
     def _hello(self, number: int) -> None:
         with Client(self.port) as client:
@@ -95,23 +102,21 @@ class Bench:
             client.hello(self.backend, f"user{number:05d}")
             client.bye()
 
-    def _run(
-        self, load: Load, seconds: float, clients: list[Client], frames: list[bytes], delivered: bytes, measured: int
-    ) -> Result:
+    def _run(self, load: Load, seconds: float, side: Side, delivered: bytes) -> None:
+        """Put the load on one side for a while, and add up what it costs there."""
         file = self.scratch / "frames"
-        senders = [frame for index, frame in enumerate(frames) if index % load.size < load.senders]
+        senders = [frame for index, frame in enumerate(side.frames) if index % load.size < load.senders]
         file.write_bytes(b"".join(struct.pack("<I", len(frame)) + frame for frame in senders))
-        sockets = [client.socket.fileno() for client in clients]
+        sockets = [client.socket.fileno() for client in side.clients]
         payload = len(delivered) - (2 if len(delivered) < 128 else 4)
         arguments = [str(seconds), str(load.size), str(load.senders), str(payload), str(file), *map(str, sockets)]
-        before = cpu_seconds(measured)
+        before = cpu_seconds(side.pid)
         with running([str(self.load), *arguments], REST, pass_fds=sockets) as process:
             output, _ = process.communicate(timeout=seconds + 30)
-        used = cpu_seconds(measured) - before
+        side.seconds += cpu_seconds(side.pid) - before
         if process.returncode != 0:
             raise RuntimeError(f"the load on the {load.name} failed")
-        deliveries, _, took = output.split()
-        return Result(used / int(deliveries) * 1e6, int(deliveries) / float(took))
+        side.deliveries += int(output.split()[0])
 
 
 @contextlib.contextmanager
