@@ -154,7 +154,7 @@ class Gateway:
         rooms = Rooms(services, notify, sessions)
         shared = self._shared = Transient(services, notify)
         dispatch = Dispatch(services, Hello(services, notify), rooms, Relay(services, media), sessions, shared)
-        self._requests = BackendRequests(services, notify, media)
+        self._requests = BackendRequests(services, notify, media, sessions)
         self._endpoint = WebSocketEndpoint(dispatch, self._counters, time.time, self._proxies)
         pings = Pings(services)
         self._housekeeper = Housekeeper(time.monotonic, dispatch.sweep, pings.sweep, services.throttling.sweep)

@@ -73,6 +73,8 @@ class Counters:
         "round_trip",
         "sessions_total",
         "subscribers_total",
+        "throttle_bruteforce",
+        "throttle_delayed",
     )
 
     def __init__(self) -> None:
@@ -93,6 +95,8 @@ class Counters:
         self.backend_requests: dict[str, int] = Counter()  # by backend
         self.backend_errors: dict[tuple[str, str], int] = Counter()  # by backend, error
         self.backend_durations: dict[str, Histogram] = {}  # by backend, seconds
+        self.throttle_delayed: dict[tuple[str, int], int] = Counter()  # by action, milliseconds
+        self.throttle_bruteforce: dict[str, int] = Counter()  # by action
         self.round_trip = Histogram(1, 30_000, 50)  # milliseconds, from ping to pong
 
     def backend_answered(self, backend: str, seconds: float) -> None:
@@ -144,6 +148,7 @@ class _Figures(Collector):
     def collect(self) -> Iterator[Family]:
         yield from self._hub()
         yield from self._clients()
+        yield from self._throttle()
         yield from self._backends()
         yield from self._mcu()
 
@@ -169,6 +174,13 @@ class _Figures(Collector):
         yield _counter("signaling_client_bytes_total", "Bytes of messages", ("direction",), size)
         yield _counter("signaling_client_messages_total", "Messages", ("direction",), number)
         yield _histogram("signaling_client_rtt", "Ping to pong, milliseconds", (), {(): counters.round_trip})
+
+    def _throttle(self) -> Iterator[Family]:
+        counters, label = self._counters, ("action", "delay")
+        delayed = {(action, str(delay)): value for (action, delay), value in counters.throttle_delayed.items()}
+        yield _counter("signaling_throttle_delayed_total", "Failures answered late", label, delayed)
+        name = "signaling_throttle_bruteforce_total"
+        yield _counter(name, "Attempts refused", ("action",), counters.throttle_bruteforce)
 
     def _backends(self) -> Iterator[Family]:
         counters, gauges, label = self._counters, self._gauges, ("backend",)

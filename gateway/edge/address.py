@@ -6,11 +6,11 @@ Source: behaviour reference 14.2, 14.4.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, ip_address, ip_network
 
 from aiohttp import web
 
-Address = IPv4Address | IPv6Address
+from gateway.core.throttle import Address
 
 _LOCAL = IPv4Address("127.0.0.1")  # who is at the other end of a unix socket
 
@@ -65,5 +65,5 @@ def _parse(text: str) -> Address | None:
         address = ip_address(text)
     except ValueError:
         return None
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    mapped = None if isinstance(address, IPv4Address) else address.ipv4_mapped
     return mapped or address

@@ -14,11 +14,15 @@ from aiohttp import ClientError, web
 from gateway import log
 from gateway.core.backends import Backends
 from gateway.core.limits import Backend
+from gateway.core.throttle import Action, Address
+from gateway.edge.address import TrustedProxies
+from gateway.flows.throttling import Throttling
 from gateway.wire import checksum
 from gateway.wire.backend import RoomsRequest, UnsupportedRequest, decode_rooms_request
 
 MAX_BODY = 262_144  # bytes (1.4, row 2)
 READ_TIMEOUT = 15.0  # seconds to send the body (1.1)
+LOOK_PERIOD = 1.0  # seconds between two looks whether a caller that must wait is still there
 
 _NOT_ALLOWED = "Authentication check failed"
 _UNREADABLE = "Could not read body"
@@ -29,9 +33,17 @@ _log = log.get("rooms_api")
 class RoomsApi:
     """Serves ``POST /api/v1/room/{roomid}``; ``carry_out`` is called with each authenticated request."""
 
-    def __init__(self, backends: Backends, carry_out: Callable[[Backend, str, RoomsRequest], None]) -> None:
+    def __init__(
+        self,
+        backends: Backends,
+        carry_out: Callable[[Backend, str, RoomsRequest], None],
+        proxies: TrustedProxies,
+        throttling: Throttling,
+    ) -> None:
         self._backends = backends
         self._carry_out = carry_out
+        self._proxies = proxies
+        self._throttling = throttling
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answer one request; 200 as soon as the change is made, no client is waited for."""
@@ -43,8 +55,12 @@ class RoomsApi:
                 body = await request.content.readexactly(request.content_length or 0)
         except (TimeoutError, asyncio.IncompleteReadError, ClientError, OSError):
             return _text(400, _UNREADABLE)
+        caller = _Caller(request, self._proxies.real_ip(request))
+        if self._throttling.blocks(caller.address, Action.ROOM_AUTH):
+            return _text(429, "Too many requests")
         backend = self._authenticate(request, body)
         if backend is None:
+            await self._throttling.failed(caller, Action.ROOM_AUTH)
             return _text(403, _NOT_ALLOWED)
         try:
             message = decode_rooms_request(body)
@@ -70,6 +86,21 @@ class RoomsApi:
             _log.exception("request not carried out", type=message.type, backend=backend.id)
             return _text(500, "Error while processing")
         return web.Response(body=b"{}", content_type="application/json", charset="utf-8", headers=_nosniff)
+
+
+class _Caller:
+    """Who sent a request; see ``throttling.Caller``."""
+
+    def __init__(self, request: web.Request, address: Address) -> None:
+        self._request = request
+        self.address = address
+
+    async def until_gone(self, seconds: float) -> None:
+        """Wait; aiohttp tells a handler of a lost connection only when asked."""
+        while seconds > 0 and self._request.transport is not None:
+            pause = min(seconds, LOOK_PERIOD)
+            await asyncio.sleep(pause)
+            seconds -= pause
 
 
 def _check_envelope(request: web.Request) -> web.Response | None:

@@ -25,6 +25,8 @@ from aiohttp.web_protocol import RequestHandler
 
 from gateway.core.ids import ConnectionId
 from gateway.core.outbox import Outbox
+from gateway.core.throttle import Address
+from gateway.edge.address import TrustedProxies
 from gateway.edge.frames import Sink, frame
 from gateway.flows.dispatch import Client, Dispatch
 
@@ -58,10 +60,13 @@ class Counters(Protocol):
 class WebSocketEndpoint:
     """Upgrades requests and owns the connections."""
 
-    def __init__(self, dispatch: Dispatch, counters: Counters, wall_clock: Callable[[], float]) -> None:
+    def __init__(
+        self, dispatch: Dispatch, counters: Counters, wall_clock: Callable[[], float], proxies: TrustedProxies
+    ) -> None:
         self.dispatch = dispatch
         self.counters = counters
         self.wall_clock = wall_clock
+        self._proxies = proxies
         self._loop = asyncio.get_running_loop()
         self._connections: set[WebSocketConnection] = set()
         self.dirty: list[WebSocketConnection] = []  # have something to write at the end of this turn of the loop
@@ -78,7 +83,9 @@ class WebSocketEndpoint:
         if transport is None:
             return response
         self._last_id += 1
-        connection = WebSocketConnection(ConnectionId(self._last_id), self, request.protocol, transport)
+        connection = WebSocketConnection(
+            ConnectionId(self._last_id), self._proxies.real_ip(request), self, request.protocol, transport
+        )
         self._connections.add(connection)
         await connection.run()
         return response
@@ -127,6 +134,7 @@ class WebSocketConnection(asyncio.Protocol):
         "_timer",
         "_transport",
         "_who",
+        "address",
         "data_received",
         "id",
     )
@@ -134,12 +142,14 @@ class WebSocketConnection(asyncio.Protocol):
     def __init__(
         self,
         id: ConnectionId,
+        address: Address,
         endpoint: WebSocketEndpoint,
         http: RequestHandler,
         transport: asyncio.Transport | asyncio.BaseTransport,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.id = id
+        self.address = address
         self._endpoint = endpoint
         self._counters = endpoint.counters
         self._http = http
@@ -232,6 +242,8 @@ class WebSocketConnection(asyncio.Protocol):
         while outbox is not None and outbox.waiting and self._paused_at is None:
             batch = outbox.take(BATCH)
             self._write(batch)
+            if self._transport.is_closing():  # the write failed: the batch is given back when the loss is told
+                return
             outbox.confirm(0 if self._paused_at is None else self._left_of(batch))
         if self._finishing and self._paused_at is None:
             self._close(1000)

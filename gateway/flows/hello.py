@@ -5,6 +5,7 @@ Source: behaviour reference 2.8, 3.1-3.5.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Protocol
 
 import msgspec
@@ -16,6 +17,7 @@ from gateway.core.ids import ENTROPY
 from gateway.core.limits import Backend
 from gateway.core.outbox import Outbox
 from gateway.core.session import Session
+from gateway.core.throttle import Action, Address
 from gateway.flows.notify import Notify
 from gateway.flows.ports import Connection, NextcloudError
 from gateway.flows.services import Services
@@ -35,6 +37,17 @@ class Client(Protocol):
 
     connection: Connection
     gone: bool
+
+    @property
+    def address(self) -> Address:
+        """Where it really is."""
+
+    def until_gone(self, seconds: float) -> Awaitable[None]:
+        """See ``throttling.Caller``."""
+
+
+class Forged(ProtocolError):
+    """A resume id that this server did not make; it is answered after the delay for a failed attempt."""
 
 
 class Hello:
@@ -73,14 +86,17 @@ class Hello:
         """Give a session a new connection, reply, and deliver what it missed (2.8).
 
         Raises:
-            ProtocolError: no such session.
+            Forged: the id is none; await ``failed`` before the answer.
+            ProtocolError: no such session, or too many forged ids before.
         """
         _check_version(hello)
-        services = self._services
-        session = services.hub.resumable(hello.resumeid or "")
+        services, resume_id = self._services, hello.resumeid or ""
+        services.throttling.check(who, Action.HELLO_RESUME)
+        session = services.hub.resumable(resume_id)
         if session is None:
             services.counters.resume_failed_total += 1
-            raise ProtocolError(Code.NO_SUCH_SESSION.error())
+            kind = ProtocolError if services.ids.is_resume_id(resume_id) else Forged
+            raise kind(Code.NO_SUCH_SESSION.error())
         services.counters.resumed_total[session.backend.id] += 1
         holder = services.delivery.connection(session)
         if holder is not None:

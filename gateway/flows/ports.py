@@ -7,6 +7,7 @@ from typing import Protocol
 from gateway.core.ids import ConnectionId
 from gateway.core.limits import Backend
 from gateway.core.outbox import Outbox
+from gateway.core.throttle import Address
 from gateway.wire.backend import BackendAnswer, BackendRequest
 
 
@@ -16,6 +17,10 @@ class Connection(Protocol):
     @property
     def id(self) -> ConnectionId:
         """A number that no other connection of this process has or had."""
+
+    @property
+    def address(self) -> Address:
+        """Where the client really is (14.2); for throttling and limits, never for a log."""
 
     def send(self, message: bytes) -> None:
         """Send a message that belongs to the connection and not to a session: before hello, or the reply to it."""
@@ -52,6 +57,8 @@ class Counters(Protocol):
     publishers_total: dict[str, int]  # by room type
     subscribers_total: dict[str, int]
     no_publisher_total: dict[str, int]  # requests that waited for a publisher
+    throttle_delayed: dict[tuple[str, int], int]  # by action and delay, milliseconds
+    throttle_bruteforce: dict[str, int]  # by action
 
 
 class NextcloudError(Exception):

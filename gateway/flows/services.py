@@ -11,6 +11,7 @@ from gateway.core.ids import SessionIds
 from gateway.flows.delivery import Delivery
 from gateway.flows.ports import Counters, Nextcloud
 from gateway.flows.tasks import Tasks
+from gateway.flows.throttling import Throttling
 from gateway.wire.server import Bandwidth, ServerFacts
 
 
@@ -41,6 +42,10 @@ class Services:
     wall_clock: Callable[[], float]  # unix seconds
     entropy: Callable[[int], bytes]
     tasks: Tasks = field(default_factory=Tasks)
+    throttling: Throttling = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.throttling = Throttling(self.clock, self.counters)
 
     def bandwidth(self, backend_stream: int, backend_screen: int) -> Bandwidth | None:
         """Return the limits that a room reply names (4.1): the smaller of the SFU's and the backend's, unless none."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from ipaddress import ip_address
 
 import pytest
 from aiohttp import web
@@ -11,8 +12,12 @@ from aiohttp import web
 from gateway import log
 from gateway.core.backends import Backends
 from gateway.core.limits import Backend
+from gateway.core.throttle import Action
 from gateway.edge import rooms_api
+from gateway.edge.address import TrustedProxies
 from gateway.edge.rooms_api import MAX_BODY, RoomsApi
+from gateway.flows.throttling import Caller, Throttling
+from gateway.metrics import Counters
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.wire import checksum
 from gateway.wire.backend import RoomsRequest
@@ -23,6 +28,19 @@ RANDOM = "r" * 64
 OTHER = Backend(id="other", urls=("https://other/",), secret="other-secret")
 
 
+class Watched(Throttling):
+    """Says when a delay began and ended."""
+
+    def __init__(self, clock: Callable[[], float], counters: Counters) -> None:
+        super().__init__(clock, counters)
+        self.began, self.ended = asyncio.Event(), asyncio.Event()
+
+    async def failed(self, caller: Caller, action: Action) -> None:
+        self.began.set()
+        await super().failed(caller, action)
+        self.ended.set()
+
+
 class Gateway:
     """The handler behind a real socket, and what it was called with."""
 
@@ -31,6 +49,8 @@ class Gateway:
         self.calls: list[tuple[str, str, RoomsRequest]] = []
         self.fails = False
         self.address = ("", 0)
+        self.counters = Counters()
+        self.throttling = Watched(lambda: 0.0, self.counters)
 
     def carry_out(self, backend: Backend, roomid: str, request: RoomsRequest) -> None:
         if self.fails:
@@ -65,7 +85,8 @@ class Gateway:
 async def gateway() -> AsyncIterator[Gateway]:
     made = Gateway()
     async with made.cloud:
-        api = RoomsApi(Backends([made.cloud.backend(), OTHER]), made.carry_out)
+        proxies = TrustedProxies(["127.0.0.1"])
+        api = RoomsApi(Backends([made.cloud.backend(), OTHER]), made.carry_out, proxies, made.throttling)
         async with served([web.post("/api/v1/room/{roomid}", api.handle)]) as address:
             made.address = address
             yield made
@@ -201,3 +222,59 @@ async def test_request_that_cannot_be_carried_out_is_logged_and_told_nothing(gat
     assert any("RuntimeError: broken" in line for line in lines)
     gateway.fails = False
     assert await gateway.post() == (200, b"{}")
+
+
+WRONG = "0" * 64
+
+
+class Gone:
+    """A caller that failed and did not wait."""
+
+    def __init__(self, address: str) -> None:
+        self.address = ip_address(address)
+
+    async def until_gone(self, seconds: float) -> None:
+        """It is gone."""
+
+
+async def fail(gateway: Gateway, times: int, address: str = "127.0.0.1") -> None:
+    for _ in range(times):
+        await gateway.throttling.failed(Gone(address), Action.ROOM_AUTH)
+
+
+async def test_wrong_checksum_is_answered_late(gateway: Gateway) -> None:
+    started = asyncio.get_running_loop().time()
+    assert await gateway.post(Spreed_Signaling_Checksum=WRONG) == AUTH
+    assert await gateway.post(Spreed_Signaling_Backend="https://unknown/") == AUTH
+    assert asyncio.get_running_loop().time() - started >= 0.3
+    assert gateway.counters.throttle_delayed == {("BackendRoomAuth", 100): 1, ("BackendRoomAuth", 200): 1}
+
+
+async def test_after_ten_failures_an_address_is_refused_with_429_whatever_it_signs(gateway: Gateway) -> None:
+    await fail(gateway, 10, "192.0.2.1")
+    assert await gateway.post(X_Real_IP="192.0.2.1") == (429, b"Too many requests\n")
+    assert await gateway.post(X_Real_IP="192.0.2.2") == (200, b"{}")
+    assert gateway.counters.throttle_bruteforce == {"BackendRoomAuth": 1}
+
+
+async def test_block_comes_after_the_checks_of_the_envelope_and_before_the_body_is_parsed(gateway: Gateway) -> None:
+    await fail(gateway, 10)
+    assert await gateway.post(Content_Type="text/plain") == TYPE
+    assert await gateway.post(Spreed_Signaling_Random="") == AUTH
+    assert await gateway.post(b"{") == (429, b"Too many requests\n")
+
+
+async def test_unsigned_requests_do_not_count(gateway: Gateway) -> None:
+    for _ in range(12):
+        assert await gateway.post(Spreed_Signaling_Checksum="") == AUTH
+    assert await gateway.post() == (200, b"{}")
+
+
+async def test_delay_ends_when_the_caller_disconnects(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rooms_api, "LOOK_PERIOD", 0.01)
+    await fail(gateway, 8)
+    waiting = asyncio.create_task(gateway.post(Spreed_Signaling_Checksum=WRONG))  # for 25 s
+    async with asyncio.timeout(5):
+        await gateway.throttling.began.wait()
+        waiting.cancel()
+        await gateway.throttling.ended.wait()

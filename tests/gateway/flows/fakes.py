@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any
 
 import msgspec
@@ -43,8 +44,9 @@ Json = dict[str, Any]
 class FakeConnection:
     """Drains at once what it is given, unless it is ``stuck``: then as a client that reads nothing."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, address: str = "192.0.2.1") -> None:
         self._id = ConnectionId(number)
+        self.address = ip_address(address)
         self._own: list[bytes] = []
         self._outbox: Outbox | None = None
         self.written: list[bytes] = []

@@ -81,7 +81,7 @@ class House:
         self.shared = Transient(self.services, notify)
         hello = Hello(self.services, notify)
         self.dispatch = Dispatch(self.services, hello, rooms, relay, self.sessions, self.shared)
-        self.requests = BackendRequests(self.services, notify, self.media)
+        self.requests = BackendRequests(self.services, notify, self.media, self.sessions)
         self.pings = Pings(self.services)
 
     async def __aenter__(self) -> Self:
