@@ -21,6 +21,7 @@ def description(
         protocol = "UDP/DTLS/SCTP" if kind == "application" else "UDP/TLS/RTP/SAVPF"
         lines += [f"m={kind} 9 {protocol} {_FORMATS[kind]}", "c=IN IP4 0.0.0.0", f"a=mid:{mid}"]
         lines += [f"a=ice-ufrag:{ufrag}", "a=ice-pwd:0123456789012345678901", f"a=setup:{setup}"]
+        lines += ["a=rtcp-mux", "a=sendrecv"] if kind != "application" else []
         lines += [f"a={attribute}" for attribute in _ATTRIBUTES[kind]]
         lines += [f"a={candidate}" for candidate in candidates]
     return "".join(f"{line}\r\n" for line in lines)

@@ -1,0 +1,1 @@
+"""Conversations between clients, a Nextcloud and the gateway, as files; see README.md."""

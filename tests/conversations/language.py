@@ -1,0 +1,234 @@
+"""Reads conversations and plays them on a stage."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from tests.gateway.flows.descriptions import CANDIDATE, answer, offer
+
+Json = Any  # opaque: whatever stands in the file
+
+FOLDER = Path(__file__).parent
+ANYTHING = "..."
+
+
+class Voice(Protocol):
+    """A client on one connection."""
+
+    async def say(self, message: Json) -> None:
+        """Send an object, or a text as it stands."""
+
+    async def say_bytes(self, octets: bytes) -> None:
+        """Send a binary frame."""
+
+    async def hear(self) -> Json:
+        """Return the next message."""
+
+    async def silent(self) -> bool:
+        """Whether nothing has come and nothing is on its way."""
+
+    async def lose(self) -> None:
+        """Break the connection."""
+
+    async def hung_up(self) -> bool:
+        """Whether the gateway closes the connection and says nothing more."""
+
+
+class Stage(Protocol):
+    """A gateway at one level."""
+
+    url: str  # of the backend
+
+    async def connect(self) -> Voice:
+        """Connect a client."""
+
+    def ticket(self, userid: str) -> Json:
+        """Return ``auth.params`` of a hello 1.0."""
+
+    def token(self, userid: str, kind: str) -> str:
+        """Return a token of a hello 2.0; ``kind`` is empty, or says what is wrong with it."""
+
+    def room(self, room: str, answer: Json) -> None:
+        """Say how joins of a room are answered."""
+
+    async def asked(self) -> Json:
+        """Return the next request to Nextcloud."""
+
+    async def send(self, room: str, request: Json) -> None:
+        """Send a request of the rooms API."""
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let time pass."""
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """One file."""
+
+    name: str
+    shows: str
+    mcu: bool
+    levels: tuple[str, ...]
+    steps: tuple[tuple[int, list[Json]], ...]  # with the number of the line
+
+
+def load() -> list[Conversation]:
+    """Read every file of the folder."""
+    return [_read(path) for path in sorted(FOLDER.glob("*.jsonl"))]
+
+
+def _read(path: Path) -> Conversation:
+    lines = [(number, line) for number, line in enumerate(path.read_text().splitlines(), 1) if line.strip()]
+    head = json.loads(lines[0][1])
+    steps = tuple((number, json.loads(line)) for number, line in lines[1:])
+    levels = tuple(head.get("levels", ("flows", "socket")))
+    return Conversation(path.stem, head["shows"], head.get("mcu", False), levels, steps)
+
+
+class Player:
+    """Plays one conversation; ``names`` holds what its names stand for."""
+
+    def __init__(self, conversation: Conversation, stage: Stage) -> None:
+        self._conversation = conversation
+        self._stage = stage
+        self._voices: dict[str, Voice] = {}
+        self.names: dict[str, Json] = {}
+
+    async def play(self) -> None:
+        """Carry out each step.
+
+        Raises:
+            AssertionError: something else was heard; names the line.
+        """
+        for number, (who, what, *rest) in self._conversation.steps:
+            try:
+                if who == "nextcloud":
+                    await self._nextcloud(what, rest)
+                elif who == "time":
+                    await self._stage.pass_time(*rest)
+                else:
+                    await self._client(who, what, rest)
+            except (AssertionError, TimeoutError) as error:
+                raise AssertionError(f"{self._conversation.name}, line {number}: {who} {what}: {error!r}") from error
+
+    async def _client(self, who: str, what: str, rest: list[Json]) -> None:
+        if what == "connects":
+            self._voices[who] = await self._stage.connect()
+            return
+        if what == "enters as":
+            await self._enter(who, rest[0])
+            return
+        voice = self._voices[who]
+        match what:
+            case "says":
+                await voice.say(self.fill(rest[0]))
+            case "says in bytes":
+                await voice.say_bytes(bytes.fromhex(rest[0]))
+            case "hears" if isinstance(rest[0], list):
+                await self._hear_all(voice, rest[0])
+            case "hears":
+                heard = await voice.hear()
+                assert self.matches(rest[0], heard), f"heard {heard}"
+            case "hears nothing":
+                assert await voice.silent(), "something came"
+            case "loses the line":
+                await voice.lose()
+            case "is hung up on":
+                assert await voice.hung_up(), "the connection goes on"
+            case _:
+                raise ValueError(f"no such step: {what}")
+
+    async def _enter(self, who: str, userid: str) -> None:
+        voice = self._voices[who] = await self._stage.connect()
+        await voice.hear()
+        auth = {"url": self._stage.url, "params": self._stage.ticket(userid)}
+        await voice.say({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
+        reply = await voice.hear()
+        self.names[f"${who}"] = reply["hello"]["sessionid"]
+        self.names[f"${who}.resume"] = reply["hello"]["resumeid"]
+
+    async def _hear_all(self, voice: Voice, patterns: list[Json]) -> None:
+        left = list(patterns)
+        while left:
+            heard = await voice.hear()
+            fitting = next((pattern for pattern in left if self.matches(pattern, heard)), None)
+            assert fitting is not None, f"heard {heard}"
+            left.remove(fitting)
+
+    async def _nextcloud(self, what: str, rest: list[Json]) -> None:
+        match what:
+            case "has":
+                self._stage.room(rest[0], self.fill(rest[1]))
+            case "sends":
+                await self._stage.send(rest[0], self.fill(rest[1]))
+            case "was asked":
+                asked = await self._stage.asked()
+                assert self.matches(rest[0], asked), f"was asked {asked}"
+            case _:
+                raise ValueError(f"no such step: {what}")
+
+    # -- names
+
+    def fill(self, value: Json) -> Json:
+        """Put what the names stand for in their place."""
+        if isinstance(value, dict):
+            return {key: self.fill(member) for key, member in value.items()}
+        if isinstance(value, list):
+            return [self.fill(member) for member in value]
+        if isinstance(value, str) and value.startswith("{"):  # a text that is sent as it stands
+            for name, stands_for in sorted(self.names.items(), reverse=True):
+                value = value.replace(f'"{name}"', json.dumps(stands_for))
+            return value
+        return self._value(value) if isinstance(value, str) and value.startswith("$") else value
+
+    def _value(self, name: str) -> Json:
+        kind, _, rest = name[1:].partition(":")
+        if name not in self.names:
+            self.names[name] = self._built_in(kind, rest)
+        return self.names[name]
+
+    def _built_in(self, kind: str, rest: str) -> Json:
+        match kind:
+            case "url":
+                return self._stage.url
+            case "ticket":
+                return self._stage.ticket(rest)
+            case "token" | "token-expired" | "token-early" | "token-forged":
+                return self._stage.token(rest, kind.partition("-")[2])
+            case "offer":
+                return offer(rest)
+            case "audio-offer":
+                return offer(rest, ("audio",))
+            case "answer":
+                return answer(rest)
+            case "candidate":
+                return CANDIDATE
+        raise ValueError(f"nothing was called ${kind} yet")
+
+    def matches(self, pattern: Json, value: Json) -> bool:
+        """Whether a value is what the pattern says; new names are kept only when it is."""
+        before = dict(self.names)
+        if self._matches(pattern, value):
+            return True
+        self.names = before
+        return False
+
+    def _matches(self, pattern: Json, value: Json) -> bool:
+        if pattern == ANYTHING:
+            return True
+        if isinstance(pattern, str) and pattern.startswith("$"):
+            return bool(self.names.setdefault(pattern, value) == value)
+        if isinstance(pattern, dict):
+            keys = set(pattern) - {ANYTHING}
+            return (
+                isinstance(value, dict)
+                and keys <= set(value)
+                and (ANYTHING in pattern or keys == set(value))
+                and all(self._matches(pattern[key], value[key]) for key in sorted(keys))
+            )
+        if isinstance(pattern, list):
+            return isinstance(value, list) and len(pattern) == len(value) and all(map(self._matches, pattern, value))
+        return type(pattern) is type(value) and bool(pattern == value)

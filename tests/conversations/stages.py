@@ -1,0 +1,208 @@
+"""The two levels at which conversations are played."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from gateway.app import Gateway
+from gateway.config import Config, Http, McuSection, Sessions
+from gateway.tools.fake_nextcloud import FakeNextcloud, FakeRoom, SigningKey
+from gateway.wire.backend import encode_request
+from mcu.inprocess.settings import Settings
+from tests.conversations.language import Json
+from tests.gateway.edge.raw_client import BINARY, PATIENCE, RawClient
+from tests.gateway.flows import fakes
+from tests.gateway.flows.house import CLOUD, WALL, House, Talker
+from tests.gateway.flows.virtual_time import settle
+
+_BARRIER = "nothing but this is heard"
+_FORGER = SigningKey()  # signs what Nextcloud never signed
+_AGES = {"": 0, "expired": -1000, "early": 1000}  # seconds
+
+
+def _claims(userid: str, kind: str, now: float) -> dict[str, Any]:
+    issued = now + _AGES.get(kind, 0)
+    return {"iat": issued, "exp": issued + 300, "sub": userid, "userdata": {"displayname": userid.title()}}
+
+
+# -- flows
+
+
+class FlowsStage:
+    """The flows over fakes, in virtual time."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.url = CLOUD.urls[0]
+        self._key = SigningKey()
+        house.nextcloud.keys[self.url] = self._key.published
+        self._asked = 0
+
+    async def connect(self) -> FlowsVoice:
+        return FlowsVoice(self.house.connect())
+
+    def ticket(self, userid: str) -> Json:
+        return self.house.nextcloud.ticket(userid)
+
+    def token(self, userid: str, kind: str) -> str:
+        claims = _claims(userid, kind, WALL + self.house.services.clock())
+        return (_FORGER if kind == "forged" else self._key).sign(claims)
+
+    def room(self, room: str, answer: Json) -> None:
+        self.house.nextcloud.rooms[room] = fakes.FakeRoom(**answer)
+
+    async def asked(self) -> Json:
+        await settle()
+        assert self._asked < len(self.house.nextcloud.asked), "nothing was asked"
+        self._asked += 1
+        return json.loads(encode_request(self.house.nextcloud.asked[self._asked - 1][2]))
+
+    async def send(self, room: str, request: Json) -> None:
+        self.house.backend(room, request)
+
+    async def pass_time(self, seconds: float) -> None:
+        for _ in range(round(seconds)):
+            await self.house.sweep(1.0)
+            self.house.pings.sweep(self.house.services.clock())
+
+
+class FlowsVoice:
+    """A client of the fakes."""
+
+    def __init__(self, talker: Talker) -> None:
+        self._talker = talker
+        self._heard: list[Json] = []
+
+    async def say(self, message: Json) -> None:
+        self._talker.say(message)
+
+    async def say_bytes(self, octets: bytes) -> None:
+        self._talker.house.dispatch.received_binary(self._talker.who)
+
+    async def hear(self) -> Json:
+        async with asyncio.timeout(PATIENCE):
+            while not self._heard:
+                await self._listen()
+        return self._heard.pop(0)
+
+    async def silent(self) -> bool:
+        await self._listen()
+        return not self._heard
+
+    async def lose(self) -> None:
+        await settle()
+        self._talker.lose()
+
+    async def hung_up(self) -> bool:
+        finished = await self.silent() and self._talker.connection.finished
+        self._talker.lose()
+        return finished
+
+    async def _listen(self) -> None:
+        await settle()
+        self._heard += self._talker.heard()
+
+
+@asynccontextmanager
+async def flows(*, mcu: bool) -> AsyncIterator[FlowsStage]:
+    """Wire the flows over fakes; inside a virtual loop."""
+    async with House(mcu=mcu) as house:
+        yield FlowsStage(house)
+
+
+# -- socket
+
+
+class SocketStage:
+    """A whole gateway."""
+
+    def __init__(self, cloud: FakeNextcloud, gateway: str) -> None:
+        self.cloud = cloud
+        self.gateway = gateway
+        self.url = cloud.url
+        self._asked = 0
+        self.clients: list[RawClient] = []
+
+    async def connect(self) -> SocketVoice:
+        parts = urlsplit(self.gateway)
+        client = await RawClient.connect((parts.hostname or "", parts.port or 0))
+        self.clients.append(client)
+        return SocketVoice(client)
+
+    def ticket(self, userid: str) -> Json:
+        return self.cloud.ticket(userid)
+
+    def token(self, userid: str, kind: str) -> str:
+        return (_FORGER if kind == "forged" else self.cloud.key).sign(_claims(userid, kind, time.time()))
+
+    def room(self, room: str, answer: Json) -> None:
+        self.cloud.rooms[room] = FakeRoom(**answer)
+
+    async def asked(self) -> Json:
+        self._asked += 1
+        seen = await self.cloud.wait_for(lambda seen: seen.type != "capabilities", self._asked)
+        return {"type": seen.type, seen.type: seen.body}
+
+    async def send(self, room: str, request: Json) -> None:
+        status, text = await self.cloud.send(self.gateway, room, request)
+        assert (status, text) == (200, "{}"), (status, text)
+
+    async def pass_time(self, seconds: float) -> None:
+        raise AssertionError("time passes at the level of the flows only")
+
+
+class SocketVoice:
+    """A client over a real socket."""
+
+    def __init__(self, client: RawClient) -> None:
+        self._client = client
+
+    async def say(self, message: Json) -> None:
+        self._client.say(message)
+
+    async def say_bytes(self, octets: bytes) -> None:
+        self._client.say(octets, opcode=BINARY)
+
+    async def hear(self) -> Json:
+        return await self._client.hear()
+
+    async def silent(self) -> bool:
+        """Ask for something that is answered at once: what was on its way comes before the answer."""
+        self._client.say({"id": _BARRIER, "type": "message"})
+        return bool((await self._client.hear()).get("id") == _BARRIER)
+
+    async def lose(self) -> None:
+        await self.silent()  # everything said before has arrived
+        self._client.writer.close()
+        await self._client.closed()
+
+    async def hung_up(self) -> bool:
+        return await self._client.closed() == 1000
+
+
+@asynccontextmanager
+async def socket(*, mcu: bool) -> AsyncIterator[SocketStage]:
+    """Start a gateway on a free port, and a Nextcloud for it."""
+    async with FakeNextcloud() as cloud:
+        section = McuSection(type="inprocess", settings=Settings(address="127.0.0.1")) if mcu else McuSection()
+        config = Config(
+            sessions=Sessions(secret="0123456789abcdef0123456789abcdef"),
+            http=Http(listen=("127.0.0.1:0",)),
+            backends=(cloud.backend(),),
+            mcu=section,
+        )
+        gateway = Gateway(config)
+        (url,) = await gateway.start()
+        stage = SocketStage(cloud, url)
+        try:
+            yield stage
+        finally:
+            for client in stage.clients:
+                client.writer.transport.abort()
+            await gateway.stop()
