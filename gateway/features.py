@@ -8,10 +8,12 @@ from __future__ import annotations
 
 _ALWAYS = (
     "audio-video-permissions",
+    "chat-relay",
     "hello-v2",
     "incall-all",
     "join-features",
     "recipient-call",
+    "switchto",
     "transient-data",
     "transient-sessiondata",
     "welcome",

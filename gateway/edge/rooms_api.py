@@ -16,6 +16,7 @@ from gateway.core.backends import Backends
 from gateway.core.limits import Backend
 from gateway.core.throttle import Action, Address
 from gateway.edge.address import TrustedProxies
+from gateway.flows.backend_requests import Malformed
 from gateway.flows.throttling import Throttling
 from gateway.wire import checksum
 from gateway.wire.backend import RoomsRequest, UnsupportedRequest, decode_rooms_request
@@ -82,6 +83,9 @@ class RoomsApi:
     def _answer(self, backend: Backend, roomid: str, message: RoomsRequest) -> web.Response:
         try:
             self._carry_out(backend, roomid, message)
+        except Malformed as error:
+            _log.warning("request is malformed", type=message.type, backend=backend.id, reason=str(error))
+            return _text(500, "Error while processing")
         except Exception:  # one request that cannot be carried out must not take down the others
             _log.exception("request not carried out", type=message.type, backend=backend.id)
             return _text(500, "Error while processing")

@@ -13,44 +13,48 @@ from gateway.core import participants
 from gateway.core.hub import Hub
 from gateway.core.ids import SessionId
 from gateway.core.limits import Backend
-from gateway.core.outbox import Note
 from gateway.core.participants import IN_CALL, Participant
-from gateway.core.room import Room
+from gateway.core.room import Room, RoomKey
+from gateway.flows.chat import RoomMessage
 from gateway.flows.media import Media
 from gateway.flows.notify import Notify
 from gateway.flows.services import Services
+from gateway.flows.sessions import Sessions
 from gateway.wire import backend as wire
 from gateway.wire import server
 from gateway.wire.client import ABSENT, given
-from gateway.wire.server import Event, EventBody, RoomBody, RoomDataBody, RoomListBody
+from gateway.wire.server import Event, EventBody, RoomBody, RoomListBody, SwitchToBody
 
 
-class _Chat(msgspec.Struct, frozen=True):
-    refresh: bool = False
-
-
-class _ChatMessage(msgspec.Struct, frozen=True):
-    type: str = ""
-    chat: _Chat | None = None
-
-
-_chat_decoder = msgspec.json.Decoder(_ChatMessage)
+class Malformed(Exception):
+    """A request that only its execution shows to be malformed (behaviour reference 1.4, row 12)."""
 
 
 class BackendRequests:
     """Carries out the rooms API."""
 
-    def __init__(self, services: Services, notify: Notify, media: Media) -> None:
+    def __init__(self, services: Services, notify: Notify, media: Media, sessions: Sessions) -> None:
         self._services = services
         self._hub: Hub = services.hub
         self._delivery = services.delivery
         self._notify = notify
         self._media = media
+        self._sessions = sessions
 
     def handle(self, backend: Backend, roomid: str, request: wire.RoomsRequest) -> None:
-        """Carry out a checked request; what concerns nobody here has no effect."""
+        """Carry out a checked request; what concerns nobody here has no effect.
+
+        Raises:
+            Malformed: nothing has happened.
+        """
         room = self._hub.room(backend, roomid)
-        if request.update is not None and request.type == "update":
+        if request.invite is not None and request.type == "invite":
+            self._invite(backend, roomid, request.invite)
+        elif request.disinvite is not None and request.type == "disinvite":
+            self._disinvite(backend, roomid, request.disinvite)
+        elif request.switchto is not None and request.type == "switchto":
+            self._switch(backend, request.switchto)
+        elif request.update is not None and request.type == "update":
             self._update(backend, roomid, room, request.update)
         elif request.delete is not None and request.type == "delete":
             self._delete(backend, roomid, room, request.delete)
@@ -62,6 +66,36 @@ class BackendRequests:
             self._participants(room, request.participants)
         elif request.message is not None and request.type == "message":
             self._message(room, request.message)
+
+    def _invite(self, backend: Backend, roomid: str, invite: wire.Invite) -> None:
+        """Users are members of the room now (6.1)."""
+        invited = RoomListBody(roomid, invite.properties if given(invite.properties) else ABSENT)
+        event = Event(EventBody("roomlist", "invite", invite=invited))
+        self._tell_users(backend, invite.userids, server.encode(event))
+        self._tell_others(backend, invite, invited)
+
+    def _disinvite(self, backend: Backend, roomid: str, disinvite: wire.Disinvite) -> None:
+        """Users and guests are no members any more; those in the room are shown out (2.7, 6.2)."""
+        event = Event(EventBody("roomlist", "disinvite", disinvite=RoomListBody(roomid, reason="disinvited")))
+        encoded = server.encode(event)
+        sessions = [it for userid in disinvite.userids or () for it in self._hub.of_user(backend, userid)]
+        for room_session in disinvite.sessionids or ():
+            session = self._hub.of_room_session(backend.id, room_session) if room_session != "0" else None
+            if session is not None:
+                sessions.append(session)
+        key = RoomKey(backend.id, roomid)
+        for session in dict.fromkeys(sessions):
+            self._delivery.send(session, encoded)
+            if session.room == key:
+                self._sessions.end(session)
+        properties = disinvite.properties if given(disinvite.properties) else ABSENT
+        self._tell_others(backend, disinvite, RoomListBody(roomid, properties))
+
+    def _tell_others(self, backend: Backend, change: wire.Invite | wire.Disinvite, body: RoomListBody) -> None:
+        """Tell the members that the request is not about that the room has changed."""
+        concerned = set(change.userids or ())
+        others = [userid for userid in change.alluserids or () if userid not in concerned]
+        self._tell_users(backend, others, server.encode(Event(EventBody("roomlist", "update", update=body))))
 
     def _update(self, backend: Backend, roomid: str, room: Room | None, update: wire.Update) -> None:
         """New properties (4.6, 6.3)."""
@@ -138,12 +172,24 @@ class BackendRequests:
             self._notify.participants(room, merged)
 
     def _message(self, room: Room, message: wire.Message) -> None:
-        """Anything for the members (6.7); a chat refresh waits only once for who is away (5.6)."""
+        """Anything for the members (5.5, 6.7)."""
         if not given(message.data):
             return
-        event = Event(EventBody("room", "message", message=RoomDataBody(room.key.id, message.data)))
-        note = Note.CHAT_REFRESH if _is_chat_refresh(message) else Note.PLAIN
-        self._delivery.send_all(room.members.values(), server.encode(event), note=note)
+        for members, messages in RoomMessage(room.key.id, message.data).audiences(room.members.values()):
+            for encoded, note in messages:
+                self._delivery.send_all(members, encoded, note=note)
+
+    def _switch(self, backend: Backend, switch: wire.SwitchTo) -> None:
+        """Ask sessions that are in a room to go to another one (6.8)."""
+        try:
+            sessions = wire.decode_switched_sessions(switch.sessions)
+        except msgspec.DecodeError as error:
+            raise Malformed("sessions is neither a list of session ids nor an object") from error
+        for room_session, details in sessions.items():
+            session = self._hub.of_room_session(backend.id, room_session) if room_session != "0" else None
+            if session is not None:
+                body = SwitchToBody(switch.roomid or "", details if given(details) else ABSENT)
+                self._delivery.send(session, server.encode(Event(EventBody("room", "switchto", switchto=body))))
 
     def _resolve(self, room: Room, entries: list[wire.ParticipantEntry] | None) -> list[Participant]:
         backend = room.key.backend
@@ -153,11 +199,3 @@ class BackendRequests:
             return None if session is None else session.id
 
         return participants.resolve(entries or (), find)
-
-
-def _is_chat_refresh(message: wire.Message) -> bool:
-    try:
-        data = _chat_decoder.decode(message.data)
-    except msgspec.DecodeError:
-        return False
-    return data.type == "chat" and data.chat is not None and data.chat.refresh

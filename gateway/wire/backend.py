@@ -111,6 +111,23 @@ class BackendAnswer(Struct, frozen=True):
 ParticipantEntry = dict[str, Raw]  # opaque but for sessionId, userId, inCall and permissions
 
 
+class Invite(Struct, frozen=True):
+    """Users are members of the room now; ``alluserids`` are all of them."""
+
+    userids: list[str] | None = None
+    alluserids: list[str] | None = None
+    properties: Raw = Raw()
+
+
+class Disinvite(Struct, frozen=True):
+    """Users, or guests by their Nextcloud session ids, are no members any more; ``alluserids`` still are."""
+
+    userids: list[str] | None = None
+    sessionids: list[str] | None = None
+    alluserids: list[str] | None = None
+    properties: Raw = Raw()
+
+
 class Update(Struct, frozen=True):
     """New room properties; ``userids`` are told in their room lists."""
 
@@ -146,15 +163,25 @@ class Message(Struct, frozen=True):
     data: Raw = Raw()
 
 
+class SwitchTo(Struct, frozen=True):
+    """Sessions are to go to another room; ``sessions`` is a list of Nextcloud's ids, or an object id -> details."""
+
+    roomid: str | None = None
+    sessions: Raw = Raw()
+
+
 class RoomsRequest(Struct, frozen=True):
     """A request of the rooms API; ``type`` says which member counts."""
 
     type: str = ""
+    invite: Invite | None = None
+    disinvite: Disinvite | None = None
     update: Update | None = None
     delete: Delete | None = None
     incall: InCall | None = None
     participants: Participants | None = None
     message: Message | None = None
+    switchto: SwitchTo | None = None
 
 
 class UnsupportedRequest(Exception):
@@ -163,6 +190,7 @@ class UnsupportedRequest(Exception):
 
 _rooms_types = frozenset(field for field in RoomsRequest.__struct_fields__ if field != "type")
 _rooms_decoder = msgspec.json.Decoder(RoomsRequest)
+_session_list_decoder = msgspec.json.Decoder(list[str] | dict[str, Raw] | None)
 
 
 def decode_rooms_request(body: bytes) -> RoomsRequest:
@@ -181,3 +209,15 @@ def decode_rooms_request(body: bytes) -> RoomsRequest:
     if getattr(request, request.type) is None:
         raise msgspec.DecodeError(f"object {request.type} is missing")
     return request
+
+
+def decode_switched_sessions(sessions: Raw) -> dict[str, Raw]:
+    """Return the details for each Nextcloud session id, in the order given; empty: it has none (6.8).
+
+    Raises:
+        msgspec.DecodeError: neither a list of strings nor an object.
+    """
+    if not bytes(sessions):
+        return {}
+    listed = _session_list_decoder.decode(sessions)
+    return listed if isinstance(listed, dict) else dict.fromkeys(listed or (), ABSENT)

@@ -163,6 +163,13 @@ class RoomListBody(Struct, frozen=True, omit_defaults=True):
     reason: str = ""
 
 
+class SwitchToBody(Struct, frozen=True, omit_defaults=True):
+    """The room to go to (6.8)."""
+
+    roomid: str | msgspec.UnsetType = msgspec.UNSET  # always given
+    details: Raw = ABSENT
+
+
 class EventBody(Struct, frozen=True, omit_defaults=True):
     """An event; ``type`` names the member that counts."""
 
@@ -172,7 +179,9 @@ class EventBody(Struct, frozen=True, omit_defaults=True):
     leave: tuple[str, ...] | None = None
     message: RoomDataBody | None = None
     update: ParticipantsBody | RoomListBody | None = None
+    invite: RoomListBody | None = None
     disinvite: RoomListBody | None = None
+    switchto: SwitchToBody | None = None
 
 
 class Event(Struct, frozen=True, tag_field="type", tag="event"):

@@ -100,11 +100,11 @@ class House:
         self._connections += 1
         return Talker(self, FakeConnection(self._connections, address))
 
-    async def open(self, userid: str = "", backend: Backend = CLOUD) -> Talker:
+    async def open(self, userid: str = "", backend: Backend = CLOUD, *, features: tuple[str, ...] = ()) -> Talker:
         """Connect a client and say hello; what it heard is forgotten."""
         talker = self.connect()
         auth = {"url": backend.urls[0], "params": self.nextcloud.ticket(userid)}
-        talker.say({"id": "hello", "type": "hello", "hello": {"version": "1.0", "auth": auth}})
+        talker.say({"id": "hello", "type": "hello", "hello": {"version": "1.0", "auth": auth, "features": features}})
         await settle()
         reply = talker.heard()[-1]
         assert reply["type"] == "hello", reply
@@ -120,9 +120,17 @@ class House:
         await settle()
         return again
 
-    async def member(self, userid: str, room: str = "r", *, in_call: bool = False, backend: Backend = CLOUD) -> Talker:
+    async def member(
+        self,
+        userid: str,
+        room: str = "r",
+        *,
+        in_call: bool = False,
+        backend: Backend = CLOUD,
+        features: tuple[str, ...] = (),
+    ) -> Talker:
         """Return a client that is in a room, and in its call; everybody there has heard of it."""
-        talker = await self.open(userid, backend)
+        talker = await self.open(userid, backend, features=features)
         talker.say({"type": "room", "room": {"roomid": room, "sessionid": f"nc-{userid}"}})
         await settle()
         if in_call:
