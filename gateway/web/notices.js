@@ -26,7 +26,7 @@ export class Notices {
     if (action) notice.append(this.#button(action.label, "", action.run));
     notice.append(this.#button("", `Dismiss: ${text}`, () => this.clear(key)));
     if (old) old.replaceWith(notice);
-    else this.#root.append(notice);
+    else this.#root.prepend(notice); // the newest is in sight
     this.#shown.set(key, notice);
   }
 

@@ -130,7 +130,7 @@ export class Publishing {
       onChannel: () => this.#options.onOpen(),
       onPublished: mine(() => this.#published(roomType)),
       onError: mine((error) => this.#refused(roomType, error)),
-      onFailed: mine(() => this.#failed(roomType)),
+      onFailed: mine((reason) => this.#failed(roomType, reason)),
       onState: mine((state) => this.#state(roomType, state)),
     });
     stream.publication = publication;
@@ -176,8 +176,9 @@ export class Publishing {
     else this.#again(roomType);
   }
 
-  #failed(roomType) {
+  #failed(roomType, reason) {
     const attempt = this.#again(roomType);
+    if (reason === "ended" && attempt === 1) return; // the SFU restarts, or we were put out of the call
     this.#options.onTrouble(`own ${roomType}`, sentences.ownMediaFailed(attempt < 3));
   }
 

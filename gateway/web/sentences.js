@@ -4,10 +4,10 @@
 
 const DEVICES = {
   permission:
-    "Your browser was told not to let this page use the camera and microphone. You take part with a generated picture and without sound; allow them next to the address and press “Try again”.",
+    "Your browser was told not to let this page use the camera and microphone: you take part with a generated picture and without sound.",
   insecure:
-    "Browsers give a camera and microphone only to pages on https or localhost, and this one is neither. You take part with a generated picture and without sound.",
-  devices: "No camera or microphone was found. You take part with a generated picture and without sound.",
+    "Browsers give a camera and microphone only to pages on https or localhost: you take part with a generated picture and without sound.",
+  devices: "No camera or microphone was found: you take part with a generated picture and without sound.",
   camera: "No camera was found. The others hear you and see a generated picture.",
   unused: "You take part without a microphone; choose “Camera and microphone” when you join to be heard.",
   microphone: "No microphone was found. The others see you but cannot hear you.",

@@ -13,6 +13,7 @@
 const BACKOFF_SECONDS = [0.5, 1, 2, 4, 8, 16]; // as patient as the gateway's own clients, see behaviour reference 1.1
 const CONNECT_SECONDS = 10;
 const REPLY_SECONDS = 15; // the gateway asks Nextcloud for up to 10 s
+const ERROR_SECONDS = 60; // no error comes later than that
 const PROBE_SECONDS = 5;
 const SILENCE_SECONDS = 25; // with nothing heard for so long, ask whether the gateway is still there
 const HELLO_RETRY_REASONS = new Set(["hello_timeout", "room_join_timeout"]);
@@ -71,7 +72,10 @@ export class Signaling extends EventTarget {
   send(message, onError) {
     if (this.state === "ended" || this.state === "closed") return;
     const whole = onError ? { id: this.#nextId(), ...message } : message;
-    if (onError) this.#pending.set(whole.id, { onError });
+    if (onError) {
+      this.#pending.set(whole.id, { onError });
+      setTimeout(() => this.#pending.delete(whole.id), ERROR_SECONDS * 1000); // success is silent
+    }
     if (this.state === "open") this.#write(whole);
     else this.#waiting.push(whole);
   }

@@ -34,7 +34,8 @@ export async function readStats(pc, direction) {
 
 /** Write a reading as the tile shows it, a line for each medium: codec, resolution, kbit/s, loss. */
 export function describe(lines) {
-  const shown = lines.filter((line) => line.codec && line.kbits !== null && (line.kind === "audio" || line.kbits > 0));
+  // What carries nothing now is switched off.
+  const shown = lines.filter((line) => line.codec && line.kbits);
   return shown.map(describeLine).join("\n");
 }
 
@@ -47,7 +48,8 @@ function describeLine({ kind, codec, width, height, kbits, loss }) {
 }
 
 function codecName(codec) {
-  return codec?.mimeType?.split("/")[1] ?? "";
+  const name = codec?.mimeType?.split("/")[1] ?? "";
+  return name === "opus" ? "Opus" : name; // the only one that browsers do not write in capitals
 }
 
 /** For what we send, the receiver's reports tell the loss. */

@@ -140,6 +140,20 @@ class CallPage:
 
         await self._until(f"sound of {name!r}", energy, lambda heard: heard > 0, wait)
 
+    async def remember_notices(self) -> None:
+        """Keep every sentence that is shown from now on, for ``said``."""
+        await self.page.evaluate(
+            """{
+              globalThis.said = "";
+              const keep = () => { said += document.getElementById("notices").innerText + "\\n"; };
+              new MutationObserver(keep).observe(document.getElementById("notices"), {childList: true, subtree: true});
+            }"""
+        )
+
+    async def said(self) -> str:
+        """Return every sentence that was shown, however briefly."""
+        return str(await self.page.evaluate("said"))
+
     async def session_id(self) -> str:
         """Return the public id of the running session."""
         return str(await self.page.evaluate("portunus.signaling.sessionId"))

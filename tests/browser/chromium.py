@@ -20,6 +20,7 @@ ALWAYS = (
     "--auto-select-desktop-capture-source=Entire",  # nobody is there to choose a screen
 )
 FAKE_DEVICES = "--use-fake-device-for-media-stream"
+NO_CAMERA = "--use-fake-device-for-media-stream=device-count=0"  # a microphone is left
 GRANTED = "--use-fake-ui-for-media-stream"
 DENIED = "--use-fake-ui-for-media-stream=deny"
 
