@@ -25,6 +25,7 @@ from mcu.janus.protocol import (
     Message,
     ProtocolError,
     Route,
+    Settled,
     Transactions,
     encode,
     failure,
@@ -214,26 +215,32 @@ class Session:
             except ProtocolError as error:
                 log.warning("%s", error)
                 continue
-            if self._take(message) is Route.SESSION_ENDED:
+            if self.take(message) is Route.SESSION_ENDED:
                 return "Janus ended the session"
 
-    def _take(self, message: Message) -> Route:
+    def take(self, message: Message) -> Route:
+        """Give a message to whom it concerns."""
         route = self._transactions.route(message)
         if route is Route.REPLY:
             settled = self._transactions.settle(message)
             if settled is None:
                 return route
-            undo = self._undo.pop(settled.transaction, None)
-            if settled.late and undo is not None:
-                undo(message)
-            reply = self._replies.get(settled.transaction)
-            if reply is not None and not reply.done():
-                if (handle := self.handles.get(message.sender)) is not None:
-                    handle.heard(reply, message)
-                reply.set_result(message)
+            self._deliver(settled, message)
         elif route is Route.HANDLE and (handle := self.handles.get(message.sender)) is not None:
             handle.take(message)
         return route
+
+    def _deliver(self, settled: Settled, message: Message) -> None:
+        undo = self._undo.pop(settled.transaction, None)
+        reply = self._replies.get(settled.transaction)
+        # A reply that is done was cancelled, and who waited for it has not had its turn to abandon the request yet.
+        if settled.late or reply is None or reply.done():
+            if undo is not None and failure(message) is None:
+                undo(message)
+            return
+        if (handle := self.handles.get(message.sender)) is not None:
+            handle.heard(reply, message)
+        reply.set_result(message)
 
     async def _keep_alive(self) -> str:
         while True:

@@ -17,6 +17,7 @@ from mcu.janus.protocol import PLUGIN, Expect, Message, parse
 from mcu.janus.settings import JanusServer
 from tests.mcu.janus.conftest import CAMERA, WAIT, Heard, States
 
+LATE = {"janus": "success", "data": {"id": 7}}
 OFFER = "v=0\r\na=ice-ufrag:u\r\na=fingerprint:sha-256 AA\r\n"
 
 
@@ -187,6 +188,30 @@ async def test_what_a_session_left_half_open_is_undone_when_it_comes_late(states
         late = {"janus": "success", "transaction": asked["transaction"], "data": {"id": 4711}}
         await impostor.send(json.dumps(late))
         assert (await impostor.until("detach"))["handle_id"] == 4711
+        await mcu.stop()
+
+
+async def test_an_answer_in_the_turn_of_the_cancellation_is_undone(states: States) -> None:
+    async with Impostor() as impostor:
+        mcu = await ready(impostor, states)
+        session = await mcu.session()
+        undone: list[int] = []
+        impostor.answers["attach"] = None
+        for turns in range(3):  # the answer comes before who was cancelled has its turn, in it, and after it
+            for answered_first in (False, True):
+                asking = asyncio.create_task(session.request("attach", undo=lambda late: undone.append(late.data.id)))
+                asked = await impostor.until("attach", 2 + 2 * turns + answered_first)
+                answer = parse(json.dumps({**LATE, "transaction": asked["transaction"]}))
+                if answered_first:
+                    session.take(answer)
+                asking.cancel()
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                if not answered_first:
+                    session.take(answer)
+                await asyncio.wait([asking])
+                assert asking.cancelled()
+        assert undone == [7] * 6
         await mcu.stop()
 
 
