@@ -15,6 +15,7 @@ from mcu.inprocess.agreement import Accepted
 if TYPE_CHECKING:
     from mcu.inprocess.ingress import Ingress, Stored
 
+MAX_REPAIRS = 500  # packets sent again per second: more is no loss but a client that makes us send
 FIRST_SEQUENCE = 0x4000  # start below: a receiver that misses the first packets cannot mistake the SRTP rollover
 _HEAD = rtp.VERSION_BITS | rtp.EXTENSION_BIT
 
@@ -44,6 +45,8 @@ class Sink:
         self._next = random.randrange(FIRST_SEQUENCE)
         self._oldest = 0  # sequence number of ours from which on ``_shift`` holds
         self._rtx_next = random.randrange(FIRST_SEQUENCE)
+        self._repairs = 0  # packets sent again since ``_repairs_since``
+        self._repairs_since = 0.0
         self.packets = 0
         self.octets = 0
         self.lost: int | None = None  # packets, as the subscriber says
@@ -122,11 +125,17 @@ class Sink:
         """Answer a NACK: send again what the ingress still has, and let it ask for the rest."""
         if self._shift is None or self._accepted is None:
             return
+        now = time.monotonic()
+        if now - self._repairs_since >= 1.0:
+            self._repairs_since, self._repairs = now, 0
         for sequence in sequences:
+            if self._repairs >= MAX_REPAIRS:
+                return
             if rtp.newer(self._oldest, sequence) or not rtp.newer(self._next, sequence):
                 continue
             stored = self.ingress.recall(sequence - self._shift & 0xFFFF)
             if stored is not None:
+                self._repairs += 1
                 self._repeat(stored, sequence, self._accepted)
 
     def _repeat(self, stored: Stored, sequence: int, accepted: Accepted) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aiortc import RTCDataChannel
@@ -238,8 +239,7 @@ class Subscriber:
             elif ingress is not None:
                 slots.append(self._slot(ingress))
             else:
-                slots.append(Slot(slot.kind, slot.mid, False, slot.codec, slot.ssrc, slot.rtx_ssrc, slot.cname,
-                                  slot.stream, slot.track))  # fmt: skip
+                slots.append(replace(slot, sends=False))
         known = {slot.mid for slot in slots}
         slots += [self._slot(new) for mid, new in ingresses.items() if mid not in known and new.sends]
         if self.publisher.data and self.publisher.data_mid not in known:

@@ -29,9 +29,16 @@ class Sfu(ABC):
 
     async def clean(self) -> None:
         """Wait until nothing is left on the SFU: after a cancelled call it cleans up by itself."""
-        async with asyncio.timeout(CLEAN):
-            while await self.open_streams() > 0:  # noqa: ASYNC110  no SFU tells when it has cleaned up
-                await asyncio.sleep(0.02)
+        try:
+            async with asyncio.timeout(CLEAN):
+                while await self.open_streams() > 0:  # noqa: ASYNC110  no SFU tells when it has cleaned up
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise AssertionError(f"not clean within {CLEAN} s: {await self.describe()}") from None
+
+    async def describe(self) -> str:
+        """Return what is open, for people to read."""
+        return f"{await self.open_streams()} streams"
 
 
 class InprocessSfu(Sfu):
@@ -73,6 +80,11 @@ class JanusSfu(Sfu):
     async def open_streams(self) -> int:
         """Count handles, the backend's own excepted; a room that outlived its handles counts too."""
         return max(len(await self._janus.handles()) - 1, len(await self._janus.rooms()))
+
+    async def describe(self) -> str:
+        """Return the handles and rooms."""
+        handles = [handle.get("plugin_specific") for handle in await self._janus.handles()]
+        return f"handles {handles}, rooms {await self._janus.rooms()}"
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from mcu.base import Kind
 from mcu.inprocess import rtp
 from mcu.inprocess.agreement import AUDIO_LEVEL, MID, Accepted, Codec, Medium
 from mcu.inprocess.ingress import KEYFRAME_INTERVAL, SILENCE, Ingress
-from mcu.inprocess.sink import Sink
+from mcu.inprocess.sink import MAX_REPAIRS, Sink
 from sdp.codecs import Payload, PayloadType
 from sdp.document import MediaSection
 
@@ -189,6 +189,14 @@ def test_requests_for_what_was_never_sent_are_ignored() -> None:
     out.retransmit([wire.rtp[0].sequence - 1 & 0xFFFF, wire.rtp[0].sequence + 1 & 0xFFFF])
     assert len(wire.rtp) == 1
     assert back.rtcp == []
+
+
+def test_subscriber_cannot_make_us_send_without_end() -> None:
+    source, _ = ingress()
+    out, wire = sink(source)
+    source.receive(packet(1), 1.0)
+    out.retransmit([wire.rtp[0].sequence] * 10 * MAX_REPAIRS)
+    assert len(wire.rtp) == 1 + MAX_REPAIRS
 
 
 def test_keyframe_requests_are_put_together() -> None:
