@@ -144,7 +144,7 @@ class Player:
     async def _enter(self, who: str, userid: str) -> None:
         voice = self._voices[who] = await self._stage.connect()
         await voice.hear()
-        auth = {"url": self._stage.url, "params": self._stage.ticket(userid)}
+        auth = {"url": self._stage.url, "params": self.fill(f"$ticket:{userid}")}
         await voice.say({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
         reply = await voice.hear()
         self.names[f"${who}"] = reply["hello"]["sessionid"]
@@ -202,6 +202,8 @@ class Player:
                 return offer(rest)
             case "audio-offer":
                 return offer(rest, ("audio",))
+            case "empty-offer":
+                return offer(rest, ())
             case "answer":
                 return answer(rest)
             case "candidate":

@@ -1,0 +1,533 @@
+"""Bad input at the real socket: the protocol's error, and a call beside it that goes on undisturbed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import aioice.ice
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gateway.edge import websocket
+from tests.conversations.stages import SocketStage, socket
+from tests.gateway.edge.raw_client import BINARY, CLOSE, PONG, TEXT, Json, RawClient, masked
+from tests.gateway.flows.descriptions import CANDIDATE, offer
+from tests.media import PublishingPeer, WatchingPeer
+from tests.media.loopback import only_loopback
+
+ROOM = {"type": "room"}
+
+
+class Caller:
+    """A client in the call of room r."""
+
+    def __init__(self, stage: SocketStage, wire: RawClient) -> None:
+        self.stage = stage
+        self.wire = wire
+        self.sessionid = ""
+        self.resumeid = ""
+        self._sent = 0
+
+    async def enter(self, userid: str, room: str = "r") -> None:
+        assert (await self.wire.hear())["type"] == "welcome"
+        auth = {"url": self.stage.url, "params": self.stage.ticket(userid)}
+        self.wire.say({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
+        reply = (await self.wire.hear())["hello"]
+        self.sessionid, self.resumeid = reply["sessionid"], reply["resumeid"]
+        self.wire.say({"id": "join", "type": "room", "room": {"roomid": room, "sessionid": f"nc-{userid}"}})
+        assert (await self.wire.hear())["id"] == "join"
+        changed = [{"sessionId": f"nc-{userid}", "inCall": 7}]
+        await self.stage.send(room, {"type": "incall", "incall": {"incall": 7, "changed": changed}})
+
+    def tell(self, to: Caller, data: Any, id: str = "") -> None:
+        recipient = {"type": "session", "sessionid": to.sessionid}
+        self.wire.say({"id": id, "type": "message", "message": {"recipient": recipient, "data": data}})
+
+    async def wait_for(self, kind: str, **members: Any) -> Json:
+        """Return the next message of a type with these members; others are skipped."""
+        while True:
+            message = await self.wire.hear()
+            if message["type"] == kind and all(message.get(name) == value for name, value in members.items()):
+                return message
+
+    async def error(self, id: str | None) -> str:
+        """Return the code of the next error, which answers this request."""
+        message = await self.wait_for("error")
+        assert message.get("id") == id, message
+        code: str = message["error"]["code"]
+        return code
+
+
+class Call:
+    """Two callers who exchange messages, and who notice when one is lost or late."""
+
+    def __init__(self, one: Caller, other: Caller) -> None:
+        self._callers = (one, other)
+        self._sent = 0
+
+    async def goes_on(self) -> None:
+        """Exchange a message in each direction."""
+        self._sent += 1
+        for sender, receiver in (self._callers, self._callers[::-1]):
+            sender.tell(receiver, ["call", self._sent])
+            message = await receiver.wait_for("message")
+            assert message["message"]["data"] == ["call", self._sent]
+
+
+class Scene:
+    """A gateway, a call, and a third client of whom bad things come."""
+
+    def __init__(self, stage: SocketStage) -> None:
+        self.stage = stage
+
+    async def connect(self, **options: Any) -> RawClient:
+        parts = urlsplit(self.stage.gateway)
+        wire = await RawClient.connect((parts.hostname or "", parts.port or 0), **options)
+        self.stage.clients.append(wire)
+        return wire
+
+    async def caller(self, userid: str) -> Caller:
+        caller = Caller(self.stage, await self.connect())
+        await caller.enter(userid)
+        return caller
+
+    async def begin(self) -> None:
+        self.call = Call(await self.caller("alice"), await self.caller("bob"))
+        await self.call.goes_on()
+        self.mallory = await self.caller("mallory")
+        self.victim = await self.caller("victim")
+
+
+@asynccontextmanager
+async def playing(*, mcu: bool = True) -> AsyncIterator[Scene]:
+    async with socket(mcu=mcu) as stage:
+        scene = Scene(stage)
+        await scene.begin()
+        yield scene
+        await scene.call.goes_on()
+
+
+@pytest.fixture
+async def scene(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
+    monkeypatch.setattr(websocket, "CLOSE_TIME", 0.1)
+    async with playing() as made:
+        yield made
+    assert not [it for it in caplog.records if it.levelno >= logging.ERROR]
+
+
+def envelope(data: Any, victim: str = "$victim", id: str = "m") -> str:
+    recipient = {"type": "session", "sessionid": victim}
+    return json.dumps({"id": id, "type": "message", "message": {"recipient": recipient, "data": data}})
+
+
+UNDECODABLE = {
+    "nothing": "",
+    "blank": " ",
+    "garbage": "\x00\x01 garbage",
+    "no object": '["hello"]',
+    "a string": '"bye"',
+    "null": "null",
+    "cut off": '{"id":"1","type":"message","message":{"recipient":{"type":"ro',
+    "two values": '{"type":"bye"}{"type":"bye"}',
+    "a number as id": '{"id":1,"type":"bye"}',
+    "a number beyond 64 bit as id": '{"id":99999999999999999999999999,"type":"bye"}',
+    "an object as type": '{"type":{"a":1}}',
+    "a list as room": '{"type":"room","room":[]}',
+    "a number as roomid": '{"type":"room","room":{"roomid":5}}',
+    "a float as sessionid": '{"type":"room","room":{"roomid":"r","sessionid":1.5}}',
+    "a string as recipient": '{"type":"message","message":{"recipient":"all","data":1}}',
+    "a list as userid": '{"type":"message","message":{"recipient":{"type":"user","userid":[]},"data":1}}',
+    "a broken escape": '{"type":"\\x"}',
+    "not a number": '{"type":"message","message":{"recipient":{"type":"room"},"data":NaN}}',
+    "nested brackets": "[" * 65536,
+    "nested brackets in data": '{"type":"message","message":{"recipient":{"type":"room"},"data":' + "[" * 65000,
+    "nested brackets that close": '{"x":' + "[" * 32000 + "]" * 32000 + "}",
+    "nested brackets beside half a surrogate pair": '{"y":"\\ud800","x":' + '{"a":' * 10000 + "1" + "}" * 10000 + "}",
+    "a byte order mark": '\ufeff{"type":"bye"}',
+}
+
+
+@pytest.mark.parametrize("text", UNDECODABLE.values(), ids=UNDECODABLE.keys())
+async def test_undecodable_message_is_answered_without_an_id(scene: Scene, text: str) -> None:
+    scene.mallory.wire.say(text)
+    assert await scene.mallory.error(None) == "invalid_format"
+    await scene.call.goes_on()
+
+
+@pytest.mark.parametrize("text", UNDECODABLE.values(), ids=UNDECODABLE.keys())
+async def test_undecodable_message_before_a_hello(text: str) -> None:
+    async with socket(mcu=False) as stage:
+        wire = await Scene(stage).connect()
+        await wire.hear()
+        wire.say(text)
+        reply = await wire.hear()
+        assert "id" not in reply
+        assert reply["error"]["code"] == "invalid_format"
+
+
+async def test_fields_of_wrong_types_one_after_another(scene: Scene) -> None:
+    wrong: list[Any] = [5, 1.5, True, [], {}, "x", 10**30, -1, [[]], {"a": None}]
+    shapes = [
+        ("hello", {"version": None, "resumeid": None, "features": None, "auth": None}),
+        ("room", {"roomid": None, "sessionid": None}),
+        ("message", {"recipient": None, "data": None}),
+    ]
+    for kind, body in shapes:
+        for field in body:
+            for value in wrong:
+                scene.mallory.wire.say({"id": "w", "type": kind, kind: {**body, field: value}})
+        scene.mallory.wire.say({"id": f"after {kind}", "type": "message"})
+        await scene.mallory.wait_for("error", id=f"after {kind}")
+    await scene.call.goes_on()
+
+
+NULLS: list[tuple[Json, str | None]] = [
+    ({"id": None, "type": "message", "message": {"data": 1}}, "invalid_format"),
+    ({"id": "n", "type": None}, "invalid_format"),
+    ({"id": "n", "type": "room", "room": None}, "invalid_format"),
+    ({"id": "n", "type": "room", "room": {"roomid": "r", "sessionid": None}}, "already_joined"),
+    ({"id": "n", "type": "message", "message": None}, "invalid_format"),
+    ({"id": "n", "type": "message", "message": {"recipient": None, "data": 1}}, "invalid_format"),
+    ({"id": "n", "type": "message", "message": {"recipient": ROOM, "data": None}}, "invalid_format"),
+    ({"id": "n", "type": "message", "message": {"recipient": {"type": None}, "data": 1}}, "invalid_format"),
+    ({"id": "n", "type": "message", "message": {"recipient": {"type": "session", "sessionid": None}, "data": 1}}, None),
+    ({"id": "n", "type": "message", "message": {"recipient": {"type": "user", "userid": None}, "data": 1}}, None),
+    ({"id": "n", "type": "message", "message": {"recipient": ROOM, "data": {"type": None}}}, "invalid_format"),
+    *(
+        (
+            {"id": "n", "type": "message", "message": {"recipient": ROOM, "data": {"type": "offer", **data}}},
+            "invalid_sdp",
+        )
+        for data in ({"payload": None}, {"payload": {"sdp": None}}, {"sid": None, "roomType": None, "bitrate": None})
+    ),
+    (
+        {"id": "n", "type": "message", "message": {"recipient": ROOM, "data": {"type": "candidate", "payload": None}}},
+        "no_candidate",
+    ),
+]
+
+
+@pytest.mark.parametrize(("message", "code"), NULLS)
+async def test_null_is_absent(scene: Scene, message: Json, code: str | None) -> None:
+    scene.mallory.wire.say(message)
+    assert await scene.mallory.error(message["id"]) == (code or "invalid_format")
+
+
+async def test_null_in_hello_is_absent() -> None:
+    async with socket(mcu=False) as stage:
+        wire = await Scene(stage).connect()
+        await wire.hear()
+        full: Json = {
+            "version": "1.0",
+            "resumeid": None,
+            "features": None,
+            "auth": {"type": None, "url": stage.url, "params": stage.ticket("alice")},
+        }
+        for hello, code in [
+            (None, "invalid_format"),
+            (full | {"version": None}, "invalid_hello_version"),
+            (full | {"auth": None}, "invalid_format"),
+            (full | {"auth": full["auth"] | {"url": None}}, "invalid_format"),
+            (full | {"auth": full["auth"] | {"params": None}}, "invalid_format"),
+        ]:
+            wire.say({"id": "h", "type": "hello", "hello": hello})
+            assert (await wire.hear())["error"]["code"] == code
+        wire.say({"id": None, "type": "hello", "hello": full})
+        assert (await wire.hear())["type"] == "hello"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        '{"type":"x","cut":"\\ud83d"}',
+        '"\\udc00\\ud83d"',
+        '{"type":"x","n":99999999999999999999999999,"m":-1e999,"a":1,"a":2}',
+        "[" * 400 + "]" * 400,
+        '{"type":"x","long":"' + "ä" * 20000 + '"}',
+        "18446744073709551616",
+    ],
+    ids=["half a pair", "two halves", "numbers and duplicates", "nested", "long", "a number"],
+)
+@pytest.mark.parametrize("to", ["session", "room"])
+async def test_odd_data_is_relayed_byte_for_byte(scene: Scene, data: str, to: str) -> None:
+    recipient = json.dumps({"type": to, "sessionid": scene.victim.sessionid})
+    scene.mallory.wire.say(f'{{"type":"message","message":{{"recipient":{recipient},"data":{data}}}}}')
+    while True:
+        opcode, payload = await scene.victim.wire.frame()
+        if opcode == TEXT and b'"type":"message"' in payload:
+            break
+    assert f'"data":{data}'.encode() in payload
+    if to == "room":
+        for caller in scene.call._callers:
+            await caller.wait_for("message")
+
+
+async def test_last_of_duplicate_keys_counts(scene: Scene) -> None:
+    scene.mallory.wire.say('{"id":"first","id":"second","type":"bye","type":"message"}')
+    assert await scene.mallory.error("second") == "invalid_format"
+
+
+async def test_frame_split_at_every_byte(scene: Scene) -> None:
+    octets = masked(envelope("bit by bit").replace("$victim", scene.victim.sessionid))
+    for position in range(len(octets)):
+        scene.mallory.wire.writer.write(octets[position : position + 1])
+        await asyncio.sleep(0.0005)
+        if position % 50 == 0:
+            await scene.call.goes_on()
+    assert (await scene.victim.wait_for("message"))["message"]["data"] == "bit by bit"
+
+
+@pytest.mark.parametrize(
+    ("octets", "code"),
+    [
+        pytest.param(masked(b'{"type":"\xff"}'), 1007, id="no UTF-8"),
+        pytest.param(masked(b'{"type":"\xed\xa0\xbd"}'), 1007, id="half a surrogate pair as octets"),
+        pytest.param(masked("x" * 65537), 1009, id="too long"),
+        pytest.param(masked("x" * 40000, final=False) + masked("x" * 40000, 0), 1009, id="too long in parts"),
+        pytest.param(b"\x81\xff" + (2**62).to_bytes(8) + b"mask", 1009, id="announces exabytes"),
+        pytest.param(b"\xff" * 100, 1002, id="garbage in place of a frame"),
+        pytest.param(b"GET / HTTP/1.1\r\n\r\n", 1002, id="HTTP in place of a frame"),
+        pytest.param(masked(b"\x03\xe8\xff", CLOSE), 1007, id="reason that is no UTF-8"),
+    ],
+)
+async def test_broken_frames_end_that_connection_alone(scene: Scene, octets: bytes, code: int) -> None:
+    scene.mallory.wire.writer.write(octets)
+    assert await scene.mallory.wire.closed() == code
+    await scene.call.goes_on()
+    wire = await scene.connect()
+    await wire.hear()
+    wire.say({"type": "hello", "hello": {"version": "1.0", "resumeid": scene.mallory.resumeid}})
+    assert (await wire.hear())["hello"]["sessionid"] == scene.mallory.sessionid
+
+
+async def test_binary_frames_are_refused(scene: Scene) -> None:
+    scene.mallory.wire.say(b'{"id":"x","type":"bye"}', opcode=BINARY)
+    assert await scene.mallory.error(None) == "invalid_format"
+
+
+async def test_forged_checksum_changes_nothing(scene: Scene) -> None:
+    request = {"type": "delete", "delete": {}}
+    for headers in (
+        {"Spreed-Signaling-Checksum": "0" * 64},
+        {"Spreed-Signaling-Checksum": "ä"},
+        {"Spreed-Signaling-Checksum": ""},
+        {"Spreed-Signaling-Random": "1" * 64},
+    ):
+        status, _ = await scene.stage.cloud.send(scene.stage.gateway, "r", request, headers)
+        assert status == 403
+    await scene.call.goes_on()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"garbage",
+        b"[" * 200_000,
+        b'{"type":"delete"}',
+        b'{"type":"incall","incall":{"changed":[5]}}',
+        b'{"type":"x"}',
+    ],
+    ids=["nothing", "garbage", "nested", "without a body", "wrong types", "unknown"],
+)
+async def test_bad_signed_request_is_refused(scene: Scene, body: bytes) -> None:
+    status, _ = await scene.stage.cloud.send(scene.stage.gateway, "r", body)
+    assert status == 400
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("expired", "token_expired"),
+        ("early", "token_not_valid_yet"),
+        ("forged", "invalid_token"),
+        ("none", "invalid_token"),
+    ],
+)
+async def test_bad_token_opens_nothing(scene: Scene, kind: str, code: str) -> None:
+    wire = await scene.connect()
+    await wire.hear()
+    token = "eyJhbGciOiJub25lIn0.e30." if kind == "none" else scene.stage.token("alice", kind)
+    auth = {"url": scene.stage.url, "params": {"token": token}}
+    wire.say({"id": "h", "type": "hello", "hello": {"version": "2.0", "auth": auth}})
+    assert (await wire.hear())["error"]["code"] == code
+
+
+def media(type: str, room_type: str = "video", **payload: Any) -> Json:
+    return {"type": type, "roomType": room_type, "sid": "1", "payload": payload}
+
+
+BAD_MEDIA = [
+    ("an SDP that does not parse", media("offer", sdp="v=0\r\njunk"), "invalid_sdp"),
+    ("an SDP of another type", media("offer", sdp=5), "invalid_sdp"),
+    ("no SDP", media("offer"), "invalid_sdp"),
+    ("an SDP of one long line", media("offer", sdp="v=0" * 20000), "client_not_found"),
+    (
+        "an SDP without media",
+        media("offer", sdp="v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"),
+        "client_not_found",
+    ),
+    ("a bad candidate in an SDP", media("offer", sdp=offer(candidates=("candidate:junk",))), "invalid_sdp"),
+    ("a candidate for an unknown stream", media("candidate", candidate={"candidate": CANDIDATE}), "client_not_found"),
+    ("the end of candidates for an unknown stream", media("endOfCandidates"), "client_not_found"),
+    ("an answer for an unknown stream", media("answer", sdp=offer()), "client_not_found"),
+    ("a candidate that is none", media("candidate", candidate={"candidate": "junk"}), "invalid_candidate"),
+    ("no candidate", media("candidate"), "no_candidate"),
+    ("a choice for an unknown stream", media("selectStream", substream=10**30), "client_not_found"),
+    ("a request from outside of the call", media("requestoffer"), "not_allowed"),
+    ("a room type that is none", media("offer", "cinema", sdp=offer()), "invalid_format"),
+    ("a room type that nobody publishes", media("offer", "audio", sdp=offer()), "client_not_found"),
+]
+
+
+@pytest.mark.parametrize(("data", "code"), [it[1:] for it in BAD_MEDIA], ids=[it[0] for it in BAD_MEDIA])
+async def test_bad_media_message_has_its_error(scene: Scene, data: Json, code: str) -> None:
+    changed = [{"sessionId": "nc-mallory", "inCall": 0}]
+    await scene.stage.send("r", {"type": "incall", "incall": {"incall": 0, "changed": changed}})
+    scene.mallory.tell(scene.victim, data, id="m")
+    assert await scene.mallory.error("m") == code
+    await scene.call.goes_on()
+
+
+async def test_offer_without_permission_is_refused(scene: Scene) -> None:
+    changed = [{"sessionId": "nc-mallory", "permissions": ["publish-audio"]}]
+    await scene.stage.send("r", {"type": "participants", "participants": {"changed": changed}})
+    scene.mallory.tell(scene.mallory, media("offer", sdp=offer()), id="m")
+    assert await scene.mallory.error("m") == "not_allowed"
+
+
+# -- anything at all
+
+_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=10,
+)
+_types = st.sampled_from(["hello", "room", "message", "bye", "control", "internal", "transient", "offer", ""])
+_data = st.fixed_dictionaries(
+    {"type": st.sampled_from(["offer", "answer", "candidate", "requestoffer", "sendoffer", "selectStream", "x"])},
+    optional={
+        "roomType": st.sampled_from(["video", "screen", "audio", "x"]) | _values,
+        "sid": st.text(max_size=5) | _values,
+        "bitrate": st.integers() | st.floats(allow_nan=False) | _values,
+        "videocodec": st.text(max_size=10) | _values,
+        "payload": st.fixed_dictionaries(
+            {},
+            optional={
+                "sdp": st.just(offer()) | st.text(max_size=50) | _values,
+                "candidate": st.just({"candidate": CANDIDATE}) | _values,
+                "substream": _values,
+            },
+        )
+        | _values,
+    },
+)
+_recipients = st.fixed_dictionaries(
+    {"type": st.sampled_from(["session", "user", "room", "call", "x"])},
+    optional={"sessionid": st.sampled_from(["$own", "x"]) | _values, "userid": st.text(max_size=5) | _values},
+)
+_messages = st.fixed_dictionaries(
+    {"type": _types},
+    optional={
+        "id": st.text(max_size=5) | _values,
+        "hello": _values,
+        "room": st.fixed_dictionaries({"roomid": st.sampled_from(["", "r", "other"])}) | _values,
+        "message": st.fixed_dictionaries({}, optional={"recipient": _recipients | _values, "data": _data | _values})
+        | _values,
+        "bye": _values,
+        "control": _values,
+    },
+)
+_texts = _messages.map(lambda it: json.dumps(it).encode()) | st.text(max_size=60).map(
+    lambda it: it.encode("utf-8", "surrogatepass")
+)
+_frames = st.one_of(
+    st.builds(masked, _texts),
+    st.builds(masked, _texts),
+    st.builds(masked, _texts),
+    st.builds(
+        lambda octets, opcode: masked(octets, opcode), st.binary(max_size=40), st.sampled_from([BINARY, PONG, 3, CLOSE])
+    ),
+    st.binary(max_size=40),
+)
+
+
+def test_nothing_that_is_sent_disturbs_anybody(caplog: pytest.LogCaptureFixture) -> None:
+    with asyncio.Runner() as runner:
+        context = playing()
+        scene = runner.run(context.__aenter__())
+
+        async def attack(known: bool, frames: list[bytes]) -> None:
+            wire = await scene.connect()
+            await wire.hear()
+            if known:
+                caller = Caller(scene.stage, wire)
+                auth = {"url": scene.stage.url, "params": scene.stage.ticket("fuzz")}
+                wire.say({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
+                caller.sessionid = (await wire.hear())["hello"]["sessionid"]
+                frames = [frame for frame in frames if frame]
+            for frame in frames:
+                wire.writer.write(frame)
+            await scene.call.goes_on()
+            wire.writer.transport.abort()
+            scene.stage.clients.remove(wire)
+
+        @settings(
+            max_examples=120, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+        )
+        @given(known=st.booleans(), frames=st.lists(_frames, min_size=1, max_size=6))
+        def fuzz(known: bool, frames: list[bytes]) -> None:
+            runner.run(attack(known, frames))
+            assert not [it for it in caplog.records if it.levelno >= logging.ERROR or it.exc_info]
+
+        started = time.monotonic()
+        fuzz()
+        assert time.monotonic() - started < 60
+        runner.run(context.__aexit__(None, None, None))
+
+
+# -- beside a call with media
+
+
+@pytest.mark.full
+async def test_all_of_it_beside_a_call_with_media(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aioice.ice, "get_host_addresses", only_loopback)
+    async with playing() as scene, PublishingPeer(7, 440.0) as publisher, WatchingPeer() as watcher:
+        alice, bob = scene.call._callers
+        payload = {"type": "offer", "sdp": await publisher.offer()}
+        alice.tell(alice, {"type": "offer", "roomType": "video", "sid": "1", "payload": payload})
+        answer = (await alice.wait_for("message"))["message"]["data"]
+        await publisher.accept(answer["payload"]["sdp"])
+        bob.tell(alice, {"type": "requestoffer", "roomType": "video"})
+        offered = (await bob.wait_for("message"))["message"]["data"]
+        sdp = await watcher.answer(offered["payload"]["sdp"])
+        reply = {
+            "type": "answer",
+            "roomType": "video",
+            "sid": offered["sid"],
+            "payload": {"type": "answer", "sdp": sdp},
+        }
+        bob.tell(alice, reply)
+        await watcher.sees(7)
+        for text in UNDECODABLE.values():
+            scene.mallory.wire.say(text)
+        for _, data, _ in BAD_MEDIA:
+            for to in (scene.mallory, scene.victim, alice):
+                scene.mallory.tell(to, data, id="m")
+        scene.mallory.wire.say(b"\xff")
+        await scene.mallory.wire.closed()
+        await watcher.sees(7)
+        await watcher.hears(440.0)
+        await publisher.say("status", "still here")
+        await watcher.reads("status", "still here")
+        assert not [it for it in caplog.records if it.levelno >= logging.ERROR]
