@@ -52,6 +52,12 @@ class MediaPeer:
         """End the connection."""
         await self.pc.close()
 
+    def cut(self) -> None:
+        """Vanish without a word, as when a cable is pulled."""
+        for transceiver in self.pc.getTransceivers():
+            for protocol in transceiver.receiver.transport.transport._connection._protocols:
+                protocol.transport.abort()
+
     async def until(self, condition: Callable[[], bool], what: str, limit: float = WAIT) -> None:
         """Wait until ``condition`` holds; it is looked at whenever something happened to this peer.
 

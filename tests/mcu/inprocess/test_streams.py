@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import AsyncIterator
 
+import aioice.ice
 import pytest
 
 from mcu.base import (
@@ -71,6 +72,21 @@ async def test_publisher_that_does_not_connect_in_time_has_failed(
         await alice.hears_closed(Closed.FAILED)
     (state,) = mcu.status().sfus
     assert state.publishers == 0
+
+
+@pytest.mark.full
+async def test_client_that_vanishes_without_a_word_has_failed(
+    mcu: InprocessMcu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with sender(50, channels=()) as alice, viewer() as carol:
+        await alice.publish(mcu)
+        await carol.subscribe(mcu)
+        await carol.peer.sees(50)
+        monkeypatch.setattr(aioice.ice, "CONSENT_FAILURES", 1)
+        carol.peer.cut()
+        await carol.hears_closed(Closed.FAILED)
+        assert mcu.status().sfus[0].subscribers == 0
+        assert alice.closed == []
 
 
 async def test_offer_that_stays_unanswered_is_followed_by_the_next_change(
