@@ -28,6 +28,7 @@ from gateway.flows.backend_requests import BackendRequests
 from gateway.flows.delivery import Delivery
 from gateway.flows.dispatch import Dispatch
 from gateway.flows.hello import Hello
+from gateway.flows.internal import Internal
 from gateway.flows.media import Media
 from gateway.flows.notify import Notify
 from gateway.flows.pings import Pings
@@ -36,6 +37,7 @@ from gateway.flows.rooms import Rooms
 from gateway.flows.services import MediaLimits, Services
 from gateway.flows.sessions import Sessions
 from gateway.flows.transient import Transient
+from gateway.flows.virtual import Virtuals
 from gateway.metrics import Counters, Gauges, Metrics
 from gateway.version import SERVER_HEADER, SERVER_VERSION
 from gateway.wire.server import ServerFacts
@@ -43,6 +45,7 @@ from mcu import factory
 from mcu.base import Mcu
 from sdp.candidates import CandidateFilter
 
+HEADER_TIMEOUT = 15.0  # seconds for the head of a request to come, and that an idle connection is kept (1.1)
 PREFIXES = ("", "/standalone-signaling")  # with and without a proxy that strips the prefix
 
 Route = web.AbstractRouteDef
@@ -82,7 +85,9 @@ class Gateway:
         if self._mcu is not None:
             await self._mcu.start(lambda status: None)  # it logs by itself; status() is asked when needed
         self._housekeeper.start()
-        self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=5.0)
+        self._runner = web.AppRunner(
+            self._application(), access_log=None, shutdown_timeout=5.0, keepalive_timeout=HEADER_TIMEOUT
+        )
         try:
             await self._runner.setup()
             return await self._listen(self._runner)
@@ -106,13 +111,14 @@ class Gateway:
     async def reload(self, config: Config) -> list[str]:
         """Take a changed configuration as far as that goes without a restart; returns the keys that need one.
 
-        Backends, limits of bitrates, candidate lists, trusted proxies, who may read statistics, and what the SFU takes
+        Backends, limits, candidate lists, trusted proxies, who may read statistics, and what the SFU takes
         are changed at once; sessions and streams go on.
         """
         before, self._config = self._config, config
         self._services.backends.become(Backends(config.backends, config.compat))
         self._services.hub.take_backends(self._services.backends.by_id)
         self._services.media_limits = _media_limits(config)
+        self._services.limits = config.limits
         self._media.filter_candidates(_candidate_filter(config))
         self._proxies.become(TrustedProxies(config.http.trusted_proxies))
         self._stats_allowed.become(Networks(config.stats.allowed))
@@ -141,20 +147,28 @@ class Gateway:
             counters=self._counters,
             ids=SessionIds(config.sessions.secret),
             server=ServerFacts(SERVER_VERSION, self._features),
+            server_internal=ServerFacts(SERVER_VERSION, features.internal(config.mcu.type)),
+            server_welcome=ServerFacts(SERVER_VERSION, features.welcome(config.mcu.type)),
+            internal_secret=config.internal.secret,
             outbox_bytes=config.sessions.outbox_bytes,
             has_mcu=mcu is not None,
             media_limits=_media_limits(config),
             clock=time.monotonic,
             wall_clock=time.time,
             entropy=secrets.token_bytes,
+            limits=config.limits,
         )
         media = self._media = Media(services, mcu, _candidate_filter(config))
         notify = Notify(services, media)
-        sessions = Sessions(services, notify)
+        virtuals = Virtuals(services, notify)
+        internal = Internal(services, notify, media, virtuals)
+        sessions = Sessions(services, notify, virtuals)
         rooms = Rooms(services, notify, sessions)
         shared = self._shared = Transient(services, notify)
-        dispatch = Dispatch(services, Hello(services, notify), rooms, Relay(services, media), sessions, shared)
-        self._requests = BackendRequests(services, notify, media, sessions)
+        dispatch = Dispatch(
+            services, Hello(services, notify), rooms, Relay(services, media), sessions, shared, internal
+        )
+        self._requests = BackendRequests(services, notify, media, sessions, virtuals)
         self._endpoint = WebSocketEndpoint(dispatch, self._counters, time.time, self._proxies)
         pings = Pings(services)
         self._housekeeper = Housekeeper(time.monotonic, dispatch.sweep, pings.sweep, services.throttling.sweep)
@@ -214,7 +228,7 @@ class Gateway:
     def _stats(self) -> dict[str, Any]:
         """Return the body of ``/api/v1/stats`` (1.3)."""
         hub = self._services.hub
-        stats: dict[str, Any] = {"rooms": len(hub.rooms), "sessions": len(hub.sessions)}
+        stats: dict[str, Any] = {"rooms": len(hub.rooms), "sessions": len(hub.sessions) + len(hub.virtuals)}
         if self._mcu is not None:
             status = self._mcu.status()
             publishers, subscribers = self._media.open_streams

@@ -16,13 +16,14 @@ from msgspec import Meta, Struct, field, inspect
 
 from gateway.config_source import PREFIX, ConfigError, Source
 from gateway.core.backends import COMPAT, Backends
-from gateway.core.limits import Backend
+from gateway.core.limits import Backend, Limits
 from mcu import factory
 
 __all__ = [
     "Config",
     "ConfigError",
     "Http",
+    "Internal",
     "McuSection",
     "NextcloudSection",
     "Sessions",
@@ -59,6 +60,12 @@ class Sessions(Struct, frozen=True):
     outbox_bytes: Annotated[int, Meta(ge=65_536)] = 8_388_608
 
 
+class Internal(Struct, frozen=True):
+    """Clients that work for the gateway's operator: SIP bridge, recorder."""
+
+    secret: str = ""  # empty: they are refused
+
+
 class NextcloudSection(Struct, frozen=True):
     """Requests to the backends."""
 
@@ -91,10 +98,12 @@ class Config(Struct, frozen=True):
 
     sessions: Sessions
     http: Http = Http()
+    internal: Internal = Internal()
     nextcloud: NextcloudSection = NextcloudSection()
     backends: tuple[Backend, ...] = field(default=(), name="backend")
     mcu: McuSection = McuSection()
     stats: Stats = Stats()
+    limits: Limits = Limits()
 
     @property
     def compat(self) -> Backend | None:
@@ -231,6 +240,8 @@ def _check_secrets(config: Config, source: Source) -> None:
     shared = [(f"backend[{index}].secret", backend.secret) for index, backend in enumerate(config.backends)]
     if config.nextcloud.allow_any:
         shared.append(("nextcloud.secret", config.nextcloud.secret))
+    if config.internal.secret and _placeholders.search(config.internal.secret):
+        raise source.error("internal.secret", "is a placeholder; make one with: openssl rand -hex 32")
     for key, secret in shared:
         if not secret or _placeholders.search(secret):
             raise source.error(key, "is empty or a placeholder; it must be the one that Nextcloud has")

@@ -62,6 +62,7 @@ class Counters:
         "bytes_out",
         "calls_total",
         "limit_exceeded",
+        "limits_met",
         "mcu_messages",
         "messages",
         "messages_in",
@@ -97,6 +98,7 @@ class Counters:
         self.backend_durations: dict[str, Histogram] = {}  # by backend, seconds
         self.throttle_delayed: dict[tuple[str, int], int] = Counter()  # by action, milliseconds
         self.throttle_bruteforce: dict[str, int] = Counter()  # by action
+        self.limits_met: dict[str, int] = Counter()  # by key of [limits]
         self.round_trip = Histogram(1, 30_000, 50)  # milliseconds, from ping to pong
 
     def backend_answered(self, backend: str, seconds: float) -> None:
@@ -181,6 +183,7 @@ class _Figures(Collector):
         yield _counter("signaling_throttle_delayed_total", "Failures answered late", label, delayed)
         name = "signaling_throttle_bruteforce_total"
         yield _counter(name, "Attempts refused", ("action",), counters.throttle_bruteforce)
+        yield _counter("signaling_limits_met_total", "Requests beyond a limit", ("limit",), counters.limits_met)
 
     def _backends(self) -> Iterator[Family]:
         counters, gauges, label = self._counters, self._gauges, ("backend",)

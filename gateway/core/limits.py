@@ -5,7 +5,9 @@ Source: design, configuration contract; behaviour reference 3.6.
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 
 class Backend(Struct, frozen=True):
@@ -17,3 +19,29 @@ class Backend(Struct, frozen=True):
     session_limit: int = 0  # sessions of type client and federation; 0 = none
     max_stream_bitrate: int = 0  # bit/s, 0 = the SFU's limit
     max_screen_bitrate: int = 0
+
+
+Count = Annotated[int, Meta(ge=0)]
+
+
+class Limits(Struct, frozen=True):
+    """What one client may use up; 0 = no limit. The defaults are more than any real client needs."""
+
+    connections_per_address: Count = 5000  # IPv6: per /64 network
+    hellos_per_address: Count = 1000  # connections that have not said hello
+    messages_per_second: Count = 1000  # per session, sustained
+    messages_burst: Count = 5000
+    bytes_per_second: Count = 4_194_304  # per session, sustained
+    bytes_burst: Count = 33_554_432
+    publishers: Count = 2  # per session
+    subscriptions: Count = 1000  # per session
+    waiting_requests: Count = 1000  # media messages of a session that wait for the SFU
+    transient_keys: Count = 10_000  # per room
+    transient_key_length: Count = 1024  # bytes
+    transient_bytes: Count = 4_194_304  # keys and values of a room
+    virtual_sessions: Count = 1000  # per internal client
+
+
+def exceeds(count: int, limit: int) -> bool:
+    """Whether there are more than the limit allows; 0 = no limit."""
+    return 0 < limit < count

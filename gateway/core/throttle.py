@@ -43,12 +43,12 @@ class Throttle:
 
     def blocks(self, address: Address, action: Action, now: float) -> bool:
         """Whether this address may not try at all now; an attempt that is blocked does not count as a failure."""
-        failures = self._failures.get((_network(address), action))
+        failures = self._failures.get((network(address), action))
         return failures is not None and len(failures) >= MAX_FAILURES and now - failures[-MAX_FAILURES] <= BLOCK_WINDOW
 
     def failed(self, address: Address, action: Action, now: float) -> float:
         """Remember a failure and return the seconds to wait before it is answered."""
-        key = (_network(address), action)
+        key = (network(address), action)
         failures = self._failures.pop(key, None)
         if failures is None:
             failures = deque()
@@ -76,8 +76,8 @@ def _forget(failures: deque[float], now: float) -> None:
         failures.popleft()
 
 
-def _network(address: Address) -> int:
-    """Return a number for the network whose failures count together; IPv4 and IPv6 never meet."""
+def network(address: Address) -> int:
+    """Return a number for the network whose hosts count together; IPv4 and IPv6 never meet."""
     if isinstance(address, IPv4Address):
         return -1 - int(address)
     return int(address) >> _HOST_BITS

@@ -52,6 +52,11 @@ class TransientData:
         """Return all values by key."""
         return {key: entry.value for key, entry in self._entries.items()}
 
+    def size_with(self, key: str, value: Raw) -> int:
+        """Return the bytes of all keys and values once this one is stored."""
+        entry = self._entries.get(key)
+        return self.size + _size(key, value) - (0 if entry is None else _size(key, entry.value))
+
     def set(self, key: str, value: Raw, expires_at: float | None) -> Changed | None:
         """Store a value; ``None`` when an equal one is there: only the deadline is new then."""
         entry = self._entries.get(key)

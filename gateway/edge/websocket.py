@@ -75,6 +75,9 @@ class WebSocketEndpoint:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Upgrade a request, and return when the connection is over."""
         accept = _accept(request)
+        address = self._proxies.real_ip(request)
+        if not self.dispatch.admits(address):
+            raise web.HTTPTooManyRequests(text="Too many connections\n")
         response = web.StreamResponse(
             status=101, headers={"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Accept": accept}
         )
@@ -84,7 +87,7 @@ class WebSocketEndpoint:
             return response
         self._last_id += 1
         connection = WebSocketConnection(
-            ConnectionId(self._last_id), self._proxies.real_ip(request), self, request.protocol, transport
+            ConnectionId(self._last_id), address, self, request.protocol, transport
         )
         self._connections.add(connection)
         await connection.run()

@@ -14,9 +14,12 @@ from collections.abc import Awaitable
 
 import msgspec
 
-from gateway.core.session import Session
+from gateway.core.allowance import Allowance
+from gateway.core.session import Kind, Session
 from gateway.core.throttle import Action, Address
+from gateway.flows.admission import Admission
 from gateway.flows.hello import Forged, Hello
+from gateway.flows.internal import Internal
 from gateway.flows.ports import Connection
 from gateway.flows.relay import Relay
 from gateway.flows.rooms import Rooms
@@ -32,17 +35,19 @@ log = logging.getLogger("portunus.flows")
 HELLO_TIME = 2.0  # seconds from the connect to a hello (2.5)
 PAUSE_AT = 64  # messages in an inbox at which no more are read from the connection
 
-_KNOWN = frozenset({"hello", "room", "message", "control", "transient", "bye"})  # what metrics tell apart
+_KNOWN = frozenset({"hello", "room", "message", "control", "transient", "internal", "bye"})  # what metrics tell apart
 
 _INVALID = server.encode(server.ErrorMessage(Code.INVALID_FORMAT.error()))
+_TOO_MUCH = server.encode(server.ErrorMessage(Code.TOO_MANY_REQUESTS.error()))
 
 
 class Inbox:
     """Messages that wait for an earlier one; it belongs to the session once there is one."""
 
-    __slots__ = ("busy", "waiting")
+    __slots__ = ("allowance", "busy", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, allowance: Allowance) -> None:
+        self.allowance = allowance
         self.busy = False
         self.waiting: deque[tuple[Client, str]] = deque()
 
@@ -52,10 +57,10 @@ class Client:
 
     __slots__ = ("_until_gone", "connection", "gone", "hello_by", "inbox", "session")
 
-    def __init__(self, connection: Connection, hello_by: float) -> None:
+    def __init__(self, connection: Connection, hello_by: float, inbox: Inbox) -> None:
         self.connection = connection
         self.session: Session | None = None
-        self.inbox = Inbox()
+        self.inbox = inbox
         self.hello_by: float | None = hello_by  # None: said hello, or saying it right now
         self.gone = False
         self._until_gone: asyncio.Future[None] | None = None
@@ -82,7 +87,14 @@ class Dispatch:
     """Takes what connections hear."""
 
     def __init__(
-        self, services: Services, hello: Hello, rooms: Rooms, relay: Relay, sessions: Sessions, shared: Transient
+        self,
+        services: Services,
+        hello: Hello,
+        rooms: Rooms,
+        relay: Relay,
+        sessions: Sessions,
+        shared: Transient,
+        internal: Internal,
     ) -> None:
         self._services = services
         self._hello = hello
@@ -90,28 +102,42 @@ class Dispatch:
         self._relay = relay
         self._sessions = sessions
         self._shared = shared
+        self._internal = internal
         self._counted = services.counters.messages
         self._clients: dict[int, Client] = {}
         self._strangers: set[Client] = set()  # not said hello yet
+        self._admission = Admission(services)
         self._inboxes: dict[str, Inbox] = {}  # of open sessions
-        self._welcome = server.encode(server.Welcome(services.server))
+        self._welcome = server.encode(server.Welcome(services.server_welcome))
 
     # -- what a connection tells
 
+    def admits(self, address: Address) -> bool:
+        """Whether one more connection from this address may be opened; ask before ``opened``."""
+        return self._admission.admits(address)
+
     def opened(self, connection: Connection) -> Client:
         """Welcome a new connection (2.3)."""
-        who = Client(connection, self._services.clock() + HELLO_TIME)
+        now = self._services.clock()
+        who = Client(connection, now + HELLO_TIME, Inbox(Allowance(self._services.limits, now)))
         self._services.delivery.add(connection)
         self._clients[connection.id] = who
         self._strangers.add(who)
+        self._admission.entered(who)
         connection.send(self._welcome)
         return who
 
     def received(self, who: Client, text: str, *, waited: bool = False) -> None:
         """Handle a message, at once or after those before it."""
-        if who.gone and not waited:  # a displaced connection may still be heard; it speaks for nobody
-            return
         inbox = who.inbox
+        if not waited:
+            if who.gone:  # a displaced connection may still be heard; it speaks for nobody
+                return
+            allowance = inbox.allowance
+            allowance.messages -= 1.0
+            allowance.characters -= len(text)
+            if (allowance.messages < 0.0 or allowance.characters < 0.0) and not self._affords(who, allowance):
+                return
         if inbox.busy:
             inbox.waiting.append((who, text))
             if len(inbox.waiting) >= PAUSE_AT:
@@ -121,6 +147,15 @@ class Dispatch:
         if work is not None:
             inbox.busy = True
             self._services.tasks.spawn(self._work(who, inbox, work), "request")
+
+    def _affords(self, who: Client, allowance: Allowance) -> bool:
+        """Fill a client's allowance up; one that sends too much all the same loses its connection."""
+        if allowance.refill(self._services.limits, self._services.clock()):
+            return True
+        self._services.count_excess("messages_per_second" if allowance.messages < 0.0 else "bytes_per_second")
+        self._say(who, _TOO_MUCH)
+        who.connection.finish()
+        return False
 
     def received_binary(self, who: Client) -> None:
         """Refuse a binary frame (2.1)."""
@@ -133,7 +168,8 @@ class Dispatch:
         connection = who.connection
         self._services.delivery.remove(connection)
         self._clients.pop(connection.id, None)
-        self._strangers.discard(who)
+        self._no_stranger(who)
+        self._admission.left(who)
         if who.session is not None:
             self._services.hub.detach(who.session, connection.id, self._services.clock())
 
@@ -142,7 +178,7 @@ class Dispatch:
         for who in [who for who in self._strangers if who.hello_by is not None and who.hello_by <= now]:
             who.connection.send(bye(HELLO_TIMEOUT))
             who.connection.finish()
-            self._strangers.discard(who)
+            self._no_stranger(who)
         self._sessions.sweep(now)
         for session in [session for session in self._inboxes if session not in self._services.hub.sessions]:
             del self._inboxes[session]
@@ -194,6 +230,11 @@ class Dispatch:
             error = self._shared.update(session, message)
             if error is not None:
                 self._fail(who, message, error)
+        elif kind == "internal" and session.kind is Kind.INTERNAL:
+            done = self._internal.handle(session, message)
+            if not isinstance(done, Error):
+                return done
+            self._fail(who, message, done)
         elif kind == "room":
             return self._room(who, session, message)
         elif kind == "bye":
@@ -255,7 +296,12 @@ class Dispatch:
     def _greeted(self, who: Client, session: Session) -> None:
         who.session = session
         who.hello_by = None
-        self._strangers.discard(who)
+        self._no_stranger(who)
+
+    def _no_stranger(self, who: Client) -> None:
+        if who in self._strangers:
+            self._strangers.discard(who)
+            self._admission.greeted(who)
 
     def _room(self, who: Client, session: Session, message: ClientMessage) -> Awaitable[None] | None:
         room = message.room

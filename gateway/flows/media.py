@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gateway.core.ids import SessionId
-from gateway.core.session import Session
+from gateway.core.limits import exceeds
+from gateway.core.session import Kind, Session
+from gateway.core.virtual import VirtualSession
 from gateway.flows.publishing import PublisherSlot
 from gateway.flows.services import Services
 from gateway.flows.streams import Errand, Streams, stream_type
@@ -90,6 +92,8 @@ class Media:
         publishers = self._streams.own(errand.session).publishers
         slot = publishers.get(kind)
         if slot is None:
+            if self._is_too_many(errand, len(publishers) + 1, "publishers"):
+                return
             slot = publishers[kind] = PublisherSlot(self._streams, errand.session, kind)
         slot.offer(errand)
 
@@ -98,7 +102,8 @@ class Media:
         if recipient == session.id:
             return
         publisher = services.hub.find(session.backend, recipient)
-        if publisher is None or not services.hub.in_same_call(session, publisher):
+        trusted = session.kind is Kind.INTERNAL
+        if not trusted and (publisher is None or not services.hub.in_same_call(session, publisher)):
             errand.fail(services, Code.NOT_ALLOWED_TO_REQUEST_OFFER)
             return
         self._subscribe(errand, session, recipient)
@@ -108,11 +113,18 @@ class Media:
         if not self._may_negotiate(errand):
             errand.fail(services, Code.NOT_ALLOWED_TO_SEND_OFFER)
             return
-        subscriber = services.hub.find(session.backend, recipient)
+        hub = services.hub
+        found = hub.find(session.backend, recipient) or hub.find_virtual(session.backend, recipient)
         if recipient == session.id:
             return
-        if subscriber is None:
+        if found is None:
             errand.fail(services, Code.CLIENT_NOT_FOUND)
+            return
+        subscriber = found.owner if isinstance(found, VirtualSession) else found  # who speaks for it gets the offer
+        if subscriber is session:
+            return
+        if (session.room is None or found.room != session.room) and session.kind is not Kind.INTERNAL:
+            errand.fail(services, Code.NOT_ALLOWED_TO_SEND_OFFER)
             return
         self._subscribe(errand, subscriber, session.id)
 
@@ -124,8 +136,18 @@ class Media:
         subscribers = self._streams.own(subscriber).subscribers
         slot = subscribers.get((publisher, kind))
         if slot is None:
+            if self._is_too_many(errand, len(subscribers) + 1, "subscriptions"):
+                return
             slot = subscribers[publisher, kind] = SubscriberSlot(self._streams, subscriber, publisher, kind)
         slot.request(errand)
+
+    def _is_too_many(self, errand: Errand, count: int, limit: str) -> bool:
+        """Whether a session would have more streams than it may; the sender is told."""
+        if not exceeds(count, getattr(self._services.limits, limit)):
+            return False
+        self._services.count_excess(limit)
+        errand.fail(self._services, Code.LIMIT_EXCEEDED)
+        return True
 
     def _of_publisher(self, errand: Errand) -> None:
         """Take an answer, a candidate or the end of candidates to the session's own publisher."""

@@ -59,6 +59,7 @@ class Counters(Protocol):
     no_publisher_total: dict[str, int]  # requests that waited for a publisher
     throttle_delayed: dict[tuple[str, int], int]  # by action and delay, milliseconds
     throttle_bruteforce: dict[str, int]  # by action
+    limits_met: dict[str, int]  # by key of the configuration
 
 
 class NextcloudError(Exception):

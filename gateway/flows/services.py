@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from gateway.core.backends import Backends
 from gateway.core.hub import Hub
 from gateway.core.ids import SessionIds
+from gateway.core.limits import Limits
+from gateway.core.session import Kind, Session
 from gateway.flows.delivery import Delivery
 from gateway.flows.ports import Counters, Nextcloud
 from gateway.flows.tasks import Tasks
@@ -35,17 +37,29 @@ class Services:
     counters: Counters
     ids: SessionIds
     server: ServerFacts  # announced to clients
+    server_internal: ServerFacts  # to internal clients
+    server_welcome: ServerFacts  # to everybody who connects
+    internal_secret: str  # that internal clients know; empty: they are refused
     outbox_bytes: int
     has_mcu: bool
     media_limits: MediaLimits
     clock: Callable[[], float]  # monotonic seconds
     wall_clock: Callable[[], float]  # unix seconds
     entropy: Callable[[int], bytes]
+    limits: Limits = field(default_factory=Limits)
     tasks: Tasks = field(default_factory=Tasks)
     throttling: Throttling = field(init=False)
 
     def __post_init__(self) -> None:
         self.throttling = Throttling(self.clock, self.counters)
+
+    def count_excess(self, limit: str) -> None:
+        """Note that a client met a limit, named as in the configuration."""
+        self.counters.limits_met[limit] += 1
+
+    def facts_for(self, session: Session) -> ServerFacts:
+        """Return what a hello reply says of the server."""
+        return self.server_internal if session.kind is Kind.INTERNAL else self.server
 
     def bandwidth(self, backend_stream: int, backend_screen: int) -> Bandwidth | None:
         """Return the limits that a room reply names (4.1): the smaller of the SFU's and the backend's, unless none."""

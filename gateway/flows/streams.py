@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway.core.ids import SessionId
+from gateway.core.limits import exceeds
 from gateway.core.session import Session
 from gateway.flows.services import Services
-from gateway.flows.tasks import Strand
+from gateway.flows.tasks import Strand, Tally
 from gateway.wire import server
 from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.media import (
@@ -62,6 +63,7 @@ class Owned:
 
     publishers: dict[StreamType, PublisherSlot] = field(default_factory=dict)
     subscribers: dict[tuple[SessionId, StreamType], SubscriberSlot] = field(default_factory=dict)
+    waiting: Tally = field(default_factory=Tally)  # what the session asked for, of its streams and of others
 
 
 class Streams:
@@ -123,6 +125,12 @@ class Slot(ABC):
 
     def put(self, errand: Errand, work: Callable[[Errand], Awaitable[None]]) -> None:
         """Do the errand's work after what was put before, and answer for its failure."""
+        tally = self.streams.own(errand.session).waiting
+        if exceeds(tally.count + 1, self.services.limits.waiting_requests):
+            self.services.count_excess("waiting_requests")
+            errand.fail(self.services, Code.LIMIT_EXCEEDED)
+            self.retire()
+            return
 
         async def job() -> None:
             try:
@@ -137,7 +145,7 @@ class Slot(ABC):
             finally:
                 self.retire()
 
-        self.strand.put(job)
+        self.strand.put(job, tally)
 
     @property
     @abstractmethod

@@ -54,21 +54,32 @@ class Tasks:
             log.exception("task %s failed", name)
 
 
+class Tally:
+    """How many jobs wait, on any strand, on behalf of one client."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
 class Strand:
     """Jobs that run in the order they were put, one at a time."""
 
     def __init__(self, tasks: Tasks, name: str) -> None:
         self._tasks = tasks
         self._name = name
-        self._jobs: deque[Job] = deque()
+        self._jobs: deque[tuple[Job, Tally | None]] = deque()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
-    def put(self, job: Job) -> None:
-        """Add a job; ignored after ``close``."""
+    def put(self, job: Job, tally: Tally | None = None) -> None:
+        """Add a job, which counts in ``tally`` until it begins or is dropped; ignored after ``close``."""
         if self._closed:
             return
-        self._jobs.append(job)
+        self._jobs.append((job, tally))
+        if tally is not None:
+            tally.count += 1
         if self._task is None:
             self._task = self._tasks.spawn(self._run(), self._name)
 
@@ -80,7 +91,8 @@ class Strand:
     def close(self) -> None:
         """Drop the waiting jobs and cancel the running one, unless it is the one that calls."""
         self._closed = True
-        self._jobs.clear()
+        while self._jobs:
+            self._next()
         if self._task is not None and self._task is not _current_task():
             self._task.cancel()
 
@@ -88,11 +100,17 @@ class Strand:
         try:
             while self._jobs:
                 try:
-                    await self._jobs.popleft()()
+                    await self._next()()
                 except Exception:
                     log.exception("a job of %s failed", self._name)
         finally:
             self._task = None
+
+    def _next(self) -> Job:
+        job, tally = self._jobs.popleft()
+        if tally is not None:
+            tally.count -= 1
+        return job
 
 
 def _current_task() -> asyncio.Task[Any] | None:

@@ -10,10 +10,11 @@ import asyncio
 
 from msgspec import Raw
 
+from gateway.core.limits import exceeds
 from gateway.core.permissions import TRANSIENT_DATA
 from gateway.core.room import Room
 from gateway.core.session import Kind, Session
-from gateway.core.transient import SESSION_DATA, session_key
+from gateway.core.transient import SESSION_DATA, TransientData, session_key
 from gateway.flows.notify import Notify
 from gateway.flows.services import Services
 from gateway.wire.client import ClientMessage, given
@@ -47,6 +48,9 @@ class Transient:
         if key.startswith(SESSION_DATA) and session.kind is not Kind.INTERNAL and key != session_key(session.id):
             return Code.NOT_ALLOWED_TO_UPDATE_ENTRY.error()
         if body.type == "set" and given(body.value):
+            if limit := self._limit_of(room.transient, key, body.value):
+                self._services.count_excess(limit)
+                return Code.LIMIT_EXCEEDED.error()
             self.set(room, key, body.value, body.ttl)
         else:
             self._remove(room, key)
@@ -63,6 +67,15 @@ class Transient:
         """Set no alarm any more. Idempotent."""
         if self._alarm is not None:
             self._alarm.cancel()
+
+    def _limit_of(self, stored: TransientData, key: str, value: Raw) -> str:
+        """Return which limit a client's value passes; empty: none."""
+        limits = self._services.limits
+        if exceeds(len(key.encode()), limits.transient_key_length):
+            return "transient_key_length"
+        if key not in stored and exceeds(len(stored) + 1, limits.transient_keys):
+            return "transient_keys"
+        return "transient_bytes" if exceeds(stored.size_with(key, value), limits.transient_bytes) else ""
 
     def _remove(self, room: Room, key: str) -> None:
         changed = self._hub.remove_transient(room, key)

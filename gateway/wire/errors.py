@@ -36,6 +36,7 @@ class Code(Enum):
     TOKEN_EXPIRED = ("token_expired", "The token is expired.")  # 3.3
     SESSION_LIMIT_EXCEEDED = ("session_limit_exceeded", "Too many sessions connected for this backend.")  # 3.5
     TOO_MANY_REQUESTS = ("too_many_requests", "Too many requests.")  # 14.1
+    LIMIT_EXCEEDED = ("limit_exceeded", "There are too many already.")  # design, limits
     NO_SUCH_SESSION = ("no_such_session", "The session to resume does not exist.")  # 2.8
     INTERNAL_ERROR = ("internal_error", "An internal error occurred.")  # 3.2, 4.1
     ALREADY_JOINED = ("already_joined", "Already joined this room.")  # 4.1
@@ -48,6 +49,8 @@ class Code(Enum):
     NOT_ALLOWED_TO_UPDATE = ("not_allowed", "Not allowed to update transient data.")  # 10
     NOT_ALLOWED_TO_UPDATE_ENTRY = ("not_allowed", "Not allowed to update this transient data entry.")  # 10
     IGNORED = ("ignored", "Unsupported message type.")  # 10
+    ADD_FAILED = ("add_failed", "Could not add virtual session.")  # 11.2
+    REMOVE_FAILED = ("remove_failed", "Could not remove virtual session from backend.")  # 11.3
     CLIENT_NOT_FOUND = ("client_not_found", "No MCU client found to send message to.")  # 9.9
     PROCESSING_FAILED = ("processing_failed", "Processing of the message failed, please check server logs.")  # 9.9
     NO_SDP = ("invalid_sdp", "Payload does not contain a valid SDP.")  # 5.2

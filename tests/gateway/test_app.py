@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from gateway import features
 from gateway.app import Gateway
 from gateway.config import Config, Http, Sessions
 from gateway.tools.fake_nextcloud import FakeNextcloud
@@ -28,7 +29,7 @@ from gateway.tools.talk_client import Refused, TalkClient
 from gateway.version import SERVER_HEADER, SERVER_VERSION
 
 SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
-FEATURES = "audio-video-permissions, hello-v2, incall-all, join-features, recipient-call, welcome"
+FEATURES = ", ".join(features.announced("none"))
 
 
 def config(*listen: str, certificate: str = "", key: str = "") -> Config:

@@ -671,7 +671,9 @@ async def test_answer_that_never_comes_blocks_nobody() -> None:
 
 async def test_offer_is_sent_to_others_who_need_not_be_in_the_call() -> None:
     async with House() as house:
-        alice, bob, carol = [await house.open(name) for name in ("alice", "bob", "carol")]
+        alice, bob, carol = [await house.member(name) for name in ("alice", "bob", "carol")]
+        for it in (alice, bob):
+            it.heard()
         alice.offer(roomType="screen")
         for it in (bob, carol):
             alice.media(it, "sendoffer", room_type="screen")

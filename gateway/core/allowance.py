@@ -1,0 +1,34 @@
+"""How much a session may still send: a token bucket that costs two subtractions for each message.
+
+Source: design, limits. The bucket is filled up only when it runs dry, by the time since it was filled last; so a
+client may send at most twice the burst at once, and the rate in the long run.
+"""
+
+from __future__ import annotations
+
+from gateway.core.limits import Limits
+
+UNLIMITED = float(1 << 60)  # that many messages no client sends
+
+
+class Allowance:
+    """What is left. Whoever takes a message subtracts from both numbers, and asks ``refill`` when one is negative."""
+
+    __slots__ = ("_filled_at", "characters", "messages")
+
+    def __init__(self, limits: Limits, now: float) -> None:
+        self.messages = float(limits.messages_burst) if limits.messages_per_second else UNLIMITED
+        self.characters = float(limits.bytes_burst) if limits.bytes_per_second else UNLIMITED
+        self._filled_at = now
+
+    def refill(self, limits: Limits, now: float) -> bool:
+        """Add what the time since the last call allows; ``False`` when the message was one too many even so."""
+        elapsed = now - self._filled_at
+        self._filled_at = now
+        self.messages = _filled(self.messages, limits.messages_per_second, limits.messages_burst, elapsed)
+        self.characters = _filled(self.characters, limits.bytes_per_second, limits.bytes_burst, elapsed)
+        return self.messages >= 0 and self.characters >= 0
+
+
+def _filled(left: float, rate: int, burst: int, elapsed: float) -> float:
+    return min(left + rate * elapsed, float(burst)) if rate else UNLIMITED
