@@ -151,7 +151,7 @@ class JanusMcu:
             subscriber.end(None)
             return ""
         publisher.subscribers.add(subscriber)
-        subscriber.cover(publisher.mids)
+        subscriber.cover()
         return offer
 
     def status(self) -> McuStatus:

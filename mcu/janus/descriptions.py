@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mcu.base import Kind, Rejected, StreamKey, StreamReport
-from sdp.document import Identity, SdpError, identity, parse
+from sdp.document import Identity, MediaSection, SdpError, identity, parse
 from sdp.payloads import payloads
 
 KINDS = {"audio": Kind.AUDIO, "video": Kind.VIDEO, "application": Kind.DATA}
@@ -21,18 +21,28 @@ def identified(offer: str) -> Identity:
         raise Rejected("the offer is not a session description") from error
 
 
-def accepted(answer: str) -> frozenset[str]:
-    """Return the mids of the m-lines that an answer of Janus takes."""
-    sections = parse(answer).media
-    return frozenset(section.mid for section in sections if section.mid is not None and not section.rejected)
+def flowing(answer: str) -> dict[str, Kind]:
+    """Return mid and kind of each m-line that an answer of Janus takes and that is not switched off."""
+    sections = ((section.mid, KINDS.get(section.kind)) for section in _running(answer))
+    return {mid: kind for mid, kind in sections if mid is not None and kind is not None}
+
+
+def switched_off(offer: str) -> frozenset[str]:
+    """Return the mids of m-lines that Janus offers without sending anything on them."""
+    sections = parse(offer).media
+    return frozenset(section.mid for section in sections if section.mid and section.direction == "inactive")
+
+
+def _running(description: str) -> list[MediaSection]:
+    return [s for s in parse(description).media if not s.rejected and s.direction != "inactive"]
 
 
 def reports(key: StreamKey, subscriber: bool, description: str) -> list[StreamReport]:
     """Return a report for each medium that Janus' own description has running; of figures Janus tells none here."""
     found = []
-    for section in parse(description).media:
+    for section in _running(description):
         kind = KINDS.get(section.kind)
-        if kind is None or section.rejected or section.direction == "inactive":
+        if kind is None:
             continue
         codec = next((payload.codec for payload in payloads(section) if not payload.is_helper), "")
         found.append(StreamReport(key, subscriber=subscriber, kind=kind, codec="" if kind is Kind.DATA else codec))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mcu.base import Closed, Kind, Listener, NewPeerConnection, Rejected, StreamKey
 from mcu.janus import videoroom
-from mcu.janus.descriptions import accepted, identified
+from mcu.janus.descriptions import flowing, identified
 from mcu.janus.leg import Leg
 from mcu.janus.protocol import Message
 from mcu.janus.session import Session
@@ -45,7 +45,7 @@ class JanusPublisher(Leg):
         self.room = 0
         self.up = False  # ICE and DTLS stand: Janus lets others subscribe
         self.changes = 0
-        self.mids: frozenset[str] = frozenset()  # what there is to subscribe to
+        self.media: dict[str, Kind] = {}  # by mid: what there is to subscribe to
         self.subscribers: set[JanusSubscriber] = set()
         self._ceiling = ceiling  # bit/s, 0 = none
         self._rooms = rooms
@@ -71,9 +71,9 @@ class JanusPublisher(Leg):
 
     def _answered(self, answer: str) -> None:
         self.description = answer
-        self.mids = accepted(answer)
+        self.media = flowing(answer)
         for subscriber in list(self.subscribers):
-            subscriber.cover(self.mids)
+            subscriber.cover()
 
     async def update(self, offer: str) -> str:
         """Renegotiate; subscribers are offered what is new. Raises as ``mcu.base.Publisher.update`` says."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 
-from mcu.base import Closed, Layer, Listener, Rejected
+from mcu.base import Closed, Kind, Layer, Listener, Rejected
 from mcu.janus import videoroom
+from mcu.janus.descriptions import switched_off
 from mcu.janus.leg import Leg
 from mcu.janus.protocol import Message
 from mcu.janus.publisher import JanusPublisher
+
+KINDS = {kind.value: kind for kind in Kind}
+UPDATE = {"request": "configure", "update": True}  # asks for an offer
 
 log = logging.getLogger("portunus.mcu.janus")
 
@@ -26,7 +30,9 @@ class JanusSubscriber(Leg):
         super().__init__(publisher.session, publisher.key, listener, timeout)
         self.publisher = publisher
         self._outstanding = ""  # the offer that waits for an answer
-        self._covered: frozenset[str] = frozenset()  # mids of the publisher that we have, or have asked for
+        self._feed_mids: dict[str, str] = {}  # by our mid the publisher's, of audio and video
+        self._covered: set[str] = set()  # mids of the publisher that we have, or have asked for
+        self._off: set[str] = set()  # of these, what was switched off when Janus made its last offer
 
     async def join(self) -> str:
         """Enter the publisher's room and return Janus' offer.
@@ -36,13 +42,8 @@ class JanusSubscriber(Leg):
             JanusError: Janus refused.
             McuLost: the session is lost.
         """
-        self._covered = self.publisher.mids
         message = await self.handle.ask(videoroom.join_subscriber(self.publisher.room, self.publisher.feed))
-        if message.jsep is None:
-            raise Rejected("Janus gave no offer")
-        offered = {stream.feed_mid for stream in message.plugindata.data.streams}
-        self._covered = frozenset(mid for mid in offered if mid is not None) or self._covered
-        return self._offered(message.jsep.sdp)
+        return self._offered(message)
 
     async def accept(self, answer: str) -> None:
         """Hand the client's answer to Janus. Raises as ``mcu.base.Subscriber.accept`` says."""
@@ -53,15 +54,13 @@ class JanusSubscriber(Leg):
             await handle.ask({"request": "start", "room": self.publisher.room}, answer, "answer")
             if self._outstanding == offer:
                 self._outstanding = ""
+        self.cover()
 
     async def refresh(self) -> str:
         """Return a new offer, or again the one that was not answered: Janus makes no other before that."""
         async with self.turn() as handle:
             if not self._outstanding:
-                message = await handle.ask({"request": "configure", "update": True})
-                if message.jsep is None:
-                    raise Rejected("Janus gave no offer")
-                self._offered(message.jsep.sdp)
+                return self._offered(await handle.ask(UPDATE))
             return self._outstanding
 
     async def select(self, layer: Layer) -> None:
@@ -72,16 +71,34 @@ class JanusSubscriber(Leg):
         async with self.turn() as handle:
             await handle.ask(body)
 
-    def _offered(self, offer: str) -> str:
-        self._outstanding = self.description = offer
-        return offer
+    def cover(self) -> None:
+        """Ask for what the publisher has and we have not; Janus offers it when it may, ``on_offer`` hears of it.
 
-    def cover(self, mids: frozenset[str]) -> None:
-        """Ask for m-lines that the publisher has added; Janus offers them when it may, ``on_offer`` hears of it."""
-        missing = mids - self._covered
-        if missing and not self.ended:
+        An added m-line is subscribed to. One that was switched off when Janus made its last offer stays off until the
+        next one.
+        """
+        if self.ended:
+            return
+        missing = self.publisher.media.keys() - self._covered
+        if missing:
             self._covered |= missing
             self.handle.tell(videoroom.subscribe(self.publisher.feed, sorted(missing)))
+        elif self.publisher.media.keys() & self._off and not self._outstanding:
+            self._off.clear()
+            self.handle.tell(UPDATE)
+
+    def _offered(self, message: Message) -> str:
+        if message.jsep is None:
+            raise Rejected("Janus gave no offer")
+        streams = message.plugindata.data.streams
+        self._feed_mids |= {stream.mid: stream.feed_mid for stream in streams if stream.feed_mid is not None}
+        self._covered |= set(self._feed_mids.values())
+        if any(KINDS.get(stream.type) is Kind.DATA for stream in streams):  # its m-line names no mid of the publisher
+            self._covered |= {mid for mid, kind in self.publisher.media.items() if kind is Kind.DATA}
+        off = switched_off(message.jsep.sdp)
+        self._off = {feed_mid for mid, feed_mid in self._feed_mids.items() if mid in off}
+        self._outstanding = self.description = message.jsep.sdp
+        return self._outstanding
 
     def end(self, why: Closed | None) -> None:
         """Leave Janus. Idempotent."""
@@ -95,7 +112,7 @@ class JanusSubscriber(Leg):
         elif message.janus in ("hangup", "detached") or message.plugindata.data.videoroom == "destroyed":
             self.end(Closed.FAILED)
         elif message.jsep is not None and message.jsep.type == "offer":
-            offer = self._offered(message.jsep.sdp)
+            offer = self._offered(message)
             self.ear.say(lambda listener: listener.on_offer(offer))
         elif message.plugindata.data.error_code:
             log.info("a subscription was not changed: Janus error %d", message.plugindata.data.error_code)

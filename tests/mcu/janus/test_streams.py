@@ -402,3 +402,18 @@ async def test_a_room_that_somebody_destroys_ends_its_streams(call: Call, mcu: J
     assert await own.end() is Closed.FAILED
     assert await heard.end() is Closed.PUBLISHER_GONE
     await comes_to(janus, rooms=0, handles=0)
+
+
+async def test_who_came_while_the_camera_was_off_sees_it_when_it_is_on(call: Call) -> None:
+    publisher, sender, _ = await call.publisher(8, video=True)
+    await sender.connected()
+    sender.switch_camera(False)
+    await sender.accept(await publisher.update(await sender.offer()))
+    subscriber, watcher, heard = await call.subscriber()
+    await watcher.hears(sender.frequency)
+    sender.switch_camera(True)
+    await sender.accept(await publisher.update(await sender.offer()))
+
+    await heard.until(lambda: bool(heard.offers))
+    await subscriber.accept(await watcher.answer(heard.offers[0]))
+    await watcher.sees(8)
