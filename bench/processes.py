@@ -98,4 +98,10 @@ secret = "bench-6a1d4e8f2b7c49039d5e0f8a3c6b1274"
 
 [mcu]
 type = "inprocess"
+
+[limits] # few clients send here what thousands would; the counting goes on
+messages_per_second = 100000000
+messages_burst = 1000000000
+bytes_per_second = 100000000000
+bytes_burst = 1000000000000
 """
