@@ -77,7 +77,7 @@ function start() {
   for (const [id, run] of Object.entries(controls)) $(id).addEventListener("click", run);
   $("settings").addEventListener("close", () => $("settings").returnValue === "apply" && stay?.rewish());
   $("share").hidden = !navigator.mediaDevices?.getDisplayMedia;
-  addEventListener("pagehide", () => stay?.stop());
+  addEventListener("pagehide", () => stay && leave("")); // the browser may show this page again as it was left
   if (!globalThis.RTCPeerConnection) view.notices.show("webrtc", sentences.NO_WEBRTC);
 }
 

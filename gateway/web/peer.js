@@ -239,7 +239,8 @@ export class Subscription extends Peer {
       await this.setRemote({ type: "offer", sdp });
       await this.pc.setLocalDescription(await this.pc.createAnswer());
       for (const receiver of this.pc.getReceivers()) this.watch(receiver.transport);
-      this.send("answer", { payload: { type: "answer", sdp: this.pc.localDescription.sdp } });
+      const payload = { type: "answer", sdp: this.pc.localDescription.sdp };
+      this.send("answer", { payload }, (error) => !this.closed && this.#options.onError(error));
     });
   }
 

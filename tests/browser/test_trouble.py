@@ -226,6 +226,19 @@ async def test_after_a_restart_of_the_gateway_one_joins_anew_in_the_same_tiles(b
     assert await ada.session_id() != session
 
 
+async def test_a_call_comes_back_after_its_janus_was_restarted(browser: Browser) -> None:
+    async with JanusProcess() as janus_process, demo_with(janus(janus_process)) as demo:
+        ada = await joined(browser, demo.url, "Ada")
+        bob = await joined(browser, demo.url, "Bob")
+        await bob.until_advances("Ada")
+        await janus_process.kill()
+        await ada.until_state("interrupted, waiting for the network")
+        await janus_process.start()
+        await ada.until_advances("Bob", wait=60)
+        await bob.until_advances("Ada", wait=60)
+        await ada.until_state("in the call with 1 other", wait=60)
+
+
 @pytest.mark.parametrize("sfu", ["inprocess", "janus"])
 async def test_ten_seconds_without_network_during_a_screen_share_are_survived(browser: Browser, sfu: str) -> None:
     async with network(sfu) as (demo, media), SignalingWire(port_of(demo)) as wire:
