@@ -19,6 +19,7 @@ from mcu.inprocess.settings import Settings
 from sdp.candidates import Candidate
 
 CONNECT_TIMEOUT = 30.0  # seconds from the first description of the client to a connection
+MAX_CANDIDATES = 64  # of one client: each is an address that we send checks to
 MAX_DATAGRAM = 1500 - 144  # bytes pylibsrtp takes
 
 log = logging.getLogger("portunus.inprocess")
@@ -99,6 +100,8 @@ class Transport:
         if candidate.protocol != "udp" or candidate.component != COMPONENT or address.is_unspecified:
             return
         if candidate.type == "prflx" or candidate.port == 0 or self._closing is not None:
+            return
+        if len(self._ice.remote_candidates) >= MAX_CANDIDATES:
             return
         self._ice.add(
             aioice.Candidate(

@@ -12,6 +12,7 @@ import pytest
 
 from mcu.base import (
     BackendId,
+    Candidate,
     Closed,
     Kind,
     McuLost,
@@ -141,6 +142,26 @@ async def test_two_pictures_of_one_publisher_are_kept_apart(mcu: InprocessMcu) -
         await carol.subscribe(mcu)
         await carol.peer.until(lambda: len(carol.peer.numbers) == 2, "two pictures")
         assert carol.peer.numbers == {"0": 55, "1": 56}
+
+
+async def test_candidates_that_cannot_be_used_are_ignored(mcu: InprocessMcu) -> None:
+    async with sender(57, audio=False) as alice, viewer() as carol:
+        await alice.publish(mcu)
+        for text in (
+            "",
+            "candidate:nonsense",
+            "candidate:1 1 udp 1 name.local 5000 typ host",
+            "candidate:1 1 tcp 1 127.0.0.1 9 typ host tcptype active",
+            "candidate:1 2 udp 1 127.0.0.1 5000 typ host",
+            "candidate:1 1 udp 1 0.0.0.0 5000 typ host",
+            *(f"candidate:1 1 udp 1 127.0.0.1 {port} typ host" for port in range(1, 2 * transport.MAX_CANDIDATES)),
+        ):
+            await alice.publisher.add_candidate(Candidate(text, "0", 0))
+        await alice.publisher.add_candidate(None)
+        await carol.subscribe(mcu)
+        await carol.peer.sees(57)
+        assert isinstance(alice.publisher, publisher.Publisher)
+        assert len(alice.publisher._transport._ice.remote_candidates) == transport.MAX_CANDIDATES
 
 
 async def test_stop_ends_every_stream_and_every_wait(loopback: None) -> None:
