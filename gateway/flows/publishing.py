@@ -15,7 +15,7 @@ from gateway.flows.streams import Errand, Slot, Streams, Unusable
 from gateway.flows.validation import description
 from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.media import DescriptionPayload, Head
-from mcu.base import Closed, Kind, McuError, NewPeerConnection, Publisher, PublishOptions, StreamType
+from mcu.base import Candidate, Closed, Kind, McuError, NewPeerConnection, Publisher, PublishOptions, StreamType
 from sdp import bitrate, candidates, codecs, document
 from sdp.document import Description
 
@@ -171,6 +171,11 @@ class PublisherSlot(Slot):
             return
         await self._publisher.add_candidate(candidate)
 
+    def trickled(self, listener: _Listener, candidate: Candidate | None) -> None:
+        """Pass a candidate on, unless it is one of a connection that was replaced."""
+        if self._listener is listener:
+            self.on_candidate(candidate)
+
     def lost(self, listener: _Listener) -> None:
         """Forget the SFU's object when it ended by itself, unless it was replaced."""
         if self._listener is listener:
@@ -183,7 +188,9 @@ class _Listener:
 
     def __init__(self, slot: PublisherSlot) -> None:
         self._slot = slot
-        self.on_candidate = slot.on_candidate
+
+    def on_candidate(self, candidate: Candidate | None) -> None:
+        self._slot.trickled(self, candidate)
 
     def on_media(self, kind: Kind, flowing: bool) -> None:
         """Nothing that the protocol tells clients."""

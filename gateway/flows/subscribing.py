@@ -17,6 +17,7 @@ from gateway.flows.validation import description
 from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.media import DescriptionPayload, Head, selection
 from mcu.base import (
+    Candidate,
     Closed,
     Kind,
     Layer,
@@ -43,7 +44,8 @@ class SubscriberSlot(Slot):
 
     def request(self, errand: Errand) -> None:
         """Offer the stream: the same connection anew when the request names its sid, else a new connection (9.3)."""
-        self.put(errand, self._request)
+        together = errand.head.type == "requestoffer" and self._in_same_call()
+        self.put(errand, lambda errand: self._request(errand, together))
 
     def take(self, errand: Errand) -> None:
         """Take an answer, a candidate, the end of candidates, or a choice of layers."""
@@ -68,7 +70,7 @@ class SubscriberSlot(Slot):
         if subscriber is not None:
             self.services.tasks.spawn(subscriber.close(), f"close {self.kind.value} subscriber")
 
-    async def _request(self, errand: Errand) -> None:
+    async def _request(self, errand: Errand, together: bool) -> None:
         head = errand.head
         layer = _layer(head)
         if self._subscriber is not None and head.type == "requestoffer" and head.sid and head.sid == self.sid:
@@ -76,7 +78,15 @@ class SubscriberSlot(Slot):
             await self._subscriber.select(layer)
         else:
             sdp = await self._subscribe_or_fail(layer)
+            if together and not self._in_same_call():  # ask again: the publisher may have left
+                self._drop()
+                raise ProtocolError(Code.NOT_ALLOWED_TO_REQUEST_OFFER.error())
         self.say("offer", DescriptionPayload("offer", sdp))
+
+    def _in_same_call(self) -> bool:
+        hub = self.services.hub
+        publisher = hub.find(self.session.backend, self.peer)
+        return publisher is not None and hub.in_same_call(self.session, publisher)
 
     async def _subscribe_or_fail(self, layer: Layer) -> str:
         try:
@@ -123,6 +133,11 @@ class SubscriberSlot(Slot):
             return
         await subscriber.add_candidate(candidate)
 
+    def trickled(self, listener: _Listener, candidate: Candidate | None) -> None:
+        """Pass a candidate on, unless it is one of a connection that was replaced."""
+        if self._listener is listener:
+            self.on_candidate(candidate)
+
     def offered(self, listener: _Listener, sdp: str) -> None:
         """Pass an offer on by which the SFU renegotiates."""
         if self._listener is listener:
@@ -156,7 +171,9 @@ class _Listener:
 
     def __init__(self, slot: SubscriberSlot) -> None:
         self._slot = slot
-        self.on_candidate = slot.on_candidate
+
+    def on_candidate(self, candidate: Candidate | None) -> None:
+        self._slot.trickled(self, candidate)
 
     def on_media(self, kind: Kind, flowing: bool) -> None:
         """Nothing that the protocol tells clients."""

@@ -973,3 +973,39 @@ async def test_expired_session_leaves_nothing_on_the_sfu() -> None:
         assert house.mcu.clean
         assert house.media.open_streams == (0, 0)
         assert house.hub.sessions == {}
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_older_connection_does_not_speak_for_its_successor(replaced: bool) -> None:
+    house, (alice, bob) = await publishing("alice", "bob")
+    async with house:
+        await subscribed(bob, alice)
+        if replaced:
+            alice.offer("two", sid="2")
+        else:
+            bob.media(alice, "requestoffer")
+        await settle()
+        alice.heard()
+        bob.heard()
+        for old in (house.mcu.subscribed[0].to, *(it.to for it in house.mcu.published[:-1])):
+            old.on_candidate(Candidate(CANDIDATE))
+            old.on_offer(subscriber_offer("late"))
+            old.on_closed(Closed.PUBLISHER_GONE)
+        await settle()
+        assert alice.heard() == bob.heard() == []
+        assert house.media.open_streams == (1, 1)
+        assert house.publisher(alice) is house.mcu.published[-1]
+
+
+async def test_stream_of_somebody_who_left_the_call_meanwhile_is_not_offered() -> None:
+    async with House() as house:
+        alice, bob = await house.callers("alice", "bob")
+        bob.media(alice, "requestoffer", id="q")
+        await settle()
+        house.call("r", "alice", flags=0)
+        alice.offer()
+        await settle()
+        errors = [(it["id"], it["error"]["code"]) for it in bob.heard() if it["type"] == "error"]
+        assert errors == [("q", "not_allowed")]
+        assert house.mcu.subscribers == []
+        assert house.media.open_streams == (1, 0)
