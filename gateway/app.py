@@ -18,11 +18,13 @@ from gateway.config import NO_MCU, Config, listen_address
 from gateway.core.backends import Backends
 from gateway.core.hub import Hub
 from gateway.core.ids import SessionIds
+from gateway.edge import serverinfo
 from gateway.edge.address import Networks, TrustedProxies
 from gateway.edge.housekeeper import Housekeeper
 from gateway.edge.nextcloud import NextcloudClient
 from gateway.edge.rooms_api import RoomsApi
 from gateway.edge.status import Status
+from gateway.edge.turn import TurnCredentials
 from gateway.edge.websocket import WebSocketEndpoint
 from gateway.flows.backend_requests import BackendRequests
 from gateway.flows.delivery import Delivery
@@ -61,6 +63,7 @@ class Gateway:
         self._stats_allowed = Networks(config.stats.allowed)
         self._features = features.announced(config.mcu.type)
         self._counters = Counters()
+        self._turn = TurnCredentials(config.turn, time.time)
         self._runner: web.AppRunner | None = None
         self._mcu = self._create_mcu()
 
@@ -119,6 +122,7 @@ class Gateway:
         self._services.hub.take_backends(self._services.backends.by_id)
         self._services.media_limits = _media_limits(config)
         self._services.limits = config.limits
+        self._turn.settings = config.turn
         self._media.filter_candidates(_candidate_filter(config))
         self._proxies.become(TrustedProxies(config.http.trusted_proxies))
         self._stats_allowed.become(Networks(config.stats.allowed))
@@ -183,11 +187,13 @@ class Gateway:
             stats=self._stats,
             metrics=Metrics(self._counters, self._gauges()).render,
             not_ready=self._not_ready,
+            server_info=self._server_info,
         )
         app = web.Application(client_max_size=0)
         for prefix in PREFIXES:
             app.router.add_get(f"{prefix}/spreed", self._endpoint.handle, allow_head=False)
             app.router.add_post(f"{prefix}/api/v1/room/{{roomid}}", rooms_api.handle)
+            app.router.add_get(f"{prefix}/turn/credentials", self._turn.handle)
             app.router.add_routes(status.routes(prefix))
         app.router.add_routes(self._extra_routes)
         app.on_response_prepare.append(self._add_headers)
@@ -243,6 +249,11 @@ class Gateway:
                 since = datetime.fromtimestamp(first.connected_since, UTC)
                 stats["mcu"]["uptime"] = since.isoformat(timespec="seconds")
         return stats
+
+    def _server_info(self) -> Mapping[str, Any]:
+        """Return the body of ``/api/v1/serverinfo``."""
+        status = None if self._mcu is None else self._mcu.status()
+        return serverinfo.describe(self._services, SERVER_VERSION, self._features, status)
 
     def _gauges(self) -> Gauges:
         services, media = self._services, self._media

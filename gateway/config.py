@@ -93,6 +93,14 @@ class Stats(Struct, frozen=True):
     allowed: tuple[str, ...] = ("127.0.0.1", "::1")
 
 
+class Turn(Struct, frozen=True):
+    """TURN servers whose credentials are handed out."""
+
+    api_key: str = ""  # who may ask for credentials
+    secret: str = ""  # shared with the servers
+    servers: tuple[str, ...] = ()  # "turn:turn.example.com:3478?transport=udp"
+
+
 class Config(Struct, frozen=True):
     """Everything an operator may set."""
 
@@ -104,6 +112,7 @@ class Config(Struct, frozen=True):
     mcu: McuSection = McuSection()
     stats: Stats = Stats()
     limits: Limits = Limits()
+    turn: Turn = Turn()
 
     @property
     def compat(self) -> Backend | None:
@@ -192,6 +201,7 @@ def _checked(config: Config, source: Source) -> Config:
     _check_http(config.http, source)
     _check_secrets(config, source)
     _check_backends(config, source)
+    _check_turn(config.turn, source)
     http, mcu, stats = config.http, config.mcu, config.stats
     return msgspec.structs.replace(
         config,
@@ -245,6 +255,17 @@ def _check_secrets(config: Config, source: Source) -> None:
     for key, secret in shared:
         if not secret or _placeholders.search(secret):
             raise source.error(key, "is empty or a placeholder; it must be the one that Nextcloud has")
+
+
+def _check_turn(turn: Turn, source: Source) -> None:
+    for name, value in (("api_key", turn.api_key), ("secret", turn.secret)):
+        if turn.servers and not value:
+            raise source.error(f"turn.{name}", "is missing; turn.servers needs it")
+        if _placeholders.search(value):
+            raise source.error(f"turn.{name}", "is a placeholder")
+    for index, server in enumerate(turn.servers):
+        if not server.startswith(("turn:", "turns:", "stun:", "stuns:")):
+            raise source.error(f"turn.servers[{index}]", f'"{server}" is no URI of a TURN server, like turn:host:3478')
 
 
 def _check_backends(config: Config, source: Source) -> None:

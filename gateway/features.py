@@ -13,6 +13,7 @@ _ALWAYS = (
     "incall-all",
     "join-features",
     "recipient-call",
+    "serverinfo",
     "switchto",
     "transient-data",
     "transient-sessiondata",

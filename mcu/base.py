@@ -15,10 +15,10 @@ Errors::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import NewType, Protocol
+from typing import Any, NewType, Protocol
 
 BackendId = NewType("BackendId", str)
 PublisherId = NewType("PublisherId", str)
@@ -142,6 +142,7 @@ class SfuStatus:
     publishers: int = 0
     subscribers: int = 0
     connected_since: float = 0.0  # unix time, seconds; 0 = not connected
+    details: Mapping[str, Any] = field(default_factory=dict)  # what else it says of itself: names and plain JSON values
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,12 +34,14 @@ class Status:
         *,
         stats: Callable[[], Mapping[str, Any]],
         metrics: Callable[[], bytes],
+        server_info: Callable[[], Mapping[str, Any]],
         not_ready: Callable[[], str],
     ) -> None:
         self._proxies = proxies
         self._allowed = allowed
         self._stats = stats
         self._metrics = metrics
+        self._server_info = server_info
         self._not_ready = not_ready
         self._welcome = json.dumps({"nextcloud-spreed-signaling": "Welcome", "version": version}, separators=(",", ":"))
 
@@ -48,6 +50,7 @@ class Status:
         handlers: dict[str, Handler] = {
             "/api/v1/welcome": self._answer_welcome,
             "/api/v1/stats": self._restricted(self._answer_stats),
+            "/api/v1/serverinfo": self._restricted(self._answer_server_info),
             "/metrics": self._restricted(self._answer_metrics),
             "/healthz": self._answer_health,
             "/readyz": self._answer_ready,
@@ -58,8 +61,10 @@ class Status:
         return web.Response(text=self._welcome + "\n", content_type="application/json")
 
     async def _answer_stats(self, request: web.Request) -> web.Response:
-        text = json.dumps(self._stats(), indent=2)
-        return web.Response(text=text, content_type="application/json", headers=_nosniff)
+        return _indented(self._stats())
+
+    async def _answer_server_info(self, request: web.Request) -> web.Response:
+        return _indented(self._server_info())
 
     async def _answer_metrics(self, request: web.Request) -> web.Response:
         return web.Response(body=self._metrics(), headers={"Content-Type": CONTENT_TYPE})
@@ -83,3 +88,7 @@ class Status:
             return await handler(request)
 
         return checked
+
+
+def _indented(document: Mapping[str, Any]) -> web.Response:
+    return web.Response(text=json.dumps(document, indent=2), content_type="application/json", headers=_nosniff)

@@ -86,9 +86,8 @@ class WebSocketEndpoint:
         if transport is None:
             return response
         self._last_id += 1
-        connection = WebSocketConnection(
-            ConnectionId(self._last_id), address, self, request.protocol, transport
-        )
+        connection = WebSocketConnection(ConnectionId(self._last_id), address, self, request.protocol, transport)
+        connection.user_agent = request.headers.get("User-Agent", "")
         self._connections.add(connection)
         await connection.run()
         return response
@@ -140,6 +139,7 @@ class WebSocketConnection(asyncio.Protocol):
         "address",
         "data_received",
         "id",
+        "user_agent",
     )
 
     def __init__(
@@ -153,6 +153,7 @@ class WebSocketConnection(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         self.id = id
         self.address = address
+        self.user_agent = ""
         self._endpoint = endpoint
         self._counters = endpoint.counters
         self._http = http

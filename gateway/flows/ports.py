@@ -22,6 +22,10 @@ class Connection(Protocol):
     def address(self) -> Address:
         """Where the client really is (14.2); for throttling and limits, never for a log."""
 
+    @property
+    def user_agent(self) -> str:
+        """What program the client says it is; shown to the operator only."""
+
     def send(self, message: bytes) -> None:
         """Send a message that belongs to the connection and not to a session: before hello, or the reply to it."""
 

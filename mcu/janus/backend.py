@@ -170,6 +170,7 @@ class JanusMcu:
                     publishers=len(publishers),
                     subscribers=sum(len(publisher.subscribers) for publisher in publishers),
                     connected_since=client.since,
+                    details=client.details,
                 ),
             ),
         )

@@ -11,11 +11,12 @@ import os
 import random
 import time
 from collections.abc import Callable
+from typing import Any
 
 import aiohttp
 
 from mcu.base import McuLost, Rejected, SfuState
-from mcu.janus.protocol import SUBPROTOCOL, JanusError, back_off, printable, refusal
+from mcu.janus.protocol import SUBPROTOCOL, JanusError, back_off, details, printable, refusal
 from mcu.janus.session import Session
 from mcu.janus.settings import JanusServer
 from mcu.janus.sweep import sweep
@@ -40,6 +41,7 @@ class JanusClient:
         self.state = SfuState.CONNECTING
         self.reason = "Janus has not been asked yet"
         self.name = ""
+        self.details: dict[str, Any] = {}
         self.version = ""
         self.since = 0.0  # unix time
         self.server = server  # that of the next connection
@@ -137,6 +139,7 @@ class JanusClient:
         except (TimeoutError, McuLost):
             return SfuState.CONNECTING, "it does not answer"
         self.name, self.version = printable(server.name), printable(server.version_string)
+        self.details = details(server)
         self._session, self._held = session, True
         self._become(SfuState.READY, "")
         log.info("Janus %s is ready", self.version)

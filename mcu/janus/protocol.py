@@ -182,7 +182,10 @@ class Message(msgspec.Struct, frozen=True):
     version_string: str = ""
     data_channels: bool = False
     full_trickle: bool = msgspec.field(name="full-trickle", default=False)
-    plugins: dict[str, Any] = {}  # opaque: only the names count
+    plugins: dict[str, Any] = {}  # opaque: only the names count, and what VideoRoom says of itself
+    author: str = ""
+    local_ip: str = msgspec.field(name="local-ip", default="")
+    ipv6: bool = False
     # of the Admin API's list_handles:
     handles: list[int] = []
 
@@ -207,6 +210,21 @@ def encode(janus: str, transaction: str, secrets: Mapping[str, str], fields: Map
     """Encode a request; ``fields`` whose value is ``None`` or the id 0 are left out."""
     given = {name: value for name, value in fields.items() if value is not None and value != 0}
     return _ENCODER.encode({"janus": janus, "transaction": transaction, **secrets, **given}).decode()
+
+
+def details(server: Message) -> dict[str, Any]:
+    """Return what a Janus says of itself, for people: plain JSON values (behaviour reference 1.3)."""
+    plugin = server.plugins.get(PLUGIN)
+    room = plugin if isinstance(plugin, dict) else {}
+    named = {"name": room.get("name"), "version": room.get("version_string"), "author": room.get("author")}
+    return {
+        "author": printable(server.author),
+        "datachannels": server.data_channels,
+        "fulltrickle": server.full_trickle,
+        "localip": printable(server.local_ip),
+        "ipv6": server.ipv6,
+        "videoroom": {key: printable(text) for key, text in named.items() if isinstance(text, str)},
+    }
 
 
 def refusal(server: Message) -> str:

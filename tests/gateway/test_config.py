@@ -132,7 +132,7 @@ def test_secrets_do_not_show_in_print(path: Path) -> None:
             "[[backend]]\nid = 'a'\nsecrets = 'x'",
             "FILE: backend[0].secrets is unknown; did you mean backend[0].secret?",
         ),
-        ("[turn]\nx = 1", "FILE: turn is unknown; did you mean "),
+        ("[geoip]\nx = 1", "FILE: geoip is unknown; did you mean "),
         ("[http]\nlisten_file = 'x'", "FILE: http.listen_file is unknown; did you mean http.listen?"),
         ("[[backend]]\nurls = []", "FILE: backend[0].id: is missing"),
         ("[http]\nlisten = 'x'", "FILE: http.listen: expected a list, got a text"),
@@ -367,3 +367,16 @@ def test_listen_address_is_taken_apart(text: str, expected: tuple[str, int] | No
 
 def test_configuration_is_made_without_a_file_too() -> None:
     assert Config(sessions=Sessions(secret=SECRET)).mcu.type == "none"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('servers = ["turn:t:3478"]', "FILE: turn.api_key: is missing; turn.servers needs it"),
+        ('servers = ["turn:t:3478"]\napi_key = "k"', "FILE: turn.secret: is missing; turn.servers needs it"),
+        ('servers = ["t:3478"]\napi_key = "k"\nsecret = "s3"', "FILE: turn.servers[0]: "),
+        ('api_key = "changeme"', "FILE: turn.api_key: is a placeholder"),
+    ],
+)
+def test_turn_servers_need_key_and_secret(path: Path, text: str, expected: str) -> None:
+    assert refusal(path, f"[turn]\n{text}\n" + MINIMAL).startswith(expected)

@@ -26,6 +26,7 @@ class Facts:
             stats=lambda: self.stats,
             metrics=Metrics(Counters(), Gauges()).render,
             not_ready=lambda: self.reason,
+            server_info=lambda: {"version": "1.2.3"},
         )
 
 
@@ -89,3 +90,11 @@ async def test_routes_can_stand_below_a_prefix() -> None:
         request = b"%s /standalone-signaling/api/v1/welcome HTTP/1.1\r\nHost: h\r\n\r\n"
         assert (await exchange(address, request % b"GET"))[0] == 200
         assert (await exchange(address, request % b"POST"))[0] == 405
+
+
+async def test_server_info_is_for_those_on_the_list() -> None:
+    status = Facts().status("127.0.0.1")
+    code, headers, body = await get(status, "/api/v1/serverinfo")
+    assert (code, headers["x-content-type-options"]) == (200, "nosniff")
+    assert body == b'{\n  "version": "1.2.3"\n}'
+    assert (await get(status, "/api/v1/serverinfo", "192.0.2.1"))[0] == 403

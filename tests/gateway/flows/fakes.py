@@ -47,6 +47,7 @@ class FakeConnection:
     def __init__(self, number: int, address: str = "192.0.2.1") -> None:
         self._id = ConnectionId(number)
         self.address = ip_address(address)
+        self.user_agent = "fake/1.0 client"
         self._own: list[bytes] = []
         self._outbox: Outbox | None = None
         self.written: list[bytes] = []

@@ -1,0 +1,64 @@
+"""What the operator's Nextcloud may know of this server: ``/api/v1/serverinfo``.
+
+Source: behaviour reference 1.3.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gateway.core.session import Kind, Session
+from gateway.flows.services import Services
+from mcu.base import McuStatus, SfuState, SfuStatus
+
+START_DIALOUT = "start-dialout"  # client feature of those that can dial (11.6)
+
+_BUS = {"urls": ["nats://loopback"], "connected": True}  # there is none; the answer names the one in this process
+_version_of = re.compile(r"/(\S+)")
+
+
+def describe(services: Services, version: str, features: Sequence[str], mcu: McuStatus | None) -> Mapping[str, Any]:
+    """Return the document as of now."""
+    document: dict[str, Any] = {"version": version, "features": list(features)}
+    if mcu is not None:
+        document["sfu"] = _sfu(mcu)
+    dialout = [_dialout(services, session) for session in services.hub.sessions.values() if _starts_dialout(session)]
+    if dialout:
+        document["dialout"] = sorted(dialout, key=lambda client: str(client["sessionid"]))
+    document["nats"] = _BUS
+    return document
+
+
+def _sfu(mcu: McuStatus) -> dict[str, Any]:
+    if mcu.type != "janus":
+        return {"mode": mcu.type}
+    described = [_janus(sfu) for sfu in mcu.sfus]
+    return {"mode": "janus", "janus": described[0]} | ({"others": described[1:]} if described[1:] else {})
+
+
+def _janus(sfu: SfuStatus) -> dict[str, Any]:
+    if sfu.state is not SfuState.READY:
+        return {"url": sfu.url, "connected": False}
+    return {"url": sfu.url, "connected": True, "name": sfu.name, "version": sfu.version, **sfu.details}
+
+
+def _starts_dialout(session: Session) -> bool:
+    return session.kind is Kind.INTERNAL and START_DIALOUT in session.features
+
+
+def _dialout(services: Services, session: Session) -> dict[str, Any]:
+    connection = services.delivery.connection(session)
+    if connection is None:
+        return {"sessionid": session.id, "connected": False}
+    agent = connection.user_agent
+    found = _version_of.search(agent)
+    return {
+        "sessionid": session.id,
+        "connected": True,
+        "address": str(connection.address),
+        "useragent": agent,
+        "version": found[1] if found else "",
+        "features": list(session.features),
+    }

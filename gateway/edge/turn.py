@@ -1,0 +1,70 @@
+"""Credentials for a TURN server, which checks them with the secret it shares with us.
+
+Source: behaviour reference 1.3; draft-uberti-behave-turn-rest-00.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import secrets
+import string
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from aiohttp import web
+
+LIFE = 86_400  # seconds that credentials hold
+NAME_LENGTH = 32  # characters of a made-up name
+
+_letters = string.ascii_letters + string.digits
+
+
+class TurnSettings(Protocol):
+    """The TURN servers whose credentials are handed out."""
+
+    @property
+    def api_key(self) -> str:
+        """Who may ask."""
+
+    @property
+    def secret(self) -> str:
+        """Shared with the servers."""
+
+    @property
+    def servers(self) -> Sequence[str]:
+        """URIs, "turn:turn.example.com:3478?transport=udp"."""
+
+
+class TurnCredentials:
+    """Serves ``GET /turn/credentials``; ``clock`` is unix seconds."""
+
+    def __init__(self, settings: TurnSettings, clock: Callable[[], float]) -> None:
+        self.settings = settings
+        self._clock = clock
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Answer one request."""
+        query, settings = request.query, self.settings
+        key = query.get("key", "") or query.get("api", "")  # Janus says api
+        if query.get("service") != "turn" or not key:
+            return _refuse(400, "Invalid service and/or key sent.")
+        if not settings.api_key or not hmac.compare_digest(key.encode(), settings.api_key.encode()):
+            return _refuse(403, "Not allowed to access this service.")
+        if not settings.servers:
+            return _refuse(404, "No TURN servers available.")
+        name = query.get("username", "") or "".join(secrets.choice(_letters) for _ in range(NAME_LENGTH))
+        return self._grant(f"{int(self._clock()) + LIFE}:{name}")
+
+    def _grant(self, username: str) -> web.Response:
+        signature = hmac.new(self.settings.secret.encode(), username.encode(), hashlib.sha1).digest()
+        password = base64.b64encode(signature).decode()
+        body = {"username": username, "password": password, "ttl": LIFE, "uris": list(self.settings.servers)}
+        text = json.dumps(body, separators=(",", ":")) + "\n"
+        return web.Response(text=text, content_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+def _refuse(status: int, text: str) -> web.Response:
+    return web.Response(status=status, text=text + "\n", headers={"X-Content-Type-Options": "nosniff"})

@@ -1,0 +1,66 @@
+"""What ``/api/v1/serverinfo`` says (behaviour reference 1.3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.core.session import Kind
+from gateway.edge.serverinfo import describe
+from mcu.base import McuStatus, SfuState, SfuStatus
+from tests.gateway.flows.house import House, Talker
+
+DETAILS = {"author": "A", "datachannels": True, "fulltrickle": True, "localip": "192.0.2.1", "ipv6": False}
+READY = SfuStatus("ws://one", SfuState.READY, "Janus", "1.1.2", details={**DETAILS, "videoroom": {"name": "R"}})
+AWAY = SfuStatus("ws://two", SfuState.CONNECTING, "Janus", "1.1.2", "it does not answer")
+
+
+async def info(mcu: McuStatus | None = None) -> dict[str, Any]:
+    async with House() as house:
+        return dict(describe(house.services, "1.2.3", ("a", "b"), mcu))
+
+
+async def test_without_an_sfu_there_is_version_and_features() -> None:
+    nats = {"urls": ["nats://loopback"], "connected": True}
+    assert await info() == {"version": "1.2.3", "features": ["a", "b"], "nats": nats}
+
+
+async def test_janus_is_described_when_it_is_connected() -> None:
+    document = await info(McuStatus("janus", (READY,)))
+    janus = {"url": "ws://one", "connected": True, "name": "Janus", "version": "1.1.2", "videoroom": {"name": "R"}}
+    assert document["sfu"] == {"mode": "janus", "janus": janus | DETAILS}
+
+
+async def test_janus_that_is_away_has_a_url_only_and_others_are_listed() -> None:
+    document = await info(McuStatus("janus", (AWAY, READY)))
+    assert document["sfu"]["janus"] == {"url": "ws://two", "connected": False}
+    assert [janus["url"] for janus in document["sfu"]["others"]] == ["ws://one"]
+
+
+async def test_sfu_in_this_process_has_a_mode_of_its_own() -> None:
+    assert (await info(McuStatus("inprocess", (READY,))))["sfu"] == {"mode": "inprocess"}
+
+
+def as_dialer(talker: Talker) -> None:
+    talker.session.kind = Kind.INTERNAL
+    talker.session.features = ("start-dialout",)
+
+
+async def test_clients_that_can_dial_are_listed_by_id() -> None:
+    async with House() as house:
+        dialers = [await house.open(str(number)) for number in range(2)]
+        for dialer in dialers:
+            as_dialer(dialer)
+        (await house.open("internal")).session.kind = Kind.INTERNAL
+        (await house.open("client")).session.features = ("start-dialout",)
+        dialers[1].lose()
+        listed = describe(house.services, "1", (), None)["dialout"]
+        here = {
+            "sessionid": dialers[0].sessionid,
+            "connected": True,
+            "address": "192.0.2.1",
+            "useragent": "fake/1.0 client",
+            "version": "1.0",
+            "features": ["start-dialout"],
+        }
+        away = {"sessionid": dialers[1].sessionid, "connected": False}
+        assert listed == sorted([here, away], key=lambda client: str(client["sessionid"]))

@@ -1,0 +1,64 @@
+"""TURN credentials (behaviour reference 1.3)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+
+import pytest
+from aiohttp import web
+
+from gateway.config import Turn
+from gateway.edge.turn import LIFE, TurnCredentials
+from tests.gateway.edge.serving import exchange, served
+
+NOW = 1_700_000_000.9
+SERVERS = ("turn:turn.example.com:3478?transport=udp", "turns:turn.example.com:5349")
+SETTINGS = Turn(api_key="the key", secret="the secret", servers=SERVERS)
+
+
+async def ask(query: str, settings: Turn = SETTINGS) -> tuple[int, dict[str, str], bytes]:
+    handler = TurnCredentials(settings, lambda: NOW).handle
+    async with served([web.get("/turn/credentials", handler)]) as address:
+        return await exchange(address, f"GET /turn/credentials{query} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+
+
+@pytest.mark.parametrize("name", ["key", "api"])
+async def test_credentials_hold_a_day_and_are_signed(name: str) -> None:
+    code, headers, body = await ask(f"?service=turn&username=alice&{name}=the%20key")
+    assert (code, headers["content-type"]) == (200, "application/json; charset=utf-8")
+    assert body.endswith(b"\n")
+    answer = json.loads(body)
+    assert answer["username"] == f"{1_700_000_000 + LIFE}:alice"
+    expected = hmac.new(b"the secret", answer["username"].encode(), hashlib.sha1).digest()
+    assert base64.b64decode(answer["password"]) == expected
+    assert (answer["ttl"], answer["uris"]) == (86400, list(SERVERS))
+
+
+async def test_name_is_made_up_when_none_is_given() -> None:
+    names = {json.loads((await ask("?service=turn&key=the%20key"))[2])["username"].split(":")[1] for _ in range(2)}
+    assert [len(name) for name in names] == [32, 32]
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "text"),
+    [
+        ("", 400, "Invalid service and/or key sent."),
+        ("?service=stun&key=the%20key", 400, "Invalid service and/or key sent."),
+        ("?service=turn", 400, "Invalid service and/or key sent."),
+        ("?service=turn&key=", 400, "Invalid service and/or key sent."),
+        ("?service=turn&key=another", 403, "Not allowed to access this service."),
+        ("?service=turn&key=%C3%BC", 403, "Not allowed to access this service."),
+    ],
+)
+async def test_refusals_come_in_their_order(query: str, code: int, text: str) -> None:
+    assert await ask(query) == (code, (await ask(query))[1], text.encode() + b"\n")
+
+
+async def test_without_servers_only_the_key_learns_of_it() -> None:
+    none = Turn(api_key="k", secret="s")
+    assert (await ask("?service=turn&key=k", none))[::2] == (404, b"No TURN servers available.\n")
+    assert (await ask("?service=turn&key=x", none))[0] == 403
+    assert (await ask("?service=turn&key=x", Turn()))[0] == 403

@@ -1,0 +1,47 @@
+"""Who the gateway says it is, in each place where it says so."""
+
+from __future__ import annotations
+
+import re
+
+import aiohttp
+
+from gateway.app import Gateway
+from gateway.config import Config, Http, Sessions
+from gateway.tools.fake_nextcloud import FakeNextcloud
+from gateway.tools.talk_client import TalkClient
+from gateway.version import PROTOCOL_LEVEL, VERSION
+
+SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
+LEVEL = f"{PROTOCOL_LEVEL}-portunus.{VERSION}"
+NAME = f"nextcloud-spreed-signaling/{LEVEL} portunus/{VERSION}"
+
+
+async def test_version_and_name_are_the_same_in_all_places() -> None:
+    async with FakeNextcloud(secret=SECRET) as nextcloud:
+        config = Config(
+            sessions=Sessions(secret=SECRET), http=Http(listen=("127.0.0.1:0",)), backends=(nextcloud.backend(),)
+        )
+        gateway = Gateway(config)
+        (url,) = await gateway.start()
+        try:
+            async with aiohttp.ClientSession() as http, TalkClient(url, nextcloud.url) as client:
+                hello = await client.hello(nextcloud.ticket("alice"))
+                assert client.heard[0]["welcome"]["version"] == LEVEL
+                assert hello["hello"]["server"]["version"] == LEVEL
+                for path, key in (("welcome", "version"), ("serverinfo", "version")):
+                    async with http.get(f"{url}/api/v1/{path}") as response:
+                        assert (await response.json())[key] == LEVEL
+                        assert response.headers["Server"] == NAME
+                async with http.get(f"{url}/api/v1/welcome") as response:
+                    assert (await response.json())["nextcloud-spreed-signaling"] == "Welcome"
+                async with http.ws_connect(f"{url}/spreed") as socket:
+                    assert socket._response.headers["Server"] == NAME
+            agents = {request.headers["User-Agent"] for request in nextcloud.requests}
+            assert agents == {NAME}
+        finally:
+            await gateway.stop()
+
+
+def test_level_is_what_a_client_that_compares_versions_expects() -> None:
+    assert re.fullmatch(r"2\.1\.1-portunus\.\d+\.\d+\.\d+\S*", LEVEL)
