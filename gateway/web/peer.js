@@ -216,9 +216,9 @@ export class Subscription extends Peer {
     this.#options = options;
     this.stream = new MediaStream();
     this.pc.addEventListener("track", ({ track }) => this.#track(track));
-    this.pc.addEventListener("datachannel", ({ channel }) => {
-      channel.addEventListener("message", ({ data }) => this.#told(data));
-    });
+    this.pc.addEventListener("datachannel", ({ channel }) => this.#hear(channel));
+    // Janus without our module sends data only to those who opened a channel themselves (docs/janus.md).
+    this.#hear(this.pc.createDataChannel("status"));
   }
 
   /** Ask the gateway for an offer of the publisher. */
@@ -260,6 +260,10 @@ export class Subscription extends Peer {
     }
     this.stream.addTrack(track);
     this.#options.onTrack(this.stream);
+  }
+
+  #hear(channel) {
+    channel.addEventListener("message", ({ data }) => this.#told(data));
   }
 
   #told(data) {

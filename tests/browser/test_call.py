@@ -12,7 +12,8 @@ from playwright.async_api import Browser
 from gateway.tools.demo import Demo
 from tests.browser.call_page import CallPage
 from tests.browser.chromium import FAKE_DEVICES, GRANTED, chromium
-from tests.browser.conftest import inprocess
+from tests.browser.conftest import inprocess, janus
+from tests.janus_process import JanusProcess
 
 
 async def in_call(browser: Browser, demo: Demo, *names: str, **choices: str) -> list[CallPage]:
@@ -63,6 +64,19 @@ async def test_a_third_person_joins_a_running_call(browser: Browser, demo: Demo)
     await cleo.until_people("Ada", "Bob", "Cleo (you)")
     await bob.until_tile("Ada", "speaking")  # the fake microphone beeps
     assert ada.problems + bob.problems + cleo.problems == []
+
+
+@pytest.mark.full
+async def test_state_is_told_through_a_janus_without_our_module(browser: Browser) -> None:
+    async with JanusProcess(DATACHANNELS="") as process:
+        demo = Demo("127.0.0.1", 0, janus(process))
+        await demo.start()
+        try:
+            ada, bob = await in_call(browser, demo, "Ada", "Bob")
+            await ada.page.click("#mute")
+            await bob.until_tile("Ada", "microphone muted", "camera on")
+        finally:
+            await demo.stop()
 
 
 @pytest.mark.full
