@@ -63,8 +63,8 @@ export class Stay {
     clearInterval(this.#statsTimer);
     this.#meter?.stop();
     this.stopSharing();
+    this.signaling?.close(); // first: then the gateway does not take the closed connections for failed ones
     this.call?.close();
-    this.signaling?.close();
     this.media.close();
   }
 

@@ -161,10 +161,13 @@ async def test_an_interrupted_connection_is_resumed_while_the_pictures_go_on(bro
         await bob.until_advances("Ada")
         cleo = await joined(browser, demo.url, "Cleo")
         await cleo.until_advances("Ada")
+        await ada.page.click("#share")  # what is asked for meanwhile is done afterwards
         await wire.restore()
         await ada.until_state("in the call with 2 others")
         await ada.until_no_notice("The gateway cannot be reached")
         await ada.until_advances("Cleo")
+        for page in (bob, cleo):
+            await page.until_advances("Ada's screen")
         assert await ada.session_id() == session
 
 
