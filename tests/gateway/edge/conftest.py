@@ -8,10 +8,14 @@ from collections.abc import Callable, Mapping
 import pytest
 import uvloop
 
+from tests.gateway.flows.virtual_time import VirtualLoop
+
 
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     if item.path.stem == "test_websocket":
         return {"asyncio": asyncio.SelectorEventLoop, "uvloop": uvloop.new_event_loop}
+    if item.path.stem == "test_housekeeper":
+        return {"virtual": VirtualLoop}
     return {"asyncio": asyncio.SelectorEventLoop}

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import json
 import logging
-import socket
+import socket as sockets
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -18,6 +18,8 @@ from gateway.edge import websocket
 from gateway.edge.address import TrustedProxies
 from gateway.edge.frames import frame
 from gateway.edge.websocket import WebSocketConnection, WebSocketEndpoint
+from gateway.version import SERVER_HEADER
+from tests.conversations.stages import socket
 from tests.gateway.edge.raw_client import BINARY, CLOSE, PATIENCE, PING, PONG, TEXT, Json, RawClient, masked, upgrade
 from tests.gateway.edge.serving import exchange, served
 from tests.gateway.flows.house import CLOUD, House
@@ -39,7 +41,7 @@ class Server:
         assert request.transport is not None
         if self.send_buffer:
             sock = request.transport.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.send_buffer)
+            sock.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, self.send_buffer)
         return await self.endpoint.handle(request)
 
     async def client(self, userid: str = "", **options: Any) -> Known:
@@ -181,6 +183,14 @@ async def test_data_right_behind_the_request_is_not_lost(server: Server, where: 
     async with await RawClient.connect(server.address, early=early, later=later) as client:
         assert (await client.hear())["type"] == "welcome"
         assert (await client.hear())["error"]["code"] == "hello_expected"
+
+
+async def test_upgrade_names_server_and_features() -> None:
+    async with socket(mcu=False) as stage:
+        await stage.connect()
+        head = stage.clients[0].head
+    assert f"\r\nServer: {SERVER_HEADER}\r\n" in head
+    assert "\r\nX-Spreed-Signaling-Features: audio-video-permissions, " in head
 
 
 # -- frames in

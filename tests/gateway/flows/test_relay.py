@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -66,6 +67,26 @@ async def test_message_to_the_room_reaches_all_but_the_sender() -> None:
         assert bob.heard()[0]["message"]["sender"]["type"] == "room"
         assert len(carol.heard()) == 1
         assert alice.heard() == other.heard() == []
+
+
+async def test_what_concerns_many_is_encoded_once() -> None:
+    async with House() as house:
+        alice, bob, carol = await house.callers("alice", "bob", "carol")
+        watched = [bob, carol]
+        events: list[Callable[[], None]] = [
+            lambda: alice.tell(ROOM, "x"),
+            lambda: alice.tell(CALL, "x"),
+            lambda: house.call("r", "alice", flags=3),
+            lambda: house.backend("r", {"type": "incall", "incall": {"incall": 0, "all": True}}),
+            lambda: house.backend("r", {"type": "message", "message": {"data": 1}}),
+            lambda: house.backend("r", {"type": "update", "update": {"properties": {"a": 1}}}),
+            lambda: alice.say({"type": "room", "room": {"roomid": ""}}),
+        ]
+        for say in events:
+            before = [len(it.connection.written) for it in watched]
+            say()
+            assert [len(it.connection.written) for it in watched] == [count + 1 for count in before]
+            assert bob.connection.written[-1] is carol.connection.written[-1]
 
 
 async def test_message_to_the_call_reaches_those_in_it_and_may_come_from_outside() -> None:

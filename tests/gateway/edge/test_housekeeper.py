@@ -1,0 +1,46 @@
+"""Sweeps once a second, whatever happens to one of them; time jumps."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.edge.housekeeper import PERIOD, Housekeeper
+
+
+async def test_each_sweep_is_called_with_the_time_once_a_second() -> None:
+    clock = asyncio.get_running_loop().time
+    first: list[float] = []
+    second: list[float] = []
+    housekeeper = Housekeeper(clock, first.append, second.append)
+    start = clock()
+    housekeeper.start()
+    await asyncio.sleep(3.5 * PERIOD)
+    await housekeeper.stop()
+    assert first == second == pytest.approx([start + PERIOD, start + 2 * PERIOD, start + 3 * PERIOD])
+    await asyncio.sleep(2 * PERIOD)
+    assert len(first) == 3
+
+
+async def test_failed_sweep_stops_neither_the_others_nor_itself(caplog: pytest.LogCaptureFixture) -> None:
+    calls: list[float] = []
+
+    def fail(now: float) -> None:
+        calls.append(now)
+        raise ValueError("broken")
+
+    housekeeper = Housekeeper(asyncio.get_running_loop().time, fail, calls.append)
+    housekeeper.start()
+    await asyncio.sleep(2.5 * PERIOD)
+    await housekeeper.stop()
+    assert len(calls) == 4
+    assert "ValueError: broken" in caplog.text
+
+
+async def test_stopping_twice_or_before_the_start_is_nothing() -> None:
+    housekeeper = Housekeeper(asyncio.get_running_loop().time)
+    await housekeeper.stop()
+    housekeeper.start()
+    await housekeeper.stop()
+    await housekeeper.stop()
