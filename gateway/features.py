@@ -23,6 +23,20 @@ _WITH_MCU = ("mcu", "offer-codecs", "update-sdp")
 _OF_MCU = {"janus": ("simulcast",)}
 
 
+_VIRTUAL_SESSIONS = "virtual-sessions"  # what internal clients may add, and everybody is welcomed with
+_NOT_INTERNAL = frozenset({"audio-video-permissions"})
+
+
+def internal(mcu: str) -> tuple[str, ...]:
+    """Return the ids for internal clients, sorted."""
+    return tuple(sorted({*announced(mcu), _VIRTUAL_SESSIONS} - _NOT_INTERNAL))
+
+
+def welcome(mcu: str) -> tuple[str, ...]:
+    """Return the ids of the welcome message, sorted."""
+    return tuple(sorted((*announced(mcu), _VIRTUAL_SESSIONS)))
+
+
 def announced(mcu: str) -> tuple[str, ...]:
     """Return the ids for a gateway with this type of SFU (``none``: without), sorted."""
     if mcu == "none":

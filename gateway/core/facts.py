@@ -8,6 +8,7 @@ from gateway.core.ids import RoomSessionId
 from gateway.core.room import Room, RoomKey
 from gateway.core.session import Session
 from gateway.core.transient import Changed
+from gateway.core.virtual import VirtualLeft
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,11 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class SessionClosed:
-    """A session ended."""
+    """A session ended, and its virtual sessions with it."""
 
     session: Session
     left: Left | None
+    virtuals: tuple[VirtualLeft, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

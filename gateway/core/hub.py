@@ -19,8 +19,9 @@ from gateway.core.ids import ConnectionId, ResumeId, RoomSessionId, SessionId
 from gateway.core.limits import Backend
 from gateway.core.permissions import Permissions
 from gateway.core.room import PING_INTERVAL, Room, RoomKey
-from gateway.core.session import JOIN_TIMEOUT, Session
+from gateway.core.session import JOIN_TIMEOUT, Kind, Session
 from gateway.core.transient import Changed, deadline, session_key
+from gateway.core.virtual import VirtualLeft, VirtualSession
 from gateway.wire.backend import ParticipantEntry
 
 
@@ -34,6 +35,8 @@ class Hub:
     def __init__(self) -> None:
         self.sessions: dict[str, Session] = {}  # by SessionId; str, so that a look-up costs no conversion
         self.rooms: dict[RoomKey, Room] = {}
+        self.internals: dict[SessionId, Session] = {}  # of all backends
+        self.virtuals: dict[str, VirtualSession] = {}  # by SessionId
         self._resumable: dict[ResumeId, Session] = {}
         self._of_user: dict[tuple[str, str], dict[SessionId, Session]] = {}
         self._of_room_session: dict[tuple[str, RoomSessionId], Session] = {}
@@ -47,6 +50,11 @@ class Hub:
         """Return an open session of this backend by its public id."""
         found = self.sessions.get(session)
         return found if found is not None and found.backend.id == backend.id else None
+
+    def find_virtual(self, backend: Backend, session: str) -> VirtualSession | None:
+        """Return a virtual session of this backend by its public id."""
+        found = self.virtuals.get(session)
+        return found if found is not None and found.owner.backend.id == backend.id else None
 
     def resumable(self, resume_id: str) -> Session | None:
         """Return an open session by its private id."""
@@ -69,9 +77,11 @@ class Hub:
         return self.rooms.get(RoomKey(backend.id, room))
 
     def in_same_call(self, one: Session, other: Session) -> bool:
-        """Whether both sessions are in the call of one and the same room (9.3)."""
+        """Whether ``one`` is in a call in which ``other``, or an internal client beside it, may be heard (9.3)."""
         room = self.room_of(one)
-        return room is not None and one.room == other.room and {one.id, other.id} <= room.in_call
+        if room is None or one.room != other.room or one.id not in room.in_call:
+            return False
+        return other.kind is Kind.INTERNAL or other.id in room.in_call
 
     def take_backends(self, by_id: Callable[[str], Backend | None]) -> None:
         """Give sessions the changed settings of their backend; those of a backend that is gone go on as they are."""
@@ -87,10 +97,13 @@ class Hub:
             LimitReached: nothing has changed.
         """
         backend = session.backend
-        count = self._per_backend.get(backend.id, 0)
-        if backend.session_limit and count >= backend.session_limit:
-            raise LimitReached
-        self._per_backend[backend.id] = count + 1
+        if session.kind is Kind.INTERNAL:
+            self.internals[session.id] = session
+        else:
+            count = self._per_backend.get(backend.id, 0)
+            if backend.session_limit and count >= backend.session_limit:
+                raise LimitReached
+            self._per_backend[backend.id] = count + 1
         self.sessions[session.id] = session
         self._resumable[session.resume_id] = session
         if session.userid:
@@ -115,9 +128,13 @@ class Hub:
         if not session.open:
             return None
         left = self.leave(session)
+        virtuals = tuple(self.remove_virtual(virtual) for virtual in list(session.virtuals.values()))
         session.open = False
         backend = session.backend
-        self._per_backend[backend.id] -= 1
+        if session.kind is Kind.INTERNAL:
+            del self.internals[session.id]
+        else:
+            self._per_backend[backend.id] -= 1
         del self.sessions[session.id]
         del self._resumable[session.resume_id]
         self._deadlines.pop(session.id, None)
@@ -126,7 +143,7 @@ class Hub:
             del of_user[session.id]
             if not of_user:
                 del self._of_user[backend.id, session.userid]
-        return SessionClosed(session, left)
+        return SessionClosed(session, left, virtuals)
 
     def sweep(self, now: float) -> list[Expired | JoinTimedOut]:
         """Return the sessions whose time is over; the caller closes them."""
@@ -195,11 +212,7 @@ class Hub:
         session.room_session_given = False
         session.room_session_id = RoomSessionId("")
         session.senders.clear()
-        own = _encoded(session.id)
-        room.users = [e for e in room.users if bytes(e.get("sessionId", e.get("sessionid", b""))) != own]
-        if not room.members:
-            del self.rooms[room.key]
-            self._timed.pop(room.key, None)
+        self._forget(room, session.id)
         return Left(session, room.key, tuple(room.members.values()), told, data)
 
     def left_by_request(self, session: Session, now: float) -> None:
@@ -257,7 +270,9 @@ class Hub:
 
     def set_in_call(self, room: Room, session: SessionId, in_call: bool) -> Session | None:
         """Note that a member is in the call or not, and return it when its media must end now (7.1)."""
-        member = room.members.get(session)
+        member, virtual = room.members.get(session), room.virtuals.get(session)
+        if virtual is not None:
+            virtual.in_call = in_call
         if member is None:
             return None
         if in_call:
@@ -269,18 +284,59 @@ class Hub:
     def set_all_in_call(self, room: Room, in_call: bool) -> InCallChanged:
         """Note that everybody is in the call, or nobody (7.4); without a change nobody is to be told."""
         if in_call:
-            new = [member for member in room.members if member not in room.in_call]
+            clients = tuple(member for member in room.members.values() if member.kind is Kind.CLIENT)
+            new = [member.id for member in clients if member.id not in room.in_call]
             room.in_call.update(new)
-            return InCallChanged(tuple(room.members.values()) if new else (), ())
+            return InCallChanged(clients if new else (), ())
         left = tuple(room.members[session] for session in room.members if session in room.in_call)
         room.in_call.clear()
-        return InCallChanged(tuple(room.members.values()) if left else (), left)
+        virtual = [virtual for virtual in room.virtuals.values() if virtual.in_call]
+        for one in virtual:
+            one.in_call = False
+        return InCallChanged(tuple(room.members.values()) if left or virtual else (), left)
 
     def store_users(self, room: Room, users: list[ParticipantEntry]) -> None:
         """Keep the user list of an incall request (7.3)."""
         room.users = users
 
+    # -- virtual sessions and internal clients
+
+    def add_virtual(self, virtual: VirtualSession) -> Room:
+        """Put a virtual session into its room, which must exist; the owner has none of that name."""
+        room = self.rooms[virtual.room]
+        self.virtuals[virtual.id] = room.virtuals[virtual.id] = virtual
+        virtual.owner.virtuals[virtual.name] = virtual
+        return room
+
+    def remove_virtual(self, virtual: VirtualSession) -> VirtualLeft:
+        """Take a virtual session away; the room may go with it."""
+        room = self.rooms[virtual.room]
+        del self.virtuals[virtual.id], room.virtuals[virtual.id], virtual.owner.virtuals[virtual.name]
+        data = room.transient.remove(session_key(virtual.id))
+        self._forget(room, virtual.id)
+        return VirtualLeft(virtual, tuple(room.members.values()), data)
+
+    def set_flags(self, virtual: VirtualSession, flags: int) -> bool:
+        """Note what a virtual session does (7.5); ``False`` when it did so before."""
+        changed = virtual.flags != flags
+        virtual.flags = flags
+        return changed
+
+    def set_call_flags(self, who: Session | VirtualSession, flags: int) -> bool:
+        """Note how an internal client or virtual session is in the call (11.3); ``False`` when it was before."""
+        changed = who.call_flags != flags
+        who.call_flags = flags
+        return changed
+
     # -- inside
+
+    def _forget(self, room: Room, session: SessionId) -> None:
+        """Take a session out of the stored user list, and the room away when it was the last."""
+        own = _encoded(session)
+        room.users = [e for e in room.users if bytes(e.get("sessionId", e.get("sessionid", b""))) != own]
+        if not room.members and not room.virtuals:
+            del self.rooms[room.key]
+            self._timed.pop(room.key, None)
 
     def _unregister(self, session: Session) -> None:
         key = (session.backend.id, session.room_session_id)
@@ -288,7 +344,7 @@ class Hub:
             del self._of_room_session[key]
 
     def _start_join_timer(self, session: Session, now: float) -> None:
-        if not session.userid:
+        if not session.userid and session.kind is not Kind.INTERNAL:
             session.join_by = now + JOIN_TIMEOUT
             self._note_deadline(session)
 

@@ -12,6 +12,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gateway.core.ids import SessionId
+from gateway.core.room import Room
+from gateway.core.session import Kind
 from gateway.wire.backend import ParticipantEntry
 
 T = TypeVar("T")
@@ -73,17 +75,43 @@ def merge(users: list[Participant], changed: list[Participant]) -> list[Particip
     return [user.entry for user in users] + [user.entry for user in changed if user.session not in known]
 
 
-def fill_user_ids(entries: Iterable[ParticipantEntry], userid_of: Callable[[SessionId], str]) -> list[ParticipantEntry]:
-    """Give entries without a user id the one that Nextcloud gave their session for this room (7.3)."""
-    return [_with_user_id(entry, userid_of) for entry in entries]
+def complete(entries: Iterable[ParticipantEntry], room: Room, now: int) -> list[ParticipantEntry]:
+    """Add what only this server knows: user ids of guests, internal clients, virtual sessions (7.3).
+
+    ``now`` is unix time in seconds.
+    """
+    shown, present = [], set()
+    for entry in entries:
+        session = SessionId(_string(entry.get("sessionId", entry.get("sessionid"))))
+        present.add(session)
+        shown.append(entry if _string(entry.get("userId")) else _identified(entry, session, room))
+    for member in room.members.values():
+        if member.kind is Kind.INTERNAL:
+            features = {"features": member.features} if member.features else {}
+            shown.append(_entry(member.id, member.call_flags, now, internal=True, **features))
+    for virtual in room.virtuals.values():
+        if virtual.id not in present:
+            shown.append(_entry(virtual.id, virtual.call_flags, now, virtual=True))
+    return shown
 
 
-def _with_user_id(entry: ParticipantEntry, userid_of: Callable[[SessionId], str]) -> ParticipantEntry:
-    if _string(entry.get("userId")):
-        return entry
-    session = _string(entry.get("sessionId", entry.get("sessionid")))
-    userid = userid_of(SessionId(session)) if session else ""
-    return {**entry, "userId": Raw(msgspec.json.encode(userid))} if userid else entry
+def _identified(entry: ParticipantEntry, session: SessionId, room: Room) -> ParticipantEntry:
+    """Name a guest whom Nextcloud named for this room, and mark a virtual session."""
+    member, virtual = room.members.get(session), room.virtuals.get(session)
+    if member is not None and member.room_userid:
+        return {**entry, "userId": _raw(member.room_userid)}
+    if virtual is not None:
+        return {**entry, "virtual": _raw(True), "inCall": _raw(virtual.call_flags)}
+    return entry
+
+
+def _entry(session: SessionId, flags: int, now: int, **more: object) -> ParticipantEntry:
+    values = {"inCall": flags, "sessionId": session, "lastPing": now, **more}
+    return {name: _raw(value) for name, value in values.items()}
+
+
+def _raw(value: object) -> Raw:
+    return Raw(msgspec.json.encode(value))
 
 
 def with_flags(entries: Iterable[ParticipantEntry], flags: int) -> list[ParticipantEntry]:

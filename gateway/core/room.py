@@ -1,4 +1,4 @@
-"""One room on this server: it exists as long as it has a member.
+"""One room on this server: it exists as long as it has a member, or a virtual session.
 
 Source: behaviour reference 4 and 7.
 """
@@ -15,6 +15,7 @@ from gateway.wire.backend import ParticipantEntry
 
 if TYPE_CHECKING:
     from gateway.core.session import Session
+    from gateway.core.virtual import VirtualSession
 
 PING_INTERVAL = 10.0  # seconds between keep-alive pings to Nextcloud (4.5)
 
@@ -29,7 +30,7 @@ class RoomKey(NamedTuple):
 class Room:
     """The state of a room; changed by the hub only."""
 
-    __slots__ = ("in_call", "key", "members", "ping_at", "properties", "transient", "users")
+    __slots__ = ("in_call", "key", "members", "ping_at", "properties", "transient", "users", "virtuals")
 
     def __init__(self, key: RoomKey, properties: Raw, now: float) -> None:
         self.key = key
@@ -37,5 +38,6 @@ class Room:
         self.members: dict[SessionId, Session] = {}
         self.in_call: set[SessionId] = set()  # who is in the call (7.1)
         self.users: list[ParticipantEntry] = []  # of the last incall request (7.3)
+        self.virtuals: dict[SessionId, VirtualSession] = {}
         self.transient = TransientData()
         self.ping_at = now + PING_INTERVAL

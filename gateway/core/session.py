@@ -6,6 +6,7 @@ Source: behaviour reference 2.5-2.8, 3.5.
 from __future__ import annotations
 
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from msgspec import Raw
 
@@ -16,7 +17,12 @@ from gateway.core.permissions import Permissions
 from gateway.core.room import RoomKey
 from gateway.wire.server import JoinEntry, Sender, encode_sender
 
+if TYPE_CHECKING:
+    from gateway.core.virtual import VirtualSession
+
 EXPIRY = 30.0  # seconds a session outlives its connection (2.5)
+INTERNAL_INCALL = "internal-incall"  # feature of internal clients that manage the flags of calls themselves (11.5)
+INTERNAL_CALL_FLAGS = 3  # in the call, sending audio: of the others (3.4)
 JOIN_TIMEOUT = 10.0  # seconds an anonymous session may be in no room (2.5)
 
 
@@ -33,6 +39,7 @@ class Session:
 
     __slots__ = (
         "backend",
+        "call_flags",
         "connection",
         "expires_at",
         "features",
@@ -51,6 +58,7 @@ class Session:
         "url",
         "user",
         "userid",
+        "virtuals",
     )
 
     def __init__(
@@ -82,6 +90,9 @@ class Session:
         self.room_session_id = RoomSessionId("")  # as registered; the public id when the client gave none
         self.room_session_given = False
         self.senders: dict[str, bytes] = {}
+        managed = INTERNAL_INCALL in features
+        self.call_flags = INTERNAL_CALL_FLAGS if kind is Kind.INTERNAL and not managed else 0  # of internal clients
+        self.virtuals: dict[str, VirtualSession] = {}  # of internal clients, by the name they gave
 
     def attach(self, connection: ConnectionId) -> ConnectionId | None:
         """Make a connection the current one and return the one it displaces."""

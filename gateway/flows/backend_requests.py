@@ -15,11 +15,13 @@ from gateway.core.ids import SessionId
 from gateway.core.limits import Backend
 from gateway.core.participants import IN_CALL, Participant
 from gateway.core.room import Room, RoomKey
+from gateway.core.session import Kind
 from gateway.flows.chat import RoomMessage
 from gateway.flows.media import Media
 from gateway.flows.notify import Notify
 from gateway.flows.services import Services
 from gateway.flows.sessions import Sessions
+from gateway.flows.virtual import Virtuals
 from gateway.wire import backend as wire
 from gateway.wire import server
 from gateway.wire.client import ABSENT, given
@@ -33,13 +35,16 @@ class Malformed(Exception):
 class BackendRequests:
     """Carries out the rooms API."""
 
-    def __init__(self, services: Services, notify: Notify, media: Media, sessions: Sessions) -> None:
+    def __init__(
+        self, services: Services, notify: Notify, media: Media, sessions: Sessions, virtuals: Virtuals
+    ) -> None:
         self._services = services
         self._hub: Hub = services.hub
         self._delivery = services.delivery
         self._notify = notify
         self._media = media
         self._sessions = sessions
+        self._virtuals = virtuals
 
     def handle(self, backend: Backend, roomid: str, request: wire.RoomsRequest) -> None:
         """Carry out a checked request; what concerns nobody here has no effect.
@@ -61,9 +66,9 @@ class BackendRequests:
         elif room is None:
             return
         elif request.incall is not None and request.type == "incall":
-            self._incall(room, request.incall)
+            self._incall(backend, room, request.incall)
         elif request.participants is not None and request.type == "participants":
-            self._participants(room, request.participants)
+            self._participants(backend, room, request.participants)
         elif request.message is not None and request.type == "message":
             self._message(room, request.message)
 
@@ -84,6 +89,10 @@ class BackendRequests:
             if session is not None:
                 sessions.append(session)
         key = RoomKey(backend.id, roomid)
+        for room_session in dict.fromkeys(disinvite.sessionids or ()):
+            virtual = self._hub.find_virtual(backend, room_session)
+            if virtual is not None and virtual.room == key:
+                self._virtuals.disinvited(virtual)
         for session in dict.fromkeys(sessions):
             self._delivery.send(session, encoded)
             if session.room == key:
@@ -109,6 +118,9 @@ class BackendRequests:
     def _delete(self, backend: Backend, roomid: str, room: Room | None, delete: wire.Delete) -> None:
         """The room is gone: members leave it without leave events (4.6, 6.4)."""
         if room is not None:
+            deleted = server.encode(Event(EventBody("room", "delete")))
+            self._delivery.send_all((it for it in room.members.values() if it.kind is Kind.INTERNAL), deleted)
+            self._virtuals.room_deleted(room)
             gone = server.encode(server.Room(RoomBody("")))
             for left in self._hub.delete_room(room):
                 if left.session.connection is not None:
@@ -122,13 +134,13 @@ class BackendRequests:
         for userid in dict.fromkeys(userids or ()):
             self._delivery.send_all(self._hub.of_user(backend, userid), message)
 
-    def _incall(self, room: Room, incall: wire.InCall) -> None:
+    def _incall(self, backend: Backend, room: Room, incall: wire.InCall) -> None:
         """Who is in the call (7.1), and everybody at once (7.4)."""
         if incall.all:
             self._everybody_in_call(room, incall)
             return
-        changed = self._resolve(room, incall.changed)
-        users = self._resolve(room, incall.users)
+        changed = self._resolve(backend, incall.changed)
+        users = self._resolve(backend, incall.users)
         for entry in changed:
             if entry.in_call is not None:
                 self._set_in_call(room, entry.session, entry.in_call)
@@ -158,10 +170,10 @@ class BackendRequests:
         if change.told:
             self._notify.everybody_in_call(room, change.told, flags)
 
-    def _participants(self, room: Room, changes: wire.Participants) -> None:
+    def _participants(self, backend: Backend, room: Room, changes: wire.Participants) -> None:
         """Changed participants, their permissions above all (6.6, 8)."""
-        changed = self._resolve(room, changes.changed)
-        users = self._resolve(room, changes.users)
+        changed = self._resolve(backend, changes.changed)
+        users = self._resolve(backend, changes.users)
         for entry in changed:
             session = self._hub.sessions.get(entry.session)
             if entry.permissions is not None and session is not None:
@@ -191,11 +203,12 @@ class BackendRequests:
                 body = SwitchToBody(switch.roomid or "", details if given(details) else ABSENT)
                 self._delivery.send(session, server.encode(Event(EventBody("room", "switchto", switchto=body))))
 
-    def _resolve(self, room: Room, entries: list[wire.ParticipantEntry] | None) -> list[Participant]:
-        backend = room.key.backend
-
+    def _resolve(self, backend: Backend, entries: list[wire.ParticipantEntry] | None) -> list[Participant]:
         def find(room_session: str) -> SessionId | None:
-            session = self._hub.of_room_session(backend, room_session)
-            return None if session is None else session.id
+            session = self._hub.of_room_session(backend.id, room_session)
+            if session is not None:
+                return session.id
+            virtual = self._hub.find_virtual(backend, room_session)  # its own id is what Nextcloud knows it by
+            return None if virtual is None else virtual.id
 
         return participants.resolve(entries or (), find)

@@ -16,17 +16,19 @@ from gateway.core.hub import LimitReached
 from gateway.core.ids import ENTROPY
 from gateway.core.limits import Backend
 from gateway.core.outbox import Outbox
-from gateway.core.session import Session
+from gateway.core.session import Kind, Session
 from gateway.core.throttle import Action, Address
 from gateway.flows.notify import Notify
 from gateway.flows.ports import Connection, NextcloudError
 from gateway.flows.services import Services
 from gateway.flows.sessions import SESSION_RESUMED, bye
-from gateway.wire import client, server, token
+from gateway.wire import checksum, client, server, token
 from gateway.wire.backend import AuthRequest
 from gateway.wire.client import Auth, given
 from gateway.wire.errors import Code, Error, ProtocolError
 from gateway.wire.token import TokenError
+
+INTERNAL_RANDOM = 32  # bytes, at least (3.4)
 
 _VERSIONS = ("1.0", "2.0")
 _TOKEN_ERRORS = {code.value[0]: code for code in (Code.INVALID_TOKEN, Code.TOKEN_NOT_VALID_YET, Code.TOKEN_EXPIRED)}
@@ -65,14 +67,16 @@ class Hello:
         """
         _check_version(hello)
         auth = _check_auth(hello)
-        backend, url = self._backend(auth)
-        if hello.version == "1.0":
-            userid, user = await self._ask_backend(backend, url, auth)
+        kind, userid, user = Kind(auth.type or "client"), "", client.ABSENT
+        if kind is Kind.INTERNAL:
+            backend, url = await self._trust_internal(who, auth)
         else:
-            userid, user = await self._verify_token(url, auth)
+            backend, url = self._backend(auth)
+            prove = self._ask_backend if hello.version == "1.0" else self._verify_token
+            userid, user = await prove(backend, url, auth)
         if who.gone:
             return None
-        session = self._new_session(backend, url, userid, user, tuple(hello.features or ()))
+        session = self._new_session(backend, url, userid, user, tuple(hello.features or ()), kind)
         try:
             self._services.hub.open(session, self._services.clock())
         except LimitReached as error:
@@ -112,15 +116,17 @@ class Hello:
         services = self._services
         services.hub.attach(session, connection.id)
         body = server.HelloBody(
-            hello.version or "", session.id, session.resume_id, session.shown_userid, services.server
+            hello.version or "", session.id, session.resume_id, session.shown_userid, services.facts_for(session)
         )
         connection.send(server.encode(server.Hello(body, request)))
         connection.adopt(session.outbox)
 
-    def _new_session(self, backend: Backend, url: str, userid: str, user: Raw, features: tuple[str, ...]) -> Session:
+    def _new_session(
+        self, backend: Backend, url: str, userid: str, user: Raw, features: tuple[str, ...], kind: Kind
+    ) -> Session:
         services = self._services
         ids = services.ids.make(services.entropy(ENTROPY))
-        return Session(ids, backend, url, userid, user, features, Outbox(services.outbox_bytes))
+        return Session(ids, backend, url, userid, user, features, Outbox(services.outbox_bytes), kind)
 
     def _backend(self, auth: Auth) -> tuple[Backend, str]:
         try:
@@ -145,7 +151,26 @@ class Hello:
         user = answer.auth.user
         return answer.auth.userid or "", user.copy() if given(user) else client.ABSENT
 
-    async def _verify_token(self, url: str, auth: Auth) -> tuple[str, Raw]:
+    async def _trust_internal(self, who: Client, auth: Auth) -> tuple[Backend, str]:
+        """An internal client knows the secret, and says which backend it works for (3.4)."""
+        services = self._services
+        try:
+            params = client.decode_internal(auth.params)
+            url = backends.canonical(params.backend or "")
+        except ValueError as error:  # msgspec's are ValueErrors, too
+            raise ProtocolError(Code.INVALID_FORMAT.error()) from error
+        if not services.internal_secret:
+            raise ProtocolError(Code.INVALID_CLIENT_TYPE.error())
+        services.throttling.check(who, Action.HELLO_INTERNAL)
+        random, backend = params.random or "", services.backends.find(url)
+        known = checksum.verify(services.internal_secret, random, params.token or "", b"")
+        if known and len(random.encode()) >= INTERNAL_RANDOM and backend is not None:
+            return backend, url
+        code = Code.INVALID_BACKEND if known and len(random.encode()) >= INTERNAL_RANDOM else Code.INVALID_TOKEN
+        await services.throttling.failed(who, Action.HELLO_INTERNAL)
+        raise ProtocolError(code.error())
+
+    async def _verify_token(self, backend: Backend, url: str, auth: Auth) -> tuple[str, Raw]:
         """Hello 2.0: the token knows (3.3)."""
         try:
             text = client.decode_token(auth.params)
@@ -172,13 +197,13 @@ def _check_version(hello: client.Hello) -> None:
 
 
 def _check_auth(hello: client.Hello) -> Auth:
-    """Check the structure of ``auth`` (3.1); only clients of type ``client`` are served."""
+    """Check the structure of ``auth`` (3.1); clients of type ``federation`` are not served."""
     auth = hello.auth
     if auth is None or not given(auth.params):
         raise ProtocolError(Code.INVALID_FORMAT.error())
     kind = auth.type or "client"
-    if kind in ("internal", "federation"):
+    if kind == "federation":
         raise ProtocolError(Code.INVALID_CLIENT_TYPE.error())
-    if kind != "client" or not auth.url:
+    if kind != "internal" and (kind != "client" or not auth.url):
         raise ProtocolError(Code.INVALID_FORMAT.error())
     return auth

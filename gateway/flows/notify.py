@@ -17,15 +17,16 @@ from gateway.core.facts import Joined, Left
 from gateway.core.ids import SessionId
 from gateway.core.outbox import Note
 from gateway.core.room import Room
-from gateway.core.session import Session
+from gateway.core.session import Kind, Session
 from gateway.core.transient import Changed
+from gateway.core.virtual import VirtualLeft, VirtualSession
 from gateway.flows.media import Media
 from gateway.flows.ports import NextcloudError
 from gateway.flows.services import Services
 from gateway.wire import server
 from gateway.wire.backend import ParticipantEntry, RoomRequest
 from gateway.wire.client import ABSENT
-from gateway.wire.server import Event, EventBody, JoinEntry, ParticipantsBody, TransientBody
+from gateway.wire.server import Event, EventBody, FlagsBody, JoinEntry, ParticipantsBody, TransientBody
 
 log = logging.getLogger("portunus.flows")
 
@@ -47,17 +48,45 @@ class Notify:
         self._initial(session, fact.room)
         entry = session.join_entry()
         self._delivery.send(session, _join_event([_without_name(entry) if session.permissions.hides_names else entry]))
-        if fact.others:
-            entries = [other.join_entry() for other in fact.others]
+        virtuals = fact.room.virtuals.values()
+        entries = [other.join_entry() for other in fact.others] + [virtual.join_entry() for virtual in virtuals]
+        if entries:
             if session.permissions.hides_names:
                 entries = [_without_name(entry) for entry in entries]
             self._delivery.send(session, _join_event(entries))
-        self._delivery.send_all(
-            (other for other in fact.others if not other.permissions.hides_names), _join_event([entry])
-        )
-        nameless = [other for other in fact.others if other.permissions.hides_names]
+        self._came(fact.others, entry)
+        for virtual in virtuals:
+            if virtual.flags:
+                self._delivery.send(session, _flags_event(virtual))
+        if session.kind is Kind.INTERNAL:
+            self.known_participants(fact.room)
+
+    def _came(self, others: Iterable[Session], entry: JoinEntry) -> None:
+        self._delivery.send_all((other for other in others if not other.permissions.hides_names), _join_event([entry]))
+        nameless = [other for other in others if other.permissions.hides_names]
         if nameless:
             self._delivery.send_all(nameless, _join_event([_without_name(entry)]))
+
+    def virtual_joined(self, virtual: VirtualSession, room: Room) -> None:
+        """Tell the members of a room of a virtual session (11.2)."""
+        self._came(room.members.values(), virtual.join_entry())
+        self.known_participants(room)
+        if virtual.flags:
+            self.flags(virtual, room)
+
+    def flags(self, virtual: VirtualSession, room: Room) -> None:
+        """Tell the members what a virtual session does (7.5)."""
+        self._delivery.send_all(room.members.values(), _flags_event(virtual))
+
+    def virtual_left(self, fact: VirtualLeft) -> None:
+        """Tell the others that a virtual session is gone; no participants update follows (7.3)."""
+        self._gone(fact.virtual.id, fact.remaining, fact.data)
+
+    def _gone(self, session: SessionId, remaining: Iterable[Session], data: Changed | None) -> None:
+        event = Event(EventBody("room", "leave", leave=(session,)))
+        self._delivery.send_all(remaining, server.encode(event))
+        if data is not None:
+            self.transient(remaining, data)
 
     def _initial(self, session: Session, room: Room) -> None:
         if len(room.transient):
@@ -77,10 +106,10 @@ class Notify:
         """End a session's media, tell the others that it left (unless ``silent``), and Nextcloud (4.2)."""
         self._media.end(fact.session)
         if not silent and fact.remaining:
-            event = Event(EventBody("room", "leave", leave=(fact.session.id,)))
-            self._delivery.send_all(fact.remaining, server.encode(event))
-            if fact.data is not None:
-                self.transient(fact.remaining, fact.data)
+            self._gone(fact.session.id, fact.remaining, fact.data)
+            room = self._services.hub.rooms.get(fact.room)
+            if fact.session.kind is Kind.INTERNAL and room is not None:
+                self.known_participants(room)
         if fact.room_session:
             self.tell_left(fact.session, fact.room.id, fact.room_session)
 
@@ -104,27 +133,38 @@ class Notify:
 
     def participants(self, room: Room, users: Iterable[ParticipantEntry]) -> None:
         """Tell all members who is there with which flags (7.3)."""
-        message = self._participants_message(room, users)
+        message = _participants_event(room, self._complete(room, users))
         self._delivery.send_all(room.members.values(), message, note=Note.PARTICIPANTS)
+
+    def known_participants(self, room: Room) -> None:
+        """Tell all members the known list anew, unless it is empty: internal clients or virtual sessions changed it."""
+        users = self._complete(room, room.users)
+        if users:
+            self._delivery.send_all(room.members.values(), _participants_event(room, users), note=Note.PARTICIPANTS)
 
     def participants_on_resume(self, session: Session, room: Room) -> None:
         """Tell one session the known list, unless it is empty (2.8)."""
-        if room.users:
-            self._delivery.send(session, self._participants_message(room, room.users))
+        users = self._complete(room, room.users)
+        if users:
+            self._delivery.send(session, _participants_event(room, users))
 
-    def _participants_message(self, room: Room, users: Iterable[ParticipantEntry]) -> bytes:
-        def room_userid(session: SessionId) -> str:
-            member = room.members.get(session)
-            return member.room_userid if member is not None else ""
-
-        filled = participants.fill_user_ids(users, room_userid)
-        body = ParticipantsBody(room.key.id, users=filled)
-        return server.encode(Event(EventBody("participants", "update", update=body)))
+    def _complete(self, room: Room, users: Iterable[ParticipantEntry]) -> list[ParticipantEntry]:
+        return participants.complete(users, room, int(self._services.wall_clock()))
 
     def everybody_in_call(self, room: Room, told: Iterable[Session], flags: int) -> None:
         """Tell members that all of them have these flags now (7.4)."""
         body = ParticipantsBody(room.key.id, incall=flags, all=True)
         self._delivery.send_all(told, server.encode(Event(EventBody("participants", "update", update=body))))
+
+
+def _participants_event(room: Room, users: list[ParticipantEntry]) -> bytes:
+    body = ParticipantsBody(room.key.id, users=users)
+    return server.encode(Event(EventBody("participants", "update", update=body)))
+
+
+def _flags_event(virtual: VirtualSession) -> bytes:
+    body = FlagsBody(virtual.room.id, virtual.id, virtual.flags)
+    return server.encode(Event(EventBody("participants", "flags", flags=body)))
 
 
 def _join_event(entries: list[JoinEntry]) -> bytes:

@@ -70,9 +70,11 @@ class Pings:
 
 
 def _entries(room: Room) -> dict[str, list[PingEntry]]:
-    """Return an entry for each member that Nextcloud knows by a session id of its own, by the URL it named."""
+    """Return an entry for each member that Nextcloud knows by a session id, by the URL that it (or its owner) named."""
     entries: dict[str, list[PingEntry]] = {}
     for session in room.members.values():
         if session.room_session_given:
             entries.setdefault(session.url, []).append(PingEntry(session.userid, session.room_session_id))
+    for virtual in room.virtuals.values():
+        entries.setdefault(virtual.owner.url, []).append(PingEntry(virtual.userid, virtual.id))
     return entries

@@ -60,6 +60,8 @@ class Relay:
         if targets is None:
             return Code.INVALID_FORMAT.error()
         if session.may(CONTROL):
+            if body.recipient.type == "session" and not targets:
+                self._to_virtual(session, body.recipient.sessionid or "", body.data, control=True)
             encoded = b"".join((session.control_sender(body.recipient.type or ""), body.data, server.MESSAGE_END))
             self._delivery.send_all(targets, encoded, but=session)
         return None
@@ -97,10 +99,23 @@ class Relay:
                 self._media.unshare_screen(session)
             return None
         target = self._hub.find(session.backend, recipient)
-        if target is None or (head is not None and head.type == "nickChanged" and target.permissions.hides_names):
+        if target is None:
+            self._to_virtual(session, recipient, data)
+            return None
+        if head is not None and head.type == "nickChanged" and target.permissions.hides_names:
             return None
         self._delivery.send(target, b"".join((session.sender("session"), data, server.MESSAGE_END)))
         return None
+
+    def _to_virtual(self, session: Session, recipient: str, data: Raw, *, control: bool = False) -> None:
+        """Tell the owner of a virtual session what is said to it (11.4); nobody, when there is none."""
+        virtual = self._hub.find_virtual(session.backend, recipient)
+        if virtual is None:
+            return
+        sender = server.Sender("session", session.id, session.shown_userid)
+        body = server.MessageBody(sender, data, server.Recipient(virtual.name, type="session"))
+        message = server.Control(body) if control else server.Message(body)
+        self._delivery.send(virtual.owner, server.encode(message))
 
     def _to_room(self, session: Session, kind: str, data: Raw) -> Error | None:
         room = self._hub.room_of(session)

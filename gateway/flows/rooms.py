@@ -6,7 +6,7 @@ Source: behaviour reference 4.1, 4.2, 4.4.
 from __future__ import annotations
 
 from gateway.core.room import Room
-from gateway.core.session import Session
+from gateway.core.session import Kind, Session
 from gateway.flows.notify import Notify
 from gateway.flows.ports import NextcloudError
 from gateway.flows.services import Services
@@ -48,7 +48,10 @@ class Rooms:
             self._hub.register(session, given_id)
             details = AlreadyJoined(_room_body(current))
             raise ProtocolError(Code.ALREADY_JOINED.error(details))
-        answer = await self._ask(session, roomid, given_id)
+        if session.kind is Kind.INTERNAL:  # need not be invited
+            answer = BackendAnswer("room", room=RoomAnswer(roomid))
+        else:
+            answer = await self._ask(session, roomid, given_id)
         if not session.open:
             self._undo(session, roomid, given_id, answer)
             return

@@ -12,6 +12,7 @@ from gateway.core.facts import JoinTimedOut
 from gateway.core.session import Session
 from gateway.flows.notify import Notify
 from gateway.flows.services import Services
+from gateway.flows.virtual import Virtuals
 from gateway.wire import server
 
 log = logging.getLogger("portunus.flows")
@@ -30,11 +31,12 @@ def bye(reason: str) -> bytes:
 class Sessions:
     """Ends sessions, with all that follows from it."""
 
-    def __init__(self, services: Services, notify: Notify) -> None:
+    def __init__(self, services: Services, notify: Notify, virtuals: Virtuals) -> None:
         self._services = services
         self._hub = services.hub
         self._delivery = services.delivery
         self._notify = notify
+        self._virtuals = virtuals
 
     def end(self, session: Session, *, reason: str = "", tell_backend: bool = True) -> None:
         """End a session; a connected client is told the reason, and its connection closed (2.7)."""
@@ -46,6 +48,7 @@ class Sessions:
         closed = self._hub.close(session)
         if closed is None:
             return
+        self._virtuals.owner_ended(closed)
         self._notify.ended(session)
         if connection is not None:
             connection.finish()

@@ -41,12 +41,13 @@ Json = dict[str, Any]
 
 @dataclass(slots=True)
 class FakeRoom:
-    """What a join of this room is answered with; ``error`` (an error object) refuses it."""
+    """What a join of this room is answered with; ``error`` (an error object) refuses it, and leaves too if told so."""
 
     properties: Any = None
     permissions: list[str] | None = None
     session: Json | None = None  # {"userid": …} names a guest
     error: Json | None = None
+    refuses_leaves: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +249,11 @@ class FakeNextcloud:
             return self._auth(seen.body.get("params"))
         if seen.type == "room" and seen.body.get("action") != "leave":
             return self._join(seen.body["roomid"])
+        room = self.rooms.get(seen.body.get("roomid", ""))
+        if seen.type == "room" and room is not None and room.refuses_leaves:
+            return self._join(seen.body["roomid"])
+        if seen.type == "session":
+            return {"type": "session", "session": {"version": "1.0", "roomid": seen.body.get("roomid", "")}}
         return {"type": "room", "room": {"version": "1.0", "roomid": seen.body.get("roomid", "")}}
 
     def _auth(self, params: Any) -> Json:

@@ -44,6 +44,17 @@ class RoomRequest(Struct, frozen=True, omit_defaults=True):
     version: str | UnsetType = UNSET  # always given, as "1.0"
 
 
+class SessionRequest(Struct, frozen=True, omit_defaults=True):
+    """Tell of a virtual session (11.2, 11.3); ``action`` is ``add`` or ``remove``."""
+
+    roomid: str
+    action: str
+    sessionid: str
+    userid: str = ""
+    user: Raw = ABSENT
+    version: str | UnsetType = UNSET  # always given, as "1.0"
+
+
 class PingEntry(Struct, frozen=True, omit_defaults=True):
     """One session that is still there; ``sessionid`` is Nextcloud's."""
 
@@ -59,8 +70,8 @@ class PingRequest(Struct, frozen=True):
     version: str = "1.0"
 
 
-type_of_request = {AuthRequest: "auth", RoomRequest: "room", PingRequest: "ping"}
-BackendRequest = AuthRequest | RoomRequest | PingRequest
+type_of_request = {AuthRequest: "auth", RoomRequest: "room", SessionRequest: "session", PingRequest: "ping"}
+BackendRequest = AuthRequest | RoomRequest | SessionRequest | PingRequest
 
 _encoder = msgspec.json.Encoder()
 

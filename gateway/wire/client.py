@@ -13,6 +13,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Raw, Struct
 
+from gateway.wire.internal import Internal
+
 ABSENT = Raw()  # the default of every opaque member: encoders leave out this very object, and no other empty one
 
 
@@ -43,6 +45,14 @@ class TokenParams(Struct, frozen=True):
     """``auth.params`` of hello 2.0."""
 
     token: str | None = None
+
+
+class InternalParams(Struct, frozen=True):
+    """``auth.params`` of an internal client (3.4)."""
+
+    random: str | None = None
+    token: str | None = None
+    backend: str | None = None
 
 
 class RoomJoin(Struct, frozen=True, gc=False):
@@ -89,12 +99,14 @@ class ClientMessage(Struct, frozen=True, gc=False):
     message: Message | None = None
     control: Message | None = None
     transient: Transient | None = None
+    internal: Internal | None = None
 
 
 _RELAYED = (("message", "data"), ("control", "data"), ("transient", "value"))  # goes out as it came in
 
 _decoder = msgspec.json.Decoder(ClientMessage)
 _token_decoder = msgspec.json.Decoder(TokenParams)
+_internal_decoder = msgspec.json.Decoder(InternalParams)
 
 
 def decode(text: str) -> ClientMessage:
@@ -136,6 +148,15 @@ def decode_token(params: Raw) -> str:
         msgspec.DecodeError: ``params`` is not an object with a string ``token``.
     """
     return _token_decoder.decode(params).token or ""
+
+
+def decode_internal(params: Raw) -> InternalParams:
+    """Return the ``params`` of an internal client.
+
+    Raises:
+        msgspec.DecodeError: they have another form.
+    """
+    return _internal_decoder.decode(params)
 
 
 # A JSON text may hold an escape of one half of a surrogate pair, which is no character. JavaScript writes such text (a

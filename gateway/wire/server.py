@@ -101,11 +101,20 @@ class Sender(Struct, frozen=True, omit_defaults=True):
     userid: str = ""
 
 
-class MessageBody(Struct, frozen=True):
-    """A message of another session, or of the SFU."""
+class Recipient(Struct, frozen=True, omit_defaults=True):
+    """Which of its virtual sessions a message to an internal client is for, by the name it gave (11.4)."""
 
-    sender: Sender
+    sessionid: str
+    userid: str = ""
+    type: str | msgspec.UnsetType = msgspec.UNSET  # always given
+
+
+class MessageBody(Struct, frozen=True, omit_defaults=True):
+    """A message of another session, of the SFU, or (without a sender) of the gateway."""
+
+    sender: Sender | None
     data: Raw
+    recipient: Recipient | None = None
 
 
 class Message(Struct, frozen=True, tag_field="type", tag="message"):
@@ -170,6 +179,14 @@ class SwitchToBody(Struct, frozen=True, omit_defaults=True):
     details: Raw = ABSENT
 
 
+class FlagsBody(Struct, frozen=True):
+    """The flags of a virtual session (7.5)."""
+
+    roomid: str
+    sessionid: str
+    flags: int
+
+
 class EventBody(Struct, frozen=True, omit_defaults=True):
     """An event; ``type`` names the member that counts."""
 
@@ -182,6 +199,7 @@ class EventBody(Struct, frozen=True, omit_defaults=True):
     invite: RoomListBody | None = None
     disinvite: RoomListBody | None = None
     switchto: SwitchToBody | None = None
+    flags: FlagsBody | None = None
 
 
 class Event(Struct, frozen=True, tag_field="type", tag="event"):

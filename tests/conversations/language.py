@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from tests.conversations import promised, promised_requests
 from tests.gateway.flows.descriptions import CANDIDATE, answer, offer
 
 Json = Any  # opaque: whatever stands in the file
@@ -50,6 +51,9 @@ class Stage(Protocol):
 
     def token(self, userid: str, kind: str) -> str:
         """Return a token of a hello 2.0; ``kind`` is empty, or says what is wrong with it."""
+
+    def internal(self) -> Json:
+        """Return ``auth.params`` of an internal client."""
 
     def room(self, room: str, answer: Json) -> None:
         """Say how joins of a room are answered."""
@@ -114,12 +118,22 @@ class Player:
             except (AssertionError, TimeoutError) as error:
                 raise AssertionError(f"{self._conversation.name}, line {number}: {who} {what}: {error!r}") from error
 
+    async def _hear(self, voice: Voice) -> Json:
+        """Return the next message, which has the form that the document gives it."""
+        heard = await voice.hear()
+        promised.check_message(heard, mcu=self._conversation.mcu)
+        return heard
+
     async def _client(self, who: str, what: str, rest: list[Json]) -> None:
         if what == "connects":
             self._voices[who] = await self._stage.connect()
             return
         if what == "enters as":
-            await self._enter(who, rest[0])
+            auth = {"url": self._stage.url, "params": self.fill(f"$ticket:{rest[0]}")}
+            await self._enter(who, auth, rest[1] if len(rest) > 1 else [])
+            return
+        if what == "enters as internal client":
+            await self._enter(who, {"type": "internal", "params": self._value("$internal")}, rest[0])
             return
         voice = self._voices[who]
         match what:
@@ -130,7 +144,7 @@ class Player:
             case "hears" if isinstance(rest[0], list):
                 await self._hear_all(voice, rest[0])
             case "hears":
-                heard = await voice.hear()
+                heard = await self._hear(voice)
                 assert self.matches(rest[0], heard), f"heard {heard}"
             case "hears nothing":
                 assert await voice.silent(), "something came"
@@ -141,19 +155,18 @@ class Player:
             case _:
                 raise ValueError(f"no such step: {what}")
 
-    async def _enter(self, who: str, userid: str) -> None:
+    async def _enter(self, who: str, auth: Json, features: Json) -> None:
         voice = self._voices[who] = await self._stage.connect()
-        await voice.hear()
-        auth = {"url": self._stage.url, "params": self.fill(f"$ticket:{userid}")}
-        await voice.say({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
-        reply = await voice.hear()
+        await self._hear(voice)
+        await voice.say({"type": "hello", "hello": {"version": "1.0", "auth": auth, "features": features}})
+        reply = await self._hear(voice)
         self.names[f"${who}"] = reply["hello"]["sessionid"]
         self.names[f"${who}.resume"] = reply["hello"]["resumeid"]
 
     async def _hear_all(self, voice: Voice, patterns: list[Json]) -> None:
         left = list(patterns)
         while left:
-            heard = await voice.hear()
+            heard = await self._hear(voice)
             fitting = next((pattern for pattern in left if self.matches(pattern, heard)), None)
             assert fitting is not None, f"heard {heard}"
             left.remove(fitting)
@@ -166,6 +179,7 @@ class Player:
                 await self._stage.send(rest[0], self.fill(rest[1]))
             case "was asked":
                 asked = await self._stage.asked()
+                promised_requests.check_request(asked)
                 assert self.matches(rest[0], asked), f"was asked {asked}"
             case _:
                 raise ValueError(f"no such step: {what}")
@@ -196,6 +210,10 @@ class Player:
                 return self._stage.url
             case "ticket":
                 return self._stage.ticket(rest)
+            case "internal":
+                return self._stage.internal()
+            case "internal-forged":
+                return {**self._stage.internal(), "token": "forged"}
             case "token" | "token-expired" | "token-early" | "token-forged":
                 return self._stage.token(rest, kind.partition("-")[2])
             case "offer":

@@ -11,14 +11,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.app import Gateway
-from gateway.config import Config, Http, McuSection, Sessions
+from gateway.config import Config, Http, Internal, McuSection, Sessions
 from gateway.tools.fake_nextcloud import FakeNextcloud, FakeRoom, SigningKey
 from gateway.wire.backend import encode_request
 from mcu.inprocess.settings import Settings
 from tests.conversations.language import Json
 from tests.gateway.edge.raw_client import BINARY, PATIENCE, RawClient
 from tests.gateway.flows import fakes
-from tests.gateway.flows.house import CLOUD, WALL, House, Talker
+from tests.gateway.flows.house import CLOUD, INTERNAL_SECRET, WALL, House, Talker, internal_params
 from tests.gateway.flows.virtual_time import settle
 
 _BARRIER = "nothing but this is heard"
@@ -53,6 +53,9 @@ class FlowsStage:
     def token(self, userid: str, kind: str) -> str:
         claims = _claims(userid, kind, WALL + self.house.services.clock())
         return (_FORGER if kind == "forged" else self._key).sign(claims)
+
+    def internal(self) -> Json:
+        return internal_params(self.url)
 
     def room(self, room: str, answer: Json) -> None:
         self.house.nextcloud.rooms[room] = fakes.FakeRoom(**answer)
@@ -141,6 +144,9 @@ class SocketStage:
     def token(self, userid: str, kind: str) -> str:
         return (_FORGER if kind == "forged" else self.cloud.key).sign(_claims(userid, kind, time.time()))
 
+    def internal(self) -> Json:
+        return internal_params(self.url)
+
     def room(self, room: str, answer: Json) -> None:
         self.cloud.rooms[room] = FakeRoom(**answer)
 
@@ -194,6 +200,7 @@ async def socket(*, mcu: bool) -> AsyncIterator[SocketStage]:
         config = Config(
             sessions=Sessions(secret="0123456789abcdef0123456789abcdef"),
             http=Http(listen=("127.0.0.1:0",)),
+            internal=Internal(secret=INTERNAL_SECRET),
             backends=(cloud.backend(),),
             mcu=section,
         )

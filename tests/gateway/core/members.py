@@ -11,7 +11,7 @@ from gateway.core.ids import ResumeId, SessionId
 from gateway.core.limits import Backend
 from gateway.core.outbox import Outbox
 from gateway.core.room import Room, RoomKey
-from gateway.core.session import Session
+from gateway.core.session import Kind, Session
 
 CLOUD = Backend("cloud", ("https://cloud.example/",), "secret")
 OTHER = Backend("other", ("https://other.example/",), "secret")
@@ -20,11 +20,14 @@ NOTHING = Raw(b"{}")
 _numbers = count(1)
 
 
-def session(userid: str = "", backend: Backend = CLOUD, features: tuple[str, ...] = ()) -> Session:
+def session(
+    userid: str = "", backend: Backend = CLOUD, features: tuple[str, ...] = (), *, kind: Kind = Kind.CLIENT
+) -> Session:
     """Make a session that is not open yet."""
     number = next(_numbers)
     ids = SessionId(f"public{number}"), ResumeId(f"private{number}")
-    return Session(ids, backend, backend.urls[0], userid, Raw(b'{"displayname":"N"}'), features, Outbox(1000))
+    user = Raw(b'{"displayname":"N"}')
+    return Session(ids, backend, backend.urls[0], userid, user, features, Outbox(1000), kind)
 
 
 def opened(hub: Hub, userid: str = "user", backend: Backend = CLOUD, now: float = 0.0) -> Session:

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
 from gateway.core.hub import Hub, LimitReached
-from gateway.core.ids import ConnectionId
+from gateway.core.ids import ConnectionId, SessionId
 from gateway.core.limits import Backend
-from gateway.core.session import EXPIRY, Session
+from gateway.core.session import EXPIRY, Kind, Session
+from gateway.core.virtual import VirtualSession
 from tests.gateway.core.members import CLOUD, NOTHING, session
 
 LIMITED = Backend("limited", ("https://limited.example/",), "secret", session_limit=3)
@@ -44,6 +45,32 @@ class HubMachine(RuleBasedStateMachine):
         self.open.append(made)
         self.attach(made)
         return made
+
+    @rule(target=sessions)
+    def connect_internal(self) -> Session:
+        made = session("", CLOUD, kind=Kind.INTERNAL)
+        self.hub.open(made, self.now)
+        self.open.append(made)
+        self.attach(made)
+        return made
+
+    @rule(owner=sessions, other=sessions, name=st.sampled_from(["p", "q"]))
+    def add_virtual(self, owner: Session, other: Session, name: str) -> None:
+        if owner.kind is Kind.INTERNAL and other.room is not None and other.backend is owner.backend:
+            if name in owner.virtuals:
+                self.hub.remove_virtual(owner.virtuals[name])
+            if other.room in self.hub.rooms:
+                id = SessionId(f"{name} of {owner.id}")
+                self.hub.add_virtual(
+                    VirtualSession(
+                        id, owner, name, other.room, userid="", user=NOTHING, flags=0, call_flags=9, actor=None
+                    )
+                )
+
+    @rule(owner=sessions)
+    def remove_virtuals(self, owner: Session) -> None:
+        for virtual in list(owner.virtuals.values()):
+            assert self.hub.remove_virtual(virtual).virtual is virtual
 
     @rule(it=sessions)
     def attach(self, it: Session) -> None:
@@ -89,6 +116,8 @@ class HubMachine(RuleBasedStateMachine):
         room = self.hub.room_of(it)
         if room is not None:
             members = {other for other in self.open if other.room == room.key}
+            for virtual in list(room.virtuals.values()):
+                self.hub.remove_virtual(virtual)
             assert {left.session for left in self.hub.delete_room(room)} == members
 
     @rule(seconds=st.sampled_from([1.0, 11.0, EXPIRY + 1]))
@@ -104,11 +133,14 @@ class HubMachine(RuleBasedStateMachine):
     def look_ups_agree(self) -> None:
         assert set(self.hub.sessions.values()) == set(self.open)
         for room in self.hub.rooms.values():
-            assert room.members
+            assert room.members or room.virtuals
+            assert all(self.hub.virtuals[id] is virtual for id, virtual in room.virtuals.items())
             assert room.in_call <= set(room.members)
             for member in room.members.values():
                 assert member.room == room.key
                 assert member.backend.id == room.key.backend
+        assert {it.id for owner in self.open for it in owner.virtuals.values()} == set(self.hub.virtuals)
+        assert all(it.id in self.hub.rooms[it.room].virtuals for it in self.hub.virtuals.values())
         for it in self.open:
             room_of = self.hub.room_of(it)
             assert (room_of is None) is (it.room is None)

@@ -94,25 +94,6 @@ def test_changed_entries_are_appended_unless_they_are_among_the_users() -> None:
     ]
 
 
-def test_empty_user_id_is_filled_from_the_room() -> None:
-    entries = [
-        entry('{"sessionId":"public1"}'),
-        entry('{"sessionid":"public2","userId":""}'),
-        entry('{"sessionId":"public1","userId":"own"}'),
-        entry('{"sessionId":"nobody"}'),
-        entry('{"userId":null}'),
-    ]
-    names = {"public1": "guest1", "public2": "guest2"}
-    filled = participants.fill_user_ids(entries, lambda session: names.get(session, ""))
-    assert shown(filled) == [
-        {"sessionId": "public1", "userId": "guest1"},
-        {"sessionid": "public2", "userId": "guest2"},
-        {"sessionId": "public1", "userId": "own"},
-        {"sessionId": "nobody"},
-        {"userId": None},
-    ]
-
-
 def test_flags_are_set_in_every_entry() -> None:
     entries = [entry('{"sessionId":"a","inCall":7}'), entry('{"sessionId":"b"}')]
     assert shown(participants.with_flags(entries, 0)) == [

@@ -18,7 +18,7 @@ from gateway.core.ids import ConnectionId
 from gateway.core.limits import Backend
 from gateway.core.outbox import Outbox
 from gateway.flows.ports import NextcloudError
-from gateway.wire.backend import AuthRequest, BackendAnswer, BackendRequest, RoomRequest
+from gateway.wire.backend import AuthRequest, BackendAnswer, BackendRequest, RoomRequest, SessionRequest
 from mcu.base import (
     Candidate,
     Closed,
@@ -107,12 +107,13 @@ class FakeConnection:
 
 @dataclass(slots=True)
 class FakeRoom:
-    """What a join of this room is answered with; ``error`` (an error object) refuses it."""
+    """What a join of this room is answered with; ``error`` (an error object) refuses it, and leaves too if told so."""
 
     properties: Any = None
     permissions: list[str] | None = None
     session: Json | None = None
     error: Json | None = None
+    refuses_leaves: bool = False
 
 
 class FakeNextcloudPort:
@@ -160,6 +161,10 @@ class FakeNextcloudPort:
         """Return the leaves that were told."""
         return [it for it in self._room_requests() if it.action == "leave"]
 
+    def sessions(self) -> list[SessionRequest]:
+        """Return what was told of virtual sessions."""
+        return [request for _, _, request in self.asked if isinstance(request, SessionRequest)]
+
     def _room_requests(self) -> Iterable[RoomRequest]:
         return [request for _, _, request in self.asked if isinstance(request, RoomRequest)]
 
@@ -173,7 +178,14 @@ class FakeNextcloudPort:
             return {"type": "auth", "auth": {"userid": params["userid"], **user}}
         if isinstance(request, RoomRequest) and not request.action:
             return self._join(request.roomid)
+        if isinstance(request, SessionRequest):
+            return {"type": "session", "session": {"version": "1.0", "roomid": request.roomid}}
+        if isinstance(request, RoomRequest) and self._refuses_leave(request.roomid):
+            return self._join(request.roomid)
         return {"type": "room", "room": {}}
+
+    def _refuses_leave(self, roomid: str) -> bool:
+        return roomid in self.rooms and self.rooms[roomid].refuses_leaves
 
     def _join(self, roomid: str) -> Json:
         room = self.rooms.get(roomid)

@@ -16,6 +16,7 @@ from gateway.flows.backend_requests import BackendRequests
 from gateway.flows.delivery import Delivery
 from gateway.flows.dispatch import Client, Dispatch
 from gateway.flows.hello import Hello
+from gateway.flows.internal import Internal
 from gateway.flows.media import Media
 from gateway.flows.notify import Notify
 from gateway.flows.pings import Pings
@@ -24,7 +25,9 @@ from gateway.flows.rooms import Rooms
 from gateway.flows.services import MediaLimits, Services
 from gateway.flows.sessions import Sessions
 from gateway.flows.transient import Transient
+from gateway.flows.virtual import Virtuals
 from gateway.metrics import Counters
+from gateway.wire import checksum
 from gateway.wire.backend import decode_rooms_request
 from gateway.wire.server import ServerFacts
 from mcu.base import StreamType
@@ -37,7 +40,14 @@ Json = dict[str, Any]
 
 CLOUD = Backend("cloud", ("https://cloud.example/",), "secret of the cloud")
 OTHER = Backend("other", ("https://other.example/",), "secret of the other")
+INTERNAL_SECRET = "what internal clients know"
 WALL = 1_700_000_000.0  # unix time that the loop's time is added to
+
+
+def internal_params(url: str) -> Json:
+    """Return ``auth.params`` of an internal client that works for the backend of this URL."""
+    random = "r" * 32
+    return {"random": random, "token": checksum.sign(INTERNAL_SECRET, random, b""), "backend": url}
 
 
 class House:
@@ -66,6 +76,9 @@ class House:
             counters=self.counters,
             ids=SessionIds("a secret of the tests, long enough"),
             server=ServerFacts("test/1.0", ("a", "b")),
+            server_internal=ServerFacts("test/1.0", ("a", "internal")),
+            server_welcome=ServerFacts("test/1.0", ("a", "b", "internal")),
+            internal_secret=INTERNAL_SECRET,
             outbox_bytes=outbox_bytes,
             has_mcu=mcu,
             media_limits=limits or MediaLimits(),
@@ -75,13 +88,15 @@ class House:
         )
         self.media = Media(self.services, self.mcu if mcu else None, candidates or CandidateFilter())
         notify = Notify(self.services, self.media)
-        self.sessions = Sessions(self.services, notify)
+        virtuals = Virtuals(self.services, notify)
+        self.internal = Internal(self.services, notify, self.media, virtuals)
+        self.sessions = Sessions(self.services, notify, virtuals)
         rooms = Rooms(self.services, notify, self.sessions)
         relay = Relay(self.services, self.media)
         self.shared = Transient(self.services, notify)
         hello = Hello(self.services, notify)
-        self.dispatch = Dispatch(self.services, hello, rooms, relay, self.sessions, self.shared)
-        self.requests = BackendRequests(self.services, notify, self.media, self.sessions)
+        self.dispatch = Dispatch(self.services, hello, rooms, relay, self.sessions, self.shared, self.internal)
+        self.requests = BackendRequests(self.services, notify, self.media, self.sessions, virtuals)
         self.pings = Pings(self.services)
 
     async def __aenter__(self) -> Self:
@@ -105,6 +120,18 @@ class House:
         talker = self.connect()
         auth = {"url": backend.urls[0], "params": self.nextcloud.ticket(userid)}
         talker.say({"id": "hello", "type": "hello", "hello": {"version": "1.0", "auth": auth, "features": features}})
+        await settle()
+        reply = talker.heard()[-1]
+        assert reply["type"] == "hello", reply
+        talker.sessionid, talker.resumeid = reply["hello"]["sessionid"], reply["hello"]["resumeid"]
+        return talker
+
+    async def open_internal(self, *features: str, backend: Backend = CLOUD) -> Talker:
+        """Connect an internal client and say hello; what it heard is forgotten."""
+        talker = self.connect()
+        auth = {"type": "internal", "params": internal_params(backend.urls[0])}
+        hello = {"version": "1.0", "auth": auth, "features": features}
+        talker.say({"id": "hello", "type": "hello", "hello": hello})
         await settle()
         reply = talker.heard()[-1]
         assert reply["type"] == "hello", reply

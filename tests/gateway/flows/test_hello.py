@@ -28,7 +28,7 @@ def hello_as(talker: Talker, userid: str, url: str = URL) -> None:
 async def test_client_is_welcomed_before_it_says_anything() -> None:
     async with House() as house:
         assert house.connect().heard() == [
-            {"type": "welcome", "welcome": {"version": "test/1.0", "features": ["a", "b"]}}
+            {"type": "welcome", "welcome": {"version": "test/1.0", "features": ["a", "b", "internal"]}}
         ]
 
 
@@ -90,7 +90,7 @@ async def test_backend_is_found_by_each_form_of_its_url(url: str) -> None:
         ({"version": "1.0", "auth": {"url": "cloud.example", "params": {}}}, "invalid_format"),
         ({"version": "1.0", "auth": {"url": URL, "params": {}, "type": "robot"}}, "invalid_format"),
         ({"version": "1.0", "auth": {"url": URL, "params": {}, "type": "virtual"}}, "invalid_format"),
-        ({"version": "1.0", "auth": {"url": URL, "params": {}, "type": "internal"}}, "invalid_client_type"),
+        ({"version": "1.0", "auth": {"url": URL, "params": {}, "type": "federation"}}, "invalid_client_type"),
         ({"version": "1.0", "auth": {"url": "https://nobody.example/", "params": {}}}, "invalid_backend"),
         ({"version": "1.0", "auth": {"url": "http://cloud.example/", "params": {}}}, "invalid_backend"),
         ({"version": "1.0", "auth": {"url": URL, "params": {"userid": "a", "ticket": "forged"}}}, "invalid_ticket"),

@@ -1,0 +1,108 @@
+"""What internal clients send beside what every client may: virtual sessions, their own call flags, phone calls.
+
+Source: signaling API, Internal clients; behaviour reference 11. ``flags`` and ``incall`` are integers.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Raw, Struct
+
+Flags = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+CallFlags = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]  # negative counts as 0
+
+
+class Options(Struct, frozen=True, rename={"actor_id": "actorId", "actor_type": "actorType"}):
+    """Who a virtual session is to Nextcloud; both, or neither."""
+
+    actor_id: str | None = None
+    actor_type: str | None = None
+
+
+class AddSession(Struct, frozen=True):
+    """Put a virtual session into a room; ``sessionid`` is the client's name for it (11.2)."""
+
+    sessionid: str | None = None
+    roomid: str | None = None
+    userid: str | None = None
+    user: Raw = Raw()
+    flags: Flags | None = None
+    incall: CallFlags | None = None
+    options: Options | None = None
+
+
+class UpdateSession(Struct, frozen=True):
+    """Change a virtual session; what is not given stays."""
+
+    sessionid: str | None = None
+    roomid: str | None = None
+    flags: Flags | None = None
+    incall: CallFlags | None = None
+
+
+class RemoveSession(Struct, frozen=True):
+    """Take a virtual session away."""
+
+    sessionid: str | None = None
+    roomid: str | None = None
+
+
+class OwnCall(Struct, frozen=True):
+    """The client's own in-call flags (11.3)."""
+
+    incall: CallFlags | None = None
+
+
+class CallStatus(Struct, frozen=True, omit_defaults=True):
+    """How a phone call is doing; kept as transient data (11.6)."""
+
+    callid: str | None = None
+    status: str | None = None
+    cause: str | None = None
+    code: int | None = None
+    message: str | None = None
+
+
+class CallReport(Struct, frozen=True):
+    """What became of a phone call: ``status``, or ``error`` as the client wrote it."""
+
+    type: str | None = None
+    roomid: str | None = None
+    status: CallStatus | None = None
+    error: Raw = Raw()
+
+
+class Internal(Struct, frozen=True):
+    """A message of an internal client; ``type`` says which member counts."""
+
+    type: str | None = None
+    addsession: AddSession | None = None
+    updatesession: UpdateSession | None = None
+    removesession: RemoveSession | None = None
+    incall: OwnCall | None = None
+    dialout: CallReport | None = None
+
+
+def is_complete(message: Internal | None) -> bool:
+    """Whether everything that its type requires is there (2.4); an unknown type requires nothing."""
+    if message is None or not message.type:
+        return False
+    if message.type == "incall":
+        return message.incall is not None
+    if message.type == "dialout":
+        return _is_complete_report(message.dialout)
+    if message.type not in ("addsession", "updatesession", "removesession"):
+        return True
+    body: AddSession | UpdateSession | RemoveSession | None = getattr(message, message.type)
+    return body is not None and bool(body.sessionid and body.roomid)
+
+
+def _is_complete_report(report: CallReport | None) -> bool:
+    if report is None or not report.type:
+        return False
+    if report.type == "error":
+        return bytes(report.error)[:1] == b"{"
+    if report.type == "status":
+        return report.status is not None and bool(report.status.callid and report.status.status)
+    return True

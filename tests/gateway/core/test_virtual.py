@@ -1,0 +1,183 @@
+"""Virtual sessions and internal clients in the core (behaviour reference 3.4, 3.5, 7.1, 7.3, 7.4, 11)."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from msgspec import Raw
+
+from gateway.core import participants
+from gateway.core.hub import Hub
+from gateway.core.ids import SessionId
+from gateway.core.limits import Backend
+from gateway.core.room import Room
+from gateway.core.session import Kind, Session
+from gateway.core.transient import Changed, session_key
+from gateway.core.virtual import VirtualSession
+from tests.gateway.core.members import CLOUD, OTHER, joined, opened, session
+
+LIMITED = Backend("limited", ("https://limited.example/",), "secret", session_limit=1)
+ONE = Raw(b"1")
+
+
+def internal(hub: Hub, backend: Backend = CLOUD, features: tuple[str, ...] = ()) -> Session:
+    made = session("", backend, features, kind=Kind.INTERNAL)
+    hub.open(made, 0.0)
+    return made
+
+
+def added(hub: Hub, owner: Session, room: Room, name: str = "p", flags: int = 9) -> VirtualSession:
+    virtual = VirtualSession(
+        SessionId(f"virtual {name}"), owner, name, room.key, userid="", user=ONE, flags=0, call_flags=flags, actor=None
+    )
+    assert hub.add_virtual(virtual) is room
+    return virtual
+
+
+def shown(room: Room, *entries: str) -> list[dict[str, object]]:
+    given = [msgspec.json.decode(text, type=dict[str, Raw]) for text in entries]
+    completed: list[dict[str, object]] = msgspec.json.decode(msgspec.json.encode(participants.complete(given, room, 5)))
+    return completed
+
+
+# -- internal clients
+
+
+def test_internal_sessions_are_not_limited_and_have_no_time_to_join_a_room() -> None:
+    hub = Hub()
+    clients = [internal(hub, LIMITED), internal(hub, LIMITED), opened(hub, "alice", LIMITED)]
+    assert hub.sweep(1e9) == []
+    assert set(hub.internals.values()) == set(clients[:2])
+    for it in clients:
+        hub.close(it)
+    assert not hub.internals
+    opened(hub, "bob", LIMITED)
+
+
+@pytest.mark.parametrize(
+    ("kind", "features", "flags"),
+    [(Kind.INTERNAL, (), 3), (Kind.INTERNAL, ("internal-incall",), 0), (Kind.CLIENT, (), 0)],
+)
+def test_flags_at_the_start(kind: Kind, features: tuple[str, ...], flags: int) -> None:
+    assert session("", CLOUD, features, kind=kind).call_flags == flags
+
+
+def test_internal_client_is_heard_outside_of_the_call_but_hears_nobody_from_there() -> None:
+    hub = Hub()
+    alice, bridge = opened(hub, "alice"), internal(hub)
+    room = joined(hub, alice)
+    joined(hub, bridge)
+    assert not hub.in_same_call(alice, bridge)
+    hub.set_in_call(room, alice.id, True)
+    assert hub.in_same_call(alice, bridge)
+    assert not hub.in_same_call(bridge, alice)
+
+
+def test_changed_flags_are_changes_once() -> None:
+    hub = Hub()
+    bridge = internal(hub)
+    assert hub.set_call_flags(bridge, 1)
+    assert not hub.set_call_flags(bridge, 1)
+
+
+def test_everybody_in_call_leaves_internal_and_virtual_sessions_out_and_nobody_in_call_does_not() -> None:
+    hub = Hub()
+    alice, bridge = opened(hub, "alice"), internal(hub)
+    room = joined(hub, alice)
+    joined(hub, bridge)
+    virtual = added(hub, bridge, room)
+    assert hub.set_all_in_call(room, True).told == (alice,)
+    assert room.in_call == {alice.id}
+    assert not virtual.in_call
+    hub.set_in_call(room, virtual.id, True)
+    hub.set_in_call(room, alice.id, False)
+    change = hub.set_all_in_call(room, False)
+    assert (change.told, change.ended) == ((alice, bridge), ())
+    assert not virtual.in_call
+    assert hub.set_all_in_call(room, False).told == ()
+
+
+# -- virtual sessions
+
+
+def test_virtual_session_is_found_in_its_backend_only() -> None:
+    hub = Hub()
+    room = joined(hub, opened(hub))
+    virtual = added(hub, internal(hub), room)
+    assert hub.find_virtual(CLOUD, virtual.id) is virtual
+    assert hub.find_virtual(OTHER, virtual.id) is None
+    assert hub.find(CLOUD, virtual.id) is None
+
+
+def test_room_ends_with_the_last_of_members_and_virtual_sessions() -> None:
+    hub = Hub()
+    alice, bridge = opened(hub), internal(hub)
+    room = joined(hub, alice)
+    virtual = added(hub, bridge, room)
+    hub.set_transient(room, session_key(virtual.id), ONE, None, 0.0)
+    hub.leave(alice)
+    assert hub.rooms
+    left = hub.remove_virtual(virtual)
+    assert (left.virtual, left.remaining, left.data) == (virtual, (), Changed(session_key(virtual.id), None, ONE))
+    assert not hub.rooms
+    assert not hub.virtuals
+    assert not bridge.virtuals
+
+
+def test_end_of_an_internal_session_ends_its_virtual_sessions() -> None:
+    hub = Hub()
+    alice, bridge = opened(hub, "alice"), internal(hub)
+    room = joined(hub, alice)
+    virtuals = [added(hub, bridge, room, name) for name in "ab"]
+    closed = hub.close(bridge)
+    assert closed is not None
+    assert [fact.virtual for fact in closed.virtuals] == virtuals
+    assert [fact.remaining for fact in closed.virtuals] == [(alice,), (alice,)]
+    assert not room.virtuals
+
+
+def test_flags_of_a_virtual_session_change_once() -> None:
+    hub = Hub()
+    virtual = added(hub, internal(hub), joined(hub, opened(hub)))
+    assert hub.set_flags(virtual, 4)
+    assert not hub.set_flags(virtual, 4)
+
+
+# -- the list of participants
+
+
+def test_guests_get_the_user_id_that_nextcloud_gave_them_for_the_room() -> None:
+    hub = Hub()
+    guest = opened(hub, "")
+    hub.join(guest, "r", Raw(b"{}"), room_session="", room_userid="mail", permissions=None, now=0.0)
+    (room,) = hub.rooms.values()
+    assert shown(room, f'{{"sessionId":"{guest.id}"}}') == [{"sessionId": guest.id, "userId": "mail"}]
+    assert shown(room, f'{{"sessionid":"{guest.id}","userId":""}}') == [{"sessionid": guest.id, "userId": "mail"}]
+    assert shown(room, f'{{"sessionId":"{guest.id}","userId":"own"}}') == [{"sessionId": guest.id, "userId": "own"}]
+    assert shown(room, '{"sessionId":"nobody"}', '{"userId":null}') == [{"sessionId": "nobody"}, {"userId": None}]
+
+
+def test_internal_and_virtual_sessions_are_added_in_this_order() -> None:
+    hub = Hub()
+    alice, plain, rich = opened(hub), internal(hub), internal(hub, features=("a",))
+    room = joined(hub, alice)
+    first, second = added(hub, plain, room, "a"), added(hub, plain, room, "b", flags=1)
+    joined(hub, plain)
+    joined(hub, rich)
+    assert shown(room, '{"sessionId":"x","n":1.50}') == [
+        {"sessionId": "x", "n": 1.5},
+        {"inCall": 3, "sessionId": plain.id, "lastPing": 5, "internal": True},
+        {"inCall": 3, "sessionId": rich.id, "lastPing": 5, "internal": True, "features": ["a"]},
+        {"inCall": 9, "sessionId": first.id, "lastPing": 5, "virtual": True},
+        {"inCall": 1, "sessionId": second.id, "lastPing": 5, "virtual": True},
+    ]
+
+
+def test_virtual_session_that_nextcloud_lists_is_not_added_again() -> None:
+    hub = Hub()
+    room = joined(hub, opened(hub))
+    virtual = added(hub, internal(hub), room)
+    listed = f'{{"sessionId":"{virtual.id}","inCall":0}}'
+    assert shown(room, listed) == [{"sessionId": virtual.id, "inCall": 9, "virtual": True}]
+    named = f'{{"sessionId":"{virtual.id}","inCall":0,"userId":"u"}}'
+    assert shown(room, named) == [{"sessionId": virtual.id, "inCall": 0, "userId": "u"}]
