@@ -1,0 +1,153 @@
+"""Media under any order of events: what the sessions hold is what is on the SFU, and in the end nothing is there."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mcu.base import Closed, McuLost, Rejected
+from tests.gateway.flows.descriptions import CANDIDATE, answer
+from tests.gateway.flows.house import House, Talker
+from tests.gateway.flows.virtual_time import VirtualLoop, settle
+
+NAMES = ("alice", "bob", "carol")
+
+Step = tuple[str, int, int]
+VERBS = (
+    *("offer", "offer anew", "offer screen", "request", "request", "request screen", "refresh", "sendoffer"),
+    *("answer", "candidate", "select", "unshare", "lose", "resume", "leave call", "enter call", "leave room", "join"),
+    *("revoke", "permit", "hold publish", "hold subscribe", "hold verbs", "release", "publish fails", "sfu drops"),
+    *("sfu is lost", "settle", "second", "long time"),
+)
+steps = st.lists(st.tuples(st.sampled_from(VERBS), st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=40)
+
+
+class Play:
+    """Carries out steps; clients that are away stay so until they resume."""
+
+    def __init__(self, house: House, talkers: list[Talker]) -> None:
+        self.house = house
+        self.talkers = talkers
+        self.away = [False] * len(talkers)
+        self.gate = asyncio.Event()
+        self.connections = 0
+
+    async def do(self, step: Step) -> None:
+        verb, one, two = step
+        house, talker, other = self.house, self.talkers[one], self.talkers[two]
+        mcu, name = house.mcu, NAMES[one]
+        says = not self.away[one]
+        match verb:
+            case "offer" if says:
+                talker.offer()
+            case "offer anew" if says:
+                self.connections += 1
+                talker.offer(f"c{self.connections}", sid=str(self.connections))
+            case "offer screen" if says:
+                self.connections += 1
+                talker.offer(f"c{self.connections}", sid=str(self.connections), roomType="screen")
+            case "request" if says:
+                talker.media(other, "requestoffer")
+            case "request screen" if says:
+                talker.media(other, "requestoffer", room_type="screen")
+            case "refresh" if says:
+                for slot in list(house.media._streams.of(talker.session.id).subscribers.values()):
+                    talker.media(other, "requestoffer", sid=slot.sid)
+            case "sendoffer" if says:
+                talker.media(other, "sendoffer", room_type="screen")
+            case "answer" if says:
+                talker.media(other, "answer", payload={"type": "answer", "sdp": answer()})
+            case "candidate" if says:
+                talker.media(other, "candidate", payload={"candidate": {"candidate": CANDIDATE}})
+            case "select" if says:
+                talker.media(other, "selectStream", payload={"video": False})
+            case "unshare" if says:
+                talker.media(talker, "unshareScreen", room_type="screen")
+            case "lose" if says:
+                talker.lose()
+                self.away[one] = True
+            case "resume":
+                self.talkers[one] = await house.resume(talker)
+                self.away[one] = False
+            case "leave call" | "enter call":
+                house.call("r", name, flags=7 * (verb == "enter call"))
+            case "leave room" if says:
+                talker.say({"type": "room", "room": {"roomid": ""}})
+            case "join" if says:
+                talker.say({"type": "room", "room": {"roomid": "r", "sessionid": f"nc-{name}"}})
+            case "revoke" | "permit":
+                names = ["publish-media", "publish-screen"] if verb == "permit" else ["publish-audio"]
+                changed = [{"sessionId": f"nc-{name}", "permissions": names}]
+                house.backend("r", {"type": "participants", "participants": {"changed": changed}})
+            case "hold publish":
+                mcu.publish_gate = self.gate
+            case "hold subscribe":
+                mcu.subscribe_gate = self.gate
+            case "hold verbs":
+                for publisher in mcu.publishers.values():
+                    publisher.gate = self.gate
+                for subscriber in mcu.subscribers:
+                    subscriber.gate = self.gate
+            case "release":
+                self.release()
+            case "publish fails":
+                mcu.publish_error = None if mcu.publish_error else Rejected("no")
+            case "sfu drops":
+                for publisher in list(mcu.publishers.values())[:1]:
+                    publisher.end(Closed.PUBLISHER_GONE, Closed.FAILED)
+            case "sfu is lost":
+                for publisher in list(mcu.publishers.values()):
+                    publisher.error = McuLost("gone")
+                    publisher.end(Closed.LOST, Closed.LOST)
+            case "settle":
+                await settle()
+            case "second":
+                await asyncio.sleep(1.05)
+            case "long time":
+                await asyncio.sleep(11)
+
+    def release(self) -> None:
+        mcu = self.house.mcu
+        mcu.publish_gate = mcu.subscribe_gate = None
+        self.gate.set()
+        self.gate = asyncio.Event()
+
+
+async def play(steps: list[Step]) -> None:
+    async with House() as house:
+        play = Play(house, await house.callers(*NAMES))
+        for step in steps:
+            await play.do(step)
+        play.release()
+        await asyncio.sleep(1000)  # each request that waits for its publisher takes its ten seconds
+        mcu, streams = house.mcu, house.media._streams.owned
+        assert mcu.waiting == 0
+        held = {slot._publisher for of in streams.values() for slot in of.publishers.values()}
+        assert held == set(mcu.publishers.values())
+        watched = [slot._subscriber for of in streams.values() for slot in of.subscribers.values()]
+        assert set(watched) == set(mcu.subscribers)
+        assert len(watched) == len(mcu.subscribers)
+        assert not [it for it in mcu.subscribers if it.publisher.closed]
+        assert len(house.services.tasks) == 0
+        for talker in play.talkers:
+            talker.lose()
+        await house.sweep(31)
+        await settle()
+        assert house.hub.sessions == {}
+        assert mcu.clean
+        assert house.media.open_streams == (0, 0)
+        assert len(house.services.tasks) == 0
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=steps)
+def test_sessions_hold_what_is_on_the_sfu_and_leave_nothing(
+    caplog: pytest.LogCaptureFixture, steps: list[Step]
+) -> None:
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(play(steps))
+    assert not [it for it in caplog.records if it.levelno >= logging.ERROR]
