@@ -28,6 +28,7 @@ from gateway.edge.turn import TurnCredentials
 from gateway.edge.websocket import WebSocketEndpoint
 from gateway.flows.backend_requests import BackendRequests
 from gateway.flows.delivery import Delivery
+from gateway.flows.dialout import Dialouts
 from gateway.flows.dispatch import Dispatch
 from gateway.flows.hello import Hello
 from gateway.flows.internal import Internal
@@ -165,10 +166,11 @@ class Gateway:
         media = self._media = Media(services, mcu, _candidate_filter(config))
         notify = Notify(services, media)
         virtuals = Virtuals(services, notify)
-        internal = Internal(services, notify, media, virtuals)
-        sessions = Sessions(services, notify, virtuals)
-        rooms = Rooms(services, notify, sessions)
         shared = self._shared = Transient(services, notify)
+        dialouts = self._dialouts = Dialouts(services, shared)
+        internal = Internal(services, notify, media, virtuals, dialouts)
+        sessions = Sessions(services, notify, virtuals, dialouts)
+        rooms = Rooms(services, notify, sessions)
         dispatch = Dispatch(
             services, Hello(services, notify), rooms, Relay(services, media), sessions, shared, internal
         )
@@ -179,7 +181,9 @@ class Gateway:
 
     def _application(self) -> web.Application:
         services = self._services
-        rooms_api = RoomsApi(services.backends, self._requests.handle, self._proxies, services.throttling)
+        rooms_api = RoomsApi(
+            services.backends, self._requests.handle, self._dialouts.start, self._proxies, services.throttling
+        )
         status = Status(
             SERVER_VERSION,
             self._proxies,

@@ -9,6 +9,7 @@ from __future__ import annotations
 _ALWAYS = (
     "audio-video-permissions",
     "chat-relay",
+    "dialout",
     "hello-v2",
     "incall-all",
     "join-features",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 EXPIRY = 30.0  # seconds a session outlives its connection (2.5)
 INTERNAL_INCALL = "internal-incall"  # feature of internal clients that manage the flags of calls themselves (11.5)
+START_DIALOUT = "start-dialout"  # feature of internal clients that make phone calls (11.5)
 INTERNAL_CALL_FLAGS = 3  # in the call, sending audio: of the others (3.4)
 JOIN_TIMEOUT = 10.0  # seconds an anonymous session may be in no room (2.5)
 

@@ -6,7 +6,7 @@ Source: behaviour reference 1.4 (authentication and failure statuses, in this or
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 from aiohttp import ClientError, web
@@ -17,9 +17,10 @@ from gateway.core.limits import Backend
 from gateway.core.throttle import Action, Address
 from gateway.edge.address import TrustedProxies
 from gateway.flows.backend_requests import Malformed
+from gateway.flows.dialout import Answer
 from gateway.flows.throttling import Throttling
 from gateway.wire import checksum
-from gateway.wire.backend import RoomsRequest, UnsupportedRequest, decode_rooms_request
+from gateway.wire.backend import Dialout, RoomsRequest, UnsupportedRequest, decode_rooms_request
 
 MAX_BODY = 262_144  # bytes (1.4, row 2)
 READ_TIMEOUT = 15.0  # seconds to send the body (1.1)
@@ -32,22 +33,28 @@ _log = log.get("rooms_api")
 
 
 class RoomsApi:
-    """Serves ``POST /api/v1/room/{roomid}``; ``carry_out`` is called with each authenticated request."""
+    """Serves ``POST /api/v1/room/{roomid}``.
+
+    ``carry_out`` is called with each authenticated request but those for a phone call, which ``dial`` answers when a
+    client has (11.6).
+    """
 
     def __init__(
         self,
         backends: Backends,
         carry_out: Callable[[Backend, str, RoomsRequest], None],
+        dial: Callable[[Backend, str, Dialout, str], Awaitable[Answer]],
         proxies: TrustedProxies,
         throttling: Throttling,
     ) -> None:
         self._backends = backends
         self._carry_out = carry_out
+        self._dial = dial
         self._proxies = proxies
         self._throttling = throttling
 
     async def handle(self, request: web.Request) -> web.Response:
-        """Answer one request; 200 as soon as the change is made, no client is waited for."""
+        """Answer one request; 200 as soon as the change is made, no client is waited for but to make a phone call."""
         refusal = _check_envelope(request)
         if refusal is not None:
             return refusal
@@ -69,7 +76,7 @@ class RoomsApi:
             return _text(400, f"Unsupported request type: {error}")
         except msgspec.DecodeError:
             return _text(400, _UNREADABLE)
-        return self._answer(backend, request.match_info["roomid"], message)
+        return await self._answer(backend, request, message)
 
     def _authenticate(self, request: web.Request, body: bytes) -> Backend | None:
         """Return the backend whose checksum the request carries; ``None``: rows 7, 8 and 9."""
@@ -80,8 +87,13 @@ class RoomsApi:
         candidates = self._backends if not url else [found] if found else []  # very old Talk names no backend
         return next((one for one in candidates if checksum.verify(one.secret, random, given, body)), None)
 
-    def _answer(self, backend: Backend, roomid: str, message: RoomsRequest) -> web.Response:
+    async def _answer(self, backend: Backend, request: web.Request, message: RoomsRequest) -> web.Response:
+        roomid = request.match_info["roomid"]
         try:
+            if message.dialout is not None and message.type == "dialout":
+                url = request.headers.get("Spreed-Signaling-Backend", "")
+                answer = await self._dial(backend, roomid, message.dialout, url)
+                return _json(answer.status, answer.body)
             self._carry_out(backend, roomid, message)
         except Malformed as error:
             _log.warning("request is malformed", type=message.type, backend=backend.id, reason=str(error))
@@ -89,7 +101,7 @@ class RoomsApi:
         except Exception:  # one request that cannot be carried out must not take down the others
             _log.exception("request not carried out", type=message.type, backend=backend.id)
             return _text(500, "Error while processing")
-        return web.Response(body=b"{}", content_type="application/json", charset="utf-8", headers=_nosniff)
+        return _json(200, b"{}")
 
 
 class _Caller:
@@ -119,6 +131,10 @@ def _check_envelope(request: web.Request) -> web.Response | None:
     if not headers.get("Spreed-Signaling-Random") or not headers.get("Spreed-Signaling-Checksum"):
         return _text(403, _NOT_ALLOWED)
     return None
+
+
+def _json(status: int, body: bytes) -> web.Response:
+    return web.Response(status=status, body=body, content_type="application/json", charset="utf-8", headers=_nosniff)
 
 
 def _text(status: int, text: str) -> web.Response:

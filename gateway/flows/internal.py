@@ -9,6 +9,7 @@ from collections.abc import Awaitable
 
 from gateway.core.participants import IN_CALL
 from gateway.core.session import Session
+from gateway.flows.dialout import Dialouts
 from gateway.flows.media import Media
 from gateway.flows.notify import Notify
 from gateway.flows.services import Services
@@ -22,18 +23,23 @@ from gateway.wire.internal import AddSession, OwnCall, is_complete
 class Internal:
     """Carries out ``internal`` requests; there is no reply but an error."""
 
-    def __init__(self, services: Services, notify: Notify, media: Media, virtuals: Virtuals) -> None:
+    def __init__(
+        self, services: Services, notify: Notify, media: Media, virtuals: Virtuals, dialouts: Dialouts
+    ) -> None:
         self._services = services
         self._hub = services.hub
         self._notify = notify
         self._media = media
         self._virtuals = virtuals
+        self._dialouts = dialouts
 
     def handle(self, session: Session, message: ClientMessage) -> Error | Awaitable[None] | None:
         """Carry a request out, or return what must be awaited for that, or what is wrong with it."""
         body, request = message.internal, message.id or ""
         if body is None or not is_complete(body):
             return Code.INVALID_FORMAT.error()
+        if request and self._dialouts.answered(session, request, body):
+            return None
         if body.type == "addsession" and body.addsession is not None:
             return self._add(session, body.addsession, request)
         if body.type == "updatesession" and body.updatesession is not None:
@@ -42,6 +48,8 @@ class Internal:
             self._virtuals.remove(session, body.removesession, request)
         elif body.type == "incall" and body.incall is not None:
             self._incall(session, body.incall)
+        elif body.type == "dialout" and body.dialout is not None:
+            self._dialouts.report(session, body.dialout)
         return None  # anything else is ignored
 
     async def _add(self, session: Session, body: AddSession, request: str) -> None:

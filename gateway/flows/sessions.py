@@ -10,6 +10,7 @@ import logging
 
 from gateway.core.facts import JoinTimedOut
 from gateway.core.session import Session
+from gateway.flows.dialout import Dialouts
 from gateway.flows.notify import Notify
 from gateway.flows.services import Services
 from gateway.flows.virtual import Virtuals
@@ -31,12 +32,13 @@ def bye(reason: str) -> bytes:
 class Sessions:
     """Ends sessions, with all that follows from it."""
 
-    def __init__(self, services: Services, notify: Notify, virtuals: Virtuals) -> None:
+    def __init__(self, services: Services, notify: Notify, virtuals: Virtuals, dialouts: Dialouts) -> None:
         self._services = services
         self._hub = services.hub
         self._delivery = services.delivery
         self._notify = notify
         self._virtuals = virtuals
+        self._dialouts = dialouts
 
     def end(self, session: Session, *, reason: str = "", tell_backend: bool = True) -> None:
         """End a session; a connected client is told the reason, and its connection closed (2.7)."""
@@ -49,6 +51,7 @@ class Sessions:
         if closed is None:
             return
         self._virtuals.owner_ended(closed)
+        self._dialouts.ended(session)
         self._notify.ended(session)
         if connection is not None:
             connection.finish()

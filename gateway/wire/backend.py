@@ -181,6 +181,13 @@ class SwitchTo(Struct, frozen=True):
     sessions: Raw = Raw()
 
 
+class Dialout(Struct, frozen=True):
+    """Call a number (E.164) and bring it into the room; ``options`` are for who makes the call."""
+
+    number: str | None = None
+    options: Raw = Raw()
+
+
 class RoomsRequest(Struct, frozen=True):
     """A request of the rooms API; ``type`` says which member counts."""
 
@@ -193,6 +200,7 @@ class RoomsRequest(Struct, frozen=True):
     participants: Participants | None = None
     message: Message | None = None
     switchto: SwitchTo | None = None
+    dialout: Dialout | None = None
 
 
 class UnsupportedRequest(Exception):
@@ -232,3 +240,13 @@ def decode_switched_sessions(sessions: Raw) -> dict[str, Raw]:
         return {}
     listed = _session_list_decoder.decode(sessions)
     return listed if isinstance(listed, dict) else dict.fromkeys(listed or (), ABSENT)
+
+
+def encode_call(callid: str) -> bytes:
+    """Write the answer to a dialout request that a client carries out (11.6)."""
+    return _encoder.encode({"type": "dialout", "dialout": {"callid": callid}})
+
+
+def encode_call_error(error: Struct | Raw) -> bytes:
+    """Write the answer to a dialout request that nobody carries out."""
+    return _encoder.encode({"type": "dialout", "dialout": {"error": error}})

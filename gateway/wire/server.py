@@ -224,7 +224,51 @@ class Transient(Struct, frozen=True, tag_field="type", tag="transient"):
     transient: TransientBody
 
 
-ServerMessage = Welcome | Hello | ErrorMessage | Bye | Room | Message | Control | Event | Transient
+class OrderedCall(Struct, frozen=True, omit_defaults=True):
+    """Whom to call (11.6)."""
+
+    number: str
+    options: Raw = ABSENT
+
+
+class Order(Struct, frozen=True):
+    """A phone call for a room; ``backend`` is the base URL of its Nextcloud."""
+
+    roomid: str
+    backend: str
+    request: OrderedCall
+
+
+class InternalBody(Struct, frozen=True):
+    """What an internal client is asked to do."""
+
+    type: str
+    dialout: Order
+
+
+class InternalRequest(Struct, frozen=True, tag_field="type", tag="internal"):
+    """A request to an internal client, which answers with the same ``id``."""
+
+    internal: InternalBody
+    id: str
+
+
+class DialoutBody(Struct, frozen=True, omit_defaults=True):
+    """What went wrong with a phone call of the room."""
+
+    type: str
+    error: Raw = ABSENT
+
+
+class Dialout(Struct, frozen=True, tag_field="type", tag="dialout"):
+    """See DialoutBody (11.6)."""
+
+    dialout: DialoutBody
+
+
+ServerMessage = (
+    Welcome | Hello | ErrorMessage | Bye | Room | Message | Control | Event | Transient | InternalRequest | Dialout
+)
 
 
 def encode(message: ServerMessage) -> bytes:

@@ -16,11 +16,13 @@ from gateway.core.throttle import Action
 from gateway.edge import rooms_api
 from gateway.edge.address import TrustedProxies
 from gateway.edge.rooms_api import MAX_BODY, RoomsApi
+from gateway.flows.backend_requests import Malformed
+from gateway.flows.dialout import Answer
 from gateway.flows.throttling import Caller, Throttling
 from gateway.metrics import Counters
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.wire import checksum
-from gateway.wire.backend import RoomsRequest
+from gateway.wire.backend import Dialout, RoomsRequest
 from tests.gateway.edge.serving import exchange, served
 
 DELETE = b'{"type":"delete","delete":{"userids":[]}}'
@@ -48,6 +50,7 @@ class Gateway:
         self.cloud = FakeNextcloud()
         self.calls: list[tuple[str, str, RoomsRequest]] = []
         self.fails = False
+        self.dialled: list[tuple[str, str, str, str]] = []
         self.address = ("", 0)
         self.counters = Counters()
         self.throttling = Watched(lambda: 0.0, self.counters)
@@ -55,7 +58,16 @@ class Gateway:
     def carry_out(self, backend: Backend, roomid: str, request: RoomsRequest) -> None:
         if self.fails:
             raise RuntimeError("broken")
+        if request.type == "switchto":
+            raise Malformed("no sessions")
         self.calls.append((backend.id, roomid, request))
+
+    async def dial(self, backend: Backend, roomid: str, call: Dialout, url: str) -> Answer:
+        if self.fails:
+            raise RuntimeError("broken")
+        await asyncio.sleep(0)
+        self.dialled.append((backend.id, roomid, call.number or "", url))
+        return Answer(502, b'{"an":"answer"}')
 
     @property
     def url(self) -> str:
@@ -76,7 +88,8 @@ class Gateway:
         text = f"POST /api/v1/room/{path} HTTP/1.1\r\nHost: h\r\n{head}\r\n".encode()
         code, received, answer = await exchange(self.address, text + body)
         assert received["x-content-type-options"] == "nosniff"
-        expected = "application/json; charset=utf-8" if code == 200 else "text/plain; charset=utf-8"
+        json = code == 200 or answer[:1] == b"{"
+        expected = "application/json; charset=utf-8" if json else "text/plain; charset=utf-8"
         assert received["content-type"] == expected
         return code, answer
 
@@ -86,7 +99,7 @@ async def gateway() -> AsyncIterator[Gateway]:
     made = Gateway()
     async with made.cloud:
         proxies = TrustedProxies(["127.0.0.1"])
-        api = RoomsApi(Backends([made.cloud.backend(), OTHER]), made.carry_out, proxies, made.throttling)
+        api = RoomsApi(Backends([made.cloud.backend(), OTHER]), made.carry_out, made.dial, proxies, made.throttling)
         async with served([web.post("/api/v1/room/{roomid}", api.handle)]) as address:
             made.address = address
             yield made
@@ -278,3 +291,22 @@ async def test_delay_ends_when_the_caller_disconnects(gateway: Gateway, monkeypa
         await gateway.throttling.began.wait()
         waiting.cancel()
         await gateway.throttling.ended.wait()
+
+
+async def test_phone_call_is_answered_when_a_client_has(gateway: Gateway) -> None:
+    body = b'{"type":"dialout","dialout":{"number":"+49"}}'
+    assert await gateway.post(body, "12") == (502, b'{"an":"answer"}')
+    assert gateway.dialled == [("cloud", "12", "+49", gateway.cloud.url)]
+    assert gateway.calls == []
+    gateway.fails = True
+    assert (await gateway.post(body, "12"))[0] == 500
+
+
+async def test_phone_call_without_its_object_is_refused(gateway: Gateway) -> None:
+    assert await gateway.post(b'{"type":"dialout"}') == (400, b"Could not read body\n")
+    assert gateway.dialled == []
+
+
+async def test_malformed_sessions_are_an_error_of_processing(gateway: Gateway) -> None:
+    body = b'{"type":"switchto","switchto":{"roomid":"r","sessions":1}}'
+    assert await gateway.post(body) == (500, b"Error while processing\n")

@@ -1,0 +1,271 @@
+"""Phone calls that the backend asks for (behaviour reference 11.6), in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from gateway.core.limits import Backend
+from tests.gateway.flows.house import CLOUD, OTHER, House, Json, Talker
+from tests.gateway.flows.virtual_time import settle
+
+CALL = {"number": "+4930123", "options": {"anonymous": True}}
+ACCEPTED = {"callid": "c1", "status": "accepted"}
+
+
+def code(answer: tuple[int, Json]) -> tuple[int, str]:
+    return answer[0], answer[1]["error"]["code"]
+
+
+@asynccontextmanager
+async def dialling(house: House, room: str = "12", call: Json = CALL) -> AsyncIterator[asyncio.Task[tuple[int, Json]]]:
+    task = asyncio.create_task(house.dial(room, call))
+    await settle()
+    yield task
+
+
+def answer(bridge: Talker, request: str, body: Json) -> None:
+    bridge.say({"id": request, "type": "internal", "internal": {"type": "dialout", "dialout": body}})
+
+
+def status(bridge: Talker, status: Json, room: str = "12", request: str = "") -> None:
+    answer(bridge, request, {"type": "status", "roomid": room, "status": status})
+
+
+def asked(bridge: Talker) -> str:
+    (request,) = bridge.heard()
+    assert request["type"] == "internal"
+    id: str = request["id"]
+    return id
+
+
+@pytest.mark.parametrize(
+    ("room", "call", "error"),
+    [
+        ("12", {}, "number_missing"),
+        ("x", {"number": ""}, "number_missing"),
+        ("x", {"number": "030"}, "invalid_number"),
+        ("12", {"number": "+1"}, "invalid_number"),
+        ("12", {"number": "+49 30"}, "invalid_number"),
+        ("12", {"number": "+49\n"}, "invalid_number"),
+        ("12", {"number": "+٤٩٣٠"}, "invalid_number"),
+        ("x12", CALL, "invalid_roomid"),
+        ("", CALL, "invalid_roomid"),
+        ("١٢", CALL, "invalid_roomid"),
+    ],
+)
+async def test_bad_request(room: str, call: Json, error: str) -> None:
+    async with House() as house:
+        bridge = await house.open_internal("start-dialout")
+        assert code(await house.dial(room, call)) == (400, error)
+        assert bridge.heard() == []
+
+
+async def test_nobody_to_make_the_call() -> None:
+    async with House() as house:
+        await house.open_internal()
+        await house.open_internal("start-dialout", backend=OTHER)
+        await house.open("alice", features=("start-dialout",))
+        away = await house.open_internal("start-dialout")
+        away.lose()
+        busy = await house.open_internal("start-dialout")
+        busy.say({"type": "room", "room": {"roomid": "12"}})
+        await settle()
+        assert code(await house.dial("12", CALL)) == (404, "no_client_available")
+        busy.say({"type": "room", "room": {"roomid": ""}})
+        busy.heard()
+        async with dialling(house) as task:
+            status(busy, ACCEPTED, request=asked(busy))
+            assert await task == (200, {"callid": "c1"})
+
+
+async def test_accepted_call_and_its_status() -> None:
+    async with House() as house:
+        bridge, alice = await house.open_internal("start-dialout"), await house.member("alice", "12")
+        async with dialling(house) as task:
+            (request,) = bridge.heard()
+            id = request["id"]
+            assert len(id) == 32
+            order = {"roomid": "12", "backend": CLOUD.urls[0], "request": CALL}
+            assert request == {"id": id, "type": "internal", "internal": {"type": "dialout", "dialout": order}}
+            status(bridge, ACCEPTED, request=id)
+            assert await task == (200, {"callid": "c1"})
+        key = "callstatus_c1"
+        assert alice.heard() == [
+            {"type": "transient", "transient": {"type": "set", "key": key, "value": ACCEPTED}},
+        ]
+        status(bridge, {"callid": "c1", "status": "connected"})
+        cleared = {"callid": "c1", "status": "cleared", "cause": "busy", "code": 486, "message": "Busy here"}
+        status(bridge, cleared, request=id)
+        connected, ended = alice.heard()
+        assert connected["transient"]["value"] == {"callid": "c1", "status": "connected"}
+        assert ended["transient"]["value"] == cleared
+        await asyncio.sleep(4.9)
+        assert alice.heard() == []
+        await asyncio.sleep(0.2)
+        assert alice.heard() == [
+            {"type": "transient", "transient": {"type": "remove", "key": key, "oldvalue": cleared}},
+        ]
+        assert bridge.heard() == []
+
+
+async def test_rejected_call_is_forgotten_after_five_seconds() -> None:
+    async with House() as house:
+        bridge, alice = await house.open_internal("start-dialout"), await house.member("alice", "12")
+        status(bridge, {"callid": "c", "status": "rejected"})
+        await asyncio.sleep(5.1)
+        assert [it["transient"]["type"] for it in alice.heard()] == ["set", "remove"]
+
+
+async def test_room_need_not_be_here() -> None:
+    async with House() as house:
+        bridge = await house.open_internal("start-dialout")
+        async with dialling(house, call={"number": "+49"}) as task:
+            (request,) = bridge.heard()
+            assert request["internal"]["dialout"]["request"] == {"number": "+49"}
+            status(bridge, ACCEPTED, request=request["id"])
+            assert await task == (200, {"callid": "c1"})
+        assert not house.hub.rooms
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        ({"type": "error", "error": {"code": "own", "message": "m", "details": [1.0]}}, "own"),
+        ({"type": "status", "status": {"callid": "c", "status": "ringing"}}, "unsupported_status"),
+        ({"type": "future"}, "unsupported_type"),
+    ],
+)
+async def test_refused_call(body: Json, error: str) -> None:
+    async with House() as house:
+        bridge, alice = await house.open_internal("start-dialout"), await house.member("alice", "12")
+        async with dialling(house) as task:
+            answer(bridge, asked(bridge), {"roomid": "12", **body})
+            result = await task
+            assert code(result) == (502, error)
+            if error == "own":
+                assert result[1]["error"] == body["error"]
+        assert alice.heard() == bridge.heard() == []
+
+
+async def test_answer_of_another_type() -> None:
+    async with House() as house:
+        bridge = await house.open_internal("start-dialout")
+        async with dialling(house) as task:
+            bridge.say({"id": asked(bridge), "type": "internal", "internal": {"type": "incall", "incall": {}}})
+            assert code(await task) == (502, "unsupported_type")
+
+
+async def test_no_answer_in_time() -> None:
+    async with House() as house:
+        bridge = await house.open_internal("start-dialout")
+        started = house.services.clock()
+        async with dialling(house) as task:
+            id = asked(bridge)
+            assert code(await task) == (502, "timeout")
+        assert house.services.clock() - started == pytest.approx(45, abs=0.01)
+        alice = await house.member("alice", "12")
+        status(bridge, ACCEPTED, request=id)
+        assert [it["type"] for it in alice.heard()] == ["transient"]
+
+
+async def test_clients_are_asked_one_after_another_and_the_first_failure_counts() -> None:
+    async with House() as house:
+        first, second = await house.open_internal("start-dialout"), await house.open_internal("start-dialout")
+        async with dialling(house) as task:
+            refusal = {"type": "error", "error": {"code": "first"}}
+            assert second.heard() == []
+            answer(first, asked(first), refusal)
+            await settle()
+            answer(second, asked(second), {"type": "error", "error": {"code": "second"}})
+            assert code(await task) == (502, "first")
+        async with dialling(house) as task:
+            answer(first, asked(first), refusal)
+            await settle()
+            status(second, ACCEPTED, request=asked(second))
+            assert await task == (200, {"callid": "c1"})
+
+
+async def test_client_that_ends_is_not_waited_for_and_who_went_into_a_room_is_not_asked() -> None:
+    async with House() as house:
+        first, second = await house.open_internal("start-dialout"), await house.open_internal("start-dialout")
+        async with dialling(house) as task:
+            second.say({"type": "room", "room": {"roomid": "x"}})
+            await settle()
+            second.heard()
+            first.say({"type": "bye"})
+            assert code(await task) == (502, "error_notify")
+        assert second.heard() == []
+
+
+async def test_only_who_was_asked_can_answer() -> None:
+    async with House() as house:
+        bridge, other = await house.open_internal("start-dialout"), await house.open_internal()
+        async with dialling(house) as task:
+            id = asked(bridge)
+            status(other, ACCEPTED, request=id)
+            status(bridge, ACCEPTED)
+            await settle()
+            assert not task.done()
+            status(bridge, {**ACCEPTED, "callid": "c2"}, request=id)
+            assert await task == (200, {"callid": "c2"})
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({"type": "error", "error": {"code": "x", "message": "y"}}, {"error": {"code": "x", "message": "y"}}),
+        ({"type": "future", "future": 1}, {}),
+    ],
+)
+async def test_error_that_answers_nothing_is_told_to_the_room(body: Json, told: Json) -> None:
+    async with House() as house:
+        bridge, alice = await house.open_internal(), await house.member("alice", "12")
+        eve = await house.member("eve", "12", backend=OTHER)
+        answer(bridge, "any", {"roomid": "12", **body})
+        answer(bridge, "any", {"roomid": "13", **body})
+        assert alice.heard() == [{"type": "dialout", "dialout": {"type": body["type"], **told}}]
+        assert eve.heard() == bridge.heard() == []
+
+
+async def test_status_code_is_an_integer() -> None:
+    async with House() as house:
+        bridge = await house.open_internal()
+        status(bridge, {"callid": "c", "status": "cleared", "code": "486"})
+        (error,) = bridge.heard()
+        assert error["error"]["code"] == "invalid_format"
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("https://cloud.example:443/sub", "https://cloud.example/sub/"),
+        ("https://elsewhere.example/", "https://cloud.example/"),
+        ("", "https://cloud.example/"),
+        ("text", "https://cloud.example/"),
+    ],
+)
+async def test_backend_is_named_as_it_names_itself(url: str, told: str) -> None:
+    assert await _told_url(CLOUD, url) == told
+
+
+async def test_any_backend_is_named_as_it_names_itself() -> None:
+    anybody: Any = Backend("cloud", (), "secret")
+    assert await _told_url(anybody, "http://any.example") == "http://any.example/"
+
+
+async def _told_url(backend: Backend, url: str) -> str:
+    async with House() as house:
+        bridge = await house.open_internal("start-dialout")
+        bridge.session.backend = backend
+        task = asyncio.create_task(house.dial("1", CALL, backend, url))
+        await settle()
+        (request,) = bridge.heard()
+        status(bridge, ACCEPTED, request=request["id"])
+        await task
+        told: str = request["internal"]["dialout"]["backend"]
+        return told
