@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from tests.conversations import promised, promised_requests
+from tests.gateway.edge.raw_client import PATIENCE
 from tests.gateway.flows.descriptions import CANDIDATE, answer, offer
 
 Json = Any  # opaque: whatever stands in the file
@@ -64,6 +66,9 @@ class Stage(Protocol):
     async def send(self, room: str, request: Json) -> None:
         """Send a request of the rooms API."""
 
+    async def dial(self, room: str, call: Json) -> tuple[int, Json]:
+        """Ask for a phone call by the rooms API; return the status and the body of the answer, when it is there."""
+
     async def pass_time(self, seconds: float) -> None:
         """Let time pass."""
 
@@ -100,6 +105,7 @@ class Player:
         self._stage = stage
         self._voices: dict[str, Voice] = {}
         self.names: dict[str, Json] = {}
+        self._call: asyncio.Future[tuple[int, Json]] | None = None
 
     async def play(self) -> None:
         """Carry out each step.
@@ -160,6 +166,7 @@ class Player:
         await self._hear(voice)
         await voice.say({"type": "hello", "hello": {"version": "1.0", "auth": auth, "features": features}})
         reply = await self._hear(voice)
+        assert reply["type"] == "hello", f"heard {reply}"
         self.names[f"${who}"] = reply["hello"]["sessionid"]
         self.names[f"${who}.resume"] = reply["hello"]["resumeid"]
 
@@ -177,6 +184,13 @@ class Player:
                 self._stage.room(rest[0], self.fill(rest[1]))
             case "sends":
                 await self._stage.send(rest[0], self.fill(rest[1]))
+            case "dials":
+                self._call = asyncio.ensure_future(self._stage.dial(rest[0], self.fill(rest[1])))
+            case "is answered":
+                assert self._call is not None, "nothing was dialled"
+                status, body = await asyncio.wait_for(self._call, PATIENCE)
+                assert status == rest[0], f"was answered {status} {body}"
+                assert self.matches(rest[1], body), f"was answered {body}"
             case "was asked":
                 asked = await self._stage.asked()
                 promised_requests.check_request(asked)

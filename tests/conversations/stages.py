@@ -69,6 +69,10 @@ class FlowsStage:
     async def send(self, room: str, request: Json) -> None:
         self.house.backend(room, request)
 
+    async def dial(self, room: str, call: Json) -> tuple[int, Json]:
+        status, body = await self.house.dial(room, call)
+        return status, {"type": "dialout", "dialout": body}
+
     async def pass_time(self, seconds: float) -> None:
         for _ in range(round(seconds)):
             await self.house.sweep(1.0)
@@ -121,6 +125,8 @@ async def flows(*, mcu: bool) -> AsyncIterator[FlowsStage]:
 
 # -- socket
 
+INPROCESS = McuSection(type="inprocess", settings=Settings(address="127.0.0.1"))
+
 
 class SocketStage:
     """A whole gateway."""
@@ -159,6 +165,10 @@ class SocketStage:
         status, text = await self.cloud.send(self.gateway, room, request)
         assert (status, text) == (200, "{}"), (status, text)
 
+    async def dial(self, room: str, call: Json) -> tuple[int, Json]:
+        status, text = await self.cloud.send(self.gateway, room, {"type": "dialout", "dialout": call})
+        return status, json.loads(text)
+
     async def pass_time(self, seconds: float) -> None:
         raise AssertionError("time passes at the level of the flows only")
 
@@ -193,16 +203,15 @@ class SocketVoice:
 
 
 @asynccontextmanager
-async def socket(*, mcu: bool) -> AsyncIterator[SocketStage]:
+async def socket(*, mcu: bool, sfu: McuSection = INPROCESS) -> AsyncIterator[SocketStage]:
     """Start a gateway on a free port, and a Nextcloud for it."""
     async with FakeNextcloud() as cloud:
-        section = McuSection(type="inprocess", settings=Settings(address="127.0.0.1")) if mcu else McuSection()
         config = Config(
             sessions=Sessions(secret="0123456789abcdef0123456789abcdef"),
             http=Http(listen=("127.0.0.1:0",)),
             internal=Internal(secret=INTERNAL_SECRET),
             backends=(cloud.backend(),),
-            mcu=section,
+            mcu=sfu if mcu else McuSection(),
         )
         gateway = Gateway(config)
         (url,) = await gateway.start()

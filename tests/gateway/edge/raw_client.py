@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import socket
+import ssl
 import struct
 from typing import Any, Self
 
@@ -58,7 +59,13 @@ class RawClient:
 
     @classmethod
     async def connect(
-        cls, address: tuple[str, int], *, early: bytes = b"", later: bytes = b"", receive_buffer: int = 0
+        cls,
+        address: tuple[str, int],
+        *,
+        early: bytes = b"",
+        later: bytes = b"",
+        receive_buffer: int = 0,
+        tls: ssl.SSLContext | None = None,
     ) -> Self:
         """Connect and upgrade; ``early`` goes into the packet of the request, ``later`` right behind it."""
         sock = socket.socket()
@@ -67,7 +74,12 @@ class RawClient:
         sock.setblocking(False)
         await asyncio.get_running_loop().sock_connect(sock, address)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        reader, writer = await asyncio.open_connection(sock=sock, limit=1 << 12 if receive_buffer else 1 << 16)
+        reader, writer = await asyncio.open_connection(
+            sock=sock,
+            limit=1 << 12 if receive_buffer else 1 << 16,
+            ssl=tls,
+            server_hostname=None if tls is None else address[0],
+        )
         client = cls(reader, writer)
         writer.write(upgrade() + early)
         if later:
@@ -115,13 +127,16 @@ class RawClient:
             return message
 
     async def closed(self) -> int | None:
-        """Return the code with which the server closes; ``None`` without a close frame. Messages before are skipped."""
+        """Return the code with which the server closes: 1005 when it gives none, ``None`` when it sends no close frame.
+
+        Messages before are skipped.
+        """
         code = None
         try:
             while True:
                 opcode, payload = await self.frame()
                 if opcode == CLOSE:
-                    code = struct.unpack("!H", payload[:2])[0]
+                    code = struct.unpack("!H", payload[:2])[0] if payload else 1005
                     self.writer.write(masked(payload, CLOSE))
         except (asyncio.IncompleteReadError, ConnectionError):
             return code

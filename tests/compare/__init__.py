@@ -1,0 +1,1 @@
+"""Compares the gateway with the incumbent, the Go signaling server, by playing the same conversations on both."""

@@ -1,0 +1,90 @@
+"""``make compare``: play the conversations on the incumbent and on this gateway, and print where they differ.
+
+``PORTUNUS_COMPARE_SERVER`` names the incumbent's binary; arguments name conversations, none stands for all. The exit
+status is 1 when a conversation differs that ``docs/protocol.md`` does not explain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from contextlib import AsyncExitStack
+from datetime import date
+from pathlib import Path
+
+from gateway.config import McuSection
+from gateway.version import VERSION
+from mcu.janus.settings import JanusServer
+from tests.compare.incumbent import incumbent, version
+from tests.compare.player import ComparingPlayer, Difference
+from tests.conversations import stages
+from tests.conversations.language import Conversation, Player, load
+from tests.janus_process import JanusProcess
+
+AT_ONCE = 4  # conversations
+DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "protocol.md"
+
+
+async def main(binary: Path, names: list[str]) -> int:
+    """Play, print, and return the exit status."""
+    conversations = [it for it in load() if not names or it.name in names]
+    turns = asyncio.Semaphore(AT_ONCE)
+    async with JanusProcess(API_SECRET="", ADMIN_KEY="") as janus:
+        found = await asyncio.gather(*(_compare(it, binary, janus.url, turns) for it in conversations))
+    differences = [difference for several in found for difference in several]
+    say(f"Portunus {VERSION} and nextcloud-spreed-signaling {version(binary)}, {date.today():%Y-%m-%d}:")
+    say(f"{len(conversations)} conversations, {len({it.conversation for it in differences})} of them differ.\n")
+    say("| Conversation, line | There |\n|---|---|")
+    for it in differences:
+        say(f"| `{it.conversation}`, {it.line} | {it.what.replace('|', chr(92) + '|')} |")
+    unexplained = sorted({it.conversation for it in differences} - explained())
+    if unexplained:
+        say(f"\nNot explained in docs/protocol.md: {', '.join(unexplained)}")
+    return 1 if unexplained else 0
+
+
+def explained() -> set[str]:
+    """Return the conversations that the document's table has."""
+    _, _, section = DOCUMENT.read_text().partition("## Compared with the incumbent")
+    rows = [line.split("|")[1] for line in section.split("\n## ")[0].splitlines() if line.startswith("| `")]
+    return set(re.findall(r"`([\w-]+)`", " ".join(rows)))
+
+
+def say(text: str) -> None:
+    """Print a line."""
+    sys.stdout.write(text + "\n")
+
+
+async def _compare(conversation: Conversation, binary: Path, janus: str, turns: asyncio.Semaphore) -> list[Difference]:
+    async with turns:
+        return [*await _here(conversation, janus), *await _there(conversation, binary, janus)]
+
+
+async def _there(conversation: Conversation, binary: Path, janus: str) -> list[Difference]:
+    async with incumbent(binary, janus if conversation.mcu else "") as stage:
+        player = ComparingPlayer(conversation, stage)
+        await player.play()
+    return player.differences
+
+
+async def _here(conversation: Conversation, janus: str) -> list[Difference]:
+    """What the tests play on the in-process SFU is played here on Janus, as there."""
+    if "socket" not in conversation.levels:
+        return []  # needs virtual time; the tests have it
+    sfu = McuSection(type="janus", settings=(JanusServer(janus),))
+    async with AsyncExitStack() as stack:
+        stage = await stack.enter_async_context(stages.socket(mcu=conversation.mcu, sfu=sfu))
+        try:
+            await Player(conversation, stage).play()
+        except AssertionError as error:
+            return [Difference(conversation.name, 0, f"(here, with Janus) {error}")]
+    return []
+
+
+if __name__ == "__main__":
+    named = os.environ.get("PORTUNUS_COMPARE_SERVER", "")
+    if not named:
+        sys.exit("PORTUNUS_COMPARE_SERVER names the incumbent's binary")
+    sys.exit(asyncio.run(main(Path(named), sys.argv[1:])))

@@ -1,0 +1,95 @@
+"""The incumbent as a black box: its binary, a configuration, and what goes over its sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from gateway.tools.fake_nextcloud import FakeNextcloud
+from tests.conversations.language import Json
+from tests.conversations.stages import SocketStage
+from tests.gateway.flows.house import INTERNAL_SECRET, internal_params
+from tests.janus_process import free_ports, listens
+
+ENDPOINT = "ocs/v2.php/apps/spreed/api/v1/signaling/backend"
+START = 20.0  # seconds; it waits for Janus before it listens
+
+
+def version(binary: Path) -> str:
+    """Return what the binary says of itself."""
+    said = subprocess.run([binary, "-version"], capture_output=True, text=True, check=True).stdout
+    return said.strip().removeprefix("nextcloud-spreed-signaling version ").split("/go")[0]
+
+
+def configuration(port: int, cloud: FakeNextcloud, janus: str) -> str:
+    """Return its ``server.conf``."""
+    lines = [
+        "[http]",
+        f"listen = 127.0.0.1:{port}",
+        "[sessions]",
+        "hashkey = 0123456789abcdef0123456789abcdef",
+        "[clients]",
+        f"internalsecret = {INTERNAL_SECRET}",
+        "[backend]",
+        "backendtype = static",
+        "backends = cloud",
+        "[cloud]",
+        f"url = {cloud.url}",
+        f"urls = {cloud.url}",
+        f"secret = {cloud.secret}",
+        "[nats]",
+        "url = nats://loopback",
+        "[stats]",
+        "allowed_ips = 127.0.0.1",
+        *(["[mcu]", "type = janus", f"url = {janus}"] if janus else []),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+class IncumbentStage(SocketStage):
+    """Clients name Nextcloud's endpoint in full, as Talk does: 2.0 sends requests to just the URL of the hello."""
+
+    def __init__(self, cloud: FakeNextcloud, gateway: str) -> None:
+        super().__init__(cloud, gateway)
+        self.url = f"{cloud.url}{ENDPOINT}"
+
+    def internal(self) -> Json:
+        return internal_params(self.cloud.url)
+
+
+@asynccontextmanager
+async def incumbent(binary: Path, janus: str) -> AsyncIterator[SocketStage]:
+    """Start one with a Nextcloud of its own; ``janus`` is the URL of its SFU, empty without."""
+    async with FakeNextcloud() as cloud:
+        (port,) = free_ports(1)
+        with tempfile.TemporaryDirectory(prefix="portunus-compare-") as folder:
+            file = Path(folder) / "server.conf"
+            file.write_text(configuration(port, cloud, janus))
+            log = Path(folder) / "log"
+            process = _launch(binary, file, log)
+            try:
+                await _wait(port, process, log)
+                stage = IncumbentStage(cloud, f"http://127.0.0.1:{port}")
+                yield stage
+                for client in stage.clients:
+                    client.writer.transport.abort()
+            finally:
+                process.kill()
+                process.wait()
+
+
+def _launch(binary: Path, file: Path, log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as output:
+        return subprocess.Popen([binary, "-config", file], stdout=output, stderr=output)
+
+
+async def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    async with asyncio.timeout(START):
+        while not await listens(port):
+            if process.poll() is not None:
+                raise RuntimeError(f"the incumbent ended at once; see {log}")
+            await asyncio.sleep(0.02)
