@@ -7,6 +7,7 @@ Source: behaviour reference 13.1. They stand in the welcome message, in the hell
 from __future__ import annotations
 
 _ALWAYS = (
+    "ack",
     "audio-video-permissions",
     "chat-relay",
     "dialout",

@@ -44,6 +44,7 @@ class Session:
         "connection",
         "expires_at",
         "features",
+        "heard",
         "id",
         "join_by",
         "kind",
@@ -94,6 +95,7 @@ class Session:
         managed = INTERNAL_INCALL in features
         self.call_flags = INTERNAL_CALL_FLAGS if kind is Kind.INTERNAL and not managed else 0  # of internal clients
         self.virtuals: dict[str, VirtualSession] = {}  # of internal clients, by the name they gave
+        self.heard = 0  # messages of the client since its hello, whatever became of them
 
     def attach(self, connection: ConnectionId) -> ConnectionId | None:
         """Make a connection the current one and return the one it displaces."""

@@ -14,6 +14,7 @@ from collections.abc import Awaitable
 
 import msgspec
 
+from gateway.core.acknowledged import AcknowledgedOutbox
 from gateway.core.allowance import Allowance
 from gateway.core.session import Kind, Session
 from gateway.core.throttle import Action, Address
@@ -35,7 +36,9 @@ log = logging.getLogger("portunus.flows")
 HELLO_TIME = 2.0  # seconds from the connect to a hello (2.5)
 PAUSE_AT = 64  # messages in an inbox at which no more are read from the connection
 
-_KNOWN = frozenset({"hello", "room", "message", "control", "transient", "internal", "bye"})  # what metrics tell apart
+_KNOWN = frozenset(  # what metrics tell apart
+    {"hello", "room", "message", "control", "transient", "internal", "ack", "bye"}
+)
 
 _INVALID = server.encode(server.ErrorMessage(Code.INVALID_FORMAT.error()))
 _TOO_MUCH = server.encode(server.ErrorMessage(Code.TOO_MANY_REQUESTS.error()))
@@ -136,6 +139,8 @@ class Dispatch:
             allowance = inbox.allowance
             allowance.messages -= 1.0
             allowance.characters -= len(text)
+            if who.session is not None:
+                who.session.heard += 1
             if (allowance.messages < 0.0 or allowance.characters < 0.0) and not self._affords(who, allowance):
                 return
         if inbox.busy:
@@ -237,12 +242,24 @@ class Dispatch:
             self._fail(who, message, done)
         elif kind == "room":
             return self._room(who, session, message)
+        elif kind == "ack":
+            self._acknowledge(who, session, message)
         elif kind == "bye":
             self._services.delivery.send(session, server.encode(server.Bye(id=message.id or "")))
             self._sessions.end(session)
         elif not kind:
             self._fail(who, message, Code.INVALID_FORMAT.error())
         return None  # anything else is ignored (2.4)
+
+    def _acknowledge(self, who: Client, session: Session, message: ClientMessage) -> None:
+        """Note what a client has received, and tell it what came from it; unknown to clients without ``ack``."""
+        outbox = session.outbox
+        if not isinstance(outbox, AcknowledgedOutbox):
+            return
+        if message.ack is None or not outbox.acknowledge(message.ack.received):
+            self._fail(who, message, Code.INVALID_FORMAT.error())
+        elif not who.gone:
+            who.connection.send(server.encode(server.Ack(server.AckBody(session.heard))))
 
     def _before_hello(self, who: Client, message: ClientMessage) -> Awaitable[None] | None:
         if who.gone or who.hello_by is None:

@@ -9,9 +9,10 @@ from collections.abc import Awaitable
 from typing import Protocol
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw
 
 from gateway.core import backends
+from gateway.core.acknowledged import FEATURE, AcknowledgedOutbox
 from gateway.core.hub import LimitReached
 from gateway.core.ids import ENTROPY
 from gateway.core.limits import Backend
@@ -101,6 +102,7 @@ class Hello:
             services.counters.resume_failed_total += 1
             kind = ProtocolError if services.ids.is_resume_id(resume_id) else Forged
             raise kind(Code.NO_SUCH_SESSION.error())
+        _acknowledge(session, hello)
         services.counters.resumed_total[session.backend.id] += 1
         holder = services.delivery.connection(session)
         if holder is not None:
@@ -116,7 +118,12 @@ class Hello:
         services = self._services
         services.hub.attach(session, connection.id)
         body = server.HelloBody(
-            hello.version or "", session.id, session.resume_id, session.shown_userid, services.facts_for(session)
+            hello.version or "",
+            session.id,
+            session.resume_id,
+            session.shown_userid,
+            services.facts_for(session),
+            session.heard if isinstance(session.outbox, AcknowledgedOutbox) else UNSET,
         )
         connection.send(server.encode(server.Hello(body, request)))
         connection.adopt(session.outbox)
@@ -126,7 +133,8 @@ class Hello:
     ) -> Session:
         services = self._services
         ids = services.ids.make(services.entropy(ENTROPY))
-        return Session(ids, backend, url, userid, user, features, Outbox(services.outbox_bytes), kind)
+        outbox = (AcknowledgedOutbox if FEATURE in features else Outbox)(services.outbox_bytes)
+        return Session(ids, backend, url, userid, user, features, outbox, kind)
 
     def _backend(self, auth: Auth) -> tuple[Backend, str]:
         try:
@@ -189,6 +197,17 @@ class Hello:
         except TokenError as error:
             raise ProtocolError(_TOKEN_ERRORS[error.code].error()) from error
         return claims.userid, client.ABSENT if claims.user is None else Raw(claims.user)
+
+
+def _acknowledge(session: Session, hello: client.Hello) -> None:
+    """Take note of what a client received before, so that the rest, and only that, is sent again."""
+    outbox = session.outbox
+    if not isinstance(outbox, AcknowledgedOutbox):
+        return
+    if hello.received is None:
+        outbox.acknowledge_all()
+    elif not outbox.acknowledge(hello.received):
+        raise ProtocolError(Code.INVALID_FORMAT.error())
 
 
 def _check_version(hello: client.Hello) -> None:

@@ -6,7 +6,10 @@ Source: signaling API. It brings no media: give it descriptions of a PeerConnect
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+import json
+from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -16,6 +19,8 @@ import aiohttp
 Json = dict[str, Any]
 
 PATIENCE = 15.0  # seconds for anything that is waited for
+ACK = "ack"  # feature id of acknowledged delivery (docs/protocol.md)
+ACK_EVERY = 16  # messages, in either direction, between two acknowledgements
 
 
 class Refused(Exception):
@@ -30,7 +35,8 @@ class Refused(Exception):
 class TalkClient:
     """One session; an async context manager that connects, and leaves without a word.
 
-    ``heard`` holds every message since the connect; ``on_message`` is called for each.
+    ``heard`` holds every message since the connect; ``on_message`` is called for each. With the feature ``ack`` nothing
+    is lost or doubled when the connection breaks: ``connect`` and ``resume`` then.
     """
 
     def __init__(self, gateway: str, backend: str, *, features: tuple[str, ...] = ()) -> None:
@@ -39,6 +45,10 @@ class TalkClient:
         self.session_id = ""
         self.resume_id = ""
         self.close_code: int | None = None
+        self.received = 0  # messages of the session, with the feature ``ack``
+        self._sent: deque[str] = deque()  # not known to have come
+        self._came = 0  # how many before those came
+        self._numbering = False  # the session is there on this connection
         self._url = gateway.rstrip("/") + "/spreed"
         self._backend = backend
         self._features = features
@@ -63,6 +73,7 @@ class TalkClient:
         self._http = aiohttp.ClientSession()
         self._socket = await self._http.ws_connect(self._url, max_msg_size=0)
         self.close_code = None
+        self._numbering = False
         start = len(self.heard)
         self._reader = asyncio.create_task(self._read(self._socket), name="talk-client")
         await self.wait_for(lambda message: message["type"] == "welcome", since=start)
@@ -98,7 +109,8 @@ class TalkClient:
         Raises:
             Refused: with the protocol's code.
         """
-        return await self._greet({"version": "1.0", "resumeid": self.resume_id})
+        received = {"received": self.received} if ACK in self._features else {}
+        return await self._greet({"version": "1.0", "resumeid": self.resume_id} | received)
 
     async def join(self, room: str, room_session: str = "") -> Json:
         """Join a room with Nextcloud's session id; an empty room leaves.
@@ -130,10 +142,17 @@ class TalkClient:
         """Send anything."""
         if self._socket is None:
             raise RuntimeError("connect() first")
-        if isinstance(message, str):
-            await self._socket.send_str(message)
-        else:
-            await self._socket.send_json(message)
+        text = message if isinstance(message, str) else json.dumps(message)
+        hello = isinstance(message, dict) and message.get("type") == "hello"
+        if ACK not in self._features or hello or not self.session_id:
+            await self._socket.send_str(text)
+            return
+        self._sent.append(text)
+        if self._numbering:
+            with contextlib.suppress(ConnectionError):  # it is kept, and sent again after the resume
+                await self._socket.send_str(text)
+                if len(self._sent) % ACK_EVERY == 0:
+                    await self._acknowledge(self._socket)
 
     async def tell(self, recipient: str, data: Json, request: str = "") -> None:
         """Send a message to a session."""
@@ -174,8 +193,39 @@ class TalkClient:
     async def _read(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         async for frame in socket:
             message = frame.json()
+            with contextlib.suppress(ConnectionError):
+                await self._count(message, socket)
             self.heard.append(message)
             self.on_message(message)
             self._changed.set()
         self.close_code = socket.close_code or 1006
         self._changed.set()
+
+    # -- acknowledged delivery
+
+    async def _count(self, message: Json, socket: aiohttp.ClientWebSocketResponse) -> None:
+        """Number what comes, and send again what did not arrive."""
+        if ACK not in self._features:
+            return
+        kind = message["type"]
+        if kind == ACK:
+            self._confirm(message[ACK]["received"])
+        elif self._numbering:
+            self.received += 1
+            if self.received % ACK_EVERY == 0:
+                await self._acknowledge(socket)
+        elif kind == "hello":
+            self._confirm(message["hello"]["received"])
+            self._numbering = True
+            for text in list(self._sent):
+                await socket.send_str(text)
+
+    async def _acknowledge(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        text = json.dumps({"type": ACK, ACK: {"received": self.received}})
+        self._sent.append(text)
+        await socket.send_str(text)
+
+    def _confirm(self, came: int) -> None:
+        while self._came < came and self._sent:
+            self._sent.popleft()
+            self._came += 1

@@ -11,7 +11,7 @@ import re
 from typing import Annotated
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
 from gateway.wire.internal import Internal
 
@@ -32,11 +32,21 @@ class Auth(Struct, frozen=True, gc=False):
     params: Raw = ABSENT
 
 
+Number = Annotated[int, Meta(ge=0)]
+
+
+class Ack(Struct, frozen=True, gc=False):
+    """How many messages of the session the client has (feature ``ack``)."""
+
+    received: Number
+
+
 class Hello(Struct, frozen=True, gc=False):
     """The handshake (3.1), or the shorter one that resumes a session (2.8)."""
 
     version: str | None = None
     resumeid: str | None = None
+    received: Number | None = None  # with ``resumeid``: how many messages of the session came (feature ``ack``)
     features: list[str] | None = None
     auth: Auth | None = None
 
@@ -97,6 +107,7 @@ class ClientMessage(Struct, frozen=True, gc=False):
     hello: Hello | None = None
     room: RoomJoin | None = None
     message: Message | None = None
+    ack: Ack | None = None
     control: Message | None = None
     transient: Transient | None = None
     internal: Internal | None = None

@@ -36,6 +36,19 @@ class HelloBody(Struct, frozen=True):
     resumeid: str
     userid: str
     server: ServerFacts
+    received: int | msgspec.UnsetType = msgspec.UNSET  # feature ``ack``: how many messages of the client came
+
+
+class AckBody(Struct, frozen=True):
+    """How many messages of the client came."""
+
+    received: int
+
+
+class Ack(Struct, frozen=True, tag_field="type", tag="ack"):
+    """Reply to an ``ack`` of the client (docs/protocol.md, Acknowledged delivery)."""
+
+    ack: AckBody
 
 
 class Hello(Struct, frozen=True, omit_defaults=True, tag_field="type", tag="hello"):
@@ -267,7 +280,18 @@ class Dialout(Struct, frozen=True, tag_field="type", tag="dialout"):
 
 
 ServerMessage = (
-    Welcome | Hello | ErrorMessage | Bye | Room | Message | Control | Event | Transient | InternalRequest | Dialout
+    Welcome
+    | Hello
+    | Ack
+    | ErrorMessage
+    | Bye
+    | Room
+    | Message
+    | Control
+    | Event
+    | Transient
+    | InternalRequest
+    | Dialout
 )
 
 

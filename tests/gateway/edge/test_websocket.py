@@ -190,7 +190,7 @@ async def test_upgrade_names_server_and_features() -> None:
         await stage.connect()
         head = stage.clients[0].head
     assert f"\r\nServer: {SERVER_HEADER}\r\n" in head
-    assert "\r\nX-Spreed-Signaling-Features: audio-video-permissions, " in head
+    assert "\r\nX-Spreed-Signaling-Features: ack, audio-video-permissions, " in head
 
 
 # -- frames in

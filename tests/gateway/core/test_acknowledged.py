@@ -1,0 +1,104 @@
+"""The outbox of a client that acknowledges."""
+
+from __future__ import annotations
+
+import random
+
+from gateway.core.acknowledged import AcknowledgedOutbox
+
+ALL = 1 << 30
+
+
+def filled(*messages: bytes, limit: int = 1000) -> AcknowledgedOutbox:
+    outbox = AcknowledgedOutbox(limit)
+    assert all(outbox.append(message) for message in messages)
+    return outbox
+
+
+def test_what_was_taken_is_sent_again_until_it_is_acknowledged() -> None:
+    outbox = filled(b"1", b"2", b"3")
+    assert outbox.take(ALL) == [b"1", b"2", b"3"]
+    outbox.confirm()
+    assert not outbox.waiting
+    assert outbox.acknowledge(2)
+    outbox.rewind()
+    assert outbox.take(ALL) == [b"3"]
+
+
+def test_acknowledging_between_two_batches_goes_on_where_it_was() -> None:
+    outbox = filled(b"1", b"2", b"3")
+    assert outbox.take(1) == [b"1"]
+    assert outbox.acknowledge(1)
+    assert outbox.acknowledged == 1
+    assert outbox.take(1) == [b"2"]
+    assert outbox.append(b"4")
+    assert outbox.take(ALL) == [b"3", b"4"]
+
+
+def test_acknowledging_twice_changes_nothing() -> None:
+    outbox = filled(b"1", b"2")
+    outbox.take(ALL)
+    assert outbox.acknowledge(1)
+    assert outbox.acknowledge(1)
+    assert outbox.size == 1
+
+
+def test_nobody_can_have_what_was_never_sent_or_lose_what_it_had() -> None:
+    outbox = filled(b"1", b"2", b"3")
+    outbox.take(2)
+    assert not outbox.acknowledge(3)
+    assert outbox.acknowledge(2)
+    assert not outbox.acknowledge(1)
+    assert (outbox.acknowledged, outbox.size) == (2, 1)
+
+
+def test_messages_that_an_earlier_connection_took_can_be_acknowledged_after_a_rewind() -> None:
+    outbox = filled(b"1", b"2", b"3")
+    outbox.take(ALL)
+    outbox.rewind()
+    outbox.take(1)
+    assert outbox.acknowledge(3)
+    assert not outbox.waiting
+    assert outbox.take(ALL) == []
+
+
+def test_unacknowledged_messages_count_against_the_limit() -> None:
+    outbox = filled(b"12345", limit=8)
+    outbox.take(ALL)
+    outbox.confirm()
+    assert not outbox.append(b"6789")
+    assert outbox.acknowledge(1)
+    assert outbox.append(b"6789")
+
+
+def test_client_that_does_not_say_has_what_was_taken() -> None:
+    outbox = filled(b"1", b"2")
+    outbox.take(1)
+    outbox.rewind()
+    outbox.acknowledge_all()
+    assert outbox.take(ALL) == [b"2"]
+
+
+def test_any_order_of_events_delivers_each_message_once_and_in_order() -> None:
+    chance = random.Random(7)
+    for _ in range(200):
+        outbox, sent, received, wire = AcknowledgedOutbox(1 << 20), 0, 0, list[bytes]()
+        for _ in range(60):
+            step = chance.randrange(5)
+            if step == 0:
+                outbox.append(b"%d" % sent)
+                sent += 1
+            elif step == 1:
+                wire += outbox.take(chance.randrange(1, 8))
+                outbox.confirm(chance.randrange(2))
+            elif step == 2 and wire:
+                assert wire.pop(0) == b"%d" % received
+                received += 1
+            elif step == 3:
+                assert outbox.acknowledge(received)
+            elif step == 4:
+                wire.clear()
+                assert outbox.acknowledge(received)
+                outbox.rewind()
+        wire += outbox.take(ALL)
+        assert [int(message) for message in wire] == list(range(received, sent))

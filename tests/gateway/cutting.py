@@ -1,0 +1,65 @@
+"""A line that breaks after a given number of octets: what was on its way is lost, as with a dead TCP connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Self
+from urllib.parse import urlsplit
+
+
+class CuttingLine:
+    """A proxy in front of a server; ``budget`` says for each connection how many octets of the server pass.
+
+    Whatever the server sent beyond that is taken from it and thrown away, as a network does.
+    """
+
+    def __init__(self, url: str, budget: Callable[[], int]) -> None:
+        self._target = urlsplit(url)
+        self._budget = budget
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.cuts = 0
+        self.url = ""
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        far_reader, far_writer = await asyncio.open_connection(self._target.hostname, self._target.port)
+        up = asyncio.create_task(_pass(reader, far_writer, 1 << 60))
+        down = asyncio.create_task(_pass(far_reader, writer, self._budget()))
+        try:
+            await asyncio.wait([up, down], return_when=asyncio.FIRST_COMPLETED)
+            self.cuts += down.done() and down.result()
+        finally:
+            for task in (up, down):
+                task.cancel()
+            await asyncio.gather(up, down, return_exceptions=True)
+            for end in (writer, far_writer):
+                end.transport.abort()
+
+
+async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, budget: int) -> bool:
+    """Copy octets; True when the budget ended it."""
+    try:
+        while octets := await reader.read(65536):
+            writer.write(octets[:budget])
+            await writer.drain()
+            budget -= len(octets)
+            if budget <= 0:
+                return True
+    except ConnectionError:
+        pass
+    return False

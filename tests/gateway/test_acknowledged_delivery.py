@@ -1,0 +1,96 @@
+"""Connections cut at seeded octets: with ``ack`` nothing is lost or doubled, in either direction."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+
+from gateway.app import Gateway
+from gateway.config import Config, Http, Sessions
+from gateway.tools.fake_nextcloud import FakeNextcloud
+from gateway.tools.talk_client import TalkClient
+from tests.gateway.cutting import CuttingLine
+
+SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
+COUNT = 400  # messages in each direction
+PADDING = "x" * 100
+SLICE = 5  # messages sent at once
+
+
+@asynccontextmanager
+async def running() -> AsyncIterator[tuple[str, FakeNextcloud]]:
+    async with FakeNextcloud(secret=SECRET) as nextcloud:
+        sessions, http = Sessions(secret=SECRET), Http(listen=("127.0.0.1:0",))
+        gateway = Gateway(Config(sessions=sessions, http=http, backends=(nextcloud.backend(),)))
+        (url,) = await gateway.start()
+        try:
+            yield url, nextcloud
+        finally:
+            await gateway.stop()
+
+
+def numbers(client: TalkClient) -> list[int]:
+    """Return the numbers that were heard, as often as they were."""
+    return [message["message"]["data"]["n"] for message in client.heard if message["type"] == "message"]
+
+
+async def keep_connected(client: TalkClient) -> None:
+    """Come back whenever the connection breaks."""
+    while True:
+        await client.closed()
+        try:
+            async with asyncio.timeout(0.5):
+                await client.connect()
+                await client.resume()
+        except (TimeoutError, aiohttp.ClientError, OSError):
+            client.close_code = 1006
+
+
+async def talk(sender: TalkClient, to: str) -> None:
+    for number in range(COUNT):
+        await sender.tell(to, {"n": number, "padding": PADDING})
+        if number % SLICE == 0:
+            await asyncio.sleep(0.002)
+
+
+async def exchange(seed: int, features: tuple[str, ...], patience: float) -> tuple[list[int], list[int], int]:
+    """Let two clients talk, one of them over a line that breaks; returns what each heard and how often it broke."""
+    chance = random.Random(seed)
+    async with running() as (url, nextcloud):
+        line = CuttingLine(url, lambda: chance.randrange(1500, 12_000))
+        async with line, TalkClient(url, nextcloud.url) as bob:
+            alice = TalkClient(line.url, nextcloud.url, features=features)
+            await bob.hello(nextcloud.ticket("bob"))
+            await alice.connect()
+            await alice.hello(nextcloud.ticket("alice"))
+            keeping = asyncio.create_task(keep_connected(alice))
+            try:
+                async with asyncio.timeout(patience):
+                    await asyncio.gather(talk(bob, alice.session_id), talk(alice, bob.session_id))
+                    last = lambda m: m["type"] == "message" and m["message"]["data"]["n"] == COUNT - 1  # noqa: E731
+                    await asyncio.gather(alice.wait_for(last, patience=patience), bob.wait_for(last, patience=patience))
+            except (TimeoutError, ConnectionError):
+                pass
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+            await alice.disconnect()
+            return numbers(alice), numbers(bob), line.cuts
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_nothing_is_lost_or_doubled_when_the_line_breaks(seed: int) -> None:
+    alice, bob, cuts = await exchange(seed, ("ack",), 30.0)
+    assert cuts >= 5
+    assert alice == list(range(COUNT))
+    assert bob == list(range(COUNT))
+
+
+async def test_without_it_a_line_that_breaks_loses_messages() -> None:
+    alice, _, cuts = await exchange(1, (), 3.0)
+    assert cuts >= 1
+    assert alice != list(range(COUNT))
