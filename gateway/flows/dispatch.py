@@ -30,6 +30,7 @@ from gateway.flows.transient import Transient
 from gateway.wire import client, server
 from gateway.wire.client import ClientMessage
 from gateway.wire.errors import Code, Error, ProtocolError
+from gateway.wire.internal import is_complete
 
 log = logging.getLogger("portunus.flows")
 
@@ -235,7 +236,7 @@ class Dispatch:
             error = self._shared.update(session, message)
             if error is not None:
                 self._fail(who, message, error)
-        elif kind == "internal" and session.kind is Kind.INTERNAL:
+        elif kind == "internal" and (session.kind is Kind.INTERNAL or not is_complete(message.internal)):
             done = self._internal.handle(session, message)
             if not isinstance(done, Error):
                 return done

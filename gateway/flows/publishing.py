@@ -15,7 +15,17 @@ from gateway.flows.streams import Errand, Slot, Streams, Unusable
 from gateway.flows.validation import description
 from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.media import DescriptionPayload, Head
-from mcu.base import Candidate, Closed, Kind, McuError, NewPeerConnection, Publisher, PublishOptions, StreamType
+from mcu.base import (
+    Candidate,
+    Closed,
+    Kind,
+    McuError,
+    NewPeerConnection,
+    Publisher,
+    PublishOptions,
+    Rejected,
+    StreamType,
+)
 from sdp import bitrate, candidates, codecs, document
 from sdp.document import Description
 
@@ -89,7 +99,7 @@ class PublisherSlot(Slot):
         try:
             answer = await self._update_or_publish(errand.head, str(offer), preference)
         except McuError as error:
-            if self._publisher is not None:
+            if self._publisher is not None or isinstance(error, Rejected):  # it is the offer that fails (9.9)
                 raise
             log.warning("publishing a %s stream failed: %s", self.kind.value, error)
             raise ProtocolError(Code.CLIENT_NOT_FOUND.error()) from error

@@ -170,8 +170,6 @@ def _actor(options: Options | None) -> Actor | None:
 def _request(virtual: VirtualSession, action: str) -> RoomRequest | SessionRequest:
     """Make the request to Nextcloud: as an actor that joins or leaves, or as a session of ours (11.2, 11.3)."""
     if virtual.actor is None:
-        if action == "remove":
-            return SessionRequest(virtual.room.id, action, virtual.id, version="1.0")
         return SessionRequest(virtual.room.id, action, virtual.id, virtual.userid, virtual.user, "1.0")
     flags = {"incall": virtual.call_flags} if action == "add" and virtual.call_flags else {}
     return RoomRequest(

@@ -161,9 +161,17 @@ async def test_answer_without_a_ceiling_is_left_alone() -> None:
         assert alice.data()[0]["payload"]["sdp"] == ANSWER
 
 
-@pytest.mark.parametrize("error", [Rejected("no"), McuTimeout("late"), McuLost("gone"), NoSuchStream("none")])
-async def test_stream_that_cannot_be_published_is_client_not_found(
-    error: Exception, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (Rejected("no"), "processing_failed"),
+        (McuTimeout("late"), "client_not_found"),
+        (McuLost("gone"), "client_not_found"),
+        (NoSuchStream("none"), "client_not_found"),
+    ],
+)
+async def test_stream_that_cannot_be_published_has_its_error(
+    error: Exception, code: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with House() as house:
         alice = await house.open("alice")
@@ -171,7 +179,7 @@ async def test_stream_that_cannot_be_published_is_client_not_found(
         alice.offer()
         await settle()
         (reply,) = alice.heard()
-        assert (reply["id"], reply["error"]["code"]) == ("offer", "client_not_found")
+        assert (reply["id"], reply["error"]["code"]) == ("offer", code)
         assert house.media.open_streams == (0, 0)
         house.mcu.publish_error = None
         alice.offer()
@@ -257,7 +265,7 @@ async def test_replacement_that_fails_leaves_no_orphan_and_may_be_tried_again() 
         house.mcu.publish_error = Rejected("no")
         alice.offer("two", sid="2")
         await settle()
-        assert alice.errors() == ["client_not_found"]
+        assert alice.errors() == ["processing_failed"]
         assert house.mcu.clean
         assert house.media.open_streams == (0, 0)
         house.mcu.publish_error = None
