@@ -179,7 +179,9 @@ class WebSocketConnection(asyncio.Protocol):
 
     async def run(self) -> None:
         """Take the transport over from HTTP and return when it is lost."""
-        self._transport.set_write_buffer_limits(high=0)
+        # A transport over TLS pauses at its limit, any other above it: both at the first byte that is not taken.
+        secure = self._transport.get_extra_info("sslcontext") is not None
+        self._transport.set_write_buffer_limits(high=1 if secure else 0)
         self._transport.set_protocol(self)
         self._who = self._endpoint.dispatch.opened(self)
         self._tick()

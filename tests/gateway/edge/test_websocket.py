@@ -7,7 +7,9 @@ import gc
 import json
 import logging
 import socket as sockets
+import ssl
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +25,7 @@ from tests.conversations.stages import socket
 from tests.gateway.edge.raw_client import BINARY, CLOSE, PATIENCE, PING, PONG, TEXT, Json, RawClient, masked, upgrade
 from tests.gateway.edge.serving import exchange, served
 from tests.gateway.flows.house import CLOUD, House
+from tests.gateway.test_app import make_certificate
 
 NOW = 1_700_000_000.25  # what the server's clock says
 SMALL = 8192  # bytes of the kernel's buffers in the tests of slow clients
@@ -424,6 +427,53 @@ async def test_pings_are_repeated(server: Server, monkeypatch: pytest.MonkeyPatc
         while pings < 3:
             opcode, _ = await client.frame()
             pings += opcode == PING
+
+
+# -- TLS
+
+
+@pytest.fixture
+async def tls(tmp_path: Path) -> AsyncIterator[tuple[Server, ssl.SSLContext]]:
+    certificate, key = make_certificate(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    async with serving() as server:
+        app = web.Application()
+        app.router.add_get("/spreed", server.handle)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+        server.address = runner.addresses[0][:2]
+        yield server, ssl.create_default_context(cafile=str(certificate))
+        for connection in list(server.endpoint._connections):
+            connection._transport.abort()
+        await runner.cleanup()
+
+
+async def test_client_over_tls_hears_also_when_it_says_nothing(tls: tuple[Server, ssl.SSLContext]) -> None:
+    server, trust = tls
+    alice, bob = await server.client("alice", tls=trust), await server.client("bob", tls=trust)
+    for number in range(20):
+        alice.tell(bob, [number, "x" * (number * 3000)])
+        assert (await bob.data())[0] == number
+    for number in range(200):
+        alice.tell(bob, [number, "x" * 3000])
+    assert [(await bob.data())[0] for _ in range(200)] == list(range(200))
+
+
+async def test_slow_client_over_tls_is_cut_off_after_the_write_deadline(
+    tls: tuple[Server, ssl.SSLContext], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(websocket, "WRITE_DEADLINE", 0.2)
+    server, trust = tls
+    server.send_buffer = SMALL
+    slow = await server.client("slow", tls=trust, receive_buffer=SMALL)
+    fast = await server.client("fast", tls=trust)
+    slow.wire.writer.transport.pause_reading()  # type: ignore[attr-defined]  # of the reading side
+    for number in range(400):
+        fast.tell(slow, [number, "x" * 4000])
+    await until(lambda: len(server.endpoint) == 1)
+    assert slow.sessionid in server.house.hub.sessions
 
 
 # -- slow clients (invariants 3 and 6)
