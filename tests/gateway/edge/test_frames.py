@@ -75,6 +75,7 @@ async def test_fragments_become_one_message_with_control_frames_between() -> Non
         (masked(b"\x03", CLOSE), 1002),
         (masked(struct.pack("!H", 1005), CLOSE), 1002),
     ],
+    ids=lambda it: str(it) if isinstance(it, int) else "frame",  # masks are random
 )
 async def test_broken_rules_have_their_codes(octets: bytes, code: int) -> None:
     parser = Parser()
