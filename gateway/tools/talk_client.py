@@ -103,6 +103,15 @@ class TalkClient:
         auth = {"url": self._backend, "params": params}
         return await self._greet({"version": version, "features": list(self._features), "auth": auth})
 
+    async def hello_internal(self, params: Json, version: str = "1.0") -> Json:
+        """Open the session of an internal client: ``params`` has ``random``, ``token`` and ``backend``.
+
+        Raises:
+            Refused: with the protocol's code.
+        """
+        auth = {"type": "internal", "params": params}
+        return await self._greet({"version": version, "features": list(self._features), "auth": auth})
+
     async def resume(self) -> Json:
         """Take the session up again on this connection.
 

@@ -11,10 +11,11 @@ import pytest
 import pytest_asyncio
 
 from gateway.app import Gateway
-from gateway.config import Config, Http, McuSection, Sessions
+from gateway.config import Config, Http, Internal, McuSection, Sessions
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from mcu.inprocess import Settings
 from mcu.janus.settings import JanusServer
+from tests.interop.bridge import Bridge
 from tests.interop.member import Member
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 from tests.media.loopback import loopback
@@ -23,6 +24,7 @@ __all__ = ["loopback"]
 
 SFUS = ("inprocess", "janus")
 SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
+INTERNAL_SECRET = "c2b1e7a95f4d4f0f8d9e"
 CONTROL_HANDLES = 1  # Janus handles that the backend keeps for itself
 
 
@@ -41,6 +43,10 @@ class House:
         if in_call:
             await member.in_call()
         return member
+
+    async def bridge(self, *features: str) -> Bridge:
+        """Connect a SIP bridge."""
+        return await self.stack.enter_async_context(Bridge(self.url, self.nextcloud, INTERNAL_SECRET, *features))
 
     async def has_streams(self, count: int) -> None:
         """Wait until the SFU says that it has this many: it cleans up behind our back."""
@@ -61,6 +67,7 @@ async def open_house(sfu: str) -> AsyncIterator[House]:
         config = Config(
             sessions=Sessions(secret=SECRET),
             http=Http(listen=("127.0.0.1:0",)),
+            internal=Internal(secret=INTERNAL_SECRET),
             backends=(nextcloud.backend(),),
             mcu=McuSection(type=sfu, settings=settings),
         )

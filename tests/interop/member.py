@@ -13,7 +13,7 @@ from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import PATIENCE, Json, TalkClient
 from tests.media import PublishingPeer, WatchingPeer
 
-ROOM = "call"
+ROOM = "4711"  # rooms that phones are called for have numbers
 
 
 @dataclass
