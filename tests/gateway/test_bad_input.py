@@ -369,11 +369,11 @@ BAD_MEDIA = [
     ("an SDP that does not parse", media("offer", sdp="v=0\r\njunk"), "invalid_sdp"),
     ("an SDP of another type", media("offer", sdp=5), "invalid_sdp"),
     ("no SDP", media("offer"), "invalid_sdp"),
-    ("an SDP of one long line", media("offer", sdp="v=0" * 20000), "client_not_found"),
+    ("an SDP of one long line", media("offer", sdp="v=0" * 20000), "processing_failed"),
     (
         "an SDP without media",
         media("offer", sdp="v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"),
-        "client_not_found",
+        "processing_failed",
     ),
     ("a bad candidate in an SDP", media("offer", sdp=offer(candidates=("candidate:junk",))), "invalid_sdp"),
     ("a candidate for an unknown stream", media("candidate", candidate={"candidate": CANDIDATE}), "client_not_found"),
