@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 
 from tests.conversations.language import Conversation, Json, Player, Stage, Voice
+from tests.conversations.stages import SocketVoice
 
 PACE = 0.05  # seconds before anything is said, so that what was said before by others has arrived
 SILENCE = 0.4  # seconds without a message that count as silence
@@ -57,7 +58,12 @@ class Listener:
         await self._voice.lose()
 
     async def hung_up(self) -> bool:
-        return await self._voice.hung_up()
+        raise NotImplementedError("the player looks itself")
+
+    async def closed(self) -> int | None:
+        """Return the code of the close frame; ``None`` without one, or when the connection goes on."""
+        assert isinstance(self._voice, SocketVoice)
+        return await self._voice.client.closed()
 
 
 class ComparingPlayer(Player):
@@ -93,6 +99,11 @@ class ComparingPlayer(Player):
                 await self._expect(who, listener, patterns)
             else:
                 await self._expect_nothing(who, listener)
+        elif what == "is hung up on":
+            listener = self._voices[who]
+            assert isinstance(listener, Listener)
+            if (code := await listener.closed()) != 1000:
+                self._note(f"{who} is hung up on with close code {code}" if code else f"{who} is not hung up on")
         elif who == "nextcloud":
             await asyncio.sleep(PACE)
             await self._nextcloud(what, rest)

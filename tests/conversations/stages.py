@@ -177,29 +177,29 @@ class SocketVoice:
     """A client over a real socket."""
 
     def __init__(self, client: RawClient) -> None:
-        self._client = client
+        self.client = client
 
     async def say(self, message: Json) -> None:
-        self._client.say(message)
+        self.client.say(message)
 
     async def say_bytes(self, octets: bytes) -> None:
-        self._client.say(octets, opcode=BINARY)
+        self.client.say(octets, opcode=BINARY)
 
     async def hear(self) -> Json:
-        return await self._client.hear()
+        return await self.client.hear()
 
     async def silent(self) -> bool:
         """Ask for something that is answered at once: what was on its way comes before the answer."""
-        self._client.say({"id": _BARRIER, "type": "message"})
-        return bool((await self._client.hear()).get("id") == _BARRIER)
+        self.client.say({"id": _BARRIER, "type": "message"})
+        return bool((await self.client.hear()).get("id") == _BARRIER)
 
     async def lose(self) -> None:
         await self.silent()  # everything said before has arrived
-        self._client.writer.close()
-        await self._client.closed()
+        self.client.writer.close()
+        await self.client.closed()
 
     async def hung_up(self) -> bool:
-        return await self._client.closed() == 1000
+        return await self.client.closed() == 1000
 
 
 @asynccontextmanager
