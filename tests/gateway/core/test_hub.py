@@ -11,6 +11,7 @@ from msgspec import Raw
 
 from gateway.core import hub as hub_module
 from gateway.core import outbox, participants, room, session
+from gateway.core.backends import Backends
 from gateway.core.facts import Expired, JoinTimedOut
 from gateway.core.hub import Hub, LimitReached
 from gateway.core.ids import ConnectionId
@@ -328,3 +329,23 @@ def test_everybody_enters_and_leaves_the_call_and_nobody_is_told_twice() -> None
     assert (change.told, change.ended) == ((alice, bob), (alice,))
     assert room.in_call == set()
     assert hub.set_all_in_call(room, False).told == ()
+
+
+# -- a changed configuration
+
+
+def test_sessions_take_the_changed_settings_of_their_backend_and_keep_those_of_one_that_is_gone() -> None:
+    hub = Hub()
+    alice, eve = opened(hub), opened(hub, backend=OTHER)
+    changed = Backend("cloud", CLOUD.urls, "another secret", max_stream_bitrate=5)
+    hub.take_backends({"cloud": changed}.get)
+    assert alice.backend is changed
+    assert eve.backend is OTHER
+    assert hub.find(changed, alice.id) is alice
+
+
+def test_table_of_backends_becomes_another_one_in_place() -> None:
+    table = Backends([CLOUD])
+    table.become(Backends([OTHER]))
+    assert list(table) == [OTHER]
+    assert table.find(CLOUD.urls[0]) is None
