@@ -18,6 +18,7 @@ from gateway.config import NO_MCU, Config, listen_address
 from gateway.core.backends import Backends
 from gateway.core.hub import Hub
 from gateway.core.ids import SessionIds
+from gateway.core.virtual import VIRTUAL
 from gateway.edge import serverinfo
 from gateway.edge.address import Networks, TrustedProxies
 from gateway.edge.housekeeper import Housekeeper
@@ -115,14 +116,15 @@ class Gateway:
     async def reload(self, config: Config) -> list[str]:
         """Take a changed configuration as far as that goes without a restart; returns the keys that need one.
 
-        Backends, limits, candidate lists, trusted proxies, who may read statistics, and what the SFU takes
-        are changed at once; sessions and streams go on.
+        Backends, limits, internal clients' secret, candidate lists, trusted proxies, who may read statistics, and
+        what the SFU takes are changed at once; sessions and streams go on.
         """
         before, self._config = self._config, config
         self._services.backends.become(Backends(config.backends, config.compat))
         self._services.hub.take_backends(self._services.backends.by_id)
         self._services.media_limits = _media_limits(config)
         self._services.limits = config.limits
+        self._services.internal_secret = config.internal.secret
         self._turn.settings = config.turn
         self._media.filter_candidates(_candidate_filter(config))
         self._proxies.become(TrustedProxies(config.http.trusted_proxies))
@@ -264,13 +266,22 @@ class Gateway:
         hub = services.hub
 
         def sessions() -> Mapping[tuple[str, str], int]:
-            return Tally((session.backend.id, "client") for session in hub.sessions.values())
+            real = Tally((it.backend.id, it.kind.value) for it in hub.sessions.values())
+            return real + Tally((it.owner.backend.id, VIRTUAL) for it in hub.virtuals.values())
+
+        def members(of_call: bool) -> Mapping[tuple[str, str, str], int]:
+            found: Tally[tuple[str, str, str]] = Tally()
+            for key, room in hub.rooms.items():
+                ids = room.in_call if of_call else room.members
+                found.update((*key, room.members[id].kind.value) for id in ids)
+                found.update((*key, VIRTUAL) for it in room.virtuals.values() if it.in_call or not of_call)
+            return found
 
         return Gauges(
             rooms=lambda: Tally(key.backend for key in hub.rooms),
             sessions=sessions,
-            room_sessions=lambda: {(*key, "client"): len(room.members) for key, room in hub.rooms.items()},
-            call_sessions=lambda: {(*key, "client"): len(room.in_call) for key, room in hub.rooms.items()},
+            room_sessions=lambda: members(of_call=False),
+            call_sessions=lambda: members(of_call=True),
             backends=lambda: len(services.backends),
             session_limits=lambda: {
                 backend.id: backend.session_limit for backend in services.backends if backend.session_limit

@@ -85,10 +85,10 @@ class Counters:
         self.bytes_out = 0
         self.resume_failed_total = 0
         self.messages: dict[str, int] = Counter()  # by message type
-        self.sessions_total: dict[str, int] = Counter()  # opened, by backend
-        self.resumed_total: dict[str, int] = Counter()  # by backend
+        self.sessions_total: dict[tuple[str, str], int] = Counter()  # opened, by backend and client type
+        self.resumed_total: dict[tuple[str, str], int] = Counter()  # by backend and client type
         self.limit_exceeded: dict[str, int] = Counter()  # by backend
-        self.calls_total: dict[str, int] = Counter()  # sessions that entered a call, by backend
+        self.calls_total: dict[tuple[str, str], int] = Counter()  # that entered a call, by backend and client type
         self.mcu_messages: dict[str, int] = Counter()  # by type
         self.publishers_total: dict[str, int] = Counter()  # by type
         self.subscribers_total: dict[str, int] = Counter()  # by type
@@ -114,9 +114,9 @@ class Gauges:
     """What is true now: functions that are called for each scrape."""
 
     rooms: Callable[[], Mapping[str, int]] = dict  # by backend
-    sessions: Callable[[], Mapping[tuple[str, str], int]] = dict  # by backend, client
-    room_sessions: Callable[[], Mapping[tuple[str, str, str], int]] = dict  # by backend, room, client
-    call_sessions: Callable[[], Mapping[tuple[str, str, str], int]] = dict  # by backend, room, client
+    sessions: Callable[[], Mapping[tuple[str, str], int]] = dict  # by backend, client type
+    room_sessions: Callable[[], Mapping[tuple[str, str, str], int]] = dict  # by backend, room, client type
+    call_sessions: Callable[[], Mapping[tuple[str, str, str], int]] = dict  # by backend, room, client type
     backends: Callable[[], int] = int
     session_limits: Callable[[], Mapping[str, int]] = dict  # by backend, limited ones only
     publishers: Callable[[], Mapping[str, int]] = dict  # by type
@@ -157,16 +157,14 @@ class _Figures(Collector):
     def _hub(self) -> Iterator[Family]:
         counters, gauges = self._counters, self._gauges
         client, member = ("backend", "clienttype"), ("backend", "room", "clienttype")
-        opened, resumed = _of_clients(counters.sessions_total), _of_clients(counters.resumed_total)
-        called = _of_clients(counters.calls_total)
         yield _gauge("signaling_hub_rooms", "Rooms", ("backend",), gauges.rooms())
         yield _gauge("signaling_hub_sessions", "Sessions", client, gauges.sessions())
-        yield _counter("signaling_hub_sessions_total", "Sessions opened", client, opened)
-        yield _counter("signaling_hub_sessions_resume_total", "Sessions resumed", client, resumed)
+        yield _counter("signaling_hub_sessions_total", "Sessions opened", client, counters.sessions_total)
+        yield _counter("signaling_hub_sessions_resume_total", "Sessions resumed", client, counters.resumed_total)
         yield _counter("signaling_hub_sessions_resume_failed_total", "Failures", (), {(): counters.resume_failed_total})
         yield _gauge("signaling_room_sessions", "Sessions in a room", member, gauges.room_sessions())
         yield _gauge("signaling_call_sessions", "Sessions in a call", member, gauges.call_sessions())
-        yield _counter("signaling_call_sessions_total", "Sessions that joined a call", client, called)
+        yield _counter("signaling_call_sessions_total", "Sessions that joined a call", client, counters.calls_total)
 
     def _clients(self) -> Iterator[Family]:
         counters = self._counters
@@ -205,10 +203,6 @@ class _Figures(Collector):
         yield _counter("signaling_mcu_subscribers_total", "Subscribers created", label, counters.subscribers_total)
         yield _counter("signaling_mcu_nopublisher_total", "Subscriptions to nobody", label, counters.no_publisher_total)
         yield _counter("signaling_mcu_messages_total", "Messages about streams", label, counters.mcu_messages)
-
-
-def _of_clients(rows: Mapping[str, int]) -> dict[tuple[str, str], int]:
-    return {(backend, "client"): value for backend, value in rows.items()}
 
 
 # Keys are one label value or a tuple of them; Mapping is invariant in its key, hence Any.

@@ -18,6 +18,7 @@ from gateway.wire.server import JoinEntry
 if TYPE_CHECKING:
     from gateway.core.session import Session
 
+VIRTUAL = "virtual"  # client type, in the metrics
 PHONE = 8  # bit of the flags of a call: takes part by telephone (7)
 DEFAULT_CALL_FLAGS = IN_CALL | PHONE  # of a virtual session whose client does not manage them (11.2)
 

@@ -27,6 +27,8 @@ from gateway.wire import server
 from gateway.wire.client import ABSENT, given
 from gateway.wire.server import Event, EventBody, RoomBody, RoomListBody, SwitchToBody
 
+CLIENT = Kind.CLIENT.value
+
 
 class Malformed(Exception):
     """A request that only its execution shows to be malformed (behaviour reference 1.4, row 12)."""
@@ -155,7 +157,7 @@ class BackendRequests:
         if ended is not None:
             self._media.end(ended)
         elif not known and session in room.in_call:
-            self._services.counters.calls_total[room.key.backend] += 1
+            self._services.counters.calls_total[room.key.backend, CLIENT] += 1
 
     def _everybody_in_call(self, room: Room, incall: wire.InCall) -> None:
         flags = participants.call_flags(incall.incall if given(incall.incall) else None)
@@ -163,7 +165,7 @@ class BackendRequests:
             return
         before = len(room.in_call)
         change = self._hub.set_all_in_call(room, bool(flags & IN_CALL))
-        self._services.counters.calls_total[room.key.backend] += max(len(room.in_call) - before, 0)
+        self._services.counters.calls_total[room.key.backend, CLIENT] += max(len(room.in_call) - before, 0)
         for session in change.ended:
             self._media.end(session)
         self._hub.store_users(room, participants.with_flags(room.users, flags))

@@ -83,7 +83,7 @@ class Hello:
         except LimitReached as error:
             self._services.counters.limit_exceeded[backend.id] += 1
             raise ProtocolError(Code.SESSION_LIMIT_EXCEEDED.error()) from error
-        self._services.counters.sessions_total[backend.id] += 1
+        self._services.counters.sessions_total[backend.id, kind.value] += 1
         self._attach(session, who.connection, hello, request)
         return session
 
@@ -103,7 +103,7 @@ class Hello:
             kind = ProtocolError if services.ids.is_resume_id(resume_id) else Forged
             raise kind(Code.NO_SUCH_SESSION.error())
         _acknowledge(session, hello)
-        services.counters.resumed_total[session.backend.id] += 1
+        services.counters.resumed_total[session.backend.id, session.kind.value] += 1
         holder = services.delivery.connection(session)
         if holder is not None:
             holder.displace(bye(SESSION_RESUMED))

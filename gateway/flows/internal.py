@@ -66,6 +66,8 @@ class Internal:
         room = self._hub.room_of(session)
         if room is None:
             return
+        if session.call_flags & IN_CALL and session.id not in room.in_call:
+            self._services.counters.calls_total[session.backend.id, session.kind.value] += 1
         ended = self._hub.set_in_call(room, session.id, bool(session.call_flags & IN_CALL))
         if ended is not None:
             self._media.end(ended)

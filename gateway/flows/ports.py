@@ -52,11 +52,11 @@ class Counters(Protocol):
     """What the flows count; plain integers, read by the metrics."""
 
     messages: dict[str, int]  # from clients, by type
-    sessions_total: dict[str, int]  # opened, by backend
-    resumed_total: dict[str, int]  # by backend
+    sessions_total: dict[tuple[str, str], int]  # opened, by backend and client type
+    resumed_total: dict[tuple[str, str], int]  # by backend and client type
     resume_failed_total: int
     limit_exceeded: dict[str, int]  # sessions refused, by backend
-    calls_total: dict[str, int]  # sessions that entered a call, by backend
+    calls_total: dict[tuple[str, str], int]  # sessions that entered a call, by backend and client type
     mcu_messages: dict[str, int]  # by type
     publishers_total: dict[str, int]  # by room type
     subscribers_total: dict[str, int]

@@ -17,7 +17,7 @@ from gateway.core.limits import exceeds
 from gateway.core.participants import IN_CALL
 from gateway.core.room import Room, RoomKey
 from gateway.core.session import INTERNAL_INCALL, Session
-from gateway.core.virtual import DEFAULT_CALL_FLAGS, Actor, VirtualSession
+from gateway.core.virtual import DEFAULT_CALL_FLAGS, VIRTUAL, Actor, VirtualSession
 from gateway.flows.notify import Notify
 from gateway.flows.ports import NextcloudError
 from gateway.flows.services import Services
@@ -62,6 +62,7 @@ class Virtuals:
         if not owner.open or virtual.room not in self._hub.rooms:
             self._tell_backend(virtual)
             return
+        self._services.counters.sessions_total[owner.backend.id, VIRTUAL] += 1
         self._notify.virtual_joined(virtual, self._hub.add_virtual(virtual))
 
     def update(self, owner: Session, body: UpdateSession) -> None:
@@ -73,6 +74,8 @@ class Virtuals:
         if body.flags is not None and self._hub.set_flags(virtual, body.flags):
             self._notify.flags(virtual, room)
         if body.incall is not None and self._hub.set_call_flags(virtual, max(body.incall, 0)):
+            if virtual.call_flags & IN_CALL and not virtual.in_call:
+                self._services.counters.calls_total[owner.backend.id, VIRTUAL] += 1
             self._hub.set_in_call(room, virtual.id, bool(virtual.call_flags & IN_CALL))
             self._notify.known_participants(room)
 

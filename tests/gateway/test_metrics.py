@@ -23,8 +23,8 @@ def test_bumped_integers_are_shown_under_the_known_names() -> None:
     counters.bytes_out += 70
     counters.resume_failed_total += 1
     counters.messages["room"] += 2
-    counters.sessions_total["cloud"] += 4
-    counters.resumed_total["cloud"] += 1
+    counters.sessions_total["cloud", "client"] += 4
+    counters.resumed_total["cloud", "client"] += 1
     counters.backend_errors["cloud", "timeout"] += 1
     counters.publishers_total["video"] += 1
     shown = samples(Metrics(counters, Gauges()))

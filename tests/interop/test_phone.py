@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 
+import aiohttp
+
 from gateway.tools.talk_client import Json
 from tests.interop.bridge import DEAF, MUTED, TALKING, Bridge, Phone
 from tests.interop.conftest import House
@@ -60,6 +62,11 @@ async def _listed(member: Member, session: str, **members: object) -> None:
     await member.client.wait_for(listed)
 
 
+async def _metrics(house: House) -> list[str]:
+    async with aiohttp.ClientSession() as http, http.get(house.url + "/metrics") as response:
+        return (await response.text()).splitlines()
+
+
 async def _hear_each_other(member: Member, bridge: Bridge) -> None:
     """Let the member and the bridge, which need not be in the call, take each other's sound."""
     await member.publish(video=False, channels=())
@@ -86,6 +93,12 @@ async def test_somebody_dials_in_is_heard_muted_and_leaves(house: House) -> None
     for digit in "4#":
         await _control(anna, session, {"type": "dtmf", "digit": digit})
     await bridge.until(lambda: phone.digits == ["4", "#"])
+
+    figures = await _metrics(house)
+    for kind, count in {"client": 1, "internal": 1, "virtual": 1}.items():
+        for name in ("signaling_hub_sessions", "signaling_room_sessions"):
+            (line,) = [it for it in figures if it.startswith(name + "{") and f'clienttype="{kind}"' in it]
+            assert line.endswith(f" {count}.0"), line
 
     ben = await house.enter("ben", 2)
     assert await _arrival(ben, NUMBER) == session

@@ -134,7 +134,7 @@ async def test_incall_maps_sessions_and_tells_everybody() -> None:
         }
         assert updates(alice) == updates(bob) == [expected]
         assert house.hub.rooms["cloud", "r"].in_call == {alice.sessionid}  # type: ignore[index]  # a RoomKey is a tuple
-        assert house.counters.calls_total["cloud"] == 1
+        assert house.counters.calls_total["cloud", "client"] == 1
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ async def test_everybody_enters_and_leaves_the_call_at_once() -> None:
         assert house.mcu.clean
         incall(house, incall=0, all=True)
         assert updates(bob) == []
-        assert house.counters.calls_total["cloud"] == 2
+        assert house.counters.calls_total["cloud", "client"] == 2
 
 
 @pytest.mark.parametrize("flags", ["7", None, [], 1.5])

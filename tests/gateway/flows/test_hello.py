@@ -383,7 +383,7 @@ async def test_session_is_taken_over_while_it_is_connected() -> None:
         assert [it["type"] for it in again.heard()] == ["hello", "message"]
         await house.sweep(60.0)
         assert again.session.connection == again.connection.id
-        assert house.counters.resumed_total["cloud"] == 1
+        assert house.counters.resumed_total["cloud", "client"] == 1
 
 
 async def test_messages_not_written_before_a_takeover_are_written_after_it() -> None:

@@ -221,6 +221,8 @@ async def test_changes_are_told_once() -> None:
         assert flags["event"]["flags"]["flags"] == 0
         assert users(update) == [entry(bridge, 3)]
         assert bridge.session.virtuals["phone"].in_call
+        assert house.counters.calls_total == {("cloud", "virtual"): 1}
+        assert house.counters.sessions_total["cloud", "virtual"] == 1
         change(bridge, incall=-5)
         assert users(alice.heard()[0]) == [entry(bridge, 0)]
         assert not bridge.session.virtuals["phone"].in_call
