@@ -10,6 +10,8 @@
  *   ended    {reason}           the gateway said bye, it will not be tried again
  */
 
+import { Delivery, FEATURE } from "./delivery.js";
+
 const BACKOFF_SECONDS = [0.5, 1, 2, 4, 8, 16]; // as patient as the gateway's own clients, see behaviour reference 1.1
 const CONNECT_SECONDS = 10;
 const REPLY_SECONDS = 15; // the gateway asks Nextcloud for up to 10 s
@@ -35,6 +37,7 @@ export class Signaling extends EventTarget {
   #resumeId = "";
   #lastId = 0;
   #pending = new Map(); // request id -> {resolve, reject} or {onError}
+  #delivery = new Delivery();
   #waiting = []; // messages to send once the session was resumed
   #attempt = 0;
   #retryTimer = 0;
@@ -134,7 +137,9 @@ export class Signaling extends EventTarget {
   }
 
   #write(message) {
-    this.#socket.send(JSON.stringify(message));
+    const text = JSON.stringify(message);
+    if (message.type !== "hello") this.#delivery.sending(text);
+    this.#socket.send(text);
   }
 
   #setState(state, retryIn = 0) {
@@ -146,6 +151,7 @@ export class Signaling extends EventTarget {
     clearTimeout(this.#retryTimer);
     this.#detach();
     this.#setState("connecting");
+    this.#delivery.connected();
     const socket = new WebSocket(this.#url);
     this.#socket = socket;
     this.#connectTimer = setTimeout(() => this.#drop(), CONNECT_SECONDS * 1000);
@@ -195,6 +201,9 @@ export class Signaling extends EventTarget {
     } catch {
       return;
     }
+    const acknowledgement = this.#delivery.heard(message);
+    if (acknowledgement) this.#write(acknowledgement);
+    if (message.type === FEATURE) return;
     if (message.type === "welcome") {
       this.features = new Set(message.welcome?.features ?? []);
       this.#hello();
@@ -230,7 +239,8 @@ export class Signaling extends EventTarget {
       if (this.#resumeId && (await this.#resume())) return;
       const { version, auth } = await this.#credentials(this.features);
       if (this.#socket !== socket) return;
-      this.#begin(await this.request({ type: "hello", hello: { version, auth, features: [] } }), false);
+      const features = this.features.has(FEATURE) ? [FEATURE] : [];
+      this.#begin(await this.request({ type: "hello", hello: { version, auth, features } }), false);
     } catch (error) {
       this.#refused(error, socket);
     }
@@ -239,7 +249,7 @@ export class Signaling extends EventTarget {
   /** Resume the session; false when it no longer exists. */
   async #resume() {
     try {
-      const hello = { version: "1.0", resumeid: this.#resumeId };
+      const hello = { version: "1.0", resumeid: this.#resumeId, ...this.#delivery.position };
       this.#begin(await this.request({ type: "hello", hello }), true);
       return true;
     } catch (error) {
@@ -270,6 +280,7 @@ export class Signaling extends EventTarget {
     this.#waiting = [];
     if (!resumed) this.#forget();
     this.#setState("open");
+    for (const text of this.#delivery.begin(reply.hello, resumed)) this.#socket.send(text);
     if (resumed) for (const message of kept) this.#write(message);
     this.dispatchEvent(new CustomEvent("session", { detail: { resumed } }));
     this.#opened?.resolve();

@@ -1,0 +1,68 @@
+"""The page's connection over a line that breaks: nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+
+import pytest
+from playwright.async_api import Page
+
+from gateway.config import McuSection
+from gateway.tools.demo import Demo
+from tests.browser.chromium import chromium
+from tests.gateway.cutting import CuttingLine
+
+COUNT = 150  # messages in each direction
+
+# Two sessions of the page's own module: one over the line that breaks, one that is always there.
+TALK = """async ([brokenUrl, url, count]) => {
+  const { Signaling } = await import("/demo/signaling.js");
+  const join = async (name) => (await import("/demo/backend.js")).join({ name, room: "r", person: name.repeat(8), previous: "" });
+  const open = async (name, address) => {
+    const { ticket, url: backend } = await join(name);
+    const client = new Signaling(address, async () => ({ version: "1.0", auth: { url: backend, params: { ticket } } }));
+    client.numbers = [];
+    client.addEventListener("message", ({ detail }) => {
+      if (detail.type === "message" && detail.message.data.type === "count") client.numbers.push(detail.message.data.n);
+    });
+    await client.open();
+    return client;
+  };
+  const alice = await open("alice", brokenUrl);
+  const bob = await open("bob", url);
+  globalThis.heard = () => [alice.numbers, bob.numbers];
+  for (let n = 0; n < count; n += 1) {
+    for (const [from, to] of [[alice, bob], [bob, alice]]) {
+      const recipient = { type: "session", sessionid: to.sessionId };
+      from.send({ type: "message", message: { recipient, data: { type: "count", n, padding: "x".repeat(100) } } });
+    }
+    if (n % 3 === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}"""
+
+
+@pytest.fixture
+async def page() -> AsyncIterator[tuple[Page, str]]:
+    demo = Demo("127.0.0.1", 0, McuSection())
+    await demo.start()
+    try:
+        async with chromium() as browser:
+            opened = await browser.new_page()
+            await opened.goto(demo.url)
+            yield opened, demo.url.rstrip("/")
+    finally:
+        await demo.stop()
+
+
+async def test_page_loses_and_doubles_nothing_when_the_line_breaks(page: tuple[Page, str]) -> None:
+    opened, url = page
+    chance = random.Random(3)
+    async with CuttingLine(url, lambda: chance.randrange(3000, 12_000)) as line, asyncio.timeout(60):
+        await opened.evaluate(
+            TALK, [line.url.replace("http", "ws") + "/spreed", url.replace("http", "ws") + "/spreed", COUNT]
+        )
+        await opened.wait_for_function("count => heard().every((numbers) => numbers.includes(count - 1))", arg=COUNT)
+        assert await opened.evaluate("heard()") == [list(range(COUNT))] * 2
+        assert line.cuts >= 2
