@@ -105,10 +105,13 @@ async def _read(request: web.Request, kind: type[_T]) -> _T:
     """Read a request of the page itself: other sites cannot send JSON here without asking first (CORS)."""
     if request.content_type != "application/json":
         raise web.HTTPUnsupportedMediaType(text="JSON is expected")
-    if (request.content_length or 0) > MAX_BODY:
-        raise web.HTTPRequestEntityTooLarge(MAX_BODY, request.content_length or 0)
+    body = b""  # it may come in pieces, and without its length
+    while len(body) <= MAX_BODY and (piece := await request.content.read(MAX_BODY + 1 - len(body))):
+        body += piece
+    if len(body) > MAX_BODY:
+        raise web.HTTPRequestEntityTooLarge(MAX_BODY, len(body))
     try:
-        return msgspec.json.decode(await request.content.read(MAX_BODY), type=kind)
+        return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, RecursionError) as error:
         raise web.HTTPBadRequest(text=f"the request is not as it should be: {error}") from error
 

@@ -21,6 +21,7 @@ from gateway.wire import checksum
 from gateway.wire.backend import AuthRequest, BackendAnswer, PingEntry, PingRequest, RoomRequest
 
 PERSON = "0123456789abcdef0123456789abcdef"
+WISH = b'{"name":"Ada","room":"r","person":"%s"}' % PERSON.encode()
 
 
 class Side:
@@ -40,7 +41,8 @@ class Side:
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/"
+        self.port = int(self._runner.addresses[0][1])
+        self.url = f"http://127.0.0.1:{self.port}/"
         self.backend.attach(self.url)
         self.client = aiohttp.ClientSession(self.url)
 
@@ -183,7 +185,7 @@ async def test_a_gateway_that_is_away_or_refuses_does_not_keep_one_from_the_call
 @pytest.mark.parametrize(
     ("body", "kind", "status"),
     [
-        (b'{"name":"Ada","room":"r","person":"%s"}' % PERSON.encode(), "text/plain", 415),
+        (WISH, "text/plain", 415),
         (b"{", "application/json", 400),
         (b"[" * 3000, "application/json", 400),
         (b'{"name":"Ada","room":"r","person":"short"}', "application/json", 400),
@@ -196,3 +198,38 @@ async def test_a_gateway_that_is_away_or_refuses_does_not_keep_one_from_the_call
 async def test_what_the_page_never_sends_is_refused(side: Side, body: bytes, kind: str, status: int) -> None:
     async with side.client.post("/demo/api/join", data=body, headers={"Content-Type": kind}) as response:
         assert response.status == status
+
+
+async def post_in_pieces(side: Side, framing: bytes, *pieces: bytes) -> int:
+    """Send a join whose body comes piece by piece, and return the status."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", side.port)
+    head = b"POST /demo/api/join HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n%s\r\n\r\n" % framing
+    try:
+        async with asyncio.timeout(5):
+            for piece in (head, *pieces):
+                writer.write(piece)
+                await writer.drain()
+                async with side.client.get("/demo/icon.svg") as asked:  # a round trip: the piece was read before it
+                    assert asked.status == 200
+            return int((await reader.readline()).split()[1])
+    finally:
+        writer.close()
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+async def test_a_body_that_comes_in_pieces_is_read_to_its_end(side: Side) -> None:
+    assert await post_in_pieces(side, b"Content-Length: %d" % len(WISH), WISH[:20], WISH[20:]) == 200
+
+
+async def test_a_body_without_a_length_is_read_to_its_end(side: Side) -> None:
+    pieces = (chunk(WISH[:20]), chunk(WISH[20:]), chunk(b""))
+    assert await post_in_pieces(side, b"Transfer-Encoding: chunked", *pieces) == 200
+
+
+@pytest.mark.parametrize(("spaces", "status"), [(MAX_BODY - len(WISH), 200), (MAX_BODY - len(WISH) + 1, 413)])
+async def test_a_body_without_a_length_has_a_limit_too(side: Side, spaces: int, status: int) -> None:
+    pieces = (chunk(WISH), chunk(b" " * spaces), chunk(b""))
+    assert await post_in_pieces(side, b"Transfer-Encoding: chunked", *pieces) == status
