@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MAX_REPAIRS = 500  # packets sent again per second: more is no loss but a client that makes us send
 FIRST_SEQUENCE = 0x4000  # start below: a receiver that misses the first packets cannot mistake the SRTP rollover
+BEHIND = 0x4000  # packets that one may come late: more than are kept, and far from where the numbers' order turns
 _HEAD = rtp.VERSION_BITS | rtp.EXTENSION_BIT
 
 
@@ -43,7 +44,7 @@ class Sink:
         self._muted = False
         self._shift: int | None = None  # added to the ingress's sequence numbers
         self._next = random.randrange(FIRST_SEQUENCE)
-        self._oldest = 0  # sequence number of ours from which on ``_shift`` holds
+        self._oldest = 0  # sequence number of ours before which nothing is sent, at most ``BEHIND`` before ``_next``
         self._rtx_next = random.randrange(FIRST_SEQUENCE)
         self._repairs = 0  # packets sent again since ``_repairs_since``
         self._repairs_since = 0.0
@@ -105,6 +106,8 @@ class Sink:
         following = sequence + 1 & 0xFFFF
         if rtp.newer(following, self._next):
             self._next = following
+            if following - self._oldest & 0xFFFF > BEHIND:
+                self._oldest = following - BEHIND & 0xFFFF
         elif rtp.newer(self._oldest, sequence):
             return  # came late, from before we began or were muted
         accepted = self._accepted
