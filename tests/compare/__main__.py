@@ -64,7 +64,7 @@ async def _compare(conversation: Conversation, binary: Path, janus: str, turns: 
 
 
 async def _there(conversation: Conversation, binary: Path, janus: str) -> list[Difference]:
-    async with incumbent(binary, janus if conversation.mcu else "") as stage:
+    async with incumbent(binary, conversation, janus) as stage:
         player = ComparingPlayer(conversation, stage)
         await player.play()
     return player.differences
@@ -76,7 +76,7 @@ async def _here(conversation: Conversation, janus: str) -> list[Difference]:
         return []  # needs virtual time; the tests have it
     sfu = McuSection(type="janus", settings=(JanusServer(janus),))
     async with AsyncExitStack() as stack:
-        stage = await stack.enter_async_context(stages.socket(mcu=conversation.mcu, sfu=sfu))
+        stage = await stack.enter_async_context(stages.socket(conversation, sfu))
         try:
             await Player(conversation, stage).play()
         except AssertionError as error:

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from gateway.tools.fake_nextcloud import FakeNextcloud
-from tests.conversations.language import Json
+from tests.conversations.language import Conversation, Json
 from tests.conversations.stages import SocketStage
 from tests.gateway.flows.house import INTERNAL_SECRET, internal_params
 from tests.janus_process import free_ports, listens
@@ -25,15 +25,16 @@ def version(binary: Path) -> str:
     return said.strip().removeprefix("nextcloud-spreed-signaling version ").split("/go")[0]
 
 
-def configuration(port: int, cloud: FakeNextcloud, janus: str) -> str:
-    """Return its ``server.conf``."""
+def configuration(port: int, cloud: FakeNextcloud, conversation: Conversation, janus: str) -> str:
+    """Return its ``server.conf``; what only this gateway can be configured to has no place there."""
+    server = conversation.server
     lines = [
         "[http]",
         f"listen = 127.0.0.1:{port}",
         "[sessions]",
         "hashkey = 0123456789abcdef0123456789abcdef",
         "[clients]",
-        f"internalsecret = {INTERNAL_SECRET}",
+        f"internalsecret = {INTERNAL_SECRET}" if server.get("internal", True) else "",
         "[backend]",
         "backendtype = static",
         "backends = cloud",
@@ -41,11 +42,12 @@ def configuration(port: int, cloud: FakeNextcloud, janus: str) -> str:
         f"url = {cloud.url}",
         f"urls = {cloud.url}",
         f"secret = {cloud.secret}",
+        f"sessionlimit = {server.get('session_limit', 0)}",
         "[nats]",
         "url = nats://loopback",
         "[stats]",
         "allowed_ips = 127.0.0.1",
-        *(["[mcu]", "type = janus", f"url = {janus}"] if janus else []),
+        *(["[mcu]", "type = janus", f"url = {janus}"] if conversation.mcu else []),
     ]
     return "\n".join(lines) + "\n"
 
@@ -62,13 +64,13 @@ class IncumbentStage(SocketStage):
 
 
 @asynccontextmanager
-async def incumbent(binary: Path, janus: str) -> AsyncIterator[SocketStage]:
-    """Start one with a Nextcloud of its own; ``janus`` is the URL of its SFU, empty without."""
+async def incumbent(binary: Path, conversation: Conversation, janus: str) -> AsyncIterator[SocketStage]:
+    """Start one as a conversation needs it, with a Nextcloud of its own; ``janus`` is the URL of its SFU."""
     async with FakeNextcloud() as cloud:
         (port,) = free_ports(1)
         with tempfile.TemporaryDirectory(prefix="portunus-compare-") as folder:
             file = Path(folder) / "server.conf"
-            file.write_text(configuration(port, cloud, janus))
+            file.write_text(configuration(port, cloud, conversation, janus))
             log = Path(folder) / "log"
             process = _launch(binary, file, log)
             try:

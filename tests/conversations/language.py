@@ -60,6 +60,9 @@ class Stage(Protocol):
     def room(self, room: str, answer: Json) -> None:
         """Say how joins of a room are answered."""
 
+    def answer(self, type: str, answer: Json) -> None:
+        """Say how all requests of a type are answered from now on: with this object, or (``None``) with junk."""
+
     async def asked(self) -> Json:
         """Return the next request to Nextcloud."""
 
@@ -80,6 +83,7 @@ class Conversation:
     name: str
     shows: str
     mcu: bool
+    server: Json  # its configuration, where it is not the usual one
     levels: tuple[str, ...]
     steps: tuple[tuple[int, list[Json]], ...]  # with the number of the line
 
@@ -94,7 +98,7 @@ def _read(path: Path) -> Conversation:
     head = json.loads(lines[0][1])
     steps = tuple((number, json.loads(line)) for number, line in lines[1:])
     levels = tuple(head.get("levels", ("flows", "socket")))
-    return Conversation(path.stem, head["shows"], head.get("mcu", False), levels, steps)
+    return Conversation(path.stem, head["shows"], head.get("mcu", False), head.get("server", {}), levels, steps)
 
 
 class Player:
@@ -182,6 +186,8 @@ class Player:
         match what:
             case "has":
                 self._stage.room(rest[0], self.fill(rest[1]))
+            case "answers":
+                self._stage.answer(rest[0], rest[1])
             case "sends":
                 await self._stage.send(rest[0], self.fill(rest[1]))
             case "dials":
@@ -234,6 +240,8 @@ class Player:
                 return offer(rest)
             case "audio-offer":
                 return offer(rest, ("audio",))
+            case "bad-candidate-offer":
+                return offer(rest, candidates=("candidate:junk",))
             case "empty-offer":
                 return offer(rest, ())
             case "answer":

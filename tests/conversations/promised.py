@@ -35,6 +35,7 @@ class HelloBody(Closed):
     resumeid: Name
     userid: str
     server: Server
+    received: int | UnsetType = UNSET  # acknowledged delivery, an extension
 
     def __post_init__(self) -> None:
         if self.sessionid == self.resumeid:
@@ -70,6 +71,16 @@ class Bye(Closed, tag="bye"):
     def __post_init__(self) -> None:
         if self.bye is not UNSET and self.id is not UNSET:
             raise ValueError("a reply gives no reason")
+
+
+class Received(Closed):
+    received: int
+
+
+class Ack(Closed, tag="ack"):
+    """Acknowledged delivery, an extension: to clients that announce it."""
+
+    ack: Received
 
 
 class Bandwidth(Closed):
@@ -229,7 +240,9 @@ class Dialout(Closed, tag="dialout"):
     dialout: DialoutFailure
 
 
-ServerMessage = Welcome | Hello | ErrorMessage | Bye | Room | Message | Control | Event | Transient | Internal | Dialout
+ServerMessage = (
+    Ack | Welcome | Hello | ErrorMessage | Bye | Room | Message | Control | Event | Transient | Internal | Dialout
+)
 
 
 def check_message(heard: Json, *, mcu: bool = False) -> None:

@@ -10,15 +10,20 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
+from aiohttp import web
+
 from gateway.app import Gateway
 from gateway.config import Config, Http, Internal, McuSection, Sessions
+from gateway.core.limits import Limits
+from gateway.flows.ports import NextcloudError
 from gateway.tools.fake_nextcloud import FakeNextcloud, FakeRoom, SigningKey
 from gateway.wire.backend import encode_request
 from mcu.inprocess.settings import Settings
-from tests.conversations.language import Json
+from tests.conversations.language import Conversation, Json
 from tests.gateway.edge.raw_client import BINARY, PATIENCE, RawClient
 from tests.gateway.flows import fakes
-from tests.gateway.flows.house import CLOUD, INTERNAL_SECRET, WALL, House, Talker, internal_params
+from tests.gateway.flows.house import CLOUD, INTERNAL_SECRET, OTHER, WALL, House, Talker, internal_params
 from tests.gateway.flows.virtual_time import settle
 
 _BARRIER = "nothing but this is heard"
@@ -29,6 +34,10 @@ _AGES = {"": 0, "expired": -1000, "early": 1000}  # seconds
 def _claims(userid: str, kind: str, now: float) -> dict[str, Any]:
     issued = now + _AGES.get(kind, 0)
     return {"iat": issued, "exp": issued + 300, "sub": userid, "userdata": {"displayname": userid.title()}}
+
+
+def _typed(type: str) -> bytes:
+    return b'{"type":"%s"' % type.encode()
 
 
 # -- flows
@@ -59,6 +68,12 @@ class FlowsStage:
 
     def room(self, room: str, answer: Json) -> None:
         self.house.nextcloud.rooms[room] = fakes.FakeRoom(**answer)
+
+    def answer(self, type: str, answer: Json) -> None:
+        given = NextcloudError("junk") if answer is None else answer
+        self.house.nextcloud.answer = lambda request: (
+            given if encode_request(request).startswith(_typed(type)) else None
+        )
 
     async def asked(self) -> Json:
         await settle()
@@ -117,9 +132,13 @@ class FlowsVoice:
 
 
 @asynccontextmanager
-async def flows(*, mcu: bool) -> AsyncIterator[FlowsStage]:
+async def flows(conversation: Conversation) -> AsyncIterator[FlowsStage]:
     """Wire the flows over fakes; inside a virtual loop."""
-    async with House(mcu=mcu) as house:
+    server = conversation.server
+    backend = msgspec.structs.replace(CLOUD, session_limit=server.get("session_limit", 0))
+    async with House(backend, OTHER, mcu=conversation.mcu) as house:
+        house.services.limits = msgspec.convert(server.get("limits", {}), Limits)
+        house.services.internal_secret = INTERNAL_SECRET if server.get("internal", True) else ""
         yield FlowsStage(house)
 
 
@@ -155,6 +174,10 @@ class SocketStage:
 
     def room(self, room: str, answer: Json) -> None:
         self.cloud.rooms[room] = FakeRoom(**answer)
+
+    def answer(self, type: str, answer: Json) -> None:
+        given = web.Response(text="junk") if answer is None else answer
+        self.cloud.hook = lambda seen: given if seen.type == type else None
 
     async def asked(self) -> Json:
         self._asked += 1
@@ -203,15 +226,17 @@ class SocketVoice:
 
 
 @asynccontextmanager
-async def socket(*, mcu: bool, sfu: McuSection = INPROCESS) -> AsyncIterator[SocketStage]:
+async def socket(conversation: Conversation, sfu: McuSection = INPROCESS) -> AsyncIterator[SocketStage]:
     """Start a gateway on a free port, and a Nextcloud for it."""
+    server = conversation.server
     async with FakeNextcloud() as cloud:
         config = Config(
             sessions=Sessions(secret="0123456789abcdef0123456789abcdef"),
             http=Http(listen=("127.0.0.1:0",)),
-            internal=Internal(secret=INTERNAL_SECRET),
-            backends=(cloud.backend(),),
-            mcu=sfu if mcu else McuSection(),
+            internal=Internal(secret=INTERNAL_SECRET if server.get("internal", True) else ""),
+            backends=(cloud.backend(session_limit=server.get("session_limit", 0)),),
+            mcu=sfu if conversation.mcu else McuSection(),
+            limits=msgspec.convert(server.get("limits", {}), Limits),
         )
         gateway = Gateway(config)
         (url,) = await gateway.start()

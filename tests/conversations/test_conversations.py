@@ -29,7 +29,7 @@ def play(conversation: Conversation, level: str) -> Player:
     stage, loop_factory = LEVELS[level]
 
     async def run() -> Player:
-        async with stage(mcu=conversation.mcu) as made:
+        async with stage(conversation) as made:
             player = Player(conversation, made)
             await player.play()
         return player
