@@ -30,7 +30,7 @@ _POLICY = "; ".join(
         "style-src 'self'",
         "img-src 'self'",
         "media-src 'self' blob: mediastream:",
-        "connect-src 'self' ws: wss:",
+        "connect-src 'self'",
         "base-uri 'none'",
         "form-action 'none'",
         "frame-ancestors 'none'",

@@ -26,6 +26,16 @@ _STATS = """async ([name, roomType, type, kind]) => {
   return entry ? {...entry, codec: report.get(entry.codecId).mimeType} : null;
 }"""
 
+# What becomes of a socket to an address: "open", or the directive of the page's policy that forbids it.
+OPEN_SOCKET = """(url => new Promise(resolve => {
+  document.addEventListener("securitypolicyviolation", event => resolve(event.effectiveDirective));
+  try {
+    new WebSocket(url).addEventListener("open", () => resolve("open"));
+  } catch {
+    // Firefox throws where Chromium closes; both tell of the violation.
+  }
+}))"""
+
 
 class CallPage:
     """One person with the page open. ``problems`` gathers what the page's console had to complain of."""

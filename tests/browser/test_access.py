@@ -10,7 +10,7 @@ import pytest
 from playwright.async_api import Browser
 
 from gateway.tools.demo import Demo
-from tests.browser.call_page import CallPage
+from tests.browser.call_page import OPEN_SOCKET, CallPage
 from tests.browser.conftest import inprocess
 
 pytestmark = pytest.mark.full
@@ -161,3 +161,11 @@ async def test_names_are_shown_as_text_and_nothing_foreign_is_loaded(browser: Br
         policy = response.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
+
+
+async def test_the_page_opens_sockets_to_its_own_host_only(browser: Browser, small_demo: Demo) -> None:
+    own = small_demo.url.replace("http", "ws") + "spreed"
+    foreign = own.replace("127.0.0.1", "localhost")  # the same server, but not the same origin
+    page = await CallPage.open(browser, small_demo.url)
+    assert await page.page.evaluate(OPEN_SOCKET, own) == "open"
+    assert await page.page.evaluate(OPEN_SOCKET, foreign) == "connect-src"
