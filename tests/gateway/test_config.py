@@ -175,6 +175,7 @@ def test_missing_part_is_named(path: Path) -> None:
         ("[mcu]\ntype = 'jitsi'", "FILE: mcu.type: expected one of janus, inprocess, none"),
         ("[mcu]\ntype = 'janus'", "FILE: mcu.type: is janus, but there is no [[mcu.janus]]"),
         ("[nextcloud]\nallow_any = true", "FILE: nextcloud.secret: is empty or a placeholder"),
+        ("[internal]\nsecret = 'changeme'", "FILE: internal.secret: is a placeholder"),
         ("[[backend]]\nid = ''\nurls = ['https://h']\nsecret = 'abc'", "FILE: backend[0].id: must not be empty"),
         ("[[backend]]\nid = 'compat'\nurls = ['https://h']\nsecret = 'abc'", "FILE: backend[0].id: must not be empty"),
         ("[[backend]]\nid = 'a'\nurls = []\nsecret = 'abc'", "FILE: backend[0].urls: needs at least one URL"),

@@ -14,8 +14,12 @@ from gateway.wire.backend import (
     PingEntry,
     PingRequest,
     RoomRequest,
+    SessionRequest,
     UnsupportedRequest,
     decode_rooms_request,
+    decode_switched_sessions,
+    encode_call,
+    encode_call_error,
     encode_request,
 )
 
@@ -31,6 +35,11 @@ from gateway.wire.backend import (
         (
             RoomRequest("r", "u", "nc", action="leave", version="1.0"),
             '{"type":"room","room":{"roomid":"r","userid":"u","sessionid":"nc","action":"leave","version":"1.0"}}',
+        ),
+        (
+            SessionRequest("r", "add", "s", "u", Raw(b"{}"), "1.0"),
+            '{"type":"session","session":'
+            '{"roomid":"r","action":"add","sessionid":"s","userid":"u","user":{},"version":"1.0"}}',
         ),
         (
             PingRequest("", (PingEntry("", "nc1"), PingEntry("u", "nc2"))),
@@ -70,3 +79,28 @@ def test_malformed_rooms_request_is_an_error(body: bytes) -> None:
 def test_unknown_type_is_named(name: str) -> None:
     with pytest.raises(UnsupportedRequest, match=f"^{name}$"):
         decode_rooms_request(json.dumps({"type": name}).encode())
+
+
+@pytest.mark.parametrize(
+    ("sessions", "read"),
+    [
+        (b"", {}),
+        (b"null", {}),
+        (b'["b","a","b"]', {"b": b"", "a": b""}),
+        (b'{"b":{"x":1},"a":null}', {"b": b'{"x":1}', "a": b"null"}),
+    ],
+)
+def test_sessions_that_are_to_switch_are_read_in_order(sessions: bytes, read: dict[str, bytes]) -> None:
+    found = decode_switched_sessions(Raw(sessions))
+    assert [(name, bytes(details)) for name, details in found.items()] == list(read.items())
+
+
+@pytest.mark.parametrize("sessions", [b'"a"', b"1", b"[1]", b"true"])
+def test_other_sessions_are_malformed(sessions: bytes) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        decode_switched_sessions(Raw(sessions))
+
+
+def test_answers_to_a_phone_call() -> None:
+    assert encode_call("c") == b'{"type":"dialout","dialout":{"callid":"c"}}'
+    assert encode_call_error(Raw(b'{"x": 1}')) == b'{"type":"dialout","dialout":{"error":{"x": 1}}}'

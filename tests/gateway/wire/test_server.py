@@ -15,21 +15,33 @@ from gateway.wire.server import (
     Bandwidth,
     Bye,
     ByeBody,
+    Control,
+    Dialout,
+    DialoutBody,
     ErrorMessage,
     Event,
     EventBody,
+    FlagsBody,
     Hello,
     HelloBody,
+    InternalBody,
+    InternalRequest,
     JoinEntry,
     Message,
     MessageBody,
+    Order,
+    OrderedCall,
     ParticipantsBody,
+    Recipient,
     Room,
     RoomBody,
     RoomListBody,
     Sender,
     ServerFacts,
     ServerMessage,
+    SwitchToBody,
+    Transient,
+    TransientBody,
     Welcome,
 )
 
@@ -61,6 +73,50 @@ FACTS = ServerFacts("1.0", ("a", "b"))
             Event(EventBody("room", "join", join=(JoinEntry("s", ""), JoinEntry("t", "u", ("f",), Raw(b"{}"), "nc")))),
             '{"type":"event","event":{"target":"room","type":"join","join":[{"sessionid":"s","userid":""},'
             '{"sessionid":"t","userid":"u","features":["f"],"user":{},"roomsessionid":"nc"}]}}',
+        ),
+        (
+            Control(MessageBody(None, Raw(b"{ }"), Recipient("p", "u", "session"))),
+            '{"type":"control","control":{"sender":null,"data":{ },'
+            '"recipient":{"sessionid":"p","userid":"u","type":"session"}}}',
+        ),
+        (
+            Message(MessageBody(Sender("session", "s"), Raw(b"1"), Recipient("p", type="session"))),
+            '{"type":"message","message":{"sender":{"type":"session","sessionid":"s"},"data":1,'
+            '"recipient":{"sessionid":"p","type":"session"}}}',
+        ),
+        (
+            Transient(TransientBody("set", "k", Raw(b"{ }"), Raw(b"1"))),
+            '{"type":"transient","transient":{"type":"set","key":"k","value":{ },"oldvalue":1}}',
+        ),
+        (
+            Transient(TransientBody("initial", data={"k": Raw(b"[ ]")})),
+            '{"type":"transient","transient":{"type":"initial","data":{"k":[ ]}}}',
+        ),
+        (
+            InternalRequest(InternalBody("dialout", Order("1", "b", OrderedCall("+49"))), "id"),
+            '{"type":"internal","internal":{"type":"dialout","dialout":'
+            '{"roomid":"1","backend":"b","request":{"number":"+49"}}},"id":"id"}',
+        ),
+        (
+            Dialout(DialoutBody("error", Raw(b'{"code": 1}'))),
+            '{"type":"dialout","dialout":{"type":"error","error":{"code": 1}}}',
+        ),
+        (
+            Event(EventBody("roomlist", "invite", invite=RoomListBody("r", Raw(b"{ }")))),
+            '{"type":"event","event":{"target":"roomlist","type":"invite","invite":{"roomid":"r","properties":{ }}}}',
+        ),
+        (
+            Event(EventBody("room", "switchto", switchto=SwitchToBody("", Raw(b"0")))),
+            '{"type":"event","event":{"target":"room","type":"switchto","switchto":{"roomid":"","details":0}}}',
+        ),
+        (
+            Event(EventBody("room", "delete")),
+            '{"type":"event","event":{"target":"room","type":"delete"}}',
+        ),
+        (
+            Event(EventBody("participants", "flags", flags=FlagsBody("r", "s", 0))),
+            '{"type":"event","event":{"target":"participants","type":"flags",'
+            '"flags":{"roomid":"r","sessionid":"s","flags":0}}}',
         ),
         (
             Event(EventBody("room", "leave", leave=("s",))),
