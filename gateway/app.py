@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import secrets
+import socket
 import ssl
 import time
 from collections import Counter as Tally
@@ -118,9 +120,15 @@ class Gateway:
 
         Backends, limits, internal clients' secret, candidate lists, trusted proxies, who may read statistics, and
         what the SFU takes are changed at once; sessions and streams go on.
+
+        Raises:
+            ValueError: the SFU refuses its settings; nothing has changed.
         """
+        backends = Backends(config.backends, config.compat)
+        if self._mcu is not None and config.mcu.type == self._config.mcu.type:
+            await self._mcu.reconfigure(config.mcu.settings)  # what may be refused comes first: then nothing changes
         before, self._config = self._config, config
-        self._services.backends.become(Backends(config.backends, config.compat))
+        self._services.backends.become(backends)
         self._services.hub.take_backends(self._services.backends.by_id)
         self._services.media_limits = _media_limits(config)
         self._services.limits = config.limits
@@ -129,8 +137,6 @@ class Gateway:
         self._media.filter_candidates(_candidate_filter(config))
         self._proxies.become(TrustedProxies(config.http.trusted_proxies))
         self._stats_allowed.become(Networks(config.stats.allowed))
-        if self._mcu is not None and config.mcu.type == before.mcu.type:
-            await self._mcu.reconfigure(config.mcu.settings)
         return _need_restart(before, config)
 
     # -- wiring
@@ -217,7 +223,7 @@ class Gateway:
         for text in http.listen:
             address = listen_address(text)
             if address is None:
-                Path(text).unlink(missing_ok=True)  # noqa: ASYNC240 - once, at the start
+                _remove_stale_socket(Path(text))
                 await web.UnixSite(runner, text, ssl_context=tls).start()
                 urls.append(f"unix:{text}")
                 continue
@@ -289,6 +295,25 @@ class Gateway:
             publishers=lambda: Tally(media.publisher_types()),
             subscribers=lambda: Tally(media.subscriber_types()),
         )
+
+
+def _remove_stale_socket(path: Path) -> None:
+    """Remove a unix socket that nobody listens on any more.
+
+    Raises:
+        OSError: somebody does, or the path is something else than a socket.
+    """
+    if not path.exists():
+        return
+    if not path.is_socket():
+        raise OSError(errno.EEXIST, f"{path} is there, and no socket")
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+    raise OSError(errno.EADDRINUSE, f"{path} is in use by another program")
 
 
 def _need_restart(before: Config, now: Config) -> list[str]:

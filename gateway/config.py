@@ -6,6 +6,7 @@ Source: design, configuration contract. Only keys whose feature exists are known
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_network
 from pathlib import Path
@@ -239,6 +240,20 @@ def _check_http(http: Http, source: Source) -> None:
     if bool(http.certificate) != bool(http.key):
         missing, given = ("key", "certificate") if http.certificate else ("certificate", "key")
         raise source.error(f"http.{missing}", f"is missing, http.{given} is given; TLS needs both")
+    if http.certificate:
+        _check_tls(http, source)
+
+
+def _check_tls(http: Http, source: Source) -> None:
+    for key, path in (("http.certificate", http.certificate), ("http.key", http.key)):
+        try:
+            Path(path).read_bytes()
+        except OSError as error:
+            raise source.error(key, f"{path} cannot be read ({error.strerror})") from None
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(http.certificate, http.key)
+    except (ssl.SSLError, ValueError):
+        raise source.error("http.certificate", "and http.key are no PEM certificate and its key") from None
 
 
 def _check_secrets(config: Config, source: Source) -> None:

@@ -109,7 +109,11 @@ class WebSocketEndpoint:
         dirty = self.dirty.copy()
         self.dirty.clear()
         for connection in dirty:
-            connection.flush()
+            try:
+                connection.flush()
+            except Exception:  # one connection must not keep the others from being written to
+                log.exception("a connection is ended: it cannot be written to")
+                connection.abort()
 
 
 class WebSocketConnection(asyncio.Protocol):
@@ -298,6 +302,10 @@ class WebSocketConnection(asyncio.Protocol):
         if self._adopted is not None:
             self._adopted.rewind()
             self._adopted = None
+
+    def abort(self) -> None:
+        """End the connection at once; its session waits for a resume."""
+        self._transport.abort()
 
     # -- in
 

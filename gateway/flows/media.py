@@ -81,8 +81,7 @@ class Media:
     def revoke(self, session: Session) -> None:
         """Close the publishers that the session's permissions no longer cover (8)."""
         for slot in list(self._streams.of(session.id).publishers.values()):
-            if not slot.permitted():
-                slot.close()
+            slot.revoke()
 
     def _offer(self, errand: Errand) -> None:
         kind = stream_type(errand.head)

@@ -54,6 +54,15 @@ class PublisherSlot(Slot):
         """Take a candidate, the end of candidates, or an answer, which is an error (9.4)."""
         self.put(errand, self._take)
 
+    def revoke(self) -> None:
+        """End the stream if the session's permissions no longer cover it; an offer under way is answered so (8)."""
+        if self.permitted():
+            return
+        errand = self.errand
+        self.close()
+        if errand is not None and errand.head.type == "offer":
+            errand.fail(self.services, Code.NOT_ALLOWED_TO_PUBLISH)
+
     def permitted(self) -> bool:
         """Whether the session may still publish what this stream carries (8)."""
         if self.kind is StreamType.SCREEN:

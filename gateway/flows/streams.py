@@ -116,6 +116,7 @@ class Slot(ABC):
         self.kind = kind
         self.sid = ""
         self.closed = False
+        self.errand: Errand | None = None  # what is being done
         self.strand = Strand(self.services.tasks, f"{type(self).__name__} {kind.value}")
 
     @property
@@ -133,6 +134,7 @@ class Slot(ABC):
             return
 
         async def job() -> None:
+            self.errand = errand
             try:
                 await work(errand)
             except ProtocolError as error:
@@ -142,7 +144,11 @@ class Slot(ABC):
             except McuError as error:
                 log.warning("%s of a %s stream failed: %s", errand.head.type, self.kind.value, error)
                 errand.fail(self.services, Code.PROCESSING_FAILED)
+            except Exception:  # the client must hear something, whatever went wrong
+                log.exception("%s of a %s stream failed", errand.head.type, self.kind.value)
+                errand.fail(self.services, Code.PROCESSING_FAILED)
             finally:
+                self.errand = None
                 self.retire()
 
         self.strand.put(job, tally)

@@ -7,6 +7,7 @@ replaced has its subscribers offered a new connection, unasked.
 from __future__ import annotations
 
 import logging
+from dataclasses import astuple
 
 import msgspec
 
@@ -41,11 +42,26 @@ class SubscriberSlot(Slot):
         super().__init__(streams, session, publisher, kind)
         self._subscriber: Subscriber | None = None
         self._listener: _Listener | None = None
+        self._layer = Layer()  # what the client chose to receive
+        self._requests = 0  # that came
+        self._served = 0  # requests up to this one have got their offer
 
     def request(self, errand: Errand) -> None:
-        """Offer the stream: the same connection anew when the request names its sid, else a new connection (9.3)."""
+        """Offer the stream: the same connection anew when the request names its sid, else a new connection (9.3).
+
+        A request that waited behind another one is served by that one's offer, and its own time limit counts from now.
+        """
+        self._requests += 1
+        number, until = self._requests, self.services.clock() + self.services.media_limits.timeout
         together = errand.head.type == "requestoffer" and self._in_same_call()
-        self.put(errand, lambda errand: self._request(errand, together))
+
+        async def work(errand: Errand) -> None:
+            if self._served < number:
+                await self._request(errand, together, until)
+            elif self._subscriber is not None:
+                await self._choose(self._subscriber, _layer(errand.head))
+
+        self.put(errand, work)
 
     def take(self, errand: Errand) -> None:
         """Take an answer, a candidate, the end of candidates, or a choice of layers."""
@@ -70,14 +86,16 @@ class SubscriberSlot(Slot):
         if subscriber is not None:
             self.services.tasks.spawn(subscriber.close(), f"close {self.kind.value} subscriber")
 
-    async def _request(self, errand: Errand, together: bool) -> None:
+    async def _request(self, errand: Errand, together: bool, until: float) -> None:
         head = errand.head
         layer = _layer(head)
         if self._subscriber is not None and head.type == "requestoffer" and head.sid and head.sid == self.sid:
             sdp = await self._subscriber.refresh()
-            await self._subscriber.select(layer)
+            await self._choose(self._subscriber, layer)
         else:
-            sdp = await self._subscribe_or_fail(layer)
+            self._layer = layer
+            sdp = await self._subscribe_or_fail(max(until - self.services.clock(), 0.0))
+            self._served = self._requests
             if together and not self._in_same_call():  # ask again: the publisher may have left
                 self._drop()
                 raise ProtocolError(Code.NOT_ALLOWED_TO_REQUEST_OFFER.error())
@@ -88,9 +106,16 @@ class SubscriberSlot(Slot):
         publisher = hub.find(self.session.backend, self.peer)
         return publisher is not None and hub.in_same_call(self.session, publisher)
 
-    async def _subscribe_or_fail(self, layer: Layer) -> str:
+    async def _choose(self, subscriber: Subscriber, layer: Layer) -> None:
+        """Receive what the client chooses now, also after the publisher's next connection."""
+        await subscriber.select(layer)
+        self._layer = Layer(
+            *(new if new is not None else old for new, old in zip(astuple(layer), astuple(self._layer), strict=True))
+        )
+
+    async def _subscribe_or_fail(self, seconds: float) -> str:
         try:
-            return await self._subscribe(layer)
+            return await self._subscribe(seconds)
         except McuError as error:
             log.warning("subscribing to a %s stream failed: %s", self.kind.value, error)
             missing = isinstance(error, NoSuchStream | McuLost)
@@ -99,10 +124,10 @@ class SubscriberSlot(Slot):
             code = Code.CLIENT_NOT_FOUND if missing else Code.PROCESSING_FAILED
             raise ProtocolError(code.error()) from error
 
-    async def _subscribe(self, layer: Layer) -> str:
+    async def _subscribe(self, seconds: float) -> str:
         self._drop()
         listener = self._listener = _Listener(self)
-        options = SubscribeOptions(self.services.media_limits.timeout, layer)
+        options = SubscribeOptions(seconds, self._layer)
         subscriber, sdp = await self.streams.mcu.subscribe(self.key, options, listener)
         if self.closed:
             self.services.tasks.spawn(subscriber.close(), "close late subscriber")
@@ -117,7 +142,7 @@ class SubscriberSlot(Slot):
         if subscriber is None:
             raise ProtocolError(Code.CLIENT_NOT_FOUND.error())
         if head.type == "selectStream":
-            await subscriber.select(_layer(head))
+            await self._choose(subscriber, _layer(head))
             return
         self.check_sid(errand)
         if head.type == "answer":
@@ -158,7 +183,7 @@ class SubscriberSlot(Slot):
         if self._subscriber is not None:
             return
         try:
-            sdp = await self._subscribe(Layer())
+            sdp = await self._subscribe(self.services.media_limits.timeout)
         except McuError as error:
             log.info("a %s stream did not come back: %s", self.kind.value, error)
             self.retire()

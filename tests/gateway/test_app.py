@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 import signal
 import socket
@@ -10,25 +9,23 @@ import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from ipaddress import ip_address
 from pathlib import Path
 
 import aiohttp
 import msgspec
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from gateway import features
 from gateway.app import Gateway
-from gateway.config import Config, Http, Sessions
+from gateway.config import Config, Http, McuSection, Sessions
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import Refused, TalkClient
 from gateway.version import SERVER_HEADER, SERVER_VERSION
+from mcu.janus.settings import JanusServer
+from tests.gateway.certificates import make_certificate
 
 SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
+_REST = f'[sessions]\nsecret = "{SECRET}"\n[[backend]]\nid = "c"\nurls = ["https://c.invalid/"]\nsecret = "6ae1"\n'
 FEATURES = ", ".join(features.announced("none"))
 
 
@@ -120,6 +117,22 @@ async def test_a_unix_socket_is_served_and_a_stale_one_replaced(tmp_path: Path) 
         await running.stop()
 
 
+async def test_a_socket_in_use_and_a_file_that_is_none_are_left_alone(tmp_path: Path) -> None:
+    path, file = tmp_path / "portunus.sock", tmp_path / "notes.txt"
+    file.write_text("keep me")
+    with pytest.raises(OSError, match="no socket"):
+        await Gateway(config(str(file))).start()
+    assert file.read_text() == "keep me"
+    running = Gateway(config(str(path)))
+    await running.start()
+    try:
+        with pytest.raises(OSError, match="in use"):
+            await Gateway(config(str(path))).start()
+        assert path.is_socket()
+    finally:
+        await running.stop()
+
+
 async def test_tls_is_served_for_http_and_websocket(tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path)
     running = Gateway(config(certificate=str(certificate), key=str(key)))
@@ -157,7 +170,16 @@ def test_serve_prints_its_address_when_ready_and_ends_on_sigterm(tmp_path: Path)
         assert process.wait(10) == 0
 
 
-@pytest.mark.parametrize("text", ['[sessions]\nsecret = "short"\n', "[http]\nlistn = []\n", "no toml", ""])
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'[http]\ncertificate = "/nowhere"\nkey = "/nowhere"\n{_REST}',
+        '[sessions]\nsecret = "short"\n',
+        "[http]\nlistn = []\n",
+        "no toml",
+        "",
+    ],
+)
 def test_serve_says_in_one_sentence_why_it_cannot_start(tmp_path: Path, text: str) -> None:
     file = tmp_path / "portunus.toml"
     file.write_text(text)
@@ -167,32 +189,6 @@ def test_serve_says_in_one_sentence_why_it_cannot_start(tmp_path: Path, text: st
     assert done.stdout == ""
     assert done.stderr.startswith("Error: ")
     assert done.stderr.count("\n") == 1
-
-
-def make_certificate(directory: Path) -> tuple[Path, Path]:
-    """Write a certificate for 127.0.0.1 and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.datetime.now(datetime.UTC)
-    address = x509.IPAddress(ip_address("127.0.0.1"))
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    paths = directory / "certificate.pem", directory / "key.pem"
-    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    paths[1].write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return paths
 
 
 def test_sighup_reads_the_configuration_again_and_a_broken_one_changes_nothing(tmp_path: Path) -> None:
@@ -233,5 +229,24 @@ async def test_a_reload_changes_backends_for_who_comes_and_who_is_there() -> Non
                 assert await running.reload(msgspec.structs.replace(base, backends=(second.backend("two"),))) == []
                 await new.hello(second.ticket("ben"))
                 await old.join("room", "nc-anna")
+        finally:
+            await running.stop()
+
+
+async def test_a_reload_that_the_sfu_refuses_changes_nothing() -> None:
+    async with FakeNextcloud(secret=SECRET) as nextcloud:
+        base = msgspec.structs.replace(
+            config(),
+            backends=(nextcloud.backend(),),
+            mcu=McuSection("janus", settings=(JanusServer("ws://127.0.0.1:9"),)),
+        )
+        running = Gateway(base)
+        (url,) = await running.start()
+        try:
+            two = McuSection("janus", settings=(JanusServer("ws://127.0.0.1:9"), JanusServer("ws://127.0.0.1:10")))
+            with pytest.raises(ValueError, match="exactly one"):
+                await running.reload(msgspec.structs.replace(base, backends=(), mcu=two))
+            async with TalkClient(url, nextcloud.url) as anna:
+                await anna.hello(nextcloud.ticket("anna"))
         finally:
             await running.stop()

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.config import Config, ConfigError, Sessions, listen_address, load
 from gateway.core.backends import COMPAT
+from tests.gateway.certificates import make_certificate
 
 SECRET = "0123456789abcdef0123456789abcdef"
 MINIMAL = f"""
@@ -54,14 +55,15 @@ def test_minimal_file_gets_the_defaults_of_the_contract(path: Path) -> None:
 
 
 def test_every_key_of_the_contract_is_read(path: Path) -> None:
+    certificate, key = make_certificate(path.parent)
     config = read(
         path,
         f"""
 [http]
 listen = ["0.0.0.0:8080", "[::1]:8443", "/run/portunus.sock"]
 trusted_proxies = ["10.1.2.3/8"]
-certificate = "cert.pem"
-key = "key.pem"
+certificate = "{certificate}"
+key = "{key}"
 [sessions]
 secret = "{SECRET}"
 outbox_bytes = 65536
