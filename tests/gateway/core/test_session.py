@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 from gateway.core.ids import ConnectionId, RoomSessionId
-from gateway.core.session import EXPIRY
+from gateway.core.permissions import Permissions
+from gateway.core.session import EXPIRY, Kind
 from gateway.wire.server import MESSAGE_END
 from tests.gateway.core.members import session
 
@@ -55,3 +56,19 @@ def test_join_entry_has_a_room_session_only_when_the_client_gave_one() -> None:
     it.room_session_given = True
     entry = it.join_entry()
     assert (entry.roomsessionid, entry.features, bytes(entry.user)) == ("nc1", ("f",), b'{"displayname":"N"}')
+
+
+def test_control_sender_is_another_one_and_made_once() -> None:
+    it = session("alice")
+    sender = it.control_sender("room")
+    message = json.loads(sender + b"[1]" + MESSAGE_END)
+    assert (message["type"], message["control"]["sender"]["userid"]) == ("control", "alice")
+    assert it.control_sender("room") is sender
+    assert it.sender("room") != sender
+
+
+def test_internal_sessions_need_no_permission() -> None:
+    client, internal = session("alice"), session(kind=Kind.INTERNAL)
+    for it in (client, internal):
+        it.permissions = Permissions.of([])
+    assert (client.may("control"), internal.may("control")) == (False, True)

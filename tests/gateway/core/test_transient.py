@@ -126,3 +126,10 @@ def test_expiry_names_the_rooms_and_forgets_those_without_deadlines() -> None:
     assert hub.remove_transient(other, "k") == Changed("k", None, TWO)
     assert hub.expire_transient(2.0) == []
     assert hub.next_transient_deadline() is None
+
+
+def test_size_with_a_value_counts_what_it_replaces() -> None:
+    data = TransientData()
+    data.set("key", Raw(b'"12345"'), None)
+    assert data.size_with("key", ONE) == len("key") + 1
+    assert data.size_with("other", ONE) == data.size + len("other") + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from mcu.janus.protocol import (
     Step,
     Transactions,
     back_off,
+    details,
     encode,
     failure,
     parse,
@@ -209,3 +211,12 @@ def test_the_back_off_stays_within_its_bounds_whatever_the_chance(chance: float)
 def test_the_back_off_is_spread_by_chance() -> None:
     assert back_off(2, 0.0) == 2.0
     assert back_off(2, 1.0) == 6.0
+
+
+@pytest.mark.parametrize("plugin", [None, 7])
+def test_details_are_plain_whatever_janus_says(plugin: object) -> None:
+    room = {"name": "VideoRoom", "version": 9, "version_string": "0.0.9", "author": "Meetecho"}
+    info: dict[str, Any] = {"janus": "server_info", "author": "Meetecho", "data_channels": True}
+    told = details(message(**info, plugins={"janus.plugin.videoroom": plugin or room}))
+    assert (told["author"], told["datachannels"]) == ("Meetecho", True)
+    assert told["videoroom"] == ({} if plugin else {"name": "VideoRoom", "version": "0.0.9", "author": "Meetecho"})

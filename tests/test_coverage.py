@@ -1,0 +1,29 @@
+"""The pure layers are tested to their last branch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PURE = ("gateway/core", "gateway/wire", "sdp", "mcu/janus/protocol.py")
+TESTS = ("tests/gateway/core", "tests/gateway/wire", "tests/sdp", "tests/mcu/janus/test_protocol.py")
+
+
+@pytest.mark.full
+@pytest.mark.timeout(300)
+def test_every_branch_of_the_pure_layers_is_taken(tmp_path: Path) -> None:
+    data = f"--data-file={tmp_path / 'coverage'}"
+    include = "--include=" + ",".join(path if path.endswith(".py") else f"{path}/*" for path in PURE)
+    coverage = [sys.executable, "-m", "coverage"]
+    pytest_ = ["-m", "pytest", "-q", "-m", "not full", "-p", "no:cacheprovider", *TESTS]
+    ran = subprocess.run(
+        [*coverage, "run", "--branch", data, include, *pytest_], cwd=ROOT, capture_output=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout.decode()[-2000:]
+    report = [*coverage, "report", data, "--show-missing", "--skip-covered", "--fail-under=100"]
+    told = subprocess.run(report, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stdout
