@@ -28,6 +28,7 @@ async function join(event) {
     if (stay === own) leave(error instanceof SignalingError ? sentences.refused(error) : `Joining failed: ${error.message}.`);
     return;
   }
+  if (stay !== own) return; // left meanwhile
   $("room-title").textContent = room;
   document.title = `${room} – Portunus`;
   history.replaceState(null, "", `?room=${encodeURIComponent(room)}`);

@@ -109,6 +109,7 @@ export class LocalMedia {
   #take(track) {
     track.addEventListener("ended", () => this.onEnded(track.kind));
     if (track.kind === "audio") {
+      this.audio?.stop();
       this.audio = track;
       this.realAudio = true;
     } else {

@@ -18,7 +18,8 @@ export class Publishing {
   #callers = []; // session ids of the others in the call
   #offered = new Set(); // whom the running screen was offered to
 
-  /** @param {{signaling, iceServers, name, onTrouble: (key, text) => void, onOpen: () => void, onState}} options */
+  /** @param {{signaling, iceServers, name, onTrouble: (key, text) => void, onOpen: () => void,
+   *   onState: (roomType, state) => void}} options `state` is the connection's, "" when nothing is published */
   constructor(options) {
     this.#options = options;
   }
@@ -172,8 +173,12 @@ export class Publishing {
 
   #refused(roomType, error) {
     this.#options.onTrouble(`own ${roomType}`, sentences.ownNotPublished(error.code));
-    if (error.code === "not_allowed") this.#streams.get(roomType)?.publication?.close();
-    else this.#again(roomType);
+    if (error.code !== "not_allowed") {
+      this.#again(roomType);
+      return;
+    }
+    this.#streams.get(roomType)?.publication?.close();
+    this.#options.onState(roomType, "");
   }
 
   #failed(roomType, reason) {

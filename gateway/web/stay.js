@@ -22,8 +22,12 @@ export class Stay {
   #ticket = null;
   #meter = null;
   #screen = null;
-  #mediaState = "";
+  #mediaState = ""; // "" = nothing is published
   #joining = true;
+  #rejoins = 0; // the latest one counts
+  #rejoining = false;
+  #choosing = false; // the browser asks which screen
+  #asking = false; // the browser asks for a camera or microphone
   #over = false;
   #statsTimer = 0;
 
@@ -38,18 +42,22 @@ export class Stay {
     this.media.onEnded = (kind) => this.#deviceGone(kind);
   }
 
-  /** Open devices, join, enter the call. */
+  /** Open devices, join, enter the call; does nothing more once it was stopped. */
   async start() {
     this.#view.say("Asking for camera and microphone", "busy");
     await this.media.open(this.wanted);
+    if (this.#closedIfOver()) return;
     this.#ticket = await backend.join(this.#who());
+    if (this.#over) return;
     this.signaling = new Signaling(socketUrl(), (features) => this.#credentials(features));
     this.signaling.addEventListener("state", ({ detail }) => this.#signalingState(detail));
     this.signaling.addEventListener("ended", ({ detail }) => !this.#over && this.onEnd(sentences.ended(detail.reason)));
     await this.signaling.open();
+    if (this.#over) return;
     this.call = new Call({ signaling: this.signaling, iceServers: this.#ticket.iceServers, name: this.name });
     this.#listen();
     await this.#enter();
+    if (this.#over) return;
     this.#publish();
     this.call.enter();
     this.#joining = false;
@@ -77,8 +85,12 @@ export class Stay {
   }
 
   async toggleCamera() {
+    if (this.#asking) return;
     const flags = this.#flags();
+    this.#asking = true;
     const track = await this.media.setVideo(this.media.video === null);
+    this.#asking = false;
+    if (this.#closedIfOver()) return;
     this.call.publishing.setTrack("video", "video", track);
     this.call.tell({ video: track !== null });
     if (this.#flags() !== flags) backend.call(this.#ticket.session, this.#flags()).catch(() => {}); // a first camera
@@ -87,18 +99,19 @@ export class Stay {
   }
 
   async toggleShare() {
+    if (this.#choosing) return;
     if (this.#screen) {
       this.stopSharing();
       return;
     }
-    try {
-      this.#screen = await openScreen();
-    } catch {
-      this.#view.notices.show("screen", sentences.SCREEN_FAILED);
-    }
-    if (!this.#screen) return;
-    this.#screen.getVideoTracks()[0].addEventListener("ended", () => this.stopSharing());
-    this.call.publishing.publish("screen", this.#screen.getTracks(), screenWishes());
+    this.#choosing = true;
+    const screen = await this.#chooseScreen();
+    this.#choosing = false;
+    if (this.#over) for (const track of screen?.getTracks() ?? []) track.stop();
+    if (this.#over || !screen) return;
+    this.#screen = screen;
+    screen.getVideoTracks()[0].addEventListener("ended", () => this.#screen === screen && this.stopSharing());
+    this.call.publishing.publish("screen", screen.getTracks(), screenWishes());
     this.#view.showOwnScreen(this.#own());
     this.paint();
   }
@@ -126,6 +139,21 @@ export class Stay {
     this.#paintState(others.filter(({ flags }) => flags & FLAG_IN_CALL).length);
   }
 
+  async #chooseScreen() {
+    try {
+      return await openScreen();
+    } catch {
+      if (!this.#over) this.#view.notices.show("screen", sentences.SCREEN_FAILED);
+      return null;
+    }
+  }
+
+  /** After the browser gave devices: let go of them if the stay ended meanwhile. Returns whether it did. */
+  #closedIfOver() {
+    if (this.#over) this.media.close();
+    return this.#over;
+  }
+
   #own() {
     const { audioOn, video, realVideo } = this.media;
     const { sessionId } = this.signaling;
@@ -148,7 +176,7 @@ export class Stay {
   async #enter() {
     this.#view.say(`Joining ${this.room}`, "busy");
     await this.signaling.joinRoom(this.#ticket.roomid, this.#ticket.session);
-    await backend.call(this.#ticket.session, this.#flags());
+    if (!this.#over) await backend.call(this.#ticket.session, this.#flags());
   }
 
   /** What we take part with. A listener has neither; a camera that is off now was there and may be again. */
@@ -182,6 +210,7 @@ export class Stay {
   #publish() {
     const tracks = [this.media.audio, this.media.video].filter(Boolean);
     if (!tracks.length) return;
+    this.#mediaState = "connecting";
     this.call.publishing.publish("video", tracks, wishes());
     this.call.tell({ audio: this.media.audioOn, video: this.media.video !== null });
     this.#measure();
@@ -198,6 +227,10 @@ export class Stay {
   }
 
   #resumed() {
+    if (this.#rejoining) {
+      this.#rejoin();
+      return;
+    }
     this.#view.notices.clear("gateway");
     this.call.resumed();
     this.paint();
@@ -205,6 +238,9 @@ export class Stay {
 
   /** The session was lost: join the room and the call again, and leave the tiles as they are meanwhile. */
   async #rejoin() {
+    const rejoin = (this.#rejoins += 1);
+    const replaced = () => this.#over || rejoin !== this.#rejoins;
+    this.#rejoining = true;
     const { notices, tiles } = this.#view;
     notices.clear("gateway");
     notices.show("session", sentences.NO_SUCH_SESSION);
@@ -215,11 +251,13 @@ export class Stay {
     try {
       await this.#enter();
     } catch (error) {
-      if (this.#over || this.signaling.state !== "open") return; // the next session does it
+      if (replaced() || this.signaling.state !== "open") return; // the next session, or the resumed one, does it
       notices.show("session", sentences.refused(error));
-      setTimeout(() => !this.#over && this.signaling.state === "open" && this.#rejoin(), REJOIN_MS);
+      setTimeout(() => !replaced() && this.signaling.state === "open" && this.#rejoin(), REJOIN_MS);
       return;
     }
+    if (replaced()) return;
+    this.#rejoining = false;
     this.call.renew();
     this.#joining = false;
     notices.clear("session");
@@ -262,8 +300,12 @@ export class Stay {
   }
 
   async #reopen() {
+    if (this.#asking) return;
+    this.#asking = true;
     this.media.close();
     await this.media.open(this.wanted);
+    this.#asking = false;
+    if (this.#closedIfOver()) return;
     for (const kind of ["audio", "video"]) this.call.publishing.setTrack("video", kind, this.media[kind]);
     this.call.tell({ audio: this.media.audioOn, video: this.media.video !== null });
     this.#measure();
@@ -279,6 +321,7 @@ export class Stay {
       this.call.tell({ audio: false });
       this.paint();
     }
+    if (this.#over) return;
     this.#view.notices.show("devices", sentences.deviceGone[kind], this.#tryAgain());
   }
 
