@@ -25,6 +25,7 @@ from gateway.edge import serverinfo
 from gateway.edge.address import Networks, TrustedProxies
 from gateway.edge.housekeeper import Housekeeper
 from gateway.edge.nextcloud import NextcloudClient
+from gateway.edge.polling import PollingEndpoint
 from gateway.edge.rooms_api import RoomsApi
 from gateway.edge.status import Status
 from gateway.edge.turn import TurnCredentials
@@ -106,6 +107,7 @@ class Gateway:
         """Close the connections, end all streams on the SFU and stop listening. Idempotent."""
         await self._housekeeper.stop()
         self._endpoint.close()
+        self._polling.close()
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
@@ -183,6 +185,7 @@ class Gateway:
             services, Hello(services, notify), rooms, Relay(services, media), sessions, shared, internal
         )
         self._requests = BackendRequests(services, notify, media, sessions, virtuals)
+        self._polling = PollingEndpoint(dispatch, self._counters, self._proxies)
         self._endpoint = WebSocketEndpoint(dispatch, self._counters, time.time, self._proxies)
         pings = Pings(services)
         self._housekeeper = Housekeeper(time.monotonic, dispatch.sweep, pings.sweep, services.throttling.sweep)
@@ -204,6 +207,8 @@ class Gateway:
         app = web.Application(client_max_size=0)
         for prefix in PREFIXES:
             app.router.add_get(f"{prefix}/spreed", self._endpoint.handle, allow_head=False)
+            app.router.add_post(f"{prefix}/spreed/poll", self._polling.handle)
+            app.router.add_options(f"{prefix}/spreed/poll", self._polling.preflight)
             app.router.add_post(f"{prefix}/api/v1/room/{{roomid}}", rooms_api.handle)
             app.router.add_get(f"{prefix}/turn/credentials", self._turn.handle)
             app.router.add_routes(status.routes(prefix))

@@ -97,7 +97,7 @@ def _read(path: Path) -> Conversation:
     lines = [(number, line) for number, line in enumerate(path.read_text().splitlines(), 1) if line.strip()]
     head = json.loads(lines[0][1])
     steps = tuple((number, json.loads(line)) for number, line in lines[1:])
-    levels = tuple(head.get("levels", ("flows", "socket")))
+    levels = tuple(head.get("levels", ("flows", "socket", "polling")))
     return Conversation(path.stem, head["shows"], head.get("mcu", False), head.get("server", {}), levels, steps)
 
 

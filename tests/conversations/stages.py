@@ -20,7 +20,7 @@ from gateway.flows.ports import NextcloudError
 from gateway.tools.fake_nextcloud import FakeNextcloud, FakeRoom, SigningKey
 from gateway.wire.backend import encode_request
 from mcu.inprocess.settings import Settings
-from tests.conversations.language import Conversation, Json
+from tests.conversations.language import Conversation, Json, Voice
 from tests.gateway.edge.raw_client import BINARY, PATIENCE, RawClient
 from tests.gateway.flows import fakes
 from tests.gateway.flows.house import CLOUD, INTERNAL_SECRET, OTHER, WALL, House, Talker, internal_params
@@ -157,7 +157,7 @@ class SocketStage:
         self._asked = 0
         self.clients: list[RawClient] = []
 
-    async def connect(self) -> SocketVoice:
+    async def connect(self) -> Voice:
         parts = urlsplit(self.gateway)
         client = await RawClient.connect((parts.hostname or "", parts.port or 0))
         self.clients.append(client)

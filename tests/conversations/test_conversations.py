@@ -11,11 +11,13 @@ import uvloop
 
 from tests.conversations import stages
 from tests.conversations.language import Conversation, Player, Stage, load
+from tests.conversations.polling import polling
 from tests.gateway.flows.virtual_time import VirtualLoop
 
 LEVELS: dict[str, tuple[Callable[..., AbstractAsyncContextManager[Stage]], Callable[[], asyncio.AbstractEventLoop]]] = {
     "flows": (stages.flows, VirtualLoop),
     "socket": (stages.socket, uvloop.new_event_loop),
+    "polling": (polling, uvloop.new_event_loop),
 }
 CASES = [
     pytest.param(conversation, level, id=f"{conversation.name}-{level}")
