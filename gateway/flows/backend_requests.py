@@ -60,7 +60,7 @@ class BackendRequests:
         elif request.disinvite is not None and request.type == "disinvite":
             self._disinvite(backend, roomid, request.disinvite)
         elif request.switchto is not None and request.type == "switchto":
-            self._switch(backend, request.switchto)
+            self._switch(backend, room, request.switchto)
         elif request.update is not None and request.type == "update":
             self._update(backend, roomid, room, request.update)
         elif request.delete is not None and request.type == "delete":
@@ -193,12 +193,14 @@ class BackendRequests:
             for encoded, note in messages:
                 self._delivery.send_all(members, encoded, note=note)
 
-    def _switch(self, backend: Backend, switch: wire.SwitchTo) -> None:
-        """Ask sessions that are in a room to go to another one (6.8)."""
+    def _switch(self, backend: Backend, room: Room | None, switch: wire.SwitchTo) -> None:
+        """Ask sessions to go to another room (6.8): whatever room they are in, if the one they are to leave is here."""
         try:
             sessions = wire.decode_switched_sessions(switch.sessions)
         except msgspec.DecodeError as error:
             raise Malformed("sessions is neither a list of session ids nor an object") from error
+        if room is None:
+            return
         for room_session, details in sessions.items():
             session = self._hub.of_room_session(backend.id, room_session) if room_session != "0" else None
             if session is not None:

@@ -150,9 +150,9 @@ class Dialouts:
                 answer.set_exception(_Failed(_NOT_TOLD))
 
     def _store(self, session: Session, roomid: str | None, status: CallStatus) -> None:
-        """Keep the status as transient data of the room, if it is here."""
+        """Keep the status as transient data of the room, if it is here and the call has a name."""
         room = self._hub.room(session.backend, roomid or "")
-        if room is not None:
+        if room is not None and status.callid:
             ttl = ENDED_TTL if status.status in ENDED else None
             self._shared.set(room, f"callstatus_{status.callid}", Raw(msgspec.json.encode(status)), ttl)
 

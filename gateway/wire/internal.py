@@ -103,6 +103,4 @@ def _is_complete_report(report: CallReport | None) -> bool:
         return False
     if report.type == "error":
         return bytes(report.error)[:1] == b"{"
-    if report.type == "status":
-        return report.status is not None and bool(report.status.callid and report.status.status)
-    return True
+    return report.type != "status" or report.status is not None

@@ -232,6 +232,13 @@ async def test_error_that_answers_nothing_is_told_to_the_room(body: Json, told: 
         assert eve.heard() == bridge.heard() == []
 
 
+async def test_status_of_no_call_is_not_kept() -> None:
+    async with House() as house:
+        bridge, alice = await house.open_internal(), await house.member("alice", "12")
+        status(bridge, {"status": "ringing"})
+        assert alice.heard() == bridge.heard() == []
+
+
 async def test_status_code_is_an_integer() -> None:
     async with House() as house:
         bridge = await house.open_internal()

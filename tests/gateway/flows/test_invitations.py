@@ -103,6 +103,17 @@ async def test_sessions_are_sent_to_another_room() -> None:
         assert alice.heard() == eve.heard() == []
 
 
+async def test_sessions_in_other_rooms_are_sent_too_but_not_out_of_a_room_that_is_not_here() -> None:
+    async with House() as house:
+        alice = await house.member("alice")
+        request = {"type": "switchto", "switchto": {"roomid": "other", "sessions": ["nc-alice"]}}
+        house.backend("q", request)
+        assert alice.heard() == []
+        await house.member("bob", "q")
+        house.backend("q", request)
+        assert alice.heard() == [switched()]
+
+
 async def test_each_session_gets_its_own_details() -> None:
     async with House() as house:
         alice, bob, carol = [await house.member(name) for name in ("alice", "bob", "carol")]
