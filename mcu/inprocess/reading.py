@@ -29,6 +29,10 @@ from sdp.candidates import parse as parse_candidate
 from sdp.codecs import Preference, payloads, prefer
 from sdp.document import Description, MediaSection, SdpError, parse
 
+MAX_DIGITS = 10  # of a number of 32 bits
+MAX_NUMBER = (1 << 32) - 1  # an SSRC
+MAX_PORT = 65535
+
 
 def read_offer(text: str, preference: Preference) -> Offer:
     """Read a publisher's offer, its codecs put into the order of ``preference``.
@@ -81,9 +85,9 @@ def _parse(text: str) -> Description:
 def _bundle(description: Description) -> frozenset[str]:
     """Return the media identifications that share one transport: those bundled, or the only one."""
     for value in description.session.attributes("group"):
-        semantics, *mids = value.split()
-        if semantics == "BUNDLE" and mids:
-            return frozenset(mids)
+        semantics, _, mids = value.strip().partition(" ")
+        if semantics == "BUNDLE" and mids.strip():
+            return frozenset(mids.split())
     alive = [section.mid for section in description.media if not section.rejected and section.mid]
     return frozenset(alive[:1])
 
@@ -135,9 +139,9 @@ def _extensions(section: MediaSection) -> dict[str, int]:
     for value in section.attributes("extmap"):
         number, _, rest = value.partition(" ")
         uri = rest.split(" ")[0]
-        ident = number.partition("/")[0]
-        if uri in EXTENSIONS[section.kind] and ident.isascii() and ident.isdigit() and 0 < int(ident) < 256:
-            found[uri] = int(ident)
+        ident = _decimal(number.partition("/")[0], 255)
+        if uri in EXTENSIONS[section.kind] and ident:
+            found[uri] = ident
     return found
 
 
@@ -145,14 +149,14 @@ def _sources(section: MediaSection) -> tuple[int | None, int | None, frozenset[i
     """Return the SSRC of the first layer, that of its retransmission, and those of the other layers."""
     listed: dict[int, None] = {}
     for value in section.attributes("ssrc"):
-        number = value.split(" ")[0]
-        if _is_ssrc(number):
-            listed[int(number)] = None
+        ssrc = _decimal(value.split(" ")[0], MAX_NUMBER)
+        if ssrc is not None:
+            listed[ssrc] = None
     repairs: dict[int, int] = {}
     primary = next(iter(listed), None)
     for value in section.attributes("ssrc-group"):
-        semantics, *members = value.split()
-        numbers = [int(member) for member in members if _is_ssrc(member)]
+        semantics, _, members = value.strip().partition(" ")
+        numbers = [ssrc for member in members.split() if (ssrc := _decimal(member, MAX_NUMBER)) is not None]
         if semantics == "FID" and len(numbers) == 2:
             repairs[numbers[0]] = numbers[1]
         elif semantics == "SIM" and numbers:
@@ -163,8 +167,12 @@ def _sources(section: MediaSection) -> tuple[int | None, int | None, frozenset[i
     return primary, rtx, frozenset(listed) - {primary, rtx}
 
 
-def _is_ssrc(text: str) -> bool:
-    return text.isascii() and text.isdigit() and int(text) < 1 << 32
+def _decimal(text: str | None, most: int) -> int | None:
+    """Return a number of ASCII digits, ``None`` for what is none or too great (``int`` has limits)."""
+    if text is None or len(text) > MAX_DIGITS or not (text.isascii() and text.isdigit()):
+        return None
+    number = int(text)
+    return number if number <= most else None
 
 
 def _accepted(section: MediaSection, slot: Slot) -> Accepted:
@@ -203,6 +211,7 @@ def _transport(description: Description, sections: Sequence[MediaSection]) -> Re
             except SdpError:
                 continue  # a client may know kinds of candidates that we do not
     channels = next((section for section in sections if section.kind == "application"), None)
+    size = _decimal(first("max-message-size"), MAX_NUMBER)
     return RemoteTransport(
         ufrag=ufrag,
         password=password,
@@ -210,10 +219,6 @@ def _transport(description: Description, sections: Sequence[MediaSection]) -> Re
         setup=first("setup") or "actpass",
         candidates=tuple(dict.fromkeys(candidates)),
         lite=description.session.attribute("ice-lite") is not None,
-        sctp_port=None if channels is None else _number(channels.attribute("sctp-port"), SCTP_PORT),
-        max_message_size=_number(first("max-message-size"), DEFAULT_MESSAGE_SIZE),
+        sctp_port=None if channels is None else _decimal(channels.attribute("sctp-port"), MAX_PORT) or SCTP_PORT,
+        max_message_size=DEFAULT_MESSAGE_SIZE if size is None else size,
     )
-
-
-def _number(text: str | None, default: int) -> int:
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else default

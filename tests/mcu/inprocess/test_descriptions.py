@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from aiortc import sdp as other
 
 from mcu.base import Kind, Rejected
-from mcu.inprocess.agreement import FORWARDED, MAX_MEDIA, LocalTransport, Offer, Slot
+from mcu.inprocess.agreement import FORWARDED, MAX_MEDIA, MID, LocalTransport, Offer, Slot
 from mcu.inprocess.reading import read_answer, read_offer
 from mcu.inprocess.writing import write_answer, write_offer
 from sdp.codecs import Payload, Preference, payloads
@@ -137,6 +138,33 @@ def test_more_media_than_a_report_holds_are_rejected() -> None:
     group = "a=group:BUNDLE " + " ".join(str(n) for n in range(MAX_MEDIA + 2)) + "\r"
     text = answer(read_offer(re.sub(r"(?m)^a=group:BUNDLE.*\r$", group, head) + "".join(many), NO_WISH))
     assert [section.rejected for section in parse(text).media] == [False] * MAX_MEDIA + [True] * 2
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "0" * 5000 + "1", "\u00b2", "\u0663", "-1", "", " "])
+@pytest.mark.parametrize(
+    "line",
+    ["ssrc:{} cname:x", "ssrc:{}", "ssrc-group:FID {0} {0}", "ssrc-group:SIM {0}", "ssrc-group:{}", "extmap:{} "],
+)
+def test_numbers_that_make_no_sense_are_ignored(line: str, number: str) -> None:
+    odd = line.format(number) + (MID if line.startswith("extmap") else "")
+    offer = read_offer(re.sub(r"(?m)^(a=mid:.*\r\n)", rf"\1a={odd}\r\n", CAMERA), NO_WISH)
+    for ours, theirs in zip(offer.media, read_offer(CAMERA, NO_WISH).media, strict=True):
+        assert ours is not None
+        assert theirs is not None
+        assert replace(ours, section=theirs.section) == theirs
+
+
+@pytest.mark.parametrize("line", ["group", "group:", "group: "])
+def test_group_of_nothing_is_ignored(line: str) -> None:
+    assert answer(read_offer(CAMERA.replace("a=group:", f"a={line}\r\na=group:"), NO_WISH)) == answer(
+        read_offer(CAMERA, NO_WISH)
+    )
+
+
+@pytest.mark.parametrize(("port", "read"), [("5001", 5001), ("65536", 5000), ("9" * 5000, 5000), ("\u00b2", 5000)])
+def test_port_of_data_channels_is_read_or_the_usual_one(port: str, read: int) -> None:
+    odd = re.sub(r"(?m)^a=sctp-port:.*\r$", f"a=sctp-port:{port}\r", CAMERA)
+    assert read_offer(odd, NO_WISH).transport.sctp_port == read
 
 
 @pytest.mark.parametrize("hidden", ["\r", "\x0b", "\x85", "\u2028"])
