@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from mcu.base import Kind, Rejected, StreamKey, StreamReport
 from sdp.document import Identity, MediaSection, SdpError, identity, parse
 from sdp.payloads import payloads
+
+# Janus 1.1.2 never ends with a negative number here (and with one that ``atoi`` makes negative): it takes the plugin's
+# only thread and fills the disk with its log. RFC 8285 has numbers up to 4351.
+_ENDLESS = re.compile(r"(?:^|[\r\n])a=extmap:(?![0-9]{1,4}(?:[/ ]|$))", re.IGNORECASE)
 
 KINDS = {"audio": Kind.AUDIO, "video": Kind.VIDEO, "application": Kind.DATA}
 
@@ -13,12 +19,23 @@ def identified(offer: str) -> Identity:
     """Return whose PeerConnection an offer is.
 
     Raises:
-        Rejected: it is no description.
+        Rejected: it is no description, or none that Janus bears.
     """
+    bearable(offer)
     try:
         return identity(parse(offer))
     except SdpError as error:
         raise Rejected("the offer is not a session description") from error
+
+
+def bearable(sdp: str) -> None:
+    """Look for what Janus breaks at.
+
+    Raises:
+        Rejected: there is something.
+    """
+    if _ENDLESS.search(sdp):
+        raise Rejected("the description has a header extension without a number of RFC 8285")
 
 
 def flowing(answer: str) -> dict[str, Kind]:

@@ -6,7 +6,7 @@ import logging
 
 from mcu.base import Closed, Kind, Layer, Listener, Rejected
 from mcu.janus import videoroom
-from mcu.janus.descriptions import switched_off
+from mcu.janus.descriptions import bearable, switched_off
 from mcu.janus.leg import Leg
 from mcu.janus.protocol import Message
 from mcu.janus.publisher import JanusPublisher
@@ -47,6 +47,7 @@ class JanusSubscriber(Leg):
 
     async def accept(self, answer: str) -> None:
         """Hand the client's answer to Janus. Raises as ``mcu.base.Subscriber.accept`` says."""
+        bearable(answer)
         async with self.turn() as handle:
             offer = self._outstanding
             if not offer:  # Janus 1.1.2 would take it and say nothing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 
 import pytest
@@ -92,6 +93,30 @@ async def test_descriptions_that_make_no_sense_change_nothing(sfu: Sfu) -> None:
         with pytest.raises(McuError):
             await subscription.accept("nonsense")
         await carol.peer.sees(16)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["ssrc:{0} cname:x", "ssrc-group:FID {0} {0}", "extmap:{0} urn:ietf:params:rtp-hdrext:sdes:mid", "ssrc-group:"]
+    + [f"extmap:{number} urn:ietf:params:rtp-hdrext:sdes:mid" for number in ("-1", "4294967295", "9" * 10)],
+)
+async def test_numbers_that_make_no_sense_end_nothing(sfu: Sfu, line: str) -> None:
+    """An SFU may refuse them or look away, but only as the interface says."""
+    odd = f"a={line.format('9' * 5000)}\r\n"
+
+    def spoilt(sdp: str) -> str:
+        return sdp.replace("\nm=", f"\n{odd}m=") + odd
+
+    async with sender(18) as alice, viewer() as carol:
+        await alice.publish(sfu.mcu)
+        subscription = await carol.subscribe(sfu.mcu)
+        with contextlib.suppress(McuError):
+            await alice.publisher.update(spoilt(await alice.peer.offer()))
+        await alice.renegotiate()
+        answer = await carol.peer.answer(await subscription.refresh())
+        with contextlib.suppress(McuError):
+            await subscription.accept(spoilt(answer))
+        await carol.peer.sees(18)
 
 
 async def test_audio_and_video_are_switched_off_and_on(sfu: Sfu) -> None:
