@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.edge import websocket
+from tests.conversations.language import Conversation
 from tests.conversations.stages import SocketStage, socket
 from tests.gateway.edge.raw_client import BINARY, CLOSE, PONG, TEXT, Json, RawClient, masked
 from tests.gateway.flows.descriptions import CANDIDATE, offer
@@ -24,6 +25,7 @@ from tests.media import PublishingPeer, WatchingPeer
 from tests.media.loopback import only_loopback
 
 ROOM = {"type": "room"}
+WITHOUT_MCU = Conversation("bad input", "", False, {}, (), ())
 
 
 class Caller:
@@ -108,7 +110,7 @@ class Scene:
 
 @asynccontextmanager
 async def playing(*, mcu: bool = True) -> AsyncIterator[Scene]:
-    async with socket(mcu=mcu) as stage:
+    async with socket(Conversation("bad input", "", mcu, {}, (), ())) as stage:
         scene = Scene(stage)
         await scene.begin()
         yield scene
@@ -164,7 +166,7 @@ async def test_undecodable_message_is_answered_without_an_id(scene: Scene, text:
 
 @pytest.mark.parametrize("text", UNDECODABLE.values(), ids=UNDECODABLE.keys())
 async def test_undecodable_message_before_a_hello(text: str) -> None:
-    async with socket(mcu=False) as stage:
+    async with socket(WITHOUT_MCU) as stage:
         wire = await Scene(stage).connect()
         await wire.hear()
         wire.say(text)
@@ -222,7 +224,7 @@ async def test_null_is_absent(scene: Scene, message: Json, code: str | None) -> 
 
 
 async def test_null_in_hello_is_absent() -> None:
-    async with socket(mcu=False) as stage:
+    async with socket(WITHOUT_MCU) as stage:
         wire = await Scene(stage).connect()
         await wire.hear()
         full: Json = {
@@ -395,6 +397,14 @@ async def test_bad_media_message_has_its_error(scene: Scene, data: Json, code: s
     scene.mallory.tell(scene.victim, data, id="m")
     assert await scene.mallory.error("m") == code
     await scene.call.goes_on()
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "\u00b2", "-1", ""], ids=["long", "no ASCII", "negative", "none"])
+@pytest.mark.parametrize("line", ["ssrc:{} cname:x", "ssrc-group:FID {0} {0}", "ssrc-group:{}", "extmap:{} urn:x"])
+async def test_number_in_a_description_that_makes_no_sense_is_passed_over(scene: Scene, line: str, number: str) -> None:
+    scene.mallory.tell(scene.mallory, media("offer", sdp=offer(candidates=(line.format(number),))), id="m")
+    message = await scene.mallory.wait_for("message")
+    assert message["message"]["data"]["type"] == "answer"
 
 
 async def test_offer_without_permission_is_refused(scene: Scene) -> None:
