@@ -202,6 +202,19 @@ async def test_client_that_ends_is_not_waited_for_and_who_went_into_a_room_is_no
         assert second.heard() == []
 
 
+async def test_end_of_another_client_does_not_end_the_wait() -> None:
+    async with House() as house:
+        bridge, other = await house.open_internal("start-dialout"), await house.open_internal()
+        async with dialling(house) as task:
+            id = asked(bridge)
+            other.say({"type": "bye"})
+            await settle()
+            assert not task.done()
+            status(bridge, ACCEPTED, request=id)
+            bridge.say({"type": "bye"})
+            assert (await task)[0] == 200
+
+
 async def test_only_who_was_asked_can_answer() -> None:
     async with House() as house:
         bridge, other = await house.open_internal("start-dialout"), await house.open_internal()

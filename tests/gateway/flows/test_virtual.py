@@ -311,6 +311,19 @@ async def test_owner_hears_when_nextcloud_was_not_told(options: Json, answer: An
         assert heard == (expected if message else [])
 
 
+async def test_owner_that_is_gone_hears_of_no_failure() -> None:
+    async with House() as house:
+        _, bridge = await scene(house)
+        await add(bridge)
+        house.nextcloud.gate = asyncio.Event()
+        house.nextcloud.answer = lambda request: NextcloudError("no")
+        await remove(bridge)
+        bridge.say({"id": "b", "type": "bye"})
+        house.nextcloud.gate.set()
+        await settle()
+        assert bridge.heard() == [{"type": "bye", "id": "b"}]
+
+
 async def test_end_of_the_owner_takes_its_sessions_along() -> None:
     async with House() as house:
         alice, bridge = await scene(house)
