@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Raw
 
+from gateway.core.actor import actor_of
 from gateway.core.ids import ConnectionId, ResumeId, RoomSessionId, SessionId
 from gateway.core.limits import Backend
 from gateway.core.outbox import Outbox
@@ -39,6 +40,7 @@ class Session:
     """The state of a session; changed by the hub only, but for its outbox."""
 
     __slots__ = (
+        "actor",
         "backend",
         "call_flags",
         "connection",
@@ -82,6 +84,7 @@ class Session:
         self.features = features
         self.outbox = outbox
         self.kind = kind
+        self.actor = actor_of(user) if kind is Kind.FEDERATION else None  # whom Nextcloud knows it as
         self.permissions = Permissions()
         self.open = True
         self.connection: ConnectionId | None = None
@@ -138,4 +141,5 @@ class Session:
     def join_entry(self) -> JoinEntry:
         """Describe the session to the members of its room (4.3)."""
         given = self.room_session_id if self.room_session_given else ""
-        return JoinEntry(self.id, self.shown_userid, self.features, self.user, given)
+        federated = self.kind is Kind.FEDERATION
+        return JoinEntry(self.id, self.shown_userid, self.features, self.user, given, federated)

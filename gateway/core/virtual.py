@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Raw, Struct
 
+from gateway.core.actor import Actor
 from gateway.core.ids import SessionId
 from gateway.core.participants import IN_CALL
 from gateway.core.room import RoomKey
@@ -21,13 +22,6 @@ if TYPE_CHECKING:
 VIRTUAL = "virtual"  # client type, in the metrics
 PHONE = 8  # bit of the flags of a call: takes part by telephone (7)
 DEFAULT_CALL_FLAGS = IN_CALL | PHONE  # of a virtual session whose client does not manage them (11.2)
-
-
-class Actor(Struct, frozen=True):
-    """Who a virtual session is to Nextcloud."""
-
-    id: str
-    type: str
 
 
 class VirtualSession:

@@ -105,6 +105,11 @@ class NextcloudClient:
             capabilities, _ = await self._capabilities.get(url)
         return _text(capabilities.signaling.get(name))
 
+    async def supports(self, url: str, feature: str) -> bool:
+        """Whether Talk lists a feature in its capabilities."""
+        capabilities, _ = await self._capabilities.get(url)
+        return feature in capabilities.features
+
     async def session_ping_limit(self, url: str) -> int:
         """Return how many entries one ping may have; 0: one request for each room."""
         capabilities, _ = await self._capabilities.get(url)

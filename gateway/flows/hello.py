@@ -73,6 +73,8 @@ class Hello:
             backend, url = await self._trust_internal(who, auth)
         else:
             backend, url = self._backend(auth)
+            if kind is Kind.FEDERATION:
+                await self._check_federation(hello, url)
             prove = self._ask_backend if hello.version == "1.0" else self._verify_token
             userid, user = await prove(backend, url, auth)
         if who.gone:
@@ -159,6 +161,13 @@ class Hello:
         user = answer.auth.user
         return answer.auth.userid or "", user.copy() if given(user) else client.ABSENT
 
+    async def _check_federation(self, hello: client.Hello, url: str) -> None:
+        """Sessions of other servers bring a token, and Nextcloud must know how to deal with them (3.3)."""
+        if hello.version != "2.0":
+            raise ProtocolError(Code.INVALID_HELLO_VERSION.error())
+        if not await self._services.nextcloud.supports(url, "federation-v2"):
+            raise ProtocolError(Code.FEDERATION_UNSUPPORTED.error())
+
     async def _trust_internal(self, who: Client, auth: Auth) -> tuple[Backend, str]:
         """An internal client knows the secret, and says which backend it works for (3.4)."""
         services = self._services
@@ -216,13 +225,11 @@ def _check_version(hello: client.Hello) -> None:
 
 
 def _check_auth(hello: client.Hello) -> Auth:
-    """Check the structure of ``auth`` (3.1); clients of type ``federation`` are not served."""
+    """Check the structure of ``auth`` (3.1)."""
     auth = hello.auth
     if auth is None or not given(auth.params):
         raise ProtocolError(Code.INVALID_FORMAT.error())
     kind = auth.type or "client"
-    if kind == "federation":
-        raise ProtocolError(Code.INVALID_CLIENT_TYPE.error())
-    if kind != "internal" and (kind != "client" or not auth.url):
+    if kind != "internal" and (kind not in ("client", "federation") or not auth.url):
         raise ProtocolError(Code.INVALID_FORMAT.error())
     return auth

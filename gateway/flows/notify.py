@@ -22,7 +22,7 @@ from gateway.core.transient import Changed
 from gateway.core.virtual import VirtualLeft, VirtualSession
 from gateway.flows.media import Media
 from gateway.flows.ports import NextcloudError
-from gateway.flows.services import Services
+from gateway.flows.services import Services, room_request
 from gateway.wire import server
 from gateway.wire.backend import ParticipantEntry, RoomRequest
 from gateway.wire.client import ABSENT
@@ -115,7 +115,7 @@ class Notify:
 
     def tell_left(self, session: Session, room: str, room_session: str) -> None:
         """Tell Nextcloud, soon, that a session left a room (4.2)."""
-        request = RoomRequest(room, session.userid, room_session, action="leave", version="1.0")
+        request = room_request(session, room, room_session, action="leave")
         self._services.tasks.spawn(self._tell_backend(session, request), "leave request")
 
     def ended(self, session: Session) -> None:

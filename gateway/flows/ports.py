@@ -86,5 +86,8 @@ class Nextcloud(Protocol):
     async def token_key(self, url: str) -> str:
         """Return ``config.signaling["hello-v2-token-key"]``; empty: none, even after a forced refresh."""
 
+    async def supports(self, url: str, feature: str) -> bool:
+        """Whether Nextcloud's Talk lists a feature; one that cannot be asked lists none."""
+
     async def session_ping_limit(self, url: str) -> int:
         """Return ``config.signaling["session-ping-limit"]``; 0 when absent."""

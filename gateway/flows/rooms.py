@@ -9,10 +9,10 @@ from gateway.core.room import Room
 from gateway.core.session import Kind, Session
 from gateway.flows.notify import Notify
 from gateway.flows.ports import NextcloudError
-from gateway.flows.services import Services
+from gateway.flows.services import Services, room_request
 from gateway.flows.sessions import ROOM_SESSION_RECONNECTED, Sessions
 from gateway.wire import server
-from gateway.wire.backend import BackendAnswer, RoomAnswer, RoomRequest
+from gateway.wire.backend import BackendAnswer, RoomAnswer
 from gateway.wire.client import ABSENT, RoomJoin, given
 from gateway.wire.errors import Code, Error, ProtocolError
 from gateway.wire.server import AlreadyJoined, RoomBody
@@ -64,7 +64,7 @@ class Rooms:
         self._enter(session, answer.room, roomid, given_id, request)
 
     async def _ask(self, session: Session, roomid: str, given_id: str) -> BackendAnswer:
-        asked = RoomRequest(roomid, session.userid, given_id or session.id, version="1.0")
+        asked = room_request(session, roomid, given_id or session.id)
         try:
             return await self._services.nextcloud.ask(session.backend, session.url, asked)
         except NextcloudError as error:

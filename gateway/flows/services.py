@@ -14,6 +14,7 @@ from gateway.flows.delivery import Delivery
 from gateway.flows.ports import Counters, Nextcloud
 from gateway.flows.tasks import Tasks
 from gateway.flows.throttling import Throttling
+from gateway.wire.backend import RoomRequest
 from gateway.wire.server import Bandwidth, ServerFacts
 
 
@@ -68,6 +69,20 @@ class Services:
         stream = smaller(self.media_limits.stream_bitrate, backend_stream)
         screen = smaller(self.media_limits.screen_bitrate, backend_screen)
         return Bandwidth(stream, screen) if stream or screen else None
+
+
+def room_request(session: Session, room: str, room_session: str, action: str = "") -> RoomRequest:
+    """Make the request to Nextcloud by which a session joins or leaves a room (4.1, 4.2)."""
+    actor = session.actor
+    return RoomRequest(
+        room,
+        session.userid,
+        room_session,
+        action=action,
+        actorid="" if actor is None else actor.id,
+        actortype="" if actor is None else actor.type,
+        version="1.0",
+    )
 
 
 def smaller(*limits: int) -> int:

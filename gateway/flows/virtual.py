@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from msgspec import Raw
 
+from gateway.core.actor import Actor
 from gateway.core.facts import SessionClosed
 from gateway.core.hub import Hub
 from gateway.core.ids import ENTROPY
@@ -17,7 +18,7 @@ from gateway.core.limits import exceeds
 from gateway.core.participants import IN_CALL
 from gateway.core.room import Room, RoomKey
 from gateway.core.session import INTERNAL_INCALL, Session
-from gateway.core.virtual import DEFAULT_CALL_FLAGS, VIRTUAL, Actor, VirtualSession
+from gateway.core.virtual import DEFAULT_CALL_FLAGS, VIRTUAL, VirtualSession
 from gateway.flows.notify import Notify
 from gateway.flows.ports import NextcloudError
 from gateway.flows.services import Services

@@ -34,6 +34,10 @@ class Code(Enum):
     INVALID_TOKEN = ("invalid_token", "The passed token is invalid.")  # 3.3
     TOKEN_NOT_VALID_YET = ("token_not_valid_yet", "The token is not valid yet.")  # 3.3
     TOKEN_EXPIRED = ("token_expired", "The token is expired.")  # 3.3
+    FEDERATION_UNSUPPORTED = (
+        "federation_unsupported",
+        "The target server does not support federation.",
+    )  # 3.3
     SESSION_LIMIT_EXCEEDED = ("session_limit_exceeded", "Too many sessions connected for this backend.")  # 3.5
     TOO_MANY_REQUESTS = ("too_many_requests", "Too many requests.")  # 14.1
     LIMIT_EXCEEDED = ("limit_exceeded", "There are too many already.")  # design, limits

@@ -159,6 +159,7 @@ class JoinEntry(Struct, frozen=True, omit_defaults=True):
     features: tuple[str, ...] = ()
     user: Raw = ABSENT
     roomsessionid: str = ""
+    federated: bool = False
 
 
 class RoomDataBody(Struct, frozen=True):

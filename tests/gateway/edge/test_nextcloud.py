@@ -367,3 +367,10 @@ async def test_closing_ends_fetches_and_is_idempotent(cloud: FakeNextcloud) -> N
 def test_client_is_what_the_flows_ask_for() -> None:
     client: Nextcloud = NextcloudClient("test/1.0", FEATURES)
     assert client
+
+
+async def test_features_of_talk_are_looked_up() -> None:
+    async with FakeNextcloud() as fake, NextcloudClient("test", ()) as client:
+        fake.features.append("federation-v2")
+        assert await client.supports(fake.url, "federation-v2")
+        assert not await client.supports(fake.url, "something else")

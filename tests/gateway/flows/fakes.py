@@ -127,6 +127,7 @@ class FakeNextcloudPort:
         self.gate: asyncio.Event | None = None
         self.keys: dict[str, str] = {}  # hello 2.0, by URL
         self.ping_limit = 0
+        self.features: set[str] = set()
         self.capabilities_error: NextcloudError | None = None
 
     async def ask(self, backend: Backend, url: str, request: BackendRequest) -> BackendAnswer:
@@ -143,6 +144,9 @@ class FakeNextcloudPort:
         if self.capabilities_error is not None:
             raise self.capabilities_error
         return self.keys.get(url, "")
+
+    async def supports(self, url: str, feature: str) -> bool:
+        return feature in self.features
 
     async def session_ping_limit(self, url: str) -> int:
         if self.capabilities_error is not None:

@@ -1,0 +1,33 @@
+"""Who a session is to Nextcloud when it is no user there: a federated user, or somebody on the phone.
+
+Source: behaviour reference 4.1, 11.2.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Raw, Struct
+
+
+class Actor(Struct, frozen=True):
+    """An actor of Talk."""
+
+    id: str
+    type: str
+
+
+class _UserData(Struct, frozen=True, rename="camel"):
+    actor_id: str = ""
+    actor_type: str = ""
+
+
+_decoder = msgspec.json.Decoder(_UserData)
+
+
+def actor_of(user: Raw) -> Actor | None:
+    """Read the actor out of the user data of a federated session's token; ``None``: it names none."""
+    try:
+        data = _decoder.decode(user)
+    except msgspec.DecodeError:
+        return None
+    return Actor(data.actor_id, data.actor_type) if data.actor_id and data.actor_type else None

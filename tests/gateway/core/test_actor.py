@@ -1,0 +1,28 @@
+"""Whom Nextcloud knows a federated session as (behaviour reference 4.1)."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec import Raw
+
+from gateway.core.actor import Actor, actor_of
+from gateway.core.session import Kind
+from tests.gateway.core.members import session
+
+
+@pytest.mark.parametrize(
+    ("user", "actor"),
+    [
+        (b'{"actorId":"zoe@there","actorType":"federated_users"}', Actor("zoe@there", "federated_users")),
+        (b'{"actorId":"zoe@there"}', None),
+        (b'{"actorId":5,"actorType":"federated_users"}', None),
+        (b"[]", None),
+        (b"", None),
+    ],
+)
+def test_actor_needs_both_members_as_strings(user: bytes, actor: Actor | None) -> None:
+    assert actor_of(Raw(user)) == actor
+
+
+def test_only_federated_sessions_are_shown_as_such() -> None:
+    assert [session(kind=kind).join_entry().federated for kind in Kind] == [False, False, True]
