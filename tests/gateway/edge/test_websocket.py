@@ -21,11 +21,12 @@ from gateway.edge.address import TrustedProxies
 from gateway.edge.frames import frame
 from gateway.edge.websocket import WebSocketConnection, WebSocketEndpoint
 from gateway.version import SERVER_HEADER
+from tests.conversations.language import Conversation
 from tests.conversations.stages import socket
+from tests.gateway.certificates import make_certificate
 from tests.gateway.edge.raw_client import BINARY, CLOSE, PATIENCE, PING, PONG, TEXT, Json, RawClient, masked, upgrade
 from tests.gateway.edge.serving import exchange, served
 from tests.gateway.flows.house import CLOUD, House
-from tests.gateway.test_app import make_certificate
 
 NOW = 1_700_000_000.25  # what the server's clock says
 SMALL = 8192  # bytes of the kernel's buffers in the tests of slow clients
@@ -189,7 +190,7 @@ async def test_data_right_behind_the_request_is_not_lost(server: Server, where: 
 
 
 async def test_upgrade_names_server_and_features() -> None:
-    async with socket(mcu=False) as stage:
+    async with socket(Conversation("upgrade", "", False, {}, (), ())) as stage:
         await stage.connect()
         head = stage.clients[0].head
     assert f"\r\nServer: {SERVER_HEADER}\r\n" in head
