@@ -12,6 +12,7 @@ from tests.conversations.stages import SocketVoice
 
 PACE = 0.05  # seconds before anything is said, so that what was said before by others has arrived
 SILENCE = 0.4  # seconds without a message that count as silence
+LONG = 60  # seconds; what comes behind more than that is not played
 MISSING = 2.0  # seconds until a message counts as missing; time limits may be one second late
 
 
@@ -82,6 +83,8 @@ class ComparingPlayer(Player):
         """Carry out each step; ``differences`` has what did not fit."""
         for line, (who, what, *rest) in self._played.steps:
             self._line = line
+            if who == "time" and rest[0] > LONG:
+                return
             try:
                 await self._step(who, what, rest)
             except (AssertionError, TimeoutError, asyncio.IncompleteReadError, ConnectionError) as error:
