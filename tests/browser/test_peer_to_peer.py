@@ -1,0 +1,143 @@
+"""A call without an SFU: two Chromium pages and plain peer connections, the gateway between them relays (5.2)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from playwright.async_api import Browser, Page
+
+from gateway.app import Gateway
+from gateway.config import Config, Http, McuSection, Sessions
+from gateway.tools.fake_nextcloud import FakeNextcloud
+
+pytestmark = pytest.mark.full
+
+PAGE = Path(__file__).parent / "peer_to_peer.html"
+ROOM = "kitchen"
+SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
+WAIT = 30.0  # seconds for what takes a negotiation
+FRAMES = 10  # that a picture has to go on by
+
+Measured = dict[str, Any]
+
+
+@dataclass
+class Person:
+    """One page. ``problems`` gathers what its console had to complain of."""
+
+    name: str
+    page: Page
+    problems: list[str]
+    id: str = ""
+
+    async def until(self, other: Person, wanted: Callable[[Measured], bool]) -> Measured:
+        """Measure what comes from the other one until it is as wanted."""
+        measured: Measured | None = None
+        try:
+            async with asyncio.timeout(WAIT):
+                while (measured := await self._measure(other)) is None or not wanted(measured):  # noqa: ASYNC110 - a page can only be asked
+                    await asyncio.sleep(0.2)
+        except TimeoutError:
+            errors = await self.page.evaluate("page.errors")
+            raise AssertionError(f"{self.name} measured {measured}; {errors} {self.problems}") from None
+        return measured
+
+    async def _measure(self, other: Person) -> Measured | None:
+        measured: Measured | None = await self.page.evaluate("id => measure(id)", other.id)
+        return measured
+
+
+class Kitchen:
+    """A gateway without an SFU, its Nextcloud, and a server of the page."""
+
+    def __init__(self, gateway: str, nextcloud: FakeNextcloud, page: str, browser: Browser) -> None:
+        self._gateway = gateway
+        self._nextcloud = nextcloud
+        self._page = page
+        self._browser = browser
+
+    async def enter(self, name: str) -> Person:
+        """Open the page in a context of its own, and join the room."""
+        page = await (await self._browser.new_context()).new_page()
+        person = Person(name, page, [])
+        page.on("pageerror", lambda error: person.problems.append(str(error)))
+        page.on("console", lambda message: person.problems.append(message.text))
+        await page.goto(self._page)
+        settings = {
+            "url": self._gateway.replace("http", "ws", 1) + "/spreed",
+            "auth": {"url": self._nextcloud.url, "params": self._nextcloud.ticket(name)},
+            "room": {"roomid": ROOM, "sessionid": f"nc-{name}"},
+        }
+        async with asyncio.timeout(WAIT):
+            person.id = await page.evaluate("settings => enter(settings)", settings)
+        return person
+
+    async def call(self, *people: Person) -> None:
+        """Say, as Nextcloud does, that these are in the call."""
+        entries = [{"sessionId": f"nc-{person.name}", "inCall": 7} for person in people]
+        body = {"type": "incall", "incall": {"incall": 7, "changed": entries, "users": entries}}
+        assert (await self._nextcloud.send(self._gateway, ROOM, body))[0] == 200
+
+
+@pytest.fixture
+async def kitchen(browser: Browser) -> AsyncIterator[Kitchen]:
+    async with AsyncExitStack() as stack:
+        nextcloud = await stack.enter_async_context(FakeNextcloud())
+        gateway = Gateway(
+            Config(
+                sessions=Sessions(secret=SECRET),
+                http=Http(listen=("127.0.0.1:0",)),
+                backends=(nextcloud.backend(),),
+                mcu=McuSection(type="none"),
+            )
+        )
+        (url,) = await gateway.start()
+        stack.push_async_callback(gateway.stop)
+        yield Kitchen(url, nextcloud, await serve(stack), browser)
+
+
+async def serve(stack: AsyncExitStack) -> str:
+    async def answer(request: web.Request) -> web.FileResponse:
+        return web.FileResponse(PAGE)
+
+    app = web.Application()
+    app.router.add_get("/", answer)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    return f"http://127.0.0.1:{runner.addresses[0][1]}/"
+
+
+def goes_on_from(first: Measured) -> Callable[[Measured], bool]:
+    """Return a test for a picture that has gone on, and for sound."""
+
+    def test(seen: Measured) -> bool:
+        advanced = seen["frames"] >= first["frames"] + FRAMES and seen["time"] > first["time"]
+        return bool(advanced and seen["energy"] > 0)
+
+    return test
+
+
+async def test_two_pages_see_and_hear_each_other_without_an_sfu(kitchen: Kitchen) -> None:
+    people = [await kitchen.enter(name) for name in ("ada", "bob")]
+    await kitchen.call(*people)
+    ports = []
+    for person, other in (people, people[::-1]):
+        first = await person.until(other, lambda seen: seen["frames"] > 0 and seen["time"] > 0)
+        last = await person.until(other, goes_on_from(first))
+        assert last["connection"] == "connected"
+        assert last["offered"] == (person.id > other.id)
+        assert "mcu" not in await person.page.evaluate("page.features")
+        assert await person.page.evaluate("page.errors") == []
+        assert person.problems == []
+        ports.append(last["ports"])
+    assert len(ports[0]) == 2
+    assert ports[0] == ports[1][::-1]  # the two pages' own ports: nobody stands between them
