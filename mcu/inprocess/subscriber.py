@@ -32,6 +32,7 @@ from sdp.document import SdpError
 if TYPE_CHECKING:
     from mcu.inprocess.publisher import Publisher
 
+ANSWER_TIMEOUT = 30.0  # seconds from the first offer to an answer that takes something of it
 PATIENCE = 5.0  # seconds an offer may stand unanswered before a change of the media makes the next one
 
 log = logging.getLogger("portunus.inprocess")
@@ -66,6 +67,7 @@ class Subscriber:
         self._offered_at: float | None = None  # monotonic; None: the last offer is answered
         self._stale = False  # the media changed after the last offer
         self._timer: asyncio.TimerHandle | None = None
+        self._deadline: asyncio.TimerHandle | None = None  # of the first answer
         self._rates: tuple[float, dict[str, int], dict[str, int]] = (time.monotonic(), {}, {})
         self._choose(layer)
 
@@ -81,6 +83,7 @@ class Subscriber:
             if not self._role:
                 self._role = "passive" if remote.setup == "active" else "active"
             self._transport.connect(remote, client=self._role == "active")
+            self._await_answer(False)
         for slot, entry in zip(self._slots, accepted, strict=False):
             sink = self._sinks.get(slot.mid)
             if sink is not None:
@@ -130,6 +133,7 @@ class Subscriber:
             self._local = await self._transport.open()
         except NoSocket as error:
             raise Rejected(f"The SFU has no socket for the subscription: {error}.") from None
+        self._await_answer(True)
         return self._offer()
 
     def media_changed(self) -> None:
@@ -279,6 +283,14 @@ class Subscriber:
         if not self.closed and self._stale:
             self._listener.on_offer(self._offer())
 
+    def _await_answer(self, awaited: bool) -> None:
+        """End the subscription of a client that never takes it: until then nothing else notices that it is gone."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        if awaited:
+            self._deadline = asyncio.get_running_loop().call_later(ANSWER_TIMEOUT, self.end, Closed.FAILED)
+
     def _choose(self, layer: Layer) -> None:
         for kind, wanted in ((Kind.AUDIO, layer.audio), (Kind.VIDEO, layer.video)):
             if wanted is not None:
@@ -292,6 +304,7 @@ class Subscriber:
             return
         self.closed = True
         self._cancel()
+        self._await_answer(False)
         self.outlet.close()
         for sink in self._sinks.values():
             sink.close()

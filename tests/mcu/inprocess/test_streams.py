@@ -75,6 +75,24 @@ async def test_publisher_that_does_not_connect_in_time_has_failed(
     assert state.publishers == 0
 
 
+async def test_subscription_that_is_never_answered_has_failed(
+    mcu: InprocessMcu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscriber, "ANSWER_TIMEOUT", SOON)
+    async with sender(58, video=False) as alice, viewer() as silent, viewer() as unwilling, viewer() as carol:
+        await alice.publish(mcu)
+        await mcu.subscribe(KEY, SubscribeOptions(), silent)
+        refused, offer = await mcu.subscribe(KEY, SubscribeOptions(), unwilling)
+        await refused.accept(re.sub(r"(?m)^m=(\w+) 9 ", r"m=\1 0 ", offer))
+        await carol.subscribe(mcu)
+        await silent.hears_closed(Closed.FAILED)
+        await unwilling.hears_closed(Closed.FAILED)
+        await refused.close()
+        await carol.peer.hears(440.0)
+        assert carol.closed == []
+        assert mcu.status().sfus[0].subscribers == 1
+
+
 @pytest.mark.full
 async def test_client_that_vanishes_without_a_word_has_failed(
     mcu: InprocessMcu, monkeypatch: pytest.MonkeyPatch
