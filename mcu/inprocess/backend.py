@@ -21,17 +21,22 @@ from mcu.base import (
     McuTimeout,
     NoSuchStream,
     PublishOptions,
+    Rejected,
     SfuState,
     SfuStatus,
     StreamKey,
     StreamReport,
     SubscribeOptions,
 )
+from mcu.inprocess.internals import unusable
 from mcu.inprocess.publisher import Publisher
 from mcu.inprocess.reading import read_offer
 from mcu.inprocess.settings import Settings
 from mcu.inprocess.subscriber import Subscriber
 from sdp.codecs import Preference
+
+VERSION = version("aiortc")
+LOOK_AGAIN = 5.0  # seconds between two attempts to bind while no address can be bound
 
 log = logging.getLogger("portunus.inprocess")
 
@@ -49,15 +54,17 @@ class InprocessMcu:
         self._on_state: Callable[[McuStatus], None] = lambda status: None
         self._started_at = 0.0
         self._state = SfuState.CONNECTING
+        self._reason = "not started yet"
+        self._looking: asyncio.TimerHandle | None = None
 
     async def start(self, on_state: Callable[[McuStatus], None]) -> None:
-        """Be ready at once."""
+        """Be ready at once, or refused while no address can be bound."""
         for library in map(logging.getLogger, ("aioice", "aiortc")):
             if library.level == logging.NOTSET:
                 library.setLevel(logging.WARNING)  # at INFO they tell candidates and addresses
         self._on_state = on_state
         self._started_at = time.time()
-        self._set(SfuState.READY)
+        self._look()
 
     async def publish(self, key: StreamKey, offer: str, options: PublishOptions, to: Listener) -> tuple[Publisher, str]:
         """Publish a stream; an offer that does not parse replaces nothing."""
@@ -102,7 +109,8 @@ class InprocessMcu:
             url="",
             state=self._state,
             name="aiortc",
-            version=version("aiortc"),
+            version=VERSION,
+            reason=self._reason,
             publishers=len(self._publishers),
             subscribers=len(self._subscribers),
             connected_since=self._started_at if running else 0.0,
@@ -128,11 +136,14 @@ class InprocessMcu:
         if not isinstance(settings, Settings):
             raise TypeError("not settings of the in-process SFU")
         self._settings = settings
+        if self._state in (SfuState.READY, SfuState.REFUSED):
+            self._look()
 
     async def stop(self) -> None:
         """Close every stream."""
-        if self._state is not SfuState.STOPPED:
-            self._set(SfuState.STOPPED)
+        if self._looking is not None:
+            self._looking.cancel()
+        self._set(SfuState.STOPPED, "stopped")
         for events in list(self._waiting.values()):
             for event in events:
                 event.set()
@@ -209,10 +220,24 @@ class InprocessMcu:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    def _set(self, state: SfuState) -> None:
-        self._state = state
-        self._on_state(self.status())
+    def _look(self) -> None:
+        """Find out whether sockets can be bound; if not, look again later: an address may come, a port get free."""
+        if self._looking is not None:
+            self._looking.cancel()
+        reason = unusable(self._settings)
+        if reason:
+            self._looking = asyncio.get_running_loop().call_later(LOOK_AGAIN, self._look)
+            if reason != self._reason:
+                log.error("the SFU cannot be used: %s", reason)
+        self._set(SfuState.REFUSED if reason else SfuState.READY, reason)
+
+    def _set(self, state: SfuState, reason: str) -> None:
+        if (state, reason) != (self._state, self._reason):
+            self._state, self._reason = state, reason
+            self._on_state(self.status())
 
     def _must_run(self) -> None:
+        if self._state is SfuState.REFUSED:
+            raise Rejected(f"The SFU cannot be used: {self._reason}.")
         if self._state is not SfuState.READY:
             raise McuLost("The SFU is not running.")

@@ -11,6 +11,8 @@ these:
 - ``RTCDtlsTransport``: ``_set_role``, ``_setup_srtp``, ``_rx_srtp``, ``_tx_srtp`` and ``_task`` are used, because their
   only other user, RTCPeerConnection, decodes all that it receives, cannot reject a medium, and negotiates only what it
   can decode. Its ICE transport is duck-typed: it uses ``role``, ``_recv`` and ``_send``.
+- ``pylibsrtp.Session``: ``_cdata`` and ``_buffer`` are replaced. Its buffer of 1500 bytes leaves 1356 for a packet,
+  and there are senders of more (GStreamer's payloaders make 1400).
 - ``_register_data_receiver`` is overridden: an exception in SCTP (aiortc asserts on what peers send) would end DTLS.
 - ``RTCDataChannel`` counts a label in characters where RFC 8832 wants bytes: see ``Label``.
 """
@@ -25,14 +27,19 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import aioice
+import pylibsrtp
 from aioice.candidate import candidate_foundation, candidate_priority
 from aioice.ice import CandidatePair, StunProtocol, get_host_addresses
 from aiortc import RTCCertificate, RTCDtlsFingerprint, RTCDtlsParameters, RTCDtlsTransport, RTCIceTransport
 from aiortc.rtcdtlstransport import DataReceiver
+from pylibsrtp import SRTP_MAX_TRAILER_LEN
+from pylibsrtp._binding import ffi
 
 from mcu.inprocess.settings import Settings
 
 RECEIVE_BUFFER = 1 << 20  # bytes per UDP socket: keyframes come in bursts
+SRTP_BUFFER = 1 << 16  # bytes: what a datagram has at most
+MAX_PACKET = 65507 - SRTP_MAX_TRAILER_LEN  # bytes that become one datagram of IPv4 when they are encrypted
 COMPONENT = 1  # RTP and RTCP share one (RFC 8834, 4.5)
 
 log = logging.getLogger("portunus.inprocess")
@@ -78,6 +85,7 @@ class Dtls(RTCDtlsTransport):
     def _setup_srtp(self) -> None:
         super()._setup_srtp()
         if self._tx_srtp is not None and self._rx_srtp is not None:
+            widen(self._tx_srtp, self._rx_srtp)
             self.protect_rtp, self.protect_rtcp = self._tx_srtp.protect, self._tx_srtp.protect_rtcp
             self.unprotect_rtp, self.unprotect_rtcp = self._rx_srtp.unprotect, self._rx_srtp.unprotect_rtcp
 
@@ -86,6 +94,14 @@ class Dtls(RTCDtlsTransport):
 
     def _unregister_data_receiver(self, receiver: DataReceiver) -> None:
         self._data_receiver = None
+
+
+def widen(*sessions: pylibsrtp.Session) -> None:
+    """Make room for packets of any size; one buffer is enough, since each call takes its result out of it."""
+    memory = ffi.new("char[]", SRTP_BUFFER)
+    for session in sessions:
+        session._cdata = memory
+        session._buffer = ffi.buffer(memory)
 
 
 class _Guard:
@@ -199,6 +215,32 @@ def _machine_addresses() -> tuple[str, ...]:
     return tuple(get_host_addresses(use_ipv4=True, use_ipv6=True)) or ("127.0.0.1",)
 
 
+def unusable(settings: Settings) -> str:
+    """Bind as a connection will; return in one sentence what keeps us from it, nothing if an address can be bound."""
+    try:
+        addresses = settings.addresses or _machine_addresses()
+    except OSError:
+        addresses = ()
+    if _any_bound(addresses, settings):
+        return ""
+    if not _any_bound(("127.0.0.1", "::1"), Settings()):
+        return "no UDP socket can be opened"
+    if _any_bound(addresses, Settings()):
+        return "no UDP port from mcu.inprocess.port_min to mcu.inprocess.port_max is free"
+    if settings.addresses:
+        return "mcu.inprocess.address is not an address of this machine"
+    return "this machine has no address that could be bound; name one in mcu.inprocess.address"
+
+
+def _any_bound(addresses: tuple[str, ...], settings: Settings) -> bool:
+    for address in addresses:
+        bound = _bind(address, settings)
+        if bound is not None:
+            bound.close()
+            return True
+    return False
+
+
 def _bind(address: str, settings: Settings) -> socket.socket | None:
     """Return a socket on a free port of the range, ``None`` if there is none or the address is not the machine's."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -207,7 +249,11 @@ def _bind(address: str, settings: Settings) -> socket.socket | None:
     else:
         ports = list(range(settings.port_min, settings.port_max + 1))
         random.shuffle(ports)
-    bound = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        bound = socket.socket(family, socket.SOCK_DGRAM)
+    except OSError as error:
+        log.debug("a UDP socket could not be opened: %s", error.strerror)
+        return None
     bound.setblocking(False)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
     for port in ports:

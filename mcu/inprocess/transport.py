@@ -14,13 +14,12 @@ import pylibsrtp
 from aiortc import RTCDataChannel, RTCDataChannelParameters, RTCSctpCapabilities, RTCSctpTransport
 
 from mcu.inprocess.agreement import LocalTransport, RemoteTransport
-from mcu.inprocess.internals import COMPONENT, Dtls, Ice, Label
+from mcu.inprocess.internals import COMPONENT, MAX_PACKET, Dtls, Ice, Label, NoSocket
 from mcu.inprocess.settings import Settings
 from sdp.candidates import Candidate
 
 CONNECT_TIMEOUT = 30.0  # seconds from the first description of the client to a connection
 MAX_CANDIDATES = 64  # of one client: each is an address that we send checks to
-MAX_DATAGRAM = 1500 - 144  # bytes pylibsrtp takes
 
 log = logging.getLogger("portunus.inprocess")
 
@@ -58,15 +57,19 @@ class Transport:
         self._connecting: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._lost = False
+        self._faults = 0  # packets at which our own code failed
         self.connected = False
 
     async def open(self) -> LocalTransport:
         """Bind the sockets and return what the client must know.
 
         Raises:
-            NoSocket: there is no free port within the range, or no such address.
+            NoSocket: there is no free port within the range, no such address, or the process may open no more.
         """
-        await self._ice.gather_candidates()
+        try:
+            await self._ice.gather_candidates()
+        except OSError as error:  # aioice asks the system for its addresses
+            raise NoSocket(error.strerror) from error
         candidates = [
             f"candidate:{c.foundation} {c.component} udp {c.priority} {self._announced or c.host} {c.port} typ host"
             for c in self._ice.local_candidates
@@ -124,7 +127,7 @@ class Transport:
         return self._send(self._dtls.protect_rtcp, packet)
 
     def _send(self, protect: Callable[[bytes], bytes] | None, packet: bytes) -> bool:
-        if protect is None or not self.connected or len(packet) > MAX_DATAGRAM:
+        if protect is None or not self.connected or len(packet) > MAX_PACKET:
             return False
         try:
             return self._ice.send_now(protect(packet))
@@ -165,6 +168,8 @@ class Transport:
 
     async def _close(self) -> None:
         self.connected = False
+        if self._faults > 1:
+            log.error("%d packets of a connection could not be forwarded", self._faults)
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.wait([self._connecting])
@@ -229,7 +234,9 @@ class Transport:
         except pylibsrtp.Error:
             log.debug("a packet could not be decrypted")
         except Exception:
-            log.exception("a packet could not be forwarded")
+            self._faults += 1
+            if self._faults == 1:
+                log.exception("a packet could not be forwarded; more of this connection are only counted")
 
 
 _running: set[asyncio.Task[None]] = set()

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import aioice
+import pylibsrtp
 from aioice.ice import CandidatePair, StunProtocol
 from aiortc import (
     RTCCertificate,
@@ -20,7 +21,7 @@ from aiortc import (
 from aiortc.rtcdatachannel import RTCDataChannel
 
 import mcu.inprocess
-from mcu.inprocess.internals import Dtls, Ice, Label
+from mcu.inprocess.internals import MAX_PACKET, Dtls, Ice, Label, widen
 from mcu.inprocess.settings import Settings
 
 SETTINGS = Settings(address="127.0.0.1")
@@ -55,6 +56,17 @@ async def test_aiortc_has_what_is_used_and_overridden() -> None:
     assert parameters(RTCDtlsTransport._setup_srtp) == ["self"]
     assert parameters(RTCDtlsTransport._register_data_receiver) == ["self", "receiver"]
     assert parameters(RTCDtlsTransport._unregister_data_receiver) == ["self", "receiver"]
+
+
+def test_srtp_session_works_in_a_buffer_of_ours() -> None:
+    keys = bytes(30)
+    sender = pylibsrtp.Session(pylibsrtp.Policy(keys, pylibsrtp.Policy.SSRC_ANY_OUTBOUND))
+    receiver = pylibsrtp.Session(pylibsrtp.Policy(keys, pylibsrtp.Policy.SSRC_ANY_INBOUND))
+    assert {"_cdata", "_buffer"} <= set(vars(sender))
+    widen(sender, receiver)
+    for size in (12, 1357, MAX_PACKET):
+        packet = bytes([0x80, 96]) + size.to_bytes(2, "big") + bytes(size - 4)
+        assert receiver.unprotect(sender.protect(packet)) == packet
 
 
 def test_dtls_uses_no_more_of_its_ice_transport_than_ours_has() -> None:
