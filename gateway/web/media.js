@@ -3,9 +3,6 @@
  */
 
 const PICTURE_RATE = 12; // frames per second of the generated picture: enough to see that it lives
-const SPEAKING_LEVEL = 0.02; // RMS of full scale; room noise stays below
-const SPEAKING_HOLD_MS = 600; // a pause between words is not the end of speech
-const METER_MS = 100;
 
 const SIZES = { 360: { width: { ideal: 640 }, height: { ideal: 360 } }, 720: { width: { ideal: 1280 }, height: { ideal: 720 } } };
 
@@ -179,32 +176,31 @@ class GeneratedPicture {
 
 /** Tells when a microphone's track carries speech. */
 export class SpeakingMeter {
-  #timer;
   #source;
+  #node = null;
+  #stopped = false;
 
   /** @param {(speaking: boolean) => void} onChange called on every change */
   constructor(track, onChange) {
-    const context = audioContext();
-    const analyser = context.createAnalyser();
-    analyser.fftSize = 1024;
-    this.#source = context.createMediaStreamSource(new MediaStream([track]));
-    this.#source.connect(analyser);
-    const samples = new Float32Array(analyser.fftSize);
-    let speaking = false;
-    let heard = -Infinity;
-    this.#timer = setInterval(() => {
-      analyser.getFloatTimeDomainData(samples);
-      const level = Math.sqrt(samples.reduce((sum, sample) => sum + sample * sample, 0) / samples.length);
-      const now = performance.now();
-      if (level > SPEAKING_LEVEL) heard = now;
-      const speaks = track.enabled && now - heard < SPEAKING_HOLD_MS;
-      if (speaks !== speaking) onChange((speaking = speaks));
-    }, METER_MS);
+    this.#source = audioContext().createMediaStreamSource(new MediaStream([track]));
+    this.#start(onChange);
   }
 
   stop() {
-    clearInterval(this.#timer);
+    this.#stopped = true;
     this.#source.disconnect();
+    this.#node?.disconnect();
+    this.#node?.port.postMessage("end");
+  }
+
+  async #start(onChange) {
+    const { context } = this.#source;
+    speechLoaded ??= context.audioWorklet.addModule(new URL("speech.js", import.meta.url));
+    await speechLoaded;
+    if (this.#stopped) return;
+    this.#node = new AudioWorkletNode(context, "speech", { channelCount: 1, channelCountMode: "explicit" });
+    this.#node.port.onmessage = ({ data }) => !this.#stopped && onChange(data);
+    this.#source.connect(this.#node).connect(context.destination); // silent, but only what leads there is run
   }
 }
 
@@ -230,6 +226,7 @@ export function hueOf(name) {
 }
 
 let sharedContext = null;
+let speechLoaded = null; // the promise of its speech.js
 
 function audioContext() {
   sharedContext ??= new AudioContext();

@@ -219,11 +219,14 @@ export class Stay {
   #measure() {
     this.#meter?.stop();
     this.#meter = null;
+    this.#speaks(false); // the last word of a meter that is gone
     if (!this.media.realAudio) return;
-    this.#meter = new SpeakingMeter(this.media.audio, (speaking) => {
-      this.call.tell({ speaking });
-      this.#view.tiles.get(this.signaling.sessionId, "video")?.setState({ speaking });
-    });
+    this.#meter = new SpeakingMeter(this.media.audio, (speaking) => this.#speaks(speaking));
+  }
+
+  #speaks(speaking) {
+    this.call.tell({ speaking });
+    this.#view.tiles.get(this.signaling.sessionId, "video")?.setState({ speaking });
   }
 
   #resumed() {

@@ -26,6 +26,24 @@ _STATS = """async ([name, roomType, type, kind]) => {
   return entry ? {...entry, codec: report.get(entry.codecId).mimeType} : null;
 }"""
 
+# Keeps what the page said, however briefly; a tile says its label, as a screen reader hears it.
+_REMEMBER = """
+globalThis.said = {notices: [], state: [], tiles: []};
+addEventListener("DOMContentLoaded", () => {
+  const last = new WeakMap();
+  const keep = (kind, element, text) => {
+    if (text && last.get(element) !== text) said[kind].push(text);
+    last.set(element, text);
+  };
+  const [notices, state] = ["notices", "state"].map(id => document.getElementById(id));
+  const look = () => {
+    keep("notices", notices, notices.innerText);
+    keep("state", state, state.textContent);
+    for (const tile of document.querySelectorAll(".tile")) keep("tiles", tile, tile.getAttribute("aria-label"));
+  };
+  const changes = {attributeFilter: ["aria-label"], characterData: true, childList: true, subtree: true};
+  new MutationObserver(look).observe(document.body, changes);
+});"""
 # What becomes of a socket to an address: "open", or the directive of the page's policy that forbids it.
 OPEN_SOCKET = """(url => new Promise(resolve => {
   document.addEventListener("securitypolicyviolation", event => resolve(event.effectiveDirective));
@@ -51,6 +69,7 @@ class CallPage:
         """Open the page in a context of its own."""
         page = await (await browser.new_context(**context)).new_page()
         opened = cls(page)
+        await page.add_init_script(_REMEMBER)
         await page.goto(url)
         return opened
 
@@ -104,6 +123,17 @@ class CallPage:
 
         await self._until(f"tile {label!r} {words!r}", described, fits, wait)
 
+    async def until_tile_said(self, label: str, *words: str, wait: float = WAIT) -> None:
+        """Wait until a tile has described itself with these words, be it for a moment."""
+
+        async def described() -> list[str]:
+            return [text for text in await self.said("tiles") if text.startswith(f"{label}, ")]
+
+        def fits(texts: list[str]) -> bool:
+            return any(all(word in text for word in words) for text in texts)
+
+        await self._until(f"tile {label!r} saying {words!r}", described, fits, wait)
+
     async def until_no_tile(self, label: str, wait: float = WAIT) -> None:
         """Wait until a tile is gone."""
 
@@ -150,19 +180,10 @@ class CallPage:
 
         await self._until(f"sound of {name!r}", energy, lambda heard: heard > 0, wait)
 
-    async def remember_notices(self) -> None:
-        """Keep every sentence that is shown from now on, for ``said``."""
-        await self.page.evaluate(
-            """{
-              globalThis.said = "";
-              const keep = () => { said += document.getElementById("notices").innerText + "\\n"; };
-              new MutationObserver(keep).observe(document.getElementById("notices"), {childList: true, subtree: true});
-            }"""
-        )
-
-    async def said(self) -> str:
-        """Return every sentence that was shown, however briefly."""
-        return str(await self.page.evaluate("said"))
+    async def said(self, kind: str = "notices") -> list[str]:
+        """Return every text of a kind since the page was opened, however brief: notices, state or tiles' labels."""
+        texts: list[str] = await self.page.evaluate("kind => said[kind]", kind)
+        return texts
 
     async def session_id(self) -> str:
         """Return the public id of the running session."""

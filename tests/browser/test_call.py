@@ -62,8 +62,34 @@ async def test_a_third_person_joins_a_running_call(browser: Browser, demo: Demo)
     await cleo.until_state("in the call with 2 others")
     await see_and_hear_each_other({"Ada": ada, "Bob": bob, "Cleo": cleo})
     await cleo.until_people("Ada", "Bob", "Cleo (you)")
-    await bob.until_tile("Ada", "speaking")  # the fake microphone beeps
+    await bob.until_tile_said("Ada", "speaking")  # the fake microphone beeps
     assert ada.problems + bob.problems + cleo.problems == []
+
+
+# What a browser makes of the timers of a page in the background (HTML, "timers", leaves it to the browser).
+BACKGROUND = """
+const real = setInterval;
+globalThis.setInterval = (work, pause, ...more) => real(work, Math.max(pause, 1000), ...more);
+"""
+
+
+@pytest.mark.full
+async def test_speech_is_told_from_a_page_in_the_background(browser: Browser) -> None:
+    demo = Demo("127.0.0.1", 0, inprocess())
+    await demo.start()
+    try:
+        ada, bob = [await CallPage.open(browser, demo.url) for _ in range(2)]
+        await ada.page.add_init_script(BACKGROUND)
+        await ada.page.reload()
+        for page, name in ((ada, "Ada"), (bob, "Bob")):
+            await page.join(name)
+        await bob.until_advances("Ada")
+        await bob.until_tile_said("Ada", "speaking", wait=5)  # the fake microphone beeps
+        await ada.page.click("#mute")
+        await bob.until_tile("Ada", "microphone muted")
+        assert ada.problems + bob.problems == []
+    finally:
+        await demo.stop()
 
 
 @pytest.mark.full

@@ -119,7 +119,9 @@ async def test_media_that_cannot_connect_is_told_and_tried_again(browser: Browse
     async with network("inprocess") as (demo, media):
         media.cut = True
         ada = await joined(browser, demo.url, "Ada")
+        await ada.until_state("Connecting picture and sound")
         await ada.until_notice("The media connection failed: your picture and sound do not reach the server", wait=60)
+        assert not any(state.startswith("Connected") for state in await ada.said("state"))
         bob = await joined(browser, demo.url, "Bob")
         await bob.until_tile("Ada")
         media.cut = False
@@ -213,7 +215,6 @@ async def test_after_a_restart_of_the_gateway_one_joins_anew_in_the_same_tiles(b
     for page, other in ((ada, "Bob"), (bob, "Ada")):
         await page.until_advances(other)
         await page.page.evaluate("for (const tile of document.querySelectorAll('.tile:not(.own)')) tile.before = true")
-        await page.remember_notices()
     session = await ada.session_id()
     await demo.stop_gateway()
     for page in (ada, bob):
@@ -225,7 +226,7 @@ async def test_after_a_restart_of_the_gateway_one_joins_anew_in_the_same_tiles(b
         tiles = "[...document.querySelectorAll('.tile:not(.own)')].map(tile => tile.before)"
         assert await page.page.evaluate(tiles) == [True]
         await page.until_no_notice("no_such_session")
-        assert "(no_such_session). You are joining anew." in await page.said()
+        assert "(no_such_session). You are joining anew." in "".join(await page.said())
     assert await ada.session_id() != session
 
 

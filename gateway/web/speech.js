@@ -1,0 +1,35 @@
+/**
+ * Tells a SpeakingMeter when what it hears is speech. Runs on the audio thread: it hears every sample, also while the
+ * page is in the background, where a browser lets timers run once a second at most.
+ */
+
+const LEVEL = 0.02; // RMS of full scale; room noise stays below
+const HOLD = 0.6; // seconds; a pause between words is not the end of speech
+const WINDOW = 1024; // samples over which a level is taken
+
+class Speech extends AudioWorkletProcessor {
+  #ended = false;
+  #sum = 0;
+  #count = 0;
+  #heard = -Infinity;
+  #speaking = false;
+
+  constructor() {
+    super();
+    this.port.onmessage = () => (this.#ended = true);
+  }
+
+  process([[samples = []]]) {
+    for (const sample of samples) this.#sum += sample * sample;
+    this.#count += samples.length;
+    if (this.#count >= WINDOW) {
+      if (Math.sqrt(this.#sum / this.#count) > LEVEL) this.#heard = currentTime;
+      this.#sum = this.#count = 0;
+    }
+    const speaking = currentTime - this.#heard < HOLD;
+    if (speaking !== this.#speaking) this.port.postMessage((this.#speaking = speaking));
+    return !this.#ended;
+  }
+}
+
+registerProcessor("speech", Speech);
