@@ -187,6 +187,10 @@ def _struct(type: Any) -> inspect.StructType:
 
 def _settings(name: str, given: dict[str, Any], types: dict[str, Any], source: Source) -> Any:
     if name in given:
+        try:
+            factory.check(name, given[name])
+        except ValueError as error:
+            raise source.error(f"mcu.{name}", str(error)) from None
         return given[name]
     if name not in types:
         raise source.error("mcu.type", f"expected one of {', '.join(factory.names())}, {NO_MCU}")

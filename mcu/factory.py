@@ -7,7 +7,7 @@ A further SFU is a folder beside ``janus/`` and its name in ``BACKENDS``. A back
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from mcu.base import Mcu
 
@@ -16,6 +16,12 @@ def _janus_settings() -> Any:
     from mcu.janus.settings import JanusServer
 
     return tuple[JanusServer, ...]
+
+
+def _check_janus(settings: Any) -> None:
+    from mcu.janus.settings import only
+
+    only(settings)
 
 
 def _janus(settings: Any, timeout: float) -> Mcu:
@@ -30,15 +36,25 @@ def _inprocess_settings() -> Any:
     return Settings
 
 
+def _check_inprocess(settings: Any) -> None:
+    """Find nothing: the type says it all."""
+
+
 def _inprocess(settings: Any, timeout: float) -> Mcu:
     from mcu.inprocess.backend import InprocessMcu
 
     return InprocessMcu(settings)  # answers at once: there is nobody to wait for
 
 
-BACKENDS: dict[str, tuple[Callable[[], Any], Callable[[Any, float], Mcu]]] = {
-    "janus": (_janus_settings, _janus),
-    "inprocess": (_inprocess_settings, _inprocess),
+class _Backend(NamedTuple):
+    settings: Callable[[], Any]
+    check: Callable[[Any], None]
+    create: Callable[[Any, float], Mcu]
+
+
+BACKENDS = {
+    "janus": _Backend(_janus_settings, _check_janus, _janus),
+    "inprocess": _Backend(_inprocess_settings, _check_inprocess, _inprocess),
 }
 
 
@@ -53,7 +69,16 @@ def settings_type(name: str) -> Any:
     Raises:
         ValueError: there is no such backend.
     """
-    return _backend(name)[0]()
+    return _backend(name).settings()
+
+
+def check(name: str, settings: Any) -> None:
+    """Look whether a backend can be made from settings of its ``settings_type``, without making it.
+
+    Raises:
+        ValueError: there is no such backend, or it cannot; the text is one clear sentence.
+    """
+    _backend(name).check(settings)
 
 
 def create(name: str, settings: Any, *, timeout: float) -> Mcu:
@@ -62,10 +87,10 @@ def create(name: str, settings: Any, *, timeout: float) -> Mcu:
     Raises:
         ValueError: there is no such backend, or it cannot be made from these settings; the text is one clear sentence.
     """
-    return _backend(name)[1](settings, timeout)
+    return _backend(name).create(settings, timeout)
 
 
-def _backend(name: str) -> tuple[Callable[[], Any], Callable[[Any, float], Mcu]]:
+def _backend(name: str) -> _Backend:
     if name not in BACKENDS:
         raise ValueError(f"there is no SFU backend {name!r}; there are: {', '.join(BACKENDS)}")
     return BACKENDS[name]

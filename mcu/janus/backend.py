@@ -36,7 +36,7 @@ from mcu.janus.descriptions import identified
 from mcu.janus.protocol import JanusError
 from mcu.janus.publisher import JanusPublisher
 from mcu.janus.session import Session
-from mcu.janus.settings import JanusServer
+from mcu.janus.settings import JanusServer, only
 from mcu.janus.subscriber import JanusSubscriber
 
 
@@ -234,14 +234,3 @@ class JanusMcu:
 
     def _state_changed(self) -> None:
         self._on_state(self.status())
-
-
-def only(servers: tuple[JanusServer, ...]) -> JanusServer:
-    """Return the one Janus that is configured.
-
-    Raises:
-        ValueError: it is not exactly one.
-    """
-    if len(servers) != 1:
-        raise ValueError(f"exactly one [[mcu.janus]] is supported, {len(servers)} are configured")
-    return servers[0]

@@ -28,3 +28,14 @@ class JanusServer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """What goes into every request."""
         given = {"apisecret": self.api_secret, "token": self.token}
         return {name: value for name, value in given.items() if value}
+
+
+def only(servers: tuple[JanusServer, ...]) -> JanusServer:
+    """Return the one Janus that is configured.
+
+    Raises:
+        ValueError: it is not exactly one.
+    """
+    if len(servers) != 1:
+        raise ValueError(f"exactly one [[mcu.janus]] is supported, {len(servers)} are configured")
+    return servers[0]

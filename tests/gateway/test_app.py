@@ -21,11 +21,13 @@ from gateway.config import Config, Http, McuSection, Sessions
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import Refused, TalkClient
 from gateway.version import SERVER_HEADER, SERVER_VERSION
+from mcu.inprocess.settings import Settings
 from mcu.janus.settings import JanusServer
 from tests.gateway.certificates import make_certificate
 
 SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
 _REST = f'[sessions]\nsecret = "{SECRET}"\n[[backend]]\nid = "c"\nurls = ["https://c.invalid/"]\nsecret = "6ae1"\n'
+TWO_JANUS = _REST + '[mcu]\ntype = "janus"\n[[mcu.janus]]\nurl = "ws://a"\n[[mcu.janus]]\nurl = "ws://b"\n'
 FEATURES = ", ".join(features.announced("none"))
 
 
@@ -92,6 +94,18 @@ async def test_a_gateway_without_an_sfu_is_ready(gateway: str, http: aiohttp.Cli
     for path in ("/healthz", "/readyz"):
         async with http.get(gateway + path) as response:
             assert (response.status, await response.text()) == (200, "ok\n")
+
+
+async def test_an_sfu_that_cannot_bind_its_address_keeps_the_gateway_from_being_ready(
+    http: aiohttp.ClientSession,
+) -> None:
+    sfu = McuSection(type="inprocess", settings=Settings(address="192.0.2.1"))
+    running = Gateway(msgspec.structs.replace(config(), mcu=sfu))
+    (url,) = await running.start()
+    async with http.get(url + "/readyz") as response:
+        assert response.status == 503
+        assert await response.text() == "mcu.inprocess.address is not an address of this machine\n"
+    await running.stop()
 
 
 async def test_stats_and_metrics_are_told(gateway: str, http: aiohttp.ClientSession) -> None:
@@ -177,6 +191,7 @@ def test_serve_prints_its_address_when_ready_and_ends_on_sigterm(tmp_path: Path)
         '[sessions]\nsecret = "short"\n',
         "[http]\nlistn = []\n",
         "no toml",
+        TWO_JANUS,
         "",
     ],
 )

@@ -176,6 +176,10 @@ def test_missing_part_is_named(path: Path) -> None:
         ("[mcu]\nallowed_candidates = ['10.0.0.0/33']", "FILE: mcu.allowed_candidates[0]: "),
         ("[mcu]\ntype = 'jitsi'", "FILE: mcu.type: expected one of janus, inprocess, none"),
         ("[mcu]\ntype = 'janus'", "FILE: mcu.type: is janus, but there is no [[mcu.janus]]"),
+        (
+            "[mcu]\ntype = 'janus'\n[[mcu.janus]]\nurl = 'ws://a'\n[[mcu.janus]]\nurl = 'ws://b'",
+            "FILE: mcu.janus: exactly one [[mcu.janus]] is supported, 2 are configured",
+        ),
         ("[nextcloud]\nallow_any = true", "FILE: nextcloud.secret: is empty or a placeholder"),
         ("[internal]\nsecret = 'changeme'", "FILE: internal.secret: is a placeholder"),
         ("[[backend]]\nid = ''\nurls = ['https://h']\nsecret = 'abc'", "FILE: backend[0].id: must not be empty"),
