@@ -1,0 +1,96 @@
+"""Every number of behaviour reference 17 that is served: its value, and the test that shows it at work.
+
+Not here, since nothing here does it: the lookups of a cluster (1 s) and the numbers of federation.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from gateway import config
+from gateway.core import room, session, throttle, transient
+from gateway.edge import capabilities, housekeeper, rooms_api, turn, websocket
+from gateway.edge.nextcloud import NextcloudClient
+from gateway.flows import dialout, dispatch, hello, media
+from gateway.flows.services import MediaLimits
+from gateway.wire import token
+from mcu.janus import protocol
+from mcu.janus import session as janus_session
+
+ROOT = Path(__file__).parent.parent
+TIME = "gateway/edge/test_websocket_time.py"
+NEXTCLOUD_TIME = "gateway/edge/test_nextcloud_time.py"
+HELLO = "gateway/flows/test_hello.py"
+CACHE = "gateway/edge/test_capabilities.py"
+THROTTLE = "gateway/core/test_throttle.py"
+
+
+class Number(NamedTuple):
+    what: str
+    here: Any
+    expected: Any
+    file: str
+    test: str
+
+
+NUMBERS = (
+    Number("hello timeout", dispatch.HELLO_TIME, 2, HELLO, "silent_client_is_told_and_closed_after_two_seconds"),
+    Number("anonymous join", session.JOIN_TIMEOUT, 10, HELLO, "anonymous_client_must_join_in_ten_seconds"),
+    Number("session expiry", session.EXPIRY, 30, HELLO, "session_expires_thirty_seconds_after_its_connection"),
+    Number("sweep", housekeeper.PERIOD, 1, "gateway/edge/test_housekeeper.py", "each_sweep_is_called"),
+    Number("ping period", websocket.PING_PERIOD, 54, TIME, "ping_every_54_seconds"),
+    Number("read deadline", websocket.READ_DEADLINE, 60, TIME, "silence_of_60_seconds"),
+    Number("write deadline", websocket.WRITE_DEADLINE, 10, TIME, "write_that_does_not_end_in_10_seconds"),
+    Number("message", websocket.MESSAGE_LIMIT, 65536, "gateway/edge/test_websocket.py", "message_of_the_greatest_size"),
+    Number("body", rooms_api.MAX_BODY, 262144, "gateway/edge/test_rooms_api.py", "body_of_exactly_the_limit"),
+    Number("Nextcloud request", config.NextcloudSection().timeout, 10, NEXTCLOUD_TIME, "answer_in_10_seconds"),
+    Number("SFU request", MediaLimits().timeout, 10, "gateway/flows/test_media.py", "fails_after_the_timeout"),
+    Number("keep-alive ping", room.PING_INTERVAL, 10, "gateway/flows/test_rooms.py", "pinged_every_ten_seconds"),
+    Number("requests per host", config.NextcloudSection().connections_per_host, 8, NEXTCLOUD_TIME, "eight_requests"),
+    Number("capabilities cache", capabilities.MIN_AGE, 60, CACHE, "kept_as_long_as_they_say_but_a_minute"),
+    Number("forced refresh", capabilities.FORCE_INTERVAL, 60, CACHE, "refresh_is_forced_once_a_minute"),
+    Number("JWT leeway", token.LEEWAY, 60, "gateway/wire/test_token.py", "times_and_their_order"),
+    Number("internal random", hello.INTERNAL_RANDOM, 32, "gateway/flows/test_internal.py", "client_is_refused"),
+    Number(
+        "signed random",
+        len(NextcloudClient("", ())._random()),
+        64,
+        "gateway/edge/test_nextcloud.py",
+        "headers_are_those_that_nextcloud_expects",
+    ),
+    Number("dialout wait", dialout.WAIT, 45, "gateway/flows/test_dialout.py", "no_answer_in_time"),
+    Number(
+        "status after the end", dialout.ENDED_TTL, 5 * transient.NANOSECONDS, "gateway/flows/test_dialout.py", "five"
+    ),
+    Number(
+        "unshareScreen", media.UNSHARE_DELAY, 1, "gateway/flows/test_media.py", "unshared_screen_ends_a_second_later"
+    ),
+    Number("TURN credentials", turn.LIFE, 86400, "gateway/edge/test_turn.py", "hold_a_day"),
+    Number("throttle base", throttle.FIRST_DELAY, 0.1, THROTTLE, "delay_doubles_from_100_ms_to_25_s"),
+    Number("throttle most", throttle.MAX_DELAY, 25, THROTTLE, "delay_doubles_from_100_ms_to_25_s"),
+    Number("throttle attempts", throttle.MAX_FAILURES, 10, THROTTLE, "ten_failures_block_and_nine_do_not"),
+    Number("throttle window", throttle.BLOCK_WINDOW, 1800, THROTTLE, "over_30_minutes_old"),
+    Number("throttle memory", throttle.MEMORY, 43200, THROTTLE, "remembered_for_12_hours"),
+    Number("reconnect to Janus", protocol.BACK_OFF, (1, 2, 4, 8, 16), "gateway/test_numbers.py", "reconnects_to_janus"),
+    # The reference says 30; docs/janus.md says why it is less here. Janus' own limit is 60.
+    Number("Janus keepalive", janus_session.KEEPALIVE, 25, "mcu/janus/test_client.py", "session_is_kept_alive"),
+    Number("stream bitrate", config.McuSection().max_stream_bitrate, 1048576, "gateway/test_config.py", "defaults"),
+    Number("screen bitrate", config.McuSection().max_screen_bitrate, 2097152, "gateway/test_config.py", "defaults"),
+)
+
+
+@pytest.mark.parametrize("number", NUMBERS, ids=lambda number: str(number.what))
+def test_number_is_the_one_of_the_reference_and_has_a_test(number: Number) -> None:
+    assert number.here == number.expected
+    tests = re.findall(r"^(?:async )?def (test_\w+)", (ROOT / number.file).read_text(), re.M)
+    assert [test for test in tests if number.test in test]
+
+
+def test_gateway_reconnects_to_janus_after_1_to_16_seconds() -> None:
+    assert [protocol.back_off(attempt, 0.5) for attempt in range(7)] == [1, 2, 4, 8, 16, 16, 16]
+    assert min(protocol.back_off(attempt, 0.0) for attempt in range(7)) == 1
+    assert max(protocol.back_off(attempt, 1.0) for attempt in range(7)) == 16
