@@ -1,5 +1,6 @@
 /**
- * One WebSocket to the gateway: welcome, hello, requests with ids, and resume with back-off.
+ * One connection to the gateway (a WebSocket, or long polling where none can be opened): welcome, hello, requests with
+ * ids, and resume with back-off.
  *
  * Source: signaling API, "Establish connection" and "Resuming sessions"; behaviour reference 2 and 3.
  *
@@ -11,6 +12,7 @@
  */
 
 import { Delivery, FEATURE } from "./delivery.js";
+import { PollingSocket } from "./polling.js";
 
 const BACKOFF_SECONDS = [0.5, 1, 2, 4, 8, 16]; // as patient as the gateway's own clients, see behaviour reference 1.1
 const CONNECT_SECONDS = 10;
@@ -152,11 +154,27 @@ export class Signaling extends EventTarget {
     this.#detach();
     this.#setState("connecting");
     this.#delivery.connected();
-    const socket = new WebSocket(this.#url);
+    this.#use(new WebSocket(this.#url), () => this.#use(new PollingSocket(this.#url), () => this.#drop()));
+  }
+
+  /** Talk over this socket; when it says nothing at all there is another way. */
+  #use(socket, otherwise) {
+    const before = this.#socket;
     this.#socket = socket;
-    this.#connectTimer = setTimeout(() => this.#drop(), CONNECT_SECONDS * 1000);
-    socket.addEventListener("message", (event) => this.#socket === socket && this.#receive(event.data));
-    socket.addEventListener("close", () => this.#socket === socket && this.#drop());
+    before?.close();
+    let heard = false;
+    const lost = () => {
+      if (this.#socket !== socket) return;
+      clearTimeout(this.#connectTimer);
+      if (heard) this.#drop();
+      else otherwise();
+    };
+    this.#connectTimer = setTimeout(lost, CONNECT_SECONDS * 1000);
+    socket.addEventListener("message", (event) => {
+      heard = true;
+      if (this.#socket === socket) this.#receive(event.data);
+    });
+    socket.addEventListener("close", lost);
   }
 
   #detach() {

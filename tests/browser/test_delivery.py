@@ -57,6 +57,30 @@ async def page() -> AsyncIterator[tuple[Page, str]]:
         await demo.stop()
 
 
+# As in a network that lets no WebSocket through.
+NO_WEBSOCKET = """() => {
+  globalThis.WebSocket = class extends EventTarget {
+    constructor() {
+      super();
+      setTimeout(() => this.dispatchEvent(new Event("close")));
+    }
+    close() {}
+  };
+}"""
+
+
+@pytest.mark.parametrize("budgets", [(1 << 40, 1 << 41), (400, 25_000)], ids=["whole", "cut"])
+async def test_page_polls_where_no_websocket_can_be_opened(page: tuple[Page, str], budgets: tuple[int, int]) -> None:
+    opened, url = page
+    chance, count = random.Random(4), 60  # all of them pass in one answer that is not cut
+    async with CuttingLine(url, lambda: chance.randrange(*budgets)) as line, asyncio.timeout(60):
+        await opened.evaluate(NO_WEBSOCKET)
+        await opened.evaluate(TALK, [f"{it.replace('http', 'ws')}/spreed" for it in (line.url, url)] + [count])
+        await opened.wait_for_function("count => heard().every((numbers) => numbers.includes(count - 1))", arg=count)
+        assert await opened.evaluate("heard()") == [list(range(count))] * 2
+        assert (line.cuts >= 2) is (budgets[1] < 1 << 40)
+
+
 async def test_page_loses_and_doubles_nothing_when_the_line_breaks(page: tuple[Page, str]) -> None:
     opened, url = page
     chance = random.Random(3)

@@ -1,0 +1,110 @@
+/**
+ * A connection made of HTTP requests, for networks that let no WebSocket through; used like a WebSocket.
+ *
+ * Source: the gateway's protocol page, "Long polling". Requests that break are sent again; nothing comes twice.
+ *
+ * Events: message {data}, close.
+ */
+
+const SECRET_HEADER = "Spreed-Signaling-Poll";
+const REQUEST_SECONDS = 40; // the gateway answers a fetch within 25
+const ATTEMPTS = 4; // of one request, before the connection is given up
+const PAUSE_SECONDS = 1;
+const BATCH = 50; // messages in one request
+
+export class PollingSocket extends EventTarget {
+  #url;
+  #secret = "";
+  #outgoing = []; // texts that the gateway has not accepted
+  #accepted = 0;
+  #received = 0;
+  #posting = false;
+  #over = false;
+  #aborter = new AbortController();
+
+  /** @param {string} url of the WebSocket that this stands for */
+  constructor(url) {
+    super();
+    this.#url = `${url.replace(/^ws/, "http")}/poll`;
+    this.#run();
+  }
+
+  send(text) {
+    this.#outgoing.push(text);
+    this.#post();
+  }
+
+  /** End the connection, and not the session; what was sent before still goes out. */
+  close() {
+    if (this.#over) return;
+    this.#over = true;
+    this.#aborter.abort();
+    if (!this.#secret) return;
+    const last = { first: this.#accepted + 1, messages: this.#outgoing, received: this.#received, close: true };
+    this.#send(last, { keepalive: true }).catch(() => {});
+  }
+
+  async #run() {
+    try {
+      this.#secret = (await this.#request(null)).secret;
+      this.#post();
+      while (!this.#over) this.#take(await this.#request({ received: this.#received }));
+    } catch {
+      this.#end();
+    }
+  }
+
+  #take({ first, messages, closed }) {
+    for (const [index, message] of messages.entries()) {
+      if (first + index <= this.#received) continue;
+      this.#received = first + index;
+      if (!this.#over) this.dispatchEvent(new MessageEvent("message", { data: JSON.stringify(message) }));
+    }
+    if (closed) this.#end();
+  }
+
+  async #post() {
+    if (this.#posting || !this.#secret) return;
+    this.#posting = true;
+    try {
+      while (this.#outgoing.length && !this.#over) {
+        const body = { first: this.#accepted + 1, messages: this.#outgoing.slice(0, BATCH) };
+        const { accepted } = await this.#request(body);
+        this.#outgoing.splice(0, accepted - this.#accepted);
+        this.#accepted = accepted;
+      }
+    } catch {
+      this.#end();
+    } finally {
+      this.#posting = false;
+    }
+  }
+
+  /** Send a request until it is answered; an answer that is no success ends the connection. */
+  async #request(body) {
+    for (let attempt = 1; ; attempt += 1) {
+      const signals = [this.#aborter.signal, AbortSignal.timeout(REQUEST_SECONDS * 1000)];
+      try {
+        const response = await this.#send(body, { signal: AbortSignal.any(signals) });
+        if (!response.ok) throw new RangeError(`status ${response.status}`);
+        return await response.json();
+      } catch (error) {
+        const first = !this.#secret; // nothing is lost: another transport, or another time
+        if (this.#over || first || error instanceof RangeError || attempt === ATTEMPTS) throw error;
+        await new Promise((resolve) => setTimeout(resolve, PAUSE_SECONDS * 1000 * (attempt - 1)));
+      }
+    }
+  }
+
+  #send(body, options) {
+    const headers = this.#secret ? { [SECRET_HEADER]: this.#secret, "Content-Type": "application/json" } : {};
+    return fetch(this.#url, { method: "POST", headers, body: body && JSON.stringify(body), cache: "no-store", ...options });
+  }
+
+  #end() {
+    if (this.#over) return;
+    this.#over = true;
+    this.#aborter.abort();
+    this.dispatchEvent(new Event("close"));
+  }
+}
