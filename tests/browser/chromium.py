@@ -11,10 +11,8 @@ from playwright.async_api import Browser, async_playwright
 
 EXECUTABLE = Path("/usr/bin/chromium")
 
-ALWAYS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
+HERE = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")  # what the machine needs
+ON_LOOPBACK = (
     "--disable-features=WebRtcHideLocalIpsWithMdns",  # the gateway drops mDNS names: behaviour reference 9.4
     "--allow-loopback-in-peer-connection",  # the SFU is on 127.0.0.1 only
     "--auto-select-desktop-capture-source=Entire",  # nobody is there to choose a screen
@@ -26,15 +24,19 @@ DENIED = "--use-fake-ui-for-media-stream=deny"
 
 
 @asynccontextmanager
-async def chromium(*flags: str) -> AsyncIterator[Browser]:
-    """Run Chromium with ``flags`` beside those that every test needs.
+async def chromium(*flags: str, stock: bool = False) -> AsyncIterator[Browser]:
+    """Run Chromium with ``flags`` beside those that calls over loopback need.
+
+    ``stock`` leaves those out: then its own addresses are hidden behind ``.local`` names (RFC 8828, mode 3 or 4), and
+    it does without 127.0.0.1, as on the machine of anybody who gave no leave to use a camera or microphone.
 
     Raises:
         pytest.UsageError: Debian's chromium is not installed.
     """
     executable = _executable()
+    args = [*HERE, *(() if stock else ON_LOOPBACK), *flags]
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=executable, args=[*ALWAYS, *flags])
+        browser = await playwright.chromium.launch(executable_path=executable, args=args)
         try:
             yield browser
         finally:
