@@ -87,7 +87,7 @@ class Handle:
         """Close the handle: no event is passed on any more. The future is done when Janus has let it go.
 
         Janus 1.1.2 now and then crashes when a handle goes while it works on a request of that handle, so answers that
-        are outstanding are waited for.
+        are outstanding are waited for. Whoever still waits for one after ``PATIENCE`` gets McuLost.
         """
         self.session.handles.pop(self.id, None)
         self.owner = None
@@ -97,7 +97,7 @@ class Handle:
             self._send_detach(detached)
             return detached
         answered = asyncio.gather(*self._outstanding)
-        late = loop.call_later(PATIENCE, answered.cancel)
+        late = loop.call_later(PATIENCE, self._give_up)
         answered.add_done_callback(lambda _: late.cancel())
         answered.add_done_callback(lambda _: self._send_detach(detached))
         return detached
@@ -106,6 +106,11 @@ class Handle:
         """Learn, in the order of the events, that a request was answered."""
         if reply in self._left:
             self.take(message)
+
+    def _give_up(self) -> None:
+        for reply in list(self._outstanding):
+            if not reply.done():
+                reply.set_result(None)
 
     def _send_detach(self, detached: asyncio.Future[None]) -> None:
         reply = self.session.post("detach", handle_id=self.id)

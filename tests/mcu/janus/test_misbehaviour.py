@@ -215,6 +215,28 @@ async def test_an_answer_in_the_turn_of_the_cancellation_is_undone(states: State
         await mcu.stop()
 
 
+async def test_a_request_that_is_unanswered_when_its_handle_goes_is_lost_and_not_cancelled(
+    states: States, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcu.janus.handle.PATIENCE", 0.05)
+    async with Impostor() as impostor:
+        mcu = await ready(impostor, states)
+        handle = await (await mcu.session()).attach("silent", None)
+        impostor.answers["message"] = None
+        asking = [asyncio.create_task(handle.ask({"request": "configure"})) for _ in range(2)]
+        given_up = asyncio.create_task(handle.ask({"request": "configure"}))
+        await impostor.until("message", 4)
+        given_up.cancel()
+        detached = handle.detach()
+        async with asyncio.timeout(WAIT):
+            for task in asking:
+                with pytest.raises(McuLost):
+                    await task
+            await detached
+        assert [request["handle_id"] for request in impostor.heard if request["janus"] == "detach"] == [handle.id]
+        await mcu.stop()
+
+
 async def test_a_plugin_error_in_a_success_is_an_error(states: States) -> None:
     async with Impostor() as impostor:
         mcu = await ready(impostor, states)
