@@ -195,6 +195,7 @@ class Player:
             case "is answered":
                 assert self._call is not None, "nothing was dialled"
                 status, body = await asyncio.wait_for(self._call, PATIENCE)
+                promised_requests.check_answer(status, body)
                 assert status == rest[0], f"was answered {status} {body}"
                 assert self.matches(rest[1], body), f"was answered {body}"
             case "was asked":

@@ -1,6 +1,6 @@
-"""The form of every request that a server may send to the backend.
+"""The form of every request that a server may send to the backend, and of its answers to the backend's.
 
-Source: signaling API, Backend requests; behaviour reference 3.2, 4.1, 4.2, 4.5, 11.2, 11.3.
+Source: signaling API, Backend requests; behaviour reference 3.2, 4.1, 4.2, 4.5, 11.2, 11.3, 11.6.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType, convert
 
+from tests.conversations.promised import Error
 from tests.conversations.promised_base import Closed, Json, Name
 
 
@@ -80,3 +81,36 @@ def check_request(asked: Json) -> None:
         convert(asked, BackendRequest)
     except msgspec.ValidationError as error:
         raise AssertionError(f"not the form of the document: {error}; asked {asked}") from error
+
+
+# -- answers to the backend
+
+
+class Accepted(Closed):
+    callid: Name
+
+
+class Refused(Closed):
+    error: Error
+
+
+class Call(Closed, tag="dialout"):
+    """The answer to a dialout; all other requests are answered with an empty object."""
+
+    dialout: dict[str, Json]
+
+    def __post_init__(self) -> None:
+        convert(self.dialout, Refused if "error" in self.dialout else Accepted)
+
+
+def check_answer(status: int, answer: Json) -> None:
+    """Check the answer to a dialout.
+
+    Raises:
+        AssertionError: it has not the form that the document gives it.
+    """
+    try:
+        call = convert(answer, Call)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise AssertionError(f"not the form of the document: {error}; answered {answer}") from error
+    assert (status == 200) == ("callid" in call.dialout), f"answered {status} {answer}"

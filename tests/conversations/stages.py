@@ -20,6 +20,7 @@ from gateway.flows.ports import NextcloudError
 from gateway.tools.fake_nextcloud import FakeNextcloud, FakeRoom, SigningKey
 from gateway.wire.backend import encode_request
 from mcu.inprocess.settings import Settings
+from tests.conversations import promised, promised_requests
 from tests.conversations.language import Conversation, Json, Voice
 from tests.gateway.edge.raw_client import BINARY, PATIENCE, RawClient
 from tests.gateway.flows import fakes
@@ -52,9 +53,21 @@ class FlowsStage:
         self._key = SigningKey()
         house.nextcloud.keys[self.url] = self._key.published
         self._asked = 0
+        self._talkers: list[Talker] = []
 
     async def connect(self) -> FlowsVoice:
-        return FlowsVoice(self.house.connect())
+        talker = self.house.connect()
+        self._talkers.append(talker)
+        return FlowsVoice(talker)
+
+    async def check_all(self, mcu: bool) -> None:
+        """Check the form of everything that was sent, whether it was listened to or not."""
+        await settle()
+        for talker in self._talkers:
+            for message in talker.connection.written:
+                promised.check_message(json.loads(message), mcu=mcu)
+        for _, _, request in self.house.nextcloud.asked:
+            promised_requests.check_request(json.loads(encode_request(request)))
 
     def ticket(self, userid: str) -> Json:
         return self.house.nextcloud.ticket(userid)
@@ -139,7 +152,9 @@ async def flows(conversation: Conversation) -> AsyncIterator[FlowsStage]:
     async with House(backend, OTHER, mcu=conversation.mcu) as house:
         house.services.limits = msgspec.convert(server.get("limits", {}), Limits)
         house.services.internal_secret = INTERNAL_SECRET if server.get("internal", True) else ""
-        yield FlowsStage(house)
+        stage = FlowsStage(house)
+        yield stage
+        await stage.check_all(conversation.mcu)
 
 
 # -- socket
