@@ -73,9 +73,10 @@ class Hello:
             backend, url = await self._trust_internal(who, auth)
         else:
             backend, url = self._backend(auth)
-            if kind is Kind.FEDERATION:
-                await self._check_federation(hello, url)
-            prove = self._ask_backend if hello.version == "1.0" else self._verify_token
+            token = hello.version != "1.0"
+            if token and kind is Kind.FEDERATION:
+                await self._check_federation(url)
+            prove = self._verify_token if token else self._ask_backend
             userid, user = await prove(backend, url, auth)
         if who.gone:
             return None
@@ -161,10 +162,8 @@ class Hello:
         user = answer.auth.user
         return answer.auth.userid or "", user.copy() if given(user) else client.ABSENT
 
-    async def _check_federation(self, hello: client.Hello, url: str) -> None:
-        """Sessions of other servers bring a token, and Nextcloud must know how to deal with them (3.3)."""
-        if hello.version != "2.0":
-            raise ProtocolError(Code.INVALID_HELLO_VERSION.error())
+    async def _check_federation(self, url: str) -> None:
+        """Nextcloud must know how to deal with the sessions of other servers (3.3)."""
         if not await self._services.nextcloud.supports(url, "federation-v2"):
             raise ProtocolError(Code.FEDERATION_UNSUPPORTED.error())
 

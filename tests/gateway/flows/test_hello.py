@@ -90,7 +90,7 @@ async def test_backend_is_found_by_each_form_of_its_url(url: str) -> None:
         ({"version": "1.0", "auth": {"url": "cloud.example", "params": {}}}, "invalid_format"),
         ({"version": "1.0", "auth": {"url": URL, "params": {}, "type": "robot"}}, "invalid_format"),
         ({"version": "1.0", "auth": {"url": URL, "params": {}, "type": "virtual"}}, "invalid_format"),
-        ({"version": "1.0", "auth": {"url": URL, "params": {}, "type": "federation"}}, "invalid_hello_version"),
+        ({"version": "1.0", "auth": {"url": URL, "params": {}, "type": "federation"}}, "invalid_ticket"),
         ({"version": "1.0", "auth": {"url": "https://nobody.example/", "params": {}}}, "invalid_backend"),
         ({"version": "1.0", "auth": {"url": "http://cloud.example/", "params": {}}}, "invalid_backend"),
         ({"version": "1.0", "auth": {"url": URL, "params": {"userid": "a", "ticket": "forged"}}}, "invalid_ticket"),
