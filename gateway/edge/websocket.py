@@ -11,9 +11,6 @@ and until then nothing more is written.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import hashlib
 import logging
 import struct
 from collections.abc import Callable
@@ -28,6 +25,7 @@ from gateway.core.outbox import Outbox
 from gateway.core.throttle import Address
 from gateway.edge.address import TrustedProxies
 from gateway.edge.frames import Sink, frame
+from gateway.edge.handshake import accept_key
 from gateway.flows.dispatch import Client, Dispatch
 
 log = logging.getLogger("portunus.edge")
@@ -39,7 +37,6 @@ WRITE_DEADLINE = 10.0  # seconds for a batch to leave
 CLOSE_TIME = 2.0  # seconds for the client to answer a close frame
 BATCH = 65536  # bytes written at once
 
-_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
 _CLOSE, _PING, _PONG = 0x8, 0x9, 0xA
 _TEXT_MESSAGE = WSMsgType.TEXT
 
@@ -74,7 +71,7 @@ class WebSocketEndpoint:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Upgrade a request, and return when the connection is over."""
-        accept = _accept(request)
+        accept = accept_key(request)
         address = self._proxies.real_ip(request)
         if not self.dispatch.admits(address):
             raise web.HTTPTooManyRequests(text="Too many connections\n")
@@ -383,21 +380,3 @@ class WebSocketConnection(asyncio.Protocol):
             milliseconds = self._endpoint.wall_clock() * 1e3 - int(pong) / 1e6
             if 0 <= milliseconds < READ_DEADLINE * 1e3:
                 self._counters.round_trip.observe(milliseconds)
-
-
-def _accept(request: web.Request) -> str:
-    """Check the handshake (RFC 6455 4.2.1) and return the value of ``Sec-WebSocket-Accept``."""
-    headers = request.headers
-    upgrades = "upgrade" in headers.get("Connection", "").lower()
-    if headers.get("Upgrade", "").lower() != "websocket" or not upgrades:
-        raise web.HTTPBadRequest(text="This is a WebSocket endpoint.\n")
-    if headers.get("Sec-WebSocket-Version") != "13":
-        raise web.HTTPBadRequest(text="Unsupported WebSocket version.\n", headers={"Sec-WebSocket-Version": "13"})
-    key = headers.get("Sec-WebSocket-Key", "")
-    try:
-        valid = len(base64.b64decode(key, validate=True)) == 16
-    except (binascii.Error, ValueError):
-        valid = False
-    if not valid:
-        raise web.HTTPBadRequest(text="Invalid Sec-WebSocket-Key.\n")
-    return base64.b64encode(hashlib.sha1(key.encode() + _GUID).digest()).decode()

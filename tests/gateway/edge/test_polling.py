@@ -17,7 +17,8 @@ from aiohttp import web
 
 from gateway.core.limits import Limits
 from gateway.edge.address import TrustedProxies
-from gateway.edge.polling import FETCH_TIME, MAX_BODY, SECRET_HEADER, SILENCE, PollingConnection, PollingEndpoint
+from gateway.edge.polled import FETCH_TIME, SILENCE, PollingConnection
+from gateway.edge.polling import MAX_BODY, SECRET_HEADER, PollingEndpoint
 from gateway.tools.poll_client import PollClient
 from tests.gateway.edge.serving import served
 from tests.gateway.flows.house import CLOUD, House, Talker
