@@ -11,7 +11,9 @@ from playwright.async_api import Page
 
 from gateway.config import McuSection
 from gateway.tools.demo import Demo
-from tests.browser.chromium import chromium
+from tests.browser.call_page import CallPage
+from tests.browser.chromium import FAKE_DEVICES, GRANTED, chromium
+from tests.browser.conftest import inprocess
 from tests.gateway.cutting import CuttingLine
 
 COUNT = 150  # messages in each direction
@@ -91,3 +93,26 @@ async def test_page_loses_and_doubles_nothing_when_the_line_breaks(page: tuple[P
         await opened.wait_for_function("count => heard().every((numbers) => numbers.includes(count - 1))", arg=COUNT)
         assert await opened.evaluate("heard()") == [list(range(COUNT))] * 2
         assert line.cuts >= 2
+
+
+@pytest.mark.full
+async def test_people_are_in_a_call_over_long_polling_alone() -> None:
+    demo = Demo("127.0.0.1", 0, inprocess())
+    await demo.start()
+    try:
+        async with chromium(FAKE_DEVICES, GRANTED) as browser:
+            pages = {}
+            for name in ("Ada", "Bob"):
+                page = pages[name] = await CallPage.open(browser, demo.url)
+                await page.page.evaluate(NO_WEBSOCKET)
+                await page.join(name)
+            for own, page in pages.items():
+                await page.until_state("Connected, in the call with 1 other")
+                for other in pages.keys() - {own}:
+                    await page.until_advances(other)
+                    await page.until_heard(other)
+                assert page.problems == []
+            await pages["Ada"].page.click("#leave")
+            await pages["Bob"].until_no_tile("Ada")
+    finally:
+        await demo.stop()
