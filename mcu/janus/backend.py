@@ -131,9 +131,14 @@ class JanusMcu:
         publisher = subscriber.publisher
         seen = publisher.changes
         await subscriber.attach()
+        publisher.entering.add(subscriber)
+        if publisher.ended:
+            subscriber.end(None)
+            return ""
         try:
             offer = await subscriber.join()
-            await subscriber.select(layer)
+            if not subscriber.ended:
+                await subscriber.select(layer)
         except JanusError as error:
             subscriber.end(None)
             if publisher.changes != seen:
@@ -150,6 +155,7 @@ class JanusMcu:
         if publisher.ended or subscriber.ended:
             subscriber.end(None)
             return ""
+        publisher.entering.discard(subscriber)
         publisher.subscribers.add(subscriber)
         subscriber.cover()
         return offer

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mcu.base import Closed, Kind, Listener, NewPeerConnection, Rejected, StreamKey
 from mcu.janus import videoroom
@@ -47,6 +47,8 @@ class JanusPublisher(Leg):
         self.changes = 0
         self.media: dict[str, Kind] = {}  # by mid: what there is to subscribe to
         self.subscribers: set[JanusSubscriber] = set()
+        self.entering: set[JanusSubscriber] = set()  # have a handle, but no offer yet
+        self.departing: set[asyncio.Future[Any]] = set()  # subscribers' handles that Janus has not let go yet
         self._ceiling = ceiling  # bit/s, 0 = none
         self._rooms = rooms
         self._on_change = on_change
@@ -110,6 +112,9 @@ class JanusPublisher(Leg):
         for subscriber in list(self.subscribers):
             subscriber.end(subscribers_hear)
             self.leaving += subscriber.leaving
+        for subscriber in list(self.entering):
+            subscriber.end(None)  # who waits for the offer looks again
+        self.leaving += [left for left in self.departing if left not in self.leaving]
         if self.room:
             self._destroy_when_empty()
 

@@ -103,8 +103,14 @@ class JanusSubscriber(Leg):
 
     def end(self, why: Closed | None) -> None:
         """Leave Janus. Idempotent."""
+        if self.ended:
+            return
         super().end(why)
         self.publisher.subscribers.discard(self)
+        self.publisher.entering.discard(self)
+        for left in self.leaving:
+            self.publisher.departing.add(left)
+            left.add_done_callback(self.publisher.departing.discard)
 
     def on_event(self, message: Message) -> None:
         """Take what Janus says of the handle."""

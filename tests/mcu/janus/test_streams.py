@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 
@@ -24,8 +26,9 @@ from mcu.base import (
 from mcu.janus.backend import JanusMcu
 from mcu.janus.protocol import parse
 from mcu.janus.publisher import JanusPublisher
+from mcu.janus.session import Session
 from tests.janus_process import JanusProcess
-from tests.mcu.janus.conftest import CAMERA, SCREEN, Call, Heard, server
+from tests.mcu.janus.conftest import CAMERA, SCREEN, WAIT, Call, Heard, server
 from tests.media import PublishingPeer
 
 SOON = PublishOptions(timeout=5.0)
@@ -233,6 +236,36 @@ async def test_a_cancelled_subscribe_leaves_nothing(call: Call, mcu: JanusMcu, j
     await comes_to(janus, rooms=1, handles=1)
     await publisher.close()
     assert await left(janus) == (0, 0)
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+async def test_a_room_goes_after_those_who_were_about_to_enter(
+    call: Call, mcu: JanusMcu, monkeypatch: pytest.MonkeyPatch, cancelled: bool
+) -> None:
+    sent: list[str] = []
+    send = Session._send
+
+    def noted(self: Session, janus: str, transaction: str, fields: Mapping[str, Any]) -> None:
+        sent.append("destroy" if fields.get("body", {}).get("request") == "destroy" else janus)
+        send(self, janus, transaction, fields)
+
+    monkeypatch.setattr(Session, "_send", noted)
+    publisher, peer, _ = await call.publisher()
+    await peer.until(lambda: publisher.up, "a connection")
+    options = SubscribeOptions(timeout=2.0, layer=Layer(audio=True))
+    subscribing = asyncio.create_task(mcu.subscribe(CAMERA, options, Heard()))
+    async with asyncio.timeout(WAIT):
+        while not publisher.entering:  # noqa: ASYNC110  nobody is told of who is about to enter
+            await asyncio.sleep(0)
+    if cancelled:
+        subscribing.cancel()
+    await publisher.close()
+    assert not publisher.entering
+    assert not publisher.departing
+    assert sent.index("destroy") > max(place for place, janus in enumerate(sent) if janus == "detach")
+    assert sent.count("detach") == 2
+    with pytest.raises(asyncio.CancelledError if cancelled else NoSuchStream):
+        await subscribing
 
 
 async def test_closing_a_publisher_ends_its_subscribers_and_leaves_nothing(call: Call, janus: JanusProcess) -> None:
