@@ -14,7 +14,7 @@ from mcu.janus.backend import JanusMcu
 from mcu.janus.settings import JanusServer
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 
-CLEAN = 5.0  # seconds for an SFU to clean up after a call that was cancelled
+CLEAN = 15.0  # seconds to clean up after a cancelled call: up to 5 for what Janus still owes, and to look
 
 
 class Sfu(ABC):
