@@ -17,6 +17,7 @@ from pathlib import Path
 from gateway.config import McuSection
 from gateway.version import VERSION
 from mcu.janus.settings import JanusServer
+from tests.compare import requests
 from tests.compare.incumbent import incumbent, version
 from tests.compare.player import ComparingPlayer, Difference
 from tests.conversations import stages
@@ -34,9 +35,13 @@ async def main(binary: Path, names: list[str]) -> int:
     turns = asyncio.Semaphore(AT_ONCE)
     async with JanusProcess(API_SECRET="", ADMIN_KEY="") as janus:
         found = await asyncio.gather(*(_compare(it, binary, janus.url, turns) for it in conversations))
-    differences = [difference for several in found for difference in several]
+        over_http = [] if names else await _compare_http(binary)
+    differences = [difference for several in (*found, over_http) for difference in several]
     say(f"Portunus {VERSION} and nextcloud-spreed-signaling {version(binary)}, {date.today():%Y-%m-%d}:")
-    say(f"{len(conversations)} conversations, {len({it.conversation for it in differences})} of them differ.\n")
+    differing = {it.conversation for it in differences} - {requests.ALONE.name}
+    say(
+        f"{len(conversations)} conversations, {len(differing)} of them differ; {len(over_http)} requests over HTTP do.\n"
+    )
     say("| Conversation, line | There |\n|---|---|")
     for it in differences:
         say(f"| `{it.conversation}`, {it.line} | {it.what.replace('|', chr(92) + '|')} |")
@@ -61,6 +66,11 @@ def say(text: str) -> None:
 async def _compare(conversation: Conversation, binary: Path, janus: str, turns: asyncio.Semaphore) -> list[Difference]:
     async with turns:
         return [*await _here(conversation, janus), *await _there(conversation, binary, janus)]
+
+
+async def _compare_http(binary: Path) -> list[Difference]:
+    async with incumbent(binary, requests.ALONE, "") as there, stages.socket(requests.ALONE) as here:
+        return await requests.compare(there, here)
 
 
 async def _there(conversation: Conversation, binary: Path, janus: str) -> list[Difference]:

@@ -1,0 +1,106 @@
+"""What both servers answer over HTTP: the rooms API with all that can be wrong, and the small endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import aiohttp
+
+from gateway.tools.fake_nextcloud import FakeNextcloud
+from gateway.wire import checksum
+from tests.compare.player import Difference
+from tests.conversations.language import Conversation
+from tests.conversations.stages import SocketStage
+
+ALONE = Conversation("http", "", mcu=False, server={}, levels=(), steps=())
+ROOM = "/api/v1/room/r"
+RANDOM = "r" * 64
+OK = b'{"type":"delete","delete":{"userids":[]}}'
+BODIES = (
+    OK,
+    b"",
+    b"x",
+    b"[]",
+    b"{}",
+    b'{"type":"mute"}',
+    b'{"type":"transient","transient":{}}',
+    b'{"type":"invite"}',
+    b'{"type":"invite","invite":{"userids":5}}',
+    b'{"type":"message","message":{}}',
+    b'{"type":"incall","incall":{"incall":"x","all":true}}',
+    b'{"type":"switchto","switchto":{"roomid":"x"}}',
+    b'{"type":"switchto","switchto":{"roomid":"x","sessions":5}}',
+    b" " * 262_145,
+)
+HEADERS = (
+    {"Content-Type": "text/plain"},
+    {"Spreed-Signaling-Random": ""},
+    {"Spreed-Signaling-Checksum": ""},
+    {"Spreed-Signaling-Backend": ""},
+    {"Spreed-Signaling-Checksum": "00"},
+    {"Spreed-Signaling-Backend": "https://nobody.example/"},
+)
+PATHS = (
+    "/api/v1/welcome",
+    "/api/v1/stats",
+    "/api/v1/serverinfo",
+    "/api/v1/unheard-of",
+    "/turn/credentials",
+    "/turn/credentials?service=turn&key=x",
+    "/spreed",
+    ROOM,
+)
+
+
+class Request(NamedTuple):
+    text: str  # for the table
+    method: str
+    path: str
+    body: Any = None
+    headers: Mapping[str, str] = MappingProxyType({})
+
+
+def requests(cloud: FakeNextcloud) -> list[Request]:
+    """Return what is asked."""
+    signed = [Request(body[:70].decode().strip(), "POST", ROOM, body, _headers(cloud, body)) for body in BODIES]
+    wrong = [Request(f"{given}", "POST", ROOM, OK, _headers(cloud, OK) | given) for given in HEADERS]
+    chunked = Request("no length", "POST", ROOM, _chunks, _headers(cloud, OK))
+    return [*signed, *wrong, chunked, *(Request(path, "GET", path) for path in PATHS)]
+
+
+async def compare(there: SocketStage, here: SocketStage) -> list[Difference]:
+    """Ask both the same and return where status, or the text of a refusal, differ."""
+    found = []
+    pairs = zip(requests(there.cloud), requests(here.cloud), strict=True)
+    for number, (one, other) in enumerate(pairs, 1):
+        answers = await _ask(there.gateway, one), await _ask(here.gateway, other)
+        if answers[0] != answers[1]:
+            found.append(Difference("http", number, f"{one.text}: {answers[0]} for {answers[1]}"))
+    return found
+
+
+def _headers(cloud: FakeNextcloud, body: bytes) -> dict[str, str]:
+    return {
+        "Content-Type": "application/json",
+        "Spreed-Signaling-Random": RANDOM,
+        "Spreed-Signaling-Checksum": checksum.sign(cloud.secret, RANDOM, body),
+        "Spreed-Signaling-Backend": cloud.url,
+    }
+
+
+async def _chunks() -> AsyncIterator[bytes]:
+    yield OK
+
+
+async def _ask(gateway: str, request: Request) -> str:
+    headers = {name: value for name, value in request.headers.items() if value}
+    body = request.body() if callable(request.body) else request.body
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as client:
+        try:
+            async with client.request(request.method, gateway + request.path, data=body, headers=headers) as answer:
+                text = await answer.text() if request.path == ROOM and request.method == "POST" else ""
+                return f"{answer.status} {text.strip()}".strip()
+        except aiohttp.ClientError:
+            return "the connection breaks"
