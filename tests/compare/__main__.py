@@ -39,9 +39,8 @@ async def main(binary: Path, names: list[str]) -> int:
     differences = [difference for several in (*found, over_http) for difference in several]
     say(f"Portunus {VERSION} and nextcloud-spreed-signaling {version(binary)}, {date.today():%Y-%m-%d}:")
     differing = {it.conversation for it in differences} - {requests.ALONE.name}
-    say(
-        f"{len(conversations)} conversations, {len(differing)} of them differ; {len(over_http)} requests over HTTP do.\n"
-    )
+    say(f"{len(conversations)} conversations, {len(differing)} of them differ.")
+    say(f"{len(requests.BODIES + requests.HEADERS + requests.PATHS) + 1} requests, {len(over_http)} of them differ.\n")
     say("| Conversation, line | There |\n|---|---|")
     for it in differences:
         say(f"| `{it.conversation}`, {it.line} | {it.what.replace('|', chr(92) + '|')} |")
