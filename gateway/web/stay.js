@@ -188,7 +188,7 @@ export class Stay {
   #listen() {
     const { notices, tiles } = this.#view;
     const on = (type, take) => this.call.addEventListener(type, ({ detail }) => take(detail));
-    this.signaling.addEventListener("session", ({ detail }) => (detail.resumed ? this.#resumed() : this.#rejoin()));
+    this.signaling.addEventListener("session", ({ detail }) => (detail.resumed ? this.#resumed() : this.#lost()));
     on("members", () => this.paint());
     on("removed", () => this.onEnd("The room was closed."));
     on("trouble", ({ key, text }) => (text ? notices.show(key, text) : notices.clear(key)));
@@ -230,27 +230,32 @@ export class Stay {
   }
 
   #resumed() {
+    this.#view.notices.clear("gateway");
     if (this.#rejoining) {
       this.#rejoin();
       return;
     }
-    this.#view.notices.clear("gateway");
     this.call.resumed();
     this.paint();
   }
 
-  /** The session was lost: join the room and the call again, and leave the tiles as they are meanwhile. */
-  async #rejoin() {
-    const rejoin = (this.#rejoins += 1);
-    const replaced = () => this.#over || rejoin !== this.#rejoins;
-    this.#rejoining = true;
+  /** The session was lost: leave the tiles as they are while we join the room and the call again. */
+  #lost() {
     const { notices, tiles } = this.#view;
     notices.clear("gateway");
     notices.show("session", sentences.NO_SUCH_SESSION);
-    this.#joining = true;
+    this.#joining = this.#rejoining = true;
     this.call.strand();
     tiles.strand();
     this.#view.showOwnScreen(this.#own());
+    this.#rejoin();
+  }
+
+  /** Join the room, unless this session is in it already, and the call. */
+  async #rejoin() {
+    const { notices, tiles } = this.#view;
+    const rejoin = (this.#rejoins += 1);
+    const replaced = () => this.#over || rejoin !== this.#rejoins;
     try {
       await this.#enter();
     } catch (error) {
@@ -260,9 +265,8 @@ export class Stay {
       return;
     }
     if (replaced()) return;
-    this.#rejoining = false;
     this.call.renew();
-    this.#joining = false;
+    this.#joining = this.#rejoining = false;
     notices.clear("session");
     setTimeout(() => !this.#over && tiles.settle(), STRANDED_MS);
     this.paint();

@@ -117,3 +117,24 @@ async def test_a_session_lost_again_while_joining_anew_is_joined_once(browser: B
     assert await ada.page.evaluate("renewed") == 1
     await ada.until_state("Connected")
     assert ada.problems == []
+
+
+_CALL_REFUSED_ONCE = """() => {
+  const fetch = globalThis.fetch;
+  let refusals = 1;
+  globalThis.fetch = (url, ...wish) =>
+    url.endsWith("/call") && refusals-- > 0 ? Promise.reject(new Error("not now")) : fetch(url, ...wish);
+}"""
+
+
+async def test_who_enters_the_call_at_the_second_attempt_knows_the_others(browser: Browser, demo: Demo) -> None:
+    ada, bob = await joined(browser, demo, "Ada"), await joined(browser, demo, "Bob")
+    await bob.until_advances("Ada")
+    await ada.page.evaluate(_CALL_REFUSED_ONCE)
+    await demo.stop_gateway()
+    await ada.until_notice("The gateway cannot be reached")
+    await demo.start_gateway()
+    for page, other in ((ada, "Bob"), (bob, "Ada")):
+        await page.until_state("in the call with 1 other")
+        await page.until_advances(other)
+    assert "not now" in "".join(await ada.said())
