@@ -194,20 +194,21 @@ async def test_a_bitrate_that_was_chosen_is_kept(restless: Browser, demo: Demo) 
     await bob.join("Bob")
     await ada.until_advances("Bob")
     await bob.until_advances("Ada")
-    await bob.until("more than 250 kbit/s of one without a limit", sends_over(250), wait=30)
-    await ada.page.wait_for_timeout(3000)  # the sender's estimate settles
+    await bob.until("more than 250 kbit/s of one without a limit", sends(250, 100_000))
+    await ada.until("an estimate that settled below", sends(50, 250))
     assert 50 < await kilobits_sent(ada, seconds=5) < 250
 
 
-def sends_over(kilobits: int) -> str:
-    """Return a script that is true when the page sends more video than this."""
+def sends(least: int, most: int) -> str:
+    """Return a script that is true when the page sends between so many kbit/s of video for a second."""
     return f"""(async () => {{
       const read = async () => [...(await portunus.call.publishing.connection("video").getStats()).values()]
         .find(one => one.type === "outbound-rtp" && one.kind === "video");
       const before = await read();
       await new Promise(resolve => setTimeout(resolve, 1000));
       const now = await read();
-      return (now.bytesSent - before.bytesSent) * 8 / (now.timestamp - before.timestamp) > {kilobits};
+      const kilobits = (now.bytesSent - before.bytesSent) * 8 / (now.timestamp - before.timestamp);
+      return {least} < kilobits && kilobits < {most};
     }})()"""
 
 
