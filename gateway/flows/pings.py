@@ -29,30 +29,30 @@ class Pings:
     def sweep(self, now: float) -> None:
         """Ping for the rooms that are due; called once a second."""
         for room in self._hub.due_for_ping(now):
+            backend = _backend(room)
             for url, entries in _entries(room).items():
-                self._services.tasks.spawn(self._ping(room, url, entries), "keep-alive ping")
+                self._services.tasks.spawn(self._ping(backend, room.key, url, entries), "keep-alive ping")
         if now >= self._send_gathered_at:
             self._send_gathered_at = now + PING_INTERVAL
             gathered, self._gathered = self._gathered, {}
-            for (backend, url), rooms in gathered.items():
-                self._services.tasks.spawn(self._send_together(backend, url, rooms), "keep-alive ping")
+            for (_, url), rooms in gathered.items():
+                self._services.tasks.spawn(self._send_together(url, rooms), "keep-alive ping")
 
-    async def _ping(self, room: Room, url: str, entries: list[PingEntry]) -> None:
-        backend = self._services.backends.by_id(room.key.backend)
-        if backend is None:
-            return
+    async def _ping(self, backend: Backend, room: RoomKey, url: str, entries: list[PingEntry]) -> None:
         limit = await self._limit(url)
         if limit > 0:
-            self._gathered.setdefault((backend.id, url), {})[room.key] = entries
+            self._gathered.setdefault((backend.id, url), {})[room] = entries
         else:
-            await self._send(backend, url, PingRequest(room.key.id, tuple(entries)))
+            await self._send(backend, url, PingRequest(room.id, tuple(entries)))
 
-    async def _send_together(self, backend_id: str, url: str, rooms: dict[RoomKey, list[PingEntry]]) -> None:
-        backend = self._services.backends.by_id(backend_id)
+    async def _send_together(self, url: str, rooms: dict[RoomKey, list[PingEntry]]) -> None:
+        """Ping for the rooms, all of one backend, that are still there."""
         limit = await self._limit(url)
-        entries = [entry for key, entries in rooms.items() if key in self._hub.rooms for entry in entries]
-        if backend is None or limit <= 0:
+        there = [key for key in rooms if key in self._hub.rooms]
+        if limit <= 0 or not there:
             return
+        backend = _backend(self._hub.rooms[there[0]])
+        entries = [entry for key in there for entry in rooms[key]]
         for start in range(0, len(entries), limit):
             await self._send(backend, url, PingRequest("", tuple(entries[start : start + limit])))
 
@@ -67,6 +67,12 @@ class Pings:
             await self._services.nextcloud.ask(backend, url, request)
         except NextcloudError as error:
             log.warning("keep-alive ping to backend %s failed: %s", backend.id, error)
+
+
+def _backend(room: Room) -> Backend:
+    """Return the backend as the sessions have it: theirs go on when the configuration has it no more."""
+    member = next(iter(room.members.values()), None) or next(iter(room.virtuals.values())).owner
+    return member.backend
 
 
 def _entries(room: Room) -> dict[str, list[PingEntry]]:

@@ -45,10 +45,13 @@ class Rooms:
         roomid, given_id = room.roomid or "", room.sessionid or ""
         current = self._hub.room_of(session)
         if current is not None and current.key.id == roomid:
-            self._hub.register(session, given_id)
+            if not given_id or self._holder(session, given_id) is None:
+                self._hub.register(session, given_id)
             details = AlreadyJoined(_room_body(current))
             raise ProtocolError(Code.ALREADY_JOINED.error(details))
         if session.kind is Kind.INTERNAL:  # need not be invited
+            if self._holder(session, given_id) is not None:
+                given_id = ""
             answer = BackendAnswer("room", room=RoomAnswer(roomid))
         else:
             answer = await self._ask(session, roomid, given_id)
@@ -71,15 +74,23 @@ class Rooms:
             raise ProtocolError(Code.INTERNAL_ERROR.error(message=str(error))) from error
 
     def _undo(self, session: Session, roomid: str, given_id: str, answer: BackendAnswer) -> None:
-        """Take a session that ended meanwhile out of the room that Nextcloud let it into."""
-        if given_id and answer.type == "room":
+        """Take a session that ended meanwhile out of the room that Nextcloud let it into.
+
+        Not if another one goes by its Nextcloud session id now: that one would be taken out (4.4).
+        """
+        if given_id and answer.type == "room" and self._holder(session, given_id) is None:
             self._notify.tell_left(session, roomid, given_id)
 
     def _close_duplicate(self, session: Session, given_id: str) -> None:
         """End another session with the same Nextcloud session id; Nextcloud hears nothing of it (4.4)."""
-        other = self._hub.of_room_session(session.backend.id, given_id)
-        if other is not None and other is not session:
+        other = self._holder(session, given_id)
+        if other is not None:
             self._sessions.end(other, reason=ROOM_SESSION_RECONNECTED, tell_backend=False)
+
+    def _holder(self, session: Session, given_id: str) -> Session | None:
+        """Return the other session that goes by a Nextcloud session id."""
+        other = self._hub.of_room_session(session.backend.id, given_id)
+        return None if other is session else other
 
     def _enter(self, session: Session, answer: RoomAnswer, roomid: str, given_id: str, request: str) -> None:
         joined = self._hub.join(

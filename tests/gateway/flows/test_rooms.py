@@ -12,7 +12,7 @@ from gateway.flows.ports import NextcloudError
 from gateway.flows.services import MediaLimits
 from gateway.wire.backend import RoomRequest, encode_request
 from tests.gateway.flows.fakes import FakeRoom
-from tests.gateway.flows.house import CLOUD, OTHER, House, Json, Talker
+from tests.gateway.flows.house import OTHER, House, Json, Talker
 from tests.gateway.flows.virtual_time import settle
 
 PROPERTIES = {"name": "r", "type": 2}
@@ -345,62 +345,3 @@ async def test_names_are_hidden_from_who_may_not_see_them() -> None:
         carol.tell({"type": "room"}, {"type": "raiseHand"})
         assert [it["type"] for it in blind.data()] == ["raiseHand"]
         assert [it["type"] for it in alice.data()] == ["nickChanged", "raiseHand"]
-
-
-# -- keep-alive pings (4.5)
-
-
-async def test_rooms_are_pinged_every_ten_seconds_with_those_that_nextcloud_knows() -> None:
-    async with House() as house:
-        alice, guest = await house.member("alice"), await house.member("")
-        bob = await house.open("bob")
-        join(bob)
-        await settle()
-        alice.lose()
-        guest.heard()
-        house.nextcloud.asked.clear()
-        house.pings.sweep(house.services.clock() + 9.0)
-        await settle()
-        assert house.nextcloud.asked == []
-        house.pings.sweep(house.services.clock() + 10.0)
-        await settle()
-        ((backend, url, request),) = house.nextcloud.asked
-        assert (backend, url) == (CLOUD, CLOUD.urls[0])
-        assert encode_request(request) == (
-            b'{"type":"ping","ping":{"roomid":"r","entries":[{"userid":"alice","sessionid":"nc-alice"},'
-            b'{"sessionid":"nc-"}],"version":"1.0"}}'
-        )
-
-
-async def test_limit_of_entries_gathers_rooms_into_requests_of_that_size() -> None:
-    async with House() as house:
-        house.nextcloud.ping_limit = 2
-        for number in range(3):
-            await house.member(f"u{number}", f"r{number}")
-        gone = await house.member("gone", "gone")
-        house.nextcloud.asked.clear()
-        now = house.services.clock()
-        house.pings.sweep(now)
-        house.pings.sweep(now + 10.0)
-        await settle()
-        join(gone, "")
-        await settle()
-        house.nextcloud.asked.clear()
-        house.pings.sweep(now + 20.0)
-        await settle()
-        sent = [encode_request(request) for _, _, request in house.nextcloud.asked]
-        assert [it.count(b"userid") for it in sent] == [2, 1]
-        assert all(b'"roomid":""' in it for it in sent)
-        assert not [it for it in sent if b"gone" in it]
-
-
-async def test_ping_limit_that_cannot_be_asked_for_means_none(caplog: pytest.LogCaptureFixture) -> None:
-    async with House() as house:
-        await house.member("alice")
-        house.nextcloud.capabilities_error = NextcloudError("down")
-        house.nextcloud.answer = lambda request: NextcloudError("down too")
-        house.nextcloud.asked.clear()
-        house.pings.sweep(house.services.clock() + 10.0)
-        await settle()
-        assert len(house.nextcloud.asked) == 1
-        assert "down too" in caplog.text
