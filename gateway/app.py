@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import secrets
 import socket
@@ -20,6 +21,7 @@ from gateway.config import NO_MCU, Config, listen_address
 from gateway.core.backends import Backends
 from gateway.core.hub import Hub
 from gateway.core.ids import SessionIds
+from gateway.core.session import Kind
 from gateway.core.virtual import VIRTUAL
 from gateway.edge import serverinfo
 from gateway.edge.address import Networks, TrustedProxies
@@ -53,6 +55,7 @@ from mcu.base import Mcu
 from sdp.candidates import CandidateFilter
 
 HEADER_TIMEOUT = 15.0  # seconds for the head of a request to come, and that an idle connection is kept (1.1)
+DRAIN_LOOK = 1.0  # seconds between two looks whether somebody is left
 PREFIXES = ("", "/standalone-signaling")  # with and without a proxy that strips the prefix
 
 Route = web.AbstractRouteDef
@@ -71,6 +74,11 @@ class Gateway:
         self._turn = TurnCredentials(config.turn, time.time)
         self._runner: web.AppRunner | None = None
         self._mcu = self._create_mcu()
+
+    @property
+    def hub(self) -> Hub:
+        """The sessions and rooms, to look at."""
+        return self._services.hub
 
     @property
     def mcu(self) -> Mcu | None:
@@ -116,6 +124,15 @@ class Gateway:
         if self._mcu is not None:
             await self._mcu.stop()
         await self._nextcloud.close()
+
+    async def drain(self) -> None:
+        """Stop listening, and return when the last session but those of internal clients is gone (2.5)."""
+        if self._runner is not None:
+            for site in list(self._runner.sites):
+                await site.stop()
+        sessions = self._services.hub.sessions
+        while any(it.kind is not Kind.INTERNAL for it in sessions.values()):  # noqa: ASYNC110 - once a second will do
+            await asyncio.sleep(DRAIN_LOOK)
 
     async def reload(self, config: Config) -> list[str]:
         """Take a changed configuration as far as that goes without a restart; returns the keys that need one.

@@ -94,9 +94,14 @@ class WebSocketEndpoint:
         self._connections.discard(connection)
 
     def close(self) -> None:
-        """Close all connections; their sessions stay."""
+        """Close all connections, those of clients that do not read in the end without a word; their sessions stay."""
         for connection in list(self._connections):
             connection.finish()
+        self._loop.call_later(CLOSE_TIME, self._abort_all)
+
+    def _abort_all(self) -> None:
+        for connection in list(self._connections):
+            connection.abort()
 
     def __len__(self) -> int:
         return len(self._connections)

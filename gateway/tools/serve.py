@@ -17,7 +17,10 @@ log = logging.getLogger("portunus")
 
 
 def run(config: Config, load: Callable[[], Config]) -> int:
-    """Serve until SIGTERM or SIGINT, and return the exit code; ``load`` reads the configuration again on SIGHUP."""
+    """Serve until SIGTERM or SIGINT, or after SIGUSR1 until the last session is gone; return the exit code.
+
+    ``load`` reads the configuration again on SIGHUP.
+    """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(Gateway(config), load))
 
@@ -25,7 +28,7 @@ def run(config: Config, load: Callable[[], Config]) -> int:
 async def _serve(gateway: Gateway, load: Callable[[], Config]) -> int:
     """Start a gateway, print one line when it is ready to accept, and stop it when told to."""
     signals: asyncio.Queue[int] = asyncio.Queue()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, number)
     try:
         urls = await gateway.start()
@@ -33,8 +36,16 @@ async def _serve(gateway: Gateway, load: Callable[[], Config]) -> int:
         click.echo(f"Error: cannot listen: {error.strerror or error}", err=True)
         return 1
     click.echo(f"portunus listens on {', '.join(urls)}")
-    while await signals.get() == signal.SIGHUP:
-        await _reload(gateway, load)
+    draining: asyncio.Task[None] | None = None
+    while (received := await signals.get()) in (signal.SIGHUP, signal.SIGUSR1):
+        if received == signal.SIGHUP:
+            await _reload(gateway, load)
+        elif draining is None:
+            log.info("no new connections are taken; the process ends with the last session")
+            draining = asyncio.create_task(gateway.drain(), name="drain")
+            draining.add_done_callback(lambda _: signals.put_nowait(signal.SIGTERM))
+    if draining is not None:
+        draining.cancel()
     await gateway.stop()
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -265,3 +266,27 @@ async def test_a_reload_that_the_sfu_refuses_changes_nothing() -> None:
                 await anna.hello(nextcloud.ticket("anna"))
         finally:
             await running.stop()
+
+
+async def test_sigusr1_lets_the_sessions_end_and_takes_no_new_ones(tmp_path: Path) -> None:
+    file = tmp_path / "portunus.toml"
+    async with FakeNextcloud(secret=SECRET) as nextcloud:
+        file.write_text(
+            f'[http]\nlisten = ["127.0.0.1:0"]\n[sessions]\nsecret = "{SECRET}"\n'
+            f'[[backend]]\nid = "cloud"\nurls = ["{nextcloud.url}"]\nsecret = "{SECRET}"\n'
+        )
+        command = [str(Path(sys.executable).with_name("portunus")), "serve", "-c", str(file)]
+        process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        url = (await process.stdout.readline()).decode().split()[-1]
+        async with TalkClient(url, nextcloud.url) as anna:
+            await anna.hello(nextcloud.ticket("anna"))
+            process.send_signal(signal.SIGUSR1)
+            assert b"no new connections" in await process.stderr.readline()
+            with pytest.raises(aiohttp.ClientConnectorError):
+                await TalkClient(url, nextcloud.url).connect()
+            await anna.join("room", "nc-anna")
+            assert process.returncode is None
+            await anna.bye()
+        assert await asyncio.wait_for(process.wait(), 20) == 0
