@@ -85,8 +85,11 @@ export class Signaling extends EventTarget {
     else this.#waiting.push(whole);
   }
 
-  /** Send a request and return its reply. Rejects with SignalingError, or when no reply comes. */
-  request(message) {
+  /**
+   * Send a request and return its reply. Rejects with SignalingError, or when no reply comes.
+   * onReply takes the reply before any message behind it is looked at; a promise is too late for that.
+   */
+  request(message, onReply = () => {}) {
     return new Promise((resolve, reject) => {
       const id = this.#nextId();
       const timer = setTimeout(() => {
@@ -96,7 +99,15 @@ export class Signaling extends EventTarget {
         clearTimeout(timer);
         how(value);
       };
-      this.#pending.set(id, { resolve: settle(resolve), reject: settle(reject) });
+      const taken = (reply) => {
+        try {
+          onReply(reply);
+          resolve(reply);
+        } catch (error) {
+          reject(error);
+        }
+      };
+      this.#pending.set(id, { resolve: settle(taken), reject: settle(reject) });
       const whole = { id, ...message };
       if (this.state === "open" || message.type === "hello") this.#write(whole);
       else this.#waiting.push(whole);
@@ -258,7 +269,7 @@ export class Signaling extends EventTarget {
       const { version, auth } = await this.#credentials(this.features);
       if (this.#socket !== socket) return;
       const features = this.features.has(FEATURE) ? [FEATURE] : [];
-      this.#begin(await this.request({ type: "hello", hello: { version, auth, features } }), false);
+      await this.request({ type: "hello", hello: { version, auth, features } }, (reply) => this.#begin(reply, false));
     } catch (error) {
       this.#refused(error, socket);
     }
@@ -266,13 +277,14 @@ export class Signaling extends EventTarget {
 
   /** Resume the session; false when it no longer exists. */
   async #resume() {
+    const resumeid = this.#resumeId;
     try {
-      const hello = { version: "1.0", resumeid: this.#resumeId, ...this.#delivery.position };
-      this.#begin(await this.request({ type: "hello", hello }), true);
+      const hello = { version: "1.0", resumeid, ...this.#delivery.position };
+      await this.request({ type: "hello", hello }, (reply) => this.#begin(reply, true));
       return true;
     } catch (error) {
       if (error.code !== "no_such_session") throw error;
-      this.#resumeId = "";
+      if (this.#resumeId === resumeid) this.#resumeId = ""; // else there is another session by now
       return false;
     }
   }
@@ -297,9 +309,9 @@ export class Signaling extends EventTarget {
     const kept = this.#waiting;
     this.#waiting = [];
     if (!resumed) this.#forget();
-    this.#setState("open");
     for (const text of this.#delivery.begin(reply.hello, resumed)) this.#socket.send(text);
     if (resumed) for (const message of kept) this.#write(message);
+    this.#setState("open"); // who hears of it may send at once
     this.dispatchEvent(new CustomEvent("session", { detail: { resumed } }));
     this.#opened?.resolve();
     this.#opened = null;

@@ -95,6 +95,61 @@ async def test_page_loses_and_doubles_nothing_when_the_line_breaks(page: tuple[P
         assert line.cuts >= 2
 
 
+# Alice is away several times while Bob writes to her; what she missed comes in one answer with the reply to her hello.
+MISSED = """async ([address, rounds, each]) => {
+  const { Signaling } = await import("/demo/signaling.js");
+  const backend = await import("/demo/backend.js");
+  const real = globalThis.fetch;
+  let broken = false;
+  const open = async (name, url) => {
+    const { ticket, url: cloud } = await backend.join({ name, room: "r", person: name.repeat(8), previous: "" });
+    const client = new Signaling(url, async () => ({ version: "1.0", auth: { url: cloud, params: { ticket } } }));
+    await client.open();
+    return client;
+  };
+  const alice = await open("alice", `${address.replace("http", "ws")}/spreed`);
+  const bob = await open("bob", `${address.replace("http", "ws")}/standalone-signaling/spreed`);
+  globalThis.fetch = async (url, options) =>
+    broken && String(url) === `${address}/spreed/poll` ? new Response("", { status: 404 }) : real(url, options);
+  const numbers = [];
+  let check = () => {};
+  alice.addEventListener("message", ({ detail }) => {
+    if (detail.type === "message" && detail.message.data.type === "count") numbers.push(detail.message.data.n);
+    check();
+  });
+  alice.addEventListener("state", () => check());
+  const until = (wanted) => new Promise((resolve) => {
+    check = () => wanted() && resolve();
+    check();
+  });
+  let last = 0;
+  const write = async () => {
+    const recipient = { type: "session", sessionid: alice.sessionId };
+    bob.send({ type: "message", message: { recipient, data: { type: "count", n: ++last } } });
+    await bob.request({ type: "" }).catch(() => {}); // an error; what was sent before is done by then
+  };
+  for (let round = 0; round < rounds; round += 1) {
+    broken = true;
+    await write(); // it ends the fetch that waits; the next one breaks
+    await until(() => alice.state === "away");
+    for (let n = 0; n < each; n += 1) await write();
+    broken = false;
+    alice.retry();
+    await until(() => alice.state === "open" && numbers.includes(last));
+  }
+  return [last, numbers];
+}"""
+
+
+async def test_page_counts_what_comes_in_one_answer_with_the_reply_to_its_hello(page: tuple[Page, str]) -> None:
+    opened, url = page
+    await opened.evaluate(NO_WEBSOCKET)
+    async with asyncio.timeout(60):
+        last, numbers = await opened.evaluate(MISSED, [url, 3, 4])
+    assert numbers == list(range(1, last + 1))
+    assert last == 15
+
+
 @pytest.mark.full
 async def test_people_are_in_a_call_over_long_polling_alone() -> None:
     demo = Demo("127.0.0.1", 0, inprocess())
