@@ -146,9 +146,9 @@ class BackendRequests:
         for entry in changed:
             if entry.in_call is not None:
                 self._set_in_call(room, entry.session, entry.in_call)
-        self._hub.store_users(room, [user.entry for user in users])
         merged = participants.merge(users, changed)
         if merged:
+            self._hub.store_users(room, [user.entry for user in users])
             self._notify.participants(room, merged)
 
     def _set_in_call(self, room: Room, session: SessionId, in_call: bool) -> None:

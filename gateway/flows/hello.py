@@ -72,12 +72,11 @@ class Hello:
         if kind is Kind.INTERNAL:
             backend, url = await self._trust_internal(who, auth)
         else:
+            text = "" if hello.version == "1.0" else _token(auth)
             backend, url = self._backend(auth)
-            token = hello.version != "1.0"
-            if token and kind is Kind.FEDERATION:
+            if text and kind is Kind.FEDERATION:
                 await self._check_federation(url)
-            prove = self._verify_token if token else self._ask_backend
-            userid, user = await prove(backend, url, auth)
+            userid, user = await (self._verify_token(url, text) if text else self._ask_backend(backend, url, auth))
         if who.gone:
             return None
         session = self._new_session(backend, url, userid, user, tuple(hello.features or ()), kind)
@@ -156,7 +155,7 @@ class Hello:
         except NextcloudError as error:
             raise ProtocolError(Code.INTERNAL_ERROR.error(message=str(error))) from error
         if answer.type == "error" and answer.error is not None:
-            raise ProtocolError(Error(answer.error.code, answer.error.message, answer.error.details))
+            raise ProtocolError(Error(answer.error.code or "", answer.error.message or "", answer.error.details))
         if answer.type != "auth" or answer.auth is None:
             raise ProtocolError(Code.AUTH_FAILED.error())
         user = answer.auth.user
@@ -186,14 +185,8 @@ class Hello:
         await services.throttling.failed(who, Action.HELLO_INTERNAL)
         raise ProtocolError(code.error())
 
-    async def _verify_token(self, backend: Backend, url: str, auth: Auth) -> tuple[str, Raw]:
+    async def _verify_token(self, url: str, text: str) -> tuple[str, Raw]:
         """Hello 2.0: the token knows (3.3)."""
-        try:
-            text = client.decode_token(auth.params)
-        except msgspec.DecodeError as error:
-            raise ProtocolError(Code.INVALID_FORMAT.error()) from error
-        if not text:
-            raise ProtocolError(Code.INVALID_FORMAT.error())
         try:
             key = await self._services.nextcloud.token_key(url)
         except NextcloudError as error:
@@ -232,3 +225,14 @@ def _check_auth(hello: client.Hello) -> Auth:
     if kind != "internal" and (kind not in ("client", "federation") or not auth.url):
         raise ProtocolError(Code.INVALID_FORMAT.error())
     return auth
+
+
+def _token(auth: Auth) -> str:
+    """Return the token, whatever it is worth; there must be one before anything is looked up (3.1)."""
+    try:
+        text = client.decode_token(auth.params)
+    except msgspec.DecodeError as error:
+        raise ProtocolError(Code.INVALID_FORMAT.error()) from error
+    if not text:
+        raise ProtocolError(Code.INVALID_FORMAT.error())
+    return text

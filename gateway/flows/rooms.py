@@ -61,7 +61,7 @@ class Rooms:
         if given_id:
             self._close_duplicate(session, given_id)
         if answer.type == "error" and answer.error is not None:
-            raise ProtocolError(Error(answer.error.code, answer.error.message, answer.error.details))
+            raise ProtocolError(Error(answer.error.code or "", answer.error.message or "", answer.error.details))
         if answer.type != "room" or answer.room is None:
             raise ProtocolError(Code.ROOM_JOIN_FAILED.error())
         self._enter(session, answer.room, roomid, given_id, request)
@@ -98,7 +98,7 @@ class Rooms:
             answer.roomid or roomid,
             answer.properties,
             room_session=given_id,
-            room_userid=(answer.session.userid or "") if answer.session is not None else "",
+            room_userid=answer.userid,
             permissions=answer.permissions,
             now=self._services.clock(),
         )

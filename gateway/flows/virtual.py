@@ -189,8 +189,8 @@ def _request(virtual: VirtualSession, action: str) -> RoomRequest | SessionReque
 
 
 def _code(answer: BackendAnswer) -> str:
-    return answer.error.code if answer.error is not None else ""
+    return answer.error.code or "" if answer.error is not None else ""
 
 
 def _reason(answer: BackendAnswer) -> str:
-    return answer.error.message if answer.error is not None else ""
+    return answer.error.message or "" if answer.error is not None else ""

@@ -16,8 +16,8 @@ UNSET = msgspec.UNSET
 class BackendError(Struct, frozen=True, omit_defaults=True):
     """An error object of Nextcloud; passed to the client unchanged."""
 
-    code: str = ""
-    message: str = ""
+    code: str | None = ""
+    message: str | None = ""
     details: Raw = ABSENT
 
 
@@ -98,13 +98,24 @@ class RoomSession(Struct, frozen=True):
     userid: str | None = None
 
 
+_room_session = msgspec.json.Decoder(RoomSession)
+
+
 class RoomAnswer(Struct, frozen=True):
     """The room that was joined; ``permissions`` is ``None`` when the answer has none."""
 
-    roomid: str = ""
+    roomid: str | None = None
     properties: Raw = Raw()
-    session: RoomSession | None = None
+    session: Raw = Raw()  # PHP writes an empty object as [], which must not spoil the rest
     permissions: list[str] | None = None
+
+    @property
+    def userid(self) -> str:
+        """The user id that Nextcloud gives the joining session for this room; empty: none (4.1)."""
+        try:
+            return _room_session.decode(self.session).userid or ""
+        except msgspec.DecodeError:
+            return ""
 
 
 class BackendAnswer(Struct, frozen=True):

@@ -75,8 +75,7 @@ async def test_join_is_signed_and_its_answer_unwrapped(client: NextcloudClient, 
     assert answer.room is not None
     assert bytes(answer.room.properties) == b'{"name": "Room"}'
     assert answer.room.permissions == ["control"]
-    assert answer.room.session is not None
-    assert answer.room.session.userid == "guest"
+    assert answer.room.userid == "guest"
     (seen,) = cloud.of("room")
     assert seen.body == {"version": "1.0", "roomid": "r1", "userid": "alice", "sessionid": "nc1"}
     assert seen.path == "/ocs/v2.php/apps/spreed/api/v3/signaling/backend"

@@ -167,6 +167,18 @@ async def test_request_that_names_nobody_here_is_not_told() -> None:
         assert alice.heard() == []
 
 
+async def test_request_that_names_nobody_here_leaves_the_known_list_as_it_was() -> None:
+    async with House() as house:
+        await house.member("alice")
+        incall(house, users=[{"sessionId": "nc-alice", "inCall": 7}])
+        known = house.hub.rooms["cloud", "r"].users  # type: ignore[index]
+        assert len(known) == 1
+        incall(house, changed=[{"sessionId": "0"}], users=[{"sessionId": "unknown"}])
+        assert house.hub.rooms["cloud", "r"].users == known  # type: ignore[index]
+        incall(house, changed=[{"sessionId": "nc-alice", "inCall": 0}])
+        assert house.hub.rooms["cloud", "r"].users == []  # type: ignore[index]
+
+
 async def test_leaving_the_call_ends_the_media_and_not_the_membership() -> None:
     async with House() as house:
         alice, bob = await house.callers("alice", "bob")

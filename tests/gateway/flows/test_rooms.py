@@ -98,6 +98,8 @@ async def test_room_that_the_session_is_in_is_not_asked_for_again() -> None:
     [
         ({"type": "error", "error": {"code": "no_such_room", "message": "?", "details": {"a": 1}}}, "no_such_room"),
         ({"type": "error", "error": {"code": "duplicate_session"}}, "duplicate_session"),
+        ({"type": "error", "error": {"code": "no_such_room", "message": None, "details": []}}, "no_such_room"),
+        ({"type": "error", "error": {"code": None, "message": "?"}}, ""),
         ({"type": "error"}, "room_join_failed"),
         ({"type": "room"}, "room_join_failed"),
         ({"type": "auth", "auth": {}}, "room_join_failed"),
@@ -116,7 +118,7 @@ async def test_refused_join_leaves_the_session_where_it_was(answer: Any, code: s
         if isinstance(answer, NextcloudError):
             assert reply["error"]["message"] == "throttled OCS response"
         elif "details" in answer.get("error", {}):
-            assert reply["error"]["details"] == {"a": 1}
+            assert reply["error"]["details"] == answer["error"]["details"]
         assert bob.heard() == []
         assert alice.session.room == ("cloud", "r")
         assert list(house.hub.rooms) == [("cloud", "r")]
@@ -153,6 +155,18 @@ async def test_roomid_of_nextcloud_counts() -> None:
         await settle()
         assert alice.heard()[0]["room"] == {"roomid": "real"}
         assert alice.session.room == ("cloud", "real")
+
+
+@pytest.mark.parametrize("session", [[], None, {"userid": None}, {"userid": 5}, "text"])
+async def test_empty_members_of_an_answer_as_php_writes_them_count_as_absent(session: Any) -> None:
+    async with House() as house:
+        guest = await house.open()
+        room = {"roomid": None, "properties": [], "session": session, "permissions": None}
+        house.nextcloud.answer = lambda request: {"type": "room", "room": room}
+        join(guest, nc="nc-g")
+        await settle()
+        assert guest.heard()[0]["room"] == {"roomid": "r", "properties": []}
+        assert guest.session.shown_userid == ""
 
 
 async def test_room_keeps_the_properties_of_the_first_join() -> None:
