@@ -14,11 +14,11 @@ UNLIMITED = float(1 << 60)  # that many messages no client sends
 class Allowance:
     """What is left. Whoever takes a message subtracts from both numbers, and asks ``refill`` when one is negative."""
 
-    __slots__ = ("_filled_at", "characters", "messages")
+    __slots__ = ("_filled_at", "messages", "octets")
 
     def __init__(self, limits: Limits, now: float) -> None:
         self.messages = float(limits.messages_burst) if limits.messages_per_second else UNLIMITED
-        self.characters = float(limits.bytes_burst) if limits.bytes_per_second else UNLIMITED
+        self.octets = float(limits.bytes_burst) if limits.bytes_per_second else UNLIMITED
         self._filled_at = now
 
     def refill(self, limits: Limits, now: float) -> bool:
@@ -26,8 +26,8 @@ class Allowance:
         elapsed = now - self._filled_at
         self._filled_at = now
         self.messages = _filled(self.messages, limits.messages_per_second, limits.messages_burst, elapsed)
-        self.characters = _filled(self.characters, limits.bytes_per_second, limits.bytes_burst, elapsed)
-        return self.messages >= 0 and self.characters >= 0
+        self.octets = _filled(self.octets, limits.bytes_per_second, limits.bytes_burst, elapsed)
+        return self.messages >= 0 and self.octets >= 0
 
 
 def _filled(left: float, rate: int, burst: int, elapsed: float) -> float:

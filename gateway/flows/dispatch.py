@@ -139,11 +139,11 @@ class Dispatch:
                 return
             allowance = inbox.allowance
             allowance.messages -= 1.0
-            allowance.characters -= len(text)
+            allowance.octets -= len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+            if (allowance.messages < 0.0 or allowance.octets < 0.0) and not self._affords(who, allowance):
+                return
             if who.session is not None:
                 who.session.heard += 1
-            if (allowance.messages < 0.0 or allowance.characters < 0.0) and not self._affords(who, allowance):
-                return
         if inbox.busy:
             inbox.waiting.append((who, text))
             if len(inbox.waiting) >= PAUSE_AT:
@@ -219,11 +219,10 @@ class Dispatch:
         except msgspec.DecodeError:
             self._say(who, _INVALID)
             return None
-        session = who.session
+        session, kind = who.session, message.type
+        self._counted[kind if kind in _KNOWN else "unknown"] += 1
         if session is None:
             return self._before_hello(who, message)
-        kind = message.type
-        self._counted[kind if kind in _KNOWN else "unknown"] += 1
         if kind == "message":
             error = self._relay.message(session, message)
             if error is not None:
@@ -253,17 +252,20 @@ class Dispatch:
         return None  # anything else is ignored (2.4)
 
     def _acknowledge(self, who: Client, session: Session, message: ClientMessage) -> None:
-        """Note what a client has received, and tell it what came from it; unknown to clients without ``ack``."""
+        """Note what a client has received, and tell it what came from it; unknown to clients without ``ack``.
+
+        One that waited until its connection was gone may be older than what the resume told.
+        """
         outbox = session.outbox
         if not isinstance(outbox, AcknowledgedOutbox):
             return
-        if message.ack is None or not outbox.acknowledge(message.ack.received):
+        if message.ack is None or not (outbox.acknowledge(message.ack.received) or who.gone):
             self._fail(who, message, Code.INVALID_FORMAT.error())
         elif not who.gone:
             who.connection.send(server.encode(server.Ack(server.AckBody(session.heard))))
 
     def _before_hello(self, who: Client, message: ClientMessage) -> Awaitable[None] | None:
-        if who.gone or who.hello_by is None:
+        if who.gone or who.hello_by is None or who not in self._strangers:  # the last: it was said bye meanwhile
             return None
         if not message.type:
             self._fail(who, message, Code.INVALID_FORMAT.error())

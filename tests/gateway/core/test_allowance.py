@@ -13,8 +13,8 @@ LIMITS = Limits(messages_per_second=10, messages_burst=20, bytes_per_second=1000
 def taken(allowance: Allowance, now: float, size: int = 1, limits: Limits = LIMITS) -> bool:
     """Take one message, as the dispatcher does."""
     allowance.messages -= 1
-    allowance.characters -= size
-    return (allowance.messages >= 0 and allowance.characters >= 0) or allowance.refill(limits, now)
+    allowance.octets -= size
+    return (allowance.messages >= 0 and allowance.octets >= 0) or allowance.refill(limits, now)
 
 
 def test_burst_may_be_sent_at_once_and_one_more_may_not() -> None:
@@ -23,11 +23,11 @@ def test_burst_may_be_sent_at_once_and_one_more_may_not() -> None:
     assert not taken(allowance, 0.0)
 
 
-def test_characters_count_apart_from_messages() -> None:
+def test_bytes_count_apart_from_messages() -> None:
     allowance = Allowance(LIMITS, 0.0)
     assert taken(allowance, 0.0, 5000)
     assert not taken(allowance, 0.0, 1)
-    assert allowance.messages >= 0 > allowance.characters
+    assert allowance.messages >= 0 > allowance.octets
 
 
 def test_the_rate_can_be_sent_for_ever() -> None:
@@ -54,11 +54,11 @@ def test_a_pause_gives_the_burst_back_but_no_more_than_twice() -> None:
 )
 def test_zero_is_no_limit_and_leaves_the_other_in_force(limits: Limits) -> None:
     allowance = Allowance(limits, 0.0)
-    assert UNLIMITED in (allowance.messages, allowance.characters)
+    assert UNLIMITED in (allowance.messages, allowance.octets)
     assert all(taken(allowance, 0.0, limits=limits) for _ in range(10))
     assert not taken(allowance, 0.0, limits=limits)
     assert taken(allowance, 1.0, limits=limits)
-    assert UNLIMITED in (allowance.messages, allowance.characters)
+    assert UNLIMITED in (allowance.messages, allowance.octets)
 
 
 def test_exceeds_takes_zero_for_no_limit() -> None:

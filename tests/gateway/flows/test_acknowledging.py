@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from gateway.core.limits import Limits
 from tests.gateway.flows.house import CLOUD, House, Talker
 from tests.gateway.flows.virtual_time import settle
 
@@ -114,3 +116,39 @@ async def test_takeover_of_a_live_connection_replays_the_same() -> None:
             bob.tell(alice, number)
         heard = await resume(house, alice, received=1)
         assert numbers(heard) == [1, 2]
+
+
+async def test_message_beyond_the_rate_is_not_counted_as_received() -> None:
+    async with House(mcu=False) as house:
+        house.services.limits = Limits(messages_per_second=1, messages_burst=10)
+        alice, bob = await acknowledging(house, "alice"), await house.open("bob")
+        for number in range(12):
+            alice.tell(bob, number)
+            if alice.connection.finished:
+                break
+        carried_out = len(numbers(bob.heard()))
+        assert alice.connection.finished
+        alice.lose()
+        await asyncio.sleep(10)
+        assert (await resume(house, alice, received=0))[0]["hello"]["received"] == carried_out == number
+
+
+async def test_acknowledgement_that_a_resume_overtook_is_no_error() -> None:
+    async with House(mcu=False) as house:
+        alice, bob = await acknowledging(house, "alice"), await house.open("bob")
+        bob.tell(alice, 1)
+        house.nextcloud.gate = asyncio.Event()
+        alice.say({"id": "join", "type": "room", "room": {"roomid": "r"}})
+        alice.say({"id": "old", "type": "ack", "ack": {"received": 1}})
+        bob.tell(alice, 2)
+        await settle()
+        alice.lose()
+        again = house.connect()
+        again.heard()
+        again.say({"type": "hello", "hello": {"version": "1.0", "resumeid": alice.resumeid, "received": 2}})
+        house.nextcloud.gate.set()
+        await settle()
+        heard = again.heard()
+        assert heard[0]["hello"]["received"] == 2
+        assert [it["type"] for it in heard if it["type"] in ("error", "ack")] == []
+        assert alice.session.outbox.acknowledged == 2  # type: ignore[attr-defined]

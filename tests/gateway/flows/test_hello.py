@@ -99,6 +99,12 @@ async def test_backend_is_found_by_each_form_of_its_url(url: str) -> None:
         ({"version": "2.0", "auth": {"url": URL, "params": {"token": 5}}}, "invalid_format"),
         ({"version": "2.0", "auth": {"url": URL, "params": {"token": "junk"}}}, "invalid_token"),
         ({"version": "2.0", "auth": {"url": "https://nobody.example/", "params": {"token": "x"}}}, "invalid_backend"),
+        ({"version": "2.0", "auth": {"url": "https://nobody.example/", "params": {}}}, "invalid_format"),
+        ({"version": "2.0", "auth": {"url": URL, "params": {}, "type": "federation"}}, "invalid_format"),
+        (
+            {"version": "2.0", "auth": {"url": URL, "params": {"token": "x"}, "type": "federation"}},
+            "federation_unsupported",
+        ),
         ({"version": "1.0", "resumeid": "junk"}, "no_such_session"),
     ],
 )
@@ -237,6 +243,17 @@ async def test_anything_but_a_hello_is_answered_with_hello_expected() -> None:
         assert all("id" not in it for it in client.heard())
 
 
+async def test_messages_before_a_session_are_counted() -> None:
+    async with House() as house:
+        alice = await house.open("alice")
+        alice.lose()
+        await house.resume(alice)
+        stranger = house.connect()
+        stranger.say({"type": "future"})
+        stranger.say({"type": "room"})
+        assert house.counters.messages == {"hello": 2, "unknown": 1, "room": 1}
+
+
 async def test_hello_of_somebody_known_is_ignored() -> None:
     async with House() as house:
         client = await house.open("alice")
@@ -304,6 +321,21 @@ async def test_hello_timer_rests_while_nextcloud_is_asked_and_starts_anew_when_i
         assert client.heard() == []
         await house.sweep(0.1)
         assert client.heard()[0]["bye"]["reason"] == "hello_timeout"
+
+
+async def test_hello_behind_a_late_answer_is_not_carried_out_after_the_timeout() -> None:
+    async with House() as house:
+        client = house.connect()
+        client.heard()
+        await house.sweep(1.95)
+        hello(client, resumeid="junk")  # is answered after 0.1 s
+        hello_as(client, "alice")
+        await asyncio.sleep(0.05)
+        house.dispatch.sweep(house.services.clock())
+        assert client.heard() == [{"type": "bye", "bye": {"reason": "hello_timeout"}}]
+        await asyncio.sleep(1)
+        assert house.hub.sessions == {}
+        assert house.nextcloud.asked == []
 
 
 async def test_failed_resume_does_not_start_the_timer_anew() -> None:

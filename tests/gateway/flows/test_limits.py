@@ -73,6 +73,17 @@ async def test_client_that_sends_too_many_bytes_loses_its_connection() -> None:
         assert met(house) == {"bytes_per_second": 1}
 
 
+async def test_bytes_are_counted_and_not_characters() -> None:
+    async with elsewhere(Limits(bytes_per_second=1000, bytes_burst=20_000)) as house:
+        alice = await house.member("alice")
+        message = '{"type":"future","x":"' + "\u00fc" * 9_000 + '"}'
+        alice.say(message)
+        assert not alice.connection.finished
+        alice.say(message)
+        assert (alice.errors(), alice.connection.finished) == (["too_many_requests"], True)
+        assert met(house) == {"bytes_per_second": 1}
+
+
 async def test_messages_before_hello_are_limited_too() -> None:
     async with elsewhere(Limits(messages_per_second=10, messages_burst=20)) as house:
         stranger = house.connect()
