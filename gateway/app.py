@@ -26,6 +26,7 @@ from gateway.core.virtual import VIRTUAL
 from gateway.edge import serverinfo
 from gateway.edge.address import Networks, TrustedProxies
 from gateway.edge.housekeeper import Housekeeper
+from gateway.edge.http_runner import Runner
 from gateway.edge.nextcloud import NextcloudClient
 from gateway.edge.polling import PollingEndpoint
 from gateway.edge.rooms_api import RoomsApi
@@ -101,8 +102,12 @@ class Gateway:
         if self._mcu is not None:
             await self._mcu.start(lambda status: None)  # it logs by itself; status() is asked when needed
         self._housekeeper.start()
-        self._runner = web.AppRunner(
-            self._application(), access_log=None, shutdown_timeout=5.0, keepalive_timeout=HEADER_TIMEOUT
+        self._runner = Runner(
+            self._application(),
+            self._headers(),
+            access_log=None,
+            shutdown_timeout=5.0,
+            keepalive_timeout=HEADER_TIMEOUT,
         )
         try:
             await self._runner.setup()
@@ -235,8 +240,10 @@ class Gateway:
 
     async def _add_headers(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         """Put what Nextcloud's admin page reads on every response, the upgrade included (1.2)."""
-        response.headers["Server"] = SERVER_HEADER
-        response.headers["X-Spreed-Signaling-Features"] = ", ".join(self._features)
+        response.headers.update(self._headers())
+
+    def _headers(self) -> dict[str, str]:
+        return {"Server": SERVER_HEADER, "X-Spreed-Signaling-Features": ", ".join(self._features)}
 
     async def _listen(self, runner: web.AppRunner) -> list[str]:
         http = self._config.http

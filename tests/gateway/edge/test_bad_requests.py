@@ -1,0 +1,82 @@
+"""Requests whose head cannot be read, over raw sockets: what is answered, and that nothing of them is logged."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from urllib.parse import urlsplit
+
+import pytest
+
+from gateway import features, log
+from gateway.app import Gateway
+from gateway.version import SERVER_HEADER
+from tests.gateway.test_app import config
+
+SECRET = b"5ecre7-0f-the-client"
+GOOD = b"GET /api/v1/welcome HTTP/1.1\r\nHost: h\r\n\r\n"
+FEATURES = ", ".join(features.announced("none"))
+
+
+async def answer(url: str, sent: bytes) -> list[str]:
+    """Send octets and return the answers, one text for each, until the connection is closed."""
+    parts = urlsplit(url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    writer.write(sent)
+    async with asyncio.timeout(10):
+        octets = await reader.read()
+    writer.close()
+    return [f"HTTP/1.{text}" for text in octets.decode("latin-1").split("HTTP/1.")[1:]]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        pytest.param(b"GET / HTTP/1.1\r\nHost: h\r\nCookie: " + SECRET + b"x" * 9000 + b"\r\n\r\n", id="long header"),
+        pytest.param(b"GET /?key=" + SECRET + b"x" * 9000 + b" HTTP/1.1\r\nHost: h\r\n\r\n", id="long URL"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: h\r\nCookie " + SECRET + b"\r\n\r\n", id="header without colon"),
+        pytest.param(b"GET / HTTP/1.1\r\nSpreed-Signaling-Poll: " + SECRET + b"\x00\r\n\r\n", id="octet in a header"),
+        pytest.param(b"GET /?key=" + SECRET + b" and more HTTP/1.1\r\n\r\n", id="space in the URL"),
+        pytest.param(b"GET http://[" + SECRET + b" HTTP/1.1\r\n\r\n", id="URL that is none"),
+        pytest.param(b"G\x01T /" + SECRET + b" HTTP/1.1\r\n\r\n", id="method that is none"),
+        pytest.param(b"GET /" + SECRET + b" HTTP/9.9.9\r\n\r\n", id="version that is none"),
+        pytest.param(b"\x16\x03\x01\x02\x00" + SECRET + b"\r\n\r\n", id="no HTTP"),
+        pytest.param(b"GET / HTTP/1.1\r\nContent-Length: " + SECRET + b"\r\n\r\n", id="length that is no number"),
+        pytest.param(
+            b"GET / HTTP/1.1\r\n" + b"X: " + SECRET + b"\r\n" + b"Y: z\r\n" * 200 + b"\r\n", id="many headers"
+        ),
+    ],
+)
+@pytest.mark.parametrize("before", [b"", GOOD], ids=["first", "second"])
+async def test_head_that_cannot_be_read_is_refused_and_not_logged(
+    before: bytes, head: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    gateway = Gateway(config())
+    (url,) = await gateway.start()
+    try:
+        with log.captured(logging.DEBUG) as lines:
+            *_, last = await answer(url, before + head)
+    finally:
+        await gateway.stop()
+    status, *rest = last.split("\r\n")
+    assert " 400 " in status
+    assert f"Server: {SERVER_HEADER}" in rest
+    assert f"X-Spreed-Signaling-Features: {FEATURES}" in rest
+    assert "aiohttp" not in last
+    assert SECRET.decode() not in last
+    assert [line for line in lines if SECRET.decode() in line] == []
+    assert [it for it in caplog.records if it.levelno >= logging.WARNING or it.exc_info] == []
+
+
+async def test_body_that_cannot_be_read_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    gateway = Gateway(config())
+    (url,) = await gateway.start()
+    head = b"POST /api/v1/room/r HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    try:
+        with log.captured(logging.DEBUG) as lines:
+            answers = await answer(url, head + SECRET + b"\r\n\r\n")
+    finally:
+        await gateway.stop()
+    assert all(f"Server: {SERVER_HEADER}" in it for it in answers)
+    assert [line for line in lines if SECRET.decode() in line] == []
+    assert [it for it in caplog.records if it.levelno >= logging.WARNING or it.exc_info] == []
