@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Raw
 
+from gateway.core.deadlines import Deadlines
 from gateway.core.facts import Expired, InCallChanged, Joined, JoinTimedOut, Left, SessionClosed
 from gateway.core.ids import ConnectionId, ResumeId, RoomSessionId, SessionId
 from gateway.core.limits import Backend
@@ -42,7 +43,7 @@ class Hub:
         self._of_room_session: dict[tuple[str, RoomSessionId], Session] = {}
         self._per_backend: dict[str, int] = {}
         self._deadlines: dict[SessionId, Session] = {}  # sessions that have one
-        self._timed: dict[RoomKey, Room] = {}  # rooms with transient values that expire
+        self._transient = Deadlines(self._transient_deadline)
 
     # -- look-ups
 
@@ -248,7 +249,7 @@ class Hub:
         expires_at = deadline(now, ttl)
         changed = room.transient.set(key, value, expires_at)
         if expires_at is not None:
-            self._timed[room.key] = room
+            self._transient.add(expires_at, room.key, key)
         return changed
 
     def remove_transient(self, room: Room, key: str) -> Changed | None:
@@ -257,14 +258,16 @@ class Hub:
 
     def expire_transient(self, now: float) -> list[tuple[Room, Changed]]:
         """Forget the values whose time is over."""
-        over = [(room, changed) for room in self._timed.values() for changed in room.transient.expire(now)]
-        self._timed = {key: room for key, room in self._timed.items() if room.transient.next_deadline is not None}
-        return over
+        gone = []
+        while (over := self._transient.take(now)) is not None:
+            room = self.rooms[over[0]]
+            if (changed := room.transient.remove(over[1])) is not None:
+                gone.append((room, changed))
+        return gone
 
     def next_transient_deadline(self) -> float | None:
         """When the next value is over; ``None``: none ever is."""
-        deadlines = (room.transient.next_deadline for room in self._timed.values())
-        return min((at for at in deadlines if at is not None), default=None)
+        return self._transient.next()
 
     # -- the call
 
@@ -330,13 +333,16 @@ class Hub:
 
     # -- inside
 
+    def _transient_deadline(self, key: RoomKey, name: str) -> float | None:
+        room = self.rooms.get(key)
+        return None if room is None else room.transient.expires_at(name)
+
     def _forget(self, room: Room, session: SessionId) -> None:
         """Take a session out of the stored user list, and the room away when it was the last."""
         own = _encoded(session)
         room.users = [e for e in room.users if bytes(e.get("sessionId", e.get("sessionid", b""))) != own]
         if not room.members and not room.virtuals:
             del self.rooms[room.key]
-            self._timed.pop(room.key, None)
 
     def _unregister(self, session: Session) -> None:
         key = (session.backend.id, session.room_session_id)

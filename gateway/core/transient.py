@@ -76,15 +76,10 @@ class TransientData:
         self.size -= _size(key, entry.value)
         return Changed(key, None, entry.value)
 
-    def expire(self, now: float) -> list[Changed]:
-        """Forget the values whose time is over."""
-        over = [key for key, entry in self._entries.items() if entry.expires_at is not None and entry.expires_at <= now]
-        return [changed for key in over if (changed := self.remove(key)) is not None]
-
-    @property
-    def next_deadline(self) -> float | None:
-        """When the next value is over; ``None``: never."""
-        return min((entry.expires_at for entry in self._entries.values() if entry.expires_at is not None), default=None)
+    def expires_at(self, key: str) -> float | None:
+        """When a value is over; ``None``: never, or there is none."""
+        entry = self._entries.get(key)
+        return None if entry is None else entry.expires_at
 
 
 def deadline(now: float, ttl: int | None) -> float | None:

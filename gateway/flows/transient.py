@@ -61,7 +61,8 @@ class Transient:
         changed = self._hub.set_transient(room, key, value, ttl, self._services.clock())
         if changed is not None:
             self._notify.transient(room.members.values(), changed)
-        self._set_alarm()
+        if ttl is not None and ttl > 0:
+            self._set_alarm()
 
     def close(self) -> None:
         """Set no alarm any more. Idempotent."""

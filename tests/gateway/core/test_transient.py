@@ -56,7 +56,7 @@ def test_size_counts_keys_and_values_in_bytes() -> None:
     data.set("ä", ONE, None)
     assert data.size == 2 + 1
     data.set("b", ONE, 5.0)
-    data.expire(5.0)
+    data.remove("b")
     data.remove("ä")
     assert data.size == 0
 
@@ -76,14 +76,16 @@ def test_time_to_live_is_in_nanoseconds(ttl: int | None, at: float | None) -> No
 
 
 def test_value_goes_when_its_time_is_over_and_not_before() -> None:
-    data = TransientData()
-    data.set("k", ONE, 2.0)
-    data.set("l", ONE, 3.0)
-    data.set("for ever", ONE, None)
-    assert data.next_deadline == 2.0
-    assert data.expire(1.9) == []
-    assert data.expire(2.0) == [Changed("k", None, ONE)]
-    assert data.next_deadline == 3.0
+    hub = Hub()
+    room = joined(hub, opened(hub))
+    hub.set_transient(room, "l", ONE, 3_000_000_000, 0.0)
+    hub.set_transient(room, "k", ONE, 2_000_000_000, 0.0)
+    hub.set_transient(room, "for ever", ONE, None, 0.0)
+    assert hub.next_transient_deadline() == 2.0
+    assert hub.expire_transient(1.9) == []
+    assert hub.expire_transient(2.0) == [(room, Changed("k", None, ONE))]
+    assert hub.next_transient_deadline() == 3.0
+    assert set(room.transient.values()) == {"l", "for ever"}
 
 
 @pytest.mark.parametrize("value", [ONE, TWO])
@@ -91,10 +93,10 @@ def test_new_value_and_equal_value_replace_the_deadline(value: Raw) -> None:
     data = TransientData()
     data.set("k", ONE, 2.0)
     data.set("k", value, 4.0)
-    assert data.expire(3.0) == []
+    assert data.expires_at("k") == 4.0
     data.set("k", value, None)
-    assert data.next_deadline is None
-    assert data.expire(1e9) == []
+    assert data.expires_at("k") is None
+    assert data.expires_at("no such key") is None
     assert "k" in data
 
 

@@ -1,0 +1,85 @@
+"""The deadlines of shared values: the next one first, without looking at all of them."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.deadlines import Deadlines
+from gateway.core.hub import Hub
+from gateway.core.room import RoomKey
+from tests.gateway.core.members import NOTHING, joined, opened
+
+ROOM = RoomKey("cloud", "r")
+SECOND = 1_000_000_000
+
+changes = st.tuples(st.sampled_from("abc"), st.one_of(st.none(), st.integers(0, 9).map(float)))
+
+
+class Values:
+    """What is to be over when; counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.at: dict[tuple[RoomKey, str], float] = {}
+        self.asked = 0
+        self.deadlines = Deadlines(self.current)
+
+    def current(self, room: RoomKey, key: str) -> float | None:
+        self.asked += 1
+        return self.at.get((room, key))
+
+    def set(self, key: str, at: float | None) -> None:
+        if at is None:
+            self.at.pop((ROOM, key), None)
+        else:
+            self.at[ROOM, key] = at
+            self.deadlines.add(at, ROOM, key)
+
+
+@given(st.lists(changes, max_size=200), st.integers(0, 9))
+def test_values_are_over_in_the_order_of_their_last_deadlines(
+    changes: list[tuple[str, float | None]], now: int
+) -> None:
+    values = Values()
+    for key, at in changes:
+        values.set(key, at)
+        assert values.deadlines.next() == min(values.at.values(), default=None)
+    due = sorted(at for at in values.at.values() if at <= now)
+    taken = []
+    while (over := values.deadlines.take(float(now))) is not None:
+        taken.append(values.at.pop(over))
+    assert taken == due
+    assert values.deadlines.next() == min(values.at.values(), default=None)
+
+
+def test_one_value_set_over_and_over_takes_no_memory() -> None:
+    values = Values()
+    values.set("a", 1.0)
+    for number in range(10_000):
+        values.set("b", 20_000.0 - number)
+        assert len(values.deadlines) < 200
+    assert values.deadlines.next() == 1.0
+    assert values.asked < 30_000
+
+
+def test_setting_a_value_does_not_look_at_those_of_other_rooms() -> None:
+    values = Values()
+    for number in range(9_000):
+        values.set(str(number), 1000.0 + number)
+    values.asked = 0
+    for number in range(100):
+        values.set("mine", 1.0 + number)
+        assert values.deadlines.next() == 1.0 + number
+    assert values.asked < 500
+
+
+def test_room_of_the_same_name_does_not_inherit_deadlines() -> None:
+    hub = Hub()
+    alice = opened(hub)
+    hub.set_transient(joined(hub, alice), "k", NOTHING, SECOND, 0.0)
+    hub.leave(alice)
+    room = joined(hub, alice)
+    hub.set_transient(room, "k", NOTHING, None, 0.5)
+    assert hub.next_transient_deadline() is None
+    assert hub.expire_transient(2.0) == []
+    assert "k" in room.transient
