@@ -48,7 +48,10 @@ class TalkClient:
         self.received = 0  # messages of the session, with the feature ``ack``
         self._sent: deque[str] = deque()  # not known to have come
         self._came = 0  # how many before those came
+        self._acknowledging = False  # the session has the feature
+        self._resuming = False  # what the latest hello asks for
         self._numbering = False  # the session is there on this connection
+        self._caught_up = False  # and what did not come before was sent again
         self._url = gateway.rstrip("/") + "/spreed"
         self._backend = backend
         self._features = features
@@ -73,7 +76,7 @@ class TalkClient:
         self._http = aiohttp.ClientSession()
         self._socket = await self._http.ws_connect(self._url, max_msg_size=0)
         self.close_code = None
-        self._numbering = False
+        self._numbering = self._caught_up = False
         start = len(self.heard)
         self._reader = asyncio.create_task(self._read(self._socket), name="talk-client")
         await self.wait_for(lambda message: message["type"] == "welcome", since=start)
@@ -118,7 +121,7 @@ class TalkClient:
         Raises:
             Refused: with the protocol's code.
         """
-        received = {"received": self.received} if ACK in self._features else {}
+        received = {"received": self.received} if self._acknowledging else {}
         return await self._greet({"version": "1.0", "resumeid": self.resume_id} | received)
 
     async def join(self, room: str, room_session: str = "") -> Json:
@@ -153,11 +156,11 @@ class TalkClient:
             raise RuntimeError("connect() first")
         text = message if isinstance(message, str) else json.dumps(message)
         hello = isinstance(message, dict) and message.get("type") == "hello"
-        if ACK not in self._features or hello or not self.session_id:
+        if not self._acknowledging or (hello and not self._numbering):
             await self._socket.send_str(text)
             return
         self._sent.append(text)
-        if self._numbering:
+        if self._caught_up:
             with contextlib.suppress(ConnectionError):  # it is kept, and sent again after the resume
                 await self._socket.send_str(text)
                 if len(self._sent) % ACK_EVERY == 0:
@@ -194,6 +197,7 @@ class TalkClient:
         return self.close_code
 
     async def _greet(self, hello: Json) -> Json:
+        self._resuming = "resumeid" in hello
         reply = await self.request("hello", hello)
         self.session_id = reply["hello"]["sessionid"]
         self.resume_id = reply["hello"]["resumeid"]
@@ -213,26 +217,36 @@ class TalkClient:
     # -- acknowledged delivery
 
     async def _count(self, message: Json, socket: aiohttp.ClientWebSocketResponse) -> None:
-        """Number what comes, and send again what did not arrive."""
-        if ACK not in self._features:
-            return
+        """Number what comes."""
         kind = message["type"]
         if kind == ACK:
-            self._confirm(message[ACK]["received"])
-        elif self._numbering:
+            self._confirm(message.get(ACK, {}).get("received", 0))
+        elif self._numbering and message.get("bye", {}).get("reason") != "session_resumed":  # that one has no number
             self.received += 1
             if self.received % ACK_EVERY == 0:
                 await self._acknowledge(socket)
         elif kind == "hello":
-            self._confirm(message["hello"]["received"])
-            self._numbering = True
-            for text in list(self._sent):
-                await socket.send_str(text)
+            await self._begin(message.get("hello", {}).get("received"), socket)
+
+    async def _begin(self, came: int | None, socket: aiohttp.ClientWebSocketResponse) -> None:
+        """Send again what did not come, and what is sent meanwhile behind it; ``None``: the server counts nothing."""
+        if not self._resuming or came is None:
+            self.received = self._came = 0
+            self._sent.clear()
+        self._acknowledging = self._numbering = came is not None
+        if came is None:
+            return
+        self._confirm(came)
+        again = 0
+        while again < len(self._sent):
+            await socket.send_str(self._sent[again])
+            again += 1
+        self._caught_up = True
 
     async def _acknowledge(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        text = json.dumps({"type": ACK, ACK: {"received": self.received}})
-        self._sent.append(text)
-        await socket.send_str(text)
+        self._sent.append(json.dumps({"type": ACK, ACK: {"received": self.received}}))
+        if self._caught_up:
+            await socket.send_str(self._sent[-1])
 
     def _confirm(self, came: int) -> None:
         while self._came < came and self._sent:

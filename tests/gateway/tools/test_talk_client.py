@@ -1,0 +1,165 @@
+"""The shipped client's acknowledged delivery: new sessions, the order after a resume, servers that have none of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from gateway.app import Gateway
+from gateway.config import Config, Http, Sessions
+from gateway.tools.fake_nextcloud import FakeNextcloud
+from gateway.tools.talk_client import TalkClient
+
+SECRET = "0d3c52ab9e1748f6a7715f20c4be9d88"
+PATIENCE = 20.0
+MANY, PADDING = 300, "x" * 60_000  # 18 MB: more than the kernel takes from a client whose server does not read
+
+
+@asynccontextmanager
+async def gateway() -> AsyncIterator[tuple[str, FakeNextcloud]]:
+    async with FakeNextcloud(secret=SECRET) as nextcloud:
+        sessions, http = Sessions(secret=SECRET), Http(listen=("127.0.0.1:0",))
+        app = Gateway(Config(sessions=sessions, http=http, backends=(nextcloud.backend(),)))
+        (url,) = await app.start()
+        try:
+            yield url, nextcloud
+        finally:
+            await app.stop()
+
+
+@asynccontextmanager
+async def server(talk: Callable[[web.WebSocketResponse], Awaitable[None]]) -> AsyncIterator[str]:
+    """Serve connections that are welcomed and then talk as told."""
+
+    async def serve(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.send_json({"type": "welcome", "welcome": {"features": []}})
+        await talk(socket)
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/spreed", serve)
+    async with TestServer(app, host="127.0.0.1") as it:
+        yield str(it.make_url("")).rstrip("/")
+
+
+async def greet(socket: web.WebSocketResponse, **more: Any) -> None:
+    request = await socket.receive_json()
+    hello = {"sessionid": "s", "resumeid": "r"} | more
+    await socket.send_json({"id": request["id"], "type": "hello", "hello": hello})
+
+
+def numbers(client: TalkClient) -> list[int]:
+    """Return the numbers that were heard, as often as they were."""
+    return [message["message"]["data"]["n"] for message in client.heard if message["type"] == "message"]
+
+
+async def until_number(client: TalkClient, number: int) -> None:
+    await client.wait_for(lambda m: m["type"] == "message" and m["message"]["data"]["n"] == number)
+
+
+async def test_a_second_hello_starts_anew_and_sends_nothing_of_the_session_before() -> None:
+    async with (
+        asyncio.timeout(PATIENCE),
+        gateway() as (url, nextcloud),
+        TalkClient(url, nextcloud.url) as bob,
+        TalkClient(url, nextcloud.url, features=("ack",)) as alice,
+    ):
+        await bob.hello(nextcloud.ticket("bob"))
+        await alice.hello(nextcloud.ticket("alice"))
+        for number in range(3):
+            await alice.tell(bob.session_id, {"n": number})
+            await bob.tell(alice.session_id, {"n": number})
+        await asyncio.gather(until_number(alice, 2), until_number(bob, 2))
+
+        await alice.connect()
+        await alice.hello(nextcloud.ticket("alice"))
+        assert alice.received == 0
+        await alice.tell(bob.session_id, {"n": 3})
+        await bob.tell(alice.session_id, {"n": 3})
+        await asyncio.gather(until_number(alice, 3), until_number(bob, 3))
+
+        await alice.connect()
+        await alice.resume()
+        await alice.tell(bob.session_id, {"n": 4})
+        await bob.tell(alice.session_id, {"n": 4})
+        await asyncio.gather(until_number(alice, 4), until_number(bob, 4))
+        assert numbers(alice) == numbers(bob) == list(range(5))
+
+
+async def test_a_session_that_was_taken_over_is_taken_back_without_a_gap() -> None:
+    async with (
+        asyncio.timeout(PATIENCE),
+        gateway() as (url, nextcloud),
+        TalkClient(url, nextcloud.url) as bob,
+        TalkClient(url, nextcloud.url, features=("ack",)) as alice,
+        TalkClient(url, nextcloud.url) as thief,
+    ):
+        await bob.hello(nextcloud.ticket("bob"))
+        await alice.hello(nextcloud.ticket("alice"))
+        thief.resume_id = alice.resume_id
+        await thief.resume()
+        await alice.closed()
+        assert alice.heard[-1]["bye"] == {"reason": "session_resumed"}
+        assert alice.received == 0
+        await alice.connect()
+        await alice.resume()
+        await bob.tell(alice.session_id, {"n": 0})
+        await until_number(alice, 0)
+        assert alice.received == 1
+
+
+async def test_what_is_sent_during_a_resume_comes_behind_what_is_sent_again() -> None:
+    reading, begun = asyncio.Event(), asyncio.Event()
+    came: list[int] = []
+
+    async def talk(socket: web.WebSocketResponse) -> None:
+        await greet(socket, received=0)
+        async for frame in socket:
+            came.append(frame.json().get("n", -1))
+            begun.set()
+            await reading.wait()
+
+    async with asyncio.timeout(PATIENCE), server(talk) as url, TalkClient(url, "", features=("ack",)) as client:
+        await client.hello({})
+        await client.disconnect()
+        for number in range(MANY):
+            await client.send(json.dumps({"type": "x", "n": number, "padding": PADDING}))
+        begun.clear()
+        await client.connect()
+        resuming = asyncio.create_task(client.resume())
+        await begun.wait()
+        late = asyncio.create_task(client.send({"type": "x", "n": MANY}))
+        await asyncio.sleep(0)  # it has begun, and the server does not read yet
+        assert not resuming.done()
+        reading.set()
+        await asyncio.gather(resuming, late)
+        while MANY not in came:
+            begun.clear()
+            await begun.wait()
+    assert [number for number in came if number >= 0] == list(range(MANY + 1))
+
+
+async def test_a_server_without_acknowledgements_is_talked_to_all_the_same() -> None:
+    came: asyncio.Queue[Any] = asyncio.Queue()
+
+    async def talk(socket: web.WebSocketResponse) -> None:
+        await greet(socket)
+        async for frame in socket:
+            came.put_nowait(frame.json())
+
+    async with asyncio.timeout(PATIENCE), server(talk) as url, TalkClient(url, "", features=("ack",)) as client:
+        await client.hello({})
+        await client.send({"type": "x"})
+        assert await came.get() == {"type": "x"}
+        await client.connect()
+        await client.resume()
+        await client.send({"type": "y"})
+        assert await came.get() == {"type": "y"}
