@@ -152,3 +152,17 @@ async def test_acknowledgement_that_a_resume_overtook_is_no_error() -> None:
         assert heard[0]["hello"]["received"] == 2
         assert [it["type"] for it in heard if it["type"] in ("error", "ack")] == []
         assert alice.session.outbox.acknowledged == 2  # type: ignore[attr-defined]
+
+
+async def test_counted_is_every_text_behind_the_reply_to_the_hello() -> None:
+    async with House(mcu=False) as house:
+        alice = await acknowledging(house, "alice")
+        alice.say("no message")
+        alice.say({"type": "hello", "hello": {"version": "1.0", "resumeid": alice.resumeid}})
+        house.dispatch.received_binary(alice.who)
+        alice.say({"type": "ack", "ack": {"received": 2}})  # the errors in answer to the first and the binary frame
+        assert [it.get("ack") for it in alice.heard()] == [None, None, {"received": 3}]
+        heard = await resume(house, alice, received=2)
+        assert heard[0]["hello"]["received"] == 3
+        alice.say({"type": "unknown"})  # it was displaced
+        assert (await resume(house, alice, received=2))[0]["hello"]["received"] == 3
