@@ -108,6 +108,7 @@ class Gateway:
             access_log=None,
             shutdown_timeout=5.0,
             keepalive_timeout=HEADER_TIMEOUT,
+            auto_decompress=False,  # nobody sends compressed bodies, and one that is broken would be logged
         )
         try:
             await self._runner.setup()

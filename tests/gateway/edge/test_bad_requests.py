@@ -80,3 +80,25 @@ async def test_body_that_cannot_be_read_is_not_logged(caplog: pytest.LogCaptureF
     assert all(f"Server: {SERVER_HEADER}" in it for it in answers)
     assert [line for line in lines if SECRET.decode() in line] == []
     assert [it for it in caplog.records if it.levelno >= logging.WARNING or it.exc_info] == []
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/api/v1/room/r"])
+async def test_body_is_never_decompressed(path: str, caplog: pytest.LogCaptureFixture) -> None:
+    gateway = Gateway(config())
+    (url,) = await gateway.start()
+    head = f"POST {path} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    head += "Spreed-Signaling-Random: r\r\nSpreed-Signaling-Checksum: c\r\nContent-Encoding: gzip\r\n"
+    parts = urlsplit(url)
+    try:
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        writer.write(f"{head}Content-Length: {len(SECRET)}\r\n\r\n".encode())
+        if path == "/nowhere":
+            assert b" 404 " in await reader.readline()
+        writer.write(SECRET)
+        async with asyncio.timeout(10):
+            rest = await reader.read()
+        writer.close()
+    finally:
+        await gateway.stop()
+    assert b" 500 " not in rest
+    assert [it for it in caplog.records if it.levelno >= logging.WARNING or it.exc_info] == []
