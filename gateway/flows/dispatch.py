@@ -161,6 +161,8 @@ class Dispatch:
         self._services.count_excess("messages_per_second" if allowance.messages < 0.0 else "bytes_per_second")
         self._say(who, _TOO_MUCH)
         who.connection.finish()
+        if who.session is None:
+            who.lose()  # its hello opens no session any more
         return False
 
     def received_binary(self, who: Client) -> None:

@@ -93,6 +93,21 @@ async def test_messages_before_hello_are_limited_too() -> None:
         assert stranger.errors() == ["invalid_format"] * 20 + ["too_many_requests"]
 
 
+async def test_hello_before_too_many_messages_opens_nothing() -> None:
+    async with elsewhere(Limits(messages_per_second=10, messages_burst=20)) as house:
+        stranger = house.connect()
+        stranger.heard()
+        before, house.nextcloud.gate = len(house.hub.sessions), asyncio.Event()
+        auth = {"url": "https://cloud.example/", "params": house.nextcloud.ticket("alice")}
+        stranger.say({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
+        for _ in range(20):
+            stranger.say("{")
+        assert (stranger.errors(), stranger.connection.finished) == (["too_many_requests"], True)
+        house.nextcloud.gate.set()
+        await settle()
+        assert len(house.hub.sessions) == before
+
+
 async def test_connections_of_one_address_are_limited() -> None:
     async with elsewhere(Limits(connections_per_address=4)) as house:
         clients = [await house.open(f"user {number}") for number in range(2)]
