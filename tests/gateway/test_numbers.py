@@ -49,7 +49,7 @@ NUMBERS = (
     Number("body", rooms_api.MAX_BODY, 262144, "gateway/edge/test_rooms_api.py", "body_of_exactly_the_limit"),
     Number("Nextcloud request", config.NextcloudSection().timeout, 10, NEXTCLOUD_TIME, "answer_in_10_seconds"),
     Number("SFU request", MediaLimits().timeout, 10, "gateway/flows/test_media.py", "fails_after_the_timeout"),
-    Number("keep-alive ping", room.PING_INTERVAL, 10, "gateway/flows/test_rooms.py", "pinged_every_ten_seconds"),
+    Number("keep-alive ping", room.PING_INTERVAL, 10, "gateway/flows/test_pings.py", "pinged_every_ten_seconds"),
     Number("requests per host", config.NextcloudSection().connections_per_host, 8, NEXTCLOUD_TIME, "eight_requests"),
     Number("capabilities cache", capabilities.MIN_AGE, 60, CACHE, "kept_as_long_as_they_say_but_a_minute"),
     Number("forced refresh", capabilities.FORCE_INTERVAL, 60, CACHE, "refresh_is_forced_once_a_minute"),
