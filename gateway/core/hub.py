@@ -258,11 +258,10 @@ class Hub:
 
     def expire_transient(self, now: float) -> list[tuple[Room, Changed]]:
         """Forget the values whose time is over."""
-        gone = []
+        gone: list[tuple[Room, Changed]] = []
         while (over := self._transient.take(now)) is not None:
-            room = self.rooms[over[0]]
-            if (changed := room.transient.remove(over[1])) is not None:
-                gone.append((room, changed))
+            room, key = self.rooms[over[0]], over[1]
+            gone += [(room, changed) for changed in (room.transient.remove(key),) if changed is not None]
         return gone
 
     def next_transient_deadline(self) -> float | None:

@@ -13,6 +13,7 @@ from gateway.wire.backend import (
     BackendRequest,
     PingEntry,
     PingRequest,
+    RoomAnswer,
     RoomRequest,
     SessionRequest,
     UnsupportedRequest,
@@ -104,3 +105,11 @@ def test_other_sessions_are_malformed(sessions: bytes) -> None:
 def test_answers_to_a_phone_call() -> None:
     assert encode_call("c") == b'{"type":"dialout","dialout":{"callid":"c"}}'
     assert encode_call_error(Raw(b'{"x": 1}')) == b'{"type":"dialout","dialout":{"error":{"x": 1}}}'
+
+
+@pytest.mark.parametrize(
+    ("session", "userid"),
+    [(b'{"userid":"guest"}', "guest"), (b'{"userid":null}', ""), (b"{}", ""), (b"[]", ""), (b"null", ""), (b"", "")],
+)
+def test_user_id_for_a_room_is_read_however_php_writes_none(session: bytes, userid: str) -> None:
+    assert RoomAnswer(session=Raw(session)).userid == userid
