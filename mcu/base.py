@@ -120,6 +120,8 @@ class PublishOptions:
     vp9profile: str = ""
     h264profile: str = ""
     timeout: float = 10.0  # seconds for the whole verb, waiting for an SFU that is away included
+    country: str = ""  # the client's, as an ISO 3166 code, for the choice among several SFUs; empty = unknown
+    continent: str = ""  # "EU", "NA", …; empty = unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,8 @@ class SubscribeOptions:
 
     timeout: float = 10.0  # seconds for the whole verb
     layer: Layer = Layer()
+    country: str = ""  # the client's, as in PublishOptions
+    continent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
