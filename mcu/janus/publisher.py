@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from mcu.base import Closed, Kind, Listener, NewPeerConnection, Rejected, StreamKey
+from mcu.base import Closed, Kind, Listener, NewPeerConnection, PublishOptions, Rejected, StreamKey
 from mcu.janus import videoroom
 from mcu.janus.descriptions import flowing, identified
 from mcu.janus.leg import Leg
@@ -54,6 +54,20 @@ class JanusPublisher(Leg):
         self._on_change = on_change
         self._identity = Identity(frozenset(), frozenset())
         self._flowing: dict[tuple[Kind, str], bool] = {}
+
+    async def open(self, offer: str, options: PublishOptions) -> str:
+        """Make the room, enter it, negotiate and return the answer; what fails or is cancelled leaves nothing.
+
+        Raises as ``negotiate`` does.
+        """
+        await self.attach()
+        try:
+            self.room = await self._rooms.create(self.session, self.key, options)
+            await self.handle.ask(videoroom.join_publisher(self.room, self.feed))
+            return await self.negotiate(offer)
+        except BaseException:
+            self.end(None)
+            raise
 
     async def negotiate(self, offer: str) -> str:
         """Hand an offer to Janus and return the answer; subscribers are asked to take what is new.

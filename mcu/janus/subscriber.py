@@ -8,13 +8,17 @@ from mcu.base import Closed, Kind, Layer, Listener, Rejected
 from mcu.janus import videoroom
 from mcu.janus.descriptions import bearable, switched_off
 from mcu.janus.leg import Leg
-from mcu.janus.protocol import Message
+from mcu.janus.protocol import JanusError, Message
 from mcu.janus.publisher import JanusPublisher
 
 KINDS = {kind.value: kind for kind in Kind}
 UPDATE = {"request": "configure", "update": True}  # asks for an offer
 
 log = logging.getLogger("portunus.mcu.janus")
+
+
+class PutOff(Exception):
+    """Janus lets nobody subscribe yet: the publisher's connection is not up."""
 
 
 class JanusSubscriber(Leg):
@@ -34,16 +38,52 @@ class JanusSubscriber(Leg):
         self._covered: set[str] = set()  # mids of the publisher that we have, or have asked for
         self._off: set[str] = set()  # of these, what was switched off when Janus made its last offer
 
-    async def join(self) -> str:
-        """Enter the publisher's room and return Janus' offer.
+    async def open(self, layer: Layer) -> str:
+        """Subscribe and return the offer, or nothing where the caller should look for the publisher again.
+
+        Then, and on failure, nothing is left on Janus.
 
         Raises:
+            PutOff: the caller should look again when something about the publisher changes.
             Rejected: Janus has nothing to offer.
             JanusError: Janus refused.
             McuLost: the session is lost.
         """
+        publisher = self.publisher
+        seen = publisher.changes
+        await self.attach()
+        publisher.entering.add(self)
+        if publisher.ended:
+            self.end(None)
+            return ""
+        try:
+            offer = await self._join(layer)
+        except JanusError as error:
+            self.end(None)
+            if publisher.changes != seen:
+                return ""
+            if error.code == videoroom.NO_SUCH_FEED:
+                raise PutOff from error
+            if error.code == videoroom.NO_SUCH_ROOM:
+                publisher.end(Closed.FAILED)
+            raise
+        except BaseException:
+            self.end(None)
+            raise
+        if publisher.ended or self.ended:
+            self.end(None)
+            return ""
+        publisher.entering.discard(self)
+        publisher.subscribers.add(self)
+        self.cover()
+        return offer
+
+    async def _join(self, layer: Layer) -> str:
         message = await self.handle.ask(videoroom.join_subscriber(self.publisher.room, self.publisher.feed))
-        return self._offered(message)
+        offer = self._offered(message)
+        if not self.ended:
+            await self.select(layer)
+        return offer
 
     async def accept(self, answer: str) -> None:
         """Hand the client's answer to Janus. Raises as ``mcu.base.Subscriber.accept`` says."""
