@@ -12,9 +12,10 @@ from sdp.document import Description, MediaSection
 MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
 AUDIO_LEVEL = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
 ABS_SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
+ORIENTATION = "urn:3gpp:video-orientation"
 EXTENSIONS = {
     "audio": {MID: 1, AUDIO_LEVEL: 2},
-    "video": {MID: 1, ABS_SEND_TIME: 3},
+    "video": {MID: 1, ABS_SEND_TIME: 3, ORIENTATION: 4},
 }  # the numbers stand in our own offers
 FORWARDED = {
     "audio": ("opus", "g722", "pcmu", "pcma"),

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from mcu.base import Kind
 from mcu.inprocess import rtp
-from mcu.inprocess.agreement import ABS_SEND_TIME, AUDIO_LEVEL, EXTENSIONS, MID, Codec, Medium
+from mcu.inprocess.agreement import ABS_SEND_TIME, AUDIO_LEVEL, EXTENSIONS, MID, ORIENTATION, Codec, Medium
 from mcu.inprocess.arrival import Arrival
 from mcu.inprocess.sink import Sink
 
@@ -66,6 +66,7 @@ class Ingress:
         self._keyframe_wanted = False
         self._clock: tuple[int, int, float] | None = None  # NTP time, timestamp and arrival of the last SR
         self._extension_ids: dict[str, int] = {}
+        self._passed_on: tuple[int, int] | None = None  # theirs and ours, of the element that goes on as it is
         self._static = (EXTENSIONS[self.kind.value][MID], mid.encode())
         self._nacks = False
         self.arrival = Arrival(self.codec.payload.clock_rate)
@@ -79,6 +80,9 @@ class Ingress:
         self.sends = medium.sends
         self._nacks = "nack" in medium.codec.feedback
         self._extension_ids = medium.extensions
+        uri = AUDIO_LEVEL if self.kind is Kind.AUDIO else ORIENTATION
+        theirs = medium.extensions.get(uri)
+        self._passed_on = None if theirs is None else (theirs, EXTENSIONS[self.kind.value][uri])
         self._others = medium.others
         if medium.ssrc is not None:
             if self._source is not None and medium.ssrc != self._source:
@@ -180,10 +184,11 @@ class Ingress:
         if self.kind is Kind.VIDEO:
             moment = int(time.time() * (1 << 18)) & 0xFFFFFF
             elements.append((EXTENSIONS["video"][ABS_SEND_TIME], moment.to_bytes(3, "big")))
-        elif packet.profile and AUDIO_LEVEL in self._extension_ids:
-            level = rtp.element(packet, self._extension_ids[AUDIO_LEVEL])
-            if level:
-                elements.append((EXTENSIONS["audio"][AUDIO_LEVEL], level[:1]))
+        if packet.profile and self._passed_on is not None:
+            theirs, ours = self._passed_on
+            value = rtp.element(packet, theirs)
+            if value:
+                elements.append((ours, value[:1]))
         return rtp.extension_block(elements)
 
     def _repair(self, now: float) -> None:

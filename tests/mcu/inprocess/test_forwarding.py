@@ -5,13 +5,19 @@ from __future__ import annotations
 import struct
 import time
 
+import pytest
+
 from mcu.base import Kind
 from mcu.inprocess import rtp
-from mcu.inprocess.agreement import AUDIO_LEVEL, MID, Accepted, Codec, Medium
+from mcu.inprocess.agreement import AUDIO_LEVEL, EXTENSIONS, MID, ORIENTATION, Accepted, Codec, Medium, Slot
 from mcu.inprocess.ingress import KEYFRAME_INTERVAL, SILENCE, Ingress
+from mcu.inprocess.reading import read_offer
 from mcu.inprocess.sink import MAX_REPAIRS, Sink
-from sdp.codecs import Payload, PayloadType
+from mcu.inprocess.writing import write_answer, write_offer
+from sdp.codecs import Payload, PayloadType, Preference
 from sdp.document import MediaSection
+from tests.mcu.inprocess.test_descriptions import LOCAL
+from tests.sdp.recorded import BY_ID
 
 VP8 = Payload(PayloadType(96), "vp8", 90000, 1, feedback=("nack", "nack pli", "goog-remb"))
 RTX = Payload(PayloadType(97), "rtx", 90000, 1, fmtp="apt=96", apt=PayloadType(96))
@@ -263,6 +269,29 @@ def test_audio_level_goes_on_under_our_number() -> None:
     voice = packet(1)._replace(payload_type=111, profile=0xBEDE, extension=block[4:])
     source.receive(voice, 1.0)
     assert rtp.element(wire.rtp[0], 2) == b"\x91"
+
+
+def test_orientation_goes_on_under_our_number_and_only_where_it_is_told() -> None:
+    medium = Medium(Kind.VIDEO, "v", SECTION, True, Codec(VP8, RTX), {MID: 4, ORIENTATION: 13}, SOURCE)
+    source, _ = ingress(medium)
+    _, wire = sink(source)
+    turned = rtp.extension_block([(4, b"0"), (13, b"\x01")])
+    source.receive(packet(1)._replace(profile=0xBEDE, extension=turned[4:]), 1.0)
+    source.receive(packet(2), 1.0)
+    assert [rtp.element(it, EXTENSIONS["video"][ORIENTATION]) for it in wire.rtp] == [b"\x01", None]
+
+
+@pytest.mark.parametrize(("recorded", "offered"), [("chromium/camera", True), ("firefox/camera", False)])
+def test_orientation_is_agreed_with_whoever_offers_it(recorded: str, offered: bool) -> None:
+    read = read_offer(BY_ID[f"{recorded}.offer.sdp"].text, Preference())
+    medium = next(it for it in read.media if it is not None and it.kind is Kind.VIDEO)
+    assert (ORIENTATION in medium.extensions) == offered
+    answer = write_answer(read, LOCAL, client=True, version=1)
+    assert (f" {ORIENTATION}" in answer) == offered
+    slot = Slot(Kind.VIDEO, "0", codec=medium.codec)
+    again = read_offer(write_offer([slot], LOCAL, setup="actpass", version=1), Preference()).media[0]
+    assert again is not None
+    assert again.extensions == EXTENSIONS["video"]
 
 
 def test_codec_that_changed_waits_for_the_subscribers_answer() -> None:
