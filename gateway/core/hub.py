@@ -212,9 +212,18 @@ class Hub:
         session.room_userid = ""
         session.room_session_given = False
         session.room_session_id = RoomSessionId("")
+        session.shown_out_by = None
         session.senders.clear()
         self._forget(room, session.id)
         return Left(session, room.key, tuple(room.members.values()), told, data)
+
+    def show_out(self, session: Session, event: bytes) -> None:
+        """Note that a session without a connection ends as soon as this event, which waits, is delivered (2.7, 5.6).
+
+        Unless it is in the room no longer by then.
+        """
+        if session.shown_out_by is None:
+            session.shown_out_by = event
 
     def left_by_request(self, session: Session, now: float) -> None:
         """Give an anonymous session that left its room a new time limit to join one (4.2)."""

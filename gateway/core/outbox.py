@@ -66,6 +66,12 @@ class Outbox:
         self._notes.clear()
         return waiting
 
+    def cut_behind(self, last: bytes) -> None:
+        """Drop what came after a message, this very object, that nobody was connected to take."""
+        messages = self._messages
+        while messages and messages[-1] is not last:
+            self.size -= len(messages.pop())
+
     @property
     def waiting(self) -> bool:
         """Whether there is something to take."""

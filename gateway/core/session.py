@@ -15,6 +15,7 @@ from gateway.core.ids import ConnectionId, ResumeId, RoomSessionId, SessionId
 from gateway.core.limits import Backend
 from gateway.core.outbox import Outbox
 from gateway.core.permissions import Permissions
+from gateway.core.place import UNKNOWN, Place
 from gateway.core.room import RoomKey
 from gateway.wire.server import JoinEntry, Sender, encode_sender
 
@@ -53,12 +54,14 @@ class Session:
         "open",
         "outbox",
         "permissions",
+        "place",
         "resume_id",
         "room",
         "room_session_given",
         "room_session_id",
         "room_userid",
         "senders",
+        "shown_out_by",
         "url",
         "user",
         "userid",
@@ -86,6 +89,7 @@ class Session:
         self.kind = kind
         self.actor = actor_of(user) if kind is Kind.FEDERATION else None  # whom Nextcloud knows it as
         self.permissions = Permissions()
+        self.place: Place = UNKNOWN  # where the client is that speaks for it now
         self.open = True
         self.connection: ConnectionId | None = None
         self.expires_at: float | None = None
@@ -94,6 +98,7 @@ class Session:
         self.room_userid = ""  # user id that Nextcloud gave for this room (4.1)
         self.room_session_id = RoomSessionId("")  # as registered; the public id when the client gave none
         self.room_session_given = False
+        self.shown_out_by: bytes | None = None  # the event that waits to be delivered, and ends the session then (2.7)
         self.senders: dict[str, bytes] = {}
         managed = INTERNAL_INCALL in features
         self.call_flags = INTERNAL_CALL_FLAGS if kind is Kind.INTERNAL and not managed else 0  # of internal clients

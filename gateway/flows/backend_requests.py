@@ -98,7 +98,7 @@ class BackendRequests:
         for session in dict.fromkeys(sessions):
             self._delivery.send(session, encoded)
             if session.room == key:
-                self._sessions.end(session)
+                self._sessions.show_out(session, encoded)
         properties = disinvite.properties if given(disinvite.properties) else ABSENT
         self._tell_others(backend, disinvite, RoomListBody(roomid, properties))
 

@@ -309,6 +309,8 @@ class Dispatch:
             before.lose()  # what it said before is still carried out
         self._greeted(who, session)
         who.inbox = self._inboxes.setdefault(session.id, who.inbox)
+        if session.shown_out_by is not None:
+            self._sessions.end(session)
         return None
 
     async def _refuse_late(self, who: Client, message: ClientMessage, error: Error) -> None:

@@ -87,10 +87,14 @@ class Hello:
             raise ProtocolError(Code.SESSION_LIMIT_EXCEEDED.error()) from error
         self._services.counters.sessions_total[backend.id, kind.value] += 1
         self._attach(session, who.connection, hello, request)
+        if session.place.is_known:
+            self._services.counters.client_countries[session.place.country] += 1
         return session
 
     def resume(self, who: Client, hello: client.Hello, request: str) -> Session:
         """Give a session a new connection, reply, and deliver what it missed (2.8).
+
+        One that was shown out of its room meanwhile hears that last; end it then.
 
         Raises:
             Forged: the id is none; await ``failed`` before the answer.
@@ -109,16 +113,19 @@ class Hello:
         holder = services.delivery.connection(session)
         if holder is not None:
             holder.displace(bye(SESSION_RESUMED))
+        if session.shown_out_by is not None:
+            session.outbox.cut_behind(session.shown_out_by)
         self._attach(session, who.connection, hello, request)
         waiting = session.outbox.attached()
         room = services.hub.room_of(session)
-        if room is not None and not waiting:
+        if room is not None and not waiting and session.shown_out_by is None:
             self._notify.participants_on_resume(session, room)
         return session
 
     def _attach(self, session: Session, connection: Connection, hello: client.Hello, request: str) -> None:
         services = self._services
         services.hub.attach(session, connection.id)
+        session.place = services.locate(connection.address)
         body = server.HelloBody(
             hello.version or "",
             session.id,

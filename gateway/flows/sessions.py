@@ -56,6 +56,13 @@ class Sessions:
         if connection is not None:
             connection.finish()
 
+    def show_out(self, session: Session, event: bytes) -> None:
+        """End a session that may not be in its room any more, as soon as the event that says so is delivered (2.7)."""
+        if session.connection is None:
+            self._hub.show_out(session, event)
+        else:
+            self.end(session)
+
     def overflowed(self, session: Session) -> None:
         """End a session whose outbox is full, as soon as what fills it is done (invariant 6)."""
         log.warning("a session ends: it was sent more than it took")

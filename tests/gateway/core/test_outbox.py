@@ -141,3 +141,17 @@ def test_what_is_delivered_is_what_was_accepted_in_order_and_the_rest_is_kept(st
         assert box.waiting is (len(kept) > taken)
     box.rewind()
     assert box.take(1000) == list(kept)
+
+
+def test_what_came_behind_a_message_is_dropped() -> None:
+    last, equal = bytes(bytearray(b"last")), bytes(bytearray(b"last"))
+    queue = outbox(100, b"first", last, b"behind", equal)
+    queue.cut_behind(last)
+    assert queue.take(100) == [b"first", last]
+    assert queue.size == len(b"first") + len(last)
+
+
+def test_cutting_behind_a_message_that_did_not_fit_leaves_nothing() -> None:
+    queue = outbox(8, b"first")
+    queue.cut_behind(b"too long for it")
+    assert not queue.waiting

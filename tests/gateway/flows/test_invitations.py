@@ -75,14 +75,59 @@ async def test_guests_are_disinvited_by_their_sessions() -> None:
         assert leave["event"]["leave"] == [guest.sessionid]
 
 
-async def test_disinvited_session_that_is_away_is_gone() -> None:
+async def test_disinvited_session_that_is_away_hears_of_it_when_it_is_back_and_ends_then() -> None:
+    async with House() as house:
+        alice, bob = await house.member("alice"), await house.member("bob")
+        alice.lose()
+        house.backend("r", {"type": "message", "message": {"data": "before"}})
+        for _ in range(2):
+            house.backend("r", {"type": "disinvite", "disinvite": {"userids": ["alice"], "sessionids": ["nc-alice"]}})
+        house.backend("r", {"type": "message", "message": {"data": "not for alice any more"}})
+        incall = {"changed": [{"sessionId": "nc-bob", "inCall": 1}], "users": [{"sessionId": "nc-bob", "inCall": 1}]}
+        house.backend("r", {"type": "incall", "incall": incall})
+        assert alice.sessionid in house.hub.sessions
+        bob.heard()
+        again = await house.resume(alice)
+        hello, before, told = again.heard()
+        assert hello["type"] == "hello"
+        assert before["event"]["message"]["data"] == "before"
+        assert told == roomlist("disinvite", reason="disinvited")
+        assert again.connection.finished
+        assert [it["event"].get("leave") for it in bob.heard()] == [[alice.sessionid]]
+        assert [it.sessionid for it in house.nextcloud.leaves()] == ["nc-alice"]
+        assert (await house.resume(alice)).errors() == ["no_such_session"]
+
+
+async def test_disinvited_session_that_stays_away_expires() -> None:
     async with House() as house:
         alice = await house.member("alice")
         alice.lose()
-        house.backend("r", {"type": "disinvite", "disinvite": {"userids": ["alice"], "sessionids": ["nc-alice"]}})
+        house.backend("r", {"type": "disinvite", "disinvite": {"userids": ["alice"]}})
+        await house.sweep(31.0)
+        assert not house.hub.sessions
+        assert [it.sessionid for it in house.nextcloud.leaves()] == ["nc-alice"]
+
+
+async def test_disinvited_session_that_is_back_when_the_room_is_gone_stays() -> None:
+    async with House() as house:
+        alice = await house.member("alice")
+        alice.lose()
+        house.backend("r", {"type": "disinvite", "disinvite": {"userids": ["alice"]}})
+        house.backend("r", {"type": "delete", "delete": {"userids": []}})
+        house.backend("s", {"type": "invite", "invite": {"userids": ["alice"], "alluserids": ["alice"]}})
         again = await house.resume(alice)
-        assert again.errors() == ["no_such_session"]
-        assert not house.hub.rooms
+        assert [it["event"]["type"] for it in again.heard() if it["type"] == "event"] == ["disinvite", "invite"]
+        assert not again.connection.finished
+
+
+async def test_session_that_is_away_from_another_room_only_hears_of_a_disinvitation() -> None:
+    async with House() as house:
+        alice = await house.member("alice", "elsewhere")
+        alice.lose()
+        house.backend("r", {"type": "disinvite", "disinvite": {"userids": ["alice"]}})
+        again = await house.resume(alice)
+        assert again.heard()[-1] == roomlist("disinvite", reason="disinvited")
+        assert not again.connection.finished
 
 
 async def test_who_is_named_twice_hears_once() -> None:
