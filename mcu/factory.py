@@ -24,10 +24,10 @@ def _check_janus(settings: Any) -> None:
     only(settings)
 
 
-def _janus(settings: Any, timeout: float) -> Mcu:
+def _janus(settings: Any, timeout: float, instance: str) -> Mcu:
     from mcu.janus.backend import JanusMcu
 
-    return JanusMcu(settings, timeout)
+    return JanusMcu(settings, timeout, instance)
 
 
 def _inprocess_settings() -> Any:
@@ -40,16 +40,16 @@ def _check_inprocess(settings: Any) -> None:
     """Find nothing: the type says it all."""
 
 
-def _inprocess(settings: Any, timeout: float) -> Mcu:
+def _inprocess(settings: Any, timeout: float, instance: str) -> Mcu:
     from mcu.inprocess.backend import InprocessMcu
 
-    return InprocessMcu(settings)  # answers at once: there is nobody to wait for
+    return InprocessMcu(settings)  # answers at once, and nobody else has streams on it
 
 
 class _Backend(NamedTuple):
     settings: Callable[[], Any]
     check: Callable[[Any], None]
-    create: Callable[[Any, float], Mcu]
+    create: Callable[[Any, float, str], Mcu]
 
 
 BACKENDS = {
@@ -81,13 +81,16 @@ def check(name: str, settings: Any) -> None:
     _backend(name).check(settings)
 
 
-def create(name: str, settings: Any, *, timeout: float) -> Mcu:
+def create(name: str, settings: Any, *, timeout: float, instance: str = "") -> Mcu:
     """Make a backend from settings of its ``settings_type``; ``timeout`` in seconds holds for each of its requests.
+
+    ``instance`` names the gateway on an SFU that others use as well. It must be the same after a restart: so what an
+    earlier process left there is recognised. Empty: one is drawn.
 
     Raises:
         ValueError: there is no such backend, or it cannot be made from these settings; the text is one clear sentence.
     """
-    return _backend(name).create(settings, timeout)
+    return _backend(name).create(settings, timeout, instance)
 
 
 def _backend(name: str) -> _Backend:

@@ -34,20 +34,23 @@ from mcu.janus.protocol import JanusError
 from mcu.janus.publisher import JanusPublisher
 from mcu.janus.session import Session
 from mcu.janus.settings import JanusServer, only
+from mcu.janus.settings import instance as instance_name
 from mcu.janus.subscriber import JanusSubscriber, PutOff
 
 
 class JanusMcu:
     """One Janus behind the SFU interface (``mcu.base.Mcu``)."""
 
-    def __init__(self, servers: tuple[JanusServer, ...], timeout: float) -> None:
+    def __init__(self, servers: tuple[JanusServer, ...], timeout: float, instance: str = "") -> None:
         """Take the settings; ``timeout`` in seconds holds for each request that brings no time limit of its own.
 
+        ``instance`` names this gateway on Janus (``mcu.janus.labels``); empty: one is drawn.
+
         Raises:
-            ValueError: not exactly one Janus is configured.
+            ValueError: not exactly one Janus is configured, or the instance cannot stand in a label.
         """
         self._on_state: Callable[[McuStatus], None] = lambda status: None
-        self._node = Node(only(servers), timeout, self._state_changed)
+        self._node = Node(only(servers), timeout, self._state_changed, instance_name(instance))
         self._timeout = timeout
         self._publishers: dict[StreamKey, JanusPublisher] = {}
         self._turns: WeakValueDictionary[StreamKey, asyncio.Lock] = WeakValueDictionary()

@@ -116,7 +116,7 @@ class JanusClient:
             return SfuState.CONNECTING, "what answers there is not Janus' WebSocket API"
         except (OSError, aiohttp.ClientError) as error:
             return SfuState.CONNECTING, in_words(error)
-        session = Session(socket, self.server.secrets, self._timeout, self._ended)
+        session = Session(socket, self.server.secrets, self._timeout, self._ended, self._rooms.instance)
         running = asyncio.create_task(session.run(), name="janus-session")
         try:
             return await self._open(http, session, running)

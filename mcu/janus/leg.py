@@ -15,6 +15,7 @@ from mcu.base import Candidate, Closed, Listener, McuLost, McuTimeout, StreamKey
 from mcu.janus import videoroom
 from mcu.janus.descriptions import reports
 from mcu.janus.handle import Handle
+from mcu.janus.labels import label
 from mcu.janus.listening import Ear
 from mcu.janus.protocol import JanusError, Message
 from mcu.janus.session import Session
@@ -45,7 +46,7 @@ class Leg:
             JanusError: Janus refused.
             McuLost: the session is lost.
         """
-        self.handle = await self.session.attach(videoroom.label(self.key), self)
+        self.handle = await self.session.attach(label(self.session.instance, self.key), self)
 
     def on_event(self, message: Message) -> None:
         """Take what Janus says of the handle."""

@@ -15,9 +15,9 @@ from mcu.janus.videoroom import Rooms
 class Node:
     """One Janus; ``on_change`` is called after each change of its state."""
 
-    def __init__(self, server: JanusServer, timeout: float, on_change: Callable[[], None]) -> None:
+    def __init__(self, server: JanusServer, timeout: float, on_change: Callable[[], None], instance: str) -> None:
         self.server = server
-        self.rooms = Rooms(server.admin_key)
+        self.rooms = Rooms(server.admin_key, instance)
         self.client = JanusClient(server, timeout, on_change, self.rooms)
         self.publishers: set[JanusPublisher] = set()
         self._timeout = timeout

@@ -17,6 +17,7 @@ import aiohttp
 
 from mcu.base import McuLost
 from mcu.janus.handle import Handle, Hears
+from mcu.janus.labels import control
 from mcu.janus.protocol import (
     NO_SUCH_SESSION,
     PLUGIN,
@@ -52,8 +53,10 @@ class Session:
         secrets: Mapping[str, str],
         timeout: float,
         on_end: Callable[[str], None],
+        instance: str,
     ) -> None:
         self.id = 0
+        self.instance = instance  # whose handles these are (``mcu.janus.labels``)
         self.control: Handle
         self.lost = False
         self.handles: dict[int, Handle] = {}
@@ -77,7 +80,7 @@ class Session:
         """
         created = await self.request("create", undo=lambda late: self.tell("destroy", session_id=late.data.id))
         self.id = created.data.id
-        self.control = await self.attach("portunus", None)
+        self.control = await self.attach(control(self.instance), None)
 
     async def run(self) -> None:
         """Read, write and keep alive until the connection ends. Cancelling it ends the session."""

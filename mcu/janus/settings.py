@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
+
 import msgspec
+
+from mcu.janus.labels import INSTANCE
 
 SCHEMES = ("ws://", "wss://")
 
@@ -39,3 +43,16 @@ def only(servers: tuple[JanusServer, ...]) -> JanusServer:
     if len(servers) != 1:
         raise ValueError(f"exactly one [[mcu.janus]] is supported, {len(servers)} are configured")
     return servers[0]
+
+
+def instance(configured: str) -> str:
+    """Return the configured name of this gateway on Janus, or one that is drawn.
+
+    With one that is drawn nothing of an earlier process is recognised.
+
+    Raises:
+        ValueError: it cannot stand in a label.
+    """
+    if configured and not INSTANCE.fullmatch(configured):
+        raise ValueError("an instance is 1 to 32 letters, digits, dots, hyphens or underscores")
+    return configured or secrets.token_hex(6)

@@ -1,4 +1,4 @@
-"""Clears away what nobody owns on Janus: rooms of lost sessions and killed gateways, handles that we know nothing of.
+"""Clears away what is ours and nobody owns on Janus: rooms of lost sessions and earlier processes, unknown handles.
 
 A room of ours always has its publisher inside, but for the moment between creation and entry. So one that is empty at
 two looks in a row has lost its gateway. A handle of our own session that we do not know at two looks is detached; to
@@ -14,10 +14,11 @@ from collections.abc import Callable
 import aiohttp
 
 from mcu.base import McuLost
+from mcu.janus.labels import read
 from mcu.janus.protocol import ADMIN_SUBPROTOCOL, JanusError, ProtocolError, encode, failure, parse
 from mcu.janus.session import Session
 from mcu.janus.settings import JanusServer
-from mcu.janus.videoroom import OURS, Rooms
+from mcu.janus.videoroom import Rooms
 
 log = logging.getLogger("portunus.mcu.janus")
 
@@ -37,7 +38,7 @@ async def sweep(http: aiohttp.ClientSession, session: Session, rooms: Rooms, ser
     while True:
         try:
             async with asyncio.timeout(PATIENCE):
-                before, empty = empty, await empty_rooms(session, server().admin_key)
+                before, empty = empty, await empty_rooms(session, server().admin_key, rooms.instance)
                 for number in before & empty:
                     log.info("destroying a room that nobody is in")
                     rooms.destroy(session, number)
@@ -53,12 +54,13 @@ async def sweep(http: aiohttp.ClientSession, session: Session, rooms: Rooms, ser
         await asyncio.sleep(EVERY)
 
 
-async def empty_rooms(session: Session, admin_key: str) -> set[int]:
-    """Return the rooms of gateways in which nobody is; those that other programs made do not count."""
+async def empty_rooms(session: Session, admin_key: str, instance: str) -> set[int]:
+    """Return the rooms of this gateway in which nobody is; those of other gateways and programs do not count."""
     body = {"request": "list"} | ({"admin_key": admin_key} if admin_key else {})
     answer = await session.request("message", handle_id=session.control.id, body=body)
     listed = answer.plugindata.data.rooms
-    return {room.room for room in listed if room.description.startswith(OURS) and not room.num_participants}
+    ours = (room for room in listed if (found := read(room.description)) is not None and found.instance == instance)
+    return {room.room for room in ours if not room.num_participants}
 
 
 async def unknown_handles(http: aiohttp.ClientSession, session: Session, server: JanusServer) -> set[int]:

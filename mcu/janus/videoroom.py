@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mcu.base import Layer, McuError, McuLost, NoSuchStream, PublishOptions, Rejected, StreamKey, StreamType
+from mcu.janus.labels import label
 from mcu.janus.protocol import NO_SUCH_HANDLE, NO_SUCH_SESSION, JanusError, Message, failure
 from mcu.janus.session import Reply, Session
 from sdp.payloads import canonical
@@ -24,22 +25,16 @@ NO_SUCH_ROOM = 426  # or the publisher has left it
 ROOM_EXISTS = 427
 NO_SUCH_FEED = 428  # also a publisher whose DTLS is not up
 
-OURS = "portunus|"  # how the description of each room begins that a gateway makes
 VP9_PROFILE = re.compile(r"[0-3]")
 H264_PROFILE = re.compile(r"[0-9a-fA-F]{6}")
 
 
-def label(key: StreamKey) -> str:
-    """Name a stream in Janus' own views."""
-    return f"{OURS}{key.backend}|{key.publisher}|{key.type.value}"
-
-
-def room(key: StreamKey, number: int, options: PublishOptions, admin_key: str) -> dict[str, Any]:
-    """Return the request that creates the room of a stream."""
+def room(description: str, number: int, options: PublishOptions, admin_key: str) -> dict[str, Any]:
+    """Return the request that creates the room of a stream; ``description`` is its label."""
     body: dict[str, Any] = {
         "request": "create",
         "room": number,
-        "description": label(key),
+        "description": description,
         "is_private": bool(admin_key),  # without the key a private room could not be found again (``sweep``)
         "publishers": 1,
         "videoorient_ext": False,  # with it Firefox shows rotated pictures
@@ -108,11 +103,12 @@ class Rooms:
     """The rooms that we made, or tried to make, and have not seen destroyed.
 
     A room outlives the session that made it. The number is ours, not Janus' choice: so a room whose creation was never
-    answered can be destroyed as well, over the next session.
+    answered can be destroyed as well, over the next session. ``instance`` says whose they are (``mcu.janus.labels``).
     """
 
-    def __init__(self, admin_key: str) -> None:
+    def __init__(self, admin_key: str, instance: str) -> None:
         self.admin_key = admin_key
+        self.instance = instance
         self._ours: set[int] = set()
 
     def __len__(self) -> int:
@@ -132,10 +128,9 @@ class Rooms:
             def undo(_: Message, made: int = number) -> None:
                 self.destroy(session, made)
 
+            body = room(label(self.instance, key), number, options, self.admin_key)
             try:
-                await session.request(
-                    "message", undo=undo, handle_id=session.control.id, body=room(key, number, options, self.admin_key)
-                )
+                await session.request("message", undo=undo, handle_id=session.control.id, body=body)
             except JanusError as error:
                 self._ours.discard(number)
                 if error.code != ROOM_EXISTS:

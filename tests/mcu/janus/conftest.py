@@ -31,6 +31,7 @@ from tests.media.loopback import loopback
 __all__ = ["loopback"]
 
 WAIT = 10.0  # seconds for anything that Janus must do
+INSTANCE = "of-the-tests"
 CAMERA = StreamKey(BackendId("cloud"), PublisherId("anna"), StreamType.VIDEO)
 SCREEN = StreamKey(BackendId("cloud"), PublisherId("anna"), StreamType.SCREEN)
 
@@ -157,7 +158,7 @@ def states() -> States:
 
 @pytest.fixture
 async def mcu(janus: JanusProcess, states: States) -> AsyncIterator[JanusMcu]:
-    backend = JanusMcu((server(janus),), timeout=WAIT)
+    backend = JanusMcu((server(janus),), timeout=WAIT, instance=INSTANCE)
     await backend.start(states)
     await states.until(lambda status: status.ready)
     yield backend

@@ -12,7 +12,7 @@ from mcu.janus.backend import JanusMcu
 from mcu.janus.protocol import PLUGIN
 from mcu.janus.settings import JanusServer
 from tests.janus_process import ADMIN_KEY, ADMIN_SECRET, API_SECRET, Conversation, JanusProcess
-from tests.mcu.janus.conftest import WAIT, Call, States
+from tests.mcu.janus.conftest import INSTANCE, WAIT, Call, States
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ async def sweeping(janus: JanusProcess, states: States, loopback: None) -> Async
         admin_url=janus.admin_url,
         admin_secret=ADMIN_SECRET,
     )
-    mcu = JanusMcu((settings,), timeout=WAIT)
+    mcu = JanusMcu((settings,), timeout=WAIT, instance=INSTANCE)
     await mcu.start(states)
     await states.until(lambda status: status.ready)
     yield mcu
@@ -49,12 +49,14 @@ async def create_room(janus: JanusProcess, description: str) -> None:
 async def test_empty_rooms_of_gateways_go_and_all_others_stay(sweeping: JanusMcu, janus: JanusProcess) -> None:
     async with AsyncExitStack() as stack:
         _, sender, _ = await Call(sweeping, stack).publisher()
-        await create_room(janus, "portunus|cloud|killed|video")
-        await create_room(janus, "somebody else's")
+        await create_room(janus, f"portunus|{INSTANCE}|cloud|killed|video")
+        stay = {"somebody else's", "portunus|another|cloud|anna|video", "portunus|cloud|of an old version|video"}
+        for description in stay:
+            await create_room(janus, description)
+        own = f"portunus|{INSTANCE}|cloud|anna|video"
         async with asyncio.timeout(WAIT):
-            while len(rooms := await janus.rooms()) > 2:
+            while {room["description"] for room in await janus.rooms()} != stay | {own}:
                 pass
-        assert {room["description"] for room in rooms} == {"portunus|cloud|anna|video", "somebody else's"}
         _, watcher, _ = await Call(sweeping, stack).subscriber()
         await watcher.hears(sender.frequency)
 

@@ -5,21 +5,15 @@ from __future__ import annotations
 import pytest
 
 from mcu.base import (
-    BackendId,
     Layer,
     McuError,
     McuLost,
     NoSuchStream,
-    PublisherId,
     PublishOptions,
     Rejected,
-    StreamType,
 )
-from mcu.base import StreamKey as Key
 from mcu.janus.protocol import JanusError
 from mcu.janus.videoroom import AUDIO_CODECS, VIDEO_CODECS, codecs, room, select, subscribe, typed
-
-KEY = Key(BackendId("cloud"), PublisherId("someone"), StreamType.SCREEN)
 
 
 @pytest.mark.parametrize(
@@ -36,12 +30,12 @@ def test_codecs_are_the_preferred_first_and_then_the_rest(preferred: tuple[str, 
     assert codecs(preferred, VIDEO_CODECS) == listed
 
 
-def test_a_room_has_one_publisher_and_is_named_after_its_stream() -> None:
-    body = room(KEY, 7, PublishOptions(), "")
+def test_a_room_has_one_publisher_and_is_named_as_told() -> None:
+    body = room("of the stream", 7, PublishOptions(), "")
     assert body == {
         "request": "create",
         "room": 7,
-        "description": "portunus|cloud|someone|screen",
+        "description": "of the stream",
         "is_private": False,
         "publishers": 1,
         "videoorient_ext": False,
@@ -52,7 +46,7 @@ def test_a_room_has_one_publisher_and_is_named_after_its_stream() -> None:
 
 def test_a_room_takes_ceiling_profiles_and_key_where_they_are_given() -> None:
     options = PublishOptions(bitrate=300_000, vp9profile="2", h264profile="42E01F")
-    body = room(KEY, 7, options, "key")
+    body = room("of the stream", 7, options, "key")
     assert body["bitrate"] == 300_000
     assert (body["vp9_profile"], body["h264_profile"]) == ("2", "42e01f")
     assert (body["admin_key"], body["is_private"]) == ("key", True)
@@ -61,7 +55,8 @@ def test_a_room_takes_ceiling_profiles_and_key_where_they_are_given() -> None:
 @pytest.mark.parametrize(("vp9", "h264"), [("9", "42e0"), ("0;", "zzzzzz"), ("", "")])
 def test_profiles_that_are_none_do_not_reach_janus(vp9: str, h264: str) -> None:
     assert (
-        not {"vp9_profile", "h264_profile"} & room(KEY, 7, PublishOptions(vp9profile=vp9, h264profile=h264), "").keys()
+        not {"vp9_profile", "h264_profile"}
+        & room("of the stream", 7, PublishOptions(vp9profile=vp9, h264profile=h264), "").keys()
     )
 
 
