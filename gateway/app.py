@@ -90,7 +90,8 @@ class Gateway:
         section = self._config.mcu
         if section.type == NO_MCU:
             return None
-        return factory.create(section.type, section.settings, timeout=section.timeout)
+        instance = self._config.instance
+        return factory.create(section.type, section.settings, timeout=section.timeout, instance=instance)
 
     async def start(self) -> list[str]:
         """Listen, and return the addresses as URLs (``unix:`` and the path for a unix socket).
@@ -355,6 +356,7 @@ def _need_restart(before: Config, now: Config) -> list[str]:
         "sessions": (before.sessions, now.sessions),
         "nextcloud": (before.nextcloud, now.nextcloud),
         "mcu.type": (before.mcu.type, now.mcu.type),
+        "mcu.instance": (before.mcu.instance, now.mcu.instance),
     }
     return [key for key, (old, new) in pairs.items() if old != new]
 

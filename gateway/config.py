@@ -5,6 +5,8 @@ Source: design, configuration contract. Only keys whose feature exists are known
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import re
 import ssl
 from collections.abc import Iterable, Mapping
@@ -42,6 +44,7 @@ Bitrate = Annotated[int, Meta(ge=0)]
 _placeholders = re.compile(
     r"change.?(?:me|this|it)|placeholder|your.?secret|shared.?secret|example|^(?:my)?secret|\.\.\.|…|[<>]", re.I
 )
+_instance = re.compile(r"[A-Za-z0-9._-]{0,32}")
 _tcp = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]*):(?P<port>[0-9]{1,5})")
 
 
@@ -81,6 +84,7 @@ class McuSection(Struct, frozen=True):
 
     type: str = NO_MCU
     timeout: Positive = 10.0  # seconds
+    instance: str = ""  # names this gateway on an SFU that others use as well
     max_stream_bitrate: Bitrate = 1_048_576  # bit/s; 0 = no limit
     max_screen_bitrate: Bitrate = 2_097_152
     allowed_candidates: tuple[str, ...] = ()  # networks
@@ -114,6 +118,14 @@ class Config(Struct, frozen=True):
     stats: Stats = Stats()
     limits: Limits = Limits()
     turn: Turn = Turn()
+
+    @property
+    def instance(self) -> str:
+        """How this gateway is named on an SFU that others use as well: the same after a restart."""
+        if self.mcu.instance:
+            return self.mcu.instance
+        place = f"portunus instance\n{self.http.listen[0]}".encode()
+        return hmac.new(self.sessions.secret.encode(), place, hashlib.sha256).hexdigest()[:12]
 
     @property
     def compat(self) -> Backend | None:
@@ -208,6 +220,8 @@ def _checked(config: Config, source: Source) -> Config:
     _check_backends(config, source)
     _check_turn(config.turn, source)
     http, mcu, stats = config.http, config.mcu, config.stats
+    if not _instance.fullmatch(mcu.instance):
+        raise source.error("mcu.instance", "may have up to 32 letters, digits, dots, hyphens and underscores")
     return msgspec.structs.replace(
         config,
         http=msgspec.structs.replace(

@@ -174,6 +174,7 @@ def test_missing_part_is_named(path: Path) -> None:
         ("[stats]\nallowed = ['::1', '1.2.3']", 'FILE: stats.allowed[1]: "1.2.3" is neither'),
         ("[mcu]\nblocked_candidates = ['x']", "FILE: mcu.blocked_candidates[0]: "),
         ("[mcu]\nallowed_candidates = ['10.0.0.0/33']", "FILE: mcu.allowed_candidates[0]: "),
+        ("[mcu]\ninstance = 'a|b'", "FILE: mcu.instance: may have up to 32 letters"),
         ("[mcu]\ntype = 'jitsi'", "FILE: mcu.type: expected one of janus, inprocess, none"),
         ("[mcu]\ntype = 'janus'", "FILE: mcu.type: is janus, but there is no [[mcu.janus]]"),
         (
