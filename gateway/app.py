@@ -25,6 +25,7 @@ from gateway.core.session import Kind
 from gateway.core.virtual import VIRTUAL
 from gateway.edge import serverinfo
 from gateway.edge.address import Networks, TrustedProxies
+from gateway.edge.geoip import GeoIp
 from gateway.edge.housekeeper import Housekeeper
 from gateway.edge.http_runner import Runner
 from gateway.edge.nextcloud import NextcloudClient
@@ -73,6 +74,7 @@ class Gateway:
         self._features = features.announced(config.mcu.type)
         self._counters = Counters()
         self._turn = TurnCredentials(config.turn, time.time)
+        self._geoip = GeoIp(config.geoip)
         self._runner: web.AppRunner | None = None
         self._mcu = self._create_mcu()
 
@@ -103,6 +105,7 @@ class Gateway:
         if self._mcu is not None:
             await self._mcu.start(lambda status: None)  # it logs by itself; status() is asked when needed
         self._housekeeper.start()
+        await self._geoip.start()
         self._runner = Runner(
             self._application(),
             self._headers(),
@@ -121,6 +124,7 @@ class Gateway:
     async def stop(self) -> None:
         """Close the connections, end all streams on the SFU and stop listening. Idempotent."""
         await self._housekeeper.stop()
+        await self._geoip.stop()
         self._endpoint.close()
         self._polling.close()
         runner, self._runner = self._runner, None
@@ -144,8 +148,8 @@ class Gateway:
     async def reload(self, config: Config) -> list[str]:
         """Take a changed configuration as far as that goes without a restart; returns the keys that need one.
 
-        Backends, limits, internal clients' secret, candidate lists, trusted proxies, who may read statistics, and
-        what the SFU takes are changed at once; sessions and streams go on.
+        Backends, limits, internal clients' secret, candidate lists, trusted proxies, who may read statistics,
+        countries, and what the SFU takes are changed at once; sessions and streams go on.
 
         Raises:
             ValueError: the SFU refuses its settings; nothing has changed.
@@ -163,6 +167,7 @@ class Gateway:
         self._media.filter_candidates(_candidate_filter(config))
         self._proxies.become(TrustedProxies(config.http.trusted_proxies))
         self._stats_allowed.become(Networks(config.stats.allowed))
+        await self._geoip.reconfigure(config.geoip)
         return _need_restart(before, config)
 
     # -- wiring
@@ -196,6 +201,7 @@ class Gateway:
             wall_clock=time.time,
             entropy=secrets.token_bytes,
             limits=config.limits,
+            locate=self._geoip.locate,
         )
         media = self._media = Media(services, mcu, _candidate_filter(config))
         notify = Notify(services, media)

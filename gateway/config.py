@@ -26,6 +26,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "Http",
+    "GeoIpSection",
     "Internal",
     "McuSection",
     "NextcloudSection",
@@ -38,6 +39,7 @@ __all__ = [
 SECRET_BYTES = 32  # least length of sessions.secret
 NO_MCU = "none"
 
+CONTINENTS = ("AF", "AN", "AS", "EU", "NA", "OC", "SA")
 Positive = Annotated[float, Meta(gt=0)]
 Bitrate = Annotated[int, Meta(ge=0)]
 
@@ -45,6 +47,8 @@ _placeholders = re.compile(
     r"change.?(?:me|this|it)|placeholder|your.?secret|shared.?secret|example|^(?:my)?secret|\.\.\.|…|[<>]", re.I
 )
 _instance = re.compile(r"[A-Za-z0-9._-]{0,32}")
+_scheme = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_country = re.compile(r"[A-Za-z]{2}")
 _tcp = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]*):(?P<port>[0-9]{1,5})")
 
 
@@ -107,6 +111,21 @@ class Turn(Struct, frozen=True):
 
 
 class Config(Struct, frozen=True):
+class GeoIpSection(Struct, frozen=True):
+    """Which countries clients are in."""
+
+    database: str = ""  # path or URL of a database in MaxMind's format; empty: none
+    license_key: str = ""  # MaxMind's; without ``database`` that of countries is fetched there
+    overrides: dict[str, str] = field(default_factory=dict)  # address or network -> country
+    continents: dict[str, str] = field(default_factory=dict)  # country -> continent, where it is not the usual one
+
+
+class Admin(Struct, frozen=True):
+    """What the operator asks a running gateway."""
+
+    socket: str = ""  # path of a unix socket; empty: none
+
+
     """Everything an operator may set."""
 
     sessions: Sessions
@@ -121,6 +140,7 @@ class Config(Struct, frozen=True):
 
     @property
     def instance(self) -> str:
+    geoip: GeoIpSection = GeoIpSection()
         """How this gateway is named on an SFU that others use as well: the same after a restart."""
         if self.mcu.instance:
             return self.mcu.instance
@@ -237,6 +257,26 @@ def _checked(config: Config, source: Source) -> Config:
 
 
 def _networks(texts: Iterable[str], key: str, source: Source) -> tuple[str, ...]:
+        geoip=_geoip(config.geoip, source),
+    )
+
+
+def _geoip(geoip: GeoIpSection, source: Source) -> GeoIpSection:
+    """Return it with codes in upper case."""
+    scheme = _scheme.match(geoip.database)
+    if scheme and scheme[1].lower() not in ("file", "http", "https"):
+        raise source.error("geoip.database", "is neither a path nor a file, http or https URL")
+    _networks(geoip.overrides, "geoip.overrides", source)
+    for key, code in geoip.overrides.items():
+        if not _country.fullmatch(code):
+            raise source.error(f"geoip.overrides.{key}", f'"{code}" is no country code of two letters')
+    for key, code in geoip.continents.items():
+        if not _country.fullmatch(key) or code.upper() not in CONTINENTS:
+            raise source.error(f"geoip.continents.{key}", f"expected country = one of {', '.join(CONTINENTS)}")
+    return msgspec.structs.replace(
+        geoip,
+        overrides={key: code.upper() for key, code in geoip.overrides.items()},
+        continents={key.upper(): code.upper() for key, code in geoip.continents.items()},
     """Return addresses and networks in the form ``network/bits``."""
     found = []
     for index, text in enumerate(texts):

@@ -188,6 +188,8 @@ def _child(kind: inspect.Type, key: str | int, node: object) -> inspect.Type | N
             if field.encode_name == key:
                 return field.type
         return inspect.StrType() if _is_file_key(key, kind) else None
+    if isinstance(kind, inspect.DictType) and isinstance(key, str):
+        return kind.value_type
     if isinstance(kind, inspect.VarTupleType | inspect.ListType) and isinstance(key, int):
         return kind.item_type if not isinstance(node, list) or key <= len(node) else None
     return None
@@ -201,6 +203,9 @@ def _children(node: object, kind: inspect.Type) -> Iterator[tuple[str | int, obj
     elif isinstance(node, list) and isinstance(kind, inspect.VarTupleType | inspect.ListType):
         for index, value in enumerate(node):
             yield index, value, kind.item_type
+    elif isinstance(node, dict) and isinstance(kind, inspect.DictType):
+        for key, value in node.items():
+            yield key, value, kind.value_type
 
 
 def _is_file_key(key: str, kind: inspect.Type) -> bool:
@@ -269,6 +274,8 @@ def _from_text(text: str, kind: inspect.Type, name: str) -> object:
     if isinstance(kind, inspect.StructType):
         raise ConfigError(f"{name}: names a whole section, not a value")
     return text
+    if isinstance(kind, inspect.DictType):
+        return _table_from_text(text, name)
 
 
 def _list_from_text(text: str, name: str) -> object:
@@ -283,6 +290,13 @@ def _list_from_text(text: str, name: str) -> object:
 _words = {
     "`str`": "a text",
     "`int`": "an integer",
+def _table_from_text(text: str, name: str) -> object:
+    pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
+    if not all(separator for _, separator, _ in pairs):
+        raise ConfigError(f"{name}: expected key=value pairs with commas between them")
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
     "`float`": "a number",
     "`bool`": "true or false",
     "`array`": "a list",

@@ -61,6 +61,7 @@ class Counters:
         "bytes_in",
         "bytes_out",
         "calls_total",
+        "client_countries",
         "limit_exceeded",
         "limits_met",
         "mcu_messages",
@@ -89,6 +90,7 @@ class Counters:
         self.resumed_total: dict[tuple[str, str], int] = Counter()  # by backend and client type
         self.limit_exceeded: dict[str, int] = Counter()  # by backend
         self.calls_total: dict[tuple[str, str], int] = Counter()  # that entered a call, by backend and client type
+        self.client_countries: dict[str, int] = Counter()  # sessions opened, by country where that is known
         self.mcu_messages: dict[str, int] = Counter()  # by type
         self.publishers_total: dict[str, int] = Counter()  # by type
         self.subscribers_total: dict[str, int] = Counter()  # by type
@@ -194,6 +196,8 @@ class _Figures(Collector):
         yield _histogram(name + "duration", "Duration in seconds", label, counters.backend_durations)
         yield _counter(name + "errors_total", "Failed requests", ("backend", "error"), counters.backend_errors)
         yield _gauge("signaling_http_client_pool_connections", "Connections", ("host",), gauges.connections())
+        name = "signaling_client_countries_total"
+        yield _counter(name, "Sessions opened, by country", ("country",), counters.client_countries)
 
     def _mcu(self) -> Iterator[Family]:
         counters, gauges, label = self._counters, self._gauges, ("type",)

@@ -9,7 +9,9 @@ from gateway.core.backends import Backends
 from gateway.core.hub import Hub
 from gateway.core.ids import SessionIds
 from gateway.core.limits import Limits
+from gateway.core.place import UNKNOWN, Place
 from gateway.core.session import Kind, Session
+from gateway.core.throttle import Address
 from gateway.flows.delivery import Delivery
 from gateway.flows.ports import Counters, Nextcloud
 from gateway.flows.tasks import Tasks
@@ -48,6 +50,7 @@ class Services:
     wall_clock: Callable[[], float]  # unix seconds
     entropy: Callable[[int], bytes]
     limits: Limits = field(default_factory=Limits)
+    locate: Callable[[Address], Place] = lambda address: UNKNOWN  # where an address is (14.3)
     tasks: Tasks = field(default_factory=Tasks)
     throttling: Throttling = field(init=False)
 

@@ -1,7 +1,7 @@
 """A session's subscription to a stream: offers of the SFU out, answers in.
 
-Source: behaviour reference 9.3-9.6. Each connection to the SFU has a ``sid`` of its own; a publisher that was
-replaced has its subscribers offered a new connection, unasked.
+Source: behaviour reference 9.3-9.6. Each connection to the SFU has a ``sid`` of its own. Who loses a stream without its
+publisher's ending it is offered the next one, unasked, however long that takes (recovery.py).
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class SubscriberSlot(Slot):
     async def _subscribe(self, seconds: float) -> str:
         self._drop()
         listener = self._listener = _Listener(self)
-        options = SubscribeOptions(seconds, self._layer)
+        options = SubscribeOptions(seconds, self._layer, self.session.place.code, self.session.place.continent)
         subscriber, sdp = await self.streams.mcu.subscribe(self.key, options, listener)
         if self.closed:
             self.services.tasks.spawn(subscriber.close(), "close late subscriber")

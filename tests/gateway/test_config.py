@@ -134,7 +134,10 @@ def test_secrets_do_not_show_in_print(path: Path) -> None:
             "[[backend]]\nid = 'a'\nsecrets = 'x'",
             "FILE: backend[0].secrets is unknown; did you mean backend[0].secret?",
         ),
-        ("[geoip]\nx = 1", "FILE: geoip is unknown; did you mean "),
+        ("[recording]\nx = 1", "FILE: recording is unknown; did you mean "),
+        ("[geoip]\noverride = {}", "FILE: geoip.override is unknown; did you mean geoip.overrides?"),
+        ("[geoip]\noverrides = 'x'", "FILE: geoip.overrides: expected a table, got a text"),
+        ("[geoip.overrides]\n'10.0.0.0/8' = 1", "FILE: geoip.overrides[...]: expected a text, got an integer"),
         ("[http]\nlisten_file = 'x'", "FILE: http.listen_file is unknown; did you mean http.listen?"),
         ("[[backend]]\nurls = []", "FILE: backend[0].id: is missing"),
         ("[http]\nlisten = 'x'", "FILE: http.listen: expected a list, got a text"),
@@ -388,3 +391,73 @@ def test_configuration_is_made_without_a_file_too() -> None:
 )
 def test_turn_servers_need_key_and_secret(path: Path, text: str, expected: str) -> None:
     assert refusal(path, f"[turn]\n{text}\n" + MINIMAL).startswith(expected)
+
+
+def test_codes_of_countries_and_continents_are_kept_in_upper_case(path: Path) -> None:
+    text = '[geoip.overrides]\n"10.0.0.0/8" = "de"\n"2001:db8::1" = "CH"\n[geoip.continents]\ntr = "eu"\n'
+    config = read(path, text + MINIMAL)
+    assert config.geoip.overrides == {"10.0.0.0/8": "DE", "2001:db8::1": "CH"}
+    assert config.geoip.continents == {"TR": "EU"}
+
+
+def test_tables_may_come_from_the_environment(path: Path) -> None:
+    config = read(path, PORTUNUS_GEOIP__OVERRIDES="10.0.0.0/8=de, 2001:db8::/32 = ch", PORTUNUS_GEOIP__CONTINENTS="")
+    assert config.geoip.overrides == {"10.0.0.0/8": "DE", "2001:db8::/32": "CH"}
+    assert config.geoip.continents == {}
+    one = read(path, "[geoip.continents]\ntr = 'AS'\n" + MINIMAL, PORTUNUS_GEOIP__CONTINENTS__CY="AS")
+    assert one.geoip.continents == {"TR": "AS", "CY": "AS"}
+    expected = "PORTUNUS_GEOIP__OVERRIDES: expected key=value pairs"
+    assert refusal(path, PORTUNUS_GEOIP__OVERRIDES="10.0.0.0/8").startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("overrides = {'10.0.0.0/33' = 'DE'}", 'FILE: geoip.overrides[0]: "10.0.0.0/33" is neither'),
+        ("overrides = {'10.0.0.1' = 'DEU'}", 'FILE: geoip.overrides.10.0.0.1: "DEU" is no country code'),
+        ("continents = {'TR' = 'Europe'}", "FILE: geoip.continents.TR: expected country = one of AF, AN, AS, EU,"),
+        ("continents = {'Turkey' = 'EU'}", "FILE: geoip.continents.Turkey: expected country = one of"),
+        ("database = 'ftp://h/x.mmdb'", "FILE: geoip.database: is neither a path nor a file, http or https URL"),
+    ],
+)
+def test_countries_that_cannot_be_are_named(path: Path, text: str, expected: str) -> None:
+    assert refusal(path, f"[geoip]\n{text}\n" + MINIMAL).startswith(expected)
+
+
+QUALITY = "[quality]\nroom_budget = 1200000\nceiling = 400000\nvideocodecs = ['vp8', '*']\n"
+
+
+def test_a_backend_overrides_the_quality_that_it_names(path: Path) -> None:
+    config = read(path, MINIMAL + "[backend.quality]\nceiling = 0\nvideocodecs = []\n" + QUALITY)
+    (backend,) = config.backends
+    assert backend.quality.over(config.quality) == Quality(room_budget=1_200_000)
+    assert config.quality.videocodecs == ("vp8", "*")
+
+
+def test_the_environment_overrides_the_quality_of_a_backend(path: Path) -> None:
+    variables = {
+        "PORTUNUS_BACKEND__0__QUALITY__ROOM_BUDGET": "900000",
+        "PORTUNUS_BACKEND__0__QUALITY__AUDIOCODECS": "opus,pcmu",
+    }
+    (backend,) = read(path, MINIMAL + QUALITY, **variables).backends
+    assert backend.quality == BackendQuality(room_budget=900_000, audiocodecs=("opus", "pcmu"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[quality]\nroom_budget = -1", "FILE: quality.room_budget: expected an integer >= 0"),
+        ("[quality]\nfloor = 0", "FILE: quality.floor: expected an integer >= 16000"),
+        ("[quality]\nceiling = 50000", "FILE: quality.ceiling: is less than the floor, 64000"),
+        ("[quality]\nroom_budget = 63999", "FILE: quality.room_budget: is less than the floor, 64000"),
+        ("[backend.quality]\nscreen = 20000", "FILE: backend[0].quality.screen: is less than the floor, 64000"),
+        (
+            "[backend.quality]\naudiocodecs = ['opus', 'vp8']",
+            'FILE: backend[0].quality.audiocodecs[1]: "vp8" is none of g722, opus, pcma, pcmu, *',
+        ),
+        ("[backend.quality]\nbudget = 1", "FILE: backend[0].quality.budget is unknown; did you mean "),
+        ("[admin]\nsecret = 'x'", "FILE: admin.secret is unknown; did you mean "),
+    ],
+)
+def test_refusals_of_the_quality(path: Path, text: str, expected: str) -> None:
+    assert refusal(path, f"{MINIMAL}{text}\n").startswith(expected)

@@ -264,7 +264,7 @@ class FakeSubscriber:
 
     mcu: FakeMcu
     publisher: FakePublisher
-    layer: Layer
+    options: SubscribeOptions
     to: Listener
     answers: list[str] = field(default_factory=list)
     candidates: list[Candidate | None] = field(default_factory=list)
@@ -285,6 +285,11 @@ class FakeSubscriber:
     async def accept(self, answer: str) -> None:
         await self._work()
         self.answers.append(answer)
+
+    @property
+    def layer(self) -> Layer:
+        """What it receives from the start."""
+        return self.options.layer
 
     async def refresh(self) -> str:
         await self._work()
@@ -362,7 +367,7 @@ class FakeMcu:
                 raise self.subscribe_error
             if key not in self.publishers:
                 raise NoSuchStream("the publisher went away")
-            made = FakeSubscriber(self, self.publishers[key], options.layer, to)
+            made = FakeSubscriber(self, self.publishers[key], options, to)
         except TimeoutError:
             raise NoSuchStream("nobody published the stream") from None
         finally:

@@ -1,0 +1,155 @@
+"""The bytes of a database of countries: from a file or the web, packed or not, opened and tried out.
+
+Source: behaviour reference 14.3; MaxMind DB file format specification 2.0. All of it is in memory: the file may be
+written over while the database is in use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import io
+import struct
+import tarfile
+import zlib
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import IO
+from urllib.parse import unquote, urlsplit
+
+import aiohttp
+import maxminddb
+from yarl import URL
+
+MAX_SIZE = 536_870_912  # bytes, packed or not; the largest known database of cities has a quarter of that
+
+_MAXMIND = "https://download.maxmind.com/app/geoip_download"
+_GZIP = b"\x1f\x8b"
+_time = aiohttp.ClientTimeout(total=600, sock_connect=10, sock_read=30)
+_SAMPLES = 64  # addresses that are looked up before a database is taken
+
+# What reading octets that are no database, or a damaged one, ends with; maxminddb's own error is a RuntimeError.
+DAMAGE = (RuntimeError, ValueError, LookupError, TypeError, struct.error)
+_DAMAGED_ARCHIVE = (tarfile.TarError, zlib.error, EOFError, OSError)
+
+
+class Unusable(Exception):
+    """There is no database to be had; the text names neither its place nor an address."""
+
+
+class Download:
+    """A database on the web; fetched again only when it changed, as far as its server says so."""
+
+    def __init__(self, url: str, license_key: str = "") -> None:
+        """Take the URL, or with a licence key that of MaxMind's GeoLite2 countries."""
+        self._url = URL(url or _MAXMIND)
+        if not url:
+            query = {"edition_id": "GeoLite2-Country", "license_key": license_key, "suffix": "tar.gz"}
+            self._url = self._url.with_query(query)
+        self._tag = ""
+
+    async def read(self) -> maxminddb.Reader | None:
+        """Return the database; ``None``: it is the one returned before.
+
+        Raises:
+            Unusable: it cannot be fetched, or is none.
+        """
+        headers = {"If-None-Match": self._tag} if self._tag else {}
+        body = io.BytesIO()
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=_time, auto_decompress=False) as session,
+                session.get(self._url, headers=headers) as response,
+            ):
+                if response.status == 304 and self._tag:
+                    return None
+                if response.status != 200:
+                    raise Unusable(f"the server answered with status {response.status}")
+                async for chunk in response.content.iter_chunked(65_536):
+                    body.write(chunk)
+                    if body.tell() > MAX_SIZE:
+                        raise Unusable("it is too large")
+                tag = response.headers.get("ETag", "")
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # OSError: TimeoutError, too
+            raise Unusable(f"it cannot be downloaded ({type(error).__name__})") from error
+        database = await asyncio.to_thread(_opened, body)
+        self._tag = tag
+        return database
+
+
+class File:
+    """A database on this machine; read again only when the file changed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._state: tuple[int, int, int] | None = None
+
+    async def read(self) -> maxminddb.Reader | None:
+        """Return the database; ``None``: it is the one returned before.
+
+        Raises:
+            Unusable: it cannot be read, or is none.
+        """
+        return await asyncio.to_thread(self._read)
+
+    def _read(self) -> maxminddb.Reader | None:
+        try:
+            status = self._path.stat()
+            state = (status.st_ino, status.st_size, status.st_mtime_ns)
+            if state == self._state:
+                return None
+            if status.st_size > MAX_SIZE:
+                raise Unusable("it is too large")
+            data = self._path.read_bytes()
+        except OSError as error:
+            raise Unusable(f"the file cannot be read ({error.strerror})") from error
+        database = _opened(io.BytesIO(data))
+        self._state = state
+        return database
+
+
+def source(database: str, license_key: str) -> Download | File | None:
+    """Return where a database comes from: a path, a URL, or MaxMind; ``None``: there is none."""
+    parts = urlsplit(database)
+    if parts.scheme in ("http", "https") or (license_key and not database):
+        return Download(database, license_key)
+    if not database:
+        return None
+    return File(Path(unquote(parts.path) if parts.scheme == "file" else database))
+
+
+def _opened(data: io.BytesIO) -> maxminddb.Reader:
+    """Unpack and open a database, and look some addresses up; slow, for a thread."""
+    data.seek(0)
+    try:
+        if data.getvalue().startswith(_GZIP):
+            data = _unpacked(data)
+        database = maxminddb.open_database(data, maxminddb.MODE_FD)
+        for number in range(_SAMPLES):
+            database.get(IPv4Address(number << 26 | 1 << 24 | 1))
+            if database.metadata().ip_version == 6:
+                database.get(IPv6Address(0x2000 + (number << 7) << 112 | 1))
+    except (*DAMAGE, *_DAMAGED_ARCHIVE) as error:
+        raise Unusable(f"it is no database ({type(error).__name__})") from error
+    return database
+
+
+def _unpacked(data: io.BytesIO) -> io.BytesIO:
+    content = _bounded(gzip.GzipFile(fileobj=data))
+    if not tarfile.is_tarfile(content):
+        content.seek(0)
+        return content
+    content.seek(0)
+    with tarfile.open(fileobj=content) as archive:
+        for member in archive:
+            found = archive.extractfile(member) if member.name.endswith(".mmdb") else None
+            if found is not None:
+                return _bounded(found)
+    raise Unusable("the archive has no database")
+
+
+def _bounded(packed: IO[bytes]) -> io.BytesIO:
+    content = packed.read(MAX_SIZE + 1)
+    if len(content) > MAX_SIZE:
+        raise Unusable("it is too large")
+    return io.BytesIO(content)
