@@ -19,14 +19,15 @@ from msgspec import Meta, Struct, field, inspect
 
 from gateway.config_source import PREFIX, ConfigError, Source
 from gateway.core.backends import COMPAT, Backends
-from gateway.core.limits import Backend, Limits
+from gateway.core.limits import ANY_CODEC, AUDIO_CODECS, VIDEO_CODECS, Backend, Limits, Quality
 from mcu import factory
 
 __all__ = [
+    "Admin",
     "Config",
     "ConfigError",
-    "Http",
     "GeoIpSection",
+    "Http",
     "Internal",
     "McuSection",
     "NextcloudSection",
@@ -38,17 +39,17 @@ __all__ = [
 
 SECRET_BYTES = 32  # least length of sessions.secret
 NO_MCU = "none"
-
 CONTINENTS = ("AF", "AN", "AS", "EU", "NA", "OC", "SA")
+
 Positive = Annotated[float, Meta(gt=0)]
 Bitrate = Annotated[int, Meta(ge=0)]
 
 _placeholders = re.compile(
     r"change.?(?:me|this|it)|placeholder|your.?secret|shared.?secret|example|^(?:my)?secret|\.\.\.|…|[<>]", re.I
 )
-_instance = re.compile(r"[A-Za-z0-9._-]{0,32}")
 _scheme = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _country = re.compile(r"[A-Za-z]{2}")
+_instance = re.compile(r"[A-Za-z0-9._-]{0,32}")
 _tcp = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]*):(?P<port>[0-9]{1,5})")
 
 
@@ -102,6 +103,12 @@ class Stats(Struct, frozen=True):
     allowed: tuple[str, ...] = ("127.0.0.1", "::1")
 
 
+class Admin(Struct, frozen=True):
+    """What the operator asks a running gateway."""
+
+    socket: str = ""  # path of a unix socket; empty: none
+
+
 class Turn(Struct, frozen=True):
     """TURN servers whose credentials are handed out."""
 
@@ -110,7 +117,6 @@ class Turn(Struct, frozen=True):
     servers: tuple[str, ...] = ()  # "turn:turn.example.com:3478?transport=udp"
 
 
-class Config(Struct, frozen=True):
 class GeoIpSection(Struct, frozen=True):
     """Which countries clients are in."""
 
@@ -120,12 +126,7 @@ class GeoIpSection(Struct, frozen=True):
     continents: dict[str, str] = field(default_factory=dict)  # country -> continent, where it is not the usual one
 
 
-class Admin(Struct, frozen=True):
-    """What the operator asks a running gateway."""
-
-    socket: str = ""  # path of a unix socket; empty: none
-
-
+class Config(Struct, frozen=True):
     """Everything an operator may set."""
 
     sessions: Sessions
@@ -135,6 +136,8 @@ class Admin(Struct, frozen=True):
     backends: tuple[Backend, ...] = field(default=(), name="backend")
     mcu: McuSection = McuSection()
     stats: Stats = Stats()
+    quality: Quality = Quality()
+    admin: Admin = Admin()
     limits: Limits = Limits()
     turn: Turn = Turn()
 
@@ -239,6 +242,7 @@ def _checked(config: Config, source: Source) -> Config:
     _check_secrets(config, source)
     _check_backends(config, source)
     _check_turn(config.turn, source)
+    _check_quality(config, source)
     http, mcu, stats = config.http, config.mcu, config.stats
     if not _instance.fullmatch(mcu.instance):
         raise source.error("mcu.instance", "may have up to 32 letters, digits, dots, hyphens and underscores")
@@ -253,10 +257,6 @@ def _checked(config: Config, source: Source) -> Config:
             blocked_candidates=_networks(mcu.blocked_candidates, "mcu.blocked_candidates", source),
         ),
         stats=msgspec.structs.replace(stats, allowed=_networks(stats.allowed, "stats.allowed", source)),
-    )
-
-
-def _networks(texts: Iterable[str], key: str, source: Source) -> tuple[str, ...]:
         geoip=_geoip(config.geoip, source),
     )
 
@@ -277,6 +277,10 @@ def _geoip(geoip: GeoIpSection, source: Source) -> GeoIpSection:
         geoip,
         overrides={key: code.upper() for key, code in geoip.overrides.items()},
         continents={key.upper(): code.upper() for key, code in geoip.continents.items()},
+    )
+
+
+def _networks(texts: Iterable[str], key: str, source: Source) -> tuple[str, ...]:
     """Return addresses and networks in the form ``network/bits``."""
     found = []
     for index, text in enumerate(texts):
@@ -339,6 +343,20 @@ def _check_turn(turn: Turn, source: Source) -> None:
     for index, server in enumerate(turn.servers):
         if not server.startswith(("turn:", "turns:", "stun:", "stuns:")):
             raise source.error(f"turn.servers[{index}]", f'"{server}" is no URI of a TURN server, like turn:host:3478')
+
+
+def _check_quality(config: Config, source: Source) -> None:
+    """Check what counts for each backend, and name the place where it stands."""
+    own = [(f"backend[{index}].quality", backend.quality) for index, backend in enumerate(config.backends)]
+    for at, quality in [("quality", config.quality), *((at, given.over(config.quality)) for at, given in own)]:
+        for name in ("room_budget", "ceiling", "screen"):
+            if 0 < getattr(quality, name) < quality.floor:
+                raise source.error(f"{at}.{name}", f"is less than the floor, {quality.floor}")
+        for name, known in (("audiocodecs", AUDIO_CODECS), ("videocodecs", VIDEO_CODECS)):
+            for index, codec in enumerate(getattr(quality, name)):
+                if codec not in known and codec != ANY_CODEC:
+                    expected = ", ".join(sorted(known))
+                    raise source.error(f"{at}.{name}[{index}]", f'"{codec}" is none of {expected}, {ANY_CODEC}')
 
 
 def _check_backends(config: Config, source: Source) -> None:

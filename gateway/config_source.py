@@ -258,7 +258,10 @@ def _dotted(keys: Keys) -> str:
 def _from_text(text: str, kind: inspect.Type, name: str) -> object:
     """Read a variable's text as its key's type asks."""
     if isinstance(kind, inspect.UnionType):  # a text or a list of them: what it looks like
-        lists = [one for one in kind.types if isinstance(one, inspect.VarTupleType | inspect.ListType)]
+        types = [one for one in kind.types if not isinstance(one, inspect.NoneType)]
+        if len(types) == 1:
+            return _from_text(text, types[0], name)
+        lists = [one for one in types if isinstance(one, inspect.VarTupleType | inspect.ListType)]
         return _from_text(text, lists[0], name) if lists and ("," in text or text.startswith("[")) else text
     if isinstance(kind, inspect.BoolType):
         if text.lower() not in _booleans:
@@ -287,9 +290,6 @@ def _list_from_text(text: str, name: str) -> object:
         raise ConfigError(f"{name}: expected a JSON list, or values with commas between them") from None
 
 
-_words = {
-    "`str`": "a text",
-    "`int`": "an integer",
 def _table_from_text(text: str, name: str) -> object:
     pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
     if not all(separator for _, separator, _ in pairs):
@@ -297,6 +297,9 @@ def _table_from_text(text: str, name: str) -> object:
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
+_words = {
+    "`str`": "a text",
+    "`int`": "an integer",
     "`float`": "a number",
     "`bool`": "true or false",
     "`array`": "a list",

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from gateway import config
-from gateway.core.limits import Backend
+from gateway.core.limits import Backend, BackendQuality
 from gateway.version import VERSION
 from mcu import factory
 
@@ -145,7 +145,8 @@ def test_every_configuration_key_is_described() -> None:
 
 
 def configuration_keys() -> set[str]:
-    keys = {f"backend.{name}" for name in Backend.__struct_fields__}
+    keys = {f"backend.{name}" for name in Backend.__struct_fields__ if name != "quality"}
+    keys |= {f"backend.quality.{name}" for name in BackendQuality.__struct_fields__}
     for section in msgspec.structs.fields(config.Config):
         if section.encode_name != "backend":
             keys |= {f"{section.encode_name}.{name}" for name in section.type.__struct_encode_fields__}

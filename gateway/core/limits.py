@@ -7,7 +7,43 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
+
+Bitrate = Annotated[int, Meta(ge=0)]  # bit/s
+Floor = Annotated[int, Meta(ge=16_000)]
+
+ANY_CODEC = "*"  # in a list of codecs: all that are not named
+AUDIO_CODECS = frozenset({"opus", "g722", "pcmu", "pcma"})
+VIDEO_CODECS = frozenset({"vp8", "vp9", "h264", "av1", "h265"})
+
+
+class Quality(Struct, frozen=True):
+    """What the streams of a room may use (docs/mcu.md, "Quality"); the policy is ``gateway.core.policy``."""
+
+    room_budget: Bitrate = 0  # bit/s that the pictures of a room share; 0 = no budget
+    floor: Floor = 64_000  # bit/s of each picture, as long as the budget has them
+    ceiling: Bitrate = 0  # bit/s of a camera's picture; 0 = the stream's limit
+    one_to_one: Bitrate = 0  # in place of ``ceiling`` in a call of two, if it is more
+    screen: Bitrate = 0  # bit/s of a screen's picture; 0 = the stream's limit
+    audiocodecs: tuple[str, ...] = ()  # allowed, preferred first; empty = all
+    videocodecs: tuple[str, ...] = ()
+
+
+class BackendQuality(Struct, frozen=True):
+    """The same for one backend; ``None``: as it stands under ``[quality]``."""
+
+    room_budget: Bitrate | None = None
+    floor: Floor | None = None
+    ceiling: Bitrate | None = None
+    one_to_one: Bitrate | None = None
+    screen: Bitrate | None = None
+    audiocodecs: tuple[str, ...] | None = None
+    videocodecs: tuple[str, ...] | None = None
+
+    def over(self, default: Quality) -> Quality:
+        """Return what counts for the backend."""
+        own = {name: getattr(self, name) for name in self.__struct_fields__}
+        return structs.replace(default, **{name: value for name, value in own.items() if value is not None})
 
 
 class Backend(Struct, frozen=True):
@@ -19,6 +55,7 @@ class Backend(Struct, frozen=True):
     session_limit: int = 0  # sessions of type client and federation; 0 = none
     max_stream_bitrate: int = 0  # bit/s, 0 = the SFU's limit
     max_screen_bitrate: int = 0
+    quality: BackendQuality = BackendQuality()
 
 
 Count = Annotated[int, Meta(ge=0)]

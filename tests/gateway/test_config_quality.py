@@ -1,0 +1,50 @@
+"""Configuration of the quality policy and of the admin socket."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.core.limits import BackendQuality, Quality
+from tests.gateway.test_config import MINIMAL, path, read, refusal
+
+__all__ = ["path"]  # a fixture
+
+QUALITY = "[quality]\nroom_budget = 1200000\nceiling = 400000\nvideocodecs = ['vp8', '*']\n"
+
+
+def test_a_backend_overrides_the_quality_that_it_names(path: Path) -> None:
+    config = read(path, MINIMAL + "[backend.quality]\nceiling = 0\nvideocodecs = []\n" + QUALITY)
+    (backend,) = config.backends
+    assert backend.quality.over(config.quality) == Quality(room_budget=1_200_000)
+    assert config.quality.videocodecs == ("vp8", "*")
+
+
+def test_the_environment_overrides_the_quality_of_a_backend(path: Path) -> None:
+    variables = {
+        "PORTUNUS_BACKEND__0__QUALITY__ROOM_BUDGET": "900000",
+        "PORTUNUS_BACKEND__0__QUALITY__AUDIOCODECS": "opus,pcmu",
+    }
+    (backend,) = read(path, MINIMAL + QUALITY, **variables).backends
+    assert backend.quality == BackendQuality(room_budget=900_000, audiocodecs=("opus", "pcmu"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[quality]\nroom_budget = -1", "FILE: quality.room_budget: expected an integer >= 0"),
+        ("[quality]\nfloor = 0", "FILE: quality.floor: expected an integer >= 16000"),
+        ("[quality]\nceiling = 50000", "FILE: quality.ceiling: is less than the floor, 64000"),
+        ("[quality]\nroom_budget = 63999", "FILE: quality.room_budget: is less than the floor, 64000"),
+        ("[backend.quality]\nscreen = 20000", "FILE: backend[0].quality.screen: is less than the floor, 64000"),
+        (
+            "[backend.quality]\naudiocodecs = ['opus', 'vp8']",
+            'FILE: backend[0].quality.audiocodecs[1]: "vp8" is none of g722, opus, pcma, pcmu, *',
+        ),
+        ("[backend.quality]\nbudget = 1", "FILE: backend[0].quality.budget is unknown; did you mean "),
+        ("[admin]\nsecret = 'x'", "FILE: admin.secret is unknown; did you mean "),
+    ],
+)
+def test_refusals_of_the_quality(path: Path, text: str, expected: str) -> None:
+    assert refusal(path, f"{MINIMAL}{text}\n").startswith(expected)
