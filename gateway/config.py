@@ -140,10 +140,10 @@ class Config(Struct, frozen=True):
     admin: Admin = Admin()
     limits: Limits = Limits()
     turn: Turn = Turn()
+    geoip: GeoIpSection = GeoIpSection()
 
     @property
     def instance(self) -> str:
-    geoip: GeoIpSection = GeoIpSection()
         """How this gateway is named on an SFU that others use as well: the same after a restart."""
         if self.mcu.instance:
             return self.mcu.instance
