@@ -274,11 +274,11 @@ def _from_text(text: str, kind: inspect.Type, name: str) -> object:
             raise ConfigError(f"{name}: expected a number") from None
     if isinstance(kind, inspect.VarTupleType | inspect.ListType):
         return _list_from_text(text, name)
+    if isinstance(kind, inspect.DictType):
+        return _table_from_text(text, name)
     if isinstance(kind, inspect.StructType):
         raise ConfigError(f"{name}: names a whole section, not a value")
     return text
-    if isinstance(kind, inspect.DictType):
-        return _table_from_text(text, name)
 
 
 def _list_from_text(text: str, name: str) -> object:
