@@ -155,6 +155,8 @@ async def test_http_status_does_not_count(client: NextcloudClient, cloud: FakeNe
             "throttled",
         ),
         (b'{"ocs":{"data":[]}}', "application/json", None, "error_decoding_ocs_data"),
+        (b'{"ocs":{"data":{"type":"room","room":[]}}}', "application/json", None, "error_decoding_ocs_data"),
+        (b'{"ocs":{"data":{"type":"auth","auth":[]}}}', "application/json", None, "error_decoding_ocs_data"),
         (b'{"ocs":{"data":{"type":7}}}', "application/json", None, "error_decoding_ocs_data"),
         (b'{"ocs":{"data":{"room":' + b"[" * 100_000, "application/json", None, "error_decoding_ocs"),
         (b" " * (MAX_BODY + 1), "application/json", "the backend's answer is too large", "error_reading_body"),

@@ -138,7 +138,10 @@ class FakeNextcloudPort:
         if isinstance(own, NextcloudError):
             raise own
         answer = self._reply(request) if own is None else own
-        return msgspec.json.decode(msgspec.json.encode(answer), type=BackendAnswer)
+        try:
+            return msgspec.json.decode(msgspec.json.encode(answer), type=BackendAnswer)
+        except msgspec.DecodeError as error:
+            raise NextcloudError("the answer is not of the expected form") from error
 
     async def token_key(self, url: str) -> str:
         if self.capabilities_error is not None:
