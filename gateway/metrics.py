@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -111,6 +111,26 @@ class Counters:
         self.backend_durations[backend].observe(seconds)
 
 
+class Measure(Protocol):
+    """What an SFU measures (``mcu.base.Measure``); here it is called ``signaling_mcu_`` and its name."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def help(self) -> str: ...
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+
+    @property
+    def rows(self) -> Mapping[tuple[str, ...], Any]:
+        """Numbers; of a histogram objects with ``cumulative`` and ``sum``."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gauges:
     """What is true now: functions that are called for each scrape."""
@@ -124,6 +144,7 @@ class Gauges:
     publishers: Callable[[], Mapping[str, int]] = dict  # by type
     subscribers: Callable[[], Mapping[str, int]] = dict  # by type
     connections: Callable[[], Mapping[str, int]] = dict  # to backends, by host
+    measures: Callable[[], Iterable[Measure]] = tuple  # of the SFU
 
 
 class Metrics:
@@ -175,6 +196,8 @@ class _Figures(Collector):
         yield _counter("signaling_server_messages_total", "Messages of clients", ("type",), counters.messages)
         yield _counter("signaling_client_bytes_total", "Bytes of messages", ("direction",), size)
         yield _counter("signaling_client_messages_total", "Messages", ("direction",), number)
+        name = "signaling_client_countries_total"
+        yield _counter(name, "Sessions opened, by country", ("country",), counters.client_countries)
         yield _histogram("signaling_client_rtt", "Ping to pong, milliseconds", (), {(): counters.round_trip})
 
     def _throttle(self) -> Iterator[Family]:
@@ -196,8 +219,6 @@ class _Figures(Collector):
         yield _histogram(name + "duration", "Duration in seconds", label, counters.backend_durations)
         yield _counter(name + "errors_total", "Failed requests", ("backend", "error"), counters.backend_errors)
         yield _gauge("signaling_http_client_pool_connections", "Connections", ("host",), gauges.connections())
-        name = "signaling_client_countries_total"
-        yield _counter(name, "Sessions opened, by country", ("country",), counters.client_countries)
 
     def _mcu(self) -> Iterator[Family]:
         counters, gauges, label = self._counters, self._gauges, ("type",)
@@ -207,6 +228,17 @@ class _Figures(Collector):
         yield _counter("signaling_mcu_subscribers_total", "Subscribers created", label, counters.subscribers_total)
         yield _counter("signaling_mcu_nopublisher_total", "Subscriptions to nobody", label, counters.no_publisher_total)
         yield _counter("signaling_mcu_messages_total", "Messages about streams", label, counters.mcu_messages)
+        yield from map(_measured, gauges.measures())
+
+
+def _measured(measure: Measure) -> Family:
+    name = f"signaling_mcu_{measure.name}"
+    if measure.kind == "histogram":
+        family = HistogramMetricFamily(name, measure.help, labels=measure.labels)
+        for label, value in measure.rows.items():
+            family.add_metric(label, buckets=value.cumulative, sum_value=value.sum)
+        return family
+    return (_counter if measure.kind == "counter" else _gauge)(name, measure.help, measure.labels, measure.rows)
 
 
 # Keys are one label value or a tuple of them; Mapping is invariant in its key, hence Any.

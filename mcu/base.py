@@ -15,10 +15,11 @@ Errors::
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, NewType, Protocol
+from typing import Any, Literal, NewType, Protocol
 
 BackendId = NewType("BackendId", str)
 PublisherId = NewType("PublisherId", str)
@@ -175,6 +176,47 @@ class StreamReport:
     round_trip: float | None = None  # seconds
 
 
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """What a histogram holds: (upper bound, observations up to it) with ``+Inf`` last, and the sum of all."""
+
+    cumulative: tuple[tuple[str, float], ...]
+    sum: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One measure of an SFU for its operator; ``rows`` are by the values of ``labels``, in their order.
+
+    The name stands alone (``media_rtt``); the gateway puts before it what Prometheus wants (docs/operations.md). A
+    counter's ends with ``_total``. Values of labels come from small sets: no ids, addresses or names of people.
+    """
+
+    name: str
+    help: str
+    kind: Literal["counter", "gauge", "histogram"]
+    labels: tuple[str, ...]
+    rows: Mapping[tuple[str, ...], float | Distribution]
+
+
+def stream_gauges(
+    publishing: Iterable[tuple[StreamType, Kind]], receiving: Iterable[tuple[StreamType, Kind]]
+) -> tuple[Measure, Measure]:
+    """Return how many media are published and received: "audio", "video", or "screen" for the picture of a screen."""
+    return _gauge("publisher_streams", "Media published", publishing), _gauge(
+        "subscriber_streams", "Media sent to subscribers", receiving
+    )
+
+
+def _gauge(name: str, help: str, media: Iterable[tuple[StreamType, Kind]]) -> Measure:
+    counts = Counter(
+        StreamType.SCREEN.value if kind is Kind.VIDEO and of is StreamType.SCREEN else kind.value
+        for of, kind in media
+        if kind is not Kind.DATA
+    )
+    return Measure(name, help, "gauge", ("type",), {(medium,): count for medium, count in counts.items()})
+
+
 class Listener(Protocol):
     """Hears what happens to one stream.
 
@@ -275,6 +317,9 @@ class Mcu(Protocol):
 
     def streams(self) -> Iterable[StreamReport]:
         """Return a report for each stream and kind."""
+
+    def measures(self) -> Iterable[Measure]:
+        """Return what the SFU measures beyond the gateway's own counters; nothing where it measures nothing."""
 
     def feed(self, frame: bytes) -> None:
         """Take one frame of the SFU's own event feed; ignored where there is none."""

@@ -19,6 +19,7 @@ from mcu.base import (
     McuLost,
     McuStatus,
     McuTimeout,
+    Measure,
     NoSuchStream,
     PublishOptions,
     Rejected,
@@ -27,6 +28,7 @@ from mcu.base import (
     StreamKey,
     StreamReport,
     SubscribeOptions,
+    stream_gauges,
 )
 from mcu.inprocess.internals import unusable
 from mcu.inprocess.publisher import Publisher
@@ -123,6 +125,13 @@ class InprocessMcu:
             yield from publisher.reports()
         for subscriber in list(self._subscribers):
             yield from subscriber.reports()
+
+    def measures(self) -> Iterable[Measure]:
+        """Return how many media are published and received."""
+        return stream_gauges(
+            ((it.key.type, it.kind) for it in self.streams() if not it.subscriber),
+            ((it.key.type, it.kind) for it in self.streams() if it.subscriber),
+        )
 
     def feed(self, frame: bytes) -> None:
         """Ignore it: there is no event feed."""

@@ -7,6 +7,7 @@ waits for a publisher is woken when one comes, comes up or goes, and looks again
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
@@ -18,6 +19,7 @@ from mcu.base import (
     McuLost,
     McuStatus,
     McuTimeout,
+    Measure,
     NoSuchStream,
     Publisher,
     PublishOptions,
@@ -26,9 +28,12 @@ from mcu.base import (
     StreamReport,
     SubscribeOptions,
     Subscriber,
+    stream_gauges,
 )
 from mcu.janus import videoroom
 from mcu.janus.descriptions import identified
+from mcu.janus.figures import Feed
+from mcu.janus.labels import control
 from mcu.janus.node import Node
 from mcu.janus.protocol import JanusError
 from mcu.janus.publisher import JanusPublisher
@@ -50,7 +55,9 @@ class JanusMcu:
             ValueError: not exactly one Janus is configured, or the instance cannot stand in a label.
         """
         self._on_state: Callable[[McuStatus], None] = lambda status: None
-        self._node = Node(only(servers), timeout, self._state_changed, instance_name(instance))
+        name = instance_name(instance)
+        self._node = Node(only(servers), timeout, self._state_changed, name)
+        self._feed = Feed(lambda opaque_id: opaque_id.startswith(f"{control(name)}|"), time.monotonic)
         self._timeout = timeout
         self._publishers: dict[StreamKey, JanusPublisher] = {}
         self._turns: WeakValueDictionary[StreamKey, asyncio.Lock] = WeakValueDictionary()
@@ -108,11 +115,21 @@ class JanusMcu:
         return McuStatus("janus", (self._node.status(),))
 
     def streams(self) -> Iterable[StreamReport]:
-        """Return a report for each stream and kind: which codec runs. Figures are in Janus' event feed only."""
-        yield from self._node.streams()
+        """Return a report for each stream and kind: which codec runs, and what Janus' event feed tells of it."""
+        yield from self._node.streams(self._feed)
+
+    def measures(self) -> Iterable[Measure]:
+        """Return how many media flow, and what Janus' event feed adds up to."""
+        publishers = list(self._publishers.values())
+        yield from stream_gauges(
+            ((publisher.key.type, kind) for publisher in publishers for kind in publisher.arriving),
+            ((report.key.type, report.kind) for report in self.streams() if report.subscriber),
+        )
+        yield from self._feed.measures()
 
     def feed(self, frame: bytes) -> None:
-        """Ignore a frame of Janus' event feed."""
+        """Take a frame of Janus' event feed; several Janus may send theirs."""
+        self._feed.take(frame)
 
     async def reconfigure(self, settings: object) -> None:
         """Take changed settings: they hold from the next connection to Janus on, streams go on as they are.

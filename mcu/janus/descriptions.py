@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from mcu.base import Kind, Rejected, StreamKey, StreamReport
+from mcu.janus.figures import Figures
 from sdp.document import Identity, MediaSection, SdpError, identity, parse
 from sdp.payloads import payloads
 
@@ -54,13 +56,29 @@ def _running(description: str) -> list[MediaSection]:
     return [s for s in parse(description).media if not s.rejected and s.direction != "inactive"]
 
 
-def reports(key: StreamKey, subscriber: bool, description: str) -> list[StreamReport]:
-    """Return a report for each medium that Janus' own description has running; of figures Janus tells none here."""
-    found = []
+def reports(key: StreamKey, subscriber: bool, description: str, figures: Mapping[str, Figures]) -> list[StreamReport]:
+    """Return a report for each kind of media that Janus' own description has running.
+
+    ``figures`` are what the event feed tells, by kind; where it does not, the report has none.
+    """
+    found: dict[Kind, StreamReport] = {}
     for section in _running(description):
         kind = KINDS.get(section.kind)
-        if kind is None:
+        if kind is None or kind in found:
             continue
         codec = next((payload.codec for payload in payloads(section) if not payload.is_helper), "")
-        found.append(StreamReport(key, subscriber=subscriber, kind=kind, codec="" if kind is Kind.DATA else codec))
-    return found
+        codec = "" if kind is Kind.DATA else codec
+        told = figures.get(kind.value)
+        if told is None:
+            found[kind] = StreamReport(key, subscriber=subscriber, kind=kind, codec=codec)
+            continue
+        found[kind] = StreamReport(
+            key,
+            subscriber=subscriber,
+            kind=kind,
+            codec=codec,
+            bits_per_second=8 * (told.outgoing if subscriber else told.incoming),
+            lost=None if kind is Kind.DATA else told.lost_by_remote if subscriber else told.lost,
+            round_trip=told.rtt / 1000 if told.rtt else None,
+        )
+    return list(found.values())

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from mcu.base import Candidate, Closed, Listener, McuLost, McuTimeout, StreamKey, StreamReport
 from mcu.janus import videoroom
 from mcu.janus.descriptions import reports
+from mcu.janus.figures import Feed
 from mcu.janus.handle import Handle
 from mcu.janus.labels import label
 from mcu.janus.listening import Ear
@@ -99,9 +100,12 @@ class Leg:
         except JanusError as error:
             raise videoroom.typed(error) from error
 
-    def reports(self) -> list[StreamReport]:
-        """Return what runs here."""
-        return reports(self.key, self.SUBSCRIBES, self.description) if self.description else []
+    def reports(self, feed: Feed) -> list[StreamReport]:
+        """Return what runs here, with the figures that Janus' event feed has of it."""
+        if not self.description:
+            return []
+        figures = feed.figures(self.session.id, self.handle.id)
+        return reports(self.key, self.SUBSCRIBES, self.description, figures)
 
     def _candidate(self, message: Message) -> None:
         came = message.candidate

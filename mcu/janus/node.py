@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 from mcu.base import Closed, Listener, McuLost, PublishOptions, SfuStatus, StreamKey, StreamReport
 from mcu.janus.client import JanusClient
+from mcu.janus.figures import Feed
 from mcu.janus.publisher import JanusPublisher
 from mcu.janus.settings import JanusServer
 from mcu.janus.videoroom import Rooms
@@ -79,12 +80,12 @@ class Node:
             details=client.details,
         )
 
-    def streams(self) -> Iterable[StreamReport]:
-        """Return a report for each stream and kind."""
+    def streams(self, feed: Feed) -> Iterable[StreamReport]:
+        """Return a report for each stream and kind, with the figures that the event feed has of it."""
         for publisher in list(self.publishers):
-            yield from publisher.reports()
+            yield from publisher.reports(feed)
             for subscriber in list(publisher.subscribers):
-                yield from subscriber.reports()
+                yield from subscriber.reports(feed)
 
     def reconfigure(self, server: JanusServer) -> None:
         """Take changed settings: they hold from the next connection on."""

@@ -166,6 +166,11 @@ class JanusPublisher(Leg):
         if before != after:
             self.ear.say(lambda listener: listener.on_media(kind, after))
 
+    @property
+    def arriving(self) -> set[Kind]:
+        """The kinds of media that Janus receives now."""
+        return {kind for (kind, _), flows in self._flowing.items() if flows}
+
     def _changed(self, up: bool) -> None:
         self.up = up
         self.changes += 1

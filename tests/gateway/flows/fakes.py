@@ -25,7 +25,9 @@ from mcu.base import (
     Layer,
     Listener,
     McuError,
+    McuLost,
     McuStatus,
+    Measure,
     NewPeerConnection,
     NoSuchStream,
     PublishOptions,
@@ -285,14 +287,14 @@ class FakeSubscriber:
         if self.closed:
             raise NoSuchStream("the subscription is closed")
 
-    async def accept(self, answer: str) -> None:
-        await self._work()
-        self.answers.append(answer)
-
     @property
     def layer(self) -> Layer:
         """What it receives from the start."""
         return self.options.layer
+
+    async def accept(self, answer: str) -> None:
+        await self._work()
+        self.answers.append(answer)
 
     async def refresh(self) -> str:
         await self._work()
@@ -333,11 +335,38 @@ class FakeMcu:
         self.subscribe_gate: asyncio.Event | None = None
         self.publish_error: McuError | None = None
         self.subscribe_error: McuError | None = None
+        self.away = False  # verbs wait for it to come back
+        self.on_state: Callable[[McuStatus], None] = lambda status: None
         self._news = asyncio.Condition()
         self._locks: dict[StreamKey, asyncio.Lock] = {}
 
     async def start(self, on_state: Callable[[McuStatus], None]) -> None:
+        self.on_state = on_state
         on_state(self.status())
+
+    def lose(self, why: Closed = Closed.LOST, *, back: bool = False) -> None:
+        """Lose all streams, as when the SFU is killed; ``back``: it is there again at once."""
+        self.away = not back
+        self.on_state(self.status())
+        for publisher in list(self.publishers.values()):
+            publisher.end(why, why)
+
+    async def come_back(self) -> None:
+        """Take streams again."""
+        self.away = False
+        self.on_state(self.status())
+        async with self._news:
+            self._news.notify_all()
+
+    async def _present(self, timeout: float) -> None:
+        """Wait for the SFU."""
+        if not self.away:
+            return
+        try:
+            async with asyncio.timeout(timeout), self._news:
+                await self._news.wait_for(lambda: not self.away)
+        except TimeoutError:
+            raise McuLost("the SFU is away") from None
 
     async def publish(
         self, key: StreamKey, offer: str, options: PublishOptions, to: Listener
@@ -345,6 +374,7 @@ class FakeMcu:
         self.waiting += 1
         try:
             async with self._locks.setdefault(key, asyncio.Lock()):
+                await self._present(options.timeout)
                 if (running := self.publishers.get(key)) is not None:
                     running.end(Closed.REPLACED)
                 if self.publish_gate is not None:
@@ -362,6 +392,7 @@ class FakeMcu:
     async def subscribe(self, key: StreamKey, options: SubscribeOptions, to: Listener) -> tuple[FakeSubscriber, str]:
         self.waiting += 1
         try:
+            await self._present(options.timeout)
             async with asyncio.timeout(options.timeout), self._news:
                 await self._news.wait_for(lambda: key in self.publishers)
             if self.subscribe_gate is not None:
@@ -380,10 +411,14 @@ class FakeMcu:
         return made, subscriber_offer(f"subscription {len(self.subscribed)}")
 
     def status(self) -> McuStatus:
-        sfu = SfuStatus("", SfuState.READY, publishers=len(self.publishers), subscribers=len(self.subscribers))
+        state = SfuState.CONNECTING if self.away else SfuState.READY
+        sfu = SfuStatus("", state, publishers=len(self.publishers), subscribers=len(self.subscribers))
         return McuStatus("fake", (sfu,))
 
     def streams(self) -> Iterable[StreamReport]:
+        return ()
+
+    def measures(self) -> Iterable[Measure]:
         return ()
 
     def feed(self, frame: bytes) -> None:
