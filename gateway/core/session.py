@@ -15,6 +15,7 @@ from gateway.core.ids import ConnectionId, ResumeId, RoomSessionId, SessionId
 from gateway.core.limits import Backend
 from gateway.core.outbox import Outbox
 from gateway.core.permissions import Permissions
+from gateway.core.place import UNKNOWN, Place
 from gateway.core.room import RoomKey
 from gateway.wire.server import JoinEntry, Sender, encode_sender
 
@@ -53,6 +54,7 @@ class Session:
         "open",
         "outbox",
         "permissions",
+        "place",
         "resume_id",
         "room",
         "room_session_given",
@@ -87,6 +89,7 @@ class Session:
         self.kind = kind
         self.actor = actor_of(user) if kind is Kind.FEDERATION else None  # whom Nextcloud knows it as
         self.permissions = Permissions()
+        self.place: Place = UNKNOWN  # where the client is that speaks for it now
         self.open = True
         self.connection: ConnectionId | None = None
         self.expires_at: float | None = None

@@ -87,6 +87,8 @@ class Hello:
             raise ProtocolError(Code.SESSION_LIMIT_EXCEEDED.error()) from error
         self._services.counters.sessions_total[backend.id, kind.value] += 1
         self._attach(session, who.connection, hello, request)
+        if session.place.is_known:
+            self._services.counters.client_countries[session.place.country] += 1
         return session
 
     def resume(self, who: Client, hello: client.Hello, request: str) -> Session:
@@ -123,6 +125,7 @@ class Hello:
     def _attach(self, session: Session, connection: Connection, hello: client.Hello, request: str) -> None:
         services = self._services
         services.hub.attach(session, connection.id)
+        session.place = services.locate(connection.address)
         body = server.HelloBody(
             hello.version or "",
             session.id,

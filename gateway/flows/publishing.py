@@ -1,8 +1,7 @@
 """A session's published stream: offers in, answers out.
 
 Source: behaviour reference 8, 9.2, 9.4, 9.7. The steps of an offer: permission, candidates, order of codecs, SFU, cap
-of the answer. An offer from another PeerConnection than the running one replaces it (clients retry this way). A stream
-that was lost without its client's doing is asked for again (recovery.py).
+of the answer. An offer from another PeerConnection than the running one replaces it (clients retry this way).
 """
 
 from __future__ import annotations
@@ -146,6 +145,8 @@ class PublisherSlot(Slot):
             vp9profile=preference.vp9profile,
             h264profile=preference.h264profile,
             timeout=self.services.media_limits.timeout,
+            country=self.session.place.code,
+            continent=self.session.place.continent,
         )
         self._publisher, replaced = None, self._publisher
         listener = self._listener = _Listener(self)
@@ -196,37 +197,17 @@ class PublisherSlot(Slot):
         if self._listener is listener:
             self.on_candidate(candidate)
 
-    def flows(self, listener: _Listener) -> None:
-        """Let those follow whom the connection came up too late for."""
-        if self._listener is listener:
-            self.streams.watchers.wake(self.key)
-
-    def lost(self, listener: _Listener, why: Closed) -> None:
+    def lost(self, listener: _Listener) -> None:
         """Forget the SFU's object when it ended by itself, unless it was replaced."""
-        if self._listener is not listener:
-            return
-        self._publisher = None
-        if why in ASKED_FOR:
-            self._miss(why, self.sid)
-        self.retire()
+        if self._listener is listener:
+            self._publisher = None
+            self.retire()
 
 
 class _Listener:
     """Hears of one PeerConnection of a slot, so that an older one cannot speak for its successor."""
 
     def __init__(self, slot: PublisherSlot) -> None:
-    def _options(self, preference: codecs.Preference, seconds: float) -> PublishOptions:
-        return PublishOptions(
-            bitrate=self._ceiling,
-            audiocodecs=preference.audio,
-            videocodecs=preference.video,
-            vp9profile=preference.vp9profile,
-            h264profile=preference.h264profile,
-            timeout=seconds,
-            country=self.session.place.code,
-            continent=self.session.place.continent,
-        )
-
         self._slot = slot
 
     def on_candidate(self, candidate: Candidate | None) -> None:
