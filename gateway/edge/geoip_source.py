@@ -148,7 +148,7 @@ def _unpacked(data: io.BytesIO) -> io.BytesIO:
     raise Unusable("the archive has no database")
 
 
-def _bounded(packed: IO[bytes]) -> io.BytesIO:
+def _bounded(packed: IO[bytes] | gzip.GzipFile) -> io.BytesIO:
     content = packed.read(MAX_SIZE + 1)
     if len(content) > MAX_SIZE:
         raise Unusable("it is too large")
