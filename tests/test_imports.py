@@ -70,6 +70,7 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "pylibsrtp": ("mcu.inprocess",),
     "OpenSSL": ("mcu.inprocess",),
     "prometheus_client": ("gateway.metrics",),
+    "maxminddb": ("gateway.edge",),
     "structlog": ("gateway.log",),
     "click": ("gateway.cli", "gateway.tools"),
     "uvloop": ("gateway.app", "gateway.cli", "gateway.tools"),
