@@ -19,7 +19,7 @@ from gateway.core.allowance import Allowance
 from gateway.core.session import Kind, Session
 from gateway.core.throttle import Action, Address
 from gateway.flows.admission import Admission
-from gateway.flows.hello import Forged, Hello
+from gateway.flows.hello import Forged, Hello, check
 from gateway.flows.internal import Internal
 from gateway.flows.ports import Connection
 from gateway.flows.relay import Relay
@@ -30,7 +30,7 @@ from gateway.flows.transient import Transient
 from gateway.wire import client, server
 from gateway.wire.client import ClientMessage
 from gateway.wire.errors import Code, Error, ProtocolError
-from gateway.wire.internal import is_complete
+from gateway.wire.structure import is_complete
 
 log = logging.getLogger("portunus.flows")
 
@@ -237,7 +237,7 @@ class Dispatch:
             error = self._shared.update(session, message)
             if error is not None:
                 self._fail(who, message, error)
-        elif kind == "internal" and (session.kind is Kind.INTERNAL or not is_complete(message.internal)):
+        elif kind == "internal" and session.kind is Kind.INTERNAL:
             done = self._internal.handle(session, message)
             if not isinstance(done, Error):
                 return done
@@ -249,7 +249,9 @@ class Dispatch:
         elif kind == "bye":
             self._services.delivery.send(session, server.encode(server.Bye(id=message.id or "")))
             self._sessions.end(session)
-        elif not kind:
+        elif kind == "hello" and message.hello is not None:
+            self._again(who, message, message.hello)
+        elif not is_complete(message):
             self._fail(who, message, Code.INVALID_FORMAT.error())
         return None  # anything else is ignored (2.4)
 
@@ -269,18 +271,23 @@ class Dispatch:
     def _before_hello(self, who: Client, message: ClientMessage) -> Awaitable[None] | None:
         if who.gone or who.hello_by is None or who not in self._strangers:  # the last: it was said bye meanwhile
             return None
-        if not message.type:
+        if not is_complete(message):
             self._fail(who, message, Code.INVALID_FORMAT.error())
-        elif message.type != "hello":
+        elif message.type != "hello" or message.hello is None:
             self._fail(who, message, Code.HELLO_EXPECTED.error())
-        elif message.hello is None:
-            self._fail(who, message, Code.INVALID_FORMAT.error())
         elif message.hello.resumeid:
             return self._resume(who, message, message.hello)
         else:
             who.hello_by = None  # suspended while we ask (2.5)
             return self._open(who, message, message.hello)
         return None
+
+    def _again(self, who: Client, message: ClientMessage, hello: client.Hello) -> None:
+        """Ignore a second hello, unless something is wrong with it (2.4)."""
+        try:
+            check(hello)
+        except ProtocolError as error:
+            self._fail(who, message, error.error)
 
     async def _open(self, who: Client, message: ClientMessage, hello: client.Hello) -> None:
         session: Session | None = None

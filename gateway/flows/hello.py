@@ -146,10 +146,7 @@ class Hello:
         return Session(ids, backend, url, userid, user, features, outbox, kind)
 
     def _backend(self, auth: Auth) -> tuple[Backend, str]:
-        try:
-            url = backends.canonical(auth.url or "")
-        except ValueError as error:
-            raise ProtocolError(Code.INVALID_FORMAT.error()) from error
+        url = _url(auth.url)
         backend = self._services.backends.find(url)
         if backend is None:
             raise ProtocolError(Code.INVALID_BACKEND.error())
@@ -176,11 +173,8 @@ class Hello:
     async def _trust_internal(self, who: Client, auth: Auth) -> tuple[Backend, str]:
         """An internal client knows the secret, and says which backend it works for (3.4)."""
         services = self._services
-        try:
-            params = client.decode_internal(auth.params)
-            url = backends.canonical(params.backend or "")
-        except ValueError as error:  # msgspec's are ValueErrors, too
-            raise ProtocolError(Code.INVALID_FORMAT.error()) from error
+        params = _internal_params(auth)
+        url = _url(params.backend)
         if not services.internal_secret:
             raise ProtocolError(Code.INVALID_CLIENT_TYPE.error())
         services.throttling.check(who, Action.HELLO_INTERNAL)
@@ -218,6 +212,24 @@ def _acknowledge(session: Session, hello: client.Hello) -> None:
         raise ProtocolError(Code.INVALID_FORMAT.error())
 
 
+def check(hello: client.Hello) -> None:
+    """Check the structure of a hello (3.1).
+
+    Raises:
+        ProtocolError: it would be refused whoever says it.
+    """
+    _check_version(hello)
+    if hello.resumeid:
+        return
+    auth = _check_auth(hello)
+    if auth.type == Kind.INTERNAL.value:
+        _url(_internal_params(auth).backend)
+        return
+    _url(auth.url)
+    if hello.version != "1.0":
+        _token(auth)
+
+
 def _check_version(hello: client.Hello) -> None:
     if hello.version not in _VERSIONS:
         raise ProtocolError(Code.INVALID_HELLO_VERSION.error())
@@ -243,3 +255,17 @@ def _token(auth: Auth) -> str:
     if not text:
         raise ProtocolError(Code.INVALID_FORMAT.error())
     return text
+
+
+def _internal_params(auth: Auth) -> client.InternalParams:
+    try:
+        return client.decode_internal(auth.params)
+    except msgspec.DecodeError as error:
+        raise ProtocolError(Code.INVALID_FORMAT.error()) from error
+
+
+def _url(text: str | None) -> str:
+    try:
+        return backends.canonical(text or "")
+    except ValueError as error:
+        raise ProtocolError(Code.INVALID_FORMAT.error()) from error

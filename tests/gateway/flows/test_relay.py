@@ -141,7 +141,7 @@ async def test_malformed_message_is_answered(message: Json | None) -> None:
 async def test_unknown_types_and_those_for_others_are_ignored() -> None:
     async with House() as house:
         alice = await house.member("alice")
-        for kind in ("future", "hello", "welcome"):
+        for kind in ("future", "welcome"):
             alice.say({"id": "x", "type": kind, kind: {}})
         assert alice.heard() == []
         alice.say({"id": "x"})
