@@ -28,6 +28,7 @@ from gateway.edge.address import Networks, TrustedProxies
 from gateway.edge.geoip import GeoIp
 from gateway.edge.housekeeper import Housekeeper
 from gateway.edge.http_runner import Runner
+from gateway.edge.janus_events import JanusEvents
 from gateway.edge.nextcloud import NextcloudClient
 from gateway.edge.polling import PollingEndpoint
 from gateway.edge.rooms_api import RoomsApi
@@ -127,6 +128,7 @@ class Gateway:
         await self._geoip.stop()
         self._endpoint.close()
         self._polling.close()
+        await self._events.close()
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
@@ -217,6 +219,7 @@ class Gateway:
         self._requests = BackendRequests(services, notify, media, sessions, virtuals)
         self._polling = PollingEndpoint(dispatch, self._counters, self._proxies)
         self._endpoint = WebSocketEndpoint(dispatch, self._counters, time.time, self._proxies)
+        self._events = JanusEvents(None if mcu is None else mcu.feed, self._proxies)
         pings = Pings(services)
         self._housekeeper = Housekeeper(time.monotonic, dispatch.sweep, pings.sweep, services.throttling.sweep)
 
@@ -236,7 +239,7 @@ class Gateway:
         )
         app = web.Application(client_max_size=0)
         for prefix in PREFIXES:
-            app.router.add_get(f"{prefix}/spreed", self._endpoint.handle, allow_head=False)
+            app.router.add_get(f"{prefix}/spreed", self._connect, allow_head=False)
             app.router.add_post(f"{prefix}/spreed/poll", self._polling.handle)
             app.router.add_options(f"{prefix}/spreed/poll", self._polling.preflight)
             app.router.add_post(f"{prefix}/api/v1/room/{{roomid}}", rooms_api.handle)
@@ -245,6 +248,10 @@ class Gateway:
         app.router.add_routes(self._extra_routes)
         app.on_response_prepare.append(self._add_headers)
         return app
+
+    async def _connect(self, request: web.Request) -> web.StreamResponse:
+        """Take a WebSocket: of a client, or of a Janus that sends its events (2.1)."""
+        return await (self._events if self._events.wanted(request) else self._endpoint).handle(request)
 
     async def _add_headers(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         """Put what Nextcloud's admin page reads on every response, the upgrade included (1.2)."""
@@ -331,6 +338,7 @@ class Gateway:
             },
             publishers=lambda: Tally(media.publisher_types()),
             subscribers=lambda: Tally(media.subscriber_types()),
+            measures=lambda: () if self._mcu is None else self._mcu.measures(),
         )
 
 

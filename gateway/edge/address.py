@@ -54,6 +54,13 @@ class TrustedProxies(Networks):
         return next((hop for hop in reversed(known) if hop not in self), known[0] if known else peer)
 
 
+def named_addresses(request: web.BaseRequest) -> list[Address | None]:
+    """Return the peer and whomever the headers of 14.2 name, be it true or not; ``None`` for what is no address."""
+    headers = request.headers
+    texts = [*headers.getall("X-Real-IP", ()), *",".join(headers.getall("X-Forwarded-For", ())).split(",")]
+    return [_parse(request.remote or "") or _LOCAL, *(_parse(text) for text in texts if text.strip())]
+
+
 def _parse(text: str) -> Address | None:
     """Read an address with or without a port; an IPv4 address in IPv6 form is the IPv4 address."""
     text = text.strip()

@@ -1,0 +1,216 @@
+"""Where Janus sends its events: who may, what reaches the SFU, and that it is no client's connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import aiohttp
+import pytest
+from aiohttp import WSMsgType, web
+
+from gateway.app import PREFIXES, Gateway
+from gateway.config import Config, Http, McuSection, Sessions
+from gateway.core.limits import Limits
+from gateway.edge import janus_events
+from gateway.edge.address import TrustedProxies
+from gateway.edge.janus_events import MESSAGE_LIMIT, SUBPROTOCOL, JanusEvents
+from gateway.tools.talk_client import TalkClient
+from gateway.version import SERVER_HEADER
+from mcu.inprocess.settings import Settings
+
+PATIENCE = 5.0
+LOOPBACK = ("127.0.0.0/8",)
+Headers = list[tuple[str, str]]
+
+
+class Taken:
+    """An SFU's ``feed``: what came, and how to wait for it."""
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+        self._came = asyncio.Event()
+
+    def __call__(self, frame: bytes) -> None:
+        self.frames.append(frame)
+        self._came.set()
+
+    async def until(self, count: int) -> list[bytes]:
+        async with asyncio.timeout(PATIENCE):
+            while len(self.frames) < count:
+                self._came.clear()
+                await self._came.wait()
+        return self.frames
+
+
+class Served:
+    """The endpoint on a free port, and connections to it."""
+
+    def __init__(self, events: JanusEvents, url: str, http: aiohttp.ClientSession) -> None:
+        self.events = events
+        self._url = url
+        self._http = http
+
+    async def connect(self, headers: Headers | None = None) -> aiohttp.ClientWebSocketResponse:
+        return await self._http.ws_connect(self._url, protocols=["x", SUBPROTOCOL], headers=headers)
+
+    async def refused(self, headers: Headers | None = None) -> int | None:
+        """Connect and return the code that the connection is closed with."""
+        socket = await self.connect(headers)
+        assert (await socket.receive(timeout=PATIENCE)).type is WSMsgType.CLOSE
+        return socket.close_code
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as opened:
+        yield opened
+
+
+async def serve(stack: AsyncExitStack, feed: Taken | None, trusted: tuple[str, ...] = LOOPBACK) -> Served:
+    events = JanusEvents(feed, TrustedProxies(trusted))
+    app = web.Application()
+    app.router.add_get("/spreed", events.handle)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    stack.push_async_callback(events.close)
+    http = await stack.enter_async_context(aiohttp.ClientSession())
+    return Served(events, f"ws://127.0.0.1:{runner.addresses[0][1]}/spreed", http)
+
+
+async def test_each_frame_reaches_the_sfu_in_order(stack: AsyncExitStack) -> None:
+    feed = Taken()
+    served = await serve(stack, feed)
+    janus = await served.connect()
+    assert janus.protocol == SUBPROTOCOL
+    big = "[" + " " * (MESSAGE_LIMIT - 2) + "]"
+    for frame in ('{"type":256}', '["\u00e4"]', big):
+        await janus.send_str(frame)
+    assert await feed.until(3) == [b'{"type":256}', '["\u00e4"]'.encode(), big.encode()]
+
+
+async def test_several_janus_send_theirs(stack: AsyncExitStack) -> None:
+    feed = Taken()
+    served = await serve(stack, feed)
+    both = [await served.connect() for _ in range(2)]
+    for janus, name in zip(both, ("a", "b"), strict=True):
+        await janus.send_str(name)
+    assert sorted(await feed.until(2)) == [b"a", b"b"]
+    assert len(served.events) == 2
+
+
+async def test_without_an_sfu_nobody_is_heard(stack: AsyncExitStack) -> None:
+    served = await serve(stack, None)
+    assert await served.refused() == 1011
+
+
+@pytest.mark.parametrize(
+    "address", ["203.0.113.7", "100.64.0.1", "169.254.1.1", "172.32.0.1", "2001:db8::1", "fe80::1"]
+)
+async def test_who_is_not_near_is_refused_also_behind_a_proxy(stack: AsyncExitStack, address: str) -> None:
+    served = await serve(stack, Taken())
+    assert await served.refused([("X-Real-IP", address)]) == 1008
+    assert await served.refused([("X-Forwarded-For", address)]) == 1008
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("X-Real-IP", "10.0.0.1"), ("X-Forwarded-For", "203.0.113.7")],
+        [("X-Real-IP", "203.0.113.7"), ("X-Real-IP", "127.0.0.1")],
+        [("X-Forwarded-For", "203.0.113.7, 10.0.0.1")],
+        [("X-Forwarded-For", "10.0.0.1, 203.0.113.7")],
+        [("X-Forwarded-For", "unknown")],
+        [("Forwarded", "for=203.0.113.7")],
+    ],
+)
+@pytest.mark.parametrize("trusted", [LOOPBACK, ()])
+async def test_no_header_makes_a_client_near(stack: AsyncExitStack, headers: Headers, trusted: tuple[str, ...]) -> None:
+    served = await serve(stack, Taken(), trusted)
+    assert await served.refused(headers) == 1008
+    assert len(served.events) == 0
+
+
+@pytest.mark.parametrize("address", ["10.1.2.3", "172.16.0.1", "192.168.1.1", "fd00::1", "::1", "::ffff:10.0.0.1"])
+async def test_a_janus_on_a_private_network_is_taken(stack: AsyncExitStack, address: str) -> None:
+    feed = Taken()
+    served = await serve(stack, feed)
+    janus = await served.connect([("X-Real-IP", address)])
+    await janus.send_str("x")
+    assert await feed.until(1) == [b"x"]
+
+
+async def test_a_frame_beyond_the_limit_ends_the_connection_and_nothing_else(
+    stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert MESSAGE_LIMIT >= 1 << 20
+    monkeypatch.setattr(janus_events, "MESSAGE_LIMIT", 1000)
+    feed = Taken()
+    served = await serve(stack, feed)
+    janus, other = await served.connect(), await served.connect()
+    await janus.send_str("x" * 1001)
+    assert (await janus.receive(timeout=PATIENCE)).type is WSMsgType.CLOSE
+    assert janus.close_code == 1009
+    await other.send_str("y")
+    assert await feed.until(1) == [b"y"]
+
+
+async def test_binary_frames_are_not_taken(stack: AsyncExitStack) -> None:
+    feed = Taken()
+    janus = await (await serve(stack, feed)).connect()
+    await janus.send_bytes(b"{}")
+    assert (await janus.receive(timeout=PATIENCE)).type is WSMsgType.CLOSE
+    assert janus.close_code == 1003
+    assert feed.frames == []
+
+
+async def test_there_are_not_more_than_so_many(stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(janus_events, "FEEDS", 1)
+    served = await serve(stack, Taken())
+    first = await served.connect()
+    await first.ping()
+    assert await served.refused() == 1013
+
+
+async def test_feeds_end_with_the_gateway_which_waits_for_no_janus_that_stands_still(
+    stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(janus_events, "CLOSE_TIME", 0.1)
+    feed = Taken()
+    served = await serve(stack, feed)
+    polite, _frozen = await served.connect(), await served.connect()  # the second never reads
+    await polite.send_str("x")
+    await feed.until(1)
+    async with asyncio.timeout(PATIENCE):
+        closing = asyncio.create_task(served.events.close())
+        assert (await polite.receive()).type is WSMsgType.CLOSE
+        await closing
+    assert polite.close_code == 1001
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+async def test_a_feed_is_no_client(stack: AsyncExitStack, prefix: str) -> None:
+    gateway = Gateway(
+        Config(
+            sessions=Sessions(secret="6f1b0c7d9ae24835b6cf01d27e9a4488"),
+            http=Http(listen=("127.0.0.1:0",)),
+            mcu=McuSection(type="inprocess", settings=Settings(address="127.0.0.1")),
+            limits=Limits(connections_per_address=1, hellos_per_address=1),
+        )
+    )
+    (url,) = await gateway.start()
+    stack.push_async_callback(gateway.stop)
+    http = await stack.enter_async_context(aiohttp.ClientSession())
+    address = url.replace("http", "ws", 1) + prefix + "/spreed"
+    feeds = [await http.ws_connect(address, protocols=[SUBPROTOCOL]) for _ in range(2)]
+    await stack.enter_async_context(TalkClient(url, "https://cloud.invalid/"))  # welcome: neither took its place
+    for feed in feeds:
+        assert feed._response.headers["Server"] == SERVER_HEADER
+        await feed.send_str("[]")
+        with pytest.raises(TimeoutError):
+            await feed.receive(timeout=0.05)  # no welcome
+    await gateway.stop()
+    assert [(await feed.receive(timeout=PATIENCE)).data for feed in feeds] == [1001, 1001]
