@@ -35,7 +35,8 @@ DEFAULTS = {
     "PUBLIC_ADDRESS": "",  # where Janus stands behind 1:1 NAT: the address that clients reach
     "STUN_SERVER": "",
     "STUN_PORT": "",
-    "EVENTS_URL": "",  # where Janus sends its events; empty: nowhere
+    "EVENTS_URL": "",  # where Janus sends its events: the gateway's "ws://127.0.0.1:8080/spreed"; empty: nowhere
+    "SLOW_LINK": "4",  # packets lost in a second, of one medium in one direction, that make an event; "0": none
     "MODULES": "",  # folder of Janus' modules; empty: where distributions put it
     "PLUGINS": "libjanus_videoroom.so",  # several are separated by commas
     "DATACHANNELS": "",  # path of the library made of datachannels.c; empty: VideoRoom as it is
