@@ -95,7 +95,9 @@ class BackendRequests:
             virtual = self._hub.find_virtual(backend, room_session)
             if virtual is not None and virtual.room == key:
                 self._virtuals.disinvited(virtual)
-        for session in dict.fromkeys(sessions):
+        for session in sessions:  # once for each way it is named, unless the first shows it out
+            if not session.open or session.shown_out_by is encoded:
+                continue
             self._delivery.send(session, encoded)
             if session.room == key:
                 self._sessions.show_out(session, encoded)

@@ -154,7 +154,8 @@ class Notify:
     def everybody_in_call(self, room: Room, told: Iterable[Session], flags: int) -> None:
         """Tell members that all of them have these flags now (7.4)."""
         body = ParticipantsBody(room.key.id, incall=flags, all=True)
-        self._delivery.send_all(told, server.encode(Event(EventBody("participants", "update", update=body))))
+        message = server.encode(Event(EventBody("participants", "update", update=body)))
+        self._delivery.send_all(told, message, note=Note.PARTICIPANTS)
 
 
 def _participants_event(room: Room, users: list[ParticipantEntry]) -> bytes:

@@ -457,6 +457,10 @@ async def test_participants_are_told_after_a_resume_unless_an_update_waited() ->
         third = await house.resume(again)
         updates = [it["event"]["update"]["users"] for it in third.heard()[1:]]
         assert [users[0]["x"] for users in updates] == [2]
+        third.lose()
+        house.backend("r", {"type": "incall", "incall": {"incall": 7, "all": True}})
+        fourth = await house.resume(third)
+        assert [it["event"]["update"] for it in fourth.heard()[1:]] == [{"roomid": "r", "incall": 7, "all": True}]
 
 
 async def test_nothing_is_told_after_a_resume_when_no_list_is_known() -> None:

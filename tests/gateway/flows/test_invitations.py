@@ -130,11 +130,13 @@ async def test_session_that_is_away_from_another_room_only_hears_of_a_disinvitat
         assert not again.connection.finished
 
 
-async def test_who_is_named_twice_hears_once() -> None:
+async def test_who_is_named_by_user_and_by_session_hears_twice_unless_shown_out() -> None:
     async with House() as house:
-        alice = await house.member("alice", "elsewhere")
-        house.backend("r", {"type": "disinvite", "disinvite": {"userids": ["alice"], "sessionids": ["nc-alice"]}})
-        assert alice.heard() == [roomlist("disinvite", reason="disinvited")]
+        alice, bob = await house.member("alice", "elsewhere"), await house.member("bob")
+        body = {"userids": ["alice", "bob"], "sessionids": ["nc-alice", "nc-bob"]}
+        house.backend("r", {"type": "disinvite", "disinvite": body})
+        assert alice.heard() == [roomlist("disinvite", reason="disinvited")] * 2
+        assert bob.heard() == [roomlist("disinvite", reason="disinvited")]
 
 
 async def test_sessions_are_sent_to_another_room() -> None:
