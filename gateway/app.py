@@ -338,6 +338,7 @@ class Gateway:
             },
             publishers=lambda: Tally(media.publisher_types()),
             subscribers=lambda: Tally(media.subscriber_types()),
+            connections=self._nextcloud.connections,
             measures=lambda: () if self._mcu is None else self._mcu.measures(),
         )
 

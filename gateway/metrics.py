@@ -60,6 +60,7 @@ class Counters:
         "backend_requests",
         "bytes_in",
         "bytes_out",
+        "call_rooms_total",
         "calls_total",
         "client_countries",
         "limit_exceeded",
@@ -90,6 +91,7 @@ class Counters:
         self.resumed_total: dict[tuple[str, str], int] = Counter()  # by backend and client type
         self.limit_exceeded: dict[str, int] = Counter()  # by backend
         self.calls_total: dict[tuple[str, str], int] = Counter()  # that entered a call, by backend and client type
+        self.call_rooms_total: dict[str, int] = Counter()  # calls that began, by backend
         self.client_countries: dict[str, int] = Counter()  # sessions opened, by country where that is known
         self.mcu_messages: dict[str, int] = Counter()  # by type
         self.publishers_total: dict[str, int] = Counter()  # by type
@@ -188,6 +190,7 @@ class _Figures(Collector):
         yield _gauge("signaling_room_sessions", "Sessions in a room", member, gauges.room_sessions())
         yield _gauge("signaling_call_sessions", "Sessions in a call", member, gauges.call_sessions())
         yield _counter("signaling_call_sessions_total", "Sessions that joined a call", client, counters.calls_total)
+        yield _counter("signaling_call_rooms_total", "Calls that began", ("backend",), counters.call_rooms_total)
 
     def _clients(self) -> Iterator[Family]:
         counters = self._counters

@@ -63,6 +63,18 @@ class BackendHttp:
         if session is not None:
             await session.close()
 
+    def connections(self) -> dict[str, int]:
+        """Return how many connections are open to each host, in use or kept."""
+        counts: dict[str, int] = {}
+        if self._session is None or not isinstance(connector := self._session.connector, aiohttp.TCPConnector):
+            return counts
+        # aiohttp 3.14 has no other way to know: connections kept, and those in use, by host.
+        for pool in (connector._conns, connector._acquired_per_host):
+            for key, open_ in pool.items():
+                host = key.host if key.port in (None, 80, 443) else f"{key.host}:{key.port}"
+                counts[host] = counts.get(host, 0) + len(open_)
+        return {host: count for host, count in counts.items() if count}
+
     async def request(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Reply:
         """Send a request and read the answer; the timeout covers waiting for a free connection and all redirects.
 

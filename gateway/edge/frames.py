@@ -42,9 +42,12 @@ class _NoTransport:
 
 
 class Sink(WebSocketDataQueue):
-    """Calls ``on_message`` for each message, and ``on_error`` with a close code when the peer breaks the protocol."""
+    """Calls ``on_message`` for each message and its size in bytes, and ``on_error`` when the peer breaks the protocol.
 
-    def __init__(self, on_message: Callable[[WSMessage], None], on_error: Callable[[int], None]) -> None:
+    What that is given is a close code.
+    """
+
+    def __init__(self, on_message: Callable[[WSMessage, int], None], on_error: Callable[[int], None]) -> None:
         super().__init__(_NoTransport(), 1, loop=asyncio.get_running_loop())  # type: ignore[arg-type]
         self._on_message = on_message
         self._on_error = on_error
@@ -52,7 +55,7 @@ class Sink(WebSocketDataQueue):
     def feed_data(self, message: Any, size: int) -> None:
         """Take one message; a fault of ours must not be mistaken for one of the peer."""
         try:
-            self._on_message(message)
+            self._on_message(message, size)
         except Exception:
             log.exception("a message was not handled")
 

@@ -81,6 +81,10 @@ class NextcloudClient:
         await self._capabilities.close()
         await self._http.close()
 
+    def connections(self) -> dict[str, int]:
+        """Return how many connections are open to each host."""
+        return self._http.connections()
+
     async def ask(self, backend: Backend, url: str, request: BackendRequest) -> BackendAnswer:
         """Send a signed request and return the unwrapped answer; the timeout covers the capabilities too.
 

@@ -162,12 +162,12 @@ class PollingConnection:
     def _take(self, who: Client, message: Any) -> None:
         if not isinstance(message, str):
             self._endpoint.dispatch.received_binary(who)
-        elif len(message.encode(errors="replace")) > MESSAGE_LIMIT:
+        elif (size := len(message.encode(errors="replace"))) > MESSAGE_LIMIT:
             self._end(TOO_BIG)
         else:
             counters = self._endpoint.counters
             counters.messages_in += 1
-            counters.bytes_in += len(message)
+            counters.bytes_in += size
             self._endpoint.dispatch.received(who, message)
 
     @property

@@ -311,14 +311,14 @@ class WebSocketConnection(asyncio.Protocol):
 
     # -- in
 
-    def _on_message(self, message: WSMessage) -> None:
+    def _on_message(self, message: WSMessage, size: int) -> None:
         kind, data = message[0], message[1]
         if kind is not _TEXT_MESSAGE:
             self._on_other(kind, data)
             return
         counters = self._counters
         counters.messages_in += 1
-        counters.bytes_in += len(data)
+        counters.bytes_in += size
         self._heard = self._time()
         if self._who is not None and not self._finishing:
             self._received(self._who, data)

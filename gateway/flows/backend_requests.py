@@ -16,6 +16,7 @@ from gateway.core.limits import Backend
 from gateway.core.participants import IN_CALL, Participant
 from gateway.core.room import Room, RoomKey
 from gateway.core.session import Kind
+from gateway.flows.calls import counted
 from gateway.flows.chat import RoomMessage
 from gateway.flows.media import Media
 from gateway.flows.notify import Notify
@@ -140,9 +141,13 @@ class BackendRequests:
 
     def _incall(self, backend: Backend, room: Room, incall: wire.InCall) -> None:
         """Who is in the call (7.1), and everybody at once (7.4)."""
-        if incall.all:
-            self._everybody_in_call(room, incall)
-            return
+        with counted(self._services.counters, room):
+            if incall.all:
+                self._everybody_in_call(room, incall)
+            else:
+                self._changed_in_call(backend, room, incall)
+
+    def _changed_in_call(self, backend: Backend, room: Room, incall: wire.InCall) -> None:
         changed = self._resolve(backend, incall.changed)
         users = self._resolve(backend, incall.users)
         for entry in changed:
@@ -154,20 +159,15 @@ class BackendRequests:
             self._notify.participants(room, merged)
 
     def _set_in_call(self, room: Room, session: SessionId, in_call: bool) -> None:
-        known = session in room.in_call
         ended = self._hub.set_in_call(room, session, in_call)
         if ended is not None:
             self._media.end(ended)
-        elif not known and session in room.in_call:
-            self._services.counters.calls_total[room.key.backend, CLIENT] += 1
 
     def _everybody_in_call(self, room: Room, incall: wire.InCall) -> None:
         flags = participants.call_flags(incall.incall if given(incall.incall) else None)
         if flags is None:
             return
-        before = len(room.in_call)
         change = self._hub.set_all_in_call(room, bool(flags & IN_CALL))
-        self._services.counters.calls_total[room.key.backend, CLIENT] += max(len(room.in_call) - before, 0)
         for session in change.ended:
             self._media.end(session)
         self._hub.store_users(room, participants.with_flags(room.users, flags))

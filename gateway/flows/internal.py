@@ -9,6 +9,7 @@ from collections.abc import Awaitable
 
 from gateway.core.participants import IN_CALL
 from gateway.core.session import Session
+from gateway.flows.calls import counted
 from gateway.flows.dialout import Dialouts
 from gateway.flows.media import Media
 from gateway.flows.notify import Notify
@@ -66,9 +67,8 @@ class Internal:
         room = self._hub.room_of(session)
         if room is None:
             return
-        if session.call_flags & IN_CALL and session.id not in room.in_call:
-            self._services.counters.calls_total[session.backend.id, session.kind.value] += 1
-        ended = self._hub.set_in_call(room, session.id, bool(session.call_flags & IN_CALL))
+        with counted(self._services.counters, room):
+            ended = self._hub.set_in_call(room, session.id, bool(session.call_flags & IN_CALL))
         if ended is not None:
             self._media.end(ended)
         self._notify.known_participants(room)

@@ -57,6 +57,7 @@ class Counters(Protocol):
     resume_failed_total: int
     limit_exceeded: dict[str, int]  # sessions refused, by backend
     calls_total: dict[tuple[str, str], int]  # sessions that entered a call, by backend and client type
+    call_rooms_total: dict[str, int]  # calls that began, by backend
     mcu_messages: dict[str, int]  # by type
     publishers_total: dict[str, int]  # by room type
     subscribers_total: dict[str, int]

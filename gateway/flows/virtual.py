@@ -19,6 +19,7 @@ from gateway.core.participants import IN_CALL
 from gateway.core.room import Room, RoomKey
 from gateway.core.session import INTERNAL_INCALL, Session
 from gateway.core.virtual import DEFAULT_CALL_FLAGS, VIRTUAL, VirtualSession
+from gateway.flows.calls import counted
 from gateway.flows.notify import Notify
 from gateway.flows.ports import NextcloudError
 from gateway.flows.services import Services
@@ -75,9 +76,8 @@ class Virtuals:
         if body.flags is not None and self._hub.set_flags(virtual, body.flags):
             self._notify.flags(virtual, room)
         if body.incall is not None and self._hub.set_call_flags(virtual, max(body.incall, 0)):
-            if virtual.call_flags & IN_CALL and not virtual.in_call:
-                self._services.counters.calls_total[owner.backend.id, VIRTUAL] += 1
-            self._hub.set_in_call(room, virtual.id, bool(virtual.call_flags & IN_CALL))
+            with counted(self._services.counters, room):
+                self._hub.set_in_call(room, virtual.id, bool(virtual.call_flags & IN_CALL))
             self._notify.known_participants(room)
 
     def remove(self, owner: Session, body: RemoveSession, request: str) -> None:

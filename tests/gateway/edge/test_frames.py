@@ -20,7 +20,12 @@ class Parser:
     def __init__(self, limit: int = 100) -> None:
         self.messages: list[WSMessage] = []
         self.errors: list[int] = []
-        self.reader = WebSocketReader(Sink(self.messages.append, self.errors.append), limit + 1, False, True)
+        self.sizes: list[int] = []
+        self.reader = WebSocketReader(Sink(self._take, self.errors.append), limit + 1, False, True)
+
+    def _take(self, message: WSMessage, size: int) -> None:
+        self.messages.append(message)
+        self.sizes.append(size)
 
 
 @pytest.mark.parametrize(
@@ -87,13 +92,20 @@ async def test_broken_rules_have_their_codes(octets: bytes, code: int) -> None:
 async def test_fault_of_ours_is_not_one_of_the_peer(caplog: pytest.LogCaptureFixture) -> None:
     errors: list[int] = []
 
-    def fail(message: WSMessage) -> None:
+    def fail(message: WSMessage, size: int) -> None:
         raise ValueError("ours")
 
     reader = WebSocketReader(Sink(fail, errors.append), 100, False, True)
     reader.feed_data(masked("a") + masked("b"))
     assert errors == []
     assert [it.levelno for it in caplog.records] == [logging.ERROR] * 2
+
+
+async def test_sizes_are_those_of_the_octets() -> None:
+    parser = Parser()
+    parser.reader.feed_data(masked("plain") + masked("Zürich €"))
+    assert [it.data for it in parser.messages] == ["plain", "Zürich €"]
+    assert parser.sizes == [5, 11]
 
 
 async def test_end_of_data_is_nothing() -> None:

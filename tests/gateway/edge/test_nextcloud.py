@@ -375,3 +375,20 @@ async def test_features_of_talk_are_looked_up() -> None:
         fake.features.append("federation-v2")
         assert await client.supports(fake.url, "federation-v2")
         assert not await client.supports(fake.url, "something else")
+
+
+async def test_open_connections_are_counted_by_host() -> None:
+    async with FakeNextcloud() as cloud, NextcloudClient("test/1.0", FEATURES) as client:
+        assert client.connections() == {}
+        await join(client, cloud)
+        host = cloud.url.removeprefix("http://").partition("/")[0]
+        assert client.connections() == {host: 1}  # kept for the next request
+        cloud.gate = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(3):
+                group.create_task(join(client, cloud))
+            await cloud.wait_for(lambda seen: seen.type == "room", 4)
+            assert client.connections() == {host: 3}
+            cloud.gate.set()
+        await client.close()
+        assert client.connections() == {}

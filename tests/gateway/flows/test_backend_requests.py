@@ -224,6 +224,9 @@ async def test_everybody_enters_and_leaves_the_call_at_once() -> None:
         incall(house, incall=0, all=True)
         assert updates(bob) == []
         assert house.counters.calls_total["cloud", "client"] == 2
+        assert house.counters.call_rooms_total == {"cloud": 1}
+        incall(house, incall=3, all=True)
+        assert house.counters.call_rooms_total == {"cloud": 2}
 
 
 @pytest.mark.parametrize("flags", ["7", None, [], 1.5])

@@ -222,6 +222,7 @@ async def test_changes_are_told_once() -> None:
         assert users(update) == [entry(bridge, 3)]
         assert bridge.session.virtuals["phone"].in_call
         assert house.counters.calls_total == {("cloud", "virtual"): 1}
+        assert house.counters.call_rooms_total == {"cloud": 1}
         assert house.counters.sessions_total["cloud", "virtual"] == 1
         change(bridge, incall=-5)
         assert users(alice.heard()[0]) == [entry(bridge, 0)]

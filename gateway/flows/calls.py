@@ -1,0 +1,33 @@
+"""Who enters calls, and which calls begin, for the metrics.
+
+Source: behaviour reference 14.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gateway.core.room import Room
+from gateway.core.virtual import VIRTUAL
+from gateway.flows.ports import Counters
+
+
+@contextmanager
+def counted(counters: Counters, room: Room) -> Iterator[None]:
+    """Count who is in the call at the end and was not before, and the call when nobody was."""
+    before = _in_call(room)
+    yield
+    after = _in_call(room)
+    for session, kind in after.items():
+        if session not in before:
+            counters.calls_total[room.key.backend, kind] += 1
+    if after and not before:
+        counters.call_rooms_total[room.key.backend] += 1
+
+
+def _in_call(room: Room) -> dict[str, str]:
+    """Return the client types of who is in the call, by session."""
+    found: dict[str, str] = {session: room.members[session].kind.value for session in room.in_call}
+    found.update((session, VIRTUAL) for session, virtual in room.virtuals.items() if virtual.in_call)
+    return found
