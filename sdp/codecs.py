@@ -14,7 +14,7 @@ from sdp.document import Description, MediaSection
 from sdp.payloads import REPAIR, TONES, Payload, PayloadType, canonical, payloads
 from sdp.profiles import mismatch
 
-__all__ = ["Payload", "PayloadType", "Preference", "payloads", "prefer", "restrict"]
+__all__ = ["Payload", "PayloadType", "Preference", "listed", "payloads", "prefer", "restrict"]
 
 _ABOUT = re.compile(r"a=(?:rtpmap|fmtp|rtcp-fb|imageattr):([0-9]+)(?![0-9])")
 _RID = re.compile(r"(?P<head>\S+ +(?:send|recv)) +(?P<restrictions>\S.*)")
@@ -71,6 +71,13 @@ def restrict(description: Description, kind: str, codecs: Iterable[str]) -> None
         kept = _kept(payloads(section), wanted)
         if kept:
             _strip(section, {str(payload_type) for payload_type in kept})
+
+
+def listed(description: Description, kind: str) -> tuple[str, ...]:
+    """Return the codecs of the sections of a kind that are not rejected, in their order, helpers left out."""
+    sections = (section for section in description.media if section.kind == kind and not section.rejected)
+    found = (payload.codec for section in sections for payload in payloads(section) if not payload.is_helper)
+    return tuple(dict.fromkeys(found))
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -28,6 +28,11 @@ class Quality(Struct, frozen=True):
     audiocodecs: tuple[str, ...] = ()  # allowed, preferred first; empty = all
     videocodecs: tuple[str, ...] = ()
 
+    @property
+    def bounds(self) -> bool:
+        """Whether any stream may have less than its own limit."""
+        return bool(self.room_budget or self.ceiling or self.screen)
+
 
 class BackendQuality(Struct, frozen=True):
     """The same for one backend; ``None``: as it stands under ``[quality]``."""

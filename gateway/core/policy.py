@@ -172,9 +172,9 @@ class Decoder:
 
     def can(self, codec: str) -> bool:
         """Whether it decodes a codec; what is not known counts as yes."""
-        if codec in self.accepted:
+        if codec in self.accepted or (self.listed is not None and codec in self.listed):
             return True
-        return codec not in self.refused and (self.listed is None or codec in self.listed)
+        return self.listed is None and codec not in self.refused
 
     def offered(self, codecs: Iterable[str]) -> Decoder:
         """Learn from an offer; one without this kind of media says nothing."""

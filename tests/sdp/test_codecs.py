@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sdp.codecs import Payload, PayloadType, Preference, payloads, prefer, restrict
+from sdp.codecs import Payload, PayloadType, Preference, listed, payloads, prefer, restrict
 from sdp.document import Description, parse
 from sdp.profiles import OTHER, SAME, SAME_PROFILE, mismatch
 
@@ -157,6 +157,13 @@ def test_rejected_sections_stay_as_they_are() -> None:
     text = VIDEO.replace("m=video 9", "m=video 0")
     assert formats(text, Preference(video=("av1",))).startswith("96")
     assert left(text, "video", "av1") == text.split("\n")[:-1]
+
+
+def test_listed_are_the_codecs_of_what_is_not_rejected_once_each() -> None:
+    offer = description(AUDIO, VIDEO, VIDEO.replace("m=video 9", "m=video 0"), DATA)
+    assert listed(offer, "audio") == ("opus", "g722", "pcmu", "pcma")
+    assert listed(offer, "video") == ("vp8", "vp9", "h264", "av1")
+    assert listed(description(VIDEO.replace("m=video 9", "m=video 0")), "video") == ()
 
 
 def test_restriction_takes_out_all_lines_of_all_other_codecs() -> None:

@@ -155,6 +155,8 @@ def test_greatest_bitrate_counts_what_the_policy_allows_at_best() -> None:
 def test_backend_overrides_what_it_names() -> None:
     default = Quality(room_budget=1, ceiling=2, videocodecs=("vp8",))
     assert BackendQuality().over(default) == default
+    assert default.bounds
+    assert not Quality(videocodecs=("vp8",)).bounds
     own = BackendQuality(room_budget=0, videocodecs=())
     assert own.over(default) == Quality(ceiling=2)
 
@@ -247,7 +249,7 @@ def test_something_that_is_offered_always_stays(
         (Decoder().answered(["vp8"], accepted=True), True),
         (Decoder().answered(["h264"], accepted=True), True),
         (Decoder().answered(["vp8"], accepted=False), False),
-        (Decoder().offered(["vp8"]).answered(["vp8"], accepted=False), False),
+        (Decoder().offered(["vp8"]).answered(["vp8"], accepted=False), True),  # it does not want it
         (Decoder().offered(["h264"]).answered(["vp8"], accepted=True), True),
         (Decoder().answered(["vp8"], accepted=False).answered(["vp8"], accepted=True), True),
         (Decoder().answered(["vp8"], accepted=True).answered(["vp8"], accepted=False), False),
