@@ -182,7 +182,7 @@ async def test_headers_are_read_as_http_has_them(server: Server) -> None:
 
 @pytest.mark.parametrize("where", ["early", "later"])
 async def test_data_right_behind_the_request_is_not_lost(server: Server, where: str) -> None:
-    octets = masked('{"id":"1","type":"room"}') + masked("junk")[:5]
+    octets = masked('{"id":"1","type":"room","room":{"roomid":"r"}}') + masked("junk")[:5]
     early, later = (octets, b"") if where == "early" else (b"", octets)
     async with await RawClient.connect(server.address, early=early, later=later) as client:
         assert (await client.hear())["type"] == "welcome"
