@@ -104,7 +104,7 @@ class Gateway:
         """
         self._wire()
         if self._mcu is not None:
-            await self._mcu.start(lambda status: None)  # it logs by itself; status() is asked when needed
+            await self._mcu.start(self._media.sfu_changed)  # it logs by itself
         self._housekeeper.start()
         await self._geoip.start()
         self._runner = Runner(
@@ -167,6 +167,7 @@ class Gateway:
         self._services.internal_secret = config.internal.secret
         self._turn.settings = config.turn
         self._media.filter_candidates(_candidate_filter(config))
+        self._media.reset_by(self._sessions.reset if config.mcu.reset_sessions_on_loss else None)
         self._proxies.become(TrustedProxies(config.http.trusted_proxies))
         self._stats_allowed.become(Networks(config.stats.allowed))
         await self._geoip.reconfigure(config.geoip)
@@ -211,7 +212,8 @@ class Gateway:
         shared = self._shared = Transient(services, notify)
         dialouts = self._dialouts = Dialouts(services, shared)
         internal = Internal(services, notify, media, virtuals, dialouts)
-        sessions = Sessions(services, notify, virtuals, dialouts)
+        sessions = self._sessions = Sessions(services, notify, virtuals, dialouts)
+        media.reset_by(sessions.reset if config.mcu.reset_sessions_on_loss else None)
         rooms = Rooms(services, notify, sessions)
         dispatch = Dispatch(
             services, Hello(services, notify), rooms, Relay(services, media), sessions, shared, internal

@@ -21,7 +21,7 @@ _ALWAYS = (
     "transient-sessiondata",
     "welcome",
 )
-_WITH_MCU = ("mcu", "offer-codecs", "update-sdp")
+_WITH_MCU = ("mcu", "offer-codecs", "republish", "update-sdp")
 _OF_MCU = {"janus": ("simulcast",)}
 
 

@@ -7,7 +7,7 @@ what concerns it is done in the order it came, whatever connection it came on, a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from gateway.core.ids import SessionId
 from gateway.core.limits import exceeds
@@ -19,7 +19,7 @@ from gateway.flows.streams import Errand, Streams, stream_type
 from gateway.flows.subscribing import SubscriberSlot
 from gateway.wire.errors import Code
 from gateway.wire.media import Head
-from mcu.base import Mcu, StreamType
+from mcu.base import Mcu, McuStatus, StreamType
 from sdp.candidates import CandidateFilter
 
 UNSHARE_DELAY = 1.0  # seconds between unshareScreen and the end of the stream (9.7)
@@ -32,6 +32,17 @@ class Media:
         self._streams = Streams(services, mcu, candidates)
         self._services = services
 
+    def reset_by(self, end: Callable[[Session], None] | None) -> None:
+        """End sessions by this whose streams were lost and whose clients cannot be asked to offer again."""
+        self._streams.reset = end
+
+    def sfu_changed(self, status: McuStatus) -> None:
+        """Ask for the streams that were lost, once an SFU takes streams."""
+        if status.ready:
+            for owned in list(self._streams.owned.values()):
+                for slot in list(owned.publishers.values()):
+                    slot.retire()
+
     def filter_candidates(self, candidates: CandidateFilter) -> None:
         """Apply another filter from now on."""
         self._streams.candidates = candidates
@@ -39,16 +50,17 @@ class Media:
     @property
     def open_streams(self) -> tuple[int, int]:
         """How many publishers and subscribers sessions have."""
-        owned = self._streams.owned.values()
-        return sum(len(of.publishers) for of in owned), sum(len(of.subscribers) for of in owned)
+        return sum(1 for _ in self.publisher_types()), sum(1 for _ in self.subscriber_types())
 
     def publisher_types(self) -> Iterable[str]:
-        """Yield the room type of each publisher."""
-        return (kind.value for of in self._streams.owned.values() for kind in of.publishers)
+        """Yield the room type of each publisher; those that were lost are none."""
+        owned = self._streams.owned.values()
+        return (slot.kind.value for of in owned for slot in of.publishers.values() if slot.active)
 
     def subscriber_types(self) -> Iterable[str]:
-        """Yield the room type of each subscription."""
-        return (kind.value for of in self._streams.owned.values() for _, kind in of.subscribers)
+        """Yield the room type of each subscription; those that wait for a stream to come back are none."""
+        owned = self._streams.owned.values()
+        return (slot.kind.value for of in owned for slot in of.subscribers.values() if slot.active)
 
     def handle(self, session: Session, recipient: SessionId, head: Head, request: str) -> None:
         """Carry out a checked media message of a session; ``request`` is its id, for an error."""
@@ -72,7 +84,9 @@ class Media:
         """Close the session's screen publisher in a second, unless it is another one by then (9.7)."""
         slot = self._streams.of(session.id).publishers.get(StreamType.SCREEN)
         if slot is not None:
-            slot.close_later(UNSHARE_DELAY)
+            slot.end_later(UNSHARE_DELAY)
+        else:
+            self._streams.dismiss(session, StreamType.SCREEN)
 
     def end(self, session: Session) -> None:
         """Close all streams of a session: it left the call or the room, or it ended."""
@@ -80,8 +94,12 @@ class Media:
 
     def revoke(self, session: Session) -> None:
         """Close the publishers that the session's permissions no longer cover (8)."""
-        for slot in list(self._streams.of(session.id).publishers.values()):
-            slot.revoke()
+        publishers = self._streams.of(session.id).publishers
+        for kind in StreamType:
+            if (slot := publishers.get(kind)) is not None:
+                slot.revoke()
+            elif not _may_publish(session, kind):
+                self._streams.dismiss(session, kind)
 
     def _offer(self, errand: Errand) -> None:
         kind = stream_type(errand.head)
@@ -170,7 +188,10 @@ class Media:
 
     @staticmethod
     def _may_negotiate(errand: Errand) -> bool:
-        permissions = errand.session.permissions
-        if errand.head.roomType == "screen":
-            return permissions.may_publish_screen()
-        return permissions.may_publish_something()
+        return _may_publish(errand.session, stream_type(errand.head))
+
+
+def _may_publish(session: Session, kind: StreamType | None) -> bool:
+    """Whether a session may publish anything of that kind."""
+    permissions = session.permissions
+    return permissions.may_publish_screen() if kind is StreamType.SCREEN else permissions.may_publish_something()

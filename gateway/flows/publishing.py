@@ -1,18 +1,23 @@
 """A session's published stream: offers in, answers out.
 
 Source: behaviour reference 8, 9.2, 9.4, 9.7. The steps of an offer: permission, candidates, order of codecs, SFU, cap
-of the answer. An offer from another PeerConnection than the running one replaces it (clients retry this way).
+of the answer. An offer from another PeerConnection than the running one replaces it (clients retry this way). A stream
+that was lost without its client's doing is asked for again (recovery.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 
+from gateway.core.session import Kind as ClientKind
 from gateway.core.session import Session
+from gateway.flows.recovery import ASKED_FOR, REPUBLISH
 from gateway.flows.services import smaller
 from gateway.flows.streams import Errand, Slot, Streams, Unusable
 from gateway.flows.validation import description
+from gateway.wire import server
 from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.media import DescriptionPayload, Head
 from mcu.base import (
@@ -20,6 +25,7 @@ from mcu.base import (
     Closed,
     Kind,
     McuError,
+    McuLost,
     NewPeerConnection,
     Publisher,
     PublishOptions,
@@ -44,6 +50,8 @@ class PublisherSlot(Slot):
         self._offers = 0  # that came, carried out or not
         self._ceiling = 0
         self._listener: _Listener | None = None
+        self._lost: server.RepublishBody | None = None  # what is to be asked for, once an SFU takes streams
+        self._unshared = 0  # offers that had come when the client ended the stream
 
     def offer(self, errand: Errand) -> None:
         """Publish, renegotiate, or replace the running connection."""
@@ -59,7 +67,7 @@ class PublisherSlot(Slot):
         if self.permitted():
             return
         errand = self.errand
-        self.close()
+        self.end()
         if errand is not None and errand.head.type == "offer":
             errand.fail(self.services, Code.NOT_ALLOWED_TO_PUBLISH)
 
@@ -74,9 +82,20 @@ class PublisherSlot(Slot):
         """Whether there is a publisher on the SFU."""
         return self._publisher is not None
 
-    def close(self) -> None:
+    @property
+    def missed(self) -> bool:
+        """Whether the client is to be asked for the stream."""
+        return self._lost is not None
+
+    def end(self) -> None:
+        """End the stream for good: it is neither asked for nor waited for."""
+        self.forget()
+        self.streams.dismiss(self.session, self.kind)
+
+    def forget(self) -> None:
         """End the stream on the SFU and forget it; what still waits is dropped."""
         self.closed = True
+        self._lost = None
         self.strand.close()
         publishers = self.streams.of(self.session.id).publishers
         if publishers.get(self.kind) is self:
@@ -85,16 +104,41 @@ class PublisherSlot(Slot):
         if publisher is not None:
             self.services.tasks.spawn(publisher.close(), f"close {self.kind.value} publisher")
 
-    def close_later(self, delay: float) -> None:
+    def end_later(self, delay: float) -> None:
         """End the stream in ``delay`` seconds, unless another offer came by then."""
-        offers = self._offers
+        offers = self._unshared = self._offers
+        self._lost = None
 
-        async def wait_and_close() -> None:
+        async def wait_and_end() -> None:
             await asyncio.sleep(delay)
             if not self.closed and self._offers == offers:
-                self.close()
+                self.end()
 
-        self.services.tasks.spawn(wait_and_close(), "unshare screen")
+        self.services.tasks.spawn(wait_and_end(), "unshare screen")
+
+    def retire(self) -> None:
+        """Ask for the stream if it is time to, and forget the slot when there is nothing to wait for."""
+        self.ask()
+        super().retire()
+
+    def ask(self) -> None:
+        """Ask the client to offer the stream again, if it was lost and an SFU would take it now."""
+        lost, session = self._lost, self.session
+        if lost is None or self.active or not self.streams.takes_streams:
+            return
+        self._lost = None
+        if REPUBLISH in session.features:
+            self.services.delivery.send(session, server.encode(server.Republish(lost)))
+        elif self.streams.reset is not None:
+            log.info("a session ends: its client cannot be asked to offer again")
+            asyncio.get_running_loop().call_soon(self.streams.reset, session)
+
+    def _miss(self, why: Closed, sid: str) -> None:
+        """Have the stream asked for, if the client can be and still shares it."""
+        can_be_asked = REPUBLISH in self.session.features
+        may_be_reset = self.streams.reset is not None and self.session.kind is ClientKind.CLIENT
+        if (can_be_asked or may_be_reset) and self._offers > self._unshared:
+            self._lost = server.RepublishBody(self.kind.value, sid, why.value)
 
     async def _offer(self, errand: Errand) -> None:
         offer = description(errand.head)
@@ -108,6 +152,8 @@ class PublisherSlot(Slot):
         try:
             answer = await self._update_or_publish(errand.head, str(offer), preference)
         except McuError as error:
+            if isinstance(error, McuLost) and not self.streams.takes_streams:
+                self._miss(Closed.LOST, errand.head.sid or "")
             if self._publisher is not None or isinstance(error, Rejected):  # it is the offer that fails (9.9)
                 raise
             log.warning("publishing a %s stream failed: %s", self.kind.value, error)
@@ -118,7 +164,7 @@ class PublisherSlot(Slot):
         try:
             self._permit(sections)  # ask again: it may have been revoked meanwhile
         except ProtocolError:
-            self.close()
+            self.end()
             raise
         self.say("answer", DescriptionPayload("answer", self._capped(answer)))
 
@@ -138,20 +184,16 @@ class PublisherSlot(Slot):
                 self.sid = head.sid or self.sid
                 return answer
         self._ceiling = self._limit(head)
-        options = PublishOptions(
-            bitrate=self._ceiling,
-            audiocodecs=preference.audio,
-            videocodecs=preference.video,
-            vp9profile=preference.vp9profile,
-            h264profile=preference.h264profile,
-            timeout=self.services.media_limits.timeout,
-            country=self.session.place.code,
-            continent=self.session.place.continent,
-        )
         self._publisher, replaced = None, self._publisher
-        listener = self._listener = _Listener(self)
+
+        def publish(seconds: float) -> Awaitable[tuple[Publisher, str]]:
+            listener = self._listener = _Listener(self)
+            options = self._options(preference, seconds)
+            return self.streams.mcu.publish(self.key, offer, options, listener)
+
+        until = self.services.clock() + self.services.media_limits.timeout
         try:
-            publisher, answer = await self.streams.mcu.publish(self.key, offer, options, listener)
+            publisher, answer = await self.streams.outlasting(until, publish)
         except BaseException:
             if replaced is not None:  # its connection is closed or useless: the client has another one by now
                 self.services.tasks.spawn(replaced.close(), "close replaced publisher")
@@ -159,10 +201,23 @@ class PublisherSlot(Slot):
         if self.closed:
             self.services.tasks.spawn(publisher.close(), "close late publisher")
             return answer
-        self._publisher = publisher
+        self._publisher, self._lost = publisher, None
         self.sid = head.sid or ""
         self.services.counters.publishers_total[self.kind.value] += 1
+        self.streams.watchers.wake(self.key)
         return answer
+
+    def _options(self, preference: codecs.Preference, seconds: float) -> PublishOptions:
+        return PublishOptions(
+            bitrate=self._ceiling,
+            audiocodecs=preference.audio,
+            videocodecs=preference.video,
+            vp9profile=preference.vp9profile,
+            h264profile=preference.h264profile,
+            timeout=seconds,
+            country=self.session.place.code,
+            continent=self.session.place.continent,
+        )
 
     def _limit(self, head: Head) -> int:
         """Return the stream's ceiling in bit/s, 0 = none: least of client's wish, backend's and SFU's limit (9.2)."""
@@ -197,11 +252,19 @@ class PublisherSlot(Slot):
         if self._listener is listener:
             self.on_candidate(candidate)
 
-    def lost(self, listener: _Listener) -> None:
-        """Forget the SFU's object when it ended by itself, unless it was replaced."""
+    def flows(self, listener: _Listener) -> None:
+        """Let those follow whom the connection came up too late for."""
         if self._listener is listener:
-            self._publisher = None
-            self.retire()
+            self.streams.watchers.wake(self.key)
+
+    def lost(self, listener: _Listener, why: Closed) -> None:
+        """Forget the SFU's object when it ended by itself, unless it was replaced."""
+        if self._listener is not listener:
+            return
+        self._publisher = None
+        if why in ASKED_FOR:
+            self._miss(why, self.sid)
+        self.retire()
 
 
 class _Listener:
@@ -214,14 +277,15 @@ class _Listener:
         self._slot.trickled(self, candidate)
 
     def on_media(self, kind: Kind, flowing: bool) -> None:
-        """Nothing that the protocol tells clients."""
+        if flowing:
+            self._slot.flows(self)
 
     def on_offer(self, sdp: str) -> None:
         """A publisher is never offered anything."""
 
     def on_closed(self, why: Closed) -> None:
         log.info("a %s publisher ended: %s", self._slot.kind.value, why.value)
-        self._slot.lost(self)
+        self._slot.lost(self, why)
 
 
 def _codec_fields(head: Head) -> tuple[str, str, str, str]:

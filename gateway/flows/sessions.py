@@ -63,6 +63,14 @@ class Sessions:
         else:
             self.end(session)
 
+    def reset(self, session: Session) -> None:
+        """End a session so that its client opens another and joins anew (docs/mcu.md).
+
+        Without a ``bye``, which some clients take for the end; and Nextcloud is not told, so that its session may be
+        used for the next join.
+        """
+        self.end(session, tell_backend=False)
+
     def overflowed(self, session: Session) -> None:
         """End a session whose outbox is full, as soon as what fills it is done (invariant 6)."""
         log.warning("a session ends: it was sent more than it took")

@@ -6,11 +6,12 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from gateway.core.ids import SessionId
 from gateway.core.limits import exceeds
 from gateway.core.session import Session
+from gateway.flows.recovery import Watchers
 from gateway.flows.services import Services
 from gateway.flows.tasks import Strand, Tally
 from gateway.wire import server
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("portunus.flows.media")
 
+ATTEMPTS = 3  # at one verb, when the SFU goes away under it
+
+_T = TypeVar("_T")
 _TYPES = {kind.value: kind for kind in StreamType}
 
 
@@ -73,7 +77,9 @@ class Streams:
         self.services = services
         self._mcu = mcu
         self.candidates = candidates
+        self.reset: Callable[[Session], None] | None = None  # ends a session that cannot be asked to offer again
         self.owned: dict[SessionId, Owned] = {}
+        self.watchers = Watchers()
 
     @property
     def mcu(self) -> Mcu:
@@ -86,6 +92,25 @@ class Streams:
             raise McuLost("no SFU is configured")
         return self._mcu
 
+    @property
+    def takes_streams(self) -> bool:
+        """Whether an SFU takes streams now."""
+        return self._mcu is not None and self._mcu.status().ready
+
+    async def outlasting(self, until: float, verb: Callable[[float], Awaitable[_T]]) -> _T:
+        """Carry out a verb of the SFU, which is given the seconds left; once more when the SFU goes away under it.
+
+        Raises:
+            McuError: what the verb raised last.
+        """
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return await verb(max(until - self.services.clock(), 0.0))
+            except McuLost:
+                if self.services.clock() >= until:
+                    raise
+        return await verb(max(until - self.services.clock(), 0.0))
+
     def of(self, session: SessionId) -> Owned:
         """Return the streams of a session, to look at."""
         return self.owned.get(session) or Owned()
@@ -94,15 +119,29 @@ class Streams:
         """Return the streams of an open session, to add to."""
         return self.owned.setdefault(session.id, Owned())
 
+    def publisher(self, session: SessionId, kind: StreamType) -> PublisherSlot | None:
+        """Return what a session publishes as that type, or is about to."""
+        return self.of(session).publishers.get(kind)
+
+    def dismiss(self, session: Session, kind: StreamType) -> None:
+        """Wait for a session's stream no longer: its owner ended it."""
+        self.watchers.dismiss(key_of(session, session.id, kind))
+
     def end(self, session: Session) -> None:
         """Close all streams of a session."""
         owned = self.owned.pop(session.id, None)
-        if owned is None:
-            return
-        for subscriber in owned.subscribers.values():
-            subscriber.close()
-        for publisher in owned.publishers.values():
-            publisher.close()
+        if owned is not None:
+            for subscriber in owned.subscribers.values():
+                subscriber.forget()
+            for publisher in owned.publishers.values():
+                publisher.forget()
+        for kind in StreamType:
+            self.dismiss(session, kind)
+
+
+def key_of(session: Session, publisher: SessionId, kind: StreamType) -> StreamKey:
+    """Name a stream of a session's backend as the SFU knows it."""
+    return StreamKey(BackendId(session.backend.id), PublisherId(publisher), kind)
 
 
 class Slot(ABC):
@@ -114,15 +153,11 @@ class Slot(ABC):
         self.session = session
         self.peer = peer  # whom the client believes to talk to: the publishing session
         self.kind = kind
+        self.key = key_of(session, peer, kind)
         self.sid = ""
         self.closed = False
         self.errand: Errand | None = None  # what is being done
         self.strand = Strand(self.services.tasks, f"{type(self).__name__} {kind.value}")
-
-    @property
-    def key(self) -> StreamKey:
-        """The stream's name on the SFU."""
-        return StreamKey(BackendId(self.session.backend.id), PublisherId(self.peer), self.kind)
 
     def put(self, errand: Errand, work: Callable[[Errand], Awaitable[None]]) -> None:
         """Do the errand's work after what was put before, and answer for its failure."""
@@ -158,14 +193,24 @@ class Slot(ABC):
     def held(self) -> bool:
         """Whether there is an object on the SFU."""
 
+    @property
     @abstractmethod
-    def close(self) -> None:
+    def missed(self) -> bool:
+        """Whether the stream was lost, and is to come back."""
+
+    @property
+    def active(self) -> bool:
+        """Whether there is something on the SFU, or something to do."""
+        return self.held or self.strand.waiting
+
+    @abstractmethod
+    def forget(self) -> None:
         """End the stream on the SFU and forget it; what still waits is dropped."""
 
     def retire(self) -> None:
-        """Forget the slot when it has nothing on the SFU and nothing to do."""
-        if not self.held and not self.strand.waiting:
-            self.close()
+        """Forget the slot when it has nothing on the SFU, nothing to do and nothing to wait for."""
+        if not self.active and not self.missed:
+            self.forget()
 
     def check_sid(self, errand: Errand) -> None:
         """Refuse a message about an older connection; an empty sid is accepted (9.4).

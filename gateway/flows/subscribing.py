@@ -1,7 +1,7 @@
 """A session's subscription to a stream: offers of the SFU out, answers in.
 
-Source: behaviour reference 9.3-9.6. Each connection to the SFU has a ``sid`` of its own; a publisher that was
-replaced has its subscribers offered a new connection, unasked.
+Source: behaviour reference 9.3-9.6. Each connection to the SFU has a ``sid`` of its own. Who loses a stream without its
+publisher's ending it is offered the next one, unasked, however long that takes (recovery.py).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import msgspec
 
 from gateway.core.ids import SessionId
 from gateway.core.session import Session
+from gateway.flows.recovery import CROSSING
 from gateway.flows.streams import Errand, Slot, Streams, Unusable
 from gateway.flows.validation import description
 from gateway.wire.errors import Code, ProtocolError
@@ -45,13 +46,22 @@ class SubscriberSlot(Slot):
         self._layer = Layer()  # what the client chose to receive
         self._requests = 0  # that came
         self._served = 0  # requests up to this one have got their offer
+        self._together = False  # only as long as both are in one call
+        self._following = False  # the stream was lost and is offered when it is there again
+        self._due = False  # an attempt at that waits for its turn
+        self._dismissed = False  # the publisher ended the stream that the client receives
+        self._pushed: float | None = None  # when the last offer was made unasked, until it is answered
+        streams.watchers.add(self)
 
     def request(self, errand: Errand) -> None:
         """Offer the stream: the same connection anew when the request names its sid, else a new connection (9.3).
 
         A request that waited behind another one is served by that one's offer, and its own time limit counts from now.
+        One that crossed an offer that nobody asked for is served by that.
         """
         self._requests += 1
+        if self._crosses(errand.head):
+            self._served = self._requests
         number, until = self._requests, self.services.clock() + self.services.media_limits.timeout
         together = errand.head.type == "requestoffer" and self._in_same_call()
 
@@ -72,14 +82,38 @@ class SubscriberSlot(Slot):
         """Whether there is a subscription on the SFU."""
         return self._subscriber is not None
 
-    def close(self) -> None:
+    @property
+    def missed(self) -> bool:
+        """Whether the stream is to be offered when it is there again."""
+        return self._following
+
+    def forget(self) -> None:
         """End the subscription on the SFU and forget it; what still waits is dropped."""
         self.closed = True
+        self._following = False
         self.strand.close()
+        self.streams.watchers.remove(self)
         subscribers = self.streams.of(self.session.id).subscribers
         if subscribers.get((self.peer, self.kind)) is self:
             del subscribers[self.peer, self.kind]
         self._drop()
+
+    def follow(self) -> None:
+        """Offer the stream anew if it was lost; what has to be asked of the SFU is done in turn."""
+        if self._following and not self._due:
+            self._due = True
+            self.strand.put(self._follow)
+
+    def dismissed(self) -> None:
+        """Wait for the stream no longer: its publisher ended it."""
+        self._following, self._dismissed = False, True
+        self.retire()
+
+    def _crosses(self, head: Head) -> bool:
+        """Whether a request was on its way when an offer was made that it did not ask for (it is not answered yet)."""
+        if self._pushed is None or self._subscriber is None or (head.sid and head.sid == self.sid):
+            return False
+        return self.services.clock() - self._pushed < CROSSING
 
     def _drop(self) -> None:
         subscriber, self._subscriber, self._listener = self._subscriber, None, None
@@ -93,8 +127,8 @@ class SubscriberSlot(Slot):
             sdp = await self._subscriber.refresh()
             await self._choose(self._subscriber, layer)
         else:
-            self._layer = layer
-            sdp = await self._subscribe_or_fail(max(until - self.services.clock(), 0.0))
+            self._layer, self._together = layer, together
+            sdp = await self._subscribe_or_fail(until)
             self._served = self._requests
             if together and not self._in_same_call():  # ask again: the publisher may have left
                 self._drop()
@@ -106,17 +140,20 @@ class SubscriberSlot(Slot):
         publisher = hub.find(self.session.backend, self.peer)
         return publisher is not None and hub.in_same_call(self.session, publisher)
 
-    async def _choose(self, subscriber: Subscriber, layer: Layer) -> None:
+    async def _choose(self, subscriber: Subscriber | None, layer: Layer) -> None:
         """Receive what the client chooses now, also after the publisher's next connection."""
-        await subscriber.select(layer)
+        if subscriber is not None:
+            await subscriber.select(layer)
         self._layer = Layer(
             *(new if new is not None else old for new, old in zip(astuple(layer), astuple(self._layer), strict=True))
         )
 
-    async def _subscribe_or_fail(self, seconds: float) -> str:
+    async def _subscribe_or_fail(self, until: float) -> str:
         try:
-            return await self._subscribe(seconds)
+            return await self.streams.outlasting(until, self._subscribe)
         except McuError as error:
+            if isinstance(error, McuLost):  # the client is told, and offered the stream all the same when it is there
+                self._following = True
             log.warning("subscribing to a %s stream failed: %s", self.kind.value, error)
             missing = isinstance(error, NoSuchStream | McuLost)
             if missing:
@@ -133,23 +170,26 @@ class SubscriberSlot(Slot):
             self.services.tasks.spawn(subscriber.close(), "close late subscriber")
             return sdp
         self._subscriber = subscriber
+        self._following, self._pushed = False, None
+        self._dismissed = self.streams.publisher(self.peer, self.kind) is None
         self.sid = _new_sid(self.services.entropy(8))
         self.services.counters.subscribers_total[self.kind.value] += 1
         return sdp
 
     async def _take(self, errand: Errand) -> None:
         subscriber, head = self._subscriber, errand.head
-        if subscriber is None:
-            raise ProtocolError(Code.CLIENT_NOT_FOUND.error())
-        if head.type == "selectStream":
+        if head.type == "selectStream" and (subscriber is not None or self._following):
             await self._choose(subscriber, _layer(head))
             return
+        if subscriber is None:
+            raise ProtocolError(Code.CLIENT_NOT_FOUND.error())
         self.check_sid(errand)
         if head.type == "answer":
             answer = description(head)
             if not isinstance(answer, Description):
                 raise ProtocolError(answer)
             candidates.filter_description(answer, self.streams.candidates)
+            self._pushed = None
             await subscriber.accept(str(answer))
             return
         try:
@@ -169,26 +209,39 @@ class SubscriberSlot(Slot):
             self.say("offer", DescriptionPayload("offer", sdp))
 
     def lost(self, listener: _Listener, why: Closed) -> None:
-        """Offer a new connection when the publisher has one, else forget the stream silently (9.7)."""
+        """Wait for the stream, unless the client's own connection failed or the publisher ended it (9.7)."""
         if self._listener is not listener:
             return
         self._subscriber = None
-        if why is Closed.REPLACED:
-            self.strand.put(self._follow)
-        else:
-            self.retire()
+        self._following = why is not Closed.FAILED and not self._dismissed
+        self.follow()
+        self.retire()
 
     async def _follow(self) -> None:
         """Subscribe to the publisher's new connection, unless a request has done that already."""
-        if self._subscriber is not None:
+        self._due = False
+        publisher = self.streams.publisher(self.peer, self.kind)
+        if self._following and publisher is not None and publisher.held:
+            await self._offer_unasked()
+        self.retire()
+
+    async def _offer_unasked(self) -> None:
+        if not self._may_follow():
+            self._following = False
             return
         try:
             sdp = await self._subscribe(self.services.media_limits.timeout)
         except McuError as error:
-            log.info("a %s stream did not come back: %s", self.kind.value, error)
-            self.retire()
+            log.info("a %s stream is not back yet: %s", self.kind.value, error)
             return
+        if not self._may_follow():  # ask again: the publisher may have left
+            self._drop()
+            return
+        self._served, self._pushed = self._requests, self.services.clock()
         self.say("offer", DescriptionPayload("offer", sdp))
+
+    def _may_follow(self) -> bool:
+        return not self._together or self._in_same_call()
 
 
 class _Listener:

@@ -280,6 +280,20 @@ class Dialout(Struct, frozen=True, tag_field="type", tag="dialout"):
     dialout: DialoutBody
 
 
+class RepublishBody(Struct, frozen=True, rename={"room_type": "roomType"}):
+    """Which stream is gone: of what kind, on which connection of the client, and why."""
+
+    room_type: str
+    sid: str
+    reason: str
+
+
+class Republish(Struct, frozen=True, tag_field="type", tag="republish"):
+    """Asks a client to offer a stream again (docs/protocol.md, Offering again)."""
+
+    republish: RepublishBody
+
+
 ServerMessage = (
     Welcome
     | Hello
@@ -293,6 +307,7 @@ ServerMessage = (
     | Transient
     | InternalRequest
     | Dialout
+    | Republish
 )
 
 

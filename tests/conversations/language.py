@@ -75,6 +75,9 @@ class Stage(Protocol):
     async def pass_time(self, seconds: float) -> None:
         """Let time pass."""
 
+    async def sfu(self, away: bool) -> None:
+        """Let the SFU lose everything and be away, or come back."""
+
 
 @dataclass(frozen=True)
 class Conversation:
@@ -123,6 +126,8 @@ class Player:
                     await self._nextcloud(what, rest)
                 elif who == "time":
                     await self._stage.pass_time(*rest)
+                elif who == "sfu":
+                    await self._stage.sfu({"is lost": True, "is back": False}[what])
                 else:
                     await self._client(who, what, rest)
             except (AssertionError, TimeoutError) as error:

@@ -240,8 +240,32 @@ class Dialout(Closed, tag="dialout"):
     dialout: DialoutFailure
 
 
+class StreamGone(Closed):
+    """An extension: which stream the client is asked to offer again."""
+
+    roomType: Literal["video", "screen"]  # noqa: N815 - the wire's name
+    sid: str
+    reason: Literal["lost", "drained"]
+
+
+class Republish(Closed, tag="republish"):
+    republish: StreamGone
+
+
 ServerMessage = (
-    Ack | Welcome | Hello | ErrorMessage | Bye | Room | Message | Control | Event | Transient | Internal | Dialout
+    Ack
+    | Welcome
+    | Hello
+    | ErrorMessage
+    | Bye
+    | Room
+    | Message
+    | Control
+    | Event
+    | Transient
+    | Internal
+    | Dialout
+    | Republish
 )
 
 

@@ -106,6 +106,13 @@ class FlowsStage:
             await self.house.sweep(1.0)
             self.house.pings.sweep(self.house.services.clock())
 
+    async def sfu(self, away: bool) -> None:
+        await settle()
+        if away:
+            self.house.mcu.lose()
+        else:
+            await self.house.mcu.come_back()
+
 
 class FlowsVoice:
     """A client of the fakes."""
@@ -209,6 +216,9 @@ class SocketStage:
 
     async def pass_time(self, seconds: float) -> None:
         raise AssertionError("time passes at the level of the flows only")
+
+    async def sfu(self, away: bool) -> None:
+        raise AssertionError("the SFU is lost at the level of the flows only")
 
 
 class SocketVoice:

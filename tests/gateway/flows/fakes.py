@@ -221,6 +221,9 @@ class FakePublisher:
     to: Listener
     candidates: list[Candidate | None] = field(default_factory=list)
     updates: list[str] = field(default_factory=list)
+    limits: list[int] = field(default_factory=list)
+    limit_error: McuError | None = None
+    limit_gate: asyncio.Event | None = None
     error: McuError | None = None
     gate: asyncio.Event | None = None
     closed: bool = False
@@ -239,7 +242,11 @@ class FakePublisher:
         return ANSWER
 
     async def limit(self, bits_per_second: int) -> None:
-        """Nothing hears it."""
+        if self.limit_gate is not None:
+            await self.limit_gate.wait()
+        if self.limit_error is not None:
+            raise self.limit_error
+        self.limits.append(bits_per_second)
 
     async def request_keyframe(self) -> None:
         """Nothing hears it."""
@@ -358,12 +365,12 @@ class FakeMcu:
         async with self._news:
             self._news.notify_all()
 
-    async def _present(self, timeout: float) -> None:
+    async def _present(self, seconds: float) -> None:
         """Wait for the SFU."""
         if not self.away:
             return
         try:
-            async with asyncio.timeout(timeout), self._news:
+            async with asyncio.timeout(seconds), self._news:
                 await self._news.wait_for(lambda: not self.away)
         except TimeoutError:
             raise McuLost("the SFU is away") from None

@@ -61,6 +61,7 @@ class House:
         outbox_bytes: int = 8 << 20,
         limits: MediaLimits | None = None,
         candidates: CandidateFilter | None = None,
+        reset: bool = False,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._entropy = 0
@@ -88,12 +89,15 @@ class House:
             entropy=self._bytes,
         )
         self.media = Media(self.services, self.mcu if mcu else None, candidates or CandidateFilter())
+        self.mcu.on_state = self.media.sfu_changed
         notify = Notify(self.services, self.media)
         virtuals = Virtuals(self.services, notify)
         self.shared = Transient(self.services, notify)
         self.dialouts = Dialouts(self.services, self.shared)
         self.internal = Internal(self.services, notify, self.media, virtuals, self.dialouts)
         self.sessions = Sessions(self.services, notify, virtuals, self.dialouts)
+        if reset:
+            self.media.reset_by(self.sessions.reset)
         rooms = Rooms(self.services, notify, self.sessions)
         relay = Relay(self.services, self.media)
         hello = Hello(self.services, notify)
