@@ -1,0 +1,204 @@
+"""The metrics of deployed servers, by name, type and labels (behaviour reference 14.5), against what is really exposed.
+
+The table is written anew from the reference, in groups: ``SERVED`` is seen with any SFU, of ``JANUS`` the in-process SFU
+has what it can measure, and the rest says why it is not there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import aiohttp
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.app import Gateway
+from gateway.config import Config, GeoIpSection, Http, Internal, McuSection, Sessions
+from gateway.core.limits import Backend, Limits
+from gateway.tools.fake_nextcloud import FakeNextcloud
+from gateway.tools.talk_client import Refused, TalkClient
+from mcu.inprocess import Settings
+from tests.interop.bridge import Bridge
+from tests.interop.member import ROOM, Member
+from tests.media.loopback import loopback
+
+__all__ = ["loopback"]
+
+SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
+INTERNAL_SECRET = "c2b1e7a95f4d4f0f8d9e"
+
+Row = tuple[str, str, frozenset[str]]
+
+
+def rows(kind: str, *labels: str, of: str) -> set[Row]:
+    return {(f"signaling_{name}", kind, frozenset(labels)) for name in of.split()}
+
+
+SERVED = (
+    rows("gauge", "backend", of="hub_rooms backend_session_limit")
+    | rows("gauge", "backend", "clienttype", of="hub_sessions")
+    | rows("counter", "backend", "clienttype", of="hub_sessions_total hub_sessions_resume_total call_sessions_total")
+    | rows("counter", of="hub_sessions_resume_failed_total")
+    | rows("gauge", "backend", "room", "clienttype", of="room_sessions call_sessions")
+    | rows("counter", "backend", of="call_rooms_total backend_session_limit_exceeded_total")
+    | rows("counter", "backend", of="backend_client_requests_total")
+    | rows("counter", "type", of="server_messages_total")
+    | rows("counter", "country", of="client_countries_total")
+    | rows("histogram", of="client_rtt")
+    | rows("counter", "direction", of="client_bytes_total client_messages_total")
+    | rows("gauge", of="backend_current")
+    | rows("histogram", "backend", of="backend_client_requests_duration")
+    | rows("counter", "backend", "error", of="backend_client_requests_errors_total")
+    | rows("gauge", "host", of="http_client_pool_connections")
+    | rows("counter", "action", "delay", of="throttle_delayed_total")
+    | rows("counter", "action", of="throttle_bruteforce_total")
+    | rows("gauge", "type", of="mcu_publishers mcu_subscribers")
+    | rows("counter", "type", of="mcu_publishers_total mcu_subscribers_total mcu_nopublisher_total mcu_messages_total")
+)
+
+# What an SFU measures; most of it comes from Janus' event feed (tests/mcu/janus), and not from the in-process SFU.
+JANUS = (
+    rows("gauge", "type", of="mcu_publisher_streams mcu_subscriber_streams")
+    | rows("gauge", "direction", of="mcu_bandwidth")
+    | rows("counter", "origin", "type", "transport", "family", of="mcu_selected_candidate_total")
+    | rows("counter", "state", "reason", of="mcu_peerconnection_state_total")
+    | rows("counter", "state", of="mcu_ice_state_total mcu_dtls_state_total")
+    | rows("counter", "media", "direction", of="mcu_slow_link_total mcu_media_nacks_total mcu_media_bytes_total")
+    | rows("histogram", "media", of="mcu_media_rtt")
+    | rows("histogram", "media", "origin", of="mcu_media_jitter")
+    | rows("counter", "media", "codec", of="mcu_media_codecs_total")
+    | rows("counter", "media", of="mcu_media_retransmissions_total")
+    | rows("counter", "media", "origin", of="mcu_media_lost_total")
+)
+
+# Of a proxy in front of several Janus, which there is not here: one gateway drives them by itself.
+PROXY = (
+    rows("gauge", "country", of="mcu_backend_connections")
+    | rows("gauge", "url", of="mcu_backend_load")
+    | rows("gauge", "url", "direction", of="mcu_backend_usage mcu_backend_bandwidth")
+    | rows("counter", "type", of="mcu_no_backend_available_total")
+)
+
+# Of several servers that share their sessions, which there are not here.
+GRPC = rows("gauge", of="grpc_clients") | rows(
+    "counter", "method", of="grpc_client_calls_total grpc_server_calls_total"
+)
+
+OURS = rows("counter", "limit", of="limits_met_total")
+
+
+def shown(text: str) -> set[Row]:
+    """Read what a scrape shows under our name; what has no sample has no labels."""
+    found = set()
+    for family in text_string_to_metric_families(text):
+        name = family.name + ("_total" if family.type == "counter" else "")
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        if name.startswith("signaling_") and family.samples:
+            found.add((name, family.type, frozenset(labels)))
+    return found
+
+
+@pytest.fixture
+async def nextcloud() -> AsyncIterator[FakeNextcloud]:
+    async with FakeNextcloud() as fake:
+        yield fake
+
+
+@pytest.fixture
+async def small() -> AsyncIterator[FakeNextcloud]:
+    """One that may have a single session."""
+    async with FakeNextcloud() as fake:
+        yield fake
+
+
+def config(nextcloud: FakeNextcloud, small: FakeNextcloud) -> Config:
+    full = Backend("full", (small.url,), small.secret, session_limit=1)
+    gone = Backend("gone", ("http://127.0.0.1:9/",), nextcloud.secret)
+    return Config(
+        sessions=Sessions(secret=SECRET),
+        http=Http(listen=("127.0.0.1:0",)),
+        internal=Internal(secret=INTERNAL_SECRET),
+        backends=(full, gone, nextcloud.backend()),
+        mcu=McuSection(type="inprocess", settings=Settings(address=("127.0.0.1",)), timeout=1.0),
+        geoip=GeoIpSection(overrides={"127.0.0.1": "CH"}),
+        limits=Limits(transient_key_length=10),
+    )
+
+
+async def call(url: str, nextcloud: FakeNextcloud, stack: AsyncExitStack) -> None:
+    """Let two people and a phone be in a call, one of them seen by the other; somebody is asked for in vain."""
+    anna = await stack.enter_async_context(Member(url, nextcloud, "anna", 1))
+    ben = await stack.enter_async_context(Member(url, nextcloud, "ben", 2))
+    await stack.enter_async_context(Bridge(url, nextcloud, INTERNAL_SECRET))
+    await anna.in_call()
+    await ben.in_call()
+    await anna.publish()
+    await ben.ask(anna)
+    await ben.watching(anna)
+    start = len(anna.client.heard)
+    await anna.ask(ben)
+    await anna.client.wait_for(lambda message: message["type"] == "error", since=start)
+    transient = {"type": "set", "key": "longer than ten", "value": 1}
+    with pytest.raises(Refused, match="limit_exceeded"):
+        await ben.client.request("transient", transient)
+
+
+async def trouble(url: str, small: FakeNextcloud, stack: AsyncExitStack) -> None:
+    """Resume, and in vain; be one too many; name a Nextcloud that is not there."""
+    carl = await stack.enter_async_context(TalkClient(url, small.url))
+    await carl.hello(small.ticket("carl"))
+    await carl.connect()
+    await carl.resume()
+    dora = await stack.enter_async_context(TalkClient(url, small.url))
+    with pytest.raises(Refused, match="session_limit_exceeded"):
+        await dora.hello(small.ticket("dora"))
+    with pytest.raises(Refused, match="no_such_session"):
+        await dora.request("hello", {"version": "1.0", "resumeid": "none"})
+    lost = await stack.enter_async_context(TalkClient(url, "http://127.0.0.1:9/"))
+    with pytest.raises(Refused, match="internal_error"):
+        await lost.hello({"ticket": "x"})
+
+
+async def guess(url: str, nextcloud: FakeNextcloud) -> None:
+    """Guess the backend's secret until the address is blocked; nobody waits for the late answers."""
+    wrong = {"Spreed-Signaling-Checksum": "0" * 64}
+    tasks = [asyncio.create_task(nextcloud.send(url, ROOM, {}, wrong)) for _ in range(30)]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED, timeout=10)
+        assert 429 in {task.result()[0] for task in done}
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def scraped(url: str) -> str:
+    async with aiohttp.ClientSession() as http, http.get(f"{url}/metrics") as response:
+        return await response.text()
+
+
+@pytest.mark.usefixtures("loopback")
+async def test_a_busy_gateway_exposes_the_names_that_dashboards_know(
+    nextcloud: FakeNextcloud, small: FakeNextcloud
+) -> None:
+    gateway = Gateway(config(nextcloud, small))
+    (url,) = await gateway.start()
+    try:
+        async with AsyncExitStack() as stack:
+            await call(url, nextcloud, stack)
+            await trouble(url, small, stack)
+            await guess(url, nextcloud)
+            found = shown(await scraped(url))
+    finally:
+        await gateway.stop()
+    assert SERVED | OURS <= found
+    assert found <= SERVED | OURS | JANUS  # no name of our own making, no other type or label
+
+
+def test_no_row_is_listed_twice() -> None:
+    lists = (SERVED, JANUS, PROXY, GRPC, OURS)
+    names = [name for rows in lists for name, _, _ in rows]
+    assert len(names) == len(set(names))
+    assert len(names) == 52 + len(OURS)  # rows of the reference, taken apart where one names several
