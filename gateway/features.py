@@ -21,8 +21,7 @@ _ALWAYS = (
     "transient-sessiondata",
     "welcome",
 )
-_WITH_MCU = ("mcu", "offer-codecs", "republish", "update-sdp")
-_OF_MCU = {"janus": ("simulcast",)}
+_WITH_MCU = ("mcu", "offer-codecs", "republish", "simulcast", "update-sdp")
 
 
 _VIRTUAL_SESSIONS = "virtual-sessions"  # what internal clients may add, and everybody is welcomed with
@@ -43,4 +42,4 @@ def announced(mcu: str) -> tuple[str, ...]:
     """Return the ids for a gateway with this type of SFU (``none``: without), sorted."""
     if mcu == "none":
         return _ALWAYS
-    return tuple(sorted((*_ALWAYS, *_WITH_MCU, *_OF_MCU.get(mcu, ()))))
+    return tuple(sorted((*_ALWAYS, *_WITH_MCU)))

@@ -13,6 +13,8 @@ MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
 AUDIO_LEVEL = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
 ABS_SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 ORIENTATION = "urn:3gpp:video-orientation"
+RID = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"
+REPAIRED_RID = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id"
 EXTENSIONS = {
     "audio": {MID: 1, AUDIO_LEVEL: 2},
     "video": {MID: 1, ABS_SEND_TIME: 3, ORIENTATION: 4},
@@ -23,7 +25,8 @@ FORWARDED = {
 }
 FEEDBACK = frozenset(("nack", "nack pli", "ccm fir", "goog-remb"))
 SCTP_PORT = 5000
-MAX_MEDIA = 31  # m= lines of one offer: what one receiver report holds
+MAX_LAYERS = 4  # of simulcast in one medium
+MAX_MEDIA = 31  # m= lines of one offer
 MAX_MESSAGE_SIZE = 65536  # bytes, what aiortc's SCTP takes
 DEFAULT_MESSAGE_SIZE = 65536  # RFC 8841, 6.1
 
@@ -72,6 +75,15 @@ class Codec:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """One encoding that a client sends, as far as the offer tells."""
+
+    name: str = ""  # of the layer: that which packets bear, or one of our own; empty where there is one encoding
+    ssrc: int | None = None
+    rtx_ssrc: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Medium:
     """One ``m=`` line of a publisher's offer, as a forwarder sees it."""
 
@@ -81,9 +93,9 @@ class Medium:
     sends: bool  # whether the client means to send
     codec: Codec | None = None  # media only
     extensions: dict[str, int] = field(default_factory=dict)  # by URI; media only
-    ssrc: int | None = None  # that of the first layer, where the offer tells
-    rtx_ssrc: int | None = None
-    others: frozenset[int] = frozenset()  # SSRCs of further layers
+    sources: tuple[Source, ...] = (Source(),)  # one, or the layers of simulcast, lowest first
+    rids: tuple[str, ...] = ()  # the layers that packets bear the names of, as offered
+    others: frozenset[int] = frozenset()  # SSRCs that are none of these
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,12 +25,14 @@ from mcu.base import (
 from mcu.inprocess import rtp
 from mcu.inprocess.agreement import LocalTransport, Offer
 from mcu.inprocess.channels import Inlet
+from mcu.inprocess.encoding import Encoding
 from mcu.inprocess.ingress import Ingress
 from mcu.inprocess.internals import NoSocket
 from mcu.inprocess.reading import read_offer
 from mcu.inprocess.settings import Settings
 from mcu.inprocess.subscriber import Subscriber
 from mcu.inprocess.transport import Transport
+from mcu.inprocess.upstream import Upstream
 from mcu.inprocess.writing import write_answer
 from sdp.candidates import parse as parse_candidate
 from sdp.codecs import Preference
@@ -38,6 +40,7 @@ from sdp.document import SdpError, identity
 
 TICK = 0.1  # seconds between looks at what had to wait
 REPORT_TICKS = 10  # ticks between two reports to the publisher
+MAX_BLOCKS = 31  # of one receiver report
 SILENT = 2.0  # seconds without a packet after which a medium does not flow
 UNLIMITED = 20_000_000  # bit/s told to a publisher without a limit: browsers start slowly if nothing is told
 
@@ -78,8 +81,8 @@ class Publisher:
         self._client = True
         self._version = 0
         self._mids = 0
-        self._reporter = random.getrandbits(32)
-        self._routes: dict[int, Ingress] = {}  # by SSRC of the publisher
+        self._upstream = Upstream(random.getrandbits(32), self._transport.send_rtcp)
+        self._routes: dict[int, Encoding] = {}  # by SSRC of the publisher
         self._flowing: dict[Kind, bool] = {}
         self._inlet = Inlet(lambda: [subscriber.outlet for subscriber in self.subscribers])
         self._timer: asyncio.TimerHandle | None = None
@@ -178,7 +181,7 @@ class Publisher:
                 kind=ingress.kind,
                 codec=ingress.codec.payload.codec,
                 bits_per_second=self.rate(ingress),
-                lost=ingress.arrival.lost,
+                lost=ingress.lost,
             )
             for ingress in self.ingresses.values()
         ]
@@ -211,21 +214,21 @@ class Publisher:
         if packet is None or self.closed:
             return
         now = time.monotonic()
-        ingress = self._routes.get(packet.ssrc)
-        if ingress is None:
-            ingress = self._claim(packet, now)
-            if ingress is None:
+        encoding = self._routes.get(packet.ssrc)
+        if encoding is None:
+            encoding = self._claim(packet, now)
+            if encoding is None:
                 return
-        ingress.receive(packet, now)
-        if not self._flowing.get(ingress.kind):
-            self._flows(ingress.kind, True)
+        encoding.receive(packet, now)
+        if not self._flowing.get(encoding.kind):
+            self._flows(encoding.kind, True)
 
     def on_rtcp(self, data: bytes) -> None:
         """Pass the publisher's clock on."""
         now = time.monotonic()
         for item in rtp.control(data):
-            if isinstance(item, rtp.SenderReport) and (ingress := self._routes.get(item.ssrc)) is not None:
-                ingress.report(item, now)
+            if isinstance(item, rtp.SenderReport) and (encoding := self._routes.get(item.ssrc)) is not None:
+                encoding.report(item, now)
 
     def on_channel(self, channel: RTCDataChannel) -> None:
         """Take a data channel."""
@@ -259,14 +262,13 @@ class Publisher:
         """Make, change and remove ingresses as the offer says."""
         media = {medium.mid: medium for medium in offer.media if medium is not None and medium.codec is not None}
         for mid in [mid for mid in self.ingresses if mid not in media]:
-            del self.ingresses[mid]
+            for encoding in self.ingresses.pop(mid).encodings:
+                self._upstream.forget(encoding)
         for mid, medium in media.items():
             if mid in self.ingresses:
                 self.ingresses[mid].update(medium)
             else:
-                self.ingresses[mid] = Ingress(
-                    medium, str(self._mids), self._reporter, self.cname, self._transport.send_rtcp
-                )
+                self.ingresses[mid] = Ingress(medium, str(self._mids), self.cname, self._upstream)
                 self._mids += 1
         self.data = any(medium is not None and medium.kind is Kind.DATA for medium in offer.media)
         if self.data:
@@ -280,9 +282,11 @@ class Publisher:
         return self.data, media
 
     def _reroute(self) -> None:
-        self._routes = {ssrc: ingress for ingress in self.ingresses.values() for ssrc in ingress.sources}
+        self._routes = {}
+        for ingress in self.ingresses.values():
+            self._routes |= ingress.routes
 
-    def _claim(self, packet: rtp.Packet, now: float) -> Ingress | None:
+    def _claim(self, packet: rtp.Packet, now: float) -> Encoding | None:
         """Find the medium of an SSRC that the description does not name: by mid, else by payload type."""
         mid = next((mid for ident in self._mid_idents() if (mid := rtp.element(packet, ident)) is not None), None)
         if mid is not None:
@@ -293,9 +297,10 @@ class Publisher:
             if len(candidates) != 1:
                 return None
         for ingress in candidates:
-            if ingress.claims(packet, now):
+            encoding = ingress.claim(packet, now)
+            if encoding is not None:
                 self._reroute()
-                return ingress
+                return encoding
         return None
 
     def _mid_idents(self) -> set[int]:
@@ -313,13 +318,16 @@ class Publisher:
         self._ticks += 1
         for ingress in self.ingresses.values():
             ingress.tick(now)
+        self._upstream.tick(now)
         if self._ticks % REPORT_TICKS == 0 and self.connected:
             self._report(now)
 
     def _report(self, now: float) -> None:
-        blocks = [block for ingress in self.ingresses.values() if (block := ingress.receiver_block(now)) is not None]
-        if blocks:
-            self._transport.send_rtcp(rtp.receiver_report(self._reporter, blocks[:31]))
+        encodings = [encoding for ingress in self.ingresses.values() for encoding in ingress.encodings]
+        blocks = [block for encoding in encodings if (block := encoding.receiver_block(now)) is not None]
+        for at in range(0, len(blocks), MAX_BLOCKS):
+            report = rtp.receiver_report(self._upstream.reporter, blocks[at : at + MAX_BLOCKS])
+            self._transport.send_rtcp(report)
         self._send_limit()
         for ingress in self.ingresses.values():
             since, octets, _ = self._rates.get(ingress, (now - REPORT_TICKS * TICK, 0, 0))
@@ -332,13 +340,14 @@ class Publisher:
 
     def _send_limit(self) -> None:
         sources = [
-            ingress.source
+            encoding.source
             for ingress in self.ingresses.values()
-            if ingress.source is not None and "goog-remb" in ingress.codec.feedback
+            for encoding in ingress.encodings
+            if encoding.source is not None and "goog-remb" in ingress.codec.feedback
         ]
         if sources and self.connected:
             limits = [limit for limit in (self._options.bitrate, self._limit) if limit]
-            self._transport.send_rtcp(rtp.remb(self._reporter, min(limits, default=UNLIMITED), sources))
+            self._transport.send_rtcp(rtp.remb(self._upstream.reporter, min(limits, default=UNLIMITED), sources))
 
     def _must_be_open(self) -> None:
         if self.closed:

@@ -4,7 +4,7 @@ One codec is agreed per medium, the first that we can forward in the order of th
 media travel in one bundle; a medium outside of it, or without a codec that we forward, is to be rejected with port 0.
 
 Source: RFC 8829 5 (offers and answers), RFC 9143 (bundle), RFC 5761 (rtcp-mux), RFC 5576 and RFC 4588 (SSRCs and
-retransmission), RFC 8841 (data channels).
+retransmission), RFC 8853 and RFC 8851 (simulcast), RFC 8841 (data channels).
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from mcu.inprocess.agreement import (
     DEFAULT_MESSAGE_SIZE,
     EXTENSIONS,
     FORWARDED,
+    MAX_LAYERS,
     MAX_MEDIA,
+    REPAIRED_RID,
+    RID,
     SCTP_PORT,
     Accepted,
     Codec,
@@ -24,6 +27,7 @@ from mcu.inprocess.agreement import (
     Offer,
     RemoteTransport,
     Slot,
+    Source,
 )
 from sdp.candidates import parse as parse_candidate
 from sdp.codecs import Preference, payloads, prefer
@@ -32,6 +36,8 @@ from sdp.document import Description, MediaSection, SdpError, parse
 MAX_DIGITS = 10  # of a number of 32 bits
 MAX_NUMBER = (1 << 32) - 1  # an SSRC
 MAX_PORT = 65535
+_SPATIAL = {"q": 0, "h": 1, "f": 2}  # quarter, half, full: the names in WebRTC's own examples
+_RELATIVE = {"l": 0, "low": 0, "lo": 0, "m": 1, "mid": 1, "medium": 1, "h": 2, "high": 2, "hi": 2}
 
 
 def read_offer(text: str, preference: Preference) -> Offer:
@@ -102,16 +108,22 @@ def _medium(section: MediaSection, bundle: frozenset[str]) -> Medium | None:
     codec = _choose(section)
     if codec is None or section.attribute("rtcp-mux") is None:
         return None
-    primary, rtx, others = _sources(section)
+    extensions = _extensions(section)
+    rids = _rids(section) if RID in extensions and section.kind == "video" else ()
+    if rids:
+        sources, others = tuple(map(Source, _ranked(rids))), frozenset[int]()
+    else:
+        sources, others = _sources(section)
+        extensions = {uri: ident for uri, ident in extensions.items() if uri not in (RID, REPAIRED_RID)}
     return Medium(
         kind=Kind(section.kind),
         mid=mid,
         section=section,
         sends=section.direction in ("sendrecv", "sendonly"),
         codec=codec,
-        extensions=_extensions(section),
-        ssrc=primary,
-        rtx_ssrc=rtx,
+        extensions=extensions,
+        sources=sources,
+        rids=rids,
         others=others,
     )
 
@@ -140,31 +152,57 @@ def _extensions(section: MediaSection) -> dict[str, int]:
         number, _, rest = value.partition(" ")
         uri = rest.split(" ")[0]
         ident = _decimal(number.partition("/")[0], 255)
-        if uri in EXTENSIONS[section.kind] and ident:
+        if (uri in EXTENSIONS[section.kind] or uri in (RID, REPAIRED_RID)) and ident:
             found[uri] = ident
     return found
 
 
-def _sources(section: MediaSection) -> tuple[int | None, int | None, frozenset[int]]:
-    """Return the SSRC of the first layer, that of its retransmission, and those of the other layers."""
+def _rids(section: MediaSection) -> tuple[str, ...]:
+    """Return the names of the layers that the client means to send; none where there is no choice."""
+    described = {value.split(" ")[0] for value in section.attributes("rid") if value.split(" ")[1:2] == ["send"]}
+    for value in section.attributes("simulcast"):
+        words = value.split()
+        for direction, streams in zip(words[::2], words[1::2], strict=False):
+            if direction == "send":
+                first = (stream.partition(",")[0].removeprefix("~") for stream in streams.split(";"))
+                rids = tuple(dict.fromkeys(rid for rid in first if rid in described and rid.isalnum() and _plain(rid)))
+                return rids[:MAX_LAYERS] if len(rids) > 1 else ()
+    return ()
+
+
+def _ranked(rids: tuple[str, ...]) -> list[str]:
+    """Put the names of layers in order, lowest first; names that say nothing stand highest first in the offer."""
+    if set(rids) <= _SPATIAL.keys() and not {"q", "f"}.isdisjoint(rids):
+        return sorted(rids, key=_SPATIAL.__getitem__)
+    if set(rids) <= _RELATIVE.keys():
+        return sorted(rids, key=_RELATIVE.__getitem__)
+    return list(reversed(rids))
+
+
+def _sources(section: MediaSection) -> tuple[tuple[Source, ...], frozenset[int]]:
+    """Return the SSRCs of the medium, several where a group of simulcast names them, and what others are listed."""
     listed: dict[int, None] = {}
     for value in section.attributes("ssrc"):
         ssrc = _decimal(value.split(" ")[0], MAX_NUMBER)
         if ssrc is not None:
             listed[ssrc] = None
     repairs: dict[int, int] = {}
-    primary = next(iter(listed), None)
+    layers: list[int] = []
     for value in section.attributes("ssrc-group"):
         semantics, _, members = value.strip().partition(" ")
         numbers = [ssrc for member in members.split() if (ssrc := _decimal(member, MAX_NUMBER)) is not None]
         if semantics == "FID" and len(numbers) == 2:
             repairs[numbers[0]] = numbers[1]
-        elif semantics == "SIM" and numbers:
-            primary = numbers[0]
-    if primary is None:
-        return None, None, frozenset()
-    rtx = repairs.get(primary)
-    return primary, rtx, frozenset(listed) - {primary, rtx}
+        elif semantics == "SIM":
+            layers = list(dict.fromkeys(numbers))[:MAX_LAYERS]
+    layers = layers or list(listed)[:1]
+    if len(layers) > 1:
+        sources = tuple(Source(f"#{place}", ssrc, repairs.get(ssrc)) for place, ssrc in enumerate(layers))
+    elif layers:
+        sources = (Source("", layers[0], repairs.get(layers[0])),)
+    else:
+        sources = (Source(),)
+    return sources, frozenset(listed).difference(layers, [repairs.get(ssrc) for ssrc in layers])
 
 
 def _decimal(text: str | None, most: int) -> int | None:

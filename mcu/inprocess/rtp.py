@@ -200,6 +200,14 @@ def remb(sender: int, bits_per_second: int, sources: list[int]) -> bytes:
     return _control(PSFB, REMB, _words(sender, 0) + head + _words(*sources))
 
 
+def read_remb(detail: bytes) -> int | None:
+    """Return the bit/s of a REMB; ``None`` if it is none."""
+    if len(detail) < 8 or detail[:4] != b"REMB":
+        return None
+    value = int.from_bytes(detail[5:8], "big")
+    return (value & 0x3FFFF) << (value >> 18)
+
+
 def receiver_report(sender: int, blocks: list[Block]) -> bytes:
     """Return an RR; at most 31 blocks."""
     return _control(RR, len(blocks), _words(sender) + b"".join(map(_pack_block, blocks)))

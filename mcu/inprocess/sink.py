@@ -1,23 +1,28 @@
-"""One medium on its way to one subscriber: sequence numbers of its own, retransmission, mute.
+"""One medium on its way to one subscriber: the layer it gets, numbers of its own, retransmission, mute.
 
-Timestamps and SSRC are the ingress's, so that everything behind the header is the same for all subscribers.
+SSRC and header extensions are the ingress's, so that everything behind the header is the same for all subscribers.
+With simulcast one encoding at a time is forwarded, and another one takes over where its keyframe begins. Of VP8's
+temporal layers those above the chosen one are left out.
 """
 
 from __future__ import annotations
 
-import random
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from mcu.base import Layer
 from mcu.inprocess import rtp
 from mcu.inprocess.agreement import Accepted
+from mcu.inprocess.numbering import FIRST_SEQUENCE, Numbering, Run
+from mcu.inprocess.pictures import TOP, renumber_vp8
 
 if TYPE_CHECKING:
-    from mcu.inprocess.ingress import Ingress, Stored
+    from mcu.inprocess.encoding import Encoding, Stored
+    from mcu.inprocess.ingress import Ingress
 
 MAX_REPAIRS = 500  # packets sent again per second: more is no loss but a client that makes us send
-FIRST_SEQUENCE = 0x4000  # start below: a receiver that misses the first packets cannot mistake the SRTP rollover
-BEHIND = 0x4000  # packets that one may come late: more than are kept, and far from where the numbers' order turns
+HIGHEST = 1 << 16  # as a substream: the best there is
+ASK_AGAIN = 1.0  # seconds after which a keyframe that another layer waits for is asked for again
 _HEAD = rtp.VERSION_BITS | rtp.EXTENSION_BIT
 
 
@@ -42,17 +47,29 @@ class Sink:
         self._started = False
         self._entered = False
         self._muted = False
-        self._shift: int | None = None  # added to the ingress's sequence numbers
-        self._next = random.randrange(FIRST_SEQUENCE)
-        self._oldest = 0  # sequence number of ours before which nothing is sent, at most ``BEHIND`` before ``_next``
-        self._rtx_next = random.randrange(FIRST_SEQUENCE)
-        self._repairs = 0  # packets sent again since ``_repairs_since``
+        self._substream = HIGHEST
+        self._temporal = TOP
+        self._reached = TOP  # the temporal layer forwarded now
+        self._frame = -1  # timestamp of the newest picture
+        self._left_out: int | None = None  # number of the last picture of a temporal layer that was left out
+        self.source: Encoding | None = None  # forwarded now
+        self._next_source: Encoding | None = None  # to be forwarded from its next keyframe on
+        self._asked_at = 0.0
+        self._numbering = Numbering()
+        self._run: Run | None = None
+        self._newest: Stored | None = None  # that was forwarded
+        self._highest = -1  # the source's number up to which is forwarded or left out
+        self._rtx_next = self._numbering.next ^ FIRST_SEQUENCE >> 1
+        self._repairs_now = 0  # packets sent again since ``_repairs_since``
         self._repairs_since = 0.0
         self.packets = 0
         self.octets = 0
+        self.repairs = 0  # packets sent again
+        self.keyframe_requests = 0  # of the subscriber
         self.lost: int | None = None  # packets, as the subscriber says
         self.fraction = 0  # lost lately, in 1/256
         self.round_trip: float | None = None  # seconds
+        self.estimate: int | None = None  # bit/s that the subscriber thinks it can take
         self._report_sent = (0, 0.0)  # middle of the NTP time, and when
 
     @property
@@ -65,6 +82,17 @@ class Sink:
             and self._accepted.receives
             and self._format == self.ingress.codec.format
         )
+
+    @property
+    def thins(self) -> bool:
+        """Whether temporal layers are to be left out."""
+        return self._temporal < TOP
+
+    @property
+    def substream(self) -> int | None:
+        """The layer that is forwarded, 0 = lowest; ``None`` where nothing is."""
+        encodings = self.ingress.encodings
+        return encodings.index(self.source) if self.source in encodings else None
 
     def accept(self, accepted: Accepted) -> None:
         """Take what the subscriber's answer says."""
@@ -82,6 +110,16 @@ class Sink:
         self._muted = muted
         self.review()
 
+    def select(self, layer: Layer) -> None:
+        """Choose simulcast and temporal layer; one that is not there, or that this codec has not, means the best."""
+        if layer.substream is not None:
+            self._substream = max(0, layer.substream)
+        if layer.temporal is not None:
+            self._temporal = min(max(0, layer.temporal), TOP)
+        if self._entered:
+            self.ingress.look()
+            self.pursue(time.monotonic())
+
     def close(self) -> None:
         """Forward nothing more."""
         self._started = False
@@ -90,76 +128,191 @@ class Sink:
     def review(self) -> None:
         """Begin or end to forward, as things stand now."""
         if not self.open:
-            self._entered = False
-            self.ingress.leave(self)
+            self.restart()
+            if self._entered:
+                self._entered = False
+                self.ingress.leave(self)
         elif not self._entered:
             self._entered = True
-            self._shift = None
             self.ingress.enter(self)
+            self.pursue(time.monotonic())
+        elif self.source is None:
+            self.pursue(time.monotonic())
+
+    def restart(self) -> None:
+        """Forward nothing until an encoding is chosen anew; the numbers then go on."""
+        for encoding in filter(None, (self.source, self._next_source)):
+            encoding.leave(self)
+        self.source = self._next_source = self._run = None
+
+    def pursue(self, now: float) -> None:
+        """Have the encoding that is wanted: one that is alone at once, a layer from its next keyframe on."""
+        wanted = self.ingress.choose(self._substream)
+        if wanted is self.source:
+            wanted = None
+        if wanted is None or not self.ingress.layered:
+            self._wait_for(None)
+            if wanted is not None:
+                self.source = wanted
+                wanted.enter(self)
+                wanted.tell_clock(self, now)
+                wanted.request_keyframe(now)
+        elif wanted is not self._next_source or now - self._asked_at >= ASK_AGAIN:
+            self._wait_for(wanted)
+            self._asked_at = now
+            wanted.request_keyframe(now)
+
+    def _wait_for(self, encoding: Encoding | None) -> None:
+        if self._next_source is not None and self._next_source is not encoding:
+            self._next_source.leave(self)
+        self._next_source = encoding
+        if encoding is not None:
+            encoding.wait(self)
+
+    def follow(self, encoding: Encoding, stored: Stored) -> None:
+        """Go on with another encoding, of which a keyframe begins with this packet."""
+        if self.source is not None:
+            self.source.leave(self)
+        encoding.leave(self)
+        encoding.enter(self)
+        self.source, self._next_source = encoding, None
+        self._run = self._bridge(encoding, stored)
+        encoding.tell_clock(self, stored.at)
+
+    def _bridge(self, encoding: Encoding, stored: Stored) -> Run:
+        """Begin a run with the next number, the next picture, and a timestamp as far ahead as time has passed."""
+        self._highest = stored.number - 1
+        last, newest = self._numbering.last, self._newest
+        if last is None or newest is None:
+            return self._numbering.begin(encoding, stored.number)
+        passed = max(1, int((stored.at - newest.at) * self.ingress.codec.payload.clock_rate))
+        times = newest.timestamp + last.time_shift + passed - stored.timestamp
+        pictures = levels = 0
+        one, other = newest.picture, stored.picture
+        if one is not None and other is not None:
+            pictures = last.picture_shift + 1 + (one.picture or 0) - (other.picture or 0)
+            levels = last.level_shift + 1 + (one.level or 0) - (other.level or 0)
+        return self._numbering.begin(encoding, stored.number, times, pictures, levels)
+
+    def _resume(self, stored: Stored) -> Run:
+        """Begin a run of the only encoding, whose timestamps go on as they are."""
+        self._highest = stored.number - 1
+        source, last = self.source, self._numbering.last
+        if source is None:
+            raise RuntimeError("a packet of nowhere")
+        if last is None or last.source is not source:
+            return self._bridge(source, stored)
+        return self._numbering.begin(source, stored.number, last.time_shift, last.picture_shift, last.level_shift)
 
     def forward(self, stored: Stored) -> None:
-        """Send one packet."""
-        if self._shift is None:
-            self._shift = self._next - stored.sequence
-            self._oldest = self._next
-        sequence = stored.sequence + self._shift & 0xFFFF
-        following = sequence + 1 & 0xFFFF
-        if rtp.newer(following, self._next):
-            self._next = following
-            if following - self._oldest & 0xFFFF > BEHIND:
-                self._oldest = following - BEHIND & 0xFFFF
-        elif rtp.newer(self._oldest, sequence):
-            return  # came late, from before we began or were muted
+        """Send one packet of the encoding that is forwarded."""
+        run = self._run
+        if run is None:
+            run = self._run = self._resume(stored)
+        number = stored.number
+        if number > self._highest:
+            if stored.picture is not None and self._is_above(stored):
+                self._highest = number
+                return
+            self._highest = number
+            self._newest = stored
+            self._numbering.next = number + run.shift + 1
+        elif number < run.first:
+            earlier = self._numbering.late(number)
+            if earlier is None:
+                return  # came late, from before we began or were muted
+            run = earlier
         accepted = self._accepted
         if accepted is None:
             return
+        payload = stored.payload if stored.picture is None else self._payload(stored, run)
         header = rtp.HEADER.pack(
-            _HEAD | stored.flags,
+            _HEAD | stored.flags if payload else _HEAD,
             stored.marker | accepted.payload_type,
-            sequence,
-            stored.timestamp,
+            number + run.shift & 0xFFFF,
+            stored.timestamp + run.time_shift & 0xFFFFFFFF,
             self.ingress.ssrc,
         )
-        if self._way.send_rtp(header + stored.extension + stored.payload):
+        if self._way.send_rtp(header + stored.extension + payload):
             self.packets += 1
-            self.octets += len(stored.payload)
+            self.octets += len(payload)
+
+    def _is_above(self, stored: Stored) -> bool:
+        """Whether the newest packet belongs to a temporal layer above the wanted one; if so it is left out.
+
+        The layer changes with a whole picture: down at any, up at one that needs nothing of what was left out.
+        """
+        picture = stored.picture
+        if picture is None:
+            return False
+        if stored.timestamp != self._frame:
+            self._frame = stored.timestamp
+            if self._reached > self._temporal or picture.keyframe:
+                self._reached = self._temporal
+            elif self._reached < picture.temporal <= self._temporal and picture.sync:
+                self._reached = picture.temporal
+        if picture.temporal <= self._reached:
+            return False
+        another = picture.picture is not None and picture.picture != self._left_out
+        self._left_out = picture.picture
+        self._run = self._numbering.skip(stored.number, int(another))
+        return True
+
+    def _payload(self, stored: Stored, run: Run) -> bytes:
+        """Return the payload as this subscriber gets it; none where only the number's place has to be filled."""
+        picture = stored.picture
+        if picture is None:
+            return stored.payload
+        if picture.temporal > self._reached:
+            return b""
+        if run.picture_shift == run.level_shift == 0:
+            return stored.payload
+        return renumber_vp8(stored.payload, picture, run.picture_shift, run.level_shift)
 
     def retransmit(self, sequences: list[int]) -> None:
         """Answer a NACK: send again what the ingress still has, and let it ask for the rest."""
-        if self._shift is None or self._accepted is None:
+        accepted = self._accepted
+        if self._run is None or accepted is None:
             return
         now = time.monotonic()
         if now - self._repairs_since >= 1.0:
-            self._repairs_since, self._repairs = now, 0
+            self._repairs_since, self._repairs_now = now, 0
         for sequence in sequences:
-            if self._repairs >= MAX_REPAIRS:
+            if self._repairs_now >= MAX_REPAIRS:
                 return
-            if rtp.newer(self._oldest, sequence) or not rtp.newer(self._next, sequence):
+            found = self._numbering.find(sequence)
+            if found is None:
                 continue
-            stored = self.ingress.recall(sequence - self._shift & 0xFFFF)
+            run, number = found
+            stored = run.source.recall(number)
             if stored is not None:
-                self._repairs += 1
-                self._repeat(stored, sequence, self._accepted)
+                self._repairs_now += 1
+                self._repeat(stored, run, accepted)
 
-    def _repeat(self, stored: Stored, sequence: int, accepted: Accepted) -> None:
-        flags = _HEAD | stored.flags
+    def _repeat(self, stored: Stored, run: Run, accepted: Accepted) -> None:
+        self.repairs += 1
+        sequence = stored.number + run.shift & 0xFFFF
+        timestamp = stored.timestamp + run.time_shift & 0xFFFFFFFF
+        payload = self._payload(stored, run)
+        flags = _HEAD | stored.flags if payload else _HEAD
         if accepted.rtx_payload_type is None:
             second = stored.marker | accepted.payload_type
-            header = rtp.HEADER.pack(flags, second, sequence, stored.timestamp, self.ingress.ssrc)
-            self._way.send_rtp(header + stored.extension + stored.payload)
+            header = rtp.HEADER.pack(flags, second, sequence, timestamp, self.ingress.ssrc)
+            self._way.send_rtp(header + stored.extension + payload)
             return
         second = stored.marker | accepted.rtx_payload_type
-        header = rtp.HEADER.pack(flags, second, self._rtx_next, stored.timestamp, self.ingress.rtx_ssrc)
+        header = rtp.HEADER.pack(flags, second, self._rtx_next, timestamp, self.ingress.rtx_ssrc)
         self._rtx_next = self._rtx_next + 1 & 0xFFFF
-        original = sequence.to_bytes(2, "big")
-        self._way.send_rtp(header + stored.extension + original + stored.payload)
+        self._way.send_rtp(header + stored.extension + sequence.to_bytes(2, "big") + payload)
 
-    def report(self, ntp: int, timestamp: int, cname: str) -> None:
+    def report(self, ntp: int, timestamp: int) -> None:
         """Send a sender report with the publisher's clock, by which the subscriber keeps lips and voice together."""
         ssrc = self.ingress.ssrc
+        last = self._numbering.last
+        ours = timestamp if last is None or last.source is not self.source else timestamp + last.time_shift
         counters = self.packets & 0xFFFFFFFF, self.octets & 0xFFFFFFFF
-        report = rtp.sender_report(rtp.SenderReport(ssrc, ntp, timestamp, *counters))
-        self._way.send_rtcp(report + rtp.source_description(ssrc, cname))
+        report = rtp.sender_report(rtp.SenderReport(ssrc, ntp, ours & 0xFFFFFFFF, *counters))
+        self._way.send_rtcp(report + rtp.source_description(ssrc, self.ingress.cname))
         self._report_sent = ntp >> 16 & 0xFFFFFFFF, time.monotonic()
 
     def heard(self, block: rtp.Block) -> None:
@@ -169,3 +322,10 @@ class Sink:
         middle, sent = self._report_sent
         if block.last_report and block.last_report == middle:
             self.round_trip = max(0.0, time.monotonic() - sent - block.delay / 65536)
+
+    def request_keyframe(self, now: float) -> None:
+        """Pass on that the subscriber wants a keyframe of what it gets."""
+        self.keyframe_requests += 1
+        source = self.source or self._next_source
+        if source is not None:
+            source.request_keyframe(now)

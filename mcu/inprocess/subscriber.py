@@ -62,6 +62,7 @@ class Subscriber:
         self._slots: list[Slot] = []  # of the last offer
         self._version = 0
         self._muted: dict[Kind, bool] = {}
+        self._layer = Layer()  # chosen so far
         self._wants_data = False  # whether the client has agreed to data channels
         self._role = ""  # ours in DTLS, once agreed
         self._offered_at: float | None = None  # monotonic; None: the last offer is answered
@@ -104,7 +105,7 @@ class Subscriber:
         return self._offer()
 
     async def select(self, layer: Layer) -> None:
-        """Switch audio and video; this SFU forwards one layer, so the others are accepted and change nothing."""
+        """Switch audio and video, choose layers."""
         self._choose(layer)
 
     async def add_candidate(self, candidate: Candidate | None) -> None:
@@ -211,13 +212,18 @@ class Subscriber:
     def _feedback(self, item: rtp.Feedback, by_ssrc: dict[int, Sink], now: float) -> None:
         if (item.type, item.format) == (rtp.PSFB, rtp.FIR):
             targets = list(rtp.fir_targets(item.detail))
+        elif (item.type, item.format) == (rtp.PSFB, rtp.REMB):
+            estimate = rtp.read_remb(item.detail)
+            for sink in by_ssrc.values():
+                sink.estimate = estimate
+            return
         else:
             targets = [item.media]
         for sink in filter(None, map(by_ssrc.get, targets)):
             if (item.type, item.format) == (rtp.RTPFB, rtp.NACK):
                 sink.retransmit(list(rtp.lost_sequences(item.detail)))
             elif item.type == rtp.PSFB and item.format in (rtp.PLI, rtp.FIR):
-                sink.ingress.request_keyframe(now)
+                sink.request_keyframe(now)
 
     def _offer(self) -> str:
         if self._local is None:
@@ -258,6 +264,7 @@ class Subscriber:
         sink = Sink(ingress, self._transport)
         self._sinks[ingress.mid] = sink
         sink.mute(self._muted.get(ingress.kind, False))
+        sink.select(self._layer)
         if self._transport.connected:
             sink.start()
 
@@ -298,6 +305,12 @@ class Subscriber:
                 for sink in self._sinks.values():
                     if sink.ingress.kind is kind:
                         sink.mute(not wanted)
+        self._layer = Layer(
+            self._layer.substream if layer.substream is None else layer.substream,
+            self._layer.temporal if layer.temporal is None else layer.temporal,
+        )
+        for sink in self._sinks.values():
+            sink.select(layer)
 
     def _finish(self) -> None:
         if self.closed:

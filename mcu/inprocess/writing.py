@@ -1,7 +1,7 @@
 """The answers to publishers and the offers to subscribers.
 
 Source: RFC 8829 5 (offers and answers), RFC 9143 (bundle), RFC 5576 and RFC 4588 (SSRCs and retransmission), RFC 8841
-(data channels), RFC 8842 (DTLS roles).
+(data channels), RFC 8842 (DTLS roles), RFC 8853 and RFC 8851 (simulcast).
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ def write_answer(offer: Offer, local: LocalTransport, *, client: bool, version: 
         lines += [f"a=extmap:{number} {uri}" for uri, number in medium.extensions.items()]
         lines += ["a=recvonly" if medium.sends else "a=inactive", "a=rtcp-mux", "a=rtcp-rsize"]
         lines += _codec_lines(medium.codec)
+        if medium.rids:
+            lines += [f"a=rid:{rid} recv" for rid in medium.rids] + [f"a=simulcast:recv {';'.join(medium.rids)}"]
     return _text(lines)
 
 

@@ -9,7 +9,19 @@ import pytest
 from aiortc import sdp as other
 
 from mcu.base import Kind, Rejected
-from mcu.inprocess.agreement import FORWARDED, MAX_MEDIA, MID, LocalTransport, Offer, Slot
+from mcu.inprocess.agreement import (
+    EXTENSIONS,
+    FORWARDED,
+    MAX_MEDIA,
+    MID,
+    REPAIRED_RID,
+    RID,
+    LocalTransport,
+    Medium,
+    Offer,
+    Slot,
+    Source,
+)
 from mcu.inprocess.reading import read_answer, read_offer
 from mcu.inprocess.writing import write_answer, write_offer
 from sdp.codecs import Payload, Preference, payloads
@@ -51,8 +63,7 @@ def test_real_offer_is_answered_in_kind(recorded: Recorded) -> None:
         for payload in payloads(section):
             assert payload.codec in (*FORWARDED[section.kind], "rtx")
             assert payload.fmtp == next(p.fmtp for p in payloads(offered) if p.type == payload.type)
-    assert "a=rid" not in text
-    assert "a=simulcast" not in text
+    assert ("a=simulcast:recv h;m;l\r\n" in text) == ("a=simulcast:send h;m;l" in recorded.text)
 
 
 @pytest.mark.parametrize("recorded", OFFERS, ids=lambda recorded: recorded.id)
@@ -68,7 +79,7 @@ def test_what_is_agreed_with_the_publisher_is_offered_to_subscribers(recorded: R
         if slot.codec is not None:
             assert medium.codec is not None
             assert medium.codec.format == slot.codec.format
-            assert (medium.ssrc, medium.rtx_ssrc) == (slot.ssrc, slot.rtx_ssrc if slot.codec.rtx else None)
+            assert medium.sources == (Source("", slot.ssrc, slot.rtx_ssrc if slot.codec.rtx else None),)
 
 
 @pytest.mark.parametrize(
@@ -207,3 +218,73 @@ def test_answer_may_reject_everything() -> None:
     accepted, remote = read_answer(text, slots)
     assert remote is None
     assert not any(entry.receives for entry in accepted)
+
+
+def layered(lines: str, program: str = "chromium") -> Medium:
+    """Read an offer of simulcast whose layers are described otherwise."""
+    text = re.sub(r"(?m)^a=(rid|simulcast|ssrc|ssrc-group):.*\n", "", BY_ID[f"{program}/simulcast.offer.sdp"].text)
+    offer = read_offer(text + lines.replace("\n", "\r\n"), NO_WISH)
+    assert offer.media[-1] is not None
+    return offer.media[-1]
+
+
+def rids(*names: str) -> str:
+    """Return the lines that offer layers of these names."""
+    return "".join(f"a=rid:{name} send\n" for name in names) + f"a=simulcast:send {';'.join(names)}\n"
+
+
+@pytest.mark.parametrize("program", ["chromium", "firefox"])
+@pytest.mark.parametrize(
+    ("offered", "ranked"),
+    [
+        ("h m l", "l m h"),
+        ("l m h", "l m h"),
+        ("q h f", "q h f"),
+        ("f h q", "q h f"),
+        ("h f", "h f"),
+        ("h l", "l h"),
+        ("high low", "low high"),
+        ("one two", "two one"),
+        ("1 2 3 4 5", "4 3 2 1"),
+    ],
+)
+def test_layers_are_agreed_and_put_in_order(program: str, offered: str, ranked: str) -> None:
+    medium = layered(rids(*offered.split()), program)
+    assert [source.name for source in medium.sources] == ranked.split()
+    assert medium.others == frozenset()
+    assert {RID, REPAIRED_RID} <= medium.extensions.keys()
+    assert set(medium.rids) == set(ranked.split())
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        rids("only"),
+        "a=rid:h send\na=simulcast:send h;l\n",
+        "a=rid:h send\na=rid:l recv\na=simulcast:send h;l\n",
+        "a=rid:h send\na=rid:l send\n",
+        "a=rid:h send\na=rid:l send\na=simulcast:recv h;l\n",
+        "a=rid:h send\na=rid:l send\na=simulcast:send\n",
+        "a=rid: send\na=rid:\u00b2 send\na=simulcast:send ;\u00b2\n",
+        "a=simulcast:\na=rid:\n",
+    ],
+)
+def test_layers_that_are_none_are_not_agreed(lines: str) -> None:
+    medium = layered(lines)
+    assert medium.sources == (Source(),)
+    assert medium.rids == ()
+    assert medium.extensions.keys() <= EXTENSIONS["video"].keys()
+
+
+def test_layers_with_alternatives_and_both_directions_are_agreed() -> None:
+    lines = "".join(f"a=rid:{name} send\n" for name in "hjl") + "a=simulcast:recv x send h,j;~l\n"
+    assert layered(lines).rids == ("h", "l")
+
+
+def test_group_of_ssrcs_makes_layers_lowest_first() -> None:
+    lines = "".join(f"a=ssrc:{ssrc} cname:x\n" for ssrc in (1, 2, 3, 11, 12, 13, 99))
+    lines += "a=ssrc-group:SIM 1 2 3\n" + "".join(f"a=ssrc-group:FID {ssrc} {ssrc + 10}\n" for ssrc in (1, 2, 3))
+    medium = layered(lines)
+    assert medium.sources == (Source("#0", 1, 11), Source("#1", 2, 12), Source("#2", 3, 13))
+    assert medium.others == frozenset({99})
+    assert medium.rids == ()

@@ -9,10 +9,12 @@ import pytest
 
 from mcu.base import Kind
 from mcu.inprocess import rtp
-from mcu.inprocess.agreement import AUDIO_LEVEL, EXTENSIONS, MID, ORIENTATION, Accepted, Codec, Medium, Slot
-from mcu.inprocess.ingress import KEYFRAME_INTERVAL, SILENCE, Ingress
+from mcu.inprocess.agreement import AUDIO_LEVEL, EXTENSIONS, MID, ORIENTATION, Accepted, Codec, Medium, Slot, Source
+from mcu.inprocess.encoding import SILENCE, Encoding
+from mcu.inprocess.ingress import Ingress
 from mcu.inprocess.reading import read_offer
 from mcu.inprocess.sink import MAX_REPAIRS, Sink
+from mcu.inprocess.upstream import KEYFRAME_INTERVAL, Upstream
 from mcu.inprocess.writing import write_answer, write_offer
 from sdp.codecs import Payload, PayloadType, Preference
 from sdp.document import MediaSection
@@ -51,13 +53,24 @@ class Wire:
 
 def video(ssrc: int | None = SOURCE, rtx: int | None = RTX_SOURCE, others: frozenset[int] = frozenset()) -> Medium:
     """Return what an offer says of a picture."""
-    return Medium(Kind.VIDEO, "v", SECTION, True, Codec(VP8, RTX), {MID: 4}, ssrc, rtx, others)
+    return Medium(Kind.VIDEO, "v", SECTION, True, Codec(VP8, RTX), {MID: 4}, (Source("", ssrc, rtx),), (), others)
 
 
 def ingress(medium: Medium | None = None) -> tuple[Ingress, Wire]:
     """Return an ingress and what it sends to the publisher."""
     back = Wire()
-    return Ingress(medium or video(), "0", 5, "cname", back.send_rtcp), back
+    return Ingress(medium or video(), "0", "cname", Upstream(5, back.send_rtcp)), back
+
+
+def only(of: Ingress) -> Encoding:
+    """Return the encoding of a medium that has one."""
+    (encoding,) = of.encodings
+    return encoding
+
+
+def asked(wire: Wire) -> list[int]:
+    """Return the SSRCs that keyframes were asked of."""
+    return [it.media for it in wire.rtcp if isinstance(it, rtp.Feedback) and it.format == rtp.PLI]
 
 
 def sink(of: Ingress, rtx: int | None = 121) -> tuple[Sink, Wire]:
@@ -78,7 +91,7 @@ def test_packets_go_on_with_numbers_types_and_extensions_of_our_own() -> None:
     source, _ = ingress()
     _, wire = sink(source)
     for number in (65534, 65535, 65536):
-        source.receive(packet(number, number), 1.0)
+        only(source).receive(packet(number, number), 1.0)
     assert wire.sequences == [0, 1, 2]
     first = wire.rtp[0]
     assert (first.payload_type, first.marker, first.timestamp, first.payload) == (120, 0x80, 65534, b"65534")
@@ -90,23 +103,23 @@ def test_packets_go_on_with_numbers_types_and_extensions_of_our_own() -> None:
 def test_what_comes_twice_or_of_another_type_is_not_forwarded() -> None:
     source, _ = ingress()
     _, wire = sink(source)
-    source.receive(packet(5), 1.0)
-    source.receive(packet(5), 1.0)
-    source.receive(packet(6)._replace(payload_type=13), 1.0)
+    only(source).receive(packet(5), 1.0)
+    only(source).receive(packet(5), 1.0)
+    only(source).receive(packet(6)._replace(payload_type=13), 1.0)
     assert wire.sequences == [0]
 
 
 def test_mute_leaves_no_gap_and_ends_with_a_keyframe_request() -> None:
     source, back = ingress()
     out, wire = sink(source)
-    source.receive(packet(1), 1.0)
+    only(source).receive(packet(1), 1.0)
     out.mute(True)
-    source.receive(packet(2), 1.0)
+    only(source).receive(packet(2), 1.0)
     back.rtcp.clear()
-    source._keyframe_asked = -KEYFRAME_INTERVAL
+    source.upstream._asked_at = -KEYFRAME_INTERVAL
     out.mute(False)
-    source.receive(packet(3), 1.0)
-    source.receive(packet(2), 1.0)  # late: from before, its number is taken
+    only(source).receive(packet(3), 1.0)
+    only(source).receive(packet(2), 1.0)  # late: from before, its number is taken
     assert wire.sequences == [0, 1]
     assert [item.format for item in back.rtcp if isinstance(item, rtp.Feedback)] == [rtp.PLI]
 
@@ -114,45 +127,45 @@ def test_mute_leaves_no_gap_and_ends_with_a_keyframe_request() -> None:
 def test_another_ssrc_goes_on_where_the_first_ended() -> None:
     source, _ = ingress(video(None, None))
     _, wire = sink(source)
-    assert source.claims(packet(1, 90000), 1.0)
-    source.receive(packet(1, 90000), 1.0)
-    assert not source.claims(packet(900, 5, ssrc=2000), 1.5)
+    assert source.claim(packet(1, 90000), 1.0)
+    only(source).receive(packet(1, 90000), 1.0)
+    assert not source.claim(packet(900, 5, ssrc=2000), 1.5)
     later = 1.0 + SILENCE + 1.0
-    assert source.claims(packet(900, 5, ssrc=2000), later)
-    source.receive(packet(900, 5, ssrc=2000), later)
-    source.receive(packet(901, 95, ssrc=2000), later)
+    assert source.claim(packet(900, 5, ssrc=2000), later)
+    only(source).receive(packet(900, 5, ssrc=2000), later)
+    only(source).receive(packet(901, 95, ssrc=2000), later)
     assert wire.sequences == [0, 1, 2]
     assert [p.timestamp for p in wire.rtp] == [90000, 90000 + 180000, 90000 + 180090]
 
 
 def test_further_layers_are_not_forwarded() -> None:
     source, _ = ingress(video(others=frozenset({3000})))
-    assert not source.claims(packet(1, ssrc=3000), 100.0)
+    assert not source.claim(packet(1, ssrc=3000), 100.0)
 
 
 def test_loss_is_asked_for_and_a_retransmission_forwarded_in_its_place() -> None:
     source, back = ingress()
     _, wire = sink(source)
-    source.receive(packet(1), 1.0)
-    source.receive(packet(3), 1.0)
+    only(source).receive(packet(1), 1.0)
+    only(source).receive(packet(3), 1.0)
     (nack,) = [item for item in back.rtcp if isinstance(item, rtp.Feedback) and item.type == rtp.RTPFB]
     assert (nack.media, list(rtp.lost_sequences(nack.detail))) == (SOURCE, [2])
     repair = packet(77, 0, RTX_SOURCE, struct.pack("!H", 2) + b"2")._replace(payload_type=97)
-    source.receive(repair, 1.1)
+    only(source).receive(repair, 1.1)
     assert [(number, p.payload) for number, p in zip(wire.sequences, wire.rtp, strict=True)] == [
         (0, b"1"),
         (2, b"3"),
         (1, b"2"),
     ]
-    assert source.arrival.due(9.0) == []
+    assert only(source).arrival.due(9.0) == []
 
 
 def test_empty_retransmission_is_only_a_probe() -> None:
     source, _ = ingress()
     _, wire = sink(source)
-    source.receive(packet(1, 0, RTX_SOURCE, b"\x00")._replace(payload_type=97), 1.0)
+    only(source).receive(packet(1, 0, RTX_SOURCE, b"\x00")._replace(payload_type=97), 1.0)
     padding = packet(2, 0, RTX_SOURCE, bytes(10) + b"\x0b")._replace(payload_type=97, flags=rtp.PADDING_BIT)
-    source.receive(padding, 1.0)
+    only(source).receive(padding, 1.0)
     assert wire.rtp == []
 
 
@@ -160,7 +173,7 @@ def test_subscribers_loss_is_repaired_from_what_we_keep() -> None:
     source, back = ingress()
     out, wire = sink(source)
     for number in range(1, 5):
-        source.receive(packet(number), 1.0)
+        only(source).receive(packet(number), 1.0)
     lost = wire.rtp[1].sequence
     back.rtcp.clear()
     out.retransmit([lost])
@@ -169,7 +182,7 @@ def test_subscribers_loss_is_repaired_from_what_we_keep() -> None:
     assert repair.payload == struct.pack("!H", lost) + b"2"
     assert back.rtcp == []
     plain, other_wire = sink(source, rtx=None)
-    source.receive(packet(5), 1.0)
+    only(source).receive(packet(5), 1.0)
     plain.retransmit([other_wire.rtp[0].sequence])
     assert other_wire.rtp[0] == other_wire.rtp[1]
 
@@ -177,9 +190,9 @@ def test_subscribers_loss_is_repaired_from_what_we_keep() -> None:
 def test_what_never_came_is_asked_of_the_publisher_for_the_subscriber() -> None:
     source, back = ingress()
     out, wire = sink(source)
-    source.receive(packet(1), 1.0)
-    source.receive(packet(3), 1.0)
-    source.arrival.repaired(2)  # given up
+    only(source).receive(packet(1), 1.0)
+    only(source).receive(packet(3), 1.0)
+    only(source).arrival.repaired(2)  # given up
     back.rtcp.clear()
     out.retransmit([wire.rtp[0].sequence + 1 & 0xFFFF])
     (nack,) = back.rtcp
@@ -190,7 +203,7 @@ def test_what_never_came_is_asked_of_the_publisher_for_the_subscriber() -> None:
 def test_requests_for_what_was_never_sent_are_ignored() -> None:
     source, back = ingress()
     out, wire = sink(source)
-    source.receive(packet(1), 1.0)
+    only(source).receive(packet(1), 1.0)
     back.rtcp.clear()
     out.retransmit([wire.rtp[0].sequence - 1 & 0xFFFF, wire.rtp[0].sequence + 1 & 0xFFFF])
     assert len(wire.rtp) == 1
@@ -200,7 +213,7 @@ def test_requests_for_what_was_never_sent_are_ignored() -> None:
 def test_subscriber_cannot_make_us_send_without_end() -> None:
     source, _ = ingress()
     out, wire = sink(source)
-    source.receive(packet(1), 1.0)
+    only(source).receive(packet(1), 1.0)
     out.retransmit([wire.rtp[0].sequence] * 10 * MAX_REPAIRS)
     assert len(wire.rtp) == 1 + MAX_REPAIRS
 
@@ -211,19 +224,40 @@ def test_keyframe_requests_are_put_together() -> None:
     for step in range(5):
         source.request_keyframe(now + step * KEYFRAME_INTERVAL / 10)
     assert len(back.rtcp) == 1
-    source.tick(now + KEYFRAME_INTERVAL / 2)
+    source.upstream.tick(now + KEYFRAME_INTERVAL / 2)
     assert len(back.rtcp) == 1
-    source.tick(now + KEYFRAME_INTERVAL)
-    source.tick(now + 5 * KEYFRAME_INTERVAL)
-    assert len(back.rtcp) == 2
+    source.upstream.tick(now + KEYFRAME_INTERVAL)
+    source.upstream.tick(now + 5 * KEYFRAME_INTERVAL)
+    assert asked(back) == [SOURCE, SOURCE]
+    assert only(source).keyframe_requests == 2
+
+
+def test_keyframe_requests_for_all_media_of_a_publisher_are_put_together() -> None:
+    back = Wire()
+    upstream = Upstream(5, back.send_rtcp)
+    camera = Ingress(video(10, 11), "0", "cname", upstream)
+    second = Ingress(video(20, 21), "1", "cname", upstream)
+    third = Ingress(video(None, None), "2", "cname", upstream)
+    now = time.monotonic()
+    for step in range(3):
+        for source in (camera, second, third):
+            source.request_keyframe(now + step * KEYFRAME_INTERVAL / 4)
+    assert asked(back) == [10]
+    upstream.tick(now + KEYFRAME_INTERVAL)
+    assert asked(back) == [10, 20, 10]
+    assert third.claim(packet(1, ssrc=30), now)
+    upstream.tick(now + 2 * KEYFRAME_INTERVAL)
+    assert asked(back) == [10, 20, 10, 30]
+    upstream.tick(now + 9 * KEYFRAME_INTERVAL)
+    assert len(back.rtcp) == 4
 
 
 def test_publishers_clock_reaches_subscribers_also_late_ones() -> None:
     source, _ = ingress()
     _, wire = sink(source)
     now = time.monotonic()
-    source.receive(packet(1, 500), now)
-    source.report(rtp.SenderReport(SOURCE, 1 << 32, 500, 1, 1), now)
+    only(source).receive(packet(1, 500), now)
+    only(source).report(rtp.SenderReport(SOURCE, 1 << 32, 500, 1, 1), now)
     report = wire.rtcp[-1]
     assert isinstance(report, rtp.SenderReport)
     assert (report.ssrc, report.ntp, report.timestamp, report.packets) == (source.ssrc, 1 << 32, 500, 1)
@@ -237,13 +271,13 @@ def test_round_trip_and_loss_come_from_the_subscribers_report() -> None:
     source, _ = ingress()
     out, _ = sink(source)
     now = time.monotonic()
-    source.receive(packet(1, 500), now)
-    source.report(rtp.SenderReport(SOURCE, 7 << 32, 500, 1, 1), now)
+    only(source).receive(packet(1, 500), now)
+    only(source).report(rtp.SenderReport(SOURCE, 7 << 32, 500, 1, 1), now)
     out.heard(rtp.Block(source.ssrc, 128, 3, 1, 0, 7 << 16, 0))
     assert out.lost == 3
     assert out.round_trip is not None
     assert out.round_trip < 1.0
-    block = source.receiver_block(now)
+    block = only(source).receiver_block(now)
     assert block is not None
     assert block.fraction == 128
 
@@ -251,15 +285,15 @@ def test_round_trip_and_loss_come_from_the_subscribers_report() -> None:
 def test_one_bad_line_does_not_spoil_the_picture_of_the_others() -> None:
     source, _ = ingress()
     sinks = [sink(source)[0] for _ in range(3)]
-    source.receive(packet(1), 1.0)
+    only(source).receive(packet(1), 1.0)
     sinks[0].heard(rtp.Block(source.ssrc, 200, 3, 1, 0, 0, 0))
-    block = source.receiver_block(1.0)
+    block = only(source).receiver_block(1.0)
     assert block is not None
     assert block.fraction == 0
 
 
 def test_audio_level_goes_on_under_our_number() -> None:
-    medium = Medium(Kind.AUDIO, "a", SECTION, True, Codec(OPUS), {AUDIO_LEVEL: 6}, SOURCE)
+    medium = Medium(Kind.AUDIO, "a", SECTION, True, Codec(OPUS), {AUDIO_LEVEL: 6}, (Source("", SOURCE),))
     source, _ = ingress(medium)
     wire = Wire()
     out = Sink(source, wire)
@@ -267,17 +301,17 @@ def test_audio_level_goes_on_under_our_number() -> None:
     out.start()
     block = rtp.extension_block([(6, b"\x91")])
     voice = packet(1)._replace(payload_type=111, profile=0xBEDE, extension=block[4:])
-    source.receive(voice, 1.0)
+    only(source).receive(voice, 1.0)
     assert rtp.element(wire.rtp[0], 2) == b"\x91"
 
 
 def test_orientation_goes_on_under_our_number_and_only_where_it_is_told() -> None:
-    medium = Medium(Kind.VIDEO, "v", SECTION, True, Codec(VP8, RTX), {MID: 4, ORIENTATION: 13}, SOURCE)
+    medium = Medium(Kind.VIDEO, "v", SECTION, True, Codec(VP8, RTX), {MID: 4, ORIENTATION: 13}, (Source("", SOURCE),))
     source, _ = ingress(medium)
     _, wire = sink(source)
     turned = rtp.extension_block([(4, b"0"), (13, b"\x01")])
-    source.receive(packet(1)._replace(profile=0xBEDE, extension=turned[4:]), 1.0)
-    source.receive(packet(2), 1.0)
+    only(source).receive(packet(1)._replace(profile=0xBEDE, extension=turned[4:]), 1.0)
+    only(source).receive(packet(2), 1.0)
     assert [rtp.element(it, EXTENSIONS["video"][ORIENTATION]) for it in wire.rtp] == [b"\x01", None]
 
 
@@ -297,12 +331,12 @@ def test_orientation_is_agreed_with_whoever_offers_it(recorded: str, offered: bo
 def test_codec_that_changed_waits_for_the_subscribers_answer() -> None:
     source, _ = ingress()
     out, wire = sink(source)
-    source.receive(packet(1), 1.0)
+    only(source).receive(packet(1), 1.0)
     changed = video()
     codec = Codec(Payload(PayloadType(98), "h264", 90000, 1, fmtp="packetization-mode=1"))
-    source.update(Medium(Kind.VIDEO, "v", SECTION, True, codec, {}, SOURCE, None, changed.others))
-    source.receive(packet(2)._replace(payload_type=98), 1.0)
+    source.update(Medium(Kind.VIDEO, "v", SECTION, True, codec, {}, changed.sources))
+    only(source).receive(packet(2)._replace(payload_type=98), 1.0)
     assert len(wire.rtp) == 1
     out.accept(Accepted(True, 126))
-    source.receive(packet(3)._replace(payload_type=98), 1.0)
+    only(source).receive(packet(3)._replace(payload_type=98), 1.0)
     assert wire.rtp[-1].payload_type == 126

@@ -9,6 +9,7 @@ from mcu.inprocess.agreement import Accepted
 from mcu.inprocess.ingress import Ingress
 from mcu.inprocess.reading import read_offer
 from mcu.inprocess.sink import Sink
+from mcu.inprocess.upstream import Upstream
 from sdp.codecs import Preference
 from tests.sdp.recorded import BY_ID
 
@@ -42,7 +43,7 @@ class Stream:
         assert medium.codec is not None
         self.type = medium.codec.payload.type
         self.wire = Wire()
-        self.ingress = Ingress(medium, "0", 1, "cname", lambda packet: True)
+        self.ingress = Ingress(medium, "0", "cname", Upstream(1, lambda packet: True))
         self.sink = Sink(self.ingress, self.wire)
         self.sink.accept(Accepted(True, self.type, None))
         self.sink.start()
@@ -52,8 +53,9 @@ class Stream:
         """Let the packet of this number arrive; return what the subscriber gets of it."""
         sequence = self.first + number & 0xFFFF
         before = self.sink.packets
-        source = self.ingress.source or SOURCE
-        self.ingress.receive(rtp.Packet(0, 0, self.type, sequence, number * 90, source, 0, b"", b"x"), number / 1000)
+        (encoding,) = self.ingress.encodings
+        source = encoding.source or SOURCE
+        encoding.receive(rtp.Packet(0, 0, self.type, sequence, number * 90, source, 0, b"", b"x"), number / 1000)
         return self.wire.sent[-1] if self.sink.packets > before else None
 
 
@@ -72,12 +74,28 @@ def test_lost_and_late_packets_are_sent_at_any_time(first: int, monkeypatch: pyt
             assert [packet.sequence for packet in stream.wire.sent] == [asked.sequence], f"at packet {number}"
 
 
-def test_what_came_before_the_subscriber_stays_away_for_as_long_as_it_is_remembered() -> None:
+def test_late_packet_of_a_time_that_the_subscriber_did_not_have_stays_away() -> None:
     stream = Stream(0)
-    for number in range(100):
+    for number in range(50):
+        stream.feed(number)
+    stream.sink.mute(True)
+    for number in range(50, 100):
         if number != 90:
             stream.feed(number)
-    stream.sink.mute(True)
     stream.sink.mute(False)
     assert stream.feed(100) is not None
     assert stream.feed(90) is None
+
+
+def test_late_packet_of_before_the_mute_fills_its_place() -> None:
+    stream = Stream(0)
+    for number in range(50):
+        if number != 40:
+            stream.feed(number)
+    before = stream.wire.sent[-1].sequence
+    stream.sink.mute(True)
+    stream.sink.mute(False)
+    assert stream.feed(50) is not None
+    late = stream.feed(40)
+    assert late is not None
+    assert before - late.sequence & 0xFFFF == 9

@@ -1,0 +1,78 @@
+"""The numbers that a subscriber sees: without a break, whatever is left out and wherever the packets come from.
+
+Our numbers are those of a source, shifted. Where the shift changes, since packets are left out or another source goes
+on, a new run begins. Runs are kept for as long as somebody may ask for their packets again. All numbers are extended:
+they do not wrap.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from mcu.inprocess.encoding import Encoding
+
+FIRST_SEQUENCE = 0x4000  # start below: a receiver that misses the first packets cannot mistake the SRTP rollover
+RUNS = 512  # kept: more than begin in the time that packets are kept for
+
+
+class Run(NamedTuple):
+    """Packets whose numbers are shifted by the same."""
+
+    source: Encoding
+    first: int  # the source's number of its first packet
+    shift: int  # from the source's numbers to ours
+    time_shift: int = 0  # of timestamps
+    picture_shift: int = 0  # of VP8's picture numbers
+    level_shift: int = 0  # of VP8's TL0PICIDX
+
+
+class Numbering:
+    """Hands out numbers, and finds what a number stands for."""
+
+    def __init__(self) -> None:
+        self.next = random.randrange(FIRST_SEQUENCE)
+        self._runs: deque[Run] = deque(maxlen=RUNS)
+
+    @property
+    def last(self) -> Run | None:
+        """The newest run."""
+        return self._runs[-1] if self._runs else None
+
+    def begin(self, source: Encoding, first: int, times: int = 0, pictures: int = 0, levels: int = 0) -> Run:
+        """Go on with the packet ``first`` of a source where our numbers ended."""
+        run = Run(source, first, self.next - first, times, pictures, levels)
+        self._runs.append(run)
+        return run
+
+    def skip(self, number: int, pictures: int) -> Run:
+        """Leave out a packet of the newest run, the newest that came, and so many pictures with it."""
+        last = self._runs[-1]
+        run = last._replace(first=number + 1, shift=last.shift - 1, picture_shift=last.picture_shift - pictures)
+        if last.first == number:
+            self._runs[-1] = run
+        else:
+            self._runs.append(run)
+        return run
+
+    def late(self, number: int) -> Run | None:
+        """Return the run with a place for a packet that came late; ``None`` if there is none."""
+        source = self._runs[-1].source
+        end = self.next
+        for run in reversed(self._runs):
+            if run.source is not source:
+                return None
+            if run.first <= number:
+                return run if number + run.shift < end else None
+            end = run.first + run.shift
+        return None
+
+    def find(self, sequence: int) -> tuple[Run, int] | None:
+        """Return the run and the source's number of a 16 bit number of ours, of the last that were handed out."""
+        ours = self.next - ((self.next - sequence & 0xFFFF) or 0x10000)
+        for run in reversed(self._runs):
+            if run.first + run.shift <= ours:
+                return run, ours - run.shift
+        return None
