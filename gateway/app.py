@@ -25,6 +25,7 @@ from gateway.core.session import Kind
 from gateway.core.virtual import VIRTUAL
 from gateway.edge import serverinfo
 from gateway.edge.address import Networks, TrustedProxies
+from gateway.edge.body import Bodies
 from gateway.edge.geoip import GeoIp
 from gateway.edge.housekeeper import Housekeeper
 from gateway.edge.http_runner import Runner
@@ -57,7 +58,6 @@ from mcu import factory
 from mcu.base import Mcu
 from sdp.candidates import CandidateFilter
 
-HEADER_TIMEOUT = 15.0  # seconds for the head of a request to come, and that an idle connection is kept (1.1)
 DRAIN_LOOK = 1.0  # seconds between two looks whether somebody is left
 PREFIXES = ("", "/standalone-signaling")  # with and without a proxy that strips the prefix
 
@@ -110,9 +110,10 @@ class Gateway:
         self._runner = Runner(
             self._application(),
             self._headers(),
+            self._read_timeout,
+            self._read_too_late,
             access_log=None,
             shutdown_timeout=5.0,
-            keepalive_timeout=HEADER_TIMEOUT,
             auto_decompress=False,  # nobody sends compressed bodies, and one that is broken would be logged
         )
         try:
@@ -219,7 +220,8 @@ class Gateway:
             services, Hello(services, notify), rooms, Relay(services, media), sessions, shared, internal
         )
         self._requests = BackendRequests(services, notify, media, sessions, virtuals)
-        self._polling = PollingEndpoint(dispatch, self._counters, self._proxies)
+        self._bodies = Bodies(self._read_timeout, self._read_too_late)
+        self._polling = PollingEndpoint(dispatch, self._counters, self._proxies, self._bodies)
         self._endpoint = WebSocketEndpoint(dispatch, self._counters, time.time, self._proxies)
         self._events = JanusEvents(None if mcu is None else mcu.feed, self._proxies)
         pings = Pings(services)
@@ -228,7 +230,12 @@ class Gateway:
     def _application(self) -> web.Application:
         services = self._services
         rooms_api = RoomsApi(
-            services.backends, self._requests.handle, self._dialouts.start, self._proxies, services.throttling
+            services.backends,
+            self._requests.handle,
+            self._dialouts.start,
+            self._proxies,
+            services.throttling,
+            self._bodies,
         )
         status = Status(
             SERVER_VERSION,
@@ -258,6 +265,12 @@ class Gateway:
     async def _add_headers(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         """Put what Nextcloud's admin page reads on every response, the upgrade included (1.2)."""
         response.headers.update(self._headers())
+
+    def _read_timeout(self) -> float:
+        return self._services.limits.http_read_timeout
+
+    def _read_too_late(self) -> None:
+        self._services.count_excess("http_read_timeout")
 
     def _headers(self) -> dict[str, str]:
         return {"Server": SERVER_HEADER, "X-Spreed-Signaling-Features": ", ".join(self._features)}

@@ -64,11 +64,13 @@ class Backend(Struct, frozen=True):
 
 
 Count = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(ge=0)]
 
 
 class Limits(Struct, frozen=True):
     """What one client may use up; 0 = no limit. The defaults are more than any real client needs."""
 
+    http_read_timeout: Seconds = 15.0  # for the head of a request, and then for its body (1.1)
     connections_per_address: Count = 5000  # IPv6: per /64 network
     hellos_per_address: Count = 1000  # connections that have not said hello
     messages_per_second: Count = 1000  # per session, sustained

@@ -4,14 +4,18 @@ Source: behaviour reference 1.2; design, logging. aiohttp answers a request whos
 any of our handlers sees it: with the offending octets in the body, its own ``Server`` header, and a traceback with the
 same octets in the log at ERROR. They may be a URL with a key, a cookie or the secret of a polling connection.
 
+It closes a connection whose request does not come in ``keepalive_timeout``; here that is asked for each connection, and
+counted when no request ever came.
+
 What is used of aiohttp 3.14 beside its documented interface, here alone: ``RequestHandler.handle_error``, which makes
-those answers; ``AppRunner._make_server`` and ``Server.__call__``, to have our request handler used; and the arguments
+those answers, and ``_handle_request`` and ``_process_keepalive``, which know of requests and of their time limit;
+``AppRunner._make_server`` and ``Server.__call__``, to have our request handler used; and the arguments
 that ``Server`` keeps for it in ``_loop`` and ``_kwargs``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -22,21 +26,39 @@ from gateway import log
 _log = log.get("http")
 
 
+_LONG = 86_400.0 * 365  # seconds; aiohttp closes at once what may be kept for 0 seconds
+
+
 class Runner(web.AppRunner):
-    """Runs an application; ``headers`` are those of answers to what cannot be read."""
+    """Runs an application; ``headers`` are those of answers to what cannot be read.
 
-    __slots__ = ("_headers",)
+    ``seconds`` is asked for each connection: how long the head of a request may take, and the connection be idle behind
+    an answer; 0 = for ever. ``late`` is called when no request came.
+    """
 
-    def __init__(self, app: web.Application, headers: Mapping[str, str], **options: Any) -> None:
+    __slots__ = ("_headers", "_late", "_seconds")
+
+    def __init__(
+        self,
+        app: web.Application,
+        headers: Mapping[str, str],
+        seconds: Callable[[], float],
+        late: Callable[[], None],
+        **options: Any,
+    ) -> None:
         super().__init__(app, **options)
         self._headers = headers
+        self._seconds = seconds
+        self._late = late
 
     async def _make_server(self) -> web.Server:
-        return _Server(await super()._make_server(), self._headers)
+        return _Server(await super()._make_server(), self._headers, self._seconds, self._late)
 
 
 class _Server(web.Server):
-    def __init__(self, made: web.Server, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, made: web.Server, headers: Mapping[str, str], seconds: Callable[[], float], late: Callable[[], None]
+    ) -> None:
         super().__init__(
             made.request_handler,
             request_factory=made.request_factory,
@@ -45,17 +67,38 @@ class _Server(web.Server):
             **made._kwargs,
         )
         self._headers = headers
+        self._seconds = seconds
+        self._late = late
 
     def __call__(self) -> web.RequestHandler:
-        return _RequestHandler(self, self._headers, loop=self._loop, **self._kwargs)
+        options = self._kwargs | {"keepalive_timeout": self._seconds() or _LONG}
+        return _RequestHandler(self, self._headers, self._late, loop=self._loop, **options)
 
 
 class _RequestHandler(web.RequestHandler):
-    __slots__ = ("_headers",)
+    __slots__ = ("_came", "_headers", "_late")
 
-    def __init__(self, server: web.Server, headers: Mapping[str, str], **options: Any) -> None:
+    def __init__(
+        self, server: web.Server, headers: Mapping[str, str], late: Callable[[], None], **options: Any
+    ) -> None:
         super().__init__(server, **options)
         self._headers = headers
+        self._late = late
+        self._came = False  # a request, whatever became of it
+
+    async def _handle_request(
+        self,
+        request: web.BaseRequest,
+        start_time: float | None,
+        request_handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+    ) -> tuple[web.StreamResponse, bool]:
+        self._came = True
+        return await super()._handle_request(request, start_time, request_handler)
+
+    def _process_keepalive(self) -> None:
+        super()._process_keepalive()
+        if self._force_close and not self._came:
+            self._late()
 
     def handle_error(
         self,

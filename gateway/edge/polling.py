@@ -7,24 +7,23 @@ posts again is skipped.
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from typing import Annotated, Any
 
 import msgspec
-from aiohttp import ClientError, web
+from aiohttp import web
 from msgspec import Meta, Struct
 
 from gateway.core.ids import ConnectionId
 from gateway.core.throttle import Address
 from gateway.edge.address import TrustedProxies
+from gateway.edge.body import Bodies, Unreadable
 from gateway.edge.polled import PollingConnection
 from gateway.edge.websocket import Counters
 from gateway.flows.dispatch import Dispatch
 
 SECRET_HEADER = "Spreed-Signaling-Poll"
 MAX_BODY = 262_144  # bytes of a request
-BODY_TIMEOUT = 15.0  # seconds for a body to come
 
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -53,7 +52,10 @@ _decoder = msgspec.json.Decoder(PollRequest)
 class PollingEndpoint:
     """Serves ``POST /spreed/poll`` and owns its connections."""
 
-    def __init__(self, dispatch: Dispatch, counters: Counters, proxies: TrustedProxies) -> None:
+    def __init__(
+        self, dispatch: Dispatch, counters: Counters, proxies: TrustedProxies, bodies: Bodies | None = None
+    ) -> None:
+        self._bodies = bodies or Bodies()
         self.dispatch = dispatch
         self.counters = counters
         self._proxies = proxies
@@ -76,9 +78,8 @@ class PollingEndpoint:
         if request.content_length > MAX_BODY:
             return _refuse(413, "Request entity too large")
         try:
-            async with asyncio.timeout(BODY_TIMEOUT):
-                body = _decoder.decode(await request.content.readexactly(request.content_length))
-        except (TimeoutError, asyncio.IncompleteReadError, ClientError, OSError, ValueError, RecursionError):
+            body = _decoder.decode(await self._bodies.read(request))
+        except (Unreadable, ValueError, RecursionError):
             return _refuse(400, "Could not read body")
         return await self._serve(connection, body)
 

@@ -9,13 +9,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import msgspec
-from aiohttp import ClientError, web
+from aiohttp import web
 
 from gateway import log
 from gateway.core.backends import Backends
 from gateway.core.limits import Backend
 from gateway.core.throttle import Action, Address
 from gateway.edge.address import TrustedProxies
+from gateway.edge.body import Bodies, Unreadable
 from gateway.flows.backend_requests import Malformed
 from gateway.flows.dialout import Answer
 from gateway.flows.throttling import Throttling
@@ -23,7 +24,6 @@ from gateway.wire import checksum
 from gateway.wire.backend import Dialout, RoomsRequest, UnsupportedRequest, decode_rooms_request
 
 MAX_BODY = 262_144  # bytes (1.4, row 2)
-READ_TIMEOUT = 15.0  # seconds to send the body (1.1)
 LOOK_PERIOD = 1.0  # seconds between two looks whether a caller that must wait is still there
 
 _NOT_ALLOWED = "Authentication check failed"
@@ -46,7 +46,9 @@ class RoomsApi:
         dial: Callable[[Backend, str, Dialout, str], Awaitable[Answer]],
         proxies: TrustedProxies,
         throttling: Throttling,
+        bodies: Bodies | None = None,
     ) -> None:
+        self._bodies = bodies or Bodies()
         self._backends = backends
         self._carry_out = carry_out
         self._dial = dial
@@ -59,9 +61,8 @@ class RoomsApi:
         if refusal is not None:
             return refusal
         try:
-            async with asyncio.timeout(READ_TIMEOUT):
-                body = await request.content.readexactly(request.content_length or 0)
-        except (TimeoutError, asyncio.IncompleteReadError, ClientError, OSError):
+            body = await self._bodies.read(request)
+        except Unreadable:
             return _text(400, _UNREADABLE)
         caller = _Caller(request, self._proxies.real_ip(request))
         if self._throttling.blocks(caller.address, Action.ROOM_AUTH):

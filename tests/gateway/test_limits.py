@@ -1,20 +1,29 @@
-"""Limits of HTTP and of connections, over real sockets (behaviour reference 1.1; design, limits)."""
+"""Limits of HTTP and of connections, over real sockets, while a call elsewhere goes on (design, limits)."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import aiohttp
-import msgspec
 import pytest
 
-from gateway import app
 from gateway.app import Gateway
+from gateway.config import Config, Http, Sessions
 from gateway.core.limits import Limits
+from gateway.edge.polling import SECRET_HEADER
+from gateway.tools.fake_nextcloud import FakeNextcloud
+from gateway.tools.talk_client import TalkClient
 from gateway.version import SERVER_HEADER
-from tests.gateway.test_app import config
+from gateway.wire import checksum
+
+SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
+RANDOM = "r" * 64
+LONGEST = 2.0  # seconds without a word in the call; a disturbed one is silent for the 5 s that these tests wait
+QUICK = 0.3  # seconds
 
 
 async def connect(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -22,30 +31,66 @@ async def connect(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]
     return await asyncio.open_connection(parts.hostname, parts.port)
 
 
-async def running(limits: Limits | None = None) -> tuple[Gateway, str]:
-    gateway = Gateway(msgspec.structs.replace(config(), limits=limits or Limits()))
-    (url,) = await gateway.start()
-    return gateway, url
+@asynccontextmanager
+async def running(limits: Limits | None = None) -> AsyncIterator[str]:
+    """Run a gateway with two people in a call, who hear each other all the time."""
+    async with FakeNextcloud(secret=SECRET) as cloud:
+        http = Http(listen=("127.0.0.1:0",))
+        sessions = Sessions(secret=SECRET)
+        gateway = Gateway(Config(sessions=sessions, http=http, backends=(cloud.backend(),), limits=limits or Limits()))
+        (url,) = await gateway.start()
+        try:
+            async with TalkClient(url, cloud.url) as anna, TalkClient(url, cloud.url) as ben:
+                for name, client in (("anna", anna), ("ben", ben)):
+                    await client.hello(cloud.ticket(name))
+                    await client.join("elsewhere", f"nc-{name}")
+                changed = [{"sessionId": f"nc-{name}", "inCall": 3} for name in ("anna", "ben")]
+                request = {"type": "incall", "incall": {"incall": 3, "changed": changed, "users": changed}}
+                assert (await cloud.send(url, "elsewhere", request))[0] == 200
+                talking = asyncio.create_task(talk(anna, ben))
+                yield url
+                talking.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await talking
+                count = [it["message"]["data"] for it in ben.heard if it["type"] == "message"]
+                assert count == list(range(len(count)))
+                assert count
+        finally:
+            await gateway.stop()
+
+
+async def talk(anna: TalkClient, ben: TalkClient) -> None:
+    """Count aloud; the other one must hear each number soon."""
+    number = 0
+    while True:
+        said = {"type": "message", "message": {"recipient": {"type": "call"}, "data": number}}
+        await anna.send(said)
+        await ben.wait_for(lambda it, n=number: it.get("message", {}).get("data") == n, patience=LONGEST)  # type: ignore[misc]
+        number += 1
+        await asyncio.sleep(0.02)
+
+
+async def met(url: str, limit: str) -> int:
+    """Return how often a limit was met, as the metrics tell."""
+    async with aiohttp.ClientSession() as http, http.get(url + "/metrics") as metrics:
+        name = f'signaling_limits_met_total{{limit="{limit}"}} '
+        rows = [line for line in (await metrics.text()).splitlines() if line.startswith(name)]
+    return int(float(rows[0].removeprefix(name))) if rows else 0
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /api/v1/welcome HTTP/1.1\r\nHost: h\r\nX: y"])
-async def test_connection_whose_request_does_not_come_is_closed(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "HEADER_TIMEOUT", 0.2)
-    gateway, url = await running()
-    try:
+async def test_connection_whose_request_does_not_come_is_closed(sent: bytes) -> None:
+    async with running(Limits(http_read_timeout=QUICK)) as url:
         reader, writer = await connect(url)
         writer.write(sent)
         async with asyncio.timeout(5):
             assert await reader.read() == b""
         writer.close()
-    finally:
-        await gateway.stop()
+        assert await met(url, "http_read_timeout") == 1
 
 
-async def test_header_that_drips_does_not_hold_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "HEADER_TIMEOUT", 0.3)
-    gateway, url = await running()
-    try:
+async def test_header_that_drips_does_not_hold_the_connection() -> None:
+    async with running(Limits(http_read_timeout=QUICK)) as url:
         reader, writer = await connect(url)
         writer.write(b"GET /api/v1/welcome HTTP/1.1\r\nHost: h\r\nX: ")
 
@@ -60,57 +105,114 @@ async def test_header_that_drips_does_not_hold_the_connection(monkeypatch: pytes
                 assert await reader.read() == b""
         dripping.cancel()
         writer.close()
-    finally:
-        await gateway.stop()
+        assert await met(url, "http_read_timeout") == 1
+
+
+async def test_idle_connection_is_closed_behind_its_answer_and_that_is_no_excess() -> None:
+    async with running(Limits(http_read_timeout=QUICK)) as url:
+        reader, writer = await connect(url)
+        writer.write(b"GET /api/v1/welcome HTTP/1.1\r\nHost: h\r\n\r\n")
+        async with asyncio.timeout(5):
+            assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+        assert await met(url, "http_read_timeout") == 0
+
+
+@pytest.mark.parametrize("path", ["/api/v1/room/r", "/spreed/poll"])
+async def test_body_that_does_not_come_is_answered_with_400(path: str) -> None:
+    async with running(Limits(http_read_timeout=QUICK)) as url:
+        async with aiohttp.ClientSession() as http, http.post(url + "/spreed/poll") as opened:
+            secret = (await opened.json())["secret"]
+        head = {
+            "Content-Type": "application/json",
+            "Content-Length": "100",
+            "Spreed-Signaling-Random": RANDOM,
+            "Spreed-Signaling-Checksum": checksum.sign(SECRET, RANDOM, b"{"),
+            SECRET_HEADER: secret,
+        }
+        reader, writer = await connect(url)
+        lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+        writer.write(f"POST {path} HTTP/1.1\r\nHost: h\r\n{lines}\r\n{{".encode())
+        async with asyncio.timeout(5):
+            answer = await reader.readuntil(b"\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert SERVER_HEADER.encode() in answer
+        writer.close()
+        assert await met(url, "http_read_timeout") == 1
+
+
+async def test_time_limit_can_be_switched_off() -> None:
+    async with running(Limits(http_read_timeout=0)) as url:
+        reader, writer = await connect(url)
+        for _ in range(2):  # the connection is kept behind an answer, too
+            await asyncio.sleep(QUICK)
+            writer.write(b"GET /api/v1/welcome HTTP/1.1\r\nHost: h\r\n\r\n")
+            async with asyncio.timeout(5):
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+                await reader.readuntil(b"}\n")
+        writer.close()
 
 
 async def test_connections_beyond_the_limit_get_429_and_the_others_go_on() -> None:
-    gateway, url = await running(Limits(connections_per_address=2))
-    try:
-        async with aiohttp.ClientSession() as http:
-            first, second = [await http.ws_connect(url + "/spreed") for _ in range(2)]
-            await first.receive_json()
-            with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-                await http.ws_connect(url + "/spreed")
-            assert refused.value.status == 429
-            assert refused.value.headers is not None
-            assert refused.value.headers["Server"] == SERVER_HEADER
-            await first.send_str("{")
-            assert (await first.receive_json())["error"]["code"] == "invalid_format"
-            await second.close()
-            async with http.ws_connect(url + "/spreed") as third:
-                assert (await third.receive_json())["type"] == "welcome"
-            async with http.get(url + "/metrics") as metrics:
-                assert 'signaling_limits_met_total{limit="connections_per_address"} 1.0' in await metrics.text()
-            await first.close()
-    finally:
-        await gateway.stop()
+    async with running(Limits(connections_per_address=4)) as url, aiohttp.ClientSession() as http:
+        first, second = [await http.ws_connect(url + "/spreed") for _ in range(2)]
+        await first.receive_json()
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await http.ws_connect(url + "/spreed")
+        assert refused.value.status == 429
+        assert refused.value.headers is not None
+        assert refused.value.headers["Server"] == SERVER_HEADER
+        async with http.post(url + "/spreed/poll") as poll:
+            assert poll.status == 429
+        await first.send_str("{")
+        assert (await first.receive_json())["error"]["code"] == "invalid_format"
+        await second.close()
+        async with http.ws_connect(url + "/spreed") as third:
+            assert (await third.receive_json())["type"] == "welcome"
+        assert await met(url, "connections_per_address") == 2
+        await first.close()
+
+
+async def test_connections_that_say_no_hello_beyond_the_limit_get_429() -> None:
+    async with running(Limits(hellos_per_address=2)) as url, aiohttp.ClientSession() as http:
+        silent = [await http.ws_connect(url + "/spreed") for _ in range(2)]
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await http.ws_connect(url + "/spreed")
+        assert refused.value.status == 429
+        assert await met(url, "hellos_per_address") == 1
+        for one in silent:
+            await one.close()
 
 
 async def test_client_behind_a_trusted_proxy_counts_by_its_own_address() -> None:
-    gateway, url = await running(Limits(connections_per_address=1))
-    try:
-        async with aiohttp.ClientSession() as http:
-            forwarded = [{"X-Forwarded-For": f"192.0.2.{number}"} for number in range(3)]
-            clients = [await http.ws_connect(url + "/spreed", headers=headers) for headers in forwarded]
-            assert len(clients) == 3
-            with pytest.raises(aiohttp.WSServerHandshakeError):
-                await http.ws_connect(url + "/spreed", headers={"X-Real-IP": "192.0.2.1"})
-    finally:
-        await gateway.stop()
+    async with running(Limits(connections_per_address=2)) as url, aiohttp.ClientSession() as http:
+        forwarded = [{"X-Forwarded-For": f"192.0.2.{number}"} for number in (1, 1, 2, 3)]
+        clients = [await http.ws_connect(url + "/spreed", headers=headers) for headers in forwarded]
+        assert len(clients) == 4
+        with pytest.raises(aiohttp.WSServerHandshakeError):
+            await http.ws_connect(url + "/spreed", headers={"X-Real-IP": "192.0.2.1"})
 
 
-async def test_flood_is_answered_and_the_connection_closed() -> None:
-    gateway, url = await running(Limits(messages_per_second=5, messages_burst=10))
-    try:
-        async with aiohttp.ClientSession() as http, http.ws_connect(url + "/spreed") as client:
-            await client.receive_json()
-            for _ in range(15):
-                await client.send_str("{")
-            codes = []
-            async for frame in client:
-                codes.append(frame.json()["error"]["code"])
-            assert codes == ["invalid_format"] * 10 + ["too_many_requests"]
-            assert client.close_code == 1000
-    finally:
-        await gateway.stop()
+@pytest.mark.parametrize(
+    ("limits", "message", "limit"),
+    [
+        (Limits(messages_per_second=100, messages_burst=300), "{", "messages_per_second"),
+        (Limits(bytes_per_second=50_000, bytes_burst=300_000), "{".ljust(30_000), "bytes_per_second"),
+    ],
+)
+async def test_flood_is_answered_and_the_connection_closed(limits: Limits, message: str, limit: str) -> None:
+    async with running(limits) as url, aiohttp.ClientSession() as http, http.ws_connect(url + "/spreed") as client:
+        await client.receive_json()
+
+        async def flood() -> None:
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    await client.send_str(message)
+
+        flooding = asyncio.create_task(flood())
+        codes = [frame.json()["error"]["code"] async for frame in client]
+        flooding.cancel()
+        assert set(codes[:-1]) == {"invalid_format"}
+        assert codes[-1] == "too_many_requests"
+        assert client.close_code == 1000
+        assert await met(url, limit) == 1

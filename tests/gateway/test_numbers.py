@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from gateway import config
-from gateway.core import room, session, throttle, transient
+from gateway.core import limits, room, session, throttle, transient
 from gateway.edge import capabilities, housekeeper, rooms_api, turn, websocket
 from gateway.edge.nextcloud import NextcloudClient
 from gateway.flows import dialout, dispatch, hello, media
@@ -47,6 +47,7 @@ NUMBERS = (
     Number("write deadline", websocket.WRITE_DEADLINE, 10, TIME, "write_that_does_not_end_in_10_seconds"),
     Number("message", websocket.MESSAGE_LIMIT, 65536, "gateway/edge/test_websocket.py", "message_of_the_greatest_size"),
     Number("body", rooms_api.MAX_BODY, 262144, "gateway/edge/test_rooms_api.py", "body_of_exactly_the_limit"),
+    Number("body in time", limits.Limits().http_read_timeout, 15, "gateway/test_limits.py", "body_that_does_not_come"),
     Number("Nextcloud request", config.NextcloudSection().timeout, 10, NEXTCLOUD_TIME, "answer_in_10_seconds"),
     Number("SFU request", MediaLimits().timeout, 10, "gateway/flows/test_media.py", "fails_after_the_timeout"),
     Number("keep-alive ping", room.PING_INTERVAL, 10, "gateway/flows/test_pings.py", "pinged_every_ten_seconds"),

@@ -15,6 +15,7 @@ from gateway.core.limits import Backend
 from gateway.core.throttle import Action
 from gateway.edge import rooms_api
 from gateway.edge.address import TrustedProxies
+from gateway.edge.body import Bodies
 from gateway.edge.rooms_api import MAX_BODY, RoomsApi
 from gateway.flows.backend_requests import Malformed
 from gateway.flows.dialout import Answer
@@ -50,6 +51,7 @@ class Gateway:
         self.cloud = FakeNextcloud()
         self.calls: list[tuple[str, str, RoomsRequest]] = []
         self.fails = False
+        self.read_time = 15.0
         self.dialled: list[tuple[str, str, str, str]] = []
         self.address = ("", 0)
         self.counters = Counters()
@@ -99,7 +101,8 @@ async def gateway() -> AsyncIterator[Gateway]:
     made = Gateway()
     async with made.cloud:
         proxies = TrustedProxies(["127.0.0.1"])
-        api = RoomsApi(Backends([made.cloud.backend(), OTHER]), made.carry_out, made.dial, proxies, made.throttling)
+        backends, bodies = Backends([made.cloud.backend(), OTHER]), Bodies(lambda: made.read_time)
+        api = RoomsApi(backends, made.carry_out, made.dial, proxies, made.throttling, bodies)
         async with served([web.post("/api/v1/room/{roomid}", api.handle)]) as address:
             made.address = address
             yield made
@@ -157,8 +160,8 @@ async def test_unsigned_request_is_refused_before_its_body_is_read(gateway: Gate
     assert await gateway.post(b"", length="100", **{missing: ""}) == AUTH
 
 
-async def test_body_that_does_not_come_is_not_read(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rooms_api, "READ_TIMEOUT", 0.05)
+async def test_body_that_does_not_come_is_not_read(gateway: Gateway) -> None:
+    gateway.read_time = 0.05
     assert await gateway.post(DELETE, length=str(len(DELETE) + 1), Spreed_Signaling_Backend="https://x/") == BODY
 
 

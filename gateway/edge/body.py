@@ -1,0 +1,42 @@
+"""The bodies of requests: read whole, in the time that the configuration allows.
+
+Source: behaviour reference 1.1 (15 s); design, limits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from aiohttp import ClientError, web
+
+READ_TIME = 15.0  # seconds for the body of a request to come
+
+
+class Unreadable(Exception):
+    """The body broke off, or did not come in time."""
+
+
+class Bodies:
+    """Reads bodies; ``seconds`` is asked for each (0 = no limit), ``late`` is called when one does not come in time."""
+
+    def __init__(
+        self, seconds: Callable[[], float] = lambda: READ_TIME, late: Callable[[], None] = lambda: None
+    ) -> None:
+        self._seconds = seconds
+        self._late = late
+
+    async def read(self, request: web.Request) -> bytes:
+        """Return the body, which is as long as the request says.
+
+        Raises:
+            Unreadable: there is none to read.
+        """
+        try:
+            async with asyncio.timeout(self._seconds() or None):
+                return await request.content.readexactly(request.content_length or 0)
+        except TimeoutError as error:
+            self._late()
+            raise Unreadable from error
+        except (asyncio.IncompleteReadError, ClientError, OSError) as error:
+            raise Unreadable from error
