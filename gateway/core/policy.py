@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 from gateway.core.limits import ANY_CODEC, Quality
 
-AUDIO = 56_000  # bit/s set aside beside the picture: Opus at 32 kbit/s in 50 packets a second with their headers
 ONE_TO_ONE = 2  # sessions in such a call
 
 
@@ -26,22 +25,15 @@ class Stream:
 
     screen: bool  # a screen, not a camera
     video: bool = True  # whether a picture is sent; sound alone takes no share
-    audio: bool = True
     asked: int = 0  # bit/s that its client asked for; 0 = it did not
     limit: int = 0  # bit/s of backend and SFU for such a stream; 0 = none
-
-    @property
-    def most(self) -> int:
-        """The greatest bitrate that it may ever have, 0 = no limit."""
-        return _least(self.asked, self.limit)
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
     """The decision about the bitrate of one stream."""
 
-    bitrate: int  # bit/s for the picture; 0 = no limit
-    told: int  # bit/s that the client is told to keep to, its sound included; 0 = no limit
+    bitrate: int  # bit/s; 0 = no limit
     reason: str
 
 
@@ -49,26 +41,25 @@ def shares(quality: Quality, streams: Sequence[Stream], sessions: int) -> tuple[
     """Decide what each publisher of a room may send; ``sessions`` is how many publish or subscribe there."""
     caps = [_cap(quality, stream, sessions) for stream in streams]
     if not quality.room_budget:
-        return tuple(_share(stream, bits, why) for stream, (bits, why) in zip(streams, caps, strict=True))
+        return tuple(Share(bits, why) for bits, why in caps)
     pictures = [index for index, stream in enumerate(streams) if stream.video]
     bits = {index: _least(caps[index][0], quality.room_budget) for index in pictures}
     levels = _levels(quality, {index: streams[index].screen for index in pictures}, bits)
     found = []
     for stream, (cap, why) in zip(streams, caps, strict=True):
         if not stream.video:
-            found.append(_share(stream, cap, "no picture is sent, so nothing of the room's budget is taken"))
+            found.append(Share(cap, "no picture is sent, so nothing of the room's budget is taken"))
         elif cap and cap <= levels[stream.screen].bits:
-            found.append(_share(stream, cap, why))
+            found.append(Share(cap, why))
         else:
-            found.append(_share(stream, levels[stream.screen].bits, levels[stream.screen].why))
+            found.append(Share(levels[stream.screen].bits, levels[stream.screen].why))
     return tuple(found)
 
 
 def greatest(quality: Quality, limit: int, *, screen: bool) -> int:
-    """Return the greatest bitrate that such a stream may ever be told, sound included; 0 = no limit."""
+    """Return the greatest bitrate that such a stream may ever have; 0 = no limit."""
     ceiling = quality.screen if screen else max(quality.ceiling, quality.one_to_one) if quality.ceiling else 0
-    picture = _least(ceiling, quality.room_budget)
-    return _least(limit, picture + AUDIO if picture else 0)
+    return _least(limit, ceiling, quality.room_budget)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +120,6 @@ def _cap(quality: Quality, stream: Stream, sessions: int) -> tuple[int, str]:
         why = f"a camera may have up to {kilobits(quality.ceiling)} in a call of more than {ONE_TO_ONE}"
         found.append((quality.ceiling, why))
     return min(((bits, why) for bits, why in found if bits), default=(0, "nothing limits it"), key=lambda one: one[0])
-
-
-def _share(stream: Stream, bits: int, why: str) -> Share:
-    told = bits
-    if stream.video and stream.audio and bits and bits != stream.most:
-        told = _least(bits + AUDIO, stream.most)
-    return Share(bits, told, why)
 
 
 def _least(*limits: int) -> int:

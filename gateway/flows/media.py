@@ -14,6 +14,7 @@ from gateway.core.limits import exceeds
 from gateway.core.session import Kind, Session
 from gateway.core.virtual import VirtualSession
 from gateway.flows.publishing import PublisherSlot
+from gateway.flows.quality import QualityRules
 from gateway.flows.services import Services
 from gateway.flows.streams import Errand, Streams, stream_type
 from gateway.flows.subscribing import SubscriberSlot
@@ -42,6 +43,11 @@ class Media:
             for owned in list(self._streams.owned.values()):
                 for slot in list(owned.publishers.values()):
                     slot.retire()
+
+    @property
+    def quality(self) -> QualityRules:
+        """What decides about bitrates and codecs."""
+        return self._streams.quality
 
     def filter_candidates(self, candidates: CandidateFilter) -> None:
         """Apply another filter from now on."""

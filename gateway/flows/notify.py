@@ -60,6 +60,7 @@ class Notify:
                 self._delivery.send(session, _flags_event(virtual))
         if session.kind is Kind.INTERNAL:
             self.known_participants(fact.room)
+        self._media.quality.entered(session)
 
     def _came(self, others: Iterable[Session], entry: JoinEntry) -> None:
         self._delivery.send_all((other for other in others if not other.permissions.hides_names), _join_event([entry]))

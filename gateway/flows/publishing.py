@@ -13,6 +13,7 @@ from collections.abc import Awaitable
 
 from gateway.core.session import Kind as ClientKind
 from gateway.core.session import Session
+from gateway.flows.quality import Plan, Told
 from gateway.flows.recovery import ASKED_FOR, REPUBLISH
 from gateway.flows.services import smaller
 from gateway.flows.streams import Errand, Slot, Streams, Unusable
@@ -48,7 +49,9 @@ class PublisherSlot(Slot):
         self._publisher: Publisher | None = None
         self._sections: frozenset[str] = frozenset()  # media sections of the latest offer
         self._offers = 0  # that came, carried out or not
-        self._ceiling = 0
+        self.asked = self.limit = 0  # bit/s: what the client asked for, and what a stream may have; 0 = nothing
+        self.plan: Plan | None = None  # of the latest offer that was carried out
+        self.told: Told | None = None
         self._listener: _Listener | None = None
         self._lost: server.RepublishBody | None = None  # what is to be asked for, once an SFU takes streams
         self._unshared = 0  # offers that had come when the client ended the stream
@@ -83,6 +86,16 @@ class PublisherSlot(Slot):
         return self._publisher is not None
 
     @property
+    def publisher(self) -> Publisher | None:
+        """What is on the SFU."""
+        return self._publisher
+
+    @property
+    def ceiling(self) -> int:
+        """The stream's ceiling in bit/s, 0 = none: least of client's wish, backend's and SFU's limit (9.2)."""
+        return smaller(self.asked, self.limit)
+
+    @property
     def missed(self) -> bool:
         """Whether the client is to be asked for the stream."""
         return self._lost is not None
@@ -101,6 +114,7 @@ class PublisherSlot(Slot):
         if publishers.get(self.kind) is self:
             del publishers[self.kind]
         publisher, self._publisher, self._listener = self._publisher, None, None
+        self.streams.quality.touch(self.room)
         if publisher is not None:
             self.services.tasks.spawn(publisher.close(), f"close {self.kind.value} publisher")
 
@@ -148,9 +162,10 @@ class PublisherSlot(Slot):
         self._permit(sections)
         preference = codecs.Preference.parse(*_codec_fields(errand.head))
         candidates.filter_description(offer, self.streams.candidates)
-        codecs.prefer(offer, preference)
+        plan = self.streams.quality.plan(self, offer, preference)
         try:
-            answer = await self._update_or_publish(errand.head, str(offer), preference)
+            answer = await self._update_or_publish(errand.head, str(offer), plan.preference)
+            await self.streams.quality.sends(self, plan, answer)
         except McuError as error:
             if isinstance(error, McuLost) and not self.streams.takes_streams:
                 self._miss(Closed.LOST, errand.head.sid or "")
@@ -183,7 +198,7 @@ class PublisherSlot(Slot):
             else:
                 self.sid = head.sid or self.sid
                 return answer
-        self._ceiling = self._limit(head)
+        self._note_limits(head)
         self._publisher, replaced = None, self._publisher
 
         def publish(seconds: float) -> Awaitable[tuple[Publisher, str]]:
@@ -209,7 +224,7 @@ class PublisherSlot(Slot):
 
     def _options(self, preference: codecs.Preference, seconds: float) -> PublishOptions:
         return PublishOptions(
-            bitrate=self._ceiling,
+            bitrate=self.ceiling,
             audiocodecs=preference.audio,
             videocodecs=preference.video,
             vp9profile=preference.vp9profile,
@@ -219,20 +234,20 @@ class PublisherSlot(Slot):
             continent=self.session.place.continent,
         )
 
-    def _limit(self, head: Head) -> int:
-        """Return the stream's ceiling in bit/s, 0 = none: least of client's wish, backend's and SFU's limit (9.2)."""
+    def _note_limits(self, head: Head) -> None:
         limits, backend = self.services.media_limits, self.session.backend
-        wish = int(min(head.bitrate, _GREATEST_BITRATE)) if head.bitrate and head.bitrate > 0 else 0
+        self.asked = int(min(head.bitrate, _GREATEST_BITRATE)) if head.bitrate and head.bitrate > 0 else 0
         if self.kind is StreamType.SCREEN:
-            return smaller(wish, backend.max_screen_bitrate, limits.screen_bitrate)
-        return smaller(wish, backend.max_stream_bitrate, limits.stream_bitrate)
+            self.limit = smaller(backend.max_screen_bitrate, limits.screen_bitrate)
+        else:
+            self.limit = smaller(backend.max_stream_bitrate, limits.stream_bitrate)
 
     def _capped(self, answer: str) -> str:
         """Tell the sender of the media its ceiling; audio is left alone, for Chromium takes a cap of it as a target."""
-        if not self._ceiling:
+        if not self.ceiling:
             return answer
         parsed = document.parse(answer)
-        bitrate.limit_media(parsed, ("video",), self._ceiling)
+        bitrate.limit_media(parsed, ("video",), self.ceiling)
         return str(parsed)
 
     async def _take(self, errand: Errand) -> None:

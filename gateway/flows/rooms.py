@@ -104,9 +104,7 @@ class Rooms:
         )
         if joined.left is not None:
             self._notify.left(joined.left)
-        backend = session.backend
-        bandwidth = self._services.bandwidth(backend.max_stream_bitrate, backend.max_screen_bitrate)
-        body = _room_body(joined.room, bandwidth)
+        body = _room_body(joined.room, self._services.bandwidth(session.backend))
         self._services.delivery.send(session, server.encode(server.Room(body, request)))
         self._notify.joined(joined)
 

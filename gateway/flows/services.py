@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from gateway.core.backends import Backends
 from gateway.core.hub import Hub
 from gateway.core.ids import SessionIds
-from gateway.core.limits import Limits
+from gateway.core.limits import Backend, Limits, Quality
 from gateway.core.place import UNKNOWN, Place
+from gateway.core.policy import greatest
 from gateway.core.session import Kind, Session
 from gateway.core.throttle import Address
 from gateway.flows.delivery import Delivery
@@ -50,6 +51,7 @@ class Services:
     wall_clock: Callable[[], float]  # unix seconds
     entropy: Callable[[int], bytes]
     limits: Limits = field(default_factory=Limits)
+    quality: Quality = field(default_factory=Quality)  # of backends that have none of their own
     locate: Callable[[Address], Place] = lambda address: UNKNOWN  # where an address is (14.3)
     tasks: Tasks = field(default_factory=Tasks)
     throttling: Throttling = field(init=False)
@@ -65,12 +67,14 @@ class Services:
         """Return what a hello reply says of the server."""
         return self.server_internal if session.kind is Kind.INTERNAL else self.server
 
-    def bandwidth(self, backend_stream: int, backend_screen: int) -> Bandwidth | None:
-        """Return the limits that a room reply names (4.1): the smaller of the SFU's and the backend's, unless none."""
+    def bandwidth(self, backend: Backend) -> Bandwidth | None:
+        """Return the limits that a room reply names (4.1): the least of SFU's, backend's and policy's, unless none."""
         if not self.has_mcu:
             return None
-        stream = smaller(self.media_limits.stream_bitrate, backend_stream)
-        screen = smaller(self.media_limits.screen_bitrate, backend_screen)
+        quality = backend.quality.over(self.quality)
+        stream = smaller(self.media_limits.stream_bitrate, backend.max_stream_bitrate)
+        screen = smaller(self.media_limits.screen_bitrate, backend.max_screen_bitrate)
+        stream, screen = greatest(quality, stream, screen=False), greatest(quality, screen, screen=True)
         return Bandwidth(stream, screen) if stream or screen else None
 
 

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gateway.core.ids import SessionId
 from gateway.core.limits import exceeds
+from gateway.core.policy import Decoder
+from gateway.core.room import RoomKey
 from gateway.core.session import Session
+from gateway.flows.quality import QualityRules
 from gateway.flows.recovery import Watchers
 from gateway.flows.services import Services
 from gateway.flows.tasks import Strand, Tally
@@ -68,6 +71,12 @@ class Owned:
     publishers: dict[StreamType, PublisherSlot] = field(default_factory=dict)
     subscribers: dict[tuple[SessionId, StreamType], SubscriberSlot] = field(default_factory=dict)
     waiting: Tally = field(default_factory=Tally)  # what the session asked for, of its streams and of others
+    decoders: dict[str, Decoder] = field(default_factory=dict)  # by kind of media: what is known of it as a receiver
+
+    @property
+    def active(self) -> bool:
+        """Whether it publishes or subscribes now."""
+        return any(slot.held for slot in (*self.publishers.values(), *self.subscribers.values()))
 
 
 class Streams:
@@ -80,6 +89,7 @@ class Streams:
         self.reset: Callable[[Session], None] | None = None  # ends a session that cannot be asked to offer again
         self.owned: dict[SessionId, Owned] = {}
         self.watchers = Watchers()
+        self.quality = QualityRules(services, self)
 
     @property
     def mcu(self) -> Mcu:
@@ -155,6 +165,7 @@ class Slot(ABC):
         self.kind = kind
         self.key = key_of(session, peer, kind)
         self.sid = ""
+        self.room: RoomKey | None = None  # where it was counted last
         self.closed = False
         self.errand: Errand | None = None  # what is being done
         self.strand = Strand(self.services.tasks, f"{type(self).__name__} {kind.value}")

@@ -118,6 +118,7 @@ class SubscriberSlot(Slot):
     def _drop(self) -> None:
         subscriber, self._subscriber, self._listener = self._subscriber, None, None
         if subscriber is not None:
+            self.streams.quality.touch(self.room)
             self.services.tasks.spawn(subscriber.close(), f"close {self.kind.value} subscriber")
 
     async def _request(self, errand: Errand, together: bool, until: float) -> None:
@@ -191,6 +192,7 @@ class SubscriberSlot(Slot):
             candidates.filter_description(answer, self.streams.candidates)
             self._pushed = None
             await subscriber.accept(str(answer))
+            self.streams.quality.answered(self, answer)
             return
         try:
             candidate = self.candidate_of(head)

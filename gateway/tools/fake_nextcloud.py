@@ -147,9 +147,9 @@ class FakeNextcloud:
         """The base URL, slash-terminated."""
         return f"http://127.0.0.1:{self._port}{self.prefix}"
 
-    def backend(self, id: str = "cloud", **limits: int) -> Backend:
+    def backend(self, id: str = "cloud", **settings: Any) -> Backend:
         """Return this Nextcloud as the gateway's configuration has it."""
-        return Backend(id=id, urls=(self.url,), secret=self.secret, **limits)
+        return Backend(id=id, urls=(self.url,), secret=self.secret, **settings)
 
     # --- what clients bring along
 

@@ -7,11 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.limits import BackendQuality, Quality
-from gateway.core.policy import AUDIO, Decoder, Stream, codecs, greatest, shares
+from gateway.core.policy import Decoder, Stream, codecs, greatest, shares
 
 CAMERA = Stream(screen=False)
 SCREEN = Stream(screen=True)
-MUTE = Stream(screen=False, audio=False)
 
 rates = st.integers(64_000, 5_000_000)
 maybe = st.one_of(st.just(0), rates)
@@ -30,7 +29,7 @@ def maybe_from(floor: int) -> st.SearchStrategy[int]:
     return st.one_of(st.just(0), st.integers(floor, 2_000_000))
 
 
-streams = st.builds(Stream, screen=st.booleans(), video=st.booleans(), audio=st.booleans(), asked=maybe, limit=maybe)
+streams = st.builds(Stream, screen=st.booleans(), video=st.booleans(), asked=maybe, limit=maybe)
 calls = st.lists(streams, min_size=1, max_size=30)
 
 
@@ -53,9 +52,8 @@ def test_ceilings_and_own_limits_are_kept(quality: Quality, call: list[Stream], 
             ceiling = quality.ceiling
         for most in (ceiling, stream.asked, stream.limit):
             assert not most or 0 < share.bitrate <= most
-        assert not stream.most or 0 < share.told <= stream.most
         limit = greatest(quality, stream.limit, screen=stream.screen)
-        assert not limit or not stream.video or 0 < share.told <= limit
+        assert not limit or not stream.video or 0 < share.bitrate <= limit
 
 
 @given(qualities(), calls, st.integers(0, 40))
@@ -64,7 +62,7 @@ def test_floor_is_kept_as_long_as_the_budget_has_it(quality: Quality, call: list
     pictures = [(bits, stream) for bits, stream in found if stream.video]
     if quality.floor * len(pictures) <= quality.room_budget:
         for bits, stream in pictures:
-            assert bits >= min(quality.floor, stream.most or quality.floor)
+            assert bits >= min(quality.floor, stream.asked or quality.floor, stream.limit or quality.floor)
 
 
 @given(qualities(), calls, streams, st.integers(0, 40), st.integers(0, 2))
@@ -135,21 +133,13 @@ def test_what_a_stream_that_asks_for_little_leaves_is_shared() -> None:
     ]
 
 
-def test_sound_is_told_on_top_of_the_picture_within_the_stream_s_limit() -> None:
-    quality = Quality(room_budget=300_000)
-    told = [share.told for share in shares(quality, [CAMERA, MUTE, Stream(screen=False, limit=110_000)], 3)]
-    assert told == [100_000 + AUDIO, 100_000, 110_000]
-    almost = Stream(screen=False, limit=100_001)
-    assert shares(Quality(room_budget=100_000), [almost], 1)[0].told == 100_001
-
-
 def test_greatest_bitrate_counts_what_the_policy_allows_at_best() -> None:
     assert greatest(Quality(), 1_000_000, screen=False) == 1_000_000
     assert greatest(Quality(), 0, screen=True) == 0
     quality = Quality(ceiling=300_000, one_to_one=700_000, screen=900_000)
-    assert greatest(quality, 1_000_000, screen=False) == 700_000 + AUDIO
-    assert greatest(quality, 2_000_000, screen=True) == 900_000 + AUDIO
-    assert greatest(Quality(room_budget=200_000, ceiling=300_000), 1_000_000, screen=False) == 200_000 + AUDIO
+    assert greatest(quality, 1_000_000, screen=False) == 700_000
+    assert greatest(quality, 2_000_000, screen=True) == 900_000
+    assert greatest(Quality(room_budget=200_000, ceiling=300_000), 1_000_000, screen=False) == 200_000
 
 
 def test_backend_overrides_what_it_names() -> None:

@@ -1,0 +1,337 @@
+"""The quality policy at work: who is told which limit and when, and what becomes of the codecs of an offer."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.core.limits import Backend, BackendQuality, Quality
+from gateway.core.room import RoomKey
+from gateway.flows.services import MediaLimits
+from mcu.base import Closed, Rejected, StreamType
+from tests.gateway.flows.descriptions import answer, description, offer
+from tests.gateway.flows.fakes import FakePublisher
+from tests.gateway.flows.house import House, Talker
+from tests.gateway.flows.virtual_time import settle
+
+SOON = 2.0  # seconds in which what changed is decided and sent
+ROOM = RoomKey("cloud", "r")
+
+
+def backend(**quality: int | tuple[str, ...]) -> Backend:
+    rules = BackendQuality(**quality)  # type: ignore[arg-type]  # each test gives what its key takes
+    return Backend("cloud", ("https://cloud.example/",), "secret of the cloud", quality=rules)
+
+
+def house_with(**quality: int | tuple[str, ...]) -> House:
+    return House(backend(**quality), limits=MediaLimits(stream_bitrate=1_000_000, screen_bitrate=2_000_000))
+
+
+async def publishers(house: House, *userids: str) -> list[Talker]:
+    talkers = []
+    for userid in userids:
+        talker = await house.member(userid, in_call=True, backend=next(iter(house.services.backends)))
+        talker.offer(userid)
+        talkers.append(talker)
+    await settle()
+    return talkers
+
+
+def on_sfu(talker: Talker, kind: StreamType = StreamType.VIDEO) -> FakePublisher:
+    publisher = talker.house.publisher(talker, kind)
+    assert publisher is not None
+    return publisher
+
+
+def told(*talkers: Talker) -> list[int | None]:
+    """Return what each was told last."""
+    return [limits[-1] if (limits := on_sfu(it).limits) else None for it in talkers]
+
+
+async def test_share_is_told_before_the_answer() -> None:
+    async with house_with(room_budget=400_000) as house:
+        (alice,) = await publishers(house, "alice")
+        assert told(alice) == [400_000]
+        gate = on_sfu(alice).limit_gate = asyncio.Event()
+        bob = await house.member("bob", backend=backend(room_budget=400_000))
+        bob.offer("bob")
+        await settle()
+        assert told(bob) == [200_000]
+        assert [it["type"] for it in bob.data()] == ["answer"]
+        gate.set()
+
+
+async def test_shares_follow_who_comes_and_goes_in_two_seconds() -> None:
+    async with house_with(room_budget=600_000, floor=50_000) as house:
+        alice, bob = await publishers(house, "alice", "bob")
+        await asyncio.sleep(SOON)
+        assert told(alice, bob) == [300_000, 300_000]
+        carol, dave = await publishers(house, "carol", "dave")
+        await asyncio.sleep(SOON)
+        assert told(alice, bob, carol, dave) == [150_000] * 4
+        house.call("r", "dave", flags=0)  # leaves the call
+        carol.say({"type": "room", "room": {"roomid": ""}})
+        await asyncio.sleep(SOON)
+        assert told(alice, bob) == [300_000, 300_000]
+        on_sfu(bob).end(Closed.PUBLISHER_GONE, Closed.FAILED)  # the SFU says so
+        await asyncio.sleep(SOON)
+        assert told(alice) == [600_000]
+
+
+async def test_many_that_come_at_once_cost_one_decision() -> None:
+    async with house_with(room_budget=900_000) as house:
+        (alice,) = await publishers(house, "alice")
+        await asyncio.sleep(SOON)
+        await publishers(house, *"bcdefghi")
+        await asyncio.sleep(SOON)
+        assert on_sfu(alice).limits == [900_000, 100_000]
+
+
+async def test_screen_comes_first() -> None:
+    async with house_with(room_budget=600_000, floor=100_000, screen=400_000) as house:
+        alice, bob = await publishers(house, "alice", "bob")
+        alice.offer("screen", sid="2", roomType="screen", media=("video",))
+        await asyncio.sleep(SOON)
+        assert told(alice, bob) == [100_000, 100_000]
+        assert on_sfu(alice, StreamType.SCREEN).limits == [400_000]
+        alice.media(alice, "unshareScreen", room_type="screen")
+        await asyncio.sleep(SOON + 1.0)
+        assert told(alice, bob) == [300_000, 300_000]
+
+
+async def test_sound_alone_takes_no_share_until_a_picture_is_added() -> None:
+    async with house_with(room_budget=600_000) as house:
+        (alice,) = await publishers(house, "alice")
+        bob = await house.member("bob", in_call=True, backend=backend(room_budget=600_000))
+        bob.offer("bob", media=("audio",))
+        await asyncio.sleep(SOON)
+        assert told(alice) == [600_000]
+        assert on_sfu(bob).limits == []
+        bob.offer("bob", media=("audio", "video"))
+        await asyncio.sleep(SOON)
+        assert told(alice, bob) == [300_000, 300_000]
+        inactive = description("bob", setup="actpass").replace("a=sendrecv", "a=inactive")
+        bob.media(bob, "offer", payload={"type": "offer", "sdp": inactive})
+        await asyncio.sleep(SOON)
+        assert told(alice) == [600_000]
+
+
+async def test_a_call_of_two_has_more_until_a_third_watches() -> None:
+    async with house_with(ceiling=300_000, one_to_one=700_000) as house:
+        alice, bob = await publishers(house, "alice", "bob")
+        await asyncio.sleep(SOON)
+        assert told(alice, bob) == [700_000, 700_000]
+        carol = await house.member("carol", in_call=True, backend=backend())
+        carol.media(alice, "requestoffer")
+        await settle()
+        carol.media(alice, "answer", payload={"type": "answer", "sdp": answer()})
+        await asyncio.sleep(SOON)
+        assert told(alice, bob) == [300_000, 300_000]
+        house.call("r", "carol", flags=0)
+        await asyncio.sleep(SOON)
+        assert told(alice, bob) == [700_000, 700_000]
+
+
+async def test_without_rules_nobody_is_told_anything() -> None:
+    async with house_with() as house:
+        alice, bob = await publishers(house, "alice", "bob")
+        await asyncio.sleep(SOON)
+        assert (on_sfu(alice).limits, on_sfu(bob).limits) == ([], [])
+        assert len(house.services.tasks) == 0
+
+
+async def test_what_its_client_asked_for_is_never_exceeded() -> None:
+    async with house_with(room_budget=900_000) as house:
+        alice = await house.member("alice", in_call=True, backend=backend(room_budget=900_000))
+        alice.offer("alice", bitrate=120_000)
+        (bob,) = await publishers(house, "bob")
+        await asyncio.sleep(SOON)
+        assert on_sfu(alice).options.bitrate == 120_000
+        assert on_sfu(alice).limits == []  # it has that from the start
+        assert told(bob) == [780_000]
+
+
+async def test_a_limit_that_the_sfu_refuses_is_sent_again() -> None:
+    async with house_with(room_budget=600_000) as house:
+        (alice,) = await publishers(house, "alice")
+        await asyncio.sleep(SOON)
+        publisher = on_sfu(alice)
+        publisher.limit_error = Rejected("not now")
+        await publishers(house, "bob")
+        await asyncio.sleep(SOON)
+        assert told(alice) == [600_000]
+        publisher.limit_error = None
+        await asyncio.sleep(10.0)
+        assert told(alice) == [300_000]
+
+
+async def test_nothing_is_sent_again_to_who_is_gone() -> None:
+    async with house_with(room_budget=600_000) as house:
+        alice, bob = await publishers(house, "alice", "bob")
+        await asyncio.sleep(SOON)
+        publisher, gate = on_sfu(alice), asyncio.Event()
+        publisher.limit_gate, publisher.limit_error = gate, Rejected("gone")
+        bob.say({"type": "bye", "bye": {}})
+        await asyncio.sleep(1.0)
+        alice.say({"type": "bye", "bye": {}})
+        await settle()
+        gate.set()
+        await asyncio.sleep(SOON)
+        assert len(house.services.tasks) == 0
+
+
+async def test_a_connection_that_replaces_another_is_told_too() -> None:
+    async with house_with(room_budget=600_000) as house:
+        alice, bob = await publishers(house, "alice", "bob")
+        await asyncio.sleep(SOON)
+        alice.offer("again", sid="2")
+        await settle()
+        assert told(alice, bob) == [300_000, 300_000]
+        assert len(on_sfu(alice).limits) == 1
+
+
+async def test_a_stream_from_outside_counts_when_its_session_enters() -> None:
+    async with house_with(room_budget=600_000, ceiling=500_000) as house:
+        (alice,) = await publishers(house, "alice")
+        bob = await house.open("bob", backend())
+        bob.offer("bob")
+        await asyncio.sleep(SOON)
+        assert told(alice, bob) == [500_000, 500_000]
+        bob.say({"type": "room", "room": {"roomid": "r", "sessionid": "nc-bob"}})
+        await asyncio.sleep(SOON)
+        assert told(alice, bob) == [300_000, 300_000]
+
+
+async def test_changed_rules_count_at_once_and_can_be_lifted() -> None:
+    async with house_with(room_budget=600_000) as house:
+        alice, bob = await publishers(house, "alice", "bob")
+        await asyncio.sleep(SOON)
+        for changed, expected in ((backend(room_budget=200_000), 100_000), (backend(), 1_000_000)):
+            house.services.backends.become(type(house.services.backends)([changed]))
+            house.hub.take_backends(house.services.backends.by_id)
+            house.media.quality.touch_all()
+            await asyncio.sleep(SOON)
+            assert [on_sfu(it).limits[-1] for it in (alice, bob)] == [expected, expected]
+
+
+async def test_backends_that_say_nothing_have_the_common_rules() -> None:
+    async with house_with() as house:
+        house.services.quality = Quality(room_budget=500_000)
+        assert told(*await publishers(house, "alice", "bob"))[1] == 250_000
+
+
+@pytest.mark.parametrize(
+    ("quality", "expected"),
+    [
+        (BackendQuality(), {"maxstreambitrate": 1_000_000, "maxscreenbitrate": 2_000_000}),
+        (BackendQuality(ceiling=300_000), {"maxstreambitrate": 300_000, "maxscreenbitrate": 2_000_000}),
+        (
+            BackendQuality(room_budget=800_000, ceiling=300_000, one_to_one=700_000),
+            {"maxstreambitrate": 700_000, "maxscreenbitrate": 800_000},
+        ),
+    ],
+)
+async def test_room_reply_names_what_a_stream_may_have_at_most(
+    quality: BackendQuality, expected: dict[str, int]
+) -> None:
+    cloud = Backend("cloud", ("https://cloud.example/",), "secret of the cloud", quality=quality)
+    async with House(cloud, limits=MediaLimits(1_000_000, 2_000_000)) as house:
+        alice = await house.open("alice", cloud)
+        alice.say({"id": "1", "type": "room", "room": {"roomid": "r", "sessionid": "nc-alice"}})
+        await settle()
+        assert alice.heard()[0]["room"]["bandwidth"] == expected
+
+
+# -- codecs
+
+VP8_ONLY = offer("carol").replace("96 102", "96").replace("a=rtpmap:102 H264/90000\r\n", "")
+
+
+def formats(publisher: FakePublisher) -> str:
+    return next(line for line in publisher.offer.split("\r\n") if line.startswith("m=video")).partition("SAVPF ")[2]
+
+
+async def test_server_s_list_removes_and_orders() -> None:
+    async with house_with(videocodecs=("h264",)) as house:
+        (alice,) = await publishers(house, "alice")
+        assert formats(on_sfu(alice)) == "102"
+        assert "rtpmap:96" not in on_sfu(alice).offer
+        assert on_sfu(alice).options.videocodecs == ("h264",)
+        bob = await house.member("bob", backend=backend())
+        bob.offer("bob", videocodec="vp8")  # the list goes first
+        await settle()
+        assert formats(on_sfu(bob)) == "102"
+
+
+async def test_what_the_room_cannot_decode_comes_last_for_new_connections_only() -> None:
+    async with house_with() as house:
+        alice, bob = [await house.member(it, in_call=True, backend=backend()) for it in ("alice", "bob")]
+        alice.offer("alice", videocodec="h264")
+        await settle()
+        assert formats(on_sfu(alice)) == "102 96"
+        bob.tell(bob, {"type": "offer", "roomType": "video", "payload": {"type": "offer", "sdp": VP8_ONLY}})
+        await settle()
+        alice.offer("alice", videocodec="h264")
+        await settle()
+        (updated,) = on_sfu(alice).updates
+        assert "SAVPF 102 96" in updated  # the running connection keeps its codec
+        alice.offer("anew", sid="2", videocodec="h264")
+        await settle()
+        assert formats(on_sfu(alice)) == "96 102"
+        (decision,) = [it for it in house.media.quality.explain(ROOM) if it.slot.session.id == alice.sessionid]
+        reason = "last come those that not all of 1 receiver decode: h264"
+        assert decision.plan.decided["video"].reason == f"the publisher wishes it so; {reason}"
+
+
+async def test_a_receiver_that_refuses_what_is_sent_is_counted() -> None:
+    async with house_with() as house:
+        (alice,) = await publishers(house, "alice")
+        bob = await house.member("bob", in_call=True, backend=backend())
+        bob.media(alice, "requestoffer")
+        await settle()
+        refusing = answer().replace("m=video 9", "m=video 0")
+        bob.media(alice, "answer", payload={"type": "answer", "sdp": refusing})
+        await settle()
+        (decision,) = house.media.quality.explain(ROOM)
+        assert decision.plan.chosen == {"audio": "opus", "video": "vp8"}
+        assert house.media.quality.incapable(decision) == {"video": 1}
+        alice.offer("anew", sid="2")
+        await settle()
+        assert formats(on_sfu(alice)) == "102 96"
+
+
+async def test_a_picture_that_is_added_later_is_ordered_then() -> None:
+    async with house_with(videocodecs=("h264", "vp8")) as house:
+        alice = await house.member("alice", backend=backend())
+        alice.offer("alice", media=("audio",))
+        await settle()
+        assert on_sfu(alice).options.videocodecs == ("h264", "vp8")  # what the SFU is told when there is none yet
+        alice.offer("alice", media=("audio", "video"))
+        await settle()
+        (updated,) = on_sfu(alice).updates
+        assert "SAVPF 102 96" in updated
+
+
+async def test_an_empty_room_has_nothing_to_explain() -> None:
+    async with house_with(room_budget=600_000) as house:
+        assert house.media.quality.explain(ROOM) == []
+        await house.member("alice", backend=backend())
+        assert house.media.quality.explain(ROOM) == []
+
+
+async def test_answers_for_a_publisher_that_is_gone_teach_nothing() -> None:
+    async with house_with() as house:
+        (alice,) = await publishers(house, "alice")
+        bob = await house.member("bob", in_call=True, backend=backend())
+        bob.media(alice, "requestoffer")
+        await settle()
+        publisher = house.mcu.subscribers[0]
+        publisher.gate = asyncio.Event()
+        bob.media(alice, "answer", payload={"type": "answer", "sdp": answer()})
+        await settle()
+        house.mcu.publishers.clear()
+        house.media.end(alice.session)
+        publisher.gate.set()
+        await settle()
+        assert house.media.quality.explain(ROOM) == []
