@@ -252,7 +252,7 @@ class Gateway:
             app.router.add_post(f"{prefix}/spreed/poll", self._polling.handle)
             app.router.add_options(f"{prefix}/spreed/poll", self._polling.preflight)
             app.router.add_post(f"{prefix}/api/v1/room/{{roomid}}", rooms_api.handle)
-            app.router.add_get(f"{prefix}/turn/credentials", self._turn.handle)
+            app.router.add_get(f"{prefix}/turn/credentials", self._turn.handle, allow_head=False)
             app.router.add_routes(status.routes(prefix))
         app.router.add_routes(self._extra_routes)
         app.on_response_prepare.append(self._add_headers)

@@ -55,7 +55,7 @@ class Status:
             "/healthz": self._answer_health,
             "/readyz": self._answer_ready,
         }
-        return [web.get(prefix + path, handler) for path, handler in handlers.items()]
+        return [web.get(prefix + path, handler, allow_head=False) for path, handler in handlers.items()]
 
     async def _answer_welcome(self, request: web.Request) -> web.Response:
         return web.Response(text=self._welcome + "\n", content_type="application/json")

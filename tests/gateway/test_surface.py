@@ -1,0 +1,181 @@
+"""What is served where: each route below both prefixes, the same name and features in each place (1.2, 1.3, 13.1)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+
+from gateway.app import PREFIXES, Gateway
+from gateway.config import Config, Http, Internal, McuSection, Sessions, Turn
+from gateway.tools.fake_nextcloud import FakeNextcloud
+from gateway.tools.talk_client import TalkClient
+from gateway.version import SERVER_HEADER, SERVER_VERSION
+from mcu.inprocess.settings import Settings
+from tests.gateway.edge.serving import exchange
+from tests.gateway.flows.house import INTERNAL_SECRET, internal_params
+
+SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
+HEADER = "X-Spreed-Signaling-Features"
+ROUTES = (
+    ("GET", "/spreed", 400),  # no upgrade
+    ("POST", "/spreed/poll", 200),
+    ("OPTIONS", "/spreed/poll", 204),
+    ("POST", "/api/v1/room/r", 400),  # no content type
+    ("GET", "/api/v1/welcome", 200),
+    ("GET", "/api/v1/stats", 200),
+    ("GET", "/api/v1/serverinfo", 200),
+    ("GET", "/metrics", 200),
+    ("GET", "/turn/credentials", 400),  # no key
+    ("GET", "/healthz", 200),
+    ("GET", "/readyz", 200),
+)
+# Behaviour reference 13.1, but for what is not served yet (federation), and with our own.
+REGULAR = {
+    *("audio-video-permissions", "chat-relay", "dialout", "hello-v2", "incall-all", "join-features", "recipient-call"),
+    *("serverinfo", "switchto", "transient-data", "transient-sessiondata", "welcome"),
+    "ack",
+}
+WITH_AN_SFU = {"mcu", "offer-codecs", "update-sdp"}
+
+
+@dataclass
+class House:
+    """A gateway and its Nextcloud."""
+
+    url: str
+    cloud: FakeNextcloud
+
+
+@pytest.fixture(params=["none", "inprocess"])
+async def house(request: pytest.FixtureRequest) -> AsyncIterator[House]:
+    sfu = McuSection(type="inprocess", settings=Settings(address="127.0.0.1"))
+    async with FakeNextcloud(secret=SECRET) as cloud:
+        gateway = Gateway(
+            Config(
+                sessions=Sessions(secret=SECRET),
+                http=Http(listen=("127.0.0.1:0",)),
+                internal=Internal(secret=INTERNAL_SECRET),
+                backends=(cloud.backend(),),
+                turn=Turn(api_key="key", secret="secret", servers=("turn:turn.example",)),
+                mcu=McuSection() if request.param == "none" else sfu,
+            )
+        )
+        (url,) = await gateway.start()
+        try:
+            yield House(url, cloud)
+        finally:
+            await gateway.stop()
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+def bare(listed: str) -> list[str]:
+    return listed.split(", ")
+
+
+def known(features: list[str]) -> set[str]:
+    """Leave out what only other pages of the protocol document add."""
+    return set(features) - {"republish", "simulcast"}
+
+
+async def test_each_route_is_served_below_both_prefixes(house: House, http: aiohttp.ClientSession) -> None:
+    for prefix in PREFIXES:
+        for method, path, status in ROUTES:
+            async with http.request(method, house.url + prefix + path) as response:
+                assert (path, response.status) == (path, status)
+        async with http.ws_connect(house.url + prefix + "/spreed") as client:
+            assert (await client.receive_json())["type"] == "welcome"
+
+
+async def test_no_route_is_left_out() -> None:
+    gateway = Gateway(Config(sessions=Sessions(secret=SECRET)))
+    gateway._wire()
+    found = {
+        (route.method, route.resource.canonical) for route in gateway._application().router.routes() if route.resource
+    }
+    listed = {(method, path.replace("/room/r", "/room/{roomid}")) for method, path, _ in ROUTES}
+    assert found == {(method, prefix + path) for method, path in listed for prefix in PREFIXES}
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/spreed"),
+        ("HEAD", "/spreed"),
+        ("GET", "/api/v1/room/r"),
+        ("PUT", "/api/v1/room/r"),
+        ("POST", "/api/v1/welcome"),
+        ("HEAD", "/api/v1/welcome"),
+        ("POST", "/api/v1/stats"),
+        ("DELETE", "/api/v1/serverinfo"),
+        ("POST", "/metrics"),
+        ("POST", "/turn/credentials"),
+        ("GET", "/spreed/poll"),
+    ],
+)
+async def test_wrong_method_is_405(house: House, http: aiohttp.ClientSession, method: str, path: str) -> None:
+    async with http.request(method, house.url + path) as response:
+        assert response.status == 405
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/spreed/", "/api/v1/room/", "/api/v1/room/a/b", "/api/vi/room/a", "/debug/pprof/"]
+)
+async def test_unknown_path_is_404(house: House, http: aiohttp.ClientSession, path: str) -> None:
+    async with http.post(house.url + path) as response:
+        assert response.status == 404
+
+
+async def test_every_answer_has_the_name_and_the_features(house: House, http: aiohttp.ClientSession) -> None:
+    async with http.get(house.url + "/api/v1/serverinfo") as response:
+        features = (await response.json())["features"]
+    for method, path in [
+        *((method, path) for method, path, _ in ROUTES),
+        ("GET", "/nowhere"),
+        ("PUT", "/spreed"),
+        ("GET", "/standalone-signaling/api/v1/welcome"),
+    ]:
+        async with http.request(method, house.url + path) as response:
+            assert (path, response.headers["Server"]) == (path, SERVER_HEADER)
+            assert bare(response.headers[HEADER]) == features
+    async with http.ws_connect(house.url + "/spreed") as client:
+        assert client._response.headers["Server"] == SERVER_HEADER
+        assert bare(client._response.headers[HEADER]) == features
+    parts = urlsplit(house.url)
+    _, headers, _ = await exchange((parts.hostname or "", parts.port or 0), b"junk\r\n\r\n")
+    assert headers["server"] == SERVER_HEADER
+    assert bare(headers[HEADER.lower()]) == features
+
+
+async def test_each_place_names_its_features_and_the_version(house: House, http: aiohttp.ClientSession) -> None:
+    async with http.get(house.url + "/api/v1/serverinfo") as response:
+        regular = await response.json()
+    features = regular["features"]
+    has_mcu = "mcu" in features
+    assert features == sorted(features)
+    assert known(features) == REGULAR | (WITH_AN_SFU if has_mcu else set())
+    assert regular["version"] == SERVER_VERSION
+    async with TalkClient(house.url, house.cloud.url) as alice, TalkClient(house.url, house.cloud.url) as bridge:
+        welcome = {"version": SERVER_VERSION, "features": sorted([*features, "virtual-sessions"])}
+        assert alice.heard[0]["welcome"] == welcome
+        reply = (await alice.hello(house.cloud.ticket("alice")))["hello"]["server"]
+        assert reply == {"version": SERVER_VERSION, "features": features}
+        internal: dict[str, Any] = (await bridge.hello_internal(internal_params(house.cloud.url)))["hello"]["server"]
+        expected = {*features, "virtual-sessions"} - {"audio-video-permissions"}
+        assert internal == {"version": SERVER_VERSION, "features": sorted(expected)}
+        await alice.join("r", "nc-alice")
+    for asked in house.cloud.requests:
+        assert asked.headers["User-Agent"] == SERVER_HEADER
+        if asked.type != "capabilities":
+            assert bare(asked.headers[HEADER]) == features
+    async with http.get(house.url + "/api/v1/welcome") as response:
+        assert await response.text() == f'{{"nextcloud-spreed-signaling":"Welcome","version":"{SERVER_VERSION}"}}\n'
