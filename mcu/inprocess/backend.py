@@ -30,6 +30,8 @@ from mcu.base import (
     SubscribeOptions,
     stream_gauges,
 )
+from mcu.inprocess.counters import StreamCounters
+from mcu.inprocess.impairment import Impairment, Leg
 from mcu.inprocess.internals import unusable
 from mcu.inprocess.publisher import Publisher
 from mcu.inprocess.reading import read_offer
@@ -133,6 +135,47 @@ class InprocessMcu:
             ((it.key.type, it.kind) for it in self.streams() if it.subscriber),
         )
 
+    def counters(self) -> list[StreamCounters]:
+        """Return what was counted of each stream since its connection began."""
+        return [publisher.counters() for publisher in self._publishers.values()]
+
+    def impair(
+        self,
+        key: StreamKey,
+        *,
+        loss: float = 0.0,
+        delay: float = 0.0,
+        jitter: float = 0.0,
+        seed: int | None = None,
+        leg: str = "publisher",
+    ) -> None:
+        """Lose and delay packets of a stream on its ``publisher`` or ``subscribers`` leg; without a figure no more.
+
+        It holds for the running connection of the publisher, and with ``subscribers`` for subscriptions to come, too.
+
+        Raises:
+            NoSuchStream: nobody publishes that stream.
+            ValueError: a figure is out of bounds, or there is no such leg.
+        """
+        which, impairment = Leg(leg), Impairment(loss, delay, jitter, seed)
+        self._published(key).impair(which, impairment if loss or delay or jitter else None)
+
+    def silence(self, key: StreamKey) -> None:
+        """Drop all that a publisher sends, as if it had vanished; after half a minute its stream ends as failed.
+
+        Raises:
+            NoSuchStream: nobody publishes that stream.
+        """
+        self._published(key).silence(True)
+
+    def revive(self, key: StreamKey) -> None:
+        """Take what a publisher sends again.
+
+        Raises:
+            NoSuchStream: nobody publishes that stream (any more).
+        """
+        self._published(key).silence(False)
+
     def feed(self, frame: bytes) -> None:
         """Ignore it: there is no event feed."""
 
@@ -160,6 +203,12 @@ class InprocessMcu:
             publisher.lose()
         while self._closing:
             await asyncio.wait(self._closing)
+
+    def _published(self, key: StreamKey) -> Publisher:
+        publisher = self._publishers.get(key)
+        if publisher is None:
+            raise NoSuchStream("Nobody publishes that stream.")
+        return publisher
 
     async def _replace(self, key: StreamKey) -> None:
         old = self._publishers.get(key)

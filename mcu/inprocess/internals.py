@@ -140,7 +140,8 @@ class Ice(aioice.Connection):
         self._settings = settings
         self._pair: CandidatePair | None = None
         self._route: tuple[Callable[[bytes, Any], None], tuple[str, int]] | None = None
-        self.receive_srtp = receive
+        self.receive_srtp: Callable[[bytes], object] = receive
+        self.deaf = False  # whether all that arrives is dropped, at a tester's wish
 
     async def get_component_candidates(
         self,
@@ -193,15 +194,15 @@ class _Socket(StunProtocol):
 
     def __init__(self, ice: Ice) -> None:
         super().__init__(ice)
-        self._receive_srtp = ice.receive_srtp
+        self._ice = ice
 
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
         """Take one datagram; no exception may leave here."""
-        if isinstance(data, str) or len(data) < 2:
+        if isinstance(data, str) or len(data) < 2 or self._ice.deaf:
             return
         first = data[0]
         if 127 < first < 192:
-            self._receive_srtp(data)
+            self._ice.receive_srtp(data)
         elif 19 < first < 64:
             self.receiver.data_received(data, COMPONENT)
         elif first < 4:

@@ -25,7 +25,9 @@ from mcu.base import (
 from mcu.inprocess import rtp
 from mcu.inprocess.agreement import LocalTransport, Offer
 from mcu.inprocess.channels import Inlet
+from mcu.inprocess.counters import StreamCounters, impaired, received
 from mcu.inprocess.encoding import Encoding
+from mcu.inprocess.impairment import Impairment, Leg
 from mcu.inprocess.ingress import Ingress
 from mcu.inprocess.internals import NoSocket
 from mcu.inprocess.reading import read_offer
@@ -67,6 +69,7 @@ class Publisher:
         self.closed = False
         self.stream = secrets.token_hex(8)
         self.cname = secrets.token_hex(8)
+        self.impairments: dict[Leg, Impairment] = {}
         self._options = options
         self._preference = Preference(
             options.audiocodecs, options.videocodecs, options.vp9profile.lower(), options.h264profile.lower()
@@ -188,6 +191,35 @@ class Publisher:
         if self.data:
             found.append(StreamReport(self.key, subscriber=False, kind=Kind.DATA))
         return found
+
+    def counters(self) -> StreamCounters:
+        """Return what was counted, of the subscribers, too."""
+        return StreamCounters(
+            backend=self.key.backend,
+            publisher=self.key.publisher,
+            type=self.key.type.value,
+            connected=self.connected,
+            silent=self._transport.silent,
+            impairments={leg.value: impaired(impairment) for leg, impairment in self.impairments.items()},
+            media=tuple(received(mid, ingress) for mid, ingress in self.ingresses.items()),
+            subscribers=tuple(subscriber.counters() for subscriber in self.subscribers),
+        )
+
+    def impair(self, leg: Leg, impairment: Impairment | None) -> None:
+        """Impair the connections of a leg, and subscribers' to come; ``None``: no more."""
+        if impairment is None:
+            self.impairments.pop(leg, None)
+        else:
+            self.impairments[leg] = impairment
+        if leg is Leg.PUBLISHER:
+            self._transport.impair(impairment)
+        else:
+            for subscriber in self.subscribers:
+                subscriber.impair(impairment)
+
+    def silence(self, silent: bool) -> None:
+        """Drop all that the client sends, or no more."""
+        self._transport.silent = silent
 
     def rate(self, ingress: Ingress) -> int | None:
         """Return the bit/s of a medium over the last second, ``None`` before there is one."""

@@ -7,6 +7,7 @@ that never answers therefore holds up nothing, not even its own next offer.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from mcu.base import Candidate, Closed, Kind, Layer, Listener, Rejected, StreamR
 from mcu.inprocess import rtp
 from mcu.inprocess.agreement import LocalTransport, Slot
 from mcu.inprocess.channels import Outlet
+from mcu.inprocess.counters import SubscriberCounters, sent
+from mcu.inprocess.impairment import Impairment, Leg
 from mcu.inprocess.ingress import Ingress
 from mcu.inprocess.internals import NoSocket
 from mcu.inprocess.reading import read_answer
@@ -37,6 +40,8 @@ PATIENCE = 5.0  # seconds an offer may stand unanswered before a change of the m
 
 log = logging.getLogger("portunus.inprocess")
 
+_numbers = itertools.count(1)
+
 
 class Subscriber:
     """Implements ``mcu.base.Subscriber``."""
@@ -51,6 +56,7 @@ class Subscriber:
         closing: Callable[[asyncio.Task[None]], None],
     ) -> None:
         self.publisher = publisher
+        self.number = next(_numbers)
         self.closed = False
         self._listener = listener
         self._ended = ended  # tells the backend
@@ -71,6 +77,7 @@ class Subscriber:
         self._deadline: asyncio.TimerHandle | None = None  # of the first answer
         self._rates: tuple[float, dict[str, int], dict[str, int]] = (time.monotonic(), {}, {})
         self._choose(layer)
+        self.impair(publisher.impairments.get(Leg.SUBSCRIBERS))
 
     # -- mcu.base.Subscriber
 
@@ -175,6 +182,15 @@ class Subscriber:
             )
             for mid, sink in self._sinks.items()
         ]
+
+    def counters(self) -> SubscriberCounters:
+        """Return what was counted."""
+        media = tuple(sent(mid, sink) for mid, sink in self._sinks.items())
+        return SubscriberCounters(self.number, self._transport.connected, media)
+
+    def impair(self, impairment: Impairment | None) -> None:
+        """Impair the connection; ``None``: no more."""
+        self._transport.impair(impairment)
 
     # -- for the transport
 

@@ -14,6 +14,7 @@ import pylibsrtp
 from aiortc import RTCDataChannel, RTCDataChannelParameters, RTCSctpCapabilities, RTCSctpTransport
 
 from mcu.inprocess.agreement import LocalTransport, RemoteTransport
+from mcu.inprocess.impairment import Impairment, Line
 from mcu.inprocess.internals import COMPONENT, MAX_PACKET, Dtls, Ice, Label, NoSocket
 from mcu.inprocess.settings import Settings
 from sdp.candidates import Candidate
@@ -57,6 +58,8 @@ class Transport:
         self._connecting: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._lost = False
+        self._send_now: Callable[[bytes], bool] = self._ice.send_now
+        self._lines: tuple[Line, ...] = ()
         self._faults = 0  # packets at which our own code failed
         self.connected = False
 
@@ -130,10 +133,30 @@ class Transport:
         if protect is None or not self.connected or len(packet) > MAX_PACKET:
             return False
         try:
-            return self._ice.send_now(protect(packet))
+            return self._send_now(protect(packet))
         except pylibsrtp.Error:
             log.debug("a packet could not be encrypted", exc_info=True)
             return False
+
+    def impair(self, impairment: Impairment | None) -> None:
+        """Carry packets from now on over lines that lose and delay them; ``None``: over good ones."""
+        for line in self._lines:
+            line.close()
+        self._lines = ()
+        self._send_now, self._ice.receive_srtp = self._ice.send_now, self._receive
+        if impairment is not None:
+            out, back = Line(impairment, "out", self._ice.send_now), Line(impairment, "back", self._receive)
+            self._lines = (out, back)
+            self._send_now, self._ice.receive_srtp = out.carry, back.carry
+
+    @property
+    def silent(self) -> bool:
+        """Whether all that the client sends is dropped, as if it were dead."""
+        return self._ice.deaf
+
+    @silent.setter
+    def silent(self, silent: bool) -> None:
+        self._ice.deaf = silent
 
     def enable_channels(self) -> None:
         """Make data channels possible; once the client has agreed, they are."""
@@ -168,6 +191,8 @@ class Transport:
 
     async def _close(self) -> None:
         self.connected = False
+        for line in self._lines:
+            line.close()
         if self._faults > 1:
             log.error("%d packets of a connection could not be forwarded", self._faults)
         if self._connecting is not None:
