@@ -55,7 +55,7 @@ from gateway.metrics import Counters, Gauges, Metrics
 from gateway.version import SERVER_HEADER, SERVER_VERSION
 from gateway.wire.server import ServerFacts
 from mcu import factory
-from mcu.base import Mcu
+from mcu.base import Mcu, SfuState
 from sdp.candidates import CandidateFilter
 
 DRAIN_LOOK = 1.0  # seconds between two looks whether somebody is left
@@ -302,6 +302,11 @@ class Gateway:
             return ""
         return "; ".join(sfu.reason or sfu.state.value for sfu in self._mcu.status().sfus)
 
+    def _sfus(self) -> Mapping[str, int]:
+        """Return which SFUs take streams."""
+        sfus = () if self._mcu is None else self._mcu.status().sfus
+        return {sfu.url or self._config.mcu.type: int(sfu.state is SfuState.READY) for sfu in sfus}
+
     def _stats(self) -> dict[str, Any]:
         """Return the body of ``/api/v1/stats`` (1.3)."""
         hub = self._services.hub
@@ -355,6 +360,7 @@ class Gateway:
             subscribers=lambda: Tally(media.subscriber_types()),
             connections=self._nextcloud.connections,
             measures=lambda: () if self._mcu is None else self._mcu.measures(),
+            sfus=self._sfus,
         )
 
 

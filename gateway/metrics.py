@@ -75,6 +75,7 @@ class Counters:
         "resumed_total",
         "round_trip",
         "sessions_total",
+        "streams_lost",
         "subscribers_total",
         "throttle_bruteforce",
         "throttle_delayed",
@@ -97,6 +98,7 @@ class Counters:
         self.publishers_total: dict[str, int] = Counter()  # by type
         self.subscribers_total: dict[str, int] = Counter()  # by type
         self.no_publisher_total: dict[str, int] = Counter()  # by type
+        self.streams_lost: dict[tuple[str, str], int] = Counter()  # published, by type and why (``mcu.base.Closed``)
         self.backend_requests: dict[str, int] = Counter()  # by backend
         self.backend_errors: dict[tuple[str, str], int] = Counter()  # by backend, error
         self.backend_durations: dict[str, Histogram] = {}  # by backend, seconds
@@ -147,6 +149,7 @@ class Gauges:
     subscribers: Callable[[], Mapping[str, int]] = dict  # by type
     connections: Callable[[], Mapping[str, int]] = dict  # to backends, by host
     measures: Callable[[], Iterable[Measure]] = tuple  # of the SFU
+    sfus: Callable[[], Mapping[str, int]] = dict  # 1 = takes streams, 0 = away; by address, or type where there is none
 
 
 class Metrics:
@@ -231,6 +234,9 @@ class _Figures(Collector):
         yield _counter("signaling_mcu_subscribers_total", "Subscribers created", label, counters.subscribers_total)
         yield _counter("signaling_mcu_nopublisher_total", "Subscriptions to nobody", label, counters.no_publisher_total)
         yield _counter("signaling_mcu_messages_total", "Messages about streams", label, counters.mcu_messages)
+        yield _gauge("portunus_sfu_up", "Whether an SFU takes streams", ("sfu",), gauges.sfus())
+        name = "portunus_streams_lost_total"
+        yield _counter(name, "Published streams that ended by themselves", ("type", "reason"), counters.streams_lost)
         yield from map(_measured, gauges.measures())
 
 

@@ -62,6 +62,7 @@ class Counters(Protocol):
     publishers_total: dict[str, int]  # by room type
     subscribers_total: dict[str, int]
     no_publisher_total: dict[str, int]  # requests that waited for a publisher
+    streams_lost: dict[tuple[str, str], int]  # by room type and reason
     client_countries: dict[str, int]  # sessions opened, by country
     throttle_delayed: dict[tuple[str, int], int]  # by action and delay, milliseconds
     throttle_bruteforce: dict[str, int]  # by action

@@ -42,6 +42,7 @@ class TalkClient:
     def __init__(self, gateway: str, backend: str, *, features: tuple[str, ...] = ()) -> None:
         self.heard: list[Json] = []
         self.on_message: Callable[[Json], None] = lambda message: None
+        self.on_republish: Callable[[str, str], None] = lambda room_type, sid: None  # with the feature ``republish``
         self.session_id = ""
         self.resume_id = ""
         self.close_code: int | None = None
@@ -210,6 +211,8 @@ class TalkClient:
                 await self._count(message, socket)
             self.heard.append(message)
             self.on_message(message)
+            if message["type"] == "republish":
+                self.on_republish(message["republish"]["roomType"], message["republish"]["sid"])
             self._changed.set()
         self.close_code = socket.close_code or 1006
         self._changed.set()

@@ -112,6 +112,8 @@ export class Call extends EventTarget {
       if (this.roster.take(message.event ?? {})) this.#changed();
     } else if (message.type === "message") {
       this.#media(message.message?.sender ?? {}, message.message?.data ?? {});
+    } else if (message.type === "republish") {
+      this.publishing.again(message.republish ?? {});
     } else if (message.type === "room" && message.room?.roomid === "") {
       this.#emit("removed", {});
     }

@@ -104,6 +104,15 @@ export class Publishing {
     for (const roomType of this.#streams.keys()) this.#open(roomType);
   }
 
+  /** The SFU has lost the stream of this connection: offer it again, unless another connection took its place. */
+  again({ roomType, sid }) {
+    const stream = this.#streams.get(roomType);
+    const { publication } = stream ?? {};
+    if (!publication || (sid && sid !== publication.sid && !publication.closed)) return;
+    stream.attempt = 0;
+    this.#open(roomType);
+  }
+
   close() {
     for (const roomType of [...this.#streams.keys()]) this.stop(roomType);
   }

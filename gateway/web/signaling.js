@@ -20,6 +20,7 @@ const REPLY_SECONDS = 15; // the gateway asks Nextcloud for up to 10 s
 const ERROR_SECONDS = 60; // no error comes later than that
 const PROBE_SECONDS = 5;
 const SILENCE_SECONDS = 25; // with nothing heard for so long, ask whether the gateway is still there
+const REPUBLISH = "republish"; // feature id: we can be asked to offer again (the gateway's protocol page)
 const HELLO_RETRY_REASONS = new Set(["hello_timeout", "room_join_timeout"]);
 
 /** An error that the gateway sent. */
@@ -268,7 +269,7 @@ export class Signaling extends EventTarget {
       if (this.#resumeId && (await this.#resume())) return;
       const { version, auth } = await this.#credentials(this.features);
       if (this.#socket !== socket) return;
-      const features = this.features.has(FEATURE) ? [FEATURE] : [];
+      const features = [FEATURE, REPUBLISH].filter((feature) => this.features.has(feature));
       await this.request({ type: "hello", hello: { version, auth, features } }, (reply) => this.#begin(reply, false));
     } catch (error) {
       this.#refused(error, socket);

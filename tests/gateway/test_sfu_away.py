@@ -1,0 +1,103 @@
+"""A gateway whose SFU is away: what it announces, what it tells, and what becomes of media messages."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+
+from gateway.app import Gateway
+from gateway.config import Config, Http, McuSection, Sessions
+from gateway.tools.fake_nextcloud import FakeNextcloud
+from gateway.tools.talk_client import Json, TalkClient
+from mcu.janus.settings import JanusServer
+from tests.gateway.flows.descriptions import answer, offer
+from tests.janus_process import free_ports
+
+WITH_AN_SFU = {"mcu", "offer-codecs", "republish", "simulcast", "update-sdp"}
+
+
+class Away:
+    """A gateway with a Janus that nobody has started."""
+
+    def __init__(self, url: str, nextcloud: FakeNextcloud, janus: str) -> None:
+        self.url, self.nextcloud, self.janus = url, nextcloud, janus
+
+    async def get(self, path: str) -> tuple[int, str]:
+        async with aiohttp.ClientSession() as http, http.get(self.url + path) as response:
+            return response.status, await response.text()
+
+
+@pytest.fixture
+async def away() -> AsyncIterator[Away]:
+    async with FakeNextcloud() as nextcloud:
+        janus = f"ws://127.0.0.1:{free_ports(1)[0]}"
+        gateway = Gateway(
+            Config(
+                sessions=Sessions(secret="0123456789abcdef0123456789abcdef"),
+                http=Http(listen=("127.0.0.1:0",)),
+                backends=(nextcloud.backend(),),
+                mcu=McuSection(type="janus", settings=(JanusServer(janus),), timeout=1.0),
+            )
+        )
+        (url,) = await gateway.start()
+        yield Away(url, nextcloud, janus)
+        await gateway.stop()
+
+
+def features(message: Json) -> set[str]:
+    body = message[message["type"]]
+    return set(body.get("server", body)["features"])
+
+
+async def test_an_sfu_that_is_away_stays_announced(away: Away) -> None:
+    async with TalkClient(away.url, away.nextcloud.url) as alice:
+        assert features(alice.heard[0]) >= WITH_AN_SFU
+        assert features(await alice.hello(away.nextcloud.ticket("alice"))) >= WITH_AN_SFU
+        room = await alice.join("r", "nc-alice")
+        assert room["room"]["bandwidth"] == {"maxstreambitrate": 1048576, "maxscreenbitrate": 2097152}
+        await alice.connect()
+        assert features(await alice.resume()) >= WITH_AN_SFU
+    async with aiohttp.ClientSession() as http, http.get(away.url + "/api/v1/welcome") as response:
+        assert "mcu" in response.headers["X-Spreed-Signaling-Features"].split(", ")
+
+
+async def test_media_messages_are_not_relayed_meanwhile_and_have_their_errors_in_time(away: Away) -> None:
+    async with (
+        TalkClient(away.url, away.nextcloud.url) as alice,
+        TalkClient(away.url, away.nextcloud.url) as bob,
+    ):
+        for client, name in ((alice, "alice"), (bob, "bob")):
+            await client.hello(away.nextcloud.ticket(name))
+            await client.join("r", f"nc-{name}")
+        changed = [{"sessionId": f"nc-{name}", "inCall": 7} for name in ("alice", "bob")]
+        await away.nextcloud.send(away.url, "r", {"type": "incall", "incall": {"incall": 7, "changed": changed}})
+        described = {"type": "offer", "sdp": offer("one")}
+        await alice.tell(bob.session_id, {"type": "offer", "roomType": "video", "payload": described}, "offer")
+        await alice.tell(bob.session_id, {"type": "sendoffer", "roomType": "screen"}, "send")
+        await alice.tell(bob.session_id, {"type": "requestoffer", "roomType": "video"}, "request")
+        described = {"type": "answer", "sdp": answer()}
+        started = asyncio.get_running_loop().time()
+        for request in ("offer", "send", "request"):
+            error = await alice.wait_for(lambda message, id=request: message.get("id") == id)  # type: ignore[misc]
+            assert error["error"]["code"] == "client_not_found"
+        assert asyncio.get_running_loop().time() - started > 0.5
+        await alice.tell(bob.session_id, {"type": "answer", "roomType": "video", "payload": described}, "answer")
+        error = await alice.wait_for(lambda message: message.get("id") == "answer")
+        assert error["error"]["code"] == "client_not_found"
+        await alice.tell(bob.session_id, {"type": "hi"})
+        await bob.wait_for(lambda message: message["type"] == "message")
+        assert [it["message"]["data"]["type"] for it in bob.heard if it["type"] == "message"] == ["hi"]
+
+
+async def test_it_is_told_wherever_one_looks(away: Away, caplog: pytest.LogCaptureFixture) -> None:
+    status, reason = await away.get("/readyz")
+    assert status == 503
+    assert "connection refused" in reason
+    assert f'portunus_sfu_up{{sfu="{away.janus}"}} 0.0' in (await away.get("/metrics"))[1]
+    assert '"connected": false' in (await away.get("/api/v1/stats"))[1]
+    records = caplog.get_records("setup") + caplog.get_records("call")
+    assert any(it.levelno == logging.WARNING and "Janus cannot be used" in it.getMessage() for it in records)

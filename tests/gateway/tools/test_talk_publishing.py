@@ -1,0 +1,123 @@
+"""The shipped client publishes, and offers again when it is asked to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gateway.app import Gateway
+from gateway.config import Config, Http, McuSection, Sessions
+from gateway.tools.fake_nextcloud import FakeNextcloud
+from gateway.tools.talk_client import Refused, TalkClient
+from gateway.tools.talk_publishing import REPUBLISH, Publishing
+from mcu.base import Mcu, McuLost
+from tests.gateway.flows.descriptions import offer
+from tests.gateway.flows.fakes import FakeMcu
+
+
+class OverFake(Gateway):
+    """A gateway over an SFU without media, which can be lost."""
+
+    fake: FakeMcu
+
+    def _create_mcu(self) -> Mcu:
+        self.fake = FakeMcu()
+        return self.fake
+
+
+class Camera:
+    """A PeerConnection in name only."""
+
+    made = 0
+
+    def __init__(self) -> None:
+        Camera.made += 1
+        self.name = f"camera {Camera.made}"
+        self.answers: list[str] = []
+        self.closed = False
+
+    async def offer(self) -> str:
+        return offer(self.name)
+
+    async def accept(self, answer: str) -> None:
+        self.answers.append(answer)
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[tuple[FakeMcu, Publishing]]:
+    async with FakeNextcloud() as nextcloud:
+        gateway = OverFake(
+            Config(
+                sessions=Sessions(secret="0123456789abcdef0123456789abcdef"),
+                http=Http(listen=("127.0.0.1:0",)),
+                backends=(nextcloud.backend(),),
+                mcu=McuSection(type="inprocess", timeout=1.0),
+            )
+        )
+        (url,) = await gateway.start()
+        async with TalkClient(url, nextcloud.url, features=(REPUBLISH,)) as client:
+            await client.hello(nextcloud.ticket("alice"))
+            publishing = Publishing(client)
+            yield gateway.fake, publishing
+            await publishing.close()
+        await gateway.stop()
+
+
+async def until_published(fake: FakeMcu, count: int) -> None:
+    async with asyncio.timeout(10):
+        while len(fake.published) < count:  # noqa: ASYNC110 - the fake has no event for it
+            await asyncio.sleep(0.01)
+
+
+async def test_what_was_lost_is_offered_again_from_new_connections(fake: tuple[FakeMcu, Publishing]) -> None:
+    mcu, publishing = fake
+    camera, screen = Camera(), Camera()
+    made = [Camera(), Camera()]
+    cameras = iter([camera, made[0]])
+    screens = iter([screen, made[1]])
+    assert await publishing.publish("video", lambda: next(cameras)) is camera
+    assert await publishing.publish("screen", lambda: next(screens)) is screen
+    sids = {publication.sid for publication in publishing.publications.values()}
+    mcu.lose()
+    await mcu.come_back()
+    await until_published(mcu, 4)
+    assert camera.closed
+    assert screen.closed
+    tasks = [it.task for it in publishing.publications.values() if it.task is not None]
+    await asyncio.gather(*tasks)
+    assert [it.connection for it in publishing.publications.values()] == made
+    assert [len(it.answers) for it in made] == [1, 1]
+    assert sids.isdisjoint(it.sid for it in publishing.publications.values())
+
+
+async def test_what_was_stopped_or_replaced_is_not_offered_again(fake: tuple[FakeMcu, Publishing]) -> None:
+    mcu, publishing = fake
+    await publishing.publish("screen", Camera)
+    await publishing.publish("video", Camera)
+    await publishing.stop("screen")
+    connection = publishing.publications["video"].connection
+    publishing.client.on_republish("video", "another one's sid")
+    publishing.client.on_republish("screen", "")
+    assert publishing.publications["video"].task is None
+    assert publishing.publications["video"].connection is connection
+    assert len(mcu.published) == 2
+
+
+async def test_refused_offer_is_told_and_tried_again_when_it_was_asked_for(
+    fake: tuple[FakeMcu, Publishing], caplog: pytest.LogCaptureFixture
+) -> None:
+    mcu, publishing = fake
+    mcu.publish_error = McuLost("gone")
+    with pytest.raises(Refused, match="client_not_found"):
+        await publishing.publish("video", Camera)
+    publishing.client.on_republish("video", "")
+    async with asyncio.timeout(10):
+        while "was not taken again" not in caplog.text:  # noqa: ASYNC110 - there is no event for it
+            await asyncio.sleep(0.01)
+    mcu.publish_error = None
+    await until_published(mcu, 1)
