@@ -22,6 +22,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway import log
+from gateway.edge.write_limit import WriteLimited
 
 _log = log.get("http")
 
@@ -75,7 +76,7 @@ class _Server(web.Server):
         return _RequestHandler(self, self._headers, self._late, loop=self._loop, **options)
 
 
-class _RequestHandler(web.RequestHandler):
+class _RequestHandler(WriteLimited):
     __slots__ = ("_came", "_headers", "_late")
 
     def __init__(
