@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import secrets
-import socket
 import ssl
 import time
 from collections import Counter as Tally
@@ -23,8 +21,9 @@ from gateway.core.hub import Hub
 from gateway.core.ids import SessionIds
 from gateway.core.session import Kind
 from gateway.core.virtual import VIRTUAL
-from gateway.edge import serverinfo
+from gateway.edge import serverinfo, unix_socket
 from gateway.edge.address import Networks, TrustedProxies
+from gateway.edge.admin import Admin
 from gateway.edge.body import Bodies
 from gateway.edge.geoip import GeoIp
 from gateway.edge.housekeeper import Housekeeper
@@ -117,6 +116,7 @@ class Gateway:
             auto_decompress=False,  # nobody sends compressed bodies, and one that is broken would be logged
         )
         try:
+            await self._admin.start(self._config.admin.socket)
             await self._runner.setup()
             return await self._listen(self._runner)
         except BaseException:
@@ -125,6 +125,7 @@ class Gateway:
 
     async def stop(self) -> None:
         """Close the connections, end all streams on the SFU and stop listening. Idempotent."""
+        await self._admin.stop()
         await self._housekeeper.stop()
         await self._geoip.stop()
         self._endpoint.close()
@@ -151,7 +152,7 @@ class Gateway:
     async def reload(self, config: Config) -> list[str]:
         """Take a changed configuration as far as that goes without a restart; returns the keys that need one.
 
-        Backends, limits, internal clients' secret, candidate lists, trusted proxies, who may read statistics,
+        Backends, limits, quality, internal clients' secret, candidate lists, trusted proxies, who may read statistics,
         countries, and what the SFU takes are changed at once; sessions and streams go on.
 
         Raises:
@@ -165,6 +166,8 @@ class Gateway:
         self._services.hub.take_backends(self._services.backends.by_id)
         self._services.media_limits = _media_limits(config)
         self._services.limits = config.limits
+        self._services.quality = config.quality
+        self._media.quality.touch_all()
         self._services.internal_secret = config.internal.secret
         self._turn.settings = config.turn
         self._media.filter_candidates(_candidate_filter(config))
@@ -205,9 +208,11 @@ class Gateway:
             wall_clock=time.time,
             entropy=secrets.token_bytes,
             limits=config.limits,
+            quality=config.quality,
             locate=self._geoip.locate,
         )
         media = self._media = Media(services, mcu, _candidate_filter(config))
+        self._admin = Admin(hub, backends, media.quality)
         notify = Notify(services, media)
         virtuals = Virtuals(services, notify)
         shared = self._shared = Transient(services, notify)
@@ -282,7 +287,7 @@ class Gateway:
         for text in http.listen:
             address = listen_address(text)
             if address is None:
-                _remove_stale_socket(Path(text))
+                unix_socket.remove_stale(Path(text))
                 await web.UnixSite(runner, text, ssl_context=tls).start()
                 urls.append(f"unix:{text}")
                 continue
@@ -364,25 +369,6 @@ class Gateway:
         )
 
 
-def _remove_stale_socket(path: Path) -> None:
-    """Remove a unix socket that nobody listens on any more.
-
-    Raises:
-        OSError: somebody does, or the path is something else than a socket.
-    """
-    if not path.exists():
-        return
-    if not path.is_socket():
-        raise OSError(errno.EEXIST, f"{path} is there, and no socket")
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink()
-            return
-    raise OSError(errno.EADDRINUSE, f"{path} is in use by another program")
-
-
 def _need_restart(before: Config, now: Config) -> list[str]:
     """Name the keys that differ and cannot be changed while the gateway runs."""
     pairs = {
@@ -391,6 +377,7 @@ def _need_restart(before: Config, now: Config) -> list[str]:
         "http.key": (before.http.key, now.http.key),
         "sessions": (before.sessions, now.sessions),
         "nextcloud": (before.nextcloud, now.nextcloud),
+        "admin": (before.admin, now.admin),
         "mcu.type": (before.mcu.type, now.mcu.type),
         "mcu.instance": (before.mcu.instance, now.mcu.instance),
     }

@@ -50,3 +50,48 @@ def demo(host: str, port: int) -> None:
 
     log.configure()
     sys.exit(tool.run(host, port))
+
+
+@main.command()
+@click.argument("room")
+@click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="The gateway's configuration (TOML).")
+@click.option("--socket", type=click.Path(path_type=Path), help="Its admin socket, in place of the configuration.")
+@click.option("--backend", default="", help="Id of the backend, where several have such a room.")
+@click.option("--json", "as_json", is_flag=True, help="Print what the gateway answered.")
+def explain(room: str, path: Path | None, socket: Path | None, backend: str, as_json: bool) -> None:
+    """Say what each publisher of ROOM may send, and why.
+
+    The exit status is 1 when there is no such room (or there are several), 2 for a wrong call, 3 when the gateway
+    cannot be asked.
+    """
+    import msgspec
+
+    from gateway.tools import explain as tool
+
+    try:
+        answer = tool.ask(socket or _admin_socket(path), room, backend)
+    except tool.Refused as error:
+        raise click.ClickException(str(error)) from error
+    except tool.Unreachable as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(3)
+    if as_json:
+        click.echo(msgspec.json.encode(answer))
+        return
+    for line in tool.lines(answer):
+        click.echo(line)
+
+
+def _admin_socket(path: Path | None) -> Path:
+    """Return where the gateway of a configuration listens for its operator."""
+    from gateway import config
+
+    if path is None:
+        raise click.UsageError("Give the gateway's configuration (-c) or its admin socket (--socket).")
+    try:
+        socket = config.load(path, os.environ).admin.socket
+    except config.ConfigError as error:
+        raise click.UsageError(str(error)) from error
+    if not socket:
+        raise click.UsageError(f"{path} has no admin.socket: the gateway listens for nobody.")
+    return Path(socket)
