@@ -1,0 +1,228 @@
+"""A real Janus that sends its events to a real gateway: each kind of event becomes a metric."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.app import Gateway
+from gateway.config import Config, Http, McuSection, Sessions
+from mcu.base import Kind, Mcu, PublishOptions, StreamReport, SubscribeOptions
+from mcu.janus.backend import JanusMcu
+from tests.janus_process import Conversation, JanusProcess
+from tests.mcu.janus.conftest import CAMERA, SCREEN, Call, server
+from tests.media import MediaPeer, PublishingPeer, WatchingPeer
+
+pytestmark = pytest.mark.full
+
+LIMIT = 20.0  # seconds; Janus tells each second
+EVERY = 5  # packets of which one is lost
+PREFIX = "signaling_mcu_"
+Metrics = dict[str, dict[tuple[str, ...], float]]
+
+
+@dataclass
+class House:
+    """A gateway, the Janus that sends it its events, and what Prometheus sees."""
+
+    gateway: Gateway
+    janus: JanusProcess
+    call: Call
+    url: str
+    http: aiohttp.ClientSession
+
+    @property
+    def mcu(self) -> Mcu:
+        assert self.gateway.mcu is not None
+        return self.gateway.mcu
+
+    async def metrics(self) -> Metrics:
+        """Scrape; by name and the values of the labels, in the order of their names."""
+        async with self.http.get(f"{self.url}/metrics") as response:
+            text = await response.text()
+        found: Metrics = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name.startswith(PREFIX):
+                    labels = tuple(value for _, value in sorted(sample.labels.items()))
+                    found.setdefault(sample.name.removeprefix(PREFIX), {})[labels] = sample.value
+        return found
+
+    async def until(self, condition: Callable[[Metrics], bool]) -> Metrics:
+        """Scrape until the metrics are as wanted."""
+        seen: Metrics = {}
+        try:
+            async with asyncio.timeout(LIMIT):
+                while not condition(seen := await self.metrics()):  # noqa: ASYNC110 - Janus tells when it likes
+                    await asyncio.sleep(0.2)
+        except TimeoutError:
+            raise AssertionError(f"metrics stayed at {seen}") from None
+        return seen
+
+
+@pytest.fixture
+async def house(loopback: None) -> AsyncIterator[House]:
+    async with AsyncExitStack() as stack:
+        janus = JanusProcess()
+        config = Config(
+            sessions=Sessions(secret="6f1b0c7d9ae24835b6cf01d27e9a4488"),
+            http=Http(listen=("127.0.0.1:0",)),
+            mcu=McuSection(type="janus", settings=(server(janus),)),
+        )
+        gateway = Gateway(config)
+        (url,) = await gateway.start()
+        stack.push_async_callback(gateway.stop)
+        janus.values["EVENTS_URL"] = url.replace("http", "ws", 1) + "/spreed"
+        await stack.enter_async_context(janus)
+        assert isinstance(gateway.mcu, JanusMcu)
+        async with asyncio.timeout(LIMIT):
+            await gateway.mcu.session()
+        http = await stack.enter_async_context(aiohttp.ClientSession())
+        yield House(gateway, janus, Call(gateway.mcu, stack), url, http)
+
+
+def lose_sent(peer: PublishingPeer) -> None:
+    """Let some packets that a peer sends never arrive."""
+    transport = _transport(peer)
+    send, count = transport._send_rtp, 0
+
+    async def some(data: bytes) -> None:
+        nonlocal count
+        count += 1
+        if count % EVERY or 192 <= data[1] <= 223:  # RTCP always arrives (RFC 5761, 4)
+            await send(data)
+
+    transport._send_rtp = some
+
+
+def lose_received(peer: WatchingPeer) -> None:
+    """Let some packets that a peer is sent never arrive."""
+    transport = _transport(peer)
+    receive, count = transport._handle_rtp_data, 0
+
+    async def some(data: bytes, arrival_time_ms: int) -> None:
+        nonlocal count
+        count += 1
+        if count % EVERY:
+            await receive(data, arrival_time_ms)
+
+    transport._handle_rtp_data = some
+
+
+def _transport(peer: MediaPeer) -> Any:
+    return peer.pc.getTransceivers()[0].receiver.transport
+
+
+def at_least(metrics: Metrics, name: str, wanted: Mapping[tuple[str, ...], float]) -> bool:
+    rows = metrics.get(name, {})
+    return all(rows.get(labels, 0) >= count for labels, count in wanted.items())
+
+
+async def test_every_kind_of_event_becomes_a_metric(house: House) -> None:
+    publisher, sender, _ = await house.call.publisher(3, video=True)
+    screen, _, _ = await house.call.publisher(9, key=SCREEN, audio=False, video=True, channels=False)
+    _, watcher, _ = await house.call.subscriber()
+    await watcher.sees(3)
+    up = await house.until(
+        lambda seen: (
+            at_least(seen, "media_bytes_total", {("incoming", "audio"): 20_000, ("outgoing", "audio"): 20_000})
+            and at_least(seen, "media_bytes_total", {("incoming", "video"): 1, ("outgoing", "video"): 1})
+            and at_least(seen, "media_rtt_count", {("audio",): 1})
+            and at_least(seen, "bandwidth", {("incoming",): 5000, ("outgoing",): 5000})
+        )
+    )
+    assert up["publisher_streams"] == {("audio",): 1, ("video",): 1, ("screen",): 1}
+    assert up["subscriber_streams"] == {("audio",): 1, ("video",): 1}
+    selected = up["selected_candidate_total"]  # by family, origin, transport, type
+    assert {labels[:3] for labels in selected} == {("ipv4", "local", "udp"), ("ipv4", "remote", "udp")}
+    assert sum(selected.values()) == 6
+    assert up["peerconnection_state_total"] == {("", "webrtcup"): 3}
+    for state in ("gathering", "connecting", "connected", "ready"):
+        assert up["ice_state_total"][state,] == 3
+    assert up["dtls_state_total"] == {("trying",): 3, ("connected",): 3}
+    assert up["media_codecs_total"] == {("opus", "audio"): 2, ("vp8", "video"): 3}
+    assert {("audio", "local"), ("video", "local")} <= up["media_jitter_count"].keys()
+
+    lose_received(watcher)
+    behind = await house.until(
+        lambda seen: (
+            at_least(seen, "slow_link_total", {("outgoing", "audio"): 1})
+            and at_least(seen, "media_lost_total", {("audio", "remote"): 5})
+            and at_least(seen, "media_nacks_total", {("incoming", "video"): 1})
+        )
+    )
+    assert ("incoming", "audio") not in behind["slow_link_total"]
+    assert behind["media_lost_total"]["audio", "local"] == 0
+    assert behind["media_nacks_total"]["outgoing", "video"] == 0
+    assert behind["media_retransmissions_total"]["video",] == 0
+
+    lose_sent(sender)
+    lost = await house.until(
+        lambda seen: (
+            at_least(seen, "slow_link_total", {("incoming", "audio"): 1})
+            and at_least(seen, "media_lost_total", {("audio", "local"): 5})
+            and at_least(seen, "media_nacks_total", {("outgoing", "video"): 1})
+            and at_least(seen, "media_retransmissions_total", {("video",): 1})
+        )
+    )
+    assert lost["events_total"].keys() >= {("handle",), ("media",), ("webrtc",)}
+    assert ("broken",) not in lost["events_total"]
+
+    await watcher.close()
+    await house.until(lambda seen: at_least(seen, "peerconnection_state_total", {("DTLS alert", "hangup"): 1}))
+    await publisher.close()
+    await screen.close()
+    gone = await house.until(lambda seen: seen["bandwidth"] == {("incoming",): 0, ("outgoing",): 0})
+    assert "publisher_streams" not in gone
+    assert "subscriber_streams" not in gone
+    assert isinstance(house.gateway.mcu, JanusMcu)
+    assert len(house.gateway.mcu._feed) == 0
+
+
+async def test_streams_are_reported_with_their_figures(house: House) -> None:
+    await house.call.publisher(3, video=True)
+    _, watcher, _ = await house.call.subscriber()
+    await watcher.sees(3)
+
+    def complete(reports: list[StreamReport]) -> bool:
+        media = [it for it in reports if it.kind is not Kind.DATA]
+        told = all(it.bits_per_second and it.lost == 0 for it in media)
+        return len(media) == 4 and told and any(it.round_trip for it in media if it.subscriber)
+
+    reports: list[StreamReport] = []
+    async with asyncio.timeout(LIMIT):
+        while not complete(reports := list(house.mcu.streams())):  # noqa: ASYNC110 - Janus tells when it likes
+            await asyncio.sleep(0.2)
+    audio = [it for it in reports if it.kind is Kind.AUDIO]
+    assert [it.subscriber for it in audio] == [False, True]
+    assert all(20_000 < (it.bits_per_second or 0) < 400_000 for it in audio)
+    assert all(it.codec == "opus" and it.key == CAMERA for it in audio)
+
+
+async def test_handles_of_other_applications_do_not_count(house: House) -> None:
+    secret = {"apisecret": house.janus.values["API_SECRET"]}
+    async with Conversation(house.janus.url, "janus-protocol", secret) as other:
+        session = (await other.ask(janus="create"))["data"]["id"]
+        for opaque in ({}, {"opaque_id": "somebody"}, {"opaque_id": "portunus|another|cloud|anna|video"}):
+            await other.ask(janus="attach", session_id=session, plugin="janus.plugin.videoroom", **opaque)
+        await house.until(lambda seen: at_least(seen, "events_total", {("foreign",): 3}))
+        assert isinstance(house.gateway.mcu, JanusMcu)
+        assert len(house.gateway.mcu._feed) == 0
+
+
+async def test_events_go_on_after_janus_was_killed_and_leave_nothing_behind(house: House) -> None:
+    await house.call.publisher(3)
+    await house.until(lambda seen: at_least(seen, "media_bytes_total", {("incoming", "audio"): 1}))
+    await house.janus.kill()
+    await house.janus.start()
+    _, peer, _ = await house.call.publisher(4, options=PublishOptions(timeout=LIMIT))
+    await house.until(lambda seen: at_least(seen, "peerconnection_state_total", {("", "webrtcup"): 2}))
+    _, watcher, _ = await house.call.subscriber(options=SubscribeOptions(timeout=LIMIT))
+    await watcher.hears(peer.frequency)
