@@ -27,7 +27,8 @@ DEFAULTS = {
     "ADMIN_SECRET": "",  # [[mcu.janus]] admin_secret
     "ADMIN_KEY": "",  # [[mcu.janus]] admin_key
     "SERVER_NAME": "portunus",
-    "SESSION_TIMEOUT": "60",  # seconds without a keepalive; the gateway sends one every 25
+    "SESSION_TIMEOUT": "60",  # seconds without a keepalive; the gateway sends one every 3
+    "RECLAIM_TIMEOUT": "10",  # seconds for which calls outlive the gateway's connection; 0: they end with it
     "EVENT_LOOPS": "4",  # threads that carry the media
     "RTP_PORTS": "20000-29999",  # UDP, one port for each PeerConnection; to be open from outside
     "IPV6": "false",

@@ -1,11 +1,15 @@
-"""The connection to one Janus: made, checked, kept, and made again with back-off.
+"""The connection to one Janus: made, checked, kept, and made again.
 
-Says in the log once what is missing, not at each attempt; never with an address (invariant 7).
+When it ends and Janus is still there, the session is claimed over the next one and its streams go on; they are lost
+when Janus is gone, has ended the session, or does not come back in time. Says in the log once what is missing, not at
+each attempt; never with an address (invariant 7).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import logging
 import os
 import random
@@ -19,13 +23,18 @@ from mcu.base import McuLost, Rejected, SfuState
 from mcu.janus.protocol import SUBPROTOCOL, JanusError, back_off, details, printable, refusal
 from mcu.janus.session import Session
 from mcu.janus.settings import JanusServer
-from mcu.janus.sweep import sweep
+from mcu.janus.sweep import sweep, tell_owners
 from mcu.janus.videoroom import Rooms
 
 log = logging.getLogger("portunus.mcu.janus")
 
-HEARTBEAT = 4.0  # seconds between pings; a Janus that stands still is noticed after 4 to 7
+HEARTBEAT = 4.0  # seconds without a word before a ping; a Janus that stands still is noticed after 3 to 7
+CONNECT = 2.0  # seconds for a connection, and for claiming: one that stands still is asked again and again
 CLOSE = 1.0  # seconds for the closing handshake: a Janus that stands still never answers it
+
+SHORT = 1.0  # seconds; a connection that lasts no longer is not made again without a pause
+
+Outcome = tuple[SfuState, str]  # what we are, and why
 
 
 class JanusClient:
@@ -48,8 +57,12 @@ class JanusClient:
         self._timeout = timeout
         self._on_change = on_change
         self._rooms = rooms
-        self._session: Session | None = None
-        self._held = False  # whether the last attempt made a session
+        self._session: Session | None = None  # the one that can be used
+        self._kept: Session | None = None  # the one that is to be claimed
+        self._too_late: asyncio.TimerHandle | None = None  # when it cannot be claimed any more
+        self._reclaim = 0.0  # seconds for which Janus keeps a session without a connection
+        self._old: set[int] = set()  # sessions that we gave up and Janus may still have
+        self._away = 0.0  # since when there is none, by the loop's clock
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -58,12 +71,15 @@ class JanusClient:
         self._task = asyncio.create_task(self._run(), name="janus")
 
     async def stop(self) -> None:
-        """Disconnect. Idempotent."""
-        self._session = None
+        """End the session on Janus, and disconnect. Idempotent."""
+        session, self._session = self._session, None
+        if session is not None:  # Janus would keep it to be claimed
+            await asyncio.wait([session.post("destroy")], timeout=CLOSE)
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
+        self._lose("stopped")
         self._become(SfuState.STOPPED, "stopped")
 
     async def session(self) -> Session:
@@ -86,23 +102,26 @@ class JanusClient:
         return self._session
 
     async def _run(self) -> None:
-        attempt = 0
+        clock = asyncio.get_running_loop().time
+        self._away, refusals = clock(), 0
         async with aiohttp.ClientSession() as http:
             while True:
-                self._held = False
+                begun, kept = clock(), self._kept
                 state, reason = await self._hold(http)
-                if self._held:
-                    attempt = 0
-                elif reason != self.reason:
-                    log.warning("Janus cannot be used yet: %s; media requests wait, we keep trying", reason)
-                self._become(state, reason)
-                await asyncio.sleep(back_off(attempt, random.random()))
-                attempt += 1
+                if (state is SfuState.READY and clock() - begun > SHORT) or kept is not self._kept:
+                    refusals = 0  # it was there a moment ago: asked again at once
+                    continue
+                refusals = refusals + 1 if state is SfuState.REFUSED else 0
+                if state is not SfuState.READY:
+                    if self._kept is None and reason != self.reason:
+                        log.warning("Janus cannot be used yet: %s; media requests wait, we keep trying", reason)
+                    self._become(state, reason)
+                await asyncio.sleep(back_off(clock() - self._away, refusals, random.random()))
 
-    async def _hold(self, http: aiohttp.ClientSession) -> tuple[SfuState, str]:
-        """Connect once and hold the session to its end; returns what we are then, and why."""
+    async def _hold(self, http: aiohttp.ClientSession) -> Outcome:
+        """Connect once and hold the session to the end of the connection; READY: there was one, and it has ended."""
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(min(self._timeout, CONNECT)):
                 socket = await http.ws_connect(
                     self.server.url,
                     protocols=[SUBPROTOCOL],
@@ -115,18 +134,47 @@ class JanusClient:
         except aiohttp.WSServerHandshakeError:
             return SfuState.CONNECTING, "what answers there is not Janus' WebSocket API"
         except (OSError, aiohttp.ClientError) as error:
+            if getattr(error, "errno", None) == errno.ECONNREFUSED:
+                self._lose(in_words(error))  # the process is gone, and the session with it
             return SfuState.CONNECTING, in_words(error)
-        session = Session(socket, self.server.secrets, self._timeout, self._ended, self._rooms.instance)
-        running = asyncio.create_task(session.run(), name="janus-session")
+        session = self._kept or Session(self.server.secrets, self._timeout, self._rooms.instance)
+        running = asyncio.create_task(session.carry(socket), name="janus-session")
         try:
-            return await self._open(http, session, running)
+            return await self._use(http, session, running)
         finally:
             running.cancel()
             await asyncio.wait([running])
+            if session is not self._kept:
+                session.lose()
+            with contextlib.suppress(OSError, aiohttp.ClientError):
+                await socket.close()
 
-    async def _open(
-        self, http: aiohttp.ClientSession, session: Session, running: asyncio.Task[None]
-    ) -> tuple[SfuState, str]:
+    async def _use(self, http: aiohttp.ClientSession, session: Session, running: asyncio.Task[str]) -> Outcome:
+        claimed = session is self._kept
+        opening = asyncio.create_task(self._claim(session) if claimed else self._open(session), name="janus-open")
+        try:
+            await asyncio.wait([opening, running], return_when=asyncio.FIRST_COMPLETED)
+            if not opening.done():
+                return SfuState.CONNECTING, "the connection was closed"
+        finally:
+            opening.cancel()
+            await asyncio.wait([opening])
+        if (outcome := opening.result())[0] is not SfuState.READY:
+            return outcome
+        self._settle()
+        self._session = session
+        self._become(SfuState.READY, "")
+        log.info("Janus %s is %s", self.version, "back, and its streams go on" if claimed else "ready")
+        looking = asyncio.create_task(self._look_after(http, session, claimed), name="janus-sweep")
+        try:
+            await asyncio.wait([running])
+        finally:
+            looking.cancel()
+            await asyncio.wait([looking])
+        self._ended(session, running.result())
+        return outcome
+
+    async def _open(self, session: Session) -> Outcome:
         try:
             async with asyncio.timeout(self._timeout):
                 server = await session.request("info")
@@ -140,23 +188,56 @@ class JanusClient:
             return SfuState.CONNECTING, "it does not answer"
         self.name, self.version = printable(server.name), printable(server.version_string)
         self.details = details(server)
-        self._session, self._held = session, True
-        self._become(SfuState.READY, "")
-        log.info("Janus %s is ready", self.version)
-        sweeping = asyncio.create_task(sweep(http, session, self._rooms, lambda: self.server), name="janus-sweep")
-        try:
-            await asyncio.wait([running])
-        finally:
-            sweeping.cancel()
-            await asyncio.wait([sweeping])
-        return SfuState.CONNECTING, self.reason
+        self._reclaim = server.reclaim
+        return SfuState.READY, ""
 
-    def _ended(self, why: str) -> None:
-        """Learn of the end of a session before its streams do."""
-        if self._session is not None:
-            self._session = None
-            log.warning("Janus is lost: %s", why)
-            self._become(SfuState.CONNECTING, why)
+    async def _claim(self, session: Session) -> Outcome:
+        try:
+            async with asyncio.timeout(min(self._timeout, CONNECT)):
+                await session.claim()
+        except JanusError as error:
+            session.over = True
+            self._lose(f"the session is not there any more: {error}")
+            return SfuState.CONNECTING, self.reason
+        except (TimeoutError, McuLost):
+            return SfuState.CONNECTING, "it does not answer"
+        return SfuState.READY, ""
+
+    async def _look_after(self, http: aiohttp.ClientSession, session: Session, claimed: bool) -> None:
+        if claimed and self.server.admin_url:
+            await tell_owners(http, session, self.server)
+        await sweep(http, session, self._rooms, lambda: self.server, self._old)
+
+    def _ended(self, session: Session, why: str) -> None:
+        """Keep a session whose connection ended for as long as it can be claimed."""
+        loop = asyncio.get_running_loop()
+        self._session, self._kept, self._away = None, session, loop.time()
+        until = session.heard + self._reclaim  # Janus, too, counts from the last request
+        if session.over or until <= loop.time():
+            self._lose(why)
+            return
+        self._too_late = loop.call_at(until, self._lose, why)
+        log.warning("Janus is away: %s; its streams go on while the session can be claimed", why)
+        self._become(SfuState.CONNECTING, why)
+
+    def _lose(self, why: str) -> None:
+        """Give up the session that was to be claimed, if there is one, and tell its streams."""
+        session = self._kept
+        self._settle()
+        if session is None:
+            return
+        log.warning("Janus is lost: %s", why)
+        self._become(SfuState.CONNECTING, why)
+        if not session.over:
+            self._old.add(session.id)
+        session.lose()
+
+    def _settle(self) -> None:
+        """Keep no session to be claimed any more."""
+        self._kept = None
+        if self._too_late is not None:
+            self._too_late.cancel()
+            self._too_late = None
 
     def _become(self, state: SfuState, reason: str) -> None:
         changed = (state, reason) != (self.state, self.reason)

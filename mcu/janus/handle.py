@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mcu.base import Candidate
-from mcu.janus.protocol import Expect, Message
+from mcu.janus.protocol import Expect, HandleInfo, Message
 
 if TYPE_CHECKING:
     from mcu.janus.session import Reply, Session
@@ -23,6 +23,12 @@ class Hears(Protocol):
 
     def on_event(self, message: Message) -> None:
         """Take what Janus says of the handle."""
+
+    def on_resumed(self) -> None:
+        """Learn that the connection was away: what Janus said meanwhile nobody has heard."""
+
+    def on_told(self, info: HandleInfo) -> None:
+        """Take what the Admin API tells of the handle after the connection was away."""
 
     def on_lost(self) -> None:
         """Learn that the session is gone and the handle with it."""
@@ -48,21 +54,25 @@ class Handle:
         except Exception:  # the reader serves all streams: one that fails must not take the others down
             log.exception("an event of Janus was not handled: %s", message.janus)
 
-    async def ask(self, body: Mapping[str, Any], sdp: str | None = None, type: str = "offer") -> Message:
+    async def ask(
+        self, body: Mapping[str, Any], sdp: str | None = None, type: str = "offer", *, again: bool = True
+    ) -> Message:
         """Send a plugin request that is answered by an event, with a description where ``sdp`` is given.
 
-        Cancelled, its late answer reaches the owner like any event.
+        ``again``: that Janus gets it twice does no harm. Cancelled, its late answer reaches the owner like any event.
 
         Raises:
             JanusError: the plugin or the core refused.
+            Interrupted: the answer may have been lost with a connection; the session goes on.
             McuLost: the session is lost.
         """
         jsep = None if sdp is None else {"type": type, "sdp": sdp}
-        return await self._answer(self.session.post("message", Expect.EVENT, handle_id=self.id, body=body, jsep=jsep))
+        request = {"handle_id": self.id, "body": body, "jsep": jsep}
+        return await self._answer(self.session.post("message", Expect.EVENT, again=again, **request))
 
     def tell(self, body: Mapping[str, Any]) -> None:
-        """Send a plugin request and leave what answers it to the owner's ``on_event``."""
-        reply = self._follow(self.session.post("message", Expect.EVENT, handle_id=self.id, body=body))
+        """Send a plugin request, once, and leave what answers it to the owner's ``on_event``."""
+        reply = self._follow(self.session.post("message", Expect.EVENT, again=False, handle_id=self.id, body=body))
         self._left.add(reply)
         reply.add_done_callback(self._left.discard)
 
@@ -90,6 +100,7 @@ class Handle:
         are outstanding are waited for. Whoever still waits for one after ``PATIENCE`` gets McuLost.
         """
         self.session.handles.pop(self.id, None)
+        self.session.leaving.add(self.id)
         self.owner = None
         loop = asyncio.get_running_loop()
         detached: asyncio.Future[None] = loop.create_future()
@@ -114,6 +125,7 @@ class Handle:
 
     def _send_detach(self, detached: asyncio.Future[None]) -> None:
         reply = self.session.post("detach", handle_id=self.id)
+        reply.add_done_callback(lambda _: self.session.leaving.discard(self.id))
         reply.add_done_callback(lambda _: detached.set_result(None))
 
     def _follow(self, reply: Reply) -> Reply:

@@ -1,6 +1,7 @@
 """How what we own on Janus is named: the description of a room and the ``opaque_id`` of a handle. Pure.
 
     portunus|<instance>|<backend>|<session>|<video or screen>     the room of a stream, and each handle in it
+    portunus|<instance>|<backend>|<session>|<video or screen>|remote     the room of a copy on another Janus
     portunus|<instance>                                           the control handle
 
 The *instance* says which gateway it belongs to: the same after a restart of that gateway, another one for any other
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from mcu.base import BackendId, PublisherId, StreamKey, StreamType
 
 OURS = "portunus"  # how each label of a gateway begins
+REMOTE = "remote"
 INSTANCE = re.compile(r"[A-Za-z0-9._-]{1,32}")
 _TYPES = {type.value: type for type in StreamType}
 
@@ -25,6 +27,7 @@ class Label:
 
     instance: str
     key: StreamKey | None = None  # None: no stream's, but the gateway's own control handle
+    remote: bool = False  # a copy of the stream for subscribers that are better served there
 
 
 def control(instance: str) -> str:
@@ -32,9 +35,10 @@ def control(instance: str) -> str:
     return f"{OURS}|{instance}"
 
 
-def label(instance: str, key: StreamKey) -> str:
-    """Name a stream's room and its handles."""
-    return "|".join((OURS, instance, _escaped(key.backend), _escaped(key.publisher), key.type.value))
+def label(instance: str, key: StreamKey, *, remote: bool = False) -> str:
+    """Name a stream's room and its handles; ``remote``: the room of a copy on another Janus, where no publisher is."""
+    parts = (OURS, instance, _escaped(key.backend), _escaped(key.publisher), key.type.value)
+    return "|".join((*parts, REMOTE) if remote else parts)
 
 
 def read(text: str) -> Label | None:
@@ -44,10 +48,10 @@ def read(text: str) -> Label | None:
         return None
     if len(parts) == 2:
         return Label(parts[1])
-    if len(parts) != 5 or parts[4] not in _TYPES:
+    if len(parts) not in (5, 6) or parts[4] not in _TYPES or parts[5:] not in ([], [REMOTE]):
         return None
     key = StreamKey(BackendId(_plain(parts[2])), PublisherId(_plain(parts[3])), _TYPES[parts[4]])
-    return Label(parts[1], key)
+    return Label(parts[1], key, remote=len(parts) == 6)
 
 
 def _escaped(part: str) -> str:

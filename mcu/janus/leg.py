@@ -18,7 +18,7 @@ from mcu.janus.figures import Feed
 from mcu.janus.handle import Handle
 from mcu.janus.labels import label
 from mcu.janus.listening import Ear
-from mcu.janus.protocol import JanusError, Message
+from mcu.janus.protocol import HandleInfo, JanusError, Message
 from mcu.janus.session import Session
 
 log = logging.getLogger("portunus.mcu.janus")
@@ -52,6 +52,15 @@ class Leg:
     def on_event(self, message: Message) -> None:
         """Take what Janus says of the handle."""
         raise NotImplementedError
+
+    def on_resumed(self) -> None:
+        """Learn that the connection to Janus was away: what it said meanwhile nobody has heard."""
+        raise NotImplementedError
+
+    def on_told(self, info: HandleInfo) -> None:
+        """Take what the Admin API tells of the handle after the connection was away."""
+        if info.flags.alert:
+            self.end(Closed.FAILED)
 
     def on_lost(self) -> None:
         """Learn that the session is gone: everything on Janus went with it."""

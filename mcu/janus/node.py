@@ -9,6 +9,7 @@ from mcu.base import Closed, Listener, McuLost, PublishOptions, SfuStatus, Strea
 from mcu.janus.client import JanusClient
 from mcu.janus.figures import Feed
 from mcu.janus.publisher import JanusPublisher
+from mcu.janus.session import Interrupted
 from mcu.janus.settings import JanusServer
 from mcu.janus.videoroom import Rooms
 
@@ -57,9 +58,15 @@ class Node:
                 self.publishers.discard(publisher)
             on_change(publisher)
 
-        session = await self.client.session()
-        publisher = JanusPublisher(session, key, to, self._timeout, options.bitrate, self.rooms, changed)
-        answer = await publisher.open(offer, options)
+        while True:
+            session = await self.client.session()
+            publisher = JanusPublisher(session, key, to, self._timeout, options.bitrate, self.rooms, changed)
+            try:
+                answer = await publisher.open(offer, options)
+            except Interrupted:  # nobody knows how far it came: what there is goes, and it begins again
+                await publisher.clean()
+            else:
+                break
         if publisher.ended:
             raise McuLost("the connection to Janus is gone")
         self.publishers.add(publisher)

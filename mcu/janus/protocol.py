@@ -25,7 +25,11 @@ import msgspec
 SUBPROTOCOL = "janus-protocol"
 ADMIN_SUBPROTOCOL = "janus-admin-protocol"
 PLUGIN = "janus.plugin.videoroom"
-BACK_OFF = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds between attempts to connect, before jitter
+QUICK = 0.25  # seconds between attempts to connect, before jitter, to a Janus that is started again
+QUICK_FOR = 30.0  # seconds
+STEADY = 2.0  # seconds between attempts while people may still sit in their calls
+STEADY_FOR = 600.0  # seconds
+BACK_OFF = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds between attempts with a Janus that is there and cannot be used
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 NO_SUCH_SESSION = 458
@@ -126,6 +130,13 @@ class RoomStream(msgspec.Struct, frozen=True):
     feed_mid: str | None = None
 
 
+class Participant(msgspec.Struct, frozen=True):
+    """One publisher of a room, in VideoRoom's list."""
+
+    id: int | str = 0
+    publisher: bool = False  # its PeerConnection is up
+
+
 class ListedRoom(msgspec.Struct, frozen=True):
     """One room in VideoRoom's list."""
 
@@ -143,6 +154,7 @@ class RoomAnswer(msgspec.Struct, frozen=True):
     error: str = ""
     streams: list[RoomStream] = []
     rooms: list[ListedRoom] = msgspec.field(name="list", default=[])
+    participants: list[Participant] = []
 
 
 class PluginData(msgspec.Struct, frozen=True):
@@ -159,6 +171,53 @@ class Trickled(msgspec.Struct, frozen=True):
     sdp_mid: str | None = msgspec.field(name="sdpMid", default=None)
     sdp_mline_index: int | None = msgspec.field(name="sdpMLineIndex", default=None)
     completed: bool = False
+
+
+class Flags(msgspec.Struct, frozen=True):
+    """Of the states of a PeerConnection those that are of use here."""
+
+    alert: bool = False  # it was hung up
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """What came in of a medium."""
+
+    bytes_lastsec: int = 0
+
+
+class Stats(msgspec.Struct, frozen=True, rename={"incoming": "in"}):
+    """What came in and went out of a medium."""
+
+    incoming: Counts = Counts()
+
+
+class Medium(msgspec.Struct, frozen=True):
+    """One m-line of a PeerConnection, as the Admin API tells of it."""
+
+    type: str = ""
+    mid: str = ""
+    stats: Stats = Stats()
+
+
+class WebRtc(msgspec.Struct, frozen=True):
+    """A PeerConnection, as the Admin API tells of it."""
+
+    media: dict[str, Medium] = {}
+
+
+class HandleInfo(msgspec.Struct, frozen=True):
+    """A handle, as the Admin API tells of it (handle_info). Times are microseconds of Janus' clock."""
+
+    opaque_id: str = ""
+    session_last_activity: int = 0
+    current_time: int = 0
+    flags: Flags = Flags()
+    webrtc: WebRtc = WebRtc()
+
+    @property
+    def idle(self) -> float:
+        """Seconds since anybody asked something of the session."""
+        return (self.current_time - self.session_last_activity) / 1e6
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -186,8 +245,11 @@ class Message(msgspec.Struct, frozen=True):
     author: str = ""
     local_ip: str = msgspec.field(name="local-ip", default="")
     ipv6: bool = False
-    # of the Admin API's list_handles:
+    reclaim: int = msgspec.field(name="reclaim-session-timeout", default=0)  # seconds
+    # of the Admin API's list_sessions, list_handles and handle_info:
+    sessions: list[int] = []
     handles: list[int] = []
+    info: HandleInfo = HandleInfo()
 
 
 _DECODER = msgspec.json.Decoder(Message)
@@ -241,13 +303,20 @@ def printable(text: str) -> str:
     return CONTROL.sub(" ", text)[:160]
 
 
-def back_off(attempt: int, chance: float) -> float:
-    """Return how many seconds to wait after failed attempt number ``attempt`` (0, 1, …); between 1 and 16.
+def back_off(away: float, refusals: int, chance: float) -> float:
+    """Return how many seconds to wait before the next attempt to connect.
 
-    ``chance`` is even in 0 … 1: half as long to half as long again, so that many gateways do not come back as one.
+    ``away``: seconds since there was a session, or since the start; ``refusals``: how many attempts in a row ended at a
+    Janus that cannot be used. ``chance`` is even in 0 … 1: half as long to half as long again, so that many gateways do
+    not come back as one.
     """
-    wait = BACK_OFF[min(attempt, len(BACK_OFF) - 1)] * (0.5 + chance)
-    return min(max(wait, BACK_OFF[0]), BACK_OFF[-1])
+    if refusals:
+        wait = BACK_OFF[min(refusals, len(BACK_OFF)) - 1]
+    elif away < QUICK_FOR:
+        wait = QUICK
+    else:
+        wait = STEADY if away < STEADY_FOR else BACK_OFF[-1]
+    return wait * (0.5 + chance)
 
 
 class Pending(msgspec.Struct):
@@ -295,6 +364,10 @@ class Transactions:
             pending.abandoned = True
         else:
             del self._pending[transaction]
+
+    def forget(self, transaction: str) -> None:
+        """Take back a request that never left."""
+        self._pending.pop(transaction, None)
 
     def route(self, message: Message) -> Route:
         """Tell whom a message concerns. A late answer to an abandoned plugin request is its handle's event."""

@@ -6,6 +6,7 @@ Janus tells subscribers nothing when a room is destroyed, so a publisher knows i
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from mcu.base import Closed, Kind, Listener, NewPeerConnection, PublishOptions, 
 from mcu.janus import videoroom
 from mcu.janus.descriptions import flowing, identified
 from mcu.janus.leg import Leg
-from mcu.janus.protocol import Message
+from mcu.janus.protocol import HandleInfo, Message, failure
 from mcu.janus.session import Session
 from sdp.document import Identity
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 KINDS = {kind.value: kind for kind in Kind}
 # Janus takes 0 for "no limit" but then sends no REMB, and the client stays at the last one.
 UNLIMITED = 100_000_000  # bit/s
+CONNECTS_WITHIN = 30.0  # seconds; Janus gives a connection up after 22
+
+log = logging.getLogger("portunus.mcu.janus")
 
 
 class JanusPublisher(Leg):
@@ -156,12 +160,52 @@ class JanusPublisher(Leg):
         elif message.jsep is not None:  # the answer to an offer whose update() was cancelled
             self._answered(message.jsep.sdp)
 
+    def on_resumed(self) -> None:
+        """Ask whether the connection came up or was ended meanwhile."""
+        if self.room:  # else ``open`` is at work
+            body = videoroom.participants(self.room)
+            reply = self.session.post("message", handle_id=self.session.control.id, body=body)
+            reply.add_done_callback(lambda done: self._looked_up(done.result()))
+
+    def _looked_up(self, message: Message | None) -> None:
+        if message is None or self.ended:
+            return
+        error = failure(message)
+        if error is not None:
+            log.info("a room is not what it was when the connection to Janus broke: %s", error)
+            if error.code == videoroom.NO_SUCH_ROOM:
+                self.end(Closed.FAILED)
+            return
+        up = any(one.publisher for one in message.plugindata.data.participants if one.id == self.feed)
+        if up and not self.up:
+            self._changed(up=True)
+            for mid, kind in self.media.items():  # Janus says when it receives nothing, and does so again and again
+                self._arrives(kind.value, mid, receiving=True)
+        elif self.up and not up:
+            self.end(Closed.FAILED)
+        elif not up:  # that it failed may have been said while nobody heard
+            asyncio.get_running_loop().call_later(CONNECTS_WITHIN, self._give_up)
+
+    def _give_up(self) -> None:
+        if not self.up:
+            self.end(Closed.FAILED)
+
+    def on_told(self, info: HandleInfo) -> None:
+        """Take what the Admin API tells: whether it was hung up, and what arrives."""
+        super().on_told(info)
+        for medium in info.webrtc.media.values():
+            if medium.stats.incoming.bytes_lastsec > 0:
+                self._arrives(medium.type, medium.mid, receiving=True)
+
     def _media(self, message: Message) -> None:
-        kind = KINDS.get(message.type)
+        self._arrives(message.type, message.mid, receiving=message.receiving)
+
+    def _arrives(self, type: str, mid: str, *, receiving: bool) -> None:
+        kind = KINDS.get(type)
         if kind is None:
             return
         before = any(flows for (of, _), flows in self._flowing.items() if of is kind)
-        self._flowing[kind, message.mid] = message.receiving
+        self._flowing[kind, mid] = receiving
         after = any(flows for (of, _), flows in self._flowing.items() if of is kind)
         if before != after:
             self.ear.say(lambda listener: listener.on_media(kind, after))

@@ -10,6 +10,7 @@ from mcu.janus.descriptions import bearable, switched_off
 from mcu.janus.leg import Leg
 from mcu.janus.protocol import JanusError, Message
 from mcu.janus.publisher import JanusPublisher
+from mcu.janus.session import Interrupted
 
 KINDS = {kind.value: kind for kind in Kind}
 UPDATE = {"request": "configure", "update": True}  # asks for an offer
@@ -34,6 +35,7 @@ class JanusSubscriber(Leg):
         super().__init__(publisher.session, publisher.key, listener, timeout)
         self.publisher = publisher
         self._outstanding = ""  # the offer that waits for an answer
+        self._expecting = False  # Janus was asked for an offer that has not come
         self._feed_mids: dict[str, str] = {}  # by our mid the publisher's, of audio and video
         self._covered: set[str] = set()  # mids of the publisher that we have, or have asked for
         self._off: set[str] = set()  # of these, what was switched off when Janus made its last offer
@@ -67,6 +69,9 @@ class JanusSubscriber(Leg):
             if error.code == videoroom.NO_SUCH_ROOM:
                 publisher.end(Closed.FAILED)
             raise
+        except Interrupted:  # nobody knows whether we are in: another handle tries
+            self.end(None)
+            return ""
         except BaseException:
             self.end(None)
             raise
@@ -101,7 +106,8 @@ class JanusSubscriber(Leg):
         """Return a new offer, or again the one that was not answered: Janus makes no other before that."""
         async with self.turn() as handle:
             if not self._outstanding:
-                return self._offered(await handle.ask(UPDATE))
+                self._expecting = True
+                return self._offered(await handle.ask(UPDATE, again=False))
             return self._outstanding
 
     async def select(self, layer: Layer) -> None:
@@ -123,14 +129,17 @@ class JanusSubscriber(Leg):
         missing = self.publisher.media.keys() - self._covered
         if missing:
             self._covered |= missing
+            self._expecting = True
             self.handle.tell(videoroom.subscribe(self.publisher.feed, sorted(missing)))
         elif self.publisher.media.keys() & self._off and not self._outstanding:
             self._off.clear()
+            self._expecting = True
             self.handle.tell(UPDATE)
 
     def _offered(self, message: Message) -> str:
         if message.jsep is None:
             raise Rejected("Janus gave no offer")
+        self._expecting = False
         streams = message.plugindata.data.streams
         self._feed_mids |= {stream.mid: stream.feed_mid for stream in streams if stream.feed_mid is not None}
         self._covered |= set(self._feed_mids.values())
@@ -152,6 +161,11 @@ class JanusSubscriber(Leg):
             self.publisher.departing.add(left)
             left.add_done_callback(self.publisher.departing.discard)
 
+    def on_resumed(self) -> None:
+        """Begin anew if an offer may have been lost: Janus makes no other before that one is answered."""
+        if self._expecting:
+            self.end(Closed.REPLACED)
+
     def on_event(self, message: Message) -> None:
         """Take what Janus says of the handle."""
         if message.janus == "trickle":
@@ -162,4 +176,5 @@ class JanusSubscriber(Leg):
             offer = self._offered(message)
             self.ear.say(lambda listener: listener.on_offer(offer))
         elif message.plugindata.data.error_code:
+            self._expecting = False
             log.info("a subscription was not changed: Janus error %d", message.plugindata.data.error_code)

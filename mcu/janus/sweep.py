@@ -1,8 +1,13 @@
-"""Clears away what is ours and nobody owns on Janus: rooms of lost sessions and earlier processes, unknown handles.
+"""Clears away what carries our instance on Janus and belongs to nobody; what others made is not touched.
 
-A room of ours always has its publisher inside, but for the moment between creation and entry. So one that is empty at
-two looks in a row has lost its gateway. A handle of our own session that we do not know at two looks is detached; to
-see these takes the Admin API.
+- A **room** belongs to somebody from before it is asked for until it is destroyed (``videoroom.Rooms``). One of ours
+  that does not is destroyed as soon as nobody is in it: before, Janus 1.1.2 might crash. One of which this process
+  knows nothing has to be empty at two looks in a row; a copy (``labels``) has to be there at two.
+- A **handle** of our session that we do not know and do not wait for is detached.
+- A **session** all of whose handles are ours, that is not this one and has been silent for longer than it can be
+  claimed, is destroyed: an earlier process of this gateway made it.
+
+Handles and sessions are seen through the Admin API only; without it Janus ends such a session by itself.
 """
 
 from __future__ import annotations
@@ -10,69 +15,162 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from itertools import chain, repeat
 
 import aiohttp
 
 from mcu.base import McuLost
-from mcu.janus.labels import read
-from mcu.janus.protocol import ADMIN_SUBPROTOCOL, JanusError, ProtocolError, encode, failure, parse
+from mcu.janus.admin import Admin, admin
+from mcu.janus.labels import Label, read
+from mcu.janus.protocol import JanusError, ListedRoom, Message, ProtocolError
 from mcu.janus.session import Session
 from mcu.janus.settings import JanusServer
 from mcu.janus.videoroom import Rooms
 
 log = logging.getLogger("portunus.mcu.janus")
 
-SETTLED = 2.0  # seconds until Janus has let go of the handles of a lost session, whose rooms must not go before
-EVERY = 60.0  # seconds between two looks
+# Seconds before each of the first looks: what an earlier process left goes within 10 to 14 s, when Janus lets go of it.
+FIRST = (0.5, 1.5, 2.0, 4.0, 5.0, 5.0)
+EVERY = 60.0  # seconds before each further look
 PATIENCE = 10.0  # seconds for one look
+SILENT = 12.0  # seconds: a gateway that lives asks something every 3, and what is silent for 10 can be claimed no more
+STUBBORN = 4  # looks after which a room of ours goes even if somebody is still in it
 
 
-async def sweep(http: aiohttp.ClientSession, session: Session, rooms: Rooms, server: Callable[[], JanusServer]) -> None:
-    """Look again and again until cancelled or the session is lost; what fails is tried again at the next look."""
-    lost = rooms.all()
-    await asyncio.sleep(SETTLED)
-    for number in lost:
-        rooms.destroy(session, number)
-    empty: set[int] = set()
-    unknown: set[int] = set()
-    while True:
+class Sweeper:
+    """Looks for what is left, over one connection to Janus."""
+
+    def __init__(
+        self, http: aiohttp.ClientSession, session: Session, rooms: Rooms, server: Callable[[], JanusServer]
+    ) -> None:
+        self._http = http
+        self._session = session
+        self._rooms = rooms
+        self._server = server
+        self._suspects: set[int] = set()  # rooms
+        self._looks: dict[int, int] = {}  # at which a room that was left was seen with somebody in it
+        self._foreign: set[int] = set()  # sessions of others
+
+    async def look(self) -> None:
+        """Look once and ask Janus to let go what is left.
+
+        Raises:
+            McuLost: the session is lost.
+            JanusError, ProtocolError, OSError, aiohttp.ClientError: the look failed.
+        """
+        await self._look_at_rooms()
+        if self._server().admin_url:
+            async with admin(self._http, self._server()) as asking:
+                await self._look_at_handles(asking)
+                await self._look_at_sessions(asking)
+
+    async def _look_at_rooms(self) -> None:
+        left = self._rooms.left()
+        listed = {room.room: (room, label) for room, label in await self._own_rooms()}
+        for number in left - listed.keys():
+            self._rooms.gone(number)
+        before, self._suspects = self._suspects, set()
+        for number, (room, label) in listed.items():
+            if self._rooms.owned(number):
+                continue
+            if number in left:
+                self._looks[number] = looks = self._looks.get(number, 0) + 1
+                if room.num_participants and looks < STUBBORN:
+                    continue
+            elif room.num_participants and not label.remote:
+                continue
+            elif number not in before:
+                self._suspects.add(number)
+                continue
+            log.info("destroying a room that belongs to nobody")
+            self._rooms.destroy(self._session, number)
+        self._looks = {number: looks for number, looks in self._looks.items() if number in listed}
+
+    async def _own_rooms(self) -> list[tuple[ListedRoom, Label]]:
+        key = self._rooms.admin_key
+        body = {"request": "list"} | ({"admin_key": key} if key else {})
+        answer = await self._session.request("message", handle_id=self._session.control.id, body=body)
+        read_ = ((room, read(room.description)) for room in answer.plugindata.data.rooms)
+        return [(room, label) for room, label in read_ if label is not None and label.instance == self._rooms.instance]
+
+    async def _look_at_handles(self, asking: Admin) -> None:
+        session = self._session
+        listed = set(await asking.handles(session.id))
+        if session.attaching:  # one of them may be ours in a moment
+            return
+        for handle in listed - session.handles.keys() - session.leaving:
+            log.info("detaching a handle that belongs to nobody")
+            session.post("detach", handle_id=handle)
+
+    async def _look_at_sessions(self, asking: Admin) -> None:
+        listed = set(await asking.sessions())
+        self._foreign &= listed
+        for number in listed - self._foreign - {self._session.id}:
+            if await self._is_left(asking, number):
+                log.info("destroying a session of an earlier connection of this gateway")
+                await asking.destroy(number)
+
+    async def _is_left(self, asking: Admin, number: int) -> bool:
+        """Tell whether a session is ours and nobody's any more; one of others is remembered as such."""
+        handles = await asking.handles(number)
+        for handle in handles:
+            info = await asking.info(number, handle)
+            if info is None:
+                return False
+            label = read(info.opaque_id)
+            if label is None or label.instance != self._rooms.instance:
+                self._foreign.add(number)
+                return False
+            if info.idle < SILENT:
+                return False
+        return bool(handles)
+
+
+async def sweep(
+    http: aiohttp.ClientSession,
+    session: Session,
+    rooms: Rooms,
+    server: Callable[[], JanusServer],
+    old: set[int],
+) -> None:
+    """Look again and again until cancelled or the session is lost; what fails is tried again at the next look.
+
+    ``old``: sessions of our own that were given up without a word to Janus; they are destroyed first.
+    """
+    sweeper = Sweeper(http, session, rooms, server)
+    for wait in chain(FIRST, repeat(EVERY)):
+        await asyncio.sleep(wait)
+        for number in list(old):
+            session.post("destroy", session_id=number).add_done_callback(_forget(old, number))
         try:
             async with asyncio.timeout(PATIENCE):
-                before, empty = empty, await empty_rooms(session, server().admin_key, rooms.instance)
-                for number in before & empty:
-                    log.info("destroying a room that nobody is in")
-                    rooms.destroy(session, number)
-                if server().admin_url:
-                    earlier, unknown = unknown, await unknown_handles(http, session, server())
-                    for handle in earlier & unknown:
-                        log.info("detaching a handle that nobody owns")
-                        session.tell("detach", handle_id=handle)
+                await sweeper.look()
         except McuLost:
             return  # whoever ended the session says why
         except (TimeoutError, OSError, aiohttp.ClientError, JanusError, ProtocolError) as error:
-            log.warning("Janus could not be looked through for what nobody owns: %s", type(error).__name__)
-        await asyncio.sleep(EVERY)
+            log.warning("Janus could not be looked through for what belongs to nobody: %s", type(error).__name__)
 
 
-async def empty_rooms(session: Session, admin_key: str, instance: str) -> set[int]:
-    """Return the rooms of this gateway in which nobody is; those of other gateways and programs do not count."""
-    body = {"request": "list"} | ({"admin_key": admin_key} if admin_key else {})
-    answer = await session.request("message", handle_id=session.control.id, body=body)
-    listed = answer.plugindata.data.rooms
-    ours = (room for room in listed if (found := read(room.description)) is not None and found.instance == instance)
-    return {room.room for room in ours if not room.num_participants}
+def _forget(old: set[int], number: int) -> Callable[[asyncio.Future[Message | None]], None]:
+    def answered(reply: asyncio.Future[Message | None]) -> None:
+        if reply.result() is not None:  # whatever it says: such a session is not there any more
+            old.discard(number)
+
+    return answered
 
 
-async def unknown_handles(http: aiohttp.ClientSession, session: Session, server: JanusServer) -> set[int]:
-    """Ask the Admin API for the handles of our session, and return those that are not ours to know."""
-    async with http.ws_connect(server.admin_url, protocols=[ADMIN_SUBPROTOCOL]) as socket:
-        secrets = {"admin_secret": server.admin_secret} if server.admin_secret else {}
-        await socket.send_str(encode("list_handles", "1", secrets, {"session_id": session.id}))
-        frame = await socket.receive()
-    if frame.type is not aiohttp.WSMsgType.TEXT:
-        raise ProtocolError("the Admin API closed the connection")
-    answer = parse(frame.data)
-    error = failure(answer)
-    if error is not None:
-        raise error
-    return set(answer.handles) - session.handles.keys()
+async def tell_owners(http: aiohttp.ClientSession, session: Session, server: JanusServer) -> None:
+    """Tell the owners of all handles what the Admin API says of them, after the connection was away.
+
+    What fails is logged: much of it comes to light without.
+    """
+    try:
+        async with asyncio.timeout(PATIENCE), admin(http, server) as asking:
+            for number, handle in list(session.handles.items()):
+                if handle.owner is None:
+                    continue
+                info = await asking.info(session.id, number)
+                if info is not None and handle.owner is not None:
+                    handle.owner.on_told(info)
+    except (TimeoutError, OSError, aiohttp.ClientError, JanusError, ProtocolError) as error:
+        log.warning("Janus' Admin API does not tell what was missed: %s", type(error).__name__)

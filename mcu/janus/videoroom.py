@@ -13,7 +13,7 @@ from typing import Any
 from mcu.base import Layer, McuError, McuLost, NoSuchStream, PublishOptions, Rejected, StreamKey, StreamType
 from mcu.janus.labels import label
 from mcu.janus.protocol import NO_SUCH_HANDLE, NO_SUCH_SESSION, JanusError, Message, failure
-from mcu.janus.session import Reply, Session
+from mcu.janus.session import Interrupted, Reply, Session
 from sdp.payloads import canonical
 
 FEEDS = {StreamType.VIDEO: 1, StreamType.SCREEN: 2}
@@ -57,6 +57,11 @@ def codecs(preferred: Sequence[str], known: Sequence[str]) -> str:
     names = (canonical(name.lower()) for name in preferred)
     wanted = dict.fromkeys(name for name in names if name in known)
     return ",".join([*wanted, *(name for name in known if name not in wanted)][:MOST_CODECS])
+
+
+def participants(number: int) -> dict[str, Any]:
+    """Return the request for who is in a room, and whether their connections are up."""
+    return {"request": "listparticipants", "room": number}
 
 
 def join_publisher(number: int, feed: int) -> dict[str, Any]:
@@ -109,10 +114,11 @@ class Rooms:
     def __init__(self, admin_key: str, instance: str) -> None:
         self.admin_key = admin_key
         self.instance = instance
-        self._ours: set[int] = set()
+        self._owned: dict[int, Session] = {}  # somebody has it, or makes it, over that session
+        self._unwanted: set[int] = set()
 
     def __len__(self) -> int:
-        return len(self._ours)
+        return len(self.all())
 
     async def create(self, session: Session, key: StreamKey, options: PublishOptions) -> int:
         """Create the room of a stream and return its number. Cancelled, it leaves none.
@@ -123,7 +129,7 @@ class Rooms:
         """
         while True:
             number = secrets.randbits(52) + 1  # Janus' ids are below 2^53
-            self._ours.add(number)
+            self.own(number, session)
 
             def undo(_: Message, made: int = number) -> None:
                 self.destroy(session, made)
@@ -131,24 +137,52 @@ class Rooms:
             body = room(label(self.instance, key), number, options, self.admin_key)
             try:
                 await session.request("message", undo=undo, handle_id=session.control.id, body=body)
+            except Interrupted:  # it may be there
+                self.destroy(session, number)
             except JanusError as error:
-                self._ours.discard(number)
+                del self._owned[number]
                 if error.code != ROOM_EXISTS:
                     raise
+            except BaseException:
+                self._unwant(number)
+                raise
             else:
                 return number
 
+    def own(self, number: int, session: Session) -> None:
+        """Note, before it is made, that a room belongs to somebody, until ``destroy`` or the end of the session."""
+        self._owned[number] = session
+
     def destroy(self, session: Session, number: int) -> Reply:
         """Destroy a room at once; the future is done when Janus has done it."""
+        self._unwant(number)
         reply = session.post("message", handle_id=session.control.id, body={"request": "destroy", "room": number})
         reply.add_done_callback(lambda done: self._destroyed(number, done.result()))
         return reply
 
+    def _unwant(self, number: int) -> None:
+        self._owned.pop(number, None)
+        self._unwanted.add(number)
+
     def _destroyed(self, number: int, message: Message | None) -> None:
         error = None if message is None else failure(message)
         if message is not None and (error is None or error.code not in (NO_SUCH_SESSION, NO_SUCH_HANDLE)):
-            self._ours.discard(number)
+            self._unwanted.discard(number)
 
     def all(self) -> list[int]:
         """Return the rooms that may be there."""
-        return list(self._ours)
+        return [*self._owned, *self._unwanted]
+
+    def owned(self, number: int) -> bool:
+        """Tell whether a room belongs to a stream, or to one that is about to be published."""
+        return number in self._owned and not self._owned[number].lost
+
+    def left(self) -> set[int]:
+        """Return the rooms that may be there and belong to nobody any more."""
+        return self._unwanted | {number for number, session in self._owned.items() if session.lost}
+
+    def gone(self, number: int) -> None:
+        """Note that Janus has no such room any more."""
+        self._unwanted.discard(number)
+        if not self.owned(number):
+            self._owned.pop(number, None)

@@ -15,13 +15,16 @@ KEY = StreamKey(BackendId("cloud"), PublisherId("someone"), StreamType.SCREEN)
 
 def test_a_label_names_instance_backend_session_and_type() -> None:
     assert label("a1", KEY) == "portunus|a1|cloud|someone|screen"
+    assert label("a1", KEY, remote=True) == "portunus|a1|cloud|someone|screen|remote"
     assert control("a1") == "portunus|a1"
 
 
-@given(st.from_regex(INSTANCE, fullmatch=True), st.text(), st.text(), st.sampled_from(StreamType))
-def test_a_label_says_what_it_was_made_of(name: str, backend: str, publisher: str, type: StreamType) -> None:
+@given(st.from_regex(INSTANCE, fullmatch=True), st.text(), st.text(), st.sampled_from(StreamType), st.booleans())
+def test_a_label_says_what_it_was_made_of(
+    name: str, backend: str, publisher: str, type: StreamType, remote: bool
+) -> None:
     key = StreamKey(BackendId(backend), PublisherId(publisher), type)
-    assert read(label(name, key)) == Label(name, key)
+    assert read(label(name, key, remote=remote)) == Label(name, key, remote)
     assert read(control(name)) == Label(name)
 
 

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from mcu.base import McuLost, McuTimeout, PublishOptions, Rejected, SfuState
 from mcu.janus.backend import JanusMcu
-from mcu.janus.protocol import PLUGIN, Expect, Message, parse
+from mcu.janus.protocol import PLUGIN, Expect, HandleInfo, Message, parse
 from mcu.janus.settings import JanusServer
 from tests.mcu.janus.conftest import CAMERA, WAIT, Heard, States
 
@@ -120,6 +120,12 @@ async def test_an_owner_that_fails_does_not_stop_the_reader(states: States, capl
     class Clumsy:
         def on_event(self, message: Message) -> None:
             raise ZeroDivisionError
+
+        def on_resumed(self) -> None:
+            """Nothing was missed."""
+
+        def on_told(self, info: HandleInfo) -> None:
+            """Nothing to learn."""
 
         def on_lost(self) -> None:
             """Nothing to lose."""

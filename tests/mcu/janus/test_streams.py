@@ -243,13 +243,13 @@ async def test_a_room_goes_after_those_who_were_about_to_enter(
     call: Call, mcu: JanusMcu, monkeypatch: pytest.MonkeyPatch, cancelled: bool
 ) -> None:
     sent: list[str] = []
-    send = Session._send
+    encoded = Session._encoded
 
-    def noted(self: Session, janus: str, transaction: str, fields: Mapping[str, Any]) -> None:
+    def noted(self: Session, janus: str, transaction: str, fields: Mapping[str, Any]) -> str:
         sent.append("destroy" if fields.get("body", {}).get("request") == "destroy" else janus)
-        send(self, janus, transaction, fields)
+        return encoded(self, janus, transaction, fields)
 
-    monkeypatch.setattr(Session, "_send", noted)
+    monkeypatch.setattr(Session, "_encoded", noted)
     publisher, peer, _ = await call.publisher()
     await peer.until(lambda: publisher.up, "a connection")
     options = SubscribeOptions(timeout=2.0, layer=Layer(audio=True))

@@ -17,7 +17,7 @@ from tests.mcu.janus.conftest import INSTANCE, WAIT, Call, States
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mcu.janus.sweep.SETTLED", 0.0)
+    monkeypatch.setattr("mcu.janus.sweep.FIRST", (0.0,))
     monkeypatch.setattr("mcu.janus.sweep.EVERY", 0.2)
 
 
