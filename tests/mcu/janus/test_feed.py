@@ -16,6 +16,7 @@ from gateway.app import Gateway
 from gateway.config import Config, Http, McuSection, Sessions
 from mcu.base import Kind, Mcu, PublishOptions, StreamReport, SubscribeOptions
 from mcu.janus.backend import JanusMcu
+from tests.gateway.test_metric_names import JANUS, SERVED, rows, shown
 from tests.janus_process import Conversation, JanusProcess
 from tests.mcu.janus.conftest import CAMERA, SCREEN, Call, server
 from tests.media import MediaPeer, PublishingPeer, WatchingPeer
@@ -37,6 +38,7 @@ class House:
     call: Call
     url: str
     http: aiohttp.ClientSession
+    text: str = ""  # what was scraped last
 
     @property
     def mcu(self) -> Mcu:
@@ -46,9 +48,9 @@ class House:
     async def metrics(self) -> Metrics:
         """Scrape; by name and the values of the labels, in the order of their names."""
         async with self.http.get(f"{self.url}/metrics") as response:
-            text = await response.text()
+            self.text = await response.text()
         found: Metrics = {}
-        for family in text_string_to_metric_families(text):
+        for family in text_string_to_metric_families(self.text):
             for sample in family.samples:
                 if sample.name.startswith(PREFIX):
                     labels = tuple(value for _, value in sorted(sample.labels.items()))
@@ -174,6 +176,8 @@ async def test_every_kind_of_event_becomes_a_metric(house: House) -> None:
     )
     assert lost["events_total"].keys() >= {("handle",), ("media",), ("webrtc",)}
     assert ("broken",) not in lost["events_total"]
+    measured = {row for row in shown(house.text) if row[0].startswith("signaling_mcu_")}
+    assert measured - SERVED == JANUS | rows("counter", "type", of="mcu_events_total")
 
     await watcher.close()
     await house.until(lambda seen: at_least(seen, "peerconnection_state_total", {("DTLS alert", "hangup"): 1}))
