@@ -41,9 +41,10 @@ async def _serve(gateway: Gateway, load: Callable[[], Config]) -> int:
         if received == signal.SIGHUP:
             await _reload(gateway, load)
         elif draining is None:
-            log.info("no new connections are taken; the process ends with the last session")
             draining = asyncio.create_task(gateway.drain(), name="drain")
             draining.add_done_callback(lambda _: signals.put_nowait(signal.SIGTERM))
+            await asyncio.sleep(0)  # it has stopped to listen by then
+            log.info("no new connections are taken; the process ends with the last session")
     if draining is not None:
         draining.cancel()
     await gateway.stop()
