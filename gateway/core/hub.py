@@ -77,11 +77,13 @@ class Hub:
         """Return a room of this backend."""
         return self.rooms.get(RoomKey(backend.id, room))
 
-    def in_same_call(self, one: Session, other: Session) -> bool:
+    def in_same_call(self, one: Session, other: Session | VirtualSession) -> bool:
         """Whether ``one`` is in a call in which ``other``, or an internal client beside it, may be heard (9.3)."""
         room = self.room_of(one)
         if room is None or one.room != other.room or one.id not in room.in_call:
             return False
+        if isinstance(other, VirtualSession):
+            return other.in_call
         return other.kind is Kind.INTERNAL or other.id in room.in_call
 
     def take_backends(self, by_id: Callable[[str], Backend | None]) -> None:

@@ -124,7 +124,8 @@ class Media:
         session, services = errand.session, self._services
         if recipient == session.id:
             return
-        publisher = services.hub.find(session.backend, recipient)
+        hub = services.hub
+        publisher = hub.find(session.backend, recipient) or hub.find_virtual(session.backend, recipient)
         trusted = session.kind is Kind.INTERNAL
         if not trusted and (publisher is None or not services.hub.in_same_call(session, publisher)):
             errand.fail(services, Code.NOT_ALLOWED_TO_REQUEST_OFFER)

@@ -73,6 +73,19 @@ def test_internal_client_is_heard_outside_of_the_call_but_hears_nobody_from_ther
     assert not hub.in_same_call(bridge, alice)
 
 
+def test_virtual_session_is_heard_from_when_it_is_in_the_call() -> None:
+    hub = Hub()
+    alice, bridge = opened(hub, "alice"), internal(hub)
+    room = joined(hub, alice)
+    virtual = added(hub, bridge, room)
+    hub.set_in_call(room, alice.id, True)
+    assert not hub.in_same_call(alice, virtual)  # the flags it begins with do not count
+    hub.set_in_call(room, virtual.id, True)
+    assert hub.in_same_call(alice, virtual)
+    hub.leave(alice)
+    assert not hub.in_same_call(alice, virtual)
+
+
 def test_changed_flags_are_changes_once() -> None:
     hub = Hub()
     bridge = internal(hub)
