@@ -33,6 +33,7 @@ from gateway.edge.nextcloud import NextcloudClient
 from gateway.edge.polling import PollingEndpoint
 from gateway.edge.rooms_api import RoomsApi
 from gateway.edge.status import Status
+from gateway.edge.test_controls import Controls, MediaControls
 from gateway.edge.turn import TurnCredentials
 from gateway.edge.websocket import WebSocketEndpoint
 from gateway.flows.backend_requests import BackendRequests
@@ -259,6 +260,8 @@ class Gateway:
             app.router.add_post(f"{prefix}/api/v1/room/{{roomid}}", rooms_api.handle)
             app.router.add_get(f"{prefix}/turn/credentials", self._turn.handle, allow_head=False)
             app.router.add_routes(status.routes(prefix))
+        if _test_controls(self._config) and isinstance(self._mcu, Controls):
+            app.router.add_routes(MediaControls(self._mcu).routes())
         app.router.add_routes(self._extra_routes)
         app.on_response_prepare.append(self._add_headers)
         return app
@@ -380,8 +383,14 @@ def _need_restart(before: Config, now: Config) -> list[str]:
         "admin": (before.admin, now.admin),
         "mcu.type": (before.mcu.type, now.mcu.type),
         "mcu.instance": (before.mcu.instance, now.mcu.instance),
+        "mcu.inprocess.test_controls": (_test_controls(before), _test_controls(now)),
     }
     return [key for key, (old, new) in pairs.items() if old != new]
+
+
+def _test_controls(config: Config) -> bool:
+    """Whether the SFU's counters and switches are to be served; only one that has them knows the key."""
+    return bool(getattr(config.mcu.settings, "test_controls", False))
 
 
 def _media_limits(config: Config) -> MediaLimits:

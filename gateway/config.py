@@ -10,7 +10,7 @@ import hmac
 import re
 import ssl
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -244,6 +244,7 @@ def _checked(config: Config, source: Source) -> Config:
     _check_backends(config, source)
     _check_turn(config.turn, source)
     _check_quality(config, source)
+    _check_test_controls(config, source)
     http, mcu, stats = config.http, config.mcu, config.stats
     if not _instance.fullmatch(mcu.instance):
         raise source.error("mcu.instance", "may have up to 32 letters, digits, dots, hyphens and underscores")
@@ -333,6 +334,24 @@ def _check_secrets(config: Config, source: Source) -> None:
     for key, secret in shared:
         if not secret or _placeholders.search(secret):
             raise source.error(key, "is empty or a placeholder; it must be the one that Nextcloud has")
+
+
+def _check_test_controls(config: Config, source: Source) -> None:
+    """Refuse to serve switches for tests to others than this machine."""
+    if not getattr(config.mcu.settings, "test_controls", False):
+        return
+    for text in config.http.listen:
+        address = listen_address(text)
+        if address is not None and not _is_loopback(address[0]):
+            problem = f"may only be true where http.listen has nothing but loopback addresses, and {text} is none"
+            raise source.error(f"mcu.{config.mcu.type}.test_controls", problem)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _check_turn(turn: Turn, source: Source) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from mcu.inprocess import rtp
 
 MAX_GAP = 500  # packets missing at once beyond which the source has begun anew
-RETRY = 0.06  # seconds between two requests for a packet
+RETRY = 0.06  # seconds between two requests for a packet, and that the first waits at most for one that is only late
+CALM = 0.8  # times per report: how soon lateness is forgotten
 TRIES = 10  # requests for a packet
 BEHIND = 1024  # packets: what is further back is of no use to anybody
 
@@ -25,7 +26,9 @@ class Arrival:
         self._transit: float | None = None
         self._expected_before = 0
         self._received_before = 0
-        self._missing: dict[int, tuple[int, float]] = {}  # by sequence number: requests so far, when the next is due
+        # by sequence number: requests so far, when the next is due, when it was missed
+        self._missing: dict[int, tuple[int, float, float]] = {}
+        self._patience = 0.0  # seconds before the first request: so late packets came that were not lost
         self.broken = False  # a gap was too wide; the reader resets it
 
     @property
@@ -45,14 +48,16 @@ class Arrival:
         if ahead == 0:
             return
         if ahead >= 0x8000:
-            self._missing.pop(sequence, None)
+            missed = self._missing.pop(sequence, None)
+            if missed is not None:
+                self._patience = min(max(self._patience, now - missed[2]), RETRY)
             return
         if ahead > MAX_GAP:
             self._missing.clear()
             self.broken = True
         else:
             for step in range(1, ahead):
-                self._missing[self._highest + step & 0xFFFF] = (0, now)
+                self._missing[self._highest + step & 0xFFFF] = (0, now + self._patience, now)
         self._highest += ahead
         transit = now * self._clock_rate - timestamp
         if self._transit is not None:
@@ -70,11 +75,11 @@ class Arrival:
         if not self._missing:
             return []
         wanted = []
-        for sequence, (tries, at) in list(self._missing.items()):
+        for sequence, (tries, at, missed) in list(self._missing.items()):
             if tries >= TRIES:
                 del self._missing[sequence]
             elif at <= now:
-                self._missing[sequence] = (tries + 1, now + RETRY)
+                self._missing[sequence] = (tries + 1, now + RETRY, missed)
                 wanted.append(sequence)
         return wanted
 
@@ -82,13 +87,14 @@ class Arrival:
         """Whether to ask for a packet that a subscriber misses too; if so it is taken note of."""
         if self._highest is None or sequence in self._missing or self._highest - sequence & 0xFFFF >= BEHIND:
             return False
-        self._missing[sequence] = (1, now + RETRY)
+        self._missing[sequence] = (1, now + RETRY, now)
         return True
 
     def block(self, ssrc: int, last_report: int, delay: int, at_least: int) -> rtp.Block | None:
         """Return a report block, its recent loss no less than ``at_least``/256; ``None`` before the first packet."""
         if self._highest is None:
             return None
+        self._patience *= CALM
         expected = self._highest - self._first + 1
         new, came = expected - self._expected_before, self._received - self._received_before
         self._expected_before, self._received_before = expected, self._received

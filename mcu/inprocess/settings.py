@@ -21,6 +21,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     announced_address: str = ""  # told to clients in place of ``address``: the public side of a 1:1 NAT
     port_min: int = 0  # 0 for both = any free port
     port_max: int = 0
+    test_controls: bool = False  # counters and switches over HTTP: for the gateway, which serves them
 
     def __post_init__(self) -> None:
         for entry in (*self.addresses, *filter(None, [self.announced_address])):

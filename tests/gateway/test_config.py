@@ -422,3 +422,22 @@ def test_tables_may_come_from_the_environment(path: Path) -> None:
 )
 def test_countries_that_cannot_be_are_named(path: Path, text: str, expected: str) -> None:
     assert refusal(path, f"[geoip]\n{text}\n" + MINIMAL).startswith(expected)
+
+
+CONTROLS = '[http]\nlisten = [{}]\n' + MINIMAL.replace("[http]", "") + '[mcu]\ntype = "inprocess"\n[mcu.inprocess]\n'
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:8080", "[::1]:8080", "localhost:8080", "127.1.2.3:80", "/run/p.sock"])
+def test_controls_for_tests_are_served_on_loopback(path: Path, listen: str) -> None:
+    config = read(path, CONTROLS.format(f'"{listen}"') + "test_controls = true\n")
+    assert config.mcu.settings.test_controls
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:8080", "[::]:8080", ":8080", "192.0.2.1:8080", "gateway.example:8080"])
+def test_controls_for_tests_are_refused_on_any_other_address(path: Path, listen: str) -> None:
+    text = CONTROLS.format(f'"127.0.0.1:1", "{listen}"')
+    assert refusal(path, text + "test_controls = true\n") == (
+        "FILE: mcu.inprocess.test_controls: may only be true where http.listen has nothing but loopback addresses, and "
+        f"{listen} is none"
+    )
+    assert not read(path, text).mcu.settings.test_controls

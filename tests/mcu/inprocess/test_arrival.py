@@ -24,6 +24,26 @@ def test_gap_is_asked_for_until_it_is_filled() -> None:
     assert arrival.due(1.0 + RETRY) == [65534]
 
 
+def test_first_request_waits_as_long_as_packets_came_late_and_were_not_lost() -> None:
+    arrival = arrived(1, 3)
+    arrival.count(2, 0, 0.031)
+    assert arrival.due(1.0) == []
+    arrival.count(5, 0, 1.0)
+    assert arrival.due(1.02) == []
+    assert arrival.due(1.04) == [4]
+    for _ in range(20):
+        arrival.block(7, 0, 0, 0)
+    arrival.count(7, 0, 2.0)
+    assert arrival.due(2.001) == [4, 6]
+
+
+def test_very_late_packet_does_not_keep_us_from_asking() -> None:
+    arrival = arrived(1, 3)
+    arrival.count(2, 0, 9.0)
+    arrival.count(5, 0, 10.0)
+    assert arrival.due(10.0 + RETRY) == [4]
+
+
 def test_asking_ends_after_some_tries() -> None:
     arrival = arrived(1, 3)
     asked = [arrival.due(1.0 + turn * 2 * RETRY) for turn in range(TRIES + 5)]
