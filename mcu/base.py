@@ -79,6 +79,7 @@ class SfuState(Enum):
 
     CONNECTING = "connecting"  # not there (yet or again); tried with back-off
     READY = "ready"
+    DRAINING = "draining"  # takes no new streams; those that run go on, and it is left when the last one ends
     REFUSED = "refused"  # reachable, but not usable as it is; ``reason`` says why
     STOPPED = "stopped"
 
@@ -146,6 +147,7 @@ class SfuStatus:
     reason: str = ""  # one clear sentence when not READY
     publishers: int = 0
     subscribers: int = 0
+    load: float = 0.0  # comparable among the SFUs of one backend (docs/mcu.md)
     connected_since: float = 0.0  # unix time, seconds; 0 = not connected
     details: Mapping[str, Any] = field(default_factory=dict)  # what else it says of itself: names and plain JSON values
 

@@ -39,7 +39,7 @@ def _sfu(mcu: McuStatus) -> dict[str, Any]:
 
 
 def _janus(sfu: SfuStatus) -> dict[str, Any]:
-    if sfu.state is not SfuState.READY:
+    if sfu.state not in (SfuState.READY, SfuState.DRAINING):
         return {"url": sfu.url, "connected": False}
     return {"url": sfu.url, "connected": True, "name": sfu.name, "version": sfu.version, **sfu.details}
 

@@ -30,6 +30,7 @@ log = logging.getLogger("portunus.mcu.janus")
 
 HEARTBEAT = 4.0  # seconds without a word before a ping; a Janus that stands still is noticed after 3 to 7
 CONNECT = 2.0  # seconds for a connection, and for claiming: one that stands still is asked again and again
+UNASKED = "Janus has not been asked yet"
 CLOSE = 1.0  # seconds for the closing handshake: a Janus that stands still never answers it
 
 SHORT = 1.0  # seconds; a connection that lasts no longer is not made again without a pause
@@ -48,7 +49,7 @@ class JanusClient:
         rooms: Rooms,
     ) -> None:
         self.state = SfuState.CONNECTING
-        self.reason = "Janus has not been asked yet"
+        self.reason = UNASKED
         self.name = ""
         self.details: dict[str, Any] = {}
         self.version = ""
@@ -67,7 +68,8 @@ class JanusClient:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to connect and return at once."""
+        """Begin to connect and return at once; also after ``stop``."""
+        self._become(SfuState.CONNECTING, UNASKED)
         self._task = asyncio.create_task(self._run(), name="janus")
 
     async def stop(self) -> None:

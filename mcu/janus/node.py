@@ -3,98 +3,262 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
-from mcu.base import Closed, Listener, McuLost, PublishOptions, SfuStatus, StreamKey, StreamReport
+from mcu.base import Closed, Listener, McuLost, PublishOptions, SfuState, SfuStatus, StreamKey, StreamReport
 from mcu.janus.client import JanusClient
 from mcu.janus.figures import Feed
+from mcu.janus.leg import Leg
+from mcu.janus.pool import Standing
 from mcu.janus.publisher import JanusPublisher
-from mcu.janus.session import Interrupted
+from mcu.janus.remote import RemoteStream
 from mcu.janus.settings import JanusServer
 from mcu.janus.videoroom import Rooms
+
+log = logging.getLogger("portunus.mcu.janus")
+
+REMOTE_SINCE = (1, 1)  # the version of Janus that brought remote publishers
+SPARED = 30.0  # seconds without remote streams after one that did not come about
+MEASURED = 1.0  # seconds between two looks at the bandwidth
 
 
 class Node:
     """One Janus; ``on_change`` is called after each change of its state."""
 
-    def __init__(self, server: JanusServer, timeout: float, on_change: Callable[[], None], instance: str) -> None:
+    def __init__(
+        self, server: JanusServer, timeout: float, on_change: Callable[[], None], instance: str, feed: Feed
+    ) -> None:
         self.server = server
         self.rooms = Rooms(server.admin_key, instance)
-        self.client = JanusClient(server, timeout, on_change, self.rooms)
+        self.client = JanusClient(server, timeout, self._changed, self.rooms)
         self.publishers: set[JanusPublisher] = set()
+        self.remotes: dict[JanusPublisher, RemoteStream] = {}  # what comes from other Janus
+        self.gone = False  # taken out of the configuration
         self._timeout = timeout
+        self._on_change = on_change
+        self._feed = feed
+        self._coming = 0  # publishers that are being made
+        self._ending: set[JanusPublisher | RemoteStream] = set()  # ended, but perhaps not let go by Janus yet
+        self._running = False
+        self._leaving: asyncio.Task[None] | None = None
+        self._spared_until = 0.0
+        self._bandwidth: tuple[float, int | None] = (0.0, 0)  # until when it holds, and bit/s
+
+    # -- to be there and not to be there
+
+    @property
+    def draining(self) -> bool:
+        """Whether it takes no new streams."""
+        return self.server.draining or self.gone
+
+    @property
+    def takes(self) -> bool:
+        """Whether it takes new streams now."""
+        return not self.draining and self.client.current() is not None
+
+    @property
+    def left(self) -> bool:
+        """Whether it was drained, and left."""
+        return self.draining and not self._running
+
+    @property
+    def idle(self) -> bool:
+        """Whether no stream is here, nor about to come."""
+        return not (self.publishers or self.remotes or self._coming)
+
+    def start(self) -> None:
+        """Begin to connect and return at once; one that is drained is not connected to."""
+        if not self.draining:
+            self._running = True
+            self.client.start()
 
     async def stop(self) -> None:
         """Close every stream and disconnect. Idempotent."""
-        publishers = list(self.publishers)
-        for publisher in publishers:
-            publisher.end(Closed.LOST)
-        for publisher in publishers:
-            await publisher.clean()
+        self._running = False
+        for stream in (*self.publishers, *self.remotes.values()):
+            stream.end(Closed.LOST)
+        await self._disconnect()
+        if self._leaving is not None:
+            await asyncio.wait([self._leaving])
+
+    async def _disconnect(self) -> None:
+        for stream in list(self._ending):
+            await stream.clean()
         session = self.client.current()
         if session is not None and (rest := self.rooms.all()):  # of verbs that are still under way
             await asyncio.wait([self.rooms.destroy(session, number) for number in rest], timeout=self._timeout)
         await self.client.stop()
 
-    async def publish(
-        self,
-        key: StreamKey,
-        offer: str,
-        options: PublishOptions,
-        to: Listener,
-        on_change: Callable[[JanusPublisher], None],
-    ) -> tuple[JanusPublisher, str]:
-        """Publish a stream here, waiting for Janus where it is away; the caller sets the time limit.
+    async def reconfigure(self, server: JanusServer | None) -> None:
+        """Take changed settings; ``None``: it was taken out of the configuration.
 
-        ``on_change`` is called whenever the stream comes up or ends. A call that fails or is cancelled leaves nothing.
+        What the connection needs holds from the next one on, all else at once.
+        """
+        self.gone = server is None
+        if server is not None:
+            self.server = self.client.server = server
+            self.rooms.admin_key = server.admin_key
+        if self.draining:
+            self._settle()
+        elif not self._running:
+            if self._leaving is not None:
+                await asyncio.wait([self._leaving])
+            self.start()
+        self._on_change()
+
+    def _settle(self) -> None:
+        """Leave if it is drained and its last stream has ended."""
+        if self.draining and self._running and self.idle:
+            self._running = False
+            self._leaving = asyncio.create_task(self._leave(), name="janus-drained")
+
+    async def _leave(self) -> None:
+        await asyncio.sleep(0)  # what ended just now says first what has to be waited for
+        await self._disconnect()
+        log.info("a Janus was drained and left")
+        self._on_change()
+
+    def _changed(self) -> None:
+        self._settle()
+        self._on_change()
+
+    # -- streams
+
+    @contextmanager
+    def publisher(
+        self, key: StreamKey, options: PublishOptions, to: Listener, on_change: Callable[[JanusPublisher], None]
+    ) -> Iterator[JanusPublisher]:
+        """Give a publisher that is not opened yet, and keep it when it is; ``on_change`` hears its ups and downs.
 
         Raises:
-            McuError: Janus is gone or cannot be used, or has no answer to the offer.
-            JanusError: Janus refused.
+            McuLost: this Janus is not there.
         """
+        session = self.client.current()
+        if session is None:
+            raise McuLost(f"Janus is not there: {self.client.reason}")
 
         def changed(publisher: JanusPublisher) -> None:
             if publisher.ended:
                 self.publishers.discard(publisher)
+                self._ended(publisher)
             on_change(publisher)
 
-        while True:
-            session = await self.client.session()
-            publisher = JanusPublisher(session, key, to, self._timeout, options.bitrate, self.rooms, changed)
-            try:
-                answer = await publisher.open(offer, options)
-            except Interrupted:  # nobody knows how far it came: what there is goes, and it begins again
-                await publisher.clean()
-            else:
-                break
-        if publisher.ended:
-            raise McuLost("the connection to Janus is gone")
-        self.publishers.add(publisher)
-        return publisher, answer
+        publisher = JanusPublisher(session, key, to, self._timeout, options.bitrate, self.rooms, changed)
+        self._coming += 1
+        try:
+            yield publisher
+            if publisher.ended:
+                raise McuLost("the connection to Janus is gone")
+            self.publishers.add(publisher)
+        finally:
+            self._coming -= 1
+            self._settle()
 
-    def status(self) -> SfuStatus:
+    def remote(self, publisher: JanusPublisher) -> RemoteStream:
+        """Return a publisher's stream on this Janus, where it comes from another; it is made if need be.
+
+        Raises:
+            McuLost: this Janus is not there.
+        """
+        found = self.remotes.get(publisher)
+        if found is not None:
+            return found
+        session = self.client.current()
+        if session is None:
+            raise McuLost(f"Janus is not there: {self.client.reason}")
+
+        def ended(remote: RemoteStream) -> None:
+            if self.remotes.get(publisher) is remote:
+                del self.remotes[publisher]
+            self._ended(remote)
+
+        remote = RemoteStream(publisher, session, self.rooms, self.server.host, self._timeout, ended)
+        self.remotes[publisher] = remote
+        publisher.remotes.add(remote)
+        return remote
+
+    def _ended(self, stream: JanusPublisher | RemoteStream) -> None:
+        self._ending = {other for other in self._ending if not all(left.done() for left in other.leaving)} | {stream}
+        self._settle()
+
+    @property
+    def forwards(self) -> bool:
+        """Whether streams may go on from here and to here."""
+        if not self.server.remote_streams or time.monotonic() < self._spared_until:
+            return False
+        return self.client.current() is not None and self._version >= REMOTE_SINCE
+
+    def spare(self) -> None:
+        """Let no stream go on to here for a while: it did not work."""
+        self._spared_until = time.monotonic() + SPARED
+
+    @property
+    def _version(self) -> tuple[int, ...]:
+        parts = self.client.version.split(".")
+        return tuple(int(part) for part in parts if part.isdecimal())
+
+    # -- what is told of it
+
+    def standing(self, publisher: JanusPublisher | None = None) -> Standing:
+        """Return how it stands; ``publisher``: of the stream in question."""
+        return Standing(
+            publishers=len(self.publishers) + len(self.remotes) + self._coming,
+            subscribers=self._subscribers + sum(len(publisher.remotes) for publisher in self.publishers),
+            bits_per_second=self._measured(),
+            weight=self.server.weight,
+            country=self.server.country,
+            continents=frozenset(self.server.continents),
+            carries=publisher in self.remotes,
+        )
+
+    @property
+    def _subscribers(self) -> int:
+        return sum(len(stream.subscribers) for stream in (*self.publishers, *self.remotes.values()))
+
+    def _measured(self) -> int | None:
+        """Return what goes in and out, in bit/s; ``None``: Janus does not tell."""
+        now = time.monotonic()
+        if now >= self._bandwidth[0]:
+            self._bandwidth = (now + MEASURED, self._measure())
+        return self._bandwidth[1]
+
+    def _measure(self) -> int | None:
+        found = [self._feed.figures(leg.session.id, leg.handle.id) for leg in self._legs()]
+        told = [figures for media in found for figures in media.values()]
+        if found and not told:
+            return None
+        return 8 * sum(figures.incoming + figures.outgoing for figures in told)
+
+    def _legs(self) -> Iterator[Leg]:
+        yield from list(self.publishers)
+        for stream in (*self.publishers, *self.remotes.values()):
+            yield from list(stream.subscribers)
+
+    def status(self, load: float) -> SfuStatus:
         """Return a snapshot."""
         client = self.client
+        state, reason = client.state, client.reason
+        if self.left:
+            state, reason = SfuState.STOPPED, "drained"
+        elif self.draining and state is SfuState.READY:
+            state, reason = SfuState.DRAINING, "takes no new streams, and is left when its last one has ended"
         return SfuStatus(
             url=self.server.url,
-            state=client.state,
+            state=state,
             name=client.name,
             version=client.version,
-            reason=client.reason,
+            reason=reason,
             publishers=len(self.publishers),
-            subscribers=sum(len(publisher.subscribers) for publisher in self.publishers),
+            subscribers=self._subscribers,
+            load=load,
             connected_since=client.since,
             details=client.details,
         )
 
-    def streams(self, feed: Feed) -> Iterable[StreamReport]:
+    def streams(self) -> Iterable[StreamReport]:
         """Return a report for each stream and kind, with the figures that the event feed has of it."""
-        for publisher in list(self.publishers):
-            yield from publisher.reports(feed)
-            for subscriber in list(publisher.subscribers):
-                yield from subscriber.reports(feed)
-
-    def reconfigure(self, server: JanusServer) -> None:
-        """Take changed settings: they hold from the next connection on."""
-        self.server = self.client.server = server
-        self.rooms.admin_key = server.admin_key
+        for leg in self._legs():
+            yield from leg.reports(self._feed)

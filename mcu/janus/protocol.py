@@ -153,6 +153,8 @@ class RoomAnswer(msgspec.Struct, frozen=True):
     error_code: int = 0
     error: str = ""
     streams: list[RoomStream] = []
+    port: int = 0  # of add_remote_publisher: UDP, for RTP
+    rtcp_port: int = 0
     rooms: list[ListedRoom] = msgspec.field(name="list", default=[])
     participants: list[Participant] = []
 

@@ -1,17 +1,15 @@
-"""A published stream on Janus: a room of its own with one publisher handle.
-
-Janus tells subscribers nothing when a room is destroyed, so a publisher knows its subscribers and ends them itself.
-"""
+"""A published stream on Janus: a room of its own with one publisher handle."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mcu.base import Closed, Kind, Listener, NewPeerConnection, PublishOptions, Rejected, StreamKey
 from mcu.janus import videoroom
+from mcu.janus.audience import Audience
 from mcu.janus.descriptions import flowing, identified
 from mcu.janus.leg import Leg
 from mcu.janus.protocol import HandleInfo, Message, failure
@@ -19,7 +17,7 @@ from mcu.janus.session import Session
 from sdp.document import Identity
 
 if TYPE_CHECKING:
-    from mcu.janus.subscriber import JanusSubscriber
+    from mcu.janus.remote import RemoteStream
 
 KINDS = {kind.value: kind for kind in Kind}
 # Janus takes 0 for "no limit" but then sends no REMB, and the client stays at the last one.
@@ -29,7 +27,7 @@ CONNECTS_WITHIN = 30.0  # seconds; Janus gives a connection up after 22
 log = logging.getLogger("portunus.mcu.janus")
 
 
-class JanusPublisher(Leg):
+class JanusPublisher(Leg, Audience):
     """A stream that a client publishes: a room with this handle as its publisher."""
 
     SUBSCRIBES = False
@@ -44,17 +42,13 @@ class JanusPublisher(Leg):
         rooms: videoroom.Rooms,
         on_change: Callable[[JanusPublisher], None],
     ) -> None:
-        super().__init__(session, key, listener, timeout)
-        self.feed = videoroom.FEEDS[key.type]
-        self.room = 0
+        Leg.__init__(self, session, key, listener, timeout)
+        Audience.__init__(self, rooms, videoroom.FEEDS[key.type])
         self.up = False  # ICE and DTLS stand: Janus lets others subscribe
-        self.changes = 0
-        self.media: dict[str, Kind] = {}  # by mid: what there is to subscribe to
-        self.subscribers: set[JanusSubscriber] = set()
-        self.entering: set[JanusSubscriber] = set()  # have a handle, but no offer yet
-        self.departing: set[asyncio.Future[Any]] = set()  # subscribers' handles that Janus has not let go yet
+        self.offered = False  # whether Janus was given the offer
+        self.remotes: set[RemoteStream] = set()  # where the stream goes on to
+        self.offer = ""  # the last one that was answered
         self._ceiling = ceiling  # bit/s, 0 = none
-        self._rooms = rooms
         self._on_change = on_change
         self._identity = Identity(frozenset(), frozenset())
         self._flowing: dict[tuple[Kind, str], bool] = {}
@@ -66,7 +60,7 @@ class JanusPublisher(Leg):
         """
         await self.attach()
         try:
-            self.room = await self._rooms.create(self.session, self.key, options)
+            self.room = await self.rooms.create(self.session, self.key, options)
             await self.handle.ask(videoroom.join_publisher(self.room, self.feed))
             return await self.negotiate(offer)
         except BaseException:
@@ -82,18 +76,21 @@ class JanusPublisher(Leg):
             McuLost: the session is lost.
         """
         who = identified(offer)
+        self.offered = True
         message = await self.handle.ask(videoroom.configure_publisher(), offer)
         if message.jsep is None:
             raise Rejected("Janus gave no answer to the offer")
         self._identity = who
+        self.offer = offer
         self._answered(message.jsep.sdp)
         return message.jsep.sdp
 
     def _answered(self, answer: str) -> None:
         self.description = answer
         self.media = flowing(answer)
-        for subscriber in list(self.subscribers):
-            subscriber.cover()
+        self.cover()
+        for remote in list(self.remotes):
+            remote.update()
 
     async def update(self, offer: str) -> str:
         """Renegotiate; subscribers are offered what is new. Raises as ``mcu.base.Publisher.update`` says."""
@@ -127,21 +124,19 @@ class JanusPublisher(Leg):
             return
         super().end(why)
         self._changed(up=False)
-        for subscriber in list(self.subscribers):
-            subscriber.end(subscribers_hear)
-            self.leaving += subscriber.leaving
-        for subscriber in list(self.entering):
-            subscriber.end(None)  # who waits for the offer looks again
-        self.leaving += [left for left in self.departing if left not in self.leaving]
+        self.dismiss(subscribers_hear)
         if self.room:
             self._destroy_when_empty()
+        for remote in list(self.remotes):
+            remote.end(subscribers_hear)
+            self.leaving += remote.leaving
 
     def _destroy_when_empty(self) -> None:
         """Destroy the room after Janus has let everybody go: destroyed at the same time, Janus 1.1.2 crashes."""
         destroyed = asyncio.get_running_loop().create_future()
 
         def destroy(_: object) -> None:
-            reply = self._rooms.destroy(self.session, self.room)
+            reply = self.rooms.destroy(self.session, self.room)
             reply.add_done_callback(lambda _: destroyed.set_result(None))
 
         asyncio.gather(*self.leaving).add_done_callback(destroy)

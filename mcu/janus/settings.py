@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import re
 import secrets
+from urllib.parse import urlsplit
 
 import msgspec
 
 from mcu.janus.labels import INSTANCE
 
 SCHEMES = ("ws://", "wss://")
+CONTINENTS = ("AF", "AN", "AS", "EU", "NA", "OC", "SA")
+_COUNTRY = re.compile(r"[A-Z]{2}")
 
 
 class JanusServer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -20,12 +25,31 @@ class JanusServer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     admin_key: str = ""  # VideoRoom's, asked for when a room is created
     admin_url: str = ""  # of its Admin API over WebSocket; with it, handles that nobody owns are found and detached
     admin_secret: str = ""
+    weight: float = 1.0  # how much it can carry compared with the others (docs/mcu.md, "Several Janus")
+    country: str = ""  # where it stands: two letters of ISO 3166, capitals
+    continents: tuple[str, ...] = ()  # whose clients it serves: "EU", "NA", …
+    remote_streams: bool = False  # whether streams may go on from it, and to it, over another Janus
+    address: str = ""  # where other Janus send such streams: an address or a host name; the host of ``url`` without it
+    draining: bool = False  # takes no new streams, and is left when its last one has ended
 
     def __post_init__(self) -> None:
         if not self.url.startswith(SCHEMES):
             raise ValueError("`url` must begin with ws:// or wss://")
+        if not _host(self.url):
+            raise ValueError("`url` names no host")
         if self.admin_url and not self.admin_url.startswith(SCHEMES):
             raise ValueError("`admin_url` must begin with ws:// or wss://")
+        if not 0 < self.weight < math.inf:
+            raise ValueError("`weight` must be greater than 0")
+        if self.country and not _COUNTRY.fullmatch(self.country):
+            raise ValueError('`country` must be two capital letters, like "DE"')
+        if unknown := [name for name in self.continents if name not in CONTINENTS]:
+            raise ValueError(f"`continents` names {unknown[0]!r}; there are {', '.join(CONTINENTS)}")
+
+    @property
+    def host(self) -> str:
+        """Where another Janus sends streams to."""
+        return self.address or _host(self.url)
 
     @property
     def secrets(self) -> dict[str, str]:
@@ -34,15 +58,24 @@ class JanusServer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return {name: value for name, value in given.items() if value}
 
 
-def only(servers: tuple[JanusServer, ...]) -> JanusServer:
-    """Return the one Janus that is configured.
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:  # a bracket that is not closed
+        return ""
+
+
+def check(servers: tuple[JanusServer, ...]) -> None:
+    """Look whether these Janus can be used together.
 
     Raises:
-        ValueError: it is not exactly one.
+        ValueError: there is none, or one is named twice.
     """
-    if len(servers) != 1:
-        raise ValueError(f"exactly one [[mcu.janus]] is supported, {len(servers)} are configured")
-    return servers[0]
+    if not servers:
+        raise ValueError("there is no [[mcu.janus]]")
+    urls = [server.url for server in servers]
+    if twice := next((url for place, url in enumerate(urls) if url in urls[:place]), None):
+        raise ValueError(f"two [[mcu.janus]] have the url {twice}")
 
 
 def instance(configured: str) -> str:

@@ -6,10 +6,10 @@ import logging
 
 from mcu.base import Closed, Kind, Layer, Listener, Rejected
 from mcu.janus import videoroom
+from mcu.janus.audience import Audience
 from mcu.janus.descriptions import bearable, switched_off
 from mcu.janus.leg import Leg
 from mcu.janus.protocol import JanusError, Message
-from mcu.janus.publisher import JanusPublisher
 from mcu.janus.session import Interrupted
 
 KINDS = {kind.value: kind for kind in Kind}
@@ -31,7 +31,7 @@ class JanusSubscriber(Leg):
 
     SUBSCRIBES = True
 
-    def __init__(self, publisher: JanusPublisher, listener: Listener, timeout: float) -> None:
+    def __init__(self, publisher: Audience, listener: Listener, timeout: float) -> None:
         super().__init__(publisher.session, publisher.key, listener, timeout)
         self.publisher = publisher
         self._outstanding = ""  # the offer that waits for an answer
@@ -155,11 +155,7 @@ class JanusSubscriber(Leg):
         if self.ended:
             return
         super().end(why)
-        self.publisher.subscribers.discard(self)
-        self.publisher.entering.discard(self)
-        for left in self.leaving:
-            self.publisher.departing.add(left)
-            left.add_done_callback(self.publisher.departing.discard)
+        self.publisher.leave(self)
 
     def on_resumed(self) -> None:
         """Begin anew if an offer may have been lost: Janus makes no other before that one is answered."""

@@ -25,7 +25,7 @@ from mcu.janus.labels import Label, read
 from mcu.janus.protocol import JanusError, ListedRoom, Message, ProtocolError
 from mcu.janus.session import Session
 from mcu.janus.settings import JanusServer
-from mcu.janus.videoroom import Rooms
+from mcu.janus.videoroom import FEEDS, Rooms
 
 log = logging.getLogger("portunus.mcu.janus")
 
@@ -75,7 +75,7 @@ class Sweeper:
                 continue
             if number in left:
                 self._looks[number] = looks = self._looks.get(number, 0) + 1
-                if room.num_participants and looks < STUBBORN:
+                if room.num_participants and not label.remote and looks < STUBBORN:
                     continue
             elif room.num_participants and not label.remote:
                 continue
@@ -83,7 +83,7 @@ class Sweeper:
                 self._suspects.add(number)
                 continue
             log.info("destroying a room that belongs to nobody")
-            self._rooms.destroy(self._session, number)
+            self._rooms.destroy(self._session, number, FEEDS[label.key.type] if label.remote and label.key else 0)
         self._looks = {number: looks for number, looks in self._looks.items() if number in listed}
 
     async def _own_rooms(self) -> list[tuple[ListedRoom, Label]]:

@@ -79,6 +79,11 @@ def join_subscriber(number: int, feed: int) -> dict[str, Any]:
     return {"request": "join", "ptype": "subscriber", "room": number, "streams": [{"feed": feed}]}
 
 
+def remove_remote(number: int, feed: int) -> dict[str, Any]:
+    """Return the request that ends a feed that comes from another Janus."""
+    return {"request": "remove_remote_publisher", "room": number, "id": feed}
+
+
 def subscribe(feed: int, mids: Iterable[str]) -> dict[str, Any]:
     """Return the request for further m-lines of a feed."""
     return {"request": "subscribe", "streams": [{"feed": feed, "mid": mid} for mid in mids]}
@@ -116,12 +121,15 @@ class Rooms:
         self.instance = instance
         self._owned: dict[int, Session] = {}  # somebody has it, or makes it, over that session
         self._unwanted: set[int] = set()
+        self._remote: dict[int, int] = {}  # by room the feed that comes from another Janus
 
     def __len__(self) -> int:
         return len(self.all())
 
-    async def create(self, session: Session, key: StreamKey, options: PublishOptions) -> int:
+    async def create(self, session: Session, key: StreamKey, options: PublishOptions, *, remote: bool = False) -> int:
         """Create the room of a stream and return its number. Cancelled, it leaves none.
+
+        ``remote``: the stream comes from another Janus.
 
         Raises:
             JanusError: Janus refused.
@@ -130,17 +138,20 @@ class Rooms:
         while True:
             number = secrets.randbits(52) + 1  # Janus' ids are below 2^53
             self.own(number, session)
+            if remote:
+                self._remote[number] = FEEDS[key.type]
 
             def undo(_: Message, made: int = number) -> None:
                 self.destroy(session, made)
 
-            body = room(label(self.instance, key), number, options, self.admin_key)
+            body = room(label(self.instance, key, remote=remote), number, options, self.admin_key)
             try:
                 await session.request("message", undo=undo, handle_id=session.control.id, body=body)
             except Interrupted:  # it may be there
                 self.destroy(session, number)
             except JanusError as error:
                 del self._owned[number]
+                self._remote.pop(number, None)
                 if error.code != ROOM_EXISTS:
                     raise
             except BaseException:
@@ -153,9 +164,15 @@ class Rooms:
         """Note, before it is made, that a room belongs to somebody, until ``destroy`` or the end of the session."""
         self._owned[number] = session
 
-    def destroy(self, session: Session, number: int) -> Reply:
-        """Destroy a room at once; the future is done when Janus has done it."""
+    def destroy(self, session: Session, number: int, feed: int = 0) -> Reply:
+        """Destroy a room at once; the future is done when Janus has done it.
+
+        ``feed``: of a room that an earlier process made for a copy. Such a feed has no handle that ends it: destroying
+        the room alone would leave its ports and its thread.
+        """
         self._unwant(number)
+        if feed := feed or self._remote.get(number, 0):
+            session.tell("message", handle_id=session.control.id, body=remove_remote(number, feed))
         reply = session.post("message", handle_id=session.control.id, body={"request": "destroy", "room": number})
         reply.add_done_callback(lambda done: self._destroyed(number, done.result()))
         return reply
@@ -168,6 +185,11 @@ class Rooms:
         error = None if message is None else failure(message)
         if message is not None and (error is None or error.code not in (NO_SUCH_SESSION, NO_SUCH_HANDLE)):
             self._unwanted.discard(number)
+            self._remote.pop(number, None)
+
+    def removed(self, number: int) -> None:
+        """Learn that the feed that came from another Janus has left a room."""
+        self._remote.pop(number, None)
 
     def all(self) -> list[int]:
         """Return the rooms that may be there."""
@@ -184,5 +206,6 @@ class Rooms:
     def gone(self, number: int) -> None:
         """Note that Janus has no such room any more."""
         self._unwanted.discard(number)
+        self._remote.pop(number, None)
         if not self.owned(number):
             self._owned.pop(number, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -50,11 +51,49 @@ async def test_backends_are_made_from_their_settings() -> None:
     assert isinstance(factory.create("inprocess", Settings(), timeout=1.0), InprocessMcu)
 
 
-@pytest.mark.parametrize("count", [0, 2])
-async def test_exactly_one_janus_is_taken(count: int) -> None:
-    servers = (JanusServer("ws://127.0.0.1:1"),) * count
-    with pytest.raises(ValueError, match=rf"exactly one \[\[mcu.janus\]\] is supported, {count} are configured"):
-        factory.create("janus", servers, timeout=1.0)
+@pytest.mark.parametrize(
+    ("urls", "sentence"),
+    [
+        ([], "there is no [[mcu.janus]]"),
+        (["ws://a:1", "ws://b:1", "ws://a:1"], "two [[mcu.janus]] have the url ws://a:1"),
+    ],
+)
+async def test_janus_is_named_at_least_once_and_each_one_only_once(urls: list[str], sentence: str) -> None:
+    servers = tuple(JanusServer(url) for url in urls)
+    for make in (lambda: factory.check("janus", servers), lambda: factory.create("janus", servers, timeout=1.0)):
+        with pytest.raises(ValueError, match=re.escape(sentence)):
+            make()
+
+
+async def test_several_janus_are_one_backend() -> None:
+    servers = (JanusServer("ws://a:1"), JanusServer("ws://b:1"))
+    factory.check("janus", servers)
+    status = factory.create("janus", servers, timeout=1.0).status()
+    assert [sfu.url for sfu in status.sfus] == ["ws://a:1", "ws://b:1"]
+    assert not status.ready
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        ({"weight": 0}, "`weight` must be greater than 0"),
+        ({"weight": -1.5}, "`weight` must be greater than 0"),
+        ({"weight": float("inf")}, "`weight` must be greater than 0"),
+        ({"weight": float("nan")}, "`weight` must be greater than 0"),
+        ({"country": "de"}, '`country` must be two capital letters, like "DE"'),
+        ({"continents": ["EU", "Europe"]}, "`continents` names 'Europe'; there are AF, AN, AS, EU, NA, OC, SA"),
+        ({"url": "ws://"}, "`url` names no host"),
+        ({"url": "ws://[::1"}, "`url` names no host"),
+    ],
+)
+def test_keys_of_janus_that_make_no_sense_are_refused(keys: dict[str, object], sentence: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=re.escape(sentence)):
+        msgspec.convert([{"url": "ws://a:1"} | keys], factory.settings_type("janus"))
+
+
+def test_a_janus_is_reached_by_others_at_its_address_or_the_host_of_its_url() -> None:
+    assert JanusServer("ws://[2001:db8::1]:8188").host == "2001:db8::1"
+    assert JanusServer("wss://janus.example.com/ws", address="192.0.2.7").host == "192.0.2.7"
 
 
 def test_a_backend_is_imported_when_it_is_chosen() -> None:

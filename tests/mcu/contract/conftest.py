@@ -12,7 +12,7 @@ from tests.media.loopback import loopback
 
 __all__ = ["loopback"]
 
-SFUS = ("inprocess", "janus")
+SFUS = ("inprocess", "janus", pytest.param("two-janus", marks=pytest.mark.full))
 
 
 @pytest_asyncio.fixture(params=SFUS)

@@ -7,20 +7,20 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from mcu.base import Mcu
+from mcu.base import Mcu, McuStatus, SfuState
 from mcu.inprocess import Settings
 from mcu.inprocess.backend import InprocessMcu
 from mcu.janus.backend import JanusMcu
 from mcu.janus.settings import JanusServer
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 
+JANUS = {"inprocess": 0, "janus": 1, "two-janus": 2}  # how many processes of it
 CLEAN = 15.0  # seconds to clean up after a cancelled call: up to 5 for what Janus still owes, and to look
 
 
 class Sfu(ABC):
     """A backend that is ready, and the SFU behind it."""
 
-    name: str
     mcu: Mcu
 
     @abstractmethod
@@ -44,8 +44,6 @@ class Sfu(ABC):
 class InprocessSfu(Sfu):
     """The SFU in this process."""
 
-    name = "inprocess"
-
     def __init__(self) -> None:
         self.mcu: Mcu = InprocessMcu(Settings(address="127.0.0.1"))
 
@@ -61,37 +59,43 @@ class InprocessSfu(Sfu):
 
 
 class JanusSfu(Sfu):
-    """A Janus of its own."""
+    """One Janus, or several that act as one."""
 
-    name = "janus"
-
-    def __init__(self, janus: JanusProcess) -> None:
-        server = JanusServer(janus.url, api_secret=API_SECRET, admin_key=ADMIN_KEY)
+    def __init__(self, *janus: JanusProcess) -> None:
+        servers = tuple(JanusServer(process.url, api_secret=API_SECRET, admin_key=ADMIN_KEY) for process in janus)
         self._janus = janus
         self._ready = asyncio.Event()
-        self.mcu: Mcu = JanusMcu((server,), timeout=10.0)
+        self.mcu: Mcu = JanusMcu(servers, timeout=10.0)
 
     async def start(self) -> None:
-        """Return when Janus takes streams."""
-        await self.mcu.start(lambda status: self._ready.set() if status.ready else None)
+        """Return when each Janus takes streams."""
+        await self.mcu.start(self._look)
         async with asyncio.timeout(CLEAN):
             await self._ready.wait()
 
+    def _look(self, status: McuStatus) -> None:
+        if all(sfu.state is SfuState.READY for sfu in status.sfus):
+            self._ready.set()
+
     async def open_streams(self) -> int:
         """Count handles, the backend's own excepted; a room that outlived its handles counts too."""
-        return max(len(await self._janus.handles()) - 1, len(await self._janus.rooms()))
+        return sum([max(len(await janus.handles()) - 1, len(await janus.rooms())) for janus in self._janus])
 
     async def describe(self) -> str:
         """Return the handles and rooms."""
-        handles = [handle.get("plugin_specific") for handle in await self._janus.handles()]
-        return f"handles {handles}, rooms {await self._janus.rooms()}"
+        return "; ".join([await self._describe(janus) for janus in self._janus])
+
+    async def _describe(self, janus: JanusProcess) -> str:
+        handles = [handle.get("plugin_specific") for handle in await janus.handles()]
+        return f"handles {handles}, rooms {await janus.rooms()}"
 
 
 @asynccontextmanager
 async def open_sfu(name: str) -> AsyncIterator[Sfu]:
     """Start an SFU by name and stop it in the end."""
     async with AsyncExitStack() as stack:
-        sfu = JanusSfu(await stack.enter_async_context(JanusProcess())) if name == "janus" else InprocessSfu()
+        janus = [await stack.enter_async_context(JanusProcess()) for _ in range(JANUS[name])]
+        sfu = JanusSfu(*janus) if janus else InprocessSfu()
         stack.push_async_callback(sfu.mcu.stop)
         await sfu.start()
         yield sfu
