@@ -29,8 +29,8 @@ from mcu.janus.videoroom import FEEDS, Rooms
 
 log = logging.getLogger("portunus.mcu.janus")
 
-# Seconds before each of the first looks: what an earlier process left goes within 10 to 14 s, when Janus lets go of it.
-FIRST = (0.5, 1.5, 2.0, 4.0, 5.0, 5.0)
+# Seconds before each of the first looks: Janus lets go of what an earlier process left within 10 to 14 s of its end.
+FIRST = (0.5, 1.5, 2.0, 4.0, 4.0, 4.0, 4.0, 4.0)
 EVERY = 60.0  # seconds before each further look
 PATIENCE = 10.0  # seconds for one look
 SILENT = 12.0  # seconds: a gateway that lives asks something every 3, and what is silent for 10 can be claimed no more
