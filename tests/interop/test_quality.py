@@ -1,0 +1,214 @@
+"""The quality policy in a real call through Janus: a page of Chromium keeps to its share while others come and go."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+import msgspec
+import numpy as np
+import pytest
+from playwright.async_api import Page, Route
+
+from gateway.app import Gateway
+from gateway.config import Config, Http, McuSection, Sessions
+from gateway.core.limits import Quality
+from gateway.tools.fake_nextcloud import FakeNextcloud
+from mcu.janus.settings import JanusServer
+from tests.browser.chromium import FAKE_DEVICES, GRANTED, chromium
+from tests.interop.conftest import SECRET
+from tests.interop.member import Member
+from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
+from tests.media.recorded import RecordedPeer, record
+
+BUDGET, CEILING = 1_200_000, 400_000
+SENT_IN = 2.0  # seconds in which a limit is decided and sent
+SETTLED = 4.0  # seconds until what Chromium had queued and encoded for the old limit is sent
+JUDGED = 10.0  # seconds after a change from which on the target is looked at
+PHASE = 13.0  # seconds between two changes
+WINDOW = 2.0  # seconds over which the sent bitrate is taken
+SLACK = 1.0  # seconds that the limit may take to arrive, and the statistics to tell of it
+
+PAGE = """<!doctype html><title>publisher</title><script>
+"use strict";
+let pc;
+const samples = [];
+async function publish() {
+  pc = new RTCPeerConnection({iceServers: []});
+  const media = await navigator.mediaDevices.getUserMedia({audio: true, video: {width: 320, height: 240}});
+  for (const track of media.getTracks()) pc.addTransceiver(track, {direction: "sendonly", streams: [media]});
+  await pc.setLocalDescription(await pc.createOffer());
+  while (pc.iceGatheringState !== "complete") await new Promise(done => setTimeout(done, 20));
+  setInterval(sample, 250);
+  return pc.localDescription.sdp;
+}
+async function sample() {
+  const report = [...(await pc.getStats()).values()];
+  const video = report.find(one => one.type === "outbound-rtp" && one.kind === "video");
+  const pair = report.find(one => one.type === "candidate-pair" && one.nominated);
+  if (!video?.targetBitrate || !pair?.availableOutgoingBitrate) return;
+  samples.push({
+    time: video.timestamp / 1000,
+    target: video.targetBitrate,
+    available: pair.availableOutgoingBitrate,
+    bytes: video.bytesSent + video.headerBytesSent,
+  });
+}
+const accept = sdp => pc.setRemoteDescription({type: "answer", sdp});
+</script>"""
+
+
+class Sample(msgspec.Struct):
+    """What Chromium says of its picture at a moment."""
+
+    time: float  # unix time, seconds
+    target: float  # bit/s that the encoder is set to
+    available: float  # bit/s that Chromium thinks it may send, all media together
+    bytes: int  # sent up to now, with headers and retransmissions
+
+
+class Phase(msgspec.Struct):
+    """The time between two changes."""
+
+    begun: float
+    publishers: int
+    share: int  # bit/s
+
+
+class Call:
+    """One room: the page, and as many others as are wanted."""
+
+    def __init__(self, url: str, nextcloud: FakeNextcloud, page: Page, stack: AsyncExitStack) -> None:
+        self._url, self._nextcloud, self._stack = url, nextcloud, stack
+        self._page = page
+        self._recording = record(3)
+        self._came = 0
+        self.others: list[Member] = []
+        self.phases: list[Phase] = []
+
+    async def publish(self) -> None:
+        """Let the page publish, and one of the others see that it does."""
+        self.me = await self._stack.enter_async_context(Member(self._url, self._nextcloud, "page", 1))
+        await self.me.in_call()
+        start = len(self.me.client.heard)
+        await self.me.send_offer("video", await self._page.evaluate("publish()"), sid="page")
+        message = await self.me.client.wait_for(
+            lambda it: it["type"] == "message" and it["message"]["data"].get("type") == "answer", since=start
+        )
+        await self._page.evaluate("sdp => accept(sdp)", message["message"]["data"]["payload"]["sdp"])
+        watcher = self.others[0]
+        await watcher.ask(self.me)
+        watched = await watcher.watching(self.me)
+        await watched.peer.until(lambda: sum(watched.peer.frames.values()) >= 5, "a picture of the page")
+
+    async def change(self, publishers: int) -> None:
+        """Let others come or go until so many publish, the page included, and let that be for a while."""
+        missing = publishers - 1 - len(self.others)
+        for member in [self.others.pop() for _ in range(-missing)]:
+            await member.in_call(0)
+        self.others += await asyncio.gather(*(self._other() for _ in range(missing)))
+        if publishers > 1 and not self.phases:
+            await self.publish()
+        share = min(BUDGET // publishers, CEILING)
+        self.phases.append(Phase(time.time(), publishers, share))
+        await asyncio.sleep(PHASE)
+
+    async def _other(self) -> Member:
+        self._came += 1
+        name = f"other-{self._came}"
+        member = await self._stack.enter_async_context(Member(self._url, self._nextcloud, name, 1 + self._came))
+        await member.in_call()
+        peer = await self._stack.enter_async_context(RecordedPeer(self._recording))
+        member.published["video"], member.sids["video"] = peer, "recorded"
+        await member.renegotiate()
+        await peer.connected()
+        return member
+
+    async def samples(self) -> list[Sample]:
+        """Return all that the page has said."""
+        return msgspec.convert(await self._page.evaluate("samples"), list[Sample])
+
+
+@pytest.fixture
+async def call(loopback: None, tmp_path: Path) -> AsyncIterator[Call]:
+    """Return an empty call through Janus with a budget for its room."""
+    async with AsyncExitStack() as stack:
+        nextcloud = await stack.enter_async_context(FakeNextcloud())
+        janus = await stack.enter_async_context(JanusProcess())
+        server = JanusServer(janus.url, api_secret=API_SECRET, admin_key=ADMIN_KEY)
+        config = Config(
+            sessions=Sessions(secret=SECRET),
+            http=Http(listen=("127.0.0.1:0",)),
+            backends=(nextcloud.backend(),),
+            mcu=McuSection(type="janus", settings=(server,)),
+            quality=Quality(room_budget=BUDGET, ceiling=CEILING),
+        )
+        gateway = Gateway(config)
+        (url,) = await gateway.start()
+        stack.push_async_callback(gateway.stop)
+        picture = tmp_path / "texture.y4m"
+        write_texture(picture)
+        from_file = f"--use-file-for-fake-video-capture={picture}"
+        browser = await stack.enter_async_context(chromium(FAKE_DEVICES, GRANTED, from_file))
+        page = await browser.new_page()
+        await page.route("**/*", serve)
+        await page.goto("http://localhost/")
+        yield Call(url, nextcloud, page, stack)
+
+
+def write_texture(path: Path, width: int = 320, height: int = 240, frames: int = 60) -> None:
+    """Write a picture of which VP8 makes what it is told to, between 130 and 400 kbit/s (measured)."""
+    generator = np.random.default_rng(1)
+    texture = generator.normal(0, 30, (height // 8, width // 8)).repeat(8, 0).repeat(8, 1)
+    with path.open("wb") as file:
+        file.write(f"YUV4MPEG2 W{width} H{height} F20:1 Ip A1:1 C420jpeg\n".encode())
+        for step in range(frames):
+            luma = 128 + np.roll(texture, 4 * step, axis=1) + generator.normal(0, 4, texture.shape)
+            file.write(b"FRAME\n" + luma.clip(16, 235).astype(np.uint8).tobytes() + b"\x80" * (width * height // 2))
+
+
+async def serve(route: Route) -> None:
+    await route.fulfill(body=PAGE, content_type="text/html")
+
+
+@pytest.mark.full
+@pytest.mark.timeout(240)
+async def test_a_page_keeps_to_its_share_while_others_come_and_go(call: Call) -> None:
+    for publishers in (2, 4, 8, 4, 2):
+        await call.change(publishers)
+    samples = await call.samples()
+    ends = [phase.begun for phase in call.phases[1:]] + [time.time()]
+    table = [described(phase, within(samples, phase.begun, end)) for phase, end in zip(call.phases, ends, strict=True)]
+    for phase, end in zip(call.phases, ends, strict=True):
+        mine = within(samples, phase.begun, end)
+        told = next(it for it in mine if it.time >= phase.begun + SENT_IN + SLACK)
+        target = median(it.target for it in within(mine, phase.begun + JUDGED, end))
+        assert told.available <= 1.05 * phase.share, table
+        assert 0.8 * phase.share <= target <= 1.2 * phase.share, table
+        assert max(sent(within(mine, phase.begun + SETTLED, end))) <= 1.1 * phase.share, table
+
+
+def within(samples: list[Sample], begun: float, end: float) -> list[Sample]:
+    return [it for it in samples if begun <= it.time < end]
+
+
+def sent(samples: list[Sample]) -> list[float]:
+    """Return the bit/s sent in every window."""
+    rates = []
+    for first in samples:
+        last = next((it for it in samples if it.time >= first.time + WINDOW), None)
+        if last is not None:
+            rates.append((last.bytes - first.bytes) * 8 / (last.time - first.time))
+    return rates
+
+
+def described(phase: Phase, samples: list[Sample]) -> str:
+    """Return a line for whoever has to find out what went wrong."""
+    steps = [f"{it.time - phase.begun:.0f}s {it.target / 1000:.0f}" for it, _ in pairwise(samples[::8])]
+    rates = [f"{rate / 1000:.0f}" for rate in sent(samples)[::8]]
+    return f"{phase.publishers} publishers, {phase.share / 1000:.0f} kbit/s: target {steps}, sent {rates}"
