@@ -277,6 +277,7 @@ class PublisherSlot(Slot):
         if self._listener is not listener:
             return
         self._publisher = None
+        self.streams.quality.touch(self.room)
         self.services.counters.streams_lost[self.kind.value, why.value] += 1
         if why in ASKED_FOR:
             self._miss(why, self.sid)
