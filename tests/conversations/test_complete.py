@@ -23,7 +23,7 @@ from tests.conversations.language import Json, load
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "protocol.md"
 SUBTYPES = {  # what the Structs leave open: the values of a member, by its path
     "hello.version": ("1.0", "2.0"),
-    "hello.auth.type": ("internal",),
+    "hello.auth.type": ("client", "federation", "internal"),
     "transient.type": ("set", "remove"),
     "message.recipient.type": ("session", "user", "room", "call"),
     "control.recipient.type": ("session", "user", "room", "call"),
@@ -38,6 +38,15 @@ SUBTYPES = {  # what the Structs leave open: the values of a member, by its path
         "unshareScreen",
     ),
 }
+REQUESTS = (  # the same of Nextcloud's requests
+    *("invite.userids", "invite.alluserids", "invite.properties"),
+    *("disinvite.userids", "disinvite.sessionids", "disinvite.alluserids"),
+    *("update.userids", "update.properties", "delete.userids", "message.data"),
+    *("incall.changed", "incall.users", "incall.all", "participants.changed", "participants.users"),
+    *("message.data.chat.comment", "message.data.chat.comments", "message.data.chat.refresh"),
+    *("switchto.sessions=list", "switchto.sessions=dict"),
+)
+REASONS = ("hello_timeout", "room_join_timeout", "session_resumed", "room_session_reconnected")
 TEXTS = Counter(code.value[0] for code in Code)  # how many messages a code has
 
 
@@ -114,6 +123,18 @@ def test_each_request_of_nextcloud_is_sent(kind: str) -> None:
         assert list(steps("dials"))
         return
     assert kind in {request["type"] for request in steps("sends")}
+
+
+@pytest.mark.parametrize("path", REQUESTS)
+def test_each_form_of_a_request_is_sent(path: str) -> None:
+    sent = list(steps("sends"))
+    forms = {f"switchto.sessions={type(it['switchto']['sessions']).__name__}" for it in sent if "switchto" in it}
+    assert path in forms.union(*map(paths, sent))
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_each_reason_of_a_bye_is_heard(reason: str) -> None:
+    assert f"bye.reason={reason}" in heard()
 
 
 @pytest.mark.parametrize("message", get_args(server.ServerMessage), ids=lambda message: str(message.__name__))

@@ -1,0 +1,83 @@
+"""What a client that does not read costs the whole process, measured (invariant 6; design, limits)."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from gateway.tools.fake_nextcloud import FakeNextcloud
+from gateway.tools.talk_client import TalkClient
+from tests.gateway.edge.raw_client import RawClient
+
+pytestmark = pytest.mark.full
+
+OUTBOX = 2 << 20  # bytes
+BALLAST = "x" * 16_000
+MESSAGES = 4000  # 64 MB in all
+READERS = 3  # who do not read
+SPARE = 16 << 20  # bytes: buffers of sockets and transports, garbage that Python keeps
+
+
+@asynccontextmanager
+async def served(folder: Path, cloud: FakeNextcloud) -> AsyncIterator[tuple[Process, str]]:
+    """Run ``portunus serve``, and say where it listens."""
+    file = folder / "portunus.toml"
+    file.write_text(
+        f'[http]\nlisten = ["127.0.0.1:0"]\n[sessions]\nsecret = "{cloud.secret}"\noutbox_bytes = {OUTBOX}\n'
+        "[limits]\nmessages_per_second = 0\nbytes_per_second = 0\n"
+        f'[[backend]]\nid = "cloud"\nurls = ["{cloud.url}"]\nsecret = "{cloud.secret}"\n'
+    )
+    command = str(Path(sys.executable).with_name("portunus"))
+    process = await asyncio.create_subprocess_exec(command, "serve", "-c", str(file), stdout=PIPE)
+    try:
+        assert process.stdout is not None
+        line = (await process.stdout.readline()).decode()
+        yield process, line.removeprefix("portunus listens on ").strip()
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+def resident(process: Process) -> int:
+    """Return the memory of a process, in bytes."""
+    rows = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return next(int(row.split()[1]) << 10 for row in rows if row.startswith("VmRSS:"))
+
+
+async def test_who_stops_reading_costs_the_process_no_more_than_its_outbox(tmp_path: Path) -> None:
+    async with FakeNextcloud() as cloud, served(tmp_path, cloud) as (process, url):
+        async with TalkClient(url, cloud.url) as anna, TalkClient(url, cloud.url) as ben:
+            for client, name in ((anna, "anna"), (ben, "ben")):
+                await client.hello(cloud.ticket(name))
+                await client.join("busy", f"nc-{name}")
+            deaf = [await _deaf_member(url, cloud, number) for number in range(READERS)]
+            before = most = resident(process)
+            for number in range(MESSAGES):
+                data = {"number": number, "ballast": BALLAST}
+                await anna.send({"type": "message", "message": {"recipient": {"type": "room"}, "data": data}})
+                if number % 50 == 49:
+                    await ben.wait_for(lambda it, n=number: it.get("message", {}).get("data", {}).get("number") == n)  # type: ignore[misc]
+                    most = max(most, resident(process))
+            heard = [it["message"]["data"]["number"] for it in ben.heard if it["type"] == "message"]
+            assert heard == list(range(MESSAGES))
+            for one in deaf:
+                one.writer.transport.abort()
+        assert most - before < READERS * OUTBOX + SPARE < MESSAGES * len(BALLAST)
+
+
+async def _deaf_member(url: str, cloud: FakeNextcloud, number: int) -> RawClient:
+    host, port = url.removeprefix("http://").split(":")
+    raw = await RawClient.connect((host, int(port)), receive_buffer=4096)
+    await raw.hear()  # welcome
+    auth = {"url": cloud.url, "params": cloud.ticket(f"deaf {number}")}
+    raw.say({"id": "h", "type": "hello", "hello": {"version": "1.0", "auth": auth}})
+    await raw.hear()
+    raw.say({"id": "j", "type": "room", "room": {"roomid": "busy", "sessionid": f"nc-deaf-{number}"}})
+    await raw.hear()
+    return raw
