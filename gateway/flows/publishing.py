@@ -165,7 +165,6 @@ class PublisherSlot(Slot):
         plan = self.streams.quality.plan(self, offer, preference)
         try:
             answer = await self._update_or_publish(errand.head, str(offer), plan.preference)
-            await self.streams.quality.sends(self, plan, answer)
         except McuError as error:
             if isinstance(error, McuLost) and not self.streams.takes_streams:
                 self._miss(Closed.LOST, errand.head.sid or "")
@@ -181,6 +180,7 @@ class PublisherSlot(Slot):
         except ProtocolError:
             self.end()
             raise
+        self.streams.quality.sends(self, plan, answer)
         self.say("answer", DescriptionPayload("answer", self._capped(answer)))
 
     def _permit(self, sections: frozenset[str]) -> None:

@@ -33,6 +33,8 @@ log = logging.getLogger("portunus.flows.quality")
 DELAY = 0.5  # seconds from a change in a room to the decision about it
 RETRY = 5.0  # seconds until a limit that the SFU did not take is sent again
 KINDS = ("audio", "video")
+
+_UNKNOWN = -1  # bit/s: the SFU may or may not have taken the last limit
 _SENDS = ("sendrecv", "sendonly")
 
 
@@ -133,8 +135,11 @@ class QualityRules:
 
     # -- bitrates
 
-    async def sends(self, slot: PublisherSlot, plan: Plan, answer: str) -> None:
-        """Count a stream that was published or has changed, and tell a new publisher its limit at once."""
+    def sends(self, slot: PublisherSlot, plan: Plan, answer: str) -> None:
+        """Count a stream that was published or has changed, and tell a new publisher its limit at once.
+
+        Its answer does not wait for that: media come later still.
+        """
         publisher = slot.publisher
         if slot.closed or publisher is None:
             return
@@ -144,7 +149,7 @@ class QualityRules:
         self._count(slot)
         for decision in self._decide(slot.session.room) if slot.session.room else self._alone(slot):
             if decision.slot is slot and not decision.applied:
-                await self._tell(decision)
+                self._services.tasks.spawn(self._tell_all([decision], slot.room), "first limit")
 
     def _count(self, slot: Slot) -> None:
         slot.room = slot.session.room
@@ -179,8 +184,10 @@ class QualityRules:
             await asyncio.sleep(delay)
         finally:
             self._due.discard(room)
-        pending = [decision for decision in self._decide(room) if not decision.applied]
-        if not all(await asyncio.gather(*map(self._tell, pending))):
+        await self._tell_all([decision for decision in self._decide(room) if not decision.applied], room)
+
+    async def _tell_all(self, decisions: list[Decision], room: RoomKey | None) -> None:
+        if not all(await asyncio.gather(*map(self._tell, decisions))) and room is not None:
             self._look_in(room, RETRY)
 
     async def _tell(self, decision: Decision) -> bool:
@@ -192,7 +199,7 @@ class QualityRules:
         except McuError as error:
             log.warning("a %s stream was not limited: %s", slot.kind.value, error)
             if slot.told is told:
-                slot.told = Told(publisher, -1)
+                slot.told = Told(publisher, _UNKNOWN)
             return slot.publisher is not publisher
         return True
 

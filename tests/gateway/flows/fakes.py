@@ -242,8 +242,9 @@ class FakePublisher:
         return ANSWER
 
     async def limit(self, bits_per_second: int) -> None:
-        if self.limit_gate is not None:
-            await self.limit_gate.wait()
+        gate = self.limit_gate or self.mcu.limit_gate
+        if gate is not None:
+            await gate.wait()
         if self.limit_error is not None:
             raise self.limit_error
         self.limits.append(bits_per_second)
@@ -339,6 +340,7 @@ class FakeMcu:
         self.subscribed: list[FakeSubscriber] = []
         self.waiting = 0  # calls of ``publish`` and ``subscribe`` that have not returned
         self.publish_gate: asyncio.Event | None = None
+        self.limit_gate: asyncio.Event | None = None
         self.subscribe_gate: asyncio.Event | None = None
         self.publish_error: McuError | None = None
         self.subscribe_error: McuError | None = None

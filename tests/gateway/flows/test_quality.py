@@ -49,17 +49,18 @@ def told(*talkers: Talker) -> list[int | None]:
     return [limits[-1] if (limits := on_sfu(it).limits) else None for it in talkers]
 
 
-async def test_share_is_told_before_the_answer() -> None:
+async def test_share_is_told_with_the_answer_which_does_not_wait_for_it() -> None:
     async with house_with(room_budget=400_000) as house:
         (alice,) = await publishers(house, "alice")
         assert told(alice) == [400_000]
-        gate = on_sfu(alice).limit_gate = asyncio.Event()
         bob = await house.member("bob", backend=backend(room_budget=400_000))
+        house.mcu.limit_gate = asyncio.Event()
         bob.offer("bob")
         await settle()
-        assert told(bob) == [200_000]
         assert [it["type"] for it in bob.data()] == ["answer"]
-        gate.set()
+        house.mcu.limit_gate.set()
+        await settle()
+        assert told(bob) == [200_000]
 
 
 async def test_shares_follow_who_comes_and_goes_in_two_seconds() -> None:
