@@ -55,7 +55,7 @@ from gateway.metrics import Counters, Gauges, Metrics
 from gateway.version import SERVER_HEADER, SERVER_VERSION
 from gateway.wire.server import ServerFacts
 from mcu import factory
-from mcu.base import Mcu, SfuState
+from mcu.base import Mcu, SfuState, SfuStatus
 from sdp.candidates import CandidateFilter
 
 DRAIN_LOOK = 1.0  # seconds between two looks whether somebody is left
@@ -250,6 +250,7 @@ class Gateway:
             stats=self._stats,
             metrics=Metrics(self._counters, self._gauges()).render,
             not_ready=self._not_ready,
+            away=self._away,
             server_info=self._server_info,
         )
         app = web.Application(client_max_size=0)
@@ -308,7 +309,14 @@ class Gateway:
         """Return what keeps the gateway from serving calls; empty: nothing."""
         if self._mcu is None or self._mcu.status().ready:
             return ""
-        return "; ".join(sfu.reason or sfu.state.value for sfu in self._mcu.status().sfus)
+        sfus = self._mcu.status().sfus
+        return _reasons(sfus) if len(sfus) > 1 else sfus[0].reason or sfus[0].state.value
+
+    def _away(self) -> str:
+        """Name the SFUs that take no streams; empty: each does."""
+        sfus = () if self._mcu is None else self._mcu.status().sfus
+        away = [sfu for sfu in sfus if sfu.state is not SfuState.READY]
+        return f"{len(away)} of {len(sfus)} SFUs take no streams: {_reasons(away)}" if away else ""
 
     def _sfus(self) -> Mapping[str, int]:
         """Return which SFUs take streams."""
@@ -391,6 +399,10 @@ def _need_restart(before: Config, now: Config) -> list[str]:
 def _test_controls(config: Config) -> bool:
     """Whether the SFU's counters and switches are to be served; only one that has them knows the key."""
     return bool(getattr(config.mcu.settings, "test_controls", False))
+
+
+def _reasons(sfus: Iterable[SfuStatus]) -> str:
+    return "; ".join(f"{sfu.url}: {sfu.reason or sfu.state.value}" for sfu in sfus)
 
 
 def _media_limits(config: Config) -> MediaLimits:

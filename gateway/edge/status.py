@@ -23,7 +23,8 @@ _nosniff = {"X-Content-Type-Options": "nosniff"}
 class Status:
     """Serves the endpoints that only tell. ``stats``, ``metrics`` and ``not_ready`` are asked for each request.
 
-    ``stats`` returns the object of ``/api/v1/stats``; ``not_ready`` one sentence for ``/readyz``, empty when ready.
+    ``stats`` returns the object of ``/api/v1/stats``; ``not_ready`` one sentence for ``/readyz``, empty when ready;
+    ``away`` which of several SFUs take no streams while others do, empty when each does.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Status:
         metrics: Callable[[], bytes],
         server_info: Callable[[], Mapping[str, Any]],
         not_ready: Callable[[], str],
+        away: Callable[[], str] = str,
     ) -> None:
         self._proxies = proxies
         self._allowed = allowed
@@ -43,6 +45,7 @@ class Status:
         self._metrics = metrics
         self._server_info = server_info
         self._not_ready = not_ready
+        self._away = away
         self._welcome = json.dumps({"nextcloud-spreed-signaling": "Welcome", "version": version}, separators=(",", ":"))
 
     def routes(self, prefix: str = "") -> list[web.RouteDef]:
@@ -73,10 +76,12 @@ class Status:
         return web.Response(text="ok\n")
 
     async def _answer_ready(self, request: web.Request) -> web.Response:
-        reason = self._not_ready()
-        if reason and not self._is_allowed(request):  # the reason may name the SFU
-            reason = "not ready"
-        return web.Response(status=503 if reason else 200, text=(reason or "ok") + "\n")
+        reason, away = self._not_ready(), self._away()
+        if not self._is_allowed(request):  # both may name SFUs
+            reason, away = "not ready" if reason else "", ""
+        if reason:
+            return web.Response(status=503, text=reason + "\n")
+        return web.Response(text=f"ok; {away}\n" if away else "ok\n")
 
     def _is_allowed(self, request: web.Request) -> bool:
         return self._proxies.real_ip(request) in self._allowed

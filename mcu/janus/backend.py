@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
@@ -297,6 +298,24 @@ class JanusMcu:
             ((report.key.type, report.kind) for report in self.streams() if report.subscriber),
         )
         yield from self._feed.measures()
+        yield from self._pool_measures()
+
+    def _pool_measures(self) -> Iterable[Measure]:
+        """Return how each Janus does, under the names that are known of proxies in front of one."""
+        sfus = self.status().sfus
+        yield Measure("backend_load", "Load of an SFU", "gauge", ("url",), {(sfu.url,): sfu.load for sfu in sfus})
+        nodes = list(self._nodes.values())
+        countries = Counter[tuple[str, ...]]()
+        countries.update((node.server.country or "unknown",) for node in nodes if node.client.current() is not None)
+        yield Measure("backend_connections", "Connections to SFUs", "gauge", ("country",), countries)
+        told = {node.server.url: node.bandwidth for node in nodes}
+        flows: dict[tuple[str, ...], float] = {
+            (url, direction): rate
+            for url, both in told.items()
+            if both is not None
+            for direction, rate in zip(("incoming", "outgoing"), both, strict=True)
+        }
+        yield Measure("backend_bandwidth", "Bytes per second of an SFU", "gauge", ("url", "direction"), flows)
 
     def feed(self, frame: bytes) -> None:
         """Take a frame of Janus' event feed; several Janus may send theirs."""

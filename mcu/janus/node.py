@@ -45,7 +45,7 @@ class Node:
         self._running = False
         self._leaving: asyncio.Task[None] | None = None
         self._spared_until = 0.0
-        self._bandwidth: tuple[float, int | None] = (0.0, 0)  # until when it holds, and bit/s
+        self._bandwidth: tuple[float, tuple[int, int] | None] = (0.0, None)  # until when it holds
 
     # -- to be there and not to be there
 
@@ -207,7 +207,7 @@ class Node:
         return Standing(
             publishers=len(self.publishers) + len(self.remotes) + self._coming,
             subscribers=self._subscribers + sum(len(publisher.remotes) for publisher in self.publishers),
-            bits_per_second=self._measured(),
+            bits_per_second=None if self.bandwidth is None else 8 * sum(self.bandwidth),
             weight=self.server.weight,
             country=self.server.country,
             continents=frozenset(self.server.continents),
@@ -218,19 +218,20 @@ class Node:
     def _subscribers(self) -> int:
         return sum(len(stream.subscribers) for stream in (*self.publishers, *self.remotes.values()))
 
-    def _measured(self) -> int | None:
-        """Return what goes in and out, in bit/s; ``None``: Janus does not tell."""
+    @property
+    def bandwidth(self) -> tuple[int, int] | None:
+        """What comes in and goes out, in bytes per second; ``None``: Janus does not tell."""
         now = time.monotonic()
         if now >= self._bandwidth[0]:
             self._bandwidth = (now + MEASURED, self._measure())
         return self._bandwidth[1]
 
-    def _measure(self) -> int | None:
+    def _measure(self) -> tuple[int, int] | None:
         found = [self._feed.figures(leg.session.id, leg.handle.id) for leg in self._legs()]
         told = [figures for media in found for figures in media.values()]
         if found and not told:
             return None
-        return 8 * sum(figures.incoming + figures.outgoing for figures in told)
+        return sum(figures.incoming for figures in told), sum(figures.outgoing for figures in told)
 
     def _legs(self) -> Iterator[Leg]:
         yield from list(self.publishers)

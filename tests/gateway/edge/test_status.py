@@ -17,6 +17,7 @@ class Facts:
     def __init__(self) -> None:
         self.stats: dict[str, Any] = {"rooms": 1, "sessions": 2}
         self.reason = ""
+        self.away = ""
 
     def status(self, *allowed: str) -> Status:
         return Status(
@@ -26,6 +27,7 @@ class Facts:
             stats=lambda: self.stats,
             metrics=Metrics(Counters(), Gauges()).render,
             not_ready=lambda: self.reason,
+            away=lambda: self.away,
             server_info=lambda: {"version": "1.2.3"},
         )
 
@@ -83,6 +85,16 @@ async def test_readiness_gives_its_reason_to_the_listed() -> None:
     facts.reason = "the SFU is away"
     assert (await get(status, "/readyz"))[::2] == (503, b"the SFU is away\n")
     assert (await get(status, "/readyz", "192.0.2.1"))[::2] == (503, b"not ready\n")
+
+
+async def test_readiness_names_those_that_are_away_to_the_listed() -> None:
+    facts = Facts()
+    status = facts.status("127.0.0.1")
+    facts.away = "1 of 2 SFUs take no streams: ws://a: drained"
+    assert (await get(status, "/readyz"))[::2] == (200, b"ok; 1 of 2 SFUs take no streams: ws://a: drained\n")
+    assert (await get(status, "/readyz", "192.0.2.1"))[::2] == (200, b"ok\n")
+    facts.reason = "ws://a: drained; ws://b: connection refused"
+    assert (await get(status, "/readyz"))[::2] == (503, b"ws://a: drained; ws://b: connection refused\n")
 
 
 async def test_routes_can_stand_below_a_prefix() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 
 import pytest
@@ -16,8 +17,11 @@ from mcu.base import (
     SubscribeOptions,
 )
 from mcu.janus.backend import JanusMcu
+from mcu.janus.node import MEASURED
+from mcu.janus.publisher import JanusPublisher
 from tests.janus_process import API_SECRET, JanusProcess, free_ports
-from tests.mcu.janus.conftest import CAMERA, WAIT, Heard, States, server
+from tests.mcu.janus.conftest import CAMERA, INSTANCE, WAIT, Heard, States, server
+from tests.mcu.janus.feed import statistics
 from tests.mcu.janus.several import comes_to, key, several
 from tests.media import PublishingPeer
 from tests.media.loopback import loopback
@@ -49,6 +53,36 @@ async def test_publishers_are_spread_and_their_subscribers_follow_them(loopback:
         assert [(sfu.publishers, sfu.subscribers, sfu.load) for sfu in pool.mcu.status().sfus] == [(1, 1, 3.0)] * 2
         await pool.mcu.stop()
         await pool.is_clean()
+
+
+async def test_what_janus_tells_of_bandwidth_counts_and_is_told_on(loopback: None) -> None:
+    async with several(2) as pool:
+        pool.change(0, country="DE")
+        await pool.start()
+        description = await offer()
+        heavy, _ = await pool.mcu.publish(key("heavy"), description, SOON, Heard())
+        light, _ = await pool.mcu.publish(key("light"), description, SOON, Heard())
+        assert isinstance(heavy, JanusPublisher)
+        assert isinstance(light, JanusPublisher)
+        for publisher, rate in ((heavy, 1_000_000), (light, 12_500)):
+            label = f"portunus|{INSTANCE}|cloud|x|video"
+            told = statistics(publisher.session.id, publisher.handle.id, label, bytes_received_lastsec=rate)
+            pool.mcu.feed(json.dumps(told).encode())
+        await asyncio.sleep(MEASURED)  # so long an earlier look holds
+        assert [sfu.load for sfu in pool.mcu.status().sfus] == [10.0, 2.1]
+        for number in range(3):
+            await pool.mcu.publish(key(f"{number}"), description, SOON, Heard())
+        assert await pool.rooms() == [1, 4]
+        measures = {measure.name: dict(measure.rows) for measure in pool.mcu.measures()}
+        first, second = (server.url for server in pool.servers)
+        assert measures["backend_load"] == {(first,): 10.0, (second,): 8.1}
+        assert measures["backend_connections"] == {("DE",): 1, ("unknown",): 1}
+        assert measures["backend_bandwidth"] == {
+            (first, "incoming"): 1_000_000,
+            (first, "outgoing"): 0,
+            (second, "incoming"): 12_500,
+            (second, "outgoing"): 0,
+        }
 
 
 @pytest.mark.full
