@@ -33,6 +33,7 @@ CONNECT = 2.0  # seconds for a connection, and for claiming: one that stands sti
 UNASKED = "Janus has not been asked yet"
 CLOSE = 1.0  # seconds for the closing handshake: a Janus that stands still never answers it
 
+PROXY_FINDS_NOBODY = (502, 503)  # HTTP: what a proxy in front of Janus says when the process is gone
 SHORT = 1.0  # seconds; a connection that lasts no longer is not made again without a pause
 
 Outcome = tuple[SfuState, str]  # what we are, and why
@@ -133,7 +134,10 @@ class JanusClient:
                 )
         except TimeoutError:
             return SfuState.CONNECTING, "it does not answer"
-        except aiohttp.WSServerHandshakeError:
+        except aiohttp.WSServerHandshakeError as error:
+            if error.status in PROXY_FINDS_NOBODY:
+                self._lose("nobody is there behind the proxy")
+                return SfuState.CONNECTING, "nobody is there behind the proxy"
             return SfuState.CONNECTING, "what answers there is not Janus' WebSocket API"
         except (OSError, aiohttp.ClientError) as error:
             if getattr(error, "errno", None) == errno.ECONNREFUSED:

@@ -54,7 +54,11 @@ class Relay:
             writer.transport.abort()
             return
         await self._flows.wait()
-        there, back = await asyncio.open_connection("127.0.0.1", self._to)
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self._to)
+        except OSError:
+            writer.transport.abort()
+            return
         pair = (writer, back)
         self._pairs.append(pair)
         alive = True

@@ -261,6 +261,7 @@ async def test_a_session_that_janus_lets_expire_is_lost_and_made_anew(
     states: States, loopback: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mcu.janus.session.KEEPALIVE", 3600.0)
+    monkeypatch.setattr("mcu.janus.sweep.FIRST", (3600.0,))  # a look keeps the session alive as well
     async with JanusProcess(SESSION_TIMEOUT="4") as process:
         mcu, heard = JanusMcu((server(process),), timeout=WAIT), Heard()
         await mcu.start(states)
