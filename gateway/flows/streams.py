@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("portunus.flows.media")
 
-ATTEMPTS = 3  # at one verb, when the SFU goes away under it
-
 _T = TypeVar("_T")
 _TYPES = {kind.value: kind for kind in StreamType}
 
@@ -110,15 +108,16 @@ class Streams:
     async def outlasting(self, until: float, verb: Callable[[float], Awaitable[_T]]) -> _T:
         """Carry out a verb of the SFU, which is given the seconds left; once more when the SFU goes away under it.
 
+        Not more often, and not where another SFU is left: what an SFU dies of must not take them all.
+
         Raises:
             McuError: what the verb raised last.
         """
-        for _ in range(ATTEMPTS - 1):
-            try:
-                return await verb(max(until - self.services.clock(), 0.0))
-            except McuLost:
-                if self.services.clock() >= until:
-                    raise
+        try:
+            return await verb(max(until - self.services.clock(), 0.0))
+        except McuLost:
+            if self.takes_streams or self.services.clock() >= until:
+                raise
         return await verb(max(until - self.services.clock(), 0.0))
 
     def of(self, session: SessionId) -> Owned:

@@ -15,13 +15,14 @@ from tests.gateway.flows.house import House, Talker
 from tests.gateway.flows.virtual_time import VirtualLoop, settle
 
 NAMES = ("alice", "bob", "carol")
+FEATURES = {"alice": ("republish",), "bob": (), "carol": ("republish", "ack")}
 
 Step = tuple[str, int, int]
 VERBS = (
     *("offer", "offer anew", "offer screen", "request", "request", "request screen", "refresh", "sendoffer"),
     *("answer", "candidate", "select", "unshare", "lose", "resume", "leave call", "enter call", "leave room", "join"),
     *("revoke", "permit", "hold publish", "hold subscribe", "hold verbs", "release", "publish fails", "sfu drops"),
-    *("sfu is lost", "settle", "second", "long time"),
+    *("sfu is lost", "sfu goes", "sfu is back", "one subscription is lost", "settle", "second", "long time"),
 )
 steps = st.lists(st.tuples(st.sampled_from(VERBS), st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=40)
 
@@ -103,6 +104,13 @@ class Play:
                 for publisher in list(mcu.publishers.values()):
                     publisher.error = McuLost("gone")
                     publisher.end(Closed.LOST, Closed.LOST)
+            case "sfu goes":
+                mcu.lose()
+            case "sfu is back":
+                await mcu.come_back()
+            case "one subscription is lost":
+                for subscriber in mcu.subscribers[:1]:
+                    subscriber.end(Closed.LOST)
             case "settle":
                 await settle()
             case "second":
@@ -119,16 +127,26 @@ class Play:
 
 async def play(steps: list[Step]) -> None:
     async with House() as house:
-        play = Play(house, await house.callers(*NAMES))
+        talkers = [await house.member(name, in_call=True, features=FEATURES[name]) for name in NAMES]
+        play = Play(house, talkers)
         for step in steps:
             await play.do(step)
         play.release()
+        await house.mcu.come_back()
         await asyncio.sleep(1000)  # each request that waits for its publisher takes its ten seconds
         mcu, streams = house.mcu, house.media._streams.owned
         assert mcu.waiting == 0
         held = {slot._publisher for of in streams.values() for slot in of.publishers.values()}
         assert held == set(mcu.publishers.values())
-        watched = [slot._subscriber for of in streams.values() for slot in of.subscribers.values()]
+        assert not [slot for of in streams.values() for slot in of.publishers.values() if slot.missed]
+        watching = [slot for of in streams.values() for slot in of.subscribers.values()]
+        assert len(house.media._streams.watchers) == len(watching)
+        for slot in watching:  # who waits for a stream is not one who could have it
+            publisher = house.media._streams.publisher(slot.peer, slot.kind)
+            assert slot.held != slot.missed
+            assert slot.held or publisher is None or mcu.publish_error
+            assert slot.held or house.hub.find(slot.session.backend, slot.peer)
+        watched = [slot._subscriber for slot in watching if slot.held]
         assert set(watched) == set(mcu.subscribers)
         assert len(watched) == len(mcu.subscribers)
         assert not [it for it in mcu.subscribers if it.publisher.closed]
@@ -139,6 +157,7 @@ async def play(steps: list[Step]) -> None:
         await settle()
         assert house.hub.sessions == {}
         assert mcu.clean
+        assert len(house.media._streams.watchers) == 0
         assert house.media.open_streams == (0, 0)
         assert len(house.services.tasks) == 0
 

@@ -1,0 +1,52 @@
+"""A call in the browser whose SFU is killed, moved or stands still: the tiles are back without a reload."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from playwright.async_api import Browser
+
+from tests.browser.call_page import CallPage
+from tests.browser.conftest import janus
+from tests.browser.test_trouble import demo_with, joined
+from tests.janus_process import JanusProcess
+
+pytestmark = pytest.mark.full
+
+# Keeps what the gateway asks to be offered again, and notices a reload, which would forget it.
+_KEEP = """globalThis.asked = [];
+  portunus.signaling.addEventListener("message", ({detail}) => {
+    if (detail.type === "republish") asked.push(detail.republish.roomType + " " + detail.republish.reason);
+  })"""
+
+
+async def both(browser: Browser, url: str) -> tuple[CallPage, CallPage]:
+    """Two people who see each other, and the first one's screen."""
+    ada, bob = await joined(browser, url, "Ada"), await joined(browser, url, "Bob")
+    await ada.until_advances("Bob")
+    await bob.until_advances("Ada")
+    await ada.page.click("#share")
+    await bob.until_advances("Ada's screen")
+    for page in (ada, bob):
+        await page.page.evaluate(_KEEP)
+    return ada, bob
+
+
+@pytest.mark.parametrize("away", [0.0, 4.0])
+async def test_tiles_are_back_after_a_killed_janus_without_a_reload(browser: Browser, away: float) -> None:
+    async with JanusProcess() as process, demo_with(janus(process)) as demo:
+        ada, bob = await both(browser, demo.url)
+        sessions = [await ada.session_id(), await bob.session_id()]
+        await process.kill()
+        await asyncio.sleep(away)
+        await process.start()
+        for page, *asked in ((ada, "video lost", "screen lost"), (bob, "video lost")):
+            await page.until(f"asked for {asked}", f"asked.toSorted().join() === {','.join(sorted(asked))!r}", wait=10)
+        await ada.until_advances("Bob", wait=10)
+        await bob.until_advances("Ada", wait=10)
+        await bob.until_advances("Ada's screen", wait=10)
+        assert [await ada.session_id(), await bob.session_id()] == sessions
+        for page in (ada, bob):
+            await page.until_state("in the call with 1 other")
+            assert await page.notices() == ""
