@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from mcu.base import Closed, Kind, Layer, PublishOptions, SubscribeOptions
-from tests.janus_process import API_SECRET, Conversation
-from tests.mcu.janus.conftest import CAMERA, Heard
+from tests.janus_process import ADMIN_KEY, API_SECRET, Conversation, JanusProcess
+from tests.mcu.janus.conftest import CAMERA, INSTANCE, Heard
 from tests.mcu.janus.several import Several, comes_to, several
 from tests.media.loopback import loopback
 
@@ -209,4 +210,53 @@ async def test_coming_and_going_again_and_again_crashes_nobody(pool: Several) ->
         await subscriber.close()
     await comes_to(pool.rooms, [1, 0])
     assert all(janus.runs for janus in pool.janus)
-    assert not [node for node in pool.mcu._nodes.values() if node.remotes]
+    assert threads(pool.janus[1]) == 0
+
+
+def threads(janus: JanusProcess) -> int:
+    """Count the threads of a Janus that receive streams of others; each of them holds two ports."""
+    names = [path.read_text() for path in Path(f"/proc/{janus.pid}/task").glob("*/comm")]
+    return sum(name.startswith("vremote") for name in names)
+
+
+async def test_what_a_killed_gateway_left_there_goes_with_its_ports(
+    loopback: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcu.janus.sweep.FIRST", (0.1,))
+    monkeypatch.setattr("mcu.janus.sweep.EVERY", 0.1)
+    async with several(1) as pool:
+        (janus,) = pool.janus
+        room = {"room": 1234, "description": f"portunus|{INSTANCE}|cloud|x|video|remote", "admin_key": ADMIN_KEY}
+        stream = {"mid": "0", "mindex": 0, "type": "audio", "codec": "opus"}
+        async with Conversation(janus.url, "janus-protocol", {"apisecret": API_SECRET}) as other:
+            session = (await other.ask(janus="create"))["data"]["id"]
+            handle = await other.ask(janus="attach", session_id=session, plugin="janus.plugin.videoroom")
+            for body in (
+                {"request": "create", "is_private": True, **room},
+                {"request": "add_remote_publisher", "room": 1234, "id": 1, "streams": [stream]},
+            ):
+                await other.ask(janus="message", session_id=session, handle_id=handle["data"]["id"], body=body)
+            await other.ask(janus="destroy", session_id=session)
+        assert await pool.rooms() == [1]
+        assert threads(janus) == 1
+        await pool.start()
+        await comes_to(pool.rooms, [0])
+
+        async def running() -> int:
+            return threads(janus)
+
+        await comes_to(running, 0)
+        assert janus.runs
+
+
+async def test_data_arrive_there_under_the_number_of_the_feed(pool: Several) -> None:
+    """Labels do not travel between two Janus: docs/mcu.md, "Several Janus"."""
+    call = pool.call()
+    _, sender, _ = await call.publisher(1, options=IN_US)
+    _, watcher, _ = await call.subscriber(options=FROM_DE)
+    await watcher.hears(sender.frequency)
+    for step in range(5):
+        await sender.say("status", f"{step}")
+    await sender.say("unordered", b"\x00\xff")
+    await watcher.until(lambda: len(watcher.messages) == 6, "what was said")
+    assert watcher.messages == [("1", f"{step}") for step in range(5)] + [("1", b"\x00\xff")]
