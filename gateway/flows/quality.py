@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from gateway.core import policy
-from gateway.core.limits import Backend, Quality
+from gateway.core.limits import AUDIO_CODECS, VIDEO_CODECS, Backend, Quality
 from gateway.core.policy import Decoder, Share, Stream
 from gateway.core.room import RoomKey
 from gateway.core.session import Session
@@ -32,7 +32,7 @@ log = logging.getLogger("portunus.flows.quality")
 
 DELAY = 0.5  # seconds from a change in a room to the decision about it
 RETRY = 5.0  # seconds until a limit that the SFU did not take is sent again
-KINDS = ("audio", "video")
+KINDS = {"audio": AUDIO_CODECS, "video": VIDEO_CODECS}  # what else a client may name is nobody's business
 
 _UNKNOWN = -1  # bit/s: the SFU may or may not have taken the last limit
 _SENDS = ("sendrecv", "sendonly")
@@ -88,7 +88,7 @@ class QualityRules:
 
         What was decided about a running connection stays, so that nobody's stream changes its codec under way.
         """
-        offered = {kind: codecs.listed(offer, kind) for kind in KINDS}
+        offered = _known(offer)
         self._learn(slot.session, offered)
         identity, running = document.identity(offer), slot.plan
         if running is not None and not running.identity.same_peer_connection(identity):
@@ -112,7 +112,8 @@ class QualityRules:
         room = self._services.hub.room_of(session)
         others = () if room is None else (self._streams.of(id).decoders for id in room.members if id != session.id)
         receivers = [known[kind] for known in others if kind in known]
-        return policy.codecs(allowed, wished, offered or tuple(dict.fromkeys([*wished, *allowed])), receivers)
+        wished = tuple(codec for codec in wished if codec in KINDS[kind])
+        return policy.codecs(allowed, wished, offered or (*wished, *allowed), receivers)
 
     def _learn(self, session: Session, offered: dict[str, tuple[str, ...]]) -> None:
         decoders = self._streams.own(session).decoders
@@ -144,9 +145,11 @@ class QualityRules:
         if slot.closed or publisher is None:
             return
         agreed = document.parse(answer)
-        chosen = {kind: listed[0] for kind in KINDS if (listed := codecs.listed(agreed, kind))}
+        chosen = {kind: listed[0] for kind, listed in _known(agreed).items() if listed}
         slot.plan = replace(plan, chosen=chosen)
         self._count(slot)
+        if not self._quality(slot.session.backend).bounds:
+            return
         for decision in self._decide(slot.session.room) if slot.session.room else self._alone(slot):
             if decision.slot is slot and not decision.applied:
                 self._services.tasks.spawn(self._tell_all([decision], slot.room), "first limit")
@@ -242,6 +245,12 @@ class QualityRules:
             known = (self._streams.of(id).decoders.get(kind, Decoder()) for id in others)
             found[kind] = sum(not decoder.can(codec) for decoder in known)
         return {kind: count for kind, count in found.items() if count}
+
+
+def _known(description: Description) -> dict[str, tuple[str, ...]]:
+    """Return the codecs of a description by kind, as far as they are known."""
+    found = {kind: codecs.listed(description, kind) for kind in KINDS}
+    return {kind: tuple(codec for codec in listed if codec in KINDS[kind]) for kind, listed in found.items()}
 
 
 def _stream(slot: PublisherSlot, plan: Plan) -> Stream:

@@ -15,8 +15,11 @@ import aiohttp
 import pytest
 from click.testing import CliRunner, Result
 
+from gateway.app import Gateway
 from gateway.cli import main
-from gateway.core.limits import Backend, BackendQuality
+from gateway.config import Admin as AdminSection
+from gateway.config import Config, Http, Sessions
+from gateway.core.limits import Backend, BackendQuality, Quality
 from gateway.edge.admin import SHOWN, Admin
 from tests.gateway.flows.descriptions import answer
 from tests.gateway.flows.house import OTHER, House, Talker
@@ -235,3 +238,36 @@ def other_user(path: Path) -> Iterator[None]:
         yield
     finally:
         os.seteuid(0)
+
+
+async def test_gateway_listens_for_its_operator_and_takes_changed_rules_on_reload(path: Path) -> None:
+    def config(budget: int, socket: str) -> Config:
+        backend = Backend("cloud", ("https://cloud.example/",), "secret of the cloud")
+        return Config(
+            sessions=Sessions(secret="6f1b0c7d9ae24835b6cf01d27e9a4488"),
+            http=Http(listen=("127.0.0.1:0",)),
+            backends=(backend,),
+            quality=Quality(room_budget=budget),
+            admin=AdminSection(socket=socket),
+        )
+
+    gateway = Gateway(config(0, str(path)))
+    await gateway.start()
+    try:
+        told = await explain("r", "--socket", str(path))
+        assert (told.exit_code, told.output) == (1, "Error: nobody is in a room r\n")
+        assert await gateway.reload(config(500_000, str(path))) == []
+        assert await gateway.reload(config(500_000, "")) == ["admin"]
+    finally:
+        await gateway.stop()
+    assert mode(path) is None
+
+
+async def test_gateway_does_not_start_without_its_admin_socket(tmp_path: Path) -> None:
+    sessions, admin = (
+        Sessions(secret="6f1b0c7d9ae24835b6cf01d27e9a4488"),
+        AdminSection(str(tmp_path / "none" / "admin")),
+    )
+    gateway = Gateway(Config(sessions=sessions, http=Http(listen=("127.0.0.1:0",)), admin=admin))
+    with pytest.raises(OSError, match="No such file"):
+        await gateway.start()

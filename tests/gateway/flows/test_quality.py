@@ -314,6 +314,20 @@ async def test_a_picture_that_is_added_later_is_ordered_then() -> None:
         assert "SAVPF 102 96" in updated
 
 
+async def test_codecs_that_do_not_exist_are_neither_learnt_nor_told() -> None:
+    async with house_with(videocodecs=("vp8",)) as house:
+        alice = await house.member("alice", backend=backend())
+        strange = offer("alice").replace("H264", "\x1b[31mX")
+        for _ in range(2):
+            alice.media(alice, "offer", payload={"type": "offer", "sdp": strange}, videocodec="\x1b[31mX")
+            await settle()
+        (decision,) = house.media.quality.explain(ROOM)
+        assert decision.plan.offered == {"audio": ("opus",), "video": ("vp8",)}
+        assert decision.plan.decided["video"].order == ("vp8",)
+        decoder = house.media.quality._streams.of(alice.session.id).decoders["video"]
+        assert decoder.listed == frozenset({"vp8"})
+
+
 async def test_an_empty_room_has_nothing_to_explain() -> None:
     async with house_with(room_budget=600_000) as house:
         assert house.media.quality.explain(ROOM) == []
