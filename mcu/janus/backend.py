@@ -131,13 +131,18 @@ class JanusMcu:
             await self._taken()
             before = self._publishers.get(key)
             if before is not None:
+                at_hand = self._home(before)
                 before.replace()
-                await asyncio.wait(before.leaving, timeout=LET_GO)
+                if at_hand is not None and at_hand.client.current() is not None:  # else it would be waited for in vain
+                    await asyncio.wait(before.leaving, timeout=LET_GO)
             publisher, answer = await self._place(key, offer, options, to, deadline)
             self._publishers[key] = publisher
             self._wake(key)
             publisher.ear.open_soon()
             return publisher, answer
+
+    def _home(self, publisher: JanusPublisher) -> Node | None:
+        return next((node for node in self._nodes.values() if publisher in node.publishers), None)
 
     async def _taken(self) -> None:
         """Wait until a Janus takes streams.
@@ -231,7 +236,7 @@ class JanusMcu:
 
     def _elsewhere(self, publisher: JanusPublisher, options: SubscribeOptions) -> Node | None:
         """Return the second Janus over which a subscriber is served better than from its publisher's."""
-        source = next((node for node in self._nodes.values() if publisher in node.publishers), None)
+        source = self._home(publisher)
         if source is None or not source.forwards:
             return None
         others = [node for node in self._nodes.values() if node is not source and node.takes and node.forwards]
