@@ -1,0 +1,82 @@
+"""What holds in a hub whatever happened: nothing dangles, nothing is forgotten, nothing of what is gone is kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+
+from gateway.core.hub import Hub
+from gateway.core.room import Room
+from gateway.core.session import Kind, Session
+from gateway.core.transient import SESSION_DATA, session_key
+
+
+def check(hub: Hub) -> None:
+    """Look at everything from every side."""
+    for session in hub.sessions.values():
+        _check_session(hub, session)
+    for key, room in hub.rooms.items():
+        assert key == room.key
+        _check_room(hub, room)
+    _check_virtuals(hub)
+    _check_indices(hub)
+
+
+def _check_session(hub: Hub, session: Session) -> None:
+    assert session.open
+    assert hub.sessions[session.id] is session
+    assert session.connection is None or session.expires_at is None
+    room = hub.room_of(session)
+    assert (room is None) is (session.room is None)
+    assert room is None or room.members[session.id] is session
+    assert session.join_by is None or (room is None and session.kind is not Kind.INTERNAL and not session.userid)
+    assert bool(session.room_session_id) is (room is not None)
+    assert not session.virtuals or session.kind is Kind.INTERNAL
+    for other in hub.sessions.values():
+        same = other.backend.id == session.backend.id
+        assert (hub.find(session.backend, other.id) is other) is same
+        assert same or not hub.in_same_call(session, other)
+
+
+def _check_room(hub: Hub, room: Room) -> None:
+    assert room.members or room.virtuals
+    assert room.in_call <= set(room.members)
+    for id, member in room.members.items():
+        assert hub.sessions[id] is member
+        assert member.room == room.key
+        assert member.backend.id == room.key.backend
+    for id, virtual in room.virtuals.items():
+        assert hub.virtuals[id] is virtual
+        assert virtual.room == room.key
+        assert virtual.owner.backend.id == room.key.backend
+    present = {*room.members, *room.virtuals}
+    assert {key for key in room.transient.values() if key.startswith(SESSION_DATA)} <= set(map(session_key, present))
+    assert {msgspec.json.decode(entry["sessionId"]) for entry in room.users} <= present
+
+
+def _check_virtuals(hub: Hub) -> None:
+    of_owners = [virtual for session in hub.sessions.values() for virtual in session.virtuals.values()]
+    of_rooms = [virtual for room in hub.rooms.values() for virtual in room.virtuals.values()]
+    assert {it.id for it in of_owners} == {it.id for it in of_rooms} == set(hub.virtuals)
+    assert len(of_owners) == len(of_rooms) == len(hub.virtuals)
+    assert all(it.owner.virtuals[it.name] is it for it in of_owners)
+    assert not hub.virtuals.keys() & hub.sessions.keys()
+
+
+def _check_indices(hub: Hub) -> None:
+    sessions = hub.sessions.values()
+    assert hub._resumable == {it.resume_id: it for it in sessions}
+    assert hub.internals == {it.id: it for it in sessions if it.kind is Kind.INTERNAL}
+    users = {(it.backend.id, it.userid) for it in sessions if it.userid}
+    assert set(hub._of_user) == users
+    for (backend, userid), found in hub._of_user.items():
+        assert found == {it.id: it for it in sessions if (it.backend.id, it.userid) == (backend, userid)}
+    for (backend, room_session), session in hub._of_room_session.items():
+        assert hub.sessions[session.id] is session
+        assert session.room is not None
+        assert (session.backend.id, session.room_session_id) == (backend, room_session)
+    counted = Counter(it.backend.id for it in sessions if it.kind is not Kind.INTERNAL)
+    assert +Counter(hub._per_backend) == counted
+    deadlines = {it.id: it for it in sessions if it.expires_at is not None or it.join_by is not None}
+    assert hub._deadlines == deadlines
