@@ -1,200 +1,185 @@
-"""CPU of the in-process SFU against Janus on the same load in the same run.
+"""The in-process SFU against Janus on the same load in the same run: CPU, delay, and what it does to the gateway's own.
 
-One publisher sends 720p VP8 of about 1 Mbit/s, encoded once and sent again and again; 50 subscribers receive and
-decrypt it. The load is in this process, each SFU in its own. Rounds alternate; CPU time is the kernel's, user and
-system, of the SFU's process alone. Run with ``python -m bench.sfu``.
+One publisher sends 720p VP8 of about 1 Mbit/s, encoded once and sent again and again. Each SFU runs in a process of its
+own on the first core, the load and what measures on the second. Rounds take turns; CPU time is the kernel's, user and
+system, of the SFU's process alone. Run with ``python -m bench.sfu``; how and what stands in docs/performance.md.
 """
+
+# ruff: noqa: T201 - a command that prints its results
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import platform
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
 
-import msgspec
+import uvloop
 
-from bench.sfu_host import KEY, Answer, Deaf, Order
+from bench import processes
+from bench.processes import REST, cpu_seconds
 from bench.sfu_load import Listening, Sending, encoded_picture
-from mcu.base import PublishOptions, SubscribeOptions
-from mcu.janus.backend import JanusMcu
-from mcu.janus.settings import JanusServer
-from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
+from bench.sfu_stages import Stage, inprocess, janus
 
 SUBSCRIBERS = 50
+MANY = 250
 SECONDS = 10.0  # per round
 ROUNDS = 3
-SETTLE = 2.0  # seconds before each round
-TARGET = 2.2  # times Janus' CPU
-TICKS = os.sysconf("SC_CLK_TCK")
+SETTLE = 3.0  # seconds before each round
+PROBE = 10  # each of so many subscribers reads when its packets were sent
+LAG_SECONDS = 20.0
+RATIO, DELAY, LAG = 1.7, 5.0, 50.0  # targets: times Janus' CPU, ms (median) and ms (99th percentile)
 
 
-class Stage(Protocol):
-    """An SFU in a process of its own."""
+@dataclass
+class Result:
+    """What was measured of one SFU with one number of subscribers."""
 
-    name: str
-    pid: int
-
-    async def publish(self, offer: str) -> str:
-        """Return the answer."""
-
-    async def subscribe(self) -> tuple[int, str]:
-        """Return a subscription's number and the SFU's offer."""
-
-    async def accept(self, subscriber: int, answer: str) -> None:
-        """Hand over an answer."""
-
-
-class InprocessStage:
-    """The in-process SFU, in another process."""
-
-    name = "in-process"
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-        self.pid = process.pid
-
-    async def _ask(self, order: Order) -> Answer:
-        if self._process.stdin is None or self._process.stdout is None:
-            raise RuntimeError("the SFU's process has no pipes")
-        self._process.stdin.write(msgspec.json.encode(order) + b"\n")
-        return msgspec.json.decode(await self._process.stdout.readline(), type=Answer)
-
-    async def publish(self, offer: str) -> str:
-        """Return the answer."""
-        return (await self._ask(Order("publish", offer))).sdp
-
-    async def subscribe(self) -> tuple[int, str]:
-        """Return a subscription's number and the SFU's offer."""
-        answer = await self._ask(Order("subscribe"))
-        return answer.subscriber, answer.sdp
-
-    async def accept(self, subscriber: int, answer: str) -> None:
-        """Hand over an answer."""
-        await self._ask(Order("accept", answer, subscriber))
-
-
-class JanusStage:
-    """Janus, driven from here."""
-
-    name = "Janus"
-
-    def __init__(self, janus: JanusProcess, mcu: JanusMcu) -> None:
-        self._mcu = mcu
-        self._subscribers: list[object] = []
-        self.pid = janus.pid
-
-    async def publish(self, offer: str) -> str:
-        """Return the answer."""
-        self._publisher, answer = await self._mcu.publish(KEY, offer, PublishOptions(), Deaf())
-        return answer
-
-    async def subscribe(self) -> tuple[int, str]:
-        """Return a subscription's number and Janus' offer."""
-        subscriber, offer = await self._mcu.subscribe(KEY, SubscribeOptions(), Deaf())
-        self._subscribers.append(subscriber)
-        self._accept = subscriber.accept
-        return len(self._subscribers) - 1, offer
-
-    async def accept(self, subscriber: int, answer: str) -> None:
-        """Hand over the answer to the last offer."""
-        await self._accept(answer)
+    cores: list[float] = field(default_factory=list)
+    delivered: list[float] = field(default_factory=list)  # share of the packets sent
+    delays: list[float] = field(default_factory=list)  # seconds
 
 
 @asynccontextmanager
-async def inprocess() -> AsyncIterator[InprocessStage]:
-    """Start the in-process SFU in a process."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.sfu_host", stdin=subprocess.PIPE, stdout=subprocess.PIPE, limit=1 << 20
-    )
-    try:
-        yield InprocessStage(process)
-    finally:
-        if process.stdin is not None:
-            process.stdin.close()
-        await process.wait()
-
-
-@asynccontextmanager
-async def janus() -> AsyncIterator[JanusStage]:
-    """Start Janus."""
-    async with JanusProcess() as process:
-        mcu = JanusMcu((JanusServer(process.url, api_secret=API_SECRET, admin_key=ADMIN_KEY),), timeout=10.0)
-        ready = asyncio.Event()
-        await mcu.start(lambda status: ready.set() if status.ready else None)
-        async with asyncio.timeout(10):
-            await ready.wait()
-        try:
-            yield JanusStage(process, mcu)
-        finally:
-            await mcu.stop()
-
-
-def cpu_seconds(pid: int) -> float:
-    """Return what a process has used, in all its threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-@asynccontextmanager
-async def call(stage: Stage, picture: list[list[bytes]]) -> AsyncIterator[list[Listening]]:
+async def call(stage: Stage, picture: list[list[bytes]], count: int) -> AsyncIterator[tuple[Sending, list[Listening]]]:
     """Set up the publisher and its subscribers."""
     sending = Sending(picture)
     await sending.accept(await stage.publish(await sending.offer()))
     listeners: list[Listening] = []
     try:
         await sending.up.wait()
-        for _ in range(SUBSCRIBERS):
+        for place in range(count):
             number, offer = await stage.subscribe()
-            listening = Listening()
+            listening = Listening(probe=place % PROBE == PROBE // 2)
             listeners.append(listening)
             await stage.accept(number, await listening.answer(offer))
             await listening.up.wait()
         sending.start()
-        yield listeners
+        yield sending, listeners
     finally:
         await sending.close()
         for listening in listeners:
             await listening.close()
 
 
-async def measure(stage: Stage, listeners: list[Listening]) -> tuple[float, float]:
-    """Return the cores used and the packets per second each subscriber got, over one round."""
+async def measure(stage: Stage, sending: Sending, listeners: list[Listening], into: Result) -> None:
+    """Measure over one round."""
     await asyncio.sleep(SETTLE)
-    packets = sum(listening.packets for listening in listeners)
+    for listening in listeners:
+        listening.delays.clear()
+    sent, packets = sending.packets, sum(listening.packets for listening in listeners)
     begun, used = time.monotonic(), cpu_seconds(stage.pid)
     await asyncio.sleep(SECONDS)
-    passed = time.monotonic() - begun
+    into.cores.append((cpu_seconds(stage.pid) - used) / (time.monotonic() - begun))
     received = sum(listening.packets for listening in listeners) - packets
-    return (cpu_seconds(stage.pid) - used) / passed, received / passed / len(listeners)
+    into.delivered.append(received / len(listeners) / (sending.packets - sent))
+    into.delays += [delay for listening in listeners for delay in listening.delays]
 
 
-async def main() -> None:
+async def direct(picture: list[list[bytes]]) -> list[float]:
+    """Return the delays without an SFU in between: what the load itself takes."""
+    sending, listening = Sending(picture), Listening(probe=True)
+    await sending.accept(await listening.answer(await sending.offer()))
+    await asyncio.gather(sending.up.wait(), listening.up.wait())
+    sending.start()
+    await asyncio.sleep(SETTLE)
+    listening.delays.clear()
+    await asyncio.sleep(SECONDS / 2)
+    delays = listening.delays
+    await sending.close()
+    await listening.close()
+    return delays
+
+
+async def lag(stage: Stage, backend: str) -> list[float]:
+    """Return how long messages take through the gateway, in ms."""
+    process = await asyncio.create_subprocess_exec(
+        *("taskset", "-c", str(REST), sys.executable, "-m", "bench.sfu_lag"),
+        *(str(stage.port), backend, str(LAG_SECONDS)),
+        stdout=subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    delays: list[float] = json.loads(output)
+    return delays
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the value that so many of a hundred are at most."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share / 100))]
+
+
+def show(name: str, count: int, result: Result, without: float) -> None:
+    """Print one line of results."""
+    cores = statistics.median(result.cores)
+    rounds = " ".join(f"{it:.3f}" for it in result.cores)
+    added = [(percentile(result.delays, share) - without) * 1000 for share in (50, 99)]
+    print(
+        f"{count:>4} subscribers  {name:>10}  {cores:.3f} core ({rounds})  {cores / count * 1000:.2f} per 1000 streams"
+        f"  added delay {added[0]:.1f} ms, p99 {added[1]:.1f} ms  delivered {min(result.delivered):.2%}",
+        flush=True,
+    )
+
+
+async def compare(picture: list[list[bytes]], count: int, rounds: int, without: float) -> tuple[Result, Result]:
+    """Measure both SFUs in turns."""
+    ours, theirs = Result(), Result()
+    for _ in range(rounds):
+        for open_stage, result in ((inprocess, ours), (janus, theirs)):
+            async with asyncio.timeout(180), open_stage() as stage, call(stage, picture, count) as (sending, listeners):
+                await measure(stage, sending, listeners, result)
+    show("in-process", count, ours, without)
+    show("Janus", count, theirs, without)
+    return ours, theirs
+
+
+async def lags(picture: list[list[bytes]], backend: str) -> tuple[list[float], list[float]]:
+    """Return how long messages take through a gateway without streams and with them, in ms."""
+    async with inprocess() as stage:
+        idle = await lag(stage, backend)
+        async with call(stage, picture, SUBSCRIBERS):
+            await asyncio.sleep(SETTLE)
+            busy = await lag(stage, backend)
+    return idle, busy
+
+
+async def main(backend: str) -> None:
     """Measure and print."""
     picture = encoded_picture()
+    packets = sum(map(len, picture)) * 30 // len(picture)
     bits = 8 * sum(len(payload) for frame in picture for payload in frame) * 30 // len(picture)
-    cores: dict[str, list[float]] = {}
-    for _ in range(ROUNDS):
-        for open_stage in (inprocess, janus):
-            async with asyncio.timeout(120), open_stage() as stage, call(stage, picture) as listeners:
-                used, rate = await measure(stage, listeners)
-            cores.setdefault(stage.name, []).append(used)
-            print(f"{stage.name:>10}: {used:.3f} core, {rate:.1f} packets/s per subscriber")  # noqa: T201
-    ours, theirs = (statistics.median(cores[name]) for name in (InprocessStage.name, JanusStage.name))
-    ratio = ours / theirs
-    print(  # noqa: T201
-        f"{SUBSCRIBERS} subscribers of 720p VP8 at {bits // 1000} kbit/s: in-process {ours:.3f} core, Janus "
-        f"{theirs:.3f} core, ratio {ratio:.2f} (target at most {TARGET}: {'kept' if ratio <= TARGET else 'MISSED'})"
-    )
-    print(f"{cpu_model()}, {os.cpu_count()} cores; Python {platform.python_version()}, {versions()}")  # noqa: T201
+    print(f"{cpu_model()}, {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}; {versions()}")
+    print(f"720p VP8, {bits // 1000} kbit/s, {packets} packets/s; {ROUNDS} rounds of {SECONDS:g} s", flush=True)
+    without = statistics.median(await direct(picture))
+    print(f"without an SFU the load itself takes {without * 1000:.2f} ms (median)")
+    ours, theirs = await compare(picture, SUBSCRIBERS, ROUNDS, without)
+    ratio = statistics.median(ours.cores) / statistics.median(theirs.cores)
+    verdict("CPU against Janus", f"{ratio:.2f} times", ratio <= RATIO, f"{RATIO}")
+    delay = (statistics.median(ours.delays) - without) * 1000
+    verdict("median added delay", f"{delay:.1f} ms", delay < DELAY, f"{DELAY:g} ms")
+    idle, busy = await lags(picture, backend)
+    for name, delays in (("0 streams", idle), (f"{SUBSCRIBERS} streams", busy)):
+        figures = [percentile(delays, share) for share in (50, 90, 99, 100)]
+        print(f"relayed message with {name}: " + ", ".join(f"{it:.2f}" for it in figures) + " ms (p50, p90, p99, max)")
+    worst = percentile(busy, 99)
+    verdict("p99 of a relayed message", f"{worst:.1f} ms", worst < LAG, f"{LAG:g} ms")
+    many, _ = await compare(picture, MANY, 1, without)
+    core = many.cores[0]
+    verdict("streams per core", f"{MANY / core:.0f}", core <= 1 and many.delivered[0] > 0.99, f"{MANY}")
+
+
+def verdict(what: str, value: str, kept: bool, target: str) -> None:
+    """Print whether a target is kept."""
+    print(f"{what}: {value} (target {target}: {'kept' if kept else 'MISSED'})", flush=True)
 
 
 def cpu_model() -> str:
@@ -208,9 +193,14 @@ def versions() -> str:
     debian = subprocess.run(
         ["dpkg-query", "-W", "-f", "${Version}", "janus"], capture_output=True, text=True, check=True
     )
-    ours = ", ".join(f"{name} {version(name)}" for name in ("aiortc", "aioice", "pylibsrtp"))
-    return f"{ours}, Janus {debian.stdout}"
+    ours = ", ".join(f"{name} {version(name)}" for name in ("aiortc", "aioice", "pylibsrtp", "uvloop"))
+    return f"Linux {platform.release()}, Python {platform.python_version()}, {ours}, Janus {debian.stdout}"
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    os.sched_setaffinity(0, {REST})
+    with (
+        processes.listening([sys.executable, "-m", "bench.nextcloud"], REST) as (_, nextcloud),
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        runner.run(main(f"http://127.0.0.1:{nextcloud}/"))

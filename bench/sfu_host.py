@@ -1,4 +1,7 @@
-"""The in-process SFU alone in a process, told by lines of JSON on its standard input what to do (see ``bench.sfu``)."""
+"""A gateway with the in-process SFU, told by lines of JSON on its standard input what to do (see ``bench.sfu``).
+
+It runs on the same kind of loop as ``portunus serve``, so that what the SFU does there delays what the gateway relays.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,11 @@ import asyncio
 import sys
 
 import msgspec
+import uvloop
 
+from gateway.app import Gateway
+from gateway.config import Config, Http, McuSection, NextcloudSection, Sessions
+from gateway.core.limits import Limits
 from mcu.base import (
     BackendId,
     Candidate,
@@ -17,10 +24,9 @@ from mcu.base import (
     StreamKey,
     StreamType,
     SubscribeOptions,
+    Subscriber,
 )
 from mcu.inprocess import Settings
-from mcu.inprocess.backend import InprocessMcu
-from mcu.inprocess.subscriber import Subscriber
 
 KEY = StreamKey(BackendId("bench"), PublisherId("publisher"), StreamType.VIDEO)
 
@@ -38,6 +44,7 @@ class Answer(msgspec.Struct):
 
     sdp: str = ""
     subscriber: int = 0
+    port: int = 0  # of the gateway, told when it listens
 
 
 class Deaf:
@@ -56,14 +63,35 @@ class Deaf:
         """Be told."""
 
 
+def config() -> Config:
+    """Return a gateway that takes any backend, with the SFU on 127.0.0.1."""
+    return Config(
+        sessions=Sessions(secret="bench-0f3b9c1e5d7a48268e4b1c6d9a2f7053"),
+        http=Http(listen=("127.0.0.1:0",)),
+        nextcloud=NextcloudSection(allow_any=True, secret="bench-6a1d4e8f2b7c49039d5e0f8a3c6b1274"),
+        mcu=McuSection(type="inprocess", settings=Settings(address="127.0.0.1")),
+        limits=Limits(messages_per_second=0),
+    )
+
+
+def say(answer: Answer) -> None:
+    """Write one line."""
+    sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
+    sys.stdout.buffer.flush()
+
+
 async def serve() -> None:
     """Carry out orders until there are no more."""
-    mcu = InprocessMcu(Settings(address="127.0.0.1"))
-    await mcu.start(lambda status: None)
+    gateway = Gateway(config())
+    (url,) = await gateway.start()
+    mcu = gateway.mcu
+    if mcu is None:
+        raise RuntimeError("the gateway has no SFU")
     subscribers: list[Subscriber] = []
     reader = asyncio.StreamReader(limit=1 << 20)
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    say(Answer(port=int(url.rpartition(":")[2])))
     while line := await reader.readline():
         order = msgspec.json.decode(line, type=Order)
         answer = Answer()
@@ -75,10 +103,10 @@ async def serve() -> None:
             subscribers.append(subscriber)
         elif order.do == "accept":
             await subscribers[order.subscriber].accept(order.sdp)
-        sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
-        sys.stdout.buffer.flush()
-    await mcu.stop()
+        say(answer)
+    await gateway.stop()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve())

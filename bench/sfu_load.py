@@ -1,6 +1,7 @@
-"""Raw RTP peers: what they send was encoded before, what they receive is decrypted and counted, nothing more.
+"""Raw RTP peers: what they send was encoded before, what they receive is counted, nothing more.
 
-They are made of the in-process SFU's own transport and descriptions, which are the same on both sides of a call.
+Each packet bears the time at which it was sent in its last bytes; some of the receivers decrypt what they get and read
+it. They are made of the in-process SFU's own transport and descriptions, which are the same on both sides of a call.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ WIDTH, HEIGHT, FRAMES_PER_SECOND = 1280, 720, 30
 BITS_PER_SECOND = 1_000_000
 FRAMES = 60  # encoded once, sent in a loop
 CLOCK = 90_000
+STAMP = 8  # bytes at the end of a packet: the time it was sent, ns
 _VP8 = Payload(PayloadType(96), "vp8", CLOCK, 1, feedback=("nack", "nack pli", "goog-remb"))
 _RTX = Payload(PayloadType(97), "rtx", CLOCK, 1, fmtp="apt=96", apt=PayloadType(96))
 
@@ -82,6 +84,7 @@ class Sending(_Peer):
     def __init__(self, frames: list[list[bytes]]) -> None:
         super().__init__(controlling=True)
         self._frames = frames
+        self.packets = 0  # sent
         ssrc = random.getrandbits(32)
         self._slot = Slot(
             Kind.VIDEO,
@@ -128,18 +131,22 @@ class Sending(_Peer):
                 second = _VP8.type | (0x80 if place == len(frame) - 1 else 0)
                 timestamp = step * CLOCK // FRAMES_PER_SECOND & 0xFFFFFFFF
                 header = rtp.HEADER.pack(flags, second, sequence & 0xFFFF, timestamp, self._slot.ssrc)
-                self.transport.send_rtp(header + extension + payload)
+                stamp = time.monotonic_ns().to_bytes(STAMP, "big")
+                self.transport.send_rtp(header + extension + payload[:-STAMP] + stamp)
                 sequence += 1
+                self.packets += 1
             step += 1
             await asyncio.sleep(max(0.0, begun + step / FRAMES_PER_SECOND - time.monotonic()))
 
 
 class Listening(_Peer):
-    """Receives and counts."""
+    """Receives and counts; a ``probe`` decrypts as well and notes how long each packet took, in seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, probe: bool = False) -> None:
         super().__init__(controlling=False)
         self.packets = 0
+        self.delays: list[float] = []
+        self._probe = probe
 
     async def answer(self, offer: str) -> str:
         """Take an offer and return the answer."""
@@ -148,6 +155,20 @@ class Listening(_Peer):
         self.transport.connect(read.transport, client=True)
         return write_answer(read, local, client=True, version=1)
 
+    def on_connected(self) -> None:
+        """Count from now on."""
+        super().on_connected()
+        if not self._probe:
+            self.transport._ice.receive_srtp = self._count
+
     def on_rtp(self, data: bytes) -> None:
-        """Count it."""
-        self.packets += 1
+        """Count it, and note its age."""
+        now = time.monotonic_ns()
+        packet = rtp.parse(data)
+        if packet is not None and packet.payload_type == _VP8.type:
+            self.packets += 1
+            self.delays.append((now - int.from_bytes(packet.payload[-STAMP:], "big")) / 1e9)
+
+    def _count(self, data: bytes) -> None:
+        if data[1] & 0x7F == _VP8.type:
+            self.packets += 1

@@ -1,0 +1,146 @@
+"""The SFUs that are compared, each in a process of its own on the first core."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from bench.processes import MEASURED
+from bench.sfu_host import KEY, Answer, Deaf, Order
+from mcu.base import PublishOptions, SubscribeOptions
+from mcu.janus.backend import JanusMcu
+from mcu.janus.settings import JanusServer
+from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
+
+
+class Stage(Protocol):
+    """An SFU in a process of its own."""
+
+    name: str
+    pid: int
+    port: int  # of the gateway that the SFU is part of; 0 = there is none
+
+    async def publish(self, offer: str) -> str:
+        """Return the answer."""
+
+    async def subscribe(self) -> tuple[int, str]:
+        """Return a subscription's number and the SFU's offer."""
+
+    async def accept(self, subscriber: int, answer: str) -> None:
+        """Hand over an answer."""
+
+
+class InprocessStage:
+    """The in-process SFU, in a gateway in another process."""
+
+    name = "in-process"
+    port = 0
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.pid = process.pid
+
+    async def start(self) -> None:
+        """Wait until the gateway listens."""
+        self.port = (await self._read()).port
+
+    async def publish(self, offer: str) -> str:
+        """Return the answer."""
+        return (await self._ask(Order("publish", offer))).sdp
+
+    async def subscribe(self) -> tuple[int, str]:
+        """Return a subscription's number and the SFU's offer."""
+        answer = await self._ask(Order("subscribe"))
+        return answer.subscriber, answer.sdp
+
+    async def accept(self, subscriber: int, answer: str) -> None:
+        """Hand over an answer."""
+        await self._ask(Order("accept", answer, subscriber))
+
+    async def _ask(self, order: Order) -> Answer:
+        if self._process.stdin is None:
+            raise RuntimeError("the SFU's process has no pipes")
+        self._process.stdin.write(msgspec.json.encode(order) + b"\n")
+        return await self._read()
+
+    async def _read(self) -> Answer:
+        if self._process.stdout is None:
+            raise RuntimeError("the SFU's process has no pipes")
+        return msgspec.json.decode(await self._process.stdout.readline(), type=Answer)
+
+
+class JanusStage:
+    """Janus, driven from here."""
+
+    name = "Janus"
+    port = 0
+
+    def __init__(self, janus: JanusProcess, mcu: JanusMcu) -> None:
+        self._mcu = mcu
+        self._subscribers: list[object] = []
+        self.pid = janus.pid
+
+    async def publish(self, offer: str) -> str:
+        """Return the answer."""
+        self._publisher, answer = await self._mcu.publish(KEY, offer, PublishOptions(), Deaf())
+        return answer
+
+    async def subscribe(self) -> tuple[int, str]:
+        """Return a subscription's number and Janus' offer."""
+        subscriber, offer = await self._mcu.subscribe(KEY, SubscribeOptions(), Deaf())
+        self._subscribers.append(subscriber)
+        self._accept = subscriber.accept
+        return len(self._subscribers) - 1, offer
+
+    async def accept(self, subscriber: int, answer: str) -> None:
+        """Hand over the answer to the last offer."""
+        await self._accept(answer)
+
+
+@asynccontextmanager
+async def inprocess() -> AsyncIterator[InprocessStage]:
+    """Start the in-process SFU in a process."""
+    process = await asyncio.create_subprocess_exec(
+        *("taskset", "-c", str(MEASURED), sys.executable, "-m", "bench.sfu_host"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        limit=1 << 20,
+    )
+    stage = InprocessStage(process)
+    try:
+        await stage.start()
+        yield stage
+    finally:
+        if process.stdin is not None:
+            process.stdin.close()
+        await process.wait()
+
+
+def pin(pid: int) -> None:
+    """Keep all threads of a process, and those to come, on the first core."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(task.name), {MEASURED})
+
+
+@asynccontextmanager
+async def janus() -> AsyncIterator[JanusStage]:
+    """Start Janus."""
+    async with JanusProcess() as process:
+        pin(process.pid)
+        mcu = JanusMcu((JanusServer(process.url, api_secret=API_SECRET, admin_key=ADMIN_KEY),), timeout=10.0)
+        ready = asyncio.Event()
+        await mcu.start(lambda status: ready.set() if status.ready else None)
+        async with asyncio.timeout(10):
+            await ready.wait()
+        try:
+            yield JanusStage(process, mcu)
+        finally:
+            await mcu.stop()
