@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from gateway.app import Gateway
 from gateway.config import Config, Http, Internal, McuSection, Sessions
+from gateway.core.limits import Quality
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from mcu.inprocess import Settings
 from mcu.janus.settings import JanusServer
@@ -56,7 +57,7 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(sfu: str) -> AsyncIterator[House]:
+async def open_house(sfu: str, quality: Quality | None = None) -> AsyncIterator[House]:
     """Start Nextcloud, SFU and gateway."""
     async with AsyncExitStack() as stack:
         nextcloud = await stack.enter_async_context(FakeNextcloud())
@@ -70,6 +71,7 @@ async def open_house(sfu: str) -> AsyncIterator[House]:
             internal=Internal(secret=INTERNAL_SECRET),
             backends=(nextcloud.backend(),),
             mcu=McuSection(type=sfu, settings=settings),
+            quality=quality or Quality(),
         )
         gateway = Gateway(config)
         (url,) = await gateway.start()

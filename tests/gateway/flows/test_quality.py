@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.core.limits import Backend, BackendQuality, Quality
 from gateway.core.room import RoomKey
@@ -13,7 +15,7 @@ from mcu.base import Closed, Rejected, StreamType
 from tests.gateway.flows.descriptions import answer, description, offer
 from tests.gateway.flows.fakes import FakePublisher
 from tests.gateway.flows.house import House, Talker
-from tests.gateway.flows.virtual_time import settle
+from tests.gateway.flows.virtual_time import VirtualLoop, settle
 
 SOON = 2.0  # seconds in which what changed is decided and sent
 ROOM = RoomKey("cloud", "r")
@@ -350,3 +352,58 @@ async def test_answers_for_a_publisher_that_is_gone_teach_nothing() -> None:
         publisher.gate.set()
         await settle()
         assert house.media.quality.explain(ROOM) == []
+
+
+# -- any order of events
+
+
+EVENTS = ("camera", "screen", "sound", "leave call", "leave room", "sfu drops", "watch", "wait")
+steps = st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 3)), max_size=25)
+
+
+async def play(happens: list[tuple[str, int]]) -> None:
+    """Let it happen, and see two seconds later that everybody was told what the policy says of the room as it is."""
+    names = ("alice", "bob", "carol", "dave")
+    rules = backend(room_budget=700_000, floor=100_000, ceiling=300_000, one_to_one=500_000, screen=400_000)
+    async with House(rules, limits=MediaLimits(1_000_000, 2_000_000)) as house:
+        talkers = [await house.member(name, in_call=True, backend=rules) for name in names]
+        for event, number in happens:
+            talker = talkers[number]
+            match event:
+                case "camera":
+                    talker.offer(names[number])
+                case "screen":
+                    talker.offer(f"{number}", sid="2", roomType="screen", media=("video",))
+                case "sound":
+                    talker.offer(names[number], media=("audio",))
+                case "leave call":
+                    house.call("r", names[number], flags=0)
+                    house.call("r", names[number])
+                case "leave room":
+                    talker.say({"type": "room", "room": {"roomid": ""}})
+                    talker.say({"type": "room", "room": {"roomid": "r", "sessionid": f"nc-{names[number]}"}})
+                case "sfu drops":
+                    for publisher in list(house.mcu.publishers.values())[:1]:
+                        publisher.end(Closed.PUBLISHER_GONE, Closed.FAILED)
+                case "watch":
+                    talker.media(talkers[number - 1], "requestoffer")
+                    await settle()
+                    talker.media(talkers[number - 1], "answer", payload={"type": "answer", "sdp": answer()})
+                case "wait":
+                    await asyncio.sleep(0.7)
+            await settle()
+        await asyncio.sleep(SOON)
+        decisions = house.media.quality.explain(ROOM)
+        assert {it.publisher for it in decisions} == set(house.mcu.publishers.values())
+        for decision in decisions:
+            publisher = house.mcu.publishers[decision.slot.key]
+            ceiling = 2_000_000 if decision.slot.kind is StreamType.SCREEN else 1_000_000
+            assert (publisher.limits or [ceiling])[-1] == decision.share.bitrate
+        assert sum(it.share.bitrate for it in decisions if "video" in it.plan.sends) <= 700_000
+
+
+@given(steps)
+@settings(deadline=None, max_examples=60)
+def test_two_seconds_after_anything_the_policy_holds(happens: list[tuple[str, int]]) -> None:
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(play(happens))
