@@ -7,6 +7,7 @@ import json
 import time
 from dataclasses import dataclass
 
+from tests.compare.media import Peers, is_candidate
 from tests.conversations.language import Conversation, Json, Player, Stage, Voice
 from tests.conversations.stages import SocketVoice
 
@@ -47,7 +48,9 @@ class Listener:
         """Return the next message that is not kept, or ``None``."""
         try:
             async with asyncio.timeout(patience):
-                return await self._voice.hear()
+                while is_candidate(heard := await self._voice.hear()):
+                    pass
+                return heard
         except (TimeoutError, asyncio.IncompleteReadError, ConnectionError, AssertionError):
             return None
 
@@ -70,8 +73,9 @@ class Listener:
 class ComparingPlayer(Player):
     """Goes on where the other would give up."""
 
-    def __init__(self, conversation: Conversation, stage: Stage) -> None:
+    def __init__(self, conversation: Conversation, stage: Stage, peers: Peers | None = None) -> None:
         super().__init__(conversation, stage)
+        self._peers = peers  # None: nobody has media
         self._played = conversation
         self._line = 0
         self.differences: list[Difference] = []
@@ -81,6 +85,8 @@ class ComparingPlayer(Player):
 
     async def play(self) -> None:
         """Carry out each step; ``differences`` has what did not fit."""
+        if self._peers is not None:
+            self.names |= await self._peers.offers(self._played)
         for line, (who, what, *rest) in self._played.steps:
             self._line = line
             if who == "time" and rest[0] > LONG:
@@ -113,6 +119,8 @@ class ComparingPlayer(Player):
         elif who == "time":
             await asyncio.sleep(rest[0])
         else:
+            if self._peers is not None:
+                self.names |= await self._peers.answers(who, rest, self.names)
             await self._client(who, what, rest)
             if not isinstance(self._voices[who], Listener):
                 self._voices[who] = Listener(self._voices[who])
@@ -126,11 +134,14 @@ class ComparingPlayer(Player):
             heard = listener.kept.pop(0) if listener.kept else await listener.next(max(until - time.monotonic(), 0.0))
             if heard is None:
                 break
+            if self._peers is not None:
+                await self._peers.hear(who, heard)
             fitting = next((pattern for pattern in left if self.matches(pattern, heard)), None)
             if fitting is None:
                 passed.append(heard)
             else:
                 left.remove(fitting)
+                self._check_order(who, heard, passed)
         for pattern in left:
             other = next((it for it in passed if _alike(pattern, it)), None)
             if other is None:
@@ -140,6 +151,18 @@ class ComparingPlayer(Player):
                 self._learn(pattern, other)
                 self._note(f"{who} hears {short(self._unnamed(other))} for {short(pattern)}")
         listener.kept[:0] = passed
+
+    def _check_order(self, who: str, heard: Json, before: list[Json]) -> None:
+        """Note what came too early: it was promised behind this message, for it comes the same way.
+
+        One's own join event comes behind all others there; that is said once, for all conversations.
+        """
+        joined = heard.get("event", {}).get("join", ())
+        if [entry.get("sessionid") for entry in joined] == [self.names.get(f"${who}")]:
+            return
+        for early in before:
+            if _way(early) == _way(heard):
+                self._note(f"{who} hears {short(self._unnamed(early))} before {short(self._unnamed(heard))}")
 
     async def _expect_nothing(self, who: str, listener: Listener) -> None:
         more = [*listener.kept]
@@ -167,6 +190,18 @@ class ComparingPlayer(Player):
             if isinstance(stands_for, str) and len(stands_for) > 15:
                 text = text.replace(json.dumps(stands_for), json.dumps(name))
         return json.loads(text)
+
+
+def _way(message: Json) -> str:
+    """Return by which of the two ways a message reaches a client; only on each of them order is promised (4.3)."""
+    kind, body = message.get("type"), message.get(message.get("type", ""), {})
+    if kind == "event":
+        by_itself = body.get("type") == "delete" or body.get("update", {}).get("all")
+        return "direct" if by_itself else "bus"
+    if kind in ("message", "control"):
+        sender = body.get("sender") or {}
+        return "direct" if sender.get("type", "session") == "session" else "bus"
+    return "bus" if kind == "room" and "id" not in message and body.get("roomid") else "direct"
 
 
 def _alike(pattern: Json, heard: Json) -> bool:
