@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from itertools import count
-
 import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, consumes, invariant, multiple, rule
+from hypothesis.stateful import (
+    Bundle,
+    MultipleResults,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+)
 from msgspec import Raw
 
-from gateway.core.hub import Hub, LimitReached
+from gateway.core.hub import LimitReached
 from gateway.core.ids import ConnectionId, SessionId
 from gateway.core.limits import Backend
-from gateway.core.room import Room, RoomKey
+from gateway.core.room import RoomKey
 from gateway.core.session import EXPIRY, Kind, Session
-from gateway.core.transient import NANOSECONDS, session_key
-from gateway.core.virtual import VirtualLeft, VirtualSession
+from gateway.core.transient import session_key
 from gateway.wire.backend import ParticipantEntry
 from tests.gateway.core import invariants
-from tests.gateway.core.members import CLOUD, NOTHING, session
+from tests.gateway.core.hub_model import LIMITED, HubModel
+from tests.gateway.core.members import CLOUD, session
 
-LIMITED = Backend("limited", ("https://limited.example/",), "secret", session_limit=3)
 CHANGED = Backend("limited", ("https://limited.example/",), "another secret", session_limit=1)
 
 users = st.sampled_from(["", "alice", "bob"])
@@ -30,27 +36,23 @@ first_rooms = st.sampled_from(["", "r1", "r2"])  # most are in a room at once, o
 nc_ids = st.sampled_from(["", "nc1", "nc2"])
 
 
-class HubMachine(RuleBasedStateMachine):
+class HubMachine(HubModel, RuleBasedStateMachine):
     """Two backends with the same room, user and Nextcloud session names."""
 
     sessions: Bundle[Session] = Bundle("sessions")
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.hub = Hub()
-        self.now = 0.0
-        self.configured = {"cloud": CLOUD, "limited": LIMITED}  # backends
-        self.known = dict(self.configured)  # those, and of the ones that are gone the last
-        self.connections = 0
-        self.names = count(1)
-        # The model: who is there, in which room, and in its call.
-        self.open: list[Session] = []
-        self.places: dict[str, RoomKey] = {}  # sessions and virtual sessions
-        self.in_call: set[str] = set()
-        self.virtuals: dict[str, VirtualSession] = {}
-        self.registered: dict[tuple[str, str], str] = {}  # sessions by Nextcloud's ids
-
     # -- sessions
+
+    @initialize(target=sessions, count=st.integers(0, 4), bridged=st.booleans())
+    def begin(self, count: int, bridged: bool) -> MultipleResults[Session]:
+        """Some are there already, or most of what happens would happen to nobody."""
+        made = [session(f"user{number}") for number in range(count)] + [session(kind=Kind.INTERNAL)] * bridged
+        for it in made:
+            self.hub.open(it, self.now)
+            self.came(it, "r1")
+        if bridged:
+            self.call_by_phone(made[-1], "p", RoomKey(CLOUD.id, "r1"))
+        return multiple(*made)
 
     @rule(target=sessions, user=users, name=st.sampled_from(["cloud", "limited"]), room=first_rooms)
     def connect(self, user: str, name: str, room: str) -> Session | MultipleResults[Session]:
@@ -75,19 +77,10 @@ class HubMachine(RuleBasedStateMachine):
         self.came(made, room)
         return made
 
-    def came(self, made: Session, room: str) -> None:
-        self.open.append(made)
-        self.attach(made)
-        if room:
-            self.join(made, room, "", None)
-
     @rule(it=sessions)
     def attach(self, it: Session) -> None:
-        if not it.open:  # its time was over
-            return
-        self.connections += 1
-        before = it.connection
-        assert self.hub.attach(it, ConnectionId(self.connections)) == before
+        if it.open:  # its time may have been over
+            self.connect_to(it)
 
     @rule(it=sessions, age=st.integers(0, 2))
     def lose(self, it: Session, age: int) -> None:
@@ -108,27 +101,6 @@ class HubMachine(RuleBasedStateMachine):
             for it in data.draw(st.permutations(list(self.hub.rooms[key].members.values()))):
                 self.end(it)
             assert key not in self.hub.rooms or self.hub.rooms[key].virtuals
-
-    def end(self, it: Session) -> None:
-        place, owned = self.places.get(it.id), set(it.virtuals.values())
-        closed = self.hub.close(it)
-        assert closed is not None
-        assert (closed.left is None) is (place is None)
-        assert {fact.virtual for fact in closed.virtuals} == owned
-        self.gone(it)
-        for fact in closed.virtuals:
-            self.virtual_gone(fact)
-        assert not it.virtuals
-        self.open.remove(it)
-
-    def gone(self, it: Session | VirtualSession) -> None:
-        self.places.pop(it.id, None)
-        self.in_call.discard(it.id)
-        self.unregister(it)
-
-    def unregister(self, it: Session | VirtualSession) -> None:
-        for key in [key for key, id in self.registered.items() if id == it.id]:
-            del self.registered[key]
 
     @rule(seconds=st.sampled_from([1.0, 11.0, EXPIRY + 1]))
     def wait(self, seconds: float) -> None:
@@ -157,14 +129,8 @@ class HubMachine(RuleBasedStateMachine):
 
     @rule(it=sessions, room=rooms, nc=nc_ids, permissions=st.sampled_from([None, [], ["publish-audio"]]))
     def join(self, it: Session, room: str, nc: str, permissions: list[str] | None) -> None:
-        if not it.open:
-            return
-        self.gone(it)
-        fact = self.hub.join(it, room, NOTHING, room_session=nc, room_userid="g", permissions=permissions, now=self.now)
-        key = RoomKey(it.backend.id, room)
-        assert {other.id for other in fact.others} == self.at(key) - self.virtuals.keys()
-        self.places[it.id] = key
-        self.registered[key.backend, nc or it.id] = it.id
+        if it.open:
+            self.enter(it, room, nc, permissions)
 
     @rule(it=sessions, nc=nc_ids)
     def register(self, it: Session, nc: str) -> None:
@@ -219,9 +185,6 @@ class HubMachine(RuleBasedStateMachine):
             assert self.hub.change_properties(room, Raw(properties)) is (before != properties)
             assert bytes(room.properties) == properties
 
-    def at(self, key: RoomKey) -> set[str]:
-        return {id for id, place in self.places.items() if place == key}
-
     # -- the call
 
     @rule(it=sessions, data=st.data(), value=st.booleans())
@@ -243,7 +206,7 @@ class HubMachine(RuleBasedStateMachine):
         """Everybody of a backend comes to one room and its call: otherwise that is rare."""
         for it in self.open:
             if it.backend.id == name and it.room != RoomKey(name, "r1"):
-                self.join(it, "r1", "", None)
+                self.enter(it, "r1")
         room = self.hub.rooms.get(RoomKey(name, "r1"))
         for id in sorted(self.at(RoomKey(name, "r1"))):
             assert room is not None
@@ -257,15 +220,6 @@ class HubMachine(RuleBasedStateMachine):
         room = self.hub.room_of(it)
         if room is not None:
             self.everybody(room, value)
-
-    def everybody(self, room: Room, value: bool) -> None:
-        present = self.at(room.key)
-        fact = self.hub.set_all_in_call(room, value)
-        if value:
-            self.in_call |= {other.id for other in self.open if other.id in present and other.kind is Kind.CLIENT}
-        else:
-            assert {other.id for other in fact.ended} == (present & self.in_call) - self.virtuals.keys()
-            self.in_call -= present
 
     @rule(it=sessions)
     def store_users(self, it: Session) -> None:
@@ -282,12 +236,8 @@ class HubMachine(RuleBasedStateMachine):
             return
         owner = self.hub.internals[data.draw(st.sampled_from(sorted(self.hub.internals)))]
         room = data.draw(st.sampled_from(rooms))
-        if name in owner.virtuals:
-            return
-        id = SessionId(f"virtual{next(self.names)}")
-        made = VirtualSession(id, owner, name, room, userid="", user=NOTHING, flags=0, call_flags=9, actor=None)
-        assert self.hub.add_virtual(made).key == room
-        self.virtuals[id], self.places[id] = made, room
+        if name not in owner.virtuals:
+            self.call_by_phone(owner, name, room)
 
     @rule(data=st.data(), flags=st.integers(0, 3), call_flags=st.sampled_from([0, 1, 9]))
     def update_virtual(self, data: st.DataObject, flags: int, call_flags: int) -> None:
@@ -307,11 +257,6 @@ class HubMachine(RuleBasedStateMachine):
             it = self.virtuals[data.draw(st.sampled_from(sorted(self.virtuals)))]
             self.virtual_gone(self.hub.remove_virtual(it))
 
-    def virtual_gone(self, fact: VirtualLeft) -> None:
-        self.gone(fact.virtual)
-        del self.virtuals[fact.virtual.id]
-        assert fact.virtual.name not in fact.virtual.owner.virtuals
-
     # -- transient data
 
     @rule(
@@ -328,13 +273,6 @@ class HubMachine(RuleBasedStateMachine):
             it = self.virtuals[data.draw(st.sampled_from(sorted(self.virtuals)))]
             self.put(self.hub.rooms[it.room], session_key(it.id), b"1", seconds)
 
-    def put(self, room: Room, key: str, value: bytes, seconds: int | None) -> None:
-        ttl = None if seconds is None else seconds * NANOSECONDS
-        before = room.transient.values().get(key)
-        changed = self.hub.set_transient(room, key, Raw(value), ttl, self.now)
-        assert (changed is None) is (before is not None and bytes(before) == value)
-        assert room.transient.expires_at(key) == (self.now + seconds if seconds else None)
-
     @rule(it=sessions)
     def remove_transient(self, it: Session) -> None:
         room = self.hub.room_of(it)
@@ -348,14 +286,6 @@ class HubMachine(RuleBasedStateMachine):
         due = {entry for entry in self.transient_deadlines() if entry[0] <= self.now}
         gone = [(room.key, changed.key) for room, changed in self.hub.expire_transient(self.now)]
         assert sorted(gone) == sorted((room, key) for _, room, key in due)
-
-    def transient_deadlines(self) -> list[tuple[float, RoomKey, str]]:
-        found = [
-            (room.transient.expires_at(key), room.key, key)
-            for room in self.hub.rooms.values()
-            for key in room.transient.values()
-        ]
-        return [(at, room, key) for at, room, key in found if at is not None]
 
     # -- what holds
 
@@ -404,4 +334,4 @@ def _entry(session: str) -> ParticipantEntry:
 
 
 TestHub = HubMachine.TestCase
-TestHub.settings = settings(max_examples=120, stateful_step_count=60, deadline=None)
+TestHub.settings = settings(max_examples=100, stateful_step_count=100, deadline=None)
