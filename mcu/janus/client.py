@@ -20,7 +20,7 @@ from typing import Any
 import aiohttp
 
 from mcu.base import McuLost, Rejected, SfuState
-from mcu.janus.protocol import SUBPROTOCOL, JanusError, back_off, details, printable, refusal
+from mcu.janus.protocol import NO_SUCH_SESSION, SUBPROTOCOL, JanusError, back_off, details, printable, refusal
 from mcu.janus.session import Session
 from mcu.janus.settings import JanusServer
 from mcu.janus.sweep import sweep, tell_owners
@@ -84,6 +84,10 @@ class JanusClient:
             await asyncio.wait([task])
         self._lose("stopped")
         self._become(SfuState.STOPPED, "stopped")
+
+    def give_up(self) -> None:
+        """Wait no longer for a connection that broke: its streams are lost. Harmless where there is one."""
+        self._lose("we wait for it no longer")
 
     async def session(self) -> Session:
         """Return the session, waiting for it where Janus is not there; the caller sets the time limit.
@@ -171,6 +175,8 @@ class JanusClient:
         self._session = session
         self._become(SfuState.READY, "")
         log.info("Janus %s is %s", self.version, "back, and its streams go on" if claimed else "ready")
+        if not self._reclaim:
+            log.warning("Janus keeps no session whose connection breaks (reclaim_session_timeout): calls end with it")
         looking = asyncio.create_task(self._look_after(http, session, claimed), name="janus-sweep")
         try:
             await asyncio.wait([running])
@@ -202,8 +208,8 @@ class JanusClient:
             async with asyncio.timeout(min(self._timeout, CONNECT)):
                 await session.claim()
         except JanusError as error:
-            session.over = True
-            self._lose(f"the session is not there any more: {error}")
+            session.over = error.code == NO_SUCH_SESSION
+            self._lose(f"the session cannot be claimed: {error}")
             return SfuState.CONNECTING, self.reason
         except (TimeoutError, McuLost):
             return SfuState.CONNECTING, "it does not answer"

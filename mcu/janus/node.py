@@ -85,6 +85,7 @@ class Node:
             await asyncio.wait([self._leaving])
 
     async def _disconnect(self) -> None:
+        self.client.give_up()  # what cannot be told to Janus now is cleared away by the next process
         for stream in list(self._ending):
             await stream.clean()
         session = self.client.current()

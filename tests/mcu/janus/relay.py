@@ -10,7 +10,7 @@ class Relay:
     """Carries TCP connections to a port of 127.0.0.1; ``url`` is where they are taken."""
 
     def __init__(self, to: str | int) -> None:
-        self._to = int(to)
+        self.to = int(to)
         self._pairs: list[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = []
         self._flows = asyncio.Event()
         self._flows.set()
@@ -55,7 +55,7 @@ class Relay:
             return
         await self._flows.wait()
         try:
-            there, back = await asyncio.open_connection("127.0.0.1", self._to)
+            there, back = await asyncio.open_connection("127.0.0.1", self.to)
         except OSError:
             writer.transport.abort()
             return

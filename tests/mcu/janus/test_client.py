@@ -284,3 +284,29 @@ async def test_a_session_is_kept_alive(states: States, loopback: None, monkeypat
             await heard.end(12)
         await watcher.hears(sender.frequency)
         await mcu.stop()
+
+
+@pytest.mark.parametrize(("status", "reason"), [(502, "behind the proxy"), (404, "not Janus")])
+async def test_a_proxy_that_finds_nobody_is_believed(
+    janus: JanusProcess, loopback: None, status: int, reason: str
+) -> None:
+    states, heard = States(), Heard()
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+        writer.close()
+
+    (port,) = free_ports(1)
+    async with Relay(janus.values["WS_PORT"]) as relay, await asyncio.start_server(refuse, "127.0.0.1", port):
+        mcu = JanusMcu((JanusServer(relay.url, api_secret=API_SECRET, admin_key=ADMIN_KEY),), timeout=WAIT)
+        await mcu.start(states)
+        await states.until(lambda now: now.ready)
+        await mcu.publish(CAMERA, await offer(), PublishOptions(), heard)
+        relay.to = port
+        relay.cut()
+        await states.until(lambda now: reason in now.sfus[0].reason)
+        assert heard.closed == ([Closed.LOST] if status == 502 else [])
+        relay.to = int(janus.values["WS_PORT"])
+        await states.until(lambda now: now.ready)
+        await mcu.stop()

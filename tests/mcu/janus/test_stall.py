@@ -104,6 +104,7 @@ async def test_a_stall_beyond_the_window_ends_the_streams_and_leaves_nothing(sce
     await watcher.hears(sender.frequency)
     log.info("%s: noticed after %.1f s, lost after %.1f, usable %.2f s after it was over", what, noticed, lost, usable)
     await scene.comes_to(rooms=1, handles=2, limit=20)
+    log.info("%s: nothing left %.1f s after it was over", what, time.monotonic() - again)
     await watcher.hears(sender.frequency)
     assert scene.janus.runs
 
