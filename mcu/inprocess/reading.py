@@ -32,12 +32,11 @@ from mcu.inprocess.agreement import (
 from sdp.candidates import parse as parse_candidate
 from sdp.codecs import Preference, payloads, prefer
 from sdp.document import Description, MediaSection, SdpError, parse
+from sdp.simulcast import lowest_first, sent_layers
 
 MAX_DIGITS = 10  # of a number of 32 bits
 MAX_NUMBER = (1 << 32) - 1  # an SSRC
 MAX_PORT = 65535
-_SPATIAL = {"q": 0, "h": 1, "f": 2}  # quarter, half, full: the names in WebRTC's own examples
-_RELATIVE = {"l": 0, "low": 0, "lo": 0, "m": 1, "mid": 1, "medium": 1, "h": 2, "high": 2, "hi": 2}
 
 
 def read_offer(text: str, preference: Preference) -> Offer:
@@ -109,9 +108,9 @@ def _medium(section: MediaSection, bundle: frozenset[str]) -> Medium | None:
     if codec is None or section.attribute("rtcp-mux") is None:
         return None
     extensions = _extensions(section)
-    rids = _rids(section) if RID in extensions and section.kind == "video" else ()
+    rids = sent_layers(section)[:MAX_LAYERS] if RID in extensions and section.kind == "video" else ()
     if rids:
-        sources, others = tuple(map(Source, _ranked(rids))), frozenset[int]()
+        sources, others = tuple(map(Source, lowest_first(rids))), frozenset[int]()
     else:
         sources, others = _sources(section)
         extensions = {uri: ident for uri, ident in extensions.items() if uri not in (RID, REPAIRED_RID)}
@@ -155,28 +154,6 @@ def _extensions(section: MediaSection) -> dict[str, int]:
         if (uri in EXTENSIONS[section.kind] or uri in (RID, REPAIRED_RID)) and ident:
             found[uri] = ident
     return found
-
-
-def _rids(section: MediaSection) -> tuple[str, ...]:
-    """Return the names of the layers that the client means to send; none where there is no choice."""
-    described = {value.split(" ")[0] for value in section.attributes("rid") if value.split(" ")[1:2] == ["send"]}
-    for value in section.attributes("simulcast"):
-        words = value.split()
-        for direction, streams in zip(words[::2], words[1::2], strict=False):
-            if direction == "send":
-                first = (stream.partition(",")[0].removeprefix("~") for stream in streams.split(";"))
-                rids = tuple(dict.fromkeys(rid for rid in first if rid in described and rid.isalnum() and _plain(rid)))
-                return rids[:MAX_LAYERS] if len(rids) > 1 else ()
-    return ()
-
-
-def _ranked(rids: tuple[str, ...]) -> list[str]:
-    """Put the names of layers in order, lowest first; names that say nothing stand highest first in the offer."""
-    if set(rids) <= _SPATIAL.keys() and not {"q", "f"}.isdisjoint(rids):
-        return sorted(rids, key=_SPATIAL.__getitem__)
-    if set(rids) <= _RELATIVE.keys():
-        return sorted(rids, key=_RELATIVE.__getitem__)
-    return list(reversed(rids))
 
 
 def _sources(section: MediaSection) -> tuple[tuple[Source, ...], frozenset[int]]:

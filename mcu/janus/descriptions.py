@@ -9,6 +9,7 @@ from mcu.base import Kind, Rejected, StreamKey, StreamReport
 from mcu.janus.figures import Figures
 from sdp.document import Identity, MediaSection, SdpError, identity, parse
 from sdp.payloads import payloads
+from sdp.simulcast import lowest_first, sent_layers
 
 # Janus 1.1.2 never ends with a negative number here (and with one that ``atoi`` makes negative): it takes the plugin's
 # only thread and fills the disk with its log. RFC 8285 has numbers up to 4351.
@@ -38,6 +39,18 @@ def bearable(sdp: str) -> None:
     """
     if _ENDLESS.search(sdp):
         raise Rejected("the description has a header extension without a number of RFC 8285")
+
+
+def rid_order(offer: str) -> str:
+    """Return in which order an offer names the layers of its simulcast, as Janus wants to be told; empty: unknown.
+
+    Janus takes the first for the highest, "hml", unless it is told "lmh"; by that it numbers its substreams.
+    """
+    layers = next((found for section in parse(offer).media if (found := list(sent_layers(section)))), [])
+    ordered = lowest_first(layers)
+    if not layers or ordered not in (layers, layers[::-1]):
+        return ""
+    return "lmh" if ordered == layers else "hml"
 
 
 def flowing(answer: str) -> dict[str, Kind]:

@@ -55,18 +55,25 @@ class Handle:
             log.exception("an event of Janus was not handled: %s", message.janus)
 
     async def ask(
-        self, body: Mapping[str, Any], sdp: str | None = None, type: str = "offer", *, again: bool = True
+        self,
+        body: Mapping[str, Any],
+        sdp: str | None = None,
+        type: str = "offer",
+        *,
+        rid_order: str = "",
+        again: bool = True,
     ) -> Message:
         """Send a plugin request that is answered by an event, with a description where ``sdp`` is given.
 
-        ``again``: that Janus gets it twice does no harm. Cancelled, its late answer reaches the owner like any event.
+        ``rid_order`` says in which order an offer names its layers, where that is known. ``again``: that Janus gets the
+        request twice does no harm. Cancelled, its late answer reaches the owner like any event.
 
         Raises:
             JanusError: the plugin or the core refused.
             Interrupted: the answer may have been lost with a connection; the session goes on.
             McuLost: the session is lost.
         """
-        jsep = None if sdp is None else {"type": type, "sdp": sdp}
+        jsep = None if sdp is None else {"type": type, "sdp": sdp} | ({"rid_order": rid_order} if rid_order else {})
         request = {"handle_id": self.id, "body": body, "jsep": jsep}
         return await self._answer(self.session.post("message", Expect.EVENT, again=again, **request))
 

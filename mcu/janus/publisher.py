@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mcu.base import Closed, Kind, Listener, NewPeerConnection, PublishOptions, Rejected, StreamKey
 from mcu.janus import videoroom
 from mcu.janus.audience import Audience
-from mcu.janus.descriptions import flowing, identified
+from mcu.janus.descriptions import flowing, identified, rid_order
 from mcu.janus.leg import Leg
 from mcu.janus.protocol import HandleInfo, Message, failure
 from mcu.janus.session import Session
@@ -77,7 +77,7 @@ class JanusPublisher(Leg, Audience):
         """
         who = identified(offer)
         self.offered = True
-        message = await self.handle.ask(videoroom.configure_publisher(), offer)
+        message = await self.handle.ask(videoroom.configure_publisher(), offer, rid_order=rid_order(offer))
         if message.jsep is None:
             raise Rejected("Janus gave no answer to the offer")
         self._identity = who

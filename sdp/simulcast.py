@@ -1,0 +1,43 @@
+"""Simulcast by rid: which layers a client means to send, and which of them is the lowest.
+
+Source: RFC 8853 5.1 (``a=simulcast``), RFC 8851 (rid). Neither says which layer is the larger picture, only which is
+preferred; so it is read from the names that clients give them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sdp.document import MediaSection
+
+_SPATIAL = {"q": 0, "h": 1, "f": 2}  # quarter, half, full: the names in WebRTC's own examples
+_RELATIVE = {"l": 0, "low": 0, "lo": 0, "m": 1, "mid": 1, "medium": 1, "h": 2, "high": 2, "hi": 2}
+
+
+def sent_layers(section: MediaSection) -> tuple[str, ...]:
+    """Return the names of the layers that an offer means to send, in its order; none where it is fewer than two.
+
+    Of alternatives the first counts; a name has to be described by an ``a=rid`` and to be letters and digits.
+    """
+    described = {value.split(" ")[0] for value in section.attributes("rid") if value.split(" ")[1:2] == ["send"]}
+    for value in section.attributes("simulcast"):
+        words = value.split()
+        for direction, streams in zip(words[::2], words[1::2], strict=False):
+            if direction == "send":
+                first = (stream.partition(",")[0].removeprefix("~") for stream in streams.split(";"))
+                known = (rid for rid in first if rid in described and rid.isalnum() and rid.isascii())
+                rids = tuple(dict.fromkeys(known))
+                return rids if len(rids) > 1 else ()
+    return ()
+
+
+def lowest_first(rids: Sequence[str]) -> list[str]:
+    """Put the names of layers in order, the smallest picture first.
+
+    Names that say nothing are taken for highest first, which is what RFC 8853 calls the preferred one.
+    """
+    if set(rids) <= _SPATIAL.keys() and not {"q", "f"}.isdisjoint(rids):
+        return sorted(rids, key=_SPATIAL.__getitem__)
+    if set(rids) <= _RELATIVE.keys():
+        return sorted(rids, key=_RELATIVE.__getitem__)
+    return list(reversed(rids))

@@ -1,0 +1,71 @@
+"""Layers of simulcast: which an offer means to send, and which is the lowest."""
+
+from __future__ import annotations
+
+import pytest
+
+from sdp.document import MediaSection, parse
+from sdp.simulcast import lowest_first, sent_layers
+from tests.sdp.recorded import FIXTURES
+
+
+def section(*attributes: str) -> MediaSection:
+    lines = ["v=0", "o=- 1 1 IN IP4 0.0.0.0", "s=-", "t=0 0", "m=video 9 UDP/TLS/RTP/SAVPF 96"]
+    return parse("\r\n".join((*lines, *(f"a={attribute}" for attribute in attributes), ""))).media[0]
+
+
+def described(*rids: str) -> list[str]:
+    return [f"rid:{rid} send" for rid in rids]
+
+
+@pytest.mark.parametrize("browser", ["chromium", "firefox"])
+def test_layers_of_browsers_are_read_in_their_order(browser: str) -> None:
+    offer = parse((FIXTURES / browser / "simulcast.offer.sdp").read_text())
+    (video,) = [it for it in offer.media if it.kind == "video"]
+    layers = sent_layers(video)
+    assert list(layers) == ["h", "m", "l"]
+    assert lowest_first(layers) == ["l", "m", "h"]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "layers"),
+    [
+        ([], ()),
+        (["simulcast:send q;h;f", *described("q", "h", "f")], ("q", "h", "f")),
+        (["simulcast:recv a;b send q;f", *described("q", "f")], ("q", "f")),
+        (["simulcast:recv q;f", *described("q", "f")], ()),
+        (["simulcast:send ~q;~f", *described("q", "f")], ("q", "f")),
+        (["simulcast:send q,x;f,y", *described("q", "f", "x", "y")], ("q", "f")),
+        (["simulcast:send q;h;f", *described("q", "f")], ("q", "f")),  # one that is not described
+        (["simulcast:send q;f", "rid:q recv", "rid:f send"], ()),
+        (["simulcast:send q", *described("q")], ()),
+        (["simulcast:send q;q", *described("q")], ()),
+        (["simulcast:send a-b;\u00e9;f", *described("a-b", "\u00e9", "f")], ()),
+        (["simulcast:send", *described("q", "f")], ()),
+        (["simulcast: ;;", "rid", "rid:q"], ()),
+        (["rid:q send pt=96;max-width=320", "rid:f send", "simulcast:send q;f"], ("q", "f")),
+    ],
+)
+def test_layers_that_are_sent(attributes: list[str], layers: tuple[str, ...]) -> None:
+    assert sent_layers(section(*attributes)) == layers
+
+
+@pytest.mark.parametrize(
+    ("offered", "ordered"),
+    [
+        ("q h f", "q h f"),
+        ("f h q", "q h f"),
+        ("f h", "h f"),
+        ("h q f", "q h f"),
+        ("h m l", "l m h"),
+        ("l m h", "l m h"),
+        ("low medium high", "low medium high"),
+        ("hi mid lo", "lo mid hi"),
+        ("h l", "l h"),
+        ("0 1 2", "2 1 0"),
+        ("a b", "b a"),
+        ("q m", "m q"),
+    ],
+)
+def test_the_lowest_layer_is_told_by_its_name(offered: str, ordered: str) -> None:
+    assert lowest_first(offered.split()) == ordered.split()
