@@ -43,6 +43,7 @@ class Node:
         self._coming = 0  # publishers that are being made
         self._ending: set[JanusPublisher | RemoteStream] = set()  # ended, but perhaps not let go by Janus yet
         self._running = False
+        self._disconnected = True
         self._leaving: asyncio.Task[None] | None = None
         self._spared_until = 0.0
         self._bandwidth: tuple[float, tuple[int, int] | None] = (0.0, None)  # until when it holds
@@ -62,7 +63,7 @@ class Node:
     @property
     def left(self) -> bool:
         """Whether it was drained, and left."""
-        return self.draining and not self._running
+        return self.draining and self._disconnected
 
     @property
     def idle(self) -> bool:
@@ -72,7 +73,7 @@ class Node:
     def start(self) -> None:
         """Begin to connect and return at once; one that is drained is not connected to."""
         if not self.draining:
-            self._running = True
+            self._running, self._disconnected = True, False
             self.client.start()
 
     async def stop(self) -> None:
@@ -119,6 +120,7 @@ class Node:
     async def _leave(self) -> None:
         await asyncio.sleep(0)  # what ended just now says first what has to be waited for
         await self._disconnect()
+        self._disconnected = True
         log.info("a Janus was drained and left")
         self._on_change()
 
@@ -245,7 +247,7 @@ class Node:
         state, reason = client.state, client.reason
         if self.left:
             state, reason = SfuState.STOPPED, "drained"
-        elif self.draining and state is SfuState.READY:
+        elif self.draining and state in (SfuState.READY, SfuState.STOPPED):
             state, reason = SfuState.DRAINING, "takes no new streams, and is left when its last one has ended"
         return SfuStatus(
             url=self.server.url,

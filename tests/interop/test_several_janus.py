@@ -1,0 +1,162 @@
+"""A whole gateway with two real Janus: one dies during a call, one is drained, and what is told of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+
+from gateway.app import Gateway
+from gateway.config import Config, GeoIpSection, Http, McuSection, Sessions
+from gateway.tools.fake_nextcloud import FakeNextcloud
+from gateway.tools.talk_client import PATIENCE, TalkClient
+from gateway.tools.talk_publishing import REPUBLISH, Publishing
+from mcu.janus.settings import JanusServer
+from tests.interop.conftest import SECRET
+from tests.interop.member import Member
+from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
+from tests.media import PublishingPeer
+
+pytestmark = pytest.mark.full
+
+LOOK = 0.1  # seconds between two looks at what nobody tells
+
+
+class Town:
+    """A gateway, its two Janus, and who is in the call."""
+
+    def __init__(self, stack: AsyncExitStack, nextcloud: FakeNextcloud, janus: list[JanusProcess]) -> None:
+        self.janus = janus
+        self.servers = [JanusServer(one.url, api_secret=API_SECRET, admin_key=ADMIN_KEY) for one in janus]
+        self.nextcloud = nextcloud
+        self.url = ""
+        self._gateway: Gateway
+        self._stack = stack
+
+    def config(self) -> Config:
+        """Return what the gateway is configured with now."""
+        return Config(
+            sessions=Sessions(secret=SECRET),
+            http=Http(listen=("127.0.0.1:0",)),
+            backends=(self.nextcloud.backend(),),
+            mcu=McuSection(type="janus", settings=tuple(self.servers)),
+            geoip=GeoIpSection(overrides={"127.0.0.1": "DE"}),
+        )
+
+    async def start(self) -> None:
+        """Start the gateway, and return when it has found both."""
+        self._gateway = Gateway(self.config())
+        (self.url,) = await self._gateway.start()
+        self._stack.push_async_callback(self._gateway.stop)
+        await self.tells("/readyz", "ok\n")
+
+    async def change(self, place: int, **settings: Any) -> None:
+        """Change the settings of one Janus, and reload."""
+        self.servers[place] = msgspec.structs.replace(self.servers[place], **settings)
+        assert await self._gateway.reload(self.config()) == []
+
+    async def get(self, path: str) -> str:
+        """Return what the gateway tells there."""
+        async with aiohttp.ClientSession() as http, http.get(self.url + path) as response:
+            return await response.text()
+
+    async def tells(self, path: str, wanted: str) -> None:
+        """Wait until it tells this there."""
+        async with asyncio.timeout(PATIENCE):
+            while wanted not in await self.get(path):  # noqa: ASYNC110 - it can only be asked
+                await asyncio.sleep(LOOK)
+
+    async def rooms(self) -> list[int]:
+        """Ask each Janus that runs."""
+        return [len(await one.rooms()) for one in self.janus if one.runs]
+
+    async def person(self, name: str, number: int) -> tuple[Member, Publishing]:
+        """Enter the call with a client that can be asked to offer again."""
+        member = Member(self.url, self.nextcloud, name, number)
+        member.client = TalkClient(self.url, self.nextcloud.url, features=(REPUBLISH,))
+        publishing = Publishing(member.client)
+        self._stack.push_async_callback(publishing.close)
+        await self._stack.enter_async_context(member)
+        await member.in_call()
+        return member, publishing
+
+
+@pytest.fixture
+async def town(loopback: None) -> AsyncIterator[Town]:
+    async with AsyncExitStack() as stack:
+        janus = [await stack.enter_async_context(JanusProcess()) for _ in range(2)]
+        nextcloud = await stack.enter_async_context(FakeNextcloud())
+        yield Town(stack, nextcloud, janus)
+
+
+async def publish(member: Member, publishing: Publishing) -> None:
+    await publishing.publish("video", lambda: PublishingPeer(member.number, member.frequency))
+
+
+async def test_streams_of_one_that_dies_come_back_on_the_other_by_themselves(town: Town) -> None:
+    await town.start()
+    anna, annas = await town.person("anna", 1)
+    ben, bens = await town.person("ben", 2)
+    await publish(anna, annas)
+    await publish(ben, bens)
+    assert await town.rooms() == [1, 1]
+    await anna.ask(ben)
+    await ben.ask(anna)
+    of_ben, of_anna = await anna.sees(ben), await ben.sees(anna)
+    await town.janus[0].kill()
+    again = await ben.sees(anna, other_than=of_anna.sid)  # neither of them did anything
+    await again.peer.hears(anna.frequency)
+    await of_ben.peer.sees(ben.number)
+    assert anna.watched[ben.id, "video"].sid == of_ben.sid
+    assert await town.rooms() == [2]
+    url = town.servers[0].url
+    await town.tells("/readyz", f"ok; 1 of 2 SFUs take no streams: {url}: ")
+    await town.tells("/metrics", f'portunus_sfu_up{{sfu="{url}"}} 0.0')
+    await town.janus[0].start()
+    await town.tells("/readyz", "ok\n")
+    assert await town.rooms() == [0, 2]
+
+
+async def test_one_that_is_drained_at_a_reload_keeps_its_streams_and_is_left_in_the_end(town: Town) -> None:
+    await town.start()
+    anna, annas = await town.person("anna", 1)
+    ben, bens = await town.person("ben", 2)
+    await publish(anna, annas)
+    assert await town.rooms() == [1, 0]
+    await town.change(0, draining=True)
+    url = town.servers[0].url
+    await town.tells("/readyz", f"ok; 1 of 2 SFUs take no streams: {url}: takes no new streams, and is left when")
+    await town.tells("/api/v1/serverinfo", '"connected": true')
+    await publish(ben, bens)
+    assert await town.rooms() == [1, 1]
+    await ben.ask(anna)
+    await anna.ask(ben)
+    await ben.sees(anna)
+    await anna.sees(ben)
+    await anna.client.bye()
+    await town.tells("/readyz", f"{url}: drained")
+    assert await town.janus[0].handles() == []
+    await town.tells("/metrics", f'signaling_mcu_backend_load{{url="{url}"}} 0.0')
+
+
+async def test_people_are_served_in_their_country_and_over_a_second_janus(town: Town) -> None:
+    town.servers = [msgspec.structs.replace(server, remote_streams=True) for server in town.servers]
+    await town.start()
+    anna, annas = await town.person("anna", 1)
+    ben, _ = await town.person("ben", 2)
+    await publish(anna, annas)
+    assert await town.rooms() == [1, 0]
+    await town.change(1, country="DE")
+    await ben.ask(anna)
+    seen = await ben.sees(anna)
+    await seen.peer.hears(anna.frequency)
+    assert await town.rooms() == [1, 1]
+    assert [len(await one.handles()) for one in town.janus] == [2, 2]
+    await publish(anna, annas)  # from another connection: goes to Germany now
+    await ben.sees(anna, other_than=seen.sid)
+    assert await town.rooms() == [0, 1]
