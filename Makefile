@@ -1,6 +1,6 @@
 # `make demo` and `make test` do all the set-up; scripts/ holds the steps.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full compare lint bench bench-sfu constraints clean
+.PHONY: help demo test test-full soak compare lint bench bench-sfu constraints clean
 
 PORT ?= 8080
 BIN := .venv/bin
@@ -12,6 +12,7 @@ help:
 	@echo "make demo [PORT=8080]  a call page on this machine, without Janus or Nextcloud"
 	@echo "make test              lint, types, quick tests and a real call through each SFU"
 	@echo "make test-full         everything else: browsers, interoperability, packaging, long runs"
+	@echo "make soak              what takes longer than continuous integration has time for; docs/soak.md has results"
 	@echo "make compare           the conversations on the incumbent, too (PORTUNUS_COMPARE_SERVER names its binary)"
 	@echo "make bench             what a message costs, as multiples of a floor measured beside it"
 	@echo "make bench-sfu         CPU of the in-process SFU against that of Janus"
@@ -38,11 +39,15 @@ lint: .venv/.dev
 test: .venv/.dev
 	@scripts/packages $(PACKAGES)
 	@$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -m "not full"
+	$(BIN)/python -m pytest -m "not full and not soak"
 
 test-full: .venv/.dev
 	@scripts/packages $(PACKAGES_FULL)
 	$(BIN)/python -m pytest -m full
+
+soak: .venv/.dev
+	@scripts/packages $(PACKAGES)
+	$(BIN)/python -m pytest -m soak -s
 
 compare: .venv/.dev
 	@scripts/packages janus gcc libc6-dev

@@ -7,14 +7,17 @@ import logging
 from collections.abc import AsyncIterator
 
 import aiohttp
+import msgspec
 import pytest
 
 from gateway.app import Gateway
 from gateway.config import Config, Http, McuSection, Sessions
 from gateway.tools.fake_nextcloud import FakeNextcloud
-from gateway.tools.talk_client import Json, TalkClient
+from gateway.tools.talk_client import Json, Refused, TalkClient
+from mcu.base import Mcu
 from mcu.janus.settings import JanusServer
 from tests.gateway.flows.descriptions import answer, offer
+from tests.gateway.flows.fakes import FakeMcu
 from tests.janus_process import free_ports
 
 WITH_AN_SFU = {"mcu", "offer-codecs", "republish", "simulcast", "update-sdp"}
@@ -101,3 +104,49 @@ async def test_it_is_told_wherever_one_looks(away: Away, caplog: pytest.LogCaptu
     assert '"connected": false' in (await away.get("/api/v1/stats"))[1]
     records = caplog.get_records("setup") + caplog.get_records("call")
     assert any(it.levelno == logging.WARNING and "Janus cannot be used" in it.getMessage() for it in records)
+
+
+class OverFake(Gateway):
+    """A gateway over an SFU without media, which can be lost."""
+
+    fake: FakeMcu
+
+    def _create_mcu(self) -> Mcu:
+        self.fake = FakeMcu()
+        return self.fake
+
+
+@pytest.mark.parametrize("configured", [True, False])
+async def test_sessions_of_clients_that_cannot_be_asked_are_reset_if_that_is_configured(configured: bool) -> None:
+    async with FakeNextcloud() as nextcloud:
+        config = Config(
+            sessions=Sessions(secret="0123456789abcdef0123456789abcdef"),
+            http=Http(listen=("127.0.0.1:0",)),
+            backends=(nextcloud.backend(),),
+            mcu=McuSection(type="inprocess", reset_sessions_on_loss=not configured),
+        )
+        gateway = OverFake(config)
+        (url,) = await gateway.start()
+        section = msgspec.structs.replace(config.mcu, reset_sessions_on_loss=configured)
+        await gateway.reload(msgspec.structs.replace(config, mcu=section))  # the key takes effect with a reload, too
+        async with TalkClient(url, nextcloud.url) as alice:
+            await alice.hello(nextcloud.ticket("alice"))
+            await alice.join("r", "nc-alice")
+            offered = {"type": "offer", "roomType": "video", "payload": {"type": "offer", "sdp": offer("one")}}
+            await alice.tell(alice.session_id, offered)
+            await alice.wait_for(lambda message: message["type"] == "message")
+            gateway.fake.lose()
+            await gateway.fake.come_back()
+            if not configured:
+                assert (await alice.join(""))["room"]["roomid"] == ""
+            else:
+                assert await alice.closed() == 1000
+                await alice.connect()
+                with pytest.raises(Refused, match="no_such_session"):
+                    await alice.resume()
+                await alice.hello(nextcloud.ticket("alice"))
+                assert (await alice.join("r", "nc-alice"))["room"]["roomid"] == "r"
+                requests = [it.body for it in nextcloud.requests if it.type == "room"]
+                assert not [it for it in requests if it.get("action") == "leave"]
+                assert not [it for it in alice.heard if it["type"] == "bye"]
+        await gateway.stop()

@@ -7,24 +7,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.app import Gateway
 from gateway.config import Config, Http, McuSection, Sessions
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import Refused, TalkClient
 from gateway.tools.talk_publishing import REPUBLISH, Publishing
-from mcu.base import Mcu, McuLost
+from mcu.base import McuLost
 from tests.gateway.flows.descriptions import offer
 from tests.gateway.flows.fakes import FakeMcu
-
-
-class OverFake(Gateway):
-    """A gateway over an SFU without media, which can be lost."""
-
-    fake: FakeMcu
-
-    def _create_mcu(self) -> Mcu:
-        self.fake = FakeMcu()
-        return self.fake
+from tests.gateway.test_sfu_away import OverFake
 
 
 class Camera:
