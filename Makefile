@@ -15,7 +15,7 @@ help:
 	@echo "make soak              what takes longer than continuous integration has time for; docs/soak.md has results"
 	@echo "make compare           the conversations on the incumbent, too (PORTUNUS_COMPARE_SERVER names its binary)"
 	@echo "make bench             what a message costs, as multiples of a floor measured beside it"
-	@echo "make bench-sfu         CPU of the in-process SFU against that of Janus"
+	@echo "make bench-sfu         CPU and delay of the in-process SFU beside Janus, and what it does to messages"
 	@echo "make lint              only ruff and mypy"
 	@echo "make constraints       pin the dependencies anew"
 	@echo "make clean             remove what the commands above have made"
