@@ -424,7 +424,7 @@ def test_countries_that_cannot_be_are_named(path: Path, text: str, expected: str
     assert refusal(path, f"[geoip]\n{text}\n" + MINIMAL).startswith(expected)
 
 
-CONTROLS = '[http]\nlisten = [{}]\n' + MINIMAL.replace("[http]", "") + '[mcu]\ntype = "inprocess"\n[mcu.inprocess]\n'
+CONTROLS = "[http]\nlisten = [{}]\n" + MINIMAL.replace("[http]", "") + '[mcu]\ntype = "inprocess"\n[mcu.inprocess]\n'
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:8080", "[::1]:8080", "localhost:8080", "127.1.2.3:80", "/run/p.sock"])
