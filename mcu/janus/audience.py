@@ -38,6 +38,10 @@ class Audience:
         """End the feed and all subscriptions to it. Idempotent."""
         raise NotImplementedError
 
+    def refresh_picture(self) -> None:
+        """Have the publisher send a keyframe; nobody waits for it."""
+        raise NotImplementedError
+
     def leave(self, subscriber: JanusSubscriber) -> None:
         """Learn that a subscription has ended."""
         self.subscribers.discard(subscriber)

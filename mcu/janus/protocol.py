@@ -153,6 +153,7 @@ class RoomAnswer(msgspec.Struct, frozen=True):
     error_code: int = 0
     error: str = ""
     streams: list[RoomStream] = []
+    substream: int | None = None  # the layer of simulcast that comes from now on
     port: int = 0  # of add_remote_publisher: UDP, for RTP
     rtcp_port: int = 0
     rooms: list[ListedRoom] = msgspec.field(name="list", default=[])

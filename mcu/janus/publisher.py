@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 KINDS = {kind.value: kind for kind in Kind}
 # Janus takes 0 for "no limit" but then sends no REMB, and the client stays at the last one.
 UNLIMITED = 100_000_000  # bit/s
+KEYFRAME = {"request": "configure", "keyframe": True}
 CONNECTS_WITHIN = 30.0  # seconds; Janus gives a connection up after 22
 
 log = logging.getLogger("portunus.mcu.janus")
@@ -109,7 +110,12 @@ class JanusPublisher(Leg, Audience):
     async def request_keyframe(self) -> None:
         """Ask the publisher for a keyframe."""
         async with self.turn() as handle:
-            await handle.ask({"request": "configure", "keyframe": True})
+            await handle.ask(KEYFRAME)
+
+    def refresh_picture(self) -> None:
+        """Ask for a keyframe, for a subscriber whose layer does not come; nobody waits for it."""
+        if not self.ended:
+            self.handle.tell(KEYFRAME)
 
     def replace(self) -> None:
         """End in favour of a new publisher: the own listener hears nothing, the subscribers hear REPLACED."""

@@ -75,6 +75,10 @@ class RemoteStream(Audience):
             self._visitors -= 1
             self._end_unused()
 
+    def refresh_picture(self) -> None:
+        """Ask the publisher, over its own Janus."""
+        self._publisher.refresh_picture()
+
     def leave(self, subscriber: Any) -> None:
         """Learn that a subscription has ended; the last one ends the stream."""
         super().leave(subscriber)

@@ -8,6 +8,7 @@ from mcu.base import Closed, Kind, Layer, Listener, Rejected
 from mcu.janus import videoroom
 from mcu.janus.audience import Audience
 from mcu.janus.descriptions import bearable, switched_off
+from mcu.janus.layers import Switch
 from mcu.janus.leg import Leg
 from mcu.janus.protocol import JanusError, Message
 from mcu.janus.session import Interrupted
@@ -34,6 +35,7 @@ class JanusSubscriber(Leg):
     def __init__(self, publisher: Audience, listener: Listener, timeout: float) -> None:
         super().__init__(publisher.session, publisher.key, listener, timeout)
         self.publisher = publisher
+        self._switch = Switch(publisher.refresh_picture)
         self._outstanding = ""  # the offer that waits for an answer
         self._expecting = False  # Janus was asked for an offer that has not come
         self._feed_mids: dict[str, str] = {}  # by our mid the publisher's, of audio and video
@@ -117,6 +119,8 @@ class JanusSubscriber(Leg):
             return
         async with self.turn() as handle:
             await handle.ask(body)
+        if layer.substream is not None and not self.ended:
+            self._switch.want(layer.substream)
 
     def cover(self) -> None:
         """Ask for what the publisher has and we have not; Janus offers it when it may, ``on_offer`` hears of it.
@@ -155,6 +159,7 @@ class JanusSubscriber(Leg):
         if self.ended:
             return
         super().end(why)
+        self._switch.stop()
         self.publisher.leave(self)
 
     def on_resumed(self) -> None:
@@ -171,6 +176,8 @@ class JanusSubscriber(Leg):
         elif message.jsep is not None and message.jsep.type == "offer":
             offer = self._offered(message)
             self.ear.say(lambda listener: listener.on_offer(offer))
+        elif message.plugindata.data.substream is not None:
+            self._switch.show(message.plugindata.data.substream)
         elif message.plugindata.data.error_code:
             self._expecting = False
             log.info("a subscription was not changed: Janus error %d", message.plugindata.data.error_code)
