@@ -52,6 +52,7 @@ from mcu.janus.subscriber import JanusSubscriber, PutOff
 log = logging.getLogger("portunus.mcu.janus")
 
 LET_GO = 2.0  # seconds that a replaced publisher's Janus has to let it go before the new one is made
+GO_ON = 2.0  # seconds that a second Janus has to take a stream before the publisher's serves
 OFFERED = 2  # Janus at most that are given one offer: a description at which Janus dies must not take them all
 
 
@@ -270,7 +271,7 @@ class JanusMcu:
     ) -> tuple[JanusSubscriber, str] | None:
         """Subscribe on a second Janus; ``None``: look again."""
         try:
-            async with asyncio.timeout((deadline - asyncio.get_running_loop().time()) / 2):
+            async with asyncio.timeout(min(GO_ON, (deadline - asyncio.get_running_loop().time()) / 2)):
                 remote = node.remote(publisher)
                 async with remote.visited():
                     subscriber = JanusSubscriber(remote, to, self._timeout)
