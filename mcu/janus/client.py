@@ -171,6 +171,8 @@ class JanusClient:
             await asyncio.wait([opening])
         if (outcome := opening.result())[0] is not SfuState.READY:
             return outcome
+        if session.lost:  # it came too late by this much
+            return SfuState.CONNECTING, self.reason
         self._settle()
         self._session = session
         self._become(SfuState.READY, "")

@@ -286,6 +286,19 @@ async def test_a_cut_connection_is_made_again_at_once(house: House) -> None:
     assert house.mcu.status().sfus[0].connected_since > begun
 
 
+async def test_the_answer_to_a_claim_may_be_lost(house: House) -> None:
+    call = await house.open()
+    _, sender, heard = await call.publisher()
+    _, watcher, _ = await call.subscriber()
+    house.relay.swallow('"janus":"success","session_id"')
+    house.relay.cut()
+    await house.away()
+    await house.relay.swallowed.wait()
+    await house.back()
+    await watcher.hears(sender.frequency)
+    assert heard.closed == []
+
+
 async def test_what_janus_says_while_a_stream_is_closed_may_be_lost(house: House) -> None:
     call = await house.open()
     publisher, sender, _ = await call.publisher()

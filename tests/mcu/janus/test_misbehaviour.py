@@ -170,6 +170,33 @@ async def test_a_keepalive_that_is_not_answered_ends_the_session(
     assert "did not answer a keepalive" in caplog.text
 
 
+async def test_a_claim_that_is_not_answered_is_tried_again_and_given_up_in_time(
+    states: States, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcu.janus.client.CONNECT", 0.1)
+    async with Impostor() as impostor:
+        info = {"janus": "server_info", "data_channels": True, "plugins": {PLUGIN: {}}, "reclaim-session-timeout": 1}
+        impostor.answers["info"] = info
+        impostor.answers["claim"] = None
+        mcu = await ready(impostor, states)
+        session = await mcu.session()
+        for answered in (True, False):
+            await impostor.sockets[-1].close()
+            await states.until(lambda status: not status.ready)
+            await impostor.until("claim", 2)
+            assert states.heard[-1].sfus[0].state is SfuState.CONNECTING
+            if answered:
+                impostor.answers["claim"] = {"janus": "success"}
+            await states.until(lambda status: status.ready)
+            assert ((await mcu.session()) is session) is answered
+            impostor.answers["claim"] = None
+            impostor.heard.clear()
+        assert session.lost
+        with pytest.raises(McuLost):
+            await session.claim()
+        await mcu.stop()
+
+
 async def test_a_janus_that_takes_connections_and_says_nothing_is_tried_again(
     states: States, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -221,3 +221,28 @@ def test_details_are_plain_whatever_janus_says(plugin: object) -> None:
     told = details(message(**info, plugins={"janus.plugin.videoroom": plugin or room}))
     assert (told["author"], told["datachannels"]) == ("Meetecho", True)
     assert told["videoroom"] == ({} if plugin else {"name": "VideoRoom", "version": "0.0.9", "author": "Meetecho"})
+
+
+def test_a_request_that_never_left_is_answered_by_nothing() -> None:
+    transactions = Transactions()
+    transaction = transactions.begin(SUCCESS, leaves=True)
+    transactions.forget(transaction)
+    transactions.forget(transaction)
+    assert len(transactions) == 0
+    assert transactions.route(message("success", transaction=transaction)) is Route.NOBODY
+
+
+def test_the_admin_api_tells_how_long_a_session_was_silent_and_what_arrives() -> None:
+    info = {
+        "session_last_activity": 12_000_000,
+        "current_time": 19_500_000,
+        "opaque_id": "portunus|a1",
+        "flags": {"got-offer": True, "alert": True},
+        "webrtc": {
+            "media": {"0": {"type": "audio", "mid": "0", "stats": {"in": {"packets": 9, "bytes_lastsec": 700}}}}
+        },
+    }
+    told = message("success", info=info).info
+    assert (told.idle, told.opaque_id, told.flags.alert) == (7.5, "portunus|a1", True)
+    assert told.webrtc.media["0"].stats.incoming.bytes_lastsec == 700
+    assert not message("success").info.flags.alert
