@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from gateway.app import Gateway
@@ -21,7 +27,13 @@ pytestmark = pytest.mark.full
 
 SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
 CROWD = 300
-OUTBOX = 1_048_576  # bytes, for a reader that stops
+MEBI = 1_048_576
+OUTBOX = 4 * MEBI  # bytes, for a reader that stops
+DEAF = 4  # readers that stop
+BALLAST = 16_000  # bytes of a message
+BATCH = 40  # messages that are sent at once; far less than who listens may be behind
+WARM_UP = 400  # messages
+SLACK = 6 * MEBI  # what the allocator and the buffers of the connections may take beside
 
 
 @dataclass
@@ -31,7 +43,6 @@ class House:
     url: str
     nextcloud: FakeNextcloud
     gateway: Gateway
-    deaf: RawClient | None = None
 
     def client(self) -> TalkClient:
         return TalkClient(self.url, self.nextcloud.url)
@@ -85,7 +96,7 @@ async def test_who_stops_reading_costs_the_others_nothing_and_has_bounded_memory
         for client, name in ((anna, "anna"), (ben, "ben")):
             await client.hello(house.nextcloud.ticket(name))
             await client.join("busy", f"nc-{name}")
-        deaf = await _deaf_member(house)
+        raw, deaf = await _deaf_member(house.url, house.nextcloud, "deaf")
         hub = house.gateway.hub
         most, number = 0, 0
         while deaf in hub.sessions and number < 5000:
@@ -101,6 +112,36 @@ async def test_who_stops_reading_costs_the_others_nothing_and_has_bounded_memory
         start = asyncio.get_running_loop().time()
         await house.gateway.stop()
         assert asyncio.get_running_loop().time() - start < 4 * CLOSE_TIME  # nobody can hold the process up
+        raw.writer.transport.abort()
+
+
+@pytest.mark.parametrize("to", ["room", "session"])
+async def test_process_does_not_grow_with_those_who_stop_reading(tmp_path: Path, to: str) -> None:
+    """Four of them, in a process of its own.
+
+    What is said to the room is kept once for all who do not take it; what is said to each of them is kept for each.
+    Meanwhile everybody else hears everything, in order.
+    """
+    async with FakeNextcloud() as nextcloud, _process(tmp_path, nextcloud) as (pid, url):
+        listeners = [Listener(url, nextcloud, name) for name in ("ben", "carl")]
+        async with TalkClient(url, nextcloud.url) as anna, listeners[0], listeners[1]:
+            await anna.hello(nextcloud.ticket("anna"))
+            await anna.join("busy", "nc-anna")
+            before = await _say_to(pid, anna, listeners, [], range(WARM_UP))
+            deaf = [await _deaf_member(url, nextcloud, f"deaf{number}") for number in range(DEAF)]
+            sessions = [session for _, session in deaf] if to == "session" else []
+            end = WARM_UP + 3 * OUTBOX // BALLAST  # three times what is kept for anybody
+            most = await _say_to(pid, anna, listeners, sessions, range(WARM_UP, end))
+            kept = OUTBOX * (DEAF if to == "session" else 1)
+            assert most - before < kept + SLACK
+            if to == "session":
+                assert most - before > kept / 2  # it was kept, and the measure sees it
+            late = await _say_to(pid, anna, listeners, [], range(end, end + WARM_UP))
+            assert late - most < SLACK  # they cost nothing more when they have lost
+            async with aiohttp.ClientSession() as http, http.get(f"{url}/api/v1/stats") as response:
+                assert (await response.json())["sessions"] == 3  # they have lost, alone
+            for raw, _ in deaf:
+                raw.writer.transport.abort()
 
 
 def joined(client: TalkClient) -> list[str]:
@@ -119,15 +160,91 @@ def numbers(heard: list[Any]) -> list[int]:
     return [it["number"] for it in data]
 
 
-async def _deaf_member(house: House) -> str:
+class Listener:
+    """A member of the busy room who notes the numbers that it hears, and not the rest."""
+
+    def __init__(self, url: str, nextcloud: FakeNextcloud, name: str) -> None:
+        self.numbers: list[int] = []
+        self._client = TalkClient(url, nextcloud.url)
+        self._ticket = nextcloud.ticket(name)
+        self._name = name
+        self._news = asyncio.Event()
+
+    async def __aenter__(self) -> Listener:
+        await self._client.connect()
+        await self._client.hello(self._ticket)
+        await self._client.join("busy", f"nc-{self._name}")
+        self._client.on_message = self._hear
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._client.disconnect()
+
+    async def until(self, number: int) -> None:
+        """Wait for the message before this number, and check that none was missed."""
+        async with asyncio.timeout(30):
+            while len(self.numbers) < number:
+                self._news.clear()
+                await self._news.wait()
+        assert self.numbers == list(range(number))
+
+    def _hear(self, message: Any) -> None:
+        self.numbers += numbers([message])
+        self._client.heard.clear()
+        self._news.set()
+
+
+async def _say_to(pid: int, anna: TalkClient, listeners: list[Listener], sessions: list[str], what: range) -> int:
+    """Say numbers to the room, with ballast, or with the ballast to each of the sessions instead.
+
+    Waits for the listeners now and then, and returns the most memory that the process had.
+    """
+    most = 0
+    for number in what:
+        data = {"number": number} | ({} if sessions else {"ballast": "x" * BALLAST})
+        await anna.send({"type": "message", "message": {"recipient": {"type": "room"}, "data": data}})
+        for session in sessions:
+            await anna.tell(session, {"ballast": f"{number:{BALLAST}}"})
+        if number % BATCH == 0 or number + 1 == what.stop:
+            for listener in listeners:
+                await listener.until(number + 1)
+            most = max(most, _resident(pid))
+    return most
+
+
+@asynccontextmanager
+async def _process(path: Path, nextcloud: FakeNextcloud) -> AsyncIterator[tuple[int, str]]:
+    """Start a gateway of its own; yields its process id and URL."""
+    file = path / "portunus.toml"
+    file.write_text(
+        f'[http]\nlisten = ["127.0.0.1:0"]\n[sessions]\nsecret = "{SECRET}"\noutbox_bytes = {OUTBOX}\n'
+        f'[[backend]]\nid = "cloud"\nurls = ["{nextcloud.url}"]\nsecret = "{nextcloud.secret}"\n'
+        "[limits]\nmessages_per_second = 0\nbytes_per_second = 0\n"
+    )
+    command = [str(Path(sys.executable).with_name("portunus")), "serve", "-c", str(file)]
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        assert process.stdout is not None
+        yield process.pid, (await process.stdout.readline()).decode().split()[-1]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 20) == 0
+
+
+def _resident(pid: int) -> int:
+    """Return how much memory a process has, in bytes."""
+    (line,) = [it for it in Path(f"/proc/{pid}/status").read_text().splitlines() if it.startswith("VmRSS:")]
+    return int(line.split()[1]) * 1024
+
+
+async def _deaf_member(url: str, nextcloud: FakeNextcloud, name: str) -> tuple[RawClient, str]:
     """Let somebody join the busy room who never reads again, over a socket with a small buffer; return its session."""
-    host, port = house.url.removeprefix("http://").split(":")
+    host, port = url.removeprefix("http://").split(":")
     raw = await RawClient.connect((host, int(port)), receive_buffer=4096)
-    auth = {"url": house.nextcloud.url, "params": house.nextcloud.ticket("deaf")}
+    auth = {"url": nextcloud.url, "params": nextcloud.ticket(name)}
     await raw.hear()  # welcome
     raw.say({"id": "h", "type": "hello", "hello": {"version": "1.0", "auth": auth}})
     session: str = (await raw.hear())["hello"]["sessionid"]
-    raw.say({"id": "j", "type": "room", "room": {"roomid": "busy", "sessionid": "nc-deaf"}})
+    raw.say({"id": "j", "type": "room", "room": {"roomid": "busy", "sessionid": f"nc-{name}"}})
     await raw.hear()
-    house.deaf = raw  # kept open
-    return session
+    return raw, session
