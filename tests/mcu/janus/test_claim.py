@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
 
-from mcu.base import Closed, Kind, Layer, McuLost, PublishOptions, SfuState, SubscribeOptions
+from mcu.base import (
+    BackendId,
+    Closed,
+    Kind,
+    Layer,
+    McuError,
+    McuLost,
+    McuTimeout,
+    PublisherId,
+    PublishOptions,
+    SfuState,
+    StreamKey,
+    StreamType,
+    SubscribeOptions,
+)
 from mcu.janus.backend import JanusMcu
 from mcu.janus.settings import JanusServer
 from tests.janus_process import ADMIN_KEY, ADMIN_SECRET, API_SECRET, JanusProcess
@@ -394,3 +409,57 @@ async def test_nothing_is_left_of_a_session_that_could_not_be_claimed_in_time(
     house.relay.restore()
     await house.back()
     await house.comes_to(rooms=0, handles=0)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("admin", [True, False])
+async def test_cuts_at_any_moment_leave_nothing_and_hold_up_nobody(house: House, admin: bool) -> None:
+    """Streams come and go while the connection is cut again and again; the seed tells when."""
+    seed = random.randrange(1 << 32)
+    log.info("seed %d", seed)
+    chance = random.Random(seed)
+    await house.open(admin=admin)
+    until = time.monotonic() + 20
+    failures: list[McuError] = []
+    streams = 0
+
+    async def cutting() -> None:
+        while time.monotonic() < until:
+            await asyncio.sleep(chance.uniform(0.0, 0.3))
+            house.relay.cut()
+
+    async def coming_and_going(name: str) -> None:
+        nonlocal streams
+        key = StreamKey(BackendId("cloud"), PublisherId(name), StreamType.VIDEO)
+        while time.monotonic() < until:
+            async with PublishingPeer(1, 440.0, video=False) as sender, WatchingPeer() as watcher:
+                heard = Heard()
+                publisher = subscriber = None
+                try:
+                    publisher, answer = await house.mcu.publish(key, await sender.offer(), PublishOptions(), heard)
+                    await sender.accept(answer)
+                    subscriber, offer = await house.mcu.subscribe(key, SubscribeOptions(), heard)
+                    await subscriber.accept(await watcher.answer(offer))
+                    await watcher.hears(440.0)
+                    streams += 1
+                except McuError as error:
+                    failures.append(error)
+                for leg in (subscriber, publisher) if chance.random() < 0.5 else (publisher, subscriber):
+                    if leg is not None:
+                        await leg.close()
+
+    await asyncio.gather(cutting(), *(coming_and_going(name) for name in ("anna", "ben", "carl")))
+    await house.back()
+    log.info("seed %d: %d streams, %d verbs failed: %s", seed, streams, len(failures), {str(it) for it in failures})
+    assert house.janus.runs
+    assert streams >= 10
+    assert not [failure for failure in failures if isinstance(failure, McuTimeout)]
+    session = await house.mcu.session()
+    assert list(session.handles) == [session.control.id]
+    if admin:
+        await house.comes_to(rooms=0, handles=0)
+    else:  # handles whose numbers were lost have no connection, and go with the session
+        async with asyncio.timeout(WAIT):
+            while await house.janus.rooms():
+                pass
+        assert not [handle for handle in await house.janus.handles() if "webrtc" in handle]
