@@ -48,7 +48,7 @@ RULES: dict[str, tuple[str, ...]] = {
 }
 
 # The pure layers: no clock, no entropy, no input and output. They import this much and nothing else.
-PURE = ("sdp", "gateway.wire", "gateway.core", "mcu.janus.protocol")
+PURE = ("sdp", "gateway.wire", "gateway.core", "mcu.janus.protocol", "mcu.janus.pool")
 PURE_MAY = frozenset(
     {"__future__", "typing", "collections", "dataclasses", "enum", "re", "base64", "hashlib", "hmac", "struct"}
     | {"ipaddress", "itertools", "functools", "math", "heapq", "msgspec"}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from gateway.core.session import Kind, Session
@@ -34,8 +35,22 @@ def describe(services: Services, version: str, features: Sequence[str], mcu: Mcu
 def _sfu(mcu: McuStatus) -> dict[str, Any]:
     if mcu.type != "janus":
         return {"mode": mcu.type}
-    described = [_janus(sfu) for sfu in mcu.sfus]
-    return {"mode": "janus", "janus": described[0]} | ({"others": described[1:]} if described[1:] else {})
+    if len(mcu.sfus) == 1:
+        return {"mode": "janus", "janus": _janus(mcu.sfus[0])}
+    first, *others = [_janus(sfu) | _of_several(sfu) for sfu in mcu.sfus]
+    return {"mode": "janus", "janus": first, "others": others}
+
+
+def _of_several(sfu: SfuStatus) -> dict[str, Any]:
+    """Return what else there is to tell of one among several, under the names that proxies have there."""
+    told: dict[str, Any] = {"load": sfu.load, "publishers": sfu.publishers, "clients": sfu.publishers + sfu.subscribers}
+    if sfu.state is SfuState.DRAINING:
+        told["shutdown"] = True
+    if sfu.connected_since:
+        told["uptime"] = datetime.fromtimestamp(sfu.connected_since, UTC).isoformat(timespec="seconds")
+    if sfu.reason:
+        told["reason"] = sfu.reason
+    return told
 
 
 def _janus(sfu: SfuStatus) -> dict[str, Any]:

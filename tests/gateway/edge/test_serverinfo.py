@@ -30,10 +30,35 @@ async def test_janus_is_described_when_it_is_connected() -> None:
     assert document["sfu"] == {"mode": "janus", "janus": janus | DETAILS}
 
 
-async def test_janus_that_is_away_has_a_url_only_and_others_are_listed() -> None:
-    document = await info(McuStatus("janus", (AWAY, READY)))
-    assert document["sfu"]["janus"] == {"url": "ws://two", "connected": False}
-    assert [janus["url"] for janus in document["sfu"]["others"]] == ["ws://one"]
+async def test_janus_that_is_away_has_a_url_only() -> None:
+    document = await info(McuStatus("janus", (AWAY,)))
+    assert document["sfu"] == {"mode": "janus", "janus": {"url": "ws://two", "connected": False}}
+
+
+async def test_of_several_each_is_listed_with_how_it_does() -> None:
+    drained = SfuStatus("ws://three", SfuState.DRAINING, "Janus", "1.1.2", "takes no new streams", 1, 2, 4.5, 1.0)
+    document = await info(McuStatus("janus", (AWAY, drained, READY)))
+    assert document["sfu"]["janus"] == {
+        "url": "ws://two",
+        "connected": False,
+        "reason": "it does not answer",
+        "load": 0.0,
+        "publishers": 0,
+        "clients": 0,
+    }
+    assert document["sfu"]["others"][0] == {
+        "url": "ws://three",
+        "connected": True,
+        "name": "Janus",
+        "version": "1.1.2",
+        "load": 4.5,
+        "publishers": 1,
+        "clients": 3,
+        "shutdown": True,
+        "uptime": "1970-01-01T00:00:01+00:00",
+        "reason": "takes no new streams",
+    }
+    assert [janus["url"] for janus in document["sfu"]["others"]] == ["ws://three", "ws://one"]
 
 
 async def test_sfu_in_this_process_has_a_mode_of_its_own() -> None:
