@@ -69,10 +69,10 @@ def call_flags(value: Raw | None) -> int | None:
     return int(flags)
 
 
-def merge(users: list[Participant], changed: list[Participant]) -> list[ParticipantEntry]:
-    """Return the entries of ``users``, and those of ``changed`` that are not among them (5.4)."""
-    known = {user.session for user in users}
-    return [user.entry for user in users] + [user.entry for user in changed if user.session not in known]
+def merge(shown: list[ParticipantEntry], changed: Iterable[Participant]) -> list[ParticipantEntry]:
+    """Return the completed entries, and behind them those of ``changed`` that are not among them (5.4)."""
+    known = {_string(entry.get("sessionId", entry.get("sessionid"))) for entry in shown}
+    return shown + [one.entry for one in changed if one.session not in known]
 
 
 def complete(entries: Iterable[ParticipantEntry], room: Room, now: int) -> list[ParticipantEntry]:

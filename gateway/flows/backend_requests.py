@@ -153,10 +153,9 @@ class BackendRequests:
         for entry in changed:
             if entry.in_call is not None:
                 self._set_in_call(room, entry.session, entry.in_call)
-        merged = participants.merge(users, changed)
-        if merged:
+        if users or changed:
             self._hub.store_users(room, [user.entry for user in users])
-            self._notify.participants(room, merged)
+            self._notify.participants(room, users, changed)
 
     def _set_in_call(self, room: Room, session: SessionId, in_call: bool) -> None:
         ended = self._hub.set_in_call(room, session, in_call)
@@ -183,9 +182,8 @@ class BackendRequests:
             if entry.permissions is not None and session is not None:
                 self._hub.set_permissions(session, entry.permissions)
                 self._media.revoke(session)
-        merged = participants.merge(users, changed)
-        if merged:
-            self._notify.participants(room, merged)
+        if users or changed:
+            self._notify.participants(room, users, changed)
 
     def _message(self, room: Room, message: wire.Message) -> None:
         """Anything for the members (5.5, 6.7)."""

@@ -16,6 +16,7 @@ from gateway.core import participants
 from gateway.core.facts import Joined, Left
 from gateway.core.ids import SessionId
 from gateway.core.outbox import Note
+from gateway.core.participants import Participant
 from gateway.core.room import Room
 from gateway.core.session import Kind, Session
 from gateway.core.transient import Changed
@@ -132,9 +133,10 @@ class Notify:
         if answer.type == "error":
             log.warning("backend %s refused a leave request", session.backend.id)
 
-    def participants(self, room: Room, users: Iterable[ParticipantEntry]) -> None:
-        """Tell all members who is there with which flags (7.3)."""
-        message = _participants_event(room, self._complete(room, users))
+    def participants(self, room: Room, users: Iterable[Participant], changed: Iterable[Participant]) -> None:
+        """Tell all members who is there with which flags (7.3), and who changed."""
+        shown = self._complete(room, (user.entry for user in users))
+        message = _participants_event(room, participants.merge(shown, changed))
         self._delivery.send_all(room.members.values(), message, note=Note.PARTICIPANTS)
 
     def known_participants(self, room: Room) -> None:

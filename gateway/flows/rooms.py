@@ -46,7 +46,7 @@ class Rooms:
         current = self._hub.room_of(session)
         if current is not None and current.key.id == roomid:
             if not given_id or self._holder(session, given_id) is None:
-                self._hub.register(session, given_id)
+                self._hub.register(session, given_id or session.id)
             details = AlreadyJoined(_room_body(current))
             raise ProtocolError(Code.ALREADY_JOINED.error(details))
         if session.kind is Kind.INTERNAL:  # need not be invited

@@ -88,7 +88,7 @@ def test_absent_in_call_is_unknown() -> None:
 def test_changed_entries_are_appended_unless_they_are_among_the_users() -> None:
     users = resolve('{"sessionId":"nc1","a":1}')
     changed = resolve('{"sessionId":"nc1","a":2}', '{"sessionId":"nc2","a":3}')
-    assert shown(participants.merge(users, changed)) == [
+    assert shown(participants.merge([user.entry for user in users], changed)) == [
         {"sessionId": "public1", "a": 1},
         {"sessionId": "public2", "a": 3},
     ]

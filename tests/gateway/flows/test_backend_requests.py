@@ -196,8 +196,10 @@ async def test_name_in_the_room_fills_an_empty_user_id() -> None:
     async with House() as house:
         house.nextcloud.rooms["r"] = FakeRoom(session={"userid": "mail"})
         guest = await house.member("")
-        incall(house, changed=[{"sessionId": "nc-", "inCall": 1, "userId": ""}])
+        incall(house, users=[{"sessionId": "nc-", "inCall": 1, "userId": ""}])
         assert updates(guest)[0]["users"][0]["userId"] == "mail"
+        incall(house, changed=[{"sessionId": "nc-", "inCall": 1, "userId": ""}])  # goes behind, as it is
+        assert updates(guest)[0]["users"][0]["userId"] == ""
 
 
 # -- everybody (7.4)

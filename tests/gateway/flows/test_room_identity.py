@@ -54,6 +54,24 @@ async def test_joining_the_own_room_again_does_not_take_the_id_of_another_one() 
         assert alice.heard() == []
 
 
+async def test_joining_the_own_room_again_without_an_id_is_known_by_the_public_one() -> None:
+    async with House() as house:
+        alice = await house.member("alice")
+        join(alice)
+        await settle()
+        assert alice.errors() == ["already_joined"]
+        assert house.hub.of_room_session("cloud", "nc-alice") is None
+        assert house.hub.of_room_session("cloud", alice.sessionid) is alice.session
+        bob = await house.open("bob")
+        join(bob, nc="nc-bob")
+        await settle()
+        (entry,) = bob.heard()[-1]["event"]["join"]
+        assert entry["roomsessionid"] == alice.sessionid
+        alice.say({"type": "room", "room": {"roomid": ""}})
+        await settle()
+        assert [it.sessionid for it in house.nextcloud.leaves()] == [alice.sessionid]
+
+
 async def test_internal_client_does_not_take_the_id_of_another_one() -> None:
     async with House() as house:
         alice, internal = await house.member("alice"), await house.open_internal()
