@@ -32,6 +32,7 @@ def _check_session(hub: Hub, session: Session) -> None:
     assert room is None or room.members[session.id] is session
     assert session.join_by is None or (room is None and session.kind is not Kind.INTERNAL and not session.userid)
     assert bool(session.room_session_id) is (room is not None)
+    assert session.shown_out_by is None or room is not None
     assert not session.virtuals or session.kind is Kind.INTERNAL
     for other in hub.sessions.values():
         same = other.backend.id == session.backend.id

@@ -349,3 +349,14 @@ def test_table_of_backends_becomes_another_one_in_place() -> None:
     table.become(Backends([OTHER]))
     assert list(table) == [OTHER]
     assert table.find(CLOUD.urls[0]) is None
+
+
+def test_the_first_event_that_shows_a_session_out_counts_until_it_leaves() -> None:
+    hub = Hub()
+    member = opened(hub)
+    joined(hub, member)
+    hub.show_out(member, b"first")
+    hub.show_out(member, b"second")
+    assert member.shown_out_by == b"first"
+    joined(hub, member, "another")
+    assert member.shown_out_by is None

@@ -151,7 +151,10 @@ class HubMachine(HubModel, RuleBasedStateMachine):
 
     @rule(it=sessions)
     def show_out(self, it: Session) -> None:
-        if it.open and it.room is not None and it.connection is None:
+        """What the flows do with a session that may not stay, when it is away."""
+        if it.open and it.room is not None:
+            if it.connection is not None:
+                assert self.hub.detach(it, it.connection, self.now)
             self.hub.show_out(it, b"the event")
             assert it.shown_out_by == b"the event"
 
