@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from mcu.base import Closed, Kind, Layer, Listener, Rejected
@@ -15,6 +16,7 @@ from mcu.janus.session import Interrupted
 
 KINDS = {kind.value: kind for kind in Kind}
 UPDATE = {"request": "configure", "update": True}  # asks for an offer
+FAREWELL = 1.0  # seconds in which Janus tells that the publisher has hung up; measured below 0.1
 
 log = logging.getLogger("portunus.mcu.janus")
 
@@ -154,6 +156,16 @@ class JanusSubscriber(Leg):
         self._outstanding = self.description = message.jsep.sdp
         return self._outstanding
 
+    def _is_farewell(self, message: Message) -> bool:
+        """Whether Janus offers, unasked, no media any more: the publisher is about to be told to have hung up.
+
+        A client that was passed this offer would answer it when there is nothing left to answer.
+        """
+        answer = message.plugindata.data
+        media = [stream for stream in answer.streams if KINDS.get(stream.type) in (Kind.AUDIO, Kind.VIDEO)]
+        gone = bool(media) and not any(stream.active for stream in media)
+        return answer.videoroom == "updated" and not self._expecting and gone
+
     def end(self, why: Closed | None) -> None:
         """Leave Janus. Idempotent."""
         if self.ended:
@@ -173,6 +185,8 @@ class JanusSubscriber(Leg):
             self._candidate(message)
         elif message.janus in ("hangup", "detached") or message.plugindata.data.videoroom == "destroyed":
             self.end(Closed.FAILED)
+        elif self._is_farewell(message):
+            asyncio.get_running_loop().call_later(FAREWELL, self.end, Closed.PUBLISHER_GONE)
         elif message.jsep is not None and message.jsep.type == "offer":
             offer = self._offered(message)
             self.ear.say(lambda listener: listener.on_offer(offer))

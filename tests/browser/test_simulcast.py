@@ -63,9 +63,12 @@ class Person:
         """Choose by ``selectStream``."""
         await self.page.evaluate("what => choose(what)", [publisher.id, layers])
 
-    async def sees(self, height: int) -> None:
-        """Wait until pictures of that height are decoded and shown."""
-        await self._until("received()", lambda seen: seen["height"] == height and seen["shown"] == height)
+    async def sees(self, height: int, connections: int = 0) -> None:
+        """Wait until pictures of that height are decoded and shown, with so many connections behind us or more."""
+        await self._until(
+            "received()",
+            lambda seen: seen["height"] == height and seen["shown"] == height and seen["connections"] >= connections,
+        )
 
     async def receives(self, least: float, most: float) -> None:
         """Wait until so many pictures come in a second."""
@@ -192,5 +195,10 @@ async def test_a_subscriber_chooses_from_the_start_and_the_choice_outlives_the_c
     await bob.sees(HEIGHTS["h"])
     await bob.subscribe(ada, {"substream": 2, "temporal": 0})
     await bob.sees(HEIGHTS["f"])
+    await bob.receives(2, 8)
+    await bob.choose(ada, substream=0)
+    await bob.sees(HEIGHTS["q"])
+    await ada.publish("fhq")  # bob is offered the new connection, unasked
+    await bob.sees(HEIGHTS["q"], connections=3)
     await bob.receives(2, 8)
     assert await call.complaints() == []

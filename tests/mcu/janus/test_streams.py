@@ -23,6 +23,7 @@ from mcu.base import (
     Rejected,
     SubscribeOptions,
 )
+from mcu.janus import subscriber as subscribing
 from mcu.janus.backend import JanusMcu
 from mcu.janus.protocol import parse
 from mcu.janus.publisher import JanusPublisher
@@ -278,6 +279,26 @@ async def test_closing_a_publisher_ends_its_subscribers_and_leaves_nothing(call:
     assert own.closed == []
     await publisher.close()
     await joined[0][0].close()
+
+
+async def test_the_end_of_a_publishers_connection_is_no_offer_to_its_subscribers(call: Call) -> None:
+    _, sender, _ = await call.publisher(4, video=True)
+    _, watcher, heard = await call.subscriber()
+    await watcher.connected()
+    await sender.close()
+    assert await heard.end() is Closed.PUBLISHER_GONE
+    assert heard.offers == []
+
+
+async def test_an_end_that_nothing_follows_is_one_all_the_same(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscribing, "FAREWELL", 0.01)
+    subscribed, _, heard = (await call.publisher(4), await call.subscriber())[1]
+    stream = '{"type":"audio","mid":"0","active":false}'
+    data = f'{{"videoroom":"updated","streams":[{stream}]}}'
+    offer = '{"type":"offer","sdp":"v=0\\r\\n"}'
+    subscribed.on_event(parse(f'{{"janus":"event","plugindata":{{"data":{data}}},"jsep":{offer}}}'))
+    assert await heard.end() is Closed.PUBLISHER_GONE
+    assert heard.offers == []
 
 
 async def test_closing_a_subscriber_leaves_the_publisher(call: Call, janus: JanusProcess) -> None:
