@@ -34,10 +34,9 @@ from mcu.inprocess.counters import StreamCounters
 from mcu.inprocess.impairment import Impairment, Leg
 from mcu.inprocess.internals import unusable
 from mcu.inprocess.publisher import Publisher
-from mcu.inprocess.reading import read_offer
+from mcu.inprocess.reading import preference, read_offer
 from mcu.inprocess.settings import Settings
 from mcu.inprocess.subscriber import Subscriber
-from sdp.codecs import Preference
 
 VERSION = version("aiortc")
 LOOK_AGAIN = 5.0  # seconds between two attempts to bind while no address can be bound
@@ -73,10 +72,7 @@ class InprocessMcu:
     async def publish(self, key: StreamKey, offer: str, options: PublishOptions, to: Listener) -> tuple[Publisher, str]:
         """Publish a stream; an offer that does not parse replaces nothing."""
         self._must_run()
-        preference = Preference(
-            options.audiocodecs, options.videocodecs, options.vp9profile.lower(), options.h264profile.lower()
-        )
-        read = read_offer(offer, preference)
+        read = read_offer(offer, preference(options))
         try:
             async with asyncio.timeout(options.timeout), self._turn(key):
                 self._must_run()

@@ -29,16 +29,14 @@ from mcu.inprocess.counters import StreamCounters, impaired, received
 from mcu.inprocess.encoding import Encoding
 from mcu.inprocess.impairment import Impairment, Leg
 from mcu.inprocess.ingress import Ingress
-from mcu.inprocess.internals import NoSocket
-from mcu.inprocess.reading import read_offer
+from mcu.inprocess.rates import Rates
+from mcu.inprocess.reading import preference, read_offer
 from mcu.inprocess.settings import Settings
 from mcu.inprocess.subscriber import Subscriber
 from mcu.inprocess.transport import Transport
 from mcu.inprocess.upstream import Upstream
 from mcu.inprocess.writing import write_answer
-from sdp.candidates import parse as parse_candidate
-from sdp.codecs import Preference
-from sdp.document import SdpError, identity
+from sdp.document import identity
 
 TICK = 0.1  # seconds between looks at what had to wait
 REPORT_TICKS = 10  # ticks between two reports to the publisher
@@ -71,9 +69,7 @@ class Publisher:
         self.cname = secrets.token_hex(8)
         self.impairments: dict[Leg, Impairment] = {}
         self._options = options
-        self._preference = Preference(
-            options.audiocodecs, options.videocodecs, options.vp9profile.lower(), options.h264profile.lower()
-        )
+        self._preference = preference(options)
         self._limit = 0
         self._listener = listener
         self._changed = changed  # tells the backend that the connection came up or went away
@@ -90,7 +86,7 @@ class Publisher:
         self._inlet = Inlet(lambda: [subscriber.outlet for subscriber in self.subscribers])
         self._timer: asyncio.TimerHandle | None = None
         self._ticks = 0
-        self._rates: dict[Ingress, tuple[float, int, int]] = {}  # when, octets then, bit/s since the time before
+        self._rates = Rates(time.monotonic())
 
     # -- mcu.base.Publisher
 
@@ -118,12 +114,8 @@ class Publisher:
 
     async def add_candidate(self, candidate: Candidate | None) -> None:
         """Take a candidate; the end of the list is not needed."""
-        if candidate is None or self.closed:
-            return
-        try:
-            self._transport.add_candidate(parse_candidate(candidate.candidate))
-        except SdpError:
-            log.debug("a candidate of a publisher does not parse")
+        if not self.closed:
+            self._transport.take(candidate)
 
     async def close(self) -> None:
         """End the stream."""
@@ -137,10 +129,7 @@ class Publisher:
         Raises:
             Rejected: no port is free.
         """
-        try:
-            self._local = await self._transport.open()
-        except NoSocket as error:
-            raise Rejected(f"The SFU has no socket for the stream: {error}.") from None
+        self._local = await self._transport.open()
         answer = self._negotiate(offer)
         self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
         return answer
@@ -183,10 +172,10 @@ class Publisher:
                 subscriber=False,
                 kind=ingress.kind,
                 codec=ingress.codec.payload.codec,
-                bits_per_second=self.rate(ingress),
+                bits_per_second=self._rates.of(mid),
                 lost=ingress.lost,
             )
-            for ingress in self.ingresses.values()
+            for mid, ingress in self.ingresses.items()
         ]
         if self.data:
             found.append(StreamReport(self.key, subscriber=False, kind=Kind.DATA))
@@ -220,11 +209,6 @@ class Publisher:
     def silence(self, silent: bool) -> None:
         """Drop all that the client sends, or no more."""
         self._transport.silent = silent
-
-    def rate(self, ingress: Ingress) -> int | None:
-        """Return the bit/s of a medium over the last second, ``None`` before there is one."""
-        rate = self._rates.get(ingress)
-        return None if rate is None else rate[2]
 
     # -- for the transport
 
@@ -305,7 +289,6 @@ class Publisher:
         self.data = any(medium is not None and medium.kind is Kind.DATA for medium in offer.media)
         if self.data:
             self._transport.enable_channels()
-        self._rates = {ingress: rate for ingress, rate in self._rates.items() if ingress in self.ingresses.values()}
         self._reroute()
 
     def _shape(self) -> object:
@@ -361,10 +344,7 @@ class Publisher:
             report = rtp.receiver_report(self._upstream.reporter, blocks[at : at + MAX_BLOCKS])
             self._transport.send_rtcp(report)
         self._send_limit()
-        for ingress in self.ingresses.values():
-            since, octets, _ = self._rates.get(ingress, (now - REPORT_TICKS * TICK, 0, 0))
-            rate = int((ingress.octets - octets) * 8 / max(now - since, TICK))
-            self._rates[ingress] = now, ingress.octets, rate
+        self._rates.look({mid: ingress.octets for mid, ingress in self.ingresses.items()}, now)
         for kind in [kind for kind, flowing in self._flowing.items() if flowing]:
             heard = [ingress.heard_at or 0.0 for ingress in self.ingresses.values() if ingress.kind is kind]
             if not heard or now - max(heard) > SILENT:

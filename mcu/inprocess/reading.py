@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mcu.base import Kind, Rejected
+from mcu.base import Kind, PublishOptions, Rejected
 from mcu.inprocess.agreement import (
     DEFAULT_MESSAGE_SIZE,
     EXTENSIONS,
@@ -39,14 +39,19 @@ MAX_NUMBER = (1 << 32) - 1  # an SSRC
 MAX_PORT = 65535
 
 
-def read_offer(text: str, preference: Preference) -> Offer:
-    """Read a publisher's offer, its codecs put into the order of ``preference``.
+def preference(options: PublishOptions) -> Preference:
+    """Return in which order codecs are wanted."""
+    return Preference(options.audiocodecs, options.videocodecs, options.vp9profile.lower(), options.h264profile.lower())
+
+
+def read_offer(text: str, wish: Preference) -> Offer:
+    """Read a publisher's offer, its codecs put into the order of ``wish``.
 
     Raises:
         Rejected: it is no offer that a connection could come from, or holds nothing that we forward.
     """
     description = _parse(text)
-    prefer(description, preference)
+    prefer(description, wish)
     bundle = _bundle(description)
     media = tuple(
         _medium(section, bundle) if place < MAX_MEDIA else None for place, section in enumerate(description.media)

@@ -23,14 +23,12 @@ from mcu.inprocess.channels import Outlet
 from mcu.inprocess.counters import SubscriberCounters, sent
 from mcu.inprocess.impairment import Impairment, Leg
 from mcu.inprocess.ingress import Ingress
-from mcu.inprocess.internals import NoSocket
+from mcu.inprocess.rates import Rates
 from mcu.inprocess.reading import read_answer
 from mcu.inprocess.settings import Settings
 from mcu.inprocess.sink import Sink
 from mcu.inprocess.transport import Transport
 from mcu.inprocess.writing import write_offer
-from sdp.candidates import parse as parse_candidate
-from sdp.document import SdpError
 
 if TYPE_CHECKING:
     from mcu.inprocess.publisher import Publisher
@@ -75,7 +73,7 @@ class Subscriber:
         self._stale = False  # the media changed after the last offer
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: asyncio.TimerHandle | None = None  # of the first answer
-        self._rates: tuple[float, dict[str, int], dict[str, int]] = (time.monotonic(), {}, {})
+        self._rates = Rates(time.monotonic())
         self._choose(layer)
         self.impair(publisher.impairments.get(Leg.SUBSCRIBERS))
 
@@ -117,12 +115,8 @@ class Subscriber:
 
     async def add_candidate(self, candidate: Candidate | None) -> None:
         """Take a candidate; the end of the list is not needed."""
-        if candidate is None or self.closed:
-            return
-        try:
-            self._transport.add_candidate(parse_candidate(candidate.candidate))
-        except SdpError:
-            log.debug("a candidate of a subscriber does not parse")
+        if not self.closed:
+            self._transport.take(candidate)
 
     async def close(self) -> None:
         """End the subscription."""
@@ -137,10 +131,7 @@ class Subscriber:
         Raises:
             Rejected: no port is free.
         """
-        try:
-            self._local = await self._transport.open()
-        except NoSocket as error:
-            raise Rejected(f"The SFU has no socket for the subscription: {error}.") from None
+        self._local = await self._transport.open()
         self._await_answer(True)
         return self._offer()
 
@@ -163,12 +154,7 @@ class Subscriber:
 
     def reports(self) -> list[StreamReport]:
         """Return what goes to this subscriber."""
-        when, before, rates = self._rates
-        passed = time.monotonic() - when
-        if passed >= 1.0:
-            octets = {mid: sink.octets for mid, sink in self._sinks.items()}
-            rates = {mid: int((count - before.get(mid, 0)) * 8 / passed) for mid, count in octets.items()}
-            self._rates = time.monotonic(), octets, rates
+        self._rates.look({mid: sink.octets for mid, sink in self._sinks.items()}, time.monotonic())
         key = self.publisher.key
         return [
             StreamReport(
@@ -176,7 +162,7 @@ class Subscriber:
                 subscriber=True,
                 kind=sink.ingress.kind,
                 codec=sink.ingress.codec.payload.codec,
-                bits_per_second=rates.get(mid),
+                bits_per_second=self._rates.of(mid),
                 lost=sink.lost,
                 round_trip=sink.round_trip,
             )

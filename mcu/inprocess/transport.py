@@ -13,11 +13,14 @@ import aioice
 import pylibsrtp
 from aiortc import RTCDataChannel, RTCDataChannelParameters, RTCSctpCapabilities, RTCSctpTransport
 
+from mcu.base import Candidate, Rejected
 from mcu.inprocess.agreement import LocalTransport, RemoteTransport
 from mcu.inprocess.impairment import Impairment, Line
 from mcu.inprocess.internals import COMPONENT, MAX_PACKET, Dtls, Ice, Label, NoSocket
 from mcu.inprocess.settings import Settings
-from sdp.candidates import Candidate
+from sdp.candidates import Candidate as Parsed
+from sdp.candidates import parse as parse_candidate
+from sdp.document import SdpError
 
 CONNECT_TIMEOUT = 30.0  # seconds from the first description of the client to a connection
 MAX_CANDIDATES = 64  # of one client: each is an address that we send checks to
@@ -67,12 +70,13 @@ class Transport:
         """Bind the sockets and return what the client must know.
 
         Raises:
-            NoSocket: there is no free port within the range, no such address, or the process may open no more.
+            Rejected: there is no free port within the range, no such address, or the process may open no more.
         """
         try:
             await self._ice.gather_candidates()
-        except OSError as error:  # aioice asks the system for its addresses
-            raise NoSocket(error.strerror) from error
+        except (NoSocket, OSError) as error:  # aioice asks the system for its addresses
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise Rejected(f"The SFU has no socket for the connection: {reason}.") from None
         candidates = [
             f"candidate:{c.foundation} {c.component} udp {c.priority} {self._announced or c.host} {c.port} typ host"
             for c in self._ice.local_candidates
@@ -97,7 +101,16 @@ class Transport:
         elif self.connected and self._sctp is not None:
             self._start_sctp()
 
-    def add_candidate(self, candidate: Candidate) -> None:
+    def take(self, candidate: Candidate | None) -> None:
+        """Take a candidate as clients tell it; the end of the list is not needed."""
+        if candidate is None:
+            return
+        try:
+            self.add_candidate(parse_candidate(candidate.candidate))
+        except SdpError:
+            log.debug("a candidate of a client does not parse")
+
+    def add_candidate(self, candidate: Parsed) -> None:
         """Take a candidate of the client; those we cannot use (TCP, a host name, an RTCP port) are ignored."""
         try:
             address = ip_address(candidate.address)

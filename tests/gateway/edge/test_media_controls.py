@@ -68,12 +68,12 @@ async def test_call_is_counted_impaired_silenced_and_revived(desk: Desk) -> None
         await alice.publish(desk.mcu)
         await carol.subscribe(desk.mcu)
         await carol.peer.sees(31)
-        order = {"loss": 0.25, "jitter": 0.01, "seed": 7, "leg": "subscribers"}
+        order = {"delay": 0.02, "jitter": 0.01, "seed": 7, "leg": "subscribers"}
         assert await desk.ask("POST", f"{ALICE}/impair", json.dumps(order)) == (200, {})
         stream = await desk.stream()
         assert (stream["backend"], stream["publisher"], stream["type"]) == ("cloud", "alice", "video")
         assert (stream["connected"], stream["silent"]) == (True, False)
-        assert stream["impairments"] == {"subscribers": {"loss": 0.25, "delay": 0.0, "jitter": 0.01, "seed": 7}}
+        assert stream["impairments"] == {"subscribers": {"loss": 0.0, "delay": 0.02, "jitter": 0.01, "seed": 7}}
         (layer,) = next(it for it in stream["media"] if it["kind"] == "video")["layers"]
         assert layer.keys() == {
             "substream",
