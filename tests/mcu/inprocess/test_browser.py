@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from mcu.base import PublishOptions
-from tests.mcu.inprocess.tabs import WAIT, Tabs
+from tests.mcu.inprocess.tabs import KEY, WAIT, Tabs
 
 
 async def test_microphone_then_camera_on_off_and_on_again(tabs: Tabs) -> None:
@@ -53,3 +53,31 @@ async def test_limit_is_kept_and_lifted(tabs: Tabs) -> None:
     async with asyncio.timeout(WAIT):
         while tabs.rate() < 400_000:
             await tabs.carol.receives(10)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("leg", ["publisher", "subscribers"])
+async def test_loss_is_repaired_on_either_leg(tabs: Tabs, leg: str) -> None:
+    await tabs.publish({"video": True}, PublishOptions())
+    await tabs.subscribe()
+    await tabs.carol.receives(20)
+    before = await tabs.carol.rate()
+    tabs.mcu.impair(KEY, loss=0.05, seed=1, leg=leg)
+    assert await tabs.carol.rate(5.0) > 0.8 * before
+    (stream,) = tabs.mcu.counters()
+    (above,), (below,) = stream.media[0].layers, stream.subscribers[0].media
+    assert (above.repaired if leg == "publisher" else below.repaired) > 0
+
+
+@pytest.mark.full
+async def test_limit_holds_for_all_layers_together(tabs: Tabs) -> None:
+    layers = [{"rid": "h"}, {"rid": "l", "scaleResolutionDownBy": 2}]
+    publisher = await tabs.publish({"video": {"width": 960, "height": 540}}, PublishOptions(), layers)
+    await tabs.subscribe()
+    async with asyncio.timeout(2 * WAIT):
+        while tabs.rate() < 600_000:
+            await tabs.carol.receives(10)
+    await publisher.limit(300_000)
+    async with asyncio.timeout(WAIT):
+        while not 0 < tabs.rate() <= 330_000:
+            await tabs.carol.receives(5)
