@@ -17,6 +17,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct, field, inspect
 
+from gateway import config_geoip
+from gateway.config_geoip import GeoIpSection
 from gateway.config_source import PREFIX, ConfigError, Source
 from gateway.core.backends import COMPAT, Backends
 from gateway.core.limits import ANY_CODEC, AUDIO_CODECS, VIDEO_CODECS, Backend, Limits, Quality
@@ -39,7 +41,6 @@ __all__ = [
 
 SECRET_BYTES = 32  # least length of sessions.secret
 NO_MCU = "none"
-CONTINENTS = ("AF", "AN", "AS", "EU", "NA", "OC", "SA")
 
 Positive = Annotated[float, Meta(gt=0)]
 Bitrate = Annotated[int, Meta(ge=0)]
@@ -47,8 +48,6 @@ Bitrate = Annotated[int, Meta(ge=0)]
 _placeholders = re.compile(
     r"change.?(?:me|this|it)|placeholder|your.?secret|shared.?secret|example|^(?:my)?secret|\.\.\.|…|[<>]", re.I
 )
-_scheme = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
-_country = re.compile(r"[A-Za-z]{2}")
 _instance = re.compile(r"[A-Za-z0-9._-]{0,32}")
 _tcp = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]*):(?P<port>[0-9]{1,5})")
 
@@ -116,15 +115,6 @@ class Turn(Struct, frozen=True):
     api_key: str = ""  # who may ask for credentials
     secret: str = ""  # shared with the servers
     servers: tuple[str, ...] = ()  # "turn:turn.example.com:3478?transport=udp"
-
-
-class GeoIpSection(Struct, frozen=True):
-    """Which countries clients are in."""
-
-    database: str = ""  # path or URL of a database in MaxMind's format; empty: none
-    license_key: str = ""  # MaxMind's; without ``database`` that of countries is fetched there
-    overrides: dict[str, str] = field(default_factory=dict)  # address or network -> country
-    continents: dict[str, str] = field(default_factory=dict)  # country -> continent, where it is not the usual one
 
 
 class Config(Struct, frozen=True):
@@ -259,26 +249,7 @@ def _checked(config: Config, source: Source) -> Config:
             blocked_candidates=_networks(mcu.blocked_candidates, "mcu.blocked_candidates", source),
         ),
         stats=msgspec.structs.replace(stats, allowed=_networks(stats.allowed, "stats.allowed", source)),
-        geoip=_geoip(config.geoip, source),
-    )
-
-
-def _geoip(geoip: GeoIpSection, source: Source) -> GeoIpSection:
-    """Return it with codes in upper case."""
-    scheme = _scheme.match(geoip.database)
-    if scheme and scheme[1].lower() not in ("file", "http", "https"):
-        raise source.error("geoip.database", "is neither a path nor a file, http or https URL")
-    _networks(geoip.overrides, "geoip.overrides", source)
-    for key, code in geoip.overrides.items():
-        if not _country.fullmatch(code):
-            raise source.error(f"geoip.overrides.{key}", f'"{code}" is no country code of two letters')
-    for key, code in geoip.continents.items():
-        if not _country.fullmatch(key) or code.upper() not in CONTINENTS:
-            raise source.error(f"geoip.continents.{key}", f"expected country = one of {', '.join(CONTINENTS)}")
-    return msgspec.structs.replace(
-        geoip,
-        overrides={key: code.upper() for key, code in geoip.overrides.items()},
-        continents={key.upper(): code.upper() for key, code in geoip.continents.items()},
+        geoip=config_geoip.checked(config.geoip, source),
     )
 
 

@@ -24,6 +24,7 @@ from yarl import URL
 MAX_SIZE = 536_870_912  # bytes, packed or not; the largest known database of cities has a quarter of that
 
 _MAXMIND = "https://download.maxmind.com/app/geoip_download"
+_GEOLITE = {"edition_id": "GeoLite2-Country", "suffix": "tar.gz"}
 _GZIP = b"\x1f\x8b"
 _time = aiohttp.ClientTimeout(total=600, sock_connect=10, sock_read=30)
 _SAMPLES = 64  # addresses that are looked up before a database is taken
@@ -42,10 +43,8 @@ class Download:
 
     def __init__(self, url: str, license_key: str = "") -> None:
         """Take the URL, or with a licence key that of MaxMind's GeoLite2 countries."""
-        self._url = URL(url or _MAXMIND)
-        if not url:
-            query = {"edition_id": "GeoLite2-Country", "license_key": license_key, "suffix": "tar.gz"}
-            self._url = self._url.with_query(query)
+        self._url = url or _MAXMIND
+        self._query = None if url else _GEOLITE | {"license_key": license_key}
         self._tag = ""
 
     async def read(self) -> maxminddb.Reader | None:
@@ -59,7 +58,7 @@ class Download:
         try:
             async with (
                 aiohttp.ClientSession(timeout=_time, auto_decompress=False) as session,
-                session.get(self._url, headers=headers) as response,
+                session.get(URL(self._url), params=self._query, headers=headers) as response,
             ):
                 if response.status == 304 and self._tag:
                     return None

@@ -413,10 +413,13 @@ def test_tables_may_come_from_the_environment(path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("overrides = {'10.0.0.0/33' = 'DE'}", 'FILE: geoip.overrides[0]: "10.0.0.0/33" is neither'),
+        ("overrides = {'10.0.0.0/33' = 'DE'}", 'FILE: geoip.overrides: "10.0.0.0/33" is neither'),
         ("overrides = {'10.0.0.1' = 'DEU'}", 'FILE: geoip.overrides.10.0.0.1: "DEU" is no country code'),
         ("continents = {'TR' = 'Europe'}", "FILE: geoip.continents.TR: expected country = one of AF, AN, AS, EU,"),
         ("continents = {'Turkey' = 'EU'}", "FILE: geoip.continents.Turkey: expected country = one of"),
+        ("database = 'http://[::1/x.mmdb'", "FILE: geoip.database: is neither a path nor a file, http or https URL"),
+        ("database = 'https:///x.mmdb'", "FILE: geoip.database: is neither a path nor a file, http or https URL"),
+        ("database = 'file://'", "FILE: geoip.database: is neither a path nor a file, http or https URL"),
         ("database = 'ftp://h/x.mmdb'", "FILE: geoip.database: is neither a path nor a file, http or https URL"),
     ],
 )

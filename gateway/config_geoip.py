@@ -1,0 +1,70 @@
+"""What an operator may say of countries.
+
+Source: behaviour reference 14.3, 15.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_network
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Struct, field
+
+from gateway.config_source import Source
+
+CONTINENTS = ("AF", "AN", "AS", "EU", "NA", "OC", "SA")
+
+_country = re.compile(r"[A-Za-z]{2}")
+
+
+class GeoIpSection(Struct, frozen=True):
+    """Which countries clients are in."""
+
+    database: str = ""  # path or URL of a database in MaxMind's format; empty: none
+    license_key: str = ""  # MaxMind's; without ``database`` that of countries is fetched there
+    overrides: dict[str, str] = field(default_factory=dict)  # address or network -> country
+    continents: dict[str, str] = field(default_factory=dict)  # country -> continent, where it is not the usual one
+
+
+def checked(geoip: GeoIpSection, source: Source) -> GeoIpSection:
+    """Return it with codes in upper case.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    if not _is_place(geoip.database):
+        raise source.error("geoip.database", "is neither a path nor a file, http or https URL")
+    for key, code in geoip.overrides.items():
+        if not _is_network(key):
+            raise source.error("geoip.overrides", f'"{key}" is neither an IP address nor a network')
+        if not _country.fullmatch(code):
+            raise source.error(f"geoip.overrides.{key}", f'"{code}" is no country code of two letters')
+    for key, code in geoip.continents.items():
+        if not _country.fullmatch(key) or code.upper() not in CONTINENTS:
+            raise source.error(f"geoip.continents.{key}", f"expected country = one of {', '.join(CONTINENTS)}")
+    return msgspec.structs.replace(
+        geoip,
+        overrides={key: code.upper() for key, code in geoip.overrides.items()},
+        continents={key.upper(): code.upper() for key, code in geoip.continents.items()},
+    )
+
+
+def _is_place(text: str) -> bool:
+    """Whether a text is a path, or a URL with all its parts."""
+    if "://" not in text:
+        return True
+    try:
+        parts = urlsplit(text)
+        return bool(parts.path if parts.scheme == "file" else parts.scheme in ("http", "https") and parts.hostname)
+    except ValueError:
+        return False
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
