@@ -68,7 +68,7 @@ class Closed(Enum):
     """Why a stream ended without its owner closing it."""
 
     LOST = "lost"  # the SFU went away; it will be back
-    REPLACED = "replaced"  # subscribers only: subscribe again, the publisher published anew or this connection is spoilt
+    REPLACED = "replaced"  # subscribers only: by another publisher, or the connection is spoilt; subscribe again
     PUBLISHER_GONE = "publisher_gone"  # subscribers only
     FAILED = "failed"  # ICE or DTLS gave up, or the SFU hung up
     DRAINED = "drained"  # the operator moves streams away from this SFU
