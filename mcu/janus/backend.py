@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
@@ -29,17 +28,17 @@ from mcu.base import (
     Publisher,
     PublishOptions,
     Rejected,
-    SfuState,
     StreamKey,
     StreamReport,
     SubscribeOptions,
     Subscriber,
     stream_gauges,
 )
-from mcu.janus import pool, videoroom
+from mcu.janus import videoroom
 from mcu.janus.audience import Audience
 from mcu.janus.descriptions import identified
 from mcu.janus.figures import Feed
+from mcu.janus.fleet import Fleet
 from mcu.janus.labels import control
 from mcu.janus.node import Node
 from mcu.janus.protocol import JanusError
@@ -69,33 +68,24 @@ class JanusMcu:
         """
         check(servers)
         name = instance_name(instance)
-        self._instance = name
         self._on_state: Callable[[McuStatus], None] = lambda status: None
         self._feed = Feed(lambda opaque_id: opaque_id.startswith(f"{control(name)}|"), time.monotonic)
         self._timeout = timeout
-        self._running = False
-        self._nodes = {server.url: self._node(server) for server in servers}
+        self._fleet = Fleet(servers, timeout, name, self._feed, self._state_changed)
         self._publishers: dict[StreamKey, JanusPublisher] = {}
         self._turns: WeakValueDictionary[StreamKey, asyncio.Lock] = WeakValueDictionary()
         self._waiting: dict[StreamKey, set[asyncio.Future[None]]] = {}
-        self._changed = asyncio.Event()  # of any Janus' state; a new one after each change
-
-    def _node(self, server: JanusServer) -> Node:
-        return Node(server, self._timeout, self._state_changed, self._instance, self._feed)
 
     # -- to be there and not to be there
 
     async def start(self, on_state: Callable[[McuStatus], None]) -> None:
         """Begin to connect and return at once."""
         self._on_state = on_state
-        self._running = True
-        for node in self._nodes.values():
-            node.start()
+        self._fleet.start()
 
     async def stop(self) -> None:
         """Close every stream on Janus and disconnect. Idempotent."""
-        self._running = False
-        await asyncio.gather(*(node.stop() for node in self._nodes.values()))
+        await self._fleet.stop()
 
     async def reconfigure(self, settings: object) -> None:
         """Take changed settings; streams go on where they are.
@@ -106,21 +96,15 @@ class JanusMcu:
         Raises:
             ValueError: there is no Janus, or one is named twice; nothing has changed.
         """
-        servers = msgspec.convert(settings, tuple[JanusServer, ...])
-        check(servers)
-        named = {server.url: server for server in servers}
-        before = self._nodes
-        self._nodes = {url: before.get(url) or self._node(server) for url, server in named.items()} | before
-        for url, node in list(self._nodes.items()):
-            if url in before:
-                await node.reconfigure(named.get(url))
-            elif self._running:
-                node.start()
+        await self._fleet.reconfigure(msgspec.convert(settings, tuple[JanusServer, ...]))
+
+    def node(self, url: str = "") -> Node:
+        """Return one Janus, the first where no address is given; for what goes beyond the SFU interface."""
+        return self._fleet.nodes[url] if url else next(iter(self._fleet.nodes.values()))
 
     async def session(self, url: str = "") -> Session:
         """Return the session with a Janus (the first), once there is one; for what goes beyond the SFU interface."""
-        node = self._nodes[url] if url else next(iter(self._nodes.values()))
-        return await node.client.session()
+        return await self.node(url).client.session()
 
     # -- publish
 
@@ -129,10 +113,10 @@ class JanusMcu:
         identified(offer)  # what is no description does not end the running publisher
         deadline = asyncio.get_running_loop().time() + options.timeout
         async with self._in_time(options.timeout), self._turns.setdefault(key, asyncio.Lock()):
-            await self._taken()
+            await self._fleet.ready()
             before = self._publishers.get(key)
             if before is not None:
-                at_hand = self._home(before)
+                at_hand = self._fleet.home(before)
                 before.replace()
                 if at_hand is not None and at_hand.client.current() is not None:  # else it would be waited for in vain
                     await asyncio.wait(before.leaving, timeout=LET_GO)
@@ -141,36 +125,6 @@ class JanusMcu:
             self._wake(key)
             publisher.ear.open_soon()
             return publisher, answer
-
-    def _home(self, publisher: JanusPublisher) -> Node | None:
-        return next((node for node in self._nodes.values() if publisher in node.publishers), None)
-
-    async def _taken(self) -> None:
-        """Wait until a Janus takes streams.
-
-        Raises:
-            Rejected: none will.
-            McuLost: we have stopped.
-        """
-        while not any(node.takes for node in self._nodes.values()):
-            self._hope()
-            await self._changed.wait()
-
-    def _hope(self) -> None:
-        """Look whether a Janus may come up by itself.
-
-        Raises:
-            Rejected: none will.
-            McuLost: we have stopped.
-        """
-        wanted = [node.client for node in self._nodes.values() if not node.draining]
-        if any(client.state in (SfuState.CONNECTING, SfuState.READY) for client in wanted):
-            return
-        if refused := [client.reason for client in wanted if client.state is SfuState.REFUSED]:
-            raise Rejected(_sentence(refused))
-        if wanted or not self._running:
-            raise McuLost("stopped")
-        raise Rejected("every Janus is being drained")
 
     async def _place(
         self, key: StreamKey, offer: str, options: PublishOptions, to: Listener, deadline: float
@@ -183,11 +137,11 @@ class JanusMcu:
         tried: set[Node] = set()
         offered = 0
         while True:
-            left = self._preferred(options, tried)
+            left = self._fleet.preferred(options, tried)
             if not left:
                 if tried:
                     raise McuLost("no Janus took the stream")
-                await self._taken()
+                await self._fleet.ready()
                 continue
             node = left[0]
             share = (deadline - asyncio.get_running_loop().time()) / len(left)
@@ -208,11 +162,6 @@ class JanusMcu:
                     raise  # where Janus has answered, another one would say the same of the same description
                 log.warning("a stream was not taken by one Janus, and goes to another: %s", type(error).__name__)
 
-    def _preferred(self, options: PublishOptions, tried: set[Node]) -> list[Node]:
-        nodes = [node for node in self._nodes.values() if node.takes and node not in tried]
-        client = pool.Client(options.country, options.continent)
-        return [nodes[place] for place in pool.order([node.standing() for node in nodes], client)]
-
     # -- subscribe
 
     async def subscribe(self, key: StreamKey, options: SubscribeOptions, to: Listener) -> tuple[Subscriber, str]:
@@ -223,10 +172,10 @@ class JanusMcu:
                 publisher = self._publishers.get(key)
                 if publisher is None or not publisher.up:
                     if publisher is None:
-                        self._hope()
+                        self._fleet.hope()
                     await self._change(key)
                     continue
-                node = self._elsewhere(publisher, options)
+                node = self._fleet.elsewhere(publisher, options)
                 if node is None:
                     found = await self._enter(publisher, options, to)
                 else:
@@ -234,16 +183,6 @@ class JanusMcu:
                 if found is not None:
                     found[0].ear.open_soon()
                     return found
-
-    def _elsewhere(self, publisher: JanusPublisher, options: SubscribeOptions) -> Node | None:
-        """Return the second Janus over which a subscriber is served better than from its publisher's."""
-        source = self._home(publisher)
-        if source is None or not source.forwards:
-            return None
-        others = [node for node in self._nodes.values() if node is not source and node.takes and node.forwards]
-        client = pool.Client(options.country, options.continent)
-        place = pool.elsewhere(source.standing(), [node.standing(publisher) for node in others], client)
-        return None if place is None else others[place]
 
     async def _enter(
         self, audience: Audience, options: SubscribeOptions, to: Listener
@@ -287,14 +226,11 @@ class JanusMcu:
 
     def status(self) -> McuStatus:
         """Return a snapshot."""
-        nodes = list(self._nodes.values())
-        load_of = pool.loads([node.standing() for node in nodes])
-        return McuStatus("janus", tuple(node.status(load) for node, load in zip(nodes, load_of, strict=True)))
+        return self._fleet.status()
 
     def streams(self) -> Iterable[StreamReport]:
         """Return a report for each stream and kind: which codec runs, and what Janus' event feed tells of it."""
-        for node in self._nodes.values():
-            yield from node.streams()
+        return self._fleet.streams()
 
     def measures(self) -> Iterable[Measure]:
         """Return how many media flow, and what Janus' event feed adds up to."""
@@ -304,24 +240,7 @@ class JanusMcu:
             ((report.key.type, report.kind) for report in self.streams() if report.subscriber),
         )
         yield from self._feed.measures()
-        yield from self._pool_measures()
-
-    def _pool_measures(self) -> Iterable[Measure]:
-        """Return how each Janus does, under the names that are known of proxies in front of one."""
-        sfus = self.status().sfus
-        yield Measure("backend_load", "Load of an SFU", "gauge", ("url",), {(sfu.url,): sfu.load for sfu in sfus})
-        nodes = list(self._nodes.values())
-        countries = Counter[tuple[str, ...]]()
-        countries.update((node.server.country or "unknown",) for node in nodes if node.client.current() is not None)
-        yield Measure("backend_connections", "Connections to SFUs", "gauge", ("country",), countries)
-        told = {node.server.url: node.bandwidth for node in nodes}
-        flows: dict[tuple[str, ...], float] = {
-            (url, direction): rate
-            for url, both in told.items()
-            if both is not None
-            for direction, rate in zip(("incoming", "outgoing"), both, strict=True)
-        }
-        yield Measure("backend_bandwidth", "Bytes per second of an SFU", "gauge", ("url", "direction"), flows)
+        yield from self._fleet.measures()
 
     def feed(self, frame: bytes) -> None:
         """Take a frame of Janus' event feed; several Janus may send theirs."""
@@ -336,9 +255,7 @@ class JanusMcu:
             async with asyncio.timeout(seconds):
                 yield
         except TimeoutError as error:
-            nodes = list(self._nodes.values())
-            if not any(node.client.state is SfuState.READY for node in nodes):
-                why = _sentence([node.client.reason for node in nodes if not node.left])
+            if why := self._fleet.missing():
                 raise McuLost(f"Janus is not there: {why}") from error
             if key is not None and key not in self._publishers:
                 raise NoSuchStream("nobody publishes the stream") from error
@@ -369,13 +286,6 @@ class JanusMcu:
         self._wake(publisher.key)
 
     def _state_changed(self) -> None:
-        self._nodes = {url: node for url, node in self._nodes.items() if not (node.gone and node.left)}
-        self._changed.set()
-        self._changed = asyncio.Event()
         for key in list(self._waiting):
             self._wake(key)
         self._on_state(self.status())
-
-
-def _sentence(reasons: Iterable[str]) -> str:
-    return "; ".join(dict.fromkeys(reasons))

@@ -5,6 +5,7 @@ One room for each published stream, with the publisher as its only one: feed 1 i
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 from collections.abc import Iterable, Sequence
@@ -171,8 +172,19 @@ class Rooms:
         the room alone would leave its ports and its thread.
         """
         self._unwant(number)
-        if feed := feed or self._remote.get(number, 0):
-            session.tell("message", handle_id=session.control.id, body=remove_remote(number, feed))
+        feed = feed or self._remote.get(number, 0)
+        if not feed:
+            return self._destroy(session, number)
+        destroyed: Reply = asyncio.get_running_loop().create_future()
+
+        def removed(_: Reply) -> None:  # Janus does not work on requests in their order
+            self._destroy(session, number).add_done_callback(lambda done: destroyed.set_result(done.result()))
+
+        body = remove_remote(number, feed)
+        session.post("message", handle_id=session.control.id, body=body).add_done_callback(removed)
+        return destroyed
+
+    def _destroy(self, session: Session, number: int) -> Reply:
         reply = session.post("message", handle_id=session.control.id, body={"request": "destroy", "room": number})
         reply.add_done_callback(lambda done: self._destroyed(number, done.result()))
         return reply
