@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mcu.base import Kind, PublishOptions, StreamReport
+from mcu.base import Distribution, Kind, PublishOptions, StreamKey, StreamReport, StreamType
 from tests.mcu.contract.clients import KEY, Sender, sender, viewer
 from tests.mcu.contract.sfus import Sfu
 
@@ -81,6 +81,25 @@ async def test_streams_are_reported(sfu: Sfu) -> None:
         await holds(lambda: len(found(Kind.AUDIO, False)) == len(found(Kind.VIDEO, False)) == 1, "reports")
         assert found(Kind.AUDIO, False)[0].codec == "opus"
         assert found(Kind.VIDEO, False)[0].codec == "vp8"
+
+
+async def test_media_that_flow_are_counted(sfu: Sfu) -> None:
+    screen = StreamKey(KEY.backend, KEY.publisher, StreamType.SCREEN)
+
+    def counted() -> list[dict[tuple[str, ...], float | Distribution]]:
+        measures = {measure.name: dict(measure.rows) for measure in sfu.mcu.measures()}
+        return [measures["publisher_streams"], measures["subscriber_streams"]]
+
+    async with sender(48) as alice, sender(49, audio=False, channels=()) as shared, viewer() as carol:
+        await alice.publish(sfu.mcu)
+        await shared.publish(sfu.mcu, screen)
+        await carol.subscribe(sfu.mcu)
+        await carol.peer.sees(48)
+        published = {("audio",): 1, ("video",): 1, ("screen",): 1}
+        await holds(lambda: counted() == [published, {("audio",): 1, ("video",): 1}], "the media of both streams")
+        await alice.publisher.close()
+        await shared.publisher.close()
+        assert counted() == [{}, {}]
 
 
 async def test_stream_without_data_channels_and_with_several(sfu: Sfu) -> None:

@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mcu.base import Distribution
 from mcu.janus import figures
@@ -221,3 +223,39 @@ def test_every_measure_is_there_before_anything_comes(fed: Fed) -> None:
         assert measure.kind != "counter" or measure.name.endswith("_total")
         assert all(len(labels) == len(measure.labels) for labels in measure.rows)
     assert OURS.startswith("portunus|tests|")
+
+
+_counter = st.integers(-(2**31), 2**33)
+_events = st.one_of(
+    st.builds(
+        lambda media, handle, received, lost, rtt, opaque: statistics(
+            1, handle, opaque, media=media, bytes_received=received, lost=lost, rtt=rtt, jitter_local=lost
+        ),
+        st.sampled_from(["audio", "video", "video-sim1", "data", "new"]),
+        st.integers(1, 3),
+        _counter,
+        _counter,
+        _counter,
+        st.sampled_from([OURS, FOREIGN]),
+    ),
+    st.sampled_from([ATTACHED, DETACHED, envelope(16, 6, connection="hangup", reason="x"), envelope(32, 3), 7]),
+)
+
+
+@given(st.lists(st.lists(_events), max_size=8))
+def test_totals_never_shrink_whatever_comes(frames: list[list[Any]]) -> None:
+    fed = Fed()
+    before: dict[tuple[str, tuple[str, ...]], float] = {}
+    for frame in frames:
+        fed.now += 50
+        fed.take(*frame)
+        now = {
+            (measure.name, labels): value
+            for measure in fed.feed.measures()
+            if measure.kind == "counter"
+            for labels, value in measure.rows.items()
+            if not isinstance(value, Distribution)
+        }
+        assert all(now[key] >= count for key, count in before.items())
+        before = now
+    assert len(fed.feed) <= 4
