@@ -25,7 +25,7 @@ from gateway.wire import server
 from gateway.wire.backend import Dialout, encode_call, encode_call_error
 from gateway.wire.client import ABSENT, given
 from gateway.wire.errors import Error
-from gateway.wire.internal import CallReport, CallStatus, Internal
+from gateway.wire.internal import CallError, CallReport, CallStatus, Internal
 
 WAIT = 45.0  # seconds that a client has to answer (11.6)
 ENDED_TTL = 5 * NANOSECONDS  # for which the status of a call that ended is kept
@@ -53,7 +53,7 @@ class Answer:
 class _Failed(Exception):
     """A client does not make the call; ``error`` says why, as JSON."""
 
-    def __init__(self, error: Error | Raw) -> None:
+    def __init__(self, error: Error | CallError) -> None:
         super().__init__("a client does not make the call")
         self.error = error
 
@@ -74,7 +74,7 @@ class Dialouts:
         wrong = _check(roomid, call)
         if wrong is not None:
             return Answer(400, encode_call_error(wrong))
-        failure: Error | Raw | None = None
+        failure: Error | CallError | None = None
         for session in self._candidates(backend):
             if not _is_free(session):  # any more: another one was asked meanwhile
                 continue
@@ -121,8 +121,8 @@ class Dialouts:
         report = message.dialout
         if message.type != "dialout" or report is None:
             answer.set_exception(_Failed(Error("unsupported_type", f"Unsupported message type {message.type}.")))
-        elif report.type == "error":
-            answer.set_exception(_Failed(Raw(bytes(report.error))))
+        elif report.type == "error" and report.error is not None:
+            answer.set_exception(_Failed(report.error))
         elif report.type != "status" or report.status is None:
             answer.set_exception(_Failed(Error("unsupported_type", f"Unsupported dialout type {report.type}.")))
         elif report.status.status != "accepted":
@@ -140,7 +140,7 @@ class Dialouts:
             return
         room = self._hub.room(session.backend, report.roomid or "")
         if room is not None:
-            body = server.DialoutBody(report.type or "", report.error if given(report.error) else ABSENT)
+            body = server.DialoutBody(report.type or "", report.error)
             self._services.delivery.send_all(room.members.values(), server.encode(server.Dialout(body)))
 
     def ended(self, session: Session) -> None:

@@ -258,6 +258,6 @@ def encode_call(callid: str) -> bytes:
     return _encoder.encode({"type": "dialout", "dialout": {"callid": callid}})
 
 
-def encode_call_error(error: Struct | Raw) -> bytes:
+def encode_call_error(error: Struct) -> bytes:
     """Write the answer to a dialout request that nobody carries out."""
     return _encoder.encode({"type": "dialout", "dialout": {"error": error}})

@@ -42,10 +42,11 @@ class UpdateSession(Struct, frozen=True):
 
 
 class RemoveSession(Struct, frozen=True):
-    """Take a virtual session away."""
+    """Take a virtual session away; ``userid`` is not used."""
 
     sessionid: str | None = None
     roomid: str | None = None
+    userid: str | None = None
 
 
 class OwnCall(Struct, frozen=True):
@@ -64,13 +65,21 @@ class CallStatus(Struct, frozen=True, omit_defaults=True):
     message: str | None = None
 
 
+class CallError(Struct, frozen=True, omit_defaults=True):
+    """Why a phone call failed; goes on to Nextcloud, or to the room."""
+
+    code: str | None = None
+    message: str | None = None
+    details: Raw = Raw()
+
+
 class CallReport(Struct, frozen=True):
-    """What became of a phone call: ``status``, or ``error`` as the client wrote it."""
+    """What became of a phone call: ``status`` or ``error``."""
 
     type: str | None = None
     roomid: str | None = None
     status: CallStatus | None = None
-    error: Raw = Raw()
+    error: CallError | None = None
 
 
 class Internal(Struct, frozen=True):
@@ -102,5 +111,5 @@ def _is_complete_report(report: CallReport | None) -> bool:
     if report is None or not report.type:
         return False
     if report.type == "error":
-        return bytes(report.error)[:1] == b"{"
+        return report.error is not None
     return report.type != "status" or report.status is not None

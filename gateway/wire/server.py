@@ -11,6 +11,7 @@ from msgspec import Raw, Struct
 from gateway.wire.backend import BackendError
 from gateway.wire.client import ABSENT
 from gateway.wire.errors import Error
+from gateway.wire.internal import CallError
 
 _encoder = msgspec.json.Encoder()
 
@@ -271,7 +272,7 @@ class DialoutBody(Struct, frozen=True, omit_defaults=True):
     """What went wrong with a phone call of the room."""
 
     type: str
-    error: Raw = ABSENT
+    error: CallError | None = None
 
 
 class Dialout(Struct, frozen=True, tag_field="type", tag="dialout"):

@@ -328,7 +328,7 @@ async def test_internal_messages_of_others_are_ignored_once_they_are_well_formed
         {"type": "dialout"},
         {"type": "dialout", "dialout": {}},
         {"type": "dialout", "dialout": {"type": "error"}},
-        {"type": "dialout", "dialout": {"type": "error", "error": "text"}},
+        {"type": "dialout", "dialout": {"type": "error", "error": None}},
         {"type": "dialout", "dialout": {"type": "status"}},
     ],
 )

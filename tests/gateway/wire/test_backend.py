@@ -10,6 +10,7 @@ from msgspec import Raw
 
 from gateway.wire.backend import (
     AuthRequest,
+    BackendError,
     BackendRequest,
     PingEntry,
     PingRequest,
@@ -104,7 +105,7 @@ def test_other_sessions_are_malformed(sessions: bytes) -> None:
 
 def test_answers_to_a_phone_call() -> None:
     assert encode_call("c") == b'{"type":"dialout","dialout":{"callid":"c"}}'
-    assert encode_call_error(Raw(b'{"x": 1}')) == b'{"type":"dialout","dialout":{"error":{"x": 1}}}'
+    assert encode_call_error(BackendError("c")) == b'{"type":"dialout","dialout":{"error":{"code":"c"}}}'
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def read(body: Any) -> Internal | None:
         {"type": "future"},
         {"type": "addsession", "addsession": {"sessionid": "p", "roomid": "r"}},
         {"type": "updatesession", "updatesession": {"sessionid": "p", "roomid": "r", "flags": 4294967295}},
-        {"type": "removesession", "removesession": {"sessionid": "p", "roomid": "r", "userid": 1}},
+        {"type": "removesession", "removesession": {"sessionid": "p", "roomid": "r", "userid": "u"}},
         {"type": "incall", "incall": {}},
         {"type": "incall", "incall": {"incall": -1}},
         {"type": "dialout", "dialout": {"type": "future"}},
@@ -63,6 +63,9 @@ def test_incomplete_message(body: Any) -> None:
         {"type": "addsession", "addsession": {"options": {"actorId": 1}}},
         {"type": "incall", "incall": {"incall": 2**31}},
         {"type": "dialout", "dialout": {"status": {"code": "1"}}},
+        {"type": "dialout", "dialout": {"error": 5}},
+        {"type": "dialout", "dialout": {"error": {"message": 5}}},
+        {"type": "removesession", "removesession": {"userid": 5}},
     ],
 )
 def test_wrong_type_makes_the_message_undecodable(body: Any) -> None:

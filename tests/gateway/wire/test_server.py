@@ -10,6 +10,7 @@ from msgspec import Raw
 from gateway.wire import server
 from gateway.wire.backend import BackendError
 from gateway.wire.errors import Code, Error, ProtocolError
+from gateway.wire.internal import CallError
 from gateway.wire.server import (
     AlreadyJoined,
     Bandwidth,
@@ -98,8 +99,8 @@ FACTS = ServerFacts("1.0", ("a", "b"))
             '{"roomid":"1","backend":"b","request":{"number":"+49"}}},"id":"id"}',
         ),
         (
-            Dialout(DialoutBody("error", Raw(b'{"code": 1}'))),
-            '{"type":"dialout","dialout":{"type":"error","error":{"code": 1}}}',
+            Dialout(DialoutBody("error", CallError("c", details=Raw(b'{"a": 1}')))),
+            '{"type":"dialout","dialout":{"type":"error","error":{"code":"c","details":{"a": 1}}}}',
         ),
         (
             Event(EventBody("roomlist", "invite", invite=RoomListBody("r", Raw(b"{ }")))),
