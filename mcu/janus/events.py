@@ -15,6 +15,7 @@ from msgspec import Meta, Raw, Struct
 _EMPTY = Raw(b"{}")
 
 Word = Annotated[str, Meta(max_length=64)]  # what is remembered of a stream must not be long
+Number = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]  # what Janus counts with: sums of it fit into a float
 
 
 class Event(Struct, frozen=True):
@@ -23,8 +24,8 @@ class Event(Struct, frozen=True):
     type: int
     subtype: int = 0
     timestamp: int = 0  # microseconds of Janus' clock
-    session_id: int = 0
-    handle_id: int = 0
+    session_id: Number = 0
+    handle_id: Number = 0
     opaque_id: str = ""  # what the owner of the handle called it
     event: Raw = _EMPTY
 
@@ -88,20 +89,20 @@ class Statistics(Struct, frozen=True, rename="kebab"):
     media: Word = ""  # "audio", "video", "data"; "video-sim1", "video-sim2": further layers of simulcast
     mid: Word = ""
     codec: Word = ""
-    rtt: int = 0  # milliseconds; 0 = not known
-    jitter_local: int = 0  # milliseconds
-    jitter_remote: int = 0
-    lost: int = 0  # packets on the way to Janus
-    lost_by_remote: int = 0  # packets on the way to the client
-    packets_received: int = 0
-    packets_sent: int = 0
-    bytes_received: int = 0
-    bytes_sent: int = 0
-    bytes_received_lastsec: int | None = None  # absent for data channels
-    bytes_sent_lastsec: int | None = None
-    nacks_received: int = 0
-    nacks_sent: int = 0
-    retransmissions_received: int = 0
+    rtt: Number = 0  # milliseconds; 0 = not known
+    jitter_local: Number = 0  # milliseconds
+    jitter_remote: Number = 0
+    lost: Number = 0  # packets on the way to Janus
+    lost_by_remote: Number = 0  # packets on the way to the client
+    packets_received: Number = 0
+    packets_sent: Number = 0
+    bytes_received: Number = 0
+    bytes_sent: Number = 0
+    bytes_received_lastsec: Number | None = None  # absent for data channels
+    bytes_sent_lastsec: Number | None = None
+    nacks_received: Number = 0
+    nacks_sent: Number = 0
+    retransmissions_received: Number = 0
 
 
 Body = HandleEvent | IceState | SelectedPair | DtlsState | ConnectionState | SlowLink | Statistics

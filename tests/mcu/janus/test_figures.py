@@ -143,6 +143,17 @@ def test_what_is_broken_or_unknown_is_counted_and_costs_nothing_else(fed: Fed) -
     assert fed.rows("events_total") == {("broken",): 3, ("handle",): 1, ("media",): 2, ("other",): 2}
 
 
+@pytest.mark.parametrize("name", ["rtt", "lost", "jitter_local", "bytes_received", "bytes_received_lastsec"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_number_that_no_counter_holds_is_broken_and_harms_no_measure(fed: Fed, name: str, sign: int) -> None:
+    counters: list[dict[str, Any]] = [{"bytes_received": 1, name: sign * number} for number in (10**400, 2**62, 2**62)]
+    fed.take(ATTACHED, *(statistics(**given) for given in counters))
+    assert fed.rows("events_total")["broken",] == 1
+    for measure in fed.feed.measures():
+        for value in measure.rows.values():
+            assert float(value.sum if isinstance(value, Distribution) else value) < float("inf")
+
+
 def test_round_trip_and_jitter_are_spread_over_buckets(fed: Fed) -> None:
     fed.take(ATTACHED, statistics(bytes_sent=1, rtt=20, jitter_remote=3), statistics(bytes_sent=2, rtt=21))
     fed.take(statistics(bytes_sent=2, rtt=0, jitter_local=9))  # nothing known, nothing received
