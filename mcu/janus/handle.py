@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mcu.base import Candidate
@@ -47,12 +47,20 @@ class Handle:
 
     def take(self, message: Message) -> None:
         """Pass an event to the owner."""
+        self.inform(message.janus, lambda owner: owner.on_event(message))
+
+    def told(self, info: HandleInfo) -> None:
+        """Pass what the Admin API tells to the owner."""
+        self.inform("handle_info", lambda owner: owner.on_told(info))
+
+    def inform(self, what: str, say: Callable[[Hears], None]) -> None:
+        """Say something to the owner, if there is one."""
         if self.owner is None:
             return
         try:
-            self.owner.on_event(message)
-        except Exception:  # the reader serves all streams: one that fails must not take the others down
-            log.exception("an event of Janus was not handled: %s", message.janus)
+            say(self.owner)
+        except Exception:  # all streams hear from one place: one that fails must not take the others down
+            log.exception("an event of Janus was not handled: %s", what)
 
     async def ask(
         self,

@@ -103,7 +103,11 @@ class Session:
         ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            return next(task for task in tasks if task in done).result()
+            first = next(task for task in tasks if task in done)
+            if (error := first.exception()) is not None:  # of ours: another connection may do better
+                log.error("a connection to Janus failed", exc_info=error)
+                return "an error of ours"
+            return first.result()
         finally:
             self._socket = None
             if self.id:
@@ -149,8 +153,7 @@ class Session:
                 reply.set_result(INTERRUPTED)
         self._usable.set()
         for handle in list(self.handles.values()):
-            if handle.owner is not None:
-                handle.owner.on_resumed()
+            handle.inform("claimed", lambda owner: owner.on_resumed())
 
     def post(self, janus: str, expect: Expect = Expect.SUCCESS, *, again: bool = True, **fields: Any) -> Reply:
         """Send a request at once; the future brings what answers it, ``None`` when the session is lost.
@@ -264,8 +267,7 @@ class Session:
                 reply.set_result(None)
         handles, self.handles = self.handles, {}
         for handle in handles.values():
-            if handle.owner is not None:
-                handle.owner.on_lost()
+            handle.inform("lost", lambda owner: owner.on_lost())
 
     def end(self, why: str) -> None:
         """Janus has ended the session: ``carry`` returns ``why``, and there is nothing to claim."""

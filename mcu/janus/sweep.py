@@ -170,7 +170,7 @@ async def tell_owners(http: aiohttp.ClientSession, session: Session, server: Jan
                 if handle.owner is None:
                     continue
                 info = await asking.info(session.id, number)
-                if info is not None and handle.owner is not None:
-                    handle.owner.on_told(info)
+                if info is not None:
+                    handle.told(info)
     except (TimeoutError, OSError, aiohttp.ClientError, JanusError, ProtocolError) as error:
         log.warning("Janus' Admin API does not tell what was missed: %s", type(error).__name__)

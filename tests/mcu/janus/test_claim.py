@@ -6,15 +6,12 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 
 import pytest
 
 from mcu.base import (
     BackendId,
     Closed,
-    Kind,
     Layer,
     McuError,
     McuLost,
@@ -26,84 +23,15 @@ from mcu.base import (
     StreamType,
     SubscribeOptions,
 )
-from mcu.janus.backend import JanusMcu
 from mcu.janus.settings import JanusServer
-from tests.janus_process import ADMIN_KEY, ADMIN_SECRET, API_SECRET, JanusProcess
-from tests.mcu.janus.conftest import CAMERA, INSTANCE, SCREEN, WAIT, Call, Heard, States
-from tests.mcu.janus.relay import Relay
+from tests.janus_process import ADMIN_KEY, API_SECRET
+from tests.mcu.janus.conftest import CAMERA, SCREEN, WAIT, Heard
+from tests.mcu.janus.house import House, Pace, house
 from tests.media import PublishingPeer, WatchingPeer
 
+__all__ = ["house"]
+
 log = logging.getLogger("portunus.tests")
-
-
-class House:
-    """A Janus behind a network that can be cut, and the backend on this side of it."""
-
-    def __init__(self, janus: JanusProcess, relay: Relay, states: States, stack: AsyncExitStack) -> None:
-        self.janus = janus
-        self.relay = relay
-        self.states = states
-        self._stack = stack
-
-    async def open(self, *, admin: bool = False) -> Call:
-        """Start the backend; with the Admin API, which the network does not touch."""
-        admin_url, admin_secret = (self.janus.admin_url, ADMIN_SECRET) if admin else ("", "")
-        server = JanusServer(self.relay.url, API_SECRET, "", ADMIN_KEY, admin_url, admin_secret)
-        self.mcu = JanusMcu((server,), timeout=WAIT, instance=INSTANCE)
-        await self.mcu.start(self.states)
-        self._stack.push_async_callback(self.mcu.stop)
-        await self.states.until(lambda status: status.ready)
-        return Call(self.mcu, self._stack)
-
-    async def back(self, limit: float = WAIT) -> None:
-        """Wait until Janus can be used again."""
-        await self.states.until(lambda status: status.ready, limit)
-
-    async def away(self, limit: float = WAIT) -> str:
-        """Wait until Janus cannot be used, and return the reason that is given."""
-        status = await self.states.until(lambda status: not status.ready, limit)
-        assert status.sfus[0].state is SfuState.CONNECTING
-        return status.sfus[0].reason
-
-    async def handles(self) -> set[int]:
-        """Ask Janus for its handles."""
-        return {handle["handle_id"] for handle in await self.janus.handles()}
-
-    async def comes_to(self, *, rooms: int, handles: int) -> None:
-        """Ask Janus until it has that many rooms, and handles beside the control handle."""
-        async with asyncio.timeout(WAIT):
-            while (len(await self.janus.rooms()), len(await self.janus.handles()) - 1) != (rooms, handles):
-                pass
-
-
-@pytest.fixture
-async def house(janus: JanusProcess, states: States, loopback: None) -> AsyncIterator[House]:
-    async with Relay(janus.values["WS_PORT"]) as relay, AsyncExitStack() as stack:
-        yield House(janus, relay, states, stack)
-
-
-class Pace:
-    """Notes the longest time between two pictures that a peer decodes, in seconds."""
-
-    def __init__(self, watcher: WatchingPeer) -> None:
-        self._watcher = watcher
-        self._frames = 0
-        self._last = 0.0
-        self.longest = 0.0
-        self.pictures = 0
-
-    async def keep(self) -> None:
-        """Watch until cancelled."""
-        await self._watcher.until(self._look, "never", 3600)
-
-    def _look(self) -> bool:
-        frames, now = sum(self._watcher.frames.values()), time.monotonic()
-        if frames != self._frames:
-            if self._frames:
-                self.longest = max(self.longest, now - self._last)
-                self.pictures += frames - self._frames
-            self._frames, self._last = frames, now
-        return False
 
 
 @pytest.mark.parametrize("gap", [0.4, pytest.param(6.0, marks=pytest.mark.full)])
@@ -141,126 +69,6 @@ async def test_media_go_on_while_the_connection_is_cut(
     told = [record.getMessage() for record in caplog.records if record.name == "portunus.mcu.janus"]
     assert [text.split(":")[0] for text in told if "away" in text or "lost" in text] == ["Janus is away"] * 2
     assert not [text for text in told if "127.0.0.1" in text]
-
-
-@pytest.mark.parametrize(
-    "answer",
-    ['"data":{"id"', '"videoroom":"created"', '"videoroom":"joined"', '"configured":"ok"', '"janus":"webrtcup"'],
-)
-@pytest.mark.parametrize("admin", [True, False])
-async def test_what_janus_says_while_a_stream_is_published_may_be_lost(house: House, answer: str, admin: bool) -> None:
-    call = await house.open(admin=admin)
-    house.relay.swallow(answer)
-    waiting = asyncio.create_task(call.subscriber())
-    publisher, sender, _ = await call.publisher()
-    _, watcher, _ = await waiting
-    assert house.relay.swallowed.is_set()
-    await watcher.hears(sender.frequency)
-    orphans = 0 if admin or answer != '"data":{"id"' else 1  # a handle whose number nobody was told
-    await house.comes_to(rooms=1, handles=2 + orphans)
-    await publisher.close()
-    await house.comes_to(rooms=0, handles=orphans)
-
-
-@pytest.mark.parametrize("answer", ['"data":{"id"', '"videoroom":"attached"', '"configured":"ok"', '"started":"ok"'])
-async def test_what_janus_says_while_somebody_subscribes_may_be_lost(house: House, answer: str) -> None:
-    call = await house.open(admin=True)
-    _, sender, _ = await call.publisher()
-    await sender.connected()
-    house.relay.swallow(answer)
-    _, watcher, heard = await call.subscriber(options=SubscribeOptions(layer=Layer(audio=True)))
-    await watcher.hears(sender.frequency)
-    assert house.relay.swallowed.is_set()
-    assert heard.closed == []
-    await house.comes_to(rooms=1, handles=2)
-
-
-async def test_an_offer_that_was_lost_begins_the_subscription_anew(house: House) -> None:
-    call = await house.open()
-    publisher, sender, _ = await call.publisher(8)
-    _, watcher, heard = await call.subscriber()
-    await watcher.hears(sender.frequency)
-    house.relay.swallow('"type":"offer"')
-    sender.add_camera()
-    await sender.accept(await publisher.update(await sender.offer()))
-    assert await heard.end() is Closed.REPLACED
-    _, watcher, _ = await call.subscriber()
-    await watcher.sees(8)
-    await house.comes_to(rooms=1, handles=2)
-
-
-async def test_a_refresh_whose_offer_was_lost_fails_and_begins_anew(house: House) -> None:
-    call = await house.open()
-    _, sender, _ = await call.publisher()
-    subscriber, watcher, heard = await call.subscriber()
-    await watcher.hears(sender.frequency)
-    house.relay.swallow('"type":"offer"')
-    with pytest.raises(McuLost, match="during the request"):
-        await subscriber.refresh()
-    assert heard.closed == [Closed.REPLACED]
-    await house.comes_to(rooms=1, handles=1)
-
-
-@pytest.mark.parametrize("answer", ['"configured":"ok"', '"type":"answer"'])
-async def test_a_renegotiation_whose_answer_was_lost_is_carried_out(house: House, answer: str) -> None:
-    call = await house.open()
-    publisher, sender, _ = await call.publisher(8, video=True)
-    await sender.connected()
-    house.relay.swallow(answer)
-    await sender.accept(await publisher.update(await sender.offer()))
-    _, watcher, _ = await call.subscriber()
-    await watcher.sees(8)
-    assert house.relay.swallowed.is_set()
-
-
-async def test_a_publisher_that_hung_up_meanwhile_has_failed(house: House) -> None:
-    call = await house.open()
-    _, sender, published = await call.publisher()
-    _, watcher, subscribed = await call.subscriber()
-    await watcher.hears(sender.frequency)
-    house.relay.swallow('"janus":"hangup"')
-    await sender.close()
-    assert await published.end() is Closed.FAILED
-    assert await subscribed.end() is Closed.PUBLISHER_GONE
-    await house.comes_to(rooms=0, handles=0)
-
-
-async def test_a_subscriber_that_hung_up_meanwhile_has_failed_where_the_admin_api_tells(house: House) -> None:
-    call = await house.open(admin=True)
-    _, sender, published = await call.publisher()
-    _, watcher, subscribed = await call.subscriber()
-    await watcher.hears(sender.frequency)
-    house.relay.swallow('"janus":"hangup"')
-    await watcher.close()
-    assert await subscribed.end() is Closed.FAILED
-    assert published.closed == []
-    await house.comes_to(rooms=1, handles=1)
-
-
-async def test_media_that_began_meanwhile_are_told_of(house: House) -> None:
-    call = await house.open()
-    house.relay.swallow('"janus":"webrtcup"')
-    _, _, heard = await call.publisher()
-    await heard.until(lambda: (Kind.AUDIO, True) in heard.media)
-
-
-async def test_a_room_that_went_meanwhile_ends_its_stream(house: House) -> None:
-    call = await house.open()
-    publisher, _, heard = await call.publisher()
-    session = await house.mcu.session()
-    house.relay.swallow('"videoroom":"destroyed"')
-    session.control.tell({"request": "destroy", "room": publisher.room})
-    assert await heard.end() is Closed.FAILED
-
-
-async def test_a_publisher_of_which_nothing_is_heard_is_given_up(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mcu.janus.publisher.CONNECTS_WITHIN", 0.2)
-    await house.open()
-    heard = Heard()
-    async with PublishingPeer(1, 440.0, video=False) as silent:
-        await house.mcu.publish(CAMERA, await silent.offer(), PublishOptions(), heard)
-        house.relay.cut()
-        assert await heard.end() is Closed.FAILED
 
 
 async def test_what_is_asked_for_during_the_gap_is_done_after_it(house: House) -> None:
@@ -312,17 +120,6 @@ async def test_the_answer_to_a_claim_may_be_lost(house: House) -> None:
     await house.back()
     await watcher.hears(sender.frequency)
     assert heard.closed == []
-
-
-async def test_what_janus_says_while_a_stream_is_closed_may_be_lost(house: House) -> None:
-    call = await house.open()
-    publisher, sender, _ = await call.publisher()
-    _, watcher, _ = await call.subscriber()
-    await watcher.hears(sender.frequency)
-    house.relay.swallow('"videoroom":"destroyed"')
-    await publisher.close()
-    assert house.relay.swallowed.is_set()
-    await house.comes_to(rooms=0, handles=0)
 
 
 async def test_a_session_that_janus_ended_meanwhile_is_lost_at_once(house: House) -> None:

@@ -142,6 +142,41 @@ async def test_an_owner_that_fails_does_not_stop_the_reader(states: States, capl
         await mcu.stop()
 
 
+async def test_an_owner_that_fails_keeps_nobody_from_coming_back(
+    states: States, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Clumsy:
+        def on_event(self, message: Message) -> None:
+            """Nothing happens here."""
+
+        def on_resumed(self) -> None:
+            raise ZeroDivisionError
+
+        def on_told(self, info: HandleInfo) -> None:
+            """Nothing to learn."""
+
+        def on_lost(self) -> None:
+            raise ZeroDivisionError
+
+    async with Impostor() as impostor:
+        info = {"janus": "server_info", "data_channels": True, "plugins": {PLUGIN: {}}, "reclaim-session-timeout": 5}
+        impostor.answers["info"] = info
+        mcu = await ready(impostor, states)
+        session = await mcu.session()
+        await session.attach("clumsy", Clumsy())
+        await impostor.sockets[-1].close()
+        await states.until(lambda status: not status.ready)
+        await states.until(lambda status: status.ready)
+        assert "not handled: claimed" in caplog.text
+        impostor.answers["claim"] = {"janus": "error", "error": {"code": 458, "reason": "No such session"}}
+        await impostor.sockets[-1].close()
+        await states.until(lambda status: not status.ready)
+        await states.until(lambda status: status.ready)
+        assert "not handled: lost" in caplog.text
+        assert await mcu.session() is not session
+        await mcu.stop()
+
+
 async def test_a_forgotten_session_is_made_anew(states: States) -> None:
     async with Impostor() as impostor:
         mcu = await ready(impostor, states)
