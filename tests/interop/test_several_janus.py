@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -24,6 +26,7 @@ from tests.media import PublishingPeer
 
 pytestmark = pytest.mark.full
 
+TARGET = 5.0  # seconds from the death of an SFU to media, where another one takes the stream
 LOOK = 0.1  # seconds between two looks at what nobody tells
 
 
@@ -120,6 +123,30 @@ async def test_streams_of_one_that_dies_come_back_on_the_other_by_themselves(tow
     await town.janus[0].start()
     await town.tells("/readyz", "ok\n")
     assert await town.rooms() == [0, 2]
+
+
+@pytest.mark.timeout(180)
+async def test_ten_deaths_one_after_another_are_short_gaps(town: Town) -> None:
+    await town.start()
+    anna, annas = await town.person("anna", 1)
+    ben, _ = await town.person("ben", 2)
+    await publish(anna, annas)
+    await ben.ask(anna)
+    seen = await ben.sees(anna)
+    gaps = []
+    for _ in range(10):
+        place = 0 if await town.janus[0].rooms() else 1
+        killed = time.monotonic()
+        await town.janus[place].kill()
+        seen = await ben.sees(anna, other_than=seen.sid)
+        gaps.append(time.monotonic() - killed)
+        await town.janus[place].start()
+        await town.tells("/readyz", "ok\n")
+        assert sorted(await town.rooms()) == [0, 1]
+    print(
+        f"\nfrom the kill to a picture from the other Janus: {statistics.median(gaps):.2f} s, worst {max(gaps):.2f} s"
+    )
+    assert max(gaps) < TARGET
 
 
 async def test_one_that_is_drained_at_a_reload_keeps_its_streams_and_is_left_in_the_end(town: Town) -> None:
