@@ -6,11 +6,8 @@ import asyncio
 import secrets
 import ssl
 import time
-from collections import Counter as Tally
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
 
@@ -20,7 +17,6 @@ from gateway.core.backends import Backends
 from gateway.core.hub import Hub
 from gateway.core.ids import SessionIds
 from gateway.core.session import Kind
-from gateway.core.virtual import VIRTUAL
 from gateway.edge import serverinfo, unix_socket
 from gateway.edge.address import Networks, TrustedProxies
 from gateway.edge.admin import Admin
@@ -30,6 +26,7 @@ from gateway.edge.housekeeper import Housekeeper
 from gateway.edge.http_runner import Runner
 from gateway.edge.janus_events import JanusEvents
 from gateway.edge.nextcloud import NextcloudClient
+from gateway.edge.overview import Overview
 from gateway.edge.polling import PollingEndpoint
 from gateway.edge.rooms_api import RoomsApi
 from gateway.edge.status import Status
@@ -51,11 +48,11 @@ from gateway.flows.services import MediaLimits, Services
 from gateway.flows.sessions import Sessions
 from gateway.flows.transient import Transient
 from gateway.flows.virtual import Virtuals
-from gateway.metrics import Counters, Gauges, Metrics
+from gateway.metrics import Counters, Metrics
 from gateway.version import SERVER_HEADER, SERVER_VERSION
 from gateway.wire.server import ServerFacts
 from mcu import factory
-from mcu.base import Mcu, SfuState, SfuStatus
+from mcu.base import Mcu
 from sdp.candidates import CandidateFilter
 
 DRAIN_LOOK = 1.0  # seconds between two looks whether somebody is left
@@ -235,6 +232,7 @@ class Gateway:
 
     def _application(self) -> web.Application:
         services = self._services
+        overview = Overview(services, self._media, self._mcu)
         rooms_api = RoomsApi(
             services.backends,
             self._requests.handle,
@@ -247,11 +245,11 @@ class Gateway:
             SERVER_VERSION,
             self._proxies,
             self._stats_allowed,
-            stats=self._stats,
-            metrics=Metrics(self._counters, self._gauges()).render,
-            not_ready=self._not_ready,
-            away=self._away,
-            server_info=self._server_info,
+            stats=overview.stats,
+            metrics=Metrics(self._counters, overview.gauges(self._nextcloud.connections)).render,
+            not_ready=overview.not_ready,
+            away=overview.away,
+            server_info=lambda: serverinfo.describe(services, SERVER_VERSION, self._features, overview.sfu_status()),
         )
         app = web.Application(client_max_size=0)
         for prefix in PREFIXES:
@@ -303,82 +301,6 @@ class Gateway:
                 urls.append(f"{'https' if tls else 'http'}://{host}:{bound[1]}")
         return urls
 
-    # -- what is told of it
-
-    def _not_ready(self) -> str:
-        """Return what keeps the gateway from serving calls; empty: nothing."""
-        if self._mcu is None or self._mcu.status().ready:
-            return ""
-        sfus = self._mcu.status().sfus
-        return _reasons(sfus) if len(sfus) > 1 else sfus[0].reason or sfus[0].state.value
-
-    def _away(self) -> str:
-        """Name the SFUs that take no streams; empty: each does."""
-        sfus = () if self._mcu is None else self._mcu.status().sfus
-        away = [sfu for sfu in sfus if sfu.state is not SfuState.READY]
-        return f"{len(away)} of {len(sfus)} SFUs take no streams: {_reasons(away)}" if away else ""
-
-    def _sfus(self) -> Mapping[str, int]:
-        """Return which SFUs take streams."""
-        sfus = () if self._mcu is None else self._mcu.status().sfus
-        return {sfu.url or self._config.mcu.type: int(sfu.state is SfuState.READY) for sfu in sfus}
-
-    def _stats(self) -> dict[str, Any]:
-        """Return the body of ``/api/v1/stats`` (1.3)."""
-        hub = self._services.hub
-        stats: dict[str, Any] = {"rooms": len(hub.rooms), "sessions": len(hub.sessions) + len(hub.virtuals)}
-        if self._mcu is not None:
-            status = self._mcu.status()
-            publishers, subscribers = self._media.open_streams
-            first = status.sfus[0]
-            stats["mcu"] = {
-                "url": first.url,
-                "connected": status.ready,
-                "publishers": publishers,
-                "clients": publishers + subscribers,
-            }
-            if first.connected_since:
-                since = datetime.fromtimestamp(first.connected_since, UTC)
-                stats["mcu"]["uptime"] = since.isoformat(timespec="seconds")
-        return stats
-
-    def _server_info(self) -> Mapping[str, Any]:
-        """Return the body of ``/api/v1/serverinfo``."""
-        status = None if self._mcu is None else self._mcu.status()
-        return serverinfo.describe(self._services, SERVER_VERSION, self._features, status)
-
-    def _gauges(self) -> Gauges:
-        services, media = self._services, self._media
-        hub = services.hub
-
-        def sessions() -> Mapping[tuple[str, str], int]:
-            real = Tally((it.backend.id, it.kind.value) for it in hub.sessions.values())
-            return real + Tally((it.owner.backend.id, VIRTUAL) for it in hub.virtuals.values())
-
-        def members(of_call: bool) -> Mapping[tuple[str, str, str], int]:
-            found: Tally[tuple[str, str, str]] = Tally()
-            for key, room in hub.rooms.items():
-                ids = room.in_call if of_call else room.members
-                found.update((*key, room.members[id].kind.value) for id in ids)
-                found.update((*key, VIRTUAL) for it in room.virtuals.values() if it.in_call or not of_call)
-            return found
-
-        return Gauges(
-            rooms=lambda: Tally(key.backend for key in hub.rooms),
-            sessions=sessions,
-            room_sessions=lambda: members(of_call=False),
-            call_sessions=lambda: members(of_call=True),
-            backends=lambda: len(services.backends),
-            session_limits=lambda: {
-                backend.id: backend.session_limit for backend in services.backends if backend.session_limit
-            },
-            publishers=lambda: Tally(media.publisher_types()),
-            subscribers=lambda: Tally(media.subscriber_types()),
-            connections=self._nextcloud.connections,
-            measures=lambda: () if self._mcu is None else self._mcu.measures(),
-            sfus=self._sfus,
-        )
-
 
 def _need_restart(before: Config, now: Config) -> list[str]:
     """Name the keys that differ and cannot be changed while the gateway runs."""
@@ -399,10 +321,6 @@ def _need_restart(before: Config, now: Config) -> list[str]:
 def _test_controls(config: Config) -> bool:
     """Whether the SFU's counters and switches are to be served; only one that has them knows the key."""
     return bool(getattr(config.mcu.settings, "test_controls", False))
-
-
-def _reasons(sfus: Iterable[SfuStatus]) -> str:
-    return "; ".join(f"{sfu.url}: {sfu.reason or sfu.state.value}" for sfu in sfus)
 
 
 def _media_limits(config: Config) -> MediaLimits:

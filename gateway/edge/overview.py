@@ -1,0 +1,106 @@
+"""What a gateway tells of itself: statistics, readiness, gauges of its metrics (behaviour reference 1.3, 14.5)."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from gateway.core.virtual import VIRTUAL
+from gateway.flows.media import Media
+from gateway.flows.services import Services
+from gateway.metrics import Gauges
+from mcu.base import Mcu, McuStatus, SfuState, SfuStatus
+
+
+class Overview:
+    """Looks at sessions, rooms, streams and SFUs when it is asked, and keeps nothing."""
+
+    def __init__(self, services: Services, media: Media, mcu: Mcu | None) -> None:
+        self._services = services
+        self._media = media
+        self._mcu = mcu
+
+    def sfu_status(self) -> McuStatus | None:
+        """Return a snapshot of the SFUs; ``None``: none is configured."""
+        return None if self._mcu is None else self._mcu.status()
+
+    def not_ready(self) -> str:
+        """Return what keeps the gateway from serving calls; empty: nothing."""
+        status = self.sfu_status()
+        if status is None or status.ready:
+            return ""
+        sfus = status.sfus
+        return _reasons(sfus) if len(sfus) > 1 else sfus[0].reason or sfus[0].state.value
+
+    def away(self) -> str:
+        """Name the SFUs that take no streams; empty: each does."""
+        sfus = self._sfus()
+        away = [sfu for sfu in sfus if sfu.state is not SfuState.READY]
+        return f"{len(away)} of {len(sfus)} SFUs take no streams: {_reasons(away)}" if away else ""
+
+    def stats(self) -> dict[str, Any]:
+        """Return the body of ``/api/v1/stats`` (1.3)."""
+        hub, status = self._services.hub, self.sfu_status()
+        stats: dict[str, Any] = {"rooms": len(hub.rooms), "sessions": len(hub.sessions) + len(hub.virtuals)}
+        if status is not None:
+            publishers, subscribers = self._media.open_streams
+            first = status.sfus[0]
+            stats["mcu"] = {
+                "url": first.url,
+                "connected": status.ready,
+                "publishers": publishers,
+                "clients": publishers + subscribers,
+            }
+            if first.connected_since:
+                since = datetime.fromtimestamp(first.connected_since, UTC)
+                stats["mcu"]["uptime"] = since.isoformat(timespec="seconds")
+        return stats
+
+    def gauges(self, connections: Callable[[], Mapping[str, int]]) -> Gauges:
+        """Return what the metrics look at; ``connections``: those to backends, by host."""
+        services, media, mcu = self._services, self._media, self._mcu
+        hub = services.hub
+        return Gauges(
+            rooms=lambda: Tally(key.backend for key in hub.rooms),
+            sessions=self._sessions,
+            room_sessions=lambda: self._members(of_call=False),
+            call_sessions=lambda: self._members(of_call=True),
+            backends=lambda: len(services.backends),
+            session_limits=lambda: {
+                backend.id: backend.session_limit for backend in services.backends if backend.session_limit
+            },
+            publishers=lambda: Tally(media.publisher_types()),
+            subscribers=lambda: Tally(media.subscriber_types()),
+            connections=connections,
+            measures=lambda: () if mcu is None else mcu.measures(),
+            sfus=self._sfus_up,
+        )
+
+    def _sfus(self) -> tuple[SfuStatus, ...]:
+        status = self.sfu_status()
+        return () if status is None else status.sfus
+
+    def _sfus_up(self) -> Mapping[str, int]:
+        status = self.sfu_status()
+        if status is None:
+            return {}
+        return {sfu.url or status.type: int(sfu.state is SfuState.READY) for sfu in status.sfus}
+
+    def _sessions(self) -> Mapping[tuple[str, str], int]:
+        hub = self._services.hub
+        real = Tally((it.backend.id, it.kind.value) for it in hub.sessions.values())
+        return real + Tally((it.owner.backend.id, VIRTUAL) for it in hub.virtuals.values())
+
+    def _members(self, of_call: bool) -> Mapping[tuple[str, str, str], int]:
+        found: Tally[tuple[str, str, str]] = Tally()
+        for key, room in self._services.hub.rooms.items():
+            ids = room.in_call if of_call else room.members
+            found.update((*key, room.members[id].kind.value) for id in ids)
+            found.update((*key, VIRTUAL) for it in room.virtuals.values() if it.in_call or not of_call)
+        return found
+
+
+def _reasons(sfus: Iterable[SfuStatus]) -> str:
+    return "; ".join(f"{sfu.url}: {sfu.reason or sfu.state.value}" for sfu in sfus)
