@@ -20,6 +20,8 @@ log = logging.getLogger("portunus.edge")
 SUBPROTOCOL = "janus-events"
 MESSAGE_LIMIT = 4 << 20  # bytes of one frame; Janus puts up to a hundred events of some hundred bytes into one
 FEEDS = 64  # connections at once
+REFUSED = 64  # that are told so at once; more get no upgrade
+WARN_EVERY = 60.0  # seconds between two lines in the log
 HEARTBEAT = 30.0  # seconds between pings; a Janus that stands still is let go after half of that
 CLOSE_TIME = 2.0  # seconds for Janus to answer a close frame
 
@@ -33,6 +35,8 @@ class JanusEvents:
         self._feed = feed
         self._proxies = proxies
         self._open: set[web.WebSocketResponse] = set()
+        self._refused = 0  # that are being told so
+        self._warn_at = 0.0
 
     def __len__(self) -> int:
         return len(self._open)
@@ -44,6 +48,9 @@ class JanusEvents:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Upgrade a request, and return when the connection is over."""
+        refusal = self._refusal(request)
+        if refusal is not None and self._refused >= REFUSED:
+            raise web.HTTPTooManyRequests(text="Too many connections\n")
         socket = web.WebSocketResponse(
             protocols=(SUBPROTOCOL,),
             max_msg_size=MESSAGE_LIMIT + 1,
@@ -52,19 +59,29 @@ class JanusEvents:
             compress=False,
             decode_text=False,
         )
-        await socket.prepare(request)
-        refusal = self._refusal(request)
         if refusal is not None:
-            code, why = refusal
-            log.warning("an event feed was refused: %s", why)
-            await socket.close(code=code, message=why.encode())
+            await self._refuse(request, socket, *refusal)
             return socket
+        await socket.prepare(request)
         self._open.add(socket)
         try:
             await self._read(socket)
         finally:
             self._open.discard(socket)
         return socket
+
+    async def _refuse(self, request: web.Request, socket: web.WebSocketResponse, code: int, why: str) -> None:
+        """Say no in the words of a WebSocket (2.1); who asks again and again does not fill the log."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._warn_at:
+            self._warn_at = now + WARN_EVERY
+            log.warning("an event feed was refused: %s", why)
+        self._refused += 1
+        try:
+            await socket.prepare(request)
+            await socket.close(code=code, message=why.encode())
+        finally:
+            self._refused -= 1
 
     def _refusal(self, request: web.Request) -> tuple[int, str] | None:
         if not self._is_near(request):

@@ -175,6 +175,23 @@ async def test_there_are_not_more_than_so_many(stack: AsyncExitStack, monkeypatc
     assert await served.refused() == 1013
 
 
+async def test_who_is_refused_fills_neither_log_nor_memory(
+    stack: AsyncExitStack, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(janus_events, "REFUSED", 2)
+    monkeypatch.setattr(janus_events, "CLOSE_TIME", 0.5)
+    served = await serve(stack, None)
+    for _ in range(3):
+        assert await served.refused() == 1011
+    _silent = [await served.connect() for _ in range(2)]  # neither reads what it is told
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
+        await served.connect()
+    assert refusal.value.status == 429
+    assert [record.getMessage() for record in caplog.records].count(
+        "an event feed was refused: no SFU is configured"
+    ) == 1
+
+
 async def test_feeds_end_with_the_gateway_which_waits_for_no_janus_that_stands_still(
     stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
