@@ -121,7 +121,7 @@ class RoomAnswer(Struct, frozen=True):
 class BackendAnswer(Struct, frozen=True):
     """An answer of Nextcloud without its OCS wrapping; ``type`` says which member counts."""
 
-    type: str = ""
+    type: str | None = None
     auth: AuthAnswer | None = None
     room: RoomAnswer | None = None
     error: BackendError | None = None
@@ -202,7 +202,7 @@ class Dialout(Struct, frozen=True):
 class RoomsRequest(Struct, frozen=True):
     """A request of the rooms API; ``type`` says which member counts."""
 
-    type: str = ""
+    type: str | None = None
     invite: Invite | None = None
     disinvite: Disinvite | None = None
     update: Update | None = None
@@ -235,8 +235,8 @@ def decode_rooms_request(body: bytes) -> RoomsRequest:
     except RecursionError as error:
         raise msgspec.DecodeError("nested too deeply") from error
     if request.type not in _rooms_types:
-        raise UnsupportedRequest(request.type)
-    if getattr(request, request.type) is None:
+        raise UnsupportedRequest(request.type or "")
+    if getattr(request, str(request.type)) is None:
         raise msgspec.DecodeError(f"object {request.type} is missing")
     return request
 

@@ -264,7 +264,7 @@ async def test_redirect_302_asks_with_get(client: NextcloudClient, cloud: FakeNe
     cloud.hook = only(
         "room", lambda: web.Response(status=302, headers={"Location": "../../../../../cloud/capabilities"})
     )
-    assert (await join(client, cloud)).type == ""
+    assert (await join(client, cloud)).type is None
     assert cloud.requests[-1].type == "capabilities"
     assert "Content-Type" not in cloud.requests[-1].headers
 

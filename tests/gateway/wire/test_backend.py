@@ -77,9 +77,9 @@ def test_malformed_rooms_request_is_an_error(body: bytes) -> None:
         decode_rooms_request(body)
 
 
-@pytest.mark.parametrize("name", ["transient", "type", "", "mute"])
-def test_unknown_type_is_named(name: str) -> None:
-    with pytest.raises(UnsupportedRequest, match=f"^{name}$"):
+@pytest.mark.parametrize("name", ["transient", "type", "", "mute", None])
+def test_unknown_type_is_named(name: str | None) -> None:
+    with pytest.raises(UnsupportedRequest, match=f"^{name or ''}$"):
         decode_rooms_request(json.dumps({"type": name}).encode())
 
 
