@@ -30,7 +30,7 @@ class Explained(msgspec.Struct, frozen=True):
     session: str
     type: str  # "video" or "screen"
     bitrate: int  # bit/s, 0 = no limit
-    applied: bool  # whether it was told
+    applied: bool  # whether the SFU has taken it
     codecs: dict[str, str]  # that the SFU agreed to, by kind
     reasons: list[str]
 
@@ -101,7 +101,7 @@ class Admin:
             slot.session.id[:SHOWN],
             slot.kind.value,
             share.bitrate,
-            decision.applied,
+            decision.taken,
             dict(plan.chosen),
             [sentence for sentence in self._sentences(decision) if sentence],
         )

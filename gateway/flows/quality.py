@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from gateway.core import policy
-from gateway.core.limits import AUDIO_CODECS, VIDEO_CODECS, Backend, Quality
+from gateway.core.limits import ANY_CODEC, AUDIO_CODECS, VIDEO_CODECS, Backend, Quality
 from gateway.core.policy import Decoder, Share, Stream
 from gateway.core.room import RoomKey
 from gateway.core.session import Session
@@ -56,6 +57,7 @@ class Told:
 
     publisher: Publisher
     bits_per_second: int  # 0 = no limit
+    taken: bool = False  # whether the SFU has answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,13 @@ class Decision:
 
     @property
     def applied(self) -> bool:
-        """Whether the publisher was told."""
-        return _told(self.slot, self.publisher) == self.share.bitrate
+        """Whether the publisher was told, or is being told."""
+        return _told(self.slot, self.publisher).bits_per_second == self.share.bitrate
+
+    @property
+    def taken(self) -> bool:
+        """Whether the SFU took it."""
+        return self.applied and _told(self.slot, self.publisher).taken
 
 
 class QualityRules:
@@ -79,7 +86,7 @@ class QualityRules:
     def __init__(self, services: Services, streams: Streams) -> None:
         self._services = services
         self._streams = streams
-        self._due: set[RoomKey] = set()
+        self._due: dict[RoomKey, float] = {}  # when a room is looked at next, by the loop's clock
 
     # -- codecs
 
@@ -113,7 +120,8 @@ class QualityRules:
         others = () if room is None else (self._streams.of(id).decoders for id in room.members if id != session.id)
         receivers = [known[kind] for known in others if kind in known]
         wished = tuple(codec for codec in wished if codec in KINDS[kind])
-        return policy.codecs(allowed, wished, offered or (*wished, *allowed), receivers)
+        possible = offered or (*wished, *(codec for codec in allowed if codec != ANY_CODEC))
+        return policy.codecs(allowed, wished, possible, receivers)
 
     def _learn(self, session: Session, offered: dict[str, tuple[str, ...]]) -> None:
         decoders = self._streams.own(session).decoders
@@ -122,8 +130,7 @@ class QualityRules:
                 decoders[kind] = decoders.get(kind, Decoder()).offered(offered[kind])
 
     def answered(self, slot: SubscriberSlot, answer: Description) -> None:
-        """Learn from a subscriber's answer what it decodes; it counts in its room from now on."""
-        self._count(slot)
+        """Learn from a subscriber's answer what it decodes."""
         publisher = self._streams.publisher(slot.peer, slot.kind)
         if publisher is None or publisher.plan is None:
             return
@@ -147,14 +154,15 @@ class QualityRules:
         agreed = document.parse(answer)
         chosen = {kind: listed[0] for kind, listed in _known(agreed).items() if listed}
         slot.plan = replace(plan, chosen=chosen)
-        self._count(slot)
+        self.count(slot)
         if not self._quality(slot.session.backend).bounds:
             return
         for decision in self._decide(slot.session.room) if slot.session.room else self._alone(slot):
             if decision.slot is slot and not decision.applied:
                 self._services.tasks.spawn(self._tell_all([decision], slot.room), "first limit")
 
-    def _count(self, slot: Slot) -> None:
+    def count(self, slot: Slot) -> None:
+        """Count what a session publishes or receives in the room where the session is."""
         slot.room = slot.session.room
         self.touch(slot.room)
 
@@ -162,7 +170,7 @@ class QualityRules:
         """Count the streams that a session brought into its room."""
         owned = self._streams.of(session.id)
         for slot in (*owned.publishers.values(), *owned.subscribers.values()):
-            self._count(slot)
+            self.count(slot)
 
     def touch(self, room: RoomKey | None) -> None:
         """Look at a room in a moment: something came, went or changed there."""
@@ -171,23 +179,27 @@ class QualityRules:
             self._look_in(room, DELAY)
 
     def touch_all(self) -> None:
-        """Look at all rooms: the rules have changed."""
+        """Look at all rooms, and at streams outside of any: the rules have changed."""
         for owned in self._streams.owned.values():
             for slot in owned.publishers.values():
                 if slot.room is not None:
                     self._look_in(slot.room, DELAY)
+                else:
+                    changed = [decision for decision in self._alone(slot) if not decision.applied]
+                    self._services.tasks.spawn(self._tell_all(changed, None), "limit")
 
     def _look_in(self, room: RoomKey, seconds: float) -> None:
-        if room not in self._due:
-            self._due.add(room)
-            self._services.tasks.spawn(self._look(room, seconds), "quality")
+        """Look at a room then, unless that is done sooner: what changes does not wait for a repetition."""
+        at = asyncio.get_running_loop().time() + seconds
+        if at < self._due.get(room, math.inf):
+            self._due[room] = at
+            self._services.tasks.spawn(self._look(room, at), "quality")
 
-    async def _look(self, room: RoomKey, delay: float) -> None:
-        try:
-            await asyncio.sleep(delay)
-        finally:
-            self._due.discard(room)
-        await self._tell_all([decision for decision in self._decide(room) if not decision.applied], room)
+    async def _look(self, room: RoomKey, at: float) -> None:
+        await asyncio.sleep(at - asyncio.get_running_loop().time())
+        if self._due.get(room) == at:
+            del self._due[room]
+            await self._tell_all([decision for decision in self._decide(room) if not decision.applied], room)
 
     async def _tell_all(self, decisions: list[Decision], room: RoomKey | None) -> None:
         if not all(await asyncio.gather(*map(self._tell, decisions))) and room is not None:
@@ -204,6 +216,8 @@ class QualityRules:
             if slot.told is told:
                 slot.told = Told(publisher, _UNKNOWN)
             return slot.publisher is not publisher
+        if slot.told is told:
+            slot.told = replace(told, taken=True)
         return True
 
     def _decide(self, room: RoomKey) -> list[Decision]:
@@ -258,6 +272,7 @@ def _stream(slot: PublisherSlot, plan: Plan) -> Stream:
     return Stream(screen, "video" in plan.sends, slot.asked, slot.limit)
 
 
-def _told(slot: PublisherSlot, publisher: Publisher) -> int:
+def _told(slot: PublisherSlot, publisher: Publisher) -> Told:
     """Return the limit that a publisher has now: it begins with the stream's ceiling."""
-    return slot.told.bits_per_second if slot.told is not None and slot.told.publisher is publisher else slot.ceiling
+    told = slot.told
+    return told if told is not None and told.publisher is publisher else Told(publisher, slot.ceiling, taken=True)

@@ -171,6 +171,7 @@ class SubscriberSlot(Slot):
             self.services.tasks.spawn(subscriber.close(), "close late subscriber")
             return sdp
         self._subscriber = subscriber
+        self.streams.quality.count(self)
         self._following, self._pushed = False, None
         self._dismissed = self.streams.publisher(self.peer, self.kind) is None
         self.sid = _new_sid(self.services.entropy(8))
@@ -215,6 +216,7 @@ class SubscriberSlot(Slot):
         if self._listener is not listener:
             return
         self._subscriber = None
+        self.streams.quality.touch(self.room)
         self._following = why is not Closed.FAILED and not self._dismissed
         self.follow()
         self.retire()

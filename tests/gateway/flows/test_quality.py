@@ -136,6 +136,27 @@ async def test_a_call_of_two_has_more_until_a_third_watches() -> None:
         assert told(alice, bob) == [700_000, 700_000]
 
 
+@pytest.mark.parametrize("answers", [False, True])
+@pytest.mark.parametrize("why", [None, Closed.FAILED])
+async def test_one_whose_subscription_ends_counts_no_more(answers: bool, why: Closed | None) -> None:
+    async with house_with(ceiling=300_000, one_to_one=700_000) as house:
+        alice, bob = await publishers(house, "alice", "bob")
+        carol = await house.member("carol", in_call=True, backend=backend())
+        carol.media(alice, "requestoffer")
+        await settle()
+        if answers:
+            carol.media(alice, "answer", payload={"type": "answer", "sdp": answer()})
+        await asyncio.sleep(SOON)
+        assert told(alice, bob) == [300_000, 300_000]
+        (subscription,) = house.mcu.subscribers
+        if why is None:
+            carol.say({"type": "room", "room": {"roomid": ""}})
+        else:
+            subscription.end(why)
+        await asyncio.sleep(SOON)
+        assert told(alice, bob) == [700_000, 700_000]
+
+
 async def test_without_rules_nobody_is_told_anything() -> None:
     async with house_with() as house:
         alice, bob = await publishers(house, "alice", "bob")
@@ -167,6 +188,35 @@ async def test_a_limit_that_the_sfu_refuses_is_sent_again() -> None:
         publisher.limit_error = None
         await asyncio.sleep(10.0)
         assert told(alice) == [300_000]
+
+
+async def test_a_limit_that_waits_to_be_sent_again_holds_up_nobody() -> None:
+    async with house_with(room_budget=600_000) as house:
+        alice, bob = await publishers(house, "alice", "bob")
+        await asyncio.sleep(SOON)
+        on_sfu(alice).limit_error = Rejected("not now")
+        (carol,) = await publishers(house, "carol")
+        await asyncio.sleep(1.0)
+        (dave,) = await publishers(house, "dave")
+        await asyncio.sleep(SOON)
+        assert told(alice, bob, carol, dave) == [300_000, *[150_000] * 3]
+        on_sfu(alice).limit_error = None
+        await asyncio.sleep(6.0)
+        assert told(alice) == [150_000]
+        assert len(house.services.tasks) == 0
+        assert house.media.quality._due == {}
+
+
+async def test_what_the_sfu_has_not_answered_is_not_said_to_be_taken() -> None:
+    async with house_with(room_budget=600_000) as house:
+        gate = house.mcu.limit_gate = asyncio.Event()
+        await publishers(house, "alice")
+        await asyncio.sleep(SOON)
+        (decision,) = house.media.quality.explain(ROOM)
+        assert (decision.applied, decision.taken) == (True, False)
+        gate.set()
+        await settle()
+        assert decision.taken
 
 
 async def test_nothing_is_sent_again_to_who_is_gone() -> None:
@@ -216,6 +266,18 @@ async def test_changed_rules_count_at_once_and_can_be_lifted() -> None:
             house.media.quality.touch_all()
             await asyncio.sleep(SOON)
             assert [on_sfu(it).limits[-1] for it in (alice, bob)] == [expected, expected]
+
+
+async def test_changed_rules_count_outside_of_rooms_too() -> None:
+    async with house_with(ceiling=500_000) as house:
+        alice = await house.open("alice", backend())
+        alice.offer("alice")
+        await asyncio.sleep(SOON)
+        house.services.backends.become(type(house.services.backends)([backend(ceiling=200_000)]))
+        house.hub.take_backends(house.services.backends.by_id)
+        house.media.quality.touch_all()
+        await asyncio.sleep(SOON)
+        assert on_sfu(alice).limits == [500_000, 200_000]
 
 
 async def test_backends_that_say_nothing_have_the_common_rules() -> None:
@@ -314,6 +376,18 @@ async def test_a_picture_that_is_added_later_is_ordered_then() -> None:
         await settle()
         (updated,) = on_sfu(alice).updates
         assert "SAVPF 102 96" in updated
+
+
+async def test_star_is_no_codec_where_nothing_is_offered() -> None:
+    async with house_with(videocodecs=("h264", "*")) as house:
+        bob = await house.member("bob", backend=backend())
+        bob.offer("bob")
+        alice = await house.member("alice", backend=backend())
+        alice.offer("alice", media=("audio",), videocodec="vp8")
+        await settle()
+        assert on_sfu(alice).options.videocodecs == ("h264", "vp8")
+        (decision,) = [it for it in house.media.quality.explain(ROOM) if it.slot.session.id == alice.sessionid]
+        assert decision.plan.decided["video"].reason == "the server's list says so"
 
 
 async def test_codecs_that_do_not_exist_are_neither_learnt_nor_told() -> None:
