@@ -56,7 +56,6 @@ class Received(msgspec.Struct):
     messages: list[tuple[str, str]]
     streams: list[tuple[str, str, float]]
     width: int = 0  # of the last picture
-    freezes: int = 0
 
 
 class Tab:
