@@ -72,6 +72,7 @@ async def forwarded(pool: Several, room: int) -> int:
     return len(answer["plugindata"]["data"]["list"])
 
 
+@pytest.mark.full
 async def test_a_subscriber_that_comes_late_gets_a_picture_at_once(pool: Several) -> None:
     call = pool.call()
     await call.publisher(6, video=True, channels=False, options=IN_US)
@@ -82,6 +83,7 @@ async def test_a_subscriber_that_comes_late_gets_a_picture_at_once(pool: Several
         await late.sees(6, QUICK)
 
 
+@pytest.mark.full
 async def test_an_added_camera_is_offered_there_too(pool: Several) -> None:
     call = pool.call()
     publisher, sender, _ = await call.publisher(3, channels=False, options=IN_US)
@@ -102,6 +104,7 @@ async def test_an_added_camera_is_offered_there_too(pool: Several) -> None:
     await later.sees(3)
 
 
+@pytest.mark.full
 async def test_the_end_of_the_publisher_is_told_there(pool: Several) -> None:
     call = pool.call()
     await call.publisher(1, options=IN_US)
@@ -114,6 +117,7 @@ async def test_the_end_of_the_publisher_is_told_there(pool: Several) -> None:
     await pool.is_clean()
 
 
+@pytest.mark.full
 async def test_the_death_of_the_source_ends_it_and_so_does_that_of_the_target(pool: Several) -> None:
     call = pool.call()
     publisher, _, own = await call.publisher(1, video=True, channels=False, options=IN_US)
@@ -149,6 +153,7 @@ async def comes_to_forwarded(pool: Several, room: int, count: int) -> None:
     await comes_to(ask, count)
 
 
+@pytest.mark.full
 async def test_h264_and_a_selection_work_there(pool: Several) -> None:
     call = pool.call()
     options = PublishOptions(country="US", videocodecs=("h264",))
@@ -162,6 +167,7 @@ async def test_h264_and_a_selection_work_there(pool: Several) -> None:
     assert codecs == {"h264"}
 
 
+@pytest.mark.full
 async def test_where_streams_may_not_go_on_the_source_serves(loopback: None) -> None:
     async with several(2) as pool:
         pool.change(0, country="US", remote_streams=True)
@@ -174,6 +180,7 @@ async def test_where_streams_may_not_go_on_the_source_serves(loopback: None) -> 
         assert await pool.rooms() == [1, 0]
 
 
+@pytest.mark.full
 async def test_where_it_does_not_come_about_the_source_serves(loopback: None) -> None:
     async with several(2, remote_streams=True) as pool:
         pool.change(0, country="US")
@@ -187,6 +194,7 @@ async def test_where_it_does_not_come_about_the_source_serves(loopback: None) ->
         await comes_to(pool.handles, [2, 0])
 
 
+@pytest.mark.full
 async def test_cancelled_calls_leave_nothing_there(pool: Several) -> None:
     publisher, sender, _ = await pool.call().publisher(1, options=IN_US)
     await sender.connected()
@@ -202,6 +210,7 @@ async def test_cancelled_calls_leave_nothing_there(pool: Several) -> None:
     assert await forwarded(pool, publisher.room) == 0
 
 
+@pytest.mark.full
 async def test_coming_and_going_again_and_again_crashes_nobody(pool: Several) -> None:
     _, sender, _ = await pool.call().publisher(1, video=True, options=IN_US)
     await sender.connected()
@@ -219,6 +228,7 @@ def threads(janus: JanusProcess) -> int:
     return sum(name.startswith("vremote") for name in names)
 
 
+@pytest.mark.full
 async def test_what_a_killed_gateway_left_there_goes_with_its_ports(
     loopback: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,6 +259,7 @@ async def test_what_a_killed_gateway_left_there_goes_with_its_ports(
         assert janus.runs
 
 
+@pytest.mark.full
 async def test_data_arrive_there_under_the_number_of_the_feed(pool: Several) -> None:
     """Labels do not travel between two Janus: docs/mcu.md, "Several Janus"."""
     call = pool.call()

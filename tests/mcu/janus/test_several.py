@@ -55,6 +55,7 @@ async def test_publishers_are_spread_and_their_subscribers_follow_them(loopback:
         await pool.is_clean()
 
 
+@pytest.mark.full
 async def test_what_janus_tells_of_bandwidth_counts_and_is_told_on(loopback: None) -> None:
     async with several(2) as pool:
         pool.change(0, country="DE")
@@ -102,6 +103,7 @@ async def test_thirty_publishers_at_once_are_spread_over_three_by_weight(loopbac
         await pool.is_clean()
 
 
+@pytest.mark.full
 async def test_a_client_is_served_in_its_country_and_on_its_continent(loopback: None) -> None:
     async with several(2) as pool:
         pool.change(0, country="US", continents=("NA",))
@@ -114,6 +116,7 @@ async def test_a_client_is_served_in_its_country_and_on_its_continent(loopback: 
         assert await pool.rooms() == [1, 3]
 
 
+@pytest.mark.full
 async def test_publishing_again_may_go_elsewhere_and_leaves_nothing_behind(loopback: None) -> None:
     async with several(2) as pool:
         pool.change(0, country="US")
@@ -131,6 +134,7 @@ async def test_publishing_again_may_go_elsewhere_and_leaves_nothing_behind(loopb
         assert await pool.handles() == [0, 2]
 
 
+@pytest.mark.full
 async def test_nobody_waits_for_a_janus_that_is_not_there(states: States, loopback: None) -> None:
     (port,) = free_ports(1)
     async with JanusProcess() as janus:
@@ -147,6 +151,7 @@ async def test_nobody_waits_for_a_janus_that_is_not_there(states: States, loopba
         await mcu.stop()
 
 
+@pytest.mark.full
 async def test_a_janus_that_refuses_is_passed_over(states: States, loopback: None) -> None:
     async with JanusProcess() as strict, JanusProcess() as lax:
         wrong = type(server(strict))(strict.url, api_secret=API_SECRET, admin_key="wrong")
@@ -159,6 +164,7 @@ async def test_a_janus_that_refuses_is_passed_over(states: States, loopback: Non
         assert await strict.handles() == []
 
 
+@pytest.mark.full
 async def test_what_each_janus_would_refuse_is_not_tried_on_the_next(loopback: None) -> None:
     async with several(2) as pool:
         await pool.start()
@@ -167,6 +173,7 @@ async def test_what_each_janus_would_refuse_is_not_tried_on_the_next(loopback: N
         await pool.is_clean()
 
 
+@pytest.mark.full
 async def test_a_janus_that_stands_still_is_passed_over_in_time_and_what_it_does_late_is_undone(loopback: None) -> None:
     async with several(2) as pool:
         await pool.start()
@@ -214,6 +221,7 @@ async def test_one_that_dies_takes_only_its_own_streams_and_they_come_back_on_th
         await pool.is_clean()
 
 
+@pytest.mark.full
 async def test_a_verb_under_way_on_one_that_dies_is_carried_out_on_the_other(loopback: None) -> None:
     async with several(2) as pool:
         await pool.start()
@@ -227,6 +235,7 @@ async def test_a_verb_under_way_on_one_that_dies_is_carried_out_on_the_other(loo
         assert len(await pool.janus[1].rooms()) == 1
 
 
+@pytest.mark.full
 async def test_one_that_is_drained_keeps_its_streams_and_takes_no_new_ones(loopback: None) -> None:
     async with several(2) as pool:
         await pool.start()
@@ -254,6 +263,7 @@ async def test_one_that_is_drained_keeps_its_streams_and_takes_no_new_ones(loopb
         assert await pool.rooms() == [1, 3]
 
 
+@pytest.mark.full
 async def test_one_that_is_taken_out_is_drained_and_one_that_is_added_takes_streams(loopback: None) -> None:
     async with several(3) as pool:
         first, second, third = pool.servers
@@ -278,6 +288,7 @@ async def test_one_that_is_taken_out_is_drained_and_one_that_is_added_takes_stre
         await pool.states.until(lambda status: status.sfus[0].state is SfuState.READY)
 
 
+@pytest.mark.full
 async def test_one_that_is_drained_from_the_start_is_not_connected_to(loopback: None) -> None:
     async with several(2) as pool:
         pool.change(0, draining=True)
@@ -294,6 +305,7 @@ async def test_one_that_is_drained_from_the_start_is_not_connected_to(loopback: 
             await pool.mcu.subscribe(key("other"), SubscribeOptions(timeout=5.0), Heard())
 
 
+@pytest.mark.full
 async def test_one_that_is_drained_and_dies_is_left(loopback: None) -> None:
     async with several(2) as pool:
         await pool.start()
@@ -307,6 +319,7 @@ async def test_one_that_is_drained_and_dies_is_left(loopback: None) -> None:
         assert len(await pool.janus[1].rooms()) == 1
 
 
+@pytest.mark.full
 async def test_each_that_is_missing_is_named(states: States, loopback: None) -> None:
     first, second = free_ports(2)
     servers = tuple(type(server(JanusProcess()))(f"ws://127.0.0.1:{port}") for port in (first, second))
