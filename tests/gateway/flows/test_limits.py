@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 
@@ -239,6 +241,45 @@ async def test_transient_data_of_a_room_are_limited(limits: Limits, key: str, va
         assert met(house) == {limit: 1}
         store(alice, "a", 2)  # what is there may be replaced
         assert len(bob.heard()) == 3
+
+
+async def test_virtual_sessions_of_an_internal_client_are_limited() -> None:
+    async with elsewhere(Limits(virtual_sessions=1)) as house:
+        await house.member("alice")
+        bridge, other = await house.open_internal(), await house.open_internal()
+        for talker, name in ((bridge, "one"), (bridge, "two"), (other, "one")):
+            add = {"type": "addsession", "addsession": {"sessionid": name, "roomid": "r"}}
+            talker.say({"id": name, "type": "internal", "internal": add})
+        await settle()
+        assert (bridge.errors(), other.errors()) == (["limit_exceeded"], [])
+        assert len(house.hub.virtuals) == 2
+        assert met(house) == {"virtual_sessions": 1}
+
+
+BURSTS = {"messages_burst", "bytes_burst"}  # count as the rates they belong to
+HERE = Path(__file__)
+
+
+@pytest.mark.parametrize("name", sorted(set(Limits.__struct_fields__) - BURSTS))
+def test_each_limit_is_reached_in_a_test_that_sees_it_counted(name: str) -> None:
+    written = HERE.read_text() + (HERE.parent.parent / "test_limits.py").read_text()
+    assert f"Limits({name}=" in written
+    assert re.search(rf'met\((?:house|url)[^\n]*"{name}"|"{name}"\),?$|"{name}": |"{name}"\]', written, re.M)
+
+
+async def test_zero_is_no_limit() -> None:
+    async with elsewhere(Limits(**dict.fromkeys(Limits.__struct_fields__, 0))) as house:
+        alice, bob = await house.callers("alice", "bob")
+        for _ in range(200):
+            alice.tell(bob, "x" * 1000)
+        assert len(bob.data()) == 200
+        alice.offer()
+        alice.offer("screen", roomType="screen")
+        await settle()
+        assert [it["type"] for it in alice.data()] == ["answer", "answer"]
+        store(alice, "k" * 5000, "x" * 50_000)
+        assert [it["type"] for it in alice.heard()] == ["transient"]
+        assert met(house) == {}
 
 
 async def test_offer_may_only_be_sent_to_the_own_room() -> None:
