@@ -490,9 +490,7 @@ def test_nothing_that_is_sent_disturbs_anybody(caplog: pytest.LogCaptureFixture)
             wire.writer.transport.abort()
             scene.stage.clients.remove(wire)
 
-        @settings(
-            max_examples=120, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-        )
+        @settings(max_examples=120, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
         @given(known=st.booleans(), frames=st.lists(_frames, min_size=1, max_size=6))
         def fuzz(known: bool, frames: list[bytes]) -> None:
             runner.run(attack(known, frames))

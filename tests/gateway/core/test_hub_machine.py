@@ -337,4 +337,4 @@ def _entry(session: str) -> ParticipantEntry:
 
 
 TestHub = HubMachine.TestCase
-TestHub.settings = settings(max_examples=100, stateful_step_count=100, deadline=None)
+TestHub.settings = settings(max_examples=100, stateful_step_count=100)

@@ -110,7 +110,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(steps=steps)
 def test_what_is_delivered_is_what_was_accepted_in_order_and_the_rest_is_kept(steps: list[Step]) -> None:
     box = Outbox(64)

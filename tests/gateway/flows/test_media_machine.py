@@ -162,7 +162,7 @@ async def play(steps: list[Step]) -> None:
         assert len(house.services.tasks) == 0
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=steps)
 def test_sessions_hold_what_is_on_the_sfu_and_leave_nothing(
     caplog: pytest.LogCaptureFixture, steps: list[Step]

@@ -477,7 +477,7 @@ async def play(happens: list[tuple[str, int]]) -> None:
 
 
 @given(steps)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_two_seconds_after_anything_the_policy_holds(happens: list[tuple[str, int]]) -> None:
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(play(happens))

@@ -131,7 +131,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(value=values, other=values, indent=st.sampled_from([None, 1]))
 def test_any_data_of_json_survives(value: object, other: object, indent: int | None) -> None:
     body = {"other": other, "message": {"x": other, "data": value, "y": other}, "type": "message"}

@@ -247,13 +247,13 @@ def test_malformed_token_is_invalid(text: str) -> None:
     assert code(text, DOCUMENT_KEY, 1654842100) == "invalid_token"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(text=st.text(max_size=60), key=st.sampled_from([raw_ed25519(), pem(RSA), pem(P256), ""]))
 def test_no_text_raises_anything_but_the_token_error(text: str, key: str) -> None:
     assert code(text, key) == "invalid_token"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(position=st.integers(0, len(DOCUMENT_TOKEN) - 3), character=st.characters())
 def test_no_changed_character_goes_unnoticed(position: int, character: str) -> None:
     changed = DOCUMENT_TOKEN[:position] + character + DOCUMENT_TOKEN[position + 1 :]
