@@ -222,6 +222,50 @@ async def test_one_that_dies_takes_only_its_own_streams_and_they_come_back_on_th
 
 
 @pytest.mark.full
+async def test_streams_of_one_that_stands_still_come_back_on_the_other_and_are_cleared_away(loopback: None) -> None:
+    async with several(2) as pool:
+        await pool.start()
+        call = pool.call()
+        lost, kept = key("lost"), key("kept")
+        _, _, publisher = await call.publisher(1, key=lost)
+        _, steady, other = await call.publisher(2, key=kept)
+        _, _, subscriber = await call.subscriber(lost)
+        _, watcher, _ = await call.subscriber(kept)
+        pool.janus[0].freeze()
+        await pool.states.until(lambda status: status.sfus[0].state is SfuState.CONNECTING)
+        begun = time.monotonic()
+        _, sender, _ = await call.publisher(3, key=lost)  # nobody waits for it, also while it may come back
+        assert time.monotonic() - begun < 2.0
+        assert await subscriber.end() is Closed.REPLACED
+        _, again, _ = await call.subscriber(lost)
+        await again.hears(sender.frequency)
+        await watcher.hears(steady.frequency)
+        assert (publisher.closed, other.closed) == ([], [])
+        pool.janus[0].thaw()
+        await pool.states.until(lambda status: status.sfus[0].state is SfuState.READY, 20)
+        await comes_to(pool.rooms, [0, 2])
+        await comes_to(pool.handles, [0, 4])
+
+
+@pytest.mark.full
+async def test_what_one_that_stands_still_had_is_lost_in_the_end(loopback: None) -> None:
+    async with several(2) as pool:
+        await pool.start()
+        call = pool.call()
+        _, _, publisher = await call.publisher(1)
+        _, _, subscriber = await call.subscriber()
+        pool.janus[0].freeze()
+        assert await publisher.end(30) is Closed.LOST
+        assert await subscriber.end() is Closed.LOST
+        await call.publisher(2)
+        assert len(await pool.janus[1].rooms()) == 1
+        pool.janus[0].thaw()
+        await pool.states.until(lambda status: status.sfus[0].state is SfuState.READY, 20)
+        await comes_to(pool.rooms, [0, 1])
+        await comes_to(pool.handles, [0, 1])
+
+
+@pytest.mark.full
 async def test_a_verb_under_way_on_one_that_dies_is_carried_out_on_the_other(loopback: None) -> None:
     async with several(2) as pool:
         await pool.start()
