@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.metrics import Counters, Gauges, Metrics
 from mcu.base import Distribution
 from mcu.janus import figures
 from mcu.janus.figures import FRESH, GONE, HANDLES, MEDIA, ROWS, SWEEP, Feed, Figures
@@ -152,6 +153,31 @@ def test_a_number_that_no_counter_holds_is_broken_and_harms_no_measure(fed: Fed,
     for measure in fed.feed.measures():
         for value in measure.rows.values():
             assert float(value.sum if isinstance(value, Distribution) else value) < float("inf")
+
+
+_numbers = st.integers() | st.sampled_from([0, -1, 2**31, 2**32 - 1, 2**63, 10**400]) | st.just("x") | st.none()
+_counters = st.fixed_dictionaries(
+    {},
+    optional=dict.fromkeys(("rtt", "lost", "jitter_local", "bytes_sent", "bytes_sent_lastsec", "nacks_sent"), _numbers),
+)
+_text = st.text(st.characters(codec=None, categories=None), max_size=40)  # halves of surrogate pairs included
+_said = st.one_of(
+    st.builds(lambda counters: statistics(**counters), _counters),
+    st.builds(lambda media: statistics(media=media, codec=media), _text),
+    st.builds(lambda name: envelope(2, None, name=name), st.sampled_from(["attached", "detached", "x"])),
+    st.builds(lambda reason: envelope(16, 6, connection="hangup", reason=reason), _text | st.none()),
+    st.builds(lambda side: envelope(16, 4, candidates={"local": {"family": side}}), _numbers),
+    st.builds(lambda link: envelope(32, 2, media="audio", slow_link=link), _text | _numbers),
+)
+
+
+@given(st.lists(_said, max_size=12))
+def test_whatever_comes_measures_can_be_shown(said: list[Any]) -> None:
+    fed = Fed()
+    metrics = Metrics(Counters(), Gauges(measures=fed.feed.measures))
+    for event in said:
+        fed.take(event)
+        assert metrics.render()
 
 
 def test_round_trip_and_jitter_are_spread_over_buckets(fed: Fed) -> None:
