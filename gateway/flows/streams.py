@@ -74,7 +74,7 @@ class Owned:
     @property
     def active(self) -> bool:
         """Whether it publishes or subscribes now."""
-        return any(slot.held for slot in (*self.publishers.values(), *self.subscribers.values()))
+        return any(it.held for it in self.publishers.values()) or any(it.held for it in self.subscribers.values())
 
 
 class Streams:
