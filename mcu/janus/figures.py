@@ -90,6 +90,7 @@ class _Medium:
 
     last: Statistics
     highest: tuple[int, ...]  # of each counter
+    heard: float  # it may end before its handle does
     incoming: int = 0  # bytes per second
     outgoing: int = 0
 
@@ -187,12 +188,12 @@ class Feed:
             if len(handle.media) >= MEDIA:
                 return
             nothing = (0,) * len(_counters(now))
-            medium = handle.media[name] = _Medium(now, nothing if handle.whole else _counters(now))
+            medium = handle.media[name] = _Medium(now, nothing if handle.whole else _counters(now), handle.heard)
             self._codec(now)
         elif now.codec != medium.last.codec:
             self._codec(now)
         self._add(medium, now)
-        medium.last = now
+        medium.last, medium.heard = now, handle.heard
 
     def _codec(self, now: Statistics) -> None:
         if now.codec:
@@ -235,11 +236,13 @@ class Feed:
 
     def figures(self, session: int, handle: int) -> dict[str, Figures]:
         """Return what a connection does, by "audio", "video" and "data"; empty where the feed does not tell."""
-        known = self._handles.get((session, handle))
-        if known is None or known.heard < self._clock() - FRESH:
+        known, since = self._handles.get((session, handle)), self._clock() - FRESH
+        if known is None:
             return {}
         found: dict[str, Figures] = {}
         for (_, name), medium in known.media.items():
+            if medium.heard < since:
+                continue
             so_far = found.get(_medium(name), Figures())
             *_, lost, lost_by_remote = medium.highest
             found[_medium(name)] = Figures(
@@ -253,7 +256,7 @@ class Feed:
 
     def _bandwidth(self) -> dict[tuple[str, ...], float]:
         since = self._clock() - FRESH
-        running = [it for handle in self._handles.values() if handle.heard >= since for it in handle.media.values()]
+        running = [it for handle in self._handles.values() for it in handle.media.values() if it.heard >= since]
         return {
             ("incoming",): float(sum(medium.incoming for medium in running)),
             ("outgoing",): float(sum(medium.outgoing for medium in running)),

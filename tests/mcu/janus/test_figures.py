@@ -218,6 +218,14 @@ def test_figures_of_a_silent_connection_end(fed: Fed) -> None:
     assert fed.received() == 10
 
 
+def test_figures_of_a_medium_end_before_its_connection_does(fed: Fed) -> None:
+    fed.take(ATTACHED, *(statistics(mid=mid, bytes_received=9, bytes_received_lastsec=9) for mid in ("0", "1")))
+    fed.now += FRESH + 1
+    fed.take(statistics(mid="0", bytes_received=10, bytes_received_lastsec=1))
+    assert fed.feed.figures(1, 7) == {"video": Figures(incoming=1)}
+    assert fed.rows("bandwidth")["incoming",] == 1
+
+
 def test_a_detached_handle_is_forgotten(fed: Fed) -> None:
     fed.take(
         ATTACHED, statistics(bytes_received=10), DETACHED, envelope(16, 6, connection="hangup", reason="x"), DETACHED
