@@ -44,7 +44,7 @@ def ask(socket: Path, room: str, backend: str = "") -> Room:
         if status != 200:
             raise Refused(msgspec.json.decode(body, type=_Refusal).error)
         return msgspec.json.decode(body, type=Room)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Unreachable(f"{socket} is not the admin socket of this version of Portunus") from error
 
 

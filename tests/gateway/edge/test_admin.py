@@ -163,6 +163,7 @@ async def test_who_does_not_listen_is_told_apart(path: Path) -> None:
             b"HTTP/1.1 404 Not Found\r\nContent-Length: 1\r\n\r\n?",
             "is not the admin socket of this version of Portunus",
         ),
+        (b'HTTP/1.1 400 Bad Request\r\nContent-Length: 13\r\n\r\n{"error":"\xff"}', STRANGE),
         (b"", "gives no answer (ServerDisconnectedError)"),
     ],
 )
