@@ -232,18 +232,6 @@ def test_leave_that_nextcloud_is_not_told_of() -> None:
     assert left.room_session == ""
 
 
-def test_who_is_shown_out_while_away_is_so_by_the_first_event_and_while_it_is_in_the_room() -> None:
-    hub = Hub()
-    alice = opened(hub)
-    joined(hub, alice)
-    assert alice.shown_out_by is None
-    hub.show_out(alice, b"first")
-    hub.show_out(alice, b"second")
-    assert alice.shown_out_by == b"first"
-    hub.leave(alice)
-    assert alice.shown_out_by is None
-
-
 def test_leaving_no_room_is_nothing() -> None:
     hub = Hub()
     alice = opened(hub)
