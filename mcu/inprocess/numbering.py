@@ -8,14 +8,15 @@ they do not wrap.
 from __future__ import annotations
 
 import random
-from collections import deque
+from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from mcu.inprocess.encoding import Encoding
 
 FIRST_SEQUENCE = 0x4000  # start below: a receiver that misses the first packets cannot mistake the SRTP rollover
-RUNS = 512  # kept: more than begin in the time that packets are kept for
+RUNS = 512  # kept at least: more than begin in the time that packets are kept for
+LATE = 64  # runs back that a packet may come late: several seconds
 
 
 class Run(NamedTuple):
@@ -34,7 +35,7 @@ class Numbering:
 
     def __init__(self) -> None:
         self.next = random.randrange(FIRST_SEQUENCE)
-        self._runs: deque[Run] = deque(maxlen=RUNS)
+        self._runs: list[Run] = []
 
     @property
     def last(self) -> Run | None:
@@ -43,9 +44,7 @@ class Numbering:
 
     def begin(self, source: Encoding, first: int, times: int = 0, pictures: int = 0, levels: int = 0) -> Run:
         """Go on with the packet ``first`` of a source where our numbers ended."""
-        run = Run(source, first, self.next - first, times, pictures, levels)
-        self._runs.append(run)
-        return run
+        return self._add(Run(source, first, self.next - first, times, pictures, levels))
 
     def skip(self, number: int, pictures: int) -> Run:
         """Leave out a packet of the newest run, the newest that came, and so many pictures with it."""
@@ -53,15 +52,22 @@ class Numbering:
         run = last._replace(first=number + 1, shift=last.shift - 1, picture_shift=last.picture_shift - pictures)
         if last.first == number:
             self._runs[-1] = run
-        else:
-            self._runs.append(run)
+            return run
+        return self._add(run)
+
+    def _add(self, run: Run) -> Run:
+        while self._runs and _first(self._runs[-1]) >= _first(run):  # numbers that were kept for what never came
+            self._runs.pop()
+        self._runs.append(run)
+        if len(self._runs) > 2 * RUNS:
+            del self._runs[:RUNS]
         return run
 
     def late(self, number: int) -> Run | None:
         """Return the run with a place for a packet that came late; ``None`` if there is none."""
         source = self._runs[-1].source
         end = self.next
-        for run in reversed(self._runs):
+        for run in reversed(self._runs[-LATE:]):
             if run.source is not source:
                 return None
             if run.first <= number:
@@ -72,7 +78,13 @@ class Numbering:
     def find(self, sequence: int) -> tuple[Run, int] | None:
         """Return the run and the source's number of a 16 bit number of ours, of the last that were handed out."""
         ours = self.next - ((self.next - sequence & 0xFFFF) or 0x10000)
-        for run in reversed(self._runs):
-            if run.first + run.shift <= ours:
-                return run, ours - run.shift
-        return None
+        place = bisect_right(self._runs, ours, key=_first)
+        if place == 0:
+            return None
+        run = self._runs[place - 1]
+        return run, ours - run.shift
+
+
+def _first(run: Run) -> int:
+    """Return the number of ours that a run begins with."""
+    return run.first + run.shift

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mcu.inprocess.ingress import Ingress
 
 MAX_REPAIRS = 500  # packets sent again per second: more is no loss but a client that makes us send
+MAX_ASKED = 4 * MAX_REPAIRS  # numbers looked up per second for the same reason
 HIGHEST = 1 << 16  # as a substream: the best there is
 ASK_AGAIN = 1.0  # seconds after which a keyframe that another layer waits for is asked for again
 _HEAD = rtp.VERSION_BITS | rtp.EXTENSION_BIT
@@ -61,6 +62,7 @@ class Sink:
         self._highest = -1  # the source's number up to which is forwarded or left out
         self._rtx_next = self._numbering.next ^ FIRST_SEQUENCE >> 1
         self._repairs_now = 0  # packets sent again since ``_repairs_since``
+        self._asked_now = 0  # and numbers looked up
         self._repairs_since = 0.0
         self.packets = 0
         self.octets = 0
@@ -222,6 +224,7 @@ class Sink:
             if earlier is None:
                 return  # came late, from before we began or were muted
             run = earlier
+            self._numbering.next = max(self._numbering.next, number + run.shift + 1)
         accepted = self._accepted
         if accepted is None:
             return
@@ -276,10 +279,11 @@ class Sink:
             return
         now = time.monotonic()
         if now - self._repairs_since >= 1.0:
-            self._repairs_since, self._repairs_now = now, 0
+            self._repairs_since, self._repairs_now, self._asked_now = now, 0, 0
         for sequence in sequences:
-            if self._repairs_now >= MAX_REPAIRS:
+            if self._repairs_now >= MAX_REPAIRS or self._asked_now >= MAX_ASKED:
                 return
+            self._asked_now += 1
             found = self._numbering.find(sequence)
             if found is None:
                 continue

@@ -13,7 +13,7 @@ from mcu.inprocess.agreement import AUDIO_LEVEL, EXTENSIONS, MID, ORIENTATION, A
 from mcu.inprocess.encoding import SILENCE, Encoding
 from mcu.inprocess.ingress import Ingress
 from mcu.inprocess.reading import read_offer
-from mcu.inprocess.sink import MAX_REPAIRS, Sink
+from mcu.inprocess.sink import MAX_ASKED, MAX_REPAIRS, Sink
 from mcu.inprocess.upstream import KEYFRAME_INTERVAL, Upstream
 from mcu.inprocess.writing import write_answer, write_offer
 from sdp.codecs import Payload, PayloadType, Preference
@@ -216,6 +216,15 @@ def test_subscriber_cannot_make_us_send_without_end() -> None:
     only(source).receive(packet(1), 1.0)
     out.retransmit([wire.rtp[0].sequence] * 10 * MAX_REPAIRS)
     assert len(wire.rtp) == 1 + MAX_REPAIRS
+
+
+def test_subscriber_cannot_make_us_look_without_end() -> None:
+    source, _ = ingress()
+    out, wire = sink(source)
+    only(source).receive(packet(1), 1.0)
+    number = wire.rtp[0].sequence
+    out.retransmit([number - 1 & 0xFFFF] * MAX_ASKED + [number])
+    assert len(wire.rtp) == 1
 
 
 def test_keyframe_requests_are_put_together() -> None:

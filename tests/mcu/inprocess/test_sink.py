@@ -62,6 +62,7 @@ class Stream:
 @pytest.mark.parametrize("first", [0, 40_000])
 def test_lost_and_late_packets_are_sent_at_any_time(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sink, "MAX_REPAIRS", PACKETS)
+    monkeypatch.setattr(sink, "MAX_ASKED", PACKETS)
     stream = Stream(first)
     for number in range(0, PACKETS, 10):
         for place in (0, 1, 2, 3, 4, 6, 5, 7, 8, 9):
