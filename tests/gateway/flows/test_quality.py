@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.core.limits import Backend, BackendQuality, Quality
 from gateway.core.room import RoomKey
+from gateway.flows.quality import RETRY
 from gateway.flows.services import MediaLimits
 from mcu.base import Closed, Rejected, StreamType
 from tests.gateway.flows.descriptions import answer, description, offer
@@ -431,12 +433,24 @@ async def test_answers_for_a_publisher_that_is_gone_teach_nothing() -> None:
 # -- any order of events
 
 
-EVENTS = ("camera", "screen", "sound", "leave call", "leave room", "sfu drops", "watch", "wait")
+EVENTS = (
+    "camera",
+    "screen",
+    "sound",
+    "leave call",
+    "leave room",
+    "sfu drops",
+    "sfu refuses",
+    "watch",
+    "ask only",
+    "receiver fails",
+    "wait",
+)
 steps = st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 3)), max_size=25)
 
 
 async def play(happens: list[tuple[str, int]]) -> None:
-    """Let it happen, and see two seconds later that everybody was told what the policy says of the room as it is."""
+    """Let it happen, and see two seconds later that the policy holds; where the SFU refused, soon after it does not."""
     names = ("alice", "bob", "carol", "dave")
     rules = backend(room_budget=700_000, floor=100_000, ceiling=300_000, one_to_one=500_000, screen=400_000)
     async with House(rules, limits=MediaLimits(1_000_000, 2_000_000)) as house:
@@ -463,17 +477,37 @@ async def play(happens: list[tuple[str, int]]) -> None:
                     talker.media(talkers[number - 1], "requestoffer")
                     await settle()
                     talker.media(talkers[number - 1], "answer", payload={"type": "answer", "sdp": answer()})
+                case "sfu refuses":
+                    for publisher in list(house.mcu.publishers.values())[number:][:1]:
+                        publisher.limit_error = Rejected("not now")
+                case "ask only":
+                    talker.media(talkers[number - 1], "requestoffer")
+                case "receiver fails":
+                    for subscription in house.mcu.subscribers[number:][:1]:
+                        subscription.end(Closed.FAILED)
                 case "wait":
                     await asyncio.sleep(0.7)
             await settle()
         await asyncio.sleep(SOON)
-        decisions = house.media.quality.explain(ROOM)
-        assert {it.publisher for it in decisions} == set(house.mcu.publishers.values())
-        for decision in decisions:
-            publisher = house.mcu.publishers[decision.slot.key]
-            ceiling = 2_000_000 if decision.slot.kind is StreamType.SCREEN else 1_000_000
-            assert (publisher.limits or [ceiling])[-1] == decision.share.bitrate
-        assert sum(it.share.bitrate for it in decisions if "video" in it.plan.sends) <= 700_000
+        refusing = [it for it in house.mcu.publishers.values() if it.limit_error is not None]
+        keep_to_the_policy(house, but=refusing)
+        for publisher in refusing:
+            publisher.limit_error = None
+        await asyncio.sleep(RETRY + SOON)
+        keep_to_the_policy(house)
+        assert all(it.taken for it in house.media.quality.explain(ROOM))
+        assert house.media.quality._due == {}
+
+
+def keep_to_the_policy(house: House, but: Sequence[FakePublisher] = ()) -> None:
+    """See that everybody was told what the policy says of the room as it is."""
+    decisions = house.media.quality.explain(ROOM)
+    assert {it.publisher for it in decisions} == set(house.mcu.publishers.values())
+    for decision in decisions:
+        publisher = house.mcu.publishers[decision.slot.key]
+        ceiling = 2_000_000 if decision.slot.kind is StreamType.SCREEN else 1_000_000
+        assert publisher in but or (publisher.limits or [ceiling])[-1] == decision.share.bitrate
+    assert sum(it.share.bitrate for it in decisions if "video" in it.plan.sends) <= 700_000
 
 
 @given(steps)
