@@ -50,3 +50,18 @@ async def test_tiles_are_back_after_a_killed_janus_without_a_reload(browser: Bro
         for page in (ada, bob):
             await page.until_state("in the call with 1 other")
             assert await page.notices() == ""
+
+
+@pytest.mark.parametrize("seconds", [3.0, 12.0])
+async def test_tiles_go_on_after_a_janus_that_stood_still(browser: Browser, seconds: float) -> None:
+    async with JanusProcess() as process, demo_with(janus(process)) as demo:
+        ada, bob = await both(browser, demo.url)
+        sessions = [await ada.session_id(), await bob.session_id()]
+        process.freeze()
+        await asyncio.sleep(seconds)
+        process.thaw()
+        await ada.until_advances("Bob", wait=20)
+        await bob.until_advances("Ada", wait=20)
+        await bob.until_advances("Ada's screen", wait=20)
+        assert [await ada.session_id(), await bob.session_id()] == sessions
+        assert await ada.page.evaluate("Array.isArray(asked)")  # the page was not loaded again
