@@ -75,7 +75,11 @@ class TalkClient:
         """Open the connection and wait for the welcome; also again, to resume afterwards."""
         await self.disconnect()
         self._http = aiohttp.ClientSession()
-        self._socket = await self._http.ws_connect(self._url, max_msg_size=0)
+        try:
+            self._socket = await self._http.ws_connect(self._url, max_msg_size=0)
+        except BaseException:
+            await self.disconnect()
+            raise
         self.close_code = None
         self._numbering = self._caught_up = False
         start = len(self.heard)

@@ -284,8 +284,10 @@ async def test_sigusr1_lets_the_sessions_end_and_takes_no_new_ones(tmp_path: Pat
             await anna.hello(nextcloud.ticket("anna"))
             process.send_signal(signal.SIGUSR1)
             assert b"no new connections" in await process.stderr.readline()
+            late = TalkClient(url, nextcloud.url)
             with pytest.raises(aiohttp.ClientConnectorError):
-                await TalkClient(url, nextcloud.url).connect()
+                await late.connect()
+            assert late._http is None  # it leaves nothing open
             await anna.join("room", "nc-anna")
             assert process.returncode is None
             await anna.bye()
