@@ -20,7 +20,7 @@ from aioice import ice
 from gateway.config import McuSection
 from gateway.version import VERSION
 from mcu.janus.settings import JanusServer
-from tests.compare import requests
+from tests.compare import chance, requests
 from tests.compare.incumbent import incumbent, version
 from tests.compare.media import Peers
 from tests.compare.player import ComparingPlayer, Difference
@@ -42,11 +42,13 @@ async def main(binary: Path, names: list[str]) -> int:
     async with JanusProcess(API_SECRET="", ADMIN_KEY="") as janus:
         found = await asyncio.gather(*(_compare(it, binary, janus.url, turns) for it in conversations))
         over_http = [] if names else await _compare_http(binary)
+        found += [] if names else await asyncio.gather(*(_compare_by_chance(it, binary, turns) for it in chance.SEEDS))
     differences = [difference for several in (*found, over_http) for difference in several]
     say(f"Portunus {VERSION} and nextcloud-spreed-signaling {version(binary)}, {date.today():%Y-%m-%d}:")
-    differing = {it.conversation for it in differences} - {requests.ALONE.name}
+    differing = {it.conversation for it in differences} - {requests.ALONE.name, chance.BY_CHANCE.name}
     say(f"{len(conversations)} conversations, {len(differing)} of them differ.")
-    say(f"{len(requests.BODIES + requests.HEADERS + requests.PATHS) + 1} requests, {len(over_http)} of them differ.\n")
+    say(f"{len(requests.BODIES + requests.HEADERS + requests.PATHS) + 1} requests, {len(over_http)} of them differ.")
+    say(f"{len(chance.SEEDS)} times {chance.STEPS} steps by chance.\n")
     say("| Conversation, line | There |\n|---|---|")
     for it in differences:
         say(f"| `{it.conversation}`, {it.line} | {it.what.replace('|', chr(92) + '|')} |")
@@ -81,6 +83,11 @@ async def _compare(conversation: Conversation, binary: Path, janus: str, turns: 
 async def _compare_http(binary: Path) -> list[Difference]:
     async with incumbent(binary, requests.ALONE, "") as there, stages.socket(requests.ALONE) as here:
         return await requests.compare(there, here)
+
+
+async def _compare_by_chance(seed: int, binary: Path, turns: asyncio.Semaphore) -> list[Difference]:
+    async with turns, incumbent(binary, chance.BY_CHANCE, "") as there, stages.socket(chance.BY_CHANCE) as here:
+        return await chance.compare(seed, there, here)
 
 
 async def _there(conversation: Conversation, binary: Path, janus: str) -> list[Difference]:
