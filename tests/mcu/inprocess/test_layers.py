@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 import time
 from dataclasses import dataclass
@@ -334,3 +335,38 @@ def test_what_is_asked_for_again_has_the_numbers_it_had_with_layers_left_out() -
     assert [packet.payload for packet in repairs] == [
         struct.pack("!H", packet.sequence) + packet.payload for packet in sent
     ]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_comes_no_number_is_used_twice_and_nothing_breaks(seed: int) -> None:
+    chance = random.Random(seed)
+    stage = Stage()
+    for _ in range(3000):
+        stage.now += 0.01
+        layer = chance.choice(stage.layers)
+        match chance.randrange(12):
+            case 0:
+                stage.sink.select(Layer(chance.choice((None, 0, 1, 2, 9, -1)), chance.choice((None, 0, 1, 2, 9, -1))))
+            case 1:
+                stage.sink.mute(chance.random() < 0.5)
+            case 2:
+                stage.sink.retransmit([chance.randrange(1 << 16) for _ in range(3)])
+            case 3:
+                layer.sequence = layer.sequence + chance.choice((1, 5, 400, 30_000)) & 0xFFFF
+            case 4:
+                payload = chance.randbytes(chance.randrange(6))
+                stranger = chance.choice((layer.ssrc, 5000, 5001))
+                packet = rtp.Packet(
+                    0, 0, chance.choice((96, 97)), chance.randrange(1 << 16), 5, stranger, 0, b"", payload
+                )
+                layer.receive(packet, stage.now)
+            case 5:
+                stage.ingress.tick(stage.now)
+                stage.upstream.tick(stage.now)
+            case _:
+                lose = tuple(place for place in range(3) if chance.random() < 0.1)
+                key = chance.random() < 0.1
+                layer.send(stage.now, key=key, tid=0 if key else chance.randrange(3), packets=3, lose=lose)
+    first_time = [packet.sequence for packet in stage.wire.rtp if packet.ssrc == stage.ingress.ssrc]
+    assert len(first_time) > 100
+    assert len(set(first_time)) == len(first_time)
