@@ -1,0 +1,70 @@
+"""Firefox sends layers, too, and names its SSRCs beside."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+
+from mcu.base import Layer, PublishOptions, SubscribeOptions
+from mcu.inprocess import Settings
+from mcu.inprocess.backend import InprocessMcu
+from tests.browser.firefox import Firefox, firefox
+from tests.mcu.contract.clients import Client
+from tests.mcu.inprocess.tabs import KEY, PAGE, WAIT
+from tests.mcu.inprocess.test_simulcast_browser import LAYERS
+from tests.media import WatchingPeer
+
+WIDTHS = [160, 320, 640]
+SILENT = "function tell() {}"  # the page's candidates are waited for, not told one by one
+GATHERED = """.then(() => new Promise((done) => {
+  const look = () => pc.iceGatheringState === "complete" && done(pc.localDescription.sdp);
+  pc.onicegatheringstatechange = look;
+  look();
+}))"""
+
+
+@pytest.fixture
+async def url() -> AsyncIterator[str]:
+    """Serve the page and return where."""
+    html = PAGE.read_text().replace('"use strict";', f'"use strict"; {SILENT}', 1)
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(text=html, content_type="text/html")
+
+    app = web.Application()
+    app.router.add_get("/", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}/"
+    await runner.cleanup()
+
+
+async def sees(browser: Firefox, tab: str, width: int) -> None:
+    """Wait until pictures of that width are decoded."""
+    async with asyncio.timeout(WAIT):
+        while (await browser.evaluate(tab, "received()"))["width"] != width:  # noqa: ASYNC110  a page does not tell
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.full
+async def test_layers_of_firefox_are_switched_up_and_down(url: str) -> None:
+    mcu = InprocessMcu(Settings(address="127.0.0.1"))
+    await mcu.start(lambda status: None)
+    listener = Client(WatchingPeer())
+    async with firefox() as browser:
+        alice, carol = await browser.open(url), await browser.open(url)
+        offer = await browser.evaluate(alice, f"publish({{video: true}}, {json.dumps(LAYERS)}){GATHERED}")
+        _, answer = await mcu.publish(KEY, offer, PublishOptions(), listener)
+        await browser.evaluate(alice, f"accept({json.dumps(answer)})")
+        subscriber, offer = await mcu.subscribe(KEY, SubscribeOptions(), listener)
+        await subscriber.accept(await browser.evaluate(carol, f"watch({json.dumps(offer)}){GATHERED}"))
+        for substream in (2, 0, 1, 2):
+            await subscriber.select(Layer(substream=substream))
+            await sees(browser, carol, WIDTHS[substream])
+    await listener.leave()
+    await mcu.stop()
