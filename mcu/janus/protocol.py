@@ -42,10 +42,13 @@ class ProtocolError(Exception):
 
 
 class JanusError(Exception):
-    """Janus answered with an error of its core or of the plugin; ``code`` is Janus' number."""
+    """Janus answered with an error of its core or of the plugin; ``code`` is Janus' number.
+
+    The text is fit for the log: what Janus quotes of the request, a line of SDP for instance, stands behind a colon.
+    """
 
     def __init__(self, code: int, text: str) -> None:
-        super().__init__(f"Janus: {printable(text)} ({code})")
+        super().__init__(f"Janus: {printable(text).partition(':')[0]} ({code})")
         self.code = code
 
 
