@@ -38,11 +38,13 @@ class Media:
         self._streams.reset = end
 
     def sfu_changed(self, status: McuStatus) -> None:
-        """Ask for the streams that were lost, once an SFU takes streams."""
+        """Ask for the streams that were lost, and offer those that are there, once an SFU takes streams."""
         if status.ready:
             for owned in list(self._streams.owned.values()):
                 for slot in list(owned.publishers.values()):
                     slot.retire()
+                for subscription in list(owned.subscribers.values()):
+                    subscription.follow()
 
     @property
     def quality(self) -> QualityRules:

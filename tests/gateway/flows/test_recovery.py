@@ -318,6 +318,20 @@ async def test_stream_that_one_sfu_of_two_forwarded_is_offered_from_the_other_at
         assert len(house.mcu.subscribers) == 1
 
 
+async def test_offer_that_the_sfu_was_away_for_is_made_when_it_is_back_with_its_streams() -> None:
+    async with House(limits=MediaLimits(timeout=10.0)) as house:
+        alice, bob = await call(house, (), ())
+        await publish(alice)
+        (await subscribed(bob, alice)).end(Closed.REPLACED)
+        house.mcu.away = True
+        await asyncio.sleep(11)
+        assert bob.heard() == []
+        await house.mcu.come_back()
+        await settle()
+        assert [it["type"] for it in bob.data()] == ["offer"]
+        assert len(house.mcu.subscribers) == 1
+
+
 async def test_what_was_chosen_counts_for_the_next_connection() -> None:
     async with House() as house:
         alice, bob = await call(house, (), ())
