@@ -114,7 +114,7 @@ class JanusClient:
         async with aiohttp.ClientSession() as http:
             while True:
                 begun, kept = clock(), self._kept
-                state, reason = await self._hold(http)
+                state, reason = await self._attempt(http)
                 if (state is SfuState.READY and clock() - begun > SHORT) or kept is not self._kept:
                     refusals = 0  # it was there a moment ago: asked again at once
                     continue
@@ -124,6 +124,14 @@ class JanusClient:
                         log.warning("Janus cannot be used yet: %s; media requests wait, we keep trying", reason)
                     self._become(state, reason)
                 await asyncio.sleep(back_off(clock() - self._away, refusals, random.random()))
+
+    async def _attempt(self, http: aiohttp.ClientSession) -> Outcome:
+        try:
+            return await self._hold(http)
+        except Exception:  # nobody else would hear of it, and Janus not be tried again
+            log.exception("the connection to Janus failed")
+            self._session = None
+            return SfuState.CONNECTING, "an error of ours"
 
     async def _hold(self, http: aiohttp.ClientSession) -> Outcome:
         """Connect once and hold the session to the end of the connection; READY: there was one, and it has ended."""

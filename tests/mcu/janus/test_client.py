@@ -19,6 +19,7 @@ from mcu.base import (
     SubscribeOptions,
 )
 from mcu.janus.backend import JanusMcu
+from mcu.janus.session import Session
 from mcu.janus.settings import JanusServer
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess, free_ports
 from tests.mcu.janus.conftest import CAMERA, SCREEN, WAIT, Call, Heard, States, server, until_rooms
@@ -64,6 +65,23 @@ async def test_a_janus_that_is_not_up_yet_is_waited_for(
     assert len(missing) == 1
     assert "127.0.0.1" not in caplog.text
     await publisher.close()
+
+
+async def test_what_fails_in_us_is_logged_and_janus_tried_again(
+    janus: JanusProcess, states: States, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Session):
+        async def open(self) -> None:
+            raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr("mcu.janus.client.Session", Broken)
+    mcu = JanusMcu((server(janus),), timeout=WAIT)
+    await mcu.start(states)
+    await states.until(lambda status: status.sfus[0].reason == "an error of ours")
+    assert "a fault of ours" in caplog.text
+    monkeypatch.undo()
+    await states.until(lambda status: status.ready)
+    await mcu.stop()
 
 
 async def test_a_janus_without_videoroom_is_refused_with_one_sentence(states: States, loopback: None) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.config_source import Secret
 from mcu.janus.protocol import (
     ROUTES,
     STEPS,
@@ -48,6 +49,16 @@ def test_a_request_carries_its_transaction_as_a_string_and_the_secrets() -> None
 def test_false_and_empty_values_are_sent() -> None:
     frame = encode("message", "1", {}, {"body": {"record": False}, "text": ""})
     assert json.loads(frame) == {"janus": "message", "transaction": "1", "body": {"record": False}, "text": ""}
+
+
+def test_a_secret_that_does_not_show_itself_is_encoded_all_the_same() -> None:
+    frame = encode("message", "1", {"apisecret": Secret("s")}, {"body": {"admin_key": Secret("k")}})
+    assert json.loads(frame) == {"janus": "message", "transaction": "1", "apisecret": "s", "body": {"admin_key": "k"}}
+
+
+def test_what_is_no_json_is_not_encoded() -> None:
+    with pytest.raises(NotImplementedError):
+        encode("message", "1", {}, {"body": object()})
 
 
 def test_a_plugin_reply_is_read() -> None:
