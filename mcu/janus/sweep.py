@@ -30,8 +30,9 @@ from mcu.janus.videoroom import FEEDS, Rooms
 log = logging.getLogger("portunus.mcu.janus")
 
 # Seconds before each of the first looks: Janus lets go of what an earlier process left within 10 to 14 s of its end.
-FIRST = (0.5, 1.5, 2.0, 4.0, 4.0, 4.0, 4.0, 4.0)
+FIRST = (0.5, 1.5, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 4.0, 4.0)
 EVERY = 60.0  # seconds before each further look
+AGAIN = 2.0  # seconds at most before the one that decides about a room of which this process knows nothing
 PATIENCE = 10.0  # seconds for one look
 SILENT = 12.0  # seconds: a gateway that lives asks something every 3, and what is silent for 10 can be claimed no more
 STUBBORN = 4  # looks after which a room of ours goes even if somebody is still in it
@@ -47,7 +48,7 @@ class Sweeper:
         self._session = session
         self._rooms = rooms
         self._server = server
-        self._suspects: set[int] = set()  # rooms
+        self.suspects: set[int] = set()  # rooms that go if they are there at the next look, too
         self._looks: dict[int, int] = {}  # at which a room that was left was seen with somebody in it
         self._foreign: set[int] = set()  # sessions of others
 
@@ -69,7 +70,7 @@ class Sweeper:
         listed = {room.room: (room, label) for room, label in await self._own_rooms()}
         for number in left - listed.keys():
             self._rooms.gone(number)
-        before, self._suspects = self._suspects, set()
+        before, self.suspects = self.suspects, set()
         for number, (room, label) in listed.items():
             if self._rooms.owned(number):
                 continue
@@ -80,7 +81,7 @@ class Sweeper:
             elif room.num_participants and not label.remote:
                 continue
             elif number not in before:
-                self._suspects.add(number)
+                self.suspects.add(number)
                 continue
             log.info("destroying a room that belongs to nobody")
             self._rooms.destroy(self._session, number, FEEDS[label.key.type] if label.remote and label.key else 0)
@@ -139,7 +140,7 @@ async def sweep(
     """
     sweeper = Sweeper(http, session, rooms, server)
     for wait in chain(FIRST, repeat(EVERY)):
-        await asyncio.sleep(wait)
+        await asyncio.sleep(min(wait, AGAIN) if sweeper.suspects else wait)
         for number in list(old):
             session.post("destroy", session_id=number).add_done_callback(_forget(old, number))
         try:

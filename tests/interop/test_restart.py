@@ -22,7 +22,7 @@ __all__ = ["loopback"]
 
 pytestmark = pytest.mark.full
 
-CLEAN = 28.0  # seconds after the start; docs/janus.md says 22 after a kill
+CLEAN = 24.0  # seconds after the start; docs/janus.md says 18
 CALL = 5  # handles of a call of two: the control handle, two publishers, two subscribers
 
 
