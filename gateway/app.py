@@ -324,7 +324,8 @@ def _test_controls(config: Config) -> bool:
 
 
 def _media_limits(config: Config) -> MediaLimits:
-    return MediaLimits(config.mcu.max_stream_bitrate, config.mcu.max_screen_bitrate, config.mcu.timeout)
+    mcu = config.mcu
+    return MediaLimits(mcu.max_stream_bitrate, mcu.max_screen_bitrate, mcu.timeout, mcu.allow_subscribe_any)
 
 
 def _candidate_filter(config: Config) -> CandidateFilter:

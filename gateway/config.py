@@ -93,6 +93,7 @@ class McuSection(Struct, frozen=True):
     max_screen_bitrate: Bitrate = 2_097_152
     allowed_candidates: tuple[str, ...] = ()  # networks
     blocked_candidates: tuple[str, ...] = ()
+    allow_subscribe_any: bool = False  # streams may be requested outside of a call, too: for tests
     reset_sessions_on_loss: bool = False  # of clients that cannot be asked to offer again (docs/mcu.md)
     settings: Any = None
 

@@ -21,18 +21,17 @@ class Note(Enum):
 
     PLAIN = 0
     CHAT_REFRESH = 1  # kept once
-    PARTICIPANTS = 2  # makes the update that follows a resume unnecessary
 
 
 class Outbox:
     """A bounded queue of encoded messages; sizes in bytes."""
 
-    __slots__ = ("_limit", "_messages", "_notes", "_taken", "size")
+    __slots__ = ("_limit", "_messages", "_refresh", "_taken", "size")
 
     def __init__(self, limit: int) -> None:
         self._messages: deque[bytes] = deque()
         self._taken = 0  # how many messages at the head were taken and not yet confirmed
-        self._notes: set[Note] = set()
+        self._refresh = False  # whether a chat refresh came while nobody was connected
         self._limit = limit
         self.size = 0
 
@@ -54,17 +53,19 @@ class Outbox:
 
     def append_offline(self, message: bytes, note: Note) -> bool:
         """Add a message while nobody is connected; a second chat refresh is left out."""
-        if note is not Note.PLAIN:
-            if note is Note.CHAT_REFRESH and note in self._notes:
+        if note is Note.CHAT_REFRESH:
+            if self._refresh:
                 return True
-            self._notes.add(note)
+            self._refresh = True
         return self.append(message)
 
-    def attached(self) -> bool:
-        """Forget the notes: somebody is connected; return whether a participants update is waiting."""
-        waiting = Note.PARTICIPANTS in self._notes
-        self._notes.clear()
-        return waiting
+    def attached(self) -> None:
+        """Somebody is connected: what comes now is no longer left out."""
+        self._refresh = False
+
+    def holds(self, beginning: bytes) -> bool:
+        """Whether a message that begins so is kept, whenever it came."""
+        return any(message.startswith(beginning) for message in self._messages)
 
     def cut_behind(self, last: bytes) -> None:
         """Drop what came after a message, this very object, that nobody was connected to take."""

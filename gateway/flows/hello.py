@@ -19,7 +19,7 @@ from gateway.core.limits import Backend
 from gateway.core.outbox import Outbox
 from gateway.core.session import Kind, Session
 from gateway.core.throttle import Action, Address
-from gateway.flows.notify import Notify
+from gateway.flows.notify import PARTICIPANTS_UPDATE, Notify
 from gateway.flows.ports import Connection, NextcloudError
 from gateway.flows.services import Services
 from gateway.flows.sessions import SESSION_RESUMED, bye
@@ -115,10 +115,11 @@ class Hello:
             holder.displace(bye(SESSION_RESUMED))
         if session.shown_out_by is not None:
             session.outbox.cut_behind(session.shown_out_by)
+        session.outbox.attached()
+        updated = session.outbox.holds(PARTICIPANTS_UPDATE)  # among what it missed (5.6)
         self._attach(session, who.connection, hello, request)
-        waiting = session.outbox.attached()
         room = services.hub.room_of(session)
-        if room is not None and not waiting and session.shown_out_by is None:
+        if room is not None and not updated and session.shown_out_by is None:
             self._notify.participants_on_resume(session, room)
         return session
 

@@ -128,7 +128,7 @@ class Media:
             return
         hub = services.hub
         publisher = hub.find(session.backend, recipient) or hub.find_virtual(session.backend, recipient)
-        trusted = session.kind is Kind.INTERNAL
+        trusted = session.kind is Kind.INTERNAL or services.media_limits.subscribe_any
         if not trusted and (publisher is None or not services.hub.in_same_call(session, publisher)):
             errand.fail(services, Code.NOT_ALLOWED_TO_REQUEST_OFFER)
             return

@@ -15,7 +15,6 @@ from msgspec import Raw
 from gateway.core import participants
 from gateway.core.facts import Joined, Left
 from gateway.core.ids import SessionId
-from gateway.core.outbox import Note
 from gateway.core.participants import Participant
 from gateway.core.room import Room
 from gateway.core.session import Kind, Session
@@ -30,6 +29,9 @@ from gateway.wire.client import ABSENT
 from gateway.wire.server import Event, EventBody, FlagsBody, JoinEntry, ParticipantsBody, TransientBody
 
 log = logging.getLogger("portunus.flows")
+
+_an_update = server.encode(Event(EventBody("participants", "update", update=ParticipantsBody(""))))
+PARTICIPANTS_UPDATE = _an_update[: _an_update.index(b'"update":')]  # how all of them begin
 
 _object_decoder = msgspec.json.Decoder(dict[str, Raw])
 _object_encoder = msgspec.json.Encoder()
@@ -137,13 +139,13 @@ class Notify:
         """Tell all members who is there with which flags (7.3), and who changed."""
         shown = self._complete(room, (user.entry for user in users))
         message = _participants_event(room, participants.merge(shown, changed))
-        self._delivery.send_all(room.members.values(), message, note=Note.PARTICIPANTS)
+        self._delivery.send_all(room.members.values(), message)
 
     def known_participants(self, room: Room) -> None:
         """Tell all members the known list anew, unless it is empty: internal clients or virtual sessions changed it."""
         users = self._complete(room, room.users)
         if users:
-            self._delivery.send_all(room.members.values(), _participants_event(room, users), note=Note.PARTICIPANTS)
+            self._delivery.send_all(room.members.values(), _participants_event(room, users))
 
     def participants_on_resume(self, session: Session, room: Room) -> None:
         """Tell one session the known list, unless it is empty (2.8)."""
@@ -158,7 +160,7 @@ class Notify:
         """Tell members that all of them have these flags now (7.4)."""
         body = ParticipantsBody(room.key.id, incall=flags, all=True)
         message = server.encode(Event(EventBody("participants", "update", update=body)))
-        self._delivery.send_all(told, message, note=Note.PARTICIPANTS)
+        self._delivery.send_all(told, message)
 
 
 def _participants_event(room: Room, users: list[ParticipantEntry]) -> bytes:

@@ -28,6 +28,7 @@ class MediaLimits:
     stream_bitrate: int = 0
     screen_bitrate: int = 0
     timeout: float = 10.0
+    subscribe_any: bool = False  # whether streams may be requested outside of a call, too (9.3); for tests
 
 
 @dataclass(slots=True)

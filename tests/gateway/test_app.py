@@ -268,6 +268,26 @@ async def test_a_reload_that_the_sfu_refuses_changes_nothing() -> None:
             await running.stop()
 
 
+async def test_a_reload_changes_who_may_request_streams() -> None:
+    mcu = McuSection("inprocess", timeout=0.1, settings=Settings())
+    async with FakeNextcloud(secret=SECRET) as nextcloud:
+        base = msgspec.structs.replace(config(), backends=(nextcloud.backend(),), mcu=mcu)
+        running = Gateway(base)
+        (url,) = await running.start()
+        try:
+            async with TalkClient(url, nextcloud.url) as anna, TalkClient(url, nextcloud.url) as ben:
+                for name, client in (("anna", anna), ("ben", ben)):
+                    await client.hello(nextcloud.ticket(name))
+                for allowed, code in ((False, "not_allowed"), (True, "client_not_found")):
+                    section = msgspec.structs.replace(mcu, allow_subscribe_any=allowed)
+                    assert await running.reload(msgspec.structs.replace(base, mcu=section)) == []
+                    await ben.tell(anna.session_id, {"type": "requestoffer", "roomType": "video"}, code)
+                    answer = await ben.wait_for(lambda it, id=code: it.get("id") == id)  # type: ignore[misc]
+                    assert answer["error"]["code"] == code
+        finally:
+            await running.stop()
+
+
 async def test_sigusr1_lets_the_sessions_end_and_takes_no_new_ones(tmp_path: Path) -> None:
     file = tmp_path / "portunus.toml"
     async with FakeNextcloud(secret=SECRET) as nextcloud:

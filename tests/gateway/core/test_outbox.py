@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -89,19 +88,13 @@ def test_chat_refresh_is_kept_again_after_somebody_was_connected() -> None:
     assert box.take(1000) == [b"refresh 1", b"refresh 2"]
 
 
-@pytest.mark.parametrize(("note", "waiting"), [(Note.PARTICIPANTS, True), (Note.PLAIN, False)])
-def test_attached_tells_once_whether_a_participants_update_waits(note: Note, waiting: bool) -> None:
-    box = Outbox(100)
-    box.append_offline(b"x", note)
-    assert box.attached() is waiting
-    assert box.attached() is False
-
-
-def test_participants_updates_are_all_kept() -> None:
-    box = Outbox(100)
-    box.append_offline(b"1", Note.PARTICIPANTS)
-    box.append_offline(b"2", Note.PARTICIPANTS)
-    assert box.take(100) == [b"1", b"2"]
+def test_what_is_kept_is_found_by_its_beginning_whenever_it_came() -> None:
+    box = outbox(100, b"taken 1", b"other")
+    assert box.take(1) == [b"taken 1"]
+    assert box.append_offline(b"offline", Note.PLAIN)
+    assert [box.holds(beginning) for beginning in (b"taken", b"off", b"line", b"no")] == [True, True, False, False]
+    box.confirm()
+    assert not box.holds(b"taken")
 
 
 Step = tuple[str, int]

@@ -463,6 +463,17 @@ async def test_participants_are_told_after_a_resume_unless_an_update_waited() ->
         assert [it["event"]["update"] for it in fourth.heard()[1:]] == [{"roomid": "r", "incall": 7, "all": True}]
 
 
+@pytest.mark.parametrize("features", [(), ("ack",)])
+async def test_update_that_the_line_did_not_take_is_one_that_waited(features: tuple[str, ...]) -> None:
+    async with House() as house:
+        alice = await house.member("alice", features=features)
+        alice.connection.stuck = True
+        house.backend("r", {"type": "incall", "incall": {"incall": 0, "users": [{"sessionId": "nc-alice", "x": 1}]}})
+        alice.lose()
+        again = await house.resume(alice)
+        assert [it["type"] for it in again.heard()] == ["hello", "event"]
+
+
 async def test_nothing_is_told_after_a_resume_when_no_list_is_known() -> None:
     async with House() as house:
         alice = await house.member("alice")

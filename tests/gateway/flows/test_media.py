@@ -564,6 +564,27 @@ async def test_request_needs_both_in_one_call() -> None:
         assert house.mcu.subscribers == []
 
 
+async def test_request_needs_no_call_where_the_operator_allows_that_but_one_backend() -> None:
+    async with House(limits=MediaLimits(subscribe_any=True)) as house:
+        alice = await house.member("alice")
+        elsewhere = await house.member("elsewhere", "other")
+        nowhere, foreign = await house.open("nowhere"), await house.open("foreign", OTHER)
+        alice.offer()
+        await settle()
+        for it in (elsewhere, nowhere):
+            it.heard()
+            it.media(alice, "requestoffer")
+            await settle()
+            assert [data["type"] for data in it.data()] == ["offer"]
+        foreign.media(alice, "requestoffer")
+        await asyncio.sleep(11)
+        assert foreign.errors() == ["client_not_found"]
+        house.services.media_limits = MediaLimits()
+        late = await house.open("late")
+        late.media(alice, "requestoffer")
+        assert late.errors() == ["not_allowed"]
+
+
 async def test_request_for_oneself_is_ignored() -> None:
     house, (alice,) = await publishing("alice")
     async with house:
