@@ -96,7 +96,7 @@ class JanusMcu:
         Raises:
             ValueError: there is no Janus, or one is named twice; nothing has changed.
         """
-        await self._fleet.reconfigure(msgspec.convert(settings, tuple[JanusServer, ...]))
+        self._fleet.reconfigure(msgspec.convert(settings, tuple[JanusServer, ...]))
 
     def node(self, url: str = "") -> Node:
         """Return one Janus, the first where no address is given; for what goes beyond the SFU interface."""

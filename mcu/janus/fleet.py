@@ -15,6 +15,7 @@ from mcu.janus.figures import Feed
 from mcu.janus.node import Node
 from mcu.janus.publisher import JanusPublisher
 from mcu.janus.settings import JanusServer, check
+from mcu.janus.videoroom import Rooms
 
 
 class Fleet:
@@ -33,6 +34,7 @@ class Fleet:
     ) -> None:
         self._timeout = timeout
         self._instance = instance
+        self._rooms: set[int] = set()  # on all of them
         self._feed = feed
         self._on_change = on_change
         self._running = False
@@ -40,7 +42,8 @@ class Fleet:
         self.nodes = {server.url: self._node(server) for server in servers}
 
     def _node(self, server: JanusServer) -> Node:
-        return Node(server, self._timeout, self._state_changed, self._instance, self._feed)
+        rooms = Rooms(server.admin_key, self._instance, self._rooms)
+        return Node(server, self._timeout, self._state_changed, rooms, self._feed)
 
     def start(self) -> None:
         """Begin to connect and return at once."""
@@ -53,7 +56,7 @@ class Fleet:
         self._running = False
         await asyncio.gather(*(node.stop() for node in self.nodes.values()))
 
-    async def reconfigure(self, servers: tuple[JanusServer, ...]) -> None:
+    def reconfigure(self, servers: tuple[JanusServer, ...]) -> None:
         """Take changed settings; what ``JanusMcu.reconfigure`` says.
 
         Raises:
@@ -65,7 +68,7 @@ class Fleet:
         self.nodes = {url: before.get(url) or self._node(server) for url, server in named.items()} | before
         for url, node in list(self.nodes.items()):
             if url in before:
-                await node.reconfigure(named.get(url))
+                node.reconfigure(named.get(url))
             elif self._running:
                 node.start()
 
@@ -96,7 +99,7 @@ class Fleet:
             McuLost: we have stopped.
         """
         wanted = [node.client for node in self.nodes.values() if not node.draining]
-        if any(client.state in (SfuState.CONNECTING, SfuState.READY) for client in wanted):
+        if any(node.coming for node in self.nodes.values()):
             return
         if refused := [client.reason for client in wanted if client.state is SfuState.REFUSED]:
             raise Rejected("; ".join(dict.fromkeys(refused)))

@@ -29,10 +29,10 @@ class Node:
     """One Janus; ``on_change`` is called after each change of its state."""
 
     def __init__(
-        self, server: JanusServer, timeout: float, on_change: Callable[[], None], instance: str, feed: Feed
+        self, server: JanusServer, timeout: float, on_change: Callable[[], None], rooms: Rooms, feed: Feed
     ) -> None:
         self.server = server
-        self.rooms = Rooms(server.admin_key, instance)
+        self.rooms = rooms
         self.client = JanusClient(server, timeout, self._changed, self.rooms)
         self.publishers: set[JanusPublisher] = set()
         self.remotes: dict[JanusPublisher, RemoteStream] = {}  # what comes from other Janus
@@ -42,7 +42,8 @@ class Node:
         self._feed = feed
         self._coming = 0  # publishers that are being made
         self._ending: set[JanusPublisher | RemoteStream] = set()  # ended, but perhaps not let go by Janus yet
-        self._running = False
+        self._wanted = False  # started and not stopped
+        self._running = False  # connected, or about to be
         self._disconnected = True
         self._leaving: asyncio.Task[None] | None = None
         self._spared_until = 0.0
@@ -57,8 +58,15 @@ class Node:
 
     @property
     def takes(self) -> bool:
-        """Whether it takes new streams now."""
-        return not self.draining and self.client.current() is not None
+        """Whether it takes new streams now; one that is just being left, and was called back meanwhile, does not."""
+        return self._running and not self.draining and self.client.current() is not None
+
+    @property
+    def coming(self) -> bool:
+        """Whether it may come to take streams by itself."""
+        if self.draining:
+            return False
+        return self.client.state in (SfuState.CONNECTING, SfuState.READY) or (self._wanted and not self._running)
 
     @property
     def left(self) -> bool:
@@ -72,13 +80,14 @@ class Node:
 
     def start(self) -> None:
         """Begin to connect and return at once; one that is drained is not connected to."""
+        self._wanted = True
         if not self.draining:
             self._running, self._disconnected = True, False
             self.client.start()
 
     async def stop(self) -> None:
         """Close every stream and disconnect. Idempotent."""
-        self._running = False
+        self._wanted = self._running = False
         for stream in (*self.publishers, *self.remotes.values()):
             stream.end(Closed.LOST)
         await self._disconnect()
@@ -87,17 +96,17 @@ class Node:
 
     async def _disconnect(self) -> None:
         self.client.give_up()  # what cannot be told to Janus now is cleared away by the next process
-        for stream in list(self._ending):
-            await stream.clean()
+        await asyncio.gather(*(stream.clean() for stream in self._ending))
         session = self.client.current()
         if session is not None and (rest := self.rooms.all()):  # of verbs that are still under way
             await asyncio.wait([self.rooms.destroy(session, number) for number in rest], timeout=self._timeout)
         await self.client.stop()
 
-    async def reconfigure(self, server: JanusServer | None) -> None:
+    def reconfigure(self, server: JanusServer | None) -> None:
         """Take changed settings; ``None``: it was taken out of the configuration.
 
-        What the connection needs holds from the next one on, all else at once.
+        What the connection needs holds from the next one on, all else at once. One that is called back while it is
+        being left is connected to again when that is done.
         """
         self.gone = server is None
         if server is not None:
@@ -105,9 +114,7 @@ class Node:
             self.rooms.admin_key = server.admin_key
         if self.draining:
             self._settle()
-        elif not self._running:
-            if self._leaving is not None:
-                await asyncio.wait([self._leaving])
+        elif self._wanted and not self._running and (self._leaving is None or self._leaving.done()):
             self.start()
         self._on_change()
 
@@ -120,8 +127,11 @@ class Node:
     async def _leave(self) -> None:
         await asyncio.sleep(0)  # what ended just now says first what has to be waited for
         await self._disconnect()
+        self.rooms.release()
         self._disconnected = True
         log.info("a Janus was drained and left")
+        if self._wanted and not self.draining:
+            self.start()
         self._on_change()
 
     def _changed(self) -> None:

@@ -2,7 +2,8 @@
 
 - A **room** belongs to somebody from before it is asked for until it is destroyed (``videoroom.Rooms``). One of ours
   that does not is destroyed as soon as nobody is in it: before, Janus 1.1.2 might crash. One of which this process
-  knows nothing has to be empty at two looks in a row; a copy (``labels``) has to be there at two.
+  knows nothing has to be empty at two looks in a row; a copy (``labels``) has to be there at two. One of another
+  connection of this process to the same Janus is that one's to destroy.
 - A **handle** of our session that we do not know and do not wait for is detached.
 - A **session** all of whose handles are ours, that is not this one and has been silent for longer than it can be
   claimed, is destroyed: an earlier process of this gateway made it.
@@ -51,6 +52,7 @@ class Sweeper:
         self.suspects: set[int] = set()  # rooms that go if they are there at the next look, too
         self._looks: dict[int, int] = {}  # at which a room that was left was seen with somebody in it
         self._foreign: set[int] = set()  # sessions of others
+        self._twice = False  # whether this gateway has another connection to this Janus, and the log says so
 
     async def look(self) -> None:
         """Look once and ask Janus to let go what is left.
@@ -74,6 +76,9 @@ class Sweeper:
         for number, (room, label) in listed.items():
             if self._rooms.owned(number):
                 continue
+            if self._rooms.of_another(number):
+                self._is_twice_here()
+                continue
             if number in left:
                 self._looks[number] = looks = self._looks.get(number, 0) + 1
                 if room.num_participants and not label.remote and looks < STUBBORN:
@@ -86,6 +91,11 @@ class Sweeper:
             log.info("destroying a room that belongs to nobody")
             self._rooms.destroy(self._session, number, FEEDS[label.key.type] if label.remote and label.key else 0)
         self._looks = {number: looks for number, looks in self._looks.items() if number in listed}
+
+    def _is_twice_here(self) -> None:
+        if not self._twice:
+            log.warning("this is the same Janus as another one of the configuration, or of before the last reload")
+        self._twice = True
 
     async def _own_rooms(self) -> list[tuple[ListedRoom, Label]]:
         key = self._rooms.admin_key

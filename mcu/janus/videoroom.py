@@ -114,12 +114,15 @@ class Rooms:
     """The rooms that we made, or tried to make, and have not seen destroyed.
 
     A room outlives the session that made it. The number is ours, not Janus' choice: so a room whose creation was never
-    answered can be destroyed as well, over the next session. ``instance`` says whose they are (``mcu.janus.labels``).
+    answered can be destroyed as well, over the next session. ``instance`` says whose they are (``mcu.janus.labels``);
+    ``everywhere`` has the rooms of all that carry it in this process, because two of them may be on one Janus: where it
+    is configured under two addresses, or was under another one until the last reload.
     """
 
-    def __init__(self, admin_key: str, instance: str) -> None:
+    def __init__(self, admin_key: str, instance: str, everywhere: set[int] | None = None) -> None:
         self.admin_key = admin_key
         self.instance = instance
+        self._everywhere = set() if everywhere is None else everywhere
         self._owned: dict[int, Session] = {}  # somebody has it, or makes it, over that session
         self._unwanted: set[int] = set()
         self._remote: dict[int, int] = {}  # by room the feed that comes from another Janus
@@ -152,7 +155,7 @@ class Rooms:
                 self.destroy(session, number)
             except JanusError as error:
                 del self._owned[number]
-                self._remote.pop(number, None)
+                self._forget(number)
                 if error.code != ROOM_EXISTS:
                     raise
             except BaseException:
@@ -164,6 +167,7 @@ class Rooms:
     def own(self, number: int, session: Session) -> None:
         """Note, before it is made, that a room belongs to somebody, until ``destroy`` or the end of the session."""
         self._owned[number] = session
+        self._everywhere.add(number)
 
     def destroy(self, session: Session, number: int, feed: int = 0) -> Reply:
         """Destroy a room at once; the future is done when Janus has done it.
@@ -196,8 +200,12 @@ class Rooms:
     def _destroyed(self, number: int, message: Message | None) -> None:
         error = None if message is None else failure(message)
         if message is not None and (error is None or error.code not in (NO_SUCH_SESSION, NO_SUCH_HANDLE)):
-            self._unwanted.discard(number)
-            self._remote.pop(number, None)
+            self._forget(number)
+
+    def _forget(self, number: int) -> None:
+        self._unwanted.discard(number)
+        self._remote.pop(number, None)
+        self._everywhere.discard(number)
 
     def removed(self, number: int) -> None:
         """Learn that the feed that came from another Janus has left a room."""
@@ -211,13 +219,20 @@ class Rooms:
         """Tell whether a room belongs to a stream, or to one that is about to be published."""
         return number in self._owned and not self._owned[number].lost
 
+    def of_another(self, number: int) -> bool:
+        """Tell whether a room is in the care of another ``Rooms`` of this process."""
+        return number in self._everywhere and number not in self._owned and number not in self._unwanted
+
+    def release(self) -> None:
+        """Leave what may be there to whoever finds it."""
+        self._everywhere.difference_update(self.all())
+
     def left(self) -> set[int]:
         """Return the rooms that may be there and belong to nobody any more."""
         return self._unwanted | {number for number, session in self._owned.items() if session.lost}
 
     def gone(self, number: int) -> None:
         """Note that Janus has no such room any more."""
-        self._unwanted.discard(number)
-        self._remote.pop(number, None)
         if not self.owned(number):
             self._owned.pop(number, None)
+            self._forget(number)
