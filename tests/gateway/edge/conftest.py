@@ -16,6 +16,6 @@ def pytest_asyncio_loop_factories(
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     if item.path.stem in ("test_websocket", "test_write_limit"):
         return {"asyncio": asyncio.SelectorEventLoop, "uvloop": uvloop.new_event_loop}
-    if item.path.stem in ("test_housekeeper", "test_geoip_time", "test_nextcloud_time", "test_websocket_time"):
+    if item.path.stem == "test_housekeeper" or item.path.stem.endswith("_time"):
         return {"virtual": VirtualLoop}
     return {"asyncio": asyncio.SelectorEventLoop}

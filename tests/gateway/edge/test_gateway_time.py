@@ -1,0 +1,187 @@
+"""The whole gateway in virtual time over real sockets: what lasts as long as the behaviour reference says (17)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+
+from gateway import app
+from gateway.app import Gateway
+from gateway.config import Config, Http, Internal, McuSection, Sessions
+from gateway.tools import fake_nextcloud, talk_client
+from gateway.tools.fake_nextcloud import FakeNextcloud
+from gateway.tools.talk_client import TalkClient
+from gateway.wire import checksum
+from mcu.inprocess.settings import Settings
+from tests.gateway.flows.house import INTERNAL_SECRET, internal_params
+
+SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
+RANDOM = "r" * 64
+NEAR = 0.5  # seconds that may pass over what the sockets do
+SWEEP = 1.0  # what is looked at once a second may come that much later
+LONG = 1000.0  # seconds
+BEGUN = b"GET /api/v1/welcome HTTP/1.1\r\nHost: h"
+
+Json = dict[str, Any]
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (talk_client, fake_nextcloud):
+        monkeypatch.setattr(module, "PATIENCE", LONG)
+
+
+class Running:
+    """A gateway, its Nextcloud, and clients."""
+
+    def __init__(self, url: str, cloud: FakeNextcloud) -> None:
+        self.url = url
+        self.cloud = cloud
+
+    def client(self, *features: str) -> TalkClient:
+        return TalkClient(self.url, self.cloud.url, features=features)
+
+    async def raw(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        parts = urlsplit(self.url)
+        return await asyncio.open_connection(parts.hostname, parts.port)
+
+
+@pytest.fixture
+async def running(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Running]:
+    monkeypatch.setattr(app, "time", SimpleNamespace(monotonic=now, time=lambda: 1_700_000_000.0 + now()))
+    async with FakeNextcloud(secret=SECRET) as cloud:
+        gateway = Gateway(
+            Config(
+                sessions=Sessions(secret=SECRET),
+                http=Http(listen=("127.0.0.1:0",)),
+                internal=Internal(INTERNAL_SECRET),
+                backends=(cloud.backend(),),
+                mcu=McuSection("inprocess", settings=Settings()),
+            )
+        )
+        (url,) = await gateway.start()
+        try:
+            yield Running(url, cloud)
+        finally:
+            await gateway.stop()
+
+
+@asynccontextmanager
+async def lasting(seconds: float, more: float = 0.0) -> AsyncIterator[None]:
+    """Expect what is done to last so long, or up to ``more`` longer."""
+    start = now()
+    yield
+    assert seconds - NEAR <= now() - start <= seconds + more + NEAR
+
+
+async def said_bye(client: TalkClient, reason: str) -> None:
+    await client.wait_for(lambda it: it == {"type": "bye", "bye": {"reason": reason}}, patience=LONG)
+    assert await client.closed() == 1000
+
+
+async def test_a_hello_must_come_in_2_seconds(running: Running) -> None:
+    async with lasting(2, SWEEP), running.client() as silent:
+        await said_bye(silent, "hello_timeout")
+
+
+async def test_an_anonymous_client_must_join_in_10_seconds(running: Running) -> None:
+    async with running.client() as guest:
+        await guest.hello(running.cloud.ticket(""))
+        async with lasting(10, SWEEP):
+            await said_bye(guest, "room_join_timeout")
+
+
+async def test_a_session_ends_30_seconds_after_its_connection(running: Running) -> None:
+    async with running.client() as anna, running.client() as ben:
+        for name, client in (("anna", anna), ("ben", ben)):
+            await client.hello(running.cloud.ticket(name))
+            await client.join("r", f"nc-{name}")
+        async with lasting(30, SWEEP):
+            await anna.disconnect()
+            left = await ben.wait_for(lambda it: it.get("event", {}).get("type") == "leave", patience=LONG)
+        assert left["event"]["leave"] == [anna.session_id]
+
+
+async def test_nextcloud_is_told_every_10_seconds_who_is_there(running: Running) -> None:
+    async with running.client() as anna:
+        await anna.hello(running.cloud.ticket("anna"))
+        async with lasting(10, SWEEP):
+            await anna.join("r", "nc-anna")
+            await running.cloud.wait_for(lambda seen: seen.type == "ping")
+        async with lasting(10, SWEEP):
+            await running.cloud.wait_for(lambda seen: seen.type == "ping", 2)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"GET /api/v1/welcome HTTP/1.1\r\nHost: h\r\nX: y", b"GET /api/v1/welcome HTTP/1.1\r\nHost: h\r\n\r\n"],
+)
+async def test_the_head_of_a_request_must_come_in_15_seconds(running: Running, sent: bytes) -> None:
+    """From the connect, or from the answer before it."""
+    reader, writer = await running.raw()
+    async with lasting(15):
+        writer.write(sent)
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 ") is sent.endswith(b"\r\n\r\n")
+    writer.close()
+
+
+async def test_the_body_of_a_request_must_come_in_15_seconds(running: Running) -> None:
+    head = {
+        "Host": "h",
+        "Content-Type": "application/json",
+        "Content-Length": "100",
+        "Spreed-Signaling-Random": RANDOM,
+        "Spreed-Signaling-Checksum": checksum.sign(SECRET, RANDOM, b"{"),
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+    reader, writer = await running.raw()
+    async with lasting(15):
+        writer.write(f"POST /api/v1/room/r HTTP/1.1\r\n{lines}\r\n{{".encode())
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+    writer.close()
+
+
+async def test_the_sfu_has_10_seconds_for_a_stream_to_come(running: Running) -> None:
+    async with running.client() as anna, running.client() as ben:
+        for name, client in (("anna", anna), ("ben", ben)):
+            await client.hello(running.cloud.ticket(name))
+            await client.join("r", f"nc-{name}")
+        changed = [{"sessionId": f"nc-{name}", "inCall": 3} for name in ("anna", "ben")]
+        await running.cloud.send(running.url, "r", {"type": "incall", "incall": {"incall": 3, "changed": changed}})
+        async with lasting(10):
+            await ben.tell(anna.session_id, {"type": "requestoffer", "roomType": "video"}, "q")
+            answer = await ben.wait_for(lambda it: it.get("id") == "q", patience=LONG)
+        assert answer["error"]["code"] == "client_not_found"
+
+
+async def test_a_phone_call_must_be_taken_in_45_seconds(running: Running) -> None:
+    """And the time limit for answers over HTTP, 30 s, does not cut that short."""
+    async with running.client("start-dialout") as bridge:
+        await bridge.hello_internal(internal_params(running.cloud.url))
+        async with lasting(45):
+            status, answer = await asking(running, "12", b'{"type":"dialout","dialout":{"number":"+4930123"}}')
+        assert (status, answer["dialout"]["error"]["code"]) == (502, "timeout")
+
+
+async def asking(running: Running, room: str, body: bytes) -> tuple[int, Json]:
+    headers = {
+        "Content-Type": "application/json",
+        "Spreed-Signaling-Random": RANDOM,
+        "Spreed-Signaling-Checksum": checksum.sign(SECRET, RANDOM, body),
+        "Spreed-Signaling-Backend": running.cloud.url,
+    }
+    async with aiohttp.ClientSession() as http:
+        url = f"{running.url}/api/v1/room/{room}"
+        async with http.post(url, data=body, headers=headers, timeout=aiohttp.ClientTimeout(LONG)) as response:
+            return response.status, await response.json()
