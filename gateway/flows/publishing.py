@@ -16,7 +16,7 @@ from gateway.core.session import Session
 from gateway.flows.quality import Plan, Told
 from gateway.flows.recovery import ASKED_FOR, REPUBLISH
 from gateway.flows.services import smaller
-from gateway.flows.streams import Errand, Slot, Streams, Unusable
+from gateway.flows.streams import Errand, LostTwice, Slot, Streams, Unusable
 from gateway.flows.validation import description
 from gateway.wire import server
 from gateway.wire.errors import Code, ProtocolError
@@ -166,7 +166,8 @@ class PublisherSlot(Slot):
         try:
             answer = await self._update_or_publish(errand.head, str(offer), plan.preference)
         except McuError as error:
-            if isinstance(error, McuLost) and not self.streams.takes_streams:
+            lost = isinstance(error, McuLost) and not isinstance(error, LostTwice)  # else it is the client's to try
+            if lost and not self.streams.takes_streams:
                 self._miss(Closed.LOST, errand.head.sid or "")
             if self._publisher is not None or isinstance(error, Rejected):  # it is the offer that fails (9.9)
                 raise

@@ -42,6 +42,13 @@ _T = TypeVar("_T")
 _TYPES = {kind.value: kind for kind in StreamType}
 
 
+_BARELY = 0.1  # seconds by which a time limit may end too early
+
+
+class LostTwice(McuLost):
+    """An SFU went away under a verb, and so did the next: the verb may be what it dies of."""
+
+
 def stream_type(head: Head) -> StreamType | None:
     """Return which stream a message is about; ``None`` for room types that nobody can publish (9.1)."""
     return _TYPES.get(head.roomType or "")
@@ -111,6 +118,7 @@ class Streams:
         Not more often, and not where another SFU is left: what an SFU dies of must not take them all.
 
         Raises:
+            LostTwice: the SFU went away both times, and not because there was none in time.
             McuError: what the verb raised last.
         """
         try:
@@ -118,7 +126,12 @@ class Streams:
         except McuLost:
             if self.takes_streams or self.services.clock() >= until:
                 raise
-        return await verb(max(until - self.services.clock(), 0.0))
+        try:
+            return await verb(max(until - self.services.clock(), 0.0))
+        except McuLost as error:
+            if self.services.clock() < until - _BARELY:
+                raise LostTwice(str(error)) from error
+            raise
 
     def of(self, session: SessionId) -> Owned:
         """Return the streams of a session, to look at."""

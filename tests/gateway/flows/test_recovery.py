@@ -177,6 +177,29 @@ async def test_offer_under_way_when_the_sfu_is_lost_is_answered_when_it_is_back(
         assert [it["sid"] for it in alice.data()] == ["7"]
 
 
+async def test_offer_under_which_the_sfu_is_lost_twice_has_its_error_and_is_not_asked_for() -> None:
+    async with House() as house:
+        (alice,) = await call(house, REPUBLISH)
+        house.mcu.publish_error = McuLost("gone")
+        for _ in range(2):
+            house.mcu.publish_gate = gate = asyncio.Event()
+            if house.mcu.away:
+                await house.mcu.come_back()
+            else:
+                alice.offer()
+            await settle()
+            house.mcu.lose()
+            gate.set()
+            await settle()
+        assert alice.errors() == ["client_not_found"]
+        house.mcu.publish_error = house.mcu.publish_gate = None
+        await house.mcu.come_back()
+        await settle()
+        assert alice.heard() == []
+        assert house.media._streams.of(alice.session.id).publishers == {}
+        await publish(alice, "two", sid="2")
+
+
 async def test_offer_of_the_lost_connection_has_its_error_and_then_the_client_is_asked() -> None:
     async with House() as house:
         (alice,) = await call(house, REPUBLISH)
