@@ -5,6 +5,8 @@ Source: RFC 3550 6.4.1, A.3 and A.8 (loss, jitter), RFC 4585 6.2.1 (NACK).
 
 from __future__ import annotations
 
+import math
+
 from mcu.inprocess import rtp
 
 MAX_GAP = 500  # packets missing at once beyond which the source has begun anew
@@ -12,6 +14,7 @@ RETRY = 0.06  # seconds between two requests for a packet, and that the first wa
 CALM = 0.8  # times per report: how soon lateness is forgotten
 TRIES = 10  # requests for a packet
 BEHIND = 1024  # packets: what is further back is of no use to anybody
+MAX_MISSING = BEHIND  # packets looked for at a time; a source that misses more is as good as begun anew
 
 
 class Arrival:
@@ -28,6 +31,7 @@ class Arrival:
         self._received_before = 0
         # by sequence number: requests so far, when the next is due, when it was missed
         self._missing: dict[int, tuple[int, float, float]] = {}
+        self._due_at = math.inf  # when the first of them may be due; they are not looked through before
         self._patience = 0.0  # seconds before the first request: so late packets came that were not lost
         self.broken = False  # a gap was too wide; the reader resets it
 
@@ -52,12 +56,14 @@ class Arrival:
             if missed is not None:
                 self._patience = min(max(self._patience, now - missed[2]), RETRY)
             return
-        if ahead > MAX_GAP:
+        if ahead > MAX_GAP or len(self._missing) + ahead > MAX_MISSING:
             self._missing.clear()
             self.broken = True
-        else:
+        elif ahead > 1:
+            at = now + self._patience
+            self._due_at = min(self._due_at, at)
             for step in range(1, ahead):
-                self._missing[self._highest + step & 0xFFFF] = (0, now + self._patience, now)
+                self._missing[self._highest + step & 0xFFFF] = (0, at, now)
         self._highest += ahead
         transit = now * self._clock_rate - timestamp
         if self._transit is not None:
@@ -72,22 +78,28 @@ class Arrival:
 
     def due(self, now: float) -> list[int]:
         """Return what is to be asked for now, oldest first, and forget what was asked for too often."""
-        if not self._missing:
+        if now < self._due_at:
             return []
         wanted = []
         for sequence, (tries, at, missed) in list(self._missing.items()):
+            if at > now:
+                continue
             if tries >= TRIES:
                 del self._missing[sequence]
-            elif at <= now:
+            else:
                 self._missing[sequence] = (tries + 1, now + RETRY, missed)
                 wanted.append(sequence)
+        self._due_at = min((at for _, at, _ in self._missing.values()), default=math.inf)
         return wanted
 
     def want(self, sequence: int, now: float) -> bool:
         """Whether to ask for a packet that a subscriber misses too; if so it is taken note of."""
-        if self._highest is None or sequence in self._missing or self._highest - sequence & 0xFFFF >= BEHIND:
+        if self._highest is None or sequence in self._missing or len(self._missing) >= MAX_MISSING:
+            return False
+        if self._highest - sequence & 0xFFFF >= BEHIND:
             return False
         self._missing[sequence] = (1, now + RETRY, now)
+        self._due_at = min(self._due_at, now + RETRY)
         return True
 
     def block(self, ssrc: int, last_report: int, delay: int, at_least: int) -> rtp.Block | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mcu.inprocess.arrival import MAX_GAP, RETRY, TRIES, Arrival
+from mcu.inprocess.arrival import MAX_GAP, MAX_MISSING, RETRY, TRIES, Arrival
 
 CLOCK = 90000
 
@@ -54,6 +54,21 @@ def test_wide_gap_is_a_new_beginning() -> None:
     arrival = arrived(1, 2 + MAX_GAP)
     assert arrival.broken
     assert arrival.due(1.0) == []
+
+
+def test_source_that_leaves_out_nearly_everything_is_not_looked_through_for_ever() -> None:
+    arrival = Arrival(CLOCK)
+    broken = 0
+    for place in range(500):
+        arrival.count(place * (MAX_GAP - 1) & 0xFFFF, 0, place / 1000)
+        assert len(arrival.due(place / 1000)) <= MAX_MISSING
+        assert len(arrival._missing) <= MAX_MISSING
+        broken += arrival.broken
+        arrival.broken = False
+    assert broken > 100
+    for sequence in range(0x10000):
+        arrival.want(sequence, 1.0)
+    assert len(arrival._missing) <= MAX_MISSING
 
 
 def test_what_a_subscriber_misses_is_asked_for_once() -> None:
