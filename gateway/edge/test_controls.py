@@ -109,19 +109,18 @@ def _local(handler: Handler) -> Handler:
 
 def _is_local(request: web.Request) -> bool:
     """Whether all that a request tells of its way is this machine; a unix socket is."""
-    if "Forwarded" in request.headers or not _is_loopback(urlsplit(f"//{request.host}").hostname):
+    if "Forwarded" in request.headers or not _is_loopback(f"//{request.host}"):
         return False
     origin = request.headers.get("Origin")
-    if origin is not None and not _is_loopback(urlsplit(origin).hostname):
+    if origin is not None and not _is_loopback(origin):
         return False
     return all(address is not None and address.is_loopback for address in named_addresses(request))
 
 
-def _is_loopback(host: str | None) -> bool:
-    if host == "localhost":
-        return True
+def _is_loopback(url: str) -> bool:
     try:
-        return ip_address(host or "").is_loopback
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
 
