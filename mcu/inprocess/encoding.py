@@ -49,7 +49,7 @@ class Encoding:
         self.rtx_source: int | None = None
         self.packets = 0
         self.octets = 0  # of payloads
-        self.repaired = 0  # packets that came when asked for again
+        self.repaired = 0  # packets that came as a retransmission only
         self.keyframe_requests = 0
         self.heard_at: float | None = None  # monotonic
         self.arrival = Arrival(ingress.codec.payload.clock_rate)
@@ -58,6 +58,7 @@ class Encoding:
         self._waiting: tuple[Sink, ...] = ()  # for a keyframe
         self._history: list[Stored | None] = [None] * HISTORY
         self._join = False  # the next packet begins another SSRC
+        self._first = 0  # number that the SSRC began with, where another one came before it
         self._shift = 0  # added to the publisher's sequence numbers
         self._time_shift = 0  # added to the publisher's timestamps
         self._last: Stored | None = None  # the newest
@@ -100,7 +101,8 @@ class Encoding:
     def receive(self, packet: rtp.Packet, now: float) -> None:
         """Forward one packet of a known SSRC."""
         ingress = self.ingress
-        if packet.ssrc == self.rtx_source:
+        again = packet.ssrc == self.rtx_source
+        if again:
             if self._join:
                 return
             unwrapped = self._unwrap(packet)
@@ -124,6 +126,8 @@ class Encoding:
         self.heard_at = now
         self.packets += 1
         self.octets += len(packet.payload)
+        if again:
+            self.repaired += 1
         stored = Stored(
             number,
             packet.timestamp + self._time_shift & 0xFFFFFFFF,
@@ -154,7 +158,6 @@ class Encoding:
         if packet.flags and payload[-1] >= len(payload):
             return None
         self.arrival.repaired(original)
-        self.repaired += 1
         return packet._replace(
             payload_type=self.ingress.codec.payload.type, sequence=original, ssrc=self.source, payload=payload
         )
@@ -182,7 +185,8 @@ class Encoding:
         if self._last is None or self.heard_at is None:
             return
         passed = max(1, int((now - self.heard_at) * self.ingress.codec.payload.clock_rate))
-        self._shift = self._last.number + 1 - packet.sequence
+        self._first = self._last.number + 1
+        self._shift = self._first - packet.sequence
         self._time_shift = self._last.timestamp + passed - packet.timestamp
         self.request_keyframe(now)
 
@@ -191,6 +195,8 @@ class Encoding:
         stored = self._history[number & HISTORY - 1]
         if stored is not None and stored.number == number:
             return stored
+        if number < self._first or self._join:
+            return None  # of an SSRC that is gone
         original = number - self._shift & 0xFFFF
         if self.ingress.nacks and self.source is not None and self.arrival.want(original, time.monotonic()):
             self.ingress.upstream.nack(self.source, [original])
@@ -206,7 +212,7 @@ class Encoding:
         if report.ssrc != self.source:
             return
         self._clock = report.ntp, report.timestamp, now
-        for sink in self._sinks:
+        for sink in () if self._join else self._sinks:  # before its first packet another SSRC's time is not ours
             sink.report(report.ntp, report.timestamp + self._time_shift)
 
     def receiver_block(self, now: float) -> rtp.Block | None:
@@ -234,7 +240,7 @@ class Encoding:
 
     def tell_clock(self, sink: Sink, now: float) -> None:
         """Send ``sink`` a report with the publisher's clock as it stands now."""
-        if self._clock is not None:
+        if self._clock is not None and not self._join:
             ntp, timestamp, since = self._clock
             passed = now - since
             ahead = timestamp + self._time_shift + int(passed * self.ingress.codec.payload.clock_rate)

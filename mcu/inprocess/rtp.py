@@ -201,11 +201,12 @@ def remb(sender: int, bits_per_second: int, sources: list[int]) -> bytes:
 
 
 def read_remb(detail: bytes) -> int | None:
-    """Return the bit/s of a REMB; ``None`` if it is none."""
+    """Return the bit/s of a REMB; ``None`` if it is none, or no number of 64 bits."""
     if len(detail) < 8 or detail[:4] != b"REMB":
         return None
     value = int.from_bytes(detail[5:8], "big")
-    return (value & 0x3FFFF) << (value >> 18)
+    bits_per_second = (value & 0x3FFFF) << (value >> 18)
+    return bits_per_second if bits_per_second >> 64 == 0 else None
 
 
 def receiver_report(sender: int, blocks: list[Block]) -> bytes:

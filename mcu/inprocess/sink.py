@@ -8,6 +8,7 @@ temporal layers those above the chosen one are left out.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from mcu.base import Layer
@@ -50,6 +51,7 @@ class Sink:
         self._muted = False
         self._substream = HIGHEST
         self._temporal = TOP
+        self._thinned = False  # whether temporal layers were ever to be left out
         self._reached = TOP  # the temporal layer forwarded now
         self._frame = -1  # timestamp of the newest picture
         self._left_out: int | None = None  # number of the last picture of a temporal layer that was left out
@@ -118,6 +120,7 @@ class Sink:
             self._substream = max(0, layer.substream)
         if layer.temporal is not None:
             self._temporal = min(max(0, layer.temporal), TOP)
+            self._thinned = self._thinned or self.thins
         if self._entered:
             self.ingress.look()
             self.pursue(time.monotonic())
@@ -272,7 +275,7 @@ class Sink:
             return stored.payload
         return renumber_vp8(stored.payload, picture, run.picture_shift, run.level_shift)
 
-    def retransmit(self, sequences: list[int]) -> None:
+    def retransmit(self, sequences: Iterable[int]) -> None:
         """Answer a NACK: send again what the ingress still has, and let it ask for the rest."""
         accepted = self._accepted
         if self._run is None or accepted is None:
@@ -294,6 +297,8 @@ class Sink:
                 self._repeat(stored, run, accepted)
 
     def _repeat(self, stored: Stored, run: Run, accepted: Accepted) -> None:
+        if accepted.rtx_payload_type is None and self._thinned and stored.picture and stored.picture.temporal:
+            return  # may have gone without its payload, or now would: SRTP may encrypt but one text per number
         self.repairs += 1
         sequence = stored.number + run.shift & 0xFFFF
         timestamp = stored.timestamp + run.time_shift & 0xFFFFFFFF
@@ -313,7 +318,9 @@ class Sink:
         """Send a sender report with the publisher's clock, by which the subscriber keeps lips and voice together."""
         ssrc = self.ingress.ssrc
         last = self._numbering.last
-        ours = timestamp if last is None or last.source is not self.source else timestamp + last.time_shift
+        if last is not None and last.source is not self.source:
+            return  # how its time goes on from ours is known with its first packet
+        ours = timestamp if last is None else timestamp + last.time_shift
         counters = self.packets & 0xFFFFFFFF, self.octets & 0xFFFFFFFF
         report = rtp.sender_report(rtp.SenderReport(ssrc, ntp, ours & 0xFFFFFFFF, *counters))
         self._way.send_rtcp(report + rtp.source_description(ssrc, self.ingress.cname))

@@ -223,7 +223,7 @@ class Subscriber:
             targets = [item.media]
         for sink in filter(None, map(by_ssrc.get, targets)):
             if (item.type, item.format) == (rtp.RTPFB, rtp.NACK):
-                sink.retransmit(list(rtp.lost_sequences(item.detail)))
+                sink.retransmit(rtp.lost_sequences(item.detail))
             elif item.type == rtp.PSFB and item.format in (rtp.PLI, rtp.FIR):
                 sink.request_keyframe(now)
 

@@ -117,3 +117,10 @@ def test_newer_goes_around() -> None:
     assert rtp.newer(0, 65535)
     assert not rtp.newer(65535, 0)
     assert not rtp.newer(5, 5)
+
+
+def test_remb_beyond_all_bounds_is_none() -> None:
+    beyond = b"REMB\x01" + (63 << 18 | 0x3FFFF).to_bytes(3, "big") + bytes(4)
+    assert rtp.read_remb(beyond) is None
+    most = b"REMB\x01" + (46 << 18 | 0x3FFFF).to_bytes(3, "big") + bytes(4)
+    assert rtp.read_remb(most) == 0x3FFFF << 46
