@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
-from mcu.base import PublishOptions
+from mcu.base import Closed, PublishOptions
 from mcu.janus.backend import JanusMcu
 from mcu.janus.protocol import PLUGIN
 from mcu.janus.settings import JanusServer
@@ -253,3 +255,29 @@ async def test_a_look_that_fails_disturbs_nobody(
     await mcu.stop()
     assert "could not be looked through" in caplog.text
     assert "wrong" not in caplog.text
+
+
+async def test_an_admin_api_that_stands_still_keeps_nobody_from_learning_that_janus_is_gone(
+    janus: JanusProcess, states: States, loopback: None
+) -> None:
+    asked, over = asyncio.Event(), asyncio.Event()
+
+    async def stand_still(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(protocols=["janus-admin-protocol"])
+        await socket.prepare(request)
+        asked.set()
+        await over.wait()
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/", stand_still)
+    async with TestServer(app) as admin, AsyncExitStack() as stack:
+        settings = JanusServer(janus.url, API_SECRET, "", ADMIN_KEY, f"ws://127.0.0.1:{admin.port}", ADMIN_SECRET)
+        mcu = JanusMcu((settings,), timeout=WAIT)
+        await mcu.start(states)
+        stack.push_async_callback(mcu.stop)
+        _, _, heard = await Call(mcu, stack).publisher()
+        await asyncio.wait_for(asked.wait(), WAIT)
+        await janus.kill()
+        assert await heard.end(3.0) is Closed.LOST
+        over.set()
