@@ -149,6 +149,7 @@ class SfuStatus:
     subscribers: int = 0
     load: float = 0.0  # comparable among the SFUs of one backend (docs/mcu.md)
     connected_since: float = 0.0  # unix time, seconds; 0 = not connected
+    which: str = ""  # what the log calls it, where it is one of several
     details: Mapping[str, Any] = field(default_factory=dict)  # what else it says of itself: names and plain JSON values
 
 

@@ -103,4 +103,9 @@ class Overview:
 
 
 def _reasons(sfus: Iterable[SfuStatus]) -> str:
-    return "; ".join(f"{sfu.url}: {sfu.reason or sfu.state.value}" for sfu in sfus)
+    return "; ".join(f"{_called(sfu)}: {sfu.reason or sfu.state.value}" for sfu in sfus)
+
+
+def _called(sfu: SfuStatus) -> str:
+    """Return what the log calls it, and where it is: the log may not say so."""
+    return f"{sfu.which}, {sfu.url}" if sfu.which else sfu.url

@@ -9,7 +9,6 @@ Janus"). Nobody waits for a Janus that is away while another takes streams.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -47,8 +46,6 @@ from mcu.janus.session import Interrupted, Session
 from mcu.janus.settings import JanusServer, check
 from mcu.janus.settings import instance as instance_name
 from mcu.janus.subscriber import JanusSubscriber, PutOff
-
-log = logging.getLogger("portunus.mcu.janus")
 
 LET_GO = 2.0  # seconds that a replaced publisher's Janus has to let it go before the new one is made
 GO_ON = 2.0  # seconds that a second Janus has to take a stream before the publisher's serves
@@ -160,7 +157,7 @@ class JanusMcu:
                 offered += given
                 if len(left) == 1 or offered == OFFERED or (given and isinstance(error, JanusError | Rejected)):
                     raise  # where Janus has answered, another one would say the same of the same description
-                log.warning("a stream was not taken by one Janus, and goes to another: %s", type(error).__name__)
+                node.log.warning("a stream was not taken, and goes to another Janus: %s", type(error).__name__)
 
     # -- subscribe
 
@@ -218,7 +215,7 @@ class JanusMcu:
         except (TimeoutError, JanusError, McuError, PutOff) as error:
             if not publisher.ended:
                 node.spare()
-                log.warning("a stream cannot go on to another Janus: %s", type(error).__name__)
+                node.log.warning("a stream of another Janus cannot go on to here: %s", type(error).__name__)
             return None
         return (subscriber, offer) if offer else None
 

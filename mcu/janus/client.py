@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import logging
 import os
 import random
 import time
@@ -20,13 +19,12 @@ from typing import Any
 import aiohttp
 
 from mcu.base import McuLost, Rejected, SfuState
+from mcu.janus.naming import JanusLog
 from mcu.janus.protocol import NO_SUCH_SESSION, SUBPROTOCOL, JanusError, back_off, details, printable, refusal
 from mcu.janus.session import Session
 from mcu.janus.settings import JanusServer
 from mcu.janus.sweep import sweep, tell_owners
 from mcu.janus.videoroom import Rooms
-
-log = logging.getLogger("portunus.mcu.janus")
 
 HEARTBEAT = 4.0  # seconds without a word before a ping; a Janus that stands still is noticed after 3 to 7
 CONNECT = 2.0  # seconds for a connection, and for claiming: one that stands still is asked again and again
@@ -48,6 +46,7 @@ class JanusClient:
         timeout: float,
         on_change: Callable[[], None],
         rooms: Rooms,
+        log: JanusLog,
     ) -> None:
         self.state = SfuState.CONNECTING
         self.reason = UNASKED
@@ -59,6 +58,7 @@ class JanusClient:
         self._timeout = timeout
         self._on_change = on_change
         self._rooms = rooms
+        self._log = log
         self._session: Session | None = None  # the one that can be used
         self._kept: Session | None = None  # the one that is to be claimed
         self._too_late: asyncio.TimerHandle | None = None  # when it cannot be claimed any more
@@ -121,7 +121,7 @@ class JanusClient:
                 refusals = refusals + 1 if state is SfuState.REFUSED else 0
                 if state is not SfuState.READY:
                     if self._kept is None and reason != self.reason:
-                        log.warning("Janus cannot be used yet: %s; media requests wait, we keep trying", reason)
+                        self._log.warning("Janus cannot be used yet: %s; media requests wait, we keep trying", reason)
                     self._become(state, reason)
                 await asyncio.sleep(back_off(clock() - self._away, refusals, random.random()))
 
@@ -129,7 +129,7 @@ class JanusClient:
         try:
             return await self._hold(http)
         except Exception:  # nobody else would hear of it, and Janus not be tried again
-            log.exception("the connection to Janus failed")
+            self._log.exception("the connection to Janus failed")
             self._session = None
             return SfuState.CONNECTING, "an error of ours"
 
@@ -155,7 +155,7 @@ class JanusClient:
             if getattr(error, "errno", None) == errno.ECONNREFUSED:
                 self._lose(in_words(error))  # the process is gone, and the session with it
             return SfuState.CONNECTING, in_words(error)
-        session = self._kept or Session(self.server.secrets, self._timeout, self._rooms.instance)
+        session = self._kept or Session(self.server.secrets, self._timeout, self._rooms.instance, self._log)
         running = asyncio.create_task(session.carry(socket), name="janus-session")
         try:
             return await self._use(http, session, running)
@@ -184,9 +184,11 @@ class JanusClient:
         self._settle()
         self._session = session
         self._become(SfuState.READY, "")
-        log.info("Janus %s is %s", self.version, "back, and its streams go on" if claimed else "ready")
+        self._log.info("Janus %s is %s", self.version, "back, and its streams go on" if claimed else "ready")
         if not self._reclaim:
-            log.warning("Janus keeps no session whose connection breaks (reclaim_session_timeout): calls end with it")
+            self._log.warning(
+                "Janus keeps no session whose connection breaks (reclaim_session_timeout): calls end with it"
+            )
         looking = asyncio.create_task(self._look_after(http, session, claimed), name="janus-sweep")
         try:
             await asyncio.wait([running])
@@ -239,7 +241,7 @@ class JanusClient:
             self._lose(why)
             return
         self._too_late = loop.call_at(until, self._lose, why)
-        log.warning("Janus is away: %s; its streams go on while the session can be claimed", why)
+        self._log.warning("Janus is away: %s; its streams go on while the session can be claimed", why)
         self._become(SfuState.CONNECTING, why)
 
     def _lose(self, why: str) -> None:
@@ -248,7 +250,7 @@ class JanusClient:
         self._settle()
         if session is None:
             return
-        log.warning("Janus is lost: %s", why)
+        self._log.warning("Janus is lost: %s", why)
         self._become(SfuState.CONNECTING, why)
         if not session.over:
             self._old.add(session.id)

@@ -40,10 +40,17 @@ class Fleet:
         self._running = False
         self._changed = asyncio.Event()  # of any Janus' state; a new one after each change
         self.nodes = {server.url: self._node(server) for server in servers}
+        self._name(node.server for node in list(self.nodes.values()))
 
     def _node(self, server: JanusServer) -> Node:
         rooms = Rooms(server.admin_key, self._instance, self._rooms)
         return Node(server, self._timeout, self._state_changed, rooms, self._feed)
+
+    def _name(self, servers: Iterable[JanusServer]) -> None:
+        """Give those of the configuration their names; one that was taken out keeps what it was called."""
+        for number, server in enumerate(servers, 1):
+            name = server.name or (str(number) if len(self.nodes) > 1 else "")
+            self.nodes[server.url].log.which = f"Janus {name}" if name else ""
 
     def start(self) -> None:
         """Begin to connect and return at once."""
@@ -66,6 +73,7 @@ class Fleet:
         named = {server.url: server for server in servers}
         before = self.nodes
         self.nodes = {url: before.get(url) or self._node(server) for url, server in named.items()} | before
+        self._name(servers)
         for url, node in list(self.nodes.items()):
             if url in before:
                 node.reconfigure(named.get(url))
@@ -98,11 +106,11 @@ class Fleet:
             Rejected: none will.
             McuLost: we have stopped.
         """
-        wanted = [node.client for node in self.nodes.values() if not node.draining]
+        wanted = [node for node in self.nodes.values() if not node.draining]
         if any(node.coming for node in self.nodes.values()):
             return
-        if refused := [client.reason for client in wanted if client.state is SfuState.REFUSED]:
-            raise Rejected("; ".join(dict.fromkeys(refused)))
+        if refused := [node for node in wanted if node.client.state is SfuState.REFUSED]:
+            raise Rejected(_reasons(refused))
         if wanted or not self._running:
             raise McuLost("stopped")
         raise Rejected("every Janus is being drained")
@@ -112,7 +120,7 @@ class Fleet:
         nodes = self.nodes.values()
         if any(node.client.state is SfuState.READY for node in nodes):
             return ""
-        return "; ".join(dict.fromkeys(node.client.reason for node in nodes if not node.left))
+        return _reasons(node for node in nodes if not node.left)
 
     def preferred(self, options: PublishOptions, tried: set[Node]) -> list[Node]:
         """Return those that take a new publisher and were not tried, best first."""
@@ -163,3 +171,7 @@ class Fleet:
             for direction, rate in zip(("incoming", "outgoing"), both, strict=True)
         }
         yield Measure("backend_bandwidth", "Bytes per second of an SFU", "gauge", ("url", "direction"), flows)
+
+
+def _reasons(nodes: Iterable[Node]) -> str:
+    return "; ".join(node.log.named(node.client.reason) for node in nodes)

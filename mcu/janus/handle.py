@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,8 +11,6 @@ from mcu.janus.protocol import Expect, HandleInfo, Message
 
 if TYPE_CHECKING:
     from mcu.janus.session import Reply, Session
-
-log = logging.getLogger("portunus.mcu.janus")
 
 PATIENCE = 5.0  # seconds to wait for answers that are outstanding before a handle is detached
 
@@ -60,7 +57,7 @@ class Handle:
         try:
             say(self.owner)
         except Exception:  # all streams hear from one place: one that fails must not take the others down
-            log.exception("an event of Janus was not handled: %s", what)
+            self.session.log.exception("an event of Janus was not handled: %s", what)
 
     async def ask(
         self,

@@ -6,7 +6,6 @@ Requests of one handle go one after another. What fails is told in the errors of
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
@@ -20,8 +19,6 @@ from mcu.janus.labels import label
 from mcu.janus.listening import Ear
 from mcu.janus.protocol import HandleInfo, JanusError, Message
 from mcu.janus.session import Session
-
-log = logging.getLogger("portunus.mcu.janus")
 
 
 class Leg:
@@ -92,7 +89,7 @@ class Leg:
             async with asyncio.timeout(self._timeout):
                 await self.handle.trickle(candidate)
         except JanusError as error:
-            log.debug("a candidate was refused: %s", error)
+            self.session.log.debug("a candidate was refused: %s", error)
         except TimeoutError as error:
             raise McuTimeout("Janus did not answer in time") from error
 

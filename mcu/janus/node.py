@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -12,13 +11,12 @@ from mcu.base import Closed, Listener, McuLost, PublishOptions, SfuState, SfuSta
 from mcu.janus.client import JanusClient
 from mcu.janus.figures import Feed
 from mcu.janus.leg import Leg
+from mcu.janus.naming import JanusLog
 from mcu.janus.pool import Standing
 from mcu.janus.publisher import JanusPublisher
 from mcu.janus.remote import RemoteStream
 from mcu.janus.settings import JanusServer
 from mcu.janus.videoroom import Rooms
-
-log = logging.getLogger("portunus.mcu.janus")
 
 REMOTE_SINCE = (1, 1)  # the version of Janus that brought remote publishers
 SPARED = 30.0  # seconds without remote streams after one that did not come about
@@ -31,9 +29,10 @@ class Node:
     def __init__(
         self, server: JanusServer, timeout: float, on_change: Callable[[], None], rooms: Rooms, feed: Feed
     ) -> None:
+        self.log = JanusLog()
         self.server = server
         self.rooms = rooms
-        self.client = JanusClient(server, timeout, self._changed, self.rooms)
+        self.client = JanusClient(server, timeout, self._changed, self.rooms, self.log)
         self.publishers: set[JanusPublisher] = set()
         self.remotes: dict[JanusPublisher, RemoteStream] = {}  # what comes from other Janus
         self.gone = False  # taken out of the configuration
@@ -108,6 +107,8 @@ class Node:
         What the connection needs holds from the next one on, all else at once. One that is called back while it is
         being left is connected to again when that is done.
         """
+        if server is None and not self.gone:
+            self.log.which = f"{self.log.which or 'Janus'} of before the reload"
         self.gone = server is None
         if server is not None:
             self.server = self.client.server = server
@@ -129,7 +130,7 @@ class Node:
         await self._disconnect()
         self.rooms.release()
         self._disconnected = True
-        log.info("a Janus was drained and left")
+        self.log.info("Janus was drained and left")
         if self._wanted and not self.draining:
             self.start()
         self._on_change()
@@ -270,6 +271,7 @@ class Node:
             load=load,
             connected_since=client.since,
             details=client.details,
+            which=self.log.which,
         )
 
     def streams(self) -> Iterable[StreamReport]:

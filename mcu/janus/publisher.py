@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -24,8 +23,6 @@ KINDS = {kind.value: kind for kind in Kind}
 UNLIMITED = 100_000_000  # bit/s
 KEYFRAME = {"request": "configure", "keyframe": True}
 CONNECTS_WITHIN = 30.0  # seconds; Janus gives a connection up after 22
-
-log = logging.getLogger("portunus.mcu.janus")
 
 
 class JanusPublisher(Leg, Audience):
@@ -173,7 +170,7 @@ class JanusPublisher(Leg, Audience):
             return
         error = failure(message)
         if error is not None:
-            log.info("a room is not what it was when the connection to Janus broke: %s", error)
+            self.session.log.info("a room is not what it was when the connection to Janus broke: %s", error)
             if error.code == videoroom.NO_SUCH_ROOM:
                 self.end(Closed.FAILED)
             return

@@ -8,7 +8,6 @@ and with either Janus. VideoRoom plugin documentation, "Remote publishers"; meas
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -21,8 +20,6 @@ from mcu.janus.protocol import JanusError, Message
 from mcu.janus.publisher import JanusPublisher
 from mcu.janus.session import Reply, Session
 from mcu.janus.videoroom import Rooms
-
-log = logging.getLogger("portunus.mcu.janus")
 
 LOOK = 0.02  # seconds between two looks for what Janus tells nobody: whether a remote publisher has come, or gone
 LOOKS = 50

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,6 +18,7 @@ import aiohttp
 from mcu.base import McuLost
 from mcu.janus.handle import Handle, Hears
 from mcu.janus.labels import control
+from mcu.janus.naming import JanusLog
 from mcu.janus.outgoing import Outgoing
 from mcu.janus.protocol import (
     NO_SUCH_SESSION,
@@ -34,8 +34,6 @@ from mcu.janus.protocol import (
     failure,
     parse,
 )
-
-log = logging.getLogger("portunus.mcu.janus")
 
 KEEPALIVE = 3.0  # seconds; Janus counts the time in which a session may be claimed again from its last request
 
@@ -59,8 +57,9 @@ class Session:
     ``claim`` over another one, or ``lose``. What is asked for in between waits.
     """
 
-    def __init__(self, secrets: Mapping[str, str], timeout: float, instance: str) -> None:
+    def __init__(self, secrets: Mapping[str, str], timeout: float, instance: str, log: JanusLog) -> None:
         self.id = 0
+        self.log = log
         self.instance = instance  # whose handles these are (``mcu.janus.labels``)
         self.control: Handle
         self.lost = False
@@ -105,7 +104,7 @@ class Session:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             first = next(task for task in tasks if task in done)
             if (error := first.exception()) is not None:  # of ours: another connection may do better
-                log.error("a connection to Janus failed", exc_info=error)
+                self.log.error("a connection to Janus failed", exc_info=error)
                 return "an error of ours"
             return first.result()
         finally:
@@ -299,7 +298,7 @@ class Session:
             try:
                 message = parse(frame.data)
             except ProtocolError as error:
-                log.warning("%s", error)
+                self.log.warning("%s", error)
                 continue
             if self.take(message) is Route.SESSION_ENDED:
                 self.end("Janus ended the session")

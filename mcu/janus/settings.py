@@ -14,6 +14,7 @@ from mcu.janus.labels import INSTANCE
 SCHEMES = ("ws://", "wss://")
 CONTINENTS = ("AF", "AN", "AS", "EU", "NA", "OC", "SA")
 _COUNTRY = re.compile(r"[A-Z]{2}")
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")  # no dot or colon: no address is to reach the log
 
 
 class JanusServer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,6 +32,7 @@ class JanusServer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     remote_streams: bool = False  # whether streams may go on from it, and to it, over another Janus
     address: str = ""  # where other Janus send such streams: an address or a host name; the host of ``url`` without it
     draining: bool = False  # takes no new streams, and is left when its last one has ended
+    name: str = ""  # what the log and ``/readyz`` call it; its number among several without
 
     def __post_init__(self) -> None:
         if not self.url.startswith(SCHEMES):
@@ -43,6 +45,8 @@ class JanusServer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("`weight` must be greater than 0")
         if self.country and not _COUNTRY.fullmatch(self.country):
             raise ValueError('`country` must be two capital letters, like "DE"')
+        if self.name and (not _NAME.fullmatch(self.name) or self.name.isdecimal()):
+            raise ValueError("`name` must be 1 to 32 letters, digits, hyphens or underscores, and not only digits")
         if unknown := [name for name in self.continents if name not in CONTINENTS]:
             raise ValueError(f"`continents` names {unknown[0]!r}; there are {', '.join(CONTINENTS)}")
 
@@ -69,13 +73,16 @@ def check(servers: tuple[JanusServer, ...]) -> None:
     """Look whether these Janus can be used together.
 
     Raises:
-        ValueError: there is none, or one is named twice.
+        ValueError: there is none, or two have the same address or name.
     """
     if not servers:
         raise ValueError("there is no [[mcu.janus]]")
     urls = [server.url for server in servers]
     if twice := next((url for place, url in enumerate(urls) if url in urls[:place]), None):
         raise ValueError(f"two [[mcu.janus]] have the url {twice}")
+    names = [server.name for server in servers if server.name]
+    if twice := next((name for place, name in enumerate(names) if name in names[:place]), None):
+        raise ValueError(f"two [[mcu.janus]] have the name {twice}")
 
 
 def instance(configured: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
 from mcu.base import Closed, Kind, Layer, Listener, Rejected
 from mcu.janus import videoroom
@@ -17,8 +16,6 @@ from mcu.janus.session import Interrupted
 KINDS = {kind.value: kind for kind in Kind}
 UPDATE = {"request": "configure", "update": True}  # asks for an offer
 FAREWELL = 1.0  # seconds in which Janus tells that the publisher has hung up; measured below 0.1
-
-log = logging.getLogger("portunus.mcu.janus")
 
 
 class PutOff(Exception):
@@ -194,4 +191,4 @@ class JanusSubscriber(Leg):
             self._switch.show(message.plugindata.data.substream)
         elif message.plugindata.data.error_code:
             self._expecting = False
-            log.info("a subscription was not changed: Janus error %d", message.plugindata.data.error_code)
+            self.session.log.info("a subscription was not changed: Janus error %d", message.plugindata.data.error_code)

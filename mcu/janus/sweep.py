@@ -14,7 +14,6 @@ Handles and sessions are seen through the Admin API only; without it Janus ends 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from itertools import chain, repeat
 
@@ -27,8 +26,6 @@ from mcu.janus.protocol import JanusError, ListedRoom, Message, ProtocolError
 from mcu.janus.session import Session
 from mcu.janus.settings import JanusServer
 from mcu.janus.videoroom import FEEDS, Rooms
-
-log = logging.getLogger("portunus.mcu.janus")
 
 # Seconds before each of the first looks: Janus lets go of what an earlier process left within 10 to 14 s of its end.
 FIRST = (0.5, 1.5, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 4.0, 4.0)
@@ -88,13 +85,15 @@ class Sweeper:
             elif number not in before:
                 self.suspects.add(number)
                 continue
-            log.info("destroying a room that belongs to nobody")
+            self._session.log.info("destroying a room that belongs to nobody")
             self._rooms.destroy(self._session, number, FEEDS[label.key.type] if label.remote and label.key else 0)
         self._looks = {number: looks for number, looks in self._looks.items() if number in listed}
 
     def _is_twice_here(self) -> None:
         if not self._twice:
-            log.warning("this is the same Janus as another one of the configuration, or of before the last reload")
+            self._session.log.warning(
+                "this is the same Janus as another one of the configuration, or of before the last reload"
+            )
         self._twice = True
 
     async def _own_rooms(self) -> list[tuple[ListedRoom, Label]]:
@@ -110,7 +109,7 @@ class Sweeper:
         if session.attaching:  # one of them may be ours in a moment
             return
         for handle in listed - session.handles.keys() - session.leaving:
-            log.info("detaching a handle that belongs to nobody")
+            self._session.log.info("detaching a handle that belongs to nobody")
             session.post("detach", handle_id=handle)
 
     async def _look_at_sessions(self, asking: Admin) -> None:
@@ -118,7 +117,7 @@ class Sweeper:
         self._foreign &= listed
         for number in listed - self._foreign - {self._session.id}:
             if await self._is_left(asking, number):
-                log.info("destroying a session of an earlier connection of this gateway")
+                self._session.log.info("destroying a session of an earlier connection of this gateway")
                 await asking.destroy(number)
 
     async def _is_left(self, asking: Admin, number: int) -> bool:
@@ -159,7 +158,9 @@ async def sweep(
         except McuLost:
             return  # whoever ended the session says why
         except (TimeoutError, OSError, aiohttp.ClientError, JanusError, ProtocolError) as error:
-            log.warning("Janus could not be looked through for what belongs to nobody: %s", type(error).__name__)
+            session.log.warning(
+                "Janus could not be looked through for what belongs to nobody: %s", type(error).__name__
+            )
 
 
 def _forget(old: set[int], number: int) -> Callable[[asyncio.Future[Message | None]], None]:
@@ -184,4 +185,4 @@ async def tell_owners(http: aiohttp.ClientSession, session: Session, server: Jan
                 if info is not None:
                     handle.told(info)
     except (TimeoutError, OSError, aiohttp.ClientError, JanusError, ProtocolError) as error:
-        log.warning("Janus' Admin API does not tell what was missed: %s", type(error).__name__)
+        session.log.warning("Janus' Admin API does not tell what was missed: %s", type(error).__name__)

@@ -118,7 +118,7 @@ async def test_streams_of_one_that_dies_come_back_on_the_other_by_themselves(tow
     assert anna.watched[ben.id, "video"].sid == of_ben.sid
     assert await town.rooms() == [2]
     url = town.servers[0].url
-    await town.tells("/readyz", f"ok; 1 of 2 SFUs take no streams: {url}: ")
+    await town.tells("/readyz", f"ok; 1 of 2 SFUs take no streams: Janus 1, {url}: ")
     await town.tells("/metrics", f'portunus_sfu_up{{sfu="{url}"}} 0.0')
     await town.janus[0].start()
     await town.tells("/readyz", "ok\n")
@@ -156,7 +156,9 @@ async def test_one_that_is_drained_at_a_reload_keeps_its_streams_and_is_left_in_
     assert await town.rooms() == [1, 0]
     await town.change(0, draining=True)
     url = town.servers[0].url
-    await town.tells("/readyz", f"ok; 1 of 2 SFUs take no streams: {url}: takes no new streams, and is left when")
+    await town.tells(
+        "/readyz", f"ok; 1 of 2 SFUs take no streams: Janus 1, {url}: takes no new streams, and is left when"
+    )
     await town.tells("/api/v1/serverinfo", '"connected": true')
     await publish(ben, bens)
     assert await town.rooms() == [1, 1]
@@ -165,7 +167,7 @@ async def test_one_that_is_drained_at_a_reload_keeps_its_streams_and_is_left_in_
     await ben.sees(anna)
     await anna.sees(ben)
     await anna.client.bye()
-    await town.tells("/readyz", f"{url}: drained")
+    await town.tells("/readyz", f"Janus 1, {url}: drained")
     assert await town.janus[0].handles() == []
     await town.tells("/metrics", f'signaling_mcu_backend_load{{url="{url}"}} 0.0')
 

@@ -370,7 +370,7 @@ async def test_each_that_is_missing_is_named(states: States, loopback: None) -> 
     mcu = JanusMcu(servers, timeout=WAIT)
     await mcu.start(states)
     await states.until(lambda status: all("refused" in sfu.reason for sfu in status.sfus))
-    with pytest.raises(McuLost, match=r"not there: connection refused$"):
+    with pytest.raises(McuLost, match=r"not there: Janus 1: connection refused; Janus 2: connection refused$"):
         await mcu.publish(CAMERA, await offer(), PublishOptions(timeout=0.2), Heard())
     await mcu.stop()
     with pytest.raises(McuLost, match="stopped"):

@@ -1,0 +1,58 @@
+"""The log of several Janus says which is meant, by its number or its name, and never where it is."""
+
+from __future__ import annotations
+
+import pytest
+
+from mcu.base import McuStatus
+from mcu.janus.backend import JanusMcu
+from mcu.janus.settings import JanusServer
+from tests.janus_process import free_ports
+from tests.mcu.janus.conftest import States
+
+
+def nobody_there(name: str = "") -> JanusServer:
+    (port,) = free_ports(1)
+    return JanusServer(f"ws://127.0.0.1:{port}", name=name)
+
+
+def all_refuse(status: McuStatus) -> bool:
+    return all("refused" in sfu.reason for sfu in status.sfus)
+
+
+async def test_each_line_says_which_one_it_is(states: States, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    servers = (nobody_there(), nobody_there("paris"), nobody_there())
+    mcu = JanusMcu(servers, timeout=1.0)
+    await mcu.start(states)
+    await states.until(all_refuse)
+    told = {record.getMessage().split(": Janus cannot be used")[0] for record in caplog.records}
+    assert told == {"Janus 1", "Janus paris", "Janus 3"}
+    assert [sfu.which for sfu in mcu.status().sfus] == ["Janus 1", "Janus paris", "Janus 3"]
+    await mcu.reconfigure(servers[2:])
+    named = ["Janus 1", "Janus 1 of before the reload", "Janus paris of before the reload"]
+    assert [sfu.which for sfu in mcu.status().sfus] == named
+    await states.until(lambda status: len(status.sfus) == 1)
+    assert {f"{which}: Janus was drained and left" for which in named[1:]} <= set(caplog.messages)
+    assert "127.0.0.1" not in caplog.text
+    await mcu.stop()
+
+
+async def test_the_only_one_needs_no_number(states: States, caplog: pytest.LogCaptureFixture) -> None:
+    mcu = JanusMcu((nobody_there(),), timeout=1.0)
+    await mcu.start(states)
+    await states.until(all_refuse)
+    assert caplog.messages[-1].startswith("Janus cannot be used yet: connection refused")
+    assert [sfu.which for sfu in mcu.status().sfus] == [""]
+    await mcu.stop()
+
+
+@pytest.mark.parametrize("name", ["12", "10.0.0.1", "fe80::1", "a b", "x" * 33])
+def test_a_name_is_no_number_and_no_address(name: str) -> None:
+    with pytest.raises(ValueError, match="`name`"):
+        JanusServer("ws://x", name=name)
+
+
+def test_no_two_have_one_name() -> None:
+    with pytest.raises(ValueError, match="have the name a"):
+        JanusMcu((JanusServer("ws://x", name="a"), JanusServer("ws://y", name="a")), timeout=1.0)
