@@ -41,7 +41,13 @@ class Head(Struct, frozen=True, gc=False):
     h264profile: str | None = None
 
 
+class _Kind(Struct):
+    type: str | None = None
+
+
+_NICK_CHANGED = "nickChanged"
 _decoder = msgspec.json.Decoder(Head)
+_kind_decoder = msgspec.json.Decoder(_Kind)
 _object_decoder = msgspec.json.Decoder(dict[str, Raw])
 _string_decoder = msgspec.json.Decoder(str)
 _number_decoder = msgspec.json.Decoder(Annotated[int, msgspec.Meta(ge=0, le=32767)])  # no layer is numbered higher
@@ -49,23 +55,29 @@ _switch_decoder = msgspec.json.Decoder(bool)
 
 
 def decode_head(data: Raw) -> Head | None:
-    """Read the known fields; ``None`` when ``data`` does not have that shape and is to be relayed unchecked (5.2)."""
+    """Read the known fields; ``None`` when ``data`` does not have that shape and is to be relayed unchecked (5.2).
+
+    A change of a name is known as one whatever its shape: it is not for everybody (5.4).
+    """
     try:
         return _decoder.decode(data)
-    except msgspec.ValidationError:
-        return None
     except msgspec.DecodeError:
         return _decode_lenient(data)
 
 
 def _decode_lenient(data: Raw) -> Head | None:
     text = bytes(data).decode()
-    if not has_lone_surrogate(text):
-        return None
+    if has_lone_surrogate(text):
+        text = without_lone_surrogates(text)
+        try:
+            return _decoder.decode(text)
+        except msgspec.DecodeError:
+            pass
     try:
-        return _decoder.decode(without_lone_surrogates(text))
+        kind = _kind_decoder.decode(text).type
     except msgspec.DecodeError:
         return None
+    return Head(_NICK_CHANGED) if kind == _NICK_CHANGED else None
 
 
 def string(raw: Raw) -> str | None:

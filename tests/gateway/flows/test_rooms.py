@@ -356,6 +356,8 @@ async def test_names_are_hidden_from_who_may_not_see_them() -> None:
         assert alice.heard()[0]["event"]["join"][0]["user"] == {"displayname": "Carol"}
         carol.tell({"type": "room"}, {"type": "nickChanged", "name": "C"})
         carol.tell(blind, {"type": "nickChanged", "name": "C"})
+        carol.tell(blind, {"type": "nickChanged", "payload": "C"})  # of another shape than media messages have
+        carol.tell({"type": "user", "userid": "blind"}, {"type": "nickChanged", "payload": "C", "sid": 1})
         carol.tell({"type": "room"}, {"type": "raiseHand"})
         assert [it["type"] for it in blind.data()] == ["raiseHand"]
         assert [it["type"] for it in alice.data()] == ["nickChanged", "raiseHand"]

@@ -51,6 +51,18 @@ def test_what_does_not_fit_is_not_ours(text: str) -> None:
     assert head(text) is None
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"type":"nickChanged","payload":"Ada"}',
+        '{"sid":5,"type":"nick\\u0043hanged"}',
+        '{"payload":"Ada","type":"nickChanged","x":"\\ud800"}',
+    ],
+)
+def test_change_of_a_name_is_known_in_any_shape(text: str) -> None:
+    assert head(text) == Head("nickChanged")
+
+
 def test_null_is_absent() -> None:
     read = head('{"type":null,"sid":null,"roomType":null,"payload":null,"bitrate":null,"audiocodec":null}')
     assert read is not None
