@@ -31,6 +31,7 @@ STEADY = 2.0  # seconds between attempts while people may still sit in their cal
 STEADY_FOR = 600.0  # seconds
 BACK_OFF = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds between attempts with a Janus that is there and cannot be used
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+ID = re.compile(r"\d{6,}")  # of a session, a handle or a room
 
 NO_SUCH_SESSION = 458
 NO_SUCH_HANDLE = 459
@@ -44,11 +45,13 @@ class ProtocolError(Exception):
 class JanusError(Exception):
     """Janus answered with an error of its core or of the plugin; ``code`` is Janus' number.
 
-    The text is fit for the log: what Janus quotes of the request, a line of SDP for instance, stands behind a colon.
+    The text is fit for the log: without ids, and without what Janus quotes of the request behind a colon, a line of SDP
+    for instance.
     """
 
     def __init__(self, code: int, text: str) -> None:
-        super().__init__(f"Janus: {printable(text).partition(':')[0]} ({code})")
+        words = ID.sub("…", printable(text).partition(":")[0])
+        super().__init__(f"Janus: {words} ({code})")
         self.code = code
 
 

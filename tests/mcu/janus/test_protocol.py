@@ -194,6 +194,7 @@ def test_errors_of_core_and_plugin_are_found() -> None:
 def test_what_janus_says_is_made_printable() -> None:
     assert str(JanusError(1, "two\nlines")) == "Janus: two lines (1)"
     assert str(JanusError(465, "Invalid c= line: c=IN 192.0.2.7")) == "Janus: Invalid c= line (465)"
+    assert str(JanusError(458, "No such session 3141592653589")) == "Janus: No such session … (458)"
     assert len(printable("x" * 1000)) == 160
 
 
