@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mcu.inprocess.sink import Sink
 
 HISTORY = 1024  # packets kept for retransmission, a power of two: 8 s of 1 Mbit/s video, 20 s of audio
+MAX_KEPT = 2 << 20  # bytes of payloads among them: enough for each to be as long as a link's packet
 SILENCE = 1.0  # seconds after which another SSRC may take the place of one that is not heard any more
 
 
@@ -57,6 +58,7 @@ class Encoding:
         self._sinks: tuple[Sink, ...] = ()
         self._waiting: tuple[Sink, ...] = ()  # for a keyframe
         self._history: list[Stored | None] = [None] * HISTORY
+        self._kept = 0  # bytes of payloads in the history
         self._join = False  # the next packet begins another SSRC
         self._first = 0  # number that the SSRC began with, where another one came before it
         self._shift = 0  # added to the publisher's sequence numbers
@@ -125,7 +127,9 @@ class Encoding:
             return  # arrived twice, or from before all that is kept
         self.heard_at = now
         self.packets += 1
-        self.octets += len(packet.payload)
+        size = len(packet.payload)
+        self.octets += size
+        self._kept += size if known is None else size - len(known.payload)
         if again:
             self.repaired += 1
         stored = Stored(
@@ -139,6 +143,8 @@ class Encoding:
             read_vp8(packet.payload) if ingress.inspects else None,
         )
         self._history[number & HISTORY - 1] = stored
+        if self._kept > MAX_KEPT:
+            self._forget(stored)
         if last is None or number > last.number:
             self._last = stored
         if self._waiting and begins_keyframe(ingress.codec.payload.codec, packet.payload):
@@ -148,6 +154,12 @@ class Encoding:
             sink.forward(stored)
         if ingress.nacks:
             self.repair(now)
+
+    def _forget(self, newest: Stored) -> None:
+        """Keep none but the newest packet; what is older does not count any more if it comes now."""
+        self._history = [newest._replace(payload=b"")] * HISTORY
+        self._history[newest.number & HISTORY - 1] = newest
+        self._kept = len(newest.payload)
 
     def _unwrap(self, packet: rtp.Packet) -> rtp.Packet | None:
         """Take the original out of a retransmission; ``None`` for one that holds none, sent to probe the way."""

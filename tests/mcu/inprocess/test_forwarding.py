@@ -10,7 +10,7 @@ import pytest
 from mcu.base import Kind
 from mcu.inprocess import rtp
 from mcu.inprocess.agreement import AUDIO_LEVEL, EXTENSIONS, MID, ORIENTATION, Accepted, Codec, Medium, Slot, Source
-from mcu.inprocess.encoding import SILENCE, Encoding
+from mcu.inprocess.encoding import MAX_KEPT, SILENCE, Encoding
 from mcu.inprocess.ingress import Ingress
 from mcu.inprocess.reading import read_offer
 from mcu.inprocess.sink import MAX_ASKED, MAX_REPAIRS, Sink
@@ -225,6 +225,20 @@ def test_subscriber_cannot_make_us_look_without_end() -> None:
     number = wire.rtp[0].sequence
     out.retransmit([number - 1 & 0xFFFF] * MAX_ASKED + [number])
     assert len(wire.rtp) == 1
+
+
+def test_publisher_of_huge_packets_cannot_make_us_keep_them_all() -> None:
+    source, _ = ingress()
+    out, wire = sink(source)
+    huge = 60_000
+    for number in range(1, 200):
+        only(source).receive(packet(number, payload=bytes(huge)), 1.0)
+        kept = {id(it): len(it.payload) for it in only(source)._history if it is not None}
+        assert sum(kept.values()) == only(source)._kept <= MAX_KEPT
+    only(source).receive(packet(150), 1.0)
+    assert wire.sequences == list(range(199))
+    out.retransmit([wire.rtp[-1].sequence])
+    assert len(wire.rtp[-1].payload) == huge + 2
 
 
 def test_keyframe_requests_are_put_together() -> None:
