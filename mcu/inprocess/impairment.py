@@ -44,7 +44,6 @@ class Line:
     def __init__(self, impairment: Impairment, direction: str, deliver: Callable[[bytes], object]) -> None:
         self._impairment = impairment
         self._deliver = deliver
-        self._open = True
         self._chance = random.Random(None if impairment.seed is None else f"{impairment.seed} {direction}")
 
     def carry(self, data: bytes) -> bool:
@@ -61,9 +60,12 @@ class Line:
         return True
 
     def close(self) -> None:
-        """Deliver nothing more."""
-        self._open = False
+        """Deliver nothing more, and let go of who would have got it: packets may be on the way for long."""
+        self._deliver = _drop
 
     def _arrive(self, data: bytes) -> None:
-        if self._open:
-            self._deliver(data)
+        self._deliver(data)
+
+
+def _drop(data: bytes) -> None:
+    """Lose a packet."""
