@@ -70,7 +70,8 @@ class MediaControls:
         return _json(200, {"streams": self._controls.counters()})
 
     async def _impair(self, request: web.Request) -> web.Response:
-        if request.content_length is None or request.content_length > MAX_BODY:
+        length = request.content_length
+        if request.body_exists and (length is None or length > MAX_BODY):
             return _error(413, "too_large", f"expected a body of at most {MAX_BODY} bytes with its length told")
         try:
             order = msgspec.json.decode(await request.read() or b"{}", type=Impair)

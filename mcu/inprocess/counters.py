@@ -22,7 +22,7 @@ class Received(Struct, frozen=True):
     packets: int  # each once
     bytes: int  # of payloads
     lost: int
-    repaired: int  # packets that came when they were asked for again
+    repaired: int  # packets that came first as a retransmission
     keyframe_requests: int  # sent to the publisher
 
 

@@ -50,7 +50,7 @@ class Encoding:
         self.rtx_source: int | None = None
         self.packets = 0
         self.octets = 0  # of payloads
-        self.repaired = 0  # packets that came as a retransmission only
+        self.repaired = 0  # packets that came first as a retransmission
         self.keyframe_requests = 0
         self.heard_at: float | None = None  # monotonic
         self.arrival = Arrival(ingress.codec.payload.clock_rate)

@@ -91,6 +91,10 @@ async def test_call_is_counted_impaired_silenced_and_revived(desk: Desk) -> None
         await carol.peer.sees(31)
         assert await desk.ask("POST", f"{ALICE}/impair", '{"leg": "subscribers"}') == (200, {})
         assert (await desk.stream())["impairments"] == {}
+        assert await desk.ask("POST", f"{ALICE}/impair", '{"loss": 0.01}') == (200, {})
+        assert (await desk.stream())["impairments"].keys() == {"publisher"}
+        assert await desk.ask("POST", f"{ALICE}/impair", "") == (200, {})
+        assert (await desk.stream())["impairments"] == {}
         assert await desk.ask("POST", f"{ALICE}/silence") == (200, {})
         assert (await desk.stream())["silent"]
         assert await desk.ask("POST", f"{ALICE}/revive") == (200, {})

@@ -75,7 +75,7 @@ def test_what_another_ssrc_never_sent_is_not_asked_of_it() -> None:
     assert back.rtcp == []
 
 
-def test_repaired_counts_what_came_no_other_way() -> None:
+def test_repaired_counts_what_came_first_as_a_retransmission() -> None:
     source, _ = ingress()
     for number in (1, 2, 4):
         only(source).receive(packet(number), 1.0)
