@@ -148,10 +148,10 @@ class PublisherSlot(Slot):
             asyncio.get_running_loop().call_soon(self.streams.reset, session)
 
     def _miss(self, why: Closed, sid: str) -> None:
-        """Have the stream asked for, if the client can be and still shares it."""
+        """Have the stream asked for, if the client can be, still shares it, and may."""
         can_be_asked = REPUBLISH in self.session.features
         may_be_reset = self.streams.reset is not None and self.session.kind is ClientKind.CLIENT
-        if (can_be_asked or may_be_reset) and self._offers > self._unshared:
+        if (can_be_asked or may_be_reset) and self._offers > self._unshared and self.permitted():
             self._lost = server.RepublishBody(self.kind.value, sid, why.value)
 
     async def _offer(self, errand: Errand) -> None:
@@ -166,11 +166,12 @@ class PublisherSlot(Slot):
         try:
             answer = await self._update_or_publish(errand.head, str(offer), plan.preference)
         except McuError as error:
-            lost = isinstance(error, McuLost) and not isinstance(error, LostTwice)  # else it is the client's to try
-            if lost and not self.streams.takes_streams:
-                self._miss(Closed.LOST, errand.head.sid or "")
             if self._publisher is not None or isinstance(error, Rejected):  # it is the offer that fails (9.9)
                 raise
+            lost = isinstance(error, McuLost) and not isinstance(error, LostTwice)  # else it is the client's to try
+            if lost and not self.streams.takes_streams:
+                self._sections = sections
+                self._miss(Closed.LOST, errand.head.sid or "")
             log.warning("publishing a %s stream failed: %s", self.kind.value, error)
             raise ProtocolError(Code.CLIENT_NOT_FOUND.error()) from error
         self._sections = sections

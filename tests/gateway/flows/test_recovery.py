@@ -160,6 +160,37 @@ async def test_who_offered_in_vain_meanwhile_is_asked() -> None:
         assert alice.heard() == [lost(sid="7")]
 
 
+@pytest.mark.parametrize("when", [5, 15])
+async def test_who_offered_in_vain_and_may_not_publish_any_more_is_not_asked(when: float) -> None:
+    async with House(limits=MediaLimits(timeout=10.0)) as house:
+        (alice,) = await call(house, REPUBLISH)
+        house.mcu.lose()
+        alice.offer()
+        await asyncio.sleep(when)
+        permit(house, "alice", "publish-screen")
+        await asyncio.sleep(20)
+        alice.heard()
+        await house.mcu.come_back()
+        assert alice.heard() == []
+        assert house.media._streams.of(alice.session.id).publishers == {}
+
+
+async def test_update_that_was_lost_leaves_a_stream_that_goes_on_unasked_for() -> None:
+    async with House() as house:
+        (alice,) = await call(house, REPUBLISH)
+        await publish(alice)
+        house.mcu.published[0].error = McuLost("the connection broke during the request")
+        house.mcu.away = True
+        alice.offer("one", sid="1")
+        await settle()
+        assert alice.errors() == ["processing_failed"]
+        house.mcu.published[0].error = None
+        await house.mcu.come_back()
+        house.mcu.published[0].end(Closed.PUBLISHER_GONE, Closed.FAILED)
+        await settle()
+        assert alice.heard() == []
+
+
 async def test_offer_under_way_when_the_sfu_is_lost_is_answered_when_it_is_back() -> None:
     async with House() as house:
         (alice,) = await call(house, ())
