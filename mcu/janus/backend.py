@@ -164,6 +164,7 @@ class JanusMcu:
     async def subscribe(self, key: StreamKey, options: SubscribeOptions, to: Listener) -> tuple[Subscriber, str]:
         """Subscribe to a stream; what ``mcu.base.Mcu.subscribe`` says."""
         deadline = asyncio.get_running_loop().time() + options.timeout
+        passed: set[Node] = set()
         async with self._in_time(options.timeout, key):
             while True:
                 publisher = self._publishers.get(key)
@@ -173,10 +174,12 @@ class JanusMcu:
                     await self._change(key)
                     continue
                 node = self._fleet.elsewhere(publisher, options)
-                if node is None:
+                if node is None or node in passed:
                     found = await self._enter(publisher, options, to)
                 else:
                     found = await self._enter_remote(node, publisher, options, to, deadline)
+                    if not publisher.ended:
+                        passed.add(node)
                 if found is not None:
                     found[0].ear.open_soon()
                     return found
@@ -206,14 +209,16 @@ class JanusMcu:
         deadline: float,
     ) -> tuple[JanusSubscriber, str] | None:
         """Subscribe on a second Janus; ``None``: look again."""
+        limit = min(GO_ON, (deadline - asyncio.get_running_loop().time()) / 2)
         try:
-            async with asyncio.timeout(min(GO_ON, (deadline - asyncio.get_running_loop().time()) / 2)):
+            async with asyncio.timeout(limit):
                 remote = node.remote(publisher)
                 async with remote.visited():
                     subscriber = JanusSubscriber(remote, to, self._timeout)
                     offer = await subscriber.open(options.layer)
         except (TimeoutError, JanusError, McuError, PutOff) as error:
-            if not publisher.ended:
+            in_vain = not isinstance(error, TimeoutError) or limit == GO_ON  # else it had little time
+            if in_vain and not publisher.ended:
                 node.spare()
                 node.log.warning("a stream of another Janus cannot go on to here: %s", type(error).__name__)
             return None

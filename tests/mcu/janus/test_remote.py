@@ -195,6 +195,21 @@ async def test_where_it_does_not_come_about_the_source_serves(loopback: None) ->
 
 
 @pytest.mark.full
+async def test_who_is_short_of_time_does_not_speak_for_those_who_come_after(pool: Several) -> None:
+    call = pool.call()
+    _, sender, _ = await call.publisher(1, options=IN_US)
+    await call.subscriber(options=FROM_US)  # so its connection is up
+    pool.janus[1].freeze()
+    _, watcher, _ = await call.subscriber(options=SubscribeOptions(timeout=0.8, country="DE"))
+    await watcher.hears(sender.frequency)
+    pool.janus[1].thaw()
+    await comes_to(pool.rooms, [1, 0])
+    _, watcher, _ = await call.subscriber(options=FROM_DE)
+    await watcher.hears(sender.frequency)
+    assert await pool.rooms() == [1, 1]
+
+
+@pytest.mark.full
 async def test_cancelled_calls_leave_nothing_there(pool: Several) -> None:
     publisher, sender, _ = await pool.call().publisher(1, options=IN_US)
     await sender.connected()
