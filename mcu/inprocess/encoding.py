@@ -256,7 +256,7 @@ class Encoding:
             ntp, timestamp, since = self._clock
             passed = now - since
             ahead = timestamp + self._time_shift + int(passed * self.ingress.codec.payload.clock_rate)
-            sink.report(ntp + int(passed * (1 << 32)), ahead)
+            sink.report(ntp + int(passed * (1 << 32)) & 0xFFFFFFFFFFFFFFFF, ahead)  # NTP's era ends in 2036
 
     def wait(self, sink: Sink) -> None:
         """Call ``sink.follow`` when the next keyframe begins."""

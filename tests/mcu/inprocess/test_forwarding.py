@@ -290,6 +290,18 @@ def test_publishers_clock_reaches_subscribers_also_late_ones() -> None:
     assert report.ntp >= 1 << 32
 
 
+def test_publishers_clock_may_wrap_before_a_late_subscriber_hears_of_it() -> None:
+    source, _ = ingress()
+    now = time.monotonic()
+    only(source).receive(packet(1, 500), now - 1.0)
+    only(source).report(rtp.SenderReport(SOURCE, (1 << 64) - 1, 0xFFFFFFFF, 1, 1), now - 1.0)
+    _, late = sink(source)
+    report = late.rtcp[-1]
+    assert isinstance(report, rtp.SenderReport)
+    assert report.ntp < 60 << 32
+    assert report.timestamp < 60 * 90_000
+
+
 def test_round_trip_and_loss_come_from_the_subscribers_report() -> None:
     source, _ = ingress()
     out, _ = sink(source)
