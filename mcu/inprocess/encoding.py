@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 HISTORY = 1024  # packets kept for retransmission, a power of two: 8 s of 1 Mbit/s video, 20 s of audio
 MAX_KEPT = 2 << 20  # bytes of payloads among them: enough for each to be as long as a link's packet
+CLOCK_INTERVAL = 0.1  # seconds between two reports that go on: one packet may hold thousands, each goes to everybody
 SILENCE = 1.0  # seconds after which another SSRC may take the place of one that is not heard any more
 
 
@@ -65,6 +66,7 @@ class Encoding:
         self._time_shift = 0  # added to the publisher's timestamps
         self._last: Stored | None = None  # the newest
         self._clock: tuple[int, int, float] | None = None  # NTP time, timestamp and arrival of the last SR
+        self._told_at = -CLOCK_INTERVAL  # monotonic, of the last that went on
         self.update(source)
 
     @property
@@ -224,7 +226,10 @@ class Encoding:
         if report.ssrc != self.source:
             return
         self._clock = report.ntp, report.timestamp, now
-        for sink in () if self._join else self._sinks:  # before its first packet another SSRC's time is not ours
+        if self._join or now - self._told_at < CLOCK_INTERVAL:
+            return  # how another SSRC's time goes on from ours is known with its first packet
+        self._told_at = now
+        for sink in self._sinks:
             sink.report(report.ntp, report.timestamp + self._time_shift)
 
     def receiver_block(self, now: float) -> rtp.Block | None:

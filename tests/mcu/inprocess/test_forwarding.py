@@ -10,10 +10,10 @@ import pytest
 from mcu.base import Kind
 from mcu.inprocess import rtp
 from mcu.inprocess.agreement import AUDIO_LEVEL, EXTENSIONS, MID, ORIENTATION, Accepted, Codec, Medium, Slot, Source
-from mcu.inprocess.encoding import MAX_KEPT, SILENCE, Encoding
+from mcu.inprocess.encoding import SILENCE, Encoding
 from mcu.inprocess.ingress import Ingress
 from mcu.inprocess.reading import read_offer
-from mcu.inprocess.sink import MAX_ASKED, MAX_REPAIRS, Sink
+from mcu.inprocess.sink import Sink
 from mcu.inprocess.upstream import KEYFRAME_INTERVAL, Upstream
 from mcu.inprocess.writing import write_answer, write_offer
 from sdp.codecs import Payload, PayloadType, Preference
@@ -208,37 +208,6 @@ def test_requests_for_what_was_never_sent_are_ignored() -> None:
     out.retransmit([wire.rtp[0].sequence - 1 & 0xFFFF, wire.rtp[0].sequence + 1 & 0xFFFF])
     assert len(wire.rtp) == 1
     assert back.rtcp == []
-
-
-def test_subscriber_cannot_make_us_send_without_end() -> None:
-    source, _ = ingress()
-    out, wire = sink(source)
-    only(source).receive(packet(1), 1.0)
-    out.retransmit([wire.rtp[0].sequence] * 10 * MAX_REPAIRS)
-    assert len(wire.rtp) == 1 + MAX_REPAIRS
-
-
-def test_subscriber_cannot_make_us_look_without_end() -> None:
-    source, _ = ingress()
-    out, wire = sink(source)
-    only(source).receive(packet(1), 1.0)
-    number = wire.rtp[0].sequence
-    out.retransmit([number - 1 & 0xFFFF] * MAX_ASKED + [number])
-    assert len(wire.rtp) == 1
-
-
-def test_publisher_of_huge_packets_cannot_make_us_keep_them_all() -> None:
-    source, _ = ingress()
-    out, wire = sink(source)
-    huge = 60_000
-    for number in range(1, 200):
-        only(source).receive(packet(number, payload=bytes(huge)), 1.0)
-        kept = {id(it): len(it.payload) for it in only(source)._history if it is not None}
-        assert sum(kept.values()) == only(source)._kept <= MAX_KEPT
-    only(source).receive(packet(150), 1.0)
-    assert wire.sequences == list(range(199))
-    out.retransmit([wire.rtp[-1].sequence])
-    assert len(wire.rtp[-1].payload) == huge + 2
 
 
 def test_keyframe_requests_are_put_together() -> None:

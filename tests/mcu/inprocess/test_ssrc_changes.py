@@ -50,8 +50,8 @@ def test_clock_waits_for_a_packet_where_simulcast_ended() -> None:
     (encoding,) = stage.ingress.encodings
     encoding.report(rtp.SenderReport(4000, 9 << 32, 5, 1, 1), stage.now)
     assert stage.wire.rtcp == []
-    encoding.receive(packet(5, 5, 4000), stage.now + 0.05)
-    encoding.report(rtp.SenderReport(4000, 9 << 32, 5, 1, 1), stage.now + 0.05)
+    encoding.receive(packet(5, 5, 4000), stage.now + 0.2)
+    encoding.report(rtp.SenderReport(4000, 9 << 32, 5, 1, 1), stage.now + 0.2)
     (report,) = stage.wire.rtcp
     assert isinstance(report, rtp.SenderReport)
     assert report.timestamp == stage.wire.rtp[-1].timestamp
