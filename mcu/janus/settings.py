@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import secrets
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 import msgspec
@@ -69,11 +70,18 @@ def _host(url: str) -> str:
         return ""
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def check(servers: tuple[JanusServer, ...]) -> None:
     """Look whether these Janus can be used together.
 
     Raises:
-        ValueError: there is none, or two have the same address or name.
+        ValueError: there is none, two have the same address or name, or one could not be reached by the others.
     """
     if not servers:
         raise ValueError("there is no [[mcu.janus]]")
@@ -83,6 +91,10 @@ def check(servers: tuple[JanusServer, ...]) -> None:
     names = [server.name for server in servers if server.name]
     if twice := next((name for place, name in enumerate(names) if name in names[:place]), None):
         raise ValueError(f"two [[mcu.janus]] have the name {twice}")
+    targets = [server for server in servers if server.remote_streams]
+    here = [server for server in targets if _is_loopback(server.host)]
+    if here and len(here) < len(targets):  # no picture would come, and nobody be told
+        raise ValueError(f"`address` must say where other Janus reach that of {here[0].url}: it is a loopback address")
 
 
 def instance(configured: str) -> str:

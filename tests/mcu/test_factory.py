@@ -96,6 +96,17 @@ def test_a_janus_is_reached_by_others_at_its_address_or_the_host_of_its_url() ->
     assert JanusServer("wss://janus.example.com/ws", address="192.0.2.7").host == "192.0.2.7"
 
 
+@pytest.mark.parametrize("near", ["ws://127.0.0.1:8188", "ws://localhost:8188", "ws://[::1]:8188"])
+def test_streams_do_not_go_on_to_a_loopback_address_of_another_machine(near: str) -> None:
+    far = JanusServer("ws://192.0.2.7:8188", remote_streams=True)
+    alike = (JanusServer(near, remote_streams=True), JanusServer("ws://127.0.0.2:8188", remote_streams=True))
+    factory.check("janus", alike)
+    factory.check("janus", (JanusServer(near), far))
+    factory.check("janus", (JanusServer(near, remote_streams=True, address="192.0.2.8"), far))
+    with pytest.raises(ValueError, match="`address` must say where other Janus reach that of ws://"):
+        factory.check("janus", (JanusServer(near, remote_streams=True), far))
+
+
 def test_a_backend_is_imported_when_it_is_chosen() -> None:
     program = "import sys, mcu.factory; print(sorted(name for name in sys.modules if name.startswith('mcu.')))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
