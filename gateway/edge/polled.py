@@ -31,6 +31,9 @@ class Owner(Protocol):
     def forget(self, secret: str) -> None:
         """Drop a connection that is over."""
 
+    def remember(self, secret: str, last: bytes) -> None:
+        """Keep the last answer of a connection that is over for a while: it may be lost on its way."""
+
 
 class PollingConnection:
     """One client; implements ``flows.ports.Connection``. WebSockets have positive ids, these have negative ones."""
@@ -141,6 +144,9 @@ class PollingConnection:
         self._gather()
         if self._code is not None and not self._sent:
             self.lose()
+            last = self._render([])
+            self._endpoint.remember(self.secret, last)
+            return last
         return self._render([message for message, _ in self._sent])
 
     def lose(self) -> None:

@@ -7,6 +7,7 @@ posts again is skipped.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from typing import Annotated, Any
 
@@ -18,7 +19,7 @@ from gateway.core.ids import ConnectionId
 from gateway.core.throttle import Address
 from gateway.edge.address import TrustedProxies
 from gateway.edge.body import Bodies, Unreadable
-from gateway.edge.polled import PollingConnection
+from gateway.edge.polled import SILENCE, PollingConnection
 from gateway.edge.websocket import Counters
 from gateway.flows.dispatch import Dispatch
 
@@ -60,6 +61,7 @@ class PollingEndpoint:
         self.counters = counters
         self._proxies = proxies
         self._connections: dict[str, PollingConnection] = {}
+        self._last: dict[str, bytes] = {}  # answers of connections that are over, by secret
         self._opened = 0
 
     def __len__(self) -> int:
@@ -71,7 +73,7 @@ class PollingEndpoint:
         if secret is None:
             return self._open(request)
         connection = self._connections.get(secret)
-        if connection is None:
+        if connection is None and secret not in self._last:
             return _refuse(404, "No such connection")
         if request.content_length is None:
             return _refuse(411, "Length required")
@@ -81,7 +83,10 @@ class PollingEndpoint:
             body = _decoder.decode(await self._bodies.read(request))
         except (Unreadable, ValueError, RecursionError):
             return _refuse(400, "Could not read body")
-        return await self._serve(connection, body)
+        if connection is not None:
+            return await self._serve(connection, body)
+        last = None if body.received is None else self._last.get(secret)  # a fetch whose answer was lost
+        return _refuse(404, "No such connection") if last is None else _answer(last)
 
     async def preflight(self, request: web.Request) -> web.Response:
         """Let pages of other origins in, as the WebSocket does."""
@@ -104,6 +109,11 @@ class PollingEndpoint:
     def forget(self, secret: str) -> None:
         """Drop a connection that is over."""
         self._connections.pop(secret, None)
+
+    def remember(self, secret: str, last: bytes) -> None:
+        """Repeat the last answer of a connection that is over, for as long as one without a fetch lives."""
+        self._last[secret] = last
+        asyncio.get_running_loop().call_later(SILENCE, self._last.pop, secret, None)
 
     def _open(self, request: web.Request) -> web.Response:
         address = self._proxies.real_ip(request)

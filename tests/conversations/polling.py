@@ -1,7 +1,8 @@
-"""The level of the socket, with long polling in its place."""
+"""The level of the socket, with long polling in its place: over a good line, and over one that cuts answers off."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,6 +11,7 @@ from gateway.tools.poll_client import PollClient
 from tests.conversations import stages
 from tests.conversations.language import Conversation, Json, Voice
 from tests.conversations.stages import SocketStage
+from tests.gateway.cutting import CuttingLine
 
 _BARRIER = "nothing but this is heard"
 
@@ -17,12 +19,13 @@ _BARRIER = "nothing but this is heard"
 class PollingStage(SocketStage):
     """A whole gateway, whose clients poll."""
 
-    def __init__(self, cloud: FakeNextcloud, gateway: str) -> None:
+    def __init__(self, cloud: FakeNextcloud, gateway: str, line: str = "") -> None:
         super().__init__(cloud, gateway)
+        self._line = line or gateway  # where clients connect to
         self.pollers: list[PollClient] = []
 
     async def connect(self) -> Voice:
-        client = PollClient(self.gateway)
+        client = PollClient(self._line)
         await client.connect()
         self.pollers.append(client)
         return PollingVoice(client)
@@ -62,6 +65,23 @@ async def polling(conversation: Conversation) -> AsyncIterator[PollingStage]:
     """Start a gateway on a free port, and a Nextcloud for it."""
     async with stages.socket(conversation) as under:
         stage = PollingStage(under.cloud, under.gateway)
+        try:
+            yield stage
+        finally:
+            for client in stage.pollers:
+                await client.drop()
+
+
+@asynccontextmanager
+async def cut_polling(conversation: Conversation) -> AsyncIterator[PollingStage]:
+    """The same behind a line that cuts every other connection off, after some octets of an answer."""
+    chance = random.Random(conversation.name)
+
+    def budget() -> int:
+        return chance.choice((1 << 40, chance.randrange(1, 1500)))
+
+    async with stages.socket(conversation) as under, CuttingLine(under.gateway, budget) as line:
+        stage = PollingStage(under.cloud, under.gateway, line.url)
         try:
             yield stage
         finally:

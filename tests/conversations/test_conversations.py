@@ -11,18 +11,19 @@ import uvloop
 
 from tests.conversations import stages
 from tests.conversations.language import Conversation, Player, Stage, load
-from tests.conversations.polling import polling
+from tests.conversations.polling import cut_polling, polling
 from tests.gateway.flows.virtual_time import VirtualLoop
 
 LEVELS: dict[str, tuple[Callable[..., AbstractAsyncContextManager[Stage]], Callable[[], asyncio.AbstractEventLoop]]] = {
     "flows": (stages.flows, VirtualLoop),
     "socket": (stages.socket, uvloop.new_event_loop),
     "polling": (polling, uvloop.new_event_loop),
+    "cut": (cut_polling, uvloop.new_event_loop),
 }
 CASES = [
     pytest.param(conversation, level, id=f"{conversation.name}-{level}")
     for conversation in load()
-    for level in conversation.levels
+    for level in (*conversation.levels, *(("cut",) if "polling" in conversation.levels else ()))
 ]
 
 
@@ -47,4 +48,4 @@ def test_conversation(conversation: Conversation, level: str, caplog: pytest.Log
 
 
 def test_each_level_is_used() -> None:
-    assert {level for conversation in load() for level in conversation.levels} == set(LEVELS)
+    assert {level for conversation in load() for level in conversation.levels} | {"cut"} == set(LEVELS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Self
 from urllib.parse import urlsplit
@@ -37,6 +38,10 @@ class CuttingLine:
         if task is not None:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+        with contextlib.suppress(asyncio.CancelledError):  # by ``__aexit__``: asyncio would log it as an error
+            await self._carry(reader, writer)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection(self._target.hostname, self._target.port)
         up = asyncio.create_task(_pass(reader, far_writer, 1 << 60))
         down = asyncio.create_task(_pass(far_reader, writer, self._budget()))

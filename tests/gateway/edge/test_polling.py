@@ -240,6 +240,17 @@ async def test_bye_closes_the_connection(house: House, endpoint: PollingEndpoint
     assert len(endpoint) == 0
 
 
+async def test_answer_that_tells_the_end_is_repeated_to_who_fetches() -> None:
+    async with serving() as (url, house), PollClient(url) as client:
+        await client.hear()
+        auth = {"url": CLOUD.urls[0], "params": house.nextcloud.ticket("alice")}
+        client.say({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
+        client.say({"type": "bye"})
+        assert await client.closed() == 1000
+        assert (await client.request({"received": 3}))[1]["closed"] == 1000
+        assert (await client.request({"messages": ["x"], "first": 3}))[0] == 404
+
+
 @virtually
 async def test_message_over_64_kib_ends_the_connection_and_not_the_session(
     house: House, endpoint: PollingEndpoint
