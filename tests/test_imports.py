@@ -21,6 +21,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "mcu.base": (),
     "mcu.janus": ("mcu.base", "sdp"),
     "mcu.janus.protocol": (),
+    "mcu.janus.back_off": (),
     "mcu.inprocess": ("mcu.base", "sdp"),
     "mcu.factory": ("mcu.base", "mcu.janus", "mcu.inprocess"),
     "gateway": (),
@@ -55,7 +56,7 @@ RULES: dict[str, tuple[str, ...]] = {
 }
 
 # The pure layers: no clock, no entropy, no input and output. They import this much and nothing else.
-PURE = ("sdp", "gateway.wire", "gateway.core", "mcu.janus.protocol", "mcu.janus.pool")
+PURE = ("sdp", "gateway.wire", "gateway.core", "mcu.janus.protocol", "mcu.janus.back_off", "mcu.janus.pool")
 PURE_MAY = frozenset(
     {"__future__", "typing", "collections", "dataclasses", "enum", "re", "base64", "hashlib", "hmac", "struct"}
     | {"ipaddress", "itertools", "functools", "math", "heapq", "msgspec"}

@@ -19,8 +19,9 @@ from typing import Any
 import aiohttp
 
 from mcu.base import McuLost, Rejected, SfuState
+from mcu.janus.back_off import back_off
 from mcu.janus.naming import JanusLog
-from mcu.janus.protocol import NO_SUCH_SESSION, SUBPROTOCOL, JanusError, back_off, details, printable, refusal
+from mcu.janus.protocol import NO_SUCH_SESSION, SUBPROTOCOL, JanusError, details, printable, refusal
 from mcu.janus.session import Session
 from mcu.janus.settings import JanusServer
 from mcu.janus.sweep import sweep, tell_owners

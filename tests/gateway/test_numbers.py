@@ -19,7 +19,7 @@ from gateway.edge.nextcloud import NextcloudClient
 from gateway.flows import dialout, dispatch, hello, media
 from gateway.flows.services import MediaLimits
 from gateway.wire import token
-from mcu.janus import protocol
+from mcu.janus import back_off
 from mcu.janus import session as janus_session
 
 ROOT = Path(__file__).parent.parent
@@ -80,7 +80,7 @@ NUMBERS = (
     Number("throttle attempts", throttle.MAX_FAILURES, 10, THROTTLE, "ten_failures_block_and_nine_do_not"),
     Number("throttle window", throttle.BLOCK_WINDOW, 1800, THROTTLE, "over_30_minutes_old"),
     Number("throttle memory", throttle.MEMORY, 43200, THROTTLE, "remembered_for_12_hours"),
-    Number("reconnect to Janus", protocol.BACK_OFF, (1, 2, 4, 8, 16), JANUS_TIME, "asked_after_1_to_16_seconds"),
+    Number("reconnect to Janus", back_off.BACK_OFF, (1, 2, 4, 8, 16), JANUS_TIME, "asked_after_1_to_16_seconds"),
     # The reference says 30; docs/janus.md says why it is less here. Janus' own limit is 60.
     Number("Janus keepalive", janus_session.KEEPALIVE, 3, JANUS_TIME, "keepalive_every_3_seconds"),
     Number("stream bitrate", config.McuSection().max_stream_bitrate, 1048576, "gateway/test_config.py", "defaults"),

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from mcu.base import McuLost, McuTimeout, PublishOptions
+from mcu.janus.back_off import QUICK_FOR, STEADY_FOR, back_off
 from mcu.janus.backend import JanusMcu
-from mcu.janus.protocol import QUICK_FOR, STEADY_FOR, back_off
 from mcu.janus.settings import JanusServer
 from tests.gateway.flows.virtual_time import VirtualLoop
 from tests.mcu.janus.conftest import CAMERA, Heard, States
