@@ -183,7 +183,7 @@ async def test_where_streams_may_not_go_on_the_source_serves(loopback: None) -> 
 @pytest.mark.full
 async def test_where_it_does_not_come_about_the_source_serves(loopback: None) -> None:
     async with several(2, remote_streams=True) as pool:
-        pool.change(0, country="US")
+        pool.change(0, country="US", address="neither.is.this.invalid")
         pool.change(1, country="DE", address="no.such.host.invalid")
         await pool.start()
         call = pool.call()
