@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from aiohttp import web
 from playwright.async_api import Page
 
 from gateway.app import Gateway
-from gateway.config import Config, Http, McuSection, Sessions
+from gateway.config import Config, GeoIpSection, Http, McuSection, Sessions
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from tests.browser.chromium import FAKE_DEVICES, GRANTED, chromium
 
@@ -105,10 +105,12 @@ def _runs(layer: Measured) -> bool:
 
 @dataclass
 class Call:
-    """Two people in a call."""
+    """Two people in a call, and their gateway."""
 
     ada: Person
     bob: Person
+    gateway: Gateway
+    config: Config
 
     async def complaints(self) -> list[str]:
         """Return every error of a page and of the gateway."""
@@ -118,16 +120,23 @@ class Call:
 
 @pytest.fixture
 async def call(mcu: McuSection) -> AsyncIterator[Call]:
+    async with calling(mcu, GeoIpSection()) as call:
+        yield call
+
+
+@asynccontextmanager
+async def calling(mcu: McuSection, geoip: GeoIpSection) -> AsyncIterator[Call]:
+    """Bring two pages into a call over a gateway with that SFU."""
     async with AsyncExitStack() as stack:
         nextcloud = await stack.enter_async_context(FakeNextcloud())
-        gateway = Gateway(
-            Config(
-                sessions=Sessions(secret="6f1b0c7d9ae24835b6cf01d27e9a4488"),
-                http=Http(listen=("127.0.0.1:0",)),
-                backends=(nextcloud.backend(),),
-                mcu=mcu,
-            )
+        config = Config(
+            sessions=Sessions(secret="6f1b0c7d9ae24835b6cf01d27e9a4488"),
+            http=Http(listen=("127.0.0.1:0",)),
+            backends=(nextcloud.backend(),),
+            mcu=mcu,
+            geoip=geoip,
         )
+        gateway = Gateway(config)
         (url,) = await gateway.start()
         stack.push_async_callback(gateway.stop)
         page = await serve(stack)
@@ -148,7 +157,8 @@ async def call(mcu: McuSection) -> AsyncIterator[Call]:
         users = [{"sessionId": f"nc-{name}", "inCall": 7} for name in ("ada", "bob")]
         body = {"type": "incall", "incall": {"incall": 7, "changed": users, "users": users}}
         assert (await nextcloud.send(url, ROOM, body))[0] == 200
-        yield Call(*people)
+        ada, bob = people
+        yield Call(ada, bob, gateway, config)
 
 
 async def serve(stack: AsyncExitStack) -> str:
