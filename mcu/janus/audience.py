@@ -6,6 +6,7 @@ Janus tells subscribers nothing when a room is destroyed, so whoever owns the ro
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from mcu.base import Closed, Kind, StreamKey
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from mcu.janus.subscriber import JanusSubscriber
 
 
-class Audience:
+class Audience(ABC):
     """What can be subscribed to: a publisher, or a stream that comes from another Janus (remote.py)."""
 
     key: StreamKey
@@ -34,13 +35,13 @@ class Audience:
         self.entering: set[JanusSubscriber] = set()  # have a handle, but no offer yet
         self.departing: set[asyncio.Future[Any]] = set()  # subscribers' handles that Janus has not let go yet
 
+    @abstractmethod
     def end(self, why: Closed | None) -> None:
         """End the feed and all subscriptions to it. Idempotent."""
-        raise NotImplementedError
 
+    @abstractmethod
     def refresh_picture(self) -> None:
         """Have the publisher send a keyframe; nobody waits for it."""
-        raise NotImplementedError
 
     def leave(self, subscriber: JanusSubscriber) -> None:
         """Learn that a subscription has ended."""

@@ -6,6 +6,7 @@ Requests of one handle go one after another. What fails is told in the errors of
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
@@ -21,7 +22,7 @@ from mcu.janus.protocol import HandleInfo, JanusError, Message
 from mcu.janus.session import Session
 
 
-class Leg:
+class Leg(ABC):
     """What publisher and subscriber have in common: a handle, a listener and an end."""
 
     SUBSCRIBES: ClassVar[bool]
@@ -46,13 +47,13 @@ class Leg:
         """
         self.handle = await self.session.attach(label(self.session.instance, self.key), self)
 
+    @abstractmethod
     def on_event(self, message: Message) -> None:
         """Take what Janus says of the handle."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_resumed(self) -> None:
         """Learn that the connection to Janus was away: what it said meanwhile nobody has heard."""
-        raise NotImplementedError
 
     def on_told(self, info: HandleInfo) -> None:
         """Take what the Admin API tells of the handle after the connection was away."""
