@@ -16,7 +16,6 @@ from gateway.config import NO_MCU, Config, listen_address
 from gateway.core.backends import Backends
 from gateway.core.hub import Hub
 from gateway.core.ids import SessionIds
-from gateway.core.session import Kind
 from gateway.edge import serverinfo, unix_socket
 from gateway.edge.address import Networks, TrustedProxies
 from gateway.edge.admin import Admin
@@ -144,7 +143,7 @@ class Gateway:
             for site in list(self._runner.sites):
                 await site.stop()
         sessions = self._services.hub.sessions
-        while any(it.kind is not Kind.INTERNAL for it in sessions.values()):  # noqa: ASYNC110 - once a second will do
+        while any(not it.is_internal for it in sessions.values()):  # noqa: ASYNC110 - once a second will do
             await asyncio.sleep(DRAIN_LOOK)
 
     async def reload(self, config: Config) -> list[str]:

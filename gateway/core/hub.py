@@ -20,7 +20,7 @@ from gateway.core.ids import ConnectionId, ResumeId, RoomSessionId, SessionId
 from gateway.core.limits import Backend
 from gateway.core.permissions import Permissions
 from gateway.core.room import PING_INTERVAL, Room, RoomKey
-from gateway.core.session import JOIN_TIMEOUT, Kind, Session
+from gateway.core.session import JOIN_TIMEOUT, ClientType, Session
 from gateway.core.transient import Changed, deadline, session_key
 from gateway.core.virtual import VirtualLeft, VirtualSession
 from gateway.wire.backend import ParticipantEntry
@@ -84,7 +84,7 @@ class Hub:
             return False
         if isinstance(other, VirtualSession):
             return other.in_call
-        return other.kind is Kind.INTERNAL or other.id in room.in_call
+        return other.is_internal or other.id in room.in_call
 
     def take_backends(self, by_id: Callable[[str], Backend | None]) -> None:
         """Give sessions the changed settings of their backend; those of a backend that is gone go on as they are."""
@@ -100,7 +100,7 @@ class Hub:
             LimitReached: nothing has changed.
         """
         backend = session.backend
-        if session.kind is Kind.INTERNAL:
+        if session.is_internal:
             self.internals[session.id] = session
         else:
             count = self._per_backend.get(backend.id, 0)
@@ -134,7 +134,7 @@ class Hub:
         virtuals = tuple(self.remove_virtual(virtual) for virtual in list(session.virtuals.values()))
         session.open = False
         backend = session.backend
-        if session.kind is Kind.INTERNAL:
+        if session.is_internal:
             del self.internals[session.id]
         else:
             self._per_backend[backend.id] -= 1
@@ -214,18 +214,18 @@ class Hub:
         session.room_userid = ""
         session.room_session_given = False
         session.room_session_id = RoomSessionId("")
-        session.shown_out_by = None
+        session.evicted_by = None
         session.senders.clear()
         self._forget(room, session.id)
         return Left(session, room.key, tuple(room.members.values()), told, data)
 
-    def show_out(self, session: Session, event: bytes) -> None:
+    def evict(self, session: Session, event: bytes) -> None:
         """Note that a session without a connection ends as soon as this event, which waits, is delivered (2.7, 5.6).
 
         Unless it is in the room no longer by then.
         """
-        if session.shown_out_by is None:
-            session.shown_out_by = event
+        if session.evicted_by is None:
+            session.evicted_by = event
 
     def left_by_request(self, session: Session, now: float) -> None:
         """Give an anonymous session that left its room a new time limit to join one (4.2)."""
@@ -297,7 +297,7 @@ class Hub:
     def set_all_in_call(self, room: Room, in_call: bool) -> InCallChanged:
         """Note that everybody is in the call, or nobody (7.4); without a change nobody is to be told."""
         if in_call:
-            clients = tuple(member for member in room.members.values() if member.kind is Kind.CLIENT)
+            clients = tuple(member for member in room.members.values() if member.client_type is ClientType.CLIENT)
             new = [member.id for member in clients if member.id not in room.in_call]
             room.in_call.update(new)
             return InCallChanged(clients if new else (), ())
@@ -360,7 +360,7 @@ class Hub:
             del self._of_room_session[key]
 
     def _start_join_timer(self, session: Session, now: float) -> None:
-        if not session.userid and session.kind is not Kind.INTERNAL:
+        if not session.userid and not session.is_internal:
             session.join_by = now + JOIN_TIMEOUT
             self._note_deadline(session)
 

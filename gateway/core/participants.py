@@ -13,7 +13,6 @@ from msgspec import Raw, Struct
 
 from gateway.core.ids import SessionId
 from gateway.core.room import Room
-from gateway.core.session import Kind
 from gateway.wire.backend import ParticipantEntry
 
 T = TypeVar("T")
@@ -86,7 +85,7 @@ def complete(entries: Iterable[ParticipantEntry], room: Room, now: int) -> list[
         present.add(session)
         shown.append(entry if _string(entry.get("userId")) else _identified(entry, session, room))
     for member in room.members.values():
-        if member.kind is Kind.INTERNAL:
+        if member.is_internal:
             features = {"features": member.features} if member.features else {}
             shown.append(_entry(member.id, member.call_flags, now, internal=True, **features))
     for virtual in room.virtuals.values():

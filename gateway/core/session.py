@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from msgspec import Raw
 
 from gateway.core.actor import actor_of
+from gateway.core.geolocation import UNKNOWN, GeoLocation
 from gateway.core.ids import ConnectionId, ResumeId, RoomSessionId, SessionId
 from gateway.core.limits import Backend
 from gateway.core.outbox import Outbox
 from gateway.core.permissions import Permissions
-from gateway.core.place import UNKNOWN, Place
 from gateway.core.room import RoomKey
 from gateway.wire.server import JoinEntry, Sender, encode_sender
 
@@ -29,7 +29,7 @@ INTERNAL_CALL_FLAGS = 3  # in the call, sending audio: of the others (3.4)
 JOIN_TIMEOUT = 10.0  # seconds an anonymous session may be in no room (2.5)
 
 
-class Kind(Enum):
+class ClientType(Enum):
     """What speaks for itself ("client types"); the value is the name in hello and in the metrics."""
 
     CLIENT = "client"
@@ -44,24 +44,24 @@ class Session:
         "actor",
         "backend",
         "call_flags",
+        "client_type",
         "connection",
+        "evicted_by",
         "expires_at",
         "features",
         "heard",
         "id",
         "join_by",
-        "kind",
+        "location",
         "open",
         "outbox",
         "permissions",
-        "place",
         "resume_id",
         "room",
         "room_session_given",
         "room_session_id",
         "room_userid",
         "senders",
-        "shown_out_by",
         "url",
         "user",
         "userid",
@@ -77,7 +77,7 @@ class Session:
         user: Raw,
         features: tuple[str, ...],
         outbox: Outbox,
-        kind: Kind = Kind.CLIENT,
+        client_type: ClientType = ClientType.CLIENT,
     ) -> None:
         self.id, self.resume_id = ids
         self.backend = backend
@@ -86,10 +86,10 @@ class Session:
         self.user = user  # opaque, shown to others
         self.features = features
         self.outbox = outbox
-        self.kind = kind
-        self.actor = actor_of(user) if kind is Kind.FEDERATION else None  # whom Nextcloud knows it as
+        self.client_type = client_type
+        self.actor = actor_of(user) if client_type is ClientType.FEDERATION else None  # whom Nextcloud knows it as
         self.permissions = Permissions()
-        self.place: Place = UNKNOWN  # where the client is that speaks for it now
+        self.location: GeoLocation = UNKNOWN  # where the client is that speaks for it now
         self.open = True
         self.connection: ConnectionId | None = None
         self.expires_at: float | None = None
@@ -98,10 +98,10 @@ class Session:
         self.room_userid = ""  # user id that Nextcloud gave for this room (4.1)
         self.room_session_id = RoomSessionId("")  # as registered; the public id when the client gave none
         self.room_session_given = False
-        self.shown_out_by: bytes | None = None  # the event that waits to be delivered, and ends the session then (2.7)
+        self.evicted_by: bytes | None = None  # the event that waits to be delivered, and ends the session then (2.7)
         self.senders: dict[str, bytes] = {}
         managed = INTERNAL_INCALL in features
-        self.call_flags = INTERNAL_CALL_FLAGS if kind is Kind.INTERNAL and not managed else 0  # of internal clients
+        self.call_flags = INTERNAL_CALL_FLAGS if self.is_internal and not managed else 0
         self.virtuals: dict[str, VirtualSession] = {}  # of internal clients, by the name they gave
         self.heard = 0  # messages of the client since its hello, whatever became of them
 
@@ -119,9 +119,14 @@ class Session:
         self.expires_at = now + EXPIRY
         return True
 
+    @property
+    def is_internal(self) -> bool:
+        """Whether an internal client (recording, SIP bridge) has this session."""
+        return self.client_type is ClientType.INTERNAL
+
     def may(self, permission: str) -> bool:
         """Whether the session has a permission that internal clients need not be given (8)."""
-        return self.kind is Kind.INTERNAL or self.permissions.allows(permission)
+        return self.is_internal or self.permissions.allows(permission)
 
     @property
     def shown_userid(self) -> str:
@@ -146,5 +151,5 @@ class Session:
     def join_entry(self) -> JoinEntry:
         """Describe the session to the members of its room (4.3)."""
         given = self.room_session_id if self.room_session_given else ""
-        federated = self.kind is Kind.FEDERATION
+        federated = self.client_type is ClientType.FEDERATION
         return JoinEntry(self.id, self.shown_userid, self.features, self.user, given, federated)

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import maxminddb
 
 from gateway import log
-from gateway.core.place import LOOPBACK, UNKNOWN, Place
+from gateway.core.geolocation import LOOPBACK, UNKNOWN, GeoLocation
 from gateway.core.throttle import Address
 from gateway.edge import geoip_source
 from gateway.edge.continents import continent_of
@@ -101,16 +101,16 @@ class GeoIp:
             self._database = None
         await self.start()
 
-    def locate(self, address: Address) -> Place:
+    def locate(self, address: Address) -> GeoLocation:
         """Return where an address is."""
         for network, country in self._overrides:
             if address in network:
-                return Place(country, self._continents.get(country) or continent_of(country))
+                return GeoLocation(country, self._continents.get(country) or continent_of(country))
         if address.is_loopback:
             return LOOPBACK
         return UNKNOWN if self._database is None else self._look_up(self._database, address)
 
-    def _look_up(self, database: maxminddb.Reader, address: Address) -> Place:
+    def _look_up(self, database: maxminddb.Reader, address: Address) -> GeoLocation:
         try:
             record = database.get(address)
         except DAMAGE:  # or it has no IPv6
@@ -119,7 +119,7 @@ class GeoIp:
         if not _code.fullmatch(country):
             return UNKNOWN
         continent = self._continents.get(country) or _member(record, "continent", "code") or continent_of(country)
-        return Place(country, continent)
+        return GeoLocation(country, continent)
 
     def _take(self, settings: Settings) -> None:
         self._settings = settings

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway.core.session import Kind, Session
+from gateway.core.session import Session
 from gateway.flows.services import Services
 from mcu.base import McuStatus, SfuState, SfuStatus
 
@@ -60,7 +60,7 @@ def _janus(sfu: SfuStatus) -> dict[str, Any]:
 
 
 def _starts_dialout(session: Session) -> bool:
-    return session.kind is Kind.INTERNAL and START_DIALOUT in session.features
+    return session.is_internal and START_DIALOUT in session.features
 
 
 def _dialout(services: Services, session: Session) -> dict[str, Any]:

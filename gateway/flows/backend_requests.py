@@ -15,7 +15,7 @@ from gateway.core.ids import SessionId
 from gateway.core.limits import Backend
 from gateway.core.participants import IN_CALL, Participant
 from gateway.core.room import Room, RoomKey
-from gateway.core.session import Kind
+from gateway.core.session import ClientType
 from gateway.flows.calls import counted
 from gateway.flows.chat import RoomMessage
 from gateway.flows.media import Media
@@ -28,7 +28,7 @@ from gateway.wire import server
 from gateway.wire.client import ABSENT, given
 from gateway.wire.server import Event, EventBody, RoomBody, RoomListBody, SwitchToBody
 
-CLIENT = Kind.CLIENT.value
+CLIENT = ClientType.CLIENT.value
 
 
 class Malformed(Exception):
@@ -97,11 +97,11 @@ class BackendRequests:
             if virtual is not None and virtual.room == key:
                 self._virtuals.disinvited(virtual)
         for session in sessions:  # once for each way it is named, unless the first shows it out
-            if not session.open or session.shown_out_by is encoded:
+            if not session.open or session.evicted_by is encoded:
                 continue
             self._delivery.send(session, encoded)
             if session.room == key:
-                self._sessions.show_out(session, encoded)
+                self._sessions.evict(session, encoded)
         properties = disinvite.properties if given(disinvite.properties) else ABSENT
         self._tell_others(backend, disinvite, RoomListBody(roomid, properties))
 
@@ -124,7 +124,7 @@ class BackendRequests:
         """The room is gone: members leave it without leave events (4.6, 6.4)."""
         if room is not None:
             deleted = server.encode(Event(EventBody("room", "delete")))
-            self._delivery.send_all((it for it in room.members.values() if it.kind is Kind.INTERNAL), deleted)
+            self._delivery.send_all((it for it in room.members.values() if it.is_internal), deleted)
             self._virtuals.room_deleted(room)
             gone = server.encode(server.Room(RoomBody("")))
             for left in self._hub.delete_room(room):

@@ -28,6 +28,6 @@ def counted(counters: Counters, room: Room) -> Iterator[None]:
 
 def _in_call(room: Room) -> dict[str, str]:
     """Return the client types of who is in the call, by session."""
-    found: dict[str, str] = {session: room.members[session].kind.value for session in room.in_call}
+    found: dict[str, str] = {session: room.members[session].client_type.value for session in room.in_call}
     found.update((session, VIRTUAL) for session, virtual in room.virtuals.items() if virtual.in_call)
     return found

@@ -16,7 +16,7 @@ import msgspec
 
 from gateway.core.acknowledged import AcknowledgedOutbox
 from gateway.core.allowance import Allowance
-from gateway.core.session import Kind, Session
+from gateway.core.session import Session
 from gateway.core.throttle import Action, Address
 from gateway.flows.admission import Admission
 from gateway.flows.hello import Forged, Hello, check
@@ -237,7 +237,7 @@ class Dispatch:
             error = self._shared.update(session, message)
             if error is not None:
                 self._fail(who, message, error)
-        elif kind == "internal" and session.kind is Kind.INTERNAL:
+        elif kind == "internal" and session.is_internal:
             done = self._internal.handle(session, message)
             if not isinstance(done, Error):
                 return done
@@ -316,7 +316,7 @@ class Dispatch:
             before.lose()  # what it said before is still carried out
         self._greeted(who, session)
         who.inbox = self._inboxes.setdefault(session.id, who.inbox)
-        if session.shown_out_by is not None:
+        if session.evicted_by is not None:
             self._sessions.end(session)
         return None
 

@@ -17,7 +17,7 @@ from gateway.core.hub import LimitReached
 from gateway.core.ids import ENTROPY
 from gateway.core.limits import Backend
 from gateway.core.outbox import Outbox
-from gateway.core.session import Kind, Session
+from gateway.core.session import ClientType, Session
 from gateway.core.throttle import Action, Address
 from gateway.flows.notify import PARTICIPANTS_UPDATE, Notify
 from gateway.flows.ports import Connection, NextcloudError
@@ -68,13 +68,13 @@ class Hello:
         """
         _check_version(hello)
         auth = _check_auth(hello)
-        kind, userid, user = Kind(auth.type or "client"), "", client.ABSENT
-        if kind is Kind.INTERNAL:
+        kind, userid, user = ClientType(auth.type or "client"), "", client.ABSENT
+        if kind is ClientType.INTERNAL:
             backend, url = await self._trust_internal(who, auth)
         else:
             text = "" if hello.version == "1.0" else _token(auth)
             backend, url = self._backend(auth)
-            if text and kind is Kind.FEDERATION:
+            if text and kind is ClientType.FEDERATION:
                 await self._check_federation(url)
             userid, user = await (self._verify_token(url, text) if text else self._ask_backend(backend, url, auth))
         if who.gone:
@@ -87,8 +87,8 @@ class Hello:
             raise ProtocolError(Code.SESSION_LIMIT_EXCEEDED.error()) from error
         self._services.counters.sessions_total[backend.id, kind.value] += 1
         self._attach(session, who.connection, hello, request)
-        if session.place.is_known:
-            self._services.counters.client_countries[session.place.country] += 1
+        if session.location.is_known:
+            self._services.counters.client_countries[session.location.country] += 1
         return session
 
     def resume(self, who: Client, hello: client.Hello, request: str) -> Session:
@@ -109,24 +109,24 @@ class Hello:
             kind = ProtocolError if services.ids.is_resume_id(resume_id) else Forged
             raise kind(Code.NO_SUCH_SESSION.error())
         _acknowledge(session, hello)
-        services.counters.resumed_total[session.backend.id, session.kind.value] += 1
+        services.counters.resumed_total[session.backend.id, session.client_type.value] += 1
         holder = services.delivery.connection(session)
         if holder is not None:
             holder.displace(bye(SESSION_RESUMED))
-        if session.shown_out_by is not None:
-            session.outbox.cut_behind(session.shown_out_by)
+        if session.evicted_by is not None:
+            session.outbox.cut_behind(session.evicted_by)
         session.outbox.attached()
         updated = session.outbox.holds(PARTICIPANTS_UPDATE)  # among what it missed (5.6)
         self._attach(session, who.connection, hello, request)
         room = services.hub.room_of(session)
-        if room is not None and not updated and session.shown_out_by is None:
+        if room is not None and not updated and session.evicted_by is None:
             self._notify.participants_on_resume(session, room)
         return session
 
     def _attach(self, session: Session, connection: Connection, hello: client.Hello, request: str) -> None:
         services = self._services
         services.hub.attach(session, connection.id)
-        session.place = services.locate(connection.address)
+        session.location = services.locate(connection.address)
         body = server.HelloBody(
             hello.version or "",
             session.id,
@@ -139,7 +139,7 @@ class Hello:
         connection.adopt(session.outbox)
 
     def _new_session(
-        self, backend: Backend, url: str, userid: str, user: Raw, features: tuple[str, ...], kind: Kind
+        self, backend: Backend, url: str, userid: str, user: Raw, features: tuple[str, ...], kind: ClientType
     ) -> Session:
         services = self._services
         ids = services.ids.make(services.entropy(ENTROPY))
@@ -223,7 +223,7 @@ def check(hello: client.Hello) -> None:
     if hello.resumeid:
         return
     auth = _check_auth(hello)
-    if auth.type == Kind.INTERNAL.value:
+    if auth.type == ClientType.INTERNAL.value:
         _url(_internal_params(auth).backend)
         return
     _url(auth.url)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 from gateway.core.ids import SessionId
 from gateway.core.limits import exceeds
-from gateway.core.session import Kind, Session
+from gateway.core.session import Session
 from gateway.core.virtual import VirtualSession
 from gateway.flows.publishing import PublisherSlot
 from gateway.flows.quality import QualityRules
@@ -128,7 +128,7 @@ class Media:
             return
         hub = services.hub
         publisher = hub.find(session.backend, recipient) or hub.find_virtual(session.backend, recipient)
-        trusted = session.kind is Kind.INTERNAL or services.media_limits.subscribe_any
+        trusted = session.is_internal or services.media_limits.subscribe_any
         if not trusted and (publisher is None or not services.hub.in_same_call(session, publisher)):
             errand.fail(services, Code.NOT_ALLOWED_TO_REQUEST_OFFER)
             return
@@ -149,7 +149,7 @@ class Media:
         subscriber = found.owner if isinstance(found, VirtualSession) else found  # who speaks for it gets the offer
         if subscriber is session:
             return
-        if (session.room is None or found.room != session.room) and session.kind is not Kind.INTERNAL:
+        if (session.room is None or found.room != session.room) and not session.is_internal:
             errand.fail(services, Code.NOT_ALLOWED_TO_SEND_OFFER)
             return
         self._subscribe(errand, subscriber, session.id)

@@ -17,7 +17,7 @@ from gateway.core.facts import Joined, Left
 from gateway.core.ids import SessionId
 from gateway.core.participants import Participant
 from gateway.core.room import Room
-from gateway.core.session import Kind, Session
+from gateway.core.session import Session
 from gateway.core.transient import Changed
 from gateway.core.virtual import VirtualLeft, VirtualSession
 from gateway.flows.media import Media
@@ -61,7 +61,7 @@ class Notify:
         for virtual in virtuals:
             if virtual.flags:
                 self._delivery.send(session, _flags_event(virtual))
-        if session.kind is Kind.INTERNAL:
+        if session.is_internal:
             self.known_participants(fact.room)
         self._media.quality.entered(session)
 
@@ -112,7 +112,7 @@ class Notify:
         if not silent and fact.remaining:
             self._gone(fact.session.id, fact.remaining, fact.data)
             room = self._services.hub.rooms.get(fact.room)
-            if fact.session.kind is Kind.INTERNAL and room is not None:
+            if fact.session.is_internal and room is not None:
                 self.known_participants(room)
         if fact.room_session:
             self.tell_left(fact.session, fact.room.id, fact.room_session)

@@ -11,8 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable
 
-from gateway.core.session import Kind as ClientKind
-from gateway.core.session import Session
+from gateway.core.session import ClientType, Session
 from gateway.flows.quality import Plan, Told
 from gateway.flows.recovery import ASKED_FOR, REPUBLISH
 from gateway.flows.services import smaller
@@ -150,7 +149,7 @@ class PublisherSlot(Slot):
     def _miss(self, why: Closed, sid: str) -> None:
         """Have the stream asked for, if the client can be, still shares it, and may."""
         can_be_asked = REPUBLISH in self.session.features
-        may_be_reset = self.streams.reset is not None and self.session.kind is ClientKind.CLIENT
+        may_be_reset = self.streams.reset is not None and self.session.client_type is ClientType.CLIENT
         if (can_be_asked or may_be_reset) and self._offers > self._unshared and self.permitted():
             self._lost = server.RepublishBody(self.kind.value, sid, why.value)
 
@@ -232,8 +231,8 @@ class PublisherSlot(Slot):
             vp9profile=preference.vp9profile,
             h264profile=preference.h264profile,
             timeout=seconds,
-            country=self.session.place.code,
-            continent=self.session.place.continent,
+            country=self.session.location.code,
+            continent=self.session.location.continent,
         )
 
     def _note_limits(self, head: Head) -> None:

@@ -6,7 +6,7 @@ Source: behaviour reference 4.1, 4.2, 4.4.
 from __future__ import annotations
 
 from gateway.core.room import Room
-from gateway.core.session import Kind, Session
+from gateway.core.session import Session
 from gateway.flows.notify import Notify
 from gateway.flows.ports import NextcloudError
 from gateway.flows.services import Services, room_request
@@ -49,7 +49,7 @@ class Rooms:
                 self._hub.register(session, given_id or session.id)
             details = AlreadyJoined(_room_body(current))
             raise ProtocolError(Code.ALREADY_JOINED.error(details))
-        if session.kind is Kind.INTERNAL:  # need not be invited
+        if session.is_internal:  # need not be invited
             if self._holder(session, given_id) is not None:
                 given_id = ""
             answer = BackendAnswer("room", room=RoomAnswer(roomid))

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.core.backends import Backends
+from gateway.core.geolocation import UNKNOWN, GeoLocation
 from gateway.core.hub import Hub
 from gateway.core.ids import SessionIds
 from gateway.core.limits import Backend, Limits, Quality
-from gateway.core.place import UNKNOWN, Place
 from gateway.core.policy import greatest
-from gateway.core.session import Kind, Session
+from gateway.core.session import Session
 from gateway.core.throttle import Address
 from gateway.flows.delivery import Delivery
 from gateway.flows.ports import Counters, Nextcloud
@@ -53,7 +53,7 @@ class Services:
     entropy: Callable[[int], bytes]
     limits: Limits = field(default_factory=Limits)
     quality: Quality = field(default_factory=Quality)  # of backends that have none of their own
-    locate: Callable[[Address], Place] = lambda address: UNKNOWN  # where an address is (14.3)
+    locate: Callable[[Address], GeoLocation] = lambda address: UNKNOWN  # where an address is (14.3)
     tasks: Tasks = field(default_factory=Tasks)
     throttling: Throttling = field(init=False)
 
@@ -66,7 +66,7 @@ class Services:
 
     def facts_for(self, session: Session) -> ServerFacts:
         """Return what a hello reply says of the server."""
-        return self.server_internal if session.kind is Kind.INTERNAL else self.server
+        return self.server_internal if session.is_internal else self.server
 
     def bandwidth(self, backend: Backend) -> Bandwidth | None:
         """Return the limits that a room reply names (4.1): the least of SFU's, backend's and policy's, unless none."""

@@ -56,10 +56,10 @@ class Sessions:
         if connection is not None:
             connection.finish()
 
-    def show_out(self, session: Session, event: bytes) -> None:
+    def evict(self, session: Session, event: bytes) -> None:
         """End a session that may not be in its room any more, as soon as the event that says so is delivered (2.7)."""
         if session.connection is None:
-            self._hub.show_out(session, event)
+            self._hub.evict(session, event)
         else:
             self.end(session)
 

@@ -165,7 +165,7 @@ class SubscriberSlot(Slot):
     async def _subscribe(self, seconds: float) -> str:
         self._drop()
         listener = self._listener = _Listener(self)
-        options = SubscribeOptions(seconds, self._layer, self.session.place.code, self.session.place.continent)
+        options = SubscribeOptions(seconds, self._layer, self.session.location.code, self.session.location.continent)
         subscriber, sdp = await self.streams.mcu.subscribe(self.key, options, listener)
         if self.closed:
             self.services.tasks.spawn(subscriber.close(), "close late subscriber")

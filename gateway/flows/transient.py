@@ -13,7 +13,7 @@ from msgspec import Raw
 from gateway.core.limits import exceeds
 from gateway.core.permissions import TRANSIENT_DATA
 from gateway.core.room import Room
-from gateway.core.session import Kind, Session
+from gateway.core.session import Session
 from gateway.core.transient import SESSION_DATA, TransientData, session_key
 from gateway.flows.notify import Notify
 from gateway.flows.services import Services
@@ -45,7 +45,7 @@ class Transient:
         key = body.key or ""
         if not session.may(TRANSIENT_DATA):
             return Code.NOT_ALLOWED_TO_UPDATE.error()
-        if key.startswith(SESSION_DATA) and session.kind is not Kind.INTERNAL and key != session_key(session.id):
+        if key.startswith(SESSION_DATA) and not session.is_internal and key != session_key(session.id):
             return Code.NOT_ALLOWED_TO_UPDATE_ENTRY.error()
         if body.type == "set" and given(body.value):
             if limit := self._limit_of(room.transient, key, body.value):

@@ -10,7 +10,7 @@ from gateway.core.hub import Hub
 from gateway.core.ids import ConnectionId, SessionId
 from gateway.core.limits import Backend
 from gateway.core.room import Room, RoomKey
-from gateway.core.session import Kind, Session
+from gateway.core.session import ClientType, Session
 from gateway.core.transient import NANOSECONDS
 from gateway.core.virtual import VirtualLeft, VirtualSession
 from tests.gateway.core.members import CLOUD, NOTHING
@@ -83,7 +83,9 @@ class HubModel:
         present = self.at(room.key)
         fact = self.hub.set_all_in_call(room, value)
         if value:
-            self.in_call |= {other.id for other in self.open if other.id in present and other.kind is Kind.CLIENT}
+            self.in_call |= {
+                other.id for other in self.open if other.id in present and other.client_type is ClientType.CLIENT
+            }
         else:
             assert {other.id for other in fact.ended} == (present & self.in_call) - self.virtuals.keys()
             self.in_call -= present

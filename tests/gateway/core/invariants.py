@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.core.hub import Hub
 from gateway.core.room import Room
-from gateway.core.session import Kind, Session
+from gateway.core.session import Session
 from gateway.core.transient import SESSION_DATA, session_key
 
 
@@ -30,10 +30,10 @@ def _check_session(hub: Hub, session: Session) -> None:
     room = hub.room_of(session)
     assert (room is None) is (session.room is None)
     assert room is None or room.members[session.id] is session
-    assert session.join_by is None or (room is None and session.kind is not Kind.INTERNAL and not session.userid)
+    assert session.join_by is None or (room is None and not session.is_internal and not session.userid)
     assert bool(session.room_session_id) is (room is not None)
-    assert session.shown_out_by is None or room is not None
-    assert not session.virtuals or session.kind is Kind.INTERNAL
+    assert session.evicted_by is None or room is not None
+    assert not session.virtuals or session.is_internal
     for other in hub.sessions.values():
         same = other.backend.id == session.backend.id
         assert (hub.find(session.backend, other.id) is other) is same
@@ -68,7 +68,7 @@ def _check_virtuals(hub: Hub) -> None:
 def _check_indices(hub: Hub) -> None:
     sessions = hub.sessions.values()
     assert hub._resumable == {it.resume_id: it for it in sessions}
-    assert hub.internals == {it.id: it for it in sessions if it.kind is Kind.INTERNAL}
+    assert hub.internals == {it.id: it for it in sessions if it.is_internal}
     users = {(it.backend.id, it.userid) for it in sessions if it.userid}
     assert set(hub._of_user) == users
     for (backend, userid), found in hub._of_user.items():
@@ -77,7 +77,7 @@ def _check_indices(hub: Hub) -> None:
         assert hub.sessions[session.id] is session
         assert session.room is not None
         assert (session.backend.id, session.room_session_id) == (backend, room_session)
-    counted = Counter(it.backend.id for it in sessions if it.kind is not Kind.INTERNAL)
+    counted = Counter(it.backend.id for it in sessions if not it.is_internal)
     assert +Counter(hub._per_backend) == counted
     deadlines = {it.id: it for it in sessions if it.expires_at is not None or it.join_by is not None}
     assert hub._deadlines == deadlines

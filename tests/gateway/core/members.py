@@ -11,7 +11,7 @@ from gateway.core.ids import ResumeId, SessionId
 from gateway.core.limits import Backend
 from gateway.core.outbox import Outbox
 from gateway.core.room import Room, RoomKey
-from gateway.core.session import Kind, Session
+from gateway.core.session import ClientType, Session
 
 CLOUD = Backend("cloud", ("https://cloud.example/",), "secret")
 OTHER = Backend("other", ("https://other.example/",), "secret")
@@ -21,7 +21,7 @@ _numbers = count(1)
 
 
 def session(
-    userid: str = "", backend: Backend = CLOUD, features: tuple[str, ...] = (), *, kind: Kind = Kind.CLIENT
+    userid: str = "", backend: Backend = CLOUD, features: tuple[str, ...] = (), *, kind: ClientType = ClientType.CLIENT
 ) -> Session:
     """Make a session that is not open yet."""
     number = next(_numbers)

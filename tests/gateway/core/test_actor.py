@@ -6,7 +6,7 @@ import pytest
 from msgspec import Raw
 
 from gateway.core.actor import Actor, actor_of
-from gateway.core.session import Kind
+from gateway.core.session import ClientType
 from tests.gateway.core.members import session
 
 
@@ -25,4 +25,4 @@ def test_actor_needs_both_members_as_strings(user: bytes, actor: Actor | None) -
 
 
 def test_only_federated_sessions_are_shown_as_such() -> None:
-    assert [session(kind=kind).join_entry().federated for kind in Kind] == [False, False, True]
+    assert [session(kind=kind).join_entry().federated for kind in ClientType] == [False, False, True]

@@ -355,8 +355,8 @@ def test_the_first_event_that_shows_a_session_out_counts_until_it_leaves() -> No
     hub = Hub()
     member = opened(hub)
     joined(hub, member)
-    hub.show_out(member, b"first")
-    hub.show_out(member, b"second")
-    assert member.shown_out_by == b"first"
+    hub.evict(member, b"first")
+    hub.evict(member, b"second")
+    assert member.evicted_by == b"first"
     joined(hub, member, "another")
-    assert member.shown_out_by is None
+    assert member.evicted_by is None

@@ -21,7 +21,7 @@ from gateway.core.hub import LimitReached
 from gateway.core.ids import ConnectionId, SessionId
 from gateway.core.limits import Backend
 from gateway.core.room import RoomKey
-from gateway.core.session import EXPIRY, Kind, Session
+from gateway.core.session import EXPIRY, ClientType, Session
 from gateway.core.transient import session_key
 from gateway.wire.backend import ParticipantEntry
 from tests.gateway.core import invariants
@@ -46,7 +46,7 @@ class HubMachine(HubModel, RuleBasedStateMachine):
     @initialize(target=sessions, count=st.integers(0, 4), bridged=st.booleans())
     def begin(self, count: int, bridged: bool) -> MultipleResults[Session]:
         """Some are there already, or most of what happens would happen to nobody."""
-        made = [session(f"user{number}") for number in range(count)] + [session(kind=Kind.INTERNAL)] * bridged
+        made = [session(f"user{number}") for number in range(count)] + [session(kind=ClientType.INTERNAL)] * bridged
         for it in made:
             self.hub.open(it, self.now)
             self.came(it, "r1")
@@ -60,7 +60,7 @@ class HubMachine(HubModel, RuleBasedStateMachine):
             return multiple()
         backend = self.configured[name]
         made = session(user, backend)
-        before = sum(it.backend.id == name and it.kind is Kind.CLIENT for it in self.open)
+        before = sum(it.backend.id == name and it.client_type is ClientType.CLIENT for it in self.open)
         try:
             self.hub.open(made, self.now)
         except LimitReached:
@@ -72,7 +72,7 @@ class HubMachine(HubModel, RuleBasedStateMachine):
 
     @rule(target=sessions, room=first_rooms)
     def connect_internal(self, room: str) -> Session:
-        made = session("", CLOUD, kind=Kind.INTERNAL)
+        made = session("", CLOUD, kind=ClientType.INTERNAL)
         self.hub.open(made, self.now)
         self.came(made, room)
         return made
@@ -150,13 +150,13 @@ class HubMachine(HubModel, RuleBasedStateMachine):
             self.hub.left_by_request(it, self.now)
 
     @rule(it=sessions)
-    def show_out(self, it: Session) -> None:
+    def evict(self, it: Session) -> None:
         """What the flows do with a session that may not stay, when it is away."""
         if it.open and it.room is not None:
             if it.connection is not None:
                 assert self.hub.detach(it, it.connection, self.now)
-            self.hub.show_out(it, b"the event")
-            assert it.shown_out_by == b"the event"
+            self.hub.evict(it, b"the event")
+            assert it.evicted_by == b"the event"
 
     @rule(it=sessions)
     def delete_room(self, it: Session) -> None:

@@ -6,7 +6,7 @@ import json
 
 from gateway.core.ids import ConnectionId, RoomSessionId
 from gateway.core.permissions import Permissions
-from gateway.core.session import EXPIRY, Kind
+from gateway.core.session import EXPIRY, ClientType
 from gateway.wire.server import MESSAGE_END
 from tests.gateway.core.members import session
 
@@ -68,7 +68,7 @@ def test_control_sender_is_another_one_and_made_once() -> None:
 
 
 def test_internal_sessions_need_no_permission() -> None:
-    client, internal = session("alice"), session(kind=Kind.INTERNAL)
+    client, internal = session("alice"), session(kind=ClientType.INTERNAL)
     for it in (client, internal):
         it.permissions = Permissions.of([])
     assert (client.may("control"), internal.may("control")) == (False, True)

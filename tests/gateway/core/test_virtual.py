@@ -11,7 +11,7 @@ from gateway.core.hub import Hub
 from gateway.core.ids import SessionId
 from gateway.core.limits import Backend
 from gateway.core.room import Room
-from gateway.core.session import Kind, Session
+from gateway.core.session import ClientType, Session
 from gateway.core.transient import Changed, session_key
 from gateway.core.virtual import VirtualSession
 from tests.gateway.core.members import CLOUD, OTHER, joined, opened, session
@@ -21,7 +21,7 @@ ONE = Raw(b"1")
 
 
 def internal(hub: Hub, backend: Backend = CLOUD, features: tuple[str, ...] = ()) -> Session:
-    made = session("", backend, features, kind=Kind.INTERNAL)
+    made = session("", backend, features, kind=ClientType.INTERNAL)
     hub.open(made, 0.0)
     return made
 
@@ -56,9 +56,9 @@ def test_internal_sessions_are_not_limited_and_have_no_time_to_join_a_room() -> 
 
 @pytest.mark.parametrize(
     ("kind", "features", "flags"),
-    [(Kind.INTERNAL, (), 3), (Kind.INTERNAL, ("internal-incall",), 0), (Kind.CLIENT, (), 0)],
+    [(ClientType.INTERNAL, (), 3), (ClientType.INTERNAL, ("internal-incall",), 0), (ClientType.CLIENT, (), 0)],
 )
-def test_flags_at_the_start(kind: Kind, features: tuple[str, ...], flags: int) -> None:
+def test_flags_at_the_start(kind: ClientType, features: tuple[str, ...], flags: int) -> None:
     assert session("", CLOUD, features, kind=kind).call_flags == flags
 
 

@@ -23,7 +23,7 @@ from aiohttp import web
 from gateway import log
 from gateway.app import Gateway
 from gateway.config import Config, GeoIpSection, Http, Sessions
-from gateway.core.place import LOOPBACK, UNKNOWN, Place
+from gateway.core.geolocation import LOOPBACK, UNKNOWN, GeoLocation
 from gateway.edge import geoip_source
 from gateway.edge.continents import continent_of
 from gateway.edge.geoip import GeoIp
@@ -93,9 +93,9 @@ def test_without_a_database_the_rest_is_unknown() -> None:
 def test_continent_of_an_override_is_the_usual_one_unless_said_otherwise() -> None:
     overrides = {"10.0.0.0/8": "TR", "10.1.0.0/16": "BR", "10.2.0.0/16": "ZZ"}
     geoip = GeoIp(Settings(overrides=overrides, continents={"TR": "EU"}))
-    assert geoip.locate(ip_address("10.0.0.1")) == Place("TR", "EU")
-    assert geoip.locate(ip_address("10.1.0.1")) == Place("BR", "SA")
-    assert geoip.locate(ip_address("10.2.0.1")) == Place("ZZ", "")
+    assert geoip.locate(ip_address("10.0.0.1")) == GeoLocation("TR", "EU")
+    assert geoip.locate(ip_address("10.1.0.1")) == GeoLocation("BR", "SA")
+    assert geoip.locate(ip_address("10.2.0.1")) == GeoLocation("ZZ", "")
 
 
 def test_each_country_is_on_one_continent() -> None:
@@ -114,9 +114,9 @@ async def test_database_is_read_from_a_file_before_the_first_client_comes(tmp_pa
         geoip = GeoIp(Settings(database, continents={"JP": "OC"}, overrides={"192.0.2.9": "DE"}))
         await geoip.start()
         try:
-            assert geoip.locate(ip_address(SWISS)) == Place("CH", "EU")
-            assert geoip.locate(ip_address(JAPANESE)) == Place("JP", "OC")
-            assert geoip.locate(ip_address("192.0.2.9")) == Place("DE", "EU")
+            assert geoip.locate(ip_address(SWISS)) == GeoLocation("CH", "EU")
+            assert geoip.locate(ip_address(JAPANESE)) == GeoLocation("JP", "OC")
+            assert geoip.locate(ip_address("192.0.2.9")) == GeoLocation("DE", "EU")
             assert geoip.locate(ip_address(ELSEWHERE)) == UNKNOWN
             assert geoip.locate(ip_address("::1")) == LOOPBACK
         finally:
@@ -127,7 +127,7 @@ async def test_database_is_read_from_a_file_before_the_first_client_comes(tmp_pa
 @pytest.mark.parametrize(
     ("record", "expected"),
     [
-        ({"country": {"iso_code": "CH"}}, Place("CH", "EU")),  # continent from our own table
+        ({"country": {"iso_code": "CH"}}, GeoLocation("CH", "EU")),  # continent from our own table
         ({"country": {"iso_code": "ch"}}, UNKNOWN),
         ({"country": {"iso_code": "unknown"}}, UNKNOWN),
         ({"country": {"iso_code": 7}}, UNKNOWN),
@@ -136,7 +136,7 @@ async def test_database_is_read_from_a_file_before_the_first_client_comes(tmp_pa
         ("CH", UNKNOWN),
     ],
 )
-async def test_record_of_another_form_is_no_country(tmp_path: Path, record: object, expected: Place) -> None:
+async def test_record_of_another_form_is_no_country(tmp_path: Path, record: object, expected: GeoLocation) -> None:
     path = tmp_path / "x.mmdb"
     path.write_bytes(mmdb.write({"192.0.2.0/24": record}, version=4))
     geoip = GeoIp(Settings(str(path)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.core.session import Kind
+from gateway.core.session import ClientType
 from gateway.edge.serverinfo import describe
 from mcu.base import McuStatus, SfuState, SfuStatus
 from tests.gateway.flows.house import House, Talker
@@ -66,7 +66,7 @@ async def test_sfu_in_this_process_has_a_mode_of_its_own() -> None:
 
 
 def as_dialer(talker: Talker) -> None:
-    talker.session.kind = Kind.INTERNAL
+    talker.session.client_type = ClientType.INTERNAL
     talker.session.features = ("start-dialout",)
 
 
@@ -75,7 +75,7 @@ async def test_clients_that_can_dial_are_listed_by_id() -> None:
         dialers = [await house.open(str(number)) for number in range(2)]
         for dialer in dialers:
             as_dialer(dialer)
-        (await house.open("internal")).session.kind = Kind.INTERNAL
+        (await house.open("internal")).session.client_type = ClientType.INTERNAL
         (await house.open("client")).session.features = ("start-dialout",)
         dialers[1].lose()
         listed = describe(house.services, "1", (), None)["dialout"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.core.place import LOOPBACK, UNKNOWN, Place
+from gateway.core.geolocation import LOOPBACK, UNKNOWN, GeoLocation
 from gateway.core.throttle import Address
 from tests.gateway.flows.house import House
 from tests.gateway.flows.virtual_time import settle
@@ -10,8 +10,8 @@ from tests.gateway.flows.virtual_time import settle
 FIRST, SECOND = "192.0.2.1", "198.51.100.7"
 
 
-def locate(address: Address) -> Place:
-    known = {FIRST: Place("CH", "EU"), SECOND: Place("JP", "AS"), "127.0.0.1": LOOPBACK}
+def locate(address: Address) -> GeoLocation:
+    known = {FIRST: GeoLocation("CH", "EU"), SECOND: GeoLocation("JP", "AS"), "127.0.0.1": LOOPBACK}
     return known.get(str(address), UNKNOWN)
 
 
@@ -53,7 +53,7 @@ async def test_sfu_is_told_where_the_client_is_now() -> None:
         again.offer()
         await settle()
         assert told(house) == [("JP", "AS")] * 2
-        assert again.session.place == Place("JP", "AS")
+        assert again.session.location == GeoLocation("JP", "AS")
 
 
 async def test_sfu_is_told_nothing_of_who_is_nowhere() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.core.limits import Backend
-from gateway.core.session import Kind
+from gateway.core.session import ClientType
 from tests.gateway.flows.house import OTHER, House, Json, Talker
 from tests.gateway.flows.test_federation import federated
 from tests.gateway.flows.virtual_time import settle
@@ -171,7 +171,7 @@ async def test_sessions_count_for_the_backend_whichever_of_its_urls_they_name() 
         second.lose()  # it may come back, and counts
         assert (await hello(urls[0])).errors() == ["session_limit_exceeded"]
         internal = await house.open_internal(backend=small)
-        assert internal.session.kind is Kind.INTERNAL
+        assert internal.session.is_internal
         assert (await hello(OTHER.urls[0])).heard()[0]["type"] == "hello"
         await house.sweep(31)
         assert (await hello(urls[1])).heard()[0]["type"] == "hello"
@@ -189,7 +189,7 @@ async def test_federated_sessions_count_and_virtual_ones_do_not() -> None:
         await settle()
         assert len(house.hub.virtuals) == 2
         zoe = await federated(house)
-        assert zoe.session.kind is Kind.FEDERATION
+        assert zoe.session.client_type is ClientType.FEDERATION
         guest = house.connect()
         guest.heard()
         auth = {"url": limited.urls[0], "params": house.nextcloud.ticket("")}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Place(NamedTuple):
+class GeoLocation(NamedTuple):
     """A country as an ISO 3166 code, and its continent: ``AF``, ``AN``, ``AS``, ``EU``, ``NA``, ``OC``, ``SA``."""
 
     country: str
@@ -25,5 +25,5 @@ class Place(NamedTuple):
         return self.country if self.is_known else ""
 
 
-LOOPBACK = Place("loopback")
-UNKNOWN = Place("unknown-country")
+LOOPBACK = GeoLocation("loopback")
+UNKNOWN = GeoLocation("unknown-country")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.core.place import LOOPBACK, UNKNOWN, Place
+from gateway.core.geolocation import LOOPBACK, UNKNOWN, GeoLocation
 
 
 def test_a_country_has_a_code() -> None:
-    place = Place("CH", "EU")
+    place = GeoLocation("CH", "EU")
     assert place.is_known
     assert (place.code, place.continent) == ("CH", "EU")
 
 
 @pytest.mark.parametrize("place", [LOOPBACK, UNKNOWN])
-def test_what_is_no_country_has_none(place: Place) -> None:
+def test_what_is_no_country_has_none(place: GeoLocation) -> None:
     assert not place.is_known
     assert (place.code, place.continent) == ("", "")
