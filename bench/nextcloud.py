@@ -1,6 +1,6 @@
 """The backend of the benchmark: a real HTTP server that knows every user and every room.
 
-Answers what a gateway asks of Nextcloud (behaviour reference 3.7, 3.8, 4.1) in the OCS wrapping; what it costs is not
+Answers what a gateway asks of Nextcloud (reference 3.7, 3.8, 4.1) in the OCS wrapping; what it costs is not
 measured, since it runs in a process of its own.
 """
 

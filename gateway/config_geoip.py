@@ -1,6 +1,6 @@
 """What an operator may say of countries.
 
-Source: behaviour reference 14.3, 15.
+Source: reference 14.3, 15.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The feature ids that are announced: exactly those whose promise holds.
 
-Source: behaviour reference 13.1. They stand in the welcome message, in the hello reply, and in the header
+Source: reference 13.1. They stand in the welcome message, in the hello reply, and in the header
 ``X-Spreed-Signaling-Features`` of every response and of every request to Nextcloud.
 """
 

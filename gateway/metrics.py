@@ -1,7 +1,7 @@
 """Counters as plain integers, and the collector that shows them to Prometheus.
 
 Hot paths bump attributes (``counters.messages_in += 1``); nothing is formatted before somebody scrapes. The names are
-those of behaviour reference 14.5, so that existing dashboards go on.
+those of reference 14.5, so that existing dashboards go on.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """ICE candidates: what they say, and which of them may go on to the SFU.
 
-Source: RFC 8839 5.1 (the line), behaviour reference 5.2 (what is an error) and 9.4 (what is dropped).
+Source: RFC 8839 5.1 (the line), reference 5.2 (what is an error) and 9.4 (what is dropped).
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def parse(text: str) -> Candidate:
 
 
 class CandidateFilter:
-    """Says which candidates of clients are used: lists of addresses and networks (behaviour reference 9.4).
+    """Says which candidates of clients are used: lists of addresses and networks (reference 9.4).
 
     The allow list only makes exceptions to the block list; alone it blocks nothing.
     """

@@ -1,7 +1,7 @@
 """Codecs of a description: ordered as a client wishes, or taken out.
 
 Source: RFC 3264 5.1 (the order of formats is the preference), RFC 8851 4 (rid). The wishes are ``audiocodec``,
-``videocodec``, ``vp9profile`` and ``h264profile`` of an ``offer`` (behaviour reference 9.2).
+``videocodec``, ``vp9profile`` and ``h264profile`` of an ``offer`` (reference 9.2).
 """
 
 from __future__ import annotations

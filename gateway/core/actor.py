@@ -1,6 +1,6 @@
 """Who a session is to Nextcloud when it is no user there: a federated user, or somebody on the phone.
 
-Source: behaviour reference 4.1, 11.2.
+Source: reference 4.1, 11.2.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Which backend a URL belongs to.
 
-Source: behaviour reference 3.1 (canonical form), 3.6 (matching, pseudo backend ``compat``), 1.4 row 8 (all secrets).
+Source: reference 3.1 (canonical form), 3.6 (matching, pseudo backend ``compat``), 1.4 row 8 (all secrets).
 """
 
 from __future__ import annotations

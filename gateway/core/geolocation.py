@@ -1,6 +1,6 @@
 """Where a client is, as far as its address tells.
 
-Source: behaviour reference 14.3.
+Source: reference 14.3.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ matters and returns the facts that it made true; sending messages about them is 
 
 Invariant 9, isolation: look-ups by session, user, room or Nextcloud session always name the backend.
 
-Source: behaviour reference 2.5, 2.8, 3.5, 4, 7, 10.
+Source: reference 2.5, 2.8, 3.5, 4, 7, 10.
 """
 
 from __future__ import annotations

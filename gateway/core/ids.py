@@ -1,6 +1,6 @@
 """Session ids: opaque, unguessable, and authentic.
 
-Source: behaviour reference 2.6. Both ids begin with random characters (clients compare public ids to decide who
+Source: reference 2.6. Both ids begin with random characters (clients compare public ids to decide who
 starts a connection, so they must not sort by age), and carry a signature under different labels, so that the public
 id of a session is no resume id.
 """

@@ -7,7 +7,7 @@ what was taken but not handed over is given back by ``rewind`` and sent again.
 Invariant 6, slow clients lose alone: appending never blocks, and an outbox over its limit says so, for the session to
 end.
 
-Source: behaviour reference 5.6; the limit is a deviation (docs/protocol.md).
+Source: reference 5.6; the limit is a deviation (docs/protocol.md).
 """
 
 from __future__ import annotations

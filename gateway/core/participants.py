@@ -1,6 +1,6 @@
 """Lists of participants as Nextcloud sends them, and as clients see them.
 
-Source: behaviour reference 7.1-7.3. Entries are opaque but for a few members; what is not ours stays as it was written.
+Source: reference 7.1-7.3. Entries are opaque but for a few members; what is not ours stays as it was written.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a session may do in its room.
 
-Source: behaviour reference 8. A session that never received a list may do everything; once a list came, also an empty
+Source: reference 8. A session that never received a list may do everything; once a list came, also an empty
 one, exactly what it names.
 """
 

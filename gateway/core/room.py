@@ -1,6 +1,6 @@
 """One room on this server: it exists as long as it has a member, or a virtual session.
 
-Source: behaviour reference 4 and 7.
+Source: reference 4 and 7.
 """
 
 from __future__ import annotations

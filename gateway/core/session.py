@@ -1,6 +1,6 @@
 """One authenticated session; it outlives its connection.
 
-Source: behaviour reference 2.5-2.8, 3.5.
+Source: reference 2.5-2.8, 3.5.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Who guessed a secret wrong how often: failures cost time, and too many of them block.
 
-Source: behaviour reference 14.1. Failures are remembered per address and action; an IPv6 address counts as its /64
+Source: reference 14.1. Failures are remembered per address and action; an IPv6 address counts as its /64
 network, for a host may choose the rest. Success resets nothing.
 """
 

@@ -1,6 +1,6 @@
 """Values that the sessions of a room share while it lasts.
 
-Source: behaviour reference 10. Values are opaque and go out byte for byte; two of them are equal when they are the same
+Source: reference 10. Values are opaque and go out byte for byte; two of them are equal when they are the same
 JSON value, however written. A deadline is a number; it dies with the value it was set for.
 """
 

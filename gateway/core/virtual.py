@@ -1,6 +1,6 @@
 """A session that cannot connect: an internal client speaks for it, and hears what it is told.
 
-Source: signaling API, Internal clients; behaviour reference 11.
+Source: signaling API, Internal clients; reference 11.
 """
 
 from __future__ import annotations

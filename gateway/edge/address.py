@@ -1,6 +1,6 @@
 """Which address a request really comes from, and whether it is on a list.
 
-Source: behaviour reference 14.2, 14.4.
+Source: reference 14.2, 14.4.
 """
 
 from __future__ import annotations

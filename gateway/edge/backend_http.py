@@ -1,6 +1,6 @@
 """HTTP to the backends: bounded in time, size and connections, redirected within one host only.
 
-Source: behaviour reference 3.7.
+Source: reference 3.7.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the backends can do, asked once and kept for a while.
 
-Source: behaviour reference 3.8. One lookup is one instant of the clock that was passed in; a fetch is shared by all who
+Source: reference 3.8. One lookup is one instant of the clock that was passed in; a fetch is shared by all who
 wait for it and outlives each of them.
 """
 

@@ -1,6 +1,6 @@
 """Which country an address is in.
 
-Source: behaviour reference 14.3: what the operator says, loopback, a database in MaxMind's format, unknown. The
+Source: reference 14.3: what the operator says, loopback, a database in MaxMind's format, unknown. The
 database is read anew once a day, and one that cannot be had or used never takes the place of one that can. Addresses
 are looked up in memory and reach no log.
 """

@@ -1,6 +1,6 @@
 """The bytes of a database of countries: from a file or the web, packed or not, opened and tried out.
 
-Source: behaviour reference 14.3; MaxMind DB file format specification 2.0. All of it is in memory: the file may be
+Source: reference 14.3; MaxMind DB file format specification 2.0. All of it is in memory: the file may be
 written over while the database is in use.
 """
 

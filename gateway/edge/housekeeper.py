@@ -1,6 +1,6 @@
 """What happens once a second: time limits of connections and sessions, keep-alive pings.
 
-Source: behaviour reference 2.5 (one job checks all), 4.5.
+Source: reference 2.5 (one job checks all), 4.5.
 """
 
 from __future__ import annotations

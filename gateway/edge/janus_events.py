@@ -1,6 +1,6 @@
 """Where Janus sends its events: the subprotocol ``janus-events`` on the clients' WebSocket address.
 
-Source: behaviour reference 2.1, 14.2. Janus opens the connection (its WebSocket event handler) and asks nobody's leave,
+Source: reference 2.1, 14.2. Janus opens the connection (its WebSocket event handler) and asks nobody's leave,
 so only who is near may: each address that the request comes from or names, a trusted proxy's word or not, has to be
 loopback or private. Such a connection is no client: it says no hello, counts in no limit and gets nothing but pings.
 """

@@ -1,6 +1,6 @@
 """The gateway's requests to Nextcloud.
 
-Source: behaviour reference 3.7, 3.8. Deviation: the leave request has the same timeout as the others, nothing waits for
+Source: reference 3.7, 3.8. Deviation: the leave request has the same timeout as the others, nothing waits for
 ever.
 """
 

@@ -1,4 +1,4 @@
-"""What a gateway tells of itself: statistics, readiness, gauges of its metrics (behaviour reference 1.3, 14.5)."""
+"""What a gateway tells of itself: statistics, readiness, gauges of its metrics (reference 1.3, 14.5)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """One connection that is made of HTTP requests.
 
-Source: docs/protocol.md, Long polling (an extension); behaviour reference 2.1, 2.5 (numbers).
+Source: docs/protocol.md, Long polling (an extension); reference 2.1, 2.5 (numbers).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The rooms API: what Nextcloud tells the gateway over HTTP.
 
-Source: behaviour reference 1.4 (authentication and failure statuses, in this order), 6.
+Source: reference 1.4 (authentication and failure statuses, in this order), 6.
 """
 
 from __future__ import annotations

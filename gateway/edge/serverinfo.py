@@ -1,6 +1,6 @@
 """What the operator's Nextcloud may know of this server: ``/api/v1/serverinfo``.
 
-Source: behaviour reference 1.3.
+Source: reference 1.3.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How the gateway does: welcome, statistics, metrics, health.
 
-Source: behaviour reference 1.3, 14.4. ``/healthz`` (the process answers) and ``/readyz`` (calls can be served, or why
+Source: reference 1.3, 14.4. ``/healthz`` (the process answers) and ``/readyz`` (calls can be served, or why
 not, which only those on the list are told) are ours.
 """
 

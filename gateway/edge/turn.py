@@ -1,6 +1,6 @@
 """Credentials for a TURN server, which checks them with the secret it shares with us.
 
-Source: behaviour reference 1.3; draft-uberti-behave-turn-rest-00.
+Source: reference 1.3; draft-uberti-behave-turn-rest-00.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The clients' WebSocket: frames in, batches of frames out.
 
-Source: behaviour reference 2.1 (numbers), design, hot path. aiohttp does the handshake and takes frames apart; then the
+Source: reference 2.1 (numbers), design, hot path. aiohttp does the handshake and takes frames apart; then the
 transport is ours, so that a message costs one call in and one write out, without a task or a queue in between. Whatever
 gathered for a connection in one turn of the loop is one write.
 

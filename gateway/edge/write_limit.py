@@ -1,6 +1,6 @@
 """A time limit for answers that a client does not read.
 
-Source: behaviour reference 1.1. A connection whose answer the client's kernel does not take would stay for ever, also
+Source: reference 1.1. A connection whose answer the client's kernel does not take would stay for ever, also
 behind its ``close``: it is ended. What has become a WebSocket has a limit of its own.
 
 Over TLS the first write goes to a transport that cannot be seen from here, whatever its size, and only further ones

@@ -1,6 +1,6 @@
 """What Nextcloud asks of a room: the effects of the rooms API.
 
-Source: behaviour reference 4.6, 6, 7. State changes and events are appended at once; no client is waited for.
+Source: reference 4.6, 6, 7. State changes and events are appended at once; no client is waited for.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CLIENT = ClientType.CLIENT.value
 
 
 class Malformed(Exception):
-    """A request that only its execution shows to be malformed (behaviour reference 1.4, row 12)."""
+    """A request that only its execution shows to be malformed (reference 1.4, row 12)."""
 
 
 class BackendRequests:

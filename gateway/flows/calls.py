@@ -1,6 +1,6 @@
 """Who enters calls, and which calls begin, for the metrics.
 
-Source: behaviour reference 14.5.
+Source: reference 14.5.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What Nextcloud tells the members of a room, chat messages above all: who may see how much of it.
 
-Source: behaviour reference 5.5, 5.6, 6.7. Receivers that see the same share the same bytes.
+Source: reference 5.5, 5.6, 6.7. Receivers that see the same share the same bytes.
 """
 
 from __future__ import annotations

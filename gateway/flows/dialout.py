@@ -1,6 +1,6 @@
 """Phone calls that Nextcloud asks for: an internal client (the SIP bridge) makes them, and reports how they do.
 
-Source: signaling API, Start dialout from a room; behaviour reference 11.6. Clients are asked while they are in no room;
+Source: signaling API, Start dialout from a room; reference 11.6. Clients are asked while they are in no room;
 one that has left its room is asked again (deviation).
 """
 

@@ -1,6 +1,6 @@
 """Connections and their messages: who is who, and what is done next.
 
-Source: behaviour reference 2.2-2.8. Messages of one session are handled one after another, whatever connection they
+Source: reference 2.2-2.8. Messages of one session are handled one after another, whatever connection they
 came on (invariant 5): while a hello or a join waits for Nextcloud, what follows waits in the inbox. Everything else
 is done at once, without a task.
 """

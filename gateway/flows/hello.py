@@ -1,6 +1,6 @@
 """Hello: open a session, or resume one.
 
-Source: behaviour reference 2.8, 3.1-3.5.
+Source: reference 2.8, 3.1-3.5.
 """
 
 from __future__ import annotations

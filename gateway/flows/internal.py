@@ -1,6 +1,6 @@
 """What internal clients ask for.
 
-Source: signaling API, Internal clients; behaviour reference 11.1, 11.3.
+Source: signaling API, Internal clients; reference 11.1, 11.3.
 """
 
 from __future__ import annotations

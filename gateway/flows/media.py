@@ -1,6 +1,6 @@
 """Media messages: from the wire to the SFU and back.
 
-Source: signaling API, Media publishing; behaviour reference 8 and 9. Each stream of a session has a strand of its own:
+Source: signaling API, Media publishing; reference 8 and 9. Each stream of a session has a strand of its own:
 what concerns it is done in the order it came, whatever connection it came on, and candidates wait behind their offer
 (invariant 5). Streams belong to the session: a resume does not touch them.
 """

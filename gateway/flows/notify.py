@@ -1,6 +1,6 @@
 """From facts to messages: who is told what when the core has changed.
 
-Events that concern many are encoded once. Order within one session is the order of these calls (behaviour reference
+Events that concern many are encoded once. Order within one session is the order of these calls (reference
 4.3).
 """
 

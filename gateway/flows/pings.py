@@ -1,6 +1,6 @@
 """Keep-alive pings: Talk ends the sessions that it does not hear about.
 
-Source: behaviour reference 4.5. Each room is due every 10 s. A backend with ``session-ping-limit`` gets the entries
+Source: reference 4.5. Each room is due every 10 s. A backend with ``session-ping-limit`` gets the entries
 of all its rooms together, in requests of at most that many.
 """
 

@@ -74,7 +74,7 @@ class NextcloudError(Exception):
 
 
 class Nextcloud(Protocol):
-    """The backends' HTTP side (behaviour reference 3.7, 3.8).
+    """The backends' HTTP side (reference 3.7, 3.8).
 
     ``url`` is the base URL that the session named, slash-terminated and without a default port.
     """

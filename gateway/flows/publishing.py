@@ -1,6 +1,6 @@
 """A session's published stream: offers in, answers out.
 
-Source: behaviour reference 8, 9.2, 9.4, 9.7. The steps of an offer: permission, candidates, order of codecs, SFU, cap
+Source: reference 8, 9.2, 9.4, 9.7. The steps of an offer: permission, candidates, order of codecs, SFU, cap
 of the answer. An offer from another PeerConnection than the running one replaces it (clients retry this way). A stream
 that was lost without its client's doing is asked for again (recovery.py).
 """

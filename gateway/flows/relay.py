@@ -1,6 +1,6 @@
 """Messages from one session to others: the hot path.
 
-Source: behaviour reference 5.1-5.4. One parse, one look-up per recipient, one encode per message; ``data`` goes
+Source: reference 5.1-5.4. One parse, one look-up per recipient, one encode per message; ``data`` goes
 out as it came in, byte for byte.
 """
 

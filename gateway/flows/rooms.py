@@ -1,6 +1,6 @@
 """Join and leave rooms.
 
-Source: behaviour reference 4.1, 4.2, 4.4.
+Source: reference 4.1, 4.2, 4.4.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The end of sessions, and of their connections.
 
-Source: behaviour reference 2.5, 2.7, 4.4.
+Source: reference 2.5, 2.7, 4.4.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A session's subscription to a stream: offers of the SFU out, answers in.
 
-Source: behaviour reference 9.3-9.6. Each connection to the SFU has a ``sid`` of its own. Who loses a stream without its
+Source: reference 9.3-9.6. Each connection to the SFU has a ``sid`` of its own. Who loses a stream without its
 publisher's ending it is offered the next one, unasked, however long that takes (recovery.py).
 """
 

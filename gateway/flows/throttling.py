@@ -1,6 +1,6 @@
 """Failed attempts to guess a secret: counted, answered late, and refused altogether when there are too many.
 
-Source: behaviour reference 14.1.
+Source: reference 14.1.
 """
 
 from __future__ import annotations

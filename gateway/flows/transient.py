@@ -1,6 +1,6 @@
 """Transient data: values that the sessions of a room share.
 
-Source: signaling API, Transient data; behaviour reference 10. The deadlines are numbers in the core; here one alarm is
+Source: signaling API, Transient data; reference 10. The deadlines are numbers in the core; here one alarm is
 set for the next of them, so that a value is gone when its time is over and not at the next second.
 """
 

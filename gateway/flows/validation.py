@@ -1,6 +1,6 @@
 """What a media message must look like when an SFU is configured.
 
-Source: behaviour reference 5.2.
+Source: reference 5.2.
 """
 
 from __future__ import annotations

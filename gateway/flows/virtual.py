@@ -1,6 +1,6 @@
 """Virtual sessions: what internal clients add to rooms, change, and take away again.
 
-Source: signaling API, Internal clients; behaviour reference 11.2-11.4. Repeating a name is refused (deviation).
+Source: signaling API, Internal clients; reference 11.2-11.4. Repeating a name is refused (deviation).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The demo's backend: it knows who is in which room and in its call, and tells the gateway.
 
 It stands on the fake Nextcloud, which speaks the HTTP side with checksums and OCS wrapping, and decides what that
-answers. Source: behaviour reference 3.2, 4.1, 4.2, 4.5 (the gateway's requests), 6.5 (``incall``).
+answers. Source: reference 3.2, 4.1, 4.2, 4.5 (the gateway's requests), 6.5 (``incall``).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
-IN_CALL = 1  # the bit of ``inCall`` that makes a participant one of the call (behaviour reference 7)
+IN_CALL = 1  # the bit of ``inCall`` that makes a participant one of the call (reference 7)
 FORGOTTEN = 120.0  # seconds without a ping (one each 10 s) after which a participant is gone
 MAX_PARTICIPANTS = 1000  # a demo; more is a mistake
 
@@ -28,7 +28,7 @@ class Participant(Struct):
     in_call: int = 0
 
     def entry(self) -> dict[str, Any]:
-        """Describe the participant as the rooms API does (behaviour reference 7.2)."""
+        """Describe the participant as the rooms API does (reference 7.2)."""
         return {
             "sessionId": self.session,
             "nextcloudSessionId": self.session,

@@ -1,6 +1,6 @@
 """A Nextcloud with Talk as the gateway sees it: a real HTTP server for tests and experiments.
 
-Source: behaviour reference 3.2, 3.3, 3.7, 3.8, 4.1, 4.5, 6; signaling API, Backend requests.
+Source: reference 3.2, 3.3, 3.7, 3.8, 4.1, 4.5, 6; signaling API, Backend requests.
 
 It checks the gateway's checksums, answers joins, records every request, hands out tickets (hello 1.0) and tokens (hello
 2.0), and sends signed rooms API requests. What it answers can be changed at any time::

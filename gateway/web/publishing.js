@@ -1,7 +1,7 @@
 /**
  * Our own streams: camera with microphone, and the screen; each published anew on a new connection when it fails.
  *
- * Source: signaling API, "Start publishing" and "Send offer to subscriber"; behaviour reference 9.2, 9.5, 9.7.
+ * Source: signaling API, "Start publishing" and "Send offer to subscriber"; reference 9.2, 9.5, 9.7.
  */
 
 import { Publication } from "./peer.js";

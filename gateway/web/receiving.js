@@ -1,7 +1,7 @@
 /**
  * The streams of the others: asked for, or pushed to us, and asked for anew when they fail.
  *
- * Source: signaling API, "Request offer from publisher"; behaviour reference 9.3, 9.4, 9.7.
+ * Source: signaling API, "Request offer from publisher"; reference 9.3, 9.4, 9.7.
  */
 
 import { Subscription } from "./peer.js";

@@ -1,7 +1,7 @@
 /**
  * Who is in the room and who of them in the call, from the room's events.
  *
- * Source: signaling API, "Room events" and "Participants list events"; behaviour reference 4.3 and 7.
+ * Source: signaling API, "Room events" and "Participants list events"; reference 4.3 and 7.
  */
 
 export const FLAG_IN_CALL = 1;

@@ -2,7 +2,7 @@
  * One connection to the gateway (a WebSocket, or long polling where none can be opened): welcome, hello, requests with
  * ids, and resume with back-off.
  *
- * Source: signaling API, "Establish connection" and "Resuming sessions"; behaviour reference 2 and 3.
+ * Source: signaling API, "Establish connection" and "Resuming sessions"; reference 2 and 3.
  *
  * Events (CustomEvent):
  *   state    {state, retryIn}   "connecting" | "open" | "away" | "ended"; retryIn in seconds, 0 = now
@@ -14,7 +14,7 @@
 import { Delivery, FEATURE } from "./delivery.js";
 import { PollingSocket } from "./polling.js";
 
-const BACKOFF_SECONDS = [0.5, 1, 2, 4, 8, 16]; // as patient as the gateway's own clients, see behaviour reference 1.1
+const BACKOFF_SECONDS = [0.5, 1, 2, 4, 8, 16]; // as patient as the gateway's own clients, see reference 1.1
 const CONNECT_SECONDS = 10;
 const REPLY_SECONDS = 15; // the gateway asks Nextcloud for up to 10 s
 const ERROR_SECONDS = 60; // no error comes later than that

@@ -1,6 +1,6 @@
 """What travels between the gateway and a Nextcloud backend, in both directions.
 
-Source: behaviour reference 3.2, 4.1, 4.2, 4.5 (requests to Nextcloud), 6 (requests from Nextcloud).
+Source: reference 3.2, 4.1, 4.2, 4.5 (requests to Nextcloud), 6 (requests from Nextcloud).
 """
 
 from __future__ import annotations
@@ -228,7 +228,7 @@ def decode_rooms_request(body: bytes) -> RoomsRequest:
 
     Raises:
         msgspec.DecodeError: not a JSON object of the expected types, or the object named by ``type`` is missing.
-        UnsupportedRequest: an unknown ``type`` (behaviour reference 1.4, row 11).
+        UnsupportedRequest: an unknown ``type`` (reference 1.4, row 11).
     """
     try:
         request = _rooms_decoder.decode(body)

@@ -1,6 +1,6 @@
 """The checksum that guards requests between the gateway and Nextcloud, in both directions.
 
-Source: signaling API, Backend requests; behaviour reference 1.4.
+Source: signaling API, Backend requests; reference 1.4.
 """
 
 from __future__ import annotations

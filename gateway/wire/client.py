@@ -1,6 +1,6 @@
 """What clients send: one Struct per message, parsed once.
 
-Source: signaling API; behaviour reference 2.2-2.4, 3.1, 4.1, 5.1, 10. Unknown keys are ignored, ``null`` is the same as
+Source: signaling API; reference 2.2-2.4, 3.1, 4.1, 5.1, 10. Unknown keys are ignored, ``null`` is the same as
 absent, a wrong type makes the whole message undecodable. ``data`` stays as the client wrote it, byte for byte.
 """
 

@@ -1,6 +1,6 @@
 """Every error that the gateway itself sends to clients.
 
-Source: behaviour reference 16. Codes that Nextcloud answers are forwarded untouched and are not listed here. ``code``
+Source: reference 16. Codes that Nextcloud answers are forwarded untouched and are not listed here. ``code``
 is the contract; the message is informative.
 """
 

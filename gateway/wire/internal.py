@@ -1,6 +1,6 @@
 """What internal clients send beside what every client may: virtual sessions, their own call flags, phone calls.
 
-Source: signaling API, Internal clients; behaviour reference 11. ``flags`` and ``incall`` are integers.
+Source: signaling API, Internal clients; reference 11. ``flags`` and ``incall`` are integers.
 """
 
 from __future__ import annotations

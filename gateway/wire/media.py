@@ -1,6 +1,6 @@
 """The ``data`` of media messages: what the gateway must look at, and what it sends itself.
 
-Source: signaling API, Media publishing; behaviour reference 5.2 and 9.
+Source: signaling API, Media publishing; reference 5.2 and 9.
 """
 
 from __future__ import annotations

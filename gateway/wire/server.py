@@ -1,6 +1,6 @@
 """What the gateway sends to clients: one Struct per message, encoded once per event however many receive it.
 
-Source: signaling API; behaviour reference 2.2, 2.3, 2.7, 3.5, 4, 5.1, 7.3, 7.4, 10.
+Source: signaling API; reference 2.2, 2.3, 2.7, 3.5, 4, 5.1, 7.3, 7.4, 10.
 """
 
 from __future__ import annotations

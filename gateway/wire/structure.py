@@ -1,6 +1,6 @@
 """Whether a message of a client has everything that its type requires.
 
-Source: behaviour reference 2.4. Asked before anything else is looked at; messages to others are not asked here, the
+Source: reference 2.4. Asked before anything else is looked at; messages to others are not asked here, the
 relay reads the same members anyway.
 """
 

@@ -1,6 +1,6 @@
 """The token of a hello 2.0: a JWT that Nextcloud signed, checked without asking it.
 
-Source: behaviour reference 3.3; signaling API, Protocol version "2.0"; RFC 7515, RFC 7518, RFC 8037.
+Source: reference 3.3; signaling API, Protocol version "2.0"; RFC 7515, RFC 7518, RFC 8037.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from msgspec import Raw, Struct
 
-LEEWAY = 60.0  # seconds that the clocks of gateway and Nextcloud may differ (behaviour reference 3.3, step 6)
+LEEWAY = 60.0  # seconds that the clocks of gateway and Nextcloud may differ (reference 3.3, step 6)
 
 INVALID = "invalid_token"
 NOT_YET = "token_not_valid_yet"

@@ -263,7 +263,7 @@ class Feed:
         }
 
     def measures(self) -> Iterator[Measure]:
-        """Yield what the feed adds up to (behaviour reference 14.5, the group that needs it)."""
+        """Yield what the feed adds up to (reference 14.5, the group that needs it)."""
         yield Measure("bandwidth", "Bytes per second", "gauge", ("direction",), self._bandwidth())
         for name, text, labels, total in (
             ("events_total", "Events of Janus", ("type",), self._events),

@@ -286,7 +286,7 @@ def encode(janus: str, transaction: str, secrets: Mapping[str, str], fields: Map
 
 
 def details(server: Message) -> dict[str, Any]:
-    """Return what a Janus says of itself, for people: plain JSON values (behaviour reference 1.3)."""
+    """Return what a Janus says of itself, for people: plain JSON values (reference 1.3)."""
     plugin = server.plugins.get(PLUGIN)
     room = plugin if isinstance(plugin, dict) else {}
     named = {"name": room.get("name"), "version": room.get("version_string"), "author": room.get("author")}

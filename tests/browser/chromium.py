@@ -13,7 +13,7 @@ EXECUTABLE = Path("/usr/bin/chromium")
 
 HERE = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")  # what the machine needs
 ON_LOOPBACK = (
-    "--disable-features=WebRtcHideLocalIpsWithMdns",  # the gateway drops mDNS names: behaviour reference 9.4
+    "--disable-features=WebRtcHideLocalIpsWithMdns",  # the gateway drops mDNS names: reference 9.4
     "--allow-loopback-in-peer-connection",  # the SFU is on 127.0.0.1 only
     "--auto-select-desktop-capture-source=Entire",  # nobody is there to choose a screen
 )

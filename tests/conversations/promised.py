@@ -1,6 +1,6 @@
 """The form of everything that a server may send to clients, written from the protocol document alone.
 
-Source: signaling API; behaviour reference 2-11, 13. Nothing here knows the gateway's own Structs: what it sends is
+Source: signaling API; reference 2-11, 13. Nothing here knows the gateway's own Structs: what it sends is
 held against this. An unknown key is an error. ``data`` of a relayed message is its sender's; that of a media message
 has the form that the document gives.
 """

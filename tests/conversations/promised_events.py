@@ -1,6 +1,6 @@
 """The form of every event that a server may send.
 
-Source: signaling API, Room events to Room messages; behaviour reference 4.3, 4.6, 6, 7.3-7.5.
+Source: signaling API, Room events to Room messages; reference 4.3, 4.6, 6, 7.3-7.5.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The form of every request that a server may send to the backend, and of its answers to the backend's.
 
-Source: signaling API, Backend requests; behaviour reference 3.2, 4.1, 4.2, 4.5, 11.2, 11.3, 11.6.
+Source: signaling API, Backend requests; reference 3.2, 4.1, 4.2, 4.5, 11.2, 11.3, 11.6.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The metrics of deployed servers, by name, type and labels (behaviour reference 14.5), against what is really exposed.
+"""The metrics of deployed servers, by name, type and labels (reference 14.5), against what is really exposed.
 
 The table is written anew from the reference, in groups: ``SERVED`` is seen with any SFU, of ``JANUS`` the in-process
 SFU has what it can measure, and the rest says why it is not there.

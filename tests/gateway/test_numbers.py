@@ -1,4 +1,4 @@
-"""Every number of behaviour reference 17 that is served: its value, and the test that shows it at work.
+"""Every number of reference 17 that is served: its value, and the test that shows it at work.
 
 What is a time runs in virtual time, or against a clock that is given, with the very number; the rest are sizes, counts
 and defaults. Not here, since nothing here does it: the lookups of a cluster (1 s) and the numbers of federation.

@@ -1,4 +1,4 @@
-"""Without an SFU: what clients say to each other arrives over real sockets byte for byte (behaviour reference 5.2)."""
+"""Without an SFU: what clients say to each other arrives over real sockets byte for byte (reference 5.2)."""
 
 from __future__ import annotations
 

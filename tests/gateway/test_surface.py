@@ -34,7 +34,7 @@ ROUTES = (
     ("GET", "/healthz", 200),
     ("GET", "/readyz", 200),
 )
-# Behaviour reference 13.1, but for what is not served yet (federation), and with our own.
+# Reference 13.1, but for what is not served yet (federation), and with our own.
 REGULAR = {
     *("audio-video-permissions", "chat-relay", "dialout", "hello-v2", "incall-all", "join-features", "recipient-call"),
     *("serverinfo", "switchto", "transient-data", "transient-sessiondata", "welcome"),

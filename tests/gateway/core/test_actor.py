@@ -1,4 +1,4 @@
-"""Whom Nextcloud knows a federated session as (behaviour reference 4.1)."""
+"""Whom Nextcloud knows a federated session as (reference 4.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Participant lists: ids replaced, the rest as it was written (behaviour reference 7.1-7.3)."""
+"""Participant lists: ids replaced, the rest as it was written (reference 7.1-7.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a received list of permissions allows (behaviour reference 8)."""
+"""What a received list of permissions allows (reference 8)."""
 
 from __future__ import annotations
 

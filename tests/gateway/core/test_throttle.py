@@ -1,4 +1,4 @@
-"""Throttling by the numbers of behaviour reference 14.1."""
+"""Throttling by the numbers of reference 14.1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared values of a room (behaviour reference 10): equality, deadlines, sizes; time is a number."""
+"""Shared values of a room (reference 10): equality, deadlines, sizes; time is a number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Virtual sessions and internal clients in the core (behaviour reference 3.4, 3.5, 7.1, 7.3, 7.4, 11)."""
+"""Virtual sessions and internal clients in the core (reference 3.4, 3.5, 7.1, 7.3, 7.4, 11)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole gateway in virtual time over real sockets: what lasts as long as the behaviour reference says (17)."""
+"""The whole gateway in virtual time over real sockets: what lasts as long as the reference says (17)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When the database of countries is looked for again, in virtual time (behaviour reference 14.3)."""
+"""When the database of countries is looked for again, in virtual time (reference 14.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What bounds requests to Nextcloud, in virtual time over real sockets (behaviour reference 3.7)."""
+"""What bounds requests to Nextcloud, in virtual time over real sockets (reference 3.7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``/api/v1/serverinfo`` says (behaviour reference 1.3)."""
+"""What ``/api/v1/serverinfo`` says (reference 1.3)."""
 
 from __future__ import annotations
 

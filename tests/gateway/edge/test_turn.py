@@ -1,4 +1,4 @@
-"""TURN credentials (behaviour reference 1.3)."""
+"""TURN credentials (reference 1.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The clients' WebSocket over real sockets (behaviour reference 2.1; invariants 3 and 6), on both event loops."""
+"""The clients' WebSocket over real sockets (reference 2.1; invariants 3 and 6), on both event loops."""
 
 from __future__ import annotations
 

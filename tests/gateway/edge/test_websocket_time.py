@@ -1,4 +1,4 @@
-"""The time limits of a WebSocket connection, in virtual time over real sockets (behaviour reference 2.1)."""
+"""The time limits of a WebSocket connection, in virtual time over real sockets (reference 2.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers that nobody reads: the time limit of writing, over real sockets on both loops (behaviour reference 1.1)."""
+"""Answers that nobody reads: the time limit of writing, over real sockets on both loops (reference 1.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the rooms API does to rooms and their members (behaviour reference 4.6, 6.3-6.7, 7.1-7.4, 8)."""
+"""What the rooms API does to rooms and their members (reference 4.6, 6.3-6.7, 7.1-7.4, 8)."""
 
 from __future__ import annotations
 

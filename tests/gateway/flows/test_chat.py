@@ -1,4 +1,4 @@
-"""Chat messages of the backend: who sees how much of them (behaviour reference 5.4-5.6)."""
+"""Chat messages of the backend: who sees how much of them (reference 5.4-5.6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Control messages: as any other message, for who may send them (behaviour reference 5.3)."""
+"""Control messages: as any other message, for who may send them (reference 5.3)."""
 
 from __future__ import annotations
 

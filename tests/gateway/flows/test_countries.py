@@ -1,4 +1,4 @@
-"""Where clients are: counted when sessions open, and told the SFU (behaviour reference 14.3)."""
+"""Where clients are: counted when sessions open, and told the SFU (reference 14.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Phone calls that the backend asks for (behaviour reference 11.6), in virtual time."""
+"""Phone calls that the backend asks for (reference 11.6), in virtual time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions of users of other servers, as the host of their room sees them (behaviour reference 3.3, 4.1, 7.4, 12.4)."""
+"""Sessions of users of other servers, as the host of their room sees them (reference 3.3, 4.1, 7.4, 12.4)."""
 
 from __future__ import annotations
 

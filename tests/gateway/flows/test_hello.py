@@ -1,4 +1,4 @@
-"""Hello: opened, resumed, refused (behaviour reference 2.3-2.8, 3)."""
+"""Hello: opened, resumed, refused (reference 2.3-2.8, 3)."""
 
 from __future__ import annotations
 

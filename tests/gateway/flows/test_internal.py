@@ -1,4 +1,4 @@
-"""Internal clients: hello, rooms, the call and media (behaviour reference 3.4, 4.1, 7.3, 9.3, 11.3)."""
+"""Internal clients: hello, rooms, the call and media (reference 3.4, 4.1, 7.3, 9.3, 11.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is invited to rooms, shown out of them, and sent to others (behaviour reference 2.7, 6.1, 6.2, 6.8)."""
+"""Who is invited to rooms, shown out of them, and sent to others (reference 2.7, 6.1, 6.2, 6.8)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Two backends never meet, whatever the message, also when rooms, users and Nextcloud's ids have the same names.
 
-Source: behaviour reference 3.6, 5.1, 5.3; invariant 9.
+Source: reference 3.6, 5.1, 5.3; invariant 9.
 """
 
 from __future__ import annotations

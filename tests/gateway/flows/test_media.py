@@ -1,4 +1,4 @@
-"""Media messages between clients and the SFU (behaviour reference 8 and 9; invariants 2, 5 and 10)."""
+"""Media messages between clients and the SFU (reference 8 and 9; invariants 2, 5 and 10)."""
 
 from __future__ import annotations
 

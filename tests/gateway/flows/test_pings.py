@@ -1,4 +1,4 @@
-"""Keep-alive pings to Nextcloud (behaviour reference 4.5), in virtual time."""
+"""Keep-alive pings to Nextcloud (reference 4.5), in virtual time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages from one session to others (behaviour reference 5.1, 5.2, 5.4), and what waits for who is away (5.6)."""
+"""Messages from one session to others (reference 5.1, 5.2, 5.4), and what waits for who is away (5.6)."""
 
 from __future__ import annotations
 

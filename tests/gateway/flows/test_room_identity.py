@@ -1,4 +1,4 @@
-"""Who is known by a Nextcloud session id, and who may take it over (behaviour reference 4.1, 4.4)."""
+"""Who is known by a Nextcloud session id, and who may take it over (reference 4.1, 4.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Join and leave: what Nextcloud is asked, who hears what in which order (behaviour reference 4)."""
+"""Join and leave: what Nextcloud is asked, who hears what in which order (reference 4)."""
 
 from __future__ import annotations
 

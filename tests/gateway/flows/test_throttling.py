@@ -1,4 +1,4 @@
-"""Forged resume ids: counted, answered late, and refused altogether (behaviour reference 2.8, 14.1)."""
+"""Forged resume ids: counted, answered late, and refused altogether (reference 2.8, 14.1)."""
 
 from __future__ import annotations
 

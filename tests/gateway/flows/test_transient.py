@@ -1,4 +1,4 @@
-"""Transient data between clients (behaviour reference 10), in virtual time."""
+"""Transient data between clients (reference 10), in virtual time."""
 
 from __future__ import annotations
 

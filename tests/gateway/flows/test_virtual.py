@@ -1,4 +1,4 @@
-"""Virtual sessions (behaviour reference 4.5, 7.3, 7.5, 11.2-11.4)."""
+"""Virtual sessions (reference 4.5, 7.3, 7.5, 11.2-11.4)."""
 
 from __future__ import annotations
 

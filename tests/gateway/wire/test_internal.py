@@ -1,4 +1,4 @@
-"""What internal clients send (behaviour reference 2.4, 11)."""
+"""What internal clients send (reference 2.4, 11)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The head of media messages: read when it has the shape, relayed unchecked when not (behaviour reference 5.2)."""
+"""The head of media messages: read when it has the shape, relayed unchecked when not (reference 5.2)."""
 
 from __future__ import annotations
 

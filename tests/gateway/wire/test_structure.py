@@ -1,4 +1,4 @@
-"""What each type of message requires (behaviour reference 2.4)."""
+"""What each type of message requires (reference 2.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The time limits towards Janus, in virtual time over real sockets (behaviour reference 9.8; docs/janus.md)."""
+"""The time limits towards Janus, in virtual time over real sockets (reference 9.8; docs/janus.md)."""
 
 from __future__ import annotations
 
