@@ -1,6 +1,6 @@
 """The configuration: one TOML file, decoded into typed values; anything unknown or of the wrong type is an error.
 
-Source: design, configuration contract. Only keys whose feature exists are known.
+Source: docs/operations.md, "Configuration". Only keys whose feature exists are known.
 """
 
 from __future__ import annotations

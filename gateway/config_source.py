@@ -1,6 +1,7 @@
 """Where configuration values come from: one TOML file, the environment over it, secrets from files of their own.
 
-Source: design, configuration contract. Knows no key by name: the keys are those of the type that the caller describes.
+Source: docs/operations.md, "Configuration". Knows no key by name: the keys are those of the type that the caller
+describes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How much a session may still send: a token bucket that costs two subtractions for each message.
 
-Source: design, limits. The bucket is filled up only when it runs dry, by the time since it was filled last; so a
-client may send at most twice the burst at once, and the rate in the long run.
+Source: docs/protocol.md, "Limits". The bucket is filled up only when it runs dry, by the time since it was filled
+last; so a client may send at most twice the burst at once, and the rate in the long run.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The limits and the backends that the core applies, as values; ``gateway.config`` fills them from the file.
 
-Source: design, configuration contract; reference 3.6.
+Source: docs/operations.md, "Configuration"; reference 3.6.
 """
 
 from __future__ import annotations

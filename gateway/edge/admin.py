@@ -1,8 +1,8 @@
 """What the operator asks a running gateway: JSON over HTTP on a unix socket that only the gateway's own user may use.
 
-Source: design, configuration contract (``[admin] socket``). ``GET /explain?room=R&backend=B`` says what each publisher
-of a room may send and why; ``backend`` is needed where more than one has such a room. Errors are ``{"error": …}``, one
-sentence. Session ids are cut to what tells them apart; addresses and descriptions are not told.
+Source: docs/operations.md, "Configuration" (``[admin] socket``). ``GET /explain?room=R&backend=B`` says what each
+publisher of a room may send and why; ``backend`` is needed where more than one has such a room. Errors are
+``{"error": …}``, one sentence. Session ids are cut to what tells them apart; addresses and descriptions are not told.
 """
 
 from __future__ import annotations

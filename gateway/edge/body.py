@@ -1,6 +1,6 @@
 """The bodies of requests: read whole, in the time that the configuration allows.
 
-Source: reference 1.1 (15 s); design, limits.
+Source: reference 1.1 (15 s); docs/protocol.md, "Limits".
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """aiohttp's server, but silent about requests that cannot be read.
 
-Source: reference 1.2; design, logging. aiohttp answers a request whose head is malformed or too long before
+Source: reference 1.2; invariant 7. aiohttp answers a request whose head is malformed or too long before
 any of our handlers sees it: with the offending octets in the body, its own ``Server`` header, and a traceback with the
 same octets in the log at ERROR. They may be a URL with a key, a cookie or the secret of a polling connection.
 

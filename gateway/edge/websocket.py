@@ -1,8 +1,8 @@
 """The clients' WebSocket: frames in, batches of frames out.
 
-Source: reference 2.1 (numbers), design, hot path. aiohttp does the handshake and takes frames apart; then the
-transport is ours, so that a message costs one call in and one write out, without a task or a queue in between. Whatever
-gathered for a connection in one turn of the loop is one write.
+Source: reference 2.1 (numbers), docs/architecture.md, "The hot path". aiohttp does the handshake and takes frames
+apart; then the transport is ours, so that a message costs one call in and one write out, without a task or a queue in
+between. Whatever gathered for a connection in one turn of the loop is one write.
 
 What the kernel took counts as delivered (invariant 3): a batch is confirmed when the transport's own buffer is empty,
 and until then nothing more is written.

@@ -1,6 +1,6 @@
 """How many connections come from one address, and how many of them have not said hello.
 
-Source: design, limits. Hosts of one IPv6 /64 network count as one address.
+Source: docs/protocol.md, "Limits". Hosts of one IPv6 /64 network count as one address.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """``portunus explain ROOM``: what each publisher of a room may send, and why, asked of the running gateway.
 
-Source: design, commands. It speaks to the admin socket (``gateway.edge.admin``).
+Source: docs/operations.md. It speaks to the admin socket (``gateway.edge.admin``).
 """
 
 from __future__ import annotations

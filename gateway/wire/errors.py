@@ -40,7 +40,7 @@ class Code(Enum):
     )  # 3.3
     SESSION_LIMIT_EXCEEDED = ("session_limit_exceeded", "Too many sessions connected for this backend.")  # 3.5
     TOO_MANY_REQUESTS = ("too_many_requests", "Too many requests.")  # 14.1
-    LIMIT_EXCEEDED = ("limit_exceeded", "There are too many already.")  # design, limits
+    LIMIT_EXCEEDED = ("limit_exceeded", "There are too many already.")  # docs/protocol.md, "Limits"
     NO_SUCH_SESSION = ("no_such_session", "The session to resume does not exist.")  # 2.8
     INTERNAL_ERROR = ("internal_error", "An internal error occurred.")  # 3.2, 4.1
     ALREADY_JOINED = ("already_joined", "Already joined this room.")  # 4.1

@@ -1,4 +1,4 @@
-"""Limits of HTTP and of connections, over real sockets, while a call elsewhere goes on (design, limits)."""
+"""Limits of HTTP and of connections, over real sockets, while a call elsewhere goes on (docs/protocol.md, "Limits")."""
 
 from __future__ import annotations
 

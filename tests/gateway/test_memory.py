@@ -1,4 +1,4 @@
-"""What a client that does not read costs the whole process, measured (invariant 6; design, limits)."""
+"""What a client that does not read costs the whole process, measured (invariant 6; docs/protocol.md, "Limits")."""
 
 from __future__ import annotations
 

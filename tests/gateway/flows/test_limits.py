@@ -1,4 +1,4 @@
-"""Each limit is reached by one client while another room's call goes on (design, limits)."""
+"""Each limit is reached by one client while another room's call goes on (docs/protocol.md, "Limits")."""
 
 from __future__ import annotations
 
