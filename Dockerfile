@@ -3,7 +3,7 @@ FROM python:3.11-slim-bookworm AS build
 WORKDIR /source
 RUN python -m venv /opt/portunus
 COPY constraints.txt ./
-RUN /opt/portunus/bin/pip install --no-cache-dir --require-hashes -r constraints.txt
+RUN /opt/portunus/bin/pip install --no-cache-dir --no-deps --only-binary :all: --require-hashes -r constraints.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY gateway gateway
 COPY mcu mcu

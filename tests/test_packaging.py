@@ -68,7 +68,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("installed")
     run(sys.executable, "-m", "venv", home / "venv", cwd=home)
     python = home / "venv" / "bin" / "python"
-    run(python, "-m", "pip", "install", "--require-hashes", "-r", ROOT / "constraints.txt", cwd=home)
+    exactly = ["--no-deps", "--only-binary", ":all:", "--require-hashes"]
+    run(python, "-m", "pip", "install", *exactly, "-r", ROOT / "constraints.txt", cwd=home)
     run(python, "-m", "pip", "install", "--no-deps", "--no-index", wheel, cwd=home)
     return python.parent
 
