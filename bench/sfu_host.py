@@ -17,8 +17,8 @@ from gateway.core.limits import Limits
 from mcu.base import (
     BackendId,
     Candidate,
-    Closed,
-    Kind,
+    CloseReason,
+    MediaKind,
     PublisherId,
     PublishOptions,
     StreamKey,
@@ -56,10 +56,10 @@ class Deaf:
     def on_offer(self, sdp: str) -> None:
         """Never called: the media do not change."""
 
-    def on_media(self, kind: Kind, flowing: bool) -> None:
+    def on_media(self, kind: MediaKind, flowing: bool) -> None:
         """Be told."""
 
-    def on_closed(self, why: Closed) -> None:
+    def on_closed(self, reason: CloseReason) -> None:
         """Be told."""
 
 

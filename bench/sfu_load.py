@@ -16,7 +16,7 @@ from aiortc import RTCDataChannel
 from aiortc.codecs.vpx import Vp8Encoder
 from av import VideoFrame
 
-from mcu.base import Kind
+from mcu.base import MediaKind
 from mcu.inprocess import Settings, rtp
 from mcu.inprocess.agreement import EXTENSIONS, MID, Codec, LocalTransport, Slot
 from mcu.inprocess.reading import read_answer, read_offer
@@ -87,7 +87,7 @@ class Sending(_Peer):
         self.packets = 0  # sent
         ssrc = random.getrandbits(32)
         self._slot = Slot(
-            Kind.VIDEO,
+            MediaKind.VIDEO,
             "0",
             codec=Codec(_VP8, _RTX),
             ssrc=ssrc,

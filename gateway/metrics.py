@@ -98,7 +98,9 @@ class Counters:
         self.publishers_total: dict[str, int] = Counter()  # by type
         self.subscribers_total: dict[str, int] = Counter()  # by type
         self.no_publisher_total: dict[str, int] = Counter()  # by type
-        self.streams_lost: dict[tuple[str, str], int] = Counter()  # published, by type and why (``mcu.base.Closed``)
+        self.streams_lost: dict[tuple[str, str], int] = (
+            Counter()
+        )  # published, by type and why (``mcu.base.CloseReason``)
         self.backend_requests: dict[str, int] = Counter()  # by backend
         self.backend_errors: dict[tuple[str, str], int] = Counter()  # by backend, error
         self.backend_durations: dict[str, Histogram] = {}  # by backend, seconds

@@ -56,7 +56,7 @@ class StreamType(Enum):
     SCREEN = "screen"
 
 
-class Kind(Enum):
+class MediaKind(Enum):
     """A kind of media within a stream."""
 
     AUDIO = "audio"
@@ -64,7 +64,7 @@ class Kind(Enum):
     DATA = "data"
 
 
-class Closed(Enum):
+class CloseReason(Enum):
     """Why a stream ended without its owner closing it."""
 
     LOST = "lost"  # the SFU went away; it will be back
@@ -172,7 +172,7 @@ class StreamReport:
 
     key: StreamKey
     subscriber: bool  # False: the publisher's own leg
-    kind: Kind
+    kind: MediaKind
     codec: str = ""
     bits_per_second: int | None = None
     lost: int | None = None  # packets
@@ -203,7 +203,7 @@ class Measure:
 
 
 def stream_gauges(
-    publishing: Iterable[tuple[StreamType, Kind]], receiving: Iterable[tuple[StreamType, Kind]]
+    publishing: Iterable[tuple[StreamType, MediaKind]], receiving: Iterable[tuple[StreamType, MediaKind]]
 ) -> tuple[Measure, Measure]:
     """Return how many media are published and received: "audio", "video", or "screen" for the picture of a screen."""
     return _gauge("publisher_streams", "Media published", publishing), _gauge(
@@ -211,11 +211,11 @@ def stream_gauges(
     )
 
 
-def _gauge(name: str, help: str, media: Iterable[tuple[StreamType, Kind]]) -> Measure:
+def _gauge(name: str, help: str, media: Iterable[tuple[StreamType, MediaKind]]) -> Measure:
     counts = Counter(
-        StreamType.SCREEN.value if kind is Kind.VIDEO and of is StreamType.SCREEN else kind.value
+        StreamType.SCREEN.value if kind is MediaKind.VIDEO and of is StreamType.SCREEN else kind.value
         for of, kind in media
-        if kind is not Kind.DATA
+        if kind is not MediaKind.DATA
     )
     return Measure(name, help, "gauge", ("type",), {(medium,): count for medium, count in counts.items()})
 
@@ -233,10 +233,10 @@ class Listener(Protocol):
     def on_offer(self, sdp: str) -> None:
         """Take a new offer (subscribers only): the SFU renegotiates; answer with ``Subscriber.accept``."""
 
-    def on_media(self, kind: Kind, flowing: bool) -> None:
+    def on_media(self, kind: MediaKind, flowing: bool) -> None:
         """Learn that media of a kind starts or stops to flow."""
 
-    def on_closed(self, why: Closed) -> None:
+    def on_closed(self, reason: CloseReason) -> None:
         """Learn that the stream is gone; the object is closed already."""
 
 

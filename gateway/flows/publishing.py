@@ -22,10 +22,10 @@ from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.media import DescriptionPayload, Head
 from mcu.base import (
     Candidate,
-    Closed,
-    Kind,
+    CloseReason,
     McuError,
     McuLost,
+    MediaKind,
     NewPeerConnection,
     Publisher,
     PublishOptions,
@@ -146,12 +146,12 @@ class PublisherSlot(Slot):
             log.info("a session ends: its client cannot be asked to offer again")
             asyncio.get_running_loop().call_soon(self.streams.reset, session)
 
-    def _miss(self, why: Closed, sid: str) -> None:
+    def _miss(self, reason: CloseReason, sid: str) -> None:
         """Have the stream asked for, if the client can be, still shares it, and may."""
         can_be_asked = REPUBLISH in self.session.features
         may_be_reset = self.streams.reset is not None and self.session.client_type is ClientType.CLIENT
         if (can_be_asked or may_be_reset) and self._offers > self._unshared and self.permitted():
-            self._lost = server.RepublishBody(self.kind.value, sid, why.value)
+            self._lost = server.RepublishBody(self.kind.value, sid, reason.value)
 
     async def _offer(self, errand: Errand) -> None:
         offer = description(errand.head)
@@ -170,7 +170,7 @@ class PublisherSlot(Slot):
             lost = isinstance(error, McuLost) and not isinstance(error, LostTwice)  # else it is the client's to try
             if lost and not self.streams.takes_streams:
                 self._sections = sections
-                self._miss(Closed.LOST, errand.head.sid or "")
+                self._miss(CloseReason.LOST, errand.head.sid or "")
             log.warning("publishing a %s stream failed: %s", self.kind.value, error)
             raise ProtocolError(Code.CLIENT_NOT_FOUND.error()) from error
         self._sections = sections
@@ -273,15 +273,15 @@ class PublisherSlot(Slot):
         if self._listener is listener:
             self.streams.watchers.wake(self.key)
 
-    def lost(self, listener: _Listener, why: Closed) -> None:
+    def lost(self, listener: _Listener, reason: CloseReason) -> None:
         """Forget the SFU's object when it ended by itself, unless it was replaced."""
         if self._listener is not listener:
             return
         self._publisher = None
         self.streams.quality.touch(self.room)
-        self.services.counters.streams_lost[self.kind.value, why.value] += 1
-        if why in ASKED_FOR:
-            self._miss(why, self.sid)
+        self.services.counters.streams_lost[self.kind.value, reason.value] += 1
+        if reason in ASKED_FOR:
+            self._miss(reason, self.sid)
         self.retire()
 
 
@@ -294,16 +294,16 @@ class _Listener:
     def on_candidate(self, candidate: Candidate | None) -> None:
         self._slot.trickled(self, candidate)
 
-    def on_media(self, kind: Kind, flowing: bool) -> None:
+    def on_media(self, kind: MediaKind, flowing: bool) -> None:
         if flowing:
             self._slot.flows(self)
 
     def on_offer(self, sdp: str) -> None:
         """A publisher is never offered anything."""
 
-    def on_closed(self, why: Closed) -> None:
-        log.info("a %s publisher ended: %s", self._slot.kind.value, why.value)
-        self._slot.lost(self, why)
+    def on_closed(self, reason: CloseReason) -> None:
+        log.info("a %s publisher ended: %s", self._slot.kind.value, reason.value)
+        self._slot.lost(self, reason)
 
 
 def _codec_fields(head: Head) -> tuple[str, str, str, str]:

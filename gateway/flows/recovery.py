@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mcu.base import Closed, StreamKey
+from mcu.base import CloseReason, StreamKey
 
 if TYPE_CHECKING:
     from gateway.flows.subscribing import SubscriberSlot
 
 REPUBLISH = "republish"  # feature id of clients that can be asked to offer again
-ASKED_FOR = frozenset({Closed.LOST, Closed.DRAINED})  # ends of a stream that are not its client's doing
+ASKED_FOR = frozenset({CloseReason.LOST, CloseReason.DRAINED})  # ends of a stream that are not its client's doing
 CROSSING = 2.0  # seconds in which a request may have crossed an offer that nobody asked for
 
 

@@ -20,11 +20,11 @@ from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.media import DescriptionPayload, Head, selection
 from mcu.base import (
     Candidate,
-    Closed,
-    Kind,
+    CloseReason,
     Layer,
     McuError,
     McuLost,
+    MediaKind,
     NoSuchStream,
     StreamType,
     SubscribeOptions,
@@ -211,13 +211,13 @@ class SubscriberSlot(Slot):
         if self._listener is listener:
             self.say("offer", DescriptionPayload("offer", sdp))
 
-    def lost(self, listener: _Listener, why: Closed) -> None:
+    def lost(self, listener: _Listener, reason: CloseReason) -> None:
         """Wait for the stream, unless the client's own connection failed or the publisher ended it (9.7)."""
         if self._listener is not listener:
             return
         self._subscriber = None
         self.streams.quality.touch(self.room)
-        self._following = why is not Closed.FAILED and not self._dismissed
+        self._following = reason is not CloseReason.FAILED and not self._dismissed
         self.follow()
         self.retire()
 
@@ -257,14 +257,14 @@ class _Listener:
     def on_candidate(self, candidate: Candidate | None) -> None:
         self._slot.trickled(self, candidate)
 
-    def on_media(self, kind: Kind, flowing: bool) -> None:
+    def on_media(self, kind: MediaKind, flowing: bool) -> None:
         """Nothing that the protocol tells clients."""
 
     def on_offer(self, sdp: str) -> None:
         self._slot.offered(self, sdp)
 
-    def on_closed(self, why: Closed) -> None:
-        self._slot.lost(self, why)
+    def on_closed(self, reason: CloseReason) -> None:
+        self._slot.lost(self, reason)
 
 
 def _layer(head: Head) -> Layer:

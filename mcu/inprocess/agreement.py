@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mcu.base import Kind
+from mcu.base import MediaKind
 from sdp.candidates import Candidate
 from sdp.codecs import Payload
 from sdp.document import Description, MediaSection
@@ -87,7 +87,7 @@ class Source:
 class Medium:
     """One ``m=`` line of a publisher's offer, as a forwarder sees it."""
 
-    kind: Kind
+    kind: MediaKind
     mid: str
     section: MediaSection
     sends: bool  # whether the client means to send
@@ -111,7 +111,7 @@ class Offer:
 class Slot:
     """One ``m=`` line of an offer to a subscriber."""
 
-    kind: Kind
+    kind: MediaKind
     mid: str
     sends: bool = True
     codec: Codec | None = None

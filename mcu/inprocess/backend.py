@@ -14,7 +14,7 @@ from importlib.metadata import version
 from weakref import WeakValueDictionary
 
 from mcu.base import (
-    Closed,
+    CloseReason,
     Listener,
     McuLost,
     McuStatus,
@@ -209,7 +209,7 @@ class InprocessMcu:
     async def _replace(self, key: StreamKey) -> None:
         old = self._publishers.get(key)
         if old is not None:
-            await old.shut(Closed.REPLACED)
+            await old.shut(CloseReason.REPLACED)
 
     async def _subscribe(self, publisher: Publisher, options: SubscribeOptions, to: Listener) -> tuple[Subscriber, str]:
         """Open a subscription; it is closed if the publisher went away meanwhile."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from mcu.base import Kind
+from mcu.base import MediaKind
 from mcu.inprocess import rtp
 from mcu.inprocess.agreement import Source
 from mcu.inprocess.arrival import Arrival
@@ -218,7 +218,7 @@ class Encoding:
 
     def request_keyframe(self, now: float) -> None:
         """Ask the publisher for a keyframe."""
-        if self.kind is Kind.VIDEO:
+        if self.kind is MediaKind.VIDEO:
             self.ingress.upstream.request_keyframe(self, now)
 
     def report(self, report: rtp.SenderReport, now: float) -> None:
@@ -243,7 +243,7 @@ class Encoding:
         fractions = sorted(sink.fraction for sink in self._sinks)
         below = 0
         if fractions:
-            below = fractions[-1] if self.kind is Kind.AUDIO else fractions[(len(fractions) - 1) // 2]
+            below = fractions[-1] if self.kind is MediaKind.AUDIO else fractions[(len(fractions) - 1) // 2]
         last_report, delay = 0, 0
         if self._clock is not None:
             last_report = self._clock[0] >> 16 & 0xFFFFFFFF

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import time
 
-from mcu.base import Kind
+from mcu.base import MediaKind
 from mcu.inprocess import rtp
 from mcu.inprocess.agreement import (
     ABS_SEND_TIME,
@@ -36,7 +36,7 @@ class Ingress:
     def __init__(self, medium: Medium, mid: str, cname: str, upstream: Upstream) -> None:
         if medium.codec is None:
             raise ValueError("not a medium of RTP")
-        self.kind: Kind = medium.kind
+        self.kind: MediaKind = medium.kind
         self.mid = mid
         self.cname = cname
         self.upstream = upstream
@@ -62,7 +62,7 @@ class Ingress:
         self.sends = medium.sends
         self.nacks = "nack" in medium.codec.feedback
         self._extension_ids = medium.extensions
-        uri = AUDIO_LEVEL if self.kind is Kind.AUDIO else ORIENTATION
+        uri = AUDIO_LEVEL if self.kind is MediaKind.AUDIO else ORIENTATION
         theirs = medium.extensions.get(uri)
         self._passed_on = None if theirs is None else (theirs, EXTENSIONS[self.kind.value][uri])
         self._others = medium.others
@@ -157,7 +157,7 @@ class Ingress:
     def extension(self, packet: rtp.Packet) -> bytes:
         """Return the header extension with which a packet goes on."""
         elements = [self._static]
-        if self.kind is Kind.VIDEO:
+        if self.kind is MediaKind.VIDEO:
             moment = int(time.time() * (1 << 18)) & 0xFFFFFF
             elements.append((EXTENSIONS["video"][ABS_SEND_TIME], moment.to_bytes(3, "big")))
         if packet.profile and self._passed_on is not None:

@@ -13,9 +13,9 @@ from aiortc import RTCDataChannel
 
 from mcu.base import (
     Candidate,
-    Closed,
-    Kind,
+    CloseReason,
     Listener,
+    MediaKind,
     NewPeerConnection,
     PublishOptions,
     Rejected,
@@ -82,7 +82,7 @@ class Publisher:
         self._mids = 0
         self._upstream = Upstream(random.getrandbits(32), self._transport.send_rtcp)
         self._routes: dict[int, Encoding] = {}  # by SSRC of the publisher
-        self._flowing: dict[Kind, bool] = {}
+        self._flowing: dict[MediaKind, bool] = {}
         self._inlet = Inlet(lambda: [subscriber.outlet for subscriber in self.subscribers])
         self._timer: asyncio.TimerHandle | None = None
         self._ticks = 0
@@ -119,7 +119,7 @@ class Publisher:
 
     async def close(self) -> None:
         """End the stream."""
-        await self.shut(Closed.PUBLISHER_GONE)
+        await self.shut(CloseReason.PUBLISHER_GONE)
 
     # -- for the backend
 
@@ -134,14 +134,14 @@ class Publisher:
         self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
         return answer
 
-    async def shut(self, why: Closed) -> None:
-        """End the stream, tell the subscribers ``why``, and return when all sockets are closed."""
+    async def shut(self, reason: CloseReason) -> None:
+        """End the stream, tell the subscribers ``reason``, and return when all sockets are closed."""
         subscribers = list(self.subscribers)
-        self.end(why)
+        self.end(reason)
         await asyncio.gather(self._transport.close(), *(subscriber.close() for subscriber in subscribers))
 
-    def end(self, why: Closed) -> None:
-        """Be closed at once and tell the subscribers ``why``; the sockets close in a task of the backend."""
+    def end(self, reason: CloseReason) -> None:
+        """Be closed at once and tell the subscribers ``reason``; the sockets close in a task of the backend."""
         if self.closed:
             return
         self.closed = True
@@ -150,14 +150,14 @@ class Publisher:
             self._timer.cancel()
         self._inlet.close()
         for subscriber in list(self.subscribers):
-            subscriber.end(why)
+            subscriber.end(reason)
         self._changed(self)
 
     def lose(self) -> None:
         """End as the SFU does when it is stopped: the publisher's listener hears of it as well."""
         if not self.closed:
-            self.end(Closed.LOST)
-            self._listener.on_closed(Closed.LOST)
+            self.end(CloseReason.LOST)
+            self._listener.on_closed(CloseReason.LOST)
 
     @property
     def connected(self) -> bool:
@@ -178,7 +178,7 @@ class Publisher:
             for mid, ingress in self.ingresses.items()
         ]
         if self.data:
-            found.append(StreamReport(self.key, subscriber=False, kind=Kind.DATA))
+            found.append(StreamReport(self.key, subscriber=False, kind=MediaKind.DATA))
         return found
 
     def counters(self) -> StreamCounters:
@@ -221,8 +221,8 @@ class Publisher:
         """Tell the publisher's listener and the subscribers."""
         if self.closed:
             return
-        self.end(Closed.PUBLISHER_GONE)
-        self._listener.on_closed(Closed.FAILED)
+        self.end(CloseReason.PUBLISHER_GONE)
+        self._listener.on_closed(CloseReason.FAILED)
 
     def on_rtp(self, data: bytes) -> None:
         """Hand a packet to its ingress."""
@@ -286,7 +286,7 @@ class Publisher:
             else:
                 self.ingresses[mid] = Ingress(medium, str(self._mids), self.cname, self._upstream)
                 self._mids += 1
-        self.data = any(medium is not None and medium.kind is Kind.DATA for medium in offer.media)
+        self.data = any(medium is not None and medium.kind is MediaKind.DATA for medium in offer.media)
         if self.data:
             self._transport.enable_channels()
         self._reroute()
@@ -321,7 +321,7 @@ class Publisher:
     def _mid_idents(self) -> set[int]:
         return {ident for ingress in self.ingresses.values() if (ident := ingress.mid_ident) is not None}
 
-    def _flows(self, kind: Kind, flowing: bool) -> None:
+    def _flows(self, kind: MediaKind, flowing: bool) -> None:
         self._flowing[kind] = flowing
         self._listener.on_media(kind, flowing)
 

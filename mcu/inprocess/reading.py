@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mcu.base import Kind, PublishOptions, Rejected
+from mcu.base import MediaKind, PublishOptions, Rejected
 from mcu.inprocess.agreement import (
     DEFAULT_MESSAGE_SIZE,
     EXTENSIONS,
@@ -78,7 +78,7 @@ def read_answer(text: str, slots: Sequence[Slot]) -> tuple[tuple[Accepted, ...],
         raise Rejected("The answer has more media than the offer.")
     accepted = []
     for section, slot in zip(description.media, slots, strict=False):
-        if section.kind != ("application" if slot.kind is Kind.DATA else slot.kind.value):
+        if section.kind != ("application" if slot.kind is MediaKind.DATA else slot.kind.value):
             raise Rejected("The answer's media are not those of the offer.")
         accepted.append(_accepted(section, slot))
     agreed = [section for section in description.media if not section.rejected]
@@ -108,7 +108,7 @@ def _medium(section: MediaSection, bundle: frozenset[str]) -> Medium | None:
         return None
     if section.kind == "application":
         usable = section.protocol in ("UDP/DTLS/SCTP", "TCP/DTLS/SCTP") and "webrtc-datachannel" in section.formats
-        return Medium(Kind.DATA, mid, section, sends=True) if usable else None
+        return Medium(MediaKind.DATA, mid, section, sends=True) if usable else None
     codec = _choose(section)
     if codec is None or section.attribute("rtcp-mux") is None:
         return None
@@ -120,7 +120,7 @@ def _medium(section: MediaSection, bundle: frozenset[str]) -> Medium | None:
         sources, others = _sources(section)
         extensions = {uri: ident for uri, ident in extensions.items() if uri not in (RID, REPAIRED_RID)}
     return Medium(
-        kind=Kind(section.kind),
+        kind=MediaKind(section.kind),
         mid=mid,
         section=section,
         sends=section.direction in ("sendrecv", "sendonly"),

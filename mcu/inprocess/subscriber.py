@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from aiortc import RTCDataChannel
 
-from mcu.base import Candidate, Closed, Kind, Layer, Listener, Rejected, StreamReport
+from mcu.base import Candidate, CloseReason, Layer, Listener, MediaKind, Rejected, StreamReport
 from mcu.inprocess import rtp
 from mcu.inprocess.agreement import LocalTransport, Slot
 from mcu.inprocess.channels import Outlet
@@ -65,7 +65,7 @@ class Subscriber:
         self._sinks: dict[str, Sink] = {}  # by mid
         self._slots: list[Slot] = []  # of the last offer
         self._version = 0
-        self._muted: dict[Kind, bool] = {}
+        self._muted: dict[MediaKind, bool] = {}
         self._layer = Layer()  # chosen so far
         self._wants_data = False  # whether the client has agreed to data channels
         self._role = ""  # ours in DTLS, once agreed
@@ -94,7 +94,7 @@ class Subscriber:
             sink = self._sinks.get(slot.mid)
             if sink is not None:
                 sink.accept(entry)
-            elif slot.kind is Kind.DATA:
+            elif slot.kind is MediaKind.DATA:
                 self._wants_data = entry.receives
         self._open_channels()
         if complete:
@@ -146,11 +146,11 @@ class Subscriber:
             rest = max(0.0, self._offered_at + PATIENCE - time.monotonic())
             self._timer = asyncio.get_running_loop().call_later(rest, self._push)
 
-    def end(self, why: Closed) -> None:
-        """Be closed at once and tell the listener ``why``."""
+    def end(self, reason: CloseReason) -> None:
+        """Be closed at once and tell the listener ``reason``."""
         if not self.closed:
             self._finish()
-            self._listener.on_closed(why)
+            self._listener.on_closed(reason)
 
     def reports(self) -> list[StreamReport]:
         """Return what goes to this subscriber."""
@@ -188,7 +188,7 @@ class Subscriber:
 
     def on_lost(self) -> None:
         """Tell the listener."""
-        self.end(Closed.FAILED)
+        self.end(CloseReason.FAILED)
 
     def on_rtp(self, data: bytes) -> None:
         """Drop what a subscriber has no business to send."""
@@ -246,7 +246,7 @@ class Subscriber:
         slots: list[Slot] = []
         for slot in self._slots:
             ingress = ingresses.get(slot.mid)
-            if slot.kind is Kind.DATA:
+            if slot.kind is MediaKind.DATA:
                 slots.append(slot)
             elif ingress is not None:
                 slots.append(self._slot(ingress))
@@ -255,7 +255,7 @@ class Subscriber:
         known = {slot.mid for slot in slots}
         slots += [self._slot(new) for mid, new in ingresses.items() if mid not in known and new.sends]
         if self.publisher.data and self.publisher.data_mid not in known:
-            slots.append(Slot(Kind.DATA, self.publisher.data_mid))
+            slots.append(Slot(MediaKind.DATA, self.publisher.data_mid))
             self._transport.enable_channels()
         self._slots = slots
         for slot in slots:
@@ -298,10 +298,10 @@ class Subscriber:
             self._deadline.cancel()
             self._deadline = None
         if awaited:
-            self._deadline = asyncio.get_running_loop().call_later(ANSWER_TIMEOUT, self.end, Closed.FAILED)
+            self._deadline = asyncio.get_running_loop().call_later(ANSWER_TIMEOUT, self.end, CloseReason.FAILED)
 
     def _choose(self, layer: Layer) -> None:
-        for kind, wanted in ((Kind.AUDIO, layer.audio), (Kind.VIDEO, layer.video)):
+        for kind, wanted in ((MediaKind.AUDIO, layer.audio), (MediaKind.VIDEO, layer.video)):
             if wanted is not None:
                 self._muted[kind] = not wanted
                 for sink in self._sinks.values():

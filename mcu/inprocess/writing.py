@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mcu.base import Kind
+from mcu.base import MediaKind
 from mcu.inprocess.agreement import EXTENSIONS, MAX_MESSAGE_SIZE, SCTP_PORT, Codec, LocalTransport, Offer, Slot
 from sdp.document import MediaSection
 
@@ -59,7 +59,7 @@ def _head(local: LocalTransport, version: int, mids: Sequence[str]) -> list[str]
     return [*lines, f"a=group:BUNDLE {' '.join(mids)}", "a=msid-semantic: WMS *"]
 
 
-def _media_line(kind: Kind, protocol: str, codec: Codec | None) -> str:
+def _media_line(kind: MediaKind, protocol: str, codec: Codec | None) -> str:
     if codec is None:
         return f"m=application 9 {protocol} webrtc-datachannel"
     formats = [codec.payload.type] + ([codec.rtx.type] if codec.rtx is not None else [])

@@ -9,7 +9,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from mcu.base import Closed, Kind, StreamKey
+from mcu.base import CloseReason, MediaKind, StreamKey
 from mcu.janus.session import Session
 from mcu.janus.videoroom import Rooms
 
@@ -30,13 +30,13 @@ class Audience(ABC):
         self.room = 0
         self.feed = feed
         self.changes = 0  # counts what concerns those who want to subscribe
-        self.media: dict[str, Kind] = {}  # by mid: what there is to subscribe to
+        self.media: dict[str, MediaKind] = {}  # by mid: what there is to subscribe to
         self.subscribers: set[JanusSubscriber] = set()
         self.entering: set[JanusSubscriber] = set()  # have a handle, but no offer yet
         self.departing: set[asyncio.Future[Any]] = set()  # subscribers' handles that Janus has not let go yet
 
     @abstractmethod
-    def end(self, why: Closed | None) -> None:
+    def end(self, reason: CloseReason | None) -> None:
         """End the feed and all subscriptions to it. Idempotent."""
 
     @abstractmethod
@@ -56,10 +56,10 @@ class Audience(ABC):
         for subscriber in list(self.subscribers):
             subscriber.cover()
 
-    def dismiss(self, why: Closed) -> None:
+    def dismiss(self, reason: CloseReason) -> None:
         """End all subscriptions; ``leaving`` holds then what has to be waited for before the room may go."""
         for subscriber in list(self.subscribers):
-            subscriber.end(why)
+            subscriber.end(reason)
             self.leaving += subscriber.leaving
         for subscriber in list(self.entering):
             subscriber.end(None)  # who waits for the offer looks again

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from mcu.base import Kind, Rejected, StreamKey, StreamReport
+from mcu.base import MediaKind, Rejected, StreamKey, StreamReport
 from mcu.janus.figures import Figures
 from sdp.document import Identity, MediaSection, SdpError, identity, parse
 from sdp.payloads import payloads
@@ -15,7 +15,7 @@ from sdp.simulcast import lowest_first, sent_layers
 # only thread and fills the disk with its log. RFC 8285 has numbers up to 4351.
 _ENDLESS = re.compile(r"(?:^|[\r\n])a=extmap:(?![0-9]{1,4}(?:[/ ]|$))", re.IGNORECASE)
 
-KINDS = {"audio": Kind.AUDIO, "video": Kind.VIDEO, "application": Kind.DATA}
+KINDS = {"audio": MediaKind.AUDIO, "video": MediaKind.VIDEO, "application": MediaKind.DATA}
 
 
 def identified(offer: str) -> Identity:
@@ -53,7 +53,7 @@ def rid_order(offer: str) -> str:
     return "lmh" if ordered == layers else "hml"
 
 
-def flowing(answer: str) -> dict[str, Kind]:
+def flowing(answer: str) -> dict[str, MediaKind]:
     """Return mid and kind of each m-line that an answer of Janus takes and that is not switched off."""
     sections = ((section.mid, KINDS.get(section.kind)) for section in _running(answer))
     return {mid: kind for mid, kind in sections if mid is not None and kind is not None}
@@ -74,13 +74,13 @@ def reports(key: StreamKey, subscriber: bool, description: str, figures: Mapping
 
     ``figures`` are what the event feed tells, by kind; where it does not, the report has none.
     """
-    found: dict[Kind, StreamReport] = {}
+    found: dict[MediaKind, StreamReport] = {}
     for section in _running(description):
         kind = KINDS.get(section.kind)
         if kind is None or kind in found:
             continue
         codec = next((payload.codec for payload in payloads(section) if not payload.is_helper), "")
-        codec = "" if kind is Kind.DATA else codec
+        codec = "" if kind is MediaKind.DATA else codec
         told = figures.get(kind.value)
         if told is None:
             found[kind] = StreamReport(key, subscriber=subscriber, kind=kind, codec=codec)
@@ -91,7 +91,7 @@ def reports(key: StreamKey, subscriber: bool, description: str, figures: Mapping
             kind=kind,
             codec=codec,
             bits_per_second=8 * (told.outgoing if subscriber else told.incoming),
-            lost=None if kind is Kind.DATA else told.lost_by_remote if subscriber else told.lost,
+            lost=None if kind is MediaKind.DATA else told.lost_by_remote if subscriber else told.lost,
             round_trip=told.rtt / 1000 if told.rtt else None,
         )
     return list(found.values())

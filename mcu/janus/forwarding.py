@@ -9,12 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from mcu.base import Kind
+from mcu.base import MediaKind
 from mcu.janus.descriptions import KINDS
 from sdp.document import MediaSection, parse
 from sdp.payloads import payloads
 
-PLACEHOLDER = {Kind.AUDIO: "opus", Kind.VIDEO: "vp8"}  # for an m-line without a codec: Janus wants one of each
+PLACEHOLDER = {
+    MediaKind.AUDIO: "opus",
+    MediaKind.VIDEO: "vp8",
+}  # for an m-line without a codec: Janus wants one of each
 AUDIO_LEVEL = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
 PLAYOUT_DELAY = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"
 
@@ -24,7 +27,7 @@ class Medium:
     """One m-line of a publisher."""
 
     index: int
-    kind: Kind
+    kind: MediaKind
     codec: str = ""  # of data: none
     disabled: bool = False  # the m-line was rejected: it only holds its place
     flows: bool = True  # neither rejected nor switched off
@@ -67,15 +70,15 @@ def media_of(offer: str, answer: str) -> tuple[Medium, ...]:
 
 
 def _medium(place: int, answered: MediaSection, offered: MediaSection) -> Medium:
-    kind = KINDS.get(answered.kind, Kind.VIDEO)
+    kind = KINDS.get(answered.kind, MediaKind.VIDEO)
     flows = not answered.rejected and answered.direction != "inactive"
-    if kind is Kind.DATA:
+    if kind is MediaKind.DATA:
         return Medium(place, kind, disabled=answered.rejected, flows=flows)
     payload = next((payload for payload in payloads(answered) if not payload.is_helper), None)
     if answered.rejected or payload is None:
         return Medium(place, kind, PLACEHOLDER[kind], disabled=True, flows=False)
     parameters = payload.parameters
-    if kind is Kind.AUDIO:
+    if kind is MediaKind.AUDIO:
         switches = {"stereo": "stereo", "fec": "useinbandfec", "dtx": "usedtx"}
         flags = frozenset(name for name, parameter in switches.items() if parameters.get(parameter) == "1")
         extensions = _extensions(answered, audiolevel_ext_id=AUDIO_LEVEL)

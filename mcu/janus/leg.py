@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
-from mcu.base import Candidate, Closed, Listener, McuLost, McuTimeout, StreamKey, StreamReport
+from mcu.base import Candidate, CloseReason, Listener, McuLost, McuTimeout, StreamKey, StreamReport
 from mcu.janus import videoroom
 from mcu.janus.descriptions import reports
 from mcu.janus.figures import Feed
@@ -58,19 +58,19 @@ class Leg(ABC):
     def on_told(self, info: HandleInfo) -> None:
         """Take what the Admin API tells of the handle after the connection was away."""
         if info.flags.alert:
-            self.end(Closed.FAILED)
+            self.end(CloseReason.FAILED)
 
     def on_lost(self) -> None:
         """Learn that the session is gone: everything on Janus went with it."""
-        self.end(Closed.LOST)
+        self.end(CloseReason.LOST)
 
-    def end(self, why: Closed | None) -> None:
-        """Leave Janus at once and tell the listener why; ``None``: it is the owner's wish. Idempotent."""
+    def end(self, reason: CloseReason | None) -> None:
+        """Leave Janus at once and tell the listener reason; ``None``: it is the owner's wish. Idempotent."""
         if self.ended:
             return
         self.ended = True
         self.leaving.append(self.handle.detach())
-        self.ear.end(why)
+        self.ear.end(reason)
 
     async def close(self) -> None:
         """End the stream by its owner's wish and return when Janus is clean. Idempotent."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from mcu.base import Closed, Listener
+from mcu.base import CloseReason, Listener
 
 Saying = Callable[[Listener], None]
 
@@ -27,12 +27,12 @@ class Ear:
         else:
             self._kept.append(saying)
 
-    def end(self, why: Closed | None) -> None:
-        """Say why the stream ended; ``None``: its owner knows, and nothing kept is said either."""
-        if why is None:
+    def end(self, reason: CloseReason | None) -> None:
+        """Say reason the stream ended; ``None``: its owner knows, and nothing kept is said either."""
+        if reason is None:
             self._kept = None
         else:
-            self.say(lambda listener: listener.on_closed(why))
+            self.say(lambda listener: listener.on_closed(reason))
         self._ended = True
 
     def open_soon(self) -> None:

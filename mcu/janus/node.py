@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from mcu.base import Closed, Listener, McuLost, PublishOptions, SfuState, SfuStatus, StreamKey, StreamReport
+from mcu.base import CloseReason, Listener, McuLost, PublishOptions, SfuState, SfuStatus, StreamKey, StreamReport
 from mcu.janus.client import JanusClient
 from mcu.janus.figures import Feed
 from mcu.janus.leg import Leg
@@ -88,7 +88,7 @@ class Node:
         """Close every stream and disconnect. Idempotent."""
         self._wanted = self._running = False
         for stream in (*self.publishers, *self.remotes.values()):
-            stream.end(Closed.LOST)
+            stream.end(CloseReason.LOST)
         await self._disconnect()
         if self._leaving is not None:
             await asyncio.wait([self._leaving])

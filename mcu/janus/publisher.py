@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mcu.base import Closed, Kind, Listener, NewPeerConnection, PublishOptions, Rejected, StreamKey
+from mcu.base import CloseReason, Listener, MediaKind, NewPeerConnection, PublishOptions, Rejected, StreamKey
 from mcu.janus import videoroom
 from mcu.janus.audience import Audience
 from mcu.janus.descriptions import flowing, identified, rid_order
@@ -18,7 +18,7 @@ from sdp.document import Identity
 if TYPE_CHECKING:
     from mcu.janus.remote import RemoteStream
 
-KINDS = {kind.value: kind for kind in Kind}
+KINDS = {kind.value: kind for kind in MediaKind}
 # Janus takes 0 for "no limit" but then sends no REMB, and the client stays at the last one.
 UNLIMITED = 100_000_000  # bit/s
 KEYFRAME = {"request": "configure", "keyframe": True}
@@ -49,7 +49,7 @@ class JanusPublisher(Leg, Audience):
         self._ceiling = ceiling  # bit/s, 0 = none
         self._on_change = on_change
         self._identity = Identity(frozenset(), frozenset())
-        self._flowing: dict[tuple[Kind, str], bool] = {}
+        self._flowing: dict[tuple[MediaKind, str], bool] = {}
 
     async def open(self, offer: str, options: PublishOptions) -> str:
         """Make the room, enter it, negotiate and return the answer; what fails or is cancelled leaves nothing.
@@ -116,16 +116,16 @@ class JanusPublisher(Leg, Audience):
 
     def replace(self) -> None:
         """End in favour of a new publisher: the own listener hears nothing, the subscribers hear REPLACED."""
-        self._dismiss(None, Closed.REPLACED)
+        self._dismiss(None, CloseReason.REPLACED)
 
-    def end(self, why: Closed | None) -> None:
+    def end(self, reason: CloseReason | None) -> None:
         """Leave Janus; subscribers hear PUBLISHER_GONE, or LOST where Janus is gone. Idempotent."""
-        self._dismiss(why, why if why is Closed.LOST else Closed.PUBLISHER_GONE)
+        self._dismiss(reason, reason if reason is CloseReason.LOST else CloseReason.PUBLISHER_GONE)
 
-    def _dismiss(self, why: Closed | None, subscribers_hear: Closed) -> None:
+    def _dismiss(self, reason: CloseReason | None, subscribers_hear: CloseReason) -> None:
         if self.ended:
             return
-        super().end(why)
+        super().end(reason)
         self._changed(up=False)
         self.dismiss(subscribers_hear)
         if self.room:
@@ -154,7 +154,7 @@ class JanusPublisher(Leg, Audience):
         elif message.janus == "trickle":
             self._candidate(message)
         elif message.janus in ("hangup", "detached") or message.plugindata.data.videoroom == "destroyed":
-            self.end(Closed.FAILED)
+            self.end(CloseReason.FAILED)
         elif message.jsep is not None:  # the answer to an offer whose update() was cancelled
             self._answered(message.jsep.sdp)
 
@@ -172,7 +172,7 @@ class JanusPublisher(Leg, Audience):
         if error is not None:
             self.session.log.info("a room is not what it was when the connection to Janus broke: %s", error)
             if error.code == videoroom.NO_SUCH_ROOM:
-                self.end(Closed.FAILED)
+                self.end(CloseReason.FAILED)
             return
         up = any(one.publisher for one in message.plugindata.data.participants if one.id == self.feed)
         if up and not self.up:
@@ -180,13 +180,13 @@ class JanusPublisher(Leg, Audience):
             for mid, kind in self.media.items():  # Janus says when it receives nothing, and does so again and again
                 self._arrives(kind.value, mid, receiving=True)
         elif self.up and not up:
-            self.end(Closed.FAILED)
+            self.end(CloseReason.FAILED)
         elif not up:  # that it failed may have been said while nobody heard
             asyncio.get_running_loop().call_later(CONNECTS_WITHIN, self._give_up)
 
     def _give_up(self) -> None:
         if not self.up:
-            self.end(Closed.FAILED)
+            self.end(CloseReason.FAILED)
 
     def on_told(self, info: HandleInfo) -> None:
         """Take what the Admin API tells: whether it was hung up, and what arrives."""
@@ -209,7 +209,7 @@ class JanusPublisher(Leg, Audience):
             self.ear.say(lambda listener: listener.on_media(kind, after))
 
     @property
-    def arriving(self) -> set[Kind]:
+    def arriving(self) -> set[MediaKind]:
         """The kinds of media that Janus receives now."""
         return {kind for (kind, _), flows in self._flowing.items() if flows}
 

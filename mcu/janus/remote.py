@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from mcu.base import Closed, McuError, McuLost, PublishOptions
+from mcu.base import CloseReason, McuError, McuLost, PublishOptions
 from mcu.janus import videoroom
 from mcu.janus.audience import Audience
 from mcu.janus.forwarding import Medium, media_of
@@ -126,7 +126,7 @@ class RemoteStream(Audience):
         if media == self._sent:
             return
         if any(new.differs(old) for new, old in zip(media, self._sent, strict=False)) or len(media) < len(self._sent):
-            self.end(Closed.REPLACED)  # an m-line has become another medium: the target cannot change what it has
+            self.end(CloseReason.REPLACED)  # an m-line has become another medium: the target cannot change what it has
             return
         self._sent = media
 
@@ -137,14 +137,14 @@ class RemoteStream(Audience):
 
         self._post(self.session, self._described("update_remote_publisher")).add_done_callback(updated)
 
-    def end(self, why: Closed | None) -> None:
+    def end(self, reason: CloseReason | None) -> None:
         """End the stream there and all subscriptions to it. Idempotent."""
         if self.ended:
             return
         self.ended = True
         self.changes += 1
         self._publisher.remotes.discard(self)
-        self.dismiss(why or Closed.PUBLISHER_GONE)
+        self.dismiss(reason or CloseReason.PUBLISHER_GONE)
         if asyncio.current_task() is not self._opening:
             self._opening.cancel()
         closing = asyncio.create_task(self._close(list(self.leaving)), name="janus-remote-end")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from mcu.base import Closed, Kind, Layer, Listener, Rejected
+from mcu.base import CloseReason, Layer, Listener, MediaKind, Rejected
 from mcu.janus import videoroom
 from mcu.janus.audience import Audience
 from mcu.janus.descriptions import bearable, switched_off
@@ -13,7 +13,7 @@ from mcu.janus.leg import Leg
 from mcu.janus.protocol import JanusError, Message
 from mcu.janus.session import Interrupted
 
-KINDS = {kind.value: kind for kind in Kind}
+KINDS = {kind.value: kind for kind in MediaKind}
 UPDATE = {"request": "configure", "update": True}  # asks for an offer
 FAREWELL = 1.0  # seconds in which Janus tells that the publisher has hung up; measured below 0.1
 
@@ -68,7 +68,7 @@ class JanusSubscriber(Leg):
             if error.code == videoroom.NO_SUCH_FEED:
                 raise PutOff from error
             if error.code == videoroom.NO_SUCH_ROOM:
-                publisher.end(Closed.FAILED)
+                publisher.end(CloseReason.FAILED)
             raise
         except Interrupted:  # nobody knows whether we are in: another handle tries
             self.end(None)
@@ -146,8 +146,10 @@ class JanusSubscriber(Leg):
         streams = message.plugindata.data.streams
         self._feed_mids |= {stream.mid: stream.feed_mid for stream in streams if stream.feed_mid is not None}
         self._covered |= set(self._feed_mids.values())
-        if any(KINDS.get(stream.type) is Kind.DATA for stream in streams):  # its m-line names no mid of the publisher
-            self._covered |= {mid for mid, kind in self.publisher.media.items() if kind is Kind.DATA}
+        if any(
+            KINDS.get(stream.type) is MediaKind.DATA for stream in streams
+        ):  # its m-line names no mid of the publisher
+            self._covered |= {mid for mid, kind in self.publisher.media.items() if kind is MediaKind.DATA}
         off = switched_off(message.jsep.sdp)
         self._off = {feed_mid for mid, feed_mid in self._feed_mids.items() if mid in off}
         self._outstanding = self.description = message.jsep.sdp
@@ -159,31 +161,31 @@ class JanusSubscriber(Leg):
         A client that was passed this offer would answer it when there is nothing left to answer.
         """
         answer = message.plugindata.data
-        media = [stream for stream in answer.streams if KINDS.get(stream.type) in (Kind.AUDIO, Kind.VIDEO)]
+        media = [stream for stream in answer.streams if KINDS.get(stream.type) in (MediaKind.AUDIO, MediaKind.VIDEO)]
         gone = bool(media) and not any(stream.active for stream in media)
         return answer.videoroom == "updated" and not self._expecting and gone
 
-    def end(self, why: Closed | None) -> None:
+    def end(self, reason: CloseReason | None) -> None:
         """Leave Janus. Idempotent."""
         if self.ended:
             return
-        super().end(why)
+        super().end(reason)
         self._switch.stop()
         self.publisher.leave(self)
 
     def on_resumed(self) -> None:
         """Begin anew if an offer may have been lost: Janus makes no other before that one is answered."""
         if self._expecting:
-            self.end(Closed.REPLACED)
+            self.end(CloseReason.REPLACED)
 
     def on_event(self, message: Message) -> None:
         """Take what Janus says of the handle."""
         if message.janus == "trickle":
             self._candidate(message)
         elif message.janus in ("hangup", "detached") or message.plugindata.data.videoroom == "destroyed":
-            self.end(Closed.FAILED)
+            self.end(CloseReason.FAILED)
         elif self._is_farewell(message):
-            asyncio.get_running_loop().call_later(FAREWELL, self.end, Closed.PUBLISHER_GONE)
+            asyncio.get_running_loop().call_later(FAREWELL, self.end, CloseReason.PUBLISHER_GONE)
         elif message.jsep is not None and message.jsep.type == "offer":
             offer = self._offered(message)
             self.ear.say(lambda listener: listener.on_offer(offer))

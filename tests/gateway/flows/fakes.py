@@ -21,7 +21,7 @@ from gateway.flows.ports import NextcloudError
 from gateway.wire.backend import AuthRequest, BackendAnswer, BackendRequest, RoomRequest, SessionRequest
 from mcu.base import (
     Candidate,
-    Closed,
+    CloseReason,
     Layer,
     Listener,
     McuError,
@@ -256,19 +256,19 @@ class FakePublisher:
         self.candidates.append(candidate)
 
     async def close(self) -> None:
-        self.end(Closed.PUBLISHER_GONE)
+        self.end(CloseReason.PUBLISHER_GONE)
 
-    def end(self, why_for_subscribers: Closed, why: Closed | None = None) -> None:
-        """Be gone; ``why`` is told the publisher's listener, when it did not close it itself."""
+    def end(self, reason_for_subscribers: CloseReason, reason: CloseReason | None = None) -> None:
+        """Be gone; ``reason`` is told the publisher's listener, when it did not close it itself."""
         if self.closed:
             return
         self.closed = True
         if self.mcu.publishers.get(self.key) is self:
             del self.mcu.publishers[self.key]
         for subscriber in [it for it in self.mcu.subscribers if it.publisher is self]:
-            subscriber.end(why_for_subscribers)
-        if why is not None:
-            self.to.on_closed(why)
+            subscriber.end(reason_for_subscribers)
+        if reason is not None:
+            self.to.on_closed(reason)
 
 
 @dataclass(eq=False, slots=True)
@@ -320,14 +320,14 @@ class FakeSubscriber:
     async def close(self) -> None:
         self.end(None)
 
-    def end(self, why: Closed | None) -> None:
-        """Be gone; ``why`` is told the listener, when its owner did not close it itself."""
+    def end(self, reason: CloseReason | None) -> None:
+        """Be gone; ``reason`` is told the listener, when its owner did not close it itself."""
         if self.closed:
             return
         self.closed = True
         self.mcu.subscribers.remove(self)
-        if why is not None:
-            self.to.on_closed(why)
+        if reason is not None:
+            self.to.on_closed(reason)
 
 
 class FakeMcu:
@@ -353,12 +353,12 @@ class FakeMcu:
         self.on_state = on_state
         on_state(self.status())
 
-    def lose(self, why: Closed = Closed.LOST, *, back: bool = False) -> None:
+    def lose(self, reason: CloseReason = CloseReason.LOST, *, back: bool = False) -> None:
         """Lose all streams, as when the SFU is killed; ``back``: it is there again at once."""
         self.away = not back
         self.on_state(self.status())
         for publisher in list(self.publishers.values()):
-            publisher.end(why, why)
+            publisher.end(reason, reason)
 
     async def come_back(self) -> None:
         """Take streams again."""
@@ -385,7 +385,7 @@ class FakeMcu:
             async with self._locks.setdefault(key, asyncio.Lock()):
                 await self._present(options.timeout)
                 if (running := self.publishers.get(key)) is not None:
-                    running.end(Closed.REPLACED)
+                    running.end(CloseReason.REPLACED)
                 if self.publish_gate is not None:
                     await self.publish_gate.wait()
                 if self.publish_error is not None:
@@ -438,7 +438,7 @@ class FakeMcu:
 
     async def stop(self) -> None:
         for publisher in list(self.publishers.values()):
-            publisher.end(Closed.PUBLISHER_GONE)
+            publisher.end(CloseReason.PUBLISHER_GONE)
 
     @property
     def clean(self) -> bool:

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.core.limits import Backend
 from gateway.flows.services import MediaLimits
-from mcu.base import Candidate, Closed, Layer, McuLost, McuTimeout, NoSuchStream, Rejected, StreamType
+from mcu.base import Candidate, CloseReason, Layer, McuLost, McuTimeout, NoSuchStream, Rejected, StreamType
 from sdp.candidates import CandidateFilter
 from tests.gateway.flows.descriptions import ANSWER, CANDIDATE, answer, offer, subscriber_offer
 from tests.gateway.flows.fakes import FakeRoom, FakeSubscriber
@@ -661,7 +661,7 @@ async def test_publisher_that_goes_away_during_a_refresh_is_answered() -> None:
         house.mcu.subscribers[0].gate = gate = asyncio.Event()
         bob.media(alice, "requestoffer", sid=sid)
         await settle()
-        house.mcu.published[0].end(Closed.PUBLISHER_GONE, Closed.FAILED)
+        house.mcu.published[0].end(CloseReason.PUBLISHER_GONE, CloseReason.FAILED)
         gate.set()
         await settle()
         assert bob.errors() == ["processing_failed"]
@@ -676,7 +676,7 @@ async def test_publisher_that_is_lost_during_a_renegotiation_is_answered() -> No
         publisher.error = McuLost("gone")
         alice.offer()
         await settle()
-        publisher.end(Closed.LOST, Closed.LOST)
+        publisher.end(CloseReason.LOST, CloseReason.LOST)
         publisher.gate.set()
         await settle()
         assert alice.errors() == ["client_not_found"]
@@ -913,12 +913,12 @@ async def test_screen_that_was_still_negotiating_when_it_was_unshared_ends() -> 
         assert house.media.open_streams == (0, 0)
 
 
-@pytest.mark.parametrize("why", [Closed.LOST, Closed.FAILED, Closed.DRAINED])
-async def test_stream_that_the_sfu_drops_is_forgotten_silently(why: Closed) -> None:
+@pytest.mark.parametrize("reason", [CloseReason.LOST, CloseReason.FAILED, CloseReason.DRAINED])
+async def test_stream_that_the_sfu_drops_is_forgotten_silently(reason: CloseReason) -> None:
     house, (alice, bob) = await publishing("alice", "bob")
     async with house:
         await subscribed(bob, alice)
-        house.mcu.published[0].end(Closed.PUBLISHER_GONE, why)
+        house.mcu.published[0].end(CloseReason.PUBLISHER_GONE, reason)
         await settle()
         assert alice.heard() == bob.heard() == []
         assert house.media.open_streams == (0, 0)
@@ -1019,7 +1019,7 @@ async def test_older_connection_does_not_speak_for_its_successor(replaced: bool)
         for old in (house.mcu.subscribed[0].to, *(it.to for it in house.mcu.published[:-1])):
             old.on_candidate(Candidate(CANDIDATE))
             old.on_offer(subscriber_offer("late"))
-            old.on_closed(Closed.PUBLISHER_GONE)
+            old.on_closed(CloseReason.PUBLISHER_GONE)
         await settle()
         assert alice.heard() == bob.heard() == []
         assert house.media.open_streams == (1, 1)

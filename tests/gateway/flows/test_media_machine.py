@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mcu.base import Closed, McuLost, Rejected
+from mcu.base import CloseReason, McuLost, Rejected
 from tests.gateway.flows.descriptions import CANDIDATE, answer
 from tests.gateway.flows.house import House, Talker
 from tests.gateway.flows.virtual_time import VirtualLoop, settle
@@ -99,18 +99,18 @@ class Play:
                 mcu.publish_error = None if mcu.publish_error else Rejected("no")
             case "sfu drops":
                 for publisher in list(mcu.publishers.values())[:1]:
-                    publisher.end(Closed.PUBLISHER_GONE, Closed.FAILED)
+                    publisher.end(CloseReason.PUBLISHER_GONE, CloseReason.FAILED)
             case "sfu is lost":
                 for publisher in list(mcu.publishers.values()):
                     publisher.error = McuLost("gone")
-                    publisher.end(Closed.LOST, Closed.LOST)
+                    publisher.end(CloseReason.LOST, CloseReason.LOST)
             case "sfu goes":
                 mcu.lose()
             case "sfu is back":
                 await mcu.come_back()
             case "one subscription is lost":
                 for subscriber in mcu.subscribers[:1]:
-                    subscriber.end(Closed.LOST)
+                    subscriber.end(CloseReason.LOST)
             case "settle":
                 await settle()
             case "second":

@@ -13,7 +13,7 @@ from gateway.core.limits import Backend, BackendQuality, Quality
 from gateway.core.room import RoomKey
 from gateway.flows.quality import RETRY
 from gateway.flows.services import MediaLimits
-from mcu.base import Closed, Rejected, StreamType
+from mcu.base import CloseReason, Rejected, StreamType
 from tests.gateway.flows.descriptions import answer, description, offer
 from tests.gateway.flows.fakes import FakePublisher
 from tests.gateway.flows.house import House, Talker
@@ -79,7 +79,7 @@ async def test_shares_follow_who_comes_and_goes_in_two_seconds() -> None:
         carol.say({"type": "room", "room": {"roomid": ""}})
         await asyncio.sleep(SOON)
         assert told(alice, bob) == [300_000, 300_000]
-        on_sfu(bob).end(Closed.PUBLISHER_GONE, Closed.FAILED)  # the SFU says so
+        on_sfu(bob).end(CloseReason.PUBLISHER_GONE, CloseReason.FAILED)  # the SFU says so
         await asyncio.sleep(SOON)
         assert told(alice) == [600_000]
 
@@ -139,8 +139,8 @@ async def test_a_call_of_two_has_more_until_a_third_watches() -> None:
 
 
 @pytest.mark.parametrize("answers", [False, True])
-@pytest.mark.parametrize("why", [None, Closed.FAILED])
-async def test_one_whose_subscription_ends_counts_no_more(answers: bool, why: Closed | None) -> None:
+@pytest.mark.parametrize("reason", [None, CloseReason.FAILED])
+async def test_one_whose_subscription_ends_counts_no_more(answers: bool, reason: CloseReason | None) -> None:
     async with house_with(ceiling=300_000, one_to_one=700_000) as house:
         alice, bob = await publishers(house, "alice", "bob")
         carol = await house.member("carol", in_call=True, backend=backend())
@@ -151,10 +151,10 @@ async def test_one_whose_subscription_ends_counts_no_more(answers: bool, why: Cl
         await asyncio.sleep(SOON)
         assert told(alice, bob) == [300_000, 300_000]
         (subscription,) = house.mcu.subscribers
-        if why is None:
+        if reason is None:
             carol.say({"type": "room", "room": {"roomid": ""}})
         else:
-            subscription.end(why)
+            subscription.end(reason)
         await asyncio.sleep(SOON)
         assert told(alice, bob) == [700_000, 700_000]
 
@@ -472,7 +472,7 @@ async def play(happens: list[tuple[str, int]]) -> None:
                     talker.say({"type": "room", "room": {"roomid": "r", "sessionid": f"nc-{names[number]}"}})
                 case "sfu drops":
                     for publisher in list(house.mcu.publishers.values())[:1]:
-                        publisher.end(Closed.PUBLISHER_GONE, Closed.FAILED)
+                        publisher.end(CloseReason.PUBLISHER_GONE, CloseReason.FAILED)
                 case "watch":
                     talker.media(talkers[number - 1], "requestoffer")
                     await settle()
@@ -484,7 +484,7 @@ async def play(happens: list[tuple[str, int]]) -> None:
                     talker.media(talkers[number - 1], "requestoffer")
                 case "receiver fails":
                     for subscription in house.mcu.subscribers[number:][:1]:
-                        subscription.end(Closed.FAILED)
+                        subscription.end(CloseReason.FAILED)
                 case "wait":
                     await asyncio.sleep(0.7)
             await settle()

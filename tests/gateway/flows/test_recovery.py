@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from gateway.flows.services import MediaLimits
-from mcu.base import Closed, Kind, Layer, McuLost, Rejected
+from mcu.base import CloseReason, Layer, McuLost, MediaKind, Rejected
 from tests.gateway.flows.descriptions import answer
 from tests.gateway.flows.house import House, Json, Talker
 from tests.gateway.flows.test_media import permit, subscribed
@@ -70,7 +70,7 @@ async def test_who_is_moved_is_asked_at_once() -> None:
     async with House() as house:
         (alice,) = await call(house, REPUBLISH)
         await publish(alice, sid="")
-        house.mcu.lose(Closed.DRAINED, back=True)
+        house.mcu.lose(CloseReason.DRAINED, back=True)
         assert alice.heard() == [lost(sid="", reason="drained")]
 
 
@@ -186,7 +186,7 @@ async def test_update_that_was_lost_leaves_a_stream_that_goes_on_unasked_for() -
         assert alice.errors() == ["processing_failed"]
         house.mcu.published[0].error = None
         await house.mcu.come_back()
-        house.mcu.published[0].end(Closed.PUBLISHER_GONE, Closed.FAILED)
+        house.mcu.published[0].end(CloseReason.PUBLISHER_GONE, CloseReason.FAILED)
         await settle()
         assert alice.heard() == []
 
@@ -315,15 +315,15 @@ async def test_internal_clients_are_not_reset() -> None:
 # -- who receives
 
 
-@pytest.mark.parametrize("why", [Closed.LOST, Closed.DRAINED])
+@pytest.mark.parametrize("reason", [CloseReason.LOST, CloseReason.DRAINED])
 @pytest.mark.parametrize("away", [0, 60, 3600])
-async def test_who_received_is_offered_the_stream_when_it_is_published_again(why: Closed, away: float) -> None:
+async def test_who_received_is_offered_the_stream_when_it_is_published_again(reason: CloseReason, away: float) -> None:
     async with House() as house:
         alice, bob, carol = await call(house, (), (), ())
         await publish(alice)
         await subscribed(bob, alice)
         old = house.media._streams.of(bob.session.id).subscribers[alice.session.id, house.mcu.published[0].key.type].sid
-        house.mcu.lose(why)
+        house.mcu.lose(reason)
         await house.mcu.come_back()
         await asyncio.sleep(away)
         assert bob.heard() == []
@@ -345,7 +345,7 @@ async def test_who_received_is_offered_the_stream_also_after_its_publishers_own_
         alice, bob = await call(house, (), ())
         await publish(alice)
         await subscribed(bob, alice)
-        house.mcu.published[0].end(Closed.PUBLISHER_GONE, Closed.FAILED)
+        house.mcu.published[0].end(CloseReason.PUBLISHER_GONE, CloseReason.FAILED)
         await settle()
         await publish(alice, "two", sid="2")
         assert [it["type"] for it in bob.data()] == ["offer"]
@@ -355,7 +355,7 @@ async def test_who_lost_its_own_connection_is_not_offered_another_unasked() -> N
     async with House() as house:
         alice, bob = await call(house, (), ())
         await publish(alice)
-        (await subscribed(bob, alice)).end(Closed.FAILED)  # it closed it, perhaps
+        (await subscribed(bob, alice)).end(CloseReason.FAILED)  # it closed it, perhaps
         await settle()
         await publish(alice, "two", sid="2")
         assert bob.heard() == []
@@ -366,7 +366,7 @@ async def test_stream_that_one_sfu_of_two_forwarded_is_offered_from_the_other_at
     async with House() as house:
         alice, bob = await call(house, (), ())
         await publish(alice)
-        (await subscribed(bob, alice)).end(Closed.LOST)  # Bob's SFU, not Alice's
+        (await subscribed(bob, alice)).end(CloseReason.LOST)  # Bob's SFU, not Alice's
         await settle()
         assert [it["type"] for it in bob.data()] == ["offer"]
         assert len(house.mcu.subscribers) == 1
@@ -376,7 +376,7 @@ async def test_offer_that_the_sfu_was_away_for_is_made_when_it_is_back_with_its_
     async with House(limits=MediaLimits(timeout=10.0)) as house:
         alice, bob = await call(house, (), ())
         await publish(alice)
-        (await subscribed(bob, alice)).end(Closed.REPLACED)
+        (await subscribed(bob, alice)).end(CloseReason.REPLACED)
         house.mcu.away = True
         await asyncio.sleep(11)
         assert bob.heard() == []
@@ -516,19 +516,19 @@ def bob_says_bye(house: House, alice: Talker, bob: Talker) -> None:
     bob.say({"type": "bye"})
 
 
-@pytest.mark.parametrize("why", [Closed.LOST, Closed.FAILED])
+@pytest.mark.parametrize("reason", [CloseReason.LOST, CloseReason.FAILED])
 @pytest.mark.parametrize("end", [bob_leaves_call, alice_leaves_call, alice_is_forbidden, bob_says_bye])
 async def test_nobody_is_offered_a_stream_that_one_of_both_has_ended(
-    end: Callable[[House, Talker, Talker], None], why: Closed
+    end: Callable[[House, Talker, Talker], None], reason: CloseReason
 ) -> None:
     async with House() as house:
         alice, bob = await call(house, (), ())
         await publish(alice)
         await subscribed(bob, alice)
-        if why is Closed.LOST:
+        if reason is CloseReason.LOST:
             house.mcu.lose(back=True)
         else:
-            house.mcu.published[0].end(Closed.PUBLISHER_GONE, Closed.FAILED)
+            house.mcu.published[0].end(CloseReason.PUBLISHER_GONE, CloseReason.FAILED)
         await settle()
         end(house, alice, bob)
         await settle()
@@ -547,7 +547,7 @@ async def test_screen_that_was_unshared_and_shared_anew_is_offered_by_who_shares
         await settle()
         assert [it["type"] for it in bob.data()] == ["offer"]
         if dropped:
-            house.mcu.published[0].end(Closed.PUBLISHER_GONE, Closed.FAILED)
+            house.mcu.published[0].end(CloseReason.PUBLISHER_GONE, CloseReason.FAILED)
         unshares(house, alice)
         await asyncio.sleep(2)
         await publish(alice, "two", sid="2", room_type="screen")
@@ -582,14 +582,14 @@ async def test_publisher_that_comes_up_late_is_followed_when_its_media_flow() ->
         assert bob.heard() == []
         house.mcu.subscribe_error = None
         to = house.mcu.published[1].to
-        to.on_media(Kind.AUDIO, False)
+        to.on_media(MediaKind.AUDIO, False)
         await settle()
         assert bob.heard() == []
-        to.on_media(Kind.AUDIO, True)
-        to.on_media(Kind.VIDEO, True)
+        to.on_media(MediaKind.AUDIO, True)
+        to.on_media(MediaKind.VIDEO, True)
         await settle()
         assert [it["type"] for it in bob.data()] == ["offer"]
-        house.mcu.published[0].to.on_media(Kind.VIDEO, True)
+        house.mcu.published[0].to.on_media(MediaKind.VIDEO, True)
         await settle()
         assert bob.heard() == []
 

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from mcu.base import (
     BackendId,
     Candidate,
-    Closed,
-    Kind,
+    CloseReason,
     Mcu,
+    MediaKind,
     Publisher,
     PublisherId,
     PublishOptions,
@@ -34,8 +34,8 @@ class Client:
     def __init__(self, peer: MediaPeer) -> None:
         self.peer = peer
         self.offers: list[str] = []
-        self.media: list[tuple[Kind, bool]] = []
-        self.closed: list[Closed] = []
+        self.media: list[tuple[MediaKind, bool]] = []
+        self.closed: list[CloseReason] = []
         self.answers = True
         self.subscriber: Subscriber | None = None
         self._changed = asyncio.Event()
@@ -53,14 +53,14 @@ class Client:
         if self.answers:
             self._jobs.put_nowait(sdp)
 
-    def on_media(self, kind: Kind, flowing: bool) -> None:
+    def on_media(self, kind: MediaKind, flowing: bool) -> None:
         """Keep it."""
         self.media.append((kind, flowing))
         self._changed.set()
 
-    def on_closed(self, why: Closed) -> None:
+    def on_closed(self, reason: CloseReason) -> None:
         """Keep it."""
-        self.closed.append(why)
+        self.closed.append(reason)
         self._changed.set()
 
     async def until(self, condition: Callable[[], bool], what: str, limit: float = WAIT) -> None:
@@ -73,10 +73,10 @@ class Client:
         except TimeoutError:
             raise AssertionError(f"not within {limit} s: {what}; heard {self.media} and {self.closed}") from None
 
-    async def hears_closed(self, why: Closed, limit: float = WAIT) -> None:
-        """Wait for the end of the stream, and for no other reason than ``why``."""
-        await self.until(lambda: bool(self.closed), f"an end of the stream ({why})", limit)
-        assert self.closed == [why]
+    async def hears_closed(self, reason: CloseReason, limit: float = WAIT) -> None:
+        """Wait for the end of the stream, and for no other reason than ``reason``."""
+        await self.until(lambda: bool(self.closed), f"an end of the stream ({reason})", limit)
+        assert self.closed == [reason]
 
     async def answer(self, offer: str) -> None:
         """Answer an offer of the SFU."""

@@ -8,8 +8,8 @@ import pytest
 
 from mcu.base import (
     BackendId,
-    Kind,
     McuTimeout,
+    MediaKind,
     NoSuchStream,
     PublisherId,
     PublishOptions,
@@ -38,7 +38,9 @@ async def test_two_subscribers_see_and_hear_that_publisher_and_read_its_data_cha
         for watcher in (carol, dave):
             await watcher.peer.reads("status", "muted")
             await watcher.peer.reads("status", b"\x00\xff")
-        await alice.until(lambda: {(Kind.AUDIO, True), (Kind.VIDEO, True)} <= set(alice.media), "that media flow")
+        await alice.until(
+            lambda: {(MediaKind.AUDIO, True), (MediaKind.VIDEO, True)} <= set(alice.media), "that media flow"
+        )
         found = sfu.mcu.status().sfus
         assert (sum(it.publishers for it in found), sum(it.subscribers for it in found)) == (2, 2)
         assert await sfu.open_streams() == 4

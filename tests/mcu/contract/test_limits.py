@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mcu.base import Distribution, Kind, PublishOptions, StreamKey, StreamReport, StreamType
+from mcu.base import Distribution, MediaKind, PublishOptions, StreamKey, StreamReport, StreamType
 from tests.mcu.contract.clients import KEY, Sender, sender, viewer
 from tests.mcu.contract.sfus import Sfu
 
@@ -57,7 +57,7 @@ async def test_preferred_codec_is_sent(sfu: Sfu, codec: str) -> None:
         await alice.publish(sfu.mcu, KEY, PublishOptions(videocodecs=(codec,)))
         await carol.subscribe(sfu.mcu)
         await carol.peer.sees(43)
-        assert codec in {report.codec for report in sfu.mcu.streams() if report.kind is Kind.VIDEO}
+        assert codec in {report.codec for report in sfu.mcu.streams() if report.kind is MediaKind.VIDEO}
 
 
 @pytest.mark.parametrize("codec", ["g722", "pcmu", "pcma"])
@@ -75,12 +75,12 @@ async def test_streams_are_reported(sfu: Sfu) -> None:
         await carol.subscribe(sfu.mcu)
         await carol.peer.sees(44)
 
-        def found(kind: Kind, subscriber: bool) -> list[StreamReport]:
+        def found(kind: MediaKind, subscriber: bool) -> list[StreamReport]:
             return [r for r in sfu.mcu.streams() if r.key == KEY and r.kind is kind and r.subscriber is subscriber]
 
-        await holds(lambda: len(found(Kind.AUDIO, False)) == len(found(Kind.VIDEO, False)) == 1, "reports")
-        assert found(Kind.AUDIO, False)[0].codec == "opus"
-        assert found(Kind.VIDEO, False)[0].codec == "vp8"
+        await holds(lambda: len(found(MediaKind.AUDIO, False)) == len(found(MediaKind.VIDEO, False)) == 1, "reports")
+        assert found(MediaKind.AUDIO, False)[0].codec == "opus"
+        assert found(MediaKind.VIDEO, False)[0].codec == "vp8"
 
 
 async def test_media_that_flow_are_counted(sfu: Sfu) -> None:

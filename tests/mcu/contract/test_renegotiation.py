@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from mcu.base import Kind, Layer, McuError, NewPeerConnection, SubscribeOptions
+from mcu.base import Layer, McuError, MediaKind, NewPeerConnection, SubscribeOptions
 from tests.mcu.contract.clients import KEY, sender, viewer
 from tests.mcu.contract.sfus import Sfu
 
@@ -31,7 +31,7 @@ async def test_camera_switched_on_later_is_seen_without_asking_and_off_and_on_ag
             await watcher.peer.sees(11)
         alice.peer.switch_camera(False)
         await alice.renegotiate()
-        await alice.until(lambda: alice.media[-1] == (Kind.VIDEO, False), "that the picture stops")
+        await alice.until(lambda: alice.media[-1] == (MediaKind.VIDEO, False), "that the picture stops")
         alice.peer.switch_camera(True)
         await alice.renegotiate()
         for watcher in (carol, dave):

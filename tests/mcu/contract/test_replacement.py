@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import pytest
 
-from mcu.base import Closed, McuError, PublishOptions, SubscribeOptions
+from mcu.base import CloseReason, McuError, PublishOptions, SubscribeOptions
 from tests.mcu.contract.clients import KEY, sender, viewer
 from tests.mcu.contract.sfus import Sfu
 
@@ -21,7 +21,7 @@ async def test_second_publisher_replaces_the_first(sfu: Sfu) -> None:
         await carol.subscribe(sfu.mcu)
         await carol.peer.sees(21)
         await new.publish(sfu.mcu)
-        await carol.hears_closed(Closed.REPLACED)
+        await carol.hears_closed(CloseReason.REPLACED)
         await again.subscribe(sfu.mcu)
         await again.peer.sees(22)
         assert old.closed == []
@@ -29,7 +29,7 @@ async def test_second_publisher_replaces_the_first(sfu: Sfu) -> None:
         await old.publisher.close()  # of no consequence: it is closed
         await again.peer.sees(22)
         await new.publisher.close()
-        await again.hears_closed(Closed.PUBLISHER_GONE)
+        await again.hears_closed(CloseReason.PUBLISHER_GONE)
         assert await sfu.open_streams() == 0
 
 
@@ -73,11 +73,11 @@ async def test_client_that_ends_its_connection_is_told_of(sfu: Sfu) -> None:
         await dave.subscribe(sfu.mcu)
         await dave.peer.sees(28)
         await dave.peer.close()
-        await dave.hears_closed(Closed.FAILED)
+        await dave.hears_closed(CloseReason.FAILED)
         await carol.peer.sees(28)
         await alice.peer.close()
-        await alice.hears_closed(Closed.FAILED)
-        await carol.hears_closed(Closed.PUBLISHER_GONE)
+        await alice.hears_closed(CloseReason.FAILED)
+        await carol.hears_closed(CloseReason.PUBLISHER_GONE)
         await alice.publisher.close()
         assert await sfu.open_streams() == 0
 

@@ -14,9 +14,9 @@ from playwright.async_api import Page, Route, async_playwright
 from mcu.base import (
     BackendId,
     Candidate,
-    Closed,
-    Kind,
+    CloseReason,
     Layer,
+    MediaKind,
     PublisherId,
     PublishOptions,
     StreamKey,
@@ -118,10 +118,10 @@ class Tab:
         """Answer it."""
         self._jobs.put_nowait(sdp)
 
-    def on_media(self, kind: Kind, flowing: bool) -> None:
+    def on_media(self, kind: MediaKind, flowing: bool) -> None:
         """Be told."""
 
-    def on_closed(self, why: Closed) -> None:
+    def on_closed(self, reason: CloseReason) -> None:
         """Be told."""
 
     def _tell(self, candidate: dict[str, Any] | None) -> None:
@@ -156,7 +156,7 @@ class Tabs:
 
     def rate(self) -> int:
         """Return the bit/s of alice's picture over the last second."""
-        rates = (r.bits_per_second for r in self.mcu.streams() if r.kind is Kind.VIDEO and not r.subscriber)
+        rates = (r.bits_per_second for r in self.mcu.streams() if r.kind is MediaKind.VIDEO and not r.subscriber)
         return next(rates, None) or 0
 
     async def subscribe(self, layer: Layer = EVERYTHING) -> Subscriber:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from aiortc import sdp as other
 
-from mcu.base import Kind, Rejected
+from mcu.base import MediaKind, Rejected
 from mcu.inprocess.agreement import (
     EXTENSIONS,
     FORWARDED,
@@ -87,7 +87,7 @@ def test_what_is_agreed_with_the_publisher_is_offered_to_subscribers(recorded: R
 )
 def test_wished_codec_and_profile_are_agreed(codec: str, wish: str) -> None:
     offer = read_offer(CAMERA, Preference(video=(codec,), vp9profile=wish, h264profile=wish))
-    video = next(medium for medium in offer.media if medium is not None and medium.kind is Kind.VIDEO)
+    video = next(medium for medium in offer.media if medium is not None and medium.kind is MediaKind.VIDEO)
     assert video.codec is not None
     assert video.codec.payload.codec == codec
     if wish:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from mcu.base import Kind
+from mcu.base import MediaKind
 from mcu.inprocess import rtp
 from mcu.inprocess.agreement import AUDIO_LEVEL, EXTENSIONS, MID, ORIENTATION, Accepted, Codec, Medium, Slot, Source
 from mcu.inprocess.encoding import SILENCE, Encoding
@@ -53,7 +53,7 @@ class Wire:
 
 def video(ssrc: int | None = SOURCE, rtx: int | None = RTX_SOURCE, others: frozenset[int] = frozenset()) -> Medium:
     """Return what an offer says of a picture."""
-    return Medium(Kind.VIDEO, "v", SECTION, True, Codec(VP8, RTX), {MID: 4}, (Source("", ssrc, rtx),), (), others)
+    return Medium(MediaKind.VIDEO, "v", SECTION, True, Codec(VP8, RTX), {MID: 4}, (Source("", ssrc, rtx),), (), others)
 
 
 def ingress(medium: Medium | None = None) -> tuple[Ingress, Wire]:
@@ -297,7 +297,7 @@ def test_one_bad_line_does_not_spoil_the_picture_of_the_others() -> None:
 
 
 def test_audio_level_goes_on_under_our_number() -> None:
-    medium = Medium(Kind.AUDIO, "a", SECTION, True, Codec(OPUS), {AUDIO_LEVEL: 6}, (Source("", SOURCE),))
+    medium = Medium(MediaKind.AUDIO, "a", SECTION, True, Codec(OPUS), {AUDIO_LEVEL: 6}, (Source("", SOURCE),))
     source, _ = ingress(medium)
     wire = Wire()
     out = Sink(source, wire)
@@ -310,7 +310,9 @@ def test_audio_level_goes_on_under_our_number() -> None:
 
 
 def test_orientation_goes_on_under_our_number_and_only_where_it_is_told() -> None:
-    medium = Medium(Kind.VIDEO, "v", SECTION, True, Codec(VP8, RTX), {MID: 4, ORIENTATION: 13}, (Source("", SOURCE),))
+    medium = Medium(
+        MediaKind.VIDEO, "v", SECTION, True, Codec(VP8, RTX), {MID: 4, ORIENTATION: 13}, (Source("", SOURCE),)
+    )
     source, _ = ingress(medium)
     _, wire = sink(source)
     turned = rtp.extension_block([(4, b"0"), (13, b"\x01")])
@@ -322,11 +324,11 @@ def test_orientation_goes_on_under_our_number_and_only_where_it_is_told() -> Non
 @pytest.mark.parametrize(("recorded", "offered"), [("chromium/camera", True), ("firefox/camera", False)])
 def test_orientation_is_agreed_with_whoever_offers_it(recorded: str, offered: bool) -> None:
     read = read_offer(BY_ID[f"{recorded}.offer.sdp"].text, Preference())
-    medium = next(it for it in read.media if it is not None and it.kind is Kind.VIDEO)
+    medium = next(it for it in read.media if it is not None and it.kind is MediaKind.VIDEO)
     assert (ORIENTATION in medium.extensions) == offered
     answer = write_answer(read, LOCAL, client=True, version=1)
     assert (f" {ORIENTATION}" in answer) == offered
-    slot = Slot(Kind.VIDEO, "0", codec=medium.codec)
+    slot = Slot(MediaKind.VIDEO, "0", codec=medium.codec)
     again = read_offer(write_offer([slot], LOCAL, setup="actpass", version=1), Preference()).media[0]
     assert again is not None
     assert again.extensions == EXTENSIONS["video"]
@@ -338,7 +340,7 @@ def test_codec_that_changed_waits_for_the_subscribers_answer() -> None:
     only(source).receive(packet(1), 1.0)
     changed = video()
     codec = Codec(Payload(PayloadType(98), "h264", 90000, 1, fmtp="packetization-mode=1"))
-    source.update(Medium(Kind.VIDEO, "v", SECTION, True, codec, {}, changed.sources))
+    source.update(Medium(MediaKind.VIDEO, "v", SECTION, True, codec, {}, changed.sources))
     only(source).receive(packet(2)._replace(payload_type=98), 1.0)
     assert len(wire.rtp) == 1
     out.accept(Accepted(True, 126))

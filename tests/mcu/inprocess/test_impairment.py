@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from mcu.base import BackendId, Closed, Kind, NoSuchStream, PublisherId, StreamKey, StreamType
+from mcu.base import BackendId, CloseReason, MediaKind, NoSuchStream, PublisherId, StreamKey, StreamType
 from mcu.inprocess import Settings
 from mcu.inprocess.backend import InprocessMcu
 from mcu.inprocess.counters import Received, Sent
@@ -141,7 +141,7 @@ async def test_silenced_publisher_sends_nothing_until_it_is_revived(mcu: Inproce
         alice.media.clear()
         mcu.silence(KEY)
         before = received(mcu).packets
-        await alice.until(lambda: (Kind.VIDEO, False) in alice.media, "that the picture stops")
+        await alice.until(lambda: (MediaKind.VIDEO, False) in alice.media, "that the picture stops")
         assert received(mcu).packets == before
         (stream,) = mcu.counters()
         assert stream.silent
@@ -157,7 +157,7 @@ async def test_publisher_that_stays_silent_has_failed(mcu: InprocessMcu) -> None
         await carol.subscribe(mcu)
         await carol.peer.sees(63)
         mcu.silence(KEY)
-        await alice.hears_closed(Closed.FAILED, 60.0)
-        await carol.hears_closed(Closed.PUBLISHER_GONE)
+        await alice.hears_closed(CloseReason.FAILED, 60.0)
+        await carol.hears_closed(CloseReason.PUBLISHER_GONE)
         with pytest.raises(NoSuchStream):
             mcu.revive(KEY)

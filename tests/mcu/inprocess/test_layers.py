@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from mcu.base import Kind, Layer
+from mcu.base import Layer, MediaKind
 from mcu.inprocess import rtp
 from mcu.inprocess.agreement import MID, REPAIRED_RID, RID, Accepted, Codec, Medium, Source
 from mcu.inprocess.ingress import STOPPED, Ingress
@@ -74,7 +74,7 @@ class Stage:
     """A publisher with three layers and one subscriber."""
 
     def __init__(self, sources: tuple[Source, ...] = tuple(map(Source, NAMES)), layer: Layer = Layer()) -> None:  # noqa: B008
-        medium = Medium(Kind.VIDEO, "v", SECTION, True, Codec(VP8, RTX), IDS, sources)
+        medium = Medium(MediaKind.VIDEO, "v", SECTION, True, Codec(VP8, RTX), IDS, sources)
         self.back = Wire()
         self.upstream = Upstream(5, self.back.send_rtcp)
         self.ingress = Ingress(medium, "0", "cname", self.upstream)
@@ -274,7 +274,7 @@ def test_clock_of_the_layer_that_is_forwarded_goes_on() -> None:
 def test_layers_that_a_renegotiation_takes_away_give_way() -> None:
     stage = Stage()
     stage.frames(2, 0, 1, 2, key=True)
-    stage.ingress.update(Medium(Kind.VIDEO, "v", SECTION, True, Codec(VP8, RTX), IDS, (Source(),)))
+    stage.ingress.update(Medium(MediaKind.VIDEO, "v", SECTION, True, Codec(VP8, RTX), IDS, (Source(),)))
     plain = rtp.Packet(0, 0x80, 96, 5, 5, 4000, 0, b"", vp8(picture=3, level=4, tid=0) + KEY)
     stage.layers[0].receive(plain, stage.now)
     numbers = [packet.sequence - stage.wire.rtp[0].sequence & 0xFFFF for packet in stage.wire.rtp]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mcu.base import Closed
+from mcu.base import CloseReason
 from mcu.inprocess import Settings
 from mcu.inprocess.backend import InprocessMcu
 from tests.mcu.contract.clients import sender, viewer
@@ -52,7 +52,7 @@ async def one_round(mcu: InprocessMcu, number: int) -> None:
         await dave.peer.connected()
         if number % 4 == 0:
             await alice.peer.close()
-            await alice.hears_closed(Closed.FAILED)
+            await alice.hears_closed(CloseReason.FAILED)
         elif number % 4 == 1:
             await alice.publish_again(mcu)
             await alice.peer.connected()  # aioice 0.13 leaves a task when a peer is closed in the middle of this
@@ -62,7 +62,7 @@ async def one_round(mcu: InprocessMcu, number: int) -> None:
             await alice.publisher.close()
         else:
             await carol.peer.close()
-            await carol.hears_closed(Closed.FAILED)
+            await carol.hears_closed(CloseReason.FAILED)
             await alice.publisher.close()
 
 

@@ -8,7 +8,7 @@ import random
 import pytest
 from aiortc import RTCDataChannel
 
-from mcu.base import BackendId, Kind, PublisherId, PublishOptions, StreamKey, StreamType, SubscribeOptions
+from mcu.base import BackendId, MediaKind, PublisherId, PublishOptions, StreamKey, StreamType, SubscribeOptions
 from mcu.inprocess import Settings, rtp
 from mcu.inprocess.agreement import Codec, Slot
 from mcu.inprocess.backend import InprocessMcu
@@ -69,7 +69,7 @@ async def test_payloads_arrive_as_they_were_sent(codec: str, loopback: None) -> 
     await mcu.start(lambda status: None)
     alice, carol = RawPeer(controlling=True), RawPeer(controlling=False)
     listener = Client(WatchingPeer())
-    slot = Slot(Kind.VIDEO, "0", True, Codec(Payload(PayloadType(45), codec, 90000, 1, FORMATS[codec])), 7, 8, "c")
+    slot = Slot(MediaKind.VIDEO, "0", True, Codec(Payload(PayloadType(45), codec, 90000, 1, FORMATS[codec])), 7, 8, "c")
     offer = write_offer([slot], await alice.transport.open(), setup="actpass", version=1)
     _, answer = await mcu.publish(KEY, offer, PublishOptions(), listener)
     _, remote = read_answer(answer, [slot])

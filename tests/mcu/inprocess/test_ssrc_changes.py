@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from mcu.base import Kind, Layer
+from mcu.base import Layer, MediaKind
 from mcu.inprocess import rtp
 from mcu.inprocess.agreement import Codec, Medium, Source
 from mcu.inprocess.encoding import SILENCE
@@ -45,7 +45,7 @@ def test_clock_waits_for_a_packet_where_simulcast_ended() -> None:
     stage = Stage()
     stage.frames(2, 0, 1, 2, key=True)
     single = (Source("", 4000),)
-    stage.ingress.update(Medium(Kind.VIDEO, "v", SECTION, True, Codec(VP8, RTX), {}, single))
+    stage.ingress.update(Medium(MediaKind.VIDEO, "v", SECTION, True, Codec(VP8, RTX), {}, single))
     stage.wire.rtcp.clear()
     (encoding,) = stage.ingress.encodings
     encoding.report(rtp.SenderReport(4000, 9 << 32, 5, 1, 1), stage.now)

@@ -13,10 +13,10 @@ import pytest
 from mcu.base import (
     BackendId,
     Candidate,
-    Closed,
-    Kind,
+    CloseReason,
     McuLost,
     McuStatus,
+    MediaKind,
     NewPeerConnection,
     PublisherId,
     PublishOptions,
@@ -70,7 +70,7 @@ async def test_publisher_that_does_not_connect_in_time_has_failed(
     monkeypatch.setattr(transport, "CONNECT_TIMEOUT", SOON)
     async with sender() as alice:
         await mcu.publish(KEY, await alice.peer.offer(), PublishOptions(), alice)
-        await alice.hears_closed(Closed.FAILED)
+        await alice.hears_closed(CloseReason.FAILED)
     (state,) = mcu.status().sfus
     assert state.publishers == 0
 
@@ -85,8 +85,8 @@ async def test_subscription_that_is_never_answered_has_failed(
         refused, offer = await mcu.subscribe(KEY, SubscribeOptions(), unwilling)
         await refused.accept(re.sub(r"(?m)^m=(\w+) 9 ", r"m=\1 0 ", offer))
         await carol.subscribe(mcu)
-        await silent.hears_closed(Closed.FAILED)
-        await unwilling.hears_closed(Closed.FAILED)
+        await silent.hears_closed(CloseReason.FAILED)
+        await unwilling.hears_closed(CloseReason.FAILED)
         await refused.close()
         await carol.peer.hears(440.0)
         assert carol.closed == []
@@ -103,7 +103,7 @@ async def test_client_that_vanishes_without_a_word_has_failed(
         await carol.peer.sees(50)
         monkeypatch.setattr(aioice.ice, "CONSENT_FAILURES", 1)
         carol.peer.cut()
-        await carol.hears_closed(Closed.FAILED)
+        await carol.hears_closed(CloseReason.FAILED)
         assert mcu.status().sfus[0].subscribers == 0
         assert alice.closed == []
 
@@ -146,11 +146,11 @@ async def test_picture_that_stops_is_told(mcu: InprocessMcu, monkeypatch: pytest
     monkeypatch.setattr(publisher, "SILENT", SOON)
     async with sender(53) as alice:
         await alice.publish(mcu)
-        await alice.until(lambda: (Kind.VIDEO, True) in alice.media, "a picture")
+        await alice.until(lambda: (MediaKind.VIDEO, True) in alice.media, "a picture")
         alice.peer.switch_camera(False)
         await alice.renegotiate()
-        await alice.until(lambda: (Kind.VIDEO, False) in alice.media, "that it stops")
-        assert (Kind.AUDIO, False) not in alice.media
+        await alice.until(lambda: (MediaKind.VIDEO, False) in alice.media, "that it stops")
+        assert (MediaKind.AUDIO, False) not in alice.media
 
 
 async def test_two_pictures_of_one_publisher_are_kept_apart(mcu: InprocessMcu) -> None:
@@ -202,7 +202,7 @@ async def test_stop_ends_every_stream_and_every_wait(loopback: None) -> None:
         with pytest.raises(McuLost):
             await late
         for client in (alice, carol, dave):
-            assert client.closed == [Closed.LOST]
+            assert client.closed == [CloseReason.LOST]
     assert [status.sfus[0].state for status in states] == [SfuState.READY, SfuState.STOPPED]
     assert list(mcu.streams()) == []
 

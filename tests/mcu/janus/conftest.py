@@ -11,9 +11,9 @@ import pytest
 from mcu.base import (
     BackendId,
     Candidate,
-    Closed,
-    Kind,
+    CloseReason,
     McuStatus,
+    MediaKind,
     PublisherId,
     PublishOptions,
     StreamKey,
@@ -42,8 +42,8 @@ class Heard:
     def __init__(self) -> None:
         self.candidates: list[Candidate | None] = []
         self.offers: list[str] = []
-        self.media: list[tuple[Kind, bool]] = []
-        self.closed: list[Closed] = []
+        self.media: list[tuple[MediaKind, bool]] = []
+        self.closed: list[CloseReason] = []
         self._changed = asyncio.Event()
 
     def on_candidate(self, candidate: Candidate | None) -> None:
@@ -54,12 +54,12 @@ class Heard:
         self.offers.append(sdp)
         self._changed.set()
 
-    def on_media(self, kind: Kind, flowing: bool) -> None:
+    def on_media(self, kind: MediaKind, flowing: bool) -> None:
         self.media.append((kind, flowing))
         self._changed.set()
 
-    def on_closed(self, why: Closed) -> None:
-        self.closed.append(why)
+    def on_closed(self, reason: CloseReason) -> None:
+        self.closed.append(reason)
         self._changed.set()
 
     async def until(self, condition: Callable[[], bool], limit: float = WAIT) -> None:
@@ -69,7 +69,7 @@ class Heard:
                 self._changed.clear()
                 await self._changed.wait()
 
-    async def end(self, limit: float = WAIT) -> Closed:
+    async def end(self, limit: float = WAIT) -> CloseReason:
         """Wait for the end and say why."""
         await self.until(lambda: bool(self.closed), limit)
         return self.closed[0]

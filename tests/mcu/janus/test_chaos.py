@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mcu.base import Closed, McuError, PublishOptions, SfuState, SubscribeOptions
+from mcu.base import CloseReason, McuError, PublishOptions, SfuState, SubscribeOptions
 from tests.mcu.janus.conftest import Heard
 from tests.mcu.janus.several import Several, key, several
 from tests.media import PublishingPeer
@@ -28,7 +28,7 @@ class Person:
         self._pool, self._chance = pool, chance
         self.key = key(f"{number}")
         self.opened = 0
-        self.ends: list[Closed] = []
+        self.ends: list[CloseReason] = []
 
     async def publish(self) -> None:
         async with PublishingPeer(1, 440.0, video=False) as peer:
@@ -112,7 +112,7 @@ async def test_nothing_is_left_whatever_happens(loopback: None, seed: int) -> No
         await pool.reload()
         await pool.states.until(lambda status: all(sfu.state is SfuState.READY for sfu in status.sfus), 20)
         assert sum(person.opened for person in people) > 50
-        assert Closed.LOST in {why for person in people for why in person.ends}
+        assert CloseReason.LOST in {why for person in people for why in person.ends}
         await is_clean(pool)
         peer = Person(pool, 99, chance)
         await asyncio.wait_for(asyncio.gather(peer.publish(), peer.watch()), 20)

@@ -11,7 +11,7 @@ import pytest
 
 from mcu.base import (
     BackendId,
-    Closed,
+    CloseReason,
     Layer,
     McuError,
     McuLost,
@@ -132,8 +132,8 @@ async def test_a_session_that_janus_ended_meanwhile_is_lost_at_once(house: House
     await house.away()
     await house.janus.admin(janus="destroy_session", session_id=session)
     house.relay.refusing = False
-    assert await published.end(2) is Closed.LOST
-    assert await subscribed.end(2) is Closed.LOST
+    assert await published.end(2) is CloseReason.LOST
+    assert await subscribed.end(2) is CloseReason.LOST
     await house.back(2)
     again, sender, _ = await call.publisher(2)
     _, watcher, _ = await call.subscriber()
@@ -149,8 +149,8 @@ async def test_a_janus_that_does_not_give_the_session_back_loses_the_streams(hou
     session = await house.mcu.session()
     session._secrets = {"apisecret": "of another Janus"}
     house.relay.cut()
-    assert await published.end(2) is Closed.LOST
-    assert await subscribed.end(2) is Closed.LOST
+    assert await published.end(2) is CloseReason.LOST
+    assert await subscribed.end(2) is CloseReason.LOST
     await house.back(2)
     await house.comes_to(rooms=0, handles=0)
 
@@ -163,7 +163,7 @@ async def test_a_gateway_that_stops_while_the_connection_is_broken_ends_its_stre
     await house.away()
     async with asyncio.timeout(2):
         await house.mcu.stop()
-    assert published.closed in ([], [Closed.LOST])
+    assert published.closed in ([], [CloseReason.LOST])
     assert house.mcu.status().sfus[0].state is SfuState.STOPPED
     with pytest.raises(McuLost):
         await house.mcu.publish(SCREEN, "v=0\r\n", PublishOptions(timeout=1), Heard())
@@ -199,8 +199,8 @@ async def test_nothing_is_left_of_a_session_that_could_not_be_claimed_in_time(
     _, _, subscribed = await call.subscriber()
     house.relay.hold()
     assert await house.away() == "Janus does not answer any more"
-    assert await published.end(5) is Closed.LOST
-    assert await subscribed.end(5) is Closed.LOST
+    assert await published.end(5) is CloseReason.LOST
+    assert await subscribed.end(5) is CloseReason.LOST
     assert len(await house.handles()) == 3
     house.relay.restore()
     await house.back()

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from mcu.base import (
-    Closed,
+    CloseReason,
     McuLost,
     McuTimeout,
     PublishOptions,
@@ -153,8 +153,8 @@ async def test_a_killed_janus_ends_every_stream_at_once_and_is_found_again(
     waiting = asyncio.create_task(mcu.subscribe(SCREEN, SubscribeOptions(timeout=60), Heard()))
     begun = time.monotonic()
     await janus.kill()
-    assert await publisher.end() is Closed.LOST
-    assert await subscriber.end() is Closed.LOST
+    assert await publisher.end() is CloseReason.LOST
+    assert await subscriber.end() is CloseReason.LOST
     assert time.monotonic() - begun < 1
     assert state(states) is SfuState.CONNECTING
     await janus.start()
@@ -165,7 +165,7 @@ async def test_a_killed_janus_ends_every_stream_at_once_and_is_found_again(
     _, watcher, _ = await call.subscriber()
     await watcher.hears(sender.frequency)
     await publisher_again.close()
-    assert publisher.closed == [Closed.LOST]
+    assert publisher.closed == [CloseReason.LOST]
 
 
 async def test_what_is_under_way_fails_at_once_when_janus_is_killed(
@@ -204,7 +204,7 @@ async def test_a_connection_that_janus_does_not_outlive_takes_the_streams_along(
         await states.until(lambda status: status.ready)
         await mcu.publish(CAMERA, await offer(), PublishOptions(), heard)
         relay.cut()
-        assert await heard.end() is Closed.LOST
+        assert await heard.end() is CloseReason.LOST
         assert len(await janus.rooms()) == 1
         publisher, _ = await mcu.publish(CAMERA, await offer(), PublishOptions(), Heard())
         await until_rooms(janus, 1)
@@ -262,8 +262,8 @@ async def test_a_janus_that_stands_still_is_noticed(call: Call, janus: JanusProc
     await states.until(lambda status: not status.ready, STALL)
     assert time.monotonic() - begun < STALL
     assert states.heard[-1].sfus[0].reason == "Janus does not answer any more"
-    assert await publisher.end(STALL) is Closed.LOST
-    assert await subscriber.end(STALL) is Closed.LOST
+    assert await publisher.end(STALL) is CloseReason.LOST
+    assert await subscriber.end(STALL) is CloseReason.LOST
     assert time.monotonic() - begun < WINDOW + 2
     janus.thaw()
     await states.until(lambda status: status.ready, 30)
@@ -284,7 +284,7 @@ async def test_a_session_that_janus_lets_expire_is_lost_and_made_anew(
         mcu, heard = JanusMcu((server(process),), timeout=WAIT), Heard()
         await mcu.start(states)
         await mcu.publish(CAMERA, await offer(), PublishOptions(), heard)
-        assert await heard.end(20) is Closed.LOST  # Janus' `timeout` names no sender
+        assert await heard.end(20) is CloseReason.LOST  # Janus' `timeout` names no sender
         await states.until(lambda status: status.ready, 20)
         await mcu.stop()
 
@@ -324,7 +324,7 @@ async def test_a_proxy_that_finds_nobody_is_believed(
         relay.to = port
         relay.cut()
         await states.until(lambda now: reason in now.sfus[0].reason)
-        assert heard.closed == ([Closed.LOST] if status == 502 else [])
+        assert heard.closed == ([CloseReason.LOST] if status == 502 else [])
         relay.to = int(janus.values["WS_PORT"])
         await states.until(lambda now: now.ready)
         await mcu.stop()

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.app import Gateway
 from gateway.config import Config, Http, McuSection, Sessions
-from mcu.base import Kind, Mcu, PublishOptions, StreamReport, SubscribeOptions
+from mcu.base import Mcu, MediaKind, PublishOptions, StreamReport, SubscribeOptions
 from mcu.janus.backend import JanusMcu
 from tests.gateway.test_metric_names import JANUS, SERVED, SEVERAL, rows, shown
 from tests.janus_process import Conversation, JanusProcess
@@ -201,7 +201,7 @@ async def test_streams_are_reported_with_their_figures(house: House) -> None:
     await watcher.sees(3)
 
     def complete(reports: list[StreamReport]) -> bool:
-        media = [it for it in reports if it.kind is not Kind.DATA]
+        media = [it for it in reports if it.kind is not MediaKind.DATA]
         told = all(it.bits_per_second and it.lost == 0 for it in media)
         return len(media) == 4 and told and any(it.round_trip for it in media if it.subscriber)
 
@@ -209,7 +209,7 @@ async def test_streams_are_reported_with_their_figures(house: House) -> None:
     async with asyncio.timeout(LIMIT):
         while not complete(reports := list(house.mcu.streams())):  # noqa: ASYNC110 - Janus tells when it likes
             await asyncio.sleep(0.2)
-    audio = [it for it in reports if it.kind is Kind.AUDIO]
+    audio = [it for it in reports if it.kind is MediaKind.AUDIO]
     assert [it.subscriber for it in audio] == [False, True]
     assert all(20_000 < (it.bits_per_second or 0) < 400_000 for it in audio)
     assert all(it.codec == "opus" and it.key == CAMERA for it in audio)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mcu.base import Kind
+from mcu.base import MediaKind
 from mcu.janus.forwarding import Medium, media_of
 
 HEAD = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"
@@ -53,7 +53,7 @@ def test_a_medium_without_a_codec_or_of_a_kind_that_nobody_knows_only_holds_its_
     odd = "m=text 9 UDP/TLS/RTP/SAVPF 98\r\na=mid:t\r\n"
     empty = "m=video 9 UDP/TLS/RTP/SAVPF 97\r\na=mid:v\r\na=rtpmap:97 rtx/90000\r\n"
     for medium in media(odd, empty):
-        assert (medium.kind, medium.codec, medium.disabled, medium.flows) == (Kind.VIDEO, "vp8", True, False)
+        assert (medium.kind, medium.codec, medium.disabled, medium.flows) == (MediaKind.VIDEO, "vp8", True, False)
 
 
 def test_profiles_are_read_where_they_are() -> None:

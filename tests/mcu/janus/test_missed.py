@@ -7,10 +7,10 @@ import asyncio
 import pytest
 
 from mcu.base import (
-    Closed,
-    Kind,
+    CloseReason,
     Layer,
     McuLost,
+    MediaKind,
     PublishOptions,
     SubscribeOptions,
 )
@@ -61,7 +61,7 @@ async def test_an_offer_that_was_lost_begins_the_subscription_anew(house: House)
     house.relay.swallow('"type":"offer"')
     sender.add_camera()
     await sender.accept(await publisher.update(await sender.offer()))
-    assert await heard.end() is Closed.REPLACED
+    assert await heard.end() is CloseReason.REPLACED
     _, watcher, _ = await call.subscriber()
     await watcher.sees(8)
     await house.comes_to(rooms=1, handles=2)
@@ -75,7 +75,7 @@ async def test_a_refresh_whose_offer_was_lost_fails_and_begins_anew(house: House
     house.relay.swallow('"type":"offer"')
     with pytest.raises(McuLost, match="during the request"):
         await subscriber.refresh()
-    assert heard.closed == [Closed.REPLACED]
+    assert heard.closed == [CloseReason.REPLACED]
     await house.comes_to(rooms=1, handles=1)
 
 
@@ -98,8 +98,8 @@ async def test_a_publisher_that_hung_up_meanwhile_has_failed(house: House) -> No
     await watcher.hears(sender.frequency)
     house.relay.swallow('"janus":"hangup"')
     await sender.close()
-    assert await published.end() is Closed.FAILED
-    assert await subscribed.end() is Closed.PUBLISHER_GONE
+    assert await published.end() is CloseReason.FAILED
+    assert await subscribed.end() is CloseReason.PUBLISHER_GONE
     await house.comes_to(rooms=0, handles=0)
 
 
@@ -110,7 +110,7 @@ async def test_a_subscriber_that_hung_up_meanwhile_has_failed_where_the_admin_ap
     await watcher.hears(sender.frequency)
     house.relay.swallow('"janus":"hangup"')
     await watcher.close()
-    assert await subscribed.end() is Closed.FAILED
+    assert await subscribed.end() is CloseReason.FAILED
     assert published.closed == []
     await house.comes_to(rooms=1, handles=1)
 
@@ -119,7 +119,7 @@ async def test_media_that_began_meanwhile_are_told_of(house: House) -> None:
     call = await house.open()
     house.relay.swallow('"janus":"webrtcup"')
     _, _, heard = await call.publisher()
-    await heard.until(lambda: (Kind.AUDIO, True) in heard.media)
+    await heard.until(lambda: (MediaKind.AUDIO, True) in heard.media)
 
 
 async def test_a_room_that_went_meanwhile_ends_its_stream(house: House) -> None:
@@ -128,7 +128,7 @@ async def test_a_room_that_went_meanwhile_ends_its_stream(house: House) -> None:
     session = await house.mcu.session()
     house.relay.swallow('"videoroom":"destroyed"')
     session.control.tell({"request": "destroy", "room": publisher.room})
-    assert await heard.end() is Closed.FAILED
+    assert await heard.end() is CloseReason.FAILED
 
 
 async def test_a_publisher_of_which_nothing_is_heard_is_given_up(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +138,7 @@ async def test_a_publisher_of_which_nothing_is_heard_is_given_up(house: House, m
     async with PublishingPeer(1, 440.0, video=False) as silent:
         await house.mcu.publish(CAMERA, await silent.offer(), PublishOptions(), heard)
         house.relay.cut()
-        assert await heard.end() is Closed.FAILED
+        assert await heard.end() is CloseReason.FAILED
 
 
 async def test_what_janus_says_while_a_stream_is_closed_may_be_lost(house: House) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mcu.base import Closed, Kind, Layer, PublishOptions, SubscribeOptions
+from mcu.base import CloseReason, Layer, MediaKind, PublishOptions, SubscribeOptions
 from tests.janus_process import ADMIN_KEY, API_SECRET, Conversation, JanusProcess
 from tests.mcu.janus.conftest import CAMERA, INSTANCE, Heard
 from tests.mcu.janus.several import Several, comes_to, several
@@ -110,10 +110,10 @@ async def test_the_end_of_the_publisher_is_told_there(pool: Several) -> None:
     await call.publisher(1, options=IN_US)
     _, _, heard = await call.subscriber(options=FROM_DE)
     publisher, _, _ = await call.publisher(2, options=IN_US)
-    assert await heard.end() is Closed.REPLACED
+    assert await heard.end() is CloseReason.REPLACED
     _, _, again = await call.subscriber(options=FROM_DE)
     await publisher.close()
-    assert await again.end() is Closed.PUBLISHER_GONE
+    assert await again.end() is CloseReason.PUBLISHER_GONE
     await pool.is_clean()
 
 
@@ -125,7 +125,7 @@ async def test_the_death_of_the_source_ends_it_and_so_does_that_of_the_target(po
     _, local, local_heard = await call.subscriber(options=FROM_US)
     await watcher.sees(1)
     await pool.janus[1].kill()
-    assert await heard.end() is Closed.LOST
+    assert await heard.end() is CloseReason.LOST
     _, back, _ = await call.subscriber(options=FROM_DE)  # over the source meanwhile
     await back.sees(1)
     await local.sees(1)
@@ -137,8 +137,8 @@ async def test_the_death_of_the_source_ends_it_and_so_does_that_of_the_target(po
     await there.sees(1)
     assert await pool.rooms() == [1, 1]
     await pool.janus[0].kill()
-    assert await there_heard.end() is Closed.LOST
-    assert await own.end() is Closed.LOST
+    assert await there_heard.end() is CloseReason.LOST
+    assert await own.end() is CloseReason.LOST
 
     async def rooms() -> int:
         return len(await pool.janus[1].rooms())
@@ -163,7 +163,7 @@ async def test_h264_and_a_selection_work_there(pool: Several) -> None:
     assert watcher.frames == {}
     await subscriber.select(Layer(video=True))
     await watcher.sees(7, QUICK)
-    codecs = {report.codec for report in pool.mcu.streams() if report.kind is Kind.VIDEO and report.subscriber}
+    codecs = {report.codec for report in pool.mcu.streams() if report.kind is MediaKind.VIDEO and report.subscriber}
     assert codecs == {"h264"}
 
 

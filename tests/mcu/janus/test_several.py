@@ -9,7 +9,7 @@ import time
 import pytest
 
 from mcu.base import (
-    Closed,
+    CloseReason,
     McuLost,
     PublishOptions,
     Rejected,
@@ -127,7 +127,7 @@ async def test_publishing_again_may_go_elsewhere_and_leaves_nothing_behind(loopb
         _, _, heard = await call.subscriber()
         assert await pool.rooms() == [1, 0]
         _, sender, _ = await call.publisher(2, options=PublishOptions(country="DE"))
-        assert await heard.end() is Closed.REPLACED
+        assert await heard.end() is CloseReason.REPLACED
         _, watcher, _ = await call.subscriber()
         await watcher.hears(sender.frequency)
         assert await pool.rooms() == [0, 1]
@@ -199,8 +199,8 @@ async def test_one_that_dies_takes_only_its_own_streams_and_they_come_back_on_th
         _, watcher, watching = await call.subscriber(kept)
         await watcher.sees(2)
         await pool.janus[0].kill()
-        assert await publisher.end() is Closed.LOST
-        assert await subscriber.end() is Closed.LOST
+        assert await publisher.end() is CloseReason.LOST
+        assert await subscriber.end() is CloseReason.LOST
         assert pool.mcu.status().ready
         waiting = asyncio.create_task(call.subscriber(lost))  # waits for the publisher wherever it appears
         begun = time.monotonic()
@@ -236,7 +236,7 @@ async def test_streams_of_one_that_stands_still_come_back_on_the_other_and_are_c
         begun = time.monotonic()
         _, sender, _ = await call.publisher(3, key=lost)  # nobody waits for it, also while it may come back
         assert time.monotonic() - begun < 2.0
-        assert await subscriber.end() is Closed.REPLACED
+        assert await subscriber.end() is CloseReason.REPLACED
         _, again, _ = await call.subscriber(lost)
         await again.hears(sender.frequency)
         await watcher.hears(steady.frequency)
@@ -255,8 +255,8 @@ async def test_what_one_that_stands_still_had_is_lost_in_the_end(loopback: None)
         _, _, publisher = await call.publisher(1)
         _, _, subscriber = await call.subscriber()
         pool.janus[0].freeze()
-        assert await publisher.end(30) is Closed.LOST
-        assert await subscriber.end() is Closed.LOST
+        assert await publisher.end(30) is CloseReason.LOST
+        assert await subscriber.end() is CloseReason.LOST
         await call.publisher(2)
         assert len(await pool.janus[1].rooms()) == 1
         pool.janus[0].thaw()
@@ -357,7 +357,7 @@ async def test_one_that_is_drained_and_dies_is_left(loopback: None) -> None:
         pool.change(0, draining=True)
         await pool.reload()
         await pool.janus[0].kill()
-        assert await heard.end() is Closed.LOST
+        assert await heard.end() is CloseReason.LOST
         await pool.states.until(lambda status: status.sfus[0].state is SfuState.STOPPED)
         await pool.call().publisher(2)
         assert len(await pool.janus[1].rooms()) == 1

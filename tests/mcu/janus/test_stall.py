@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from mcu.base import Closed, McuLost, SubscribeOptions
+from mcu.base import CloseReason, McuLost, SubscribeOptions
 from mcu.janus.backend import JanusMcu
 from mcu.janus.settings import JanusServer
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
@@ -88,8 +88,8 @@ async def test_a_stall_beyond_the_window_ends_the_streams_and_leaves_nothing(sce
     begun = time.monotonic()
     await scene.states.until(lambda status: not status.ready, NOTICED)
     noticed = time.monotonic() - begun
-    assert await published.end(WINDOW) is Closed.LOST
-    assert await subscribed.end(WINDOW) is Closed.LOST
+    assert await published.end(WINDOW) is CloseReason.LOST
+    assert await subscribed.end(WINDOW) is CloseReason.LOST
     lost = time.monotonic() - begun
     assert lost < WINDOW + 1
     with pytest.raises(McuLost, match="not there"):
@@ -118,8 +118,8 @@ async def test_a_janus_that_was_killed_is_used_again_at_once(call: Call, janus: 
         await watcher.hears(sender.frequency)
         begun = time.monotonic()
         await janus.kill()
-        assert await published.end(1) is Closed.LOST
-        assert await subscribed.end(1) is Closed.LOST
+        assert await published.end(1) is CloseReason.LOST
+        assert await subscribed.end(1) is CloseReason.LOST
         assert time.monotonic() - begun < 1
         with pytest.raises(TimeoutError):
             await states.until(lambda status: status.ready, away)

@@ -12,11 +12,11 @@ import pytest
 
 from mcu.base import (
     Candidate,
-    Closed,
-    Kind,
+    CloseReason,
     Layer,
     McuLost,
     McuTimeout,
+    MediaKind,
     NewPeerConnection,
     NoSuchStream,
     PublishOptions,
@@ -55,7 +55,7 @@ async def test_pictures_tones_and_data_of_two_streams_reach_their_own_subscriber
     _, third, _ = await call.subscriber(SCREEN)
     await asyncio.gather(first.sees(5), second.sees(5), third.sees(9))
     await asyncio.gather(first.hears(camera.frequency), second.hears(camera.frequency))
-    await heard.until(lambda: {(Kind.AUDIO, True), (Kind.VIDEO, True)} <= set(heard.media))
+    await heard.until(lambda: {(MediaKind.AUDIO, True), (MediaKind.VIDEO, True)} <= set(heard.media))
     assert screen.number not in first.numbers.values()
 
 
@@ -181,7 +181,7 @@ async def test_a_replaced_publisher_leaves_nothing_and_its_subscribers_hear_it(c
     _, _, old = await call.publisher(1)
     _, _, heard = await call.subscriber()
     _, sender, _ = await call.publisher(2)
-    assert heard.closed == [Closed.REPLACED]
+    assert heard.closed == [CloseReason.REPLACED]
     assert old.closed == []
     _, watcher, _ = await call.subscriber()
     await watcher.hears(sender.frequency)
@@ -275,7 +275,7 @@ async def test_closing_a_publisher_ends_its_subscribers_and_leaves_nothing(call:
     assert await left(janus) == (1, 3)
     await asyncio.gather(publisher.close(), publisher.close())
     assert await left(janus) == (0, 0)
-    assert [heard.closed for _, _, heard in joined] == [[Closed.PUBLISHER_GONE]] * 2
+    assert [heard.closed for _, _, heard in joined] == [[CloseReason.PUBLISHER_GONE]] * 2
     assert own.closed == []
     await publisher.close()
     await joined[0][0].close()
@@ -286,7 +286,7 @@ async def test_the_end_of_a_publishers_connection_is_no_offer_to_its_subscribers
     _, watcher, heard = await call.subscriber()
     await watcher.connected()
     await sender.close()
-    assert await heard.end() is Closed.PUBLISHER_GONE
+    assert await heard.end() is CloseReason.PUBLISHER_GONE
     assert heard.offers == []
 
 
@@ -297,7 +297,7 @@ async def test_an_end_that_nothing_follows_is_one_all_the_same(call: Call, monke
     data = f'{{"videoroom":"updated","streams":[{stream}]}}'
     offer = '{"type":"offer","sdp":"v=0\\r\\n"}'
     subscribed.on_event(parse(f'{{"janus":"event","plugindata":{{"data":{data}}},"jsep":{offer}}}'))
-    assert await heard.end() is Closed.PUBLISHER_GONE
+    assert await heard.end() is CloseReason.PUBLISHER_GONE
     assert heard.offers == []
 
 
@@ -314,8 +314,8 @@ async def test_a_publisher_that_hangs_up_has_failed(call: Call, janus: JanusProc
     _, sender, own = await call.publisher()
     _, _, heard = await call.subscriber()
     await sender.close()
-    assert await own.end() is Closed.FAILED
-    assert await heard.end() is Closed.PUBLISHER_GONE
+    assert await own.end() is CloseReason.FAILED
+    assert await heard.end() is CloseReason.PUBLISHER_GONE
     await comes_to(janus, rooms=0, handles=0)
 
 
@@ -324,7 +324,7 @@ async def test_a_subscriber_that_hangs_up_has_failed(call: Call, janus: JanusPro
     _, watcher, heard = await call.subscriber()
     await watcher.connected()
     await watcher.close()
-    assert await heard.end() is Closed.FAILED
+    assert await heard.end() is CloseReason.FAILED
     await comes_to(janus, rooms=1, handles=1)
 
 
@@ -421,7 +421,7 @@ async def test_a_publisher_that_never_connects_is_given_up(mcu: JanusMcu, janus:
     heard = Heard()
     async with PublishingPeer(1, 440.0, video=False) as silent:
         await mcu.publish(CAMERA, await silent.offer(), SOON, heard)
-        assert await heard.end(60) is Closed.FAILED
+        assert await heard.end(60) is CloseReason.FAILED
     await comes_to(janus, rooms=0, handles=0)
 
 
@@ -444,7 +444,7 @@ async def test_a_room_that_vanished_is_no_such_stream_and_ends_the_publisher(cal
     room, publisher.room = publisher.room, 1
     with pytest.raises(NoSuchStream):
         await mcu.subscribe(CAMERA, SubscribeOptions(timeout=5), Heard())
-    assert heard.closed == [Closed.FAILED]
+    assert heard.closed == [CloseReason.FAILED]
     publisher.room = room
 
 
@@ -453,8 +453,8 @@ async def test_a_room_that_somebody_destroys_ends_its_streams(call: Call, mcu: J
     _, _, heard = await call.subscriber()
     session = await mcu.session()
     session.control.tell({"request": "destroy", "room": publisher.room})
-    assert await own.end() is Closed.FAILED
-    assert await heard.end() is Closed.PUBLISHER_GONE
+    assert await own.end() is CloseReason.FAILED
+    assert await heard.end() is CloseReason.PUBLISHER_GONE
     await comes_to(janus, rooms=0, handles=0)
 
 

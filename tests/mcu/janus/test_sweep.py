@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from mcu.base import Closed, PublishOptions
+from mcu.base import CloseReason, PublishOptions
 from mcu.janus.backend import JanusMcu
 from mcu.janus.protocol import PLUGIN
 from mcu.janus.settings import JanusServer
@@ -279,5 +279,5 @@ async def test_an_admin_api_that_stands_still_keeps_nobody_from_learning_that_ja
         _, _, heard = await Call(mcu, stack).publisher()
         await asyncio.wait_for(asked.wait(), WAIT)
         await janus.kill()
-        assert await heard.end(3.0) is Closed.LOST
+        assert await heard.end(3.0) is CloseReason.LOST
         over.set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mcu.base import Closed, SfuState, StreamKey
+from mcu.base import CloseReason, SfuState, StreamKey
 from mcu.janus.publisher import JanusPublisher
 from tests.mcu.janus.conftest import Call, Heard
 from tests.mcu.janus.several import Several, comes_to, key, several
@@ -41,7 +41,7 @@ class Stream:
     async def is_lost(self) -> None:
         """Wait until both are told, and close what is left of the peers."""
         for heard in self.heard:
-            assert await heard.end() is Closed.LOST
+            assert await heard.end() is CloseReason.LOST
         await self.peer.close()
         await self.watcher.close()
 
