@@ -38,7 +38,7 @@ from gateway.flows.dialout import Dialouts
 from gateway.flows.dispatch import Dispatch
 from gateway.flows.hello import Hello
 from gateway.flows.internal import Internal
-from gateway.flows.media import Media
+from gateway.flows.media.routing import Media
 from gateway.flows.notify import Notify
 from gateway.flows.pings import Pings
 from gateway.flows.relay import Relay

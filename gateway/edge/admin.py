@@ -17,7 +17,7 @@ from gateway.core.backends import Backends
 from gateway.core.hub import Hub
 from gateway.core.room import RoomKey
 from gateway.edge import unix_socket
-from gateway.flows.quality import Decision, QualityRules
+from gateway.flows.media.quality import Decision, QualityController
 
 SHOWN = 8  # characters of a session id
 
@@ -46,7 +46,7 @@ class Room(msgspec.Struct, frozen=True):
 class Admin:
     """Answers the operator's questions about rooms."""
 
-    def __init__(self, hub: Hub, backends: Backends, quality: QualityRules) -> None:
+    def __init__(self, hub: Hub, backends: Backends, quality: QualityController) -> None:
         self._hub = hub
         self._backends = backends
         self._quality = quality

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gateway.core.virtual import VIRTUAL
-from gateway.flows.media import Media
+from gateway.flows.media.routing import Media
 from gateway.flows.services import Services
 from gateway.metrics import Gauges
 from mcu.base import Mcu, McuStatus, SfuState, SfuStatus

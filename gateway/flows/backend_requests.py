@@ -18,7 +18,7 @@ from gateway.core.room import Room, RoomKey
 from gateway.core.session import ClientType
 from gateway.flows.calls import counted
 from gateway.flows.chat import RoomMessage
-from gateway.flows.media import Media
+from gateway.flows.media.routing import Media
 from gateway.flows.notify import Notify
 from gateway.flows.services import Services
 from gateway.flows.sessions import Sessions

@@ -11,7 +11,7 @@ from gateway.core.participants import IN_CALL
 from gateway.core.session import Session
 from gateway.flows.calls import counted
 from gateway.flows.dialout import Dialouts
-from gateway.flows.media import Media
+from gateway.flows.media.routing import Media
 from gateway.flows.notify import Notify
 from gateway.flows.services import Services
 from gateway.flows.virtual import Virtuals

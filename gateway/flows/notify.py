@@ -20,7 +20,7 @@ from gateway.core.room import Room
 from gateway.core.session import Session
 from gateway.core.transient import Changed
 from gateway.core.virtual import VirtualLeft, VirtualSession
-from gateway.flows.media import Media
+from gateway.flows.media.routing import Media
 from gateway.flows.ports import NextcloudError
 from gateway.flows.services import Services, room_request
 from gateway.wire import server

@@ -13,9 +13,9 @@ from msgspec import Raw
 from gateway.core.ids import SessionId
 from gateway.core.permissions import CONTROL
 from gateway.core.session import Session
-from gateway.flows.media import Media
+from gateway.flows.media.routing import Media
+from gateway.flows.media.validation import check
 from gateway.flows.services import Services
-from gateway.flows.validation import check
 from gateway.wire import media, server
 from gateway.wire.client import ClientMessage, Recipient, given
 from gateway.wire.errors import Code, Error

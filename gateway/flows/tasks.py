@@ -1,7 +1,7 @@
 """Who owns what runs in the background.
 
 Invariant 10, nothing waits for ever: every task has a name and an owner, and is cancelled with it.
-Invariant 5, order: what is put on a ``Strand`` runs one after another.
+Invariant 5, order: what is put on a ``SerialQueue`` runs one after another.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Tasks:
             log.exception("task %s failed", name)
 
 
-class Tally:
+class Backlog:
     """How many jobs wait, on any strand, on behalf of one client."""
 
     __slots__ = ("count",)
@@ -63,17 +63,17 @@ class Tally:
         self.count = 0
 
 
-class Strand:
+class SerialQueue:
     """Jobs that run in the order they were put, one at a time."""
 
     def __init__(self, tasks: Tasks, name: str) -> None:
         self._tasks = tasks
         self._name = name
-        self._jobs: deque[tuple[Job, Tally | None]] = deque()
+        self._jobs: deque[tuple[Job, Backlog | None]] = deque()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
-    def put(self, job: Job, tally: Tally | None = None) -> None:
+    def put(self, job: Job, tally: Backlog | None = None) -> None:
         """Add a job, which counts in ``tally`` until it begins or is dropped; ignored after ``close``."""
         if self._closed:
             return

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from tests.conversations import promised, promised_requests
 from tests.gateway.edge.raw_client import PATIENCE
-from tests.gateway.flows.descriptions import CANDIDATE, answer, offer
+from tests.gateway.flows.media.descriptions import CANDIDATE, answer, offer
 
 Json = Any  # opaque: whatever stands in the file
 

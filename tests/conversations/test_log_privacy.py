@@ -12,7 +12,7 @@ import pytest
 from gateway import log
 from tests.conversations.language import Conversation, load
 from tests.conversations.test_conversations import play
-from tests.gateway.flows.descriptions import CANDIDATE
+from tests.gateway.flows.media.descriptions import CANDIDATE
 
 PRIVATE = {
     "a description": re.compile(r"(?<!\w)a=[a-z]|m=(audio|video|application)|ice-(ufrag|pwd)|fingerprint|(?<!\w)v=0"),

@@ -20,7 +20,7 @@ from gateway.edge import websocket
 from tests.conversations.language import Conversation
 from tests.conversations.stages import SocketStage, socket
 from tests.gateway.edge.raw_client import BINARY, CLOSE, PONG, TEXT, Json, RawClient, masked
-from tests.gateway.flows.descriptions import CANDIDATE, offer
+from tests.gateway.flows.media.descriptions import CANDIDATE, offer
 from tests.media import PublishingPeer, WatchingPeer
 from tests.media.loopback import only_loopback
 

@@ -16,7 +16,8 @@ from gateway import config
 from gateway.core import limits, room, session, throttle, transient
 from gateway.edge import capabilities, housekeeper, rooms_api, turn, websocket
 from gateway.edge.nextcloud import NextcloudClient
-from gateway.flows import dialout, dispatch, hello, media
+from gateway.flows import dialout, dispatch, hello
+from gateway.flows.media import routing
 from gateway.flows.services import MediaLimits
 from gateway.wire import token
 from mcu.janus import back_off
@@ -72,7 +73,11 @@ NUMBERS = (
         "status after the end", dialout.ENDED_TTL, 5 * transient.NANOSECONDS, "gateway/flows/test_dialout.py", "five"
     ),
     Number(
-        "unshareScreen", media.UNSHARE_DELAY, 1, "gateway/flows/test_media.py", "unshared_screen_ends_a_second_later"
+        "unshareScreen",
+        routing.UNSHARE_DELAY,
+        1,
+        "gateway/flows/media/test_media.py",
+        "unshared_screen_ends_a_second_later",
     ),
     Number("TURN credentials", turn.LIFE, 86400, "gateway/edge/test_turn.py", "hold_a_day"),
     Number("throttle base", throttle.FIRST_DELAY, 0.1, THROTTLE, "delay_doubles_from_100_ms_to_25_s"),

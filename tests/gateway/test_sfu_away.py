@@ -16,8 +16,8 @@ from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import Json, Refused, TalkClient
 from mcu.base import Mcu
 from mcu.janus.settings import JanusServer
-from tests.gateway.flows.descriptions import answer, offer
-from tests.gateway.flows.fakes import FakeMcu
+from tests.gateway.flows.media.descriptions import answer, offer
+from tests.gateway.flows.media.fake_mcu import FakeMcu
 from tests.janus_process import free_ports
 
 WITH_AN_SFU = {"mcu", "offer-codecs", "republish", "simulcast", "update-sdp"}

@@ -21,8 +21,8 @@ from gateway.config import Admin as AdminSection
 from gateway.config import Config, Http, Sessions
 from gateway.core.limits import Backend, BackendQuality, Quality
 from gateway.edge.admin import SHOWN, Admin
-from tests.gateway.flows.descriptions import answer
 from tests.gateway.flows.house import OTHER, House, Talker
+from tests.gateway.flows.media.descriptions import answer
 from tests.gateway.flows.virtual_time import settle
 
 RULES = BackendQuality(room_budget=600_000, videocodecs=("h264", "*"))

@@ -18,7 +18,7 @@ from gateway.flows.dialout import Dialouts
 from gateway.flows.dispatch import Client, Dispatch
 from gateway.flows.hello import Hello
 from gateway.flows.internal import Internal
-from gateway.flows.media import Media
+from gateway.flows.media.routing import Media
 from gateway.flows.notify import Notify
 from gateway.flows.pings import Pings
 from gateway.flows.relay import Relay
@@ -33,8 +33,9 @@ from gateway.wire.backend import decode_rooms_request
 from gateway.wire.server import ServerFacts
 from mcu.base import StreamType
 from sdp.candidates import CandidateFilter
-from tests.gateway.flows.descriptions import offer
-from tests.gateway.flows.fakes import FakeConnection, FakeMcu, FakeNextcloudPort, FakePublisher
+from tests.gateway.flows.fakes import FakeConnection, FakeNextcloudPort
+from tests.gateway.flows.media.descriptions import offer
+from tests.gateway.flows.media.fake_mcu import FakeMcu, FakePublisher
 from tests.gateway.flows.virtual_time import settle
 
 Json = dict[str, Any]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.flows.descriptions import CANDIDATE, offer
 from tests.gateway.flows.house import OTHER, House, Json
+from tests.gateway.flows.media.descriptions import CANDIDATE, offer
 from tests.gateway.flows.virtual_time import settle
 
 ROOM, CALL = {"type": "room"}, {"type": "call"}

@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-from gateway.flows.tasks import Strand, Tasks
+from gateway.flows.tasks import SerialQueue, Tasks
 from tests.gateway.flows.virtual_time import settle
 
 
@@ -73,7 +73,7 @@ async def test_work_cancelled_before_it_began_leaves_no_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         tasks = Tasks()
-        strand = Strand(tasks, "strand")
+        strand = SerialQueue(tasks, "strand")
 
         async def work() -> None:
             """Never begins."""
@@ -87,7 +87,7 @@ async def test_work_cancelled_before_it_began_leaves_no_warning() -> None:
 
 
 async def test_jobs_run_in_order_one_at_a_time() -> None:
-    strand, log, gate = Strand(Tasks(), "strand"), [], asyncio.Event()
+    strand, log, gate = SerialQueue(Tasks(), "strand"), [], asyncio.Event()
 
     def job(number: int) -> None:
         async def run() -> None:
@@ -110,7 +110,7 @@ async def test_jobs_run_in_order_one_at_a_time() -> None:
 
 
 async def test_failed_job_does_not_stop_the_next(caplog: pytest.LogCaptureFixture) -> None:
-    strand, done = Strand(Tasks(), "strand"), []
+    strand, done = SerialQueue(Tasks(), "strand"), []
 
     async def fail() -> None:
         raise ValueError("broken")
@@ -126,7 +126,7 @@ async def test_failed_job_does_not_stop_the_next(caplog: pytest.LogCaptureFixtur
 
 
 async def test_closed_strand_drops_what_waits_and_cancels_what_runs() -> None:
-    strand, log = Strand(Tasks(), "strand"), []
+    strand, log = SerialQueue(Tasks(), "strand"), []
 
     async def wait() -> None:
         log.append("begun")
@@ -143,7 +143,7 @@ async def test_closed_strand_drops_what_waits_and_cancels_what_runs() -> None:
 
 
 async def test_job_that_closes_its_own_strand_runs_to_its_end() -> None:
-    strand, log = Strand(Tasks(), "strand"), []
+    strand, log = SerialQueue(Tasks(), "strand"), []
 
     async def work() -> None:
         strand.close()
@@ -156,7 +156,7 @@ async def test_job_that_closes_its_own_strand_runs_to_its_end() -> None:
 
 
 async def test_strand_goes_on_after_a_pause() -> None:
-    strand, log = Strand(Tasks(), "strand"), []
+    strand, log = SerialQueue(Tasks(), "strand"), []
 
     async def work() -> None:
         log.append(True)
@@ -169,4 +169,4 @@ async def test_strand_goes_on_after_a_pause() -> None:
 
 
 def test_strand_is_closed_without_a_loop() -> None:
-    Strand(Tasks(), "strand").close()
+    SerialQueue(Tasks(), "strand").close()

@@ -12,8 +12,8 @@ from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import Refused, TalkClient
 from gateway.tools.talk_publishing import REPUBLISH, Publishing
 from mcu.base import McuLost
-from tests.gateway.flows.descriptions import offer
-from tests.gateway.flows.fakes import FakeMcu
+from tests.gateway.flows.media.descriptions import offer
+from tests.gateway.flows.media.fake_mcu import FakeMcu
 from tests.gateway.test_sfu_away import OverFake
 
 

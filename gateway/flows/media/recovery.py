@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mcu.base import CloseReason, StreamKey
 
 if TYPE_CHECKING:
-    from gateway.flows.subscribing import SubscriberSlot
+    from gateway.flows.media.subscription import Subscription
 
 REPUBLISH = "republish"  # feature id of clients that can be asked to offer again
 ASKED_FOR = frozenset({CloseReason.LOST, CloseReason.DRAINED})  # ends of a stream that are not its client's doing
@@ -22,13 +22,13 @@ class Watchers:
     """The subscriptions by their stream, those that wait for it to come back included."""
 
     def __init__(self) -> None:
-        self._slots: dict[StreamKey, dict[SubscriberSlot, None]] = {}  # in the order in which they came
+        self._slots: dict[StreamKey, dict[Subscription, None]] = {}  # in the order in which they came
 
-    def add(self, slot: SubscriberSlot) -> None:
+    def add(self, slot: Subscription) -> None:
         """Know a subscription, until ``remove``."""
         self._slots.setdefault(slot.key, {})[slot] = None
 
-    def remove(self, slot: SubscriberSlot) -> None:
+    def remove(self, slot: Subscription) -> None:
         """Forget a subscription. Idempotent."""
         slots = self._slots.get(slot.key, {})
         if slots.pop(slot, slot) is None and not slots:

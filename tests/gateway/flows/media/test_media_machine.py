@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mcu.base import CloseReason, McuLost, Rejected
-from tests.gateway.flows.descriptions import CANDIDATE, answer
 from tests.gateway.flows.house import House, Talker
+from tests.gateway.flows.media.descriptions import CANDIDATE, answer
 from tests.gateway.flows.virtual_time import VirtualLoop, settle
 
 NAMES = ("alice", "bob", "carol")

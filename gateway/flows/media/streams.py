@@ -13,10 +13,10 @@ from gateway.core.limits import exceeds
 from gateway.core.policy import Decoder
 from gateway.core.room import RoomKey
 from gateway.core.session import Session
-from gateway.flows.quality import QualityRules
-from gateway.flows.recovery import Watchers
+from gateway.flows.media.quality import QualityController
+from gateway.flows.media.recovery import Watchers
 from gateway.flows.services import Services
-from gateway.flows.tasks import Strand, Tally
+from gateway.flows.tasks import Backlog, SerialQueue
 from gateway.wire import server
 from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.media import (
@@ -33,8 +33,8 @@ from mcu.base import BackendId, Candidate, Mcu, McuError, McuLost, PublisherId, 
 from sdp.candidates import CandidateFilter
 
 if TYPE_CHECKING:
-    from gateway.flows.publishing import PublisherSlot
-    from gateway.flows.subscribing import SubscriberSlot
+    from gateway.flows.media.publication import Publication
+    from gateway.flows.media.subscription import Subscription
 
 log = logging.getLogger("portunus.flows.media")
 
@@ -55,7 +55,7 @@ def stream_type(head: Head) -> StreamType | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class MediaRequest:
     """A media message on its way: whose it is, and how to answer."""
 
     session: Session
@@ -70,12 +70,12 @@ class Errand:
 
 
 @dataclass(slots=True)
-class Owned:
+class SessionStreams:
     """The streams of one session."""
 
-    publishers: dict[StreamType, PublisherSlot] = field(default_factory=dict)
-    subscribers: dict[tuple[SessionId, StreamType], SubscriberSlot] = field(default_factory=dict)
-    waiting: Tally = field(default_factory=Tally)  # what the session asked for, of its streams and of others
+    publishers: dict[StreamType, Publication] = field(default_factory=dict)
+    subscribers: dict[tuple[SessionId, StreamType], Subscription] = field(default_factory=dict)
+    waiting: Backlog = field(default_factory=Backlog)  # what the session asked for, of its streams and of others
     decoders: dict[str, Decoder] = field(default_factory=dict)  # by kind of media: what is known of it as a receiver
 
     @property
@@ -92,9 +92,9 @@ class Streams:
         self._mcu = mcu
         self.candidates = candidates
         self.reset: Callable[[Session], None] | None = None  # ends a session that cannot be asked to offer again
-        self.owned: dict[SessionId, Owned] = {}
+        self.owned: dict[SessionId, SessionStreams] = {}
         self.watchers = Watchers()
-        self.quality = QualityRules(services, self)
+        self.quality = QualityController(services, self)
 
     @property
     def mcu(self) -> Mcu:
@@ -112,7 +112,7 @@ class Streams:
         """Whether an SFU takes streams now."""
         return self._mcu is not None and self._mcu.status().ready
 
-    async def outlasting(self, until: float, verb: Callable[[float], Awaitable[_T]]) -> _T:
+    async def retry_once_if_lost(self, until: float, verb: Callable[[float], Awaitable[_T]]) -> _T:
         """Carry out a verb of the SFU, which is given the seconds left; once more when the SFU goes away under it.
 
         Not more often, and not where another SFU is left: what an SFU dies of must not take them all.
@@ -133,15 +133,15 @@ class Streams:
                 raise LostTwice(str(error)) from error
             raise
 
-    def of(self, session: SessionId) -> Owned:
+    def of(self, session: SessionId) -> SessionStreams:
         """Return the streams of a session, to look at."""
-        return self.owned.get(session) or Owned()
+        return self.owned.get(session) or SessionStreams()
 
-    def own(self, session: Session) -> Owned:
+    def own(self, session: Session) -> SessionStreams:
         """Return the streams of an open session, to add to."""
-        return self.owned.setdefault(session.id, Owned())
+        return self.owned.setdefault(session.id, SessionStreams())
 
-    def publisher(self, session: SessionId, kind: StreamType) -> PublisherSlot | None:
+    def publisher(self, session: SessionId, kind: StreamType) -> Publication | None:
         """Return what a session publishes as that type, or is about to."""
         return self.of(session).publishers.get(kind)
 
@@ -166,7 +166,7 @@ def key_of(session: Session, publisher: SessionId, kind: StreamType) -> StreamKe
     return StreamKey(BackendId(session.backend.id), PublisherId(publisher), kind)
 
 
-class Slot(ABC):
+class SessionStream(ABC):
     """One stream of a session, from the first message about it to its end; the SFU's object comes and goes within."""
 
     def __init__(self, streams: Streams, session: Session, peer: SessionId, kind: StreamType) -> None:
@@ -179,10 +179,10 @@ class Slot(ABC):
         self.sid = ""
         self.room: RoomKey | None = None  # where it was counted last
         self.closed = False
-        self.errand: Errand | None = None  # what is being done
-        self.strand = Strand(self.services.tasks, f"{type(self).__name__} {kind.value}")
+        self.errand: MediaRequest | None = None  # what is being done
+        self.strand = SerialQueue(self.services.tasks, f"{type(self).__name__} {kind.value}")
 
-    def put(self, errand: Errand, work: Callable[[Errand], Awaitable[None]]) -> None:
+    def put(self, errand: MediaRequest, work: Callable[[MediaRequest], Awaitable[None]]) -> None:
         """Do the errand's work after what was put before, and answer for its failure."""
         tally = self.streams.own(errand.session).waiting
         if exceeds(tally.count + 1, self.services.limits.waiting_requests):
@@ -235,7 +235,7 @@ class Slot(ABC):
         if not self.active and not self.missed:
             self.forget()
 
-    def check_sid(self, errand: Errand) -> None:
+    def check_sid(self, errand: MediaRequest) -> None:
         """Refuse a message about an older connection; an empty sid is accepted (9.4).
 
         Raises:

@@ -25,9 +25,9 @@ from sdp.codecs import Preference
 from sdp.document import Description, Identity
 
 if TYPE_CHECKING:
-    from gateway.flows.publishing import PublisherSlot
-    from gateway.flows.streams import Slot, Streams
-    from gateway.flows.subscribing import SubscriberSlot
+    from gateway.flows.media.publication import Publication
+    from gateway.flows.media.streams import SessionStream, Streams
+    from gateway.flows.media.subscription import Subscription
 
 log = logging.getLogger("portunus.flows.quality")
 
@@ -52,7 +52,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class AppliedLimit:
     """What a publisher was told to keep to."""
 
     publisher: Publisher
@@ -64,7 +64,7 @@ class Told:
 class Decision:
     """One stream of a room and what was decided about it."""
 
-    slot: PublisherSlot
+    slot: Publication
     plan: Plan
     publisher: Publisher
     share: Share
@@ -80,7 +80,7 @@ class Decision:
         return self.applied and _told(self.slot, self.publisher).taken
 
 
-class QualityRules:
+class QualityController:
     """Decides about the streams of all rooms, and sends what was decided."""
 
     def __init__(self, services: Services, streams: Streams) -> None:
@@ -90,7 +90,7 @@ class QualityRules:
 
     # -- codecs
 
-    def plan(self, slot: PublisherSlot, offer: Description, preference: Preference) -> Plan:
+    def plan(self, slot: Publication, offer: Description, preference: Preference) -> Plan:
         """Decide about the codecs of an offer, and put it into that order; what must not be used is taken out.
 
         What was decided about a running connection stays, so that nobody's stream changes its codec under way.
@@ -129,7 +129,7 @@ class QualityRules:
             if offered[kind]:
                 decoders[kind] = decoders.get(kind, Decoder()).offered(offered[kind])
 
-    def answered(self, slot: SubscriberSlot, answer: Description) -> None:
+    def answered(self, slot: Subscription, answer: Description) -> None:
         """Learn from a subscriber's answer what it decodes."""
         publisher = self._streams.publisher(slot.peer, slot.kind)
         if publisher is None or publisher.plan is None:
@@ -143,7 +143,7 @@ class QualityRules:
 
     # -- bitrates
 
-    def sends(self, slot: PublisherSlot, plan: Plan, answer: str) -> None:
+    def sends(self, slot: Publication, plan: Plan, answer: str) -> None:
         """Count a stream that was published or has changed, and tell a new publisher its limit at once.
 
         Its answer does not wait for that: media come later still.
@@ -161,7 +161,7 @@ class QualityRules:
             if decision.slot is slot and not decision.applied:
                 self._services.tasks.spawn(self._tell_all([decision], slot.room), "first limit")
 
-    def count(self, slot: Slot) -> None:
+    def count(self, slot: SessionStream) -> None:
         """Count what a session publishes or receives in the room where the session is."""
         slot.room = slot.session.room
         self.touch(slot.room)
@@ -208,13 +208,13 @@ class QualityRules:
     async def _tell(self, decision: Decision) -> bool:
         """Send a publisher its limit; ``False``: the SFU did not take it, and the stream is still there."""
         slot, publisher = decision.slot, decision.publisher
-        told = slot.told = Told(publisher, decision.share.bitrate)
+        told = slot.told = AppliedLimit(publisher, decision.share.bitrate)
         try:
             await publisher.limit(told.bits_per_second)
         except McuError as error:
             log.warning("a %s stream was not limited: %s", slot.kind.value, error)
             if slot.told is told:
-                slot.told = Told(publisher, _UNKNOWN)
+                slot.told = AppliedLimit(publisher, _UNKNOWN)
             return slot.publisher is not publisher
         if slot.told is told:
             slot.told = replace(told, taken=True)
@@ -229,10 +229,10 @@ class QualityRules:
         sessions = sum(self._streams.of(id).active for id in found.members)
         return list(self._share(slots, sessions))
 
-    def _alone(self, slot: PublisherSlot) -> list[Decision]:
+    def _alone(self, slot: Publication) -> list[Decision]:
         return list(self._share([slot], 1))
 
-    def _share(self, slots: list[PublisherSlot], sessions: int) -> Iterator[Decision]:
+    def _share(self, slots: list[Publication], sessions: int) -> Iterator[Decision]:
         sending = [(it, it.plan, it.publisher) for it in slots if it.plan is not None and it.publisher is not None]
         if not sending:
             return
@@ -267,12 +267,14 @@ def _known(description: Description) -> dict[str, tuple[str, ...]]:
     return {kind: tuple(codec for codec in listed if codec in KINDS[kind]) for kind, listed in found.items()}
 
 
-def _stream(slot: PublisherSlot, plan: Plan) -> Stream:
+def _stream(slot: Publication, plan: Plan) -> Stream:
     screen = slot.kind is StreamType.SCREEN
     return Stream(screen, "video" in plan.sends, slot.asked, slot.limit)
 
 
-def _told(slot: PublisherSlot, publisher: Publisher) -> Told:
+def _told(slot: Publication, publisher: Publisher) -> AppliedLimit:
     """Return the limit that a publisher has now: it begins with the stream's ceiling."""
     told = slot.told
-    return told if told is not None and told.publisher is publisher else Told(publisher, slot.ceiling, taken=True)
+    return (
+        told if told is not None and told.publisher is publisher else AppliedLimit(publisher, slot.ceiling, taken=True)
+    )

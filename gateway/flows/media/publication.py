@@ -12,11 +12,11 @@ import logging
 from collections.abc import Awaitable
 
 from gateway.core.session import ClientType, Session
-from gateway.flows.quality import Plan, Told
-from gateway.flows.recovery import ASKED_FOR, REPUBLISH
+from gateway.flows.media.quality import AppliedLimit, Plan
+from gateway.flows.media.recovery import ASKED_FOR, REPUBLISH
+from gateway.flows.media.streams import LostTwice, MediaRequest, SessionStream, Streams, Unusable
+from gateway.flows.media.validation import description
 from gateway.flows.services import smaller
-from gateway.flows.streams import Errand, LostTwice, Slot, Streams, Unusable
-from gateway.flows.validation import description
 from gateway.wire import server
 from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.media import DescriptionPayload, Head
@@ -40,7 +40,7 @@ log = logging.getLogger("portunus.flows.media")
 _GREATEST_BITRATE = 2**31 - 1
 
 
-class PublisherSlot(Slot):
+class Publication(SessionStream):
     """What a session publishes as one room type."""
 
     def __init__(self, streams: Streams, session: Session, kind: StreamType) -> None:
@@ -50,17 +50,17 @@ class PublisherSlot(Slot):
         self._offers = 0  # that came, carried out or not
         self.asked = self.limit = 0  # bit/s: what the client asked for, and what a stream may have; 0 = nothing
         self.plan: Plan | None = None  # of the latest offer that was carried out
-        self.told: Told | None = None
+        self.told: AppliedLimit | None = None
         self._listener: _Listener | None = None
         self._lost: server.RepublishBody | None = None  # what is to be asked for, once an SFU takes streams
         self._unshared = 0  # offers that had come when the client ended the stream
 
-    def offer(self, errand: Errand) -> None:
+    def offer(self, errand: MediaRequest) -> None:
         """Publish, renegotiate, or replace the running connection."""
         self._offers += 1
         self.put(errand, self._offer)
 
-    def take(self, errand: Errand) -> None:
+    def take(self, errand: MediaRequest) -> None:
         """Take a candidate, the end of candidates, or an answer, which is an error (9.4)."""
         self.put(errand, self._take)
 
@@ -153,7 +153,7 @@ class PublisherSlot(Slot):
         if (can_be_asked or may_be_reset) and self._offers > self._unshared and self.permitted():
             self._lost = server.RepublishBody(self.kind.value, sid, reason.value)
 
-    async def _offer(self, errand: Errand) -> None:
+    async def _offer(self, errand: MediaRequest) -> None:
         offer = description(errand.head)
         if not isinstance(offer, Description):
             raise ProtocolError(offer)
@@ -209,7 +209,7 @@ class PublisherSlot(Slot):
 
         until = self.services.clock() + self.services.media_limits.timeout
         try:
-            publisher, answer = await self.streams.outlasting(until, publish)
+            publisher, answer = await self.streams.retry_once_if_lost(until, publish)
         except BaseException:
             if replaced is not None:  # its connection is closed or useless: the client has another one by now
                 self.services.tasks.spawn(replaced.close(), "close replaced publisher")
@@ -251,7 +251,7 @@ class PublisherSlot(Slot):
         bitrate.limit_media(parsed, ("video",), self.ceiling)
         return str(parsed)
 
-    async def _take(self, errand: Errand) -> None:
+    async def _take(self, errand: MediaRequest) -> None:
         if self._publisher is None:
             raise ProtocolError(Code.CLIENT_NOT_FOUND.error())
         self.check_sid(errand)
@@ -288,7 +288,7 @@ class PublisherSlot(Slot):
 class _Listener:
     """Hears of one PeerConnection of a slot, so that an older one cannot speak for its successor."""
 
-    def __init__(self, slot: PublisherSlot) -> None:
+    def __init__(self, slot: Publication) -> None:
         self._slot = slot
 
     def on_candidate(self, candidate: Candidate | None) -> None:

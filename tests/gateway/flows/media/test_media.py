@@ -11,9 +11,10 @@ from gateway.core.limits import Backend
 from gateway.flows.services import MediaLimits
 from mcu.base import Candidate, CloseReason, Layer, McuLost, McuTimeout, NoSuchStream, Rejected, StreamType
 from sdp.candidates import CandidateFilter
-from tests.gateway.flows.descriptions import ANSWER, CANDIDATE, answer, offer, subscriber_offer
-from tests.gateway.flows.fakes import FakeRoom, FakeSubscriber
+from tests.gateway.flows.fakes import FakeRoom
 from tests.gateway.flows.house import OTHER, House, Json, Talker
+from tests.gateway.flows.media.descriptions import ANSWER, CANDIDATE, answer, offer, subscriber_offer
+from tests.gateway.flows.media.fake_mcu import FakeSubscriber
 from tests.gateway.flows.virtual_time import settle
 
 SCREEN = StreamType.SCREEN

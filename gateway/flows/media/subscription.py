@@ -13,9 +13,9 @@ import msgspec
 
 from gateway.core.ids import SessionId
 from gateway.core.session import Session
-from gateway.flows.recovery import CROSSING
-from gateway.flows.streams import Errand, Slot, Streams, Unusable
-from gateway.flows.validation import description
+from gateway.flows.media.recovery import CROSSING
+from gateway.flows.media.streams import MediaRequest, SessionStream, Streams, Unusable
+from gateway.flows.media.validation import description
 from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.media import DescriptionPayload, Head, selection
 from mcu.base import (
@@ -36,7 +36,7 @@ from sdp.document import Description
 log = logging.getLogger("portunus.flows.media")
 
 
-class SubscriberSlot(Slot):
+class Subscription(SessionStream):
     """What a session receives of another one's stream."""
 
     def __init__(self, streams: Streams, session: Session, publisher: SessionId, kind: StreamType) -> None:
@@ -53,7 +53,7 @@ class SubscriberSlot(Slot):
         self._pushed: float | None = None  # when the last offer was made unasked, until it is answered
         streams.watchers.add(self)
 
-    def request(self, errand: Errand) -> None:
+    def request(self, errand: MediaRequest) -> None:
         """Offer the stream: the same connection anew when the request names its sid, else a new connection (9.3).
 
         A request that waited behind another one is served by that one's offer, and its own time limit counts from now.
@@ -65,7 +65,7 @@ class SubscriberSlot(Slot):
         number, until = self._requests, self.services.clock() + self.services.media_limits.timeout
         together = errand.head.type == "requestoffer" and self._in_same_call()
 
-        async def work(errand: Errand) -> None:
+        async def work(errand: MediaRequest) -> None:
             if self._served < number:
                 await self._request(errand, together, until)
             elif self._subscriber is not None:
@@ -73,7 +73,7 @@ class SubscriberSlot(Slot):
 
         self.put(errand, work)
 
-    def take(self, errand: Errand) -> None:
+    def take(self, errand: MediaRequest) -> None:
         """Take an answer, a candidate, the end of candidates, or a choice of layers."""
         self.put(errand, self._take)
 
@@ -121,7 +121,7 @@ class SubscriberSlot(Slot):
             self.streams.quality.touch(self.room)
             self.services.tasks.spawn(subscriber.close(), f"close {self.kind.value} subscriber")
 
-    async def _request(self, errand: Errand, together: bool, until: float) -> None:
+    async def _request(self, errand: MediaRequest, together: bool, until: float) -> None:
         head = errand.head
         layer = _layer(head)
         if self._subscriber is not None and head.type == "requestoffer" and head.sid and head.sid == self.sid:
@@ -151,7 +151,7 @@ class SubscriberSlot(Slot):
 
     async def _subscribe_or_fail(self, until: float) -> str:
         try:
-            return await self.streams.outlasting(until, self._subscribe)
+            return await self.streams.retry_once_if_lost(until, self._subscribe)
         except McuError as error:
             if isinstance(error, McuLost):  # the client is told, and offered the stream all the same when it is there
                 self._following = True
@@ -178,7 +178,7 @@ class SubscriberSlot(Slot):
         self.services.counters.subscribers_total[self.kind.value] += 1
         return sdp
 
-    async def _take(self, errand: Errand) -> None:
+    async def _take(self, errand: MediaRequest) -> None:
         subscriber, head = self._subscriber, errand.head
         if head.type == "selectStream" and (subscriber is not None or self._following):
             await self._choose(subscriber, _layer(head))
@@ -251,7 +251,7 @@ class SubscriberSlot(Slot):
 class _Listener:
     """Hears of one PeerConnection of a slot, so that an older one cannot speak for its successor."""
 
-    def __init__(self, slot: SubscriberSlot) -> None:
+    def __init__(self, slot: Subscription) -> None:
         self._slot = slot
 
     def on_candidate(self, candidate: Candidate | None) -> None:

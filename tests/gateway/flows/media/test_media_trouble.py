@@ -10,7 +10,7 @@ import pytest
 from gateway.flows.services import MediaLimits
 from mcu.base import Layer, McuError
 from tests.gateway.flows.house import House
-from tests.gateway.flows.test_media import permit, publishing, subscribed
+from tests.gateway.flows.media.test_media import permit, publishing, subscribed
 from tests.gateway.flows.virtual_time import settle
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from gateway.flows.services import MediaLimits
 from mcu.base import CloseReason, Layer, McuLost, MediaKind, Rejected
-from tests.gateway.flows.descriptions import answer
 from tests.gateway.flows.house import House, Json, Talker
-from tests.gateway.flows.test_media import permit, subscribed
+from tests.gateway.flows.media.descriptions import answer
+from tests.gateway.flows.media.test_media import permit, subscribed
 from tests.gateway.flows.virtual_time import settle
 
 REPUBLISH = ("republish",)

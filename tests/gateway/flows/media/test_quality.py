@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from gateway.core.limits import Backend, BackendQuality, Quality
 from gateway.core.room import RoomKey
-from gateway.flows.quality import RETRY
+from gateway.flows.media.quality import RETRY
 from gateway.flows.services import MediaLimits
 from mcu.base import CloseReason, Rejected, StreamType
-from tests.gateway.flows.descriptions import answer, description, offer
-from tests.gateway.flows.fakes import FakePublisher
 from tests.gateway.flows.house import House, Talker
+from tests.gateway.flows.media.descriptions import answer, description, offer
+from tests.gateway.flows.media.fake_mcu import FakePublisher
 from tests.gateway.flows.virtual_time import VirtualLoop, settle
 
 SOON = 2.0  # seconds in which what changed is decided and sent

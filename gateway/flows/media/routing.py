@@ -13,11 +13,11 @@ from gateway.core.ids import SessionId
 from gateway.core.limits import exceeds
 from gateway.core.session import Session
 from gateway.core.virtual import VirtualSession
-from gateway.flows.publishing import PublisherSlot
-from gateway.flows.quality import QualityRules
+from gateway.flows.media.publication import Publication
+from gateway.flows.media.quality import QualityController
+from gateway.flows.media.streams import MediaRequest, Streams, stream_type
+from gateway.flows.media.subscription import Subscription
 from gateway.flows.services import Services
-from gateway.flows.streams import Errand, Streams, stream_type
-from gateway.flows.subscribing import SubscriberSlot
 from gateway.wire.errors import Code
 from gateway.wire.media import Head
 from mcu.base import Mcu, McuStatus, StreamType
@@ -47,7 +47,7 @@ class Media:
                     subscription.follow()
 
     @property
-    def quality(self) -> QualityRules:
+    def quality(self) -> QualityController:
         """What decides about bitrates and codecs."""
         return self._streams.quality
 
@@ -72,7 +72,7 @@ class Media:
 
     def handle(self, session: Session, recipient: SessionId, head: Head, request: str) -> None:
         """Carry out a checked media message of a session; ``request`` is its id, for an error."""
-        errand = Errand(session, head, request)
+        errand = MediaRequest(session, head, request)
         self._services.counters.mcu_messages[str(head.type)] += 1
         if head.type == "offer":
             self._offer(errand)
@@ -109,7 +109,7 @@ class Media:
             elif not _may_publish(session, kind):
                 self._streams.dismiss(session, kind)
 
-    def _offer(self, errand: Errand) -> None:
+    def _offer(self, errand: MediaRequest) -> None:
         kind = stream_type(errand.head)
         if kind is None:
             errand.fail(self._services, Code.CLIENT_NOT_FOUND)
@@ -119,10 +119,10 @@ class Media:
         if slot is None:
             if self._is_too_many(errand, len(publishers) + 1, "publishers"):
                 return
-            slot = publishers[kind] = PublisherSlot(self._streams, errand.session, kind)
+            slot = publishers[kind] = Publication(self._streams, errand.session, kind)
         slot.offer(errand)
 
-    def _request_offer(self, errand: Errand, recipient: SessionId) -> None:
+    def _request_offer(self, errand: MediaRequest, recipient: SessionId) -> None:
         session, services = errand.session, self._services
         if recipient == session.id:
             return
@@ -134,7 +134,7 @@ class Media:
             return
         self._subscribe(errand, session, recipient)
 
-    def _send_offer(self, errand: Errand, recipient: SessionId) -> None:
+    def _send_offer(self, errand: MediaRequest, recipient: SessionId) -> None:
         session, services = errand.session, self._services
         if not self._may_negotiate(errand):
             errand.fail(services, Code.NOT_ALLOWED_TO_SEND_OFFER)
@@ -154,7 +154,7 @@ class Media:
             return
         self._subscribe(errand, subscriber, session.id)
 
-    def _subscribe(self, errand: Errand, subscriber: Session, publisher: SessionId) -> None:
+    def _subscribe(self, errand: MediaRequest, subscriber: Session, publisher: SessionId) -> None:
         kind = stream_type(errand.head)
         if kind is None:
             errand.fail(self._services, Code.CLIENT_NOT_FOUND)
@@ -164,10 +164,10 @@ class Media:
         if slot is None:
             if self._is_too_many(errand, len(subscribers) + 1, "subscriptions"):
                 return
-            slot = subscribers[publisher, kind] = SubscriberSlot(self._streams, subscriber, publisher, kind)
+            slot = subscribers[publisher, kind] = Subscription(self._streams, subscriber, publisher, kind)
         slot.request(errand)
 
-    def _is_too_many(self, errand: Errand, count: int, limit: str) -> bool:
+    def _is_too_many(self, errand: MediaRequest, count: int, limit: str) -> bool:
         """Whether a session would have more streams than it may; the sender is told."""
         if not exceeds(count, getattr(self._services.limits, limit)):
             return False
@@ -175,7 +175,7 @@ class Media:
         errand.fail(self._services, Code.LIMIT_EXCEEDED)
         return True
 
-    def _of_publisher(self, errand: Errand) -> None:
+    def _of_publisher(self, errand: MediaRequest) -> None:
         """Take an answer, a candidate or the end of candidates to the session's own publisher."""
         if not self._may_negotiate(errand):
             errand.fail(self._services, Code.NOT_ALLOWED_TO_SEND_CANDIDATE)
@@ -187,7 +187,7 @@ class Media:
             return
         slot.take(errand)
 
-    def _of_subscriber(self, errand: Errand, publisher: SessionId) -> None:
+    def _of_subscriber(self, errand: MediaRequest, publisher: SessionId) -> None:
         kind = stream_type(errand.head)
         slot = None if kind is None else self._streams.of(errand.session.id).subscribers.get((publisher, kind))
         if slot is None:
@@ -196,7 +196,7 @@ class Media:
         slot.take(errand)
 
     @staticmethod
-    def _may_negotiate(errand: Errand) -> bool:
+    def _may_negotiate(errand: MediaRequest) -> bool:
         return _may_publish(errand.session, stream_type(errand.head))
 
 
