@@ -160,7 +160,7 @@ class Gateway:
             await self._mcu.reconfigure(config.mcu.settings)  # what may be refused comes first: then nothing changes
         before, self._config = self._config, config
         self._services.backends.become(backends)
-        self._services.hub.take_backends(self._services.backends.by_id)
+        self._services.hub.replace_backends(self._services.backends.by_id)
         self._services.media_limits = _media_limits(config)
         self._services.limits = config.limits
         self._services.quality = config.quality

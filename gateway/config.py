@@ -340,7 +340,7 @@ def _check_turn(turn: Turn, source: Source) -> None:
 def _check_quality(config: Config, source: Source) -> None:
     """Check what counts for each backend, and name the place where it stands."""
     own = [(f"backend[{index}].quality", backend.quality) for index, backend in enumerate(config.backends)]
-    for at, quality in [("quality", config.quality), *((at, given.over(config.quality)) for at, given in own)]:
+    for at, quality in [("quality", config.quality), *((at, given.with_defaults(config.quality)) for at, given in own)]:
         for name in ("room_budget", "ceiling", "screen"):
             if 0 < getattr(quality, name) < quality.floor:
                 raise source.error(f"{at}.{name}", f"is less than the floor, {quality.floor}")

@@ -14,15 +14,22 @@ from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Raw
 
+from gateway.core.changes import (
+    CallMembershipChanged,
+    JoinTimedOut,
+    RoomJoined,
+    RoomLeft,
+    SessionClosed,
+    SessionExpired,
+)
 from gateway.core.deadlines import Deadlines
-from gateway.core.facts import Expired, InCallChanged, Joined, JoinTimedOut, Left, SessionClosed
 from gateway.core.ids import ConnectionId, ResumeId, RoomSessionId, SessionId
 from gateway.core.limits import Backend
 from gateway.core.permissions import Permissions
 from gateway.core.room import PING_INTERVAL, Room, RoomKey
 from gateway.core.session import JOIN_TIMEOUT, ClientType, Session
-from gateway.core.transient import Changed, deadline, session_key
-from gateway.core.virtual import VirtualLeft, VirtualSession
+from gateway.core.transient import TransientChange, deadline, session_key
+from gateway.core.virtual import VirtualSession, VirtualSessionLeft
 from gateway.wire.backend import ParticipantEntry
 
 
@@ -86,7 +93,7 @@ class Hub:
             return other.in_call
         return other.is_internal or other.id in room.in_call
 
-    def take_backends(self, by_id: Callable[[str], Backend | None]) -> None:
+    def replace_backends(self, by_id: Callable[[str], Backend | None]) -> None:
         """Give sessions the changed settings of their backend; those of a backend that is gone go on as they are."""
         for session in self.sessions.values():
             session.backend = by_id(session.backend.id) or session.backend
@@ -148,12 +155,12 @@ class Hub:
                 del self._of_user[backend.id, session.userid]
         return SessionClosed(session, left, virtuals)
 
-    def sweep(self, now: float) -> list[Expired | JoinTimedOut]:
+    def sweep(self, now: float) -> list[SessionExpired | JoinTimedOut]:
         """Return the sessions whose time is over; the caller closes them."""
-        over: list[Expired | JoinTimedOut] = []
+        over: list[SessionExpired | JoinTimedOut] = []
         for session in self._deadlines.values():
             if session.expires_at is not None and session.expires_at <= now:
-                over.append(Expired(session))
+                over.append(SessionExpired(session))
             elif session.join_by is not None and session.join_by <= now:
                 over.append(JoinTimedOut(session))
         return over
@@ -170,7 +177,7 @@ class Hub:
         room_userid: str,
         permissions: Iterable[str] | None,
         now: float,
-    ) -> Joined:
+    ) -> RoomJoined:
         """Move a session into a room, out of the one it is in.
 
         ``room_session`` is Nextcloud's session id, empty when the client gave none. An existing room keeps its
@@ -191,7 +198,7 @@ class Hub:
         self.register(session, room_session)
         others = tuple(room.members.values())
         room.members[session.id] = session
-        return Joined(session, room, others, left)
+        return RoomJoined(session, room, others, left)
 
     def register(self, session: Session, room_session: str) -> None:
         """Map Nextcloud's session id to the session; without one its public id stands in (4.1)."""
@@ -200,7 +207,7 @@ class Hub:
         session.room_session_id = RoomSessionId(room_session or session.id)
         self._of_room_session[session.backend.id, session.room_session_id] = session
 
-    def leave(self, session: Session, *, tell_backend: bool = True) -> Left | None:
+    def leave(self, session: Session, *, tell_backend: bool = True) -> RoomLeft | None:
         """Take a session out of its room; ``None`` when it is in none."""
         if session.room is None:
             return None
@@ -217,7 +224,7 @@ class Hub:
         session.evicted_by = None
         session.senders.clear()
         self._forget(room, session.id)
-        return Left(session, room.key, tuple(room.members.values()), told, data)
+        return RoomLeft(session, room.key, tuple(room.members.values()), told, data)
 
     def evict(self, session: Session, event: bytes) -> None:
         """Note that a session without a connection ends as soon as this event, which waits, is delivered (2.7, 5.6).
@@ -227,11 +234,11 @@ class Hub:
         if session.evicted_by is None:
             session.evicted_by = event
 
-    def left_by_request(self, session: Session, now: float) -> None:
+    def restart_join_timer(self, session: Session, now: float) -> None:
         """Give an anonymous session that left its room a new time limit to join one (4.2)."""
         self._start_join_timer(session, now)
 
-    def delete_room(self, room: Room) -> list[Left]:
+    def delete_room(self, room: Room) -> list[RoomLeft]:
         """Take every member out of a room (4.6)."""
         return [left for member in list(room.members.values()) if (left := self.leave(member)) is not None]
 
@@ -255,7 +262,7 @@ class Hub:
 
     # -- transient data
 
-    def set_transient(self, room: Room, key: str, value: Raw, ttl: int | None, now: float) -> Changed | None:
+    def set_transient(self, room: Room, key: str, value: Raw, ttl: int | None, now: float) -> TransientChange | None:
         """Store a value for ``ttl`` nanoseconds; ``None`` when an equal one was there (10)."""
         expires_at = deadline(now, ttl)
         changed = room.transient.set(key, value, expires_at)
@@ -263,13 +270,13 @@ class Hub:
             self._transient.add(expires_at, room.key, key)
         return changed
 
-    def remove_transient(self, room: Room, key: str) -> Changed | None:
+    def remove_transient(self, room: Room, key: str) -> TransientChange | None:
         """Forget a value; ``None`` when there is none."""
         return room.transient.remove(key)
 
-    def expire_transient(self, now: float) -> list[tuple[Room, Changed]]:
+    def expire_transient(self, now: float) -> list[tuple[Room, TransientChange]]:
         """Forget the values whose time is over."""
-        gone: list[tuple[Room, Changed]] = []
+        gone: list[tuple[Room, TransientChange]] = []
         while (over := self._transient.take(now)) is not None:
             room, key = self.rooms[over[0]], over[1]
             gone += [(room, changed) for changed in (room.transient.remove(key),) if changed is not None]
@@ -294,19 +301,19 @@ class Hub:
         room.in_call.discard(session)
         return member
 
-    def set_all_in_call(self, room: Room, in_call: bool) -> InCallChanged:
+    def set_all_in_call(self, room: Room, in_call: bool) -> CallMembershipChanged:
         """Note that everybody is in the call, or nobody (7.4); without a change nobody is to be told."""
         if in_call:
             clients = tuple(member for member in room.members.values() if member.client_type is ClientType.CLIENT)
             new = [member.id for member in clients if member.id not in room.in_call]
             room.in_call.update(new)
-            return InCallChanged(clients if new else (), ())
+            return CallMembershipChanged(clients if new else (), ())
         left = tuple(room.members[session] for session in room.members if session in room.in_call)
         room.in_call.clear()
         virtual = [virtual for virtual in room.virtuals.values() if virtual.in_call]
         for one in virtual:
             one.in_call = False
-        return InCallChanged(tuple(room.members.values()) if left or virtual else (), left)
+        return CallMembershipChanged(tuple(room.members.values()) if left or virtual else (), left)
 
     def store_users(self, room: Room, users: list[ParticipantEntry]) -> None:
         """Keep the user list of an incall request (7.3)."""
@@ -321,13 +328,13 @@ class Hub:
         virtual.owner.virtuals[virtual.name] = virtual
         return room
 
-    def remove_virtual(self, virtual: VirtualSession) -> VirtualLeft:
+    def remove_virtual(self, virtual: VirtualSession) -> VirtualSessionLeft:
         """Take a virtual session away; the room may go with it."""
         room = self.rooms[virtual.room]
         del self.virtuals[virtual.id], room.virtuals[virtual.id], virtual.owner.virtuals[virtual.name]
         data = room.transient.remove(session_key(virtual.id))
         self._forget(room, virtual.id)
-        return VirtualLeft(virtual, tuple(room.members.values()), data)
+        return VirtualSessionLeft(virtual, tuple(room.members.values()), data)
 
     def set_flags(self, virtual: VirtualSession, flags: int) -> bool:
         """Note what a virtual session does (7.5); ``False`` when it did so before."""

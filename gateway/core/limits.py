@@ -29,7 +29,7 @@ class Quality(Struct, frozen=True):
     videocodecs: tuple[str, ...] = ()
 
     @property
-    def bounds(self) -> bool:
+    def limits_bitrate(self) -> bool:
         """Whether any stream may have less than its own limit."""
         return bool(self.room_budget or self.ceiling or self.screen)
 
@@ -45,7 +45,7 @@ class BackendQuality(Struct, frozen=True):
     audiocodecs: tuple[str, ...] | None = None
     videocodecs: tuple[str, ...] | None = None
 
-    def over(self, default: Quality) -> Quality:
+    def with_defaults(self, default: Quality) -> Quality:
         """Return what counts for the backend."""
         own = {name: getattr(self, name) for name in self.__struct_fields__}
         return structs.replace(default, **{name: value for name, value in own.items() if value is not None})

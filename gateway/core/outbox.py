@@ -16,11 +16,11 @@ from collections import deque
 from enum import Enum
 
 
-class Note(Enum):
+class Offline(Enum):
     """What the queue of a disconnected session must know of a message."""
 
-    PLAIN = 0
-    CHAT_REFRESH = 1  # kept once
+    KEEP = 0
+    REFRESH_ONCE = 1  # kept once
 
 
 class Outbox:
@@ -51,9 +51,9 @@ class Outbox:
         self._limit = -1
         return True
 
-    def append_offline(self, message: bytes, note: Note) -> bool:
+    def append_offline(self, message: bytes, offline: Offline) -> bool:
         """Add a message while nobody is connected; a second chat refresh is left out."""
-        if note is Note.CHAT_REFRESH:
+        if offline is Offline.REFRESH_ONCE:
             if self._refresh:
                 return True
             self._refresh = True
@@ -67,7 +67,7 @@ class Outbox:
         """Whether a message that begins so is kept, whenever it came."""
         return any(message.startswith(beginning) for message in self._messages)
 
-    def cut_behind(self, last: bytes) -> None:
+    def truncate_after(self, last: bytes) -> None:
         """Drop what came after a message, this very object, that nobody was connected to take."""
         messages = self._messages
         while messages and messages[-1] is not last:

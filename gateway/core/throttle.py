@@ -23,7 +23,7 @@ MAX_ENTRIES = 100_000  # addresses and actions remembered; IPv6 has more network
 _HOST_BITS = 64  # of an IPv6 address
 
 
-class Action(Enum):
+class ThrottledAction(Enum):
     """What can be guessed wrong; the value is the metrics' label."""
 
     HELLO_RESUME = "HelloResume"
@@ -35,18 +35,18 @@ class Throttle:
     """Failed attempts by address and action; ``now`` is seconds of a monotonic clock."""
 
     def __init__(self) -> None:
-        self._failures: dict[tuple[int, Action], deque[float]] = {}
+        self._failures: dict[tuple[int, ThrottledAction], deque[float]] = {}
         self._sweep_at = 0.0
 
     def __len__(self) -> int:
         return len(self._failures)
 
-    def blocks(self, address: Address, action: Action, now: float) -> bool:
+    def blocks(self, address: Address, action: ThrottledAction, now: float) -> bool:
         """Whether this address may not try at all now; an attempt that is blocked does not count as a failure."""
         failures = self._failures.get((network(address), action))
         return failures is not None and len(failures) >= MAX_FAILURES and now - failures[-MAX_FAILURES] <= BLOCK_WINDOW
 
-    def failed(self, address: Address, action: Action, now: float) -> float:
+    def failed(self, address: Address, action: ThrottledAction, now: float) -> float:
         """Remember a failure and return the seconds to wait before it is answered."""
         key = (network(address), action)
         failures = self._failures.pop(key, None)

@@ -15,7 +15,7 @@ NANOSECONDS = 1_000_000_000  # in a second
 SESSION_DATA = "sd:"  # begins the key of what belongs to one session, whose public id follows
 
 
-class Changed(Struct, frozen=True):
+class TransientChange(Struct, frozen=True):
     """A key has a new value, or none any more."""
 
     key: str
@@ -57,7 +57,7 @@ class TransientData:
         entry = self._entries.get(key)
         return self.size + _size(key, value) - (0 if entry is None else _size(key, entry.value))
 
-    def set(self, key: str, value: Raw, expires_at: float | None) -> Changed | None:
+    def set(self, key: str, value: Raw, expires_at: float | None) -> TransientChange | None:
         """Store a value; ``None`` when an equal one is there: only the deadline is new then."""
         entry = self._entries.get(key)
         if entry is not None and same(entry.value, value):
@@ -66,15 +66,15 @@ class TransientData:
         kept = Raw(bytes(value))
         self._entries[key] = _Entry(kept, expires_at)
         self.size += _size(key, kept) - (0 if entry is None else _size(key, entry.value))
-        return Changed(key, kept, None if entry is None else entry.value)
+        return TransientChange(key, kept, None if entry is None else entry.value)
 
-    def remove(self, key: str) -> Changed | None:
+    def remove(self, key: str) -> TransientChange | None:
         """Forget a value; ``None`` when there is none."""
         entry = self._entries.pop(key, None)
         if entry is None:
             return None
         self.size -= _size(key, entry.value)
-        return Changed(key, None, entry.value)
+        return TransientChange(key, None, entry.value)
 
     def expires_at(self, key: str) -> float | None:
         """When a value is over; ``None``: never, or there is none."""

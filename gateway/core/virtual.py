@@ -13,7 +13,7 @@ from gateway.core.actor import Actor
 from gateway.core.ids import SessionId
 from gateway.core.participants import IN_CALL
 from gateway.core.room import RoomKey
-from gateway.core.transient import Changed
+from gateway.core.transient import TransientChange
 from gateway.wire.server import JoinEntry
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ class VirtualSession:
         return JoinEntry(self.id, self.userid, user=self.user)
 
 
-class VirtualLeft(Struct, frozen=True):
+class VirtualSessionLeft(Struct, frozen=True):
     """A virtual session is gone."""
 
     virtual: VirtualSession
     remaining: tuple[Session, ...]  # who is in the room
-    data: Changed | None  # its own transient entry, that went with it
+    data: TransientChange | None  # its own transient entry, that went with it

@@ -14,7 +14,7 @@ from aiohttp import web
 from gateway import log
 from gateway.core.backends import Backends
 from gateway.core.limits import Backend
-from gateway.core.throttle import Action, Address
+from gateway.core.throttle import Address, ThrottledAction
 from gateway.edge.address import TrustedProxies
 from gateway.edge.body import Bodies, Unreadable
 from gateway.flows.backend_requests import Malformed
@@ -65,11 +65,11 @@ class RoomsApi:
         except Unreadable:
             return _text(400, _UNREADABLE)
         caller = _Caller(request, self._proxies.real_ip(request))
-        if self._throttling.blocks(caller.address, Action.ROOM_AUTH):
+        if self._throttling.blocks(caller.address, ThrottledAction.ROOM_AUTH):
             return _text(429, "Too many requests")
         backend = self._authenticate(request, body)
         if backend is None:
-            await self._throttling.failed(caller, Action.ROOM_AUTH)
+            await self._throttling.failed(caller, ThrottledAction.ROOM_AUTH)
             return _text(403, _NOT_ALLOWED)
         try:
             message = decode_rooms_request(body)

@@ -190,8 +190,8 @@ class BackendRequests:
         if not given(message.data):
             return
         for members, messages in RoomMessage(room.key.id, message.data).audiences(room.members.values()):
-            for encoded, note in messages:
-                self._delivery.send_all(members, encoded, note=note)
+            for encoded, offline in messages:
+                self._delivery.send_all(members, encoded, offline=offline)
 
     def _switch(self, backend: Backend, room: Room | None, switch: wire.SwitchTo) -> None:
         """Ask sessions to go to another room (6.8): whatever room they are in, if the one they are to leave is here."""

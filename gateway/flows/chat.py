@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 from msgspec import Raw, Struct
 
-from gateway.core.outbox import Note
+from gateway.core.outbox import Offline
 from gateway.core.session import Session
 from gateway.wire import server
 from gateway.wire.client import given
@@ -18,7 +18,7 @@ from gateway.wire.server import Event, EventBody, RoomDataBody
 
 CHAT_RELAY = "chat-relay"  # feature of clients that take comments out of the event
 
-Rendering = tuple[bytes, Note]
+Rendering = tuple[bytes, Offline]
 
 
 class _Chat(Struct, frozen=True):
@@ -62,15 +62,15 @@ class RoomMessage:
 
     def _rendered(self, relayed: bool, nameless: bool) -> Sequence[Rendering]:
         if not self._comments:
-            return [self._event(self._data, Note.CHAT_REFRESH if self._refresh else Note.PLAIN)]
+            return [self._event(self._data, Offline.REFRESH_ONCE if self._refresh else Offline.KEEP)]
         if self._refresh and not relayed:
-            return [self._event(_REFRESH, Note.CHAT_REFRESH)]
+            return [self._event(_REFRESH, Offline.REFRESH_ONCE)]
         comments = [_nameless(comment) if nameless else comment for comment in self._comments]
-        return [self._event(_comment(comment), Note.PLAIN) for comment in comments]
+        return [self._event(_comment(comment), Offline.KEEP) for comment in comments]
 
-    def _event(self, data: Raw, note: Note) -> Rendering:
+    def _event(self, data: Raw, offline: Offline) -> Rendering:
         event = Event(EventBody("room", "message", message=RoomDataBody(self._roomid, data)))
-        return server.encode(event), note
+        return server.encode(event), offline
 
 
 def _chat(data: Raw) -> tuple[bool, list[Raw]]:

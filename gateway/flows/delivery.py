@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from gateway.core.ids import ConnectionId
-from gateway.core.outbox import Note
+from gateway.core.outbox import Offline
 from gateway.core.session import Session
 from gateway.flows.ports import Connection
 
@@ -37,10 +37,10 @@ class Delivery:
         """Return a connection."""
         return self._connections.get(connection)
 
-    def send(self, session: Session, message: bytes, note: Note = Note.PLAIN) -> None:
+    def send(self, session: Session, message: bytes, offline: Offline = Offline.KEEP) -> None:
         """Send a message, now or when the session is resumed."""
         if session.connection is None:
-            fits = session.outbox.append_offline(message, note)
+            fits = session.outbox.append_offline(message, offline)
         else:
             fits = session.outbox.append(message)
             self._connections[session.connection].wake()
@@ -48,7 +48,12 @@ class Delivery:
             self._overflow(session)
 
     def send_all(
-        self, sessions: Iterable[Session], message: bytes, *, but: Session | None = None, note: Note = Note.PLAIN
+        self,
+        sessions: Iterable[Session],
+        message: bytes,
+        *,
+        but: Session | None = None,
+        offline: Offline = Offline.KEEP,
     ) -> None:
         """Send the same bytes to many."""
         connections = self._connections
@@ -56,7 +61,7 @@ class Delivery:
             if session is but:
                 continue
             if session.connection is None:
-                fits = session.outbox.append_offline(message, note)
+                fits = session.outbox.append_offline(message, offline)
             else:
                 fits = session.outbox.append(message)
                 connections[session.connection].wake()

@@ -15,9 +15,9 @@ from collections.abc import Awaitable
 import msgspec
 
 from gateway.core.acknowledged import AcknowledgedOutbox
-from gateway.core.allowance import Allowance
 from gateway.core.session import Session
-from gateway.core.throttle import Action, Address
+from gateway.core.throttle import Address, ThrottledAction
+from gateway.core.token_bucket import TokenBucket
 from gateway.flows.admission import Admission
 from gateway.flows.hello import Forged, Hello, check
 from gateway.flows.internal import Internal
@@ -48,10 +48,10 @@ _TOO_MUCH = server.encode(server.ErrorMessage(Code.TOO_MANY_REQUESTS.error()))
 class Inbox:
     """Messages that wait for an earlier one; it belongs to the session once there is one."""
 
-    __slots__ = ("allowance", "busy", "waiting")
+    __slots__ = ("bucket", "busy", "waiting")
 
-    def __init__(self, allowance: Allowance) -> None:
-        self.allowance = allowance
+    def __init__(self, bucket: TokenBucket) -> None:
+        self.bucket = bucket
         self.busy = False
         self.waiting: deque[tuple[Client, str]] = deque()
 
@@ -123,7 +123,7 @@ class Dispatch:
     def opened(self, connection: Connection) -> Client:
         """Welcome a new connection (2.3)."""
         now = self._services.clock()
-        who = Client(connection, now + HELLO_TIME, Inbox(Allowance(self._services.limits, now)))
+        who = Client(connection, now + HELLO_TIME, Inbox(TokenBucket(self._services.limits, now)))
         self._services.delivery.add(connection)
         self._clients[connection.id] = who
         self._strangers.add(who)
@@ -137,10 +137,10 @@ class Dispatch:
         if not waited:
             if who.gone:  # a displaced connection may still be heard; it speaks for nobody
                 return
-            allowance = inbox.allowance
-            allowance.messages -= 1.0
-            allowance.octets -= len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-            if (allowance.messages < 0.0 or allowance.octets < 0.0) and not self._affords(who, allowance):
+            bucket = inbox.bucket
+            bucket.messages -= 1.0
+            bucket.octets -= len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+            if (bucket.messages < 0.0 or bucket.octets < 0.0) and not self._affords(who, bucket):
                 return
             if who.session is not None:
                 who.session.heard += 1
@@ -154,11 +154,11 @@ class Dispatch:
             inbox.busy = True
             self._services.tasks.spawn(self._work(who, inbox, work), "request")
 
-    def _affords(self, who: Client, allowance: Allowance) -> bool:
-        """Fill a client's allowance up; one that sends too much all the same loses its connection."""
-        if allowance.refill(self._services.limits, self._services.clock()):
+    def _affords(self, who: Client, bucket: TokenBucket) -> bool:
+        """Fill a client's bucket up; one that sends too much all the same loses its connection."""
+        if bucket.refill(self._services.limits, self._services.clock()):
             return True
-        self._services.count_excess("messages_per_second" if allowance.messages < 0.0 else "bytes_per_second")
+        self._services.count_excess("messages_per_second" if bucket.messages < 0.0 else "bytes_per_second")
         self._say(who, _TOO_MUCH)
         who.connection.finish()
         if who.session is None:
@@ -321,7 +321,7 @@ class Dispatch:
         return None
 
     async def _refuse_late(self, who: Client, message: ClientMessage, error: Error) -> None:
-        await self._services.throttling.failed(who, Action.HELLO_RESUME)
+        await self._services.throttling.failed(who, ThrottledAction.HELLO_RESUME)
         self._fail(who, message, error)
 
     def _greeted(self, who: Client, session: Session) -> None:

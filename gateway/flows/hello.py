@@ -18,7 +18,7 @@ from gateway.core.ids import ENTROPY
 from gateway.core.limits import Backend
 from gateway.core.outbox import Outbox
 from gateway.core.session import ClientType, Session
-from gateway.core.throttle import Action, Address
+from gateway.core.throttle import Address, ThrottledAction
 from gateway.flows.notify import PARTICIPANTS_UPDATE, Notify
 from gateway.flows.ports import Connection, NextcloudError
 from gateway.flows.services import Services
@@ -102,7 +102,7 @@ class Hello:
         """
         _check_version(hello)
         services, resume_id = self._services, hello.resumeid or ""
-        services.throttling.check(who, Action.HELLO_RESUME)
+        services.throttling.check(who, ThrottledAction.HELLO_RESUME)
         session = services.hub.resumable(resume_id)
         if session is None:
             services.counters.resume_failed_total += 1
@@ -114,7 +114,7 @@ class Hello:
         if holder is not None:
             holder.displace(bye(SESSION_RESUMED))
         if session.evicted_by is not None:
-            session.outbox.cut_behind(session.evicted_by)
+            session.outbox.truncate_after(session.evicted_by)
         session.outbox.attached()
         updated = session.outbox.holds(PARTICIPANTS_UPDATE)  # among what it missed (5.6)
         self._attach(session, who.connection, hello, request)
@@ -178,13 +178,13 @@ class Hello:
         url = _url(params.backend)
         if not services.internal_secret:
             raise ProtocolError(Code.INVALID_CLIENT_TYPE.error())
-        services.throttling.check(who, Action.HELLO_INTERNAL)
+        services.throttling.check(who, ThrottledAction.HELLO_INTERNAL)
         random, backend = params.random or "", services.backends.find(url)
         known = checksum.verify(services.internal_secret, random, params.token or "", b"")
         if known and len(random.encode()) >= INTERNAL_RANDOM and backend is not None:
             return backend, url
         code = Code.INVALID_BACKEND if known and len(random.encode()) >= INTERNAL_RANDOM else Code.INVALID_TOKEN
-        await services.throttling.failed(who, Action.HELLO_INTERNAL)
+        await services.throttling.failed(who, ThrottledAction.HELLO_INTERNAL)
         raise ProtocolError(code.error())
 
     async def _verify_token(self, url: str, text: str) -> tuple[str, Raw]:

@@ -13,13 +13,13 @@ import msgspec
 from msgspec import Raw
 
 from gateway.core import participants
-from gateway.core.facts import Joined, Left
+from gateway.core.changes import RoomJoined, RoomLeft
 from gateway.core.ids import SessionId
 from gateway.core.participants import Participant
 from gateway.core.room import Room
 from gateway.core.session import Session
-from gateway.core.transient import Changed
-from gateway.core.virtual import VirtualLeft, VirtualSession
+from gateway.core.transient import TransientChange
+from gateway.core.virtual import VirtualSession, VirtualSessionLeft
 from gateway.flows.media.routing import Media
 from gateway.flows.ports import NextcloudError
 from gateway.flows.services import Services, room_request
@@ -45,7 +45,7 @@ class Notify:
         self._delivery = services.delivery
         self._media = media
 
-    def joined(self, fact: Joined) -> None:
+    def joined(self, fact: RoomJoined) -> None:
         """Tell a session what and who is in its new room, and the others that it came (4.3)."""
         session = fact.session
         self._initial(session, fact.room)
@@ -82,11 +82,11 @@ class Notify:
         """Tell the members what a virtual session does (7.5)."""
         self._delivery.send_all(room.members.values(), _flags_event(virtual))
 
-    def virtual_left(self, fact: VirtualLeft) -> None:
+    def virtual_left(self, fact: VirtualSessionLeft) -> None:
         """Tell the others that a virtual session is gone; no participants update follows (7.3)."""
         self._gone(fact.virtual.id, fact.remaining, fact.data)
 
-    def _gone(self, session: SessionId, remaining: Iterable[Session], data: Changed | None) -> None:
+    def _gone(self, session: SessionId, remaining: Iterable[Session], data: TransientChange | None) -> None:
         event = Event(EventBody("room", "leave", leave=(session,)))
         self._delivery.send_all(remaining, server.encode(event))
         if data is not None:
@@ -97,7 +97,7 @@ class Notify:
             body = TransientBody("initial", data=room.transient.values())
             self._delivery.send(session, server.encode(server.Transient(body)))
 
-    def transient(self, members: Iterable[Session], changed: Changed) -> None:
+    def transient(self, members: Iterable[Session], changed: TransientChange) -> None:
         """Tell all members, who caused it too, of a changed value (10)."""
         old = ABSENT if changed.old is None else changed.old
         if changed.value is None:
@@ -106,7 +106,7 @@ class Notify:
             body = TransientBody("set", changed.key, changed.value, old)
         self._delivery.send_all(members, server.encode(server.Transient(body)))
 
-    def left(self, fact: Left, *, silent: bool = False) -> None:
+    def left(self, fact: RoomLeft, *, silent: bool = False) -> None:
         """End a session's media, tell the others that it left (unless ``silent``), and Nextcloud (4.2)."""
         self._media.end(fact.session)
         if not silent and fact.remaining:

@@ -34,7 +34,7 @@ class Rooms:
             return
         self._services.delivery.send(session, server.encode(server.Room(RoomBody(""), request)))
         self._notify.left(left)
-        self._hub.left_by_request(session, self._services.clock())
+        self._hub.restart_join_timer(session, self._services.clock())
 
     async def join(self, session: Session, room: RoomJoin, request: str) -> None:
         """Enter a room that Nextcloud lets the session into (4.1).

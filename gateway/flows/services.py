@@ -72,7 +72,7 @@ class Services:
         """Return the limits that a room reply names (4.1): the least of SFU's, backend's and policy's, unless none."""
         if not self.has_mcu:
             return None
-        quality = backend.quality.over(self.quality)
+        quality = backend.quality.with_defaults(self.quality)
         stream = smaller(self.media_limits.stream_bitrate, backend.max_stream_bitrate)
         screen = smaller(self.media_limits.screen_bitrate, backend.max_screen_bitrate)
         stream, screen = greatest(quality, stream, screen=False), greatest(quality, screen, screen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from gateway.core.facts import JoinTimedOut
+from gateway.core.changes import JoinTimedOut
 from gateway.core.session import Session
 from gateway.flows.dialout import Dialouts
 from gateway.flows.notify import Notify

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from gateway.core.throttle import Action, Address, Throttle
+from gateway.core.throttle import Address, Throttle, ThrottledAction
 from gateway.wire.errors import Code, ProtocolError
 
 
@@ -38,14 +38,14 @@ class Throttling:
         self._clock = clock
         self._counters = counters
 
-    def blocks(self, address: Address, action: Action) -> bool:
+    def blocks(self, address: Address, action: ThrottledAction) -> bool:
         """Whether this address failed too often to try again now; counts it if so."""
         if not self._throttle.blocks(address, action, self._clock()):
             return False
         self._counters.throttle_bruteforce[action.value] += 1
         return True
 
-    def check(self, caller: Caller, action: Action) -> None:
+    def check(self, caller: Caller, action: ThrottledAction) -> None:
         """Let a caller try.
 
         Raises:
@@ -54,7 +54,7 @@ class Throttling:
         if self.blocks(caller.address, action):
             raise ProtocolError(Code.TOO_MANY_REQUESTS.error())
 
-    async def failed(self, caller: Caller, action: Action) -> None:
+    async def failed(self, caller: Caller, action: ThrottledAction) -> None:
         """Count a failure, and return when it may be answered, or as soon as the caller is gone."""
         delay = self._throttle.failed(caller.address, action, self._clock())
         self._counters.throttle_delayed[action.value, round(delay * 1000)] += 1

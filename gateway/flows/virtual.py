@@ -11,7 +11,7 @@ from collections.abc import Callable
 from msgspec import Raw
 
 from gateway.core.actor import Actor
-from gateway.core.facts import SessionClosed
+from gateway.core.changes import SessionClosed
 from gateway.core.hub import Hub
 from gateway.core.ids import ENTROPY
 from gateway.core.limits import exceeds

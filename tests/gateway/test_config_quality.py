@@ -17,7 +17,7 @@ QUALITY = "[quality]\nroom_budget = 1200000\nceiling = 400000\nvideocodecs = ['v
 def test_a_backend_overrides_the_quality_that_it_names(path: Path) -> None:
     config = read(path, MINIMAL + "[backend.quality]\nceiling = 0\nvideocodecs = []\n" + QUALITY)
     (backend,) = config.backends
-    assert backend.quality.over(config.quality) == Quality(room_budget=1_200_000)
+    assert backend.quality.with_defaults(config.quality) == Quality(room_budget=1_200_000)
     assert config.quality.videocodecs == ("vp8", "*")
 
 

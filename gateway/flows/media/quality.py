@@ -155,7 +155,7 @@ class QualityController:
         chosen = {kind: listed[0] for kind, listed in _known(agreed).items() if listed}
         slot.plan = replace(plan, chosen=chosen)
         self.count(slot)
-        if not self._quality(slot.session.backend).bounds:
+        if not self._quality(slot.session.backend).limits_bitrate:
             return
         for decision in self._decide(slot.session.room) if slot.session.room else self._alone(slot):
             if decision.slot is slot and not decision.applied:
@@ -175,7 +175,7 @@ class QualityController:
     def touch(self, room: RoomKey | None) -> None:
         """Look at a room in a moment: something came, went or changed there."""
         backend = None if room is None else self._services.backends.by_id(room.backend)
-        if room is not None and (backend is None or self._quality(backend).bounds):
+        if room is not None and (backend is None or self._quality(backend).limits_bitrate):
             self._look_in(room, DELAY)
 
     def touch_all(self) -> None:
@@ -242,7 +242,7 @@ class QualityController:
             yield Decision(slot, plan, publisher, share)
 
     def _quality(self, backend: Backend) -> Quality:
-        return backend.quality.over(self._services.quality)
+        return backend.quality.with_defaults(self._services.quality)
 
     # -- what the operator asks
 

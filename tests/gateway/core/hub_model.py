@@ -12,7 +12,7 @@ from gateway.core.limits import Backend
 from gateway.core.room import Room, RoomKey
 from gateway.core.session import ClientType, Session
 from gateway.core.transient import NANOSECONDS
-from gateway.core.virtual import VirtualLeft, VirtualSession
+from gateway.core.virtual import VirtualSession, VirtualSessionLeft
 from tests.gateway.core.members import CLOUD, NOTHING
 
 LIMITED = Backend("limited", ("https://limited.example/",), "secret", session_limit=3)
@@ -96,7 +96,7 @@ class HubModel:
         assert self.hub.add_virtual(made).key == room
         self.virtuals[id], self.places[id] = made, room
 
-    def virtual_gone(self, fact: VirtualLeft) -> None:
+    def virtual_gone(self, fact: VirtualSessionLeft) -> None:
         self.gone(fact.virtual)
         del self.virtuals[fact.virtual.id]
         assert fact.virtual.name not in fact.virtual.owner.virtuals

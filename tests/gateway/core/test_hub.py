@@ -12,7 +12,7 @@ from msgspec import Raw
 from gateway.core import hub as hub_module
 from gateway.core import outbox, participants, room, session
 from gateway.core.backends import Backends
-from gateway.core.facts import Expired, JoinTimedOut
+from gateway.core.changes import JoinTimedOut, SessionExpired
 from gateway.core.hub import Hub, LimitReached
 from gateway.core.ids import ConnectionId
 from gateway.core.limits import Backend
@@ -121,7 +121,7 @@ def test_session_expires_some_time_after_its_connection() -> None:
     hub.attach(alice, FIRST)
     assert hub.detach(alice, FIRST, 100.0)
     assert hub.sweep(100.0 + EXPIRY - 0.01) == []
-    assert hub.sweep(100.0 + EXPIRY) == [Expired(alice)]
+    assert hub.sweep(100.0 + EXPIRY) == [SessionExpired(alice)]
 
 
 def test_resume_and_lost_predecessor_leave_no_deadline() -> None:
@@ -151,14 +151,14 @@ def test_joining_stops_the_join_timer_and_leaving_by_request_starts_it_anew() ->
     assert hub.sweep(1000.0) == []
     hub.leave(guest)
     assert hub.sweep(1000.0) == []
-    hub.left_by_request(guest, 1000.0)
+    hub.restart_join_timer(guest, 1000.0)
     assert hub.sweep(1000.0 + JOIN_TIMEOUT) == [JoinTimedOut(guest)]
 
 
 def test_authenticated_session_need_not_join() -> None:
     hub = Hub()
     alice = opened(hub, "alice")
-    hub.left_by_request(alice, 0.0)
+    hub.restart_join_timer(alice, 0.0)
     assert hub.sweep(1000.0) == []
 
 
@@ -338,7 +338,7 @@ def test_sessions_take_the_changed_settings_of_their_backend_and_keep_those_of_o
     hub = Hub()
     alice, eve = opened(hub), opened(hub, backend=OTHER)
     changed = Backend("cloud", CLOUD.urls, "another secret", max_stream_bitrate=5)
-    hub.take_backends({"cloud": changed}.get)
+    hub.replace_backends({"cloud": changed}.get)
     assert alice.backend is changed
     assert eve.backend is OTHER
     assert hub.find(changed, alice.id) is alice

@@ -122,7 +122,7 @@ class HubMachine(HubModel, RuleBasedStateMachine):
         """Backends change, vanish and come back; who is there stays."""
         self.configured = {backend.id: backend for backend in (limited, cloud) if backend is not None}
         self.known |= self.configured
-        self.hub.take_backends(self.configured.get)
+        self.hub.replace_backends(self.configured.get)
         assert all(it.backend is self.known[it.backend.id] for it in self.open if it.backend.id in self.configured)
 
     # -- rooms
@@ -147,7 +147,7 @@ class HubMachine(HubModel, RuleBasedStateMachine):
         if left is not None:
             assert it not in left.remaining
             self.gone(it)
-            self.hub.left_by_request(it, self.now)
+            self.hub.restart_join_timer(it, self.now)
 
     @rule(it=sessions)
     def evict(self, it: Session) -> None:

@@ -7,7 +7,7 @@ from collections import deque
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.core.outbox import Note, Outbox
+from gateway.core.outbox import Offline, Outbox
 
 
 def outbox(limit: int = 100, *messages: bytes) -> Outbox:
@@ -74,24 +74,24 @@ def test_confirm_keeps_the_messages_at_the_end_of_the_batch_for_a_rewind() -> No
 
 def test_second_chat_refresh_is_left_out_while_nobody_is_connected() -> None:
     box = Outbox(100)
-    assert box.append_offline(b"refresh 1", Note.CHAT_REFRESH)
-    assert box.append_offline(b"text", Note.PLAIN)
-    assert box.append_offline(b"refresh 2", Note.CHAT_REFRESH)
+    assert box.append_offline(b"refresh 1", Offline.REFRESH_ONCE)
+    assert box.append_offline(b"text", Offline.KEEP)
+    assert box.append_offline(b"refresh 2", Offline.REFRESH_ONCE)
     assert box.take(1000) == [b"refresh 1", b"text"]
 
 
 def test_chat_refresh_is_kept_again_after_somebody_was_connected() -> None:
     box = Outbox(100)
-    box.append_offline(b"refresh 1", Note.CHAT_REFRESH)
+    box.append_offline(b"refresh 1", Offline.REFRESH_ONCE)
     box.attached()
-    box.append_offline(b"refresh 2", Note.CHAT_REFRESH)
+    box.append_offline(b"refresh 2", Offline.REFRESH_ONCE)
     assert box.take(1000) == [b"refresh 1", b"refresh 2"]
 
 
 def test_what_is_kept_is_found_by_its_beginning_whenever_it_came() -> None:
     box = outbox(100, b"taken 1", b"other")
     assert box.take(1) == [b"taken 1"]
-    assert box.append_offline(b"offline", Note.PLAIN)
+    assert box.append_offline(b"offline", Offline.KEEP)
     assert [box.holds(beginning) for beginning in (b"taken", b"off", b"line", b"no")] == [True, True, False, False]
     box.confirm()
     assert not box.holds(b"taken")
@@ -139,12 +139,12 @@ def test_what_is_delivered_is_what_was_accepted_in_order_and_the_rest_is_kept(st
 def test_what_came_behind_a_message_is_dropped() -> None:
     last, equal = bytes(bytearray(b"last")), bytes(bytearray(b"last"))
     queue = outbox(100, b"first", last, b"behind", equal)
-    queue.cut_behind(last)
+    queue.truncate_after(last)
     assert queue.take(100) == [b"first", last]
     assert queue.size == len(b"first") + len(last)
 
 
 def test_cutting_behind_a_message_that_did_not_fit_leaves_nothing() -> None:
     queue = outbox(8, b"first")
-    queue.cut_behind(b"too long for it")
+    queue.truncate_after(b"too long for it")
     assert not queue.waiting

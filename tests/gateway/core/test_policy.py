@@ -144,11 +144,11 @@ def test_greatest_bitrate_counts_what_the_policy_allows_at_best() -> None:
 
 def test_backend_overrides_what_it_names() -> None:
     default = Quality(room_budget=1, ceiling=2, videocodecs=("vp8",))
-    assert BackendQuality().over(default) == default
-    assert default.bounds
-    assert not Quality(videocodecs=("vp8",)).bounds
+    assert BackendQuality().with_defaults(default) == default
+    assert default.limits_bitrate
+    assert not Quality(videocodecs=("vp8",)).limits_bitrate
     own = BackendQuality(room_budget=0, videocodecs=())
-    assert own.over(default) == Quality(ceiling=2)
+    assert own.with_defaults(default) == Quality(ceiling=2)
 
 
 # -- codecs

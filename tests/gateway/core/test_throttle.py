@@ -7,11 +7,11 @@ from ipaddress import ip_address
 import pytest
 
 from gateway.core import throttle
-from gateway.core.throttle import BLOCK_WINDOW, MAX_FAILURES, MEMORY, SWEEP_PERIOD, Action, Throttle
+from gateway.core.throttle import BLOCK_WINDOW, MAX_FAILURES, MEMORY, SWEEP_PERIOD, Throttle, ThrottledAction
 
 ONE = ip_address("192.0.2.1")
 OTHER = ip_address("192.0.2.2")
-RESUME = Action.HELLO_RESUME
+RESUME = ThrottledAction.HELLO_RESUME
 
 
 def failures(count: int, at: float = 0.0) -> Throttle:
@@ -52,8 +52,8 @@ def test_one_more_failure_after_the_block_does_not_block_again() -> None:
 def test_addresses_and_actions_are_apart() -> None:
     made = failures(MAX_FAILURES)
     assert not made.blocks(OTHER, RESUME, 0.0)
-    assert not made.blocks(ONE, Action.ROOM_AUTH, 0.0)
-    assert made.failed(ONE, Action.HELLO_INTERNAL, 0.0) == pytest.approx(0.1)
+    assert not made.blocks(ONE, ThrottledAction.ROOM_AUTH, 0.0)
+    assert made.failed(ONE, ThrottledAction.HELLO_INTERNAL, 0.0) == pytest.approx(0.1)
 
 
 def test_ipv6_addresses_of_one_64_network_count_together() -> None:

@@ -6,7 +6,7 @@ import pytest
 from msgspec import Raw
 
 from gateway.core.hub import Hub
-from gateway.core.transient import Changed, TransientData, deadline, same, session_key
+from gateway.core.transient import TransientChange, TransientData, deadline, same, session_key
 from tests.gateway.core.members import OTHER, joined, opened
 
 ONE, TWO = Raw(b"1"), Raw(b"2")
@@ -40,11 +40,11 @@ def test_values_are_compared_by_what_they_stand_for(one: bytes, other: bytes, eq
 
 def test_new_changed_equal_and_removed_value() -> None:
     data = TransientData()
-    assert data.set("k", ONE, None) == Changed("k", ONE, None)
+    assert data.set("k", ONE, None) == TransientChange("k", ONE, None)
     assert data.set("k", Raw(b"1.0"), None) is None
-    assert data.set("k", TWO, None) == Changed("k", TWO, ONE)
+    assert data.set("k", TWO, None) == TransientChange("k", TWO, ONE)
     assert data.values() == {"k": TWO}
-    assert data.remove("k") == Changed("k", None, TWO)
+    assert data.remove("k") == TransientChange("k", None, TWO)
     assert data.remove("k") is None
     assert len(data) == 0
 
@@ -83,7 +83,7 @@ def test_value_goes_when_its_time_is_over_and_not_before() -> None:
     hub.set_transient(room, "for ever", ONE, None, 0.0)
     assert hub.next_transient_deadline() == 2.0
     assert hub.expire_transient(1.9) == []
-    assert hub.expire_transient(2.0) == [(room, Changed("k", None, ONE))]
+    assert hub.expire_transient(2.0) == [(room, TransientChange("k", None, ONE))]
     assert hub.next_transient_deadline() == 3.0
     assert set(room.transient.values()) == {"l", "for ever"}
 
@@ -109,7 +109,7 @@ def test_data_of_a_session_leave_with_it_and_those_of_a_room_with_the_room() -> 
     hub.set_transient(room, "k", ONE, 10, 0.0)
     left = hub.leave(alice)
     assert left is not None
-    assert left.data == Changed(session_key(alice.id), None, ONE)
+    assert left.data == TransientChange(session_key(alice.id), None, ONE)
     assert hub.next_transient_deadline() == 1e-8
     hub.leave(bob)
     assert hub.next_transient_deadline() is None
@@ -123,9 +123,9 @@ def test_expiry_names_the_rooms_and_forgets_those_without_deadlines() -> None:
     hub.set_transient(other, "k", TWO, 2_000_000_000, 0.0)
     assert hub.next_transient_deadline() == 1.0
     assert hub.expire_transient(0.5) == []
-    assert hub.expire_transient(1.0) == [(one, Changed("k", None, ONE))]
+    assert hub.expire_transient(1.0) == [(one, TransientChange("k", None, ONE))]
     assert hub.next_transient_deadline() == 2.0
-    assert hub.remove_transient(other, "k") == Changed("k", None, TWO)
+    assert hub.remove_transient(other, "k") == TransientChange("k", None, TWO)
     assert hub.expire_transient(2.0) == []
     assert hub.next_transient_deadline() is None
 

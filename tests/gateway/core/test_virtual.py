@@ -12,7 +12,7 @@ from gateway.core.ids import SessionId
 from gateway.core.limits import Backend
 from gateway.core.room import Room
 from gateway.core.session import ClientType, Session
-from gateway.core.transient import Changed, session_key
+from gateway.core.transient import TransientChange, session_key
 from gateway.core.virtual import VirtualSession
 from tests.gateway.core.members import CLOUD, OTHER, joined, opened, session
 
@@ -131,7 +131,11 @@ def test_room_ends_with_the_last_of_members_and_virtual_sessions() -> None:
     hub.leave(alice)
     assert hub.rooms
     left = hub.remove_virtual(virtual)
-    assert (left.virtual, left.remaining, left.data) == (virtual, (), Changed(session_key(virtual.id), None, ONE))
+    assert (left.virtual, left.remaining, left.data) == (
+        virtual,
+        (),
+        TransientChange(session_key(virtual.id), None, ONE),
+    )
     assert not hub.rooms
     assert not hub.virtuals
     assert not bridge.virtuals

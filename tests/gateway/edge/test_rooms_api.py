@@ -12,7 +12,7 @@ from aiohttp import web
 from gateway import log
 from gateway.core.backends import Backends
 from gateway.core.limits import Backend
-from gateway.core.throttle import Action
+from gateway.core.throttle import ThrottledAction
 from gateway.edge import rooms_api
 from gateway.edge.address import TrustedProxies
 from gateway.edge.body import Bodies
@@ -38,7 +38,7 @@ class Watched(Throttling):
         super().__init__(clock, counters)
         self.began, self.ended = asyncio.Event(), asyncio.Event()
 
-    async def failed(self, caller: Caller, action: Action) -> None:
+    async def failed(self, caller: Caller, action: ThrottledAction) -> None:
         self.began.set()
         await super().failed(caller, action)
         self.ended.set()
@@ -255,7 +255,7 @@ class Gone:
 
 async def fail(gateway: Gateway, times: int, address: str = "127.0.0.1") -> None:
     for _ in range(times):
-        await gateway.throttling.failed(Gone(address), Action.ROOM_AUTH)
+        await gateway.throttling.failed(Gone(address), ThrottledAction.ROOM_AUTH)
 
 
 async def test_wrong_checksum_is_answered_late(gateway: Gateway) -> None:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.core.throttle import Action
+from gateway.core.throttle import ThrottledAction
 from tests.gateway.flows.fakes import FakeConnection
 from tests.gateway.flows.house import House, Talker
 from tests.gateway.flows.virtual_time import settle
@@ -100,7 +100,7 @@ async def test_delay_of_a_caller_that_is_gone_already_ends_at_once() -> None:
         talker = house.connect()
         talker.lose()
         async with asyncio.timeout(0.01):
-            await house.services.throttling.failed(talker.who, Action.HELLO_INTERNAL)
+            await house.services.throttling.failed(talker.who, ThrottledAction.HELLO_INTERNAL)
         assert house.counters.throttle_delayed == {("HelloInternal", 100): 1}
 
 

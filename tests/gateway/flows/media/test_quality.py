@@ -264,7 +264,7 @@ async def test_changed_rules_count_at_once_and_can_be_lifted() -> None:
         await asyncio.sleep(SOON)
         for changed, expected in ((backend(room_budget=200_000), 100_000), (backend(), 1_000_000)):
             house.services.backends.become(type(house.services.backends)([changed]))
-            house.hub.take_backends(house.services.backends.by_id)
+            house.hub.replace_backends(house.services.backends.by_id)
             house.media.quality.touch_all()
             await asyncio.sleep(SOON)
             assert [on_sfu(it).limits[-1] for it in (alice, bob)] == [expected, expected]
@@ -276,7 +276,7 @@ async def test_changed_rules_count_outside_of_rooms_too() -> None:
         alice.offer("alice")
         await asyncio.sleep(SOON)
         house.services.backends.become(type(house.services.backends)([backend(ceiling=200_000)]))
-        house.hub.take_backends(house.services.backends.by_id)
+        house.hub.replace_backends(house.services.backends.by_id)
         house.media.quality.touch_all()
         await asyncio.sleep(SOON)
         assert on_sfu(alice).limits == [500_000, 200_000]

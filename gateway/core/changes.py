@@ -7,29 +7,29 @@ from dataclasses import dataclass
 from gateway.core.ids import RoomSessionId
 from gateway.core.room import Room, RoomKey
 from gateway.core.session import Session
-from gateway.core.transient import Changed
-from gateway.core.virtual import VirtualLeft
+from gateway.core.transient import TransientChange
+from gateway.core.virtual import VirtualSessionLeft
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class RoomLeft:
     """A session left a room; its media must end."""
 
     session: Session
     room: RoomKey
     remaining: tuple[Session, ...]
     room_session: RoomSessionId  # for the leave request to Nextcloud; empty: Nextcloud is not to be told
-    data: Changed | None  # the session's own transient entry, that went with it
+    data: TransientChange | None  # the session's own transient entry, that went with it
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
+class RoomJoined:
     """A session entered a room, and left another one before."""
 
     session: Session
     room: Room
     others: tuple[Session, ...]
-    left: Left | None
+    left: RoomLeft | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +37,12 @@ class SessionClosed:
     """A session ended, and its virtual sessions with it."""
 
     session: Session
-    left: Left | None
-    virtuals: tuple[VirtualLeft, ...] = ()
+    left: RoomLeft | None
+    virtuals: tuple[VirtualSessionLeft, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Expired:
+class SessionExpired:
     """A session was without a connection for too long."""
 
     session: Session
@@ -56,7 +56,7 @@ class JoinTimedOut:
 
 
 @dataclass(frozen=True, slots=True)
-class InCallChanged:
+class CallMembershipChanged:
     """Everybody's call membership changed: who is told, and whose media must end."""
 
     told: tuple[Session, ...]

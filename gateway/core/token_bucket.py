@@ -11,7 +11,7 @@ from gateway.core.limits import Limits
 UNLIMITED = float(1 << 60)  # that many messages no client sends
 
 
-class Allowance:
+class TokenBucket:
     """What is left. Whoever takes a message subtracts from both numbers, and asks ``refill`` when one is negative."""
 
     __slots__ = ("_filled_at", "messages", "octets")
