@@ -32,21 +32,21 @@ from gateway.edge.status import Status
 from gateway.edge.test_controls import Controls, MediaControls
 from gateway.edge.turn import TurnCredentials
 from gateway.edge.websocket import WebSocketEndpoint
-from gateway.flows.backend_requests import BackendRequests
+from gateway.flows.backend.pings import Pings
+from gateway.flows.backend.requests import BackendRequests
 from gateway.flows.delivery import Delivery
-from gateway.flows.dialout import Dialouts
 from gateway.flows.dispatch import Dispatch
-from gateway.flows.hello import Hello
-from gateway.flows.internal import Internal
+from gateway.flows.internal.dialout import Dialouts
+from gateway.flows.internal.requests import Internal
+from gateway.flows.internal.virtual_sessions import Virtuals
 from gateway.flows.media.routing import Media
-from gateway.flows.notify import Notify
-from gateway.flows.pings import Pings
-from gateway.flows.relay import Relay
-from gateway.flows.rooms import Rooms
+from gateway.flows.rooms.events import Notify
+from gateway.flows.rooms.membership import Rooms
+from gateway.flows.rooms.relay import Relay
+from gateway.flows.rooms.transient import Transient
 from gateway.flows.services import MediaLimits, Services
-from gateway.flows.sessions import Sessions
-from gateway.flows.transient import Transient
-from gateway.flows.virtual import Virtuals
+from gateway.flows.sessions.closing import Sessions
+from gateway.flows.sessions.hello import Hello
 from gateway.metrics import Counters, Metrics
 from gateway.version import SERVER_HEADER, SERVER_VERSION
 from gateway.wire.server import ServerFacts

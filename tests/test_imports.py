@@ -15,6 +15,16 @@ OURS = ("gateway", "mcu", "sdp")
 # What each part may import of ours; the longest name that fits a module counts. A name stands for all below it, and
 # each part may import itself.
 ALL = OURS
+FLOW_SERVICES = (  # what every folder of the flows may import
+    "gateway.wire",
+    "gateway.core",
+    "gateway.flows.bye",
+    "gateway.flows.delivery",
+    "gateway.flows.ports",
+    "gateway.flows.services",
+    "gateway.flows.tasks",
+    "gateway.flows.throttling",
+)
 RULES: dict[str, tuple[str, ...]] = {
     "sdp": (),
     "mcu": (),
@@ -31,6 +41,22 @@ RULES: dict[str, tuple[str, ...]] = {
     "gateway.metrics": (),
     "gateway.core": ("gateway.wire",),
     "gateway.flows": ("gateway.wire", "gateway.core", "sdp", "mcu.base"),
+    "gateway.flows.tasks": (),
+    "gateway.flows.bye": ("gateway.wire",),
+    "gateway.flows.ports": ("gateway.wire", "gateway.core"),
+    "gateway.flows.delivery": ("gateway.core", "gateway.flows.ports"),
+    "gateway.flows.throttling": ("gateway.wire", "gateway.core"),
+    "gateway.flows.services": FLOW_SERVICES,
+    "gateway.flows.rooms": (*FLOW_SERVICES, "gateway.flows.media"),
+    "gateway.flows.internal": (*FLOW_SERVICES, "gateway.flows.media", "gateway.flows.rooms"),
+    "gateway.flows.sessions": (*FLOW_SERVICES, "gateway.flows.rooms", "gateway.flows.internal"),
+    "gateway.flows.backend": (
+        *FLOW_SERVICES,
+        "gateway.flows.media",
+        "gateway.flows.rooms",
+        "gateway.flows.internal",
+        "gateway.flows.sessions",
+    ),
     "gateway.edge": (
         "gateway.wire",
         "gateway.core",
@@ -180,6 +206,8 @@ def test_imports_keep_their_direction(path: Path) -> None:
         ("gateway.flows.media.routing", "import importlib\nimportlib.import_module('mcu.janus')", "mcu.janus"),
         ("gateway.flows.media.routing", "import importlib\nimportlib.import_module(x)", "(computed at run time)"),
         ("gateway.flows.media.routing", "from gateway import config", "gateway.config"),
+        ("gateway.flows.rooms.relay", "from gateway.flows.sessions import hello", "gateway.flows.sessions.hello"),
+        ("gateway.flows.internal.dialout", "import gateway.flows.backend.pings", "gateway.flows.backend.pings"),
         ("gateway.edge.websocket", "from mcu.inprocess import backend", "mcu.inprocess.backend"),
         ("gateway.edge.websocket", "from gateway.app import App", "gateway.app"),
         ("gateway.config", "from gateway.core.hub import Hub", "gateway.core.hub"),

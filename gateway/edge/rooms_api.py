@@ -17,8 +17,8 @@ from gateway.core.limits import Backend
 from gateway.core.throttle import Address, ThrottledAction
 from gateway.edge.address import TrustedProxies
 from gateway.edge.body import Bodies, Unreadable
-from gateway.flows.backend_requests import Malformed
-from gateway.flows.dialout import Answer
+from gateway.flows.backend.requests import Malformed
+from gateway.flows.internal.dialout import Answer
 from gateway.flows.throttling import Throttling
 from gateway.wire import checksum
 from gateway.wire.backend import Dialout, RoomsRequest, UnsupportedRequest, decode_rooms_request

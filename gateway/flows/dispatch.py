@@ -18,15 +18,16 @@ from gateway.core.acknowledged import AcknowledgedOutbox
 from gateway.core.session import Session
 from gateway.core.throttle import Address, ThrottledAction
 from gateway.core.token_bucket import TokenBucket
-from gateway.flows.admission import Admission
-from gateway.flows.hello import Forged, Hello, check
-from gateway.flows.internal import Internal
+from gateway.flows.bye import HELLO_TIMEOUT, bye
+from gateway.flows.internal.requests import Internal
 from gateway.flows.ports import Connection
-from gateway.flows.relay import Relay
-from gateway.flows.rooms import Rooms
+from gateway.flows.rooms.membership import Rooms
+from gateway.flows.rooms.relay import Relay
+from gateway.flows.rooms.transient import Transient
 from gateway.flows.services import Services
-from gateway.flows.sessions import HELLO_TIMEOUT, Sessions, bye
-from gateway.flows.transient import Transient
+from gateway.flows.sessions.admission import Admission
+from gateway.flows.sessions.closing import Sessions
+from gateway.flows.sessions.hello import Forged, Hello, check
 from gateway.wire import client, server
 from gateway.wire.client import ClientMessage
 from gateway.wire.errors import Code, Error, ProtocolError

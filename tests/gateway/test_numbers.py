@@ -16,9 +16,11 @@ from gateway import config
 from gateway.core import limits, room, session, throttle, transient
 from gateway.edge import capabilities, housekeeper, rooms_api, turn, websocket
 from gateway.edge.nextcloud import NextcloudClient
-from gateway.flows import dialout, dispatch, hello
+from gateway.flows import dispatch
+from gateway.flows.internal import dialout
 from gateway.flows.media import routing
 from gateway.flows.services import MediaLimits
+from gateway.flows.sessions import hello
 from gateway.wire import token
 from mcu.janus import back_off
 from mcu.janus import session as janus_session
@@ -30,6 +32,8 @@ GATEWAY_TIME = "gateway/edge/test_gateway_time.py"
 JANUS_TIME = "mcu/janus/test_time.py"
 CACHE = "gateway/edge/test_capabilities.py"
 THROTTLE = "gateway/core/test_throttle.py"
+INTERNAL = "gateway/flows/internal/test_requests.py"
+DIALOUT = "gateway/flows/internal/test_dialout.py"
 
 
 class Number(NamedTuple):
@@ -60,7 +64,7 @@ NUMBERS = (
     Number("capabilities cache", capabilities.MIN_AGE, 60, CACHE, "kept_as_long_as_they_say_but_a_minute"),
     Number("forced refresh", capabilities.FORCE_INTERVAL, 60, CACHE, "refresh_is_forced_once_a_minute"),
     Number("JWT leeway", token.LEEWAY, 60, "gateway/wire/test_token.py", "times_and_their_order"),
-    Number("internal random", hello.INTERNAL_RANDOM, 32, "gateway/flows/test_internal.py", "client_is_refused"),
+    Number("internal random", hello.INTERNAL_RANDOM, 32, INTERNAL, "client_is_refused"),
     Number(
         "signed random",
         len(NextcloudClient("", ())._random()),
@@ -70,7 +74,11 @@ NUMBERS = (
     ),
     Number("dialout wait", dialout.WAIT, 45, GATEWAY_TIME, "must_be_taken_in_45_seconds"),
     Number(
-        "status after the end", dialout.ENDED_TTL, 5 * transient.NANOSECONDS, "gateway/flows/test_dialout.py", "five"
+        "status after the end",
+        dialout.ENDED_TTL,
+        5 * transient.NANOSECONDS,
+        DIALOUT,
+        "five",
     ),
     Number(
         "unshareScreen",

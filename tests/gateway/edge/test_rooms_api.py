@@ -17,8 +17,8 @@ from gateway.edge import rooms_api
 from gateway.edge.address import TrustedProxies
 from gateway.edge.body import Bodies
 from gateway.edge.rooms_api import MAX_BODY, RoomsApi
-from gateway.flows.backend_requests import Malformed
-from gateway.flows.dialout import Answer
+from gateway.flows.backend.requests import Malformed
+from gateway.flows.internal.dialout import Answer
 from gateway.flows.throttling import Caller, Throttling
 from gateway.metrics import Counters
 from gateway.tools.fake_nextcloud import FakeNextcloud

@@ -13,7 +13,7 @@ import pytest
 from gateway.core.limits import Backend
 from gateway.core.session import ClientType
 from tests.gateway.flows.house import OTHER, House, Json, Talker
-from tests.gateway.flows.test_federation import federated
+from tests.gateway.flows.sessions.test_federation import federated
 from tests.gateway.flows.virtual_time import settle
 
 Said = Callable[[str, str], Json]  # with the public ids of a session and of a virtual one there

@@ -9,12 +9,12 @@ from collections.abc import Awaitable
 
 from gateway.core.participants import IN_CALL
 from gateway.core.session import Session
-from gateway.flows.calls import counted
-from gateway.flows.dialout import Dialouts
+from gateway.flows.internal.dialout import Dialouts
+from gateway.flows.internal.virtual_sessions import Virtuals
 from gateway.flows.media.routing import Media
-from gateway.flows.notify import Notify
+from gateway.flows.rooms.call_counters import counted
+from gateway.flows.rooms.events import Notify
 from gateway.flows.services import Services
-from gateway.flows.virtual import Virtuals
 from gateway.wire import server
 from gateway.wire.client import ClientMessage
 from gateway.wire.errors import Code, Error, ProtocolError

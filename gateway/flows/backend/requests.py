@@ -16,13 +16,13 @@ from gateway.core.limits import Backend
 from gateway.core.participants import IN_CALL, Participant
 from gateway.core.room import Room, RoomKey
 from gateway.core.session import ClientType
-from gateway.flows.calls import counted
-from gateway.flows.chat import RoomMessage
+from gateway.flows.internal.virtual_sessions import Virtuals
 from gateway.flows.media.routing import Media
-from gateway.flows.notify import Notify
+from gateway.flows.rooms.call_counters import counted
+from gateway.flows.rooms.chat import RoomMessage
+from gateway.flows.rooms.events import Notify
 from gateway.flows.services import Services
-from gateway.flows.sessions import Sessions
-from gateway.flows.virtual import Virtuals
+from gateway.flows.sessions.closing import Sessions
 from gateway.wire import backend as wire
 from gateway.wire import server
 from gateway.wire.client import ABSENT, given

@@ -10,23 +10,13 @@ import logging
 
 from gateway.core.changes import JoinTimedOut
 from gateway.core.session import Session
-from gateway.flows.dialout import Dialouts
-from gateway.flows.notify import Notify
+from gateway.flows.bye import ROOM_JOIN_TIMEOUT, bye
+from gateway.flows.internal.dialout import Dialouts
+from gateway.flows.internal.virtual_sessions import Virtuals
+from gateway.flows.rooms.events import Notify
 from gateway.flows.services import Services
-from gateway.flows.virtual import Virtuals
-from gateway.wire import server
 
 log = logging.getLogger("portunus.flows")
-
-HELLO_TIMEOUT = "hello_timeout"
-ROOM_JOIN_TIMEOUT = "room_join_timeout"
-SESSION_RESUMED = "session_resumed"
-ROOM_SESSION_RECONNECTED = "room_session_reconnected"
-
-
-def bye(reason: str) -> bytes:
-    """Encode a ``bye`` of the server; the complete list of reasons stands above (2.5)."""
-    return server.encode(server.Bye(server.ByeBody(reason)))
 
 
 class Sessions:

@@ -19,8 +19,8 @@ from gateway.core.ids import SessionId
 from gateway.core.limits import Backend
 from gateway.core.session import START_DIALOUT, Session
 from gateway.core.transient import NANOSECONDS
+from gateway.flows.rooms.transient import Transient
 from gateway.flows.services import Services
-from gateway.flows.transient import Transient
 from gateway.wire import server
 from gateway.wire.backend import Dialout, encode_call, encode_call_error
 from gateway.wire.client import ABSENT, given

@@ -15,7 +15,7 @@ from gateway.core.permissions import TRANSIENT_DATA
 from gateway.core.room import Room
 from gateway.core.session import Session
 from gateway.core.transient import SESSION_DATA, TransientData, session_key
-from gateway.flows.notify import Notify
+from gateway.flows.rooms.events import Notify
 from gateway.flows.services import Services
 from gateway.wire.client import ClientMessage, given
 from gateway.wire.errors import Code, Error

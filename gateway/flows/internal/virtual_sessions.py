@@ -19,9 +19,9 @@ from gateway.core.participants import IN_CALL
 from gateway.core.room import Room, RoomKey
 from gateway.core.session import INTERNAL_INCALL, Session
 from gateway.core.virtual import DEFAULT_CALL_FLAGS, VIRTUAL, VirtualSession
-from gateway.flows.calls import counted
-from gateway.flows.notify import Notify
 from gateway.flows.ports import NextcloudError
+from gateway.flows.rooms.call_counters import counted
+from gateway.flows.rooms.events import Notify
 from gateway.flows.services import Services
 from gateway.wire import server
 from gateway.wire.backend import BackendAnswer, RoomRequest, SessionRequest

@@ -5,17 +5,26 @@ Source: reference 4.1, 4.2, 4.4.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from gateway.core.room import Room
 from gateway.core.session import Session
-from gateway.flows.notify import Notify
+from gateway.flows.bye import ROOM_SESSION_RECONNECTED
 from gateway.flows.ports import NextcloudError
+from gateway.flows.rooms.events import Notify
 from gateway.flows.services import Services, room_request
-from gateway.flows.sessions import ROOM_SESSION_RECONNECTED, Sessions
 from gateway.wire import server
 from gateway.wire.backend import BackendAnswer, RoomAnswer
 from gateway.wire.client import ABSENT, RoomJoin, given
 from gateway.wire.errors import Code, Error, ProtocolError
 from gateway.wire.server import AlreadyJoined, RoomBody
+
+
+class Sessions(Protocol):
+    """Closes sessions."""
+
+    def end(self, session: Session, *, reason: str, tell_backend: bool) -> None:
+        """Close a session; send its client a ``bye`` with the reason."""
 
 
 class Rooms:

@@ -19,10 +19,10 @@ from gateway.core.limits import Backend
 from gateway.core.outbox import Outbox
 from gateway.core.session import ClientType, Session
 from gateway.core.throttle import Address, ThrottledAction
-from gateway.flows.notify import PARTICIPANTS_UPDATE, Notify
+from gateway.flows.bye import SESSION_RESUMED, bye
 from gateway.flows.ports import Connection, NextcloudError
+from gateway.flows.rooms.events import PARTICIPANTS_UPDATE, Notify
 from gateway.flows.services import Services
-from gateway.flows.sessions import SESSION_RESUMED, bye
 from gateway.wire import checksum, client, server, token
 from gateway.wire.backend import AuthRequest
 from gateway.wire.client import Auth, given

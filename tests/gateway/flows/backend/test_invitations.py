@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.flows.backend_requests import Malformed
+from gateway.flows.backend.requests import Malformed
 from tests.gateway.flows.house import OTHER, House, Json
 from tests.gateway.flows.virtual_time import settle
 
