@@ -117,8 +117,8 @@ class Counters:
         self.backend_durations[backend].observe(seconds)
 
 
-class Measure(Protocol):
-    """What an SFU measures (``mcu.base.Measure``); here it is called ``signaling_mcu_`` and its name."""
+class SfuMetric(Protocol):
+    """What an SFU measures (``mcu.base.Metric``); here it is called ``signaling_mcu_`` and its name."""
 
     @property
     def name(self) -> str: ...
@@ -127,14 +127,14 @@ class Measure(Protocol):
     def help(self) -> str: ...
 
     @property
-    def kind(self) -> str: ...
+    def type(self) -> str: ...
 
     @property
     def labels(self) -> tuple[str, ...]: ...
 
     @property
-    def rows(self) -> Mapping[tuple[str, ...], Any]:
-        """Numbers; of a histogram objects with ``cumulative`` and ``sum``."""
+    def samples(self) -> Mapping[tuple[str, ...], Any]:
+        """Numbers; of a histogram objects with ``buckets`` and ``sum``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ class Gauges:
     publishers: Callable[[], Mapping[str, int]] = dict  # by type
     subscribers: Callable[[], Mapping[str, int]] = dict  # by type
     connections: Callable[[], Mapping[str, int]] = dict  # to backends, by host
-    measures: Callable[[], Iterable[Measure]] = tuple  # of the SFU
+    sfu_metrics: Callable[[], Iterable[SfuMetric]] = tuple  # of the SFU
     sfus: Callable[[], Mapping[str, int]] = dict  # 1 = takes streams, 0 = away; by address, or type where there is none
 
 
@@ -239,17 +239,17 @@ class _Figures(Collector):
         yield _gauge("portunus_sfu_up", "Whether an SFU takes streams", ("sfu",), gauges.sfus())
         name = "portunus_streams_lost_total"
         yield _counter(name, "Published streams that ended by themselves", ("type", "reason"), counters.streams_lost)
-        yield from map(_measured, gauges.measures())
+        yield from map(_family, gauges.sfu_metrics())
 
 
-def _measured(measure: Measure) -> Family:
-    name = f"signaling_mcu_{measure.name}"
-    if measure.kind == "histogram":
-        family = HistogramMetricFamily(name, measure.help, labels=measure.labels)
-        for label, value in measure.rows.items():
-            family.add_metric(label, buckets=value.cumulative, sum_value=value.sum)
+def _family(metric: SfuMetric) -> Family:
+    name = f"signaling_mcu_{metric.name}"
+    if metric.type == "histogram":
+        family = HistogramMetricFamily(name, metric.help, labels=metric.labels)
+        for label, value in metric.samples.items():
+            family.add_metric(label, buckets=value.buckets, sum_value=value.sum)
         return family
-    return (_counter if measure.kind == "counter" else _gauge)(name, measure.help, measure.labels, measure.rows)
+    return (_counter if metric.type == "counter" else _gauge)(name, metric.help, metric.labels, metric.samples)
 
 
 # Keys are one label value or a tuple of them; Mapping is invariant in its key, hence Any.

@@ -90,7 +90,7 @@ class StreamKey:
 
     backend: BackendId
     publisher: PublisherId
-    type: StreamType
+    stream_type: StreamType
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class MediaSelection:
     """What a subscriber wants to receive; ``None`` leaves a setting as it is."""
 
     substream: int | None = None  # simulcast layer, 0 = lowest
@@ -131,7 +131,7 @@ class SubscribeOptions:
     """How long to wait for the publisher, and what to receive from the start."""
 
     timeout: float = 10.0  # seconds for the whole verb
-    layer: Layer = Layer()
+    selection: MediaSelection = MediaSelection()
     country: str = ""  # the client's, as in PublishOptions
     continent: str = ""
 
@@ -149,7 +149,7 @@ class SfuStatus:
     subscribers: int = 0
     load: float = 0.0  # comparable among the SFUs of one backend (docs/mcu.md)
     connected_since: float = 0.0  # unix time, seconds; 0 = not connected
-    which: str = ""  # what the log calls it, where it is one of several
+    log_name: str = ""  # what the log calls it, where it is one of several
     details: Mapping[str, Any] = field(default_factory=dict)  # what else it says of itself: names and plain JSON values
 
 
@@ -180,16 +180,16 @@ class StreamReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Distribution:
+class HistogramSample:
     """What a histogram holds: (upper bound, observations up to it) with ``+Inf`` last, and the sum of all."""
 
-    cumulative: tuple[tuple[str, float], ...]
+    buckets: tuple[tuple[str, float], ...]
     sum: float
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
-    """One measure of an SFU for its operator; ``rows`` are by the values of ``labels``, in their order.
+class Metric:
+    """One measure of an SFU for its operator; ``samples`` are by the values of ``labels``, in their order.
 
     The name stands alone (``media_rtt``); the gateway puts before it what Prometheus wants (docs/operations.md). A
     counter's ends with ``_total``. Values of labels come from small sets: no ids, addresses or names of people.
@@ -197,30 +197,30 @@ class Measure:
 
     name: str
     help: str
-    kind: Literal["counter", "gauge", "histogram"]
+    type: Literal["counter", "gauge", "histogram"]
     labels: tuple[str, ...]
-    rows: Mapping[tuple[str, ...], float | Distribution]
+    samples: Mapping[tuple[str, ...], float | HistogramSample]
 
 
 def stream_gauges(
     publishing: Iterable[tuple[StreamType, MediaKind]], receiving: Iterable[tuple[StreamType, MediaKind]]
-) -> tuple[Measure, Measure]:
+) -> tuple[Metric, Metric]:
     """Return how many media are published and received: "audio", "video", or "screen" for the picture of a screen."""
     return _gauge("publisher_streams", "Media published", publishing), _gauge(
         "subscriber_streams", "Media sent to subscribers", receiving
     )
 
 
-def _gauge(name: str, help: str, media: Iterable[tuple[StreamType, MediaKind]]) -> Measure:
+def _gauge(name: str, help: str, media: Iterable[tuple[StreamType, MediaKind]]) -> Metric:
     counts = Counter(
         StreamType.SCREEN.value if kind is MediaKind.VIDEO and of is StreamType.SCREEN else kind.value
         for of, kind in media
         if kind is not MediaKind.DATA
     )
-    return Measure(name, help, "gauge", ("type",), {(medium,): count for medium, count in counts.items()})
+    return Metric(name, help, "gauge", ("type",), {(medium,): count for medium, count in counts.items()})
 
 
-class Listener(Protocol):
+class StreamListener(Protocol):
     """Hears what happens to one stream.
 
     Synchronous, brief, never raises. Not called before ``publish``/``subscribe`` has returned, nor after ``on_closed``,
@@ -277,7 +277,7 @@ class Subscriber(Protocol):
     async def refresh(self) -> str:
         """Return a new offer for the same PeerConnection."""
 
-    async def select(self, layer: Layer) -> None:
+    async def select(self, selection: MediaSelection) -> None:
         """Choose simulcast and temporal layer, switch audio and video on and off."""
 
     async def add_candidate(self, candidate: Candidate | None) -> None:
@@ -293,7 +293,9 @@ class Mcu(Protocol):
     async def start(self, on_state: Callable[[McuStatus], None]) -> None:
         """Begin to connect and return at once; ``on_state`` hears every change of state."""
 
-    async def publish(self, key: StreamKey, offer: str, options: PublishOptions, to: Listener) -> tuple[Publisher, str]:
+    async def publish(
+        self, key: StreamKey, offer: str, options: PublishOptions, listener: StreamListener
+    ) -> tuple[Publisher, str]:
         """Publish a stream and return it with the SFU's answer.
 
         A running publisher of ``key`` is replaced: its connection is closed on the SFU first, its own listener hears
@@ -304,7 +306,9 @@ class Mcu(Protocol):
             McuError: see the tree at the top of this module.
         """
 
-    async def subscribe(self, key: StreamKey, options: SubscribeOptions, to: Listener) -> tuple[Subscriber, str]:
+    async def subscribe(
+        self, key: StreamKey, options: SubscribeOptions, listener: StreamListener
+    ) -> tuple[Subscriber, str]:
         """Subscribe to a stream and return the subscription with the SFU's offer.
 
         Waits, woken and not polling, for a publisher whose media transport is up.
@@ -321,7 +325,7 @@ class Mcu(Protocol):
     def streams(self) -> Iterable[StreamReport]:
         """Return a report for each stream and kind."""
 
-    def measures(self) -> Iterable[Measure]:
+    def metrics(self) -> Iterable[Metric]:
         """Return what the SFU measures beyond the gateway's own counters; nothing where it measures nothing."""
 
     def feed(self, frame: bytes) -> None:

@@ -74,7 +74,7 @@ class Overview:
             publishers=lambda: Tally(media.publisher_types()),
             subscribers=lambda: Tally(media.subscriber_types()),
             connections=connections,
-            measures=lambda: () if mcu is None else mcu.measures(),
+            sfu_metrics=lambda: () if mcu is None else mcu.metrics(),
             sfus=self._sfus_up,
         )
 
@@ -108,4 +108,4 @@ def _reasons(sfus: Iterable[SfuStatus]) -> str:
 
 def _called(sfu: SfuStatus) -> str:
     """Return what the log calls it, and where it is: the log may not say so."""
-    return f"{sfu.which}, {sfu.url}" if sfu.which else sfu.url
+    return f"{sfu.log_name}, {sfu.url}" if sfu.log_name else sfu.url

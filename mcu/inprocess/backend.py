@@ -15,17 +15,17 @@ from weakref import WeakValueDictionary
 
 from mcu.base import (
     CloseReason,
-    Listener,
     McuLost,
     McuStatus,
     McuTimeout,
-    Measure,
+    Metric,
     NoSuchStream,
     PublishOptions,
     Rejected,
     SfuState,
     SfuStatus,
     StreamKey,
+    StreamListener,
     StreamReport,
     SubscribeOptions,
     stream_gauges,
@@ -69,7 +69,9 @@ class InprocessMcu:
         self._started_at = time.time()
         self._look()
 
-    async def publish(self, key: StreamKey, offer: str, options: PublishOptions, to: Listener) -> tuple[Publisher, str]:
+    async def publish(
+        self, key: StreamKey, offer: str, options: PublishOptions, listener: StreamListener
+    ) -> tuple[Publisher, str]:
         """Publish a stream; an offer that does not parse replaces nothing."""
         self._must_run()
         read = read_offer(offer, preference(options))
@@ -77,7 +79,7 @@ class InprocessMcu:
             async with asyncio.timeout(options.timeout), self._turn(key):
                 self._must_run()
                 await self._replace(key)
-                publisher = Publisher(key, self._settings, options, to, self._publisher_changed, self._keep)
+                publisher = Publisher(key, self._settings, options, listener, self._publisher_changed, self._keep)
                 self._publishers[key] = publisher
                 try:
                     return publisher, await publisher.open(read)
@@ -87,14 +89,16 @@ class InprocessMcu:
         except TimeoutError:
             raise McuTimeout("The stream could not be published in time.") from None
 
-    async def subscribe(self, key: StreamKey, options: SubscribeOptions, to: Listener) -> tuple[Subscriber, str]:
+    async def subscribe(
+        self, key: StreamKey, options: SubscribeOptions, listener: StreamListener
+    ) -> tuple[Subscriber, str]:
         """Subscribe to a stream, once its publisher is connected."""
         self._must_run()
         try:
             async with asyncio.timeout(options.timeout):
                 while True:
                     publisher = await self._connected(key)
-                    subscriber, offer = await self._subscribe(publisher, options, to)
+                    subscriber, offer = await self._subscribe(publisher, options, listener)
                     if not subscriber.closed:
                         return subscriber, offer
         except TimeoutError:
@@ -124,11 +128,11 @@ class InprocessMcu:
         for subscriber in list(self._subscribers):
             yield from subscriber.reports()
 
-    def measures(self) -> Iterable[Measure]:
+    def metrics(self) -> Iterable[Metric]:
         """Return how many media are published and received."""
         return stream_gauges(
-            ((it.key.type, it.kind) for it in self.streams() if not it.subscriber),
-            ((it.key.type, it.kind) for it in self.streams() if it.subscriber),
+            ((it.key.stream_type, it.kind) for it in self.streams() if not it.subscriber),
+            ((it.key.stream_type, it.kind) for it in self.streams() if it.subscriber),
         )
 
     def counters(self) -> list[StreamCounters]:
@@ -211,10 +215,12 @@ class InprocessMcu:
         if old is not None:
             await old.shut(CloseReason.REPLACED)
 
-    async def _subscribe(self, publisher: Publisher, options: SubscribeOptions, to: Listener) -> tuple[Subscriber, str]:
+    async def _subscribe(
+        self, publisher: Publisher, options: SubscribeOptions, listener: StreamListener
+    ) -> tuple[Subscriber, str]:
         """Open a subscription; it is closed if the publisher went away meanwhile."""
         settings = self._settings
-        subscriber = Subscriber(publisher, settings, options.layer, to, self._subscriber_ended, self._keep)
+        subscriber = Subscriber(publisher, settings, options.selection, listener, self._subscriber_ended, self._keep)
         try:
             offer = await subscriber.open()
         except BaseException:

@@ -14,12 +14,12 @@ from aiortc import RTCDataChannel
 from mcu.base import (
     Candidate,
     CloseReason,
-    Listener,
     MediaKind,
     NewPeerConnection,
     PublishOptions,
     Rejected,
     StreamKey,
+    StreamListener,
     StreamReport,
 )
 from mcu.inprocess import rtp
@@ -55,7 +55,7 @@ class Publisher:
         key: StreamKey,
         settings: Settings,
         options: PublishOptions,
-        listener: Listener,
+        listener: StreamListener,
         changed: Callable[[Publisher], None],
         closing: Callable[[asyncio.Task[None]], None],
     ) -> None:
@@ -186,7 +186,7 @@ class Publisher:
         return StreamCounters(
             backend=self.key.backend,
             publisher=self.key.publisher,
-            type=self.key.type.value,
+            type=self.key.stream_type.value,
             connected=self.connected,
             silent=self._transport.silent,
             impairments={leg.value: impaired(impairment) for leg, impairment in self.impairments.items()},

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
-from mcu.base import Layer
+from mcu.base import MediaSelection
 from mcu.inprocess import rtp
 from mcu.inprocess.agreement import Accepted
 from mcu.inprocess.numbering import FIRST_SEQUENCE, Numbering, Run
@@ -114,7 +114,7 @@ class Sink:
         self._muted = muted
         self.review()
 
-    def select(self, layer: Layer) -> None:
+    def select(self, layer: MediaSelection) -> None:
         """Choose simulcast and temporal layer; one that is not there, or that this codec has not, means the best."""
         if layer.substream is not None:
             self._substream = max(0, layer.substream)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from aiortc import RTCDataChannel
 
-from mcu.base import Candidate, CloseReason, Layer, Listener, MediaKind, Rejected, StreamReport
+from mcu.base import Candidate, CloseReason, MediaKind, MediaSelection, Rejected, StreamListener, StreamReport
 from mcu.inprocess import rtp
 from mcu.inprocess.agreement import LocalTransport, Slot
 from mcu.inprocess.channels import Outlet
@@ -48,8 +48,8 @@ class Subscriber:
         self,
         publisher: Publisher,
         settings: Settings,
-        layer: Layer,
-        listener: Listener,
+        layer: MediaSelection,
+        listener: StreamListener,
         ended: Callable[[Subscriber], None],
         closing: Callable[[asyncio.Task[None]], None],
     ) -> None:
@@ -66,7 +66,7 @@ class Subscriber:
         self._slots: list[Slot] = []  # of the last offer
         self._version = 0
         self._muted: dict[MediaKind, bool] = {}
-        self._layer = Layer()  # chosen so far
+        self._layer = MediaSelection()  # chosen so far
         self._wants_data = False  # whether the client has agreed to data channels
         self._role = ""  # ours in DTLS, once agreed
         self._offered_at: float | None = None  # monotonic; None: the last offer is answered
@@ -109,7 +109,7 @@ class Subscriber:
             raise Rejected("The subscription is closed.")
         return self._offer()
 
-    async def select(self, layer: Layer) -> None:
+    async def select(self, layer: MediaSelection) -> None:
         """Switch audio and video, choose layers."""
         self._choose(layer)
 
@@ -300,14 +300,14 @@ class Subscriber:
         if awaited:
             self._deadline = asyncio.get_running_loop().call_later(ANSWER_TIMEOUT, self.end, CloseReason.FAILED)
 
-    def _choose(self, layer: Layer) -> None:
+    def _choose(self, layer: MediaSelection) -> None:
         for kind, wanted in ((MediaKind.AUDIO, layer.audio), (MediaKind.VIDEO, layer.video)):
             if wanted is not None:
                 self._muted[kind] = not wanted
                 for sink in self._sinks.values():
                     if sink.ingress.kind is kind:
                         sink.mute(not wanted)
-        self._layer = Layer(
+        self._layer = MediaSelection(
             self._layer.substream if layer.substream is None else layer.substream,
             self._layer.temporal if layer.temporal is None else layer.temporal,
         )

@@ -17,17 +17,17 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from mcu.base import (
-    Listener,
     McuError,
     McuLost,
     McuStatus,
     McuTimeout,
-    Measure,
+    Metric,
     NoSuchStream,
     Publisher,
     PublishOptions,
     Rejected,
     StreamKey,
+    StreamListener,
     StreamReport,
     SubscribeOptions,
     Subscriber,
@@ -105,7 +105,9 @@ class JanusMcu:
 
     # -- publish
 
-    async def publish(self, key: StreamKey, offer: str, options: PublishOptions, to: Listener) -> tuple[Publisher, str]:
+    async def publish(
+        self, key: StreamKey, offer: str, options: PublishOptions, listener: StreamListener
+    ) -> tuple[Publisher, str]:
         """Publish a stream; what ``mcu.base.Mcu.publish`` says."""
         identified(offer)  # what is no description does not end the running publisher
         deadline = asyncio.get_running_loop().time() + options.timeout
@@ -117,14 +119,14 @@ class JanusMcu:
                 before.replace()
                 if at_hand is not None and at_hand.client.current() is not None:  # else it would be waited for in vain
                     await asyncio.wait(before.leaving, timeout=LET_GO)
-            publisher, answer = await self._place(key, offer, options, to, deadline)
+            publisher, answer = await self._place(key, offer, options, listener, deadline)
             self._publishers[key] = publisher
             self._wake(key)
             publisher.ear.open_soon()
             return publisher, answer
 
     async def _place(
-        self, key: StreamKey, offer: str, options: PublishOptions, to: Listener, deadline: float
+        self, key: StreamKey, offer: str, options: PublishOptions, listener: StreamListener, deadline: float
     ) -> tuple[JanusPublisher, str]:
         """Publish on the best Janus that manages to in its share of the time.
 
@@ -145,7 +147,7 @@ class JanusMcu:
             publisher = None
             try:
                 async with asyncio.timeout(share if len(left) > 1 else None):
-                    with node.publisher(key, options, to, self._publisher_changed) as publisher:
+                    with node.publisher(key, options, listener, self._publisher_changed) as publisher:
                         return publisher, await publisher.open(offer, options)
             except (
                 Interrupted
@@ -161,7 +163,9 @@ class JanusMcu:
 
     # -- subscribe
 
-    async def subscribe(self, key: StreamKey, options: SubscribeOptions, to: Listener) -> tuple[Subscriber, str]:
+    async def subscribe(
+        self, key: StreamKey, options: SubscribeOptions, listener: StreamListener
+    ) -> tuple[Subscriber, str]:
         """Subscribe to a stream; what ``mcu.base.Mcu.subscribe`` says."""
         deadline = asyncio.get_running_loop().time() + options.timeout
         passed: set[Node] = set()
@@ -175,9 +179,9 @@ class JanusMcu:
                     continue
                 node = self._fleet.elsewhere(publisher, options)
                 if node is None or node in passed:
-                    found = await self._enter(publisher, options, to)
+                    found = await self._enter(publisher, options, listener)
                 else:
-                    found = await self._enter_remote(node, publisher, options, to, deadline)
+                    found = await self._enter_remote(node, publisher, options, listener, deadline)
                     if not publisher.ended:
                         passed.add(node)
                 if found is not None:
@@ -185,12 +189,12 @@ class JanusMcu:
                     return found
 
     async def _enter(
-        self, audience: Audience, options: SubscribeOptions, to: Listener
+        self, audience: Audience, options: SubscribeOptions, listener: StreamListener
     ) -> tuple[JanusSubscriber, str] | None:
         """Subscribe where the publisher is; ``None``: look again."""
-        subscriber = JanusSubscriber(audience, to, self._timeout)
+        subscriber = JanusSubscriber(audience, listener, self._timeout)
         try:
-            offer = await subscriber.open(options.layer)
+            offer = await subscriber.open(options.selection)
         except PutOff:
             await self._change(audience.key)
             return None
@@ -205,7 +209,7 @@ class JanusMcu:
         node: Node,
         publisher: JanusPublisher,
         options: SubscribeOptions,
-        to: Listener,
+        listener: StreamListener,
         deadline: float,
     ) -> tuple[JanusSubscriber, str] | None:
         """Subscribe on a second Janus; ``None``: look again."""
@@ -214,8 +218,8 @@ class JanusMcu:
             async with asyncio.timeout(limit):
                 remote = node.remote(publisher)
                 async with remote.visited():
-                    subscriber = JanusSubscriber(remote, to, self._timeout)
-                    offer = await subscriber.open(options.layer)
+                    subscriber = JanusSubscriber(remote, listener, self._timeout)
+                    offer = await subscriber.open(options.selection)
         except (TimeoutError, JanusError, McuError, PutOff) as error:
             in_vain = not isinstance(error, TimeoutError) or limit == GO_ON  # else it had little time
             if in_vain and not publisher.ended:
@@ -234,15 +238,15 @@ class JanusMcu:
         """Return a report for each stream and kind: which codec runs, and what Janus' event feed tells of it."""
         return self._fleet.streams()
 
-    def measures(self) -> Iterable[Measure]:
+    def metrics(self) -> Iterable[Metric]:
         """Return how many media flow, and what Janus' event feed adds up to."""
         publishers = list(self._publishers.values())
         yield from stream_gauges(
-            ((publisher.key.type, kind) for publisher in publishers for kind in publisher.arriving),
-            ((report.key.type, report.kind) for report in self.streams() if report.subscriber),
+            ((publisher.key.stream_type, kind) for publisher in publishers for kind in publisher.arriving),
+            ((report.key.stream_type, report.kind) for report in self.streams() if report.subscriber),
         )
-        yield from self._feed.measures()
-        yield from self._fleet.measures()
+        yield from self._feed.metrics()
+        yield from self._fleet.metrics()
 
     def feed(self, frame: bytes) -> None:
         """Take a frame of Janus' event feed; several Janus may send theirs."""

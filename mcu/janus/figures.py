@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from operator import attrgetter
 
-from mcu.base import Distribution, Measure
+from mcu.base import HistogramSample, Metric
 from mcu.janus import events
 from mcu.janus.events import Event, Statistics
 
@@ -72,16 +72,16 @@ class Spread:
         self._sums[labels] = self._sums.get(labels, 0.0) + value
 
     @property
-    def rows(self) -> dict[tuple[str, ...], Distribution]:
+    def rows(self) -> dict[tuple[str, ...], HistogramSample]:
         """What was observed."""
         return {labels: self._distribution(labels) for labels in self._counts}
 
-    def _distribution(self, labels: tuple[str, ...]) -> Distribution:
+    def _distribution(self, labels: tuple[str, ...]) -> HistogramSample:
         buckets, total = [], 0
         for bound, count in zip([*map(str, BOUNDS), "+Inf"], self._counts[labels], strict=True):
             total += count
             buckets.append((bound, float(total)))
-        return Distribution(tuple(buckets), self._sums[labels])
+        return HistogramSample(tuple(buckets), self._sums[labels])
 
 
 @dataclass(slots=True)
@@ -262,9 +262,9 @@ class Feed:
             ("outgoing",): float(sum(medium.outgoing for medium in running)),
         }
 
-    def measures(self) -> Iterator[Measure]:
+    def metrics(self) -> Iterator[Metric]:
         """Yield what the feed adds up to (reference 14.5, the group that needs it)."""
-        yield Measure("bandwidth", "Bytes per second", "gauge", ("direction",), self._bandwidth())
+        yield Metric("bandwidth", "Bytes per second", "gauge", ("direction",), self._bandwidth())
         for name, text, labels, total in (
             ("events_total", "Events of Janus", ("type",), self._events),
             (
@@ -288,9 +288,9 @@ class Feed:
             ("media_retransmissions_total", "Packets received again", ("media",), self._retransmissions),
             ("media_lost_total", "Packets lost", ("media", "origin"), self._lost),
         ):
-            yield Measure(name, text, "counter", labels, dict(total.rows))
-        yield Measure("media_rtt", "Round trip, milliseconds", "histogram", ("media",), self._rtt.rows)
-        yield Measure("media_jitter", "Jitter, milliseconds", "histogram", ("media", "origin"), self._jitter.rows)
+            yield Metric(name, text, "counter", labels, dict(total.rows))
+        yield Metric("media_rtt", "Round trip, milliseconds", "histogram", ("media",), self._rtt.rows)
+        yield Metric("media_jitter", "Jitter, milliseconds", "histogram", ("media", "origin"), self._jitter.rows)
 
 
 def _key(event: Event) -> tuple[int, int]:

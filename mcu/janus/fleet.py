@@ -9,7 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-from mcu.base import McuLost, McuStatus, Measure, PublishOptions, Rejected, SfuState, StreamReport, SubscribeOptions
+from mcu.base import McuLost, McuStatus, Metric, PublishOptions, Rejected, SfuState, StreamReport, SubscribeOptions
 from mcu.janus import pool
 from mcu.janus.figures import Feed
 from mcu.janus.node import Node
@@ -155,14 +155,14 @@ class Fleet:
         for node in self.nodes.values():
             yield from node.streams()
 
-    def measures(self) -> Iterable[Measure]:
+    def metrics(self) -> Iterable[Metric]:
         """Return how each Janus does, under the names that are known of proxies in front of one."""
         sfus = self.status().sfus
-        yield Measure("backend_load", "Load of an SFU", "gauge", ("url",), {(sfu.url,): sfu.load for sfu in sfus})
+        yield Metric("backend_load", "Load of an SFU", "gauge", ("url",), {(sfu.url,): sfu.load for sfu in sfus})
         nodes = list(self.nodes.values())
         countries = Counter[tuple[str, ...]]()
         countries.update((node.server.country or "unknown",) for node in nodes if node.client.current() is not None)
-        yield Measure("backend_connections", "Connections to SFUs", "gauge", ("country",), countries)
+        yield Metric("backend_connections", "Connections to SFUs", "gauge", ("country",), countries)
         told = {node.server.url: node.bandwidth for node in nodes}
         flows: dict[tuple[str, ...], float] = {
             (url, direction): rate
@@ -170,7 +170,7 @@ class Fleet:
             if both is not None
             for direction, rate in zip(("incoming", "outgoing"), both, strict=True)
         }
-        yield Measure("backend_bandwidth", "Bytes per second of an SFU", "gauge", ("url", "direction"), flows)
+        yield Metric("backend_bandwidth", "Bytes per second of an SFU", "gauge", ("url", "direction"), flows)
 
 
 def _reasons(nodes: Iterable[Node]) -> str:

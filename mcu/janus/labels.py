@@ -37,7 +37,7 @@ def control(instance: str) -> str:
 
 def label(instance: str, key: StreamKey, *, remote: bool = False) -> str:
     """Name a stream's room and its handles; ``remote``: the room of a copy on another Janus, where no publisher is."""
-    parts = (OURS, instance, _escaped(key.backend), _escaped(key.publisher), key.type.value)
+    parts = (OURS, instance, _escaped(key.backend), _escaped(key.publisher), key.stream_type.value)
     return "|".join((*parts, REMOTE) if remote else parts)
 
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
-from mcu.base import Candidate, CloseReason, Listener, McuLost, McuTimeout, StreamKey, StreamReport
+from mcu.base import Candidate, CloseReason, McuLost, McuTimeout, StreamKey, StreamListener, StreamReport
 from mcu.janus import videoroom
 from mcu.janus.descriptions import reports
 from mcu.janus.figures import Feed
@@ -27,7 +27,7 @@ class Leg(ABC):
 
     SUBSCRIBES: ClassVar[bool]
 
-    def __init__(self, session: Session, key: StreamKey, listener: Listener, timeout: float) -> None:
+    def __init__(self, session: Session, key: StreamKey, listener: StreamListener, timeout: float) -> None:
         self.key = key
         self.session = session
         self.handle: Handle

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from mcu.base import CloseReason, Listener
+from mcu.base import CloseReason, StreamListener
 
-Saying = Callable[[Listener], None]
+Saying = Callable[[StreamListener], None]
 
 
 class Ear:
     """Speaks to one listener, in order, within the stream's life."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: StreamListener) -> None:
         self._listener = listener
         self._kept: list[Saying] | None = []  # None: the verb has returned
         self._ended = False

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from mcu.base import CloseReason, Listener, McuLost, PublishOptions, SfuState, SfuStatus, StreamKey, StreamReport
+from mcu.base import CloseReason, McuLost, PublishOptions, SfuState, SfuStatus, StreamKey, StreamListener, StreamReport
 from mcu.janus.client import JanusClient
 from mcu.janus.figures import Feed
 from mcu.janus.leg import Leg
@@ -143,7 +143,11 @@ class Node:
 
     @contextmanager
     def publisher(
-        self, key: StreamKey, options: PublishOptions, to: Listener, on_change: Callable[[JanusPublisher], None]
+        self,
+        key: StreamKey,
+        options: PublishOptions,
+        listener: StreamListener,
+        on_change: Callable[[JanusPublisher], None],
     ) -> Iterator[JanusPublisher]:
         """Give a publisher that is not opened yet, and keep it when it is; ``on_change`` hears its ups and downs.
 
@@ -160,7 +164,7 @@ class Node:
                 self._ended(publisher)
             on_change(publisher)
 
-        publisher = JanusPublisher(session, key, to, self._timeout, options.bitrate, self.rooms, changed)
+        publisher = JanusPublisher(session, key, listener, self._timeout, options.bitrate, self.rooms, changed)
         self._coming += 1
         try:
             yield publisher
@@ -271,7 +275,7 @@ class Node:
             load=load,
             connected_since=client.since,
             details=client.details,
-            which=self.log.which,
+            log_name=self.log.which,
         )
 
     def streams(self) -> Iterable[StreamReport]:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mcu.base import CloseReason, Listener, MediaKind, NewPeerConnection, PublishOptions, Rejected, StreamKey
+from mcu.base import CloseReason, MediaKind, NewPeerConnection, PublishOptions, Rejected, StreamKey, StreamListener
 from mcu.janus import videoroom
 from mcu.janus.audience import Audience
 from mcu.janus.descriptions import flowing, identified, rid_order
@@ -34,14 +34,14 @@ class JanusPublisher(Leg, Audience):
         self,
         session: Session,
         key: StreamKey,
-        listener: Listener,
+        listener: StreamListener,
         timeout: float,
         ceiling: int,
         rooms: videoroom.Rooms,
         on_change: Callable[[JanusPublisher], None],
     ) -> None:
         Leg.__init__(self, session, key, listener, timeout)
-        Audience.__init__(self, rooms, videoroom.FEEDS[key.type])
+        Audience.__init__(self, rooms, videoroom.FEEDS[key.stream_type])
         self.up = False  # ICE and DTLS stand: Janus lets others subscribe
         self.offered = False  # whether Janus was given the offer
         self.remotes: set[RemoteStream] = set()  # where the stream goes on to

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from mcu.base import CloseReason, Layer, Listener, MediaKind, Rejected
+from mcu.base import CloseReason, MediaKind, MediaSelection, Rejected, StreamListener
 from mcu.janus import videoroom
 from mcu.janus.audience import Audience
 from mcu.janus.descriptions import bearable, switched_off
@@ -31,7 +31,7 @@ class JanusSubscriber(Leg):
 
     SUBSCRIBES = True
 
-    def __init__(self, publisher: Audience, listener: Listener, timeout: float) -> None:
+    def __init__(self, publisher: Audience, listener: StreamListener, timeout: float) -> None:
         super().__init__(publisher.session, publisher.key, listener, timeout)
         self.publisher = publisher
         self._switch = Switch(publisher.refresh_picture)
@@ -41,7 +41,7 @@ class JanusSubscriber(Leg):
         self._covered: set[str] = set()  # mids of the publisher that we have, or have asked for
         self._off: set[str] = set()  # of these, what was switched off when Janus made its last offer
 
-    async def open(self, layer: Layer) -> str:
+    async def open(self, layer: MediaSelection) -> str:
         """Subscribe and return the offer, or nothing where the caller should look for the publisher again.
 
         Then, and on failure, nothing is left on Janus.
@@ -84,7 +84,7 @@ class JanusSubscriber(Leg):
         self.cover()
         return offer
 
-    async def _join(self, layer: Layer) -> str:
+    async def _join(self, layer: MediaSelection) -> str:
         message = await self.handle.ask(videoroom.join_subscriber(self.publisher.room, self.publisher.feed))
         offer = self._offered(message)
         if not self.ended:
@@ -111,7 +111,7 @@ class JanusSubscriber(Leg):
                 return self._offered(await handle.ask(UPDATE, again=False))
             return self._outstanding
 
-    async def select(self, layer: Layer) -> None:
+    async def select(self, layer: MediaSelection) -> None:
         """Choose simulcast and temporal layer, switch audio and video on and off."""
         body = videoroom.select(layer)
         if len(body) == 1:

@@ -86,7 +86,9 @@ class Sweeper:
                 self.suspects.add(number)
                 continue
             self._session.log.info("destroying a room that belongs to nobody")
-            self._rooms.destroy(self._session, number, FEEDS[label.key.type] if label.remote and label.key else 0)
+            self._rooms.destroy(
+                self._session, number, FEEDS[label.key.stream_type] if label.remote and label.key else 0
+            )
         self._looks = {number: looks for number, looks in self._looks.items() if number in listed}
 
     def _is_twice_here(self) -> None:

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mcu.base import Layer, McuError, McuLost, NoSuchStream, PublishOptions, Rejected, StreamKey, StreamType
+from mcu.base import McuError, McuLost, MediaSelection, NoSuchStream, PublishOptions, Rejected, StreamKey, StreamType
 from mcu.janus.labels import label
 from mcu.janus.protocol import NO_SUCH_HANDLE, NO_SUCH_SESSION, JanusError, Message, failure
 from mcu.janus.session import Interrupted, Reply, Session
@@ -90,7 +90,7 @@ def subscribe(feed: int, mids: Iterable[str]) -> dict[str, Any]:
     return {"request": "subscribe", "streams": [{"feed": feed, "mid": mid} for mid in mids]}
 
 
-def select(layer: Layer) -> dict[str, Any]:
+def select(layer: MediaSelection) -> dict[str, Any]:
     """Return the request for a layer; with one member if nothing is chosen."""
     chosen = {
         "substream": layer.substream,
@@ -143,7 +143,7 @@ class Rooms:
             number = secrets.randbits(52) + 1  # Janus' ids are below 2^53
             self.own(number, session)
             if remote:
-                self._remote[number] = FEEDS[key.type]
+                self._remote[number] = FEEDS[key.stream_type]
 
             def undo(_: Message, made: int = number) -> None:
                 self.destroy(session, made)

@@ -21,10 +21,10 @@ from gateway.wire.media import DescriptionPayload, Head, selection
 from mcu.base import (
     Candidate,
     CloseReason,
-    Layer,
     McuError,
     McuLost,
     MediaKind,
+    MediaSelection,
     NoSuchStream,
     StreamType,
     SubscribeOptions,
@@ -43,7 +43,7 @@ class Subscription(SessionStream):
         super().__init__(streams, session, publisher, kind)
         self._subscriber: Subscriber | None = None
         self._listener: _Listener | None = None
-        self._layer = Layer()  # what the client chose to receive
+        self._layer = MediaSelection()  # what the client chose to receive
         self._requests = 0  # that came
         self._served = 0  # requests up to this one have got their offer
         self._together = False  # only as long as both are in one call
@@ -141,11 +141,11 @@ class Subscription(SessionStream):
         publisher = hub.find(self.session.backend, self.peer)
         return publisher is not None and hub.in_same_call(self.session, publisher)
 
-    async def _choose(self, subscriber: Subscriber | None, layer: Layer) -> None:
+    async def _choose(self, subscriber: Subscriber | None, layer: MediaSelection) -> None:
         """Receive what the client chooses now, also after the publisher's next connection."""
         if subscriber is not None:
             await subscriber.select(layer)
-        self._layer = Layer(
+        self._layer = MediaSelection(
             *(new if new is not None else old for new, old in zip(astuple(layer), astuple(self._layer), strict=True))
         )
 
@@ -267,7 +267,7 @@ class _Listener:
         self._slot.lost(self, reason)
 
 
-def _layer(head: Head) -> Layer:
+def _layer(head: Head) -> MediaSelection:
     """Read what a subscriber wants to receive (9.6).
 
     Raises:
@@ -277,7 +277,7 @@ def _layer(head: Head) -> Layer:
         chosen = selection(head.payload)
     except msgspec.DecodeError as error:
         raise ProtocolError(Code.PROCESSING_FAILED.error()) from error
-    return Layer(chosen.substream, chosen.temporal, chosen.audio, chosen.video)
+    return MediaSelection(chosen.substream, chosen.temporal, chosen.audio, chosen.video)
 
 
 def _new_sid(entropy: bytes) -> str:

@@ -207,7 +207,11 @@ class House:
 
     def publisher(self, talker: Talker, kind: StreamType = StreamType.VIDEO) -> FakePublisher | None:
         """Return what the SFU has of a client."""
-        found = [it for key, it in self.mcu.publishers.items() if (key.publisher, key.type) == (talker.sessionid, kind)]
+        found = [
+            it
+            for key, it in self.mcu.publishers.items()
+            if (key.publisher, key.stream_type) == (talker.sessionid, kind)
+        ]
         return found[0] if found else None
 
 

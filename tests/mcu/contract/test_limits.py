@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mcu.base import Distribution, MediaKind, PublishOptions, StreamKey, StreamReport, StreamType
+from mcu.base import HistogramSample, MediaKind, PublishOptions, StreamKey, StreamReport, StreamType
 from tests.mcu.contract.clients import KEY, Sender, sender, viewer
 from tests.mcu.contract.sfus import Sfu
 
@@ -86,9 +86,9 @@ async def test_streams_are_reported(sfu: Sfu) -> None:
 async def test_media_that_flow_are_counted(sfu: Sfu) -> None:
     screen = StreamKey(KEY.backend, KEY.publisher, StreamType.SCREEN)
 
-    def counted() -> list[dict[tuple[str, ...], float | Distribution]]:
-        measures = {measure.name: dict(measure.rows) for measure in sfu.mcu.measures()}
-        return [measures["publisher_streams"], measures["subscriber_streams"]]
+    def counted() -> list[dict[tuple[str, ...], float | HistogramSample]]:
+        metrics = {metric.name: dict(metric.samples) for metric in sfu.mcu.metrics()}
+        return [metrics["publisher_streams"], metrics["subscriber_streams"]]
 
     async with sender(48) as alice, sender(49, audio=False, channels=()) as shared, viewer() as carol:
         await alice.publish(sfu.mcu)

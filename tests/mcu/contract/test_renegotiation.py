@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from mcu.base import Layer, McuError, MediaKind, NewPeerConnection, SubscribeOptions
+from mcu.base import McuError, MediaKind, MediaSelection, NewPeerConnection, SubscribeOptions
 from tests.mcu.contract.clients import KEY, sender, viewer
 from tests.mcu.contract.sfus import Sfu
 
@@ -122,11 +122,11 @@ async def test_numbers_that_make_no_sense_end_nothing(sfu: Sfu, line: str) -> No
 async def test_audio_and_video_are_switched_off_and_on(sfu: Sfu) -> None:
     async with sender(17, 500.0) as alice, viewer() as carol:
         await alice.publish(sfu.mcu)
-        subscription = await carol.subscribe(sfu.mcu, KEY, SubscribeOptions(layer=Layer(video=False)))
+        subscription = await carol.subscribe(sfu.mcu, KEY, SubscribeOptions(selection=MediaSelection(video=False)))
         await carol.peer.hears(500.0)
         assert sum(carol.peer.frames.values()) == 0
-        await subscription.select(Layer(video=True))
+        await subscription.select(MediaSelection(video=True))
         await carol.peer.sees(17)
-        await subscription.select(Layer(audio=False))
-        await subscription.select(Layer(audio=True))
+        await subscription.select(MediaSelection(audio=False))
+        await subscription.select(MediaSelection(audio=True))
         await carol.peer.hears(500.0)

@@ -15,8 +15,8 @@ from mcu.base import (
     BackendId,
     Candidate,
     CloseReason,
-    Layer,
     MediaKind,
+    MediaSelection,
     PublisherId,
     PublishOptions,
     StreamKey,
@@ -43,7 +43,7 @@ FLAGS = (
 )
 WAIT = 20.0  # seconds for anything that media must do
 LOOK = 0.1  # seconds between two looks at a page's statistics
-EVERYTHING = Layer()
+EVERYTHING = MediaSelection()
 Stream = Publisher | Subscriber
 
 
@@ -159,9 +159,9 @@ class Tabs:
         rates = (r.bits_per_second for r in self.mcu.streams() if r.kind is MediaKind.VIDEO and not r.subscriber)
         return next(rates, None) or 0
 
-    async def subscribe(self, layer: Layer = EVERYTHING) -> Subscriber:
+    async def subscribe(self, layer: MediaSelection = EVERYTHING) -> Subscriber:
         """Let carol watch."""
-        subscriber, offer = await self.mcu.subscribe(KEY, SubscribeOptions(layer=layer), self.carol)
+        subscriber, offer = await self.mcu.subscribe(KEY, SubscribeOptions(selection=layer), self.carol)
         self.carol.attach(subscriber)
         await subscriber.accept(await self.carol.run("watch", offer))
         return subscriber

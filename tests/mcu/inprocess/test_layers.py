@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from mcu.base import Layer, MediaKind
+from mcu.base import MediaKind, MediaSelection
 from mcu.inprocess import rtp
 from mcu.inprocess.agreement import MID, REPAIRED_RID, RID, Accepted, Codec, Medium, Source
 from mcu.inprocess.ingress import STOPPED, Ingress
@@ -70,10 +70,15 @@ class Sender:
             encoding.receive(packet, now)
 
 
+EVERYTHING = MediaSelection()
+
+
 class Stage:
     """A publisher with three layers and one subscriber."""
 
-    def __init__(self, sources: tuple[Source, ...] = tuple(map(Source, NAMES)), layer: Layer = Layer()) -> None:  # noqa: B008
+    def __init__(
+        self, sources: tuple[Source, ...] = tuple(map(Source, NAMES)), layer: MediaSelection = EVERYTHING
+    ) -> None:
         medium = Medium(MediaKind.VIDEO, "v", SECTION, True, Codec(VP8, RTX), IDS, sources)
         self.back = Wire()
         self.upstream = Upstream(5, self.back.send_rtcp)
@@ -138,7 +143,7 @@ def test_layers_are_switched_at_keyframes_under_one_ssrc_with_numbers_that_go_on
     stage = Stage()
     stage.frames(2, 0, 1, 2, key=True, packets=3)
     for substream in (0, 2, 1, 0, 2):
-        stage.sink.select(Layer(substream=substream))
+        stage.sink.select(MediaSelection(substream=substream))
         before = stage.sink.substream
         stage.frames(4, 0, 1, 2, packets=2)
         assert stage.sink.substream == before
@@ -153,7 +158,7 @@ def test_keyframe_is_asked_of_the_wanted_layer_and_again_when_none_comes() -> No
     stage.frames(2, 0, 1, 2, key=True)
     stage.frames(round(KEYFRAME_INTERVAL / 0.05) + 1, 0, 1, 2)
     stage.back.rtcp.clear()
-    stage.sink.select(Layer(substream=0))
+    stage.sink.select(MediaSelection(substream=0))
     stage.sink._asked_at = stage.now  # the sink has asked by the real clock
     stage.frames(round((ASK_AGAIN + KEYFRAME_INTERVAL) / 0.05) + 2, 0, 1, 2)
     assert asked(stage.back) == [1000, 1000]
@@ -173,7 +178,7 @@ def test_layer_that_stops_gives_way_to_the_best_below_and_comes_back() -> None:
 
 
 def test_layer_above_serves_where_the_wanted_one_is_not_sent() -> None:
-    stage = Stage(layer=Layer(substream=0))
+    stage = Stage(layer=MediaSelection(substream=0))
     stage.frames(2, 1, 2, key=True)
     assert stage.sink.substream == 1
 
@@ -192,7 +197,7 @@ def test_loss_before_a_switch_is_repaired_after_it() -> None:
     stage = Stage()
     stage.frames(2, 0, 1, 2, key=True)
     asked_for = stage.wire.rtp[-1]
-    stage.sink.select(Layer(substream=0))
+    stage.sink.select(MediaSelection(substream=0))
     stage.frames(1, 0, key=True)
     stage.frames(2, 0, 1, 2)
     stage.sink.retransmit([asked_for.sequence, stage.wire.rtp[-1].sequence])
@@ -204,7 +209,7 @@ def test_loss_before_a_switch_is_repaired_after_it() -> None:
 
 
 def test_retransmission_is_known_by_the_repaired_layers_name() -> None:
-    stage = Stage(layer=Layer(substream=1))
+    stage = Stage(layer=MediaSelection(substream=1))
     stage.frames(2, 0, 1, 2, key=True)
     lost = stage.layers[1]
     stage.now += 0.05
@@ -227,7 +232,7 @@ def test_retransmission_is_known_by_the_repaired_layers_name() -> None:
 def test_layers_of_a_group_of_ssrcs_are_known_by_these() -> None:
     stage = Stage((Source("#0", 1000, 1001), Source("#1", 2000, 2001), Source("#2", 3000, 3001)))
     stage.frames(2, 0, 1, 2, key=True)
-    stage.sink.select(Layer(substream=0))
+    stage.sink.select(MediaSelection(substream=0))
     stage.frames(1, 0, key=True)
     stage.frames(1, 0, 1, 2)
     assert stage.sink.substream == 0
@@ -260,7 +265,7 @@ def test_mute_and_back_begins_with_a_keyframe_of_the_layer() -> None:
 def test_clock_of_the_layer_that_is_forwarded_goes_on() -> None:
     stage = Stage()
     stage.frames(2, 0, 1, 2, key=True)
-    stage.sink.select(Layer(substream=0))
+    stage.sink.select(MediaSelection(substream=0))
     low = stage.layers[0]
     stage.ingress.encodings[0].report(rtp.SenderReport(1000, 9 << 32, low.timestamp, 1, 1), stage.now)
     stage.frames(1, 0, key=True)
@@ -287,7 +292,7 @@ T3 = (0, 2, 1, 2)
 
 @pytest.mark.parametrize(("limit", "kept"), [(0, {0}), (1, {0, 1}), (2, {0, 1, 2}), (9, {0, 1, 2}), (-1, {0})])
 def test_temporal_layers_above_the_wanted_one_are_left_out(limit: int, kept: set[int]) -> None:
-    stage = Stage((Source(),), Layer(temporal=limit))
+    stage = Stage((Source(),), MediaSelection(temporal=limit))
     stage.frames(1, 0, key=True)
     stage.frames(200, 0, tids=T3, packets=3)
     assert set(stage.shown()) == kept
@@ -298,7 +303,7 @@ def test_temporal_layer_changes_with_a_whole_picture() -> None:
     stage = Stage((Source(),))
     stage.frames(1, 0, key=True)
     for temporal in (0, 2, 1, 0, 2):
-        stage.sink.select(Layer(temporal=temporal))
+        stage.sink.select(MediaSelection(temporal=temporal))
         before = len(stage.wire.rtp)
         stage.frames(8, 0, tids=T3, packets=2)
         assert set(stage.shown()[before:]) == set(range(temporal + 1))
@@ -310,7 +315,7 @@ def test_temporal_layer_changes_with_a_whole_picture() -> None:
 
 
 def test_late_packet_of_a_layer_that_is_left_out_fills_its_place_with_nothing() -> None:
-    stage = Stage((Source("", 1000, 1001),), Layer(temporal=0))
+    stage = Stage((Source("", 1000, 1001),), MediaSelection(temporal=0))
     stage.frames(1, 0, key=True)
     sender = stage.layers[0]
     sender.send(stage.now + 0.05, tid=2, packets=2, lose=(1,))
@@ -326,7 +331,7 @@ def test_late_packet_of_a_layer_that_is_left_out_fills_its_place_with_nothing() 
 
 
 def test_what_is_asked_for_again_has_the_numbers_it_had_with_layers_left_out() -> None:
-    stage = Stage((Source(),), Layer(temporal=1))
+    stage = Stage((Source(),), MediaSelection(temporal=1))
     stage.frames(1, 0, key=True)
     stage.frames(300, 0, tids=T3, packets=2)
     sent = stage.wire.rtp[-100:]
@@ -346,7 +351,9 @@ def test_whatever_comes_no_number_is_used_twice_and_nothing_breaks(seed: int) ->
         layer = chance.choice(stage.layers)
         match chance.randrange(12):
             case 0:
-                stage.sink.select(Layer(chance.choice((None, 0, 1, 2, 9, -1)), chance.choice((None, 0, 1, 2, 9, -1))))
+                stage.sink.select(
+                    MediaSelection(chance.choice((None, 0, 1, 2, 9, -1)), chance.choice((None, 0, 1, 2, 9, -1)))
+                )
             case 1:
                 stage.sink.mute(chance.random() < 0.5)
             case 2:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from mcu.base import Layer, PublishOptions
+from mcu.base import MediaSelection, PublishOptions
 from tests.mcu.inprocess.tabs import WAIT, Received, Tab, Tabs
 
 CAMERA = {"video": {"width": 1280, "height": 720}}
@@ -33,7 +33,7 @@ async def test_layers_are_switched_up_and_down(tabs: Tabs, layers: list[object])
     subscriber = await tabs.subscribe()
     await sees(tabs.carol, WIDTHS[2])  # without a wish the best
     for substream in (0, 1, 2, 0, 2):
-        await subscriber.select(Layer(substream=substream))
+        await subscriber.select(MediaSelection(substream=substream))
         await sees(tabs.carol, WIDTHS[substream])
     await tabs.carol.receives(5, energy=0.01)
 
@@ -43,9 +43,9 @@ async def test_layers_are_switched_up_and_down(tabs: Tabs, layers: list[object])
 async def test_layers_of_other_codecs_are_switched(tabs: Tabs, codec: str) -> None:
     layers = [{**layer, "scalabilityMode": "L1T1"} for layer in LAYERS[:2]]
     await tabs.publish({"video": {"width": 640, "height": 360}}, PublishOptions(videocodecs=(codec,)), layers)
-    subscriber = await tabs.subscribe(Layer(substream=0))
+    subscriber = await tabs.subscribe(MediaSelection(substream=0))
     for substream in (0, 1, 0):
-        await subscriber.select(Layer(substream=substream))
+        await subscriber.select(MediaSelection(substream=substream))
         received = await sees(tabs.carol, (80, 160)[substream] * 2)
     assert received.codec.lower() == f"video/{codec}"
 
@@ -69,10 +69,10 @@ async def test_temporal_layers_are_left_out_and_taken_in_again(tabs: Tabs, mode:
     await sees(tabs.carol, 320)
     share = {"L1T2": 0.5, "L1T3": 0.25}[mode]
     whole = await tabs.carol.rate()
-    await subscriber.select(Layer(temporal=0))
+    await subscriber.select(MediaSelection(temporal=0))
     await tabs.carol.receives(5)
     assert await tabs.carol.rate() == pytest.approx(whole * share, rel=0.35)
-    await subscriber.select(Layer(temporal=2))
+    await subscriber.select(MediaSelection(temporal=2))
     await tabs.carol.receives(5)
     assert await tabs.carol.rate() == pytest.approx(whole, rel=0.25)
 
@@ -84,12 +84,12 @@ async def test_temporal_layers_within_simulcast(tabs: Tabs) -> None:
     subscriber = await tabs.subscribe()
     await sees(tabs.carol, WIDTHS[2])
     whole = await tabs.carol.rate()
-    await subscriber.select(Layer(temporal=1))
+    await subscriber.select(MediaSelection(temporal=1))
     await tabs.carol.receives(5)
     assert await tabs.carol.rate() == pytest.approx(whole / 2, rel=0.35)
-    await subscriber.select(Layer(substream=1))
+    await subscriber.select(MediaSelection(substream=1))
     await sees(tabs.carol, WIDTHS[1])
     assert await tabs.carol.rate() == pytest.approx(whole / 2, rel=0.35)
-    await subscriber.select(Layer(substream=0, temporal=2))
+    await subscriber.select(MediaSelection(substream=0, temporal=2))
     await sees(tabs.carol, WIDTHS[0])
     assert await tabs.carol.rate() == pytest.approx(whole, rel=0.25)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
-from mcu.base import Layer, PublishOptions, SubscribeOptions
+from mcu.base import MediaSelection, PublishOptions, SubscribeOptions
 from mcu.inprocess import Settings
 from mcu.inprocess.backend import InprocessMcu
 from tests.browser.firefox import Firefox, firefox
@@ -64,7 +64,7 @@ async def test_layers_of_firefox_are_switched_up_and_down(url: str) -> None:
         subscriber, offer = await mcu.subscribe(KEY, SubscribeOptions(), listener)
         await subscriber.accept(await browser.evaluate(carol, f"watch({json.dumps(offer)}){GATHERED}"))
         for substream in (2, 0, 1, 2):
-            await subscriber.select(Layer(substream=substream))
+            await subscriber.select(MediaSelection(substream=substream))
             await sees(browser, carol, WIDTHS[substream])
     await listener.leave()
     await mcu.stop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from mcu.base import Layer, MediaKind
+from mcu.base import MediaKind, MediaSelection
 from mcu.inprocess import rtp
 from mcu.inprocess.agreement import Codec, Medium, Source
 from mcu.inprocess.encoding import SILENCE
@@ -86,13 +86,13 @@ def test_repaired_counts_what_came_first_as_a_retransmission() -> None:
 
 
 def test_one_number_never_stands_for_two_texts() -> None:
-    stage = Stage((Source(),), Layer(temporal=2))
+    stage = Stage((Source(),), MediaSelection(temporal=2))
     assert stage.sink._accepted is not None
     stage.sink.accept(replace(stage.sink._accepted, rtx_payload_type=None))
     stage.frames(1, 0, key=True)
     stage.frames(8, 0, tids=T3, packets=2)
     sent = {it.sequence: it for it in stage.wire.rtp}
-    stage.sink.select(Layer(temporal=0))
+    stage.sink.select(MediaSelection(temporal=0))
     stage.frames(4, 0, tids=T3, packets=2)
     stage.wire.rtp.clear()
     stage.sink.retransmit(list(sent))

@@ -12,10 +12,10 @@ import pytest
 from mcu.base import (
     BackendId,
     CloseReason,
-    Layer,
     McuError,
     McuLost,
     McuTimeout,
+    MediaSelection,
     PublisherId,
     PublishOptions,
     SfuState,
@@ -79,7 +79,7 @@ async def test_what_is_asked_for_during_the_gap_is_done_after_it(house: House) -
     house.relay.refusing = True
     house.relay.cut()
     await house.away()
-    limiting = asyncio.create_task(subscriber.select(Layer(audio=True)))
+    limiting = asyncio.create_task(subscriber.select(MediaSelection(audio=True)))
     publishing = asyncio.create_task(call.publisher(2, key=SCREEN))
     leaving = asyncio.create_task(subscriber.close())
     given_up = asyncio.create_task(house.mcu.subscribe(CAMERA, SubscribeOptions(timeout=0.3), Heard()))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.metrics import Counters, Gauges, Metrics
-from mcu.base import Distribution
+from mcu.base import HistogramSample
 from mcu.janus import figures
 from mcu.janus.figures import FRESH, GONE, HANDLES, MEDIA, ROWS, SWEEP, Feed, Figures
 from tests.mcu.janus.feed import OURS, envelope, statistics
@@ -31,8 +31,8 @@ class Fed:
         self.feed.take(json.dumps(events).encode())
 
     def rows(self, name: str) -> Any:
-        (measure,) = [measure for measure in self.feed.measures() if measure.name == name]
-        return dict(measure.rows)
+        (metric,) = [metric for metric in self.feed.metrics() if metric.name == name]
+        return dict(metric.samples)
 
     def received(self) -> float:
         return float(self.rows("media_bytes_total").get(("video", "incoming"), 0))
@@ -150,9 +150,9 @@ def test_a_number_that_no_counter_holds_is_broken_and_harms_no_measure(fed: Fed,
     counters: list[dict[str, Any]] = [{"bytes_received": 1, name: sign * number} for number in (10**400, 2**62, 2**62)]
     fed.take(ATTACHED, *(statistics(**given) for given in counters))
     assert fed.rows("events_total")["broken",] == 1
-    for measure in fed.feed.measures():
-        for value in measure.rows.values():
-            assert float(value.sum if isinstance(value, Distribution) else value) < float("inf")
+    for metric in fed.feed.metrics():
+        for value in metric.samples.values():
+            assert float(value.sum if isinstance(value, HistogramSample) else value) < float("inf")
 
 
 _numbers = st.integers() | st.sampled_from([0, -1, 2**31, 2**32 - 1, 2**63, 10**400]) | st.just("x") | st.none()
@@ -174,7 +174,7 @@ _said = st.one_of(
 @given(st.lists(_said, max_size=12))
 def test_whatever_comes_measures_can_be_shown(said: list[Any]) -> None:
     fed = Fed()
-    metrics = Metrics(Counters(), Gauges(measures=fed.feed.measures))
+    metrics = Metrics(Counters(), Gauges(sfu_metrics=fed.feed.metrics))
     for event in said:
         fed.take(event)
         assert metrics.render()
@@ -184,10 +184,10 @@ def test_round_trip_and_jitter_are_spread_over_buckets(fed: Fed) -> None:
     fed.take(ATTACHED, statistics(bytes_sent=1, rtt=20, jitter_remote=3), statistics(bytes_sent=2, rtt=21))
     fed.take(statistics(bytes_sent=2, rtt=0, jitter_local=9))  # nothing known, nothing received
     rtt = fed.rows("media_rtt")["video",]
-    assert isinstance(rtt, Distribution)
+    assert isinstance(rtt, HistogramSample)
     assert rtt.sum == 41
-    assert dict(rtt.cumulative) | {"10": 0, "20": 1, "50": 2, "+Inf": 2} == dict(rtt.cumulative)
-    assert rtt.cumulative[-1] == ("+Inf", 2)
+    assert dict(rtt.buckets) | {"10": 0, "20": 1, "50": 2, "+Inf": 2} == dict(rtt.buckets)
+    assert rtt.buckets[-1] == ("+Inf", 2)
     jitter = fed.rows("media_jitter")
     assert list(jitter) == [("video", "remote")]
     assert jitter["video", "remote"].sum == 3
@@ -264,9 +264,9 @@ def test_no_number_of_handles_media_or_labels_fills_the_memory(fed: Fed, monkeyp
 
 
 def test_every_measure_is_there_before_anything_comes(fed: Fed) -> None:
-    for measure in fed.feed.measures():
-        assert measure.kind != "counter" or measure.name.endswith("_total")
-        assert all(len(labels) == len(measure.labels) for labels in measure.rows)
+    for metric in fed.feed.metrics():
+        assert metric.type != "counter" or metric.name.endswith("_total")
+        assert all(len(labels) == len(metric.labels) for labels in metric.samples)
     assert OURS.startswith("portunus|tests|")
 
 
@@ -295,11 +295,11 @@ def test_totals_never_shrink_whatever_comes(frames: list[list[Any]]) -> None:
         fed.now += 50
         fed.take(*frame)
         now = {
-            (measure.name, labels): value
-            for measure in fed.feed.measures()
-            if measure.kind == "counter"
-            for labels, value in measure.rows.items()
-            if not isinstance(value, Distribution)
+            (metric.name, labels): value
+            for metric in fed.feed.metrics()
+            if metric.type == "counter"
+            for labels, value in metric.samples.items()
+            if not isinstance(value, HistogramSample)
         }
         assert all(now[key] >= count for key, count in before.items())
         before = now

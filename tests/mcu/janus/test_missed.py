@@ -8,9 +8,9 @@ import pytest
 
 from mcu.base import (
     CloseReason,
-    Layer,
     McuLost,
     MediaKind,
+    MediaSelection,
     PublishOptions,
     SubscribeOptions,
 )
@@ -46,7 +46,7 @@ async def test_what_janus_says_while_somebody_subscribes_may_be_lost(house: Hous
     _, sender, _ = await call.publisher()
     await sender.connected()
     house.relay.swallow(answer)
-    _, watcher, heard = await call.subscriber(options=SubscribeOptions(layer=Layer(audio=True)))
+    _, watcher, heard = await call.subscriber(options=SubscribeOptions(selection=MediaSelection(audio=True)))
     await watcher.hears(sender.frequency)
     assert house.relay.swallowed.is_set()
     assert heard.closed == []

@@ -28,10 +28,10 @@ async def test_each_line_says_which_one_it_is(states: States, caplog: pytest.Log
     await states.until(all_refuse)
     told = {record.getMessage().split(": Janus cannot be used")[0] for record in caplog.records}
     assert told == {"Janus 1", "Janus paris", "Janus 3"}
-    assert [sfu.which for sfu in mcu.status().sfus] == ["Janus 1", "Janus paris", "Janus 3"]
+    assert [sfu.log_name for sfu in mcu.status().sfus] == ["Janus 1", "Janus paris", "Janus 3"]
     await mcu.reconfigure(servers[2:])
     named = ["Janus 1", "Janus 1 of before the reload", "Janus paris of before the reload"]
-    assert [sfu.which for sfu in mcu.status().sfus] == named
+    assert [sfu.log_name for sfu in mcu.status().sfus] == named
     await states.until(lambda status: len(status.sfus) == 1)
     assert {f"{which}: Janus was drained and left" for which in named[1:]} <= set(caplog.messages)
     assert "127.0.0.1" not in caplog.text
@@ -43,7 +43,7 @@ async def test_the_only_one_needs_no_number(states: States, caplog: pytest.LogCa
     await mcu.start(states)
     await states.until(all_refuse)
     assert caplog.messages[-1].startswith("Janus cannot be used yet: connection refused")
-    assert [sfu.which for sfu in mcu.status().sfus] == [""]
+    assert [sfu.log_name for sfu in mcu.status().sfus] == [""]
     await mcu.stop()
 
 

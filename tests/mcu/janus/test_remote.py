@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mcu.base import CloseReason, Layer, MediaKind, PublishOptions, SubscribeOptions
+from mcu.base import CloseReason, MediaKind, MediaSelection, PublishOptions, SubscribeOptions
 from tests.janus_process import ADMIN_KEY, API_SECRET, Conversation, JanusProcess
 from tests.mcu.janus.conftest import CAMERA, INSTANCE, Heard
 from tests.mcu.janus.several import Several, comes_to, several
@@ -158,10 +158,12 @@ async def test_h264_and_a_selection_work_there(pool: Several) -> None:
     call = pool.call()
     options = PublishOptions(country="US", videocodecs=("h264",))
     _, sender, _ = await call.publisher(7, video=True, channels=False, options=options)
-    subscriber, watcher, _ = await call.subscriber(options=SubscribeOptions(country="DE", layer=Layer(video=False)))
+    subscriber, watcher, _ = await call.subscriber(
+        options=SubscribeOptions(country="DE", selection=MediaSelection(video=False))
+    )
     await watcher.hears(sender.frequency)
     assert watcher.frames == {}
-    await subscriber.select(Layer(video=True))
+    await subscriber.select(MediaSelection(video=True))
     await watcher.sees(7, QUICK)
     codecs = {report.codec for report in pool.mcu.streams() if report.kind is MediaKind.VIDEO and report.subscriber}
     assert codecs == {"h264"}

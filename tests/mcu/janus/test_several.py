@@ -74,11 +74,11 @@ async def test_what_janus_tells_of_bandwidth_counts_and_is_told_on(loopback: Non
         for number in range(3):
             await pool.mcu.publish(key(f"{number}"), description, SOON, Heard())
         assert await pool.rooms() == [1, 4]
-        measures = {measure.name: dict(measure.rows) for measure in pool.mcu.measures()}
+        metrics = {metric.name: dict(metric.samples) for metric in pool.mcu.metrics()}
         first, second = (server.url for server in pool.servers)
-        assert measures["backend_load"] == {(first,): 10.0, (second,): 8.1}
-        assert measures["backend_connections"] == {("DE",): 1, ("unknown",): 1}
-        assert measures["backend_bandwidth"] == {
+        assert metrics["backend_load"] == {(first,): 10.0, (second,): 8.1}
+        assert metrics["backend_connections"] == {("DE",): 1, ("unknown",): 1}
+        assert metrics["backend_bandwidth"] == {
             (first, "incoming"): 1_000_000,
             (first, "outgoing"): 0,
             (second, "incoming"): 12_500,

@@ -13,10 +13,10 @@ import pytest
 from mcu.base import (
     Candidate,
     CloseReason,
-    Layer,
     McuLost,
     McuTimeout,
     MediaKind,
+    MediaSelection,
     NewPeerConnection,
     NoSuchStream,
     PublishOptions,
@@ -253,7 +253,7 @@ async def test_a_room_goes_after_those_who_were_about_to_enter(
     monkeypatch.setattr(Session, "_encoded", noted)
     publisher, peer, _ = await call.publisher()
     await peer.until(lambda: publisher.up, "a connection")
-    options = SubscribeOptions(timeout=2.0, layer=Layer(audio=True))
+    options = SubscribeOptions(timeout=2.0, selection=MediaSelection(audio=True))
     subscribing = asyncio.create_task(mcu.subscribe(CAMERA, options, Heard()))
     async with asyncio.timeout(WAIT):
         while not publisher.entering:  # noqa: ASYNC110  nobody is told of who is about to enter
@@ -339,10 +339,10 @@ async def test_the_ceiling_and_the_limit_reach_the_encoder(call: Call) -> None:
 
 async def test_what_was_selected_at_the_start_and_later_is_received(call: Call) -> None:
     _, sender, _ = await call.publisher(6, video=True)
-    subscriber, watcher, _ = await call.subscriber(options=SubscribeOptions(layer=Layer(video=False)))
+    subscriber, watcher, _ = await call.subscriber(options=SubscribeOptions(selection=MediaSelection(video=False)))
     await watcher.hears(sender.frequency)
     assert watcher.frames == {}
-    await subscriber.select(Layer(video=True))
+    await subscriber.select(MediaSelection(video=True))
     await watcher.sees(6)
 
 

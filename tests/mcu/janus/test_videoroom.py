@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from mcu.base import (
-    Layer,
     McuError,
     McuLost,
+    MediaSelection,
     NoSuchStream,
     PublishOptions,
     Rejected,
@@ -61,8 +61,8 @@ def test_profiles_that_are_none_do_not_reach_janus(vp9: str, h264: str) -> None:
 
 
 def test_only_what_was_chosen_is_selected() -> None:
-    assert select(Layer(substream=0, video=False)) == {"request": "configure", "substream": 0, "video": False}
-    assert select(Layer()) == {"request": "configure"}
+    assert select(MediaSelection(substream=0, video=False)) == {"request": "configure", "substream": 0, "video": False}
+    assert select(MediaSelection()) == {"request": "configure"}
 
 
 def test_added_media_is_asked_for_by_its_mid() -> None:

@@ -9,18 +9,18 @@ from dataclasses import dataclass, field
 from mcu.base import (
     Candidate,
     CloseReason,
-    Layer,
-    Listener,
     McuError,
     McuLost,
     McuStatus,
-    Measure,
+    MediaSelection,
+    Metric,
     NewPeerConnection,
     NoSuchStream,
     PublishOptions,
     SfuState,
     SfuStatus,
     StreamKey,
+    StreamListener,
     StreamReport,
     SubscribeOptions,
 )
@@ -36,7 +36,7 @@ class FakePublisher:
     key: StreamKey
     offer: str
     options: PublishOptions
-    to: Listener
+    listener: StreamListener
     candidates: list[Candidate | None] = field(default_factory=list)
     updates: list[str] = field(default_factory=list)
     limits: list[int] = field(default_factory=list)
@@ -86,7 +86,7 @@ class FakePublisher:
         for subscriber in [it for it in self.mcu.subscribers if it.publisher is self]:
             subscriber.end(reason_for_subscribers)
         if reason is not None:
-            self.to.on_closed(reason)
+            self.listener.on_closed(reason)
 
 
 @dataclass(eq=False, slots=True)
@@ -96,10 +96,10 @@ class FakeSubscriber:
     mcu: FakeMcu
     publisher: FakePublisher
     options: SubscribeOptions
-    to: Listener
+    listener: StreamListener
     answers: list[str] = field(default_factory=list)
     candidates: list[Candidate | None] = field(default_factory=list)
-    layers: list[Layer] = field(default_factory=list)
+    layers: list[MediaSelection] = field(default_factory=list)
     refreshed: int = 0
     error: McuError | None = None
     gate: asyncio.Event | None = None
@@ -114,9 +114,9 @@ class FakeSubscriber:
             raise NoSuchStream("the subscription is closed")
 
     @property
-    def layer(self) -> Layer:
+    def layer(self) -> MediaSelection:
         """What it receives from the start."""
-        return self.options.layer
+        return self.options.selection
 
     async def accept(self, answer: str) -> None:
         await self._work()
@@ -127,7 +127,7 @@ class FakeSubscriber:
         self.refreshed += 1
         return subscriber_offer(f"refreshed {self.refreshed}")
 
-    async def select(self, layer: Layer) -> None:
+    async def select(self, layer: MediaSelection) -> None:
         await self._work()
         self.layers.append(layer)
 
@@ -145,7 +145,7 @@ class FakeSubscriber:
         self.closed = True
         self.mcu.subscribers.remove(self)
         if reason is not None:
-            self.to.on_closed(reason)
+            self.listener.on_closed(reason)
 
 
 class FakeMcu:
@@ -196,7 +196,7 @@ class FakeMcu:
             raise McuLost("the SFU is away") from None
 
     async def publish(
-        self, key: StreamKey, offer: str, options: PublishOptions, to: Listener
+        self, key: StreamKey, offer: str, options: PublishOptions, listener: StreamListener
     ) -> tuple[FakePublisher, str]:
         self.waiting += 1
         try:
@@ -208,7 +208,7 @@ class FakeMcu:
                     await self.publish_gate.wait()
                 if self.publish_error is not None:
                     raise self.publish_error
-                made = self.publishers[key] = FakePublisher(self, key, offer, options, to)
+                made = self.publishers[key] = FakePublisher(self, key, offer, options, listener)
                 self.published.append(made)
         finally:
             self.waiting -= 1
@@ -216,7 +216,9 @@ class FakeMcu:
             self._news.notify_all()
         return made, ANSWER
 
-    async def subscribe(self, key: StreamKey, options: SubscribeOptions, to: Listener) -> tuple[FakeSubscriber, str]:
+    async def subscribe(
+        self, key: StreamKey, options: SubscribeOptions, listener: StreamListener
+    ) -> tuple[FakeSubscriber, str]:
         self.waiting += 1
         try:
             await self._present(options.timeout)
@@ -228,7 +230,7 @@ class FakeMcu:
                 raise self.subscribe_error
             if key not in self.publishers:
                 raise NoSuchStream("the publisher went away")
-            made = FakeSubscriber(self, self.publishers[key], options, to)
+            made = FakeSubscriber(self, self.publishers[key], options, listener)
         except TimeoutError:
             raise NoSuchStream("nobody published the stream") from None
         finally:
@@ -245,7 +247,7 @@ class FakeMcu:
     def streams(self) -> Iterable[StreamReport]:
         return ()
 
-    def measures(self) -> Iterable[Measure]:
+    def metrics(self) -> Iterable[Metric]:
         return ()
 
     def feed(self, frame: bytes) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.core.limits import Backend
 from gateway.flows.services import MediaLimits
-from mcu.base import Candidate, CloseReason, Layer, McuLost, McuTimeout, NoSuchStream, Rejected, StreamType
+from mcu.base import Candidate, CloseReason, McuLost, McuTimeout, MediaSelection, NoSuchStream, Rejected, StreamType
 from sdp.candidates import CandidateFilter
 from tests.gateway.flows.fakes import FakeRoom
 from tests.gateway.flows.house import OTHER, House, Json, Talker
@@ -72,7 +72,7 @@ async def test_offer_is_answered_without_an_id() -> None:
             },
         }
         (publisher,) = house.mcu.published
-        assert (publisher.key.backend, publisher.key.publisher, publisher.key.type.value) == (
+        assert (publisher.key.backend, publisher.key.publisher, publisher.key.stream_type.value) == (
             "cloud",
             alice.sessionid,
             "video",
@@ -343,8 +343,8 @@ async def test_candidates_wait_behind_their_offer() -> None:
 async def test_candidate_of_the_sfu_comes_after_the_answer() -> None:
     house, (alice, bob) = await publishing("alice", "bob")
     async with house:
-        house.mcu.published[0].to.on_candidate(Candidate(CANDIDATE, "0", 0))
-        house.mcu.published[0].to.on_candidate(None)
+        house.mcu.published[0].listener.on_candidate(Candidate(CANDIDATE, "0", 0))
+        house.mcu.published[0].listener.on_candidate(None)
         (message,) = alice.heard()
         assert message["message"]["sender"] == {"type": "session", "sessionid": alice.sessionid}
         assert message["message"]["data"] == {
@@ -356,7 +356,7 @@ async def test_candidate_of_the_sfu_comes_after_the_answer() -> None:
             "sid": "1",
         }
         subscriber = await subscribed(bob, alice)
-        subscriber.to.on_candidate(Candidate(CANDIDATE, "0", 0))
+        subscriber.listener.on_candidate(Candidate(CANDIDATE, "0", 0))
         data = bob.data()[0]
         assert (data["to"], data["from"]) == (bob.sessionid, alice.sessionid)
 
@@ -606,7 +606,7 @@ async def test_request_with_the_current_sid_refreshes_the_same_connection() -> N
         (again,) = bob.data()
         assert (again["sid"], again["payload"]["sdp"]) == (sid, subscriber_offer("refreshed 1"))
         (subscriber,) = house.mcu.subscribed
-        assert subscriber.layers == [Layer(substream=1, audio=False)]
+        assert subscriber.layers == [MediaSelection(substream=1, audio=False)]
 
 
 @pytest.mark.parametrize("sid", ["another", "", None])
@@ -623,7 +623,7 @@ async def test_request_with_another_sid_makes_a_new_connection(sid: str | None) 
         old, new = house.mcu.subscribed
         assert old.closed
         assert not new.closed
-        assert old.layer == Layer(temporal=2)
+        assert old.layer == MediaSelection(temporal=2)
 
 
 async def test_offer_of_the_sfu_is_pushed_under_the_same_sid() -> None:
@@ -632,7 +632,7 @@ async def test_offer_of_the_sfu_is_pushed_under_the_same_sid() -> None:
         bob.media(alice, "requestoffer")
         await settle()
         sid = bob.data()[0]["sid"]
-        house.mcu.subscribers[0].to.on_offer(subscriber_offer("more"))
+        house.mcu.subscribers[0].listener.on_offer(subscriber_offer("more"))
         (pushed,) = bob.data()
         assert (pushed["type"], pushed["sid"], pushed["payload"]["sdp"]) == ("offer", sid, subscriber_offer("more"))
 
@@ -646,7 +646,7 @@ async def test_layers_are_chosen_and_wrong_types_refused() -> None:
         bob.media(alice, "selectStream")
         await settle()
         assert bob.heard() == []
-        assert subscriber.layers[0] == Layer(2, 1, True, False)
+        assert subscriber.layers[0] == MediaSelection(2, 1, True, False)
         for bad in ({"substream": "1"}, {"video": 1}, {"temporal": 1.5}, {"substream": 10**30}):
             bob.media(alice, "selectStream", payload=bad)
         await settle()
@@ -1017,7 +1017,7 @@ async def test_older_connection_does_not_speak_for_its_successor(replaced: bool)
         await settle()
         alice.heard()
         bob.heard()
-        for old in (house.mcu.subscribed[0].to, *(it.to for it in house.mcu.published[:-1])):
+        for old in (house.mcu.subscribed[0].listener, *(it.listener for it in house.mcu.published[:-1])):
             old.on_candidate(Candidate(CANDIDATE))
             old.on_offer(subscriber_offer("late"))
             old.on_closed(CloseReason.PUBLISHER_GONE)

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from gateway.flows.services import MediaLimits
-from mcu.base import Layer, McuError
+from mcu.base import McuError, MediaSelection
 from tests.gateway.flows.house import House
 from tests.gateway.flows.media.test_media import permit, publishing, subscribed
 from tests.gateway.flows.virtual_time import settle
@@ -54,7 +54,7 @@ async def test_what_a_viewer_chose_outlives_the_publishers_connection() -> None:
         await settle()
         alice.offer("two", sid="2")
         await settle()
-        assert house.mcu.subscribers[-1].layer == Layer(substream=0, audio=False, video=False)
+        assert house.mcu.subscribers[-1].layer == MediaSelection(substream=0, audio=False, video=False)
 
 
 async def test_a_fresh_request_begins_with_its_own_choice() -> None:
@@ -64,7 +64,7 @@ async def test_a_fresh_request_begins_with_its_own_choice() -> None:
         bob.heard()
         await settle()
         await subscribed(bob, alice)
-        assert house.mcu.subscribers[-1].layer == Layer()
+        assert house.mcu.subscribers[-1].layer == MediaSelection()
 
 
 async def test_requests_that_wait_together_are_served_by_one_offer() -> None:
@@ -79,7 +79,7 @@ async def test_requests_that_wait_together_are_served_by_one_offer() -> None:
         await settle()
         assert [it["type"] for it in bob.data()] == ["offer"]
         assert len(house.mcu.subscribed) == 1
-        assert house.mcu.subscribers[0].layers[-1] == Layer(video=False)
+        assert house.mcu.subscribers[0].layers[-1] == MediaSelection(video=False)
 
 
 async def test_each_waiting_request_has_its_own_time_limit() -> None:

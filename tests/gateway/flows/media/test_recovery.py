@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from gateway.flows.services import MediaLimits
-from mcu.base import CloseReason, Layer, McuLost, MediaKind, Rejected
+from mcu.base import CloseReason, McuLost, MediaKind, MediaSelection, Rejected
 from tests.gateway.flows.house import House, Json, Talker
 from tests.gateway.flows.media.descriptions import answer
 from tests.gateway.flows.media.test_media import permit, subscribed
@@ -322,7 +322,11 @@ async def test_who_received_is_offered_the_stream_when_it_is_published_again(rea
         alice, bob, carol = await call(house, (), (), ())
         await publish(alice)
         await subscribed(bob, alice)
-        old = house.media._streams.of(bob.session.id).subscribers[alice.session.id, house.mcu.published[0].key.type].sid
+        old = (
+            house.media._streams.of(bob.session.id)
+            .subscribers[alice.session.id, house.mcu.published[0].key.stream_type]
+            .sid
+        )
         house.mcu.lose(reason)
         await house.mcu.come_back()
         await asyncio.sleep(away)
@@ -398,7 +402,7 @@ async def test_what_was_chosen_counts_for_the_next_connection() -> None:
         await settle()
         assert bob.heard() == []
         await publish(alice, "two", sid="2")
-        assert house.mcu.subscribers[0].layer == Layer(substream=0, video=False)
+        assert house.mcu.subscribers[0].layer == MediaSelection(substream=0, video=False)
 
 
 async def test_request_meanwhile_is_served_and_no_second_offer_made() -> None:
@@ -581,15 +585,15 @@ async def test_publisher_that_comes_up_late_is_followed_when_its_media_flow() ->
         await publish(alice, "two", sid="2")
         assert bob.heard() == []
         house.mcu.subscribe_error = None
-        to = house.mcu.published[1].to
-        to.on_media(MediaKind.AUDIO, False)
+        listener = house.mcu.published[1].listener
+        listener.on_media(MediaKind.AUDIO, False)
         await settle()
         assert bob.heard() == []
-        to.on_media(MediaKind.AUDIO, True)
-        to.on_media(MediaKind.VIDEO, True)
+        listener.on_media(MediaKind.AUDIO, True)
+        listener.on_media(MediaKind.VIDEO, True)
         await settle()
         assert [it["type"] for it in bob.data()] == ["offer"]
-        house.mcu.published[0].to.on_media(MediaKind.VIDEO, True)
+        house.mcu.published[0].listener.on_media(MediaKind.VIDEO, True)
         await settle()
         assert bob.heard() == []
 
