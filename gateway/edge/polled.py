@@ -13,7 +13,7 @@ from gateway.core.ids import ConnectionId
 from gateway.core.outbox import Outbox
 from gateway.core.throttle import Address
 from gateway.edge.websocket import BATCH, MESSAGE_LIMIT, Counters
-from gateway.flows.dispatch import Client, Dispatch
+from gateway.flows.dispatch import ClientConnection, Dispatch
 
 FETCH_TIME = 25.0  # seconds that a fetch waits at most
 SILENCE = 60.0  # seconds without a fetch that end the connection
@@ -58,11 +58,11 @@ class PollingConnection:
         self._code: int | None = None  # why it is being closed
         self._lost = False
         self._timer: asyncio.TimerHandle | None = None
-        self._who: Client | None = None
+        self._client: ClientConnection | None = None
 
     def open(self) -> None:
         """Begin; the client is welcomed with its first fetch."""
-        self._who = self._endpoint.dispatch.opened(self)
+        self._client = self._endpoint.dispatch.opened(self)
         self._renew()
 
     # -- flows.ports.Connection
@@ -118,10 +118,10 @@ class PollingConnection:
                         await self._running.wait()
                 except TimeoutError:
                     break
-                if self._code is not None or self._lost or self._who is None:
+                if self._code is not None or self._lost or self._client is None:
                     break
                 self.accepted += 1
-                self._take(self._who, message)
+                self._take(self._client, message)
         return True
 
     async def fetch(self, received: int) -> bytes | None:
@@ -160,21 +160,21 @@ class PollingConnection:
         self._endpoint.forget(self.secret)
         self._running.set()
         self.wake()
-        if self._who is not None:
-            self._endpoint.dispatch.closed(self._who)
+        if self._client is not None:
+            self._endpoint.dispatch.closed(self._client)
 
     # -- inside
 
-    def _take(self, who: Client, message: Any) -> None:
+    def _take(self, client: ClientConnection, message: Any) -> None:
         if not isinstance(message, str):
-            self._endpoint.dispatch.received_binary(who)
+            self._endpoint.dispatch.received_binary(client)
         elif (size := len(message.encode(errors="replace"))) > MESSAGE_LIMIT:
             self._end(TOO_BIG)
         else:
             counters = self._endpoint.counters
             counters.messages_in += 1
             counters.bytes_in += size
-            self._endpoint.dispatch.received(who, message)
+            self._endpoint.dispatch.received(client, message)
 
     @property
     def _ready(self) -> bool:

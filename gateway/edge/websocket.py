@@ -26,7 +26,7 @@ from gateway.core.throttle import Address
 from gateway.edge.address import TrustedProxies
 from gateway.edge.frames import Sink, frame
 from gateway.edge.handshake import accept_key
-from gateway.flows.dispatch import Client, Dispatch
+from gateway.flows.dispatch import ClientConnection, Dispatch
 
 log = logging.getLogger("portunus.edge")
 
@@ -180,7 +180,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._ping_at = loop.time()
         self._timer: asyncio.TimerHandle | None = None
         self._lost: asyncio.Future[None] = loop.create_future()
-        self._who: Client | None = None
+        self._who: ClientConnection | None = None
         self._received = endpoint.dispatch.received
 
     async def run(self) -> None:

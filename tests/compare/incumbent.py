@@ -12,7 +12,7 @@ from pathlib import Path
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from tests.conversations.language import Conversation, Json
 from tests.conversations.stages import SocketStage
-from tests.gateway.flows.house import INTERNAL_SECRET, internal_params
+from tests.gateway.flows.harness import INTERNAL_SECRET, internal_params
 from tests.janus_process import free_ports, listens
 
 ENDPOINT = "ocs/v2.php/apps/spreed/api/v1/signaling/backend"

@@ -24,7 +24,7 @@ from tests.conversations import promised, promised_requests
 from tests.conversations.language import Conversation, Json, Voice
 from tests.gateway.edge.raw_client import BINARY, PATIENCE, RawClient
 from tests.gateway.flows import fakes
-from tests.gateway.flows.house import CLOUD, INTERNAL_SECRET, OTHER, WALL, House, Talker, internal_params
+from tests.gateway.flows.harness import CLOUD, INTERNAL_SECRET, OTHER, WALL, FakeClient, FlowHarness, internal_params
 from tests.gateway.flows.virtual_time import settle
 
 _BARRIER = "nothing but this is heard"
@@ -47,85 +47,85 @@ def _typed(type: str) -> bytes:
 class FlowsStage:
     """The flows over fakes, in virtual time."""
 
-    def __init__(self, house: House) -> None:
-        self.house = house
+    def __init__(self, harness: FlowHarness) -> None:
+        self.harness = harness
         self.url = CLOUD.urls[0]
         self._key = SigningKey()
-        house.nextcloud.keys[self.url] = self._key.published
+        harness.nextcloud.keys[self.url] = self._key.published
         self._asked = 0
-        self._talkers: list[Talker] = []
+        self._clients: list[FakeClient] = []
 
     async def connect(self) -> FlowsVoice:
-        talker = self.house.connect()
-        self._talkers.append(talker)
-        return FlowsVoice(talker)
+        client = self.harness.connect()
+        self._clients.append(client)
+        return FlowsVoice(client)
 
     async def check_all(self, mcu: bool) -> None:
         """Check the form of everything that was sent, whether it was listened to or not."""
         await settle()
-        for talker in self._talkers:
-            for message in talker.connection.written:
+        for client in self._clients:
+            for message in client.connection.written:
                 promised.check_message(json.loads(message), mcu=mcu)
-        for _, _, request in self.house.nextcloud.asked:
+        for _, _, request in self.harness.nextcloud.asked:
             promised_requests.check_request(json.loads(encode_request(request)))
 
     def ticket(self, userid: str) -> Json:
-        return self.house.nextcloud.ticket(userid)
+        return self.harness.nextcloud.ticket(userid)
 
     def token(self, userid: str, kind: str) -> str:
-        claims = _claims(userid, kind, WALL + self.house.services.clock())
+        claims = _claims(userid, kind, WALL + self.harness.services.clock())
         return (_FORGER if kind == "forged" else self._key).sign(claims)
 
     def internal(self) -> Json:
         return internal_params(self.url)
 
     def room(self, room: str, answer: Json) -> None:
-        self.house.nextcloud.rooms[room] = fakes.FakeRoom(**answer)
+        self.harness.nextcloud.rooms[room] = fakes.FakeRoom(**answer)
 
     def answer(self, type: str, answer: Json) -> None:
         given = NextcloudError("junk") if answer is None else answer
-        self.house.nextcloud.answer = lambda request: (
+        self.harness.nextcloud.answer = lambda request: (
             given if encode_request(request).startswith(_typed(type)) else None
         )
 
     async def asked(self) -> Json:
         await settle()
-        assert self._asked < len(self.house.nextcloud.asked), "nothing was asked"
+        assert self._asked < len(self.harness.nextcloud.asked), "nothing was asked"
         self._asked += 1
-        return json.loads(encode_request(self.house.nextcloud.asked[self._asked - 1][2]))
+        return json.loads(encode_request(self.harness.nextcloud.asked[self._asked - 1][2]))
 
     async def send(self, room: str, request: Json) -> None:
-        self.house.backend(room, request)
+        self.harness.rooms_api(room, request)
 
     async def dial(self, room: str, call: Json) -> tuple[int, Json]:
-        status, body = await self.house.dial(room, call)
+        status, body = await self.harness.dial_out(room, call)
         return status, {"type": "dialout", "dialout": body}
 
     async def pass_time(self, seconds: float) -> None:
         for _ in range(round(seconds)):
-            await self.house.sweep(1.0)
-            self.house.pings.sweep(self.house.services.clock())
+            await self.harness.sweep(1.0)
+            self.harness.pings.sweep(self.harness.services.clock())
 
     async def sfu(self, away: bool) -> None:
         await settle()
         if away:
-            self.house.mcu.lose()
+            self.harness.mcu.lose()
         else:
-            await self.house.mcu.come_back()
+            await self.harness.mcu.come_back()
 
 
 class FlowsVoice:
     """A client of the fakes."""
 
-    def __init__(self, talker: Talker) -> None:
-        self._talker = talker
+    def __init__(self, client: FakeClient) -> None:
+        self._talker = client
         self._heard: list[Json] = []
 
     async def say(self, message: Json) -> None:
-        self._talker.say(message)
+        self._talker.send(message)
 
     async def say_bytes(self, octets: bytes) -> None:
-        self._talker.house.dispatch.received_binary(self._talker.who)
+        self._talker.harness.dispatch.received_binary(self._talker.client_connection)
 
     async def hear(self) -> Json:
         async with asyncio.timeout(PATIENCE):
@@ -139,16 +139,16 @@ class FlowsVoice:
 
     async def lose(self) -> None:
         await settle()
-        self._talker.lose()
+        self._talker.disconnect()
 
     async def hung_up(self) -> bool:
         finished = await self.silent() and self._talker.connection.finished
-        self._talker.lose()
+        self._talker.disconnect()
         return finished
 
     async def _listen(self) -> None:
         await settle()
-        self._heard += self._talker.heard()
+        self._heard += self._talker.received()
 
 
 @asynccontextmanager
@@ -156,10 +156,10 @@ async def flows(conversation: Conversation) -> AsyncIterator[FlowsStage]:
     """Wire the flows over fakes; inside a virtual loop."""
     server = conversation.server
     backend = msgspec.structs.replace(CLOUD, session_limit=server.get("session_limit", 0))
-    async with House(backend, OTHER, mcu=conversation.mcu) as house:
-        house.services.limits = msgspec.convert(server.get("limits", {}), Limits)
-        house.services.internal_secret = INTERNAL_SECRET if server.get("internal", True) else ""
-        stage = FlowsStage(house)
+    async with FlowHarness(backend, OTHER, mcu=conversation.mcu) as harness:
+        harness.services.limits = msgspec.convert(server.get("limits", {}), Limits)
+        harness.services.internal_secret = INTERNAL_SECRET if server.get("internal", True) else ""
+        stage = FlowsStage(harness)
         yield stage
         await stage.check_all(conversation.mcu)
 

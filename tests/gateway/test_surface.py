@@ -17,7 +17,7 @@ from gateway.tools.talk_client import TalkClient
 from gateway.version import SERVER_HEADER, SERVER_VERSION
 from mcu.inprocess.settings import Settings
 from tests.gateway.edge.serving import exchange
-from tests.gateway.flows.house import INTERNAL_SECRET, internal_params
+from tests.gateway.flows.harness import INTERNAL_SECRET, internal_params
 
 SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
 HEADER = "X-Spreed-Signaling-Features"

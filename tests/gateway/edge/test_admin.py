@@ -21,7 +21,7 @@ from gateway.config import Admin as AdminSection
 from gateway.config import Config, Http, Sessions
 from gateway.core.limits import Backend, BackendQuality, Quality
 from gateway.edge.admin import SHOWN, Admin
-from tests.gateway.flows.house import OTHER, House, Talker
+from tests.gateway.flows.harness import OTHER, FakeClient, FlowHarness
 from tests.gateway.flows.media.descriptions import answer
 from tests.gateway.flows.virtual_time import settle
 
@@ -36,22 +36,22 @@ def path(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def running(path: Path) -> AsyncIterator[House]:
-    async with House(CLOUD, OTHER) as house:
-        admin = Admin(house.hub, house.services.backends, house.media.quality)
+async def running(path: Path) -> AsyncIterator[FlowHarness]:
+    async with FlowHarness(CLOUD, OTHER) as harness:
+        admin = Admin(harness.hub, harness.services.backends, harness.media.quality)
         await admin.start(str(path))
         try:
-            yield house
+            yield harness
         finally:
             await admin.stop()
 
 
-async def publishing(house: House, *userids: str) -> list[Talker]:
-    talkers = [await house.member(userid, in_call=True, backend=CLOUD) for userid in userids]
-    for talker in talkers:
-        talker.offer(talker.sessionid)
+async def publishing(harness: FlowHarness, *userids: str) -> list[FakeClient]:
+    clients = [await harness.member(userid, in_call=True, backend=CLOUD) for userid in userids]
+    for client in clients:
+        client.offer(client.sessionid)
         await settle()
-    return talkers
+    return clients
 
 
 async def explain(*arguments: str) -> Result:
@@ -60,11 +60,11 @@ async def explain(*arguments: str) -> Result:
 
 
 async def test_each_publisher_is_explained_in_sentences(path: Path) -> None:
-    async with running(path) as house:
-        (alice,) = await publishing(house, "alice")
-        next(iter(house.mcu.publishers.values())).limit_gate = asyncio.Event()  # the SFU takes no more for alice
-        (bob,) = await publishing(house, "bob")
-        carol = await house.member("carol", in_call=True, backend=CLOUD)
+    async with running(path) as harness:
+        (alice,) = await publishing(harness, "alice")
+        next(iter(harness.mcu.publishers.values())).limit_gate = asyncio.Event()  # the SFU takes no more for alice
+        (bob,) = await publishing(harness, "bob")
+        carol = await harness.member("carol", in_call=True, backend=CLOUD)
         carol.media(alice, "requestoffer")
         await settle()
         refusing = answer().replace("m=video 9", "m=video 0")
@@ -85,8 +85,8 @@ async def test_each_publisher_is_explained_in_sentences(path: Path) -> None:
 
 
 async def test_the_answer_is_also_given_as_json(path: Path) -> None:
-    async with running(path) as house:
-        (alice,) = await publishing(house, "alice")
+    async with running(path) as harness:
+        (alice,) = await publishing(harness, "alice")
         told = await explain("r", "--socket", str(path), "--backend", "cloud", "--json")
     body = json.loads(told.output)
     assert (body["backend"], body["room"]) == ("cloud", "r")
@@ -103,15 +103,15 @@ async def test_the_answer_is_also_given_as_json(path: Path) -> None:
 
 
 async def test_a_room_without_publishers_is_a_room(path: Path) -> None:
-    async with running(path) as house:
-        await house.member("alice", backend=CLOUD)
+    async with running(path) as harness:
+        await harness.member("alice", backend=CLOUD)
         told = await explain("r", "--socket", str(path))
     assert (told.exit_code, told.output) == (0, "Room r of backend cloud: nobody publishes.\n")
 
 
 async def test_without_rules_nothing_limits_a_stream(path: Path) -> None:
-    async with running(path) as house:
-        alice = await house.member("alice", backend=OTHER)
+    async with running(path) as harness:
+        alice = await harness.member("alice", backend=OTHER)
         alice.offer()
         await settle()
         told = await explain("r", "--socket", str(path))
@@ -130,9 +130,9 @@ async def test_without_rules_nothing_limits_a_stream(path: Path) -> None:
     ],
 )
 async def test_what_cannot_be_answered_is_one_sentence(path: Path, arguments: tuple[str, ...], expected: str) -> None:
-    async with running(path) as house:
-        await house.member("alice", backend=CLOUD)
-        await house.member("alice", backend=OTHER)
+    async with running(path) as harness:
+        await harness.member("alice", backend=CLOUD)
+        await harness.member("alice", backend=OTHER)
         told = await explain(*arguments, "--socket", str(path))
         assert (told.exit_code, told.output) == (1, f"Error: {expected}\n")
         assert (await explain("r", "--backend", "other", "--socket", str(path))).exit_code == 0
@@ -186,8 +186,8 @@ async def test_command_reads_the_socket_from_the_configuration(path: Path, tmp_p
         '[sessions]\nsecret = "0123456789abcdef0123456789abcdef"\n[nextcloud]\nallow_any = true\nsecret = "5f0c"\n'
     )
     file.write_text(f'{minimal}[admin]\nsocket = "{path}"\n')
-    async with running(path) as house:
-        await house.member("alice", backend=CLOUD)
+    async with running(path) as harness:
+        await harness.member("alice", backend=CLOUD)
         assert (await explain("r", "-c", str(file))).exit_code == 0
     file.write_text(minimal)
     for arguments, expected in (
@@ -203,8 +203,8 @@ async def test_command_reads_the_socket_from_the_configuration(path: Path, tmp_p
 async def test_a_stale_socket_is_replaced_and_a_living_one_is_not(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
-    async with running(path) as house:
-        second = Admin(house.hub, house.services.backends, house.media.quality)
+    async with running(path) as harness:
+        second = Admin(harness.hub, harness.services.backends, harness.media.quality)
         with pytest.raises(OSError, match="is in use by another program"):
             await second.start(str(path))
         await second.stop()
@@ -218,8 +218,8 @@ async def test_a_stale_socket_is_replaced_and_a_living_one_is_not(path: Path) ->
 
 
 async def test_without_a_path_nothing_listens() -> None:
-    async with House(CLOUD) as house:
-        admin = Admin(house.hub, house.services.backends, house.media.quality)
+    async with FlowHarness(CLOUD) as harness:
+        admin = Admin(harness.hub, harness.services.backends, harness.media.quality)
         await admin.start("")
         await admin.stop()
 

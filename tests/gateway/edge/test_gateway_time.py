@@ -20,7 +20,7 @@ from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import TalkClient
 from gateway.wire import checksum
 from mcu.inprocess.settings import Settings
-from tests.gateway.flows.house import INTERNAL_SECRET, internal_params
+from tests.gateway.flows.harness import INTERNAL_SECRET, internal_params
 
 SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
 RANDOM = "r" * 64

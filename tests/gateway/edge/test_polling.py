@@ -21,7 +21,7 @@ from gateway.edge.polled import FETCH_TIME, SILENCE, PollingConnection
 from gateway.edge.polling import MAX_BODY, SECRET_HEADER, PollingEndpoint
 from gateway.tools.poll_client import PollClient
 from tests.gateway.edge.serving import served
-from tests.gateway.flows.house import CLOUD, House, Talker
+from tests.gateway.flows.harness import CLOUD, FakeClient, FlowHarness
 from tests.gateway.flows.virtual_time import VirtualLoop, settle
 
 Json = dict[str, Any]
@@ -34,7 +34,7 @@ Json = dict[str, Any]
 class Line:
     """A client that polls, without HTTP around it."""
 
-    house: House
+    harness: FlowHarness
     connection: PollingConnection
     posted: int = 0
     received: int = 0
@@ -60,20 +60,20 @@ class Line:
 
     async def hello(self, **hello: Any) -> Json:
         await self.fetch()
-        auth = {"url": CLOUD.urls[0], "params": self.house.nextcloud.ticket("poller")}
+        auth = {"url": CLOUD.urls[0], "params": self.harness.nextcloud.ticket("poller")}
         await self.post({"type": "hello", "hello": {"version": "1.0", "auth": auth} | hello})
         (reply,) = await self.fetch()
         body: Json = reply["hello"]
         return body
 
 
-def virtually(test: Callable[[House, PollingEndpoint], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+def virtually(test: Callable[[FlowHarness, PollingEndpoint], Coroutine[Any, Any, None]]) -> Callable[[], None]:
     """Run a test over fakes in virtual time."""
 
     def run() -> None:
         async def body() -> None:
-            async with House(mcu=False) as house:
-                await test(house, PollingEndpoint(house.dispatch, house.counters, TrustedProxies(())))
+            async with FlowHarness(mcu=False) as harness:
+                await test(harness, PollingEndpoint(harness.dispatch, harness.counters, TrustedProxies(())))
 
         with asyncio.Runner(loop_factory=VirtualLoop) as runner:
             runner.run(body())
@@ -82,17 +82,17 @@ def virtually(test: Callable[[House, PollingEndpoint], Coroutine[Any, Any, None]
     return run
 
 
-def line(house: House, endpoint: PollingEndpoint) -> Line:
-    return Line(house, endpoint.connect(ip_address("192.0.2.9"), "poller/1.0"))
+def line(harness: FlowHarness, endpoint: PollingEndpoint) -> Line:
+    return Line(harness, endpoint.connect(ip_address("192.0.2.9"), "poller/1.0"))
 
 
-def say(talker: Talker, to: str, data: Any) -> None:
-    talker.tell({"type": "session", "sessionid": to}, data)
+def say(client: FakeClient, to: str, data: Any) -> None:
+    client.send_message({"type": "session", "sessionid": to}, data)
 
 
 @virtually
-async def test_fetch_waits_for_a_message(house: House, endpoint: PollingEndpoint) -> None:
-    poller, bob = line(house, endpoint), await house.open("bob")
+async def test_fetch_waits_for_a_message(harness: FlowHarness, endpoint: PollingEndpoint) -> None:
+    poller, bob = line(harness, endpoint), await harness.hello("bob")
     session = (await poller.hello())["sessionid"]
     fetch = asyncio.create_task(poller.fetch())
     await asyncio.sleep(20)
@@ -103,8 +103,10 @@ async def test_fetch_waits_for_a_message(house: House, endpoint: PollingEndpoint
 
 
 @virtually
-async def test_fetch_with_nothing_to_say_is_answered_after_25_seconds(house: House, endpoint: PollingEndpoint) -> None:
-    poller = line(house, endpoint)
+async def test_fetch_with_nothing_to_say_is_answered_after_25_seconds(
+    harness: FlowHarness, endpoint: PollingEndpoint
+) -> None:
+    poller = line(harness, endpoint)
     await poller.hello()
     started = asyncio.get_running_loop().time()
     assert await poller.fetch() == []
@@ -112,8 +114,8 @@ async def test_fetch_with_nothing_to_say_is_answered_after_25_seconds(house: Hou
 
 
 @virtually
-async def test_answer_is_repeated_until_it_is_acknowledged(house: House, endpoint: PollingEndpoint) -> None:
-    poller, bob = line(house, endpoint), await house.open("bob")
+async def test_answer_is_repeated_until_it_is_acknowledged(harness: FlowHarness, endpoint: PollingEndpoint) -> None:
+    poller, bob = line(harness, endpoint), await harness.hello("bob")
     session = (await poller.hello())["sessionid"]
     say(bob, session, 1)
     first = await poller.raw(poller.received)
@@ -122,16 +124,16 @@ async def test_answer_is_repeated_until_it_is_acknowledged(house: House, endpoin
     assert [it["message"]["data"] for it in first["messages"]] == [1]
     assert [it["message"]["data"] for it in again["messages"]] == [1, 2]
     assert first["first"] == again["first"]
-    assert house.hub.sessions[session].outbox.size > 0
+    assert harness.hub.sessions[session].outbox.size > 0
     assert await poller.connection.fetch(poller.received + 3) is None
     await asyncio.wait_for(poller.raw(poller.received + 2), 30)
-    assert house.hub.sessions[session].outbox.size == 0
+    assert harness.hub.sessions[session].outbox.size == 0
     assert await poller.connection.fetch(poller.received) is None
 
 
 @virtually
-async def test_second_fetch_replaces_the_first(house: House, endpoint: PollingEndpoint) -> None:
-    poller, bob = line(house, endpoint), await house.open("bob")
+async def test_second_fetch_replaces_the_first(harness: FlowHarness, endpoint: PollingEndpoint) -> None:
+    poller, bob = line(harness, endpoint), await harness.hello("bob")
     session = (await poller.hello())["sessionid"]
     first = asyncio.create_task(poller.raw(poller.received))
     await settle()
@@ -146,9 +148,9 @@ async def test_second_fetch_replaces_the_first(house: House, endpoint: PollingEn
 
 @virtually
 async def test_messages_that_are_posted_again_are_skipped_and_a_gap_is_refused(
-    house: House, endpoint: PollingEndpoint
+    harness: FlowHarness, endpoint: PollingEndpoint
 ) -> None:
-    poller, bob = line(house, endpoint), await house.open("bob")
+    poller, bob = line(harness, endpoint), await harness.hello("bob")
     await poller.hello()
     texts = [
         json.dumps({"type": "message", "message": {"recipient": {"type": "user", "userid": "bob"}, "data": number}})
@@ -158,43 +160,47 @@ async def test_messages_that_are_posted_again_are_skipped_and_a_gap_is_refused(
     assert await poller.connection.deliver(first, texts[:2])
     assert await poller.connection.deliver(first, texts)
     assert not await poller.connection.deliver(first + 4, texts)
-    assert [it["message"]["data"] for it in bob.heard()] == [0, 1, 2]
+    assert [it["message"]["data"] for it in bob.received()] == [0, 1, 2]
     assert poller.connection.accepted == first + 2
 
 
 @virtually
-async def test_60_seconds_without_a_fetch_are_a_lost_connection(house: House, endpoint: PollingEndpoint) -> None:
-    poller = line(house, endpoint)
+async def test_60_seconds_without_a_fetch_are_a_lost_connection(
+    harness: FlowHarness, endpoint: PollingEndpoint
+) -> None:
+    poller = line(harness, endpoint)
     session = (await poller.hello())["sessionid"]
     await asyncio.sleep(SILENCE - 1)
     await poller.fetch()
     await asyncio.sleep(SILENCE - 1)
-    assert house.hub.sessions[session].connection is not None
+    assert harness.hub.sessions[session].connection is not None
     await asyncio.sleep(2)
-    assert house.hub.sessions[session].connection is None
+    assert harness.hub.sessions[session].connection is None
     assert len(endpoint) == 0
-    await house.sweep(31)
-    assert session not in house.hub.sessions
+    await harness.sweep(31)
+    assert session not in harness.hub.sessions
 
 
 @virtually
-async def test_session_goes_from_polling_to_a_websocket_and_back(house: House, endpoint: PollingEndpoint) -> None:
-    poller, bob = line(house, endpoint), await house.open("bob")
+async def test_session_goes_from_polling_to_a_websocket_and_back(
+    harness: FlowHarness, endpoint: PollingEndpoint
+) -> None:
+    poller, bob = line(harness, endpoint), await harness.hello("bob")
     hello = await poller.hello()
     session, resumeid = hello["sessionid"], hello["resumeid"]
-    socket = house.connect()
-    socket.heard()
+    socket = harness.connect()
+    socket.received()
     fetch = asyncio.create_task(poller.raw(poller.received))
     await settle()
-    socket.say({"type": "hello", "hello": {"version": "1.0", "resumeid": resumeid}})
+    socket.send({"type": "hello", "hello": {"version": "1.0", "resumeid": resumeid}})
     assert [it["bye"]["reason"] for it in (await fetch)["messages"]] == ["session_resumed"]
     poller.received += 1
     assert (await poller.raw(poller.received))["closed"] == 1000
     say(bob, session, 1)
-    assert [it["type"] for it in socket.heard()] == ["hello", "message"]
-    socket.lose()
+    assert [it["type"] for it in socket.received()] == ["hello", "message"]
+    socket.disconnect()
     say(bob, session, 2)
-    back = line(house, endpoint)
+    back = line(harness, endpoint)
     await back.fetch()
     await back.post({"type": "hello", "hello": {"version": "1.0", "resumeid": resumeid}})
     resumed, message = await back.fetch()
@@ -204,34 +210,36 @@ async def test_session_goes_from_polling_to_a_websocket_and_back(house: House, e
 
 @virtually
 async def test_what_was_not_acknowledged_comes_after_a_resume_elsewhere(
-    house: House, endpoint: PollingEndpoint
+    harness: FlowHarness, endpoint: PollingEndpoint
 ) -> None:
-    poller, bob = line(house, endpoint), await house.open("bob")
+    poller, bob = line(harness, endpoint), await harness.hello("bob")
     hello = await poller.hello()
     say(bob, hello["sessionid"], 1)
     await poller.raw(poller.received)  # the answer gets lost, and the client goes elsewhere
     poller.connection.lose()
-    socket = house.connect()
-    socket.say({"type": "hello", "hello": {"version": "1.0", "resumeid": hello["resumeid"]}})
-    assert socket.heard()[-1]["message"]["data"] == 1
+    socket = harness.connect()
+    socket.send({"type": "hello", "hello": {"version": "1.0", "resumeid": hello["resumeid"]}})
+    assert socket.received()[-1]["message"]["data"] == 1
 
 
 @virtually
-async def test_close_may_acknowledge_so_that_nothing_comes_again(house: House, endpoint: PollingEndpoint) -> None:
-    poller, bob = line(house, endpoint), await house.open("bob")
+async def test_close_may_acknowledge_so_that_nothing_comes_again(
+    harness: FlowHarness, endpoint: PollingEndpoint
+) -> None:
+    poller, bob = line(harness, endpoint), await harness.hello("bob")
     hello = await poller.hello()
     say(bob, hello["sessionid"], 1)
     answer = await poller.raw(poller.received)
     assert poller.connection.acknowledge(poller.received + len(answer["messages"]))
     poller.connection.lose()
-    socket = house.connect()
-    socket.say({"type": "hello", "hello": {"version": "1.0", "resumeid": hello["resumeid"]}})
-    assert socket.heard()[-1]["type"] == "hello"
+    socket = harness.connect()
+    socket.send({"type": "hello", "hello": {"version": "1.0", "resumeid": hello["resumeid"]}})
+    assert socket.received()[-1]["type"] == "hello"
 
 
 @virtually
-async def test_bye_closes_the_connection(house: House, endpoint: PollingEndpoint) -> None:
-    poller = line(house, endpoint)
+async def test_bye_closes_the_connection(harness: FlowHarness, endpoint: PollingEndpoint) -> None:
+    poller = line(harness, endpoint)
     await poller.hello()
     await poller.post({"id": "x", "type": "bye"})
     assert await poller.fetch() == [{"type": "bye", "id": "x"}]
@@ -241,9 +249,9 @@ async def test_bye_closes_the_connection(house: House, endpoint: PollingEndpoint
 
 
 async def test_answer_that_tells_the_end_is_repeated_to_who_fetches() -> None:
-    async with serving() as (url, house), PollClient(url) as client:
+    async with serving() as (url, harness), PollClient(url) as client:
         await client.hear()
-        auth = {"url": CLOUD.urls[0], "params": house.nextcloud.ticket("alice")}
+        auth = {"url": CLOUD.urls[0], "params": harness.nextcloud.ticket("alice")}
         client.say({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
         client.say({"type": "bye"})
         assert await client.closed() == 1000
@@ -253,54 +261,56 @@ async def test_answer_that_tells_the_end_is_repeated_to_who_fetches() -> None:
 
 @virtually
 async def test_message_over_64_kib_ends_the_connection_and_not_the_session(
-    house: House, endpoint: PollingEndpoint
+    harness: FlowHarness, endpoint: PollingEndpoint
 ) -> None:
-    poller = line(house, endpoint)
+    poller = line(harness, endpoint)
     session = (await poller.hello())["sessionid"]
     await poller.post("x" * 65_536)
     assert (await poller.fetch())[0]["error"]["code"] == "invalid_format"
     await poller.post("x" * 65_537, "{")
     assert (await poller.raw(poller.received))["closed"] == 1009
-    assert house.hub.sessions[session].connection is None
+    assert harness.hub.sessions[session].connection is None
 
 
 @virtually
-async def test_client_that_posts_faster_than_it_is_served_waits(house: House, endpoint: PollingEndpoint) -> None:
-    poller = line(house, endpoint)
+async def test_client_that_posts_faster_than_it_is_served_waits(
+    harness: FlowHarness, endpoint: PollingEndpoint
+) -> None:
+    poller = line(harness, endpoint)
     await poller.hello()
-    house.nextcloud.gate = asyncio.Event()
+    harness.nextcloud.gate = asyncio.Event()
     join = {"type": "room", "room": {"roomid": "r"}}
     posting = asyncio.create_task(poller.connection.deliver(poller.posted + 1, [json.dumps(join)] * 100))
     await settle()
     accepted = poller.connection.accepted
     assert accepted < 100
     assert not posting.done()
-    house.nextcloud.gate.set()
+    harness.nextcloud.gate.set()
     assert await posting
     assert poller.connection.accepted == poller.posted + 100
     await settle()
 
 
 @virtually
-async def test_rate_and_throttle_are_those_of_the_websocket(house: House, endpoint: PollingEndpoint) -> None:
-    house.services.limits = Limits(messages_per_second=5, messages_burst=10)
-    poller = line(house, endpoint)
+async def test_rate_and_throttle_are_those_of_the_websocket(harness: FlowHarness, endpoint: PollingEndpoint) -> None:
+    harness.services.limits = Limits(messages_per_second=5, messages_burst=10)
+    poller = line(harness, endpoint)
     await poller.fetch()
     await poller.post(*["{"] * 15)
     assert [it["error"]["code"] for it in await poller.fetch()] == ["invalid_format"] * 10 + ["too_many_requests"]
     assert (await poller.raw(poller.received))["closed"] == 1000
-    guesser = line(house, endpoint)
+    guesser = line(harness, endpoint)
     await guesser.fetch()
     await guesser.post({"type": "hello", "hello": {"version": "1.0", "resumeid": "forged"}})
     assert [it["error"]["code"] for it in await guesser.fetch()] == ["no_such_session"]
-    assert house.counters.throttle_delayed == {("HelloResume", 100): 1}
+    assert harness.counters.throttle_delayed == {("HelloResume", 100): 1}
 
 
 @virtually
-async def test_who_says_no_hello_is_hung_up_on(house: House, endpoint: PollingEndpoint) -> None:
-    poller = line(house, endpoint)
+async def test_who_says_no_hello_is_hung_up_on(harness: FlowHarness, endpoint: PollingEndpoint) -> None:
+    poller = line(harness, endpoint)
     await poller.fetch()
-    await house.sweep(2.5)
+    await harness.sweep(2.5)
     assert (await poller.fetch())[0]["bye"]["reason"] == "hello_timeout"
     assert (await poller.raw(poller.received))["closed"] == 1000
 
@@ -309,14 +319,14 @@ async def test_who_says_no_hello_is_hung_up_on(house: House, endpoint: PollingEn
 
 
 @asynccontextmanager
-async def serving(limits: Limits | None = None) -> AsyncIterator[tuple[str, House]]:
-    async with House(mcu=False) as house:
-        house.services.limits = limits or Limits()
-        endpoint = PollingEndpoint(house.dispatch, house.counters, TrustedProxies(()))
+async def serving(limits: Limits | None = None) -> AsyncIterator[tuple[str, FlowHarness]]:
+    async with FlowHarness(mcu=False) as harness:
+        harness.services.limits = limits or Limits()
+        endpoint = PollingEndpoint(harness.dispatch, harness.counters, TrustedProxies(()))
         routes = [web.post("/spreed/poll", endpoint.handle), web.options("/spreed/poll", endpoint.preflight)]
         async with served(routes) as (host, port):
             try:
-                yield f"http://{host}:{port}", house
+                yield f"http://{host}:{port}", harness
             finally:
                 endpoint.close()
 
@@ -382,10 +392,10 @@ async def test_what_is_no_text_is_invalid_format() -> None:
 
 
 async def test_client_that_closes_leaves_its_session_for_a_resume() -> None:
-    async with serving() as (url, house), PollClient(url) as client:
+    async with serving() as (url, harness), PollClient(url) as client:
         await client.hear()
-        auth = {"url": CLOUD.urls[0], "params": house.nextcloud.ticket("alice")}
+        auth = {"url": CLOUD.urls[0], "params": harness.nextcloud.ticket("alice")}
         client.say({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
         session = (await client.hear())["hello"]["sessionid"]
         await client.close()
-        assert house.hub.sessions[session].connection is None
+        assert harness.hub.sessions[session].connection is None

@@ -7,7 +7,7 @@ from typing import Any
 from gateway.core.session import ClientType
 from gateway.edge.serverinfo import describe
 from mcu.base import McuStatus, SfuState, SfuStatus
-from tests.gateway.flows.house import House, Talker
+from tests.gateway.flows.harness import FakeClient, FlowHarness
 
 DETAILS = {"author": "A", "datachannels": True, "fulltrickle": True, "localip": "192.0.2.1", "ipv6": False}
 READY = SfuStatus("ws://one", SfuState.READY, "Janus", "1.1.2", details={**DETAILS, "videoroom": {"name": "R"}})
@@ -15,8 +15,8 @@ AWAY = SfuStatus("ws://two", SfuState.CONNECTING, "Janus", "1.1.2", "it does not
 
 
 async def info(mcu: McuStatus | None = None) -> dict[str, Any]:
-    async with House() as house:
-        return dict(describe(house.services, "1.2.3", ("a", "b"), mcu))
+    async with FlowHarness() as harness:
+        return dict(describe(harness.services, "1.2.3", ("a", "b"), mcu))
 
 
 async def test_without_an_sfu_there_is_version_and_features() -> None:
@@ -65,20 +65,20 @@ async def test_sfu_in_this_process_has_a_mode_of_its_own() -> None:
     assert (await info(McuStatus("inprocess", (READY,))))["sfu"] == {"mode": "inprocess"}
 
 
-def as_dialer(talker: Talker) -> None:
-    talker.session.client_type = ClientType.INTERNAL
-    talker.session.features = ("start-dialout",)
+def as_dialer(client: FakeClient) -> None:
+    client.session.client_type = ClientType.INTERNAL
+    client.session.features = ("start-dialout",)
 
 
 async def test_clients_that_can_dial_are_listed_by_id() -> None:
-    async with House() as house:
-        dialers = [await house.open(str(number)) for number in range(2)]
+    async with FlowHarness() as harness:
+        dialers = [await harness.hello(str(number)) for number in range(2)]
         for dialer in dialers:
             as_dialer(dialer)
-        (await house.open("internal")).session.client_type = ClientType.INTERNAL
-        (await house.open("client")).session.features = ("start-dialout",)
-        dialers[1].lose()
-        listed = describe(house.services, "1", (), None)["dialout"]
+        (await harness.hello("internal")).session.client_type = ClientType.INTERNAL
+        (await harness.hello("client")).session.features = ("start-dialout",)
+        dialers[1].disconnect()
+        listed = describe(harness.services, "1", (), None)["dialout"]
         here = {
             "sessionid": dialers[0].sessionid,
             "connected": True,

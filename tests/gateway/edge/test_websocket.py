@@ -26,7 +26,7 @@ from tests.conversations.stages import socket
 from tests.gateway.certificates import make_certificate
 from tests.gateway.edge.raw_client import BINARY, CLOSE, PATIENCE, PING, PONG, TEXT, Json, RawClient, masked, upgrade
 from tests.gateway.edge.serving import exchange, served
-from tests.gateway.flows.house import CLOUD, House
+from tests.gateway.flows.harness import CLOUD, FlowHarness
 
 NOW = 1_700_000_000.25  # what the server's clock says
 SMALL = 8192  # bytes of the kernel's buffers in the tests of slow clients
@@ -35,8 +35,8 @@ SMALL = 8192  # bytes of the kernel's buffers in the tests of slow clients
 class Server:
     """The flows over fakes behind real sockets."""
 
-    def __init__(self, house: House, endpoint: WebSocketEndpoint) -> None:
-        self.house = house
+    def __init__(self, harness: FlowHarness, endpoint: WebSocketEndpoint) -> None:
+        self.harness = harness
         self.endpoint = endpoint
         self.address = ("", 0)
         self.send_buffer = 0
@@ -52,7 +52,7 @@ class Server:
         """Return a client that has said hello."""
         wire = await RawClient.connect(self.address, **options)
         client = Known(self, wire)
-        await client.hello({"auth": {"url": CLOUD.urls[0], "params": self.house.nextcloud.ticket(userid)}})
+        await client.hello({"auth": {"url": CLOUD.urls[0], "params": self.harness.nextcloud.ticket(userid)}})
         return client
 
     async def resumed(self, client: Known, **options: Any) -> Known:
@@ -108,9 +108,9 @@ class serving:  # noqa: N801 - used as a function
         self._options = options
 
     async def __aenter__(self) -> Server:
-        self.house = House(mcu=False, **self._options)
-        endpoint = WebSocketEndpoint(self.house.dispatch, self.house.counters, lambda: NOW, TrustedProxies(()))
-        server = Server(self.house, endpoint)
+        self.harness = FlowHarness(mcu=False, **self._options)
+        endpoint = WebSocketEndpoint(self.harness.dispatch, self.harness.counters, lambda: NOW, TrustedProxies(()))
+        server = Server(self.harness, endpoint)
         self._served = served([web.get("/spreed", server.handle, allow_head=False)])
         server.address = await self._served.__aenter__()
         self.server = server
@@ -121,7 +121,7 @@ class serving:  # noqa: N801 - used as a function
             connection._transport.abort()
         await until(lambda: len(self.server.endpoint) == 0)
         await self._served.__aexit__(None, None, None)
-        await self.house.services.tasks.close()
+        await self.harness.services.tasks.close()
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -207,12 +207,12 @@ async def test_ping_comes_right_after_the_connect_with_the_time(server: Server) 
         (ping,) = [payload for opcode, payload in frames if opcode == PING]
         assert ping == b"%d" % int(NOW * 1e9)
         client.say(ping, opcode=PONG)
-        await until(lambda: sum(server.house.counters.round_trip.counts) == 1)
+        await until(lambda: sum(server.harness.counters.round_trip.counts) == 1)
         for odd in (b"", b"text", b"9" * 40, b"12"):
             client.say(odd, opcode=PONG)
         client.say({"type": "x"})
         await client.hear()
-        assert sum(server.house.counters.round_trip.counts) == 1
+        assert sum(server.harness.counters.round_trip.counts) == 1
 
 
 async def test_ping_of_the_client_is_answered(server: Server) -> None:
@@ -306,7 +306,7 @@ async def test_broken_rule_ends_the_connection_and_the_session_is_resumed(
     client = await server.client("alice")
     client.wire.writer.write(octets + masked('{"type":"bye"}'))
     assert await client.wire.closed() == code
-    assert client.sessionid in server.house.hub.sessions
+    assert client.sessionid in server.harness.hub.sessions
     await server.resumed(client)
 
 
@@ -319,7 +319,7 @@ async def test_close_is_answered_and_the_session_stays(server: Server, code: int
     client.wire.say(code.to_bytes(2) + "ä".encode(), opcode=CLOSE)
     assert await client.wire.closed() == code
     await until(lambda: len(server.endpoint) == 0)
-    assert client.sessionid in server.house.hub.sessions
+    assert client.sessionid in server.harness.hub.sessions
 
 
 async def test_close_without_a_code_is_answered(server: Server) -> None:
@@ -371,7 +371,7 @@ async def test_shutdown_closes_all_and_keeps_the_sessions(server: Server) -> Non
     clients = [await server.client(str(number)) for number in range(3)]
     server.endpoint.close()
     assert [await it.wire.closed() for it in clients] == [1000] * 3
-    assert len(server.house.hub.sessions) == 3
+    assert len(server.harness.hub.sessions) == 3
 
 
 async def test_nothing_is_left_of_connections_that_ended(server: Server) -> None:
@@ -388,8 +388,8 @@ async def test_nothing_is_left_of_connections_that_ended(server: Server) -> None
             await client.wire.closed()
         await until(lambda: len(server.endpoint) == 0)
     del client
-    assert len(server.house.dispatch._clients) == 0
-    assert server.house.services.delivery._connections == {}
+    assert len(server.harness.dispatch._clients) == 0
+    assert server.harness.services.delivery._connections == {}
 
     def gone() -> bool:
         gc.collect()
@@ -418,7 +418,7 @@ async def test_silent_client_is_cut_off_and_messages_and_pongs_renew_the_deadlin
     talking.tell(answering, "still there")
     assert await answering.data() == "still there"
     assert len(server.endpoint) == 2
-    assert pinging.sessionid in server.house.hub.sessions
+    assert pinging.sessionid in server.harness.hub.sessions
 
 
 async def test_pings_are_repeated(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -474,7 +474,7 @@ async def test_slow_client_over_tls_is_cut_off_after_the_write_deadline(
     for number in range(400):
         fast.tell(slow, [number, "x" * 4000])
     await until(lambda: len(server.endpoint) == 1)
-    assert slow.sessionid in server.house.hub.sessions
+    assert slow.sessionid in server.harness.hub.sessions
 
 
 # -- slow clients (invariants 3 and 6)
@@ -504,8 +504,8 @@ async def test_what_the_kernel_did_not_take_is_replayed_in_order_after_a_cut(ser
     count = 200
     for number in range(count):
         fast.tell(slow, [number, "x" * 3000])
-    await until(lambda: server.house.counters.messages_in >= count + 2)
-    session = server.house.hub.resumable(slow.resumeid)
+    await until(lambda: server.harness.counters.messages_in >= count + 2)
+    session = server.harness.hub.resumable(slow.resumeid)
     assert session is not None
     (connection,) = [it for it in server.endpoint._connections if it._who is not None and it._who.session is session]
     waiting = connection._transport.get_write_buffer_size()
@@ -528,7 +528,7 @@ async def test_takeover_of_a_slow_connection_repeats_at_most_what_was_in_part_wr
     count = 200
     for number in range(count):
         fast.tell(slow, [number, "x" * 3000])
-    await until(lambda: server.house.counters.messages_in >= count + 2)
+    await until(lambda: server.harness.counters.messages_in >= count + 2)
     again = await server.resumed(slow)
     first = (await again.data())[0]
     assert [(await again.data())[0] for _ in range(first + 1, count)] == list(range(first + 1, count))
@@ -544,12 +544,12 @@ async def test_takeover_of_a_slow_connection_repeats_at_most_what_was_in_part_wr
 async def test_message_that_a_reset_connection_did_not_take_is_replayed(server: Server) -> None:
     for _ in range(5):
         alice, bob = await server.client("alice"), await server.client("bob")
-        session = server.house.hub.resumable(alice.resumeid)
+        session = server.harness.hub.resumable(alice.resumeid)
         assert session is not None
         alice.wire.reset()
         await asyncio.sleep(0)  # the loop of the client closes its socket; the server has not looked yet
         for number in range(40):
-            server.house.services.delivery.send(session, b'{"type":"x","n":%d,"x":"%s"}' % (number, b"x" * 3000))
+            server.harness.services.delivery.send(session, b'{"type":"x","n":%d,"x":"%s"}' % (number, b"x" * 3000))
         await until(lambda: len(server.endpoint) == 1)
         again = await server.resumed(alice)
         assert [(await again.wire.hear())["n"] for _ in range(40)] == list(range(40))
@@ -562,12 +562,12 @@ async def test_reset_connection_does_not_keep_others_from_being_written(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     clients = [await server.client(str(number)) for number in range(6)]
-    sessions = list(server.house.hub.sessions.values())
+    sessions = list(server.harness.hub.sessions.values())
     for it in clients[::2]:
         it.wire.reset()
     await asyncio.sleep(0)
     for number in range(100):
-        server.house.services.delivery.send_all(sessions, b'{"type":"x","n":%d,"x":"%s"}' % (number, b"x" * 3000))
+        server.harness.services.delivery.send_all(sessions, b'{"type":"x","n":%d,"x":"%s"}' % (number, b"x" * 3000))
     for it in clients[1::2]:
         assert [(await it.wire.hear())["n"] for _ in range(100)] == list(range(100))
     assert not [it for it in caplog.records if it.levelno >= logging.WARNING]
@@ -585,7 +585,7 @@ async def test_full_outbox_ends_that_session_while_others_go_on() -> None:
             fast.tell(slow, "x" * 3000)
             fast.tell(third, number)
         assert [await third.data() for _ in range(200)] == list(range(200))
-        assert slow.sessionid not in server.house.hub.sessions
+        assert slow.sessionid not in server.harness.hub.sessions
         slow.wire.writer.transport.resume_reading()  # type: ignore[attr-defined]
         assert await slow.wire.closed() == 1000
         stranger = await RawClient.connect(server.address)
@@ -596,14 +596,14 @@ async def test_full_outbox_ends_that_session_while_others_go_on() -> None:
 
 async def test_client_that_says_too_much_behind_a_slow_join_is_read_no_further(server: Server) -> None:
     alice, bob = await server.client("alice"), await server.client("bob")
-    server.house.nextcloud.gate = asyncio.Event()
+    server.harness.nextcloud.gate = asyncio.Event()
     alice.wire.say({"id": "j", "type": "room", "room": {"roomid": "r"}})
     octets = b"".join(masked(alice.message(bob, [number, "x" * 1000])) for number in range(2000))
     alice.wire.writer.write(octets)
-    await until(lambda: server.house.counters.messages_in > 60)
+    await until(lambda: server.harness.counters.messages_in > 60)
     await asyncio.sleep(0.05)
-    assert server.house.counters.messages_in < 1500
-    server.house.nextcloud.gate.set()
+    assert server.harness.counters.messages_in < 1500
+    server.harness.nextcloud.gate.set()
     assert [(await bob.data())[0] for _ in range(2000)] == list(range(2000))
     assert (await alice.wire.hear())["id"] == "j"
 
@@ -612,15 +612,15 @@ async def test_connection_lost_while_reading_is_paused_is_forgotten(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     alice, bob = await server.client("alice"), await server.client("bob")
-    server.house.nextcloud.gate = asyncio.Event()
+    server.harness.nextcloud.gate = asyncio.Event()
     alice.wire.say({"id": "j", "type": "room", "room": {"roomid": "r"}})
     alice.wire.writer.write(b"".join(masked(alice.message(bob, number)) for number in range(100)))
-    await until(lambda: server.house.counters.messages_in > 64)
-    alice_session = server.house.hub.resumable(alice.resumeid)
+    await until(lambda: server.harness.counters.messages_in > 64)
+    alice_session = server.harness.hub.resumable(alice.resumeid)
     for connection in list(server.endpoint._connections):
         if connection._who is not None and connection._who.session is alice_session:
             connection._transport.abort()
-    server.house.nextcloud.gate.set()
+    server.harness.nextcloud.gate.set()
     assert [await bob.data() for _ in range(100)] == list(range(100))
     await until(lambda: len(server.endpoint) == 1)
     assert not [it for it in caplog.records if it.levelno >= logging.WARNING]

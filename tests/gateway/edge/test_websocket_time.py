@@ -43,7 +43,7 @@ async def test_silence_of_60_seconds_ends_the_connection(server: Server) -> None
     silent = await server.client("silent")
     assert await silent.wire.closed() is None
     assert now() - start == pytest.approx(60, abs=NEAR)
-    assert silent.sessionid in server.house.hub.sessions
+    assert silent.sessionid in server.harness.hub.sessions
 
 
 async def test_message_renews_the_60_seconds(server: Server) -> None:

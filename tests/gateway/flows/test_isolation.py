@@ -12,7 +12,7 @@ import pytest
 
 from gateway.core.limits import Backend
 from gateway.core.session import ClientType
-from tests.gateway.flows.house import OTHER, House, Json, Talker
+from tests.gateway.flows.harness import OTHER, FakeClient, FlowHarness, Json
 from tests.gateway.flows.sessions.test_federation import federated
 from tests.gateway.flows.virtual_time import settle
 
@@ -75,75 +75,75 @@ INTERNAL: dict[str, Json] = {
 }
 
 
-async def scene(house: House) -> tuple[list[Talker], str]:
+async def scene(harness: FlowHarness) -> tuple[list[FakeClient], str]:
     """Return who is in a call of one backend, an internal client with a virtual session among them, and its id."""
-    alice, bob = [await house.member(name, in_call=True) for name in ("alice", "bob")]
-    bridge = await house.open_internal()
-    bridge.say({"type": "room", "room": {"roomid": "r"}})
+    alice, bob = [await harness.member(name, in_call=True) for name in ("alice", "bob")]
+    bridge = await harness.internal_hello()
+    bridge.send({"type": "room", "room": {"roomid": "r"}})
     add = {"type": "addsession", "addsession": {"sessionid": "phone", "roomid": "r"}}
-    bridge.say({"type": "internal", "internal": add})
-    lonely = await house.member("lonely", "only there")
-    alice.say({"type": "transient", "transient": {"type": "set", "key": "k", "value": 1}})
-    alice.say({"type": "transient", "transient": {"type": "set", "key": f"sd:{alice.sessionid}", "value": 1}})
+    bridge.send({"type": "internal", "internal": add})
+    lonely = await harness.member("lonely", "only there")
+    alice.send({"type": "transient", "transient": {"type": "set", "key": "k", "value": 1}})
+    alice.send({"type": "transient", "transient": {"type": "set", "key": f"sd:{alice.sessionid}", "value": 1}})
     alice.offer()
     await settle()
     people = [alice, bob, bridge, lonely]
     for one in people:
-        one.heard()
-    (virtual,) = house.hub.virtuals
+        one.received()
+    (virtual,) = harness.hub.virtuals
     return people, virtual
 
 
-def undisturbed(people: list[Talker]) -> bool:
-    return all(one.heard() == [] and one.session.open and not one.connection.finished for one in people)
+def undisturbed(people: list[FakeClient]) -> bool:
+    return all(one.received() == [] and one.session.open and not one.connection.finished for one in people)
 
 
 @pytest.mark.parametrize("name", SAID)
 @pytest.mark.parametrize("internal", [False, True])
 async def test_nothing_that_is_said_reaches_another_backend(name: str, internal: bool) -> None:
-    async with House() as house:
-        people, virtual = await scene(house)
-        eve = await (house.open_internal(backend=OTHER) if internal else house.open("alice", OTHER))
-        eve.say({"type": "room", "room": {"roomid": "r", "sessionid": "nc-alice"}})
+    async with FlowHarness() as harness:
+        people, virtual = await scene(harness)
+        eve = await (harness.internal_hello(backend=OTHER) if internal else harness.hello("alice", OTHER))
+        eve.send({"type": "room", "room": {"roomid": "r", "sessionid": "nc-alice"}})
         await settle()
-        house.backend("r", {"type": "incall", "incall": {"incall": 7, "all": True}}, OTHER)
-        asked = len(house.nextcloud.asked)
-        eve.say(SAID[name](people[0].sessionid, virtual))
+        harness.rooms_api("r", {"type": "incall", "incall": {"incall": 7, "all": True}}, OTHER)
+        asked = len(harness.nextcloud.asked)
+        eve.send(SAID[name](people[0].sessionid, virtual))
         await settle()
         assert undisturbed(people)
-        assert house.publisher(people[0]) is not None
-        assert all(backend is OTHER for backend, _, _ in house.nextcloud.asked[asked:])
-        alice = house.hub.of_room_session("cloud", "nc-alice")
+        assert harness.publisher(people[0]) is not None
+        assert all(backend is OTHER for backend, _, _ in harness.nextcloud.asked[asked:])
+        alice = harness.hub.of_room_session("cloud", "nc-alice")
         assert alice is people[0].session
 
 
 @pytest.mark.parametrize("name", REQUESTS)
 async def test_no_request_of_a_nextcloud_reaches_the_room_of_another(name: str) -> None:
-    async with House() as house:
-        people, _ = await scene(house)
-        await house.member("alice", backend=OTHER, in_call=True)
-        house.backend("r", {"type": name, name: REQUESTS[name]}, OTHER)
+    async with FlowHarness() as harness:
+        people, _ = await scene(harness)
+        await harness.member("alice", backend=OTHER, in_call=True)
+        harness.rooms_api("r", {"type": name, name: REQUESTS[name]}, OTHER)
         await settle()
         assert undisturbed(people)
-        assert house.publisher(people[0]) is not None
+        assert harness.publisher(people[0]) is not None
         assert people[0].session.permissions.listed is None
 
 
 @pytest.mark.parametrize("name", INTERNAL)
 async def test_no_internal_client_reaches_the_rooms_of_another_backend(name: str) -> None:
-    async with House() as house:
-        people, virtual = await scene(house)
-        eve = await house.open_internal(backend=OTHER)
-        eve.say({"type": "internal", "internal": {"type": name, name: INTERNAL[name]}})
+    async with FlowHarness() as harness:
+        people, virtual = await scene(harness)
+        eve = await harness.internal_hello(backend=OTHER)
+        eve.send({"type": "internal", "internal": {"type": name, name: INTERNAL[name]}})
         await settle()
         assert undisturbed(people)
-        assert list(house.hub.virtuals) == [virtual]
+        assert list(harness.hub.virtuals) == [virtual]
 
 
 async def test_a_phone_call_is_made_by_clients_of_its_backend_only() -> None:
-    async with House() as house:
-        await house.open_internal("start-dialout", backend=OTHER)
-        status, body = await house.dial("12", {"number": "+49123"})
+    async with FlowHarness() as harness:
+        await harness.internal_hello("start-dialout", backend=OTHER)
+        status, body = await harness.dial_out("12", {"number": "+49123"})
         assert (status, body["error"]["code"]) == (404, "no_client_available")
 
 
@@ -153,46 +153,46 @@ async def test_a_phone_call_is_made_by_clients_of_its_backend_only() -> None:
 async def test_sessions_count_for_the_backend_whichever_of_its_urls_they_name() -> None:
     urls = ("https://one.example/", "https://two.example/cloud/")
     small = Backend("small", urls, "secret", session_limit=2)
-    async with House(small, OTHER) as house:
+    async with FlowHarness(small, OTHER) as harness:
 
-        async def hello(url: str) -> Talker:
-            talker = house.connect()
-            talker.heard()
-            auth = {"url": url, "params": house.nextcloud.ticket("u")}
-            talker.say({"id": "h", "type": "hello", "hello": {"version": "1.0", "auth": auth}})
+        async def hello(url: str) -> FakeClient:
+            client = harness.connect()
+            client.received()
+            auth = {"url": url, "params": harness.nextcloud.ticket("u")}
+            client.send({"id": "h", "type": "hello", "hello": {"version": "1.0", "auth": auth}})
             await settle()
-            return talker
+            return client
 
         first, second = [await hello(url) for url in urls]
-        assert [it.heard()[0]["type"] for it in (first, second)] == ["hello", "hello"]
+        assert [it.received()[0]["type"] for it in (first, second)] == ["hello", "hello"]
         for url in urls:
-            assert (await hello(url)).errors() == ["session_limit_exceeded"]
-        assert house.counters.limit_exceeded == {"small": 2}
-        second.lose()  # it may come back, and counts
-        assert (await hello(urls[0])).errors() == ["session_limit_exceeded"]
-        internal = await house.open_internal(backend=small)
+            assert (await hello(url)).error_codes() == ["session_limit_exceeded"]
+        assert harness.counters.limit_exceeded == {"small": 2}
+        second.disconnect()  # it may come back, and counts
+        assert (await hello(urls[0])).error_codes() == ["session_limit_exceeded"]
+        internal = await harness.internal_hello(backend=small)
         assert internal.session.is_internal
-        assert (await hello(OTHER.urls[0])).heard()[0]["type"] == "hello"
-        await house.sweep(31)
-        assert (await hello(urls[1])).heard()[0]["type"] == "hello"
-        assert (await hello(urls[1])).errors() == ["session_limit_exceeded"]
+        assert (await hello(OTHER.urls[0])).received()[0]["type"] == "hello"
+        await harness.sweep(31)
+        assert (await hello(urls[1])).received()[0]["type"] == "hello"
+        assert (await hello(urls[1])).error_codes() == ["session_limit_exceeded"]
 
 
 async def test_federated_sessions_count_and_virtual_ones_do_not() -> None:
     limited = Backend("cloud", ("https://cloud.example/",), "secret of the cloud", session_limit=2)
-    async with House(limited) as house:
-        await house.member("alice", backend=limited)
-        bridge = await house.open_internal(backend=limited)
+    async with FlowHarness(limited) as harness:
+        await harness.member("alice", backend=limited)
+        bridge = await harness.internal_hello(backend=limited)
         for name in ("a", "b"):
             add = {"type": "addsession", "addsession": {"sessionid": name, "roomid": "r"}}
-            bridge.say({"type": "internal", "internal": add})
+            bridge.send({"type": "internal", "internal": add})
         await settle()
-        assert len(house.hub.virtuals) == 2
-        zoe = await federated(house)
+        assert len(harness.hub.virtuals) == 2
+        zoe = await federated(harness)
         assert zoe.session.client_type is ClientType.FEDERATION
-        guest = house.connect()
-        guest.heard()
-        auth = {"url": limited.urls[0], "params": house.nextcloud.ticket("")}
-        guest.say({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
+        guest = harness.connect()
+        guest.received()
+        auth = {"url": limited.urls[0], "params": harness.nextcloud.ticket("")}
+        guest.send({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
         await settle()
-        assert guest.errors() == ["session_limit_exceeded"]
+        assert guest.error_codes() == ["session_limit_exceeded"]

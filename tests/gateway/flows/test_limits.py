@@ -12,204 +12,204 @@ from pathlib import Path
 import pytest
 
 from gateway.core.limits import Limits
-from tests.gateway.flows.house import House, Talker
+from tests.gateway.flows.harness import FakeClient, FlowHarness
 from tests.gateway.flows.virtual_time import settle
 
 
 @asynccontextmanager
-async def elsewhere(limits: Limits) -> AsyncIterator[House]:
-    """Run a house with these limits and a call in another room, which goes on as if nothing was."""
-    async with House() as house:
-        house.services.limits = limits
-        one, other = [await house.member(name, "elsewhere", in_call=True) for name in ("one", "other")]
-        one.heard()
-        yield house
+async def elsewhere(limits: Limits) -> AsyncIterator[FlowHarness]:
+    """Run a harness with these limits and a call in another room, which goes on as if nothing was."""
+    async with FlowHarness() as harness:
+        harness.services.limits = limits
+        one, other = [await harness.member(name, "elsewhere", in_call=True) for name in ("one", "other")]
+        one.received()
+        yield harness
         one.offer()
-        other.tell({"type": "call"}, {"type": "still here"})
+        other.send_message({"type": "call"}, {"type": "still here"})
         await settle()
-        heard = one.heard()
+        heard = one.received()
         assert {"type": "still here"} in [it["message"]["data"] for it in heard]
         assert "answer" in [it["message"]["data"].get("type") for it in heard]
 
 
-def met(house: House) -> dict[str, int]:
-    return dict(house.counters.limits_met)
+def met(harness: FlowHarness) -> dict[str, int]:
+    return dict(harness.counters.limits_met)
 
 
 async def test_client_that_sends_too_many_messages_loses_its_connection_and_not_its_session() -> None:
-    async with elsewhere(Limits(messages_per_second=10, messages_burst=50)) as house:
-        alice = await house.member("alice")
+    async with elsewhere(Limits(messages_per_second=10, messages_burst=50)) as harness:
+        alice = await harness.member("alice")
         for _ in range(60):
-            alice.tell({"type": "room"}, {"type": "x"})
-        assert alice.errors()[0] == "too_many_requests"
+            alice.send_message({"type": "room"}, {"type": "x"})
+        assert alice.error_codes()[0] == "too_many_requests"
         assert alice.connection.finished
-        assert met(house)["messages_per_second"] > 0
-        alice.lose()
-        again = await house.resume(alice)
-        assert again.heard()[0]["type"] == "hello"
+        assert met(harness)["messages_per_second"] > 0
+        alice.disconnect()
+        again = await harness.resume(alice)
+        assert again.received()[0]["type"] == "hello"
         await asyncio.sleep(10)
-        again.say({"type": "transient", "id": "x"})
-        assert again.errors() == ["invalid_format"]
+        again.send({"type": "transient", "id": "x"})
+        assert again.error_codes() == ["invalid_format"]
 
 
 async def test_resume_does_not_give_a_new_allowance() -> None:
-    async with elsewhere(Limits(messages_per_second=1, messages_burst=10)) as house:
-        alice = await house.member("alice")
+    async with elsewhere(Limits(messages_per_second=1, messages_burst=10)) as harness:
+        alice = await harness.member("alice")
         for _ in range(12):
-            alice.tell({"type": "room"}, {"type": "x"})
-        alice.lose()
-        again = await house.resume(alice)
-        again.heard()
+            alice.send_message({"type": "room"}, {"type": "x"})
+        alice.disconnect()
+        again = await harness.resume(alice)
+        again.received()
         for _ in range(5):
-            again.tell({"type": "room"}, {"type": "x"})
-        assert "too_many_requests" in again.errors()
+            again.send_message({"type": "room"}, {"type": "x"})
+        assert "too_many_requests" in again.error_codes()
 
 
 async def test_client_that_sends_too_many_bytes_loses_its_connection() -> None:
-    async with elsewhere(Limits(bytes_per_second=1000, bytes_burst=20_000)) as house:
-        alice = await house.member("alice")
-        alice.tell({"type": "room"}, "x" * 15_000)
+    async with elsewhere(Limits(bytes_per_second=1000, bytes_burst=20_000)) as harness:
+        alice = await harness.member("alice")
+        alice.send_message({"type": "room"}, "x" * 15_000)
         assert not alice.connection.finished
-        alice.tell({"type": "room"}, "x" * 15_000)
-        assert (alice.errors(), alice.connection.finished) == (["too_many_requests"], True)
-        assert met(house) == {"bytes_per_second": 1}
+        alice.send_message({"type": "room"}, "x" * 15_000)
+        assert (alice.error_codes(), alice.connection.finished) == (["too_many_requests"], True)
+        assert met(harness) == {"bytes_per_second": 1}
 
 
 async def test_bytes_are_counted_and_not_characters() -> None:
-    async with elsewhere(Limits(bytes_per_second=1000, bytes_burst=20_000)) as house:
-        alice = await house.member("alice")
+    async with elsewhere(Limits(bytes_per_second=1000, bytes_burst=20_000)) as harness:
+        alice = await harness.member("alice")
         message = '{"type":"future","x":"' + "\u00fc" * 9_000 + '"}'
-        alice.say(message)
+        alice.send(message)
         assert not alice.connection.finished
-        alice.say(message)
-        assert (alice.errors(), alice.connection.finished) == (["too_many_requests"], True)
-        assert met(house) == {"bytes_per_second": 1}
+        alice.send(message)
+        assert (alice.error_codes(), alice.connection.finished) == (["too_many_requests"], True)
+        assert met(harness) == {"bytes_per_second": 1}
 
 
 async def test_messages_before_hello_are_limited_too() -> None:
-    async with elsewhere(Limits(messages_per_second=10, messages_burst=20)) as house:
-        stranger = house.connect()
-        stranger.heard()
+    async with elsewhere(Limits(messages_per_second=10, messages_burst=20)) as harness:
+        stranger = harness.connect()
+        stranger.received()
         for _ in range(21):
-            stranger.say("{")
-        assert stranger.errors() == ["invalid_format"] * 20 + ["too_many_requests"]
+            stranger.send("{")
+        assert stranger.error_codes() == ["invalid_format"] * 20 + ["too_many_requests"]
 
 
 async def test_hello_before_too_many_messages_opens_nothing() -> None:
-    async with elsewhere(Limits(messages_per_second=10, messages_burst=20)) as house:
-        stranger = house.connect()
-        stranger.heard()
-        before, house.nextcloud.gate = len(house.hub.sessions), asyncio.Event()
-        auth = {"url": "https://cloud.example/", "params": house.nextcloud.ticket("alice")}
-        stranger.say({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
+    async with elsewhere(Limits(messages_per_second=10, messages_burst=20)) as harness:
+        stranger = harness.connect()
+        stranger.received()
+        before, harness.nextcloud.gate = len(harness.hub.sessions), asyncio.Event()
+        auth = {"url": "https://cloud.example/", "params": harness.nextcloud.ticket("alice")}
+        stranger.send({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
         for _ in range(20):
-            stranger.say("{")
-        assert (stranger.errors(), stranger.connection.finished) == (["too_many_requests"], True)
-        house.nextcloud.gate.set()
+            stranger.send("{")
+        assert (stranger.error_codes(), stranger.connection.finished) == (["too_many_requests"], True)
+        harness.nextcloud.gate.set()
         await settle()
-        assert len(house.hub.sessions) == before
+        assert len(harness.hub.sessions) == before
 
 
 async def test_connections_of_one_address_are_limited() -> None:
-    async with elsewhere(Limits(connections_per_address=4)) as house:
-        clients = [await house.open(f"user {number}") for number in range(2)]
-        assert not house.dispatch.admits(ip_address("192.0.2.1"))
-        assert house.dispatch.admits(ip_address("192.0.2.2"))
-        assert met(house) == {"connections_per_address": 1}
-        clients[0].lose()
-        assert house.dispatch.admits(ip_address("192.0.2.1"))
+    async with elsewhere(Limits(connections_per_address=4)) as harness:
+        clients = [await harness.hello(f"user {number}") for number in range(2)]
+        assert not harness.dispatch.admits(ip_address("192.0.2.1"))
+        assert harness.dispatch.admits(ip_address("192.0.2.2"))
+        assert met(harness) == {"connections_per_address": 1}
+        clients[0].disconnect()
+        assert harness.dispatch.admits(ip_address("192.0.2.1"))
 
 
 async def test_ipv6_connections_count_by_network() -> None:
-    async with elsewhere(Limits(connections_per_address=1)) as house:
-        house.connect("2001:db8::1")
-        assert not house.dispatch.admits(ip_address("2001:db8::2"))
-        assert house.dispatch.admits(ip_address("2001:db8:0:1::1"))
+    async with elsewhere(Limits(connections_per_address=1)) as harness:
+        harness.connect("2001:db8::1")
+        assert not harness.dispatch.admits(ip_address("2001:db8::2"))
+        assert harness.dispatch.admits(ip_address("2001:db8:0:1::1"))
 
 
 async def test_connections_that_say_no_hello_are_limited_by_address() -> None:
-    async with elsewhere(Limits(hellos_per_address=2)) as house:
-        silent = [house.connect() for _ in range(2)]
+    async with elsewhere(Limits(hellos_per_address=2)) as harness:
+        silent = [harness.connect() for _ in range(2)]
         address = ip_address("192.0.2.1")
-        assert not house.dispatch.admits(address)
-        assert met(house) == {"hellos_per_address": 1}
-        silent[0].lose()
-        assert house.dispatch.admits(address)
-        house.connect()
-        assert not house.dispatch.admits(address)
-        await house.sweep(3)  # hello_timeout
-        assert house.dispatch.admits(address)
+        assert not harness.dispatch.admits(address)
+        assert met(harness) == {"hellos_per_address": 1}
+        silent[0].disconnect()
+        assert harness.dispatch.admits(address)
+        harness.connect()
+        assert not harness.dispatch.admits(address)
+        await harness.sweep(3)  # hello_timeout
+        assert harness.dispatch.admits(address)
 
 
 async def test_hello_makes_room_for_the_next() -> None:
-    async with elsewhere(Limits(hellos_per_address=1)) as house:
-        await house.open("alice")
-        assert house.dispatch.admits(ip_address("192.0.2.1"))
+    async with elsewhere(Limits(hellos_per_address=1)) as harness:
+        await harness.hello("alice")
+        assert harness.dispatch.admits(ip_address("192.0.2.1"))
 
 
 async def test_publishers_of_a_session_are_limited() -> None:
-    async with elsewhere(Limits(publishers=1)) as house:
-        (alice,) = await house.callers("alice")
+    async with elsewhere(Limits(publishers=1)) as harness:
+        (alice,) = await harness.callers("alice")
         alice.offer()
         await settle()
         assert [it["type"] for it in alice.data()] == ["answer"]
         alice.offer("screen", roomType="screen")
         await settle()
-        assert alice.errors() == ["limit_exceeded"]
+        assert alice.error_codes() == ["limit_exceeded"]
         alice.offer("one", sid="2", media=("audio", "video"))  # the one that there is may be changed
         await settle()
         assert [it["type"] for it in alice.data()] == ["answer"]
-        assert met(house) == {"publishers": 1}
+        assert met(harness) == {"publishers": 1}
 
 
 async def test_subscriptions_of_a_session_are_limited() -> None:
-    async with elsewhere(Limits(subscriptions=1)) as house:
-        alice, bob, carol = await house.callers("alice", "bob", "carol")
+    async with elsewhere(Limits(subscriptions=1)) as harness:
+        alice, bob, carol = await harness.callers("alice", "bob", "carol")
         for publisher in (bob, carol):
             publisher.offer()
             await settle()
-            publisher.heard()
+            publisher.received()
             alice.media(publisher, "requestoffer")
             await settle()
-        heard = alice.heard()
+        heard = alice.received()
         assert [it["type"] for it in heard] == ["message", "error"]
         assert heard[1]["error"]["code"] == "limit_exceeded"
-        assert met(house) == {"subscriptions": 1}
+        assert met(harness) == {"subscriptions": 1}
 
 
 async def test_requests_of_a_session_that_wait_for_the_sfu_are_limited() -> None:
-    async with elsewhere(Limits(waiting_requests=5)) as house:
-        alice, bob = await house.callers("alice", "bob")
-        house.mcu.publish_gate = asyncio.Event()
+    async with elsewhere(Limits(waiting_requests=5)) as harness:
+        alice, bob = await harness.callers("alice", "bob")
+        harness.mcu.publish_gate = asyncio.Event()
         alice.offer()
         await settle()  # the offer is with the SFU
         for _ in range(8):
             alice.media(alice, "endOfCandidates")
-        assert alice.errors() == ["limit_exceeded"] * 3
-        assert met(house) == {"waiting_requests": 3}
-        bob.tell(alice, {"type": "hi"})
+        assert alice.error_codes() == ["limit_exceeded"] * 3
+        assert met(harness) == {"waiting_requests": 3}
+        bob.send_message(alice, {"type": "hi"})
         assert alice.data() == [{"type": "hi"}]
-        house.mcu.publish_gate.set()
+        harness.mcu.publish_gate.set()
         await settle()
         assert [it["type"] for it in alice.data()] == ["answer"]
         alice.media(alice, "endOfCandidates")
-        assert alice.errors() == []
+        assert alice.error_codes() == []
 
 
 async def test_what_waited_for_a_stream_that_ended_counts_no_more() -> None:
-    async with elsewhere(Limits(waiting_requests=5)) as house:
-        alice, bob = await house.callers("alice", "bob")
-        house.mcu.publish_gate = asyncio.Event()
+    async with elsewhere(Limits(waiting_requests=5)) as harness:
+        alice, bob = await harness.callers("alice", "bob")
+        harness.mcu.publish_gate = asyncio.Event()
         alice.offer()
         await settle()
         for _ in range(5):
             alice.media(alice, "endOfCandidates")
-        house.call("r", "alice", flags=0)
-        house.call("r", "alice")
-        house.mcu.publish_gate.set()
+        harness.set_in_call("r", "alice", flags=0)
+        harness.set_in_call("r", "alice")
+        harness.mcu.publish_gate.set()
         await settle()
-        for talker in (alice, bob):
-            talker.heard()
+        for client in (alice, bob):
+            client.received()
         alice.offer("two")
         for _ in range(4):
             alice.media(alice, "endOfCandidates")
@@ -217,8 +217,8 @@ async def test_what_waited_for_a_stream_that_ended_counts_no_more() -> None:
         assert [it["type"] for it in alice.data()] == ["answer"]
 
 
-def store(talker: Talker, key: str, value: object = 1) -> None:
-    talker.say({"type": "transient", "transient": {"type": "set", "key": key, "value": value}})
+def store(client: FakeClient, key: str, value: object = 1) -> None:
+    client.send({"type": "transient", "transient": {"type": "set", "key": key, "value": value}})
 
 
 @pytest.mark.parametrize(
@@ -230,30 +230,30 @@ def store(talker: Talker, key: str, value: object = 1) -> None:
     ],
 )
 async def test_transient_data_of_a_room_are_limited(limits: Limits, key: str, value: object, limit: str) -> None:
-    async with elsewhere(limits) as house:
-        alice, bob = await house.member("alice"), await house.member("bob")
-        alice.heard()
+    async with elsewhere(limits) as harness:
+        alice, bob = await harness.member("alice"), await harness.member("bob")
+        alice.received()
         store(alice, "a")
         store(alice, "b")
-        assert len(alice.heard()) == 2
+        assert len(alice.received()) == 2
         store(alice, key, value)
-        assert alice.errors() == ["limit_exceeded"]
-        assert met(house) == {limit: 1}
+        assert alice.error_codes() == ["limit_exceeded"]
+        assert met(harness) == {limit: 1}
         store(alice, "a", 2)  # what is there may be replaced
-        assert len(bob.heard()) == 3
+        assert len(bob.received()) == 3
 
 
 async def test_virtual_sessions_of_an_internal_client_are_limited() -> None:
-    async with elsewhere(Limits(virtual_sessions=1)) as house:
-        await house.member("alice")
-        bridge, other = await house.open_internal(), await house.open_internal()
-        for talker, name in ((bridge, "one"), (bridge, "two"), (other, "one")):
+    async with elsewhere(Limits(virtual_sessions=1)) as harness:
+        await harness.member("alice")
+        bridge, other = await harness.internal_hello(), await harness.internal_hello()
+        for client, name in ((bridge, "one"), (bridge, "two"), (other, "one")):
             add = {"type": "addsession", "addsession": {"sessionid": name, "roomid": "r"}}
-            talker.say({"id": name, "type": "internal", "internal": add})
+            client.send({"id": name, "type": "internal", "internal": add})
         await settle()
-        assert (bridge.errors(), other.errors()) == (["limit_exceeded"], [])
-        assert len(house.hub.virtuals) == 2
-        assert met(house) == {"virtual_sessions": 1}
+        assert (bridge.error_codes(), other.error_codes()) == (["limit_exceeded"], [])
+        assert len(harness.hub.virtuals) == 2
+        assert met(harness) == {"virtual_sessions": 1}
 
 
 BURSTS = {"messages_burst", "bytes_burst"}  # count as the rates they belong to
@@ -264,34 +264,37 @@ HERE = Path(__file__)
 def test_each_limit_is_reached_in_a_test_that_sees_it_counted(name: str) -> None:
     written = HERE.read_text() + (HERE.parent.parent / "test_limits.py").read_text()
     assert f"Limits({name}=" in written
-    assert re.search(rf'met\((?:house|url)[^\n]*"{name}"|"{name}"\),?$|"{name}": |"{name}"\]', written, re.M)
+    assert re.search(rf'met\((?:harness|url)[^\n]*"{name}"|"{name}"\),?$|"{name}": |"{name}"\]', written, re.M)
 
 
 async def test_zero_is_no_limit() -> None:
-    async with elsewhere(Limits(**dict.fromkeys(Limits.__struct_fields__, 0))) as house:
-        alice, bob = await house.callers("alice", "bob")
+    async with elsewhere(Limits(**dict.fromkeys(Limits.__struct_fields__, 0))) as harness:
+        alice, bob = await harness.callers("alice", "bob")
         for _ in range(200):
-            alice.tell(bob, "x" * 1000)
+            alice.send_message(bob, "x" * 1000)
         assert len(bob.data()) == 200
         alice.offer()
         alice.offer("screen", roomType="screen")
         await settle()
         assert [it["type"] for it in alice.data()] == ["answer", "answer"]
         store(alice, "k" * 5000, "x" * 50_000)
-        assert [it["type"] for it in alice.heard()] == ["transient"]
-        assert met(house) == {}
+        assert [it["type"] for it in alice.received()] == ["transient"]
+        assert met(harness) == {}
 
 
 async def test_offer_may_only_be_sent_to_the_own_room() -> None:
-    async with elsewhere(Limits()) as house:
-        alice, bob = await house.callers("alice", "bob")
-        stranger, lost = await house.member("stranger", "next door"), await house.open("lost")
-        alice.heard()
-        for number, talker in enumerate((stranger, lost)):
-            alice.media(talker, "sendoffer", id=str(number))
-        assert [(it["id"], it["error"]["code"]) for it in alice.heard()] == [("0", "not_allowed"), ("1", "not_allowed")]
-        lost.media(await house.open("lost too"), "sendoffer")
-        assert lost.errors() == ["not_allowed"]
+    async with elsewhere(Limits()) as harness:
+        alice, bob = await harness.callers("alice", "bob")
+        stranger, lost = await harness.member("stranger", "next door"), await harness.hello("lost")
+        alice.received()
+        for number, client in enumerate((stranger, lost)):
+            alice.media(client, "sendoffer", id=str(number))
+        assert [(it["id"], it["error"]["code"]) for it in alice.received()] == [
+            ("0", "not_allowed"),
+            ("1", "not_allowed"),
+        ]
+        lost.media(await harness.hello("lost too"), "sendoffer")
+        assert lost.error_codes() == ["not_allowed"]
         alice.offer()
         await settle()
         alice.media(bob, "sendoffer")

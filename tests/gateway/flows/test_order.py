@@ -8,175 +8,175 @@ import logging
 import pytest
 
 from gateway.flows.dispatch import PAUSE_AT
-from tests.gateway.flows.house import House, Talker
+from tests.gateway.flows.harness import FakeClient, FlowHarness
 from tests.gateway.flows.virtual_time import settle
 
 
-def join(talker: Talker, room: str, id: str = "join", nc: str = "") -> None:
-    talker.say({"id": id, "type": "room", "room": {"roomid": room, "sessionid": nc}})
+def join(client: FakeClient, room: str, id: str = "join", nc: str = "") -> None:
+    client.send({"id": id, "type": "room", "room": {"roomid": room, "sessionid": nc}})
 
 
-def ids(talker: Talker) -> list[str]:
-    return [it["id"] for it in talker.heard() if "id" in it]
+def ids(client: FakeClient) -> list[str]:
+    return [it["id"] for it in client.received() if "id" in it]
 
 
 async def test_messages_wait_behind_a_slow_join() -> None:
-    async with House() as house:
-        alice, bob = await house.open("alice"), await house.member("bob", "r")
-        house.nextcloud.gate = asyncio.Event()
+    async with FlowHarness() as harness:
+        alice, bob = await harness.hello("alice"), await harness.member("bob", "r")
+        harness.nextcloud.gate = asyncio.Event()
         join(alice, "r", "1")
-        alice.tell({"type": "room"}, "hello")
-        alice.say("junk")
+        alice.send_message({"type": "room"}, "hello")
+        alice.send("junk")
         join(alice, "", "3")
         await settle()
-        assert alice.heard() == []
-        house.nextcloud.gate.set()
+        assert alice.received() == []
+        harness.nextcloud.gate.set()
         await settle()
-        heard = alice.heard()
+        heard = alice.received()
         assert [it["type"] for it in heard] == ["room", "event", "event", "error", "room"]
-        assert [it["type"] for it in bob.heard()] == ["event", "message", "event"]
+        assert [it["type"] for it in bob.received()] == ["event", "message", "event"]
 
 
 async def test_messages_of_others_do_not_wait() -> None:
-    async with House() as house:
-        alice, bob, carol = [await house.open(name) for name in ("alice", "bob", "carol")]
-        house.nextcloud.gate = asyncio.Event()
+    async with FlowHarness() as harness:
+        alice, bob, carol = [await harness.hello(name) for name in ("alice", "bob", "carol")]
+        harness.nextcloud.gate = asyncio.Event()
         join(alice, "r")
-        bob.tell(carol, "quick")
-        assert carol.heard()[0]["message"]["data"] == "quick"
+        bob.send_message(carol, "quick")
+        assert carol.received()[0]["message"]["data"] == "quick"
 
 
 async def test_reading_pauses_while_many_messages_wait() -> None:
-    async with House() as house:
-        alice, bob = await house.open("alice"), await house.open("bob")
-        house.nextcloud.gate = asyncio.Event()
+    async with FlowHarness() as harness:
+        alice, bob = await harness.hello("alice"), await harness.hello("bob")
+        harness.nextcloud.gate = asyncio.Event()
         join(alice, "r")
         for number in range(PAUSE_AT):
             assert not alice.connection.paused
-            alice.tell(bob, number)
+            alice.send_message(bob, number)
         assert alice.connection.paused
-        house.nextcloud.gate.set()
+        harness.nextcloud.gate.set()
         await settle()
         assert not alice.connection.paused
-        assert [it["message"]["data"] for it in bob.heard()] == list(range(PAUSE_AT))
+        assert [it["message"]["data"] for it in bob.received()] == list(range(PAUSE_AT))
 
 
 async def test_what_was_sent_before_a_broken_line_is_done_before_what_comes_after_the_resume() -> None:
-    async with House() as house:
-        alice, bob = await house.open("alice"), await house.open("bob")
-        house.nextcloud.gate = asyncio.Event()
+    async with FlowHarness() as harness:
+        alice, bob = await harness.hello("alice"), await harness.hello("bob")
+        harness.nextcloud.gate = asyncio.Event()
         join(alice, "r", "1")
-        alice.tell(bob, "before")
+        alice.send_message(bob, "before")
         await settle()
-        alice.lose()
-        again = await house.resume(alice)
-        assert again.heard()[0]["type"] == "hello"
-        again.tell(bob, "after")
+        alice.disconnect()
+        again = await harness.resume(alice)
+        assert again.received()[0]["type"] == "hello"
+        again.send_message(bob, "after")
         await settle()
-        assert bob.heard() == []
-        house.nextcloud.gate.set()
+        assert bob.received() == []
+        harness.nextcloud.gate.set()
         await settle()
-        assert [it["message"]["data"] for it in bob.heard()] == ["before", "after"]
+        assert [it["message"]["data"] for it in bob.received()] == ["before", "after"]
         assert ids(again) == ["1"]
 
 
 async def test_what_was_sent_before_a_takeover_is_done_before_what_comes_after_it() -> None:
-    async with House() as house:
-        alice, bob = await house.open("alice"), await house.open("bob")
-        house.nextcloud.gate = asyncio.Event()
+    async with FlowHarness() as harness:
+        alice, bob = await harness.hello("alice"), await harness.hello("bob")
+        harness.nextcloud.gate = asyncio.Event()
         join(alice, "r", "1")
-        alice.tell(bob, "before")
-        alice.say({"id": "bad", "type": "message", "message": {}})
+        alice.send_message(bob, "before")
+        alice.send({"id": "bad", "type": "message", "message": {}})
         await settle()
-        again = await house.resume(alice)
-        again.tell(bob, "after")
-        house.nextcloud.gate.set()
+        again = await harness.resume(alice)
+        again.send_message(bob, "after")
+        harness.nextcloud.gate.set()
         await settle()
-        assert [it["message"]["data"] for it in bob.heard()] == ["before", "after"]
+        assert [it["message"]["data"] for it in bob.received()] == ["before", "after"]
         assert ids(again) == ["1", "bad"]
-        alice.heard()
-        alice.tell(bob, "from the displaced connection")
-        alice.say("junk")
-        house.dispatch.received_binary(alice.who)
-        assert bob.heard() == alice.heard() == []
-        assert [it for it in again.heard() if it["type"] == "error"] == []
+        alice.received()
+        alice.send_message(bob, "from the displaced connection")
+        alice.send("junk")
+        harness.dispatch.received_binary(alice.client_connection)
+        assert bob.received() == alice.received() == []
+        assert [it for it in again.received() if it["type"] == "error"] == []
 
 
 async def test_join_that_ends_after_its_session_is_undone(caplog: pytest.LogCaptureFixture) -> None:
-    async with House() as house:
-        alice, bob = await house.open("alice"), await house.member("bob", "r")
-        bob.heard()
-        house.nextcloud.gate = asyncio.Event()
+    async with FlowHarness() as harness:
+        alice, bob = await harness.hello("alice"), await harness.member("bob", "r")
+        bob.received()
+        harness.nextcloud.gate = asyncio.Event()
         join(alice, "r", nc="nc-alice")
-        alice.say("junk")
-        alice.say({"type": "bye"})
+        alice.send("junk")
+        alice.send({"type": "bye"})
         await settle()
-        alice.lose()
-        await house.sweep(31.0)
-        house.nextcloud.gate.set()
+        alice.disconnect()
+        await harness.sweep(31.0)
+        harness.nextcloud.gate.set()
         await settle()
-        assert bob.heard() == []
-        assert [it.sessionid for it in house.nextcloud.leaves()] == ["nc-alice"]
+        assert bob.received() == []
+        assert [it.sessionid for it in harness.nextcloud.leaves()] == ["nc-alice"]
         assert not [it for it in caplog.records if it.levelno >= logging.ERROR]
 
 
 async def test_messages_behind_a_hello_and_a_resume_on_the_same_connection_keep_their_order() -> None:
-    async with House() as house:
-        alice, bob = await house.open("alice"), await house.open("bob")
-        house.nextcloud.gate = asyncio.Event()
+    async with FlowHarness() as harness:
+        alice, bob = await harness.hello("alice"), await harness.hello("bob")
+        harness.nextcloud.gate = asyncio.Event()
         join(alice, "r", "1")
-        alice.tell(bob, "before")
+        alice.send_message(bob, "before")
         await settle()
-        alice.lose()
-        again = house.connect()
-        again.heard()
+        alice.disconnect()
+        again = harness.connect()
+        again.received()
         auth = {"url": "https://cloud.example/", "params": {"userid": "forged"}}
-        again.say({"id": "h", "type": "hello", "hello": {"version": "1.0", "auth": auth}})
-        again.say({"id": "r", "type": "hello", "hello": {"version": "1.0", "resumeid": alice.resumeid}})
-        again.tell(bob, "after")
+        again.send({"id": "h", "type": "hello", "hello": {"version": "1.0", "auth": auth}})
+        again.send({"id": "r", "type": "hello", "hello": {"version": "1.0", "resumeid": alice.resumeid}})
+        again.send_message(bob, "after")
         await settle()
-        house.nextcloud.gate.set()
+        harness.nextcloud.gate.set()
         await settle()
-        assert [it["message"]["data"] for it in bob.heard()] == ["before", "after"]
-        assert [it["id"] for it in again.heard() if "id" in it][:2] in (["h", "r"], ["r", "1"])
+        assert [it["message"]["data"] for it in bob.received()] == ["before", "after"]
+        assert [it["id"] for it in again.received() if "id" in it][:2] in (["h", "r"], ["r", "1"])
 
 
 async def test_nothing_is_kept_of_sessions_that_ended() -> None:
-    async with House() as house:
+    async with FlowHarness() as harness:
         for _ in range(3):
-            alice, bob = await house.open("alice"), await house.open("bob")
+            alice, bob = await harness.hello("alice"), await harness.hello("bob")
             join(alice, "r")
             await settle()
-            alice.say({"type": "bye"})
-            alice.lose()
-            bob.lose()
-            await house.sweep(31.0)
-        assert house.hub.sessions == {}
-        assert house.dispatch._clients == {}
-        assert house.dispatch._strangers == set()
-        assert house.dispatch._inboxes == {}
-        assert house.services.delivery._connections == {}
-        assert len(house.services.tasks) == 0
+            alice.send({"type": "bye"})
+            alice.disconnect()
+            bob.disconnect()
+            await harness.sweep(31.0)
+        assert harness.hub.sessions == {}
+        assert harness.dispatch._clients == {}
+        assert harness.dispatch._strangers == set()
+        assert harness.dispatch._inboxes == {}
+        assert harness.services.delivery._connections == {}
+        assert len(harness.services.tasks) == 0
 
 
 async def test_message_behind_a_join_of_a_session_that_was_closed_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
-    async with House() as house:
-        alice, bob = await house.open("alice"), await house.open("bob")
+    async with FlowHarness() as harness:
+        alice, bob = await harness.hello("alice"), await harness.hello("bob")
         join(alice, "r", nc="same")
         await settle()
-        house.nextcloud.gate = asyncio.Event()
+        harness.nextcloud.gate = asyncio.Event()
         join(bob, "r", nc="same")
         await settle()
-        first, house.nextcloud.gate = house.nextcloud.gate, asyncio.Event()
+        first, harness.nextcloud.gate = harness.nextcloud.gate, asyncio.Event()
         join(alice, "other", nc="same")
-        alice.say("junk")
+        alice.send("junk")
         await settle()
-        alice.heard()
+        alice.received()
         first.set()
         await settle()
-        assert alice.heard()[-1]["bye"]["reason"] == "room_session_reconnected"
-        alice.lose()
-        house.nextcloud.gate.set()
+        assert alice.received()[-1]["bye"]["reason"] == "room_session_reconnected"
+        alice.disconnect()
+        harness.nextcloud.gate.set()
         await settle()
-        assert list(house.hub.sessions) == [bob.sessionid]
+        assert list(harness.hub.sessions) == [bob.sessionid]
         assert not [it for it in caplog.records if it.levelno >= logging.ERROR]

@@ -8,29 +8,29 @@ import pytest
 
 from gateway.core.throttle import ThrottledAction
 from tests.gateway.flows.fakes import FakeConnection
-from tests.gateway.flows.house import House, Talker
+from tests.gateway.flows.harness import FakeClient, FlowHarness
 from tests.gateway.flows.virtual_time import settle
 
 
-def guess(talker: Talker, resumeid: str = "forged") -> None:
-    talker.say({"id": "1", "type": "hello", "hello": {"version": "1.0", "resumeid": resumeid}})
+def guess(client: FakeClient, resumeid: str = "forged") -> None:
+    client.send({"id": "1", "type": "hello", "hello": {"version": "1.0", "resumeid": resumeid}})
 
 
-def codes(talker: Talker) -> list[str]:
-    return [it["error"]["code"] for it in talker.heard() if it["type"] == "error"]
+def codes(client: FakeClient) -> list[str]:
+    return [it["error"]["code"] for it in client.received() if it["type"] == "error"]
 
 
 async def test_forged_resume_id_is_answered_after_the_delay() -> None:
-    async with House() as house:
+    async with FlowHarness() as harness:
         for delay in (0.1, 0.2, 0.4):
-            talker = house.connect()
-            talker.heard()
-            guess(talker)
+            client = harness.connect()
+            client.received()
+            guess(client)
             await asyncio.sleep(delay - 0.01)
-            assert codes(talker) == []
+            assert codes(client) == []
             await asyncio.sleep(0.02)
-            assert codes(talker) == ["no_such_session"]
-        assert dict(house.counters.throttle_delayed) == {
+            assert codes(client) == ["no_such_session"]
+        assert dict(harness.counters.throttle_delayed) == {
             ("HelloResume", 100): 1,
             ("HelloResume", 200): 1,
             ("HelloResume", 400): 1,
@@ -38,89 +38,89 @@ async def test_forged_resume_id_is_answered_after_the_delay() -> None:
 
 
 async def test_resume_id_of_a_session_that_is_gone_is_free() -> None:
-    async with House() as house:
-        gone = await house.open("alice")
-        gone.say({"type": "bye"})
+    async with FlowHarness() as harness:
+        gone = await harness.hello("alice")
+        gone.send({"type": "bye"})
         for _ in range(20):
-            talker = house.connect()
-            talker.heard()
-            guess(talker, gone.resumeid)
-            assert codes(talker) == ["no_such_session"]
-        assert not house.counters.throttle_delayed
+            client = harness.connect()
+            client.received()
+            guess(client, gone.resumeid)
+            assert codes(client) == ["no_such_session"]
+        assert not harness.counters.throttle_delayed
 
 
 async def test_public_session_id_is_a_forged_resume_id() -> None:
-    async with House() as house:
-        alice = await house.open("alice")
-        guess(house.connect(), alice.sessionid)
+    async with FlowHarness() as harness:
+        alice = await harness.hello("alice")
+        guess(harness.connect(), alice.sessionid)
         await settle()
-        assert sum(house.counters.throttle_delayed.values()) == 1
+        assert sum(harness.counters.throttle_delayed.values()) == 1
 
 
 async def test_after_ten_failures_even_a_valid_resume_id_is_refused_for_this_address() -> None:
-    async with House() as house:
-        alice = await house.open("alice")
-        alice.lose()
+    async with FlowHarness() as harness:
+        alice = await harness.hello("alice")
+        alice.disconnect()
         for _ in range(10):
-            guess(house.connect())
+            guess(harness.connect())
         await settle()
-        talker = house.connect()
-        talker.heard()
-        guess(talker, alice.resumeid)
-        assert codes(talker) == ["too_many_requests"]
-        assert house.counters.throttle_bruteforce == {"HelloResume": 1}
-        elsewhere = house.connect("192.0.2.2")
-        elsewhere.heard()
+        client = harness.connect()
+        client.received()
+        guess(client, alice.resumeid)
+        assert codes(client) == ["too_many_requests"]
+        assert harness.counters.throttle_bruteforce == {"HelloResume": 1}
+        elsewhere = harness.connect("192.0.2.2")
+        elsewhere.received()
         guess(elsewhere, alice.resumeid)
-        assert [it["type"] for it in elsewhere.heard()] == ["hello"]
+        assert [it["type"] for it in elsewhere.received()] == ["hello"]
 
 
 async def test_blocked_address_may_open_a_new_session() -> None:
-    async with House() as house:
+    async with FlowHarness() as harness:
         for _ in range(10):
-            guess(house.connect())
-        assert (await house.open("alice")).sessionid
+            guess(harness.connect())
+        assert (await harness.hello("alice")).sessionid
 
 
 async def test_delay_ends_when_the_caller_disconnects() -> None:
-    async with House() as house:
+    async with FlowHarness() as harness:
         for _ in range(8):
-            guess(house.connect())
-        talker = house.connect()
-        guess(talker)
+            guess(harness.connect())
+        client = harness.connect()
+        guess(client)
         await asyncio.sleep(20)  # of 25 seconds
-        waiting = len(house.services.tasks)
-        talker.lose()
+        waiting = len(harness.services.tasks)
+        client.disconnect()
         await settle()
-        assert len(house.services.tasks) == waiting - 1
+        assert len(harness.services.tasks) == waiting - 1
 
 
 async def test_delay_of_a_caller_that_is_gone_already_ends_at_once() -> None:
-    async with House() as house:
-        talker = house.connect()
-        talker.lose()
+    async with FlowHarness() as harness:
+        client = harness.connect()
+        client.disconnect()
         async with asyncio.timeout(0.01):
-            await house.services.throttling.failed(talker.who, ThrottledAction.HELLO_INTERNAL)
-        assert house.counters.throttle_delayed == {("HelloInternal", 100): 1}
+            await harness.services.throttling.failed(client.client_connection, ThrottledAction.HELLO_INTERNAL)
+        assert harness.counters.throttle_delayed == {("HelloInternal", 100): 1}
 
 
 async def test_hello_timeout_keeps_running_while_a_forged_id_waits() -> None:
-    async with House() as house:
+    async with FlowHarness() as harness:
         for _ in range(8):
-            guess(house.connect())
-        talker = house.connect()
-        guess(talker)
-        await house.sweep(2.0)
-        assert isinstance(talker.connection, FakeConnection)
-        assert talker.connection.finished
-        assert [it.get("bye") for it in talker.heard()][-1] == {"reason": "hello_timeout"}
+            guess(harness.connect())
+        client = harness.connect()
+        guess(client)
+        await harness.sweep(2.0)
+        assert isinstance(client.connection, FakeConnection)
+        assert client.connection.finished
+        assert [it.get("bye") for it in client.received()][-1] == {"reason": "hello_timeout"}
 
 
 @pytest.mark.parametrize("version", ["", "3.0"])
 async def test_wrong_version_is_no_guess(version: str) -> None:
-    async with House() as house:
-        talker = house.connect()
-        talker.heard()
-        talker.say({"type": "hello", "hello": {"version": version, "resumeid": "forged"}})
-        assert codes(talker) == ["invalid_hello_version"]
-        assert not house.counters.throttle_delayed
+    async with FlowHarness() as harness:
+        client = harness.connect()
+        client.received()
+        client.send({"type": "hello", "hello": {"version": version, "resumeid": "forged"}})
+        assert codes(client) == ["invalid_hello_version"]
+        assert not harness.counters.throttle_delayed

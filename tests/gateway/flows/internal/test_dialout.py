@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.core.limits import Backend
-from tests.gateway.flows.house import CLOUD, OTHER, House, Json, Talker
+from tests.gateway.flows.harness import CLOUD, OTHER, FakeClient, FlowHarness, Json
 from tests.gateway.flows.virtual_time import settle
 
 CALL = {"number": "+4930123", "options": {"anonymous": True}}
@@ -22,22 +22,24 @@ def code(answer: tuple[int, Json]) -> tuple[int, str]:
 
 
 @asynccontextmanager
-async def dialling(house: House, room: str = "12", call: Json = CALL) -> AsyncIterator[asyncio.Task[tuple[int, Json]]]:
-    task = asyncio.create_task(house.dial(room, call))
+async def dialling(
+    harness: FlowHarness, room: str = "12", call: Json = CALL
+) -> AsyncIterator[asyncio.Task[tuple[int, Json]]]:
+    task = asyncio.create_task(harness.dial_out(room, call))
     await settle()
     yield task
 
 
-def answer(bridge: Talker, request: str, body: Json) -> None:
-    bridge.say({"id": request, "type": "internal", "internal": {"type": "dialout", "dialout": body}})
+def answer(bridge: FakeClient, request: str, body: Json) -> None:
+    bridge.send({"id": request, "type": "internal", "internal": {"type": "dialout", "dialout": body}})
 
 
-def status(bridge: Talker, status: Json, room: str = "12", request: str = "") -> None:
+def status(bridge: FakeClient, status: Json, room: str = "12", request: str = "") -> None:
     answer(bridge, request, {"type": "status", "roomid": room, "status": status})
 
 
-def asked(bridge: Talker) -> str:
-    (request,) = bridge.heard()
+def asked(bridge: FakeClient) -> str:
+    (request,) = bridge.received()
     assert request["type"] == "internal"
     id: str = request["id"]
     return id
@@ -59,35 +61,35 @@ def asked(bridge: Talker) -> str:
     ],
 )
 async def test_bad_request(room: str, call: Json, error: str) -> None:
-    async with House() as house:
-        bridge = await house.open_internal("start-dialout")
-        assert code(await house.dial(room, call)) == (400, error)
-        assert bridge.heard() == []
+    async with FlowHarness() as harness:
+        bridge = await harness.internal_hello("start-dialout")
+        assert code(await harness.dial_out(room, call)) == (400, error)
+        assert bridge.received() == []
 
 
 async def test_nobody_to_make_the_call() -> None:
-    async with House() as house:
-        await house.open_internal()
-        await house.open_internal("start-dialout", backend=OTHER)
-        await house.open("alice", features=("start-dialout",))
-        away = await house.open_internal("start-dialout")
-        away.lose()
-        busy = await house.open_internal("start-dialout")
-        busy.say({"type": "room", "room": {"roomid": "12"}})
+    async with FlowHarness() as harness:
+        await harness.internal_hello()
+        await harness.internal_hello("start-dialout", backend=OTHER)
+        await harness.hello("alice", features=("start-dialout",))
+        away = await harness.internal_hello("start-dialout")
+        away.disconnect()
+        busy = await harness.internal_hello("start-dialout")
+        busy.send({"type": "room", "room": {"roomid": "12"}})
         await settle()
-        assert code(await house.dial("12", CALL)) == (404, "no_client_available")
-        busy.say({"type": "room", "room": {"roomid": ""}})
-        busy.heard()
-        async with dialling(house) as task:
+        assert code(await harness.dial_out("12", CALL)) == (404, "no_client_available")
+        busy.send({"type": "room", "room": {"roomid": ""}})
+        busy.received()
+        async with dialling(harness) as task:
             status(busy, ACCEPTED, request=asked(busy))
             assert await task == (200, {"callid": "c1"})
 
 
 async def test_accepted_call_and_its_status() -> None:
-    async with House() as house:
-        bridge, alice = await house.open_internal("start-dialout"), await house.member("alice", "12")
-        async with dialling(house) as task:
-            (request,) = bridge.heard()
+    async with FlowHarness() as harness:
+        bridge, alice = await harness.internal_hello("start-dialout"), await harness.member("alice", "12")
+        async with dialling(harness) as task:
+            (request,) = bridge.received()
             id = request["id"]
             assert len(id) == 32
             order = {"roomid": "12", "backend": CLOUD.urls[0], "request": CALL}
@@ -95,41 +97,41 @@ async def test_accepted_call_and_its_status() -> None:
             status(bridge, ACCEPTED, request=id)
             assert await task == (200, {"callid": "c1"})
         key = "callstatus_c1"
-        assert alice.heard() == [
+        assert alice.received() == [
             {"type": "transient", "transient": {"type": "set", "key": key, "value": ACCEPTED}},
         ]
         status(bridge, {"callid": "c1", "status": "connected"})
         cleared = {"callid": "c1", "status": "cleared", "cause": "busy", "code": 486, "message": "Busy here"}
         status(bridge, cleared, request=id)
-        connected, ended = alice.heard()
+        connected, ended = alice.received()
         assert connected["transient"]["value"] == {"callid": "c1", "status": "connected"}
         assert ended["transient"]["value"] == cleared
         await asyncio.sleep(4.9)
-        assert alice.heard() == []
+        assert alice.received() == []
         await asyncio.sleep(0.2)
-        assert alice.heard() == [
+        assert alice.received() == [
             {"type": "transient", "transient": {"type": "remove", "key": key, "oldvalue": cleared}},
         ]
-        assert bridge.heard() == []
+        assert bridge.received() == []
 
 
 async def test_rejected_call_is_forgotten_after_five_seconds() -> None:
-    async with House() as house:
-        bridge, alice = await house.open_internal("start-dialout"), await house.member("alice", "12")
+    async with FlowHarness() as harness:
+        bridge, alice = await harness.internal_hello("start-dialout"), await harness.member("alice", "12")
         status(bridge, {"callid": "c", "status": "rejected"})
         await asyncio.sleep(5.1)
-        assert [it["transient"]["type"] for it in alice.heard()] == ["set", "remove"]
+        assert [it["transient"]["type"] for it in alice.received()] == ["set", "remove"]
 
 
 async def test_room_need_not_be_here() -> None:
-    async with House() as house:
-        bridge = await house.open_internal("start-dialout")
-        async with dialling(house, call={"number": "+49"}) as task:
-            (request,) = bridge.heard()
+    async with FlowHarness() as harness:
+        bridge = await harness.internal_hello("start-dialout")
+        async with dialling(harness, call={"number": "+49"}) as task:
+            (request,) = bridge.received()
             assert request["internal"]["dialout"]["request"] == {"number": "+49"}
             status(bridge, ACCEPTED, request=request["id"])
             assert await task == (200, {"callid": "c1"})
-        assert not house.hub.rooms
+        assert not harness.hub.rooms
 
 
 @pytest.mark.parametrize(
@@ -141,49 +143,52 @@ async def test_room_need_not_be_here() -> None:
     ],
 )
 async def test_refused_call(body: Json, error: str) -> None:
-    async with House() as house:
-        bridge, alice = await house.open_internal("start-dialout"), await house.member("alice", "12")
-        async with dialling(house) as task:
+    async with FlowHarness() as harness:
+        bridge, alice = await harness.internal_hello("start-dialout"), await harness.member("alice", "12")
+        async with dialling(harness) as task:
             answer(bridge, asked(bridge), {"roomid": "12", **body})
             result = await task
             assert code(result) == (502, error)
             if error == "own":
                 assert result[1]["error"] == body["error"]
-        assert alice.heard() == bridge.heard() == []
+        assert alice.received() == bridge.received() == []
 
 
 async def test_answer_of_another_type() -> None:
-    async with House() as house:
-        bridge = await house.open_internal("start-dialout")
-        async with dialling(house) as task:
-            bridge.say({"id": asked(bridge), "type": "internal", "internal": {"type": "incall", "incall": {}}})
+    async with FlowHarness() as harness:
+        bridge = await harness.internal_hello("start-dialout")
+        async with dialling(harness) as task:
+            bridge.send({"id": asked(bridge), "type": "internal", "internal": {"type": "incall", "incall": {}}})
             assert code(await task) == (502, "unsupported_type")
 
 
 async def test_no_answer_in_time() -> None:
-    async with House() as house:
-        bridge = await house.open_internal("start-dialout")
-        started = house.services.clock()
-        async with dialling(house) as task:
+    async with FlowHarness() as harness:
+        bridge = await harness.internal_hello("start-dialout")
+        started = harness.services.clock()
+        async with dialling(harness) as task:
             id = asked(bridge)
             assert code(await task) == (502, "timeout")
-        assert house.services.clock() - started == pytest.approx(45, abs=0.01)
-        alice = await house.member("alice", "12")
+        assert harness.services.clock() - started == pytest.approx(45, abs=0.01)
+        alice = await harness.member("alice", "12")
         status(bridge, ACCEPTED, request=id)
-        assert [it["type"] for it in alice.heard()] == ["transient"]
+        assert [it["type"] for it in alice.received()] == ["transient"]
 
 
 async def test_clients_are_asked_one_after_another_and_the_first_failure_counts() -> None:
-    async with House() as house:
-        first, second = await house.open_internal("start-dialout"), await house.open_internal("start-dialout")
-        async with dialling(house) as task:
+    async with FlowHarness() as harness:
+        first, second = (
+            await harness.internal_hello("start-dialout"),
+            await harness.internal_hello("start-dialout"),
+        )
+        async with dialling(harness) as task:
             refusal = {"type": "error", "error": {"code": "first"}}
-            assert second.heard() == []
+            assert second.received() == []
             answer(first, asked(first), refusal)
             await settle()
             answer(second, asked(second), {"type": "error", "error": {"code": "second"}})
             assert code(await task) == (502, "first")
-        async with dialling(house) as task:
+        async with dialling(harness) as task:
             answer(first, asked(first), refusal)
             await settle()
             status(second, ACCEPTED, request=asked(second))
@@ -191,34 +196,37 @@ async def test_clients_are_asked_one_after_another_and_the_first_failure_counts(
 
 
 async def test_client_that_ends_is_not_waited_for_and_who_went_into_a_room_is_not_asked() -> None:
-    async with House() as house:
-        first, second = await house.open_internal("start-dialout"), await house.open_internal("start-dialout")
-        async with dialling(house) as task:
-            second.say({"type": "room", "room": {"roomid": "x"}})
+    async with FlowHarness() as harness:
+        first, second = (
+            await harness.internal_hello("start-dialout"),
+            await harness.internal_hello("start-dialout"),
+        )
+        async with dialling(harness) as task:
+            second.send({"type": "room", "room": {"roomid": "x"}})
             await settle()
-            second.heard()
-            first.say({"type": "bye"})
+            second.received()
+            first.send({"type": "bye"})
             assert code(await task) == (502, "error_notify")
-        assert second.heard() == []
+        assert second.received() == []
 
 
 async def test_end_of_another_client_does_not_end_the_wait() -> None:
-    async with House() as house:
-        bridge, other = await house.open_internal("start-dialout"), await house.open_internal()
-        async with dialling(house) as task:
+    async with FlowHarness() as harness:
+        bridge, other = await harness.internal_hello("start-dialout"), await harness.internal_hello()
+        async with dialling(harness) as task:
             id = asked(bridge)
-            other.say({"type": "bye"})
+            other.send({"type": "bye"})
             await settle()
             assert not task.done()
             status(bridge, ACCEPTED, request=id)
-            bridge.say({"type": "bye"})
+            bridge.send({"type": "bye"})
             assert (await task)[0] == 200
 
 
 async def test_only_who_was_asked_can_answer() -> None:
-    async with House() as house:
-        bridge, other = await house.open_internal("start-dialout"), await house.open_internal()
-        async with dialling(house) as task:
+    async with FlowHarness() as harness:
+        bridge, other = await harness.internal_hello("start-dialout"), await harness.internal_hello()
+        async with dialling(harness) as task:
             id = asked(bridge)
             status(other, ACCEPTED, request=id)
             status(bridge, ACCEPTED)
@@ -236,27 +244,27 @@ async def test_only_who_was_asked_can_answer() -> None:
     ],
 )
 async def test_error_that_answers_nothing_is_told_to_the_room(body: Json, told: Json) -> None:
-    async with House() as house:
-        bridge, alice = await house.open_internal(), await house.member("alice", "12")
-        eve = await house.member("eve", "12", backend=OTHER)
+    async with FlowHarness() as harness:
+        bridge, alice = await harness.internal_hello(), await harness.member("alice", "12")
+        eve = await harness.member("eve", "12", backend=OTHER)
         answer(bridge, "any", {"roomid": "12", **body})
         answer(bridge, "any", {"roomid": "13", **body})
-        assert alice.heard() == [{"type": "dialout", "dialout": {"type": body["type"], **told}}]
-        assert eve.heard() == bridge.heard() == []
+        assert alice.received() == [{"type": "dialout", "dialout": {"type": body["type"], **told}}]
+        assert eve.received() == bridge.received() == []
 
 
 async def test_status_of_no_call_is_not_kept() -> None:
-    async with House() as house:
-        bridge, alice = await house.open_internal(), await house.member("alice", "12")
+    async with FlowHarness() as harness:
+        bridge, alice = await harness.internal_hello(), await harness.member("alice", "12")
         status(bridge, {"status": "ringing"})
-        assert alice.heard() == bridge.heard() == []
+        assert alice.received() == bridge.received() == []
 
 
 async def test_status_code_is_an_integer() -> None:
-    async with House() as house:
-        bridge = await house.open_internal()
+    async with FlowHarness() as harness:
+        bridge = await harness.internal_hello()
         status(bridge, {"callid": "c", "status": "cleared", "code": "486"})
-        (error,) = bridge.heard()
+        (error,) = bridge.received()
         assert error["error"]["code"] == "invalid_format"
 
 
@@ -279,12 +287,12 @@ async def test_any_backend_is_named_as_it_names_itself() -> None:
 
 
 async def _told_url(backend: Backend, url: str) -> str:
-    async with House() as house:
-        bridge = await house.open_internal("start-dialout")
+    async with FlowHarness() as harness:
+        bridge = await harness.internal_hello("start-dialout")
         bridge.session.backend = backend
-        task = asyncio.create_task(house.dial("1", CALL, backend, url))
+        task = asyncio.create_task(harness.dial_out("1", CALL, backend, url))
         await settle()
-        (request,) = bridge.heard()
+        (request,) = bridge.received()
         status(bridge, ACCEPTED, request=request["id"])
         await task
         told: str = request["internal"]["dialout"]["backend"]

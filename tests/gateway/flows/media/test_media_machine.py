@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mcu.base import CloseReason, McuLost, Rejected
-from tests.gateway.flows.house import House, Talker
+from tests.gateway.flows.harness import FakeClient, FlowHarness
 from tests.gateway.flows.media.descriptions import CANDIDATE, answer
 from tests.gateway.flows.virtual_time import VirtualLoop, settle
 
@@ -30,60 +30,60 @@ steps = st.lists(st.tuples(st.sampled_from(VERBS), st.integers(0, 2), st.integer
 class Play:
     """Carries out steps; clients that are away stay so until they resume."""
 
-    def __init__(self, house: House, talkers: list[Talker]) -> None:
-        self.house = house
-        self.talkers = talkers
-        self.away = [False] * len(talkers)
+    def __init__(self, harness: FlowHarness, clients: list[FakeClient]) -> None:
+        self.harness = harness
+        self.clients = clients
+        self.away = [False] * len(clients)
         self.gate = asyncio.Event()
         self.connections = 0
 
     async def do(self, step: Step) -> None:
         verb, one, two = step
-        house, talker, other = self.house, self.talkers[one], self.talkers[two]
-        mcu, name = house.mcu, NAMES[one]
+        harness, client, other = self.harness, self.clients[one], self.clients[two]
+        mcu, name = harness.mcu, NAMES[one]
         says = not self.away[one]
         match verb:
             case "offer" if says:
-                talker.offer()
+                client.offer()
             case "offer anew" if says:
                 self.connections += 1
-                talker.offer(f"c{self.connections}", sid=str(self.connections))
+                client.offer(f"c{self.connections}", sid=str(self.connections))
             case "offer screen" if says:
                 self.connections += 1
-                talker.offer(f"c{self.connections}", sid=str(self.connections), roomType="screen")
+                client.offer(f"c{self.connections}", sid=str(self.connections), roomType="screen")
             case "request" if says:
-                talker.media(other, "requestoffer")
+                client.media(other, "requestoffer")
             case "request screen" if says:
-                talker.media(other, "requestoffer", room_type="screen")
+                client.media(other, "requestoffer", room_type="screen")
             case "refresh" if says:
-                for slot in list(house.media._streams.of(talker.session.id).subscribers.values()):
-                    talker.media(other, "requestoffer", sid=slot.sid)
+                for slot in list(harness.media._streams.of(client.session.id).subscribers.values()):
+                    client.media(other, "requestoffer", sid=slot.sid)
             case "sendoffer" if says:
-                talker.media(other, "sendoffer", room_type="screen")
+                client.media(other, "sendoffer", room_type="screen")
             case "answer" if says:
-                talker.media(other, "answer", payload={"type": "answer", "sdp": answer()})
+                client.media(other, "answer", payload={"type": "answer", "sdp": answer()})
             case "candidate" if says:
-                talker.media(other, "candidate", payload={"candidate": {"candidate": CANDIDATE}})
+                client.media(other, "candidate", payload={"candidate": {"candidate": CANDIDATE}})
             case "select" if says:
-                talker.media(other, "selectStream", payload={"video": False})
+                client.media(other, "selectStream", payload={"video": False})
             case "unshare" if says:
-                talker.media(talker, "unshareScreen", room_type="screen")
+                client.media(client, "unshareScreen", room_type="screen")
             case "lose" if says:
-                talker.lose()
+                client.disconnect()
                 self.away[one] = True
             case "resume":
-                self.talkers[one] = await house.resume(talker)
+                self.clients[one] = await harness.resume(client)
                 self.away[one] = False
             case "leave call" | "enter call":
-                house.call("r", name, flags=7 * (verb == "enter call"))
+                harness.set_in_call("r", name, flags=7 * (verb == "enter call"))
             case "leave room" if says:
-                talker.say({"type": "room", "room": {"roomid": ""}})
+                client.send({"type": "room", "room": {"roomid": ""}})
             case "join" if says:
-                talker.say({"type": "room", "room": {"roomid": "r", "sessionid": f"nc-{name}"}})
+                client.send({"type": "room", "room": {"roomid": "r", "sessionid": f"nc-{name}"}})
             case "revoke" | "permit":
                 names = ["publish-media", "publish-screen"] if verb == "permit" else ["publish-audio"]
                 changed = [{"sessionId": f"nc-{name}", "permissions": names}]
-                house.backend("r", {"type": "participants", "participants": {"changed": changed}})
+                harness.rooms_api("r", {"type": "participants", "participants": {"changed": changed}})
             case "hold publish":
                 mcu.publish_gate = self.gate
             case "hold subscribe":
@@ -119,47 +119,47 @@ class Play:
                 await asyncio.sleep(11)
 
     def release(self) -> None:
-        mcu = self.house.mcu
+        mcu = self.harness.mcu
         mcu.publish_gate = mcu.subscribe_gate = None
         self.gate.set()
         self.gate = asyncio.Event()
 
 
 async def play(steps: list[Step]) -> None:
-    async with House() as house:
-        talkers = [await house.member(name, in_call=True, features=FEATURES[name]) for name in NAMES]
-        play = Play(house, talkers)
+    async with FlowHarness() as harness:
+        clients = [await harness.member(name, in_call=True, features=FEATURES[name]) for name in NAMES]
+        play = Play(harness, clients)
         for step in steps:
             await play.do(step)
         play.release()
-        await house.mcu.come_back()
+        await harness.mcu.come_back()
         await asyncio.sleep(1000)  # each request that waits for its publisher takes its ten seconds
-        mcu, streams = house.mcu, house.media._streams.owned
+        mcu, streams = harness.mcu, harness.media._streams.owned
         assert mcu.waiting == 0
         held = {slot._publisher for of in streams.values() for slot in of.publishers.values()}
         assert held == set(mcu.publishers.values())
         assert not [slot for of in streams.values() for slot in of.publishers.values() if slot.missed]
         watching = [slot for of in streams.values() for slot in of.subscribers.values()]
-        assert len(house.media._streams.watchers) == len(watching)
+        assert len(harness.media._streams.watchers) == len(watching)
         for slot in watching:  # who waits for a stream is not one who could have it
-            publisher = house.media._streams.publisher(slot.peer, slot.kind)
+            publisher = harness.media._streams.publisher(slot.peer, slot.kind)
             assert slot.held != slot.missed
             assert slot.held or publisher is None or mcu.publish_error
-            assert slot.held or house.hub.find(slot.session.backend, slot.peer)
+            assert slot.held or harness.hub.find(slot.session.backend, slot.peer)
         watched = [slot._subscriber for slot in watching if slot.held]
         assert set(watched) == set(mcu.subscribers)
         assert len(watched) == len(mcu.subscribers)
         assert not [it for it in mcu.subscribers if it.publisher.closed]
-        assert len(house.services.tasks) == 0
-        for talker in play.talkers:
-            talker.lose()
-        await house.sweep(31)
+        assert len(harness.services.tasks) == 0
+        for client in play.clients:
+            client.disconnect()
+        await harness.sweep(31)
         await settle()
-        assert house.hub.sessions == {}
+        assert harness.hub.sessions == {}
         assert mcu.clean
-        assert len(house.media._streams.watchers) == 0
-        assert house.media.open_streams == (0, 0)
-        assert len(house.services.tasks) == 0
+        assert len(harness.media._streams.watchers) == 0
+        assert harness.media.open_streams == (0, 0)
+        assert len(harness.services.tasks) == 0
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])

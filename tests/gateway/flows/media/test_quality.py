@@ -14,7 +14,7 @@ from gateway.core.room import RoomKey
 from gateway.flows.media.quality import RETRY
 from gateway.flows.services import MediaLimits
 from mcu.base import CloseReason, Rejected, StreamType
-from tests.gateway.flows.house import House, Talker
+from tests.gateway.flows.harness import FakeClient, FlowHarness
 from tests.gateway.flows.media.descriptions import answer, description, offer
 from tests.gateway.flows.media.fake_mcu import FakePublisher
 from tests.gateway.flows.virtual_time import VirtualLoop, settle
@@ -28,55 +28,55 @@ def backend(**quality: int | tuple[str, ...]) -> Backend:
     return Backend("cloud", ("https://cloud.example/",), "secret of the cloud", quality=rules)
 
 
-def house_with(**quality: int | tuple[str, ...]) -> House:
-    return House(backend(**quality), limits=MediaLimits(stream_bitrate=1_000_000, screen_bitrate=2_000_000))
+def harness_with(**quality: int | tuple[str, ...]) -> FlowHarness:
+    return FlowHarness(backend(**quality), limits=MediaLimits(stream_bitrate=1_000_000, screen_bitrate=2_000_000))
 
 
-async def publishers(house: House, *userids: str) -> list[Talker]:
-    talkers = []
+async def publishers(harness: FlowHarness, *userids: str) -> list[FakeClient]:
+    clients = []
     for userid in userids:
-        talker = await house.member(userid, in_call=True, backend=next(iter(house.services.backends)))
-        talker.offer(userid)
-        talkers.append(talker)
+        client = await harness.member(userid, in_call=True, backend=next(iter(harness.services.backends)))
+        client.offer(userid)
+        clients.append(client)
     await settle()
-    return talkers
+    return clients
 
 
-def on_sfu(talker: Talker, kind: StreamType = StreamType.VIDEO) -> FakePublisher:
-    publisher = talker.house.publisher(talker, kind)
+def on_sfu(client: FakeClient, kind: StreamType = StreamType.VIDEO) -> FakePublisher:
+    publisher = client.harness.publisher(client, kind)
     assert publisher is not None
     return publisher
 
 
-def told(*talkers: Talker) -> list[int | None]:
+def told(*clients: FakeClient) -> list[int | None]:
     """Return what each was told last."""
-    return [limits[-1] if (limits := on_sfu(it).limits) else None for it in talkers]
+    return [limits[-1] if (limits := on_sfu(it).limits) else None for it in clients]
 
 
 async def test_share_is_told_with_the_answer_which_does_not_wait_for_it() -> None:
-    async with house_with(room_budget=400_000) as house:
-        (alice,) = await publishers(house, "alice")
+    async with harness_with(room_budget=400_000) as harness:
+        (alice,) = await publishers(harness, "alice")
         assert told(alice) == [400_000]
-        bob = await house.member("bob", backend=backend(room_budget=400_000))
-        house.mcu.limit_gate = asyncio.Event()
+        bob = await harness.member("bob", backend=backend(room_budget=400_000))
+        harness.mcu.limit_gate = asyncio.Event()
         bob.offer("bob")
         await settle()
         assert [it["type"] for it in bob.data()] == ["answer"]
-        house.mcu.limit_gate.set()
+        harness.mcu.limit_gate.set()
         await settle()
         assert told(bob) == [200_000]
 
 
 async def test_shares_follow_who_comes_and_goes_in_two_seconds() -> None:
-    async with house_with(room_budget=600_000, floor=50_000) as house:
-        alice, bob = await publishers(house, "alice", "bob")
+    async with harness_with(room_budget=600_000, floor=50_000) as harness:
+        alice, bob = await publishers(harness, "alice", "bob")
         await asyncio.sleep(SOON)
         assert told(alice, bob) == [300_000, 300_000]
-        carol, dave = await publishers(house, "carol", "dave")
+        carol, dave = await publishers(harness, "carol", "dave")
         await asyncio.sleep(SOON)
         assert told(alice, bob, carol, dave) == [150_000] * 4
-        house.call("r", "dave", flags=0)  # leaves the call
-        carol.say({"type": "room", "room": {"roomid": ""}})
+        harness.set_in_call("r", "dave", flags=0)  # leaves the call
+        carol.send({"type": "room", "room": {"roomid": ""}})
         await asyncio.sleep(SOON)
         assert told(alice, bob) == [300_000, 300_000]
         on_sfu(bob).end(CloseReason.PUBLISHER_GONE, CloseReason.FAILED)  # the SFU says so
@@ -85,17 +85,17 @@ async def test_shares_follow_who_comes_and_goes_in_two_seconds() -> None:
 
 
 async def test_many_that_come_at_once_cost_one_decision() -> None:
-    async with house_with(room_budget=900_000) as house:
-        (alice,) = await publishers(house, "alice")
+    async with harness_with(room_budget=900_000) as harness:
+        (alice,) = await publishers(harness, "alice")
         await asyncio.sleep(SOON)
-        await publishers(house, *"bcdefghi")
+        await publishers(harness, *"bcdefghi")
         await asyncio.sleep(SOON)
         assert on_sfu(alice).limits == [900_000, 100_000]
 
 
 async def test_screen_comes_first() -> None:
-    async with house_with(room_budget=600_000, floor=100_000, screen=400_000) as house:
-        alice, bob = await publishers(house, "alice", "bob")
+    async with harness_with(room_budget=600_000, floor=100_000, screen=400_000) as harness:
+        alice, bob = await publishers(harness, "alice", "bob")
         alice.offer("screen", sid="2", roomType="screen", media=("video",))
         await asyncio.sleep(SOON)
         assert told(alice, bob) == [100_000, 100_000]
@@ -106,9 +106,9 @@ async def test_screen_comes_first() -> None:
 
 
 async def test_sound_alone_takes_no_share_until_a_picture_is_added() -> None:
-    async with house_with(room_budget=600_000) as house:
-        (alice,) = await publishers(house, "alice")
-        bob = await house.member("bob", in_call=True, backend=backend(room_budget=600_000))
+    async with harness_with(room_budget=600_000) as harness:
+        (alice,) = await publishers(harness, "alice")
+        bob = await harness.member("bob", in_call=True, backend=backend(room_budget=600_000))
         bob.offer("bob", media=("audio",))
         await asyncio.sleep(SOON)
         assert told(alice) == [600_000]
@@ -123,17 +123,17 @@ async def test_sound_alone_takes_no_share_until_a_picture_is_added() -> None:
 
 
 async def test_a_call_of_two_has_more_until_a_third_watches() -> None:
-    async with house_with(ceiling=300_000, one_to_one=700_000) as house:
-        alice, bob = await publishers(house, "alice", "bob")
+    async with harness_with(ceiling=300_000, one_to_one=700_000) as harness:
+        alice, bob = await publishers(harness, "alice", "bob")
         await asyncio.sleep(SOON)
         assert told(alice, bob) == [700_000, 700_000]
-        carol = await house.member("carol", in_call=True, backend=backend())
+        carol = await harness.member("carol", in_call=True, backend=backend())
         carol.media(alice, "requestoffer")
         await settle()
         carol.media(alice, "answer", payload={"type": "answer", "sdp": answer()})
         await asyncio.sleep(SOON)
         assert told(alice, bob) == [300_000, 300_000]
-        house.call("r", "carol", flags=0)
+        harness.set_in_call("r", "carol", flags=0)
         await asyncio.sleep(SOON)
         assert told(alice, bob) == [700_000, 700_000]
 
@@ -141,18 +141,18 @@ async def test_a_call_of_two_has_more_until_a_third_watches() -> None:
 @pytest.mark.parametrize("answers", [False, True])
 @pytest.mark.parametrize("reason", [None, CloseReason.FAILED])
 async def test_one_whose_subscription_ends_counts_no_more(answers: bool, reason: CloseReason | None) -> None:
-    async with house_with(ceiling=300_000, one_to_one=700_000) as house:
-        alice, bob = await publishers(house, "alice", "bob")
-        carol = await house.member("carol", in_call=True, backend=backend())
+    async with harness_with(ceiling=300_000, one_to_one=700_000) as harness:
+        alice, bob = await publishers(harness, "alice", "bob")
+        carol = await harness.member("carol", in_call=True, backend=backend())
         carol.media(alice, "requestoffer")
         await settle()
         if answers:
             carol.media(alice, "answer", payload={"type": "answer", "sdp": answer()})
         await asyncio.sleep(SOON)
         assert told(alice, bob) == [300_000, 300_000]
-        (subscription,) = house.mcu.subscribers
+        (subscription,) = harness.mcu.subscribers
         if reason is None:
-            carol.say({"type": "room", "room": {"roomid": ""}})
+            carol.send({"type": "room", "room": {"roomid": ""}})
         else:
             subscription.end(reason)
         await asyncio.sleep(SOON)
@@ -160,18 +160,18 @@ async def test_one_whose_subscription_ends_counts_no_more(answers: bool, reason:
 
 
 async def test_without_rules_nobody_is_told_anything() -> None:
-    async with house_with() as house:
-        alice, bob = await publishers(house, "alice", "bob")
+    async with harness_with() as harness:
+        alice, bob = await publishers(harness, "alice", "bob")
         await asyncio.sleep(SOON)
         assert (on_sfu(alice).limits, on_sfu(bob).limits) == ([], [])
-        assert len(house.services.tasks) == 0
+        assert len(harness.services.tasks) == 0
 
 
 async def test_what_its_client_asked_for_is_never_exceeded() -> None:
-    async with house_with(room_budget=900_000) as house:
-        alice = await house.member("alice", in_call=True, backend=backend(room_budget=900_000))
+    async with harness_with(room_budget=900_000) as harness:
+        alice = await harness.member("alice", in_call=True, backend=backend(room_budget=900_000))
         alice.offer("alice", bitrate=120_000)
-        (bob,) = await publishers(house, "bob")
+        (bob,) = await publishers(harness, "bob")
         await asyncio.sleep(SOON)
         assert on_sfu(alice).options.bitrate == 120_000
         assert on_sfu(alice).limits == []  # it has that from the start
@@ -179,12 +179,12 @@ async def test_what_its_client_asked_for_is_never_exceeded() -> None:
 
 
 async def test_a_limit_that_the_sfu_refuses_is_sent_again() -> None:
-    async with house_with(room_budget=600_000) as house:
-        (alice,) = await publishers(house, "alice")
+    async with harness_with(room_budget=600_000) as harness:
+        (alice,) = await publishers(harness, "alice")
         await asyncio.sleep(SOON)
         publisher = on_sfu(alice)
         publisher.limit_error = Rejected("not now")
-        await publishers(house, "bob")
+        await publishers(harness, "bob")
         await asyncio.sleep(SOON)
         assert told(alice) == [600_000]
         publisher.limit_error = None
@@ -193,28 +193,28 @@ async def test_a_limit_that_the_sfu_refuses_is_sent_again() -> None:
 
 
 async def test_a_limit_that_waits_to_be_sent_again_holds_up_nobody() -> None:
-    async with house_with(room_budget=600_000) as house:
-        alice, bob = await publishers(house, "alice", "bob")
+    async with harness_with(room_budget=600_000) as harness:
+        alice, bob = await publishers(harness, "alice", "bob")
         await asyncio.sleep(SOON)
         on_sfu(alice).limit_error = Rejected("not now")
-        (carol,) = await publishers(house, "carol")
+        (carol,) = await publishers(harness, "carol")
         await asyncio.sleep(1.0)
-        (dave,) = await publishers(house, "dave")
+        (dave,) = await publishers(harness, "dave")
         await asyncio.sleep(SOON)
         assert told(alice, bob, carol, dave) == [300_000, *[150_000] * 3]
         on_sfu(alice).limit_error = None
         await asyncio.sleep(6.0)
         assert told(alice) == [150_000]
-        assert len(house.services.tasks) == 0
-        assert house.media.quality._due == {}
+        assert len(harness.services.tasks) == 0
+        assert harness.media.quality._due == {}
 
 
 async def test_what_the_sfu_has_not_answered_is_not_said_to_be_taken() -> None:
-    async with house_with(room_budget=600_000) as house:
-        gate = house.mcu.limit_gate = asyncio.Event()
-        await publishers(house, "alice")
+    async with harness_with(room_budget=600_000) as harness:
+        gate = harness.mcu.limit_gate = asyncio.Event()
+        await publishers(harness, "alice")
         await asyncio.sleep(SOON)
-        (decision,) = house.media.quality.explain(ROOM)
+        (decision,) = harness.media.quality.explain(ROOM)
         assert (decision.applied, decision.taken) == (True, False)
         gate.set()
         await settle()
@@ -222,23 +222,23 @@ async def test_what_the_sfu_has_not_answered_is_not_said_to_be_taken() -> None:
 
 
 async def test_nothing_is_sent_again_to_who_is_gone() -> None:
-    async with house_with(room_budget=600_000) as house:
-        alice, bob = await publishers(house, "alice", "bob")
+    async with harness_with(room_budget=600_000) as harness:
+        alice, bob = await publishers(harness, "alice", "bob")
         await asyncio.sleep(SOON)
         publisher, gate = on_sfu(alice), asyncio.Event()
         publisher.limit_gate, publisher.limit_error = gate, Rejected("gone")
-        bob.say({"type": "bye", "bye": {}})
+        bob.send({"type": "bye", "bye": {}})
         await asyncio.sleep(1.0)
-        alice.say({"type": "bye", "bye": {}})
+        alice.send({"type": "bye", "bye": {}})
         await settle()
         gate.set()
         await asyncio.sleep(SOON)
-        assert len(house.services.tasks) == 0
+        assert len(harness.services.tasks) == 0
 
 
 async def test_a_connection_that_replaces_another_is_told_too() -> None:
-    async with house_with(room_budget=600_000) as house:
-        alice, bob = await publishers(house, "alice", "bob")
+    async with harness_with(room_budget=600_000) as harness:
+        alice, bob = await publishers(harness, "alice", "bob")
         await asyncio.sleep(SOON)
         alice.offer("again", sid="2")
         await settle()
@@ -247,45 +247,45 @@ async def test_a_connection_that_replaces_another_is_told_too() -> None:
 
 
 async def test_a_stream_from_outside_counts_when_its_session_enters() -> None:
-    async with house_with(room_budget=600_000, ceiling=500_000) as house:
-        (alice,) = await publishers(house, "alice")
-        bob = await house.open("bob", backend())
+    async with harness_with(room_budget=600_000, ceiling=500_000) as harness:
+        (alice,) = await publishers(harness, "alice")
+        bob = await harness.hello("bob", backend())
         bob.offer("bob")
         await asyncio.sleep(SOON)
         assert told(alice, bob) == [500_000, 500_000]
-        bob.say({"type": "room", "room": {"roomid": "r", "sessionid": "nc-bob"}})
+        bob.send({"type": "room", "room": {"roomid": "r", "sessionid": "nc-bob"}})
         await asyncio.sleep(SOON)
         assert told(alice, bob) == [300_000, 300_000]
 
 
 async def test_changed_rules_count_at_once_and_can_be_lifted() -> None:
-    async with house_with(room_budget=600_000) as house:
-        alice, bob = await publishers(house, "alice", "bob")
+    async with harness_with(room_budget=600_000) as harness:
+        alice, bob = await publishers(harness, "alice", "bob")
         await asyncio.sleep(SOON)
         for changed, expected in ((backend(room_budget=200_000), 100_000), (backend(), 1_000_000)):
-            house.services.backends.become(type(house.services.backends)([changed]))
-            house.hub.replace_backends(house.services.backends.by_id)
-            house.media.quality.touch_all()
+            harness.services.backends.become(type(harness.services.backends)([changed]))
+            harness.hub.replace_backends(harness.services.backends.by_id)
+            harness.media.quality.touch_all()
             await asyncio.sleep(SOON)
             assert [on_sfu(it).limits[-1] for it in (alice, bob)] == [expected, expected]
 
 
 async def test_changed_rules_count_outside_of_rooms_too() -> None:
-    async with house_with(ceiling=500_000) as house:
-        alice = await house.open("alice", backend())
+    async with harness_with(ceiling=500_000) as harness:
+        alice = await harness.hello("alice", backend())
         alice.offer("alice")
         await asyncio.sleep(SOON)
-        house.services.backends.become(type(house.services.backends)([backend(ceiling=200_000)]))
-        house.hub.replace_backends(house.services.backends.by_id)
-        house.media.quality.touch_all()
+        harness.services.backends.become(type(harness.services.backends)([backend(ceiling=200_000)]))
+        harness.hub.replace_backends(harness.services.backends.by_id)
+        harness.media.quality.touch_all()
         await asyncio.sleep(SOON)
         assert on_sfu(alice).limits == [500_000, 200_000]
 
 
 async def test_backends_that_say_nothing_have_the_common_rules() -> None:
-    async with house_with() as house:
-        house.services.quality = Quality(room_budget=500_000)
-        assert told(*await publishers(house, "alice", "bob"))[1] == 250_000
+    async with harness_with() as harness:
+        harness.services.quality = Quality(room_budget=500_000)
+        assert told(*await publishers(harness, "alice", "bob"))[1] == 250_000
 
 
 @pytest.mark.parametrize(
@@ -303,11 +303,11 @@ async def test_room_reply_names_what_a_stream_may_have_at_most(
     quality: BackendQuality, expected: dict[str, int]
 ) -> None:
     cloud = Backend("cloud", ("https://cloud.example/",), "secret of the cloud", quality=quality)
-    async with House(cloud, limits=MediaLimits(1_000_000, 2_000_000)) as house:
-        alice = await house.open("alice", cloud)
-        alice.say({"id": "1", "type": "room", "room": {"roomid": "r", "sessionid": "nc-alice"}})
+    async with FlowHarness(cloud, limits=MediaLimits(1_000_000, 2_000_000)) as harness:
+        alice = await harness.hello("alice", cloud)
+        alice.send({"id": "1", "type": "room", "room": {"roomid": "r", "sessionid": "nc-alice"}})
         await settle()
-        assert alice.heard()[0]["room"]["bandwidth"] == expected
+        assert alice.received()[0]["room"]["bandwidth"] == expected
 
 
 # -- codecs
@@ -320,24 +320,24 @@ def formats(publisher: FakePublisher) -> str:
 
 
 async def test_server_s_list_removes_and_orders() -> None:
-    async with house_with(videocodecs=("h264",)) as house:
-        (alice,) = await publishers(house, "alice")
+    async with harness_with(videocodecs=("h264",)) as harness:
+        (alice,) = await publishers(harness, "alice")
         assert formats(on_sfu(alice)) == "102"
         assert "rtpmap:96" not in on_sfu(alice).offer
         assert on_sfu(alice).options.videocodecs == ("h264",)
-        bob = await house.member("bob", backend=backend())
+        bob = await harness.member("bob", backend=backend())
         bob.offer("bob", videocodec="vp8")  # the list goes first
         await settle()
         assert formats(on_sfu(bob)) == "102"
 
 
 async def test_what_the_room_cannot_decode_comes_last_for_new_connections_only() -> None:
-    async with house_with() as house:
-        alice, bob = [await house.member(it, in_call=True, backend=backend()) for it in ("alice", "bob")]
+    async with harness_with() as harness:
+        alice, bob = [await harness.member(it, in_call=True, backend=backend()) for it in ("alice", "bob")]
         alice.offer("alice", videocodec="h264")
         await settle()
         assert formats(on_sfu(alice)) == "102 96"
-        bob.tell(bob, {"type": "offer", "roomType": "video", "payload": {"type": "offer", "sdp": VP8_ONLY}})
+        bob.send_message(bob, {"type": "offer", "roomType": "video", "payload": {"type": "offer", "sdp": VP8_ONLY}})
         await settle()
         alice.offer("alice", videocodec="h264")
         await settle()
@@ -346,31 +346,31 @@ async def test_what_the_room_cannot_decode_comes_last_for_new_connections_only()
         alice.offer("anew", sid="2", videocodec="h264")
         await settle()
         assert formats(on_sfu(alice)) == "96 102"
-        (decision,) = [it for it in house.media.quality.explain(ROOM) if it.slot.session.id == alice.sessionid]
+        (decision,) = [it for it in harness.media.quality.explain(ROOM) if it.slot.session.id == alice.sessionid]
         reason = "last come those that not all of 1 receiver decode: h264"
         assert decision.plan.decided["video"].reason == f"the publisher wishes it so; {reason}"
 
 
 async def test_a_receiver_that_refuses_what_is_sent_is_counted() -> None:
-    async with house_with() as house:
-        (alice,) = await publishers(house, "alice")
-        bob = await house.member("bob", in_call=True, backend=backend())
+    async with harness_with() as harness:
+        (alice,) = await publishers(harness, "alice")
+        bob = await harness.member("bob", in_call=True, backend=backend())
         bob.media(alice, "requestoffer")
         await settle()
         refusing = answer().replace("m=video 9", "m=video 0")
         bob.media(alice, "answer", payload={"type": "answer", "sdp": refusing})
         await settle()
-        (decision,) = house.media.quality.explain(ROOM)
+        (decision,) = harness.media.quality.explain(ROOM)
         assert decision.plan.chosen == {"audio": "opus", "video": "vp8"}
-        assert house.media.quality.incapable(decision) == {"video": 1}
+        assert harness.media.quality.incapable(decision) == {"video": 1}
         alice.offer("anew", sid="2")
         await settle()
         assert formats(on_sfu(alice)) == "102 96"
 
 
 async def test_a_picture_that_is_added_later_is_ordered_then() -> None:
-    async with house_with(videocodecs=("h264", "vp8")) as house:
-        alice = await house.member("alice", backend=backend())
+    async with harness_with(videocodecs=("h264", "vp8")) as harness:
+        alice = await harness.member("alice", backend=backend())
         alice.offer("alice", media=("audio",))
         await settle()
         assert on_sfu(alice).options.videocodecs == ("h264", "vp8")  # what the SFU is told when there is none yet
@@ -381,53 +381,53 @@ async def test_a_picture_that_is_added_later_is_ordered_then() -> None:
 
 
 async def test_star_is_no_codec_where_nothing_is_offered() -> None:
-    async with house_with(videocodecs=("h264", "*")) as house:
-        bob = await house.member("bob", backend=backend())
+    async with harness_with(videocodecs=("h264", "*")) as harness:
+        bob = await harness.member("bob", backend=backend())
         bob.offer("bob")
-        alice = await house.member("alice", backend=backend())
+        alice = await harness.member("alice", backend=backend())
         alice.offer("alice", media=("audio",), videocodec="vp8")
         await settle()
         assert on_sfu(alice).options.videocodecs == ("h264", "vp8")
-        (decision,) = [it for it in house.media.quality.explain(ROOM) if it.slot.session.id == alice.sessionid]
+        (decision,) = [it for it in harness.media.quality.explain(ROOM) if it.slot.session.id == alice.sessionid]
         assert decision.plan.decided["video"].reason == "the server's list says so"
 
 
 async def test_codecs_that_do_not_exist_are_neither_learnt_nor_told() -> None:
-    async with house_with(videocodecs=("vp8",)) as house:
-        alice = await house.member("alice", backend=backend())
+    async with harness_with(videocodecs=("vp8",)) as harness:
+        alice = await harness.member("alice", backend=backend())
         strange = offer("alice").replace("H264", "\x1b[31mX")
         for _ in range(2):
             alice.media(alice, "offer", payload={"type": "offer", "sdp": strange}, videocodec="\x1b[31mX")
             await settle()
-        (decision,) = house.media.quality.explain(ROOM)
+        (decision,) = harness.media.quality.explain(ROOM)
         assert decision.plan.offered == {"audio": ("opus",), "video": ("vp8",)}
         assert decision.plan.decided["video"].order == ("vp8",)
-        decoder = house.media.quality._streams.of(alice.session.id).decoders["video"]
+        decoder = harness.media.quality._streams.of(alice.session.id).decoders["video"]
         assert decoder.listed == frozenset({"vp8"})
 
 
 async def test_an_empty_room_has_nothing_to_explain() -> None:
-    async with house_with(room_budget=600_000) as house:
-        assert house.media.quality.explain(ROOM) == []
-        await house.member("alice", backend=backend())
-        assert house.media.quality.explain(ROOM) == []
+    async with harness_with(room_budget=600_000) as harness:
+        assert harness.media.quality.explain(ROOM) == []
+        await harness.member("alice", backend=backend())
+        assert harness.media.quality.explain(ROOM) == []
 
 
 async def test_answers_for_a_publisher_that_is_gone_teach_nothing() -> None:
-    async with house_with() as house:
-        (alice,) = await publishers(house, "alice")
-        bob = await house.member("bob", in_call=True, backend=backend())
+    async with harness_with() as harness:
+        (alice,) = await publishers(harness, "alice")
+        bob = await harness.member("bob", in_call=True, backend=backend())
         bob.media(alice, "requestoffer")
         await settle()
-        publisher = house.mcu.subscribers[0]
+        publisher = harness.mcu.subscribers[0]
         publisher.gate = asyncio.Event()
         bob.media(alice, "answer", payload={"type": "answer", "sdp": answer()})
         await settle()
-        house.mcu.publishers.clear()
-        house.media.end(alice.session)
+        harness.mcu.publishers.clear()
+        harness.media.end(alice.session)
         publisher.gate.set()
         await settle()
-        assert house.media.quality.explain(ROOM) == []
+        assert harness.media.quality.explain(ROOM) == []
 
 
 # -- any order of events
@@ -453,58 +453,58 @@ async def play(happens: list[tuple[str, int]]) -> None:
     """Let it happen, and see two seconds later that the policy holds; where the SFU refused, soon after it does not."""
     names = ("alice", "bob", "carol", "dave")
     rules = backend(room_budget=700_000, floor=100_000, ceiling=300_000, one_to_one=500_000, screen=400_000)
-    async with House(rules, limits=MediaLimits(1_000_000, 2_000_000)) as house:
-        talkers = [await house.member(name, in_call=True, backend=rules) for name in names]
+    async with FlowHarness(rules, limits=MediaLimits(1_000_000, 2_000_000)) as harness:
+        clients = [await harness.member(name, in_call=True, backend=rules) for name in names]
         for event, number in happens:
-            talker = talkers[number]
+            client = clients[number]
             match event:
                 case "camera":
-                    talker.offer(names[number])
+                    client.offer(names[number])
                 case "screen":
-                    talker.offer(f"{number}", sid="2", roomType="screen", media=("video",))
+                    client.offer(f"{number}", sid="2", roomType="screen", media=("video",))
                 case "sound":
-                    talker.offer(names[number], media=("audio",))
+                    client.offer(names[number], media=("audio",))
                 case "leave call":
-                    house.call("r", names[number], flags=0)
-                    house.call("r", names[number])
+                    harness.set_in_call("r", names[number], flags=0)
+                    harness.set_in_call("r", names[number])
                 case "leave room":
-                    talker.say({"type": "room", "room": {"roomid": ""}})
-                    talker.say({"type": "room", "room": {"roomid": "r", "sessionid": f"nc-{names[number]}"}})
+                    client.send({"type": "room", "room": {"roomid": ""}})
+                    client.send({"type": "room", "room": {"roomid": "r", "sessionid": f"nc-{names[number]}"}})
                 case "sfu drops":
-                    for publisher in list(house.mcu.publishers.values())[:1]:
+                    for publisher in list(harness.mcu.publishers.values())[:1]:
                         publisher.end(CloseReason.PUBLISHER_GONE, CloseReason.FAILED)
                 case "watch":
-                    talker.media(talkers[number - 1], "requestoffer")
+                    client.media(clients[number - 1], "requestoffer")
                     await settle()
-                    talker.media(talkers[number - 1], "answer", payload={"type": "answer", "sdp": answer()})
+                    client.media(clients[number - 1], "answer", payload={"type": "answer", "sdp": answer()})
                 case "sfu refuses":
-                    for publisher in list(house.mcu.publishers.values())[number:][:1]:
+                    for publisher in list(harness.mcu.publishers.values())[number:][:1]:
                         publisher.limit_error = Rejected("not now")
                 case "ask only":
-                    talker.media(talkers[number - 1], "requestoffer")
+                    client.media(clients[number - 1], "requestoffer")
                 case "receiver fails":
-                    for subscription in house.mcu.subscribers[number:][:1]:
+                    for subscription in harness.mcu.subscribers[number:][:1]:
                         subscription.end(CloseReason.FAILED)
                 case "wait":
                     await asyncio.sleep(0.7)
             await settle()
         await asyncio.sleep(SOON)
-        refusing = [it for it in house.mcu.publishers.values() if it.limit_error is not None]
-        keep_to_the_policy(house, but=refusing)
+        refusing = [it for it in harness.mcu.publishers.values() if it.limit_error is not None]
+        keep_to_the_policy(harness, but=refusing)
         for publisher in refusing:
             publisher.limit_error = None
         await asyncio.sleep(RETRY + SOON)
-        keep_to_the_policy(house)
-        assert all(it.taken for it in house.media.quality.explain(ROOM))
-        assert house.media.quality._due == {}
+        keep_to_the_policy(harness)
+        assert all(it.taken for it in harness.media.quality.explain(ROOM))
+        assert harness.media.quality._due == {}
 
 
-def keep_to_the_policy(house: House, but: Sequence[FakePublisher] = ()) -> None:
+def keep_to_the_policy(harness: FlowHarness, but: Sequence[FakePublisher] = ()) -> None:
     """See that everybody was told what the policy says of the room as it is."""
-    decisions = house.media.quality.explain(ROOM)
-    assert {it.publisher for it in decisions} == set(house.mcu.publishers.values())
+    decisions = harness.media.quality.explain(ROOM)
+    assert {it.publisher for it in decisions} == set(harness.mcu.publishers.values())
     for decision in decisions:
-        publisher = house.mcu.publishers[decision.slot.key]
+        publisher = harness.mcu.publishers[decision.slot.key]
         ceiling = 2_000_000 if decision.slot.kind is StreamType.SCREEN else 1_000_000
         assert publisher in but or (publisher.limits or [ceiling])[-1] == decision.share.bitrate
     assert sum(it.share.bitrate for it in decisions if "video" in it.plan.sends) <= 700_000

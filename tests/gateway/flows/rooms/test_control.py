@@ -7,77 +7,77 @@ from typing import Any
 import pytest
 
 from tests.gateway.flows.fakes import FakeRoom
-from tests.gateway.flows.house import OTHER, House, Json, Talker
+from tests.gateway.flows.harness import OTHER, FakeClient, FlowHarness, Json
 from tests.gateway.flows.virtual_time import settle
 
 
-def control(talker: Talker, recipient: Any, data: Any = None) -> None:
-    talker.say({"id": "c", "type": "control", "control": {"recipient": recipient, "data": data or {"type": "mute"}}})
+def control(client: FakeClient, recipient: Any, data: Any = None) -> None:
+    client.send({"id": "c", "type": "control", "control": {"recipient": recipient, "data": data or {"type": "mute"}}})
 
 
-def to(talker: Talker) -> Json:
-    return {"type": "session", "sessionid": talker.sessionid}
+def to(client: FakeClient) -> Json:
+    return {"type": "session", "sessionid": client.sessionid}
 
 
 async def test_control_reaches_a_session_in_any_room() -> None:
-    async with House() as house:
-        alice, bob = await house.open("alice"), await house.member("bob")
+    async with FlowHarness() as harness:
+        alice, bob = await harness.hello("alice"), await harness.member("bob")
         control(alice, to(bob), {"type": "offer", "roomType": "no room type"})
         sender = {"type": "session", "sessionid": alice.sessionid, "userid": "alice"}
         data = {"type": "offer", "roomType": "no room type"}
-        assert bob.heard() == [{"type": "control", "control": {"sender": sender, "data": data}}]
-        assert alice.heard() == []
+        assert bob.received() == [{"type": "control", "control": {"sender": sender, "data": data}}]
+        assert alice.received() == []
 
 
 @pytest.mark.parametrize("kind", ["room", "call", "user"])
 async def test_control_reaches_many(kind: str) -> None:
-    async with House() as house:
-        alice, bob, carol = await house.callers("alice", "bob", "carol")
-        outside = await house.member("outside")
+    async with FlowHarness() as harness:
+        alice, bob, carol = await harness.callers("alice", "bob", "carol")
+        outside = await harness.member("outside")
         for it in (alice, bob, carol):
-            it.heard()
+            it.received()
         control(alice, {"type": kind, "userid": "bob"})
-        (heard,) = bob.heard()
+        (heard,) = bob.received()
         assert heard["control"]["sender"]["type"] == kind
-        assert len(carol.heard()) == (kind != "user")
-        assert len(outside.heard()) == (kind == "room")
-        assert alice.heard() == []
+        assert len(carol.received()) == (kind != "user")
+        assert len(outside.received()) == (kind == "room")
+        assert alice.received() == []
 
 
 async def test_control_does_not_reach_another_backend() -> None:
-    async with House() as house:
-        alice, eve = await house.open("alice"), await house.open("eve", OTHER)
+    async with FlowHarness() as harness:
+        alice, eve = await harness.hello("alice"), await harness.hello("eve", OTHER)
         control(alice, to(eve))
         control(alice, {"type": "user", "userid": "eve"})
-        assert eve.heard() == alice.heard() == []
+        assert eve.received() == alice.received() == []
 
 
 @pytest.mark.parametrize("permissions", [[], ["publish-media", "transient-data"]])
 async def test_without_the_permission_it_is_dropped_silently(permissions: list[str]) -> None:
-    async with House() as house:
-        house.nextcloud.rooms["r"] = FakeRoom(permissions=permissions)
-        alice, bob = await house.member("alice"), await house.member("bob")
-        alice.heard()
+    async with FlowHarness() as harness:
+        harness.nextcloud.rooms["r"] = FakeRoom(permissions=permissions)
+        alice, bob = await harness.member("alice"), await harness.member("bob")
+        alice.received()
         control(alice, to(bob))
         control(alice, {"type": "room"})
-        assert bob.heard() == alice.heard() == []
+        assert bob.received() == alice.received() == []
 
 
 async def test_with_the_permission_it_is_delivered() -> None:
-    async with House() as house:
-        house.nextcloud.rooms["r"] = FakeRoom(permissions=["control"])
-        alice, bob = await house.member("alice"), await house.member("bob")
+    async with FlowHarness() as harness:
+        harness.nextcloud.rooms["r"] = FakeRoom(permissions=["control"])
+        alice, bob = await harness.member("alice"), await harness.member("bob")
         control(alice, to(bob))
-        assert len(bob.heard()) == 1
+        assert len(bob.received()) == 1
 
 
 async def test_control_to_oneself_to_nobody_or_to_no_room_is_dropped() -> None:
-    async with House() as house:
-        alice, again = await house.open("alice"), await house.open("alice")
+    async with FlowHarness() as harness:
+        alice, again = await harness.hello("alice"), await harness.hello("alice")
         recipients: list[Json] = [to(alice), {"type": "session", "sessionid": "nobody"}, {"type": "room"}]
         for recipient in [*recipients, {"type": "call"}, {"type": "user", "userid": "alice"}]:
             control(alice, recipient)
-        assert alice.heard() == again.heard() == []
+        assert alice.received() == again.received() == []
 
 
 @pytest.mark.parametrize(
@@ -94,21 +94,21 @@ async def test_control_to_oneself_to_nobody_or_to_no_room_is_dropped() -> None:
     ],
 )
 async def test_control_without_recipient_or_data_is_invalid(body: Any) -> None:
-    async with House() as house:
-        house.nextcloud.rooms["r"] = FakeRoom(permissions=[])
-        alice = await house.member("alice")
-        alice.say({"id": "c", "type": "control", "control": body})
-        (error,) = alice.heard()
+    async with FlowHarness() as harness:
+        harness.nextcloud.rooms["r"] = FakeRoom(permissions=[])
+        alice = await harness.member("alice")
+        alice.send({"id": "c", "type": "control", "control": body})
+        (error,) = alice.received()
         assert (error["id"], error["error"]["code"]) == ("c", "invalid_format")
 
 
 async def test_control_data_goes_out_byte_for_byte_and_waits_for_who_is_away() -> None:
     data = '[ 1.0, "\\ud83d" , {"a" :null}]'
-    async with House() as house:
-        alice, bob = await house.member("alice"), await house.member("bob")
-        alice.heard()
-        bob.lose()
-        alice.say(f'{{"type":"control","control":{{"recipient":{{"type":"room"}},"data":{data}}}}}')
-        again = await house.resume(bob)
+    async with FlowHarness() as harness:
+        alice, bob = await harness.member("alice"), await harness.member("bob")
+        alice.received()
+        bob.disconnect()
+        alice.send(f'{{"type":"control","control":{{"recipient":{{"type":"room"}},"data":{data}}}}}')
+        again = await harness.resume(bob)
         await settle()
         assert any(f'"data":{data}'.encode() in written for written in again.connection.written)

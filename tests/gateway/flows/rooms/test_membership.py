@@ -12,15 +12,15 @@ from gateway.flows.ports import NextcloudError
 from gateway.flows.services import MediaLimits
 from gateway.wire.backend import RoomRequest, encode_request
 from tests.gateway.flows.fakes import FakeRoom
-from tests.gateway.flows.house import OTHER, House, Json, Talker
+from tests.gateway.flows.harness import OTHER, FakeClient, FlowHarness, Json
 from tests.gateway.flows.virtual_time import settle
 
 PROPERTIES = {"name": "r", "type": 2}
 
 
-def join(talker: Talker, room: str = "r", nc: str | None = None, id: str = "j") -> None:
+def join(client: FakeClient, room: str = "r", nc: str | None = None, id: str = "j") -> None:
     given = {} if nc is None else {"sessionid": nc}
-    talker.say({"id": id, "type": "room", "room": {"roomid": room, **given}})
+    client.send({"id": id, "type": "room", "room": {"roomid": room, **given}})
 
 
 def joins(heard: list[Json]) -> list[list[str]]:
@@ -28,11 +28,11 @@ def joins(heard: list[Json]) -> list[list[str]]:
 
 
 async def test_joining_is_answered_and_then_told() -> None:
-    async with House() as house:
-        alice = await house.open("alice")
+    async with FlowHarness() as harness:
+        alice = await harness.hello("alice")
         join(alice, nc="nc1")
         await settle()
-        reply, own = alice.heard()
+        reply, own = alice.received()
         assert reply == {"id": "j", "type": "room", "room": {"roomid": "r", "properties": PROPERTIES}}
         entry = {
             "sessionid": alice.sessionid,
@@ -44,26 +44,26 @@ async def test_joining_is_answered_and_then_told() -> None:
 
 
 async def test_newcomer_hears_of_itself_first_and_then_of_all_others_at_once() -> None:
-    async with House() as house:
-        alice, bob = await house.member("alice"), await house.member("bob")
-        alice.heard()
-        carol = await house.open("")
+    async with FlowHarness() as harness:
+        alice, bob = await harness.member("alice"), await harness.member("bob")
+        alice.received()
+        carol = await harness.hello("")
         join(carol)
         await settle()
-        heard = carol.heard()
+        heard = carol.received()
         assert [it["type"] for it in heard] == ["room", "event", "event"]
         assert joins(heard) == [[carol.sessionid], [alice.sessionid, bob.sessionid]]
         assert heard[1]["event"]["join"] == [{"sessionid": carol.sessionid, "userid": ""}]
-        assert joins(alice.heard()) == joins(bob.heard()) == [[carol.sessionid]]
+        assert joins(alice.received()) == joins(bob.received()) == [[carol.sessionid]]
 
 
 async def test_nextcloud_is_asked_without_an_action() -> None:
-    async with House() as house:
-        alice, guest = await house.open("alice"), await house.open("")
+    async with FlowHarness() as harness:
+        alice, guest = await harness.hello("alice"), await harness.hello("")
         join(alice, nc="nc1")
         join(guest)
         await settle()
-        asked = [encode_request(request) for request in house.nextcloud.joins()]
+        asked = [encode_request(request) for request in harness.nextcloud.joins()]
         assert asked == [
             b'{"type":"room","room":{"roomid":"r","userid":"alice","sessionid":"nc1","version":"1.0"}}',
             b'{"type":"room","room":{"roomid":"r","userid":"","sessionid":"%s","version":"1.0"}}'
@@ -72,25 +72,25 @@ async def test_nextcloud_is_asked_without_an_action() -> None:
 
 
 async def test_room_that_the_session_is_in_is_not_asked_for_again() -> None:
-    async with House() as house:
-        alice, bob = await house.member("alice"), await house.member("bob")
-        alice.heard()
+    async with FlowHarness() as harness:
+        alice, bob = await harness.member("alice"), await harness.member("bob")
+        alice.received()
         join(alice, nc="nc-new")
         await settle()
-        (reply,) = alice.heard()
+        (reply,) = alice.received()
         assert (reply["id"], reply["type"]) == ("j", "error")
         assert reply["error"] == {
             "code": "already_joined",
             "message": "Already joined this room.",
             "details": {"room": {"roomid": "r", "properties": PROPERTIES}},
         }
-        assert bob.heard() == []
-        assert len(house.nextcloud.joins()) == 2
-        assert house.hub.of_room_session("cloud", "nc-new") is alice.session
-        assert house.hub.of_room_session("cloud", "nc-alice") is None
+        assert bob.received() == []
+        assert len(harness.nextcloud.joins()) == 2
+        assert harness.hub.of_room_session("cloud", "nc-new") is alice.session
+        assert harness.hub.of_room_session("cloud", "nc-alice") is None
         join(alice)
         await settle()
-        assert house.hub.of_room_session("cloud", alice.sessionid) is alice.session
+        assert harness.hub.of_room_session("cloud", alice.sessionid) is alice.session
 
 
 @pytest.mark.parametrize(
@@ -107,165 +107,165 @@ async def test_room_that_the_session_is_in_is_not_asked_for_again() -> None:
     ],
 )
 async def test_refused_join_leaves_the_session_where_it_was(answer: Any, code: str) -> None:
-    async with House() as house:
-        alice, bob = await house.member("alice"), await house.member("bob")
-        alice.heard()
-        house.nextcloud.answer = lambda request: answer
+    async with FlowHarness() as harness:
+        alice, bob = await harness.member("alice"), await harness.member("bob")
+        alice.received()
+        harness.nextcloud.answer = lambda request: answer
         join(alice, "other", nc="nc2")
         await settle()
-        (reply,) = alice.heard()
+        (reply,) = alice.received()
         assert (reply["id"], reply["error"]["code"]) == ("j", code)
         if isinstance(answer, NextcloudError):
             assert reply["error"]["message"] == "throttled OCS response"
         elif "details" in answer.get("error", {}):
             assert reply["error"]["details"] == answer["error"]["details"]
-        assert bob.heard() == []
+        assert bob.received() == []
         assert alice.session.room == ("cloud", "r")
-        assert list(house.hub.rooms) == [("cloud", "r")]
+        assert list(harness.hub.rooms) == [("cloud", "r")]
 
 
 async def test_room_change_leaves_the_old_room_after_nextcloud_let_it_into_the_new_one() -> None:
-    async with House() as house:
-        alice, bob = await house.member("alice"), await house.member("bob")
-        alice.heard()
+    async with FlowHarness() as harness:
+        alice, bob = await harness.member("alice"), await harness.member("bob")
+        alice.received()
         join(alice, "new", nc="nc2")
         await settle()
-        assert [it["type"] for it in alice.heard()] == ["room", "event"]
-        assert bob.heard() == [
+        assert [it["type"] for it in alice.received()] == ["room", "event"]
+        assert bob.received() == [
             {"type": "event", "event": {"target": "room", "type": "leave", "leave": [alice.sessionid]}}
         ]
-        told = [request for _, _, request in house.nextcloud.asked if isinstance(request, RoomRequest)][2:]
+        told = [request for _, _, request in harness.nextcloud.asked if isinstance(request, RoomRequest)][2:]
         assert [(it.action, it.roomid, it.sessionid) for it in told] == [("", "new", "nc2"), ("leave", "r", "nc-alice")]
 
 
 async def test_same_room_session_in_another_room_does_not_end_the_session_itself() -> None:
-    async with House() as house:
-        alice = await house.member("alice")
+    async with FlowHarness() as harness:
+        alice = await harness.member("alice")
         join(alice, "new", nc="nc-alice")
         await settle()
-        assert [it["type"] for it in alice.heard()] == ["room", "event"]
+        assert [it["type"] for it in alice.received()] == ["room", "event"]
         assert alice.session.open
 
 
 async def test_roomid_of_nextcloud_counts() -> None:
-    async with House() as house:
-        alice = await house.open("alice")
-        house.nextcloud.answer = lambda request: {"type": "room", "room": {"roomid": "real"}}
+    async with FlowHarness() as harness:
+        alice = await harness.hello("alice")
+        harness.nextcloud.answer = lambda request: {"type": "room", "room": {"roomid": "real"}}
         join(alice, "alias")
         await settle()
-        assert alice.heard()[0]["room"] == {"roomid": "real"}
+        assert alice.received()[0]["room"] == {"roomid": "real"}
         assert alice.session.room == ("cloud", "real")
 
 
 @pytest.mark.parametrize("session", [[], None, {"userid": None}, {"userid": 5}, "text"])
 async def test_empty_members_of_an_answer_as_php_writes_them_count_as_absent(session: Any) -> None:
-    async with House() as house:
-        guest = await house.open()
+    async with FlowHarness() as harness:
+        guest = await harness.hello()
         room = {"roomid": None, "properties": [], "session": session, "permissions": None}
-        house.nextcloud.answer = lambda request: {"type": "room", "room": room}
+        harness.nextcloud.answer = lambda request: {"type": "room", "room": room}
         join(guest, nc="nc-g")
         await settle()
-        assert guest.heard()[0]["room"] == {"roomid": "r", "properties": []}
+        assert guest.received()[0]["room"] == {"roomid": "r", "properties": []}
         assert guest.session.shown_userid == ""
 
 
 async def test_room_keeps_the_properties_of_the_first_join() -> None:
-    async with House() as house:
-        alice, bob = await house.open("alice"), await house.open("bob")
-        house.nextcloud.rooms["r"] = FakeRoom(properties=[1])
+    async with FlowHarness() as harness:
+        alice, bob = await harness.hello("alice"), await harness.hello("bob")
+        harness.nextcloud.rooms["r"] = FakeRoom(properties=[1])
         join(alice)
         await settle()
-        house.nextcloud.rooms["r"] = FakeRoom(properties=[2])
+        harness.nextcloud.rooms["r"] = FakeRoom(properties=[2])
         join(bob)
         await settle()
-        assert bob.heard()[0]["room"]["properties"] == [1]
+        assert bob.received()[0]["room"]["properties"] == [1]
 
 
 async def test_guest_with_a_name_of_the_room_is_shown_under_it() -> None:
-    async with House() as house:
-        bob, guest = await house.member("bob"), await house.open("")
-        house.nextcloud.rooms["r"] = FakeRoom(session={"userid": "mail-guest"})
+    async with FlowHarness() as harness:
+        bob, guest = await harness.member("bob"), await harness.hello("")
+        harness.nextcloud.rooms["r"] = FakeRoom(session={"userid": "mail-guest"})
         join(guest, nc="nc-g")
         await settle()
-        assert bob.heard()[0]["event"]["join"][0]["userid"] == "mail-guest"
-        guest.tell({"type": "room"}, "x")
-        assert bob.heard()[0]["message"]["sender"]["userid"] == "mail-guest"
-        again = await house.resume(guest)
-        assert again.heard()[0]["hello"]["userid"] == "mail-guest"
-        again.say({"type": "room", "room": {"roomid": ""}})
+        assert bob.received()[0]["event"]["join"][0]["userid"] == "mail-guest"
+        guest.send_message({"type": "room"}, "x")
+        assert bob.received()[0]["message"]["sender"]["userid"] == "mail-guest"
+        again = await harness.resume(guest)
+        assert again.received()[0]["hello"]["userid"] == "mail-guest"
+        again.send({"type": "room", "room": {"roomid": ""}})
         await settle()
-        assert house.nextcloud.leaves()[0].userid == ""
+        assert harness.nextcloud.leaves()[0].userid == ""
 
 
 async def test_bandwidth_is_the_smaller_of_both_limits() -> None:
     backend = Backend("b", ("https://b.example/",), "s", max_stream_bitrate=500, max_screen_bitrate=0)
-    async with House(backend, limits=MediaLimits(1000, 2000)) as house:
-        alice = await house.open("alice", backend)
+    async with FlowHarness(backend, limits=MediaLimits(1000, 2000)) as harness:
+        alice = await harness.hello("alice", backend)
         join(alice)
         await settle()
-        assert alice.heard()[0]["room"]["bandwidth"] == {"maxstreambitrate": 500, "maxscreenbitrate": 2000}
+        assert alice.received()[0]["room"]["bandwidth"] == {"maxstreambitrate": 500, "maxscreenbitrate": 2000}
 
 
 @pytest.mark.parametrize("mcu", [True, False])
 async def test_bandwidth_is_absent_without_limits_or_sfu(mcu: bool) -> None:
-    async with House(mcu=mcu, limits=MediaLimits(0 if mcu else 1000, 0)) as house:
-        alice = await house.open("alice")
+    async with FlowHarness(mcu=mcu, limits=MediaLimits(0 if mcu else 1000, 0)) as harness:
+        alice = await harness.hello("alice")
         join(alice)
         await settle()
-        assert "bandwidth" not in alice.heard()[0]["room"]
+        assert "bandwidth" not in alice.received()[0]["room"]
 
 
 # -- leave
 
 
 async def test_leaving_is_answered_and_told_to_the_others_and_to_nextcloud() -> None:
-    async with House() as house:
-        alice, bob = await house.member("alice"), await house.member("bob")
-        alice.heard()
+    async with FlowHarness() as harness:
+        alice, bob = await harness.member("alice"), await harness.member("bob")
+        alice.received()
         join(alice, "", id="l")
         await settle()
-        assert alice.heard() == [{"id": "l", "type": "room", "room": {"roomid": ""}}]
-        assert bob.heard()[0]["event"]["leave"] == [alice.sessionid]
-        (told,) = house.nextcloud.leaves()
+        assert alice.received() == [{"id": "l", "type": "room", "room": {"roomid": ""}}]
+        assert bob.received()[0]["event"]["leave"] == [alice.sessionid]
+        (told,) = harness.nextcloud.leaves()
         assert (told.roomid, told.userid, told.sessionid) == ("r", "alice", "nc-alice")
 
 
 @pytest.mark.parametrize("room", [{}, {"roomid": None}, {"roomid": ""}])
 async def test_leaving_no_room_is_not_answered(room: Json) -> None:
-    async with House() as house:
-        alice = await house.open("alice")
-        alice.say({"id": "l", "type": "room", "room": room})
-        assert alice.heard() == []
+    async with FlowHarness() as harness:
+        alice = await harness.hello("alice")
+        alice.send({"id": "l", "type": "room", "room": room})
+        assert alice.received() == []
 
 
 async def test_room_without_a_body_is_invalid() -> None:
-    async with House() as house:
-        alice = await house.open("alice")
-        alice.say({"id": "x", "type": "room"})
-        alice.say({"id": "x", "type": "room", "room": None})
-        assert alice.errors() == ["invalid_format"] * 2
+    async with FlowHarness() as harness:
+        alice = await harness.hello("alice")
+        alice.send({"id": "x", "type": "room"})
+        alice.send({"id": "x", "type": "room", "room": None})
+        assert alice.error_codes() == ["invalid_format"] * 2
 
 
 async def test_session_that_nextcloud_has_no_id_of_leaves_without_telling_it() -> None:
-    async with House() as house:
-        alice = await house.open("alice")
+    async with FlowHarness() as harness:
+        alice = await harness.hello("alice")
         join(alice)
         await settle()
         join(alice, "")
         await settle()
-        assert house.nextcloud.leaves() == []
+        assert harness.nextcloud.leaves() == []
 
 
 async def test_failed_leave_request_is_only_logged(caplog: pytest.LogCaptureFixture) -> None:
-    async with House() as house:
-        alice, bob = await house.member("alice"), await house.open("bob")
-        house.nextcloud.answer = lambda request: NextcloudError("down")
+    async with FlowHarness() as harness:
+        alice, bob = await harness.member("alice"), await harness.hello("bob")
+        harness.nextcloud.answer = lambda request: NextcloudError("down")
         join(alice, "")
         await settle()
-        house.nextcloud.answer = lambda request: None
+        harness.nextcloud.answer = lambda request: None
         join(bob, nc="nc-bob")
         await settle()
-        house.nextcloud.answer = lambda request: {"type": "error", "error": {"code": "x"}}
+        harness.nextcloud.answer = lambda request: {"type": "error", "error": {"code": "x"}}
         join(bob, "")
         await settle()
         assert "down" in caplog.text
@@ -274,90 +274,90 @@ async def test_failed_leave_request_is_only_logged(caplog: pytest.LogCaptureFixt
 
 
 async def test_guest_that_left_its_room_must_join_another_one() -> None:
-    async with House() as house:
-        guest = await house.member("")
-        await house.sweep(60)
+    async with FlowHarness() as harness:
+        guest = await harness.member("")
+        await harness.sweep(60)
         join(guest, "")
-        guest.heard()
-        await house.sweep(9.9)
-        assert guest.heard() == []
-        await house.sweep(0.1)
-        assert guest.heard()[0]["bye"]["reason"] == "room_join_timeout"
+        guest.received()
+        await harness.sweep(9.9)
+        assert guest.received() == []
+        await harness.sweep(0.1)
+        assert guest.received()[0]["bye"]["reason"] == "room_join_timeout"
 
 
 # -- duplicates (4.4)
 
 
 async def test_second_session_with_the_same_room_session_ends_the_first() -> None:
-    async with House() as house:
-        alice, bob = await house.member("alice"), await house.member("bob")
-        alice.heard()
-        again = await house.open("alice")
+    async with FlowHarness() as harness:
+        alice, bob = await harness.member("alice"), await harness.member("bob")
+        alice.received()
+        again = await harness.hello("alice")
         join(again, nc="nc-alice")
         await settle()
-        assert alice.heard() == [{"type": "bye", "bye": {"reason": "room_session_reconnected"}}]
+        assert alice.received() == [{"type": "bye", "bye": {"reason": "room_session_reconnected"}}]
         assert alice.connection.finished
-        assert [it["event"]["type"] for it in bob.heard()] == ["leave", "join"]
-        assert house.nextcloud.leaves() == []
-        alice.lose()
-        assert (await house.resume(alice)).errors() == ["no_such_session"]
+        assert [it["event"]["type"] for it in bob.received()] == ["leave", "join"]
+        assert harness.nextcloud.leaves() == []
+        alice.disconnect()
+        assert (await harness.resume(alice)).error_codes() == ["no_such_session"]
 
 
 async def test_duplicate_is_closed_also_when_nextcloud_refuses_the_join() -> None:
-    async with House() as house:
-        alice, again = await house.member("alice"), await house.open("alice")
-        house.nextcloud.rooms["r"] = FakeRoom(error={"code": "duplicate_session", "message": "?"})
+    async with FlowHarness() as harness:
+        alice, again = await harness.member("alice"), await harness.hello("alice")
+        harness.nextcloud.rooms["r"] = FakeRoom(error={"code": "duplicate_session", "message": "?"})
         join(again, nc="nc-alice")
         await settle()
-        assert again.errors() == ["duplicate_session"]
-        assert alice.heard()[0]["bye"]["reason"] == "room_session_reconnected"
+        assert again.error_codes() == ["duplicate_session"]
+        assert alice.received()[0]["bye"]["reason"] == "room_session_reconnected"
 
 
 async def test_same_room_session_at_another_backend_is_somebody_else() -> None:
-    async with House() as house:
-        alice, eve = await house.member("alice"), await house.member("alice", backend=OTHER)
-        assert alice.heard() == []
+    async with FlowHarness() as harness:
+        alice, eve = await harness.member("alice"), await harness.member("alice", backend=OTHER)
+        assert alice.received() == []
         assert alice.session.open
         assert eve.session.room == ("other", "r")
 
 
 async def test_two_joins_with_one_room_session_at_once_leave_one_session() -> None:
-    async with House() as house:
-        alice, again = await house.open("alice"), await house.open("alice")
-        house.nextcloud.gate = asyncio.Event()
+    async with FlowHarness() as harness:
+        alice, again = await harness.hello("alice"), await harness.hello("alice")
+        harness.nextcloud.gate = asyncio.Event()
         join(alice, nc="nc")
         join(again, nc="nc")
         await settle()
-        house.nextcloud.gate.set()
+        harness.nextcloud.gate.set()
         await settle()
-        assert len(house.hub.sessions) == 1
-        assert len(house.hub.rooms["cloud", "r"].members) == 1  # type: ignore[index]  # a RoomKey is a tuple
+        assert len(harness.hub.sessions) == 1
+        assert len(harness.hub.rooms["cloud", "r"].members) == 1  # type: ignore[index]  # a RoomKey is a tuple
 
 
 # -- names that are hidden (5.4)
 
 
 async def test_names_are_hidden_from_who_may_not_see_them() -> None:
-    async with House() as house:
-        alice = await house.member("alice")
-        house.nextcloud.rooms["r"] = FakeRoom(permissions=["hide-displaynames"])
-        blind = await house.open("blind")
+    async with FlowHarness() as harness:
+        alice = await harness.member("alice")
+        harness.nextcloud.rooms["r"] = FakeRoom(permissions=["hide-displaynames"])
+        blind = await harness.hello("blind")
         join(blind)
         await settle()
-        entries = [entry for it in blind.heard()[1:] for entry in it["event"]["join"]]
+        entries = [entry for it in blind.received()[1:] for entry in it["event"]["join"]]
         assert [entry["userid"] for entry in entries] == ["blind", "alice"]
         assert not [entry for entry in entries if "user" in entry]
-        del house.nextcloud.rooms["r"]
-        alice.heard()
-        carol = await house.open("carol")
+        del harness.nextcloud.rooms["r"]
+        alice.received()
+        carol = await harness.hello("carol")
         join(carol)
         await settle()
-        assert "user" not in blind.heard()[0]["event"]["join"][0]
-        assert alice.heard()[0]["event"]["join"][0]["user"] == {"displayname": "Carol"}
-        carol.tell({"type": "room"}, {"type": "nickChanged", "name": "C"})
-        carol.tell(blind, {"type": "nickChanged", "name": "C"})
-        carol.tell(blind, {"type": "nickChanged", "payload": "C"})  # of another shape than media messages have
-        carol.tell({"type": "user", "userid": "blind"}, {"type": "nickChanged", "payload": "C", "sid": 1})
-        carol.tell({"type": "room"}, {"type": "raiseHand"})
+        assert "user" not in blind.received()[0]["event"]["join"][0]
+        assert alice.received()[0]["event"]["join"][0]["user"] == {"displayname": "Carol"}
+        carol.send_message({"type": "room"}, {"type": "nickChanged", "name": "C"})
+        carol.send_message(blind, {"type": "nickChanged", "name": "C"})
+        carol.send_message(blind, {"type": "nickChanged", "payload": "C"})  # of another shape than media messages have
+        carol.send_message({"type": "user", "userid": "blind"}, {"type": "nickChanged", "payload": "C", "sid": 1})
+        carol.send_message({"type": "room"}, {"type": "raiseHand"})
         assert [it["type"] for it in blind.data()] == ["raiseHand"]
         assert [it["type"] for it in alice.data()] == ["nickChanged", "raiseHand"]

@@ -8,31 +8,31 @@ from typing import Any
 import pytest
 
 from tests.gateway.flows.fakes import FakeRoom
-from tests.gateway.flows.house import House, Json, Talker
+from tests.gateway.flows.harness import FakeClient, FlowHarness, Json
 from tests.gateway.flows.virtual_time import settle
 
 SECOND = 1_000_000_000
 
 
-def put(talker: Talker, key: str, value: Any = None, **more: Any) -> None:
-    talker.say({"id": "t", "type": "transient", "transient": {"type": "set", "key": key, "value": value, **more}})
+def put(client: FakeClient, key: str, value: Any = None, **more: Any) -> None:
+    client.send({"id": "t", "type": "transient", "transient": {"type": "set", "key": key, "value": value, **more}})
 
 
-def remove(talker: Talker, key: str) -> None:
-    talker.say({"id": "t", "type": "transient", "transient": {"type": "remove", "key": key}})
+def remove(client: FakeClient, key: str) -> None:
+    client.send({"id": "t", "type": "transient", "transient": {"type": "remove", "key": key}})
 
 
-def transient(talker: Talker) -> list[Json]:
-    heard = talker.heard()
+def transient(client: FakeClient) -> list[Json]:
+    heard = client.received()
     assert all(it["type"] == "transient" and "id" not in it for it in heard), heard
     return [it["transient"] for it in heard]
 
 
 async def test_every_member_hears_of_a_new_value_who_set_it_too() -> None:
-    async with House() as house:
-        alice, bob = await house.member("alice"), await house.member("bob")
-        elsewhere = await house.member("carol", "elsewhere")
-        alice.heard()
+    async with FlowHarness() as harness:
+        alice, bob = await harness.member("alice"), await harness.member("bob")
+        elsewhere = await harness.member("carol", "elsewhere")
+        alice.received()
         put(alice, "k", {"a": [1]})
         assert transient(alice) == transient(bob) == [{"type": "set", "key": "k", "value": {"a": [1]}}]
         put(bob, "k", False)
@@ -42,135 +42,135 @@ async def test_every_member_hears_of_a_new_value_who_set_it_too() -> None:
         assert transient(alice) == transient(bob) == [{"type": "remove", "key": "k", "oldvalue": False}]
         remove(alice, "k")
         put(alice, "k", None)
-        assert alice.heard() == bob.heard() == elsewhere.heard() == []
+        assert alice.received() == bob.received() == elsewhere.received() == []
 
 
 @pytest.mark.parametrize("message", ['{"type":"set","key":"k","value":null}', '{"type":"set","key":"k"}'])
 async def test_setting_nothing_removes(message: str) -> None:
-    async with House() as house:
-        alice = await house.member("alice")
+    async with FlowHarness() as harness:
+        alice = await harness.member("alice")
         put(alice, "k", 1)
-        alice.heard()
-        alice.say(f'{{"type":"transient","transient":{message}}}')
+        alice.received()
+        alice.send(f'{{"type":"transient","transient":{message}}}')
         assert transient(alice) == [{"type": "remove", "key": "k", "oldvalue": 1}]
 
 
 async def test_value_goes_out_byte_for_byte() -> None:
     value = '{ "n" : 99999999999999999999e0, "half":"\\ud83d" }'
-    async with House() as house:
-        alice = await house.member("alice")
-        alice.say(f'{{"type":"transient","transient":{{"type":"set","key":"k","value":{value}}}}}')
+    async with FlowHarness() as harness:
+        alice = await harness.member("alice")
+        alice.send(f'{{"type":"transient","transient":{{"type":"set","key":"k","value":{value}}}}}')
         assert f'"value":{value}'.encode() in alice.connection.written[-1]
 
 
 async def test_joining_session_hears_all_values_before_it_hears_who_is_there() -> None:
-    async with House() as house:
-        alice = await house.member("alice")
+    async with FlowHarness() as harness:
+        alice = await harness.member("alice")
         put(alice, "k", 1)
         put(alice, "l", [2])
-        bob = await house.open("bob")
-        bob.say({"id": "1", "type": "room", "room": {"roomid": "r"}})
+        bob = await harness.hello("bob")
+        bob.send({"id": "1", "type": "room", "room": {"roomid": "r"}})
         await settle()
-        heard = bob.heard()
+        heard = bob.received()
         assert [it["type"] for it in heard] == ["room", "transient", "event", "event"]
         assert heard[1] == {"type": "transient", "transient": {"type": "initial", "data": {"k": 1, "l": [2]}}}
 
 
 async def test_equal_value_is_no_news_but_renews_its_time() -> None:
-    async with House() as house:
-        alice = await house.member("alice")
+    async with FlowHarness() as harness:
+        alice = await harness.member("alice")
         put(alice, "k", {"a": 1, "b": 2}, ttl=2 * SECOND)
-        alice.heard()
+        alice.received()
         await asyncio.sleep(1.5)
-        alice.say('{"type":"transient","transient":{"type":"set","key":"k","value":{"b":2.0,"a":1},"ttl":2000000000}}')
+        alice.send('{"type":"transient","transient":{"type":"set","key":"k","value":{"b":2.0,"a":1},"ttl":2000000000}}')
         await asyncio.sleep(1.5)
-        assert alice.heard() == []
+        assert alice.received() == []
         await asyncio.sleep(0.6)
         assert transient(alice) == [{"type": "remove", "key": "k", "oldvalue": {"a": 1, "b": 2}}]
 
 
 async def test_equal_value_without_a_time_limit_stays() -> None:
-    async with House() as house:
-        alice = await house.member("alice")
+    async with FlowHarness() as harness:
+        alice = await harness.member("alice")
         put(alice, "k", 1, ttl=SECOND)
         put(alice, "k", 1)
-        alice.heard()
+        alice.received()
         await asyncio.sleep(5)
-        assert alice.heard() == []
+        assert alice.received() == []
 
 
 @pytest.mark.parametrize("ttl", [0, -1, None])
 async def test_no_time_limit(ttl: int | None) -> None:
-    async with House() as house:
-        alice = await house.member("alice")
+    async with FlowHarness() as harness:
+        alice = await harness.member("alice")
         put(alice, "k", 1, ttl=ttl)
-        alice.heard()
+        alice.received()
         await asyncio.sleep(100)
-        assert alice.heard() == []
+        assert alice.received() == []
 
 
 async def test_values_go_one_by_one_to_the_millisecond() -> None:
-    async with House() as house:
-        alice = await house.member("alice")
+    async with FlowHarness() as harness:
+        alice = await harness.member("alice")
         put(alice, "late", 1, ttl=3 * SECOND)
         put(alice, "early", 1, ttl=SECOND // 20)
         put(alice, "far", 1, ttl=5000 * SECOND)
-        alice.heard()
+        alice.received()
         await asyncio.sleep(0.049)
-        assert alice.heard() == []
+        assert alice.received() == []
         await asyncio.sleep(0.003)
         assert [it["key"] for it in transient(alice)] == ["early"]
         await asyncio.sleep(2.95)
         assert [it["key"] for it in transient(alice)] == ["late"]
         await asyncio.sleep(4900)
-        assert alice.heard() == []
+        assert alice.received() == []
         await asyncio.sleep(98)
         assert [it["key"] for it in transient(alice)] == ["far"]
 
 
 async def test_new_value_outlives_the_time_of_the_old_one() -> None:
-    async with House() as house:
-        alice = await house.member("alice")
+    async with FlowHarness() as harness:
+        alice = await harness.member("alice")
         put(alice, "k", 1, ttl=SECOND)
         put(alice, "k", 2)
-        alice.heard()
+        alice.received()
         await asyncio.sleep(3)
-        assert alice.heard() == []
+        assert alice.received() == []
 
 
 async def test_data_of_a_session_go_when_it_leaves() -> None:
-    async with House() as house:
-        alice, bob = await house.member("alice"), await house.member("bob")
+    async with FlowHarness() as harness:
+        alice, bob = await harness.member("alice"), await harness.member("bob")
         put(alice, f"sd:{alice.sessionid}", {"hand": True})
-        bob.heard()
-        alice.say({"type": "room", "room": {"roomid": ""}})
+        bob.received()
+        alice.send({"type": "room", "room": {"roomid": ""}})
         await settle()
-        leave, removed = bob.heard()
+        leave, removed = bob.received()
         assert leave["event"]["type"] == "leave"
         key = f"sd:{alice.sessionid}"
         assert removed["transient"] == {"type": "remove", "key": key, "oldvalue": {"hand": True}}
 
 
 async def test_data_go_with_the_room() -> None:
-    async with House() as house:
-        alice = await house.member("alice")
+    async with FlowHarness() as harness:
+        alice = await harness.member("alice")
         put(alice, "k", 1, ttl=SECOND)
-        alice.say({"type": "room", "room": {"roomid": ""}})
-        again = await house.member("bob")
-        assert all(it["type"] != "transient" for it in again.heard())
+        alice.send({"type": "room", "room": {"roomid": ""}})
+        again = await harness.member("bob")
+        assert all(it["type"] != "transient" for it in again.received())
         await asyncio.sleep(2)
-        assert again.heard() == []
+        assert again.received() == []
 
 
 async def test_who_is_away_hears_of_changes_after_the_resume() -> None:
-    async with House() as house:
-        alice, bob = await house.member("alice"), await house.member("bob")
-        alice.heard()
-        bob.lose()
+    async with FlowHarness() as harness:
+        alice, bob = await harness.member("alice"), await harness.member("bob")
+        alice.received()
+        bob.disconnect()
         put(alice, "k", 1)
         remove(alice, "k")
-        again = await house.resume(bob)
-        assert [it["transient"]["type"] for it in again.heard()[1:]] == ["set", "remove"]
+        again = await harness.resume(bob)
+        assert [it["transient"]["type"] for it in again.received()[1:]] == ["set", "remove"]
 
 
 @pytest.mark.parametrize(
@@ -186,35 +186,39 @@ async def test_who_is_away_hears_of_changes_after_the_resume() -> None:
     ],
 )
 async def test_refused_outside_of_a_room(body: Json | None, code: str) -> None:
-    async with House() as house:
-        alice = await house.open("alice")
-        alice.say({"id": "t", "type": "transient", "transient": body})
-        (error,) = alice.heard()
+    async with FlowHarness() as harness:
+        alice = await harness.hello("alice")
+        alice.send({"id": "t", "type": "transient", "transient": body})
+        (error,) = alice.received()
         assert (error["id"], error["error"]["code"]) == ("t", code)
 
 
 async def test_refused_in_a_room() -> None:
-    async with House() as house:
-        house.nextcloud.rooms["r"] = FakeRoom(permissions=["transient-data"])
-        house.nextcloud.rooms["mute"] = FakeRoom(permissions=["control"])
-        alice, bob, mute = await house.member("alice"), await house.member("bob"), await house.member("mute", "mute")
-        alice.heard()
+    async with FlowHarness() as harness:
+        harness.nextcloud.rooms["r"] = FakeRoom(permissions=["transient-data"])
+        harness.nextcloud.rooms["mute"] = FakeRoom(permissions=["control"])
+        alice, bob, mute = (
+            await harness.member("alice"),
+            await harness.member("bob"),
+            await harness.member("mute", "mute"),
+        )
+        alice.received()
         put(alice, f"sd:{bob.sessionid}", 1)
         remove(alice, "sd:")
-        alice.say({"type": "transient", "transient": {"type": "initial"}})
-        assert alice.errors() == ["not_allowed", "not_allowed", "ignored"]
+        alice.send({"type": "transient", "transient": {"type": "initial"}})
+        assert alice.error_codes() == ["not_allowed", "not_allowed", "ignored"]
         put(mute, "k", 1)
         put(mute, f"sd:{mute.sessionid}", 1)
-        mute.say({"type": "transient", "transient": {"type": "other"}})
-        assert mute.errors() == ["not_allowed", "not_allowed", "ignored"]
-        assert bob.heard() == []
+        mute.send({"type": "transient", "transient": {"type": "other"}})
+        assert mute.error_codes() == ["not_allowed", "not_allowed", "ignored"]
+        assert bob.received() == []
 
 
 @pytest.mark.parametrize("ttl", ["1", 1.5, 2**63, True])
 async def test_time_limit_that_is_no_integer_makes_the_message_undecodable(ttl: Any) -> None:
-    async with House() as house:
-        alice = await house.member("alice")
+    async with FlowHarness() as harness:
+        alice = await harness.member("alice")
         put(alice, "k", 1, ttl=ttl)
-        (error,) = alice.heard()
+        (error,) = alice.received()
         assert error["error"]["code"] == "invalid_format"
         assert "id" not in error

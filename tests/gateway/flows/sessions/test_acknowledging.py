@@ -8,28 +8,28 @@ from typing import Any
 import pytest
 
 from gateway.core.limits import Limits
-from tests.gateway.flows.house import CLOUD, House, Talker
+from tests.gateway.flows.harness import CLOUD, FakeClient, FlowHarness
 from tests.gateway.flows.virtual_time import settle
 
 
-async def acknowledging(house: House, userid: str) -> Talker:
-    talker = house.connect()
-    auth = {"url": CLOUD.urls[0], "params": house.nextcloud.ticket(userid)}
-    talker.say({"type": "hello", "hello": {"version": "1.0", "auth": auth, "features": ["ack"]}})
+async def acknowledging(harness: FlowHarness, userid: str) -> FakeClient:
+    client = harness.connect()
+    auth = {"url": CLOUD.urls[0], "params": harness.nextcloud.ticket(userid)}
+    client.send({"type": "hello", "hello": {"version": "1.0", "auth": auth, "features": ["ack"]}})
     await settle()
-    hello = talker.heard()[-1]["hello"]
+    hello = client.received()[-1]["hello"]
     assert hello["received"] == 0
-    talker.sessionid, talker.resumeid = hello["sessionid"], hello["resumeid"]
-    return talker
+    client.sessionid, client.resumeid = hello["sessionid"], hello["resumeid"]
+    return client
 
 
-async def resume(house: House, talker: Talker, **members: Any) -> list[Any]:
+async def resume(harness: FlowHarness, client: FakeClient, **members: Any) -> list[Any]:
     """Resume on another connection and return what is heard after the welcome."""
-    again = house.connect()
-    again.heard()
-    again.say({"id": "r", "type": "hello", "hello": {"version": "1.0", "resumeid": talker.resumeid, **members}})
+    again = harness.connect()
+    again.received()
+    again.send({"id": "r", "type": "hello", "hello": {"version": "1.0", "resumeid": client.resumeid, **members}})
     await settle()
-    return again.heard()
+    return again.received()
 
 
 def numbers(heard: list[Any]) -> list[int]:
@@ -37,132 +37,132 @@ def numbers(heard: list[Any]) -> list[int]:
 
 
 async def test_resume_replays_what_was_not_received_and_says_what_was() -> None:
-    async with House(mcu=False) as house:
-        alice, bob = await acknowledging(house, "alice"), await house.open("bob")
+    async with FlowHarness(mcu=False) as harness:
+        alice, bob = await acknowledging(harness, "alice"), await harness.hello("bob")
         for number in range(5):
-            bob.tell(alice, number)
+            bob.send_message(alice, number)
         for number in range(3):
-            alice.tell(bob, number)
-        alice.lose()
-        heard = await resume(house, alice, received=2)
+            alice.send_message(bob, number)
+        alice.disconnect()
+        heard = await resume(harness, alice, received=2)
         assert heard[0]["hello"]["received"] == 3
         assert numbers(heard) == [2, 3, 4]
 
 
 async def test_acknowledgement_is_answered_and_frees_memory() -> None:
-    async with House(mcu=False) as house:
-        alice, bob = await acknowledging(house, "alice"), await house.open("bob")
+    async with FlowHarness(mcu=False) as harness:
+        alice, bob = await acknowledging(harness, "alice"), await harness.hello("bob")
         for number in range(5):
-            bob.tell(alice, number)
+            bob.send_message(alice, number)
         assert alice.session.outbox.size > 0
-        alice.heard()
-        alice.say({"type": "ack", "ack": {"received": 5}})
-        assert alice.heard() == [{"type": "ack", "ack": {"received": 1}}]
+        alice.received()
+        alice.send({"type": "ack", "ack": {"received": 5}})
+        assert alice.received() == [{"type": "ack", "ack": {"received": 1}}]
         assert alice.session.outbox.size == 0
 
 
 async def test_resume_without_a_number_takes_what_was_sent_for_received() -> None:
-    async with House(mcu=False) as house:
-        alice, bob = await acknowledging(house, "alice"), await house.open("bob")
-        bob.tell(alice, 1)
-        alice.lose()
-        bob.tell(alice, 2)
-        assert numbers(await resume(house, alice)) == [2]
+    async with FlowHarness(mcu=False) as harness:
+        alice, bob = await acknowledging(harness, "alice"), await harness.hello("bob")
+        bob.send_message(alice, 1)
+        alice.disconnect()
+        bob.send_message(alice, 2)
+        assert numbers(await resume(harness, alice)) == [2]
 
 
 @pytest.mark.parametrize("received", [-1, 20, "1", 1.5])
 async def test_number_that_cannot_be_is_refused_and_the_session_stays(received: Any) -> None:
-    async with House(mcu=False) as house:
-        alice, bob = await acknowledging(house, "alice"), await house.open("bob")
-        bob.tell(alice, 1)
-        alice.heard()
-        alice.say({"type": "ack", "ack": {"received": received}})
-        assert alice.errors() == ["invalid_format"]
-        alice.lose()
-        (refused,) = await resume(house, alice, received=received)
+    async with FlowHarness(mcu=False) as harness:
+        alice, bob = await acknowledging(harness, "alice"), await harness.hello("bob")
+        bob.send_message(alice, 1)
+        alice.received()
+        alice.send({"type": "ack", "ack": {"received": received}})
+        assert alice.error_codes() == ["invalid_format"]
+        alice.disconnect()
+        (refused,) = await resume(harness, alice, received=received)
         assert refused["error"]["code"] == "invalid_format"
-        assert len(await resume(house, alice, received=0)) == 3  # hello, the message, the error
+        assert len(await resume(harness, alice, received=0)) == 3  # hello, the message, the error
 
 
 async def test_number_may_not_go_back() -> None:
-    async with House(mcu=False) as house:
-        alice, bob = await acknowledging(house, "alice"), await house.open("bob")
-        bob.tell(alice, 1)
-        alice.say({"type": "ack", "ack": {"received": 1}})
-        alice.heard()
-        alice.say({"type": "ack", "ack": {"received": 0}})
-        assert alice.errors() == ["invalid_format"]
-        alice.say({"type": "ack"})
-        assert alice.errors() == ["invalid_format"]
+    async with FlowHarness(mcu=False) as harness:
+        alice, bob = await acknowledging(harness, "alice"), await harness.hello("bob")
+        bob.send_message(alice, 1)
+        alice.send({"type": "ack", "ack": {"received": 1}})
+        alice.received()
+        alice.send({"type": "ack", "ack": {"received": 0}})
+        assert alice.error_codes() == ["invalid_format"]
+        alice.send({"type": "ack"})
+        assert alice.error_codes() == ["invalid_format"]
 
 
 async def test_client_without_the_feature_is_served_as_before() -> None:
-    async with House(mcu=False) as house:
-        alice, bob = await house.open("alice"), await house.open("bob")
-        alice.say({"type": "ack", "ack": {"received": 7}})
-        assert alice.heard() == []
-        bob.tell(alice, 1)
-        alice.lose()
-        bob.tell(alice, 2)
-        heard = await resume(house, alice, received=0)
+    async with FlowHarness(mcu=False) as harness:
+        alice, bob = await harness.hello("alice"), await harness.hello("bob")
+        alice.send({"type": "ack", "ack": {"received": 7}})
+        assert alice.received() == []
+        bob.send_message(alice, 1)
+        alice.disconnect()
+        bob.send_message(alice, 2)
+        heard = await resume(harness, alice, received=0)
         assert "received" not in heard[0]["hello"]
         assert numbers(heard) == [2]
 
 
 async def test_takeover_of_a_live_connection_replays_the_same() -> None:
-    async with House(mcu=False) as house:
-        alice, bob = await acknowledging(house, "alice"), await house.open("bob")
+    async with FlowHarness(mcu=False) as harness:
+        alice, bob = await acknowledging(harness, "alice"), await harness.hello("bob")
         for number in range(3):
-            bob.tell(alice, number)
-        heard = await resume(house, alice, received=1)
+            bob.send_message(alice, number)
+        heard = await resume(harness, alice, received=1)
         assert numbers(heard) == [1, 2]
 
 
 async def test_message_beyond_the_rate_is_not_counted_as_received() -> None:
-    async with House(mcu=False) as house:
-        house.services.limits = Limits(messages_per_second=1, messages_burst=10)
-        alice, bob = await acknowledging(house, "alice"), await house.open("bob")
+    async with FlowHarness(mcu=False) as harness:
+        harness.services.limits = Limits(messages_per_second=1, messages_burst=10)
+        alice, bob = await acknowledging(harness, "alice"), await harness.hello("bob")
         for number in range(12):
-            alice.tell(bob, number)
+            alice.send_message(bob, number)
             if alice.connection.finished:
                 break
-        carried_out = len(numbers(bob.heard()))
+        carried_out = len(numbers(bob.received()))
         assert alice.connection.finished
-        alice.lose()
+        alice.disconnect()
         await asyncio.sleep(10)
-        assert (await resume(house, alice, received=0))[0]["hello"]["received"] == carried_out == number
+        assert (await resume(harness, alice, received=0))[0]["hello"]["received"] == carried_out == number
 
 
 async def test_acknowledgement_that_a_resume_overtook_is_no_error() -> None:
-    async with House(mcu=False) as house:
-        alice, bob = await acknowledging(house, "alice"), await house.open("bob")
-        bob.tell(alice, 1)
-        house.nextcloud.gate = asyncio.Event()
-        alice.say({"id": "join", "type": "room", "room": {"roomid": "r"}})
-        alice.say({"id": "old", "type": "ack", "ack": {"received": 1}})
-        bob.tell(alice, 2)
+    async with FlowHarness(mcu=False) as harness:
+        alice, bob = await acknowledging(harness, "alice"), await harness.hello("bob")
+        bob.send_message(alice, 1)
+        harness.nextcloud.gate = asyncio.Event()
+        alice.send({"id": "join", "type": "room", "room": {"roomid": "r"}})
+        alice.send({"id": "old", "type": "ack", "ack": {"received": 1}})
+        bob.send_message(alice, 2)
         await settle()
-        alice.lose()
-        again = house.connect()
-        again.heard()
-        again.say({"type": "hello", "hello": {"version": "1.0", "resumeid": alice.resumeid, "received": 2}})
-        house.nextcloud.gate.set()
+        alice.disconnect()
+        again = harness.connect()
+        again.received()
+        again.send({"type": "hello", "hello": {"version": "1.0", "resumeid": alice.resumeid, "received": 2}})
+        harness.nextcloud.gate.set()
         await settle()
-        heard = again.heard()
+        heard = again.received()
         assert heard[0]["hello"]["received"] == 2
         assert [it["type"] for it in heard if it["type"] in ("error", "ack")] == []
         assert alice.session.outbox.acknowledged == 2  # type: ignore[attr-defined]
 
 
 async def test_counted_is_every_text_behind_the_reply_to_the_hello() -> None:
-    async with House(mcu=False) as house:
-        alice = await acknowledging(house, "alice")
-        alice.say("no message")
-        alice.say({"type": "hello", "hello": {"version": "1.0", "resumeid": alice.resumeid}})
-        house.dispatch.received_binary(alice.who)
-        alice.say({"type": "ack", "ack": {"received": 2}})  # the errors in answer to the first and the binary frame
-        assert [it.get("ack") for it in alice.heard()] == [None, None, {"received": 3}]
-        heard = await resume(house, alice, received=2)
+    async with FlowHarness(mcu=False) as harness:
+        alice = await acknowledging(harness, "alice")
+        alice.send("no message")
+        alice.send({"type": "hello", "hello": {"version": "1.0", "resumeid": alice.resumeid}})
+        harness.dispatch.received_binary(alice.client_connection)
+        alice.send({"type": "ack", "ack": {"received": 2}})  # the errors in answer to the first and the binary frame
+        assert [it.get("ack") for it in alice.received()] == [None, None, {"received": 3}]
+        heard = await resume(harness, alice, received=2)
         assert heard[0]["hello"]["received"] == 3
-        alice.say({"type": "unknown"})  # it was displaced
-        assert (await resume(house, alice, received=2))[0]["hello"]["received"] == 3
+        alice.send({"type": "unknown"})  # it was displaced
+        assert (await resume(harness, alice, received=2))[0]["hello"]["received"] == 3

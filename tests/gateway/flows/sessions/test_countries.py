@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.core.geolocation import LOOPBACK, UNKNOWN, GeoLocation
 from gateway.core.throttle import Address
-from tests.gateway.flows.house import House
+from tests.gateway.flows.harness import FlowHarness
 from tests.gateway.flows.virtual_time import settle
 
 FIRST, SECOND = "192.0.2.1", "198.51.100.7"
@@ -15,52 +15,52 @@ def locate(address: Address) -> GeoLocation:
     return known.get(str(address), UNKNOWN)
 
 
-def told(house: House) -> list[tuple[str, str]]:
+def told(harness: FlowHarness) -> list[tuple[str, str]]:
     """Return what the SFU was told of who published last, and of who subscribed last."""
-    published, subscribed = house.mcu.published[-1].options, house.mcu.subscribed[-1].options
+    published, subscribed = harness.mcu.published[-1].options, harness.mcu.subscribed[-1].options
     return [(published.country, published.continent), (subscribed.country, subscribed.continent)]
 
 
 async def test_only_countries_are_counted_and_only_when_a_session_opens() -> None:
-    async with House() as house:
-        house.services.locate = locate
-        alice = await house.open("alice")
-        await house.open_internal()
-        await house.resume(alice)
+    async with FlowHarness() as harness:
+        harness.services.locate = locate
+        alice = await harness.hello("alice")
+        await harness.internal_hello()
+        await harness.resume(alice)
         for address in ("127.0.0.1", "203.0.113.1"):
-            talker = house.connect(address)
-            auth = {"url": "https://cloud.example/", "params": house.nextcloud.ticket("bob")}
-            talker.say({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
+            client = harness.connect(address)
+            auth = {"url": "https://cloud.example/", "params": harness.nextcloud.ticket("bob")}
+            client.send({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
             await settle()
-        assert len(house.hub.sessions) == 4
-        assert house.counters.client_countries == {"CH": 2}
+        assert len(harness.hub.sessions) == 4
+        assert harness.counters.client_countries == {"CH": 2}
 
 
 async def test_sfu_is_told_where_the_client_is_now() -> None:
-    async with House() as house:
-        house.services.locate = locate
-        alice, bob = await house.callers("alice", "bob")
+    async with FlowHarness() as harness:
+        harness.services.locate = locate
+        alice, bob = await harness.callers("alice", "bob")
         alice.offer()
         bob.media(alice, "requestoffer")
         await settle()
-        assert told(house) == [("CH", "EU")] * 2
-        bob.lose()
-        again = house.connect(SECOND)
-        again.say({"type": "hello", "hello": {"version": "1.0", "resumeid": bob.resumeid}})
+        assert told(harness) == [("CH", "EU")] * 2
+        bob.disconnect()
+        again = harness.connect(SECOND)
+        again.send({"type": "hello", "hello": {"version": "1.0", "resumeid": bob.resumeid}})
         await settle()
         again.sessionid = bob.sessionid
         again.media(alice, "requestoffer")
         again.offer()
         await settle()
-        assert told(house) == [("JP", "AS")] * 2
+        assert told(harness) == [("JP", "AS")] * 2
         assert again.session.location == GeoLocation("JP", "AS")
 
 
 async def test_sfu_is_told_nothing_of_who_is_nowhere() -> None:
-    async with House() as house:
-        house.services.locate = lambda address: LOOPBACK
-        alice = await house.open("alice")
+    async with FlowHarness() as harness:
+        harness.services.locate = lambda address: LOOPBACK
+        alice = await harness.hello("alice")
         alice.offer()
         await settle()
-        options = house.mcu.published[-1].options
+        options = harness.mcu.published[-1].options
         assert (options.country, options.continent) == ("", "")

@@ -7,28 +7,28 @@ from typing import Any
 import msgspec
 
 from gateway.tools.fake_nextcloud import SigningKey
-from tests.gateway.flows.house import CLOUD, WALL, House, Json, Talker
+from tests.gateway.flows.harness import CLOUD, WALL, FakeClient, FlowHarness, Json
 from tests.gateway.flows.virtual_time import settle
 
 URL = CLOUD.urls[0]
 
 
-async def federated(house: House, **userdata: Any) -> Talker:
+async def federated(harness: FlowHarness, **userdata: Any) -> FakeClient:
     """Let a federated user join the room; everybody there has heard of it."""
     key = SigningKey()
-    house.nextcloud.keys[URL] = key.published
-    house.nextcloud.features.add("federation-v2")
+    harness.nextcloud.keys[URL] = key.published
+    harness.nextcloud.features.add("federation-v2")
     token = key.sign({"iat": WALL + 1000, "exp": WALL + 1300, "sub": "zoe", "userdata": userdata})
-    talker = house.connect()
+    client = harness.connect()
     auth = {"type": "federation", "url": URL, "params": {"token": token}}
-    talker.say({"id": "h", "type": "hello", "hello": {"version": "2.0", "auth": auth}})
+    client.send({"id": "h", "type": "hello", "hello": {"version": "2.0", "auth": auth}})
     await settle()
-    reply = talker.heard()[-1]
+    reply = client.received()[-1]
     assert reply["type"] == "hello", reply
-    talker.sessionid, talker.resumeid = reply["hello"]["sessionid"], reply["hello"]["resumeid"]
-    talker.say({"type": "room", "room": {"roomid": "r", "sessionid": "nc-zoe"}})
+    client.sessionid, client.resumeid = reply["hello"]["sessionid"], reply["hello"]["resumeid"]
+    client.send({"type": "room", "room": {"roomid": "r", "sessionid": "nc-zoe"}})
     await settle()
-    return talker
+    return client
 
 
 def join(messages: list[Json]) -> list[Json]:
@@ -36,57 +36,57 @@ def join(messages: list[Json]) -> list[Json]:
 
 
 async def test_others_see_that_a_session_is_federated() -> None:
-    async with House() as house:
-        alice = await house.member("alice")
-        await federated(house, displayname="Zoe")
-        (entry,) = join(alice.heard())
+    async with FlowHarness() as harness:
+        alice = await harness.member("alice")
+        await federated(harness, displayname="Zoe")
+        (entry,) = join(alice.received())
         assert (entry["federated"], entry["userid"], entry["user"]) == (True, "zoe", {"displayname": "Zoe"})
 
 
 async def test_nextcloud_is_told_the_actor_at_join_and_leave() -> None:
-    async with House() as house:
-        zoe = await federated(house, actorType="federated_users", actorId="zoe@there.example")
-        zoe.say({"id": "l", "type": "room", "room": {"roomid": ""}})
+    async with FlowHarness() as harness:
+        zoe = await federated(harness, actorType="federated_users", actorId="zoe@there.example")
+        zoe.send({"id": "l", "type": "room", "room": {"roomid": ""}})
         await settle()
-        asked = [msgspec.to_builtins(it) for it in (*house.nextcloud.joins(), *house.nextcloud.leaves())]
+        asked = [msgspec.to_builtins(it) for it in (*harness.nextcloud.joins(), *harness.nextcloud.leaves())]
         actor = {"actortype": "federated_users", "actorid": "zoe@there.example"}
         assert [{name: it[name] for name in actor} for it in asked] == [actor, actor]
 
 
 async def test_an_actor_needs_id_and_type_as_strings() -> None:
-    async with House() as house:
-        await federated(house, actorType="federated_users", actorId=5)
-        (asked,) = house.nextcloud.joins()
+    async with FlowHarness() as harness:
+        await federated(harness, actorType="federated_users", actorId=5)
+        (asked,) = harness.nextcloud.joins()
         assert (asked.actorid, asked.actortype) == ("", "")
 
 
 async def test_incall_all_does_not_bring_federated_sessions_in_but_takes_them_out() -> None:
-    async with House() as house:
-        alice = await house.member("alice")
-        zoe = await federated(house)
-        room = house.hub.room(CLOUD, "r")
+    async with FlowHarness() as harness:
+        alice = await harness.member("alice")
+        zoe = await federated(harness)
+        room = harness.hub.room(CLOUD, "r")
         assert room is not None
-        alice.heard()
-        zoe.heard()
-        house.backend("r", {"type": "incall", "incall": {"incall": 7, "all": True}})
+        alice.received()
+        zoe.received()
+        harness.rooms_api("r", {"type": "incall", "incall": {"incall": 7, "all": True}})
         await settle()
         assert room.in_call == {alice.sessionid}
-        assert zoe.heard() == []
-        house.call("r", "zoe")
+        assert zoe.received() == []
+        harness.set_in_call("r", "zoe")
         await settle()
-        zoe.heard()
-        house.backend("r", {"type": "incall", "incall": {"incall": 0, "all": True}})
+        zoe.received()
+        harness.rooms_api("r", {"type": "incall", "incall": {"incall": 0, "all": True}})
         await settle()
         assert room.in_call == set()
-        assert [it["event"]["update"]["incall"] for it in zoe.heard()] == [0]
+        assert [it["event"]["update"]["incall"] for it in zoe.received()] == [0]
 
 
 async def test_a_federated_session_counts_in_the_limit() -> None:
     limited = msgspec.structs.replace(CLOUD, session_limit=1)
-    async with House(limited) as house:
-        await federated(house)
-        talker = house.connect()
-        auth = {"url": URL, "params": house.nextcloud.ticket("alice")}
-        talker.say({"id": "h", "type": "hello", "hello": {"version": "1.0", "auth": auth}})
+    async with FlowHarness(limited) as harness:
+        await federated(harness)
+        client = harness.connect()
+        auth = {"url": URL, "params": harness.nextcloud.ticket("alice")}
+        client.send({"id": "h", "type": "hello", "hello": {"version": "1.0", "auth": auth}})
         await settle()
-        assert talker.heard()[-1]["error"]["code"] == "session_limit_exceeded"
+        assert client.received()[-1]["error"]["code"] == "session_limit_exceeded"

@@ -11,69 +11,69 @@ from gateway.core.limits import Backend
 from gateway.flows.ports import NextcloudError
 from gateway.tools.fake_nextcloud import SigningKey
 from gateway.wire.backend import AuthRequest
-from tests.gateway.flows.house import CLOUD, OTHER, WALL, House, Json, Talker
+from tests.gateway.flows.harness import CLOUD, OTHER, WALL, FakeClient, FlowHarness, Json
 from tests.gateway.flows.virtual_time import settle
 
 URL = CLOUD.urls[0]
 
 
-def hello(talker: Talker, version: Any = "1.0", **body: Any) -> None:
-    talker.say({"id": "h", "type": "hello", "hello": {"version": version, **body}})
+def hello(client: FakeClient, version: Any = "1.0", **body: Any) -> None:
+    client.send({"id": "h", "type": "hello", "hello": {"version": version, **body}})
 
 
-def hello_as(talker: Talker, userid: str, url: str = URL) -> None:
-    hello(talker, auth={"url": url, "params": talker.house.nextcloud.ticket(userid)})
+def hello_as(client: FakeClient, userid: str, url: str = URL) -> None:
+    hello(client, auth={"url": url, "params": client.harness.nextcloud.ticket(userid)})
 
 
 async def test_client_is_welcomed_before_it_says_anything() -> None:
-    async with House() as house:
-        assert house.connect().heard() == [
+    async with FlowHarness() as harness:
+        assert harness.connect().received() == [
             {"type": "welcome", "welcome": {"version": "test/1.0", "features": ["a", "b", "internal"]}}
         ]
 
 
 async def test_hello_of_a_user_opens_a_session() -> None:
-    async with House() as house:
-        client = house.connect()
-        client.heard()
-        hello(client, auth={"url": URL, "params": house.nextcloud.ticket("alice")}, features=["x"])
+    async with FlowHarness() as harness:
+        client = harness.connect()
+        client.received()
+        hello(client, auth={"url": URL, "params": harness.nextcloud.ticket("alice")}, features=["x"])
         await settle()
-        (reply,) = client.heard()
+        (reply,) = client.received()
         body = reply.pop("hello")
         assert reply == {"id": "h", "type": "hello"}
         assert body["sessionid"] != body["resumeid"]
         assert (body["version"], body["userid"]) == ("1.0", "alice")
         assert body["server"] == {"version": "test/1.0", "features": ["a", "b"]}
-        assert house.hub.sessions[body["sessionid"]].features == ("x",)
+        assert harness.hub.sessions[body["sessionid"]].features == ("x",)
 
 
 async def test_params_reach_nextcloud_as_they_were_written() -> None:
-    async with House() as house:
-        client = house.connect()
-        client.say('{"type":"hello","hello":{"version":"1.0","auth":{"url":"' + URL + '","params":{ "a" : 1e2 }}}}')
+    async with FlowHarness() as harness:
+        client = harness.connect()
+        client.send('{"type":"hello","hello":{"version":"1.0","auth":{"url":"' + URL + '","params":{ "a" : 1e2 }}}}')
         await settle()
-        ((backend, url, request),) = house.nextcloud.asked
+        ((backend, url, request),) = harness.nextcloud.asked
         assert isinstance(request, AuthRequest)
         assert (backend, url, bytes(request.params)) == (CLOUD, URL, b'{ "a" : 1e2 }')
 
 
 async def test_guest_has_an_empty_user_id() -> None:
-    async with House() as house:
-        client = house.connect()
-        client.heard()
+    async with FlowHarness() as harness:
+        client = harness.connect()
+        client.received()
         hello_as(client, "")
         await settle()
-        assert client.heard()[0]["hello"]["userid"] == ""
+        assert client.received()[0]["hello"]["userid"] == ""
 
 
 @pytest.mark.parametrize("url", [URL, URL[:-1], "https://cloud.example:443", URL + "ocs/v2.php/apps/spreed/api/v1"])
 async def test_backend_is_found_by_each_form_of_its_url(url: str) -> None:
-    async with House() as house:
-        client = house.connect()
+    async with FlowHarness() as harness:
+        client = harness.connect()
         hello_as(client, "alice", url)
         await settle()
-        assert client.heard()[-1]["type"] == "hello"
-        assert house.nextcloud.asked[0][1] == URL
+        assert client.received()[-1]["type"] == "hello"
+        assert harness.nextcloud.asked[0][1] == URL
 
 
 @pytest.mark.parametrize(
@@ -109,18 +109,18 @@ async def test_backend_is_found_by_each_form_of_its_url(url: str) -> None:
     ],
 )
 async def test_refused_hello_may_be_said_again(body: Json, code: str) -> None:
-    async with House() as house:
-        house.nextcloud.keys[URL] = SigningKey().published
-        client = house.connect()
-        client.heard()
-        client.say({"id": "h", "type": "hello", "hello": body})
+    async with FlowHarness() as harness:
+        harness.nextcloud.keys[URL] = SigningKey().published
+        client = harness.connect()
+        client.received()
+        client.send({"id": "h", "type": "hello", "hello": body})
         await asyncio.sleep(0.15)  # a forged resume id is answered late
-        (reply,) = client.heard()
+        (reply,) = client.received()
         assert (reply["id"], reply["type"], reply["error"]["code"]) == ("h", "error", code)
-        assert house.hub.sessions == {}
+        assert harness.hub.sessions == {}
         hello_as(client, "alice")
         await settle()
-        assert client.heard()[0]["type"] == "hello"
+        assert client.received()[0]["type"] == "hello"
 
 
 @pytest.mark.parametrize(
@@ -135,13 +135,13 @@ async def test_refused_hello_may_be_said_again(body: Json, code: str) -> None:
     ],
 )
 async def test_answer_of_nextcloud_decides(answer: Json | NextcloudError, code: str, message: str) -> None:
-    async with House() as house:
-        house.nextcloud.answer = lambda request: answer
-        client = house.connect()
-        client.heard()
+    async with FlowHarness() as harness:
+        harness.nextcloud.answer = lambda request: answer
+        client = harness.connect()
+        client.received()
         hello_as(client, "alice")
         await settle()
-        (reply,) = client.heard()
+        (reply,) = client.received()
         assert (reply["error"]["code"], reply["error"]["message"]) == (code, message)
         if isinstance(answer, dict) and "details" in answer.get("error", {}):
             assert reply["error"]["details"] == {"z": 1}
@@ -158,17 +158,17 @@ def token(key: SigningKey, **claims: Any) -> str:
 @pytest.mark.parametrize("algorithm", ["RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA"])
 async def test_token_opens_a_session_without_asking_nextcloud(algorithm: str) -> None:
     key = SigningKey(algorithm)
-    async with House() as house:
-        house.nextcloud.keys[URL] = key.published
-        client = house.connect()
-        client.heard()
+    async with FlowHarness() as harness:
+        harness.nextcloud.keys[URL] = key.published
+        client = harness.connect()
+        client.received()
         hello(client, "2.0", auth={"url": URL, "params": {"token": token(key)}})
         await settle()
-        (reply,) = client.heard()
+        (reply,) = client.received()
         assert (reply["hello"]["userid"], reply["hello"]["version"]) == ("alice", "2.0")
-        session = house.hub.sessions[reply["hello"]["sessionid"]]
+        session = harness.hub.sessions[reply["hello"]["sessionid"]]
         assert bytes(session.user) == b'{"displayname":"A"}'
-        assert house.nextcloud.asked == []
+        assert harness.nextcloud.asked == []
 
 
 @pytest.mark.parametrize(
@@ -183,29 +183,29 @@ async def test_token_opens_a_session_without_asking_nextcloud(algorithm: str) ->
 )
 async def test_token_of_another_time_is_refused(claims: Json, code: str) -> None:
     key = SigningKey()
-    async with House() as house:
-        house.nextcloud.keys[URL] = key.published
-        client = house.connect()
-        client.heard()
+    async with FlowHarness() as harness:
+        harness.nextcloud.keys[URL] = key.published
+        client = harness.connect()
+        client.received()
         hello(client, "2.0", auth={"url": URL, "params": {"token": token(key, **claims)}})
         await settle()
-        assert client.errors() == [code]
+        assert client.error_codes() == [code]
 
 
 async def test_token_without_a_key_or_under_another_one_is_refused() -> None:
-    async with House() as house:
-        client = house.connect()
-        client.heard()
+    async with FlowHarness() as harness:
+        client = harness.connect()
+        client.received()
         given = {"url": URL, "params": {"token": token(SigningKey())}}
         hello(client, "2.0", auth=given)
         await settle()
-        house.nextcloud.keys[URL] = SigningKey().published
+        harness.nextcloud.keys[URL] = SigningKey().published
         hello(client, "2.0", auth=given)
         await settle()
-        house.nextcloud.capabilities_error = NextcloudError("down")
+        harness.nextcloud.capabilities_error = NextcloudError("down")
         hello(client, "2.0", auth=given)
         await settle()
-        assert client.errors() == ["invalid_token", "invalid_token", "internal_error"]
+        assert client.error_codes() == ["invalid_token", "invalid_token", "internal_error"]
 
 
 # -- limits and order
@@ -213,83 +213,83 @@ async def test_token_without_a_key_or_under_another_one_is_refused() -> None:
 
 async def test_session_limit_leaves_the_client_free_to_try_again() -> None:
     small = Backend("small", ("https://small.example/",), "secret", session_limit=1)
-    async with House(small) as house:
-        first = await house.open("a", small)
-        client = house.connect()
-        client.heard()
+    async with FlowHarness(small) as harness:
+        first = await harness.hello("a", small)
+        client = harness.connect()
+        client.received()
         hello_as(client, "b", small.urls[0])
         await settle()
-        assert client.errors() == ["session_limit_exceeded"]
-        first.say({"type": "bye"})
+        assert client.error_codes() == ["session_limit_exceeded"]
+        first.send({"type": "bye"})
         hello_as(client, "b", small.urls[0])
         await settle()
-        assert client.heard()[0]["type"] == "hello"
+        assert client.received()[0]["type"] == "hello"
 
 
 async def test_anything_but_a_hello_is_answered_with_hello_expected() -> None:
-    async with House() as house:
-        client = house.connect()
-        client.heard()
+    async with FlowHarness() as harness:
+        client = harness.connect()
+        client.received()
         for kind in ("room", "bye", "future"):
-            client.say({"id": kind, "type": kind, kind: {}})
-        assert client.errors() == ["hello_expected"] * 3
-        client.say({"id": "1"})
-        client.say({"id": "1", "type": "message", "message": {}})
-        client.say({"id": "1", "type": "hello"})
-        client.say({"id": "1", "type": "hello", "hello": None})
-        assert client.errors() == ["invalid_format"] * 4
-        client.say("junk")
-        client.say('{"id":1}')
-        house.dispatch.received_binary(client.who)
-        assert all("id" not in it for it in client.heard())
+            client.send({"id": kind, "type": kind, kind: {}})
+        assert client.error_codes() == ["hello_expected"] * 3
+        client.send({"id": "1"})
+        client.send({"id": "1", "type": "message", "message": {}})
+        client.send({"id": "1", "type": "hello"})
+        client.send({"id": "1", "type": "hello", "hello": None})
+        assert client.error_codes() == ["invalid_format"] * 4
+        client.send("junk")
+        client.send('{"id":1}')
+        harness.dispatch.received_binary(client.client_connection)
+        assert all("id" not in it for it in client.received())
 
 
 async def test_messages_before_a_session_are_counted() -> None:
-    async with House() as house:
-        alice = await house.open("alice")
-        alice.lose()
-        await house.resume(alice)
-        stranger = house.connect()
-        stranger.say({"type": "future"})
-        stranger.say({"type": "room"})
-        assert house.counters.messages == {"hello": 2, "unknown": 1, "room": 1}
+    async with FlowHarness() as harness:
+        alice = await harness.hello("alice")
+        alice.disconnect()
+        await harness.resume(alice)
+        stranger = harness.connect()
+        stranger.send({"type": "future"})
+        stranger.send({"type": "room"})
+        assert harness.counters.messages == {"hello": 2, "unknown": 1, "room": 1}
 
 
 async def test_hello_of_somebody_known_is_ignored() -> None:
-    async with House() as house:
-        client = await house.open("alice")
+    async with FlowHarness() as harness:
+        client = await harness.hello("alice")
         hello_as(client, "bob")
         hello(client, resumeid=client.resumeid)
         await settle()
-        assert client.heard() == []
-        assert len(house.hub.sessions) == 1
+        assert client.received() == []
+        assert len(harness.hub.sessions) == 1
 
 
 async def test_client_that_is_gone_when_nextcloud_answers_leaves_no_session() -> None:
-    async with House() as house:
-        house.nextcloud.gate = asyncio.Event()
-        client = house.connect()
+    async with FlowHarness() as harness:
+        harness.nextcloud.gate = asyncio.Event()
+        client = harness.connect()
         hello_as(client, "alice")
         await settle()
-        client.lose()
-        house.nextcloud.gate.set()
+        client.disconnect()
+        harness.nextcloud.gate.set()
         await settle()
-        assert house.hub.sessions == {}
+        assert harness.hub.sessions == {}
 
 
 async def test_messages_behind_a_slow_hello_wait_for_it() -> None:
-    async with House() as house:
-        house.nextcloud.gate = asyncio.Event()
-        client = house.connect()
-        client.heard()
+    async with FlowHarness() as harness:
+        harness.nextcloud.gate = asyncio.Event()
+        client = harness.connect()
+        client.received()
         hello_as(client, "alice")
-        client.say({"id": "j", "type": "room", "room": {"roomid": "r"}})
-        client.say({"id": "l", "type": "room", "room": {"roomid": ""}})
+        client.send({"id": "j", "type": "room", "room": {"roomid": "r"}})
+        client.send({"id": "l", "type": "room", "room": {"roomid": ""}})
         await settle()
-        assert client.heard() == []
-        house.nextcloud.gate.set()
+        assert client.received() == []
+        harness.nextcloud.gate.set()
         await settle()
-        heard = client.heard()
+        heard = client.received()
         assert [it.get("id") for it in heard if "id" in it] == ["h", "j", "l"]
 
 
@@ -297,85 +297,89 @@ async def test_messages_behind_a_slow_hello_wait_for_it() -> None:
 
 
 async def test_silent_client_is_told_and_closed_after_two_seconds() -> None:
-    async with House() as house:
-        client = house.connect()
-        client.heard()
-        await house.sweep(1.9)
-        assert client.heard() == []
-        await house.sweep(0.1)
-        assert client.heard() == [{"type": "bye", "bye": {"reason": "hello_timeout"}}]
+    async with FlowHarness() as harness:
+        client = harness.connect()
+        client.received()
+        await harness.sweep(1.9)
+        assert client.received() == []
+        await harness.sweep(0.1)
+        assert client.received() == [{"type": "bye", "bye": {"reason": "hello_timeout"}}]
         assert client.connection.finished
 
 
 async def test_hello_timer_rests_while_nextcloud_is_asked_and_starts_anew_when_it_refuses() -> None:
-    async with House() as house:
-        house.nextcloud.gate = asyncio.Event()
-        client = house.connect()
-        client.heard()
+    async with FlowHarness() as harness:
+        harness.nextcloud.gate = asyncio.Event()
+        client = harness.connect()
+        client.received()
         hello(client, auth={"url": URL, "params": {"userid": "x"}})
-        await house.sweep(5.0)
-        assert client.heard() == []
-        house.nextcloud.gate.set()
+        await harness.sweep(5.0)
+        assert client.received() == []
+        harness.nextcloud.gate.set()
         await settle()
-        assert client.errors() == ["invalid_ticket"]
-        await house.sweep(1.9)
-        assert client.heard() == []
-        await house.sweep(0.1)
-        assert client.heard()[0]["bye"]["reason"] == "hello_timeout"
+        assert client.error_codes() == ["invalid_ticket"]
+        await harness.sweep(1.9)
+        assert client.received() == []
+        await harness.sweep(0.1)
+        assert client.received()[0]["bye"]["reason"] == "hello_timeout"
 
 
 async def test_hello_behind_a_late_answer_is_not_carried_out_after_the_timeout() -> None:
-    async with House() as house:
-        client = house.connect()
-        client.heard()
-        await house.sweep(1.95)
+    async with FlowHarness() as harness:
+        client = harness.connect()
+        client.received()
+        await harness.sweep(1.95)
         hello(client, resumeid="junk")  # is answered after 0.1 s
         hello_as(client, "alice")
         await asyncio.sleep(0.05)
-        house.dispatch.sweep(house.services.clock())
-        assert client.heard() == [{"type": "bye", "bye": {"reason": "hello_timeout"}}]
+        harness.dispatch.sweep(harness.services.clock())
+        assert client.received() == [{"type": "bye", "bye": {"reason": "hello_timeout"}}]
         await asyncio.sleep(1)
-        assert house.hub.sessions == {}
-        assert house.nextcloud.asked == []
+        assert harness.hub.sessions == {}
+        assert harness.nextcloud.asked == []
 
 
 async def test_failed_resume_does_not_start_the_timer_anew() -> None:
-    async with House() as house:
-        client = house.connect()
-        client.heard()
-        await house.sweep(1.5)
+    async with FlowHarness() as harness:
+        client = harness.connect()
+        client.received()
+        await harness.sweep(1.5)
         hello(client, resumeid="junk")
-        await house.sweep(0.4)
-        assert client.errors() == ["no_such_session"]
-        await house.sweep(0.1)
-        assert client.heard()[0]["bye"]["reason"] == "hello_timeout"
+        await harness.sweep(0.4)
+        assert client.error_codes() == ["no_such_session"]
+        await harness.sweep(0.1)
+        assert client.received()[0]["bye"]["reason"] == "hello_timeout"
 
 
 async def test_anonymous_client_must_join_in_ten_seconds_also_while_it_is_away() -> None:
-    async with House() as house:
-        here, away, user = await house.open(""), await house.open(""), await house.open("alice")
-        away.lose()
-        await house.sweep(9.9)
-        assert len(house.hub.sessions) == 3
-        await house.sweep(0.1)
-        assert here.heard() == [{"type": "bye", "bye": {"reason": "room_join_timeout"}}]
+    async with FlowHarness() as harness:
+        here, away, user = (
+            await harness.hello(""),
+            await harness.hello(""),
+            await harness.hello("alice"),
+        )
+        away.disconnect()
+        await harness.sweep(9.9)
+        assert len(harness.hub.sessions) == 3
+        await harness.sweep(0.1)
+        assert here.received() == [{"type": "bye", "bye": {"reason": "room_join_timeout"}}]
         assert here.connection.finished
-        assert list(house.hub.sessions) == [user.sessionid]
+        assert list(harness.hub.sessions) == [user.sessionid]
 
 
 # -- resume (2.8)
 
 
 async def test_resumed_session_hears_the_full_hello_and_then_what_it_missed() -> None:
-    async with House() as house:
-        alice, bob = await house.member("alice"), await house.member("bob")
-        alice.heard()
-        alice.lose()
-        bob.tell(alice, "to her")
-        bob.tell({"type": "room"}, "to all")
+    async with FlowHarness() as harness:
+        alice, bob = await harness.member("alice"), await harness.member("bob")
+        alice.received()
+        alice.disconnect()
+        bob.send_message(alice, "to her")
+        bob.send_message({"type": "room"}, "to all")
         await settle()
-        again = await house.resume(alice)
-        first, *rest = again.heard()
+        again = await harness.resume(alice)
+        first, *rest = again.received()
         assert first["hello"] == {
             "version": "1.0",
             "sessionid": alice.sessionid,
@@ -384,124 +388,130 @@ async def test_resumed_session_hears_the_full_hello_and_then_what_it_missed() ->
             "server": {"version": "test/1.0", "features": ["a", "b"]},
         }
         assert [it["message"]["data"] for it in rest] == ["to her", "to all"]
-        assert house.nextcloud.joins()[2:] == []
+        assert harness.nextcloud.joins()[2:] == []
 
 
 async def test_session_expires_thirty_seconds_after_its_connection() -> None:
-    async with House() as house:
-        alice, bob = await house.member("alice"), await house.member("bob")
-        alice.lose()
-        await house.sweep(29.9)
-        assert bob.heard() == []
-        again = await house.resume(alice)
-        assert again.heard()[0]["type"] == "hello"
-        again.lose()
-        await house.sweep(29.9)
-        await house.sweep(0.2)
-        assert bob.heard()[0]["event"]["leave"] == [alice.sessionid]
-        late = await house.resume(alice)
-        assert late.errors() == ["no_such_session"]
-        assert [it.sessionid for it in house.nextcloud.leaves()] == ["nc-alice"]
+    async with FlowHarness() as harness:
+        alice, bob = await harness.member("alice"), await harness.member("bob")
+        alice.disconnect()
+        await harness.sweep(29.9)
+        assert bob.received() == []
+        again = await harness.resume(alice)
+        assert again.received()[0]["type"] == "hello"
+        again.disconnect()
+        await harness.sweep(29.9)
+        await harness.sweep(0.2)
+        assert bob.received()[0]["event"]["leave"] == [alice.sessionid]
+        late = await harness.resume(alice)
+        assert late.error_codes() == ["no_such_session"]
+        assert [it.sessionid for it in harness.nextcloud.leaves()] == ["nc-alice"]
 
 
 async def test_session_is_taken_over_while_it_is_connected() -> None:
-    async with House() as house:
-        alice, bob = await house.member("alice"), await house.member("bob")
-        alice.heard()
-        again = await house.resume(alice)
-        assert alice.heard() == [{"type": "bye", "bye": {"reason": "session_resumed"}}]
+    async with FlowHarness() as harness:
+        alice, bob = await harness.member("alice"), await harness.member("bob")
+        alice.received()
+        again = await harness.resume(alice)
+        assert alice.received() == [{"type": "bye", "bye": {"reason": "session_resumed"}}]
         assert alice.connection.finished
-        alice.lose()
-        bob.tell(alice, "still there")
-        assert [it["type"] for it in again.heard()] == ["hello", "message"]
-        await house.sweep(60.0)
+        alice.disconnect()
+        bob.send_message(alice, "still there")
+        assert [it["type"] for it in again.received()] == ["hello", "message"]
+        await harness.sweep(60.0)
         assert again.session.connection == again.connection.id
-        assert house.counters.resumed_total["cloud", "client"] == 1
+        assert harness.counters.resumed_total["cloud", "client"] == 1
 
 
 async def test_messages_not_written_before_a_takeover_are_written_after_it() -> None:
-    async with House() as house:
-        alice, bob = await house.member("alice"), await house.member("bob")
-        alice.heard()
+    async with FlowHarness() as harness:
+        alice, bob = await harness.member("alice"), await harness.member("bob")
+        alice.received()
         alice.connection.stuck = True
         for number in range(3):
-            bob.tell(alice, number)
-        again = await house.resume(alice)
-        assert [it["message"]["data"] for it in again.heard()[1:]] == [0, 1, 2]
+            bob.send_message(alice, number)
+        again = await harness.resume(alice)
+        assert [it["message"]["data"] for it in again.received()[1:]] == [0, 1, 2]
 
 
 async def test_public_id_and_the_id_of_a_closed_session_resume_nothing() -> None:
-    async with House() as house:
-        alice = await house.open("alice")
-        client = house.connect()
-        client.heard()
+    async with FlowHarness() as harness:
+        alice = await harness.hello("alice")
+        client = harness.connect()
+        client.received()
         hello(client, resumeid=alice.sessionid)
-        alice.say({"type": "bye"})
+        alice.send({"type": "bye"})
         hello(client, resumeid=alice.resumeid)
         await asyncio.sleep(0.15)  # a forged resume id is answered late
-        assert client.errors() == ["no_such_session"] * 2
-        assert house.counters.resume_failed_total == 2
+        assert client.error_codes() == ["no_such_session"] * 2
+        assert harness.counters.resume_failed_total == 2
 
 
 async def test_participants_are_told_after_a_resume_unless_an_update_waited() -> None:
-    async with House() as house:
-        alice = await house.member("alice")
-        house.backend("r", {"type": "incall", "incall": {"incall": 0, "users": [{"sessionId": "nc-alice", "x": 1}]}})
-        alice.heard()
-        alice.lose()
-        again = await house.resume(alice)
-        update = again.heard()[1]["event"]["update"]
+    async with FlowHarness() as harness:
+        alice = await harness.member("alice")
+        harness.rooms_api(
+            "r", {"type": "incall", "incall": {"incall": 0, "users": [{"sessionId": "nc-alice", "x": 1}]}}
+        )
+        alice.received()
+        alice.disconnect()
+        again = await harness.resume(alice)
+        update = again.received()[1]["event"]["update"]
         assert update == {"roomid": "r", "users": [{"sessionId": alice.sessionid, "x": 1}]}
-        again.lose()
-        house.backend("r", {"type": "participants", "participants": {"changed": [{"sessionId": "nc-alice", "x": 2}]}})
-        third = await house.resume(again)
-        updates = [it["event"]["update"]["users"] for it in third.heard()[1:]]
+        again.disconnect()
+        harness.rooms_api(
+            "r", {"type": "participants", "participants": {"changed": [{"sessionId": "nc-alice", "x": 2}]}}
+        )
+        third = await harness.resume(again)
+        updates = [it["event"]["update"]["users"] for it in third.received()[1:]]
         assert [users[0]["x"] for users in updates] == [2]
-        third.lose()
-        house.backend("r", {"type": "incall", "incall": {"incall": 7, "all": True}})
-        fourth = await house.resume(third)
-        assert [it["event"]["update"] for it in fourth.heard()[1:]] == [{"roomid": "r", "incall": 7, "all": True}]
+        third.disconnect()
+        harness.rooms_api("r", {"type": "incall", "incall": {"incall": 7, "all": True}})
+        fourth = await harness.resume(third)
+        assert [it["event"]["update"] for it in fourth.received()[1:]] == [{"roomid": "r", "incall": 7, "all": True}]
 
 
 @pytest.mark.parametrize("features", [(), ("ack",)])
 async def test_update_that_the_line_did_not_take_is_one_that_waited(features: tuple[str, ...]) -> None:
-    async with House() as house:
-        alice = await house.member("alice", features=features)
+    async with FlowHarness() as harness:
+        alice = await harness.member("alice", features=features)
         alice.connection.stuck = True
-        house.backend("r", {"type": "incall", "incall": {"incall": 0, "users": [{"sessionId": "nc-alice", "x": 1}]}})
-        alice.lose()
-        again = await house.resume(alice)
-        assert [it["type"] for it in again.heard()] == ["hello", "event"]
+        harness.rooms_api(
+            "r", {"type": "incall", "incall": {"incall": 0, "users": [{"sessionId": "nc-alice", "x": 1}]}}
+        )
+        alice.disconnect()
+        again = await harness.resume(alice)
+        assert [it["type"] for it in again.received()] == ["hello", "event"]
 
 
 async def test_nothing_is_told_after_a_resume_when_no_list_is_known() -> None:
-    async with House() as house:
-        alice = await house.member("alice")
-        alice.lose()
-        assert [it["type"] for it in (await house.resume(alice)).heard()] == ["hello"]
+    async with FlowHarness() as harness:
+        alice = await harness.member("alice")
+        alice.disconnect()
+        assert [it["type"] for it in (await harness.resume(alice)).received()] == ["hello"]
 
 
 # -- bye (2.7)
 
 
 async def test_bye_is_answered_without_a_body_and_ends_the_session() -> None:
-    async with House() as house:
-        alice, bob = await house.member("alice"), await house.member("bob")
-        alice.heard()
-        alice.say({"id": "b", "type": "bye", "bye": {}})
+    async with FlowHarness() as harness:
+        alice, bob = await harness.member("alice"), await harness.member("bob")
+        alice.received()
+        alice.send({"id": "b", "type": "bye", "bye": {}})
         await settle()
-        assert alice.heard() == [{"id": "b", "type": "bye"}]
+        assert alice.received() == [{"id": "b", "type": "bye"}]
         assert alice.connection.finished
-        assert bob.heard()[0]["event"]["leave"] == [alice.sessionid]
-        assert [it.sessionid for it in house.nextcloud.leaves()] == ["nc-alice"]
-        alice.say({"type": "room", "room": {"roomid": "r"}})
-        alice.say("junk")
+        assert bob.received()[0]["event"]["leave"] == [alice.sessionid]
+        assert [it.sessionid for it in harness.nextcloud.leaves()] == ["nc-alice"]
+        alice.send({"type": "room", "room": {"roomid": "r"}})
+        alice.send("junk")
         await settle()
-        assert alice.heard() == []
+        assert alice.received() == []
 
 
 async def test_isolation_of_backends_in_hello() -> None:
-    async with House() as house:
-        alice, eve = await house.open("alice"), await house.open("alice", OTHER)
+    async with FlowHarness() as harness:
+        alice, eve = await harness.hello("alice"), await harness.hello("alice", OTHER)
         assert alice.session.backend is CLOUD
         assert eve.session.backend is OTHER

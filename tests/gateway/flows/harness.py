@@ -15,7 +15,7 @@ from gateway.core.session import Session
 from gateway.flows.backend.pings import Pings
 from gateway.flows.backend.requests import BackendRequests
 from gateway.flows.delivery import Delivery
-from gateway.flows.dispatch import Client, Dispatch
+from gateway.flows.dispatch import ClientConnection, Dispatch
 from gateway.flows.internal.dialout import Dialouts
 from gateway.flows.internal.requests import Internal
 from gateway.flows.internal.virtual_sessions import Virtuals
@@ -52,7 +52,7 @@ def internal_params(url: str) -> Json:
     return {"random": random, "token": checksum.sign(INTERNAL_SECRET, random, b""), "backend": url}
 
 
-class House:
+class FlowHarness:
     """One gateway without its edge; use it as a context manager inside a virtual loop."""
 
     def __init__(
@@ -117,40 +117,40 @@ class House:
         self._entropy += 1
         return hashlib.sha512(self._entropy.to_bytes(8)).digest()[:count]
 
-    def connect(self, address: str = "192.0.2.1") -> Talker:
+    def connect(self, address: str = "192.0.2.1") -> FakeClient:
         """Connect a client; it has been welcomed and said nothing."""
         self._connections += 1
-        return Talker(self, FakeConnection(self._connections, address))
+        return FakeClient(self, FakeConnection(self._connections, address))
 
-    async def open(self, userid: str = "", backend: Backend = CLOUD, *, features: tuple[str, ...] = ()) -> Talker:
+    async def hello(self, userid: str = "", backend: Backend = CLOUD, *, features: tuple[str, ...] = ()) -> FakeClient:
         """Connect a client and say hello; what it heard is forgotten."""
-        talker = self.connect()
+        client = self.connect()
         auth = {"url": backend.urls[0], "params": self.nextcloud.ticket(userid)}
-        talker.say({"id": "hello", "type": "hello", "hello": {"version": "1.0", "auth": auth, "features": features}})
+        client.send({"id": "hello", "type": "hello", "hello": {"version": "1.0", "auth": auth, "features": features}})
         await settle()
-        reply = talker.heard()[-1]
+        reply = client.received()[-1]
         assert reply["type"] == "hello", reply
-        talker.sessionid, talker.resumeid = reply["hello"]["sessionid"], reply["hello"]["resumeid"]
-        return talker
+        client.sessionid, client.resumeid = reply["hello"]["sessionid"], reply["hello"]["resumeid"]
+        return client
 
-    async def open_internal(self, *features: str, backend: Backend = CLOUD) -> Talker:
+    async def internal_hello(self, *features: str, backend: Backend = CLOUD) -> FakeClient:
         """Connect an internal client and say hello; what it heard is forgotten."""
-        talker = self.connect()
+        client = self.connect()
         auth = {"type": "internal", "params": internal_params(backend.urls[0])}
         hello = {"version": "1.0", "auth": auth, "features": features}
-        talker.say({"id": "hello", "type": "hello", "hello": hello})
+        client.send({"id": "hello", "type": "hello", "hello": hello})
         await settle()
-        reply = talker.heard()[-1]
+        reply = client.received()[-1]
         assert reply["type"] == "hello", reply
-        talker.sessionid, talker.resumeid = reply["hello"]["sessionid"], reply["hello"]["resumeid"]
-        return talker
+        client.sessionid, client.resumeid = reply["hello"]["sessionid"], reply["hello"]["resumeid"]
+        return client
 
-    async def resume(self, talker: Talker) -> Talker:
+    async def resume(self, client: FakeClient) -> FakeClient:
         """Resume a session on another connection; what is heard, the hello reply first, is there to be looked at."""
         again = self.connect()
-        again.heard()
-        again.sessionid, again.resumeid = talker.sessionid, talker.resumeid
-        again.say({"type": "hello", "hello": {"version": "1.0", "resumeid": talker.resumeid}})
+        again.received()
+        again.sessionid, again.resumeid = client.sessionid, client.resumeid
+        again.send({"type": "hello", "hello": {"version": "1.0", "resumeid": client.resumeid}})
         await settle()
         return again
 
@@ -162,34 +162,34 @@ class House:
         in_call: bool = False,
         backend: Backend = CLOUD,
         features: tuple[str, ...] = (),
-    ) -> Talker:
+    ) -> FakeClient:
         """Return a client that is in a room, and in its call; everybody there has heard of it."""
-        talker = await self.open(userid, backend, features=features)
-        talker.say({"type": "room", "room": {"roomid": room, "sessionid": f"nc-{userid}"}})
+        client = await self.hello(userid, backend, features=features)
+        client.send({"type": "room", "room": {"roomid": room, "sessionid": f"nc-{userid}"}})
         await settle()
         if in_call:
-            self.call(room, userid, backend=backend)
+            self.set_in_call(room, userid, backend=backend)
         await settle()
-        talker.heard()
-        return talker
+        client.received()
+        return client
 
-    async def callers(self, *userids: str) -> list[Talker]:
+    async def callers(self, *userids: str) -> list[FakeClient]:
         """Return clients that are in one call and have nothing to hear."""
-        talkers = [await self.member(userid, in_call=True) for userid in userids]
-        for talker in talkers:
-            talker.heard()
-        return talkers
+        clients = [await self.member(userid, in_call=True) for userid in userids]
+        for client in clients:
+            client.received()
+        return clients
 
-    def call(self, room: str, *userids: str, flags: int = 7, backend: Backend = CLOUD) -> None:
+    def set_in_call(self, room: str, *userids: str, flags: int = 7, backend: Backend = CLOUD) -> None:
         """Tell who is in the call, or no longer with ``flags=0``."""
         changed = [{"sessionId": f"nc-{userid}", "inCall": flags} for userid in userids]
-        self.backend(room, {"type": "incall", "incall": {"incall": flags, "changed": changed}}, backend)
+        self.rooms_api(room, {"type": "incall", "incall": {"incall": flags, "changed": changed}}, backend)
 
-    def backend(self, room: str, request: Json, backend: Backend = CLOUD) -> None:
+    def rooms_api(self, room: str, request: Json, backend: Backend = CLOUD) -> None:
         """Carry out a request of the rooms API."""
         self.requests.handle(backend, room, decode_rooms_request(json.dumps(request).encode()))
 
-    async def dial(self, room: str, call: Json, backend: Backend = CLOUD, url: str = "") -> tuple[int, Json]:
+    async def dial_out(self, room: str, call: Json, backend: Backend = CLOUD, url: str = "") -> tuple[int, Json]:
         """Ask for a phone call as the rooms API does; returns the status and the object that the answer names."""
         request = decode_rooms_request(json.dumps({"type": "dialout", "dialout": call}).encode())
         assert request.dialout is not None
@@ -205,71 +205,73 @@ class House:
         self.dispatch.sweep(self.services.clock())
         await settle()
 
-    def publisher(self, talker: Talker, kind: StreamType = StreamType.VIDEO) -> FakePublisher | None:
+    def publisher(self, client: FakeClient, kind: StreamType = StreamType.VIDEO) -> FakePublisher | None:
         """Return what the SFU has of a client."""
         found = [
             it
             for key, it in self.mcu.publishers.items()
-            if (key.publisher, key.stream_type) == (talker.sessionid, kind)
+            if (key.publisher, key.stream_type) == (client.sessionid, kind)
         ]
         return found[0] if found else None
 
 
-class Talker:
+class FakeClient:
     """A client: says messages and hears them."""
 
-    def __init__(self, house: House, connection: FakeConnection) -> None:
-        self.house = house
+    def __init__(self, harness: FlowHarness, connection: FakeConnection) -> None:
+        self.harness = harness
         self.connection = connection
         self.sessionid = ""
         self.resumeid = ""
         self._read = 0
-        self.who: Client = house.dispatch.opened(connection)
+        self.client_connection: ClientConnection = harness.dispatch.opened(connection)
 
     @property
     def session(self) -> Session:
         """The session as the core has it."""
-        return self.house.hub.sessions[SessionId(self.sessionid)]
+        return self.harness.hub.sessions[SessionId(self.sessionid)]
 
-    def say(self, message: Json | str) -> None:
+    def send(self, message: Json | str) -> None:
         """Send a message."""
-        self.house.dispatch.received(self.who, message if isinstance(message, str) else json.dumps(message))
+        self.harness.dispatch.received(
+            self.client_connection, message if isinstance(message, str) else json.dumps(message)
+        )
 
-    def tell(self, to: Talker | Json, data: Any, id: str = "") -> None:
+    def send_message(self, to: FakeClient | Json, data: Any, id: str = "") -> None:
         """Send a ``message`` to another client, or to a recipient."""
-        recipient = {"type": "session", "sessionid": to.sessionid} if isinstance(to, Talker) else to
-        self.say({"id": id, "type": "message", "message": {"recipient": recipient, "data": data}})
+        recipient = {"type": "session", "sessionid": to.sessionid} if isinstance(to, FakeClient) else to
+        self.send({"id": id, "type": "message", "message": {"recipient": recipient, "data": data}})
 
-    def offer(self, connection: str = "one", *, sid: str = "1", to: Talker | None = None, **fields: Any) -> None:
+    def offer(self, connection: str = "one", *, sid: str = "1", to: FakeClient | None = None, **fields: Any) -> None:
         """Publish; ``media`` names the sections, and the rest goes into ``data``."""
         sdp = offer(connection, fields.pop("media", ("audio", "video")), fields.pop("candidates", ()))
         payload = {"type": "offer", "sdp": sdp}
         data = {"type": "offer", "roomType": "video", "sid": sid, "payload": payload, **fields}
-        self.tell(to or self, data, id="offer")
+        self.send_message(to or self, data, id="offer")
 
-    def media(self, to: Talker, type: str, *, id: str = "media", room_type: str = "video", **fields: Any) -> None:
+    def media(self, to: FakeClient, type: str, *, id: str = "media", room_type: str = "video", **fields: Any) -> None:
         """Send a media message."""
-        self.tell(to, {"type": type, "roomType": room_type, **fields}, id=id)
+        self.send_message(to, {"type": type, "roomType": room_type, **fields}, id=id)
 
-    def heard(self) -> list[Json]:
+    def received(self) -> list[Json]:
         """Return what was heard since the last look."""
         new = self.connection.written[self._read :]
         self._read = len(self.connection.written)
         return [json.loads(message) for message in new]
 
-    def errors(self) -> list[str]:
+    def error_codes(self) -> list[str]:
         """Return the codes of the errors heard since the last look; nothing else may have been heard."""
-        heard = self.heard()
+        heard = self.received()
         assert all(it["type"] == "error" for it in heard), heard
         return [it["error"]["code"] for it in heard]
 
     def data(self) -> list[Json]:
         """Return the ``data`` of the messages heard since the last look; nothing else may have been heard."""
-        heard = self.heard()
+        heard = self.received()
         assert all(it["type"] == "message" for it in heard), heard
         return [it["message"]["data"] for it in heard]
 
-    def lose(self) -> None:
+    def disconnect(self) -> None:
         """Lose the connection."""
         self.connection.lose()
-        self.house.dispatch.closed(self.who)
+        self.harness.dispatch.closed(self.client_connection)
