@@ -16,22 +16,23 @@ from gateway.config import NO_MCU, Config, listen_address
 from gateway.core.backends import Backends
 from gateway.core.hub import Hub
 from gateway.core.ids import SessionIds
-from gateway.edge import serverinfo, unix_socket
-from gateway.edge.address import Networks, TrustedProxies
-from gateway.edge.admin import Admin
-from gateway.edge.body import Bodies
-from gateway.edge.geoip import GeoIp
+from gateway.edge.clients.polling import PollingEndpoint
+from gateway.edge.clients.websocket import WebSocketEndpoint
+from gateway.edge.geo.geoip import GeoIp
 from gateway.edge.housekeeper import Housekeeper
-from gateway.edge.http_runner import Runner
+from gateway.edge.http import unix_socket
+from gateway.edge.http.address import Networks, TrustedProxies
+from gateway.edge.http.body import Bodies
+from gateway.edge.http.runner import Runner
 from gateway.edge.janus_events import JanusEvents
-from gateway.edge.nextcloud import NextcloudClient
-from gateway.edge.overview import Overview
-from gateway.edge.polling import PollingEndpoint
-from gateway.edge.rooms_api import RoomsApi
-from gateway.edge.status import Status
-from gateway.edge.test_controls import Controls, MediaControls
+from gateway.edge.nextcloud.client import NextcloudClient
+from gateway.edge.nextcloud.rooms_api import RoomsApi
+from gateway.edge.operator import serverinfo
+from gateway.edge.operator.admin import Admin
+from gateway.edge.operator.media_controls import Controls, MediaControls
+from gateway.edge.operator.overview import Overview
+from gateway.edge.operator.status import Status
 from gateway.edge.turn import TurnCredentials
-from gateway.edge.websocket import WebSocketEndpoint
 from gateway.flows.backend.pings import Pings
 from gateway.flows.backend.requests import BackendRequests
 from gateway.flows.delivery import Delivery

@@ -15,6 +15,15 @@ OURS = ("gateway", "mcu", "sdp")
 # What each part may import of ours; the longest name that fits a module counts. A name stands for all below it, and
 # each part may import itself.
 ALL = OURS
+EDGE = (
+    "gateway.wire",
+    "gateway.core",
+    "gateway.flows",
+    "gateway.log",
+    "gateway.metrics",
+    "gateway.version",
+    "mcu.base",
+)
 FLOW_SERVICES = (  # what every folder of the flows may import
     "gateway.wire",
     "gateway.core",
@@ -57,15 +66,12 @@ RULES: dict[str, tuple[str, ...]] = {
         "gateway.flows.internal",
         "gateway.flows.sessions",
     ),
-    "gateway.edge": (
-        "gateway.wire",
-        "gateway.core",
-        "gateway.flows",
-        "gateway.log",
-        "gateway.metrics",
-        "gateway.version",
-        "mcu.base",
-    ),
+    "gateway.edge": (*EDGE, "gateway.edge.http"),
+    "gateway.edge.http": ("gateway.core", "gateway.log"),
+    "gateway.edge.clients": (*EDGE, "gateway.edge.http"),
+    "gateway.edge.nextcloud": (*EDGE, "gateway.edge.http"),
+    "gateway.edge.operator": (*EDGE, "gateway.edge.http"),
+    "gateway.edge.geo": ("gateway.core", "gateway.log"),
     "gateway.config_geoip": ("gateway.config_source",),
     "gateway.config": (
         "gateway.config_geoip",
@@ -208,8 +214,15 @@ def test_imports_keep_their_direction(path: Path) -> None:
         ("gateway.flows.media.routing", "from gateway import config", "gateway.config"),
         ("gateway.flows.rooms.relay", "from gateway.flows.sessions import hello", "gateway.flows.sessions.hello"),
         ("gateway.flows.internal.dialout", "import gateway.flows.backend.pings", "gateway.flows.backend.pings"),
-        ("gateway.edge.websocket", "from mcu.inprocess import backend", "mcu.inprocess.backend"),
-        ("gateway.edge.websocket", "from gateway.app import App", "gateway.app"),
+        ("gateway.edge.clients.websocket", "from mcu.inprocess import backend", "mcu.inprocess.backend"),
+        ("gateway.edge.clients.websocket", "from gateway.app import App", "gateway.app"),
+        (
+            "gateway.edge.clients.websocket",
+            "from gateway.edge.nextcloud import client",
+            "gateway.edge.nextcloud.client",
+        ),
+        ("gateway.edge.http.address", "from gateway.flows import ports", "gateway.flows.ports"),
+        ("gateway.edge.geo.geoip", "from gateway.edge.http.body import Bodies", "gateway.edge.http.body"),
         ("gateway.config", "from gateway.core.hub import Hub", "gateway.core.hub"),
         ("gateway.log", "from gateway.core.ids import SessionId", "gateway.core.ids"),
         ("mcu.base", "import sdp", "sdp"),
@@ -234,7 +247,10 @@ def test_violation_is_caught_and_named(module: str, source: str, name: str) -> N
             "from gateway.wire import backend\nfrom gateway.core.limits import Backend\nimport msgspec",
         ),
         ("gateway.flows.media.routing", "import asyncio, logging\nfrom mcu.base import Mcu\nimport sdp.codecs"),
-        ("gateway.edge.status", "import aiohttp\nfrom gateway import log\nfrom gateway.version import VERSION"),
+        (
+            "gateway.edge.operator.status",
+            "import aiohttp\nfrom gateway import log\nfrom gateway.version import VERSION",
+        ),
         ("gateway.wire.token", "import jwt\nfrom cryptography.hazmat.primitives import hashes"),
         ("mcu.janus.client", "import aiohttp\nfrom mcu.base import McuError\nfrom . import protocol"),
         ("gateway.app", "import aiohttp\nimport mcu.janus.backend\nfrom gateway.config import load"),

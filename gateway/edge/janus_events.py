@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from gateway.edge.address import Networks, TrustedProxies, named_addresses
+from gateway.edge.http.address import Networks, TrustedProxies, named_addresses
 
 log = logging.getLogger("portunus.edge")
 

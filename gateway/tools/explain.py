@@ -1,6 +1,6 @@
 """``portunus explain ROOM``: what each publisher of a room may send, and why, asked of the running gateway.
 
-Source: docs/operations.md. It speaks to the admin socket (``gateway.edge.admin``).
+Source: docs/operations.md. It speaks to the admin socket (``gateway.edge.operator.admin``).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 import msgspec
 
-from gateway.edge.admin import Explained, Room
+from gateway.edge.operator.admin import Explained, Room
 
 TIMEOUT = 10.0  # seconds
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.edge import websocket
+from gateway.edge.clients import websocket
 from tests.conversations.language import Conversation
 from tests.conversations.stages import SocketStage, socket
 from tests.gateway.edge.raw_client import BINARY, CLOSE, PONG, TEXT, Json, RawClient, masked

@@ -14,7 +14,7 @@ import pytest
 from gateway.app import Gateway
 from gateway.config import Config, Http, Sessions
 from gateway.core.limits import Limits
-from gateway.edge.polling import SECRET_HEADER
+from gateway.edge.clients.polling import SECRET_HEADER
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import TalkClient
 from gateway.version import SERVER_HEADER

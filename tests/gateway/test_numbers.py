@@ -14,8 +14,10 @@ import pytest
 
 from gateway import config
 from gateway.core import limits, room, session, throttle, transient
-from gateway.edge import capabilities, housekeeper, rooms_api, turn, websocket
-from gateway.edge.nextcloud import NextcloudClient
+from gateway.edge import housekeeper, turn
+from gateway.edge.clients import websocket
+from gateway.edge.nextcloud import capabilities, rooms_api
+from gateway.edge.nextcloud.client import NextcloudClient
 from gateway.flows import dispatch
 from gateway.flows.internal import dialout
 from gateway.flows.media import routing
@@ -26,11 +28,11 @@ from mcu.janus import back_off
 from mcu.janus import session as janus_session
 
 ROOT = Path(__file__).parent.parent
-TIME = "gateway/edge/test_websocket_time.py"
-NEXTCLOUD_TIME = "gateway/edge/test_nextcloud_time.py"
+TIME = "gateway/edge/clients/test_websocket_time.py"
+NEXTCLOUD_TIME = "gateway/edge/nextcloud/test_client_time.py"
 GATEWAY_TIME = "gateway/edge/test_gateway_time.py"
 JANUS_TIME = "mcu/janus/test_time.py"
-CACHE = "gateway/edge/test_capabilities.py"
+CACHE = "gateway/edge/nextcloud/test_capabilities.py"
 THROTTLE = "gateway/core/test_throttle.py"
 INTERNAL = "gateway/flows/internal/test_requests.py"
 DIALOUT = "gateway/flows/internal/test_dialout.py"
@@ -52,8 +54,14 @@ NUMBERS = (
     Number("ping period", websocket.PING_PERIOD, 54, TIME, "ping_every_54_seconds"),
     Number("read deadline", websocket.READ_DEADLINE, 60, TIME, "silence_of_60_seconds"),
     Number("write deadline", websocket.WRITE_DEADLINE, 10, TIME, "write_that_does_not_end_in_10_seconds"),
-    Number("message", websocket.MESSAGE_LIMIT, 65536, "gateway/edge/test_websocket.py", "message_of_the_greatest_size"),
-    Number("body", rooms_api.MAX_BODY, 262144, "gateway/edge/test_rooms_api.py", "body_of_exactly_the_limit"),
+    Number(
+        "message",
+        websocket.MESSAGE_LIMIT,
+        65536,
+        "gateway/edge/clients/test_websocket.py",
+        "message_of_the_greatest_size",
+    ),
+    Number("body", rooms_api.MAX_BODY, 262144, "gateway/edge/nextcloud/test_rooms_api.py", "body_of_exactly_the_limit"),
     Number("head in time", limits.Limits().http_read_timeout, 15, GATEWAY_TIME, "head_of_a_request_must_come_in_15"),
     Number("body in time", limits.Limits().http_read_timeout, 15, GATEWAY_TIME, "body_of_a_request_must_come_in_15"),
     Number("Nextcloud request", config.NextcloudSection().timeout, 10, NEXTCLOUD_TIME, "answer_in_10_seconds"),
@@ -69,7 +77,7 @@ NUMBERS = (
         "signed random",
         len(NextcloudClient("", ())._random()),
         64,
-        "gateway/edge/test_nextcloud.py",
+        "gateway/edge/nextcloud/test_client.py",
         "headers_are_those_that_nextcloud_expects",
     ),
     Number("dialout wait", dialout.WAIT, 45, GATEWAY_TIME, "must_be_taken_in_45_seconds"),

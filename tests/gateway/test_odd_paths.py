@@ -18,7 +18,7 @@ import pytest
 from gateway.app import Gateway
 from gateway.config import Config, Http, Sessions
 from gateway.core.limits import Limits
-from gateway.edge.websocket import CLOSE_TIME
+from gateway.edge.clients.websocket import CLOSE_TIME
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import TalkClient
 from tests.gateway.edge.raw_client import RawClient

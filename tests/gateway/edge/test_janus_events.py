@@ -14,7 +14,7 @@ from gateway.app import PREFIXES, Gateway
 from gateway.config import Config, Http, McuSection, Sessions
 from gateway.core.limits import Limits
 from gateway.edge import janus_events
-from gateway.edge.address import TrustedProxies
+from gateway.edge.http.address import TrustedProxies
 from gateway.edge.janus_events import MESSAGE_LIMIT, SUBPROTOCOL, JanusEvents
 from gateway.tools.talk_client import TalkClient
 from gateway.version import SERVER_HEADER

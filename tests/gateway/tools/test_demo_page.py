@@ -14,7 +14,7 @@ from aiohttp import web
 from msgspec import Raw
 
 from gateway.core.limits import Backend
-from gateway.edge.nextcloud import NextcloudClient
+from gateway.edge.nextcloud.client import NextcloudClient
 from gateway.tools.demo_backend import DemoBackend
 from gateway.tools.demo_page import MAX_BODY, page_routes
 from gateway.wire import checksum

@@ -1,0 +1,144 @@
+"""The other transport: a connection made of HTTP requests, for clients that cannot open a WebSocket.
+
+Source: docs/protocol.md, Long polling (an extension). Messages are numbered in both directions. What a fetch was
+answered with is kept until the next one acknowledges it, so that an answer that got lost is repeated; what a client
+posts again is skipped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import Annotated, Any
+
+import msgspec
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from gateway.core.ids import ConnectionId
+from gateway.core.throttle import Address
+from gateway.edge.clients.polling_connection import SILENCE, PollingConnection
+from gateway.edge.clients.websocket import Counters
+from gateway.edge.http.address import TrustedProxies
+from gateway.edge.http.body import Bodies, Unreadable
+from gateway.flows.dispatch import Dispatch
+
+SECRET_HEADER = "Spreed-Signaling-Poll"
+MAX_BODY = 262_144  # bytes of a request
+
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Access-Control-Allow-Origin": "*",  # as with the WebSocket; no cookie is ever looked at
+}
+_PREFLIGHT = _HEADERS | {
+    "Access-Control-Allow-Methods": "POST",
+    "Access-Control-Allow-Headers": f"Content-Type, {SECRET_HEADER}",
+    "Access-Control-Max-Age": "86400",
+}
+
+
+class PollRequest(Struct, frozen=True):
+    """What a client says with its secret; each member asks for something of its own."""
+
+    messages: list[Any] | None = None  # texts, each as one WebSocket message
+    first: Annotated[int, Meta(ge=1)] = 1  # number of the first of them
+    received: Annotated[int, Meta(ge=0)] | None = None  # fetch: messages of the server that came
+    close: bool = False
+
+
+_decoder = msgspec.json.Decoder(PollRequest)
+
+
+class PollingEndpoint:
+    """Serves ``POST /spreed/poll`` and owns its connections."""
+
+    def __init__(
+        self, dispatch: Dispatch, counters: Counters, proxies: TrustedProxies, bodies: Bodies | None = None
+    ) -> None:
+        self._bodies = bodies or Bodies()
+        self.dispatch = dispatch
+        self.counters = counters
+        self._proxies = proxies
+        self._connections: dict[str, PollingConnection] = {}
+        self._last: dict[str, bytes] = {}  # answers of connections that are over, by secret
+        self._opened = 0
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Open a connection, or serve one that there is."""
+        secret = request.headers.get(SECRET_HEADER)
+        if secret is None:
+            return self._open(request)
+        connection = self._connections.get(secret)
+        if connection is None and secret not in self._last:
+            return _refuse(404, "No such connection")
+        if request.content_length is None:
+            return _refuse(411, "Length required")
+        if request.content_length > MAX_BODY:
+            return _refuse(413, "Request entity too large")
+        try:
+            body = _decoder.decode(await self._bodies.read(request))
+        except (Unreadable, ValueError, RecursionError):
+            return _refuse(400, "Could not read body")
+        if connection is not None:
+            return await self._serve(connection, body)
+        last = None if body.received is None else self._last.get(secret)  # a fetch whose answer was lost
+        return _refuse(404, "No such connection") if last is None else _answer(last)
+
+    async def preflight(self, request: web.Request) -> web.Response:
+        """Let pages of other origins in, as the WebSocket does."""
+        return web.Response(status=204, headers=_PREFLIGHT)
+
+    def close(self) -> None:
+        """Close all connections; their sessions stay."""
+        for connection in list(self._connections.values()):
+            connection.finish()
+
+    def connect(self, address: Address, user_agent: str) -> PollingConnection:
+        """Open a connection, which is welcomed with its first fetch."""
+        self._opened += 1
+        secret = secrets.token_urlsafe(32)
+        connection = PollingConnection(ConnectionId(-self._opened), secret, address, user_agent, self)
+        self._connections[secret] = connection
+        connection.open()
+        return connection
+
+    def forget(self, secret: str) -> None:
+        """Drop a connection that is over."""
+        self._connections.pop(secret, None)
+
+    def remember(self, secret: str, last: bytes) -> None:
+        """Repeat the last answer of a connection that is over, for as long as one without a fetch lives."""
+        self._last[secret] = last
+        asyncio.get_running_loop().call_later(SILENCE, self._last.pop, secret, None)
+
+    def _open(self, request: web.Request) -> web.Response:
+        address = self._proxies.real_ip(request)
+        if not self.dispatch.admits(address):
+            return _refuse(429, "Too many connections")
+        connection = self.connect(address, request.headers.get("User-Agent", ""))
+        return _answer(msgspec.json.encode({"secret": connection.secret}))
+
+    @staticmethod
+    async def _serve(connection: PollingConnection, body: PollRequest) -> web.Response:
+        if body.messages is not None and not await connection.deliver(body.first, body.messages):
+            return _refuse(409, "Messages are missing")
+        if body.close:
+            if body.received is not None and not connection.acknowledge(body.received):
+                return _refuse(409, "No such number")
+            connection.lose()
+        elif body.received is not None:
+            messages = await connection.fetch(body.received)
+            return _refuse(409, "No such number") if messages is None else _answer(messages)
+        return _answer(b'{"accepted":%d}' % connection.accepted)
+
+
+def _answer(body: bytes) -> web.Response:
+    return web.Response(body=body, content_type="application/json", charset="utf-8", headers=_HEADERS)
+
+
+def _refuse(status: int, text: str) -> web.Response:
+    return web.Response(status=status, text=text + "\n", headers=_HEADERS)

@@ -1,0 +1,387 @@
+"""The clients' WebSocket: frames in, batches of frames out.
+
+Source: reference 2.1 (numbers), docs/architecture.md, "The hot path". aiohttp does the handshake and takes frames
+apart; then the transport is ours, so that a message costs one call in and one write out, without a task or a queue in
+between. Whatever gathered for a connection in one turn of the loop is one write.
+
+What the kernel took counts as delivered (invariant 3): a batch is confirmed when the transport's own buffer is empty,
+and until then nothing more is written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import struct
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from aiohttp import web
+from aiohttp.http_websocket import WebSocketReader, WSMessage, WSMsgType
+from aiohttp.web_protocol import RequestHandler
+
+from gateway.core.ids import ConnectionId
+from gateway.core.outbox import Outbox
+from gateway.core.throttle import Address
+from gateway.edge.clients.frames import Sink, frame
+from gateway.edge.clients.handshake import accept_key
+from gateway.edge.http.address import TrustedProxies
+from gateway.flows.dispatch import ClientConnection, Dispatch
+
+log = logging.getLogger("portunus.edge")
+
+MESSAGE_LIMIT = 65536  # bytes of one incoming message, all fragments (2.1)
+PING_PERIOD = 54.0  # seconds; the first one right after the connect
+READ_DEADLINE = 60.0  # seconds, renewed by every message and pong
+WRITE_DEADLINE = 10.0  # seconds for a batch to leave
+CLOSE_TIME = 2.0  # seconds for the client to answer a close frame
+BATCH = 65536  # bytes written at once
+
+_CLOSE, _PING, _PONG = 0x8, 0x9, 0xA
+_TEXT_MESSAGE = WSMsgType.TEXT
+
+
+class Counters(Protocol):
+    """What the connections count."""
+
+    messages_in: int
+    messages_out: int
+    bytes_in: int
+    bytes_out: int
+
+    @property
+    def round_trip(self) -> Any:
+        """A histogram with ``observe(milliseconds)``."""
+
+
+class WebSocketEndpoint:
+    """Upgrades requests and owns the connections."""
+
+    def __init__(
+        self, dispatch: Dispatch, counters: Counters, wall_clock: Callable[[], float], proxies: TrustedProxies
+    ) -> None:
+        self.dispatch = dispatch
+        self.counters = counters
+        self.wall_clock = wall_clock
+        self._proxies = proxies
+        self._loop = asyncio.get_running_loop()
+        self._connections: set[WebSocketConnection] = set()
+        self.dirty: list[WebSocketConnection] = []  # have something to write at the end of this turn of the loop
+        self._last_id = 0
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Upgrade a request, and return when the connection is over."""
+        accept = accept_key(request)
+        address = self._proxies.real_ip(request)
+        if not self.dispatch.admits(address):
+            raise web.HTTPTooManyRequests(text="Too many connections\n")
+        response = web.StreamResponse(
+            status=101, headers={"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Accept": accept}
+        )
+        await response.prepare(request)
+        transport = request.transport
+        if transport is None:
+            return response
+        self._last_id += 1
+        connection = WebSocketConnection(ConnectionId(self._last_id), address, self, request.protocol, transport)
+        connection.user_agent = request.headers.get("User-Agent", "")
+        self._connections.add(connection)
+        await connection.run()
+        return response
+
+    def forget(self, connection: WebSocketConnection) -> None:
+        """Drop a connection that is lost."""
+        self._connections.discard(connection)
+
+    def close(self) -> None:
+        """Close all connections, those of clients that do not read in the end without a word; their sessions stay."""
+        for connection in list(self._connections):
+            connection.finish()
+        self._loop.call_later(CLOSE_TIME, self._abort_all)
+
+    def _abort_all(self) -> None:
+        for connection in list(self._connections):
+            connection.abort()
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def flush(self) -> None:
+        """Write what gathered in this turn of the loop."""
+        dirty = self.dirty.copy()
+        self.dirty.clear()
+        for connection in dirty:
+            try:
+                connection.flush()
+            except Exception:  # one connection must not keep the others from being written to
+                log.exception("a connection is ended: it cannot be written to")
+                connection.abort()
+
+
+class WebSocketConnection(asyncio.Protocol):
+    """One client's connection; implements ``flows.ports.Connection``."""
+
+    __slots__ = (
+        "_adopted",
+        "_all_dirty",
+        "_call_soon",
+        "_closing",
+        "_counters",
+        "_dirty",
+        "_endpoint",
+        "_finishing",
+        "_heard",
+        "_http",
+        "_lost",
+        "_own",
+        "_paused_at",
+        "_ping_at",
+        "_reader",
+        "_received",
+        "_time",
+        "_timer",
+        "_transport",
+        "_who",
+        "address",
+        "data_received",
+        "id",
+        "user_agent",
+    )
+
+    def __init__(
+        self,
+        id: ConnectionId,
+        address: Address,
+        endpoint: WebSocketEndpoint,
+        http: RequestHandler,
+        transport: asyncio.Transport | asyncio.BaseTransport,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.id = id
+        self.address = address
+        self.user_agent = ""
+        self._endpoint = endpoint
+        self._counters = endpoint.counters
+        self._http = http
+        self._transport: Any = transport
+        self._reader = WebSocketReader(Sink(self._on_message, self._on_error), MESSAGE_LIMIT + 1, False, True)
+        # Bytes of the client go straight to the parser: one call less for each message.
+        self.data_received = self._reader.feed_data  # type: ignore[method-assign, assignment]
+        self._own: list[bytes] = []  # messages that belong to the connection itself
+        self._adopted: Outbox | None = None
+        self._dirty = False
+        self._all_dirty = endpoint.dirty
+        self._call_soon = loop.call_soon
+        self._finishing = False
+        self._closing = False
+        self._paused_at: float | None = None
+        self._time = loop.time
+        self._heard = loop.time()
+        self._ping_at = loop.time()
+        self._timer: asyncio.TimerHandle | None = None
+        self._lost: asyncio.Future[None] = loop.create_future()
+        self._who: ClientConnection | None = None
+        self._received = endpoint.dispatch.received
+
+    async def run(self) -> None:
+        """Take the transport over from HTTP and return when it is lost."""
+        # A transport over TLS pauses at its limit, any other above it: both at the first byte that is not taken.
+        secure = self._transport.get_extra_info("sslcontext") is not None
+        self._transport.set_write_buffer_limits(high=1 if secure else 0)
+        self._transport.set_protocol(self)
+        self._who = self._endpoint.dispatch.opened(self)
+        self._tick()
+        # What came in one packet with the request; aiohttp keeps it for the parser that it does not get.
+        early, self._http._message_tail = self._http._message_tail, b""
+        if early:
+            self.data_received(early)
+        await self._lost
+
+    # -- flows.ports.Connection
+
+    def send(self, message: bytes) -> None:
+        """See ``Connection.send``."""
+        self._own.append(message)
+        self.wake()
+
+    def adopt(self, outbox: Outbox) -> None:
+        """See ``Connection.adopt``."""
+        outbox.rewind()
+        self._adopted = outbox
+        self.wake()
+
+    def wake(self) -> None:
+        """See ``Connection.wake``."""
+        if not self._dirty:
+            self._dirty = True
+            dirty = self._all_dirty
+            if not dirty:
+                self._call_soon(self._endpoint.flush)
+            dirty.append(self)
+
+    def finish(self) -> None:
+        """See ``Connection.finish``."""
+        if not self._finishing:
+            self._finishing = True
+            self.wake()
+
+    def displace(self, last: bytes) -> None:
+        """See ``Connection.displace``."""
+        self._release()
+        self.send(last)
+        self.finish()
+
+    def pause(self) -> None:
+        """See ``Connection.pause``."""
+        self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """See ``Connection.resume``."""
+        if not self._lost.done():
+            self._transport.resume_reading()
+
+    # -- out
+
+    def flush(self) -> None:
+        """Write what waits, as far as the kernel takes it."""
+        self._dirty = False
+        if self._paused_at is not None or self._closing:
+            return
+        if self._own:
+            own, self._own = self._own, []
+            self._write(own)
+        outbox = self._adopted
+        while outbox is not None and outbox.waiting and self._paused_at is None:
+            batch = outbox.take(BATCH)
+            self._write(batch)
+            if self._transport.is_closing():  # the write failed: the batch is given back when the loss is told
+                return
+            outbox.confirm(0 if self._paused_at is None else self._left_of(batch))
+        if self._finishing and self._paused_at is None:
+            self._close(1000)
+
+    def _write(self, messages: list[bytes]) -> None:
+        """Write a batch; ``pause_writing`` is called meanwhile when the kernel does not take it all."""
+        data = frame(messages[0]) if len(messages) == 1 else b"".join(map(frame, messages))
+        counters = self._counters
+        counters.messages_out += len(messages)
+        counters.bytes_out += len(data)
+        self._transport.write(data)
+
+    def _left_of(self, batch: list[bytes]) -> int:
+        """Count the messages at the end of a batch that the kernel has not taken in full."""
+        waiting: int = self._transport.get_write_buffer_size()
+        left = 0
+        while waiting > 0 and left < len(batch):
+            left += 1
+            waiting -= len(frame(batch[-left]))
+        return left
+
+    def pause_writing(self) -> None:
+        """The kernel takes no more for now."""
+        self._paused_at = self._time()
+        self._schedule()
+
+    def resume_writing(self) -> None:
+        """The kernel took everything."""
+        self._paused_at = None
+        if self._adopted is not None:
+            self._adopted.confirm()
+        self.flush()
+
+    def _close(self, code: int) -> None:
+        """Say goodbye and wait a little for the client's."""
+        if self._closing:
+            return
+        self._closing = self._finishing = True
+        self._release()
+        if not self._transport.is_closing():
+            self._transport.write(frame(struct.pack("!H", code), _CLOSE))
+            asyncio.get_running_loop().call_later(CLOSE_TIME, self._transport.close)
+
+    def _release(self) -> None:
+        """Give the outbox back with what was not delivered."""
+        if self._adopted is not None:
+            self._adopted.rewind()
+            self._adopted = None
+
+    def abort(self) -> None:
+        """End the connection at once; its session waits for a resume."""
+        self._transport.abort()
+
+    # -- in
+
+    def _on_message(self, message: WSMessage, size: int) -> None:
+        kind, data = message[0], message[1]
+        if kind is not _TEXT_MESSAGE:
+            self._on_other(kind, data)
+            return
+        counters = self._counters
+        counters.messages_in += 1
+        counters.bytes_in += size
+        self._heard = self._time()
+        if self._who is not None and not self._finishing:
+            self._received(self._who, data)
+
+    def _on_other(self, kind: WSMsgType, data: Any) -> None:
+        if self._closing:
+            if kind == WSMsgType.CLOSE:
+                self._transport.close()
+        elif kind == WSMsgType.PONG:
+            self._heard = self._time()
+            self._measure(bytes(data))
+        elif kind == WSMsgType.PING:
+            if self._paused_at is None:
+                self._transport.write(frame(bytes(data), _PONG))
+        elif kind == WSMsgType.CLOSE:
+            self._close(data or 1000)
+            self._transport.close()
+        elif self._who is not None:
+            self._heard = self._time()
+            self._endpoint.dispatch.received_binary(self._who)
+
+    def _on_error(self, code: int) -> None:
+        """The client broke the WebSocket protocol: too much (1009), no UTF-8 (1007), or else (1002)."""
+        self._close(code)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The transport is gone: the session waits for a resume."""
+        self._closing = self._finishing = True
+        self._release()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._endpoint.forget(self)
+        if self._who is not None:
+            self._endpoint.dispatch.closed(self._who)
+        self._http.connection_lost(exc)
+        if not self._lost.done():
+            self._lost.set_result(None)
+
+    # -- time
+
+    def _tick(self) -> None:
+        now = self._time()
+        stuck = self._paused_at is not None and now >= self._paused_at + WRITE_DEADLINE
+        if stuck or now >= self._heard + READ_DEADLINE:
+            self._closing = True
+            self._transport.abort()
+            return
+        if now >= self._ping_at:
+            self._ping_at = now + PING_PERIOD
+            if self._paused_at is None and not self._closing:
+                self._transport.write(frame(b"%d" % int(self._endpoint.wall_clock() * 1e9), _PING))
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        due = min(self._heard + READ_DEADLINE, self._ping_at)
+        if self._paused_at is not None:
+            due = min(due, self._paused_at + WRITE_DEADLINE)
+        self._timer = asyncio.get_running_loop().call_at(due, self._tick)
+
+    def _measure(self, pong: bytes) -> None:
+        if pong.isdigit() and len(pong) < 20:
+            milliseconds = self._endpoint.wall_clock() * 1e3 - int(pong) / 1e6
+            if 0 <= milliseconds < READ_DEADLINE * 1e3:
+                self._counters.round_trip.observe(milliseconds)

@@ -1,0 +1,161 @@
+"""The gateway's requests to Nextcloud.
+
+Source: reference 3.7, 3.8. Deviation: the leave request has the same timeout as the others, nothing waits for
+ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from typing import Self
+
+import msgspec
+from msgspec import Raw, Struct
+
+from gateway.core.limits import Backend
+from gateway.edge.nextcloud.backend_http import BackendHttp, Reply, RequestFailed
+from gateway.edge.nextcloud.capabilities import CapabilitiesCache
+from gateway.flows.ports import NextcloudError
+from gateway.metrics import Counters
+from gateway.wire import checksum
+from gateway.wire.backend import BackendAnswer, BackendRequest, encode_request
+
+_ENDPOINT = "ocs/v2.php/apps/spreed/api/{version}/signaling/backend"
+
+
+class _Meta(Struct, frozen=True):
+    statuscode: int = 0
+
+
+class _Ocs(Struct, frozen=True):
+    meta: _Meta | None = None
+    data: Raw = Raw()
+
+
+class _Document(Struct, frozen=True):
+    ocs: _Ocs | None = None
+
+
+_document = msgspec.json.Decoder(_Document)
+_answer = msgspec.json.Decoder(BackendAnswer)
+
+
+class NextcloudClient:
+    """Implements ``flows.ports.Nextcloud`` over HTTP; close it when done.
+
+    ``user_agent`` and ``features`` (those of regular clients) go out with each request; ``clock`` is monotonic, in
+    seconds; ``random`` returns 64 characters nobody can guess.
+    """
+
+    def __init__(
+        self,
+        user_agent: str,
+        features: Sequence[str],
+        *,
+        timeout: float = 10.0,
+        connections_per_host: int = 8,
+        counters: Counters | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        random: Callable[[], str] = lambda: secrets.token_hex(32),
+    ) -> None:
+        self._timeout = timeout
+        self._http = BackendHttp(timeout, connections_per_host)
+        self._headers = {"User-Agent": user_agent}
+        self._capabilities = CapabilitiesCache(self._http, self._headers, clock)
+        self._features = ", ".join(sorted(features))
+        self._counters = counters or Counters()
+        self._clock = clock
+        self._random = random
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Stop what is under way and close the connections. Idempotent."""
+        await self._capabilities.close()
+        await self._http.close()
+
+    def connections(self) -> dict[str, int]:
+        """Return how many connections are open to each host."""
+        return self._http.connections()
+
+    async def ask(self, backend: Backend, url: str, request: BackendRequest) -> BackendAnswer:
+        """Send a signed request and return the unwrapped answer; the timeout covers the capabilities too.
+
+        Raises:
+            NextcloudError: no usable answer; the text reaches the client.
+        """
+        try:
+            async with asyncio.timeout(self._timeout):
+                return _unwrap(await self._post(backend, url, encode_request(request)))
+        except TimeoutError as error:
+            self._counters.backend_errors[backend.id, "timeout"] += 1
+            raise NextcloudError("the backend did not answer in time") from error
+        except RequestFailed as error:
+            self._counters.backend_errors[backend.id, error.kind] += 1
+            raise NextcloudError(str(error)) from error
+
+    async def token_key(self, url: str) -> str:
+        """Return the key that hello 2.0 tokens are checked with; empty: none, even after a forced refresh."""
+        name = "hello-v2-token-key"
+        capabilities, cached = await self._capabilities.get(url)
+        if cached and not _text(capabilities.signaling.get(name)) and self._capabilities.expire(url):
+            capabilities, _ = await self._capabilities.get(url)
+        return _text(capabilities.signaling.get(name))
+
+    async def supports(self, url: str, feature: str) -> bool:
+        """Whether Talk lists a feature in its capabilities."""
+        capabilities, _ = await self._capabilities.get(url)
+        return feature in capabilities.features
+
+    async def session_ping_limit(self, url: str) -> int:
+        """Return how many entries one ping may have; 0: one request for each room."""
+        capabilities, _ = await self._capabilities.get(url)
+        limit = capabilities.signaling.get("session-ping-limit")
+        return int(limit) if isinstance(limit, int | float) and limit > 0 else 0
+
+    async def _post(self, backend: Backend, url: str, body: bytes) -> Reply:
+        capabilities, _ = await self._capabilities.get(url)
+        endpoint = url + _ENDPOINT.format(version="v3" if "signaling-v3" in capabilities.features else "v1")
+        random = self._random()
+        headers = self._headers | {
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "OCS-APIRequest": "true",
+            "X-Spreed-Signaling-Features": self._features,
+            "Spreed-Signaling-Random": random,
+            "Spreed-Signaling-Checksum": checksum.sign(backend.secret, random, body),
+        }
+        started = self._clock()
+        try:
+            return await self._http.request("POST", endpoint, headers, body)
+        finally:
+            self._counters.backend_answered(backend.id, self._clock() - started)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _unwrap(reply: Reply) -> BackendAnswer:
+    """Take the protocol object out of an OCS document; the HTTP status does not count."""
+    if not reply.is_json:
+        raise RequestFailed("invalid_content_type", "unsupported_content_type")
+    try:
+        ocs = _document.decode(reply.body).ocs
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise RequestFailed("error_decoding_ocs", "the backend's answer is not an OCS document") from error
+    if ocs is None or bytes(ocs.data) in (b"", b"null"):
+        raise RequestFailed("error_incomplete_ocs", "incomplete OCS response")
+    if ocs.meta is not None and ocs.meta.statuscode == 429:
+        raise RequestFailed("throttled", "throttled OCS response")
+    try:
+        return _answer.decode(ocs.data)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise RequestFailed("error_decoding_ocs_data", "the backend's answer is not of the expected form") from error

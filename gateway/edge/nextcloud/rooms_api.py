@@ -1,0 +1,142 @@
+"""The rooms API: what Nextcloud tells the gateway over HTTP.
+
+Source: reference 1.4 (authentication and failure statuses, in this order), 6.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from aiohttp import web
+
+from gateway import log
+from gateway.core.backends import Backends
+from gateway.core.limits import Backend
+from gateway.core.throttle import Address, ThrottledAction
+from gateway.edge.http.address import TrustedProxies
+from gateway.edge.http.body import Bodies, Unreadable
+from gateway.flows.backend.requests import Malformed
+from gateway.flows.internal.dialout import Answer
+from gateway.flows.throttling import Throttling
+from gateway.wire import checksum
+from gateway.wire.backend import Dialout, RoomsRequest, UnsupportedRequest, decode_rooms_request
+
+MAX_BODY = 262_144  # bytes (1.4, row 2)
+LOOK_PERIOD = 1.0  # seconds between two looks whether a caller that must wait is still there
+
+_NOT_ALLOWED = "Authentication check failed"
+_UNREADABLE = "Could not read body"
+_nosniff = {"X-Content-Type-Options": "nosniff"}
+_log = log.get("rooms_api")
+
+
+class RoomsApi:
+    """Serves ``POST /api/v1/room/{roomid}``.
+
+    ``carry_out`` is called with each authenticated request but those for a phone call, which ``dial`` answers when a
+    client has (11.6).
+    """
+
+    def __init__(
+        self,
+        backends: Backends,
+        carry_out: Callable[[Backend, str, RoomsRequest], None],
+        dial: Callable[[Backend, str, Dialout, str], Awaitable[Answer]],
+        proxies: TrustedProxies,
+        throttling: Throttling,
+        bodies: Bodies | None = None,
+    ) -> None:
+        self._bodies = bodies or Bodies()
+        self._backends = backends
+        self._carry_out = carry_out
+        self._dial = dial
+        self._proxies = proxies
+        self._throttling = throttling
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Answer one request; 200 as soon as the change is made, no client is waited for but to make a phone call."""
+        refusal = _check_envelope(request)
+        if refusal is not None:
+            return refusal
+        try:
+            body = await self._bodies.read(request)
+        except Unreadable:
+            return _text(400, _UNREADABLE)
+        caller = _Caller(request, self._proxies.real_ip(request))
+        if self._throttling.blocks(caller.address, ThrottledAction.ROOM_AUTH):
+            return _text(429, "Too many requests")
+        backend = self._authenticate(request, body)
+        if backend is None:
+            await self._throttling.failed(caller, ThrottledAction.ROOM_AUTH)
+            return _text(403, _NOT_ALLOWED)
+        try:
+            message = decode_rooms_request(body)
+        except UnsupportedRequest as error:
+            return _text(400, f"Unsupported request type: {error}")
+        except msgspec.DecodeError:
+            return _text(400, _UNREADABLE)
+        return await self._answer(backend, request, message)
+
+    def _authenticate(self, request: web.Request, body: bytes) -> Backend | None:
+        """Return the backend whose checksum the request carries; ``None``: rows 7, 8 and 9."""
+        random = request.headers["Spreed-Signaling-Random"]
+        given = request.headers["Spreed-Signaling-Checksum"]
+        url = request.headers.get("Spreed-Signaling-Backend", "")
+        found = self._backends.find(url) if url else None
+        candidates = self._backends if not url else [found] if found else []  # very old Talk names no backend
+        return next((one for one in candidates if checksum.verify(one.secret, random, given, body)), None)
+
+    async def _answer(self, backend: Backend, request: web.Request, message: RoomsRequest) -> web.Response:
+        roomid = request.match_info["roomid"]
+        try:
+            if message.dialout is not None and message.type == "dialout":
+                url = request.headers.get("Spreed-Signaling-Backend", "")
+                answer = await self._dial(backend, roomid, message.dialout, url)
+                return _json(answer.status, answer.body)
+            self._carry_out(backend, roomid, message)
+        except Malformed as error:
+            _log.warning("request is malformed", type=message.type, backend=backend.id, reason=str(error))
+            return _text(500, "Error while processing")
+        except Exception:  # one request that cannot be carried out must not take down the others
+            _log.exception("request not carried out", type=message.type, backend=backend.id)
+            return _text(500, "Error while processing")
+        return _json(200, b"{}")
+
+
+class _Caller:
+    """Who sent a request; see ``throttling.Caller``."""
+
+    def __init__(self, request: web.Request, address: Address) -> None:
+        self._request = request
+        self.address = address
+
+    async def until_gone(self, seconds: float) -> None:
+        """Wait; aiohttp tells a handler of a lost connection only when asked."""
+        while seconds > 0 and self._request.transport is not None:
+            pause = min(seconds, LOOK_PERIOD)
+            await asyncio.sleep(pause)
+            seconds -= pause
+
+
+def _check_envelope(request: web.Request) -> web.Response | None:
+    """Apply rows 1 to 4, which need no body."""
+    headers = request.headers
+    if request.content_length is None or "Transfer-Encoding" in headers:
+        return _text(411, "Length required")
+    if request.content_length > MAX_BODY:
+        return _text(413, "Request entity too large")
+    if not headers.get("Content-Type", "").startswith("application/json"):
+        return _text(400, "Unsupported Content-Type")
+    if not headers.get("Spreed-Signaling-Random") or not headers.get("Spreed-Signaling-Checksum"):
+        return _text(403, _NOT_ALLOWED)
+    return None
+
+
+def _json(status: int, body: bytes) -> web.Response:
+    return web.Response(status=status, body=body, content_type="application/json", charset="utf-8", headers=_nosniff)
+
+
+def _text(status: int, text: str) -> web.Response:
+    return web.Response(status=status, text=text + "\n", headers=_nosniff)

@@ -1,0 +1,125 @@
+"""What the operator asks a running gateway: JSON over HTTP on a unix socket that only the gateway's own user may use.
+
+Source: docs/operations.md, "Configuration" (``[admin] socket``). ``GET /explain?room=R&backend=B`` says what each
+publisher of a room may send and why; ``backend`` is needed where more than one has such a room. Errors are
+``{"error": …}``, one sentence. Session ids are cut to what tells them apart; addresses and descriptions are not told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+from aiohttp import web
+
+from gateway.core.backends import Backends
+from gateway.core.hub import Hub
+from gateway.core.room import RoomKey
+from gateway.edge.http import unix_socket
+from gateway.flows.media.quality import Decision, QualityController
+
+SHOWN = 8  # characters of a session id
+
+_types = {"video": "camera", "screen": "screen"}
+
+
+class Explained(msgspec.Struct, frozen=True):
+    """One publisher: what was decided, and why."""
+
+    session: str
+    type: str  # "video" or "screen"
+    bitrate: int  # bit/s, 0 = no limit
+    applied: bool  # whether the SFU has taken it
+    codecs: dict[str, str]  # that the SFU agreed to, by kind
+    reasons: list[str]
+
+
+class Room(msgspec.Struct, frozen=True):
+    """A room with its publishers."""
+
+    backend: str
+    room: str
+    publishers: list[Explained]
+
+
+class Admin:
+    """Answers the operator's questions about rooms."""
+
+    def __init__(self, hub: Hub, backends: Backends, quality: QualityController) -> None:
+        self._hub = hub
+        self._backends = backends
+        self._quality = quality
+        self._path: Path | None = None
+        self._runner: web.AppRunner | None = None
+
+    async def start(self, path: str) -> None:
+        """Listen on a unix socket; nothing happens without a path.
+
+        Raises:
+            OSError: it cannot be listened on.
+        """
+        if not path:
+            return
+        app = web.Application()
+        app.router.add_get("/explain", self._explain)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await self._runner.setup()
+        listening = unix_socket.listen(Path(path))
+        self._path = Path(path)
+        await web.SockSite(self._runner, listening).start()
+
+    async def stop(self) -> None:
+        """Stop listening. Idempotent."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+        path, self._path = self._path, None
+        if path is not None:
+            path.unlink(missing_ok=True)
+
+    async def _explain(self, request: web.Request) -> web.Response:
+        room, backend = request.query.get("room", ""), request.query.get("backend", "")
+        if not room:
+            return _refusal(400, "the parameter room is missing")
+        if backend and self._backends.by_id(backend) is None:
+            return _refusal(404, f"there is no backend {backend}")
+        keys = [key for key in self._hub.rooms if key.id == room and backend in ("", key.backend)]
+        if not keys:
+            return _refusal(404, f"nobody is in a room {room}" + (f" of backend {backend}" if backend else ""))
+        if len(keys) > 1:
+            names = ", ".join(sorted(key.backend for key in keys))
+            return _refusal(409, f"several backends have a room {room}: choose one of {names}")
+        return _json(200, self._room(keys[0]))
+
+    def _room(self, key: RoomKey) -> Room:
+        return Room(key.backend, key.id, [self._explained(it) for it in self._quality.explain(key)])
+
+    def _explained(self, decision: Decision) -> Explained:
+        slot, plan, share = decision.slot, decision.plan, decision.share
+        return Explained(
+            slot.session.id[:SHOWN],
+            slot.kind.value,
+            share.bitrate,
+            decision.taken,
+            dict(plan.chosen),
+            [sentence for sentence in self._sentences(decision) if sentence],
+        )
+
+    def _sentences(self, decision: Decision) -> Iterable[str]:
+        plan, share = decision.plan, decision.share
+        may = f"up to {share.bitrate / 1000:.0f} kbit/s" if share.bitrate else "without a limit"
+        yield f"Its {_types[decision.slot.kind.value]} may send {may}, because {share.reason}."
+        incapable = self._quality.incapable(decision)
+        for kind, codec in plan.chosen.items():
+            missing = incapable.get(kind, 0)
+            but = f" ({missing} in the room cannot decode it)" if missing else ""
+            yield f"Its {kind} is sent as {codec}{but}, because {plan.decided[kind].reason}."
+
+
+def _json(status: int, body: object) -> web.Response:
+    return web.Response(status=status, body=msgspec.json.encode(body), content_type="application/json")
+
+
+def _refusal(status: int, sentence: str) -> web.Response:
+    return _json(status, {"error": sentence})

@@ -1,0 +1,137 @@
+"""Counters and switches of the SFU in this process over HTTP, for tests of media (docs/testing.md).
+
+They are served only where the configuration asks for them, which it may only where nothing but loopback is listened on,
+and only to programs of this machine: a request that comes through a proxy, or from a web page of elsewhere, is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from ipaddress import ip_address
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
+from urllib.parse import urlsplit
+
+import msgspec
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from gateway.edge.http.address import named_addresses
+from mcu.base import BackendId, NoSuchStream, PublisherId, StreamKey, StreamType
+
+MAX_BODY = 4096  # bytes
+Seconds = Annotated[float, Meta(ge=0, le=10)]
+Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+
+@runtime_checkable
+class Controls(Protocol):
+    """What an SFU offers to testers."""
+
+    def counters(self) -> Sequence[Any]:
+        """Return a Struct per stream, which has at least ``backend``, ``publisher`` and ``type``."""
+
+    def impair(self, key: StreamKey, *, loss: float, delay: float, jitter: float, seed: int | None, leg: str) -> None:
+        """Lose and delay packets of a stream."""
+
+    def silence(self, key: StreamKey) -> None:
+        """Drop all that a publisher sends."""
+
+    def revive(self, key: StreamKey) -> None:
+        """Take what a publisher sends again."""
+
+
+class Impair(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``impair``; without a figure the leg is good again."""
+
+    loss: Annotated[float, Meta(ge=0, le=1)] = 0.0  # share of the packets
+    delay: Seconds = 0.0
+    jitter: Seconds = 0.0
+    seed: int | None = None
+    leg: Literal["publisher", "subscribers"] = "publisher"
+
+
+class MediaControls:
+    """Serves ``/test/``."""
+
+    def __init__(self, controls: Controls) -> None:
+        self._controls = controls
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes."""
+        stream = "/test/streams/{publisher}/{type}"
+        return [
+            web.get("/test/streams", _local(self._answer_streams)),
+            web.post(f"{stream}/impair", _local(self._impair)),
+            web.post(f"{stream}/silence", _local(self._silence)),
+            web.post(f"{stream}/revive", _local(self._revive)),
+        ]
+
+    async def _answer_streams(self, request: web.Request) -> web.Response:
+        return _json(200, {"streams": self._controls.counters()})
+
+    async def _impair(self, request: web.Request) -> web.Response:
+        length = request.content_length
+        if request.body_exists and (length is None or length > MAX_BODY):
+            return _error(413, "too_large", f"expected a body of at most {MAX_BODY} bytes with its length told")
+        try:
+            order = msgspec.json.decode(await request.read() or b"{}", type=Impair)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return _error(400, "invalid", str(error))
+        figures = msgspec.structs.asdict(order)
+        return self._switch(request, lambda key: self._controls.impair(key, **figures))
+
+    async def _silence(self, request: web.Request) -> web.Response:
+        return self._switch(request, self._controls.silence)
+
+    async def _revive(self, request: web.Request) -> web.Response:
+        return self._switch(request, self._controls.revive)
+
+    def _switch(self, request: web.Request, switch: Callable[[StreamKey], None]) -> web.Response:
+        publisher, kind = request.match_info["publisher"], request.match_info["type"]
+        found = (it for it in self._controls.counters() if (it.publisher, it.type) == (publisher, kind))
+        stream = next(found, None)
+        if stream is None:
+            return _error(404, "no_such_stream", "nobody publishes that stream")
+        try:
+            switch(StreamKey(BackendId(stream.backend), PublisherId(publisher), StreamType(kind)))
+        except NoSuchStream:
+            return _error(404, "no_such_stream", "nobody publishes that stream")
+        return _json(200, {})
+
+
+def _local(handler: Handler) -> Handler:
+    async def checked(request: web.Request) -> web.Response:
+        if not _is_local(request):
+            return _error(403, "not_local", "only programs of this machine may do that")
+        return await handler(request)
+
+    return checked
+
+
+def _is_local(request: web.Request) -> bool:
+    """Whether all that a request tells of its way is this machine; a unix socket is."""
+    if "Forwarded" in request.headers or not _is_loopback(f"//{request.host}"):
+        return False
+    origin = request.headers.get("Origin")
+    if origin is not None and not _is_loopback(origin):
+        return False
+    return all(address is not None and address.is_loopback for address in named_addresses(request))
+
+
+def _is_loopback(url: str) -> bool:
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _error(status: int, code: str, message: str) -> web.Response:
+    return _json(status, {"error": {"code": code, "message": message}})
+
+
+def _json(status: int, document: object) -> web.Response:
+    headers = {"Cache-Control": "no-store"}
+    return web.Response(
+        status=status, body=msgspec.json.encode(document), content_type="application/json", headers=headers
+    )

@@ -1,0 +1,99 @@
+"""How the gateway does: welcome, statistics, metrics, health.
+
+Source: reference 1.3, 14.4. ``/healthz`` (the process answers) and ``/readyz`` (calls can be served, or why
+not, which only those on the list are told) are ours.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from gateway.edge.http.address import Networks, TrustedProxies
+from gateway.metrics import CONTENT_TYPE
+
+Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+_nosniff = {"X-Content-Type-Options": "nosniff"}
+
+
+class Status:
+    """Serves the endpoints that only tell. ``stats``, ``metrics`` and ``not_ready`` are asked for each request.
+
+    ``stats`` returns the object of ``/api/v1/stats``; ``not_ready`` one sentence for ``/readyz``, empty when ready;
+    ``away`` which of several SFUs take no streams while others do, empty when each does.
+    """
+
+    def __init__(
+        self,
+        version: str,
+        proxies: TrustedProxies,
+        allowed: Networks,
+        *,
+        stats: Callable[[], Mapping[str, Any]],
+        metrics: Callable[[], bytes],
+        server_info: Callable[[], Mapping[str, Any]],
+        not_ready: Callable[[], str],
+        away: Callable[[], str] = str,
+    ) -> None:
+        self._proxies = proxies
+        self._allowed = allowed
+        self._stats = stats
+        self._metrics = metrics
+        self._server_info = server_info
+        self._not_ready = not_ready
+        self._away = away
+        self._welcome = json.dumps({"nextcloud-spreed-signaling": "Welcome", "version": version}, separators=(",", ":"))
+
+    def routes(self, prefix: str = "") -> list[web.RouteDef]:
+        """Return the routes, below ``prefix``."""
+        handlers: dict[str, Handler] = {
+            "/api/v1/welcome": self._answer_welcome,
+            "/api/v1/stats": self._restricted(self._answer_stats),
+            "/api/v1/serverinfo": self._restricted(self._answer_server_info),
+            "/metrics": self._restricted(self._answer_metrics),
+            "/healthz": self._answer_health,
+            "/readyz": self._answer_ready,
+        }
+        return [web.get(prefix + path, handler, allow_head=False) for path, handler in handlers.items()]
+
+    async def _answer_welcome(self, request: web.Request) -> web.Response:
+        return web.Response(text=self._welcome + "\n", content_type="application/json")
+
+    async def _answer_stats(self, request: web.Request) -> web.Response:
+        return _indented(self._stats())
+
+    async def _answer_server_info(self, request: web.Request) -> web.Response:
+        return _indented(self._server_info())
+
+    async def _answer_metrics(self, request: web.Request) -> web.Response:
+        return web.Response(body=self._metrics(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def _answer_health(self, request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _answer_ready(self, request: web.Request) -> web.Response:
+        reason, away = self._not_ready(), self._away()
+        if not self._is_allowed(request):  # both may name SFUs
+            reason, away = "not ready" if reason else "", ""
+        if reason:
+            return web.Response(status=503, text=reason + "\n")
+        return web.Response(text=f"ok; {away}\n" if away else "ok\n")
+
+    def _is_allowed(self, request: web.Request) -> bool:
+        return self._proxies.real_ip(request) in self._allowed
+
+    def _restricted(self, handler: Handler) -> Handler:
+        async def checked(request: web.Request) -> web.Response:
+            if not self._is_allowed(request):
+                return web.Response(status=403, text="Authentication check failed\n", headers=_nosniff)
+            return await handler(request)
+
+        return checked
+
+
+def _indented(document: Mapping[str, Any]) -> web.Response:
+    return web.Response(text=json.dumps(document, indent=2), content_type="application/json", headers=_nosniff)

@@ -1,0 +1,401 @@
+"""Long polling: one request at a time, by its rules (docs/protocol.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from gateway.core.limits import Limits
+from gateway.edge.clients.polling import MAX_BODY, SECRET_HEADER, PollingEndpoint
+from gateway.edge.clients.polling_connection import FETCH_TIME, SILENCE, PollingConnection
+from gateway.edge.http.address import TrustedProxies
+from gateway.tools.poll_client import PollClient
+from tests.gateway.edge.serving import served
+from tests.gateway.flows.harness import CLOUD, FakeClient, FlowHarness
+from tests.gateway.flows.virtual_time import VirtualLoop, settle
+
+Json = dict[str, Any]
+
+
+# -- in virtual time
+
+
+@dataclass
+class Line:
+    """A client that polls, without HTTP around it."""
+
+    harness: FlowHarness
+    connection: PollingConnection
+    posted: int = 0
+    received: int = 0
+
+    async def post(self, *messages: Any) -> None:
+        texts = [message if isinstance(message, str) else json.dumps(message) for message in messages]
+        assert await self.connection.deliver(self.posted + 1, texts)
+        self.posted += len(texts)
+
+    async def fetch(self) -> list[Json]:
+        """Acknowledge everything so far, and return what is new."""
+        answer = await self.raw(self.received)
+        assert answer["first"] == self.received + 1
+        self.received += len(answer["messages"])
+        messages: list[Json] = answer["messages"]
+        return messages
+
+    async def raw(self, received: int) -> Json:
+        body = await self.connection.fetch(received)
+        assert body is not None
+        answer: Json = json.loads(body)
+        return answer
+
+    async def hello(self, **hello: Any) -> Json:
+        await self.fetch()
+        auth = {"url": CLOUD.urls[0], "params": self.harness.nextcloud.ticket("poller")}
+        await self.post({"type": "hello", "hello": {"version": "1.0", "auth": auth} | hello})
+        (reply,) = await self.fetch()
+        body: Json = reply["hello"]
+        return body
+
+
+def virtually(test: Callable[[FlowHarness, PollingEndpoint], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    """Run a test over fakes in virtual time."""
+
+    def run() -> None:
+        async def body() -> None:
+            async with FlowHarness(mcu=False) as harness:
+                await test(harness, PollingEndpoint(harness.dispatch, harness.counters, TrustedProxies(())))
+
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            runner.run(body())
+
+    run.__doc__ = test.__doc__
+    return run
+
+
+def line(harness: FlowHarness, endpoint: PollingEndpoint) -> Line:
+    return Line(harness, endpoint.connect(ip_address("192.0.2.9"), "poller/1.0"))
+
+
+def say(client: FakeClient, to: str, data: Any) -> None:
+    client.send_message({"type": "session", "sessionid": to}, data)
+
+
+@virtually
+async def test_fetch_waits_for_a_message(harness: FlowHarness, endpoint: PollingEndpoint) -> None:
+    poller, bob = line(harness, endpoint), await harness.hello("bob")
+    session = (await poller.hello())["sessionid"]
+    fetch = asyncio.create_task(poller.fetch())
+    await asyncio.sleep(20)
+    assert not fetch.done()
+    say(bob, session, {"n": 1})
+    (message,) = await fetch
+    assert message["message"]["data"] == {"n": 1}
+
+
+@virtually
+async def test_fetch_with_nothing_to_say_is_answered_after_25_seconds(
+    harness: FlowHarness, endpoint: PollingEndpoint
+) -> None:
+    poller = line(harness, endpoint)
+    await poller.hello()
+    started = asyncio.get_running_loop().time()
+    assert await poller.fetch() == []
+    assert asyncio.get_running_loop().time() - started == pytest.approx(FETCH_TIME)
+
+
+@virtually
+async def test_answer_is_repeated_until_it_is_acknowledged(harness: FlowHarness, endpoint: PollingEndpoint) -> None:
+    poller, bob = line(harness, endpoint), await harness.hello("bob")
+    session = (await poller.hello())["sessionid"]
+    say(bob, session, 1)
+    first = await poller.raw(poller.received)
+    say(bob, session, 2)
+    again = await poller.raw(poller.received)
+    assert [it["message"]["data"] for it in first["messages"]] == [1]
+    assert [it["message"]["data"] for it in again["messages"]] == [1, 2]
+    assert first["first"] == again["first"]
+    assert harness.hub.sessions[session].outbox.size > 0
+    assert await poller.connection.fetch(poller.received + 3) is None
+    await asyncio.wait_for(poller.raw(poller.received + 2), 30)
+    assert harness.hub.sessions[session].outbox.size == 0
+    assert await poller.connection.fetch(poller.received) is None
+
+
+@virtually
+async def test_second_fetch_replaces_the_first(harness: FlowHarness, endpoint: PollingEndpoint) -> None:
+    poller, bob = line(harness, endpoint), await harness.hello("bob")
+    session = (await poller.hello())["sessionid"]
+    first = asyncio.create_task(poller.raw(poller.received))
+    await settle()
+    second = asyncio.create_task(poller.raw(poller.received))
+    await settle()
+    assert first.done()
+    assert not second.done()
+    say(bob, session, 1)
+    assert (await first)["messages"] == []
+    assert len((await second)["messages"]) == 1
+
+
+@virtually
+async def test_messages_that_are_posted_again_are_skipped_and_a_gap_is_refused(
+    harness: FlowHarness, endpoint: PollingEndpoint
+) -> None:
+    poller, bob = line(harness, endpoint), await harness.hello("bob")
+    await poller.hello()
+    texts = [
+        json.dumps({"type": "message", "message": {"recipient": {"type": "user", "userid": "bob"}, "data": number}})
+        for number in range(3)
+    ]
+    first = poller.posted + 1
+    assert await poller.connection.deliver(first, texts[:2])
+    assert await poller.connection.deliver(first, texts)
+    assert not await poller.connection.deliver(first + 4, texts)
+    assert [it["message"]["data"] for it in bob.received()] == [0, 1, 2]
+    assert poller.connection.accepted == first + 2
+
+
+@virtually
+async def test_60_seconds_without_a_fetch_are_a_lost_connection(
+    harness: FlowHarness, endpoint: PollingEndpoint
+) -> None:
+    poller = line(harness, endpoint)
+    session = (await poller.hello())["sessionid"]
+    await asyncio.sleep(SILENCE - 1)
+    await poller.fetch()
+    await asyncio.sleep(SILENCE - 1)
+    assert harness.hub.sessions[session].connection is not None
+    await asyncio.sleep(2)
+    assert harness.hub.sessions[session].connection is None
+    assert len(endpoint) == 0
+    await harness.sweep(31)
+    assert session not in harness.hub.sessions
+
+
+@virtually
+async def test_session_goes_from_polling_to_a_websocket_and_back(
+    harness: FlowHarness, endpoint: PollingEndpoint
+) -> None:
+    poller, bob = line(harness, endpoint), await harness.hello("bob")
+    hello = await poller.hello()
+    session, resumeid = hello["sessionid"], hello["resumeid"]
+    socket = harness.connect()
+    socket.received()
+    fetch = asyncio.create_task(poller.raw(poller.received))
+    await settle()
+    socket.send({"type": "hello", "hello": {"version": "1.0", "resumeid": resumeid}})
+    assert [it["bye"]["reason"] for it in (await fetch)["messages"]] == ["session_resumed"]
+    poller.received += 1
+    assert (await poller.raw(poller.received))["closed"] == 1000
+    say(bob, session, 1)
+    assert [it["type"] for it in socket.received()] == ["hello", "message"]
+    socket.disconnect()
+    say(bob, session, 2)
+    back = line(harness, endpoint)
+    await back.fetch()
+    await back.post({"type": "hello", "hello": {"version": "1.0", "resumeid": resumeid}})
+    resumed, message = await back.fetch()
+    assert resumed["hello"]["sessionid"] == session
+    assert message["message"]["data"] == 2
+
+
+@virtually
+async def test_what_was_not_acknowledged_comes_after_a_resume_elsewhere(
+    harness: FlowHarness, endpoint: PollingEndpoint
+) -> None:
+    poller, bob = line(harness, endpoint), await harness.hello("bob")
+    hello = await poller.hello()
+    say(bob, hello["sessionid"], 1)
+    await poller.raw(poller.received)  # the answer gets lost, and the client goes elsewhere
+    poller.connection.lose()
+    socket = harness.connect()
+    socket.send({"type": "hello", "hello": {"version": "1.0", "resumeid": hello["resumeid"]}})
+    assert socket.received()[-1]["message"]["data"] == 1
+
+
+@virtually
+async def test_close_may_acknowledge_so_that_nothing_comes_again(
+    harness: FlowHarness, endpoint: PollingEndpoint
+) -> None:
+    poller, bob = line(harness, endpoint), await harness.hello("bob")
+    hello = await poller.hello()
+    say(bob, hello["sessionid"], 1)
+    answer = await poller.raw(poller.received)
+    assert poller.connection.acknowledge(poller.received + len(answer["messages"]))
+    poller.connection.lose()
+    socket = harness.connect()
+    socket.send({"type": "hello", "hello": {"version": "1.0", "resumeid": hello["resumeid"]}})
+    assert socket.received()[-1]["type"] == "hello"
+
+
+@virtually
+async def test_bye_closes_the_connection(harness: FlowHarness, endpoint: PollingEndpoint) -> None:
+    poller = line(harness, endpoint)
+    await poller.hello()
+    await poller.post({"id": "x", "type": "bye"})
+    assert await poller.fetch() == [{"type": "bye", "id": "x"}]
+    answer = await poller.raw(poller.received)
+    assert (answer["messages"], answer["closed"]) == ([], 1000)
+    assert len(endpoint) == 0
+
+
+async def test_answer_that_tells_the_end_is_repeated_to_who_fetches() -> None:
+    async with serving() as (url, harness), PollClient(url) as client:
+        await client.hear()
+        auth = {"url": CLOUD.urls[0], "params": harness.nextcloud.ticket("alice")}
+        client.say({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
+        client.say({"type": "bye"})
+        assert await client.closed() == 1000
+        assert (await client.request({"received": 3}))[1]["closed"] == 1000
+        assert (await client.request({"messages": ["x"], "first": 3}))[0] == 404
+
+
+@virtually
+async def test_message_over_64_kib_ends_the_connection_and_not_the_session(
+    harness: FlowHarness, endpoint: PollingEndpoint
+) -> None:
+    poller = line(harness, endpoint)
+    session = (await poller.hello())["sessionid"]
+    await poller.post("x" * 65_536)
+    assert (await poller.fetch())[0]["error"]["code"] == "invalid_format"
+    await poller.post("x" * 65_537, "{")
+    assert (await poller.raw(poller.received))["closed"] == 1009
+    assert harness.hub.sessions[session].connection is None
+
+
+@virtually
+async def test_client_that_posts_faster_than_it_is_served_waits(
+    harness: FlowHarness, endpoint: PollingEndpoint
+) -> None:
+    poller = line(harness, endpoint)
+    await poller.hello()
+    harness.nextcloud.gate = asyncio.Event()
+    join = {"type": "room", "room": {"roomid": "r"}}
+    posting = asyncio.create_task(poller.connection.deliver(poller.posted + 1, [json.dumps(join)] * 100))
+    await settle()
+    accepted = poller.connection.accepted
+    assert accepted < 100
+    assert not posting.done()
+    harness.nextcloud.gate.set()
+    assert await posting
+    assert poller.connection.accepted == poller.posted + 100
+    await settle()
+
+
+@virtually
+async def test_rate_and_throttle_are_those_of_the_websocket(harness: FlowHarness, endpoint: PollingEndpoint) -> None:
+    harness.services.limits = Limits(messages_per_second=5, messages_burst=10)
+    poller = line(harness, endpoint)
+    await poller.fetch()
+    await poller.post(*["{"] * 15)
+    assert [it["error"]["code"] for it in await poller.fetch()] == ["invalid_format"] * 10 + ["too_many_requests"]
+    assert (await poller.raw(poller.received))["closed"] == 1000
+    guesser = line(harness, endpoint)
+    await guesser.fetch()
+    await guesser.post({"type": "hello", "hello": {"version": "1.0", "resumeid": "forged"}})
+    assert [it["error"]["code"] for it in await guesser.fetch()] == ["no_such_session"]
+    assert harness.counters.throttle_delayed == {("HelloResume", 100): 1}
+
+
+@virtually
+async def test_who_says_no_hello_is_hung_up_on(harness: FlowHarness, endpoint: PollingEndpoint) -> None:
+    poller = line(harness, endpoint)
+    await poller.fetch()
+    await harness.sweep(2.5)
+    assert (await poller.fetch())[0]["bye"]["reason"] == "hello_timeout"
+    assert (await poller.raw(poller.received))["closed"] == 1000
+
+
+# -- over HTTP
+
+
+@asynccontextmanager
+async def serving(limits: Limits | None = None) -> AsyncIterator[tuple[str, FlowHarness]]:
+    async with FlowHarness(mcu=False) as harness:
+        harness.services.limits = limits or Limits()
+        endpoint = PollingEndpoint(harness.dispatch, harness.counters, TrustedProxies(()))
+        routes = [web.post("/spreed/poll", endpoint.handle), web.options("/spreed/poll", endpoint.preflight)]
+        async with served(routes) as (host, port):
+            try:
+                yield f"http://{host}:{port}", harness
+            finally:
+                endpoint.close()
+
+
+async def status_of(url: str, body: bytes, secret: str | None) -> int:
+    headers = {} if secret is None else {SECRET_HEADER: secret}
+    async with aiohttp.ClientSession() as http, http.post(url + "/spreed/poll", data=body, headers=headers) as response:
+        assert response.headers["Access-Control-Allow-Origin"] == "*"
+        return response.status
+
+
+async def test_secret_is_needed_and_comes_in_a_header_only(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        async with serving() as (url, _), PollClient(url) as client:
+            assert (await client.hear())["type"] == "welcome"
+            secret = client._secret
+            assert len(secret) >= 43
+            assert await status_of(url, b"{}", secret) == 200
+            assert await status_of(url, b"{}", "guessed") == 404
+            assert await status_of(url, b"{}", "") == 404
+    assert secret not in caplog.text
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"messages":7}', b'{"received":-1}', b'{"first":0}', b"[" * 9999])
+async def test_body_of_another_form_is_refused(body: bytes) -> None:
+    async with serving() as (url, _), PollClient(url) as client:
+        assert await status_of(url, body, client._secret) == 400
+
+
+async def test_body_is_limited() -> None:
+    async with serving() as (url, _), PollClient(url) as client:
+        assert await status_of(url, b" " * (MAX_BODY + 1), client._secret) == 413
+        assert await status_of(url, b"{}".ljust(MAX_BODY), client._secret) == 200
+
+
+async def test_number_that_cannot_be_is_refused() -> None:
+    async with serving() as (url, _), PollClient(url) as client:
+        assert await status_of(url, b'{"received":7}', client._secret) == 409
+        assert await status_of(url, b'{"first":7,"messages":[]}', client._secret) == 409
+
+
+async def test_connections_of_one_address_are_limited() -> None:
+    async with serving(Limits(connections_per_address=1)) as (url, _), PollClient(url):
+        assert await status_of(url, b"", None) == 429
+
+
+async def test_pages_of_other_origins_are_let_in() -> None:
+    async with (
+        serving() as (url, _),
+        aiohttp.ClientSession() as http,
+        http.options(url + "/spreed/poll") as response,
+    ):
+        assert response.status == 204
+        assert SECRET_HEADER in response.headers["Access-Control-Allow-Headers"]
+
+
+async def test_what_is_no_text_is_invalid_format() -> None:
+    async with serving() as (url, _), PollClient(url) as client:
+        await client.hear()
+        for junk in (7, None, dict[str, Any](), list[Any]()):
+            client.say_junk(junk)
+            assert (await client.hear())["error"]["code"] == "invalid_format"
+
+
+async def test_client_that_closes_leaves_its_session_for_a_resume() -> None:
+    async with serving() as (url, harness), PollClient(url) as client:
+        await client.hear()
+        auth = {"url": CLOUD.urls[0], "params": harness.nextcloud.ticket("alice")}
+        client.say({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
+        session = (await client.hear())["hello"]["sessionid"]
+        await client.close()
+        assert harness.hub.sessions[session].connection is None

@@ -1,0 +1,74 @@
+"""The time limits of a WebSocket connection, in virtual time over real sockets (reference 2.1)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.gateway.edge import raw_client
+from tests.gateway.edge.clients import test_websocket
+from tests.gateway.edge.clients.test_websocket import SMALL, Known, Server, serving
+from tests.gateway.edge.raw_client import PING, PONG, RawClient
+
+NEAR = 0.5  # seconds that may pass over what the sockets do
+
+
+@pytest.fixture
+async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
+    for module in (raw_client, test_websocket):
+        monkeypatch.setattr(module, "PATIENCE", 1000.0)
+    async with serving() as made:
+        yield made
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def test_ping_every_54_seconds(server: Server) -> None:
+    start = now()
+    async with await RawClient.connect(server.address) as client:
+        times: list[float] = []
+        while len(times) < 4:
+            opcode, payload = await client.frame()
+            if opcode == PING:
+                times.append(now() - start)
+                client.say(payload, opcode=PONG)
+    assert times == pytest.approx([0, 54, 108, 162], abs=NEAR)
+
+
+async def test_silence_of_60_seconds_ends_the_connection(server: Server) -> None:
+    start = now()
+    silent = await server.client("silent")
+    assert await silent.wire.closed() is None
+    assert now() - start == pytest.approx(60, abs=NEAR)
+    assert silent.sessionid in server.harness.hub.sessions
+
+
+async def test_message_renews_the_60_seconds(server: Server) -> None:
+    client = await server.client("talking")
+    await asyncio.sleep(50)
+    client.wire.say({"type": "nothing"})
+    start = now()
+    assert await client.wire.closed() is None
+    assert now() - start == pytest.approx(60, abs=NEAR)
+
+
+async def test_write_that_does_not_end_in_10_seconds_ends_the_connection(server: Server) -> None:
+    server.send_buffer = SMALL
+    slow, fast = await server.client("slow", receive_buffer=SMALL), await server.client("fast")
+    slow.wire.writer.transport.pause_reading()  # type: ignore[attr-defined]  # of the reading side
+    start = now()
+    for number in range(300):
+        fast.tell(slow, [number, "x" * 4000])
+    while connected(server, slow):  # noqa: ASYNC110 - it has no event
+        await asyncio.sleep(0.01)
+    assert now() - start == pytest.approx(10, abs=NEAR)
+
+
+def connected(server: Server, client: Known) -> bool:
+    """Whether the gateway has a connection of this client."""
+    sessions = [it._who.session for it in server.endpoint._connections if it._who is not None]
+    return client.sessionid in {session.id for session in sessions if session is not None}

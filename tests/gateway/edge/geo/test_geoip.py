@@ -1,0 +1,332 @@
+"""Countries of addresses: what the operator says, what a database says, and where that comes from."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import io
+import logging
+import random
+import re
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+
+import aiohttp
+import maxminddb
+import msgspec
+import pytest
+from aiohttp import web
+
+from gateway import log
+from gateway.app import Gateway
+from gateway.config import Config, GeoIpSection, Http, Sessions
+from gateway.core.geolocation import LOOPBACK, UNKNOWN, GeoLocation
+from gateway.edge.geo import database as geoip_source
+from gateway.edge.geo.continents import continent_of
+from gateway.edge.geo.database import Download, File, Unusable
+from gateway.edge.geo.geoip import GeoIp
+from gateway.tools.fake_nextcloud import FakeNextcloud
+from tests.gateway.edge.geo import mmdb
+from tests.gateway.edge.serving import served
+
+SWISS, JAPANESE, ELSEWHERE = "192.0.2.7", "2001:db8::1", "203.0.113.1"
+DATABASE = mmdb.write({"192.0.2.0/24": mmdb.country("CH", "EU"), "2001:db8::/32": mmdb.country("JP", "AS")})
+OTHER = mmdb.write({"192.0.2.0/24": mmdb.country("FR", "EU")})
+
+
+@dataclass
+class Settings:
+    """What stands under ``[geoip]``."""
+
+    database: str = ""
+    license_key: str = ""
+    overrides: dict[str, str] = field(default_factory=dict)
+    continents: dict[str, str] = field(default_factory=dict)
+
+
+def country(geoip: GeoIp, address: str = SWISS) -> str:
+    return geoip.locate(ip_address(address)).country
+
+
+def packed(data: bytes, name: str = "GeoLite2-Country_20261122/GeoLite2-Country.mmdb") -> bytes:
+    """Return an archive as MaxMind has them."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+        for member, content in (("GeoLite2-Country_20261122/README.txt", b"read me"), (name, data)):
+            entry = tarfile.TarInfo(member)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return archive.getvalue()
+
+
+@pytest.fixture
+def records() -> Iterator[list[str]]:
+    """Every record of the test, as the operator would see it."""
+    with log.captured(logging.DEBUG) as lines:
+        yield lines
+
+
+# -- what the operator says
+
+
+def test_the_narrowest_override_counts_and_comes_before_loopback() -> None:
+    overrides = {"10.0.0.0/8": "de", "10.1.0.0/16": "ch", "10.1.2.3": "fr", "127.0.0.2": "at", "fd00::/8": "it"}
+    geoip = GeoIp(Settings(overrides=overrides))
+    found = {
+        address: country(geoip, address) for address in ("10.9.9.9", "10.1.9.9", "10.1.2.3", "127.0.0.2", "fd01::")
+    }
+    assert found == {"10.9.9.9": "DE", "10.1.9.9": "CH", "10.1.2.3": "FR", "127.0.0.2": "AT", "fd01::": "IT"}
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1"])
+def test_loopback_is_no_country(address: str) -> None:
+    assert GeoIp(Settings()).locate(ip_address(address)) == LOOPBACK
+
+
+def test_without_a_database_the_rest_is_unknown() -> None:
+    assert GeoIp(Settings()).locate(ip_address(ELSEWHERE)) == UNKNOWN
+
+
+def test_continent_of_an_override_is_the_usual_one_unless_said_otherwise() -> None:
+    overrides = {"10.0.0.0/8": "TR", "10.1.0.0/16": "BR", "10.2.0.0/16": "ZZ"}
+    geoip = GeoIp(Settings(overrides=overrides, continents={"TR": "EU"}))
+    assert geoip.locate(ip_address("10.0.0.1")) == GeoLocation("TR", "EU")
+    assert geoip.locate(ip_address("10.1.0.1")) == GeoLocation("BR", "SA")
+    assert geoip.locate(ip_address("10.2.0.1")) == GeoLocation("ZZ", "")
+
+
+def test_each_country_is_on_one_continent() -> None:
+    countries = [one + other for one in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" for other in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"]
+    assert sum(bool(continent_of(code)) for code in countries) == 250  # those of ISO 3166-1, and Kosovo
+    assert (continent_of("TR"), continent_of("US"), continent_of("AU")) == ("AS", "NA", "OC")
+
+
+# -- what a database says
+
+
+async def test_database_is_read_from_a_file_before_the_first_client_comes(tmp_path: Path) -> None:
+    path = tmp_path / "countries of the world.mmdb"
+    path.write_bytes(DATABASE)
+    for database in (str(path), path.as_uri()):
+        geoip = GeoIp(Settings(database, continents={"JP": "OC"}, overrides={"192.0.2.9": "DE"}))
+        await geoip.start()
+        try:
+            assert geoip.locate(ip_address(SWISS)) == GeoLocation("CH", "EU")
+            assert geoip.locate(ip_address(JAPANESE)) == GeoLocation("JP", "OC")
+            assert geoip.locate(ip_address("192.0.2.9")) == GeoLocation("DE", "EU")
+            assert geoip.locate(ip_address(ELSEWHERE)) == UNKNOWN
+            assert geoip.locate(ip_address("::1")) == LOOPBACK
+        finally:
+            await geoip.stop()
+            await geoip.stop()
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"country": {"iso_code": "CH"}}, GeoLocation("CH", "EU")),  # continent from our own table
+        ({"country": {"iso_code": "ch"}}, UNKNOWN),
+        ({"country": {"iso_code": "unknown"}}, UNKNOWN),
+        ({"country": {"iso_code": 7}}, UNKNOWN),
+        ({"country": "CH"}, UNKNOWN),
+        ({"continent": {"code": "EU"}}, UNKNOWN),
+        ("CH", UNKNOWN),
+    ],
+)
+async def test_record_of_another_form_is_no_country(tmp_path: Path, record: object, expected: GeoLocation) -> None:
+    path = tmp_path / "x.mmdb"
+    path.write_bytes(mmdb.write({"192.0.2.0/24": record}, version=4))
+    geoip = GeoIp(Settings(str(path)))
+    await geoip.start()
+    await geoip.stop()
+    assert geoip.locate(ip_address(SWISS)) == expected
+    assert geoip.locate(ip_address(JAPANESE)) == UNKNOWN  # a database of IPv4 addresses only
+
+
+async def test_damage_is_never_more_than_an_unknown_country(tmp_path: Path) -> None:
+    """Octets of a good database are changed at random: it is refused, or answers."""
+    choose = random.Random(20261122)
+    path = tmp_path / "x.mmdb"
+    geoip, refused = GeoIp(Settings(str(path))), 0
+    for _ in range(300):
+        data = bytearray(DATABASE)
+        for _ in range(choose.randint(1, 4)):
+            data[choose.randrange(len(data))] = choose.randrange(256)
+        path.write_bytes(data)
+        try:
+            geoip._database = await File(path).read()
+        except Unusable:
+            refused += 1
+        for address in (SWISS, JAPANESE, ELSEWHERE):
+            assert len(country(geoip, address)) in (2, len(UNKNOWN.country))
+    assert 0 < refused < 300
+
+
+# -- where it comes from
+
+
+async def test_file_is_read_again_when_it_changed_and_a_bad_one_replaces_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "x.mmdb"
+    path.write_bytes(DATABASE)
+    file = File(path)
+    assert await file.read() is not None
+    assert await file.read() is None
+    for bad in (b"", b"no database", DATABASE[:-40], gzip.compress(DATABASE)[:-200], packed(b"no database")):
+        path.write_bytes(bad)
+        with pytest.raises(Unusable):
+            await file.read()
+    path.write_bytes(OTHER)
+    again = await file.read()
+    assert again is not None
+    path.unlink()
+    with pytest.raises(Unusable, match="the file cannot be read"):
+        await file.read()
+
+
+@pytest.mark.parametrize("body", [DATABASE, gzip.compress(DATABASE), packed(DATABASE)], ids=["plain", "gz", "tar.gz"])
+async def test_database_is_downloaded_packed_or_not(body: bytes) -> None:
+    async def handle(request: web.Request) -> web.Response:
+        return web.Response(body=body)
+
+    async with served([web.get("/countries", handle)]) as (host, port):
+        database = await Download(f"http://{host}:{port}/countries").read()
+    assert database is not None
+    assert database.get(SWISS) == mmdb.country("CH", "EU")
+
+
+async def test_database_that_did_not_change_is_not_sent_again() -> None:
+    asked = []
+
+    async def handle(request: web.Request) -> web.Response:
+        asked.append(request.headers.get("If-None-Match"))
+        same = asked[-1] == '"1"'
+        return web.Response(status=304) if same else web.Response(body=DATABASE, headers={"ETag": '"1"'})
+
+    async with served([web.get("/", handle)]) as (host, port):
+        download = Download(f"http://{host}:{port}/")
+        assert await download.read() is not None
+        assert await download.read() is None
+    assert asked == [None, '"1"']
+
+
+async def test_broken_download_replaces_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [
+        web.Response(body=DATABASE),
+        web.Response(status=304),
+        web.Response(status=500, body=OTHER),
+        web.Response(body=OTHER[:-40]),
+        web.Response(body=b"<html>Log in</html>"),
+        web.Response(body=packed(OTHER, "x/README.md")),
+        web.Response(body=gzip.compress(b"x" * 5000)),
+        web.Response(body=b"x" * 5000),
+        "cut",
+        web.Response(body=OTHER),
+    ]
+    monkeypatch.setattr(geoip_source, "MAX_SIZE", 4096)
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        answer = answers.pop(0)
+        if isinstance(answer, web.Response):
+            return answer
+        cut = web.StreamResponse(headers={"Content-Length": str(len(OTHER))})
+        await cut.prepare(request)
+        await cut.write(OTHER[:100])
+        assert request.transport is not None
+        request.transport.abort()
+        return cut
+
+    async with served([web.get("/", handle)]) as (host, port):
+        download = Download(f"http://{host}:{port}/")
+        assert await download.read() is not None
+        for _ in range(8):
+            with pytest.raises(Unusable) as caught:
+                await download.read()
+            assert host not in str(caught.value)
+        assert await download.read() is not None
+    for unreachable in (download, Download("http://127.0.0.1:99999/")):
+        with pytest.raises(Unusable, match="cannot be downloaded"):
+            await unreachable.read()
+
+
+def test_a_licence_key_alone_means_maxmind() -> None:
+    found = geoip_source.source("", "abc")
+    assert isinstance(found, Download)
+    assert found._url.startswith("https://download.maxmind.com/")
+    assert found._query == {"edition_id": "GeoLite2-Country", "license_key": "abc", "suffix": "tar.gz"}
+    assert isinstance(geoip_source.source("https://mirror.example/x.mmdb", "abc"), Download)
+    assert isinstance(geoip_source.source("/x.mmdb", "abc"), File)
+    assert geoip_source.source("", "") is None
+
+
+# -- in the course of time
+
+
+class Script:
+    """A source whose answers are known."""
+
+    def __init__(self, *answers: bytes | str | None) -> None:
+        self.answers = list(answers)
+        self.asked: list[float] = []
+        self.empty = asyncio.Event()
+
+    async def read(self) -> maxminddb.Reader | None:
+        self.asked.append(asyncio.get_running_loop().time())
+        answer = self.answers.pop(0)
+        if not self.answers:
+            self.empty.set()
+        if isinstance(answer, str):
+            raise Unusable(answer)
+        return None if answer is None else geoip_source._opened(io.BytesIO(answer))
+
+
+async def test_a_changed_configuration_counts_at_once(tmp_path: Path, records: list[str]) -> None:
+    one, other = tmp_path / "one.mmdb", tmp_path / "other.mmdb"
+    one.write_bytes(DATABASE)
+    other.write_bytes(OTHER)
+    geoip = GeoIp(Settings(str(one), overrides={ELSEWHERE: "US"}))
+    await geoip.start()
+    try:
+        assert (country(geoip), country(geoip, ELSEWHERE)) == ("CH", "US")
+        await geoip.reconfigure(Settings(str(other)))
+        assert (country(geoip), country(geoip, ELSEWHERE)) == ("FR", UNKNOWN.country)
+        other.write_bytes(b"broken meanwhile")
+        await geoip.reconfigure(Settings(str(other), overrides={ELSEWHERE: "US"}))
+        assert (country(geoip), country(geoip, ELSEWHERE)) == ("FR", "US")
+        await geoip.reconfigure(Settings())
+        assert country(geoip) == UNKNOWN.country
+    finally:
+        await geoip.stop()
+    assert any("no new database of countries" in line for line in records)
+    assert not any(part in line for line in records for part in (SWISS, ELSEWHERE, str(tmp_path)))
+
+
+async def test_gateway_counts_the_countries_of_clients(tmp_path: Path, records: list[str]) -> None:
+    """From the address that a proxy tells to the metrics; no address is logged."""
+    path = tmp_path / "x.mmdb"
+    path.write_bytes(DATABASE)
+    async with FakeNextcloud() as nextcloud, aiohttp.ClientSession() as http:
+        base = Config(
+            sessions=Sessions(secret="6f1b0c7d9ae24835b6cf01d27e9a4488"),
+            http=Http(listen=("127.0.0.1:0",)),
+            backends=(nextcloud.backend(),),
+            geoip=GeoIpSection(str(path), overrides={ELSEWHERE: "US"}),
+        )
+        gateway = Gateway(base)
+        (url,) = await gateway.start()
+        try:
+            for address in (SWISS, SWISS, JAPANESE, ELSEWHERE, "198.51.100.1", "127.0.0.1"):
+                auth = {"url": nextcloud.url, "params": nextcloud.ticket("anna")}
+                async with http.ws_connect(f"{url}/spreed", headers={"X-Real-IP": address}) as client:
+                    await client.receive()
+                    await client.send_json({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
+                    assert (await client.receive_json())["type"] == "hello"
+            assert await gateway.reload(msgspec.structs.replace(base, geoip=GeoIpSection())) == []
+            async with http.get(f"{url}/metrics") as response:
+                shown = re.findall(r'signaling_client_countries_total{country="(\w+)"} (\S+)', await response.text())
+        finally:
+            await gateway.stop()
+    assert sorted(shown) == [("CH", "2.0"), ("JP", "1.0"), ("US", "1.0")]
+    assert not any(address in line for line in records for address in (SWISS, JAPANESE, ELSEWHERE, "198.51.100.1"))

@@ -1,0 +1,82 @@
+"""Whose address counts."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
+from multidict import CIMultiDict
+
+from gateway.edge.http.address import Networks, TrustedProxies
+
+TRUSTED = TrustedProxies(["127.0.0.0/8", "::1", "10.0.0.0/8"])
+
+
+def real_ip(peer: str, *headers: tuple[str, str]) -> str:
+    request = make_mocked_request("GET", "/", headers=CIMultiDict(headers)).clone(remote=peer)
+    return str(TRUSTED.real_ip(request))
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ([], "127.0.0.1"),
+        ([("X-Real-IP", "192.0.2.1")], "192.0.2.1"),
+        ([("X-Real-IP", " 192.0.2.1 ")], "192.0.2.1"),
+        ([("X-Real-IP", "2001:DB8::1")], "2001:db8::1"),
+        ([("X-Real-IP", "::ffff:192.0.2.1")], "192.0.2.1"),
+        ([("X-Real-IP", "192.0.2.1"), ("X-Forwarded-For", "192.0.2.2")], "192.0.2.1"),
+        ([("X-Real-IP", "unknown"), ("X-Forwarded-For", "192.0.2.2")], "192.0.2.2"),
+        ([("X-Forwarded-For", "192.0.2.9, 192.0.2.2")], "192.0.2.2"),
+        ([("X-Forwarded-For", "192.0.2.9, 192.0.2.2, 10.1.1.1, 127.0.0.2")], "192.0.2.2"),
+        ([("X-Forwarded-For", "192.0.2.9"), ("X-Forwarded-For", "192.0.2.2,10.0.0.1")], "192.0.2.2"),
+        ([("X-Forwarded-For", "192.0.2.2:4711, [::1]:99")], "192.0.2.2"),
+        ([("X-Forwarded-For", "[2001:db8::7]:4711")], "2001:db8::7"),
+        ([("X-Forwarded-For", "192.0.2.2, junk, , _hidden")], "192.0.2.2"),
+        ([("X-Forwarded-For", "10.0.0.3, 10.0.0.2")], "10.0.0.3"),
+        ([("X-Forwarded-For", "junk")], "127.0.0.1"),
+        ([("X-Forwarded-For", "")], "127.0.0.1"),
+    ],
+)
+def test_trusted_proxy_is_believed(headers: list[tuple[str, str]], expected: str) -> None:
+    assert real_ip("127.0.0.1", *headers) == expected
+
+
+def test_nobody_else_is_believed() -> None:
+    claims = [("X-Real-IP", "127.0.0.1"), ("X-Forwarded-For", "127.0.0.1")]
+    assert real_ip("192.0.2.1", *claims) == "192.0.2.1"
+    assert real_ip("2001:db8::1", *claims) == "2001:db8::1"
+
+
+def test_peer_in_ipv6_form_of_ipv4_is_the_ipv4_address() -> None:
+    assert real_ip("::ffff:127.0.0.1", ("X-Real-IP", "192.0.2.1")) == "192.0.2.1"
+
+
+async def test_peer_on_a_unix_socket_counts_as_local(tmp_path: Path) -> None:
+    async def tell(request: web.Request) -> web.Response:
+        return web.Response(text=str(TRUSTED.real_ip(request)))
+
+    app = web.Application()
+    app.router.add_get("/", tell)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    path = str(tmp_path / "s")
+    await web.UnixSite(runner, path).start()
+    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(path)) as session:
+        async with session.get("http://h/") as response:
+            assert await response.text() == "127.0.0.1"
+        async with session.get("http://h/", headers={"X-Real-IP": "192.0.2.1"}) as response:
+            assert await response.text() == "192.0.2.1"
+    await runner.cleanup()
+
+
+def test_list_holds_addresses_and_networks() -> None:
+    networks = Networks(["192.0.2.0/30", "::1", "10.9.9.9/8"])
+    inside = ["192.0.2.3", "::1", "10.1.1.1"]
+    assert [text for text in [*inside, "192.0.2.4", "::2"] if ip_address(text) in networks] == inside
+    with pytest.raises(ValueError, match="localhost"):
+        Networks(["localhost"])

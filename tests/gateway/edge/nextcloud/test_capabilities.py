@@ -1,0 +1,293 @@
+"""The capabilities cache, over real HTTP and with a clock that is set by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from gateway import log
+from gateway.edge.nextcloud import capabilities as module
+from gateway.edge.nextcloud.backend_http import BackendHttp
+from gateway.edge.nextcloud.capabilities import CapabilitiesCache
+from gateway.edge.nextcloud.client import NextcloudClient
+from gateway.tools.fake_nextcloud import FakeNextcloud, SigningKey
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def cloud() -> AsyncIterator[FakeNextcloud]:
+    async with FakeNextcloud() as fake:
+        yield fake
+
+
+@pytest.fixture
+async def client(clock: Clock) -> AsyncIterator[NextcloudClient]:
+    async with NextcloudClient("test/1.0", [], clock=clock, timeout=5.0) as made:
+        yield made
+
+
+@pytest.fixture
+async def cache(clock: Clock) -> AsyncIterator[CapabilitiesCache]:
+    async with BackendHttp() as http:
+        made = CapabilitiesCache(http, {}, clock)
+        yield made
+        await made.close()
+
+
+def fetches(cloud: FakeNextcloud) -> int:
+    return len(cloud.of("capabilities"))
+
+
+async def limit(client: NextcloudClient, cloud: FakeNextcloud) -> int:
+    return await client.session_ping_limit(cloud.url)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(100, 100), (2.0, 2), (0, 0), (-5, 0), ("7", 0), (None, 0), ([], 0)],
+)
+async def test_ping_limit_is_a_positive_number_or_none(
+    client: NextcloudClient, cloud: FakeNextcloud, value: Any, expected: int
+) -> None:
+    cloud.signaling["session-ping-limit"] = value
+    assert await limit(client, cloud) == expected
+
+
+@pytest.mark.parametrize(
+    ("control", "lifetime"),
+    [
+        ("max-age=3600", 3600),
+        ("private, max-age=120", 120),
+        ('Max-Age="90"', 90),
+        ("max-age=10", 60),
+        ("no-cache, max-age=3600", 60),
+        ("s-max-age=3600", 60),
+        ("max-age=-5", 60),
+        ("max-age=x", 60),
+        ("", 60),
+    ],
+)
+async def test_capabilities_are_kept_as_long_as_they_say_but_a_minute_at_least(
+    client: NextcloudClient, cloud: FakeNextcloud, clock: Clock, control: str, lifetime: float
+) -> None:
+    cloud.cache_control = control
+    await limit(client, cloud)
+    clock.now += lifetime - 0.01
+    await limit(client, cloud)
+    assert fetches(cloud) == 1
+    clock.now += 0.01
+    await limit(client, cloud)
+    assert fetches(cloud) == 2
+
+
+async def test_unchanged_capabilities_are_renewed_by_their_etag(
+    client: NextcloudClient, cloud: FakeNextcloud, clock: Clock
+) -> None:
+    cloud.cache_control = "max-age=3600, must-revalidate"
+    cloud.signaling["session-ping-limit"] = 5
+    assert await limit(client, cloud) == 5
+    assert "If-None-Match" not in cloud.of("capabilities")[0].headers
+    clock.now += 3600
+    assert await limit(client, cloud) == 5
+    assert "If-None-Match" in cloud.of("capabilities")[1].headers
+    clock.now += 3599
+    assert await limit(client, cloud) == 5
+    assert fetches(cloud) == 2
+
+
+async def test_changed_capabilities_replace_the_old_ones(
+    client: NextcloudClient, cloud: FakeNextcloud, clock: Clock
+) -> None:
+    cloud.signaling["session-ping-limit"] = 5
+    await limit(client, cloud)
+    cloud.signaling["session-ping-limit"] = 6
+    assert await limit(client, cloud) == 5
+    clock.now += 3600
+    assert await limit(client, cloud) == 6
+
+
+async def test_each_url_has_its_own(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+    async with FakeNextcloud() as other:
+        cloud.signaling["session-ping-limit"], other.signaling["session-ping-limit"] = 1, 2
+        assert await limit(client, cloud) == 1
+        assert await limit(client, other) == 2
+
+
+async def test_many_who_ask_at_once_make_one_fetch(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+    cloud.gate = asyncio.Event()
+    tasks = [asyncio.create_task(client.token_key(cloud.url)) for _ in range(5)]
+    await cloud.wait_for(lambda seen: True)
+    tasks[0].cancel()  # the one that began it does not take the others down
+    cloud.gate.set()
+    keys = await asyncio.gather(*tasks, return_exceptions=True)
+    assert keys[1:] == [cloud.key.published] * 4
+    assert isinstance(keys[0], asyncio.CancelledError)
+    assert fetches(cloud) == 1
+
+
+@pytest.mark.parametrize("status", [500, 404, 200])
+async def test_bad_answer_leaves_the_old_ones_in_use_for_another_period(
+    client: NextcloudClient, cloud: FakeNextcloud, clock: Clock, status: int
+) -> None:
+    cloud.signaling["session-ping-limit"] = 5
+    await limit(client, cloud)
+    clock.now += 3600
+    cloud.hook = lambda seen: web.Response(status=status, text="<html>", content_type="text/html")
+    assert await limit(client, cloud) == 5
+    clock.now += 59
+    assert await limit(client, cloud) == 5
+    assert fetches(cloud) == 2
+    cloud.hook = None
+    cloud.signaling["session-ping-limit"] = 6
+    clock.now += 1
+    assert await limit(client, cloud) == 6
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b"7", b"[" * 100_000, b"\xff"])
+async def test_answer_that_is_no_json_object_is_a_bad_one(
+    client: NextcloudClient, cloud: FakeNextcloud, clock: Clock, body: bytes
+) -> None:
+    cloud.signaling["session-ping-limit"] = 5
+    await limit(client, cloud)
+    clock.now += 3600
+    cloud.hook = lambda seen: web.Response(body=body, content_type="application/json")
+    assert await limit(client, cloud) == 5
+
+
+async def test_must_revalidate_drops_the_old_ones_after_a_bad_answer(
+    client: NextcloudClient, cloud: FakeNextcloud, clock: Clock
+) -> None:
+    cloud.signaling["session-ping-limit"] = 5
+    await limit(client, cloud)
+    clock.now += 3600
+    cloud.hook = lambda seen: web.Response(status=503, headers={"Cache-Control": "no-store, must-revalidate"})
+    assert await limit(client, cloud) == 0
+    cloud.hook = None
+    clock.now += 60
+    assert await limit(client, cloud) == 5
+    assert "If-None-Match" not in cloud.of("capabilities")[-1].headers
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        [],
+        {"capabilities": []},
+        {"capabilities": {}},
+        {"capabilities": {"spreed": []}},
+        {"capabilities": {"spreed": {"features": {}, "config": []}}},
+        {"capabilities": {"spreed": {"features": [7, None, []], "config": {"signaling": []}}}},
+    ],
+)
+async def test_answer_without_talk_empties_them(
+    client: NextcloudClient, cloud: FakeNextcloud, clock: Clock, data: Any
+) -> None:
+    cloud.signaling["session-ping-limit"] = 5
+    await limit(client, cloud)
+    clock.now += 3600
+    cloud.hook = lambda seen: data
+    assert await limit(client, cloud) == 0
+
+
+async def test_unreachable_backend_has_none_but_the_old_ones_are_kept(cache: CapabilitiesCache, clock: Clock) -> None:
+    async with FakeNextcloud() as cloud:
+        port = int(cloud.url.rsplit(":", 1)[1].strip("/"))
+        assert "signaling-v3" in (await cache.get(cloud.url))[0].features
+        await cloud.close()
+        clock.now += 3600
+        assert (await cache.get(cloud.url))[0].features == frozenset()
+        await cloud.start(port=port)
+        assert "signaling-v3" in (await cache.get(cloud.url))[0].features
+        assert "If-None-Match" in cloud.of("capabilities")[1].headers
+
+
+async def test_timeout_counts_as_unreachable(clock: Clock, cloud: FakeNextcloud) -> None:
+    cloud.gate = asyncio.Event()
+    async with NextcloudClient("test/1.0", [], clock=clock, timeout=0.2) as client:
+        assert await client.token_key(cloud.url) == ""
+        cloud.gate.set()
+        assert await client.token_key(cloud.url) == cloud.key.published
+
+
+# --- the key of hello 2.0
+
+
+async def test_missing_key_in_cached_capabilities_is_fetched_anew_at_once(
+    client: NextcloudClient, cloud: FakeNextcloud
+) -> None:
+    cloud.signaling = {}
+    await limit(client, cloud)
+    key = SigningKey()
+    cloud.signaling = {"hello-v2-token-key": key.published}
+    assert await client.token_key(cloud.url) == key.published
+    assert fetches(cloud) == 2
+
+
+async def test_missing_key_in_fresh_capabilities_is_not_asked_for_again(
+    client: NextcloudClient, cloud: FakeNextcloud
+) -> None:
+    cloud.signaling = {}
+    assert await client.token_key(cloud.url) == ""
+    assert fetches(cloud) == 1
+
+
+async def test_refresh_is_forced_once_a_minute_at_most(
+    client: NextcloudClient, cloud: FakeNextcloud, clock: Clock
+) -> None:
+    cloud.signaling = {"hello-v2-token-key": ["not a text"]}
+    await limit(client, cloud)
+    for _ in range(3):
+        assert await client.token_key(cloud.url) == ""
+    assert fetches(cloud) == 2
+    clock.now += 59.9
+    await client.token_key(cloud.url)
+    assert fetches(cloud) == 2
+    clock.now += 0.1
+    await client.token_key(cloud.url)
+    assert fetches(cloud) == 3
+
+
+async def test_known_key_is_not_fetched_anew(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+    for _ in range(3):
+        assert await client.token_key(cloud.url) == cloud.key.published
+    assert fetches(cloud) == 1
+
+
+# --- bounds
+
+
+async def test_cache_forgets_the_url_that_was_not_used_for_longest(
+    cache: CapabilitiesCache, cloud: FakeNextcloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_ENTRIES", 3)
+    urls = [f"{cloud.url}{name}/" for name in "abcd"]
+    for url in [*urls[:3], urls[0], urls[3]]:
+        await cache.get(url)
+    assert (await cache.get(urls[0]))[1]
+    assert (await cache.get(urls[2]))[1]
+    assert not (await cache.get(urls[1]))[1]
+
+
+async def test_failures_are_logged_without_addresses(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+    await cloud.close()
+    with log.captured() as lines:
+        assert await client.token_key(cloud.url) == ""
+    assert len(lines) == 1
+    assert "127.0.0.1" not in lines[0]

@@ -1,0 +1,394 @@
+"""Requests to Nextcloud, over real HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from aiohttp import web
+from msgspec import Raw
+
+from gateway.edge.nextcloud.backend_http import MAX_BODY
+from gateway.edge.nextcloud.client import NextcloudClient
+from gateway.flows.ports import Nextcloud, NextcloudError
+from gateway.metrics import Counters
+from gateway.tools.fake_nextcloud import FakeNextcloud, FakeRoom, Hook, Seen
+from gateway.wire.backend import AuthRequest, BackendAnswer, PingEntry, PingRequest, RoomRequest
+
+FEATURES = ["hello-v2", "audio-video-permissions"]
+JOIN = RoomRequest(roomid="r1", userid="alice", sessionid="nc1", version="1.0")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+async def cloud() -> AsyncIterator[FakeNextcloud]:
+    async with FakeNextcloud() as fake:
+        yield fake
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def counters() -> Counters:
+    return Counters()
+
+
+@pytest.fixture
+async def client(clock: Clock, counters: Counters) -> AsyncIterator[NextcloudClient]:
+    async with NextcloudClient("test/1.0", FEATURES, clock=clock, counters=counters, timeout=5.0) as made:
+        yield made
+
+
+def only(type: str, answer: Callable[[], web.StreamResponse]) -> Hook:
+    """Return a hook for one type of request."""
+    return lambda seen: answer() if seen.type == type else None
+
+
+async def join(client: NextcloudClient, cloud: FakeNextcloud) -> BackendAnswer:
+    return await client.ask(cloud.backend(), cloud.url, JOIN)
+
+
+async def failure(client: NextcloudClient, cloud: FakeNextcloud) -> str:
+    with pytest.raises(NextcloudError) as caught:
+        await join(client, cloud)
+    text = str(caught.value)
+    assert "127.0.0.1" not in text
+    return text
+
+
+async def test_join_is_signed_and_its_answer_unwrapped(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+    cloud.rooms["r1"] = FakeRoom(properties={"name": "Room"}, permissions=["control"], session={"userid": "guest"})
+    answer = await join(client, cloud)
+    assert answer.type == "room"
+    assert answer.room is not None
+    assert bytes(answer.room.properties) == b'{"name": "Room"}'
+    assert answer.room.permissions == ["control"]
+    assert answer.room.userid == "guest"
+    (seen,) = cloud.of("room")
+    assert seen.body == {"version": "1.0", "roomid": "r1", "userid": "alice", "sessionid": "nc1"}
+    assert seen.path == "/ocs/v2.php/apps/spreed/api/v3/signaling/backend"
+
+
+async def test_headers_are_those_that_nextcloud_expects(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+    await join(client, cloud)
+    capabilities, request = cloud.requests
+    assert capabilities.type == "capabilities"
+    for seen in (capabilities, request):
+        assert seen.headers["Accept"] == "application/json"
+        assert seen.headers["OCS-APIRequest"] == "true"
+        assert seen.headers["User-Agent"] == "test/1.0"
+    assert request.headers["Content-Type"] == "application/json"
+    assert request.headers["X-Spreed-Signaling-Features"] == "audio-video-permissions, hello-v2"
+    assert re.fullmatch(r"\w{64}", request.headers["Spreed-Signaling-Random"])
+    assert "Spreed-Signaling-Backend" not in request.headers
+
+
+async def test_random_differs_in_each_request(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+    await join(client, cloud)
+    await join(client, cloud)
+    first, second = (seen.headers["Spreed-Signaling-Random"] for seen in cloud.of("room"))
+    assert first != second
+
+
+async def test_without_signaling_v3_the_path_says_v1(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+    cloud.features = ["audio"]
+    await join(client, cloud)
+    assert cloud.of("room")[0].path == "/ocs/v2.php/apps/spreed/api/v1/signaling/backend"
+
+
+async def test_ticket_and_ping_are_sent(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+    params = f'{{"userid": "alice", "ticket": "{cloud.ticket("alice")["ticket"]}"}}'.encode()
+    answer = await client.ask(cloud.backend(), cloud.url, AuthRequest(params=Raw(params)))
+    assert answer.auth is not None
+    assert answer.auth.userid == "alice"
+    assert bytes(answer.auth.user) == b'{"displayname": "Alice"}'
+    refused = await client.ask(cloud.backend(), cloud.url, AuthRequest(params=Raw(b"[]")))
+    assert refused.error is not None
+    assert refused.error.code == "invalid_ticket"
+    await client.ask(cloud.backend(), cloud.url, PingRequest("r1", (PingEntry("alice", "nc1"),)))
+    assert cloud.of("ping")[0].body["entries"] == [{"userid": "alice", "sessionid": "nc1"}]
+
+
+async def test_wrong_secret_is_noticed_by_nextcloud(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+    backend = cloud.backend()
+    cloud.secret = "another"
+    answer = await client.ask(backend, cloud.url, JOIN)
+    assert answer.error is not None
+    assert answer.error.code == "invalid_request"
+
+
+async def test_http_status_does_not_count(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+    body = b'{"ocs":{"meta":{"statuscode":404},"data":{"type":"error","error":{"code":"no_such_room","message":"m"}}}}'
+    cloud.hook = only("room", lambda: web.Response(status=404, body=body, content_type="application/json"))
+    answer = await join(client, cloud)
+    assert answer.error is not None
+    assert answer.error.code == "no_such_room"
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "text", "error"),
+    [
+        (b"<html>", "text/html", "unsupported_content_type", "invalid_content_type"),
+        (b"{", "application/json", None, "error_decoding_ocs"),
+        (b"[" * 100_000, "application/json", None, "error_decoding_ocs"),
+        (b"\xff", "application/json", None, "error_decoding_ocs"),
+        (b"[]", "application/json", None, "error_decoding_ocs"),
+        (b"{}", "application/json", "incomplete OCS response", "error_incomplete_ocs"),
+        (b'{"ocs":{}}', "application/json", "incomplete OCS response", "error_incomplete_ocs"),
+        (b'{"ocs":{"data":null}}', "application/json", "incomplete OCS response", "error_incomplete_ocs"),
+        (
+            b'{"ocs":{"meta":{"status":"failure","statuscode":429,"message":""},"data":[]}}',
+            "application/json",
+            "throttled OCS response",
+            "throttled",
+        ),
+        (b'{"ocs":{"data":[]}}', "application/json", None, "error_decoding_ocs_data"),
+        (b'{"ocs":{"data":{"type":"room","room":[]}}}', "application/json", None, "error_decoding_ocs_data"),
+        (b'{"ocs":{"data":{"type":"auth","auth":[]}}}', "application/json", None, "error_decoding_ocs_data"),
+        (b'{"ocs":{"data":{"type":7}}}', "application/json", None, "error_decoding_ocs_data"),
+        (b'{"ocs":{"data":{"room":' + b"[" * 100_000, "application/json", None, "error_decoding_ocs"),
+        (b" " * (MAX_BODY + 1), "application/json", "the backend's answer is too large", "error_reading_body"),
+    ],
+)
+async def test_unusable_answer_is_an_error(
+    client: NextcloudClient,
+    cloud: FakeNextcloud,
+    counters: Counters,
+    body: bytes,
+    content_type: str,
+    text: str | None,
+    error: str,
+) -> None:
+    cloud.hook = only("room", lambda: web.Response(body=body, content_type=content_type))
+    message = await failure(client, cloud)
+    assert text is None or message == text
+    assert counters.backend_errors == {("cloud", error): 1}
+    assert counters.backend_requests["cloud"] == 1
+    cloud.hook = None
+    assert (await join(client, cloud)).type == "room"
+
+
+async def test_answer_of_exactly_the_limit_is_read(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+    body = b'{"ocs":{"data":{"type":"x"}}}'.ljust(MAX_BODY)
+    cloud.hook = only("room", lambda: web.Response(body=body, content_type="application/json"))
+    assert (await join(client, cloud)).type == "x"
+
+
+async def test_compressed_bomb_is_bounded(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+    def bomb() -> web.Response:
+        response = web.Response(body=b" " * 10_000_000, content_type="application/json")
+        response.enable_compression(web.ContentCoding.gzip)
+        return response
+
+    cloud.hook = only("room", bomb)
+    assert await failure(client, cloud) == "the backend's answer is too large"
+
+
+async def test_nextcloud_that_is_away_is_an_error(clock: Clock, client: NextcloudClient, counters: Counters) -> None:
+    async with FakeNextcloud() as cloud:
+        pass
+    await failure(client, cloud)
+    assert counters.backend_errors == {("cloud", "unknown"): 1}
+    assert await client.token_key(cloud.url) == ""
+
+
+@pytest.mark.parametrize("url", ["http://[::1/", "http://" + "a" * 300 + "/", "http://..../"])
+async def test_url_that_cannot_be_requested_is_an_error(
+    client: NextcloudClient, cloud: FakeNextcloud, url: str
+) -> None:
+    with pytest.raises(NextcloudError):
+        await client.ask(cloud.backend(), url, JOIN)
+
+
+async def test_answer_that_does_not_come_is_a_timeout(cloud: FakeNextcloud, counters: Counters) -> None:
+    async with NextcloudClient("test/1.0", FEATURES, counters=counters, timeout=0.3) as client:
+        await join(client, cloud)
+        cloud.gate = asyncio.Event()
+        assert await failure(client, cloud) == "the backend did not answer in time"
+        assert counters.backend_errors == {("cloud", "timeout"): 1}
+        cloud.gate.set()
+        assert (await join(client, cloud)).type == "room"
+
+
+async def test_capabilities_that_do_not_come_are_a_timeout_too(cloud: FakeNextcloud, counters: Counters) -> None:
+    async with NextcloudClient("test/1.0", FEATURES, counters=counters, timeout=0.3) as client:
+        cloud.gate = asyncio.Event()
+        assert await failure(client, cloud) == "the backend did not answer in time"
+        cloud.gate.set()
+
+
+async def test_at_most_so_many_requests_run_at_once(cloud: FakeNextcloud) -> None:
+    async with NextcloudClient("test/1.0", FEATURES, connections_per_host=3) as client:
+        await join(client, cloud)
+        cloud.gate = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(7):
+                group.create_task(join(client, cloud))
+            await cloud.wait_for(lambda seen: seen.type == "room", count=1 + 3)
+            for _ in range(20):  # turns of the loop in which a fourth could come
+                await asyncio.sleep(0)
+            assert len(cloud.of("room")) == 1 + 3
+            cloud.gate.set()
+        assert len(cloud.of("room")) == 1 + 7
+
+
+@pytest.mark.parametrize("status", [307, 308])
+async def test_redirect_within_the_host_keeps_method_and_body(
+    client: NextcloudClient, cloud: FakeNextcloud, status: int
+) -> None:
+    target = "/ocs/v2.php/apps/spreed/api/v9/signaling/backend"
+
+    def redirect(seen: Seen) -> web.Response | None:
+        if seen.type == "room" and "/v3/" in seen.path:
+            return web.Response(status=status, headers={"Location": target})
+        return None
+
+    cloud.hook = redirect
+    assert (await join(client, cloud)).type == "room"
+    assert [seen.path.split("/")[6] for seen in cloud.of("room")] == ["v3", "v9"]
+
+
+async def test_redirect_302_asks_with_get(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+    cloud.hook = only(
+        "room", lambda: web.Response(status=302, headers={"Location": "../../../../../cloud/capabilities"})
+    )
+    assert (await join(client, cloud)).type is None
+    assert cloud.requests[-1].type == "capabilities"
+    assert "Content-Type" not in cloud.requests[-1].headers
+
+
+@pytest.mark.parametrize(
+    "where", ["http://localhost:{port}/x", "https://127.0.0.1:{port}/x", "http://127.0.0.1:1/x", "//h/x"]
+)
+async def test_redirect_to_another_host_is_refused(client: NextcloudClient, cloud: FakeNextcloud, where: str) -> None:
+    location = where.format(port=cloud.url.split(":")[2].strip("/"))
+    cloud.hook = only("room", lambda: web.Response(status=307, headers={"Location": location}))
+    assert await failure(client, cloud) == "the backend redirects to another host"
+    assert len(cloud.of("room")) == 1
+
+
+@pytest.mark.parametrize("location", ["http://[", "ftp:x", "http://a:b/"])
+async def test_redirect_to_no_url_is_an_error(client: NextcloudClient, cloud: FakeNextcloud, location: str) -> None:
+    cloud.hook = only("room", lambda: web.Response(status=307, headers={"Location": location}))
+    await failure(client, cloud)
+
+
+async def test_redirects_end_after_the_tenth(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+    cloud.hook = only("room", lambda: web.Response(status=307, headers={"Location": "backend"}))
+    assert await failure(client, cloud) == "the backend redirects too often"
+    assert len(cloud.of("room")) == 11
+
+
+async def test_cookies_are_not_carried_over(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+    body = b'{"ocs":{"data":{"type":"x"}}}'
+    cookie = {"Set-Cookie": "session=alice; Path=/"}
+    cloud.hook = only("room", lambda: web.Response(body=body, content_type="application/json", headers=cookie))
+    await join(client, cloud)
+    await join(client, cloud)
+    assert "Cookie" not in cloud.of("room")[1].headers
+
+
+async def test_answer_that_breaks_off_is_an_error(client: NextcloudClient, counters: Counters) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server, FakeNextcloud() as cloud:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        with pytest.raises(NextcloudError, match="broke off"):
+            await client.ask(cloud.backend(), url, JOIN)
+    assert counters.backend_errors == {("cloud", "error_reading_body"): 1}
+
+
+@pytest.mark.parametrize("disconnects", [1, 2])
+async def test_connection_closed_by_the_server_is_tried_once_more(client: NextcloudClient, disconnects: int) -> None:
+    served = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal served
+        while await reader.readuntil(b"\r\n\r\n"):
+            served += 1
+            if 1 < served <= 1 + disconnects:  # the first one is for the capabilities
+                break
+            body = b'{"ocs":{"data":{"type":"x"}}}'
+            head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+            writer.write(head.encode() + body)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server, FakeNextcloud() as cloud:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        if disconnects == 1:
+            assert (await client.ask(cloud.backend(), url, JOIN)).type == "x"
+        else:
+            with pytest.raises(NextcloudError):
+                await client.ask(cloud.backend(), url, JOIN)
+        assert served == 1 + 2
+        await client.close()
+
+
+async def test_cancelled_request_leaves_the_client_usable(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+    cloud.gate = asyncio.Event()
+    task = asyncio.create_task(join(client, cloud))
+    await cloud.wait_for(lambda seen: True)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    cloud.gate.set()
+    assert (await join(client, cloud)).type == "room"
+
+
+async def test_closing_ends_fetches_and_is_idempotent(cloud: FakeNextcloud) -> None:
+    client = NextcloudClient("test/1.0", FEATURES)
+    cloud.gate = asyncio.Event()
+    task = asyncio.create_task(client.token_key(cloud.url))
+    await cloud.wait_for(lambda seen: True)
+    await client.close()
+    await client.close()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    cloud.gate.set()
+
+
+def test_client_is_what_the_flows_ask_for() -> None:
+    client: Nextcloud = NextcloudClient("test/1.0", FEATURES)
+    assert client
+
+
+async def test_features_of_talk_are_looked_up() -> None:
+    async with FakeNextcloud() as fake, NextcloudClient("test", ()) as client:
+        fake.features.append("federation-v2")
+        assert await client.supports(fake.url, "federation-v2")
+        assert not await client.supports(fake.url, "something else")
+
+
+async def test_open_connections_are_counted_by_host() -> None:
+    async with FakeNextcloud() as cloud, NextcloudClient("test/1.0", FEATURES) as client:
+        assert client.connections() == {}
+        await join(client, cloud)
+        host = cloud.url.removeprefix("http://").partition("/")[0]
+        assert client.connections() == {host: 1}  # kept for the next request
+        cloud.gate = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(3):
+                group.create_task(join(client, cloud))
+            await cloud.wait_for(lambda seen: seen.type == "room", 4)
+            assert client.connections() == {host: 3}
+            cloud.gate.set()
+        await client.close()
+        assert client.connections() == {}

@@ -1,0 +1,47 @@
+"""What bounds requests to Nextcloud, in virtual time over real sockets (reference 3.7)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gateway.edge.nextcloud.client import NextcloudClient
+from gateway.flows.ports import NextcloudError
+from gateway.tools.fake_nextcloud import FakeNextcloud
+from tests.gateway.edge.nextcloud.test_client import FEATURES, join
+
+
+@pytest.fixture
+async def cloud() -> AsyncIterator[FakeNextcloud]:
+    async with FakeNextcloud() as fake:
+        yield fake
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[NextcloudClient]:
+    async with NextcloudClient("test/1.0", FEATURES) as made:
+        yield made
+
+
+async def test_there_is_an_answer_in_10_seconds_or_none(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+    await join(client, cloud)
+    cloud.gate = asyncio.Event()
+    start = asyncio.get_running_loop().time()
+    with pytest.raises(NextcloudError):
+        await join(client, cloud)
+    assert asyncio.get_running_loop().time() - start == pytest.approx(10, abs=0.5)
+    cloud.gate.set()
+
+
+async def test_eight_requests_run_at_once_and_a_ninth_waits(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+    await join(client, cloud)
+    cloud.gate = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(9):
+            group.create_task(join(client, cloud))
+        await asyncio.sleep(5)
+        assert len(cloud.of("room")) == 1 + 8
+        cloud.gate.set()
+    assert len(cloud.of("room")) == 1 + 9

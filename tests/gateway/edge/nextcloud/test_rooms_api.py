@@ -1,0 +1,315 @@
+"""The rooms API over real HTTP: who is let in, and what is answered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from ipaddress import ip_address
+
+import pytest
+from aiohttp import web
+
+from gateway import log
+from gateway.core.backends import Backends
+from gateway.core.limits import Backend
+from gateway.core.throttle import ThrottledAction
+from gateway.edge.http.address import TrustedProxies
+from gateway.edge.http.body import Bodies
+from gateway.edge.nextcloud import rooms_api
+from gateway.edge.nextcloud.rooms_api import MAX_BODY, RoomsApi
+from gateway.flows.backend.requests import Malformed
+from gateway.flows.internal.dialout import Answer
+from gateway.flows.throttling import Caller, Throttling
+from gateway.metrics import Counters
+from gateway.tools.fake_nextcloud import FakeNextcloud
+from gateway.wire import checksum
+from gateway.wire.backend import Dialout, RoomsRequest
+from tests.gateway.edge.serving import exchange, served
+
+DELETE = b'{"type":"delete","delete":{"userids":[]}}'
+RANDOM = "r" * 64
+OTHER = Backend(id="other", urls=("https://other/",), secret="other-secret")
+
+
+class Watched(Throttling):
+    """Says when a delay began and ended."""
+
+    def __init__(self, clock: Callable[[], float], counters: Counters) -> None:
+        super().__init__(clock, counters)
+        self.began, self.ended = asyncio.Event(), asyncio.Event()
+
+    async def failed(self, caller: Caller, action: ThrottledAction) -> None:
+        self.began.set()
+        await super().failed(caller, action)
+        self.ended.set()
+
+
+class Gateway:
+    """The handler behind a real socket, and what it was called with."""
+
+    def __init__(self) -> None:
+        self.cloud = FakeNextcloud()
+        self.calls: list[tuple[str, str, RoomsRequest]] = []
+        self.fails = False
+        self.read_time = 15.0
+        self.dialled: list[tuple[str, str, str, str]] = []
+        self.address = ("", 0)
+        self.counters = Counters()
+        self.throttling = Watched(lambda: 0.0, self.counters)
+
+    def carry_out(self, backend: Backend, roomid: str, request: RoomsRequest) -> None:
+        if self.fails:
+            raise RuntimeError("broken")
+        if request.type == "switchto":
+            raise Malformed("no sessions")
+        self.calls.append((backend.id, roomid, request))
+
+    async def dial(self, backend: Backend, roomid: str, call: Dialout, url: str) -> Answer:
+        if self.fails:
+            raise RuntimeError("broken")
+        await asyncio.sleep(0)
+        self.dialled.append((backend.id, roomid, call.number or "", url))
+        return Answer(502, b'{"an":"answer"}')
+
+    @property
+    def url(self) -> str:
+        return "http://{}:{}".format(*self.address)
+
+    async def post(
+        self, body: bytes = DELETE, path: str = "room1", length: str = "", **headers: str
+    ) -> tuple[int, bytes]:
+        """Send a signed request; ``headers`` (with _ for -) replace its own, an empty value takes one away."""
+        given = {
+            "Content-Type": "application/json",
+            "Spreed-Signaling-Random": RANDOM,
+            "Spreed-Signaling-Checksum": checksum.sign(self.cloud.secret, RANDOM, body),
+            "Spreed-Signaling-Backend": self.cloud.url,
+            "Content-Length": length or str(len(body)),
+        } | {name.replace("_", "-"): value for name, value in headers.items()}
+        head = "".join(f"{name}: {value}\r\n" for name, value in given.items() if value)
+        text = f"POST /api/v1/room/{path} HTTP/1.1\r\nHost: h\r\n{head}\r\n".encode()
+        code, received, answer = await exchange(self.address, text + body)
+        assert received["x-content-type-options"] == "nosniff"
+        json = code == 200 or answer[:1] == b"{"
+        expected = "application/json; charset=utf-8" if json else "text/plain; charset=utf-8"
+        assert received["content-type"] == expected
+        return code, answer
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[Gateway]:
+    made = Gateway()
+    async with made.cloud:
+        proxies = TrustedProxies(["127.0.0.1"])
+        backends, bodies = Backends([made.cloud.backend(), OTHER]), Bodies(lambda: made.read_time)
+        api = RoomsApi(backends, made.carry_out, made.dial, proxies, made.throttling, bodies)
+        async with served([web.post("/api/v1/room/{roomid}", api.handle)]) as address:
+            made.address = address
+            yield made
+
+
+async def test_signed_request_is_carried_out(gateway: Gateway) -> None:
+    assert await gateway.post() == (200, b"{}")
+    ((backend, roomid, request),) = gateway.calls
+    assert (backend, roomid, request.type) == ("cloud", "room1", "delete")
+
+
+async def test_fake_nextcloud_can_send_it(gateway: Gateway) -> None:
+    request = {"type": "message", "message": {"data": {"a": 1}}}
+    assert await gateway.cloud.send(gateway.url, "a/b c%", request) == (200, "{}")
+    assert gateway.calls[0][1] == "a/b c%"
+
+
+async def test_room_id_is_one_decoded_segment(gateway: Gateway) -> None:
+    assert (await gateway.post(path="a%2Fb%20%C3%BC"))[0] == 200
+    assert gateway.calls[0][1] == "a/b ü"
+
+
+LENGTH = (411, b"Length required\n")
+SIZE = (413, b"Request entity too large\n")
+TYPE = (400, b"Unsupported Content-Type\n")
+AUTH = (403, b"Authentication check failed\n")
+BODY = (400, b"Could not read body\n")
+
+
+async def test_body_without_a_length_is_refused_first(gateway: Gateway) -> None:
+    chunked = b"2\r\n{}\r\n0\r\n\r\n"
+    given = {"Content_Length": "", "Transfer_Encoding": "chunked", "Content_Type": "", "Spreed_Signaling_Random": ""}
+    assert await gateway.post(chunked, **given) == LENGTH
+
+
+async def test_body_over_the_limit_is_refused_before_its_type(gateway: Gateway) -> None:
+    assert await gateway.post(b"", length=str(MAX_BODY + 1), Content_Type="text/plain") == SIZE
+
+
+async def test_body_of_exactly_the_limit_is_read(gateway: Gateway) -> None:
+    assert await gateway.post(DELETE.ljust(MAX_BODY)) == (200, b"{}")
+
+
+@pytest.mark.parametrize("content_type", ["", "text/plain", "Application/JSON", "xapplication/json"])
+async def test_other_content_type_is_refused_before_the_checksum(gateway: Gateway, content_type: str) -> None:
+    assert await gateway.post(Content_Type=content_type, Spreed_Signaling_Random="") == TYPE
+
+
+async def test_content_type_may_have_parameters(gateway: Gateway) -> None:
+    assert (await gateway.post(Content_Type="application/json; charset=utf-8"))[0] == 200
+
+
+@pytest.mark.parametrize("missing", ["Spreed_Signaling_Random", "Spreed_Signaling_Checksum"])
+async def test_unsigned_request_is_refused_before_its_body_is_read(gateway: Gateway, missing: str) -> None:
+    assert await gateway.post(b"", length="100", **{missing: ""}) == AUTH
+
+
+async def test_body_that_does_not_come_is_not_read(gateway: Gateway) -> None:
+    gateway.read_time = 0.05
+    assert await gateway.post(DELETE, length=str(len(DELETE) + 1), Spreed_Signaling_Backend="https://x/") == BODY
+
+
+async def test_body_that_breaks_off_carries_out_nothing(gateway: Gateway) -> None:
+    _, writer = await asyncio.open_connection(*gateway.address)
+    sign = checksum.sign(gateway.cloud.secret, RANDOM, DELETE)
+    head = "POST /api/v1/room/r HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 99\r\n"
+    head += f"Spreed-Signaling-Random: {RANDOM}\r\nSpreed-Signaling-Checksum: {sign}\r\n\r\n"
+    writer.write(head.encode() + DELETE)
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+    assert (await gateway.post())[0] == 200
+    assert len(gateway.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://unknown/", "https://other/", "junk", "https://", "file:///etc/passwd", "http://[", "*"],
+)
+async def test_backend_that_is_not_the_signer_is_refused(gateway: Gateway, url: str) -> None:
+    assert await gateway.post(b"{", Spreed_Signaling_Backend=url) == AUTH
+
+
+async def test_backend_may_be_named_by_its_endpoint_or_without_slash(gateway: Gateway) -> None:
+    base = gateway.cloud.url.rstrip("/")
+    assert (await gateway.post(Spreed_Signaling_Backend=base))[0] == 200
+    assert (await gateway.post(Spreed_Signaling_Backend=f"{base}/ocs/v2.php/apps/spreed/api/v1/signaling"))[0] == 200
+
+
+async def test_without_backend_each_secret_is_tried(gateway: Gateway) -> None:
+    assert (await gateway.post(Spreed_Signaling_Backend=""))[0] == 200
+    other = checksum.sign(OTHER.secret, RANDOM, DELETE)
+    assert (await gateway.post(Spreed_Signaling_Backend="", Spreed_Signaling_Checksum=other))[0] == 200
+    assert await gateway.post(Spreed_Signaling_Backend="", Spreed_Signaling_Checksum="0" * 64) == AUTH
+    assert [backend for backend, _, _ in gateway.calls] == ["cloud", "other"]
+
+
+async def test_checksum_is_compared_case_sensitively(gateway: Gateway) -> None:
+    upper = checksum.sign(gateway.cloud.secret, RANDOM, DELETE).upper()
+    assert await gateway.post(Spreed_Signaling_Checksum=upper) == AUTH
+    assert await gateway.post(Spreed_Signaling_Checksum="ü" * 64) == AUTH
+
+
+async def test_checksum_comes_before_the_form_of_the_body(gateway: Gateway) -> None:
+    assert await gateway.post(b"{", Spreed_Signaling_Checksum="0" * 64) == AUTH
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"{", b"[]", b"null", b'"x"', b"\xff", b'{"type":7}', b"[" * 100_000, b'{"a":' * 40_000),
+        b'{"type":"delete"}',
+        b'{"type":"delete","delete":null}',
+        b'{"type":"delete","delete":[]}',
+        b'{"type":"update","update":{"userids":7}}',
+    ],
+)
+async def test_body_that_is_not_of_the_expected_form_is_refused(gateway: Gateway, body: bytes) -> None:
+    assert await gateway.post(body) == BODY
+    assert gateway.calls == []
+
+
+@pytest.mark.parametrize("type", ["mute", "transient", "", "type"])
+async def test_unknown_type_is_named(gateway: Gateway, type: str) -> None:
+    expected = (400, f"Unsupported request type: {type}\n".encode())
+    assert await gateway.post(b'{"type":"%s"}' % type.encode()) == expected
+
+
+async def test_request_that_cannot_be_carried_out_is_logged_and_told_nothing(gateway: Gateway) -> None:
+    gateway.fails = True
+    with log.captured() as lines:
+        assert await gateway.post() == (500, b"Error while processing\n")
+    assert any("RuntimeError: broken" in line for line in lines)
+    gateway.fails = False
+    assert await gateway.post() == (200, b"{}")
+
+
+WRONG = "0" * 64
+
+
+class Gone:
+    """A caller that failed and did not wait."""
+
+    def __init__(self, address: str) -> None:
+        self.address = ip_address(address)
+
+    async def until_gone(self, seconds: float) -> None:
+        """It is gone."""
+
+
+async def fail(gateway: Gateway, times: int, address: str = "127.0.0.1") -> None:
+    for _ in range(times):
+        await gateway.throttling.failed(Gone(address), ThrottledAction.ROOM_AUTH)
+
+
+async def test_wrong_checksum_is_answered_late(gateway: Gateway) -> None:
+    started = asyncio.get_running_loop().time()
+    assert await gateway.post(Spreed_Signaling_Checksum=WRONG) == AUTH
+    assert await gateway.post(Spreed_Signaling_Backend="https://unknown/") == AUTH
+    assert asyncio.get_running_loop().time() - started >= 0.3
+    assert gateway.counters.throttle_delayed == {("BackendRoomAuth", 100): 1, ("BackendRoomAuth", 200): 1}
+
+
+async def test_after_ten_failures_an_address_is_refused_with_429_whatever_it_signs(gateway: Gateway) -> None:
+    await fail(gateway, 10, "192.0.2.1")
+    assert await gateway.post(X_Real_IP="192.0.2.1") == (429, b"Too many requests\n")
+    assert await gateway.post(X_Real_IP="192.0.2.2") == (200, b"{}")
+    assert gateway.counters.throttle_bruteforce == {"BackendRoomAuth": 1}
+
+
+async def test_block_comes_after_the_checks_of_the_envelope_and_before_the_body_is_parsed(gateway: Gateway) -> None:
+    await fail(gateway, 10)
+    assert await gateway.post(Content_Type="text/plain") == TYPE
+    assert await gateway.post(Spreed_Signaling_Random="") == AUTH
+    assert await gateway.post(b"{") == (429, b"Too many requests\n")
+
+
+async def test_unsigned_requests_do_not_count(gateway: Gateway) -> None:
+    for _ in range(12):
+        assert await gateway.post(Spreed_Signaling_Checksum="") == AUTH
+    assert await gateway.post() == (200, b"{}")
+
+
+async def test_delay_ends_when_the_caller_disconnects(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rooms_api, "LOOK_PERIOD", 0.01)
+    await fail(gateway, 8)
+    waiting = asyncio.create_task(gateway.post(Spreed_Signaling_Checksum=WRONG))  # for 25 s
+    async with asyncio.timeout(5):
+        await gateway.throttling.began.wait()
+        waiting.cancel()
+        await gateway.throttling.ended.wait()
+
+
+async def test_phone_call_is_answered_when_a_client_has(gateway: Gateway) -> None:
+    body = b'{"type":"dialout","dialout":{"number":"+49"}}'
+    assert await gateway.post(body, "12") == (502, b'{"an":"answer"}')
+    assert gateway.dialled == [("cloud", "12", "+49", gateway.cloud.url)]
+    assert gateway.calls == []
+    gateway.fails = True
+    assert (await gateway.post(body, "12"))[0] == 500
+
+
+async def test_phone_call_without_its_object_is_refused(gateway: Gateway) -> None:
+    assert await gateway.post(b'{"type":"dialout"}') == (400, b"Could not read body\n")
+    assert gateway.dialled == []
+
+
+async def test_malformed_sessions_are_an_error_of_processing(gateway: Gateway) -> None:
+    body = b'{"type":"switchto","switchto":{"roomid":"r","sessions":1}}'
+    assert await gateway.post(body) == (500, b"Error while processing\n")

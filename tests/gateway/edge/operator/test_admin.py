@@ -1,0 +1,276 @@
+"""The admin socket and ``portunus explain``, which asks it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import stat
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+from click.testing import CliRunner, Result
+
+from gateway.app import Gateway
+from gateway.cli import main
+from gateway.config import Admin as AdminSection
+from gateway.config import Config, Http, Sessions
+from gateway.core.limits import Backend, BackendQuality, Quality
+from gateway.edge.operator.admin import SHOWN, Admin
+from tests.gateway.flows.harness import OTHER, FakeClient, FlowHarness
+from tests.gateway.flows.media.descriptions import answer
+from tests.gateway.flows.virtual_time import settle
+
+RULES = BackendQuality(room_budget=600_000, videocodecs=("h264", "*"))
+STRANGE = "is not the admin socket of this version of Portunus"
+CLOUD = Backend("cloud", ("https://cloud.example/",), "secret of the cloud", quality=RULES)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "admin.sock"
+
+
+@asynccontextmanager
+async def running(path: Path) -> AsyncIterator[FlowHarness]:
+    async with FlowHarness(CLOUD, OTHER) as harness:
+        admin = Admin(harness.hub, harness.services.backends, harness.media.quality)
+        await admin.start(str(path))
+        try:
+            yield harness
+        finally:
+            await admin.stop()
+
+
+async def publishing(harness: FlowHarness, *userids: str) -> list[FakeClient]:
+    clients = [await harness.member(userid, in_call=True, backend=CLOUD) for userid in userids]
+    for client in clients:
+        client.offer(client.sessionid)
+        await settle()
+    return clients
+
+
+async def explain(*arguments: str) -> Result:
+    """Run the command beside the gateway."""
+    return await asyncio.to_thread(CliRunner().invoke, main, ["explain", *arguments])
+
+
+async def test_each_publisher_is_explained_in_sentences(path: Path) -> None:
+    async with running(path) as harness:
+        (alice,) = await publishing(harness, "alice")
+        next(iter(harness.mcu.publishers.values())).limit_gate = asyncio.Event()  # the SFU takes no more for alice
+        (bob,) = await publishing(harness, "bob")
+        carol = await harness.member("carol", in_call=True, backend=CLOUD)
+        carol.media(alice, "requestoffer")
+        await settle()
+        refusing = answer().replace("m=video 9", "m=video 0")
+        carol.media(alice, "answer", payload={"type": "answer", "sdp": refusing})
+        await settle()
+        told = await explain("r", "--socket", str(path))
+    assert told.exit_code == 0, told.output
+    share = "Its camera may send up to 300 kbit/s, because 2 pictures share the room's 600 kbit/s."
+    audio = "Its audio is sent as opus, because nobody has a wish, so the order is the SFU's."
+    video = "because the server's list says so."
+    assert told.output.splitlines() == [
+        "Room r of backend cloud: 2 publishers.",
+        f"{alice.sessionid[:SHOWN]}… (not told yet) {share} {audio} "
+        f"Its video is sent as vp8 (1 in the room cannot decode it), {video}",
+        f"{bob.sessionid[:SHOWN]}… {share} {audio} Its video is sent as vp8 (1 in the room cannot decode it), {video}",
+    ]
+    assert alice.sessionid not in told.output
+
+
+async def test_the_answer_is_also_given_as_json(path: Path) -> None:
+    async with running(path) as harness:
+        (alice,) = await publishing(harness, "alice")
+        told = await explain("r", "--socket", str(path), "--backend", "cloud", "--json")
+    body = json.loads(told.output)
+    assert (body["backend"], body["room"]) == ("cloud", "r")
+    (publisher,) = body["publishers"]
+    reasons = publisher.pop("reasons")
+    assert len(reasons) == 3
+    assert publisher == {
+        "session": alice.sessionid[:SHOWN],
+        "type": "video",
+        "bitrate": 600_000,
+        "applied": True,
+        "codecs": {"audio": "opus", "video": "vp8"},
+    }
+
+
+async def test_a_room_without_publishers_is_a_room(path: Path) -> None:
+    async with running(path) as harness:
+        await harness.member("alice", backend=CLOUD)
+        told = await explain("r", "--socket", str(path))
+    assert (told.exit_code, told.output) == (0, "Room r of backend cloud: nobody publishes.\n")
+
+
+async def test_without_rules_nothing_limits_a_stream(path: Path) -> None:
+    async with running(path) as harness:
+        alice = await harness.member("alice", backend=OTHER)
+        alice.offer()
+        await settle()
+        told = await explain("r", "--socket", str(path))
+    assert "Room r of backend other: 1 publisher." in told.output
+    assert "Its camera may send without a limit, because nothing limits it." in told.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("nowhere",), "nobody is in a room nowhere"),
+        (("nowhere", "--backend", "other"), "nobody is in a room nowhere of backend other"),
+        (("r",), "several backends have a room r: choose one of cloud, other"),
+        (("r", "--backend", "nobody"), "there is no backend nobody"),
+        (("",), "the parameter room is missing"),
+    ],
+)
+async def test_what_cannot_be_answered_is_one_sentence(path: Path, arguments: tuple[str, ...], expected: str) -> None:
+    async with running(path) as harness:
+        await harness.member("alice", backend=CLOUD)
+        await harness.member("alice", backend=OTHER)
+        told = await explain(*arguments, "--socket", str(path))
+        assert (told.exit_code, told.output) == (1, f"Error: {expected}\n")
+        assert (await explain("r", "--backend", "other", "--socket", str(path))).exit_code == 0
+
+
+async def test_socket_is_for_the_gateway_s_user_and_goes_with_it(path: Path) -> None:
+    async with running(path):
+        assert mode(path) == 0o600
+        with other_user(path):
+            told = await explain("r", "--socket", str(path))
+        assert (told.exit_code, told.output) == (3, f"Error: {path} may be used by the gateway's own user only\n")
+    assert mode(path) is None
+
+
+async def test_who_does_not_listen_is_told_apart(path: Path) -> None:
+    told = await explain("r", "--socket", str(path))
+    expected = f"there is no {path}: does the gateway run, with this path as admin.socket?"
+    assert (told.exit_code, told.output) == (3, f"Error: {expected}\n")
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    told = await explain("r", "--socket", str(path))
+    assert (told.exit_code, told.output) == (3, f"Error: no gateway listens on {path}\n")
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", STRANGE),
+        (
+            b"HTTP/1.1 404 Not Found\r\nContent-Length: 1\r\n\r\n?",
+            "is not the admin socket of this version of Portunus",
+        ),
+        (b'HTTP/1.1 400 Bad Request\r\nContent-Length: 13\r\n\r\n{"error":"\xff"}', STRANGE),
+        (b"", "gives no answer (ServerDisconnectedError)"),
+    ],
+)
+async def test_another_program_on_the_socket_is_noticed(path: Path, reply: bytes, expected: str) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(reply)
+        writer.close()
+
+    async with await asyncio.start_unix_server(serve, str(path)):
+        told = await explain("r", "--socket", str(path))
+    assert (told.exit_code, told.output) == (3, f"Error: {path} {expected}\n")
+
+
+async def test_command_reads_the_socket_from_the_configuration(path: Path, tmp_path: Path) -> None:
+    file = tmp_path / "portunus.toml"
+    minimal = (
+        '[sessions]\nsecret = "0123456789abcdef0123456789abcdef"\n[nextcloud]\nallow_any = true\nsecret = "5f0c"\n'
+    )
+    file.write_text(f'{minimal}[admin]\nsocket = "{path}"\n')
+    async with running(path) as harness:
+        await harness.member("alice", backend=CLOUD)
+        assert (await explain("r", "-c", str(file))).exit_code == 0
+    file.write_text(minimal)
+    for arguments, expected in (
+        (("r", "-c", str(file)), "has no admin.socket"),
+        (("r",), "Give the gateway's configuration (-c) or its admin socket (--socket)."),
+        (("r", "-c", str(tmp_path / "none")), "cannot be read"),
+    ):
+        told = await explain(*arguments)
+        assert told.exit_code == 2
+        assert expected in told.output
+
+
+async def test_a_stale_socket_is_replaced_and_a_living_one_is_not(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    async with running(path) as harness:
+        second = Admin(harness.hub, harness.services.backends, harness.media.quality)
+        with pytest.raises(OSError, match="is in use by another program"):
+            await second.start(str(path))
+        await second.stop()
+        connector = aiohttp.UnixConnector(str(path))
+        async with aiohttp.ClientSession(connector=connector) as client, client.get("http://x/else") as response:
+            assert response.status == 404
+    missing = path.parent / "none" / "admin.sock"
+    with pytest.raises(OSError, match="No such file"):
+        await second.start(str(missing))
+    await second.stop()
+
+
+async def test_without_a_path_nothing_listens() -> None:
+    async with FlowHarness(CLOUD) as harness:
+        admin = Admin(harness.hub, harness.services.backends, harness.media.quality)
+        await admin.start("")
+        await admin.stop()
+
+
+def mode(path: Path) -> int | None:
+    return stat.S_IMODE(path.stat().st_mode) if path.exists() else None
+
+
+@contextmanager
+def other_user(path: Path) -> Iterator[None]:
+    """Be a user whom the socket's mode keeps out; who is not root keeps itself out."""
+    if os.geteuid() != 0:
+        path.chmod(0)
+        yield
+        return
+    path.parent.chmod(0o755)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+async def test_gateway_listens_for_its_operator_and_takes_changed_rules_on_reload(path: Path) -> None:
+    def config(budget: int, socket: str) -> Config:
+        backend = Backend("cloud", ("https://cloud.example/",), "secret of the cloud")
+        return Config(
+            sessions=Sessions(secret="6f1b0c7d9ae24835b6cf01d27e9a4488"),
+            http=Http(listen=("127.0.0.1:0",)),
+            backends=(backend,),
+            quality=Quality(room_budget=budget),
+            admin=AdminSection(socket=socket),
+        )
+
+    gateway = Gateway(config(0, str(path)))
+    await gateway.start()
+    try:
+        told = await explain("r", "--socket", str(path))
+        assert (told.exit_code, told.output) == (1, "Error: nobody is in a room r\n")
+        assert await gateway.reload(config(500_000, str(path))) == []
+        assert await gateway.reload(config(500_000, "")) == ["admin"]
+    finally:
+        await gateway.stop()
+    assert mode(path) is None
+
+
+async def test_gateway_does_not_start_without_its_admin_socket(tmp_path: Path) -> None:
+    sessions, admin = (
+        Sessions(secret="6f1b0c7d9ae24835b6cf01d27e9a4488"),
+        AdminSection(str(tmp_path / "none" / "admin")),
+    )
+    gateway = Gateway(Config(sessions=sessions, http=Http(listen=("127.0.0.1:0",)), admin=admin))
+    with pytest.raises(OSError, match="No such file"):
+        await gateway.start()

@@ -1,0 +1,187 @@
+"""The SFU's counters and switches over HTTP: with a real SFU and a real call, for this machine alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from gateway.app import Gateway
+from gateway.config import Config, Http, McuSection, Sessions
+from gateway.edge.operator.media_controls import MAX_BODY, Controls, MediaControls
+from mcu.inprocess import Settings
+from mcu.inprocess.backend import InprocessMcu
+from tests.gateway.edge.serving import exchange, served
+from tests.mcu.contract.clients import sender, viewer
+from tests.media.loopback import loopback
+
+__all__ = ["loopback"]
+
+STREAMS = "/test/streams"
+ALICE = f"{STREAMS}/alice/video"
+
+
+class Desk:
+    """The SFU and its controls on a free port."""
+
+    def __init__(self, mcu: InprocessMcu, address: tuple[str, int]) -> None:
+        self.mcu = mcu
+        self._address = address
+
+    async def ask(self, method: str, path: str, body: str = "", *headers: str) -> tuple[int, Any]:
+        """Return the status and what the body holds."""
+        lines = [f"{method} {path} HTTP/1.1"]
+        if not any(header.startswith("Host:") for header in headers):
+            lines.append("Host: 127.0.0.1:8080")
+        if method == "POST" and not any(header.startswith("Transfer-Encoding:") for header in headers):
+            lines.append(f"Content-Length: {len(body)}")
+        request = "\r\n".join([*lines, *headers, "", body])
+        status, answered, text = await exchange(self._address, request.encode())
+        assert answered["content-type"].startswith("application/json")
+        return status, json.loads(text)
+
+    async def stream(self) -> dict[str, Any]:
+        """Return what is told of the only stream."""
+        status, document = await self.ask("GET", STREAMS)
+        assert status == 200
+        (stream,) = document["streams"]
+        found: dict[str, Any] = stream
+        return found
+
+
+@pytest.fixture
+async def desk(loopback: None) -> AsyncIterator[Desk]:
+    mcu = InprocessMcu(Settings(address="127.0.0.1"))
+    assert isinstance(mcu, Controls)
+    await mcu.start(lambda status: None)
+    async with served(MediaControls(mcu).routes()) as address:
+        yield Desk(mcu, address)
+    await mcu.stop()
+
+
+async def test_call_is_counted_impaired_silenced_and_revived(desk: Desk) -> None:
+    async with sender(31) as alice, viewer() as carol:
+        await alice.publish(desk.mcu)
+        await carol.subscribe(desk.mcu)
+        await carol.peer.sees(31)
+        order = {"delay": 0.02, "jitter": 0.01, "seed": 7, "leg": "subscribers"}
+        assert await desk.ask("POST", f"{ALICE}/impair", json.dumps(order)) == (200, {})
+        stream = await desk.stream()
+        assert (stream["backend"], stream["publisher"], stream["type"]) == ("cloud", "alice", "video")
+        assert (stream["connected"], stream["silent"]) == (True, False)
+        assert stream["impairments"] == {"subscribers": {"loss": 0.0, "delay": 0.02, "jitter": 0.01, "seed": 7}}
+        (layer,) = next(it for it in stream["media"] if it["kind"] == "video")["layers"]
+        assert layer.keys() == {
+            "substream",
+            "rid",
+            "packets",
+            "bytes",
+            "lost",
+            "repaired",
+            "keyframe_requests",
+        }
+        assert layer["packets"] > 0
+        (watching,) = stream["subscribers"]
+        assert watching["connected"]
+        assert {it["kind"] for it in watching["media"]} == {"audio", "video"}
+        await carol.peer.sees(31)
+        assert await desk.ask("POST", f"{ALICE}/impair", '{"leg": "subscribers"}') == (200, {})
+        assert (await desk.stream())["impairments"] == {}
+        assert await desk.ask("POST", f"{ALICE}/impair", '{"loss": 0.01}') == (200, {})
+        assert (await desk.stream())["impairments"].keys() == {"publisher"}
+        assert await desk.ask("POST", f"{ALICE}/impair", "") == (200, {})
+        assert (await desk.stream())["impairments"] == {}
+        assert await desk.ask("POST", f"{ALICE}/silence") == (200, {})
+        assert (await desk.stream())["silent"]
+        assert await desk.ask("POST", f"{ALICE}/revive") == (200, {})
+        await carol.peer.sees(31)
+
+
+@pytest.mark.parametrize("verb", ["impair", "silence", "revive"])
+@pytest.mark.parametrize("stream", ["nobody/video", "alice/screen", "alice/nothing"])
+async def test_stream_that_nobody_publishes_is_not_found(desk: Desk, verb: str, stream: str) -> None:
+    status, document = await desk.ask("POST", f"{STREAMS}/{stream}/{verb}", "{}")
+    assert (status, document["error"]["code"]) == (404, "no_such_stream")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "[]",
+        "nothing",
+        '{"loss": 2}',
+        '{"loss": -0.1}',
+        '{"delay": "1"}',
+        '{"delay": 11}',
+        '{"jitter": NaN}',
+        '{"leg": "both"}',
+        '{"los": 0.1}',
+        '{"seed": 1.5}',
+    ],
+)
+async def test_body_that_makes_no_sense_is_refused(desk: Desk, body: str) -> None:
+    status, document = await desk.ask("POST", f"{ALICE}/impair", body)
+    assert (status, document["error"]["code"]) == (400, "invalid")
+
+
+async def test_long_body_and_one_without_a_length_are_refused(desk: Desk) -> None:
+    status, document = await desk.ask("POST", f"{ALICE}/impair", "{" + " " * MAX_BODY + "}")
+    assert (status, document["error"]["code"]) == (413, "too_large")
+    status, document = await desk.ask("POST", f"{ALICE}/impair", "0\r\n\r\n", "Transfer-Encoding: chunked")
+    assert (status, document["error"]["code"]) == (413, "too_large")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "X-Real-IP: 192.0.2.1",
+        "X-Forwarded-For: 192.0.2.1",
+        "X-Forwarded-For: 127.0.0.1, 192.0.2.1",
+        "X-Forwarded-For: 192.0.2.1, 127.0.0.1",
+        "X-Forwarded-For: somebody",
+        "Forwarded: for=127.0.0.1",
+        "Origin: https://elsewhere.example",
+        "Origin: null",
+        "Origin: http://[",
+        "Origin: http://[somewhere]",
+        "Host: [::1",
+        "Host: [somewhere]",
+        "Host: rebound.example",
+        "Host: 192.0.2.1:8080",
+    ],
+)
+async def test_request_from_elsewhere_is_refused(desk: Desk, header: str) -> None:
+    for method, path in (("GET", STREAMS), ("POST", f"{ALICE}/silence")):
+        status, document = await desk.ask(method, path, "", header)
+        assert (status, document["error"]["code"]) == (403, "not_local")
+
+
+@pytest.mark.parametrize(
+    "header", ["Host: localhost:8080", "Host: [::1]:8080", "X-Real-IP: 127.0.0.1", "Origin: http://localhost:3000"]
+)
+async def test_request_of_this_machine_is_answered(desk: Desk, header: str) -> None:
+    assert await desk.ask("GET", STREAMS, "", header) == (200, {"streams": []})
+
+
+@pytest.mark.parametrize(("asked", "status"), [(True, 200), (False, 404)])
+async def test_gateway_serves_them_where_it_is_asked_to(asked: bool, status: int, tmp_path: Path) -> None:
+    config = Config(
+        sessions=Sessions(secret="6f1b0c7d9ae24835b6cf01d27e9a4488"),
+        http=Http(listen=("127.0.0.1:0", str(tmp_path / "socket"))),
+        mcu=McuSection(type="inprocess", settings=Settings(address="127.0.0.1", test_controls=asked)),
+    )
+    gateway = Gateway(config)
+    tcp, unix = await gateway.start()
+    try:
+        for connector, url in (
+            (None, tcp),
+            (aiohttp.UnixConnector(unix.removeprefix("unix:")), "http://localhost"),
+        ):
+            async with aiohttp.ClientSession(connector=connector) as http, http.get(url + STREAMS) as response:
+                assert response.status == status
+    finally:
+        await gateway.stop()

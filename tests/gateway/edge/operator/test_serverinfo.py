@@ -1,0 +1,91 @@
+"""What ``/api/v1/serverinfo`` says (reference 1.3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.core.session import ClientType
+from gateway.edge.operator.serverinfo import describe
+from mcu.base import McuStatus, SfuState, SfuStatus
+from tests.gateway.flows.harness import FakeClient, FlowHarness
+
+DETAILS = {"author": "A", "datachannels": True, "fulltrickle": True, "localip": "192.0.2.1", "ipv6": False}
+READY = SfuStatus("ws://one", SfuState.READY, "Janus", "1.1.2", details={**DETAILS, "videoroom": {"name": "R"}})
+AWAY = SfuStatus("ws://two", SfuState.CONNECTING, "Janus", "1.1.2", "it does not answer")
+
+
+async def info(mcu: McuStatus | None = None) -> dict[str, Any]:
+    async with FlowHarness() as harness:
+        return dict(describe(harness.services, "1.2.3", ("a", "b"), mcu))
+
+
+async def test_without_an_sfu_there_is_version_and_features() -> None:
+    nats = {"urls": ["nats://loopback"], "connected": True}
+    assert await info() == {"version": "1.2.3", "features": ["a", "b"], "nats": nats}
+
+
+async def test_janus_is_described_when_it_is_connected() -> None:
+    document = await info(McuStatus("janus", (READY,)))
+    janus = {"url": "ws://one", "connected": True, "name": "Janus", "version": "1.1.2", "videoroom": {"name": "R"}}
+    assert document["sfu"] == {"mode": "janus", "janus": janus | DETAILS}
+
+
+async def test_janus_that_is_away_has_a_url_only() -> None:
+    document = await info(McuStatus("janus", (AWAY,)))
+    assert document["sfu"] == {"mode": "janus", "janus": {"url": "ws://two", "connected": False}}
+
+
+async def test_of_several_each_is_listed_with_how_it_does() -> None:
+    drained = SfuStatus("ws://three", SfuState.DRAINING, "Janus", "1.1.2", "takes no new streams", 1, 2, 4.5, 1.0)
+    document = await info(McuStatus("janus", (AWAY, drained, READY)))
+    assert document["sfu"]["janus"] == {
+        "url": "ws://two",
+        "connected": False,
+        "reason": "it does not answer",
+        "load": 0.0,
+        "publishers": 0,
+        "clients": 0,
+    }
+    assert document["sfu"]["others"][0] == {
+        "url": "ws://three",
+        "connected": True,
+        "name": "Janus",
+        "version": "1.1.2",
+        "load": 4.5,
+        "publishers": 1,
+        "clients": 3,
+        "shutdown": True,
+        "uptime": "1970-01-01T00:00:01+00:00",
+        "reason": "takes no new streams",
+    }
+    assert [janus["url"] for janus in document["sfu"]["others"]] == ["ws://three", "ws://one"]
+
+
+async def test_sfu_in_this_process_has_a_mode_of_its_own() -> None:
+    assert (await info(McuStatus("inprocess", (READY,))))["sfu"] == {"mode": "inprocess"}
+
+
+def as_dialer(client: FakeClient) -> None:
+    client.session.client_type = ClientType.INTERNAL
+    client.session.features = ("start-dialout",)
+
+
+async def test_clients_that_can_dial_are_listed_by_id() -> None:
+    async with FlowHarness() as harness:
+        dialers = [await harness.hello(str(number)) for number in range(2)]
+        for dialer in dialers:
+            as_dialer(dialer)
+        (await harness.hello("internal")).session.client_type = ClientType.INTERNAL
+        (await harness.hello("client")).session.features = ("start-dialout",)
+        dialers[1].disconnect()
+        listed = describe(harness.services, "1", (), None)["dialout"]
+        here = {
+            "sessionid": dialers[0].sessionid,
+            "connected": True,
+            "address": "192.0.2.1",
+            "useragent": "fake/1.0 client",
+            "version": "1.0",
+            "features": ["start-dialout"],
+        }
+        away = {"sessionid": dialers[1].sessionid, "connected": False}
+        assert listed == sorted([here, away], key=lambda client: str(client["sessionid"]))

@@ -1,0 +1,112 @@
+"""The endpoints that only tell."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from gateway.edge.http.address import Networks, TrustedProxies
+from gateway.edge.operator.status import Status
+from gateway.metrics import Counters, Gauges, Metrics
+from tests.gateway.edge.serving import exchange, served
+
+
+class Facts:
+    def __init__(self) -> None:
+        self.stats: dict[str, Any] = {"rooms": 1, "sessions": 2}
+        self.reason = ""
+        self.away = ""
+
+    def status(self, *allowed: str) -> Status:
+        return Status(
+            "1.2.3",
+            TrustedProxies(["127.0.0.1"]),
+            Networks(allowed),
+            stats=lambda: self.stats,
+            metrics=Metrics(Counters(), Gauges()).render,
+            not_ready=lambda: self.reason,
+            away=lambda: self.away,
+            server_info=lambda: {"version": "1.2.3"},
+        )
+
+
+async def get(status: Status, path: str, real_ip: str = "127.0.0.1") -> tuple[int, dict[str, str], bytes]:
+    async with served(status.routes()) as address:
+        return await exchange(address, f"GET {path} HTTP/1.1\r\nHost: h\r\nX-Real-IP: {real_ip}\r\n\r\n".encode())
+
+
+async def test_welcome_names_the_version() -> None:
+    code, headers, body = await get(Facts().status(), "/api/v1/welcome", "192.0.2.1")
+    assert code == 200
+    assert headers["content-type"] == "application/json; charset=utf-8"
+    assert body == b'{"nextcloud-spreed-signaling":"Welcome","version":"1.2.3"}\n'
+
+
+async def test_stats_are_indented_json_as_of_now() -> None:
+    facts = Facts()
+    status = facts.status("127.0.0.1")
+    facts.stats["mcu"] = {"connected": False}
+    code, headers, body = await get(status, "/api/v1/stats")
+    assert code == 200
+    assert headers["content-type"] == "application/json; charset=utf-8"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert b'\n  "sessions": 2' in body
+    assert json.loads(body) == {"rooms": 1, "sessions": 2, "mcu": {"connected": False}}
+
+
+async def test_metrics_are_prometheus_text() -> None:
+    code, headers, body = await get(Facts().status("127.0.0.1"), "/metrics")
+    assert code == 200
+    assert headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert b"\nsignaling_client_messages_total{direction=" in body
+
+
+@pytest.mark.parametrize("path", ["/api/v1/stats", "/metrics"])
+async def test_statistics_are_for_the_listed_only(path: str) -> None:
+    status = Facts().status("192.0.2.0/24")
+    assert (await get(status, path, "192.0.2.9"))[0] == 200
+    code, headers, body = await get(status, path, "198.51.100.1")
+    assert (code, body) == (403, b"Authentication check failed\n")
+    assert headers["content-type"].startswith("text/plain")
+
+
+async def test_health_is_that_the_process_answers() -> None:
+    facts = Facts()
+    facts.reason = "no SFU"
+    assert (await get(facts.status(), "/healthz"))[0] == 200
+
+
+async def test_readiness_gives_its_reason_to_the_listed() -> None:
+    facts = Facts()
+    status = facts.status("127.0.0.1")
+    assert (await get(status, "/readyz"))[::2] == (200, b"ok\n")
+    facts.reason = "the SFU is away"
+    assert (await get(status, "/readyz"))[::2] == (503, b"the SFU is away\n")
+    assert (await get(status, "/readyz", "192.0.2.1"))[::2] == (503, b"not ready\n")
+
+
+async def test_readiness_names_those_that_are_away_to_the_listed() -> None:
+    facts = Facts()
+    status = facts.status("127.0.0.1")
+    facts.away = "1 of 2 SFUs take no streams: ws://a: drained"
+    assert (await get(status, "/readyz"))[::2] == (200, b"ok; 1 of 2 SFUs take no streams: ws://a: drained\n")
+    assert (await get(status, "/readyz", "192.0.2.1"))[::2] == (200, b"ok\n")
+    facts.reason = "ws://a: drained; ws://b: connection refused"
+    assert (await get(status, "/readyz"))[::2] == (503, b"ws://a: drained; ws://b: connection refused\n")
+
+
+async def test_routes_can_stand_below_a_prefix() -> None:
+    async with served(Facts().status().routes("/standalone-signaling")) as address:
+        request = b"%s /standalone-signaling/api/v1/welcome HTTP/1.1\r\nHost: h\r\n\r\n"
+        assert (await exchange(address, request % b"GET"))[0] == 200
+        assert (await exchange(address, request % b"POST"))[0] == 405
+
+
+async def test_server_info_is_for_those_on_the_list() -> None:
+    status = Facts().status("127.0.0.1")
+    code, headers, body = await get(status, "/api/v1/serverinfo")
+    assert (code, headers["x-content-type-options"]) == (200, "nosniff")
+    assert body == b'{\n  "version": "1.2.3"\n}'
+    assert (await get(status, "/api/v1/serverinfo", "192.0.2.1"))[0] == 403
