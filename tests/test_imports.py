@@ -39,8 +39,31 @@ RULES: dict[str, tuple[str, ...]] = {
     "mcu": (),
     "mcu.base": (),
     "mcu.janus": ("mcu.base", "sdp"),
-    "mcu.janus.protocol": (),
-    "mcu.janus.back_off": (),
+    "mcu.janus.labels": ("mcu.base",),
+    "mcu.janus.settings": ("mcu.janus.labels",),
+    "mcu.janus.connection": ("mcu.base", "mcu.janus.labels", "mcu.janus.settings"),
+    "mcu.janus.connection.protocol": (),
+    "mcu.janus.connection.back_off": (),
+    "mcu.janus.events": ("mcu.base",),
+    "mcu.janus.events.frames": (),
+    "mcu.janus.rooms": ("mcu.base", "sdp", "mcu.janus.labels", "mcu.janus.settings", "mcu.janus.connection"),
+    "mcu.janus.streams": (
+        "mcu.base",
+        "sdp",
+        "mcu.janus.labels",
+        "mcu.janus.connection",
+        "mcu.janus.events",
+        "mcu.janus.rooms",
+    ),
+    "mcu.janus.placement": (
+        "mcu.base",
+        "mcu.janus.settings",
+        "mcu.janus.connection",
+        "mcu.janus.events",
+        "mcu.janus.rooms",
+        "mcu.janus.streams",
+    ),
+    "mcu.janus.placement.ranking": (),
     "mcu.inprocess": ("mcu.base", "sdp"),
     "mcu.factory": ("mcu.base", "mcu.janus", "mcu.inprocess"),
     "gateway": (),
@@ -88,7 +111,18 @@ RULES: dict[str, tuple[str, ...]] = {
 }
 
 # The pure layers: no clock, no entropy, no input and output. They import this much and nothing else.
-PURE = ("sdp", "gateway.wire", "gateway.core", "mcu.janus.protocol", "mcu.janus.back_off", "mcu.janus.pool")
+PURE = (
+    "sdp",
+    "gateway.wire",
+    "gateway.core",
+    "mcu.janus.labels",
+    "mcu.janus.connection.protocol",
+    "mcu.janus.connection.back_off",
+    "mcu.janus.events.frames",
+    "mcu.janus.placement.ranking",
+    "mcu.janus.streams.descriptions",
+    "mcu.janus.streams.forwarding",
+)
 PURE_MAY = frozenset(
     {"__future__", "typing", "collections", "dataclasses", "enum", "re", "base64", "hashlib", "hmac", "struct"}
     | {"ipaddress", "itertools", "functools", "math", "heapq", "msgspec"}
@@ -228,8 +262,11 @@ def test_imports_keep_their_direction(path: Path) -> None:
         ("mcu.base", "import sdp", "sdp"),
         ("mcu.janus.backend", "from gateway.wire import media", "gateway.wire.media"),
         ("mcu.janus.backend", "import mcu.inprocess", "mcu.inprocess"),
-        ("mcu.janus.protocol", "import aiohttp", "aiohttp"),
-        ("mcu.janus.protocol", "import random", "random"),
+        ("mcu.janus.connection.protocol", "import aiohttp", "aiohttp"),
+        ("mcu.janus.connection.protocol", "import random", "random"),
+        ("mcu.janus.connection.session", "from mcu.janus.rooms import sweep", "mcu.janus.rooms.sweep"),
+        ("mcu.janus.events.statistics", "from mcu.janus.streams import publisher", "mcu.janus.streams.publisher"),
+        ("mcu.janus.streams.publisher", "from mcu.janus.placement.pool import Fleet", "mcu.janus.placement.pool"),
         ("mcu.inprocess.backend", "import aiohttp", "aiohttp"),
         ("gateway.tools.demo", "import numpy", "numpy"),
     ],
@@ -252,7 +289,7 @@ def test_violation_is_caught_and_named(module: str, source: str, name: str) -> N
             "import aiohttp\nfrom gateway import log\nfrom gateway.version import VERSION",
         ),
         ("gateway.wire.token", "import jwt\nfrom cryptography.hazmat.primitives import hashes"),
-        ("mcu.janus.client", "import aiohttp\nfrom mcu.base import McuError\nfrom . import protocol"),
+        ("mcu.janus.connection.connector", "import aiohttp\nfrom mcu.base import McuError\nfrom . import protocol"),
         ("gateway.app", "import aiohttp\nimport mcu.janus.backend\nfrom gateway.config import load"),
     ],
 )

@@ -2,8 +2,8 @@
 
 At each moment a stream has at most one publisher. Calls for one stream are carried out one after another; whoever
 waits for a publisher is woken when one comes, comes up or goes, and looks again. A new publisher goes to the Janus that
-``mcu.janus.pool`` puts first, its subscribers follow it there or are served over a second one (docs/mcu.md, "Several
-Janus"). Nobody waits for a Janus that is away while another takes streams.
+``mcu.janus.placement.ranking`` puts first, its subscribers follow it there or are served over a second one
+(docs/mcu.md, "Several Janus"). Nobody waits for a Janus that is away while another takes streams.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from mcu.base import (
     Subscriber,
     stream_gauges,
 )
-from mcu.janus import videoroom
-from mcu.janus.audience import Audience
-from mcu.janus.descriptions import identified
-from mcu.janus.figures import Feed
-from mcu.janus.fleet import Fleet
+from mcu.janus.connection.protocol import JanusError
+from mcu.janus.connection.session import Interrupted, Session
+from mcu.janus.events.statistics import Feed
 from mcu.janus.labels import control
-from mcu.janus.node import Node
-from mcu.janus.protocol import JanusError
-from mcu.janus.publisher import JanusPublisher
-from mcu.janus.session import Interrupted, Session
+from mcu.janus.placement.pool import Fleet
+from mcu.janus.placement.server import Node
+from mcu.janus.rooms import videoroom
 from mcu.janus.settings import JanusServer, check
 from mcu.janus.settings import instance as instance_name
-from mcu.janus.subscriber import JanusSubscriber, PutOff
+from mcu.janus.streams.descriptions import identified
+from mcu.janus.streams.fanout import Audience
+from mcu.janus.streams.publisher import JanusPublisher
+from mcu.janus.streams.subscriber import JanusSubscriber, PutOff
 
 LET_GO = 2.0  # seconds that a replaced publisher's Janus has to let it go before the new one is made
 GO_ON = 2.0  # seconds that a second Janus has to take a stream before the publisher's serves

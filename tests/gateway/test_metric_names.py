@@ -73,7 +73,7 @@ JANUS = (
     | rows("counter", "media", "origin", of="mcu_media_lost_total")
 )
 
-# Of proxies in front of several Janus; here one gateway drives them by itself (tests/mcu/janus/test_several.py).
+# Of proxies in front of several Janus; here one gateway drives them (tests/mcu/janus/placement/test_several.py).
 SEVERAL = (
     rows("gauge", "country", of="mcu_backend_connections")
     | rows("gauge", "url", of="mcu_backend_load")

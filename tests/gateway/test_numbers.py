@@ -24,14 +24,14 @@ from gateway.flows.media import routing
 from gateway.flows.services import MediaLimits
 from gateway.flows.sessions import hello
 from gateway.wire import token
-from mcu.janus import back_off
-from mcu.janus import session as janus_session
+from mcu.janus.connection import back_off
+from mcu.janus.connection import session as janus_session
 
 ROOT = Path(__file__).parent.parent
 TIME = "gateway/edge/clients/test_websocket_time.py"
 NEXTCLOUD_TIME = "gateway/edge/nextcloud/test_client_time.py"
 GATEWAY_TIME = "gateway/edge/test_gateway_time.py"
-JANUS_TIME = "mcu/janus/test_time.py"
+JANUS_TIME = "mcu/janus/connection/test_time.py"
 CACHE = "gateway/edge/nextcloud/test_capabilities.py"
 THROTTLE = "gateway/core/test_throttle.py"
 INTERNAL = "gateway/flows/internal/test_requests.py"

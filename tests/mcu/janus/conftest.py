@@ -21,9 +21,9 @@ from mcu.base import (
     SubscribeOptions,
 )
 from mcu.janus.backend import JanusMcu
-from mcu.janus.publisher import JanusPublisher
 from mcu.janus.settings import JanusServer
-from mcu.janus.subscriber import JanusSubscriber
+from mcu.janus.streams.publisher import JanusPublisher
+from mcu.janus.streams.subscriber import JanusSubscriber
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 from tests.media import PublishingPeer, WatchingPeer
 from tests.media.loopback import loopback

@@ -1,0 +1,123 @@
+"""What publisher and subscriber have in common: one handle of Janus with one PeerConnection, and one listener.
+
+Requests of one handle go one after another. What fails is told in the errors of the SFU interface.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar
+
+from mcu.base import Candidate, CloseReason, McuLost, McuTimeout, StreamKey, StreamListener, StreamReport
+from mcu.janus.connection.handle import Handle
+from mcu.janus.connection.protocol import HandleInfo, JanusError, Message
+from mcu.janus.connection.session import Session
+from mcu.janus.events.statistics import Feed
+from mcu.janus.labels import label
+from mcu.janus.rooms import videoroom
+from mcu.janus.streams.descriptions import reports
+from mcu.janus.streams.listening import Ear
+
+
+class Leg(ABC):
+    """What publisher and subscriber have in common: a handle, a listener and an end."""
+
+    SUBSCRIBES: ClassVar[bool]
+
+    def __init__(self, session: Session, key: StreamKey, listener: StreamListener, timeout: float) -> None:
+        self.key = key
+        self.session = session
+        self.handle: Handle
+        self.ear = Ear(listener)
+        self.ended = False
+        self.description = ""  # Janus' last one
+        self._timeout = timeout
+        self._turn = asyncio.Lock()
+        self.leaving: list[asyncio.Future[Any]] = []  # done when Janus has carried out what the end asks for
+
+    async def attach(self) -> None:
+        """Open the handle; events reach ``on_event`` from now on.
+
+        Raises:
+            JanusError: Janus refused.
+            McuLost: the session is lost.
+        """
+        self.handle = await self.session.attach(label(self.session.instance, self.key), self)
+
+    @abstractmethod
+    def on_event(self, message: Message) -> None:
+        """Take what Janus says of the handle."""
+
+    @abstractmethod
+    def on_resumed(self) -> None:
+        """Learn that the connection to Janus was away: what it said meanwhile nobody has heard."""
+
+    def on_told(self, info: HandleInfo) -> None:
+        """Take what the Admin API tells of the handle after the connection was away."""
+        if info.flags.alert:
+            self.end(CloseReason.FAILED)
+
+    def on_lost(self) -> None:
+        """Learn that the session is gone: everything on Janus went with it."""
+        self.end(CloseReason.LOST)
+
+    def end(self, reason: CloseReason | None) -> None:
+        """Leave Janus at once and tell the listener reason; ``None``: it is the owner's wish. Idempotent."""
+        if self.ended:
+            return
+        self.ended = True
+        self.leaving.append(self.handle.detach())
+        self.ear.end(reason)
+
+    async def close(self) -> None:
+        """End the stream by its owner's wish and return when Janus is clean. Idempotent."""
+        self.end(None)
+        await self.clean()
+
+    async def clean(self) -> None:
+        """Wait, within the time limit, until Janus has carried out what the end asked for."""
+        if self.leaving:
+            await asyncio.wait(self.leaving, timeout=self._timeout)
+
+    async def add_candidate(self, candidate: Candidate | None) -> None:
+        """Hand over a candidate of the client; ``None`` ends the list. Unusable ones are ignored."""
+        if self.ended:
+            return
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self.handle.trickle(candidate)
+        except JanusError as error:
+            self.session.log.debug("a candidate was refused: %s", error)
+        except TimeoutError as error:
+            raise McuTimeout("Janus did not answer in time") from error
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[Handle]:
+        """Hold the handle for one request, within the time limit, and turn what goes wrong into typed errors."""
+        try:
+            async with asyncio.timeout(self._timeout), self._turn:
+                if self.ended:
+                    raise McuLost("the stream has ended")
+                yield self.handle
+        except TimeoutError as error:
+            raise McuTimeout("Janus did not answer in time") from error
+        except JanusError as error:
+            raise videoroom.typed(error) from error
+
+    def reports(self, feed: Feed) -> list[StreamReport]:
+        """Return what runs here, with the figures that Janus' event feed has of it."""
+        if not self.description:
+            return []
+        figures = feed.figures(self.session.id, self.handle.id)
+        return reports(self.key, self.SUBSCRIBES, self.description, figures)
+
+    def _candidate(self, message: Message) -> None:
+        came = message.candidate
+        if not came.completed:
+            candidate = Candidate(came.candidate, came.sdp_mid, came.sdp_mline_index)
+            self.ear.say(lambda listener: listener.on_candidate(candidate))
+        else:
+            self.ear.say(lambda listener: listener.on_candidate(None))

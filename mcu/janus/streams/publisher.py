@@ -1,0 +1,219 @@
+"""A published stream on Janus: a room of its own with one publisher handle."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from mcu.base import CloseReason, MediaKind, NewPeerConnection, PublishOptions, Rejected, StreamKey, StreamListener
+from mcu.janus.connection.protocol import HandleInfo, Message, failure
+from mcu.janus.connection.session import Session
+from mcu.janus.rooms import videoroom
+from mcu.janus.streams.descriptions import flowing, identified, rid_order
+from mcu.janus.streams.fanout import Audience
+from mcu.janus.streams.handle_peer import Leg
+from sdp.document import Identity
+
+if TYPE_CHECKING:
+    from mcu.janus.streams.remote import RemoteStream
+
+KINDS = {kind.value: kind for kind in MediaKind}
+# Janus takes 0 for "no limit" but then sends no REMB, and the client stays at the last one.
+UNLIMITED = 100_000_000  # bit/s
+KEYFRAME = {"request": "configure", "keyframe": True}
+CONNECTS_WITHIN = 30.0  # seconds; Janus gives a connection up after 22
+
+
+class JanusPublisher(Leg, Audience):
+    """A stream that a client publishes: a room with this handle as its publisher."""
+
+    SUBSCRIBES = False
+
+    def __init__(
+        self,
+        session: Session,
+        key: StreamKey,
+        listener: StreamListener,
+        timeout: float,
+        ceiling: int,
+        rooms: videoroom.Rooms,
+        on_change: Callable[[JanusPublisher], None],
+    ) -> None:
+        Leg.__init__(self, session, key, listener, timeout)
+        Audience.__init__(self, rooms, videoroom.FEEDS[key.stream_type])
+        self.up = False  # ICE and DTLS stand: Janus lets others subscribe
+        self.offered = False  # whether Janus was given the offer
+        self.remotes: set[RemoteStream] = set()  # where the stream goes on to
+        self.offer = ""  # the last one that was answered
+        self._ceiling = ceiling  # bit/s, 0 = none
+        self._on_change = on_change
+        self._identity = Identity(frozenset(), frozenset())
+        self._flowing: dict[tuple[MediaKind, str], bool] = {}
+
+    async def open(self, offer: str, options: PublishOptions) -> str:
+        """Make the room, enter it, negotiate and return the answer; what fails or is cancelled leaves nothing.
+
+        Raises as ``negotiate`` does.
+        """
+        await self.attach()
+        try:
+            self.room = await self.rooms.create(self.session, self.key, options)
+            await self.handle.ask(videoroom.join_publisher(self.room, self.feed))
+            return await self.negotiate(offer)
+        except BaseException:
+            self.end(None)
+            raise
+
+    async def negotiate(self, offer: str) -> str:
+        """Hand an offer to Janus and return the answer; subscribers are asked to take what is new.
+
+        Raises:
+            Rejected: the offer is no description, or Janus has no answer to it.
+            JanusError: Janus refused.
+            McuLost: the session is lost.
+        """
+        who = identified(offer)
+        self.offered = True
+        message = await self.handle.ask(videoroom.configure_publisher(), offer, rid_order=rid_order(offer))
+        if message.jsep is None:
+            raise Rejected("Janus gave no answer to the offer")
+        self._identity = who
+        self.offer = offer
+        self._answered(message.jsep.sdp)
+        return message.jsep.sdp
+
+    def _answered(self, answer: str) -> None:
+        self.description = answer
+        self.media = flowing(answer)
+        self.cover()
+        for remote in list(self.remotes):
+            remote.update()
+
+    async def update(self, offer: str) -> str:
+        """Renegotiate; subscribers are offered what is new. Raises as ``mcu.base.Publisher.update`` says."""
+        if not identified(offer).same_peer_connection(self._identity):
+            raise NewPeerConnection("the offer is of another PeerConnection")
+        async with self.turn():
+            return await self.negotiate(offer)
+
+    async def limit(self, bits_per_second: int) -> None:
+        """Cap what the publisher sends, by REMB; 0 lifts the cap, up to the stream's ceiling."""
+        ceiling = self._ceiling or UNLIMITED
+        wanted = min(bits_per_second, ceiling) if bits_per_second > 0 else ceiling
+        async with self.turn() as handle:
+            await handle.ask({"request": "configure", "bitrate": wanted})
+
+    async def request_keyframe(self) -> None:
+        """Ask the publisher for a keyframe."""
+        async with self.turn() as handle:
+            await handle.ask(KEYFRAME)
+
+    def refresh_picture(self) -> None:
+        """Ask for a keyframe, for a subscriber whose layer does not come; nobody waits for it."""
+        if not self.ended:
+            self.handle.tell(KEYFRAME)
+
+    def replace(self) -> None:
+        """End in favour of a new publisher: the own listener hears nothing, the subscribers hear REPLACED."""
+        self._dismiss(None, CloseReason.REPLACED)
+
+    def end(self, reason: CloseReason | None) -> None:
+        """Leave Janus; subscribers hear PUBLISHER_GONE, or LOST where Janus is gone. Idempotent."""
+        self._dismiss(reason, reason if reason is CloseReason.LOST else CloseReason.PUBLISHER_GONE)
+
+    def _dismiss(self, reason: CloseReason | None, subscribers_hear: CloseReason) -> None:
+        if self.ended:
+            return
+        super().end(reason)
+        self._changed(up=False)
+        self.dismiss(subscribers_hear)
+        if self.room:
+            self._destroy_when_empty()
+        for remote in list(self.remotes):
+            remote.end(subscribers_hear)
+            self.leaving += remote.leaving
+
+    def _destroy_when_empty(self) -> None:
+        """Destroy the room after Janus has let everybody go: destroyed at the same time, Janus 1.1.2 crashes."""
+        destroyed = asyncio.get_running_loop().create_future()
+
+        def destroy(_: object) -> None:
+            reply = self.rooms.destroy(self.session, self.room)
+            reply.add_done_callback(lambda _: destroyed.set_result(None))
+
+        asyncio.gather(*self.leaving).add_done_callback(destroy)
+        self.leaving.append(destroyed)
+
+    def on_event(self, message: Message) -> None:
+        """Take what Janus says of the handle."""
+        if message.janus == "webrtcup":
+            self._changed(up=True)
+        elif message.janus == "media":
+            self._media(message)
+        elif message.janus == "trickle":
+            self._candidate(message)
+        elif message.janus in ("hangup", "detached") or message.plugindata.data.videoroom == "destroyed":
+            self.end(CloseReason.FAILED)
+        elif message.jsep is not None:  # the answer to an offer whose update() was cancelled
+            self._answered(message.jsep.sdp)
+
+    def on_resumed(self) -> None:
+        """Ask whether the connection came up or was ended meanwhile."""
+        if self.room:  # else ``open`` is at work
+            body = videoroom.participants(self.room)
+            reply = self.session.post("message", handle_id=self.session.control.id, body=body)
+            reply.add_done_callback(lambda done: self._looked_up(done.result()))
+
+    def _looked_up(self, message: Message | None) -> None:
+        if message is None or self.ended:
+            return
+        error = failure(message)
+        if error is not None:
+            self.session.log.info("a room is not what it was when the connection to Janus broke: %s", error)
+            if error.code == videoroom.NO_SUCH_ROOM:
+                self.end(CloseReason.FAILED)
+            return
+        up = any(one.publisher for one in message.plugindata.data.participants if one.id == self.feed)
+        if up and not self.up:
+            self._changed(up=True)
+            for mid, kind in self.media.items():  # Janus says when it receives nothing, and does so again and again
+                self._arrives(kind.value, mid, receiving=True)
+        elif self.up and not up:
+            self.end(CloseReason.FAILED)
+        elif not up:  # that it failed may have been said while nobody heard
+            asyncio.get_running_loop().call_later(CONNECTS_WITHIN, self._give_up)
+
+    def _give_up(self) -> None:
+        if not self.up:
+            self.end(CloseReason.FAILED)
+
+    def on_told(self, info: HandleInfo) -> None:
+        """Take what the Admin API tells: whether it was hung up, and what arrives."""
+        super().on_told(info)
+        for medium in info.webrtc.media.values():
+            if medium.stats.incoming.bytes_lastsec > 0:
+                self._arrives(medium.type, medium.mid, receiving=True)
+
+    def _media(self, message: Message) -> None:
+        self._arrives(message.type, message.mid, receiving=message.receiving)
+
+    def _arrives(self, type: str, mid: str, *, receiving: bool) -> None:
+        kind = KINDS.get(type)
+        if kind is None:
+            return
+        before = any(flows for (of, _), flows in self._flowing.items() if of is kind)
+        self._flowing[kind, mid] = receiving
+        after = any(flows for (of, _), flows in self._flowing.items() if of is kind)
+        if before != after:
+            self.ear.say(lambda listener: listener.on_media(kind, after))
+
+    @property
+    def arriving(self) -> set[MediaKind]:
+        """The kinds of media that Janus receives now."""
+        return {kind for (kind, _), flows in self._flowing.items() if flows}
+
+    def _changed(self, up: bool) -> None:
+        self.up = up
+        self.changes += 1
+        self._on_change(self)

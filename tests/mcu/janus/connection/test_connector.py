@@ -1,0 +1,330 @@
+"""The connection to a real Janus: not there, refused, stalled, killed, late; and what becomes of the streams."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import AsyncExitStack
+
+import pytest
+
+from mcu.base import (
+    CloseReason,
+    McuLost,
+    McuTimeout,
+    PublishOptions,
+    Rejected,
+    SfuState,
+    SubscribeOptions,
+)
+from mcu.janus.backend import JanusMcu
+from mcu.janus.connection.session import Session
+from mcu.janus.settings import JanusServer
+from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess, free_ports
+from tests.mcu.janus.conftest import CAMERA, SCREEN, WAIT, Call, Heard, States, server, until_rooms
+from tests.mcu.janus.relay import Relay
+from tests.media import PublishingPeer
+
+STALL = 8.0  # seconds after which a Janus that stands still must have been noticed
+WINDOW = 10.0  # seconds for which Janus lets a session be claimed (``janus-config/``)
+
+
+async def offer() -> str:
+    """Return an offer that no peer stands behind any more."""
+    async with PublishingPeer(1, 440.0, video=False) as peer:
+        return await peer.offer()
+
+
+def state(states: States) -> SfuState:
+    return states.heard[-1].sfus[0].state
+
+
+async def test_a_janus_that_is_not_up_yet_is_waited_for(
+    caplog: pytest.LogCaptureFixture, states: States, loopback: None
+) -> None:
+    process = JanusProcess()
+    mcu = JanusMcu((server(process),), timeout=WAIT)
+    begun = time.monotonic()
+    await mcu.start(states)
+    assert time.monotonic() - begun < 0.1
+    await states.until(lambda status: "refused" in status.sfus[0].reason)
+    with pytest.raises(McuLost, match="not there"):
+        await mcu.publish(CAMERA, await offer(), PublishOptions(timeout=0.2), Heard())
+    publishing = asyncio.create_task(mcu.publish(CAMERA, await offer(), PublishOptions(timeout=30), Heard()))
+    async with process:
+        publisher, answer = await publishing
+        assert answer.startswith("v=0")
+        status = mcu.status()
+        assert status.ready
+        assert status.sfus[0].version == "1.1.2"
+        assert status.sfus[0].publishers == 1
+        await mcu.stop()
+        assert await process.rooms() == []
+    missing = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(missing) == 1
+    assert "127.0.0.1" not in caplog.text
+    await publisher.close()
+
+
+async def test_what_fails_in_us_is_logged_and_janus_tried_again(
+    janus: JanusProcess, states: States, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Session):
+        async def open(self) -> None:
+            raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr("mcu.janus.connection.connector.Session", Broken)
+    mcu = JanusMcu((server(janus),), timeout=WAIT)
+    await mcu.start(states)
+    await states.until(lambda status: status.sfus[0].reason == "an error of ours")
+    assert "a fault of ours" in caplog.text
+    monkeypatch.undo()
+    await states.until(lambda status: status.ready)
+    await mcu.stop()
+
+
+async def test_a_janus_without_videoroom_is_refused_with_one_sentence(states: States, loopback: None) -> None:
+    async with JanusProcess(PLUGINS="", DATACHANNELS="") as process:
+        mcu = JanusMcu((server(process),), timeout=WAIT)
+        await mcu.start(states)
+        status = await states.until(lambda status: status.sfus[0].state is SfuState.REFUSED)
+        assert status.sfus[0].reason == "this Janus has no VideoRoom plugin (janus.plugin.videoroom)"
+        with pytest.raises(Rejected, match="no VideoRoom"):
+            await mcu.publish(CAMERA, await offer(), PublishOptions(), Heard())
+        await mcu.stop()
+
+
+async def test_a_wrong_secret_is_refused_and_not_repeated_in_the_log(
+    janus: JanusProcess, states: States, caplog: pytest.LogCaptureFixture
+) -> None:
+    mcu = JanusMcu((JanusServer(janus.url, api_secret="not-the-secret"),), timeout=WAIT)
+    await mcu.start(states)
+    status = await states.until(lambda status: status.sfus[0].state is SfuState.REFUSED)
+    assert "403" in status.sfus[0].reason
+    assert "not-the-secret" not in caplog.text
+    await mcu.stop()
+
+
+async def test_a_wrong_admin_key_is_a_refusal_and_leaves_nothing(
+    janus: JanusProcess, states: States, loopback: None
+) -> None:
+    mcu = JanusMcu((JanusServer(janus.url, api_secret=API_SECRET, admin_key="wrong"),), timeout=WAIT)
+    await mcu.start(states)
+    with pytest.raises(Rejected, match="433"):
+        await mcu.publish(CAMERA, await offer(), PublishOptions(), Heard())
+    await mcu.stop()
+    assert await janus.rooms() == []
+    assert await janus.handles() == []
+
+
+async def test_a_token_opens_a_janus_that_asks_for_one(states: States) -> None:
+    async with JanusProcess(TOKEN_AUTH="true", API_SECRET="") as process:
+        stranger = JanusMcu((JanusServer(process.url, token="unknown"),), timeout=WAIT)
+        await stranger.start(states)
+        await states.until(lambda status: status.sfus[0].state is SfuState.REFUSED)
+        await stranger.stop()
+        await process.admin(janus="add_token", token="known", plugins=["janus.plugin.videoroom"])
+        friend = JanusMcu((JanusServer(process.url, token="known"),), timeout=WAIT)
+        await friend.start(states)
+        await states.until(lambda status: status.ready)
+        await friend.stop()
+
+
+async def test_what_is_not_janus_is_named(states: States) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    (port,) = free_ports(1)
+    async with await asyncio.start_server(refuse, "127.0.0.1", port):
+        mcu = JanusMcu((JanusServer(f"ws://127.0.0.1:{port}"),), timeout=WAIT)
+        await mcu.start(states)
+        await states.until(lambda status: "not Janus" in status.sfus[0].reason)
+        await mcu.stop()
+
+
+async def test_a_killed_janus_ends_every_stream_at_once_and_is_found_again(
+    call: Call, mcu: JanusMcu, janus: JanusProcess, states: States
+) -> None:
+    _, _, publisher = await call.publisher()
+    _, _, subscriber = await call.subscriber()
+    waiting = asyncio.create_task(mcu.subscribe(SCREEN, SubscribeOptions(timeout=60), Heard()))
+    begun = time.monotonic()
+    await janus.kill()
+    assert await publisher.end() is CloseReason.LOST
+    assert await subscriber.end() is CloseReason.LOST
+    assert time.monotonic() - begun < 1
+    assert state(states) is SfuState.CONNECTING
+    await janus.start()
+    await states.until(lambda status: status.ready, 2)
+    await call.publisher(3, key=SCREEN)
+    await (await waiting)[0].close()  # who waits for a stream waits over the loss
+    publisher_again, sender, _ = await call.publisher(2)
+    _, watcher, _ = await call.subscriber()
+    await watcher.hears(sender.frequency)
+    await publisher_again.close()
+    assert publisher.closed == [CloseReason.LOST]
+
+
+async def test_what_is_under_way_fails_at_once_when_janus_is_killed(
+    call: Call, mcu: JanusMcu, janus: JanusProcess
+) -> None:
+    publisher, _, _ = await call.publisher()
+    janus.freeze()  # so that the requests below are on their way when it dies
+    limiting = asyncio.create_task(publisher.limit(100_000))
+    publishing = asyncio.create_task(mcu.publish(CAMERA, await offer(), PublishOptions(timeout=0.5), Heard()))
+    await asyncio.sleep(0)
+    await janus.kill()
+    with pytest.raises(McuLost):
+        await limiting
+    with pytest.raises(McuLost):
+        await publishing
+
+
+async def test_a_late_answer_of_janus_is_undone(mcu: JanusMcu, janus: JanusProcess, loopback: None) -> None:
+    janus.freeze()
+    for _ in range(3):
+        with pytest.raises(McuTimeout):
+            await mcu.publish(CAMERA, await offer(), PublishOptions(timeout=0.2), Heard())
+    janus.thaw()
+    publisher, _ = await mcu.publish(CAMERA, await offer(), PublishOptions(), Heard())
+    await publisher.close()
+    assert await janus.rooms() == []
+    assert len(await janus.handles()) == 1  # the control handle
+
+
+async def test_a_connection_that_janus_does_not_outlive_takes_the_streams_along(states: States, loopback: None) -> None:
+    async with JanusProcess(RECLAIM_TIMEOUT="0") as janus, Relay(janus.values["WS_PORT"]) as relay:
+        heard = Heard()
+        settings = JanusServer(relay.url, api_secret=API_SECRET, admin_key=ADMIN_KEY)
+        mcu = JanusMcu((settings,), timeout=WAIT)
+        await mcu.start(states)
+        await states.until(lambda status: status.ready)
+        await mcu.publish(CAMERA, await offer(), PublishOptions(), heard)
+        relay.cut()
+        assert await heard.end() is CloseReason.LOST
+        assert len(await janus.rooms()) == 1
+        publisher, _ = await mcu.publish(CAMERA, await offer(), PublishOptions(), Heard())
+        await until_rooms(janus, 1)
+        await publisher.close()
+        assert await janus.rooms() == []
+        await mcu.stop()
+
+
+async def test_a_second_gateway_on_the_same_janus_is_not_disturbed(
+    call: Call, janus: JanusProcess, loopback: None
+) -> None:
+    _, sender, _ = await call.publisher()
+    _, watcher, heard = await call.subscriber()
+    states = States()
+    other = JanusMcu((server(janus),), timeout=WAIT)
+    await other.start(states)
+    await states.until(lambda status: status.ready)
+    publisher, _ = await other.publish(CAMERA, await offer(), PublishOptions(), Heard())
+    assert len(await janus.rooms()) == 2
+    await other.stop()
+    await watcher.hears(sender.frequency)
+    assert heard.closed == []
+    assert len(await janus.rooms()) == 1
+    await publisher.close()
+
+
+async def test_stopping_leaves_nothing_and_may_be_repeated(call: Call, mcu: JanusMcu, janus: JanusProcess) -> None:
+    await call.publisher()
+    await call.subscriber()
+    await mcu.stop()
+    await mcu.stop()
+    assert await janus.rooms() == []
+    assert await janus.handles() == []
+    with pytest.raises(McuLost):
+        await mcu.publish(CAMERA, await offer(), PublishOptions(), Heard())
+
+
+async def test_changed_settings_hold_from_the_next_attempt_on(janus: JanusProcess, states: States) -> None:
+    mcu = JanusMcu((JanusServer(janus.url, api_secret="an old one"),), timeout=WAIT)
+    await mcu.start(states)
+    await states.until(lambda status: status.sfus[0].state is SfuState.REFUSED)
+    await mcu.reconfigure((server(janus),))
+    await states.until(lambda status: status.ready)
+    with pytest.raises(ValueError, match="there is no"):
+        await mcu.reconfigure(())
+    await mcu.stop()
+
+
+@pytest.mark.full
+async def test_a_janus_that_stands_still_is_noticed(call: Call, janus: JanusProcess, states: States) -> None:
+    _, _, publisher = await call.publisher()
+    _, _, subscriber = await call.subscriber()
+    begun = time.monotonic()
+    janus.freeze()
+    await states.until(lambda status: not status.ready, STALL)
+    assert time.monotonic() - begun < STALL
+    assert states.heard[-1].sfus[0].reason == "Janus does not answer any more"
+    assert await publisher.end(STALL) is CloseReason.LOST
+    assert await subscriber.end(STALL) is CloseReason.LOST
+    assert time.monotonic() - begun < WINDOW + 2
+    janus.thaw()
+    await states.until(lambda status: status.ready, 30)
+    again, sender, _ = await call.publisher(2)
+    _, watcher, _ = await call.subscriber()
+    await watcher.hears(sender.frequency)
+    await again.close()
+    await until_rooms(janus, 0)
+
+
+@pytest.mark.full
+async def test_a_session_that_janus_lets_expire_is_lost_and_made_anew(
+    states: States, loopback: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcu.janus.connection.session.KEEPALIVE", 3600.0)
+    monkeypatch.setattr("mcu.janus.rooms.sweep.FIRST", (3600.0,))  # a look keeps the session alive as well
+    async with JanusProcess(SESSION_TIMEOUT="4") as process:
+        mcu, heard = JanusMcu((server(process),), timeout=WAIT), Heard()
+        await mcu.start(states)
+        await mcu.publish(CAMERA, await offer(), PublishOptions(), heard)
+        assert await heard.end(20) is CloseReason.LOST  # Janus' `timeout` names no sender
+        await states.until(lambda status: status.ready, 20)
+        await mcu.stop()
+
+
+@pytest.mark.full
+async def test_a_session_is_kept_alive(states: States, loopback: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcu.janus.connection.session.KEEPALIVE", 2.0)
+    async with JanusProcess(SESSION_TIMEOUT="4") as process, AsyncExitStack() as stack:
+        mcu = JanusMcu((server(process),), timeout=WAIT)
+        await mcu.start(states)
+        call = Call(mcu, stack)
+        _, sender, heard = await call.publisher()
+        _, watcher, _ = await call.subscriber()
+        with pytest.raises(TimeoutError):
+            await heard.end(12)
+        await watcher.hears(sender.frequency)
+        await mcu.stop()
+
+
+@pytest.mark.parametrize(("status", "reason"), [(502, "behind the proxy"), (404, "not Janus")])
+async def test_a_proxy_that_finds_nobody_is_believed(
+    janus: JanusProcess, loopback: None, status: int, reason: str
+) -> None:
+    states, heard = States(), Heard()
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+        writer.close()
+
+    (port,) = free_ports(1)
+    async with Relay(janus.values["WS_PORT"]) as relay, await asyncio.start_server(refuse, "127.0.0.1", port):
+        mcu = JanusMcu((JanusServer(relay.url, api_secret=API_SECRET, admin_key=ADMIN_KEY),), timeout=WAIT)
+        await mcu.start(states)
+        await states.until(lambda now: now.ready)
+        await mcu.publish(CAMERA, await offer(), PublishOptions(), heard)
+        relay.to = port
+        relay.cut()
+        await states.until(lambda now: reason in now.sfus[0].reason)
+        assert heard.closed == ([CloseReason.LOST] if status == 502 else [])
+        relay.to = int(janus.values["WS_PORT"])
+        await states.until(lambda now: now.ready)
+        await mcu.stop()

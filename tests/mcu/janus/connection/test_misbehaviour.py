@@ -1,0 +1,346 @@
+"""A peer that speaks Janus' protocol and does what a real Janus cannot be made to do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from types import TracebackType
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from mcu.base import McuLost, McuTimeout, PublishOptions, Rejected, SfuState
+from mcu.janus.backend import JanusMcu
+from mcu.janus.connection.protocol import PLUGIN, Expect, HandleInfo, Message, parse
+from mcu.janus.settings import JanusServer
+from tests.mcu.janus.conftest import CAMERA, WAIT, Heard, States
+
+LATE = {"janus": "success", "data": {"id": 7}}
+OFFER = "v=0\r\na=ice-ufrag:u\r\na=fingerprint:sha-256 AA\r\n"
+
+
+class Impostor:
+    """Answers info, create, attach, detach and keepalive; ``answers`` changes or silences (``None``) an answer."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, dict[str, Any] | None] = {}
+        self.heard: list[dict[str, Any]] = []
+        self.sockets: list[web.WebSocketResponse] = []
+        self._ids = iter(range(100, 1000))
+        self._changed = asyncio.Event()
+
+    async def __aenter__(self) -> Impostor:
+        app = web.Application()
+        app.router.add_get("/", self._serve)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = f"ws://127.0.0.1:{self._runner.addresses[0][1]}"
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self._runner.cleanup()
+
+    async def until(self, janus: str, count: int = 1) -> dict[str, Any]:
+        """Wait until a request was heard that many times, and return the last of them."""
+        async with asyncio.timeout(WAIT):
+            while len(found := [request for request in self.heard if request["janus"] == janus]) < count:
+                self._changed.clear()
+                await self._changed.wait()
+        return found[-1]
+
+    async def send(self, text: str) -> None:
+        """Say something of its own accord."""
+        await self.sockets[-1].send_str(text)
+
+    async def _serve(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(protocols=["janus-protocol"])
+        await socket.prepare(request)
+        self.sockets.append(socket)
+        async for frame in socket:
+            heard = json.loads(frame.data)
+            self.heard.append(heard)
+            self._changed.set()
+            answer = self.answers.get(heard["janus"], self._usual(heard["janus"]))
+            if answer is not None:
+                await socket.send_json({**answer, "transaction": heard["transaction"]})
+        return socket
+
+    def _usual(self, janus: str) -> dict[str, Any] | None:
+        if janus == "info":
+            return {"janus": "server_info", "data_channels": True, "plugins": {PLUGIN: {}}, "version_string": "9.9"}
+        if janus == "keepalive":
+            return {"janus": "ack"}
+        if janus == "message":
+            return {"janus": "success", "plugindata": {"plugin": PLUGIN, "data": {"videoroom": "success", "list": []}}}
+        return {"janus": "success", "data": {"id": next(self._ids)}}
+
+
+async def ready(impostor: Impostor, states: States, patience: float = WAIT) -> JanusMcu:
+    mcu = JanusMcu((JanusServer(impostor.url),), timeout=patience)
+    await mcu.start(states)
+    await states.until(lambda status: status.ready)
+    return mcu
+
+
+async def test_a_janus_without_data_channels_is_refused_with_one_sentence(
+    states: States, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Impostor() as impostor:
+        impostor.answers["info"] = {"janus": "server_info", "data_channels": False, "plugins": {PLUGIN: {}}}
+        mcu = JanusMcu((JanusServer(impostor.url),), timeout=WAIT)
+        await mcu.start(states)
+        status = await states.until(lambda status: status.sfus[0].state is SfuState.REFUSED)
+        assert status.sfus[0].reason == "this Janus was built without data channels"
+        with pytest.raises(Rejected, match="data channels"):
+            await mcu.publish(CAMERA, OFFER, PublishOptions(), Heard())
+        await mcu.stop()
+    assert len([record for record in caplog.records if "data channels" in record.getMessage()]) == 1
+
+
+async def test_what_makes_no_sense_is_passed_over(states: States, caplog: pytest.LogCaptureFixture) -> None:
+    async with Impostor() as impostor:
+        mcu = await ready(impostor, states)
+        for text in ("garbage", "[]", '{"janus":"ack","transaction":"999"}', '{"janus":"event","sender":5}', "{}"):
+            await impostor.send(text)
+        await impostor.send('{"janus":"claimed"}')
+        session = await mcu.session()
+        await session.request("keepalive", Expect.ACK)
+        assert mcu.status().ready
+        await mcu.stop()
+    assert "garbage" not in caplog.text
+
+
+async def test_an_owner_that_fails_does_not_stop_the_reader(states: States, caplog: pytest.LogCaptureFixture) -> None:
+    class Clumsy:
+        def on_event(self, message: Message) -> None:
+            raise ZeroDivisionError
+
+        def on_resumed(self) -> None:
+            """Nothing was missed."""
+
+        def on_told(self, info: HandleInfo) -> None:
+            """Nothing to learn."""
+
+        def on_lost(self) -> None:
+            """Nothing to lose."""
+
+    async with Impostor() as impostor:
+        mcu = await ready(impostor, states)
+        session = await mcu.session()
+        handle = await session.attach("clumsy", Clumsy())
+        await impostor.send(json.dumps({"janus": "webrtcup", "sender": handle.id}))
+        await session.request("keepalive", Expect.ACK)
+        assert "not handled: webrtcup" in caplog.text
+        handle.detach()
+        handle.take(parse('{"janus":"webrtcup"}'))  # nobody listens any more
+        await mcu.stop()
+
+
+async def test_an_owner_that_fails_keeps_nobody_from_coming_back(
+    states: States, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Clumsy:
+        def on_event(self, message: Message) -> None:
+            """Nothing happens here."""
+
+        def on_resumed(self) -> None:
+            raise ZeroDivisionError
+
+        def on_told(self, info: HandleInfo) -> None:
+            """Nothing to learn."""
+
+        def on_lost(self) -> None:
+            raise ZeroDivisionError
+
+    async with Impostor() as impostor:
+        info = {"janus": "server_info", "data_channels": True, "plugins": {PLUGIN: {}}, "reclaim-session-timeout": 5}
+        impostor.answers["info"] = info
+        mcu = await ready(impostor, states)
+        session = await mcu.session()
+        await session.attach("clumsy", Clumsy())
+        await impostor.sockets[-1].close()
+        await states.until(lambda status: not status.ready)
+        await states.until(lambda status: status.ready)
+        assert "not handled: claimed" in caplog.text
+        impostor.answers["claim"] = {"janus": "error", "error": {"code": 458, "reason": "No such session"}}
+        await impostor.sockets[-1].close()
+        await states.until(lambda status: not status.ready)
+        await states.until(lambda status: status.ready)
+        assert "not handled: lost" in caplog.text
+        assert await mcu.session() is not session
+        await mcu.stop()
+
+
+async def test_a_forgotten_session_is_made_anew(states: States) -> None:
+    async with Impostor() as impostor:
+        mcu = await ready(impostor, states)
+        session = await mcu.session()
+        impostor.answers["keepalive"] = {"janus": "error", "error": {"code": 458, "reason": "No such session"}}
+        with pytest.raises(McuLost, match="forgotten"):
+            await session.request("keepalive", Expect.ACK)
+        await states.until(lambda status: not status.ready)
+        with pytest.raises(McuLost):
+            await session.request("keepalive", Expect.ACK)
+        await states.until(lambda status: status.ready)
+        assert len(impostor.sockets) == 2
+        await mcu.stop()
+
+
+async def test_a_keepalive_that_is_not_answered_ends_the_session(
+    states: States, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("mcu.janus.connection.session.KEEPALIVE", 0.1)
+    async with Impostor() as impostor:
+        mcu = await ready(impostor, states, patience=0.3)
+        await impostor.until("keepalive", 2)
+        impostor.answers["keepalive"] = None
+        await states.until(lambda status: not status.ready)
+        await mcu.stop()
+    assert "did not answer a keepalive" in caplog.text
+
+
+async def test_a_claim_that_is_not_answered_is_tried_again_and_given_up_in_time(
+    states: States, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcu.janus.connection.connector.CONNECT", 0.1)
+    async with Impostor() as impostor:
+        info = {"janus": "server_info", "data_channels": True, "plugins": {PLUGIN: {}}, "reclaim-session-timeout": 1}
+        impostor.answers["info"] = info
+        impostor.answers["claim"] = None
+        mcu = await ready(impostor, states)
+        session = await mcu.session()
+        for answered in (True, False):
+            await impostor.sockets[-1].close()
+            await states.until(lambda status: not status.ready)
+            await impostor.until("claim", 2)
+            assert states.heard[-1].sfus[0].state is SfuState.CONNECTING
+            if answered:
+                impostor.answers["claim"] = {"janus": "success"}
+            await states.until(lambda status: status.ready)
+            assert ((await mcu.session()) is session) is answered
+            impostor.answers["claim"] = None
+            impostor.heard.clear()
+        assert session.lost
+        with pytest.raises(McuLost):
+            await session.claim()
+        await mcu.stop()
+
+
+async def test_a_janus_that_takes_connections_and_says_nothing_is_tried_again(
+    states: States, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Impostor() as impostor:
+        impostor.answers["info"] = None
+        mcu = JanusMcu((JanusServer(impostor.url),), timeout=0.2)
+        await mcu.start(states)
+        await states.until(lambda status: status.sfus[0].reason == "it does not answer")
+        del impostor.answers["info"]
+        await states.until(lambda status: status.ready)
+        await mcu.stop()
+    assert caplog.text.count("it does not answer") == 1
+
+
+async def test_what_a_session_left_half_open_is_undone_when_it_comes_late(states: States) -> None:
+    async with Impostor() as impostor:
+        mcu = await ready(impostor, states)
+        impostor.answers["attach"] = None
+        with pytest.raises(McuTimeout):
+            await mcu.publish(CAMERA, OFFER, PublishOptions(timeout=0.1), Heard())
+        asked = await impostor.until("attach", 2)
+        late = {"janus": "success", "transaction": asked["transaction"], "data": {"id": 4711}}
+        await impostor.send(json.dumps(late))
+        assert (await impostor.until("detach"))["handle_id"] == 4711
+        await mcu.stop()
+
+
+async def test_an_answer_in_the_turn_of_the_cancellation_is_undone(states: States) -> None:
+    async with Impostor() as impostor:
+        mcu = await ready(impostor, states)
+        session = await mcu.session()
+        undone: list[int] = []
+        impostor.answers["attach"] = None
+        for turns in range(3):  # the answer comes before who was cancelled has its turn, in it, and after it
+            for answered_first in (False, True):
+                asking = asyncio.create_task(session.request("attach", undo=lambda late: undone.append(late.data.id)))
+                asked = await impostor.until("attach", 2 + 2 * turns + answered_first)
+                answer = parse(json.dumps({**LATE, "transaction": asked["transaction"]}))
+                if answered_first:
+                    session.take(answer)
+                asking.cancel()
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                if not answered_first:
+                    session.take(answer)
+                await asyncio.wait([asking])
+                assert asking.cancelled()
+        assert undone == [7] * 6
+        await mcu.stop()
+
+
+async def test_a_request_that_is_unanswered_when_its_handle_goes_is_lost_and_not_cancelled(
+    states: States, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcu.janus.connection.handle.PATIENCE", 0.05)
+    async with Impostor() as impostor:
+        mcu = await ready(impostor, states)
+        handle = await (await mcu.session()).attach("silent", None)
+        impostor.answers["message"] = None
+        asking = [asyncio.create_task(handle.ask({"request": "configure"})) for _ in range(2)]
+        given_up = asyncio.create_task(handle.ask({"request": "configure"}))
+        await impostor.until("message", 4)
+        given_up.cancel()
+        detached = handle.detach()
+        async with asyncio.timeout(WAIT):
+            for task in asking:
+                with pytest.raises(McuLost):
+                    await task
+            await detached
+        assert [request["handle_id"] for request in impostor.heard if request["janus"] == "detach"] == [handle.id]
+        await mcu.stop()
+
+
+async def test_a_plugin_error_in_a_success_is_an_error(states: States) -> None:
+    async with Impostor() as impostor:
+        mcu = await ready(impostor, states)
+        data = {"videoroom": "event", "error_code": 429, "error": "Missing element (admin_key)"}
+        impostor.answers["message"] = {"janus": "success", "plugindata": {"plugin": PLUGIN, "data": data}}
+        with pytest.raises(Rejected, match="429"):
+            await mcu.publish(CAMERA, OFFER, PublishOptions(), Heard())
+        await impostor.until("detach")
+        await mcu.stop()
+
+
+async def test_a_room_number_that_is_taken_is_not_insisted_on(states: States) -> None:
+    async with Impostor() as impostor:
+        mcu = await ready(impostor, states)
+        data = {"videoroom": "event", "error_code": 427, "error": "Room already exists"}
+        impostor.answers["message"] = {"janus": "success", "plugindata": {"plugin": PLUGIN, "data": data}}
+        publishing = asyncio.create_task(mcu.publish(CAMERA, OFFER, PublishOptions(timeout=1), Heard()))
+        await impostor.until("message", 3)
+        publishing.cancel()
+        await asyncio.wait([publishing])
+        numbers = [request["body"]["room"] for request in impostor.heard if "room" in request.get("body", {})]
+        assert len(set(numbers)) == len(numbers)
+        await mcu.stop()
+
+
+async def test_no_secret_and_no_description_reaches_the_log(states: States, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with Impostor() as impostor:
+        mcu = JanusMcu((JanusServer(impostor.url, api_secret="hush-hush", token="tock-en"),), timeout=WAIT)
+        await mcu.start(states)
+        await states.until(lambda status: status.ready)
+        assert impostor.heard[0]["apisecret"] == "hush-hush"
+        assert impostor.heard[0]["token"] == "tock-en"
+        impostor.answers["attach"] = {"janus": "error", "error": {"code": 403, "reason": "Unauthorized"}}
+        with pytest.raises(Rejected):
+            await mcu.publish(CAMERA, OFFER, PublishOptions(), Heard())
+        await mcu.stop()
+    for private in ("hush-hush", "tock-en", "127.0.0.1", "ice-ufrag", "anna"):
+        assert private not in caplog.text

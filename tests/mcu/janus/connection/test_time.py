@@ -1,0 +1,129 @@
+"""The time limits towards Janus, in virtual time over real sockets (reference 9.8; docs/janus.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from mcu.base import McuLost, McuTimeout, PublishOptions
+from mcu.janus.backend import JanusMcu
+from mcu.janus.connection.back_off import QUICK_FOR, STEADY_FOR, back_off
+from mcu.janus.settings import JanusServer
+from tests.gateway.flows.virtual_time import VirtualLoop
+from tests.mcu.janus.conftest import CAMERA, Heard, States
+from tests.mcu.janus.connection.test_misbehaviour import OFFER, Impostor
+
+TIMEOUT = 10.0  # seconds: the default
+NEAR = 0.5  # seconds that may pass over what the sockets do
+
+
+def in_virtual_time(story: Callable[[], Awaitable[None]]) -> None:
+    async def run() -> None:
+        await story()
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(run())
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class Timed(Impostor):
+    """Notes when it was asked for what."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times: list[tuple[str, float]] = []
+
+    def _usual(self, janus: str) -> dict[str, Any] | None:
+        self.times.append((janus, now()))
+        return super()._usual(janus)
+
+    def of(self, janus: str) -> list[float]:
+        return [time for name, time in self.times if name == janus]
+
+
+def test_janus_hears_a_keepalive_every_3_seconds() -> None:
+    async def story() -> None:
+        states = States()
+        async with (janus := Timed()):
+            mcu = JanusMcu((JanusServer(janus.url),), timeout=TIMEOUT)
+            await mcu.start(states)
+            await states.until(lambda status: status.ready)
+            start = now()
+            await asyncio.sleep(15.5)
+            assert [time - start for time in janus.of("keepalive")] == pytest.approx([3, 6, 9, 12, 15], abs=NEAR)
+            await mcu.stop()
+
+    in_virtual_time(story)
+
+
+def test_a_request_that_janus_does_not_answer_fails_after_10_seconds() -> None:
+    async def story() -> None:
+        states = States()
+        async with (janus := Timed()):
+            mcu = JanusMcu((JanusServer(janus.url),), timeout=TIMEOUT)
+            await mcu.start(states)
+            await states.until(lambda status: status.ready)
+            janus.answers["attach"] = None
+            start = now()
+            with pytest.raises((McuTimeout, McuLost)):
+                await mcu.publish(CAMERA, OFFER, PublishOptions(), Heard())
+            assert now() - start == pytest.approx(10, abs=NEAR)
+            await mcu.stop()
+
+    in_virtual_time(story)
+
+
+def test_a_janus_that_refuses_us_is_asked_after_1_to_16_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcu.janus.connection.connector.random.random", lambda: 0.5)  # neither sooner nor later
+
+    async def story() -> None:
+        async with (janus := Timed()):
+            janus.answers["create"] = {"janus": "error", "error": {"code": 403, "reason": "no"}}
+            mcu = JanusMcu((JanusServer(janus.url),), timeout=TIMEOUT)
+            await mcu.start(States())
+            await asyncio.sleep(66)
+            times = janus.of("create")
+            pauses = [later - sooner for sooner, later in itertools.pairwise(times)]
+            assert pauses == pytest.approx([1, 2, 4, 8, 16, 16, 16], abs=NEAR)
+            await mcu.stop()
+
+    in_virtual_time(story)
+
+
+def test_a_janus_that_is_away_for_long_is_asked_every_16_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcu.janus.connection.connector.random.random", lambda: 0.5)
+
+    async def story() -> None:
+        times: list[float] = []
+        with socket.socket() as taken:  # bound, and nobody listens
+            taken.bind(("127.0.0.1", 0))
+            mcu = JanusMcu((JanusServer(f"ws://127.0.0.1:{taken.getsockname()[1]}"),), timeout=TIMEOUT)
+            monkeypatch.setattr("mcu.janus.connection.connector.back_off", noting(back_off, times))
+            await mcu.start(States())
+            start = now()
+            await asyncio.sleep(QUICK_FOR + STEADY_FOR + 100)
+            late = [time - start for time in times if time - start > STEADY_FOR + 16]
+            pauses = [later - sooner for sooner, later in itertools.pairwise(late)]
+            assert pauses == pytest.approx([16] * len(pauses), abs=NEAR)
+            assert len(pauses) > 2
+            await mcu.stop()
+
+    in_virtual_time(story)
+
+
+def noting(asked: Callable[[float, int, float], float], times: list[float]) -> Callable[[float, int, float], float]:
+    """Note when an attempt has failed and a pause begins."""
+
+    def noted(away: float, refusals: int, chance: float) -> float:
+        times.append(now())
+        return asked(away, refusals, chance)
+
+    return noted

@@ -1,0 +1,473 @@
+"""Streams through a real Janus: what is published arrives, changes arrive, and nothing is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+
+from mcu.base import (
+    Candidate,
+    CloseReason,
+    McuLost,
+    McuTimeout,
+    MediaKind,
+    MediaSelection,
+    NewPeerConnection,
+    NoSuchStream,
+    PublishOptions,
+    Rejected,
+    SubscribeOptions,
+)
+from mcu.janus.backend import JanusMcu
+from mcu.janus.connection.protocol import parse
+from mcu.janus.connection.session import Session
+from mcu.janus.streams import subscriber as subscribing
+from mcu.janus.streams.publisher import JanusPublisher
+from tests.janus_process import JanusProcess
+from tests.mcu.janus.conftest import CAMERA, SCREEN, WAIT, Call, Heard, server
+from tests.media import PublishingPeer
+
+SOON = PublishOptions(timeout=5.0)
+
+
+async def left(janus: JanusProcess) -> tuple[int, int]:
+    """Return how many rooms and how many handles beside the control handle Janus has."""
+    return len(await janus.rooms()), len(await janus.handles()) - 1
+
+
+async def comes_to(janus: JanusProcess, *, rooms: int, handles: int) -> None:
+    """Ask Janus until it has no more than that: what was cancelled is cleared away a moment later."""
+    async with asyncio.timeout(5):
+        while await left(janus) != (rooms, handles):
+            pass
+
+
+async def test_pictures_tones_and_data_of_two_streams_reach_their_own_subscribers(call: Call) -> None:
+    _, camera, heard = await call.publisher(5, video=True)
+    _, screen, _ = await call.publisher(9, key=SCREEN, audio=False, video=True, channels=False)
+    _, first, _ = await call.subscriber()
+    _, second, _ = await call.subscriber()
+    _, third, _ = await call.subscriber(SCREEN)
+    await asyncio.gather(first.sees(5), second.sees(5), third.sees(9))
+    await asyncio.gather(first.hears(camera.frequency), second.hears(camera.frequency))
+    await heard.until(lambda: {(MediaKind.AUDIO, True), (MediaKind.VIDEO, True)} <= set(heard.media))
+    assert screen.number not in first.numbers.values()
+
+
+async def test_data_arrives_under_the_label_it_was_sent_with(call: Call) -> None:
+    _, sender, _ = await call.publisher()
+    _, first, _ = await call.subscriber()
+    _, second, _ = await call.subscriber()
+    await asyncio.gather(first.connected(), second.connected())
+    for step in range(20):
+        await sender.say("status", f"{step}")
+    await sender.say("unordered", b"\x00\xff")
+    for watcher in (first, second):
+        await watcher.reads("unordered", b"\x00\xff")
+        await watcher.reads("status", "19")
+        ordered = [said for label, said in watcher.messages if label == "status"]
+        assert ordered == [f"{step}" for step in range(20)]
+
+
+async def test_an_added_camera_is_offered_to_subscribers_that_are_there(call: Call) -> None:
+    publisher, sender, _ = await call.publisher(3, channels=False)
+    joined = [await call.subscriber() for _ in range(2)]
+    sender.add_camera()
+    await sender.accept(await publisher.update(await sender.offer()))
+    for subscriber, watcher, heard in joined:
+        await heard.until(lambda heard=heard: bool(heard.offers))  # type: ignore[misc]
+        await subscriber.accept(await watcher.answer(heard.offers[0]))
+        await watcher.sees(3)
+    sender.switch_camera(False)
+    await sender.accept(await publisher.update(await sender.offer()))
+    sender.switch_camera(True)
+    await sender.accept(await publisher.update(await sender.offer()))
+    for _, watcher, heard in joined:
+        await watcher.sees(3)
+        assert len(heard.offers) == 1  # off and on needs nothing from subscribers
+
+
+async def test_an_offer_that_is_never_answered_blocks_nobody_else(call: Call) -> None:
+    publisher, sender, _ = await call.publisher(4, channels=False)
+    silent, _, silent_heard = await call.subscriber(answer=False)
+    subscriber, watcher, heard = await call.subscriber()
+    sender.add_camera()
+    await sender.accept(await publisher.update(await sender.offer()))
+    await heard.until(lambda: bool(heard.offers))
+    await subscriber.accept(await watcher.answer(heard.offers[0]))
+    await watcher.sees(4)
+    assert silent_heard.offers == []  # Janus keeps it back until the first one is answered
+    async with asyncio.timeout(2):
+        again = await silent.refresh()
+    await silent.close()
+    assert "m=video" not in again
+
+
+async def test_what_janus_kept_back_is_offered_after_the_answer(call: Call) -> None:
+    publisher, sender, _ = await call.publisher(4, channels=False)
+    late, watcher, heard = await call.subscriber(answer=False)
+    sender.add_camera()
+    await sender.accept(await publisher.update(await sender.offer()))
+    await late.accept(await watcher.answer(await late.refresh()))
+    await heard.until(lambda: bool(heard.offers))
+    await late.accept(await watcher.answer(heard.offers[0]))
+    await watcher.sees(4)
+
+
+async def test_a_refresh_is_a_new_offer_for_the_same_connection(call: Call) -> None:
+    _, sender, _ = await call.publisher()
+    subscriber, watcher, _ = await call.subscriber()
+    await watcher.hears(sender.frequency)
+    await subscriber.accept(await watcher.answer(await subscriber.refresh()))
+    await watcher.hears(sender.frequency)
+
+
+async def test_an_answer_that_nobody_asked_for_is_rejected(call: Call) -> None:
+    await call.publisher()
+    subscriber, watcher, _ = await call.subscriber()
+    with pytest.raises(Rejected):
+        await subscriber.accept(watcher.pc.localDescription.sdp)
+
+
+async def test_an_answer_that_is_no_description_leaves_the_subscription_as_it_was(call: Call) -> None:
+    _, sender, _ = await call.publisher()
+    subscriber, watcher, _ = await call.subscriber(answer=False)
+    with pytest.raises(Rejected):
+        await subscriber.accept("v=0\r\nnonsense")
+    await subscriber.accept(await watcher.answer(await subscriber.refresh()))
+    await watcher.hears(sender.frequency)
+
+
+async def test_a_subscriber_may_come_before_the_publisher(call: Call) -> None:
+    waiting = asyncio.create_task(call.subscriber())
+    await asyncio.sleep(0)
+    _, sender, _ = await call.publisher()
+    _, watcher, _ = await waiting
+    await watcher.hears(sender.frequency)
+
+
+async def test_nobody_publishes_by_the_deadline(mcu: JanusMcu) -> None:
+    with pytest.raises(NoSuchStream):
+        await mcu.subscribe(CAMERA, SubscribeOptions(timeout=0.2), Heard())
+
+
+async def test_a_publisher_without_connection_is_a_timeout_and_leaves_no_handle(
+    call: Call, mcu: JanusMcu, janus: JanusProcess
+) -> None:
+    async with PublishingPeer(1, 440.0, video=False) as silent:
+        publisher, _ = await mcu.publish(CAMERA, await silent.offer(), SOON, Heard())
+        with pytest.raises(McuTimeout):
+            await mcu.subscribe(CAMERA, SubscribeOptions(timeout=0.3), Heard())
+        assert await left(janus) == (1, 1)
+        await publisher.close()
+
+
+async def test_an_offer_of_another_connection_is_told_and_changes_nothing(call: Call) -> None:
+    publisher, sender, _ = await call.publisher()
+    _, watcher, heard = await call.subscriber()
+    async with PublishingPeer(2, 700.0, video=False) as other:
+        with pytest.raises(NewPeerConnection):
+            await publisher.update(await other.offer())
+    await watcher.hears(sender.frequency)
+    assert heard.closed == []
+
+
+async def test_a_replaced_publisher_leaves_nothing_and_its_subscribers_hear_it(call: Call, janus: JanusProcess) -> None:
+    _, _, old = await call.publisher(1)
+    _, _, heard = await call.subscriber()
+    _, sender, _ = await call.publisher(2)
+    assert heard.closed == [CloseReason.REPLACED]
+    assert old.closed == []
+    _, watcher, _ = await call.subscriber()
+    await watcher.hears(sender.frequency)
+    assert await left(janus) == (1, 2)
+
+
+async def test_offers_at_once_end_in_one_publisher(call: Call, janus: JanusProcess) -> None:
+    waiting = [asyncio.create_task(call.subscriber()) for _ in range(2)]
+    published = await asyncio.gather(*(call.publisher(number) for number in range(4)))
+    running = [publisher for publisher, _, _ in published if not publisher.ended]
+    assert len(running) == 1
+    sender = next(peer for publisher, peer, _ in published if publisher is running[0])
+    for _, watcher, _ in await asyncio.gather(*waiting):
+        await watcher.hears(sender.frequency)
+    assert await left(janus) == (1, 3)
+
+
+async def test_a_cancelled_publish_leaves_nothing(call: Call, mcu: JanusMcu, janus: JanusProcess) -> None:
+    async with PublishingPeer(1, 440.0, video=False) as sender:
+        offer = await sender.offer()
+        for step in range(20):  # wherever it stands at that moment
+            publishing = asyncio.create_task(mcu.publish(CAMERA, offer, SOON, Heard()))
+            await asyncio.sleep(step * 0.0004)
+            publishing.cancel()
+            await asyncio.wait([publishing])
+            if not publishing.cancelled():
+                await publishing.result()[0].close()
+        publisher, _ = await mcu.publish(CAMERA, offer, SOON, Heard())
+        await publisher.close()
+    await comes_to(janus, rooms=0, handles=0)
+
+
+async def test_publishing_and_closing_again_and_again_does_not_crash_janus(mcu: JanusMcu, janus: JanusProcess) -> None:
+    async with PublishingPeer(1, 440.0, video=False) as sender:
+        offer = await sender.offer()
+        for _ in range(60):  # detached and destroyed at the same time, Janus 1.1.2 is gone within 20 rounds
+            publisher, _ = await mcu.publish(CAMERA, offer, SOON, Heard())
+            await publisher.close()
+    assert await left(janus) == (0, 0)
+    assert janus.runs
+
+
+async def test_a_cancelled_subscribe_leaves_nothing(call: Call, mcu: JanusMcu, janus: JanusProcess) -> None:
+    publisher, sender, _ = await call.publisher()
+    await sender.connected()
+    for step in range(20):
+        subscribing = asyncio.create_task(mcu.subscribe(CAMERA, SubscribeOptions(), Heard()))
+        await asyncio.sleep(step * 0.0002)
+        subscribing.cancel()
+        await asyncio.wait([subscribing])
+        if not subscribing.cancelled():
+            await subscribing.result()[0].close()
+    await comes_to(janus, rooms=1, handles=1)
+    await publisher.close()
+    assert await left(janus) == (0, 0)
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+async def test_a_room_goes_after_those_who_were_about_to_enter(
+    call: Call, mcu: JanusMcu, monkeypatch: pytest.MonkeyPatch, cancelled: bool
+) -> None:
+    sent: list[str] = []
+    encoded = Session._encoded
+
+    def noted(self: Session, janus: str, transaction: str, fields: Mapping[str, Any]) -> str:
+        sent.append("destroy" if fields.get("body", {}).get("request") == "destroy" else janus)
+        return encoded(self, janus, transaction, fields)
+
+    monkeypatch.setattr(Session, "_encoded", noted)
+    publisher, peer, _ = await call.publisher()
+    await peer.until(lambda: publisher.up, "a connection")
+    options = SubscribeOptions(timeout=2.0, selection=MediaSelection(audio=True))
+    subscribing = asyncio.create_task(mcu.subscribe(CAMERA, options, Heard()))
+    async with asyncio.timeout(WAIT):
+        while not publisher.entering:  # noqa: ASYNC110  nobody is told of who is about to enter
+            await asyncio.sleep(0)
+    if cancelled:
+        subscribing.cancel()
+    await publisher.close()
+    assert not publisher.entering
+    assert not publisher.departing
+    assert sent.index("destroy") > max(place for place, janus in enumerate(sent) if janus == "detach")
+    assert sent.count("detach") == 2
+    with pytest.raises(asyncio.CancelledError if cancelled else NoSuchStream):
+        await subscribing
+
+
+async def test_closing_a_publisher_ends_its_subscribers_and_leaves_nothing(call: Call, janus: JanusProcess) -> None:
+    publisher, _, own = await call.publisher()
+    joined = [await call.subscriber() for _ in range(2)]
+    assert await left(janus) == (1, 3)
+    await asyncio.gather(publisher.close(), publisher.close())
+    assert await left(janus) == (0, 0)
+    assert [heard.closed for _, _, heard in joined] == [[CloseReason.PUBLISHER_GONE]] * 2
+    assert own.closed == []
+    await publisher.close()
+    await joined[0][0].close()
+
+
+async def test_the_end_of_a_publishers_connection_is_no_offer_to_its_subscribers(call: Call) -> None:
+    _, sender, _ = await call.publisher(4, video=True)
+    _, watcher, heard = await call.subscriber()
+    await watcher.connected()
+    await sender.close()
+    assert await heard.end() is CloseReason.PUBLISHER_GONE
+    assert heard.offers == []
+
+
+async def test_an_end_that_nothing_follows_is_one_all_the_same(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscribing, "FAREWELL", 0.01)
+    subscribed, _, heard = (await call.publisher(4), await call.subscriber())[1]
+    stream = '{"type":"audio","mid":"0","active":false}'
+    data = f'{{"videoroom":"updated","streams":[{stream}]}}'
+    offer = '{"type":"offer","sdp":"v=0\\r\\n"}'
+    subscribed.on_event(parse(f'{{"janus":"event","plugindata":{{"data":{data}}},"jsep":{offer}}}'))
+    assert await heard.end() is CloseReason.PUBLISHER_GONE
+    assert heard.offers == []
+
+
+async def test_closing_a_subscriber_leaves_the_publisher(call: Call, janus: JanusProcess) -> None:
+    await call.publisher()
+    subscriber, _, heard = await call.subscriber()
+    await subscriber.close()
+    await subscriber.close()
+    assert await left(janus) == (1, 1)
+    assert heard.closed == []
+
+
+async def test_a_publisher_that_hangs_up_has_failed(call: Call, janus: JanusProcess) -> None:
+    _, sender, own = await call.publisher()
+    _, _, heard = await call.subscriber()
+    await sender.close()
+    assert await own.end() is CloseReason.FAILED
+    assert await heard.end() is CloseReason.PUBLISHER_GONE
+    await comes_to(janus, rooms=0, handles=0)
+
+
+async def test_a_subscriber_that_hangs_up_has_failed(call: Call, janus: JanusProcess) -> None:
+    await call.publisher()
+    _, watcher, heard = await call.subscriber()
+    await watcher.connected()
+    await watcher.close()
+    assert await heard.end() is CloseReason.FAILED
+    await comes_to(janus, rooms=1, handles=1)
+
+
+async def test_the_ceiling_and_the_limit_reach_the_encoder(call: Call) -> None:
+    publisher, sender, _ = await call.publisher(1, video=True, options=PublishOptions(bitrate=600_000))
+    _, watcher, _ = await call.subscriber()  # each frame that it gets is a moment to look at the encoder
+    await watcher.until(lambda: sender.video_bitrate == 600_000, "the ceiling")
+    await publisher.limit(350_000)
+    await watcher.until(lambda: sender.video_bitrate == 350_000, "the limit")
+    await publisher.request_keyframe()
+
+
+async def test_what_was_selected_at_the_start_and_later_is_received(call: Call) -> None:
+    _, sender, _ = await call.publisher(6, video=True)
+    subscriber, watcher, _ = await call.subscriber(options=SubscribeOptions(selection=MediaSelection(video=False)))
+    await watcher.hears(sender.frequency)
+    assert watcher.frames == {}
+    await subscriber.select(MediaSelection(video=True))
+    await watcher.sees(6)
+
+
+@pytest.mark.parametrize(
+    ("options", "codec"),
+    [
+        (PublishOptions(), "VP8"),
+        (PublishOptions(videocodecs=("h264",)), "H264"),
+        (PublishOptions(videocodecs=("theora", "av1")), "VP8"),
+        (PublishOptions(videocodecs=("h264",), h264profile="640032"), "H264"),  # nobody offers that profile
+    ],
+)
+async def test_janus_answers_with_the_preferred_codec(mcu: JanusMcu, options: PublishOptions, codec: str) -> None:
+    async with PublishingPeer(1, 440.0) as sender:
+        publisher, answer = await mcu.publish(CAMERA, await sender.offer(), options, Heard())
+        video = answer[answer.index("m=video") :]
+        assert video[video.index("a=rtpmap:") :].split(" ", 1)[1].startswith(codec)
+        await publisher.close()
+
+
+async def test_what_is_no_description_replaces_nobody(call: Call, mcu: JanusMcu) -> None:
+    _, sender, _ = await call.publisher()
+    _, watcher, heard = await call.subscriber()
+    with pytest.raises(Rejected):
+        await mcu.publish(CAMERA, "garbage", SOON, Heard())
+    await watcher.hears(sender.frequency)
+    assert heard.closed == []
+
+
+async def test_candidates_are_taken_whatever_they_are(call: Call) -> None:
+    publisher, sender, _ = await call.publisher()
+    subscriber, watcher, _ = await call.subscriber()
+    for stream in (publisher, subscriber):
+        await stream.add_candidate(Candidate("candidate:1 1 udp 1 127.0.0.1 9 typ host", "0", 0))
+        await stream.add_candidate(Candidate("candidate:1 1 udp 1 1b4f.local 9 typ host", "0", 0))
+        await stream.add_candidate(Candidate("garbage"))
+        await stream.add_candidate(None)
+    await watcher.hears(sender.frequency)
+    await subscriber.close()
+    await subscriber.add_candidate(None)
+
+
+async def test_a_stream_that_has_ended_takes_no_requests(call: Call) -> None:
+    publisher, sender, _ = await call.publisher()
+    await publisher.close()
+    with pytest.raises(McuLost):
+        await publisher.update(await sender.offer())
+
+
+async def test_videoroom_as_it_is_names_the_channel_after_the_feed_and_waits_for_one(loopback: None) -> None:
+    """Why ``janus-config/datachannels.c`` exists; docs/janus.md, "Data channels", says what to expect without it."""
+    async with JanusProcess(DATACHANNELS="") as process, AsyncExitStack() as stack:
+        mcu = JanusMcu((server(process),), timeout=10)
+        await mcu.start(lambda status: None)
+        call = Call(mcu, stack)
+        _, sender, _ = await call.publisher()
+        _, silent, _ = await call.subscriber()
+        _, opening, _ = await call.subscriber()
+        opened = opening.pc.createDataChannel("of the subscriber")
+        await opening.until(lambda: opened.readyState == "open", "an open channel")
+        await silent.connected()
+
+        async def arrives() -> None:
+            while ("1", "hello") not in opening.messages:  # Janus is ready a moment after the channel is open
+                await sender.say("status", "hello")
+                with contextlib.suppress(AssertionError):
+                    await opening.until(lambda: bool(opening.messages), "a message", 0.2)
+
+        await asyncio.wait_for(arrives(), 10)
+        assert silent.messages == []
+        await mcu.stop()
+
+
+@pytest.mark.full
+async def test_a_publisher_that_never_connects_is_given_up(mcu: JanusMcu, janus: JanusProcess, loopback: None) -> None:
+    heard = Heard()
+    async with PublishingPeer(1, 440.0, video=False) as silent:
+        await mcu.publish(CAMERA, await silent.offer(), SOON, heard)
+        assert await heard.end(60) is CloseReason.FAILED
+    await comes_to(janus, rooms=0, handles=0)
+
+
+async def test_a_subscriber_that_janus_puts_off_waits_for_the_connection(call: Call, mcu: JanusMcu) -> None:
+    async with PublishingPeer(1, 440.0, video=False) as sender:
+        publisher, answer = await mcu.publish(CAMERA, await sender.offer(), SOON, Heard())
+        assert isinstance(publisher, JanusPublisher)
+        publisher.on_event(parse('{"janus": "webrtcup"}'))  # too early: Janus answers 428 to who joins now
+        waiting = asyncio.create_task(call.subscriber())
+        with pytest.raises(McuTimeout):
+            await mcu.subscribe(CAMERA, SubscribeOptions(timeout=0.3), Heard())
+        await sender.accept(answer)
+        _, watcher, _ = await waiting
+        await watcher.hears(440.0)
+
+
+async def test_a_room_that_vanished_is_no_such_stream_and_ends_the_publisher(call: Call, mcu: JanusMcu) -> None:
+    publisher, sender, heard = await call.publisher()
+    await sender.connected()
+    room, publisher.room = publisher.room, 1
+    with pytest.raises(NoSuchStream):
+        await mcu.subscribe(CAMERA, SubscribeOptions(timeout=5), Heard())
+    assert heard.closed == [CloseReason.FAILED]
+    publisher.room = room
+
+
+async def test_a_room_that_somebody_destroys_ends_its_streams(call: Call, mcu: JanusMcu, janus: JanusProcess) -> None:
+    publisher, _, own = await call.publisher()
+    _, _, heard = await call.subscriber()
+    session = await mcu.session()
+    session.control.tell({"request": "destroy", "room": publisher.room})
+    assert await own.end() is CloseReason.FAILED
+    assert await heard.end() is CloseReason.PUBLISHER_GONE
+    await comes_to(janus, rooms=0, handles=0)
+
+
+async def test_who_came_while_the_camera_was_off_sees_it_when_it_is_on(call: Call) -> None:
+    publisher, sender, _ = await call.publisher(8, video=True)
+    await sender.connected()
+    sender.switch_camera(False)
+    await sender.accept(await publisher.update(await sender.offer()))
+    subscriber, watcher, heard = await call.subscriber()
+    await watcher.hears(sender.frequency)
+    sender.switch_camera(True)
+    await sender.accept(await publisher.update(await sender.offer()))
+
+    await heard.until(lambda: bool(heard.offers))
+    await subscriber.accept(await watcher.answer(heard.offers[0]))
+    await watcher.sees(8)
