@@ -12,7 +12,7 @@ import msgspec
 import uvloop
 
 from gateway.app import Gateway
-from gateway.config import Config, Http, McuSection, NextcloudSection, Sessions
+from gateway.config import Config, HttpSection, McuSection, NextcloudSection, SessionsSection
 from gateway.core.limits import Limits
 from mcu.base import (
     BackendId,
@@ -66,8 +66,8 @@ class Deaf:
 def config() -> Config:
     """Return a gateway that takes any backend, with the SFU on 127.0.0.1."""
     return Config(
-        sessions=Sessions(secret="bench-0f3b9c1e5d7a48268e4b1c6d9a2f7053"),
-        http=Http(listen=("127.0.0.1:0",)),
+        sessions=SessionsSection(secret="bench-0f3b9c1e5d7a48268e4b1c6d9a2f7053"),
+        http=HttpSection(listen=("127.0.0.1:0",)),
         nextcloud=NextcloudSection(allow_any=True, secret="bench-6a1d4e8f2b7c49039d5e0f8a3c6b1274"),
         mcu=McuSection(type="inprocess", settings=Settings(address="127.0.0.1")),
         limits=Limits(messages_per_second=0),

@@ -25,16 +25,16 @@ from gateway.core.limits import ANY_CODEC, AUDIO_CODECS, VIDEO_CODECS, Backend, 
 from mcu import factory
 
 __all__ = [
-    "Admin",
+    "AdminSection",
     "Config",
     "ConfigError",
     "GeoIpSection",
-    "Http",
-    "Internal",
+    "HttpSection",
+    "InternalSection",
     "McuSection",
     "NextcloudSection",
-    "Sessions",
-    "Stats",
+    "SessionsSection",
+    "StatsSection",
     "listen_address",
     "load",
 ]
@@ -52,7 +52,7 @@ _instance = re.compile(r"[A-Za-z0-9._-]{0,32}")
 _tcp = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]*):(?P<port>[0-9]{1,5})")
 
 
-class Http(Struct, frozen=True):
+class HttpSection(Struct, frozen=True):
     """Where the gateway listens."""
 
     listen: tuple[str, ...] = ("127.0.0.1:8080",)  # "host:port", "[::1]:port" or "/path" of a unix socket
@@ -61,14 +61,14 @@ class Http(Struct, frozen=True):
     key: str = ""
 
 
-class Sessions(Struct, frozen=True):
+class SessionsSection(Struct, frozen=True):
     """What every session shares."""
 
     secret: str  # signs session and resume ids
     outbox_bytes: Annotated[int, Meta(ge=65_536)] = 8_388_608
 
 
-class Internal(Struct, frozen=True):
+class InternalSection(Struct, frozen=True):
     """Clients that work for the gateway's operator: SIP bridge, recorder."""
 
     secret: str = ""  # empty: they are refused
@@ -98,19 +98,19 @@ class McuSection(Struct, frozen=True):
     settings: Any = None
 
 
-class Stats(Struct, frozen=True):
+class StatsSection(Struct, frozen=True):
     """Who may read statistics and metrics."""
 
     allowed: tuple[str, ...] = ("127.0.0.1", "::1")
 
 
-class Admin(Struct, frozen=True):
+class AdminSection(Struct, frozen=True):
     """What the operator asks a running gateway."""
 
     socket: str = ""  # path of a unix socket; empty: none
 
 
-class Turn(Struct, frozen=True):
+class TurnSection(Struct, frozen=True):
     """TURN servers whose credentials are handed out."""
 
     api_key: str = ""  # who may ask for credentials
@@ -121,17 +121,17 @@ class Turn(Struct, frozen=True):
 class Config(Struct, frozen=True):
     """Everything an operator may set."""
 
-    sessions: Sessions
-    http: Http = Http()
-    internal: Internal = Internal()
+    sessions: SessionsSection
+    http: HttpSection = HttpSection()
+    internal: InternalSection = InternalSection()
     nextcloud: NextcloudSection = NextcloudSection()
     backends: tuple[Backend, ...] = field(default=(), name="backend")
     mcu: McuSection = McuSection()
-    stats: Stats = Stats()
+    stats: StatsSection = StatsSection()
     quality: Quality = Quality()
-    admin: Admin = Admin()
+    admin: AdminSection = AdminSection()
     limits: Limits = Limits()
-    turn: Turn = Turn()
+    turn: TurnSection = TurnSection()
     geoip: GeoIpSection = GeoIpSection()
 
     @property
@@ -265,7 +265,7 @@ def _networks(texts: Iterable[str], key: str, source: Source) -> tuple[str, ...]
     return tuple(found)
 
 
-def _check_http(http: Http, source: Source) -> None:
+def _check_http(http: HttpSection, source: Source) -> None:
     if not http.listen:
         raise source.error("http.listen", "needs at least one address")
     for index, text in enumerate(http.listen):
@@ -280,7 +280,7 @@ def _check_http(http: Http, source: Source) -> None:
         _check_tls(http, source)
 
 
-def _check_tls(http: Http, source: Source) -> None:
+def _check_tls(http: HttpSection, source: Source) -> None:
     for key, path in (("http.certificate", http.certificate), ("http.key", http.key)):
         try:
             Path(path).read_bytes()
@@ -326,7 +326,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _check_turn(turn: Turn, source: Source) -> None:
+def _check_turn(turn: TurnSection, source: Source) -> None:
     for name, value in (("api_key", turn.api_key), ("secret", turn.secret)):
         if turn.servers and not value:
             raise source.error(f"turn.{name}", "is missing; turn.servers needs it")

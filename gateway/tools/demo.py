@@ -13,7 +13,7 @@ import click
 import uvloop
 
 from gateway.app import Gateway
-from gateway.config import Config, Http, McuSection, Sessions
+from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from gateway.tools.demo_backend import DemoBackend
 from gateway.tools.demo_page import page_routes
 from mcu import factory
@@ -28,7 +28,7 @@ class Demo:
         self._host = host
         self._port = port
         self._mcu = mcu or _inprocess()
-        self._sessions = Sessions(secret=secrets.token_hex(32))
+        self._sessions = SessionsSection(secret=secrets.token_hex(32))
         self._backend = DemoBackend()
         self._gateway: Gateway | None = None
 
@@ -74,7 +74,7 @@ class Demo:
         host = f"[{self._host}]" if ":" in self._host else self._host
         return Config(
             sessions=self._sessions,
-            http=Http(listen=(f"{host}:{self._port}",)),
+            http=HttpSection(listen=(f"{host}:{self._port}",)),
             backends=(self._backend.backend,),
             mcu=self._mcu,
         )

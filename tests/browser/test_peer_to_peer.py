@@ -14,7 +14,7 @@ from aiohttp import web
 from playwright.async_api import Browser, Page
 
 from gateway.app import Gateway
-from gateway.config import Config, Http, McuSection, Sessions
+from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
 
 pytestmark = pytest.mark.full
@@ -92,8 +92,8 @@ async def kitchen(browser: Browser) -> AsyncIterator[Kitchen]:
         nextcloud = await stack.enter_async_context(FakeNextcloud())
         gateway = Gateway(
             Config(
-                sessions=Sessions(secret=SECRET),
-                http=Http(listen=("127.0.0.1:0",)),
+                sessions=SessionsSection(secret=SECRET),
+                http=HttpSection(listen=("127.0.0.1:0",)),
                 backends=(nextcloud.backend(),),
                 mcu=McuSection(type="none"),
             )

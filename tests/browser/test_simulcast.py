@@ -14,7 +14,7 @@ from aiohttp import web
 from playwright.async_api import Page
 
 from gateway.app import Gateway
-from gateway.config import Config, GeoIpSection, Http, McuSection, Sessions
+from gateway.config import Config, GeoIpSection, HttpSection, McuSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from tests.browser.chromium import FAKE_DEVICES, GRANTED, chromium
 
@@ -130,8 +130,8 @@ async def calling(mcu: McuSection, geoip: GeoIpSection) -> AsyncIterator[Call]:
     async with AsyncExitStack() as stack:
         nextcloud = await stack.enter_async_context(FakeNextcloud())
         config = Config(
-            sessions=Sessions(secret="6f1b0c7d9ae24835b6cf01d27e9a4488"),
-            http=Http(listen=("127.0.0.1:0",)),
+            sessions=SessionsSection(secret="6f1b0c7d9ae24835b6cf01d27e9a4488"),
+            http=HttpSection(listen=("127.0.0.1:0",)),
             backends=(nextcloud.backend(),),
             mcu=mcu,
             geoip=geoip,

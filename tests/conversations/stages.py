@@ -14,7 +14,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.app import Gateway
-from gateway.config import Config, Http, Internal, McuSection, Sessions
+from gateway.config import Config, HttpSection, InternalSection, McuSection, SessionsSection
 from gateway.core.limits import Limits
 from gateway.flows.ports import NextcloudError
 from gateway.tools.fake_nextcloud import FakeNextcloud, FakeRoom, SigningKey
@@ -256,9 +256,9 @@ async def socket(conversation: Conversation, sfu: McuSection = INPROCESS) -> Asy
     server = conversation.server
     async with FakeNextcloud() as cloud:
         config = Config(
-            sessions=Sessions(secret="0123456789abcdef0123456789abcdef"),
-            http=Http(listen=("127.0.0.1:0",)),
-            internal=Internal(secret=INTERNAL_SECRET if server.get("internal", True) else ""),
+            sessions=SessionsSection(secret="0123456789abcdef0123456789abcdef"),
+            http=HttpSection(listen=("127.0.0.1:0",)),
+            internal=InternalSection(secret=INTERNAL_SECRET if server.get("internal", True) else ""),
             backends=(cloud.backend(session_limit=server.get("session_limit", 0)),),
             mcu=sfu if conversation.mcu else McuSection(),
             limits=msgspec.convert(server.get("limits", {}), Limits),

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from gateway.app import Gateway
-from gateway.config import Config, Http, Sessions
+from gateway.config import Config, HttpSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import TalkClient
 from tests.gateway.cutting import CuttingLine
@@ -25,7 +25,7 @@ SLICE = 5  # messages sent at once
 @asynccontextmanager
 async def running() -> AsyncIterator[tuple[str, FakeNextcloud]]:
     async with FakeNextcloud(secret=SECRET) as nextcloud:
-        sessions, http = Sessions(secret=SECRET), Http(listen=("127.0.0.1:0",))
+        sessions, http = SessionsSection(secret=SECRET), HttpSection(listen=("127.0.0.1:0",))
         gateway = Gateway(Config(sessions=sessions, http=http, backends=(nextcloud.backend(),)))
         (url,) = await gateway.start()
         try:

@@ -18,7 +18,7 @@ import pytest
 
 from gateway import features
 from gateway.app import Gateway
-from gateway.config import Config, Http, McuSection, Sessions
+from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import Refused, TalkClient
 from gateway.version import SERVER_HEADER, SERVER_VERSION
@@ -35,8 +35,8 @@ FEATURES = ", ".join(features.announced("none"))
 def config(*listen: str, certificate: str = "", key: str = "") -> Config:
     backend = FakeNextcloud(secret=SECRET)
     return Config(
-        sessions=Sessions(secret=SECRET),
-        http=Http(listen=listen or ("127.0.0.1:0",), certificate=certificate, key=key),
+        sessions=SessionsSection(secret=SECRET),
+        http=HttpSection(listen=listen or ("127.0.0.1:0",), certificate=certificate, key=key),
         backends=(backend.backend(),),
     )
 

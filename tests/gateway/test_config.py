@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import Config, ConfigError, Sessions, listen_address, load
+from gateway.config import Config, ConfigError, SessionsSection, listen_address, load
 from gateway.core.backends import COMPAT
 from tests.gateway.certificates import make_certificate
 
@@ -377,7 +377,7 @@ def test_listen_address_is_taken_apart(text: str, expected: tuple[str, int] | No
 
 
 def test_configuration_is_made_without_a_file_too() -> None:
-    assert Config(sessions=Sessions(secret=SECRET)).mcu.type == "none"
+    assert Config(sessions=SessionsSection(secret=SECRET)).mcu.type == "none"
 
 
 @pytest.mark.parametrize(

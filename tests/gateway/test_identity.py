@@ -7,7 +7,7 @@ import re
 import aiohttp
 
 from gateway.app import Gateway
-from gateway.config import Config, Http, Sessions
+from gateway.config import Config, HttpSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import TalkClient
 from gateway.version import PROTOCOL_LEVEL, VERSION
@@ -20,7 +20,9 @@ NAME = f"nextcloud-spreed-signaling/{LEVEL} portunus/{VERSION}"
 async def test_version_and_name_are_the_same_in_all_places() -> None:
     async with FakeNextcloud(secret=SECRET) as nextcloud:
         config = Config(
-            sessions=Sessions(secret=SECRET), http=Http(listen=("127.0.0.1:0",)), backends=(nextcloud.backend(),)
+            sessions=SessionsSection(secret=SECRET),
+            http=HttpSection(listen=("127.0.0.1:0",)),
+            backends=(nextcloud.backend(),),
         )
         gateway = Gateway(config)
         (url,) = await gateway.start()

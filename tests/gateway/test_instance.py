@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from gateway.app import Gateway
-from gateway.config import Config, Http, McuSection, Sessions
+from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from mcu.janus.settings import JanusServer
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 
@@ -17,8 +17,8 @@ SECRET = "9f2b6c1d" * 8
 
 def config(secret: str = SECRET, *listen: str, instance: str = "") -> Config:
     return Config(
-        sessions=Sessions(secret=secret),
-        http=Http(listen=listen or ("127.0.0.1:8080",)),
+        sessions=SessionsSection(secret=secret),
+        http=HttpSection(listen=listen or ("127.0.0.1:8080",)),
         mcu=McuSection(instance=instance),
     )
 

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from gateway.app import Gateway
-from gateway.config import Config, Http, Sessions
+from gateway.config import Config, HttpSection, SessionsSection
 from gateway.core.limits import Limits
 from gateway.edge.clients.polling import SECRET_HEADER
 from gateway.tools.fake_nextcloud import FakeNextcloud
@@ -35,8 +35,8 @@ async def connect(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]
 async def running(limits: Limits | None = None) -> AsyncIterator[str]:
     """Run a gateway with two people in a call, who hear each other all the time."""
     async with FakeNextcloud(secret=SECRET) as cloud:
-        http = Http(listen=("127.0.0.1:0",))
-        sessions = Sessions(secret=SECRET)
+        http = HttpSection(listen=("127.0.0.1:0",))
+        sessions = SessionsSection(secret=SECRET)
         gateway = Gateway(Config(sessions=sessions, http=http, backends=(cloud.backend(),), limits=limits or Limits()))
         (url,) = await gateway.start()
         try:

@@ -15,7 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.app import Gateway
-from gateway.config import Config, GeoIpSection, Http, Internal, McuSection, Sessions
+from gateway.config import Config, GeoIpSection, HttpSection, InternalSection, McuSection, SessionsSection
 from gateway.core.limits import Backend, Limits
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import Refused, TalkClient
@@ -119,9 +119,9 @@ def config(nextcloud: FakeNextcloud, small: FakeNextcloud) -> Config:
     full = Backend("full", (small.url,), small.secret, session_limit=1)
     gone = Backend("gone", ("http://127.0.0.1:9/",), nextcloud.secret)
     return Config(
-        sessions=Sessions(secret=SECRET),
-        http=Http(listen=("127.0.0.1:0",)),
-        internal=Internal(secret=INTERNAL_SECRET),
+        sessions=SessionsSection(secret=SECRET),
+        http=HttpSection(listen=("127.0.0.1:0",)),
+        internal=InternalSection(secret=INTERNAL_SECRET),
         backends=(full, gone, nextcloud.backend()),
         mcu=McuSection(type="inprocess", settings=Settings(address=("127.0.0.1",)), timeout=1.0),
         geoip=GeoIpSection(overrides={"127.0.0.1": "CH"}),

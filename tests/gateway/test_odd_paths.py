@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 
 from gateway.app import Gateway
-from gateway.config import Config, Http, Sessions
+from gateway.config import Config, HttpSection, SessionsSection
 from gateway.core.limits import Limits
 from gateway.edge.clients.websocket import CLOSE_TIME
 from gateway.tools.fake_nextcloud import FakeNextcloud
@@ -54,8 +54,8 @@ async def house() -> AsyncIterator[House]:
         limits = Limits(connections_per_address=0, hellos_per_address=0)
         gateway = Gateway(
             Config(
-                sessions=Sessions(secret=SECRET, outbox_bytes=OUTBOX),
-                http=Http(listen=("127.0.0.1:0",)),
+                sessions=SessionsSection(secret=SECRET, outbox_bytes=OUTBOX),
+                http=HttpSection(listen=("127.0.0.1:0",)),
                 backends=(nextcloud.backend(),),
                 limits=limits,
             )

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from gateway.app import Gateway
-from gateway.config import Config, Http, McuSection, Sessions
+from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import Json, Refused, TalkClient
 from mcu.base import Mcu
@@ -40,8 +40,8 @@ async def away() -> AsyncIterator[Away]:
         janus = f"ws://127.0.0.1:{free_ports(1)[0]}"
         gateway = Gateway(
             Config(
-                sessions=Sessions(secret="0123456789abcdef0123456789abcdef"),
-                http=Http(listen=("127.0.0.1:0",)),
+                sessions=SessionsSection(secret="0123456789abcdef0123456789abcdef"),
+                http=HttpSection(listen=("127.0.0.1:0",)),
                 backends=(nextcloud.backend(),),
                 mcu=McuSection(type="janus", settings=(JanusServer(janus),), timeout=1.0),
             )
@@ -120,8 +120,8 @@ class OverFake(Gateway):
 async def test_sessions_of_clients_that_cannot_be_asked_are_reset_if_that_is_configured(configured: bool) -> None:
     async with FakeNextcloud() as nextcloud:
         config = Config(
-            sessions=Sessions(secret="0123456789abcdef0123456789abcdef"),
-            http=Http(listen=("127.0.0.1:0",)),
+            sessions=SessionsSection(secret="0123456789abcdef0123456789abcdef"),
+            http=HttpSection(listen=("127.0.0.1:0",)),
             backends=(nextcloud.backend(),),
             mcu=McuSection(type="inprocess", reset_sessions_on_loss=not configured),
         )

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from gateway.app import PREFIXES, Gateway
-from gateway.config import Config, Http, Internal, McuSection, Sessions, Turn
+from gateway.config import Config, HttpSection, InternalSection, McuSection, SessionsSection, TurnSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import TalkClient
 from gateway.version import SERVER_HEADER, SERVER_VERSION
@@ -57,11 +57,11 @@ async def house(request: pytest.FixtureRequest) -> AsyncIterator[House]:
     async with FakeNextcloud(secret=SECRET) as cloud:
         gateway = Gateway(
             Config(
-                sessions=Sessions(secret=SECRET),
-                http=Http(listen=("127.0.0.1:0",)),
-                internal=Internal(secret=INTERNAL_SECRET),
+                sessions=SessionsSection(secret=SECRET),
+                http=HttpSection(listen=("127.0.0.1:0",)),
+                internal=InternalSection(secret=INTERNAL_SECRET),
                 backends=(cloud.backend(),),
-                turn=Turn(api_key="key", secret="secret", servers=("turn:turn.example",)),
+                turn=TurnSection(api_key="key", secret="secret", servers=("turn:turn.example",)),
                 mcu=McuSection() if request.param == "none" else sfu,
             )
         )
@@ -97,7 +97,7 @@ async def test_each_route_is_served_below_both_prefixes(house: House, http: aioh
 
 
 async def test_no_route_is_left_out() -> None:
-    gateway = Gateway(Config(sessions=Sessions(secret=SECRET)))
+    gateway = Gateway(Config(sessions=SessionsSection(secret=SECRET)))
     gateway._wire()
     found = {
         (route.method, route.resource.canonical) for route in gateway._application().router.routes() if route.resource

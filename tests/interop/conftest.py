@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from gateway.app import Gateway
-from gateway.config import Config, Http, Internal, McuSection, Sessions
+from gateway.config import Config, HttpSection, InternalSection, McuSection, SessionsSection
 from gateway.core.limits import Quality
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from mcu.inprocess import Settings
@@ -66,9 +66,9 @@ async def open_house(sfu: str, quality: Quality | None = None) -> AsyncIterator[
         if janus is not None:
             settings = (JanusServer(janus.url, api_secret=API_SECRET, admin_key=ADMIN_KEY),)
         config = Config(
-            sessions=Sessions(secret=SECRET),
-            http=Http(listen=("127.0.0.1:0",)),
-            internal=Internal(secret=INTERNAL_SECRET),
+            sessions=SessionsSection(secret=SECRET),
+            http=HttpSection(listen=("127.0.0.1:0",)),
+            internal=InternalSection(secret=INTERNAL_SECRET),
             backends=(nextcloud.backend(),),
             mcu=McuSection(type=sfu, settings=settings),
             quality=quality or Quality(),

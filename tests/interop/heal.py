@@ -19,7 +19,7 @@ import aioice.ice
 import pytest
 
 from gateway.app import Gateway
-from gateway.config import Config, Http, McuSection, Sessions
+from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_publishing import Connection
 from mcu.janus.settings import JanusServer
@@ -219,8 +219,8 @@ async def healing_call() -> AsyncIterator[HealingCall]:
         )
         gateway = Gateway(
             Config(
-                sessions=Sessions(secret=SECRET),
-                http=Http(listen=("127.0.0.1:0",)),
+                sessions=SessionsSection(secret=SECRET),
+                http=HttpSection(listen=("127.0.0.1:0",)),
                 backends=(nextcloud.backend(),),
                 mcu=McuSection(type="janus", settings=(server,)),
             )

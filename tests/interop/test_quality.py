@@ -16,7 +16,7 @@ import pytest
 from playwright.async_api import Page, Route
 
 from gateway.app import Gateway
-from gateway.config import Config, Http, McuSection, Sessions
+from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from gateway.core.limits import Quality
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from mcu.janus.settings import JanusServer
@@ -142,8 +142,8 @@ async def call(loopback: None, tmp_path: Path) -> AsyncIterator[Call]:
         janus = await stack.enter_async_context(JanusProcess())
         server = JanusServer(janus.url, api_secret=API_SECRET, admin_key=ADMIN_KEY)
         config = Config(
-            sessions=Sessions(secret=SECRET),
-            http=Http(listen=("127.0.0.1:0",)),
+            sessions=SessionsSection(secret=SECRET),
+            http=HttpSection(listen=("127.0.0.1:0",)),
             backends=(nextcloud.backend(),),
             mcu=McuSection(type="janus", settings=(server,)),
             quality=Quality(room_budget=BUDGET, ceiling=CEILING),

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from gateway.app import Gateway
-from gateway.config import Config, GeoIpSection, Http, McuSection, Sessions
+from gateway.config import Config, GeoIpSection, HttpSection, McuSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import PATIENCE, TalkClient
 from gateway.tools.talk_publishing import REPUBLISH, Publishing
@@ -44,8 +44,8 @@ class Town:
     def config(self) -> Config:
         """Return what the gateway is configured with now."""
         return Config(
-            sessions=Sessions(secret=SECRET),
-            http=Http(listen=("127.0.0.1:0",)),
+            sessions=SessionsSection(secret=SECRET),
+            http=HttpSection(listen=("127.0.0.1:0",)),
             backends=(self.nextcloud.backend(),),
             mcu=McuSection(type="janus", settings=tuple(self.servers)),
             geoip=GeoIpSection(overrides={"127.0.0.1": "DE"}),

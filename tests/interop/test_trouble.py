@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from gateway.app import Gateway
-from gateway.config import Config, Http, McuSection, Sessions
+from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from mcu.janus.settings import JanusServer
 from tests.interop.conftest import SECRET, House
@@ -26,8 +26,8 @@ async def test_a_janus_that_comes_later_is_waited_for(loopback: None) -> None:
     async with FakeNextcloud() as nextcloud:
         gateway = Gateway(
             Config(
-                sessions=Sessions(secret=SECRET),
-                http=Http(listen=("127.0.0.1:0",)),
+                sessions=SessionsSection(secret=SECRET),
+                http=HttpSection(listen=("127.0.0.1:0",)),
                 backends=(nextcloud.backend(),),
                 mcu=McuSection(type="janus", settings=settings),
             )

@@ -14,7 +14,7 @@ import pytest
 
 from gateway import app
 from gateway.app import Gateway
-from gateway.config import Config, Http, Internal, McuSection, Sessions
+from gateway.config import Config, HttpSection, InternalSection, McuSection, SessionsSection
 from gateway.tools import fake_nextcloud, talk_client
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import TalkClient
@@ -63,9 +63,9 @@ async def running(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Running]:
     async with FakeNextcloud(secret=SECRET) as cloud:
         gateway = Gateway(
             Config(
-                sessions=Sessions(secret=SECRET),
-                http=Http(listen=("127.0.0.1:0",)),
-                internal=Internal(INTERNAL_SECRET),
+                sessions=SessionsSection(secret=SECRET),
+                http=HttpSection(listen=("127.0.0.1:0",)),
+                internal=InternalSection(INTERNAL_SECRET),
                 backends=(cloud.backend(),),
                 mcu=McuSection("inprocess", settings=Settings()),
             )

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import WSMsgType, web
 
 from gateway.app import PREFIXES, Gateway
-from gateway.config import Config, Http, McuSection, Sessions
+from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from gateway.core.limits import Limits
 from gateway.edge import janus_events
 from gateway.edge.http.address import TrustedProxies
@@ -212,8 +212,8 @@ async def test_feeds_end_with_the_gateway_which_waits_for_no_janus_that_stands_s
 async def test_a_feed_is_no_client(stack: AsyncExitStack, prefix: str) -> None:
     gateway = Gateway(
         Config(
-            sessions=Sessions(secret="6f1b0c7d9ae24835b6cf01d27e9a4488"),
-            http=Http(listen=("127.0.0.1:0",)),
+            sessions=SessionsSection(secret="6f1b0c7d9ae24835b6cf01d27e9a4488"),
+            http=HttpSection(listen=("127.0.0.1:0",)),
             mcu=McuSection(type="inprocess", settings=Settings(address="127.0.0.1")),
             limits=Limits(connections_per_address=1, hellos_per_address=1),
         )

@@ -10,16 +10,16 @@ import json
 import pytest
 from aiohttp import web
 
-from gateway.config import Turn
+from gateway.config import TurnSection
 from gateway.edge.turn import LIFE, TurnCredentials
 from tests.gateway.edge.serving import exchange, served
 
 NOW = 1_700_000_000.9
 SERVERS = ("turn:turn.example.com:3478?transport=udp", "turns:turn.example.com:5349")
-SETTINGS = Turn(api_key="the key", secret="the secret", servers=SERVERS)
+SETTINGS = TurnSection(api_key="the key", secret="the secret", servers=SERVERS)
 
 
-async def ask(query: str, settings: Turn = SETTINGS) -> tuple[int, dict[str, str], bytes]:
+async def ask(query: str, settings: TurnSection = SETTINGS) -> tuple[int, dict[str, str], bytes]:
     handler = TurnCredentials(settings, lambda: NOW).handle
     async with served([web.get("/turn/credentials", handler)]) as address:
         return await exchange(address, f"GET /turn/credentials{query} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
@@ -58,7 +58,7 @@ async def test_refusals_come_in_their_order(query: str, code: int, text: str) ->
 
 
 async def test_without_servers_only_the_key_learns_of_it() -> None:
-    none = Turn(api_key="k", secret="s")
+    none = TurnSection(api_key="k", secret="s")
     assert (await ask("?service=turn&key=k", none))[::2] == (404, b"No TURN servers available.\n")
     assert (await ask("?service=turn&key=x", none))[0] == 403
-    assert (await ask("?service=turn&key=x", Turn()))[0] == 403
+    assert (await ask("?service=turn&key=x", TurnSection()))[0] == 403

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from gateway.app import Gateway
-from gateway.config import Config, Http, Sessions
+from gateway.config import Config, HttpSection, SessionsSection
 
 START = 20.0  # seconds; measured 1.2 on an idle machine
 
@@ -83,7 +83,7 @@ async def test_beyond_loopback_it_says_where_browsers_give_a_camera() -> None:
 
 @pytest.mark.parametrize("path", ["/", "/demo/main.js", "/demo/style.css"])
 async def test_a_gateway_that_is_no_demo_has_no_page(path: str) -> None:
-    gateway = Gateway(Config(sessions=Sessions(secret="d7" * 32), http=Http(listen=("127.0.0.1:0",))))
+    gateway = Gateway(Config(sessions=SessionsSection(secret="d7" * 32), http=HttpSection(listen=("127.0.0.1:0",))))
     (url,) = await gateway.start()
     try:
         async with aiohttp.ClientSession() as client:

@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from gateway.app import Gateway
-from gateway.config import Config, Http, Sessions
+from gateway.config import Config, HttpSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import TalkClient
 
@@ -24,7 +24,7 @@ MANY, PADDING = 300, "x" * 60_000  # 18 MB: more than the kernel takes from a cl
 @asynccontextmanager
 async def gateway() -> AsyncIterator[tuple[str, FakeNextcloud]]:
     async with FakeNextcloud(secret=SECRET) as nextcloud:
-        sessions, http = Sessions(secret=SECRET), Http(listen=("127.0.0.1:0",))
+        sessions, http = SessionsSection(secret=SECRET), HttpSection(listen=("127.0.0.1:0",))
         app = Gateway(Config(sessions=sessions, http=http, backends=(nextcloud.backend(),)))
         (url,) = await app.start()
         try:

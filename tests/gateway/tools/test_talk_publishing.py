@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.config import Config, Http, McuSection, Sessions
+from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import Refused, TalkClient
 from gateway.tools.talk_publishing import REPUBLISH, Publishing
@@ -43,8 +43,8 @@ async def fake() -> AsyncIterator[tuple[FakeMcu, Publishing]]:
     async with FakeNextcloud() as nextcloud:
         gateway = OverFake(
             Config(
-                sessions=Sessions(secret="0123456789abcdef0123456789abcdef"),
-                http=Http(listen=("127.0.0.1:0",)),
+                sessions=SessionsSection(secret="0123456789abcdef0123456789abcdef"),
+                http=HttpSection(listen=("127.0.0.1:0",)),
                 backends=(nextcloud.backend(),),
                 mcu=McuSection(type="inprocess", timeout=1.0),
             )

@@ -22,7 +22,7 @@ from aiohttp import web
 
 from gateway import log
 from gateway.app import Gateway
-from gateway.config import Config, GeoIpSection, Http, Sessions
+from gateway.config import Config, GeoIpSection, HttpSection, SessionsSection
 from gateway.core.geolocation import LOOPBACK, UNKNOWN, GeoLocation
 from gateway.edge.geo import database as geoip_source
 from gateway.edge.geo.continents import continent_of
@@ -309,8 +309,8 @@ async def test_gateway_counts_the_countries_of_clients(tmp_path: Path, records: 
     path.write_bytes(DATABASE)
     async with FakeNextcloud() as nextcloud, aiohttp.ClientSession() as http:
         base = Config(
-            sessions=Sessions(secret="6f1b0c7d9ae24835b6cf01d27e9a4488"),
-            http=Http(listen=("127.0.0.1:0",)),
+            sessions=SessionsSection(secret="6f1b0c7d9ae24835b6cf01d27e9a4488"),
+            http=HttpSection(listen=("127.0.0.1:0",)),
             backends=(nextcloud.backend(),),
             geoip=GeoIpSection(str(path), overrides={ELSEWHERE: "US"}),
         )

@@ -17,8 +17,7 @@ from click.testing import CliRunner, Result
 
 from gateway.app import Gateway
 from gateway.cli import main
-from gateway.config import Admin as AdminSection
-from gateway.config import Config, Http, Sessions
+from gateway.config import AdminSection, Config, HttpSection, SessionsSection
 from gateway.core.limits import Backend, BackendQuality, Quality
 from gateway.edge.operator.admin import SHOWN, Admin
 from tests.gateway.flows.harness import OTHER, FakeClient, FlowHarness
@@ -247,8 +246,8 @@ async def test_gateway_listens_for_its_operator_and_takes_changed_rules_on_reloa
     def config(budget: int, socket: str) -> Config:
         backend = Backend("cloud", ("https://cloud.example/",), "secret of the cloud")
         return Config(
-            sessions=Sessions(secret="6f1b0c7d9ae24835b6cf01d27e9a4488"),
-            http=Http(listen=("127.0.0.1:0",)),
+            sessions=SessionsSection(secret="6f1b0c7d9ae24835b6cf01d27e9a4488"),
+            http=HttpSection(listen=("127.0.0.1:0",)),
             backends=(backend,),
             quality=Quality(room_budget=budget),
             admin=AdminSection(socket=socket),
@@ -268,9 +267,9 @@ async def test_gateway_listens_for_its_operator_and_takes_changed_rules_on_reloa
 
 async def test_gateway_does_not_start_without_its_admin_socket(tmp_path: Path) -> None:
     sessions, admin = (
-        Sessions(secret="6f1b0c7d9ae24835b6cf01d27e9a4488"),
+        SessionsSection(secret="6f1b0c7d9ae24835b6cf01d27e9a4488"),
         AdminSection(str(tmp_path / "none" / "admin")),
     )
-    gateway = Gateway(Config(sessions=sessions, http=Http(listen=("127.0.0.1:0",)), admin=admin))
+    gateway = Gateway(Config(sessions=sessions, http=HttpSection(listen=("127.0.0.1:0",)), admin=admin))
     with pytest.raises(OSError, match="No such file"):
         await gateway.start()

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from gateway.app import Gateway
-from gateway.config import Config, Http, McuSection, Sessions
+from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from gateway.edge.operator.media_controls import MAX_BODY, Controls, MediaControls
 from mcu.inprocess import Settings
 from mcu.inprocess.backend import InprocessMcu
@@ -170,8 +170,8 @@ async def test_request_of_this_machine_is_answered(desk: Desk, header: str) -> N
 @pytest.mark.parametrize(("asked", "status"), [(True, 200), (False, 404)])
 async def test_gateway_serves_them_where_it_is_asked_to(asked: bool, status: int, tmp_path: Path) -> None:
     config = Config(
-        sessions=Sessions(secret="6f1b0c7d9ae24835b6cf01d27e9a4488"),
-        http=Http(listen=("127.0.0.1:0", str(tmp_path / "socket"))),
+        sessions=SessionsSection(secret="6f1b0c7d9ae24835b6cf01d27e9a4488"),
+        http=HttpSection(listen=("127.0.0.1:0", str(tmp_path / "socket"))),
         mcu=McuSection(type="inprocess", settings=Settings(address="127.0.0.1", test_controls=asked)),
     )
     gateway = Gateway(config)

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.app import Gateway
-from gateway.config import Config, Http, McuSection, Sessions
+from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from mcu.base import Mcu, MediaKind, PublishOptions, StreamReport, SubscribeOptions
 from mcu.janus.backend import JanusMcu
 from tests.gateway.test_metric_names import JANUS, SERVED, SEVERAL, rows, shown
@@ -72,8 +72,8 @@ class House:
 def configured(janus: JanusProcess, port: int = 0) -> Gateway:
     return Gateway(
         Config(
-            sessions=Sessions(secret="6f1b0c7d9ae24835b6cf01d27e9a4488"),
-            http=Http(listen=(f"127.0.0.1:{port}",)),
+            sessions=SessionsSection(secret="6f1b0c7d9ae24835b6cf01d27e9a4488"),
+            http=HttpSection(listen=(f"127.0.0.1:{port}",)),
             mcu=McuSection(type="janus", settings=(server(janus),)),
         )
     )
