@@ -104,8 +104,12 @@ NUMBERS = (
     Number("reconnect to Janus", back_off.BACK_OFF, (1, 2, 4, 8, 16), JANUS_TIME, "asked_after_1_to_16_seconds"),
     # The reference says 30; docs/janus.md says why it is less here. Janus' own limit is 60.
     Number("Janus keepalive", janus_session.KEEPALIVE, 3, JANUS_TIME, "keepalive_every_3_seconds"),
-    Number("stream bitrate", config.McuSection().max_stream_bitrate, 1048576, "gateway/test_config.py", "defaults"),
-    Number("screen bitrate", config.McuSection().max_screen_bitrate, 2097152, "gateway/test_config.py", "defaults"),
+    Number(
+        "stream bitrate", config.McuSection().max_stream_bitrate, 1048576, "gateway/config/test_loading.py", "defaults"
+    ),
+    Number(
+        "screen bitrate", config.McuSection().max_screen_bitrate, 2097152, "gateway/config/test_loading.py", "defaults"
+    ),
 )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.config_source import Secret
+from gateway.config.source import Secret
 from mcu.janus.connection.protocol import (
     ROUTES,
     STEPS,

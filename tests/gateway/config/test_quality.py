@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core.limits import BackendQuality, Quality
-from tests.gateway.test_config import MINIMAL, path, read, refusal
+from tests.gateway.config.test_loading import MINIMAL, path, read, refusal
 
 __all__ = ["path"]  # a fixture
 

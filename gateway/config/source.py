@@ -41,7 +41,7 @@ class Secret(str):
         return "'***'" if self else "''"
 
 
-class Source:
+class ConfigSource:
     """The values of one configuration, as plain data, with the place where each one was set."""
 
     def __init__(self, path: Path) -> None:

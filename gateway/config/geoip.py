@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct, field
 
-from gateway.config_source import Source
+from gateway.config.source import ConfigSource
 
 CONTINENTS = ("AF", "AN", "AS", "EU", "NA", "OC", "SA")
 
@@ -28,7 +28,7 @@ class GeoIpSection(Struct, frozen=True):
     continents: dict[str, str] = field(default_factory=dict)  # country -> continent, where it is not the usual one
 
 
-def checked(geoip: GeoIpSection, source: Source) -> GeoIpSection:
+def checked(geoip: GeoIpSection, source: ConfigSource) -> GeoIpSection:
     """Return it with codes in upper case.
 
     Raises:

@@ -1,0 +1,164 @@
+"""The checks of configuration values that their types cannot express."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Iterable
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+import msgspec
+
+from gateway.config import geoip
+from gateway.config.sections import Config, HttpSection, TurnSection, listen_address
+from gateway.config.source import ConfigSource
+from gateway.core.backends import COMPAT, Backends
+from gateway.core.limits import ANY_CODEC, AUDIO_CODECS, VIDEO_CODECS
+
+SECRET_BYTES = 32  # least length of sessions.secret
+
+_placeholders = re.compile(
+    r"change.?(?:me|this|it)|placeholder|your.?secret|shared.?secret|example|^(?:my)?secret|\.\.\.|…|[<>]", re.I
+)
+_instance = re.compile(r"[A-Za-z0-9._-]{0,32}")
+
+
+def checked(config: Config, source: ConfigSource) -> Config:
+    _check_http(config.http, source)
+    _check_secrets(config, source)
+    _check_backends(config, source)
+    _check_turn(config.turn, source)
+    _check_quality(config, source)
+    _check_test_controls(config, source)
+    http, mcu, stats = config.http, config.mcu, config.stats
+    if not _instance.fullmatch(mcu.instance):
+        raise source.error("mcu.instance", "may have up to 32 letters, digits, dots, hyphens and underscores")
+    return msgspec.structs.replace(
+        config,
+        http=msgspec.structs.replace(
+            http, trusted_proxies=_networks(http.trusted_proxies, "http.trusted_proxies", source)
+        ),
+        mcu=msgspec.structs.replace(
+            mcu,
+            allowed_candidates=_networks(mcu.allowed_candidates, "mcu.allowed_candidates", source),
+            blocked_candidates=_networks(mcu.blocked_candidates, "mcu.blocked_candidates", source),
+        ),
+        stats=msgspec.structs.replace(stats, allowed=_networks(stats.allowed, "stats.allowed", source)),
+        geoip=geoip.checked(config.geoip, source),
+    )
+
+
+def _networks(texts: Iterable[str], key: str, source: ConfigSource) -> tuple[str, ...]:
+    """Return addresses and networks in the form ``network/bits``."""
+    found = []
+    for index, text in enumerate(texts):
+        try:
+            found.append(str(ip_network(text, strict=False)))
+        except ValueError:
+            raise source.error(f"{key}[{index}]", f'"{text}" is neither an IP address nor a network') from None
+    return tuple(found)
+
+
+def _check_http(http: HttpSection, source: ConfigSource) -> None:
+    if not http.listen:
+        raise source.error("http.listen", "needs at least one address")
+    for index, text in enumerate(http.listen):
+        try:
+            listen_address(text)
+        except ValueError as error:
+            raise source.error(f"http.listen[{index}]", f'"{text}": {error}') from None
+    if bool(http.certificate) != bool(http.key):
+        missing, given = ("key", "certificate") if http.certificate else ("certificate", "key")
+        raise source.error(f"http.{missing}", f"is missing, http.{given} is given; TLS needs both")
+    if http.certificate:
+        _check_tls(http, source)
+
+
+def _check_tls(http: HttpSection, source: ConfigSource) -> None:
+    for key, path in (("http.certificate", http.certificate), ("http.key", http.key)):
+        try:
+            Path(path).read_bytes()
+        except OSError as error:
+            raise source.error(key, f"{path} cannot be read ({error.strerror})") from None
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(http.certificate, http.key)
+    except (ssl.SSLError, ValueError):
+        raise source.error("http.certificate", "and http.key are no PEM certificate and its key") from None
+
+
+def _check_secrets(config: Config, source: ConfigSource) -> None:
+    secret, key = config.sessions.secret, "sessions.secret"
+    if len(secret.encode()) < SECRET_BYTES:
+        raise source.error(key, f"needs {SECRET_BYTES} bytes or more; make one with: openssl rand -hex 32")
+    if _placeholders.search(secret) or len(set(secret)) < 8:
+        raise source.error(key, "is a placeholder; make one with: openssl rand -hex 32")
+    shared = [(f"backend[{index}].secret", backend.secret) for index, backend in enumerate(config.backends)]
+    if config.nextcloud.allow_any:
+        shared.append(("nextcloud.secret", config.nextcloud.secret))
+    if config.internal.secret and _placeholders.search(config.internal.secret):
+        raise source.error("internal.secret", "is a placeholder; make one with: openssl rand -hex 32")
+    for key, secret in shared:
+        if not secret or _placeholders.search(secret):
+            raise source.error(key, "is empty or a placeholder; it must be the one that Nextcloud has")
+
+
+def _check_test_controls(config: Config, source: ConfigSource) -> None:
+    """Refuse to serve switches for tests to others than this machine."""
+    if not getattr(config.mcu.settings, "test_controls", False):
+        return
+    for text in config.http.listen:
+        address = listen_address(text)
+        if address is not None and not _is_loopback(address[0]):
+            problem = f"may only be true where http.listen has nothing but loopback addresses, and {text} is none"
+            raise source.error(f"mcu.{config.mcu.type}.test_controls", problem)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_turn(turn: TurnSection, source: ConfigSource) -> None:
+    for name, value in (("api_key", turn.api_key), ("secret", turn.secret)):
+        if turn.servers and not value:
+            raise source.error(f"turn.{name}", "is missing; turn.servers needs it")
+        if _placeholders.search(value):
+            raise source.error(f"turn.{name}", "is a placeholder")
+    for index, server in enumerate(turn.servers):
+        if not server.startswith(("turn:", "turns:", "stun:", "stuns:")):
+            raise source.error(f"turn.servers[{index}]", f'"{server}" is no URI of a TURN server, like turn:host:3478')
+
+
+def _check_quality(config: Config, source: ConfigSource) -> None:
+    """Check what counts for each backend, and name the place where it stands."""
+    own = [(f"backend[{index}].quality", backend.quality) for index, backend in enumerate(config.backends)]
+    for at, quality in [("quality", config.quality), *((at, given.with_defaults(config.quality)) for at, given in own)]:
+        for name in ("room_budget", "ceiling", "screen"):
+            if 0 < getattr(quality, name) < quality.floor:
+                raise source.error(f"{at}.{name}", f"is less than the floor, {quality.floor}")
+        for name, known in (("audiocodecs", AUDIO_CODECS), ("videocodecs", VIDEO_CODECS)):
+            for index, codec in enumerate(getattr(quality, name)):
+                if codec not in known and codec != ANY_CODEC:
+                    expected = ", ".join(sorted(known))
+                    raise source.error(f"{at}.{name}[{index}]", f'"{codec}" is none of {expected}, {ANY_CODEC}')
+
+
+def _check_backends(config: Config, source: ConfigSource) -> None:
+    if not config.backends and not config.nextcloud.allow_any:
+        raise source.error("backend", "there is none; add a [[backend]] with id, urls and secret")
+    for index, backend in enumerate(config.backends):
+        at = f"backend[{index}]"
+        if not backend.id or backend.id == COMPAT:
+            raise source.error(f"{at}.id", f'must not be empty or "{COMPAT}"')
+        if not backend.urls:
+            raise source.error(f"{at}.urls", "needs at least one URL")
+        for name in ("session_limit", "max_stream_bitrate", "max_screen_bitrate"):
+            if getattr(backend, name) < 0:
+                raise source.error(f"{at}.{name}", "must not be negative")
+    try:
+        Backends(config.backends)
+    except ValueError as error:
+        raise source.error("backend", str(error)) from None

@@ -1,0 +1,77 @@
+"""Reading the configuration: one TOML file, decoded into its sections; an unknown key or a wrong type is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import inspect
+
+from gateway.config.checks import checked
+from gateway.config.sections import NO_MCU, Config, McuSection
+from gateway.config.source import PREFIX, ConfigSource
+from mcu import factory
+
+
+def load(path: str | Path, environ: Mapping[str, str]) -> Config:
+    """Read the configuration.
+
+    Raises:
+        ConfigError: it cannot be used; the text is one sentence that names file (or variable) and key.
+    """
+    source = ConfigSource(Path(path))
+    types = {name: factory.settings_type(name) for name in factory.names() if _is_named(name, source.values, environ)}
+    source.read(_schema(types), environ)
+    mcu = source.values.get("mcu")
+    sections = {name: mcu.pop(name) for name in types if name in mcu} if isinstance(mcu, dict) else {}
+    config: Config = source.convert(source.values, Config)
+    settings = {name: source.convert(values, types[name], "mcu", name) for name, values in sections.items()}
+    if config.mcu.type != NO_MCU:
+        chosen = _settings(config.mcu.type, settings, types, source)
+        config = msgspec.structs.replace(config, mcu=msgspec.structs.replace(config.mcu, settings=chosen))
+    return checked(config, source)
+
+
+def _is_named(sfu: str, values: dict[str, Any], environ: Mapping[str, str]) -> bool:
+    """Tell whether an SFU occurs in the configuration at all; the others are not even imported."""
+    mcu, variable = values.get("mcu"), f"{PREFIX}MCU__"
+    if environ.get(f"{variable}TYPE") == sfu or any(name.startswith(variable + sfu.upper()) for name in environ):
+        return True
+    return isinstance(mcu, dict) and (sfu in mcu or mcu.get("type") == sfu)
+
+
+def _schema(types: dict[str, Any]) -> inspect.StructType:
+    """Return what may stand in the file; ``types`` are those of the SFUs' own sections."""
+    own = tuple(
+        inspect.Field(
+            name, name, inspect.type_info(types[name]) if name in types else inspect.AnyType(), required=False
+        )
+        for name in factory.names()
+    )
+    config, mcu = _struct(Config), _struct(McuSection)
+    mcu = msgspec.structs.replace(mcu, fields=tuple(f for f in mcu.fields if f.name != "settings") + own)
+    fields = tuple(msgspec.structs.replace(f, type=mcu) if f.name == "mcu" else f for f in config.fields)
+    return msgspec.structs.replace(config, fields=fields)
+
+
+def _struct(type: Any) -> inspect.StructType:
+    info = inspect.type_info(type)
+    if not isinstance(info, inspect.StructType):
+        raise TypeError(f"{type} is no Struct")
+    return info
+
+
+def _settings(name: str, given: dict[str, Any], types: dict[str, Any], source: ConfigSource) -> Any:
+    if name in given:
+        try:
+            factory.check(name, given[name])
+        except ValueError as error:
+            raise source.error(f"mcu.{name}", str(error)) from None
+        return given[name]
+    if name not in types:
+        raise source.error("mcu.type", f"expected one of {', '.join(factory.names())}, {NO_MCU}")
+    if not isinstance(inspect.type_info(types[name]), inspect.StructType):
+        raise source.error("mcu.type", f"is {name}, but there is no [[mcu.{name}]]")
+    return source.convert({}, types[name], "mcu", name)
