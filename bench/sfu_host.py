@@ -26,7 +26,7 @@ from mcu.base import (
     SubscribeOptions,
     Subscriber,
 )
-from mcu.inprocess import Settings
+from mcu.inprocess import InprocessSettings
 
 KEY = StreamKey(BackendId("bench"), PublisherId("publisher"), StreamType.VIDEO)
 
@@ -69,7 +69,7 @@ def config() -> Config:
         sessions=SessionsSection(secret="bench-0f3b9c1e5d7a48268e4b1c6d9a2f7053"),
         http=HttpSection(listen=("127.0.0.1:0",)),
         nextcloud=NextcloudSection(allow_any=True, secret="bench-6a1d4e8f2b7c49039d5e0f8a3c6b1274"),
-        mcu=McuSection(type="inprocess", settings=Settings(address="127.0.0.1")),
+        mcu=McuSection(type="inprocess", settings=InprocessSettings(address="127.0.0.1")),
         limits=Limits(messages_per_second=0),
     )
 

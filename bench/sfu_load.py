@@ -17,11 +17,18 @@ from aiortc.codecs.vpx import Vp8Encoder
 from av import VideoFrame
 
 from mcu.base import MediaKind
-from mcu.inprocess import Settings, rtp
-from mcu.inprocess.agreement import EXTENSIONS, MID, Codec, LocalTransport, Slot
-from mcu.inprocess.reading import read_answer, read_offer
-from mcu.inprocess.transport import Transport
-from mcu.inprocess.writing import write_answer, write_offer
+from mcu.inprocess import InprocessSettings
+from mcu.inprocess.forwarding import rtp
+from mcu.inprocess.negotiation.generation import write_answer, write_offer
+from mcu.inprocess.negotiation.parameters import (
+    EXTENSIONS,
+    MID,
+    LocalTransportDescription,
+    NegotiatedCodec,
+    SubscriberSection,
+)
+from mcu.inprocess.negotiation.parsing import read_answer, read_offer
+from mcu.inprocess.transport.peer_transport import PeerTransport
 from sdp.codecs import Payload, PayloadType, Preference
 
 WIDTH, HEIGHT, FRAMES_PER_SECOND = 1280, 720, 30
@@ -55,7 +62,7 @@ class _Peer:
 
     def __init__(self, *, controlling: bool) -> None:
         self.up = asyncio.Event()
-        self.transport = Transport(Settings(address="127.0.0.1"), self, controlling=controlling)
+        self.transport = PeerTransport(InprocessSettings(address="127.0.0.1"), self, controlling=controlling)
 
     def on_connected(self) -> None:
         """Note it."""
@@ -86,17 +93,17 @@ class Sending(_Peer):
         self._frames = frames
         self.packets = 0  # sent
         ssrc = random.getrandbits(32)
-        self._slot = Slot(
+        self._slot = SubscriberSection(
             MediaKind.VIDEO,
             "0",
-            codec=Codec(_VP8, _RTX),
+            codec=NegotiatedCodec(_VP8, _RTX),
             ssrc=ssrc,
             rtx_ssrc=ssrc ^ 1,
             cname="bench",
             stream="bench",
             track="video",
         )
-        self._local: LocalTransport | None = None
+        self._local: LocalTransportDescription | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def offer(self) -> str:
@@ -122,7 +129,7 @@ class Sending(_Peer):
         await super().close()
 
     async def _send(self) -> None:
-        extension = rtp.extension_block([(EXTENSIONS["video"][MID], b"0")])
+        extension = rtp.pack_extension([(EXTENSIONS["video"][MID], b"0")])
         flags = rtp.VERSION_BITS | rtp.EXTENSION_BIT
         sequence, step, begun = 0, 0, time.monotonic()
         while True:

@@ -31,9 +31,9 @@ def _janus(settings: Any, timeout: float, instance: str) -> Mcu:
 
 
 def _inprocess_settings() -> Any:
-    from mcu.inprocess.settings import Settings
+    from mcu.inprocess.settings import InprocessSettings
 
-    return Settings
+    return InprocessSettings
 
 
 def _check_inprocess(settings: Any) -> None:

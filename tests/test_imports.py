@@ -65,6 +65,10 @@ RULES: dict[str, tuple[str, ...]] = {
     ),
     "mcu.janus.placement.ranking": (),
     "mcu.inprocess": ("mcu.base", "sdp"),
+    "mcu.inprocess.settings": (),
+    "mcu.inprocess.negotiation": ("mcu.base", "sdp"),
+    "mcu.inprocess.forwarding": ("mcu.base", "mcu.inprocess.negotiation.parameters"),
+    "mcu.inprocess.transport": ("mcu.base", "sdp", "mcu.inprocess.negotiation.parameters", "mcu.inprocess.settings"),
     "mcu.factory": ("mcu.base", "mcu.janus", "mcu.inprocess"),
     "gateway": (),
     "gateway.version": (),
@@ -114,6 +118,7 @@ PURE = (
     "mcu.janus.placement.ranking",
     "mcu.janus.streams.descriptions",
     "mcu.janus.streams.forwarding",
+    "mcu.inprocess.negotiation",
 )
 PURE_MAY = frozenset(
     {"__future__", "typing", "collections", "dataclasses", "enum", "re", "base64", "hashlib", "hmac", "struct"}

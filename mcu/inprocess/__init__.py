@@ -1,5 +1,5 @@
 """The in-process SFU: forwards RTP between aiortc transports without decoding or encoding (docs/mcu.md)."""
 
-from mcu.inprocess.settings import Settings
+from mcu.inprocess.settings import InprocessSettings
 
-__all__ = ["Settings"]
+__all__ = ["InprocessSettings"]

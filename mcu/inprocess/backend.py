@@ -31,12 +31,12 @@ from mcu.base import (
     stream_gauges,
 )
 from mcu.inprocess.counters import StreamCounters
-from mcu.inprocess.impairment import Impairment, Leg
-from mcu.inprocess.internals import unusable
-from mcu.inprocess.publisher import Publisher
-from mcu.inprocess.reading import preference, read_offer
-from mcu.inprocess.settings import Settings
-from mcu.inprocess.subscriber import Subscriber
+from mcu.inprocess.negotiation.parsing import preference, read_offer
+from mcu.inprocess.publisher import InprocessPublisher
+from mcu.inprocess.settings import InprocessSettings
+from mcu.inprocess.subscriber import InprocessSubscriber
+from mcu.inprocess.transport.aiortc_internals import unusable
+from mcu.inprocess.transport.impairment import Impairment, StreamLeg
 
 VERSION = version("aiortc")
 LOOK_AGAIN = 5.0  # seconds between two attempts to bind while no address can be bound
@@ -47,10 +47,10 @@ log = logging.getLogger("portunus.inprocess")
 class InprocessMcu:
     """Implements ``mcu.base.Mcu`` within this process and event loop."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: InprocessSettings) -> None:
         self._settings = settings
-        self._publishers: dict[StreamKey, Publisher] = {}
-        self._subscribers: set[Subscriber] = set()
+        self._publishers: dict[StreamKey, InprocessPublisher] = {}
+        self._subscribers: set[InprocessSubscriber] = set()
         self._waiting: dict[StreamKey, set[asyncio.Event]] = {}
         self._turns: WeakValueDictionary[StreamKey, asyncio.Lock] = WeakValueDictionary()
         self._closing: set[asyncio.Task[None]] = set()
@@ -71,7 +71,7 @@ class InprocessMcu:
 
     async def publish(
         self, key: StreamKey, offer: str, options: PublishOptions, listener: StreamListener
-    ) -> tuple[Publisher, str]:
+    ) -> tuple[InprocessPublisher, str]:
         """Publish a stream; an offer that does not parse replaces nothing."""
         self._must_run()
         read = read_offer(offer, preference(options))
@@ -79,7 +79,9 @@ class InprocessMcu:
             async with asyncio.timeout(options.timeout), self._turn(key):
                 self._must_run()
                 await self._replace(key)
-                publisher = Publisher(key, self._settings, options, listener, self._publisher_changed, self._keep)
+                publisher = InprocessPublisher(
+                    key, self._settings, options, listener, self._publisher_changed, self._keep
+                )
                 self._publishers[key] = publisher
                 try:
                     return publisher, await publisher.open(read)
@@ -91,7 +93,7 @@ class InprocessMcu:
 
     async def subscribe(
         self, key: StreamKey, options: SubscribeOptions, listener: StreamListener
-    ) -> tuple[Subscriber, str]:
+    ) -> tuple[InprocessSubscriber, str]:
         """Subscribe to a stream, once its publisher is connected."""
         self._must_run()
         try:
@@ -157,7 +159,7 @@ class InprocessMcu:
             NoSuchStream: nobody publishes that stream.
             ValueError: a figure is out of bounds, or there is no such leg.
         """
-        which, impairment = Leg(leg), Impairment(loss, delay, jitter, seed)
+        which, impairment = StreamLeg(leg), Impairment(loss, delay, jitter, seed)
         self._published(key).impair(which, impairment if loss or delay or jitter else None)
 
     def silence(self, key: StreamKey) -> None:
@@ -185,7 +187,7 @@ class InprocessMcu:
         Raises:
             TypeError: not this backend's settings.
         """
-        if not isinstance(settings, Settings):
+        if not isinstance(settings, InprocessSettings):
             raise TypeError("not settings of the in-process SFU")
         self._settings = settings
         if self._state in (SfuState.READY, SfuState.REFUSED):
@@ -204,7 +206,7 @@ class InprocessMcu:
         while self._closing:
             await asyncio.wait(self._closing)
 
-    def _published(self, key: StreamKey) -> Publisher:
+    def _published(self, key: StreamKey) -> InprocessPublisher:
         publisher = self._publishers.get(key)
         if publisher is None:
             raise NoSuchStream("Nobody publishes that stream.")
@@ -216,11 +218,13 @@ class InprocessMcu:
             await old.shut(CloseReason.REPLACED)
 
     async def _subscribe(
-        self, publisher: Publisher, options: SubscribeOptions, listener: StreamListener
-    ) -> tuple[Subscriber, str]:
+        self, publisher: InprocessPublisher, options: SubscribeOptions, listener: StreamListener
+    ) -> tuple[InprocessSubscriber, str]:
         """Open a subscription; it is closed if the publisher went away meanwhile."""
         settings = self._settings
-        subscriber = Subscriber(publisher, settings, options.selection, listener, self._subscriber_ended, self._keep)
+        subscriber = InprocessSubscriber(
+            publisher, settings, options.selection, listener, self._subscriber_ended, self._keep
+        )
         try:
             offer = await subscriber.open()
         except BaseException:
@@ -233,7 +237,7 @@ class InprocessMcu:
             self._subscribers.add(subscriber)
         return subscriber, offer
 
-    async def _connected(self, key: StreamKey) -> Publisher:
+    async def _connected(self, key: StreamKey) -> InprocessPublisher:
         """Wait until there is a publisher whose connection is up."""
         event = asyncio.Event()
         with self._listening(key, event):
@@ -264,13 +268,13 @@ class InprocessMcu:
             turn = self._turns[key] = asyncio.Lock()
         return turn
 
-    def _publisher_changed(self, publisher: Publisher) -> None:
+    def _publisher_changed(self, publisher: InprocessPublisher) -> None:
         if publisher.closed and self._publishers.get(publisher.key) is publisher:
             del self._publishers[publisher.key]
         for event in self._waiting.get(publisher.key, ()):
             event.set()
 
-    def _subscriber_ended(self, subscriber: Subscriber) -> None:
+    def _subscriber_ended(self, subscriber: InprocessSubscriber) -> None:
         self._subscribers.discard(subscriber)
         if subscriber in subscriber.publisher.subscribers:
             subscriber.publisher.subscribers.remove(subscriber)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from mcu.inprocess.encoding import Encoding
-from mcu.inprocess.impairment import Impairment
-from mcu.inprocess.ingress import Ingress
-from mcu.inprocess.sink import Sink
+from mcu.inprocess.forwarding.down_track import DownTrack
+from mcu.inprocess.forwarding.receive_track import ReceiveTrack
+from mcu.inprocess.forwarding.rtp_stream import RtpStream
+from mcu.inprocess.transport.impairment import Impairment
 
 
 class Received(Struct, frozen=True):
-    """One encoding as the publisher sends it."""
+    """One RTP stream as the publisher sends it."""
 
     substream: int  # 0 = the lowest
     rid: str  # empty where packets bear none
@@ -80,37 +80,37 @@ class StreamCounters(Struct, frozen=True):
     subscribers: tuple[SubscriberCounters, ...]
 
 
-def received(mid: str, ingress: Ingress) -> ReceivedMedium:
+def received(mid: str, track: ReceiveTrack) -> ReceivedMedium:
     """Count what a publisher sends of a medium."""
-    layers = tuple(_layer(place, encoding) for place, encoding in enumerate(ingress.encodings))
-    return ReceivedMedium(mid, ingress.kind.value, ingress.codec.payload.codec, layers)
+    layers = tuple(_layer(place, rtp_stream) for place, rtp_stream in enumerate(track.rtp_streams))
+    return ReceivedMedium(mid, track.kind.value, track.codec.payload.codec, layers)
 
 
-def _layer(place: int, encoding: Encoding) -> Received:
+def _layer(place: int, rtp_stream: RtpStream) -> Received:
     return Received(
         substream=place,
-        rid=encoding.name if encoding.name.isalnum() else "",
-        packets=encoding.packets,
-        bytes=encoding.octets,
-        lost=encoding.lost,
-        repaired=encoding.repaired,
-        keyframe_requests=encoding.keyframe_requests,
+        rid=rtp_stream.name if rtp_stream.name.isalnum() else "",
+        packets=rtp_stream.packets,
+        bytes=rtp_stream.octets,
+        lost=rtp_stream.lost,
+        repaired=rtp_stream.repaired,
+        keyframe_requests=rtp_stream.keyframe_requests,
     )
 
 
-def sent(mid: str, sink: Sink) -> Sent:
+def sent(mid: str, down_track: DownTrack) -> Sent:
     """Count what a subscriber gets of a medium."""
     return Sent(
         mid=mid,
-        kind=sink.ingress.kind.value,
-        packets=sink.packets,
-        bytes=sink.octets,
-        repaired=sink.repairs,
-        keyframe_requests=sink.keyframe_requests,
-        lost=sink.lost,
-        round_trip=sink.round_trip,
-        estimate=sink.estimate,
-        substream=sink.substream,
+        kind=down_track.track.kind.value,
+        packets=down_track.packets,
+        bytes=down_track.octets,
+        repaired=down_track.repairs,
+        keyframe_requests=down_track.keyframe_requests,
+        lost=down_track.lost,
+        round_trip=down_track.round_trip,
+        estimate=down_track.estimate,
+        substream=down_track.substream,
     )
 
 

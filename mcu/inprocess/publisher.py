@@ -1,4 +1,4 @@
-"""One published stream: a connection from the client, an ingress per medium, and the subscribers it feeds."""
+"""One published stream: a connection from the client, a track per medium, and the subscribers it feeds."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from mcu.base import (
     StreamListener,
     StreamReport,
 )
-from mcu.inprocess import rtp
-from mcu.inprocess.agreement import LocalTransport, Offer
-from mcu.inprocess.channels import Inlet
 from mcu.inprocess.counters import StreamCounters, impaired, received
-from mcu.inprocess.encoding import Encoding
-from mcu.inprocess.impairment import Impairment, Leg
-from mcu.inprocess.ingress import Ingress
-from mcu.inprocess.rates import Rates
-from mcu.inprocess.reading import preference, read_offer
-from mcu.inprocess.settings import Settings
-from mcu.inprocess.subscriber import Subscriber
-from mcu.inprocess.transport import Transport
-from mcu.inprocess.upstream import Upstream
-from mcu.inprocess.writing import write_answer
+from mcu.inprocess.forwarding import rtcp, rtp
+from mcu.inprocess.forwarding.bitrate import BitrateMeter
+from mcu.inprocess.forwarding.receive_track import ReceiveTrack
+from mcu.inprocess.forwarding.rtcp_feedback import RtcpFeedback
+from mcu.inprocess.forwarding.rtp_stream import RtpStream
+from mcu.inprocess.negotiation.generation import write_answer
+from mcu.inprocess.negotiation.parameters import LocalTransportDescription, PublisherOffer
+from mcu.inprocess.negotiation.parsing import preference, read_offer
+from mcu.inprocess.settings import InprocessSettings
+from mcu.inprocess.subscriber import InprocessSubscriber
+from mcu.inprocess.transport.data_channels import PublisherChannels
+from mcu.inprocess.transport.impairment import Impairment, StreamLeg
+from mcu.inprocess.transport.peer_transport import PeerTransport
 from sdp.document import identity
 
 TICK = 0.1  # seconds between looks at what had to wait
@@ -47,46 +47,46 @@ UNLIMITED = 20_000_000  # bit/s told to a publisher without a limit: browsers st
 log = logging.getLogger("portunus.inprocess")
 
 
-class Publisher:
+class InprocessPublisher:
     """Implements ``mcu.base.Publisher``; also what the backend and the subscribers need to know."""
 
     def __init__(
         self,
         key: StreamKey,
-        settings: Settings,
+        settings: InprocessSettings,
         options: PublishOptions,
         listener: StreamListener,
-        changed: Callable[[Publisher], None],
+        changed: Callable[[InprocessPublisher], None],
         closing: Callable[[asyncio.Task[None]], None],
     ) -> None:
         self.key = key
-        self.ingresses: dict[str, Ingress] = {}  # by the publisher's mid, in the order of the offer
+        self.tracks: dict[str, ReceiveTrack] = {}  # by the publisher's mid, in the order of the offer
         self.data = False  # whether data channels are agreed
         self.data_mid = "data"
-        self.subscribers: list[Subscriber] = []
+        self.subscribers: list[InprocessSubscriber] = []
         self.closed = False
         self.stream = secrets.token_hex(8)
         self.cname = secrets.token_hex(8)
-        self.impairments: dict[Leg, Impairment] = {}
+        self.impairments: dict[StreamLeg, Impairment] = {}
         self._options = options
         self._preference = preference(options)
         self._limit = 0
         self._listener = listener
         self._changed = changed  # tells the backend that the connection came up or went away
         self._keep = closing  # gives the backend the task that closes the sockets
-        self._transport = Transport(settings, self, controlling=False)
-        self._local: LocalTransport | None = None
-        self._offer: Offer | None = None
+        self._transport = PeerTransport(settings, self, controlling=False)
+        self._local: LocalTransportDescription | None = None
+        self._offer: PublisherOffer | None = None
         self._client = True
         self._version = 0
         self._mids = 0
-        self._upstream = Upstream(random.getrandbits(32), self._transport.send_rtcp)
-        self._routes: dict[int, Encoding] = {}  # by SSRC of the publisher
+        self._feedback = RtcpFeedback(random.getrandbits(32), self._transport.send_rtcp)
+        self._routes: dict[int, RtpStream] = {}  # by SSRC of the publisher
         self._flowing: dict[MediaKind, bool] = {}
-        self._inlet = Inlet(lambda: [subscriber.outlet for subscriber in self.subscribers])
+        self._inlet = PublisherChannels(lambda: [subscriber.outlet for subscriber in self.subscribers])
         self._timer: asyncio.TimerHandle | None = None
         self._ticks = 0
-        self._rates = Rates(time.monotonic())
+        self._rates = BitrateMeter(time.monotonic())
 
     # -- mcu.base.Publisher
 
@@ -109,8 +109,8 @@ class Publisher:
 
     async def request_keyframe(self) -> None:
         """Ask for a keyframe of every picture."""
-        for ingress in self.ingresses.values():
-            ingress.request_keyframe(time.monotonic())
+        for track in self.tracks.values():
+            track.request_keyframe(time.monotonic())
 
     async def add_candidate(self, candidate: Candidate | None) -> None:
         """Take a candidate; the end of the list is not needed."""
@@ -123,7 +123,7 @@ class Publisher:
 
     # -- for the backend
 
-    async def open(self, offer: Offer) -> str:
+    async def open(self, offer: PublisherOffer) -> str:
         """Bind the sockets and answer the first offer; close the publisher if this fails.
 
         Raises:
@@ -170,12 +170,12 @@ class Publisher:
             StreamReport(
                 self.key,
                 subscriber=False,
-                kind=ingress.kind,
-                codec=ingress.codec.payload.codec,
+                kind=track.kind,
+                codec=track.codec.payload.codec,
                 bits_per_second=self._rates.of(mid),
-                lost=ingress.lost,
+                lost=track.lost,
             )
-            for mid, ingress in self.ingresses.items()
+            for mid, track in self.tracks.items()
         ]
         if self.data:
             found.append(StreamReport(self.key, subscriber=False, kind=MediaKind.DATA))
@@ -190,17 +190,17 @@ class Publisher:
             connected=self.connected,
             silent=self._transport.silent,
             impairments={leg.value: impaired(impairment) for leg, impairment in self.impairments.items()},
-            media=tuple(received(mid, ingress) for mid, ingress in self.ingresses.items()),
+            media=tuple(received(mid, track) for mid, track in self.tracks.items()),
             subscribers=tuple(subscriber.counters() for subscriber in self.subscribers),
         )
 
-    def impair(self, leg: Leg, impairment: Impairment | None) -> None:
+    def impair(self, leg: StreamLeg, impairment: Impairment | None) -> None:
         """Impair the connections of a leg, and subscribers' to come; ``None``: no more."""
         if impairment is None:
             self.impairments.pop(leg, None)
         else:
             self.impairments[leg] = impairment
-        if leg is Leg.PUBLISHER:
+        if leg is StreamLeg.PUBLISHER:
             self._transport.impair(impairment)
         else:
             for subscriber in self.subscribers:
@@ -225,26 +225,26 @@ class Publisher:
         self._listener.on_closed(CloseReason.FAILED)
 
     def on_rtp(self, data: bytes) -> None:
-        """Hand a packet to its ingress."""
+        """Hand a packet to its track."""
         packet = rtp.parse(data)
         if packet is None or self.closed:
             return
         now = time.monotonic()
-        encoding = self._routes.get(packet.ssrc)
-        if encoding is None:
-            encoding = self._claim(packet, now)
-            if encoding is None:
+        rtp_stream = self._routes.get(packet.ssrc)
+        if rtp_stream is None:
+            rtp_stream = self._claim(packet, now)
+            if rtp_stream is None:
                 return
-        encoding.receive(packet, now)
-        if not self._flowing.get(encoding.kind):
-            self._flows(encoding.kind, True)
+        rtp_stream.receive(packet, now)
+        if not self._flowing.get(rtp_stream.kind):
+            self._flows(rtp_stream.kind, True)
 
     def on_rtcp(self, data: bytes) -> None:
         """Pass the publisher's clock on."""
         now = time.monotonic()
-        for item in rtp.control(data):
-            if isinstance(item, rtp.SenderReport) and (encoding := self._routes.get(item.ssrc)) is not None:
-                encoding.report(item, now)
+        for item in rtcp.parse(data):
+            if isinstance(item, rtcp.SenderReport) and (rtp_stream := self._routes.get(item.ssrc)) is not None:
+                rtp_stream.report(item, now)
 
     def on_channel(self, channel: RTCDataChannel) -> None:
         """Take a data channel."""
@@ -258,7 +258,7 @@ class Publisher:
 
     # -- inside
 
-    def _negotiate(self, offer: Offer) -> str:
+    def _negotiate(self, offer: PublisherOffer) -> str:
         if self._local is None:
             raise Rejected("The stream is not open.")
         before = self._shape()
@@ -274,17 +274,17 @@ class Publisher:
                 subscriber.media_changed()
         return answer
 
-    def _take(self, offer: Offer) -> None:
-        """Make, change and remove ingresses as the offer says."""
+    def _take(self, offer: PublisherOffer) -> None:
+        """Make, change and remove tracks as the offer says."""
         media = {medium.mid: medium for medium in offer.media if medium is not None and medium.codec is not None}
-        for mid in [mid for mid in self.ingresses if mid not in media]:
-            for encoding in self.ingresses.pop(mid).encodings:
-                self._upstream.forget(encoding)
+        for mid in [mid for mid in self.tracks if mid not in media]:
+            for rtp_stream in self.tracks.pop(mid).rtp_streams:
+                self._feedback.forget(rtp_stream)
         for mid, medium in media.items():
-            if mid in self.ingresses:
-                self.ingresses[mid].update(medium)
+            if mid in self.tracks:
+                self.tracks[mid].update(medium)
             else:
-                self.ingresses[mid] = Ingress(medium, str(self._mids), self.cname, self._upstream)
+                self.tracks[mid] = ReceiveTrack(medium, str(self._mids), self.cname, self._feedback)
                 self._mids += 1
         self.data = any(medium is not None and medium.kind is MediaKind.DATA for medium in offer.media)
         if self.data:
@@ -293,33 +293,35 @@ class Publisher:
 
     def _shape(self) -> object:
         """What subscribers must be told of when it changes."""
-        media = [(ingress.mid, ingress.sends, ingress.codec.format) for ingress in self.ingresses.values()]
+        media = [(track.mid, track.sends, track.codec.format) for track in self.tracks.values()]
         return self.data, media
 
     def _reroute(self) -> None:
         self._routes = {}
-        for ingress in self.ingresses.values():
-            self._routes |= ingress.routes
+        for track in self.tracks.values():
+            self._routes |= track.routes
 
-    def _claim(self, packet: rtp.Packet, now: float) -> Encoding | None:
+    def _claim(self, packet: rtp.RtpPacket, now: float) -> RtpStream | None:
         """Find the medium of an SSRC that the description does not name: by mid, else by payload type."""
-        mid = next((mid for ident in self._mid_idents() if (mid := rtp.element(packet, ident)) is not None), None)
+        mid = next(
+            (mid for ident in self._mid_idents() if (mid := rtp.extension_element(packet, ident)) is not None), None
+        )
         if mid is not None:
-            named = self.ingresses.get(mid.decode("ascii", "replace"))
+            named = self.tracks.get(mid.decode("ascii", "replace"))
             candidates = [named] if named is not None else []
         else:
-            candidates = [ingress for ingress in self.ingresses.values() if ingress.carries(packet.payload_type)]
+            candidates = [track for track in self.tracks.values() if track.carries(packet.payload_type)]
             if len(candidates) != 1:
                 return None
-        for ingress in candidates:
-            encoding = ingress.claim(packet, now)
-            if encoding is not None:
+        for track in candidates:
+            rtp_stream = track.claim(packet, now)
+            if rtp_stream is not None:
                 self._reroute()
-                return encoding
+                return rtp_stream
         return None
 
     def _mid_idents(self) -> set[int]:
-        return {ident for ingress in self.ingresses.values() if (ident := ingress.mid_ident) is not None}
+        return {ident for track in self.tracks.values() if (ident := track.mid_ident) is not None}
 
     def _flows(self, kind: MediaKind, flowing: bool) -> None:
         self._flowing[kind] = flowing
@@ -331,35 +333,35 @@ class Publisher:
         self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
         now = time.monotonic()
         self._ticks += 1
-        for ingress in self.ingresses.values():
-            ingress.tick(now)
-        self._upstream.tick(now)
+        for track in self.tracks.values():
+            track.tick(now)
+        self._feedback.tick(now)
         if self._ticks % REPORT_TICKS == 0 and self.connected:
             self._report(now)
 
     def _report(self, now: float) -> None:
-        encodings = [encoding for ingress in self.ingresses.values() for encoding in ingress.encodings]
-        blocks = [block for encoding in encodings if (block := encoding.receiver_block(now)) is not None]
+        rtp_streams = [rtp_stream for track in self.tracks.values() for rtp_stream in track.rtp_streams]
+        blocks = [block for rtp_stream in rtp_streams if (block := rtp_stream.receiver_block(now)) is not None]
         for at in range(0, len(blocks), MAX_BLOCKS):
-            report = rtp.receiver_report(self._upstream.reporter, blocks[at : at + MAX_BLOCKS])
+            report = rtcp.pack_receiver_report(self._feedback.reporter, blocks[at : at + MAX_BLOCKS])
             self._transport.send_rtcp(report)
         self._send_limit()
-        self._rates.look({mid: ingress.octets for mid, ingress in self.ingresses.items()}, now)
+        self._rates.look({mid: track.octets for mid, track in self.tracks.items()}, now)
         for kind in [kind for kind, flowing in self._flowing.items() if flowing]:
-            heard = [ingress.heard_at or 0.0 for ingress in self.ingresses.values() if ingress.kind is kind]
+            heard = [track.heard_at or 0.0 for track in self.tracks.values() if track.kind is kind]
             if not heard or now - max(heard) > SILENT:
                 self._flows(kind, False)
 
     def _send_limit(self) -> None:
         sources = [
-            encoding.source
-            for ingress in self.ingresses.values()
-            for encoding in ingress.encodings
-            if encoding.source is not None and "goog-remb" in ingress.codec.feedback
+            rtp_stream.source
+            for track in self.tracks.values()
+            for rtp_stream in track.rtp_streams
+            if rtp_stream.source is not None and "goog-remb" in track.codec.feedback
         ]
         if sources and self.connected:
             limits = [limit for limit in (self._options.bitrate, self._limit) if limit]
-            self._transport.send_rtcp(rtp.remb(self._upstream.reporter, min(limits, default=UNLIMITED), sources))
+            self._transport.send_rtcp(rtcp.pack_remb(self._feedback.reporter, min(limits, default=UNLIMITED), sources))
 
     def _must_be_open(self) -> None:
         if self.closed:

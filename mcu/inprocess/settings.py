@@ -10,7 +10,7 @@ MIN_PORT = 1024
 MAX_PORT = 65535
 
 
-class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class InprocessSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where the in-process SFU binds its UDP sockets, and what it tells clients about them.
 
     Raises:

@@ -1,4 +1,4 @@
-"""One subscription: a connection to the client, a sink per medium, and the offers it has to answer.
+"""One subscription: a connection to the client, a down track per medium, and the offers it has to answer.
 
 An offer is complete in itself: a new one may be made while an older is unanswered, and counts from then on. A client
 that never answers therefore holds up nothing, not even its own next offer.
@@ -17,21 +17,21 @@ from typing import TYPE_CHECKING
 from aiortc import RTCDataChannel
 
 from mcu.base import Candidate, CloseReason, MediaKind, MediaSelection, Rejected, StreamListener, StreamReport
-from mcu.inprocess import rtp
-from mcu.inprocess.agreement import LocalTransport, Slot
-from mcu.inprocess.channels import Outlet
 from mcu.inprocess.counters import SubscriberCounters, sent
-from mcu.inprocess.impairment import Impairment, Leg
-from mcu.inprocess.ingress import Ingress
-from mcu.inprocess.rates import Rates
-from mcu.inprocess.reading import read_answer
-from mcu.inprocess.settings import Settings
-from mcu.inprocess.sink import Sink
-from mcu.inprocess.transport import Transport
-from mcu.inprocess.writing import write_offer
+from mcu.inprocess.forwarding import rtcp
+from mcu.inprocess.forwarding.bitrate import BitrateMeter
+from mcu.inprocess.forwarding.down_track import DownTrack
+from mcu.inprocess.forwarding.receive_track import ReceiveTrack
+from mcu.inprocess.negotiation.generation import write_offer
+from mcu.inprocess.negotiation.parameters import LocalTransportDescription, SubscriberSection
+from mcu.inprocess.negotiation.parsing import read_answer
+from mcu.inprocess.settings import InprocessSettings
+from mcu.inprocess.transport.data_channels import SubscriberChannels
+from mcu.inprocess.transport.impairment import Impairment, StreamLeg
+from mcu.inprocess.transport.peer_transport import PeerTransport
 
 if TYPE_CHECKING:
-    from mcu.inprocess.publisher import Publisher
+    from mcu.inprocess.publisher import InprocessPublisher
 
 ANSWER_TIMEOUT = 30.0  # seconds from the first offer to an answer that takes something of it
 PATIENCE = 5.0  # seconds an offer may stand unanswered before a change of the media makes the next one
@@ -41,16 +41,16 @@ log = logging.getLogger("portunus.inprocess")
 _numbers = itertools.count(1)
 
 
-class Subscriber:
+class InprocessSubscriber:
     """Implements ``mcu.base.Subscriber``."""
 
     def __init__(
         self,
-        publisher: Publisher,
-        settings: Settings,
+        publisher: InprocessPublisher,
+        settings: InprocessSettings,
         layer: MediaSelection,
         listener: StreamListener,
-        ended: Callable[[Subscriber], None],
+        ended: Callable[[InprocessSubscriber], None],
         closing: Callable[[asyncio.Task[None]], None],
     ) -> None:
         self.publisher = publisher
@@ -59,11 +59,11 @@ class Subscriber:
         self._listener = listener
         self._ended = ended  # tells the backend
         self._keep = closing  # gives the backend the task that closes the sockets
-        self._transport = Transport(settings, self, controlling=True)
-        self.outlet = Outlet(self._transport)
-        self._local: LocalTransport | None = None
-        self._sinks: dict[str, Sink] = {}  # by mid
-        self._slots: list[Slot] = []  # of the last offer
+        self._transport = PeerTransport(settings, self, controlling=True)
+        self.outlet = SubscriberChannels(self._transport)
+        self._local: LocalTransportDescription | None = None
+        self._down_tracks: dict[str, DownTrack] = {}  # by mid
+        self._sections: list[SubscriberSection] = []  # of the last offer
         self._version = 0
         self._muted: dict[MediaKind, bool] = {}
         self._layer = MediaSelection()  # chosen so far
@@ -73,9 +73,9 @@ class Subscriber:
         self._stale = False  # the media changed after the last offer
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: asyncio.TimerHandle | None = None  # of the first answer
-        self._rates = Rates(time.monotonic())
+        self._rates = BitrateMeter(time.monotonic())
         self._choose(layer)
-        self.impair(publisher.impairments.get(Leg.SUBSCRIBERS))
+        self.impair(publisher.impairments.get(StreamLeg.SUBSCRIBERS))
 
     # -- mcu.base.Subscriber
 
@@ -83,18 +83,18 @@ class Subscriber:
         """Take an answer; one to an offer that has been superseded counts for the media that it names."""
         if self.closed:
             raise Rejected("The subscription is closed.")
-        accepted, remote = read_answer(answer, self._slots)
-        complete = len(accepted) == len(self._slots)
+        accepted, remote = read_answer(answer, self._sections)
+        complete = len(accepted) == len(self._sections)
         if remote is not None:
             if not self._role:
                 self._role = "passive" if remote.setup == "active" else "active"
             self._transport.connect(remote, client=self._role == "active")
             self._await_answer(False)
-        for slot, entry in zip(self._slots, accepted, strict=False):
-            sink = self._sinks.get(slot.mid)
-            if sink is not None:
-                sink.accept(entry)
-            elif slot.kind is MediaKind.DATA:
+        for section, entry in zip(self._sections, accepted, strict=False):
+            down_track = self._down_tracks.get(section.mid)
+            if down_track is not None:
+                down_track.accept(entry)
+            elif section.kind is MediaKind.DATA:
                 self._wants_data = entry.receives
         self._open_channels()
         if complete:
@@ -154,24 +154,24 @@ class Subscriber:
 
     def reports(self) -> list[StreamReport]:
         """Return what goes to this subscriber."""
-        self._rates.look({mid: sink.octets for mid, sink in self._sinks.items()}, time.monotonic())
+        self._rates.look({mid: down_track.octets for mid, down_track in self._down_tracks.items()}, time.monotonic())
         key = self.publisher.key
         return [
             StreamReport(
                 key,
                 subscriber=True,
-                kind=sink.ingress.kind,
-                codec=sink.ingress.codec.payload.codec,
+                kind=down_track.track.kind,
+                codec=down_track.track.codec.payload.codec,
                 bits_per_second=self._rates.of(mid),
-                lost=sink.lost,
-                round_trip=sink.round_trip,
+                lost=down_track.lost,
+                round_trip=down_track.round_trip,
             )
-            for mid, sink in self._sinks.items()
+            for mid, down_track in self._down_tracks.items()
         ]
 
     def counters(self) -> SubscriberCounters:
         """Return what was counted."""
-        media = tuple(sent(mid, sink) for mid, sink in self._sinks.items())
+        media = tuple(sent(mid, down_track) for mid, down_track in self._down_tracks.items())
         return SubscriberCounters(self.number, self._transport.connected, media)
 
     def impair(self, impairment: Impairment | None) -> None:
@@ -182,8 +182,8 @@ class Subscriber:
 
     def on_connected(self) -> None:
         """Begin to forward."""
-        for sink in self._sinks.values():
-            sink.start()
+        for down_track in self._down_tracks.values():
+            down_track.start()
         self._open_channels()
 
     def on_lost(self) -> None:
@@ -198,12 +198,12 @@ class Subscriber:
         if self.closed:
             return
         now = time.monotonic()
-        by_ssrc = {sink.ingress.ssrc: sink for sink in self._sinks.values()}
-        for item in rtp.control(data):
-            if isinstance(item, rtp.Block):
-                if (sink := by_ssrc.get(item.ssrc)) is not None:
-                    sink.heard(item)
-            elif isinstance(item, rtp.Feedback):
+        by_ssrc = {down_track.track.ssrc: down_track for down_track in self._down_tracks.values()}
+        for item in rtcp.parse(data):
+            if isinstance(item, rtcp.ReportBlock):
+                if (down_track := by_ssrc.get(item.ssrc)) is not None:
+                    down_track.heard(item)
+            elif isinstance(item, rtcp.FeedbackPacket):
                 self._feedback(item, by_ssrc, now)
 
     def on_channel(self, channel: RTCDataChannel) -> None:
@@ -211,21 +211,21 @@ class Subscriber:
 
     # -- inside
 
-    def _feedback(self, item: rtp.Feedback, by_ssrc: dict[int, Sink], now: float) -> None:
-        if (item.type, item.format) == (rtp.PSFB, rtp.FIR):
-            targets = list(rtp.fir_targets(item.detail))
-        elif (item.type, item.format) == (rtp.PSFB, rtp.REMB):
-            estimate = rtp.read_remb(item.detail)
-            for sink in by_ssrc.values():
-                sink.estimate = estimate
+    def _feedback(self, item: rtcp.FeedbackPacket, by_ssrc: dict[int, DownTrack], now: float) -> None:
+        if (item.type, item.format) == (rtcp.PSFB, rtcp.FIR):
+            targets = list(rtcp.fir_targets(item.detail))
+        elif (item.type, item.format) == (rtcp.PSFB, rtcp.REMB):
+            estimate = rtcp.parse_remb(item.detail)
+            for down_track in by_ssrc.values():
+                down_track.estimate = estimate
             return
         else:
             targets = [item.media]
-        for sink in filter(None, map(by_ssrc.get, targets)):
-            if (item.type, item.format) == (rtp.RTPFB, rtp.NACK):
-                sink.retransmit(rtp.lost_sequences(item.detail))
-            elif item.type == rtp.PSFB and item.format in (rtp.PLI, rtp.FIR):
-                sink.request_keyframe(now)
+        for down_track in filter(None, map(by_ssrc.get, targets)):
+            if (item.type, item.format) == (rtcp.RTPFB, rtcp.NACK):
+                down_track.retransmit(rtcp.lost_sequences(item.detail))
+            elif item.type == rtcp.PSFB and item.format in (rtcp.PLI, rtcp.FIR):
+                down_track.request_keyframe(now)
 
     def _offer(self) -> str:
         if self._local is None:
@@ -236,51 +236,51 @@ class Subscriber:
         self._version += 1
         self._offered_at = time.monotonic()
         # RFC 8842 5.5: a role once agreed is kept by offering it, or by leaving the choice; browsers want the latter
-        return write_offer(self._slots, self._local, setup="actpass", version=self._version)
+        return write_offer(self._sections, self._local, setup="actpass", version=self._version)
 
     def _fill(self) -> None:
-        """Bring slots and sinks to what the publisher has: slots keep their places, new media come behind."""
-        ingresses = {ingress.mid: ingress for ingress in self.publisher.ingresses.values()}
-        for mid in [mid for mid in self._sinks if mid not in ingresses]:
-            self._sinks.pop(mid).close()
-        slots: list[Slot] = []
-        for slot in self._slots:
-            ingress = ingresses.get(slot.mid)
-            if slot.kind is MediaKind.DATA:
-                slots.append(slot)
-            elif ingress is not None:
-                slots.append(self._slot(ingress))
+        """Update sections and down tracks to the publisher's media: sections keep their places, new ones follow."""
+        tracks = {track.mid: track for track in self.publisher.tracks.values()}
+        for mid in [mid for mid in self._down_tracks if mid not in tracks]:
+            self._down_tracks.pop(mid).close()
+        sections: list[SubscriberSection] = []
+        for section in self._sections:
+            track = tracks.get(section.mid)
+            if section.kind is MediaKind.DATA:
+                sections.append(section)
+            elif track is not None:
+                sections.append(self._section(track))
             else:
-                slots.append(replace(slot, sends=False))
-        known = {slot.mid for slot in slots}
-        slots += [self._slot(new) for mid, new in ingresses.items() if mid not in known and new.sends]
+                sections.append(replace(section, sends=False))
+        known = {section.mid for section in sections}
+        sections += [self._section(new) for mid, new in tracks.items() if mid not in known and new.sends]
         if self.publisher.data and self.publisher.data_mid not in known:
-            slots.append(Slot(MediaKind.DATA, self.publisher.data_mid))
+            sections.append(SubscriberSection(MediaKind.DATA, self.publisher.data_mid))
             self._transport.enable_channels()
-        self._slots = slots
-        for slot in slots:
-            if slot.mid in ingresses and slot.mid not in self._sinks:
-                self._add_sink(ingresses[slot.mid])
+        self._sections = sections
+        for section in sections:
+            if section.mid in tracks and section.mid not in self._down_tracks:
+                self._add_down_track(tracks[section.mid])
 
-    def _add_sink(self, ingress: Ingress) -> None:
-        sink = Sink(ingress, self._transport)
-        self._sinks[ingress.mid] = sink
-        sink.mute(self._muted.get(ingress.kind, False))
-        sink.select(self._layer)
+    def _add_down_track(self, track: ReceiveTrack) -> None:
+        down_track = DownTrack(track, self._transport)
+        self._down_tracks[track.mid] = down_track
+        down_track.mute(self._muted.get(track.kind, False))
+        down_track.select(self._layer)
         if self._transport.connected:
-            sink.start()
+            down_track.start()
 
-    def _slot(self, ingress: Ingress) -> Slot:
-        return Slot(
-            kind=ingress.kind,
-            mid=ingress.mid,
-            sends=ingress.sends,
-            codec=ingress.codec,
-            ssrc=ingress.ssrc,
-            rtx_ssrc=ingress.rtx_ssrc,
-            cname=ingress.cname,
+    def _section(self, track: ReceiveTrack) -> SubscriberSection:
+        return SubscriberSection(
+            kind=track.kind,
+            mid=track.mid,
+            sends=track.sends,
+            codec=track.codec,
+            ssrc=track.ssrc,
+            rtx_ssrc=track.rtx_ssrc,
+            cname=track.cname,
             stream=self.publisher.stream,
-            track=f"{ingress.kind.value}{ingress.mid}",
+            track=f"{track.kind.value}{track.mid}",
         )
 
     def _open_channels(self) -> None:
@@ -304,15 +304,15 @@ class Subscriber:
         for kind, wanted in ((MediaKind.AUDIO, layer.audio), (MediaKind.VIDEO, layer.video)):
             if wanted is not None:
                 self._muted[kind] = not wanted
-                for sink in self._sinks.values():
-                    if sink.ingress.kind is kind:
-                        sink.mute(not wanted)
+                for down_track in self._down_tracks.values():
+                    if down_track.track.kind is kind:
+                        down_track.mute(not wanted)
         self._layer = MediaSelection(
             self._layer.substream if layer.substream is None else layer.substream,
             self._layer.temporal if layer.temporal is None else layer.temporal,
         )
-        for sink in self._sinks.values():
-            sink.select(layer)
+        for down_track in self._down_tracks.values():
+            down_track.select(layer)
 
     def _finish(self) -> None:
         if self.closed:
@@ -321,8 +321,8 @@ class Subscriber:
         self._cancel()
         self._await_answer(False)
         self.outlet.close()
-        for sink in self._sinks.values():
-            sink.close()
+        for down_track in self._down_tracks.values():
+            down_track.close()
         self._keep(self._transport.begin_close())
         self._ended(self)
 

@@ -19,7 +19,7 @@ from gateway.core.limits import Limits
 from gateway.flows.ports import NextcloudError
 from gateway.tools.fake_nextcloud import FakeNextcloud, FakeRoom, SigningKey
 from gateway.wire.backend import encode_request
-from mcu.inprocess.settings import Settings
+from mcu.inprocess.settings import InprocessSettings
 from tests.conversations import promised, promised_requests
 from tests.conversations.language import Conversation, Json, Voice
 from tests.gateway.edge.raw_client import BINARY, PATIENCE, RawClient
@@ -166,7 +166,7 @@ async def flows(conversation: Conversation) -> AsyncIterator[FlowsStage]:
 
 # -- socket
 
-INPROCESS = McuSection(type="inprocess", settings=Settings(address="127.0.0.1"))
+INPROCESS = McuSection(type="inprocess", settings=InprocessSettings(address="127.0.0.1"))
 
 
 class SocketStage:

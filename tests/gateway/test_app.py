@@ -22,7 +22,7 @@ from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import Refused, TalkClient
 from gateway.version import SERVER_HEADER, SERVER_VERSION
-from mcu.inprocess.settings import Settings
+from mcu.inprocess.settings import InprocessSettings
 from mcu.janus.settings import JanusServer
 from tests.gateway.certificates import make_certificate
 
@@ -100,7 +100,7 @@ async def test_a_gateway_without_an_sfu_is_ready(gateway: str, http: aiohttp.Cli
 async def test_an_sfu_that_cannot_bind_its_address_keeps_the_gateway_from_being_ready(
     http: aiohttp.ClientSession,
 ) -> None:
-    sfu = McuSection(type="inprocess", settings=Settings(address="192.0.2.1"))
+    sfu = McuSection(type="inprocess", settings=InprocessSettings(address="192.0.2.1"))
     running = Gateway(msgspec.structs.replace(config(), mcu=sfu))
     (url,) = await running.start()
     async with http.get(url + "/readyz") as response:
@@ -269,7 +269,7 @@ async def test_a_reload_that_the_sfu_refuses_changes_nothing() -> None:
 
 
 async def test_a_reload_changes_who_may_request_streams() -> None:
-    mcu = McuSection("inprocess", timeout=0.1, settings=Settings())
+    mcu = McuSection("inprocess", timeout=0.1, settings=InprocessSettings())
     async with FakeNextcloud(secret=SECRET) as nextcloud:
         base = msgspec.structs.replace(config(), backends=(nextcloud.backend(),), mcu=mcu)
         running = Gateway(base)

@@ -19,7 +19,7 @@ from gateway.config import Config, GeoIpSection, HttpSection, InternalSection, M
 from gateway.core.limits import Backend, Limits
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import Refused, TalkClient
-from mcu.inprocess import Settings
+from mcu.inprocess import InprocessSettings
 from tests.interop.bridge import Bridge
 from tests.interop.member import ROOM, Member
 from tests.media.loopback import loopback
@@ -123,7 +123,7 @@ def config(nextcloud: FakeNextcloud, small: FakeNextcloud) -> Config:
         http=HttpSection(listen=("127.0.0.1:0",)),
         internal=InternalSection(secret=INTERNAL_SECRET),
         backends=(full, gone, nextcloud.backend()),
-        mcu=McuSection(type="inprocess", settings=Settings(address=("127.0.0.1",)), timeout=1.0),
+        mcu=McuSection(type="inprocess", settings=InprocessSettings(address=("127.0.0.1",)), timeout=1.0),
         geoip=GeoIpSection(overrides={"127.0.0.1": "CH"}),
         limits=Limits(transient_key_length=10),
     )

@@ -15,7 +15,7 @@ from gateway.config import Config, HttpSection, InternalSection, McuSection, Ses
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import TalkClient
 from gateway.version import SERVER_HEADER, SERVER_VERSION
-from mcu.inprocess.settings import Settings
+from mcu.inprocess.settings import InprocessSettings
 from tests.gateway.edge.serving import exchange
 from tests.gateway.flows.harness import INTERNAL_SECRET, internal_params
 
@@ -53,7 +53,7 @@ class House:
 
 @pytest.fixture(params=["none", "inprocess"])
 async def house(request: pytest.FixtureRequest) -> AsyncIterator[House]:
-    sfu = McuSection(type="inprocess", settings=Settings(address="127.0.0.1"))
+    sfu = McuSection(type="inprocess", settings=InprocessSettings(address="127.0.0.1"))
     async with FakeNextcloud(secret=SECRET) as cloud:
         gateway = Gateway(
             Config(

@@ -14,7 +14,7 @@ from gateway.app import Gateway
 from gateway.config import Config, HttpSection, InternalSection, McuSection, SessionsSection
 from gateway.core.limits import Quality
 from gateway.tools.fake_nextcloud import FakeNextcloud
-from mcu.inprocess import Settings
+from mcu.inprocess import InprocessSettings
 from mcu.janus.settings import JanusServer
 from tests.interop.bridge import Bridge
 from tests.interop.member import Member
@@ -62,7 +62,7 @@ async def open_house(sfu: str, quality: Quality | None = None) -> AsyncIterator[
     async with AsyncExitStack() as stack:
         nextcloud = await stack.enter_async_context(FakeNextcloud())
         janus = await stack.enter_async_context(JanusProcess()) if sfu == "janus" else None
-        settings: object = Settings(address="127.0.0.1")
+        settings: object = InprocessSettings(address="127.0.0.1")
         if janus is not None:
             settings = (JanusServer(janus.url, api_secret=API_SECRET, admin_key=ADMIN_KEY),)
         config = Config(

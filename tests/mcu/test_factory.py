@@ -11,7 +11,7 @@ import pytest
 
 from mcu import factory
 from mcu.inprocess.backend import InprocessMcu
-from mcu.inprocess.settings import Settings
+from mcu.inprocess.settings import InprocessSettings
 from mcu.janus.backend import JanusMcu
 from mcu.janus.settings import JanusServer
 
@@ -26,7 +26,7 @@ def test_janus_is_configured_by_an_array_of_tables() -> None:
 
 
 def test_the_settings_of_the_sfu_in_this_process_are_its_own() -> None:
-    assert factory.settings_type("inprocess") is Settings
+    assert factory.settings_type("inprocess") is InprocessSettings
 
 
 def test_an_unknown_key_of_janus_is_refused() -> None:
@@ -48,7 +48,7 @@ def test_an_unknown_backend_is_named_with_those_there_are() -> None:
 
 async def test_backends_are_made_from_their_settings() -> None:
     assert isinstance(factory.create("janus", (JanusServer("ws://127.0.0.1:1"),), timeout=1.0), JanusMcu)
-    assert isinstance(factory.create("inprocess", Settings(), timeout=1.0), InprocessMcu)
+    assert isinstance(factory.create("inprocess", InprocessSettings(), timeout=1.0), InprocessMcu)
 
 
 @pytest.mark.parametrize(

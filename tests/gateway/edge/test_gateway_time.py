@@ -19,7 +19,7 @@ from gateway.tools import fake_nextcloud, talk_client
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import TalkClient
 from gateway.wire import checksum
-from mcu.inprocess.settings import Settings
+from mcu.inprocess.settings import InprocessSettings
 from tests.gateway.flows.harness import INTERNAL_SECRET, internal_params
 
 SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
@@ -67,7 +67,7 @@ async def running(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Running]:
                 http=HttpSection(listen=("127.0.0.1:0",)),
                 internal=InternalSection(INTERNAL_SECRET),
                 backends=(cloud.backend(),),
-                mcu=McuSection("inprocess", settings=Settings()),
+                mcu=McuSection("inprocess", settings=InprocessSettings()),
             )
         )
         (url,) = await gateway.start()

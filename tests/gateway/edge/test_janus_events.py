@@ -18,7 +18,7 @@ from gateway.edge.http.address import TrustedProxies
 from gateway.edge.janus_events import MESSAGE_LIMIT, SUBPROTOCOL, JanusEvents
 from gateway.tools.talk_client import TalkClient
 from gateway.version import SERVER_HEADER
-from mcu.inprocess.settings import Settings
+from mcu.inprocess.settings import InprocessSettings
 
 PATIENCE = 5.0
 LOOPBACK = ("127.0.0.0/8",)
@@ -214,7 +214,7 @@ async def test_a_feed_is_no_client(stack: AsyncExitStack, prefix: str) -> None:
         Config(
             sessions=SessionsSection(secret="6f1b0c7d9ae24835b6cf01d27e9a4488"),
             http=HttpSection(listen=("127.0.0.1:0",)),
-            mcu=McuSection(type="inprocess", settings=Settings(address="127.0.0.1")),
+            mcu=McuSection(type="inprocess", settings=InprocessSettings(address="127.0.0.1")),
             limits=Limits(connections_per_address=1, hellos_per_address=1),
         )
     )

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from mcu.base import Mcu, McuStatus, SfuState
-from mcu.inprocess import Settings
+from mcu.inprocess import InprocessSettings
 from mcu.inprocess.backend import InprocessMcu
 from mcu.janus.backend import JanusMcu
 from mcu.janus.settings import JanusServer
@@ -45,7 +45,7 @@ class InprocessSfu(Sfu):
     """The SFU in this process."""
 
     def __init__(self) -> None:
-        self.mcu: Mcu = InprocessMcu(Settings(address="127.0.0.1"))
+        self.mcu: Mcu = InprocessMcu(InprocessSettings(address="127.0.0.1"))
 
     async def start(self) -> None:
         """Be ready."""

@@ -23,10 +23,10 @@ from mcu.base import (
     StreamType,
     SubscribeOptions,
 )
-from mcu.inprocess import Settings
+from mcu.inprocess import InprocessSettings
 from mcu.inprocess.backend import InprocessMcu
-from mcu.inprocess.publisher import Publisher
-from mcu.inprocess.subscriber import Subscriber
+from mcu.inprocess.publisher import InprocessPublisher
+from mcu.inprocess.subscriber import InprocessSubscriber
 
 KEY = StreamKey(BackendId("cloud"), PublisherId("alice"), StreamType.VIDEO)
 CHROMIUM = Path("/usr/bin/chromium")
@@ -44,7 +44,7 @@ FLAGS = (
 WAIT = 20.0  # seconds for anything that media must do
 LOOK = 0.1  # seconds between two looks at a page's statistics
 EVERYTHING = MediaSelection()
-Stream = Publisher | Subscriber
+Stream = InprocessPublisher | InprocessSubscriber
 
 
 class Received(msgspec.Struct):
@@ -134,7 +134,7 @@ class Tab:
         while True:
             job = await self._jobs.get()
             if isinstance(job, str):
-                assert isinstance(stream, Subscriber)
+                assert isinstance(stream, InprocessSubscriber)
                 await stream.accept(await self.run("watch", job))
             else:
                 await stream.add_candidate(job)
@@ -146,7 +146,7 @@ class Tabs:
     def __init__(self, mcu: InprocessMcu, alice: Tab, carol: Tab) -> None:
         self.mcu, self.alice, self.carol = mcu, alice, carol
 
-    async def publish(self, constraints: dict[str, Any], options: PublishOptions, *more: object) -> Publisher:
+    async def publish(self, constraints: dict[str, Any], options: PublishOptions, *more: object) -> InprocessPublisher:
         """Let alice publish; her candidates follow the offer."""
         offer = await self.alice.run("publish", constraints, *more)
         publisher, answer = await self.mcu.publish(KEY, offer, options, self.alice)
@@ -159,7 +159,7 @@ class Tabs:
         rates = (r.bits_per_second for r in self.mcu.streams() if r.kind is MediaKind.VIDEO and not r.subscriber)
         return next(rates, None) or 0
 
-    async def subscribe(self, layer: MediaSelection = EVERYTHING) -> Subscriber:
+    async def subscribe(self, layer: MediaSelection = EVERYTHING) -> InprocessSubscriber:
         """Let carol watch."""
         subscriber, offer = await self.mcu.subscribe(KEY, SubscribeOptions(selection=layer), self.carol)
         self.carol.attach(subscriber)
@@ -178,7 +178,7 @@ def chromium() -> Path:
 @pytest.fixture
 async def tabs(chromium: Path) -> AsyncIterator[Tabs]:
     """Open the browser, two tabs and the SFU."""
-    mcu = InprocessMcu(Settings(address="127.0.0.1"))
+    mcu = InprocessMcu(InprocessSettings(address="127.0.0.1"))
     await mcu.start(lambda status: None)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)

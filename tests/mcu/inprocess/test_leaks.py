@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mcu.base import CloseReason
-from mcu.inprocess import Settings
+from mcu.inprocess import InprocessSettings
 from mcu.inprocess.backend import InprocessMcu
 from tests.mcu.contract.clients import sender, viewer
 
@@ -68,7 +68,7 @@ async def one_round(mcu: InprocessMcu, number: int) -> None:
 
 @pytest.mark.full
 async def test_hundred_rounds_leave_nothing(loopback: None) -> None:
-    mcu = InprocessMcu(Settings(address="127.0.0.1"))
+    mcu = InprocessMcu(InprocessSettings(address="127.0.0.1"))
     await mcu.start(lambda status: None)
     await one_round(mcu, 1)
     await settled(mcu)

@@ -9,20 +9,20 @@ import msgspec
 import pytest
 
 from mcu.base import BackendId, PublisherId, PublishOptions, Rejected, StreamKey, StreamType
-from mcu.inprocess import Settings
+from mcu.inprocess import InprocessSettings
 from mcu.inprocess.backend import InprocessMcu
 from tests.mcu.contract.clients import sender, viewer
 
 KEY = StreamKey(BackendId("cloud"), PublisherId("alice"), StreamType.VIDEO)
 
 
-def decode(table: dict[str, object]) -> Settings:
+def decode(table: dict[str, object]) -> InprocessSettings:
     """Read a table as the configuration does."""
-    return msgspec.convert(table, Settings)
+    return msgspec.convert(table, InprocessSettings)
 
 
 def test_defaults_ask_the_machine_and_take_any_port() -> None:
-    assert decode({}) == Settings()
+    assert decode({}) == InprocessSettings()
     assert decode({}).addresses == ()
     assert decode({"address": "192.0.2.1"}).addresses == ("192.0.2.1",)
     assert decode({"address": ["192.0.2.1", "2001:db8::1"]}).addresses == ("192.0.2.1", "2001:db8::1")
@@ -67,7 +67,9 @@ def free_range(count: int) -> tuple[int, int]:
 
 async def test_ports_are_of_the_range_and_the_announced_address_is_told(loopback: None) -> None:
     first, last = free_range(2)
-    mcu = InprocessMcu(Settings(address="127.0.0.1", announced_address="192.0.2.7", port_min=first, port_max=last))
+    mcu = InprocessMcu(
+        InprocessSettings(address="127.0.0.1", announced_address="192.0.2.7", port_min=first, port_max=last)
+    )
     await mcu.start(lambda status: None)
     async with sender() as alice, sender() as bob, sender() as carol:
         ports = set()
@@ -84,11 +86,11 @@ async def test_ports_are_of_the_range_and_the_announced_address_is_told(loopback
 
 async def test_changed_settings_hold_for_the_next_connection(loopback: None) -> None:
     first, last = free_range(4)
-    mcu = InprocessMcu(Settings(address="127.0.0.1"))
+    mcu = InprocessMcu(InprocessSettings(address="127.0.0.1"))
     await mcu.start(lambda status: None)
     async with sender(5) as alice, viewer() as carol:
         await alice.publish(mcu)
-        await mcu.reconfigure(Settings(address="127.0.0.1", port_min=first, port_max=last))
+        await mcu.reconfigure(InprocessSettings(address="127.0.0.1", port_min=first, port_max=last))
         await carol.subscribe(mcu)
         await carol.peer.sees(5)
         ports = re.findall(r" 127\.0\.0\.1 (\d+) typ host", carol.peer.pc.remoteDescription.sdp)

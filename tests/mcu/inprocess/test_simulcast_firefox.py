@@ -10,12 +10,12 @@ import pytest
 from aiohttp import web
 
 from mcu.base import MediaSelection, PublishOptions, SubscribeOptions
-from mcu.inprocess import Settings
+from mcu.inprocess import InprocessSettings
 from mcu.inprocess.backend import InprocessMcu
 from tests.browser.firefox import Firefox, firefox
 from tests.mcu.contract.clients import Client
 from tests.mcu.inprocess.tabs import KEY, PAGE, WAIT
-from tests.mcu.inprocess.test_simulcast_browser import LAYERS
+from tests.mcu.inprocess.test_simulcast_chromium import LAYERS
 from tests.media import WatchingPeer
 
 WIDTHS = [160, 320, 640]
@@ -53,7 +53,7 @@ async def sees(browser: Firefox, tab: str, width: int) -> None:
 
 @pytest.mark.full
 async def test_layers_of_firefox_are_switched_up_and_down(url: str) -> None:
-    mcu = InprocessMcu(Settings(address="127.0.0.1"))
+    mcu = InprocessMcu(InprocessSettings(address="127.0.0.1"))
     await mcu.start(lambda status: None)
     listener = Client(WatchingPeer())
     async with firefox() as browser:

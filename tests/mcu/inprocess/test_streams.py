@@ -25,8 +25,9 @@ from mcu.base import (
     StreamType,
     SubscribeOptions,
 )
-from mcu.inprocess import Settings, publisher, subscriber, transport
+from mcu.inprocess import InprocessSettings, publisher, subscriber
 from mcu.inprocess.backend import InprocessMcu
+from mcu.inprocess.transport import peer_transport
 from tests.mcu.contract.clients import KEY, sender, viewer
 from tests.sdp.recorded import BY_ID
 
@@ -37,7 +38,7 @@ SOON = 0.3  # seconds, in place of limits that are long for a test
 @pytest.fixture
 async def mcu(loopback: None) -> AsyncIterator[InprocessMcu]:
     """Return an SFU that runs."""
-    running = InprocessMcu(Settings(address="127.0.0.1"))
+    running = InprocessMcu(InprocessSettings(address="127.0.0.1"))
     await running.start(lambda status: None)
     yield running
     await running.stop()
@@ -67,7 +68,7 @@ async def test_stopped_camera_is_answered_with_port_0(mcu: InprocessMcu, program
 async def test_publisher_that_does_not_connect_in_time_has_failed(
     mcu: InprocessMcu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "CONNECT_TIMEOUT", SOON)
+    monkeypatch.setattr(peer_transport, "CONNECT_TIMEOUT", SOON)
     async with sender() as alice:
         await mcu.publish(KEY, await alice.peer.offer(), PublishOptions(), alice)
         await alice.hears_closed(CloseReason.FAILED)
@@ -173,18 +174,18 @@ async def test_candidates_that_cannot_be_used_are_ignored(mcu: InprocessMcu) -> 
             "candidate:1 1 tcp 1 127.0.0.1 9 typ host tcptype active",
             "candidate:1 2 udp 1 127.0.0.1 5000 typ host",
             "candidate:1 1 udp 1 0.0.0.0 5000 typ host",
-            *(f"candidate:1 1 udp 1 127.0.0.1 {port} typ host" for port in range(1, 2 * transport.MAX_CANDIDATES)),
+            *(f"candidate:1 1 udp 1 127.0.0.1 {port} typ host" for port in range(1, 2 * peer_transport.MAX_CANDIDATES)),
         ):
             await alice.publisher.add_candidate(Candidate(text, "0", 0))
         await alice.publisher.add_candidate(None)
         await carol.subscribe(mcu)
         await carol.peer.sees(57)
-        assert isinstance(alice.publisher, publisher.Publisher)
-        assert len(alice.publisher._transport._ice.remote_candidates) == transport.MAX_CANDIDATES
+        assert isinstance(alice.publisher, publisher.InprocessPublisher)
+        assert len(alice.publisher._transport._ice.remote_candidates) == peer_transport.MAX_CANDIDATES
 
 
 async def test_stop_ends_every_stream_and_every_wait(loopback: None) -> None:
-    mcu = InprocessMcu(Settings(address="127.0.0.1"))
+    mcu = InprocessMcu(InprocessSettings(address="127.0.0.1"))
     states: list[McuStatus] = []
     async with sender() as early:
         with pytest.raises(McuLost):

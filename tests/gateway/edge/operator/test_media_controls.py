@@ -13,7 +13,7 @@ import pytest
 from gateway.app import Gateway
 from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from gateway.edge.operator.media_controls import MAX_BODY, Controls, MediaControls
-from mcu.inprocess import Settings
+from mcu.inprocess import InprocessSettings
 from mcu.inprocess.backend import InprocessMcu
 from tests.gateway.edge.serving import exchange, served
 from tests.mcu.contract.clients import sender, viewer
@@ -55,7 +55,7 @@ class Desk:
 
 @pytest.fixture
 async def desk(loopback: None) -> AsyncIterator[Desk]:
-    mcu = InprocessMcu(Settings(address="127.0.0.1"))
+    mcu = InprocessMcu(InprocessSettings(address="127.0.0.1"))
     assert isinstance(mcu, Controls)
     await mcu.start(lambda status: None)
     async with served(MediaControls(mcu).routes()) as address:
@@ -172,7 +172,7 @@ async def test_gateway_serves_them_where_it_is_asked_to(asked: bool, status: int
     config = Config(
         sessions=SessionsSection(secret="6f1b0c7d9ae24835b6cf01d27e9a4488"),
         http=HttpSection(listen=("127.0.0.1:0", str(tmp_path / "socket"))),
-        mcu=McuSection(type="inprocess", settings=Settings(address="127.0.0.1", test_controls=asked)),
+        mcu=McuSection(type="inprocess", settings=InprocessSettings(address="127.0.0.1", test_controls=asked)),
     )
     gateway = Gateway(config)
     tcp, unix = await gateway.start()

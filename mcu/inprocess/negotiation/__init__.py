@@ -1,0 +1,1 @@
+"""SDP offer/answer of the in-process SFU: parsing of clients' descriptions, generation of its own."""

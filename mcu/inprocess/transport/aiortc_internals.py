@@ -1,0 +1,270 @@
+"""Every touch of aiortc's and aioice's insides.
+
+Written for aiortc 1.16 and aioice 0.13; ``tests/mcu/inprocess/transport/test_aiortc_internals.py`` fails when an
+upgrade moves one of these:
+
+- ``aioice.Connection.get_component_candidates`` is overridden, ``_protocols`` written: the only way to a port range and
+  to loopback. ``_nominated`` and ``CandidatePair`` are read: sending without four coroutines per packet.
+  ``_add_remote_candidate`` is called: the public coroutine does no more than that for an IP literal.
+- ``aioice.ice.StunProtocol.datagram_received`` is overridden: SRTP goes straight to us instead of through an attempt
+  to parse it as STUN, a queue and a task. Nothing but STUN and DTLS reaches aioice (an empty datagram would end it).
+- ``RTCDtlsTransport``: ``_set_role``, ``_setup_srtp``, ``_rx_srtp``, ``_tx_srtp`` and ``_task`` are used, because their
+  only other user, RTCPeerConnection, decodes all that it receives, cannot reject a medium, and negotiates only what it
+  can decode. Its ICE transport is duck-typed: it uses ``role``, ``_recv`` and ``_send``.
+- ``pylibsrtp.Session``: ``_cdata`` and ``_buffer`` are replaced. Its buffer of 1500 bytes leaves 1356 for a packet,
+  and there are senders of more (GStreamer's payloaders make 1400).
+- ``_register_data_receiver`` is overridden: an exception in SCTP (aiortc asserts on what peers send) would end DTLS.
+- ``RTCDataChannel`` counts a label in characters where RFC 8832 wants bytes: see ``Label``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import socket
+from collections.abc import Callable
+from typing import Any, cast
+
+import aioice
+import pylibsrtp
+from aioice.candidate import candidate_foundation, candidate_priority
+from aioice.ice import CandidatePair, StunProtocol, get_host_addresses
+from aiortc import RTCCertificate, RTCDtlsFingerprint, RTCDtlsParameters, RTCDtlsTransport, RTCIceTransport
+from aiortc.rtcdtlstransport import DataReceiver
+from pylibsrtp import SRTP_MAX_TRAILER_LEN
+from pylibsrtp._binding import ffi
+
+from mcu.inprocess.settings import InprocessSettings
+
+RECEIVE_BUFFER = 1 << 20  # bytes per UDP socket: keyframes come in bursts
+SRTP_BUFFER = 1 << 16  # bytes: what a datagram has at most
+MAX_PACKET = 65507 - SRTP_MAX_TRAILER_LEN  # bytes that become one datagram of IPv4 when they are encrypted
+COMPONENT = 1  # RTP and RTCP share one (RFC 8834, 4.5)
+
+log = logging.getLogger("portunus.inprocess")
+
+
+class NoSocketError(Exception):
+    """No address or no port of the configured ones could be bound."""
+
+
+class ChannelLabel(str):
+    """A text whose ``len`` is that of its UTF-8 form, as the sender of DATA_CHANNEL_OPEN in aiortc 1.16 needs it."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return len(self.encode())
+
+
+class DtlsTransport(RTCDtlsTransport):
+    """DTLS over ``Ice``, with the SRTP sessions for us to use."""
+
+    protect_rtp: Callable[[bytes], bytes] | None = None  # these four are there once the handshake is done
+    protect_rtcp: Callable[[bytes], bytes] | None = None
+    unprotect_rtp: Callable[[bytes], bytes] | None = None
+    unprotect_rtcp: Callable[[bytes], bytes] | None = None
+
+    def __init__(self, ice: IceTransport) -> None:
+        super().__init__(cast(RTCIceTransport, _IceTransportAdapter(ice)), [RTCCertificate.generateCertificate()])
+
+    async def handshake(self, fingerprints: tuple[tuple[str, str], ...], *, client: bool) -> None:
+        """Connect to the peer that has one of these certificates; ``state`` then says how it went."""
+        self._set_role("client" if client else "server")
+        await self.start(RTCDtlsParameters([RTCDtlsFingerprint(*fingerprint) for fingerprint in fingerprints]))
+
+    async def shut(self) -> None:
+        """Take leave of the peer, and wait for the task that reads."""
+        self.remove_all_listeners()
+        reader = self._task
+        await self.stop()
+        if reader is not None:
+            await asyncio.wait([reader])
+
+    def _setup_srtp(self) -> None:
+        super()._setup_srtp()
+        if self._tx_srtp is not None and self._rx_srtp is not None:
+            widen(self._tx_srtp, self._rx_srtp)
+            self.protect_rtp, self.protect_rtcp = self._tx_srtp.protect, self._tx_srtp.protect_rtcp
+            self.unprotect_rtp, self.unprotect_rtcp = self._rx_srtp.unprotect, self._rx_srtp.unprotect_rtcp
+
+    def _register_data_receiver(self, receiver: DataReceiver) -> None:
+        super()._register_data_receiver(_SctpExceptionGuard(receiver))
+
+    def _unregister_data_receiver(self, receiver: DataReceiver) -> None:
+        self._data_receiver = None
+
+
+def widen(*sessions: pylibsrtp.Session) -> None:
+    """Make room for packets of any size; one buffer is enough, since each call takes its result out of it."""
+    memory = ffi.new("char[]", SRTP_BUFFER)
+    for session in sessions:
+        session._cdata = memory
+        session._buffer = ffi.buffer(memory)
+
+
+class _SctpExceptionGuard:
+    """Keeps an exception in SCTP from ending DTLS."""
+
+    def __init__(self, receiver: DataReceiver) -> None:
+        self._receiver = receiver
+
+    async def _handle_data(self, data: bytes) -> None:
+        try:
+            await self._receiver._handle_data(data)
+        except ConnectionError:
+            raise
+        except Exception:
+            log.warning("a client's data channel sent what could not be handled", exc_info=True)
+
+
+class _IceTransportAdapter:
+    """What RTCDtlsTransport uses of an RTCIceTransport."""
+
+    def __init__(self, ice: IceTransport) -> None:
+        self._ice = ice
+        self._recv = ice.recv
+        self._send = ice.send
+
+    @property
+    def role(self) -> str:
+        return "controlling" if self._ice.ice_controlling else "controlled"
+
+
+class IceTransport(aioice.Connection):
+    """ICE on the addresses and ports of the settings."""
+
+    def __init__(self, settings: InprocessSettings, receive: Callable[[bytes], None], *, controlling: bool) -> None:
+        super().__init__(ice_controlling=controlling)
+        self._settings = settings
+        self._pair: CandidatePair | None = None
+        self._route: tuple[Callable[[bytes, Any], None], tuple[str, int]] | None = None
+        self.receive_srtp: Callable[[bytes], object] = receive
+        self.deaf = False  # whether all that arrives is dropped, at a tester's wish
+
+    async def get_component_candidates(
+        self,
+        component: int,
+        addresses: list[str],
+        timeout: int = 5,  # noqa: ASYNC109  aioice's signature
+    ) -> list[aioice.Candidate]:
+        """Bind one socket per address; what aioice found out about the machine is not used."""
+        found: list[aioice.Candidate] = []
+        for rank, address in enumerate(self._settings.addresses or _machine_addresses()):
+            bound = _bind(address, self._settings)
+            if bound is None:
+                continue
+            _, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
+                lambda: _DemultiplexingSocket(self), sock=bound
+            )
+            self._protocols.append(protocol)
+            host, port = bound.getsockname()[:2]
+            protocol.local_candidate = aioice.Candidate(
+                foundation=candidate_foundation("host", "udp", host),
+                component=component,
+                transport="udp",
+                priority=candidate_priority(component, "host", max(0, 65535 - rank)),
+                host=host,
+                port=port,
+                type="host",
+            )
+            found.append(protocol.local_candidate)
+        if not found:
+            raise NoSocketError("no UDP port could be bound")
+        return found
+
+    def add(self, candidate: aioice.Candidate) -> None:
+        """Take a remote candidate whose address is an IP literal."""
+        self._add_remote_candidate(candidate, candidate.host)
+
+    def send_now(self, data: bytes) -> bool:
+        """Send on the nominated pair without waiting; ``False`` if there is none."""
+        pair = self._nominated.get(COMPONENT)
+        if pair is not self._pair:
+            self._pair = pair
+            self._route = None if pair is None else (pair.protocol.transport.sendto, pair.remote_addr)
+        if self._route is None:
+            return False
+        send, to = self._route
+        send(data, to)
+        return True
+
+
+class _DemultiplexingSocket(StunProtocol):
+    """A UDP socket that tells SRTP, DTLS and STUN apart by their first byte (RFC 7983)."""
+
+    def __init__(self, ice: IceTransport) -> None:
+        super().__init__(ice)
+        self._ice = ice
+
+    def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
+        """Take one datagram; no exception may leave here."""
+        if isinstance(data, str) or len(data) < 2 or self._ice.deaf:
+            return
+        first = data[0]
+        if 127 < first < 192:
+            self._ice.receive_srtp(data)
+        elif 19 < first < 64:
+            self.receiver.data_received(data, COMPONENT)
+        elif first < 4:
+            try:
+                super().datagram_received(data, addr)
+            except Exception:
+                log.debug("a STUN message could not be handled", exc_info=True)
+
+
+def _machine_addresses() -> tuple[str, ...]:
+    return tuple(get_host_addresses(use_ipv4=True, use_ipv6=True)) or ("127.0.0.1",)
+
+
+def unusable(settings: InprocessSettings) -> str:
+    """Bind as a connection will; return in one sentence what keeps us from it, nothing if an address can be bound."""
+    try:
+        addresses = settings.addresses or _machine_addresses()
+    except OSError:
+        addresses = ()
+    if _any_bound(addresses, settings):
+        return ""
+    if not _any_bound(("127.0.0.1", "::1"), InprocessSettings()):
+        return "no UDP socket can be opened"
+    if _any_bound(addresses, InprocessSettings()):
+        return "no UDP port from mcu.inprocess.port_min to mcu.inprocess.port_max is free"
+    if settings.addresses:
+        return "mcu.inprocess.address is not an address of this machine"
+    return "this machine has no address that could be bound; name one in mcu.inprocess.address"
+
+
+def _any_bound(addresses: tuple[str, ...], settings: InprocessSettings) -> bool:
+    for address in addresses:
+        bound = _bind(address, settings)
+        if bound is not None:
+            bound.close()
+            return True
+    return False
+
+
+def _bind(address: str, settings: InprocessSettings) -> socket.socket | None:
+    """Return a socket on a free port of the range, ``None`` if there is none or the address is not the machine's."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    if settings.port_min == 0:
+        ports = [0]
+    else:
+        ports = list(range(settings.port_min, settings.port_max + 1))
+        random.shuffle(ports)
+    try:
+        bound = socket.socket(family, socket.SOCK_DGRAM)
+    except OSError as error:
+        log.debug("a UDP socket could not be opened: %s", error.strerror)
+        return None
+    bound.setblocking(False)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+    for port in ports:
+        try:
+            bound.bind((address, port))
+        except OSError as error:
+            log.debug("a UDP port is not free: %s", error.strerror)
+        else:
+            return bound
+    bound.close()
+    return None

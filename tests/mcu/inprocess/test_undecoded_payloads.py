@@ -1,0 +1,112 @@
+"""Payloads that nobody here can decode arrive as they were sent: raw RTP peers on both sides of the SFU."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+from aiortc import RTCDataChannel
+
+from mcu.base import BackendId, MediaKind, PublisherId, PublishOptions, StreamKey, StreamType, SubscribeOptions
+from mcu.inprocess import InprocessSettings
+from mcu.inprocess.backend import InprocessMcu
+from mcu.inprocess.forwarding import rtp
+from mcu.inprocess.negotiation.generation import write_answer, write_offer
+from mcu.inprocess.negotiation.parameters import NegotiatedCodec, SubscriberSection
+from mcu.inprocess.negotiation.parsing import read_answer, read_offer
+from mcu.inprocess.transport.peer_transport import PeerTransport
+from sdp.codecs import Payload, PayloadType, Preference
+from tests.mcu.contract.clients import Client
+from tests.media import WatchingPeer
+
+KEY = StreamKey(BackendId("cloud"), PublisherId("alice"), StreamType.VIDEO)
+SETTINGS = InprocessSettings(address="127.0.0.1")
+WAIT = 10.0
+PACKETS = 50
+FORMATS = {
+    "h265": "level-id=93;tx-mode=SRST",
+    "av1": "level-idx=5;profile=0;tier=0",
+    "vp9": "profile-id=2",
+    "h264": "level-asymmetry-allowed=1;packetization-mode=0;profile-level-id=64001f",
+}
+
+
+class RawPeer:
+    """One end of a connection; keeps the payloads that arrive."""
+
+    def __init__(self, *, controlling: bool) -> None:
+        self.up = asyncio.Event()
+        self.payloads: list[bytes] = []
+        self.changed = asyncio.Event()
+        self.transport = PeerTransport(SETTINGS, self, controlling=controlling)
+
+    def send(self, number: int, payload: bytes) -> None:
+        """Send a packet."""
+        self.transport.send_rtp(rtp.HEADER.pack(rtp.VERSION_BITS, 45, number, number, 7) + payload)
+
+    def on_connected(self) -> None:
+        self.up.set()
+
+    def on_lost(self) -> None:
+        """Leave it to the wait that then fails."""
+
+    def on_rtp(self, data: bytes) -> None:
+        packet = rtp.parse(data)
+        assert packet is not None
+        self.payloads.append(packet.payload)
+        self.changed.set()
+
+    def on_rtcp(self, data: bytes) -> None:
+        """Ignore it."""
+
+    def on_channel(self, channel: RTCDataChannel) -> None:
+        """Ignore it."""
+
+
+@pytest.mark.parametrize("codec", FORMATS)
+async def test_payloads_arrive_as_they_were_sent(codec: str, loopback: None) -> None:
+    mcu = InprocessMcu(SETTINGS)
+    await mcu.start(lambda status: None)
+    alice, carol = RawPeer(controlling=True), RawPeer(controlling=False)
+    listener = Client(WatchingPeer())
+    section = SubscriberSection(
+        MediaKind.VIDEO,
+        "0",
+        True,
+        NegotiatedCodec(Payload(PayloadType(45), codec, 90000, 1, FORMATS[codec])),
+        7,
+        8,
+        "c",
+    )
+    offer = write_offer([section], await alice.transport.open(), setup="actpass", version=1)
+    _, answer = await mcu.publish(KEY, offer, PublishOptions(), listener)
+    _, remote = read_answer(answer, [section])
+    assert remote is not None
+    alice.transport.connect(remote, client=False)
+    subscriber, offer = await mcu.subscribe(KEY, SubscribeOptions(), listener)
+    read = read_offer(offer, Preference())
+    assert read.media[0] is not None
+    assert read.media[0].codec is not None
+    assert read.media[0].codec.payload.fmtp == FORMATS[codec]
+    local = await carol.transport.open()
+    carol.transport.connect(read.transport, client=True)
+    await subscriber.accept(write_answer(read, local, client=True, version=1))
+    async with asyncio.timeout(WAIT):
+        await asyncio.gather(alice.up.wait(), carol.up.wait())
+        sent = [random.randbytes(random.randrange(1, 1200)) for _ in range(PACKETS)]
+        before = 0
+        while not carol.payloads:  # until the SFU has noticed too that both connections are up
+            alice.send(before, b"probe")
+            before += 1
+            await asyncio.sleep(0.01)
+        for number, payload in enumerate(sent, before):
+            alice.send(number, payload)
+        while carol.payloads[-1] != sent[-1]:
+            carol.changed.clear()
+            await carol.changed.wait()
+    assert carol.payloads[-PACKETS:] == sent
+    await alice.transport.close()
+    await carol.transport.close()
+    await listener.leave()
+    await mcu.stop()

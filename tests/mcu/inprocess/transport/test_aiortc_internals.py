@@ -1,0 +1,100 @@
+"""The internals of aiortc and aioice that ``aiortc_internals`` uses: these tests fail when an upgrade moves one."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from importlib.metadata import version
+from pathlib import Path
+
+import aioice
+import pylibsrtp
+from aioice.ice import CandidatePair, StunProtocol
+from aiortc import (
+    RTCCertificate,
+    RTCDataChannelParameters,
+    RTCDtlsTransport,
+    RTCIceGatherer,
+    RTCIceTransport,
+    RTCSctpTransport,
+)
+from aiortc.rtcdatachannel import RTCDataChannel
+
+import mcu.inprocess
+from mcu.inprocess.settings import InprocessSettings
+from mcu.inprocess.transport.aiortc_internals import MAX_PACKET, ChannelLabel, DtlsTransport, IceTransport, widen
+
+SETTINGS = InprocessSettings(address="127.0.0.1")
+
+
+def parameters(function: object) -> list[str]:
+    """Return the names of a function's parameters."""
+    assert callable(function)
+    return list(inspect.signature(function).parameters)
+
+
+def test_versions_are_those_the_file_was_written_for() -> None:
+    assert version("aiortc").startswith("1.16.")
+    assert version("aioice").startswith("0.13.")
+
+
+def test_aioice_has_what_is_overridden_and_read() -> None:
+    assert parameters(aioice.Connection.get_component_candidates) == ["self", "component", "addresses", "timeout"]
+    assert parameters(aioice.Connection._add_remote_candidate) == ["self", "remote_candidate", "network_host"]
+    assert parameters(StunProtocol.__init__) == ["self", "receiver"]
+    assert parameters(StunProtocol.datagram_received) == ["self", "data", "addr"]
+    assert isinstance(CandidatePair.remote_addr, property)
+    connection = aioice.Connection(ice_controlling=True)
+    assert connection._nominated == {}
+    assert connection._protocols == []
+
+
+async def test_aiortc_has_what_is_used_and_overridden() -> None:
+    transport = RTCDtlsTransport(RTCIceTransport(RTCIceGatherer([])), [RTCCertificate.generateCertificate()])
+    assert {"_rx_srtp", "_tx_srtp", "_task", "_data_receiver"} <= set(vars(transport))
+    assert parameters(RTCDtlsTransport._set_role) == ["self", "role"]
+    assert parameters(RTCDtlsTransport._setup_srtp) == ["self"]
+    assert parameters(RTCDtlsTransport._register_data_receiver) == ["self", "receiver"]
+    assert parameters(RTCDtlsTransport._unregister_data_receiver) == ["self", "receiver"]
+
+
+def test_srtp_session_works_in_a_buffer_of_ours() -> None:
+    keys = bytes(30)
+    sender = pylibsrtp.Session(pylibsrtp.Policy(keys, pylibsrtp.Policy.SSRC_ANY_OUTBOUND))
+    receiver = pylibsrtp.Session(pylibsrtp.Policy(keys, pylibsrtp.Policy.SSRC_ANY_INBOUND))
+    assert {"_cdata", "_buffer"} <= set(vars(sender))
+    widen(sender, receiver)
+    for size in (12, 1357, MAX_PACKET):
+        packet = bytes([0x80, 96]) + size.to_bytes(2, "big") + bytes(size - 4)
+        assert receiver.unprotect(sender.protect(packet)) == packet
+
+
+def test_dtls_uses_no_more_of_its_ice_transport_than_ours_has() -> None:
+    used = set()
+    for owner in (RTCDtlsTransport, RTCSctpTransport):
+        for node in ast.walk(ast.parse(inspect.getsource(owner))):
+            inner = node.value if isinstance(node, ast.Attribute) else None
+            if isinstance(inner, ast.Attribute) and ast.unparse(inner) in ("self.transport", "self._transport"):
+                used.add((owner, node.attr if isinstance(node, ast.Attribute) else ""))
+    assert {name for owner, name in used if owner is RTCDtlsTransport} == {"role", "_recv", "_send"}
+
+
+async def test_label_of_more_than_ascii_is_announced_whole() -> None:
+    dtls = DtlsTransport(IceTransport(SETTINGS, lambda data: None, controlling=True))
+    sctp = RTCSctpTransport(dtls)
+    RTCDataChannel(sctp, RTCDataChannelParameters(label=ChannelLabel("Zürich")))
+    _, _, announced = sctp._data_channel_queue[0]
+    assert isinstance(announced, bytes)
+    assert int.from_bytes(announced[8:10], "big") == len("Zürich".encode())
+    assert announced.endswith("Zürich".encode())
+    await sctp.stop()
+
+
+def test_nothing_else_reaches_into_aiortc() -> None:
+    for path in Path(mcu.inprocess.__path__[0]).glob("*.py"):
+        if path.name == "internals.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
+                allowed = ast.unparse(node.value) == "self" or node.attr == "_replace"  # a named tuple's
+                assert allowed, f"{path.name}:{node.lineno}: {ast.unparse(node)}"
