@@ -1,8 +1,8 @@
-"""The outbox of a client that says what it has received: nothing is given up before that.
+"""The outbox of a client that acknowledges: a message is kept until the client has confirmed it.
 
-Source: docs/protocol.md, Acknowledged delivery. Both sides count the messages of the session, from 1; the number is
-never sent with a message, since one encoded message goes to many sessions. What was handed to a connection is kept, and
-counts against the limit, until it is acknowledged; another connection gets it again.
+Source: docs/protocol.md, Acknowledged delivery. Both sides count the messages of the session, from 1; the
+number is not part of a message, since one encoded message goes to many sessions. A message that was written to a
+connection is kept, and counts against the limit, until it is acknowledged; the next connection receives it again.
 """
 
 from __future__ import annotations
@@ -13,40 +13,40 @@ FEATURE = "ack"  # id of the feature, on both sides
 
 
 class AcknowledgedOutbox(Outbox):
-    """A queue whose head leaves it when the client has it."""
+    """An outbox that removes messages when the client acknowledges them, not when they are written."""
 
-    __slots__ = ("_first", "_handed")
+    __slots__ = ("_acknowledged", "_sent")
 
     def __init__(self, limit: int) -> None:
         super().__init__(limit)
-        self._first = 0  # how many messages were acknowledged, all before the head
-        self._handed = 0  # the number of the last message that any connection took
+        self._acknowledged = 0  # number of acknowledged messages; the head of the queue has the next number
+        self._sent = 0  # number of the last message that any connection has taken
 
     @property
     def acknowledged(self) -> int:
-        """How many messages the client has for certain."""
-        return self._first
+        """The number of messages that the client has acknowledged."""
+        return self._acknowledged
 
     def take(self, at_most: int) -> list[bytes]:
         """See ``Outbox.take``."""
         batch = super().take(at_most)
-        self._handed = max(self._handed, self._first + self._taken)
+        self._sent = max(self._sent, self._acknowledged + self._taken)
         return batch
 
     def confirm(self, left: int = 0) -> None:
-        """Nothing: that the kernel has a message says nothing of the client."""
+        """Do nothing: a message that the kernel has accepted may still not reach the client."""
 
     def acknowledge(self, received: int) -> bool:
-        """Drop what the client has, ``received`` messages in all; ``False`` when that cannot be true."""
-        count = received - self._first
-        if received > self._handed or count < 0:
+        """Drop the first ``received`` messages of the session; return ``False`` when so many were never sent."""
+        count = received - self._acknowledged
+        if received > self._sent or count < 0:
             return False
         for _ in range(count):
             self.size -= len(self._messages.popleft())
-        self._first = received
+        self._acknowledged = received
         self._taken = max(self._taken - count, 0)
         return True
 
     def acknowledge_all(self) -> None:
-        """Count as received what was handed to a connection: the client does not say."""
-        self.acknowledge(self._handed)
+        """Treat every message that a connection has taken as received, for a client that resumes without a count."""
+        self.acknowledge(self._sent)

@@ -1,4 +1,4 @@
-"""Who a session is to Nextcloud when it is no user there: a federated user, or somebody on the phone.
+"""The identity of a session that is no Nextcloud user: a federated user or a phone participant.
 
 Source: reference 4.1, 11.2.
 """
@@ -10,7 +10,7 @@ from msgspec import Raw, Struct
 
 
 class Actor(Struct, frozen=True):
-    """An actor of Talk."""
+    """An actor of Nextcloud Talk: the type and id of a participant."""
 
     id: str
     type: str
@@ -25,7 +25,7 @@ _decoder = msgspec.json.Decoder(_UserData)
 
 
 def actor_of(user: Raw) -> Actor | None:
-    """Read the actor out of the user data of a federated session's token; ``None``: it names none."""
+    """Return the actor named in the user data of a federated session's token; ``None`` when it names none."""
     try:
         data = _decoder.decode(user)
     except msgspec.DecodeError:

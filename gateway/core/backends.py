@@ -1,4 +1,4 @@
-"""Which backend a URL belongs to.
+"""The configured Nextcloud backends, found by URL.
 
 Source: reference 3.1 (canonical form), 3.6 (matching, pseudo backend ``compat``), 1.4 row 8 (all secrets).
 """
@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator
 
 from gateway.core.limits import Backend
 
-COMPAT = "compat"  # id of the pseudo backend that any URL belongs to
+COMPAT = "compat"  # id of the pseudo backend that matches every URL
 
 _ENDPOINT = "/ocs/v2.php/apps/spreed/"  # old clients send the full endpoint, the base ends before it
 
-# No user info, query, fragment, backslash, blank or control character: each of them lets two readers of one URL see two
-# hosts or two paths.
+# No user info, query, fragment, backslash, blank or control character: two URL parsers may read different hosts or
+# paths from a URL with one of them.
 _absolute = re.compile(
     r"(?P<scheme>https?)://(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s\x00-\x1f\x7f/?#@:\\\[\]]+)(?::(?P<port>[0-9]{1,5}))?"
     r"(?P<path>/[^\s\x00-\x1f\x7f?#\\]*)",
@@ -26,10 +26,10 @@ _default_ports = {"http": 80, "https": 443}
 
 
 def canonical(url: str) -> str:
-    """Return the base URL in the form in which backends are compared: slash-terminated, without a default port.
+    """Return the base URL in canonical form for comparison: with a final slash, without a default port.
 
     Raises:
-        ValueError: not an absolute http or https URL, or one with a query or ``..`` in it.
+        ValueError: not an absolute http or https URL, or a URL with a query or ``..``.
     """
     base = (url if url.endswith("/") else url + "/").partition(_ENDPOINT)[0]
     match = _absolute.fullmatch(base if base.endswith("/") else base + "/")
@@ -45,7 +45,7 @@ def canonical(url: str) -> str:
 class Backends:
     """The configured backends, found by the URL that a client or Nextcloud names.
 
-    With ``compat`` any other URL belongs to that pseudo backend, http too (configuration ``[nextcloud] allow_any``).
+    ``compat``, if given, matches any other URL, also http (configuration ``[nextcloud] allow_any``).
     Iterating yields every backend in the order of the configuration, ``compat`` last.
     """
 
@@ -53,7 +53,7 @@ class Backends:
         """Index the backends.
 
         Raises:
-            ValueError: a URL that is none, or one id or one URL in two backends; the text names both.
+            ValueError: an invalid URL, or an id or URL that two backends share; the text names both.
         """
         self._compat = compat
         self._by_id: dict[str, Backend] = {}
@@ -84,7 +84,7 @@ class Backends:
         return self._by_id.get(id)
 
     def find(self, url: str) -> Backend | None:
-        """Return the first backend one of whose URLs begins ``url``; a text that is no URL has none."""
+        """Return the first backend with a URL that is a prefix of ``url``; ``None`` for an invalid URL."""
         try:
             base = canonical(url)
         except ValueError:

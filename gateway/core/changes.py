@@ -1,4 +1,4 @@
-"""What a change in the core made true, as values for the flows to act on."""
+"""Changes of sessions and rooms, as values which the hub returns and the flows act on."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class RoomLeft:
     session: Session
     room: RoomKey
     remaining: tuple[Session, ...]
-    room_session: RoomSessionId  # for the leave request to Nextcloud; empty: Nextcloud is not to be told
-    data: TransientChange | None  # the session's own transient entry, that went with it
+    room_session: RoomSessionId  # for the leave request to Nextcloud; empty: send none
+    data: TransientChange | None  # the session's own transient entry, removed with it
 
 
 @dataclass(frozen=True, slots=True)
 class RoomJoined:
-    """A session entered a room, and left another one before."""
+    """A session joined a room, after leaving its previous one."""
 
     session: Session
     room: Room
@@ -34,7 +34,7 @@ class RoomJoined:
 
 @dataclass(frozen=True, slots=True)
 class SessionClosed:
-    """A session ended, and its virtual sessions with it."""
+    """A session and its virtual sessions ended."""
 
     session: Session
     left: RoomLeft | None
@@ -43,21 +43,21 @@ class SessionClosed:
 
 @dataclass(frozen=True, slots=True)
 class SessionExpired:
-    """A session was without a connection for too long."""
+    """A session had no connection for too long."""
 
     session: Session
 
 
 @dataclass(frozen=True, slots=True)
 class JoinTimedOut:
-    """An anonymous session was without a room for too long."""
+    """An anonymous session did not join a room in time."""
 
     session: Session
 
 
 @dataclass(frozen=True, slots=True)
 class CallMembershipChanged:
-    """Everybody's call membership changed: who is told, and whose media must end."""
+    """The call membership of all clients changed: sessions to notify, and sessions whose media must end."""
 
-    told: tuple[Session, ...]
+    notified: tuple[Session, ...]
     ended: tuple[Session, ...]

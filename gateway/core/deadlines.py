@@ -1,8 +1,8 @@
-"""When the shared values of all rooms are over, the next one first.
+"""The expiry times of the transient values of all rooms, earliest first.
 
-A heap, in which an entry stays when its value is set anew or removed: it is stale then, which is found when its turn
-comes. Stale entries are never more than the others (and a few), so that setting one value over and over takes no
-memory.
+A heap. An entry stays in it when its value is replaced or removed; such a stale entry is skipped when it reaches the
+top. The heap is rebuilt before stale entries outnumber the others, so that a value which is set again and again takes
+no memory.
 """
 
 from __future__ import annotations
@@ -12,42 +12,42 @@ from collections.abc import Callable
 
 from gateway.core.room import RoomKey
 
-_FEW = 64
+_MIN_SIZE = 64  # entries below which the heap is never rebuilt
 
 
 class Deadlines:
-    """The deadlines of values by room and key; ``current`` says when a value is over, ``None``: never, or no value."""
+    """Expiry times by room and key; ``current`` returns the valid one of a value, ``None`` when there is none."""
 
     def __init__(self, current: Callable[[RoomKey, str], float | None]) -> None:
         self._current = current
         self._heap: list[tuple[float, RoomKey, str]] = []
-        self._tidy_at = _FEW
+        self._rebuild_at = _MIN_SIZE
 
     def __len__(self) -> int:
         return len(self._heap)
 
     def add(self, at: float, room: RoomKey, key: str) -> None:
-        """Note a deadline that ``current`` tells from now on."""
+        """Add an expiry time; ``current`` must return it from now on."""
         heapq.heappush(self._heap, (at, room, key))
-        if len(self._heap) > self._tidy_at:
-            self._heap = [entry for entry in set(self._heap) if self._counts(entry)]
+        if len(self._heap) > self._rebuild_at:
+            self._heap = [entry for entry in set(self._heap) if self._is_valid(entry)]
             heapq.heapify(self._heap)
-            self._tidy_at = 2 * len(self._heap) + _FEW
+            self._rebuild_at = 2 * len(self._heap) + _MIN_SIZE
 
     def next(self) -> float | None:
-        """Return the earliest deadline."""
-        while self._heap and not self._counts(self._heap[0]):
+        """Return the earliest expiry time; ``None`` when no value expires."""
+        while self._heap and not self._is_valid(self._heap[0]):
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
     def take(self, now: float) -> tuple[RoomKey, str] | None:
-        """Return a value that is over, and forget its deadline; ``None``: there is none."""
+        """Remove one expired value from the heap and return its room and key; ``None`` when none has expired."""
         at = self.next()
         if at is None or at > now:
             return None
         _, room, key = heapq.heappop(self._heap)
         return room, key
 
-    def _counts(self, entry: tuple[float, RoomKey, str]) -> bool:
+    def _is_valid(self, entry: tuple[float, RoomKey, str]) -> bool:
         at, room, key = entry
         return self._current(room, key) == at

@@ -1,4 +1,4 @@
-"""Where a client is, as far as its address tells.
+"""The country and continent of a client, derived from its address.
 
 Source: reference 14.3.
 """
@@ -16,12 +16,12 @@ class GeoLocation(NamedTuple):
 
     @property
     def is_known(self) -> bool:
-        """Whether the country is one, and not ``loopback`` or ``unknown-country``."""
+        """Whether ``country`` is a real country, not ``loopback`` or ``unknown-country``."""
         return self not in (LOOPBACK, UNKNOWN)
 
     @property
     def code(self) -> str:
-        """The country's code; empty: unknown."""
+        """The ISO code of the country; empty when unknown."""
         return self.country if self.is_known else ""
 
 

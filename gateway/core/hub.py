@@ -1,7 +1,7 @@
-"""All sessions and rooms of this server, and every change that can happen to them.
+"""The sessions and rooms of this server, and every change of their state.
 
-Invariant 1, core is atomic: nothing here waits. Each change takes ``now`` (seconds of a monotonic clock) where time
-matters and returns the facts that it made true; sending messages about them is the flows' business.
+Invariant 1, core is atomic: nothing here awaits. A change takes ``now`` (seconds of a monotonic clock) where time
+matters, and returns values that describe it (``gateway.core.changes``), from which the flows send messages.
 
 Invariant 9, isolation: look-ups by session, user, room or Nextcloud session always name the backend.
 
@@ -34,11 +34,11 @@ from gateway.wire.backend import ParticipantEntry
 
 
 class LimitReached(Exception):
-    """The backend has as many sessions as it may."""
+    """The backend has reached its ``session_limit``."""
 
 
 class Hub:
-    """Sessions by every id they are looked up by, rooms, and the deadlines of both."""
+    """The registry of sessions (by each of their ids), rooms and their deadlines."""
 
     def __init__(self) -> None:
         self.sessions: dict[str, Session] = {}  # by SessionId; str, so that a look-up costs no conversion
@@ -65,7 +65,7 @@ class Hub:
         return found if found is not None and found.owner.backend.id == backend.id else None
 
     def resumable(self, resume_id: str) -> Session | None:
-        """Return an open session by its private id."""
+        """Return an open session by its resume id."""
         return self._resumable.get(ResumeId(resume_id))
 
     def of_user(self, backend: Backend, userid: str) -> Sequence[Session]:
@@ -85,7 +85,7 @@ class Hub:
         return self.rooms.get(RoomKey(backend.id, room))
 
     def in_same_call(self, one: Session, other: Session | VirtualSession) -> bool:
-        """Whether ``one`` is in a call in which ``other``, or an internal client beside it, may be heard (9.3)."""
+        """Whether both are in the same call; an ``other`` that is an internal client always counts as in it (9.3)."""
         room = self.room_of(one)
         if room is None or one.room != other.room or one.id not in room.in_call:
             return False
@@ -94,7 +94,7 @@ class Hub:
         return other.is_internal or other.id in room.in_call
 
     def replace_backends(self, by_id: Callable[[str], Backend | None]) -> None:
-        """Give sessions the changed settings of their backend; those of a backend that is gone go on as they are."""
+        """Give sessions the changed settings of their backend; sessions of a removed backend keep the old ones."""
         for session in self.sessions.values():
             session.backend = by_id(session.backend.id) or session.backend
 
@@ -121,13 +121,13 @@ class Hub:
         self._start_join_timer(session, now)
 
     def attach(self, session: Session, connection: ConnectionId) -> ConnectionId | None:
-        """Make a connection the session's, and return the one it takes it from."""
+        """Attach a connection to the session and return the connection that it replaces."""
         displaced = session.attach(connection)
         self._note_deadline(session)
         return displaced
 
     def detach(self, session: Session, connection: ConnectionId, now: float) -> bool:
-        """Note that a connection is lost; ``False`` when the session has another one by now."""
+        """Detach a lost connection; ``False`` when the session has another one by now."""
         if not (session.open and session.detach(connection, now)):
             return False
         self._note_deadline(session)
@@ -156,14 +156,14 @@ class Hub:
         return SessionClosed(session, left, virtuals)
 
     def sweep(self, now: float) -> list[SessionExpired | JoinTimedOut]:
-        """Return the sessions whose time is over; the caller closes them."""
-        over: list[SessionExpired | JoinTimedOut] = []
+        """Return the sessions that have expired or not joined in time; the caller closes them."""
+        expired: list[SessionExpired | JoinTimedOut] = []
         for session in self._deadlines.values():
             if session.expires_at is not None and session.expires_at <= now:
-                over.append(SessionExpired(session))
+                expired.append(SessionExpired(session))
             elif session.join_by is not None and session.join_by <= now:
-                over.append(JoinTimedOut(session))
-        return over
+                expired.append(JoinTimedOut(session))
+        return expired
 
     # -- rooms
 
@@ -178,7 +178,7 @@ class Hub:
         permissions: Iterable[str] | None,
         now: float,
     ) -> RoomJoined:
-        """Move a session into a room, out of the one it is in.
+        """Move a session into a room, after taking it out of its present one.
 
         ``room_session`` is Nextcloud's session id, empty when the client gave none. An existing room keeps its
         properties; ``permissions`` replace the session's unless ``None`` (4.1).
@@ -201,21 +201,21 @@ class Hub:
         return RoomJoined(session, room, others, left)
 
     def register(self, session: Session, room_session: str) -> None:
-        """Map Nextcloud's session id to the session; without one its public id stands in (4.1)."""
+        """Register the session under Nextcloud's session id, or under its public id when there is none (4.1)."""
         self._unregister(session)
         session.room_session_given = bool(room_session)
         session.room_session_id = RoomSessionId(room_session or session.id)
         self._of_room_session[session.backend.id, session.room_session_id] = session
 
     def leave(self, session: Session, *, tell_backend: bool = True) -> RoomLeft | None:
-        """Take a session out of its room; ``None`` when it is in none."""
+        """Remove a session from its room; ``None`` when it is in none."""
         if session.room is None:
             return None
         room = self.rooms[session.room]
         del room.members[session.id]
         room.in_call.discard(session.id)
         data = room.transient.remove(session_key(session.id))
-        told = session.room_session_id if tell_backend and session.room_session_given else RoomSessionId("")
+        reported = session.room_session_id if tell_backend and session.room_session_given else RoomSessionId("")
         self._unregister(session)
         session.room = None
         session.room_userid = ""
@@ -224,26 +224,26 @@ class Hub:
         session.evicted_by = None
         session.senders.clear()
         self._forget(room, session.id)
-        return RoomLeft(session, room.key, tuple(room.members.values()), told, data)
+        return RoomLeft(session, room.key, tuple(room.members.values()), reported, data)
 
     def evict(self, session: Session, event: bytes) -> None:
-        """Note that a session without a connection ends as soon as this event, which waits, is delivered (2.7, 5.6).
+        """Mark a session without a connection to end once the queued ``event`` is delivered (2.7, 5.6).
 
-        Unless it is in the room no longer by then.
+        The mark is removed when the session leaves the room before that.
         """
         if session.evicted_by is None:
             session.evicted_by = event
 
     def restart_join_timer(self, session: Session, now: float) -> None:
-        """Give an anonymous session that left its room a new time limit to join one (4.2)."""
+        """Give an anonymous session that left its room a new deadline to join one (4.2)."""
         self._start_join_timer(session, now)
 
     def delete_room(self, room: Room) -> list[RoomLeft]:
-        """Take every member out of a room (4.6)."""
+        """Remove all members from a room (4.6)."""
         return [left for member in list(room.members.values()) if (left := self.leave(member)) is not None]
 
     def set_permissions(self, session: Session, names: Iterable[str]) -> None:
-        """Replace what a session may do (8)."""
+        """Replace the permissions of a session (8)."""
         session.permissions = Permissions.of(names)
 
     def change_properties(self, room: Room, properties: Raw) -> bool:
@@ -254,7 +254,7 @@ class Hub:
         return True
 
     def due_for_ping(self, now: float) -> list[Room]:
-        """Return the rooms that Nextcloud is to hear of now, and plan their next turn (4.5)."""
+        """Return the rooms due for a ping to Nextcloud, and schedule their next one (4.5)."""
         due = [room for room in self.rooms.values() if room.ping_at <= now]
         for room in due:
             room.ping_at = now + PING_INTERVAL
@@ -263,7 +263,7 @@ class Hub:
     # -- transient data
 
     def set_transient(self, room: Room, key: str, value: Raw, ttl: int | None, now: float) -> TransientChange | None:
-        """Store a value for ``ttl`` nanoseconds; ``None`` when an equal one was there (10)."""
+        """Store a value for ``ttl`` nanoseconds; return ``None`` when the stored value was equal (10)."""
         expires_at = deadline(now, ttl)
         changed = room.transient.set(key, value, expires_at)
         if expires_at is not None:
@@ -271,25 +271,25 @@ class Hub:
         return changed
 
     def remove_transient(self, room: Room, key: str) -> TransientChange | None:
-        """Forget a value; ``None`` when there is none."""
+        """Remove a value; return ``None`` when there is none."""
         return room.transient.remove(key)
 
     def expire_transient(self, now: float) -> list[tuple[Room, TransientChange]]:
-        """Forget the values whose time is over."""
-        gone: list[tuple[Room, TransientChange]] = []
-        while (over := self._transient.take(now)) is not None:
-            room, key = self.rooms[over[0]], over[1]
-            gone += [(room, changed) for changed in (room.transient.remove(key),) if changed is not None]
-        return gone
+        """Remove the expired values, and return each with its room."""
+        removed: list[tuple[Room, TransientChange]] = []
+        while (expired := self._transient.take(now)) is not None:
+            room, key = self.rooms[expired[0]], expired[1]
+            removed += [(room, changed) for changed in (room.transient.remove(key),) if changed is not None]
+        return removed
 
     def next_transient_deadline(self) -> float | None:
-        """When the next value is over; ``None``: none ever is."""
+        """Return the earliest expiry time of a transient value; ``None`` when none expires."""
         return self._transient.next()
 
     # -- the call
 
     def set_in_call(self, room: Room, session: SessionId, in_call: bool) -> Session | None:
-        """Note that a member is in the call or not, and return it when its media must end now (7.1)."""
+        """Set whether a member is in the call, and return the member when its media must end now (7.1)."""
         member, virtual = room.members.get(session), room.virtuals.get(session)
         if virtual is not None:
             virtual.in_call = in_call
@@ -302,7 +302,7 @@ class Hub:
         return member
 
     def set_all_in_call(self, room: Room, in_call: bool) -> CallMembershipChanged:
-        """Note that everybody is in the call, or nobody (7.4); without a change nobody is to be told."""
+        """Set whether all clients are in the call (7.4); without a change no session is to be notified."""
         if in_call:
             clients = tuple(member for member in room.members.values() if member.client_type is ClientType.CLIENT)
             new = [member.id for member in clients if member.id not in room.in_call]
@@ -311,25 +311,25 @@ class Hub:
         left = tuple(room.members[session] for session in room.members if session in room.in_call)
         room.in_call.clear()
         virtual = [virtual for virtual in room.virtuals.values() if virtual.in_call]
-        for one in virtual:
-            one.in_call = False
+        for member in virtual:
+            member.in_call = False
         return CallMembershipChanged(tuple(room.members.values()) if left or virtual else (), left)
 
     def store_users(self, room: Room, users: list[ParticipantEntry]) -> None:
-        """Keep the user list of an incall request (7.3)."""
+        """Store the user list of an ``incall`` request (7.3)."""
         room.users = users
 
     # -- virtual sessions and internal clients
 
     def add_virtual(self, virtual: VirtualSession) -> Room:
-        """Put a virtual session into its room, which must exist; the owner has none of that name."""
+        """Add a virtual session to its room, which must exist; its name must be new for its owner."""
         room = self.rooms[virtual.room]
         self.virtuals[virtual.id] = room.virtuals[virtual.id] = virtual
         virtual.owner.virtuals[virtual.name] = virtual
         return room
 
     def remove_virtual(self, virtual: VirtualSession) -> VirtualSessionLeft:
-        """Take a virtual session away; the room may go with it."""
+        """Remove a virtual session, and its room when that is empty now."""
         room = self.rooms[virtual.room]
         del self.virtuals[virtual.id], room.virtuals[virtual.id], virtual.owner.virtuals[virtual.name]
         data = room.transient.remove(session_key(virtual.id))
@@ -337,25 +337,25 @@ class Hub:
         return VirtualSessionLeft(virtual, tuple(room.members.values()), data)
 
     def set_flags(self, virtual: VirtualSession, flags: int) -> bool:
-        """Note what a virtual session does (7.5); ``False`` when it did so before."""
+        """Set the flags of a virtual session (7.5); ``False`` when they are unchanged."""
         changed = virtual.flags != flags
         virtual.flags = flags
         return changed
 
-    def set_call_flags(self, who: Session | VirtualSession, flags: int) -> bool:
-        """Note how an internal client or virtual session is in the call (11.3); ``False`` when it was before."""
-        changed = who.call_flags != flags
-        who.call_flags = flags
+    def set_call_flags(self, session: Session | VirtualSession, flags: int) -> bool:
+        """Set the in-call flags of an internal client or virtual session (11.3); ``False`` when they are unchanged."""
+        changed = session.call_flags != flags
+        session.call_flags = flags
         return changed
 
-    # -- inside
+    # -- internal
 
     def _transient_deadline(self, key: RoomKey, name: str) -> float | None:
         room = self.rooms.get(key)
         return None if room is None else room.transient.expires_at(name)
 
     def _forget(self, room: Room, session: SessionId) -> None:
-        """Take a session out of the stored user list, and the room away when it was the last."""
+        """Remove a session from the stored user list, and the room when no session is left in it."""
         own = _encoded(session)
         room.users = [e for e in room.users if bytes(e.get("sessionId", e.get("sessionid", b""))) != own]
         if not room.members and not room.virtuals:

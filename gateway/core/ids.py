@@ -1,8 +1,8 @@
-"""Session ids: opaque, unguessable, and authentic.
+"""Session ids and resume ids: opaque, random, signed.
 
-Source: reference 2.6. Both ids begin with random characters (clients compare public ids to decide who
-starts a connection, so they must not sort by age), and carry a signature under different labels, so that the public
-id of a session is no resume id.
+Source: reference 2.6. Both ids begin with random characters, since clients compare public ids to decide which of two
+starts a connection: they must not sort by age. Both carry a signature, under different labels, so that a public
+session id is never accepted as a resume id.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ import hashlib
 import hmac
 from typing import NewType
 
-SessionId = NewType("SessionId", str)  # public: names the session to everybody
-ResumeId = NewType("ResumeId", str)  # private: whoever has it takes the session over
+SessionId = NewType("SessionId", str)  # public: other clients see it
+ResumeId = NewType("ResumeId", str)  # private: resumes the session
 RoomSessionId = NewType("RoomSessionId", str)  # Nextcloud's id of a participant's session ("nc-sid")
 ConnectionId = NewType("ConnectionId", int)
 
-ENTROPY = 48  # bytes that ``SessionIds.make`` needs
+ENTROPY = 48  # random bytes that ``SessionIds.make`` needs
 _RANDOM = 24
 _SIGNATURE = 12
 
 
 class SessionIds:
-    """Makes and checks session ids under one secret."""
+    """Creates and verifies session ids with one secret."""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret.encode()
 
     def make(self, entropy: bytes) -> tuple[SessionId, ResumeId]:
-        """Make a pair of ids from ``ENTROPY`` random bytes."""
+        """Create a session id and a resume id from ``ENTROPY`` random bytes."""
         public, private = entropy[:_RANDOM], entropy[_RANDOM:ENTROPY]
         return SessionId(self._sign(b"public", public)), ResumeId(self._sign(b"private", private))
 
     def is_resume_id(self, text: str) -> bool:
-        """Whether this server, or one with the same secret, made this resume id; says nothing of the session."""
+        """Whether the resume id is signed with this secret; its session may be gone all the same."""
         try:
             body = base64.urlsafe_b64decode(text.encode())[:_RANDOM]
         except ValueError:  # also UnicodeEncodeError and binascii.Error

@@ -1,4 +1,4 @@
-"""The limits and the backends that the core applies, as values; ``gateway.config`` fills them from the file.
+"""Settings that the core applies: limits, backends, quality rules. ``gateway.config`` reads them.
 
 Source: docs/operations.md, "Configuration"; reference 3.6.
 """
@@ -12,30 +12,30 @@ from msgspec import Meta, Struct, structs
 Bitrate = Annotated[int, Meta(ge=0)]  # bit/s
 Floor = Annotated[int, Meta(ge=16_000)]
 
-ANY_CODEC = "*"  # in a list of codecs: all that are not named
+ANY_CODEC = "*"  # in a list of codecs: every codec that the list does not name
 AUDIO_CODECS = frozenset({"opus", "g722", "pcmu", "pcma"})
 VIDEO_CODECS = frozenset({"vp8", "vp9", "h264", "av1", "h265"})
 
 
 class Quality(Struct, frozen=True):
-    """What the streams of a room may use (docs/mcu.md, "Quality"); the policy is ``gateway.core.policy``."""
+    """Bitrates and codecs for the streams of a room (docs/mcu.md, "Quality"); ``gateway.core.policy`` applies them."""
 
-    room_budget: Bitrate = 0  # bit/s that the pictures of a room share; 0 = no budget
-    floor: Floor = 64_000  # bit/s of each picture, as long as the budget has them
-    ceiling: Bitrate = 0  # bit/s of a camera's picture; 0 = the stream's limit
-    one_to_one: Bitrate = 0  # in place of ``ceiling`` in a call of two, if it is more
-    screen: Bitrate = 0  # bit/s of a screen's picture; 0 = the stream's limit
+    room_budget: Bitrate = 0  # bit/s that all video streams of a room share; 0 = no budget
+    floor: Floor = 64_000  # bit/s that each video stream gets at least, while the budget suffices
+    ceiling: Bitrate = 0  # bit/s of a camera's video; 0 = the stream's limit
+    one_to_one: Bitrate = 0  # bit/s in place of ``ceiling`` in a call of two, if higher
+    screen: Bitrate = 0  # bit/s of a shared screen; 0 = the stream's limit
     audiocodecs: tuple[str, ...] = ()  # allowed, preferred first; empty = all
     videocodecs: tuple[str, ...] = ()
 
     @property
     def limits_bitrate(self) -> bool:
-        """Whether any stream may have less than its own limit."""
+        """Whether a stream may be limited below its own maximum."""
         return bool(self.room_budget or self.ceiling or self.screen)
 
 
 class BackendQuality(Struct, frozen=True):
-    """The same for one backend; ``None``: as it stands under ``[quality]``."""
+    """The quality rules of one backend; ``None`` means the value of ``[quality]``."""
 
     room_budget: Bitrate | None = None
     floor: Floor | None = None
@@ -46,17 +46,17 @@ class BackendQuality(Struct, frozen=True):
     videocodecs: tuple[str, ...] | None = None
 
     def with_defaults(self, default: Quality) -> Quality:
-        """Return what counts for the backend."""
+        """Return the backend's rules, with unset values taken from ``default``."""
         own = {name: getattr(self, name) for name in self.__struct_fields__}
         return structs.replace(default, **{name: value for name, value in own.items() if value is not None})
 
 
 class Backend(Struct, frozen=True):
-    """One Nextcloud: rooms, users and sessions of two backends never meet."""
+    """One Nextcloud server; its rooms, users and sessions are isolated from those of other backends."""
 
     id: str
-    urls: tuple[str, ...]  # base URLs, any of them
-    secret: str  # shared with Nextcloud, for checksums in both directions
+    urls: tuple[str, ...]  # base URLs by which clients and Nextcloud name it
+    secret: str  # shared with Nextcloud; signs requests in both directions
     session_limit: int = 0  # sessions of type client and federation; 0 = none
     max_stream_bitrate: int = 0  # bit/s, 0 = the SFU's limit
     max_screen_bitrate: int = 0
@@ -68,11 +68,11 @@ Seconds = Annotated[float, Meta(ge=0)]
 
 
 class Limits(Struct, frozen=True):
-    """What one client may use up; 0 = no limit. The defaults are more than any real client needs."""
+    """Resource limits for one client; 0 = no limit. The defaults exceed the needs of every real client."""
 
-    http_read_timeout: Seconds = 15.0  # for the head of a request, and then for its body (1.1)
+    http_read_timeout: Seconds = 15.0  # to receive the head of a request, and again for its body (1.1)
     connections_per_address: Count = 5000  # IPv6: per /64 network
-    hellos_per_address: Count = 1000  # connections that have not said hello
+    hellos_per_address: Count = 1000  # connections that have not sent a hello
     messages_per_second: Count = 1000  # per session, sustained
     messages_burst: Count = 5000
     bytes_per_second: Count = 4_194_304  # per session, sustained
@@ -87,5 +87,5 @@ class Limits(Struct, frozen=True):
 
 
 def exceeds(count: int, limit: int) -> bool:
-    """Whether there are more than the limit allows; 0 = no limit."""
+    """Whether ``count`` is above ``limit``; 0 = no limit."""
     return 0 < limit < count

@@ -1,11 +1,10 @@
-"""What waits to be sent to one session.
+"""The outbox of a session: encoded messages that wait to be sent to its client.
 
-Invariant 3, one way out: messages for a session are only appended here, and only its connection takes them out, in
-order; resume is another connection that drains the same outbox. What was handed to the kernel counts as delivered;
-what was taken but not handed over is given back by ``rewind`` and sent again.
+Invariant 3, one way out: messages for a session are appended here and nowhere else, and only its connection takes them
+out, in order. After a resume another connection drains the same outbox. A message that the kernel has accepted counts
+as delivered; one that was taken but not accepted is returned by ``rewind`` and sent again.
 
-Invariant 6, slow clients lose alone: appending never blocks, and an outbox over its limit says so, for the session to
-end.
+Invariant 6, a slow client harms only itself: appending never blocks, and when the limit is exceeded the session ends.
 
 Source: reference 5.6; the limit is a deviation (docs/protocol.md).
 """
@@ -17,10 +16,10 @@ from enum import Enum
 
 
 class Offline(Enum):
-    """What the queue of a disconnected session must know of a message."""
+    """How a message is queued while its session has no connection."""
 
     KEEP = 0
-    REFRESH_ONCE = 1  # kept once
+    REFRESH_ONCE = 1  # a request to reload the chat; the first one in the queue is enough
 
 
 class Outbox:
@@ -30,13 +29,13 @@ class Outbox:
 
     def __init__(self, limit: int) -> None:
         self._messages: deque[bytes] = deque()
-        self._taken = 0  # how many messages at the head were taken and not yet confirmed
-        self._refresh = False  # whether a chat refresh came while nobody was connected
+        self._taken = 0  # messages at the head that are taken but not confirmed
+        self._refresh = False  # whether a chat refresh is queued for the disconnected session
         self._limit = limit
         self.size = 0
 
     def append(self, message: bytes) -> bool:
-        """Add a message; ``False`` when it passes the limit: the session must end (the message is not added)."""
+        """Append a message; return ``False`` without appending when it exceeds the limit: the session must end."""
         size = self.size + len(message)
         if size > self._limit:
             return False
@@ -45,14 +44,14 @@ class Outbox:
         return True
 
     def seal(self) -> bool:
-        """Take nothing more, for a client must not go on with a gap; ``False`` when sealed already."""
+        """Refuse all further messages, so that the client does not go on with a gap; ``False`` when sealed already."""
         if self._limit < 0:
             return False
         self._limit = -1
         return True
 
     def append_offline(self, message: bytes, offline: Offline) -> bool:
-        """Add a message while nobody is connected; a second chat refresh is left out."""
+        """Append a message while the session has no connection; skip a second chat refresh."""
         if offline is Offline.REFRESH_ONCE:
             if self._refresh:
                 return True
@@ -60,26 +59,26 @@ class Outbox:
         return self.append(message)
 
     def attached(self) -> None:
-        """Somebody is connected: what comes now is no longer left out."""
+        """Note that the session has a connection again: from now on no chat refresh is skipped."""
         self._refresh = False
 
-    def holds(self, beginning: bytes) -> bool:
-        """Whether a message that begins so is kept, whenever it came."""
-        return any(message.startswith(beginning) for message in self._messages)
+    def holds(self, prefix: bytes) -> bool:
+        """Whether a queued message, taken or not, has this prefix."""
+        return any(message.startswith(prefix) for message in self._messages)
 
     def truncate_after(self, last: bytes) -> None:
-        """Drop what came after a message, this very object, that nobody was connected to take."""
+        """Drop the messages behind ``last`` (compared by identity), which was appended while disconnected."""
         messages = self._messages
         while messages and messages[-1] is not last:
             self.size -= len(messages.pop())
 
     @property
     def waiting(self) -> bool:
-        """Whether there is something to take."""
+        """Whether a message waits to be taken."""
         return len(self._messages) > self._taken
 
     def take(self, at_most: int) -> list[bytes]:
-        """Take messages in order until they are ``at_most`` bytes or more; then ``confirm`` or ``rewind`` them."""
+        """Take messages in order until their size reaches ``at_most`` bytes; then ``confirm`` or ``rewind``."""
         messages = self._messages
         taken = self._taken
         if not taken and self.size <= at_most:
@@ -95,7 +94,7 @@ class Outbox:
         return batch
 
     def confirm(self, left: int = 0) -> None:
-        """Count the taken messages as delivered, but for the last ``left`` of them."""
+        """Remove the taken messages as delivered, except for the last ``left``."""
         messages = self._messages
         count = self._taken - left
         self._taken = left
@@ -107,5 +106,5 @@ class Outbox:
             self.size -= len(messages.popleft())
 
     def rewind(self) -> None:
-        """Give back what was taken and not confirmed."""
+        """Return the taken messages that are not confirmed to the queue."""
         self._taken = 0

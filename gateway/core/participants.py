@@ -1,6 +1,6 @@
-"""Lists of participants as Nextcloud sends them, and as clients see them.
+"""Participant lists: as Nextcloud sends them, and as clients receive them.
 
-Source: reference 7.1-7.3. Entries are opaque but for a few members; what is not ours stays as it was written.
+Source: reference 7.1-7.3. Entries are opaque except for a few members; all others stay byte for byte.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _lists = msgspec.json.Decoder(list[str])
 _flags = msgspec.json.Decoder(bool | int | float)
 
 _GREATEST_FLAGS = 2**31 - 1
-IN_CALL = 1  # bit of the flags; the others say what is sent (7)
+IN_CALL = 1  # bit of the in-call flags; the other bits name the media sent (7)
 
 
 class Participant(Struct, frozen=True):
-    """One entry whose Nextcloud session is known here."""
+    """An entry of a participant list whose session is known here."""
 
     session: SessionId
     entry: ParticipantEntry  # with the public session id, without permissions
@@ -35,7 +35,7 @@ class Participant(Struct, frozen=True):
 
 
 def resolve(entries: Iterable[ParticipantEntry], find: Callable[[str], SessionId | None]) -> list[Participant]:
-    """Replace Nextcloud's session ids by public ones; drop entries whose id is missing, ``"0"`` or unknown (7.2)."""
+    """Replace Nextcloud's session ids by public ones; drop entries with a missing, ``"0"`` or unknown id (7.2)."""
     found = []
     for entry in entries:
         key = "sessionId" if "sessionId" in entry else "sessionid"
@@ -69,13 +69,13 @@ def call_flags(value: Raw | None) -> int | None:
 
 
 def merge(shown: list[ParticipantEntry], changed: Iterable[Participant]) -> list[ParticipantEntry]:
-    """Return the completed entries, and behind them those of ``changed`` that are not among them (5.4)."""
+    """Return the completed entries, followed by the entries of ``changed`` that are missing in them (5.4)."""
     known = {_string(entry.get("sessionId", entry.get("sessionid"))) for entry in shown}
-    return shown + [one.entry for one in changed if one.session not in known]
+    return shown + [participant.entry for participant in changed if participant.session not in known]
 
 
 def complete(entries: Iterable[ParticipantEntry], room: Room, now: int) -> list[ParticipantEntry]:
-    """Add what only this server knows: user ids of guests, internal clients, virtual sessions (7.3).
+    """Add user ids of guests, internal clients and virtual sessions, which Nextcloud does not list (7.3).
 
     ``now`` is unix time in seconds.
     """
@@ -95,7 +95,7 @@ def complete(entries: Iterable[ParticipantEntry], room: Room, now: int) -> list[
 
 
 def _identified(entry: ParticipantEntry, session: SessionId, room: Room) -> ParticipantEntry:
-    """Name a guest whom Nextcloud named for this room, and mark a virtual session."""
+    """Add the room's user id to a guest's entry, and mark a virtual session's entry."""
     member, virtual = room.members.get(session), room.virtuals.get(session)
     if member is not None and member.room_userid:
         return {**entry, "userId": _raw(member.room_userid)}
@@ -104,8 +104,8 @@ def _identified(entry: ParticipantEntry, session: SessionId, room: Room) -> Part
     return entry
 
 
-def _entry(session: SessionId, flags: int, now: int, **more: object) -> ParticipantEntry:
-    values = {"inCall": flags, "sessionId": session, "lastPing": now, **more}
+def _entry(session: SessionId, flags: int, now: int, **others: object) -> ParticipantEntry:
+    values = {"inCall": flags, "sessionId": session, "lastPing": now, **others}
     return {name: _raw(value) for name, value in values.items()}
 
 

@@ -1,7 +1,7 @@
-"""What a session may do in its room.
+"""The permissions of a session in its room.
 
-Source: reference 8. A session that never received a list may do everything; once a list came, also an empty
-one, exactly what it names.
+Source: reference 8. A session without a received list has every permission; once a list was received, even
+an empty one, the session has exactly the listed ones.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ class Permissions(Struct, frozen=True):
 
     @classmethod
     def of(cls, names: Iterable[str]) -> Permissions:
-        """Make the permissions of a received list; unknown names have no effect."""
+        """Create permissions from a received list; unknown names have no effect."""
         return cls(frozenset(names))
 
     def allows(self, name: str) -> bool:
-        """Whether a positive permission is given."""
+        """Whether the session has this permission (not for ``hide-displaynames``, which restricts)."""
         return self.listed is None or name in self.listed
 
     @property
     def hides_names(self) -> bool:
-        """Whether the names of others are hidden from this session."""
+        """Whether the session must not see the names of other participants."""
         return self.listed is not None and HIDE_DISPLAYNAMES in self.listed
 
     def may_publish_screen(self) -> bool:
@@ -45,11 +45,11 @@ class Permissions(Struct, frozen=True):
         return self.allows(PUBLISH_SCREEN)
 
     def may_publish(self, sections: Iterable[str]) -> bool:
-        """Whether the session may publish a description with these media sections (``audio``, ``video``, …)."""
+        """Whether the session may publish media sections of these kinds (``audio``, ``video``, …)."""
         if self.allows(PUBLISH_MEDIA):
             return True
         return all(self.allows(_OF_SECTION[section]) for section in sections if section in _OF_SECTION)
 
     def may_publish_something(self) -> bool:
-        """Whether the session may publish audio or video at all, and so negotiate."""
+        """Whether the session may publish audio or video, and so negotiate a connection."""
         return self.allows(PUBLISH_MEDIA) or self.allows(PUBLISH_AUDIO) or self.allows(PUBLISH_VIDEO)

@@ -1,4 +1,4 @@
-"""One room on this server: it exists as long as it has a member, or a virtual session.
+"""A room on this server; it exists as long as it has a member or a virtual session.
 
 Source: reference 4 and 7.
 """
@@ -21,14 +21,14 @@ PING_INTERVAL = 10.0  # seconds between keep-alive pings to Nextcloud (4.5)
 
 
 class RoomKey(NamedTuple):
-    """Rooms of different backends never meet, whatever their ids (invariant 9)."""
+    """The identity of a room: ids are unique within one backend only (invariant 9)."""
 
     backend: str
     id: str
 
 
 class Room:
-    """The state of a room; changed by the hub only."""
+    """The state of a room; only the hub changes it."""
 
     __slots__ = ("in_call", "key", "members", "ping_at", "properties", "transient", "users", "virtuals")
 
@@ -36,8 +36,8 @@ class Room:
         self.key = key
         self.properties = properties  # opaque; empty when Nextcloud gave none
         self.members: dict[SessionId, Session] = {}
-        self.in_call: set[SessionId] = set()  # who is in the call (7.1)
-        self.users: list[ParticipantEntry] = []  # of the last incall request (7.3)
+        self.in_call: set[SessionId] = set()  # members in the call (7.1)
+        self.users: list[ParticipantEntry] = []  # of the last ``incall`` request (7.3)
         self.virtuals: dict[SessionId, VirtualSession] = {}
         self.transient = TransientData()
         self.ping_at = now + PING_INTERVAL

@@ -1,4 +1,4 @@
-"""One authenticated session; it outlives its connection.
+"""An authenticated session; it outlives its connection.
 
 Source: reference 2.5-2.8, 3.5.
 """
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from gateway.core.virtual import VirtualSession
 
 EXPIRY = 30.0  # seconds a session outlives its connection (2.5)
-INTERNAL_INCALL = "internal-incall"  # feature of internal clients that manage the flags of calls themselves (11.5)
+INTERNAL_INCALL = "internal-incall"  # feature of internal clients that set in-call flags themselves (11.5)
 START_DIALOUT = "start-dialout"  # feature of internal clients that make phone calls (11.5)
-INTERNAL_CALL_FLAGS = 3  # in the call, sending audio: of the others (3.4)
-JOIN_TIMEOUT = 10.0  # seconds an anonymous session may be in no room (2.5)
+INTERNAL_CALL_FLAGS = 3  # of all other internal clients: in the call, sending audio (3.4)
+JOIN_TIMEOUT = 10.0  # seconds within which an anonymous session must join a room (2.5)
 
 
 class ClientType(Enum):
-    """What speaks for itself ("client types"); the value is the name in hello and in the metrics."""
+    """The type of a client; the value is its name in the hello message and in metrics."""
 
     CLIENT = "client"
     INTERNAL = "internal"
@@ -38,7 +38,7 @@ class ClientType(Enum):
 
 
 class Session:
-    """The state of a session; changed by the hub only, but for its outbox."""
+    """The state of a session; apart from the outbox, only the hub changes it."""
 
     __slots__ = (
         "actor",
@@ -83,13 +83,13 @@ class Session:
         self.backend = backend
         self.url = url  # base URL of the backend as the client named it
         self.userid = userid  # empty: anonymous
-        self.user = user  # opaque, shown to others
+        self.user = user  # opaque, shown to other clients
         self.features = features
         self.outbox = outbox
         self.client_type = client_type
-        self.actor = actor_of(user) if client_type is ClientType.FEDERATION else None  # whom Nextcloud knows it as
+        self.actor = actor_of(user) if client_type is ClientType.FEDERATION else None  # its identity at Nextcloud
         self.permissions = Permissions()
-        self.location: GeoLocation = UNKNOWN  # where the client is that speaks for it now
+        self.location: GeoLocation = UNKNOWN  # of the client that is connected now
         self.open = True
         self.connection: ConnectionId | None = None
         self.expires_at: float | None = None
@@ -98,21 +98,21 @@ class Session:
         self.room_userid = ""  # user id that Nextcloud gave for this room (4.1)
         self.room_session_id = RoomSessionId("")  # as registered; the public id when the client gave none
         self.room_session_given = False
-        self.evicted_by: bytes | None = None  # the event that waits to be delivered, and ends the session then (2.7)
+        self.evicted_by: bytes | None = None  # queued event that ends the session once delivered (2.7)
         self.senders: dict[str, bytes] = {}
         managed = INTERNAL_INCALL in features
         self.call_flags = INTERNAL_CALL_FLAGS if self.is_internal and not managed else 0
-        self.virtuals: dict[str, VirtualSession] = {}  # of internal clients, by the name they gave
-        self.heard = 0  # messages of the client since its hello, whatever became of them
+        self.virtuals: dict[str, VirtualSession] = {}  # of an internal client, by the name it chose
+        self.heard = 0  # messages received from the client since its hello, refused ones included
 
     def attach(self, connection: ConnectionId) -> ConnectionId | None:
-        """Make a connection the current one and return the one it displaces."""
+        """Make a connection the current one and return the connection that it replaces."""
         displaced, self.connection = self.connection, connection
         self.expires_at = None
         return displaced
 
     def detach(self, connection: ConnectionId, now: float) -> bool:
-        """Lose a connection. Compare and clear (invariant 4): nothing happens unless it is still the current one."""
+        """Clear the connection if it is still the current one (invariant 4), and start the expiry timer."""
         if self.connection != connection:
             return False
         self.connection = None
@@ -125,23 +125,23 @@ class Session:
         return self.client_type is ClientType.INTERNAL
 
     def may(self, permission: str) -> bool:
-        """Whether the session has a permission that internal clients need not be given (8)."""
+        """Whether the session has a permission; internal clients have every one (8)."""
         return self.is_internal or self.permissions.allows(permission)
 
     @property
     def shown_userid(self) -> str:
-        """The user id that others see in this room."""
+        """The user id that other clients see in this room."""
         return self.userid or self.room_userid
 
     def sender(self, recipient: str) -> bytes:
-        """Return the beginning of this session's messages to a type of recipient; kept while the room lasts."""
+        """Return the encoded head of this session's messages to a recipient type; cached until the room changes."""
         sender = self.senders.get(recipient)
         if sender is None:
             sender = self.senders[recipient] = encode_sender(Sender(recipient, self.id, self.shown_userid))
         return sender
 
     def control_sender(self, recipient: str) -> bytes:
-        """Return the same for ``control`` messages."""
+        """Return the encoded head of this session's ``control`` messages to a recipient type."""
         key = f"control {recipient}"
         sender = self.senders.get(key)
         if sender is None:
@@ -149,7 +149,7 @@ class Session:
         return sender
 
     def join_entry(self) -> JoinEntry:
-        """Describe the session to the members of its room (4.3)."""
+        """Return the session's entry of a join event (4.3)."""
         given = self.room_session_id if self.room_session_given else ""
         federated = self.client_type is ClientType.FEDERATION
         return JoinEntry(self.id, self.shown_userid, self.features, self.user, given, federated)

@@ -1,7 +1,7 @@
-"""Who guessed a secret wrong how often: failures cost time, and too many of them block.
+"""Throttling of failed authentication attempts: a failure delays the answer, too many block the address.
 
-Source: reference 14.1. Failures are remembered per address and action; an IPv6 address counts as its /64
-network, for a host may choose the rest. Success resets nothing.
+Source: reference 14.1. Failures are counted per address and action; an IPv6 address counts as its /64
+network, since a host chooses the rest itself. A success resets nothing.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ Address = IPv4Address | IPv6Address
 
 FIRST_DELAY = 0.1  # seconds; doubled by each further failure
 MAX_DELAY = 25.0  # seconds
-MAX_FAILURES = 10  # that many within ``BLOCK_WINDOW`` block
+MAX_FAILURES = 10  # failures within ``BLOCK_WINDOW`` that block the address
 BLOCK_WINDOW = 1800.0  # seconds
 MEMORY = 43_200.0  # seconds that a failure is remembered
 SWEEP_PERIOD = 60.0  # seconds
-MAX_ENTRIES = 100_000  # addresses and actions remembered; IPv6 has more networks than we have memory
+MAX_ENTRIES = 100_000  # pairs of address and action; bounds the memory that IPv6 networks can take
 
 _HOST_BITS = 64  # of an IPv6 address
 
 
 class ThrottledAction(Enum):
-    """What can be guessed wrong; the value is the metrics' label."""
+    """An attempt at authentication that is throttled; the value is its metrics label."""
 
     HELLO_RESUME = "HelloResume"
     HELLO_INTERNAL = "HelloInternal"
@@ -32,7 +32,7 @@ class ThrottledAction(Enum):
 
 
 class Throttle:
-    """Failed attempts by address and action; ``now`` is seconds of a monotonic clock."""
+    """The failed attempts by address and action; ``now`` is seconds of a monotonic clock."""
 
     def __init__(self) -> None:
         self._failures: dict[tuple[int, ThrottledAction], deque[float]] = {}
@@ -42,26 +42,26 @@ class Throttle:
         return len(self._failures)
 
     def blocks(self, address: Address, action: ThrottledAction, now: float) -> bool:
-        """Whether this address may not try at all now; an attempt that is blocked does not count as a failure."""
+        """Whether an attempt from this address is refused now; a refused attempt does not count as a failure."""
         failures = self._failures.get((network(address), action))
         return failures is not None and len(failures) >= MAX_FAILURES and now - failures[-MAX_FAILURES] <= BLOCK_WINDOW
 
     def failed(self, address: Address, action: ThrottledAction, now: float) -> float:
-        """Remember a failure and return the seconds to wait before it is answered."""
+        """Record a failure and return the seconds by which its answer is delayed."""
         key = (network(address), action)
         failures = self._failures.pop(key, None)
         if failures is None:
             failures = deque()
-        self._failures[key] = failures  # at the end: the first one failed longest ago
+        self._failures[key] = failures  # to the end: the first entry has the oldest last failure
         failures.append(now)
         _forget(failures, now)
         if len(self._failures) > MAX_ENTRIES:
             del self._failures[next(iter(self._failures))]
-        doublings = min(len(failures) - 1, 16)  # beyond the longest delay, and short of an overflow
+        doublings = min(len(failures) - 1, 16)  # enough for the longest delay, too few for an overflow
         return min(FIRST_DELAY * 2.0**doublings, MAX_DELAY)
 
     def sweep(self, now: float) -> None:
-        """Forget old failures; may be called often, works once a minute."""
+        """Remove old failures; runs at most once a minute, however often it is called."""
         if now < self._sweep_at:
             return
         self._sweep_at = now + SWEEP_PERIOD
@@ -77,7 +77,7 @@ def _forget(failures: deque[float], now: float) -> None:
 
 
 def network(address: Address) -> int:
-    """Return a number for the network whose hosts count together; IPv4 and IPv6 never meet."""
+    """Return a number for the network that is throttled as one; IPv4 and IPv6 numbers are disjoint."""
     if isinstance(address, IPv4Address):
         return -1 - int(address)
     return int(address) >> _HOST_BITS

@@ -1,4 +1,4 @@
-"""How much a session may still send: a token bucket that costs two subtractions for each message.
+"""A token bucket that limits how many messages and bytes a session sends.
 
 Source: docs/protocol.md, "Limits". The bucket is filled up only when it runs dry, by the time since it was filled
 last; so a client may send at most twice the burst at once, and the rate in the long run.
@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from gateway.core.limits import Limits
 
-UNLIMITED = float(1 << 60)  # that many messages no client sends
+UNLIMITED = float(1 << 60)  # more than any client sends
 
 
 class TokenBucket:
-    """What is left. Whoever takes a message subtracts from both numbers, and asks ``refill`` when one is negative."""
+    """The tokens left; a message is subtracted from both counts, and ``refill`` called when one is negative."""
 
     __slots__ = ("_filled_at", "messages", "octets")
 
@@ -22,7 +22,7 @@ class TokenBucket:
         self._filled_at = now
 
     def refill(self, limits: Limits, now: float) -> bool:
-        """Add what the time since the last call allows; ``False`` when the message was one too many even so."""
+        """Add the tokens earned since the last refill; ``False``: the message still exceeds the limit."""
         elapsed = now - self._filled_at
         self._filled_at = now
         self.messages = _filled(self.messages, limits.messages_per_second, limits.messages_burst, elapsed)

@@ -1,7 +1,7 @@
-"""Values that the sessions of a room share while it lasts.
+"""Transient data: key-value pairs that the sessions of a room share as long as it exists.
 
-Source: reference 10. Values are opaque and go out byte for byte; two of them are equal when they are the same
-JSON value, however written. A deadline is a number; it dies with the value it was set for.
+Source: reference 10. Values are opaque and sent byte for byte; two of them are equal when they are the same JSON
+value, however written. An expiry time belongs to the value that it was set with.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from msgspec import Raw, Struct
 from gateway.core.ids import SessionId
 
 NANOSECONDS = 1_000_000_000  # in a second
-SESSION_DATA = "sd:"  # begins the key of what belongs to one session, whose public id follows
+SESSION_DATA = "sd:"  # prefix of a session's own key; its public id follows
 
 
 class TransientChange(Struct, frozen=True):
-    """A key has a new value, or none any more."""
+    """The change of one key: its new value, or its removal."""
 
     key: str
     value: Raw | None  # None: removed
@@ -29,12 +29,12 @@ class _Entry(Struct):
 
 
 def session_key(session: SessionId) -> str:
-    """Return the key that only this session (and internal clients) may change, and that leaves with it."""
+    """Return the session's own key: only it and internal clients may change it, and it is removed with it."""
     return SESSION_DATA + session
 
 
 class TransientData:
-    """The keys and values of one room; changed by the hub only."""
+    """The transient data of one room; only the hub changes it."""
 
     __slots__ = ("_entries", "size")
 
@@ -53,12 +53,12 @@ class TransientData:
         return {key: entry.value for key, entry in self._entries.items()}
 
     def size_with(self, key: str, value: Raw) -> int:
-        """Return the bytes of all keys and values once this one is stored."""
+        """Return the size of all keys and values in bytes as it would be with this value stored."""
         entry = self._entries.get(key)
         return self.size + _size(key, value) - (0 if entry is None else _size(key, entry.value))
 
     def set(self, key: str, value: Raw, expires_at: float | None) -> TransientChange | None:
-        """Store a value; ``None`` when an equal one is there: only the deadline is new then."""
+        """Store a value; return ``None`` when an equal one is stored: then only its expiry time changes."""
         entry = self._entries.get(key)
         if entry is not None and same(entry.value, value):
             entry.expires_at = expires_at
@@ -69,7 +69,7 @@ class TransientData:
         return TransientChange(key, kept, None if entry is None else entry.value)
 
     def remove(self, key: str) -> TransientChange | None:
-        """Forget a value; ``None`` when there is none."""
+        """Remove a value; return ``None`` when there is none."""
         entry = self._entries.pop(key, None)
         if entry is None:
             return None
@@ -77,23 +77,23 @@ class TransientData:
         return TransientChange(key, None, entry.value)
 
     def expires_at(self, key: str) -> float | None:
-        """When a value is over; ``None``: never, or there is none."""
+        """Return the expiry time of a value; ``None``: it does not expire, or there is none."""
         entry = self._entries.get(key)
         return None if entry is None else entry.expires_at
 
 
 def deadline(now: float, ttl: int | None) -> float | None:
-    """Return when a value that lives ``ttl`` nanoseconds is over; none, zero or less: never (10)."""
+    """Return the expiry time for a ``ttl`` in nanoseconds; a missing, zero or negative one never expires (10)."""
     return now + ttl / NANOSECONDS if ttl is not None and ttl > 0 else None
 
 
 def same(one: Raw, other: Raw) -> bool:
-    """Whether two JSON texts stand for the same value; numbers count by value, and a boolean is no number."""
+    """Whether two JSON texts have the same value; numbers compare by value, a boolean equals no number."""
     if bytes(one) == bytes(other):
         return True
     try:
         return _equal(msgspec.json.decode(one), msgspec.json.decode(other))
-    except (msgspec.DecodeError, RecursionError):  # half a surrogate pair, or deeper than anybody writes
+    except (msgspec.DecodeError, RecursionError):  # a lone surrogate, or nested too deeply
         return False
 
 

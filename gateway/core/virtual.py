@@ -1,4 +1,4 @@
-"""A session that cannot connect: an internal client speaks for it, and hears what it is told.
+"""Virtual sessions: participants without a connection, which an internal client adds and represents.
 
 Source: signaling API, Internal clients; reference 11.
 """
@@ -19,13 +19,13 @@ from gateway.wire.server import JoinEntry
 if TYPE_CHECKING:
     from gateway.core.session import Session
 
-VIRTUAL = "virtual"  # client type, in the metrics
-PHONE = 8  # bit of the flags of a call: takes part by telephone (7)
-DEFAULT_CALL_FLAGS = IN_CALL | PHONE  # of a virtual session whose client does not manage them (11.2)
+VIRTUAL = "virtual"  # client type in metrics
+PHONE = 8  # bit of the in-call flags: takes part by telephone (7)
+DEFAULT_CALL_FLAGS = IN_CALL | PHONE  # unless the internal client sets in-call flags itself (11.2)
 
 
 class VirtualSession:
-    """The state of a virtual session; changed by the hub only."""
+    """The state of a virtual session; only the hub changes it."""
 
     __slots__ = ("actor", "call_flags", "flags", "id", "in_call", "name", "owner", "room", "user", "userid")
 
@@ -44,23 +44,23 @@ class VirtualSession:
     ) -> None:
         self.id = id
         self.owner = owner
-        self.name = name  # the owner's name for it, which nobody else sees
+        self.name = name  # chosen by the owner; not shown to other clients
         self.room = room
         self.userid = userid
-        self.user = user  # opaque, shown to others
+        self.user = user  # opaque, shown to other clients
         self.flags = flags  # muted, talking, … (7.5)
         self.call_flags = call_flags
-        self.in_call = False  # the flags it begins with do not count (7.1)
+        self.in_call = False  # whatever ``call_flags`` it begins with (7.1)
         self.actor = actor
 
     def join_entry(self) -> JoinEntry:
-        """Describe it to the members of its room (4.3)."""
+        """Return the virtual session's entry of a join event (4.3)."""
         return JoinEntry(self.id, self.userid, user=self.user)
 
 
 class VirtualSessionLeft(Struct, frozen=True):
-    """A virtual session is gone."""
+    """A virtual session was removed."""
 
     virtual: VirtualSession
-    remaining: tuple[Session, ...]  # who is in the room
-    data: TransientChange | None  # its own transient entry, that went with it
+    remaining: tuple[Session, ...]  # members of the room
+    data: TransientChange | None  # its own transient entry, removed with it

@@ -1,4 +1,4 @@
-"""What travels between the gateway and a Nextcloud backend, in both directions.
+"""The requests and answers between the gateway and a Nextcloud backend, in both directions.
 
 Source: reference 3.2, 4.1, 4.2, 4.5 (requests to Nextcloud), 6 (requests from Nextcloud).
 """
@@ -25,14 +25,14 @@ class BackendError(Struct, frozen=True, omit_defaults=True):
 
 
 class AuthRequest(Struct, frozen=True):
-    """Ask who a client is (hello 1.0); ``params`` goes out as the client sent it."""
+    """Asks Nextcloud to authenticate a client (hello 1.0); ``params`` is forwarded as the client sent it."""
 
     params: Raw
     version: str = "1.0"
 
 
 class RoomRequest(Struct, frozen=True, omit_defaults=True):
-    """Ask to let a session into a room (no ``action``), or tell that it left (``action`` is ``leave``)."""
+    """Asks to admit a session to a room (no ``action``), or reports that it left (``action`` is ``leave``)."""
 
     roomid: str
     userid: str | UnsetType = UNSET
@@ -45,7 +45,7 @@ class RoomRequest(Struct, frozen=True, omit_defaults=True):
 
 
 class SessionRequest(Struct, frozen=True, omit_defaults=True):
-    """Tell of a virtual session (11.2, 11.3); ``action`` is ``add`` or ``remove``."""
+    """Reports a virtual session (11.2, 11.3); ``action`` is ``add`` or ``remove``."""
 
     roomid: str
     action: str
@@ -56,14 +56,14 @@ class SessionRequest(Struct, frozen=True, omit_defaults=True):
 
 
 class PingEntry(Struct, frozen=True, omit_defaults=True):
-    """One session that is still there; ``sessionid`` is Nextcloud's."""
+    """A session that is still connected; ``sessionid`` is Nextcloud's."""
 
     userid: str = ""
     sessionid: str | UnsetType = UNSET
 
 
 class PingRequest(Struct, frozen=True):
-    """Tell Nextcloud which sessions are still in a room (``roomid`` empty: in several rooms)."""
+    """Reports the sessions that are still in a room (``roomid`` empty: in several rooms)."""
 
     roomid: str
     entries: tuple[PingEntry, ...]
@@ -77,7 +77,7 @@ _encoder = msgspec.json.Encoder()
 
 
 def encode_request(request: BackendRequest) -> bytes:
-    """Write a request with its envelope, ``{"type": T, "T": {…}}``."""
+    """Encode a request with its envelope, ``{"type": T, "T": {…}}``."""
     name = type_of_request[type(request)]
     return _encoder.encode({"type": name, name: request})
 
@@ -86,14 +86,14 @@ def encode_request(request: BackendRequest) -> bytes:
 
 
 class AuthAnswer(Struct, frozen=True):
-    """Who the client is; an empty ``userid`` is an anonymous one."""
+    """The authenticated user; an empty ``userid`` means an anonymous client."""
 
     userid: str | None = None
-    user: Raw = Raw()  # empty = absent, also where Raw() stands below; a JSON null arrives as b"null"
+    user: Raw = Raw()  # empty = absent, as for each Raw() below; a JSON null is b"null"
 
 
 class RoomSession(Struct, frozen=True):
-    """What Nextcloud says of the joining session itself."""
+    """The ``session`` member of a room answer: properties of the joining session."""
 
     userid: str | None = None
 
@@ -106,12 +106,12 @@ class RoomAnswer(Struct, frozen=True):
 
     roomid: str | None = None
     properties: Raw = Raw()
-    session: Raw = Raw()  # PHP writes an empty object as [], which must not spoil the rest
+    session: Raw = Raw()  # decoded on its own, since PHP encodes an empty object as []
     permissions: list[str] | None = None
 
     @property
     def userid(self) -> str:
-        """The user id that Nextcloud gives the joining session for this room; empty: none (4.1)."""
+        """The user id that Nextcloud assigns to the joining session in this room; empty: none (4.1)."""
         try:
             return _room_session.decode(self.session).userid or ""
         except msgspec.DecodeError:
@@ -119,7 +119,7 @@ class RoomAnswer(Struct, frozen=True):
 
 
 class BackendAnswer(Struct, frozen=True):
-    """An answer of Nextcloud without its OCS wrapping; ``type`` says which member counts."""
+    """An answer of Nextcloud without its OCS envelope; ``type`` names the valid member."""
 
     type: str | None = None
     auth: AuthAnswer | None = None
@@ -130,11 +130,11 @@ class BackendAnswer(Struct, frozen=True):
 # --- Nextcloud -> gateway: the rooms API
 
 
-ParticipantEntry = dict[str, Raw]  # opaque but for sessionId, userId, inCall and permissions
+ParticipantEntry = dict[str, Raw]  # opaque except for sessionId, userId, inCall and permissions
 
 
 class Invite(Struct, frozen=True):
-    """Users are members of the room now; ``alluserids`` are all of them."""
+    """Users became members of the room; ``alluserids`` lists all members."""
 
     userids: list[str] | None = None
     alluserids: list[str] | None = None
@@ -142,7 +142,7 @@ class Invite(Struct, frozen=True):
 
 
 class Disinvite(Struct, frozen=True):
-    """Users, or guests by their Nextcloud session ids, are no members any more; ``alluserids`` still are."""
+    """Users, or guests by their Nextcloud session ids, were removed from the room; ``alluserids`` remain members."""
 
     userids: list[str] | None = None
     sessionids: list[str] | None = None
@@ -151,20 +151,20 @@ class Disinvite(Struct, frozen=True):
 
 
 class Update(Struct, frozen=True):
-    """New room properties; ``userids`` are told in their room lists."""
+    """The room has new properties; ``userids`` receive them in their room lists."""
 
     userids: list[str] | None = None
     properties: Raw = Raw()
 
 
 class Delete(Struct, frozen=True):
-    """The room is gone."""
+    """The room was deleted."""
 
     userids: list[str] | None = None
 
 
 class InCall(Struct, frozen=True):
-    """Changed call membership: of the sessions in ``changed``, or of everybody with ``all``."""
+    """Call membership changed: of the sessions in ``changed``, or of all sessions with ``all``."""
 
     incall: Raw = Raw()
     all: bool | None = None
@@ -173,34 +173,34 @@ class InCall(Struct, frozen=True):
 
 
 class Participants(Struct, frozen=True):
-    """Changed participants; ``permissions`` in an entry of ``changed`` replaces that session's."""
+    """Participants changed; ``permissions`` in an entry of ``changed`` replaces that session's permissions."""
 
     changed: list[ParticipantEntry] | None = None
     users: list[ParticipantEntry] | None = None
 
 
 class Message(Struct, frozen=True):
-    """Anything for the members of the room."""
+    """An application message to the members of the room."""
 
     data: Raw = Raw()
 
 
 class SwitchTo(Struct, frozen=True):
-    """Sessions are to go to another room; ``sessions`` is a list of Nextcloud's ids, or an object id -> details."""
+    """Directs sessions to another room; ``sessions`` is a list of Nextcloud's ids, or an object id -> details."""
 
     roomid: str | None = None
     sessions: Raw = Raw()
 
 
 class Dialout(Struct, frozen=True):
-    """Call a number (E.164) and bring it into the room; ``options`` are for who makes the call."""
+    """Requests a call to a number (E.164) that joins the room; ``options`` are for the SIP bridge."""
 
     number: str | None = None
     options: Raw = Raw()
 
 
 class RoomsRequest(Struct, frozen=True):
-    """A request of the rooms API; ``type`` says which member counts."""
+    """A request of the rooms API; ``type`` names the valid member."""
 
     type: str | None = None
     invite: Invite | None = None
@@ -215,7 +215,7 @@ class RoomsRequest(Struct, frozen=True):
 
 
 class UnsupportedRequest(Exception):
-    """The request's ``type`` is not one that this server carries out; ``str()`` is the type."""
+    """The request's ``type`` is unknown to this server; ``str()`` is the type."""
 
 
 _rooms_types = frozenset(field for field in RoomsRequest.__struct_fields__ if field != "type")
@@ -224,7 +224,7 @@ _session_list_decoder = msgspec.json.Decoder(list[str] | dict[str, Raw] | None)
 
 
 def decode_rooms_request(body: bytes) -> RoomsRequest:
-    """Read a rooms API body.
+    """Decode the body of a rooms API request.
 
     Raises:
         msgspec.DecodeError: not a JSON object of the expected types, or the object named by ``type`` is missing.
@@ -242,7 +242,7 @@ def decode_rooms_request(body: bytes) -> RoomsRequest:
 
 
 def decode_switched_sessions(sessions: Raw) -> dict[str, Raw]:
-    """Return the details for each Nextcloud session id, in the order given; empty: it has none (6.8).
+    """Return the details by Nextcloud session id, in the order given; an empty value means no details (6.8).
 
     Raises:
         msgspec.DecodeError: neither a list of strings nor an object.
@@ -254,10 +254,10 @@ def decode_switched_sessions(sessions: Raw) -> dict[str, Raw]:
 
 
 def encode_call(callid: str) -> bytes:
-    """Write the answer to a dialout request that a client carries out (11.6)."""
+    """Encode the answer to a dialout request that an internal client has accepted (11.6)."""
     return _encoder.encode({"type": "dialout", "dialout": {"callid": callid}})
 
 
 def encode_call_error(error: Struct) -> bytes:
-    """Write the answer to a dialout request that nobody carries out."""
+    """Encode the answer to a dialout request that failed."""
     return _encoder.encode({"type": "dialout", "dialout": {"error": error}})

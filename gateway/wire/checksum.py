@@ -1,4 +1,4 @@
-"""The checksum that guards requests between the gateway and Nextcloud, in both directions.
+"""The checksum that authenticates requests between the gateway and Nextcloud, in both directions.
 
 Source: signaling API, Backend requests; reference 1.4.
 """
@@ -18,12 +18,12 @@ def sign(secret: str, random: str, body: bytes) -> str:
 
 
 def verify(secret: str, random: str, checksum: str, body: bytes) -> bool:
-    """Tell whether ``checksum`` is the one of this request; in constant time, case-sensitive."""
+    """Whether ``checksum`` is that of this request; compares in constant time, case-sensitive."""
     try:
         return hmac.compare_digest(sign(secret, random, body).encode(), _octets(checksum))
-    except UnicodeEncodeError:  # a surrogate that stands for no octet of a header: nobody can have signed that
+    except UnicodeEncodeError:  # a surrogate that encodes no byte of a header: never part of a valid checksum
         return False
 
 
 def _octets(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")  # as aiohttp decoded the header, so any octets survive
+    return text.encode("utf-8", "surrogateescape")  # the inverse of aiohttp's decoding, so that any bytes are kept

@@ -1,7 +1,7 @@
-"""What clients send: one Struct per message, parsed once.
+"""The messages that clients send: one Struct per message type, named after it and decoded once.
 
-Source: signaling API; reference 2.2-2.4, 3.1, 4.1, 5.1, 10. Unknown keys are ignored, ``null`` is the same as
-absent, a wrong type makes the whole message undecodable. ``data`` stays as the client wrote it, byte for byte.
+Source: signaling API; reference 2.2-2.4, 3.1, 4.1, 5.1, 10. Unknown keys are ignored, ``null`` equals an
+absent key, a wrong type makes the whole message invalid. ``data`` stays as the client sent it, byte for byte.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from msgspec import Meta, Raw, Struct
 
 from gateway.wire.internal import Internal
 
-ABSENT = Raw()  # the default of every opaque member: encoders leave out this very object, and no other empty one
+ABSENT = Raw()  # default of every opaque member; encoders omit this object only, compared by identity
 
 
 def given(raw: Raw) -> bool:
-    """Whether an opaque value is there and not ``null``."""
+    """Whether an opaque value is present and not ``null``."""
     size = memoryview(raw).nbytes
     return size > 0 and (size != 4 or bytes(raw) != b"null")
 
 
 class Auth(Struct, frozen=True, gc=False):
-    """Who the client claims to be; ``params`` is for the backend (1.0) or holds a token (2.0)."""
+    """The client's credentials; ``params`` is opaque for the backend (1.0) or has a token (2.0)."""
 
     type: str | None = None
     url: str | None = None
@@ -36,7 +36,7 @@ Number = Annotated[int, Meta(ge=0)]
 
 
 class Ack(Struct, frozen=True, gc=False):
-    """How many messages of the session the client has (feature ``ack``)."""
+    """The number of messages of the session that the client has received (feature ``ack``)."""
 
     received: Number
 
@@ -46,7 +46,7 @@ class Hello(Struct, frozen=True, gc=False):
 
     version: str | None = None
     resumeid: str | None = None
-    received: Number | None = None  # with ``resumeid``: how many messages of the session came (feature ``ack``)
+    received: Number | None = None  # with ``resumeid``: number of messages received (feature ``ack``)
     features: list[str] | None = None
     auth: Auth | None = None
 
@@ -73,7 +73,7 @@ class RoomJoin(Struct, frozen=True, gc=False):
 
 
 class Recipient(Struct, frozen=True, gc=False):
-    """Whom a message is for (5.1)."""
+    """The recipient of a message (5.1)."""
 
     type: str | None = None
     sessionid: str | None = None
@@ -81,7 +81,7 @@ class Recipient(Struct, frozen=True, gc=False):
 
 
 class Message(Struct, frozen=True, gc=False):
-    """A message to other sessions (5.1), or about media (9)."""
+    """A message to other sessions (5.1), or a media message to the SFU (9)."""
 
     recipient: Recipient | None = None
     data: Raw = ABSENT
@@ -91,16 +91,16 @@ Nanoseconds = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class Transient(Struct, frozen=True, gc=False):
-    """Set or remove a value that the room shares (10); without a ``value`` it is removed."""
+    """Sets or removes an entry of the room's transient data (10); without a ``value`` it is removed."""
 
     type: str | None = None
     key: str | None = None
     value: Raw = ABSENT
-    ttl: Nanoseconds | None = None  # none, zero or less: it does not expire
+    ttl: Nanoseconds | None = None  # missing, zero or less: the entry does not expire
 
 
 class ClientMessage(Struct, frozen=True, gc=False):
-    """The envelope (2.2); ``type`` says which member counts."""
+    """The envelope of every message (2.2); ``type`` names the valid member."""
 
     id: str | None = None
     type: str | None = None
@@ -113,7 +113,7 @@ class ClientMessage(Struct, frozen=True, gc=False):
     internal: Internal | None = None
 
 
-_RELAYED = (("message", "data"), ("control", "data"), ("transient", "value"))  # goes out as it came in
+_RELAYED = (("message", "data"), ("control", "data"), ("transient", "value"))  # relayed byte for byte
 
 _decoder = msgspec.json.Decoder(ClientMessage)
 _token_decoder = msgspec.json.Decoder(TokenParams)
@@ -121,7 +121,7 @@ _internal_decoder = msgspec.json.Decoder(InternalParams)
 
 
 def decode(text: str) -> ClientMessage:
-    """Read one message.
+    """Decode one message.
 
     Raises:
         msgspec.DecodeError: not JSON, or a known field has a wrong type.
@@ -165,35 +165,35 @@ def decode_internal(params: Raw) -> InternalParams:
     """Return the ``params`` of an internal client.
 
     Raises:
-        msgspec.DecodeError: they have another form.
+        msgspec.DecodeError: ``params`` has wrong types.
     """
     return _internal_decoder.decode(params)
 
 
-# A JSON text may hold an escape of one half of a surrogate pair, which is no character. JavaScript writes such text (a
-# string cut in the middle of an emoji) and msgspec refuses to skip over it, so those messages, and only those, take the
-# slow way: decoded with the half replaced by U+FFFD, which is as long, and what is relayed cut out of the original.
+# A JSON text may escape a lone surrogate, which encodes no character: JavaScript does for a string cut in the middle of
+# an emoji. msgspec rejects it even in a skipped value. Such a message is decoded a second time with the surrogate
+# replaced by U+FFFD, whose escape is as long, and the relayed value is cut out of the original text.
 _SURROGATES = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
 )
 
 
 def has_lone_surrogate(text: str) -> bool:
-    """Whether the JSON text holds an escape of half a surrogate pair."""
+    """Whether the JSON text has an escape of a lone surrogate."""
     return any(match.group(1) for match in _SURROGATES.finditer(text))
 
 
 def without_lone_surrogates(text: str) -> str:
-    """Replace escapes of half a surrogate pair by the escape of U+FFFD, which has the same length."""
+    """Replace escapes of lone surrogates by the escape of U+FFFD, which has the same length."""
     return _SURROGATES.sub(lambda match: "\\ufffd" if match.group(1) else match.group(0), text)
 
 
-_json = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)  # no number is too long
+_json = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)  # accepts numbers of any length
 _space = re.compile(r"[ \t\n\r]*")
 
 
 def _span(text: str, *path: str) -> tuple[int, int]:
-    """Find where the value at ``path`` stands in a JSON text that has it; the last of duplicate keys counts."""
+    """Return the span of the value at ``path``, which must exist in the JSON text; the last duplicate key counts."""
     position = _skip(text, 0)
     end = len(text)
     for key in path:

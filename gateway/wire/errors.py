@@ -1,7 +1,7 @@
-"""Every error that the gateway itself sends to clients.
+"""The error codes that the gateway itself sends to clients.
 
-Source: reference 16. Codes that Nextcloud answers are forwarded untouched and are not listed here. ``code``
-is the contract; the message is informative.
+Source: reference 16. Codes in Nextcloud's answers are forwarded unchanged and not listed here. ``code`` is part
+of the protocol, the message is informative.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Error(Struct, frozen=True, omit_defaults=True):
 
 
 class Code(Enum):
-    """An error code with its standard message; the comment names the section that asks for it."""
+    """An error code with its standard message; the comment names the section that defines it."""
 
     INVALID_FORMAT = ("invalid_format", "Invalid data format.")  # 2.4
     HELLO_EXPECTED = ("hello_expected", "Expected Hello request.")  # 2.4
@@ -65,14 +65,14 @@ class Code(Enum):
     UNPARSABLE_CANDIDATE = ("invalid_candidate", "Error parsing candidate from payload.")  # 5.2
 
     def error(self, details: object = None, *, message: str = "") -> Error:
-        """Make the error object; ``details`` is encoded as JSON, ``message`` replaces the standard text."""
+        """Return the error object; ``details`` is encoded as JSON, ``message`` replaces the standard text."""
         code, standard = self.value
         raw = ABSENT if details is None else Raw(msgspec.json.encode(details))
         return Error(code, message or standard, raw)
 
 
 class ProtocolError(Exception):
-    """A request cannot be carried out; the flow that catches it answers with ``error``."""
+    """A request failed; the flow that catches this replies with ``error``."""
 
     def __init__(self, error: Error) -> None:
         super().__init__(error.code)

@@ -1,4 +1,4 @@
-"""What internal clients send beside what every client may: virtual sessions, their own call flags, phone calls.
+"""The messages of internal clients only: virtual sessions, their own in-call flags, phone calls.
 
 Source: signaling API, Internal clients; reference 11. ``flags`` and ``incall`` are integers.
 """
@@ -13,15 +13,15 @@ Flags = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 CallFlags = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]  # negative counts as 0
 
 
-class Options(Struct, frozen=True, rename={"actor_id": "actorId", "actor_type": "actorType"}):
-    """Who a virtual session is to Nextcloud; both, or neither."""
+class ActorOptions(Struct, frozen=True, rename={"actor_id": "actorId", "actor_type": "actorType"}):
+    """The actor that a virtual session has at Nextcloud; both members, or neither."""
 
     actor_id: str | None = None
     actor_type: str | None = None
 
 
 class AddSession(Struct, frozen=True):
-    """Put a virtual session into a room; ``sessionid`` is the client's name for it (11.2)."""
+    """Adds a virtual session to a room; ``sessionid`` is chosen by the client (11.2)."""
 
     sessionid: str | None = None
     roomid: str | None = None
@@ -29,11 +29,11 @@ class AddSession(Struct, frozen=True):
     user: Raw = Raw()
     flags: Flags | None = None
     incall: CallFlags | None = None
-    options: Options | None = None
+    options: ActorOptions | None = None
 
 
 class UpdateSession(Struct, frozen=True):
-    """Change a virtual session; what is not given stays."""
+    """Changes a virtual session; absent members stay as they are."""
 
     sessionid: str | None = None
     roomid: str | None = None
@@ -42,21 +42,21 @@ class UpdateSession(Struct, frozen=True):
 
 
 class RemoveSession(Struct, frozen=True):
-    """Take a virtual session away; ``userid`` is not used."""
+    """Removes a virtual session; ``userid`` is not used."""
 
     sessionid: str | None = None
     roomid: str | None = None
     userid: str | None = None
 
 
-class OwnCall(Struct, frozen=True):
+class InCallFlags(Struct, frozen=True):
     """The client's own in-call flags (11.3)."""
 
     incall: CallFlags | None = None
 
 
 class CallStatus(Struct, frozen=True, omit_defaults=True):
-    """How a phone call is doing; kept as transient data (11.6)."""
+    """The state of a phone call; stored as transient data (11.6)."""
 
     callid: str | None = None
     status: str | None = None
@@ -66,7 +66,7 @@ class CallStatus(Struct, frozen=True, omit_defaults=True):
 
 
 class CallError(Struct, frozen=True, omit_defaults=True):
-    """Why a phone call failed; goes on to Nextcloud, or to the room."""
+    """The failure of a phone call; forwarded to Nextcloud, or to the room."""
 
     code: str | None = None
     message: str | None = None
@@ -74,7 +74,7 @@ class CallError(Struct, frozen=True, omit_defaults=True):
 
 
 class CallReport(Struct, frozen=True):
-    """What became of a phone call: ``status`` or ``error``."""
+    """A report about a phone call; ``type`` is ``status`` or ``error``."""
 
     type: str | None = None
     roomid: str | None = None
@@ -83,13 +83,13 @@ class CallReport(Struct, frozen=True):
 
 
 class Internal(Struct, frozen=True):
-    """A message of an internal client; ``type`` says which member counts."""
+    """The ``internal`` member of a message; ``type`` names the valid member."""
 
     type: str | None = None
     addsession: AddSession | None = None
     updatesession: UpdateSession | None = None
     removesession: RemoveSession | None = None
-    incall: OwnCall | None = None
+    incall: InCallFlags | None = None
     dialout: CallReport | None = None
 
 

@@ -1,4 +1,4 @@
-"""What the gateway sends to clients: one Struct per message, encoded once per event however many receive it.
+"""The messages that the gateway sends: one Struct per message type, named after it and encoded once for all receivers.
 
 Source: signaling API; reference 2.2, 2.3, 2.7, 3.5, 4, 5.1, 7.3, 7.4, 10.
 """
@@ -17,14 +17,14 @@ _encoder = msgspec.json.Encoder()
 
 
 class ServerFacts(Struct, frozen=True):
-    """The server's version and feature ids, sorted."""
+    """The server's version and its sorted feature ids."""
 
     version: str
     features: tuple[str, ...]
 
 
 class Welcome(Struct, frozen=True, tag_field="type", tag="welcome"):
-    """First message on a connection (2.3)."""
+    """The first message on a connection (2.3)."""
 
     welcome: ServerFacts
 
@@ -37,11 +37,11 @@ class HelloBody(Struct, frozen=True):
     resumeid: str
     userid: str
     server: ServerFacts
-    received: int | msgspec.UnsetType = msgspec.UNSET  # feature ``ack``: how many messages of the client came
+    received: int | msgspec.UnsetType = msgspec.UNSET  # feature ``ack``: number of messages received from the client
 
 
 class AckBody(Struct, frozen=True):
-    """How many messages of the client came."""
+    """The number of messages received from the client."""
 
     received: int
 
@@ -67,27 +67,27 @@ class ErrorMessage(Struct, frozen=True, omit_defaults=True, tag_field="type", ta
 
 
 class ByeBody(Struct, frozen=True):
-    """Why the server says bye."""
+    """The reason of a ``bye``."""
 
     reason: str
 
 
 class Bye(Struct, frozen=True, omit_defaults=True, tag_field="type", tag="bye"):
-    """The session, or this connection, is over (2.5, 2.7)."""
+    """The end of the session, or of this connection (2.5, 2.7)."""
 
     bye: ByeBody | None = None
     id: str = ""
 
 
 class Bandwidth(Struct, frozen=True):
-    """The limits of a stream in bit/s (4.1)."""
+    """The maximum bitrates of a stream in bit/s (4.1)."""
 
     maxstreambitrate: int
     maxscreenbitrate: int
 
 
 class RoomBody(Struct, frozen=True, omit_defaults=True):
-    """The room the session is in now; empty ``roomid``: none."""
+    """The room that the session is in; an empty ``roomid`` means none."""
 
     roomid: str | msgspec.UnsetType = msgspec.UNSET
     properties: Raw = ABSENT
@@ -95,7 +95,7 @@ class RoomBody(Struct, frozen=True, omit_defaults=True):
 
 
 class Room(Struct, frozen=True, omit_defaults=True, tag_field="type", tag="room"):
-    """Reply to a join or leave; without ``id``: changed by the backend (4.1, 4.6)."""
+    """Reply to a join or leave; without ``id`` a change by the backend (4.1, 4.6)."""
 
     room: RoomBody
     id: str = ""
@@ -108,7 +108,7 @@ class AlreadyJoined(Struct, frozen=True):
 
 
 class Sender(Struct, frozen=True, omit_defaults=True):
-    """Who sent a message, and to what kind of recipient (5.1)."""
+    """The sender of a message, and the type of its recipient (5.1)."""
 
     type: str
     sessionid: str
@@ -116,7 +116,7 @@ class Sender(Struct, frozen=True, omit_defaults=True):
 
 
 class Recipient(Struct, frozen=True, omit_defaults=True):
-    """Which of its virtual sessions a message to an internal client is for, by the name it gave (11.4)."""
+    """The virtual session that a message to an internal client is for, by the id the client chose (11.4)."""
 
     sessionid: str
     userid: str = ""
@@ -138,22 +138,22 @@ class Message(Struct, frozen=True, tag_field="type", tag="message"):
 
 
 class Control(Struct, frozen=True, tag_field="type", tag="control"):
-    """A message that acts on its receiver (5.3); it looks like any other."""
+    """A message that controls its receiver (5.3), in the form of any other message."""
 
     control: MessageBody
 
 
 def encode_sender(sender: Sender, *, control: bool = False) -> bytes:
-    """Write the part of a message that comes before ``data``; ``Relay`` puts the rest behind it, byte for byte."""
+    """Encode the part of a message before ``data``; ``Relay`` appends ``data`` byte for byte and ``MESSAGE_END``."""
     body = MessageBody(sender, Raw(b"0"))
     return _encoder.encode(Control(body) if control else Message(body))[: -len(b"0" + MESSAGE_END)]
 
 
-MESSAGE_END = b"}}"  # what comes behind ``data``
+MESSAGE_END = b"}}"  # the part of a message behind ``data``
 
 
 class JoinEntry(Struct, frozen=True, omit_defaults=True):
-    """One session in a join event (4.3)."""
+    """A session in a join event (4.3)."""
 
     sessionid: str
     userid: str | msgspec.UnsetType = msgspec.UNSET  # always given
@@ -164,14 +164,14 @@ class JoinEntry(Struct, frozen=True, omit_defaults=True):
 
 
 class RoomDataBody(Struct, frozen=True):
-    """A backend's message to the room (6.7)."""
+    """A message of the backend to the room (6.7)."""
 
     roomid: str
     data: Raw
 
 
 class ParticipantsBody(Struct, frozen=True, omit_defaults=True):
-    """Who is there with which flags (7.3), or the one flag of everybody (7.4)."""
+    """The participants and their in-call flags (7.3), or one value for all of them (7.4)."""
 
     roomid: str
     users: list[dict[str, Raw]] | msgspec.UnsetType = msgspec.UNSET
@@ -180,7 +180,7 @@ class ParticipantsBody(Struct, frozen=True, omit_defaults=True):
 
 
 class RoomListBody(Struct, frozen=True, omit_defaults=True):
-    """A change in somebody's list of rooms (6.1-6.4)."""
+    """A change in a user's list of rooms (6.1-6.4)."""
 
     roomid: str
     properties: Raw = ABSENT
@@ -188,7 +188,7 @@ class RoomListBody(Struct, frozen=True, omit_defaults=True):
 
 
 class SwitchToBody(Struct, frozen=True, omit_defaults=True):
-    """The room to go to (6.8)."""
+    """The room that the client is directed to (6.8)."""
 
     roomid: str | msgspec.UnsetType = msgspec.UNSET  # always given
     details: Raw = ABSENT
@@ -203,7 +203,7 @@ class FlagsBody(Struct, frozen=True):
 
 
 class EventBody(Struct, frozen=True, omit_defaults=True):
-    """An event; ``type`` names the member that counts."""
+    """An event; ``type`` names the valid member."""
 
     target: str
     type: str
@@ -224,7 +224,7 @@ class Event(Struct, frozen=True, tag_field="type", tag="event"):
 
 
 class TransientBody(Struct, frozen=True, omit_defaults=True):
-    """A change of one shared value, or all of them at once (``initial``)."""
+    """A change of one entry of transient data, or all entries at once (``initial``)."""
 
     type: str
     key: str = ""
@@ -239,26 +239,26 @@ class Transient(Struct, frozen=True, tag_field="type", tag="transient"):
     transient: TransientBody
 
 
-class OrderedCall(Struct, frozen=True, omit_defaults=True):
-    """Whom to call (11.6)."""
+class CallTarget(Struct, frozen=True, omit_defaults=True):
+    """The number to call (11.6)."""
 
     number: str
     options: Raw = ABSENT
 
 
-class Order(Struct, frozen=True):
+class CallOrder(Struct, frozen=True):
     """A phone call for a room; ``backend`` is the base URL of its Nextcloud."""
 
     roomid: str
     backend: str
-    request: OrderedCall
+    request: CallTarget
 
 
 class InternalBody(Struct, frozen=True):
-    """What an internal client is asked to do."""
+    """The body of a request to an internal client."""
 
     type: str
-    dialout: Order
+    dialout: CallOrder
 
 
 class InternalRequest(Struct, frozen=True, tag_field="type", tag="internal"):
@@ -269,7 +269,7 @@ class InternalRequest(Struct, frozen=True, tag_field="type", tag="internal"):
 
 
 class DialoutBody(Struct, frozen=True, omit_defaults=True):
-    """What went wrong with a phone call of the room."""
+    """The failure of a phone call of the room."""
 
     type: str
     error: CallError | None = None
@@ -282,7 +282,7 @@ class Dialout(Struct, frozen=True, tag_field="type", tag="dialout"):
 
 
 class RepublishBody(Struct, frozen=True, rename={"room_type": "roomType"}):
-    """Which stream is gone: of what kind, on which connection of the client, and why."""
+    """The stream that was lost, the ``sid`` of its connection, and the reason."""
 
     room_type: str
     sid: str
@@ -290,7 +290,7 @@ class RepublishBody(Struct, frozen=True, rename={"room_type": "roomType"}):
 
 
 class Republish(Struct, frozen=True, tag_field="type", tag="republish"):
-    """Asks a client to offer a stream again (docs/protocol.md, Offering again)."""
+    """A request to the client to offer a lost stream again (docs/protocol.md, Offering again)."""
 
     republish: RepublishBody
 
@@ -313,10 +313,10 @@ ServerMessage = (
 
 
 def encode(message: ServerMessage) -> bytes:
-    """Write a message, once, for all its receivers."""
+    """Encode a message once for all its receivers."""
     return _encoder.encode(message)
 
 
 def encode_details(details: AlreadyJoined) -> Raw:
-    """Write the details of an error."""
+    """Encode the details of an error."""
     return Raw(_encoder.encode(details))

@@ -1,4 +1,4 @@
-"""The token of a hello 2.0: a JWT that Nextcloud signed, checked without asking it.
+"""The token of a hello 2.0: a JWT that Nextcloud signed, verified locally.
 
 Source: reference 3.3; signaling API, Protocol version "2.0"; RFC 7515, RFC 7518, RFC 8037.
 """
@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from msgspec import Raw, Struct
 
-LEEWAY = 60.0  # seconds that the clocks of gateway and Nextcloud may differ (reference 3.3, step 6)
+LEEWAY = 60.0  # seconds of clock difference to Nextcloud that are tolerated (reference 3.3, step 6)
 
 INVALID = "invalid_token"
 NOT_YET = "token_not_valid_yet"
@@ -38,7 +38,7 @@ _PublicKey = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
 
 
 class TokenError(Exception):
-    """The token does not admit its bearer; ``code`` is the error code for the client."""
+    """The token was rejected; ``code`` is the error code for the client."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -46,7 +46,7 @@ class TokenError(Exception):
 
 
 class Claims(Struct, frozen=True):
-    """Who the bearer is: ``userid`` is empty for an anonymous one, ``user`` is the raw JSON of ``userdata``."""
+    """The claims of a valid token; an empty ``userid`` means anonymous, ``user`` is the raw JSON of ``userdata``."""
 
     userid: str
     user: bytes | None  # never the JSON null
@@ -66,10 +66,10 @@ _pem = re.compile(r"-----BEGIN [^-]*-----(.*?)-----END [^-]*-----", re.DOTALL)
 
 
 def verify(token: str, key: str, now: float) -> Claims:
-    """Check signature and times of a token and return what it says.
+    """Verify the signature and times of a token and return its claims.
 
-    ``key`` is Nextcloud's ``hello-v2-token-key``: a PEM public key whatever its label, or the base64 of a raw Ed25519
-    key. ``now`` is unix time in seconds. The issuer is not checked, the backend was found by the URL in the message.
+    ``key`` is Nextcloud's ``hello-v2-token-key``: a PEM public key with any label, or the base64 of a raw Ed25519
+    key. ``now`` is unix time in seconds. The issuer is not checked: the URL in the message selected the backend.
 
     Raises:
         TokenError: with ``invalid_token``, ``token_not_valid_yet`` or ``token_expired``.
@@ -80,9 +80,9 @@ def verify(token: str, key: str, now: float) -> Claims:
         if not isinstance(algorithm, str) or not isinstance(public, _families.get(algorithm, ())):
             raise TokenError(INVALID)
         text: bytes = _jws.decode_complete(token, public, algorithms=[algorithm])["payload"]
-        text.decode()  # ``userdata`` goes to other clients in text frames
+        text.decode()  # ``userdata`` is sent to other clients in text frames
         payload = _decoder.decode(text)
-    # ValueError: text that is not UTF-8 or not base64, and everything of msgspec; RecursionError: nested too deeply.
+    # ValueError: invalid UTF-8 or base64, and all errors of msgspec; RecursionError: nested too deeply.
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError, UnsupportedAlgorithm) as error:
         raise TokenError(INVALID) from error
     _check_times(payload, now)
@@ -98,7 +98,7 @@ def _check_times(payload: _Payload, now: float) -> None:
         raise TokenError(EXPIRED)
 
 
-@lru_cache(maxsize=64)  # one key for each Nextcloud; parsing costs more than the check of an Ed25519 signature
+@lru_cache(maxsize=64)  # one key per Nextcloud; parsing costs more than verifying an Ed25519 signature
 def _public_key(key: str, raw: bool) -> _PublicKey:
     if raw:
         return Ed25519PublicKey.from_public_bytes(base64.b64decode(key, validate=True))

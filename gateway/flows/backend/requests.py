@@ -170,8 +170,8 @@ class BackendRequests:
         for session in change.ended:
             self._media.end(session)
         self._hub.store_users(room, participants.with_flags(room.users, flags))
-        if change.told:
-            self._notify.everybody_in_call(room, change.told, flags)
+        if change.notified:
+            self._notify.everybody_in_call(room, change.notified, flags)
 
     def _participants(self, backend: Backend, room: Room, changes: wire.Participants) -> None:
         """Changed participants, their permissions above all (6.6, 8)."""

@@ -98,7 +98,7 @@ class Dialouts:
         """
         request = base64.urlsafe_b64encode(self._services.entropy(24)).decode()
         options = call.options if given(call.options) else ABSENT
-        order = server.Order(roomid, _base_url(session.backend, url), server.OrderedCall(call.number or "", options))
+        order = server.CallOrder(roomid, _base_url(session.backend, url), server.CallTarget(call.number or "", options))
         message = server.InternalRequest(server.InternalBody("dialout", order), request)
         answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._asked[session.id, request] = answer

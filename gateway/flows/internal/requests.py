@@ -18,7 +18,7 @@ from gateway.flows.services import Services
 from gateway.wire import server
 from gateway.wire.client import ClientMessage
 from gateway.wire.errors import Code, Error, ProtocolError
-from gateway.wire.internal import AddSession, OwnCall, is_complete
+from gateway.wire.internal import AddSession, InCallFlags, is_complete
 
 
 class Internal:
@@ -60,7 +60,7 @@ class Internal:
             if session.open:
                 self._services.delivery.send(session, server.encode(server.ErrorMessage(error.error, request)))
 
-    def _incall(self, session: Session, body: OwnCall) -> None:
+    def _incall(self, session: Session, body: InCallFlags) -> None:
         """Set the client's own flags; out of the call its media end (11.3)."""
         if not self._hub.set_call_flags(session, max(body.incall or 0, 0)):
             return

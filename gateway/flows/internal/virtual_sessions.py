@@ -27,7 +27,7 @@ from gateway.wire import server
 from gateway.wire.backend import BackendAnswer, RoomRequest, SessionRequest
 from gateway.wire.client import ABSENT, given
 from gateway.wire.errors import Code, Error, ProtocolError
-from gateway.wire.internal import AddSession, Options, RemoveSession, UpdateSession
+from gateway.wire.internal import ActorOptions, AddSession, RemoveSession, UpdateSession
 from gateway.wire.server import MessageBody, Recipient
 
 log = logging.getLogger("portunus.flows")
@@ -165,7 +165,7 @@ def _own(owner: Session, name: str | None, room: str | None) -> VirtualSession |
     return virtual if virtual is not None and virtual.room.id == room else None
 
 
-def _actor(options: Options | None) -> Actor | None:
+def _actor(options: ActorOptions | None) -> Actor | None:
     if options is None or not options.actor_id or not options.actor_type:
         return None
     return Actor(options.actor_id, options.actor_type)

@@ -321,14 +321,14 @@ def test_everybody_enters_and_leaves_the_call_and_nobody_is_told_twice() -> None
     joined(hub, bob)
     hub.set_in_call(room, alice.id, True)
     change = hub.set_all_in_call(room, True)
-    assert (change.told, change.ended) == ((alice, bob), ())
+    assert (change.notified, change.ended) == ((alice, bob), ())
     assert room.in_call == {alice.id, bob.id}
-    assert hub.set_all_in_call(room, True).told == ()
+    assert hub.set_all_in_call(room, True).notified == ()
     hub.set_in_call(room, bob.id, False)
     change = hub.set_all_in_call(room, False)
-    assert (change.told, change.ended) == ((alice, bob), (alice,))
+    assert (change.notified, change.ended) == ((alice, bob), (alice,))
     assert room.in_call == set()
-    assert hub.set_all_in_call(room, False).told == ()
+    assert hub.set_all_in_call(room, False).notified == ()
 
 
 # -- a changed configuration

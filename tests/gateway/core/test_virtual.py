@@ -99,15 +99,15 @@ def test_everybody_in_call_leaves_internal_and_virtual_sessions_out_and_nobody_i
     room = joined(hub, alice)
     joined(hub, bridge)
     virtual = added(hub, bridge, room)
-    assert hub.set_all_in_call(room, True).told == (alice,)
+    assert hub.set_all_in_call(room, True).notified == (alice,)
     assert room.in_call == {alice.id}
     assert not virtual.in_call
     hub.set_in_call(room, virtual.id, True)
     hub.set_in_call(room, alice.id, False)
     change = hub.set_all_in_call(room, False)
-    assert (change.told, change.ended) == ((alice, bridge), ())
+    assert (change.notified, change.ended) == ((alice, bridge), ())
     assert not virtual.in_call
-    assert hub.set_all_in_call(room, False).told == ()
+    assert hub.set_all_in_call(room, False).notified == ()
 
 
 # -- virtual sessions

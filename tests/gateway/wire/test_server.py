@@ -16,6 +16,8 @@ from gateway.wire.server import (
     Bandwidth,
     Bye,
     ByeBody,
+    CallOrder,
+    CallTarget,
     Control,
     Dialout,
     DialoutBody,
@@ -30,8 +32,6 @@ from gateway.wire.server import (
     JoinEntry,
     Message,
     MessageBody,
-    Order,
-    OrderedCall,
     ParticipantsBody,
     Recipient,
     Room,
@@ -94,7 +94,7 @@ FACTS = ServerFacts("1.0", ("a", "b"))
             '{"type":"transient","transient":{"type":"initial","data":{"k":[ ]}}}',
         ),
         (
-            InternalRequest(InternalBody("dialout", Order("1", "b", OrderedCall("+49"))), "id"),
+            InternalRequest(InternalBody("dialout", CallOrder("1", "b", CallTarget("+49"))), "id"),
             '{"type":"internal","internal":{"type":"dialout","dialout":'
             '{"roomid":"1","backend":"b","request":{"number":"+49"}}},"id":"id"}',
         ),
