@@ -17,7 +17,7 @@ from bench.processes import MEASURED
 from bench.sfu_host import KEY, Answer, Deaf, Order
 from mcu.base import PublishOptions, SubscribeOptions
 from mcu.janus.backend import JanusMcu
-from mcu.janus.settings import JanusServer
+from mcu.janus.settings import JanusServerSettings
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 
 
@@ -135,7 +135,7 @@ async def janus() -> AsyncIterator[JanusStage]:
     """Start Janus."""
     async with JanusProcess() as process:
         pin(process.pid)
-        mcu = JanusMcu((JanusServer(process.url, api_secret=API_SECRET, admin_key=ADMIN_KEY),), timeout=10.0)
+        mcu = JanusMcu((JanusServerSettings(process.url, api_secret=API_SECRET, admin_key=ADMIN_KEY),), timeout=10.0)
         ready = asyncio.Event()
         await mcu.start(lambda status: ready.set() if status.ready else None)
         async with asyncio.timeout(10):

@@ -13,9 +13,9 @@ from mcu.base import Mcu
 
 
 def _janus_settings() -> Any:
-    from mcu.janus.settings import JanusServer
+    from mcu.janus.settings import JanusServerSettings
 
-    return tuple[JanusServer, ...]
+    return tuple[JanusServerSettings, ...]
 
 
 def _check_janus(settings: Any) -> None:

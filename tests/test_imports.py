@@ -263,7 +263,7 @@ def test_imports_keep_their_direction(path: Path) -> None:
         ("mcu.janus.connection.protocol", "import random", "random"),
         ("mcu.janus.connection.session", "from mcu.janus.rooms import sweep", "mcu.janus.rooms.sweep"),
         ("mcu.janus.events.statistics", "from mcu.janus.streams import publisher", "mcu.janus.streams.publisher"),
-        ("mcu.janus.streams.publisher", "from mcu.janus.placement.pool import Fleet", "mcu.janus.placement.pool"),
+        ("mcu.janus.streams.publisher", "from mcu.janus.placement.pool import JanusPool", "mcu.janus.placement.pool"),
         ("mcu.inprocess.backend", "import aiohttp", "aiohttp"),
         ("gateway.tools.demo", "import numpy", "numpy"),
     ],

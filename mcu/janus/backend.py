@@ -34,18 +34,18 @@ from mcu.base import (
     stream_gauges,
 )
 from mcu.janus.connection.protocol import JanusError
-from mcu.janus.connection.session import Interrupted, Session
-from mcu.janus.events.statistics import Feed
+from mcu.janus.connection.session import Interrupted, JanusSession
+from mcu.janus.events.statistics import EventStatistics
 from mcu.janus.labels import control
-from mcu.janus.placement.pool import Fleet
-from mcu.janus.placement.server import Node
+from mcu.janus.placement.pool import JanusPool
+from mcu.janus.placement.server import JanusServer
 from mcu.janus.rooms import videoroom
-from mcu.janus.settings import JanusServer, check
+from mcu.janus.settings import JanusServerSettings, check
 from mcu.janus.settings import instance as instance_name
 from mcu.janus.streams.descriptions import identified
-from mcu.janus.streams.fanout import Audience
 from mcu.janus.streams.publisher import JanusPublisher
-from mcu.janus.streams.subscriber import JanusSubscriber, PutOff
+from mcu.janus.streams.room_feed import RoomFeed
+from mcu.janus.streams.subscriber import JanusSubscriber, PublisherNotReady
 
 LET_GO = 2.0  # seconds that a replaced publisher's Janus has to let it go before the new one is made
 GO_ON = 2.0  # seconds that a second Janus has to take a stream before the publisher's serves
@@ -55,7 +55,7 @@ OFFERED = 2  # Janus at most that are given one offer: a description at which Ja
 class JanusMcu:
     """One Janus or several behind the SFU interface (``mcu.base.Mcu``)."""
 
-    def __init__(self, servers: tuple[JanusServer, ...], timeout: float, instance: str = "") -> None:
+    def __init__(self, servers: tuple[JanusServerSettings, ...], timeout: float, instance: str = "") -> None:
         """Take the settings; ``timeout`` in seconds holds for each request that brings no time limit of its own.
 
         ``instance`` names this gateway on Janus (``mcu.janus.labels``); empty: one is drawn.
@@ -66,9 +66,9 @@ class JanusMcu:
         check(servers)
         name = instance_name(instance)
         self._on_state: Callable[[McuStatus], None] = lambda status: None
-        self._feed = Feed(lambda opaque_id: opaque_id.startswith(f"{control(name)}|"), time.monotonic)
+        self._feed = EventStatistics(lambda opaque_id: opaque_id.startswith(f"{control(name)}|"), time.monotonic)
         self._timeout = timeout
-        self._fleet = Fleet(servers, timeout, name, self._feed, self._state_changed)
+        self._fleet = JanusPool(servers, timeout, name, self._feed, self._state_changed)
         self._publishers: dict[StreamKey, JanusPublisher] = {}
         self._turns: WeakValueDictionary[StreamKey, asyncio.Lock] = WeakValueDictionary()
         self._waiting: dict[StreamKey, set[asyncio.Future[None]]] = {}
@@ -93,13 +93,13 @@ class JanusMcu:
         Raises:
             ValueError: there is no Janus, or one is named twice; nothing has changed.
         """
-        self._fleet.reconfigure(msgspec.convert(settings, tuple[JanusServer, ...]))
+        self._fleet.reconfigure(msgspec.convert(settings, tuple[JanusServerSettings, ...]))
 
-    def node(self, url: str = "") -> Node:
+    def node(self, url: str = "") -> JanusServer:
         """Return one Janus, the first where no address is given; for what goes beyond the SFU interface."""
         return self._fleet.nodes[url] if url else next(iter(self._fleet.nodes.values()))
 
-    async def session(self, url: str = "") -> Session:
+    async def session(self, url: str = "") -> JanusSession:
         """Return the session with a Janus (the first), once there is one; for what goes beyond the SFU interface."""
         return await self.node(url).client.session()
 
@@ -133,7 +133,7 @@ class JanusMcu:
         Raises:
             TimeoutError, JanusError, McuError: what went wrong on the last one that was tried.
         """
-        tried: set[Node] = set()
+        tried: set[JanusServer] = set()
         offered = 0
         while True:
             left = self._fleet.preferred(options, tried)
@@ -168,7 +168,7 @@ class JanusMcu:
     ) -> tuple[Subscriber, str]:
         """Subscribe to a stream; what ``mcu.base.Mcu.subscribe`` says."""
         deadline = asyncio.get_running_loop().time() + options.timeout
-        passed: set[Node] = set()
+        passed: set[JanusServer] = set()
         async with self._in_time(options.timeout, key):
             while True:
                 publisher = self._publishers.get(key)
@@ -189,13 +189,13 @@ class JanusMcu:
                     return found
 
     async def _enter(
-        self, audience: Audience, options: SubscribeOptions, listener: StreamListener
+        self, audience: RoomFeed, options: SubscribeOptions, listener: StreamListener
     ) -> tuple[JanusSubscriber, str] | None:
         """Subscribe where the publisher is; ``None``: look again."""
         subscriber = JanusSubscriber(audience, listener, self._timeout)
         try:
             offer = await subscriber.open(options.selection)
-        except PutOff:
+        except PublisherNotReady:
             await self._change(audience.key)
             return None
         except McuLost:
@@ -206,7 +206,7 @@ class JanusMcu:
 
     async def _enter_remote(
         self,
-        node: Node,
+        node: JanusServer,
         publisher: JanusPublisher,
         options: SubscribeOptions,
         listener: StreamListener,
@@ -220,7 +220,7 @@ class JanusMcu:
                 async with remote.visited():
                     subscriber = JanusSubscriber(remote, listener, self._timeout)
                     offer = await subscriber.open(options.selection)
-        except (TimeoutError, JanusError, McuError, PutOff) as error:
+        except (TimeoutError, JanusError, McuError, PublisherNotReady) as error:
             in_vain = not isinstance(error, TimeoutError) or limit == GO_ON  # else it had little time
             if in_vain and not publisher.ended:
                 node.spare()

@@ -22,7 +22,7 @@ _TYPES = {type.value: type for type in StreamType}
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
+class JanusLabel:
     """What a label says."""
 
     instance: str
@@ -41,17 +41,17 @@ def label(instance: str, key: StreamKey, *, remote: bool = False) -> str:
     return "|".join((*parts, REMOTE) if remote else parts)
 
 
-def read(text: str) -> Label | None:
+def read(text: str) -> JanusLabel | None:
     """Return what a label says; ``None``: no gateway made it, or one of another version."""
     parts = text.split("|")
     if parts[0] != OURS or len(parts) < 2 or not INSTANCE.fullmatch(parts[1]):
         return None
     if len(parts) == 2:
-        return Label(parts[1])
+        return JanusLabel(parts[1])
     if len(parts) not in (5, 6) or parts[4] not in _TYPES or parts[5:] not in ([], [REMOTE]):
         return None
     key = StreamKey(BackendId(_plain(parts[2])), PublisherId(_plain(parts[3])), _TYPES[parts[4]])
-    return Label(parts[1], key, remote=len(parts) == 6)
+    return JanusLabel(parts[1], key, remote=len(parts) == 6)
 
 
 def _escaped(part: str) -> str:

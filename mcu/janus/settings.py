@@ -18,7 +18,7 @@ _COUNTRY = re.compile(r"[A-Z]{2}")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")  # no dot or colon: no address is to reach the log
 
 
-class JanusServer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class JanusServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One Janus: where it is and what it asks for."""
 
     url: str  # of its WebSocket API, "ws://…" or "wss://…"
@@ -77,7 +77,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def check(servers: tuple[JanusServer, ...]) -> None:
+def check(servers: tuple[JanusServerSettings, ...]) -> None:
     """Look whether these Janus can be used together.
 
     Raises:

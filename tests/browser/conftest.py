@@ -11,7 +11,7 @@ from playwright.async_api import Browser
 from gateway.config import McuSection
 from gateway.tools.demo import Demo
 from mcu import factory
-from mcu.janus.settings import JanusServer
+from mcu.janus.settings import JanusServerSettings
 from tests.browser.chromium import FAKE_DEVICES, GRANTED, chromium
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 
@@ -46,5 +46,5 @@ def inprocess() -> McuSection:
 
 def janus(process: JanusProcess) -> McuSection:
     """A real Janus."""
-    server = JanusServer(url=process.url, api_secret=API_SECRET, admin_key=ADMIN_KEY)
+    server = JanusServerSettings(url=process.url, api_secret=API_SECRET, admin_key=ADMIN_KEY)
     return McuSection(type="janus", settings=(server,))

@@ -11,7 +11,7 @@ import sys
 
 from gateway.config import McuSection
 from gateway.tools.demo import Demo
-from mcu.janus.settings import JanusServer
+from mcu.janus.settings import JanusServerSettings
 from tests.janus_process import ADMIN_KEY, API_SECRET
 
 
@@ -19,7 +19,7 @@ async def serve(janus: str) -> None:
     """Serve until SIGTERM, after one line with the address of the page."""
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-    server = JanusServer(url=janus, api_secret=API_SECRET, admin_key=ADMIN_KEY)
+    server = JanusServerSettings(url=janus, api_secret=API_SECRET, admin_key=ADMIN_KEY)
     demo = Demo("127.0.0.1", 0, McuSection(type="janus", settings=(server,)))
     await demo.start()
     print(demo.url, flush=True)  # noqa: T201 - what the test waits for

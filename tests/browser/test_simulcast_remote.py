@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from gateway.config import GeoIpSection, McuSection
-from mcu.janus.settings import JanusServer
+from mcu.janus.settings import JanusServerSettings
 from tests.browser.test_simulcast import HEIGHTS, WAIT, calling
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 
@@ -20,7 +20,8 @@ async def test_a_subscriber_chooses_the_size_of_a_picture_that_comes_from_anothe
     async with AsyncExitStack() as stack:
         janus = [await stack.enter_async_context(JanusProcess()) for _ in range(2)]
         far, near = (
-            JanusServer(one.url, api_secret=API_SECRET, admin_key=ADMIN_KEY, remote_streams=True) for one in janus
+            JanusServerSettings(one.url, api_secret=API_SECRET, admin_key=ADMIN_KEY, remote_streams=True)
+            for one in janus
         )
         near = msgspec.structs.replace(near, country="DE", draining=True)
         geoip = GeoIpSection(overrides={"127.0.0.1": "DE"})

@@ -19,7 +19,7 @@ from aioice import ice
 
 from gateway.config import McuSection
 from gateway.version import VERSION
-from mcu.janus.settings import JanusServer
+from mcu.janus.settings import JanusServerSettings
 from tests.compare import chance, requests
 from tests.compare.incumbent import incumbent, version
 from tests.compare.media import Peers
@@ -100,7 +100,7 @@ async def _there(conversation: Conversation, binary: Path, janus: str) -> list[D
 
 async def _here(conversation: Conversation, janus: str) -> list[Difference]:
     """What the tests play on the in-process SFU is played here on Janus, as there."""
-    sfu = McuSection(type="janus", settings=(JanusServer(janus),))
+    sfu = McuSection(type="janus", settings=(JanusServerSettings(janus),))
     if conversation.name in NEEDS_MEDIA:
         async with stages.socket(conversation, sfu) as here, Peers() as peers:
             player = ComparingPlayer(conversation, here, peers)

@@ -23,7 +23,7 @@ from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import Refused, TalkClient
 from gateway.version import SERVER_HEADER, SERVER_VERSION
 from mcu.inprocess.settings import InprocessSettings
-from mcu.janus.settings import JanusServer
+from mcu.janus.settings import JanusServerSettings
 from tests.gateway.certificates import make_certificate
 
 SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
@@ -254,12 +254,14 @@ async def test_a_reload_that_the_sfu_refuses_changes_nothing() -> None:
         base = msgspec.structs.replace(
             config(),
             backends=(nextcloud.backend(),),
-            mcu=McuSection("janus", settings=(JanusServer("ws://127.0.0.1:9"),)),
+            mcu=McuSection("janus", settings=(JanusServerSettings("ws://127.0.0.1:9"),)),
         )
         running = Gateway(base)
         (url,) = await running.start()
         try:
-            two = McuSection("janus", settings=(JanusServer("ws://127.0.0.1:10"), JanusServer("ws://127.0.0.1:10")))
+            two = McuSection(
+                "janus", settings=(JanusServerSettings("ws://127.0.0.1:10"), JanusServerSettings("ws://127.0.0.1:10"))
+            )
             with pytest.raises(ValueError, match="two"):
                 await running.reload(msgspec.structs.replace(base, backends=(), mcu=two))
             async with TalkClient(url, nextcloud.url) as anna:

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.app import Gateway
 from gateway.config import Config, HttpSection, McuSection, SessionsSection
-from mcu.janus.settings import JanusServer
+from mcu.janus.settings import JanusServerSettings
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 
 SECRET = "9f2b6c1d" * 8
@@ -46,7 +46,7 @@ def test_what_is_configured_counts() -> None:
 
 async def test_janus_knows_the_gateway_by_it_before_and_after_a_restart() -> None:
     async with JanusProcess() as janus:
-        settings = (JanusServer(janus.url, api_secret=API_SECRET, admin_key=ADMIN_KEY),)
+        settings = (JanusServerSettings(janus.url, api_secret=API_SECRET, admin_key=ADMIN_KEY),)
         section = McuSection(type="janus", settings=settings)
         shown = msgspec.structs.replace(config(SECRET, "127.0.0.1:0"), mcu=section)
         for _ in range(2):

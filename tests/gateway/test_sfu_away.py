@@ -15,7 +15,7 @@ from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import Json, Refused, TalkClient
 from mcu.base import Mcu
-from mcu.janus.settings import JanusServer
+from mcu.janus.settings import JanusServerSettings
 from tests.gateway.flows.media.descriptions import answer, offer
 from tests.gateway.flows.media.fake_mcu import FakeMcu
 from tests.janus_process import free_ports
@@ -43,7 +43,7 @@ async def away() -> AsyncIterator[Away]:
                 sessions=SessionsSection(secret="0123456789abcdef0123456789abcdef"),
                 http=HttpSection(listen=("127.0.0.1:0",)),
                 backends=(nextcloud.backend(),),
-                mcu=McuSection(type="janus", settings=(JanusServer(janus),), timeout=1.0),
+                mcu=McuSection(type="janus", settings=(JanusServerSettings(janus),), timeout=1.0),
             )
         )
         (url,) = await gateway.start()

@@ -15,7 +15,7 @@ from gateway.config import Config, HttpSection, InternalSection, McuSection, Ses
 from gateway.core.limits import Quality
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from mcu.inprocess import InprocessSettings
-from mcu.janus.settings import JanusServer
+from mcu.janus.settings import JanusServerSettings
 from tests.interop.bridge import Bridge
 from tests.interop.member import Member
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
@@ -64,7 +64,7 @@ async def open_house(sfu: str, quality: Quality | None = None) -> AsyncIterator[
         janus = await stack.enter_async_context(JanusProcess()) if sfu == "janus" else None
         settings: object = InprocessSettings(address="127.0.0.1")
         if janus is not None:
-            settings = (JanusServer(janus.url, api_secret=API_SECRET, admin_key=ADMIN_KEY),)
+            settings = (JanusServerSettings(janus.url, api_secret=API_SECRET, admin_key=ADMIN_KEY),)
         config = Config(
             sessions=SessionsSection(secret=SECRET),
             http=HttpSection(listen=("127.0.0.1:0",)),

@@ -22,7 +22,7 @@ from gateway.app import Gateway
 from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_publishing import Connection
-from mcu.janus.settings import JanusServer
+from mcu.janus.settings import JanusServerSettings
 from tests.interop.forsaken import Asked, Caller, Unasked
 from tests.interop.member import Watched
 from tests.janus_process import ADMIN_KEY, ADMIN_SECRET, API_SECRET, JanusProcess
@@ -210,7 +210,7 @@ async def healing_call() -> AsyncIterator[HealingCall]:
     async with AsyncExitStack() as stack:
         nextcloud = await stack.enter_async_context(FakeNextcloud())
         janus = await stack.enter_async_context(JanusProcess())
-        server = JanusServer(
+        server = JanusServerSettings(
             janus.url,
             api_secret=API_SECRET,
             admin_key=ADMIN_KEY,

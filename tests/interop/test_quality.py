@@ -19,7 +19,7 @@ from gateway.app import Gateway
 from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from gateway.core.limits import Quality
 from gateway.tools.fake_nextcloud import FakeNextcloud
-from mcu.janus.settings import JanusServer
+from mcu.janus.settings import JanusServerSettings
 from tests.browser.chromium import FAKE_DEVICES, GRANTED, chromium
 from tests.interop.conftest import SECRET
 from tests.interop.member import Member
@@ -140,7 +140,7 @@ async def call(loopback: None, tmp_path: Path) -> AsyncIterator[Call]:
     async with AsyncExitStack() as stack:
         nextcloud = await stack.enter_async_context(FakeNextcloud())
         janus = await stack.enter_async_context(JanusProcess())
-        server = JanusServer(janus.url, api_secret=API_SECRET, admin_key=ADMIN_KEY)
+        server = JanusServerSettings(janus.url, api_secret=API_SECRET, admin_key=ADMIN_KEY)
         config = Config(
             sessions=SessionsSection(secret=SECRET),
             http=HttpSection(listen=("127.0.0.1:0",)),

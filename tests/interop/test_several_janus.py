@@ -18,7 +18,7 @@ from gateway.config import Config, GeoIpSection, HttpSection, McuSection, Sessio
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import PATIENCE, TalkClient
 from gateway.tools.talk_publishing import REPUBLISH, Publishing
-from mcu.janus.settings import JanusServer
+from mcu.janus.settings import JanusServerSettings
 from tests.interop.conftest import SECRET
 from tests.interop.member import Member
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
@@ -35,7 +35,7 @@ class Town:
 
     def __init__(self, stack: AsyncExitStack, nextcloud: FakeNextcloud, janus: list[JanusProcess]) -> None:
         self.janus = janus
-        self.servers = [JanusServer(one.url, api_secret=API_SECRET, admin_key=ADMIN_KEY) for one in janus]
+        self.servers = [JanusServerSettings(one.url, api_secret=API_SECRET, admin_key=ADMIN_KEY) for one in janus]
         self.nextcloud = nextcloud
         self.url = ""
         self._gateway: Gateway

@@ -10,7 +10,7 @@ import pytest
 from gateway.app import Gateway
 from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
-from mcu.janus.settings import JanusServer
+from mcu.janus.settings import JanusServerSettings
 from tests.interop.conftest import SECRET, House
 from tests.interop.member import ROOM, Member
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.full
 
 async def test_a_janus_that_comes_later_is_waited_for(loopback: None) -> None:
     janus = JanusProcess()
-    settings = (JanusServer(janus.url, api_secret=API_SECRET, admin_key=ADMIN_KEY),)
+    settings = (JanusServerSettings(janus.url, api_secret=API_SECRET, admin_key=ADMIN_KEY),)
     async with FakeNextcloud() as nextcloud:
         gateway = Gateway(
             Config(

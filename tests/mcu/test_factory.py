@@ -13,7 +13,7 @@ from mcu import factory
 from mcu.inprocess.backend import InprocessMcu
 from mcu.inprocess.settings import InprocessSettings
 from mcu.janus.backend import JanusMcu
-from mcu.janus.settings import JanusServer
+from mcu.janus.settings import JanusServerSettings
 
 
 def test_there_are_two_backends() -> None:
@@ -22,7 +22,7 @@ def test_there_are_two_backends() -> None:
 
 def test_janus_is_configured_by_an_array_of_tables() -> None:
     read = msgspec.convert([{"url": "ws://127.0.0.1:8188", "token": "t"}], factory.settings_type("janus"))
-    assert read == (JanusServer("ws://127.0.0.1:8188", token="t"),)
+    assert read == (JanusServerSettings("ws://127.0.0.1:8188", token="t"),)
 
 
 def test_the_settings_of_the_sfu_in_this_process_are_its_own() -> None:
@@ -47,7 +47,7 @@ def test_an_unknown_backend_is_named_with_those_there_are() -> None:
 
 
 async def test_backends_are_made_from_their_settings() -> None:
-    assert isinstance(factory.create("janus", (JanusServer("ws://127.0.0.1:1"),), timeout=1.0), JanusMcu)
+    assert isinstance(factory.create("janus", (JanusServerSettings("ws://127.0.0.1:1"),), timeout=1.0), JanusMcu)
     assert isinstance(factory.create("inprocess", InprocessSettings(), timeout=1.0), InprocessMcu)
 
 
@@ -59,14 +59,14 @@ async def test_backends_are_made_from_their_settings() -> None:
     ],
 )
 async def test_janus_is_named_at_least_once_and_each_one_only_once(urls: list[str], sentence: str) -> None:
-    servers = tuple(JanusServer(url) for url in urls)
+    servers = tuple(JanusServerSettings(url) for url in urls)
     for make in (lambda: factory.check("janus", servers), lambda: factory.create("janus", servers, timeout=1.0)):
         with pytest.raises(ValueError, match=re.escape(sentence)):
             make()
 
 
 async def test_several_janus_are_one_backend() -> None:
-    servers = (JanusServer("ws://a:1"), JanusServer("ws://b:1"))
+    servers = (JanusServerSettings("ws://a:1"), JanusServerSettings("ws://b:1"))
     factory.check("janus", servers)
     status = factory.create("janus", servers, timeout=1.0).status()
     assert [sfu.url for sfu in status.sfus] == ["ws://a:1", "ws://b:1"]
@@ -92,19 +92,22 @@ def test_keys_of_janus_that_make_no_sense_are_refused(keys: dict[str, object], s
 
 
 def test_a_janus_is_reached_by_others_at_its_address_or_the_host_of_its_url() -> None:
-    assert JanusServer("ws://[2001:db8::1]:8188").host == "2001:db8::1"
-    assert JanusServer("wss://janus.example.com/ws", address="192.0.2.7").host == "192.0.2.7"
+    assert JanusServerSettings("ws://[2001:db8::1]:8188").host == "2001:db8::1"
+    assert JanusServerSettings("wss://janus.example.com/ws", address="192.0.2.7").host == "192.0.2.7"
 
 
 @pytest.mark.parametrize("near", ["ws://127.0.0.1:8188", "ws://localhost:8188", "ws://[::1]:8188"])
 def test_streams_do_not_go_on_to_a_loopback_address_of_another_machine(near: str) -> None:
-    far = JanusServer("ws://192.0.2.7:8188", remote_streams=True)
-    alike = (JanusServer(near, remote_streams=True), JanusServer("ws://127.0.0.2:8188", remote_streams=True))
+    far = JanusServerSettings("ws://192.0.2.7:8188", remote_streams=True)
+    alike = (
+        JanusServerSettings(near, remote_streams=True),
+        JanusServerSettings("ws://127.0.0.2:8188", remote_streams=True),
+    )
     factory.check("janus", alike)
-    factory.check("janus", (JanusServer(near), far))
-    factory.check("janus", (JanusServer(near, remote_streams=True, address="192.0.2.8"), far))
+    factory.check("janus", (JanusServerSettings(near), far))
+    factory.check("janus", (JanusServerSettings(near, remote_streams=True, address="192.0.2.8"), far))
     with pytest.raises(ValueError, match="`address` must say where other Janus reach that of ws://"):
-        factory.check("janus", (JanusServer(near, remote_streams=True), far))
+        factory.check("janus", (JanusServerSettings(near, remote_streams=True), far))
 
 
 def test_a_backend_is_imported_when_it_is_chosen() -> None:

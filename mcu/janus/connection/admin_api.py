@@ -14,19 +14,19 @@ from mcu.janus.connection.protocol import (
     NO_SUCH_HANDLE,
     NO_SUCH_SESSION,
     HandleInfo,
+    InvalidJanusMessage,
     JanusError,
-    Message,
-    ProtocolError,
+    JanusMessage,
     encode,
     failure,
     parse,
 )
-from mcu.janus.settings import JanusServer
+from mcu.janus.settings import JanusServerSettings
 
 GONE = (NO_SUCH_SESSION, NO_SUCH_HANDLE)
 
 
-class Admin:
+class AdminApi:
     """Asks one thing after another; the caller sets the time limit."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse, secret: str) -> None:
@@ -52,7 +52,7 @@ class Admin:
         """End a session with all its handles."""
         await self._find("destroy_session", session_id=session)
 
-    async def _find(self, janus: str, **fields: Any) -> Message | None:
+    async def _find(self, janus: str, **fields: Any) -> JanusMessage | None:
         try:
             return await self._ask(janus, **fields)
         except JanusError as error:
@@ -60,13 +60,13 @@ class Admin:
                 return None
             raise
 
-    async def _ask(self, janus: str, **fields: Any) -> Message:
+    async def _ask(self, janus: str, **fields: Any) -> JanusMessage:
         transaction = str(next(self._transactions))
         await self._socket.send_str(encode(janus, transaction, self._secrets, fields))
         while True:
             frame = await self._socket.receive()
             if frame.type is not aiohttp.WSMsgType.TEXT:
-                raise ProtocolError("the Admin API closed the connection")
+                raise InvalidJanusMessage("the Admin API closed the connection")
             answer = parse(frame.data)
             if answer.transaction == transaction:
                 break
@@ -77,11 +77,11 @@ class Admin:
 
 
 @asynccontextmanager
-async def admin(http: aiohttp.ClientSession, server: JanusServer) -> AsyncIterator[Admin]:
+async def admin(http: aiohttp.ClientSession, server: JanusServerSettings) -> AsyncIterator[AdminApi]:
     """Connect to the Admin API of a Janus.
 
     Raises:
         OSError, aiohttp.ClientError: it is not there.
     """
     async with http.ws_connect(server.admin_url, protocols=[ADMIN_SUBPROTOCOL], max_msg_size=0) as socket:
-        yield Admin(socket, server.admin_secret)
+        yield AdminApi(socket, server.admin_secret)

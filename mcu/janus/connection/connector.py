@@ -22,8 +22,8 @@ from mcu.base import McuLost, Rejected, SfuState
 from mcu.janus.connection.back_off import back_off
 from mcu.janus.connection.log import JanusLog
 from mcu.janus.connection.protocol import NO_SUCH_SESSION, SUBPROTOCOL, JanusError, details, printable, refusal
-from mcu.janus.connection.session import Session
-from mcu.janus.settings import JanusServer
+from mcu.janus.connection.session import JanusSession
+from mcu.janus.settings import JanusServerSettings
 
 HEARTBEAT = 4.0  # seconds without a word before a ping; a Janus that stands still is noticed after 3 to 7
 CONNECT = 2.0  # seconds for a connection, and for claiming: one that stands still is asked again and again
@@ -34,10 +34,10 @@ PROXY_FINDS_NOBODY = (502, 503)  # HTTP: what a proxy in front of Janus says whe
 SHORT = 1.0  # seconds; a connection that lasts no longer is not made again without a pause
 
 Outcome = tuple[SfuState, str]  # what we are, and why
-Upkeep = Callable[[aiohttp.ClientSession, Session, bool], Coroutine[Any, Any, None]]
+Upkeep = Callable[[aiohttp.ClientSession, JanusSession, bool], Coroutine[Any, Any, None]]
 
 
-class JanusClient:
+class JanusConnector:
     """Holds one session with Janus; ``on_change`` is called after each change of the public fields.
 
     ``upkeep`` runs while the session can be used; its last argument: whether the session was claimed.
@@ -45,7 +45,7 @@ class JanusClient:
 
     def __init__(
         self,
-        server: JanusServer,
+        server: JanusServerSettings,
         timeout: float,
         on_change: Callable[[], None],
         instance: str,
@@ -64,8 +64,8 @@ class JanusClient:
         self._instance = instance
         self._log = log
         self._upkeep = upkeep
-        self._session: Session | None = None  # the one that can be used
-        self._kept: Session | None = None  # the one that is to be claimed
+        self._session: JanusSession | None = None  # the one that can be used
+        self._kept: JanusSession | None = None  # the one that is to be claimed
         self._too_late: asyncio.TimerHandle | None = None  # when it cannot be claimed any more
         self._reclaim = 0.0  # seconds for which Janus keeps a session without a connection
         self.old: set[int] = set()  # sessions that we gave up and Janus may still have
@@ -94,7 +94,7 @@ class JanusClient:
         """Wait no longer for a connection that broke: its streams are lost. Harmless where there is one."""
         self._lose("we wait for it no longer")
 
-    async def session(self) -> Session:
+    async def session(self) -> JanusSession:
         """Return the session, waiting for it where Janus is not there; the caller sets the time limit.
 
         Raises:
@@ -109,7 +109,7 @@ class JanusClient:
             await self._changed.wait()
         return session
 
-    def current(self) -> Session | None:
+    def current(self) -> JanusSession | None:
         """Return the session if there is one now."""
         return self._session
 
@@ -160,7 +160,7 @@ class JanusClient:
             if getattr(error, "errno", None) == errno.ECONNREFUSED:
                 self._lose(in_words(error))  # the process is gone, and the session with it
             return SfuState.CONNECTING, in_words(error)
-        session = self._kept or Session(self.server.secrets, self._timeout, self._instance, self._log)
+        session = self._kept or JanusSession(self.server.secrets, self._timeout, self._instance, self._log)
         running = asyncio.create_task(session.carry(socket), name="janus-session")
         try:
             return await self._use(http, session, running)
@@ -172,7 +172,7 @@ class JanusClient:
             with contextlib.suppress(OSError, aiohttp.ClientError):
                 await socket.close()
 
-    async def _use(self, http: aiohttp.ClientSession, session: Session, running: asyncio.Task[str]) -> Outcome:
+    async def _use(self, http: aiohttp.ClientSession, session: JanusSession, running: asyncio.Task[str]) -> Outcome:
         claimed = session is self._kept
         opening = asyncio.create_task(self._claim(session) if claimed else self._open(session), name="janus-open")
         try:
@@ -203,7 +203,7 @@ class JanusClient:
         self._ended(session, running.result())
         return outcome
 
-    async def _open(self, session: Session) -> Outcome:
+    async def _open(self, session: JanusSession) -> Outcome:
         try:
             async with asyncio.timeout(self._timeout):
                 server = await session.request("info")
@@ -220,7 +220,7 @@ class JanusClient:
         self._reclaim = server.reclaim
         return SfuState.READY, ""
 
-    async def _claim(self, session: Session) -> Outcome:
+    async def _claim(self, session: JanusSession) -> Outcome:
         try:
             async with asyncio.timeout(min(self._timeout, CONNECT)):
                 await session.claim()
@@ -232,7 +232,7 @@ class JanusClient:
             return SfuState.CONNECTING, "it does not answer"
         return SfuState.READY, ""
 
-    def _ended(self, session: Session, why: str) -> None:
+    def _ended(self, session: JanusSession, why: str) -> None:
         """Keep a session whose connection ended for as long as it can be claimed."""
         loop = asyncio.get_running_loop()
         self._session, self._kept, self._away = None, session, loop.time()

@@ -7,18 +7,18 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mcu.base import Candidate
-from mcu.janus.connection.protocol import Expect, HandleInfo, Message
+from mcu.janus.connection.protocol import Expect, HandleInfo, JanusMessage
 
 if TYPE_CHECKING:
-    from mcu.janus.connection.session import Reply, Session
+    from mcu.janus.connection.session import JanusSession, Reply
 
 PATIENCE = 5.0  # seconds to wait for answers that are outstanding before a handle is detached
 
 
-class Hears(Protocol):
+class HandleListener(Protocol):
     """The owner of a handle."""
 
-    def on_event(self, message: Message) -> None:
+    def on_event(self, message: JanusMessage) -> None:
         """Take what Janus says of the handle."""
 
     def on_resumed(self) -> None:
@@ -34,7 +34,7 @@ class Hears(Protocol):
 class Handle:
     """A handle of a session; events reach the owner in the order in which Janus sent them."""
 
-    def __init__(self, session: Session, number: int, owner: Hears | None) -> None:
+    def __init__(self, session: JanusSession, number: int, owner: HandleListener | None) -> None:
         self.session = session
         self.id = number
         self.owner = owner
@@ -42,7 +42,7 @@ class Handle:
         self._left: set[Reply] = set()  # of these nobody waits for the answer: it is the owner's event
         session.handles[number] = self
 
-    def take(self, message: Message) -> None:
+    def take(self, message: JanusMessage) -> None:
         """Pass an event to the owner."""
         self.inform(message.janus, lambda owner: owner.on_event(message))
 
@@ -50,7 +50,7 @@ class Handle:
         """Pass what the Admin API tells to the owner."""
         self.inform("handle_info", lambda owner: owner.on_told(info))
 
-    def inform(self, what: str, say: Callable[[Hears], None]) -> None:
+    def inform(self, what: str, say: Callable[[HandleListener], None]) -> None:
         """Say something to the owner, if there is one."""
         if self.owner is None:
             return
@@ -67,7 +67,7 @@ class Handle:
         *,
         rid_order: str = "",
         again: bool = True,
-    ) -> Message:
+    ) -> JanusMessage:
         """Send a plugin request that is answered by an event, with a description where ``sdp`` is given.
 
         ``rid_order`` says in which order an offer names its layers, where that is known. ``again``: that Janus gets the
@@ -125,7 +125,7 @@ class Handle:
         answered.add_done_callback(lambda _: self._send_detach(detached))
         return detached
 
-    def heard(self, reply: Reply, message: Message) -> None:
+    def heard(self, reply: Reply, message: JanusMessage) -> None:
         """Learn, in the order of the events, that a request was answered."""
         if reply in self._left:
             self.take(message)
@@ -145,7 +145,7 @@ class Handle:
         reply.add_done_callback(self._outstanding.discard)
         return reply
 
-    async def _answer(self, reply: Reply) -> Message:
+    async def _answer(self, reply: Reply) -> JanusMessage:
         try:
             message = await asyncio.shield(self._follow(reply))
         except asyncio.CancelledError:

@@ -33,7 +33,7 @@ NO_SUCH_HANDLE = 459
 UNAUTHORIZED = 403
 
 
-class ProtocolError(Exception):
+class InvalidJanusMessage(Exception):
     """Janus sent what is not its protocol."""
 
 
@@ -102,7 +102,7 @@ ROUTES = {
 }
 
 
-class Created(msgspec.Struct, frozen=True):
+class CreatedId(msgspec.Struct, frozen=True):
     """The ``data`` of a success: the id of what was made."""
 
     id: int = 0
@@ -131,7 +131,7 @@ class RoomStream(msgspec.Struct, frozen=True):
     feed_mid: str | None = None
 
 
-class Participant(msgspec.Struct, frozen=True):
+class ListedParticipant(msgspec.Struct, frozen=True):
     """One publisher of a room, in VideoRoom's list."""
 
     id: int | str = 0
@@ -146,7 +146,7 @@ class ListedRoom(msgspec.Struct, frozen=True):
     num_participants: int = 0
 
 
-class RoomAnswer(msgspec.Struct, frozen=True):
+class VideoRoomData(msgspec.Struct, frozen=True):
     """What VideoRoom says, in reply or of its own accord; the fields that are of use here."""
 
     videoroom: str = ""
@@ -158,17 +158,17 @@ class RoomAnswer(msgspec.Struct, frozen=True):
     port: int = 0  # of add_remote_publisher: UDP, for RTP
     rtcp_port: int = 0
     rooms: list[ListedRoom] = msgspec.field(name="list", default=[])
-    participants: list[Participant] = []
+    participants: list[ListedParticipant] = []
 
 
 class PluginData(msgspec.Struct, frozen=True):
     """What a plugin says."""
 
     plugin: str = ""
-    data: RoomAnswer = RoomAnswer()
+    data: VideoRoomData = VideoRoomData()
 
 
-class Trickled(msgspec.Struct, frozen=True):
+class TrickledCandidate(msgspec.Struct, frozen=True):
     """A candidate of Janus, or the end of them."""
 
     candidate: str = ""
@@ -177,36 +177,36 @@ class Trickled(msgspec.Struct, frozen=True):
     completed: bool = False
 
 
-class Flags(msgspec.Struct, frozen=True):
+class HandleFlags(msgspec.Struct, frozen=True):
     """Of the states of a PeerConnection those that are of use here."""
 
     alert: bool = False  # it was hung up
 
 
-class Counts(msgspec.Struct, frozen=True):
+class IncomingStats(msgspec.Struct, frozen=True):
     """What came in of a medium."""
 
     bytes_lastsec: int = 0
 
 
-class Stats(msgspec.Struct, frozen=True, rename={"incoming": "in"}):
+class HandleMediumStats(msgspec.Struct, frozen=True, rename={"incoming": "in"}):
     """What came in and went out of a medium."""
 
-    incoming: Counts = Counts()
+    incoming: IncomingStats = IncomingStats()
 
 
-class Medium(msgspec.Struct, frozen=True):
+class HandleMedium(msgspec.Struct, frozen=True):
     """One m-line of a PeerConnection, as the Admin API tells of it."""
 
     type: str = ""
     mid: str = ""
-    stats: Stats = Stats()
+    stats: HandleMediumStats = HandleMediumStats()
 
 
-class WebRtc(msgspec.Struct, frozen=True):
+class HandleWebRtc(msgspec.Struct, frozen=True):
     """A PeerConnection, as the Admin API tells of it."""
 
-    media: dict[str, Medium] = {}
+    media: dict[str, HandleMedium] = {}
 
 
 class HandleInfo(msgspec.Struct, frozen=True):
@@ -215,8 +215,8 @@ class HandleInfo(msgspec.Struct, frozen=True):
     opaque_id: str = ""
     session_last_activity: int = 0
     current_time: int = 0
-    flags: Flags = Flags()
-    webrtc: WebRtc = WebRtc()
+    flags: HandleFlags = HandleFlags()
+    webrtc: HandleWebRtc = HandleWebRtc()
 
     @property
     def idle(self) -> float:
@@ -224,18 +224,18 @@ class HandleInfo(msgspec.Struct, frozen=True):
         return (self.current_time - self.session_last_activity) / 1e6
 
 
-class Message(msgspec.Struct, frozen=True):
+class JanusMessage(msgspec.Struct, frozen=True):
     """One message of Janus."""
 
     janus: str
     transaction: str = ""
     session_id: int = 0
     sender: int = 0
-    data: Created = Created()
+    data: CreatedId = CreatedId()
     plugindata: PluginData = PluginData()
     jsep: Jsep | None = None
     error: CoreError = CoreError()
-    candidate: Trickled = Trickled()
+    candidate: TrickledCandidate = TrickledCandidate()
     type: str = ""  # media: "audio" or "video"
     mid: str = ""  # media
     receiving: bool = False  # media
@@ -263,11 +263,11 @@ def _plain(value: object) -> str:
     raise NotImplementedError
 
 
-_DECODER = msgspec.json.Decoder(Message)
+_DECODER = msgspec.json.Decoder(JanusMessage)
 _ENCODER = msgspec.json.Encoder(enc_hook=_plain)
 
 
-def parse(frame: str | bytes) -> Message:
+def parse(frame: str | bytes) -> JanusMessage:
     """Decode one frame.
 
     Raises:
@@ -276,7 +276,7 @@ def parse(frame: str | bytes) -> Message:
     try:
         return _DECODER.decode(frame)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ProtocolError("Janus sent what is not its protocol") from error
+        raise InvalidJanusMessage("Janus sent what is not its protocol") from error
 
 
 def encode(janus: str, transaction: str, secrets: Mapping[str, str], fields: Mapping[str, Any]) -> str:
@@ -285,7 +285,7 @@ def encode(janus: str, transaction: str, secrets: Mapping[str, str], fields: Map
     return _ENCODER.encode({"janus": janus, "transaction": transaction, **secrets, **given}).decode()
 
 
-def details(server: Message) -> dict[str, Any]:
+def details(server: JanusMessage) -> dict[str, Any]:
     """Return what a Janus says of itself, for people: plain JSON values (reference 1.3)."""
     plugin = server.plugins.get(PLUGIN)
     room = plugin if isinstance(plugin, dict) else {}
@@ -300,7 +300,7 @@ def details(server: Message) -> dict[str, Any]:
     }
 
 
-def refusal(server: Message) -> str:
+def refusal(server: JanusMessage) -> str:
     """Say in one sentence why this Janus cannot be used; empty: it can."""
     if PLUGIN not in server.plugins:
         return "this Janus has no VideoRoom plugin (janus.plugin.videoroom)"
@@ -364,13 +364,13 @@ class Transactions:
         """Take back a request that never left."""
         self._pending.pop(transaction, None)
 
-    def route(self, message: Message) -> Route:
+    def route(self, message: JanusMessage) -> Route:
         """Tell whom a message concerns. A late answer to an abandoned plugin request is its handle's event."""
         if message.transaction in self._pending:
             return Route.REPLY
         return ROUTES.get(message.janus, Route.NOBODY)
 
-    def settle(self, message: Message) -> Settled | None:
+    def settle(self, message: JanusMessage) -> Settled | None:
         """Take a message routed as REPLY; ``None``: the request goes on."""
         pending = self._pending[message.transaction]
         step = STEPS.get((pending.expect, message.janus), Step.WAIT)
@@ -380,7 +380,7 @@ class Transactions:
         return Settled(message.transaction, step, pending.abandoned and failure(message) is None)
 
 
-def failure(message: Message) -> JanusError | None:
+def failure(message: JanusMessage) -> JanusError | None:
     """Return the error that a reply reports, of the core or of the plugin."""
     if message.janus == "error":
         return JanusError(message.error.code, message.error.reason)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 
 @dataclass(slots=True, eq=False)
-class Request:
+class QueuedRequest:
     """One request."""
 
     transaction: str
@@ -22,23 +22,23 @@ class Request:
     repeated: bool = False
 
 
-class Outgoing:
+class RequestQueue:
     """The requests of a session, in order."""
 
     def __init__(self) -> None:
-        self._queue: deque[Request] = deque()
-        self._open: dict[str, Request] = {}  # not answered yet, in order
+        self._queue: deque[QueuedRequest] = deque()
+        self._open: dict[str, QueuedRequest] = {}  # not answered yet, in order
         self._filled = asyncio.Event()
 
     def put(self, transaction: str, text: str, *, again: bool) -> None:
         """Send a request in its turn; it is open until ``close``."""
-        self._open[transaction] = request = Request(transaction, text, again)
+        self._open[transaction] = request = QueuedRequest(transaction, text, again)
         self._queue.append(request)
         self._filled.set()
 
     def tell(self, text: str) -> None:
         """Send a request that nobody follows."""
-        self._queue.append(Request("", text, again=False))
+        self._queue.append(QueuedRequest("", text, again=False))
         self._filled.set()
 
     async def take(self) -> str:

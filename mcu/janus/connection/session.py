@@ -16,15 +16,15 @@ from typing import Any
 import aiohttp
 
 from mcu.base import McuLost
-from mcu.janus.connection.handle import Handle, Hears
+from mcu.janus.connection.handle import Handle, HandleListener
 from mcu.janus.connection.log import JanusLog
 from mcu.janus.connection.protocol import (
     NO_SUCH_SESSION,
     PLUGIN,
     Expect,
+    InvalidJanusMessage,
     JanusError,
-    Message,
-    ProtocolError,
+    JanusMessage,
     Route,
     Settled,
     Transactions,
@@ -32,15 +32,15 @@ from mcu.janus.connection.protocol import (
     failure,
     parse,
 )
-from mcu.janus.connection.request_queue import Outgoing
+from mcu.janus.connection.request_queue import RequestQueue
 from mcu.janus.labels import control
 
 KEEPALIVE = 3.0  # seconds; Janus counts the time in which a session may be claimed again from its last request
 
 
-Reply = asyncio.Future[Message | None]  # None: the session was lost
+Reply = asyncio.Future[JanusMessage | None]  # None: the session was lost
 
-INTERRUPTED = Message(janus="interrupted")  # stands for an answer that was lost with a connection
+INTERRUPTED = JanusMessage(janus="interrupted")  # stands for an answer that was lost with a connection
 
 
 class Interrupted(McuLost):
@@ -50,7 +50,7 @@ class Interrupted(McuLost):
     """
 
 
-class Session:
+class JanusSession:
     """A Janus session, carried by one WebSocket after another.
 
     After construction ``carry`` must be running, then ``open``. When a connection has ended, either ``carry`` and
@@ -72,8 +72,8 @@ class Session:
         self._timeout = timeout  # seconds, for requests of the session's own
         self._transactions = Transactions()
         self._replies: dict[str, Reply] = {}
-        self._undo: dict[str, Callable[[Message], object]] = {}
-        self._outgoing = Outgoing()
+        self._undo: dict[str, Callable[[JanusMessage], object]] = {}
+        self._outgoing = RequestQueue()
         self._usable = asyncio.Event()  # requests may go out: it is not, or not to be, claimed
         self._usable.set()
         self._ended = asyncio.Event()
@@ -166,9 +166,9 @@ class Session:
         self,
         janus: str,
         expect: Expect = Expect.SUCCESS,
-        undo: Callable[[Message], object] | None = None,
+        undo: Callable[[JanusMessage], object] | None = None,
         **fields: Any,
-    ) -> Message:
+    ) -> JanusMessage:
         """Send a request and return what answers it; ``undo`` is called when it succeeds after we were cancelled.
 
         One that leaves something to undo is not sent a second time.
@@ -190,7 +190,7 @@ class Session:
             raise
         return self.checked(message)
 
-    def checked(self, message: Message | None) -> Message:
+    def checked(self, message: JanusMessage | None) -> JanusMessage:
         """Return what answered a request unless it is an error.
 
         Raises:
@@ -214,7 +214,7 @@ class Session:
         self,
         janus: str,
         expect: Expect,
-        undo: Callable[[Message], object] | None,
+        undo: Callable[[JanusMessage], object] | None,
         again: bool,
         fields: Mapping[str, Any],
     ) -> tuple[str, Reply]:
@@ -242,7 +242,7 @@ class Session:
         if not self.lost:
             self._outgoing.tell(self._encoded(janus, self._transactions.unheard(), fields))
 
-    async def attach(self, opaque: str, owner: Hears | None) -> Handle:
+    async def attach(self, opaque: str, owner: HandleListener | None) -> Handle:
         """Open a handle to VideoRoom; ``opaque`` names it in Janus' own views."""
         self.attaching += 1
         try:
@@ -253,7 +253,7 @@ class Session:
         finally:
             self.attaching -= 1
 
-    def _let_go(self, late: Message) -> None:
+    def _let_go(self, late: JanusMessage) -> None:
         self.post("detach", handle_id=late.data.id)
 
     def lose(self) -> None:
@@ -297,14 +297,14 @@ class Session:
             self.heard = clock()
             try:
                 message = parse(frame.data)
-            except ProtocolError as error:
+            except InvalidJanusMessage as error:
                 self.log.warning("%s", error)
                 continue
             if self.take(message) is Route.SESSION_ENDED:
                 self.end("Janus ended the session")
                 return self._why
 
-    def take(self, message: Message) -> Route:
+    def take(self, message: JanusMessage) -> Route:
         """Give a message to whom it concerns."""
         route = self._transactions.route(message)
         if route is Route.REPLY:
@@ -316,7 +316,7 @@ class Session:
             handle.take(message)
         return route
 
-    def _deliver(self, settled: Settled, message: Message) -> None:
+    def _deliver(self, settled: Settled, message: JanusMessage) -> None:
         undo = self._undo.pop(settled.transaction, None)
         reply = self._replies.get(settled.transaction)
         # A reply that is done was cancelled, and who waited for it has not had its turn to abandon the request yet.

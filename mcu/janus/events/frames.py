@@ -18,7 +18,7 @@ Word = Annotated[str, Meta(max_length=64)]  # what is remembered of a stream mus
 Number = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]  # what Janus counts with: sums of it fit into a float
 
 
-class Event(Struct, frozen=True):
+class JanusEvent(Struct, frozen=True):
     """What is around each event."""
 
     type: int
@@ -30,19 +30,19 @@ class Event(Struct, frozen=True):
     event: Raw = _EMPTY
 
 
-class HandleEvent(Struct, frozen=True):
+class HandleStateEvent(Struct, frozen=True):
     """A handle came or went."""
 
     name: str  # "attached", "detached"
 
 
-class IceState(Struct, frozen=True):
+class IceStateEvent(Struct, frozen=True):
     """ICE of a PeerConnection is in another state."""
 
     ice: str  # "gathering", "connecting", "connected", "ready", "failed", …
 
 
-class Candidate(Struct, frozen=True):
+class SelectedCandidate(Struct, frozen=True):
     """One side of a selected pair; its address is not read."""
 
     type: str = ""  # "host", "srflx", "prflx", "relay"
@@ -50,40 +50,40 @@ class Candidate(Struct, frozen=True):
     family: int = 0  # 4, 6
 
 
-class Pair(Struct, frozen=True):
+class CandidatePair(Struct, frozen=True):
     """The two sides of a selected pair."""
 
-    local: Candidate = Candidate()
-    remote: Candidate = Candidate()
+    local: SelectedCandidate = SelectedCandidate()
+    remote: SelectedCandidate = SelectedCandidate()
 
 
-class SelectedPair(Struct, frozen=True):
+class SelectedPairEvent(Struct, frozen=True):
     """ICE has chosen a pair of candidates."""
 
-    candidates: Pair = Pair()
+    candidates: CandidatePair = CandidatePair()
 
 
-class DtlsState(Struct, frozen=True):
+class DtlsStateEvent(Struct, frozen=True):
     """DTLS of a PeerConnection is in another state."""
 
     dtls: str  # "created", "trying", "connected", "failed"
 
 
-class ConnectionState(Struct, frozen=True):
+class ConnectionStateEvent(Struct, frozen=True):
     """A PeerConnection is up, or over."""
 
     connection: str  # "webrtcup", "hangup"
     reason: str = ""
 
 
-class SlowLink(Struct, frozen=True):
+class SlowLinkEvent(Struct, frozen=True):
     """More packets were lost in a second than ``slowlink_threshold``."""
 
     media: str = ""
     slow_link: str = ""  # "uplink": from Janus to the client; "downlink": from the client to Janus
 
 
-class Statistics(Struct, frozen=True, rename="kebab"):
+class MediaStatsEvent(Struct, frozen=True, rename="kebab"):
     """The counters of one medium of a handle since its PeerConnection began, told once in ``stats_period``."""
 
     media: Word = ""  # "audio", "video", "data"; "video-sim1", "video-sim2": further layers of simulcast
@@ -105,30 +105,38 @@ class Statistics(Struct, frozen=True, rename="kebab"):
     retransmissions_received: Number = 0
 
 
-Body = HandleEvent | IceState | SelectedPair | DtlsState | ConnectionState | SlowLink | Statistics
+EventBody = (
+    HandleStateEvent
+    | IceStateEvent
+    | SelectedPairEvent
+    | DtlsStateEvent
+    | ConnectionStateEvent
+    | SlowLinkEvent
+    | MediaStatsEvent
+)
 
 HANDLE, WEBRTC, MEDIA = 2, 16, 32  # types
 KINDS: dict[tuple[int, int], type[Any]] = {
-    (HANDLE, 0): HandleEvent,
-    (WEBRTC, 1): IceState,
-    (WEBRTC, 4): SelectedPair,
-    (WEBRTC, 5): DtlsState,
-    (WEBRTC, 6): ConnectionState,
-    (MEDIA, 2): SlowLink,
-    (MEDIA, 3): Statistics,
+    (HANDLE, 0): HandleStateEvent,
+    (WEBRTC, 1): IceStateEvent,
+    (WEBRTC, 4): SelectedPairEvent,
+    (WEBRTC, 5): DtlsStateEvent,
+    (WEBRTC, 6): ConnectionStateEvent,
+    (MEDIA, 2): SlowLinkEvent,
+    (MEDIA, 3): MediaStatsEvent,
 }
 
 BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # the last: nested without end
 
-_frames = msgspec.json.Decoder(list[Event] | Event)
+_frames = msgspec.json.Decoder(list[JanusEvent] | JanusEvent)
 _loose = msgspec.json.Decoder(list[Raw] | Raw)
-_single = msgspec.json.Decoder(Event)
-_bodies: dict[tuple[int, int], msgspec.json.Decoder[Body]] = {
+_single = msgspec.json.Decoder(JanusEvent)
+_bodies: dict[tuple[int, int], msgspec.json.Decoder[EventBody]] = {
     kind: msgspec.json.Decoder(struct) for kind, struct in KINDS.items()
 }
 
 
-def read(frame: bytes) -> Iterator[Event | None]:
+def read(frame: bytes) -> Iterator[JanusEvent | None]:
     """Yield the events of a frame in their order; ``None`` for each one that is broken."""
     try:
         found = _frames.decode(frame)
@@ -141,7 +149,7 @@ def read(frame: bytes) -> Iterator[Event | None]:
         yield found
 
 
-def _read_loosely(frame: bytes) -> Iterator[Event | None]:
+def _read_loosely(frame: bytes) -> Iterator[JanusEvent | None]:
     for raw in _apart(frame):
         try:
             yield _single.decode(raw)
@@ -157,7 +165,7 @@ def _apart(frame: bytes) -> Iterable[bytes | Raw]:
     return parts if isinstance(parts, list) else [parts]
 
 
-def body(event: Event) -> Body | None:
+def body(event: JanusEvent) -> EventBody | None:
     """Return what an event says; ``None`` when it is of a type that we do not know.
 
     Raises:

@@ -14,7 +14,7 @@ from operator import attrgetter
 
 from mcu.base import HistogramSample, Metric
 from mcu.janus.events import frames as events
-from mcu.janus.events.frames import Event, Statistics
+from mcu.janus.events.frames import JanusEvent, MediaStatsEvent
 
 FRESH = 12.0  # seconds that a rate holds; Janus tells each second (``stats_period``)
 GONE = 120.0  # seconds without a word of a handle
@@ -35,7 +35,7 @@ _DIRECTIONS = {"uplink": "outgoing", "downlink": "incoming"}  # Janus speaks of 
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class MediaStatistics:
     """What a connection does in one kind of media, all layers and m-lines together."""
 
     incoming: int = 0  # bytes per second from the client to Janus
@@ -45,7 +45,7 @@ class Figures:
     rtt: int = 0  # milliseconds, 0 = not known
 
 
-class Total:
+class LabelledCounter:
     """A counter by labels with a bounded number of rows."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Total:
         self.rows[labels] = self.rows.get(labels, 0) + count
 
 
-class Spread:
+class LabelledHistogram:
     """A histogram of milliseconds by labels."""
 
     def __init__(self) -> None:
@@ -85,10 +85,10 @@ class Spread:
 
 
 @dataclass(slots=True)
-class _Medium:
+class _MediumState:
     """One medium, or one layer of one, of a PeerConnection."""
 
-    last: Statistics
+    last: MediaStatsEvent
     highest: tuple[int, ...]  # of each counter
     heard: float  # it may end before its handle does
     incoming: int = 0  # bytes per second
@@ -96,13 +96,13 @@ class _Medium:
 
 
 @dataclass(slots=True)
-class _Handle:
+class _HandleState:
     whole: bool  # whether we have heard of it from its beginning
     heard: float
-    media: dict[tuple[str, str], _Medium] = field(default_factory=dict)
+    media: dict[tuple[str, str], _MediumState] = field(default_factory=dict)
 
 
-class Feed:
+class EventStatistics:
     """Takes the event feed of any number of Janus; ``ours`` tells by the opaque id whether a handle is this gateway's.
 
     ``clock`` returns seconds and never goes back.
@@ -111,21 +111,21 @@ class Feed:
     def __init__(self, ours: Callable[[str], bool], clock: Callable[[], float]) -> None:
         self._ours = ours
         self._clock = clock
-        self._handles: dict[tuple[int, int], _Handle] = {}
+        self._handles: dict[tuple[int, int], _HandleState] = {}
         self._sweep_at = 0.0
-        self._events = Total()
-        self._candidates = Total()
-        self._connections = Total()
-        self._ice = Total()
-        self._dtls = Total()
-        self._slow = Total()
-        self._codecs = Total()
-        self._bytes = Total()
-        self._nacks = Total()
-        self._retransmissions = Total()
-        self._lost = Total()
-        self._rtt = Spread()
-        self._jitter = Spread()
+        self._events = LabelledCounter()
+        self._candidates = LabelledCounter()
+        self._connections = LabelledCounter()
+        self._ice = LabelledCounter()
+        self._dtls = LabelledCounter()
+        self._slow = LabelledCounter()
+        self._codecs = LabelledCounter()
+        self._bytes = LabelledCounter()
+        self._nacks = LabelledCounter()
+        self._retransmissions = LabelledCounter()
+        self._lost = LabelledCounter()
+        self._rtt = LabelledHistogram()
+        self._jitter = LabelledHistogram()
 
     def __len__(self) -> int:
         return len(self._handles)
@@ -140,46 +140,46 @@ class Feed:
             self._events.add(group)
         self._sweep()
 
-    def _take(self, event: Event) -> str:
+    def _take(self, event: JanusEvent) -> str:
         """Count what an event says and return which kind of event it is."""
         if (event.type, event.subtype) not in events.KINDS:
             return "other"
         if not self._ours(event.opaque_id):
             return "foreign"
         match events.body(event):
-            case Statistics() as statistics:
+            case MediaStatsEvent() as statistics:
                 self._measure(event, statistics)
-            case events.HandleEvent(name=name):
+            case events.HandleStateEvent(name=name):
                 self._handle(event, name)
-            case events.ConnectionState(connection=state, reason=reason):
+            case events.ConnectionStateEvent(connection=state, reason=reason):
                 self._connections.add(state, reason)
                 if state == "hangup" and (handle := self._handles.get(_key(event))) is not None:
                     handle.media.clear()  # the next PeerConnection counts from zero
                     handle.whole = True
-            case events.IceState(ice=state):
+            case events.IceStateEvent(ice=state):
                 self._ice.add(state)
-            case events.DtlsState(dtls=state):
+            case events.DtlsStateEvent(dtls=state):
                 self._dtls.add(state)
-            case events.SelectedPair(candidates=pair):
+            case events.SelectedPairEvent(candidates=pair):
                 for origin, side in (("local", pair.local), ("remote", pair.remote)):
                     self._candidates.add(origin, side.type, side.transport, _FAMILIES.get(side.family, "unknown"))
-            case events.SlowLink(media=media, slow_link=link):
+            case events.SlowLinkEvent(media=media, slow_link=link):
                 self._slow.add(_medium(media), _DIRECTIONS.get(link, "unknown"))
         return _GROUPS[event.type]
 
-    def _handle(self, event: Event, name: str) -> None:
+    def _handle(self, event: JanusEvent, name: str) -> None:
         if name == "detached":
             self._handles.pop(_key(event), None)
         elif name == "attached":
             self._remember(event, whole=True)
 
-    def _remember(self, event: Event, *, whole: bool) -> _Handle:
+    def _remember(self, event: JanusEvent, *, whole: bool) -> _HandleState:
         if len(self._handles) >= HANDLES:
             del self._handles[next(iter(self._handles))]
-        handle = self._handles[_key(event)] = _Handle(whole, self._clock())
+        handle = self._handles[_key(event)] = _HandleState(whole, self._clock())
         return handle
 
-    def _measure(self, event: Event, now: Statistics) -> None:
+    def _measure(self, event: JanusEvent, now: MediaStatsEvent) -> None:
         handle = self._handles.get(_key(event)) or self._remember(event, whole=False)
         handle.heard = self._clock()
         name = (now.mid, now.media)
@@ -188,18 +188,18 @@ class Feed:
             if len(handle.media) >= MEDIA:
                 return
             nothing = (0,) * len(_counters(now))
-            medium = handle.media[name] = _Medium(now, nothing if handle.whole else _counters(now), handle.heard)
+            medium = handle.media[name] = _MediumState(now, nothing if handle.whole else _counters(now), handle.heard)
             self._codec(now)
         elif now.codec != medium.last.codec:
             self._codec(now)
         self._add(medium, now)
         medium.last, medium.heard = now, handle.heard
 
-    def _codec(self, now: Statistics) -> None:
+    def _codec(self, now: MediaStatsEvent) -> None:
         if now.codec:
             self._codecs.add(_medium(now.media), now.codec)
 
-    def _add(self, medium: _Medium, now: Statistics) -> None:
+    def _add(self, medium: _MediumState, now: MediaStatsEvent) -> None:
         """Add what a medium did since its last event; what it lost may shrink when late packets come."""
         last, counters = medium.last, _counters(now)
         again = now.bytes_received < last.bytes_received or now.bytes_sent < last.bytes_sent
@@ -234,18 +234,18 @@ class Feed:
         for key in [key for key, handle in self._handles.items() if handle.heard < now - GONE]:
             del self._handles[key]
 
-    def figures(self, session: int, handle: int) -> dict[str, Figures]:
+    def figures(self, session: int, handle: int) -> dict[str, MediaStatistics]:
         """Return what a connection does, by "audio", "video" and "data"; empty where the feed does not tell."""
         known, since = self._handles.get((session, handle)), self._clock() - FRESH
         if known is None:
             return {}
-        found: dict[str, Figures] = {}
+        found: dict[str, MediaStatistics] = {}
         for (_, name), medium in known.media.items():
             if medium.heard < since:
                 continue
-            so_far = found.get(_medium(name), Figures())
+            so_far = found.get(_medium(name), MediaStatistics())
             *_, lost, lost_by_remote = medium.highest
-            found[_medium(name)] = Figures(
+            found[_medium(name)] = MediaStatistics(
                 so_far.incoming + medium.incoming,
                 so_far.outgoing + medium.outgoing,
                 so_far.lost + lost,
@@ -293,7 +293,7 @@ class Feed:
         yield Metric("media_jitter", "Jitter, milliseconds", "histogram", ("media", "origin"), self._jitter.rows)
 
 
-def _key(event: Event) -> tuple[int, int]:
+def _key(event: JanusEvent) -> tuple[int, int]:
     return event.session_id, event.handle_id
 
 

@@ -10,15 +10,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from mcu.base import McuLost, McuStatus, Metric, PublishOptions, Rejected, SfuState, StreamReport, SubscribeOptions
-from mcu.janus.events.statistics import Feed
+from mcu.janus.events.statistics import EventStatistics
 from mcu.janus.placement import ranking as pool
-from mcu.janus.placement.server import Node
-from mcu.janus.rooms.videoroom import Rooms
-from mcu.janus.settings import JanusServer, check
+from mcu.janus.placement.server import JanusServer
+from mcu.janus.rooms.videoroom import RoomRegistry
+from mcu.janus.settings import JanusServerSettings, check
 from mcu.janus.streams.publisher import JanusPublisher
 
 
-class Fleet:
+class JanusPool:
     """One Janus or several; ``on_change`` is called after each change of the state of one.
 
     ``instance`` names this gateway on each (``mcu.janus.labels``), ``feed`` tells of bandwidth.
@@ -26,10 +26,10 @@ class Fleet:
 
     def __init__(
         self,
-        servers: Iterable[JanusServer],
+        servers: Iterable[JanusServerSettings],
         timeout: float,
         instance: str,
-        feed: Feed,
+        feed: EventStatistics,
         on_change: Callable[[], None],
     ) -> None:
         self._timeout = timeout
@@ -42,11 +42,11 @@ class Fleet:
         self.nodes = {server.url: self._node(server) for server in servers}
         self._name(node.server for node in list(self.nodes.values()))
 
-    def _node(self, server: JanusServer) -> Node:
-        rooms = Rooms(server.admin_key, self._instance, self._rooms)
-        return Node(server, self._timeout, self._state_changed, rooms, self._feed)
+    def _node(self, server: JanusServerSettings) -> JanusServer:
+        rooms = RoomRegistry(server.admin_key, self._instance, self._rooms)
+        return JanusServer(server, self._timeout, self._state_changed, rooms, self._feed)
 
-    def _name(self, servers: Iterable[JanusServer]) -> None:
+    def _name(self, servers: Iterable[JanusServerSettings]) -> None:
         """Give those of the configuration their names; one that was taken out keeps what it was called."""
         for number, server in enumerate(servers, 1):
             name = server.name or (str(number) if len(self.nodes) > 1 else "")
@@ -63,7 +63,7 @@ class Fleet:
         self._running = False
         await asyncio.gather(*(node.stop() for node in self.nodes.values()))
 
-    def reconfigure(self, servers: tuple[JanusServer, ...]) -> None:
+    def reconfigure(self, servers: tuple[JanusServerSettings, ...]) -> None:
         """Take changed settings; what ``JanusMcu.reconfigure`` says.
 
         Raises:
@@ -122,23 +122,23 @@ class Fleet:
             return ""
         return _reasons(node for node in nodes if not node.left)
 
-    def preferred(self, options: PublishOptions, tried: set[Node]) -> list[Node]:
+    def preferred(self, options: PublishOptions, tried: set[JanusServer]) -> list[JanusServer]:
         """Return those that take a new publisher and were not tried, best first."""
         nodes = [node for node in self.nodes.values() if node.takes and node not in tried]
-        client = pool.Client(options.country, options.continent)
+        client = pool.ClientLocation(options.country, options.continent)
         return [nodes[place] for place in pool.order([node.standing() for node in nodes], client)]
 
-    def home(self, publisher: JanusPublisher) -> Node | None:
+    def home(self, publisher: JanusPublisher) -> JanusServer | None:
         """Return where a publisher is."""
         return next((node for node in self.nodes.values() if publisher in node.publishers), None)
 
-    def elsewhere(self, publisher: JanusPublisher, options: SubscribeOptions) -> Node | None:
+    def elsewhere(self, publisher: JanusPublisher, options: SubscribeOptions) -> JanusServer | None:
         """Return the second Janus over which a subscriber is served better than from its publisher's."""
         source = self.home(publisher)
         if source is None or not source.forwards:
             return None
         others = [node for node in self.nodes.values() if node is not source and node.takes and node.forwards]
-        client = pool.Client(options.country, options.continent)
+        client = pool.ClientLocation(options.country, options.continent)
         place = pool.elsewhere(source.standing(), [node.standing(publisher) for node in others], client)
         return None if place is None else others[place]
 
@@ -173,5 +173,5 @@ class Fleet:
         yield Metric("backend_bandwidth", "Bytes per second of an SFU", "gauge", ("url", "direction"), flows)
 
 
-def _reasons(nodes: Iterable[Node]) -> str:
+def _reasons(nodes: Iterable[JanusServer]) -> str:
     return "; ".join(node.log.named(node.client.reason) for node in nodes)

@@ -16,7 +16,7 @@ TIMES, MORE = 2.0, 50.0  # a source is too loaded if its load is above TIMES the
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class ClientLocation:
     """Where a client is, as far as that is known."""
 
     country: str = ""  # ISO 3166, two letters
@@ -24,7 +24,7 @@ class Client:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ServerLoad:
     """One Janus at the moment of the choice."""
 
     publishers: int = 0  # streams that come in, from clients or from another Janus
@@ -36,32 +36,32 @@ class Standing:
     carries: bool = False  # whether the stream in question runs there already
 
 
-def loads(standings: Sequence[Standing]) -> list[float]:
+def loads(standings: Sequence[ServerLoad]) -> list[float]:
     """Return the load of each, comparable with each other."""
     measured = all(standing.bits_per_second is not None for standing in standings)
     return [load(standing, measured=measured) for standing in standings]
 
 
-def load(standing: Standing, *, measured: bool = True) -> float:
+def load(standing: ServerLoad, *, measured: bool = True) -> float:
     """Return the load of one; ``measured``: whether its bandwidth counts."""
     bandwidth = (standing.bits_per_second or 0) / MEGABIT if measured else 0.0
     return (2 * standing.publishers + standing.subscribers + bandwidth) / standing.weight
 
 
-def distance(standing: Standing, client: Client) -> int:
+def distance(standing: ServerLoad, client: ClientLocation) -> int:
     """Return 0 in the client's country, 1 on its continent, 2 elsewhere and where it is not known."""
     if client.country and client.country == standing.country:
         return 0
     return 1 if client.continent and client.continent in standing.continents else 2
 
 
-def order(standings: Sequence[Standing], client: Client) -> list[int]:
+def order(standings: Sequence[ServerLoad], client: ClientLocation) -> list[int]:
     """Return the places in ``standings``, best first for a new publisher; equals stay in their order."""
     load_of = loads(standings)
     return sorted(range(len(standings)), key=lambda place: (distance(standings[place], client), load_of[place]))
 
 
-def elsewhere(source: Standing, others: Sequence[Standing], client: Client) -> int | None:
+def elsewhere(source: ServerLoad, others: Sequence[ServerLoad], client: ClientLocation) -> int | None:
     """Return the place in ``others`` from which a subscriber is served better than from its publisher's Janus.
 
     That is one nearer to the client: the nearest, preferably one that has the stream already, then the least loaded.

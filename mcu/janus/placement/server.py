@@ -10,15 +10,15 @@ from contextlib import contextmanager
 import aiohttp
 
 from mcu.base import CloseReason, McuLost, PublishOptions, SfuState, SfuStatus, StreamKey, StreamListener, StreamReport
-from mcu.janus.connection.connector import JanusClient
+from mcu.janus.connection.connector import JanusConnector
 from mcu.janus.connection.log import JanusLog
-from mcu.janus.connection.session import Session
-from mcu.janus.events.statistics import Feed
-from mcu.janus.placement.ranking import Standing
+from mcu.janus.connection.session import JanusSession
+from mcu.janus.events.statistics import EventStatistics
+from mcu.janus.placement.ranking import ServerLoad
 from mcu.janus.rooms.sweep import sweep, tell_owners
-from mcu.janus.rooms.videoroom import Rooms
-from mcu.janus.settings import JanusServer
-from mcu.janus.streams.handle_peer import Leg
+from mcu.janus.rooms.videoroom import RoomRegistry
+from mcu.janus.settings import JanusServerSettings
+from mcu.janus.streams.handle_peer import HandlePeer
 from mcu.janus.streams.publisher import JanusPublisher
 from mcu.janus.streams.remote import RemoteStream
 
@@ -27,16 +27,21 @@ SPARED = 30.0  # seconds without remote streams after one that did not come abou
 MEASURED = 1.0  # seconds between two looks at the bandwidth
 
 
-class Node:
+class JanusServer:
     """One Janus; ``on_change`` is called after each change of its state."""
 
     def __init__(
-        self, server: JanusServer, timeout: float, on_change: Callable[[], None], rooms: Rooms, feed: Feed
+        self,
+        server: JanusServerSettings,
+        timeout: float,
+        on_change: Callable[[], None],
+        rooms: RoomRegistry,
+        feed: EventStatistics,
     ) -> None:
         self.log = JanusLog()
         self.server = server
         self.rooms = rooms
-        self.client = JanusClient(server, timeout, self._changed, rooms.instance, self.log, self._upkeep)
+        self.client = JanusConnector(server, timeout, self._changed, rooms.instance, self.log, self._upkeep)
         self.publishers: set[JanusPublisher] = set()
         self.remotes: dict[JanusPublisher, RemoteStream] = {}  # what comes from other Janus
         self.gone = False  # taken out of the configuration
@@ -105,7 +110,7 @@ class Node:
             await asyncio.wait([self.rooms.destroy(session, number) for number in rest], timeout=self._timeout)
         await self.client.stop()
 
-    def reconfigure(self, server: JanusServer | None) -> None:
+    def reconfigure(self, server: JanusServerSettings | None) -> None:
         """Take changed settings; ``None``: it was taken out of the configuration.
 
         What the connection needs holds from the next one on, all else at once. One that is called back while it is
@@ -139,7 +144,7 @@ class Node:
             self.start()
         self._on_change()
 
-    async def _upkeep(self, http: aiohttp.ClientSession, session: Session, claimed: bool) -> None:
+    async def _upkeep(self, http: aiohttp.ClientSession, session: JanusSession, claimed: bool) -> None:
         if claimed and self.server.admin_url:
             await tell_owners(http, session, self.server)
         await sweep(http, session, self.rooms, lambda: self.server, self.client.old)
@@ -229,9 +234,9 @@ class Node:
 
     # -- what is told of it
 
-    def standing(self, publisher: JanusPublisher | None = None) -> Standing:
+    def standing(self, publisher: JanusPublisher | None = None) -> ServerLoad:
         """Return how it stands; ``publisher``: of the stream in question."""
-        return Standing(
+        return ServerLoad(
             publishers=len(self.publishers) + len(self.remotes) + self._coming,
             subscribers=self._subscribers + sum(len(publisher.remotes) for publisher in self.publishers),
             bits_per_second=None if self.bandwidth is None else 8 * sum(self.bandwidth),
@@ -260,7 +265,7 @@ class Node:
             return None
         return sum(figures.incoming for figures in told), sum(figures.outgoing for figures in told)
 
-    def _legs(self) -> Iterator[Leg]:
+    def _legs(self) -> Iterator[HandlePeer]:
         yield from list(self.publishers)
         for stream in (*self.publishers, *self.remotes.values()):
             yield from list(stream.subscribers)

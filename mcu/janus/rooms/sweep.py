@@ -1,6 +1,6 @@
 """Clears away what carries our instance on Janus and belongs to nobody; what others made is not touched.
 
-- A **room** belongs to somebody from before it is asked for until it is destroyed (``videoroom.Rooms``). One of ours
+- A **room** belongs to somebody from before it is asked for until it is destroyed (``RoomRegistry``). One of ours
   that does not is destroyed as soon as nobody is in it: before, Janus 1.1.2 might crash. One of which this process
   knows nothing has to be empty at two looks in a row; a copy (``labels``) has to be there at two. One of another
   connection of this process to the same Janus is that one's to destroy.
@@ -20,12 +20,12 @@ from itertools import chain, repeat
 import aiohttp
 
 from mcu.base import McuLost
-from mcu.janus.connection.admin_api import Admin, admin
-from mcu.janus.connection.protocol import JanusError, ListedRoom, Message, ProtocolError
-from mcu.janus.connection.session import Session
-from mcu.janus.labels import Label, read
-from mcu.janus.rooms.videoroom import FEEDS, Rooms
-from mcu.janus.settings import JanusServer
+from mcu.janus.connection.admin_api import AdminApi, admin
+from mcu.janus.connection.protocol import InvalidJanusMessage, JanusError, JanusMessage, ListedRoom
+from mcu.janus.connection.session import JanusSession
+from mcu.janus.labels import JanusLabel, read
+from mcu.janus.rooms.videoroom import FEEDS, RoomRegistry
+from mcu.janus.settings import JanusServerSettings
 
 # Seconds before each of the first looks: Janus lets go of what an earlier process left within 10 to 14 s of its end.
 FIRST = (0.5, 1.5, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 4.0, 4.0)
@@ -36,11 +36,15 @@ SILENT = 12.0  # seconds: a gateway that lives asks something every 3, and what 
 STUBBORN = 4  # looks after which a room of ours goes even if somebody is still in it
 
 
-class Sweeper:
+class OrphanSweep:
     """Looks for what is left, over one connection to Janus."""
 
     def __init__(
-        self, http: aiohttp.ClientSession, session: Session, rooms: Rooms, server: Callable[[], JanusServer]
+        self,
+        http: aiohttp.ClientSession,
+        session: JanusSession,
+        rooms: RoomRegistry,
+        server: Callable[[], JanusServerSettings],
     ) -> None:
         self._http = http
         self._session = session
@@ -98,14 +102,14 @@ class Sweeper:
             )
         self._twice = True
 
-    async def _own_rooms(self) -> list[tuple[ListedRoom, Label]]:
+    async def _own_rooms(self) -> list[tuple[ListedRoom, JanusLabel]]:
         key = self._rooms.admin_key
         body = {"request": "list"} | ({"admin_key": key} if key else {})
         answer = await self._session.request("message", handle_id=self._session.control.id, body=body)
         read_ = ((room, read(room.description)) for room in answer.plugindata.data.rooms)
         return [(room, label) for room, label in read_ if label is not None and label.instance == self._rooms.instance]
 
-    async def _look_at_handles(self, asking: Admin) -> None:
+    async def _look_at_handles(self, asking: AdminApi) -> None:
         session = self._session
         listed = set(await asking.handles(session.id))
         if session.attaching:  # one of them may be ours in a moment
@@ -114,7 +118,7 @@ class Sweeper:
             self._session.log.info("detaching a handle that belongs to nobody")
             session.post("detach", handle_id=handle)
 
-    async def _look_at_sessions(self, asking: Admin) -> None:
+    async def _look_at_sessions(self, asking: AdminApi) -> None:
         listed = set(await asking.sessions())
         self._foreign &= listed
         for number in listed - self._foreign - {self._session.id}:
@@ -122,7 +126,7 @@ class Sweeper:
                 self._session.log.info("destroying a session of an earlier connection of this gateway")
                 await asking.destroy(number)
 
-    async def _is_left(self, asking: Admin, number: int) -> bool:
+    async def _is_left(self, asking: AdminApi, number: int) -> bool:
         """Tell whether a session is ours and nobody's any more; one of others is remembered as such."""
         handles = await asking.handles(number)
         for handle in handles:
@@ -140,16 +144,16 @@ class Sweeper:
 
 async def sweep(
     http: aiohttp.ClientSession,
-    session: Session,
-    rooms: Rooms,
-    server: Callable[[], JanusServer],
+    session: JanusSession,
+    rooms: RoomRegistry,
+    server: Callable[[], JanusServerSettings],
     old: set[int],
 ) -> None:
     """Look again and again until cancelled or the session is lost; what fails is tried again at the next look.
 
     ``old``: sessions of our own that were given up without a word to Janus; they are destroyed first.
     """
-    sweeper = Sweeper(http, session, rooms, server)
+    sweeper = OrphanSweep(http, session, rooms, server)
     for wait in chain(FIRST, repeat(EVERY)):
         await asyncio.sleep(min(wait, AGAIN) if sweeper.suspects else wait)
         for number in list(old):
@@ -159,21 +163,21 @@ async def sweep(
                 await sweeper.look()
         except McuLost:
             return  # whoever ended the session says why
-        except (TimeoutError, OSError, aiohttp.ClientError, JanusError, ProtocolError) as error:
+        except (TimeoutError, OSError, aiohttp.ClientError, JanusError, InvalidJanusMessage) as error:
             session.log.warning(
                 "Janus could not be looked through for what belongs to nobody: %s", type(error).__name__
             )
 
 
-def _forget(old: set[int], number: int) -> Callable[[asyncio.Future[Message | None]], None]:
-    def answered(reply: asyncio.Future[Message | None]) -> None:
+def _forget(old: set[int], number: int) -> Callable[[asyncio.Future[JanusMessage | None]], None]:
+    def answered(reply: asyncio.Future[JanusMessage | None]) -> None:
         if reply.result() is not None:  # whatever it says: such a session is not there any more
             old.discard(number)
 
     return answered
 
 
-async def tell_owners(http: aiohttp.ClientSession, session: Session, server: JanusServer) -> None:
+async def tell_owners(http: aiohttp.ClientSession, session: JanusSession, server: JanusServerSettings) -> None:
     """Tell the owners of all handles what the Admin API says of them, after the connection was away.
 
     What fails is logged: much of it comes to light without.
@@ -186,5 +190,5 @@ async def tell_owners(http: aiohttp.ClientSession, session: Session, server: Jan
                 info = await asking.info(session.id, number)
                 if info is not None:
                     handle.told(info)
-    except (TimeoutError, OSError, aiohttp.ClientError, JanusError, ProtocolError) as error:
+    except (TimeoutError, OSError, aiohttp.ClientError, JanusError, InvalidJanusMessage) as error:
         session.log.warning("Janus' Admin API does not tell what was missed: %s", type(error).__name__)

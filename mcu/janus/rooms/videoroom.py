@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mcu.base import McuError, McuLost, MediaSelection, NoSuchStream, PublishOptions, Rejected, StreamKey, StreamType
-from mcu.janus.connection.protocol import NO_SUCH_HANDLE, NO_SUCH_SESSION, JanusError, Message, failure
-from mcu.janus.connection.session import Interrupted, Reply, Session
+from mcu.janus.connection.protocol import NO_SUCH_HANDLE, NO_SUCH_SESSION, JanusError, JanusMessage, failure
+from mcu.janus.connection.session import Interrupted, JanusSession, Reply
 from mcu.janus.labels import label
 from sdp.payloads import canonical
 
@@ -110,7 +110,7 @@ def typed(error: JanusError) -> McuError:
     return Rejected(str(error))
 
 
-class Rooms:
+class RoomRegistry:
     """The rooms that we made, or tried to make, and have not seen destroyed.
 
     A room outlives the session that made it. The number is ours, not Janus' choice: so a room whose creation was never
@@ -123,14 +123,16 @@ class Rooms:
         self.admin_key = admin_key
         self.instance = instance
         self._everywhere = set() if everywhere is None else everywhere
-        self._owned: dict[int, Session] = {}  # somebody has it, or makes it, over that session
+        self._owned: dict[int, JanusSession] = {}  # somebody has it, or makes it, over that session
         self._unwanted: set[int] = set()
         self._remote: dict[int, int] = {}  # by room the feed that comes from another Janus
 
     def __len__(self) -> int:
         return len(self.all())
 
-    async def create(self, session: Session, key: StreamKey, options: PublishOptions, *, remote: bool = False) -> int:
+    async def create(
+        self, session: JanusSession, key: StreamKey, options: PublishOptions, *, remote: bool = False
+    ) -> int:
         """Create the room of a stream and return its number. Cancelled, it leaves none.
 
         ``remote``: the stream comes from another Janus.
@@ -145,7 +147,7 @@ class Rooms:
             if remote:
                 self._remote[number] = FEEDS[key.stream_type]
 
-            def undo(_: Message, made: int = number) -> None:
+            def undo(_: JanusMessage, made: int = number) -> None:
                 self.destroy(session, made)
 
             body = room(label(self.instance, key, remote=remote), number, options, self.admin_key)
@@ -164,12 +166,12 @@ class Rooms:
             else:
                 return number
 
-    def own(self, number: int, session: Session) -> None:
+    def own(self, number: int, session: JanusSession) -> None:
         """Note, before it is made, that a room belongs to somebody, until ``destroy`` or the end of the session."""
         self._owned[number] = session
         self._everywhere.add(number)
 
-    def destroy(self, session: Session, number: int, feed: int = 0) -> Reply:
+    def destroy(self, session: JanusSession, number: int, feed: int = 0) -> Reply:
         """Destroy a room at once; the future is done when Janus has done it.
 
         ``feed``: of a room that an earlier process made for a copy. Such a feed has no handle that ends it: destroying
@@ -188,7 +190,7 @@ class Rooms:
         session.post("message", handle_id=session.control.id, body=body).add_done_callback(removed)
         return destroyed
 
-    def _destroy(self, session: Session, number: int) -> Reply:
+    def _destroy(self, session: JanusSession, number: int) -> Reply:
         reply = session.post("message", handle_id=session.control.id, body={"request": "destroy", "room": number})
         reply.add_done_callback(lambda done: self._destroyed(number, done.result()))
         return reply
@@ -197,7 +199,7 @@ class Rooms:
         self._owned.pop(number, None)
         self._unwanted.add(number)
 
-    def _destroyed(self, number: int, message: Message | None) -> None:
+    def _destroyed(self, number: int, message: JanusMessage | None) -> None:
         error = None if message is None else failure(message)
         if message is not None and (error is None or error.code not in (NO_SUCH_SESSION, NO_SUCH_HANDLE)):
             self._forget(number)
@@ -220,7 +222,7 @@ class Rooms:
         return number in self._owned and not self._owned[number].lost
 
     def of_another(self, number: int) -> bool:
-        """Tell whether a room is in the care of another ``Rooms`` of this process."""
+        """Tell whether a room is in the care of another ``RoomRegistry`` of this process."""
         return number in self._everywhere and number not in self._owned and number not in self._unwanted
 
     def release(self) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from mcu.base import MediaKind, Rejected, StreamKey, StreamReport
-from mcu.janus.events.statistics import Figures
+from mcu.janus.events.statistics import MediaStatistics
 from sdp.document import Identity, MediaSection, SdpError, identity, parse
 from sdp.payloads import payloads
 from sdp.simulcast import lowest_first, sent_layers
@@ -69,7 +69,9 @@ def _running(description: str) -> list[MediaSection]:
     return [s for s in parse(description).media if not s.rejected and s.direction != "inactive"]
 
 
-def reports(key: StreamKey, subscriber: bool, description: str, figures: Mapping[str, Figures]) -> list[StreamReport]:
+def reports(
+    key: StreamKey, subscriber: bool, description: str, figures: Mapping[str, MediaStatistics]
+) -> list[StreamReport]:
     """Return a report for each kind of media that Janus' own description has running.
 
     ``figures`` are what the event feed tells, by kind; where it does not, the report has none.

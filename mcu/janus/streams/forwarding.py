@@ -23,7 +23,7 @@ PLAYOUT_DELAY = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"
 
 
 @dataclass(frozen=True, slots=True)
-class Medium:
+class ForwardedMedium:
     """One m-line of a publisher."""
 
     index: int
@@ -40,7 +40,7 @@ class Medium:
         """How the second Janus calls it: always by its place."""
         return str(self.index)
 
-    def differs(self, before: Medium) -> bool:
+    def differs(self, before: ForwardedMedium) -> bool:
         """Whether it has become something that a second Janus cannot be told of in an update."""
         return (self.kind, self.codec, self.profile, self.flags) != (
             before.kind,
@@ -57,7 +57,7 @@ class Medium:
         return told | {"disabled": self.disabled} | dict.fromkeys(sorted(self.flags), True) | self.extensions
 
 
-def media_of(offer: str, answer: str) -> tuple[Medium, ...]:
+def media_of(offer: str, answer: str) -> tuple[ForwardedMedium, ...]:
     """Return what a publisher sends after Janus has answered its offer; both are descriptions that were parsed before.
 
     M-lines of a kind that VideoRoom does not know are held as rejected video: so all keep their places.
@@ -69,24 +69,24 @@ def media_of(offer: str, answer: str) -> tuple[Medium, ...]:
     )
 
 
-def _medium(place: int, answered: MediaSection, offered: MediaSection) -> Medium:
+def _medium(place: int, answered: MediaSection, offered: MediaSection) -> ForwardedMedium:
     kind = KINDS.get(answered.kind, MediaKind.VIDEO)
     flows = not answered.rejected and answered.direction != "inactive"
     if kind is MediaKind.DATA:
-        return Medium(place, kind, disabled=answered.rejected, flows=flows)
+        return ForwardedMedium(place, kind, disabled=answered.rejected, flows=flows)
     payload = next((payload for payload in payloads(answered) if not payload.is_helper), None)
     if answered.rejected or payload is None:
-        return Medium(place, kind, PLACEHOLDER[kind], disabled=True, flows=False)
+        return ForwardedMedium(place, kind, PLACEHOLDER[kind], disabled=True, flows=False)
     parameters = payload.parameters
     if kind is MediaKind.AUDIO:
         switches = {"stereo": "stereo", "fec": "useinbandfec", "dtx": "usedtx"}
         flags = frozenset(name for name, parameter in switches.items() if parameters.get(parameter) == "1")
         extensions = _extensions(answered, audiolevel_ext_id=AUDIO_LEVEL)
-        return Medium(place, kind, payload.codec, flows=flows, flags=flags, extensions=extensions)
+        return ForwardedMedium(place, kind, payload.codec, flows=flows, flags=flags, extensions=extensions)
     profile = {"h264": "profile-level-id", "vp9": "profile-id"}.get(payload.codec, "")
     flags = frozenset({"simulcast"} if _is_simulcast(answered, offered) else ())
     extensions = _extensions(answered, playoutdelay_ext_id=PLAYOUT_DELAY)
-    return Medium(
+    return ForwardedMedium(
         place, kind, payload.codec, flows=flows, profile=parameters.get(profile, ""), flags=flags, extensions=extensions
     )
 

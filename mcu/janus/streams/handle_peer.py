@@ -13,21 +13,21 @@ from typing import Any, ClassVar
 
 from mcu.base import Candidate, CloseReason, McuLost, McuTimeout, StreamKey, StreamListener, StreamReport
 from mcu.janus.connection.handle import Handle
-from mcu.janus.connection.protocol import HandleInfo, JanusError, Message
-from mcu.janus.connection.session import Session
-from mcu.janus.events.statistics import Feed
+from mcu.janus.connection.protocol import HandleInfo, JanusError, JanusMessage
+from mcu.janus.connection.session import JanusSession
+from mcu.janus.events.statistics import EventStatistics
 from mcu.janus.labels import label
 from mcu.janus.rooms import videoroom
 from mcu.janus.streams.descriptions import reports
 from mcu.janus.streams.listening import Ear
 
 
-class Leg(ABC):
+class HandlePeer(ABC):
     """What publisher and subscriber have in common: a handle, a listener and an end."""
 
     SUBSCRIBES: ClassVar[bool]
 
-    def __init__(self, session: Session, key: StreamKey, listener: StreamListener, timeout: float) -> None:
+    def __init__(self, session: JanusSession, key: StreamKey, listener: StreamListener, timeout: float) -> None:
         self.key = key
         self.session = session
         self.handle: Handle
@@ -48,7 +48,7 @@ class Leg(ABC):
         self.handle = await self.session.attach(label(self.session.instance, self.key), self)
 
     @abstractmethod
-    def on_event(self, message: Message) -> None:
+    def on_event(self, message: JanusMessage) -> None:
         """Take what Janus says of the handle."""
 
     @abstractmethod
@@ -107,14 +107,14 @@ class Leg(ABC):
         except JanusError as error:
             raise videoroom.typed(error) from error
 
-    def reports(self, feed: Feed) -> list[StreamReport]:
+    def reports(self, feed: EventStatistics) -> list[StreamReport]:
         """Return what runs here, with the figures that Janus' event feed has of it."""
         if not self.description:
             return []
         figures = feed.figures(self.session.id, self.handle.id)
         return reports(self.key, self.SUBSCRIBES, self.description, figures)
 
-    def _candidate(self, message: Message) -> None:
+    def _candidate(self, message: JanusMessage) -> None:
         came = message.candidate
         if not came.completed:
             candidate = Candidate(came.candidate, came.sdp_mid, came.sdp_mline_index)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 AGAIN = (0.4, 0.8, 1.6, 3.2)  # seconds from one request to the next; a layer that is not sent is given up then
 
 
-class Switch:
+class LayerSwitch:
     """Follows one subscription; ``ask`` asks its publisher for a keyframe."""
 
     def __init__(self, ask: Callable[[], None]) -> None:

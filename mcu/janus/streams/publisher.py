@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mcu.base import CloseReason, MediaKind, NewPeerConnection, PublishOptions, Rejected, StreamKey, StreamListener
-from mcu.janus.connection.protocol import HandleInfo, Message, failure
-from mcu.janus.connection.session import Session
+from mcu.janus.connection.protocol import HandleInfo, JanusMessage, failure
+from mcu.janus.connection.session import JanusSession
 from mcu.janus.rooms import videoroom
 from mcu.janus.streams.descriptions import flowing, identified, rid_order
-from mcu.janus.streams.fanout import Audience
-from mcu.janus.streams.handle_peer import Leg
+from mcu.janus.streams.handle_peer import HandlePeer
+from mcu.janus.streams.room_feed import RoomFeed
 from sdp.document import Identity
 
 if TYPE_CHECKING:
@@ -25,23 +25,23 @@ KEYFRAME = {"request": "configure", "keyframe": True}
 CONNECTS_WITHIN = 30.0  # seconds; Janus gives a connection up after 22
 
 
-class JanusPublisher(Leg, Audience):
+class JanusPublisher(HandlePeer, RoomFeed):
     """A stream that a client publishes: a room with this handle as its publisher."""
 
     SUBSCRIBES = False
 
     def __init__(
         self,
-        session: Session,
+        session: JanusSession,
         key: StreamKey,
         listener: StreamListener,
         timeout: float,
         ceiling: int,
-        rooms: videoroom.Rooms,
+        rooms: videoroom.RoomRegistry,
         on_change: Callable[[JanusPublisher], None],
     ) -> None:
-        Leg.__init__(self, session, key, listener, timeout)
-        Audience.__init__(self, rooms, videoroom.FEEDS[key.stream_type])
+        HandlePeer.__init__(self, session, key, listener, timeout)
+        RoomFeed.__init__(self, rooms, videoroom.FEEDS[key.stream_type])
         self.up = False  # ICE and DTLS stand: Janus lets others subscribe
         self.offered = False  # whether Janus was given the offer
         self.remotes: set[RemoteStream] = set()  # where the stream goes on to
@@ -145,7 +145,7 @@ class JanusPublisher(Leg, Audience):
         asyncio.gather(*self.leaving).add_done_callback(destroy)
         self.leaving.append(destroyed)
 
-    def on_event(self, message: Message) -> None:
+    def on_event(self, message: JanusMessage) -> None:
         """Take what Janus says of the handle."""
         if message.janus == "webrtcup":
             self._changed(up=True)
@@ -165,7 +165,7 @@ class JanusPublisher(Leg, Audience):
             reply = self.session.post("message", handle_id=self.session.control.id, body=body)
             reply.add_done_callback(lambda done: self._looked_up(done.result()))
 
-    def _looked_up(self, message: Message | None) -> None:
+    def _looked_up(self, message: JanusMessage | None) -> None:
         if message is None or self.ended:
             return
         error = failure(message)
@@ -195,7 +195,7 @@ class JanusPublisher(Leg, Audience):
             if medium.stats.incoming.bytes_lastsec > 0:
                 self._arrives(medium.type, medium.mid, receiving=True)
 
-    def _media(self, message: Message) -> None:
+    def _media(self, message: JanusMessage) -> None:
         self._arrives(message.type, message.mid, receiving=message.receiving)
 
     def _arrives(self, type: str, mid: str, *, receiving: bool) -> None:

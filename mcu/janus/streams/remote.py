@@ -13,26 +13,26 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from mcu.base import CloseReason, McuError, McuLost, PublishOptions
-from mcu.janus.connection.protocol import JanusError, Message
-from mcu.janus.connection.session import Reply, Session
+from mcu.janus.connection.protocol import JanusError, JanusMessage
+from mcu.janus.connection.session import JanusSession, Reply
 from mcu.janus.rooms import videoroom
-from mcu.janus.rooms.videoroom import Rooms
-from mcu.janus.streams.fanout import Audience
-from mcu.janus.streams.forwarding import Medium, media_of
+from mcu.janus.rooms.videoroom import RoomRegistry
+from mcu.janus.streams.forwarding import ForwardedMedium, media_of
 from mcu.janus.streams.publisher import JanusPublisher
+from mcu.janus.streams.room_feed import RoomFeed
 
 LOOK = 0.02  # seconds between two looks for what Janus tells nobody: whether a remote publisher has come, or gone
 LOOKS = 50
 
 
-class RemoteStream(Audience):
+class RemoteStream(RoomFeed):
     """A stream on a second Janus. ``on_end`` is called once, when nobody may enter any more."""
 
     def __init__(
         self,
         publisher: JanusPublisher,
-        session: Session,
-        rooms: Rooms,
+        session: JanusSession,
+        rooms: RoomRegistry,
         host: str,
         timeout: float,
         on_end: Callable[[RemoteStream], None],
@@ -49,7 +49,7 @@ class RemoteStream(Audience):
         self._on_end = on_end
         self._visitors = 0
         self._ready = False
-        self._sent: tuple[Medium, ...] = ()  # what the target knows of
+        self._sent: tuple[ForwardedMedium, ...] = ()  # what the target knows of
         self._asked: set[Reply] = set()
         self._opening = asyncio.create_task(self._open(), name="janus-remote")
 
@@ -182,10 +182,10 @@ class RemoteStream(Audience):
     async def _settled(self, reply: Reply) -> None:
         await asyncio.wait([reply], timeout=self._timeout)
 
-    async def _ask(self, session: Session, body: Mapping[str, Any]) -> Message:
+    async def _ask(self, session: JanusSession, body: Mapping[str, Any]) -> JanusMessage:
         return session.checked(await asyncio.shield(self._post(session, body)))
 
-    def _post(self, session: Session, body: Mapping[str, Any]) -> Reply:
+    def _post(self, session: JanusSession, body: Mapping[str, Any]) -> Reply:
         reply = session.post("message", handle_id=session.control.id, body=body)
         self._asked.add(reply)
         reply.add_done_callback(self._asked.discard)
@@ -216,7 +216,7 @@ class RemoteStream(Audience):
         } | ({"admin_key": key} if key else {})
 
 
-def _profiles(media: tuple[Medium, ...]) -> PublishOptions:
+def _profiles(media: tuple[ForwardedMedium, ...]) -> PublishOptions:
     """Return the profiles that the target's room must have: its streams take them from there."""
     found = {medium.codec: medium.profile for medium in reversed(media) if medium.profile}
     return PublishOptions(vp9profile=found.get("vp9", ""), h264profile=found.get("h264", ""))

@@ -5,24 +5,24 @@ from __future__ import annotations
 import asyncio
 
 from mcu.base import CloseReason, MediaKind, MediaSelection, Rejected, StreamListener
-from mcu.janus.connection.protocol import JanusError, Message
+from mcu.janus.connection.protocol import JanusError, JanusMessage
 from mcu.janus.connection.session import Interrupted
 from mcu.janus.rooms import videoroom
 from mcu.janus.streams.descriptions import bearable, switched_off
-from mcu.janus.streams.fanout import Audience
-from mcu.janus.streams.handle_peer import Leg
-from mcu.janus.streams.layer_switch import Switch
+from mcu.janus.streams.handle_peer import HandlePeer
+from mcu.janus.streams.layer_switch import LayerSwitch
+from mcu.janus.streams.room_feed import RoomFeed
 
 KINDS = {kind.value: kind for kind in MediaKind}
 UPDATE = {"request": "configure", "update": True}  # asks for an offer
 FAREWELL = 1.0  # seconds in which Janus tells that the publisher has hung up; measured below 0.1
 
 
-class PutOff(Exception):
+class PublisherNotReady(Exception):
     """Janus lets nobody subscribe yet: the publisher's connection is not up."""
 
 
-class JanusSubscriber(Leg):
+class JanusSubscriber(HandlePeer):
     """A subscription to one publisher.
 
     At most one offer of Janus waits for an answer. What changes meanwhile Janus keeps back and offers, combined, after
@@ -31,10 +31,10 @@ class JanusSubscriber(Leg):
 
     SUBSCRIBES = True
 
-    def __init__(self, publisher: Audience, listener: StreamListener, timeout: float) -> None:
+    def __init__(self, publisher: RoomFeed, listener: StreamListener, timeout: float) -> None:
         super().__init__(publisher.session, publisher.key, listener, timeout)
         self.publisher = publisher
-        self._switch = Switch(publisher.refresh_picture)
+        self._switch = LayerSwitch(publisher.refresh_picture)
         self._outstanding = ""  # the offer that waits for an answer
         self._expecting = False  # Janus was asked for an offer that has not come
         self._feed_mids: dict[str, str] = {}  # by our mid the publisher's, of audio and video
@@ -47,7 +47,7 @@ class JanusSubscriber(Leg):
         Then, and on failure, nothing is left on Janus.
 
         Raises:
-            PutOff: the caller should look again when something about the publisher changes.
+            PublisherNotReady: the caller should look again when something about the publisher changes.
             Rejected: Janus has nothing to offer.
             JanusError: Janus refused.
             McuLost: the session is lost.
@@ -66,7 +66,7 @@ class JanusSubscriber(Leg):
             if publisher.changes != seen:
                 return ""
             if error.code == videoroom.NO_SUCH_FEED:
-                raise PutOff from error
+                raise PublisherNotReady from error
             if error.code == videoroom.NO_SUCH_ROOM:
                 publisher.end(CloseReason.FAILED)
             raise
@@ -139,7 +139,7 @@ class JanusSubscriber(Leg):
             self._expecting = True
             self.handle.tell(UPDATE)
 
-    def _offered(self, message: Message) -> str:
+    def _offered(self, message: JanusMessage) -> str:
         if message.jsep is None:
             raise Rejected("Janus gave no offer")
         self._expecting = False
@@ -155,7 +155,7 @@ class JanusSubscriber(Leg):
         self._outstanding = self.description = message.jsep.sdp
         return self._outstanding
 
-    def _is_farewell(self, message: Message) -> bool:
+    def _is_farewell(self, message: JanusMessage) -> bool:
         """Whether Janus offers, unasked, no media any more: the publisher is about to be told to have hung up.
 
         A client that was passed this offer would answer it when there is nothing left to answer.
@@ -178,7 +178,7 @@ class JanusSubscriber(Leg):
         if self._expecting:
             self.end(CloseReason.REPLACED)
 
-    def on_event(self, message: Message) -> None:
+    def on_event(self, message: JanusMessage) -> None:
         """Take what Janus says of the handle."""
         if message.janus == "trickle":
             self._candidate(message)

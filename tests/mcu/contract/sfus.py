@@ -11,7 +11,7 @@ from mcu.base import Mcu, McuStatus, SfuState
 from mcu.inprocess import InprocessSettings
 from mcu.inprocess.backend import InprocessMcu
 from mcu.janus.backend import JanusMcu
-from mcu.janus.settings import JanusServer
+from mcu.janus.settings import JanusServerSettings
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 
 JANUS = {"inprocess": 0, "janus": 1, "two-janus": 2}  # how many processes of it
@@ -62,7 +62,9 @@ class JanusSfu(Sfu):
     """One Janus, or several that act as one."""
 
     def __init__(self, *janus: JanusProcess) -> None:
-        servers = tuple(JanusServer(process.url, api_secret=API_SECRET, admin_key=ADMIN_KEY) for process in janus)
+        servers = tuple(
+            JanusServerSettings(process.url, api_secret=API_SECRET, admin_key=ADMIN_KEY) for process in janus
+        )
         self._janus = janus
         self._ready = asyncio.Event()
         self.mcu: Mcu = JanusMcu(servers, timeout=10.0)

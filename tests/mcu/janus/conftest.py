@@ -21,7 +21,7 @@ from mcu.base import (
     SubscribeOptions,
 )
 from mcu.janus.backend import JanusMcu
-from mcu.janus.settings import JanusServer
+from mcu.janus.settings import JanusServerSettings
 from mcu.janus.streams.publisher import JanusPublisher
 from mcu.janus.streams.subscriber import JanusSubscriber
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
@@ -133,9 +133,9 @@ class Call:
         return subscriber, peer, heard
 
 
-def server(janus: JanusProcess) -> JanusServer:
+def server(janus: JanusProcess) -> JanusServerSettings:
     """Return the settings that fit the Janus of a test."""
-    return JanusServer(janus.url, api_secret=API_SECRET, admin_key=ADMIN_KEY)
+    return JanusServerSettings(janus.url, api_secret=API_SECRET, admin_key=ADMIN_KEY)
 
 
 async def until_rooms(janus: JanusProcess, count: int) -> None:

@@ -13,7 +13,7 @@ from mcu.base import (
     SfuState,
 )
 from mcu.janus.backend import JanusMcu
-from mcu.janus.settings import JanusServer
+from mcu.janus.settings import JanusServerSettings
 from tests.janus_process import ADMIN_KEY, ADMIN_SECRET, API_SECRET, JanusProcess
 from tests.mcu.janus.conftest import INSTANCE, WAIT, Call, States
 from tests.mcu.janus.relay import Relay
@@ -32,7 +32,7 @@ class House:
     async def open(self, *, admin: bool = False) -> Call:
         """Start the backend; with the Admin API, which the network does not touch."""
         admin_url, admin_secret = (self.janus.admin_url, ADMIN_SECRET) if admin else ("", "")
-        server = JanusServer(self.relay.url, API_SECRET, "", ADMIN_KEY, admin_url, admin_secret)
+        server = JanusServerSettings(self.relay.url, API_SECRET, "", ADMIN_KEY, admin_url, admin_secret)
         self.mcu = JanusMcu((server,), timeout=WAIT, instance=INSTANCE)
         await self.mcu.start(self.states)
         self._stack.push_async_callback(self.mcu.stop)

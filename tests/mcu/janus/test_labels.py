@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcu.base import BackendId, PublisherId, StreamKey, StreamType
-from mcu.janus.labels import INSTANCE, Label, control, label, read
+from mcu.janus.labels import INSTANCE, JanusLabel, control, label, read
 from mcu.janus.settings import instance
 
 KEY = StreamKey(BackendId("cloud"), PublisherId("someone"), StreamType.SCREEN)
@@ -24,8 +24,8 @@ def test_a_label_says_what_it_was_made_of(
     name: str, backend: str, publisher: str, type: StreamType, remote: bool
 ) -> None:
     key = StreamKey(BackendId(backend), PublisherId(publisher), type)
-    assert read(label(name, key, remote=remote)) == Label(name, key, remote)
-    assert read(control(name)) == Label(name)
+    assert read(label(name, key, remote=remote)) == JanusLabel(name, key, remote)
+    assert read(control(name)) == JanusLabel(name)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from mcu.base import (
     StreamType,
     SubscribeOptions,
 )
-from mcu.janus.settings import JanusServer
+from mcu.janus.settings import JanusServerSettings
 from tests.janus_process import ADMIN_KEY, API_SECRET
 from tests.mcu.janus.conftest import CAMERA, SCREEN, WAIT, Heard
 from tests.mcu.janus.house import House, Pace, house
@@ -174,7 +174,9 @@ async def test_an_admin_api_that_does_not_let_us_in_disturbs_nobody(
 ) -> None:
     call = await house.open()
     admin_url = house.janus.admin_url
-    await house.mcu.reconfigure((JanusServer(house.relay.url, API_SECRET, "", ADMIN_KEY, admin_url, "not the secret"),))
+    await house.mcu.reconfigure(
+        (JanusServerSettings(house.relay.url, API_SECRET, "", ADMIN_KEY, admin_url, "not the secret"),)
+    )
     _, sender, heard = await call.publisher()
     house.relay.cut()
     await house.away()

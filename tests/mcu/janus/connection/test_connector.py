@@ -19,8 +19,8 @@ from mcu.base import (
     SubscribeOptions,
 )
 from mcu.janus.backend import JanusMcu
-from mcu.janus.connection.session import Session
-from mcu.janus.settings import JanusServer
+from mcu.janus.connection.session import JanusSession
+from mcu.janus.settings import JanusServerSettings
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess, free_ports
 from tests.mcu.janus.conftest import CAMERA, SCREEN, WAIT, Call, Heard, States, server, until_rooms
 from tests.mcu.janus.relay import Relay
@@ -70,7 +70,7 @@ async def test_a_janus_that_is_not_up_yet_is_waited_for(
 async def test_what_fails_in_us_is_logged_and_janus_tried_again(
     janus: JanusProcess, states: States, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Broken(Session):
+    class Broken(JanusSession):
         async def open(self) -> None:
             raise RuntimeError("a fault of ours")
 
@@ -98,7 +98,7 @@ async def test_a_janus_without_videoroom_is_refused_with_one_sentence(states: St
 async def test_a_wrong_secret_is_refused_and_not_repeated_in_the_log(
     janus: JanusProcess, states: States, caplog: pytest.LogCaptureFixture
 ) -> None:
-    mcu = JanusMcu((JanusServer(janus.url, api_secret="not-the-secret"),), timeout=WAIT)
+    mcu = JanusMcu((JanusServerSettings(janus.url, api_secret="not-the-secret"),), timeout=WAIT)
     await mcu.start(states)
     status = await states.until(lambda status: status.sfus[0].state is SfuState.REFUSED)
     assert "403" in status.sfus[0].reason
@@ -109,7 +109,7 @@ async def test_a_wrong_secret_is_refused_and_not_repeated_in_the_log(
 async def test_a_wrong_admin_key_is_a_refusal_and_leaves_nothing(
     janus: JanusProcess, states: States, loopback: None
 ) -> None:
-    mcu = JanusMcu((JanusServer(janus.url, api_secret=API_SECRET, admin_key="wrong"),), timeout=WAIT)
+    mcu = JanusMcu((JanusServerSettings(janus.url, api_secret=API_SECRET, admin_key="wrong"),), timeout=WAIT)
     await mcu.start(states)
     with pytest.raises(Rejected, match="433"):
         await mcu.publish(CAMERA, await offer(), PublishOptions(), Heard())
@@ -120,12 +120,12 @@ async def test_a_wrong_admin_key_is_a_refusal_and_leaves_nothing(
 
 async def test_a_token_opens_a_janus_that_asks_for_one(states: States) -> None:
     async with JanusProcess(TOKEN_AUTH="true", API_SECRET="") as process:
-        stranger = JanusMcu((JanusServer(process.url, token="unknown"),), timeout=WAIT)
+        stranger = JanusMcu((JanusServerSettings(process.url, token="unknown"),), timeout=WAIT)
         await stranger.start(states)
         await states.until(lambda status: status.sfus[0].state is SfuState.REFUSED)
         await stranger.stop()
         await process.admin(janus="add_token", token="known", plugins=["janus.plugin.videoroom"])
-        friend = JanusMcu((JanusServer(process.url, token="known"),), timeout=WAIT)
+        friend = JanusMcu((JanusServerSettings(process.url, token="known"),), timeout=WAIT)
         await friend.start(states)
         await states.until(lambda status: status.ready)
         await friend.stop()
@@ -139,7 +139,7 @@ async def test_what_is_not_janus_is_named(states: States) -> None:
 
     (port,) = free_ports(1)
     async with await asyncio.start_server(refuse, "127.0.0.1", port):
-        mcu = JanusMcu((JanusServer(f"ws://127.0.0.1:{port}"),), timeout=WAIT)
+        mcu = JanusMcu((JanusServerSettings(f"ws://127.0.0.1:{port}"),), timeout=WAIT)
         await mcu.start(states)
         await states.until(lambda status: "not Janus" in status.sfus[0].reason)
         await mcu.stop()
@@ -198,7 +198,7 @@ async def test_a_late_answer_of_janus_is_undone(mcu: JanusMcu, janus: JanusProce
 async def test_a_connection_that_janus_does_not_outlive_takes_the_streams_along(states: States, loopback: None) -> None:
     async with JanusProcess(RECLAIM_TIMEOUT="0") as janus, Relay(janus.values["WS_PORT"]) as relay:
         heard = Heard()
-        settings = JanusServer(relay.url, api_secret=API_SECRET, admin_key=ADMIN_KEY)
+        settings = JanusServerSettings(relay.url, api_secret=API_SECRET, admin_key=ADMIN_KEY)
         mcu = JanusMcu((settings,), timeout=WAIT)
         await mcu.start(states)
         await states.until(lambda status: status.ready)
@@ -243,7 +243,7 @@ async def test_stopping_leaves_nothing_and_may_be_repeated(call: Call, mcu: Janu
 
 
 async def test_changed_settings_hold_from_the_next_attempt_on(janus: JanusProcess, states: States) -> None:
-    mcu = JanusMcu((JanusServer(janus.url, api_secret="an old one"),), timeout=WAIT)
+    mcu = JanusMcu((JanusServerSettings(janus.url, api_secret="an old one"),), timeout=WAIT)
     await mcu.start(states)
     await states.until(lambda status: status.sfus[0].state is SfuState.REFUSED)
     await mcu.reconfigure((server(janus),))
@@ -317,7 +317,7 @@ async def test_a_proxy_that_finds_nobody_is_believed(
 
     (port,) = free_ports(1)
     async with Relay(janus.values["WS_PORT"]) as relay, await asyncio.start_server(refuse, "127.0.0.1", port):
-        mcu = JanusMcu((JanusServer(relay.url, api_secret=API_SECRET, admin_key=ADMIN_KEY),), timeout=WAIT)
+        mcu = JanusMcu((JanusServerSettings(relay.url, api_secret=API_SECRET, admin_key=ADMIN_KEY),), timeout=WAIT)
         await mcu.start(states)
         await states.until(lambda now: now.ready)
         await mcu.publish(CAMERA, await offer(), PublishOptions(), heard)

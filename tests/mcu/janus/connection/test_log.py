@@ -6,14 +6,14 @@ import pytest
 
 from mcu.base import McuStatus
 from mcu.janus.backend import JanusMcu
-from mcu.janus.settings import JanusServer
+from mcu.janus.settings import JanusServerSettings
 from tests.janus_process import free_ports
 from tests.mcu.janus.conftest import States
 
 
-def nobody_there(name: str = "") -> JanusServer:
+def nobody_there(name: str = "") -> JanusServerSettings:
     (port,) = free_ports(1)
-    return JanusServer(f"ws://127.0.0.1:{port}", name=name)
+    return JanusServerSettings(f"ws://127.0.0.1:{port}", name=name)
 
 
 def all_refuse(status: McuStatus) -> bool:
@@ -50,9 +50,9 @@ async def test_the_only_one_needs_no_number(states: States, caplog: pytest.LogCa
 @pytest.mark.parametrize("name", ["12", "10.0.0.1", "fe80::1", "a b", "x" * 33])
 def test_a_name_is_no_number_and_no_address(name: str) -> None:
     with pytest.raises(ValueError, match="`name`"):
-        JanusServer("ws://x", name=name)
+        JanusServerSettings("ws://x", name=name)
 
 
 def test_no_two_have_one_name() -> None:
     with pytest.raises(ValueError, match="have the name a"):
-        JanusMcu((JanusServer("ws://x", name="a"), JanusServer("ws://y", name="a")), timeout=1.0)
+        JanusMcu((JanusServerSettings("ws://x", name="a"), JanusServerSettings("ws://y", name="a")), timeout=1.0)

@@ -13,8 +13,8 @@ from aiohttp import web
 
 from mcu.base import McuLost, McuTimeout, PublishOptions, Rejected, SfuState
 from mcu.janus.backend import JanusMcu
-from mcu.janus.connection.protocol import PLUGIN, Expect, HandleInfo, Message, parse
-from mcu.janus.settings import JanusServer
+from mcu.janus.connection.protocol import PLUGIN, Expect, HandleInfo, JanusMessage, parse
+from mcu.janus.settings import JanusServerSettings
 from tests.mcu.janus.conftest import CAMERA, WAIT, Heard, States
 
 LATE = {"janus": "success", "data": {"id": 7}}
@@ -82,7 +82,7 @@ class Impostor:
 
 
 async def ready(impostor: Impostor, states: States, patience: float = WAIT) -> JanusMcu:
-    mcu = JanusMcu((JanusServer(impostor.url),), timeout=patience)
+    mcu = JanusMcu((JanusServerSettings(impostor.url),), timeout=patience)
     await mcu.start(states)
     await states.until(lambda status: status.ready)
     return mcu
@@ -93,7 +93,7 @@ async def test_a_janus_without_data_channels_is_refused_with_one_sentence(
 ) -> None:
     async with Impostor() as impostor:
         impostor.answers["info"] = {"janus": "server_info", "data_channels": False, "plugins": {PLUGIN: {}}}
-        mcu = JanusMcu((JanusServer(impostor.url),), timeout=WAIT)
+        mcu = JanusMcu((JanusServerSettings(impostor.url),), timeout=WAIT)
         await mcu.start(states)
         status = await states.until(lambda status: status.sfus[0].state is SfuState.REFUSED)
         assert status.sfus[0].reason == "this Janus was built without data channels"
@@ -118,7 +118,7 @@ async def test_what_makes_no_sense_is_passed_over(states: States, caplog: pytest
 
 async def test_an_owner_that_fails_does_not_stop_the_reader(states: States, caplog: pytest.LogCaptureFixture) -> None:
     class Clumsy:
-        def on_event(self, message: Message) -> None:
+        def on_event(self, message: JanusMessage) -> None:
             raise ZeroDivisionError
 
         def on_resumed(self) -> None:
@@ -146,7 +146,7 @@ async def test_an_owner_that_fails_keeps_nobody_from_coming_back(
     states: States, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Clumsy:
-        def on_event(self, message: Message) -> None:
+        def on_event(self, message: JanusMessage) -> None:
             """Nothing happens here."""
 
         def on_resumed(self) -> None:
@@ -237,7 +237,7 @@ async def test_a_janus_that_takes_connections_and_says_nothing_is_tried_again(
 ) -> None:
     async with Impostor() as impostor:
         impostor.answers["info"] = None
-        mcu = JanusMcu((JanusServer(impostor.url),), timeout=0.2)
+        mcu = JanusMcu((JanusServerSettings(impostor.url),), timeout=0.2)
         await mcu.start(states)
         await states.until(lambda status: status.sfus[0].reason == "it does not answer")
         del impostor.answers["info"]
@@ -333,7 +333,7 @@ async def test_a_room_number_that_is_taken_is_not_insisted_on(states: States) ->
 async def test_no_secret_and_no_description_reaches_the_log(states: States, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     async with Impostor() as impostor:
-        mcu = JanusMcu((JanusServer(impostor.url, api_secret="hush-hush", token="tock-en"),), timeout=WAIT)
+        mcu = JanusMcu((JanusServerSettings(impostor.url, api_secret="hush-hush", token="tock-en"),), timeout=WAIT)
         await mcu.start(states)
         await states.until(lambda status: status.ready)
         assert impostor.heard[0]["apisecret"] == "hush-hush"

@@ -12,9 +12,9 @@ from mcu.janus.connection.protocol import (
     ROUTES,
     STEPS,
     Expect,
+    InvalidJanusMessage,
     JanusError,
-    Message,
-    ProtocolError,
+    JanusMessage,
     Route,
     Step,
     Transactions,
@@ -30,7 +30,7 @@ ACK, SUCCESS, EVENT = Expect.ACK, Expect.SUCCESS, Expect.EVENT
 KINDS = ("ack", "success", "server_info", "event", "error", "webrtcup", "keepalive", "claimed")
 
 
-def message(janus: str, **members: object) -> Message:
+def message(janus: str, **members: object) -> JanusMessage:
     return parse(json.dumps({"janus": janus, **members}))
 
 
@@ -92,7 +92,7 @@ def test_a_trickled_candidate_and_the_end_of_them_are_read() -> None:
 
 @pytest.mark.parametrize("frame", ["", "[]", "{}", '{"janus": 1}', '{"janus": "ack", "sender": "x"}', b"\xff", "[[["])
 def test_what_is_not_janus_protocol_is_one_error(frame: str | bytes) -> None:
-    with pytest.raises(ProtocolError):
+    with pytest.raises(InvalidJanusMessage):
         parse(frame)
 
 

@@ -6,16 +6,16 @@ import asyncio
 
 import pytest
 
-from mcu.janus.connection.request_queue import Outgoing
+from mcu.janus.connection.request_queue import RequestQueue
 
 
-async def taken(outgoing: Outgoing, count: int) -> list[str]:
+async def taken(outgoing: RequestQueue, count: int) -> list[str]:
     """Send that many."""
     return [await outgoing.take() for _ in range(count)]
 
 
 async def test_requests_go_out_in_order_and_are_waited_for() -> None:
-    outgoing = Outgoing()
+    outgoing = RequestQueue()
     waiting = asyncio.create_task(taken(outgoing, 3))
     await asyncio.sleep(0)
     outgoing.put("1", "one", again=True)
@@ -27,7 +27,7 @@ async def test_requests_go_out_in_order_and_are_waited_for() -> None:
 
 
 async def test_what_left_and_was_not_answered_goes_out_again_before_all_else_where_it_may() -> None:
-    outgoing = Outgoing()
+    outgoing = RequestQueue()
     for number in range(6):
         outgoing.put(str(number), f"request {number}", again=number != 2)
     await taken(outgoing, 5)
@@ -38,7 +38,7 @@ async def test_what_left_and_was_not_answered_goes_out_again_before_all_else_whe
 
 
 async def test_what_was_given_up_before_it_left_never_leaves() -> None:
-    outgoing = Outgoing()
+    outgoing = RequestQueue()
     outgoing.put("1", "one", again=True)
     outgoing.put("2", "two", again=True)
     assert not outgoing.close("1")
@@ -49,7 +49,7 @@ async def test_what_was_given_up_before_it_left_never_leaves() -> None:
 
 
 async def test_what_nobody_follows_is_not_sent_twice() -> None:
-    outgoing = Outgoing()
+    outgoing = RequestQueue()
     outgoing.tell("told")
     await outgoing.take()
     assert outgoing.resume() == []
@@ -58,7 +58,7 @@ async def test_what_nobody_follows_is_not_sent_twice() -> None:
 
 
 async def test_a_second_break_repeats_what_is_still_open() -> None:
-    outgoing = Outgoing()
+    outgoing = RequestQueue()
     outgoing.put("1", "one", again=True)
     await outgoing.take()
     outgoing.resume()

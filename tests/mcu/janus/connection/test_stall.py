@@ -12,7 +12,7 @@ import pytest
 
 from mcu.base import CloseReason, McuLost, SubscribeOptions
 from mcu.janus.backend import JanusMcu
-from mcu.janus.settings import JanusServer
+from mcu.janus.settings import JanusServerSettings
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 from tests.mcu.janus.conftest import CAMERA, INSTANCE, WAIT, Call, Heard, States
 from tests.mcu.janus.relay import Relay
@@ -45,7 +45,7 @@ class Scene:
 @pytest.fixture
 async def scene(janus: JanusProcess, states: States, loopback: None) -> AsyncIterator[Scene]:
     async with Relay(janus.values["WS_PORT"]) as relay, AsyncExitStack() as stack:
-        mcu = JanusMcu((JanusServer(relay.url, API_SECRET, "", ADMIN_KEY),), timeout=WAIT, instance=INSTANCE)
+        mcu = JanusMcu((JanusServerSettings(relay.url, API_SECRET, "", ADMIN_KEY),), timeout=WAIT, instance=INSTANCE)
         await mcu.start(states)
         stack.push_async_callback(mcu.stop)
         await states.until(lambda status: status.ready)

@@ -13,7 +13,7 @@ import pytest
 from mcu.base import McuLost, McuTimeout, PublishOptions
 from mcu.janus.backend import JanusMcu
 from mcu.janus.connection.back_off import QUICK_FOR, STEADY_FOR, back_off
-from mcu.janus.settings import JanusServer
+from mcu.janus.settings import JanusServerSettings
 from tests.gateway.flows.virtual_time import VirtualLoop
 from tests.mcu.janus.conftest import CAMERA, Heard, States
 from tests.mcu.janus.connection.test_misbehaviour import OFFER, Impostor
@@ -53,7 +53,7 @@ def test_janus_hears_a_keepalive_every_3_seconds() -> None:
     async def story() -> None:
         states = States()
         async with (janus := Timed()):
-            mcu = JanusMcu((JanusServer(janus.url),), timeout=TIMEOUT)
+            mcu = JanusMcu((JanusServerSettings(janus.url),), timeout=TIMEOUT)
             await mcu.start(states)
             await states.until(lambda status: status.ready)
             start = now()
@@ -68,7 +68,7 @@ def test_a_request_that_janus_does_not_answer_fails_after_10_seconds() -> None:
     async def story() -> None:
         states = States()
         async with (janus := Timed()):
-            mcu = JanusMcu((JanusServer(janus.url),), timeout=TIMEOUT)
+            mcu = JanusMcu((JanusServerSettings(janus.url),), timeout=TIMEOUT)
             await mcu.start(states)
             await states.until(lambda status: status.ready)
             janus.answers["attach"] = None
@@ -87,7 +87,7 @@ def test_a_janus_that_refuses_us_is_asked_after_1_to_16_seconds(monkeypatch: pyt
     async def story() -> None:
         async with (janus := Timed()):
             janus.answers["create"] = {"janus": "error", "error": {"code": 403, "reason": "no"}}
-            mcu = JanusMcu((JanusServer(janus.url),), timeout=TIMEOUT)
+            mcu = JanusMcu((JanusServerSettings(janus.url),), timeout=TIMEOUT)
             await mcu.start(States())
             await asyncio.sleep(66)
             times = janus.of("create")
@@ -105,7 +105,7 @@ def test_a_janus_that_is_away_for_long_is_asked_every_16_seconds(monkeypatch: py
         times: list[float] = []
         with socket.socket() as taken:  # bound, and nobody listens
             taken.bind(("127.0.0.1", 0))
-            mcu = JanusMcu((JanusServer(f"ws://127.0.0.1:{taken.getsockname()[1]}"),), timeout=TIMEOUT)
+            mcu = JanusMcu((JanusServerSettings(f"ws://127.0.0.1:{taken.getsockname()[1]}"),), timeout=TIMEOUT)
             monkeypatch.setattr("mcu.janus.connection.connector.back_off", noting(back_off, times))
             await mcu.start(States())
             start = now()

@@ -13,7 +13,7 @@ from mcu.janus.events import frames as events
 from tests.mcu.janus.feed import envelope
 
 
-def bodies(*sent: Any) -> list[events.Body | None]:
+def bodies(*sent: Any) -> list[events.EventBody | None]:
     frame = json.dumps(sent).encode()
     return [events.body(event) for event in events.read(frame) if event is not None]
 
@@ -26,11 +26,11 @@ def test_what_janus_sends_is_read() -> None:
         envelope(16, 6, connection="hangup", reason="DTLS alert"),
         envelope(32, 2, media="video", mid="1", slow_link="uplink", lost_lastsec=12),
     ) == [
-        events.HandleEvent("attached"),
-        events.IceState("connecting"),
-        events.DtlsState("connected"),
-        events.ConnectionState("hangup", "DTLS alert"),
-        events.SlowLink("video", "uplink"),
+        events.HandleStateEvent("attached"),
+        events.IceStateEvent("connecting"),
+        events.DtlsStateEvent("connected"),
+        events.ConnectionStateEvent("hangup", "DTLS alert"),
+        events.SlowLinkEvent("video", "uplink"),
     ]
 
 
@@ -38,14 +38,14 @@ def test_a_selected_pair_is_read_without_its_addresses() -> None:
     side = {"address": "192.0.2.7", "port": 9, "type": "host", "transport": "udp", "family": 4}
     pair = {"local": side, "remote": side | {"type": "prflx", "family": 6}}
     (body,) = bodies(envelope(16, 4, **{"selected-pair": "…", "candidates": pair, "stream_id": 1}))
-    local, remote = events.Candidate("host", "udp", 4), events.Candidate("prflx", "udp", 6)
-    assert body == events.SelectedPair(events.Pair(local, remote))
+    local, remote = events.SelectedCandidate("host", "udp", 4), events.SelectedCandidate("prflx", "udp", 6)
+    assert body == events.SelectedPairEvent(events.CandidatePair(local, remote))
     assert "192.0.2.7" not in repr(body)
 
 
 def test_counters_of_data_channels_have_no_rates() -> None:
     (body,) = bodies(envelope(32, 3, mid="2", media="data", **{"packets-received": 10, "bytes-received": 1648}))
-    assert body == events.Statistics(media="data", mid="2", packets_received=10, bytes_received=1648)
+    assert body == events.MediaStatsEvent(media="data", mid="2", packets_received=10, bytes_received=1648)
 
 
 def test_one_event_and_a_list_of_them_are_frames() -> None:
@@ -106,4 +106,4 @@ def test_an_event_that_is_nested_without_end_is_broken() -> None:
 @given(_json | st.binary())
 def test_nothing_that_comes_raises(sent: Any) -> None:
     frame = sent if isinstance(sent, bytes) else json.dumps(sent).encode()
-    assert all(event is None or isinstance(event, events.Event) for event in events.read(frame))
+    assert all(event is None or isinstance(event, events.JanusEvent) for event in events.read(frame))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.metrics import Counters, Gauges, Metrics
 from mcu.base import HistogramSample
 from mcu.janus.events import statistics as figures
-from mcu.janus.events.statistics import FRESH, GONE, HANDLES, MEDIA, ROWS, SWEEP, Feed, Figures
+from mcu.janus.events.statistics import FRESH, GONE, HANDLES, MEDIA, ROWS, SWEEP, EventStatistics, MediaStatistics
 from tests.mcu.janus.feed import OURS, envelope, statistics
 
 ATTACHED = envelope(2, None, name="attached")
@@ -25,7 +25,7 @@ class Fed:
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.feed = Feed(lambda opaque: opaque.startswith("portunus|tests|"), lambda: self.now)
+        self.feed = EventStatistics(lambda opaque: opaque.startswith("portunus|tests|"), lambda: self.now)
 
     def take(self, *events: Any) -> None:
         self.feed.take(json.dumps(events).encode())
@@ -80,7 +80,7 @@ def test_layers_of_simulcast_add_up_to_one_picture(fed: Fed) -> None:
     fed.take(ATTACHED, *(statistics(media=media, bytes_received=100, bytes_received_lastsec=40) for media in layers))
     assert fed.received() == 300
     assert fed.rows("bandwidth") == {("incoming",): 120, ("outgoing",): 0}
-    assert fed.feed.figures(1, 7) == {"video": Figures(incoming=120)}
+    assert fed.feed.figures(1, 7) == {"video": MediaStatistics(incoming=120)}
 
 
 def test_a_handle_that_was_there_before_the_feed_counts_from_now_on(fed: Fed) -> None:
@@ -210,7 +210,7 @@ def test_rates_of_data_channels_are_those_of_the_last_period(fed: Fed) -> None:
 
 def test_figures_of_a_silent_connection_end(fed: Fed) -> None:
     fed.take(ATTACHED, statistics(bytes_received=10, bytes_received_lastsec=10, rtt=4, lost=1, lost_by_remote=2))
-    assert fed.feed.figures(1, 7) == {"video": Figures(10, 0, 1, 2, 4)}
+    assert fed.feed.figures(1, 7) == {"video": MediaStatistics(10, 0, 1, 2, 4)}
     assert fed.feed.figures(1, 8) == {}
     fed.now += FRESH + 1
     assert fed.feed.figures(1, 7) == {}
@@ -222,7 +222,7 @@ def test_figures_of_a_medium_end_before_its_connection_does(fed: Fed) -> None:
     fed.take(ATTACHED, *(statistics(mid=mid, bytes_received=9, bytes_received_lastsec=9) for mid in ("0", "1")))
     fed.now += FRESH + 1
     fed.take(statistics(mid="0", bytes_received=10, bytes_received_lastsec=1))
-    assert fed.feed.figures(1, 7) == {"video": Figures(incoming=1)}
+    assert fed.feed.figures(1, 7) == {"video": MediaStatistics(incoming=1)}
     assert fed.rows("bandwidth")["incoming",] == 1
 
 

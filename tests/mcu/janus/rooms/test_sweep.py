@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestServer
 from mcu.base import CloseReason, PublishOptions
 from mcu.janus.backend import JanusMcu
 from mcu.janus.connection.protocol import PLUGIN
-from mcu.janus.settings import JanusServer
+from mcu.janus.settings import JanusServerSettings
 from tests.janus_process import ADMIN_KEY, ADMIN_SECRET, API_SECRET, ROOT, Conversation, JanusProcess
 from tests.mcu.janus.conftest import CAMERA, INSTANCE, WAIT, Call, Heard, States
 from tests.media import PublishingPeer
@@ -40,7 +40,7 @@ class Gateway:
         key = janus.values["ADMIN_KEY"]
         self.states = States()
         self.mcu = JanusMcu(
-            (JanusServer(janus.url, API_SECRET, "", key, admin_url, admin_secret),), WAIT, instance=instance
+            (JanusServerSettings(janus.url, API_SECRET, "", key, admin_url, admin_secret),), WAIT, instance=instance
         )
 
     async def __aenter__(self) -> JanusMcu:
@@ -242,7 +242,7 @@ async def test_what_a_killed_gateway_left_goes_when_it_is_started_again(
 async def test_a_look_that_fails_disturbs_nobody(
     janus: JanusProcess, states: States, loopback: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings = JanusServer(
+    settings = JanusServerSettings(
         janus.url, api_secret=API_SECRET, admin_key=ADMIN_KEY, admin_url=janus.admin_url, admin_secret="wrong"
     )
     mcu = JanusMcu((settings,), timeout=WAIT)
@@ -272,7 +272,9 @@ async def test_an_admin_api_that_stands_still_keeps_nobody_from_learning_that_ja
     app = web.Application()
     app.router.add_get("/", stand_still)
     async with TestServer(app) as admin, AsyncExitStack() as stack:
-        settings = JanusServer(janus.url, API_SECRET, "", ADMIN_KEY, f"ws://127.0.0.1:{admin.port}", ADMIN_SECRET)
+        settings = JanusServerSettings(
+            janus.url, API_SECRET, "", ADMIN_KEY, f"ws://127.0.0.1:{admin.port}", ADMIN_SECRET
+        )
         mcu = JanusMcu((settings,), timeout=WAIT)
         await mcu.start(states)
         stack.push_async_callback(mcu.stop)

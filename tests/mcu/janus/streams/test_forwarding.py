@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mcu.base import MediaKind
-from mcu.janus.streams.forwarding import Medium, media_of
+from mcu.janus.streams.forwarding import ForwardedMedium, media_of
 
 HEAD = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"
 AUDIO = (
@@ -19,7 +19,7 @@ VIDEO = (
 DATA = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:d\r\na=sctp-port:5000\r\n"
 
 
-def media(*sections: str, offer: str = "") -> tuple[Medium, ...]:
+def media(*sections: str, offer: str = "") -> tuple[ForwardedMedium, ...]:
     answer = HEAD + "".join(sections)
     return media_of(offer or answer, answer)
 

@@ -10,11 +10,11 @@ import pytest
 
 from mcu.janus.connection.protocol import parse
 from mcu.janus.streams.descriptions import rid_order
-from mcu.janus.streams.layer_switch import AGAIN, Switch
+from mcu.janus.streams.layer_switch import AGAIN, LayerSwitch
 from tests.gateway.flows.virtual_time import VirtualLoop
 from tests.sdp.recorded import FIXTURES
 
-Story = Callable[[Switch], Coroutine[None, None, None]]
+Story = Callable[[LayerSwitch], Coroutine[None, None, None]]
 
 
 def asked(story: Story) -> list[float]:
@@ -24,7 +24,7 @@ def asked(story: Story) -> list[float]:
     async def run() -> None:
         loop = asyncio.get_running_loop()
         start = loop.time()
-        switch = Switch(lambda: times.append(round(loop.time() - start, 3)))
+        switch = LayerSwitch(lambda: times.append(round(loop.time() - start, 3)))
         await story(switch)
         await asyncio.sleep(60)
 
@@ -34,7 +34,7 @@ def asked(story: Story) -> list[float]:
 
 
 def test_a_layer_that_does_not_come_is_asked_for_some_times() -> None:
-    async def story(switch: Switch) -> None:
+    async def story(switch: LayerSwitch) -> None:
         switch.show(2)
         switch.want(0)
 
@@ -43,7 +43,7 @@ def test_a_layer_that_does_not_come_is_asked_for_some_times() -> None:
 
 
 def test_a_layer_that_comes_is_asked_for_no_more() -> None:
-    async def story(switch: Switch) -> None:
+    async def story(switch: LayerSwitch) -> None:
         switch.show(2)
         switch.want(0)
         await asyncio.sleep(0.5)
@@ -55,7 +55,7 @@ def test_a_layer_that_comes_is_asked_for_no_more() -> None:
 
 
 def test_a_layer_that_is_there_is_not_asked_for() -> None:
-    async def story(switch: Switch) -> None:
+    async def story(switch: LayerSwitch) -> None:
         switch.show(1)
         switch.want(1)
 
@@ -63,14 +63,14 @@ def test_a_layer_that_is_there_is_not_asked_for() -> None:
 
 
 def test_nothing_is_asked_where_there_are_no_layers() -> None:
-    async def story(switch: Switch) -> None:
+    async def story(switch: LayerSwitch) -> None:
         switch.want(0)
 
     assert asked(story) == []
 
 
 def test_a_choice_made_before_the_first_picture_counts() -> None:
-    async def story(switch: Switch) -> None:
+    async def story(switch: LayerSwitch) -> None:
         switch.want(0)
         await asyncio.sleep(1)
         switch.show(2)
@@ -81,11 +81,11 @@ def test_a_choice_made_before_the_first_picture_counts() -> None:
 
 
 def test_nothing_is_asked_without_a_choice_or_after_the_end() -> None:
-    async def chose_nothing(switch: Switch) -> None:
+    async def chose_nothing(switch: LayerSwitch) -> None:
         switch.show(2)
         switch.show(0)
 
-    async def ended(switch: Switch) -> None:
+    async def ended(switch: LayerSwitch) -> None:
         switch.show(2)
         switch.want(0)
         switch.stop()
@@ -95,7 +95,7 @@ def test_nothing_is_asked_without_a_choice_or_after_the_end() -> None:
 
 
 def test_a_second_choice_is_followed_anew() -> None:
-    async def story(switch: Switch) -> None:
+    async def story(switch: LayerSwitch) -> None:
         switch.show(2)
         switch.want(0)
         await asyncio.sleep(0.1)

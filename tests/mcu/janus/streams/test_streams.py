@@ -25,7 +25,7 @@ from mcu.base import (
 )
 from mcu.janus.backend import JanusMcu
 from mcu.janus.connection.protocol import parse
-from mcu.janus.connection.session import Session
+from mcu.janus.connection.session import JanusSession
 from mcu.janus.streams import subscriber as subscribing
 from mcu.janus.streams.publisher import JanusPublisher
 from tests.janus_process import JanusProcess
@@ -244,13 +244,13 @@ async def test_a_room_goes_after_those_who_were_about_to_enter(
     call: Call, mcu: JanusMcu, monkeypatch: pytest.MonkeyPatch, cancelled: bool
 ) -> None:
     sent: list[str] = []
-    encoded = Session._encoded
+    encoded = JanusSession._encoded
 
-    def noted(self: Session, janus: str, transaction: str, fields: Mapping[str, Any]) -> str:
+    def noted(self: JanusSession, janus: str, transaction: str, fields: Mapping[str, Any]) -> str:
         sent.append("destroy" if fields.get("body", {}).get("request") == "destroy" else janus)
         return encoded(self, janus, transaction, fields)
 
-    monkeypatch.setattr(Session, "_encoded", noted)
+    monkeypatch.setattr(JanusSession, "_encoded", noted)
     publisher, peer, _ = await call.publisher()
     await peer.until(lambda: publisher.up, "a connection")
     options = SubscribeOptions(timeout=2.0, selection=MediaSelection(audio=True))

@@ -10,22 +10,22 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from mcu.base import CloseReason, MediaKind, StreamKey
-from mcu.janus.connection.session import Session
-from mcu.janus.rooms.videoroom import Rooms
+from mcu.janus.connection.session import JanusSession
+from mcu.janus.rooms.videoroom import RoomRegistry
 
 if TYPE_CHECKING:
     from mcu.janus.streams.subscriber import JanusSubscriber
 
 
-class Audience(ABC):
+class RoomFeed(ABC):
     """What can be subscribed to: a publisher, or a stream that comes from another Janus (remote.py)."""
 
     key: StreamKey
-    session: Session
+    session: JanusSession
     ended: bool
     leaving: list[asyncio.Future[Any]]  # done when Janus has carried out what the end asks for
 
-    def __init__(self, rooms: Rooms, feed: int) -> None:
+    def __init__(self, rooms: RoomRegistry, feed: int) -> None:
         self.rooms = rooms
         self.room = 0
         self.feed = feed
