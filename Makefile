@@ -1,6 +1,6 @@
 # `make demo` and `make test` do all the set-up; scripts/ holds the steps.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full soak compare lint bench bench-sfu constraints clean
+.PHONY: help demo test test-full soak compare lint bench bench-sfu constraints clean runtime-venv dev-venv
 
 PORT ?= 8080
 BIN := .venv/bin
@@ -20,44 +20,43 @@ help:
 	@echo "make constraints       pin the dependencies anew"
 	@echo "make clean             remove what the commands above have made"
 
-.venv/.runtime: constraints.txt pyproject.toml
+# Both do nothing when .venv is complete.
+runtime-venv:
 	@scripts/venv constraints.txt
-	@touch $@
 
-.venv/.dev: constraints-dev.txt pyproject.toml
+dev-venv:
 	@scripts/venv constraints-dev.txt
-	@touch $@ .venv/.runtime
 
-demo: .venv/.runtime
+demo: runtime-venv
 	@$(BIN)/portunus demo --port $(PORT)
 
-lint: .venv/.dev
+lint: dev-venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: .venv/.dev
+test: dev-venv
 	@scripts/packages $(PACKAGES)
 	@$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest -m "not full and not soak"
 
-test-full: .venv/.dev
+test-full: dev-venv
 	@scripts/packages $(PACKAGES_FULL)
 	$(BIN)/python -m pytest -m full
 
-soak: .venv/.dev
+soak: dev-venv
 	@scripts/packages $(PACKAGES)
 	$(BIN)/python -m pytest -m soak -s
 
-compare: .venv/.dev
+compare: dev-venv
 	@scripts/packages janus gcc libc6-dev
 	$(BIN)/python -m tests.compare
 
-bench: .venv/.dev
+bench: dev-venv
 	@scripts/packages gcc libc6-dev
 	$(BIN)/python -m bench
 
-bench-sfu: .venv/.dev
+bench-sfu: dev-venv
 	@scripts/packages janus gcc libc6-dev
 	$(BIN)/python -m bench.sfu
 

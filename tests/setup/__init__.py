@@ -1,0 +1,1 @@
+"""Set-up of the environment that Portunus runs and is tested in."""
