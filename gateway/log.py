@@ -1,8 +1,11 @@
-"""One line for each log record, whoever wrote it, on standard error.
+"""The format of the log: one line on standard error for each record, with time, level, area and event.
 
-The gateway logs through ``get(area)`` with key=value pairs; ``mcu``, ``sdp`` and the libraries log through the standard
-library. Both are rendered alike. SDP, candidates, addresses, tokens and full session ids are not for INFO and above:
-our own events do not hold them, and from tracebacks and from what libraries write they are cut out here.
+How to log: each module has ``log = logging.getLogger("portunus.<area>")`` and logs with the standard library: a message
+in lower case and without a full stop, its values as arguments (``log.warning("backend %s refused a request", id)``,
+never an f-string), ``log.exception`` where the traceback is needed. structlog only formats what arrives here.
+
+SDP, candidates, addresses, tokens and full session ids must not appear at INFO and above (invariant 7): Portunus' own
+messages do not contain them, and the formatter removes them from tracebacks and from the messages of libraries.
 """
 
 from __future__ import annotations
@@ -13,45 +16,38 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
-from typing import Literal, TextIO, cast
+from typing import Literal, TextIO
 
 import structlog
-from structlog.stdlib import BoundLogger, ProcessorFormatter
+from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, WrappedLogger
 
-ROOT = "portunus"
+ROOT = "portunus"  # the logger above all of Portunus' own
 
 Style = Literal["logfmt", "json"]
 
-# Libraries that tell of single requests, candidates and packets at INFO; what is wrong comes as a warning.
-_talkative = ("aiohttp", "aioice", "aiortc", "asyncio", "libav")
+# Libraries that log single requests, candidates and packets at INFO; they log faults as warnings.
+_verbose_libraries = ("aiohttp", "aioice", "aiortc", "asyncio", "libav")
 
 _secret = re.compile(
     r"eyJ[\w-]+\.[\w.-]+"  # a JWT
     r"|(?<!\w)candidate:[^\"'\r\n]+"
     r"|(?<!\w)a=(?:candidate|ice-|fingerprint|crypto|ssrc|rtpmap)[^\"'\r\n]*"
-    r"|(?<!\w)v=0(?:\\r|\\n|\s).*",  # a whole description
+    r"|(?<!\w)v=0(?:\\r|\\n|\s).*",  # a whole session description
     re.DOTALL,
 )
 _address = re.compile(
     r"(?<![\w.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?!\w|\.\w)"
     r"|(?<![\w:])(?:[0-9a-fA-F]{0,4}:){2,7}[0-9a-fA-F.]*(?![\w:])"
 )
-_control = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")  # \n is the renderer's
-
-
-def get(area: str) -> BoundLogger:
-    """Return the logger ``portunus.<area>``; its methods take an event text and key=value pairs."""
-    wrapped = structlog.wrap_logger(
-        logging.getLogger(f"{ROOT}.{area}"),
-        processors=[structlog.stdlib.filter_by_level, ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=BoundLogger,
-    )
-    return cast(BoundLogger, wrapped)
+_control = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")  # without \n, which the renderer escapes
 
 
 def configure(style: Style = "logfmt", level: int = logging.INFO, stream: TextIO | None = None) -> None:
-    """Send the records of the whole process to ``stream`` (standard error); a second call replaces the first."""
+    """Write the records of the whole process to ``stream`` (default: standard error).
+
+    A second call replaces the first one's handler.
+    """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_formatter(style))
     root = logging.getLogger()
@@ -59,15 +55,15 @@ def configure(style: Style = "logfmt", level: int = logging.INFO, stream: TextIO
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level)
-    for name in _talkative:
+    for name in _verbose_libraries:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
 
 
 @contextmanager
 def captured(level: int = logging.INFO) -> Iterator[list[str]]:
-    """Collect every record of ``level`` and above, formatted as the operator would see it; for tests."""
+    """Collect every record of ``level`` and above, formatted as in the operator's log; for tests."""
     lines: list[str] = []
-    handler, root = _Collector(lines), logging.getLogger()
+    handler, root = _LineCollector(lines), logging.getLogger()
     before = root.level
     root.addHandler(handler)
     root.setLevel(level)
@@ -79,11 +75,11 @@ def captured(level: int = logging.INFO) -> Iterator[list[str]]:
 
 
 def redacted(text: str) -> str:
-    """Return the text without addresses, candidates, descriptions and tokens."""
+    """Replace addresses, candidates, session descriptions and tokens in a text with ``[private]``."""
     return _address.sub(_redact_address, _secret.sub("[private]", text))
 
 
-class _Collector(logging.Handler):
+class _LineCollector(logging.Handler):
     def __init__(self, lines: list[str]) -> None:
         super().__init__()
         self._lines = lines
@@ -104,38 +100,44 @@ def _formatter(style: Style) -> logging.Formatter:
         processors=[
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
             structlog.processors.format_exc_info,
-            _describe,
+            _add_level_and_area,
+            _redact,
             ProcessorFormatter.remove_processors_meta,
-            _on_one_line,
+            _escape_control_characters,
             render,
         ]
     )
 
 
-def _describe(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """Add level and area, and cut out what must not be read at this level."""
+def _add_level_and_area(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     record: logging.LogRecord = event["_record"]
-    ours = record.name.startswith(ROOT + ".")
     event["level"] = record.levelname.lower()
     event["area"] = record.name.removeprefix(ROOT + ".")
+    return event
+
+
+def _redact(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Redact tracebacks, and the messages of libraries, at INFO and above."""
+    record: logging.LogRecord = event["_record"]
     if record.levelno >= logging.INFO:
-        for key in ("exception",) if ours else ("exception", "event"):
+        own = record.name.startswith(ROOT + ".")
+        for key in ("exception",) if own else ("exception", "event"):
             if key in event:
                 event[key] = redacted(str(event[key]))
     return event
 
 
-def _on_one_line(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    return {key: _control.sub(_escape, value) if isinstance(value, str) else value for key, value in event.items()}
+def _escape_control_characters(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    return {key: _control.sub(_escaped, value) if isinstance(value, str) else value for key, value in event.items()}
 
 
-def _escape(match: re.Match[str]) -> str:
+def _escaped(match: re.Match[str]) -> str:
     return match[0].encode("unicode_escape").decode()
 
 
 def _redact_address(match: re.Match[str]) -> str:
     try:
         ip_address(match[0])
-    except ValueError:  # a time of day, a version
+    except ValueError:  # a time of day or a version
         return match[0]
     return "[private]"

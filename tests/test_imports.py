@@ -19,7 +19,6 @@ EDGE = (
     "gateway.wire",
     "gateway.core",
     "gateway.flows",
-    "gateway.log",
     "gateway.metrics",
     "gateway.version",
     "mcu.base",
@@ -94,11 +93,11 @@ RULES: dict[str, tuple[str, ...]] = {
         "gateway.flows.sessions",
     ),
     "gateway.edge": (*EDGE, "gateway.edge.http"),
-    "gateway.edge.http": ("gateway.core", "gateway.log"),
+    "gateway.edge.http": ("gateway.core",),
     "gateway.edge.clients": (*EDGE, "gateway.edge.http"),
     "gateway.edge.nextcloud": (*EDGE, "gateway.edge.http"),
     "gateway.edge.operator": (*EDGE, "gateway.edge.http"),
-    "gateway.edge.geo": ("gateway.core", "gateway.log"),
+    "gateway.edge.geo": ("gateway.core",),
     "gateway.config": ("gateway.core.limits", "gateway.core.backends", "mcu.factory"),
     "gateway.app": ALL,
     "gateway.tools": ALL,
@@ -165,7 +164,7 @@ def imported(source: str, module: str, is_package: bool) -> Iterator[tuple[int, 
             if node.level:
                 parts = package.split(".")
                 base = ".".join([*parts[: len(parts) - node.level + 1], *filter(None, [node.module])])
-            # ``from gateway import log`` imports gateway.log; ``from gateway.log import get`` a name of gateway.log
+            # ``from gateway import log`` imports gateway.log; ``from gateway.log import ROOT`` a name of it
             yield from (
                 (node.lineno, f"{base}.{alias.name}" if is_module(f"{base}.{alias.name}") else base)
                 for alias in node.names
@@ -283,7 +282,7 @@ def test_violation_is_caught_and_named(module: str, source: str, name: str) -> N
         ("gateway.flows.media.routing", "import asyncio, logging\nfrom mcu.base import Mcu\nimport sdp.codecs"),
         (
             "gateway.edge.operator.status",
-            "import aiohttp\nfrom gateway import log\nfrom gateway.version import VERSION",
+            "import aiohttp\nfrom gateway import metrics\nfrom gateway.version import VERSION",
         ),
         ("gateway.wire.token", "import jwt\nfrom cryptography.hazmat.primitives import hashes"),
         ("mcu.janus.connection.connector", "import aiohttp\nfrom mcu.base import McuError\nfrom . import protocol"),

@@ -7,6 +7,7 @@ answers. Source: reference 3.2, 4.1, 4.2, 4.5 (the gateway's requests), 6.5 (``i
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from typing import Any
@@ -14,7 +15,6 @@ from typing import Any
 import aiohttp
 from msgspec import Struct
 
-from gateway import log
 from gateway.core.limits import Backend
 from gateway.tools.demo_rooms import DemoRooms, Participant
 from gateway.tools.fake_nextcloud import FakeNextcloud, Seen
@@ -23,7 +23,7 @@ Json = dict[str, Any]
 
 PERMISSIONS = ["publish-media", "publish-screen", "control", "transient-data"]  # everything
 
-_log = log.get("demo")
+log = logging.getLogger("portunus.demo")
 
 
 class Ticket(Struct, frozen=True):
@@ -149,10 +149,10 @@ class DemoBackend:
             try:
                 status, _ = await self._cloud.send(self._gateway, changed.room, request)
             except (aiohttp.ClientError, TimeoutError):
-                _log.warning("the gateway could not be told of a call change")
+                log.warning("a call change could not be sent to the gateway")
             else:
                 if status != 200:
-                    _log.warning("the gateway refused a call change", status=status)
+                    log.warning("the gateway refused a call change with status %d", status)
 
 
 def _error(code: str, message: str) -> Json:

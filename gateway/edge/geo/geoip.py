@@ -8,6 +8,7 @@ are looked up in memory and reach no log.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -15,7 +16,6 @@ from typing import Any, Protocol
 
 import maxminddb
 
-from gateway import log
 from gateway.core.geolocation import LOOPBACK, UNKNOWN, GeoLocation
 from gateway.core.throttle import Address
 from gateway.edge.geo import database as geoip_source
@@ -27,7 +27,7 @@ FIRST_RETRY = 1.0  # seconds; doubled by each further failure
 LAST_RETRY = 300.0  # seconds
 PATIENCE = 5.0  # seconds that the start waits for a database
 
-_log = log.get("geoip")
+log = logging.getLogger("portunus.geoip")
 _code = re.compile(r"[A-Z]{2}")
 
 
@@ -135,15 +135,16 @@ class GeoIp:
             try:
                 database = await source.read()
             except Unusable as error:
-                tell = _log.info if failures else _log.warning
-                tell("no new database of countries", reason=str(error), kept=self._database is not None)
+                level = logging.INFO if failures else logging.WARNING
+                kept = "the old one stays in use" if self._database is not None else "countries are unknown"
+                log.log(level, "no new GeoIP database: %s; %s", error, kept)
                 delay = min(FIRST_RETRY * 2**failures, LAST_RETRY)
                 failures += 1
             else:
                 if database is not None:
                     self._database = database
                     metadata = database.metadata()
-                    _log.info("database of countries", type=metadata.database_type, built=metadata.build_epoch)
+                    log.info("GeoIP database %s, built at %d, is in use", metadata.database_type, metadata.build_epoch)
                 delay, failures = REFRESH, 0
             self._tried.set()
             await asyncio.sleep(delay)

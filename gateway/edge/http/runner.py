@@ -15,16 +15,16 @@ that ``Server`` keeps for it in ``_loop`` and ``_kwargs``.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from gateway import log
 from gateway.edge.http.write_limit import WriteLimited
 
-_log = log.get("http")
+log = logging.getLogger("portunus.http")
 
 
 _LONG = 86_400.0 * 365  # seconds; aiohttp closes at once what may be kept for 0 seconds
@@ -109,7 +109,7 @@ class _RequestHandler(WriteLimited):
         message: str | None = None,
     ) -> web.StreamResponse:
         if isinstance(exc, HttpProcessingError) and request.writer.output_size == 0:
-            _log.debug("a request cannot be read", reason=type(exc).__name__)  # and not what it says
+            log.debug("a request cannot be parsed: %s", type(exc).__name__)  # its text holds octets of the request
             response = web.Response(status=400, text="Bad request\n", headers=self._headers)
             response.force_close()
             return response

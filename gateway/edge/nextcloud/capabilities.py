@@ -7,6 +7,7 @@ wait for it and outlives each of them.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,6 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from gateway import log
 from gateway.edge.nextcloud.backend_http import BackendHttp, Reply, RequestFailed
 
 MIN_AGE = 60.0  # seconds that capabilities are kept at least
@@ -24,7 +24,7 @@ MAX_ENTRIES = 4096  # URLs kept; clients choose the path below a backend's URL, 
 PATH = "ocs/v2.php/cloud/capabilities"
 
 _max_age = re.compile(r"(?:^|[\s,])max-age\s*=\s*\"?([0-9]{1,9})", re.IGNORECASE)
-_log = log.get("nextcloud")
+log = logging.getLogger("portunus.nextcloud")
 
 
 class Capabilities(Struct, frozen=True):
@@ -102,7 +102,7 @@ class CapabilitiesCache:
             headers = self._headers | ({"If-None-Match": entry.etag} if entry.etag else {})
             reply = await self._http.request("GET", url + PATH, headers)
         except RequestFailed as error:
-            _log.warning("capabilities not fetched", reason=str(error))
+            log.warning("the capabilities of a backend could not be fetched: %s", error)
             return False
         finally:
             entry.fetching = None
@@ -120,7 +120,7 @@ class CapabilitiesCache:
             entry.capabilities = capabilities
             entry.etag = reply.headers.get("ETag", "")
             return
-        _log.warning("capabilities not usable", status=reply.status)
+        log.warning("the capabilities of a backend are not usable: HTTP status %d", reply.status)
         if "must-revalidate" in control:
             entry.capabilities, entry.etag = _NOTHING, ""
 

@@ -6,12 +6,12 @@ Source: reference 1.4 (authentication and failure statuses, in this order), 6.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 
 import msgspec
 from aiohttp import web
 
-from gateway import log
 from gateway.core.backends import Backends
 from gateway.core.limits import Backend
 from gateway.core.throttle import Address, ThrottledAction
@@ -29,7 +29,7 @@ LOOK_PERIOD = 1.0  # seconds between two looks whether a caller that must wait i
 _NOT_ALLOWED = "Authentication check failed"
 _UNREADABLE = "Could not read body"
 _nosniff = {"X-Content-Type-Options": "nosniff"}
-_log = log.get("rooms_api")
+log = logging.getLogger("portunus.rooms_api")
 
 
 class RoomsApi:
@@ -97,10 +97,10 @@ class RoomsApi:
                 return _json(answer.status, answer.body)
             self._carry_out(backend, roomid, message)
         except Malformed as error:
-            _log.warning("request is malformed", type=message.type, backend=backend.id, reason=str(error))
+            log.warning("a %s request of backend %s is malformed: %s", message.type, backend.id, error)
             return _text(500, "Error while processing")
         except Exception:  # one request that cannot be carried out must not take down the others
-            _log.exception("request not carried out", type=message.type, backend=backend.id)
+            log.exception("a %s request of backend %s was not carried out", message.type, backend.id)
             return _text(500, "Error while processing")
         return _json(200, b"{}")
 

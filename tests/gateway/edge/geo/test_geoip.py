@@ -299,7 +299,7 @@ async def test_a_changed_configuration_counts_at_once(tmp_path: Path, records: l
         assert country(geoip) == UNKNOWN.country
     finally:
         await geoip.stop()
-    assert any("no new database of countries" in line for line in records)
+    assert any("no new GeoIP database" in line for line in records)
     assert not any(part in line for line in records for part in (SWISS, ELSEWHERE, str(tmp_path)))
 
 
