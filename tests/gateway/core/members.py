@@ -25,7 +25,7 @@ def session(
 ) -> Session:
     """Make a session that is not open yet."""
     number = next(_numbers)
-    ids = SessionId(f"public{number}"), ResumeId(f"private{number}")
+    ids = SessionId(f"public{number:06}"), ResumeId(f"private{number:06}")  # sorts by age in every example
     user = Raw(b'{"displayname":"N"}')
     return Session(ids, backend, backend.urls[0], userid, user, features, Outbox(1000), kind)
 
