@@ -1,4 +1,4 @@
-"""A simple model of the hub: who is there, in which room, and in its call; what is done to one is done to the other."""
+"""A simple model of the hub: open sessions, rooms and call membership; each operation changes hub and model."""
 
 from __future__ import annotations
 
@@ -19,87 +19,89 @@ LIMITED = Backend("limited", ("https://limited.example/",), "secret", session_li
 
 
 class HubModel:
-    """A hub and what is true of it."""
+    """A hub and the state that it must have."""
 
     def __init__(self) -> None:
         super().__init__()
         self.hub = Hub()
         self.now = 0.0
         self.configured = {"cloud": CLOUD, "limited": LIMITED}  # backends
-        self.known = dict(self.configured)  # those, and of the ones that are gone the last
+        self.known = dict(self.configured)  # and the last settings of removed backends
         self.connections = 0
         self.names = count(1)
-        # The model: who is there, in which room, and in its call.
+        # The model: sessions, their rooms, their call membership.
         self.open: list[Session] = []
-        self.places: dict[str, RoomKey] = {}  # sessions and virtual sessions
+        self.rooms_of: dict[str, RoomKey] = {}  # sessions and virtual sessions
         self.in_call: set[str] = set()
         self.virtuals: dict[str, VirtualSession] = {}
         self.registered: dict[tuple[str, str], str] = {}  # sessions by Nextcloud's ids
 
-    def came(self, made: Session, room: str) -> None:
-        self.open.append(made)
-        self.connect_to(made)
+    def opened(self, new: Session, room: str) -> None:
+        self.open.append(new)
+        self.connect_to(new)
         if room:
-            self.enter(made, room)
+            self.enter(new, room)
 
-    def connect_to(self, it: Session) -> None:
+    def connect_to(self, session: Session) -> None:
         self.connections += 1
-        before = it.connection
-        assert self.hub.attach(it, ConnectionId(self.connections)) == before
+        before = session.connection
+        assert self.hub.attach(session, ConnectionId(self.connections)) == before
 
-    def enter(self, it: Session, room: str, nc: str = "", permissions: list[str] | None = None) -> None:
-        self.gone(it)
-        fact = self.hub.join(it, room, NOTHING, room_session=nc, room_userid="g", permissions=permissions, now=self.now)
-        key = RoomKey(it.backend.id, room)
-        assert {other.id for other in fact.others} == self.at(key) - self.virtuals.keys()
-        self.places[it.id] = key
-        self.registered[key.backend, nc or it.id] = it.id
+    def enter(self, session: Session, room: str, nc: str = "", permissions: list[str] | None = None) -> None:
+        self.removed(session)
+        change = self.hub.join(
+            session, room, NOTHING, room_session=nc, room_userid="g", permissions=permissions, now=self.now
+        )
+        key = RoomKey(session.backend.id, room)
+        assert {other.id for other in change.others} == self.members_of(key) - self.virtuals.keys()
+        self.rooms_of[session.id] = key
+        self.registered[key.backend, nc or session.id] = session.id
 
-    def end(self, it: Session) -> None:
-        place, owned = self.places.get(it.id), set(it.virtuals.values())
-        closed = self.hub.close(it)
+    def end(self, session: Session) -> None:
+        place, owned = self.rooms_of.get(session.id), set(session.virtuals.values())
+        closed = self.hub.close(session)
         assert closed is not None
         assert (closed.left is None) is (place is None)
-        assert {fact.virtual for fact in closed.virtuals} == owned
-        self.gone(it)
-        for fact in closed.virtuals:
-            self.virtual_gone(fact)
-        assert not it.virtuals
-        self.open.remove(it)
+        assert {change.virtual for change in closed.virtuals} == owned
+        self.removed(session)
+        for change in closed.virtuals:
+            self.virtual_removed(change)
+        assert not session.virtuals
+        self.open.remove(session)
 
-    def gone(self, it: Session | VirtualSession) -> None:
-        self.places.pop(it.id, None)
-        self.in_call.discard(it.id)
-        self.unregister(it)
+    def removed(self, session: Session | VirtualSession) -> None:
+        self.rooms_of.pop(session.id, None)
+        self.in_call.discard(session.id)
+        self.unregister(session)
 
-    def unregister(self, it: Session | VirtualSession) -> None:
-        for key in [key for key, id in self.registered.items() if id == it.id]:
+    def unregister(self, session: Session | VirtualSession) -> None:
+        for key in [key for key, id in self.registered.items() if id == session.id]:
             del self.registered[key]
 
-    def at(self, key: RoomKey) -> set[str]:
-        return {id for id, place in self.places.items() if place == key}
+    def members_of(self, key: RoomKey) -> set[str]:
+        return {id for id, place in self.rooms_of.items() if place == key}
 
-    def everybody(self, room: Room, value: bool) -> None:
-        present = self.at(room.key)
-        fact = self.hub.set_all_in_call(room, value)
+    def set_everyone_in_call(self, room: Room, value: bool) -> None:
+        present = self.members_of(room.key)
+        change = self.hub.set_all_in_call(room, value)
         if value:
             self.in_call |= {
                 other.id for other in self.open if other.id in present and other.client_type is ClientType.CLIENT
             }
         else:
-            assert {other.id for other in fact.ended} == (present & self.in_call) - self.virtuals.keys()
+            assert {other.id for other in change.ended} == (present & self.in_call) - self.virtuals.keys()
             self.in_call -= present
 
-    def call_by_phone(self, owner: Session, name: str, room: RoomKey) -> None:
+    def create_virtual(self, owner: Session, name: str, room: RoomKey) -> None:
         id = SessionId(f"virtual{next(self.names)}")
-        made = VirtualSession(id, owner, name, room, userid="", user=NOTHING, flags=0, call_flags=9, actor=None)
-        assert self.hub.add_virtual(made).key == room
-        self.virtuals[id], self.places[id] = made, room
+        new = VirtualSession(id, owner, name, room, userid="", user=NOTHING, flags=0, call_flags=9, actor=None)
+        assert self.hub.add_virtual(new).key == room
+        self.virtuals[id], self.rooms_of[id] = new, room
 
-    def virtual_gone(self, fact: VirtualSessionLeft) -> None:
-        self.gone(fact.virtual)
-        del self.virtuals[fact.virtual.id]
-        assert fact.virtual.name not in fact.virtual.owner.virtuals
+    def virtual_removed(self, change: VirtualSessionLeft) -> None:
+        self.removed(change.virtual)
+        del self.virtuals[change.virtual.id]
+        assert change.virtual.name not in change.virtual.owner.virtuals
 
     def put(self, room: Room, key: str, value: bytes, seconds: int | None) -> None:
         ttl = None if seconds is None else seconds * NANOSECONDS

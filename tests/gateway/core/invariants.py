@@ -1,4 +1,4 @@
-"""What holds in a hub whatever happened: nothing dangles, nothing is forgotten, nothing of what is gone is kept."""
+"""Invariants of the hub: its indexes agree, and no closed session or removed room is referenced."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.core.transient import SESSION_DATA, session_key
 
 
 def check(hub: Hub) -> None:
-    """Look at everything from every side."""
+    """Check every index of the hub against the others."""
     for session in hub.sessions.values():
         _check_session(hub, session)
     for key, room in hub.rooms.items():
@@ -59,25 +59,29 @@ def _check_room(hub: Hub, room: Room) -> None:
 def _check_virtuals(hub: Hub) -> None:
     of_owners = [virtual for session in hub.sessions.values() for virtual in session.virtuals.values()]
     of_rooms = [virtual for room in hub.rooms.values() for virtual in room.virtuals.values()]
-    assert {it.id for it in of_owners} == {it.id for it in of_rooms} == set(hub.virtuals)
+    assert {virtual.id for virtual in of_owners} == {virtual.id for virtual in of_rooms} == set(hub.virtuals)
     assert len(of_owners) == len(of_rooms) == len(hub.virtuals)
-    assert all(it.owner.virtuals[it.name] is it for it in of_owners)
+    assert all(virtual.owner.virtuals[virtual.name] is virtual for virtual in of_owners)
     assert not hub.virtuals.keys() & hub.sessions.keys()
 
 
 def _check_indices(hub: Hub) -> None:
     sessions = hub.sessions.values()
-    assert hub._resumable == {it.resume_id: it for it in sessions}
-    assert hub.internals == {it.id: it for it in sessions if it.is_internal}
-    users = {(it.backend.id, it.userid) for it in sessions if it.userid}
+    assert hub._resumable == {session.resume_id: session for session in sessions}
+    assert hub.internals == {session.id: session for session in sessions if session.is_internal}
+    users = {(session.backend.id, session.userid) for session in sessions if session.userid}
     assert set(hub._of_user) == users
     for (backend, userid), found in hub._of_user.items():
-        assert found == {it.id: it for it in sessions if (it.backend.id, it.userid) == (backend, userid)}
+        assert found == {
+            session.id: session for session in sessions if (session.backend.id, session.userid) == (backend, userid)
+        }
     for (backend, room_session), session in hub._of_room_session.items():
         assert hub.sessions[session.id] is session
         assert session.room is not None
         assert (session.backend.id, session.room_session_id) == (backend, room_session)
-    counted = Counter(it.backend.id for it in sessions if not it.is_internal)
+    counted = Counter(session.backend.id for session in sessions if not session.is_internal)
     assert +Counter(hub._per_backend) == counted
-    deadlines = {it.id: it for it in sessions if it.expires_at is not None or it.join_by is not None}
+    deadlines = {
+        session.id: session for session in sessions if session.expires_at is not None or session.join_by is not None
+    }
     assert hub._deadlines == deadlines

@@ -23,7 +23,7 @@ _numbers = count(1)
 def session(
     userid: str = "", backend: Backend = CLOUD, features: tuple[str, ...] = (), *, kind: ClientType = ClientType.CLIENT
 ) -> Session:
-    """Make a session that is not open yet."""
+    """Return a session that is not open yet."""
     number = next(_numbers)
     ids = SessionId(f"public{number:06}"), ResumeId(f"private{number:06}")  # sorts by age in every example
     user = Raw(b'{"displayname":"N"}')
@@ -31,13 +31,13 @@ def session(
 
 
 def opened(hub: Hub, userid: str = "user", backend: Backend = CLOUD, now: float = 0.0) -> Session:
-    """Open a session."""
+    """Return an open session."""
     made = session(userid, backend)
     hub.open(made, now)
     return made
 
 
 def joined(hub: Hub, member: Session, room: str = "r", nc: str = "", now: float = 0.0) -> Room:
-    """Let a session join a room; ``nc`` is Nextcloud's id of it."""
+    """Join a session to a room and return the room; ``nc`` is Nextcloud's session id."""
     hub.join(member, room, NOTHING, room_session=nc, room_userid="", permissions=None, now=now)
     return hub.rooms[RoomKey(member.backend.id, room)]

@@ -15,7 +15,7 @@ def filled(*messages: bytes, limit: int = 1000) -> AcknowledgedOutbox:
     return outbox
 
 
-def test_what_was_taken_is_sent_again_until_it_is_acknowledged() -> None:
+def test_taken_messages_are_sent_again_until_they_are_acknowledged() -> None:
     outbox = filled(b"1", b"2", b"3")
     assert outbox.take(ALL) == [b"1", b"2", b"3"]
     outbox.confirm()
@@ -25,7 +25,7 @@ def test_what_was_taken_is_sent_again_until_it_is_acknowledged() -> None:
     assert outbox.take(ALL) == [b"3"]
 
 
-def test_acknowledging_between_two_batches_goes_on_where_it_was() -> None:
+def test_acknowledging_between_two_batches_keeps_the_position() -> None:
     outbox = filled(b"1", b"2", b"3")
     assert outbox.take(1) == [b"1"]
     assert outbox.acknowledge(1)
@@ -43,7 +43,7 @@ def test_acknowledging_twice_changes_nothing() -> None:
     assert outbox.size == 1
 
 
-def test_nobody_can_have_what_was_never_sent_or_lose_what_it_had() -> None:
+def test_acknowledging_unsent_or_fewer_messages_than_before_is_refused() -> None:
     outbox = filled(b"1", b"2", b"3")
     outbox.take(2)
     assert not outbox.acknowledge(3)
@@ -71,7 +71,7 @@ def test_unacknowledged_messages_count_against_the_limit() -> None:
     assert outbox.append(b"6789")
 
 
-def test_client_that_does_not_say_has_what_was_taken() -> None:
+def test_client_that_does_not_acknowledge_counts_as_having_all_taken_messages() -> None:
     outbox = filled(b"1", b"2")
     outbox.take(1)
     outbox.rewind()

@@ -1,4 +1,4 @@
-"""Whom Nextcloud knows a federated session as (reference 4.1)."""
+"""The actor of a federated session at Nextcloud (reference 4.1)."""
 
 from __future__ import annotations
 

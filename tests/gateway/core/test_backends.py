@@ -1,4 +1,4 @@
-"""Which backend a URL belongs to."""
+"""Backends found by URL."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_canonical_form(url: str, expected: str) -> None:
         "https://[::1/",
     ],
 )
-def test_what_is_not_an_absolute_url_is_refused(url: str) -> None:
+def test_text_other_than_an_absolute_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         canonical(url)
     assert Backends([], compat=backend(COMPAT)).find(url) is None
@@ -128,7 +128,7 @@ def test_first_backend_in_the_order_of_the_configuration_wins() -> None:
     assert Backends([narrow, wide]).find("https://h/bar/") is wide
 
 
-def test_compat_takes_what_no_other_takes() -> None:
+def test_compat_matches_urls_that_no_other_backend_matches() -> None:
     own, compat = backend("own", "https://h/"), backend(COMPAT)
     backends = Backends([own], compat=compat)
     assert backends.find("https://h/") is own
@@ -144,16 +144,16 @@ def test_backend_is_found_by_id() -> None:
     assert Backends([one]).by_id("two") is None
 
 
-def test_one_id_in_two_backends_is_refused() -> None:
+def test_two_backends_with_the_same_id_are_refused() -> None:
     with pytest.raises(ValueError, match='two backends have the id "a"'):
         Backends([backend("a", "https://h/"), backend("a", "https://i/")])
 
 
-def test_one_url_in_two_backends_is_refused_naming_both() -> None:
+def test_two_backends_with_the_same_url_are_refused_and_both_named() -> None:
     with pytest.raises(ValueError, match='"a" and "b" have the same URL https://h/'):
         Backends([backend("a", "https://h:443"), backend("b", "https://h/")])
 
 
-def test_configured_text_that_is_no_url_is_refused() -> None:
+def test_backend_with_an_invalid_url_is_refused() -> None:
     with pytest.raises(ValueError, match="absolute"):
         Backends([backend("a", "cloud.example.com")])

@@ -1,4 +1,4 @@
-"""The deadlines of shared values: the next one first, without looking at all of them."""
+"""Expiry times of transient values: the earliest first, without a scan of all values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ changes = st.tuples(st.sampled_from("abc"), st.one_of(st.none(), st.integers(0, 
 
 
 class Values:
-    """What is to be over when; counts how often it is asked."""
+    """The valid expiry times; counts the look-ups."""
 
     def __init__(self) -> None:
         self.at: dict[tuple[RoomKey, str], float] = {}
@@ -37,7 +37,7 @@ class Values:
 
 
 @given(st.lists(changes, max_size=200), st.integers(0, 9))
-def test_values_are_over_in_the_order_of_their_last_deadlines(
+def test_values_expire_in_the_order_of_their_latest_expiry_times(
     changes: list[tuple[str, float | None]], now: int
 ) -> None:
     values = Values()
@@ -52,7 +52,7 @@ def test_values_are_over_in_the_order_of_their_last_deadlines(
     assert values.deadlines.next() == min(values.at.values(), default=None)
 
 
-def test_one_value_set_over_and_over_takes_no_memory() -> None:
+def test_heap_does_not_grow_when_one_value_is_set_repeatedly() -> None:
     values = Values()
     values.set("a", 1.0)
     for number in range(10_000):
@@ -62,7 +62,7 @@ def test_one_value_set_over_and_over_takes_no_memory() -> None:
     assert values.asked < 30_000
 
 
-def test_setting_a_value_does_not_look_at_those_of_other_rooms() -> None:
+def test_setting_a_value_does_not_read_values_of_other_rooms() -> None:
     values = Values()
     for number in range(9_000):
         values.set(str(number), 1000.0 + number)
@@ -73,7 +73,7 @@ def test_setting_a_value_does_not_look_at_those_of_other_rooms() -> None:
     assert values.asked < 500
 
 
-def test_room_of_the_same_name_does_not_inherit_deadlines() -> None:
+def test_new_room_of_the_same_name_does_not_inherit_expiry_times() -> None:
     hub = Hub()
     alice = opened(hub)
     hub.set_transient(joined(hub, alice), "k", NOTHING, SECOND, 0.0)

@@ -1,4 +1,4 @@
-"""Where a client is."""
+"""The location of a client."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ def test_a_country_has_a_code() -> None:
 
 
 @pytest.mark.parametrize("place", [LOOPBACK, UNKNOWN])
-def test_what_is_no_country_has_none(place: GeoLocation) -> None:
+def test_location_without_a_country_has_no_code(place: GeoLocation) -> None:
     assert not place.is_known
     assert (place.code, place.continent) == ("", "")

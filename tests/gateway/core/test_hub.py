@@ -73,7 +73,7 @@ def test_backends_do_not_see_each_other() -> None:
     assert eve.id not in for_call.in_call
 
 
-def test_anonymous_sessions_are_nobodys() -> None:
+def test_anonymous_sessions_are_not_found_by_user() -> None:
     hub = Hub()
     opened(hub, "")
     assert hub.of_user(CLOUD, "") == []
@@ -94,7 +94,7 @@ def test_session_limit_counts_open_sessions_of_the_backend() -> None:
     assert hub.find(small, late.id) is late
 
 
-def test_closed_session_is_found_no_more_and_closing_it_again_does_nothing() -> None:
+def test_closed_session_is_not_found_and_closing_it_again_does_nothing() -> None:
     hub = Hub()
     alice, again = opened(hub, "alice"), opened(hub, "alice")
     joined(hub, alice, nc="nc1")
@@ -115,7 +115,7 @@ def test_closed_session_is_found_no_more_and_closing_it_again_does_nothing() -> 
 # -- deadlines
 
 
-def test_session_expires_some_time_after_its_connection() -> None:
+def test_session_expires_30_seconds_after_its_connection_was_lost() -> None:
     hub = Hub()
     alice = opened(hub)
     hub.attach(alice, FIRST)
@@ -124,7 +124,7 @@ def test_session_expires_some_time_after_its_connection() -> None:
     assert hub.sweep(100.0 + EXPIRY) == [SessionExpired(alice)]
 
 
-def test_resume_and_lost_predecessor_leave_no_deadline() -> None:
+def test_resumed_session_has_no_deadline_when_its_old_connection_is_lost() -> None:
     hub = Hub()
     alice = opened(hub)
     hub.attach(alice, FIRST)
@@ -135,7 +135,7 @@ def test_resume_and_lost_predecessor_leave_no_deadline() -> None:
     assert hub.sweep(1000.0) == []
 
 
-def test_anonymous_session_must_join_in_time_also_while_disconnected() -> None:
+def test_anonymous_session_must_join_in_time_even_while_disconnected() -> None:
     hub = Hub()
     guest = opened(hub, "", now=10.0)
     hub.attach(guest, FIRST)
@@ -165,7 +165,7 @@ def test_authenticated_session_need_not_join() -> None:
 # -- rooms
 
 
-def test_join_returns_who_was_there_and_what_was_left() -> None:
+def test_join_returns_the_other_members_and_the_left_room() -> None:
     hub = Hub()
     alice, bob = opened(hub, "alice"), opened(hub, "bob")
     joined(hub, alice, "old", "nc1")
@@ -174,7 +174,7 @@ def test_join_returns_who_was_there_and_what_was_left() -> None:
     assert fact.others == (bob,)
     assert fact.left is not None
     assert (fact.left.room, fact.left.room_session, fact.left.remaining) == (RoomKey("cloud", "old"), "nc1", ())
-    assert bytes(fact.room.properties) == bytes(NOTHING)  # of the one who made the room
+    assert bytes(fact.room.properties) == bytes(NOTHING)  # the properties given when the room was created
     assert alice.room_userid == "shown"
     assert alice.permissions.allows("control")
     assert not alice.permissions.may_publish_something()
@@ -184,7 +184,7 @@ def test_join_returns_who_was_there_and_what_was_left() -> None:
     assert hub.room_of(alice) is fact.room
 
 
-def test_join_without_permissions_keeps_those_of_before() -> None:
+def test_join_without_permissions_keeps_the_previous_ones() -> None:
     hub = Hub()
     alice = opened(hub)
     hub.set_permissions(alice, ["publish-audio"])
@@ -193,7 +193,7 @@ def test_join_without_permissions_keeps_those_of_before() -> None:
     assert not alice.permissions.may_publish(["video"])
 
 
-def test_session_without_an_id_of_nextcloud_stands_under_its_own_and_nextcloud_hears_nothing() -> None:
+def test_session_without_a_nextcloud_id_is_registered_by_its_own_and_its_leave_not_reported() -> None:
     hub = Hub()
     alice = opened(hub)
     joined(hub, alice)
@@ -213,7 +213,7 @@ def test_new_registration_replaces_the_old_one() -> None:
     assert hub.of_room_session("cloud", "nc2") is alice
 
 
-def test_registration_taken_over_by_another_is_not_removed_by_the_first() -> None:
+def test_registration_taken_over_by_another_session_is_not_removed_by_the_first() -> None:
     hub = Hub()
     alice, bob = opened(hub), opened(hub)
     joined(hub, alice, nc="nc")
@@ -223,7 +223,7 @@ def test_registration_taken_over_by_another_is_not_removed_by_the_first() -> Non
     assert hub.of_room_session("cloud", "nc") is bob
 
 
-def test_leave_that_nextcloud_is_not_told_of() -> None:
+def test_leave_is_not_reported_to_nextcloud_when_so_asked() -> None:
     hub = Hub()
     alice = opened(hub)
     joined(hub, alice, nc="nc")
@@ -232,14 +232,14 @@ def test_leave_that_nextcloud_is_not_told_of() -> None:
     assert left.room_session == ""
 
 
-def test_leaving_no_room_is_nothing() -> None:
+def test_leaving_without_a_room_does_nothing() -> None:
     hub = Hub()
     alice = opened(hub)
     assert hub.leave(alice) is None
     assert hub.room_of(alice) is None
 
 
-def test_leaving_ends_the_call_and_the_name_in_the_room() -> None:
+def test_leaving_clears_call_membership_and_the_user_id_of_the_room() -> None:
     hub = Hub()
     alice, bob = opened(hub, "alice"), opened(hub, "")
     room = joined(hub, alice)
@@ -253,7 +253,7 @@ def test_leaving_ends_the_call_and_the_name_in_the_room() -> None:
 
 
 @pytest.mark.parametrize("key", ["sessionId", "sessionid"])
-def test_leaving_takes_the_entry_out_of_the_stored_users(key: str) -> None:
+def test_leaving_removes_the_entry_from_the_stored_users(key: str) -> None:
     hub = Hub()
     alice, bob = opened(hub), opened(hub)
     room = joined(hub, alice)
@@ -264,7 +264,7 @@ def test_leaving_takes_the_entry_out_of_the_stored_users(key: str) -> None:
     assert room.users == entries[:1]
 
 
-def test_deleted_room_lets_everybody_go() -> None:
+def test_deleting_a_room_removes_all_members() -> None:
     hub = Hub()
     alice, bob = opened(hub), opened(hub)
     room = joined(hub, alice, nc="nc1")
@@ -284,7 +284,7 @@ def test_properties_change_when_they_differ_byte_for_byte() -> None:
     assert bytes(room.properties) == b"{ }"
 
 
-def test_rooms_are_due_for_a_ping_in_their_own_rhythm() -> None:
+def test_each_room_is_due_for_a_ping_at_its_own_times() -> None:
     hub = Hub()
     early = joined(hub, opened(hub), "early", now=0.0)
     late = joined(hub, opened(hub), "late", now=5.0)
@@ -297,7 +297,7 @@ def test_rooms_are_due_for_a_ping_in_their_own_rhythm() -> None:
 # -- the call
 
 
-def test_call_membership_and_whose_media_ends() -> None:
+def test_call_membership_decides_which_media_end() -> None:
     hub = Hub()
     alice, bob, stranger = opened(hub), opened(hub), opened(hub)
     room = joined(hub, alice)
@@ -314,7 +314,7 @@ def test_call_membership_and_whose_media_ends() -> None:
     assert room.in_call == {alice.id}
 
 
-def test_everybody_enters_and_leaves_the_call_and_nobody_is_told_twice() -> None:
+def test_all_clients_enter_and_leave_the_call_and_none_is_notified_twice() -> None:
     hub = Hub()
     alice, bob = opened(hub), opened(hub)
     room = joined(hub, alice)
@@ -334,7 +334,7 @@ def test_everybody_enters_and_leaves_the_call_and_nobody_is_told_twice() -> None
 # -- a changed configuration
 
 
-def test_sessions_take_the_changed_settings_of_their_backend_and_keep_those_of_one_that_is_gone() -> None:
+def test_sessions_get_changed_settings_of_their_backend_and_keep_those_of_a_removed_one() -> None:
     hub = Hub()
     alice, eve = opened(hub), opened(hub, backend=OTHER)
     changed = Backend("cloud", CLOUD.urls, "another secret", max_stream_bitrate=5)
@@ -351,7 +351,7 @@ def test_table_of_backends_becomes_another_one_in_place() -> None:
     assert table.find(CLOUD.urls[0]) is None
 
 
-def test_the_first_event_that_shows_a_session_out_counts_until_it_leaves() -> None:
+def test_first_evicting_event_stays_until_the_session_leaves() -> None:
     hub = Hub()
     member = opened(hub)
     joined(hub, member)

@@ -44,7 +44,7 @@ def test_resume_id_is_recognised() -> None:
         pytest.param(lambda public, private: "A", id="no base64"),
     ],
 )
-def test_anything_else_is_no_resume_id(forged: object) -> None:
+def test_other_text_is_not_a_resume_id(forged: object) -> None:
     assert callable(forged)
     assert not IDS.is_resume_id(forged(*IDS.make(entropy(1))))
 

@@ -1,4 +1,4 @@
-"""The outbox: order, limit, and what is given back (invariants 3 and 6)."""
+"""The outbox: order, limit and rewind (invariants 3 and 6)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def outbox(limit: int = 100, *messages: bytes) -> Outbox:
     return made
 
 
-def test_messages_come_out_in_the_order_they_went_in() -> None:
+def test_messages_are_taken_in_the_order_of_appending() -> None:
     box = outbox(100, b"one", b"two", b"three")
     assert box.take(1000) == [b"one", b"two", b"three"]
 
@@ -30,7 +30,7 @@ def test_take_stops_after_the_message_that_fills_the_batch() -> None:
     assert not box.waiting
 
 
-def test_message_that_passes_the_limit_is_not_added() -> None:
+def test_message_that_exceeds_the_limit_is_not_added() -> None:
     box = outbox(10, b"12345", b"67890")
     assert not box.append(b"x")
     assert box.size == 10
@@ -46,7 +46,7 @@ def test_taken_but_not_confirmed_messages_count_against_the_limit() -> None:
     assert box.append(b"x")
 
 
-def test_sealed_outbox_takes_nothing_more_and_is_sealed_once() -> None:
+def test_sealed_outbox_refuses_messages_and_is_sealed_once() -> None:
     box = outbox(10, b"a")
     assert box.seal()
     assert not box.seal()
@@ -54,7 +54,7 @@ def test_sealed_outbox_takes_nothing_more_and_is_sealed_once() -> None:
     assert box.take(10) == [b"a"]
 
 
-def test_rewind_gives_back_what_was_taken() -> None:
+def test_rewind_returns_the_taken_messages() -> None:
     box = outbox(100, b"one", b"two")
     box.take(3)
     box.take(3)
@@ -72,7 +72,7 @@ def test_confirm_keeps_the_messages_at_the_end_of_the_batch_for_a_rewind() -> No
     assert box.take(1000) == [b"two", b"three", b"four"]
 
 
-def test_second_chat_refresh_is_left_out_while_nobody_is_connected() -> None:
+def test_second_chat_refresh_is_skipped_while_disconnected() -> None:
     box = Outbox(100)
     assert box.append_offline(b"refresh 1", Offline.REFRESH_ONCE)
     assert box.append_offline(b"text", Offline.KEEP)
@@ -80,7 +80,7 @@ def test_second_chat_refresh_is_left_out_while_nobody_is_connected() -> None:
     assert box.take(1000) == [b"refresh 1", b"text"]
 
 
-def test_chat_refresh_is_kept_again_after_somebody_was_connected() -> None:
+def test_chat_refresh_is_queued_again_after_a_connection() -> None:
     box = Outbox(100)
     box.append_offline(b"refresh 1", Offline.REFRESH_ONCE)
     box.attached()
@@ -88,7 +88,7 @@ def test_chat_refresh_is_kept_again_after_somebody_was_connected() -> None:
     assert box.take(1000) == [b"refresh 1", b"refresh 2"]
 
 
-def test_what_is_kept_is_found_by_its_beginning_whenever_it_came() -> None:
+def test_queued_message_is_found_by_its_prefix() -> None:
     box = outbox(100, b"taken 1", b"other")
     assert box.take(1) == [b"taken 1"]
     assert box.append_offline(b"offline", Offline.KEEP)
@@ -105,7 +105,7 @@ steps = st.lists(
 
 @settings(max_examples=200)
 @given(steps=steps)
-def test_what_is_delivered_is_what_was_accepted_in_order_and_the_rest_is_kept(steps: list[Step]) -> None:
+def test_accepted_messages_are_delivered_in_order_or_kept(steps: list[Step]) -> None:
     box = Outbox(64)
     kept: deque[bytes] = deque()  # accepted and not delivered
     taken = 0
@@ -136,7 +136,7 @@ def test_what_is_delivered_is_what_was_accepted_in_order_and_the_rest_is_kept(st
     assert box.take(1000) == list(kept)
 
 
-def test_what_came_behind_a_message_is_dropped() -> None:
+def test_messages_behind_the_given_one_are_dropped() -> None:
     last, equal = bytes(bytearray(b"last")), bytes(bytearray(b"last"))
     queue = outbox(100, b"first", last, b"behind", equal)
     queue.truncate_after(last)
@@ -144,7 +144,7 @@ def test_what_came_behind_a_message_is_dropped() -> None:
     assert queue.size == len(b"first") + len(last)
 
 
-def test_cutting_behind_a_message_that_did_not_fit_leaves_nothing() -> None:
+def test_truncating_after_a_message_that_was_not_added_leaves_nothing() -> None:
     queue = outbox(8, b"first")
     queue.truncate_after(b"too long for it")
     assert not queue.waiting

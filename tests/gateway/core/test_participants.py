@@ -1,4 +1,4 @@
-"""Participant lists: ids replaced, the rest as it was written (reference 7.1-7.3)."""
+"""Participant lists: ids are replaced, all other members stay byte for byte (reference 7.1-7.3)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_session_id_is_replaced_and_the_rest_stays_byte_for_byte() -> None:
     assert msgspec.json.encode(found.entry) == b'{"sessionId":"public1","inCall":7,"number":1.50e3,"x":{"a": [ 1 ]}}'
 
 
-def test_lower_case_key_is_taken_as_well() -> None:
+def test_lower_case_key_is_accepted() -> None:
     (found,) = resolve('{"sessionid":"nc2"}')
     assert shown([found.entry]) == [{"sessionid": "public2"}]
 
@@ -49,7 +49,7 @@ def test_entry_without_a_known_session_is_dropped(text: str) -> None:
     ("value", "permissions"),
     [('["a","b"]', ("a", "b")), ("[]", ()), ('"a"', None), ("[1]", None), ("null", None), ('{"0":"a"}', None)],
 )
-def test_permissions_are_taken_out_and_read_when_they_are_a_list_of_strings(
+def test_permissions_are_removed_from_the_entry_and_read_if_a_list_of_strings(
     value: str, permissions: tuple[str, ...] | None
 ) -> None:
     (found,) = resolve(f'{{"sessionId":"nc1","permissions":{value}}}')

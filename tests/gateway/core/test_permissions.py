@@ -1,4 +1,4 @@
-"""What a received list of permissions allows (reference 8)."""
+"""The permissions of a received list (reference 8)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from gateway.core.permissions import Permissions
 
 
-def test_everything_is_allowed_before_a_list_came() -> None:
+def test_everything_is_allowed_before_a_list_is_received() -> None:
     permissions = Permissions()
     assert permissions.may_publish(["audio", "video"])
     assert permissions.may_publish_screen()

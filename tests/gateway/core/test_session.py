@@ -1,4 +1,4 @@
-"""One session: its connection, and how others see it."""
+"""A session: its connection, and its sender and join entry."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_lost_connection_starts_the_expiry_and_a_new_one_stops_it() -> None:
     assert it.expires_at is None
 
 
-def test_sender_names_the_user_and_is_made_once() -> None:
+def test_sender_names_the_user_and_is_encoded_once() -> None:
     it = session("alice")
     sender = it.sender("room")
     message = json.loads(sender + b"[1]" + MESSAGE_END)
@@ -42,7 +42,7 @@ def test_sender_names_the_user_and_is_made_once() -> None:
     assert b'"call"' in it.sender("call")
 
 
-def test_guest_is_shown_under_the_name_of_the_room() -> None:
+def test_guest_is_shown_with_the_user_id_of_the_room() -> None:
     it = session()
     it.room_userid = "guest"
     assert it.shown_userid == "guest"
@@ -58,7 +58,7 @@ def test_join_entry_has_a_room_session_only_when_the_client_gave_one() -> None:
     assert (entry.roomsessionid, entry.features, bytes(entry.user)) == ("nc1", ("f",), b'{"displayname":"N"}')
 
 
-def test_control_sender_is_another_one_and_made_once() -> None:
+def test_control_sender_differs_and_is_encoded_once() -> None:
     it = session("alice")
     sender = it.control_sender("room")
     message = json.loads(sender + b"[1]" + MESSAGE_END)

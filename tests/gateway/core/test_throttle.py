@@ -1,4 +1,4 @@
-"""Throttling by the numbers of reference 14.1."""
+"""Throttling with the numbers of reference 14.1."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_delay_doubles_from_100_ms_to_25_s() -> None:
     assert delays == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.0, 25.0, 25.0, 25.0])
 
 
-def test_a_great_many_failures_are_no_arithmetic_error() -> None:
+def test_very_many_failures_cause_no_overflow() -> None:
     assert failures(2000).failed(ONE, RESUME, 1.0) == 25.0
 
 
@@ -45,11 +45,11 @@ def test_block_ends_when_the_tenth_latest_failure_is_over_30_minutes_old() -> No
 def test_one_more_failure_after_the_block_does_not_block_again() -> None:
     made = failures(MAX_FAILURES)
     later = BLOCK_WINDOW + 1.0
-    assert made.failed(ONE, RESUME, later) == 25.0  # the others are remembered
+    assert made.failed(ONE, RESUME, later) == 25.0  # the other failures still count
     assert not made.blocks(ONE, RESUME, later + MAX_FAILURES)
 
 
-def test_addresses_and_actions_are_apart() -> None:
+def test_addresses_and_actions_are_counted_separately() -> None:
     made = failures(MAX_FAILURES)
     assert not made.blocks(OTHER, RESUME, 0.0)
     assert not made.blocks(ONE, ThrottledAction.ROOM_AUTH, 0.0)
@@ -64,7 +64,7 @@ def test_ipv6_addresses_of_one_64_network_count_together() -> None:
     assert not made.blocks(ip_address("2001:db8:0:2::1"), RESUME, 0.0)
 
 
-def test_no_ipv4_address_is_an_ipv6_network() -> None:
+def test_ipv4_address_never_counts_as_an_ipv6_network() -> None:
     made = Throttle()
     for _ in range(MAX_FAILURES):
         made.failed(ip_address("0.0.0.1"), RESUME, 0.0)
@@ -90,7 +90,7 @@ def test_sweep_forgets_once_a_minute() -> None:
     assert len(made) == 0
 
 
-def test_memory_is_bounded_and_the_oldest_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_entries_is_bounded_and_the_oldest_is_removed_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throttle, "MAX_ENTRIES", 2)
     made = failures(MAX_FAILURES)
     made.failed(OTHER, RESUME, 1.0)

@@ -1,4 +1,4 @@
-"""What a session may send, in virtual time."""
+"""Rate limits of a session, in virtual time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LIMITS = Limits(messages_per_second=10, messages_burst=20, bytes_per_second=1000
 
 
 def taken(bucket: TokenBucket, now: float, size: int = 1, limits: Limits = LIMITS) -> bool:
-    """Take one message, as the dispatcher does."""
+    """Subtract one message, as the dispatcher does."""
     bucket.messages -= 1
     bucket.octets -= size
     return (bucket.messages >= 0 and bucket.octets >= 0) or bucket.refill(limits, now)
@@ -23,25 +23,25 @@ def test_burst_may_be_sent_at_once_and_one_more_may_not() -> None:
     assert not taken(bucket, 0.0)
 
 
-def test_bytes_count_apart_from_messages() -> None:
+def test_bytes_are_limited_separately_from_messages() -> None:
     bucket = TokenBucket(LIMITS, 0.0)
     assert taken(bucket, 0.0, 5000)
     assert not taken(bucket, 0.0, 1)
     assert bucket.messages >= 0 > bucket.octets
 
 
-def test_the_rate_can_be_sent_for_ever() -> None:
+def test_sending_at_the_rate_never_exceeds_the_limit() -> None:
     bucket = TokenBucket(LIMITS, 0.0)
     assert all(taken(bucket, number / 10, 100) for number in range(1000))
 
 
-def test_more_than_the_rate_ends_once_the_burst_is_used() -> None:
+def test_sending_above_the_rate_exceeds_the_limit_once_the_burst_is_used() -> None:
     bucket = TokenBucket(LIMITS, 0.0)
     sent = next(number for number in range(1000) if not taken(bucket, number / 20))
     assert 20 / (1 - 10 / 20) - 2 <= sent <= 20 / (1 - 10 / 20) + 2
 
 
-def test_a_pause_gives_the_burst_back_but_no_more_than_twice() -> None:
+def test_pause_refills_the_burst_and_no_more_than_twice_the_burst_passes() -> None:
     bucket = TokenBucket(LIMITS, 0.0)
     for _ in range(5):
         taken(bucket, 0.0)
@@ -52,7 +52,7 @@ def test_a_pause_gives_the_burst_back_but_no_more_than_twice() -> None:
 @pytest.mark.parametrize(
     "limits", [Limits(messages_per_second=0, bytes_burst=10), Limits(bytes_per_second=0, messages_burst=10)]
 )
-def test_zero_is_no_limit_and_leaves_the_other_in_force(limits: Limits) -> None:
+def test_zero_disables_one_limit_and_keeps_the_other(limits: Limits) -> None:
     bucket = TokenBucket(limits, 0.0)
     assert UNLIMITED in (bucket.messages, bucket.octets)
     assert all(taken(bucket, 0.0, limits=limits) for _ in range(10))
@@ -61,6 +61,6 @@ def test_zero_is_no_limit_and_leaves_the_other_in_force(limits: Limits) -> None:
     assert UNLIMITED in (bucket.messages, bucket.octets)
 
 
-def test_exceeds_takes_zero_for_no_limit() -> None:
+def test_zero_is_never_exceeded() -> None:
     assert [exceeds(count, 2) for count in (1, 2, 3)] == [False, False, True]
     assert not exceeds(1_000_000, 0)

@@ -1,4 +1,4 @@
-"""Shared values of a room (reference 10): equality, deadlines, sizes; time is a number."""
+"""Transient data of a room (reference 10): equality, expiry, sizes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ONE, TWO = Raw(b"1"), Raw(b"2")
         (b"null", b"0", False),
     ],
 )
-def test_values_are_compared_by_what_they_stand_for(one: bytes, other: bytes, equal: bool) -> None:
+def test_values_are_compared_as_json_values(one: bytes, other: bytes, equal: bool) -> None:
     assert same(Raw(one), Raw(other)) is equal
     assert same(Raw(other), Raw(one)) is equal
 
@@ -61,7 +61,7 @@ def test_size_counts_keys_and_values_in_bytes() -> None:
     assert data.size == 0
 
 
-def test_value_is_kept_when_the_message_it_came_in_is_gone() -> None:
+def test_value_outlives_the_buffer_of_its_message() -> None:
     data, buffer = TransientData(), bytearray(b"12")
     data.set("k", Raw(memoryview(bytes(buffer))), None)
     buffer[:] = b"99"
@@ -75,7 +75,7 @@ def test_time_to_live_is_in_nanoseconds(ttl: int | None, at: float | None) -> No
     assert deadline(100.0, ttl) == at
 
 
-def test_value_goes_when_its_time_is_over_and_not_before() -> None:
+def test_value_expires_at_its_time_and_not_before() -> None:
     hub = Hub()
     room = joined(hub, opened(hub))
     hub.set_transient(room, "l", ONE, 3_000_000_000, 0.0)
@@ -89,7 +89,7 @@ def test_value_goes_when_its_time_is_over_and_not_before() -> None:
 
 
 @pytest.mark.parametrize("value", [ONE, TWO])
-def test_new_value_and_equal_value_replace_the_deadline(value: Raw) -> None:
+def test_new_value_and_equal_value_replace_the_expiry_time(value: Raw) -> None:
     data = TransientData()
     data.set("k", ONE, 2.0)
     data.set("k", value, 4.0)
@@ -100,7 +100,7 @@ def test_new_value_and_equal_value_replace_the_deadline(value: Raw) -> None:
     assert "k" in data
 
 
-def test_data_of_a_session_leave_with_it_and_those_of_a_room_with_the_room() -> None:
+def test_session_entry_is_removed_with_its_session_and_others_with_the_room() -> None:
     hub = Hub()
     alice, bob = opened(hub, "alice"), opened(hub, "bob")
     room = joined(hub, alice)
@@ -116,7 +116,7 @@ def test_data_of_a_session_leave_with_it_and_those_of_a_room_with_the_room() -> 
     assert len(joined(hub, bob).transient) == 0
 
 
-def test_expiry_names_the_rooms_and_forgets_those_without_deadlines() -> None:
+def test_expiry_names_the_rooms_and_skips_those_without_expiry_times() -> None:
     hub = Hub()
     one, other = joined(hub, opened(hub)), joined(hub, opened(hub, backend=OTHER))
     hub.set_transient(one, "k", ONE, 1_000_000_000, 0.0)
@@ -130,7 +130,7 @@ def test_expiry_names_the_rooms_and_forgets_those_without_deadlines() -> None:
     assert hub.next_transient_deadline() is None
 
 
-def test_size_with_a_value_counts_what_it_replaces() -> None:
+def test_size_with_a_value_subtracts_the_replaced_one() -> None:
     data = TransientData()
     data.set("key", Raw(b'"12345"'), None)
     assert data.size_with("key", ONE) == len("key") + 1

@@ -43,7 +43,7 @@ def shown(room: Room, *entries: str) -> list[dict[str, object]]:
 # -- internal clients
 
 
-def test_internal_sessions_are_not_limited_and_have_no_time_to_join_a_room() -> None:
+def test_internal_sessions_have_no_session_limit_and_no_join_timer() -> None:
     hub = Hub()
     clients = [internal(hub, LIMITED), internal(hub, LIMITED), opened(hub, "alice", LIMITED)]
     assert hub.sweep(1e9) == []
@@ -58,11 +58,11 @@ def test_internal_sessions_are_not_limited_and_have_no_time_to_join_a_room() -> 
     ("kind", "features", "flags"),
     [(ClientType.INTERNAL, (), 3), (ClientType.INTERNAL, ("internal-incall",), 0), (ClientType.CLIENT, (), 0)],
 )
-def test_flags_at_the_start(kind: ClientType, features: tuple[str, ...], flags: int) -> None:
+def test_initial_call_flags_of_an_internal_client(kind: ClientType, features: tuple[str, ...], flags: int) -> None:
     assert session("", CLOUD, features, kind=kind).call_flags == flags
 
 
-def test_internal_client_is_heard_outside_of_the_call_but_hears_nobody_from_there() -> None:
+def test_internal_client_outside_of_the_call_can_be_subscribed_to_but_cannot_subscribe() -> None:
     hub = Hub()
     alice, bridge = opened(hub, "alice"), internal(hub)
     room = joined(hub, alice)
@@ -73,27 +73,27 @@ def test_internal_client_is_heard_outside_of_the_call_but_hears_nobody_from_ther
     assert not hub.in_same_call(bridge, alice)
 
 
-def test_virtual_session_is_heard_from_when_it_is_in_the_call() -> None:
+def test_virtual_session_can_be_subscribed_to_once_it_is_in_the_call() -> None:
     hub = Hub()
     alice, bridge = opened(hub, "alice"), internal(hub)
     room = joined(hub, alice)
     virtual = added(hub, bridge, room)
     hub.set_in_call(room, alice.id, True)
-    assert not hub.in_same_call(alice, virtual)  # the flags it begins with do not count
+    assert not hub.in_same_call(alice, virtual)  # its initial flags do not count
     hub.set_in_call(room, virtual.id, True)
     assert hub.in_same_call(alice, virtual)
     hub.leave(alice)
     assert not hub.in_same_call(alice, virtual)
 
 
-def test_changed_flags_are_changes_once() -> None:
+def test_setting_the_same_call_flags_again_is_no_change() -> None:
     hub = Hub()
     bridge = internal(hub)
     assert hub.set_call_flags(bridge, 1)
     assert not hub.set_call_flags(bridge, 1)
 
 
-def test_everybody_in_call_leaves_internal_and_virtual_sessions_out_and_nobody_in_call_does_not() -> None:
+def test_setting_all_in_call_skips_internal_and_virtual_sessions_and_clearing_does_not() -> None:
     hub = Hub()
     alice, bridge = opened(hub, "alice"), internal(hub)
     room = joined(hub, alice)
@@ -122,7 +122,7 @@ def test_virtual_session_is_found_in_its_backend_only() -> None:
     assert hub.find(CLOUD, virtual.id) is None
 
 
-def test_room_ends_with_the_last_of_members_and_virtual_sessions() -> None:
+def test_room_is_removed_with_its_last_member_or_virtual_session() -> None:
     hub = Hub()
     alice, bridge = opened(hub), internal(hub)
     room = joined(hub, alice)
@@ -153,7 +153,7 @@ def test_end_of_an_internal_session_ends_its_virtual_sessions() -> None:
     assert not room.virtuals
 
 
-def test_flags_of_a_virtual_session_change_once() -> None:
+def test_setting_the_same_flags_of_a_virtual_session_again_is_no_change() -> None:
     hub = Hub()
     virtual = added(hub, internal(hub), joined(hub, opened(hub)))
     assert hub.set_flags(virtual, 4)
@@ -163,7 +163,7 @@ def test_flags_of_a_virtual_session_change_once() -> None:
 # -- the list of participants
 
 
-def test_guests_get_the_user_id_that_nextcloud_gave_them_for_the_room() -> None:
+def test_guest_entries_get_the_user_id_that_nextcloud_assigned_for_the_room() -> None:
     hub = Hub()
     guest = opened(hub, "")
     hub.join(guest, "r", Raw(b"{}"), room_session="", room_userid="mail", permissions=None, now=0.0)
@@ -200,7 +200,7 @@ def test_virtual_session_that_nextcloud_lists_is_not_added_again() -> None:
     assert shown(room, named) == [{"sessionId": virtual.id, "inCall": 0, "userId": "u"}]
 
 
-def test_a_virtual_session_is_described_without_what_only_its_owner_knows() -> None:
+def test_join_entry_of_a_virtual_session_does_not_show_the_owners_name_for_it() -> None:
     hub = Hub()
     room = joined(hub, opened(hub))
     virtual = added(hub, internal(hub), room, "secret name")
