@@ -1,4 +1,4 @@
-"""What travels between the gateway and Nextcloud."""
+"""The requests and answers between the gateway and Nextcloud."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ from gateway.wire.backend import (
         ),
     ],
 )
-def test_request_is_written_as_talk_expects_it(request_: BackendRequest, written: str) -> None:
+def test_request_is_encoded_as_talk_expects(request_: BackendRequest, written: str) -> None:
     assert json.loads(encode_request(request_)) == json.loads(written)
 
 
-def test_rooms_request_is_read() -> None:
+def test_rooms_request_is_decoded() -> None:
     request = decode_rooms_request(b'{"type":"message","message":{"data":{"a": 1}},"future":1}')
     assert request.message is not None
     assert bytes(request.message.data) == b'{"a": 1}'
@@ -78,7 +78,7 @@ def test_malformed_rooms_request_is_an_error(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", ["transient", "type", "", "mute", None])
-def test_unknown_type_is_named(name: str | None) -> None:
+def test_error_for_an_unknown_type_names_it(name: str | None) -> None:
     with pytest.raises(UnsupportedRequest, match=f"^{name or ''}$"):
         decode_rooms_request(json.dumps({"type": name}).encode())
 
@@ -92,13 +92,13 @@ def test_unknown_type_is_named(name: str | None) -> None:
         (b'{"b":{"x":1},"a":null}', {"b": b'{"x":1}', "a": b"null"}),
     ],
 )
-def test_sessions_that_are_to_switch_are_read_in_order(sessions: bytes, read: dict[str, bytes]) -> None:
+def test_sessions_of_a_switch_are_decoded_in_order(sessions: bytes, read: dict[str, bytes]) -> None:
     found = decode_switched_sessions(Raw(sessions))
     assert [(name, bytes(details)) for name, details in found.items()] == list(read.items())
 
 
 @pytest.mark.parametrize("sessions", [b'"a"', b"1", b"[1]", b"true"])
-def test_other_sessions_are_malformed(sessions: bytes) -> None:
+def test_sessions_of_other_types_are_malformed(sessions: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         decode_switched_sessions(Raw(sessions))
 
@@ -112,5 +112,5 @@ def test_answers_to_a_phone_call() -> None:
     ("session", "userid"),
     [(b'{"userid":"guest"}', "guest"), (b'{"userid":null}', ""), (b"{}", ""), (b"[]", ""), (b"null", ""), (b"", "")],
 )
-def test_user_id_for_a_room_is_read_however_php_writes_none(session: bytes, userid: str) -> None:
+def test_user_id_for_a_room_is_optional_in_each_encoding_of_php(session: bytes, userid: str) -> None:
     assert RoomAnswer(session=Raw(session)).userid == userid

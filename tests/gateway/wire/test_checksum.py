@@ -28,16 +28,16 @@ def test_example_of_the_protocol_document_is_reproduced() -> None:
         (SECRET, RANDOM, EXPECTED, BODY + b" "),
     ],
 )
-def test_anything_else_is_refused(secret: str, random: str, expected: str, body: bytes) -> None:
+def test_wrong_checksum_is_refused(secret: str, random: str, expected: str, body: bytes) -> None:
     assert not checksum.verify(secret, random, expected, body)
 
 
 @pytest.mark.parametrize("text", ["ü", "\udc80\udcff", "\ud800", "\x00"])
-def test_text_beyond_ascii_is_refused_without_an_error(text: str) -> None:
+def test_checksum_with_non_ascii_text_is_refused_without_an_exception(text: str) -> None:
     assert not checksum.verify(SECRET, RANDOM, text, BODY)
     assert not checksum.verify(SECRET, text, EXPECTED, BODY)
 
 
-def test_octets_of_a_header_that_are_not_utf8_are_signed_as_they_came() -> None:
+def test_header_bytes_that_are_not_utf8_are_signed_unchanged() -> None:
     random = b"\xff\xfe".decode("utf-8", "surrogateescape")
     assert checksum.verify(SECRET, random, checksum.sign(SECRET, random, BODY), BODY)

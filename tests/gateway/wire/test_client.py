@@ -1,4 +1,4 @@
-"""What clients send: known fields typed, the rest opaque, ``data`` byte for byte."""
+"""Messages of clients: known fields are typed, others ignored, ``data`` is kept byte for byte."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def data_of(text: str) -> str:
     return bytes(message.data).decode()
 
 
-def test_message_is_read_and_unknown_keys_are_ignored() -> None:
+def test_message_is_decoded_and_unknown_keys_are_ignored() -> None:
     text = (
         '{"id":"1","type":"room","future":{"a":[1e999]},"room":{"roomid":"r","sessionid":"nc","x":9999999999999999999}}'
     )
@@ -76,7 +76,7 @@ def test_undecodable_message_is_an_error(text: str) -> None:
 
 
 @pytest.mark.parametrize("before", ["", '{"x":', '{"message":{"data":{"half":"\\ud800","deep":'])
-def test_nesting_without_end_is_an_error(before: str) -> None:
+def test_too_deep_nesting_is_an_error(before: str) -> None:
     for deep in ("[" * 65536, "[" * 32000 + "]" * 32000 + "}" * before.count("{")):
         with pytest.raises(msgspec.DecodeError):
             client.decode(before + deep)
@@ -97,7 +97,7 @@ def test_nesting_without_end_is_an_error(before: str) -> None:
         '{"half":"\\ud800","long":' + "9" * 5000 + "}",
     ],
 )
-def test_data_stays_as_it_was_written(data: str) -> None:
+def test_data_stays_byte_for_byte(data: str) -> None:
     assert data_of(f'{{"type":"message","message":{{"data":{data},"recipient":{{"type":"room"}}}}}}') == data.strip()
 
 
@@ -107,23 +107,23 @@ def test_last_of_duplicate_keys_counts() -> None:
     assert data_of('{"message":{"data":"\\ud800"},"message":{"data":"\\udc00","data": "\\udc01" }}') == '"\\udc01"'
 
 
-def test_escaped_keys_are_keys() -> None:
+def test_escaped_keys_are_recognised() -> None:
     assert data_of('{"mess\\u0061ge" : {"d\\u0061ta" : "\\ud800" } }') == '"\\ud800"'
 
 
-def test_half_a_surrogate_pair_outside_of_data_is_read_as_the_replacement_character() -> None:
+def test_lone_surrogate_outside_of_data_becomes_the_replacement_character() -> None:
     message = client.decode('{"id":"\\ud800","type":"room","room":{"roomid":"r\\udfff"}}')
     assert message.id == "\ufffd"
     assert message.room == client.RoomJoin("r\ufffd")
 
 
-def test_half_a_surrogate_pair_beside_absent_data() -> None:
+def test_lone_surrogate_with_absent_data() -> None:
     message = client.decode('{"id":"\\ud800","message":{"data":null}}')
     assert message.message is not None
     assert not client.given(message.message.data)
 
 
-texts = st.text(st.characters(codec=None, categories=None), max_size=8)  # halves of surrogate pairs included
+texts = st.text(st.characters(codec=None, categories=None), max_size=8)  # lone surrogates included
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
@@ -133,7 +133,7 @@ values = st.recursive(
 
 @settings(max_examples=300)
 @given(value=values, other=values, indent=st.sampled_from([None, 1]))
-def test_any_data_of_json_survives(value: object, other: object, indent: int | None) -> None:
+def test_any_json_data_is_kept(value: object, other: object, indent: int | None) -> None:
     body = {"other": other, "message": {"x": other, "data": value, "y": other}, "type": "message"}
     written = json.dumps(body, indent=indent)
     if value is None:
@@ -143,18 +143,18 @@ def test_any_data_of_json_survives(value: object, other: object, indent: int | N
     assert data_of(f'{{"message":{{"y":{json.dumps(other)},"data":{compact}}}}}') == compact
 
 
-def test_token_of_hello_is_read() -> None:
+def test_token_of_hello_is_decoded() -> None:
     assert client.decode_token(Raw(b'{"token":"t","other":1}')) == "t"
     assert client.decode_token(Raw(b"{}")) == ""
 
 
 @pytest.mark.parametrize("params", [b"[]", b'"t"', b'{"token":5}', b"1"])
-def test_token_of_a_wrong_shape_is_an_error(params: bytes) -> None:
+def test_token_of_a_wrong_type_is_an_error(params: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         client.decode_token(Raw(params))
 
 
-def test_given_tells_null_and_nothing_from_a_value() -> None:
+def test_given_is_false_for_null_and_absent_values() -> None:
     assert not client.given(client.ABSENT)
     assert not client.given(Raw(b""))
     assert not client.given(Raw(b"null"))

@@ -1,4 +1,4 @@
-"""What internal clients send (reference 2.4, 11)."""
+"""Messages of internal clients (reference 2.4, 11)."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_wrong_type_makes_the_message_undecodable(body: Any) -> None:
         read(body)
 
 
-def test_status_is_kept_without_what_was_not_given() -> None:
+def test_status_is_encoded_without_absent_members() -> None:
     status = CallStatus("c", "cleared", code=486)
     assert msgspec.json.encode(status) == b'{"callid":"c","status":"cleared","code":486}'
 

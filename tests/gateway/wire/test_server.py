@@ -1,4 +1,4 @@
-"""What the gateway says, byte for byte as the protocol has it."""
+"""Messages of the gateway, byte for byte as the protocol specifies."""
 
 from __future__ import annotations
 
@@ -153,19 +153,19 @@ FACTS = ServerFacts("1.0", ("a", "b"))
         ),
     ],
 )
-def test_message_is_written_as_the_protocol_has_it(message: ServerMessage, written: str) -> None:
+def test_message_is_encoded_as_the_protocol_specifies(message: ServerMessage, written: str) -> None:
     encoded = server.encode(message).decode()
     assert json.loads(encoded) == json.loads(written)
-    assert encoded.count(" ") == written.count(" ")  # what is opaque is not touched
+    assert encoded.count(" ") == written.count(" ")  # opaque values are unchanged
 
 
-def test_details_of_already_joined_hold_the_room() -> None:
+def test_details_of_already_joined_have_the_room() -> None:
     details = server.encode_details(AlreadyJoined(RoomBody("r", Raw(b'{"a": 1}'))))
     assert bytes(details) == b'{"room":{"roomid":"r","properties":{"a": 1}}}'
 
 
 @pytest.mark.parametrize("code", list(Code))
-def test_each_code_makes_its_error(code: Code) -> None:
+def test_each_code_returns_its_error(code: Code) -> None:
     name, text = code.value
     assert code.error() == Error(name, text)
     assert code.error(message="other").message == "other"

@@ -1,4 +1,4 @@
-"""What each type of message requires (reference 2.4)."""
+"""The members that each type of message requires (reference 2.4)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ROOM = {"type": "room"}
         {"type": "internal", "internal": {"type": "surprise"}},
     ],
 )
-def test_what_is_complete(message: dict[str, Any]) -> None:
+def test_message_with_all_required_members_is_complete(message: dict[str, Any]) -> None:
     assert is_complete(decode(json.dumps(message)))
 
 
@@ -59,5 +59,5 @@ def test_what_is_complete(message: dict[str, Any]) -> None:
         {"type": "internal", "internal": {"type": "incall"}},
     ],
 )
-def test_what_is_not(message: dict[str, Any]) -> None:
+def test_message_without_a_required_member_is_incomplete(message: dict[str, Any]) -> None:
     assert not is_complete(decode(json.dumps(message)))
