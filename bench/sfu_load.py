@@ -29,7 +29,7 @@ from mcu.inprocess.negotiation.parameters import (
 )
 from mcu.inprocess.negotiation.parsing import read_answer, read_offer
 from mcu.inprocess.transport.peer_transport import PeerTransport
-from sdp.codecs import Payload, PayloadType, Preference
+from sdp.codecs import CodecPreference, Payload, PayloadType
 
 WIDTH, HEIGHT, FRAMES_PER_SECOND = 1280, 720, 30
 BITS_PER_SECOND = 1_000_000
@@ -157,7 +157,7 @@ class Listening(_Peer):
 
     async def answer(self, offer: str) -> str:
         """Take an offer and return the answer."""
-        read = read_offer(offer, Preference())
+        read = read_offer(offer, CodecPreference())
         local = await self.transport.open()
         self.transport.connect(read.transport, client=True)
         return write_answer(read, local, client=True, version=1)

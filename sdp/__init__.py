@@ -1,4 +1,4 @@
-"""Session descriptions as their lines: parse, look, edit a few of them, write all others back byte for byte.
+"""Session descriptions as lists of lines: parse one, edit some lines, serialise all others byte for byte.
 
-Pure: no clock, no entropy, no IO, and nothing of ours outside this package.
+Pure: no clock, no entropy, no IO, and no import from the repository's other packages.
 """

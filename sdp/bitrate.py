@@ -1,7 +1,7 @@
-"""Bitrate ceilings in a session description.
+"""Bitrate limits in a session description.
 
-Source: RFC 8866 5.8 (``b=AS``), RFC 3890 6.2 (``b=TIAS``). A ceiling binds who *receives* the description: write it
-into what the sender of the media is given.
+Source: RFC 8866 5.8 (``b=AS``), RFC 3890 6.2 (``b=TIAS``). A limit binds the peer that *receives* the description:
+write it into the description that is sent to the sender of the media.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _BEFORE = frozenset("vosiuepcm")  # line types that stand before b= (RFC 8866 5)
 
 
 def limit(section: Section, bits_per_second: int) -> None:
-    """Cap what the receiver of this description may send in this medium.
+    """Limit the bitrate that the receiver of this description may send in this section.
 
-    Writes ``b=AS`` (kbit/s, rounded down, at least 1) and ``b=TIAS`` (bit/s) in place of what is there; for audio not
-    less than ``AUDIO_FLOOR``, for any medium not more than ``CEILING``.
+    Replaces ``b=AS`` (kbit/s, rounded down, at least 1) and ``b=TIAS`` (bit/s); for audio the limit is at least
+    ``AUDIO_FLOOR``, for any media kind at most ``CEILING``.
 
     Raises:
         ValueError: ``bits_per_second`` is not positive.
@@ -34,7 +34,7 @@ def limit(section: Section, bits_per_second: int) -> None:
 
 
 def limit_media(description: Description, kinds: Iterable[str], bits_per_second: int) -> None:
-    """Cap each section of these kinds that is not rejected.
+    """Limit the bitrate of each media section of these kinds that is not rejected.
 
     Raises:
         ValueError: ``bits_per_second`` is not positive.

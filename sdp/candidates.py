@@ -1,4 +1,4 @@
-"""ICE candidates: what they say, and which of them may go on to the SFU.
+"""ICE candidates: parse one, and filter those that may be forwarded to the SFU.
 
 Source: RFC 8839 5.1 (the line), reference 5.2 (what is an error) and 9.4 (what is dropped).
 """
@@ -25,7 +25,7 @@ Network = IPv4Network | IPv6Network
 
 
 class CandidateError(SdpError):
-    """A candidate within a description does not parse; carries where it stands."""
+    """A candidate line of a description is malformed; names its media section."""
 
     def __init__(self, kind: str, index: int, text: str) -> None:
         super().__init__(text)
@@ -36,7 +36,7 @@ class CandidateError(SdpError):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One transport address that a peer offers."""
+    """One ICE candidate: a transport address of a peer."""
 
     foundation: str
     component: int  # 1 = RTP, 2 = RTCP
@@ -50,9 +50,9 @@ class Candidate:
 
 
 def parse(text: str) -> Candidate:
-    """Read a candidate, with or without ``a=`` in front.
+    """Parse a candidate, with or without the prefix ``a=``.
 
-    The empty text that ends a list of candidates is not one: the caller looks for it first.
+    The empty text that marks the end of candidates is not one: the caller checks for it first.
 
     Raises:
         SdpError: the text is not a candidate.
@@ -82,13 +82,13 @@ def parse(text: str) -> Candidate:
 
 
 class CandidateFilter:
-    """Says which candidates of clients are used: lists of addresses and networks (reference 9.4).
+    """Decides which candidates of clients are used, by an allow list and a block list (reference 9.4).
 
     The allow list only makes exceptions to the block list; alone it blocks nothing.
     """
 
     def __init__(self, allowed: Iterable[str] = (), blocked: Iterable[str] = ()) -> None:
-        """Take addresses (``192.0.2.1``) and networks (``192.0.2.0/24``).
+        """Parse the lists: addresses (``192.0.2.1``) and networks (``192.0.2.0/24``).
 
         Raises:
             ValueError: an entry is neither; the message names it.
@@ -97,9 +97,9 @@ class CandidateFilter:
         self._blocked = tuple(_network(entry) for entry in blocked)
 
     def accepts(self, text: str) -> bool:
-        """Whether a candidate may go to the SFU; the empty text that ends a list may.
+        """Whether a candidate may be forwarded to the SFU; the empty text that marks the end of candidates may.
 
-        Never may what does not parse, a host name (mDNS), an address bound to a zone, an unspecified address.
+        Never accepted: a malformed candidate, a host name (mDNS), an address with a zone, an unspecified address.
         """
         if not text:
             return True
@@ -113,10 +113,10 @@ class CandidateFilter:
 
 
 def filter_description(description: Description, candidate_filter: CandidateFilter) -> int:
-    """Remove the candidate lines that the filter does not accept, on the session level too; return how many.
+    """Remove the candidate lines that the filter does not accept, on the session level too; return their number.
 
-    A candidate behind another line break than LF (some readers split there) takes its whole line with it, and names
-    count whatever their case, since Janus reads them so.
+    Some parsers split lines at other line breaks than LF too: a line is removed if any of its parts is a candidate that
+    the filter does not accept. Attribute names match in any case, as in Janus' parser.
     """
 
     def unwanted(line: str) -> bool:
@@ -129,10 +129,10 @@ def filter_description(description: Description, candidate_filter: CandidateFilt
 
 
 def check(description: Description) -> None:
-    """Parse every candidate of the media sections.
+    """Check that each candidate of the media sections is well-formed.
 
     Raises:
-        CandidateError: one does not parse.
+        CandidateError: one is malformed.
     """
     for index, section in enumerate(description.media):
         for value in section.attributes("candidate"):
@@ -143,12 +143,12 @@ def check(description: Description) -> None:
 
 
 def _address(text: str) -> Address:
-    """Read an address as what it is on the wire: an IPv4 address mapped into IPv6 is the IPv4 address."""
+    """Parse an address as it is used on the wire: an IPv4-mapped IPv6 address is the IPv4 address."""
     address = ip_address(text)
     if isinstance(address, IPv4Address):
         return address
     if address.scope_id is not None:
-        raise ValueError("An address bound to a zone is of no use to another host.")
+        raise ValueError("An address with a zone cannot be reached from another host.")
     return address.ipv4_mapped or address
 
 

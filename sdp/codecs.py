@@ -1,7 +1,7 @@
-"""Codecs of a description: ordered as a client wishes, or taken out.
+"""Codecs of a description: put them into a preferred order, or remove some.
 
-Source: RFC 3264 5.1 (the order of formats is the preference), RFC 8851 4 (rid). The wishes are ``audiocodec``,
-``videocodec``, ``vp9profile`` and ``h264profile`` of an ``offer`` (reference 9.2).
+Source: RFC 3264 5.1 (the order of formats is the preference), RFC 8851 4 (rid). A client states its preference in
+``audiocodec``, ``videocodec``, ``vp9profile`` and ``h264profile`` of an ``offer`` (reference 9.2).
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from dataclasses import dataclass
 
 from sdp.document import Description, MediaSection
 from sdp.payloads import REPAIR, TONES, Payload, PayloadType, canonical, payloads
-from sdp.profiles import mismatch
+from sdp.profiles import distance
 
-__all__ = ["Payload", "PayloadType", "Preference", "listed", "payloads", "prefer", "restrict"]
+__all__ = ["CodecPreference", "Payload", "PayloadType", "listed", "payloads", "prefer", "restrict"]
 
 _ABOUT = re.compile(r"a=(?:rtpmap|fmtp|rtcp-fb|imageattr):([0-9]+)(?![0-9])")
 _RID = re.compile(r"(?P<head>\S+ +(?:send|recv)) +(?P<restrictions>\S.*)")
 
 
 @dataclass(frozen=True, slots=True)
-class Preference:
-    """What a client wishes to send, preferred first; empty: it does not care."""
+class CodecPreference:
+    """The codecs and profiles that a publisher prefers, first preferred; empty: no preference."""
 
     audio: tuple[str, ...] = ()  # lower-case codec names
     video: tuple[str, ...] = ()
@@ -32,24 +32,24 @@ class Preference:
     @classmethod
     def parse(
         cls, audiocodec: str = "", videocodec: str = "", vp9profile: str = "", h264profile: str = ""
-    ) -> Preference:
-        """Read the comma-separated texts of an ``offer`` message; a codec that does not exist is just never found."""
+    ) -> CodecPreference:
+        """Parse the comma-separated texts of an ``offer`` message; an unknown codec name has no effect."""
         return cls(_names(audiocodec), _names(videocodec), vp9profile.strip().lower(), h264profile.strip().lower())
 
     def codecs(self, kind: str) -> tuple[str, ...]:
-        """Return the codecs wished for a kind of media."""
+        """Return the preferred codecs of a media kind."""
         return {"audio": self.audio, "video": self.video}.get(kind, ())
 
     def profile(self, codec: str) -> str:
-        """Return the profile wished for a codec, "" for any."""
+        """Return the preferred profile of a codec, "" for any."""
         return {"vp9": self.vp9profile, "h264": self.h264profile}.get(codec, "")
 
 
-def prefer(description: Description, preference: Preference) -> None:
-    """Put the payload types of each ``m=`` line into the client's order: wished ones first, the rest behind.
+def prefer(description: Description, preference: CodecPreference) -> None:
+    """Reorder the payload types of each ``m=`` line: preferred codecs first, the others behind.
 
-    Only the order changes. Among the payload types of VP9 and H264 those of the wished profile come first; a
-    retransmission goes with what it retransmits.
+    Only the order changes. Among the payload types of VP9 and H264 those of the preferred profile come first; an rtx
+    payload type moves with the one that it retransmits.
     """
     ranks = {kind: _ranks(preference.codecs(kind)) for kind in ("audio", "video")}
     for section in description.media:
@@ -59,10 +59,11 @@ def prefer(description: Description, preference: Preference) -> None:
 
 
 def restrict(description: Description, kind: str, codecs: Iterable[str]) -> None:
-    """Take all other codecs out of the sections of a kind, with every line about them.
+    """Remove all other codecs from the sections of a media kind, with each line about them.
 
-    What accompanies a codec stays or goes with it: rtx with the payload type it repeats, audio red with all it names,
-    comfort noise and tones with their clock rate. A section that has none of ``codecs`` stays as it is.
+    An auxiliary payload type is kept or removed with the codec that it belongs to: rtx with the payload type that it
+    retransmits, audio red with all that it names, comfort noise and tones with their clock rate. A section
+    that has none of ``codecs`` stays as it is.
     """
     wanted = {canonical(codec) for codec in codecs}
     for section in description.media:
@@ -74,9 +75,9 @@ def restrict(description: Description, kind: str, codecs: Iterable[str]) -> None
 
 
 def listed(description: Description, kind: str) -> tuple[str, ...]:
-    """Return the codecs of the sections of a kind that are not rejected, in their order, helpers left out."""
+    """Return the codecs of a media kind's sections in order, without rejected sections and auxiliary payload types."""
     sections = (section for section in description.media if section.kind == kind and not section.rejected)
-    found = (payload.codec for section in sections for payload in payloads(section) if not payload.is_helper)
+    found = (payload.codec for section in sections for payload in payloads(section) if not payload.is_auxiliary)
     return tuple(dict.fromkeys(found))
 
 
@@ -86,8 +87,8 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _kept(found: list[Payload], wanted: set[str]) -> set[PayloadType]:
-    """Choose the payload types that stay; none if no codec is wanted."""
-    kept = {payload.type for payload in found if payload.codec in wanted and not payload.is_helper}
+    """Return the payload types to keep; none if no section has a wanted codec."""
+    kept = {payload.type for payload in found if payload.codec in wanted and not payload.is_auxiliary}
     if not kept:
         return kept
     rates = {payload.clock_rate for payload in found if payload.type in kept}
@@ -104,7 +105,7 @@ def _kept(found: list[Payload], wanted: set[str]) -> set[PayloadType]:
 
 
 def _strip(section: MediaSection, kept: set[str]) -> None:
-    """Leave only these payload types in the section, in their order."""
+    """Remove all payload types but ``kept`` from the section."""
 
     def unwanted(line: str) -> bool:
         match = _ABOUT.match(line)
@@ -117,7 +118,7 @@ def _strip(section: MediaSection, kept: set[str]) -> None:
 
 
 def _rid(value: str, kept: set[str]) -> str:
-    """Take payload types that are gone out of a ``rid`` restriction (RFC 8851 4); one that names no other goes too."""
+    """Remove payload types that are not kept from a ``pt`` restriction (RFC 8851 4), and the restriction if empty."""
     match = _RID.fullmatch(value)
     if match is None:
         return value
@@ -139,23 +140,23 @@ def _ranks(codecs: tuple[str, ...]) -> dict[str, int]:
 
 
 def _ordered(
-    formats: tuple[str, ...], found: list[Payload], preference: Preference, ranks: dict[str, int]
+    formats: tuple[str, ...], found: list[Payload], preference: CodecPreference, ranks: dict[str, int]
 ) -> list[str]:
-    """Sort twice, both times stable: by profile within the places of a codec, then by the wish for the codec."""
+    """Sort twice, both times stable: by profile within the positions of a codec, then by the codec's rank."""
     by_type = {payload.type: payload for payload in found}
     mains = {str(payload.type): by_type.get(payload.repeats, payload) for payload in found}
     distances = {
-        token: mismatch(main.codec, main.parameters, preference.profile(main.codec)) for token, main in mains.items()
+        token: distance(main.codec, main.parameters, preference.profile(main.codec)) for token, main in mains.items()
     }
     tokens = list(formats)
     for codec in ("vp9", "h264"):
-        places = {token for token, main in mains.items() if main.codec == codec}
-        tokens = _sorted_within(tokens, places, distances.__getitem__)
+        positions = {token for token, main in mains.items() if main.codec == codec}
+        tokens = _sorted_within(tokens, positions, distances.__getitem__)
     by_token = {token: ranks.get(main.codec, len(ranks)) for token, main in mains.items()}
     return sorted(tokens, key=lambda token: by_token.get(token, len(ranks)))
 
 
 def _sorted_within(tokens: list[str], chosen: set[str], key: Callable[[str], int]) -> list[str]:
-    """Sort the chosen ones among the places they hold; the others stay where they are."""
+    """Sort the chosen tokens among the positions that they hold; all others keep their position."""
     in_order = iter(sorted((token for token in tokens if token in chosen), key=key))
     return [next(in_order) if token in chosen else token for token in tokens]

@@ -1,7 +1,7 @@
-"""A session description as its lines: whatever is not edited is written back byte for byte.
+"""A session description as a list of lines: each line that is not edited is serialised byte for byte.
 
-Invariant: a description is split at LF only, and every line keeps what stood before that LF, its CR included; what we
-do not understand survives.
+Invariant: a description is split at LF only, and each line keeps its bytes before that LF, a CR included; unknown
+lines survive.
 
 Source: RFC 8866 (the lines), RFC 8829 5.8 (what a WebRTC peer must tolerate), RFC 8839 5.4 and RFC 8122 5 (identity).
 """
@@ -9,9 +9,10 @@ Source: RFC 8866 (the lines), RFC 8829 5.8 (what a WebRTC peer must tolerate), R
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Self
 
 DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
 
@@ -21,24 +22,29 @@ _TOKEN = re.compile(r"[!-~]+")
 
 
 class SdpError(ValueError):
-    """A text is not what it should be; the message names the place and never quotes the text."""
+    """A description or candidate is malformed; the message names the line and never quotes it."""
+
+
+class FrozenError(TypeError):
+    """A frozen description was edited; only a copy of it can be."""
 
 
 class Section:
-    """The lines from one ``m=`` line to the next, or those before the first.
+    """The session level of a description, or one of its media sections.
 
-    ``lines`` have no LF but keep their CR; edit them through the methods below.
+    ``lines`` have no LF but keep their CR; edit them with the methods below.
     """
 
-    def __init__(self, lines: list[str]) -> None:
-        self.lines = lines
+    def __init__(self, lines: Iterable[str]) -> None:
+        self.lines = tuple(lines)
+        self._frozen = False
 
     def attributes(self, name: str) -> list[str]:
-        """Return the values of all ``a=name:value`` lines in order; a bare ``a=name`` counts as empty value."""
+        """Return the values of all ``a=name:value`` lines in order; the value of a bare ``a=name`` is empty."""
         return [value for _, value in self.indexed(name)]
 
     def attribute(self, name: str) -> str | None:
-        """Return the value of the first such attribute, ``None`` where there is none."""
+        """Return the value of the first ``a=name`` line, ``None`` without one."""
         return next((value for _, value in self.indexed(name)), None)
 
     def indexed(self, name: str) -> Iterator[tuple[int, str]]:
@@ -52,35 +58,47 @@ class Section:
                 yield position, ""
 
     def remove(self, unwanted: Callable[[str], bool]) -> int:
-        """Remove the lines for which ``unwanted`` holds, the ``m=`` or ``v=`` line excepted; return how many.
+        """Remove the lines for which ``unwanted`` holds, the ``m=`` or ``v=`` line excepted; return their number.
 
-        ``unwanted`` is given the line without its CR.
+        ``unwanted`` receives the line without its CR.
         """
-        kept = [self.lines[0]]
-        kept += [line for line in self.lines[1:] if not unwanted(line.removesuffix("\r"))]
-        removed = len(self.lines) - len(kept)
-        self.lines = kept
-        return removed
+        before = self.lines
+        kept = (line for line in before[1:] if not unwanted(line.removesuffix("\r")))
+        self._write((before[0], *kept))
+        return len(before) - len(self.lines)
 
     def insert(self, position: int, lines: Iterable[str]) -> None:
-        """Put lines (without line ending) before ``position``, ended as the first line of the section is."""
-        ending = self._ending()
-        self.lines[position:position] = [line + ending for line in lines]
+        """Insert lines (without line ending) before ``position``, with the line ending of the section's first line."""
+        ending = "\r" if self.lines[0].endswith("\r") else ""
+        added = (line + ending for line in lines)
+        self._write((*self.lines[:position], *added, *self.lines[position:]))
 
     def replace(self, position: int, line: str) -> None:
-        """Put ``line`` (without line ending) in place of another, keeping how that one ended."""
+        """Replace the line at ``position`` by ``line`` (without line ending), keeping the line ending."""
         ending = "\r" if self.lines[position].endswith("\r") else ""
-        self.lines[position] = line + ending
+        self._write((*self.lines[:position], line + ending, *self.lines[position + 1 :]))
 
-    def _ending(self) -> str:
-        return "\r" if self.lines[0].endswith("\r") else ""
+    def freeze(self) -> None:
+        """Make each later edit raise ``FrozenError``."""
+        self._frozen = True
+
+    def copy(self) -> Self:
+        """Return a copy that can be edited."""
+        duplicate = self.__new__(type(self))
+        vars(duplicate).update(vars(self), _frozen=False)
+        return duplicate
+
+    def _write(self, lines: tuple[str, ...]) -> None:
+        if self._frozen:
+            raise FrozenError("A frozen description cannot be edited.")
+        self.lines = lines
 
 
 class MediaSection(Section):
-    """One ``m=`` line and what belongs to it."""
+    """One media section: an ``m=`` line and the lines up to the next one."""
 
-    def __init__(self, lines: list[str], number: int, direction: str) -> None:
-        """Take the lines; ``number`` is the ``m=`` line's in the text, ``direction`` what the session level says.
+    def __init__(self, lines: Sequence[str], number: int, direction: str) -> None:
+        """Parse the ``m=`` line, line ``number`` of the text; ``direction`` is the one of the session level.
 
         Raises:
             SdpError: the ``m=`` line is not well-formed.
@@ -98,33 +116,37 @@ class MediaSection(Section):
 
     @property
     def formats(self) -> tuple[str, ...]:
-        """The formats in their order: payload types where the protocol is RTP."""
+        """The formats of the ``m=`` line in order: payload types where the protocol is RTP."""
         return self._formats
 
     @formats.setter
     def formats(self, formats: Iterable[str]) -> None:
-        """Write the formats into the ``m=`` line; at least one is needed."""
+        """Write the formats into the ``m=`` line.
+
+        Raises:
+            ValueError: ``formats`` is empty.
+        """
         wanted = tuple(formats)
         if wanted == self._formats:
             return
         if not wanted:
             raise ValueError("A media description needs a format.")
-        self._formats = wanted
         self.replace(0, " ".join((f"m={self.kind}", self._ports, self.protocol, *wanted)))
+        self._formats = wanted
 
     @property
     def mid(self) -> str | None:
-        """The section's identification (RFC 5888)."""
+        """The media identification (RFC 5888)."""
         return self.attribute("mid")
 
     @property
     def direction(self) -> str:
-        """One of ``DIRECTIONS``, seen from the author of the description."""
+        """One of ``DIRECTIONS``, from the point of view of the description's author."""
         return _direction(self, self._direction)
 
     @property
     def rejected(self) -> bool:
-        """Whether the port is 0: declined or stopped, or bundled (RFC 9143) if ``a=bundle-only`` stands there."""
+        """Whether the port is 0 without ``a=bundle-only`` (RFC 9143): the medium was rejected or stopped."""
         return self.port == 0 and self.attribute("bundle-only") is None
 
     @property
@@ -134,26 +156,39 @@ class MediaSection(Section):
 
 
 class Description:
-    """A session description; ``str`` writes it back."""
+    """A session description; ``str`` serialises it.
 
-    def __init__(self, session: Section, media: list[MediaSection]) -> None:
+    Freeze a description before it is shared: then each edit raises, and only a ``copy`` can be edited.
+    """
+
+    def __init__(self, session: Section, media: Iterable[MediaSection]) -> None:
         self.session = session
-        self.media = media
+        self.media = tuple(media)
 
     def sections(self) -> Iterator[Section]:
         """Yield the session level, then each media section."""
         yield self.session
         yield from self.media
 
+    def freeze(self) -> Self:
+        """Make each later edit raise ``FrozenError``; return the description. Idempotent."""
+        for section in self.sections():
+            section.freeze()
+        return self
+
+    def copy(self) -> Description:
+        """Return a copy that can be edited."""
+        return Description(self.session.copy(), (section.copy() for section in self.media))
+
     def __str__(self) -> str:
         return "\n".join(line for section in self.sections() for line in section.lines)
 
 
 def parse(text: str) -> Description:
-    """Take a description apart; ``str`` of the result is ``text``.
+    """Parse a description; ``str`` of the result is ``text``.
 
-    Asked for is what every reader needs: ``v=`` first, ``x=`` at the start of each line that is not empty, ``m=``
-    lines with kind, port, protocol and formats. Order and meaning of the rest are the peers' business.
+    Only the structure is checked: ``v=`` first, ``x=`` at the start of each line that is not empty, ``m=`` lines with
+    kind, port, protocol and formats. Order and values of all other lines are not.
 
     Raises:
         SdpError: the text is not a session description.
@@ -175,31 +210,31 @@ def parse(text: str) -> Description:
 
 
 def kinds(description: Description) -> frozenset[str]:
-    """Return the kinds of media that have a section, rejected ones and any direction included."""
+    """Return the media kinds of all sections, rejected ones and those of any direction included."""
     return frozenset(section.kind for section in description.media)
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What tells one PeerConnection from another: ICE user name fragments and certificate fingerprints."""
+    """The identity of a PeerConnection: its ICE user name fragments and certificate fingerprints."""
 
     ufrags: frozenset[str]
     fingerprints: frozenset[str]  # "sha-256 AB:CD:…", algorithm in lower, digits in upper case
 
     def same_peer_connection(self, other: Identity) -> bool:
-        """Whether both may come from one PeerConnection: user name fragment or fingerprint is shared.
+        """Whether both may be one PeerConnection: they share a user name fragment or a fingerprint.
 
-        A fragment that changed beside the same fingerprint is an ICE restart.
+        Another user name fragment with the same fingerprint is an ICE restart.
         """
         return _meet(self.ufrags, other.ufrags) or _meet(self.fingerprints, other.fingerprints)
 
     def restarts_ice(self, other: Identity) -> bool:
-        """Whether this is ``other``'s PeerConnection after an ICE restart."""
+        """Whether this is the PeerConnection of ``other`` after an ICE restart."""
         return _meet(self.fingerprints, other.fingerprints) and not _meet(self.ufrags, other.ufrags)
 
 
 def identity(description: Description) -> Identity:
-    """Gather the user name fragments and fingerprints of the session level and of all media."""
+    """Return the user name fragments and fingerprints of the session level and of all media sections."""
     ufrags: set[str] = set()
     fingerprints: set[str] = set()
     for section in description.sections():

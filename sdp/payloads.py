@@ -1,4 +1,4 @@
-"""Payload types of a media section, each with all that the section says about it.
+"""Payload types of a media section, each with its codec, format parameters and feedback.
 
 Source: RFC 8866 6.6 and 6.15 (``rtpmap``, ``fmtp``), RFC 3551 6 (types that need no ``rtpmap``), RFC 4585 4.2
 (``rtcp-fb``), RFC 4588 8.6 (rtx), RFC 2198 5 (red), RFC 5109 (ulpfec).
@@ -16,7 +16,7 @@ PayloadType = NewType("PayloadType", int)
 
 REPAIR = frozenset(("ulpfec", "flexfec", "flexfec-03"))
 TONES = frozenset(("telephone-event", "cn"))
-HELPERS = REPAIR | TONES | {"rtx", "red"}
+AUXILIARY = REPAIR | TONES | {"rtx", "red"}
 
 _TYPE = re.compile(r"0|[1-9][0-9]{0,2}")
 _MAPPING = re.compile(r"([0-9]{1,3}) +([^/\s]+)/([0-9]{1,9})(?:/([0-9]{1,3}))?\s*")
@@ -26,10 +26,10 @@ _ALIASES = {"av1x": "av1", "hevc": "h265"}  # names in use before the payload fo
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """One payload type of a section, with all that the section says about it."""
+    """One payload type of a media section, with its codec, format parameters and feedback."""
 
     type: PayloadType
-    codec: str  # lower case; the name in use today where there are several
+    codec: str  # lower case; today's name where there are several
     clock_rate: int  # Hz
     channels: int
     fmtp: str = ""  # the format parameters as written, "" without
@@ -37,24 +37,24 @@ class Payload:
     feedback: tuple[str, ...] = ()  # "nack pli", ... in order, those for "*" included
 
     @property
-    def is_helper(self) -> bool:
-        """Whether this carries no medium of its own but repairs, repeats or accompanies another payload type."""
-        return self.codec in HELPERS
+    def is_auxiliary(self) -> bool:
+        """Whether this is no codec of its own but repairs, retransmits or accompanies another payload type."""
+        return self.codec in AUXILIARY
 
     @property
     def parameters(self) -> dict[str, str]:
-        """The format parameters by lower-case name; those that are not ``name=value`` are left out."""
+        """The format parameters by lower-case name, without those that are not ``name=value``."""
         pairs = (part.partition("=") for part in self.fmtp.split(";"))
         return {name.strip().lower(): value.strip() for name, equals, value in pairs if equals}
 
     @property
     def repeats(self) -> PayloadType:
-        """What this goes with when payload types are put in order: the one that rtx retransmits, else itself."""
+        """The payload type that rtx retransmits, else this one: both are ordered together."""
         return self.type if self.apt is None else self.apt
 
     @property
     def redundant(self) -> frozenset[PayloadType]:
-        """The payload types within audio red ("111/111"); none in video, whose red takes any."""
+        """The payload types that audio red encloses ("111/111"); none for video, whose red may enclose any."""
         parts = [part.strip() for part in self.fmtp.split("/")] if self.codec == "red" else []
         return frozenset(PayloadType(int(part)) for part in parts) if all(map(_TYPE.fullmatch, parts)) else frozenset()
 
@@ -62,8 +62,7 @@ class Payload:
 def payloads(section: MediaSection) -> list[Payload]:
     """Return the payload types of the ``m=`` line in its order.
 
-    Those without ``rtpmap`` are known only if RFC 3551 assigns them; the others are left out. Sections that are not
-    RTP have none.
+    A payload type without ``rtpmap`` is returned only if RFC 3551 assigns it. A section that is not RTP has none.
     """
     if not section.is_rtp:
         return []
@@ -92,7 +91,7 @@ def payloads(section: MediaSection) -> list[Payload]:
 
 
 def canonical(codec: str) -> str:
-    """Return a codec's name as it is compared: lower case, today's where there are several."""
+    """Return a codec's canonical name: lower case, today's name where there are several."""
     name = codec.strip().lower()
     return _ALIASES.get(name, name)
 
@@ -107,7 +106,7 @@ def _mappings(section: MediaSection) -> dict[str, tuple[str, int, int]]:
 
 
 def _by_type(section: MediaSection, name: str) -> dict[str, list[str]]:
-    """Gather the values of ``a=name:<payload type> <value>`` lines."""
+    """Return the values of all ``a=name:<payload type> <value>`` lines by payload type."""
     values: dict[str, list[str]] = {}
     for line in section.attributes(name):
         payload_type, _, value = line.partition(" ")

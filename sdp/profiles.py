@@ -1,4 +1,4 @@
-"""How well the profile of a codec fits the one a client wishes.
+"""The distance between a payload type's codec profile and the profile that a client prefers.
 
 Source: RFC 6184 8.1 (``profile-level-id``) and 8.2.2 (the profile says more than the level), RFC 9628 6.1
 (``profile-id``).
@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-SAME, SAME_PROFILE, OTHER = 0, 1, 2  # how far a payload type is from the wish
+SAME, SAME_PROFILE, OTHER = 0, 1, 2  # distance from the preferred profile
 
 _LEVEL_ID = re.compile(r"[0-9a-f]{6}")
-_H264_DEFAULT = "42000a"  # Baseline, level 1: RFC 6184 8.1, what a missing parameter means
+_H264_DEFAULT = "42000a"  # Baseline, level 1: the default of RFC 6184 8.1
 _VP9_DEFAULT = "0"
 # profile_idc, mask and value of profile-iop: RFC 6184 table 5, and the two High profiles of H.264 A.2
 _H264_PROFILES = (
@@ -28,28 +28,29 @@ _H264_PROFILES = (
 )
 
 
-def mismatch(codec: str, parameters: Mapping[str, str], wish: str) -> int:
+def distance(codec: str, parameters: Mapping[str, str], preferred: str) -> int:
     """Return ``SAME``, ``SAME_PROFILE`` or ``OTHER`` for a payload type's format parameters.
 
-    ``SAME_PROFILE`` is H264 of the wished profile at another level. A codec without profiles, and no wish, fit.
+    ``SAME_PROFILE`` is H264 of the preferred profile at another level. A codec without profiles is the ``SAME``, as is
+    any codec if no profile is preferred.
     """
-    if not wish:
+    if not preferred:
         return SAME
     if codec == "vp9":
-        return SAME if parameters.get("profile-id", _VP9_DEFAULT) == wish else OTHER
+        return SAME if parameters.get("profile-id", _VP9_DEFAULT) == preferred else OTHER
     if codec == "h264":
-        return _h264(parameters.get("profile-level-id", _H264_DEFAULT).lower(), wish.lower())
+        return _h264(parameters.get("profile-level-id", _H264_DEFAULT).lower(), preferred.lower())
     return SAME
 
 
-def _h264(offered: str, wish: str) -> int:
-    if offered[:6] == wish[:6]:
+def _h264(offered: str, preferred: str) -> int:
+    if offered[:6] == preferred[:6]:
         return SAME
-    return SAME_PROFILE if _h264_profile(offered) == _h264_profile(wish) else OTHER
+    return SAME_PROFILE if _h264_profile(offered) == _h264_profile(preferred) else OTHER
 
 
 def _h264_profile(level_id: str) -> str:
-    """Name the profile; ids that no profile has are a profile of their own."""
+    """Return the profile's name; an id that belongs to no profile is a profile of its own."""
     if _LEVEL_ID.fullmatch(level_id[:6]) is None:
         return level_id
     number, constraints = int(level_id[:2], 16), int(level_id[2:4], 16)

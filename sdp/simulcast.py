@@ -1,7 +1,7 @@
-"""Simulcast by rid: which layers a client means to send, and which of them is the lowest.
+"""Simulcast by rid: the layers that an offer announces, and their order by resolution.
 
-Source: RFC 8853 5.1 (``a=simulcast``), RFC 8851 (rid). Neither says which layer is the larger picture, only which is
-preferred; so it is read from the names that clients give them.
+Source: RFC 8853 5.1 (``a=simulcast``), RFC 8851 (rid). Both define which layer is preferred and not which has the
+higher resolution; that is derived from the names that clients give to layers.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ _RELATIVE = {"l": 0, "low": 0, "lo": 0, "m": 1, "mid": 1, "medium": 1, "h": 2, "
 
 
 def sent_layers(section: MediaSection) -> tuple[str, ...]:
-    """Return the names of the layers that an offer means to send, in its order; none where it is fewer than two.
+    """Return the names (rids) of the layers that an offer sends, in its order; none if there are fewer than two.
 
-    Of alternatives the first counts; a name has to be described by an ``a=rid`` and to be letters and digits.
+    The first of several alternatives counts; a name needs an ``a=rid`` line and consists of letters and digits.
     """
     described = {value.split(" ")[0] for value in section.attributes("rid") if value.split(" ")[1:2] == ["send"]}
     for value in section.attributes("simulcast"):
@@ -32,9 +32,9 @@ def sent_layers(section: MediaSection) -> tuple[str, ...]:
 
 
 def lowest_first(rids: Sequence[str]) -> list[str]:
-    """Put the names of layers in order, the smallest picture first.
+    """Return the layers' names in order, the lowest resolution first.
 
-    Names that say nothing are taken for highest first, which is what RFC 8853 calls the preferred one.
+    Unknown names are taken for highest first: RFC 8853 lists the preferred layer first.
     """
     if set(rids) <= _SPATIAL.keys() and not {"q", "f"}.isdisjoint(rids):
         return sorted(rids, key=_SPATIAL.__getitem__)

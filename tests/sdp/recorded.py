@@ -1,4 +1,4 @@
-"""The fixtures: what real programs wrote, each with the program's version (``renew_fixtures.py`` writes them anew)."""
+"""Descriptions recorded from real programs, with the program's version (``renew_fixtures.py`` records them anew)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ FIXTURES = Path(__file__).parent / "fixtures"
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One description as its peer wrote it."""
+    """One recorded description."""
 
     program: str  # the folder: "chromium", "firefox", "aiortc", "janus"
-    version: str  # the program's own words
+    version: str  # as the program prints it
     name: str
     type: str  # "offer" or "answer"
     answers: str  # id of the offer that an answer answers, else ""

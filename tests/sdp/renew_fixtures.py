@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Write the fixtures anew: the descriptions that Chromium, Firefox, aiortc and Janus of this machine make.
+"""Record the fixtures anew: descriptions of the installed Chromium, Firefox, aiortc and Janus.
 
     python -m tests.sdp.renew_fixtures
 
 Needs Debian's chromium, firefox-esr and janus. Each folder's ``about.json`` names the program and its version.
-``NAME-before`` is the offer that the PeerConnection of ``NAME`` made first. Descriptions are kept as they were made,
-byte for byte, but for one thing: an address of this machine other than 127.0.0.1 becomes one of those reserved for
+``NAME-before`` is the first offer of the PeerConnection of ``NAME``. Descriptions are kept
+byte for byte, with one exception: an address of this machine other than 127.0.0.1 becomes one reserved for
 documentation (RFC 5737, RFC 3849).
 """
 
@@ -60,7 +60,7 @@ class Program:
         self.answers: dict[str, str] = {}
 
     def keep(self, name: str, made: Made, to: str = "") -> Made:
-        """Take a description; ``to`` names the fixture that an answer answers."""
+        """Add a description; ``to`` names the fixture that an answer answers."""
         file = f"{name.replace('_', '-')}.{made.type}.sdp"
         self.made[file] = made
         if to:
@@ -79,7 +79,7 @@ class Program:
 
 
 def without_addresses(sdp: str) -> str:
-    """Replace the addresses of this machine, the same by the same."""
+    """Replace each address of this machine, equal ones by equal ones."""
     seen: dict[str, str] = {}
 
     def replacement(match: re.Match[str]) -> str:
@@ -94,7 +94,7 @@ def without_addresses(sdp: str) -> str:
 
 
 async def offers_of(peer: Browser, name: str, tasks: tuple[str, ...]) -> Program:
-    """Have a browser make each offer."""
+    """Record a browser's offers."""
     program = Program(name, peer.version)
     for task in tasks:
         made = program.keep(task, await peer.ask(task))
@@ -104,7 +104,7 @@ async def offers_of(peer: Browser, name: str, tasks: tuple[str, ...]) -> Program
 
 
 async def offers_of_aiortc() -> Program:
-    """Have aiortc make its offers."""
+    """Record aiortc's offers."""
     program = Program("aiortc", f"aiortc {aiortc.__version__}")
     for name, parts in python_peer.OFFERS.items():
         async with python_peer.peer() as pc:
@@ -113,7 +113,7 @@ async def offers_of_aiortc() -> Program:
 
 
 async def offers_of_janus(room: VideoRoom) -> Program:
-    """Have Janus make its offers, with VP8 and with H264."""
+    """Record Janus' offers, with VP8 and with H264."""
     program = Program("janus", f"Janus {room.version}")
     for codec in ("vp8", "h264"):
         for name, made in (await room.offers(videocodec=codec)).items():
@@ -122,7 +122,7 @@ async def offers_of_janus(room: VideoRoom) -> Program:
 
 
 async def answers_of_browsers(answering: dict[Program, Browser], asking: list[Program]) -> None:
-    """Have each browser answer what each program offers for a camera or a subscriber."""
+    """Record each browser's answers to each program's offers of a camera or to a subscriber."""
     for program, peer in answering.items():
         for other in asking:
             for file in ("camera.offer.sdp", "simulcast.offer.sdp", "h264-only.offer.sdp", "subscriber-vp8.offer.sdp"):
@@ -136,7 +136,7 @@ async def answers_of_browsers(answering: dict[Program, Browser], asking: list[Pr
 
 
 async def answers_of_aiortc(program: Program, asking: list[Program]) -> None:
-    """Have aiortc answer each camera."""
+    """Record aiortc's answers to each program's offer of a camera."""
     for other in asking:
         if "camera.offer.sdp" in other.made:
             async with python_peer.peer() as pc:
@@ -158,18 +158,18 @@ async def answers_of_janus(program: Program, room: VideoRoom, asking: list[Progr
 
 
 async def renew() -> None:
-    """Run all four and write what they made, only once all of it is there."""
+    """Record all four programs, then write all folders at once."""
     python_peer.stay_on_loopback()
     async with browser(CHROMIUM) as chromium, browser(FIREFOX) as firefox, video_room() as room:
         by_chromium = await offers_of(chromium, "chromium", CHROMIUM_OFFERS)
         by_firefox = await offers_of(firefox, "firefox", FIREFOX_OFFERS)
         by_aiortc = await offers_of_aiortc()
         by_janus = await offers_of_janus(room)
-        everybody = [by_chromium, by_firefox, by_aiortc, by_janus]
-        await answers_of_browsers({by_chromium: chromium, by_firefox: firefox}, everybody)
-        await answers_of_aiortc(by_aiortc, everybody)
-        await answers_of_janus(by_janus, room, everybody)
-    for program in everybody:
+        programs = [by_chromium, by_firefox, by_aiortc, by_janus]
+        await answers_of_browsers({by_chromium: chromium, by_firefox: firefox}, programs)
+        await answers_of_aiortc(by_aiortc, programs)
+        await answers_of_janus(by_janus, room, programs)
+    for program in programs:
         program.write()
 
 

@@ -1,4 +1,4 @@
-"""What real stacks accepted before a verb they accept after: Chromium and aiortc, over all fixtures and all verbs."""
+"""Chromium and aiortc accept each fixture after each edit if they accept it unedited."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from playwright.async_api import async_playwright
 from sdp.candidates import CandidateFilter, filter_description
 from sdp.codecs import Payload, payloads
 from sdp.document import parse
+from tests.sdp.edits import EDITS
 from tests.sdp.recorded import ALL, Recorded
 from tests.sdp.renewal.made import Made
 from tests.sdp.renewal.python_peer import add, peer, take
-from tests.sdp.verbs import VERBS
 
 pytestmark = pytest.mark.full
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 BATCH = 300  # Chromium frees PeerConnections late and has at most 500 in a page
-NOBODY = CandidateFilter(blocked=["0.0.0.0/0", "::/0"])
+NO_CANDIDATES = CandidateFilter(blocked=["0.0.0.0/0", "::/0"])
 REFUSALS = (OperationError, InvalidAccessError, InvalidStateError, ValueError)  # aiortc's
-Role = Callable[[Recorded], str]  # as what a fixture is given to a stack: "offer" or "answer"
+Role = Callable[[Recorded], str]  # the type that a fixture is set with: "offer" or "answer"
 
-# Sets each description on a PeerConnection of its own; before an answer, it offers what the answer is for.
+# Sets each description on a PeerConnection of its own; before an answer, an offer with the same sections.
 ACCEPT = """async (descriptions) => {
   const offer = async (pc, parts) => {
     for (const part of parts) {
@@ -56,50 +56,50 @@ ACCEPT = """async (descriptions) => {
 
 
 class Acceptance:
-    """What a stack was asked, and what it said: for each role and text what was wrong, "" where nothing was."""
+    """A stack's errors by role and text, "" where it accepted the text."""
 
     def __init__(self, role: Role) -> None:
         self.role = role
         self.found: dict[tuple[str, str], str] = {}
 
-    def asked(self) -> list[tuple[str, str]]:
-        """Return each role and text once."""
+    def texts(self) -> list[tuple[str, str]]:
+        """Return each pair of role and text once."""
         return list({(self.role(recorded), text): None for recorded, _, text in self._edits()})
 
     def refused_before(self) -> dict[str, str]:
-        """Return the fixtures that are refused as they are, and why."""
+        """Return the errors of the fixtures that are refused unedited."""
         return {
-            recorded.id: why
-            for recorded, verb, text in self._edits()
-            if not verb and (why := self.found[self.role(recorded), text])
+            recorded.id: error
+            for recorded, edit, text in self._edits()
+            if not edit and (error := self.found[self.role(recorded), text])
         }
 
     def refused_after(self) -> dict[str, str]:
-        """Return what is refused after a verb although it was accepted before."""
+        """Return the errors of edited fixtures that are accepted unedited."""
         before = self.refused_before()
         return {
-            f"{recorded.id} {verb}": why
-            for recorded, verb, text in self._edits()
-            if recorded.id not in before and (why := self.found[self.role(recorded), text])
+            f"{recorded.id} {edit}": error
+            for recorded, edit, text in self._edits()
+            if recorded.id not in before and (error := self.found[self.role(recorded), text])
         }
 
     def _edits(self) -> Iterator[tuple[Recorded, str, str]]:
-        """Yield each fixture as it is (no verb) and after each verb.
+        """Yield each fixture unedited (edit "") and after each edit.
 
-        Answers go without their candidates, or the stack would begin to connect to them.
+        Answers have no candidates, so that the stack does not begin to connect.
         """
         for recorded in ALL:
-            for name, edit in [("", None), *((verb.name, verb.edit) for verb in VERBS)]:
+            for name, edit in [("", None), *((edit.name, edit.apply) for edit in EDITS)]:
                 description = parse(recorded.text)
                 if edit is not None:
                     edit(description)
                 if self.role(recorded) == "answer":
-                    filter_description(description, NOBODY)
+                    filter_description(description, NO_CANDIDATES)
                 yield recorded, name, str(description)
 
 
 def parts(text: str) -> list[dict[str, Any]]:
-    """Say what the offer to an answer consists of."""
+    """Return media kind and layers of each section of the offer that an answer needs."""
     return [
         {"kind": section.kind, "layers": [value.split(" ")[0] for value in section.attributes("rid")]}
         for section in parse(text).media
@@ -107,19 +107,19 @@ def parts(text: str) -> list[dict[str, Any]]:
 
 
 def role_in_chromium(recorded: Recorded) -> str:
-    """An answer to an offer of Chromium answers one; others use header extension ids that Chromium did not offer.
+    """Return "answer" for answers to Chromium's offers, else "offer".
 
-    Those are set as offers: the lines that the verbs touch mean the same there.
+    Other answers have header extension ids that Chromium did not offer; edited lines mean the same in an offer.
     """
     return recorded.type if recorded.answers.startswith("chromium/") else "offer"
 
 
 async def ask_chromium(acceptance: Acceptance) -> None:
-    asked = acceptance.asked()
+    texts = acceptance.texts()
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        for start in range(0, len(asked), BATCH):
-            batch = asked[start : start + BATCH]
+        for start in range(0, len(texts), BATCH):
+            batch = texts[start : start + BATCH]
             page = await browser.new_page()
             descriptions = [{"type": role, "sdp": text, "parts": parts(text)} for role, text in batch]
             acceptance.found |= dict(zip(batch, await page.evaluate(ACCEPT, descriptions), strict=True))
@@ -128,7 +128,7 @@ async def ask_chromium(acceptance: Acceptance) -> None:
 
 
 async def ask_aiortc(role: str, text: str) -> str:
-    """Set a description on a peer of its own; return what is wrong with it."""
+    """Set a description on a new peer and return the error, "" if it is accepted."""
     async with peer() as pc:
         if role == "answer":
             for section in parse(text).media:
@@ -158,23 +158,23 @@ def payload_known_to_aiortc(payload: Payload) -> bool:
 
 
 def without_credentials(text: str) -> bool:
-    """Whether a section has no ICE credentials, as rejected ones may and aiortc does not allow."""
+    """Whether a section has no ICE credentials: rejected ones may lack them, aiortc refuses that."""
     return any(section.attribute("ice-ufrag") is None for section in parse(text).media)
 
 
-async def test_chromium_accepts_after_each_verb_what_it_accepted_before() -> None:
+async def test_chromium_accepts_each_edited_fixture() -> None:
     acceptance = Acceptance(role_in_chromium)
     await ask_chromium(acceptance)
     assert acceptance.refused_before() == {}
     assert acceptance.refused_after() == {}
 
 
-async def test_aiortc_accepts_after_each_verb_what_it_accepted_before_while_it_knows_a_codec(
+async def test_aiortc_accepts_each_edited_fixture_with_a_codec_that_it_knows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda use_ipv4, use_ipv6: ["127.0.0.1"])
     acceptance = Acceptance(lambda recorded: recorded.type)
-    for role, text in acceptance.asked():
+    for role, text in acceptance.texts():
         known = known_to_aiortc(text) and not without_credentials(text)
         acceptance.found[role, text] = await ask_aiortc(role, text) if known else ""
     assert acceptance.refused_before() == {}

@@ -1,4 +1,4 @@
-"""A ceiling stands where RFC 8866 wants it, once, and as asked."""
+"""A bitrate limit is written once, at the position of RFC 8866."""
 
 from __future__ import annotations
 
@@ -21,43 +21,43 @@ def limited(between: str, rate: int) -> list[str]:
 
 
 @pytest.mark.parametrize("between", ["", "c=IN IP4 0.0.0.0\r\n", "i=title\r\nc=IN IP4 0.0.0.0\r\n"])
-def test_the_ceiling_stands_behind_the_connection_and_before_attributes(between: str) -> None:
+def test_limit_follows_the_connection_and_precedes_attributes(between: str) -> None:
     assert limited(between, 200_999) == [*between.split("\r\n")[:-1], "b=AS:200", "b=TIAS:200999", "a=mid:0"]
 
 
-def test_the_ceiling_takes_the_place_of_what_is_there_lower_or_higher() -> None:
+def test_limit_replaces_a_lower_and_a_higher_one() -> None:
     assert limited("b=TIAS:1\r\nb=RR:0\r\nb=AS:5000\r\n", 64_000) == ["b=AS:64", "b=TIAS:64000", "b=RR:0", "a=mid:0"]
 
 
-def test_less_than_a_kilobit_is_rounded_up_to_one() -> None:
+def test_limit_below_one_kilobit_is_rounded_up() -> None:
     assert limited("", 1)[:2] == ["b=AS:1", "b=TIAS:1"]
 
 
-def test_audio_is_left_what_its_codec_needs() -> None:
+def test_audio_is_limited_to_the_least_rate_of_opus() -> None:
     description = parse(MEDIA.format("").replace("video", "audio"))
     limit(description.media[0], 1)
     assert lines(str(description))[1:3] == ["b=AS:6", f"b=TIAS:{AUDIO_FLOOR}"]
 
 
-def test_a_ceiling_no_browser_can_read_is_written_as_the_highest_they_can() -> None:
+def test_limit_beyond_32_bits_is_written_as_the_highest_one() -> None:
     assert limited("", 10**5000)[:2] == ["b=AS:2147483", f"b=TIAS:{CEILING}"]
 
 
 @pytest.mark.parametrize("rate", [0, -1])
-def test_a_ceiling_is_positive_and_a_wrong_one_changes_nothing(rate: int) -> None:
+def test_limit_that_is_not_positive_is_refused_and_changes_nothing(rate: int) -> None:
     description = parse(MEDIA.format("b=AS:5\r\n"))
     with pytest.raises(ValueError, match="positive"):
         limit(description.media[0], rate)
     assert str(description) == MEDIA.format("b=AS:5\r\n")
 
 
-def test_the_session_level_has_its_own_order() -> None:
+def test_limit_of_the_session_level_has_its_own_position() -> None:
     description = parse("v=0\r\no=-\r\ns=-\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n")
     limit(description.session, 5000)
     assert str(description) == "v=0\r\no=-\r\ns=-\r\nc=IN IP4 0.0.0.0\r\nb=AS:5\r\nb=TIAS:5000\r\nt=0 0\r\n"
 
 
-def test_only_the_kinds_asked_for_and_not_the_rejected_are_limited() -> None:
+def test_only_sections_of_the_given_kinds_that_are_not_rejected_are_limited() -> None:
     description = parse("v=0\nm=audio 9 RTP/AVP 0\nm=video 9 RTP/AVP 96\nm=video 0 RTP/AVP 96")
     limit_media(description, ["video"], 1000)
     assert str(description) == (

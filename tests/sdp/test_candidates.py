@@ -1,4 +1,4 @@
-"""Candidates are read as peers write them; those of no use do not pass."""
+"""Candidates are parsed as peers write them; the filter refuses unusable ones."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def at(address: str) -> str:
         f"{HOST} generation 0 ufrag x",
     ],
 )
-def test_a_candidate_is_read_with_and_without_what_surrounds_it(text: str) -> None:
+def test_candidate_is_parsed_with_and_without_prefix_and_extensions(text: str) -> None:
     assert parse(text) == Candidate("1", 1, "udp", 2113937151, "192.0.2.7", 54321, "host")
 
 
-def test_related_address_and_tcp_are_read() -> None:
+def test_related_address_and_tcp_are_parsed() -> None:
     text = "candidate:0 2 TCP 1 2001:db8::1 9 typ srflx raddr 192.0.2.8 rport 9 tcptype active"
     assert parse(text) == Candidate("0", 2, "tcp", 1, "2001:db8::1", 9, "srflx", "192.0.2.8", 9)
 
@@ -55,7 +55,7 @@ def test_related_address_and_tcp_are_read() -> None:
         at("192.0.2.7\ud800"),
     ],
 )
-def test_what_is_no_candidate_is_refused_without_being_quoted(text: str) -> None:
+def test_malformed_candidate_is_refused_without_being_quoted(text: str) -> None:
     with pytest.raises(SdpError) as caught:
         parse(text)
     assert "192.0.2" not in str(caught.value)
@@ -65,24 +65,24 @@ def test_what_is_no_candidate_is_refused_without_being_quoted(text: str) -> None
     "address",
     ["0.0.0.0", "::", "::ffff:0.0.0.0", "fe80::1%eth0", "3f6e-1.local", "host.example", "192.0.2", "1", "٣.0.0.1"],
 )
-def test_unusable_addresses_never_pass(address: str) -> None:
+def test_unusable_addresses_are_never_accepted(address: str) -> None:
     assert not CandidateFilter().accepts(at(address))
     assert not CandidateFilter(allowed=["0.0.0.0/0", "::/0"]).accepts(at(address))
 
 
 @pytest.mark.parametrize("text", ["garbage", "candidate:garbage", at("192.0.2.7") + "\x00", " "])
-def test_what_does_not_parse_does_not_pass(text: str) -> None:
+def test_malformed_candidate_is_not_accepted(text: str) -> None:
     assert not CandidateFilter().accepts(text)
 
 
-def test_without_lists_and_at_the_end_of_candidates_all_pass() -> None:
+def test_filter_without_lists_accepts_all_and_the_end_of_candidates() -> None:
     assert CandidateFilter().accepts("")
     assert CandidateFilter().accepts(HOST)
     assert CandidateFilter().accepts(at("2001:db8::1"))
     assert CandidateFilter().accepts("candidate:0 1 TCP 1 192.0.2.7 9 typ host tcptype active")
 
 
-def test_the_allow_list_makes_exceptions_and_blocks_nothing_by_itself() -> None:
+def test_allow_list_makes_exceptions_and_blocks_nothing_by_itself() -> None:
     assert CandidateFilter(allowed=["198.51.100.0/24"]).accepts(HOST)
     assert not CandidateFilter(blocked=["192.0.2.0/24"]).accepts(HOST)
     assert not CandidateFilter(allowed=["192.0.2.8"], blocked=["192.0.2.0/24"]).accepts(HOST)
@@ -91,13 +91,13 @@ def test_the_allow_list_makes_exceptions_and_blocks_nothing_by_itself() -> None:
 
 
 @pytest.mark.parametrize("blocked", ["192.0.2.9/24", "::ffff:192.0.2.7", "::ffff:192.0.2.0/120"])
-def test_an_address_mapped_into_ipv6_is_the_address(blocked: str) -> None:
+def test_ipv4_mapped_address_is_blocked_as_ipv4(blocked: str) -> None:
     assert not CandidateFilter(blocked=[blocked]).accepts(HOST)
     assert not CandidateFilter(blocked=[blocked]).accepts(at("::ffff:192.0.2.7"))
 
 
 @pytest.mark.parametrize("entry", ["", "example.com", "192.0.2.0/33", "192.0.2", "fe80::1%eth0/64"])
-def test_a_bad_entry_is_named(entry: str) -> None:
+def test_invalid_entry_is_named(entry: str) -> None:
     with pytest.raises(ValueError, match="network") as caught:
         CandidateFilter(blocked=[entry])
     assert repr(entry) in str(caught.value)
@@ -109,7 +109,7 @@ TEXT = (
 )
 
 
-def test_lines_that_do_not_pass_are_removed_on_every_level_and_counted() -> None:
+def test_refused_candidate_lines_are_removed_on_both_levels_and_counted() -> None:
     description = parse_description(TEXT)
     assert filter_description(description, CandidateFilter()) == 4
     assert str(description) == (
@@ -118,7 +118,7 @@ def test_lines_that_do_not_pass_are_removed_on_every_level_and_counted() -> None
     assert filter_description(description, CandidateFilter()) == 0
 
 
-def test_a_bad_candidate_line_is_reported_with_its_section() -> None:
+def test_malformed_candidate_line_is_reported_with_its_section() -> None:
     check(parse_description(TEXT))
     with pytest.raises(CandidateError) as caught:
         check(parse_description(TEXT + "a=candidate:nonsense\r\n"))

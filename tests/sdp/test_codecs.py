@@ -1,12 +1,12 @@
-"""Codecs are ordered and taken out as a client wishes, with all that belongs to them."""
+"""Codecs are reordered and removed, together with their auxiliary payload types."""
 
 from __future__ import annotations
 
 import pytest
 
-from sdp.codecs import Payload, PayloadType, Preference, listed, payloads, prefer, restrict
+from sdp.codecs import CodecPreference, Payload, PayloadType, listed, payloads, prefer, restrict
 from sdp.document import Description, parse
-from sdp.profiles import OTHER, SAME, SAME_PROFILE, mismatch
+from sdp.profiles import OTHER, SAME, SAME_PROFILE, distance
 
 AUDIO = """m=audio 9 UDP/TLS/RTP/SAVPF 111 63 9 0 8 13 110 126
 a=rtpmap:111 opus/48000/2
@@ -64,7 +64,7 @@ def description(*media: str) -> Description:
     return parse("v=0\n" + "".join(media))
 
 
-def formats(text: str, preference: Preference) -> str:
+def formats(text: str, preference: CodecPreference) -> str:
     edited = description(text)
     prefer(edited, preference)
     assert str(edited).split("\n")[2:] == text.split("\n")[1:], "only the m= line changes"
@@ -77,96 +77,105 @@ def left(text: str, kind: str, *codecs: str) -> list[str]:
     return str(edited).split("\n")[1:-1]
 
 
-def test_payloads_carry_all_that_the_section_says_of_them() -> None:
+def test_payload_has_codec_parameters_and_feedback_of_the_section() -> None:
     opus, red, g722, *_ = payloads(description(AUDIO).media[0])
     assert opus == Payload(PayloadType(111), "opus", 48000, 2, "minptime=10;useinbandfec=1", feedback=("transport-cc",))
     assert opus.parameters == {"minptime": "10", "useinbandfec": "1"}
-    assert (opus.is_helper, red.is_helper, red.parameters) == (False, True, {})
+    assert (opus.is_auxiliary, red.is_auxiliary, red.parameters) == (False, True, {})
     assert (g722.codec, g722.clock_rate, g722.channels) == ("g722", 8000, 1)
     vp8, rtx, *_ = payloads(description(VIDEO).media[0])
     assert vp8.feedback == ("ccm fir", "nack")
     assert (rtx.codec, rtx.apt) == ("rtx", 96)
 
 
-def test_a_payload_type_is_known_by_its_rtpmap_or_by_assignment_or_not_at_all() -> None:
+def test_payload_type_is_known_by_its_rtpmap_or_static_assignment() -> None:
     text = "m=audio 9 RTP/AVP 0 0 99 128 007 8 13 1111 x 96\na=rtpmap:128 x/1\na=rtpmap:96 nonsense\na=rtpmap:8 y/1\n"
     found = payloads(description(text).media[0])
     assert [(payload.type, payload.codec) for payload in found] == [(0, "pcmu"), (8, "y"), (13, "cn")]
 
 
-def test_sections_that_are_not_rtp_have_no_payloads() -> None:
+def test_section_that_is_not_rtp_has_no_payloads() -> None:
     assert payloads(description(DATA).media[0]) == []
 
 
 @pytest.mark.parametrize("fmtp", ["apt=", "apt=x", "apt=1111", "rtx-time=5"])
-def test_rtx_that_points_nowhere_has_no_apt(fmtp: str) -> None:
+def test_rtx_with_malformed_apt_has_none(fmtp: str) -> None:
     text = f"m=video 9 RTP/AVP 97\na=rtpmap:97 rtx/90000\na=fmtp:97 {fmtp}\n"
     assert payloads(description(text).media[0])[0].apt is None
 
 
-def test_a_preference_reads_the_texts_of_an_offer() -> None:
-    wish = Preference.parse(" Opus ,PCMU,,opus", "VP9, av1x,HEVC,nonsense\ud800", " 2 ", "42E01F")
-    assert wish.codecs("audio") == ("opus", "pcmu")
-    assert wish.codecs("video") == ("vp9", "av1", "h265", "nonsense\ud800")
-    assert wish.codecs("application") == ()
-    assert (wish.profile("vp9"), wish.profile("h264"), wish.profile("vp8")) == ("2", "42e01f", "")
-    assert Preference.parse() == Preference()
+def test_preference_is_parsed_from_the_fields_of_an_offer() -> None:
+    preference = CodecPreference.parse(" Opus ,PCMU,,opus", "VP9, av1x,HEVC,nonsense\ud800", " 2 ", "42E01F")
+    assert preference.codecs("audio") == ("opus", "pcmu")
+    assert preference.codecs("video") == ("vp9", "av1", "h265", "nonsense\ud800")
+    assert preference.codecs("application") == ()
+    assert (preference.profile("vp9"), preference.profile("h264"), preference.profile("vp8")) == ("2", "42e01f", "")
+    assert CodecPreference.parse() == CodecPreference()
 
 
-def test_wished_codecs_come_first_in_the_order_of_the_wish() -> None:
-    assert formats(AUDIO, Preference(audio=("pcma", "opus"))) == "8 111 63 9 0 13 110 126"
-    assert formats(AUDIO, Preference(video=("pcma",))) == "111 63 9 0 8 13 110 126"
+def test_preferred_codecs_come_first_in_their_order() -> None:
+    assert formats(AUDIO, CodecPreference(audio=("pcma", "opus"))) == "8 111 63 9 0 13 110 126"
+    assert formats(AUDIO, CodecPreference(video=("pcma",))) == "111 63 9 0 8 13 110 126"
 
 
-def test_retransmission_goes_with_what_it_retransmits() -> None:
-    wish = Preference(video=("av1", "nonsense", "vp8"))
-    assert formats(VIDEO, wish) == "45 46 96 97 98 99 100 101 102 103 104 105 106 107 116 117 118 35"
+def test_rtx_moves_with_the_payload_type_that_it_retransmits() -> None:
+    preference = CodecPreference(video=("av1", "nonsense", "vp8"))
+    assert formats(VIDEO, preference) == "45 46 96 97 98 99 100 101 102 103 104 105 106 107 116 117 118 35"
 
 
-def test_the_wished_profile_comes_first_within_its_codec() -> None:
-    assert formats(VIDEO, Preference(video=("vp9",), vp9profile="2")).startswith("100 101 98 99 96 97")
-    assert formats(VIDEO, Preference(video=("h264",), h264profile="42e01f")).startswith("104 105 102 103 106 107 96")
-    assert formats(VIDEO, Preference(video=("h264",), h264profile="4d0028")).startswith("106 107 102 103 104 105 96")
+def test_preferred_profile_comes_first_within_its_codec() -> None:
+    assert formats(VIDEO, CodecPreference(video=("vp9",), vp9profile="2")).startswith("100 101 98 99 96 97")
+    assert formats(VIDEO, CodecPreference(video=("h264",), h264profile="42e01f")).startswith(
+        "104 105 102 103 106 107 96"
+    )
+    assert formats(VIDEO, CodecPreference(video=("h264",), h264profile="4d0028")).startswith(
+        "106 107 102 103 104 105 96"
+    )
 
 
-def test_a_wished_profile_of_a_codec_that_is_not_wished_changes_only_the_codecs_own_places() -> None:
-    wish = Preference(video=("vp8",), vp9profile="2", h264profile="4d001f")
-    assert formats(VIDEO, wish) == "96 97 100 101 98 99 106 107 102 103 104 105 45 46 116 117 118 35"
+def test_profile_of_a_codec_that_is_not_preferred_reorders_only_that_codec() -> None:
+    preference = CodecPreference(video=("vp8",), vp9profile="2", h264profile="4d001f")
+    assert formats(VIDEO, preference) == "96 97 100 101 98 99 106 107 102 103 104 105 45 46 116 117 118 35"
 
 
 @pytest.mark.parametrize(
-    "wish",
-    [Preference(), Preference(("x",), ("y",), "7", "nonsense"), Preference(("",), ("",)), Preference(video=("rtx",))],
+    "preference",
+    [
+        CodecPreference(),
+        CodecPreference(("x",), ("y",), "7", "nonsense"),
+        CodecPreference(("",), ("",)),
+        CodecPreference(video=("rtx",)),
+    ],
 )
-def test_a_wish_nobody_offers_changes_nothing(wish: Preference) -> None:
+def test_preference_that_is_not_offered_changes_nothing(preference: CodecPreference) -> None:
     text = AUDIO + VIDEO + DATA
     edited = description(text)
-    prefer(edited, wish)
-    restrict(edited, "audio", wish.audio)
-    restrict(edited, "video", wish.video)
+    prefer(edited, preference)
+    restrict(edited, "audio", preference.audio)
+    restrict(edited, "video", preference.video)
     restrict(edited, "application", ["webrtc-datachannel"])
     assert str(edited) == "v=0\n" + text
 
 
-def test_formats_that_are_unknown_stay_behind_what_is_preferred() -> None:
+def test_unknown_formats_follow_the_preferred_codecs() -> None:
     text = "m=video 9 RTP/AVP x 98 97 96\na=rtpmap:97 rtx/90000\na=rtpmap:96 VP8/90000\n"
-    assert formats(text, Preference(video=("vp8",), vp9profile="2")) == "96 x 98 97"
+    assert formats(text, CodecPreference(video=("vp8",), vp9profile="2")) == "96 x 98 97"
 
 
-def test_rejected_sections_stay_as_they_are() -> None:
+def test_rejected_section_is_not_edited() -> None:
     text = VIDEO.replace("m=video 9", "m=video 0")
-    assert formats(text, Preference(video=("av1",))).startswith("96")
+    assert formats(text, CodecPreference(video=("av1",))).startswith("96")
     assert left(text, "video", "av1") == text.split("\n")[:-1]
 
 
-def test_listed_are_the_codecs_of_what_is_not_rejected_once_each() -> None:
+def test_listed_codecs_are_unique_and_of_sections_that_are_not_rejected() -> None:
     offer = description(AUDIO, VIDEO, VIDEO.replace("m=video 9", "m=video 0"), DATA)
     assert listed(offer, "audio") == ("opus", "g722", "pcmu", "pcma")
     assert listed(offer, "video") == ("vp8", "vp9", "h264", "av1")
     assert listed(description(VIDEO.replace("m=video 9", "m=video 0")), "video") == ()
 
 
-def test_restriction_takes_out_all_lines_of_all_other_codecs() -> None:
+def test_restriction_removes_all_lines_of_all_other_codecs() -> None:
     assert left(AUDIO, "audio", "G722", "nonsense") == [
         "m=audio 9 UDP/TLS/RTP/SAVPF 9 13 126",
         "a=rtpmap:9 G722/8000",
@@ -181,7 +190,7 @@ def test_restriction_takes_out_all_lines_of_all_other_codecs() -> None:
     assert left(AUDIO, "video", "opus") == AUDIO.split("\n")[:-1]
 
 
-def test_restriction_keeps_rtx_repair_and_video_red() -> None:
+def test_restriction_keeps_rtx_fec_and_video_red() -> None:
     assert left(VIDEO, "video", "av1") == [
         "m=video 9 UDP/TLS/RTP/SAVPF 45 46 116 117 118 35",
         "a=rtcp-fb:* nack",
@@ -189,17 +198,17 @@ def test_restriction_keeps_rtx_repair_and_video_red() -> None:
     ]
 
 
-def test_audio_red_stays_only_with_all_that_it_names() -> None:
+def test_audio_red_is_kept_only_with_all_payload_types_that_it_names() -> None:
     text = AUDIO.replace("111/111", "111/0")
     assert "a=rtpmap:63 red/48000/2" not in left(text, "audio", "opus")
     assert "a=rtpmap:63 red/48000/2" in left(text, "audio", "opus", "pcmu")
 
 
-def test_a_helper_alone_is_no_restriction() -> None:
+def test_restriction_to_auxiliary_payload_types_changes_nothing() -> None:
     assert left(VIDEO, "video", "rtx", "red", "ulpfec") == VIDEO.split("\n")[:-1]
 
 
-def test_restriction_takes_dangling_lines_and_formats_along() -> None:
+def test_restriction_removes_lines_of_payload_types_that_are_not_in_the_m_line() -> None:
     text = (
         "m=video 9 RTP/AVP 96 98 x\na=rtpmap:96 VP8/90000\na=fmtp:99 x\na=rtcp-fb:99 nack\na=rtcp-fb:99999 x\n"
         "a=imageattr:98 *\na=imageattr:* send *\na=fmtp:x y\n"
@@ -224,13 +233,13 @@ def test_restriction_takes_dangling_lines_and_formats_along() -> None:
         ("nonsense", "nonsense"),
     ],
 )
-def test_restricted_layers_name_no_payload_type_that_is_gone(before: str, after: str) -> None:
+def test_rid_names_no_removed_payload_type(before: str, after: str) -> None:
     text = "m=video 9 RTP/AVP 96 98\na=rtpmap:96 VP8/90000\na=rtpmap:98 VP9/90000\n"
     assert left(f"{text}a=rid:{before}\n", "video", "vp8")[-1] == f"a=rid:{after}"
 
 
 @pytest.mark.parametrize(
-    ("codec", "parameters", "wish", "distance"),
+    ("codec", "parameters", "preferred", "expected"),
     [
         ("vp8", {}, "1", SAME),
         ("vp9", {}, "", SAME),
@@ -249,6 +258,6 @@ def test_restricted_layers_name_no_payload_type_that_is_gone(before: str, after:
     ],
 )
 def test_profiles_are_compared_as_their_payload_formats_define(
-    codec: str, parameters: dict[str, str], wish: str, distance: int
+    codec: str, parameters: dict[str, str], preferred: str, expected: int
 ) -> None:
-    assert mismatch(codec, parameters, wish) == distance
+    assert distance(codec, parameters, preferred) == expected

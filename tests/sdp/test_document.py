@@ -1,10 +1,12 @@
-"""A description keeps every line, and says who and what it is."""
+"""A description keeps every line; sections, media kinds and identity are read from it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from sdp.document import Identity, MediaSection, SdpError, identity, kinds, parse
+from sdp.document import FrozenError, Identity, MediaSection, SdpError, identity, kinds, parse
 
 SMALL = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"
 AUDIO = "m=audio 9 UDP/TLS/RTP/SAVPF 111 63\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\na=sendonly\r\n"
@@ -28,7 +30,7 @@ def section(line: str) -> MediaSection:
         "v=0\nx=\ny=\u0669",
     ],
 )
-def test_what_is_not_edited_is_written_back(text: str) -> None:
+def test_unedited_description_is_serialised_byte_for_byte(text: str) -> None:
     assert str(parse(text)) == text
 
 
@@ -56,50 +58,50 @@ def test_what_is_not_edited_is_written_back(text: str) -> None:
         "v=0\r\nm=audio 9 RTP/AVP 0\r1\r\n",
     ],
 )
-def test_what_is_no_description_is_refused(text: str) -> None:
+def test_malformed_description_is_refused(text: str) -> None:
     with pytest.raises(SdpError):
         parse(text)
 
 
-def test_the_error_names_the_line_and_not_its_content() -> None:
+def test_error_names_the_line_and_not_its_content() -> None:
     with pytest.raises(SdpError, match=r"^Line 3: ") as caught:
         parse("v=0\r\ns=-\r\nsecret\r\n")
     assert "secret" not in str(caught.value)
 
 
-def test_a_media_section_says_what_its_line_says() -> None:
+def test_media_section_has_the_fields_of_its_m_line() -> None:
     audio, data = parse(SMALL + AUDIO + DATA).media
     assert (audio.kind, audio.port, audio.protocol, audio.formats) == ("audio", 9, "UDP/TLS/RTP/SAVPF", ("111", "63"))
     assert (audio.mid, audio.direction, audio.is_rtp) == ("0", "sendonly", True)
     assert (data.mid, data.direction, data.is_rtp, data.formats) == ("1", "sendrecv", False, ("webrtc-datachannel",))
 
 
-def test_the_session_level_says_the_direction_where_a_section_does_not() -> None:
+def test_direction_of_the_session_level_is_the_default() -> None:
     first, second = parse(SMALL + "a=recvonly\r\n" + AUDIO + DATA).media
     assert (first.direction, second.direction) == ("sendonly", "recvonly")
 
 
-def test_a_port_may_have_a_count_and_keeps_it_in_an_edited_line() -> None:
+def test_number_of_ports_is_kept_in_an_edited_m_line() -> None:
     media = section("m=audio 9/2  RTP/AVP 0 8 ")
     assert (media.port, media.formats) == (9, ("0", "8"))
     media.formats = ("8",)
     assert media.lines[0] == "m=audio 9/2 RTP/AVP 8\r"
 
 
-def test_writing_the_same_formats_touches_nothing() -> None:
+def test_setting_the_same_formats_changes_nothing() -> None:
     media = section("m=audio 9  RTP/AVP 0 8 ")
     media.formats = ["0", "8"]
     assert media.lines[0] == "m=audio 9  RTP/AVP 0 8 \r"
 
 
-def test_a_media_section_cannot_be_left_without_formats() -> None:
+def test_media_section_needs_a_format() -> None:
     media = section("m=audio 9 RTP/AVP 0")
     with pytest.raises(ValueError, match="needs a format"):
         media.formats = ()
     assert media.formats == ("0",)
 
 
-def test_port_0_is_a_rejected_section_unless_it_is_bundled() -> None:
+def test_section_with_port_0_is_rejected_unless_it_is_bundle_only() -> None:
     assert section("m=audio 0 RTP/AVP 0").rejected
     assert not section("m=audio 9 RTP/AVP 0").rejected
     assert not section("m=audio 0 RTP/AVP 0\r\na=bundle-only").rejected
@@ -112,17 +114,17 @@ def test_attributes_are_found_by_their_whole_name_in_order() -> None:
     assert session.attribute("y") is None
 
 
-def test_lines_put_in_end_as_their_section_does() -> None:
+def test_inserted_lines_have_the_line_ending_of_their_section() -> None:
     crlf, bare = parse("v=0\r\nm=a 9 RTP/AVP 0\r\n").media[0], parse("v=0\nm=a 9 RTP/AVP 0").media[0]
     for media in (crlf, bare):
         media.insert(1, ["a=x"])
-    assert (crlf.lines, bare.lines) == (["m=a 9 RTP/AVP 0\r", "a=x\r", ""], ["m=a 9 RTP/AVP 0", "a=x"])
+    assert (crlf.lines, bare.lines) == (("m=a 9 RTP/AVP 0\r", "a=x\r", ""), ("m=a 9 RTP/AVP 0", "a=x"))
 
 
-def test_removing_spares_the_first_line() -> None:
+def test_remove_keeps_the_first_line() -> None:
     media = section("m=audio 9 RTP/AVP 0\r\na=x\r\na=y")
     assert media.remove(lambda line: line != "a=y") == 2
-    assert media.lines == ["m=audio 9 RTP/AVP 0\r", "a=y\r"]
+    assert media.lines == ("m=audio 9 RTP/AVP 0\r", "a=y\r")
 
 
 def test_kinds_are_those_of_all_sections_even_rejected_ones() -> None:
@@ -130,37 +132,75 @@ def test_kinds_are_those_of_all_sections_even_rejected_ones() -> None:
     assert kinds(parse(SMALL)) == frozenset()
 
 
-def test_identity_gathers_both_levels_and_normalises_fingerprints() -> None:
+def test_identity_has_both_levels_and_normalised_fingerprints() -> None:
     text = SMALL + "a=fingerprint:SHA-256 ab:CD\r\n" + AUDIO + "a=ice-ufrag:u1\r\na=fingerprint:sha-256  AB:cd\r\n"
     assert identity(parse(text)) == Identity(frozenset({"u1"}), frozenset({"sha-256 AB:CD"}))
 
 
-def person(ufrag: str, fingerprint: str) -> Identity:
+def peer_connection(ufrag: str, fingerprint: str) -> Identity:
     return identity(parse(f"v=0\r\na=ice-ufrag:{ufrag}\r\na=fingerprint:sha-256 {fingerprint}\r\n"))
 
 
 @pytest.mark.parametrize(
     ("later", "same", "restarted"),
     [
-        (person("u", "AA"), True, False),
-        (person("w", "AA"), True, True),
-        (person("u", "BB"), True, False),
-        (person("w", "BB"), False, False),
+        (peer_connection("u", "AA"), True, False),
+        (peer_connection("w", "AA"), True, True),
+        (peer_connection("u", "BB"), True, False),
+        (peer_connection("w", "BB"), False, False),
     ],
 )
-def test_a_new_peer_connection_is_one_with_new_fragment_and_new_fingerprint(
+def test_new_peer_connection_has_another_ufrag_and_another_fingerprint(
     later: Identity, same: bool, restarted: bool
 ) -> None:
-    earlier = person("u", "AA")
+    earlier = peer_connection("u", "AA")
     assert later.same_peer_connection(earlier) is same
     assert later.restarts_ice(earlier) is restarted
 
 
-def test_descriptions_without_any_identity_are_no_different_peer_connections() -> None:
-    nobody = identity(parse(SMALL))
-    assert nobody.same_peer_connection(nobody)
-    assert not person("u", "AA").same_peer_connection(nobody)
+def test_descriptions_without_identity_are_of_the_same_peer_connection() -> None:
+    empty = identity(parse(SMALL))
+    assert empty.same_peer_connection(empty)
+    assert not peer_connection("u", "AA").same_peer_connection(empty)
 
 
 def test_identities_are_values() -> None:
-    assert len({person("u", "AA"), person("u", "aa"), person("w", "AA")}) == 2
+    assert len({peer_connection("u", "AA"), peer_connection("u", "aa"), peer_connection("w", "AA")}) == 2
+
+
+def set_formats(section: MediaSection) -> None:
+    section.formats = ("63",)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda section: section.remove(lambda line: line == "a=sendonly"),
+        lambda section: section.insert(1, ["a=x"]),
+        lambda section: section.replace(1, "a=x"),
+        set_formats,
+    ],
+)
+def test_frozen_description_cannot_be_edited_and_its_copy_can(edit: Callable[[MediaSection], object]) -> None:
+    frozen = parse(SMALL + AUDIO).freeze()
+    copy = frozen.copy()
+    with pytest.raises(FrozenError):
+        edit(frozen.media[0])
+    edit(copy.media[0])
+    assert str(frozen) == SMALL + AUDIO
+    assert frozen.media[0].formats == ("111", "63")
+    assert str(copy) != SMALL + AUDIO
+
+
+def test_frozen_description_has_a_frozen_session_level() -> None:
+    with pytest.raises(FrozenError):
+        parse(SMALL).freeze().session.insert(1, ["a=x"])
+
+
+def test_copy_of_a_section_is_edited_alone() -> None:
+    description = parse(SMALL + AUDIO)
+    copy = description.copy()
+    copy.media[0].formats = ("63",)
+    assert str(description) == SMALL + AUDIO
+    assert description.media[0].formats == ("111", "63")
+    assert copy.media[0].formats == ("63",)

@@ -1,4 +1,4 @@
-"""Every verb over every fixture: what real peers wrote stays whole but for what the verb is about."""
+"""Every edit of every fixture changes the lines that it concerns and no others."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ import pytest
 from sdp.candidates import check
 from sdp.codecs import payloads
 from sdp.document import Description, Identity, identity, parse
+from tests.sdp.edits import EDITS, Edit, problems
 from tests.sdp.recorded import ALL, BY_ID, Recorded
-from tests.sdp.verbs import VERBS, Verb, problems
 
 each_fixture = pytest.mark.parametrize("recorded", ALL, ids=[recorded.id for recorded in ALL])
-each_verb = pytest.mark.parametrize("verb", VERBS, ids=[verb.name for verb in VERBS])
+each_edit = pytest.mark.parametrize("edit", EDITS, ids=[edit.name for edit in EDITS])
 
 HERE = re.compile(r"\b(?:127\.0\.0\.1|0\.0\.0\.0|192\.0\.2\.\d+)\b|[0-9a-f-]{36}\.local")
 ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+|\S+\.local")
 
 
-def check_edit(text: str, verb: Verb) -> Description:
-    """Apply a verb and check what holds for all of them; return the edited description."""
+def check_edit(text: str, edit: Edit) -> Description:
+    """Apply an edit, check the promises that hold for all edits, and return the edited description."""
     before, description = parse(text), parse(text)
-    verb.edit(description)
+    edit.apply(description)
     edited = str(description)
     again = parse(edited)
-    assert str(again) == edited, "the result parses, and is what it says"
-    verb.edit(again)
+    assert str(again) == edited, "the result parses"
+    edit.apply(again)
     assert str(again) == edited, "the second time nothing changes"
-    check_lines(text.split("\n"), edited.split("\n"), verb)
+    check_lines(text.split("\n"), edited.split("\n"), edit)
     for old, new in zip(before.media, description.media, strict=True):
         assert problems(new) <= problems(old)
     return description
 
 
-def check_lines(old: list[str], new: list[str], verb: Verb) -> None:
-    """Check that only lines which the verb is about came or went, and that the others kept their order."""
-    taken, put = Counter(old) - Counter(new), Counter(new) - Counter(old)
-    assert [line for line in taken if not verb.takes.match(line)] == []
-    assert [line for line in put if not verb.puts.match(line)] == []
-    touched = {line for line in (*old, *new) if verb.takes.match(line) or verb.puts.match(line)}
+def check_lines(old: list[str], new: list[str], edit: Edit) -> None:
+    """Check that only lines that the edit concerns were removed or added, and that all others kept their order."""
+    removed, added = Counter(old) - Counter(new), Counter(new) - Counter(old)
+    assert [line for line in removed if not edit.removes.match(line)] == []
+    assert [line for line in added if not edit.adds.match(line)] == []
+    touched = {line for line in (*old, *new) if edit.removes.match(line) or edit.adds.match(line)}
     assert [line for line in old if line not in touched] == [line for line in new if line not in touched]
 
 
-def test_fixtures_are_of_all_programs_and_name_them() -> None:
+def test_fixtures_are_of_all_programs_and_name_their_versions() -> None:
     assert {recorded.program for recorded in ALL} == {"aiortc", "chromium", "firefox", "janus"}
     assert all(re.search(r"\d+\.\d+", recorded.version) for recorded in ALL)
     assert {(recorded.program, recorded.type) for recorded in ALL} == {
@@ -70,18 +70,18 @@ def test_fixtures_are_of_all_programs_and_name_them() -> None:
         ("janus/subscriber-without-video-vp8.offer.sdp", r"m=video 9 .*\r\n.*\r\na=inactive"),
     ],
 )
-def test_fixtures_hold_what_they_are_there_for(id: str, pattern: str) -> None:
+def test_fixtures_contain_the_lines_that_they_were_made_for(id: str, pattern: str) -> None:
     assert re.search(pattern, BY_ID[id].text)
 
 
 @each_fixture
-def test_fixtures_are_written_back_byte_for_byte(recorded: Recorded) -> None:
+def test_fixtures_are_serialised_byte_for_byte(recorded: Recorded) -> None:
     assert str(parse(recorded.text)) == recorded.text
     assert recorded.text.count("\r\n") == recorded.text.count("\n") > 5
 
 
 @each_fixture
-def test_fixtures_are_understood(recorded: Recorded) -> None:
+def test_fixtures_have_identity_mids_and_payload_types(recorded: Recorded) -> None:
     description = parse(recorded.text)
     check(description)
     one = identity(description)
@@ -101,19 +101,19 @@ def test_fixtures_name_no_address_of_the_machine_that_made_them(recorded: Record
     assert {address for address in found if not HERE.search(address)} == set()
 
 
-@each_verb
+@each_edit
 @each_fixture
-def test_a_verb_changes_what_it_is_about_and_nothing_else(recorded: Recorded, verb: Verb) -> None:
-    description = check_edit(recorded.text, verb)
+def test_edit_changes_only_the_lines_that_it_concerns(recorded: Recorded, edit: Edit) -> None:
+    description = check_edit(recorded.text, edit)
     for section in description.media:
         assert problems(section) == set()
 
 
 @each_fixture
-def test_all_verbs_one_after_another_leave_a_sound_description(recorded: Recorded) -> None:
+def test_all_edits_in_sequence_leave_a_consistent_description(recorded: Recorded) -> None:
     description = parse(recorded.text)
-    for verb in VERBS:
-        verb.edit(description)
+    for edit in EDITS:
+        edit.apply(description)
     assert str(parse(str(description))) == str(description)
     assert [problems(section) for section in description.media] == [set()] * len(description.media)
 
@@ -133,13 +133,13 @@ def test_offers_of_different_peer_connections_have_different_identities() -> Non
 
 @pytest.mark.parametrize("program", ["chromium", "firefox"])
 @pytest.mark.parametrize("change", ["camera-added", "camera-stopped", "ice-restarted"])
-def test_a_renegotiation_is_the_same_peer_connection_and_only_a_restart_restarts_ice(program: str, change: str) -> None:
+def test_renegotiation_keeps_the_peer_connection_and_ice_unless_restarted(program: str, change: str) -> None:
     before, after = identity_of(f"{program}/{change}-before.offer.sdp"), identity_of(f"{program}/{change}.offer.sdp")
     assert after.same_peer_connection(before)
     assert after.restarts_ice(before) is (change == "ice-restarted")
 
 
-def test_a_subscription_that_janus_renegotiates_stays_the_same_peer_connection() -> None:
+def test_subscription_that_janus_renegotiates_keeps_its_peer_connection() -> None:
     first = identity_of("janus/subscriber-vp8.offer.sdp")
     for name in ("subscriber-without-video-vp8", "subscriber-again-vp8"):
         later = identity_of(f"janus/{name}.offer.sdp")

@@ -1,4 +1,4 @@
-"""Whatever arrives: no error but the package's own, and every verb keeps what it promises."""
+"""Any text is parsed or refused with ``SdpError``, and each edit keeps its promises on all that parse."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from sdp.bitrate import limit
 from sdp.candidates import CandidateFilter, check
 from sdp.candidates import parse as parse_candidate
-from sdp.codecs import Preference, payloads, prefer
+from sdp.codecs import CodecPreference, payloads, prefer
 from sdp.document import DIRECTIONS, SdpError, identity, kinds, parse
+from tests.sdp.edits import EDITS, Edit
 from tests.sdp.recorded import ALL, Recorded
 from tests.sdp.test_fixtures import check_edit
-from tests.sdp.verbs import VERBS, Verb
 
 anything = st.text(st.characters(exclude_categories=()), max_size=60)
 nasty = st.sampled_from(
@@ -57,7 +57,7 @@ assembled = st.builds(
 
 @st.composite
 def mutated(draw: st.DrawFn) -> str:
-    """A fixture with a few lines gone, doubled, moved, or with something else written into them."""
+    """A fixture with a few lines removed, duplicated, moved or overwritten."""
     lines = draw(st.sampled_from(ALL)).text.split("\n")
     for _ in range(draw(st.integers(1, 6))):
         place = draw(st.integers(0, len(lines) - 1))
@@ -81,7 +81,7 @@ def mutated(draw: st.DrawFn) -> str:
 
 
 def read(text: str) -> None:
-    """Look at a text in every way there is; it is written back as it is, or it is refused."""
+    """Read a text with every function of the package: it is refused, or serialised unchanged."""
     try:
         description = parse(text)
     except SdpError:
@@ -114,24 +114,24 @@ def test_no_mutation_of_a_real_description_raises_anything_but_an_sdp_error(text
 
 
 @settings(max_examples=300)
-@given(mutated() | assembled, st.sampled_from(VERBS))
-def test_verbs_keep_their_promises_on_whatever_parses(text: str, verb: Verb) -> None:
+@given(mutated() | assembled, st.sampled_from(EDITS))
+def test_edits_keep_their_promises_on_each_text_that_parses(text: str, edit: Edit) -> None:
     try:
         parse(text)
     except SdpError:
         return
-    check_edit(text, verb)
+    check_edit(text, edit)
 
 
 @given(anything, anything, anything, anything, st.sampled_from(ALL))
-def test_no_wish_is_too_strange(audio: str, video: str, vp9: str, h264: str, recorded: Recorded) -> None:
+def test_any_preference_only_reorders(audio: str, video: str, vp9: str, h264: str, recorded: Recorded) -> None:
     description = parse(recorded.text)
-    prefer(description, Preference.parse(audio, video, vp9, h264))
+    prefer(description, CodecPreference.parse(audio, video, vp9, h264))
     assert sorted(str(description)) == sorted(recorded.text)
 
 
 @given(anything | st.builds("candidate:{} {} udp {} {} {} typ host".format, *[anything | nasty | st.just("1")] * 5))
-def test_no_candidate_is_too_strange(text: str) -> None:
+def test_any_candidate_is_parsed_or_refused(text: str) -> None:
     accepted = CandidateFilter(blocked=["198.51.100.0/24"]).accepts(text)
     try:
         parse_candidate(text)
@@ -140,7 +140,7 @@ def test_no_candidate_is_too_strange(text: str) -> None:
 
 
 @given(st.integers(min_value=1), st.sampled_from(ALL))
-def test_a_ceiling_is_in_force_exactly_once(rate: int, recorded: Recorded) -> None:
+def test_limit_is_written_exactly_once(rate: int, recorded: Recorded) -> None:
     section = parse(recorded.text).media[0]
     limit(section, rate)
     limit(section, rate)

@@ -1,4 +1,4 @@
-"""Layers of simulcast: which an offer means to send, and which is the lowest."""
+"""Simulcast layers are read from an offer and ordered by resolution."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def described(*rids: str) -> list[str]:
 @pytest.mark.parametrize("browser", ["chromium", "firefox"])
 def test_layers_of_browsers_are_read_in_their_order(browser: str) -> None:
     offer = parse((FIXTURES / browser / "simulcast.offer.sdp").read_text())
-    (video,) = [it for it in offer.media if it.kind == "video"]
+    (video,) = [media for media in offer.media if media.kind == "video"]
     layers = sent_layers(video)
     assert list(layers) == ["h", "m", "l"]
     assert lowest_first(layers) == ["l", "m", "h"]
@@ -36,7 +36,7 @@ def test_layers_of_browsers_are_read_in_their_order(browser: str) -> None:
         (["simulcast:recv q;f", *described("q", "f")], ()),
         (["simulcast:send ~q;~f", *described("q", "f")], ("q", "f")),
         (["simulcast:send q,x;f,y", *described("q", "f", "x", "y")], ("q", "f")),
-        (["simulcast:send q;h;f", *described("q", "f")], ("q", "f")),  # one that is not described
+        (["simulcast:send q;h;f", *described("q", "f")], ("q", "f")),  # a name without a=rid
         (["simulcast:send q;f", "rid:q recv", "rid:f send"], ()),
         (["simulcast:send q", *described("q")], ()),
         (["simulcast:send q;q", *described("q")], ()),
@@ -46,7 +46,7 @@ def test_layers_of_browsers_are_read_in_their_order(browser: str) -> None:
         (["rid:q send pt=96;max-width=320", "rid:f send", "simulcast:send q;f"], ("q", "f")),
     ],
 )
-def test_layers_that_are_sent(attributes: list[str], layers: tuple[str, ...]) -> None:
+def test_sent_layers_are_read(attributes: list[str], layers: tuple[str, ...]) -> None:
     assert sent_layers(section(*attributes)) == layers
 
 
@@ -67,5 +67,5 @@ def test_layers_that_are_sent(attributes: list[str], layers: tuple[str, ...]) ->
         ("q m", "m q"),
     ],
 )
-def test_the_lowest_layer_is_told_by_its_name(offered: str, ordered: str) -> None:
+def test_layers_are_ordered_by_their_names(offered: str, ordered: str) -> None:
     assert lowest_first(offered.split()) == ordered.split()

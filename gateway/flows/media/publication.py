@@ -159,7 +159,7 @@ class Publication(SessionStream):
             raise ProtocolError(offer)
         sections = document.kinds(offer)
         self._permit(sections)
-        preference = codecs.Preference.parse(*_codec_fields(errand.head))
+        preference = codecs.CodecPreference.parse(*_codec_fields(errand.head))
         candidates.filter_description(offer, self.streams.candidates)
         plan = self.streams.quality.plan(self, offer, preference)
         try:
@@ -190,7 +190,7 @@ class Publication(SessionStream):
         if not (permissions.may_publish_screen() if screen else permissions.may_publish(sections)):
             raise ProtocolError(Code.NOT_ALLOWED_TO_PUBLISH.error())
 
-    async def _update_or_publish(self, head: Head, offer: str, preference: codecs.Preference) -> str:
+    async def _update_or_publish(self, head: Head, offer: str, preference: codecs.CodecPreference) -> str:
         if self._publisher is not None:
             try:
                 answer = await self._publisher.update(offer)
@@ -223,7 +223,7 @@ class Publication(SessionStream):
         self.streams.watchers.wake(self.key)
         return answer
 
-    def _options(self, preference: codecs.Preference, seconds: float) -> PublishOptions:
+    def _options(self, preference: codecs.CodecPreference, seconds: float) -> PublishOptions:
         return PublishOptions(
             bitrate=self.ceiling,
             audiocodecs=preference.audio,

@@ -21,7 +21,7 @@ from gateway.core.session import Session
 from gateway.flows.services import Services
 from mcu.base import McuError, Publisher, StreamType
 from sdp import codecs, document
-from sdp.codecs import Preference
+from sdp.codecs import CodecPreference
 from sdp.document import Description, Identity
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ _SENDS = ("sendrecv", "sendonly")
 class Plan:
     """What an offer says, and what was decided about its codecs."""
 
-    preference: Preference  # to prefer on the SFU
+    preference: CodecPreference  # to prefer on the SFU
     identity: Identity
     offered: dict[str, tuple[str, ...]]  # codecs by kind
     sends: frozenset[str]  # kinds of which anything is sent
@@ -90,7 +90,7 @@ class QualityController:
 
     # -- codecs
 
-    def plan(self, slot: Publication, offer: Description, preference: Preference) -> Plan:
+    def plan(self, slot: Publication, offer: Description, preference: CodecPreference) -> Plan:
         """Decide about the codecs of an offer, and put it into that order; what must not be used is taken out.
 
         What was decided about a running connection stays, so that nobody's stream changes its codec under way.

@@ -30,7 +30,7 @@ from mcu.inprocess.negotiation.parameters import (
     SubscriberSection,
 )
 from sdp.candidates import parse as parse_candidate
-from sdp.codecs import Preference, payloads, prefer
+from sdp.codecs import CodecPreference, payloads, prefer
 from sdp.document import Description, MediaSection, SdpError, parse
 from sdp.simulcast import lowest_first, sent_layers
 
@@ -39,12 +39,14 @@ MAX_NUMBER = (1 << 32) - 1  # an SSRC
 MAX_PORT = 65535
 
 
-def preference(options: PublishOptions) -> Preference:
+def preference(options: PublishOptions) -> CodecPreference:
     """Return in which order codecs are wanted."""
-    return Preference(options.audiocodecs, options.videocodecs, options.vp9profile.lower(), options.h264profile.lower())
+    return CodecPreference(
+        options.audiocodecs, options.videocodecs, options.vp9profile.lower(), options.h264profile.lower()
+    )
 
 
-def read_offer(text: str, wish: Preference) -> PublisherOffer:
+def read_offer(text: str, wish: CodecPreference) -> PublisherOffer:
     """Read a publisher's offer, its codecs put into the order of ``wish``.
 
     Raises:

@@ -81,7 +81,7 @@ def reports(
         kind = KINDS.get(section.kind)
         if kind is None or kind in found:
             continue
-        codec = next((payload.codec for payload in payloads(section) if not payload.is_helper), "")
+        codec = next((payload.codec for payload in payloads(section) if not payload.is_auxiliary), "")
         codec = "" if kind is MediaKind.DATA else codec
         told = figures.get(kind.value)
         if told is None:

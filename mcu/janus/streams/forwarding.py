@@ -74,7 +74,7 @@ def _medium(place: int, answered: MediaSection, offered: MediaSection) -> Forwar
     flows = not answered.rejected and answered.direction != "inactive"
     if kind is MediaKind.DATA:
         return ForwardedMedium(place, kind, disabled=answered.rejected, flows=flows)
-    payload = next((payload for payload in payloads(answered) if not payload.is_helper), None)
+    payload = next((payload for payload in payloads(answered) if not payload.is_auxiliary), None)
     if answered.rejected or payload is None:
         return ForwardedMedium(place, kind, PLACEHOLDER[kind], disabled=True, flows=False)
     parameters = payload.parameters

@@ -16,7 +16,7 @@ from mcu.inprocess.negotiation.generation import write_answer, write_offer
 from mcu.inprocess.negotiation.parameters import NegotiatedCodec, SubscriberSection
 from mcu.inprocess.negotiation.parsing import read_answer, read_offer
 from mcu.inprocess.transport.peer_transport import PeerTransport
-from sdp.codecs import Payload, PayloadType, Preference
+from sdp.codecs import CodecPreference, Payload, PayloadType
 from tests.mcu.contract.clients import Client
 from tests.media import WatchingPeer
 
@@ -85,7 +85,7 @@ async def test_payloads_arrive_as_they_were_sent(codec: str, loopback: None) -> 
     assert remote is not None
     alice.transport.connect(remote, client=False)
     subscriber, offer = await mcu.subscribe(KEY, SubscribeOptions(), listener)
-    read = read_offer(offer, Preference())
+    read = read_offer(offer, CodecPreference())
     assert read.media[0] is not None
     assert read.media[0].codec is not None
     assert read.media[0].codec.payload.fmtp == FORMATS[codec]

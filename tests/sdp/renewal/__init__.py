@@ -1,1 +1,1 @@
-"""What makes the fixtures anew: real peers, each asked for the descriptions that it writes."""
+"""Recording of fixtures: real peers that make the descriptions."""

@@ -1,4 +1,4 @@
-"""A browser that opens our page and does what we ask of it there."""
+"""A browser that opens ``peer.html`` and carries out tasks there."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ FIREFOX_PREFERENCES = {
 
 
 class TaskFailed(Exception):
-    """The page could not do what it was asked for."""
+    """The page could not carry out its task."""
 
 
 class Browser:
@@ -59,7 +59,7 @@ class Browser:
         self._made: asyncio.Queue[dict[str, str]] = asyncio.Queue()
 
     async def ask(self, name: str, offer: Made | None = None) -> Made:
-        """Have the page do a task of peer.html and return the description.
+        """Carry out a task of peer.html and return the description.
 
         Raises:
             TaskFailed: the browser raised an error, or did not come up.
@@ -78,18 +78,18 @@ class Browser:
         return web.Response(text=PAGE.read_text(), content_type="text/html")
 
     async def next(self, request: web.Request) -> web.Response:
-        """Hand out the next task, as soon as there is one."""
+        """Return the next task, as soon as there is one."""
         return web.json_response(await self._tasks.get())
 
     async def made(self, request: web.Request) -> web.Response:
-        """Take what came of it."""
+        """Receive the description that the page made."""
         self._made.put_nowait(json.loads(await request.text()))
         return web.Response()
 
 
 @asynccontextmanager
 async def browser(command: tuple[str, ...]) -> AsyncIterator[Browser]:
-    """Start ``CHROMIUM`` or ``FIREFOX`` with an empty profile, and end it."""
+    """Run ``CHROMIUM`` or ``FIREFOX`` with an empty profile."""
     peer = Browser(await _version(command[0]))
     app = web.Application()
     app.add_routes([web.get("/", peer.page), web.get("/next", peer.next), web.post("/made", peer.made)])

@@ -1,4 +1,4 @@
-"""A description as its peer wrote it."""
+"""A description that a peer made."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ class Made:
     before: str = ""  # the offer that the same PeerConnection made earlier
 
     def as_json(self) -> dict[str, str]:
-        """Return what browsers and Janus take."""
+        """Return the description as browsers and Janus expect it."""
         return {"type": self.type, "sdp": self.sdp}

@@ -1,4 +1,4 @@
-"""aiortc as a peer: offers, answers, and one that really publishes."""
+"""An aiortc peer: makes offers and answers, and publishes."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ OFFERS = {
 
 
 def stay_on_loopback() -> None:
-    """Have aioice gather 127.0.0.1, which it leaves out, and nothing else; for this process."""
+    """Make aioice gather 127.0.0.1, which it leaves out, and no other address; for this process."""
     aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: ["127.0.0.1"]
 
 
 def add(pc: RTCPeerConnection, part: str) -> None:
-    """Add one part of a stream."""
+    """Add a track, a data channel or a receiving transceiver."""
     match part:
         case "audio":
             pc.addTrack(AudioStreamTrack())
@@ -40,7 +40,7 @@ def add(pc: RTCPeerConnection, part: str) -> None:
 
 
 async def offer(pc: RTCPeerConnection, *parts: str) -> Made:
-    """Add parts to the stream and offer it, candidates included."""
+    """Add media and return the offer, candidates included."""
     for part in parts:
         add(pc, part)
     await pc.setLocalDescription(await pc.createOffer())
@@ -48,20 +48,20 @@ async def offer(pc: RTCPeerConnection, *parts: str) -> Made:
 
 
 async def answer(pc: RTCPeerConnection, to: Made) -> Made:
-    """Answer an offer, candidates included."""
+    """Return the answer to an offer, candidates included."""
     await take(pc, to)
     await pc.setLocalDescription(await pc.createAnswer())
     return Made("answer", pc.localDescription.sdp)
 
 
 async def take(pc: RTCPeerConnection, description: Made) -> None:
-    """Set what the other side made."""
+    """Set the remote description."""
     await pc.setRemoteDescription(RTCSessionDescription(sdp=description.sdp, type=description.type))
 
 
 @asynccontextmanager
 async def peer() -> AsyncIterator[RTCPeerConnection]:
-    """Open a PeerConnection, and close it."""
+    """Open a PeerConnection and close it at the end."""
     pc = RTCPeerConnection(CONFIGURATION)
     try:
         yield pc

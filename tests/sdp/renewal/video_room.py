@@ -1,4 +1,4 @@
-"""Janus VideoRoom as a peer: answers to publishers, offers to subscribers of one that publishes."""
+"""A Janus VideoRoom peer: answers to publishers and offers to subscribers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tests.janus_process import Conversation, JanusProcess
 from tests.sdp.renewal.made import Made
 from tests.sdp.renewal.python_peer import answer, offer, peer, take
 
-NOT_YET = 428  # VideoRoom: the publisher's media does not flow
+NO_SUCH_FEED = 428  # VideoRoom: the publisher's media do not flow yet
 WAIT = 10.0  # seconds for it to flow
 
 
 class Room:
-    """A room with one publisher, spoken to through one Janus session."""
+    """A room with one publisher, controlled through one Janus session."""
 
     def __init__(self, janus: Conversation, admin_key: str, session: int, codecs: dict[str, str]) -> None:
         self._janus, self._admin_key, self._session, self._codecs = janus, admin_key, session, codecs
@@ -41,7 +41,7 @@ class Room:
                 joined = await self._message(
                     handle, request="join", ptype="subscriber", room=self._room, streams=[{"feed": 1}]
                 )
-                if joined["plugindata"]["data"].get("error_code") != NOT_YET:
+                if joined["plugindata"]["data"].get("error_code") != NO_SUCH_FEED:
                     return handle, _made(joined)
                 await asyncio.sleep(0.05)
 
@@ -74,7 +74,7 @@ class VideoRoom:
         return await self._room(codecs).publish(made)
 
     async def offers(self, **codecs: str) -> dict[str, Made]:
-        """Let aiortc publish and return what a subscriber of it is offered, one change after another."""
+        """Publish from aiortc and return the offers to a subscriber, one per change."""
         async with peer() as publisher, peer() as subscriber:
             room = self._room(codecs)
             await take(publisher, await room.publish(await offer(publisher, "audio", "video", "data")))
@@ -91,7 +91,7 @@ class VideoRoom:
 
 @asynccontextmanager
 async def video_room() -> AsyncIterator[VideoRoom]:
-    """Start a Janus on 127.0.0.1, and end it."""
+    """Run a Janus on 127.0.0.1."""
     async with JanusProcess() as process:
         secrets = {"apisecret": process.values["API_SECRET"]}
         async with Conversation(process.url, "janus-protocol", secrets) as janus:
@@ -102,5 +102,5 @@ async def video_room() -> AsyncIterator[VideoRoom]:
 
 def _made(message: dict[str, Any]) -> Made:
     if "jsep" not in message:
-        raise RuntimeError(f"Janus has no description for us: {message}")
+        raise RuntimeError(f"Janus sent no description: {message}")
     return Made(message["jsep"]["type"], message["jsep"]["sdp"])

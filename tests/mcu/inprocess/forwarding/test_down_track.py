@@ -10,7 +10,7 @@ from mcu.inprocess.forwarding.receive_track import ReceiveTrack
 from mcu.inprocess.forwarding.rtcp_feedback import RtcpFeedback
 from mcu.inprocess.negotiation.parameters import AcceptedSection
 from mcu.inprocess.negotiation.parsing import read_offer
-from sdp.codecs import Preference
+from sdp.codecs import CodecPreference
 from tests.sdp.recorded import BY_ID
 
 SOURCE = 0xABCD
@@ -38,7 +38,7 @@ class Stream:
     """A picture with one subscriber, fed packet by packet."""
 
     def __init__(self, first: int) -> None:
-        offer = read_offer(BY_ID["chromium/camera.offer.sdp"].text, Preference())
+        offer = read_offer(BY_ID["chromium/camera.offer.sdp"].text, CodecPreference())
         medium = next(it for it in offer.media if it is not None and it.kind.value == "video")
         assert medium.codec is not None
         self.type = medium.codec.payload.type

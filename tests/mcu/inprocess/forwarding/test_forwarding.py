@@ -26,7 +26,7 @@ from mcu.inprocess.negotiation.parameters import (
     SubscriberSection,
 )
 from mcu.inprocess.negotiation.parsing import read_offer
-from sdp.codecs import Payload, PayloadType, Preference
+from sdp.codecs import CodecPreference, Payload, PayloadType
 from sdp.document import MediaSection
 from tests.mcu.inprocess.negotiation.test_descriptions import LOCAL
 from tests.sdp.recorded import BY_ID
@@ -353,13 +353,13 @@ def test_orientation_goes_on_under_our_number_and_only_where_it_is_told() -> Non
 
 @pytest.mark.parametrize(("recorded", "offered"), [("chromium/camera", True), ("firefox/camera", False)])
 def test_orientation_is_agreed_with_whoever_offers_it(recorded: str, offered: bool) -> None:
-    read = read_offer(BY_ID[f"{recorded}.offer.sdp"].text, Preference())
+    read = read_offer(BY_ID[f"{recorded}.offer.sdp"].text, CodecPreference())
     medium = next(it for it in read.media if it is not None and it.kind is MediaKind.VIDEO)
     assert (ORIENTATION in medium.extensions) == offered
     answer = write_answer(read, LOCAL, client=True, version=1)
     assert (f" {ORIENTATION}" in answer) == offered
     section = SubscriberSection(MediaKind.VIDEO, "0", codec=medium.codec)
-    again = read_offer(write_offer([section], LOCAL, setup="actpass", version=1), Preference()).media[0]
+    again = read_offer(write_offer([section], LOCAL, setup="actpass", version=1), CodecPreference()).media[0]
     assert again is not None
     assert again.extensions == EXTENSIONS["video"]
 

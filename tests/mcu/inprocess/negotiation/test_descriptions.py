@@ -24,7 +24,7 @@ from mcu.inprocess.negotiation.parameters import (
     SubscriberSection,
 )
 from mcu.inprocess.negotiation.parsing import read_answer, read_offer
-from sdp.codecs import Payload, Preference, payloads
+from sdp.codecs import CodecPreference, Payload, payloads
 from sdp.document import parse
 from tests.sdp.recorded import ALL, BY_ID, Recorded
 
@@ -33,7 +33,7 @@ LOCAL = LocalTransportDescription(
 )
 OFFERS = [recorded for recorded in ALL if recorded.type == "offer" and recorded.program != "janus"]
 CAMERA = BY_ID["chromium/camera.offer.sdp"].text
-NO_WISH = Preference()
+NO_WISH = CodecPreference()
 
 
 def answer(offer: PublisherOffer) -> str:
@@ -90,7 +90,7 @@ def test_what_is_agreed_with_the_publisher_is_offered_to_subscribers(recorded: R
     ("codec", "wish"), [("vp8", ""), ("vp9", "2"), ("h264", "42001f"), ("h264", "4d001f"), ("av1", "")]
 )
 def test_wished_codec_and_profile_are_agreed(codec: str, wish: str) -> None:
-    offer = read_offer(CAMERA, Preference(video=(codec,), vp9profile=wish, h264profile=wish))
+    offer = read_offer(CAMERA, CodecPreference(video=(codec,), vp9profile=wish, h264profile=wish))
     video = next(medium for medium in offer.media if medium is not None and medium.kind is MediaKind.VIDEO)
     assert video.codec is not None
     assert video.codec.payload.codec == codec
@@ -191,7 +191,7 @@ def test_lines_hidden_in_parameters_do_not_reach_others(hidden: str) -> None:
 
 
 def test_answer_tells_which_payload_types_to_send() -> None:
-    sections = slots_of(read_offer(CAMERA, Preference(video=("h264",))))
+    sections = slots_of(read_offer(CAMERA, CodecPreference(video=("h264",))))
     text = write_offer(sections, LOCAL, setup="actpass", version=1)
     video = sections[1].codec
     assert video is not None

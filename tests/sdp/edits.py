@@ -1,4 +1,4 @@
-"""Every verb of the package as it is used, and what each may touch."""
+"""Every edit that the package offers, and the lines that it may remove and add."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sdp.bitrate import limit_media
 from sdp.candidates import CandidateFilter, filter_description
-from sdp.codecs import Preference, payloads, prefer, restrict
+from sdp.codecs import CodecPreference, payloads, prefer, restrict
 from sdp.document import Description, MediaSection
 
 NOTHING = re.compile(r"(?!)")
@@ -17,43 +17,43 @@ CODEC_LINES = re.compile(r"m=|a=(rtpmap|fmtp|rtcp-fb|imageattr|rid):")
 BANDWIDTH = re.compile(r"b=(AS|TIAS):")
 CANDIDATE = re.compile(r"(?is)a=.*candidate:")
 _ABOUT = re.compile(r"a=(rtpmap|fmtp|rtcp-fb):([0-9]+)(?![0-9])")
-STATIC = {"0", "3", "8", "9", "13"}  # those of RFC 3551 that sdp.codecs knows without rtpmap
+STATIC = {"0", "3", "8", "9", "13"}  # payload types of RFC 3551 that need no rtpmap
 
 
 @dataclass(frozen=True, slots=True)
-class Verb:
-    """An edit, and which lines it may take away and put in."""
+class Edit:
+    """An edit of a description, and patterns of the lines that it may remove and add."""
 
     name: str
-    edit: Callable[[Description], object]
-    takes: re.Pattern[str]
-    puts: re.Pattern[str]
+    apply: Callable[[Description], object]
+    removes: re.Pattern[str]
+    adds: re.Pattern[str]
 
 
-def _prefer(name: str, audio: str = "", video: str = "", vp9: str = "", h264: str = "") -> Verb:
-    wish = Preference.parse(audio, video, vp9, h264)
-    return Verb(f"prefer-{name}", lambda description: prefer(description, wish), FORMATS, FORMATS)
+def _prefer(name: str, audio: str = "", video: str = "", vp9: str = "", h264: str = "") -> Edit:
+    wish = CodecPreference.parse(audio, video, vp9, h264)
+    return Edit(f"prefer-{name}", lambda description: prefer(description, wish), FORMATS, FORMATS)
 
 
-def _restrict(kind: str, *codecs: str) -> Verb:
+def _restrict(kind: str, *codecs: str) -> Edit:
     name = f"restrict-{kind}-{'-'.join(codecs)}"
-    return Verb(name, lambda description: restrict(description, kind, codecs), CODEC_LINES, CODEC_LINES)
+    return Edit(name, lambda description: restrict(description, kind, codecs), CODEC_LINES, CODEC_LINES)
 
 
-def _limit(rate: int, *kinds: str) -> Verb:
+def _limit(rate: int, *kinds: str) -> Edit:
     name = f"limit-{'-'.join(kinds)}-{rate}"
-    return Verb(name, lambda description: limit_media(description, kinds, rate), BANDWIDTH, BANDWIDTH)
+    return Edit(name, lambda description: limit_media(description, kinds, rate), BANDWIDTH, BANDWIDTH)
 
 
-def _filter(name: str, candidate_filter: CandidateFilter) -> Verb:
-    return Verb(
+def _filter(name: str, candidate_filter: CandidateFilter) -> Edit:
+    return Edit(
         f"filter-{name}", lambda description: filter_description(description, candidate_filter), CANDIDATE, NOTHING
     )
 
 
-VERBS = [
-    _prefer("nothing"),
-    _prefer("nobody-has", "nonsense", "nonsense", "9", "nonsense"),
+EDITS = [
+    _prefer("empty"),
+    _prefer("offered-by-none", "nonsense", "nonsense", "9", "nonsense"),
     _prefer("pcmu-opus", audio="pcmu,opus"),
     _prefer("red", audio="red"),
     _prefer("vp8", video="vp8"),
@@ -81,7 +81,7 @@ VERBS = [
 
 
 def problems(section: MediaSection) -> set[str]:
-    """Say what is inconsistent about the payload types of a section."""
+    """Return the inconsistencies among the payload types of a media section."""
     if not section.is_rtp or section.rejected:
         return set()
     found = payloads(section)
@@ -94,10 +94,14 @@ def problems(section: MediaSection) -> set[str]:
     }
     unmapped = {f"{token} without rtpmap" for token in formats - mapped - STATIC}
     orphans = {
-        f"{one.type} repeats what is gone" for one in found if one.codec == "rtx" and str(one.apt) not in formats
+        f"{one.type} retransmits a removed payload type"
+        for one in found
+        if one.codec == "rtx" and str(one.apt) not in formats
     }
     reds = {
-        f"{one.type} names what is gone" for one in found if one.codec == "red" and not _complete(one.fmtp, formats)
+        f"{one.type} names a removed payload type"
+        for one in found
+        if one.codec == "red" and not _complete(one.fmtp, formats)
     }
     return dangling | unmapped | orphans | reds
 
