@@ -17,7 +17,7 @@ TEXT, CLOSE, PING = 0x1, 0x8, 0x9
 TIMEOUT = 20.0  # seconds for each answer
 
 
-class Refused(Exception):
+class ServerRefused(Exception):
     """The server answered something else than the benchmark needs."""
 
 
@@ -32,7 +32,7 @@ def client_frame(payload: bytes, opcode: int = TEXT) -> bytes:
     return head + key + (int.from_bytes(payload) ^ int.from_bytes(mask)).to_bytes(len(payload))
 
 
-class Client:
+class BenchClient:
     """One connection. After ``hello`` it has a ``session`` id."""
 
     def __init__(self, port: int) -> None:
@@ -60,7 +60,7 @@ class Client:
             self._read_more()
         head, _, rest = bytes(self._buffer).partition(b"\r\n\r\n")
         if b" 101 " not in head.split(b"\r\n")[0]:
-            raise Refused(f"no upgrade: {head[:80]!r}")
+            raise ServerRefused(f"no upgrade: {head[:80]!r}")
         self._buffer = bytearray(rest)
         self.expect("welcome")
 
@@ -89,7 +89,7 @@ class Client:
         """Read until a message of this type comes and return it.
 
         Raises:
-            Refused: an error came, or the connection was closed.
+            ServerRefused: an error came, or the connection was closed.
         """
         return dict(json.loads(self.expect_payload(kind)))
 
@@ -101,7 +101,7 @@ class Client:
             if found == kind:
                 return payload
             if found == "error":
-                raise Refused(payload.decode())
+                raise ServerRefused(payload.decode())
 
     def _read_text(self) -> bytes:
         while True:
@@ -111,7 +111,7 @@ class Client:
             if opcode == PING:
                 self.socket.sendall(client_frame(payload, 0xA))
             elif opcode == CLOSE:
-                raise Refused("the server closed the connection")
+                raise ServerRefused("the server closed the connection")
 
     def _read_frame(self) -> tuple[int, bytes]:
         opcode, length = self._take(1)[0] & 0x0F, self._take(1)[0]
@@ -131,5 +131,5 @@ class Client:
     def _read_more(self) -> None:
         received = self.socket.recv(65536)
         if not received:
-            raise Refused("the server closed the connection")
+            raise ServerRefused("the server closed the connection")
         self._buffer += received

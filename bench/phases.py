@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.client import Client, client_frame
+from bench.client import BenchClient, client_frame
 from bench.processes import MEASURED, REST, cpu_seconds, listening, running
 
 
@@ -40,7 +40,7 @@ class Side:
     """One of the two that are compared: its process, its connected clients, what they send, and what it has cost."""
 
     pid: int
-    clients: list[Client]
+    clients: list[BenchClient]
     frames: list[bytes]
     seconds: float = 0.0  # of CPU
     deliveries: int = 0
@@ -84,7 +84,7 @@ class Bench:
         count = load.groups * load.size
         command = [str(self.floor), str(count), str(load.size), str(sent), str(template)]
         with listening(command, MEASURED) as (process, port), contextlib.ExitStack() as stack:
-            clients = [stack.enter_context(Client(port)) for _ in range(count)]
+            clients = [stack.enter_context(BenchClient(port)) for _ in range(count)]
             if process.stdout is None or process.stdout.readline() != "ready\n":
                 raise RuntimeError("the floor does not take its connections")
             yield Side(process.pid, clients, [b"x" * sent] * count)
@@ -97,7 +97,7 @@ class Bench:
         return (cpu_seconds(self.gateway.pid) - before) / count * 1e6
 
     def _hello(self, number: int) -> None:
-        with Client(self.port) as client:
+        with BenchClient(self.port) as client:
             client.upgrade(self.port)
             client.hello(self.backend, f"user{number:05d}")
             client.bye()
@@ -120,13 +120,13 @@ class Bench:
 
 
 @contextlib.contextmanager
-def _sessions(bench: Bench, load: Load) -> Iterator[list[Client]]:
+def _sessions(bench: Bench, load: Load) -> Iterator[list[BenchClient]]:
     """Open the sessions of a load, each group in its room."""
     run = uuid.uuid4().hex[:12]
     with contextlib.ExitStack() as stack:
         clients = []
         for index in range(load.groups * load.size):
-            client = stack.enter_context(Client(bench.port))
+            client = stack.enter_context(BenchClient(bench.port))
             client.upgrade(bench.port)
             client.hello(bench.backend, f"user{index:05d}")
             client.join(f"{run}-{index // load.size:03d}", f"{run}-{index:05d}")
@@ -134,7 +134,7 @@ def _sessions(bench: Bench, load: Load) -> Iterator[list[Client]]:
         yield clients
 
 
-def _frame(load: Load, clients: list[Client], index: int) -> bytes:
+def _frame(load: Load, clients: list[BenchClient], index: int) -> bytes:
     """Return what a client sends: a change of its name, as Talk's clients tell it to a peer or to the room."""
     first = index - index % load.size
     to = clients[first + 1 - index % load.size].session if load.recipient == "session" else ""
@@ -143,7 +143,7 @@ def _frame(load: Load, clients: list[Client], index: int) -> bytes:
     return client_frame(f'{{"type":"message","message":{{"recipient":{recipient},"data":{data}}}}}'.encode())
 
 
-def _deliver_once(load: Load, clients: list[Client], frames: list[bytes]) -> bytes:
+def _deliver_once(load: Load, clients: list[BenchClient], frames: list[bytes]) -> bytes:
     """Let each sender send once, so that every event of the joins is read, and return what a receiver is sent."""
     for index, client in enumerate(clients):
         if index % load.size < load.senders:

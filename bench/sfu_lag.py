@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 
-from bench.client import Client
+from bench.client import BenchClient
 
 INTERVAL = 0.02  # seconds
 
@@ -20,7 +20,7 @@ INTERVAL = 0.02  # seconds
 def measure(port: int, backend: str, seconds: float) -> list[float]:
     """Return the delays in milliseconds."""
     run = uuid.uuid4().hex[:12]
-    with Client(port) as one, Client(port) as other:
+    with BenchClient(port) as one, BenchClient(port) as other:
         for name, client in (("one", one), ("other", other)):
             client.upgrade(port)
             client.hello(backend, name)

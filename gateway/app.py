@@ -22,14 +22,14 @@ from gateway.edge.geo.geoip import GeoIp
 from gateway.edge.housekeeper import Housekeeper
 from gateway.edge.http import unix_socket
 from gateway.edge.http.address import Networks, TrustedProxies
-from gateway.edge.http.body import Bodies
-from gateway.edge.http.runner import Runner
+from gateway.edge.http.body import BodyReader
+from gateway.edge.http.runner import HttpRunner
 from gateway.edge.janus_events import JanusEvents
 from gateway.edge.nextcloud.client import NextcloudClient
 from gateway.edge.nextcloud.rooms_api import RoomsApi
 from gateway.edge.operator import serverinfo
-from gateway.edge.operator.admin import Admin
-from gateway.edge.operator.media_controls import Controls, MediaControls
+from gateway.edge.operator.admin import AdminSocket
+from gateway.edge.operator.media_controls import MediaControlsApi, MediaTestControls
 from gateway.edge.operator.overview import Overview
 from gateway.edge.operator.status import Status
 from gateway.edge.turn import TurnCredentials
@@ -104,7 +104,7 @@ class Gateway:
             await self._mcu.start(self._media.sfu_changed)  # it logs by itself
         self._housekeeper.start()
         await self._geoip.start()
-        self._runner = Runner(
+        self._runner = HttpRunner(
             self._application(),
             self._headers(),
             self._read_timeout,
@@ -210,7 +210,7 @@ class Gateway:
             locate=self._geoip.locate,
         )
         media = self._media = Media(services, mcu, _candidate_filter(config))
-        self._admin = Admin(hub, backends, media.quality)
+        self._admin = AdminSocket(hub, backends, media.quality)
         notify = Notify(services, media)
         virtuals = Virtuals(services, notify)
         shared = self._shared = Transient(services, notify)
@@ -223,7 +223,7 @@ class Gateway:
             services, Hello(services, notify), rooms, Relay(services, media), sessions, shared, internal
         )
         self._requests = BackendRequests(services, notify, media, sessions, virtuals)
-        self._bodies = Bodies(self._read_timeout, self._read_too_late)
+        self._bodies = BodyReader(self._read_timeout, self._read_too_late)
         self._polling = PollingEndpoint(dispatch, self._counters, self._proxies, self._bodies)
         self._endpoint = WebSocketEndpoint(dispatch, self._counters, time.time, self._proxies)
         self._events = JanusEvents(None if mcu is None else mcu.feed, self._proxies)
@@ -259,8 +259,8 @@ class Gateway:
             app.router.add_post(f"{prefix}/api/v1/room/{{roomid}}", rooms_api.handle)
             app.router.add_get(f"{prefix}/turn/credentials", self._turn.handle, allow_head=False)
             app.router.add_routes(status.routes(prefix))
-        if _test_controls(self._config) and isinstance(self._mcu, Controls):
-            app.router.add_routes(MediaControls(self._mcu).routes())
+        if _test_controls(self._config) and isinstance(self._mcu, MediaTestControls):
+            app.router.add_routes(MediaControlsApi(self._mcu).routes())
         app.router.add_routes(self._extra_routes)
         app.on_response_prepare.append(self._add_headers)
         return app

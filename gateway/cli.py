@@ -70,9 +70,9 @@ def explain(room: str, path: Path | None, socket: Path | None, backend: str, as_
 
     try:
         answer = tool.ask(socket or _admin_socket(path), room, backend)
-    except tool.Refused as error:
+    except tool.ExplanationRefused as error:
         raise click.ClickException(str(error)) from error
-    except tool.Unreachable as error:
+    except tool.GatewayUnreachable as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(3)
     if as_json:

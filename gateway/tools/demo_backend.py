@@ -16,8 +16,8 @@ import aiohttp
 from msgspec import Struct
 
 from gateway.core.limits import Backend
-from gateway.tools.demo_rooms import DemoRooms, Participant
-from gateway.tools.fake_nextcloud import FakeNextcloud, Seen
+from gateway.tools.demo_rooms import DemoParticipant, DemoRooms
+from gateway.tools.fake_nextcloud import FakeNextcloud, RecordedRequest
 
 Json = dict[str, Any]
 
@@ -75,7 +75,7 @@ class DemoBackend:
         """Let a person into a room, in place of the session ``previous``.
 
         Raises:
-            Full: there are too many.
+            TooManyParticipants: there are too many.
         """
         if previous:
             self._gone(previous)
@@ -100,7 +100,7 @@ class DemoBackend:
 
     # --- what the gateway asks
 
-    def _answer(self, seen: Seen) -> Json | None:
+    def _answer(self, seen: RecordedRequest) -> Json | None:
         self._cloud.requests.clear()  # the demo may run for long, and nobody reads them
         if seen.type == "auth":
             return self._auth(seen.body)
@@ -140,7 +140,7 @@ class DemoBackend:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _tell(self, changed: Participant) -> None:
+    async def _tell(self, changed: DemoParticipant) -> None:
         """Send an ``incall`` request; a gateway that is away learns of the call when people join again."""
         async with self._ordered:
             users = [member.entry() for member in self._rooms.members(changed.room)]

@@ -11,7 +11,7 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from gateway.tools.demo_backend import DemoBackend
-from gateway.tools.demo_rooms import Full
+from gateway.tools.demo_rooms import TooManyParticipants
 
 MAX_BODY = 4096  # bytes; a name, a room and two ids
 
@@ -76,7 +76,7 @@ def page_routes(backend: DemoBackend) -> list[web.RouteDef]:
         wish = await _read(request, _Join)
         try:
             ticket = backend.join(wish.name.strip(), wish.room.strip(), wish.person, wish.previous)
-        except Full as error:
+        except TooManyParticipants as error:
             raise web.HTTPServiceUnavailable(text="the demo backend is full") from error
         return _json(ticket)
 

@@ -13,11 +13,11 @@ FORGOTTEN = 120.0  # seconds without a ping (one each 10 s) after which a partic
 MAX_PARTICIPANTS = 1000  # a demo; more is a mistake
 
 
-class Full(Exception):
+class TooManyParticipants(Exception):
     """No further participant is taken."""
 
 
-class Participant(Struct):
+class DemoParticipant(Struct):
     """One person in one room; ``session`` is the Talk session id, and as secret as it."""
 
     session: str
@@ -44,26 +44,26 @@ class DemoRooms:
 
     def __init__(self, entropy: Callable[[], str]) -> None:
         self._entropy = entropy
-        self._participants: dict[str, Participant] = {}
+        self._participants: dict[str, DemoParticipant] = {}
 
-    def join(self, name: str, room: str, person: str, now: float) -> Participant:
+    def join(self, name: str, room: str, person: str, now: float) -> DemoParticipant:
         """Add a participant and return it; the same secret ``person`` is always the same user.
 
         Raises:
-            Full: there are too many.
+            TooManyParticipants: there are too many.
         """
         self._forget(now)
         if len(self._participants) >= MAX_PARTICIPANTS:
-            raise Full
-        participant = Participant(self._entropy(), f"demo-{_digest(person)}", name, _digest(room.casefold()), now)
+            raise TooManyParticipants
+        participant = DemoParticipant(self._entropy(), f"demo-{_digest(person)}", name, _digest(room.casefold()), now)
         self._participants[participant.session] = participant
         return participant
 
-    def find(self, session: str) -> Participant | None:
+    def find(self, session: str) -> DemoParticipant | None:
         """Return the participant of a Talk session id."""
         return self._participants.get(session)
 
-    def leave(self, session: str) -> Participant | None:
+    def leave(self, session: str) -> DemoParticipant | None:
         """Remove a participant and return it, out of the call, if it was there."""
         participant = self._participants.pop(session, None)
         if participant is not None:
@@ -76,7 +76,7 @@ class DemoRooms:
             if participant := self._participants.get(session):
                 participant.heard = now
 
-    def members(self, room: str) -> list[Participant]:
+    def members(self, room: str) -> list[DemoParticipant]:
         """Return everybody in a room."""
         return [participant for participant in self._participants.values() if participant.room == room]
 

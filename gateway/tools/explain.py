@@ -12,16 +12,16 @@ from pathlib import Path
 import aiohttp
 import msgspec
 
-from gateway.edge.operator.admin import Explained, Room
+from gateway.edge.operator.admin import PublisherExplanation, RoomExplanation
 
 TIMEOUT = 10.0  # seconds
 
 
-class Unreachable(Exception):
+class GatewayUnreachable(Exception):
     """The gateway cannot be asked; the text is one sentence."""
 
 
-class Refused(Exception):
+class ExplanationRefused(Exception):
     """The gateway has no answer; the text is its sentence."""
 
 
@@ -29,23 +29,23 @@ class _Refusal(msgspec.Struct, frozen=True):
     error: str
 
 
-def ask(socket: Path, room: str, backend: str = "") -> Room:
+def ask(socket: Path, room: str, backend: str = "") -> RoomExplanation:
     """Ask the gateway behind a socket about a room.
 
     Raises:
-        Unreachable: nobody answers there.
-        Refused: there is no such room, or there are several.
+        GatewayUnreachable: nobody answers there.
+        ExplanationRefused: there is no such room, or there are several.
     """
     try:
         status, body = asyncio.run(_get(socket, {"room": room, "backend": backend}))
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        raise Unreachable(_why(socket, error)) from error
+        raise GatewayUnreachable(_why(socket, error)) from error
     try:
         if status != 200:
-            raise Refused(msgspec.json.decode(body, type=_Refusal).error)
-        return msgspec.json.decode(body, type=Room)
+            raise ExplanationRefused(msgspec.json.decode(body, type=_Refusal).error)
+        return msgspec.json.decode(body, type=RoomExplanation)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Unreachable(f"{socket} is not the admin socket of this version of Portunus") from error
+        raise GatewayUnreachable(f"{socket} is not the admin socket of this version of Portunus") from error
 
 
 async def _get(socket: Path, query: dict[str, str]) -> tuple[int, bytes]:
@@ -70,7 +70,7 @@ def _why(socket: Path, error: Exception) -> str:
     return f"{socket} gives no answer ({number or type(error).__name__})"
 
 
-def lines(room: Room) -> Iterator[str]:
+def lines(room: RoomExplanation) -> Iterator[str]:
     """Write an answer for people."""
     count = len(room.publishers)
     who = "nobody publishes" if not count else "1 publisher" if count == 1 else f"{count} publishers"
@@ -79,5 +79,5 @@ def lines(room: Room) -> Iterator[str]:
         yield f"{publisher.session}… {_waiting(publisher)}{' '.join(publisher.reasons)}"
 
 
-def _waiting(publisher: Explained) -> str:
+def _waiting(publisher: PublisherExplanation) -> str:
     return "" if publisher.applied else "(not told yet) "

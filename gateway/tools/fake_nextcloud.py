@@ -6,7 +6,7 @@ It checks the gateway's checksums, answers joins, records every request, hands o
 2.0), and sends signed rooms API requests. What it answers can be changed at any time::
 
     async with FakeNextcloud() as cloud:
-        cloud.rooms["r1"] = FakeRoom(permissions=["publish-media"])
+        cloud.rooms["r1"] = NextcloudRoom(permissions=["publish-media"])
         ... start a gateway with cloud.backend() ...
         await cloud.wait_for(lambda seen: seen.type == "room")
         await cloud.send("http://127.0.0.1:8080", "r1", {"type": "message", "message": {"data": {"x": 1}}})
@@ -40,7 +40,7 @@ Json = dict[str, Any]
 
 
 @dataclass(slots=True)
-class FakeRoom:
+class NextcloudRoom:
     """What a join of this room is answered with; ``error`` (an error object) refuses it, and leaves too if told so."""
 
     properties: Any = None
@@ -51,7 +51,7 @@ class FakeRoom:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class RecordedRequest:
     """One request of the gateway; ``body`` is the object named by ``type``."""
 
     type: str  # "auth", "room", "ping", …; "capabilities" for those; "" when it was refused
@@ -87,7 +87,7 @@ class SigningKey:
         return jwt.encode(claims, self._private, algorithm=self.algorithm)
 
 
-Hook = Callable[[Seen], Json | web.StreamResponse | None]
+Hook = Callable[[RecordedRequest], Json | web.StreamResponse | None]
 
 
 class FakeNextcloud:
@@ -105,11 +105,11 @@ class FakeNextcloud:
         self.features = ["signaling-v3"]
         self.signaling: Json = {"hello-v2-token-key": self.key.published}  # ``config.signaling``
         self.cache_control = "max-age=3600"
-        self.rooms: dict[str, FakeRoom] = {}
+        self.rooms: dict[str, NextcloudRoom] = {}
         self.refuse_unknown_rooms = False
         self.hook: Hook | None = None
         self.gate: asyncio.Event | None = None
-        self.requests: list[Seen] = []
+        self.requests: list[RecordedRequest] = []
         self._tickets: dict[str, str] = {}
         self._news = asyncio.Event()
         self._runner: web.AppRunner | None = None
@@ -167,11 +167,11 @@ class FakeNextcloud:
 
     # --- what it has seen
 
-    def of(self, type: str) -> list[Seen]:
+    def of(self, type: str) -> list[RecordedRequest]:
         """Return the requests of one type, in order."""
         return [seen for seen in self.requests if seen.type == type]
 
-    async def wait_for(self, wanted: Callable[[Seen], bool], count: int = 1) -> Seen:
+    async def wait_for(self, wanted: Callable[[RecordedRequest], bool], count: int = 1) -> RecordedRequest:
         """Return the ``count``-th request that is wanted, past ones included.
 
         Raises:
@@ -209,7 +209,7 @@ class FakeNextcloud:
     # --- answers
 
     async def _answer_capabilities(self, request: web.Request) -> web.StreamResponse:
-        seen = Seen("capabilities", {}, request.path, dict(request.headers))
+        seen = RecordedRequest("capabilities", {}, request.path, dict(request.headers))
         if (own := await self._record(seen)) is not None:
             return own if isinstance(own, web.StreamResponse) else _ocs(own)
         spreed = {"features": self.features, "config": {"signaling": self.signaling}}
@@ -226,16 +226,16 @@ class FakeNextcloud:
         headers = request.headers
         random, given = headers.get("Spreed-Signaling-Random", ""), headers.get("Spreed-Signaling-Checksum", "")
         if len(random) < 32 or not checksum.verify(self.secret, random, given, body):
-            await self._record(Seen("", {}, request.path, dict(headers)))
+            await self._record(RecordedRequest("", {}, request.path, dict(headers)))
             return _ocs(_error("invalid_request", "The request could not be authenticated."))
         message = json.loads(body)
-        seen = Seen(message["type"], message[message["type"]], request.path, dict(headers))
+        seen = RecordedRequest(message["type"], message[message["type"]], request.path, dict(headers))
         own = await self._record(seen)
         if isinstance(own, web.StreamResponse):
             return own
         return _ocs(self._reply(seen) if own is None else own)
 
-    async def _record(self, seen: Seen) -> Json | web.StreamResponse | None:
+    async def _record(self, seen: RecordedRequest) -> Json | web.StreamResponse | None:
         self.requests.append(seen)
         self._news.set()
         self._news = asyncio.Event()
@@ -244,7 +244,7 @@ class FakeNextcloud:
             await self.gate.wait()
         return own
 
-    def _reply(self, seen: Seen) -> Json:
+    def _reply(self, seen: RecordedRequest) -> Json:
         if seen.type == "auth":
             return self._auth(seen.body.get("params"))
         if seen.type == "room" and seen.body.get("action") != "leave":
@@ -271,7 +271,7 @@ class FakeNextcloud:
         if room is None:
             if self.refuse_unknown_rooms:
                 return _error("no_such_room", "The user is not invited to this room.")
-            room = FakeRoom(properties={"name": roomid, "type": 2})
+            room = NextcloudRoom(properties={"name": roomid, "type": 2})
         if room.error is not None:
             return {"type": "error", "error": room.error}
         answer = {"version": "1.0", "roomid": roomid, "properties": room.properties}

@@ -23,7 +23,7 @@ ACK = "ack"  # feature id of acknowledged delivery (docs/protocol.md)
 ACK_EVERY = 16  # messages, in either direction, between two acknowledgements
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """The gateway answered a request with an error; ``code`` is the protocol's."""
 
     def __init__(self, error: Json) -> None:
@@ -106,7 +106,7 @@ class TalkClient:
         """Open a session with a ticket (1.0) or ``{"token": …}`` (2.0) and return the reply.
 
         Raises:
-            Refused: with the protocol's code.
+            RequestRefused: with the protocol's code.
         """
         auth = {"url": self._backend, "params": params}
         return await self._greet({"version": version, "features": list(self._features), "auth": auth})
@@ -115,7 +115,7 @@ class TalkClient:
         """Open the session of an internal client: ``params`` has ``random``, ``token`` and ``backend``.
 
         Raises:
-            Refused: with the protocol's code.
+            RequestRefused: with the protocol's code.
         """
         auth = {"type": "internal", "params": params}
         return await self._greet({"version": version, "features": list(self._features), "auth": auth})
@@ -124,7 +124,7 @@ class TalkClient:
         """Take the session up again on this connection.
 
         Raises:
-            Refused: with the protocol's code.
+            RequestRefused: with the protocol's code.
         """
         received = {"received": self.received} if self._acknowledging else {}
         return await self._greet({"version": "1.0", "resumeid": self.resume_id} | received)
@@ -133,7 +133,7 @@ class TalkClient:
         """Join a room with Nextcloud's session id; an empty room leaves.
 
         Raises:
-            Refused: with the protocol's code.
+            RequestRefused: with the protocol's code.
         """
         return await self.request("room", {"roomid": room} | ({"sessionid": room_session} if room_session else {}))
 
@@ -145,14 +145,14 @@ class TalkClient:
         """Send a request and return its reply.
 
         Raises:
-            Refused: the reply is an error.
+            RequestRefused: the reply is an error.
         """
         number = str(next(self._ids))
         start = len(self.heard)
         await self.send({"id": number, "type": kind, kind: body})
         reply = await self.wait_for(lambda message: message.get("id") == number, since=start)
         if reply["type"] == "error":
-            raise Refused(reply["error"])
+            raise RequestRefused(reply["error"])
         return reply
 
     async def send(self, message: Json | str) -> None:

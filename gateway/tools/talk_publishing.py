@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from gateway.tools.talk_client import Json, Refused, TalkClient
+from gateway.tools.talk_client import Json, RequestRefused, TalkClient
 
 log = logging.getLogger("portunus.tools")
 
@@ -22,7 +22,7 @@ ATTEMPTS = 5  # at one stream that was asked for
 PAUSE = 1.0  # seconds between two of them
 
 
-class Connection(Protocol):
+class PublisherPeer(Protocol):
     """A PeerConnection that sends."""
 
     async def offer(self) -> str:
@@ -36,39 +36,39 @@ class Connection(Protocol):
 
 
 @dataclass(slots=True)
-class Publication:
+class PublishedStream:
     """One stream: the connection that carries it, and how to make the next."""
 
-    connect: Callable[[], Connection]
-    connection: Connection
+    connect: Callable[[], PublisherPeer]
+    connection: PublisherPeer
     sid: str
     task: asyncio.Task[None] | None = None
 
 
 @dataclass
-class Publishing:
+class TalkPublisher:
     """What one session publishes; end it with ``close``.
 
     The client must have been made with the feature ``republish``, or it will not be asked.
     """
 
     client: TalkClient
-    on_offered: Callable[[str, Connection], None] = lambda room_type, connection: None  # before each offer
-    publications: dict[str, Publication] = field(default_factory=dict)  # by room type
+    on_offered: Callable[[str, PublisherPeer], None] = lambda room_type, connection: None  # before each offer
+    publications: dict[str, PublishedStream] = field(default_factory=dict)  # by room type
     _sids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:
         self.client.on_republish = self._asked
 
-    async def publish(self, room_type: str, connect: Callable[[], Connection]) -> Connection:
+    async def publish(self, room_type: str, connect: Callable[[], PublisherPeer]) -> PublisherPeer:
         """Publish from a new connection, in place of what is published there; returns it when it was answered.
 
         Raises:
-            Refused: with the protocol's code.
+            RequestRefused: with the protocol's code.
             TimeoutError: no answer came.
         """
         await self.stop(room_type)
-        publication = self.publications[room_type] = Publication(connect, connect(), self._new_sid())
+        publication = self.publications[room_type] = PublishedStream(connect, connect(), self._new_sid())
         await self._offer(room_type, publication)
         return publication.connection
 
@@ -100,7 +100,7 @@ class Publishing:
         publication.sid = self._new_sid()
         publication.task = asyncio.create_task(self._again(room_type, publication), name=f"republish {room_type}")
 
-    async def _again(self, room_type: str, publication: Publication) -> None:
+    async def _again(self, room_type: str, publication: PublishedStream) -> None:
         for attempt in range(ATTEMPTS):
             if attempt:
                 await asyncio.sleep(PAUSE)
@@ -109,12 +109,12 @@ class Publishing:
             publication.connection = publication.connect()
             try:
                 await self._offer(room_type, publication)
-            except (Refused, TimeoutError) as error:
+            except (RequestRefused, TimeoutError) as error:
                 log.warning("a %s stream was not taken again: %s", room_type, error)
             else:
                 return
 
-    async def _offer(self, room_type: str, publication: Publication) -> None:
+    async def _offer(self, room_type: str, publication: PublishedStream) -> None:
         client, connection, sid = self.client, publication.connection, publication.sid
         self.on_offered(room_type, connection)
         payload = {"type": "offer", "sdp": await connection.offer()}
@@ -123,7 +123,7 @@ class Publishing:
         await client.tell(client.session_id, data, request)
         message = await client.wait_for(lambda it: it.get("id") == request or _answers(it, room_type, sid), since=start)
         if message["type"] == "error":
-            raise Refused(message["error"])
+            raise RequestRefused(message["error"])
         await connection.accept(message["message"]["data"]["payload"]["sdp"])
 
 

@@ -17,7 +17,7 @@ from gateway.app import Gateway
 from gateway.config import Config, HttpSection, InternalSection, McuSection, SessionsSection
 from gateway.core.limits import Limits
 from gateway.flows.ports import NextcloudError
-from gateway.tools.fake_nextcloud import FakeNextcloud, FakeRoom, SigningKey
+from gateway.tools.fake_nextcloud import FakeNextcloud, NextcloudRoom, SigningKey
 from gateway.wire.backend import encode_request
 from mcu.inprocess.settings import InprocessSettings
 from tests.conversations import promised, promised_requests
@@ -195,7 +195,7 @@ class SocketStage:
         return internal_params(self.url)
 
     def room(self, room: str, answer: Json) -> None:
-        self.cloud.rooms[room] = FakeRoom(**answer)
+        self.cloud.rooms[room] = NextcloudRoom(**answer)
 
     def answer(self, type: str, answer: Json) -> None:
         given = web.Response(text="junk") if answer is None else answer

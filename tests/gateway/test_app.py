@@ -20,7 +20,7 @@ from gateway import features
 from gateway.app import Gateway
 from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
-from gateway.tools.talk_client import Refused, TalkClient
+from gateway.tools.talk_client import RequestRefused, TalkClient
 from gateway.version import SERVER_HEADER, SERVER_VERSION
 from mcu.inprocess.settings import InprocessSettings
 from mcu.janus.settings import JanusServerSettings
@@ -240,7 +240,7 @@ async def test_a_reload_changes_backends_for_who_comes_and_who_is_there() -> Non
         try:
             async with TalkClient(url, first.url) as old, TalkClient(url, second.url) as new:
                 await old.hello(first.ticket("anna"))
-                with pytest.raises(Refused, match="invalid_backend"):
+                with pytest.raises(RequestRefused, match="invalid_backend"):
                     await new.hello(second.ticket("ben"))
                 assert await running.reload(msgspec.structs.replace(base, backends=(second.backend("two"),))) == []
                 await new.hello(second.ticket("ben"))

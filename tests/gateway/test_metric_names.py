@@ -18,7 +18,7 @@ from gateway.app import Gateway
 from gateway.config import Config, GeoIpSection, HttpSection, InternalSection, McuSection, SessionsSection
 from gateway.core.limits import Backend, Limits
 from gateway.tools.fake_nextcloud import FakeNextcloud
-from gateway.tools.talk_client import Refused, TalkClient
+from gateway.tools.talk_client import RequestRefused, TalkClient
 from mcu.inprocess import InprocessSettings
 from tests.interop.bridge import Bridge
 from tests.interop.member import ROOM, Member
@@ -143,7 +143,7 @@ async def call(url: str, nextcloud: FakeNextcloud, stack: AsyncExitStack) -> Non
     await anna.ask(ben)
     await anna.client.wait_for(lambda message: message["type"] == "error", since=start)
     transient = {"type": "set", "key": "longer than ten", "value": 1}
-    with pytest.raises(Refused, match="limit_exceeded"):
+    with pytest.raises(RequestRefused, match="limit_exceeded"):
         await ben.client.request("transient", transient)
 
 
@@ -154,12 +154,12 @@ async def trouble(url: str, small: FakeNextcloud, stack: AsyncExitStack) -> None
     await carl.connect()
     await carl.resume()
     dora = await stack.enter_async_context(TalkClient(url, small.url))
-    with pytest.raises(Refused, match="session_limit_exceeded"):
+    with pytest.raises(RequestRefused, match="session_limit_exceeded"):
         await dora.hello(small.ticket("dora"))
-    with pytest.raises(Refused, match="no_such_session"):
+    with pytest.raises(RequestRefused, match="no_such_session"):
         await dora.request("hello", {"version": "1.0", "resumeid": "none"})
     lost = await stack.enter_async_context(TalkClient(url, "http://127.0.0.1:9/"))
-    with pytest.raises(Refused, match="internal_error"):
+    with pytest.raises(RequestRefused, match="internal_error"):
         await lost.hello({"ticket": "x"})
 
 

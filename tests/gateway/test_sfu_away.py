@@ -13,7 +13,7 @@ import pytest
 from gateway.app import Gateway
 from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
-from gateway.tools.talk_client import Json, Refused, TalkClient
+from gateway.tools.talk_client import Json, RequestRefused, TalkClient
 from mcu.base import Mcu
 from mcu.janus.settings import JanusServerSettings
 from tests.gateway.flows.media.descriptions import answer, offer
@@ -142,7 +142,7 @@ async def test_sessions_of_clients_that_cannot_be_asked_are_reset_if_that_is_con
             else:
                 assert await alice.closed() == 1000
                 await alice.connect()
-                with pytest.raises(Refused, match="no_such_session"):
+                with pytest.raises(RequestRefused, match="no_such_session"):
                     await alice.resume()
                 await alice.hello(nextcloud.ticket("alice"))
                 assert (await alice.join("r", "nc-alice"))["room"]["roomid"] == "r"

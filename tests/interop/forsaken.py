@@ -16,8 +16,8 @@ from types import TracebackType
 from aiortc.exceptions import InvalidStateError
 
 from gateway.tools.fake_nextcloud import FakeNextcloud
-from gateway.tools.talk_client import Json, Refused, TalkClient
-from gateway.tools.talk_publishing import REPUBLISH, Connection, Publishing
+from gateway.tools.talk_client import Json, RequestRefused, TalkClient
+from gateway.tools.talk_publishing import REPUBLISH, PublisherPeer, TalkPublisher
 from tests.interop.member import Member, Watched
 from tests.media import PublishingPeer
 
@@ -71,7 +71,7 @@ class Asked(_Patient):
     def __init__(self, gateway: str, nextcloud: FakeNextcloud, name: str, number: int) -> None:
         super().__init__(gateway, nextcloud, name, number)
         self.client = TalkClient(gateway, nextcloud.url, features=(REPUBLISH,))
-        self.publishing = Publishing(self.client)
+        self.publishing = TalkPublisher(self.client)
         self.offered = 0.0  # when, by time.monotonic
 
     async def __aexit__(
@@ -86,7 +86,7 @@ class Asked(_Patient):
         await self.publishing.close()
 
     @property
-    def connection(self) -> Connection:
+    def connection(self) -> PublisherPeer:
         """The connection that it publishes by."""
         return self.publishing.publications["video"].connection
 
@@ -107,10 +107,10 @@ class Asked(_Patient):
             await peer.ended(limit=3600)
             await asyncio.sleep(GRACE)
             if self.connection is peer:
-                with contextlib.suppress(Refused, TimeoutError):
+                with contextlib.suppress(RequestRefused, TimeoutError):
                     await self.publishing.publish("video", self._connect)
 
-    def _connect(self) -> Connection:
+    def _connect(self) -> PublisherPeer:
         self.offered = time.monotonic()
         return PublishingPeer(self.number, self.frequency, audio=False, channels=())
 

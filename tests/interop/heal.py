@@ -21,7 +21,7 @@ import pytest
 from gateway.app import Gateway
 from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
-from gateway.tools.talk_publishing import Connection
+from gateway.tools.talk_publishing import PublisherPeer
 from mcu.janus.settings import JanusServerSettings
 from tests.interop.forsaken import Asked, Caller, Unasked
 from tests.interop.member import Watched
@@ -162,7 +162,7 @@ class HealingCall:
         await asyncio.gather(*publish, *(self._recovers(*it, there) for it in watched))
         await self.steady()
 
-    async def _publishes(self, caller: Asked, old: Connection | None, there: float) -> None:
+    async def _publishes(self, caller: Asked, old: PublisherPeer | None, there: float) -> None:
         await _until(lambda: caller.connection is not old and caller.connected, lambda: f"{caller.name} publishes not")
         self.times.a.append(time.monotonic() - there)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gateway.tools.fake_nextcloud import FakeNextcloud
-from gateway.tools.talk_client import Refused
+from gateway.tools.talk_client import RequestRefused
 from tests.interop.member import Member
 from tests.janus_process import ADMIN_KEY, ADMIN_SECRET, API_SECRET, JanusProcess, free_ports
 from tests.media.loopback import loopback
@@ -120,7 +120,7 @@ async def test_a_gateway_that_is_started_again_finds_janus_as_its_call_left_it_f
             async with one.runs():
                 for member in old:
                     await member.client.connect()
-                    with pytest.raises(Refused, match="no_such_session"):
+                    with pytest.raises(RequestRefused, match="no_such_session"):
                         await member.client.resume()
                 async with AsyncExitStack() as anew:
                     await one.call(anew)

@@ -17,7 +17,7 @@ from gateway.app import Gateway
 from gateway.config import Config, GeoIpSection, HttpSection, McuSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import PATIENCE, TalkClient
-from gateway.tools.talk_publishing import REPUBLISH, Publishing
+from gateway.tools.talk_publishing import REPUBLISH, TalkPublisher
 from mcu.janus.settings import JanusServerSettings
 from tests.interop.conftest import SECRET
 from tests.interop.member import Member
@@ -78,11 +78,11 @@ class Town:
         """Ask each Janus that runs."""
         return [len(await one.rooms()) for one in self.janus if one.runs]
 
-    async def person(self, name: str, number: int) -> tuple[Member, Publishing]:
+    async def person(self, name: str, number: int) -> tuple[Member, TalkPublisher]:
         """Enter the call with a client that can be asked to offer again."""
         member = Member(self.url, self.nextcloud, name, number)
         member.client = TalkClient(self.url, self.nextcloud.url, features=(REPUBLISH,))
-        publishing = Publishing(member.client)
+        publishing = TalkPublisher(member.client)
         self._stack.push_async_callback(publishing.close)
         await self._stack.enter_async_context(member)
         await member.in_call()
@@ -97,7 +97,7 @@ async def town(loopback: None) -> AsyncIterator[Town]:
         yield Town(stack, nextcloud, janus)
 
 
-async def publish(member: Member, publishing: Publishing) -> None:
+async def publish(member: Member, publishing: TalkPublisher) -> None:
     await publishing.publish("video", lambda: PublishingPeer(member.number, member.frequency))
 
 

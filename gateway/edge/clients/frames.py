@@ -41,7 +41,7 @@ class _NoTransport:
     _reading_paused = False
 
 
-class Sink(WebSocketDataQueue):
+class CallbackQueue(WebSocketDataQueue):
     """Calls ``on_message`` for each message and its size in bytes, and ``on_error`` when the peer breaks the protocol.
 
     What that is given is a close code.

@@ -18,9 +18,9 @@ from msgspec import Meta, Struct
 from gateway.core.ids import ConnectionId
 from gateway.core.throttle import Address
 from gateway.edge.clients.polling_connection import SILENCE, PollingConnection
-from gateway.edge.clients.websocket import Counters
+from gateway.edge.clients.websocket import TrafficCounters
 from gateway.edge.http.address import TrustedProxies
-from gateway.edge.http.body import Bodies, Unreadable
+from gateway.edge.http.body import BodyReader, UnreadableBody
 from gateway.flows.dispatch import Dispatch
 
 SECRET_HEADER = "Spreed-Signaling-Poll"
@@ -54,9 +54,9 @@ class PollingEndpoint:
     """Serves ``POST /spreed/poll`` and owns its connections."""
 
     def __init__(
-        self, dispatch: Dispatch, counters: Counters, proxies: TrustedProxies, bodies: Bodies | None = None
+        self, dispatch: Dispatch, counters: TrafficCounters, proxies: TrustedProxies, bodies: BodyReader | None = None
     ) -> None:
-        self._bodies = bodies or Bodies()
+        self._bodies = bodies or BodyReader()
         self.dispatch = dispatch
         self.counters = counters
         self._proxies = proxies
@@ -81,7 +81,7 @@ class PollingEndpoint:
             return _refuse(413, "Request entity too large")
         try:
             body = _decoder.decode(await self._bodies.read(request))
-        except (Unreadable, ValueError, RecursionError):
+        except (UnreadableBody, ValueError, RecursionError):
             return _refuse(400, "Could not read body")
         if connection is not None:
             return await self._serve(connection, body)

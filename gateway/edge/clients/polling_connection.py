@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from gateway.core.ids import ConnectionId
 from gateway.core.outbox import Outbox
 from gateway.core.throttle import Address
-from gateway.edge.clients.websocket import BATCH, MESSAGE_LIMIT, Counters
+from gateway.edge.clients.websocket import BATCH, MESSAGE_LIMIT, TrafficCounters
 from gateway.flows.dispatch import ClientConnection, Dispatch
 
 FETCH_TIME = 25.0  # seconds that a fetch waits at most
@@ -26,7 +26,7 @@ class Owner(Protocol):
     """Who has the connections."""
 
     dispatch: Dispatch
-    counters: Counters
+    counters: TrafficCounters
 
     def forget(self, secret: str) -> None:
         """Drop a connection that is over."""

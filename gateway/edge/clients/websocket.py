@@ -23,7 +23,7 @@ from aiohttp.web_protocol import RequestHandler
 from gateway.core.ids import ConnectionId
 from gateway.core.outbox import Outbox
 from gateway.core.throttle import Address
-from gateway.edge.clients.frames import Sink, frame
+from gateway.edge.clients.frames import CallbackQueue, frame
 from gateway.edge.clients.handshake import accept_key
 from gateway.edge.http.address import TrustedProxies
 from gateway.flows.dispatch import ClientConnection, Dispatch
@@ -41,7 +41,7 @@ _CLOSE, _PING, _PONG = 0x8, 0x9, 0xA
 _TEXT_MESSAGE = WSMsgType.TEXT
 
 
-class Counters(Protocol):
+class TrafficCounters(Protocol):
     """What the connections count."""
 
     messages_in: int
@@ -58,7 +58,7 @@ class WebSocketEndpoint:
     """Upgrades requests and owns the connections."""
 
     def __init__(
-        self, dispatch: Dispatch, counters: Counters, wall_clock: Callable[[], float], proxies: TrustedProxies
+        self, dispatch: Dispatch, counters: TrafficCounters, wall_clock: Callable[[], float], proxies: TrustedProxies
     ) -> None:
         self.dispatch = dispatch
         self.counters = counters
@@ -164,7 +164,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._counters = endpoint.counters
         self._http = http
         self._transport: Any = transport
-        self._reader = WebSocketReader(Sink(self._on_message, self._on_error), MESSAGE_LIMIT + 1, False, True)
+        self._reader = WebSocketReader(CallbackQueue(self._on_message, self._on_error), MESSAGE_LIMIT + 1, False, True)
         # Bytes of the client go straight to the parser: one call less for each message.
         self.data_received = self._reader.feed_data  # type: ignore[method-assign, assignment]
         self._own: list[bytes] = []  # messages that belong to the connection itself

@@ -34,11 +34,11 @@ DAMAGE = (RuntimeError, ValueError, LookupError, TypeError, struct.error)
 _DAMAGED_ARCHIVE = (tarfile.TarError, zlib.error, EOFError, OSError)
 
 
-class Unusable(Exception):
+class UnusableDatabase(Exception):
     """There is no database to be had; the text names neither its place nor an address."""
 
 
-class Download:
+class DatabaseDownload:
     """A database on the web; fetched again only when it changed, as far as its server says so."""
 
     def __init__(self, url: str, license_key: str = "") -> None:
@@ -51,7 +51,7 @@ class Download:
         """Return the database; ``None``: it is the one returned before.
 
         Raises:
-            Unusable: it cannot be fetched, or is none.
+            UnusableDatabase: it cannot be fetched, or is none.
         """
         headers = {"If-None-Match": self._tag} if self._tag else {}
         body = io.BytesIO()
@@ -63,20 +63,20 @@ class Download:
                 if response.status == 304 and self._tag:
                     return None
                 if response.status != 200:
-                    raise Unusable(f"the server answered with status {response.status}")
+                    raise UnusableDatabase(f"the server answered with status {response.status}")
                 async for chunk in response.content.iter_chunked(65_536):
                     body.write(chunk)
                     if body.tell() > MAX_SIZE:
-                        raise Unusable("it is too large")
+                        raise UnusableDatabase("it is too large")
                 tag = response.headers.get("ETag", "")
         except (aiohttp.ClientError, OSError, ValueError) as error:  # OSError: TimeoutError, too
-            raise Unusable(f"it cannot be downloaded ({type(error).__name__})") from error
+            raise UnusableDatabase(f"it cannot be downloaded ({type(error).__name__})") from error
         database = await asyncio.to_thread(_opened, body)
         self._tag = tag
         return database
 
 
-class File:
+class DatabaseFile:
     """A database on this machine; read again only when the file changed."""
 
     def __init__(self, path: Path) -> None:
@@ -87,7 +87,7 @@ class File:
         """Return the database; ``None``: it is the one returned before.
 
         Raises:
-            Unusable: it cannot be read, or is none.
+            UnusableDatabase: it cannot be read, or is none.
         """
         return await asyncio.to_thread(self._read)
 
@@ -98,23 +98,23 @@ class File:
             if state == self._state:
                 return None
             if status.st_size > MAX_SIZE:
-                raise Unusable("it is too large")
+                raise UnusableDatabase("it is too large")
             data = self._path.read_bytes()
         except OSError as error:
-            raise Unusable(f"the file cannot be read ({error.strerror})") from error
+            raise UnusableDatabase(f"the file cannot be read ({error.strerror})") from error
         database = _opened(io.BytesIO(data))
         self._state = state
         return database
 
 
-def source(database: str, license_key: str) -> Download | File | None:
+def source(database: str, license_key: str) -> DatabaseDownload | DatabaseFile | None:
     """Return where a database comes from: a path, a URL, or MaxMind; ``None``: there is none."""
     parts = urlsplit(database)
     if parts.scheme in ("http", "https") or (license_key and not database):
-        return Download(database, license_key)
+        return DatabaseDownload(database, license_key)
     if not database:
         return None
-    return File(Path(unquote(parts.path) if parts.scheme == "file" else database))
+    return DatabaseFile(Path(unquote(parts.path) if parts.scheme == "file" else database))
 
 
 def _opened(data: io.BytesIO) -> maxminddb.Reader:
@@ -129,7 +129,7 @@ def _opened(data: io.BytesIO) -> maxminddb.Reader:
             if database.metadata().ip_version == 6:
                 database.get(IPv6Address(0x2000 + (number << 7) << 112 | 1))
     except (*DAMAGE, *_DAMAGED_ARCHIVE) as error:
-        raise Unusable(f"it is no database ({type(error).__name__})") from error
+        raise UnusableDatabase(f"it is no database ({type(error).__name__})") from error
     return database
 
 
@@ -144,11 +144,11 @@ def _unpacked(data: io.BytesIO) -> io.BytesIO:
             found = archive.extractfile(member) if member.name.endswith(".mmdb") else None
             if found is not None:
                 return _bounded(found)
-    raise Unusable("the archive has no database")
+    raise UnusableDatabase("the archive has no database")
 
 
 def _bounded(packed: IO[bytes] | gzip.GzipFile) -> io.BytesIO:
     content = packed.read(MAX_SIZE + 1)
     if len(content) > MAX_SIZE:
-        raise Unusable("it is too large")
+        raise UnusableDatabase("it is too large")
     return io.BytesIO(content)

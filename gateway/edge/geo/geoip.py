@@ -20,7 +20,7 @@ from gateway.core.geolocation import LOOPBACK, UNKNOWN, GeoLocation
 from gateway.core.throttle import Address
 from gateway.edge.geo import database as geoip_source
 from gateway.edge.geo.continents import continent_of
-from gateway.edge.geo.database import DAMAGE, Unusable
+from gateway.edge.geo.database import DAMAGE, UnusableDatabase
 
 REFRESH = 86_400.0  # seconds between two looks at the source
 FIRST_RETRY = 1.0  # seconds; doubled by each further failure
@@ -31,7 +31,7 @@ log = logging.getLogger("portunus.geoip")
 _code = re.compile(r"[A-Z]{2}")
 
 
-class Settings(Protocol):
+class GeoIpSettings(Protocol):
     """What the operator says of countries."""
 
     @property
@@ -51,21 +51,23 @@ class Settings(Protocol):
         """Continent by country, where it is another one than the usual one."""
 
 
-class Source(Protocol):
+class DatabaseSource(Protocol):
     """Where the database comes from."""
 
     async def read(self) -> maxminddb.Reader | None:
         """Return the database; ``None``: it is the one returned before.
 
         Raises:
-            Unusable: there is none.
+            UnusableDatabase: there is none.
         """
 
 
 class GeoIp:
     """Knows countries; ``start`` and ``stop`` it. ``find`` tells the source by path or URL, and licence key."""
 
-    def __init__(self, settings: Settings, find: Callable[[str, str], Source | None] = geoip_source.source) -> None:
+    def __init__(
+        self, settings: GeoIpSettings, find: Callable[[str, str], DatabaseSource | None] = geoip_source.source
+    ) -> None:
         self._find = find
         self._take(settings)
         self._database: maxminddb.Reader | None = None
@@ -92,7 +94,7 @@ class GeoIp:
             task.cancel()
             await asyncio.wait([task])
 
-    async def reconfigure(self, settings: Settings) -> None:
+    async def reconfigure(self, settings: GeoIpSettings) -> None:
         """Take changed settings; a database that goes on is looked at again, one that is named no more is dropped."""
         same = (settings.database, settings.license_key) == (self._settings.database, self._settings.license_key)
         self._take(settings)
@@ -121,7 +123,7 @@ class GeoIp:
         continent = self._continents.get(country) or _member(record, "continent", "code") or continent_of(country)
         return GeoLocation(country, continent)
 
-    def _take(self, settings: Settings) -> None:
+    def _take(self, settings: GeoIpSettings) -> None:
         self._settings = settings
         named = ((ip_network(text, strict=False), code.upper()) for text, code in settings.overrides.items())
         self._overrides: list[tuple[IPv4Network | IPv6Network, str]] = sorted(
@@ -129,12 +131,12 @@ class GeoIp:
         )  # the narrowest first
         self._continents = settings.continents
 
-    async def _keep(self, source: Source) -> None:
+    async def _keep(self, source: DatabaseSource) -> None:
         failures = 0
         while True:
             try:
                 database = await source.read()
-            except Unusable as error:
+            except UnusableDatabase as error:
                 level = logging.INFO if failures else logging.WARNING
                 kept = "the old one stays in use" if self._database is not None else "countries are unknown"
                 log.log(level, "no new GeoIP database: %s; %s", error, kept)

@@ -13,11 +13,11 @@ from aiohttp import ClientError, web
 READ_TIME = 15.0  # seconds for the body of a request to come
 
 
-class Unreadable(Exception):
+class UnreadableBody(Exception):
     """The body broke off, or did not come in time."""
 
 
-class Bodies:
+class BodyReader:
     """Reads bodies; ``seconds`` is asked for each (0 = no limit), ``late`` is called when one does not come in time."""
 
     def __init__(
@@ -30,13 +30,13 @@ class Bodies:
         """Return the body, which is as long as the request says.
 
         Raises:
-            Unreadable: there is none to read.
+            UnreadableBody: there is none to read.
         """
         try:
             async with asyncio.timeout(self._seconds() or None):
                 return await request.content.readexactly(request.content_length or 0)
         except TimeoutError as error:
             self._late()
-            raise Unreadable from error
+            raise UnreadableBody from error
         except (asyncio.IncompleteReadError, ClientError, OSError) as error:
-            raise Unreadable from error
+            raise UnreadableBody from error

@@ -22,7 +22,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from gateway.edge.http.write_limit import WriteLimited
+from gateway.edge.http.write_limit import WriteTimeoutHandler
 
 log = logging.getLogger("portunus.http")
 
@@ -30,7 +30,7 @@ log = logging.getLogger("portunus.http")
 _LONG = 86_400.0 * 365  # seconds; aiohttp closes at once what may be kept for 0 seconds
 
 
-class Runner(web.AppRunner):
+class HttpRunner(web.AppRunner):
     """Runs an application; ``headers`` are those of answers to what cannot be read.
 
     ``seconds`` is asked for each connection: how long the head of a request may take, and the connection be idle behind
@@ -76,7 +76,7 @@ class _Server(web.Server):
         return _RequestHandler(self, self._headers, self._late, loop=self._loop, **options)
 
 
-class _RequestHandler(WriteLimited):
+class _RequestHandler(WriteTimeoutHandler):
     __slots__ = ("_came", "_headers", "_late")
 
     def __init__(

@@ -18,7 +18,7 @@ from aiohttp import web
 WRITE_TIMEOUT = 30.0  # seconds for the client to take what was written
 
 
-class WriteLimited(web.RequestHandler):
+class WriteTimeoutHandler(web.RequestHandler):
     """aiohttp's side of one connection; the loop tells it when something waits to be taken, and when nothing does."""
 
     __slots__ = ("_overdue", "_wire")

@@ -37,7 +37,7 @@ class Capabilities(Struct, frozen=True):
 _NOTHING = Capabilities()
 
 
-class _Entry:
+class _CacheEntry:
     __slots__ = ("capabilities", "etag", "expires", "fetching", "forced")
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class CapabilitiesCache:
         self._http = http
         self._headers = headers | {"Accept": "application/json", "OCS-APIRequest": "true"}
         self._clock = clock
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, _CacheEntry] = {}
 
     async def get(self, url: str) -> tuple[Capabilities, bool]:
         """Return the capabilities of a backend, and whether they came from the cache.
@@ -87,8 +87,8 @@ class CapabilitiesCache:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _entry(self, url: str) -> _Entry:
-        entry = self._entries.pop(url, None) or _Entry()
+    def _entry(self, url: str) -> _CacheEntry:
+        entry = self._entries.pop(url, None) or _CacheEntry()
         self._entries[url] = entry  # at the end: the first one was not used for longest
         if len(self._entries) > MAX_ENTRIES:
             oldest = next(iter(self._entries))
@@ -96,7 +96,7 @@ class CapabilitiesCache:
                 del self._entries[oldest]
         return entry
 
-    async def _fetch(self, url: str, entry: _Entry) -> bool:
+    async def _fetch(self, url: str, entry: _CacheEntry) -> bool:
         """Renew an entry; False when the backend could not be reached."""
         try:
             headers = self._headers | ({"If-None-Match": entry.etag} if entry.etag else {})
@@ -109,7 +109,7 @@ class CapabilitiesCache:
         self._take(reply, entry)
         return True
 
-    def _take(self, reply: Reply, entry: _Entry) -> None:
+    def _take(self, reply: Reply, entry: _CacheEntry) -> None:
         control = reply.headers.get("Cache-Control", "").lower()
         age = _max_age.search(control)
         entry.expires = self._clock() + max(MIN_AGE, float(age[1]) if age and "no-cache" not in control else 0.0)

@@ -16,7 +16,7 @@ from gateway.core.backends import Backends
 from gateway.core.limits import Backend
 from gateway.core.throttle import Address, ThrottledAction
 from gateway.edge.http.address import TrustedProxies
-from gateway.edge.http.body import Bodies, Unreadable
+from gateway.edge.http.body import BodyReader, UnreadableBody
 from gateway.flows.backend.requests import Malformed
 from gateway.flows.internal.dialout import Answer
 from gateway.flows.throttling import Throttling
@@ -46,9 +46,9 @@ class RoomsApi:
         dial: Callable[[Backend, str, Dialout, str], Awaitable[Answer]],
         proxies: TrustedProxies,
         throttling: Throttling,
-        bodies: Bodies | None = None,
+        bodies: BodyReader | None = None,
     ) -> None:
-        self._bodies = bodies or Bodies()
+        self._bodies = bodies or BodyReader()
         self._backends = backends
         self._carry_out = carry_out
         self._dial = dial
@@ -62,7 +62,7 @@ class RoomsApi:
             return refusal
         try:
             body = await self._bodies.read(request)
-        except Unreadable:
+        except UnreadableBody:
             return _text(400, _UNREADABLE)
         caller = _Caller(request, self._proxies.real_ip(request))
         if self._throttling.blocks(caller.address, ThrottledAction.ROOM_AUTH):

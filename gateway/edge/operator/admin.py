@@ -24,7 +24,7 @@ SHOWN = 8  # characters of a session id
 _types = {"video": "camera", "screen": "screen"}
 
 
-class Explained(msgspec.Struct, frozen=True):
+class PublisherExplanation(msgspec.Struct, frozen=True):
     """One publisher: what was decided, and why."""
 
     session: str
@@ -35,15 +35,15 @@ class Explained(msgspec.Struct, frozen=True):
     reasons: list[str]
 
 
-class Room(msgspec.Struct, frozen=True):
+class RoomExplanation(msgspec.Struct, frozen=True):
     """A room with its publishers."""
 
     backend: str
     room: str
-    publishers: list[Explained]
+    publishers: list[PublisherExplanation]
 
 
-class Admin:
+class AdminSocket:
     """Answers the operator's questions about rooms."""
 
     def __init__(self, hub: Hub, backends: Backends, quality: QualityController) -> None:
@@ -92,12 +92,12 @@ class Admin:
             return _refusal(409, f"several backends have a room {room}: choose one of {names}")
         return _json(200, self._room(keys[0]))
 
-    def _room(self, key: RoomKey) -> Room:
-        return Room(key.backend, key.id, [self._explained(it) for it in self._quality.explain(key)])
+    def _room(self, key: RoomKey) -> RoomExplanation:
+        return RoomExplanation(key.backend, key.id, [self._explained(it) for it in self._quality.explain(key)])
 
-    def _explained(self, decision: Decision) -> Explained:
+    def _explained(self, decision: Decision) -> PublisherExplanation:
         slot, plan, share = decision.slot, decision.plan, decision.share
-        return Explained(
+        return PublisherExplanation(
             slot.session.id[:SHOWN],
             slot.kind.value,
             share.bitrate,

@@ -24,7 +24,7 @@ Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
 @runtime_checkable
-class Controls(Protocol):
+class MediaTestControls(Protocol):
     """What an SFU offers to testers."""
 
     def counters(self) -> Sequence[Any]:
@@ -40,7 +40,7 @@ class Controls(Protocol):
         """Take what a publisher sends again."""
 
 
-class Impair(Struct, frozen=True, forbid_unknown_fields=True):
+class Impairment(Struct, frozen=True, forbid_unknown_fields=True):
     """The body of ``impair``; without a figure the leg is good again."""
 
     loss: Annotated[float, Meta(ge=0, le=1)] = 0.0  # share of the packets
@@ -50,10 +50,10 @@ class Impair(Struct, frozen=True, forbid_unknown_fields=True):
     leg: Literal["publisher", "subscribers"] = "publisher"
 
 
-class MediaControls:
+class MediaControlsApi:
     """Serves ``/test/``."""
 
-    def __init__(self, controls: Controls) -> None:
+    def __init__(self, controls: MediaTestControls) -> None:
         self._controls = controls
 
     def routes(self) -> list[web.RouteDef]:
@@ -74,7 +74,7 @@ class MediaControls:
         if request.body_exists and (length is None or length > MAX_BODY):
             return _error(413, "too_large", f"expected a body of at most {MAX_BODY} bytes with its length told")
         try:
-            order = msgspec.json.decode(await request.read() or b"{}", type=Impair)
+            order = msgspec.json.decode(await request.read() or b"{}", type=Impairment)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return _error(400, "invalid", str(error))
         figures = msgspec.structs.asdict(order)

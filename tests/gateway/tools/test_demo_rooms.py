@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from gateway.tools.demo_rooms import FORGOTTEN, MAX_PARTICIPANTS, DemoRooms, Full
+from gateway.tools.demo_rooms import FORGOTTEN, MAX_PARTICIPANTS, DemoRooms, TooManyParticipants
 
 SECRET = "the secret of a person"
 
@@ -57,5 +57,5 @@ def test_no_more_participants_are_taken_than_a_demo_has() -> None:
     people = rooms()
     for _ in range(MAX_PARTICIPANTS):
         people.join("Ada", "kitchen", SECRET, now=0.0)
-    with pytest.raises(Full):
+    with pytest.raises(TooManyParticipants):
         people.join("Bob", "kitchen", SECRET, now=0.0)

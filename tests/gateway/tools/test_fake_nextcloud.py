@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from gateway.tools import fake_nextcloud
-from gateway.tools.fake_nextcloud import FakeNextcloud, FakeRoom, Json
+from gateway.tools.fake_nextcloud import FakeNextcloud, Json, NextcloudRoom
 from gateway.wire import checksum
 from gateway.wire.token import TokenError, verify
 
@@ -66,8 +66,8 @@ async def test_token_verifies_with_the_published_key(algorithm: str) -> None:
 
 async def test_room_answers_as_it_is_set() -> None:
     async with FakeNextcloud() as cloud:
-        cloud.rooms["r1"] = FakeRoom({"name": "One"}, ["control"], {"userid": "guest"})
-        cloud.rooms["r2"] = FakeRoom(error={"code": "duplicate_session", "message": "m"})
+        cloud.rooms["r1"] = NextcloudRoom({"name": "One"}, ["control"], {"userid": "guest"})
+        cloud.rooms["r2"] = NextcloudRoom(error={"code": "duplicate_session", "message": "m"})
         join = {"version": "1.0", "roomid": "r1", "sessionid": "s"}
         assert (await ask(cloud, "room", join))["room"] == {
             "version": "1.0",

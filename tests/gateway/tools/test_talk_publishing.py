@@ -9,8 +9,8 @@ import pytest
 
 from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
-from gateway.tools.talk_client import Refused, TalkClient
-from gateway.tools.talk_publishing import REPUBLISH, Publishing
+from gateway.tools.talk_client import RequestRefused, TalkClient
+from gateway.tools.talk_publishing import REPUBLISH, TalkPublisher
 from mcu.base import McuLost
 from tests.gateway.flows.media.descriptions import offer
 from tests.gateway.flows.media.fake_mcu import FakeMcu
@@ -39,7 +39,7 @@ class Camera:
 
 
 @pytest.fixture
-async def fake() -> AsyncIterator[tuple[FakeMcu, Publishing]]:
+async def fake() -> AsyncIterator[tuple[FakeMcu, TalkPublisher]]:
     async with FakeNextcloud() as nextcloud:
         gateway = OverFake(
             Config(
@@ -52,7 +52,7 @@ async def fake() -> AsyncIterator[tuple[FakeMcu, Publishing]]:
         (url,) = await gateway.start()
         async with TalkClient(url, nextcloud.url, features=(REPUBLISH,)) as client:
             await client.hello(nextcloud.ticket("alice"))
-            publishing = Publishing(client)
+            publishing = TalkPublisher(client)
             yield gateway.fake, publishing
             await publishing.close()
         await gateway.stop()
@@ -64,7 +64,7 @@ async def until_published(fake: FakeMcu, count: int) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_what_was_lost_is_offered_again_from_new_connections(fake: tuple[FakeMcu, Publishing]) -> None:
+async def test_what_was_lost_is_offered_again_from_new_connections(fake: tuple[FakeMcu, TalkPublisher]) -> None:
     mcu, publishing = fake
     camera, screen = Camera(), Camera()
     made = [Camera(), Camera()]
@@ -85,7 +85,7 @@ async def test_what_was_lost_is_offered_again_from_new_connections(fake: tuple[F
     assert sids.isdisjoint(it.sid for it in publishing.publications.values())
 
 
-async def test_what_was_stopped_or_replaced_is_not_offered_again(fake: tuple[FakeMcu, Publishing]) -> None:
+async def test_what_was_stopped_or_replaced_is_not_offered_again(fake: tuple[FakeMcu, TalkPublisher]) -> None:
     mcu, publishing = fake
     await publishing.publish("screen", Camera)
     await publishing.publish("video", Camera)
@@ -99,11 +99,11 @@ async def test_what_was_stopped_or_replaced_is_not_offered_again(fake: tuple[Fak
 
 
 async def test_refused_offer_is_told_and_tried_again_when_it_was_asked_for(
-    fake: tuple[FakeMcu, Publishing], caplog: pytest.LogCaptureFixture
+    fake: tuple[FakeMcu, TalkPublisher], caplog: pytest.LogCaptureFixture
 ) -> None:
     mcu, publishing = fake
     mcu.publish_error = McuLost("gone")
-    with pytest.raises(Refused, match="client_not_found"):
+    with pytest.raises(RequestRefused, match="client_not_found"):
         await publishing.publish("video", Camera)
     publishing.client.on_republish("video", "")
     async with asyncio.timeout(10):

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import WSMessage, WSMsgType
 from aiohttp.http_websocket import WebSocketReader
 
-from gateway.edge.clients.frames import Sink, frame
+from gateway.edge.clients.frames import CallbackQueue, frame
 from tests.gateway.edge.raw_client import BINARY, CLOSE, PING, masked
 
 
@@ -21,7 +21,7 @@ class Parser:
         self.messages: list[WSMessage] = []
         self.errors: list[int] = []
         self.sizes: list[int] = []
-        self.reader = WebSocketReader(Sink(self._take, self.errors.append), limit + 1, False, True)
+        self.reader = WebSocketReader(CallbackQueue(self._take, self.errors.append), limit + 1, False, True)
 
     def _take(self, message: WSMessage, size: int) -> None:
         self.messages.append(message)
@@ -95,7 +95,7 @@ async def test_fault_of_ours_is_not_one_of_the_peer(caplog: pytest.LogCaptureFix
     def fail(message: WSMessage, size: int) -> None:
         raise ValueError("ours")
 
-    reader = WebSocketReader(Sink(fail, errors.append), 100, False, True)
+    reader = WebSocketReader(CallbackQueue(fail, errors.append), 100, False, True)
     reader.feed_data(masked("a") + masked("b"))
     assert errors == []
     assert [it.levelno for it in caplog.records] == [logging.ERROR] * 2

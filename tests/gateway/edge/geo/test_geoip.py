@@ -26,7 +26,7 @@ from gateway.config import Config, GeoIpSection, HttpSection, SessionsSection
 from gateway.core.geolocation import LOOPBACK, UNKNOWN, GeoLocation
 from gateway.edge.geo import database as geoip_source
 from gateway.edge.geo.continents import continent_of
-from gateway.edge.geo.database import Download, File, Unusable
+from gateway.edge.geo.database import DatabaseDownload, DatabaseFile, UnusableDatabase
 from gateway.edge.geo.geoip import GeoIp
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from tests.gateway.edge.geo import mmdb
@@ -157,8 +157,8 @@ async def test_damage_is_never_more_than_an_unknown_country(tmp_path: Path) -> N
             data[choose.randrange(len(data))] = choose.randrange(256)
         path.write_bytes(data)
         try:
-            geoip._database = await File(path).read()
-        except Unusable:
+            geoip._database = await DatabaseFile(path).read()
+        except UnusableDatabase:
             refused += 1
         for address in (SWISS, JAPANESE, ELSEWHERE):
             assert len(country(geoip, address)) in (2, len(UNKNOWN.country))
@@ -171,18 +171,18 @@ async def test_damage_is_never_more_than_an_unknown_country(tmp_path: Path) -> N
 async def test_file_is_read_again_when_it_changed_and_a_bad_one_replaces_nothing(tmp_path: Path) -> None:
     path = tmp_path / "x.mmdb"
     path.write_bytes(DATABASE)
-    file = File(path)
+    file = DatabaseFile(path)
     assert await file.read() is not None
     assert await file.read() is None
     for bad in (b"", b"no database", DATABASE[:-40], gzip.compress(DATABASE)[:-200], packed(b"no database")):
         path.write_bytes(bad)
-        with pytest.raises(Unusable):
+        with pytest.raises(UnusableDatabase):
             await file.read()
     path.write_bytes(OTHER)
     again = await file.read()
     assert again is not None
     path.unlink()
-    with pytest.raises(Unusable, match="the file cannot be read"):
+    with pytest.raises(UnusableDatabase, match="the file cannot be read"):
         await file.read()
 
 
@@ -192,7 +192,7 @@ async def test_database_is_downloaded_packed_or_not(body: bytes) -> None:
         return web.Response(body=body)
 
     async with served([web.get("/countries", handle)]) as (host, port):
-        database = await Download(f"http://{host}:{port}/countries").read()
+        database = await DatabaseDownload(f"http://{host}:{port}/countries").read()
     assert database is not None
     assert database.get(SWISS) == mmdb.country("CH", "EU")
 
@@ -206,7 +206,7 @@ async def test_database_that_did_not_change_is_not_sent_again() -> None:
         return web.Response(status=304) if same else web.Response(body=DATABASE, headers={"ETag": '"1"'})
 
     async with served([web.get("/", handle)]) as (host, port):
-        download = Download(f"http://{host}:{port}/")
+        download = DatabaseDownload(f"http://{host}:{port}/")
         assert await download.read() is not None
         assert await download.read() is None
     assert asked == [None, '"1"']
@@ -239,25 +239,25 @@ async def test_broken_download_replaces_nothing(monkeypatch: pytest.MonkeyPatch)
         return cut
 
     async with served([web.get("/", handle)]) as (host, port):
-        download = Download(f"http://{host}:{port}/")
+        download = DatabaseDownload(f"http://{host}:{port}/")
         assert await download.read() is not None
         for _ in range(8):
-            with pytest.raises(Unusable) as caught:
+            with pytest.raises(UnusableDatabase) as caught:
                 await download.read()
             assert host not in str(caught.value)
         assert await download.read() is not None
-    for unreachable in (download, Download("http://127.0.0.1:99999/")):
-        with pytest.raises(Unusable, match="cannot be downloaded"):
+    for unreachable in (download, DatabaseDownload("http://127.0.0.1:99999/")):
+        with pytest.raises(UnusableDatabase, match="cannot be downloaded"):
             await unreachable.read()
 
 
 def test_a_licence_key_alone_means_maxmind() -> None:
     found = geoip_source.source("", "abc")
-    assert isinstance(found, Download)
+    assert isinstance(found, DatabaseDownload)
     assert found._url.startswith("https://download.maxmind.com/")
     assert found._query == {"edition_id": "GeoLite2-Country", "license_key": "abc", "suffix": "tar.gz"}
-    assert isinstance(geoip_source.source("https://mirror.example/x.mmdb", "abc"), Download)
-    assert isinstance(geoip_source.source("/x.mmdb", "abc"), File)
+    assert isinstance(geoip_source.source("https://mirror.example/x.mmdb", "abc"), DatabaseDownload)
+    assert isinstance(geoip_source.source("/x.mmdb", "abc"), DatabaseFile)
     assert geoip_source.source("", "") is None
 
 
@@ -278,7 +278,7 @@ class Script:
         if not self.answers:
             self.empty.set()
         if isinstance(answer, str):
-            raise Unusable(answer)
+            raise UnusableDatabase(answer)
         return None if answer is None else geoip_source._opened(io.BytesIO(answer))
 
 

@@ -14,7 +14,7 @@ from gateway.edge.nextcloud.backend_http import MAX_BODY
 from gateway.edge.nextcloud.client import NextcloudClient
 from gateway.flows.ports import Nextcloud, NextcloudError
 from gateway.metrics import Counters
-from gateway.tools.fake_nextcloud import FakeNextcloud, FakeRoom, Hook, Seen
+from gateway.tools.fake_nextcloud import FakeNextcloud, Hook, NextcloudRoom, RecordedRequest
 from gateway.wire.backend import AuthRequest, BackendAnswer, PingEntry, PingRequest, RoomRequest
 
 FEATURES = ["hello-v2", "audio-video-permissions"]
@@ -69,7 +69,7 @@ async def failure(client: NextcloudClient, cloud: FakeNextcloud) -> str:
 
 
 async def test_join_is_signed_and_its_answer_unwrapped(client: NextcloudClient, cloud: FakeNextcloud) -> None:
-    cloud.rooms["r1"] = FakeRoom(properties={"name": "Room"}, permissions=["control"], session={"userid": "guest"})
+    cloud.rooms["r1"] = NextcloudRoom(properties={"name": "Room"}, permissions=["control"], session={"userid": "guest"})
     answer = await join(client, cloud)
     assert answer.type == "room"
     assert answer.room is not None
@@ -250,7 +250,7 @@ async def test_redirect_within_the_host_keeps_method_and_body(
 ) -> None:
     target = "/ocs/v2.php/apps/spreed/api/v9/signaling/backend"
 
-    def redirect(seen: Seen) -> web.Response | None:
+    def redirect(seen: RecordedRequest) -> web.Response | None:
         if seen.type == "room" and "/v3/" in seen.path:
             return web.Response(status=status, headers={"Location": target})
         return None

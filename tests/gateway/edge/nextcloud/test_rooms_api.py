@@ -14,7 +14,7 @@ from gateway.core.backends import Backends
 from gateway.core.limits import Backend
 from gateway.core.throttle import ThrottledAction
 from gateway.edge.http.address import TrustedProxies
-from gateway.edge.http.body import Bodies
+from gateway.edge.http.body import BodyReader
 from gateway.edge.nextcloud import rooms_api
 from gateway.edge.nextcloud.rooms_api import MAX_BODY, RoomsApi
 from gateway.flows.backend.requests import Malformed
@@ -101,7 +101,7 @@ async def gateway() -> AsyncIterator[Gateway]:
     made = Gateway()
     async with made.cloud:
         proxies = TrustedProxies(["127.0.0.1"])
-        backends, bodies = Backends([made.cloud.backend(), OTHER]), Bodies(lambda: made.read_time)
+        backends, bodies = Backends([made.cloud.backend(), OTHER]), BodyReader(lambda: made.read_time)
         api = RoomsApi(backends, made.carry_out, made.dial, proxies, made.throttling, bodies)
         async with served([web.post("/api/v1/room/{roomid}", api.handle)]) as address:
             made.address = address

@@ -19,7 +19,7 @@ from gateway.app import Gateway
 from gateway.cli import main
 from gateway.config import AdminSection, Config, HttpSection, SessionsSection
 from gateway.core.limits import Backend, BackendQuality, Quality
-from gateway.edge.operator.admin import SHOWN, Admin
+from gateway.edge.operator.admin import SHOWN, AdminSocket
 from tests.gateway.flows.harness import OTHER, FakeClient, FlowHarness
 from tests.gateway.flows.media.descriptions import answer
 from tests.gateway.flows.virtual_time import settle
@@ -37,7 +37,7 @@ def path(tmp_path: Path) -> Path:
 @asynccontextmanager
 async def running(path: Path) -> AsyncIterator[FlowHarness]:
     async with FlowHarness(CLOUD, OTHER) as harness:
-        admin = Admin(harness.hub, harness.services.backends, harness.media.quality)
+        admin = AdminSocket(harness.hub, harness.services.backends, harness.media.quality)
         await admin.start(str(path))
         try:
             yield harness
@@ -203,7 +203,7 @@ async def test_a_stale_socket_is_replaced_and_a_living_one_is_not(path: Path) ->
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
     async with running(path) as harness:
-        second = Admin(harness.hub, harness.services.backends, harness.media.quality)
+        second = AdminSocket(harness.hub, harness.services.backends, harness.media.quality)
         with pytest.raises(OSError, match="is in use by another program"):
             await second.start(str(path))
         await second.stop()
@@ -218,7 +218,7 @@ async def test_a_stale_socket_is_replaced_and_a_living_one_is_not(path: Path) ->
 
 async def test_without_a_path_nothing_listens() -> None:
     async with FlowHarness(CLOUD) as harness:
-        admin = Admin(harness.hub, harness.services.backends, harness.media.quality)
+        admin = AdminSocket(harness.hub, harness.services.backends, harness.media.quality)
         await admin.start("")
         await admin.stop()
 

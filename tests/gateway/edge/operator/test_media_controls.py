@@ -12,7 +12,7 @@ import pytest
 
 from gateway.app import Gateway
 from gateway.config import Config, HttpSection, McuSection, SessionsSection
-from gateway.edge.operator.media_controls import MAX_BODY, Controls, MediaControls
+from gateway.edge.operator.media_controls import MAX_BODY, MediaControlsApi, MediaTestControls
 from mcu.inprocess import InprocessSettings
 from mcu.inprocess.backend import InprocessMcu
 from tests.gateway.edge.serving import exchange, served
@@ -56,9 +56,9 @@ class Desk:
 @pytest.fixture
 async def desk(loopback: None) -> AsyncIterator[Desk]:
     mcu = InprocessMcu(InprocessSettings(address="127.0.0.1"))
-    assert isinstance(mcu, Controls)
+    assert isinstance(mcu, MediaTestControls)
     await mcu.start(lambda status: None)
-    async with served(MediaControls(mcu).routes()) as address:
+    async with served(MediaControlsApi(mcu).routes()) as address:
         yield Desk(mcu, address)
     await mcu.stop()
 
