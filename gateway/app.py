@@ -33,21 +33,9 @@ from gateway.edge.operator.media_controls import MediaControlsApi, MediaTestCont
 from gateway.edge.operator.overview import Overview
 from gateway.edge.operator.status import Status
 from gateway.edge.turn import TurnCredentials
-from gateway.flows.backend.pings import Pings
-from gateway.flows.backend.requests import BackendRequests
-from gateway.flows.delivery import Delivery
-from gateway.flows.dispatch import Dispatch
-from gateway.flows.internal.dialout import Dialouts
-from gateway.flows.internal.requests import Internal
-from gateway.flows.internal.virtual_sessions import Virtuals
-from gateway.flows.media.routing import Media
-from gateway.flows.rooms.events import Notify
-from gateway.flows.rooms.membership import Rooms
-from gateway.flows.rooms.relay import Relay
-from gateway.flows.rooms.transient import Transient
-from gateway.flows.services import MediaLimits, Services
-from gateway.flows.sessions.closing import Sessions
-from gateway.flows.sessions.hello import Hello
+from gateway.flows.services import Services
+from gateway.flows.settings import FlowSettings, MediaLimits
+from gateway.flows.wiring import Flows
 from gateway.metrics import Counters, Metrics
 from gateway.version import SERVER_HEADER, SERVER_VERSION
 from gateway.wire.server import ServerFacts
@@ -79,7 +67,7 @@ class Gateway:
     @property
     def hub(self) -> Hub:
         """The sessions and rooms, to look at."""
-        return self._services.hub
+        return self._flows.services.hub
 
     @property
     def mcu(self) -> Mcu | None:
@@ -101,7 +89,8 @@ class Gateway:
         """
         self._wire()
         if self._mcu is not None:
-            await self._mcu.start(self._media.sfu_changed)  # it logs by itself
+            await self._mcu.start(self._flows.media.sfu_changed)  # it logs by itself
+        self._flows.start()
         self._housekeeper.start()
         await self._geoip.start()
         self._runner = HttpRunner(
@@ -132,8 +121,7 @@ class Gateway:
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
-        self._shared.close()
-        await self._services.tasks.close()
+        await self._flows.close()
         if self._mcu is not None:
             await self._mcu.stop()
         await self._nextcloud.close()
@@ -143,7 +131,7 @@ class Gateway:
         if self._runner is not None:
             for site in list(self._runner.sites):
                 await site.stop()
-        sessions = self._services.hub.sessions
+        sessions = self.hub.sessions
         while any(not it.is_internal for it in sessions.values()):  # noqa: ASYNC110 - once a second will do
             await asyncio.sleep(DRAIN_LOOK)
 
@@ -156,20 +144,12 @@ class Gateway:
         Raises:
             ValueError: the SFU refuses its settings; nothing has changed.
         """
-        backends = Backends(config.backends, config.compat)
+        settings = _flow_settings(config)
         if self._mcu is not None and config.mcu.type == self._config.mcu.type:
             await self._mcu.reconfigure(config.mcu.settings)  # what may be refused comes first: then nothing changes
         before, self._config = self._config, config
-        self._services.backends.become(backends)
-        self._services.hub.replace_backends(self._services.backends.by_id)
-        self._services.media_limits = _media_limits(config)
-        self._services.limits = config.limits
-        self._services.quality = config.quality
-        self._media.quality.touch_all()
-        self._services.internal_secret = config.internal.secret
+        self._flows.apply(settings)
         self._turn.settings = config.turn
-        self._media.filter_candidates(_candidate_filter(config))
-        self._media.reset_by(self._sessions.reset if config.mcu.reset_sessions_on_loss else None)
         self._proxies.become(TrustedProxies(config.http.trusted_proxies))
         self._stats_allowed.become(Networks(config.stats.allowed))
         await self._geoip.reconfigure(config.geoip)
@@ -179,8 +159,6 @@ class Gateway:
 
     def _wire(self) -> None:
         config, mcu = self._config, self._mcu
-        hub = Hub()
-        backends = Backends(config.backends, config.compat)
         self._nextcloud = NextcloudClient(
             SERVER_HEADER,
             self._features,
@@ -188,55 +166,36 @@ class Gateway:
             connections_per_host=config.nextcloud.connections_per_host,
             counters=self._counters,
         )
-        services = self._services = Services(
-            hub=hub,
-            delivery=Delivery(lambda session: sessions.overflowed(session)),
+        services = Services(
+            settings=_flow_settings(config),
             nextcloud=self._nextcloud,
-            backends=backends,
+            mcu=mcu,
             counters=self._counters,
             ids=SessionIds(config.sessions.secret),
             server=ServerFacts(SERVER_VERSION, self._features),
             server_internal=ServerFacts(SERVER_VERSION, features.internal(config.mcu.type)),
             server_welcome=ServerFacts(SERVER_VERSION, features.welcome(config.mcu.type)),
-            internal_secret=config.internal.secret,
             outbox_bytes=config.sessions.outbox_bytes,
-            has_mcu=mcu is not None,
-            media_limits=_media_limits(config),
             clock=time.monotonic,
             wall_clock=time.time,
             entropy=secrets.token_bytes,
-            limits=config.limits,
-            quality=config.quality,
             locate=self._geoip.locate,
         )
-        media = self._media = Media(services, mcu, _candidate_filter(config))
-        self._admin = AdminSocket(hub, backends, media.quality)
-        notify = Notify(services, media)
-        virtuals = Virtuals(services, notify)
-        shared = self._shared = Transient(services, notify)
-        dialouts = self._dialouts = Dialouts(services, shared)
-        internal = Internal(services, notify, media, virtuals, dialouts)
-        sessions = self._sessions = Sessions(services, notify, virtuals, dialouts)
-        media.reset_by(sessions.reset if config.mcu.reset_sessions_on_loss else None)
-        rooms = Rooms(services, notify, sessions)
-        dispatch = Dispatch(
-            services, Hello(services, notify), rooms, Relay(services, media), sessions, shared, internal
-        )
-        self._requests = BackendRequests(services, notify, media, sessions, virtuals)
+        flows = self._flows = Flows(services)
+        self._admin = AdminSocket(services, flows.media.quality)
         self._bodies = BodyReader(self._read_timeout, self._read_too_late)
-        self._polling = PollingEndpoint(dispatch, self._counters, self._proxies, self._bodies)
-        self._endpoint = WebSocketEndpoint(dispatch, self._counters, time.time, self._proxies)
+        self._polling = PollingEndpoint(flows.dispatch, self._counters, self._proxies, self._bodies)
+        self._endpoint = WebSocketEndpoint(flows.dispatch, self._counters, time.time, self._proxies)
         self._events = JanusEvents(None if mcu is None else mcu.feed, self._proxies)
-        pings = Pings(services)
-        self._housekeeper = Housekeeper(time.monotonic, dispatch.sweep, pings.sweep, services.throttling.sweep)
+        self._housekeeper = Housekeeper(time.monotonic, *flows.sweeps)
 
     def _application(self) -> web.Application:
-        services = self._services
-        overview = Overview(services, self._media, self._mcu)
+        flows, services = self._flows, self._flows.services
+        overview = Overview(services, flows.media, self._mcu)
         rooms_api = RoomsApi(
-            services.backends,
-            self._requests.handle,
-            self._dialouts.start,
+            services,
+            flows.backend_requests.handle,
+            flows.dialouts.start,
             self._proxies,
             services.throttling,
             self._bodies,
@@ -274,10 +233,10 @@ class Gateway:
         response.headers.update(self._headers())
 
     def _read_timeout(self) -> float:
-        return self._services.limits.http_read_timeout
+        return self._flows.services.settings.limits.http_read_timeout
 
     def _read_too_late(self) -> None:
-        self._services.count_excess("http_read_timeout")
+        self._flows.services.count_excess("http_read_timeout")
 
     def _headers(self) -> dict[str, str]:
         return {"Server": SERVER_HEADER, "X-Spreed-Signaling-Features": ", ".join(self._features)}
@@ -323,13 +282,17 @@ def _test_controls(config: Config) -> bool:
     return bool(getattr(config.mcu.settings, "test_controls", False))
 
 
-def _media_limits(config: Config) -> MediaLimits:
+def _flow_settings(config: Config) -> FlowSettings:
     mcu = config.mcu
-    return MediaLimits(mcu.max_stream_bitrate, mcu.max_screen_bitrate, mcu.timeout, mcu.allow_subscribe_any)
-
-
-def _candidate_filter(config: Config) -> CandidateFilter:
-    return CandidateFilter(config.mcu.allowed_candidates, config.mcu.blocked_candidates)
+    return FlowSettings(
+        Backends(config.backends, config.compat),
+        internal_secret=config.internal.secret,
+        limits=config.limits,
+        quality=config.quality,
+        media_limits=MediaLimits(mcu.max_stream_bitrate, mcu.max_screen_bitrate, mcu.timeout, mcu.allow_subscribe_any),
+        candidate_filter=CandidateFilter(mcu.allowed_candidates, mcu.blocked_candidates),
+        reset_sessions_on_loss=mcu.reset_sessions_on_loss,
+    )
 
 
 def _tls(certificate: str, key: str) -> ssl.SSLContext:

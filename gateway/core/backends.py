@@ -69,10 +69,6 @@ class Backends:
                 owners[url] = backend
                 self._by_origin.setdefault(_origin(url), []).append((url, backend))
 
-    def become(self, other: Backends) -> None:
-        """Take over what is configured in another one, for all who hold this one."""
-        self._compat, self._by_id, self._by_origin = other._compat, other._by_id, other._by_origin
-
     def __iter__(self) -> Iterator[Backend]:
         return iter(self._by_id.values())
 

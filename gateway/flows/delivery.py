@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from gateway.core.ids import ConnectionId
 from gateway.core.outbox import Offline
 from gateway.core.session import Session
+from gateway.flows.end_requests import EndCause, EndRequest, EndRequests
 from gateway.flows.ports import Connection
 
 
 class Delivery:
     """Appends to outboxes and wakes their connections.
 
-    A session whose outbox passes its limit is handed to ``on_overflow`` once, which must not end it at once (a loop
-    over the members of its room may be running) but soon (invariant 6).
+    A session whose outbox exceeds its limit is put into ``end_requests``: it ends soon and not at once, since a loop
+    over the members of its room may be running (invariant 6).
     """
 
-    def __init__(self, on_overflow: Callable[[Session], None]) -> None:
+    def __init__(self, end_requests: EndRequests) -> None:
         self._connections: dict[ConnectionId, Connection] = {}
-        self._on_overflow = on_overflow
+        self._end_requests = end_requests
 
     def add(self, connection: Connection) -> None:
         """Know a connection."""
@@ -70,4 +71,4 @@ class Delivery:
 
     def _overflow(self, session: Session) -> None:
         if session.outbox.seal():
-            self._on_overflow(session)
+            self._end_requests.put_nowait(EndRequest(session, EndCause.OUTBOX_FULL))

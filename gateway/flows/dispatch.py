@@ -19,15 +19,15 @@ from gateway.core.session import Session
 from gateway.core.throttle import Address, ThrottledAction
 from gateway.core.token_bucket import TokenBucket
 from gateway.flows.bye import HELLO_TIMEOUT, bye
-from gateway.flows.internal.requests import Internal
+from gateway.flows.internal.requests import InternalRequests
 from gateway.flows.ports import Connection
-from gateway.flows.rooms.membership import Rooms
+from gateway.flows.rooms.membership import RoomMembership
 from gateway.flows.rooms.relay import Relay
-from gateway.flows.rooms.transient import Transient
+from gateway.flows.rooms.transient import TransientRequests
 from gateway.flows.services import Services
 from gateway.flows.sessions.admission import Admission
-from gateway.flows.sessions.closing import Sessions
-from gateway.flows.sessions.hello import Forged, Hello, check
+from gateway.flows.sessions.closing import SessionCloser
+from gateway.flows.sessions.hello import Forged, HelloRequests, check
 from gateway.wire import client as client_messages
 from gateway.wire import server
 from gateway.wire.client import ClientMessage
@@ -95,12 +95,12 @@ class Dispatch:
     def __init__(
         self,
         services: Services,
-        hello: Hello,
-        rooms: Rooms,
+        hello: HelloRequests,
+        rooms: RoomMembership,
         relay: Relay,
-        sessions: Sessions,
-        shared: Transient,
-        internal: Internal,
+        sessions: SessionCloser,
+        shared: TransientRequests,
+        internal: InternalRequests,
     ) -> None:
         self._services = services
         self._hello = hello
@@ -125,7 +125,7 @@ class Dispatch:
     def opened(self, connection: Connection) -> ClientConnection:
         """Welcome a new connection (2.3)."""
         now = self._services.clock()
-        client = ClientConnection(connection, now + HELLO_TIME, Inbox(TokenBucket(self._services.limits, now)))
+        client = ClientConnection(connection, now + HELLO_TIME, Inbox(TokenBucket(self._services.settings.limits, now)))
         self._services.delivery.add(connection)
         self._clients[connection.id] = client
         self._strangers.add(client)
@@ -158,7 +158,7 @@ class Dispatch:
 
     def _affords(self, client: ClientConnection, bucket: TokenBucket) -> bool:
         """Fill a client's bucket up; one that sends too much all the same loses its connection."""
-        if bucket.refill(self._services.limits, self._services.clock()):
+        if bucket.refill(self._services.settings.limits, self._services.clock()):
             return True
         self._services.count_excess("messages_per_second" if bucket.messages < 0.0 else "bytes_per_second")
         self._say(client, _TOO_MUCH)

@@ -157,8 +157,8 @@ async def flows(conversation: Conversation) -> AsyncIterator[FlowsStage]:
     server = conversation.server
     backend = msgspec.structs.replace(CLOUD, session_limit=server.get("session_limit", 0))
     async with FlowHarness(backend, OTHER, mcu=conversation.mcu) as harness:
-        harness.services.limits = msgspec.convert(server.get("limits", {}), Limits)
-        harness.services.internal_secret = INTERNAL_SECRET if server.get("internal", True) else ""
+        harness.change_settings(limits=msgspec.convert(server.get("limits", {}), Limits))
+        harness.change_settings(internal_secret=INTERNAL_SECRET if server.get("internal", True) else "")
         stage = FlowsStage(harness)
         yield stage
         await stage.check_all(conversation.mcu)

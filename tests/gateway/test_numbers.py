@@ -21,8 +21,8 @@ from gateway.edge.nextcloud.client import NextcloudClient
 from gateway.flows import dispatch
 from gateway.flows.internal import dialout
 from gateway.flows.media import routing
-from gateway.flows.services import MediaLimits
 from gateway.flows.sessions import hello
+from gateway.flows.settings import MediaLimits
 from gateway.wire import token
 from mcu.janus.connection import back_off
 from mcu.janus.connection import session as janus_session

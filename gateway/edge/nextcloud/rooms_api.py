@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import msgspec
 from aiohttp import web
@@ -32,6 +33,14 @@ _nosniff = {"X-Content-Type-Options": "nosniff"}
 log = logging.getLogger("portunus.rooms_api")
 
 
+class ConfiguredBackends(Protocol):
+    """The settings that name the backends; a reload may exchange them between two requests."""
+
+    @property
+    def backends(self) -> Backends:
+        """The backends as they are configured now."""
+
+
 class RoomsApi:
     """Serves ``POST /api/v1/room/{roomid}``.
 
@@ -41,7 +50,7 @@ class RoomsApi:
 
     def __init__(
         self,
-        backends: Backends,
+        configured: ConfiguredBackends,
         carry_out: Callable[[Backend, str, RoomsRequest], None],
         dial: Callable[[Backend, str, Dialout, str], Awaitable[Answer]],
         proxies: TrustedProxies,
@@ -49,7 +58,7 @@ class RoomsApi:
         bodies: BodyReader | None = None,
     ) -> None:
         self._bodies = bodies or BodyReader()
-        self._backends = backends
+        self._configured = configured
         self._carry_out = carry_out
         self._dial = dial
         self._proxies = proxies
@@ -84,8 +93,9 @@ class RoomsApi:
         random = request.headers["Spreed-Signaling-Random"]
         given = request.headers["Spreed-Signaling-Checksum"]
         url = request.headers.get("Spreed-Signaling-Backend", "")
-        found = self._backends.find(url) if url else None
-        candidates = self._backends if not url else [found] if found else []  # very old Talk names no backend
+        backends = self._configured.backends
+        found = backends.find(url) if url else None
+        candidates = backends if not url else [found] if found else []  # very old Talk names no backend
         return next((one for one in candidates if checksum.verify(one.secret, random, given, body)), None)
 
     async def _answer(self, backend: Backend, request: web.Request, message: RoomsRequest) -> web.Response:

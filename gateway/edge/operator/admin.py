@@ -13,11 +13,10 @@ from pathlib import Path
 import msgspec
 from aiohttp import web
 
-from gateway.core.backends import Backends
-from gateway.core.hub import Hub
 from gateway.core.room import RoomKey
 from gateway.edge.http import unix_socket
 from gateway.flows.media.quality import Decision, QualityController
+from gateway.flows.services import Services
 
 SHOWN = 8  # characters of a session id
 
@@ -46,9 +45,9 @@ class RoomExplanation(msgspec.Struct, frozen=True):
 class AdminSocket:
     """Answers the operator's questions about rooms."""
 
-    def __init__(self, hub: Hub, backends: Backends, quality: QualityController) -> None:
-        self._hub = hub
-        self._backends = backends
+    def __init__(self, services: Services, quality: QualityController) -> None:
+        self._services = services
+        self._hub = services.hub
         self._quality = quality
         self._path: Path | None = None
         self._runner: web.AppRunner | None = None
@@ -82,7 +81,7 @@ class AdminSocket:
         room, backend = request.query.get("room", ""), request.query.get("backend", "")
         if not room:
             return _refusal(400, "the parameter room is missing")
-        if backend and self._backends.by_id(backend) is None:
+        if backend and self._services.backends.by_id(backend) is None:
             return _refusal(404, f"there is no backend {backend}")
         keys = [key for key in self._hub.rooms if key.id == room and backend in ("", key.backend)]
         if not keys:

@@ -17,7 +17,7 @@ from gateway.wire.backend import PingEntry, PingRequest
 log = logging.getLogger("portunus.flows")
 
 
-class Pings:
+class KeepAlivePings:
     """Tells Nextcloud which sessions are still there."""
 
     def __init__(self, services: Services) -> None:

@@ -16,13 +16,13 @@ from gateway.core.limits import Backend
 from gateway.core.participants import IN_CALL, Participant
 from gateway.core.room import Room, RoomKey
 from gateway.core.session import ClientType
-from gateway.flows.internal.virtual_sessions import Virtuals
+from gateway.flows.internal.virtual_sessions import VirtualSessions
 from gateway.flows.media.routing import Media
 from gateway.flows.rooms.call_counters import counted
 from gateway.flows.rooms.chat import RoomMessage
-from gateway.flows.rooms.events import Notify
+from gateway.flows.rooms.events import RoomEvents
 from gateway.flows.services import Services
-from gateway.flows.sessions.closing import Sessions
+from gateway.flows.sessions.closing import SessionCloser
 from gateway.wire import backend as wire
 from gateway.wire import server
 from gateway.wire.client import ABSENT, given
@@ -39,7 +39,7 @@ class BackendRequests:
     """Carries out the rooms API."""
 
     def __init__(
-        self, services: Services, notify: Notify, media: Media, sessions: Sessions, virtuals: Virtuals
+        self, services: Services, notify: RoomEvents, media: Media, sessions: SessionCloser, virtuals: VirtualSessions
     ) -> None:
         self._services = services
         self._hub: Hub = services.hub

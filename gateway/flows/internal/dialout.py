@@ -19,7 +19,7 @@ from gateway.core.ids import SessionId
 from gateway.core.limits import Backend
 from gateway.core.session import START_DIALOUT, Session
 from gateway.core.transient import NANOSECONDS
-from gateway.flows.rooms.transient import Transient
+from gateway.flows.rooms.transient import TransientRequests
 from gateway.flows.services import Services
 from gateway.wire import server
 from gateway.wire.backend import Dialout, encode_call, encode_call_error
@@ -61,7 +61,7 @@ class _Failed(Exception):
 class Dialouts:
     """Finds a client for each call, and tells rooms how their calls do."""
 
-    def __init__(self, services: Services, shared: Transient) -> None:
+    def __init__(self, services: Services, shared: TransientRequests) -> None:
         self._services = services
         self._hub = services.hub
         self._shared = shared

@@ -10,10 +10,10 @@ from collections.abc import Awaitable
 from gateway.core.participants import IN_CALL
 from gateway.core.session import Session
 from gateway.flows.internal.dialout import Dialouts
-from gateway.flows.internal.virtual_sessions import Virtuals
+from gateway.flows.internal.virtual_sessions import VirtualSessions
 from gateway.flows.media.routing import Media
 from gateway.flows.rooms.call_counters import counted
-from gateway.flows.rooms.events import Notify
+from gateway.flows.rooms.events import RoomEvents
 from gateway.flows.services import Services
 from gateway.wire import server
 from gateway.wire.client import ClientMessage
@@ -21,11 +21,11 @@ from gateway.wire.errors import Code, Error, ProtocolError
 from gateway.wire.internal import AddSession, InCallFlags, is_complete
 
 
-class Internal:
+class InternalRequests:
     """Carries out ``internal`` requests; there is no reply but an error."""
 
     def __init__(
-        self, services: Services, notify: Notify, media: Media, virtuals: Virtuals, dialouts: Dialouts
+        self, services: Services, notify: RoomEvents, media: Media, virtuals: VirtualSessions, dialouts: Dialouts
     ) -> None:
         self._services = services
         self._hub = services.hub

@@ -21,7 +21,7 @@ from gateway.core.session import INTERNAL_INCALL, Session
 from gateway.core.virtual import DEFAULT_CALL_FLAGS, VIRTUAL, VirtualSession
 from gateway.flows.ports import NextcloudError
 from gateway.flows.rooms.call_counters import counted
-from gateway.flows.rooms.events import Notify
+from gateway.flows.rooms.events import RoomEvents
 from gateway.flows.services import Services
 from gateway.wire import server
 from gateway.wire.backend import BackendAnswer, RoomRequest, SessionRequest
@@ -37,10 +37,10 @@ _HANGUP = Raw(b'{"type":"hangup","hangup":{"reason":"disinvited"}}')
 Report = Callable[[Error], None]
 
 
-class Virtuals:
+class VirtualSessions:
     """Carries out what internal clients ask of virtual sessions."""
 
-    def __init__(self, services: Services, notify: Notify) -> None:
+    def __init__(self, services: Services, notify: RoomEvents) -> None:
         self._services = services
         self._hub: Hub = services.hub
         self._notify = notify
@@ -56,7 +56,7 @@ class Virtuals:
             return
         if name in owner.virtuals:
             raise ProtocolError(Code.ADD_FAILED.error(message="Could not create virtual session."))
-        if exceeds(len(owner.virtuals) + 1, self._services.limits.virtual_sessions):
+        if exceeds(len(owner.virtuals) + 1, self._services.settings.limits.virtual_sessions):
             self._services.count_excess("virtual_sessions")
             raise ProtocolError(Code.LIMIT_EXCEEDED.error())
         virtual = self._create(owner, name, room.key, body)

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable
 
 from gateway.core.session import ClientType, Session
+from gateway.flows.end_requests import EndCause, EndRequest
 from gateway.flows.media.quality import AppliedLimit, Plan
 from gateway.flows.media.recovery import ASKED_FOR, REPUBLISH
 from gateway.flows.media.streams import LostTwice, MediaRequest, SessionStream, Streams, Unusable
@@ -142,14 +143,14 @@ class Publication(SessionStream):
         self._lost = None
         if REPUBLISH in session.features:
             self.services.delivery.send(session, server.encode(server.Republish(lost)))
-        elif self.streams.reset is not None:
+        elif self.services.settings.reset_sessions_on_loss:
             log.info("a session ends: its client cannot be asked to offer again")
-            asyncio.get_running_loop().call_soon(self.streams.reset, session)
+            self.services.end_requests.put_nowait(EndRequest(session, EndCause.STREAMS_LOST))
 
     def _miss(self, reason: CloseReason, sid: str) -> None:
         """Have the stream asked for, if the client can be, still shares it, and may."""
         can_be_asked = REPUBLISH in self.session.features
-        may_be_reset = self.streams.reset is not None and self.session.client_type is ClientType.CLIENT
+        may_be_reset = self.services.settings.reset_sessions_on_loss and self.session.client_type is ClientType.CLIENT
         if (can_be_asked or may_be_reset) and self._offers > self._unshared and self.permitted():
             self._lost = server.RepublishBody(self.kind.value, sid, reason.value)
 
@@ -160,7 +161,7 @@ class Publication(SessionStream):
         sections = document.kinds(offer)
         self._permit(sections)
         preference = codecs.CodecPreference.parse(*_codec_fields(errand.head))
-        candidates.filter_description(offer, self.streams.candidates)
+        candidates.filter_description(offer, self.services.settings.candidate_filter)
         plan = self.streams.quality.plan(self, offer, preference)
         try:
             answer = await self._update_or_publish(errand.head, str(offer), plan.preference)
@@ -207,7 +208,7 @@ class Publication(SessionStream):
             options = self._options(preference, seconds)
             return self.streams.mcu.publish(self.key, offer, options, listener)
 
-        until = self.services.clock() + self.services.media_limits.timeout
+        until = self.services.clock() + self.services.settings.media_limits.timeout
         try:
             publisher, answer = await self.streams.retry_once_if_lost(until, publish)
         except BaseException:
@@ -236,7 +237,7 @@ class Publication(SessionStream):
         )
 
     def _note_limits(self, head: Head) -> None:
-        limits, backend = self.services.media_limits, self.session.backend
+        limits, backend = self.services.settings.media_limits, self.session.backend
         self.asked = int(min(head.bitrate, _GREATEST_BITRATE)) if head.bitrate and head.bitrate > 0 else 0
         if self.kind is StreamType.SCREEN:
             self.limit = smaller(backend.max_screen_bitrate, limits.screen_bitrate)

@@ -242,7 +242,7 @@ class QualityController:
             yield Decision(slot, plan, publisher, share)
 
     def _quality(self, backend: Backend) -> Quality:
-        return backend.quality.with_defaults(self._services.quality)
+        return backend.quality.with_defaults(self._services.settings.quality)
 
     # -- what the operator asks
 

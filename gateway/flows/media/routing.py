@@ -7,7 +7,7 @@ what concerns it is done in the order it came, whatever connection it came on, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from gateway.core.ids import SessionId
 from gateway.core.limits import exceeds
@@ -20,8 +20,7 @@ from gateway.flows.media.subscription import Subscription
 from gateway.flows.services import Services
 from gateway.wire.errors import Code
 from gateway.wire.media import Head
-from mcu.base import Mcu, McuStatus, StreamType
-from sdp.candidates import CandidateFilter
+from mcu.base import McuStatus, StreamType
 
 UNSHARE_DELAY = 1.0  # seconds between unshareScreen and the end of the stream (9.7)
 
@@ -29,13 +28,9 @@ UNSHARE_DELAY = 1.0  # seconds between unshareScreen and the end of the stream (
 class Media:
     """The publishers and subscribers of all sessions."""
 
-    def __init__(self, services: Services, mcu: Mcu | None, candidates: CandidateFilter) -> None:
-        self._streams = Streams(services, mcu, candidates)
+    def __init__(self, services: Services) -> None:
+        self._streams = Streams(services)
         self._services = services
-
-    def reset_by(self, end: Callable[[Session], None] | None) -> None:
-        """End sessions by this whose streams were lost and whose clients cannot be asked to offer again."""
-        self._streams.reset = end
 
     def sfu_changed(self, status: McuStatus) -> None:
         """Ask for the streams that were lost, and offer those that are there, once an SFU takes streams."""
@@ -50,10 +45,6 @@ class Media:
     def quality(self) -> QualityController:
         """What decides about bitrates and codecs."""
         return self._streams.quality
-
-    def filter_candidates(self, candidates: CandidateFilter) -> None:
-        """Apply another filter from now on."""
-        self._streams.candidates = candidates
 
     @property
     def open_streams(self) -> tuple[int, int]:
@@ -128,7 +119,7 @@ class Media:
             return
         hub = services.hub
         publisher = hub.find(session.backend, recipient) or hub.find_virtual(session.backend, recipient)
-        trusted = session.is_internal or services.media_limits.subscribe_any
+        trusted = session.is_internal or services.settings.media_limits.subscribe_any
         if not trusted and (publisher is None or not services.hub.in_same_call(session, publisher)):
             errand.fail(services, Code.NOT_ALLOWED_TO_REQUEST_OFFER)
             return
@@ -169,7 +160,7 @@ class Media:
 
     def _is_too_many(self, errand: MediaRequest, count: int, limit: str) -> bool:
         """Whether a session would have more streams than it may; the sender is told."""
-        if not exceeds(count, getattr(self._services.limits, limit)):
+        if not exceeds(count, getattr(self._services.settings.limits, limit)):
             return False
         self._services.count_excess(limit)
         errand.fail(self._services, Code.LIMIT_EXCEEDED)

@@ -30,7 +30,6 @@ from gateway.wire.media import (
     string,
 )
 from mcu.base import BackendId, Candidate, Mcu, McuError, McuLost, PublisherId, StreamKey, StreamType
-from sdp.candidates import CandidateFilter
 
 if TYPE_CHECKING:
     from gateway.flows.media.publication import Publication
@@ -87,11 +86,9 @@ class SessionStreams:
 class Streams:
     """All streams by the session that owns them."""
 
-    def __init__(self, services: Services, mcu: Mcu | None, candidates: CandidateFilter) -> None:
+    def __init__(self, services: Services) -> None:
         self.services = services
-        self._mcu = mcu
-        self.candidates = candidates
-        self.reset: Callable[[Session], None] | None = None  # ends a session that cannot be asked to offer again
+        self._mcu = services.mcu
         self.owned: dict[SessionId, SessionStreams] = {}
         self.watchers = Watchers()
         self.quality = QualityController(services, self)
@@ -185,7 +182,7 @@ class SessionStream(ABC):
     def put(self, errand: MediaRequest, work: Callable[[MediaRequest], Awaitable[None]]) -> None:
         """Do the errand's work after what was put before, and answer for its failure."""
         tally = self.streams.own(errand.session).waiting
-        if exceeds(tally.count + 1, self.services.limits.waiting_requests):
+        if exceeds(tally.count + 1, self.services.settings.limits.waiting_requests):
             self.services.count_excess("waiting_requests")
             errand.fail(self.services, Code.LIMIT_EXCEEDED)
             self.retire()
@@ -256,7 +253,7 @@ class SessionStream(ABC):
         text = string(member(init, "candidate"))
         if not text:
             return None
-        if not self.streams.candidates.accepts(text):
+        if not self.services.settings.candidate_filter.accepts(text):
             raise Unusable
         index = bytes(member(init, "sdpMLineIndex"))
         number = int(index) if index.isdigit() and len(index) < 6 else None

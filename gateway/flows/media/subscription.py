@@ -62,7 +62,7 @@ class Subscription(SessionStream):
         self._requests += 1
         if self._crosses(errand.head):
             self._served = self._requests
-        number, until = self._requests, self.services.clock() + self.services.media_limits.timeout
+        number, until = self._requests, self.services.clock() + self.services.settings.media_limits.timeout
         together = errand.head.type == "requestoffer" and self._in_same_call()
 
         async def work(errand: MediaRequest) -> None:
@@ -190,7 +190,7 @@ class Subscription(SessionStream):
             answer = description(head)
             if not isinstance(answer, Description):
                 raise ProtocolError(answer)
-            candidates.filter_description(answer, self.streams.candidates)
+            candidates.filter_description(answer, self.services.settings.candidate_filter)
             self._pushed = None
             await subscriber.accept(str(answer))
             self.streams.quality.answered(self, answer)
@@ -234,7 +234,7 @@ class Subscription(SessionStream):
             self._following = False
             return
         try:
-            sdp = await self._subscribe(self.services.media_limits.timeout)
+            sdp = await self._subscribe(self.services.settings.media_limits.timeout)
         except McuError as error:
             log.info("a %s stream is not back yet: %s", self.kind.value, error)
             return

@@ -37,7 +37,7 @@ _object_decoder = msgspec.json.Decoder(dict[str, Raw])
 _object_encoder = msgspec.json.Encoder()
 
 
-class Notify:
+class RoomEvents:
     """Tells clients, the SFU layer and Nextcloud what became true."""
 
     def __init__(self, services: Services, media: Media) -> None:

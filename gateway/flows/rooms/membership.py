@@ -11,7 +11,7 @@ from gateway.core.room import Room
 from gateway.core.session import Session
 from gateway.flows.bye import ROOM_SESSION_RECONNECTED
 from gateway.flows.ports import NextcloudError
-from gateway.flows.rooms.events import Notify
+from gateway.flows.rooms.events import RoomEvents
 from gateway.flows.services import Services, room_request
 from gateway.wire import server
 from gateway.wire.backend import BackendAnswer, RoomAnswer
@@ -20,17 +20,17 @@ from gateway.wire.errors import Code, Error, ProtocolError
 from gateway.wire.server import AlreadyJoined, RoomBody
 
 
-class Sessions(Protocol):
-    """Closes sessions."""
+class DuplicateCloser(Protocol):
+    """Ends the session that another one with the same Nextcloud session id takes the place of."""
 
     def end(self, session: Session, *, reason: str, tell_backend: bool) -> None:
-        """Close a session; send its client a ``bye`` with the reason."""
+        """End a session; a connected client gets a ``bye`` with the reason."""
 
 
-class Rooms:
+class RoomMembership:
     """Carries out ``room`` requests."""
 
-    def __init__(self, services: Services, notify: Notify, sessions: Sessions) -> None:
+    def __init__(self, services: Services, notify: RoomEvents, sessions: DuplicateCloser) -> None:
         self._services = services
         self._hub = services.hub
         self._notify = notify

@@ -31,7 +31,7 @@ class Relay:
         self._hub = services.hub
         self._delivery = services.delivery
         self._media = to_sfu
-        self._has_mcu = services.has_mcu
+        self._has_mcu = services.mcu is not None
 
     def message(self, session: Session, message: ClientMessage) -> Error | None:
         """Deliver a message, or hand it to the SFU layer; returns what is wrong with it."""

@@ -15,7 +15,7 @@ from gateway.core.permissions import TRANSIENT_DATA
 from gateway.core.room import Room
 from gateway.core.session import Session
 from gateway.core.transient import SESSION_DATA, TransientData, session_key
-from gateway.flows.rooms.events import Notify
+from gateway.flows.rooms.events import RoomEvents
 from gateway.flows.services import Services
 from gateway.wire.client import ClientMessage, given
 from gateway.wire.errors import Code, Error
@@ -23,10 +23,10 @@ from gateway.wire.errors import Code, Error
 _LONGEST = 3600.0  # seconds that an alarm is set for at once; a far deadline takes several
 
 
-class Transient:
+class TransientRequests:
     """Carries out ``transient`` requests, and what else sets shared values; close it when done."""
 
-    def __init__(self, services: Services, notify: Notify) -> None:
+    def __init__(self, services: Services, notify: RoomEvents) -> None:
         self._services = services
         self._hub = services.hub
         self._notify = notify
@@ -71,7 +71,7 @@ class Transient:
 
     def _limit_of(self, stored: TransientData, key: str, value: Raw) -> str:
         """Return which limit a client's value passes; empty: none."""
-        limits = self._services.limits
+        limits = self._services.settings.limits
         if exceeds(len(key.encode()), limits.transient_key_length):
             return "transient_key_length"
         if key not in stored and exceeds(len(stored) + 1, limits.transient_keys):

@@ -30,7 +30,7 @@ class Admission:
 
     def admits(self, address: Address) -> bool:
         """Whether one more connection may be opened; counts it when not."""
-        limits, key = self._services.limits, network(address)
+        limits, key = self._services.settings.limits, network(address)
         if exceeds(self._connected.get(key, 0) + 1, limits.connections_per_address):
             self._services.count_excess("connections_per_address")
             return False

@@ -5,24 +5,24 @@ Source: reference 2.5, 2.7, 4.4.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 from gateway.core.changes import JoinTimedOut
 from gateway.core.session import Session
 from gateway.flows.bye import ROOM_JOIN_TIMEOUT, bye
+from gateway.flows.end_requests import EndCause
 from gateway.flows.internal.dialout import Dialouts
-from gateway.flows.internal.virtual_sessions import Virtuals
-from gateway.flows.rooms.events import Notify
+from gateway.flows.internal.virtual_sessions import VirtualSessions
+from gateway.flows.rooms.events import RoomEvents
 from gateway.flows.services import Services
 
 log = logging.getLogger("portunus.flows")
 
 
-class Sessions:
+class SessionCloser:
     """Ends sessions, with all that follows from it."""
 
-    def __init__(self, services: Services, notify: Notify, virtuals: Virtuals, dialouts: Dialouts) -> None:
+    def __init__(self, services: Services, notify: RoomEvents, virtuals: VirtualSessions, dialouts: Dialouts) -> None:
         self._services = services
         self._hub = services.hub
         self._delivery = services.delivery
@@ -53,18 +53,20 @@ class Sessions:
         else:
             self.end(session)
 
-    def reset(self, session: Session) -> None:
-        """End a session so that its client opens another and joins anew (docs/mcu.md).
+    async def serve_end_requests(self) -> None:
+        """End the sessions that other flows cannot end themselves; runs until it is cancelled.
 
-        Without a ``bye``, which some clients take for the end; and Nextcloud is not told, so that its session may be
-        used for the next join.
+        A session whose streams were lost ends without a ``bye``, which some clients understand as the end of the call,
+        and without a leave request, so that its client may join with the same Nextcloud session again (docs/mcu.md).
         """
-        self.end(session, tell_backend=False)
-
-    def overflowed(self, session: Session) -> None:
-        """End a session whose outbox is full, as soon as what fills it is done (invariant 6)."""
-        log.warning("a session ends: it was sent more than it took")
-        asyncio.get_running_loop().call_soon(self.end, session)
+        while True:
+            session, cause = await self._services.end_requests.get()
+            if cause is EndCause.OUTBOX_FULL:
+                log.warning("a session ends: its outbox is full")
+            try:
+                self.end(session, tell_backend=cause is not EndCause.STREAMS_LOST)
+            except Exception:  # one session that cannot be ended must not keep the others
+                log.exception("a session was not ended")
 
     def sweep(self, now: float) -> None:
         """End the sessions whose time is over (2.5)."""

@@ -21,7 +21,7 @@ from gateway.core.session import ClientType, Session
 from gateway.core.throttle import Address, ThrottledAction
 from gateway.flows.bye import SESSION_RESUMED, bye
 from gateway.flows.ports import Connection, NextcloudError
-from gateway.flows.rooms.events import PARTICIPANTS_UPDATE, Notify
+from gateway.flows.rooms.events import PARTICIPANTS_UPDATE, RoomEvents
 from gateway.flows.services import Services
 from gateway.wire import checksum, client, server, token
 from gateway.wire.backend import AuthRequest
@@ -53,10 +53,10 @@ class Forged(ProtocolError):
     """A resume id that this server did not make; it is answered after the delay for a failed attempt."""
 
 
-class Hello:
+class HelloRequests:
     """Carries out ``hello`` requests."""
 
-    def __init__(self, services: Services, notify: Notify) -> None:
+    def __init__(self, services: Services, notify: RoomEvents) -> None:
         self._services = services
         self._notify = notify
 
@@ -176,11 +176,11 @@ class Hello:
         services = self._services
         params = _internal_params(auth)
         url = _url(params.backend)
-        if not services.internal_secret:
+        if not services.settings.internal_secret:
             raise ProtocolError(Code.INVALID_CLIENT_TYPE.error())
         services.throttling.check(who, ThrottledAction.HELLO_INTERNAL)
         random, backend = params.random or "", services.backends.find(url)
-        known = checksum.verify(services.internal_secret, random, params.token or "", b"")
+        known = checksum.verify(services.settings.internal_secret, random, params.token or "", b"")
         if known and len(random.encode()) >= INTERNAL_RANDOM and backend is not None:
             return backend, url
         code = Code.INVALID_BACKEND if known and len(random.encode()) >= INTERNAL_RANDOM else Code.INVALID_TOKEN

@@ -11,7 +11,6 @@ from msgspec import Raw
 
 from gateway.core import hub as hub_module
 from gateway.core import outbox, participants, room, session
-from gateway.core.backends import Backends
 from gateway.core.changes import JoinTimedOut, SessionExpired
 from gateway.core.hub import Hub, LimitReached
 from gateway.core.ids import ConnectionId
@@ -342,13 +341,6 @@ def test_sessions_get_changed_settings_of_their_backend_and_keep_those_of_a_remo
     assert alice.backend is changed
     assert eve.backend is OTHER
     assert hub.find(changed, alice.id) is alice
-
-
-def test_table_of_backends_becomes_another_one_in_place() -> None:
-    table = Backends([CLOUD])
-    table.become(Backends([OTHER]))
-    assert list(table) == [OTHER]
-    assert table.find(CLOUD.urls[0]) is None
 
 
 def test_first_evicting_event_stays_until_the_session_leaves() -> None:

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
 import json
 from typing import Any, Self
 
 from gateway.core.backends import Backends
-from gateway.core.hub import Hub
 from gateway.core.ids import SessionId, SessionIds
 from gateway.core.limits import Backend
 from gateway.core.session import Session
-from gateway.flows.backend.pings import Pings
-from gateway.flows.backend.requests import BackendRequests
-from gateway.flows.delivery import Delivery
-from gateway.flows.dispatch import ClientConnection, Dispatch
-from gateway.flows.internal.dialout import Dialouts
-from gateway.flows.internal.requests import Internal
-from gateway.flows.internal.virtual_sessions import Virtuals
-from gateway.flows.media.routing import Media
-from gateway.flows.rooms.events import Notify
-from gateway.flows.rooms.membership import Rooms
-from gateway.flows.rooms.relay import Relay
-from gateway.flows.rooms.transient import Transient
-from gateway.flows.services import MediaLimits, Services
-from gateway.flows.sessions.closing import Sessions
-from gateway.flows.sessions.hello import Hello
+from gateway.flows.dispatch import ClientConnection
+from gateway.flows.services import Services
+from gateway.flows.settings import FlowSettings, MediaLimits
+from gateway.flows.wiring import Flows
 from gateway.metrics import Counters
 from gateway.wire import checksum
 from gateway.wire.backend import decode_rooms_request
@@ -69,53 +58,46 @@ class FlowHarness:
         self._connections = 0
         self.mcu = FakeMcu()
         self.nextcloud = FakeNextcloudPort()
-        self.hub = Hub()
         self.counters = Counters()
         self.services = Services(
-            hub=self.hub,
-            delivery=Delivery(lambda session: self.sessions.overflowed(session)),
+            settings=FlowSettings(
+                Backends(backends or (CLOUD, OTHER)),
+                internal_secret=INTERNAL_SECRET,
+                media_limits=limits or MediaLimits(),
+                candidate_filter=candidates or CandidateFilter(),
+                reset_sessions_on_loss=reset,
+            ),
             nextcloud=self.nextcloud,
-            backends=Backends(backends or (CLOUD, OTHER)),
+            mcu=self.mcu if mcu else None,
             counters=self.counters,
             ids=SessionIds("a secret of the tests, long enough"),
             server=ServerFacts("test/1.0", ("a", "b")),
             server_internal=ServerFacts("test/1.0", ("a", "internal")),
             server_welcome=ServerFacts("test/1.0", ("a", "b", "internal")),
-            internal_secret=INTERNAL_SECRET,
             outbox_bytes=outbox_bytes,
-            has_mcu=mcu,
-            media_limits=limits or MediaLimits(),
             clock=loop.time,
             wall_clock=lambda: WALL + loop.time(),
             entropy=self._bytes,
         )
-        self.media = Media(self.services, self.mcu if mcu else None, candidates or CandidateFilter())
+        self.hub = self.services.hub
+        self.flows = Flows(self.services)
+        self.media, self.dispatch, self.pings = self.flows.media, self.flows.dispatch, self.flows.pings
         self.mcu.on_state = self.media.sfu_changed
-        notify = Notify(self.services, self.media)
-        virtuals = Virtuals(self.services, notify)
-        self.shared = Transient(self.services, notify)
-        self.dialouts = Dialouts(self.services, self.shared)
-        self.internal = Internal(self.services, notify, self.media, virtuals, self.dialouts)
-        self.sessions = Sessions(self.services, notify, virtuals, self.dialouts)
-        if reset:
-            self.media.reset_by(self.sessions.reset)
-        rooms = Rooms(self.services, notify, self.sessions)
-        relay = Relay(self.services, self.media)
-        hello = Hello(self.services, notify)
-        self.dispatch = Dispatch(self.services, hello, rooms, relay, self.sessions, self.shared, self.internal)
-        self.requests = BackendRequests(self.services, notify, self.media, self.sessions, virtuals)
-        self.pings = Pings(self.services)
+        self.flows.start()
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        self.shared.close()
-        await self.services.tasks.close()
+        await self.flows.close()
 
     def _bytes(self, count: int) -> bytes:
         self._entropy += 1
         return hashlib.sha512(self._entropy.to_bytes(8)).digest()[:count]
+
+    def change_settings(self, **changes: Any) -> None:
+        """Exchange some of the settings, as a reload of the configuration does."""
+        self.flows.apply(dataclasses.replace(self.services.settings, **changes))
 
     def connect(self, address: str = "192.0.2.1") -> FakeClient:
         """Connect a client; it has been welcomed and said nothing."""
@@ -187,13 +169,13 @@ class FlowHarness:
 
     def rooms_api(self, room: str, request: Json, backend: Backend = CLOUD) -> None:
         """Carry out a request of the rooms API."""
-        self.requests.handle(backend, room, decode_rooms_request(json.dumps(request).encode()))
+        self.flows.backend_requests.handle(backend, room, decode_rooms_request(json.dumps(request).encode()))
 
     async def dial_out(self, room: str, call: Json, backend: Backend = CLOUD, url: str = "") -> tuple[int, Json]:
         """Ask for a phone call as the rooms API does; returns the status and the object that the answer names."""
         request = decode_rooms_request(json.dumps({"type": "dialout", "dialout": call}).encode())
         assert request.dialout is not None
-        answer = await self.dialouts.start(backend, room, request.dialout, url)
+        answer = await self.flows.dialouts.start(backend, room, request.dialout, url)
         body = json.loads(answer.body)
         assert body["type"] == "dialout"
         return answer.status, body["dialout"]

@@ -20,7 +20,7 @@ from tests.gateway.flows.virtual_time import settle
 async def elsewhere(limits: Limits) -> AsyncIterator[FlowHarness]:
     """Run a harness with these limits and a call in another room, which goes on as if nothing was."""
     async with FlowHarness() as harness:
-        harness.services.limits = limits
+        harness.change_settings(limits=limits)
         one, other = [await harness.member(name, "elsewhere", in_call=True) for name in ("one", "other")]
         one.received()
         yield harness

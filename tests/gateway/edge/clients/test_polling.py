@@ -293,7 +293,7 @@ async def test_client_that_posts_faster_than_it_is_served_waits(
 
 @virtually
 async def test_rate_and_throttle_are_those_of_the_websocket(harness: FlowHarness, endpoint: PollingEndpoint) -> None:
-    harness.services.limits = Limits(messages_per_second=5, messages_burst=10)
+    harness.change_settings(limits=Limits(messages_per_second=5, messages_burst=10))
     poller = line(harness, endpoint)
     await poller.fetch()
     await poller.post(*["{"] * 15)
@@ -321,7 +321,7 @@ async def test_who_says_no_hello_is_hung_up_on(harness: FlowHarness, endpoint: P
 @asynccontextmanager
 async def serving(limits: Limits | None = None) -> AsyncIterator[tuple[str, FlowHarness]]:
     async with FlowHarness(mcu=False) as harness:
-        harness.services.limits = limits or Limits()
+        harness.change_settings(limits=limits or Limits())
         endpoint = PollingEndpoint(harness.dispatch, harness.counters, TrustedProxies(()))
         routes = [web.post("/spreed/poll", endpoint.handle), web.options("/spreed/poll", endpoint.preflight)]
         async with served(routes) as (host, port):

@@ -56,6 +56,7 @@ class Gateway:
         self.address = ("", 0)
         self.counters = Counters()
         self.throttling = Watched(lambda: 0.0, self.counters)
+        self.backends = Backends([])
 
     def carry_out(self, backend: Backend, roomid: str, request: RoomsRequest) -> None:
         if self.fails:
@@ -101,8 +102,9 @@ async def gateway() -> AsyncIterator[Gateway]:
     made = Gateway()
     async with made.cloud:
         proxies = TrustedProxies(["127.0.0.1"])
-        backends, bodies = Backends([made.cloud.backend(), OTHER]), BodyReader(lambda: made.read_time)
-        api = RoomsApi(backends, made.carry_out, made.dial, proxies, made.throttling, bodies)
+        made.backends = Backends([made.cloud.backend(), OTHER])
+        bodies = BodyReader(lambda: made.read_time)
+        api = RoomsApi(made, made.carry_out, made.dial, proxies, made.throttling, bodies)
         async with served([web.post("/api/v1/room/{roomid}", api.handle)]) as address:
             made.address = address
             yield made

@@ -37,7 +37,7 @@ def path(tmp_path: Path) -> Path:
 @asynccontextmanager
 async def running(path: Path) -> AsyncIterator[FlowHarness]:
     async with FlowHarness(CLOUD, OTHER) as harness:
-        admin = AdminSocket(harness.hub, harness.services.backends, harness.media.quality)
+        admin = AdminSocket(harness.services, harness.media.quality)
         await admin.start(str(path))
         try:
             yield harness
@@ -203,7 +203,7 @@ async def test_a_stale_socket_is_replaced_and_a_living_one_is_not(path: Path) ->
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
     async with running(path) as harness:
-        second = AdminSocket(harness.hub, harness.services.backends, harness.media.quality)
+        second = AdminSocket(harness.services, harness.media.quality)
         with pytest.raises(OSError, match="is in use by another program"):
             await second.start(str(path))
         await second.stop()
@@ -218,7 +218,7 @@ async def test_a_stale_socket_is_replaced_and_a_living_one_is_not(path: Path) ->
 
 async def test_without_a_path_nothing_listens() -> None:
     async with FlowHarness(CLOUD) as harness:
-        admin = AdminSocket(harness.hub, harness.services.backends, harness.media.quality)
+        admin = AdminSocket(harness.services, harness.media.quality)
         await admin.start("")
         await admin.stop()
 

@@ -84,7 +84,7 @@ async def test_sessions_of_a_backend_that_is_configured_no_more_are_still_pinged
         await settle()
         join(internal, "")
         await settle()
-        harness.services.backends.become(Backends([OTHER]))
+        harness.change_settings(backends=Backends([OTHER]))
         harness.nextcloud.asked.clear()
         now = harness.services.clock()
         harness.pings.sweep(now + 10.0)

@@ -94,7 +94,7 @@ async def test_internal_client_is_refused(given: Any, code: str) -> None:
 
 async def test_without_a_secret_the_client_type_is_not_supported() -> None:
     async with FlowHarness() as harness:
-        harness.services.internal_secret = ""
+        harness.change_settings(internal_secret="")
         _, reply = await hello(harness, params(secret=""))
         assert reply["error"]["code"] == "invalid_client_type"
 

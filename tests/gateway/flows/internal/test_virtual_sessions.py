@@ -163,7 +163,7 @@ async def test_name_is_taken_once_for_each_client() -> None:
 async def test_limit_of_virtual_sessions() -> None:
     async with FlowHarness() as harness:
         _, bridge = await scene(harness)
-        harness.services.limits = Limits(virtual_sessions=1)
+        harness.change_settings(limits=Limits(virtual_sessions=1))
         assert await add(bridge) == []
         (error,) = await add(bridge, "another")
         assert error["error"]["code"] == "limit_exceeded"
@@ -179,7 +179,7 @@ async def test_what_ended_while_nextcloud_was_asked_leaves_nothing(gone: str) ->
         if gone == "room":
             alice.send({"type": "room", "room": {"roomid": ""}})
         else:
-            harness.sessions.end(bridge.session)
+            harness.flows.session_closer.end(bridge.session)
         harness.nextcloud.gate.set()
         await settle()
         assert [it.action for it in harness.nextcloud.sessions()] == ["add", "remove"]
@@ -272,7 +272,9 @@ async def test_removed_session_leaves_and_nextcloud_hears_of_it() -> None:
         id = public(bridge)
         key = f"sd:{id}"
         alice.received()
-        harness.shared.set(next(iter(harness.hub.rooms.values())), key, harness.hub.sessions[alice.sessionid].user)
+        harness.flows.transient.set(
+            next(iter(harness.hub.rooms.values())), key, harness.hub.sessions[alice.sessionid].user
+        )
         alice.received()
         assert await remove(bridge, "unknown") == await remove(bridge, room="another") == await remove(bridge) == []
         leave, data = alice.received()

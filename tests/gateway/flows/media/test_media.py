@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.core.limits import Backend
-from gateway.flows.services import MediaLimits
+from gateway.flows.settings import MediaLimits
 from mcu.base import Candidate, CloseReason, McuLost, McuTimeout, MediaSelection, NoSuchStream, Rejected, StreamType
 from sdp.candidates import CandidateFilter
 from tests.gateway.flows.fakes import FakeRoom
@@ -582,7 +582,7 @@ async def test_request_needs_no_call_where_the_operator_allows_that_but_one_back
         foreign.media(alice, "requestoffer")
         await asyncio.sleep(11)
         assert foreign.error_codes() == ["client_not_found"]
-        harness.services.media_limits = MediaLimits()
+        harness.change_settings(media_limits=MediaLimits())
         late = await harness.hello("late")
         late.media(alice, "requestoffer")
         assert late.error_codes() == ["not_allowed"]

@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from gateway.flows.services import MediaLimits
+from gateway.flows.settings import MediaLimits
 from mcu.base import McuError, MediaSelection
 from tests.gateway.flows.harness import FlowHarness
 from tests.gateway.flows.media.test_media import permit, publishing, subscribed

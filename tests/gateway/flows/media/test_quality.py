@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.core.limits import Backend, BackendQuality, Quality
 from gateway.core.room import RoomKey
 from gateway.flows.media.quality import RETRY
-from gateway.flows.services import MediaLimits
+from gateway.flows.settings import MediaLimits
 from mcu.base import CloseReason, Rejected, StreamType
 from tests.gateway.flows.harness import FakeClient, FlowHarness
 from tests.gateway.flows.media.descriptions import answer, description, offer
@@ -263,9 +263,7 @@ async def test_changed_rules_count_at_once_and_can_be_lifted() -> None:
         alice, bob = await publishers(harness, "alice", "bob")
         await asyncio.sleep(SOON)
         for changed, expected in ((backend(room_budget=200_000), 100_000), (backend(), 1_000_000)):
-            harness.services.backends.become(type(harness.services.backends)([changed]))
-            harness.hub.replace_backends(harness.services.backends.by_id)
-            harness.media.quality.touch_all()
+            harness.change_settings(backends=type(harness.services.backends)([changed]))
             await asyncio.sleep(SOON)
             assert [on_sfu(it).limits[-1] for it in (alice, bob)] == [expected, expected]
 
@@ -275,16 +273,14 @@ async def test_changed_rules_count_outside_of_rooms_too() -> None:
         alice = await harness.hello("alice", backend())
         alice.offer("alice")
         await asyncio.sleep(SOON)
-        harness.services.backends.become(type(harness.services.backends)([backend(ceiling=200_000)]))
-        harness.hub.replace_backends(harness.services.backends.by_id)
-        harness.media.quality.touch_all()
+        harness.change_settings(backends=type(harness.services.backends)([backend(ceiling=200_000)]))
         await asyncio.sleep(SOON)
         assert on_sfu(alice).limits == [500_000, 200_000]
 
 
 async def test_backends_that_say_nothing_have_the_common_rules() -> None:
     async with harness_with() as harness:
-        harness.services.quality = Quality(room_budget=500_000)
+        harness.change_settings(quality=Quality(room_budget=500_000))
         assert told(*await publishers(harness, "alice", "bob"))[1] == 250_000
 
 

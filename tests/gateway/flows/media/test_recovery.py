@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.flows.services import MediaLimits
+from gateway.flows.settings import MediaLimits
 from mcu.base import CloseReason, McuLost, MediaKind, MediaSelection, Rejected
 from tests.gateway.flows.harness import FakeClient, FlowHarness, Json
 from tests.gateway.flows.media.descriptions import answer
@@ -621,7 +621,7 @@ async def test_publisher_that_leaves_while_its_stream_is_taken_up_again_is_not_o
 
 async def test_lost_subscriptions_count_against_the_limit() -> None:
     async with FlowHarness() as harness:
-        harness.services.limits = type(harness.services.limits)(subscriptions=1)
+        harness.change_settings(limits=type(harness.services.settings.limits)(subscriptions=1))
         alice, bob, carol = await call(harness, (), (), ())
         await publish(alice)
         await publish(bob)

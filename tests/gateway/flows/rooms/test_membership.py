@@ -9,7 +9,7 @@ import pytest
 
 from gateway.core.limits import Backend
 from gateway.flows.ports import NextcloudError
-from gateway.flows.services import MediaLimits
+from gateway.flows.settings import MediaLimits
 from gateway.wire.backend import RoomRequest, encode_request
 from tests.gateway.flows.fakes import FakeRoom
 from tests.gateway.flows.harness import OTHER, FakeClient, FlowHarness, Json

@@ -120,7 +120,7 @@ async def test_takeover_of_a_live_connection_replays_the_same() -> None:
 
 async def test_message_beyond_the_rate_is_not_counted_as_received() -> None:
     async with FlowHarness(mcu=False) as harness:
-        harness.services.limits = Limits(messages_per_second=1, messages_burst=10)
+        harness.change_settings(limits=Limits(messages_per_second=1, messages_burst=10))
         alice, bob = await acknowledging(harness, "alice"), await harness.hello("bob")
         for number in range(12):
             alice.send_message(bob, number)

@@ -1,0 +1,26 @@
+"""Requests to end a session, made where the session must not be ended at once."""
+
+from __future__ import annotations
+
+from asyncio import Queue
+from enum import Enum
+from typing import NamedTuple, TypeAlias
+
+from gateway.core.session import Session
+
+
+class EndCause(Enum):
+    """The reason for which a session has to end."""
+
+    OUTBOX_FULL = "outbox full"  # its client received less than it was sent (invariant 6)
+    STREAMS_LOST = "streams lost"  # its client cannot be asked to offer them again (docs/mcu.md)
+
+
+class EndRequest(NamedTuple):
+    """A session that has to end."""
+
+    session: Session
+    cause: EndCause
+
+
+EndRequests: TypeAlias = Queue[EndRequest]  # filled without waiting, emptied by the session closer

@@ -1,0 +1,68 @@
+"""All flows of one gateway, wired together: the application and the tests use the same wiring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.flows.backend.pings import KeepAlivePings
+from gateway.flows.backend.requests import BackendRequests
+from gateway.flows.dispatch import Dispatch
+from gateway.flows.internal.dialout import Dialouts
+from gateway.flows.internal.requests import InternalRequests
+from gateway.flows.internal.virtual_sessions import VirtualSessions
+from gateway.flows.media.routing import Media
+from gateway.flows.rooms.events import RoomEvents
+from gateway.flows.rooms.membership import RoomMembership
+from gateway.flows.rooms.relay import Relay
+from gateway.flows.rooms.transient import TransientRequests
+from gateway.flows.services import Services
+from gateway.flows.sessions.closing import SessionCloser
+from gateway.flows.sessions.hello import HelloRequests
+from gateway.flows.settings import FlowSettings
+from gateway.flows.tasks import Tasks
+
+
+class Flows:
+    """The flows over one set of services; ``start`` them, and ``close`` them when done."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self.media = Media(services)
+        events = RoomEvents(services, self.media)
+        virtual_sessions = VirtualSessions(services, events)
+        self.transient = TransientRequests(services, events)
+        self.dialouts = Dialouts(services, self.transient)
+        self.session_closer = SessionCloser(services, events, virtual_sessions, self.dialouts)
+        self.dispatch = Dispatch(
+            services,
+            HelloRequests(services, events),
+            RoomMembership(services, events, self.session_closer),
+            Relay(services, self.media),
+            self.session_closer,
+            self.transient,
+            InternalRequests(services, events, self.media, virtual_sessions, self.dialouts),
+        )
+        self.backend_requests = BackendRequests(services, events, self.media, self.session_closer, virtual_sessions)
+        self.pings = KeepAlivePings(services)
+        self._background = Tasks()
+
+    def start(self) -> None:
+        """Serve the requests to end sessions from now on."""
+        self._background.spawn(self.session_closer.serve_end_requests(), "session closer")
+
+    def apply(self, settings: FlowSettings) -> None:
+        """Exchange the settings; open sessions and streams follow the new ones."""
+        self.services.settings = settings
+        self.services.hub.replace_backends(settings.backends.by_id)
+        self.media.quality.touch_all()
+
+    @property
+    def sweeps(self) -> tuple[Callable[[float], None], ...]:
+        """The functions that apply time limits; to be called once a second with the monotonic time."""
+        return self.dispatch.sweep, self.pings.sweep, self.services.throttling.sweep
+
+    async def close(self) -> None:
+        """Cancel all background work and wait for its end."""
+        self.transient.close()
+        await self._background.close()
+        await self.services.tasks.close()
