@@ -132,6 +132,7 @@ def test_each_form_of_a_request_is_sent(path: str) -> None:
     assert path in forms.union(*map(paths, sent))
 
 
+# reference 2.5-e
 @pytest.mark.parametrize("reason", REASONS)
 def test_each_reason_of_a_bye_is_heard(reason: str) -> None:
     assert f"bye.reason={reason}" in heard()
@@ -147,6 +148,7 @@ def test_each_event_is_heard(event: str) -> None:
     assert f"event.{event}" in heard()
 
 
+# reference 16-a
 @pytest.mark.parametrize("code", Code, ids=lambda code: str(code.name))
 def test_each_error_is_heard(code: Code) -> None:
     """Where several errors share a code, the text tells which one it is."""

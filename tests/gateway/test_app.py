@@ -70,6 +70,7 @@ async def test_every_response_names_server_and_features(gateway: str, http: aioh
         assert response.headers["X-Spreed-Signaling-Features"] == FEATURES
 
 
+# reference 13.1-a
 async def test_the_three_places_announce_the_same_features(gateway: str, http: aiohttp.ClientSession) -> None:
     async with http.ws_connect(gateway + "/spreed") as client:
         welcome = (await client.receive_json())["welcome"]
@@ -132,6 +133,7 @@ async def test_a_unix_socket_is_served_and_a_stale_one_replaced(tmp_path: Path) 
         await running.stop()
 
 
+# reference 1.1-c
 async def test_a_socket_in_use_and_a_file_that_is_none_are_left_alone(tmp_path: Path) -> None:
     path, file = tmp_path / "portunus.sock", tmp_path / "notes.txt"
     file.write_text("keep me")
@@ -290,6 +292,7 @@ async def test_a_reload_changes_who_may_request_streams() -> None:
             await running.stop()
 
 
+# reference 2.5-f
 async def test_sigusr1_lets_the_sessions_end_and_takes_no_new_ones(tmp_path: Path) -> None:
     file = tmp_path / "portunus.toml"
     async with FakeNextcloud(secret=SECRET) as nextcloud:

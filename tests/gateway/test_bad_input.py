@@ -157,6 +157,7 @@ UNDECODABLE = {
 }
 
 
+# reference 2.4-a
 @pytest.mark.parametrize("text", UNDECODABLE.values(), ids=UNDECODABLE.keys())
 async def test_undecodable_message_is_answered_without_an_id(scene: Scene, text: str) -> None:
     scene.mallory.wire.say(text)
@@ -175,6 +176,7 @@ async def test_undecodable_message_before_a_hello(text: str) -> None:
         assert reply["error"]["code"] == "invalid_format"
 
 
+# reference 2.4-a
 async def test_fields_of_wrong_types_one_after_another(scene: Scene) -> None:
     wrong: list[Any] = [5, 1.5, True, [], {}, "x", 10**30, -1, [[]], {"a": None}]
     shapes = [
@@ -287,6 +289,7 @@ async def test_frame_split_at_every_byte(scene: Scene) -> None:
     assert (await scene.victim.wait_for("message"))["message"]["data"] == "bit by bit"
 
 
+# reference 2.1-f
 @pytest.mark.parametrize(
     ("octets", "code"),
     [

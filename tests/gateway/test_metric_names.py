@@ -181,6 +181,7 @@ async def scraped(url: str) -> str:
         return await response.text()
 
 
+# reference 2.1-h, 14.5-a
 @pytest.mark.usefixtures("loopback")
 async def test_a_busy_gateway_exposes_the_names_that_dashboards_know(
     nextcloud: FakeNextcloud, small: FakeNextcloud

@@ -113,6 +113,7 @@ NUMBERS = (
 )
 
 
+# reference 17-a
 @pytest.mark.parametrize("number", NUMBERS, ids=lambda number: str(number.what))
 def test_number_is_the_one_of_the_reference_and_has_a_test(number: Number) -> None:
     assert number.here == number.expected

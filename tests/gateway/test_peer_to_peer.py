@@ -134,6 +134,7 @@ def relayed(sender: Person, kind: str, data: str) -> str:
     return f'{envelope.removesuffix("}}")},"data":{data}}}}}'
 
 
+# reference 5.2-g
 @pytest.mark.parametrize("kind", ["session", "user", "room", "call"])
 async def test_every_media_message_arrives_byte_for_byte(call: Call, kind: str) -> None:
     recipient = {"type": kind} | {"session": {"sessionid": call.bob.id}, "user": {"userid": "bob"}}.get(kind, {})

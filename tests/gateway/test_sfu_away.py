@@ -56,6 +56,7 @@ def features(message: Json) -> set[str]:
     return set(body.get("server", body)["features"])
 
 
+# reference 13.1-b
 async def test_an_sfu_that_is_away_stays_announced(away: Away) -> None:
     async with TalkClient(away.url, away.nextcloud.url) as alice:
         assert features(alice.heard[0]) >= WITH_AN_SFU
@@ -68,6 +69,7 @@ async def test_an_sfu_that_is_away_stays_announced(away: Away) -> None:
         assert "mcu" in response.headers["X-Spreed-Signaling-Features"].split(", ")
 
 
+# reference 1.1-d
 async def test_media_messages_are_not_relayed_meanwhile_and_have_their_errors_in_time(away: Away) -> None:
     async with (
         TalkClient(away.url, away.nextcloud.url) as alice,

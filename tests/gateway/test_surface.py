@@ -87,6 +87,7 @@ def known(features: list[str]) -> set[str]:
     return set(features) - {"republish", "simulcast"}
 
 
+# reference 1.2-a
 async def test_each_route_is_served_below_both_prefixes(house: House, http: aiohttp.ClientSession) -> None:
     for prefix in PREFIXES:
         for method, path, status in ROUTES:
@@ -106,6 +107,7 @@ async def test_no_route_is_left_out() -> None:
     assert found == {(method, prefix + path) for method, path in listed for prefix in PREFIXES}
 
 
+# reference 1.2-a
 @pytest.mark.parametrize(
     ("method", "path"),
     [
@@ -127,6 +129,7 @@ async def test_wrong_method_is_405(house: House, http: aiohttp.ClientSession, me
         assert response.status == 405
 
 
+# reference 1.2-a
 @pytest.mark.parametrize(
     "path", ["/", "/spreed/", "/api/v1/room/", "/api/v1/room/a/b", "/api/vi/room/a", "/debug/pprof/"]
 )
@@ -135,6 +138,7 @@ async def test_unknown_path_is_404(house: House, http: aiohttp.ClientSession, pa
         assert response.status == 404
 
 
+# reference 1.2-b
 async def test_every_answer_has_the_name_and_the_features(house: House, http: aiohttp.ClientSession) -> None:
     async with http.get(house.url + "/api/v1/serverinfo") as response:
         features = (await response.json())["features"]
@@ -156,6 +160,7 @@ async def test_every_answer_has_the_name_and_the_features(house: House, http: ai
     assert bare(headers[HEADER.lower()]) == features
 
 
+# reference 13.1-a
 async def test_each_place_names_its_features_and_the_version(house: House, http: aiohttp.ClientSession) -> None:
     async with http.get(house.url + "/api/v1/serverinfo") as response:
         regular = await response.json()

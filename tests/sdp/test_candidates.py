@@ -61,6 +61,7 @@ def test_malformed_candidate_is_refused_without_being_quoted(text: str) -> None:
     assert "192.0.2" not in str(caught.value)
 
 
+# reference 9.4-b
 @pytest.mark.parametrize(
     "address",
     ["0.0.0.0", "::", "::ffff:0.0.0.0", "fe80::1%eth0", "3f6e-1.local", "host.example", "192.0.2", "1", "٣.0.0.1"],
@@ -75,6 +76,7 @@ def test_malformed_candidate_is_not_accepted(text: str) -> None:
     assert not CandidateFilter().accepts(text)
 
 
+# reference 5.2-f
 def test_filter_without_lists_accepts_all_and_the_end_of_candidates() -> None:
     assert CandidateFilter().accepts("")
     assert CandidateFilter().accepts(HOST)
@@ -82,6 +84,7 @@ def test_filter_without_lists_accepts_all_and_the_end_of_candidates() -> None:
     assert CandidateFilter().accepts("candidate:0 1 TCP 1 192.0.2.7 9 typ host tcptype active")
 
 
+# reference 9.4-b
 def test_allow_list_makes_exceptions_and_blocks_nothing_by_itself() -> None:
     assert CandidateFilter(allowed=["198.51.100.0/24"]).accepts(HOST)
     assert not CandidateFilter(blocked=["192.0.2.0/24"]).accepts(HOST)

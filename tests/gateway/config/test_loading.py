@@ -40,6 +40,7 @@ def refusal(path: Path, text: str = MINIMAL, **environ: str) -> str:
     return sentence.replace(str(path), "FILE")
 
 
+# reference 14.2-b
 def test_minimal_file_gets_the_defaults_of_the_contract(path: Path) -> None:
     config = read(path)
     assert config.http.listen == ("127.0.0.1:8080",)
@@ -157,6 +158,7 @@ def test_unknown_key_or_wrong_type_is_named(path: Path, text: str, expected: str
     assert refusal(path, text + MINIMAL).startswith(expected)
 
 
+# reference 3.6-d
 def test_missing_part_is_named(path: Path) -> None:
     assert refusal(path, "") == "FILE: sessions: is missing"
     assert refusal(path, "[sessions]") == "FILE: sessions.secret: is missing"

@@ -14,6 +14,7 @@ def backend(id: str, *urls: str) -> Backend:
     return Backend(id=id, urls=urls, secret="s" + id)
 
 
+# reference 3.1-c
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
@@ -40,6 +41,7 @@ def test_canonical_form(url: str, expected: str) -> None:
     assert canonical(expected) == expected
 
 
+# reference 3.1-d
 @pytest.mark.parametrize(
     "url",
     [
@@ -90,6 +92,7 @@ def test_canonical_form_is_a_fixed_point_for_any_text(text: str) -> None:
         assert canonical(base) == base
 
 
+# reference 3.6-a
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
@@ -121,6 +124,7 @@ def test_url_is_matched_by_prefix_within_its_origin(url: str, expected: str | No
     assert (found.id if found else None) == expected
 
 
+# reference 3.6-a
 def test_first_backend_in_the_order_of_the_configuration_wins() -> None:
     wide, narrow = backend("wide", "https://h/"), backend("narrow", "https://h/foo/")
     assert Backends([wide, narrow]).find("https://h/foo/") is wide
@@ -128,6 +132,7 @@ def test_first_backend_in_the_order_of_the_configuration_wins() -> None:
     assert Backends([narrow, wide]).find("https://h/bar/") is wide
 
 
+# reference 3.6-c
 def test_compat_matches_urls_that_no_other_backend_matches() -> None:
     own, compat = backend("own", "https://h/"), backend(COMPAT)
     backends = Backends([own], compat=compat)
@@ -144,11 +149,13 @@ def test_backend_is_found_by_id() -> None:
     assert Backends([one]).by_id("two") is None
 
 
+# reference 3.6-d
 def test_two_backends_with_the_same_id_are_refused() -> None:
     with pytest.raises(ValueError, match='two backends have the id "a"'):
         Backends([backend("a", "https://h/"), backend("a", "https://i/")])
 
 
+# reference 3.6-d
 def test_two_backends_with_the_same_url_are_refused_and_both_named() -> None:
     with pytest.raises(ValueError, match='"a" and "b" have the same URL https://h/'):
         Backends([backend("a", "https://h:443"), backend("b", "https://h/")])

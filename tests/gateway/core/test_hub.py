@@ -183,6 +183,7 @@ def test_join_returns_the_other_members_and_the_left_room() -> None:
     assert hub.room_of(alice) is fact.room
 
 
+# reference 8-b
 def test_join_without_permissions_keeps_the_previous_ones() -> None:
     hub = Hub()
     alice = opened(hub)
@@ -238,6 +239,7 @@ def test_leaving_without_a_room_does_nothing() -> None:
     assert hub.room_of(alice) is None
 
 
+# reference 4.2-c
 def test_leaving_clears_call_membership_and_the_user_id_of_the_room() -> None:
     hub = Hub()
     alice, bob = opened(hub, "alice"), opened(hub, "")
@@ -251,6 +253,7 @@ def test_leaving_clears_call_membership_and_the_user_id_of_the_room() -> None:
     assert bob.sender("room") != sender
 
 
+# reference 7.3-d
 @pytest.mark.parametrize("key", ["sessionId", "sessionid"])
 def test_leaving_removes_the_entry_from_the_stored_users(key: str) -> None:
     hub = Hub()
@@ -275,6 +278,7 @@ def test_deleting_a_room_removes_all_members() -> None:
     assert alice.room is None
 
 
+# reference 4.6-a
 def test_properties_change_when_they_differ_byte_for_byte() -> None:
     hub = Hub()
     room = joined(hub, opened(hub))

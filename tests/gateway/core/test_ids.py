@@ -15,6 +15,7 @@ def entropy(seed: int) -> bytes:
     return bytes((seed + n * 7) % 256 for n in range(ENTROPY))
 
 
+# reference 2.6-a
 def test_ids_are_url_safe_and_different() -> None:
     public, private = IDS.make(entropy(1))
     assert str(public) != str(private)
@@ -22,6 +23,7 @@ def test_ids_are_url_safe_and_different() -> None:
         assert re.fullmatch(r"[A-Za-z0-9_-]{48}", made)
 
 
+# reference 2.6-b
 def test_leading_characters_follow_the_entropy_not_the_order() -> None:
     made = [IDS.make(entropy(seed))[0] for seed in (3, 250, 120)]
     assert made != sorted(made)
@@ -49,5 +51,6 @@ def test_other_text_is_not_a_resume_id(forged: object) -> None:
     assert not IDS.is_resume_id(forged(*IDS.make(entropy(1))))
 
 
+# reference 2.6-a
 def test_resume_id_of_another_secret_is_refused() -> None:
     assert not IDS.is_resume_id(SessionIds("another secret").make(entropy(1))[1])

@@ -30,6 +30,7 @@ def test_take_stops_after_the_message_that_fills_the_batch() -> None:
     assert not box.waiting
 
 
+# reference 5.6-d
 def test_message_that_exceeds_the_limit_is_not_added() -> None:
     box = outbox(10, b"12345", b"67890")
     assert not box.append(b"x")

@@ -26,6 +26,7 @@ def resolve(*texts: str) -> list[participants.Participant]:
     return participants.resolve([entry(text) for text in texts], KNOWN.get)
 
 
+# reference 7.2-a
 def test_session_id_is_replaced_and_the_rest_stays_byte_for_byte() -> None:
     (found,) = resolve('{"sessionId":"nc1","inCall":7,"number":1.50e3,"x":{"a": [ 1 ]}}')
     assert found.session == "public1"
@@ -33,11 +34,13 @@ def test_session_id_is_replaced_and_the_rest_stays_byte_for_byte() -> None:
     assert msgspec.json.encode(found.entry) == b'{"sessionId":"public1","inCall":7,"number":1.50e3,"x":{"a": [ 1 ]}}'
 
 
+# reference 7.1-a
 def test_lower_case_key_is_accepted() -> None:
     (found,) = resolve('{"sessionid":"nc2"}')
     assert shown([found.entry]) == [{"sessionid": "public2"}]
 
 
+# reference 7.2-a
 @pytest.mark.parametrize(
     "text", ['{"sessionId":"0"}', '{"sessionId":"unknown"}', '{"sessionId":5}', "{}", '{"sessionId":""}']
 )
@@ -45,6 +48,7 @@ def test_entry_without_a_known_session_is_dropped(text: str) -> None:
     assert resolve(text) == []
 
 
+# reference 7.2-a
 @pytest.mark.parametrize(
     ("value", "permissions"),
     [('["a","b"]', ("a", "b")), ("[]", ()), ('"a"', None), ("[1]", None), ("null", None), ('{"0":"a"}', None)],
@@ -85,6 +89,7 @@ def test_absent_in_call_is_unknown() -> None:
     assert participants.in_call(None) is None
 
 
+# reference 5.4-a
 def test_changed_entries_are_appended_unless_they_are_among_the_users() -> None:
     users = resolve('{"sessionId":"nc1","a":1}')
     changed = resolve('{"sessionId":"nc1","a":2}', '{"sessionId":"nc2","a":3}')

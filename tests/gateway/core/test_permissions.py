@@ -7,6 +7,7 @@ import pytest
 from gateway.core.permissions import Permissions
 
 
+# reference 8-a
 def test_everything_is_allowed_before_a_list_is_received() -> None:
     permissions = Permissions()
     assert permissions.may_publish(["audio", "video"])
@@ -15,6 +16,7 @@ def test_everything_is_allowed_before_a_list_is_received() -> None:
     assert not permissions.hides_names
 
 
+# reference 8-a
 def test_empty_list_allows_nothing() -> None:
     permissions = Permissions.of([])
     assert not permissions.may_publish(["audio"])
@@ -53,6 +55,7 @@ def test_screen_is_a_permission_of_its_own() -> None:
     assert not Permissions.of(["publish-screen"]).may_publish_something()
 
 
+# reference 8-c
 def test_hide_displaynames_hides_and_unknown_names_do_nothing() -> None:
     assert Permissions.of(["hide-displaynames"]).hides_names
     assert Permissions.of(["fly"]) == Permissions.of(["fly"])

@@ -49,6 +49,7 @@ def test_guest_is_shown_with_the_user_id_of_the_room() -> None:
     assert it.join_entry().userid == "guest"
 
 
+# reference 4.3-c
 def test_join_entry_has_a_room_session_only_when_the_client_gave_one() -> None:
     it = session("alice", features=("f",))
     it.room_session_id = RoomSessionId("nc1")
@@ -67,6 +68,7 @@ def test_control_sender_differs_and_is_encoded_once() -> None:
     assert it.sender("room") != sender
 
 
+# reference 8-c
 def test_internal_sessions_need_no_permission() -> None:
     client, internal = session("alice"), session(kind=ClientType.INTERNAL)
     for it in (client, internal):

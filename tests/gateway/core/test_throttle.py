@@ -21,6 +21,7 @@ def failures(count: int, at: float = 0.0) -> Throttle:
     return made
 
 
+# reference 14.1-a
 def test_delay_doubles_from_100_ms_to_25_s() -> None:
     made = Throttle()
     delays = [made.failed(ONE, RESUME, 0.0) for _ in range(12)]
@@ -31,11 +32,13 @@ def test_very_many_failures_cause_no_overflow() -> None:
     assert failures(2000).failed(ONE, RESUME, 1.0) == 25.0
 
 
+# reference 14.1-b
 def test_ten_failures_block_and_nine_do_not() -> None:
     assert not failures(MAX_FAILURES - 1).blocks(ONE, RESUME, 0.0)
     assert failures(MAX_FAILURES).blocks(ONE, RESUME, 0.0)
 
 
+# reference 14.1-b
 def test_block_ends_when_the_tenth_latest_failure_is_over_30_minutes_old() -> None:
     made = failures(MAX_FAILURES)
     assert made.blocks(ONE, RESUME, BLOCK_WINDOW)
@@ -72,6 +75,7 @@ def test_ipv4_address_never_counts_as_an_ipv6_network() -> None:
     assert not made.blocks(ip_address("::1"), RESUME, 0.0)
 
 
+# reference 14.1-c
 def test_failures_are_remembered_for_12_hours() -> None:
     made = failures(3)
     assert made.failed(ONE, RESUME, MEMORY - 0.001) == pytest.approx(0.8)

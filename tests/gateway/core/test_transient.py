@@ -12,6 +12,7 @@ from tests.gateway.core.members import OTHER, joined, opened
 ONE, TWO = Raw(b"1"), Raw(b"2")
 
 
+# reference 10-e
 @pytest.mark.parametrize(
     ("one", "other", "equal"),
     [

@@ -54,6 +54,7 @@ def test_internal_sessions_have_no_session_limit_and_no_join_timer() -> None:
     opened(hub, "bob", LIMITED)
 
 
+# reference 3.4-c
 @pytest.mark.parametrize(
     ("kind", "features", "flags"),
     [(ClientType.INTERNAL, (), 3), (ClientType.INTERNAL, ("internal-incall",), 0), (ClientType.CLIENT, (), 0)],
@@ -93,6 +94,7 @@ def test_setting_the_same_call_flags_again_is_no_change() -> None:
     assert not hub.set_call_flags(bridge, 1)
 
 
+# reference 7.4-b
 def test_setting_all_in_call_skips_internal_and_virtual_sessions_and_clearing_does_not() -> None:
     hub = Hub()
     alice, bridge = opened(hub, "alice"), internal(hub)
@@ -122,6 +124,7 @@ def test_virtual_session_is_found_in_its_backend_only() -> None:
     assert hub.find(CLOUD, virtual.id) is None
 
 
+# reference 4.2-d
 def test_room_is_removed_with_its_last_member_or_virtual_session() -> None:
     hub = Hub()
     alice, bridge = opened(hub), internal(hub)
@@ -163,6 +166,7 @@ def test_setting_the_same_flags_of_a_virtual_session_again_is_no_change() -> Non
 # -- the list of participants
 
 
+# reference 7.3-c
 def test_guest_entries_get_the_user_id_that_nextcloud_assigned_for_the_room() -> None:
     hub = Hub()
     guest = opened(hub, "")
@@ -174,6 +178,7 @@ def test_guest_entries_get_the_user_id_that_nextcloud_assigned_for_the_room() ->
     assert shown(room, '{"sessionId":"nobody"}', '{"userId":null}') == [{"sessionId": "nobody"}, {"userId": None}]
 
 
+# reference 7.3-c
 def test_internal_and_virtual_sessions_are_added_in_this_order() -> None:
     hub = Hub()
     alice, plain, rich = opened(hub), internal(hub), internal(hub, features=("a",))
@@ -190,6 +195,7 @@ def test_internal_and_virtual_sessions_are_added_in_this_order() -> None:
     ]
 
 
+# reference 7.3-e
 def test_virtual_session_that_nextcloud_lists_is_not_added_again() -> None:
     hub = Hub()
     room = joined(hub, opened(hub))
@@ -200,6 +206,7 @@ def test_virtual_session_that_nextcloud_lists_is_not_added_again() -> None:
     assert shown(room, named) == [{"sessionId": virtual.id, "inCall": 0, "userId": "u"}]
 
 
+# reference 4.3-c
 def test_join_entry_of_a_virtual_session_does_not_show_the_owners_name_for_it() -> None:
     hub = Hub()
     room = joined(hub, opened(hub))

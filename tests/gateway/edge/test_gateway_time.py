@@ -123,6 +123,7 @@ async def test_nextcloud_is_told_every_10_seconds_who_is_there(running: Running)
             await running.cloud.wait_for(lambda seen: seen.type == "ping", 2)
 
 
+# reference 1.1-a
 @pytest.mark.parametrize(
     "sent",
     [b"", b"GET /api/v1/welcome HTTP/1.1\r\nHost: h\r\nX: y", b"GET /api/v1/welcome HTTP/1.1\r\nHost: h\r\n\r\n"],
@@ -136,6 +137,7 @@ async def test_the_head_of_a_request_must_come_in_15_seconds(running: Running, s
     writer.close()
 
 
+# reference 1.1-a
 async def test_the_body_of_a_request_must_come_in_15_seconds(running: Running) -> None:
     head = {
         "Host": "h",

@@ -9,6 +9,7 @@ import pytest
 from gateway.edge.housekeeper import PERIOD, Housekeeper
 
 
+# reference 2.5-d
 async def test_each_sweep_is_called_with_the_time_once_a_second() -> None:
     clock = asyncio.get_running_loop().time
     first: list[float] = []

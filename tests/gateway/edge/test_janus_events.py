@@ -102,11 +102,13 @@ async def test_several_janus_send_theirs(stack: AsyncExitStack) -> None:
     assert len(served.events) == 2
 
 
+# reference 2.1-j
 async def test_without_an_sfu_nobody_is_heard(stack: AsyncExitStack) -> None:
     served = await serve(stack, None)
     assert await served.refused() == 1011
 
 
+# reference 2.1-j
 @pytest.mark.parametrize(
     "address", ["203.0.113.7", "100.64.0.1", "169.254.1.1", "172.32.0.1", "2001:db8::1", "fe80::1"]
 )
@@ -116,6 +118,7 @@ async def test_who_is_not_near_is_refused_also_behind_a_proxy(stack: AsyncExitSt
     assert await served.refused([("X-Forwarded-For", address)]) == 1008
 
 
+# reference 2.1-l
 @pytest.mark.parametrize(
     "headers",
     [
@@ -143,6 +146,7 @@ async def test_a_janus_on_a_private_network_is_taken(stack: AsyncExitStack, addr
     assert await feed.until(1) == [b"x"]
 
 
+# reference 2.1-l
 async def test_a_frame_beyond_the_limit_ends_the_connection_and_nothing_else(
     stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,6 +171,7 @@ async def test_binary_frames_are_not_taken(stack: AsyncExitStack) -> None:
     assert feed.frames == []
 
 
+# reference 2.1-l
 async def test_there_are_not_more_than_so_many(stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(janus_events, "FEEDS", 1)
     served = await serve(stack, Taken())

@@ -25,6 +25,7 @@ async def ask(query: str, settings: TurnSection = SETTINGS) -> tuple[int, dict[s
         return await exchange(address, f"GET /turn/credentials{query} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
 
 
+# reference 1.3-f
 @pytest.mark.parametrize("name", ["key", "api"])
 async def test_credentials_hold_a_day_and_are_signed(name: str) -> None:
     code, headers, body = await ask(f"?service=turn&username=alice&{name}=the%20key")
@@ -42,6 +43,7 @@ async def test_name_is_made_up_when_none_is_given() -> None:
     assert [len(name) for name in names] == [32, 32]
 
 
+# reference 1.3-e
 @pytest.mark.parametrize(
     ("query", "code", "text"),
     [

@@ -98,6 +98,7 @@ def undisturbed(people: list[FakeClient]) -> bool:
     return all(one.received() == [] and one.session.open and not one.connection.finished for one in people)
 
 
+# reference 3.6-b
 @pytest.mark.parametrize("name", SAID)
 @pytest.mark.parametrize("internal", [False, True])
 async def test_nothing_that_is_said_reaches_another_backend(name: str, internal: bool) -> None:
@@ -117,6 +118,7 @@ async def test_nothing_that_is_said_reaches_another_backend(name: str, internal:
         assert alice is people[0].session
 
 
+# reference 6-a
 @pytest.mark.parametrize("name", REQUESTS)
 async def test_no_request_of_a_nextcloud_reaches_the_room_of_another(name: str) -> None:
     async with FlowHarness() as harness:
@@ -150,6 +152,7 @@ async def test_a_phone_call_is_made_by_clients_of_its_backend_only() -> None:
 # -- session limits (3.5)
 
 
+# reference 3.6-b
 async def test_sessions_count_for_the_backend_whichever_of_its_urls_they_name() -> None:
     urls = ("https://one.example/", "https://two.example/cloud/")
     small = Backend("small", urls, "secret", session_limit=2)

@@ -282,6 +282,7 @@ async def test_zero_is_no_limit() -> None:
         assert met(harness) == {}
 
 
+# reference 9.5-b
 async def test_offer_may_only_be_sent_to_the_own_room() -> None:
     async with elsewhere(Limits()) as harness:
         alice, bob = await harness.callers("alice", "bob")

@@ -20,6 +20,7 @@ def ids(client: FakeClient) -> list[str]:
     return [it["id"] for it in client.received() if "id" in it]
 
 
+# reference 2.1-i
 async def test_messages_wait_behind_a_slow_join() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.hello("alice"), await harness.member("bob", "r")

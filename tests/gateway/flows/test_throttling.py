@@ -20,6 +20,7 @@ def codes(client: FakeClient) -> list[str]:
     return [it["error"]["code"] for it in client.received() if it["type"] == "error"]
 
 
+# reference 2.8-b
 async def test_forged_resume_id_is_answered_after_the_delay() -> None:
     async with FlowHarness() as harness:
         for delay in (0.1, 0.2, 0.4):
@@ -37,6 +38,7 @@ async def test_forged_resume_id_is_answered_after_the_delay() -> None:
         }
 
 
+# reference 2.8-c
 async def test_resume_id_of_a_session_that_is_gone_is_free() -> None:
     async with FlowHarness() as harness:
         gone = await harness.hello("alice")
@@ -57,6 +59,7 @@ async def test_public_session_id_is_a_forged_resume_id() -> None:
         assert sum(harness.counters.throttle_delayed.values()) == 1
 
 
+# reference 2.8-a
 async def test_after_ten_failures_even_a_valid_resume_id_is_refused_for_this_address() -> None:
     async with FlowHarness() as harness:
         alice = await harness.hello("alice")
@@ -82,6 +85,7 @@ async def test_blocked_address_may_open_a_new_session() -> None:
         assert (await harness.hello("alice")).sessionid
 
 
+# reference 14.1-a
 async def test_delay_ends_when_the_caller_disconnects() -> None:
     async with FlowHarness() as harness:
         for _ in range(8):

@@ -12,6 +12,7 @@ SECRET = "MySecretValue"
 EXPECTED = "3c4a69ff328299803ac2879614b707c807b4758cf19450755c60656cac46e3bc"
 
 
+# reference 1.4-a
 def test_example_of_the_protocol_document_is_reproduced() -> None:
     assert checksum.sign(SECRET, RANDOM, BODY) == EXPECTED
     assert checksum.verify(SECRET, RANDOM, EXPECTED, BODY)

@@ -19,6 +19,7 @@ def data_of(text: str) -> str:
     return bytes(message.data).decode()
 
 
+# reference 2.2-a
 def test_message_is_decoded_and_unknown_keys_are_ignored() -> None:
     text = (
         '{"id":"1","type":"room","future":{"a":[1e999]},"room":{"roomid":"r","sessionid":"nc","x":9999999999999999999}}'
@@ -28,6 +29,7 @@ def test_message_is_decoded_and_unknown_keys_are_ignored() -> None:
     assert message.room == client.RoomJoin("r", "nc")
 
 
+# reference 2.2-a
 @pytest.mark.parametrize(
     "text",
     [

@@ -26,6 +26,7 @@ def test_known_fields_are_read_and_the_payload_stays_opaque() -> None:
     assert bytes(read.payload.sdp) == b"1"
 
 
+# reference 5.2-g
 @pytest.mark.parametrize(
     "text",
     [
@@ -51,6 +52,7 @@ def test_what_does_not_fit_is_not_ours(text: str) -> None:
     assert head(text) is None
 
 
+# reference 5.4-c
 @pytest.mark.parametrize(
     "text",
     [
@@ -119,6 +121,7 @@ def test_description_for_a_client() -> None:
     )
 
 
+# reference 9.4-c
 def test_candidate_for_a_client() -> None:
     data = MediaData("t", "f", "candidate", "screen", CandidatePayload(CandidateInit("candidate:1", "0", 0)), "7")
     assert bytes(media.encode_data(data)) == (

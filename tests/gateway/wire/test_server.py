@@ -164,6 +164,7 @@ def test_details_of_already_joined_have_the_room() -> None:
     assert bytes(details) == b'{"room":{"roomid":"r","properties":{"a": 1}}}'
 
 
+# reference 16-a
 @pytest.mark.parametrize("code", list(Code))
 def test_each_code_returns_its_error(code: Code) -> None:
     name, text = code.value

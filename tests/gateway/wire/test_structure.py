@@ -35,6 +35,7 @@ def test_message_with_all_required_members_is_complete(message: dict[str, Any]) 
     assert is_complete(decode(json.dumps(message)))
 
 
+# reference 2.4-b
 @pytest.mark.parametrize(
     "message",
     [

@@ -73,19 +73,23 @@ def test_example_of_the_protocol_document_verifies_at_its_time() -> None:
     assert verify(DOCUMENT_TOKEN, DOCUMENT_KEY, 1654842100) == Claims("admin", b'{"displayname":"Administrator"}')
 
 
+# reference 3.3-b
 @pytest.mark.parametrize("algorithm", KEYS)
 def test_each_algorithm_is_accepted_with_a_pem_key(algorithm: str) -> None:
     assert verify(token(algorithm), pem(KEYS[algorithm]), NOW) == Claims("alice", None)
 
 
+# reference 3.3-c
 def test_ed25519_key_as_bare_base64_is_accepted() -> None:
     assert verify(token(), raw_ed25519(), NOW).userid == "alice"
 
 
+# reference 3.3-c
 def test_rsa_key_in_pkcs1_is_accepted() -> None:
     assert verify(token("RS256"), pem(RSA, PublicFormat.PKCS1), NOW).userid == "alice"
 
 
+# reference 3.3-c
 @pytest.mark.parametrize("label", ["PUBLIC KEY", "RSA PUBLIC KEY", "ED25519 PUBLIC KEY", "ANYTHING"])
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
 def test_label_of_a_pem_key_is_not_significant(algorithm: str, label: str) -> None:
@@ -93,6 +97,7 @@ def test_label_of_a_pem_key_is_not_significant(algorithm: str, label: str) -> No
     assert verify(token(algorithm), key, NOW).userid == "alice"
 
 
+# reference 3.3-c
 @pytest.mark.parametrize("algorithm", KEYS)
 @pytest.mark.parametrize("other", KEYS)
 def test_key_of_another_family_or_curve_is_refused(algorithm: str, other: str) -> None:
@@ -131,6 +136,7 @@ def test_ed448_signature_is_refused() -> None:
     assert code(token(private=private), pem(private)) == "invalid_token"
 
 
+# reference 3.3-b
 def test_algorithms_beyond_the_seven_are_refused() -> None:
     secret = "s" * 64
     assert code(token("HS256", secret), secret) == "invalid_token"
@@ -150,6 +156,7 @@ def test_hmac_signature_with_the_public_key_as_secret_is_refused() -> None:
     assert code(forged, pem(RSA)) == "invalid_token"
 
 
+# reference 3.3-e
 @pytest.mark.parametrize(
     ("claims", "expected"),
     [
@@ -193,11 +200,13 @@ def test_times_of_a_token_are_checked_in_order(claims: dict[str, Any], expected:
         assert code(token(**claims)) == expected
 
 
+# reference 3.3-f
 def test_token_without_subject_is_anonymous() -> None:
     assert verify(token(sub=...), raw_ed25519(), NOW) == Claims("", None)
     assert verify(token(sub=None, userdata=None), raw_ed25519(), NOW) == Claims("", None)
 
 
+# reference 3.3-f
 def test_userdata_is_returned_byte_for_byte() -> None:
     userdata = '{ "displayname":"Jörg \\u00e4", "n" : 1.50 }'.encode()
     text = signed(b'{"userdata":' + userdata + b',"iat":%d,"exp":%d}' % (NOW, NOW + 1))

@@ -144,6 +144,7 @@ async def test_upgrade_is_answered_as_the_rfc_has_it(server: Server) -> None:
     writer.close()
 
 
+# reference 2.1-g
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -189,6 +190,7 @@ async def test_data_right_behind_the_request_is_not_lost(server: Server, where: 
         assert (await client.hear())["error"]["code"] == "hello_expected"
 
 
+# reference 1.2-b
 async def test_upgrade_names_server_and_features() -> None:
     async with socket(Conversation("upgrade", "", False, {}, (), ())) as stage:
         await stage.connect()
@@ -200,6 +202,7 @@ async def test_upgrade_names_server_and_features() -> None:
 # -- frames in
 
 
+# reference 2.1-c
 async def test_ping_comes_right_after_the_connect_with_the_time(server: Server) -> None:
     async with await RawClient.connect(server.address) as client:
         frames = [await client.frame() for _ in range(2)]
@@ -247,6 +250,7 @@ async def test_many_messages_in_one_packet_are_handled_in_order(server: Server) 
     assert [await bob.data() for _ in range(500)] == list(range(500))
 
 
+# reference 2.1-b
 async def test_binary_frame_is_answered_and_ignored(server: Server) -> None:
     client = await server.client()
     client.wire.say(b'{"id":"1","type":"bye"}', opcode=BINARY)
@@ -260,6 +264,7 @@ async def test_binary_frame_is_answered_and_ignored(server: Server) -> None:
     assert (await stranger.hear())["error"]["code"] == "invalid_format"
 
 
+# reference 2.1-a
 @pytest.mark.parametrize("fragments", [1, 3])
 async def test_message_of_the_greatest_size_is_taken_and_a_longer_one_ends_the_connection_only(
     server: Server, fragments: int
@@ -328,6 +333,7 @@ async def test_close_without_a_code_is_answered(server: Server) -> None:
     assert await client.wire.closed() == 1000
 
 
+# reference 2.1-f
 async def test_bye_is_answered_before_the_close(server: Server) -> None:
     client = await server.client()
     client.wire.say({"id": "b", "type": "bye"})
@@ -401,6 +407,7 @@ async def test_nothing_is_left_of_connections_that_ended(server: Server) -> None
 # -- time
 
 
+# reference 2.1-d
 async def test_silent_client_is_cut_off_and_messages_and_pongs_renew_the_deadline(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

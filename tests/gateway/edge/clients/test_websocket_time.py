@@ -27,6 +27,7 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
+# reference 2.1-c
 async def test_ping_every_54_seconds(server: Server) -> None:
     start = now()
     async with await RawClient.connect(server.address) as client:
@@ -39,6 +40,7 @@ async def test_ping_every_54_seconds(server: Server) -> None:
     assert times == pytest.approx([0, 54, 108, 162], abs=NEAR)
 
 
+# reference 2.1-d
 async def test_silence_of_60_seconds_ends_the_connection(server: Server) -> None:
     start = now()
     silent = await server.client("silent")
@@ -47,6 +49,7 @@ async def test_silence_of_60_seconds_ends_the_connection(server: Server) -> None
     assert silent.sessionid in server.harness.hub.sessions
 
 
+# reference 2.1-d
 async def test_message_renews_the_60_seconds(server: Server) -> None:
     client = await server.client("talking")
     await asyncio.sleep(50)
@@ -56,6 +59,7 @@ async def test_message_renews_the_60_seconds(server: Server) -> None:
     assert now() - start == pytest.approx(60, abs=NEAR)
 
 
+# reference 2.1-e
 async def test_write_that_does_not_end_in_10_seconds_ends_the_connection(server: Server) -> None:
     server.send_buffer = SMALL
     slow, fast = await server.client("slow", receive_buffer=SMALL), await server.client("fast")

@@ -72,6 +72,7 @@ def records() -> Iterator[list[str]]:
 # -- what the operator says
 
 
+# reference 14.3-c
 def test_the_narrowest_override_counts_and_comes_before_loopback() -> None:
     overrides = {"10.0.0.0/8": "de", "10.1.0.0/16": "ch", "10.1.2.3": "fr", "127.0.0.2": "at", "fd00::/8": "it"}
     geoip = GeoIp(Settings(overrides=overrides))
@@ -81,6 +82,7 @@ def test_the_narrowest_override_counts_and_comes_before_loopback() -> None:
     assert found == {"10.9.9.9": "DE", "10.1.9.9": "CH", "10.1.2.3": "FR", "127.0.0.2": "AT", "fd01::": "IT"}
 
 
+# reference 14.3-a
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1"])
 def test_loopback_is_no_country(address: str) -> None:
     assert GeoIp(Settings()).locate(ip_address(address)) == LOOPBACK
@@ -98,6 +100,7 @@ def test_continent_of_an_override_is_the_usual_one_unless_said_otherwise() -> No
     assert geoip.locate(ip_address("10.2.0.1")) == GeoLocation("ZZ", "")
 
 
+# reference 14.3-c
 def test_each_country_is_on_one_continent() -> None:
     countries = [one + other for one in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" for other in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"]
     assert sum(bool(continent_of(code)) for code in countries) == 250  # those of ISO 3166-1, and Kosovo

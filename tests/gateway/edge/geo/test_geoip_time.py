@@ -9,6 +9,7 @@ from gateway.edge.geo.geoip import PATIENCE, GeoIp
 from tests.gateway.edge.geo.test_geoip import DATABASE, OTHER, Script, Settings, country
 
 
+# reference 14.3-b
 async def test_it_is_looked_for_daily_and_after_failures_in_one_second_to_five_minutes() -> None:
     failures = ["gone"] * 11
     script = Script(DATABASE, None, *failures, OTHER, None)

@@ -21,6 +21,7 @@ def real_ip(peer: str, *headers: tuple[str, str]) -> str:
     return str(TRUSTED.real_ip(request))
 
 
+# reference 14.2-a
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [
@@ -46,6 +47,7 @@ def test_trusted_proxy_is_believed(headers: list[tuple[str, str]], expected: str
     assert real_ip("127.0.0.1", *headers) == expected
 
 
+# reference 14.2-a
 def test_nobody_else_is_believed() -> None:
     claims = [("X-Real-IP", "127.0.0.1"), ("X-Forwarded-For", "127.0.0.1")]
     assert real_ip("192.0.2.1", *claims) == "192.0.2.1"

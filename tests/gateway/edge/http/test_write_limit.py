@@ -89,6 +89,7 @@ def test_the_limit_is_the_one_of_deployed_servers() -> None:
     assert WRITE_TIMEOUT == 30
 
 
+# reference 1.1-b
 @pytest.mark.usefixtures("short")
 @pytest.mark.parametrize("path", ["/big", "/streamed"])
 async def test_who_does_not_read_an_answer_is_left(path: str) -> None:
@@ -97,6 +98,7 @@ async def test_who_does_not_read_an_answer_is_left(path: str) -> None:
         assert await rest(reader) < BODY
 
 
+# reference 1.1-b
 @pytest.mark.usefixtures("short")
 async def test_who_does_not_read_an_answer_over_tls_is_left(tmp_path: Path) -> None:
     """What is written at once is out of sight there; for that the loop's TLS has a limit of its own."""

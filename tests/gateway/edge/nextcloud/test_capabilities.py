@@ -69,6 +69,7 @@ async def test_ping_limit_is_a_positive_number_or_none(
     assert await limit(client, cloud) == expected
 
 
+# reference 3.8-a
 @pytest.mark.parametrize(
     ("control", "lifetime"),
     [
@@ -96,6 +97,7 @@ async def test_capabilities_are_kept_as_long_as_they_say_but_a_minute_at_least(
     assert fetches(cloud) == 2
 
 
+# reference 3.8-a
 async def test_unchanged_capabilities_are_renewed_by_their_etag(
     client: NextcloudClient, cloud: FakeNextcloud, clock: Clock
 ) -> None:
@@ -129,6 +131,7 @@ async def test_each_url_has_its_own(client: NextcloudClient, cloud: FakeNextclou
         assert await limit(client, other) == 2
 
 
+# reference 3.8-d
 async def test_many_who_ask_at_once_make_one_fetch(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     cloud.gate = asyncio.Event()
     tasks = [asyncio.create_task(client.token_key(cloud.url)) for _ in range(5)]
@@ -141,6 +144,7 @@ async def test_many_who_ask_at_once_make_one_fetch(client: NextcloudClient, clou
     assert fetches(cloud) == 1
 
 
+# reference 3.8-c
 @pytest.mark.parametrize("status", [500, 404, 200])
 async def test_bad_answer_leaves_the_old_ones_in_use_for_another_period(
     client: NextcloudClient, cloud: FakeNextcloud, clock: Clock, status: int
@@ -170,6 +174,7 @@ async def test_answer_that_is_no_json_object_is_a_bad_one(
     assert await limit(client, cloud) == 5
 
 
+# reference 3.8-c
 async def test_must_revalidate_drops_the_old_ones_after_a_bad_answer(
     client: NextcloudClient, cloud: FakeNextcloud, clock: Clock
 ) -> None:
@@ -184,6 +189,7 @@ async def test_must_revalidate_drops_the_old_ones_after_a_bad_answer(
     assert "If-None-Match" not in cloud.of("capabilities")[-1].headers
 
 
+# reference 3.8-c
 @pytest.mark.parametrize(
     "data",
     [
@@ -206,6 +212,7 @@ async def test_answer_without_talk_empties_them(
     assert await limit(client, cloud) == 0
 
 
+# reference 3.8-b
 async def test_unreachable_backend_has_none_but_the_old_ones_are_kept(cache: CapabilitiesCache, clock: Clock) -> None:
     async with FakeNextcloud() as cloud:
         port = int(cloud.url.rsplit(":", 1)[1].strip("/"))
@@ -229,6 +236,7 @@ async def test_timeout_counts_as_unreachable(clock: Clock, cloud: FakeNextcloud)
 # --- the key of hello 2.0
 
 
+# reference 3.3-d
 async def test_missing_key_in_cached_capabilities_is_fetched_anew_at_once(
     client: NextcloudClient, cloud: FakeNextcloud
 ) -> None:
@@ -248,6 +256,7 @@ async def test_missing_key_in_fresh_capabilities_is_not_asked_for_again(
     assert fetches(cloud) == 1
 
 
+# reference 3.3-d
 async def test_refresh_is_forced_once_a_minute_at_most(
     client: NextcloudClient, cloud: FakeNextcloud, clock: Clock
 ) -> None:

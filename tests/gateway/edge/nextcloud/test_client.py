@@ -68,6 +68,7 @@ async def failure(client: NextcloudClient, cloud: FakeNextcloud) -> str:
     return text
 
 
+# reference 3.7-a
 async def test_join_is_signed_and_its_answer_unwrapped(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     cloud.rooms["r1"] = NextcloudRoom(properties={"name": "Room"}, permissions=["control"], session={"userid": "guest"})
     answer = await join(client, cloud)
@@ -81,6 +82,7 @@ async def test_join_is_signed_and_its_answer_unwrapped(client: NextcloudClient, 
     assert seen.path == "/ocs/v2.php/apps/spreed/api/v3/signaling/backend"
 
 
+# reference 3.7-b
 async def test_headers_are_those_that_nextcloud_expects(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     await join(client, cloud)
     capabilities, request = cloud.requests
@@ -95,6 +97,7 @@ async def test_headers_are_those_that_nextcloud_expects(client: NextcloudClient,
     assert "Spreed-Signaling-Backend" not in request.headers
 
 
+# reference 3.7-b
 async def test_random_differs_in_each_request(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     await join(client, cloud)
     await join(client, cloud)
@@ -102,6 +105,7 @@ async def test_random_differs_in_each_request(client: NextcloudClient, cloud: Fa
     assert first != second
 
 
+# reference 3.7-a
 async def test_without_signaling_v3_the_path_says_v1(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     cloud.features = ["audio"]
     await join(client, cloud)
@@ -129,6 +133,7 @@ async def test_wrong_secret_is_noticed_by_nextcloud(client: NextcloudClient, clo
     assert answer.error.code == "invalid_request"
 
 
+# reference 3.7-c
 async def test_http_status_does_not_count(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     body = b'{"ocs":{"meta":{"statuscode":404},"data":{"type":"error","error":{"code":"no_such_room","message":"m"}}}}'
     cloud.hook = only("room", lambda: web.Response(status=404, body=body, content_type="application/json"))
@@ -137,6 +142,7 @@ async def test_http_status_does_not_count(client: NextcloudClient, cloud: FakeNe
     assert answer.error.code == "no_such_room"
 
 
+# reference 3.7-c
 @pytest.mark.parametrize(
     ("body", "content_type", "text", "error"),
     [
@@ -180,6 +186,7 @@ async def test_unusable_answer_is_an_error(
     assert (await join(client, cloud)).type == "room"
 
 
+# reference 3.7-f
 async def test_answer_of_exactly_the_limit_is_read(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     body = b'{"ocs":{"data":{"type":"x"}}}'.ljust(MAX_BODY)
     cloud.hook = only("room", lambda: web.Response(body=body, content_type="application/json"))
@@ -244,6 +251,7 @@ async def test_at_most_so_many_requests_run_at_once(cloud: FakeNextcloud) -> Non
         assert len(cloud.of("room")) == 1 + 7
 
 
+# reference 3.7-e
 @pytest.mark.parametrize("status", [307, 308])
 async def test_redirect_within_the_host_keeps_method_and_body(
     client: NextcloudClient, cloud: FakeNextcloud, status: int
@@ -260,6 +268,7 @@ async def test_redirect_within_the_host_keeps_method_and_body(
     assert [seen.path.split("/")[6] for seen in cloud.of("room")] == ["v3", "v9"]
 
 
+# reference 3.7-e
 async def test_redirect_302_asks_with_get(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     cloud.hook = only(
         "room", lambda: web.Response(status=302, headers={"Location": "../../../../../cloud/capabilities"})
@@ -269,6 +278,7 @@ async def test_redirect_302_asks_with_get(client: NextcloudClient, cloud: FakeNe
     assert "Content-Type" not in cloud.requests[-1].headers
 
 
+# reference 3.7-e
 @pytest.mark.parametrize(
     "where", ["http://localhost:{port}/x", "https://127.0.0.1:{port}/x", "http://127.0.0.1:1/x", "//h/x"]
 )
@@ -285,12 +295,14 @@ async def test_redirect_to_no_url_is_an_error(client: NextcloudClient, cloud: Fa
     await failure(client, cloud)
 
 
+# reference 3.7-e
 async def test_redirects_end_after_the_tenth(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     cloud.hook = only("room", lambda: web.Response(status=307, headers={"Location": "backend"}))
     assert await failure(client, cloud) == "the backend redirects too often"
     assert len(cloud.of("room")) == 11
 
 
+# reference 3.7-f
 async def test_cookies_are_not_carried_over(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     body = b'{"ocs":{"data":{"type":"x"}}}'
     cookie = {"Set-Cookie": "session=alice; Path=/"}

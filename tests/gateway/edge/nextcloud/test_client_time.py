@@ -25,6 +25,7 @@ async def client() -> AsyncIterator[NextcloudClient]:
         yield made
 
 
+# reference 3.7-d
 async def test_there_is_an_answer_in_10_seconds_or_none(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     await join(client, cloud)
     cloud.gate = asyncio.Event()
@@ -35,6 +36,7 @@ async def test_there_is_an_answer_in_10_seconds_or_none(client: NextcloudClient,
     cloud.gate.set()
 
 
+# reference 3.7-d
 async def test_eight_requests_run_at_once_and_a_ninth_waits(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     await join(client, cloud)
     cloud.gate = asyncio.Event()

@@ -110,6 +110,7 @@ async def gateway() -> AsyncIterator[Gateway]:
             yield made
 
 
+# reference 1.4-e
 async def test_signed_request_is_carried_out(gateway: Gateway) -> None:
     assert await gateway.post() == (200, b"{}")
     ((backend, roomid, request),) = gateway.calls
@@ -122,6 +123,7 @@ async def test_fake_nextcloud_can_send_it(gateway: Gateway) -> None:
     assert gateway.calls[0][1] == "a/b c%"
 
 
+# reference 1.2-c
 async def test_room_id_is_one_decoded_segment(gateway: Gateway) -> None:
     assert (await gateway.post(path="a%2Fb%20%C3%BC"))[0] == 200
     assert gateway.calls[0][1] == "a/b ü"
@@ -140,6 +142,7 @@ async def test_body_without_a_length_is_refused_first(gateway: Gateway) -> None:
     assert await gateway.post(chunked, **given) == LENGTH
 
 
+# reference 1.4-b
 async def test_body_over_the_limit_is_refused_before_its_type(gateway: Gateway) -> None:
     assert await gateway.post(b"", length=str(MAX_BODY + 1), Content_Type="text/plain") == SIZE
 
@@ -194,6 +197,7 @@ async def test_backend_may_be_named_by_its_endpoint_or_without_slash(gateway: Ga
     assert (await gateway.post(Spreed_Signaling_Backend=f"{base}/ocs/v2.php/apps/spreed/api/v1/signaling"))[0] == 200
 
 
+# reference 1.4-d
 async def test_without_backend_each_secret_is_tried(gateway: Gateway) -> None:
     assert (await gateway.post(Spreed_Signaling_Backend=""))[0] == 200
     other = checksum.sign(OTHER.secret, RANDOM, DELETE)
@@ -202,16 +206,19 @@ async def test_without_backend_each_secret_is_tried(gateway: Gateway) -> None:
     assert [backend for backend, _, _ in gateway.calls] == ["cloud", "other"]
 
 
+# reference 1.4-a
 async def test_checksum_is_compared_case_sensitively(gateway: Gateway) -> None:
     upper = checksum.sign(gateway.cloud.secret, RANDOM, DELETE).upper()
     assert await gateway.post(Spreed_Signaling_Checksum=upper) == AUTH
     assert await gateway.post(Spreed_Signaling_Checksum="ü" * 64) == AUTH
 
 
+# reference 1.4-b
 async def test_checksum_comes_before_the_form_of_the_body(gateway: Gateway) -> None:
     assert await gateway.post(b"{", Spreed_Signaling_Checksum="0" * 64) == AUTH
 
 
+# reference 1.4-f
 @pytest.mark.parametrize(
     "body",
     [
@@ -227,6 +234,7 @@ async def test_body_that_is_not_of_the_expected_form_is_refused(gateway: Gateway
     assert gateway.calls == []
 
 
+# reference 1.4-b
 @pytest.mark.parametrize("type", ["mute", "transient", "", "type"])
 async def test_unknown_type_is_named(gateway: Gateway, type: str) -> None:
     expected = (400, f"Unsupported request type: {type}\n".encode())
@@ -260,6 +268,7 @@ async def fail(gateway: Gateway, times: int, address: str = "127.0.0.1") -> None
         await gateway.throttling.failed(Gone(address), ThrottledAction.ROOM_AUTH)
 
 
+# reference 1.4-c
 async def test_wrong_checksum_is_answered_late(gateway: Gateway) -> None:
     started = asyncio.get_running_loop().time()
     assert await gateway.post(Spreed_Signaling_Checksum=WRONG) == AUTH
@@ -275,6 +284,7 @@ async def test_after_ten_failures_an_address_is_refused_with_429_whatever_it_sig
     assert gateway.counters.throttle_bruteforce == {"BackendRoomAuth": 1}
 
 
+# reference 1.4-b
 async def test_block_comes_after_the_checks_of_the_envelope_and_before_the_body_is_parsed(gateway: Gateway) -> None:
     await fail(gateway, 10)
     assert await gateway.post(Content_Type="text/plain") == TYPE
@@ -282,6 +292,7 @@ async def test_block_comes_after_the_checks_of_the_envelope_and_before_the_body_
     assert await gateway.post(b"{") == (429, b"Too many requests\n")
 
 
+# reference 1.4-c
 async def test_unsigned_requests_do_not_count(gateway: Gateway) -> None:
     for _ in range(12):
         assert await gateway.post(Spreed_Signaling_Checksum="") == AUTH
@@ -312,6 +323,7 @@ async def test_phone_call_without_its_object_is_refused(gateway: Gateway) -> Non
     assert gateway.dialled == []
 
 
+# reference 6.8-b
 async def test_malformed_sessions_are_an_error_of_processing(gateway: Gateway) -> None:
     body = b'{"type":"switchto","switchto":{"roomid":"r","sessions":1}}'
     assert await gateway.post(body) == (500, b"Error while processing\n")

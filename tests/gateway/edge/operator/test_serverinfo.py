@@ -24,6 +24,7 @@ async def test_without_an_sfu_there_is_version_and_features() -> None:
     assert await info() == {"version": "1.2.3", "features": ["a", "b"], "nats": nats}
 
 
+# reference 1.3-c
 async def test_janus_is_described_when_it_is_connected() -> None:
     document = await info(McuStatus("janus", (READY,)))
     janus = {"url": "ws://one", "connected": True, "name": "Janus", "version": "1.1.2", "videoroom": {"name": "R"}}
@@ -35,6 +36,7 @@ async def test_janus_that_is_away_has_a_url_only() -> None:
     assert document["sfu"] == {"mode": "janus", "janus": {"url": "ws://two", "connected": False}}
 
 
+# reference 1.3-d
 async def test_of_several_each_is_listed_with_how_it_does() -> None:
     drained = SfuStatus("ws://three", SfuState.DRAINING, "Janus", "1.1.2", "takes no new streams", 1, 2, 4.5, 1.0)
     document = await info(McuStatus("janus", (AWAY, drained, READY)))
@@ -61,6 +63,7 @@ async def test_of_several_each_is_listed_with_how_it_does() -> None:
     assert [janus["url"] for janus in document["sfu"]["others"]] == ["ws://three", "ws://one"]
 
 
+# reference 1.3-d
 async def test_sfu_in_this_process_has_a_mode_of_its_own() -> None:
     assert (await info(McuStatus("inprocess", (READY,))))["sfu"] == {"mode": "inprocess"}
 
@@ -70,6 +73,7 @@ def as_dialer(client: FakeClient) -> None:
     client.session.features = ("start-dialout",)
 
 
+# reference 1.3-c
 async def test_clients_that_can_dial_are_listed_by_id() -> None:
     async with FlowHarness() as harness:
         dialers = [await harness.hello(str(number)) for number in range(2)]

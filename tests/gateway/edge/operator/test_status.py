@@ -37,6 +37,7 @@ async def get(status: Status, path: str, real_ip: str = "127.0.0.1") -> tuple[in
         return await exchange(address, f"GET {path} HTTP/1.1\r\nHost: h\r\nX-Real-IP: {real_ip}\r\n\r\n".encode())
 
 
+# reference 1.3-a
 async def test_welcome_names_the_version() -> None:
     code, headers, body = await get(Facts().status(), "/api/v1/welcome", "192.0.2.1")
     assert code == 200
@@ -44,6 +45,7 @@ async def test_welcome_names_the_version() -> None:
     assert body == b'{"nextcloud-spreed-signaling":"Welcome","version":"1.2.3"}\n'
 
 
+# reference 1.3-b
 async def test_stats_are_indented_json_as_of_now() -> None:
     facts = Facts()
     status = facts.status("127.0.0.1")
@@ -63,6 +65,7 @@ async def test_metrics_are_prometheus_text() -> None:
     assert b"\nsignaling_client_messages_total{direction=" in body
 
 
+# reference 14.4-a
 @pytest.mark.parametrize("path", ["/api/v1/stats", "/metrics"])
 async def test_statistics_are_for_the_listed_only(path: str) -> None:
     status = Facts().status("192.0.2.0/24")
@@ -78,6 +81,7 @@ async def test_health_is_that_the_process_answers() -> None:
     assert (await get(facts.status(), "/healthz"))[0] == 200
 
 
+# reference 14.4-a
 async def test_readiness_gives_its_reason_to_the_listed() -> None:
     facts = Facts()
     status = facts.status("127.0.0.1")

@@ -19,6 +19,7 @@ def switched(**body: Any) -> Json:
     return {"type": "event", "event": {"target": "room", "type": "switchto", "switchto": {"roomid": "other", **body}}}
 
 
+# reference 6.1-a
 async def test_invited_users_and_the_other_members_are_told() -> None:
     async with FlowHarness() as harness:
         alice, again, bob = [await harness.hello(name) for name in ("alice", "alice", "bob")]
@@ -38,6 +39,7 @@ async def test_empty_invitation_has_no_effect() -> None:
         assert alice.received() == []
 
 
+# reference 2.7-b, 6.2-a
 async def test_disinvited_users_are_shown_out_of_the_room_and_told_elsewhere() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
@@ -60,6 +62,7 @@ async def test_disinvited_users_are_shown_out_of_the_room_and_told_elsewhere() -
         assert [it.sessionid for it in harness.nextcloud.leaves()] == ["nc-alice"]
 
 
+# reference 6.2-a
 async def test_guests_are_disinvited_by_their_sessions() -> None:
     async with FlowHarness() as harness:
         alice, guest = await harness.member("alice"), await harness.member("")
@@ -75,6 +78,7 @@ async def test_guests_are_disinvited_by_their_sessions() -> None:
         assert leave["event"]["leave"] == [guest.sessionid]
 
 
+# reference 2.7-c
 async def test_disinvited_session_that_is_away_hears_of_it_when_it_is_back_and_ends_then() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
@@ -110,6 +114,7 @@ async def test_disinvited_session_that_stays_away_expires() -> None:
         assert [it.sessionid for it in harness.nextcloud.leaves()] == ["nc-alice"]
 
 
+# reference 2.7-c
 async def test_disinvited_session_that_is_back_when_the_room_is_gone_stays() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
@@ -141,6 +146,7 @@ async def test_who_is_named_by_user_and_by_session_hears_twice_unless_shown_out(
         assert bob.received() == [roomlist("disinvite", reason="disinvited")]
 
 
+# reference 6.8-a
 async def test_sessions_are_sent_to_another_room() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
@@ -152,6 +158,7 @@ async def test_sessions_are_sent_to_another_room() -> None:
         assert alice.received() == eve.received() == []
 
 
+# reference 6.8-a
 async def test_sessions_in_other_rooms_are_sent_too_but_not_out_of_a_room_that_is_not_here() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
@@ -163,6 +170,7 @@ async def test_sessions_in_other_rooms_are_sent_too_but_not_out_of_a_room_that_i
         assert alice.received() == [switched()]
 
 
+# reference 6.8-a
 async def test_each_session_gets_its_own_details() -> None:
     async with FlowHarness() as harness:
         alice, bob, carol = [await harness.member(name) for name in ("alice", "bob", "carol")]
@@ -184,6 +192,7 @@ async def test_who_left_the_room_is_not_sent_anywhere() -> None:
         assert alice.received() == []
 
 
+# reference 6.8-b
 @pytest.mark.parametrize("sessions", ["nc-alice", 1, True, ["nc-alice", 1], [["nc-alice"]]])
 async def test_malformed_sessions_are_refused(sessions: Any) -> None:
     async with FlowHarness() as harness:

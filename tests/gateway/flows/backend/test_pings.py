@@ -15,6 +15,7 @@ def join(client: FakeClient, room: str = "r") -> None:
     client.send({"id": "j", "type": "room", "room": {"roomid": room}})
 
 
+# reference 4.5-a
 async def test_rooms_are_pinged_every_ten_seconds_with_those_that_nextcloud_knows() -> None:
     async with FlowHarness() as harness:
         alice, guest = await harness.member("alice"), await harness.member("")
@@ -37,6 +38,7 @@ async def test_rooms_are_pinged_every_ten_seconds_with_those_that_nextcloud_know
         )
 
 
+# reference 4.5-c
 async def test_limit_of_entries_gathers_rooms_into_requests_of_that_size() -> None:
     async with FlowHarness() as harness:
         harness.nextcloud.ping_limit = 2

@@ -28,6 +28,7 @@ def participants(harness: FlowHarness, **body: Any) -> None:
 # -- update and delete
 
 
+# reference 4.6-a, 6.3-a
 async def test_new_properties_are_told_to_members_and_listed_users() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.hello("bob")
@@ -43,6 +44,7 @@ async def test_new_properties_are_told_to_members_and_listed_users() -> None:
         assert len(bob.received()) == 1
 
 
+# reference 6.3-a
 async def test_update_of_a_room_that_is_not_here_reaches_the_users() -> None:
     async with FlowHarness() as harness:
         bob = await harness.hello("bob")
@@ -50,6 +52,7 @@ async def test_update_of_a_room_that_is_not_here_reaches_the_users() -> None:
         assert bob.received()[0]["event"]["update"] == {"roomid": "r"}
 
 
+# reference 4.6-b, 6.4-a
 async def test_deleted_room_is_left_by_all_without_leave_events() -> None:
     async with FlowHarness() as harness:
         alice, bob, away = [await harness.member(name) for name in ("alice", "bob", "away")]
@@ -80,6 +83,7 @@ async def test_deleted_room_is_left_by_all_without_leave_events() -> None:
         assert (await harness.resume(away)).received()[0]["type"] == "hello"
 
 
+# reference 4.6-b
 async def test_deletion_ends_the_media() -> None:
     async with FlowHarness() as harness:
         (alice,) = await harness.callers("alice")
@@ -91,6 +95,7 @@ async def test_deletion_ends_the_media() -> None:
         assert harness.mcu.clean
 
 
+# reference 1.4-e, 6-a
 @pytest.mark.parametrize("kind", ["incall", "participants", "message", "update", "delete"])
 async def test_request_about_nobody_has_no_effect(kind: str) -> None:
     async with FlowHarness() as harness:
@@ -103,6 +108,7 @@ async def test_request_about_nobody_has_no_effect(kind: str) -> None:
 # -- message (6.7)
 
 
+# reference 6.7-a
 async def test_message_reaches_the_members_as_it_was_written() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
@@ -118,6 +124,7 @@ async def test_message_reaches_the_members_as_it_was_written() -> None:
 # -- incall (7.1-7.3)
 
 
+# reference 7.3-a
 async def test_incall_maps_sessions_and_tells_everybody() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
@@ -142,6 +149,7 @@ async def test_incall_maps_sessions_and_tells_everybody() -> None:
         assert harness.counters.calls_total["cloud", "client"] == 1
 
 
+# reference 7.1-a
 @pytest.mark.parametrize(
     ("flags", "in_call"),
     [(1, True), (7, True), (True, True), (6, False), (0, False), (False, False), ("1", None), (None, None), ([], None)],
@@ -156,6 +164,7 @@ async def test_flags_decide_who_is_in_the_call(flags: object, in_call: bool | No
             assert now is (bool(before) if in_call is None else in_call)
 
 
+# reference 7.1-a
 async def test_only_changed_entries_count_for_the_call() -> None:
     async with FlowHarness() as harness:
         await harness.member("alice")
@@ -184,6 +193,7 @@ async def test_request_that_names_nobody_here_leaves_the_known_list_as_it_was() 
         assert harness.hub.rooms["cloud", "r"].users == []  # type: ignore[index]
 
 
+# reference 7.1-c
 async def test_leaving_the_call_ends_the_media_and_not_the_membership() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.callers("alice", "bob")
@@ -210,6 +220,7 @@ async def test_name_in_the_room_fills_an_empty_user_id() -> None:
 # -- everybody (7.4)
 
 
+# reference 7.4-a
 async def test_everybody_enters_and_leaves_the_call_at_once() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
@@ -236,6 +247,7 @@ async def test_everybody_enters_and_leaves_the_call_at_once() -> None:
         assert harness.counters.call_rooms_total == {"cloud": 2}
 
 
+# reference 6.5-a
 @pytest.mark.parametrize("flags", ["7", None, [], 1.5])
 async def test_flags_of_another_type_do_nothing(flags: object) -> None:
     async with FlowHarness() as harness:
@@ -244,6 +256,7 @@ async def test_flags_of_another_type_do_nothing(flags: object) -> None:
         assert alice.received() == []
 
 
+# reference 7.4-c
 async def test_stored_users_get_the_flags_of_everybody() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
@@ -257,6 +270,7 @@ async def test_stored_users_get_the_flags_of_everybody() -> None:
 # -- participants (6.6, 8)
 
 
+# reference 6.6-b
 async def test_participants_are_told_and_neither_stored_nor_in_the_call() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
@@ -266,6 +280,7 @@ async def test_participants_are_told_and_neither_stored_nor_in_the_call() -> Non
         assert (room.in_call, room.users) == (set(), [])
 
 
+# reference 6.6-a, 8-b
 @pytest.mark.parametrize(
     ("listed", "allowed"),
     [(["publish-audio"], False), ([], False), (["publish-media"], True), ("publish-audio", True), ([5], True)],
@@ -278,6 +293,7 @@ async def test_permissions_of_changed_entries_replace_those_of_the_session(liste
         assert alice.session.permissions.may_publish(["audio", "video"]) is allowed
 
 
+# reference 6.6-a
 async def test_permissions_among_the_users_are_not_taken() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")

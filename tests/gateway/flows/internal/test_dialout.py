@@ -45,6 +45,7 @@ def asked(bridge: FakeClient) -> str:
     return id
 
 
+# reference 11.6-a
 @pytest.mark.parametrize(
     ("room", "call", "error"),
     [
@@ -67,6 +68,7 @@ async def test_bad_request(room: str, call: Json, error: str) -> None:
         assert bridge.received() == []
 
 
+# reference 11.6-b, 11.6-g
 async def test_nobody_to_make_the_call() -> None:
     async with FlowHarness() as harness:
         await harness.internal_hello()
@@ -85,6 +87,7 @@ async def test_nobody_to_make_the_call() -> None:
             assert await task == (200, {"callid": "c1"})
 
 
+# reference 11.6-d, 11.6-e
 async def test_accepted_call_and_its_status() -> None:
     async with FlowHarness() as harness:
         bridge, alice = await harness.internal_hello("start-dialout"), await harness.member("alice", "12")
@@ -115,6 +118,7 @@ async def test_accepted_call_and_its_status() -> None:
         assert bridge.received() == []
 
 
+# reference 11.6-e
 async def test_rejected_call_is_forgotten_after_five_seconds() -> None:
     async with FlowHarness() as harness:
         bridge, alice = await harness.internal_hello("start-dialout"), await harness.member("alice", "12")
@@ -134,6 +138,7 @@ async def test_room_need_not_be_here() -> None:
         assert not harness.hub.rooms
 
 
+# reference 11.6-c
 @pytest.mark.parametrize(
     ("body", "error"),
     [
@@ -154,6 +159,7 @@ async def test_refused_call(body: Json, error: str) -> None:
         assert alice.received() == bridge.received() == []
 
 
+# reference 11.6-c
 async def test_answer_of_another_type() -> None:
     async with FlowHarness() as harness:
         bridge = await harness.internal_hello("start-dialout")
@@ -162,6 +168,7 @@ async def test_answer_of_another_type() -> None:
             assert code(await task) == (502, "unsupported_type")
 
 
+# reference 11.6-c
 async def test_no_answer_in_time() -> None:
     async with FlowHarness() as harness:
         bridge = await harness.internal_hello("start-dialout")
@@ -175,6 +182,7 @@ async def test_no_answer_in_time() -> None:
         assert [it["type"] for it in alice.received()] == ["transient"]
 
 
+# reference 11.6-c
 async def test_clients_are_asked_one_after_another_and_the_first_failure_counts() -> None:
     async with FlowHarness() as harness:
         first, second = (
@@ -195,6 +203,7 @@ async def test_clients_are_asked_one_after_another_and_the_first_failure_counts(
             assert await task == (200, {"callid": "c1"})
 
 
+# reference 11.6-h
 async def test_client_that_ends_is_not_waited_for_and_who_went_into_a_room_is_not_asked() -> None:
     async with FlowHarness() as harness:
         first, second = (
@@ -236,6 +245,7 @@ async def test_only_who_was_asked_can_answer() -> None:
             assert await task == (200, {"callid": "c2"})
 
 
+# reference 11.6-f
 @pytest.mark.parametrize(
     ("body", "told"),
     [
@@ -268,6 +278,7 @@ async def test_status_code_is_an_integer() -> None:
         assert error["error"]["code"] == "invalid_format"
 
 
+# reference 11.6-d
 @pytest.mark.parametrize(
     ("url", "told"),
     [

@@ -70,6 +70,7 @@ async def test_internal_client_is_let_in_by_the_secret(version: str) -> None:
         assert harness.nextcloud.asked == []
 
 
+# reference 3.4-a
 @pytest.mark.parametrize(
     ("given", "code"),
     [
@@ -92,6 +93,7 @@ async def test_internal_client_is_refused(given: Any, code: str) -> None:
         assert not harness.hub.sessions
 
 
+# reference 3.4-a
 async def test_without_a_secret_the_client_type_is_not_supported() -> None:
     async with FlowHarness() as harness:
         harness.change_settings(internal_secret="")
@@ -99,6 +101,7 @@ async def test_without_a_secret_the_client_type_is_not_supported() -> None:
         assert reply["error"]["code"] == "invalid_client_type"
 
 
+# reference 3.4-a
 async def test_failures_are_delayed_and_too_many_of_them_block_the_right_secret_too() -> None:
     async with FlowHarness() as harness:
         started = harness.services.clock()
@@ -114,6 +117,7 @@ async def test_failures_are_delayed_and_too_many_of_them_block_the_right_secret_
         assert reply["error"]["code"] == "too_many_requests"
 
 
+# reference 3.4-b
 async def test_internal_sessions_do_not_count_and_need_no_room() -> None:
     limited = CLOUD.__class__("limited", ("https://limited.example/",), "secret", session_limit=1)
     async with FlowHarness(limited) as harness:
@@ -130,6 +134,7 @@ async def test_internal_sessions_do_not_count_and_need_no_room() -> None:
 # -- rooms and the call
 
 
+# reference 4.1-b
 async def test_internal_client_enters_a_room_unasked() -> None:
     async with FlowHarness() as harness:
         harness.nextcloud.rooms["r"] = FakeRoom(error={"code": "no_such_room", "message": "no"})
@@ -146,6 +151,7 @@ async def test_internal_client_enters_a_room_unasked() -> None:
         assert not harness.hub.rooms
 
 
+# reference 4.3-d, 7.3-b
 async def test_members_hear_of_it_in_the_list_of_participants() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
@@ -186,6 +192,7 @@ async def test_resumed_session_hears_of_internal_clients() -> None:
         assert update(users) == [own_entry(bridge, 3)]
 
 
+# reference 11.3-c
 async def test_own_flags() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await harness.member("alice"), await harness.internal_hello("internal-incall")
@@ -209,6 +216,7 @@ async def test_own_flags() -> None:
         assert bridge.sessionid not in room.in_call
 
 
+# reference 7.1-b
 async def test_default_flags_do_not_put_it_into_the_call_but_a_change_does() -> None:
     async with FlowHarness() as harness:
         (alice,) = await harness.callers("alice")
@@ -248,6 +256,7 @@ async def test_everybody_in_call_concerns_clients_and_nobody_in_call_concerns_al
         assert [it["event"]["update"] for it in bridge.received()] == [told]
 
 
+# reference 11.3-c
 async def test_end_of_its_call_ends_its_media() -> None:
     async with FlowHarness() as harness:
         bridge = await harness.internal_hello()
@@ -264,6 +273,7 @@ async def test_end_of_its_call_ends_its_media() -> None:
 # -- what it may
 
 
+# reference 5.3-a
 async def test_internal_client_may_control_and_share_without_permissions() -> None:
     async with FlowHarness() as harness:
         harness.nextcloud.rooms["r"] = FakeRoom(permissions=[])
@@ -276,6 +286,7 @@ async def test_internal_client_may_control_and_share_without_permissions() -> No
         assert [it["type"] for it in alice.received()] == ["control", "transient"]
 
 
+# reference 9.3-b
 async def test_internal_client_may_receive_from_anybody_and_send_to_who_is_in_the_call() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.callers("alice", "bob")
@@ -310,6 +321,7 @@ async def test_internal_client_of_another_backend_hears_nobody() -> None:
 # -- what is ignored, and what is wrong
 
 
+# reference 2.4-f
 async def test_internal_messages_of_others_are_ignored_once_they_are_well_formed() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
@@ -345,6 +357,7 @@ async def test_incomplete_messages_are_invalid(body: Any) -> None:
         assert (error["id"], error["error"]["code"]) == ("i", "invalid_format")
 
 
+# reference 11.1-a
 @pytest.mark.parametrize("flags", ["3", 1.5])
 async def test_flags_are_integers(flags: Any) -> None:
     async with FlowHarness() as harness:
@@ -355,6 +368,7 @@ async def test_flags_are_integers(flags: Any) -> None:
         assert "id" not in error
 
 
+# reference 11.1-a
 async def test_unknown_kinds_are_ignored() -> None:
     async with FlowHarness() as harness:
         bridge = await harness.internal_hello()

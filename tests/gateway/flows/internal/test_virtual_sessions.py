@@ -57,6 +57,7 @@ async def scene(harness: FlowHarness, *features: str) -> tuple[FakeClient, FakeC
 # -- add
 
 
+# reference 11.2-c
 async def test_members_hear_of_a_virtual_session_in_order() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
@@ -73,6 +74,7 @@ async def test_members_hear_of_a_virtual_session_in_order() -> None:
         assert bytes(asked.user) == b'{"type": "phone"}'
 
 
+# reference 11.2-a
 @pytest.mark.parametrize(
     ("features", "given", "flags"),
     [
@@ -92,6 +94,7 @@ async def test_in_call_flags_at_the_start(features: tuple[str, ...], given: Json
         assert users(update) == [entry(bridge, flags)]
 
 
+# reference 11.2-b
 async def test_actor_joins_as_a_participant() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
@@ -111,6 +114,7 @@ async def test_half_an_actor_is_none(options: Json) -> None:
         assert len(harness.nextcloud.sessions()) == 1
 
 
+# reference 11.2-b
 @pytest.mark.parametrize(
     ("options", "answer", "message"),
     [
@@ -130,6 +134,7 @@ async def test_refused_virtual_session(options: Json, answer: Any, message: str)
         assert not harness.hub.virtuals
 
 
+# reference 11.2-b
 async def test_answer_of_nextcloud_to_a_session_of_ours_does_not_matter() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
@@ -138,6 +143,7 @@ async def test_answer_of_nextcloud_to_a_session_of_ours_does_not_matter() -> Non
         assert len(alice.received()) == 2
 
 
+# reference 11.1-a
 async def test_room_that_is_not_here_is_ignored() -> None:
     async with FlowHarness() as harness:
         _, bridge = await scene(harness)
@@ -147,6 +153,7 @@ async def test_room_that_is_not_here_is_ignored() -> None:
         assert len(harness.nextcloud.asked) == before
 
 
+# reference 11.2-d
 async def test_name_is_taken_once_for_each_client() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
@@ -187,6 +194,7 @@ async def test_what_ended_while_nextcloud_was_asked_leaves_nothing(gone: str) ->
         assert bridge.received() == []
 
 
+# reference 7.5-a
 async def test_who_joins_later_hears_of_it_and_of_its_flags() -> None:
     async with FlowHarness() as harness:
         _, bridge = await scene(harness)
@@ -206,6 +214,7 @@ async def test_who_joins_later_hears_of_it_and_of_its_flags() -> None:
 # -- update
 
 
+# reference 11.3-a
 async def test_changes_are_told_once() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
@@ -229,6 +238,7 @@ async def test_changes_are_told_once() -> None:
         assert not bridge.session.virtuals["phone"].in_call
 
 
+# reference 7.2-b
 async def test_nextcloud_knows_it_by_its_public_id() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
@@ -250,6 +260,7 @@ async def test_nextcloud_knows_it_by_its_public_id() -> None:
         assert users(alice.received()[1]) == [entry(other, 9)]
 
 
+# reference 7.4-b
 async def test_nobody_in_call_concerns_virtual_sessions() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
@@ -265,6 +276,7 @@ async def test_nobody_in_call_concerns_virtual_sessions() -> None:
 # -- remove
 
 
+# reference 11.3-b
 async def test_removed_session_leaves_and_nextcloud_hears_of_it() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
@@ -284,6 +296,7 @@ async def test_removed_session_leaves_and_nextcloud_hears_of_it() -> None:
         assert not bridge.session.virtuals
 
 
+# reference 11.3-b
 async def test_actor_leaves_as_a_participant() -> None:
     async with FlowHarness() as harness:
         _, bridge = await scene(harness)
@@ -294,6 +307,7 @@ async def test_actor_leaves_as_a_participant() -> None:
         assert harness.nextcloud.leaves() == [expected]
 
 
+# reference 11.3-b
 @pytest.mark.parametrize(
     ("options", "answer", "message"),
     [
@@ -327,6 +341,7 @@ async def test_owner_that_is_gone_hears_of_no_failure() -> None:
         assert bridge.received() == [{"type": "bye", "id": "b"}]
 
 
+# reference 11.3-d
 async def test_end_of_the_owner_takes_its_sessions_along() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
@@ -354,6 +369,7 @@ async def test_room_lives_as_long_as_a_virtual_session_does() -> None:
         assert not harness.hub.rooms
 
 
+# reference 4.6-c
 async def test_deleted_room_takes_its_virtual_sessions_along() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
@@ -377,6 +393,7 @@ async def test_deleted_room_takes_its_virtual_sessions_along() -> None:
 # -- what it is told
 
 
+# reference 11.4-a
 @pytest.mark.parametrize("kind", ["message", "control"])
 async def test_owner_hears_what_is_said_to_a_virtual_session(kind: str) -> None:
     async with FlowHarness() as harness:
@@ -407,6 +424,7 @@ async def test_control_to_a_virtual_session_needs_the_permission() -> None:
         assert bridge.received() == []
 
 
+# reference 11.4-a
 async def test_messages_to_all_reach_the_owner_once_at_most() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
@@ -422,6 +440,7 @@ async def test_messages_to_all_reach_the_owner_once_at_most() -> None:
         assert len(bridge.received()) == 1
 
 
+# reference 11.4-b
 async def test_disinvited_virtual_session_is_to_be_hung_up() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
@@ -444,6 +463,7 @@ async def test_disinvited_virtual_session_is_to_be_hung_up() -> None:
         assert alice.received() == []
 
 
+# reference 9.5-a
 async def test_owner_is_offered_what_is_sent_to_a_virtual_session() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
@@ -473,6 +493,7 @@ async def test_publisher_elsewhere_sends_a_virtual_session_nothing() -> None:
 # -- keep-alive
 
 
+# reference 4.5-b
 async def test_virtual_sessions_are_pinged() -> None:
     async with FlowHarness() as harness:
         _, bridge = await scene(harness)

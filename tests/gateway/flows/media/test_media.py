@@ -51,6 +51,7 @@ async def publishing(*userids: str) -> tuple[FlowHarness, list[FakeClient]]:
 # -- offer: publish (9.2)
 
 
+# reference 9.2-d
 async def test_offer_is_answered_without_an_id() -> None:
     async with FlowHarness() as harness:
         alice = await harness.hello("alice")  # neither room nor call is needed
@@ -80,6 +81,7 @@ async def test_offer_is_answered_without_an_id() -> None:
         assert harness.media.open_streams == (1, 0)
 
 
+# reference 9.2-a
 async def test_recipient_of_an_offer_does_not_matter() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.callers("alice", "bob")
@@ -89,6 +91,7 @@ async def test_recipient_of_an_offer_does_not_matter() -> None:
         assert bob.received() == []
 
 
+# reference 9.1-a
 async def test_video_and_screen_are_two_streams() -> None:
     async with FlowHarness() as harness:
         alice = await harness.hello("alice")
@@ -99,6 +102,7 @@ async def test_video_and_screen_are_two_streams() -> None:
         assert len(harness.mcu.publishers) == 2
 
 
+# reference 9.1-a
 @pytest.mark.parametrize("room_type", ["audio", "", None])
 async def test_nobody_can_publish_another_room_type(room_type: str | None) -> None:
     async with FlowHarness() as harness:
@@ -115,6 +119,7 @@ async def test_nobody_can_publish_another_room_type(room_type: str | None) -> No
         assert harness.media.open_streams == (0, 0)
 
 
+# reference 9.2-b
 async def test_codecs_of_the_offer_reach_the_sfu_and_order_the_description() -> None:
     async with FlowHarness() as harness:
         alice = await harness.hello("alice")
@@ -128,6 +133,7 @@ async def test_codecs_of_the_offer_reach_the_sfu_and_order_the_description() -> 
         assert "SAVPF 102 96" in publisher.offer
 
 
+# reference 9.2-b
 @pytest.mark.parametrize(
     ("wish", "room_type", "expected"),
     [
@@ -162,6 +168,7 @@ async def test_answer_without_a_ceiling_is_left_alone() -> None:
         assert alice.data()[0]["payload"]["sdp"] == ANSWER
 
 
+# reference 9.2-e
 @pytest.mark.parametrize(
     ("error", "code"),
     [
@@ -191,6 +198,7 @@ async def test_stream_that_cannot_be_published_has_its_error(
 # -- renegotiation and replacement
 
 
+# reference 9.2-c
 async def test_offer_of_the_same_connection_renegotiates() -> None:
     harness, (alice, bob) = await publishing("alice", "bob")
     async with harness:
@@ -203,6 +211,20 @@ async def test_offer_of_the_same_connection_renegotiates() -> None:
         assert bob.received() == []
 
 
+# reference 9.2-g
+async def test_renegotiation_under_another_sid_is_answered_under_that_one() -> None:
+    harness, (alice,) = await publishing("alice")
+    async with harness:
+        alice.offer(sid="2")
+        await settle()
+        assert alice.data()[0]["sid"] == "2"
+        alice.media(alice, "endOfCandidates", sid="1")
+        await settle()
+        assert alice.error_codes() == ["processing_failed"]
+        assert len(harness.mcu.published) == 1
+
+
+# reference 9.2-e
 async def test_failed_renegotiation_leaves_the_stream_as_it_was() -> None:
     harness, (alice,) = await publishing("alice")
     async with harness:
@@ -214,6 +236,7 @@ async def test_failed_renegotiation_leaves_the_stream_as_it_was() -> None:
         assert harness.publisher(alice) is publisher
 
 
+# reference 9.2-f
 async def test_new_connection_replaces_the_old_one_and_subscribers_are_offered_it_unasked() -> None:
     harness, (alice, bob, carol) = await publishing("alice", "bob", "carol")
     async with harness:
@@ -340,6 +363,7 @@ async def test_candidates_wait_behind_their_offer() -> None:
         assert [it["type"] for it in alice.data()] == ["answer"]
 
 
+# reference 9.4-c
 async def test_candidate_of_the_sfu_comes_after_the_answer() -> None:
     harness, (alice, bob) = await publishing("alice", "bob")
     async with harness:
@@ -361,6 +385,7 @@ async def test_candidate_of_the_sfu_comes_after_the_answer() -> None:
         assert (data["to"], data["from"]) == (bob.sessionid, alice.sessionid)
 
 
+# reference 9.4-b
 @pytest.mark.parametrize(
     ("text", "passes"),
     [
@@ -406,6 +431,7 @@ async def test_odd_line_index_of_a_candidate_is_left_out(index: object) -> None:
 # -- sids, unknown objects, wrong types (9.4, 9.9)
 
 
+# reference 9.4-a
 @pytest.mark.parametrize("type", ["answer", "candidate", "endOfCandidates", "selectStream"])
 async def test_message_about_nothing_is_client_not_found(type: str) -> None:
     async with FlowHarness() as harness:
@@ -419,6 +445,7 @@ async def test_message_about_nothing_is_client_not_found(type: str) -> None:
         assert set(alice.error_codes()) == {"client_not_found"}
 
 
+# reference 9.4-a
 @pytest.mark.parametrize("type", ["answer", "candidate", "endOfCandidates"])
 async def test_message_about_an_older_connection_is_processing_failed(type: str) -> None:
     harness, (alice, bob) = await publishing("alice", "bob")
@@ -437,6 +464,7 @@ async def test_message_about_an_older_connection_is_processing_failed(type: str)
         assert bob.received() == []
 
 
+# reference 9.4-a
 async def test_answer_to_ones_own_stream_is_processing_failed() -> None:
     harness, (alice,) = await publishing("alice")
     async with harness:
@@ -459,6 +487,7 @@ async def test_answer_that_the_sfu_refuses_is_processing_failed_and_the_subscrip
 # -- requestoffer: subscribe (9.3)
 
 
+# reference 9.3-e
 async def test_request_is_answered_with_an_offer_of_the_publisher() -> None:
     harness, (alice, bob) = await publishing("alice", "bob")
     async with harness:
@@ -484,6 +513,7 @@ async def test_request_is_answered_with_an_offer_of_the_publisher() -> None:
         assert alice.received() == []
 
 
+# reference 9.3-c
 async def test_request_waits_for_the_publisher() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.callers("alice", "bob")
@@ -497,6 +527,7 @@ async def test_request_waits_for_the_publisher() -> None:
         assert bob.data()[0]["type"] == "offer"
 
 
+# reference 9.3-c
 async def test_request_for_a_publisher_that_does_not_come_fails_after_the_timeout() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.callers("alice", "bob")
@@ -509,6 +540,7 @@ async def test_request_for_a_publisher_that_does_not_come_fails_after_the_timeou
         assert harness.counters.no_publisher_total["video"] == 1
 
 
+# reference 9.3-c
 @pytest.mark.parametrize(
     ("error", "code"),
     [
@@ -528,6 +560,7 @@ async def test_errors_of_a_subscription(error: Exception, code: str) -> None:
         assert harness.media.open_streams == (1, 0)
 
 
+# reference 9.3-g
 async def test_request_waiting_is_cancelled_by_leaving_the_call() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.callers("alice", "bob")
@@ -544,6 +577,7 @@ async def test_request_waiting_is_cancelled_by_leaving_the_call() -> None:
         assert harness.media.open_streams == (1, 0)
 
 
+# reference 9.3-b
 async def test_request_needs_both_in_one_call() -> None:
     harness, (alice, bob) = await publishing("alice", "bob")
     async with harness:
@@ -567,6 +601,7 @@ async def test_request_needs_both_in_one_call() -> None:
         assert harness.mcu.subscribers == []
 
 
+# reference 9.3-h
 async def test_request_needs_no_call_where_the_operator_allows_that_but_one_backend() -> None:
     async with FlowHarness(limits=MediaLimits(subscribe_any=True)) as harness:
         alice = await harness.member("alice")
@@ -588,6 +623,7 @@ async def test_request_needs_no_call_where_the_operator_allows_that_but_one_back
         assert late.error_codes() == ["not_allowed"]
 
 
+# reference 9.3-a
 async def test_request_for_oneself_is_ignored() -> None:
     harness, (alice,) = await publishing("alice")
     async with harness:
@@ -597,6 +633,7 @@ async def test_request_for_oneself_is_ignored() -> None:
         assert alice.received() == []
 
 
+# reference 9.3-d
 async def test_request_with_the_current_sid_refreshes_the_same_connection() -> None:
     harness, (alice, bob) = await publishing("alice", "bob")
     async with harness:
@@ -611,6 +648,7 @@ async def test_request_with_the_current_sid_refreshes_the_same_connection() -> N
         assert subscriber.layers == [MediaSelection(substream=1, audio=False)]
 
 
+# reference 9.3-d
 @pytest.mark.parametrize("sid", ["another", "", None])
 async def test_request_with_another_sid_makes_a_new_connection(sid: str | None) -> None:
     harness, (alice, bob) = await publishing("alice", "bob")
@@ -628,6 +666,7 @@ async def test_request_with_another_sid_makes_a_new_connection(sid: str | None) 
         assert old.layer == MediaSelection(temporal=2)
 
 
+# reference 9.3-f
 async def test_offer_of_the_sfu_is_pushed_under_the_same_sid() -> None:
     harness, (alice, bob) = await publishing("alice", "bob")
     async with harness:
@@ -639,6 +678,7 @@ async def test_offer_of_the_sfu_is_pushed_under_the_same_sid() -> None:
         assert (pushed["type"], pushed["sid"], pushed["payload"]["sdp"]) == ("offer", sid, subscriber_offer("more"))
 
 
+# reference 9.6-a
 async def test_layers_are_chosen_and_wrong_types_refused() -> None:
     harness, (alice, bob) = await publishing("alice", "bob")
     async with harness:
@@ -686,6 +726,7 @@ async def test_publisher_that_is_lost_during_a_renegotiation_is_answered() -> No
         assert harness.media.open_streams == (0, 0)
 
 
+# reference 2.1-k
 async def test_answer_that_never_comes_blocks_nobody() -> None:
     harness, (alice, bob, carol) = await publishing("alice", "bob", "carol")
     async with harness:
@@ -701,6 +742,7 @@ async def test_answer_that_never_comes_blocks_nobody() -> None:
 # -- sendoffer (9.5)
 
 
+# reference 9.5-a
 async def test_offer_is_sent_to_others_who_need_not_be_in_the_call() -> None:
     async with FlowHarness() as harness:
         alice, bob, carol = [await harness.member(name) for name in ("alice", "bob", "carol")]
@@ -724,6 +766,7 @@ async def test_offer_is_sent_to_others_who_need_not_be_in_the_call() -> None:
         assert [len(it.answers) for it in harness.mcu.subscribers] == [1, 1]
 
 
+# reference 9.5-a
 async def test_errors_of_sendoffer_go_to_the_sender() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.callers("alice", "bob")
@@ -759,6 +802,7 @@ async def test_errors_of_sendoffer_go_to_the_sender() -> None:
 # -- permissions (8)
 
 
+# reference 8-d
 @pytest.mark.parametrize(
     ("names", "media", "room_type", "allowed"),
     [
@@ -788,6 +832,7 @@ async def test_offer_needs_permission_for_what_it_carries(
             assert harness.mcu.published == []
 
 
+# reference 8-e
 @pytest.mark.parametrize("type", ["candidate", "endOfCandidates", "answer"])
 async def test_negotiating_needs_permission(type: str) -> None:
     async with FlowHarness() as harness:
@@ -799,6 +844,7 @@ async def test_negotiating_needs_permission(type: str) -> None:
             assert reply["error"] == {"code": "not_allowed", "message": "Not allowed to send candidate."}
 
 
+# reference 8-f, 8-g
 @pytest.mark.parametrize(
     ("names", "video", "screen"),
     [
@@ -820,6 +866,7 @@ async def test_revoked_permission_closes_what_it_covered(names: list[str], video
         assert harness.media.open_streams == (video + screen, 0)
 
 
+# reference 8-h
 @pytest.mark.parametrize("replaces", [False, True])
 async def test_permission_revoked_while_an_offer_is_in_flight_leaves_nothing(replaces: bool) -> None:
     async with FlowHarness() as harness:
@@ -859,6 +906,7 @@ async def test_permission_revoked_while_a_camera_is_switched_on_closes_the_strea
 # -- unshareScreen and endings (9.7)
 
 
+# reference 9.7-a
 async def test_unshared_screen_ends_a_second_later() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.callers("alice", "bob")
@@ -882,6 +930,7 @@ async def test_unsharing_nothing_is_nothing() -> None:
         assert alice.received() == []
 
 
+# reference 9.7-d
 @pytest.mark.parametrize("connection", ["one", "two"])
 @pytest.mark.parametrize("late", [False, True])
 async def test_unsharing_does_not_end_what_was_shared_after_it(connection: str, late: bool) -> None:
@@ -916,6 +965,7 @@ async def test_screen_that_was_still_negotiating_when_it_was_unshared_ends() -> 
         assert harness.media.open_streams == (0, 0)
 
 
+# reference 9.7-b
 @pytest.mark.parametrize("reason", [CloseReason.LOST, CloseReason.FAILED, CloseReason.DRAINED])
 async def test_stream_that_the_sfu_drops_is_forgotten_silently(reason: CloseReason) -> None:
     harness, (alice, bob) = await publishing("alice", "bob")
@@ -948,6 +998,7 @@ def says_bye(harness: FlowHarness, alice: FakeClient) -> None:
     alice.send({"type": "bye"})
 
 
+# reference 9.7-c
 @pytest.mark.parametrize("end", [leaves_room, changes_room, leaves_call, says_bye])
 @pytest.mark.parametrize("negotiating", [False, True])
 async def test_end_of_the_call_ends_all_streams(end: Any, negotiating: bool) -> None:
@@ -975,6 +1026,7 @@ async def test_end_of_the_call_ends_all_streams(end: Any, negotiating: bool) -> 
         assert harness.media.open_streams == (1, 0)
 
 
+# reference 2.8-g, 9-a
 async def test_lost_connection_ends_no_stream_and_a_negotiation_goes_on_over_a_resume() -> None:
     harness, (alice, bob) = await publishing("alice", "bob")
     async with harness:
@@ -995,6 +1047,7 @@ async def test_lost_connection_ends_no_stream_and_a_negotiation_goes_on_over_a_r
         assert harness.media.open_streams == (2, 1)
 
 
+# reference 9.7-c
 async def test_expired_session_leaves_nothing_on_the_sfu() -> None:
     harness, (alice, bob) = await publishing("alice", "bob")
     async with harness:

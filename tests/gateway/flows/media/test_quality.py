@@ -53,6 +53,7 @@ def told(*clients: FakeClient) -> list[int | None]:
     return [limits[-1] if (limits := on_sfu(it).limits) else None for it in clients]
 
 
+# reference 9.2-h
 async def test_share_is_told_with_the_answer_which_does_not_wait_for_it() -> None:
     async with harness_with(room_budget=400_000) as harness:
         (alice,) = await publishers(harness, "alice")
@@ -284,6 +285,7 @@ async def test_backends_that_say_nothing_have_the_common_rules() -> None:
         assert told(*await publishers(harness, "alice", "bob"))[1] == 250_000
 
 
+# reference 4.1-k
 @pytest.mark.parametrize(
     ("quality", "expected"),
     [
@@ -315,6 +317,7 @@ def formats(publisher: FakePublisher) -> str:
     return next(line for line in publisher.offer.split("\r\n") if line.startswith("m=video")).partition("SAVPF ")[2]
 
 
+# reference 9.2-h
 async def test_server_s_list_removes_and_orders() -> None:
     async with harness_with(videocodecs=("h264",)) as harness:
         (alice,) = await publishers(harness, "alice")

@@ -195,6 +195,7 @@ async def test_update_that_was_lost_leaves_a_stream_that_goes_on_unasked_for() -
         assert alice.received() == []
 
 
+# reference 9.2-i
 async def test_offer_under_way_when_the_sfu_is_lost_is_answered_when_it_is_back() -> None:
     async with FlowHarness() as harness:
         (alice,) = await call(harness, ())
@@ -319,6 +320,7 @@ async def test_internal_clients_are_not_reset() -> None:
 # -- who receives
 
 
+# reference 9.3-i
 @pytest.mark.parametrize("reason", [CloseReason.LOST, CloseReason.DRAINED])
 @pytest.mark.parametrize("away", [0, 60, 3600])
 async def test_who_received_is_offered_the_stream_when_it_is_published_again(reason: CloseReason, away: float) -> None:
@@ -394,6 +396,7 @@ async def test_offer_that_the_sfu_was_away_for_is_made_when_it_is_back_with_its_
         assert len(harness.mcu.subscribers) == 1
 
 
+# reference 9.6-b
 async def test_what_was_chosen_counts_for_the_next_connection() -> None:
     async with FlowHarness() as harness:
         alice, bob = await call(harness, (), ())
@@ -455,6 +458,7 @@ async def test_first_request_that_the_sfu_fails_is_served_later_unasked() -> Non
         assert [it["type"] for it in bob.data()] == ["offer"]
 
 
+# reference 9.3-j
 @pytest.mark.parametrize("type", ["requestoffer", "sendoffer"])
 @pytest.mark.parametrize("crossed", [True, False])
 async def test_request_that_crosses_an_unasked_offer_is_served_by_it(type: str, crossed: bool) -> None:

@@ -34,6 +34,7 @@ async def two(harness: FlowHarness) -> tuple[FakeClient, FakeClient]:
     return plain, relay
 
 
+# reference 5.5-a
 async def test_comment_goes_to_who_can_take_it_and_a_refresh_to_the_others() -> None:
     async with FlowHarness() as harness:
         plain, relay = await two(harness)
@@ -42,6 +43,7 @@ async def test_comment_goes_to_who_can_take_it_and_a_refresh_to_the_others() -> 
         assert data(relay) == [comment(COMMENT)]
 
 
+# reference 5.5-c
 async def test_several_comments_are_events_of_their_own_in_order() -> None:
     async with FlowHarness() as harness:
         plain, relay = await two(harness)
@@ -50,6 +52,7 @@ async def test_several_comments_are_events_of_their_own_in_order() -> None:
         assert data(relay) == [comment({"id": number}) for number in (1, 2, 3)]
 
 
+# reference 5.5-b
 async def test_comments_without_refresh_go_to_everybody() -> None:
     async with FlowHarness() as harness:
         plain, relay = await two(harness)
@@ -58,6 +61,7 @@ async def test_comments_without_refresh_go_to_everybody() -> None:
         assert data(plain) == data(relay) == [comment({"id": number}) for number in (1, 2, 3)]
 
 
+# reference 5.5-e
 @pytest.mark.parametrize("fields", [{"refresh": True}, {"refresh": True, "comment": None, "comments": [None, {}]}, {}])
 async def test_without_comments_it_is_passed_on_untouched(fields: Json) -> None:
     async with FlowHarness() as harness:
@@ -66,6 +70,7 @@ async def test_without_comments_it_is_passed_on_untouched(fields: Json) -> None:
             assert data(client)[-1] == {"type": "chat", "chat": fields, "more": 1}
 
 
+# reference 5.5-e
 @pytest.mark.parametrize(
     "other",
     ["text", [1], {"type": "chat"}, {"type": "chat", "chat": {"refresh": "yes", "comment": {"id": 1}}}, {"type": "x"}],
@@ -77,6 +82,7 @@ async def test_what_is_no_chat_message_is_passed_on_untouched(other: Any) -> Non
             assert data(client)[-1] == other
 
 
+# reference 5.5-d
 @pytest.mark.parametrize(
     ("sent", "seen"),
     [
@@ -95,6 +101,7 @@ async def test_names_are_hidden_from_who_must_not_see_them(sent: Any, seen: Any)
         assert data(relay) == [comment(seen)]
 
 
+# reference 5.6-b
 async def test_who_is_away_is_told_once_to_refresh_but_misses_no_comment() -> None:
     async with FlowHarness() as harness:
         plain, relay = await two(harness)

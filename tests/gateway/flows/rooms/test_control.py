@@ -44,6 +44,7 @@ async def test_control_reaches_many(kind: str) -> None:
         assert alice.received() == []
 
 
+# reference 5.3-b
 async def test_control_does_not_reach_another_backend() -> None:
     async with FlowHarness() as harness:
         alice, eve = await harness.hello("alice"), await harness.hello("eve", OTHER)
@@ -52,6 +53,7 @@ async def test_control_does_not_reach_another_backend() -> None:
         assert eve.received() == alice.received() == []
 
 
+# reference 2.4-g, 5.3-a
 @pytest.mark.parametrize("permissions", [[], ["publish-media", "transient-data"]])
 async def test_without_the_permission_it_is_dropped_silently(permissions: list[str]) -> None:
     async with FlowHarness() as harness:
@@ -63,6 +65,7 @@ async def test_without_the_permission_it_is_dropped_silently(permissions: list[s
         assert bob.received() == alice.received() == []
 
 
+# reference 5.3-a
 async def test_with_the_permission_it_is_delivered() -> None:
     async with FlowHarness() as harness:
         harness.nextcloud.rooms["r"] = FakeRoom(permissions=["control"])

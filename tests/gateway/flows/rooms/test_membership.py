@@ -27,6 +27,7 @@ def joins(heard: list[Json]) -> list[list[str]]:
     return [[entry["sessionid"] for entry in it["event"]["join"]] for it in heard if it["type"] == "event"]
 
 
+# reference 4.3-b
 async def test_joining_is_answered_and_then_told() -> None:
     async with FlowHarness() as harness:
         alice = await harness.hello("alice")
@@ -43,6 +44,7 @@ async def test_joining_is_answered_and_then_told() -> None:
         assert own == {"type": "event", "event": {"target": "room", "type": "join", "join": [entry]}}
 
 
+# reference 4.3-a
 async def test_newcomer_hears_of_itself_first_and_then_of_all_others_at_once() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
@@ -57,6 +59,7 @@ async def test_newcomer_hears_of_itself_first_and_then_of_all_others_at_once() -
         assert joins(alice.received()) == joins(bob.received()) == [[carol.sessionid]]
 
 
+# reference 4.1-c
 async def test_nextcloud_is_asked_without_an_action() -> None:
     async with FlowHarness() as harness:
         alice, guest = await harness.hello("alice"), await harness.hello("")
@@ -71,6 +74,7 @@ async def test_nextcloud_is_asked_without_an_action() -> None:
         ]
 
 
+# reference 4.1-a
 async def test_room_that_the_session_is_in_is_not_asked_for_again() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
@@ -93,6 +97,7 @@ async def test_room_that_the_session_is_in_is_not_asked_for_again() -> None:
         assert harness.hub.of_room_session("cloud", alice.sessionid) is alice.session
 
 
+# reference 4.1-d
 @pytest.mark.parametrize(
     ("answer", "code"),
     [
@@ -124,6 +129,7 @@ async def test_refused_join_leaves_the_session_where_it_was(answer: Any, code: s
         assert list(harness.hub.rooms) == [("cloud", "r")]
 
 
+# reference 4.1-e
 async def test_room_change_leaves_the_old_room_after_nextcloud_let_it_into_the_new_one() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
@@ -138,6 +144,7 @@ async def test_room_change_leaves_the_old_room_after_nextcloud_let_it_into_the_n
         assert [(it.action, it.roomid, it.sessionid) for it in told] == [("", "new", "nc2"), ("leave", "r", "nc-alice")]
 
 
+# reference 4.4-b
 async def test_same_room_session_in_another_room_does_not_end_the_session_itself() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
@@ -147,6 +154,7 @@ async def test_same_room_session_in_another_room_does_not_end_the_session_itself
         assert alice.session.open
 
 
+# reference 4.1-g
 async def test_roomid_of_nextcloud_counts() -> None:
     async with FlowHarness() as harness:
         alice = await harness.hello("alice")
@@ -169,6 +177,7 @@ async def test_empty_members_of_an_answer_as_php_writes_them_count_as_absent(ses
         assert guest.session.shown_userid == ""
 
 
+# reference 4.1-f
 async def test_room_keeps_the_properties_of_the_first_join() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.hello("alice"), await harness.hello("bob")
@@ -181,6 +190,7 @@ async def test_room_keeps_the_properties_of_the_first_join() -> None:
         assert bob.received()[0]["room"]["properties"] == [1]
 
 
+# reference 4.1-g
 async def test_guest_with_a_name_of_the_room_is_shown_under_it() -> None:
     async with FlowHarness() as harness:
         bob, guest = await harness.member("bob"), await harness.hello("")
@@ -197,6 +207,7 @@ async def test_guest_with_a_name_of_the_room_is_shown_under_it() -> None:
         assert harness.nextcloud.leaves()[0].userid == ""
 
 
+# reference 4.1-h
 async def test_bandwidth_is_the_smaller_of_both_limits() -> None:
     backend = Backend("b", ("https://b.example/",), "s", max_stream_bitrate=500, max_screen_bitrate=0)
     async with FlowHarness(backend, limits=MediaLimits(1000, 2000)) as harness:
@@ -206,6 +217,7 @@ async def test_bandwidth_is_the_smaller_of_both_limits() -> None:
         assert alice.received()[0]["room"]["bandwidth"] == {"maxstreambitrate": 500, "maxscreenbitrate": 2000}
 
 
+# reference 4.1-h
 @pytest.mark.parametrize("mcu", [True, False])
 async def test_bandwidth_is_absent_without_limits_or_sfu(mcu: bool) -> None:
     async with FlowHarness(mcu=mcu, limits=MediaLimits(0 if mcu else 1000, 0)) as harness:
@@ -218,6 +230,7 @@ async def test_bandwidth_is_absent_without_limits_or_sfu(mcu: bool) -> None:
 # -- leave
 
 
+# reference 4.2-a
 async def test_leaving_is_answered_and_told_to_the_others_and_to_nextcloud() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
@@ -230,6 +243,7 @@ async def test_leaving_is_answered_and_told_to_the_others_and_to_nextcloud() -> 
         assert (told.roomid, told.userid, told.sessionid) == ("r", "alice", "nc-alice")
 
 
+# reference 4.2-a
 @pytest.mark.parametrize("room", [{}, {"roomid": None}, {"roomid": ""}])
 async def test_leaving_no_room_is_not_answered(room: Json) -> None:
     async with FlowHarness() as harness:
@@ -246,6 +260,7 @@ async def test_room_without_a_body_is_invalid() -> None:
         assert alice.error_codes() == ["invalid_format"] * 2
 
 
+# reference 4.2-b
 async def test_session_that_nextcloud_has_no_id_of_leaves_without_telling_it() -> None:
     async with FlowHarness() as harness:
         alice = await harness.hello("alice")
@@ -256,6 +271,7 @@ async def test_session_that_nextcloud_has_no_id_of_leaves_without_telling_it() -
         assert harness.nextcloud.leaves() == []
 
 
+# reference 4.2-b
 async def test_failed_leave_request_is_only_logged(caplog: pytest.LogCaptureFixture) -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.hello("bob")
@@ -273,6 +289,7 @@ async def test_failed_leave_request_is_only_logged(caplog: pytest.LogCaptureFixt
         assert not [it for it in caplog.records if it.levelname == "ERROR"]
 
 
+# reference 2.5-b
 async def test_guest_that_left_its_room_must_join_another_one() -> None:
     async with FlowHarness() as harness:
         guest = await harness.member("")
@@ -288,6 +305,7 @@ async def test_guest_that_left_its_room_must_join_another_one() -> None:
 # -- duplicates (4.4)
 
 
+# reference 4.4-a
 async def test_second_session_with_the_same_room_session_ends_the_first() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
@@ -337,6 +355,7 @@ async def test_two_joins_with_one_room_session_at_once_leave_one_session() -> No
 # -- names that are hidden (5.4)
 
 
+# reference 5.4-b, 5.4-c
 async def test_names_are_hidden_from_who_may_not_see_them() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")

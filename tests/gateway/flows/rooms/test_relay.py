@@ -14,6 +14,7 @@ from tests.gateway.flows.virtual_time import settle
 ROOM, CALL = {"type": "room"}, {"type": "call"}
 
 
+# reference 5.1-a
 async def test_message_to_a_session_in_any_room() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.hello("alice"), await harness.member("bob")
@@ -30,6 +31,7 @@ async def test_message_to_a_session_in_any_room() -> None:
         assert alice.received() == []
 
 
+# reference 5.1-f
 @pytest.mark.parametrize("mcu", [True, False])
 @pytest.mark.parametrize("to", ["session", "user", "room", "call"])
 async def test_data_is_relayed_byte_for_byte(mcu: bool, to: str) -> None:
@@ -43,6 +45,7 @@ async def test_data_is_relayed_byte_for_byte(mcu: bool, to: str) -> None:
         assert alice.received() == []
 
 
+# reference 5.1-b
 async def test_message_to_a_user_reaches_all_sessions_of_that_user_and_no_others() -> None:
     async with FlowHarness() as harness:
         alice, again = await harness.hello("alice"), await harness.hello("alice")
@@ -61,6 +64,7 @@ async def test_message_to_a_user_reaches_all_sessions_of_that_user_and_no_others
         assert [it.received() for it in (alice, again, guest, eve)] == [[], [], [], []]
 
 
+# reference 5.1-c
 async def test_message_to_the_room_reaches_all_but_the_sender() -> None:
     async with FlowHarness() as harness:
         alice, bob, carol = [await harness.member(name) for name in ("alice", "bob", "carol")]
@@ -93,6 +97,7 @@ async def test_what_concerns_many_is_encoded_once() -> None:
             assert bob.connection.written[-1] is carol.connection.written[-1]
 
 
+# reference 5.1-d
 async def test_message_to_the_call_reaches_those_in_it_and_may_come_from_outside() -> None:
     async with FlowHarness() as harness:
         alice, bob, carol = [await harness.member(name) for name in ("alice", "bob", "carol")]
@@ -105,6 +110,7 @@ async def test_message_to_the_call_reaches_those_in_it_and_may_come_from_outside
         assert [it.received() for it in (alice, bob, carol)] == [[], [], []]
 
 
+# reference 5.1-e
 async def test_message_without_anybody_to_hear_it_is_dropped_silently() -> None:
     async with FlowHarness() as harness:
         alice, eve = await harness.hello("alice"), await harness.hello("eve", OTHER)
@@ -116,6 +122,7 @@ async def test_message_without_anybody_to_hear_it_is_dropped_silently() -> None:
         assert alice.received() == eve.received() == []
 
 
+# reference 2.4-b
 @pytest.mark.parametrize(
     "message",
     [
@@ -142,6 +149,7 @@ async def test_malformed_message_is_answered(message: Json | None) -> None:
         assert (reply["id"], reply["error"]["code"]) == ("m", "invalid_format")
 
 
+# reference 2.4-e
 async def test_unknown_types_and_those_for_others_are_ignored() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
@@ -191,6 +199,7 @@ BAD = [
 ]
 
 
+# reference 5.2-a, 5.2-b, 5.2-d, 5.2-e
 @pytest.mark.parametrize("to", ["session", "room", "call"])
 @pytest.mark.parametrize(("data", "code", "text"), BAD)
 async def test_data_is_checked_when_there_is_an_sfu(data: Json, code: str, text: str, to: str) -> None:
@@ -210,6 +219,7 @@ async def test_data_is_checked_when_there_is_an_sfu(data: Json, code: str, text:
         assert bob.received() == []
 
 
+# reference 5.2-g
 @pytest.mark.parametrize("to", ["user", "session", "room", "call"])
 async def test_nothing_is_checked_without_an_sfu_nor_for_a_user(to: str) -> None:
     async with FlowHarness(mcu=to == "user") as harness:
@@ -221,6 +231,7 @@ async def test_nothing_is_checked_without_an_sfu_nor_for_a_user(to: str) -> None
         assert alice.received() == []
 
 
+# reference 5.2-h
 @pytest.mark.parametrize(
     "data",
     [
@@ -265,6 +276,7 @@ async def test_sound_media_data_to_a_room_is_relayed(data: Json) -> None:
 # -- the queue of who is away (5.6)
 
 
+# reference 5.6-a
 async def test_everything_waits_for_who_is_away_in_order() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.callers("alice", "bob")
@@ -280,6 +292,7 @@ async def test_everything_waits_for_who_is_away_in_order() -> None:
         assert [it["type"] for it in heard[41:]] == ["event"] * 2
 
 
+# reference 5.6-b
 async def test_chat_refresh_waits_only_once() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
@@ -300,6 +313,7 @@ async def test_chat_refresh_waits_only_once() -> None:
         assert len(again.received()) == 2
 
 
+# reference 5.6-c
 async def test_bye_for_a_live_connection_is_not_kept() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
@@ -312,6 +326,7 @@ async def test_bye_for_a_live_connection_is_not_kept() -> None:
 # -- slow clients lose, alone (invariant 6)
 
 
+# reference 5.6-d
 @pytest.mark.parametrize("connected", [True, False])
 async def test_session_that_is_sent_more_than_it_takes_ends_alone(connected: bool) -> None:
     async with FlowHarness(outbox_bytes=1000) as harness:

@@ -35,6 +35,7 @@ async def test_answer_to_a_join_that_was_overtaken_does_not_end_the_talk_session
         assert harness.nextcloud.leaves() == []
 
 
+# reference 4.1-i
 async def test_answer_to_a_join_whose_session_has_ended_is_undone() -> None:
     async with FlowHarness() as harness:
         await late_answer(harness, "nc-other")
@@ -42,6 +43,7 @@ async def test_answer_to_a_join_whose_session_has_ended_is_undone() -> None:
         assert told == [("r0", "nc-alice"), ("r1", "nc-alice")]
 
 
+# reference 4.1-j
 async def test_joining_the_own_room_again_does_not_take_the_id_of_another_one() -> None:
     async with FlowHarness() as harness:
         alice, eve = await harness.member("alice"), await harness.member("eve")
@@ -54,6 +56,7 @@ async def test_joining_the_own_room_again_does_not_take_the_id_of_another_one() 
         assert alice.received() == []
 
 
+# reference 4.1-a
 async def test_joining_the_own_room_again_without_an_id_is_known_by_the_public_one() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
@@ -72,6 +75,7 @@ async def test_joining_the_own_room_again_without_an_id_is_known_by_the_public_o
         assert [it.sessionid for it in harness.nextcloud.leaves()] == [alice.sessionid]
 
 
+# reference 4.1-j
 async def test_internal_client_does_not_take_the_id_of_another_one() -> None:
     async with FlowHarness() as harness:
         alice, internal = await harness.member("alice"), await harness.internal_hello()

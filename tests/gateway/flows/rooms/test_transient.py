@@ -28,6 +28,7 @@ def transient(client: FakeClient) -> list[Json]:
     return [it["transient"] for it in heard]
 
 
+# reference 10-d
 async def test_every_member_hears_of_a_new_value_who_set_it_too() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
@@ -45,6 +46,7 @@ async def test_every_member_hears_of_a_new_value_who_set_it_too() -> None:
         assert alice.received() == bob.received() == elsewhere.received() == []
 
 
+# reference 10-f
 @pytest.mark.parametrize("message", ['{"type":"set","key":"k","value":null}', '{"type":"set","key":"k"}'])
 async def test_setting_nothing_removes(message: str) -> None:
     async with FlowHarness() as harness:
@@ -63,6 +65,7 @@ async def test_value_goes_out_byte_for_byte() -> None:
         assert f'"value":{value}'.encode() in alice.connection.written[-1]
 
 
+# reference 4.3-a, 10-h
 async def test_joining_session_hears_all_values_before_it_hears_who_is_there() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
@@ -76,6 +79,7 @@ async def test_joining_session_hears_all_values_before_it_hears_who_is_there() -
         assert heard[1] == {"type": "transient", "transient": {"type": "initial", "data": {"k": 1, "l": [2]}}}
 
 
+# reference 10-e
 async def test_equal_value_is_no_news_but_renews_its_time() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
@@ -99,6 +103,7 @@ async def test_equal_value_without_a_time_limit_stays() -> None:
         assert alice.received() == []
 
 
+# reference 10-g
 @pytest.mark.parametrize("ttl", [0, -1, None])
 async def test_no_time_limit(ttl: int | None) -> None:
     async with FlowHarness() as harness:
@@ -109,6 +114,7 @@ async def test_no_time_limit(ttl: int | None) -> None:
         assert alice.received() == []
 
 
+# reference 10-g
 async def test_values_go_one_by_one_to_the_millisecond() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
@@ -128,6 +134,7 @@ async def test_values_go_one_by_one_to_the_millisecond() -> None:
         assert [it["key"] for it in transient(alice)] == ["far"]
 
 
+# reference 10-g
 async def test_new_value_outlives_the_time_of_the_old_one() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
@@ -138,6 +145,7 @@ async def test_new_value_outlives_the_time_of_the_old_one() -> None:
         assert alice.received() == []
 
 
+# reference 4.2-c, 4.3-d, 10-i
 async def test_data_of_a_session_go_when_it_leaves() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
@@ -151,6 +159,7 @@ async def test_data_of_a_session_go_when_it_leaves() -> None:
         assert removed["transient"] == {"type": "remove", "key": key, "oldvalue": {"hand": True}}
 
 
+# reference 4.2-d, 10-i
 async def test_data_go_with_the_room() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
@@ -173,6 +182,7 @@ async def test_who_is_away_hears_of_changes_after_the_resume() -> None:
         assert [it["transient"]["type"] for it in again.received()[1:]] == ["set", "remove"]
 
 
+# reference 10-a
 @pytest.mark.parametrize(
     ("body", "code"),
     [
@@ -193,6 +203,7 @@ async def test_refused_outside_of_a_room(body: Json | None, code: str) -> None:
         assert (error["id"], error["error"]["code"]) == ("t", code)
 
 
+# reference 10-b, 10-c
 async def test_refused_in_a_room() -> None:
     async with FlowHarness() as harness:
         harness.nextcloud.rooms["r"] = FakeRoom(permissions=["transient-data"])

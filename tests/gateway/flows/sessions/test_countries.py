@@ -21,6 +21,7 @@ def told(harness: FlowHarness) -> list[tuple[str, str]]:
     return [(published.country, published.continent), (subscribed.country, subscribed.continent)]
 
 
+# reference 14.3-a
 async def test_only_countries_are_counted_and_only_when_a_session_opens() -> None:
     async with FlowHarness() as harness:
         harness.services.locate = locate

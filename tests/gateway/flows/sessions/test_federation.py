@@ -35,6 +35,7 @@ def join(messages: list[Json]) -> list[Json]:
     return [entry for it in messages if it["type"] == "event" for entry in it["event"].get("join", ())]
 
 
+# reference 4.3-c, 12.4-b
 async def test_others_see_that_a_session_is_federated() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
@@ -43,6 +44,7 @@ async def test_others_see_that_a_session_is_federated() -> None:
         assert (entry["federated"], entry["userid"], entry["user"]) == (True, "zoe", {"displayname": "Zoe"})
 
 
+# reference 4.1-c, 12.4-a
 async def test_nextcloud_is_told_the_actor_at_join_and_leave() -> None:
     async with FlowHarness() as harness:
         zoe = await federated(harness, actorType="federated_users", actorId="zoe@there.example")
@@ -60,6 +62,7 @@ async def test_an_actor_needs_id_and_type_as_strings() -> None:
         assert (asked.actorid, asked.actortype) == ("", "")
 
 
+# reference 12.4-b
 async def test_incall_all_does_not_bring_federated_sessions_in_but_takes_them_out() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
@@ -81,6 +84,7 @@ async def test_incall_all_does_not_bring_federated_sessions_in_but_takes_them_ou
         assert [it["event"]["update"]["incall"] for it in zoe.received()] == [0]
 
 
+# reference 12.4-b
 async def test_a_federated_session_counts_in_the_limit() -> None:
     limited = msgspec.structs.replace(CLOUD, session_limit=1)
     async with FlowHarness(limited) as harness:

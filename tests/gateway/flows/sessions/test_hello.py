@@ -25,6 +25,7 @@ def hello_as(client: FakeClient, userid: str, url: str = URL) -> None:
     hello(client, auth={"url": url, "params": client.harness.nextcloud.ticket(userid)})
 
 
+# reference 2.3-a
 async def test_client_is_welcomed_before_it_says_anything() -> None:
     async with FlowHarness() as harness:
         assert harness.connect().received() == [
@@ -32,6 +33,7 @@ async def test_client_is_welcomed_before_it_says_anything() -> None:
         ]
 
 
+# reference 3.5-b
 async def test_hello_of_a_user_opens_a_session() -> None:
     async with FlowHarness() as harness:
         client = harness.connect()
@@ -47,6 +49,7 @@ async def test_hello_of_a_user_opens_a_session() -> None:
         assert harness.hub.sessions[body["sessionid"]].features == ("x",)
 
 
+# reference 3.2-b
 async def test_params_reach_nextcloud_as_they_were_written() -> None:
     async with FlowHarness() as harness:
         client = harness.connect()
@@ -66,6 +69,7 @@ async def test_guest_has_an_empty_user_id() -> None:
         assert client.received()[0]["hello"]["userid"] == ""
 
 
+# reference 3.1-c
 @pytest.mark.parametrize("url", [URL, URL[:-1], "https://cloud.example:443", URL + "ocs/v2.php/apps/spreed/api/v1"])
 async def test_backend_is_found_by_each_form_of_its_url(url: str) -> None:
     async with FlowHarness() as harness:
@@ -76,6 +80,7 @@ async def test_backend_is_found_by_each_form_of_its_url(url: str) -> None:
         assert harness.nextcloud.asked[0][1] == URL
 
 
+# reference 3.1-a
 @pytest.mark.parametrize(
     ("body", "code"),
     [
@@ -123,6 +128,7 @@ async def test_refused_hello_may_be_said_again(body: Json, code: str) -> None:
         assert client.received()[0]["type"] == "hello"
 
 
+# reference 3.2-c
 @pytest.mark.parametrize(
     ("answer", "code", "message"),
     [
@@ -211,6 +217,7 @@ async def test_token_without_a_key_or_under_another_one_is_refused() -> None:
 # -- limits and order
 
 
+# reference 3.5-a
 async def test_session_limit_leaves_the_client_free_to_try_again() -> None:
     small = Backend("small", ("https://small.example/",), "secret", session_limit=1)
     async with FlowHarness(small) as harness:
@@ -226,6 +233,7 @@ async def test_session_limit_leaves_the_client_free_to_try_again() -> None:
         assert client.received()[0]["type"] == "hello"
 
 
+# reference 2.4-c
 async def test_anything_but_a_hello_is_answered_with_hello_expected() -> None:
     async with FlowHarness() as harness:
         client = harness.connect()
@@ -255,6 +263,7 @@ async def test_messages_before_a_session_are_counted() -> None:
         assert harness.counters.messages == {"hello": 2, "unknown": 1, "room": 1}
 
 
+# reference 2.4-d
 async def test_hello_of_somebody_known_is_ignored() -> None:
     async with FlowHarness() as harness:
         client = await harness.hello("alice")
@@ -265,6 +274,7 @@ async def test_hello_of_somebody_known_is_ignored() -> None:
         assert len(harness.hub.sessions) == 1
 
 
+# reference 3.5-c
 async def test_client_that_is_gone_when_nextcloud_answers_leaves_no_session() -> None:
     async with FlowHarness() as harness:
         harness.nextcloud.gate = asyncio.Event()
@@ -277,6 +287,7 @@ async def test_client_that_is_gone_when_nextcloud_answers_leaves_no_session() ->
         assert harness.hub.sessions == {}
 
 
+# reference 2.1-i
 async def test_messages_behind_a_slow_hello_wait_for_it() -> None:
     async with FlowHarness() as harness:
         harness.nextcloud.gate = asyncio.Event()
@@ -296,6 +307,7 @@ async def test_messages_behind_a_slow_hello_wait_for_it() -> None:
 # -- timers (2.5)
 
 
+# reference 2.5-a
 async def test_silent_client_is_told_and_closed_after_two_seconds() -> None:
     async with FlowHarness() as harness:
         client = harness.connect()
@@ -307,6 +319,7 @@ async def test_silent_client_is_told_and_closed_after_two_seconds() -> None:
         assert client.connection.finished
 
 
+# reference 2.5-a
 async def test_hello_timer_rests_while_nextcloud_is_asked_and_starts_anew_when_it_refuses() -> None:
     async with FlowHarness() as harness:
         harness.nextcloud.gate = asyncio.Event()
@@ -339,6 +352,7 @@ async def test_hello_behind_a_late_answer_is_not_carried_out_after_the_timeout()
         assert harness.nextcloud.asked == []
 
 
+# reference 2.5-a
 async def test_failed_resume_does_not_start_the_timer_anew() -> None:
     async with FlowHarness() as harness:
         client = harness.connect()
@@ -351,6 +365,7 @@ async def test_failed_resume_does_not_start_the_timer_anew() -> None:
         assert client.received()[0]["bye"]["reason"] == "hello_timeout"
 
 
+# reference 2.5-b
 async def test_anonymous_client_must_join_in_ten_seconds_also_while_it_is_away() -> None:
     async with FlowHarness() as harness:
         here, away, user = (
@@ -370,6 +385,7 @@ async def test_anonymous_client_must_join_in_ten_seconds_also_while_it_is_away()
 # -- resume (2.8)
 
 
+# reference 2.8-e
 async def test_resumed_session_hears_the_full_hello_and_then_what_it_missed() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
@@ -391,6 +407,7 @@ async def test_resumed_session_hears_the_full_hello_and_then_what_it_missed() ->
         assert harness.nextcloud.joins()[2:] == []
 
 
+# reference 2.5-c
 async def test_session_expires_thirty_seconds_after_its_connection() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
@@ -408,6 +425,7 @@ async def test_session_expires_thirty_seconds_after_its_connection() -> None:
         assert [it.sessionid for it in harness.nextcloud.leaves()] == ["nc-alice"]
 
 
+# reference 2.8-d
 async def test_session_is_taken_over_while_it_is_connected() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
@@ -434,6 +452,7 @@ async def test_messages_not_written_before_a_takeover_are_written_after_it() -> 
         assert [it["message"]["data"] for it in again.received()[1:]] == [0, 1, 2]
 
 
+# reference 2.6-c
 async def test_public_id_and_the_id_of_a_closed_session_resume_nothing() -> None:
     async with FlowHarness() as harness:
         alice = await harness.hello("alice")
@@ -447,6 +466,7 @@ async def test_public_id_and_the_id_of_a_closed_session_resume_nothing() -> None
         assert harness.counters.resume_failed_total == 2
 
 
+# reference 2.8-f
 async def test_participants_are_told_after_a_resume_unless_an_update_waited() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
@@ -484,6 +504,7 @@ async def test_update_that_the_line_did_not_take_is_one_that_waited(features: tu
         assert [it["type"] for it in again.received()] == ["hello", "event"]
 
 
+# reference 2.8-f
 async def test_nothing_is_told_after_a_resume_when_no_list_is_known() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
@@ -494,6 +515,7 @@ async def test_nothing_is_told_after_a_resume_when_no_list_is_known() -> None:
 # -- bye (2.7)
 
 
+# reference 2.7-a
 async def test_bye_is_answered_without_a_body_and_ends_the_session() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")

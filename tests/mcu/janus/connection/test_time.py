@@ -49,6 +49,7 @@ class Timed(Impostor):
         return [time for name, time in self.times if name == janus]
 
 
+# reference 9.8-b
 def test_janus_hears_a_keepalive_every_3_seconds() -> None:
     async def story() -> None:
         states = States()
@@ -64,6 +65,7 @@ def test_janus_hears_a_keepalive_every_3_seconds() -> None:
     in_virtual_time(story)
 
 
+# reference 9.8-a
 def test_a_request_that_janus_does_not_answer_fails_after_10_seconds() -> None:
     async def story() -> None:
         states = States()
@@ -81,6 +83,7 @@ def test_a_request_that_janus_does_not_answer_fails_after_10_seconds() -> None:
     in_virtual_time(story)
 
 
+# reference 9.8-a
 def test_a_janus_that_refuses_us_is_asked_after_1_to_16_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mcu.janus.connection.connector.random.random", lambda: 0.5)  # neither sooner nor later
 

@@ -30,6 +30,7 @@ def test_codecs_are_the_preferred_first_and_then_the_rest(preferred: tuple[str, 
     assert codecs(preferred, VIDEO_CODECS) == listed
 
 
+# reference 9.8-a
 def test_a_room_has_one_publisher_and_is_named_as_told() -> None:
     body = room("of the stream", 7, PublishOptions(), "")
     assert body == {
