@@ -24,7 +24,7 @@ from gateway.edge.http import unix_socket
 from gateway.edge.http.address import Networks, TrustedProxies
 from gateway.edge.http.body import BodyReader
 from gateway.edge.http.runner import HttpRunner
-from gateway.edge.janus_events import JanusEvents
+from gateway.edge.janus_events import JanusEvents, event_receiver
 from gateway.edge.nextcloud.client import NextcloudClient
 from gateway.edge.nextcloud.rooms_api import RoomsApi
 from gateway.edge.operator import serverinfo
@@ -186,7 +186,7 @@ class Gateway:
         self._bodies = BodyReader(self._read_timeout, self._read_too_late)
         self._polling = PollingEndpoint(flows.dispatch, self._counters, self._proxies, self._bodies)
         self._endpoint = WebSocketEndpoint(flows.dispatch, self._counters, time.time, self._proxies)
-        self._events = JanusEvents(None if mcu is None else mcu.feed, self._proxies)
+        self._events = JanusEvents(event_receiver(mcu), self._proxies)
         self._housekeeper = Housekeeper(time.monotonic, *flows.sweeps)
 
     def _application(self) -> web.Application:

@@ -1,36 +1,35 @@
-"""The whole SFU interface: what a backend of ``mcu`` promises to the signaling gateway.
+"""The whole SFU interface: the operations that an SFU implementation offers the signaling gateway.
 
-Typed verbs that return values; a backend never sees a signaling message. Every promise made here is kept by each
-backend and tested by one contract suite (docs/mcu.md, tests/mcu/contract).
+Typed methods that return values; an SFU never sees a signaling message. Each promise made here is kept by each SFU and
+tested by one contract suite (docs/mcu.md, tests/mcu/contract).
 
 Errors::
 
     McuError
-    +-- NoSuchStream       nobody publishes that stream (any more, or by the deadline)
-    +-- McuTimeout         the SFU, or the publisher's media, did not come up in time
-    +-- McuLost            the SFU is gone or went away during the call
-    +-- Rejected           the SFU refused the request: bad description, unknown codec, limit
-    +-- NewPeerConnection  Publisher.update was given an offer of another PeerConnection
+    +-- NoSuchStream       the stream has no publisher (any more, or by the deadline)
+    +-- McuTimeout         the SFU did not answer, or the publisher's media did not flow, in time
+    +-- McuLost            the SFU is unreachable, or became so during the call
+    +-- Rejected           the SFU refused the request: malformed description, unknown codec, limit
+    +-- NewPeerConnection  Publisher.update: the offer is of another PeerConnection
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal, NewType, Protocol
 
-BackendId = NewType("BackendId", str)
-PublisherId = NewType("PublisherId", str)
+BackendId = NewType("BackendId", str)  # a Nextcloud backend of the gateway
+PublisherId = NewType("PublisherId", str)  # the publishing session
 
 
 class McuError(Exception):
-    """Any failure of an SFU verb; the text is for the operator and holds no SDP, address or token."""
+    """Any failure of an SFU operation; the text is for the operator and holds no SDP, address or token."""
 
 
 class NoSuchStream(McuError):
-    """Nobody publishes the stream, or its publisher went away while we waited."""
+    """The stream has no publisher, or its publisher went away during the call."""
 
 
 class McuTimeout(McuError):
@@ -38,7 +37,7 @@ class McuTimeout(McuError):
 
 
 class McuLost(McuError):
-    """The connection to the SFU is gone."""
+    """The SFU is unreachable, or became so during the call."""
 
 
 class Rejected(McuError):
@@ -46,18 +45,18 @@ class Rejected(McuError):
 
 
 class NewPeerConnection(McuError):
-    """The offer belongs to another PeerConnection than the publisher's: publish it anew."""
+    """The offer is not of the publisher's running PeerConnection: publish the stream anew."""
 
 
 class StreamType(Enum):
-    """What a session may publish: camera with microphone, or its screen."""
+    """The type of a published stream: camera with microphone, or screen."""
 
     VIDEO = "video"
     SCREEN = "screen"
 
 
 class MediaKind(Enum):
-    """A kind of media within a stream."""
+    """The media kind of one m-line of a stream."""
 
     AUDIO = "audio"
     VIDEO = "video"
@@ -65,28 +64,28 @@ class MediaKind(Enum):
 
 
 class CloseReason(Enum):
-    """Why a stream ended without its owner closing it."""
+    """The reason for which the SFU closed a publisher or a subscriber."""
 
-    LOST = "lost"  # the SFU went away; it will be back
-    REPLACED = "replaced"  # subscribers only: by another publisher, or the connection is spoilt; subscribe again
+    LOST = "lost"  # the SFU became unreachable; it is reconnected to
+    REPLACED = "replaced"  # subscribers only: another publisher replaced theirs, or they cannot go on; subscribe again
     PUBLISHER_GONE = "publisher_gone"  # subscribers only
-    FAILED = "failed"  # ICE or DTLS gave up, or the SFU hung up
+    FAILED = "failed"  # ICE or DTLS failed, or the client or the SFU ended the PeerConnection
     DRAINED = "drained"  # the operator moves streams away from this SFU
 
 
 class SfuState(Enum):
-    """Where one SFU stands."""
+    """The state of one SFU."""
 
-    CONNECTING = "connecting"  # not there (yet or again); tried with back-off
+    CONNECTING = "connecting"  # not connected (yet or again); retried with back-off
     READY = "ready"
-    DRAINING = "draining"  # takes no new streams; those that run go on, and it is left when the last one ends
-    REFUSED = "refused"  # reachable, but not usable as it is; ``reason`` says why
+    DRAINING = "draining"  # accepts no new streams; running ones go on, and it is left when the last one ends
+    REFUSED = "refused"  # reachable, but unusable; ``SfuStatus.reason`` says why
     STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True)
 class StreamKey:
-    """Names one published stream: at most one publisher exists for it."""
+    """Identifies one published stream; it has at most one publisher at a time."""
 
     backend: BackendId
     publisher: PublisherId
@@ -104,33 +103,33 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class MediaSelection:
-    """What a subscriber wants to receive; ``None`` leaves a setting as it is."""
+    """The simulcast layer and the media that a subscriber receives; ``None`` leaves a setting unchanged."""
 
-    substream: int | None = None  # simulcast layer, 0 = lowest
-    temporal: int | None = None  # temporal layer, 0 = lowest
+    substream: int | None = None  # simulcast layer, 0 = lowest resolution
+    temporal: int | None = None  # temporal layer, 0 = lowest frame rate
     audio: bool | None = None
     video: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PublishOptions:
-    """What a published stream is limited to; codecs are lower-case names, preferred first."""
+    """Limits and preferences of a published stream; codecs are lower-case names."""
 
     bitrate: int = 0  # bit/s, the stream's ceiling; 0 = no limit
-    audiocodecs: tuple[str, ...] = ()  # preferred first; empty = the backend's order
+    audiocodecs: tuple[str, ...] = ()  # first preferred; empty = the SFU's order
     videocodecs: tuple[str, ...] = ()
     vp9profile: str = ""
     h264profile: str = ""
-    timeout: float = 10.0  # seconds for the whole verb, waiting for an SFU that is away included
-    country: str = ""  # the client's, as an ISO 3166 code, for the choice among several SFUs; empty = unknown
+    timeout: float = 10.0  # seconds for the whole call, including the wait for an unreachable SFU
+    country: str = ""  # the client's, as an ISO 3166 code, to choose among several SFUs; empty = unknown
     continent: str = ""  # "EU", "NA", …; empty = unknown
 
 
 @dataclass(frozen=True, slots=True)
 class SubscribeOptions:
-    """How long to wait for the publisher, and what to receive from the start."""
+    """The time limit of a subscription, and the media that it receives at first."""
 
-    timeout: float = 10.0  # seconds for the whole verb
+    timeout: float = 10.0  # seconds for the whole call
     selection: MediaSelection = MediaSelection()
     country: str = ""  # the client's, as in PublishOptions
     continent: str = ""
@@ -147,31 +146,31 @@ class SfuStatus:
     reason: str = ""  # one clear sentence when not READY
     publishers: int = 0
     subscribers: int = 0
-    load: float = 0.0  # comparable among the SFUs of one backend (docs/mcu.md)
+    load: float = 0.0  # comparable among the SFUs of one ``Mcu`` (docs/mcu.md)
     connected_since: float = 0.0  # unix time, seconds; 0 = not connected
-    log_name: str = ""  # what the log calls it, where it is one of several
-    details: Mapping[str, Any] = field(default_factory=dict)  # what else it says of itself: names and plain JSON values
+    log_name: str = ""  # its name in log lines where there are several
+    details: Mapping[str, Any] = field(default_factory=dict)  # further facts about it: names and plain JSON values
 
 
 @dataclass(frozen=True, slots=True)
 class McuStatus:
-    """A snapshot of a backend with all its SFUs."""
+    """A snapshot of all SFUs of an ``Mcu``."""
 
-    type: str  # "janus", "inprocess"
+    type: str  # the SFU type: "janus", "inprocess"
     sfus: tuple[SfuStatus, ...] = ()
 
     @property
     def ready(self) -> bool:
-        """Whether at least one SFU takes streams now."""
+        """Whether at least one SFU accepts new streams now."""
         return any(sfu.state is SfuState.READY for sfu in self.sfus)
 
 
 @dataclass(frozen=True, slots=True)
 class StreamReport:
-    """One stream as the SFU sees it; a figure that the SFU does not tell is ``None``."""
+    """The SFU's view of one media kind of one publisher or subscriber; ``None``: the SFU does not know the figure."""
 
     key: StreamKey
-    subscriber: bool  # False: the publisher's own leg
+    subscriber: bool  # False: the publisher's own PeerConnection
     kind: MediaKind
     codec: str = ""
     bits_per_second: int | None = None
@@ -181,7 +180,7 @@ class StreamReport:
 
 @dataclass(frozen=True, slots=True)
 class HistogramSample:
-    """What a histogram holds: (upper bound, observations up to it) with ``+Inf`` last, and the sum of all."""
+    """The state of a histogram: (upper bound, observations up to it) with ``+Inf`` last, and the sum of all values."""
 
     buckets: tuple[tuple[str, float], ...]
     sum: float
@@ -189,10 +188,10 @@ class HistogramSample:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One measure of an SFU for its operator; ``samples`` are by the values of ``labels``, in their order.
+    """One metric of an SFU for its operator; ``samples`` are by the values of ``labels``, in their order.
 
-    The name stands alone (``media_rtt``); the gateway puts before it what Prometheus wants (docs/operations.md). A
-    counter's ends with ``_total``. Values of labels come from small sets: no ids, addresses or names of people.
+    The gateway adds a prefix to the name (``media_rtt``; docs/operations.md). A counter's name ends with ``_total``.
+    Label values come from small sets: no ids, addresses or names of people.
     """
 
     name: str
@@ -202,105 +201,90 @@ class Metric:
     samples: Mapping[tuple[str, ...], float | HistogramSample]
 
 
-def stream_gauges(
-    publishing: Iterable[tuple[StreamType, MediaKind]], receiving: Iterable[tuple[StreamType, MediaKind]]
-) -> tuple[Metric, Metric]:
-    """Return how many media are published and received: "audio", "video", or "screen" for the picture of a screen."""
-    return _gauge("publisher_streams", "Media published", publishing), _gauge(
-        "subscriber_streams", "Media sent to subscribers", receiving
-    )
-
-
-def _gauge(name: str, help: str, media: Iterable[tuple[StreamType, MediaKind]]) -> Metric:
-    counts = Counter(
-        StreamType.SCREEN.value if kind is MediaKind.VIDEO and of is StreamType.SCREEN else kind.value
-        for of, kind in media
-        if kind is not MediaKind.DATA
-    )
-    return Metric(name, help, "gauge", ("type",), {(medium,): count for medium, count in counts.items()})
-
-
 class StreamListener(Protocol):
-    """Hears what happens to one stream.
+    """Receives the events of one publisher or subscriber.
 
-    Synchronous, brief, never raises. Not called before ``publish``/``subscribe`` has returned, nor after ``on_closed``,
-    nor after its owner closed the stream.
+    The methods are synchronous, brief and never raise. An SFU calls none of them before ``publish`` or ``subscribe``
+    has returned, after ``on_closed``, or after the gateway closed the publisher or subscriber.
     """
 
     def on_candidate(self, candidate: Candidate | None) -> None:
-        """Take a candidate of the SFU; ``None`` ends the list."""
+        """Handle a candidate of the SFU; ``None`` is the end of candidates."""
 
     def on_offer(self, sdp: str) -> None:
-        """Take a new offer (subscribers only): the SFU renegotiates; answer with ``Subscriber.accept``."""
+        """Handle an offer by which the SFU renegotiates a subscription; answer with ``Subscriber.accept``."""
 
     def on_media(self, kind: MediaKind, flowing: bool) -> None:
-        """Learn that media of a kind starts or stops to flow."""
+        """Handle that media of a kind begin or cease to flow."""
 
     def on_closed(self, reason: CloseReason) -> None:
-        """Learn that the stream is gone; the object is closed already."""
+        """Handle that the SFU closed the publisher or subscriber; all its methods fail from now on."""
 
 
 class Publisher(Protocol):
     """One published stream: one PeerConnection between the client and the SFU."""
 
     async def update(self, offer: str) -> str:
-        """Renegotiate on the same PeerConnection and return the answer.
+        """Renegotiate the running PeerConnection and return the answer.
 
         Raises:
-            NewPeerConnection: ufrag and fingerprint are not the running PeerConnection's; nothing has changed.
-            McuError: otherwise; the stream goes on as it was.
+            NewPeerConnection: the offer is of another PeerConnection (ufrag and fingerprint); nothing has changed.
+            McuError: otherwise; the stream goes on unchanged.
         """
 
     async def limit(self, bits_per_second: int) -> None:
-        """Cap what the publisher sends from now on, without renegotiation; 0 lifts the cap."""
+        """Limit the bitrate that the publisher sends from now on, without renegotiation; 0 removes the limit."""
 
     async def request_keyframe(self) -> None:
-        """Ask the publisher for a keyframe."""
+        """Request a keyframe from the publisher."""
 
     async def add_candidate(self, candidate: Candidate | None) -> None:
-        """Hand over a candidate of the client; ``None`` ends the list. Unusable ones are ignored."""
+        """Add a candidate of the client; ``None`` is the end of candidates. Unusable candidates are ignored."""
 
     async def close(self) -> None:
-        """End the stream; its subscribers hear ``PUBLISHER_GONE``. Idempotent; returns when the SFU is clean."""
+        """Close the stream; its subscribers are closed with ``PUBLISHER_GONE``.
+
+        Idempotent; returns when nothing of it is left on the SFU.
+        """
 
 
 class Subscriber(Protocol):
-    """One subscription: one PeerConnection between the SFU and the client."""
+    """One subscription to a stream: one PeerConnection between the SFU and the client."""
 
     async def accept(self, answer: str) -> None:
-        """Take the client's answer to the last offer.
+        """Apply the client's answer to the last offer.
 
         Raises:
-            McuError: the answer does not fit; the subscription stays as it was.
+            McuError: the answer does not fit the offer; the subscription goes on unchanged.
         """
 
     async def refresh(self) -> str:
-        """Return a new offer for the same PeerConnection."""
+        """Return a new offer of the same PeerConnection."""
 
     async def select(self, selection: MediaSelection) -> None:
         """Choose simulcast and temporal layer, switch audio and video on and off."""
 
     async def add_candidate(self, candidate: Candidate | None) -> None:
-        """Hand over a candidate of the client; ``None`` ends the list. Unusable ones are ignored."""
+        """Add a candidate of the client; ``None`` is the end of candidates. Unusable candidates are ignored."""
 
     async def close(self) -> None:
-        """End the subscription. Idempotent; returns when the SFU is clean."""
+        """Close the subscription. Idempotent; returns when nothing of it is left on the SFU."""
 
 
 class Mcu(Protocol):
-    """A backend: one SFU or several that act as one."""
+    """One SFU, or several that act as one."""
 
     async def start(self, on_state: Callable[[McuStatus], None]) -> None:
-        """Begin to connect and return at once; ``on_state`` hears every change of state."""
+        """Begin to connect and return at once; call ``on_state`` at each change of a state."""
 
     async def publish(
         self, key: StreamKey, offer: str, options: PublishOptions, listener: StreamListener
     ) -> tuple[Publisher, str]:
-        """Publish a stream and return it with the SFU's answer.
+        """Publish a stream and return its publisher and the SFU's answer.
 
-        A running publisher of ``key`` is replaced: its connection is closed on the SFU first, its own listener hears
-        nothing, its subscribers hear ``REPLACED``. Calls for one key are carried out one after another. A call that
-        fails or is cancelled leaves nothing on the SFU, also when the SFU answers later.
+        Replaces a running publisher of ``key``: its PeerConnection is closed on the SFU first, its own listener is not
+        called, its subscribers are closed with ``REPLACED``. Calls for one key are carried out one after another. A
+        call that fails or is cancelled leaves nothing on the SFU, even if the SFU answers later.
 
         Raises:
             McuError: see the tree at the top of this module.
@@ -309,13 +293,13 @@ class Mcu(Protocol):
     async def subscribe(
         self, key: StreamKey, options: SubscribeOptions, listener: StreamListener
     ) -> tuple[Subscriber, str]:
-        """Subscribe to a stream and return the subscription with the SFU's offer.
+        """Subscribe to a stream and return the subscriber and the SFU's offer.
 
-        Waits, woken and not polling, for a publisher whose media transport is up.
+        Waits for a publisher whose transport is connected, without polling.
 
         Raises:
-            NoSuchStream: by the deadline nobody published the stream.
-            McuTimeout: a publisher was there by the deadline, but no connection to it.
+            NoSuchStream: the stream had no publisher by the deadline.
+            McuTimeout: the stream had a publisher by the deadline, but no connection to it.
             McuError: otherwise.
         """
 
@@ -323,16 +307,13 @@ class Mcu(Protocol):
         """Return a snapshot of the SFUs."""
 
     def streams(self) -> Iterable[StreamReport]:
-        """Return a report for each stream and kind."""
+        """Return a report for each media kind of each publisher and subscriber."""
 
     def metrics(self) -> Iterable[Metric]:
-        """Return what the SFU measures beyond the gateway's own counters; nothing where it measures nothing."""
-
-    def feed(self, frame: bytes) -> None:
-        """Take one frame of the SFU's own event feed; ignored where there is none."""
+        """Return the SFU's own metrics, beyond the gateway's counters; none where it has none."""
 
     async def reconfigure(self, settings: object) -> None:
-        """Take changed settings of the backend's own type."""
+        """Apply changed settings, which are of this SFU's own type."""
 
     async def stop(self) -> None:
         """Close every stream on the SFU and disconnect. Idempotent."""

@@ -35,11 +35,13 @@ FLOW_SERVICES = (  # what every folder of the flows may import
     "gateway.flows.tasks",
     "gateway.flows.throttling",
 )
+SFU_SHARED = ("mcu.base", "mcu.stream_gauges")  # what each SFU may import
 RULES: dict[str, tuple[str, ...]] = {
     "sdp": (),
     "mcu": (),
     "mcu.base": (),
-    "mcu.janus": ("mcu.base", "sdp"),
+    "mcu.stream_gauges": ("mcu.base",),
+    "mcu.janus": (*SFU_SHARED, "sdp"),
     "mcu.janus.labels": ("mcu.base",),
     "mcu.janus.settings": ("mcu.janus.labels",),
     "mcu.janus.connection": ("mcu.base", "mcu.janus.labels", "mcu.janus.settings"),
@@ -65,7 +67,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "mcu.janus.streams",
     ),
     "mcu.janus.placement.ranking": (),
-    "mcu.inprocess": ("mcu.base", "sdp"),
+    "mcu.inprocess": (*SFU_SHARED, "sdp"),
     "mcu.inprocess.settings": (),
     "mcu.inprocess.negotiation": ("mcu.base", "sdp"),
     "mcu.inprocess.forwarding": ("mcu.base", "mcu.inprocess.negotiation.parameters"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
@@ -28,8 +29,30 @@ CLOSE_TIME = 2.0  # seconds for Janus to answer a close frame
 _NEAR = Networks(("127.0.0.0/8", "::1", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"))
 
 
+@runtime_checkable
+class EventReceiver(Protocol):
+    """An SFU that processes the frames of its own event feed."""
+
+    def receive_events(self, frame: bytes) -> None:
+        """Process one frame; a malformed one is counted and not raised."""
+
+
+def event_receiver(sfu: object | None) -> Callable[[bytes], None] | None:
+    """Return the function that receives an SFU's event frames; ``None`` without an SFU.
+
+    Frames for an SFU without an event feed are dropped.
+    """
+    if sfu is None:
+        return None
+    return sfu.receive_events if isinstance(sfu, EventReceiver) else _drop
+
+
+def _drop(frame: bytes) -> None:
+    """Ignore a frame."""
+
+
 class JanusEvents:
-    """Takes the connections; ``feed`` gets each frame, ``None``: there is no SFU."""
+    """Accepts the connections; ``feed`` receives each frame, ``None``: no SFU is configured."""
 
     def __init__(self, feed: Callable[[bytes], None] | None, proxies: TrustedProxies) -> None:
         self._feed = feed

@@ -28,7 +28,6 @@ from mcu.base import (
     StreamListener,
     StreamReport,
     SubscribeOptions,
-    stream_gauges,
 )
 from mcu.inprocess.counters import StreamCounters
 from mcu.inprocess.negotiation.parsing import preference, read_offer
@@ -37,6 +36,7 @@ from mcu.inprocess.settings import InprocessSettings
 from mcu.inprocess.subscriber import InprocessSubscriber
 from mcu.inprocess.transport.aiortc_internals import unusable
 from mcu.inprocess.transport.impairment import Impairment, StreamLeg
+from mcu.stream_gauges import stream_gauges
 
 VERSION = version("aiortc")
 LOOK_AGAIN = 5.0  # seconds between two attempts to bind while no address can be bound
@@ -177,9 +177,6 @@ class InprocessMcu:
             NoSuchStream: nobody publishes that stream (any more).
         """
         self._published(key).silence(False)
-
-    def feed(self, frame: bytes) -> None:
-        """Ignore it: there is no event feed."""
 
     async def reconfigure(self, settings: object) -> None:
         """Use other addresses and ports from the next connection on.

@@ -31,7 +31,6 @@ from mcu.base import (
     StreamReport,
     SubscribeOptions,
     Subscriber,
-    stream_gauges,
 )
 from mcu.janus.connection.protocol import JanusError
 from mcu.janus.connection.session import Interrupted, JanusSession
@@ -46,6 +45,7 @@ from mcu.janus.streams.descriptions import identified
 from mcu.janus.streams.publisher import JanusPublisher
 from mcu.janus.streams.room_feed import RoomFeed
 from mcu.janus.streams.subscriber import JanusSubscriber, PublisherNotReady
+from mcu.stream_gauges import stream_gauges
 
 LET_GO = 2.0  # seconds that a replaced publisher's Janus has to let it go before the new one is made
 GO_ON = 2.0  # seconds that a second Janus has to take a stream before the publisher's serves
@@ -248,8 +248,8 @@ class JanusMcu:
         yield from self._feed.metrics()
         yield from self._fleet.metrics()
 
-    def feed(self, frame: bytes) -> None:
-        """Take a frame of Janus' event feed; several Janus may send theirs."""
+    def receive_events(self, frame: bytes) -> None:
+        """Process a frame of Janus' event feed; several Janus may send theirs."""
         self._feed.take(frame)
 
     # -- waiting

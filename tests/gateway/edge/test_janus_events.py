@@ -15,7 +15,7 @@ from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from gateway.core.limits import Limits
 from gateway.edge import janus_events
 from gateway.edge.http.address import TrustedProxies
-from gateway.edge.janus_events import MESSAGE_LIMIT, SUBPROTOCOL, JanusEvents
+from gateway.edge.janus_events import MESSAGE_LIMIT, SUBPROTOCOL, JanusEvents, event_receiver
 from gateway.tools.talk_client import TalkClient
 from gateway.version import SERVER_HEADER
 from mcu.inprocess.settings import InprocessSettings
@@ -236,3 +236,31 @@ async def test_a_feed_is_no_client(stack: AsyncExitStack, prefix: str) -> None:
             await feed.receive(timeout=0.05)  # no welcome
     await gateway.stop()
     assert [(await feed.receive(timeout=PATIENCE)).data for feed in feeds] == [1001, 1001]
+
+
+class Receiver:
+    """An SFU with an event feed."""
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+
+    def receive_events(self, frame: bytes) -> None:
+        self.frames.append(frame)
+
+
+def test_frames_are_received_by_an_sfu_with_an_event_feed() -> None:
+    sfu = Receiver()
+    receive = event_receiver(sfu)
+    assert receive is not None
+    receive(b"[]")
+    assert sfu.frames == [b"[]"]
+
+
+def test_frames_for_an_sfu_without_an_event_feed_are_dropped() -> None:
+    receive = event_receiver(object())
+    assert receive is not None
+    receive(b"[]")
+
+
+def test_no_function_receives_frames_without_an_sfu() -> None:
+    assert event_receiver(None) is None

@@ -250,9 +250,6 @@ class FakeMcu:
     def metrics(self) -> Iterable[Metric]:
         return ()
 
-    def feed(self, frame: bytes) -> None:
-        """There is no feed."""
-
     async def reconfigure(self, settings: object) -> None:
         """There is nothing to set."""
 

@@ -68,7 +68,7 @@ async def test_what_janus_tells_of_bandwidth_counts_and_is_told_on(loopback: Non
         for publisher, rate in ((heavy, 1_000_000), (light, 12_500)):
             label = f"portunus|{INSTANCE}|cloud|x|video"
             told = statistics(publisher.session.id, publisher.handle.id, label, bytes_received_lastsec=rate)
-            pool.mcu.feed(json.dumps(told).encode())
+            pool.mcu.receive_events(json.dumps(told).encode())
         await asyncio.sleep(MEASURED)  # so long an earlier look holds
         assert [sfu.load for sfu in pool.mcu.status().sfus] == [10.0, 2.1]
         for number in range(3):

@@ -1,0 +1,29 @@
+"""The metrics that every SFU has: how many media are published and received now."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from mcu.base import MediaKind, Metric, StreamType
+
+
+def stream_gauges(
+    published: Iterable[tuple[StreamType, MediaKind]], received: Iterable[tuple[StreamType, MediaKind]]
+) -> tuple[Metric, Metric]:
+    """Return the numbers of published and received media by type: "audio", "video", or "screen" for a screen's video.
+
+    Data channels are not counted.
+    """
+    return _gauge("publisher_streams", "Media published", published), _gauge(
+        "subscriber_streams", "Media sent to subscribers", received
+    )
+
+
+def _gauge(name: str, help: str, media: Iterable[tuple[StreamType, MediaKind]]) -> Metric:
+    counts = Counter(
+        StreamType.SCREEN.value if kind is MediaKind.VIDEO and stream_type is StreamType.SCREEN else kind.value
+        for stream_type, kind in media
+        if kind is not MediaKind.DATA
+    )
+    return Metric(name, help, "gauge", ("type",), {(medium,): count for medium, count in counts.items()})
