@@ -60,17 +60,17 @@ class PollClient:
             asyncio.create_task(self._post(), name="poll-post"),
         ]
 
-    def say(self, message: Json | str) -> None:
+    def send(self, message: Json | str) -> None:
         """Send a message, or what is to be taken for one."""
         self._outgoing.append(message if isinstance(message, str) else json.dumps(message))
         self._something.set()
 
-    def say_junk(self, junk: Any) -> None:
+    def send_raw(self, junk: Any) -> None:
         """Post what is no text in the place of a message."""
         self._outgoing.append(junk)
         self._something.set()
 
-    async def hear(self) -> Json:
+    async def receive(self) -> Json:
         """Return the next message.
 
         Raises:
@@ -87,7 +87,7 @@ class PollClient:
         """Skip what comes, and return the close code."""
         with contextlib.suppress(ConnectionError):
             while True:
-                await self.hear()
+                await self.receive()
         return self.close_code
 
     async def close(self) -> None:

@@ -40,7 +40,7 @@ class TalkClient:
     """
 
     def __init__(self, gateway: str, backend: str, *, features: tuple[str, ...] = ()) -> None:
-        self.heard: list[Json] = []
+        self.messages: list[Json] = []
         self.on_message: Callable[[Json], None] = lambda message: None
         self.on_republish: Callable[[str, str], None] = lambda room_type, sid: None  # with the feature ``republish``
         self.session_id = ""
@@ -82,7 +82,7 @@ class TalkClient:
             raise
         self.close_code = None
         self._numbering = self._caught_up = False
-        start = len(self.heard)
+        start = len(self.messages)
         self._reader = asyncio.create_task(self._read(self._socket), name="talk-client")
         await self.wait_for(lambda message: message["type"] == "welcome", since=start)
 
@@ -148,7 +148,7 @@ class TalkClient:
             RequestRefused: the reply is an error.
         """
         number = str(next(self._ids))
-        start = len(self.heard)
+        start = len(self.messages)
         await self.send({"id": number, "type": kind, kind: body})
         reply = await self.wait_for(lambda message: message.get("id") == number, since=start)
         if reply["type"] == "error":
@@ -171,7 +171,7 @@ class TalkClient:
                 if len(self._sent) % ACK_EVERY == 0:
                     await self._acknowledge(self._socket)
 
-    async def tell(self, recipient: str, data: Json, request: str = "") -> None:
+    async def send_message(self, recipient: str, data: Json, request: str = "") -> None:
         """Send a message to a session."""
         body = {"recipient": {"type": "session", "sessionid": recipient}, "data": data}
         await self.send(({"id": request} if request else {}) | {"type": "message", "message": body})
@@ -186,10 +186,10 @@ class TalkClient:
         """
         async with asyncio.timeout(patience):
             while True:
-                for message in self.heard[since:]:
+                for message in self.messages[since:]:
                     if wanted(message):
                         return message
-                since = len(self.heard)
+                since = len(self.messages)
                 self._changed.clear()
                 await self._changed.wait()
 
@@ -213,7 +213,7 @@ class TalkClient:
             message = frame.json()
             with contextlib.suppress(ConnectionError):
                 await self._count(message, socket)
-            self.heard.append(message)
+            self.messages.append(message)
             self.on_message(message)
             if message["type"] == "republish":
                 self.on_republish(message["republish"]["roomType"], message["republish"]["sid"])

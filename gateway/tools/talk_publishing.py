@@ -118,9 +118,9 @@ class TalkPublisher:
         client, connection, sid = self.client, publication.connection, publication.sid
         self.on_offered(room_type, connection)
         payload = {"type": "offer", "sdp": await connection.offer()}
-        start, request = len(client.heard), f"offer {sid}"
+        start, request = len(client.messages), f"offer {sid}"
         data = {"type": "offer", "roomType": room_type, "sid": sid, "to": client.session_id, "payload": payload}
-        await client.tell(client.session_id, data, request)
+        await client.send_message(client.session_id, data, request)
         message = await client.wait_for(lambda it: it.get("id") == request or _answers(it, room_type, sid), since=start)
         if message["type"] == "error":
             raise RequestRefused(message["error"])

@@ -24,8 +24,8 @@ from tests.compare import chance, requests
 from tests.compare.incumbent import incumbent, version
 from tests.compare.media import Peers
 from tests.compare.player import ComparingPlayer, Difference
-from tests.conversations import stages
-from tests.conversations.language import Conversation, Player, load
+from tests.conversations import levels
+from tests.conversations.player import Conversation, ConversationPlayer, load
 from tests.janus_process import JanusProcess
 from tests.media.loopback import only_loopback
 
@@ -81,19 +81,19 @@ async def _compare(conversation: Conversation, binary: Path, janus: str, turns: 
 
 
 async def _compare_http(binary: Path) -> list[Difference]:
-    async with incumbent(binary, requests.ALONE, "") as there, stages.socket(requests.ALONE) as here:
+    async with incumbent(binary, requests.ALONE, "") as there, levels.socket_level(requests.ALONE) as here:
         return await requests.compare(there, here)
 
 
 async def _compare_by_chance(seed: int, binary: Path, turns: asyncio.Semaphore) -> list[Difference]:
-    async with turns, incumbent(binary, chance.BY_CHANCE, "") as there, stages.socket(chance.BY_CHANCE) as here:
+    async with turns, incumbent(binary, chance.BY_CHANCE, "") as there, levels.socket_level(chance.BY_CHANCE) as here:
         return await chance.compare(seed, there, here)
 
 
 async def _there(conversation: Conversation, binary: Path, janus: str) -> list[Difference]:
-    async with incumbent(binary, conversation, janus) as stage, AsyncExitStack() as stack:
+    async with incumbent(binary, conversation, janus) as level, AsyncExitStack() as stack:
         peers = await stack.enter_async_context(Peers()) if conversation.name in NEEDS_MEDIA else None
-        player = ComparingPlayer(conversation, stage, peers)
+        player = ComparingPlayer(conversation, level, peers)
         await player.play()
     return player.differences
 
@@ -102,16 +102,16 @@ async def _here(conversation: Conversation, janus: str) -> list[Difference]:
     """What the tests play on the in-process SFU is played here on Janus, as there."""
     sfu = McuSection(type="janus", settings=(JanusServerSettings(janus),))
     if conversation.name in NEEDS_MEDIA:
-        async with stages.socket(conversation, sfu) as here, Peers() as peers:
+        async with levels.socket_level(conversation, sfu) as here, Peers() as peers:
             player = ComparingPlayer(conversation, here, peers)
             await player.play()
         return [replace(it, what=f"(here, with Janus) {it.what}") for it in player.differences]
     if "socket" not in conversation.levels:
         return []  # needs virtual time; the tests have it
     async with AsyncExitStack() as stack:
-        stage = await stack.enter_async_context(stages.socket(conversation, sfu))
+        level = await stack.enter_async_context(levels.socket_level(conversation, sfu))
         try:
-            await Player(conversation, stage).play()
+            await ConversationPlayer(conversation, level).play()
         except AssertionError as error:
             return [Difference(conversation.name, 0, f"(here, with Janus) {error}")]
     return []

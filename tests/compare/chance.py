@@ -13,8 +13,8 @@ import random
 from collections import Counter
 
 from tests.compare.player import Difference, short
-from tests.conversations.language import Conversation, Json
-from tests.conversations.stages import SocketStage
+from tests.conversations.levels import SocketLevel
+from tests.conversations.player import Conversation, Json
 from tests.gateway.edge.raw_client import RawClient
 
 BY_CHANCE = Conversation("by chance", "", mcu=False, server={}, levels=(), steps=())
@@ -42,7 +42,7 @@ class Person:
         """Keep what comes, until the connection ends."""
         while self.raw is raw:
             try:
-                self.heard.append(await raw.hear())
+                self.heard.append(await raw.receive())
             except TimeoutError:
                 continue
             except (AssertionError, OSError, asyncio.IncompleteReadError, ValueError):
@@ -53,8 +53,8 @@ class Person:
 class Side:
     """One server, and everybody on it."""
 
-    def __init__(self, stage: SocketStage) -> None:
-        self._stage = stage
+    def __init__(self, level: SocketLevel) -> None:
+        self._level = level
         self.people = {name: Person() for name in PEOPLE}
         self._names: dict[str, str] = {}  # what stands for an id
         self._virtual = 0
@@ -64,19 +64,19 @@ class Side:
         """Let somebody do something."""
         who, what, *rest = step
         if who == "nextcloud":
-            await self._stage.send(rest[0], self._filled(rest[1]))
+            await self._level.send(rest[0], self._filled(rest[1]))
             return
         person = self.people[who]
         if what == "enters":
             await self._connect(person)
-            auth = {"url": self._stage.url, "params": self._stage.ticket(USERS[who])} if who in USERS else {}
-            auth = auth or {"type": "internal", "params": self._stage.internal()}
+            auth = {"url": self._level.url, "params": self._level.ticket(USERS[who])} if who in USERS else {}
+            auth = auth or {"type": "internal", "params": self._level.internal()}
             hello = {"version": "1.0", "auth": auth, "features": rest[0]}
             _say(person, {"id": "h", "type": "hello", "hello": hello})
         elif what == "resumes":
             await self._connect(person)
             _say(person, {"id": "h", "type": "hello", "hello": {"version": "1.0", "resumeid": person.ids[1]}})
-        elif what == "loses the line" and person.raw is not None:
+        elif what == "loses the connection" and person.raw is not None:
             person.gone, raw, person.raw = True, person.raw, None
             raw.writer.close()
         elif not person.gone:
@@ -103,8 +103,8 @@ class Side:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _connect(self, person: Person) -> None:
-        await self._stage.connect()
-        person.raw, person.gone = self._stage.clients[-1], False
+        await self._level.connect()
+        person.raw, person.gone = self._level.clients[-1], False
         self._tasks.append(asyncio.create_task(person.listen(person.raw)))
 
     def _learn(self, name: str, person: Person, message: Json) -> None:
@@ -137,10 +137,10 @@ def _is_timed(message: Json) -> bool:
 
 def _say(person: Person, message: Json) -> None:
     if person.raw is not None:
-        person.raw.say(message)
+        person.raw.send(message)
 
 
-async def compare(seed: int, there: SocketStage, here: SocketStage) -> list[Difference]:
+async def compare(seed: int, there: SocketLevel, here: SocketLevel) -> list[Difference]:
     """Let the same things happen by chance on both servers, and return the first that has another effect."""
     chance, sides = random.Random(seed), [Side(there), Side(here)]
     try:
@@ -195,7 +195,7 @@ def _of_client(chance: random.Random, who: str, room: str) -> list[Json]:
         + [("room", {"roomid": ""}), ("message", body), ("message", body), ("control", body), ("transient", change)]
         + [("", {}), ("", {})]
     )
-    return [who, "says", {"id": "x", "type": kind, kind: said}] if kind else [who, "loses the line"]
+    return [who, "sends", {"id": "x", "type": kind, kind: said}] if kind else [who, "loses the connection"]
 
 
 def _of_nextcloud(chance: random.Random, who: str, room: str) -> list[Json]:
@@ -239,4 +239,4 @@ def _of_bridge(chance: random.Random, who: str, room: str) -> list[Json]:
             ("incall", {"incall": chance.choice([0, 1, 3])}),
         ]
     )
-    return [BRIDGE, "says", {"id": "x", "type": "internal", "internal": {"type": kind, kind: body}}]
+    return [BRIDGE, "sends", {"id": "x", "type": "internal", "internal": {"type": kind, kind: body}}]

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from gateway.tools.fake_nextcloud import FakeNextcloud
-from tests.conversations.language import Conversation, Json
-from tests.conversations.stages import SocketStage
+from tests.conversations.levels import SocketLevel
+from tests.conversations.player import Conversation, Json
 from tests.gateway.flows.harness import INTERNAL_SECRET, internal_params
 from tests.janus_process import free_ports, listens
 
@@ -52,7 +52,7 @@ def configuration(port: int, cloud: FakeNextcloud, conversation: Conversation, j
     return "\n".join(lines) + "\n"
 
 
-class IncumbentStage(SocketStage):
+class IncumbentLevel(SocketLevel):
     """Clients name Nextcloud's endpoint in full, as Talk does: 2.0 sends requests to just the URL of the hello."""
 
     def __init__(self, cloud: FakeNextcloud, gateway: str) -> None:
@@ -64,7 +64,7 @@ class IncumbentStage(SocketStage):
 
 
 @asynccontextmanager
-async def incumbent(binary: Path, conversation: Conversation, janus: str) -> AsyncIterator[SocketStage]:
+async def incumbent(binary: Path, conversation: Conversation, janus: str) -> AsyncIterator[SocketLevel]:
     """Start one as a conversation needs it, with a Nextcloud of its own; ``janus`` is the URL of its SFU."""
     async with FakeNextcloud() as cloud:
         (port,) = free_ports(1)
@@ -75,9 +75,9 @@ async def incumbent(binary: Path, conversation: Conversation, janus: str) -> Asy
             process = _launch(binary, file, log)
             try:
                 await _wait(port, process, log)
-                stage = IncumbentStage(cloud, f"http://127.0.0.1:{port}")
-                yield stage
-                for client in stage.clients:
+                level = IncumbentLevel(cloud, f"http://127.0.0.1:{port}")
+                yield level
+                for client in level.clients:
                     client.writer.transport.abort()
             finally:
                 process.kill()

@@ -7,7 +7,7 @@ import re
 from types import TracebackType
 from typing import Self
 
-from tests.conversations.language import Conversation, Json
+from tests.conversations.player import Conversation, Json
 from tests.media.peers import PublishingPeer, WatchingPeer
 
 

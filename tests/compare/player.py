@@ -8,8 +8,8 @@ import time
 from dataclasses import dataclass
 
 from tests.compare.media import Peers, is_candidate
-from tests.conversations.language import Conversation, Json, Player, Stage, Voice
-from tests.conversations.stages import SocketVoice
+from tests.conversations.levels import SocketClient
+from tests.conversations.player import Conversation, ConversationClient, ConversationPlayer, Json, Level
 
 PACE = 0.05  # seconds before anything is said, so that what was said before by others has arrived
 SILENCE = 0.4  # seconds without a message that count as silence
@@ -29,52 +29,52 @@ class Difference:
 class Listener:
     """A client whose messages can be looked through in another order."""
 
-    def __init__(self, voice: Voice) -> None:
-        self._voice = voice
+    def __init__(self, client: ConversationClient) -> None:
+        self._client = client
         self.kept: list[Json] = []
 
-    async def say(self, message: Json) -> None:
+    async def send(self, message: Json) -> None:
         await asyncio.sleep(PACE)
-        await self._voice.say(message)
+        await self._client.send(message)
 
-    async def say_bytes(self, octets: bytes) -> None:
+    async def send_binary(self, octets: bytes) -> None:
         await asyncio.sleep(PACE)
-        await self._voice.say_bytes(octets)
+        await self._client.send_binary(octets)
 
-    async def hear(self) -> Json:
-        return self.kept.pop(0) if self.kept else await self._voice.hear()
+    async def receive(self) -> Json:
+        return self.kept.pop(0) if self.kept else await self._client.receive()
 
     async def next(self, patience: float) -> Json:
         """Return the next message that is not kept, or ``None``."""
         try:
             async with asyncio.timeout(patience):
-                while is_candidate(heard := await self._voice.hear()):
+                while is_candidate(heard := await self._client.receive()):
                     pass
                 return heard
         except (TimeoutError, asyncio.IncompleteReadError, ConnectionError, AssertionError):
             return None
 
-    async def silent(self) -> bool:
+    async def receives_nothing(self) -> bool:
         raise NotImplementedError("the player listens itself")
 
     async def lose(self) -> None:
         await asyncio.sleep(PACE)
-        await self._voice.lose()
+        await self._client.lose()
 
-    async def hung_up(self) -> bool:
+    async def is_closed(self) -> bool:
         raise NotImplementedError("the player looks itself")
 
     async def closed(self) -> int | None:
         """Return the code of the close frame; ``None`` without one, or when the connection goes on."""
-        assert isinstance(self._voice, SocketVoice)
-        return await self._voice.client.closed()
+        assert isinstance(self._client, SocketClient)
+        return await self._client.client.closed()
 
 
-class ComparingPlayer(Player):
+class ComparingPlayer(ConversationPlayer):
     """Goes on where the other would give up."""
 
-    def __init__(self, conversation: Conversation, stage: Stage, peers: Peers | None = None) -> None:
-        super().__init__(conversation, stage)
+    def __init__(self, conversation: Conversation, level: Level, peers: Peers | None = None) -> None:
+        super().__init__(conversation, level)
         self._peers = peers  # None: nobody has media
         self._played = conversation
         self._line = 0
@@ -100,16 +100,16 @@ class ComparingPlayer(Player):
                 return
 
     async def _step(self, who: str, what: str, rest: list[Json]) -> None:
-        if what in ("hears", "hears nothing"):
-            listener = self._voices[who]
+        if what in ("receives", "receives nothing"):
+            listener = self._clients[who]
             assert isinstance(listener, Listener)
-            patterns = [] if what == "hears nothing" else rest[0] if isinstance(rest[0], list) else [rest[0]]
+            patterns = [] if what == "receives nothing" else rest[0] if isinstance(rest[0], list) else [rest[0]]
             if patterns:
                 await self._expect(who, listener, patterns)
             else:
                 await self._expect_nothing(who, listener)
-        elif what == "is hung up on":
-            listener = self._voices[who]
+        elif what == "is disconnected":
+            listener = self._clients[who]
             assert isinstance(listener, Listener)
             if (code := await listener.closed()) != 1000:
                 self._note(f"{who} is hung up on with close code {code}" if code else f"{who} is not hung up on")
@@ -122,8 +122,8 @@ class ComparingPlayer(Player):
             if self._peers is not None:
                 self.names |= await self._peers.answers(who, rest, self.names)
             await self._client(who, what, rest)
-            if not isinstance(self._voices[who], Listener):
-                self._voices[who] = Listener(self._voices[who])
+            if not isinstance(self._clients[who], Listener):
+                self._clients[who] = Listener(self._clients[who])
 
     async def _expect(self, who: str, listener: Listener, patterns: list[Json]) -> None:
         """Find what fits in what comes; what comes before that is kept for the next steps."""

@@ -11,8 +11,8 @@ import aiohttp
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.wire import checksum
 from tests.compare.player import Difference
-from tests.conversations.language import Conversation
-from tests.conversations.stages import SocketStage
+from tests.conversations.levels import SocketLevel
+from tests.conversations.player import Conversation
 
 ALONE = Conversation("http", "", mcu=False, server={}, levels=(), steps=())
 ROOM = "/api/v1/room/r"
@@ -70,7 +70,7 @@ def requests(cloud: FakeNextcloud) -> list[Request]:
     return [*signed, *wrong, chunked, *(Request(path, "GET", path) for path in PATHS)]
 
 
-async def compare(there: SocketStage, here: SocketStage) -> list[Difference]:
+async def compare(there: SocketLevel, here: SocketLevel) -> list[Difference]:
     """Ask both the same and return where status, or the text of a refusal, differ."""
     found = []
     pairs = zip(requests(there.cloud), requests(here.cloud), strict=True)

@@ -8,15 +8,15 @@ from contextlib import asynccontextmanager
 
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.poll_client import PollClient
-from tests.conversations import stages
-from tests.conversations.language import Conversation, Json, Voice
-from tests.conversations.stages import SocketStage
+from tests.conversations import levels
+from tests.conversations.levels import SocketLevel
+from tests.conversations.player import Conversation, ConversationClient, Json
 from tests.gateway.cutting import CuttingLine
 
 _BARRIER = "nothing but this is heard"
 
 
-class PollingStage(SocketStage):
+class PollingLevel(SocketLevel):
     """A whole gateway, whose clients poll."""
 
     def __init__(self, cloud: FakeNextcloud, gateway: str, line: str = "") -> None:
@@ -24,66 +24,66 @@ class PollingStage(SocketStage):
         self._line = line or gateway  # where clients connect to
         self.pollers: list[PollClient] = []
 
-    async def connect(self) -> Voice:
+    async def connect(self) -> ConversationClient:
         client = PollClient(self._line)
         await client.connect()
         self.pollers.append(client)
-        return PollingVoice(client)
+        return LongPollingClient(client)
 
 
-class PollingVoice:
+class LongPollingClient:
     """A client that polls."""
 
     def __init__(self, client: PollClient) -> None:
         self._client = client
 
-    async def say(self, message: Json) -> None:
-        self._client.say(message)
+    async def send(self, message: Json) -> None:
+        self._client.send(message)
 
-    async def say_bytes(self, octets: bytes) -> None:
+    async def send_binary(self, octets: bytes) -> None:
         """What is no text is no message here, either."""
-        self._client.say_junk(list(octets))
+        self._client.send_raw(list(octets))
 
-    async def hear(self) -> Json:
-        return await self._client.hear()
+    async def receive(self) -> Json:
+        return await self._client.receive()
 
-    async def silent(self) -> bool:
-        """See ``SocketVoice.silent``."""
-        self._client.say({"id": _BARRIER, "type": "message"})
-        return bool((await self._client.hear()).get("id") == _BARRIER)
+    async def receives_nothing(self) -> bool:
+        """See ``SocketClient.receives_nothing``."""
+        self._client.send({"id": _BARRIER, "type": "message"})
+        return bool((await self._client.receive()).get("id") == _BARRIER)
 
     async def lose(self) -> None:
-        await self.silent()
+        await self.receives_nothing()
         await self._client.close()
 
-    async def hung_up(self) -> bool:
+    async def is_closed(self) -> bool:
         return await self._client.closed() == 1000
 
 
 @asynccontextmanager
-async def polling(conversation: Conversation) -> AsyncIterator[PollingStage]:
+async def polling_level(conversation: Conversation) -> AsyncIterator[PollingLevel]:
     """Start a gateway on a free port, and a Nextcloud for it."""
-    async with stages.socket(conversation) as under:
-        stage = PollingStage(under.cloud, under.gateway)
+    async with levels.socket_level(conversation) as under:
+        level = PollingLevel(under.cloud, under.gateway)
         try:
-            yield stage
+            yield level
         finally:
-            for client in stage.pollers:
+            for client in level.pollers:
                 await client.drop()
 
 
 @asynccontextmanager
-async def cut_polling(conversation: Conversation) -> AsyncIterator[PollingStage]:
+async def cut_polling_level(conversation: Conversation) -> AsyncIterator[PollingLevel]:
     """The same behind a line that cuts every other connection off, after some octets of an answer."""
     chance = random.Random(conversation.name)
 
     def budget() -> int:
         return chance.choice((1 << 40, chance.randrange(1, 1500)))
 
-    async with stages.socket(conversation) as under, CuttingLine(under.gateway, budget) as line:
-        stage = PollingStage(under.cloud, under.gateway, line.url)
+    async with levels.socket_level(conversation) as under, CuttingLine(under.gateway, budget) as line:
+        level = PollingLevel(under.cloud, under.gateway, line.url)
         try:
-            yield stage
+            yield level
         finally:
-            for client in stage.pollers:
+            for client in level.pollers:
                 await client.drop()

@@ -18,10 +18,10 @@ from msgspec import Struct
 
 from gateway.wire import backend, client, internal, server
 from gateway.wire.errors import Code
-from tests.conversations.language import Json, load
+from tests.conversations.player import Json, load
 
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "protocol.md"
-SUBTYPES = {  # what the Structs leave open: the values of a member, by its path
+SUBTYPES = {  # the values of members that the Structs declare as str, by the path of the member
     "hello.version": ("1.0", "2.0"),
     "hello.auth.type": ("client", "federation", "internal"),
     "transient.type": ("set", "remove"),
@@ -38,7 +38,7 @@ SUBTYPES = {  # what the Structs leave open: the values of a member, by its path
         "unshareScreen",
     ),
 }
-REQUESTS = (  # the same of Nextcloud's requests
+REQUESTS = (  # members of Nextcloud's requests that may be left out, by path
     *("invite.userids", "invite.alluserids", "invite.properties"),
     *("disinvite.userids", "disinvite.sessionids", "disinvite.alluserids"),
     *("update.userids", "update.properties", "delete.userids", "message.data"),
@@ -47,31 +47,31 @@ REQUESTS = (  # the same of Nextcloud's requests
     *("switchto.sessions=list", "switchto.sessions=dict"),
 )
 REASONS = ("hello_timeout", "room_join_timeout", "session_resumed", "room_session_reconnected")
-TEXTS = Counter(code.value[0] for code in Code)  # how many messages a code has
+TEXTS = Counter(code.value[0] for code in Code)  # how many error texts share a code
 
 
-def steps(what: str) -> Iterator[Json]:
-    """Return what follows this verb, of all conversations, lists of patterns one by one."""
+def steps(verb: str, *, of_nextcloud: bool = False) -> Iterator[Json]:
+    """Yield the arguments of each step with this verb, of clients or of Nextcloud; each pattern of a list by itself."""
     for conversation in load():
-        for _, (_, verb, *rest) in conversation.steps:
-            if verb == what:
-                yield from rest[-1] if what == "hears" and isinstance(rest[-1], list) else rest[-1:]
+        for _, (actor, what, *rest) in conversation.steps:
+            if what == verb and (actor == "nextcloud") is of_nextcloud:
+                yield from rest[-1] if verb == "receives" and isinstance(rest[-1], list) else rest[-1:]
 
 
 @cache
-def said() -> frozenset[str]:
-    """Return ``path`` and ``path=value`` of all that clients say."""
-    return frozenset(path for message in steps("says") for path in paths(message))
+def sent() -> frozenset[str]:
+    """Return ``path`` and ``path=value`` of each member of the messages that clients send."""
+    return frozenset(path for message in steps("sends") for path in paths(message))
 
 
 @cache
-def heard() -> frozenset[str]:
-    """Return the same of all that they are to hear."""
-    return frozenset(path for message in steps("hears") for path in paths(message))
+def received() -> frozenset[str]:
+    """Return the same of the messages that clients have to receive."""
+    return frozenset(path for message in steps("receives") for path in paths(message))
 
 
 def paths(value: Json, prefix: str = "") -> Iterator[str]:
-    """Return the path of each member, and with ``=`` the text or word that stands there."""
+    """Yield the path of each member, and for strings also ``path=value``."""
     if isinstance(value, str):
         yield f"{prefix}={value}"
     if isinstance(value, dict):
@@ -82,19 +82,19 @@ def paths(value: Json, prefix: str = "") -> Iterator[str]:
 
 
 def types(struct: type[Struct]) -> list[str]:
-    """Return the members of an envelope: what ``type`` may name."""
+    """Return the member names of an envelope, which are the values of its ``type``."""
     return [name for name in struct.__struct_encode_fields__ if name not in ("id", "type")]
 
 
 @cache
 def sections() -> dict[str, str]:
-    """Return the document by heading."""
+    """Return the sections of docs/protocol.md by heading."""
     parts = re.split(r"^## (.+)$", DOCUMENT.read_text(), flags=re.M)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
 def named(section: str, row: str = "") -> set[str]:
-    """Return what stands in backticks in a section, or in those of its rows that begin so."""
+    """Return the words in backticks in a section, or in its lines that begin with ``row``."""
     lines = [line for line in sections()[section].splitlines() if line.startswith(row)]
     return set(re.findall(r"`([^`]+)`", "\n".join(lines)))
 
@@ -102,58 +102,58 @@ def named(section: str, row: str = "") -> set[str]:
 # -- conversations
 
 
-@pytest.mark.parametrize("kind", [*types(client.ClientMessage), "bye"])
-def test_each_message_of_clients_is_said(kind: str) -> None:
-    assert f"type={kind}" in said()
+@pytest.mark.parametrize("message_type", [*types(client.ClientMessage), "bye"])
+def test_each_message_of_clients_is_sent(message_type: str) -> None:
+    assert f"type={message_type}" in sent()
 
 
-@pytest.mark.parametrize("kind", types(internal.Internal))
-def test_each_message_of_internal_clients_is_said(kind: str) -> None:
-    assert f"internal.{kind}" in said()
+@pytest.mark.parametrize("message_type", types(internal.Internal))
+def test_each_message_of_internal_clients_is_sent(message_type: str) -> None:
+    assert f"internal.{message_type}" in sent()
 
 
 @pytest.mark.parametrize(("path", "value"), [(path, value) for path in SUBTYPES for value in SUBTYPES[path]])
-def test_each_kind_of_a_message_is_said(path: str, value: str) -> None:
-    assert f"{path}={value}" in said()
+def test_each_variant_of_a_message_is_sent(path: str, value: str) -> None:
+    assert f"{path}={value}" in sent()
 
 
-@pytest.mark.parametrize("kind", types(backend.RoomsRequest))
-def test_each_request_of_nextcloud_is_sent(kind: str) -> None:
-    if kind == "dialout":
-        assert list(steps("dials"))
+@pytest.mark.parametrize("message_type", types(backend.RoomsRequest))
+def test_each_request_of_nextcloud_is_sent(message_type: str) -> None:
+    if message_type == "dialout":
+        assert list(steps("dials", of_nextcloud=True))
         return
-    assert kind in {request["type"] for request in steps("sends")}
+    assert message_type in {request["type"] for request in steps("sends", of_nextcloud=True)}
 
 
 @pytest.mark.parametrize("path", REQUESTS)
 def test_each_form_of_a_request_is_sent(path: str) -> None:
-    sent = list(steps("sends"))
-    forms = {f"switchto.sessions={type(it['switchto']['sessions']).__name__}" for it in sent if "switchto" in it}
-    assert path in forms.union(*map(paths, sent))
+    requests = list(steps("sends", of_nextcloud=True))
+    forms = {f"switchto.sessions={type(it['switchto']['sessions']).__name__}" for it in requests if "switchto" in it}
+    assert path in forms.union(*map(paths, requests))
 
 
 # reference 2.5-e
 @pytest.mark.parametrize("reason", REASONS)
-def test_each_reason_of_a_bye_is_heard(reason: str) -> None:
-    assert f"bye.reason={reason}" in heard()
+def test_each_reason_of_a_bye_is_received(reason: str) -> None:
+    assert f"bye.reason={reason}" in received()
 
 
 @pytest.mark.parametrize("message", get_args(server.ServerMessage), ids=lambda message: str(message.__name__))
-def test_each_message_of_the_server_is_heard(message: type[Struct]) -> None:
-    assert f"type={message.__struct_config__.tag}" in heard()
+def test_each_message_of_the_server_is_received(message: type[Struct]) -> None:
+    assert f"type={message.__struct_config__.tag}" in received()
 
 
 @pytest.mark.parametrize("event", [it for it in types(server.EventBody) if it != "target"])
-def test_each_event_is_heard(event: str) -> None:
-    assert f"event.{event}" in heard()
+def test_each_event_is_received(event: str) -> None:
+    assert f"event.{event}" in received()
 
 
 # reference 16-a
 @pytest.mark.parametrize("code", Code, ids=lambda code: str(code.name))
-def test_each_error_is_heard(code: Code) -> None:
-    """Where several errors share a code, the text tells which one it is."""
+def test_each_error_is_received(code: Code) -> None:
+    """Errors that share a code are told apart by their text."""
     name, text = code.value
-    errors = [it["error"] for it in steps("hears") if isinstance(it, dict) and it.get("type") == "error"]
+    errors = [it["error"] for it in steps("receives") if isinstance(it, dict) and it.get("type") == "error"]
     texts = [error.get("message") for error in errors if error["code"] == name]
     assert texts if TEXTS[name] == 1 else text in texts
 
@@ -161,19 +161,19 @@ def test_each_error_is_heard(code: Code) -> None:
 # -- the document
 
 
-@pytest.mark.parametrize("kind", [*types(client.ClientMessage), "bye"])
-def test_each_message_of_clients_is_documented(kind: str) -> None:
-    assert kind in named("What is served", "| ")
+@pytest.mark.parametrize("message_type", [*types(client.ClientMessage), "bye"])
+def test_each_message_of_clients_is_documented(message_type: str) -> None:
+    assert message_type in named("What is served", "| ")
 
 
-@pytest.mark.parametrize("kind", types(internal.Internal))
-def test_each_message_of_internal_clients_is_documented(kind: str) -> None:
-    assert kind in named("What is served", "| `internal`")
+@pytest.mark.parametrize("message_type", types(internal.Internal))
+def test_each_message_of_internal_clients_is_documented(message_type: str) -> None:
+    assert message_type in named("What is served", "| `internal`")
 
 
-@pytest.mark.parametrize("kind", types(backend.RoomsRequest))
-def test_each_request_of_nextcloud_is_documented(kind: str) -> None:
-    assert kind in named("What is served", "The rooms API") | named("What is served", "any other type")
+@pytest.mark.parametrize("message_type", types(backend.RoomsRequest))
+def test_each_request_of_nextcloud_is_documented(message_type: str) -> None:
+    assert message_type in named("What is served", "The rooms API") | named("What is served", "any other type")
 
 
 @pytest.mark.parametrize("message", get_args(server.ServerMessage), ids=lambda message: str(message.__name__))
@@ -208,4 +208,4 @@ DIALOUT = {
 
 @pytest.mark.parametrize("code", sorted(DIALOUT))
 def test_each_error_of_a_phone_call_is_answered(code: str) -> None:
-    assert any(code in msgspec.json.encode(answer).decode() for answer in steps("is answered"))
+    assert any(code in msgspec.json.encode(answer).decode() for answer in steps("is answered", of_nextcloud=True))

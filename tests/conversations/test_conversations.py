@@ -9,16 +9,16 @@ from contextlib import AbstractAsyncContextManager
 import pytest
 import uvloop
 
-from tests.conversations import stages
-from tests.conversations.language import Conversation, Player, Stage, load
-from tests.conversations.polling import cut_polling, polling
+from tests.conversations import levels
+from tests.conversations.player import Conversation, ConversationPlayer, Level, load
+from tests.conversations.polling import cut_polling_level, polling_level
 from tests.gateway.flows.virtual_time import VirtualLoop
 
-LEVELS: dict[str, tuple[Callable[..., AbstractAsyncContextManager[Stage]], Callable[[], asyncio.AbstractEventLoop]]] = {
-    "flows": (stages.flows, VirtualLoop),
-    "socket": (stages.socket, uvloop.new_event_loop),
-    "polling": (polling, uvloop.new_event_loop),
-    "cut": (cut_polling, uvloop.new_event_loop),
+LEVELS: dict[str, tuple[Callable[..., AbstractAsyncContextManager[Level]], Callable[[], asyncio.AbstractEventLoop]]] = {
+    "flows": (levels.flows_level, VirtualLoop),
+    "socket": (levels.socket_level, uvloop.new_event_loop),
+    "polling": (polling_level, uvloop.new_event_loop),
+    "cut": (cut_polling_level, uvloop.new_event_loop),
 }
 CASES = [
     pytest.param(conversation, level, id=f"{conversation.name}-{level}")
@@ -27,13 +27,13 @@ CASES = [
 ]
 
 
-def play(conversation: Conversation, level: str) -> Player:
-    """Play a conversation and return its player, who knows all names."""
-    stage, loop_factory = LEVELS[level]
+def play(conversation: Conversation, level: str) -> ConversationPlayer:
+    """Play a conversation at a level and return its player, whose ``names`` are filled."""
+    open_level, loop_factory = LEVELS[level]
 
-    async def run() -> Player:
-        async with stage(conversation) as made:
-            player = Player(conversation, made)
+    async def run() -> ConversationPlayer:
+        async with open_level(conversation) as opened:
+            player = ConversationPlayer(conversation, opened)
             await player.play()
         return player
 

@@ -10,7 +10,7 @@ from io import StringIO
 import pytest
 
 from gateway import log
-from tests.conversations.language import Conversation, load
+from tests.conversations.player import Conversation, load
 from tests.conversations.test_conversations import play
 from tests.gateway.flows.media.descriptions import CANDIDATE
 

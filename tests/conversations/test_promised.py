@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conversations.language import Json
+from tests.conversations.player import Json
 from tests.conversations.promised import check_message
 from tests.conversations.promised_requests import check_request
 

@@ -36,7 +36,7 @@ async def running() -> AsyncIterator[tuple[str, FakeNextcloud]]:
 
 def numbers(client: TalkClient) -> list[int]:
     """Return the numbers that were heard, as often as they were."""
-    return [message["message"]["data"]["n"] for message in client.heard if message["type"] == "message"]
+    return [message["message"]["data"]["n"] for message in client.messages if message["type"] == "message"]
 
 
 async def keep_connected(client: TalkClient) -> None:
@@ -53,7 +53,7 @@ async def keep_connected(client: TalkClient) -> None:
 
 async def talk(sender: TalkClient, to: str) -> None:
     for number in range(COUNT):
-        await sender.tell(to, {"n": number, "padding": PADDING})
+        await sender.send_message(to, {"n": number, "padding": PADDING})
         if number % SLICE == 0:
             await asyncio.sleep(0.002)
 

@@ -285,7 +285,7 @@ async def test_a_reload_changes_who_may_request_streams() -> None:
                 for allowed, code in ((False, "not_allowed"), (True, "client_not_found")):
                     section = msgspec.structs.replace(mcu, allow_subscribe_any=allowed)
                     assert await running.reload(msgspec.structs.replace(base, mcu=section)) == []
-                    await ben.tell(anna.session_id, {"type": "requestoffer", "roomType": "video"}, code)
+                    await ben.send_message(anna.session_id, {"type": "requestoffer", "roomType": "video"}, code)
                     answer = await ben.wait_for(lambda it, id=code: it.get("id") == id)  # type: ignore[misc]
                     assert answer["error"]["code"] == code
         finally:

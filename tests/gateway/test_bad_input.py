@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.edge.clients import websocket
-from tests.conversations.language import Conversation
-from tests.conversations.stages import SocketStage, socket
+from tests.conversations.levels import SocketLevel, socket_level
+from tests.conversations.player import Conversation
 from tests.gateway.edge.raw_client import BINARY, CLOSE, PONG, TEXT, Json, RawClient, masked
 from tests.gateway.flows.media.descriptions import CANDIDATE, offer
 from tests.media import PublishingPeer, WatchingPeer
@@ -31,32 +31,32 @@ WITHOUT_MCU = Conversation("bad input", "", False, {}, (), ())
 class Caller:
     """A client in the call of room r."""
 
-    def __init__(self, stage: SocketStage, wire: RawClient) -> None:
-        self.stage = stage
+    def __init__(self, level: SocketLevel, wire: RawClient) -> None:
+        self.level = level
         self.wire = wire
         self.sessionid = ""
         self.resumeid = ""
         self._sent = 0
 
     async def enter(self, userid: str, room: str = "r") -> None:
-        assert (await self.wire.hear())["type"] == "welcome"
-        auth = {"url": self.stage.url, "params": self.stage.ticket(userid)}
-        self.wire.say({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
-        reply = (await self.wire.hear())["hello"]
+        assert (await self.wire.receive())["type"] == "welcome"
+        auth = {"url": self.level.url, "params": self.level.ticket(userid)}
+        self.wire.send({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
+        reply = (await self.wire.receive())["hello"]
         self.sessionid, self.resumeid = reply["sessionid"], reply["resumeid"]
-        self.wire.say({"id": "join", "type": "room", "room": {"roomid": room, "sessionid": f"nc-{userid}"}})
-        assert (await self.wire.hear())["id"] == "join"
+        self.wire.send({"id": "join", "type": "room", "room": {"roomid": room, "sessionid": f"nc-{userid}"}})
+        assert (await self.wire.receive())["id"] == "join"
         changed = [{"sessionId": f"nc-{userid}", "inCall": 7}]
-        await self.stage.send(room, {"type": "incall", "incall": {"incall": 7, "changed": changed}})
+        await self.level.send(room, {"type": "incall", "incall": {"incall": 7, "changed": changed}})
 
-    def tell(self, to: Caller, data: Any, id: str = "") -> None:
+    def send_message(self, to: Caller, data: Any, id: str = "") -> None:
         recipient = {"type": "session", "sessionid": to.sessionid}
-        self.wire.say({"id": id, "type": "message", "message": {"recipient": recipient, "data": data}})
+        self.wire.send({"id": id, "type": "message", "message": {"recipient": recipient, "data": data}})
 
     async def wait_for(self, kind: str, **members: Any) -> Json:
         """Return the next message of a type with these members; others are skipped."""
         while True:
-            message = await self.wire.hear()
+            message = await self.wire.receive()
             if message["type"] == kind and all(message.get(name) == value for name, value in members.items()):
                 return message
 
@@ -79,7 +79,7 @@ class Call:
         """Exchange a message in each direction."""
         self._sent += 1
         for sender, receiver in (self._callers, self._callers[::-1]):
-            sender.tell(receiver, ["call", self._sent])
+            sender.send_message(receiver, ["call", self._sent])
             message = await receiver.wait_for("message")
             assert message["message"]["data"] == ["call", self._sent]
 
@@ -87,17 +87,17 @@ class Call:
 class Scene:
     """A gateway, a call, and a third client of whom bad things come."""
 
-    def __init__(self, stage: SocketStage) -> None:
-        self.stage = stage
+    def __init__(self, level: SocketLevel) -> None:
+        self.level = level
 
     async def connect(self, **options: Any) -> RawClient:
-        parts = urlsplit(self.stage.gateway)
+        parts = urlsplit(self.level.gateway)
         wire = await RawClient.connect((parts.hostname or "", parts.port or 0), **options)
-        self.stage.clients.append(wire)
+        self.level.clients.append(wire)
         return wire
 
     async def caller(self, userid: str) -> Caller:
-        caller = Caller(self.stage, await self.connect())
+        caller = Caller(self.level, await self.connect())
         await caller.enter(userid)
         return caller
 
@@ -110,8 +110,8 @@ class Scene:
 
 @asynccontextmanager
 async def playing(*, mcu: bool = True) -> AsyncIterator[Scene]:
-    async with socket(Conversation("bad input", "", mcu, {}, (), ())) as stage:
-        scene = Scene(stage)
+    async with socket_level(Conversation("bad input", "", mcu, {}, (), ())) as level:
+        scene = Scene(level)
         await scene.begin()
         yield scene
         await scene.call.goes_on()
@@ -160,18 +160,18 @@ UNDECODABLE = {
 # reference 2.4-a
 @pytest.mark.parametrize("text", UNDECODABLE.values(), ids=UNDECODABLE.keys())
 async def test_undecodable_message_is_answered_without_an_id(scene: Scene, text: str) -> None:
-    scene.mallory.wire.say(text)
+    scene.mallory.wire.send(text)
     assert await scene.mallory.error(None) == "invalid_format"
     await scene.call.goes_on()
 
 
 @pytest.mark.parametrize("text", UNDECODABLE.values(), ids=UNDECODABLE.keys())
 async def test_undecodable_message_before_a_hello(text: str) -> None:
-    async with socket(WITHOUT_MCU) as stage:
-        wire = await Scene(stage).connect()
-        await wire.hear()
-        wire.say(text)
-        reply = await wire.hear()
+    async with socket_level(WITHOUT_MCU) as level:
+        wire = await Scene(level).connect()
+        await wire.receive()
+        wire.send(text)
+        reply = await wire.receive()
         assert "id" not in reply
         assert reply["error"]["code"] == "invalid_format"
 
@@ -187,8 +187,8 @@ async def test_fields_of_wrong_types_one_after_another(scene: Scene) -> None:
     for kind, body in shapes:
         for field in body:
             for value in wrong:
-                scene.mallory.wire.say({"id": "w", "type": kind, kind: {**body, field: value}})
-        scene.mallory.wire.say({"id": f"after {kind}", "type": "message"})
+                scene.mallory.wire.send({"id": "w", "type": kind, kind: {**body, field: value}})
+        scene.mallory.wire.send({"id": f"after {kind}", "type": "message"})
         await scene.mallory.wait_for("error", id=f"after {kind}")
     await scene.call.goes_on()
 
@@ -221,19 +221,19 @@ NULLS: list[tuple[Json, str | None]] = [
 
 @pytest.mark.parametrize(("message", "code"), NULLS)
 async def test_null_is_absent(scene: Scene, message: Json, code: str | None) -> None:
-    scene.mallory.wire.say(message)
+    scene.mallory.wire.send(message)
     assert await scene.mallory.error(message["id"]) == (code or "invalid_format")
 
 
 async def test_null_in_hello_is_absent() -> None:
-    async with socket(WITHOUT_MCU) as stage:
-        wire = await Scene(stage).connect()
-        await wire.hear()
+    async with socket_level(WITHOUT_MCU) as level:
+        wire = await Scene(level).connect()
+        await wire.receive()
         full: Json = {
             "version": "1.0",
             "resumeid": None,
             "features": None,
-            "auth": {"type": None, "url": stage.url, "params": stage.ticket("alice")},
+            "auth": {"type": None, "url": level.url, "params": level.ticket("alice")},
         }
         for hello, code in [
             (None, "invalid_format"),
@@ -242,10 +242,10 @@ async def test_null_in_hello_is_absent() -> None:
             (full | {"auth": full["auth"] | {"url": None}}, "invalid_format"),
             (full | {"auth": full["auth"] | {"params": None}}, "invalid_format"),
         ]:
-            wire.say({"id": "h", "type": "hello", "hello": hello})
-            assert (await wire.hear())["error"]["code"] == code
-        wire.say({"id": None, "type": "hello", "hello": full})
-        assert (await wire.hear())["type"] == "hello"
+            wire.send({"id": "h", "type": "hello", "hello": hello})
+            assert (await wire.receive())["error"]["code"] == code
+        wire.send({"id": None, "type": "hello", "hello": full})
+        assert (await wire.receive())["type"] == "hello"
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ async def test_null_in_hello_is_absent() -> None:
 @pytest.mark.parametrize("to", ["session", "room"])
 async def test_odd_data_is_relayed_byte_for_byte(scene: Scene, data: str, to: str) -> None:
     recipient = json.dumps({"type": to, "sessionid": scene.victim.sessionid})
-    scene.mallory.wire.say(f'{{"type":"message","message":{{"recipient":{recipient},"data":{data}}}}}')
+    scene.mallory.wire.send(f'{{"type":"message","message":{{"recipient":{recipient},"data":{data}}}}}')
     while True:
         opcode, payload = await scene.victim.wire.frame()
         if opcode == TEXT and b'"type":"message"' in payload:
@@ -275,7 +275,7 @@ async def test_odd_data_is_relayed_byte_for_byte(scene: Scene, data: str, to: st
 
 
 async def test_last_of_duplicate_keys_counts(scene: Scene) -> None:
-    scene.mallory.wire.say('{"id":"first","id":"second","type":"bye","type":"message"}')
+    scene.mallory.wire.send('{"id":"first","id":"second","type":"bye","type":"message"}')
     assert await scene.mallory.error("second") == "invalid_format"
 
 
@@ -308,13 +308,13 @@ async def test_broken_frames_end_that_connection_alone(scene: Scene, octets: byt
     assert await scene.mallory.wire.closed() == code
     await scene.call.goes_on()
     wire = await scene.connect()
-    await wire.hear()
-    wire.say({"type": "hello", "hello": {"version": "1.0", "resumeid": scene.mallory.resumeid}})
-    assert (await wire.hear())["hello"]["sessionid"] == scene.mallory.sessionid
+    await wire.receive()
+    wire.send({"type": "hello", "hello": {"version": "1.0", "resumeid": scene.mallory.resumeid}})
+    assert (await wire.receive())["hello"]["sessionid"] == scene.mallory.sessionid
 
 
 async def test_binary_frames_are_refused(scene: Scene) -> None:
-    scene.mallory.wire.say(b'{"id":"x","type":"bye"}', opcode=BINARY)
+    scene.mallory.wire.send(b'{"id":"x","type":"bye"}', opcode=BINARY)
     assert await scene.mallory.error(None) == "invalid_format"
 
 
@@ -326,7 +326,7 @@ async def test_forged_checksum_changes_nothing(scene: Scene) -> None:
         {"Spreed-Signaling-Checksum": ""},
         {"Spreed-Signaling-Random": "1" * 64},
     ):
-        status, _ = await scene.stage.cloud.send(scene.stage.gateway, "r", request, headers)
+        status, _ = await scene.level.cloud.send(scene.level.gateway, "r", request, headers)
         assert status == 403
     await scene.call.goes_on()
 
@@ -344,7 +344,7 @@ async def test_forged_checksum_changes_nothing(scene: Scene) -> None:
     ids=["nothing", "garbage", "nested", "without a body", "wrong types", "unknown"],
 )
 async def test_bad_signed_request_is_refused(scene: Scene, body: bytes) -> None:
-    status, _ = await scene.stage.cloud.send(scene.stage.gateway, "r", body)
+    status, _ = await scene.level.cloud.send(scene.level.gateway, "r", body)
     assert status == 400
 
 
@@ -359,11 +359,11 @@ async def test_bad_signed_request_is_refused(scene: Scene, body: bytes) -> None:
 )
 async def test_bad_token_opens_nothing(scene: Scene, kind: str, code: str) -> None:
     wire = await scene.connect()
-    await wire.hear()
-    token = "eyJhbGciOiJub25lIn0.e30." if kind == "none" else scene.stage.token("alice", kind)
-    auth = {"url": scene.stage.url, "params": {"token": token}}
-    wire.say({"id": "h", "type": "hello", "hello": {"version": "2.0", "auth": auth}})
-    assert (await wire.hear())["error"]["code"] == code
+    await wire.receive()
+    token = "eyJhbGciOiJub25lIn0.e30." if kind == "none" else scene.level.token("alice", kind)
+    auth = {"url": scene.level.url, "params": {"token": token}}
+    wire.send({"id": "h", "type": "hello", "hello": {"version": "2.0", "auth": auth}})
+    assert (await wire.receive())["error"]["code"] == code
 
 
 def media(type: str, room_type: str = "video", **payload: Any) -> Json:
@@ -396,8 +396,8 @@ BAD_MEDIA = [
 @pytest.mark.parametrize(("data", "code"), [it[1:] for it in BAD_MEDIA], ids=[it[0] for it in BAD_MEDIA])
 async def test_bad_media_message_has_its_error(scene: Scene, data: Json, code: str) -> None:
     changed = [{"sessionId": "nc-mallory", "inCall": 0}]
-    await scene.stage.send("r", {"type": "incall", "incall": {"incall": 0, "changed": changed}})
-    scene.mallory.tell(scene.victim, data, id="m")
+    await scene.level.send("r", {"type": "incall", "incall": {"incall": 0, "changed": changed}})
+    scene.mallory.send_message(scene.victim, data, id="m")
     assert await scene.mallory.error("m") == code
     await scene.call.goes_on()
 
@@ -405,15 +405,15 @@ async def test_bad_media_message_has_its_error(scene: Scene, data: Json, code: s
 @pytest.mark.parametrize("number", ["9" * 5000, "\u00b2", "-1", ""], ids=["long", "no ASCII", "negative", "none"])
 @pytest.mark.parametrize("line", ["ssrc:{} cname:x", "ssrc-group:FID {0} {0}", "ssrc-group:{}", "extmap:{} urn:x"])
 async def test_number_in_a_description_that_makes_no_sense_is_passed_over(scene: Scene, line: str, number: str) -> None:
-    scene.mallory.tell(scene.mallory, media("offer", sdp=offer(candidates=(line.format(number),))), id="m")
+    scene.mallory.send_message(scene.mallory, media("offer", sdp=offer(candidates=(line.format(number),))), id="m")
     message = await scene.mallory.wait_for("message")
     assert message["message"]["data"]["type"] == "answer"
 
 
 async def test_offer_without_permission_is_refused(scene: Scene) -> None:
     changed = [{"sessionId": "nc-mallory", "permissions": ["publish-audio"]}]
-    await scene.stage.send("r", {"type": "participants", "participants": {"changed": changed}})
-    scene.mallory.tell(scene.mallory, media("offer", sdp=offer()), id="m")
+    await scene.level.send("r", {"type": "participants", "participants": {"changed": changed}})
+    scene.mallory.send_message(scene.mallory, media("offer", sdp=offer()), id="m")
     assert await scene.mallory.error("m") == "not_allowed"
 
 
@@ -480,18 +480,18 @@ def test_nothing_that_is_sent_disturbs_anybody(caplog: pytest.LogCaptureFixture)
 
         async def attack(known: bool, frames: list[bytes]) -> None:
             wire = await scene.connect()
-            await wire.hear()
+            await wire.receive()
             if known:
-                caller = Caller(scene.stage, wire)
-                auth = {"url": scene.stage.url, "params": scene.stage.ticket("fuzz")}
-                wire.say({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
-                caller.sessionid = (await wire.hear())["hello"]["sessionid"]
+                caller = Caller(scene.level, wire)
+                auth = {"url": scene.level.url, "params": scene.level.ticket("fuzz")}
+                wire.send({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
+                caller.sessionid = (await wire.receive())["hello"]["sessionid"]
                 frames = [frame for frame in frames if frame]
             for frame in frames:
                 wire.writer.write(frame)
             await scene.call.goes_on()
             wire.writer.transport.abort()
-            scene.stage.clients.remove(wire)
+            scene.level.clients.remove(wire)
 
         @settings(max_examples=120, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
         @given(known=st.booleans(), frames=st.lists(_frames, min_size=1, max_size=6))
@@ -516,10 +516,10 @@ async def test_all_of_it_beside_a_call_with_media(
     async with playing() as scene, PublishingPeer(7, 440.0) as publisher, WatchingPeer() as watcher:
         alice, bob = scene.call._callers
         payload = {"type": "offer", "sdp": await publisher.offer()}
-        alice.tell(alice, {"type": "offer", "roomType": "video", "sid": "1", "payload": payload})
+        alice.send_message(alice, {"type": "offer", "roomType": "video", "sid": "1", "payload": payload})
         answer = (await alice.wait_for("message"))["message"]["data"]
         await publisher.accept(answer["payload"]["sdp"])
-        bob.tell(alice, {"type": "requestoffer", "roomType": "video"})
+        bob.send_message(alice, {"type": "requestoffer", "roomType": "video"})
         offered = (await bob.wait_for("message"))["message"]["data"]
         sdp = await watcher.answer(offered["payload"]["sdp"])
         reply = {
@@ -528,14 +528,14 @@ async def test_all_of_it_beside_a_call_with_media(
             "sid": offered["sid"],
             "payload": {"type": "answer", "sdp": sdp},
         }
-        bob.tell(alice, reply)
+        bob.send_message(alice, reply)
         await watcher.sees(7)
         for text in UNDECODABLE.values():
-            scene.mallory.wire.say(text)
+            scene.mallory.wire.send(text)
         for _, data, _ in BAD_MEDIA:
             for to in (scene.mallory, scene.victim, alice):
-                scene.mallory.tell(to, data, id="m")
-        scene.mallory.wire.say(b"\xff")
+                scene.mallory.send_message(to, data, id="m")
+        scene.mallory.wire.send(b"\xff")
         await scene.mallory.wire.closed()
         await watcher.sees(7)
         await watcher.hears(440.0)

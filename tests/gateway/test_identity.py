@@ -29,7 +29,7 @@ async def test_version_and_name_are_the_same_in_all_places() -> None:
         try:
             async with aiohttp.ClientSession() as http, TalkClient(url, nextcloud.url) as client:
                 hello = await client.hello(nextcloud.ticket("alice"))
-                assert client.heard[0]["welcome"]["version"] == LEVEL
+                assert client.messages[0]["welcome"]["version"] == LEVEL
                 assert hello["hello"]["server"]["version"] == LEVEL
                 for path, key in (("welcome", "version"), ("serverinfo", "version")):
                     async with http.get(f"{url}/api/v1/{path}") as response:

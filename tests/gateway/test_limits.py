@@ -52,7 +52,7 @@ async def running(limits: Limits | None = None) -> AsyncIterator[str]:
                 talking.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await talking
-                count = [it["message"]["data"] for it in ben.heard if it["type"] == "message"]
+                count = [it["message"]["data"] for it in ben.messages if it["type"] == "message"]
                 assert count == list(range(len(count)))
                 assert count
         finally:

@@ -64,7 +64,7 @@ async def test_who_stops_reading_costs_the_process_no_more_than_its_outbox(tmp_p
                 if number % 50 == 49:
                     await ben.wait_for(lambda it, n=number: it.get("message", {}).get("data", {}).get("number") == n)  # type: ignore[misc]
                     most = max(most, resident(process))
-            heard = [it["message"]["data"]["number"] for it in ben.heard if it["type"] == "message"]
+            heard = [it["message"]["data"]["number"] for it in ben.messages if it["type"] == "message"]
             assert heard == list(range(MESSAGES))
             for one in deaf:
                 one.writer.transport.abort()
@@ -74,10 +74,10 @@ async def test_who_stops_reading_costs_the_process_no_more_than_its_outbox(tmp_p
 async def _deaf_member(url: str, cloud: FakeNextcloud, number: int) -> RawClient:
     host, port = url.removeprefix("http://").split(":")
     raw = await RawClient.connect((host, int(port)), receive_buffer=4096)
-    await raw.hear()  # welcome
+    await raw.receive()  # welcome
     auth = {"url": cloud.url, "params": cloud.ticket(f"deaf {number}")}
-    raw.say({"id": "h", "type": "hello", "hello": {"version": "1.0", "auth": auth}})
-    await raw.hear()
-    raw.say({"id": "j", "type": "room", "room": {"roomid": "busy", "sessionid": f"nc-deaf-{number}"}})
-    await raw.hear()
+    raw.send({"id": "h", "type": "hello", "hello": {"version": "1.0", "auth": auth}})
+    await raw.receive()
+    raw.send({"id": "j", "type": "room", "room": {"roomid": "busy", "sessionid": f"nc-deaf-{number}"}})
+    await raw.receive()
     return raw

@@ -139,7 +139,7 @@ async def call(url: str, nextcloud: FakeNextcloud, stack: AsyncExitStack) -> Non
     await anna.publish()
     await ben.ask(anna)
     await ben.watching(anna)
-    start = len(anna.client.heard)
+    start = len(anna.client.messages)
     await anna.ask(ben)
     await anna.client.wait_for(lambda message: message["type"] == "error", since=start)
     transient = {"type": "set", "key": "longer than ten", "value": 1}

@@ -86,9 +86,9 @@ async def test_a_thousand_pipelined_messages_arrive_in_order(house: House) -> No
         await anna.hello(house.nextcloud.ticket("anna"))
         await ben.hello(house.nextcloud.ticket("ben"))
         for number in range(1000):
-            await anna.tell(ben.session_id, {"number": number})
+            await anna.send_message(ben.session_id, {"number": number})
         await ben.wait_for(lambda message: numbers([message]) == [999])
-        assert numbers(ben.heard) == list(range(1000))
+        assert numbers(ben.messages) == list(range(1000))
 
 
 async def test_who_stops_reading_costs_the_others_nothing_and_has_bounded_memory(house: House) -> None:
@@ -102,13 +102,13 @@ async def test_who_stops_reading_costs_the_others_nothing_and_has_bounded_memory
         while deaf in hub.sessions and number < 5000:
             message = {"recipient": {"type": "room"}, "data": {"number": number, "ballast": "x" * 16_000}}
             await anna.send({"type": "message", "message": message})
-            await ben.wait_for(lambda heard, number=number: numbers([heard]) == [number], since=len(ben.heard))  # type: ignore[misc]
+            await ben.wait_for(lambda heard, number=number: numbers([heard]) == [number], since=len(ben.messages))  # type: ignore[misc]
             held = hub.sessions.get(deaf)
             most = max(most, held.outbox.size if held is not None else 0)
             number += 1
         assert deaf not in hub.sessions  # it lost, alone
         assert OUTBOX // 2 < most <= OUTBOX
-        assert numbers(ben.heard) == list(range(number))
+        assert numbers(ben.messages) == list(range(number))
         start = asyncio.get_running_loop().time()
         await house.gateway.stop()
         assert asyncio.get_running_loop().time() - start < 4 * CLOSE_TIME  # nobody can hold the process up
@@ -148,7 +148,7 @@ def joined(client: TalkClient) -> list[str]:
     """Return the session ids of all join events, in order."""
     return [
         entry["sessionid"]
-        for message in client.heard
+        for message in client.messages
         if message["type"] == "event"
         for entry in message["event"].get("join", ())
     ]
@@ -190,7 +190,7 @@ class Listener:
 
     def _hear(self, message: Any) -> None:
         self.numbers += numbers([message])
-        self._client.heard.clear()
+        self._client.messages.clear()
         self._news.set()
 
 
@@ -204,7 +204,7 @@ async def _say_to(pid: int, anna: TalkClient, listeners: list[Listener], session
         data = {"number": number} | ({} if sessions else {"ballast": "x" * BALLAST})
         await anna.send({"type": "message", "message": {"recipient": {"type": "room"}, "data": data}})
         for session in sessions:
-            await anna.tell(session, {"ballast": f"{number:{BALLAST}}"})
+            await anna.send_message(session, {"ballast": f"{number:{BALLAST}}"})
         if number % BATCH == 0 or number + 1 == what.stop:
             for listener in listeners:
                 await listener.until(number + 1)
@@ -242,9 +242,9 @@ async def _deaf_member(url: str, nextcloud: FakeNextcloud, name: str) -> tuple[R
     host, port = url.removeprefix("http://").split(":")
     raw = await RawClient.connect((host, int(port)), receive_buffer=4096)
     auth = {"url": nextcloud.url, "params": nextcloud.ticket(name)}
-    await raw.hear()  # welcome
-    raw.say({"id": "h", "type": "hello", "hello": {"version": "1.0", "auth": auth}})
-    session: str = (await raw.hear())["hello"]["sessionid"]
-    raw.say({"id": "j", "type": "room", "room": {"roomid": "busy", "sessionid": f"nc-{name}"}})
-    await raw.hear()
+    await raw.receive()  # welcome
+    raw.send({"id": "h", "type": "hello", "hello": {"version": "1.0", "auth": auth}})
+    session: str = (await raw.receive())["hello"]["sessionid"]
+    raw.send({"id": "j", "type": "room", "room": {"roomid": "busy", "sessionid": f"nc-{name}"}})
+    await raw.receive()
     return raw, session

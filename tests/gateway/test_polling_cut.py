@@ -22,18 +22,18 @@ async def test_nothing_is_lost_or_doubled_when_answers_are_cut_off(seed: int) ->
         line = CuttingLine(url, lambda: chance.randrange(100, 5000))
         async with line, TalkClient(url, nextcloud.url) as bob, PollClient(line.url) as alice, asyncio.timeout(60):
             await bob.hello(nextcloud.ticket("bob"))
-            await alice.hear()
+            await alice.receive()
             auth = {"url": nextcloud.url, "params": nextcloud.ticket("alice")}
-            alice.say({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
-            session = (await alice.hear())["hello"]["sessionid"]
+            alice.send({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
+            session = (await alice.receive())["hello"]["sessionid"]
             heard = []
             for number in range(COUNT):
-                await bob.tell(session, {"n": number})
+                await bob.send_message(session, {"n": number})
                 recipient = {"type": "session", "sessionid": bob.session_id}
-                alice.say({"type": "message", "message": {"recipient": recipient, "data": {"n": number}}})
+                alice.send({"type": "message", "message": {"recipient": recipient, "data": {"n": number}}})
                 if number % 10 == 9:  # what was on its way is cut in the middle, and more follows
-                    heard += [(await alice.hear())["message"]["data"]["n"] for _ in range(10)]
+                    heard += [(await alice.receive())["message"]["data"]["n"] for _ in range(10)]
             await bob.wait_for(lambda it: it["type"] == "message" and it["message"]["data"]["n"] == COUNT - 1)
             assert heard == list(range(COUNT))
-            assert [it["message"]["data"]["n"] for it in bob.heard if it["type"] == "message"] == list(range(COUNT))
+            assert [it["message"]["data"]["n"] for it in bob.messages if it["type"] == "message"] == list(range(COUNT))
             assert alice.broken >= 5

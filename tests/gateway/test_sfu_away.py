@@ -59,7 +59,7 @@ def features(message: Json) -> set[str]:
 # reference 13.1-b
 async def test_an_sfu_that_is_away_stays_announced(away: Away) -> None:
     async with TalkClient(away.url, away.nextcloud.url) as alice:
-        assert features(alice.heard[0]) >= WITH_AN_SFU
+        assert features(alice.messages[0]) >= WITH_AN_SFU
         assert features(await alice.hello(away.nextcloud.ticket("alice"))) >= WITH_AN_SFU
         room = await alice.join("r", "nc-alice")
         assert room["room"]["bandwidth"] == {"maxstreambitrate": 1048576, "maxscreenbitrate": 2097152}
@@ -81,21 +81,23 @@ async def test_media_messages_are_not_relayed_meanwhile_and_have_their_errors_in
         changed = [{"sessionId": f"nc-{name}", "inCall": 7} for name in ("alice", "bob")]
         await away.nextcloud.send(away.url, "r", {"type": "incall", "incall": {"incall": 7, "changed": changed}})
         described = {"type": "offer", "sdp": offer("one")}
-        await alice.tell(bob.session_id, {"type": "offer", "roomType": "video", "payload": described}, "offer")
-        await alice.tell(bob.session_id, {"type": "sendoffer", "roomType": "screen"}, "send")
-        await alice.tell(bob.session_id, {"type": "requestoffer", "roomType": "video"}, "request")
+        await alice.send_message(bob.session_id, {"type": "offer", "roomType": "video", "payload": described}, "offer")
+        await alice.send_message(bob.session_id, {"type": "sendoffer", "roomType": "screen"}, "send")
+        await alice.send_message(bob.session_id, {"type": "requestoffer", "roomType": "video"}, "request")
         described = {"type": "answer", "sdp": answer()}
         started = asyncio.get_running_loop().time()
         for request in ("offer", "send", "request"):
             error = await alice.wait_for(lambda message, id=request: message.get("id") == id)  # type: ignore[misc]
             assert error["error"]["code"] == "client_not_found"
         assert asyncio.get_running_loop().time() - started > 0.5
-        await alice.tell(bob.session_id, {"type": "answer", "roomType": "video", "payload": described}, "answer")
+        await alice.send_message(
+            bob.session_id, {"type": "answer", "roomType": "video", "payload": described}, "answer"
+        )
         error = await alice.wait_for(lambda message: message.get("id") == "answer")
         assert error["error"]["code"] == "client_not_found"
-        await alice.tell(bob.session_id, {"type": "hi"})
+        await alice.send_message(bob.session_id, {"type": "hi"})
         await bob.wait_for(lambda message: message["type"] == "message")
-        assert [it["message"]["data"]["type"] for it in bob.heard if it["type"] == "message"] == ["hi"]
+        assert [it["message"]["data"]["type"] for it in bob.messages if it["type"] == "message"] == ["hi"]
 
 
 async def test_it_is_told_wherever_one_looks(away: Away, caplog: pytest.LogCaptureFixture) -> None:
@@ -135,7 +137,7 @@ async def test_sessions_of_clients_that_cannot_be_asked_are_reset_if_that_is_con
             await alice.hello(nextcloud.ticket("alice"))
             await alice.join("r", "nc-alice")
             offered = {"type": "offer", "roomType": "video", "payload": {"type": "offer", "sdp": offer("one")}}
-            await alice.tell(alice.session_id, offered)
+            await alice.send_message(alice.session_id, offered)
             await alice.wait_for(lambda message: message["type"] == "message")
             gateway.fake.lose()
             await gateway.fake.come_back()
@@ -150,5 +152,5 @@ async def test_sessions_of_clients_that_cannot_be_asked_are_reset_if_that_is_con
                 assert (await alice.join("r", "nc-alice"))["room"]["roomid"] == "r"
                 requests = [it.body for it in nextcloud.requests if it.type == "room"]
                 assert not [it for it in requests if it.get("action") == "leave"]
-                assert not [it for it in alice.heard if it["type"] == "bye"]
+                assert not [it for it in alice.messages if it["type"] == "bye"]
         await gateway.stop()

@@ -171,7 +171,7 @@ async def test_each_place_names_its_features_and_the_version(house: House, http:
     assert regular["version"] == SERVER_VERSION
     async with TalkClient(house.url, house.cloud.url) as alice, TalkClient(house.url, house.cloud.url) as bridge:
         welcome = {"version": SERVER_VERSION, "features": sorted([*features, "virtual-sessions"])}
-        assert alice.heard[0]["welcome"] == welcome
+        assert alice.messages[0]["welcome"] == welcome
         reply = (await alice.hello(house.cloud.ticket("alice")))["hello"]["server"]
         assert reply == {"version": SERVER_VERSION, "features": features}
         internal: dict[str, Any] = (await bridge.hello_internal(internal_params(house.cloud.url)))["hello"]["server"]

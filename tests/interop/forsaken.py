@@ -59,7 +59,7 @@ class _Patient(Member):
         await asyncio.sleep(GRACE)
         while self.watched[key] is watched:
             self.requests += 1
-            await self.client.tell(key[0], {"type": "requestoffer", "roomType": key[1]}, request="again")
+            await self.client.send_message(key[0], {"type": "requestoffer", "roomType": key[1]}, request="again")
             await asyncio.sleep(REPEAT)
 
 
@@ -155,11 +155,11 @@ class Unasked(_Patient):
         if self._peer is not None:
             await self._peer.close()
         peer = self._peer = PublishingPeer(self.number, self.frequency, audio=False, channels=())
-        sid, start = next(self._sids), len(self.client.heard)
+        sid, start = next(self._sids), len(self.client.messages)
         sdp = await peer.offer()
         self.offered = time.monotonic()
         data = {"type": "offer", "roomType": "video", "payload": {"type": "offer", "sdp": sdp}}
-        await self.client.tell(self.id, data | ({"sid": sid} if sid else {}), request="offer")
+        await self.client.send_message(self.id, data | ({"sid": sid} if sid else {}), request="offer")
         message = await self.client.wait_for(
             lambda it: it.get("id") == "offer" or _is_answer(it), since=start, patience=PATIENCE
         )

@@ -81,7 +81,7 @@ class Member:
         """Have Nextcloud say that the member is in the call, or with 0 that it left."""
         entry = {"sessionId": self.room_session, "inCall": flags}
         body = {"type": "incall", "incall": {"incall": flags, "changed": [entry], "users": [entry]}}
-        start = len(self.client.heard)
+        start = len(self.client.messages)
         status, _ = await self._nextcloud.send(self._gateway, ROOM, body)
         assert status == 200
         await self.client.wait_for(lambda message: message["type"] == "event", since=start)
@@ -109,7 +109,7 @@ class Member:
 
     async def _negotiate(self, kind: str, peer: PublishingPeer, sid: str, fields: Json | None) -> None:
         sdp = await peer.offer()
-        start = len(self.client.heard)
+        start = len(self.client.messages)
         await self.send_offer(kind, sdp, fields, sid)
         message = await self.client.wait_for(
             lambda message: _is_answer(message, kind, sid) or message["type"] == "error", since=start
@@ -122,16 +122,16 @@ class Member:
         """Send an offer and no more."""
         data = {"type": "offer", "roomType": kind, "sid": sid or self.sids[kind], "to": self.id}
         payload = {"type": "offer", "sdp": sdp, "nick": self.name}
-        await self.client.tell(self.id, data | {"payload": payload} | (fields or {}), request=f"offer-{kind}")
+        await self.client.send_message(self.id, data | {"payload": payload} | (fields or {}), request=f"offer-{kind}")
 
     async def ask(self, publisher: Member, kind: str = "video", sid: str = "") -> None:
         """Request a stream."""
         data = {"type": "requestoffer", "roomType": kind} | ({"sid": sid} if sid else {})
-        await self.client.tell(publisher.id, data, request="ask")
+        await self.client.send_message(publisher.id, data, request="ask")
 
     async def offer_to(self, other: Member, kind: str = "screen") -> None:
         """Have the gateway offer our stream to another member."""
-        await self.client.tell(other.id, {"type": "sendoffer", "roomType": kind}, request="sendoffer")
+        await self.client.send_message(other.id, {"type": "sendoffer", "roomType": kind}, request="sendoffer")
 
     # -- what it sees
 
@@ -185,7 +185,9 @@ class Member:
         watched.offers += 1
         answer = await watched.peer.answer(data["payload"]["sdp"])
         reply = {"type": "answer", "roomType": data["roomType"], "sid": data["sid"], "to": data["from"]}
-        await self.client.tell(data["from"], reply | {"payload": {"type": "answer", "sdp": answer}}, request="answer")
+        await self.client.send_message(
+            data["from"], reply | {"payload": {"type": "answer", "sdp": answer}}, request="answer"
+        )
 
     async def _take_candidate(self, data: Json) -> None:
         candidate = data["payload"]["candidate"]

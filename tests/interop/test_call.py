@@ -47,7 +47,7 @@ async def test_a_screen_is_offered_to_two_people_by_sendoffer(house: House) -> N
         await anna.offer_to(other)
     for other in others:
         await other.sees(anna, "screen")
-    await anna.client.tell(anna.id, {"type": "unshareScreen", "roomType": "screen"})
+    await anna.client.send_message(anna.id, {"type": "unshareScreen", "roomType": "screen"})
     await house.has_streams(0)
 
 

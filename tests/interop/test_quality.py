@@ -95,7 +95,7 @@ class Call:
         """Let the page publish, and one of the others see that it does."""
         self.me = await self._stack.enter_async_context(Member(self._url, self._nextcloud, "page", 1))
         await self.me.in_call()
-        start = len(self.me.client.heard)
+        start = len(self.me.client.messages)
         await self.me.send_offer("video", await self._page.evaluate("publish()"), sid="page")
         message = await self.me.client.wait_for(
             lambda it: it["type"] == "message" and it["message"]["data"].get("type") == "answer", since=start

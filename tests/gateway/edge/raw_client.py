@@ -94,7 +94,7 @@ class RawClient:
     async def __aexit__(self, *error: object) -> None:
         self.writer.transport.abort()
 
-    def say(self, message: Json | str | bytes, **frame: Any) -> None:
+    def send(self, message: Json | str | bytes, **frame: Any) -> None:
         """Send one message, or what is to be taken for one."""
         self.writer.write(masked(json.dumps(message) if isinstance(message, dict) else message, **frame))
 
@@ -115,7 +115,7 @@ class RawClient:
             assert not second & 0x80, "the server does not mask"
             return first & 0x0F, await self._reader.readexactly(length)
 
-    async def hear(self) -> Json:
+    async def receive(self) -> Json:
         """Return the next message; the server's pings are counted."""
         while True:
             opcode, payload = await self.frame()

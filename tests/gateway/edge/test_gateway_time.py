@@ -162,7 +162,7 @@ async def test_the_sfu_has_10_seconds_for_a_stream_to_come(running: Running) -> 
         changed = [{"sessionId": f"nc-{name}", "inCall": 3} for name in ("anna", "ben")]
         await running.cloud.send(running.url, "r", {"type": "incall", "incall": {"incall": 3, "changed": changed}})
         async with lasting(10):
-            await ben.tell(anna.session_id, {"type": "requestoffer", "roomType": "video"}, "q")
+            await ben.send_message(anna.session_id, {"type": "requestoffer", "roomType": "video"}, "q")
             answer = await ben.wait_for(lambda it: it.get("id") == "q", patience=LONG)
         assert answer["error"]["code"] == "client_not_found"
 

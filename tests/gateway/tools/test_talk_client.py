@@ -58,7 +58,7 @@ async def greet(socket: web.WebSocketResponse, **more: Any) -> None:
 
 def numbers(client: TalkClient) -> list[int]:
     """Return the numbers that were heard, as often as they were."""
-    return [message["message"]["data"]["n"] for message in client.heard if message["type"] == "message"]
+    return [message["message"]["data"]["n"] for message in client.messages if message["type"] == "message"]
 
 
 async def until_number(client: TalkClient, number: int) -> None:
@@ -75,21 +75,21 @@ async def test_a_second_hello_starts_anew_and_sends_nothing_of_the_session_befor
         await bob.hello(nextcloud.ticket("bob"))
         await alice.hello(nextcloud.ticket("alice"))
         for number in range(3):
-            await alice.tell(bob.session_id, {"n": number})
-            await bob.tell(alice.session_id, {"n": number})
+            await alice.send_message(bob.session_id, {"n": number})
+            await bob.send_message(alice.session_id, {"n": number})
         await asyncio.gather(until_number(alice, 2), until_number(bob, 2))
 
         await alice.connect()
         await alice.hello(nextcloud.ticket("alice"))
         assert alice.received == 0
-        await alice.tell(bob.session_id, {"n": 3})
-        await bob.tell(alice.session_id, {"n": 3})
+        await alice.send_message(bob.session_id, {"n": 3})
+        await bob.send_message(alice.session_id, {"n": 3})
         await asyncio.gather(until_number(alice, 3), until_number(bob, 3))
 
         await alice.connect()
         await alice.resume()
-        await alice.tell(bob.session_id, {"n": 4})
-        await bob.tell(alice.session_id, {"n": 4})
+        await alice.send_message(bob.session_id, {"n": 4})
+        await bob.send_message(alice.session_id, {"n": 4})
         await asyncio.gather(until_number(alice, 4), until_number(bob, 4))
         assert numbers(alice) == numbers(bob) == list(range(5))
 
@@ -107,11 +107,11 @@ async def test_a_session_that_was_taken_over_is_taken_back_without_a_gap() -> No
         thief.resume_id = alice.resume_id
         await thief.resume()
         await alice.closed()
-        assert alice.heard[-1]["bye"] == {"reason": "session_resumed"}
+        assert alice.messages[-1]["bye"] == {"reason": "session_resumed"}
         assert alice.received == 0
         await alice.connect()
         await alice.resume()
-        await bob.tell(alice.session_id, {"n": 0})
+        await bob.send_message(alice.session_id, {"n": 0})
         await until_number(alice, 0)
         assert alice.received == 1
 

@@ -250,10 +250,10 @@ async def test_bye_closes_the_connection(harness: FlowHarness, endpoint: Polling
 
 async def test_answer_that_tells_the_end_is_repeated_to_who_fetches() -> None:
     async with serving() as (url, harness), PollClient(url) as client:
-        await client.hear()
+        await client.receive()
         auth = {"url": CLOUD.urls[0], "params": harness.nextcloud.ticket("alice")}
-        client.say({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
-        client.say({"type": "bye"})
+        client.send({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
+        client.send({"type": "bye"})
         assert await client.closed() == 1000
         assert (await client.request({"received": 3}))[1]["closed"] == 1000
         assert (await client.request({"messages": ["x"], "first": 3}))[0] == 404
@@ -341,7 +341,7 @@ async def status_of(url: str, body: bytes, secret: str | None) -> int:
 async def test_secret_is_needed_and_comes_in_a_header_only(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         async with serving() as (url, _), PollClient(url) as client:
-            assert (await client.hear())["type"] == "welcome"
+            assert (await client.receive())["type"] == "welcome"
             secret = client._secret
             assert len(secret) >= 43
             assert await status_of(url, b"{}", secret) == 200
@@ -385,17 +385,17 @@ async def test_pages_of_other_origins_are_let_in() -> None:
 
 async def test_what_is_no_text_is_invalid_format() -> None:
     async with serving() as (url, _), PollClient(url) as client:
-        await client.hear()
+        await client.receive()
         for junk in (7, None, dict[str, Any](), list[Any]()):
-            client.say_junk(junk)
-            assert (await client.hear())["error"]["code"] == "invalid_format"
+            client.send_raw(junk)
+            assert (await client.receive())["error"]["code"] == "invalid_format"
 
 
 async def test_client_that_closes_leaves_its_session_for_a_resume() -> None:
     async with serving() as (url, harness), PollClient(url) as client:
-        await client.hear()
+        await client.receive()
         auth = {"url": CLOUD.urls[0], "params": harness.nextcloud.ticket("alice")}
-        client.say({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
-        session = (await client.hear())["hello"]["sessionid"]
+        client.send({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
+        session = (await client.receive())["hello"]["sessionid"]
         await client.close()
         assert harness.hub.sessions[session].connection is None

@@ -21,8 +21,8 @@ from gateway.edge.clients.frames import frame
 from gateway.edge.clients.websocket import WebSocketConnection, WebSocketEndpoint
 from gateway.edge.http.address import TrustedProxies
 from gateway.version import SERVER_HEADER
-from tests.conversations.language import Conversation
-from tests.conversations.stages import socket
+from tests.conversations.levels import socket_level
+from tests.conversations.player import Conversation
 from tests.gateway.certificates import make_certificate
 from tests.gateway.edge.raw_client import BINARY, CLOSE, PATIENCE, PING, PONG, TEXT, Json, RawClient, masked, upgrade
 from tests.gateway.edge.serving import exchange, served
@@ -74,9 +74,9 @@ class Known:
         self.resumeid = ""
 
     async def hello(self, body: Json) -> None:
-        assert (await self.wire.hear())["type"] == "welcome"
-        self.wire.say({"type": "hello", "hello": {"version": "1.0", **body}})
-        reply = (await self.wire.hear())["hello"]
+        assert (await self.wire.receive())["type"] == "welcome"
+        self.wire.send({"type": "hello", "hello": {"version": "1.0", **body}})
+        reply = (await self.wire.receive())["hello"]
         self.sessionid, self.resumeid = reply["sessionid"], reply["resumeid"]
 
     def message(self, to: Known, data: object) -> bytes:
@@ -84,12 +84,12 @@ class Known:
         recipient = {"type": "session", "sessionid": to.sessionid}
         return json.dumps({"type": "message", "message": {"recipient": recipient, "data": data}}).encode()
 
-    def tell(self, to: Known, data: object) -> None:
-        self.wire.say(self.message(to, data))
+    def send_message(self, to: Known, data: object) -> None:
+        self.wire.send(self.message(to, data))
 
     async def data(self) -> Any:
         """Return the data of the next message."""
-        message = await self.wire.hear()
+        message = await self.wire.receive()
         assert message["type"] == "message", message
         return message["message"]["data"]
 
@@ -186,15 +186,15 @@ async def test_data_right_behind_the_request_is_not_lost(server: Server, where: 
     octets = masked('{"id":"1","type":"room","room":{"roomid":"r"}}') + masked("junk")[:5]
     early, later = (octets, b"") if where == "early" else (b"", octets)
     async with await RawClient.connect(server.address, early=early, later=later) as client:
-        assert (await client.hear())["type"] == "welcome"
-        assert (await client.hear())["error"]["code"] == "hello_expected"
+        assert (await client.receive())["type"] == "welcome"
+        assert (await client.receive())["error"]["code"] == "hello_expected"
 
 
 # reference 1.2-b
 async def test_upgrade_names_server_and_features() -> None:
-    async with socket(Conversation("upgrade", "", False, {}, (), ())) as stage:
-        await stage.connect()
-        head = stage.clients[0].head
+    async with socket_level(Conversation("upgrade", "", False, {}, (), ())) as level:
+        await level.connect()
+        head = level.clients[0].head
     assert f"\r\nServer: {SERVER_HEADER}\r\n" in head
     assert "\r\nX-Spreed-Signaling-Features: ack, audio-video-permissions, " in head
 
@@ -209,18 +209,18 @@ async def test_ping_comes_right_after_the_connect_with_the_time(server: Server) 
         assert [opcode for opcode, _ in frames] in ([TEXT, PING], [PING, TEXT])
         (ping,) = [payload for opcode, payload in frames if opcode == PING]
         assert ping == b"%d" % int(NOW * 1e9)
-        client.say(ping, opcode=PONG)
+        client.send(ping, opcode=PONG)
         await until(lambda: sum(server.harness.counters.round_trip.counts) == 1)
         for odd in (b"", b"text", b"9" * 40, b"12"):
-            client.say(odd, opcode=PONG)
-        client.say({"type": "x"})
-        await client.hear()
+            client.send(odd, opcode=PONG)
+        client.send({"type": "x"})
+        await client.receive()
         assert sum(server.harness.counters.round_trip.counts) == 1
 
 
 async def test_ping_of_the_client_is_answered(server: Server) -> None:
     client = await server.client()
-    client.wire.say(b"are you there", opcode=PING)
+    client.wire.send(b"are you there", opcode=PING)
     assert await client.wire.frame() == (PONG, b"are you there")
 
 
@@ -239,8 +239,8 @@ async def test_message_in_fragments_with_a_ping_between(server: Server, size: in
     octets = alice.message(bob, "in pieces ä")
     pieces = [octets[start : start + size] for start in range(0, len(octets), size)]
     for number, piece in enumerate(pieces):
-        alice.wire.say(piece, opcode=0 if number else TEXT, final=number == len(pieces) - 1)
-        alice.wire.say(b"", opcode=PING)
+        alice.wire.send(piece, opcode=0 if number else TEXT, final=number == len(pieces) - 1)
+        alice.wire.send(b"", opcode=PING)
     assert await bob.data() == "in pieces ä"
 
 
@@ -253,15 +253,15 @@ async def test_many_messages_in_one_packet_are_handled_in_order(server: Server) 
 # reference 2.1-b
 async def test_binary_frame_is_answered_and_ignored(server: Server) -> None:
     client = await server.client()
-    client.wire.say(b'{"id":"1","type":"bye"}', opcode=BINARY)
-    assert await client.wire.hear() == {
+    client.wire.send(b'{"id":"1","type":"bye"}', opcode=BINARY)
+    assert await client.wire.receive() == {
         "type": "error",
         "error": {"code": "invalid_format", "message": "Invalid data format."},
     }
     stranger = await RawClient.connect(server.address)
-    await stranger.hear()
-    stranger.say(b"\x00\xff", opcode=BINARY)
-    assert (await stranger.hear())["error"]["code"] == "invalid_format"
+    await stranger.receive()
+    stranger.send(b"\x00\xff", opcode=BINARY)
+    assert (await stranger.receive())["error"]["code"] == "invalid_format"
 
 
 # reference 2.1-a
@@ -278,14 +278,14 @@ async def test_message_of_the_greatest_size_is_taken_and_a_longer_one_ends_the_c
         size = -(-length // fragments)
         for number in range(fragments):
             piece = octets[number * size : (number + 1) * size]
-            alice.wire.say(piece, opcode=0 if number else TEXT, final=number == fragments - 1)
+            alice.wire.send(piece, opcode=0 if number else TEXT, final=number == fragments - 1)
 
     say(65536)
     assert len(await bob.data()) > 65000
     say(65537)
     assert await alice.wire.closed() == 1009
     again = await server.resumed(alice)
-    again.tell(bob, "back")
+    again.send_message(bob, "back")
     assert await bob.data() == "back"
 
 
@@ -321,7 +321,7 @@ async def test_broken_rule_ends_the_connection_and_the_session_is_resumed(
 @pytest.mark.parametrize("code", [1000, 1001, 3000, 4999])
 async def test_close_is_answered_and_the_session_stays(server: Server, code: int) -> None:
     client = await server.client("alice")
-    client.wire.say(code.to_bytes(2) + "ä".encode(), opcode=CLOSE)
+    client.wire.send(code.to_bytes(2) + "ä".encode(), opcode=CLOSE)
     assert await client.wire.closed() == code
     await until(lambda: len(server.endpoint) == 0)
     assert client.sessionid in server.harness.hub.sessions
@@ -329,15 +329,15 @@ async def test_close_is_answered_and_the_session_stays(server: Server, code: int
 
 async def test_close_without_a_code_is_answered(server: Server) -> None:
     client = await server.client()
-    client.wire.say(b"", opcode=CLOSE)
+    client.wire.send(b"", opcode=CLOSE)
     assert await client.wire.closed() == 1000
 
 
 # reference 2.1-f
 async def test_bye_is_answered_before_the_close(server: Server) -> None:
     client = await server.client()
-    client.wire.say({"id": "b", "type": "bye"})
-    assert await client.wire.hear() == {"id": "b", "type": "bye"}
+    client.wire.send({"id": "b", "type": "bye"})
+    assert await client.wire.receive() == {"id": "b", "type": "bye"}
     assert await client.wire.closed() == 1000
     await until(lambda: len(server.endpoint) == 0)
 
@@ -347,8 +347,8 @@ async def test_client_that_does_not_answer_the_close_is_cut_off(
 ) -> None:
     monkeypatch.setattr(websocket, "CLOSE_TIME", 0.05)
     client = await server.client()
-    client.wire.say({"type": "bye"})
-    await client.wire.hear()
+    client.wire.send({"type": "bye"})
+    await client.wire.receive()
     assert (await client.wire.frame())[0] == CLOSE
     with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
         await client.wire.frame()
@@ -364,12 +364,12 @@ async def test_half_closed_connection_ends(server: Server) -> None:
 async def test_takeover_tells_the_old_connection_and_closes_it(server: Server) -> None:
     alice, bob = await server.client("alice"), await server.client("bob")
     again = await server.resumed(alice)
-    assert await alice.wire.hear() == {"type": "bye", "bye": {"reason": "session_resumed"}}
-    alice.tell(bob, "from the old one")
+    assert await alice.wire.receive() == {"type": "bye", "bye": {"reason": "session_resumed"}}
+    alice.send_message(bob, "from the old one")
     assert await alice.wire.closed() == 1000
-    bob.tell(again, "to the new one")
+    bob.send_message(again, "to the new one")
     assert await again.data() == "to the new one"
-    again.tell(bob, "from the new one")
+    again.send_message(bob, "from the new one")
     assert await bob.data() == "from the new one"
 
 
@@ -383,11 +383,11 @@ async def test_shutdown_closes_all_and_keeps_the_sessions(server: Server) -> Non
 async def test_nothing_is_left_of_connections_that_ended(server: Server) -> None:
     for number in range(6):
         client = await server.client("alice")
-        client.wire.say(b"ping", opcode=PING)
+        client.wire.send(b"ping", opcode=PING)
         if number % 3 == 0:
             client.wire.reset()
         elif number % 3 == 1:
-            client.wire.say({"type": "bye"})
+            client.wire.send({"type": "bye"})
             await client.wire.closed()
         else:
             client.wire.writer.write(masked(b"\xff"))
@@ -416,13 +416,13 @@ async def test_silent_client_is_cut_off_and_messages_and_pongs_renew_the_deadlin
     loop = asyncio.get_running_loop()
     start = loop.time()
     while loop.time() < start + 1.5:
-        talking.wire.say({"type": "nothing"})
-        answering.wire.say(b"1", opcode=PONG)
+        talking.wire.send({"type": "nothing"})
+        answering.wire.send(b"1", opcode=PONG)
         if not pinging.wire.writer.is_closing():
-            pinging.wire.say(b"1", opcode=PING)
+            pinging.wire.send(b"1", opcode=PING)
         await asyncio.sleep(0.02)
     assert await pinging.wire.closed() is None
-    talking.tell(answering, "still there")
+    talking.send_message(answering, "still there")
     assert await answering.data() == "still there"
     assert len(server.endpoint) == 2
     assert pinging.sessionid in server.harness.hub.sessions
@@ -462,10 +462,10 @@ async def test_client_over_tls_hears_also_when_it_says_nothing(tls: tuple[Server
     server, trust = tls
     alice, bob = await server.client("alice", tls=trust), await server.client("bob", tls=trust)
     for number in range(20):
-        alice.tell(bob, [number, "x" * (number * 3000)])
+        alice.send_message(bob, [number, "x" * (number * 3000)])
         assert (await bob.data())[0] == number
     for number in range(200):
-        alice.tell(bob, [number, "x" * 3000])
+        alice.send_message(bob, [number, "x" * 3000])
     assert [(await bob.data())[0] for _ in range(200)] == list(range(200))
 
 
@@ -479,7 +479,7 @@ async def test_slow_client_over_tls_is_cut_off_after_the_write_deadline(
     fast = await server.client("fast", tls=trust)
     slow.wire.writer.transport.pause_reading()  # type: ignore[attr-defined]  # of the reading side
     for number in range(400):
-        fast.tell(slow, [number, "x" * 4000])
+        fast.send_message(slow, [number, "x" * 4000])
     await until(lambda: len(server.endpoint) == 1)
     assert slow.sessionid in server.harness.hub.sessions
 
@@ -496,7 +496,7 @@ async def test_slow_client_is_cut_off_after_the_write_deadline_and_resumes_witho
     slow.wire.writer.transport.pause_reading()  # type: ignore[attr-defined]  # of the reading side
     count = 300
     for number in range(count):
-        fast.tell(slow, [number, "x" * 4000])
+        fast.send_message(slow, [number, "x" * 4000])
     await until(lambda: slow.sessionid not in {it._who.session.id for it in server.endpoint._connections})  # type: ignore[union-attr]
     again = await server.resumed(slow)
     first = (await again.data())[0]
@@ -510,7 +510,7 @@ async def test_what_the_kernel_did_not_take_is_replayed_in_order_after_a_cut(ser
     slow.wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
     count = 200
     for number in range(count):
-        fast.tell(slow, [number, "x" * 3000])
+        fast.send_message(slow, [number, "x" * 3000])
     await until(lambda: server.harness.counters.messages_in >= count + 2)
     session = server.harness.hub.resumable(slow.resumeid)
     assert session is not None
@@ -521,7 +521,7 @@ async def test_what_the_kernel_did_not_take_is_replayed_in_order_after_a_cut(ser
     slow.wire.reset()
     await until(lambda: len(server.endpoint) == 1)
     for number in range(count, count + 3):
-        fast.tell(slow, [number, ""])
+        fast.send_message(slow, [number, ""])
     again = await server.resumed(slow)
     first = (await again.data())[0]
     assert 0 < first < count
@@ -534,14 +534,14 @@ async def test_takeover_of_a_slow_connection_repeats_at_most_what_was_in_part_wr
     slow.wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
     count = 200
     for number in range(count):
-        fast.tell(slow, [number, "x" * 3000])
+        fast.send_message(slow, [number, "x" * 3000])
     await until(lambda: server.harness.counters.messages_in >= count + 2)
     again = await server.resumed(slow)
     first = (await again.data())[0]
     assert [(await again.data())[0] for _ in range(first + 1, count)] == list(range(first + 1, count))
     slow.wire.writer.transport.resume_reading()  # type: ignore[attr-defined]
     heard = []
-    while (message := await slow.wire.hear())["type"] == "message":
+    while (message := await slow.wire.receive())["type"] == "message":
         heard.append(message["message"]["data"][0])
     assert heard == list(range(len(heard)))
     assert len(heard) >= first
@@ -559,7 +559,7 @@ async def test_message_that_a_reset_connection_did_not_take_is_replayed(server: 
             server.harness.services.delivery.send(session, b'{"type":"x","n":%d,"x":"%s"}' % (number, b"x" * 3000))
         await until(lambda: len(server.endpoint) == 1)
         again = await server.resumed(alice)
-        assert [(await again.wire.hear())["n"] for _ in range(40)] == list(range(40))
+        assert [(await again.wire.receive())["n"] for _ in range(40)] == list(range(40))
         for it in (again, bob):
             it.wire.reset()
         await until(lambda: len(server.endpoint) == 0)
@@ -576,7 +576,7 @@ async def test_reset_connection_does_not_keep_others_from_being_written(
     for number in range(100):
         server.harness.services.delivery.send_all(sessions, b'{"type":"x","n":%d,"x":"%s"}' % (number, b"x" * 3000))
     for it in clients[1::2]:
-        assert [(await it.wire.hear())["n"] for _ in range(100)] == list(range(100))
+        assert [(await it.wire.receive())["n"] for _ in range(100)] == list(range(100))
     assert not [it for it in caplog.records if it.levelno >= logging.WARNING]
 
 
@@ -589,22 +589,22 @@ async def test_full_outbox_ends_that_session_while_others_go_on() -> None:
         ]
         slow.wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
         for number in range(200):
-            fast.tell(slow, "x" * 3000)
-            fast.tell(third, number)
+            fast.send_message(slow, "x" * 3000)
+            fast.send_message(third, number)
         assert [await third.data() for _ in range(200)] == list(range(200))
         assert slow.sessionid not in server.harness.hub.sessions
         slow.wire.writer.transport.resume_reading()  # type: ignore[attr-defined]
         assert await slow.wire.closed() == 1000
         stranger = await RawClient.connect(server.address)
-        await stranger.hear()
-        stranger.say({"type": "hello", "hello": {"version": "1.0", "resumeid": slow.resumeid}})
-        assert (await stranger.hear())["error"]["code"] == "no_such_session"
+        await stranger.receive()
+        stranger.send({"type": "hello", "hello": {"version": "1.0", "resumeid": slow.resumeid}})
+        assert (await stranger.receive())["error"]["code"] == "no_such_session"
 
 
 async def test_client_that_says_too_much_behind_a_slow_join_is_read_no_further(server: Server) -> None:
     alice, bob = await server.client("alice"), await server.client("bob")
     server.harness.nextcloud.gate = asyncio.Event()
-    alice.wire.say({"id": "j", "type": "room", "room": {"roomid": "r"}})
+    alice.wire.send({"id": "j", "type": "room", "room": {"roomid": "r"}})
     octets = b"".join(masked(alice.message(bob, [number, "x" * 1000])) for number in range(2000))
     alice.wire.writer.write(octets)
     await until(lambda: server.harness.counters.messages_in > 60)
@@ -612,7 +612,7 @@ async def test_client_that_says_too_much_behind_a_slow_join_is_read_no_further(s
     assert server.harness.counters.messages_in < 1500
     server.harness.nextcloud.gate.set()
     assert [(await bob.data())[0] for _ in range(2000)] == list(range(2000))
-    assert (await alice.wire.hear())["id"] == "j"
+    assert (await alice.wire.receive())["id"] == "j"
 
 
 async def test_connection_lost_while_reading_is_paused_is_forgotten(
@@ -620,7 +620,7 @@ async def test_connection_lost_while_reading_is_paused_is_forgotten(
 ) -> None:
     alice, bob = await server.client("alice"), await server.client("bob")
     server.harness.nextcloud.gate = asyncio.Event()
-    alice.wire.say({"id": "j", "type": "room", "room": {"roomid": "r"}})
+    alice.wire.send({"id": "j", "type": "room", "room": {"roomid": "r"}})
     alice.wire.writer.write(b"".join(masked(alice.message(bob, number)) for number in range(100)))
     await until(lambda: server.harness.counters.messages_in > 64)
     alice_session = server.harness.hub.resumable(alice.resumeid)

@@ -36,7 +36,7 @@ async def test_ping_every_54_seconds(server: Server) -> None:
             opcode, payload = await client.frame()
             if opcode == PING:
                 times.append(now() - start)
-                client.say(payload, opcode=PONG)
+                client.send(payload, opcode=PONG)
     assert times == pytest.approx([0, 54, 108, 162], abs=NEAR)
 
 
@@ -53,7 +53,7 @@ async def test_silence_of_60_seconds_ends_the_connection(server: Server) -> None
 async def test_message_renews_the_60_seconds(server: Server) -> None:
     client = await server.client("talking")
     await asyncio.sleep(50)
-    client.wire.say({"type": "nothing"})
+    client.wire.send({"type": "nothing"})
     start = now()
     assert await client.wire.closed() is None
     assert now() - start == pytest.approx(60, abs=NEAR)
@@ -66,7 +66,7 @@ async def test_write_that_does_not_end_in_10_seconds_ends_the_connection(server:
     slow.wire.writer.transport.pause_reading()  # type: ignore[attr-defined]  # of the reading side
     start = now()
     for number in range(300):
-        fast.tell(slow, [number, "x" * 4000])
+        fast.send_message(slow, [number, "x" * 4000])
     while connected(server, slow):  # noqa: ASYNC110 - it has no event
         await asyncio.sleep(0.01)
     assert now() - start == pytest.approx(10, abs=NEAR)

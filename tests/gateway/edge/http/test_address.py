@@ -59,11 +59,11 @@ def test_peer_in_ipv6_form_of_ipv4_is_the_ipv4_address() -> None:
 
 
 async def test_peer_on_a_unix_socket_counts_as_local(tmp_path: Path) -> None:
-    async def tell(request: web.Request) -> web.Response:
+    async def answer_address(request: web.Request) -> web.Response:
         return web.Response(text=str(TRUSTED.real_ip(request)))
 
     app = web.Application()
-    app.router.add_get("/", tell)
+    app.router.add_get("/", answer_address)
     runner = web.AppRunner(app)
     await runner.setup()
     path = str(tmp_path / "s")

@@ -136,7 +136,7 @@ async def test_one_after_the_other_is_answered_on_a_connection_that_is_kept() ->
 @pytest.mark.usefixtures("short")
 async def test_a_websocket_has_a_limit_of_its_own() -> None:
     async with serving() as address, await RawClient.connect(address) as client:
-        assert (await client.hear())["type"] == "welcome"
+        assert (await client.receive())["type"] == "welcome"
         await asyncio.sleep(3 * SHORT)
-        client.say({"id": "x", "type": "room", "room": {"roomid": "r"}})
-        assert (await client.hear())["error"]["code"] == "hello_expected"
+        client.send({"id": "x", "type": "room", "room": {"roomid": "r"}})
+        assert (await client.receive())["error"]["code"] == "hello_expected"

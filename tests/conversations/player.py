@@ -1,4 +1,4 @@
-"""Reads conversations and plays them on a stage."""
+"""Reads conversations and plays them at a level."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ FOLDER = Path(__file__).parent
 ANYTHING = "..."
 
 
-class Voice(Protocol):
+class ConversationClient(Protocol):
     """A client on one connection."""
 
-    async def say(self, message: Json) -> None:
+    async def send(self, message: Json) -> None:
         """Send an object, or a text as it stands."""
 
-    async def say_bytes(self, octets: bytes) -> None:
+    async def send_binary(self, octets: bytes) -> None:
         """Send a binary frame."""
 
-    async def hear(self) -> Json:
+    async def receive(self) -> Json:
         """Return the next message."""
 
-    async def silent(self) -> bool:
+    async def receives_nothing(self) -> bool:
         """Whether nothing has come and nothing is on its way."""
 
     async def lose(self) -> None:
         """Break the connection."""
 
-    async def hung_up(self) -> bool:
+    async def is_closed(self) -> bool:
         """Whether the gateway closes the connection and says nothing more."""
 
 
-class Stage(Protocol):
+class Level(Protocol):
     """A gateway at one level."""
 
     url: str  # of the backend
 
-    async def connect(self) -> Voice:
+    async def connect(self) -> ConversationClient:
         """Connect a client."""
 
     def ticket(self, userid: str) -> Json:
@@ -104,13 +104,13 @@ def _read(path: Path) -> Conversation:
     return Conversation(path.stem, head["shows"], head.get("mcu", False), head.get("server", {}), levels, steps)
 
 
-class Player:
+class ConversationPlayer:
     """Plays one conversation; ``names`` holds what its names stand for."""
 
-    def __init__(self, conversation: Conversation, stage: Stage) -> None:
+    def __init__(self, conversation: Conversation, level: Level) -> None:
         self._conversation = conversation
-        self._stage = stage
-        self._voices: dict[str, Voice] = {}
+        self._level = level
+        self._clients: dict[str, ConversationClient] = {}
         self.names: dict[str, Json] = {}
         self._call: asyncio.Future[tuple[int, Json]] | None = None
 
@@ -125,64 +125,64 @@ class Player:
                 if who == "nextcloud":
                     await self._nextcloud(what, rest)
                 elif who == "time":
-                    await self._stage.pass_time(*rest)
+                    await self._level.pass_time(*rest)
                 elif who == "sfu":
-                    await self._stage.sfu({"is lost": True, "is back": False}[what])
+                    await self._level.sfu({"is lost": True, "is back": False}[what])
                 else:
                     await self._client(who, what, rest)
             except (AssertionError, TimeoutError) as error:
                 raise AssertionError(f"{self._conversation.name}, line {number}: {who} {what}: {error!r}") from error
 
-    async def _hear(self, voice: Voice) -> Json:
+    async def _hear(self, client: ConversationClient) -> Json:
         """Return the next message, which has the form that the document gives it."""
-        heard = await voice.hear()
+        heard = await client.receive()
         promised.check_message(heard, mcu=self._conversation.mcu)
         return heard
 
     async def _client(self, who: str, what: str, rest: list[Json]) -> None:
         if what == "connects":
-            self._voices[who] = await self._stage.connect()
+            self._clients[who] = await self._level.connect()
             return
         if what == "enters as":
-            auth = {"url": self._stage.url, "params": self.fill(f"$ticket:{rest[0]}")}
+            auth = {"url": self._level.url, "params": self.fill(f"$ticket:{rest[0]}")}
             await self._enter(who, auth, rest[1] if len(rest) > 1 else [])
             return
         if what == "enters as internal client":
             await self._enter(who, {"type": "internal", "params": self._value("$internal")}, rest[0])
             return
-        voice = self._voices[who]
+        client = self._clients[who]
         match what:
-            case "says":
-                await voice.say(self.fill(rest[0]))
-            case "says in bytes":
-                await voice.say_bytes(bytes.fromhex(rest[0]))
-            case "hears" if isinstance(rest[0], list):
-                await self._hear_all(voice, rest[0])
-            case "hears":
-                heard = await self._hear(voice)
+            case "sends":
+                await client.send(self.fill(rest[0]))
+            case "sends binary":
+                await client.send_binary(bytes.fromhex(rest[0]))
+            case "receives" if isinstance(rest[0], list):
+                await self._hear_all(client, rest[0])
+            case "receives":
+                heard = await self._hear(client)
                 assert self.matches(rest[0], heard), f"heard {heard}"
-            case "hears nothing":
-                assert await voice.silent(), "something came"
-            case "loses the line":
-                await voice.lose()
-            case "is hung up on":
-                assert await voice.hung_up(), "the connection goes on"
+            case "receives nothing":
+                assert await client.receives_nothing(), "something came"
+            case "loses the connection":
+                await client.lose()
+            case "is disconnected":
+                assert await client.is_closed(), "the connection goes on"
             case _:
                 raise ValueError(f"no such step: {what}")
 
     async def _enter(self, who: str, auth: Json, features: Json) -> None:
-        voice = self._voices[who] = await self._stage.connect()
-        await self._hear(voice)
-        await voice.say({"type": "hello", "hello": {"version": "1.0", "auth": auth, "features": features}})
-        reply = await self._hear(voice)
+        client = self._clients[who] = await self._level.connect()
+        await self._hear(client)
+        await client.send({"type": "hello", "hello": {"version": "1.0", "auth": auth, "features": features}})
+        reply = await self._hear(client)
         assert reply["type"] == "hello", f"heard {reply}"
         self.names[f"${who}"] = reply["hello"]["sessionid"]
         self.names[f"${who}.resume"] = reply["hello"]["resumeid"]
 
-    async def _hear_all(self, voice: Voice, patterns: list[Json]) -> None:
+    async def _hear_all(self, client: ConversationClient, patterns: list[Json]) -> None:
         left = list(patterns)
         while left:
-            heard = await self._hear(voice)
+            heard = await self._hear(client)
             fitting = next((pattern for pattern in left if self.matches(pattern, heard)), None)
             assert fitting is not None, f"heard {heard}"
             left.remove(fitting)
@@ -190,13 +190,13 @@ class Player:
     async def _nextcloud(self, what: str, rest: list[Json]) -> None:
         match what:
             case "has":
-                self._stage.room(rest[0], self.fill(rest[1]))
+                self._level.room(rest[0], self.fill(rest[1]))
             case "answers":
-                self._stage.answer(rest[0], rest[1])
+                self._level.answer(rest[0], rest[1])
             case "sends":
-                await self._stage.send(rest[0], self.fill(rest[1]))
+                await self._level.send(rest[0], self.fill(rest[1]))
             case "dials":
-                self._call = asyncio.ensure_future(self._stage.dial(rest[0], self.fill(rest[1])))
+                self._call = asyncio.ensure_future(self._level.dial(rest[0], self.fill(rest[1])))
             case "is answered":
                 assert self._call is not None, "nothing was dialled"
                 status, body = await asyncio.wait_for(self._call, PATIENCE)
@@ -204,7 +204,7 @@ class Player:
                 assert status == rest[0], f"was answered {status} {body}"
                 assert self.matches(rest[1], body), f"was answered {body}"
             case "was asked":
-                asked = await self._stage.asked()
+                asked = await self._level.asked()
                 promised_requests.check_request(asked)
                 assert self.matches(rest[0], asked), f"was asked {asked}"
             case _:
@@ -233,15 +233,15 @@ class Player:
     def _built_in(self, kind: str, rest: str) -> Json:
         match kind:
             case "url":
-                return self._stage.url
+                return self._level.url
             case "ticket":
-                return self._stage.ticket(rest)
+                return self._level.ticket(rest)
             case "internal":
-                return self._stage.internal()
+                return self._level.internal()
             case "internal-forged":
-                return {**self._stage.internal(), "token": "forged"}
+                return {**self._level.internal(), "token": "forged"}
             case "token" | "token-expired" | "token-early" | "token-forged":
-                return self._stage.token(rest, kind.partition("-")[2])
+                return self._level.token(rest, kind.partition("-")[2])
             case "offer":
                 return offer(rest)
             case "audio-offer":

@@ -1,4 +1,4 @@
-"""The two levels at which conversations are played."""
+"""Two of the levels at which conversations are played: the flows over fakes, and a whole gateway over sockets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gateway.tools.fake_nextcloud import FakeNextcloud, NextcloudRoom, SigningKe
 from gateway.wire.backend import encode_request
 from mcu.inprocess.settings import InprocessSettings
 from tests.conversations import promised, promised_requests
-from tests.conversations.language import Conversation, Json, Voice
+from tests.conversations.player import Conversation, ConversationClient, Json
 from tests.gateway.edge.raw_client import BINARY, PATIENCE, RawClient
 from tests.gateway.flows import fakes
 from tests.gateway.flows.harness import CLOUD, INTERNAL_SECRET, OTHER, WALL, FakeClient, FlowHarness, internal_params
@@ -44,7 +44,7 @@ def _typed(type: str) -> bytes:
 # -- flows
 
 
-class FlowsStage:
+class FlowsLevel:
     """The flows over fakes, in virtual time."""
 
     def __init__(self, harness: FlowHarness) -> None:
@@ -55,10 +55,10 @@ class FlowsStage:
         self._asked = 0
         self._clients: list[FakeClient] = []
 
-    async def connect(self) -> FlowsVoice:
+    async def connect(self) -> FlowsClient:
         client = self.harness.connect()
         self._clients.append(client)
-        return FlowsVoice(client)
+        return FlowsClient(client)
 
     async def check_all(self, mcu: bool) -> None:
         """Check the form of everything that was sent, whether it was listened to or not."""
@@ -114,54 +114,54 @@ class FlowsStage:
             await self.harness.mcu.come_back()
 
 
-class FlowsVoice:
+class FlowsClient:
     """A client of the fakes."""
 
     def __init__(self, client: FakeClient) -> None:
-        self._talker = client
+        self._client = client
         self._heard: list[Json] = []
 
-    async def say(self, message: Json) -> None:
-        self._talker.send(message)
+    async def send(self, message: Json) -> None:
+        self._client.send(message)
 
-    async def say_bytes(self, octets: bytes) -> None:
-        self._talker.harness.dispatch.received_binary(self._talker.client_connection)
+    async def send_binary(self, octets: bytes) -> None:
+        self._client.harness.dispatch.received_binary(self._client.client_connection)
 
-    async def hear(self) -> Json:
+    async def receive(self) -> Json:
         async with asyncio.timeout(PATIENCE):
             while not self._heard:
                 await self._listen()
         return self._heard.pop(0)
 
-    async def silent(self) -> bool:
+    async def receives_nothing(self) -> bool:
         await self._listen()
         return not self._heard
 
     async def lose(self) -> None:
         await settle()
-        self._talker.disconnect()
+        self._client.disconnect()
 
-    async def hung_up(self) -> bool:
-        finished = await self.silent() and self._talker.connection.finished
-        self._talker.disconnect()
+    async def is_closed(self) -> bool:
+        finished = await self.receives_nothing() and self._client.connection.finished
+        self._client.disconnect()
         return finished
 
     async def _listen(self) -> None:
         await settle()
-        self._heard += self._talker.received()
+        self._heard += self._client.received()
 
 
 @asynccontextmanager
-async def flows(conversation: Conversation) -> AsyncIterator[FlowsStage]:
+async def flows_level(conversation: Conversation) -> AsyncIterator[FlowsLevel]:
     """Wire the flows over fakes; inside a virtual loop."""
     server = conversation.server
     backend = msgspec.structs.replace(CLOUD, session_limit=server.get("session_limit", 0))
     async with FlowHarness(backend, OTHER, mcu=conversation.mcu) as harness:
         harness.change_settings(limits=msgspec.convert(server.get("limits", {}), Limits))
         harness.change_settings(internal_secret=INTERNAL_SECRET if server.get("internal", True) else "")
-        stage = FlowsStage(harness)
-        yield stage
-        await stage.check_all(conversation.mcu)
+        level = FlowsLevel(harness)
+        yield level
+        await level.check_all(conversation.mcu)
 
 
 # -- socket
@@ -169,7 +169,7 @@ async def flows(conversation: Conversation) -> AsyncIterator[FlowsStage]:
 INPROCESS = McuSection(type="inprocess", settings=InprocessSettings(address="127.0.0.1"))
 
 
-class SocketStage:
+class SocketLevel:
     """A whole gateway."""
 
     def __init__(self, cloud: FakeNextcloud, gateway: str) -> None:
@@ -179,11 +179,11 @@ class SocketStage:
         self._asked = 0
         self.clients: list[RawClient] = []
 
-    async def connect(self) -> Voice:
+    async def connect(self) -> ConversationClient:
         parts = urlsplit(self.gateway)
         client = await RawClient.connect((parts.hostname or "", parts.port or 0))
         self.clients.append(client)
-        return SocketVoice(client)
+        return SocketClient(client)
 
     def ticket(self, userid: str) -> Json:
         return self.cloud.ticket(userid)
@@ -221,37 +221,37 @@ class SocketStage:
         raise AssertionError("the SFU is lost at the level of the flows only")
 
 
-class SocketVoice:
+class SocketClient:
     """A client over a real socket."""
 
     def __init__(self, client: RawClient) -> None:
         self.client = client
 
-    async def say(self, message: Json) -> None:
-        self.client.say(message)
+    async def send(self, message: Json) -> None:
+        self.client.send(message)
 
-    async def say_bytes(self, octets: bytes) -> None:
-        self.client.say(octets, opcode=BINARY)
+    async def send_binary(self, octets: bytes) -> None:
+        self.client.send(octets, opcode=BINARY)
 
-    async def hear(self) -> Json:
-        return await self.client.hear()
+    async def receive(self) -> Json:
+        return await self.client.receive()
 
-    async def silent(self) -> bool:
+    async def receives_nothing(self) -> bool:
         """Ask for something that is answered at once: what was on its way comes before the answer."""
-        self.client.say({"id": _BARRIER, "type": "message"})
-        return bool((await self.client.hear()).get("id") == _BARRIER)
+        self.client.send({"id": _BARRIER, "type": "message"})
+        return bool((await self.client.receive()).get("id") == _BARRIER)
 
     async def lose(self) -> None:
-        await self.silent()  # everything said before has arrived
+        await self.receives_nothing()  # everything said before has arrived
         self.client.writer.close()
         await self.client.closed()
 
-    async def hung_up(self) -> bool:
+    async def is_closed(self) -> bool:
         return await self.client.closed() == 1000
 
 
 @asynccontextmanager
-async def socket(conversation: Conversation, sfu: McuSection = INPROCESS) -> AsyncIterator[SocketStage]:
+async def socket_level(conversation: Conversation, sfu: McuSection = INPROCESS) -> AsyncIterator[SocketLevel]:
     """Start a gateway on a free port, and a Nextcloud for it."""
     server = conversation.server
     async with FakeNextcloud() as cloud:
@@ -265,10 +265,10 @@ async def socket(conversation: Conversation, sfu: McuSection = INPROCESS) -> Asy
         )
         gateway = Gateway(config)
         (url,) = await gateway.start()
-        stage = SocketStage(cloud, url)
+        level = SocketLevel(cloud, url)
         try:
-            yield stage
+            yield level
         finally:
-            for client in stage.clients:
+            for client in level.clients:
                 client.writer.transport.abort()
             await gateway.stop()
