@@ -6,7 +6,7 @@ as delivered; one that was taken but not accepted is returned by ``rewind`` and 
 
 Invariant 6, a slow client harms only itself: appending never blocks, and when the limit is exceeded the session ends.
 
-Source: reference 5.6; the limit is a deviation (docs/protocol.md).
+Source: reference 5.6.
 """
 
 from __future__ import annotations

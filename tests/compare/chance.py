@@ -1,8 +1,8 @@
-"""Both servers hear the same things, said by chance, and must tell everybody the same after each of them.
+"""Take random steps on both servers; after each of them all clients must have received the same.
 
-What is known to differ is not said: a name of a virtual session twice, a Nextcloud session id again in another room,
-``incall`` for all at once, or a virtual session with a user id (docs/protocol.md says what differs then). Nor does a
-listed user leave in any of the seeds before the list is told again.
+Steps with a known difference (reference 4.4, 7.3, 7.4, 11.2) are left out: a repeated name of a virtual session, a
+Nextcloud session id again in another room, ``incall`` for all at once, a virtual session with a user id. Nor does a
+listed user leave in any of the seeds before the list is sent again.
 """
 
 from __future__ import annotations
