@@ -7,7 +7,6 @@ import json
 import os
 import re
 import select
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from gateway.version import SERVER_VERSION, VERSION
+from tests.setup.commands import copy_tree, run
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 30.0  # seconds until a started gateway must have said where it listens
@@ -41,22 +41,10 @@ type = "inprocess"
 """
 
 
-def run(*command: str | Path, cwd: Path) -> str:
-    """Run a command to its end and return what it printed; what went wrong is in the failure's text."""
-    done = subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=500)
-    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the wheel from a copy of the tree, so that nothing left over from earlier builds gets in."""
-    copy = tmp_path_factory.mktemp("source")
-    listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT)
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, copy / name)
+    copy = copy_tree(tmp_path_factory.mktemp("source"))
     run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", copy / "dist", ".", cwd=copy)
     (built,) = (copy / "dist").iterdir()
     return built
