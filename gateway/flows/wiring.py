@@ -10,7 +10,7 @@ from gateway.flows.dispatch import Dispatch
 from gateway.flows.internal.dialout import Dialouts
 from gateway.flows.internal.requests import InternalRequests
 from gateway.flows.internal.virtual_sessions import VirtualSessions
-from gateway.flows.media.routing import Media
+from gateway.flows.media.signaling import MediaSignaling
 from gateway.flows.rooms.events import RoomEvents
 from gateway.flows.rooms.membership import RoomMembership
 from gateway.flows.rooms.relay import Relay
@@ -27,7 +27,7 @@ class Flows:
 
     def __init__(self, services: Services) -> None:
         self.services = services
-        self.media = Media(services)
+        self.media = MediaSignaling(services)
         events = RoomEvents(services, self.media)
         virtual_sessions = VirtualSessions(services, events)
         self.transient = TransientRequests(services, events)
@@ -54,7 +54,7 @@ class Flows:
         """Exchange the settings; open sessions and streams follow the new ones."""
         self.services.settings = settings
         self.services.hub.replace_backends(settings.backends.by_id)
-        self.media.quality.touch_all()
+        self.media.quality.rules_changed()
 
     @property
     def sweeps(self) -> tuple[Callable[[float], None], ...]:

@@ -20,7 +20,7 @@ from gateway.edge.nextcloud import capabilities, rooms_api
 from gateway.edge.nextcloud.client import NextcloudClient
 from gateway.flows import dispatch
 from gateway.flows.internal import dialout
-from gateway.flows.media import routing
+from gateway.flows.media import signaling
 from gateway.flows.sessions import hello
 from gateway.flows.settings import MediaLimits
 from gateway.wire import token
@@ -90,7 +90,7 @@ NUMBERS = (
     ),
     Number(
         "unshareScreen",
-        routing.UNSHARE_DELAY,
+        signaling.UNSHARE_DELAY,
         1,
         "gateway/flows/media/test_media.py",
         "unshared_screen_ends_a_second_later",

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from gateway.core.room import RoomKey
 from gateway.edge.http import unix_socket
-from gateway.flows.media.quality import Decision, QualityController
+from gateway.flows.media.quality import QualityController, StreamDecision
 from gateway.flows.services import Services
 
 SHOWN = 8  # characters of a session id
@@ -94,22 +94,22 @@ class AdminSocket:
     def _room(self, key: RoomKey) -> RoomExplanation:
         return RoomExplanation(key.backend, key.id, [self._explained(it) for it in self._quality.explain(key)])
 
-    def _explained(self, decision: Decision) -> PublisherExplanation:
-        slot, plan, share = decision.slot, decision.plan, decision.share
+    def _explained(self, decision: StreamDecision) -> PublisherExplanation:
+        stream, plan, share = decision.stream, decision.plan, decision.share
         return PublisherExplanation(
-            slot.session.id[:SHOWN],
-            slot.kind.value,
+            stream.session.id[:SHOWN],
+            stream.stream_type.value,
             share.bitrate,
-            decision.taken,
+            decision.confirmed,
             dict(plan.chosen),
             [sentence for sentence in self._sentences(decision) if sentence],
         )
 
-    def _sentences(self, decision: Decision) -> Iterable[str]:
+    def _sentences(self, decision: StreamDecision) -> Iterable[str]:
         plan, share = decision.plan, decision.share
         may = f"up to {share.bitrate / 1000:.0f} kbit/s" if share.bitrate else "without a limit"
-        yield f"Its {_types[decision.slot.kind.value]} may send {may}, because {share.reason}."
-        incapable = self._quality.incapable(decision)
+        yield f"Its {_types[decision.stream.stream_type.value]} may send {may}, because {share.reason}."
+        incapable = self._quality.count_incapable(decision)
         for kind, codec in plan.chosen.items():
             missing = incapable.get(kind, 0)
             but = f" ({missing} in the room cannot decode it)" if missing else ""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gateway.core.virtual import VIRTUAL
-from gateway.flows.media.routing import Media
+from gateway.flows.media.signaling import MediaSignaling
 from gateway.flows.services import Services
 from gateway.metrics import Gauges
 from mcu.base import Mcu, McuStatus, SfuState, SfuStatus
@@ -17,7 +17,7 @@ from mcu.base import Mcu, McuStatus, SfuState, SfuStatus
 class Overview:
     """Looks at sessions, rooms, streams and SFUs when it is asked, and keeps nothing."""
 
-    def __init__(self, services: Services, media: Media, mcu: Mcu | None) -> None:
+    def __init__(self, services: Services, media: MediaSignaling, mcu: Mcu | None) -> None:
         self._services = services
         self._media = media
         self._mcu = mcu
@@ -71,8 +71,8 @@ class Overview:
             session_limits=lambda: {
                 backend.id: backend.session_limit for backend in services.backends if backend.session_limit
             },
-            publishers=lambda: Tally(media.publisher_types()),
-            subscribers=lambda: Tally(media.subscriber_types()),
+            publishers=lambda: Tally(media.publication_types()),
+            subscribers=lambda: Tally(media.subscription_types()),
             connections=connections,
             sfu_metrics=lambda: () if mcu is None else mcu.metrics(),
             sfus=self._sfus_up,

@@ -17,7 +17,7 @@ from gateway.core.participants import IN_CALL, Participant
 from gateway.core.room import Room, RoomKey
 from gateway.core.session import ClientType
 from gateway.flows.internal.virtual_sessions import VirtualSessions
-from gateway.flows.media.routing import Media
+from gateway.flows.media.signaling import MediaSignaling
 from gateway.flows.rooms.call_counters import counted
 from gateway.flows.rooms.chat import RoomMessage
 from gateway.flows.rooms.events import RoomEvents
@@ -39,7 +39,12 @@ class BackendRequests:
     """Carries out the rooms API."""
 
     def __init__(
-        self, services: Services, notify: RoomEvents, media: Media, sessions: SessionCloser, virtuals: VirtualSessions
+        self,
+        services: Services,
+        notify: RoomEvents,
+        media: MediaSignaling,
+        sessions: SessionCloser,
+        virtuals: VirtualSessions,
     ) -> None:
         self._services = services
         self._hub: Hub = services.hub

@@ -11,7 +11,7 @@ from gateway.core.participants import IN_CALL
 from gateway.core.session import Session
 from gateway.flows.internal.dialout import Dialouts
 from gateway.flows.internal.virtual_sessions import VirtualSessions
-from gateway.flows.media.routing import Media
+from gateway.flows.media.signaling import MediaSignaling
 from gateway.flows.rooms.call_counters import counted
 from gateway.flows.rooms.events import RoomEvents
 from gateway.flows.services import Services
@@ -25,7 +25,12 @@ class InternalRequests:
     """Carries out ``internal`` requests; there is no reply but an error."""
 
     def __init__(
-        self, services: Services, notify: RoomEvents, media: Media, virtuals: VirtualSessions, dialouts: Dialouts
+        self,
+        services: Services,
+        notify: RoomEvents,
+        media: MediaSignaling,
+        virtuals: VirtualSessions,
+        dialouts: Dialouts,
     ) -> None:
         self._services = services
         self._hub = services.hub

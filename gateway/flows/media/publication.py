@@ -1,8 +1,8 @@
-"""A session's published stream: offers in, answers out.
+"""A stream that a session publishes: offers of its client in, answers of the SFU out.
 
-Source: reference 8, 9.2, 9.4, 9.7. The steps of an offer: permission, candidates, order of codecs, SFU, cap
-of the answer. An offer from another PeerConnection than the running one replaces it (clients retry this way). A stream
-that was lost without its client's doing is asked for again (recovery.py).
+Source: reference 8, 9.2, 9.4, 9.7. An offer is carried out in this order: permission, candidate filter, order of
+codecs, SFU, bitrate cap in the answer. An offer of another PeerConnection than the running one replaces that one;
+clients reconnect this way. A stream that is lost without its client's doing is asked for again (recovery.py).
 """
 
 from __future__ import annotations
@@ -11,187 +11,154 @@ import asyncio
 import logging
 from collections.abc import Awaitable
 
-from gateway.core.session import ClientType, Session
-from gateway.flows.end_requests import EndCause, EndRequest
-from gateway.flows.media.quality import AppliedLimit, Plan
-from gateway.flows.media.recovery import ASKED_FOR, REPUBLISH
-from gateway.flows.media.streams import LostTwice, MediaRequest, SessionStream, Streams, Unusable
-from gateway.flows.media.validation import description
+from gateway.core.session import Session
+from gateway.flows.media.recovery import Recovery
+from gateway.flows.media.session_stream import MediaContext, MediaRequest, SessionStream, StreamOwner
+from gateway.flows.media.sfu import LostTwice
+from gateway.flows.media.validation import CandidateRefused, read_candidate, read_description
 from gateway.flows.services import smaller
-from gateway.wire import server
 from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.media import DescriptionPayload, Head
-from mcu.base import (
-    Candidate,
-    CloseReason,
-    McuError,
-    McuLost,
-    MediaKind,
-    NewPeerConnection,
-    Publisher,
-    PublishOptions,
-    Rejected,
-    StreamType,
-)
+from mcu.base import CloseReason, McuError, McuLost, NewPeerConnection, Publisher, PublishOptions, Rejected, StreamType
 from sdp import bitrate, candidates, codecs, document
-from sdp.document import Description
 
 log = logging.getLogger("portunus.flows.media")
 
-_GREATEST_BITRATE = 2**31 - 1
+RECOVERABLE = frozenset({CloseReason.LOST, CloseReason.DRAINED})  # the client did not end the stream
+
+_MAX_BITRATE = 2**31 - 1  # bit/s
 
 
 class Publication(SessionStream):
-    """What a session publishes as one room type."""
+    """A stream that a session publishes."""
 
-    def __init__(self, streams: Streams, session: Session, kind: StreamType) -> None:
-        super().__init__(streams, session, session.id, kind)
+    def __init__(self, context: MediaContext, owner: StreamOwner, session: Session, stream_type: StreamType) -> None:
+        super().__init__(context, owner, session, session.id, stream_type)
+        self.requested_bitrate = 0  # bit/s that the client asked for; 0 = it did not
+        self.bitrate_limit = 0  # bit/s of the backend and the SFU for such a stream; 0 = none
         self._publisher: Publisher | None = None
-        self._sections: frozenset[str] = frozenset()  # media sections of the latest offer
-        self._offers = 0  # that came, carried out or not
-        self.asked = self.limit = 0  # bit/s: what the client asked for, and what a stream may have; 0 = nothing
-        self.plan: Plan | None = None  # of the latest offer that was carried out
-        self.told: AppliedLimit | None = None
-        self._listener: _Listener | None = None
-        self._lost: server.RepublishBody | None = None  # what is to be asked for, once an SFU takes streams
-        self._unshared = 0  # offers that had come when the client ended the stream
-
-    def offer(self, errand: MediaRequest) -> None:
-        """Publish, renegotiate, or replace the running connection."""
-        self._offers += 1
-        self.put(errand, self._offer)
-
-    def take(self, errand: MediaRequest) -> None:
-        """Take a candidate, the end of candidates, or an answer, which is an error (9.4)."""
-        self.put(errand, self._take)
-
-    def revoke(self) -> None:
-        """End the stream if the session's permissions no longer cover it; an offer under way is answered so (8)."""
-        if self.permitted():
-            return
-        errand = self.errand
-        self.end()
-        if errand is not None and errand.head.type == "offer":
-            errand.fail(self.services, Code.NOT_ALLOWED_TO_PUBLISH)
-
-    def permitted(self) -> bool:
-        """Whether the session may still publish what this stream carries (8)."""
-        if self.kind is StreamType.SCREEN:
-            return self.session.permissions.may_publish_screen()
-        return self.session.permissions.may_publish(self._sections)
+        self._media_kinds: frozenset[str] = frozenset()  # of the latest offer that was accepted
+        self._recovery = Recovery(context, session, stream_type)
+        self._offer_count = 0  # received, carried out or not
+        self._unshared_at = 0  # value of ``_offer_count`` when the client unshared the stream
 
     @property
-    def held(self) -> bool:
-        """Whether there is a publisher on the SFU."""
+    def on_sfu(self) -> bool:
+        """Whether the SFU has a publisher for the stream."""
         return self._publisher is not None
 
     @property
     def publisher(self) -> Publisher | None:
-        """What is on the SFU."""
+        """The SFU's publisher of the stream."""
         return self._publisher
 
     @property
-    def ceiling(self) -> int:
-        """The stream's ceiling in bit/s, 0 = none: least of client's wish, backend's and SFU's limit (9.2)."""
-        return smaller(self.asked, self.limit)
+    def awaited(self) -> bool:
+        """Whether the client is to be asked to publish the stream again."""
+        return self._recovery.pending
 
     @property
-    def missed(self) -> bool:
-        """Whether the client is to be asked for the stream."""
-        return self._lost is not None
+    def ceiling(self) -> int:
+        """The stream's ceiling in bit/s, 0 = none: the least of the client's, the backend's and the SFU's (9.2)."""
+        return smaller(self.requested_bitrate, self.bitrate_limit)
+
+    # -- requests
+
+    def offer(self, request: MediaRequest) -> None:
+        """Publish, renegotiate, or replace the running PeerConnection.
+
+        Raises:
+            ProtocolError: the request was not queued.
+        """
+        self._offer_count += 1
+        self.enqueue(request, self._offer)
+
+    def handle(self, request: MediaRequest) -> None:
+        """Forward a candidate or the end of candidates to the SFU; an answer is refused (9.4).
+
+        Raises:
+            ProtocolError: the request was not queued.
+        """
+        self.enqueue(request, self._handle)
+
+    def revoke(self) -> None:
+        """End the stream if the session's permissions no longer cover it, and refuse an offer that is under way (8)."""
+        if self._permitted(self._media_kinds):
+            return
+        request = self._running
+        self.end()
+        if request is not None and request.head.type == "offer":
+            self._reply_error(request, Code.NOT_ALLOWED_TO_PUBLISH.error())
 
     def end(self) -> None:
-        """End the stream for good: it is neither asked for nor waited for."""
-        self.forget()
-        self.streams.dismiss(self.session, self.kind)
-
-    def forget(self) -> None:
-        """End the stream on the SFU and forget it; what still waits is dropped."""
-        self.closed = True
-        self._lost = None
-        self.strand.close()
-        publishers = self.streams.of(self.session.id).publishers
-        if publishers.get(self.kind) is self:
-            del publishers[self.kind]
-        publisher, self._publisher, self._listener = self._publisher, None, None
-        self.streams.quality.touch(self.room)
-        if publisher is not None:
-            self.services.tasks.spawn(publisher.close(), f"close {self.kind.value} publisher")
+        """Close the stream and stop its recovery and that of its subscriptions: its publisher ended it."""
+        self.close()
+        self._owner.publication_ended(self.key)
 
     def end_later(self, delay: float) -> None:
-        """End the stream in ``delay`` seconds, unless another offer came by then."""
-        offers = self._unshared = self._offers
-        self._lost = None
+        """End the stream in ``delay`` seconds, unless the client sends another offer by then."""
+        offer_count = self._unshared_at = self._offer_count
+        self._recovery.cancel()
 
         async def wait_and_end() -> None:
             await asyncio.sleep(delay)
-            if not self.closed and self._offers == offers:
+            if not self.closed and self._offer_count == offer_count:
                 self.end()
 
-        self.services.tasks.spawn(wait_and_end(), "unshare screen")
+        self._services.tasks.spawn(wait_and_end(), "unshare screen")
+
+    def close(self) -> None:
+        """Close the stream on the SFU, drop its waiting requests and remove it from the registry. Idempotent."""
+        if self.closed:
+            return
+        self.closed = True
+        self._recovery.cancel()
+        self._queue.close()
+        self._owner.remove_publication(self.session, self.stream_type)
+        publisher, self._publisher, self._listener = self._publisher, None, None
+        self._context.quality.unpublished(self)
+        if publisher is not None:
+            self._services.tasks.spawn(publisher.close(), f"close {self.stream_type.value} publisher")
 
     def retire(self) -> None:
-        """Ask for the stream if it is time to, and forget the slot when there is nothing to wait for."""
-        self.ask()
+        """Recover the stream if that is possible now, or close it if there is nothing to wait for."""
+        if not self.active:
+            self._recovery.attempt()
         super().retire()
 
-    def ask(self) -> None:
-        """Ask the client to offer the stream again, if it was lost and an SFU would take it now."""
-        lost, session = self._lost, self.session
-        if lost is None or self.active or not self.streams.takes_streams:
-            return
-        self._lost = None
-        if REPUBLISH in session.features:
-            self.services.delivery.send(session, server.encode(server.Republish(lost)))
-        elif self.services.settings.reset_sessions_on_loss:
-            log.info("a session ends: its client cannot be asked to offer again")
-            self.services.end_requests.put_nowait(EndRequest(session, EndCause.STREAMS_LOST))
+    # -- carrying out requests
 
-    def _miss(self, reason: CloseReason, sid: str) -> None:
-        """Have the stream asked for, if the client can be, still shares it, and may."""
-        can_be_asked = REPUBLISH in self.session.features
-        may_be_reset = self.services.settings.reset_sessions_on_loss and self.session.client_type is ClientType.CLIENT
-        if (can_be_asked or may_be_reset) and self._offers > self._unshared and self.permitted():
-            self._lost = server.RepublishBody(self.kind.value, sid, reason.value)
-
-    async def _offer(self, errand: MediaRequest) -> None:
-        offer = description(errand.head)
-        if not isinstance(offer, Description):
-            raise ProtocolError(offer)
-        sections = document.kinds(offer)
-        self._permit(sections)
-        preference = codecs.CodecPreference.parse(*_codec_fields(errand.head))
-        candidates.filter_description(offer, self.services.settings.candidate_filter)
-        plan = self.streams.quality.plan(self, offer, preference)
+    async def _offer(self, request: MediaRequest) -> None:
+        offer = read_description(request.head)
+        media_kinds = document.kinds(offer)
+        self._require_permission(media_kinds)
+        preference = codecs.CodecPreference.parse(*_codec_fields(request.head))
+        candidates.filter_description(offer, self._services.settings.candidate_filter)
+        plan = self._context.quality.plan_codecs(self, offer, preference)
         try:
-            answer = await self._update_or_publish(errand.head, str(offer), plan.preference)
+            answer = await self._update_or_publish(request.head, str(offer), plan.preference)
         except McuError as error:
-            if self._publisher is not None or isinstance(error, Rejected):  # it is the offer that fails (9.9)
+            if self._publisher is not None or isinstance(error, Rejected):  # the offer is at fault (9.9)
                 raise
-            lost = isinstance(error, McuLost) and not isinstance(error, LostTwice)  # else it is the client's to try
-            if lost and not self.streams.takes_streams:
-                self._sections = sections
-                self._miss(CloseReason.LOST, errand.head.sid or "")
-            log.warning("publishing a %s stream failed: %s", self.kind.value, error)
+            lost = isinstance(error, McuLost) and not isinstance(error, LostTwice)
+            if lost and not self._context.sfu.accepts_streams:
+                self._media_kinds = media_kinds
+                self._recover(CloseReason.LOST, request.head.sid or "")
+            log.warning("publishing a %s stream failed: %s", self.stream_type.value, error)
             raise ProtocolError(Code.CLIENT_NOT_FOUND.error()) from error
-        self._sections = sections
+        self._media_kinds = media_kinds
         if self.closed or not self.session.open:
             return
         try:
-            self._permit(sections)  # ask again: it may have been revoked meanwhile
+            self._require_permission(media_kinds)  # ask again: it may have been revoked meanwhile
         except ProtocolError:
             self.end()
             raise
-        self.streams.quality.sends(self, plan, answer)
-        self.say("answer", DescriptionPayload("answer", self._capped(answer)))
-
-    def _permit(self, sections: frozenset[str]) -> None:
-        permissions = self.session.permissions
-        screen = self.kind is StreamType.SCREEN
-        if not (permissions.may_publish_screen() if screen else permissions.may_publish(sections)):
-            raise ProtocolError(Code.NOT_ALLOWED_TO_PUBLISH.error())
+        self._context.quality.published(self, plan, answer)
+        self._send("answer", DescriptionPayload("answer", self._capped(answer)))
 
     async def _update_or_publish(self, head: Head, offer: str, preference: codecs.CodecPreference) -> str:
+        """Renegotiate if the offer is of the running PeerConnection, else publish anew; return the SFU's answer."""
         if self._publisher is not None:
             try:
                 answer = await self._publisher.update(offer)
@@ -200,111 +167,110 @@ class Publication(SessionStream):
             else:
                 self.sid = head.sid or self.sid
                 return answer
-        self._note_limits(head)
+        return await self._publish(head, offer, preference)
+
+    async def _publish(self, head: Head, offer: str, preference: codecs.CodecPreference) -> str:
+        self._set_bitrates(head)
         self._publisher, replaced = None, self._publisher
 
         def publish(seconds: float) -> Awaitable[tuple[Publisher, str]]:
-            listener = self._listener = _Listener(self)
             options = self._options(preference, seconds)
-            return self.streams.mcu.publish(self.key, offer, options, listener)
+            return self._context.sfu.mcu.publish(self.key, offer, options, self._new_listener())
 
-        until = self.services.clock() + self.services.settings.media_limits.timeout
+        deadline = self._services.clock() + self._services.settings.media_limits.timeout
         try:
-            publisher, answer = await self.streams.retry_once_if_lost(until, publish)
+            publisher, answer = await self._context.sfu.retry_once_if_lost(deadline, publish)
         except BaseException:
-            if replaced is not None:  # its connection is closed or useless: the client has another one by now
-                self.services.tasks.spawn(replaced.close(), "close replaced publisher")
+            if replaced is not None:  # its client has given that PeerConnection up
+                self._services.tasks.spawn(replaced.close(), "close replaced publisher")
             raise
         if self.closed:
-            self.services.tasks.spawn(publisher.close(), "close late publisher")
+            self._services.tasks.spawn(publisher.close(), "close late publisher")
             return answer
-        self._publisher, self._lost = publisher, None
+        self._publisher = publisher
+        self._recovery.cancel()
         self.sid = head.sid or ""
-        self.services.counters.publishers_total[self.kind.value] += 1
-        self.streams.watchers.wake(self.key)
+        self._services.counters.publishers_total[self.stream_type.value] += 1
+        self._owner.resubscribe(self.key)
         return answer
 
-    def _options(self, preference: codecs.CodecPreference, seconds: float) -> PublishOptions:
+    def _options(self, preference: codecs.CodecPreference, timeout: float) -> PublishOptions:
+        location = self.session.location
         return PublishOptions(
             bitrate=self.ceiling,
             audiocodecs=preference.audio,
             videocodecs=preference.video,
             vp9profile=preference.vp9profile,
             h264profile=preference.h264profile,
-            timeout=seconds,
-            country=self.session.location.code,
-            continent=self.session.location.continent,
+            timeout=timeout,
+            country=location.code,
+            continent=location.continent,
         )
 
-    def _note_limits(self, head: Head) -> None:
-        limits, backend = self.services.settings.media_limits, self.session.backend
-        self.asked = int(min(head.bitrate, _GREATEST_BITRATE)) if head.bitrate and head.bitrate > 0 else 0
-        if self.kind is StreamType.SCREEN:
-            self.limit = smaller(backend.max_screen_bitrate, limits.screen_bitrate)
+    def _set_bitrates(self, head: Head) -> None:
+        limits, backend = self._services.settings.media_limits, self.session.backend
+        self.requested_bitrate = int(min(head.bitrate, _MAX_BITRATE)) if head.bitrate and head.bitrate > 0 else 0
+        if self.stream_type is StreamType.SCREEN:
+            self.bitrate_limit = smaller(backend.max_screen_bitrate, limits.screen_bitrate)
         else:
-            self.limit = smaller(backend.max_stream_bitrate, limits.stream_bitrate)
+            self.bitrate_limit = smaller(backend.max_stream_bitrate, limits.stream_bitrate)
 
     def _capped(self, answer: str) -> str:
-        """Tell the sender of the media its ceiling; audio is left alone, for Chromium takes a cap of it as a target."""
+        """Write the ceiling into the answer's video sections; Chromium would take a cap of audio for a target."""
         if not self.ceiling:
             return answer
         parsed = document.parse(answer)
         bitrate.limit_media(parsed, ("video",), self.ceiling)
         return str(parsed)
 
-    async def _take(self, errand: MediaRequest) -> None:
+    async def _handle(self, request: MediaRequest) -> None:
         if self._publisher is None:
             raise ProtocolError(Code.CLIENT_NOT_FOUND.error())
-        self.check_sid(errand)
-        if errand.head.type == "answer":
+        self._check_sid(request)
+        if request.head.type == "answer":
             raise ProtocolError(Code.PROCESSING_FAILED.error())
         try:
-            candidate = self.candidate_of(errand.head)
-        except Unusable:
+            candidate = read_candidate(request.head, self._services.settings.candidate_filter)
+        except CandidateRefused:
             return
         await self._publisher.add_candidate(candidate)
 
-    def trickled(self, listener: _Listener, candidate: Candidate | None) -> None:
-        """Pass a candidate on, unless it is one of a connection that was replaced."""
-        if self._listener is listener:
-            self.on_candidate(candidate)
+    # -- permissions (8)
 
-    def flows(self, listener: _Listener) -> None:
-        """Let those follow whom the connection came up too late for."""
-        if self._listener is listener:
-            self.streams.watchers.wake(self.key)
+    def _permitted(self, media_kinds: frozenset[str]) -> bool:
+        """Return whether the session may publish media of these kinds as this stream."""
+        permissions = self.session.permissions
+        if self.stream_type is StreamType.SCREEN:
+            return permissions.may_publish_screen()
+        return permissions.may_publish(media_kinds)
 
-    def lost(self, listener: _Listener, reason: CloseReason) -> None:
-        """Forget the SFU's object when it ended by itself, unless it was replaced."""
-        if self._listener is not listener:
-            return
-        self._publisher = None
-        self.streams.quality.touch(self.room)
-        self.services.counters.streams_lost[self.kind.value, reason.value] += 1
-        if reason in ASKED_FOR:
-            self._miss(reason, self.sid)
-        self.retire()
+    def _require_permission(self, media_kinds: frozenset[str]) -> None:
+        if not self._permitted(media_kinds):
+            raise ProtocolError(Code.NOT_ALLOWED_TO_PUBLISH.error())
 
-
-class _Listener:
-    """Hears of one PeerConnection of a slot, so that an older one cannot speak for its successor."""
-
-    def __init__(self, slot: Publication) -> None:
-        self._slot = slot
-
-    def on_candidate(self, candidate: Candidate | None) -> None:
-        self._slot.trickled(self, candidate)
-
-    def on_media(self, kind: MediaKind, flowing: bool) -> None:
-        if flowing:
-            self._slot.flows(self)
+    # -- events of the SFU
 
     def on_offer(self, sdp: str) -> None:
-        """A publisher is never offered anything."""
+        """Do nothing: an SFU does not offer to publishers."""
+
+    def on_media_flowing(self) -> None:
+        """Offer the stream to the sessions whose attempt to receive it came before the publisher was connected."""
+        self._owner.resubscribe(self.key)
 
     def on_closed(self, reason: CloseReason) -> None:
-        log.info("a %s publisher ended: %s", self._slot.kind.value, reason.value)
-        self._slot.lost(self, reason)
+        """Note that the SFU closed the publisher, and recover the stream if its client did not end it."""
+        log.info("a %s publisher ended: %s", self.stream_type.value, reason.value)
+        self._publisher = None
+        self._context.quality.lost(self)
+        self._services.counters.streams_lost[self.stream_type.value, reason.value] += 1
+        if reason in RECOVERABLE:
+            self._recover(reason, self.sid)
+        self.retire()
+
+    def _recover(self, reason: CloseReason, sid: str) -> None:
+        """Have the stream recovered, unless its client has unshared it or may no longer publish it."""
+        if self._offer_count > self._unshared_at and self._permitted(self._media_kinds):
+            self._recovery.expect(reason, sid)
 
 
 def _codec_fields(head: Head) -> tuple[str, str, str, str]:

@@ -1,7 +1,7 @@
-"""The quality policy at work: rooms are looked at when their streams change, and publishers are told their limits.
+"""Limits the bitrates of publications by the quality policy.
 
-Source: docs/mcu.md, "Quality"; the policy itself is ``gateway.core.policy``. What came or went in a room is waited for
-a moment, so that many at once cost one decision; the limits are sent without renegotiation.
+Source: docs/mcu.md, "Quality"; the policy itself is ``gateway.core.policy``. A room is evaluated a moment after its
+streams have changed, so that many changes at once cost one decision; limits are sent without renegotiation.
 """
 
 from __future__ import annotations
@@ -10,271 +10,284 @@ import asyncio
 import logging
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from gateway.core import policy
-from gateway.core.limits import ANY_CODEC, AUDIO_CODECS, VIDEO_CODECS, Backend, Quality
-from gateway.core.policy import Decoder, Share, Stream
+from gateway.core.ids import SessionId
+from gateway.core.limits import Backend, Quality
+from gateway.core.policy import Share
 from gateway.core.room import RoomKey
 from gateway.core.session import Session
+from gateway.flows.media.codec_plan import CodecPlan, CodecPlanner, known_codecs
 from gateway.flows.services import Services
-from mcu.base import McuError, Publisher, StreamType
-from sdp import codecs, document
+from mcu.base import BackendId, McuError, Publisher, PublisherId, StreamKey, StreamType
+from sdp import document
 from sdp.codecs import CodecPreference
-from sdp.document import Description, Identity
-
-if TYPE_CHECKING:
-    from gateway.flows.media.publication import Publication
-    from gateway.flows.media.streams import SessionStream, Streams
-    from gateway.flows.media.subscription import Subscription
+from sdp.document import Description
 
 log = logging.getLogger("portunus.flows.quality")
 
-DELAY = 0.5  # seconds from a change in a room to the decision about it
-RETRY = 5.0  # seconds until a limit that the SFU did not take is sent again
-KINDS = {"audio": AUDIO_CODECS, "video": VIDEO_CODECS}  # what else a client may name is nobody's business
+DELAY = 0.5  # seconds from a change in a room to its evaluation
+RETRY = 5.0  # seconds until a limit that the SFU refused is sent again
 
-_UNKNOWN = -1  # bit/s: the SFU may or may not have taken the last limit
-_SENDS = ("sendrecv", "sendonly")
+_UNKNOWN = -1  # bit/s: the SFU may or may not have applied the last limit
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What an offer says, and what was decided about its codecs."""
+class PublishedStream(Protocol):
+    """A publication as the quality policy sees it; bitrates are bit/s, 0 = none."""
 
-    preference: CodecPreference  # to prefer on the SFU
-    identity: Identity
-    offered: dict[str, tuple[str, ...]]  # codecs by kind
-    sends: frozenset[str]  # kinds of which anything is sent
-    decided: dict[str, policy.Codecs]
-    chosen: dict[str, str] = field(default_factory=dict)  # the codec by kind that the SFU agreed to
+    @property
+    def session(self) -> Session:
+        """The publishing session."""
+
+    @property
+    def stream_type(self) -> StreamType:
+        """Camera or screen."""
+
+    @property
+    def key(self) -> StreamKey:
+        """The SFU's key of the stream."""
+
+    @property
+    def publisher(self) -> Publisher | None:
+        """The publisher on the SFU; ``None`` while there is none."""
+
+    @property
+    def requested_bitrate(self) -> int:
+        """The bitrate that the client asked for."""
+
+    @property
+    def bitrate_limit(self) -> int:
+        """The limit of the backend and the SFU for such a stream."""
+
+    @property
+    def ceiling(self) -> int:
+        """The smaller of both, with which a publisher begins."""
 
 
 @dataclass(frozen=True, slots=True)
 class AppliedLimit:
-    """What a publisher was told to keep to."""
+    """The bitrate limit that was sent to a publisher last."""
 
     publisher: Publisher
     bits_per_second: int  # 0 = no limit
-    taken: bool = False  # whether the SFU has answered
+    confirmed: bool = False  # by the SFU
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """One stream of a room and what was decided about it."""
+class StreamDecision:
+    """One publication of a room and the decision about it."""
 
-    slot: Publication
-    plan: Plan
+    stream: PublishedStream
+    plan: CodecPlan
     publisher: Publisher
     share: Share
+    applied: bool  # the limit was sent to the publisher
+    confirmed: bool  # and the SFU has applied it
 
-    @property
-    def applied(self) -> bool:
-        """Whether the publisher was told, or is being told."""
-        return _told(self.slot, self.publisher).bits_per_second == self.share.bitrate
 
-    @property
-    def taken(self) -> bool:
-        """Whether the SFU took it."""
-        return self.applied and _told(self.slot, self.publisher).taken
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """The controller's own state of one publication."""
+
+    stream: PublishedStream
+    plan: CodecPlan  # of the latest offer that was carried out
+    room: RoomKey | None  # in which it counts
+    limit: AppliedLimit | None = None
+
+    def limit_of(self, publisher: Publisher) -> AppliedLimit:
+        """Return the limit that a publisher has now; it begins with the stream's ceiling."""
+        if self.limit is not None and self.limit.publisher is publisher:
+            return self.limit
+        return AppliedLimit(publisher, self.stream.ceiling, confirmed=True)
 
 
 class QualityController:
-    """Decides about the streams of all rooms, and sends what was decided."""
+    """Decides about the codecs and bitrates of all publications, and sends the bitrate limits to the publishers."""
 
-    def __init__(self, services: Services, streams: Streams) -> None:
+    def __init__(self, services: Services) -> None:
         self._services = services
-        self._streams = streams
-        self._due: dict[RoomKey, float] = {}  # when a room is looked at next, by the loop's clock
+        self._planner = CodecPlanner(services)
+        self._published: dict[StreamKey, _Record] = {}
+        self._subscribed: dict[SessionId, dict[StreamKey, RoomKey | None]] = {}  # with the room in which it counts
+        self._due: dict[RoomKey, float] = {}  # when a room is evaluated next, by the loop's clock
 
     # -- codecs
 
-    def plan(self, slot: Publication, offer: Description, preference: CodecPreference) -> Plan:
-        """Decide about the codecs of an offer, and put it into that order; what must not be used is taken out.
+    def plan_codecs(self, stream: PublishedStream, offer: Description, preference: CodecPreference) -> CodecPlan:
+        """Decide about the codecs of an offer, reorder them in it and remove those that must not be used."""
+        record = self._published.get(stream.key)
+        return self._planner.plan(stream.session, offer, preference, None if record is None else record.plan)
 
-        What was decided about a running connection stays, so that nobody's stream changes its codec under way.
+    def answered(self, session: Session, key: StreamKey, answer: Description) -> None:
+        """Record from a subscriber's answer which of the stream's codecs the session decodes."""
+        record = self._published.get(key)
+        if record is not None:
+            self._planner.learn_from_answer(session, record.plan.chosen, answer)
+
+    # -- streams come and go
+
+    def published(self, stream: PublishedStream, plan: CodecPlan, answer: str) -> None:
+        """Count a stream that was published or has changed, and send a new publisher its limit at once.
+
+        The answer to the client does not wait for the limit: media flow later still.
         """
-        offered = _known(offer)
-        self._learn(slot.session, offered)
-        identity, running = document.identity(offer), slot.plan
-        if running is not None and not running.identity.same_peer_connection(identity):
-            running = None
-        decided = {}
-        for kind in KINDS:
-            if running is not None and running.offered[kind]:
-                decided[kind] = running.decided[kind]
-            else:
-                decided[kind] = self._choose(slot.session, kind, offered[kind], preference.codecs(kind))
-            if decided[kind].removed:
-                codecs.restrict(offer, kind, set(offered[kind]) - decided[kind].removed)
-        preference = replace(preference, audio=decided["audio"].order, video=decided["video"].order)
-        codecs.prefer(offer, preference)
-        sends = frozenset(it.kind for it in offer.media if not it.rejected and it.direction in _SENDS)
-        return Plan(preference, identity, offered, sends, decided)
-
-    def _choose(self, session: Session, kind: str, offered: tuple[str, ...], wished: tuple[str, ...]) -> policy.Codecs:
-        quality = self._quality(session.backend)
-        allowed = quality.audiocodecs if kind == "audio" else quality.videocodecs
-        room = self._services.hub.room_of(session)
-        others = () if room is None else (self._streams.of(id).decoders for id in room.members if id != session.id)
-        receivers = [known[kind] for known in others if kind in known]
-        wished = tuple(codec for codec in wished if codec in KINDS[kind])
-        possible = offered or (*wished, *(codec for codec in allowed if codec != ANY_CODEC))
-        return policy.codecs(allowed, wished, possible, receivers)
-
-    def _learn(self, session: Session, offered: dict[str, tuple[str, ...]]) -> None:
-        decoders = self._streams.own(session).decoders
-        for kind in KINDS:
-            if offered[kind]:
-                decoders[kind] = decoders.get(kind, Decoder()).offered(offered[kind])
-
-    def answered(self, slot: Subscription, answer: Description) -> None:
-        """Learn from a subscriber's answer what it decodes."""
-        publisher = self._streams.publisher(slot.peer, slot.kind)
-        if publisher is None or publisher.plan is None:
+        if stream.publisher is None:
             return
-        decoders = self._streams.own(slot.session).decoders
-        for section in answer.media:
-            codec = publisher.plan.chosen.get(section.kind)
-            if codec is not None:
-                known = decoders.get(section.kind, Decoder())
-                decoders[section.kind] = known.answered([codec], accepted=not section.rejected)
-
-    # -- bitrates
-
-    def sends(self, slot: Publication, plan: Plan, answer: str) -> None:
-        """Count a stream that was published or has changed, and tell a new publisher its limit at once.
-
-        Its answer does not wait for that: media come later still.
-        """
-        publisher = slot.publisher
-        if slot.closed or publisher is None:
+        chosen = {kind: names[0] for kind, names in known_codecs(document.parse(answer)).items() if names}
+        before = self._published.get(stream.key)
+        room = stream.session.room
+        record = _Record(stream, replace(plan, chosen=chosen), room, None if before is None else before.limit)
+        self._published[stream.key] = record
+        self._changed(room)
+        if not self._rules(stream.session.backend).limits_bitrate:
             return
-        agreed = document.parse(answer)
-        chosen = {kind: listed[0] for kind, listed in _known(agreed).items() if listed}
-        slot.plan = replace(plan, chosen=chosen)
-        self.count(slot)
-        if not self._quality(slot.session.backend).limits_bitrate:
-            return
-        for decision in self._decide(slot.session.room) if slot.session.room else self._alone(slot):
-            if decision.slot is slot and not decision.applied:
-                self._services.tasks.spawn(self._tell_all([decision], slot.room), "first limit")
+        for decision in self._decide([record], 1) if room is None else self._decide_room(room):
+            if decision.stream is stream and not decision.applied:
+                self._services.tasks.spawn(self._apply_all([decision], room), "first limit")
 
-    def count(self, slot: SessionStream) -> None:
-        """Count what a session publishes or receives in the room where the session is."""
-        slot.room = slot.session.room
-        self.touch(slot.room)
+    def lost(self, stream: PublishedStream) -> None:
+        """Note that the SFU closed the publisher of a stream, which may be published again."""
+        record = self._published.get(stream.key)
+        if record is not None:
+            self._changed(record.room)
+
+    def unpublished(self, stream: PublishedStream) -> None:
+        """Forget a stream."""
+        record = self._published.pop(stream.key, None)
+        if record is not None:
+            self._changed(record.room)
+
+    def subscribed(self, session: Session, key: StreamKey) -> None:
+        """Count a session as a receiver in its room."""
+        self._subscribed.setdefault(session.id, {})[key] = session.room
+        self._changed(session.room)
+
+    def unsubscribed(self, session: Session, key: StreamKey) -> None:
+        """Forget one subscription of a session."""
+        subscribed = self._subscribed.get(session.id, {})
+        self._changed(subscribed.pop(key, None))
+        if not subscribed:
+            self._subscribed.pop(session.id, None)
 
     def entered(self, session: Session) -> None:
-        """Count the streams that a session brought into its room."""
-        owned = self._streams.of(session.id)
-        for slot in (*owned.publishers.values(), *owned.subscribers.values()):
-            self.count(slot)
+        """Count the streams that a session has brought into its room."""
+        for key, record in self._records_of(session.backend.id, session.id):
+            self._published[key] = replace(record, room=session.room)
+            self._changed(session.room)
+        for key in self._subscribed.get(session.id, {}):
+            self.subscribed(session, key)
 
-    def touch(self, room: RoomKey | None) -> None:
-        """Look at a room in a moment: something came, went or changed there."""
-        backend = None if room is None else self._services.backends.by_id(room.backend)
-        if room is not None and (backend is None or self._quality(backend).limits_bitrate):
-            self._look_in(room, DELAY)
+    def session_ended(self, session: SessionId) -> None:
+        """Forget which codecs a session decodes."""
+        self._planner.forget(session)
 
-    def touch_all(self) -> None:
-        """Look at all rooms, and at streams outside of any: the rules have changed."""
-        for owned in self._streams.owned.values():
-            for slot in owned.publishers.values():
-                if slot.room is not None:
-                    self._look_in(slot.room, DELAY)
-                else:
-                    changed = [decision for decision in self._alone(slot) if not decision.applied]
-                    self._services.tasks.spawn(self._tell_all(changed, None), "limit")
+    def rules_changed(self) -> None:
+        """Evaluate all rooms, and the streams outside of any, by the new rules."""
+        for record in self._published.values():
+            if record.room is not None:
+                self._evaluate_in(record.room, DELAY)
+            else:
+                changed = [decision for decision in self._decide([record], 1) if not decision.applied]
+                self._services.tasks.spawn(self._apply_all(changed, None), "limit")
 
-    def _look_in(self, room: RoomKey, seconds: float) -> None:
-        """Look at a room then, unless that is done sooner: what changes does not wait for a repetition."""
+    # -- evaluation
+
+    def _changed(self, room: RoomKey | None) -> None:
+        """Evaluate a room in a moment, if it has rules about bitrates: a stream came, went or changed there."""
+        if room is None:
+            return
+        backend = self._services.backends.by_id(room.backend)
+        if backend is None or self._rules(backend).limits_bitrate:
+            self._evaluate_in(room, DELAY)
+
+    def _evaluate_in(self, room: RoomKey, seconds: float) -> None:
+        """Evaluate a room after ``seconds``, unless it is evaluated sooner: a change does not wait for a retry."""
         at = asyncio.get_running_loop().time() + seconds
         if at < self._due.get(room, math.inf):
             self._due[room] = at
-            self._services.tasks.spawn(self._look(room, at), "quality")
+            self._services.tasks.spawn(self._evaluate(room, at), "quality")
 
-    async def _look(self, room: RoomKey, at: float) -> None:
+    async def _evaluate(self, room: RoomKey, at: float) -> None:
         await asyncio.sleep(at - asyncio.get_running_loop().time())
         if self._due.get(room) == at:
             del self._due[room]
-            await self._tell_all([decision for decision in self._decide(room) if not decision.applied], room)
+            await self._apply_all([decision for decision in self._decide_room(room) if not decision.applied], room)
 
-    async def _tell_all(self, decisions: list[Decision], room: RoomKey | None) -> None:
-        if not all(await asyncio.gather(*map(self._tell, decisions))) and room is not None:
-            self._look_in(room, RETRY)
+    async def _apply_all(self, decisions: list[StreamDecision], room: RoomKey | None) -> None:
+        if not all(await asyncio.gather(*map(self._apply, decisions))) and room is not None:
+            self._evaluate_in(room, RETRY)
 
-    async def _tell(self, decision: Decision) -> bool:
-        """Send a publisher its limit; ``False``: the SFU did not take it, and the stream is still there."""
-        slot, publisher = decision.slot, decision.publisher
-        told = slot.told = AppliedLimit(publisher, decision.share.bitrate)
+    async def _apply(self, decision: StreamDecision) -> bool:
+        """Send a publisher its limit; return ``False`` if the SFU refused it for a stream that is still there."""
+        stream, publisher = decision.stream, decision.publisher
+        limit = AppliedLimit(publisher, decision.share.bitrate)
+        self._set_limit(stream, limit)
         try:
-            await publisher.limit(told.bits_per_second)
+            await publisher.limit(limit.bits_per_second)
         except McuError as error:
-            log.warning("a %s stream was not limited: %s", slot.kind.value, error)
-            if slot.told is told:
-                slot.told = AppliedLimit(publisher, _UNKNOWN)
-            return slot.publisher is not publisher
-        if slot.told is told:
-            slot.told = replace(told, taken=True)
+            log.warning("a %s stream was not limited: %s", stream.stream_type.value, error)
+            self._replace_limit(stream, limit, AppliedLimit(publisher, _UNKNOWN))
+            return stream.publisher is not publisher
+        self._replace_limit(stream, limit, replace(limit, confirmed=True))
         return True
 
-    def _decide(self, room: RoomKey) -> list[Decision]:
+    def _set_limit(self, stream: PublishedStream, limit: AppliedLimit) -> None:
+        record = self._published.get(stream.key)
+        if record is not None and record.stream is stream:
+            self._published[stream.key] = replace(record, limit=limit)
+
+    def _replace_limit(self, stream: PublishedStream, old: AppliedLimit, new: AppliedLimit) -> None:
+        """Replace a stream's limit, unless another one was sent meanwhile."""
+        record = self._published.get(stream.key)
+        if record is not None and record.limit is old:
+            self._set_limit(stream, new)
+
+    def _decide_room(self, room: RoomKey) -> list[StreamDecision]:
         """Apply the policy to a room as it is now."""
         found = self._services.hub.rooms.get(room)
         if found is None:
             return []
-        slots = [it for id in found.members for it in self._streams.of(id).publishers.values()]
-        sessions = sum(self._streams.of(id).active for id in found.members)
-        return list(self._share(slots, sessions))
+        records = [record for it in found.members for _, record in self._records_of(room.backend, it)]
+        return list(self._decide(records, sum(self._is_active(room.backend, it) for it in found.members)))
 
-    def _alone(self, slot: Publication) -> list[Decision]:
-        return list(self._share([slot], 1))
-
-    def _share(self, slots: list[Publication], sessions: int) -> Iterator[Decision]:
-        sending = [(it, it.plan, it.publisher) for it in slots if it.plan is not None and it.publisher is not None]
+    def _decide(self, records: list[_Record], sessions: int) -> Iterator[StreamDecision]:
+        """Share the bitrate among streams of one backend; ``sessions`` is how many publish or receive with them."""
+        sending = [(it, publisher) for it in records if (publisher := it.stream.publisher) is not None]
         if not sending:
             return
-        quality = self._quality(sending[0][0].session.backend)
-        streams = [_stream(slot, plan) for slot, plan, _ in sending]
-        for (slot, plan, publisher), share in zip(sending, policy.shares(quality, streams, sessions), strict=True):
-            yield Decision(slot, plan, publisher, share)
+        rules = self._rules(sending[0][0].stream.session.backend)
+        shares = policy.shares(rules, [_facts(record) for record, _ in sending], sessions)
+        for (record, publisher), share in zip(sending, shares, strict=True):
+            limit = record.limit_of(publisher)
+            applied = limit.bits_per_second == share.bitrate
+            yield StreamDecision(record.stream, record.plan, publisher, share, applied, applied and limit.confirmed)
 
-    def _quality(self, backend: Backend) -> Quality:
+    def _records_of(self, backend: str, session: SessionId) -> list[tuple[StreamKey, _Record]]:
+        keys = [StreamKey(BackendId(backend), PublisherId(session), it) for it in StreamType]
+        return [(key, self._published[key]) for key in keys if key in self._published]
+
+    def _is_active(self, backend: str, session: SessionId) -> bool:
+        """Return whether a session publishes or receives now."""
+        published = any(record.stream.publisher is not None for _, record in self._records_of(backend, session))
+        return published or session in self._subscribed
+
+    def _rules(self, backend: Backend) -> Quality:
         return backend.quality.with_defaults(self._services.settings.quality)
 
-    # -- what the operator asks
+    # -- the operator's view
 
-    def explain(self, room: RoomKey) -> list[Decision]:
-        """Return what counts for each publisher of a room now."""
-        return self._decide(room)
+    def explain(self, room: RoomKey) -> list[StreamDecision]:
+        """Return the decision about each stream that is published in a room now."""
+        return self._decide_room(room)
 
-    def incapable(self, decision: Decision) -> dict[str, int]:
-        """Return how many of the room cannot decode what a publisher sends, by kind; those that can are left out."""
-        room = self._services.hub.room_of(decision.slot.session)
-        others = [] if room is None else [it for it in room.members if it != decision.slot.session.id]
-        found = {}
-        for kind, codec in decision.plan.chosen.items():
-            known = (self._streams.of(id).decoders.get(kind, Decoder()) for id in others)
-            found[kind] = sum(not decoder.can(codec) for decoder in known)
-        return {kind: count for kind, count in found.items() if count}
+    def count_incapable(self, decision: StreamDecision) -> dict[str, int]:
+        """Return by media kind how many members of the room cannot decode a stream; zero is left out."""
+        return self._planner.count_incapable(decision.stream.session, decision.plan)
 
 
-def _known(description: Description) -> dict[str, tuple[str, ...]]:
-    """Return the codecs of a description by kind, as far as they are known."""
-    found = {kind: codecs.listed(description, kind) for kind in KINDS}
-    return {kind: tuple(codec for codec in listed if codec in KINDS[kind]) for kind, listed in found.items()}
-
-
-def _stream(slot: Publication, plan: Plan) -> Stream:
-    screen = slot.kind is StreamType.SCREEN
-    return Stream(screen, "video" in plan.sends, slot.asked, slot.limit)
-
-
-def _told(slot: Publication, publisher: Publisher) -> AppliedLimit:
-    """Return the limit that a publisher has now: it begins with the stream's ceiling."""
-    told = slot.told
-    return (
-        told if told is not None and told.publisher is publisher else AppliedLimit(publisher, slot.ceiling, taken=True)
-    )
+def _facts(record: _Record) -> policy.Stream:
+    stream = record.stream
+    screen = stream.stream_type is StreamType.SCREEN
+    return policy.Stream(screen, "video" in record.plan.sent, stream.requested_bitrate, stream.bitrate_limit)

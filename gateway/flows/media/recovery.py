@@ -1,48 +1,60 @@
-"""How streams come back when the SFU, a publisher's connection, or the place of a stream was lost.
+"""Asks a client to publish a lost stream again.
 
-Source: docs/mcu.md, "When streams are lost". Who published is asked to offer again, if its client can be asked
-(docs/protocol.md, "Offering again"); who received is offered the stream as soon as it is published again, unasked.
+Source: docs/mcu.md, "When streams are lost"; docs/protocol.md, "Offering again".
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
 
-from mcu.base import CloseReason, StreamKey
+from gateway.core.session import ClientType, Session
+from gateway.flows.end_requests import EndCause, EndRequest
+from gateway.flows.media.session_stream import MediaContext
+from gateway.wire import server
+from mcu.base import CloseReason, StreamType
 
-if TYPE_CHECKING:
-    from gateway.flows.media.subscription import Subscription
+log = logging.getLogger("portunus.flows.media")
 
-REPUBLISH = "republish"  # feature id of clients that can be asked to offer again
-ASKED_FOR = frozenset({CloseReason.LOST, CloseReason.DRAINED})  # ends of a stream that are not its client's doing
-CROSSING = 2.0  # seconds in which a request may have crossed an offer that nobody asked for
+REPUBLISH = "republish"  # feature id of clients that publish again on request
 
 
-class Watchers:
-    """The subscriptions by their stream, those that wait for it to come back included."""
+class Recovery:
+    """The recovery of one publication: remembers that it was lost, and asks its client once an SFU accepts streams.
 
-    def __init__(self) -> None:
-        self._slots: dict[StreamKey, dict[Subscription, None]] = {}  # in the order in which they came
+    A session whose client does not know ``republish`` is ended instead, if that is configured: its client then opens
+    another session and publishes anew.
+    """
 
-    def add(self, slot: Subscription) -> None:
-        """Know a subscription, until ``remove``."""
-        self._slots.setdefault(slot.key, {})[slot] = None
+    def __init__(self, context: MediaContext, session: Session, stream_type: StreamType) -> None:
+        self._services = context.services
+        self._sfu = context.sfu
+        self._session = session
+        self._stream_type = stream_type
+        self._lost: server.RepublishBody | None = None
 
-    def remove(self, slot: Subscription) -> None:
-        """Forget a subscription. Idempotent."""
-        slots = self._slots.get(slot.key, {})
-        if slots.pop(slot, slot) is None and not slots:
-            del self._slots[slot.key]
+    @property
+    def pending(self) -> bool:
+        """Whether the stream was lost and its client has not been asked yet."""
+        return self._lost is not None
 
-    def wake(self, key: StreamKey) -> None:
-        """Let those follow who lost the stream: it is there again."""
-        for slot in list(self._slots.get(key, ())):
-            slot.follow()
+    def expect(self, reason: CloseReason, sid: str) -> None:
+        """Note that the stream was lost, if anything can be done about it with this client."""
+        may_be_reset = self._services.settings.reset_sessions_on_loss and self._session.client_type is ClientType.CLIENT
+        if REPUBLISH in self._session.features or may_be_reset:
+            self._lost = server.RepublishBody(self._stream_type.value, sid, reason.value)
 
-    def dismiss(self, key: StreamKey) -> None:
-        """Let nobody wait for the stream: its owner ended it."""
-        for slot in list(self._slots.get(key, ())):
-            slot.dismissed()
+    def cancel(self) -> None:
+        """Leave the stream lost: it was published again, or its session ended it."""
+        self._lost = None
 
-    def __len__(self) -> int:
-        return sum(len(slots) for slots in self._slots.values())
+    def attempt(self) -> None:
+        """Ask the client to publish again, or end its session, if the stream was lost and an SFU accepts streams."""
+        lost = self._lost
+        if lost is None or not self._sfu.accepts_streams:
+            return
+        self._lost = None
+        if REPUBLISH in self._session.features:
+            self._services.delivery.send(self._session, server.encode(server.Republish(lost)))
+        elif self._services.settings.reset_sessions_on_loss:
+            log.info("a session ends: its client cannot be asked to publish again")
+            self._services.end_requests.put_nowait(EndRequest(self._session, EndCause.STREAMS_LOST))

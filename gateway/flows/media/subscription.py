@@ -1,7 +1,8 @@
-"""A session's subscription to a stream: offers of the SFU out, answers in.
+"""A session's subscription to a stream: offers of the SFU out, answers of its client in.
 
-Source: reference 9.3-9.6. Each connection to the SFU has a ``sid`` of its own. Who loses a stream without its
-publisher's ending it is offered the next one, unasked, however long that takes (recovery.py).
+Source: reference 9.3-9.6; docs/mcu.md, "When streams are lost". Each PeerConnection has a ``sid`` of its own. A
+subscription that loses its stream without the publisher having ended it is offered the next one without a request,
+however long that takes.
 """
 
 from __future__ import annotations
@@ -9,21 +10,16 @@ from __future__ import annotations
 import logging
 from dataclasses import astuple
 
-import msgspec
-
 from gateway.core.ids import SessionId
 from gateway.core.session import Session
-from gateway.flows.media.recovery import CROSSING
-from gateway.flows.media.streams import MediaRequest, SessionStream, Streams, Unusable
-from gateway.flows.media.validation import description
+from gateway.flows.media.session_stream import MediaContext, MediaRequest, SessionStream, StreamOwner
+from gateway.flows.media.validation import CandidateRefused, read_candidate, read_description, read_selection
 from gateway.wire.errors import Code, ProtocolError
-from gateway.wire.media import DescriptionPayload, Head, selection
+from gateway.wire.media import DescriptionPayload, Head
 from mcu.base import (
-    Candidate,
     CloseReason,
     McuError,
     McuLost,
-    MediaKind,
     MediaSelection,
     NoSuchStream,
     StreamType,
@@ -31,255 +27,243 @@ from mcu.base import (
     Subscriber,
 )
 from sdp import candidates
-from sdp.document import Description
 
 log = logging.getLogger("portunus.flows.media")
 
+CROSSING = 2.0  # seconds in which a client's request may have crossed an unrequested offer on the wire
+
 
 class Subscription(SessionStream):
-    """What a session receives of another one's stream."""
+    """A stream of another session that a session receives."""
 
-    def __init__(self, streams: Streams, session: Session, publisher: SessionId, kind: StreamType) -> None:
-        super().__init__(streams, session, publisher, kind)
+    def __init__(
+        self,
+        context: MediaContext,
+        owner: StreamOwner,
+        session: Session,
+        publisher: SessionId,
+        stream_type: StreamType,
+    ) -> None:
+        super().__init__(context, owner, session, publisher, stream_type)
         self._subscriber: Subscriber | None = None
-        self._listener: _Listener | None = None
-        self._layer = MediaSelection()  # what the client chose to receive
-        self._requests = 0  # that came
-        self._served = 0  # requests up to this one have got their offer
-        self._together = False  # only as long as both are in one call
-        self._following = False  # the stream was lost and is offered when it is there again
-        self._due = False  # an attempt at that waits for its turn
-        self._dismissed = False  # the publisher ended the stream that the client receives
-        self._pushed: float | None = None  # when the last offer was made unasked, until it is answered
-        streams.watchers.add(self)
-
-    def request(self, errand: MediaRequest) -> None:
-        """Offer the stream: the same connection anew when the request names its sid, else a new connection (9.3).
-
-        A request that waited behind another one is served by that one's offer, and its own time limit counts from now.
-        One that crossed an offer that nobody asked for is served by that.
-        """
-        self._requests += 1
-        if self._crosses(errand.head):
-            self._served = self._requests
-        number, until = self._requests, self.services.clock() + self.services.settings.media_limits.timeout
-        together = errand.head.type == "requestoffer" and self._in_same_call()
-
-        async def work(errand: MediaRequest) -> None:
-            if self._served < number:
-                await self._request(errand, together, until)
-            elif self._subscriber is not None:
-                await self._choose(self._subscriber, _layer(errand.head))
-
-        self.put(errand, work)
-
-    def take(self, errand: MediaRequest) -> None:
-        """Take an answer, a candidate, the end of candidates, or a choice of layers."""
-        self.put(errand, self._take)
+        self._selection = MediaSelection()
+        self._request_count = 0  # received
+        self._served_count = 0  # of these, the requests up to this one have their offer
+        self._requires_same_call = False
+        self._lost = False  # and to be offered again once it is published
+        self._resubscription_queued = False
+        self._publication_ended = False  # by the publisher, while the client still receives it
+        self._unrequested_offer_at: float | None = None  # when it was sent; None: the client has answered it
 
     @property
-    def held(self) -> bool:
-        """Whether there is a subscription on the SFU."""
+    def on_sfu(self) -> bool:
+        """Whether the SFU has a subscriber for the stream."""
         return self._subscriber is not None
 
     @property
-    def missed(self) -> bool:
-        """Whether the stream is to be offered when it is there again."""
-        return self._following
+    def awaited(self) -> bool:
+        """Whether the stream is to be offered again once it is published."""
+        return self._lost
 
-    def forget(self) -> None:
-        """End the subscription on the SFU and forget it; what still waits is dropped."""
+    # -- requests
+
+    def request(self, request: MediaRequest) -> None:
+        """Offer the stream: on the same PeerConnection when the request names its sid, else on a new one (9.3).
+
+        A request that waited behind another one is served by that one's offer; its own timeout begins now. A request
+        that crossed an unrequested offer is served by that offer.
+
+        Raises:
+            ProtocolError: the request was not queued.
+        """
+        self._request_count += 1
+        if self._crossed_offer(request.head):
+            self._served_count = self._request_count
+        number, deadline = self._request_count, self._services.clock() + self._services.settings.media_limits.timeout
+        requires_same_call = request.head.type == "requestoffer" and self._in_same_call()
+
+        async def work(request: MediaRequest) -> None:
+            if self._served_count < number:
+                await self._request(request, requires_same_call, deadline)
+            elif self._subscriber is not None:
+                await self._select(self._subscriber, read_selection(request.head))
+
+        self.enqueue(request, work)
+
+    def handle(self, request: MediaRequest) -> None:
+        """Forward an answer, a candidate, the end of candidates or a selection of layers to the SFU.
+
+        Raises:
+            ProtocolError: the request was not queued.
+        """
+        self.enqueue(request, self._handle)
+
+    def close(self) -> None:
+        """Close the stream on the SFU, drop its waiting requests and remove it from the registry. Idempotent."""
+        if self.closed:
+            return
         self.closed = True
-        self._following = False
-        self.strand.close()
-        self.streams.watchers.remove(self)
-        subscribers = self.streams.of(self.session.id).subscribers
-        if subscribers.get((self.peer, self.kind)) is self:
-            del subscribers[self.peer, self.kind]
-        self._drop()
+        self._lost = False
+        self._queue.close()
+        self._owner.remove_subscription(self.session, self.key)
+        self._unsubscribe()
 
-    def follow(self) -> None:
-        """Offer the stream anew if it was lost; what has to be asked of the SFU is done in turn."""
-        if self._following and not self._due:
-            self._due = True
-            self.strand.put(self._follow)
+    # -- the publication comes and goes
 
-    def dismissed(self) -> None:
+    def resubscribe(self) -> None:
+        """Offer the stream again if it was lost and is published; the SFU is asked after the waiting requests."""
+        if self._lost and not self._resubscription_queued:
+            self._resubscription_queued = True
+            self._queue.put(self._resubscribe)
+
+    def publication_ended(self) -> None:
         """Wait for the stream no longer: its publisher ended it."""
-        self._following, self._dismissed = False, True
+        self._lost, self._publication_ended = False, True
         self.retire()
 
-    def _crosses(self, head: Head) -> bool:
-        """Whether a request was on its way when an offer was made that it did not ask for (it is not answered yet)."""
-        if self._pushed is None or self._subscriber is None or (head.sid and head.sid == self.sid):
+    # -- carrying out requests
+
+    def _crossed_offer(self, head: Head) -> bool:
+        """Return whether a request was on its way when an unrequested offer, not yet answered, was sent."""
+        if self._unrequested_offer_at is None or self._subscriber is None or (head.sid and head.sid == self.sid):
             return False
-        return self.services.clock() - self._pushed < CROSSING
-
-    def _drop(self) -> None:
-        subscriber, self._subscriber, self._listener = self._subscriber, None, None
-        if subscriber is not None:
-            self.streams.quality.touch(self.room)
-            self.services.tasks.spawn(subscriber.close(), f"close {self.kind.value} subscriber")
-
-    async def _request(self, errand: MediaRequest, together: bool, until: float) -> None:
-        head = errand.head
-        layer = _layer(head)
-        if self._subscriber is not None and head.type == "requestoffer" and head.sid and head.sid == self.sid:
-            sdp = await self._subscriber.refresh()
-            await self._choose(self._subscriber, layer)
-        else:
-            self._layer, self._together = layer, together
-            sdp = await self._subscribe_or_fail(until)
-            self._served = self._requests
-            if together and not self._in_same_call():  # ask again: the publisher may have left
-                self._drop()
-                raise ProtocolError(Code.NOT_ALLOWED_TO_REQUEST_OFFER.error())
-        self.say("offer", DescriptionPayload("offer", sdp))
+        return self._services.clock() - self._unrequested_offer_at < CROSSING
 
     def _in_same_call(self) -> bool:
-        hub = self.services.hub
-        publisher = hub.find(self.session.backend, self.peer)
+        hub = self._services.hub
+        publisher = hub.find(self.session.backend, self.publisher_id)
         return publisher is not None and hub.in_same_call(self.session, publisher)
 
-    async def _choose(self, subscriber: Subscriber | None, layer: MediaSelection) -> None:
-        """Receive what the client chooses now, also after the publisher's next connection."""
-        if subscriber is not None:
-            await subscriber.select(layer)
-        self._layer = MediaSelection(
-            *(new if new is not None else old for new, old in zip(astuple(layer), astuple(self._layer), strict=True))
-        )
+    async def _request(self, request: MediaRequest, requires_same_call: bool, deadline: float) -> None:
+        head = request.head
+        selection = read_selection(head)
+        if self._subscriber is not None and head.type == "requestoffer" and head.sid and head.sid == self.sid:
+            sdp = await self._subscriber.refresh()
+            await self._select(self._subscriber, selection)
+        else:
+            self._selection, self._requires_same_call = selection, requires_same_call
+            sdp = await self._subscribe_until(deadline)
+            self._served_count = self._request_count
+            if requires_same_call and not self._in_same_call():  # ask again: the publisher may have left
+                self._unsubscribe()
+                raise ProtocolError(Code.NOT_ALLOWED_TO_REQUEST_OFFER.error())
+        self._send("offer", DescriptionPayload("offer", sdp))
 
-    async def _subscribe_or_fail(self, until: float) -> str:
+    async def _subscribe_until(self, deadline: float) -> str:
+        """Subscribe on a new PeerConnection and return the SFU's offer.
+
+        Raises:
+            ProtocolError: it failed.
+        """
         try:
-            return await self.streams.retry_once_if_lost(until, self._subscribe)
+            return await self._context.sfu.retry_once_if_lost(deadline, self._subscribe)
         except McuError as error:
-            if isinstance(error, McuLost):  # the client is told, and offered the stream all the same when it is there
-                self._following = True
-            log.warning("subscribing to a %s stream failed: %s", self.kind.value, error)
+            if isinstance(error, McuLost):  # the client has an error, and an offer all the same once it can be made
+                self._lost = True
+            log.warning("subscribing to a %s stream failed: %s", self.stream_type.value, error)
             missing = isinstance(error, NoSuchStream | McuLost)
             if missing:
-                self.services.counters.no_publisher_total[self.kind.value] += 1
+                self._services.counters.no_publisher_total[self.stream_type.value] += 1
             code = Code.CLIENT_NOT_FOUND if missing else Code.PROCESSING_FAILED
             raise ProtocolError(code.error()) from error
 
     async def _subscribe(self, seconds: float) -> str:
-        self._drop()
-        listener = self._listener = _Listener(self)
-        options = SubscribeOptions(seconds, self._layer, self.session.location.code, self.session.location.continent)
-        subscriber, sdp = await self.streams.mcu.subscribe(self.key, options, listener)
+        """Replace the PeerConnection by a new one and return the SFU's offer."""
+        self._unsubscribe()
+        location = self.session.location
+        options = SubscribeOptions(seconds, self._selection, location.code, location.continent)
+        subscriber, sdp = await self._context.sfu.mcu.subscribe(self.key, options, self._new_listener())
         if self.closed:
-            self.services.tasks.spawn(subscriber.close(), "close late subscriber")
+            self._services.tasks.spawn(subscriber.close(), "close late subscriber")
             return sdp
         self._subscriber = subscriber
-        self.streams.quality.count(self)
-        self._following, self._pushed = False, None
-        self._dismissed = self.streams.publisher(self.peer, self.kind) is None
-        self.sid = _new_sid(self.services.entropy(8))
-        self.services.counters.subscribers_total[self.kind.value] += 1
+        self._context.quality.subscribed(self.session, self.key)
+        self._lost, self._unrequested_offer_at = False, None
+        self._publication_ended = not self._owner.has_publication(self.key)
+        self.sid = _new_sid(self._services.entropy(8))
+        self._services.counters.subscribers_total[self.stream_type.value] += 1
         return sdp
 
-    async def _take(self, errand: MediaRequest) -> None:
-        subscriber, head = self._subscriber, errand.head
-        if head.type == "selectStream" and (subscriber is not None or self._following):
-            await self._choose(subscriber, _layer(head))
+    def _unsubscribe(self) -> None:
+        subscriber, self._subscriber, self._listener = self._subscriber, None, None
+        if subscriber is not None:
+            self._context.quality.unsubscribed(self.session, self.key)
+            self._services.tasks.spawn(subscriber.close(), f"close {self.stream_type.value} subscriber")
+
+    async def _select(self, subscriber: Subscriber | None, selection: MediaSelection) -> None:
+        """Apply a selection of layers and media, also to the next PeerConnection."""
+        if subscriber is not None:
+            await subscriber.select(selection)
+        pairs = zip(astuple(selection), astuple(self._selection), strict=True)
+        self._selection = MediaSelection(*(new if new is not None else old for new, old in pairs))
+
+    async def _handle(self, request: MediaRequest) -> None:
+        subscriber, head = self._subscriber, request.head
+        if head.type == "selectStream" and (subscriber is not None or self._lost):
+            await self._select(subscriber, read_selection(head))
             return
         if subscriber is None:
             raise ProtocolError(Code.CLIENT_NOT_FOUND.error())
-        self.check_sid(errand)
+        self._check_sid(request)
         if head.type == "answer":
-            answer = description(head)
-            if not isinstance(answer, Description):
-                raise ProtocolError(answer)
-            candidates.filter_description(answer, self.services.settings.candidate_filter)
-            self._pushed = None
-            await subscriber.accept(str(answer))
-            self.streams.quality.answered(self, answer)
+            await self._accept(subscriber, head)
             return
         try:
-            candidate = self.candidate_of(head)
-        except Unusable:
+            candidate = read_candidate(head, self._services.settings.candidate_filter)
+        except CandidateRefused:
             return
         await subscriber.add_candidate(candidate)
 
-    def trickled(self, listener: _Listener, candidate: Candidate | None) -> None:
-        """Pass a candidate on, unless it is one of a connection that was replaced."""
-        if self._listener is listener:
-            self.on_candidate(candidate)
+    async def _accept(self, subscriber: Subscriber, head: Head) -> None:
+        answer = read_description(head)
+        candidates.filter_description(answer, self._services.settings.candidate_filter)
+        self._unrequested_offer_at = None
+        await subscriber.accept(str(answer))
+        self._context.quality.answered(self.session, self.key, answer)
 
-    def offered(self, listener: _Listener, sdp: str) -> None:
-        """Pass an offer on by which the SFU renegotiates."""
-        if self._listener is listener:
-            self.say("offer", DescriptionPayload("offer", sdp))
-
-    def lost(self, listener: _Listener, reason: CloseReason) -> None:
-        """Wait for the stream, unless the client's own connection failed or the publisher ended it (9.7)."""
-        if self._listener is not listener:
-            return
-        self._subscriber = None
-        self.streams.quality.touch(self.room)
-        self._following = reason is not CloseReason.FAILED and not self._dismissed
-        self.follow()
-        self.retire()
-
-    async def _follow(self) -> None:
-        """Subscribe to the publisher's new connection, unless a request has done that already."""
-        self._due = False
-        publisher = self.streams.publisher(self.peer, self.kind)
-        if self._following and publisher is not None and publisher.held:
-            await self._offer_unasked()
-        self.retire()
-
-    async def _offer_unasked(self) -> None:
-        if not self._may_follow():
-            self._following = False
-            return
-        try:
-            sdp = await self._subscribe(self.services.settings.media_limits.timeout)
-        except McuError as error:
-            log.info("a %s stream is not back yet: %s", self.kind.value, error)
-            return
-        if not self._may_follow():  # ask again: the publisher may have left
-            self._drop()
-            return
-        self._served, self._pushed = self._requests, self.services.clock()
-        self.say("offer", DescriptionPayload("offer", sdp))
-
-    def _may_follow(self) -> bool:
-        return not self._together or self._in_same_call()
-
-
-class _Listener:
-    """Hears of one PeerConnection of a slot, so that an older one cannot speak for its successor."""
-
-    def __init__(self, slot: Subscription) -> None:
-        self._slot = slot
-
-    def on_candidate(self, candidate: Candidate | None) -> None:
-        self._slot.trickled(self, candidate)
-
-    def on_media(self, kind: MediaKind, flowing: bool) -> None:
-        """Nothing that the protocol tells clients."""
-
-    def on_offer(self, sdp: str) -> None:
-        self._slot.offered(self, sdp)
+    # -- recovery
 
     def on_closed(self, reason: CloseReason) -> None:
-        self._slot.lost(self, reason)
+        """Await the stream, unless the client's own PeerConnection failed or the publisher ended the stream (9.7)."""
+        self._subscriber = None
+        self._context.quality.unsubscribed(self.session, self.key)
+        self._lost = reason is not CloseReason.FAILED and not self._publication_ended
+        self.resubscribe()
+        self.retire()
 
+    async def _resubscribe(self) -> None:
+        """Subscribe to the publisher's new PeerConnection, unless a request has done so already."""
+        self._resubscription_queued = False
+        if self._lost and self._owner.is_published(self.key):
+            await self._offer_unrequested()
+        self.retire()
 
-def _layer(head: Head) -> MediaSelection:
-    """Read what a subscriber wants to receive (9.6).
+    async def _offer_unrequested(self) -> None:
+        if not self._may_receive():
+            self._lost = False
+            return
+        try:
+            sdp = await self._subscribe(self._services.settings.media_limits.timeout)
+        except McuError as error:
+            log.info("a %s stream cannot be offered again yet: %s", self.stream_type.value, error)
+            return
+        if not self._may_receive():  # ask again: the publisher may have left
+            self._unsubscribe()
+            return
+        self._served_count, self._unrequested_offer_at = self._request_count, self._services.clock()
+        self._send("offer", DescriptionPayload("offer", sdp))
 
-    Raises:
-        ProtocolError: ``processing_failed``, a value has a wrong type.
-    """
-    try:
-        chosen = selection(head.payload)
-    except msgspec.DecodeError as error:
-        raise ProtocolError(Code.PROCESSING_FAILED.error()) from error
-    return MediaSelection(chosen.substream, chosen.temporal, chosen.audio, chosen.video)
+    def _may_receive(self) -> bool:
+        return not self._requires_same_call or self._in_same_call()
+
+    def on_offer(self, sdp: str) -> None:
+        """Send an offer by which the SFU renegotiates to the client."""
+        self._send("offer", DescriptionPayload("offer", sdp))
+
+    def on_media_flowing(self) -> None:
+        """Do nothing: the client sees it by itself."""
 
 
 def _new_sid(entropy: bytes) -> str:
-    """Make a sid; clients expect decimal digits (9.3)."""
+    """Return a new sid; clients expect decimal digits (9.3)."""
     return str(int.from_bytes(entropy) >> 11)  # 53 bits: a number that JavaScript can hold

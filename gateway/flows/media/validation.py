@@ -1,56 +1,119 @@
-"""What a media message must look like when an SFU is configured.
+"""Checks and reads the payloads of media messages when an SFU is configured.
 
-Source: reference 5.2.
+Source: reference 5.2, 9.4, 9.6.
 """
 
 from __future__ import annotations
 
+import msgspec
+
 from gateway.wire.client import given
-from gateway.wire.errors import Code, Error
-from gateway.wire.media import ROOM_TYPES, Head, member, string
+from gateway.wire.errors import Code, ProtocolError
+from gateway.wire.media import ROOM_TYPES, Head, member, selection, string
+from mcu.base import Candidate, MediaSelection, StreamType
 from sdp import candidates, document
-from sdp.candidates import CandidateError
+from sdp.candidates import CandidateError, CandidateFilter
 from sdp.document import Description, SdpError
 
+_STREAM_TYPES = {stream_type.value: stream_type for stream_type in StreamType}
 
-def check(head: Head) -> Error | None:
-    """Return what is wrong with a message's known fields, or ``None``."""
+
+class CandidateRefused(Exception):
+    """The candidate filter does not let this candidate pass to the SFU; it is dropped without an error (9.4)."""
+
+
+def check(head: Head) -> None:
+    """Check the known fields of a message.
+
+    Raises:
+        ProtocolError: a field is missing or malformed.
+    """
     if not head.type or (head.roomType and head.roomType not in ROOM_TYPES):
-        return Code.INVALID_FORMAT.error()
+        raise ProtocolError(Code.INVALID_FORMAT.error())
     if head.type in ("offer", "answer"):
-        found = description(head)
-        return None if isinstance(found, Description) else found
-    if head.type == "candidate":
-        return _check_candidate(head)
-    return None
+        read_description(head)
+    elif head.type == "candidate":
+        _check_candidate(head)
 
 
-def description(head: Head) -> Description | Error:
-    """Read the description of an offer or answer, its candidates included."""
+def stream_type_of(head: Head) -> StreamType | None:
+    """Return the type of the stream that a message is about, or ``None`` if no stream can have its room type (9.1)."""
+    return _STREAM_TYPES.get(head.roomType or "")
+
+
+def require_stream_type(head: Head) -> StreamType:
+    """Return the type of the stream that a message is about.
+
+    Raises:
+        ProtocolError: ``client_not_found``, no stream can have its room type (9.1).
+    """
+    stream_type = stream_type_of(head)
+    if stream_type is None:
+        raise ProtocolError(Code.CLIENT_NOT_FOUND.error())
+    return stream_type
+
+
+def read_description(head: Head) -> Description:
+    """Parse the description of an offer or answer, and check its candidates.
+
+    Raises:
+        ProtocolError: ``invalid_sdp``, it is missing or malformed.
+    """
     sdp = None if head.payload is None else string(head.payload.sdp)
     if sdp is None:
-        return Code.NO_SDP.error()
+        raise ProtocolError(Code.NO_SDP.error())
     try:
-        parsed = document.parse(sdp)
-        candidates.check(parsed)
+        description = document.parse(sdp)
+        candidates.check(description)
     except CandidateError as error:
         details = {"media": error.kind, "idx": error.index, "error": error.text}
-        return Code.INVALID_SDP_CANDIDATE.error(details)
+        raise ProtocolError(Code.INVALID_SDP_CANDIDATE.error(details)) from error
     except SdpError as error:
-        return Code.INVALID_SDP.error({"error": str(error)})
-    return parsed
+        raise ProtocolError(Code.INVALID_SDP.error({"error": str(error)})) from error
+    return description
 
 
-def _check_candidate(head: Head) -> Error | None:
+def read_candidate(head: Head, allowed: CandidateFilter) -> Candidate | None:
+    """Return the candidate of a checked message, or ``None`` for the end of candidates.
+
+    Raises:
+        CandidateRefused: its address must not reach the SFU.
+    """
+    if head.type == "endOfCandidates" or head.payload is None:
+        return None
+    init = head.payload.candidate
+    text = string(member(init, "candidate"))
+    if not text:
+        return None
+    if not allowed.accepts(text):
+        raise CandidateRefused
+    index = bytes(member(init, "sdpMLineIndex"))
+    number = int(index) if index.isdigit() and len(index) < 6 else None
+    return Candidate(text, string(member(init, "sdpMid")), number)
+
+
+def read_selection(head: Head) -> MediaSelection:
+    """Return the simulcast layer and the media that a subscriber selects (9.6).
+
+    Raises:
+        ProtocolError: ``processing_failed``, a value has a wrong type.
+    """
+    try:
+        selected = selection(head.payload)
+    except msgspec.DecodeError as error:
+        raise ProtocolError(Code.PROCESSING_FAILED.error()) from error
+    return MediaSelection(selected.substream, selected.temporal, selected.audio, selected.video)
+
+
+def _check_candidate(head: Head) -> None:
     if head.payload is None or not given(head.payload.candidate):
-        return Code.NO_CANDIDATE.error()
+        raise ProtocolError(Code.NO_CANDIDATE.error())
     text = string(member(head.payload.candidate, "candidate"))
     if text is None:
-        return Code.INVALID_CANDIDATE.error()
+        raise ProtocolError(Code.INVALID_CANDIDATE.error())
     if not text:
-        return None  # the end of the candidates
+        return  # the end of the candidates
     try:
         candidates.parse(text)
     except SdpError as error:
-        return Code.UNPARSABLE_CANDIDATE.error({"error": str(error)})
-    return None
+        raise ProtocolError(Code.UNPARSABLE_CANDIDATE.error({"error": str(error)})) from error

@@ -20,7 +20,7 @@ from gateway.core.room import Room
 from gateway.core.session import Session
 from gateway.core.transient import TransientChange
 from gateway.core.virtual import VirtualSession, VirtualSessionLeft
-from gateway.flows.media.routing import Media
+from gateway.flows.media.signaling import MediaSignaling
 from gateway.flows.ports import NextcloudError
 from gateway.flows.services import Services, room_request
 from gateway.wire import server
@@ -40,7 +40,7 @@ _object_encoder = msgspec.json.Encoder()
 class RoomEvents:
     """Tells clients, the SFU layer and Nextcloud what became true."""
 
-    def __init__(self, services: Services, media: Media) -> None:
+    def __init__(self, services: Services, media: MediaSignaling) -> None:
         self._services = services
         self._delivery = services.delivery
         self._media = media

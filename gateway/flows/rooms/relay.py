@@ -13,12 +13,12 @@ from msgspec import Raw
 from gateway.core.ids import SessionId
 from gateway.core.permissions import CONTROL
 from gateway.core.session import Session
-from gateway.flows.media.routing import Media
+from gateway.flows.media.signaling import MediaSignaling
 from gateway.flows.media.validation import check
 from gateway.flows.services import Services
 from gateway.wire import media, server
 from gateway.wire.client import ClientMessage, Recipient, given
-from gateway.wire.errors import Code, Error
+from gateway.wire.errors import Code, Error, ProtocolError
 
 _CONSUMED = media.CONSUMED
 _ROOM_TYPES = media.ROOM_TYPES
@@ -27,7 +27,7 @@ _ROOM_TYPES = media.ROOM_TYPES
 class Relay:
     """Carries out ``message`` and ``control`` requests."""
 
-    def __init__(self, services: Services, to_sfu: Media) -> None:
+    def __init__(self, services: Services, to_sfu: MediaSignaling) -> None:
         self._hub = services.hub
         self._delivery = services.delivery
         self._media = to_sfu
@@ -90,10 +90,12 @@ class Relay:
             if not kind or (head.roomType and head.roomType not in _ROOM_TYPES):
                 return Code.INVALID_FORMAT.error()
             if kind in _CONSUMED:
-                error = check(head)
-                if error is None:
+                try:
+                    check(head)
                     self._media.handle(session, SessionId(recipient), head, request or "")
-                return error
+                except ProtocolError as error:
+                    return error.error
+                return None
         if recipient == session.id:
             if self._has_mcu and head is not None and head.type == "unshareScreen":
                 self._media.unshare_screen(session)
@@ -123,9 +125,10 @@ class Relay:
             return None
         head = media.decode_head(data)
         if self._has_mcu and head is not None:
-            error = check(head)
-            if error is not None:
-                return error
+            try:
+                check(head)
+            except ProtocolError as error:
+                return error.error
         members = room.members
         if kind == "room":
             self._send(session, kind, members.values(), data, head)

@@ -56,8 +56,8 @@ class Play:
             case "request screen" if says:
                 client.media(other, "requestoffer", room_type="screen")
             case "refresh" if says:
-                for slot in list(harness.media._streams.of(client.session.id).subscribers.values()):
-                    client.media(other, "requestoffer", sid=slot.sid)
+                for subscription in list(harness.media._streams.of(client.session).subscriptions.values()):
+                    client.media(other, "requestoffer", sid=subscription.sid)
             case "sendoffer" if says:
                 client.media(other, "sendoffer", room_type="screen")
             case "answer" if says:
@@ -134,21 +134,19 @@ async def play(steps: list[Step]) -> None:
         play.release()
         await harness.mcu.come_back()
         await asyncio.sleep(1000)  # each request that waits for its publisher takes its ten seconds
-        mcu, streams = harness.mcu, harness.media._streams.owned
+        mcu, streams = harness.mcu, harness.media._streams
         assert mcu.waiting == 0
-        held = {slot._publisher for of in streams.values() for slot in of.publishers.values()}
-        assert held == set(mcu.publishers.values())
-        assert not [slot for of in streams.values() for slot in of.publishers.values() if slot.missed]
-        watching = [slot for of in streams.values() for slot in of.subscribers.values()]
-        assert len(harness.media._streams.watchers) == len(watching)
-        for slot in watching:  # who waits for a stream is not one who could have it
-            publisher = harness.media._streams.publisher(slot.peer, slot.kind)
-            assert slot.held != slot.missed
-            assert slot.held or publisher is None or mcu.publish_error
-            assert slot.held or harness.hub.find(slot.session.backend, slot.peer)
-        watched = [slot._subscriber for slot in watching if slot.held]
-        assert set(watched) == set(mcu.subscribers)
-        assert len(watched) == len(mcu.subscribers)
+        publications = list(streams.publications())
+        assert {it.publisher for it in publications} == set(mcu.publishers.values())
+        assert not [it for it in publications if it.awaited]
+        subscriptions = list(streams.subscriptions())
+        for subscription in subscriptions:  # none waits for a stream that it could receive
+            assert subscription.on_sfu != subscription.awaited
+            assert subscription.on_sfu or not streams.has_publication(subscription.key) or mcu.publish_error
+            assert subscription.on_sfu or harness.hub.find(subscription.session.backend, subscription.publisher_id)
+        received = [it._subscriber for it in subscriptions if it.on_sfu]
+        assert set(received) == set(mcu.subscribers)
+        assert len(received) == len(mcu.subscribers)
         assert not [it for it in mcu.subscribers if it.publisher.closed]
         assert len(harness.services.tasks) == 0
         for client in play.clients:
@@ -157,7 +155,10 @@ async def play(steps: list[Step]) -> None:
         await settle()
         assert harness.hub.sessions == {}
         assert mcu.clean
-        assert len(harness.media._streams.watchers) == 0
+        assert streams._sessions == {}
+        assert streams._subscriptions == {}
+        quality = harness.media.quality
+        assert [quality._published, quality._subscribed, quality._due, quality._planner._decoders] == [{}] * 4
         assert harness.media.open_streams == (0, 0)
         assert len(harness.services.tasks) == 0
 

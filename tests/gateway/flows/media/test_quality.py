@@ -216,10 +216,11 @@ async def test_what_the_sfu_has_not_answered_is_not_said_to_be_taken() -> None:
         await publishers(harness, "alice")
         await asyncio.sleep(SOON)
         (decision,) = harness.media.quality.explain(ROOM)
-        assert (decision.applied, decision.taken) == (True, False)
+        assert (decision.applied, decision.confirmed) == (True, False)
         gate.set()
         await settle()
-        assert decision.taken
+        (decision,) = harness.media.quality.explain(ROOM)
+        assert decision.confirmed
 
 
 async def test_nothing_is_sent_again_to_who_is_gone() -> None:
@@ -345,7 +346,7 @@ async def test_what_the_room_cannot_decode_comes_last_for_new_connections_only()
         alice.offer("anew", sid="2", videocodec="h264")
         await settle()
         assert formats(on_sfu(alice)) == "96 102"
-        (decision,) = [it for it in harness.media.quality.explain(ROOM) if it.slot.session.id == alice.sessionid]
+        (decision,) = [it for it in harness.media.quality.explain(ROOM) if it.stream.session.id == alice.sessionid]
         reason = "last come those that not all of 1 receiver decode: h264"
         assert decision.plan.decided["video"].reason == f"the publisher wishes it so; {reason}"
 
@@ -361,7 +362,7 @@ async def test_a_receiver_that_refuses_what_is_sent_is_counted() -> None:
         await settle()
         (decision,) = harness.media.quality.explain(ROOM)
         assert decision.plan.chosen == {"audio": "opus", "video": "vp8"}
-        assert harness.media.quality.incapable(decision) == {"video": 1}
+        assert harness.media.quality.count_incapable(decision) == {"video": 1}
         alice.offer("anew", sid="2")
         await settle()
         assert formats(on_sfu(alice)) == "102 96"
@@ -387,7 +388,7 @@ async def test_star_is_no_codec_where_nothing_is_offered() -> None:
         alice.offer("alice", media=("audio",), videocodec="vp8")
         await settle()
         assert on_sfu(alice).options.videocodecs == ("h264", "vp8")
-        (decision,) = [it for it in harness.media.quality.explain(ROOM) if it.slot.session.id == alice.sessionid]
+        (decision,) = [it for it in harness.media.quality.explain(ROOM) if it.stream.session.id == alice.sessionid]
         assert decision.plan.decided["video"].reason == "the server's list says so"
 
 
@@ -401,7 +402,7 @@ async def test_codecs_that_do_not_exist_are_neither_learnt_nor_told() -> None:
         (decision,) = harness.media.quality.explain(ROOM)
         assert decision.plan.offered == {"audio": ("opus",), "video": ("vp8",)}
         assert decision.plan.decided["video"].order == ("vp8",)
-        decoder = harness.media.quality._streams.of(alice.session.id).decoders["video"]
+        decoder = harness.media.quality._planner.decoder(alice.session.id, "video")
         assert decoder.listed == frozenset({"vp8"})
 
 
@@ -494,7 +495,7 @@ async def play(happens: list[tuple[str, int]]) -> None:
             publisher.limit_error = None
         await asyncio.sleep(RETRY + SOON)
         keep_to_the_policy(harness)
-        assert all(it.taken for it in harness.media.quality.explain(ROOM))
+        assert all(it.confirmed for it in harness.media.quality.explain(ROOM))
         assert harness.media.quality._due == {}
 
 
@@ -503,10 +504,10 @@ def keep_to_the_policy(harness: FlowHarness, but: Sequence[FakePublisher] = ()) 
     decisions = harness.media.quality.explain(ROOM)
     assert {it.publisher for it in decisions} == set(harness.mcu.publishers.values())
     for decision in decisions:
-        publisher = harness.mcu.publishers[decision.slot.key]
-        ceiling = 2_000_000 if decision.slot.kind is StreamType.SCREEN else 1_000_000
+        publisher = harness.mcu.publishers[decision.stream.key]
+        ceiling = 2_000_000 if decision.stream.stream_type is StreamType.SCREEN else 1_000_000
         assert publisher in but or (publisher.limits or [ceiling])[-1] == decision.share.bitrate
-    assert sum(it.share.bitrate for it in decisions if "video" in it.plan.sends) <= 700_000
+    assert sum(it.share.bitrate for it in decisions if "video" in it.plan.sent) <= 700_000
 
 
 @given(steps)

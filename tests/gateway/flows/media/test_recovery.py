@@ -62,7 +62,7 @@ async def test_who_can_be_asked_is_asked_once_an_sfu_takes_streams(outage: float
         assert alice.received() == [lost("video", "1"), lost("screen", "2")]
         harness.media.sfu_changed(harness.mcu.status())
         assert alice.received() == []
-        assert harness.media._streams.of(alice.session.id).publishers == {}
+        assert harness.media._streams.of(alice.session).publications == {}
         await publish(alice, "two", sid="3")
         await publish(alice, "screen two", sid="4", room_type="screen")
         assert harness.media.open_streams == (2, 0)
@@ -125,7 +125,7 @@ async def test_nobody_is_asked_for_what_they_ended(
         await asyncio.sleep(2)
         asked = [it for it in alice.received() if it["type"] == "republish"]
         assert asked == ([lost("screen")] if end is changes_nothing else [])
-        assert harness.media._streams.of(alice.session.id).publishers == {}
+        assert harness.media._streams.of(alice.session).publications == {}
         assert harness.mcu.clean
 
 
@@ -176,7 +176,7 @@ async def test_who_offered_in_vain_and_may_not_publish_any_more_is_not_asked(whe
         alice.received()
         await harness.mcu.come_back()
         assert alice.received() == []
-        assert harness.media._streams.of(alice.session.id).publishers == {}
+        assert harness.media._streams.of(alice.session).publications == {}
 
 
 async def test_update_that_was_lost_leaves_a_stream_that_goes_on_unasked_for() -> None:
@@ -232,7 +232,7 @@ async def test_offer_under_which_the_sfu_is_lost_twice_has_its_error_and_is_not_
         await harness.mcu.come_back()
         await settle()
         assert alice.received() == []
-        assert harness.media._streams.of(alice.session.id).publishers == {}
+        assert harness.media._streams.of(alice.session).publications == {}
         await publish(alice, "two", sid="2")
 
 
@@ -261,7 +261,7 @@ async def test_sfu_that_gives_every_offer_up_is_not_tried_for_ever() -> None:
         assert alice.error_codes() == ["client_not_found"]
         await asyncio.sleep(60)
         assert alice.received() == []
-        assert harness.media._streams.of(alice.session.id).publishers == {}
+        assert harness.media._streams.of(alice.session).publications == {}
 
 
 @pytest.mark.parametrize("sid", ["1", "", "2"])
@@ -328,11 +328,8 @@ async def test_who_received_is_offered_the_stream_when_it_is_published_again(rea
         alice, bob, carol = await call(harness, (), (), ())
         await publish(alice)
         await subscribed(bob, alice)
-        old = (
-            harness.media._streams.of(bob.session.id)
-            .subscribers[alice.session.id, harness.mcu.published[0].key.stream_type]
-            .sid
-        )
+        (before,) = harness.media._streams.of(bob.session).subscriptions.values()
+        old = before.sid
         harness.mcu.lose(reason)
         await harness.mcu.come_back()
         await asyncio.sleep(away)
@@ -369,7 +366,7 @@ async def test_who_lost_its_own_connection_is_not_offered_another_unasked() -> N
         await settle()
         await publish(alice, "two", sid="2")
         assert bob.received() == []
-        assert len(harness.media._streams.watchers) == 0
+        assert list(harness.media._streams.subscriptions()) == []
 
 
 async def test_stream_that_one_sfu_of_two_forwarded_is_offered_from_the_other_at_once() -> None:
@@ -544,7 +541,7 @@ async def test_nobody_is_offered_a_stream_that_one_of_both_has_ended(
         await settle()
         end(harness, alice, bob)
         await settle()
-        assert len(harness.media._streams.watchers) == 0
+        assert list(harness.media._streams.subscriptions()) == []
         alice.received()
         await publish(alice, "two", sid="2")
         assert [it for it in bob.received() if it["type"] == "message"] == []

@@ -1,0 +1,117 @@
+"""Chooses the codecs of publications, from the rules, the publisher's wish, and what the other sessions decode.
+
+Source: docs/mcu.md, "Quality"; the decision itself is ``gateway.core.policy``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from gateway.core import policy
+from gateway.core.ids import SessionId
+from gateway.core.limits import ANY_CODEC, AUDIO_CODECS, VIDEO_CODECS
+from gateway.core.policy import Decoder
+from gateway.core.session import Session
+from gateway.flows.services import Services
+from sdp import codecs, document
+from sdp.codecs import CodecPreference
+from sdp.document import Description, Identity
+
+KNOWN_CODECS = {"audio": AUDIO_CODECS, "video": VIDEO_CODECS}  # by media kind; other codecs have no rules
+
+_SENDING = ("sendrecv", "sendonly")
+
+
+@dataclass(frozen=True, slots=True)
+class CodecPlan:
+    """The media that an offer sends, and the decision about their codecs."""
+
+    preference: CodecPreference  # for the SFU
+    identity: Identity
+    offered: dict[str, tuple[str, ...]]  # codecs by media kind
+    sent: frozenset[str]  # media kinds
+    decided: dict[str, policy.Codecs]  # by media kind
+    chosen: dict[str, str] = field(default_factory=dict)  # the codec by media kind that the SFU's answer prefers
+
+
+class CodecPlanner:
+    """Plans the codecs of offers, and records the codecs that each session decodes."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._decoders: dict[SessionId, dict[str, Decoder]] = {}  # by session and media kind
+
+    def plan(
+        self, session: Session, offer: Description, preference: CodecPreference, before: CodecPlan | None
+    ) -> CodecPlan:
+        """Decide about the codecs of an offer, reorder them in it and remove those that must not be used.
+
+        ``before`` is the plan of the publication's previous offer. What was decided for a running PeerConnection
+        stays, so that no stream changes its codec while it runs.
+        """
+        offered = known_codecs(offer)
+        self._learn_from_offer(session, offered)
+        identity = document.identity(offer)
+        running = before if before is not None and before.identity.same_peer_connection(identity) else None
+        decided = {}
+        for kind in KNOWN_CODECS:
+            if running is not None and running.offered[kind]:
+                decided[kind] = running.decided[kind]
+            else:
+                decided[kind] = self._decide(session, kind, offered[kind], preference.codecs(kind))
+            if decided[kind].removed:
+                codecs.restrict(offer, kind, set(offered[kind]) - decided[kind].removed)
+        preference = replace(preference, audio=decided["audio"].order, video=decided["video"].order)
+        codecs.prefer(offer, preference)
+        sent = frozenset(it.kind for it in offer.media if not it.rejected and it.direction in _SENDING)
+        return CodecPlan(preference, identity, offered, sent, decided)
+
+    def learn_from_answer(self, session: Session, chosen: Mapping[str, str], answer: Description) -> None:
+        """Record from a subscriber's answer which of the publication's ``chosen`` codecs the session decodes."""
+        decoders = self._decoders.setdefault(session.id, {})
+        for section in answer.media:
+            codec = chosen.get(section.kind)
+            if codec is not None:
+                known = decoders.get(section.kind, Decoder())
+                decoders[section.kind] = known.answered([codec], accepted=not section.rejected)
+
+    def forget(self, session: SessionId) -> None:
+        """Forget which codecs a session decodes. Idempotent."""
+        self._decoders.pop(session, None)
+
+    def decoder(self, session: SessionId, kind: str) -> Decoder:
+        """Return which codecs of a media kind a session decodes, as far as it is known."""
+        return self._decoders.get(session, {}).get(kind, Decoder())
+
+    def count_incapable(self, publisher: Session, plan: CodecPlan) -> dict[str, int]:
+        """Return by media kind how many members of the publisher's room cannot decode it; zero is left out."""
+        room = self._services.hub.room_of(publisher)
+        others = [] if room is None else [it for it in room.members if it != publisher.id]
+        counts = {
+            kind: sum(not self.decoder(session, kind).can(codec) for session in others)
+            for kind, codec in plan.chosen.items()
+        }
+        return {kind: count for kind, count in counts.items() if count}
+
+    def _decide(self, session: Session, kind: str, offered: tuple[str, ...], wished: tuple[str, ...]) -> policy.Codecs:
+        quality = session.backend.quality.with_defaults(self._services.settings.quality)
+        allowed = quality.audiocodecs if kind == "audio" else quality.videocodecs
+        room = self._services.hub.room_of(session)
+        others = () if room is None else (self._decoders.get(it, {}) for it in room.members if it != session.id)
+        receivers = [known[kind] for known in others if kind in known]
+        wished = tuple(codec for codec in wished if codec in KNOWN_CODECS[kind])
+        possible = offered or (*wished, *(codec for codec in allowed if codec != ANY_CODEC))
+        return policy.codecs(allowed, wished, possible, receivers)
+
+    def _learn_from_offer(self, session: Session, offered: dict[str, tuple[str, ...]]) -> None:
+        decoders = self._decoders.setdefault(session.id, {})
+        for kind in KNOWN_CODECS:
+            if offered[kind]:
+                decoders[kind] = decoders.get(kind, Decoder()).offered(offered[kind])
+
+
+def known_codecs(description: Description) -> dict[str, tuple[str, ...]]:
+    """Return by media kind the codecs of a description for which there are rules, preferred first."""
+    listed = {kind: codecs.listed(description, kind) for kind in KNOWN_CODECS}
+    return {kind: tuple(codec for codec in names if codec in KNOWN_CODECS[kind]) for kind, names in listed.items()}

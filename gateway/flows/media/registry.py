@@ -1,0 +1,123 @@
+"""The streams of all sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from gateway.core.ids import SessionId
+from gateway.core.session import Session
+from gateway.flows.media.publication import Publication
+from gateway.flows.media.session_stream import MediaContext, stream_key
+from gateway.flows.media.subscription import Subscription
+from gateway.flows.tasks import Backlog
+from mcu.base import StreamKey, StreamType
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStreams:
+    """The streams of one session, and the number of its requests that wait."""
+
+    publications: dict[StreamType, Publication] = field(default_factory=dict)
+    subscriptions: dict[StreamKey, Subscription] = field(default_factory=dict)
+    backlog: Backlog = field(default_factory=Backlog)  # requests about other sessions' streams included
+
+
+class StreamRegistry:
+    """The streams by the session that publishes or receives them, and the subscriptions by their stream."""
+
+    def __init__(self, context: MediaContext) -> None:
+        self._context = context
+        self._sessions: dict[SessionId, SessionStreams] = {}
+        self._subscriptions: dict[StreamKey, dict[SessionId, Subscription]] = {}  # oldest first
+
+    # -- look-up
+
+    def publications(self) -> Iterator[Publication]:
+        """Yield the publications of all sessions."""
+        return (it for streams in self._sessions.values() for it in streams.publications.values())
+
+    def subscriptions(self) -> Iterator[Subscription]:
+        """Yield the subscriptions of all sessions."""
+        return (it for streams in self._sessions.values() for it in streams.subscriptions.values())
+
+    def of(self, session: Session) -> SessionStreams:
+        """Return the streams of a session, to be read only."""
+        return self._sessions.get(session.id) or SessionStreams()
+
+    def publication(self, session: Session, stream_type: StreamType) -> Publication | None:
+        """Return a session's publication of this type, on the SFU or about to be."""
+        return self.of(session).publications.get(stream_type)
+
+    def subscription(self, session: Session, key: StreamKey) -> Subscription | None:
+        """Return a session's subscription to a stream, on the SFU or about to be."""
+        return self.of(session).subscriptions.get(key)
+
+    def has_publication(self, key: StreamKey) -> bool:
+        """Return whether a session publishes this stream, or is about to."""
+        return self._publication(key) is not None
+
+    def is_published(self, key: StreamKey) -> bool:
+        """Return whether this stream is on the SFU."""
+        publication = self._publication(key)
+        return publication is not None and publication.on_sfu
+
+    def backlog(self, session: Session) -> Backlog:
+        """Return the number of requests of an open session that wait."""
+        return self._own(session).backlog
+
+    # -- additions and removals
+
+    def add_publication(self, session: Session, stream_type: StreamType) -> Publication:
+        """Create a publication of an open session that has none of this type."""
+        publication = Publication(self._context, self, session, stream_type)
+        self._own(session).publications[stream_type] = publication
+        return publication
+
+    def add_subscription(self, session: Session, publisher: SessionId, stream_type: StreamType) -> Subscription:
+        """Create a subscription of an open session that has none to this stream."""
+        subscription = Subscription(self._context, self, session, publisher, stream_type)
+        self._own(session).subscriptions[subscription.key] = subscription
+        self._subscriptions.setdefault(subscription.key, {})[session.id] = subscription
+        return subscription
+
+    def remove_publication(self, session: Session, stream_type: StreamType) -> None:
+        """Remove the closed publication of a session."""
+        self.of(session).publications.pop(stream_type, None)
+
+    def remove_subscription(self, session: Session, key: StreamKey) -> None:
+        """Remove the closed subscription of a session."""
+        self.of(session).subscriptions.pop(key, None)
+        subscriptions = self._subscriptions.get(key, {})
+        subscriptions.pop(session.id, None)
+        if not subscriptions:
+            self._subscriptions.pop(key, None)
+
+    def end(self, session: Session) -> None:
+        """Close all streams of a session."""
+        streams = self._sessions.pop(session.id, None)
+        if streams is not None:
+            for stream in (*streams.subscriptions.values(), *streams.publications.values()):
+                stream.close()
+        self._context.quality.session_ended(session.id)
+        for stream_type in StreamType:
+            self.publication_ended(stream_key(session, session.id, stream_type))
+
+    # -- what a publication means to its subscriptions
+
+    def resubscribe(self, key: StreamKey) -> None:
+        """Offer this stream to the sessions that lost it."""
+        for subscription in list(self._subscriptions.get(key, {}).values()):
+            subscription.resubscribe()
+
+    def publication_ended(self, key: StreamKey) -> None:
+        """Note at the subscriptions that their publisher ended this stream."""
+        for subscription in list(self._subscriptions.get(key, {}).values()):
+            subscription.publication_ended()
+
+    def _publication(self, key: StreamKey) -> Publication | None:
+        streams = self._sessions.get(SessionId(key.publisher))
+        return None if streams is None else streams.publications.get(key.stream_type)
+
+    def _own(self, session: Session) -> SessionStreams:
+        return self._sessions.setdefault(session.id, SessionStreams())

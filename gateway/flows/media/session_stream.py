@@ -1,0 +1,233 @@
+"""One stream of a session, published or received: its queue of requests and its messages to the client.
+
+Requests about one stream are carried out in the order in which they came, on whatever connection (invariant 5). A
+request that fails is answered with an error here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from gateway.core.ids import SessionId
+from gateway.core.limits import exceeds
+from gateway.core.session import Session
+from gateway.flows.media.quality import QualityController
+from gateway.flows.media.sfu import SfuAccess
+from gateway.flows.services import Services
+from gateway.flows.tasks import Backlog, SerialQueue
+from gateway.wire import server
+from gateway.wire.errors import Code, Error, ProtocolError
+from gateway.wire.media import CandidateInit, CandidatePayload, DescriptionPayload, Head, MediaData, encode_data
+from mcu.base import BackendId, Candidate, CloseReason, McuError, MediaKind, PublisherId, StreamKey, StreamType
+
+log = logging.getLogger("portunus.flows.media")
+
+
+@dataclass(frozen=True, slots=True)
+class MediaRequest:
+    """A media message that a session's client sent."""
+
+    session: Session
+    head: Head
+    id: str  # of the message, for an error reply
+
+
+@dataclass(frozen=True, slots=True)
+class MediaContext:
+    """The collaborators of every stream."""
+
+    services: Services
+    sfu: SfuAccess
+    quality: QualityController
+
+
+class StreamOwner(Protocol):
+    """The registry that holds a stream, as the stream uses it."""
+
+    def backlog(self, session: Session) -> Backlog:
+        """Return the number of requests of a session that wait."""
+
+    def remove_publication(self, session: Session, stream_type: StreamType) -> None:
+        """Remove the closed publication of a session."""
+
+    def remove_subscription(self, session: Session, key: StreamKey) -> None:
+        """Remove the closed subscription of a session."""
+
+    def has_publication(self, key: StreamKey) -> bool:
+        """Return whether a session publishes this stream, or is about to."""
+
+    def is_published(self, key: StreamKey) -> bool:
+        """Return whether this stream is on the SFU."""
+
+    def resubscribe(self, key: StreamKey) -> None:
+        """Offer this stream to the sessions that lost it."""
+
+    def publication_ended(self, key: StreamKey) -> None:
+        """Note at the subscriptions that their publisher ended this stream."""
+
+
+def stream_key(session: Session, publisher: SessionId, stream_type: StreamType) -> StreamKey:
+    """Return the SFU's key of a stream that a session of the same backend publishes."""
+    return StreamKey(BackendId(session.backend.id), PublisherId(publisher), stream_type)
+
+
+class SessionStream(ABC):
+    """One stream of a session, from the first request about it to its end; its SFU object may be replaced meanwhile."""
+
+    def __init__(
+        self,
+        context: MediaContext,
+        owner: StreamOwner,
+        session: Session,
+        publisher: SessionId,
+        stream_type: StreamType,
+    ) -> None:
+        self.session = session
+        self.publisher_id = publisher
+        self.stream_type = stream_type
+        self.key = stream_key(session, publisher, stream_type)
+        self.sid = ""
+        self.closed = False
+        self._context = context
+        self._services = context.services
+        self._owner = owner
+        self._listener: StreamListener | None = None
+        self._running: MediaRequest | None = None
+        self._queue = SerialQueue(context.services.tasks, f"{type(self).__name__} {stream_type.value}")
+
+    @property
+    @abstractmethod
+    def on_sfu(self) -> bool:
+        """Whether the SFU has an object for the stream."""
+
+    @property
+    @abstractmethod
+    def awaited(self) -> bool:
+        """Whether the stream was lost and is expected to come back."""
+
+    @property
+    def active(self) -> bool:
+        """Whether the stream is on the SFU, or requests about it wait."""
+        return self.on_sfu or self._queue.waiting
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the stream on the SFU, drop its waiting requests and remove it from the registry. Idempotent."""
+
+    def retire(self) -> None:
+        """Close the stream if it is not on the SFU, no request waits, and it is not awaited."""
+        if not self.active and not self.awaited:
+            self.close()
+
+    # -- requests of clients
+
+    def enqueue(self, request: MediaRequest, work: Callable[[MediaRequest], Awaitable[None]]) -> None:
+        """Carry out ``work`` for a request after the requests before it, and send its failure to the client.
+
+        Raises:
+            ProtocolError: ``limit_exceeded``, too many requests of the requesting session wait.
+        """
+        backlog = self._owner.backlog(request.session)
+        if exceeds(backlog.count + 1, self._services.settings.limits.waiting_requests):
+            self._services.count_excess("waiting_requests")
+            self.retire()
+            raise ProtocolError(Code.LIMIT_EXCEEDED.error())
+        self._queue.put(partial(self._carry_out, request, work), backlog)
+
+    async def _carry_out(self, request: MediaRequest, work: Callable[[MediaRequest], Awaitable[None]]) -> None:
+        self._running = request
+        try:
+            await work(request)
+        except ProtocolError as error:
+            self._reply_error(request, error.error)
+        except McuError as error:
+            log.warning("%s of a %s stream failed: %s", request.head.type, self.stream_type.value, error)
+            self._reply_error(request, Code.PROCESSING_FAILED.error())
+        except Exception:  # the client waits for a reply, whatever went wrong
+            log.exception("%s of a %s stream failed", request.head.type, self.stream_type.value)
+            self._reply_error(request, Code.PROCESSING_FAILED.error())
+        finally:
+            self._running = None
+            self.retire()
+
+    def _reply_error(self, request: MediaRequest, error: Error) -> None:
+        if request.session.open:
+            self._services.delivery.send(request.session, server.encode(server.ErrorMessage(error, request.id)))
+
+    def _check_sid(self, request: MediaRequest) -> None:
+        """Refuse a message about an older connection; an empty sid is accepted (9.4).
+
+        Raises:
+            ProtocolError: ``processing_failed``.
+        """
+        if request.head.sid and request.head.sid != self.sid:
+            raise ProtocolError(Code.PROCESSING_FAILED.error())
+
+    # -- messages to the client
+
+    def _send(self, type: str, payload: DescriptionPayload | CandidatePayload) -> None:
+        """Send the session's client a message about this stream (9.2-9.4)."""
+        if self.closed or not self.session.open:
+            return
+        data = MediaData(self.session.id, self.publisher_id, type, self.stream_type.value, payload, self.sid)
+        own_answer = self.publisher_id == self.session.id and type == "answer"
+        sender = server.Sender("session", self.publisher_id, self.session.shown_userid if own_answer else "")
+        message = server.Message(server.MessageBody(sender, encode_data(data)))
+        self._services.delivery.send(self.session, server.encode(message))
+
+    # -- events of the SFU
+
+    def _new_listener(self) -> StreamListener:
+        """Return a listener for the next PeerConnection; the events of the one before are ignored from now on."""
+        self._listener = StreamListener(self)
+        return self._listener
+
+    def is_current(self, listener: StreamListener) -> bool:
+        """Return whether a listener is that of the current PeerConnection."""
+        return self._listener is listener
+
+    def on_candidate(self, candidate: Candidate | None) -> None:
+        """Send a candidate of the SFU to the client; the end of candidates is not sent (9.4)."""
+        if candidate is not None:
+            init = CandidateInit(candidate.candidate, candidate.sdp_mid, candidate.sdp_mline_index)
+            self._send("candidate", CandidatePayload(init))
+
+    @abstractmethod
+    def on_offer(self, sdp: str) -> None:
+        """Handle an offer by which the SFU renegotiates."""
+
+    @abstractmethod
+    def on_media_flowing(self) -> None:
+        """Handle that media of the stream flow."""
+
+    @abstractmethod
+    def on_closed(self, reason: CloseReason) -> None:
+        """Handle that the SFU closed its object of the stream."""
+
+
+class StreamListener:
+    """Passes the events of one PeerConnection to its stream as long as it is the stream's current one."""
+
+    def __init__(self, stream: SessionStream) -> None:
+        self._stream = stream
+
+    def on_candidate(self, candidate: Candidate | None) -> None:
+        if self._stream.is_current(self):
+            self._stream.on_candidate(candidate)
+
+    def on_offer(self, sdp: str) -> None:
+        if self._stream.is_current(self):
+            self._stream.on_offer(sdp)
+
+    def on_media(self, kind: MediaKind, flowing: bool) -> None:
+        if flowing and self._stream.is_current(self):
+            self._stream.on_media_flowing()
+
+    def on_closed(self, reason: CloseReason) -> None:
+        if self._stream.is_current(self):
+            self._stream.on_closed(reason)

@@ -1,0 +1,186 @@
+"""Carries out the media messages of clients with the SFU.
+
+Source: signaling API, Media publishing; reference 8 and 9. Streams belong to the session and not to its connection: a
+resume does not touch them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from gateway.core.ids import SessionId
+from gateway.core.limits import exceeds
+from gateway.core.session import Session
+from gateway.core.virtual import VirtualSession
+from gateway.flows.media.quality import QualityController
+from gateway.flows.media.registry import StreamRegistry
+from gateway.flows.media.session_stream import MediaContext, MediaRequest, stream_key
+from gateway.flows.media.sfu import SfuAccess
+from gateway.flows.media.validation import require_stream_type, stream_type_of
+from gateway.flows.services import Services
+from gateway.wire.errors import Code, ProtocolError
+from gateway.wire.media import Head
+from mcu.base import McuStatus, StreamType
+
+UNSHARE_DELAY = 1.0  # seconds between unshareScreen and the end of the stream (9.7)
+
+
+class MediaSignaling:
+    """Opens, negotiates and closes the streams of all sessions on the SFU."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._quality = QualityController(services)
+        sfu = SfuAccess(services.mcu, services.clock)
+        self._streams = StreamRegistry(MediaContext(services, sfu, self._quality))
+
+    @property
+    def quality(self) -> QualityController:
+        """The decisions about bitrates and codecs."""
+        return self._quality
+
+    # -- what an operator sees
+
+    @property
+    def open_streams(self) -> tuple[int, int]:
+        """The number of publications and of subscriptions."""
+        return sum(1 for _ in self.publication_types()), sum(1 for _ in self.subscription_types())
+
+    def publication_types(self) -> Iterator[str]:
+        """Yield the room type of each publication, without those that were lost."""
+        return (it.stream_type.value for it in self._streams.publications() if it.active)
+
+    def subscription_types(self) -> Iterator[str]:
+        """Yield the room type of each subscription, without those whose stream was lost."""
+        return (it.stream_type.value for it in self._streams.subscriptions() if it.active)
+
+    # -- events
+
+    def sfu_changed(self, status: McuStatus) -> None:
+        """Recover the lost streams if an SFU accepts streams now."""
+        if status.ready:
+            for publication in list(self._streams.publications()):
+                publication.retire()
+            for subscription in list(self._streams.subscriptions()):
+                subscription.resubscribe()
+
+    def end(self, session: Session) -> None:
+        """Close all streams of a session that left the call or the room, or that ended."""
+        self._streams.end(session)
+
+    def revoke(self, session: Session) -> None:
+        """Close the publications that the session's permissions no longer cover (8)."""
+        for stream_type in StreamType:
+            publication = self._streams.publication(session, stream_type)
+            if publication is not None:
+                publication.revoke()
+            elif not _may_publish(session, stream_type):
+                self._publication_ended(session, stream_type)
+
+    def unshare_screen(self, session: Session) -> None:
+        """End the session's screen publication in a second, unless its client offers a screen again by then (9.7)."""
+        publication = self._streams.publication(session, StreamType.SCREEN)
+        if publication is not None:
+            publication.end_later(UNSHARE_DELAY)
+        else:
+            self._publication_ended(session, StreamType.SCREEN)
+
+    def _publication_ended(self, session: Session, stream_type: StreamType) -> None:
+        self._streams.publication_ended(stream_key(session, session.id, stream_type))
+
+    # -- messages
+
+    def handle(self, session: Session, recipient: SessionId, head: Head, request_id: str) -> None:
+        """Carry out a checked media message of a session; a failure that comes later is sent to its client.
+
+        Raises:
+            ProtocolError: the message cannot be carried out.
+        """
+        request = MediaRequest(session, head, request_id)
+        self._services.counters.mcu_messages[str(head.type)] += 1
+        if head.type == "offer":
+            self._offer(request)
+        elif head.type == "sendoffer":
+            self._send_offer(request, recipient)
+        elif head.type == "requestoffer":
+            self._request_offer(request, recipient)
+        elif recipient != session.id:
+            self._to_subscription(request, recipient)
+        elif head.type != "selectStream":
+            self._to_publication(request)
+
+    def _offer(self, request: MediaRequest) -> None:
+        session, stream_type = request.session, require_stream_type(request.head)
+        publication = self._streams.publication(session, stream_type)
+        if publication is None:
+            self._require_below_limit("publishers", len(self._streams.of(session).publications))
+            publication = self._streams.add_publication(session, stream_type)
+        publication.offer(request)
+
+    def _request_offer(self, request: MediaRequest, publisher_id: SessionId) -> None:
+        session, hub = request.session, self._services.hub
+        if publisher_id == session.id:
+            return
+        publisher = hub.find(session.backend, publisher_id) or hub.find_virtual(session.backend, publisher_id)
+        trusted = session.is_internal or self._services.settings.media_limits.subscribe_any
+        if not trusted and (publisher is None or not hub.in_same_call(session, publisher)):
+            raise ProtocolError(Code.NOT_ALLOWED_TO_REQUEST_OFFER.error())
+        self._subscribe(request, session, publisher_id)
+
+    def _send_offer(self, request: MediaRequest, recipient: SessionId) -> None:
+        session, hub = request.session, self._services.hub
+        if not _may_publish(session, stream_type_of(request.head)):
+            raise ProtocolError(Code.NOT_ALLOWED_TO_SEND_OFFER.error())
+        if recipient == session.id:
+            return
+        found = hub.find(session.backend, recipient) or hub.find_virtual(session.backend, recipient)
+        if found is None:
+            raise ProtocolError(Code.CLIENT_NOT_FOUND.error())
+        subscriber = found.owner if isinstance(found, VirtualSession) else found
+        if subscriber is session:
+            return
+        if (session.room is None or found.room != session.room) and not session.is_internal:
+            raise ProtocolError(Code.NOT_ALLOWED_TO_SEND_OFFER.error())
+        self._subscribe(request, subscriber, session.id)
+
+    def _subscribe(self, request: MediaRequest, subscriber: Session, publisher: SessionId) -> None:
+        stream_type = require_stream_type(request.head)
+        subscription = self._streams.subscription(subscriber, stream_key(subscriber, publisher, stream_type))
+        if subscription is None:
+            self._require_below_limit("subscriptions", len(self._streams.of(subscriber).subscriptions))
+            subscription = self._streams.add_subscription(subscriber, publisher, stream_type)
+        subscription.request(request)
+
+    def _to_publication(self, request: MediaRequest) -> None:
+        """Forward an answer, a candidate or the end of candidates to the session's own publication."""
+        if not _may_publish(request.session, stream_type_of(request.head)):
+            raise ProtocolError(Code.NOT_ALLOWED_TO_SEND_CANDIDATE.error())
+        publication = self._streams.publication(request.session, require_stream_type(request.head))
+        if publication is None:
+            raise ProtocolError(Code.CLIENT_NOT_FOUND.error())
+        publication.handle(request)
+
+    def _to_subscription(self, request: MediaRequest, publisher: SessionId) -> None:
+        """Forward an answer, a candidate, the end of candidates or a selection to a subscription of the session."""
+        session, stream_type = request.session, require_stream_type(request.head)
+        subscription = self._streams.subscription(session, stream_key(session, publisher, stream_type))
+        if subscription is None:
+            raise ProtocolError(Code.CLIENT_NOT_FOUND.error())
+        subscription.handle(request)
+
+    def _require_below_limit(self, limit: Literal["publishers", "subscriptions"], count: int) -> None:
+        """Refuse one more stream of a session that has ``count`` already, if the limit is reached.
+
+        Raises:
+            ProtocolError: ``limit_exceeded``.
+        """
+        if exceeds(count + 1, getattr(self._services.settings.limits, limit)):
+            self._services.count_excess(limit)
+            raise ProtocolError(Code.LIMIT_EXCEEDED.error())
+
+
+def _may_publish(session: Session, stream_type: StreamType | None) -> bool:
+    """Return whether a session may publish any media as a stream of this type."""
+    permissions = session.permissions
+    return permissions.may_publish_screen() if stream_type is StreamType.SCREEN else permissions.may_publish_something()
