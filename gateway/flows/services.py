@@ -10,7 +10,7 @@ from gateway.core.geolocation import UNKNOWN, GeoLocation
 from gateway.core.hub import Hub
 from gateway.core.ids import SessionIds
 from gateway.core.limits import Backend
-from gateway.core.policy import greatest
+from gateway.core.policy import max_bitrate
 from gateway.core.session import Session
 from gateway.core.throttle import Address
 from gateway.flows.delivery import Delivery
@@ -75,7 +75,7 @@ class Services:
         quality, limits = backend.quality.with_defaults(settings.quality), settings.media_limits
         stream = smaller(limits.stream_bitrate, backend.max_stream_bitrate)
         screen = smaller(limits.screen_bitrate, backend.max_screen_bitrate)
-        stream, screen = greatest(quality, stream, screen=False), greatest(quality, screen, screen=True)
+        stream, screen = max_bitrate(quality, stream, screen=False), max_bitrate(quality, screen, screen=True)
         return Bandwidth(stream, screen) if stream or screen else None
 
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from gateway.core import policy
 from gateway.core.ids import SessionId
 from gateway.core.limits import ANY_CODEC, AUDIO_CODECS, VIDEO_CODECS
-from gateway.core.policy import Decoder
+from gateway.core.policy import CodecChoice, DecodableCodecs, choose_codecs
 from gateway.core.session import Session
 from gateway.flows.services import Services
 from sdp import codecs, document
@@ -31,7 +30,7 @@ class CodecPlan:
     identity: Identity
     offered: dict[str, tuple[str, ...]]  # codecs by media kind
     sent: frozenset[str]  # media kinds
-    decided: dict[str, policy.Codecs]  # by media kind
+    decided: dict[str, CodecChoice]  # by media kind
     chosen: dict[str, str] = field(default_factory=dict)  # the codec by media kind that the SFU's answer prefers
 
 
@@ -40,7 +39,7 @@ class CodecPlanner:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._decoders: dict[SessionId, dict[str, Decoder]] = {}  # by session and media kind
+        self._decoders: dict[SessionId, dict[str, DecodableCodecs]] = {}  # by session and media kind
 
     def plan(
         self, session: Session, offer: Description, preference: CodecPreference, before: CodecPlan | None
@@ -73,28 +72,28 @@ class CodecPlanner:
         for section in answer.media:
             codec = chosen.get(section.kind)
             if codec is not None:
-                known = decoders.get(section.kind, Decoder())
-                decoders[section.kind] = known.answered([codec], accepted=not section.rejected)
+                known = decoders.get(section.kind, DecodableCodecs())
+                decoders[section.kind] = known.with_answer([codec], accepted=not section.rejected)
 
     def forget(self, session: SessionId) -> None:
         """Forget which codecs a session decodes. Idempotent."""
         self._decoders.pop(session, None)
 
-    def decoder(self, session: SessionId, kind: str) -> Decoder:
+    def decoder(self, session: SessionId, kind: str) -> DecodableCodecs:
         """Return which codecs of a media kind a session decodes, as far as it is known."""
-        return self._decoders.get(session, {}).get(kind, Decoder())
+        return self._decoders.get(session, {}).get(kind, DecodableCodecs())
 
     def count_incapable(self, publisher: Session, plan: CodecPlan) -> dict[str, int]:
         """Return by media kind how many members of the publisher's room cannot decode it; zero is left out."""
         room = self._services.hub.room_of(publisher)
         others = [] if room is None else [it for it in room.members if it != publisher.id]
         counts = {
-            kind: sum(not self.decoder(session, kind).can(codec) for session in others)
+            kind: sum(not self.decoder(session, kind).can_decode(codec) for session in others)
             for kind, codec in plan.chosen.items()
         }
         return {kind: count for kind, count in counts.items() if count}
 
-    def _decide(self, session: Session, kind: str, offered: tuple[str, ...], wished: tuple[str, ...]) -> policy.Codecs:
+    def _decide(self, session: Session, kind: str, offered: tuple[str, ...], wished: tuple[str, ...]) -> CodecChoice:
         quality = session.backend.quality.with_defaults(self._services.settings.quality)
         allowed = quality.audiocodecs if kind == "audio" else quality.videocodecs
         room = self._services.hub.room_of(session)
@@ -102,13 +101,13 @@ class CodecPlanner:
         receivers = [known[kind] for known in others if kind in known]
         wished = tuple(codec for codec in wished if codec in KNOWN_CODECS[kind])
         possible = offered or (*wished, *(codec for codec in allowed if codec != ANY_CODEC))
-        return policy.codecs(allowed, wished, possible, receivers)
+        return choose_codecs(allowed, wished, possible, receivers)
 
     def _learn_from_offer(self, session: Session, offered: dict[str, tuple[str, ...]]) -> None:
         decoders = self._decoders.setdefault(session.id, {})
         for kind in KNOWN_CODECS:
             if offered[kind]:
-                decoders[kind] = decoders.get(kind, Decoder()).offered(offered[kind])
+                decoders[kind] = decoders.get(kind, DecodableCodecs()).with_offer(offered[kind])
 
 
 def known_codecs(description: Description) -> dict[str, tuple[str, ...]]:

@@ -13,10 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from gateway.core import policy
 from gateway.core.ids import SessionId
 from gateway.core.limits import Backend, Quality
-from gateway.core.policy import Share
+from gateway.core.policy import BitrateShare, StreamDemand, share_bitrate
 from gateway.core.room import RoomKey
 from gateway.core.session import Session
 from gateway.flows.media.codec_plan import CodecPlan, CodecPlanner, known_codecs
@@ -82,7 +81,7 @@ class StreamDecision:
     stream: PublishedStream
     plan: CodecPlan
     publisher: Publisher
-    share: Share
+    share: BitrateShare
     applied: bool  # the limit was sent to the publisher
     confirmed: bool  # and the SFU has applied it
 
@@ -258,7 +257,7 @@ class QualityController:
         if not sending:
             return
         rules = self._rules(sending[0][0].stream.session.backend)
-        shares = policy.shares(rules, [_facts(record) for record, _ in sending], sessions)
+        shares = share_bitrate(rules, [_facts(record) for record, _ in sending], sessions)
         for (record, publisher), share in zip(sending, shares, strict=True):
             limit = record.limit_of(publisher)
             applied = limit.bits_per_second == share.bitrate
@@ -287,7 +286,7 @@ class QualityController:
         return self._planner.count_incapable(decision.stream.session, decision.plan)
 
 
-def _facts(record: _Record) -> policy.Stream:
+def _facts(record: _Record) -> StreamDemand:
     stream = record.stream
     screen = stream.stream_type is StreamType.SCREEN
-    return policy.Stream(screen, "video" in record.plan.sent, stream.requested_bitrate, stream.bitrate_limit)
+    return StreamDemand(screen, "video" in record.plan.sent, stream.requested_bitrate, stream.bitrate_limit)

@@ -71,8 +71,8 @@ async def test_each_publisher_is_explained_in_sentences(path: Path) -> None:
         await settle()
         told = await explain("r", "--socket", str(path))
     assert told.exit_code == 0, told.output
-    share = "Its camera may send up to 300 kbit/s, because 2 pictures share the room's 600 kbit/s."
-    audio = "Its audio is sent as opus, because nobody has a wish, so the order is the SFU's."
+    share = "Its camera may send up to 300 kbit/s, because 2 video streams share the room's 600 kbit/s."
+    audio = "Its audio is sent as opus, because without a preference the SFU's order applies."
     video = "because the server's list says so."
     assert told.output.splitlines() == [
         "Room r of backend cloud: 2 publishers.",

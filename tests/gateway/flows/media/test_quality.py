@@ -347,8 +347,8 @@ async def test_what_the_room_cannot_decode_comes_last_for_new_connections_only()
         await settle()
         assert formats(on_sfu(alice)) == "96 102"
         (decision,) = [it for it in harness.media.quality.explain(ROOM) if it.stream.session.id == alice.sessionid]
-        reason = "last come those that not all of 1 receiver decode: h264"
-        assert decision.plan.decided["video"].reason == f"the publisher wishes it so; {reason}"
+        reason = "last come the codecs that not all of 1 receiver decode: h264"
+        assert decision.plan.decided["video"].reason == f"the publisher prefers it; {reason}"
 
 
 async def test_a_receiver_that_refuses_what_is_sent_is_counted() -> None:
@@ -403,7 +403,7 @@ async def test_codecs_that_do_not_exist_are_neither_learnt_nor_told() -> None:
         assert decision.plan.offered == {"audio": ("opus",), "video": ("vp8",)}
         assert decision.plan.decided["video"].order == ("vp8",)
         decoder = harness.media.quality._planner.decoder(alice.session.id, "video")
-        assert decoder.listed == frozenset({"vp8"})
+        assert decoder.offered == frozenset({"vp8"})
 
 
 async def test_an_empty_room_has_nothing_to_explain() -> None:
