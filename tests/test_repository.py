@@ -109,6 +109,15 @@ def test_dependencies_are_argued_for() -> None:
         assert name[0] in argued
 
 
+def test_names_of_the_glossary_exist_in_the_code() -> None:
+    section = (ROOT / "docs" / "architecture.md").read_text().partition("\n## Glossary\n")[2].partition("\n## ")[0]
+    named = set(re.findall(r"\| `(\w+)` \|$", section, re.M))
+    assert len(named) > 40
+    code = "\n".join(text for name, text in tracked_texts().items() if name.endswith(".py"))
+    defined = set(re.findall(r"^(?:class|(?:async )?def) (\w+)|^(\w+) = NewType", code, re.M))
+    assert named - {name for names in defined for name in names} == set()
+
+
 @pytest.mark.parametrize("name", ["README.md", "docs/operations.md"])
 def test_configuration_that_a_document_shows_can_be_loaded(name: str, tmp_path: Path) -> None:
     blocks = re.findall(r"(?:^    .*\n|^\n(?=    ))+", (ROOT / name).read_text(), re.M)
