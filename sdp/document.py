@@ -110,9 +110,19 @@ class MediaSection(Section):
         if port is None or int(port[1]) > 65535 or not all(map(_TOKEN.fullmatch, fields)):
             raise SdpError(f"Line {number}: not a media description.")
         self.kind, self._ports, self.protocol = fields[:3]
-        self.port = int(port[1])
         self._formats = tuple(fields[3:])
         self._direction = direction
+
+    @property
+    def port(self) -> int:
+        """The port of the ``m=`` line; 0 rejects the section, or bundles it (RFC 9143)."""
+        return int(self._ports.partition("/")[0])
+
+    @port.setter
+    def port(self, port: int) -> None:
+        if port != self.port:
+            self.replace(0, " ".join((f"m={self.kind}", str(port), self.protocol, *self._formats)))
+            self._ports = str(port)
 
     @property
     def formats(self) -> tuple[str, ...]:

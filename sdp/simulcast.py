@@ -31,6 +31,18 @@ def sent_layers(section: MediaSection) -> tuple[str, ...]:
     return ()
 
 
+def layers(section: MediaSection, direction: str) -> dict[str, bool]:
+    """Return the rids of ``a=simulcast`` in a direction ("send" or "recv"), each with whether it is paused (``~``)."""
+    found = {}
+    for value in section.attributes("simulcast"):
+        words = value.split()
+        for named, streams in zip(words[::2], words[1::2], strict=False):
+            if named == direction:
+                for rid in streams.replace(",", ";").split(";"):
+                    found[rid.removeprefix("~")] = rid.startswith("~")
+    return found
+
+
 def lowest_first(rids: Sequence[str]) -> list[str]:
     """Return the layers' names in order, the lowest resolution first.
 

@@ -1,0 +1,251 @@
+"""The rules between an offer and its answer: check an answer, and mend it where only one correction is possible.
+
+Source: RFC 3264 5 to 8 (sections, directions, formats), RFC 8829 5.3 (what a WebRTC answer may contain), RFC 9143 7
+(BUNDLE), RFC 5888 9 (mid), RFC 8842 5 and RFC 8839 4.4 (transport parameters), RFC 8285 6 (header extensions), RFC 8851
+and RFC 8853 5.3 (rid, simulcast).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from sdp.document import Description, MediaSection, Section
+from sdp.payloads import payloads
+from sdp.simulcast import layers
+
+_ANSWERS = {
+    "sendrecv": {"sendrecv", "sendonly", "recvonly", "inactive"},
+    "sendonly": {"recvonly", "inactive"},
+    "recvonly": {"sendonly", "inactive"},
+    "inactive": {"inactive"},
+}
+_SETUP_ANSWERS = {"actpass": {"active", "passive"}, "active": {"passive"}, "passive": {"active"}}
+
+
+class Rule(Enum):
+    """A rule that an answer breaks; the value names it in logs."""
+
+    SECTIONS = "number of media sections"
+    MEDIA_TYPE = "media type"
+    PROTOCOL = "transport protocol"
+    REJECTED = "accepted section that the offer rejects"
+    MID = "mid"
+    BUNDLE = "BUNDLE group"
+    TRANSPORT = "ICE, DTLS or rtcp-mux parameters"
+    FORMATS = "formats"
+    DIRECTION = "direction"
+    EXTENSIONS = "header extensions"
+    RIDS = "rids"
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A broken rule, and the index of the media section; -1 stands for the whole description."""
+
+    rule: Rule
+    section: int = -1
+
+    def __str__(self) -> str:
+        return self.rule.value if self.section < 0 else f"{self.rule.value} of section {self.section}"
+
+
+def violations(offer: Description, answer: Description) -> list[Violation]:
+    """Return every rule that the answer breaks, in the order of the sections; an empty list for a valid answer."""
+    if len(offer.media) != len(answer.media):
+        return [Violation(Rule.SECTIONS)]
+    found = [] if _groups_fit(offer, answer) else [Violation(Rule.BUNDLE)]
+    for index, (offered, answered) in enumerate(zip(offer.media, answer.media, strict=True)):
+        found += [Violation(rule, index) for rule in _broken(offer, offered, answer, answered)]
+    return found
+
+
+def mend(offer: Description, answer: Description) -> None:
+    """Correct the mids, rejected sections and BUNDLE group of an answer in place.
+
+    A section gets the mid of the offer's. A section that the offer rejects, that has no format of the offer, or that
+    would need a transport of its own is rejected: both SFUs have one transport for each PeerConnection. What else is
+    wrong stays; ask ``violations`` afterwards.
+    """
+    if len(offer.media) != len(answer.media):
+        return
+    pairs = list(zip(offer.media, answer.media, strict=True))
+    for offered, answered in pairs:
+        if offered.mid != answered.mid or len(answered.attributes("mid")) > 1:
+            _set_mid(answered, offered.mid)
+        unbundled = offered.port == 0 and not any(offered.mid in group for group in bundles(offer))
+        if not answered.rejected and (unbundled or not _common_formats(offered, answered)):
+            reject(answered, offered)
+    group = _bundle_to_answer(offer, pairs)
+    accepted = [(offered, answered) for offered, answered in pairs if not answered.rejected]
+    for offered, answered in accepted if group else accepted[1:]:
+        if offered.mid is None or offered.mid not in group:
+            reject(answered, offered)
+    if bundles(answer) != ([group] if group else []):
+        _write_group(answer, group)
+
+
+def reject(section: MediaSection, offered: MediaSection) -> None:
+    """Reject a section of an answer: port 0, inactive, with a format of the offered section (RFC 3264 6)."""
+    section.port = 0
+    if not set(section.formats) & set(offered.formats):
+        section.remove(lambda line: line.startswith(("a=rtpmap:", "a=fmtp:", "a=rtcp-fb:")))
+        section.formats = offered.formats[:1]
+    if section.direction != "inactive":
+        section.remove(lambda line: line in ("a=sendrecv", "a=sendonly", "a=recvonly"))
+        section.insert(_end(section), ["a=inactive"])
+
+
+def bundles(description: Description) -> list[tuple[str, ...]]:
+    """Return the mids of each BUNDLE group (RFC 9143 6)."""
+    groups = (value.split() for value in description.session.attributes("group"))
+    return [tuple(words[1:]) for words in groups if words and words[0].upper() == "BUNDLE"]
+
+
+def _broken(offer: Description, offered: MediaSection, answer: Description, answered: MediaSection) -> Iterator[Rule]:
+    if offered.kind.lower() != answered.kind.lower():
+        yield Rule.MEDIA_TYPE
+    if offered.protocol.upper() != answered.protocol.upper():
+        yield Rule.PROTOCOL
+    if offered.attributes("mid") != answered.attributes("mid"):
+        yield Rule.MID
+    if answered.rejected:
+        return
+    if offered.rejected:
+        yield Rule.REJECTED
+    if not _transport_fits(offer, offered, answer, answered):
+        yield Rule.TRANSPORT
+    if not _formats_fit(offered, answered):
+        yield Rule.FORMATS
+    if offered.is_rtp and answered.direction not in _ANSWERS[offered.direction]:
+        yield Rule.DIRECTION
+    if not _extensions(answer, answered).items() <= _extensions(offer, offered).items():
+        yield Rule.EXTENSIONS
+    if not _rids_fit(offered, answered):
+        yield Rule.RIDS
+
+
+# -- BUNDLE
+
+
+def _groups_fit(offer: Description, answer: Description) -> bool:
+    """Whether each BUNDLE group of the answer is part of one of the offer and names accepted sections only.
+
+    A section without a transport of its own (port 0 with ``a=bundle-only`` in the offer) must be in a group or be
+    rejected.
+    """
+    accepted = {section.mid for section in answer.media if not section.rejected}
+    offered, answered = bundles(offer), bundles(answer)
+    names = [mid for group in answered for mid in group]
+    if len(names) != len(set(names)) or not set(names) <= accepted:
+        return False
+    if not all(any(set(group) <= set(whole) for whole in offered) and group for group in answered):
+        return False
+    without = (section for section in offer.media if section.port == 0 and not section.rejected)
+    return all(section.mid in names or section.mid not in accepted for section in without)
+
+
+def _bundle_to_answer(offer: Description, pairs: list[tuple[MediaSection, MediaSection]]) -> tuple[str, ...]:
+    """Return the group for the answer: the accepted sections of the offer's group that has the first of them."""
+    accepted = {offered.mid for offered, answered in pairs if not answered.rejected}
+    first = next((offered.mid for offered, answered in pairs if not answered.rejected), None)
+    group = next((group for group in bundles(offer) if first in group), ())
+    return tuple(mid for mid in dict.fromkeys(group) if mid in accepted)
+
+
+def _write_group(answer: Description, group: tuple[str, ...]) -> None:
+    session = answer.session
+    session.remove(lambda line: line.upper().startswith("A=GROUP:BUNDLE"))
+    if group:
+        first = next((at for at, line in enumerate(session.lines) if line.startswith("a=")), None)
+        session.insert(_end(session) if first is None else first, [f"a=group:BUNDLE {' '.join(group)}"])
+
+
+def _set_mid(section: MediaSection, mid: str | None) -> None:
+    section.remove(lambda line: line == "a=mid" or line.startswith("a=mid:"))
+    if mid is not None:
+        section.insert(_end(section), [f"a=mid:{mid}"])
+
+
+def _end(section: Section) -> int:
+    """Return the position behind the last line of a section; the empty rest behind a final LF is no line."""
+    return len(section.lines) - (section.lines[-1] == "")
+
+
+# -- transport
+
+
+def _transport_fits(offer: Description, offered: MediaSection, answer: Description, answered: MediaSection) -> bool:
+    for name in ("rtcp-mux", "rtcp-rsize"):
+        if answered.attribute(name) is not None and offered.attribute(name) is None:
+            return False
+    transport = _transport_of(answer, answered)
+    if any(_either(answer, transport, name) is None for name in ("ice-ufrag", "ice-pwd", "fingerprint")):
+        return False
+    setup = _either(offer, _transport_of(offer, offered), "setup") or "actpass"
+    return _either(answer, transport, "setup") in _SETUP_ANSWERS.get(setup, ())
+
+
+def _transport_of(description: Description, section: MediaSection) -> MediaSection:
+    """Return the section with the transport parameters: the first of the BUNDLE group (RFC 9143 7)."""
+    group = next((group for group in bundles(description) if section.mid in group), ())
+    accepted = {one.mid: one for one in description.media if not one.rejected}
+    return next((accepted[mid] for mid in group if mid in accepted), section)
+
+
+def _either(description: Description, section: MediaSection, name: str) -> str | None:
+    """Return an attribute of the section, or else of the session level."""
+    value = section.attribute(name)
+    return description.session.attribute(name) if value is None else value
+
+
+# -- media
+
+
+def _common_formats(offered: MediaSection, answered: MediaSection) -> set[str]:
+    return set(offered.formats) & set(answered.formats)
+
+
+def _formats_fit(offered: MediaSection, answered: MediaSection) -> bool:
+    """Whether all formats stand in the offer and payload types mean the same codecs there (RFC 8829 5.3.1)."""
+    if not offered.is_rtp:
+        return bool(_common_formats(offered, answered))
+    if not set(answered.formats) <= set(offered.formats):
+        return False
+    meanings = {payload.type: (payload.codec, payload.clock_rate) for payload in payloads(offered)}
+    known = payloads(answered)
+    if not any(not payload.is_auxiliary for payload in known):
+        return False
+    types = {payload.type for payload in known}
+    return all(meanings.get(one.type) == (one.codec, one.clock_rate) for one in known) and all(
+        payload.apt in types for payload in known if payload.codec == "rtx"
+    )
+
+
+def _extensions(description: Description, section: MediaSection) -> dict[str, str]:
+    """Return the URIs of the header extensions by id, without directions (RFC 8285 5)."""
+    found = {}
+    for value in (*description.session.attributes("extmap"), *section.attributes("extmap")):
+        words = value.split()
+        if len(words) > 1:
+            found[words[0].partition("/")[0]] = words[1]
+    return found
+
+
+def _rids_fit(offered: MediaSection, answered: MediaSection) -> bool:
+    """Whether the answer receives only layers that the offer sends, and leaves paused ones paused (RFC 8853 5.3)."""
+    for ours, theirs in (("recv", "send"), ("send", "recv")):
+        offers, answers = layers(offered, theirs), layers(answered, ours)
+        if not answers.keys() <= offers.keys():
+            return False
+        if any(offers[rid] and not paused for rid, paused in answers.items()):
+            return False
+        described = {value.split()[0] for value in answered.attributes("rid") if value.split()[1:2] == [ours]}
+        if not answers.keys() <= described or not described <= _described(offered, theirs):
+            return False
+    return True
+
+
+def _described(section: MediaSection, direction: str) -> set[str]:
+    return {value.split()[0] for value in section.attributes("rid") if value.split()[1:2] == [direction]}

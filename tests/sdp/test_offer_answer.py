@@ -1,0 +1,226 @@
+"""The rules between an offer and its answer, and what can be mended (RFC 3264, RFC 8829 5.3, RFC 9143)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sdp.document import Description, SdpError, parse
+from sdp.offer_answer import Rule, bundles, mend, reject, violations
+from tests.sdp.recorded import ALL, BY_ID, Recorded
+from tests.sdp.test_properties import mutated
+
+ANSWERS = [recorded for recorded in ALL if recorded.answers]
+
+OFFER = """\
+v=0
+o=- 1 1 IN IP4 127.0.0.1
+s=-
+t=0 0
+a=group:BUNDLE 0 1 2
+a=fingerprint:sha-256 AA:BB
+m=audio 9 UDP/TLS/RTP/SAVPF 111 0
+a=mid:0
+a=ice-ufrag:abcd
+a=ice-pwd:abcdefghijklmnopqrstuv
+a=setup:actpass
+a=sendonly
+a=rtcp-mux
+a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid
+a=rtpmap:111 opus/48000/2
+m=video 9 UDP/TLS/RTP/SAVPF 96 97
+a=mid:1
+a=ice-ufrag:abcd
+a=ice-pwd:abcdefghijklmnopqrstuv
+a=setup:actpass
+a=sendonly
+a=rtcp-mux
+a=rtpmap:96 VP8/90000
+a=rtpmap:97 rtx/90000
+a=fmtp:97 apt=96
+a=rid:h send
+a=rid:l send
+a=simulcast:send ~h;l
+m=application 9 UDP/DTLS/SCTP webrtc-datachannel
+a=mid:2
+a=ice-ufrag:abcd
+a=ice-pwd:abcdefghijklmnopqrstuv
+a=setup:actpass
+"""
+ANSWER = (
+    OFFER.replace("actpass", "active")
+    .replace("sendonly", "recvonly")
+    .replace("h send", "h recv")
+    .replace("l send", "l recv")
+    .replace("simulcast:send", "simulcast:recv")
+)
+
+
+def broken(offer: str, answer: str) -> list[str]:
+    return [str(violation) for violation in violations(parse(offer), parse(answer))]
+
+
+def mended(offer: str, answer: str) -> Description:
+    """Mend an answer and return it; nothing may be wrong with it then."""
+    description = parse(answer)
+    mend(parse(offer), description)
+    assert violations(parse(offer), description) == []
+    return description
+
+
+def sections(description: Description) -> list[tuple[str, int, str | None]]:
+    return [(section.kind, section.port, section.mid) for section in description.media]
+
+
+@pytest.mark.parametrize("recorded", ANSWERS, ids=[recorded.id for recorded in ANSWERS])
+def test_answers_of_real_programs_break_no_rule_and_are_not_changed(recorded: Recorded) -> None:
+    offer, answer = parse(BY_ID[recorded.answers].text), parse(recorded.text)
+    assert violations(offer, answer) == []
+    mend(offer, answer)
+    assert str(answer) == recorded.text
+
+
+def test_valid_answer_breaks_no_rule() -> None:
+    assert broken(OFFER, ANSWER) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("m=audio 9", "m=video 9", "media type of section 0"),
+        ("m=audio 9 UDP/TLS/RTP/SAVPF", "m=audio 9 UDP/TLS/RTP/SAVP", "transport protocol of section 0"),
+        ("a=mid:1", "a=mid:one", "BUNDLE group|mid of section 1"),
+        ("a=mid:1\n", "", "BUNDLE group|mid of section 1"),
+        ("BUNDLE 0 1 2", "BUNDLE 0 1 3", "BUNDLE group"),
+        ("BUNDLE 0 1 2", "BUNDLE 0 1 1", "BUNDLE group"),
+        ("BUNDLE 0 1 2", "BUNDLE", "BUNDLE group"),
+        ("m=video 9", "m=video 0", "BUNDLE group"),
+        ("a=setup:active\na=recvonly\na=rtcp-mux\na=extmap", "a=setup:actpass\na=recvonly\na=extmap", None),
+        ("a=ice-ufrag:abcd\n", "", None),
+        ("a=fingerprint:sha-256 AA:BB\n", "", None),
+        ("SAVPF 111 0", "SAVPF 111 8", "formats of section 0"),
+        ("a=rtpmap:111 opus/48000/2", "a=rtpmap:111 PCMA/8000", "formats of section 0"),
+        ("SAVPF 96 97", "SAVPF 97", "formats of section 1"),
+        ("webrtc-datachannel", "5000", "formats of section 2"),
+        ("a=recvonly", "a=sendrecv", None),
+        ("a=extmap:4", "a=extmap:5", "header extensions of section 0"),
+        ("sdes:mid", "ssrc-audio-level", "header extensions of section 0"),
+        ("recv ~h;l", "recv h;l", "rids of section 1"),
+        ("recv ~h;l", "recv ~h;m", "rids of section 1"),
+        ("simulcast:recv", "simulcast:send", "rids of section 1"),
+        ("a=rid:l recv", "a=rid:l send", "rids of section 1"),
+    ],
+)
+def test_each_broken_rule_is_named(old: str, new: str, expected: str | None) -> None:
+    answer = ANSWER.replace(old, new)
+    assert answer != ANSWER
+    found = "|".join(broken(OFFER, answer))
+    assert found if expected is None else found == expected
+
+
+def test_other_number_of_sections_is_the_only_violation_named() -> None:
+    assert broken(OFFER, ANSWER[: ANSWER.index("m=application")]) == ["number of media sections"]
+
+
+def test_answer_without_the_offers_rtcp_mux_and_groups_is_valid() -> None:
+    assert broken(OFFER, ANSWER.replace("a=rtcp-mux\n", "").replace("a=group:BUNDLE 0 1 2\n", "")) == []
+
+
+def test_setup_of_the_answer_must_complete_the_offers() -> None:
+    assert broken(OFFER.replace("actpass", "active"), ANSWER.replace("setup:active", "setup:passive")) == []
+    assert broken(OFFER.replace("actpass", "active"), ANSWER) == [
+        f"ICE, DTLS or rtcp-mux parameters of section {index}" for index in range(3)
+    ]
+
+
+def test_section_that_the_offer_rejects_stays_rejected() -> None:
+    offer = OFFER.replace("m=video 9", "m=video 0").replace("BUNDLE 0 1 2", "BUNDLE 0 2")
+    assert broken(offer, ANSWER) == ["BUNDLE group", "accepted section that the offer rejects of section 1"]
+    answer = mended(offer, ANSWER)
+    assert sections(answer) == [("audio", 9, "0"), ("video", 0, "1"), ("application", 9, "2")]
+    assert bundles(answer) == [("0", "2")]
+    assert answer.media[1].direction == "inactive"
+
+
+def test_only_section_that_is_stopped_leaves_no_group() -> None:
+    offer = OFFER[: OFFER.index("m=video")].replace("BUNDLE 0 1 2", "LS 0").replace("m=audio 9", "m=audio 0")
+    answer = ANSWER[: ANSWER.index("m=video")].replace("BUNDLE 0 1 2", "BUNDLE 0")
+    description = mended(offer, answer)
+    assert sections(description) == [("audio", 0, "0")]
+    assert bundles(description) == []
+
+
+def test_bundle_only_section_outside_of_every_group_is_rejected() -> None:
+    offer = OFFER.replace("m=audio 9", "m=audio 0").replace("a=mid:0", "a=mid:0\na=bundle-only")
+    offer = offer.replace("BUNDLE 0 1 2", "BUNDLE 1 2")
+    assert sections(mended(offer, ANSWER))[0] == ("audio", 0, "0")
+
+
+def test_section_with_formats_that_were_not_offered_is_rejected_with_one_of_the_offer() -> None:
+    offer = OFFER.replace("SAVPF 111 0", "SAVPF 103 104").replace("rtpmap:111 opus", "rtpmap:103 ISAC")
+    answer = mended(offer, ANSWER.replace("SAVPF 111 0", "SAVPF 0"))
+    assert answer.media[0].formats == ("103",)
+    assert sections(answer)[0] == ("audio", 0, "0")
+    assert bundles(answer) == [("1", "2")]
+
+
+def test_offer_without_bundle_is_answered_with_its_first_acceptable_section() -> None:
+    offer = OFFER.replace("a=group:BUNDLE 0 1 2\n", "")
+    answer = mended(offer, ANSWER)
+    assert [port for _, port, _ in sections(answer)] == [9, 0, 0]
+    assert bundles(answer) == []
+
+
+def test_section_outside_of_the_offers_group_is_rejected() -> None:
+    answer = mended(OFFER.replace("BUNDLE 0 1 2", "BUNDLE 0 1"), ANSWER)
+    assert [port for _, port, _ in sections(answer)] == [9, 9, 0]
+    assert bundles(answer) == [("0", "1")]
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_offer_without_mids_is_answered_without_mids_and_group(ending: str) -> None:
+    offer = OFFER[: OFFER.index("m=video")].replace("a=group:BUNDLE 0 1 2\n", "").replace("a=mid:0\n", "")
+    answer = ANSWER[: ANSWER.index("m=video")].replace("BUNDLE 0 1 2", "BUNDLE (null)").replace("mid:0", "mid:(null)")
+    description = mended(offer.replace("\n", ending), answer.replace("\n", ending))
+    assert "null" not in str(description)
+    assert str(description).count(ending) == str(description).count("\n")
+
+
+def test_missing_mid_and_group_are_added_to_the_answer() -> None:
+    answer = mended(OFFER, ANSWER.replace("a=mid:1\n", "").replace("BUNDLE 0 1 2", "BUNDLE (null) 1"))
+    assert [mid for _, _, mid in sections(answer)] == ["0", "1", "2"]
+    assert bundles(answer) == [("0", "1", "2")]
+
+
+def test_answer_with_other_sections_than_the_offer_is_not_changed() -> None:
+    answer = parse(ANSWER)
+    mend(parse(OFFER[: OFFER.index("m=application")]), answer)
+    assert str(answer) == ANSWER
+
+
+def test_rejecting_twice_changes_nothing() -> None:
+    offer, answer = parse(OFFER), parse(ANSWER)
+    reject(answer.media[0], offer.media[0])
+    once = str(answer)
+    reject(answer.media[0], offer.media[0])
+    assert str(answer) == once
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(ANSWERS), mutated(), mutated())
+def test_any_pair_of_descriptions_is_checked_and_mended_without_an_exception(
+    recorded: Recorded, offer: str, answer: str
+) -> None:
+    for one, other in ((BY_ID[recorded.answers].text, answer), (offer, recorded.text), (offer, answer)):
+        try:
+            offered, answered = parse(one), parse(other)
+        except SdpError:
+            continue
+        mend(offered, answered)
+        once = str(answered)
+        assert str(parse(once)) == once
+        mend(offered, answered)
+        assert str(answered) == once
+        left = {violation.rule for violation in violations(offered, answered)}
+        assert Rule.SECTIONS in left or Rule.REJECTED not in left
