@@ -71,7 +71,7 @@ NUMBERS = (
     Number("requests per host", config.NextcloudSection().connections_per_host, 8, NEXTCLOUD_TIME, "eight_requests"),
     Number("capabilities cache", capabilities.MIN_AGE, 60, CACHE, "kept_as_long_as_they_say_but_a_minute"),
     Number("forced refresh", capabilities.FORCE_INTERVAL, 60, CACHE, "refresh_is_forced_once_a_minute"),
-    Number("JWT leeway", token.LEEWAY, 60, "gateway/wire/test_token.py", "times_and_their_order"),
+    Number("JWT leeway", token.LEEWAY, 60, "gateway/wire/test_token.py", "times_of_a_token_are_checked_in_order"),
     Number("internal random", hello.INTERNAL_RANDOM, 32, INTERNAL, "client_is_refused"),
     Number(
         "signed random",

@@ -74,7 +74,7 @@ async def test_what_fails_in_us_is_logged_and_janus_tried_again(
         async def open(self) -> None:
             raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr("mcu.janus.connection.connector.Session", Broken)
+    monkeypatch.setattr("mcu.janus.connection.connector.JanusSession", Broken)
     mcu = JanusMcu((server(janus),), timeout=WAIT)
     await mcu.start(states)
     await states.until(lambda status: status.sfus[0].reason == "an error of ours")
