@@ -33,14 +33,18 @@ class Flows:
         self.transient = TransientRequests(services, events)
         self.dialouts = Dialouts(services, self.transient)
         self.session_closer = SessionCloser(services, events, virtual_sessions, self.dialouts)
+        relay = Relay(services, self.media)
         self.dispatch = Dispatch(
             services,
             HelloRequests(services, events),
-            RoomMembership(services, events, self.session_closer),
-            Relay(services, self.media),
             self.session_closer,
-            self.transient,
-            InternalRequests(services, events, self.media, virtual_sessions, self.dialouts),
+            {
+                "message": relay.message,
+                "control": relay.control,
+                "transient": self.transient.update,
+                "room": RoomMembership(services, events, self.session_closer).handle,
+                "internal": InternalRequests(services, events, self.media, virtual_sessions, self.dialouts).handle,
+            },
         )
         self.backend_requests = BackendRequests(services, events, self.media, self.session_closer, virtual_sessions)
         self.pings = KeepAlivePings(services)

@@ -91,25 +91,3 @@ class Internal(Struct, frozen=True):
     removesession: RemoveSession | None = None
     incall: InCallFlags | None = None
     dialout: CallReport | None = None
-
-
-def is_complete(message: Internal | None) -> bool:
-    """Whether everything that its type requires is there (2.4); an unknown type requires nothing."""
-    if message is None or not message.type:
-        return False
-    if message.type == "incall":
-        return message.incall is not None
-    if message.type == "dialout":
-        return _is_complete_report(message.dialout)
-    if message.type not in ("addsession", "updatesession", "removesession"):
-        return True
-    body: AddSession | UpdateSession | RemoveSession | None = getattr(message, message.type)
-    return body is not None and bool(body.sessionid and body.roomid)
-
-
-def _is_complete_report(report: CallReport | None) -> bool:
-    if report is None or not report.type:
-        return False
-    if report.type == "error":
-        return report.error is not None
-    return report.type != "status" or report.status is not None

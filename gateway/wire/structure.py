@@ -1,43 +1,145 @@
-"""Whether a message of a client has everything that its type requires.
+"""The members that each type of client message requires: the one place that checks them.
 
-Source: reference 2.4. Asked before anything else is looked at; messages to others are not asked here, the
-relay reads the same members anyway.
+Source: reference 2.4. The functions return the checked member, so that a flow reads it without a check of its own. The
+credentials of a hello have errors of their own and are read by ``gateway.flows.sessions.credentials``.
 """
 
 from __future__ import annotations
 
-from gateway.wire import internal
-from gateway.wire.client import ClientMessage, Message, Transient, given
+from collections.abc import Callable
+from typing import TypeAlias, TypeVar
+
+from msgspec import Raw
+
+from gateway.wire.client import ClientMessage, Hello, Message, RoomJoin, Transient, given
+from gateway.wire.errors import Code, ProtocolError
+from gateway.wire.internal import AddSession, CallReport, InCallFlags, Internal, RemoveSession, UpdateSession
+
+InternalBody: TypeAlias = AddSession | UpdateSession | RemoveSession | InCallFlags | CallReport
+_T = TypeVar("_T")
+_Named = TypeVar("_Named", AddSession, UpdateSession, RemoveSession)
 
 
-def is_complete(message: ClientMessage) -> bool:
-    """Whether the structure is right, as far as it does not have errors of its own (hello); unknown types are."""
+def check(message: ClientMessage) -> None:
+    """Check a message of any type; a type that is not known requires nothing.
+
+    Raises:
+        ProtocolError: ``invalid_format``.
+    """
+    if not message.type:
+        raise _invalid()
+    requirement = _REQUIREMENTS.get(message.type)
+    if requirement is not None:
+        requirement(message)
+
+
+def addressed(body: Message | None) -> tuple[str, str, Raw]:
+    """Return the recipient's type, its session or user id, and the data of a message to other sessions (5.1).
+
+    The id is empty for the types ``room`` and ``call``.
+
+    Raises:
+        ProtocolError: ``invalid_format``.
+    """
+    if body is not None:
+        to, data = body.recipient, body.data
+        if to is not None and given(data):
+            type = to.type
+            if type == "session":
+                if to.sessionid:
+                    return type, to.sessionid, data
+            elif type == "room" or type == "call":
+                return type, "", data
+            elif type == "user" and to.userid:
+                return type, to.userid, data
+    raise _invalid()
+
+
+def hello(body: Hello | None) -> Hello:
+    """Return the body of a hello, whatever its credentials.
+
+    Raises:
+        ProtocolError: ``invalid_format``.
+    """
+    return _present(body)
+
+
+def room(body: RoomJoin | None) -> RoomJoin:
+    """Return the body of a request to join or leave a room (4.1, 4.2).
+
+    Raises:
+        ProtocolError: ``invalid_format``.
+    """
+    return _present(body)
+
+
+def transient(body: Transient | None) -> Transient:
+    """Return a change of transient data (10): it has a type, and a key if the type is known.
+
+    Raises:
+        ProtocolError: ``invalid_format``.
+    """
+    body = _present(body)
+    if not body.type or (body.type in ("set", "remove") and not body.key):
+        raise _invalid()
+    return body
+
+
+def internal(message: Internal | None) -> InternalBody | None:
+    """Return the body of an internal client's request (11); ``None`` for a type that is not known.
+
+    Raises:
+        ProtocolError: ``invalid_format``.
+    """
+    message = _present(message)
     match message.type:
         case None | "":
-            return False
-        case "message":
-            return _is_addressed(message.message)
-        case "control":
-            return _is_addressed(message.control)
-        case "transient":
-            return _names_a_key(message.transient)
-        case "internal":
-            return internal.is_complete(message.internal)
-        case "hello" | "room":
-            return getattr(message, message.type) is not None
-    return True
+            raise _invalid()
+        case "addsession":
+            return _named(message.addsession)
+        case "updatesession":
+            return _named(message.updatesession)
+        case "removesession":
+            return _named(message.removesession)
+        case "incall":
+            return _present(message.incall)
+        case "dialout":
+            return _report(message.dialout)
+    return None
 
 
-def _is_addressed(body: Message | None) -> bool:
-    if body is None or body.recipient is None or not given(body.data):
-        return False
-    to = body.recipient
-    return to.type in ("room", "call") or bool(
-        (to.type == "session" and to.sessionid) or (to.type == "user" and to.userid)
-    )
+def _named(body: _Named | None) -> _Named:
+    """Return a request about a virtual session if it names the session and its room (11.2, 11.3)."""
+    body = _present(body)
+    if not (body.sessionid and body.roomid):
+        raise _invalid()
+    return body
 
 
-def _names_a_key(body: Transient | None) -> bool:
-    if body is None or not body.type:
-        return False
-    return body.type not in ("set", "remove") or bool(body.key)
+def _report(body: CallReport | None) -> CallReport:
+    """Return a report about a phone call if it has the member that its type requires (11.6)."""
+    body = _present(body)
+    incomplete = (body.type == "error" and body.error is None) or (body.type == "status" and body.status is None)
+    if not body.type or incomplete:
+        raise _invalid()
+    return body
+
+
+def _present(body: _T | None) -> _T:
+    if body is None:
+        raise _invalid()
+    return body
+
+
+def _invalid() -> ProtocolError:
+    return ProtocolError(Code.INVALID_FORMAT.error())
+
+
+_REQUIREMENTS: dict[str, Callable[[ClientMessage], object]] = {
+    "hello": lambda message: hello(message.hello),
+    "room": lambda message: room(message.room),
+    "message": lambda message: addressed(message.message),
+    "control": lambda message: addressed(message.control),
+    "transient": lambda message: transient(message.transient),
+    "internal": lambda message: internal(message.internal),
+}

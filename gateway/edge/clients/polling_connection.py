@@ -13,7 +13,8 @@ from gateway.core.ids import ConnectionId
 from gateway.core.outbox import Outbox
 from gateway.core.throttle import Address
 from gateway.edge.clients.websocket import BATCH, MESSAGE_LIMIT, TrafficCounters
-from gateway.flows.dispatch import ClientConnection, Dispatch
+from gateway.flows.client_connection import ClientConnection
+from gateway.flows.dispatch import Dispatch
 
 FETCH_TIME = 25.0  # seconds that a fetch waits at most
 SILENCE = 60.0  # seconds without a fetch that end the connection

@@ -26,7 +26,8 @@ from gateway.core.throttle import Address
 from gateway.edge.clients.frames import CallbackQueue, frame
 from gateway.edge.clients.handshake import accept_key
 from gateway.edge.http.address import TrustedProxies
-from gateway.flows.dispatch import ClientConnection, Dispatch
+from gateway.flows.client_connection import ClientConnection
+from gateway.flows.dispatch import Dispatch
 
 log = logging.getLogger("portunus.edge")
 

@@ -113,7 +113,7 @@ class Dialouts:
 
     # -- what clients tell
 
-    def answered(self, session: Session, request: str, message: Internal) -> bool:
+    def receive_answer(self, session: Session, request: str, message: Internal) -> bool:
         """Take the answer to a call that was asked for; ``False``: it is none."""
         answer = self._asked.get((session.id, request))
         if answer is None or answer.done():
@@ -143,7 +143,7 @@ class Dialouts:
             body = server.DialoutBody(report.type or "", report.error)
             self._services.delivery.send_all(room.members.values(), server.encode(server.Dialout(body)))
 
-    def ended(self, session: Session) -> None:
+    def client_ended(self, session: Session) -> None:
         """Wait no longer for a session that is gone."""
         for (asked, _), answer in self._asked.items():
             if asked == session.id and not answer.done():

@@ -1,11 +1,12 @@
-"""What internal clients ask for.
+"""Requests of internal clients: recording servers, SIP bridges and the like.
 
 Source: signaling API, Internal clients; reference 11.1, 11.3.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Coroutine
+from typing import Any
 
 from gateway.core.participants import IN_CALL
 from gateway.core.session import Session
@@ -15,65 +16,62 @@ from gateway.flows.media.signaling import MediaSignaling
 from gateway.flows.rooms.call_counters import counted
 from gateway.flows.rooms.events import RoomEvents
 from gateway.flows.services import Services
-from gateway.wire import server
+from gateway.wire import structure
 from gateway.wire.client import ClientMessage
-from gateway.wire.errors import Code, Error, ProtocolError
-from gateway.wire.internal import AddSession, InCallFlags, is_complete
+from gateway.wire.internal import AddSession, CallReport, InCallFlags, RemoveSession, UpdateSession
 
 
 class InternalRequests:
-    """Carries out ``internal`` requests; there is no reply but an error."""
+    """Handles ``internal`` messages; a successful request has no reply."""
 
     def __init__(
         self,
         services: Services,
-        notify: RoomEvents,
+        events: RoomEvents,
         media: MediaSignaling,
-        virtuals: VirtualSessions,
+        virtual_sessions: VirtualSessions,
         dialouts: Dialouts,
     ) -> None:
         self._services = services
         self._hub = services.hub
-        self._notify = notify
+        self._events = events
         self._media = media
-        self._virtuals = virtuals
+        self._virtual_sessions = virtual_sessions
         self._dialouts = dialouts
 
-    def handle(self, session: Session, message: ClientMessage) -> Error | Awaitable[None] | None:
-        """Carry a request out, or return what must be awaited for that, or what is wrong with it."""
-        body, request = message.internal, message.id or ""
-        if body is None or not is_complete(body):
-            return Code.INVALID_FORMAT.error()
-        if request and self._dialouts.answered(session, request, body):
+    def handle(self, session: Session, message: ClientMessage) -> Coroutine[Any, Any, None] | None:
+        """Handle a request at once, or in the returned coroutine; ignore it if the client is not internal.
+
+        Raises:
+            ProtocolError: the message is malformed.
+        """
+        body, request = structure.internal(message.internal), message.id or ""
+        if not session.is_internal:
             return None
-        if body.type == "addsession" and body.addsession is not None:
-            return self._add(session, body.addsession, request)
-        if body.type == "updatesession" and body.updatesession is not None:
-            self._virtuals.update(session, body.updatesession)
-        elif body.type == "removesession" and body.removesession is not None:
-            self._virtuals.remove(session, body.removesession, request)
-        elif body.type == "incall" and body.incall is not None:
-            self._incall(session, body.incall)
-        elif body.type == "dialout" and body.dialout is not None:
-            self._dialouts.report(session, body.dialout)
-        return None  # anything else is ignored
+        if request and message.internal and self._dialouts.receive_answer(session, request, message.internal):
+            return None
+        match body:
+            case AddSession():
+                return self._virtual_sessions.add(session, body)
+            case UpdateSession():
+                self._virtual_sessions.update(session, body)
+            case RemoveSession():
+                self._virtual_sessions.remove(session, body, request)
+            case InCallFlags():
+                self._set_in_call(session, body)
+            case CallReport():
+                self._dialouts.report(session, body)
+        return None  # an unknown type is ignored
 
-    async def _add(self, session: Session, body: AddSession, request: str) -> None:
-        try:
-            await self._virtuals.add(session, body)
-        except ProtocolError as error:
-            if session.open:
-                self._services.delivery.send(session, server.encode(server.ErrorMessage(error.error, request)))
-
-    def _incall(self, session: Session, body: InCallFlags) -> None:
-        """Set the client's own flags; out of the call its media end (11.3)."""
+    def _set_in_call(self, session: Session, body: InCallFlags) -> None:
+        """Set the client's own in-call flags; close its streams if it leaves the call (11.3)."""
         if not self._hub.set_call_flags(session, max(body.incall or 0, 0)):
             return
         room = self._hub.room_of(session)
         if room is None:
             return
         with counted(self._services.counters, room):
-            ended = self._hub.set_in_call(room, session.id, bool(session.call_flags & IN_CALL))
-        if ended is not None:
-            self._media.end(ended)
-        self._notify.known_participants(room)
+            left_call = self._hub.set_in_call(room, session.id, bool(session.call_flags & IN_CALL))
+        if left_call is not None:
+            self._media.end(left_call)
+        self._events.known_participants(room)

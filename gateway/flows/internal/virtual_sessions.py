@@ -1,18 +1,16 @@
-"""Virtual sessions: what internal clients add to rooms, change, and take away again.
+"""Virtual sessions: internal clients add them to rooms, change and remove them.
 
-Source: signaling API, Internal clients; reference 11.2-11.4. Repeating a name is refused (deviation).
+Source: signaling API, Internal clients; reference 11.2-11.4. A second session of one name is refused (deviation).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 from msgspec import Raw
 
 from gateway.core.actor import Actor
 from gateway.core.changes import SessionClosed
-from gateway.core.hub import Hub
 from gateway.core.ids import ENTROPY
 from gateway.core.limits import exceeds
 from gateway.core.participants import IN_CALL
@@ -26,7 +24,7 @@ from gateway.flows.services import Services
 from gateway.wire import server
 from gateway.wire.backend import BackendAnswer, RoomRequest, SessionRequest
 from gateway.wire.client import ABSENT, given
-from gateway.wire.errors import Code, Error, ProtocolError
+from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.internal import ActorOptions, AddSession, RemoveSession, UpdateSession
 from gateway.wire.server import MessageBody, Recipient
 
@@ -34,22 +32,20 @@ log = logging.getLogger("portunus.flows")
 
 _HANGUP = Raw(b'{"type":"hangup","hangup":{"reason":"disinvited"}}')
 
-Report = Callable[[Error], None]
-
 
 class VirtualSessions:
-    """Carries out what internal clients ask of virtual sessions."""
+    """Adds, changes and removes virtual sessions."""
 
-    def __init__(self, services: Services, notify: RoomEvents) -> None:
+    def __init__(self, services: Services, events: RoomEvents) -> None:
         self._services = services
-        self._hub: Hub = services.hub
-        self._notify = notify
+        self._hub = services.hub
+        self._events = events
 
     async def add(self, owner: Session, body: AddSession) -> None:
-        """Put a virtual session into a room of this server; a room that is not here is no error (11.1).
+        """Add a virtual session to a room; do nothing if this server does not have the room (11.1).
 
         Raises:
-            ProtocolError: it is not added.
+            ProtocolError: the session is not added.
         """
         room, name = self._hub.room(owner.backend, body.roomid or ""), body.sessionid or ""
         if room is None:
@@ -60,58 +56,54 @@ class VirtualSessions:
             self._services.count_excess("virtual_sessions")
             raise ProtocolError(Code.LIMIT_EXCEEDED.error())
         virtual = self._create(owner, name, room.key, body)
-        await self._ask(virtual)
+        await self._announce(virtual)
         if not owner.open or virtual.room not in self._hub.rooms:
-            self._tell_backend(virtual)
+            self._spawn_removal(virtual)
             return
         self._services.counters.sessions_total[owner.backend.id, VIRTUAL] += 1
-        self._notify.virtual_joined(virtual, self._hub.add_virtual(virtual))
+        self._events.virtual_joined(virtual, self._hub.add_virtual(virtual))
 
     def update(self, owner: Session, body: UpdateSession) -> None:
-        """Change what a virtual session does; nobody hears of what stays the same."""
-        virtual = _own(owner, body.sessionid, body.roomid)
+        """Change the flags and the in-call flags of a virtual session; send events for those that differ."""
+        virtual = _find(owner, body.sessionid, body.roomid)
         if virtual is None:
             return
         room = self._hub.rooms[virtual.room]
         if body.flags is not None and self._hub.set_flags(virtual, body.flags):
-            self._notify.flags(virtual, room)
+            self._events.flags(virtual, room)
         if body.incall is not None and self._hub.set_call_flags(virtual, max(body.incall, 0)):
             with counted(self._services.counters, room):
                 self._hub.set_in_call(room, virtual.id, bool(virtual.call_flags & IN_CALL))
-            self._notify.known_participants(room)
+            self._events.known_participants(room)
 
     def remove(self, owner: Session, body: RemoveSession, request: str) -> None:
-        """Take a virtual session away; Nextcloud is told, and the owner when that failed."""
-        virtual = _own(owner, body.sessionid, body.roomid)
+        """Remove a virtual session at once; send its owner an error if Nextcloud refuses the removal later."""
+        virtual = _find(owner, body.sessionid, body.roomid)
         if virtual is None:
             return
-
-        def report(error: Error) -> None:
-            if owner.open:
-                self._services.delivery.send(owner, server.encode(server.ErrorMessage(error, request)))
-
-        self._remove(virtual, report)
+        self._events.virtual_left(self._hub.remove_virtual(virtual))
+        self._spawn_removal(virtual, request)
 
     def owner_ended(self, closed: SessionClosed) -> None:
-        """Tell of the virtual sessions that went with their owner."""
-        for fact in closed.virtuals:
-            self._notify.virtual_left(fact)
-            self._tell_backend(fact.virtual)
+        """Send the leave events of virtual sessions whose owner ended, and remove them at Nextcloud."""
+        for left in closed.virtuals:
+            self._events.virtual_left(left)
+            self._spawn_removal(left.virtual)
 
     def room_deleted(self, room: Room) -> None:
-        """Take away the virtual sessions of a room that ends; nobody is told of them but Nextcloud (4.6)."""
+        """Remove the virtual sessions of a deleted room, without leave events (4.6)."""
         for virtual in list(room.virtuals.values()):
             self._hub.remove_virtual(virtual)
-            self._tell_backend(virtual)
+            self._spawn_removal(virtual)
 
     def disinvited(self, virtual: VirtualSession) -> None:
-        """Ask the owner to hang up (11.4)."""
+        """Ask the owner of a virtual session to hang up (11.4)."""
         recipient = Recipient(virtual.name, virtual.userid, "session")
         message = server.Control(MessageBody(None, _HANGUP, recipient))
         self._services.delivery.send(virtual.owner, server.encode(message))
 
     def _create(self, owner: Session, name: str, room: RoomKey, body: AddSession) -> VirtualSession:
-        flags = 0 if INTERNAL_INCALL in owner.features else DEFAULT_CALL_FLAGS
+        call_flags = 0 if INTERNAL_INCALL in owner.features else DEFAULT_CALL_FLAGS
         return VirtualSession(
             self._services.ids.make(self._services.entropy(ENTROPY))[0],
             owner,
@@ -120,47 +112,55 @@ class VirtualSessions:
             userid=body.userid or "",
             user=Raw(bytes(body.user)) if given(body.user) else ABSENT,
             flags=body.flags or 0,
-            call_flags=flags if body.incall is None else max(body.incall, 0),
+            call_flags=call_flags if body.incall is None else max(body.incall, 0),
             actor=_actor(body.options),
         )
 
-    async def _ask(self, virtual: VirtualSession) -> None:
-        """Ask Nextcloud to take the virtual session in, or tell it that there is one (11.2).
+    async def _announce(self, virtual: VirtualSession) -> None:
+        """Let an actor join the room at Nextcloud, or announce a session of this server to it (11.2).
 
         Raises:
-            ProtocolError: it refused, or could not be asked.
+            ProtocolError: Nextcloud refused, or gave no usable answer.
         """
         text = "Could not add virtual session." if virtual.actor is None else "Could not join virtual session."
+        owner = virtual.owner
         try:
-            answer = await self._services.nextcloud.ask(
-                virtual.owner.backend, virtual.owner.url, _request(virtual, "add")
-            )
+            answer = await self._services.nextcloud.ask(owner.backend, owner.url, _request(virtual, "add"))
         except NextcloudError as error:
             log.warning("a virtual session could not be added: %s", error)
             raise ProtocolError(Code.ADD_FAILED.error(message=text)) from error
         if virtual.actor is not None and answer.type == "error":
-            raise ProtocolError(Code.ADD_FAILED.error(message=_reason(answer) or text))
+            raise ProtocolError(Code.ADD_FAILED.error(message=_message_of(answer) or text))
 
-    def _remove(self, virtual: VirtualSession, report: Report) -> None:
-        self._notify.virtual_left(self._hub.remove_virtual(virtual))
-        self._tell_backend(virtual, report)
+    def _spawn_removal(self, virtual: VirtualSession, request: str | None = None) -> None:
+        self._services.tasks.spawn(self._remove_at_nextcloud(virtual, request), "virtual session leave request")
 
-    def _tell_backend(self, virtual: VirtualSession, report: Report = lambda error: None) -> None:
-        self._services.tasks.spawn(self._tell(virtual, report), "virtual session leave request")
+    async def _remove_at_nextcloud(self, virtual: VirtualSession, request: str | None) -> None:
+        """Remove a virtual session at Nextcloud; ``request``: id of the owner's request, if it is to get an error."""
+        owner = virtual.owner
+        try:
+            await self._request_removal(virtual)
+        except ProtocolError as error:
+            if request is not None and owner.open:
+                self._services.delivery.send(owner, server.encode(server.ErrorMessage(error.error, request)))
 
-    async def _tell(self, virtual: VirtualSession, report: Report) -> None:
+    async def _request_removal(self, virtual: VirtualSession) -> None:
+        """Send the leave request for a virtual session (11.3).
+
+        Raises:
+            ProtocolError: Nextcloud refused, or gave no usable answer.
+        """
         owner = virtual.owner
         try:
             answer = await self._services.nextcloud.ask(owner.backend, owner.url, _request(virtual, "remove"))
         except NextcloudError as error:
-            log.warning("backend %s was not told of the end of a virtual session: %s", owner.backend.id, error)
-            report(Code.REMOVE_FAILED.error())
-            return
-        if answer.type == "error" and virtual.actor is not None and _code(answer) != "no_such_room":
-            report(Code.REMOVE_FAILED.error(message=_reason(answer)))
+            log.warning("backend %s did not receive the end of a virtual session: %s", owner.backend.id, error)
+            raise ProtocolError(Code.REMOVE_FAILED.error()) from error
+        if answer.type == "error" and virtual.actor is not None and _code_of(answer) != "no_such_room":
+            raise ProtocolError(Code.REMOVE_FAILED.error(message=_message_of(answer)))
 
 
-def _own(owner: Session, name: str | None, room: str | None) -> VirtualSession | None:
+def _find(owner: Session, name: str | None, room: str | None) -> VirtualSession | None:
     virtual = owner.virtuals.get(name or "")
     return virtual if virtual is not None and virtual.room.id == room else None
 
@@ -172,7 +172,7 @@ def _actor(options: ActorOptions | None) -> Actor | None:
 
 
 def _request(virtual: VirtualSession, action: str) -> RoomRequest | SessionRequest:
-    """Make the request to Nextcloud: as an actor that joins or leaves, or as a session of ours (11.2, 11.3)."""
+    """Make the request to Nextcloud for an actor that joins or leaves, or for a session of this server (11.2, 11.3)."""
     if virtual.actor is None:
         return SessionRequest(virtual.room.id, action, virtual.id, virtual.userid, virtual.user, "1.0")
     flags = {"incall": virtual.call_flags} if action == "add" and virtual.call_flags else {}
@@ -188,9 +188,9 @@ def _request(virtual: VirtualSession, action: str) -> RoomRequest | SessionReque
     )
 
 
-def _code(answer: BackendAnswer) -> str:
+def _code_of(answer: BackendAnswer) -> str:
     return answer.error.code or "" if answer.error is not None else ""
 
 
-def _reason(answer: BackendAnswer) -> str:
+def _message_of(answer: BackendAnswer) -> str:
     return answer.error.message or "" if answer.error is not None else ""

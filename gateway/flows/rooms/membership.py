@@ -5,7 +5,8 @@ Source: reference 4.1, 4.2, 4.4.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from gateway.core.room import Room
 from gateway.core.session import Session
@@ -13,9 +14,9 @@ from gateway.flows.bye import ROOM_SESSION_RECONNECTED
 from gateway.flows.ports import NextcloudError
 from gateway.flows.rooms.events import RoomEvents
 from gateway.flows.services import Services, room_request
-from gateway.wire import server
+from gateway.wire import server, structure
 from gateway.wire.backend import BackendAnswer, RoomAnswer
-from gateway.wire.client import ABSENT, RoomJoin, given
+from gateway.wire.client import ABSENT, ClientMessage, RoomJoin, given
 from gateway.wire.errors import Code, Error, ProtocolError
 from gateway.wire.server import AlreadyJoined, RoomBody
 
@@ -36,8 +37,20 @@ class RoomMembership:
         self._notify = notify
         self._sessions = sessions
 
+    def handle(self, session: Session, message: ClientMessage) -> Coroutine[Any, Any, None] | None:
+        """Leave the current room at once, or join one in the returned coroutine.
+
+        Raises:
+            ProtocolError: the message is malformed.
+        """
+        room, request = structure.room(message.room), message.id or ""
+        if room.roomid:
+            return self.join(session, room, request)
+        self.leave(session, request)
+        return None
+
     def leave(self, session: Session, request: str) -> None:
-        """Leave the room; in none there is no reply (4.2)."""
+        """Leave the current room; without one there is no reply (4.2)."""
         left = self._hub.leave(session)
         if left is None:
             return

@@ -17,8 +17,9 @@ from gateway.core.session import Session
 from gateway.core.transient import SESSION_DATA, TransientData, session_key
 from gateway.flows.rooms.events import RoomEvents
 from gateway.flows.services import Services
+from gateway.wire import structure
 from gateway.wire.client import ClientMessage, given
-from gateway.wire.errors import Code, Error
+from gateway.wire.errors import Code, ProtocolError
 
 _LONGEST = 3600.0  # seconds that an alarm is set for at once; a far deadline takes several
 
@@ -32,29 +33,30 @@ class TransientRequests:
         self._notify = notify
         self._alarm: asyncio.TimerHandle | None = None
 
-    def update(self, session: Session, message: ClientMessage) -> Error | None:
-        """Set or remove a value; returns what is wrong with the request."""
-        body = message.transient
-        if body is None or not body.type or (body.type in ("set", "remove") and not body.key):
-            return Code.INVALID_FORMAT.error()
+    def update(self, session: Session, message: ClientMessage) -> None:
+        """Set or remove an entry for a session.
+
+        Raises:
+            ProtocolError: nothing has changed.
+        """
+        body = structure.transient(message.transient)
         room = self._hub.room_of(session)
         if room is None:
-            return Code.NOT_IN_ROOM.error()
+            raise ProtocolError(Code.NOT_IN_ROOM.error())
         if body.type not in ("set", "remove"):
-            return Code.IGNORED.error()
-        key = body.key or ""
+            raise ProtocolError(Code.IGNORED.error())
         if not session.may(TRANSIENT_DATA):
-            return Code.NOT_ALLOWED_TO_UPDATE.error()
+            raise ProtocolError(Code.NOT_ALLOWED_TO_UPDATE.error())
+        key = body.key or ""
         if key.startswith(SESSION_DATA) and not session.is_internal and key != session_key(session.id):
-            return Code.NOT_ALLOWED_TO_UPDATE_ENTRY.error()
+            raise ProtocolError(Code.NOT_ALLOWED_TO_UPDATE_ENTRY.error())
         if body.type == "set" and given(body.value):
             if limit := self._limit_of(room.transient, key, body.value):
                 self._services.count_excess(limit)
-                return Code.LIMIT_EXCEEDED.error()
+                raise ProtocolError(Code.LIMIT_EXCEEDED.error())
             self.set(room, key, body.value, body.ttl)
         else:
             self._remove(room, key)
-        return None
 
     def set(self, room: Room, key: str, value: Raw, ttl: int | None = None) -> None:
         """Store a value for ``ttl`` nanoseconds, whoever asks, and tell the members when it is a new one."""

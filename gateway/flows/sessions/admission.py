@@ -1,23 +1,13 @@
-"""How many connections come from one address, and how many of them have not said hello.
+"""Limits on connections per address: all of them, and those without a hello.
 
-Source: docs/protocol.md, "Limits". Hosts of one IPv6 /64 network count as one address.
+Source: docs/protocol.md, "Limits". The hosts of one IPv6 /64 network count as one address.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from gateway.core.limits import exceeds
 from gateway.core.throttle import Address, network
 from gateway.flows.services import Services
-
-
-class Visitor(Protocol):
-    """A connection."""
-
-    @property
-    def address(self) -> Address:
-        """Where it really comes from."""
 
 
 class Admission:
@@ -25,37 +15,37 @@ class Admission:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._connected: dict[int, int] = {}
-        self._silent: dict[int, int] = {}  # not said hello
+        self._connections: dict[int, int] = {}
+        self._without_hello: dict[int, int] = {}
 
     def admits(self, address: Address) -> bool:
-        """Whether one more connection may be opened; counts it when not."""
+        """Whether one more connection is allowed; a refusal is counted in the metrics."""
         limits, key = self._services.settings.limits, network(address)
-        if exceeds(self._connected.get(key, 0) + 1, limits.connections_per_address):
+        if exceeds(self._connections.get(key, 0) + 1, limits.connections_per_address):
             self._services.count_excess("connections_per_address")
             return False
-        if exceeds(self._silent.get(key, 0) + 1, limits.hellos_per_address):
+        if exceeds(self._without_hello.get(key, 0) + 1, limits.hellos_per_address):
             self._services.count_excess("hellos_per_address")
             return False
         return True
 
-    def entered(self, visitor: Visitor) -> None:
-        """Note a new connection, which has not said hello."""
-        key = network(visitor.address)
-        self._connected[key] = self._connected.get(key, 0) + 1
-        self._silent[key] = self._silent.get(key, 0) + 1
+    def opened(self, address: Address) -> None:
+        """Count a new connection, which has no hello yet."""
+        key = network(address)
+        self._connections[key] = self._connections.get(key, 0) + 1
+        self._without_hello[key] = self._without_hello.get(key, 0) + 1
 
-    def greeted(self, visitor: Visitor) -> None:
-        """Note that a connection said hello, or was told that its time for that is over."""
-        _decrease(self._silent, visitor)
+    def hello_ended(self, address: Address) -> None:
+        """Stop counting a connection as one without a hello: it has a session, its time is over, or it is closed."""
+        _decrease(self._without_hello, address)
 
-    def left(self, visitor: Visitor) -> None:
-        """Note that a connection is gone."""
-        _decrease(self._connected, visitor)
+    def closed(self, address: Address) -> None:
+        """Stop counting a connection."""
+        _decrease(self._connections, address)
 
 
-def _decrease(counts: dict[int, int], visitor: Visitor) -> None:
-    key = network(visitor.address)
+def _decrease(counts: dict[int, int], address: Address) -> None:
+    key = network(address)
     count = counts.get(key, 0) - 1
     if count > 0:
         counts[key] = count

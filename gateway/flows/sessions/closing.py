@@ -1,4 +1,4 @@
-"""The end of sessions, and of their connections.
+"""The end of sessions and of their connections.
 
 Source: reference 2.5, 2.7, 4.4.
 """
@@ -15,46 +15,58 @@ from gateway.flows.internal.dialout import Dialouts
 from gateway.flows.internal.virtual_sessions import VirtualSessions
 from gateway.flows.rooms.events import RoomEvents
 from gateway.flows.services import Services
+from gateway.wire import server
+from gateway.wire.client import ClientMessage
 
 log = logging.getLogger("portunus.flows")
 
 
 class SessionCloser:
-    """Ends sessions, with all that follows from it."""
+    """Ends sessions with their streams, virtual sessions and dialouts."""
 
-    def __init__(self, services: Services, notify: RoomEvents, virtuals: VirtualSessions, dialouts: Dialouts) -> None:
+    def __init__(
+        self, services: Services, events: RoomEvents, virtual_sessions: VirtualSessions, dialouts: Dialouts
+    ) -> None:
         self._services = services
         self._hub = services.hub
         self._delivery = services.delivery
-        self._notify = notify
-        self._virtuals = virtuals
+        self._events = events
+        self._virtual_sessions = virtual_sessions
         self._dialouts = dialouts
 
     def end(self, session: Session, *, reason: str = "", tell_backend: bool = True) -> None:
-        """End a session; a connected client is told the reason, and its connection closed (2.7)."""
+        """End a session; send a connected client a ``bye`` with the reason, if any, and close its connection (2.7).
+
+        Nextcloud gets a leave request for the session's room if ``tell_backend``.
+        """
         connection = self._delivery.connection(session)
         if reason and connection is not None:
             self._delivery.send(session, bye(reason))
         if session.room is not None and (left := self._hub.leave(session, tell_backend=tell_backend)):
-            self._notify.left(left)
+            self._events.left(left)
         closed = self._hub.close(session)
         if closed is None:
             return
-        self._virtuals.owner_ended(closed)
-        self._dialouts.ended(session)
-        self._notify.ended(session)
+        self._virtual_sessions.owner_ended(closed)
+        self._dialouts.client_ended(session)
+        self._events.ended(session)
         if connection is not None:
             connection.finish()
 
+    def bye(self, session: Session, message: ClientMessage) -> None:
+        """Answer the ``bye`` of a client, and end its session (2.7)."""
+        self._delivery.send(session, server.encode(server.Bye(id=message.id or "")))
+        self.end(session)
+
     def evict(self, session: Session, event: bytes) -> None:
-        """End a session that may not be in its room any more, as soon as the event that says so is delivered (2.7)."""
+        """End a session that is no longer allowed in its room, once the event that says so is delivered (2.7)."""
         if session.connection is None:
             self._hub.evict(session, event)
         else:
             self.end(session)
 
     async def serve_end_requests(self) -> None:
-        """End the sessions that other flows cannot end themselves; runs until it is cancelled.
+        """End the sessions that other flows must not end themselves; runs until it is cancelled.
 
         A session whose streams were lost ends without a ``bye``, which some clients understand as the end of the call,
         and without a leave request, so that its client may join with the same Nextcloud session again (docs/mcu.md).
@@ -65,10 +77,10 @@ class SessionCloser:
                 log.warning("a session ends: its outbox is full")
             try:
                 self.end(session, tell_backend=cause is not EndCause.STREAMS_LOST)
-            except Exception:  # one session that cannot be ended must not keep the others
+            except Exception:  # the requests for other sessions are still served
                 log.exception("a session was not ended")
 
     def sweep(self, now: float) -> None:
-        """End the sessions whose time is over (2.5)."""
-        for fact in self._hub.sweep(now):
-            self.end(fact.session, reason=ROOM_JOIN_TIMEOUT if isinstance(fact, JoinTimedOut) else "")
+        """End the sessions whose time is over; called once a second (2.5)."""
+        for expired in self._hub.sweep(now):
+            self.end(expired.session, reason=ROOM_JOIN_TIMEOUT if isinstance(expired, JoinTimedOut) else "")

@@ -12,7 +12,7 @@ from gateway.core.backends import Backends
 from gateway.core.ids import SessionId, SessionIds
 from gateway.core.limits import Backend
 from gateway.core.session import Session
-from gateway.flows.dispatch import ClientConnection
+from gateway.flows.client_connection import ClientConnection
 from gateway.flows.services import Services
 from gateway.flows.settings import FlowSettings, MediaLimits
 from gateway.flows.wiring import Flows

@@ -154,7 +154,7 @@ async def test_nothing_is_kept_of_sessions_that_ended() -> None:
             await harness.sweep(31.0)
         assert harness.hub.sessions == {}
         assert harness.dispatch._clients == {}
-        assert harness.dispatch._strangers == set()
+        assert harness.dispatch._awaiting_hello == set()
         assert harness.dispatch._inboxes == {}
         assert harness.services.delivery._connections == {}
         assert len(harness.services.tasks) == 0

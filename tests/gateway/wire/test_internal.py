@@ -9,50 +9,11 @@ import msgspec
 import pytest
 
 from gateway.wire import client
-from gateway.wire.internal import CallStatus, Internal, is_complete
+from gateway.wire.internal import CallStatus, Internal
 
 
 def read(body: Any) -> Internal | None:
     return client.decode(json.dumps({"type": "internal", "internal": body})).internal
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"type": "future"},
-        {"type": "addsession", "addsession": {"sessionid": "p", "roomid": "r"}},
-        {"type": "updatesession", "updatesession": {"sessionid": "p", "roomid": "r", "flags": 4294967295}},
-        {"type": "removesession", "removesession": {"sessionid": "p", "roomid": "r", "userid": "u"}},
-        {"type": "incall", "incall": {}},
-        {"type": "incall", "incall": {"incall": -1}},
-        {"type": "dialout", "dialout": {"type": "future"}},
-        {"type": "dialout", "dialout": {"type": "error", "error": {}}},
-        {"type": "dialout", "dialout": {"type": "status", "status": {"callid": "c", "status": "s"}}},
-        {"type": "dialout", "dialout": {"type": "status", "status": {}}},
-    ],
-)
-def test_complete_message(body: Any) -> None:
-    assert is_complete(read(body))
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        None,
-        {"addsession": {"sessionid": "p", "roomid": "r"}},
-        {"type": "addsession"},
-        {"type": "updatesession", "updatesession": {"sessionid": "p"}},
-        {"type": "removesession", "removesession": {"roomid": "r"}},
-        {"type": "incall"},
-        {"type": "dialout"},
-        {"type": "dialout", "dialout": {"type": ""}},
-        {"type": "dialout", "dialout": {"type": "error"}},
-        {"type": "dialout", "dialout": {"type": "error", "error": None}},
-        {"type": "dialout", "dialout": {"type": "status"}},
-    ],
-)
-def test_incomplete_message(body: Any) -> None:
-    assert not is_complete(read(body))
 
 
 @pytest.mark.parametrize(

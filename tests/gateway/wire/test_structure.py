@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from gateway.wire.client import decode
-from gateway.wire.structure import is_complete
+from gateway.wire.errors import ProtocolError
+from gateway.wire.structure import check, internal
 
 ROOM = {"type": "room"}
 
@@ -31,8 +32,8 @@ ROOM = {"type": "room"}
         {"type": "internal", "internal": {"type": "surprise"}},
     ],
 )
-def test_message_with_all_required_members_is_complete(message: dict[str, Any]) -> None:
-    assert is_complete(decode(json.dumps(message)))
+def test_message_with_all_required_members_is_accepted(message: dict[str, Any]) -> None:
+    check(decode(json.dumps(message)))
 
 
 # reference 2.4-b
@@ -60,5 +61,47 @@ def test_message_with_all_required_members_is_complete(message: dict[str, Any]) 
         {"type": "internal", "internal": {"type": "incall"}},
     ],
 )
-def test_message_without_a_required_member_is_incomplete(message: dict[str, Any]) -> None:
-    assert not is_complete(decode(json.dumps(message)))
+def test_message_without_a_required_member_has_an_invalid_format(message: dict[str, Any]) -> None:
+    with pytest.raises(ProtocolError, match="invalid_format"):
+        check(decode(json.dumps(message)))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"type": "future"},
+        {"type": "addsession", "addsession": {"sessionid": "p", "roomid": "r"}},
+        {"type": "updatesession", "updatesession": {"sessionid": "p", "roomid": "r", "flags": 4294967295}},
+        {"type": "removesession", "removesession": {"sessionid": "p", "roomid": "r", "userid": "u"}},
+        {"type": "incall", "incall": {}},
+        {"type": "incall", "incall": {"incall": -1}},
+        {"type": "dialout", "dialout": {"type": "future"}},
+        {"type": "dialout", "dialout": {"type": "error", "error": {}}},
+        {"type": "dialout", "dialout": {"type": "status", "status": {"callid": "c", "status": "s"}}},
+        {"type": "dialout", "dialout": {"type": "status", "status": {}}},
+    ],
+)
+def test_body_of_an_internal_request_is_the_member_that_its_type_names(body: Any) -> None:
+    message = decode(json.dumps({"type": "internal", "internal": body})).internal
+    assert internal(message) is getattr(message, body["type"], None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        {"addsession": {"sessionid": "p", "roomid": "r"}},
+        {"type": "addsession"},
+        {"type": "updatesession", "updatesession": {"sessionid": "p"}},
+        {"type": "removesession", "removesession": {"roomid": "r"}},
+        {"type": "incall"},
+        {"type": "dialout"},
+        {"type": "dialout", "dialout": {"type": ""}},
+        {"type": "dialout", "dialout": {"type": "error"}},
+        {"type": "dialout", "dialout": {"type": "error", "error": None}},
+        {"type": "dialout", "dialout": {"type": "status"}},
+    ],
+)
+def test_internal_request_without_a_required_member_has_an_invalid_format(body: Any) -> None:
+    with pytest.raises(ProtocolError, match="invalid_format"):
+        check(decode(json.dumps({"type": "internal", "internal": body})))

@@ -1,0 +1,53 @@
+"""A client's connection as the dispatcher knows it: its session, if it has one, and its inbox."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from gateway.core.session import Session
+from gateway.core.throttle import Address
+from gateway.core.token_bucket import TokenBucket
+from gateway.flows.ports import Connection
+
+
+class Inbox:
+    """The messages that wait for an earlier one to be handled; after the hello it belongs to the session."""
+
+    __slots__ = ("bucket", "busy", "waiting")
+
+    def __init__(self, bucket: TokenBucket) -> None:
+        self.bucket = bucket
+        self.busy = False  # whether a task handles a message of this inbox
+        self.waiting: deque[tuple[ClientConnection, str]] = deque()
+
+
+class ClientConnection:
+    """One connection of a client."""
+
+    __slots__ = ("_until_gone", "connection", "gone", "hello_by", "inbox", "session")
+
+    def __init__(self, connection: Connection, hello_by: float, inbox: Inbox) -> None:
+        self.connection = connection
+        self.session: Session | None = None
+        self.inbox = inbox
+        self.hello_by: float | None = hello_by  # None: a hello was accepted, or is being authenticated
+        self.gone = False  # closed, or replaced by another connection of the session
+        self._until_gone: asyncio.Future[None] | None = None
+
+    @property
+    def address(self) -> Address:
+        """The address of the client (14.2)."""
+        return self.connection.address
+
+    def set_gone(self) -> None:
+        """Handle no further message of this connection, and end ``until_gone``."""
+        self.gone = True
+        if self._until_gone is not None and not self._until_gone.done():
+            self._until_gone.set_result(None)
+
+    async def until_gone(self, seconds: float) -> None:
+        """Wait until the connection is gone, at most ``seconds``; only one task at a time may wait."""
+        if not self.gone:
+            self._until_gone = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._until_gone], timeout=seconds)
