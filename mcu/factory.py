@@ -19,9 +19,9 @@ def _janus_settings() -> Any:
 
 
 def _check_janus(settings: Any) -> None:
-    from mcu.janus.settings import check
+    from mcu.janus.settings import check_servers
 
-    check(settings)
+    check_servers(settings)
 
 
 def _janus(settings: Any, timeout: float, instance: str) -> Mcu:

@@ -9,8 +9,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PURE = ("gateway/core", "gateway/wire", "sdp", "mcu/janus/connection/protocol.py")
-TESTS = ("tests/gateway/core", "tests/gateway/wire", "tests/sdp", "tests/mcu/janus/connection/test_protocol.py")
+PURE = (
+    "gateway/core",
+    "gateway/wire",
+    "sdp",
+    "mcu/janus/connection/messages.py",
+    "mcu/janus/connection/transactions.py",
+)
+TESTS = (
+    "tests/gateway/core",
+    "tests/gateway/wire",
+    "tests/sdp",
+    "tests/mcu/janus/connection/test_messages.py",
+    "tests/mcu/janus/connection/test_transactions.py",
+)
 
 
 @pytest.mark.full

@@ -9,7 +9,6 @@ waits for a publisher is woken when one comes, comes up or goes, and looks again
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
@@ -32,15 +31,14 @@ from mcu.base import (
     SubscribeOptions,
     Subscriber,
 )
-from mcu.janus.connection.protocol import JanusError
-from mcu.janus.connection.session import Interrupted, JanusSession
+from mcu.janus.connection.messages import JanusError
+from mcu.janus.connection.session import Clock, JanusSession, RequestInterrupted, loop_time
 from mcu.janus.events.statistics import EventStatistics
-from mcu.janus.labels import control
+from mcu.janus.labels import control_label
 from mcu.janus.placement.pool import JanusPool
 from mcu.janus.placement.server import JanusServer
 from mcu.janus.rooms import videoroom
-from mcu.janus.settings import JanusServerSettings, check
-from mcu.janus.settings import instance as instance_name
+from mcu.janus.settings import JanusServerSettings, check_servers, instance_name
 from mcu.janus.streams.descriptions import identified
 from mcu.janus.streams.publisher import JanusPublisher
 from mcu.janus.streams.room_feed import RoomFeed
@@ -55,7 +53,13 @@ OFFERED = 2  # Janus at most that are given one offer: a description at which Ja
 class JanusMcu:
     """One Janus or several behind the SFU interface (``mcu.base.Mcu``)."""
 
-    def __init__(self, servers: tuple[JanusServerSettings, ...], timeout: float, instance: str = "") -> None:
+    def __init__(
+        self,
+        servers: tuple[JanusServerSettings, ...],
+        timeout: float,
+        instance: str = "",
+        clock: Clock = loop_time,
+    ) -> None:
         """Take the settings; ``timeout`` in seconds holds for each request that brings no time limit of its own.
 
         ``instance`` names this gateway on Janus (``mcu.janus.labels``); empty: one is drawn.
@@ -63,12 +67,13 @@ class JanusMcu:
         Raises:
             ValueError: there is no Janus, one is named twice, or the instance cannot stand in a label.
         """
-        check(servers)
+        check_servers(servers)
         name = instance_name(instance)
         self._on_state: Callable[[McuStatus], None] = lambda status: None
-        self._feed = EventStatistics(lambda opaque_id: opaque_id.startswith(f"{control(name)}|"), time.monotonic)
+        self._statistics = EventStatistics(lambda opaque_id: opaque_id.startswith(f"{control_label(name)}|"), clock)
+        self._clock = clock
         self._timeout = timeout
-        self._fleet = JanusPool(servers, timeout, name, self._feed, self._state_changed)
+        self._pool = JanusPool(servers, timeout, name, self._statistics, clock, self._state_changed)
         self._publishers: dict[StreamKey, JanusPublisher] = {}
         self._turns: WeakValueDictionary[StreamKey, asyncio.Lock] = WeakValueDictionary()
         self._waiting: dict[StreamKey, set[asyncio.Future[None]]] = {}
@@ -78,11 +83,11 @@ class JanusMcu:
     async def start(self, on_state: Callable[[McuStatus], None]) -> None:
         """Begin to connect and return at once."""
         self._on_state = on_state
-        self._fleet.start()
+        self._pool.start()
 
     async def stop(self) -> None:
         """Close every stream on Janus and disconnect. Idempotent."""
-        await self._fleet.stop()
+        await self._pool.stop()
 
     async def reconfigure(self, settings: object) -> None:
         """Take changed settings; streams go on where they are.
@@ -93,15 +98,15 @@ class JanusMcu:
         Raises:
             ValueError: there is no Janus, or one is named twice; nothing has changed.
         """
-        self._fleet.reconfigure(msgspec.convert(settings, tuple[JanusServerSettings, ...]))
+        self._pool.reconfigure(msgspec.convert(settings, tuple[JanusServerSettings, ...]))
 
-    def node(self, url: str = "") -> JanusServer:
+    def server(self, url: str = "") -> JanusServer:
         """Return one Janus, the first where no address is given; for what goes beyond the SFU interface."""
-        return self._fleet.nodes[url] if url else next(iter(self._fleet.nodes.values()))
+        return self._pool.servers[url] if url else next(iter(self._pool.servers.values()))
 
     async def session(self, url: str = "") -> JanusSession:
         """Return the session with a Janus (the first), once there is one; for what goes beyond the SFU interface."""
-        return await self.node(url).client.session()
+        return await self.server(url).connector.wait_for_session()
 
     # -- publish
 
@@ -110,15 +115,15 @@ class JanusMcu:
     ) -> tuple[Publisher, str]:
         """Publish a stream; what ``mcu.base.Mcu.publish`` says."""
         identified(offer)  # what is no description does not end the running publisher
-        deadline = asyncio.get_running_loop().time() + options.timeout
+        deadline = self._clock() + options.timeout
         async with self._in_time(options.timeout), self._turns.setdefault(key, asyncio.Lock()):
-            await self._fleet.ready()
+            await self._pool.wait_until_accepting()
             before = self._publishers.get(key)
             if before is not None:
-                at_hand = self._fleet.home(before)
+                at_hand = self._pool.of_publisher(before)
                 before.replace()
-                if at_hand is not None and at_hand.client.current() is not None:  # else it would be waited for in vain
-                    await asyncio.wait(before.leaving, timeout=LET_GO)
+                if at_hand is not None and at_hand.connector.session is not None:  # else it would be waited for in vain
+                    await asyncio.wait(before.closing, timeout=LET_GO)
             publisher, answer = await self._place(key, offer, options, listener, deadline)
             self._publishers[key] = publisher
             self._wake(key)
@@ -136,30 +141,30 @@ class JanusMcu:
         tried: set[JanusServer] = set()
         offered = 0
         while True:
-            left = self._fleet.preferred(options, tried)
+            left = self._pool.for_publisher(options, tried)
             if not left:
                 if tried:
                     raise McuLost("no Janus took the stream")
-                await self._fleet.ready()
+                await self._pool.wait_until_accepting()
                 continue
-            node = left[0]
-            share = (deadline - asyncio.get_running_loop().time()) / len(left)
+            server = left[0]
+            share = (deadline - self._clock()) / len(left)
             publisher = None
             try:
                 async with asyncio.timeout(share if len(left) > 1 else None):
-                    with node.publisher(key, options, listener, self._publisher_changed) as publisher:
+                    with server.new_publisher(key, options, listener, self._publisher_changed) as publisher:
                         return publisher, await publisher.open(offer, options)
             except (
-                Interrupted
+                RequestInterrupted
             ):  # nobody knows how far it came: what there is goes, and it begins again, here or elsewhere
                 continue
             except (TimeoutError, JanusError, McuError) as error:
-                tried.add(node)
+                tried.add(server)
                 given = publisher is not None and publisher.offered
                 offered += given
                 if len(left) == 1 or offered == OFFERED or (given and isinstance(error, JanusError | Rejected)):
                     raise  # where Janus has answered, another one would say the same of the same description
-                node.log.warning("a stream was not taken, and goes to another Janus: %s", type(error).__name__)
+                server.log.warning("a stream was not taken, and goes to another Janus: %s", type(error).__name__)
 
     # -- subscribe
 
@@ -167,23 +172,23 @@ class JanusMcu:
         self, key: StreamKey, options: SubscribeOptions, listener: StreamListener
     ) -> tuple[Subscriber, str]:
         """Subscribe to a stream; what ``mcu.base.Mcu.subscribe`` says."""
-        deadline = asyncio.get_running_loop().time() + options.timeout
+        deadline = self._clock() + options.timeout
         passed: set[JanusServer] = set()
         async with self._in_time(options.timeout, key):
             while True:
                 publisher = self._publishers.get(key)
                 if publisher is None or not publisher.up:
                     if publisher is None:
-                        self._fleet.hope()
+                        self._pool.check_usable()
                     await self._change(key)
                     continue
-                node = self._fleet.elsewhere(publisher, options)
-                if node is None or node in passed:
+                server = self._pool.better_for_subscriber(publisher, options)
+                if server is None or server in passed:
                     found = await self._enter(publisher, options, listener)
                 else:
-                    found = await self._enter_remote(node, publisher, options, listener, deadline)
+                    found = await self._enter_remote(server, publisher, options, listener, deadline)
                     if not publisher.ended:
-                        passed.add(node)
+                        passed.add(server)
                 if found is not None:
                     found[0].ear.open_soon()
                     return found
@@ -206,25 +211,25 @@ class JanusMcu:
 
     async def _enter_remote(
         self,
-        node: JanusServer,
+        server: JanusServer,
         publisher: JanusPublisher,
         options: SubscribeOptions,
         listener: StreamListener,
         deadline: float,
     ) -> tuple[JanusSubscriber, str] | None:
         """Subscribe on a second Janus; ``None``: look again."""
-        limit = min(GO_ON, (deadline - asyncio.get_running_loop().time()) / 2)
+        limit = min(GO_ON, (deadline - self._clock()) / 2)
         try:
             async with asyncio.timeout(limit):
-                remote = node.remote(publisher)
+                remote = server.remote_stream(publisher)
                 async with remote.visited():
                     subscriber = JanusSubscriber(remote, listener, self._timeout)
                     offer = await subscriber.open(options.selection)
         except (TimeoutError, JanusError, McuError, PublisherNotReady) as error:
             in_vain = not isinstance(error, TimeoutError) or limit == GO_ON  # else it had little time
             if in_vain and not publisher.ended:
-                node.spare()
-                node.log.warning("a stream of another Janus cannot go on to here: %s", type(error).__name__)
+                server.suspend_forwarding()
+                server.log.warning("a stream of another Janus cannot go on to here: %s", type(error).__name__)
             return None
         return (subscriber, offer) if offer else None
 
@@ -232,11 +237,11 @@ class JanusMcu:
 
     def status(self) -> McuStatus:
         """Return a snapshot."""
-        return self._fleet.status()
+        return self._pool.status()
 
     def streams(self) -> Iterable[StreamReport]:
         """Return a report for each stream and kind: which codec runs, and what Janus' event feed tells of it."""
-        return self._fleet.streams()
+        return self._pool.streams()
 
     def metrics(self) -> Iterable[Metric]:
         """Return how many media flow, and what Janus' event feed adds up to."""
@@ -245,12 +250,12 @@ class JanusMcu:
             ((publisher.key.stream_type, kind) for publisher in publishers for kind in publisher.arriving),
             ((report.key.stream_type, report.kind) for report in self.streams() if report.subscriber),
         )
-        yield from self._feed.metrics()
-        yield from self._fleet.metrics()
+        yield from self._statistics.metrics()
+        yield from self._pool.metrics()
 
     def receive_events(self, frame: bytes) -> None:
         """Process a frame of Janus' event feed; several Janus may send theirs."""
-        self._feed.take(frame)
+        self._statistics.receive(frame)
 
     # -- waiting
 
@@ -261,13 +266,13 @@ class JanusMcu:
             async with asyncio.timeout(seconds):
                 yield
         except TimeoutError as error:
-            if why := self._fleet.missing():
+            if why := self._pool.reason_unreachable():
                 raise McuLost(f"Janus is not there: {why}") from error
             if key is not None and key not in self._publishers:
                 raise NoSuchStream("nobody publishes the stream") from error
             raise McuTimeout("Janus, or the publisher's media, did not come up in time") from error
         except JanusError as error:
-            raise videoroom.typed(error) from error
+            raise videoroom.mcu_error(error) from error
 
     async def _change(self, key: StreamKey) -> None:
         """Wait until something changes about the publisher of a stream, or about a Janus."""

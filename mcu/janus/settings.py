@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import secrets
+from collections.abc import Iterable
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -15,25 +16,25 @@ from mcu.janus.labels import INSTANCE
 SCHEMES = ("ws://", "wss://")
 CONTINENTS = ("AF", "AN", "AS", "EU", "NA", "OC", "SA")
 _COUNTRY = re.compile(r"[A-Z]{2}")
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")  # no dot or colon: no address is to reach the log
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")  # no dot or colon: an address must not reach the log
 
 
 class JanusServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One Janus: where it is and what it asks for."""
+    """The address, secrets and placement of one Janus."""
 
     url: str  # of its WebSocket API, "ws://…" or "wss://…"
     api_secret: str = ""
     token: str = ""  # an alternative to ``api_secret``
-    admin_key: str = ""  # VideoRoom's, asked for when a room is created
-    admin_url: str = ""  # of its Admin API over WebSocket; with it, handles that nobody owns are found and detached
+    admin_key: str = ""  # VideoRoom's, required by Janus for creating rooms
+    admin_url: str = ""  # of its Admin API over WebSocket; with it orphaned handles and sessions are removed
     admin_secret: str = ""
-    weight: float = 1.0  # how much it can carry compared with the others (docs/mcu.md, "Several Janus")
-    country: str = ""  # where it stands: two letters of ISO 3166, capitals
-    continents: tuple[str, ...] = ()  # whose clients it serves: "EU", "NA", …
-    remote_streams: bool = False  # whether streams may go on from it, and to it, over another Janus
-    address: str = ""  # where other Janus send such streams: an address or a host name; the host of ``url`` without it
-    draining: bool = False  # takes no new streams, and is left when its last one has ended
-    name: str = ""  # what the log and ``/readyz`` call it; its number among several without
+    weight: float = 1.0  # capacity compared with the other Janus (docs/mcu.md, "Several Janus")
+    country: str = ""  # its location: two letters of ISO 3166, capitals
+    continents: tuple[str, ...] = ()  # continents of the clients that it serves: "EU", "NA", …
+    remote_streams: bool = False  # whether streams may be forwarded from it to another Janus, and to it
+    address: str = ""  # destination of streams that another Janus forwards to it; empty: the host of ``url``
+    draining: bool = False  # accepts no new streams, and is disconnected when its last one has ended
+    name: str = ""  # its name in the log and in ``/readyz``; empty: its number among several
 
     def __post_init__(self) -> None:
         if not self.url.startswith(SCHEMES):
@@ -52,15 +53,55 @@ class JanusServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
             raise ValueError(f"`continents` names {unknown[0]!r}; there are {', '.join(CONTINENTS)}")
 
     @property
-    def host(self) -> str:
-        """Where another Janus sends streams to."""
+    def forward_host(self) -> str:
+        """The host to which another Janus forwards streams."""
         return self.address or _host(self.url)
 
     @property
     def secrets(self) -> dict[str, str]:
-        """What goes into every request."""
+        """The members that authenticate each request."""
         given = {"apisecret": self.api_secret, "token": self.token}
         return {name: value for name, value in given.items() if value}
+
+
+def check_servers(servers: tuple[JanusServerSettings, ...]) -> None:
+    """Check that these Janus can be used together.
+
+    Raises:
+        ValueError: the list is empty, an address or name occurs twice, or one could not be reached by the others.
+    """
+    if not servers:
+        raise ValueError("there is no [[mcu.janus]]")
+    if twice := _first_duplicate(server.url for server in servers):
+        raise ValueError(f"two [[mcu.janus]] have the url {twice}")
+    if twice := _first_duplicate(server.name for server in servers if server.name):
+        raise ValueError(f"two [[mcu.janus]] have the name {twice}")
+    targets = [server for server in servers if server.remote_streams]
+    local = [server for server in targets if _is_loopback(server.forward_host)]
+    if local and len(local) < len(targets):  # no media would arrive, and Janus would report no error
+        raise ValueError(f"`address` must say where other Janus reach that of {local[0].url}: it is a loopback address")
+
+
+def instance_name(configured: str) -> str:
+    """Return the configured name of this gateway on Janus, or a random one.
+
+    With a random one the rooms and handles of an earlier process are not recognised.
+
+    Raises:
+        ValueError: it cannot be part of a label.
+    """
+    if configured and not INSTANCE.fullmatch(configured):
+        raise ValueError("an instance is 1 to 32 letters, digits, dots, hyphens or underscores")
+    return configured or secrets.token_hex(6)
+
+
+def _first_duplicate(names: Iterable[str]) -> str | None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 def _host(url: str) -> str:
@@ -75,36 +116,3 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def check(servers: tuple[JanusServerSettings, ...]) -> None:
-    """Look whether these Janus can be used together.
-
-    Raises:
-        ValueError: there is none, two have the same address or name, or one could not be reached by the others.
-    """
-    if not servers:
-        raise ValueError("there is no [[mcu.janus]]")
-    urls = [server.url for server in servers]
-    if twice := next((url for place, url in enumerate(urls) if url in urls[:place]), None):
-        raise ValueError(f"two [[mcu.janus]] have the url {twice}")
-    names = [server.name for server in servers if server.name]
-    if twice := next((name for place, name in enumerate(names) if name in names[:place]), None):
-        raise ValueError(f"two [[mcu.janus]] have the name {twice}")
-    targets = [server for server in servers if server.remote_streams]
-    here = [server for server in targets if _is_loopback(server.host)]
-    if here and len(here) < len(targets):  # no picture would come, and nobody be told
-        raise ValueError(f"`address` must say where other Janus reach that of {here[0].url}: it is a loopback address")
-
-
-def instance(configured: str) -> str:
-    """Return the configured name of this gateway on Janus, or one that is drawn.
-
-    With one that is drawn nothing of an earlier process is recognised.
-
-    Raises:
-        ValueError: it cannot stand in a label.
-    """
-    if configured and not INSTANCE.fullmatch(configured):
-        raise ValueError("an instance is 1 to 32 letters, digits, dots, hyphens or underscores")
-    return configured or secrets.token_hex(6)

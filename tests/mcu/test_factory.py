@@ -92,8 +92,8 @@ def test_keys_of_janus_that_make_no_sense_are_refused(keys: dict[str, object], s
 
 
 def test_a_janus_is_reached_by_others_at_its_address_or_the_host_of_its_url() -> None:
-    assert JanusServerSettings("ws://[2001:db8::1]:8188").host == "2001:db8::1"
-    assert JanusServerSettings("wss://janus.example.com/ws", address="192.0.2.7").host == "192.0.2.7"
+    assert JanusServerSettings("ws://[2001:db8::1]:8188").forward_host == "2001:db8::1"
+    assert JanusServerSettings("wss://janus.example.com/ws", address="192.0.2.7").forward_host == "192.0.2.7"
 
 
 @pytest.mark.parametrize("near", ["ws://127.0.0.1:8188", "ws://localhost:8188", "ws://[::1]:8188"])

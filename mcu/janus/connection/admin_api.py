@@ -1,4 +1,4 @@
-"""A look at Janus through its Admin API: sessions and handles, whoever made them (Janus documentation, "Admin API")."""
+"""Janus' Admin API: all its sessions and handles, whichever client made them (Janus documentation, "Admin API")."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from mcu.janus.connection.protocol import (
+from mcu.janus.connection.messages import (
     ADMIN_SUBPROTOCOL,
     NO_SUCH_HANDLE,
     NO_SUCH_SESSION,
@@ -18,7 +18,7 @@ from mcu.janus.connection.protocol import (
     JanusError,
     JanusMessage,
     encode,
-    failure,
+    error_of,
     parse,
 )
 from mcu.janus.settings import JanusServerSettings
@@ -27,40 +27,40 @@ GONE = (NO_SUCH_SESSION, NO_SUCH_HANDLE)
 
 
 class AdminApi:
-    """Asks one thing after another; the caller sets the time limit."""
+    """A connection to the Admin API: one request at a time; the caller sets the time limit."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse, secret: str) -> None:
         self._socket = socket
         self._secrets = {"admin_secret": secret} if secret else {}
         self._transactions = itertools.count(1)
 
-    async def sessions(self) -> list[int]:
-        """Return the sessions that there are."""
-        return (await self._ask("list_sessions")).sessions
+    async def list_sessions(self) -> list[int]:
+        """Return the ids of all sessions."""
+        return (await self._request("list_sessions")).sessions
 
-    async def handles(self, session: int) -> list[int]:
-        """Return the handles of a session; none if it is gone."""
-        answer = await self._find("list_handles", session_id=session)
+    async def list_handles(self, session: int) -> list[int]:
+        """Return the handles of a session; none if the session is gone."""
+        answer = await self._request_unless_gone("list_handles", session_id=session)
         return [] if answer is None else answer.handles
 
-    async def info(self, session: int, handle: int) -> HandleInfo | None:
-        """Return what there is to say of a handle; ``None``: it is gone."""
-        answer = await self._find("handle_info", session_id=session, handle_id=handle)
+    async def handle_info(self, session: int, handle: int) -> HandleInfo | None:
+        """Return the state of a handle; ``None``: the handle is gone."""
+        answer = await self._request_unless_gone("handle_info", session_id=session, handle_id=handle)
         return None if answer is None else answer.info
 
-    async def destroy(self, session: int) -> None:
+    async def destroy_session(self, session: int) -> None:
         """End a session with all its handles."""
-        await self._find("destroy_session", session_id=session)
+        await self._request_unless_gone("destroy_session", session_id=session)
 
-    async def _find(self, janus: str, **fields: Any) -> JanusMessage | None:
+    async def _request_unless_gone(self, janus: str, **fields: Any) -> JanusMessage | None:
         try:
-            return await self._ask(janus, **fields)
+            return await self._request(janus, **fields)
         except JanusError as error:
             if error.code in GONE:
                 return None
             raise
 
-    async def _ask(self, janus: str, **fields: Any) -> JanusMessage:
+    async def _request(self, janus: str, **fields: Any) -> JanusMessage:
         transaction = str(next(self._transactions))
         await self._socket.send_str(encode(janus, transaction, self._secrets, fields))
         while True:
@@ -70,18 +70,18 @@ class AdminApi:
             answer = parse(frame.data)
             if answer.transaction == transaction:
                 break
-        error = failure(answer)
+        error = error_of(answer)
         if error is not None:
             raise error
         return answer
 
 
 @asynccontextmanager
-async def admin(http: aiohttp.ClientSession, server: JanusServerSettings) -> AsyncIterator[AdminApi]:
+async def connect_admin_api(http: aiohttp.ClientSession, settings: JanusServerSettings) -> AsyncIterator[AdminApi]:
     """Connect to the Admin API of a Janus.
 
     Raises:
-        OSError, aiohttp.ClientError: it is not there.
+        OSError, aiohttp.ClientError: the connection fails.
     """
-    async with http.ws_connect(server.admin_url, protocols=[ADMIN_SUBPROTOCOL], max_msg_size=0) as socket:
-        yield AdminApi(socket, server.admin_secret)
+    async with http.ws_connect(settings.admin_url, protocols=[ADMIN_SUBPROTOCOL], max_msg_size=0) as socket:
+        yield AdminApi(socket, settings.admin_secret)

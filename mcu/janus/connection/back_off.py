@@ -1,25 +1,25 @@
-"""How long to wait before the next attempt to connect to a Janus. Pure: no loop, no clock."""
+"""Pauses between attempts to connect to a Janus. Pure: no loop, no clock."""
 
 from __future__ import annotations
 
-QUICK = 0.25  # seconds between attempts to connect, before jitter, to a Janus that is started again
+QUICK = 0.25  # seconds between attempts at first, before jitter: Janus may be restarting
 QUICK_FOR = 30.0  # seconds
-STEADY = 2.0  # seconds between attempts while people may still sit in their calls
+STEADY = 2.0  # seconds between attempts while participants may still wait in their calls
 STEADY_FOR = 600.0  # seconds
-BACK_OFF = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds between attempts with a Janus that is there and cannot be used
+BACK_OFF = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds between attempts with a Janus that answers but cannot be used
 
 
-def back_off(away: float, refusals: int, chance: float) -> float:
-    """Return how many seconds to wait before the next attempt to connect.
+def back_off(disconnected_for: float, refusals: int, chance: float) -> float:
+    """Return the pause before the next attempt to connect, in seconds.
 
-    ``away``: seconds since there was a session, or since the start; ``refusals``: how many attempts in a row ended at a
-    Janus that cannot be used. ``chance`` is even in 0 … 1: half as long to half as long again, so that many gateways do
-    not come back as one.
+    ``disconnected_for``: seconds since the last session, or since the start; ``refusals``: number of consecutive
+    attempts that found a Janus which cannot be used. ``chance``, even in 0 … 1, makes the pause half to one and a half
+    times as long, so that many gateways do not reconnect at the same moment.
     """
     if refusals:
-        wait = BACK_OFF[min(refusals, len(BACK_OFF)) - 1]
-    elif away < QUICK_FOR:
-        wait = QUICK
+        pause = BACK_OFF[min(refusals, len(BACK_OFF)) - 1]
+    elif disconnected_for < QUICK_FOR:
+        pause = QUICK
     else:
-        wait = STEADY if away < STEADY_FOR else BACK_OFF[-1]
-    return wait * (0.5 + chance)
+        pause = STEADY if disconnected_for < STEADY_FOR else BACK_OFF[-1]
+    return pause * (0.5 + chance)

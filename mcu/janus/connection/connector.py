@@ -1,8 +1,8 @@
 """The connection to one Janus: made, checked, kept, and made again.
 
-When it ends and Janus is still there, the session is claimed over the next one and its streams go on; they are lost
-when Janus is gone, has ended the session, or does not come back in time. Says in the log once what is missing, not at
-each attempt; never with an address (invariant 7).
+When it breaks and Janus is still there, the session is claimed over the next one and its streams go on; they are lost
+when Janus is gone, has ended the session, or does not come back in time. The log says once what is missing, not at
+each attempt, and never with an address (invariant 7).
 """
 
 from __future__ import annotations
@@ -21,87 +21,96 @@ import aiohttp
 from mcu.base import McuLost, Rejected, SfuState
 from mcu.janus.connection.back_off import back_off
 from mcu.janus.connection.log import JanusLog
-from mcu.janus.connection.protocol import NO_SUCH_SESSION, SUBPROTOCOL, JanusError, details, printable, refusal
-from mcu.janus.connection.session import JanusSession
+from mcu.janus.connection.messages import (
+    NO_SUCH_SESSION,
+    SUBPROTOCOL,
+    JanusError,
+    loggable,
+    reason_unusable,
+    server_details,
+)
+from mcu.janus.connection.session import Clock, JanusSession
 from mcu.janus.settings import JanusServerSettings
 
-HEARTBEAT = 4.0  # seconds without a word before a ping; a Janus that stands still is noticed after 3 to 7
-CONNECT = 2.0  # seconds for a connection, and for claiming: one that stands still is asked again and again
-UNASKED = "Janus has not been asked yet"
-CLOSE = 1.0  # seconds for the closing handshake: a Janus that stands still never answers it
-
-PROXY_FINDS_NOBODY = (502, 503)  # HTTP: what a proxy in front of Janus says when the process is gone
+HEARTBEAT = 4.0  # seconds without a frame before a ping; a frozen Janus is noticed after 3 to 7
+CONNECT = 2.0  # seconds for a connection, and for a claim: an attempt at a frozen Janus is given up and repeated
+CLOSE = 1.0  # seconds for the closing handshake: a frozen Janus never answers it
 SHORT = 1.0  # seconds; a connection that lasts no longer is not made again without a pause
 
-Outcome = tuple[SfuState, str]  # what we are, and why
+PROXY_WITHOUT_JANUS = (502, 503)  # HTTP: the answer of a proxy whose Janus is gone
+NOT_TRIED = "Janus has not been asked yet"
+
+Outcome = tuple[SfuState, str]  # the state after an attempt, and the reason
 Upkeep = Callable[[aiohttp.ClientSession, JanusSession, bool], Coroutine[Any, Any, None]]
 
 
 class JanusConnector:
-    """Holds one session with Janus; ``on_change`` is called after each change of the public fields.
+    """Keeps one session with a Janus; ``on_change`` is called after each change of the public attributes.
 
-    ``upkeep`` runs while the session can be used; its last argument: whether the session was claimed.
+    ``upkeep`` runs while the session can be used; its last argument says whether the session was claimed.
     """
 
     def __init__(
         self,
-        server: JanusServerSettings,
+        settings: JanusServerSettings,
         timeout: float,
-        on_change: Callable[[], None],
         instance: str,
         log: JanusLog,
+        clock: Clock,
+        on_change: Callable[[], None],
         upkeep: Upkeep,
     ) -> None:
         self.state = SfuState.CONNECTING
-        self.reason = UNASKED
+        self.reason = NOT_TRIED
         self.name = ""
         self.details: dict[str, Any] = {}
         self.version = ""
-        self.since = 0.0  # unix time
-        self.server = server  # that of the next connection
+        self.connected_since = 0.0  # unix time
+        self.settings = settings  # of the next connection
+        self.abandoned: set[int] = set()  # sessions that were given up and that Janus may still have
         self._timeout = timeout
-        self._on_change = on_change
         self._instance = instance
         self._log = log
+        self._clock = clock
+        self._on_change = on_change
         self._upkeep = upkeep
-        self._session: JanusSession | None = None  # the one that can be used
-        self._kept: JanusSession | None = None  # the one that is to be claimed
-        self._too_late: asyncio.TimerHandle | None = None  # when it cannot be claimed any more
-        self._reclaim = 0.0  # seconds for which Janus keeps a session without a connection
-        self.old: set[int] = set()  # sessions that we gave up and Janus may still have
-        self._away = 0.0  # since when there is none, by the loop's clock
-        self._changed = asyncio.Event()
+        self._session: JanusSession | None = None  # the session that can be used
+        self._claimable: JanusSession | None = None  # the session to be claimed over the next connection
+        self._claim_deadline: asyncio.TimerHandle | None = None
+        self._reclaim_timeout = 0.0  # seconds for which Janus keeps a session without a connection
+        self._disconnected_at = 0.0
+        self._changed = asyncio.Event()  # replaced at each change
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to connect and return at once; also after ``stop``."""
-        self._become(SfuState.CONNECTING, UNASKED)
+        self._set_state(SfuState.CONNECTING, NOT_TRIED)
         self._task = asyncio.create_task(self._run(), name="janus")
 
     async def stop(self) -> None:
         """End the session on Janus, and disconnect. Idempotent."""
         session, self._session = self._session, None
-        if session is not None:  # Janus would keep it to be claimed
+        if session is not None:  # otherwise Janus would keep it to be claimed
             await asyncio.wait([session.post("destroy")], timeout=CLOSE)
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
-        self._lose("stopped")
-        self._become(SfuState.STOPPED, "stopped")
+        self._lose_claimable("stopped")
+        self._set_state(SfuState.STOPPED, "stopped")
 
-    def give_up(self) -> None:
-        """Wait no longer for a connection that broke: its streams are lost. Harmless where there is one."""
-        self._lose("we wait for it no longer")
+    def give_up_claim(self) -> None:
+        """Lose the streams of a broken connection now instead of waiting for the claim; no effect while connected."""
+        self._lose_claimable("it is not waited for any longer")
 
-    async def session(self) -> JanusSession:
-        """Return the session, waiting for it where Janus is not there; the caller sets the time limit.
+    async def wait_for_session(self) -> JanusSession:
+        """Return the session, waiting for a connection to Janus; the caller sets the time limit.
 
         Raises:
             Rejected: this Janus cannot be used.
-            McuLost: we have stopped.
+            McuLost: the connector has been stopped.
         """
-        while (session := self.current()) is None:
+        while (session := self.session) is None:
             if self.state is SfuState.REFUSED:
                 raise Rejected(self.reason)
             if self.state is SfuState.STOPPED:
@@ -109,41 +118,42 @@ class JanusConnector:
             await self._changed.wait()
         return session
 
-    def current(self) -> JanusSession | None:
-        """Return the session if there is one now."""
+    @property
+    def session(self) -> JanusSession | None:
+        """The session, while there is one that can be used."""
         return self._session
 
     async def _run(self) -> None:
-        clock = asyncio.get_running_loop().time
-        self._away, refusals = clock(), 0
+        self._disconnected_at, refusals = self._clock(), 0
         async with aiohttp.ClientSession() as http:
             while True:
-                begun, kept = clock(), self._kept
+                begun, claimable = self._clock(), self._claimable
                 state, reason = await self._attempt(http)
-                if (state is SfuState.READY and clock() - begun > SHORT) or kept is not self._kept:
-                    refusals = 0  # it was there a moment ago: asked again at once
+                lasted = state is SfuState.READY and self._clock() - begun > SHORT
+                if lasted or claimable is not self._claimable:
+                    refusals = 0  # Janus was there a moment ago: connect again at once
                     continue
                 refusals = refusals + 1 if state is SfuState.REFUSED else 0
                 if state is not SfuState.READY:
-                    if self._kept is None and reason != self.reason:
+                    if self._claimable is None and reason != self.reason:
                         self._log.warning("Janus cannot be used yet: %s; media requests wait, we keep trying", reason)
-                    self._become(state, reason)
-                await asyncio.sleep(back_off(clock() - self._away, refusals, random.random()))
+                    self._set_state(state, reason)
+                await asyncio.sleep(back_off(self._clock() - self._disconnected_at, refusals, random.random()))
 
     async def _attempt(self, http: aiohttp.ClientSession) -> Outcome:
         try:
-            return await self._hold(http)
-        except Exception:  # nobody else would hear of it, and Janus not be tried again
+            return await self._connect(http)
+        except Exception:  # unhandled it would end the task, and Janus would not be tried again
             self._log.exception("the connection to Janus failed")
             self._session = None
-            return SfuState.CONNECTING, "an error of ours"
+            return SfuState.CONNECTING, "an internal error"
 
-    async def _hold(self, http: aiohttp.ClientSession) -> Outcome:
-        """Connect once and hold the session to the end of the connection; READY: there was one, and it has ended."""
+    async def _connect(self, http: aiohttp.ClientSession) -> Outcome:
+        """Connect once and use the session until the connection ends; READY: there was a session, and it has ended."""
         try:
             async with asyncio.timeout(min(self._timeout, CONNECT)):
                 socket = await http.ws_connect(
-                    self.server.url,
+                    self.settings.url,
                     protocols=[SUBPROTOCOL],
                     heartbeat=HEARTBEAT,
                     timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE),
@@ -152,72 +162,78 @@ class JanusConnector:
         except TimeoutError:
             return SfuState.CONNECTING, "it does not answer"
         except aiohttp.WSServerHandshakeError as error:
-            if error.status in PROXY_FINDS_NOBODY:
-                self._lose("nobody is there behind the proxy")
-                return SfuState.CONNECTING, "nobody is there behind the proxy"
-            return SfuState.CONNECTING, "what answers there is not Janus' WebSocket API"
+            if error.status in PROXY_WITHOUT_JANUS:
+                self._lose_claimable("there is no Janus behind the proxy")
+                return SfuState.CONNECTING, "there is no Janus behind the proxy"
+            return SfuState.CONNECTING, "the server there does not speak Janus' WebSocket API"
         except (OSError, aiohttp.ClientError) as error:
             if getattr(error, "errno", None) == errno.ECONNREFUSED:
-                self._lose(in_words(error))  # the process is gone, and the session with it
-            return SfuState.CONNECTING, in_words(error)
-        session = self._kept or JanusSession(self.server.secrets, self._timeout, self._instance, self._log)
-        running = asyncio.create_task(session.carry(socket), name="janus-session")
+                self._lose_claimable(describe(error))  # the process is gone, and the session with it
+            return SfuState.CONNECTING, describe(error)
+        session = self._claimable or JanusSession(
+            self.settings.secrets, self._timeout, self._instance, self._log, self._clock
+        )
+        carrying = asyncio.create_task(session.carry(socket), name="janus-session")
         try:
-            return await self._use(http, session, running)
+            return await self._use(http, session, carrying)
         finally:
-            running.cancel()
-            await asyncio.wait([running])
-            if session is not self._kept:
+            carrying.cancel()
+            await asyncio.wait([carrying])
+            if session is not self._claimable:
                 session.lose()
             with contextlib.suppress(OSError, aiohttp.ClientError):
                 await socket.close()
 
-    async def _use(self, http: aiohttp.ClientSession, session: JanusSession, running: asyncio.Task[str]) -> Outcome:
-        claimed = session is self._kept
-        opening = asyncio.create_task(self._claim(session) if claimed else self._open(session), name="janus-open")
+    async def _use(self, http: aiohttp.ClientSession, session: JanusSession, carrying: asyncio.Task[str]) -> Outcome:
+        claiming = session is self._claimable
+        outcome = await self._open_or_claim(session, carrying, claiming=claiming)
+        if outcome[0] is not SfuState.READY:
+            return outcome
+        if session.lost:  # the claim succeeded just after the deadline
+            return SfuState.CONNECTING, self.reason
+        self._clear_claimable()
+        self._session = session
+        self._set_state(SfuState.READY, "")
+        self._log.info("Janus %s is %s", self.version, "back, and its streams go on" if claiming else "ready")
+        if not self._reclaim_timeout:
+            self._log.warning(
+                "Janus keeps no session whose connection breaks (reclaim_session_timeout): calls end with it"
+            )
+        upkeep = asyncio.create_task(self._upkeep(http, session, claiming), name="janus-upkeep")
         try:
-            await asyncio.wait([opening, running], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([carrying])
+        finally:
+            upkeep.cancel()
+            await asyncio.wait([upkeep])
+        self._on_disconnected(session, carrying.result())
+        return outcome
+
+    async def _open_or_claim(self, session: JanusSession, carrying: asyncio.Task[str], *, claiming: bool) -> Outcome:
+        opening = asyncio.create_task(self._claim(session) if claiming else self._open(session), name="janus-open")
+        try:
+            await asyncio.wait([opening, carrying], return_when=asyncio.FIRST_COMPLETED)
             if not opening.done():
                 return SfuState.CONNECTING, "the connection was closed"
         finally:
             opening.cancel()
             await asyncio.wait([opening])
-        if (outcome := opening.result())[0] is not SfuState.READY:
-            return outcome
-        if session.lost:  # it came too late by this much
-            return SfuState.CONNECTING, self.reason
-        self._settle()
-        self._session = session
-        self._become(SfuState.READY, "")
-        self._log.info("Janus %s is %s", self.version, "back, and its streams go on" if claimed else "ready")
-        if not self._reclaim:
-            self._log.warning(
-                "Janus keeps no session whose connection breaks (reclaim_session_timeout): calls end with it"
-            )
-        upkeep = asyncio.create_task(self._upkeep(http, session, claimed), name="janus-upkeep")
-        try:
-            await asyncio.wait([running])
-        finally:
-            upkeep.cancel()
-            await asyncio.wait([upkeep])
-        self._ended(session, running.result())
-        return outcome
+        return opening.result()
 
     async def _open(self, session: JanusSession) -> Outcome:
         try:
             async with asyncio.timeout(self._timeout):
-                server = await session.request("info")
-                reason = refusal(server)
+                server_info = await session.request("info")
+                reason = reason_unusable(server_info)
                 if reason:
                     return SfuState.REFUSED, reason
                 await session.open()
         except JanusError as error:
-            return SfuState.REFUSED, f"it does not let us in: {error}"
+            return SfuState.REFUSED, f"it refuses this gateway: {error}"
         except (TimeoutError, McuLost):
             return SfuState.CONNECTING, "it does not answer"
-        self.name, self.version = printable(server.name), printable(server.version_string)
-        self.details = details(server)
-        self._reclaim = server.reclaim
+        self.name, self.version = loggable(server_info.name), loggable(server_info.version_string)
+        self.details = server_details(server_info)
+        self._reclaim_timeout = server_info.reclaim_timeout
         return SfuState.READY, ""
 
     async def _claim(self, session: JanusSession) -> Outcome:
@@ -225,55 +241,54 @@ class JanusConnector:
             async with asyncio.timeout(min(self._timeout, CONNECT)):
                 await session.claim()
         except JanusError as error:
-            session.over = error.code == NO_SUCH_SESSION
-            self._lose(f"the session cannot be claimed: {error}")
+            session.ended_by_janus = error.code == NO_SUCH_SESSION
+            self._lose_claimable(f"the session cannot be claimed: {error}")
             return SfuState.CONNECTING, self.reason
         except (TimeoutError, McuLost):
             return SfuState.CONNECTING, "it does not answer"
         return SfuState.READY, ""
 
-    def _ended(self, session: JanusSession, why: str) -> None:
-        """Keep a session whose connection ended for as long as it can be claimed."""
-        loop = asyncio.get_running_loop()
-        self._session, self._kept, self._away = None, session, loop.time()
-        until = session.heard + self._reclaim  # Janus, too, counts from the last request
-        if session.over or until <= loop.time():
-            self._lose(why)
+    def _on_disconnected(self, session: JanusSession, reason: str) -> None:
+        """Keep the session of a connection that has ended for as long as it can be claimed."""
+        now = self._clock()
+        self._session, self._claimable, self._disconnected_at = None, session, now
+        deadline = session.last_received + self._reclaim_timeout  # Janus, too, counts from the last request
+        if session.ended_by_janus or deadline <= now:
+            self._lose_claimable(reason)
             return
-        self._too_late = loop.call_at(until, self._lose, why)
-        self._log.warning("Janus is away: %s; its streams go on while the session can be claimed", why)
-        self._become(SfuState.CONNECTING, why)
+        self._claim_deadline = asyncio.get_running_loop().call_at(deadline, self._lose_claimable, reason)
+        self._log.warning("Janus is away: %s; its streams go on while the session can be claimed", reason)
+        self._set_state(SfuState.CONNECTING, reason)
 
-    def _lose(self, why: str) -> None:
-        """Give up the session that was to be claimed, if there is one, and tell its streams."""
-        session = self._kept
-        self._settle()
+    def _lose_claimable(self, reason: str) -> None:
+        """Give up the session that was to be claimed, if there is one: its streams are lost."""
+        session = self._claimable
+        self._clear_claimable()
         if session is None:
             return
-        self._log.warning("Janus is lost: %s", why)
-        self._become(SfuState.CONNECTING, why)
-        if not session.over:
-            self.old.add(session.id)
+        self._log.warning("Janus is lost: %s", reason)
+        self._set_state(SfuState.CONNECTING, reason)
+        if not session.ended_by_janus:
+            self.abandoned.add(session.id)
         session.lose()
 
-    def _settle(self) -> None:
-        """Keep no session to be claimed any more."""
-        self._kept = None
-        if self._too_late is not None:
-            self._too_late.cancel()
-            self._too_late = None
+    def _clear_claimable(self) -> None:
+        self._claimable = None
+        if self._claim_deadline is not None:
+            self._claim_deadline.cancel()
+            self._claim_deadline = None
 
-    def _become(self, state: SfuState, reason: str) -> None:
+    def _set_state(self, state: SfuState, reason: str) -> None:
         changed = (state, reason) != (self.state, self.reason)
         self.state, self.reason = state, reason
-        self.since = time.time() if state is SfuState.READY else 0.0
+        self.connected_since = time.time() if state is SfuState.READY else 0.0
         self._changed.set()
         self._changed = asyncio.Event()
         if changed:
             self._on_change()
 
 
-def in_words(error: Exception) -> str:
-    """Say what went wrong with a connection, without the address that the error names."""
+def describe(error: Exception) -> str:
+    """Return a description of a failed connection without the address that the error names."""
     number = getattr(error, "errno", None)
     return os.strerror(number).lower() if isinstance(number, int) and number > 0 else type(error).__name__

@@ -1,4 +1,4 @@
-"""One handle of Janus: an attachment to VideoRoom, one peer, at most one PeerConnection."""
+"""A handle of Janus: an attachment to VideoRoom with at most one PeerConnection."""
 
 from __future__ import annotations
 
@@ -7,89 +7,90 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mcu.base import Candidate
-from mcu.janus.connection.protocol import Expect, HandleInfo, JanusMessage
+from mcu.janus.connection.messages import HandleInfo, JanusMessage
+from mcu.janus.connection.transactions import Expect
 
 if TYPE_CHECKING:
-    from mcu.janus.connection.session import JanusSession, Reply
+    from mcu.janus.connection.session import Answer, JanusSession
 
-PATIENCE = 5.0  # seconds to wait for answers that are outstanding before a handle is detached
+ANSWER_TIMEOUT = 5.0  # seconds to wait for outstanding answers before a handle is detached
 
 
 class HandleListener(Protocol):
-    """The owner of a handle."""
+    """The receiver of a handle's events."""
 
     def on_event(self, message: JanusMessage) -> None:
-        """Take what Janus says of the handle."""
+        """Handle an event of Janus."""
 
-    def on_resumed(self) -> None:
-        """Learn that the connection was away: what Janus said meanwhile nobody has heard."""
+    def on_claimed(self) -> None:
+        """Handle the return of the connection: events that Janus sent while it was broken are lost."""
 
-    def on_told(self, info: HandleInfo) -> None:
-        """Take what the Admin API tells of the handle after the connection was away."""
+    def on_handle_info(self, info: HandleInfo) -> None:
+        """Apply the Admin API's report of the handle, asked for after the connection was broken."""
 
     def on_lost(self) -> None:
-        """Learn that the session is gone and the handle with it."""
+        """Handle the loss of the session, and of the handle with it."""
 
 
 class Handle:
-    """A handle of a session; events reach the owner in the order in which Janus sent them."""
+    """A handle of a session; events reach the listener in the order in which Janus sent them."""
 
-    def __init__(self, session: JanusSession, number: int, owner: HandleListener | None) -> None:
+    def __init__(self, session: JanusSession, number: int, listener: HandleListener | None) -> None:
         self.session = session
         self.id = number
-        self.owner = owner
-        self._outstanding: set[Reply] = set()
-        self._left: set[Reply] = set()  # of these nobody waits for the answer: it is the owner's event
+        self.listener = listener
+        self._outstanding: set[Answer] = set()
+        self._unawaited: set[Answer] = set()  # answers that have no caller: passed to the listener as events
         session.handles[number] = self
 
-    def take(self, message: JanusMessage) -> None:
-        """Pass an event to the owner."""
-        self.inform(message.janus, lambda owner: owner.on_event(message))
+    def receive(self, message: JanusMessage) -> None:
+        """Pass an event to the listener."""
+        self.notify(message.janus, lambda listener: listener.on_event(message))
 
-    def told(self, info: HandleInfo) -> None:
-        """Pass what the Admin API tells to the owner."""
-        self.inform("handle_info", lambda owner: owner.on_told(info))
+    def receive_info(self, info: HandleInfo) -> None:
+        """Pass the Admin API's report to the listener."""
+        self.notify("handle_info", lambda listener: listener.on_handle_info(info))
 
-    def inform(self, what: str, say: Callable[[HandleListener], None]) -> None:
-        """Say something to the owner, if there is one."""
-        if self.owner is None:
+    def notify(self, event: str, call: Callable[[HandleListener], None]) -> None:
+        """Call the listener, if there is one; an exception is logged with the name of the event."""
+        if self.listener is None:
             return
         try:
-            say(self.owner)
-        except Exception:  # all streams hear from one place: one that fails must not take the others down
-            self.session.log.exception("an event of Janus was not handled: %s", what)
+            call(self.listener)
+        except Exception:  # one reader serves all handles: the failure of one must not end the others
+            self.session.log.exception("an event of Janus was not handled: %s", event)
 
-    async def ask(
+    async def request(
         self,
         body: Mapping[str, Any],
         sdp: str | None = None,
         type: str = "offer",
         *,
         rid_order: str = "",
-        again: bool = True,
+        repeatable: bool = True,
     ) -> JanusMessage:
         """Send a plugin request that is answered by an event, with a description where ``sdp`` is given.
 
-        ``rid_order`` says in which order an offer names its layers, where that is known. ``again``: that Janus gets the
-        request twice does no harm. Cancelled, its late answer reaches the owner like any event.
+        ``rid_order``: the order in which an offer lists its simulcast layers, where that is known. ``repeatable``: a
+        second delivery to Janus does no harm. If the call is cancelled, a late answer reaches the listener as an event.
 
         Raises:
             JanusError: the plugin or the core refused.
-            Interrupted: the answer may have been lost with a connection; the session goes on.
+            RequestInterrupted: the answer may have been lost with a connection; the session goes on.
             McuLost: the session is lost.
         """
         jsep = None if sdp is None else {"type": type, "sdp": sdp} | ({"rid_order": rid_order} if rid_order else {})
-        request = {"handle_id": self.id, "body": body, "jsep": jsep}
-        return await self._answer(self.session.post("message", Expect.EVENT, again=again, **request))
+        fields = {"handle_id": self.id, "body": body, "jsep": jsep}
+        return await self._result(self.session.post("message", Expect.EVENT, repeatable=repeatable, **fields))
 
-    def tell(self, body: Mapping[str, Any]) -> None:
-        """Send a plugin request, once, and leave what answers it to the owner's ``on_event``."""
-        reply = self._follow(self.session.post("message", Expect.EVENT, again=False, handle_id=self.id, body=body))
-        self._left.add(reply)
-        reply.add_done_callback(self._left.discard)
+    def send(self, body: Mapping[str, Any]) -> None:
+        """Send a plugin request, once, without waiting; its answer reaches the listener as an event."""
+        answer = self._track(self.session.post("message", Expect.EVENT, repeatable=False, handle_id=self.id, body=body))
+        self._unawaited.add(answer)
+        answer.add_done_callback(self._unawaited.discard)
 
     async def trickle(self, candidate: Candidate | None) -> None:
-        """Hand a candidate of the peer to Janus; ``None`` ends the list.
+        """Send a candidate of the peer to Janus; ``None`` ends the list.
 
         Raises:
             JanusError: Janus refused it.
@@ -103,58 +104,58 @@ class Handle:
                 "sdpMLineIndex": candidate.sdp_mline_index,
             }
             wire = {name: value for name, value in wire.items() if value is not None}
-        await self._answer(self.session.post("trickle", Expect.ACK, handle_id=self.id, candidate=wire))
+        await self._result(self.session.post("trickle", Expect.ACK, handle_id=self.id, candidate=wire))
 
     def detach(self) -> asyncio.Future[None]:
-        """Close the handle: no event is passed on any more. The future is done when Janus has let it go.
+        """Close the handle: no further event reaches the listener. The future is done when Janus has detached it.
 
-        Janus 1.1.2 now and then crashes when a handle goes while it works on a request of that handle, so answers that
-        are outstanding are waited for. Whoever still waits for one after ``PATIENCE`` gets McuLost.
+        Janus 1.1.2 sometimes crashes when a handle is detached while one of its requests is being processed, so
+        outstanding answers are waited for. A call that has no answer after ``ANSWER_TIMEOUT`` raises McuLost.
         """
         self.session.handles.pop(self.id, None)
-        self.session.leaving.add(self.id)
-        self.owner = None
+        self.session.detaching.add(self.id)
+        self.listener = None
         loop = asyncio.get_running_loop()
         detached: asyncio.Future[None] = loop.create_future()
         if not self._outstanding:
             self._send_detach(detached)
             return detached
         answered = asyncio.gather(*self._outstanding)
-        late = loop.call_later(PATIENCE, self._give_up)
-        answered.add_done_callback(lambda _: late.cancel())
+        timer = loop.call_later(ANSWER_TIMEOUT, self._fail_outstanding)
+        answered.add_done_callback(lambda _: timer.cancel())
         answered.add_done_callback(lambda _: self._send_detach(detached))
         return detached
 
-    def heard(self, reply: Reply, message: JanusMessage) -> None:
-        """Learn, in the order of the events, that a request was answered."""
-        if reply in self._left:
-            self.take(message)
+    def on_answer(self, answer: Answer, message: JanusMessage) -> None:
+        """Pass an answer that has no caller to the listener, in its place among the events."""
+        if answer in self._unawaited:
+            self.receive(message)
 
-    def _give_up(self) -> None:
-        for reply in list(self._outstanding):
-            if not reply.done():
-                reply.set_result(None)
+    def _fail_outstanding(self) -> None:
+        for answer in list(self._outstanding):
+            if not answer.done():
+                answer.set_result(None)
 
     def _send_detach(self, detached: asyncio.Future[None]) -> None:
-        reply = self.session.post("detach", handle_id=self.id)
-        reply.add_done_callback(lambda _: self.session.leaving.discard(self.id))
-        reply.add_done_callback(lambda _: detached.set_result(None))
+        answer = self.session.post("detach", handle_id=self.id)
+        answer.add_done_callback(lambda _: self.session.detaching.discard(self.id))
+        answer.add_done_callback(lambda _: detached.set_result(None))
 
-    def _follow(self, reply: Reply) -> Reply:
-        self._outstanding.add(reply)
-        reply.add_done_callback(self._outstanding.discard)
-        return reply
+    def _track(self, answer: Answer) -> Answer:
+        self._outstanding.add(answer)
+        answer.add_done_callback(self._outstanding.discard)
+        return answer
 
-    async def _answer(self, reply: Reply) -> JanusMessage:
+    async def _result(self, answer: Answer) -> JanusMessage:
         try:
-            message = await asyncio.shield(self._follow(reply))
+            message = await asyncio.shield(self._track(answer))
         except asyncio.CancelledError:
-            if reply.done():  # it came in the very turn in which we were cancelled
-                late = reply.result()
+            if answer.done():  # it arrived in the same turn of the loop as the cancellation
+                late = answer.result()
                 if late is not None:
-                    self.take(late)
+                    self.receive(late)
             else:
-                self._left.add(reply)
-                reply.add_done_callback(self._left.discard)
+                self._unawaited.add(answer)
+                answer.add_done_callback(self._unawaited.discard)
             raise
         return self.session.checked(message)

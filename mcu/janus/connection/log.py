@@ -1,4 +1,4 @@
-"""What the log calls one of several Janus: no address may stand there, and an operator must know which is meant."""
+"""The log of one Janus: each line begins with its name, because addresses must not stand in the log (invariant 7)."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 
 class JanusLog(logging.LoggerAdapter[logging.Logger]):
-    """The log of one Janus; its lines begin with ``which``, if it is one of several or has a name."""
+    """The logger of one Janus; ``server_name`` is empty where there is only one and its settings give it no name."""
 
     def __init__(self) -> None:
         super().__init__(logging.getLogger("portunus.mcu.janus"))
-        self.which = ""
+        self.server_name = ""
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        """Put the name before a line."""
-        return self.named(msg), kwargs
+        """Prefix a log line with the name."""
+        return self.prefixed(msg), kwargs
 
-    def named(self, text: str) -> str:
-        """Put the name before a text."""
-        return f"{self.which}: {text}" if self.which else text
+    def prefixed(self, text: str) -> str:
+        """Return a text with the name before it."""
+        return f"{self.server_name}: {text}" if self.server_name else text

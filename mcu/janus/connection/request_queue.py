@@ -1,7 +1,7 @@
-"""Requests on their way out, over one connection after another: which of them may have been lost with a connection.
+"""Requests on their way to Janus, over one connection after another.
 
-A request that never left is sent over the next connection. Of one that left and was not answered nobody knows whether
-Janus took it: it is sent again where that does no harm, and the others are named to whoever asked for them.
+A request that was not sent goes out over the next connection. A request that was sent and not answered may or may not
+have reached Janus: it is sent again if it is repeatable, otherwise its caller is told that it was interrupted.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 @dataclass(slots=True, eq=False)
 class QueuedRequest:
-    """One request."""
+    """A request to Janus."""
 
     transaction: str
     text: str
-    again: bool  # whether it may be sent a second time
+    repeatable: bool  # a second delivery does no harm
     sent: bool = False
     repeated: bool = False
 
@@ -30,19 +30,14 @@ class RequestQueue:
         self._open: dict[str, QueuedRequest] = {}  # not answered yet, in order
         self._filled = asyncio.Event()
 
-    def put(self, transaction: str, text: str, *, again: bool) -> None:
-        """Send a request in its turn; it is open until ``close``."""
-        self._open[transaction] = request = QueuedRequest(transaction, text, again)
+    def put(self, transaction: str, text: str, *, repeatable: bool) -> None:
+        """Append a request; it is open until ``close``."""
+        self._open[transaction] = request = QueuedRequest(transaction, text, repeatable)
         self._queue.append(request)
         self._filled.set()
 
-    def tell(self, text: str) -> None:
-        """Send a request that nobody follows."""
-        self._queue.append(QueuedRequest("", text, again=False))
-        self._filled.set()
-
-    async def take(self) -> str:
-        """Return the next to send, waiting for one."""
+    async def next_text(self) -> str:
+        """Remove the next request, waiting for one, and return its text."""
         while not self._queue:
             self._filled.clear()
             await self._filled.wait()
@@ -51,24 +46,27 @@ class RequestQueue:
         return request.text
 
     def close(self, transaction: str) -> bool:
-        """Follow a request no longer; returns whether it ever left. One that did not is not sent."""
+        """Forget a request and return whether it was sent. If not, it never will be."""
         request = self._open.pop(transaction, None)
         if request is None or request.sent:
             return True
         self._queue.remove(request)
         return False
 
-    def repeated(self, transaction: str) -> bool:
-        """Tell whether a request had to be sent twice."""
+    def was_repeated(self, transaction: str) -> bool:
+        """Return whether a request had to be sent twice."""
         request = self._open.get(transaction)
         return request is not None and request.repeated
 
-    def resume(self) -> list[str]:
-        """Begin with another connection; returns the requests that may be lost and are not sent again."""
-        doubtful = [request for request in self._open.values() if request.sent]
-        again = [request for request in doubtful if request.again]
+    def requeue(self) -> list[str]:
+        """Queue the repeatable unanswered requests for another connection, before all others.
+
+        Returns the transactions of the sent requests that are not repeatable.
+        """
+        unanswered = [request for request in self._open.values() if request.sent]
+        again = [request for request in unanswered if request.repeatable]
         for request in again:
             request.sent, request.repeated = False, True
         self._queue.extendleft(reversed(again))
         self._filled.set()
-        return [request.transaction for request in doubtful if not request.again]
+        return [request.transaction for request in unanswered if not request.repeatable]

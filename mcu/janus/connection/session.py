@@ -1,9 +1,10 @@
-"""A Janus session: its requests and its handles, and the WebSocket that carries it at the moment.
+"""A Janus session: its requests and its handles, carried by one WebSocket after another.
 
-A session outlives its WebSocket for as long as Janus lets it be claimed again: requests wait, handles stay, and who
-owns one looks afterwards what it has missed. Lost for good, all that waits for it fails at once, each handle hears of
-it, and the client (client.py) opens another. Sending is synchronous, in the order of the calls; a task writes. Events
-reach a handle in the order in which Janus sent them, synchronously, from the one reader.
+A session outlives its WebSocket for as long as Janus lets it be claimed again: requests wait, handles stay, and the
+listener of each handle then finds out which events it missed. When the session is lost, every pending request fails
+at once, each handle's listener is called, and the connector (connector.py) opens another session. Sending is
+synchronous, in the order of the calls; a task writes to the socket. Events reach a handle synchronously, in the order
+in which Janus sent them, from the one reader.
 """
 
 from __future__ import annotations
@@ -18,83 +19,87 @@ import aiohttp
 from mcu.base import McuLost
 from mcu.janus.connection.handle import Handle, HandleListener
 from mcu.janus.connection.log import JanusLog
-from mcu.janus.connection.protocol import (
+from mcu.janus.connection.messages import (
     NO_SUCH_SESSION,
     PLUGIN,
-    Expect,
     InvalidJanusMessage,
     JanusError,
     JanusMessage,
-    Route,
-    Settled,
-    Transactions,
     encode,
-    failure,
+    error_of,
     parse,
 )
 from mcu.janus.connection.request_queue import RequestQueue
-from mcu.janus.labels import control
+from mcu.janus.connection.transactions import Expect, Route, SettledRequest, Transactions
+from mcu.janus.labels import control_label
 
-KEEPALIVE = 3.0  # seconds; Janus counts the time in which a session may be claimed again from its last request
+KEEPALIVE = 3.0  # seconds; Janus counts the time in which a session may be claimed from its last request
+
+Answer = asyncio.Future[JanusMessage | None]  # None: the session was lost
+Undo = Callable[[JanusMessage], object]  # removes from Janus what a late success has created
+Clock = Callable[[], float]  # seconds; that of the event loop, on which the timers run
+
+INTERRUPTED = JanusMessage(janus="interrupted")  # stands for an answer that may have been lost with a connection
 
 
-Reply = asyncio.Future[JanusMessage | None]  # None: the session was lost
+class RequestInterrupted(McuLost):
+    """The connection broke while Janus processed a request; the session goes on, the request's effect is unknown.
 
-INTERRUPTED = JanusMessage(janus="interrupted")  # stands for an answer that was lost with a connection
-
-
-class Interrupted(McuLost):
-    """The connection broke while Janus worked on a request; the session goes on, what came of it is not known.
-
-    Nothing but what the request was about is touched: who asked clears it away and may begin again.
+    Nothing else is affected: the caller removes what the request may have created and may begin again.
     """
+
+
+def loop_time() -> float:
+    """Return the time of the running event loop, in seconds."""
+    return asyncio.get_running_loop().time()
 
 
 class JanusSession:
     """A Janus session, carried by one WebSocket after another.
 
     After construction ``carry`` must be running, then ``open``. When a connection has ended, either ``carry`` and
-    ``claim`` over another one, or ``lose``. What is asked for in between waits.
+    ``claim`` over another one, or ``lose``. Requests made in between wait.
     """
 
-    def __init__(self, secrets: Mapping[str, str], timeout: float, instance: str, log: JanusLog) -> None:
+    def __init__(self, secrets: Mapping[str, str], timeout: float, instance: str, log: JanusLog, clock: Clock) -> None:
         self.id = 0
         self.log = log
-        self.instance = instance  # whose handles these are (``mcu.janus.labels``)
+        self.instance = instance  # the gateway's name in labels (``mcu.janus.labels``)
         self.control: Handle
         self.lost = False
-        self.over = False  # Janus has ended it: there is nothing to claim
-        self.heard = 0.0  # when Janus said something, by the loop's clock
-        self.attaching = 0  # handles that are about to be ours
+        self.ended_by_janus = False  # there is nothing to claim
+        self.last_received = 0.0  # time of Janus' last frame
+        self.attaching = 0  # number of handles that are being created
         self.handles: dict[int, Handle] = {}
-        self.leaving: set[int] = set()  # handles that Janus is to let go, or is asked to in a moment
+        self.detaching: set[int] = set()  # handles whose detach is on its way, or about to be sent
         self._secrets = secrets
-        self._timeout = timeout  # seconds, for requests of the session's own
+        self._timeout = timeout  # seconds, for keepalives
+        self._clock = clock
         self._transactions = Transactions()
-        self._replies: dict[str, Reply] = {}
-        self._undo: dict[str, Callable[[JanusMessage], object]] = {}
-        self._outgoing = RequestQueue()
-        self._usable = asyncio.Event()  # requests may go out: it is not, or not to be, claimed
-        self._usable.set()
+        self._answers: dict[str, Answer] = {}
+        self._undo: dict[str, Undo] = {}
+        self._queue = RequestQueue()
+        self._may_send = asyncio.Event()  # cleared while the session has to be claimed
+        self._may_send.set()
         self._ended = asyncio.Event()
-        self._why = ""
+        self._end_reason = ""
         self._socket: aiohttp.ClientWebSocketResponse | None = None
 
     async def open(self) -> None:
         """Create the Janus session and the control handle, over which rooms are created and destroyed.
 
         Raises:
-            JanusError: Janus does not let us.
+            JanusError: Janus refused.
             McuLost: the connection ended.
         """
         created = await self.request("create", undo=lambda late: self.post("destroy", session_id=late.data.id))
         self.id = created.data.id
-        self.control = await self.attach(control(self.instance), None)
+        self.control = await self.attach(control_label(self.instance), None)
 
     async def carry(self, socket: aiohttp.ClientWebSocketResponse) -> str:
-        """Read, write and keep alive until the connection ends, and return why. The session outlives it."""
+        """Read, write and send keepalives until the connection ends, and return why. The session outlives it."""
         self._socket = socket
-        self.heard = asyncio.get_running_loop().time()
+        self.last_received = self._clock()
         tasks = [
             asyncio.create_task(self._read(socket), name="janus-read"),
             asyncio.create_task(self._write(socket), name="janus-write"),
@@ -103,242 +108,228 @@ class JanusSession:
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             first = next(task for task in tasks if task in done)
-            if (error := first.exception()) is not None:  # of ours: another connection may do better
+            if (error := first.exception()) is not None:  # a fault of this program: the next connection may work
                 self.log.error("a connection to Janus failed", exc_info=error)
-                return "an error of ours"
+                return "an internal error"
             return first.result()
         finally:
             self._socket = None
             if self.id:
-                self._usable.clear()
+                self._may_send.clear()
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
 
     async def claim(self) -> None:
-        """Take the session over to the connection that carries it now; what was asked for meanwhile goes out then.
+        """Claim the session for the connection that carries it now, then send the requests that have waited.
 
-        Whoever owns a handle is told to look what it has missed.
+        The listener of each handle is called, since it may have missed events.
 
         Raises:
-            JanusError: Janus has no such session any more, or does not give it to us.
+            JanusError: Janus has no such session any more, or refuses the claim.
             McuLost: the session, or the connection, is lost.
         """
         socket = self._socket
         if socket is None or self.lost:
             raise McuLost("the connection to Janus is gone")
         transaction = self._transactions.begin(Expect.SUCCESS)
-        reply = self._replies[transaction] = asyncio.get_running_loop().create_future()
+        answer = self._answers[transaction] = asyncio.get_running_loop().create_future()
         try:
             await socket.send_str(encode("claim", transaction, self._secrets, {"session_id": self.id}))
-            message = await reply
+            message = await answer
         except (OSError, aiohttp.ClientError) as error:
             raise McuLost("the connection broke") from error
         finally:
-            del self._replies[transaction]
+            del self._answers[transaction]
             self._transactions.abandon(transaction)
         if message is None:
             raise McuLost("the connection to Janus is gone")
-        refusal = failure(message)
+        refusal = error_of(message)
         if refusal is not None:
             raise refusal
         self._resume()
 
     def _resume(self) -> None:
-        for transaction in self._outgoing.resume():
-            reply = self._replies.get(transaction)
-            if reply is not None and not reply.done():
-                self._transactions.abandon(transaction)  # its answer may come yet, and is undone then
-                reply.set_result(INTERRUPTED)
-        self._usable.set()
+        for transaction in self._queue.requeue():
+            answer = self._answers.get(transaction)
+            if answer is not None and not answer.done():
+                self._transactions.abandon(transaction)  # a success may still arrive, and is undone then
+                answer.set_result(INTERRUPTED)
+        self._may_send.set()
         for handle in list(self.handles.values()):
-            handle.inform("claimed", lambda owner: owner.on_resumed())
+            handle.notify("claimed", lambda listener: listener.on_claimed())
 
-    def post(self, janus: str, expect: Expect = Expect.SUCCESS, *, again: bool = True, **fields: Any) -> Reply:
-        """Send a request at once; the future brings what answers it, ``None`` when the session is lost.
+    def post(self, janus: str, expect: Expect = Expect.SUCCESS, *, repeatable: bool = True, **fields: Any) -> Answer:
+        """Queue a request and return the future of its answer; its result is ``None`` when the session is lost.
 
-        ``again``: that Janus gets it twice does no harm. If not, the future brings ``INTERRUPTED`` where the answer may
-        have been lost with a connection; so it does if the second of two is refused.
+        ``repeatable``: a second delivery to Janus does no harm. If not, the result is ``INTERRUPTED`` where the answer
+        may have been lost with a connection; so it is when the second of two deliveries is refused.
         """
-        return self._begin(janus, expect, None, again, fields)[1]
+        return self._begin(janus, expect, None, repeatable, fields)[1]
 
     async def request(
         self,
         janus: str,
         expect: Expect = Expect.SUCCESS,
-        undo: Callable[[JanusMessage], object] | None = None,
+        undo: Undo | None = None,
         **fields: Any,
     ) -> JanusMessage:
-        """Send a request and return what answers it; ``undo`` is called when it succeeds after we were cancelled.
+        """Send a request and return its answer; ``undo`` is called when it succeeds after the call was cancelled.
 
-        One that leaves something to undo is not sent a second time.
+        A request with ``undo`` is not repeatable.
 
         Raises:
             JanusError: Janus or the plugin refused.
-            Interrupted: the answer may have been lost with a connection.
+            RequestInterrupted: the answer may have been lost with a connection.
             McuLost: the session is lost.
         """
-        transaction, reply = self._begin(janus, expect, undo, undo is None, fields)
+        transaction, answer = self._begin(janus, expect, undo, undo is None, fields)
         try:
-            message = await reply
+            message = await answer
         except asyncio.CancelledError:
             self._transactions.abandon(transaction)
-            if reply.done() and not reply.cancelled():  # it came in the very turn in which we were cancelled
-                came = reply.result()
-                if undo is not None and came is not None and failure(came) is None:
-                    undo(came)
+            if answer.done() and not answer.cancelled():  # it arrived in the same turn of the loop as the cancellation
+                late = answer.result()
+                if undo is not None and late is not None and error_of(late) is None:
+                    undo(late)
             raise
         return self.checked(message)
 
     def checked(self, message: JanusMessage | None) -> JanusMessage:
-        """Return what answered a request unless it is an error.
+        """Return the answer to a request unless it is an error.
 
         Raises:
             JanusError: Janus or the plugin refused.
-            Interrupted: the answer may have been lost with a connection.
+            RequestInterrupted: the answer may have been lost with a connection.
             McuLost: the session is lost.
         """
         if message is None:
             raise McuLost("the connection to Janus is gone")
         if message is INTERRUPTED:
-            raise Interrupted("the connection to Janus broke during the request")
-        error = failure(message)
+            raise RequestInterrupted("the connection to Janus broke during the request")
+        error = error_of(message)
         if error is None:
             return message
         if error.code == NO_SUCH_SESSION:
-            self.end("Janus has forgotten the session")
-            raise McuLost("Janus has forgotten the session") from error
+            self._end("Janus has no such session any more")
+            raise McuLost("Janus has no such session any more") from error
         raise error
 
     def _begin(
-        self,
-        janus: str,
-        expect: Expect,
-        undo: Callable[[JanusMessage], object] | None,
-        again: bool,
-        fields: Mapping[str, Any],
-    ) -> tuple[str, Reply]:
-        reply: Reply = asyncio.get_running_loop().create_future()
+        self, janus: str, expect: Expect, undo: Undo | None, repeatable: bool, fields: Mapping[str, Any]
+    ) -> tuple[str, Answer]:
+        answer: Answer = asyncio.get_running_loop().create_future()
         if self.lost:
-            reply.set_result(None)
-            return "", reply
+            answer.set_result(None)
+            return "", answer
         transaction = self._transactions.begin(expect, undo is not None)
-        self._replies[transaction] = reply
-        reply.add_done_callback(lambda _: self._close(transaction))
+        self._answers[transaction] = answer
+        answer.add_done_callback(lambda _: self._close(transaction))
         if undo is not None:
             self._undo[transaction] = undo
-        self._outgoing.put(transaction, self._encoded(janus, transaction, fields), again=again)
-        return transaction, reply
+        text = encode(janus, transaction, self._secrets, {"session_id": self.id, **fields})
+        self._queue.put(transaction, text, repeatable=repeatable)
+        return transaction, answer
 
     def _close(self, transaction: str) -> None:
-        """Follow a request no longer that is answered or given up."""
-        self._replies.pop(transaction, None)
-        if not self._outgoing.close(transaction):
+        """Forget a request that is answered or cancelled."""
+        self._answers.pop(transaction, None)
+        if not self._queue.close(transaction):
             self._transactions.forget(transaction)
             self._undo.pop(transaction, None)
 
-    def tell(self, janus: str, **fields: Any) -> None:
-        """Send a request whose answer nobody follows; a plugin's answer reaches the handle as an event."""
-        if not self.lost:
-            self._outgoing.tell(self._encoded(janus, self._transactions.unheard(), fields))
-
-    async def attach(self, opaque: str, owner: HandleListener | None) -> Handle:
-        """Open a handle to VideoRoom; ``opaque`` names it in Janus' own views."""
+    async def attach(self, opaque_id: str, listener: HandleListener | None) -> Handle:
+        """Open a handle to VideoRoom; ``opaque_id`` names it in Janus' Admin API and events."""
         self.attaching += 1
         try:
             while True:
-                with contextlib.suppress(Interrupted):  # then the handle, if there is one, is nobody's: see ``sweep``
-                    attached = await self.request("attach", undo=self._let_go, plugin=PLUGIN, opaque_id=opaque)
-                    return Handle(self, attached.data.id, owner)
+                with contextlib.suppress(RequestInterrupted):  # a handle that Janus made is an orphan: see ``sweep``
+                    attached = await self.request("attach", undo=self._detach_late, plugin=PLUGIN, opaque_id=opaque_id)
+                    return Handle(self, attached.data.id, listener)
         finally:
             self.attaching -= 1
 
-    def _let_go(self, late: JanusMessage) -> None:
-        self.post("detach", handle_id=late.data.id)
+    def _detach_late(self, attached: JanusMessage) -> None:
+        self.post("detach", handle_id=attached.data.id)
 
     def lose(self) -> None:
-        """Give the session up for good: fail what waits and tell every handle. Idempotent."""
+        """Give the session up for good: fail its requests and tell the listener of each handle. Idempotent."""
         if self.lost:
             return
         self.lost = True
-        for reply in list(self._replies.values()):
-            if not reply.done():
-                reply.set_result(None)
+        for answer in list(self._answers.values()):
+            if not answer.done():
+                answer.set_result(None)
         handles, self.handles = self.handles, {}
         for handle in handles.values():
-            handle.inform("lost", lambda owner: owner.on_lost())
+            handle.notify("lost", lambda listener: listener.on_lost())
 
-    def end(self, why: str) -> None:
-        """Janus has ended the session: ``carry`` returns ``why``, and there is nothing to claim."""
-        self.over = True
-        self._why = self._why or why
+    def _end(self, reason: str) -> None:
+        """Note that Janus has ended the session: ``carry`` returns the reason, and there is nothing to claim."""
+        self.ended_by_janus = True
+        self._end_reason = self._end_reason or reason
         self._ended.set()
 
-    def _encoded(self, janus: str, transaction: str, fields: Mapping[str, Any]) -> str:
-        return encode(janus, transaction, self._secrets, {"session_id": self.id, **fields})
-
     async def _write(self, socket: aiohttp.ClientWebSocketResponse) -> str:
-        await self._usable.wait()
+        await self._may_send.wait()
         while True:
-            text = await self._outgoing.take()
+            text = await self._queue.next_text()
             try:
                 await socket.send_str(text)
             except (OSError, aiohttp.ClientError):
                 return "the connection broke"
 
     async def _read(self, socket: aiohttp.ClientWebSocketResponse) -> str:
-        clock = asyncio.get_running_loop().time
         while True:
             frame = await socket.receive()
             if frame.type is not aiohttp.WSMsgType.TEXT:
                 if isinstance(socket.exception(), aiohttp.ServerTimeoutError):
                     return "Janus does not answer any more"
                 return "the connection was closed"
-            self.heard = clock()
+            self.last_received = self._clock()
             try:
                 message = parse(frame.data)
             except InvalidJanusMessage as error:
                 self.log.warning("%s", error)
                 continue
-            if self.take(message) is Route.SESSION_ENDED:
-                self.end("Janus ended the session")
-                return self._why
+            if self.receive(message) is Route.SESSION_ENDED:
+                self._end("Janus ended the session")
+                return self._end_reason
 
-    def take(self, message: JanusMessage) -> Route:
-        """Give a message to whom it concerns."""
+    def receive(self, message: JanusMessage) -> Route:
+        """Pass a message to the request that it answers or to its handle."""
         route = self._transactions.route(message)
-        if route is Route.REPLY:
+        if route is Route.REQUEST:
             settled = self._transactions.settle(message)
-            if settled is None:
-                return route
-            self._deliver(settled, message)
+            if settled is not None:
+                self._deliver(settled, message)
         elif route is Route.HANDLE and (handle := self.handles.get(message.sender)) is not None:
-            handle.take(message)
+            handle.receive(message)
         return route
 
-    def _deliver(self, settled: Settled, message: JanusMessage) -> None:
+    def _deliver(self, settled: SettledRequest, message: JanusMessage) -> None:
         undo = self._undo.pop(settled.transaction, None)
-        reply = self._replies.get(settled.transaction)
-        # A reply that is done was cancelled, and who waited for it has not had its turn to abandon the request yet.
-        if settled.late or reply is None or reply.done():
-            if undo is not None and failure(message) is None:
+        answer = self._answers.get(settled.transaction)
+        # An answer that is done was cancelled, and its caller has not yet run to abandon the request.
+        if settled.undo or answer is None or answer.done():
+            if undo is not None and error_of(message) is None:
                 undo(message)
             return
-        error = failure(message)
-        if error is not None and error.code != NO_SUCH_SESSION and self._outgoing.repeated(settled.transaction):
-            reply.set_result(INTERRUPTED)  # the first may have had success
+        error = error_of(message)
+        if error is not None and error.code != NO_SUCH_SESSION and self._queue.was_repeated(settled.transaction):
+            answer.set_result(INTERRUPTED)  # the first delivery may have succeeded
             return
         if (handle := self.handles.get(message.sender)) is not None:
-            handle.heard(reply, message)
-        reply.set_result(message)
+            handle.on_answer(answer, message)
+        answer.set_result(message)
 
     async def _keep_alive(self) -> str:
-        await self._usable.wait()
+        await self._may_send.wait()
         while True:
             try:
                 async with asyncio.timeout(KEEPALIVE):
                     await self._ended.wait()
-                return self._why
+                return self._end_reason
             except TimeoutError:
                 if not self.id:
                     continue

@@ -130,7 +130,7 @@ class EventStatistics:
     def __len__(self) -> int:
         return len(self._handles)
 
-    def take(self, frame: bytes) -> None:
+    def receive(self, frame: bytes) -> None:
         """Take one frame; what is broken in it is counted and costs nothing else."""
         for event in events.read(frame):
             try:
@@ -234,7 +234,7 @@ class EventStatistics:
         for key in [key for key, handle in self._handles.items() if handle.heard < now - GONE]:
             del self._handles[key]
 
-    def figures(self, session: int, handle: int) -> dict[str, MediaStatistics]:
+    def of_handle(self, session: int, handle: int) -> dict[str, MediaStatistics]:
         """Return what a connection does, by "audio", "video" and "data"; empty where the feed does not tell."""
         known, since = self._handles.get((session, handle)), self._clock() - FRESH
         if known is None:

@@ -1,6 +1,6 @@
-"""The Janus of one gateway: which there are, which take streams, and which of them one goes to.
+"""All Janus of one gateway: those of the configuration and those that are still being drained.
 
-Where a stream goes is decided in ``mcu.janus.placement.ranking``; here are the facts for it.
+Which of them takes a stream is decided in ``mcu.janus.placement.ranking``, from the facts collected here.
 """
 
 from __future__ import annotations
@@ -10,168 +10,176 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from mcu.base import McuLost, McuStatus, Metric, PublishOptions, Rejected, SfuState, StreamReport, SubscribeOptions
+from mcu.janus.connection.session import Clock
 from mcu.janus.events.statistics import EventStatistics
-from mcu.janus.placement import ranking as pool
+from mcu.janus.placement import ranking
 from mcu.janus.placement.server import JanusServer
-from mcu.janus.rooms.videoroom import RoomRegistry
-from mcu.janus.settings import JanusServerSettings, check
+from mcu.janus.rooms.registry import RoomRegistry
+from mcu.janus.settings import JanusServerSettings, check_servers
 from mcu.janus.streams.publisher import JanusPublisher
 
 
 class JanusPool:
     """One Janus or several; ``on_change`` is called after each change of the state of one.
 
-    ``instance`` names this gateway on each (``mcu.janus.labels``), ``feed`` tells of bandwidth.
+    ``instance`` is the gateway's name in labels (``mcu.janus.labels``), ``statistics`` has the bandwidths.
     """
 
     def __init__(
         self,
-        servers: Iterable[JanusServerSettings],
+        settings: Iterable[JanusServerSettings],
         timeout: float,
         instance: str,
-        feed: EventStatistics,
+        statistics: EventStatistics,
+        clock: Clock,
         on_change: Callable[[], None],
     ) -> None:
         self._timeout = timeout
         self._instance = instance
-        self._rooms: set[int] = set()  # on all of them
-        self._feed = feed
+        self._all_rooms: set[int] = set()  # shared by the room registries
+        self._statistics = statistics
+        self._clock = clock
         self._on_change = on_change
-        self._running = False
-        self._changed = asyncio.Event()  # of any Janus' state; a new one after each change
-        self.nodes = {server.url: self._node(server) for server in servers}
-        self._name(node.server for node in list(self.nodes.values()))
+        self._started = False
+        self._changed = asyncio.Event()  # replaced at each change of a state
+        self.servers = {one.url: self._create(one) for one in settings}  # by the address of the WebSocket API
+        self._assign_names(server.settings for server in list(self.servers.values()))
 
-    def _node(self, server: JanusServerSettings) -> JanusServer:
-        rooms = RoomRegistry(server.admin_key, self._instance, self._rooms)
-        return JanusServer(server, self._timeout, self._state_changed, rooms, self._feed)
+    def _create(self, settings: JanusServerSettings) -> JanusServer:
+        rooms = RoomRegistry(settings.admin_key, self._instance, self._all_rooms)
+        return JanusServer(settings, self._timeout, rooms, self._statistics, self._clock, self._on_server_change)
 
-    def _name(self, servers: Iterable[JanusServerSettings]) -> None:
-        """Give those of the configuration their names; one that was taken out keeps what it was called."""
-        for number, server in enumerate(servers, 1):
-            name = server.name or (str(number) if len(self.nodes) > 1 else "")
-            self.nodes[server.url].log.which = f"Janus {name}" if name else ""
+    def _assign_names(self, configured: Iterable[JanusServerSettings]) -> None:
+        """Set the log names of the configured Janus; one that was removed from the configuration keeps its own."""
+        for number, settings in enumerate(configured, 1):
+            name = settings.name or (str(number) if len(self.servers) > 1 else "")
+            self.servers[settings.url].log.server_name = f"Janus {name}" if name else ""
 
     def start(self) -> None:
         """Begin to connect and return at once."""
-        self._running = True
-        for node in self.nodes.values():
-            node.start()
+        self._started = True
+        for server in self.servers.values():
+            server.start()
 
     async def stop(self) -> None:
         """Close every stream on each Janus and disconnect. Idempotent."""
-        self._running = False
-        await asyncio.gather(*(node.stop() for node in self.nodes.values()))
+        self._started = False
+        await asyncio.gather(*(server.stop() for server in self.servers.values()))
 
-    def reconfigure(self, servers: tuple[JanusServerSettings, ...]) -> None:
-        """Take changed settings; what ``JanusMcu.reconfigure`` says.
+    def reconfigure(self, settings: tuple[JanusServerSettings, ...]) -> None:
+        """Apply changed settings, as ``JanusMcu.reconfigure`` says.
 
         Raises:
             ValueError: there is no Janus, or one is named twice; nothing has changed.
         """
-        check(servers)
-        named = {server.url: server for server in servers}
-        before = self.nodes
-        self.nodes = {url: before.get(url) or self._node(server) for url, server in named.items()} | before
-        self._name(servers)
-        for url, node in list(self.nodes.items()):
+        check_servers(settings)
+        configured = {one.url: one for one in settings}
+        before = self.servers
+        self.servers = {url: before.get(url) or self._create(one) for url, one in configured.items()} | before
+        self._assign_names(settings)
+        for url, server in list(self.servers.items()):
             if url in before:
-                node.reconfigure(named.get(url))
-            elif self._running:
-                node.start()
+                server.reconfigure(configured.get(url))
+            elif self._started:
+                server.start()
 
-    def _state_changed(self) -> None:
-        self.nodes = {url: node for url, node in self.nodes.items() if not (node.gone and node.left)}
+    def _on_server_change(self) -> None:
+        self.servers = {url: server for url, server in self.servers.items() if not (server.removed and server.drained)}
         self._changed.set()
         self._changed = asyncio.Event()
         self._on_change()
 
-    # -- which of them
+    # -- choosing one
 
-    async def ready(self) -> None:
-        """Wait until a Janus takes streams.
+    async def wait_until_accepting(self) -> None:
+        """Wait until a Janus accepts streams.
 
         Raises:
             Rejected: none will.
-            McuLost: we have stopped.
+            McuLost: the pool has been stopped.
         """
-        while not any(node.takes for node in self.nodes.values()):
-            self.hope()
+        while not any(server.accepts_streams for server in self.servers.values()):
+            self.check_usable()
             await self._changed.wait()
 
-    def hope(self) -> None:
-        """Look whether a Janus may come to take streams by itself.
+    def check_usable(self) -> None:
+        """Check that a Janus accepts streams, or is going to without a change of the configuration.
 
         Raises:
             Rejected: none will.
-            McuLost: we have stopped.
+            McuLost: the pool has been stopped.
         """
-        wanted = [node for node in self.nodes.values() if not node.draining]
-        if any(node.coming for node in self.nodes.values()):
+        if any(server.may_accept_streams for server in self.servers.values()):
             return
-        if refused := [node for node in wanted if node.client.state is SfuState.REFUSED]:
+        wanted = [server for server in self.servers.values() if not server.draining]
+        if refused := [server for server in wanted if server.connector.state is SfuState.REFUSED]:
             raise Rejected(_reasons(refused))
-        if wanted or not self._running:
+        if wanted or not self._started:
             raise McuLost("stopped")
         raise Rejected("every Janus is being drained")
 
-    def missing(self) -> str:
-        """Say why no Janus is there; empty: one is."""
-        nodes = self.nodes.values()
-        if any(node.client.state is SfuState.READY for node in nodes):
+    def reason_unreachable(self) -> str:
+        """Return why no Janus is connected; empty: one is."""
+        servers = self.servers.values()
+        if any(server.connector.state is SfuState.READY for server in servers):
             return ""
-        return _reasons(node for node in nodes if not node.left)
+        return _reasons(server for server in servers if not server.drained)
 
-    def preferred(self, options: PublishOptions, tried: set[JanusServer]) -> list[JanusServer]:
-        """Return those that take a new publisher and were not tried, best first."""
-        nodes = [node for node in self.nodes.values() if node.takes and node not in tried]
-        client = pool.ClientLocation(options.country, options.continent)
-        return [nodes[place] for place in pool.order([node.standing() for node in nodes], client)]
+    def for_publisher(self, options: PublishOptions, tried: set[JanusServer]) -> list[JanusServer]:
+        """Return the Janus that accept a new publisher and were not tried yet, best first."""
+        servers = [server for server in self.servers.values() if server.accepts_streams and server not in tried]
+        client = ranking.ClientLocation(options.country, options.continent)
+        return [servers[index] for index in ranking.rank_for_publisher([server.load() for server in servers], client)]
 
-    def home(self, publisher: JanusPublisher) -> JanusServer | None:
-        """Return where a publisher is."""
-        return next((node for node in self.nodes.values() if publisher in node.publishers), None)
+    def of_publisher(self, publisher: JanusPublisher) -> JanusServer | None:
+        """Return the Janus on which a publisher is."""
+        return next((server for server in self.servers.values() if publisher in server.publishers), None)
 
-    def elsewhere(self, publisher: JanusPublisher, options: SubscribeOptions) -> JanusServer | None:
-        """Return the second Janus over which a subscriber is served better than from its publisher's."""
-        source = self.home(publisher)
-        if source is None or not source.forwards:
+    def better_for_subscriber(self, publisher: JanusPublisher, options: SubscribeOptions) -> JanusServer | None:
+        """Return a second Janus that serves a subscriber better than its publisher's; ``None``: there is none."""
+        source = self.of_publisher(publisher)
+        if source is None or not source.forwards_streams:
             return None
-        others = [node for node in self.nodes.values() if node is not source and node.takes and node.forwards]
-        client = pool.ClientLocation(options.country, options.continent)
-        place = pool.elsewhere(source.standing(), [node.standing(publisher) for node in others], client)
-        return None if place is None else others[place]
+        others = [
+            server
+            for server in self.servers.values()
+            if server is not source and server.accepts_streams and server.forwards_streams
+        ]
+        client = ranking.ClientLocation(options.country, options.continent)
+        index = ranking.better_for_subscriber(source.load(), [server.load(publisher) for server in others], client)
+        return None if index is None else others[index]
 
-    # -- what is told
+    # -- status
 
     def status(self) -> McuStatus:
         """Return a snapshot."""
-        nodes = list(self.nodes.values())
-        load_of = pool.loads([node.standing() for node in nodes])
-        return McuStatus("janus", tuple(node.status(load) for node, load in zip(nodes, load_of, strict=True)))
+        servers = list(self.servers.values())
+        loads = ranking.loads([server.load() for server in servers])
+        return McuStatus("janus", tuple(server.status(load) for server, load in zip(servers, loads, strict=True)))
 
     def streams(self) -> Iterable[StreamReport]:
-        """Return a report for each stream and kind."""
-        for node in self.nodes.values():
-            yield from node.streams()
+        """Return a report for each stream and media kind."""
+        for server in self.servers.values():
+            yield from server.streams()
 
     def metrics(self) -> Iterable[Metric]:
-        """Return how each Janus does, under the names that are known of proxies in front of one."""
+        """Return load, connections and bandwidth of each Janus, named as by a proxy in front of several Janus."""
         sfus = self.status().sfus
         yield Metric("backend_load", "Load of an SFU", "gauge", ("url",), {(sfu.url,): sfu.load for sfu in sfus})
-        nodes = list(self.nodes.values())
-        countries = Counter[tuple[str, ...]]()
-        countries.update((node.server.country or "unknown",) for node in nodes if node.client.current() is not None)
+        servers = list(self.servers.values())
+        countries = Counter[tuple[str, ...]](
+            (server.settings.country or "unknown",) for server in servers if server.connector.session is not None
+        )
         yield Metric("backend_connections", "Connections to SFUs", "gauge", ("country",), countries)
-        told = {node.server.url: node.bandwidth for node in nodes}
-        flows: dict[tuple[str, ...], float] = {
+        bandwidths = {server.settings.url: server.bandwidth for server in servers}
+        rates: dict[tuple[str, ...], float] = {
             (url, direction): rate
-            for url, both in told.items()
-            if both is not None
-            for direction, rate in zip(("incoming", "outgoing"), both, strict=True)
+            for url, bandwidth in bandwidths.items()
+            if bandwidth is not None
+            for direction, rate in zip(("incoming", "outgoing"), bandwidth, strict=True)
         }
-        yield Metric("backend_bandwidth", "Bytes per second of an SFU", "gauge", ("url", "direction"), flows)
+        yield Metric("backend_bandwidth", "Bytes per second of an SFU", "gauge", ("url", "direction"), rates)
 
 
-def _reasons(nodes: Iterable[JanusServer]) -> str:
-    return "; ".join(node.log.named(node.client.reason) for node in nodes)
+def _reasons(servers: Iterable[JanusServer]) -> str:
+    return "; ".join(server.log.prefixed(server.connector.reason) for server in servers)

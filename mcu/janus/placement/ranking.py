@@ -1,9 +1,9 @@
-"""Which of several Janus takes a new stream. Pure: facts in, an order out (docs/mcu.md, "Several Janus").
+"""The choice among several Janus for a stream. Pure: load and location in, an order out (docs/mcu.md, "Several Janus").
 
     load = (2 * publishers + subscribers + megabits per second) / weight
 
-A publisher counts twice because its subscribers follow it. What is measured counts only where every Janus of the
-comparison tells it. Nearness comes before load: the client's country, then its continent, then the others.
+A publisher counts twice because its subscribers follow it. The measured bit rate counts only where every Janus of the
+comparison reports one. Location comes before load: the client's country, then its continent, then the others.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 MEGABIT = 1_000_000
-TIMES, MORE = 2.0, 50.0  # a source is too loaded if its load is above TIMES the other's and MORE
+# The publisher's Janus is overloaded if its load is above OVERLOAD_FACTOR times the other's plus OVERLOAD_MARGIN.
+OVERLOAD_FACTOR, OVERLOAD_MARGIN = 2.0, 50.0
 
 
 @dataclass(frozen=True, slots=True)
 class ClientLocation:
-    """Where a client is, as far as that is known."""
+    """The location of a client, as far as it is known."""
 
     country: str = ""  # ISO 3166, two letters
     continent: str = ""  # "EU", "NA", …
@@ -25,54 +26,55 @@ class ClientLocation:
 
 @dataclass(frozen=True, slots=True)
 class ServerLoad:
-    """One Janus at the moment of the choice."""
+    """The load and the location of one Janus."""
 
-    publishers: int = 0  # streams that come in, from clients or from another Janus
-    subscribers: int = 0  # streams that go out, to clients or to another Janus
-    bits_per_second: int | None = None  # both directions; None: Janus does not tell
-    weight: float = 1.0  # how much it can carry compared with the others
+    publishers: int = 0  # incoming streams, from clients or from another Janus
+    subscribers: int = 0  # outgoing streams, to clients or to another Janus
+    bits_per_second: int | None = None  # both directions; None: Janus reports none
+    weight: float = 1.0  # capacity compared with the others
     country: str = ""
-    continents: frozenset[str] = frozenset()  # whose clients it serves
-    carries: bool = False  # whether the stream in question runs there already
+    continents: frozenset[str] = frozenset()  # continents of the clients that it serves
+    has_stream: bool = False  # whether the stream in question is forwarded to it already
 
 
-def loads(standings: Sequence[ServerLoad]) -> list[float]:
+def loads(servers: Sequence[ServerLoad]) -> list[float]:
     """Return the load of each, comparable with each other."""
-    measured = all(standing.bits_per_second is not None for standing in standings)
-    return [load(standing, measured=measured) for standing in standings]
+    measured = all(server.bits_per_second is not None for server in servers)
+    return [load(server, measured=measured) for server in servers]
 
 
-def load(standing: ServerLoad, *, measured: bool = True) -> float:
-    """Return the load of one; ``measured``: whether its bandwidth counts."""
-    bandwidth = (standing.bits_per_second or 0) / MEGABIT if measured else 0.0
-    return (2 * standing.publishers + standing.subscribers + bandwidth) / standing.weight
+def load(server: ServerLoad, *, measured: bool = True) -> float:
+    """Return the load of one Janus; ``measured``: whether its bit rate counts."""
+    megabits = (server.bits_per_second or 0) / MEGABIT if measured else 0.0
+    return (2 * server.publishers + server.subscribers + megabits) / server.weight
 
 
-def distance(standing: ServerLoad, client: ClientLocation) -> int:
-    """Return 0 in the client's country, 1 on its continent, 2 elsewhere and where it is not known."""
-    if client.country and client.country == standing.country:
+def distance(server: ServerLoad, client: ClientLocation) -> int:
+    """Return 0 in the client's country, 1 on its continent, 2 elsewhere and where either location is unknown."""
+    if client.country and client.country == server.country:
         return 0
-    return 1 if client.continent and client.continent in standing.continents else 2
+    return 1 if client.continent and client.continent in server.continents else 2
 
 
-def order(standings: Sequence[ServerLoad], client: ClientLocation) -> list[int]:
-    """Return the places in ``standings``, best first for a new publisher; equals stay in their order."""
-    load_of = loads(standings)
-    return sorted(range(len(standings)), key=lambda place: (distance(standings[place], client), load_of[place]))
+def rank_for_publisher(servers: Sequence[ServerLoad], client: ClientLocation) -> list[int]:
+    """Return the indexes of ``servers``, best first for a new publisher; equal ones stay in their order."""
+    load_of = loads(servers)
+    return sorted(range(len(servers)), key=lambda index: (distance(servers[index], client), load_of[index]))
 
 
-def elsewhere(source: ServerLoad, others: Sequence[ServerLoad], client: ClientLocation) -> int | None:
-    """Return the place in ``others`` from which a subscriber is served better than from its publisher's Janus.
+def better_for_subscriber(source: ServerLoad, others: Sequence[ServerLoad], client: ClientLocation) -> int | None:
+    """Return the index in ``others`` of the Janus that serves a subscriber better than ``source``, its publisher's.
 
     That is one nearer to the client: the nearest, preferably one that has the stream already, then the least loaded.
-    Where none is nearer, it is an equally near one if the source is too loaded compared with it. ``None``: the source
-    serves it best.
+    If none is nearer, it is an equally near one compared with which the source is overloaded. ``None``: the source
+    serves the subscriber best.
     """
     source_load, *load_of = loads([source, *others])
-    here = distance(source, client)
-    found = []
-    for place, other in enumerate(others):
-        there = distance(other, client)
-        if there < here or (there == here and source_load > TIMES * load_of[place] + MORE):
-            found.append((there, not other.carries, load_of[place], place))
-    return min(found)[-1] if found else None
+    source_distance = distance(source, client)
+    better = []
+    for index, other in enumerate(others):
+        other_distance = distance(other, client)
+        overloaded = source_load > OVERLOAD_FACTOR * load_of[index] + OVERLOAD_MARGIN
+        if other_distance < source_distance or (other_distance == source_distance and overloaded):
+            better.append((other_distance, not other.has_stream, load_of[index], index))
+    return min(better)[-1] if better else None

@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import aiohttp
 
-from mcu.base import CloseReason, McuLost, PublishOptions, SfuState, SfuStatus, StreamKey, StreamListener, StreamReport
+from mcu.base import (
+    CloseReason,
+    McuLost,
+    PublishOptions,
+    SfuState,
+    SfuStatus,
+    StreamKey,
+    StreamListener,
+    StreamReport,
+)
 from mcu.janus.connection.connector import JanusConnector
 from mcu.janus.connection.log import JanusLog
-from mcu.janus.connection.session import JanusSession
+from mcu.janus.connection.session import Clock, JanusSession
 from mcu.janus.events.statistics import EventStatistics
 from mcu.janus.placement.ranking import ServerLoad
-from mcu.janus.rooms.sweep import sweep, tell_owners
-from mcu.janus.rooms.videoroom import RoomRegistry
+from mcu.janus.rooms.registry import RoomRegistry
+from mcu.janus.rooms.sweep import report_handle_states, sweep
 from mcu.janus.settings import JanusServerSettings
 from mcu.janus.streams.handle_peer import HandlePeer
 from mcu.janus.streams.publisher import JanusPublisher
 from mcu.janus.streams.remote import RemoteStream
 
-REMOTE_SINCE = (1, 1)  # the version of Janus that brought remote publishers
-SPARED = 30.0  # seconds without remote streams after one that did not come about
-MEASURED = 1.0  # seconds between two looks at the bandwidth
+REMOTE_PUBLISHERS_SINCE = (1, 1)  # the version of Janus that introduced them
+FORWARDING_PAUSE = 30.0  # seconds without forwarding after a stream could not be forwarded to this Janus
+BANDWIDTH_AGE = 1.0  # seconds for which a measured bandwidth is used
 
 
 class JanusServer:
@@ -32,267 +40,278 @@ class JanusServer:
 
     def __init__(
         self,
-        server: JanusServerSettings,
+        settings: JanusServerSettings,
         timeout: float,
-        on_change: Callable[[], None],
         rooms: RoomRegistry,
-        feed: EventStatistics,
+        statistics: EventStatistics,
+        clock: Clock,
+        on_change: Callable[[], None],
     ) -> None:
         self.log = JanusLog()
-        self.server = server
+        self.settings = settings
         self.rooms = rooms
-        self.client = JanusConnector(server, timeout, self._changed, rooms.instance, self.log, self._upkeep)
+        self.connector = JanusConnector(
+            settings, timeout, rooms.instance, self.log, clock, self._on_connector_change, self._upkeep
+        )
         self.publishers: set[JanusPublisher] = set()
-        self.remotes: dict[JanusPublisher, RemoteStream] = {}  # what comes from other Janus
-        self.gone = False  # taken out of the configuration
+        self.remotes: dict[JanusPublisher, RemoteStream] = {}  # copies of streams of another Janus
+        self.removed = False  # from the configuration
         self._timeout = timeout
+        self._statistics = statistics
+        self._clock = clock
         self._on_change = on_change
-        self._feed = feed
-        self._coming = 0  # publishers that are being made
-        self._ending: set[JanusPublisher | RemoteStream] = set()  # ended, but perhaps not let go by Janus yet
-        self._wanted = False  # started and not stopped
-        self._running = False  # connected, or about to be
+        self._opening = 0  # number of publishers that are being opened
+        self._closing: set[JanusPublisher | RemoteStream] = set()  # ended, but perhaps still known to Janus
+        self._started = False  # start() was called and stop() was not
+        self._connecting = False  # the connector runs
         self._disconnected = True
-        self._leaving: asyncio.Task[None] | None = None
-        self._spared_until = 0.0
-        self._bandwidth: tuple[float, tuple[int, int] | None] = (0.0, None)  # until when it holds
+        self._disconnecting: asyncio.Task[None] | None = None
+        self._no_forwarding_until = 0.0
+        self._bandwidth: tuple[int, int] | None = None
+        self._bandwidth_until = 0.0
 
-    # -- to be there and not to be there
+    # -- connecting, draining, disconnecting
 
     @property
     def draining(self) -> bool:
-        """Whether it takes no new streams."""
-        return self.server.draining or self.gone
+        """Whether it accepts no new streams."""
+        return self.settings.draining or self.removed
 
     @property
-    def takes(self) -> bool:
-        """Whether it takes new streams now; one that is just being left, and was called back meanwhile, does not."""
-        return self._running and not self.draining and self.client.current() is not None
+    def accepts_streams(self) -> bool:
+        """Whether it accepts new streams now; false as well while it is disconnected before being used again."""
+        return self._connecting and not self.draining and self.connector.session is not None
 
     @property
-    def coming(self) -> bool:
-        """Whether it may come to take streams by itself."""
+    def may_accept_streams(self) -> bool:
+        """Whether it accepts new streams, or is going to without a change of the configuration."""
         if self.draining:
             return False
-        return self.client.state in (SfuState.CONNECTING, SfuState.READY) or (self._wanted and not self._running)
+        return self.connector.state in (SfuState.CONNECTING, SfuState.READY) or (self._started and not self._connecting)
 
     @property
-    def left(self) -> bool:
-        """Whether it was drained, and left."""
+    def drained(self) -> bool:
+        """Whether it was drained, and is disconnected."""
         return self.draining and self._disconnected
 
     @property
-    def idle(self) -> bool:
-        """Whether no stream is here, nor about to come."""
-        return not (self.publishers or self.remotes or self._coming)
+    def has_streams(self) -> bool:
+        """Whether it has a stream, or is about to."""
+        return bool(self.publishers or self.remotes or self._opening)
 
     def start(self) -> None:
-        """Begin to connect and return at once; one that is drained is not connected to."""
-        self._wanted = True
+        """Begin to connect and return at once; a draining Janus is not connected to."""
+        self._started = True
         if not self.draining:
-            self._running, self._disconnected = True, False
-            self.client.start()
+            self._connecting, self._disconnected = True, False
+            self.connector.start()
 
     async def stop(self) -> None:
         """Close every stream and disconnect. Idempotent."""
-        self._wanted = self._running = False
+        self._started = self._connecting = False
         for stream in (*self.publishers, *self.remotes.values()):
             stream.end(CloseReason.LOST)
         await self._disconnect()
-        if self._leaving is not None:
-            await asyncio.wait([self._leaving])
+        if self._disconnecting is not None:
+            await asyncio.wait([self._disconnecting])
 
     async def _disconnect(self) -> None:
-        self.client.give_up()  # what cannot be told to Janus now is cleared away by the next process
-        await asyncio.gather(*(stream.clean() for stream in self._ending))
-        session = self.client.current()
-        if session is not None and (rest := self.rooms.all()):  # of verbs that are still under way
-            await asyncio.wait([self.rooms.destroy(session, number) for number in rest], timeout=self._timeout)
-        await self.client.stop()
+        self.connector.give_up_claim()  # objects that cannot be removed from Janus now are removed by the next process
+        await asyncio.gather(*(stream.wait_closed() for stream in self._closing))
+        session = self.connector.session
+        if session is not None and (rest := self.rooms.rooms()):  # of verbs that are still under way
+            await asyncio.wait([self.rooms.destroy(session, room) for room in rest], timeout=self._timeout)
+        await self.connector.stop()
 
-    def reconfigure(self, server: JanusServerSettings | None) -> None:
-        """Take changed settings; ``None``: it was taken out of the configuration.
+    def reconfigure(self, settings: JanusServerSettings | None) -> None:
+        """Apply changed settings; ``None``: this Janus was removed from the configuration.
 
-        What the connection needs holds from the next one on, all else at once. One that is called back while it is
-        being left is connected to again when that is done.
+        Those that concern the connection hold from the next one on, all others at once. A Janus that is wanted again
+        while it is being disconnected is connected to when that is done.
         """
-        if server is None and not self.gone:
-            self.log.which = f"{self.log.which or 'Janus'} of before the reload"
-        self.gone = server is None
-        if server is not None:
-            self.server = self.client.server = server
-            self.rooms.admin_key = server.admin_key
+        if settings is None and not self.removed:
+            self.log.server_name = f"{self.log.server_name or 'Janus'} of before the reload"
+        self.removed = settings is None
+        if settings is not None:
+            self.settings = self.connector.settings = settings
+            self.rooms.admin_key = settings.admin_key
         if self.draining:
-            self._settle()
-        elif self._wanted and not self._running and (self._leaving is None or self._leaving.done()):
+            self._disconnect_if_drained()
+        elif self._started and not self._connecting and (self._disconnecting is None or self._disconnecting.done()):
             self.start()
         self._on_change()
 
-    def _settle(self) -> None:
-        """Leave if it is drained and its last stream has ended."""
-        if self.draining and self._running and self.idle:
-            self._running = False
-            self._leaving = asyncio.create_task(self._leave(), name="janus-drained")
+    def _disconnect_if_drained(self) -> None:
+        if self.draining and self._connecting and not self.has_streams:
+            self._connecting = False
+            self._disconnecting = asyncio.create_task(self._disconnect_drained(), name="janus-drained")
 
-    async def _leave(self) -> None:
-        await asyncio.sleep(0)  # what ended just now says first what has to be waited for
+    async def _disconnect_drained(self) -> None:
+        await asyncio.sleep(0)  # a stream that has just ended adds itself to ``_closing`` first
         await self._disconnect()
         self.rooms.release()
         self._disconnected = True
         self.log.info("Janus was drained and left")
-        if self._wanted and not self.draining:
+        if self._started and not self.draining:
             self.start()
         self._on_change()
 
     async def _upkeep(self, http: aiohttp.ClientSession, session: JanusSession, claimed: bool) -> None:
-        if claimed and self.server.admin_url:
-            await tell_owners(http, session, self.server)
-        await sweep(http, session, self.rooms, lambda: self.server, self.client.old)
+        if claimed and self.settings.admin_url:
+            await report_handle_states(http, session, self.settings)
+        await sweep(http, session, self.rooms, lambda: self.settings, self.connector.abandoned)
 
-    def _changed(self) -> None:
-        self._settle()
+    def _on_connector_change(self) -> None:
+        self._disconnect_if_drained()
         self._on_change()
+
+    def _session(self) -> JanusSession:
+        session = self.connector.session
+        if session is None:
+            raise McuLost(f"Janus is not there: {self.connector.reason}")
+        return session
 
     # -- streams
 
     @contextmanager
-    def publisher(
+    def new_publisher(
         self,
         key: StreamKey,
         options: PublishOptions,
         listener: StreamListener,
         on_change: Callable[[JanusPublisher], None],
     ) -> Iterator[JanusPublisher]:
-        """Give a publisher that is not opened yet, and keep it when it is; ``on_change`` hears its ups and downs.
+        """Yield a publisher to be opened in the context, and keep it if that succeeds.
+
+        ``on_change`` is called when the publisher's connection is up, and when the publisher ends.
 
         Raises:
-            McuLost: this Janus is not there.
+            McuLost: this Janus is not connected.
         """
-        session = self.client.current()
-        if session is None:
-            raise McuLost(f"Janus is not there: {self.client.reason}")
 
         def changed(publisher: JanusPublisher) -> None:
             if publisher.ended:
                 self.publishers.discard(publisher)
-                self._ended(publisher)
+                self._on_stream_end(publisher)
             on_change(publisher)
 
-        publisher = JanusPublisher(session, key, listener, self._timeout, options.bitrate, self.rooms, changed)
-        self._coming += 1
+        publisher = JanusPublisher(self._session(), key, listener, self._timeout, options.bitrate, self.rooms, changed)
+        self._opening += 1
         try:
             yield publisher
             if publisher.ended:
                 raise McuLost("the connection to Janus is gone")
             self.publishers.add(publisher)
         finally:
-            self._coming -= 1
-            self._settle()
+            self._opening -= 1
+            self._disconnect_if_drained()
 
-    def remote(self, publisher: JanusPublisher) -> RemoteStream:
-        """Return a publisher's stream on this Janus, where it comes from another; it is made if need be.
+    def remote_stream(self, publisher: JanusPublisher) -> RemoteStream:
+        """Return the copy on this Janus of the stream of another Janus' publisher; it is created if there is none.
 
         Raises:
-            McuLost: this Janus is not there.
+            McuLost: this Janus is not connected.
         """
         found = self.remotes.get(publisher)
         if found is not None:
             return found
-        session = self.client.current()
-        if session is None:
-            raise McuLost(f"Janus is not there: {self.client.reason}")
 
         def ended(remote: RemoteStream) -> None:
             if self.remotes.get(publisher) is remote:
                 del self.remotes[publisher]
-            self._ended(remote)
+            self._on_stream_end(remote)
 
-        remote = RemoteStream(publisher, session, self.rooms, self.server.host, self._timeout, ended)
+        remote = RemoteStream(publisher, self._session(), self.rooms, self.settings.forward_host, self._timeout, ended)
         self.remotes[publisher] = remote
         publisher.remotes.add(remote)
         return remote
 
-    def _ended(self, stream: JanusPublisher | RemoteStream) -> None:
-        self._ending = {other for other in self._ending if not all(left.done() for left in other.leaving)} | {stream}
-        self._settle()
+    def _on_stream_end(self, stream: JanusPublisher | RemoteStream) -> None:
+        self._closing = {other for other in self._closing if not all(future.done() for future in other.closing)}
+        self._closing.add(stream)
+        self._disconnect_if_drained()
 
     @property
-    def forwards(self) -> bool:
-        """Whether streams may go on from here and to here."""
-        if not self.server.remote_streams or time.monotonic() < self._spared_until:
+    def forwards_streams(self) -> bool:
+        """Whether streams may be forwarded from this Janus to another, and from another to it."""
+        if not self.settings.remote_streams or self._clock() < self._no_forwarding_until:
             return False
-        return self.client.current() is not None and self._version >= REMOTE_SINCE
+        return self.connector.session is not None and self._version >= REMOTE_PUBLISHERS_SINCE
 
-    def spare(self) -> None:
-        """Let no stream go on to here for a while: it did not work."""
-        self._spared_until = time.monotonic() + SPARED
+    def suspend_forwarding(self) -> None:
+        """Forward no stream to this Janus for ``FORWARDING_PAUSE``: it failed."""
+        self._no_forwarding_until = self._clock() + FORWARDING_PAUSE
 
     @property
     def _version(self) -> tuple[int, ...]:
-        parts = self.client.version.split(".")
+        parts = self.connector.version.split(".")
         return tuple(int(part) for part in parts if part.isdecimal())
 
-    # -- what is told of it
+    # -- load and status
 
-    def standing(self, publisher: JanusPublisher | None = None) -> ServerLoad:
-        """Return how it stands; ``publisher``: of the stream in question."""
+    def load(self, publisher: JanusPublisher | None = None) -> ServerLoad:
+        """Return load and location; ``publisher``: the stream for which a Janus is chosen."""
         return ServerLoad(
-            publishers=len(self.publishers) + len(self.remotes) + self._coming,
-            subscribers=self._subscribers + sum(len(publisher.remotes) for publisher in self.publishers),
+            publishers=len(self.publishers) + len(self.remotes) + self._opening,
+            subscribers=self._subscriber_count + sum(len(publisher.remotes) for publisher in self.publishers),
             bits_per_second=None if self.bandwidth is None else 8 * sum(self.bandwidth),
-            weight=self.server.weight,
-            country=self.server.country,
-            continents=frozenset(self.server.continents),
-            carries=publisher in self.remotes,
+            weight=self.settings.weight,
+            country=self.settings.country,
+            continents=frozenset(self.settings.continents),
+            has_stream=publisher in self.remotes,
         )
 
     @property
-    def _subscribers(self) -> int:
+    def _subscriber_count(self) -> int:
         return sum(len(stream.subscribers) for stream in (*self.publishers, *self.remotes.values()))
 
     @property
     def bandwidth(self) -> tuple[int, int] | None:
-        """What comes in and goes out, in bytes per second; ``None``: Janus does not tell."""
-        now = time.monotonic()
-        if now >= self._bandwidth[0]:
-            self._bandwidth = (now + MEASURED, self._measure())
-        return self._bandwidth[1]
+        """Incoming and outgoing bytes per second; ``None``: Janus sends no statistics."""
+        now = self._clock()
+        if now >= self._bandwidth_until:
+            self._bandwidth, self._bandwidth_until = self._measure_bandwidth(), now + BANDWIDTH_AGE
+        return self._bandwidth
 
-    def _measure(self) -> tuple[int, int] | None:
-        found = [self._feed.figures(leg.session.id, leg.handle.id) for leg in self._legs()]
-        told = [figures for media in found for figures in media.values()]
-        if found and not told:
+    def _measure_bandwidth(self) -> tuple[int, int] | None:
+        peers = list(self._peers())
+        media = [
+            statistics
+            for peer in peers
+            for statistics in self._statistics.of_handle(peer.session.id, peer.handle.id).values()
+        ]
+        if peers and not media:
             return None
-        return sum(figures.incoming for figures in told), sum(figures.outgoing for figures in told)
+        return sum(medium.incoming for medium in media), sum(medium.outgoing for medium in media)
 
-    def _legs(self) -> Iterator[HandlePeer]:
+    def _peers(self) -> Iterator[HandlePeer]:
         yield from list(self.publishers)
         for stream in (*self.publishers, *self.remotes.values()):
             yield from list(stream.subscribers)
 
     def status(self, load: float) -> SfuStatus:
         """Return a snapshot."""
-        client = self.client
-        state, reason = client.state, client.reason
-        if self.left:
+        connector = self.connector
+        state, reason = connector.state, connector.reason
+        if self.drained:
             state, reason = SfuState.STOPPED, "drained"
         elif self.draining and state in (SfuState.READY, SfuState.STOPPED):
             state, reason = SfuState.DRAINING, "takes no new streams, and is left when its last one has ended"
         return SfuStatus(
-            url=self.server.url,
+            url=self.settings.url,
             state=state,
-            name=client.name,
-            version=client.version,
+            name=connector.name,
+            version=connector.version,
             reason=reason,
             publishers=len(self.publishers),
-            subscribers=self._subscribers,
+            subscribers=self._subscriber_count,
             load=load,
-            connected_since=client.since,
-            details=client.details,
-            log_name=self.log.which,
+            connected_since=connector.connected_since,
+            details=connector.details,
+            log_name=self.log.server_name,
         )
 
     def streams(self) -> Iterable[StreamReport]:
-        """Return a report for each stream and kind, with the figures that the event feed has of it."""
-        for leg in self._legs():
-            yield from leg.reports(self._feed)
+        """Return a report for each stream and media kind, with the statistics of Janus' events."""
+        for peer in self._peers():
+            yield from peer.reports(self._statistics)

@@ -1,14 +1,15 @@
-"""Clears away what carries our instance on Janus and belongs to nobody; what others made is not touched.
+"""Removal of orphans: objects on Janus that carry this gateway's instance and that no stream uses any more.
 
-- A **room** belongs to somebody from before it is asked for until it is destroyed (``RoomRegistry``). One of ours
-  that does not is destroyed as soon as nobody is in it: before, Janus 1.1.2 might crash. One of which this process
-  knows nothing has to be empty at two looks in a row; a copy (``labels``) has to be there at two. One of another
-  connection of this process to the same Janus is that one's to destroy.
-- A **handle** of our session that we do not know and do not wait for is detached.
-- A **session** all of whose handles are ours, that is not this one and has been silent for longer than it can be
-  claimed, is destroyed: an earlier process of this gateway made it.
+- A **room** is owned from before its creation until it is destroyed (``RoomRegistry``). One with our label that is not
+  owned is destroyed as soon as it is empty: before that, Janus 1.1.2 might crash. One that this process does not know
+  has to be empty at two consecutive looks; the room of a copy (``labels``) has to be there at two, empty or not. A room
+  of this process' other connection to the same Janus is left to that connection.
+- A **handle** of our session that the session neither knows nor waits for is detached.
+- A **session** other than ours, whose handles all carry our instance and that has been silent for longer than it can
+  be claimed, is destroyed: an earlier process of this gateway made it.
 
-Handles and sessions are seen through the Admin API only; without it Janus ends such a session by itself.
+Handles and sessions are found through the Admin API only; without it Janus ends such a session by itself. Objects of
+other programs and other instances are never touched.
 """
 
 from __future__ import annotations
@@ -20,124 +21,125 @@ from itertools import chain, repeat
 import aiohttp
 
 from mcu.base import McuLost
-from mcu.janus.connection.admin_api import AdminApi, admin
-from mcu.janus.connection.protocol import InvalidJanusMessage, JanusError, JanusMessage, ListedRoom
-from mcu.janus.connection.session import JanusSession
-from mcu.janus.labels import JanusLabel, read
-from mcu.janus.rooms.videoroom import FEEDS, RoomRegistry
+from mcu.janus.connection.admin_api import AdminApi, connect_admin_api
+from mcu.janus.connection.messages import InvalidJanusMessage, JanusError, ListedRoom
+from mcu.janus.connection.session import Answer, JanusSession
+from mcu.janus.labels import JanusLabel, parse_label
+from mcu.janus.rooms import videoroom
+from mcu.janus.rooms.registry import RoomRegistry
 from mcu.janus.settings import JanusServerSettings
 
-# Seconds before each of the first looks: Janus lets go of what an earlier process left within 10 to 14 s of its end.
+# Seconds before each of the first looks: Janus ends an earlier process' session within 10 to 14 s.
 FIRST = (0.5, 1.5, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 4.0, 4.0)
 EVERY = 60.0  # seconds before each further look
-AGAIN = 2.0  # seconds at most before the one that decides about a room of which this process knows nothing
-PATIENCE = 10.0  # seconds for one look
-SILENT = 12.0  # seconds: a gateway that lives asks something every 3, and what is silent for 10 can be claimed no more
-STUBBORN = 4  # looks after which a room of ours goes even if somebody is still in it
+SUSPECTED = 2.0  # seconds at most before the look that decides about a room that this process does not know
+LOOK_TIMEOUT = 10.0  # seconds for one look
+SILENT = 12.0  # seconds: a running gateway sends a keepalive every 3, and a session silent for 10 cannot be claimed
+OCCUPIED_LOOKS = 4  # looks after which a room of ours is destroyed even if a participant is still in it
 
 
 class OrphanSweep:
-    """Looks for what is left, over one connection to Janus."""
+    """The sweep of one Janus over one connection."""
 
     def __init__(
         self,
         http: aiohttp.ClientSession,
         session: JanusSession,
         rooms: RoomRegistry,
-        server: Callable[[], JanusServerSettings],
+        settings: Callable[[], JanusServerSettings],
     ) -> None:
         self._http = http
         self._session = session
         self._rooms = rooms
-        self._server = server
-        self.suspects: set[int] = set()  # rooms that go if they are there at the next look, too
-        self._looks: dict[int, int] = {}  # at which a room that was left was seen with somebody in it
-        self._foreign: set[int] = set()  # sessions of others
-        self._twice = False  # whether this gateway has another connection to this Janus, and the log says so
+        self._settings = settings
+        self.suspects: set[int] = set()  # rooms that are destroyed if the next look finds them again
+        self._occupied_looks: dict[int, int] = {}  # by orphaned room the looks that found a participant in it
+        self._foreign_sessions: set[int] = set()
+        self._warned = False  # that this process has another connection to the same Janus
 
     async def look(self) -> None:
-        """Look once and ask Janus to let go what is left.
+        """Look for orphans once and ask Janus to remove them.
 
         Raises:
             McuLost: the session is lost.
-            JanusError, ProtocolError, OSError, aiohttp.ClientError: the look failed.
+            JanusError, InvalidJanusMessage, OSError, aiohttp.ClientError: the look failed.
         """
-        await self._look_at_rooms()
-        if self._server().admin_url:
-            async with admin(self._http, self._server()) as asking:
-                await self._look_at_handles(asking)
-                await self._look_at_sessions(asking)
+        await self._sweep_rooms()
+        settings = self._settings()
+        if settings.admin_url:
+            async with connect_admin_api(self._http, settings) as admin:
+                await self._sweep_handles(admin)
+                await self._sweep_sessions(admin)
 
-    async def _look_at_rooms(self) -> None:
-        left = self._rooms.left()
+    async def _sweep_rooms(self) -> None:
+        orphans = self._rooms.orphans()
         listed = {room.room: (room, label) for room, label in await self._own_rooms()}
-        for number in left - listed.keys():
-            self._rooms.gone(number)
-        before, self.suspects = self.suspects, set()
+        for number in orphans - listed.keys():
+            self._rooms.on_gone(number)
+        suspects, self.suspects = self.suspects, set()
         for number, (room, label) in listed.items():
-            if self._rooms.owned(number):
+            if self._rooms.is_owned(number):
                 continue
-            if self._rooms.of_another(number):
-                self._is_twice_here()
+            if self._rooms.is_of_other_connection(number):
+                self._warn_of_other_connection()
                 continue
-            if number in left:
-                self._looks[number] = looks = self._looks.get(number, 0) + 1
-                if room.num_participants and not label.remote and looks < STUBBORN:
+            occupied = room.num_participants > 0 and not label.remote
+            if number in orphans:
+                self._occupied_looks[number] = looks = self._occupied_looks.get(number, 0) + 1
+                if occupied and looks < OCCUPIED_LOOKS:
                     continue
-            elif room.num_participants and not label.remote:
+            elif occupied:
                 continue
-            elif number not in before:
+            elif number not in suspects:
                 self.suspects.add(number)
                 continue
-            self._session.log.info("destroying a room that belongs to nobody")
-            self._rooms.destroy(
-                self._session, number, FEEDS[label.key.stream_type] if label.remote and label.key else 0
-            )
-        self._looks = {number: looks for number, looks in self._looks.items() if number in listed}
+            self._session.log.info("destroying an orphaned room")
+            feed = videoroom.FEEDS[label.key.stream_type] if label.remote and label.key else 0
+            self._rooms.destroy(self._session, number, feed)
+        self._occupied_looks = {number: looks for number, looks in self._occupied_looks.items() if number in listed}
 
-    def _is_twice_here(self) -> None:
-        if not self._twice:
+    def _warn_of_other_connection(self) -> None:
+        if not self._warned:
             self._session.log.warning(
                 "this is the same Janus as another one of the configuration, or of before the last reload"
             )
-        self._twice = True
+        self._warned = True
 
     async def _own_rooms(self) -> list[tuple[ListedRoom, JanusLabel]]:
-        key = self._rooms.admin_key
-        body = {"request": "list"} | ({"admin_key": key} if key else {})
+        body = videoroom.list_rooms(self._rooms.admin_key)
         answer = await self._session.request("message", handle_id=self._session.control.id, body=body)
-        read_ = ((room, read(room.description)) for room in answer.plugindata.data.rooms)
-        return [(room, label) for room, label in read_ if label is not None and label.instance == self._rooms.instance]
+        labelled = ((room, parse_label(room.description)) for room in answer.plugindata.data.rooms)
+        return [(room, label) for room, label in labelled if label and label.instance == self._rooms.instance]
 
-    async def _look_at_handles(self, asking: AdminApi) -> None:
+    async def _sweep_handles(self, admin: AdminApi) -> None:
         session = self._session
-        listed = set(await asking.handles(session.id))
-        if session.attaching:  # one of them may be ours in a moment
+        listed = set(await admin.list_handles(session.id))
+        if session.attaching:  # the session may be about to learn of one of them
             return
-        for handle in listed - session.handles.keys() - session.leaving:
-            self._session.log.info("detaching a handle that belongs to nobody")
+        for handle in listed - session.handles.keys() - session.detaching:
+            session.log.info("detaching an orphaned handle")
             session.post("detach", handle_id=handle)
 
-    async def _look_at_sessions(self, asking: AdminApi) -> None:
-        listed = set(await asking.sessions())
-        self._foreign &= listed
-        for number in listed - self._foreign - {self._session.id}:
-            if await self._is_left(asking, number):
+    async def _sweep_sessions(self, admin: AdminApi) -> None:
+        listed = set(await admin.list_sessions())
+        self._foreign_sessions &= listed
+        for number in listed - self._foreign_sessions - {self._session.id}:
+            if await self._is_orphan(admin, number):
                 self._session.log.info("destroying a session of an earlier connection of this gateway")
-                await asking.destroy(number)
+                await admin.destroy_session(number)
 
-    async def _is_left(self, asking: AdminApi, number: int) -> bool:
-        """Tell whether a session is ours and nobody's any more; one of others is remembered as such."""
-        handles = await asking.handles(number)
+    async def _is_orphan(self, admin: AdminApi, session: int) -> bool:
+        """Return whether a session is an orphan of this instance; foreign ones are remembered as such."""
+        handles = await admin.list_handles(session)
         for handle in handles:
-            info = await asking.info(number, handle)
+            info = await admin.handle_info(session, handle)
             if info is None:
                 return False
-            label = read(info.opaque_id)
+            label = parse_label(info.opaque_id)
             if label is None or label.instance != self._rooms.instance:
-                self._foreign.add(number)
+                self._foreign_sessions.add(session)
                 return False
-            if info.idle < SILENT:
+            if info.session_idle < SILENT:
                 return False
         return bool(handles)
 
@@ -146,49 +148,49 @@ async def sweep(
     http: aiohttp.ClientSession,
     session: JanusSession,
     rooms: RoomRegistry,
-    server: Callable[[], JanusServerSettings],
-    old: set[int],
+    settings: Callable[[], JanusServerSettings],
+    abandoned: set[int],
 ) -> None:
-    """Look again and again until cancelled or the session is lost; what fails is tried again at the next look.
+    """Remove orphans again and again until cancelled or the session is lost; a failed look is repeated at the next.
 
-    ``old``: sessions of our own that were given up without a word to Janus; they are destroyed first.
+    ``abandoned``: sessions of this process that were lost while Janus was unreachable; they are destroyed first.
     """
-    sweeper = OrphanSweep(http, session, rooms, server)
-    for wait in chain(FIRST, repeat(EVERY)):
-        await asyncio.sleep(min(wait, AGAIN) if sweeper.suspects else wait)
-        for number in list(old):
-            session.post("destroy", session_id=number).add_done_callback(_forget(old, number))
+    orphan_sweep = OrphanSweep(http, session, rooms, settings)
+    for pause in chain(FIRST, repeat(EVERY)):
+        await asyncio.sleep(min(pause, SUSPECTED) if orphan_sweep.suspects else pause)
+        for number in list(abandoned):
+            session.post("destroy", session_id=number).add_done_callback(_discard_if_answered(abandoned, number))
         try:
-            async with asyncio.timeout(PATIENCE):
-                await sweeper.look()
+            async with asyncio.timeout(LOOK_TIMEOUT):
+                await orphan_sweep.look()
         except McuLost:
-            return  # whoever ended the session says why
+            return  # the end of the session is logged elsewhere
         except (TimeoutError, OSError, aiohttp.ClientError, JanusError, InvalidJanusMessage) as error:
-            session.log.warning(
-                "Janus could not be looked through for what belongs to nobody: %s", type(error).__name__
-            )
+            session.log.warning("Janus could not be searched for orphans: %s", type(error).__name__)
 
 
-def _forget(old: set[int], number: int) -> Callable[[asyncio.Future[JanusMessage | None]], None]:
-    def answered(reply: asyncio.Future[JanusMessage | None]) -> None:
-        if reply.result() is not None:  # whatever it says: such a session is not there any more
-            old.discard(number)
+def _discard_if_answered(sessions: set[int], number: int) -> Callable[[Answer], None]:
+    def answered(answer: Answer) -> None:
+        if answer.result() is not None:  # destroyed now, or gone before
+            sessions.discard(number)
 
     return answered
 
 
-async def tell_owners(http: aiohttp.ClientSession, session: JanusSession, server: JanusServerSettings) -> None:
-    """Tell the owners of all handles what the Admin API says of them, after the connection was away.
+async def report_handle_states(
+    http: aiohttp.ClientSession, session: JanusSession, settings: JanusServerSettings
+) -> None:
+    """Pass the Admin API's ``handle_info`` of each handle to its listener, after the connection was broken.
 
-    What fails is logged: much of it comes to light without.
+    A failure is only logged: most missed events show in other ways.
     """
     try:
-        async with asyncio.timeout(PATIENCE), admin(http, server) as asking:
+        async with asyncio.timeout(LOOK_TIMEOUT), connect_admin_api(http, settings) as admin:
             for number, handle in list(session.handles.items()):
-                if handle.owner is None:
+                if handle.listener is None:
                     continue
-                info = await asking.info(session.id, number)
+                info = await admin.handle_info(session.id, number)
                 if info is not None:
-                    handle.told(info)
+                    handle.receive_info(info)
     except (TimeoutError, OSError, aiohttp.ClientError, JanusError, InvalidJanusMessage) as error:
-        session.log.warning("Janus' Admin API does not tell what was missed: %s", type(error).__name__)
+        session.log.warning("Janus' Admin API does not tell which events were missed: %s", type(error).__name__)

@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 
 from mcu.base import Candidate, CloseReason, McuLost, McuTimeout, StreamKey, StreamListener, StreamReport
 from mcu.janus.connection.handle import Handle
-from mcu.janus.connection.protocol import HandleInfo, JanusError, JanusMessage
+from mcu.janus.connection.messages import HandleInfo, JanusError, JanusMessage
 from mcu.janus.connection.session import JanusSession
 from mcu.janus.events.statistics import EventStatistics
-from mcu.janus.labels import label
+from mcu.janus.labels import stream_label
 from mcu.janus.rooms import videoroom
 from mcu.janus.streams.descriptions import reports
 from mcu.janus.streams.listening import Ear
@@ -36,7 +36,7 @@ class HandlePeer(ABC):
         self.description = ""  # Janus' last one
         self._timeout = timeout
         self._turn = asyncio.Lock()
-        self.leaving: list[asyncio.Future[Any]] = []  # done when Janus has carried out what the end asks for
+        self.closing: list[asyncio.Future[Any]] = []  # done when Janus has carried out what the end asks for
 
     async def attach(self) -> None:
         """Open the handle; events reach ``on_event`` from now on.
@@ -45,17 +45,17 @@ class HandlePeer(ABC):
             JanusError: Janus refused.
             McuLost: the session is lost.
         """
-        self.handle = await self.session.attach(label(self.session.instance, self.key), self)
+        self.handle = await self.session.attach(stream_label(self.session.instance, self.key), self)
 
     @abstractmethod
     def on_event(self, message: JanusMessage) -> None:
         """Take what Janus says of the handle."""
 
     @abstractmethod
-    def on_resumed(self) -> None:
+    def on_claimed(self) -> None:
         """Learn that the connection to Janus was away: what it said meanwhile nobody has heard."""
 
-    def on_told(self, info: HandleInfo) -> None:
+    def on_handle_info(self, info: HandleInfo) -> None:
         """Take what the Admin API tells of the handle after the connection was away."""
         if info.flags.alert:
             self.end(CloseReason.FAILED)
@@ -69,18 +69,18 @@ class HandlePeer(ABC):
         if self.ended:
             return
         self.ended = True
-        self.leaving.append(self.handle.detach())
+        self.closing.append(self.handle.detach())
         self.ear.end(reason)
 
     async def close(self) -> None:
         """End the stream by its owner's wish and return when Janus is clean. Idempotent."""
         self.end(None)
-        await self.clean()
+        await self.wait_closed()
 
-    async def clean(self) -> None:
+    async def wait_closed(self) -> None:
         """Wait, within the time limit, until Janus has carried out what the end asked for."""
-        if self.leaving:
-            await asyncio.wait(self.leaving, timeout=self._timeout)
+        if self.closing:
+            await asyncio.wait(self.closing, timeout=self._timeout)
 
     async def add_candidate(self, candidate: Candidate | None) -> None:
         """Hand over a candidate of the client; ``None`` ends the list. Unusable ones are ignored."""
@@ -105,13 +105,13 @@ class HandlePeer(ABC):
         except TimeoutError as error:
             raise McuTimeout("Janus did not answer in time") from error
         except JanusError as error:
-            raise videoroom.typed(error) from error
+            raise videoroom.mcu_error(error) from error
 
     def reports(self, feed: EventStatistics) -> list[StreamReport]:
         """Return what runs here, with the figures that Janus' event feed has of it."""
         if not self.description:
             return []
-        figures = feed.figures(self.session.id, self.handle.id)
+        figures = feed.of_handle(self.session.id, self.handle.id)
         return reports(self.key, self.SUBSCRIBES, self.description, figures)
 
     def _candidate(self, message: JanusMessage) -> None:

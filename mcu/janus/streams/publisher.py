@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mcu.base import CloseReason, MediaKind, NewPeerConnection, PublishOptions, Rejected, StreamKey, StreamListener
-from mcu.janus.connection.protocol import HandleInfo, JanusMessage, failure
+from mcu.janus.connection.messages import HandleInfo, JanusMessage, error_of
 from mcu.janus.connection.session import JanusSession
 from mcu.janus.rooms import videoroom
+from mcu.janus.rooms.registry import RoomRegistry
 from mcu.janus.streams.descriptions import flowing, identified, rid_order
 from mcu.janus.streams.handle_peer import HandlePeer
 from mcu.janus.streams.room_feed import RoomFeed
@@ -37,7 +38,7 @@ class JanusPublisher(HandlePeer, RoomFeed):
         listener: StreamListener,
         timeout: float,
         ceiling: int,
-        rooms: videoroom.RoomRegistry,
+        rooms: RoomRegistry,
         on_change: Callable[[JanusPublisher], None],
     ) -> None:
         HandlePeer.__init__(self, session, key, listener, timeout)
@@ -59,7 +60,7 @@ class JanusPublisher(HandlePeer, RoomFeed):
         await self.attach()
         try:
             self.room = await self.rooms.create(self.session, self.key, options)
-            await self.handle.ask(videoroom.join_publisher(self.room, self.feed))
+            await self.handle.request(videoroom.join_publisher(self.room, self.feed))
             return await self.negotiate(offer)
         except BaseException:
             self.end(None)
@@ -75,7 +76,7 @@ class JanusPublisher(HandlePeer, RoomFeed):
         """
         who = identified(offer)
         self.offered = True
-        message = await self.handle.ask(videoroom.configure_publisher(), offer, rid_order=rid_order(offer))
+        message = await self.handle.request(videoroom.configure_publisher(), offer, rid_order=rid_order(offer))
         if message.jsep is None:
             raise Rejected("Janus gave no answer to the offer")
         self._identity = who
@@ -102,17 +103,17 @@ class JanusPublisher(HandlePeer, RoomFeed):
         ceiling = self._ceiling or UNLIMITED
         wanted = min(bits_per_second, ceiling) if bits_per_second > 0 else ceiling
         async with self.turn() as handle:
-            await handle.ask({"request": "configure", "bitrate": wanted})
+            await handle.request({"request": "configure", "bitrate": wanted})
 
     async def request_keyframe(self) -> None:
         """Ask the publisher for a keyframe."""
         async with self.turn() as handle:
-            await handle.ask(KEYFRAME)
+            await handle.request(KEYFRAME)
 
     def refresh_picture(self) -> None:
         """Ask for a keyframe, for a subscriber whose layer does not come; nobody waits for it."""
         if not self.ended:
-            self.handle.tell(KEYFRAME)
+            self.handle.send(KEYFRAME)
 
     def replace(self) -> None:
         """End in favour of a new publisher: the own listener hears nothing, the subscribers hear REPLACED."""
@@ -132,7 +133,7 @@ class JanusPublisher(HandlePeer, RoomFeed):
             self._destroy_when_empty()
         for remote in list(self.remotes):
             remote.end(subscribers_hear)
-            self.leaving += remote.leaving
+            self.closing += remote.closing
 
     def _destroy_when_empty(self) -> None:
         """Destroy the room after Janus has let everybody go: destroyed at the same time, Janus 1.1.2 crashes."""
@@ -142,8 +143,8 @@ class JanusPublisher(HandlePeer, RoomFeed):
             reply = self.rooms.destroy(self.session, self.room)
             reply.add_done_callback(lambda _: destroyed.set_result(None))
 
-        asyncio.gather(*self.leaving).add_done_callback(destroy)
-        self.leaving.append(destroyed)
+        asyncio.gather(*self.closing).add_done_callback(destroy)
+        self.closing.append(destroyed)
 
     def on_event(self, message: JanusMessage) -> None:
         """Take what Janus says of the handle."""
@@ -158,17 +159,17 @@ class JanusPublisher(HandlePeer, RoomFeed):
         elif message.jsep is not None:  # the answer to an offer whose update() was cancelled
             self._answered(message.jsep.sdp)
 
-    def on_resumed(self) -> None:
+    def on_claimed(self) -> None:
         """Ask whether the connection came up or was ended meanwhile."""
         if self.room:  # else ``open`` is at work
-            body = videoroom.participants(self.room)
+            body = videoroom.list_participants(self.room)
             reply = self.session.post("message", handle_id=self.session.control.id, body=body)
             reply.add_done_callback(lambda done: self._looked_up(done.result()))
 
     def _looked_up(self, message: JanusMessage | None) -> None:
         if message is None or self.ended:
             return
-        error = failure(message)
+        error = error_of(message)
         if error is not None:
             self.session.log.info("a room is not what it was when the connection to Janus broke: %s", error)
             if error.code == videoroom.NO_SUCH_ROOM:
@@ -188,9 +189,9 @@ class JanusPublisher(HandlePeer, RoomFeed):
         if not self.up:
             self.end(CloseReason.FAILED)
 
-    def on_told(self, info: HandleInfo) -> None:
+    def on_handle_info(self, info: HandleInfo) -> None:
         """Take what the Admin API tells: whether it was hung up, and what arrives."""
-        super().on_told(info)
+        super().on_handle_info(info)
         for medium in info.webrtc.media.values():
             if medium.stats.incoming.bytes_lastsec > 0:
                 self._arrives(medium.type, medium.mid, receiving=True)

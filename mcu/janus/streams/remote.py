@@ -13,10 +13,10 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from mcu.base import CloseReason, McuError, McuLost, PublishOptions
-from mcu.janus.connection.protocol import JanusError, JanusMessage
-from mcu.janus.connection.session import JanusSession, Reply
+from mcu.janus.connection.messages import JanusError, JanusMessage
+from mcu.janus.connection.session import Answer, JanusSession
 from mcu.janus.rooms import videoroom
-from mcu.janus.rooms.videoroom import RoomRegistry
+from mcu.janus.rooms.registry import RoomRegistry
 from mcu.janus.streams.forwarding import ForwardedMedium, media_of
 from mcu.janus.streams.publisher import JanusPublisher
 from mcu.janus.streams.room_feed import RoomFeed
@@ -42,7 +42,7 @@ class RemoteStream(RoomFeed):
         self.key = publisher.key
         self.session = session
         self.ended = False
-        self.leaving = []
+        self.closing = []
         self._publisher = publisher
         self._host = host
         self._timeout = timeout
@@ -50,7 +50,7 @@ class RemoteStream(RoomFeed):
         self._visitors = 0
         self._ready = False
         self._sent: tuple[ForwardedMedium, ...] = ()  # what the target knows of
-        self._asked: set[Reply] = set()
+        self._asked: set[Answer] = set()
         self._opening = asyncio.create_task(self._open(), name="janus-remote")
 
     @asynccontextmanager
@@ -130,7 +130,7 @@ class RemoteStream(RoomFeed):
             return
         self._sent = media
 
-        def updated(_: Reply) -> None:
+        def updated(_: Answer) -> None:
             self.media = {medium.mid: medium.kind for medium in media if medium.flows}
             if not self.ended:
                 self.cover()
@@ -147,14 +147,14 @@ class RemoteStream(RoomFeed):
         self.dismiss(reason or CloseReason.PUBLISHER_GONE)
         if asyncio.current_task() is not self._opening:
             self._opening.cancel()
-        closing = asyncio.create_task(self._close(list(self.leaving)), name="janus-remote-end")
-        self.leaving.append(closing)
+        closing = asyncio.create_task(self._close(list(self.closing)), name="janus-remote-end")
+        self.closing.append(closing)
         self._on_end(self)
 
-    async def clean(self) -> None:
+    async def wait_closed(self) -> None:
         """Wait, within the time limit, until both Janus have let it go."""
-        if self.leaving:
-            await asyncio.wait(self.leaving, timeout=self._timeout)
+        if self.closing:
+            await asyncio.wait(self.closing, timeout=self._timeout)
 
     async def _close(self, handles: list[asyncio.Future[Any]]) -> None:
         """Take everything down, one after another: what is taken down at the same time makes Janus 1.1.2 crash."""
@@ -171,21 +171,21 @@ class RemoteStream(RoomFeed):
         await self._settled(self.rooms.destroy(self.session, self.room))
 
     async def _remove(self) -> None:
-        await self._ask(self.session, videoroom.remove_remote(self.room, self.feed))
+        await self._ask(self.session, videoroom.remove_remote_publisher(self.room, self.feed))
         for _ in range(LOOKS):
-            listed = await self._ask(self.session, videoroom.participants(self.room))
+            listed = await self._ask(self.session, videoroom.list_participants(self.room))
             if not listed.plugindata.data.participants:
-                self.rooms.removed(self.room)
+                self.rooms.remote_feed_removed(self.room)
                 return
             await asyncio.sleep(LOOK)
 
-    async def _settled(self, reply: Reply) -> None:
+    async def _settled(self, reply: Answer) -> None:
         await asyncio.wait([reply], timeout=self._timeout)
 
     async def _ask(self, session: JanusSession, body: Mapping[str, Any]) -> JanusMessage:
         return session.checked(await asyncio.shield(self._post(session, body)))
 
-    def _post(self, session: JanusSession, body: Mapping[str, Any]) -> Reply:
+    def _post(self, session: JanusSession, body: Mapping[str, Any]) -> Answer:
         reply = session.post("message", handle_id=session.control.id, body=body)
         self._asked.add(reply)
         reply.add_done_callback(self._asked.discard)

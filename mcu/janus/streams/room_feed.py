@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mcu.base import CloseReason, MediaKind, StreamKey
 from mcu.janus.connection.session import JanusSession
-from mcu.janus.rooms.videoroom import RoomRegistry
+from mcu.janus.rooms.registry import RoomRegistry
 
 if TYPE_CHECKING:
     from mcu.janus.streams.subscriber import JanusSubscriber
@@ -23,7 +23,7 @@ class RoomFeed(ABC):
     key: StreamKey
     session: JanusSession
     ended: bool
-    leaving: list[asyncio.Future[Any]]  # done when Janus has carried out what the end asks for
+    closing: list[asyncio.Future[Any]]  # done when Janus has carried out what the end asks for
 
     def __init__(self, rooms: RoomRegistry, feed: int) -> None:
         self.rooms = rooms
@@ -47,7 +47,7 @@ class RoomFeed(ABC):
         """Learn that a subscription has ended."""
         self.subscribers.discard(subscriber)
         self.entering.discard(subscriber)
-        for left in subscriber.leaving:
+        for left in subscriber.closing:
             self.departing.add(left)
             left.add_done_callback(self.departing.discard)
 
@@ -60,7 +60,7 @@ class RoomFeed(ABC):
         """End all subscriptions; ``leaving`` holds then what has to be waited for before the room may go."""
         for subscriber in list(self.subscribers):
             subscriber.end(reason)
-            self.leaving += subscriber.leaving
+            self.closing += subscriber.closing
         for subscriber in list(self.entering):
             subscriber.end(None)  # who waits for the offer looks again
-        self.leaving += [left for left in self.departing if left not in self.leaving]
+        self.closing += [left for left in self.departing if left not in self.closing]

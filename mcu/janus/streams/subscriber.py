@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from mcu.base import CloseReason, MediaKind, MediaSelection, Rejected, StreamListener
-from mcu.janus.connection.protocol import JanusError, JanusMessage
-from mcu.janus.connection.session import Interrupted
+from mcu.janus.connection.messages import JanusError, JanusMessage
+from mcu.janus.connection.session import RequestInterrupted
 from mcu.janus.rooms import videoroom
 from mcu.janus.streams.descriptions import bearable, switched_off
 from mcu.janus.streams.handle_peer import HandlePeer
@@ -70,7 +70,7 @@ class JanusSubscriber(HandlePeer):
             if error.code == videoroom.NO_SUCH_ROOM:
                 publisher.end(CloseReason.FAILED)
             raise
-        except Interrupted:  # nobody knows whether we are in: another handle tries
+        except RequestInterrupted:  # nobody knows whether we are in: another handle tries
             self.end(None)
             return ""
         except BaseException:
@@ -85,7 +85,7 @@ class JanusSubscriber(HandlePeer):
         return offer
 
     async def _join(self, layer: MediaSelection) -> str:
-        message = await self.handle.ask(videoroom.join_subscriber(self.publisher.room, self.publisher.feed))
+        message = await self.handle.request(videoroom.join_subscriber(self.publisher.room, self.publisher.feed))
         offer = self._offered(message)
         if not self.ended:
             await self.select(layer)
@@ -98,7 +98,7 @@ class JanusSubscriber(HandlePeer):
             offer = self._outstanding
             if not offer:  # Janus 1.1.2 would take it and say nothing
                 raise Rejected("no offer waits for an answer")
-            await handle.ask({"request": "start", "room": self.publisher.room}, answer, "answer")
+            await handle.request({"request": "start", "room": self.publisher.room}, answer, "answer")
             if self._outstanding == offer:
                 self._outstanding = ""
         self.cover()
@@ -108,16 +108,16 @@ class JanusSubscriber(HandlePeer):
         async with self.turn() as handle:
             if not self._outstanding:
                 self._expecting = True
-                return self._offered(await handle.ask(UPDATE, again=False))
+                return self._offered(await handle.request(UPDATE, repeatable=False))
             return self._outstanding
 
     async def select(self, layer: MediaSelection) -> None:
         """Choose simulcast and temporal layer, switch audio and video on and off."""
-        body = videoroom.select(layer)
+        body = videoroom.configure_subscriber(layer)
         if len(body) == 1:
             return
         async with self.turn() as handle:
-            await handle.ask(body)
+            await handle.request(body)
         if layer.substream is not None and not self.ended:
             self._switch.want(layer.substream)
 
@@ -133,11 +133,11 @@ class JanusSubscriber(HandlePeer):
         if missing:
             self._covered |= missing
             self._expecting = True
-            self.handle.tell(videoroom.subscribe(self.publisher.feed, sorted(missing)))
+            self.handle.send(videoroom.subscribe(self.publisher.feed, sorted(missing)))
         elif self.publisher.media.keys() & self._off and not self._outstanding:
             self._off.clear()
             self._expecting = True
-            self.handle.tell(UPDATE)
+            self.handle.send(UPDATE)
 
     def _offered(self, message: JanusMessage) -> str:
         if message.jsep is None:
@@ -173,7 +173,7 @@ class JanusSubscriber(HandlePeer):
         self._switch.stop()
         self.publisher.leave(self)
 
-    def on_resumed(self) -> None:
+    def on_claimed(self) -> None:
         """Begin anew if an offer may have been lost: Janus makes no other before that one is answered."""
         if self._expecting:
             self.end(CloseReason.REPLACED)

@@ -1,4 +1,4 @@
-"""``mcu.janus.labels``: what is written into Janus' views can be read there again."""
+"""Labels of rooms and handles: written, and read back from Janus."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcu.base import BackendId, PublisherId, StreamKey, StreamType
-from mcu.janus.labels import INSTANCE, JanusLabel, control, label, read
-from mcu.janus.settings import instance
+from mcu.janus.labels import INSTANCE, JanusLabel, control_label, parse_label, stream_label
+from mcu.janus.settings import instance_name
 
 KEY = StreamKey(BackendId("cloud"), PublisherId("someone"), StreamType.SCREEN)
 
 
-def test_a_label_names_instance_backend_session_and_type() -> None:
-    assert label("a1", KEY) == "portunus|a1|cloud|someone|screen"
-    assert label("a1", KEY, remote=True) == "portunus|a1|cloud|someone|screen|remote"
-    assert control("a1") == "portunus|a1"
+def test_a_label_names_instance_backend_session_and_stream_type() -> None:
+    assert stream_label("a1", KEY) == "portunus|a1|cloud|someone|screen"
+    assert stream_label("a1", KEY, remote=True) == "portunus|a1|cloud|someone|screen|remote"
+    assert control_label("a1") == "portunus|a1"
 
 
 @given(st.from_regex(INSTANCE, fullmatch=True), st.text(), st.text(), st.sampled_from(StreamType), st.booleans())
-def test_a_label_says_what_it_was_made_of(
+def test_a_label_is_parsed_into_the_fields_it_was_made_of(
     name: str, backend: str, publisher: str, type: StreamType, remote: bool
 ) -> None:
     key = StreamKey(BackendId(backend), PublisherId(publisher), type)
-    assert read(label(name, key, remote=remote)) == JanusLabel(name, key, remote)
-    assert read(control(name)) == JanusLabel(name)
+    assert parse_label(stream_label(name, key, remote=remote)) == JanusLabel(name, key, remote)
+    assert parse_label(control_label(name)) == JanusLabel(name)
 
 
 @pytest.mark.parametrize(
@@ -36,19 +36,19 @@ def test_a_label_says_what_it_was_made_of(
         "portunus",
         "portunus|",
         "portunus|a b",
-        "portunus|cloud|someone|screen",  # before there were instances
+        "portunus|cloud|someone|screen",  # written by versions before instances were introduced
         "portunus|a1|cloud|someone|audio",
         "portunus|a1|cloud|someone|screen|more",
         "Portunus|a1",
     ],
 )
-def test_what_is_no_label_says_nothing(text: str) -> None:
-    assert read(text) is None
+def test_other_text_is_not_a_label(text: str) -> None:
+    assert parse_label(text) is None
 
 
-def test_an_instance_is_drawn_where_none_is_given() -> None:
-    assert instance("gateway-1") == "gateway-1"
-    assert INSTANCE.fullmatch(instance(""))
-    assert instance("") != instance("")
+def test_an_instance_is_generated_where_none_is_configured() -> None:
+    assert instance_name("gateway-1") == "gateway-1"
+    assert INSTANCE.fullmatch(instance_name(""))
+    assert instance_name("") != instance_name("")
     with pytest.raises(ValueError, match="1 to 32 letters"):
-        instance("a|b")
+        instance_name("a|b")

@@ -184,7 +184,7 @@ async def test_an_admin_api_that_does_not_let_us_in_disturbs_nobody(
     _, watcher, _ = await call.subscriber()
     await watcher.hears(sender.frequency)
     async with asyncio.timeout(WAIT):
-        while "does not tell what was missed" not in caplog.text:  # noqa: ASYNC110  a log tells nobody
+        while "does not tell which events were missed" not in caplog.text:  # noqa: ASYNC110  a log tells nobody
             await asyncio.sleep(0.01)
     assert heard.closed == []
     assert "not the secret" not in caplog.text
@@ -196,7 +196,7 @@ async def test_nothing_is_left_of_a_session_that_could_not_be_claimed_in_time(
     monkeypatch.setattr("mcu.janus.connection.connector.HEARTBEAT", 0.4)
     monkeypatch.setattr("mcu.janus.connection.connector.CONNECT", 0.4)
     call = await house.open()
-    monkeypatch.setattr(house.mcu.node().client, "_reclaim", 1.0)
+    monkeypatch.setattr(house.mcu.server().connector, "_reclaim_timeout", 1.0)
     _, _, published = await call.publisher()
     _, _, subscribed = await call.subscriber()
     house.relay.hold()
@@ -251,7 +251,7 @@ async def test_cuts_at_any_moment_leave_nothing_and_hold_up_nobody(house: House,
     log.info("seed %d: %d streams, %d verbs failed: %s", seed, streams, len(failures), {str(it) for it in failures})
     assert house.janus.runs
     assert streams >= 10
-    assert not [failure for failure in failures if isinstance(failure, McuTimeout)]
+    assert not [error_of for error_of in failures if isinstance(error_of, McuTimeout)]
     session = await house.mcu.session()
     assert list(session.handles) == [session.control.id]
     if admin:

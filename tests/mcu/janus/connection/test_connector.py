@@ -77,7 +77,7 @@ async def test_what_fails_in_us_is_logged_and_janus_tried_again(
     monkeypatch.setattr("mcu.janus.connection.connector.JanusSession", Broken)
     mcu = JanusMcu((server(janus),), timeout=WAIT)
     await mcu.start(states)
-    await states.until(lambda status: status.sfus[0].reason == "an error of ours")
+    await states.until(lambda status: status.sfus[0].reason == "an internal error")
     assert "a fault of ours" in caplog.text
     monkeypatch.undo()
     await states.until(lambda status: status.ready)
@@ -141,7 +141,7 @@ async def test_what_is_not_janus_is_named(states: States) -> None:
     async with await asyncio.start_server(refuse, "127.0.0.1", port):
         mcu = JanusMcu((JanusServerSettings(f"ws://127.0.0.1:{port}"),), timeout=WAIT)
         await mcu.start(states)
-        await states.until(lambda status: "not Janus" in status.sfus[0].reason)
+        await states.until(lambda status: "does not speak Janus" in status.sfus[0].reason)
         await mcu.stop()
 
 
@@ -304,7 +304,7 @@ async def test_a_session_is_kept_alive(states: States, loopback: None, monkeypat
         await mcu.stop()
 
 
-@pytest.mark.parametrize(("status", "reason"), [(502, "behind the proxy"), (404, "not Janus")])
+@pytest.mark.parametrize(("status", "reason"), [(502, "behind the proxy"), (404, "does not speak Janus")])
 async def test_a_proxy_that_finds_nobody_is_believed(
     janus: JanusProcess, loopback: None, status: int, reason: str
 ) -> None:

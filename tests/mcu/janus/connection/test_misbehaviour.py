@@ -13,7 +13,8 @@ from aiohttp import web
 
 from mcu.base import McuLost, McuTimeout, PublishOptions, Rejected, SfuState
 from mcu.janus.backend import JanusMcu
-from mcu.janus.connection.protocol import PLUGIN, Expect, HandleInfo, JanusMessage, parse
+from mcu.janus.connection.messages import PLUGIN, HandleInfo, JanusMessage, parse
+from mcu.janus.connection.transactions import Expect
 from mcu.janus.settings import JanusServerSettings
 from tests.mcu.janus.conftest import CAMERA, WAIT, Heard, States
 
@@ -121,10 +122,10 @@ async def test_an_owner_that_fails_does_not_stop_the_reader(states: States, capl
         def on_event(self, message: JanusMessage) -> None:
             raise ZeroDivisionError
 
-        def on_resumed(self) -> None:
+        def on_claimed(self) -> None:
             """Nothing was missed."""
 
-        def on_told(self, info: HandleInfo) -> None:
+        def on_handle_info(self, info: HandleInfo) -> None:
             """Nothing to learn."""
 
         def on_lost(self) -> None:
@@ -138,7 +139,7 @@ async def test_an_owner_that_fails_does_not_stop_the_reader(states: States, capl
         await session.request("keepalive", Expect.ACK)
         assert "not handled: webrtcup" in caplog.text
         handle.detach()
-        handle.take(parse('{"janus":"webrtcup"}'))  # nobody listens any more
+        handle.receive(parse('{"janus":"webrtcup"}'))  # nobody listens any more
         await mcu.stop()
 
 
@@ -149,10 +150,10 @@ async def test_an_owner_that_fails_keeps_nobody_from_coming_back(
         def on_event(self, message: JanusMessage) -> None:
             """Nothing happens here."""
 
-        def on_resumed(self) -> None:
+        def on_claimed(self) -> None:
             raise ZeroDivisionError
 
-        def on_told(self, info: HandleInfo) -> None:
+        def on_handle_info(self, info: HandleInfo) -> None:
             """Nothing to learn."""
 
         def on_lost(self) -> None:
@@ -182,7 +183,7 @@ async def test_a_forgotten_session_is_made_anew(states: States) -> None:
         mcu = await ready(impostor, states)
         session = await mcu.session()
         impostor.answers["keepalive"] = {"janus": "error", "error": {"code": 458, "reason": "No such session"}}
-        with pytest.raises(McuLost, match="forgotten"):
+        with pytest.raises(McuLost, match="no such session"):
             await session.request("keepalive", Expect.ACK)
         await states.until(lambda status: not status.ready)
         with pytest.raises(McuLost):
@@ -271,12 +272,12 @@ async def test_an_answer_in_the_turn_of_the_cancellation_is_undone(states: State
                 asked = await impostor.until("attach", 2 + 2 * turns + answered_first)
                 answer = parse(json.dumps({**LATE, "transaction": asked["transaction"]}))
                 if answered_first:
-                    session.take(answer)
+                    session.receive(answer)
                 asking.cancel()
                 for _ in range(turns):
                     await asyncio.sleep(0)
                 if not answered_first:
-                    session.take(answer)
+                    session.receive(answer)
                 await asyncio.wait([asking])
                 assert asking.cancelled()
         assert undone == [7] * 6
@@ -286,13 +287,13 @@ async def test_an_answer_in_the_turn_of_the_cancellation_is_undone(states: State
 async def test_a_request_that_is_unanswered_when_its_handle_goes_is_lost_and_not_cancelled(
     states: States, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcu.janus.connection.handle.PATIENCE", 0.05)
+    monkeypatch.setattr("mcu.janus.connection.handle.ANSWER_TIMEOUT", 0.05)
     async with Impostor() as impostor:
         mcu = await ready(impostor, states)
         handle = await (await mcu.session()).attach("silent", None)
         impostor.answers["message"] = None
-        asking = [asyncio.create_task(handle.ask({"request": "configure"})) for _ in range(2)]
-        given_up = asyncio.create_task(handle.ask({"request": "configure"}))
+        asking = [asyncio.create_task(handle.request({"request": "configure"})) for _ in range(2)]
+        given_up = asyncio.create_task(handle.request({"request": "configure"}))
         await impostor.until("message", 4)
         given_up.cancel()
         detached = handle.detach()

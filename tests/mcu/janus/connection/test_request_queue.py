@@ -1,4 +1,4 @@
-"""The queue of requests to Janus: their order, and the requests that a broken connection makes doubtful."""
+"""The queue of requests to Janus: their order, and the requests that a broken connection leaves unanswered."""
 
 from __future__ import annotations
 
@@ -9,61 +9,51 @@ import pytest
 from mcu.janus.connection.request_queue import RequestQueue
 
 
-async def taken(outgoing: RequestQueue, count: int) -> list[str]:
-    """Send that many."""
-    return [await outgoing.take() for _ in range(count)]
+async def sent(queue: RequestQueue, count: int) -> list[str]:
+    """Take that many requests from the queue."""
+    return [await queue.next_text() for _ in range(count)]
 
 
-async def test_requests_go_out_in_order_and_are_waited_for() -> None:
-    outgoing = RequestQueue()
-    waiting = asyncio.create_task(taken(outgoing, 3))
+async def test_requests_are_sent_in_order_and_waited_for() -> None:
+    queue = RequestQueue()
+    waiting = asyncio.create_task(sent(queue, 2))
     await asyncio.sleep(0)
-    outgoing.put("1", "one", again=True)
-    outgoing.tell("told")
-    outgoing.put("2", "two", again=False)
-    assert await waiting == ["one", "told", "two"]
+    queue.put("1", "one", repeatable=True)
+    queue.put("2", "two", repeatable=False)
+    assert await waiting == ["one", "two"]
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(outgoing.take(), 0.01)
+        await asyncio.wait_for(queue.next_text(), 0.01)
 
 
-async def test_what_left_and_was_not_answered_goes_out_again_before_all_else_where_it_may() -> None:
-    outgoing = RequestQueue()
+async def test_unanswered_repeatable_requests_are_sent_again_before_all_others() -> None:
+    queue = RequestQueue()
     for number in range(6):
-        outgoing.put(str(number), f"request {number}", again=number != 2)
-    await taken(outgoing, 5)
-    assert outgoing.close("1")
-    assert outgoing.resume() == ["2"]
-    assert await taken(outgoing, 4) == ["request 0", "request 3", "request 4", "request 5"]
-    assert [outgoing.repeated(str(number)) for number in range(6)] == [True, False, False, True, True, False]
+        queue.put(str(number), f"request {number}", repeatable=number != 2)
+    await sent(queue, 5)
+    assert queue.close("1")
+    assert queue.requeue() == ["2"]
+    assert await sent(queue, 4) == ["request 0", "request 3", "request 4", "request 5"]
+    assert [queue.was_repeated(str(number)) for number in range(6)] == [True, False, False, True, True, False]
 
 
-async def test_what_was_given_up_before_it_left_never_leaves() -> None:
-    outgoing = RequestQueue()
-    outgoing.put("1", "one", again=True)
-    outgoing.put("2", "two", again=True)
-    assert not outgoing.close("1")
-    assert await outgoing.take() == "two"
-    assert outgoing.close("2")
-    assert outgoing.close("2")
-    assert outgoing.resume() == []
+async def test_a_request_that_is_closed_before_it_was_sent_is_never_sent() -> None:
+    queue = RequestQueue()
+    queue.put("1", "one", repeatable=True)
+    queue.put("2", "two", repeatable=True)
+    assert not queue.close("1")
+    assert await queue.next_text() == "two"
+    assert queue.close("2")
+    assert queue.close("2")
+    assert queue.requeue() == []
 
 
-async def test_what_nobody_follows_is_not_sent_twice() -> None:
-    outgoing = RequestQueue()
-    outgoing.tell("told")
-    await outgoing.take()
-    assert outgoing.resume() == []
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(outgoing.take(), 0.01)
-
-
-async def test_a_second_break_repeats_what_is_still_open() -> None:
-    outgoing = RequestQueue()
-    outgoing.put("1", "one", again=True)
-    await outgoing.take()
-    outgoing.resume()
-    outgoing.resume()  # it had not left again
-    assert await outgoing.take() == "one"
-    outgoing.resume()
-    assert await outgoing.take() == "one"
-    assert outgoing.repeated("1")
+async def test_a_second_broken_connection_repeats_the_open_requests_once_more() -> None:
+    queue = RequestQueue()
+    queue.put("1", "one", repeatable=True)
+    await queue.next_text()
+    queue.requeue()
+    queue.requeue()  # it was not sent between the two
+    assert await queue.next_text() == "one"
+    queue.requeue()
+    assert await queue.next_text() == "one"
+    assert queue.was_repeated("1")

@@ -192,7 +192,7 @@ async def test_every_kind_of_event_becomes_a_metric(house: House) -> None:
     assert "publisher_streams" not in gone
     assert "subscriber_streams" not in gone
     assert isinstance(house.gateway.mcu, JanusMcu)
-    assert len(house.gateway.mcu._feed) == 0
+    assert len(house.gateway.mcu._statistics) == 0
 
 
 async def test_streams_are_reported_with_their_figures(house: House) -> None:
@@ -223,7 +223,7 @@ async def test_handles_of_other_applications_do_not_count(house: House) -> None:
             await other.ask(janus="attach", session_id=session, plugin="janus.plugin.videoroom", **opaque)
         await house.until(lambda seen: at_least(seen, "events_total", {("foreign",): 3}))
         assert isinstance(house.gateway.mcu, JanusMcu)
-        assert len(house.gateway.mcu._feed) == 0
+        assert len(house.gateway.mcu._statistics) == 0
 
 
 async def test_events_go_on_after_janus_was_killed_and_leave_nothing_behind(house: House) -> None:

@@ -28,7 +28,7 @@ class Fed:
         self.feed = EventStatistics(lambda opaque: opaque.startswith("portunus|tests|"), lambda: self.now)
 
     def take(self, *events: Any) -> None:
-        self.feed.take(json.dumps(events).encode())
+        self.feed.receive(json.dumps(events).encode())
 
     def rows(self, name: str) -> Any:
         (metric,) = [metric for metric in self.feed.metrics() if metric.name == name]
@@ -80,7 +80,7 @@ def test_layers_of_simulcast_add_up_to_one_picture(fed: Fed) -> None:
     fed.take(ATTACHED, *(statistics(media=media, bytes_received=100, bytes_received_lastsec=40) for media in layers))
     assert fed.received() == 300
     assert fed.rows("bandwidth") == {("incoming",): 120, ("outgoing",): 0}
-    assert fed.feed.figures(1, 7) == {"video": MediaStatistics(incoming=120)}
+    assert fed.feed.of_handle(1, 7) == {"video": MediaStatistics(incoming=120)}
 
 
 def test_a_handle_that_was_there_before_the_feed_counts_from_now_on(fed: Fed) -> None:
@@ -112,7 +112,7 @@ def test_a_counter_of_janus_that_ran_below_zero_is_left_out(fed: Fed) -> None:
         ATTACHED, *(statistics(bytes_received=count, lost=lost) for count, lost in ((1, 1), (2, 4294911420), (3, 2)))
     )
     assert fed.rows("media_lost_total")["video", "local"] == 2
-    assert fed.feed.figures(1, 7)["video"].lost == 2
+    assert fed.feed.of_handle(1, 7)["video"].lost == 2
 
 
 def test_equal_handles_of_two_janus_are_two(fed: Fed) -> None:
@@ -137,7 +137,7 @@ def test_others_on_the_same_janus_do_not_count(fed: Fed) -> None:
 
 
 def test_what_is_broken_or_unknown_is_counted_and_costs_nothing_else(fed: Fed) -> None:
-    fed.feed.take(b"{")
+    fed.feed.receive(b"{")
     fed.take(ATTACHED, statistics(bytes_received=10), 7, envelope(16, 1), envelope(64, None), envelope(256, 1))
     fed.take(statistics(bytes_received=20))
     assert fed.received() == 20
@@ -204,16 +204,16 @@ def test_rates_of_data_channels_are_those_of_the_last_period(fed: Fed) -> None:
     for event in told:
         event["event"] = {name: value for name, value in event["event"].items() if value is not None}
     fed.take(ATTACHED, *told)
-    assert fed.feed.figures(1, 7)["data"].incoming == 150
+    assert fed.feed.of_handle(1, 7)["data"].incoming == 150
     assert fed.rows("media_jitter") == {}
 
 
 def test_figures_of_a_silent_connection_end(fed: Fed) -> None:
     fed.take(ATTACHED, statistics(bytes_received=10, bytes_received_lastsec=10, rtt=4, lost=1, lost_by_remote=2))
-    assert fed.feed.figures(1, 7) == {"video": MediaStatistics(10, 0, 1, 2, 4)}
-    assert fed.feed.figures(1, 8) == {}
+    assert fed.feed.of_handle(1, 7) == {"video": MediaStatistics(10, 0, 1, 2, 4)}
+    assert fed.feed.of_handle(1, 8) == {}
     fed.now += FRESH + 1
-    assert fed.feed.figures(1, 7) == {}
+    assert fed.feed.of_handle(1, 7) == {}
     assert fed.rows("bandwidth") == {("incoming",): 0, ("outgoing",): 0}
     assert fed.received() == 10
 
@@ -222,7 +222,7 @@ def test_figures_of_a_medium_end_before_its_connection_does(fed: Fed) -> None:
     fed.take(ATTACHED, *(statistics(mid=mid, bytes_received=9, bytes_received_lastsec=9) for mid in ("0", "1")))
     fed.now += FRESH + 1
     fed.take(statistics(mid="0", bytes_received=10, bytes_received_lastsec=1))
-    assert fed.feed.figures(1, 7) == {"video": MediaStatistics(incoming=1)}
+    assert fed.feed.of_handle(1, 7) == {"video": MediaStatistics(incoming=1)}
     assert fed.rows("bandwidth")["incoming",] == 1
 
 
@@ -254,7 +254,7 @@ def test_no_number_of_handles_media_or_labels_fills_the_memory(fed: Fed, monkeyp
     assert len(fed.feed) == 10
     for number in range(MEDIA + 10):
         fed.take(statistics(mid=str(number), bytes_received=1, bytes_received_lastsec=1))
-    assert fed.feed.figures(1, 7)["video"].incoming == MEDIA
+    assert fed.feed.of_handle(1, 7)["video"].incoming == MEDIA
     for number in range(2 * ROWS):
         fed.take(envelope(16, 6, connection="hangup", reason=f"{number}" + "x" * 1000))
     rows = fed.rows("peerconnection_state_total")

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from mcu.janus.placement.ranking import ClientLocation, ServerLoad, elsewhere, load, loads, order
+from mcu.janus.placement.ranking import (
+    ClientLocation,
+    ServerLoad,
+    better_for_subscriber,
+    load,
+    loads,
+    rank_for_publisher,
+)
 
 GERMAN = ClientLocation("DE", "EU")
 FRENCH = ClientLocation("FR", "EU")
@@ -40,57 +47,64 @@ def test_the_least_loaded_comes_first() -> None:
         ServerLoad(publishers=1, subscribers=3),
         ServerLoad(subscribers=7),
     ]
-    assert order(standings, UNKNOWN) == [1, 2, 0]
+    assert rank_for_publisher(standings, UNKNOWN) == [1, 2, 0]
 
 
 def test_one_that_weighs_twice_takes_twice_as_many() -> None:
     counts = [0, 0]
     for _ in range(30):
         standings = [ServerLoad(publishers=counts[0], weight=2.0), ServerLoad(publishers=counts[1], weight=1.0)]
-        counts[order(standings, UNKNOWN)[0]] += 1
+        counts[rank_for_publisher(standings, UNKNOWN)[0]] += 1
     assert counts == [20, 10]
 
 
 def test_equals_stay_in_the_order_of_the_configuration() -> None:
-    assert order([ServerLoad(publishers=2), ServerLoad(subscribers=4), ServerLoad(publishers=2)], UNKNOWN) == [0, 1, 2]
+    assert rank_for_publisher(
+        [ServerLoad(publishers=2), ServerLoad(subscribers=4), ServerLoad(publishers=2)], UNKNOWN
+    ) == [0, 1, 2]
 
 
 def test_the_country_comes_before_the_continent_and_that_before_the_load() -> None:
     far = ServerLoad(country="US", continents=frozenset({"NA"}))
     near = ServerLoad(publishers=50, country="FR", continents=frozenset({"EU"}))
     here = ServerLoad(publishers=90, country="DE", continents=frozenset({"EU"}))
-    assert order([far, near, here], GERMAN) == [2, 1, 0]
-    assert order([far, near, here], ClientLocation("IT", "EU")) == [1, 2, 0]
-    assert order([far, near, here], ClientLocation("JP", "AS")) == [0, 1, 2]
-    assert order([far, near, here], UNKNOWN) == [0, 1, 2]
+    assert rank_for_publisher([far, near, here], GERMAN) == [2, 1, 0]
+    assert rank_for_publisher([far, near, here], ClientLocation("IT", "EU")) == [1, 2, 0]
+    assert rank_for_publisher([far, near, here], ClientLocation("JP", "AS")) == [0, 1, 2]
+    assert rank_for_publisher([far, near, here], UNKNOWN) == [0, 1, 2]
 
 
 def test_one_that_stands_nowhere_is_far_from_everybody() -> None:
     nowhere, there = ServerLoad(), ServerLoad(publishers=9, country="DE")
-    assert order([nowhere, there], GERMAN) == [1, 0]
-    assert order([nowhere, there], UNKNOWN) == [0, 1]
+    assert rank_for_publisher([nowhere, there], GERMAN) == [1, 0]
+    assert rank_for_publisher([nowhere, there], UNKNOWN) == [0, 1]
 
 
 def test_a_continent_may_be_served_from_another_one() -> None:
-    assert order(
+    assert rank_for_publisher(
         [ServerLoad(), ServerLoad(country="ES", continents=frozenset({"EU", "AF"}))], ClientLocation("MA", "AF")
     ) == [1, 0]
 
 
 def test_a_subscriber_stays_with_its_publisher_where_nobody_serves_it_better() -> None:
     source = ServerLoad(publishers=10, subscribers=30)
-    assert elsewhere(source, [], GERMAN) is None
-    assert elsewhere(source, [ServerLoad()], GERMAN) is None  # 50 is not more than 2 * 0 + 50
-    assert elsewhere(ServerLoad(country="DE"), [ServerLoad(country="FR", continents=frozenset({"EU"}))], GERMAN) is None
+    assert better_for_subscriber(source, [], GERMAN) is None
+    assert better_for_subscriber(source, [ServerLoad()], GERMAN) is None  # 50 is not more than 2 * 0 + 50
+    assert (
+        better_for_subscriber(
+            ServerLoad(country="DE"), [ServerLoad(country="FR", continents=frozenset({"EU"}))], GERMAN
+        )
+        is None
+    )
 
 
 def test_a_source_that_is_too_loaded_is_relieved() -> None:
     source = ServerLoad(publishers=10, subscribers=31)
-    assert elsewhere(source, [ServerLoad()], UNKNOWN) == 0
-    assert elsewhere(source, [ServerLoad(subscribers=1)], UNKNOWN) is None  # 51 is not more than 2 * 1 + 50
+    assert better_for_subscriber(source, [ServerLoad()], UNKNOWN) == 0
+    assert better_for_subscriber(source, [ServerLoad(subscribers=1)], UNKNOWN) is None  # 51 is not more than 2 * 1 + 50
     big = ServerLoad(subscribers=400)
     assert (
-        elsewhere(
+        better_for_subscriber(
             big,
             [ServerLoad(subscribers=100), ServerLoad(subscribers=20), ServerLoad(subscribers=20)],
             UNKNOWN,
@@ -101,24 +115,29 @@ def test_a_source_that_is_too_loaded_is_relieved() -> None:
 
 def test_a_source_that_is_too_loaded_is_not_relieved_by_one_farther_away() -> None:
     source = ServerLoad(subscribers=400, country="DE")
-    assert elsewhere(source, [ServerLoad(country="US")], GERMAN) is None
-    assert elsewhere(source, [ServerLoad(country="US"), ServerLoad(country="DE")], GERMAN) == 1
+    assert better_for_subscriber(source, [ServerLoad(country="US")], GERMAN) is None
+    assert better_for_subscriber(source, [ServerLoad(country="US"), ServerLoad(country="DE")], GERMAN) == 1
 
 
 def test_a_subscriber_is_served_nearby() -> None:
     source = ServerLoad(country="US", continents=frozenset({"NA"}))
     paris = ServerLoad(subscribers=80, country="FR", continents=frozenset({"EU"}))
     berlin = ServerLoad(subscribers=90, country="DE", continents=frozenset({"EU"}))
-    assert elsewhere(source, [paris, berlin], GERMAN) == 1
-    assert elsewhere(source, [paris, berlin], FRENCH) == 0
-    assert elsewhere(source, [paris, berlin], ClientLocation("IT", "EU")) == 0
-    assert elsewhere(source, [paris, berlin], ClientLocation("CA", "NA")) is None
-    assert elsewhere(source, [paris, berlin], UNKNOWN) is None
+    assert better_for_subscriber(source, [paris, berlin], GERMAN) == 1
+    assert better_for_subscriber(source, [paris, berlin], FRENCH) == 0
+    assert better_for_subscriber(source, [paris, berlin], ClientLocation("IT", "EU")) == 0
+    assert better_for_subscriber(source, [paris, berlin], ClientLocation("CA", "NA")) is None
+    assert better_for_subscriber(source, [paris, berlin], UNKNOWN) is None
 
 
 def test_where_the_stream_runs_already_is_preferred_among_equally_near_ones() -> None:
     source = ServerLoad(country="US")
     idle = ServerLoad(country="DE")
-    busy = ServerLoad(subscribers=99, country="DE", carries=True)
-    assert elsewhere(source, [idle, busy], GERMAN) == 1
-    assert elsewhere(source, [ServerLoad(country="FR", continents=frozenset({"EU"}), carries=True), idle], GERMAN) == 1
+    busy = ServerLoad(subscribers=99, country="DE", has_stream=True)
+    assert better_for_subscriber(source, [idle, busy], GERMAN) == 1
+    assert (
+        better_for_subscriber(
+            source, [ServerLoad(country="FR", continents=frozenset({"EU"}), has_stream=True), idle], GERMAN
+        )
+        == 1
+    )

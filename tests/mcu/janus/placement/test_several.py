@@ -17,7 +17,7 @@ from mcu.base import (
     SubscribeOptions,
 )
 from mcu.janus.backend import JanusMcu
-from mcu.janus.placement.server import MEASURED
+from mcu.janus.placement.server import BANDWIDTH_AGE
 from mcu.janus.streams.publisher import JanusPublisher
 from tests.janus_process import API_SECRET, JanusProcess, free_ports
 from tests.mcu.janus.conftest import CAMERA, INSTANCE, WAIT, Heard, States, server
@@ -69,7 +69,7 @@ async def test_what_janus_tells_of_bandwidth_counts_and_is_told_on(loopback: Non
             label = f"portunus|{INSTANCE}|cloud|x|video"
             told = statistics(publisher.session.id, publisher.handle.id, label, bytes_received_lastsec=rate)
             pool.mcu.receive_events(json.dumps(told).encode())
-        await asyncio.sleep(MEASURED)  # so long an earlier look holds
+        await asyncio.sleep(BANDWIDTH_AGE)  # so long an earlier look holds
         assert [sfu.load for sfu in pool.mcu.status().sfus] == [10.0, 2.1]
         for number in range(3):
             await pool.mcu.publish(key(f"{number}"), description, SOON, Heard())

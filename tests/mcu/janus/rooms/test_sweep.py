@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestServer
 
 from mcu.base import CloseReason, PublishOptions
 from mcu.janus.backend import JanusMcu
-from mcu.janus.connection.protocol import PLUGIN
+from mcu.janus.connection.messages import PLUGIN
 from mcu.janus.settings import JanusServerSettings
 from tests.janus_process import ADMIN_KEY, ADMIN_SECRET, API_SECRET, ROOT, Conversation, JanusProcess
 from tests.mcu.janus.conftest import CAMERA, INSTANCE, WAIT, Call, Heard, States
@@ -136,7 +136,7 @@ async def test_a_handle_that_nobody_knows_goes_and_all_others_stay(sweeping: Jan
     async with AsyncExitStack() as stack:
         _, sender, _ = await Call(sweeping, stack).publisher()
         session = await sweeping.session()
-        session.tell("attach", plugin=PLUGIN)  # nobody takes the answer
+        session.post("attach", plugin=PLUGIN)  # no Handle is made of the answer
         async with asyncio.timeout(WAIT):
             while len(await janus.handles()) < 3:
                 pass
@@ -157,7 +157,7 @@ async def test_what_is_just_being_made_is_not_taken_for_left(
             publisher, _ = await mcu.publish(CAMERA, offer, PublishOptions(), Heard())
             assert await rooms(janus) == {OWN}
             await publisher.close()
-    assert "belongs to nobody" not in caplog.text
+    assert "orphaned" not in caplog.text
     assert janus.runs
 
 
@@ -253,7 +253,7 @@ async def test_a_look_that_fails_disturbs_nobody(
         _, watcher, _ = await Call(mcu, stack).subscriber()
         await watcher.hears(sender.frequency)
     await mcu.stop()
-    assert "could not be looked through" in caplog.text
+    assert "could not be searched for orphans" in caplog.text
     assert "wrong" not in caplog.text
 
 

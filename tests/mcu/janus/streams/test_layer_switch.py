@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 
 import pytest
 
-from mcu.janus.connection.protocol import parse
+from mcu.janus.connection.messages import parse
 from mcu.janus.streams.descriptions import rid_order
 from mcu.janus.streams.layer_switch import AGAIN, LayerSwitch
 from tests.gateway.flows.virtual_time import VirtualLoop

@@ -24,8 +24,7 @@ from mcu.base import (
     SubscribeOptions,
 )
 from mcu.janus.backend import JanusMcu
-from mcu.janus.connection.protocol import parse
-from mcu.janus.connection.session import JanusSession
+from mcu.janus.connection.messages import encode, parse
 from mcu.janus.streams import subscriber as subscribing
 from mcu.janus.streams.publisher import JanusPublisher
 from tests.janus_process import JanusProcess
@@ -244,13 +243,12 @@ async def test_a_room_goes_after_those_who_were_about_to_enter(
     call: Call, mcu: JanusMcu, monkeypatch: pytest.MonkeyPatch, cancelled: bool
 ) -> None:
     sent: list[str] = []
-    encoded = JanusSession._encoded
 
-    def noted(self: JanusSession, janus: str, transaction: str, fields: Mapping[str, Any]) -> str:
+    def noted(janus: str, transaction: str, secrets: Mapping[str, str], fields: Mapping[str, Any]) -> str:
         sent.append("destroy" if fields.get("body", {}).get("request") == "destroy" else janus)
-        return encoded(self, janus, transaction, fields)
+        return encode(janus, transaction, secrets, fields)
 
-    monkeypatch.setattr(JanusSession, "_encoded", noted)
+    monkeypatch.setattr("mcu.janus.connection.session.encode", noted)
     publisher, peer, _ = await call.publisher()
     await peer.until(lambda: publisher.up, "a connection")
     options = SubscribeOptions(timeout=2.0, selection=MediaSelection(audio=True))
@@ -452,7 +450,7 @@ async def test_a_room_that_somebody_destroys_ends_its_streams(call: Call, mcu: J
     publisher, _, own = await call.publisher()
     _, _, heard = await call.subscriber()
     session = await mcu.session()
-    session.control.tell({"request": "destroy", "room": publisher.room})
+    session.control.send({"request": "destroy", "room": publisher.room})
     assert await own.end() is CloseReason.FAILED
     assert await heard.end() is CloseReason.PUBLISHER_GONE
     await comes_to(janus, rooms=0, handles=0)
