@@ -1,4 +1,4 @@
-"""The ``data`` of media messages: what the gateway must look at, and what it sends itself.
+"""The ``data`` of media messages: the fields that the gateway reads, and the messages that it sends.
 
 Source: signaling API, Media publishing; reference 5.2 and 9.
 """
@@ -17,7 +17,7 @@ ROOM_TYPES = frozenset({"audio", "video", "screen"})
 
 
 class Payload(Struct, frozen=True, gc=False):
-    """The known members of ``payload``, each as it stands: a wrong type there is an error of its own (5.2, 9.6)."""
+    """The members of ``payload`` that the gateway reads, undecoded: a wrong type has an error of its own (5.2, 9.6)."""
 
     sdp: Raw = ABSENT
     candidate: Raw = ABSENT
@@ -28,7 +28,7 @@ class Payload(Struct, frozen=True, gc=False):
 
 
 class Head(Struct, frozen=True, gc=False):
-    """The known fields of ``data``; everything else is none of our business."""
+    """The fields of ``data`` that the gateway reads; all others are relayed without being read."""
 
     type: str | None = None
     sid: str | None = None
@@ -41,23 +41,23 @@ class Head(Struct, frozen=True, gc=False):
     h264profile: str | None = None
 
 
-class _Kind(Struct):
+class _TypeOnly(Struct):
     type: str | None = None
 
 
 _NICK_CHANGED = "nickChanged"
 _decoder = msgspec.json.Decoder(Head)
-_kind_decoder = msgspec.json.Decoder(_Kind)
+_type_decoder = msgspec.json.Decoder(_TypeOnly)
 _object_decoder = msgspec.json.Decoder(dict[str, Raw])
 _string_decoder = msgspec.json.Decoder(str)
-_number_decoder = msgspec.json.Decoder(Annotated[int, msgspec.Meta(ge=0, le=32767)])  # no layer is numbered higher
+_number_decoder = msgspec.json.Decoder(Annotated[int, msgspec.Meta(ge=0, le=32767)])  # no codec has as many layers
 _switch_decoder = msgspec.json.Decoder(bool)
 
 
 def decode_head(data: Raw) -> Head | None:
-    """Read the known fields; ``None`` when ``data`` does not have that shape and is to be relayed unchecked (5.2).
+    """Return the known fields, or ``None`` if a field has a wrong type: ``data`` is then relayed unchecked (5.2).
 
-    A change of a name is known as one whatever its shape: it is not for everybody (5.4).
+    Of ``nickChanged`` the type alone is returned then, because not every session may receive it (5.4).
     """
     try:
         return _decoder.decode(data)
@@ -74,14 +74,14 @@ def _decode_lenient(data: Raw) -> Head | None:
         except msgspec.DecodeError:
             pass
     try:
-        kind = _kind_decoder.decode(text).type
+        type = _type_decoder.decode(text).type
     except msgspec.DecodeError:
         return None
-    return Head(_NICK_CHANGED) if kind == _NICK_CHANGED else None
+    return Head(_NICK_CHANGED) if type == _NICK_CHANGED else None
 
 
-def string(raw: Raw) -> str | None:
-    """Read a string; ``None`` when it is absent or anything else."""
+def read_string(raw: Raw) -> str | None:
+    """Decode a string; return ``None`` if it is absent or of another type."""
     if not given(raw):
         return None
     try:
@@ -90,8 +90,8 @@ def string(raw: Raw) -> str | None:
         return None
 
 
-def member(raw: Raw, name: str) -> Raw:
-    """Return a member of an object as it stands; absent when there is none or ``raw`` is no object."""
+def read_member(raw: Raw, name: str) -> Raw:
+    """Return a member of an object, not decoded; ``ABSENT`` if there is none or ``raw`` is no object."""
     try:
         return _object_decoder.decode(raw).get(name, ABSENT)
     except msgspec.DecodeError:
@@ -99,15 +99,15 @@ def member(raw: Raw, name: str) -> Raw:
 
 
 class CandidateInit(Struct, frozen=True, rename={"sdp_mid": "sdpMid", "sdp_mline_index": "sdpMLineIndex"}):
-    """A trickled candidate as browsers write it."""
+    """A trickled candidate, as in W3C's ``RTCIceCandidateInit``."""
 
     candidate: str
     sdp_mid: str | None = None
     sdp_mline_index: int | None = None
 
 
-class Selection(Struct, frozen=True):
-    """What a subscriber wants to receive (9.6)."""
+class SelectionPayload(Struct, frozen=True):
+    """The simulcast layer, temporal layer and media that a subscriber selects (9.6); ``None`` leaves one as it is."""
 
     substream: int | None = None
     temporal: int | None = None
@@ -115,17 +115,17 @@ class Selection(Struct, frozen=True):
     video: bool | None = None
 
 
-def selection(payload: Payload | None) -> Selection:
-    """Read what a subscriber wants to receive; nothing given: nothing changes.
+def decode_selection(payload: Payload | None) -> SelectionPayload:
+    """Decode the selection of a subscriber.
 
     Raises:
         msgspec.DecodeError: a value has a wrong type.
     """
     if payload is None:
-        return Selection()
+        return SelectionPayload()
     numbers = [_number_decoder.decode(raw) if given(raw) else None for raw in (payload.substream, payload.temporal)]
     switches = [_switch_decoder.decode(raw) if given(raw) else None for raw in (payload.audio, payload.video)]
-    return Selection(numbers[0], numbers[1], switches[0], switches[1])
+    return SelectionPayload(numbers[0], numbers[1], switches[0], switches[1])
 
 
 class DescriptionPayload(Struct, frozen=True):
@@ -142,7 +142,7 @@ class CandidatePayload(Struct, frozen=True):
 
 
 class MediaData(Struct, frozen=True, rename={"sender": "from", "room_type": "roomType"}):
-    """The ``data`` of a media message of the gateway (9.2-9.4)."""
+    """The ``data`` of a media message that the gateway sends (9.2-9.4)."""
 
     to: str
     sender: str
@@ -156,5 +156,5 @@ _encoder = msgspec.json.Encoder()
 
 
 def encode_data(data: MediaData) -> Raw:
-    """Write ``data`` for use in a message."""
+    """Encode ``data`` for use in a message."""
     return Raw(_encoder.encode(data))

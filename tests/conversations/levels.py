@@ -109,9 +109,9 @@ class FlowsLevel:
     async def sfu(self, away: bool) -> None:
         await settle()
         if away:
-            self.harness.mcu.lose()
+            self.harness.mcu.lose_streams()
         else:
-            await self.harness.mcu.come_back()
+            await self.harness.mcu.recover()
 
 
 class FlowsClient:

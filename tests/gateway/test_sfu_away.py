@@ -139,8 +139,8 @@ async def test_sessions_of_clients_that_cannot_be_asked_are_reset_if_that_is_con
             offered = {"type": "offer", "roomType": "video", "payload": {"type": "offer", "sdp": offer("one")}}
             await alice.send_message(alice.session_id, offered)
             await alice.wait_for(lambda message: message["type"] == "message")
-            gateway.fake.lose()
-            await gateway.fake.come_back()
+            gateway.fake.lose_streams()
+            await gateway.fake.recover()
             if not configured:
                 assert (await alice.join(""))["room"]["roomid"] == ""
             else:

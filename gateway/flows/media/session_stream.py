@@ -96,7 +96,7 @@ class SessionStream(ABC):
         self._context = context
         self._services = context.services
         self._owner = owner
-        self._listener: StreamListener | None = None
+        self._listener: PeerConnectionListener | None = None
         self._running: MediaRequest | None = None
         self._queue = SerialQueue(context.services.tasks, f"{type(self).__name__} {stream_type.value}")
 
@@ -182,12 +182,12 @@ class SessionStream(ABC):
 
     # -- events of the SFU
 
-    def _new_listener(self) -> StreamListener:
+    def _new_listener(self) -> PeerConnectionListener:
         """Return a listener for the next PeerConnection; the events of the one before are ignored from now on."""
-        self._listener = StreamListener(self)
+        self._listener = PeerConnectionListener(self)
         return self._listener
 
-    def is_current(self, listener: StreamListener) -> bool:
+    def is_current(self, listener: PeerConnectionListener) -> bool:
         """Return whether a listener is that of the current PeerConnection."""
         return self._listener is listener
 
@@ -210,7 +210,7 @@ class SessionStream(ABC):
         """Handle that the SFU closed its object of the stream."""
 
 
-class StreamListener:
+class PeerConnectionListener:
     """Passes the events of one PeerConnection to its stream as long as it is the stream's current one."""
 
     def __init__(self, stream: SessionStream) -> None:

@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.wire.client import given
 from gateway.wire.errors import Code, ProtocolError
-from gateway.wire.media import ROOM_TYPES, Head, member, selection, string
+from gateway.wire.media import ROOM_TYPES, Head, decode_selection, read_member, read_string
 from mcu.base import Candidate, MediaSelection, StreamType
 from sdp import candidates, document
 from sdp.candidates import CandidateError, CandidateFilter
@@ -59,7 +59,7 @@ def read_description(head: Head) -> Description:
     Raises:
         ProtocolError: ``invalid_sdp``, it is missing or malformed.
     """
-    sdp = None if head.payload is None else string(head.payload.sdp)
+    sdp = None if head.payload is None else read_string(head.payload.sdp)
     if sdp is None:
         raise ProtocolError(Code.NO_SDP.error())
     try:
@@ -82,14 +82,14 @@ def read_candidate(head: Head, allowed: CandidateFilter) -> Candidate | None:
     if head.type == "endOfCandidates" or head.payload is None:
         return None
     init = head.payload.candidate
-    text = string(member(init, "candidate"))
+    text = read_string(read_member(init, "candidate"))
     if not text:
         return None
     if not allowed.accepts(text):
         raise CandidateRefused
-    index = bytes(member(init, "sdpMLineIndex"))
+    index = bytes(read_member(init, "sdpMLineIndex"))
     number = int(index) if index.isdigit() and len(index) < 6 else None
-    return Candidate(text, string(member(init, "sdpMid")), number)
+    return Candidate(text, read_string(read_member(init, "sdpMid")), number)
 
 
 def read_selection(head: Head) -> MediaSelection:
@@ -99,7 +99,7 @@ def read_selection(head: Head) -> MediaSelection:
         ProtocolError: ``processing_failed``, a value has a wrong type.
     """
     try:
-        selected = selection(head.payload)
+        selected = decode_selection(head.payload)
     except msgspec.DecodeError as error:
         raise ProtocolError(Code.PROCESSING_FAILED.error()) from error
     return MediaSelection(selected.substream, selected.temporal, selected.audio, selected.video)
@@ -108,7 +108,7 @@ def read_selection(head: Head) -> MediaSelection:
 def _check_candidate(head: Head) -> None:
     if head.payload is None or not given(head.payload.candidate):
         raise ProtocolError(Code.NO_CANDIDATE.error())
-    text = string(member(head.payload.candidate, "candidate"))
+    text = read_string(read_member(head.payload.candidate, "candidate"))
     if text is None:
         raise ProtocolError(Code.INVALID_CANDIDATE.error())
     if not text:

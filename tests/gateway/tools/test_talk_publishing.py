@@ -73,8 +73,8 @@ async def test_what_was_lost_is_offered_again_from_new_connections(fake: tuple[F
     assert await publishing.publish("video", lambda: next(cameras)) is camera
     assert await publishing.publish("screen", lambda: next(screens)) is screen
     sids = {publication.sid for publication in publishing.publications.values()}
-    mcu.lose()
-    await mcu.come_back()
+    mcu.lose_streams()
+    await mcu.recover()
     await until_published(mcu, 4)
     assert camera.closed
     assert screen.closed

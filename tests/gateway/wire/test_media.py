@@ -1,4 +1,4 @@
-"""The head of media messages: read when it has the shape, relayed unchecked when not (reference 5.2)."""
+"""The fields of media messages that the gateway reads, and the messages that it sends (reference 5.2, 9)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ import pytest
 from msgspec import Raw
 
 from gateway.wire import media
-from gateway.wire.media import CandidateInit, CandidatePayload, DescriptionPayload, Head, MediaData, Payload, Selection
+from gateway.wire.media import (
+    CandidateInit,
+    CandidatePayload,
+    DescriptionPayload,
+    Head,
+    MediaData,
+    Payload,
+    SelectionPayload,
+)
 
 
 def head(text: str) -> Head | None:
@@ -18,7 +26,7 @@ def raw(text: str) -> Raw:
     return Raw(text.encode())
 
 
-def test_known_fields_are_read_and_the_payload_stays_opaque() -> None:
+def test_known_fields_are_decoded_and_the_members_of_the_payload_are_not() -> None:
     read = head('{"type":"offer","sid":"1","roomType":"video","bitrate":1.5,"videocodec":"vp8","payload":{"sdp" : 1}}')
     assert read is not None
     assert (read.type, read.sid, read.roomType, read.bitrate, read.videocodec) == ("offer", "1", "video", 1.5, "vp8")
@@ -48,7 +56,7 @@ def test_known_fields_are_read_and_the_payload_stays_opaque() -> None:
         '{"type":1,"x":"\\ud800"}',
     ],
 )
-def test_what_does_not_fit_is_not_ours(text: str) -> None:
+def test_data_with_a_field_of_another_type_is_not_read(text: str) -> None:
     assert head(text) is None
 
 
@@ -61,7 +69,7 @@ def test_what_does_not_fit_is_not_ours(text: str) -> None:
         '{"payload":"Ada","type":"nickChanged","x":"\\ud800"}',
     ],
 )
-def test_change_of_a_name_is_known_in_any_shape(text: str) -> None:
+def test_nick_changed_is_recognised_whatever_its_other_fields(text: str) -> None:
     assert head(text) == Head("nickChanged")
 
 
@@ -72,48 +80,48 @@ def test_null_is_absent() -> None:
     assert read.payload is None
 
 
-def test_half_a_surrogate_pair_does_not_hide_a_message_from_the_check() -> None:
+def test_lone_surrogate_is_replaced() -> None:
     read = head('{"type":"offer","nick":"\\ud83d","payload":{"sdp":"\\ud800"}}')
     assert read is not None
     assert read.type == "offer"
     assert read.payload is not None
-    assert media.string(read.payload.sdp) == "\ufffd"
+    assert media.read_string(read.payload.sdp) == "\ufffd"
 
 
-def test_broken_data_is_not_ours() -> None:
+def test_data_that_is_not_json_is_not_read() -> None:
     assert head('{"type":') is None
     assert head('{"type":"a","x":"\\ud800",}') is None
 
 
 @pytest.mark.parametrize(("text", "string"), [('"x"', "x"), ("5", None), ("null", None), ("[]", None), ("", None)])
-def test_only_a_string_is_a_string(text: str, string: str | None) -> None:
-    assert media.string(raw(text)) == string
+def test_read_string_returns_none_for_another_type(text: str, string: str | None) -> None:
+    assert media.read_string(raw(text)) == string
 
 
 @pytest.mark.parametrize(
     ("text", "member"), [('{"a": {"b" : 1} }', '{"b" : 1}'), ('{"b":1}', ""), ("[]", ""), ("5", ""), ("", "")]
 )
-def test_member_is_what_stands_there(text: str, member: str) -> None:
-    assert bytes(media.member(raw(text), "a")) == member.encode()
+def test_member_of_an_object_is_not_decoded(text: str, member: str) -> None:
+    assert bytes(media.read_member(raw(text), "a")) == member.encode()
 
 
-def test_selection_reads_what_is_given() -> None:
-    assert media.selection(None) == Selection()
-    assert media.selection(Payload(raw("1"), video=raw("false"), substream=raw("2"))) == Selection(
+def test_absent_members_of_a_selection_are_none() -> None:
+    assert media.decode_selection(None) == SelectionPayload()
+    assert media.decode_selection(Payload(raw("1"), video=raw("false"), substream=raw("2"))) == SelectionPayload(
         substream=2, video=False
     )
-    assert media.selection(Payload(temporal=raw("null"), audio=raw("true"))) == Selection(audio=True)
+    assert media.decode_selection(Payload(temporal=raw("null"), audio=raw("true"))) == SelectionPayload(audio=True)
 
 
 @pytest.mark.parametrize(
     "wrong", [Payload(substream=Raw(b'"1"')), Payload(temporal=Raw(b"1.5")), Payload(audio=Raw(b"1"))]
 )
-def test_selection_of_another_type_is_refused(wrong: Payload) -> None:
+def test_selection_with_a_member_of_another_type_is_refused(wrong: Payload) -> None:
     with pytest.raises(msgspec.DecodeError):
-        media.selection(wrong)
+        media.decode_selection(wrong)
 
 
-def test_description_for_a_client() -> None:
+def test_encoding_of_a_description() -> None:
     data = MediaData("to", "from", "answer", "video", DescriptionPayload("answer", "v=0\r\n"), "7")
     assert bytes(media.encode_data(data)) == (
         b'{"to":"to","from":"from","type":"answer","roomType":"video",'
@@ -122,7 +130,7 @@ def test_description_for_a_client() -> None:
 
 
 # reference 9.4-c
-def test_candidate_for_a_client() -> None:
+def test_encoding_of_a_candidate() -> None:
     data = MediaData("t", "f", "candidate", "screen", CandidatePayload(CandidateInit("candidate:1", "0", 0)), "7")
     assert bytes(media.encode_data(data)) == (
         b'{"to":"t","from":"f","type":"candidate","roomType":"screen",'

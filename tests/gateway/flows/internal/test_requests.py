@@ -267,7 +267,7 @@ async def test_end_of_its_call_ends_its_media() -> None:
         incall(bridge, 0)
         await settle()
         assert harness.publisher(bridge) is None
-        assert harness.mcu.clean
+        assert harness.mcu.is_empty
 
 
 # -- what it may

@@ -1,4 +1,4 @@
-"""Small session descriptions for tests without media."""
+"""Session descriptions for tests without media."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ATTRIBUTES = {
 def description(
     connection: str, media: tuple[str, ...] = ("audio", "video"), candidates: tuple[str, ...] = (), *, setup: str
 ) -> str:
-    """Return a description; ``connection`` names the PeerConnection (ufrag and fingerprint)."""
+    """Return a description; ufrag and fingerprint follow from ``connection``, a name of the PeerConnection."""
     fingerprint = ":".join(f"{byte:02X}" for byte in connection.encode().ljust(32, b".")[:32])
     ufrag = connection.encode().hex()[:16].ljust(8, "0")
     lines = ["v=0", "o=- 4611 2 IN IP4 127.0.0.1", "s=-", "t=0 0", f"a=fingerprint:sha-256 {fingerprint}"]
@@ -34,13 +34,13 @@ def offer(
     return description(connection, media, candidates, setup="actpass")
 
 
-def answer(connection: str = "watcher") -> str:
-    """Return the answer of a receiving client."""
+def answer(connection: str = "subscriber") -> str:
+    """Return the answer of a subscribing client."""
     return description(connection, setup="active")
 
 
 def subscriber_offer(name: str) -> str:
-    """Return an offer of the SFU; the name tells it from others."""
+    """Return an offer of the SFU to a subscriber; ``name`` distinguishes it from other offers."""
     return description(name, setup="actpass")
 
 

@@ -1,4 +1,4 @@
-"""A fake SFU without media that keeps the promises of ``mcu.base``; gates hold back its answers."""
+"""A fake SFU that keeps the promises of ``mcu.base`` without media; gates hold its replies back until they are set."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.gateway.flows.media.descriptions import ANSWER, subscriber_offer
 
 @dataclass(eq=False, slots=True)
 class FakePublisher:
-    """A published stream; ``gate`` holds back updates."""
+    """A publisher on the fake SFU; ``gate`` holds back updates."""
 
     mcu: FakeMcu
     key: StreamKey
@@ -53,8 +53,8 @@ class FakePublisher:
             raise self.error
         if self.closed:
             raise NoSuchStream("the publisher is closed")
-        theirs, ours = document.identity(document.parse(offer)), document.identity(document.parse(self.offer))
-        if not theirs.same_peer_connection(ours):
+        identity, running = (document.identity(document.parse(it)) for it in (offer, self.offer))
+        if not identity.same_peer_connection(running):
             raise NewPeerConnection("another ufrag and fingerprint")
         self.updates.append(offer)
         return ANSWER
@@ -68,7 +68,7 @@ class FakePublisher:
         self.limits.append(bits_per_second)
 
     async def request_keyframe(self) -> None:
-        """Nothing hears it."""
+        """Do nothing."""
 
     async def add_candidate(self, candidate: Candidate | None) -> None:
         self.candidates.append(candidate)
@@ -77,7 +77,7 @@ class FakePublisher:
         self.end(CloseReason.PUBLISHER_GONE)
 
     def end(self, reason_for_subscribers: CloseReason, reason: CloseReason | None = None) -> None:
-        """Be gone; ``reason`` is told the publisher's listener, when it did not close it itself."""
+        """Close the publisher and its subscribers; ``reason`` is reported if the SFU closes it, not its owner."""
         if self.closed:
             return
         self.closed = True
@@ -91,7 +91,7 @@ class FakePublisher:
 
 @dataclass(eq=False, slots=True)
 class FakeSubscriber:
-    """A subscription; ``gate`` holds back its verbs."""
+    """A subscriber on the fake SFU; ``gate`` holds back its methods."""
 
     mcu: FakeMcu
     publisher: FakePublisher
@@ -99,7 +99,7 @@ class FakeSubscriber:
     listener: StreamListener
     answers: list[str] = field(default_factory=list)
     candidates: list[Candidate | None] = field(default_factory=list)
-    layers: list[MediaSelection] = field(default_factory=list)
+    selections: list[MediaSelection] = field(default_factory=list)
     refreshed: int = 0
     error: McuError | None = None
     gate: asyncio.Event | None = None
@@ -114,8 +114,8 @@ class FakeSubscriber:
             raise NoSuchStream("the subscription is closed")
 
     @property
-    def layer(self) -> MediaSelection:
-        """What it receives from the start."""
+    def first_selection(self) -> MediaSelection:
+        """The selection with which the subscription began."""
         return self.options.selection
 
     async def accept(self, answer: str) -> None:
@@ -127,9 +127,9 @@ class FakeSubscriber:
         self.refreshed += 1
         return subscriber_offer(f"refreshed {self.refreshed}")
 
-    async def select(self, layer: MediaSelection) -> None:
+    async def select(self, selection: MediaSelection) -> None:
         await self._work()
-        self.layers.append(layer)
+        self.selections.append(selection)
 
     async def add_candidate(self, candidate: Candidate | None) -> None:
         await self._work()
@@ -139,7 +139,7 @@ class FakeSubscriber:
         self.end(None)
 
     def end(self, reason: CloseReason | None) -> None:
-        """Be gone; ``reason`` is told the listener, when its owner did not close it itself."""
+        """Close the subscriber; ``reason`` is reported if the SFU closes it, not its owner."""
         if self.closed:
             return
         self.closed = True
@@ -149,98 +149,102 @@ class FakeSubscriber:
 
 
 class FakeMcu:
-    """An SFU without media; everything on it is in ``publishers`` and ``subscribers``."""
+    """An SFU without media; ``publishers`` and ``subscribers`` are the streams that are open on it."""
 
     def __init__(self) -> None:
         self.publishers: dict[StreamKey, FakePublisher] = {}
         self.subscribers: list[FakeSubscriber] = []
-        self.published: list[FakePublisher] = []  # all there ever were
-        self.subscribed: list[FakeSubscriber] = []
-        self.waiting = 0  # calls of ``publish`` and ``subscribe`` that have not returned
+        self.published: list[FakePublisher] = []  # closed publishers included
+        self.subscribed: list[FakeSubscriber] = []  # closed subscribers included
+        self.pending_calls = 0  # calls of ``publish`` and ``subscribe`` that have not returned
         self.publish_gate: asyncio.Event | None = None
         self.limit_gate: asyncio.Event | None = None
         self.subscribe_gate: asyncio.Event | None = None
         self.publish_error: McuError | None = None
         self.subscribe_error: McuError | None = None
-        self.away = False  # verbs wait for it to come back
+        self.unavailable = False  # ``publish`` and ``subscribe`` wait while it is set
         self.on_state: Callable[[McuStatus], None] = lambda status: None
-        self._news = asyncio.Condition()
+        self._changed = asyncio.Condition()
         self._locks: dict[StreamKey, asyncio.Lock] = {}
 
     async def start(self, on_state: Callable[[McuStatus], None]) -> None:
         self.on_state = on_state
         on_state(self.status())
 
-    def lose(self, reason: CloseReason = CloseReason.LOST, *, back: bool = False) -> None:
-        """Lose all streams, as when the SFU is killed; ``back``: it is there again at once."""
-        self.away = not back
+    def lose_streams(self, reason: CloseReason = CloseReason.LOST, *, recovers: bool = False) -> None:
+        """Close all streams, as when the SFU is killed; with ``recovers`` it accepts streams again at once."""
+        self.unavailable = not recovers
         self.on_state(self.status())
         for publisher in list(self.publishers.values()):
             publisher.end(reason, reason)
 
-    async def come_back(self) -> None:
-        """Take streams again."""
-        self.away = False
+    async def recover(self) -> None:
+        """Accept streams again."""
+        self.unavailable = False
         self.on_state(self.status())
-        async with self._news:
-            self._news.notify_all()
+        async with self._changed:
+            self._changed.notify_all()
 
-    async def _present(self, seconds: float) -> None:
-        """Wait for the SFU."""
-        if not self.away:
+    async def _wait_until_available(self, seconds: float) -> None:
+        """Wait for ``recover``.
+
+        Raises:
+            McuLost: it did not come in time.
+        """
+        if not self.unavailable:
             return
         try:
-            async with asyncio.timeout(seconds), self._news:
-                await self._news.wait_for(lambda: not self.away)
+            async with asyncio.timeout(seconds), self._changed:
+                await self._changed.wait_for(lambda: not self.unavailable)
         except TimeoutError:
-            raise McuLost("the SFU is away") from None
+            raise McuLost("the SFU is unavailable") from None
 
     async def publish(
         self, key: StreamKey, offer: str, options: PublishOptions, listener: StreamListener
     ) -> tuple[FakePublisher, str]:
-        self.waiting += 1
+        self.pending_calls += 1
         try:
             async with self._locks.setdefault(key, asyncio.Lock()):
-                await self._present(options.timeout)
+                await self._wait_until_available(options.timeout)
                 if (running := self.publishers.get(key)) is not None:
                     running.end(CloseReason.REPLACED)
                 if self.publish_gate is not None:
                     await self.publish_gate.wait()
                 if self.publish_error is not None:
                     raise self.publish_error
-                made = self.publishers[key] = FakePublisher(self, key, offer, options, listener)
-                self.published.append(made)
+                publisher = self.publishers[key] = FakePublisher(self, key, offer, options, listener)
+                self.published.append(publisher)
         finally:
-            self.waiting -= 1
-        async with self._news:
-            self._news.notify_all()
-        return made, ANSWER
+            self.pending_calls -= 1
+        async with self._changed:
+            self._changed.notify_all()
+        return publisher, ANSWER
 
     async def subscribe(
         self, key: StreamKey, options: SubscribeOptions, listener: StreamListener
     ) -> tuple[FakeSubscriber, str]:
-        self.waiting += 1
+        self.pending_calls += 1
         try:
-            await self._present(options.timeout)
-            async with asyncio.timeout(options.timeout), self._news:
-                await self._news.wait_for(lambda: key in self.publishers)
+            await self._wait_until_available(options.timeout)
+            async with asyncio.timeout(options.timeout), self._changed:
+                await self._changed.wait_for(lambda: key in self.publishers)
             if self.subscribe_gate is not None:
                 await self.subscribe_gate.wait()
             if self.subscribe_error is not None:
                 raise self.subscribe_error
             if key not in self.publishers:
                 raise NoSuchStream("the publisher went away")
-            made = FakeSubscriber(self, self.publishers[key], options, listener)
+            subscriber = FakeSubscriber(self, self.publishers[key], options, listener)
         except TimeoutError:
             raise NoSuchStream("nobody published the stream") from None
         finally:
-            self.waiting -= 1
-        self.subscribers.append(made)
-        self.subscribed.append(made)
-        return made, subscriber_offer(f"subscription {len(self.subscribed)}")
+            self.pending_calls -= 1
+        self.subscribers.append(subscriber)
+        self.subscribed.append(subscriber)
+        return subscriber, subscriber_offer(f"subscription {len(self.subscribed)}")
 
     def status(self) -> McuStatus:
-        state = SfuState.CONNECTING if self.away else SfuState.READY
+        state = SfuState.CONNECTING if self.unavailable else SfuState.READY
         sfu = SfuStatus("", state, publishers=len(self.publishers), subscribers=len(self.subscribers))
         return McuStatus("fake", (sfu,))
 
@@ -251,13 +255,13 @@ class FakeMcu:
         return ()
 
     async def reconfigure(self, settings: object) -> None:
-        """There is nothing to set."""
+        """Do nothing: it has no settings."""
 
     async def stop(self) -> None:
         for publisher in list(self.publishers.values()):
             publisher.end(CloseReason.PUBLISHER_GONE)
 
     @property
-    def clean(self) -> bool:
-        """Whether nothing is left on the SFU, and nothing on its way."""
-        return not (self.publishers or self.subscribers or self.waiting)
+    def is_empty(self) -> bool:
+        """Whether no stream is open and no call is pending."""
+        return not (self.publishers or self.subscribers or self.pending_calls)

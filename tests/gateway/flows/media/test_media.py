@@ -290,7 +290,7 @@ async def test_replacement_that_fails_leaves_no_orphan_and_may_be_tried_again() 
         alice.offer("two", sid="2")
         await settle()
         assert alice.error_codes() == ["processing_failed"]
-        assert harness.mcu.clean
+        assert harness.mcu.is_empty
         assert harness.media.open_streams == (0, 0)
         harness.mcu.publish_error = None
         alice.offer("three", sid="3")
@@ -338,7 +338,7 @@ async def test_follower_whose_publisher_does_not_come_back_is_forgotten() -> Non
         await asyncio.sleep(11)
         assert bob.received() == []
         assert harness.media.open_streams == (0, 0)
-        assert harness.mcu.clean
+        assert harness.mcu.is_empty
 
 
 # -- candidates
@@ -536,7 +536,7 @@ async def test_request_for_a_publisher_that_does_not_come_fails_after_the_timeou
         (reply,) = bob.received()
         assert (reply["id"], reply["error"]["code"]) == ("q", "client_not_found")
         assert harness.media.open_streams == (0, 0)
-        assert harness.mcu.clean
+        assert harness.mcu.is_empty
         assert harness.counters.no_publisher_total["video"] == 1
 
 
@@ -568,7 +568,7 @@ async def test_request_waiting_is_cancelled_by_leaving_the_call() -> None:
         await settle()
         harness.set_in_call("r", "bob", flags=0)
         await settle()
-        assert harness.mcu.waiting == 0
+        assert harness.mcu.pending_calls == 0
         bob.received()
         alice.offer()
         await asyncio.sleep(11)
@@ -645,7 +645,7 @@ async def test_request_with_the_current_sid_refreshes_the_same_connection() -> N
         (again,) = bob.data()
         assert (again["sid"], again["payload"]["sdp"]) == (sid, subscriber_offer("refreshed 1"))
         (subscriber,) = harness.mcu.subscribed
-        assert subscriber.layers == [MediaSelection(substream=1, audio=False)]
+        assert subscriber.selections == [MediaSelection(substream=1, audio=False)]
 
 
 # reference 9.3-d
@@ -663,7 +663,7 @@ async def test_request_with_another_sid_makes_a_new_connection(sid: str | None) 
         old, new = harness.mcu.subscribed
         assert old.closed
         assert not new.closed
-        assert old.layer == MediaSelection(temporal=2)
+        assert old.first_selection == MediaSelection(temporal=2)
 
 
 # reference 9.3-f
@@ -688,7 +688,7 @@ async def test_layers_are_chosen_and_wrong_types_refused() -> None:
         bob.media(alice, "selectStream")
         await settle()
         assert bob.received() == []
-        assert subscriber.layers[0] == MediaSelection(2, 1, True, False)
+        assert subscriber.selections[0] == MediaSelection(2, 1, True, False)
         for bad in ({"substream": "1"}, {"video": 1}, {"temporal": 1.5}, {"substream": 10**30}):
             bob.media(alice, "selectStream", payload=bad)
         await settle()
@@ -883,7 +883,7 @@ async def test_permission_revoked_while_an_offer_is_in_flight_leaves_nothing(rep
         await settle()
         heard = alice.received()
         assert [it["type"] for it in heard if it["type"] != "event"] in ([], ["error"])
-        assert harness.mcu.clean
+        assert harness.mcu.is_empty
         assert harness.media.open_streams == (0, 0)
 
 
@@ -900,7 +900,7 @@ async def test_permission_revoked_while_a_camera_is_switched_on_closes_the_strea
         harness.mcu.published[0].gate.set()
         await settle()
         assert [it["error"]["code"] for it in alice.received() if it["type"] == "error"] == ["not_allowed"]
-        assert harness.mcu.clean
+        assert harness.mcu.is_empty
 
 
 # -- unshareScreen and endings (9.7)
@@ -961,7 +961,7 @@ async def test_screen_that_was_still_negotiating_when_it_was_unshared_ends() -> 
         await asyncio.sleep(0.5)
         harness.mcu.publish_gate.set()
         await asyncio.sleep(1)
-        assert harness.mcu.clean
+        assert harness.mcu.is_empty
         assert harness.media.open_streams == (0, 0)
 
 
@@ -1022,7 +1022,7 @@ async def test_end_of_the_call_ends_all_streams(end: Any, negotiating: bool) -> 
         left = [key.publisher for key in harness.mcu.publishers]
         assert left == [bob.sessionid]
         assert harness.mcu.subscribers == []
-        assert harness.mcu.waiting == 0
+        assert harness.mcu.pending_calls == 0
         assert harness.media.open_streams == (1, 0)
 
 
@@ -1055,7 +1055,7 @@ async def test_expired_session_leaves_nothing_on_the_sfu() -> None:
         alice.disconnect()
         bob.disconnect()
         await harness.sweep(31)
-        assert harness.mcu.clean
+        assert harness.mcu.is_empty
         assert harness.media.open_streams == (0, 0)
         assert harness.hub.sessions == {}
 

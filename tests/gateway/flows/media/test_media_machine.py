@@ -105,9 +105,9 @@ class Play:
                     publisher.error = McuLost("gone")
                     publisher.end(CloseReason.LOST, CloseReason.LOST)
             case "sfu goes":
-                mcu.lose()
+                mcu.lose_streams()
             case "sfu is back":
-                await mcu.come_back()
+                await mcu.recover()
             case "one subscription is lost":
                 for subscriber in mcu.subscribers[:1]:
                     subscriber.end(CloseReason.LOST)
@@ -132,10 +132,10 @@ async def play(steps: list[Step]) -> None:
         for step in steps:
             await play.do(step)
         play.release()
-        await harness.mcu.come_back()
+        await harness.mcu.recover()
         await asyncio.sleep(1000)  # each request that waits for its publisher takes its ten seconds
         mcu, streams = harness.mcu, harness.media._streams
-        assert mcu.waiting == 0
+        assert mcu.pending_calls == 0
         publications = list(streams.publications())
         assert {it.publisher for it in publications} == set(mcu.publishers.values())
         assert not [it for it in publications if it.awaited]
@@ -154,7 +154,7 @@ async def play(steps: list[Step]) -> None:
         await harness.sweep(31)
         await settle()
         assert harness.hub.sessions == {}
-        assert mcu.clean
+        assert mcu.is_empty
         assert streams._sessions == {}
         assert streams._subscriptions == {}
         quality = harness.media.quality

@@ -42,7 +42,7 @@ async def test_a_screen_that_is_forbidden_while_it_is_offered_is_answered() -> N
         assert errors == ["not_allowed"]
         harness.mcu.publish_gate.set()
         await settle()
-        assert harness.mcu.clean
+        assert harness.mcu.is_empty
 
 
 async def test_what_a_viewer_chose_outlives_the_publishers_connection() -> None:
@@ -54,7 +54,7 @@ async def test_what_a_viewer_chose_outlives_the_publishers_connection() -> None:
         await settle()
         alice.offer("two", sid="2")
         await settle()
-        assert harness.mcu.subscribers[-1].layer == MediaSelection(substream=0, audio=False, video=False)
+        assert harness.mcu.subscribers[-1].first_selection == MediaSelection(substream=0, audio=False, video=False)
 
 
 async def test_a_fresh_request_begins_with_its_own_choice() -> None:
@@ -64,7 +64,7 @@ async def test_a_fresh_request_begins_with_its_own_choice() -> None:
         bob.received()
         await settle()
         await subscribed(bob, alice)
-        assert harness.mcu.subscribers[-1].layer == MediaSelection()
+        assert harness.mcu.subscribers[-1].first_selection == MediaSelection()
 
 
 async def test_requests_that_wait_together_are_served_by_one_offer() -> None:
@@ -79,7 +79,7 @@ async def test_requests_that_wait_together_are_served_by_one_offer() -> None:
         await settle()
         assert [it["type"] for it in bob.data()] == ["offer"]
         assert len(harness.mcu.subscribed) == 1
-        assert harness.mcu.subscribers[0].layers[-1] == MediaSelection(video=False)
+        assert harness.mcu.subscribers[0].selections[-1] == MediaSelection(video=False)
 
 
 async def test_each_waiting_request_has_its_own_time_limit() -> None:
@@ -93,4 +93,4 @@ async def test_each_waiting_request_has_its_own_time_limit() -> None:
         assert bob.error_codes() == ["client_not_found"]
         await asyncio.sleep(4)
         assert bob.error_codes() == ["client_not_found"]
-        assert harness.mcu.clean
+        assert harness.mcu.is_empty

@@ -51,14 +51,14 @@ async def test_who_can_be_asked_is_asked_once_an_sfu_takes_streams(outage: float
         (alice,) = await call(harness, REPUBLISH)
         await publish(alice)
         await publish(alice, "screen", sid="2", room_type="screen")
-        harness.mcu.lose(back=not outage)
+        harness.mcu.lose_streams(recovers=not outage)
         await settle()
         if outage:
             assert alice.received() == []
             await asyncio.sleep(outage)
             assert alice.received() == []
             assert harness.media.open_streams == (0, 0)
-            await harness.mcu.come_back()
+            await harness.mcu.recover()
         assert alice.received() == [lost("video", "1"), lost("screen", "2")]
         harness.media.sfu_changed(harness.mcu.status())
         assert alice.received() == []
@@ -72,7 +72,7 @@ async def test_who_is_moved_is_asked_at_once() -> None:
     async with FlowHarness() as harness:
         (alice,) = await call(harness, REPUBLISH)
         await publish(alice, sid="")
-        harness.mcu.lose(CloseReason.DRAINED, back=True)
+        harness.mcu.lose_streams(CloseReason.DRAINED, recovers=True)
         assert alice.received() == [lost(sid="", reason="drained")]
 
 
@@ -81,8 +81,8 @@ async def test_who_is_away_is_asked_after_the_resume() -> None:
         (alice,) = await call(harness, REPUBLISH)
         await publish(alice)
         alice.disconnect()
-        harness.mcu.lose()
-        await harness.mcu.come_back()
+        harness.mcu.lose_streams()
+        await harness.mcu.recover()
         again = await harness.resume(alice)
         assert [it for it in again.received() if it["type"] not in ("hello", "event")] == [lost()]
         await publish(again, "two", sid="2")
@@ -118,15 +118,15 @@ async def test_nobody_is_asked_for_what_they_ended(
         await publish(alice, room_type="screen")
         if before:
             end(harness, alice)
-        harness.mcu.lose()
+        harness.mcu.lose_streams()
         if not before:
             end(harness, alice)
-        await harness.mcu.come_back()
+        await harness.mcu.recover()
         await asyncio.sleep(2)
         asked = [it for it in alice.received() if it["type"] == "republish"]
         assert asked == ([lost("screen")] if end is changes_nothing else [])
         assert harness.media._streams.of(alice.session).publications == {}
-        assert harness.mcu.clean
+        assert harness.mcu.is_empty
 
 
 async def test_screen_that_is_shared_again_after_its_end_is_asked_for() -> None:
@@ -135,7 +135,7 @@ async def test_screen_that_is_shared_again_after_its_end_is_asked_for() -> None:
         await publish(alice, room_type="screen")
         unshares(harness, alice)
         await publish(alice, "two", sid="2", room_type="screen")
-        harness.mcu.lose(back=True)
+        harness.mcu.lose_streams(recovers=True)
         assert alice.received() == [lost("screen", "2")]
 
 
@@ -143,11 +143,11 @@ async def test_who_offers_by_itself_meanwhile_is_not_asked() -> None:
     async with FlowHarness() as harness:
         (alice,) = await call(harness, REPUBLISH)
         await publish(alice)
-        harness.mcu.lose()
+        harness.mcu.lose_streams()
         await asyncio.sleep(1)
         alice.offer("two", sid="2")
         await asyncio.sleep(1)
-        await harness.mcu.come_back()
+        await harness.mcu.recover()
         await settle()
         assert [it["sid"] for it in alice.data()] == ["2"]
 
@@ -155,12 +155,12 @@ async def test_who_offers_by_itself_meanwhile_is_not_asked() -> None:
 async def test_who_offered_in_vain_meanwhile_is_asked() -> None:
     async with FlowHarness(limits=MediaLimits(timeout=10.0)) as harness:
         (alice,) = await call(harness, REPUBLISH)
-        harness.mcu.lose()
+        harness.mcu.lose_streams()
         alice.offer(sid="7")
         await asyncio.sleep(10.5)
         assert alice.error_codes() == ["client_not_found"]
         await asyncio.sleep(60)
-        await harness.mcu.come_back()
+        await harness.mcu.recover()
         assert alice.received() == [lost(sid="7")]
 
 
@@ -168,13 +168,13 @@ async def test_who_offered_in_vain_meanwhile_is_asked() -> None:
 async def test_who_offered_in_vain_and_may_not_publish_any_more_is_not_asked(when: float) -> None:
     async with FlowHarness(limits=MediaLimits(timeout=10.0)) as harness:
         (alice,) = await call(harness, REPUBLISH)
-        harness.mcu.lose()
+        harness.mcu.lose_streams()
         alice.offer()
         await asyncio.sleep(when)
         permit(harness, "alice", "publish-screen")
         await asyncio.sleep(20)
         alice.received()
-        await harness.mcu.come_back()
+        await harness.mcu.recover()
         assert alice.received() == []
         assert harness.media._streams.of(alice.session).publications == {}
 
@@ -184,12 +184,12 @@ async def test_update_that_was_lost_leaves_a_stream_that_goes_on_unasked_for() -
         (alice,) = await call(harness, REPUBLISH)
         await publish(alice)
         harness.mcu.published[0].error = McuLost("the connection broke during the request")
-        harness.mcu.away = True
+        harness.mcu.unavailable = True
         alice.offer("one", sid="1")
         await settle()
         assert alice.error_codes() == ["processing_failed"]
         harness.mcu.published[0].error = None
-        await harness.mcu.come_back()
+        await harness.mcu.recover()
         harness.mcu.published[0].end(CloseReason.PUBLISHER_GONE, CloseReason.FAILED)
         await settle()
         assert alice.received() == []
@@ -202,13 +202,13 @@ async def test_offer_under_way_when_the_sfu_is_lost_is_answered_when_it_is_back(
         harness.mcu.publish_gate = asyncio.Event()
         alice.offer(sid="7")
         await settle()
-        harness.mcu.lose()
+        harness.mcu.lose_streams()
         harness.mcu.publish_error = McuLost("gone")
         harness.mcu.publish_gate.set()
         await settle()
         harness.mcu.publish_error = None
         await asyncio.sleep(5)
-        await harness.mcu.come_back()
+        await harness.mcu.recover()
         await settle()
         assert [it["sid"] for it in alice.data()] == ["7"]
 
@@ -219,17 +219,17 @@ async def test_offer_under_which_the_sfu_is_lost_twice_has_its_error_and_is_not_
         harness.mcu.publish_error = McuLost("gone")
         for _ in range(2):
             harness.mcu.publish_gate = gate = asyncio.Event()
-            if harness.mcu.away:
-                await harness.mcu.come_back()
+            if harness.mcu.unavailable:
+                await harness.mcu.recover()
             else:
                 alice.offer()
             await settle()
-            harness.mcu.lose()
+            harness.mcu.lose_streams()
             gate.set()
             await settle()
         assert alice.error_codes() == ["client_not_found"]
         harness.mcu.publish_error = harness.mcu.publish_gate = None
-        await harness.mcu.come_back()
+        await harness.mcu.recover()
         await settle()
         assert alice.received() == []
         assert harness.media._streams.of(alice.session).publications == {}
@@ -244,7 +244,7 @@ async def test_offer_of_the_lost_connection_has_its_error_and_then_the_client_is
         publisher.gate, publisher.error = asyncio.Event(), McuLost("gone")
         alice.offer("one", sid="1")
         await settle()
-        harness.mcu.lose(back=True)
+        harness.mcu.lose_streams(recovers=True)
         assert alice.received() == []
         publisher.gate.set()
         await settle()
@@ -269,8 +269,8 @@ async def test_who_knows_the_protocol_only_is_told_nothing_and_offers_again(sid:
     async with FlowHarness() as harness:
         (alice,) = await call(harness, ())
         await publish(alice)
-        harness.mcu.lose()
-        await harness.mcu.come_back()
+        harness.mcu.lose_streams()
+        await harness.mcu.recover()
         await asyncio.sleep(30)
         assert alice.received() == []
         await publish(alice, "two", sid=sid)
@@ -295,10 +295,10 @@ async def test_who_cannot_be_asked_is_reset_when_that_is_configured() -> None:
         alice, bob, carol = await call(harness, (), REPUBLISH, ())
         await publish(alice)
         await publish(bob)
-        harness.mcu.lose()
+        harness.mcu.lose_streams()
         await settle()
         assert len(harness.hub.sessions) == 3
-        await harness.mcu.come_back()
+        await harness.mcu.recover()
         await settle()
         assert {it.userid for it in harness.hub.sessions.values()} == {"bob", "carol"}
         assert alice.connection.finished
@@ -312,7 +312,7 @@ async def test_internal_clients_are_not_reset() -> None:
     async with FlowHarness(reset=True) as harness:
         bridge = await harness.internal_hello()
         await publish(bridge)
-        harness.mcu.lose(back=True)
+        harness.mcu.lose_streams(recovers=True)
         await settle()
         assert not bridge.connection.finished
 
@@ -330,8 +330,8 @@ async def test_who_received_is_offered_the_stream_when_it_is_published_again(rea
         await subscribed(bob, alice)
         (before,) = harness.media._streams.of(bob.session).subscriptions.values()
         old = before.sid
-        harness.mcu.lose(reason)
-        await harness.mcu.come_back()
+        harness.mcu.lose_streams(reason)
+        await harness.mcu.recover()
         await asyncio.sleep(away)
         assert bob.received() == []
         assert harness.media.open_streams == (0, 0)
@@ -384,10 +384,10 @@ async def test_offer_that_the_sfu_was_away_for_is_made_when_it_is_back_with_its_
         alice, bob = await call(harness, (), ())
         await publish(alice)
         (await subscribed(bob, alice)).end(CloseReason.REPLACED)
-        harness.mcu.away = True
+        harness.mcu.unavailable = True
         await asyncio.sleep(11)
         assert bob.received() == []
-        await harness.mcu.come_back()
+        await harness.mcu.recover()
         await settle()
         assert [it["type"] for it in bob.data()] == ["offer"]
         assert len(harness.mcu.subscribers) == 1
@@ -401,12 +401,12 @@ async def test_what_was_chosen_counts_for_the_next_connection() -> None:
         await subscribed(bob, alice)
         bob.media(alice, "selectStream", payload={"substream": 0})
         await settle()
-        harness.mcu.lose(back=True)
+        harness.mcu.lose_streams(recovers=True)
         bob.media(alice, "selectStream", payload={"video": False})
         await settle()
         assert bob.received() == []
         await publish(alice, "two", sid="2")
-        assert harness.mcu.subscribers[0].layer == MediaSelection(substream=0, video=False)
+        assert harness.mcu.subscribers[0].first_selection == MediaSelection(substream=0, video=False)
 
 
 async def test_request_meanwhile_is_served_and_no_second_offer_made() -> None:
@@ -414,10 +414,10 @@ async def test_request_meanwhile_is_served_and_no_second_offer_made() -> None:
         alice, bob = await call(harness, (), ())
         await publish(alice)
         await subscribed(bob, alice)
-        harness.mcu.lose()
+        harness.mcu.lose_streams()
         bob.media(alice, "requestoffer")
         await asyncio.sleep(3)
-        await harness.mcu.come_back()
+        await harness.mcu.recover()
         await asyncio.sleep(1)
         await publish(alice, "two", sid="2")
         await asyncio.sleep(5)
@@ -430,11 +430,11 @@ async def test_request_in_vain_has_its_error_and_the_stream_is_offered_all_the_s
         alice, bob = await call(harness, (), ())
         await publish(alice)
         await subscribed(bob, alice)
-        harness.mcu.lose()
+        harness.mcu.lose_streams()
         bob.media(alice, "requestoffer")
         await asyncio.sleep(10.5)
         assert bob.error_codes() == ["client_not_found"]
-        await harness.mcu.come_back()
+        await harness.mcu.recover()
         bob.media(alice, "requestoffer")
         await asyncio.sleep(10.5)
         assert bob.error_codes() == ["client_not_found"]
@@ -446,11 +446,11 @@ async def test_first_request_that_the_sfu_fails_is_served_later_unasked() -> Non
     async with FlowHarness(limits=MediaLimits(timeout=10.0)) as harness:
         alice, bob = await call(harness, (), ())
         await publish(alice)
-        harness.mcu.lose()
+        harness.mcu.lose_streams()
         bob.media(alice, "requestoffer")
         await asyncio.sleep(10.5)
         assert bob.error_codes() == ["client_not_found"]
-        await harness.mcu.come_back()
+        await harness.mcu.recover()
         await publish(alice, "two", sid="2")
         assert [it["type"] for it in bob.data()] == ["offer"]
 
@@ -463,7 +463,7 @@ async def test_request_that_crosses_an_unasked_offer_is_served_by_it(type: str, 
         alice, bob = await call(harness, (), ())
         await publish(alice)
         await subscribed(bob, alice)
-        harness.mcu.lose(back=True)
+        harness.mcu.lose_streams(recovers=True)
         await publish(alice, "two", sid="2")
         (pushed,) = bob.data()
         if not crossed:
@@ -483,7 +483,7 @@ async def test_request_long_after_an_unasked_offer_has_an_offer_of_its_own() -> 
         alice, bob = await call(harness, (), ())
         await publish(alice)
         await subscribed(bob, alice)
-        harness.mcu.lose(back=True)
+        harness.mcu.lose_streams(recovers=True)
         await publish(alice, "two", sid="2")
         bob.received()
         await asyncio.sleep(3)
@@ -497,7 +497,7 @@ async def test_request_for_the_offered_connection_refreshes_it() -> None:
         alice, bob = await call(harness, (), ())
         await publish(alice)
         await subscribed(bob, alice)
-        harness.mcu.lose(back=True)
+        harness.mcu.lose_streams(recovers=True)
         await publish(alice, "two", sid="2")
         (pushed,) = bob.data()
         bob.media(alice, "requestoffer", sid=pushed["sid"])
@@ -535,7 +535,7 @@ async def test_nobody_is_offered_a_stream_that_one_of_both_has_ended(
         await publish(alice)
         await subscribed(bob, alice)
         if reason is CloseReason.LOST:
-            harness.mcu.lose(back=True)
+            harness.mcu.lose_streams(recovers=True)
         else:
             harness.mcu.published[0].end(CloseReason.PUBLISHER_GONE, CloseReason.FAILED)
         await settle()
@@ -575,7 +575,7 @@ async def test_who_was_offered_a_screen_without_being_in_the_call_is_offered_it_
         alice.media(bob, "sendoffer", room_type="screen")
         await settle()
         bob.received()
-        harness.mcu.lose(back=True)
+        harness.mcu.lose_streams(recovers=True)
         await publish(alice, "two", sid="2", room_type="screen")
         assert [it["type"] for it in bob.data()] == ["offer"]
 
@@ -585,7 +585,7 @@ async def test_publisher_that_comes_up_late_is_followed_when_its_media_flow() ->
         alice, bob = await call(harness, (), ())
         await publish(alice)
         await subscribed(bob, alice)
-        harness.mcu.lose(back=True)
+        harness.mcu.lose_streams(recovers=True)
         harness.mcu.subscribe_error = Rejected("not up yet")
         await publish(alice, "two", sid="2")
         assert bob.received() == []
@@ -608,7 +608,7 @@ async def test_publisher_that_leaves_while_its_stream_is_taken_up_again_is_not_o
         alice, bob = await call(harness, (), ())
         await publish(alice)
         await subscribed(bob, alice)
-        harness.mcu.lose(back=True)
+        harness.mcu.lose_streams(recovers=True)
         harness.mcu.subscribe_gate = asyncio.Event()
         await publish(alice, "two", sid="2")
         harness.services.hub.room_of(alice.session).in_call.clear()  # type: ignore[union-attr]  # they are in one
@@ -627,7 +627,7 @@ async def test_lost_subscriptions_count_against_the_limit() -> None:
         await publish(alice)
         await publish(bob)
         await subscribed(carol, alice)
-        harness.mcu.lose(back=True)
+        harness.mcu.lose_streams(recovers=True)
         await settle()
         carol.media(bob, "requestoffer")
         await settle()
@@ -637,7 +637,7 @@ async def test_lost_subscriptions_count_against_the_limit() -> None:
 async def test_requests_wait_for_an_sfu_that_is_away_and_then_have_their_usual_error() -> None:
     async with FlowHarness(limits=MediaLimits(timeout=10.0)) as harness:
         alice, bob = await call(harness, (), ())
-        harness.mcu.lose()
+        harness.mcu.lose_streams()
         alice.offer()
         bob.media(alice, "requestoffer", id="ask")
         alice.media(bob, "sendoffer", id="send", room_type="screen")

@@ -270,7 +270,7 @@ async def test_sound_media_data_to_a_room_is_relayed(data: Json) -> None:
         alice, bob = await harness.callers("alice", "bob")
         alice.send_message(ROOM, data)
         assert bob.data() == [data]
-        assert harness.mcu.clean
+        assert harness.mcu.is_empty
 
 
 # -- the queue of who is away (5.6)
