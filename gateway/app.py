@@ -97,7 +97,7 @@ class Gateway:
             self._application(),
             self._headers(),
             self._read_timeout,
-            self._read_too_late,
+            self._count_read_timeout,
             access_log=None,
             shutdown_timeout=5.0,
             auto_decompress=False,  # nobody sends compressed bodies, and one that is broken would be logged
@@ -150,8 +150,8 @@ class Gateway:
         before, self._config = self._config, config
         self._flows.apply(settings)
         self._turn.settings = config.turn
-        self._proxies.become(TrustedProxies(config.http.trusted_proxies))
-        self._stats_allowed.become(Networks(config.stats.allowed))
+        self._proxies.replace_with(TrustedProxies(config.http.trusted_proxies))
+        self._stats_allowed.replace_with(Networks(config.stats.allowed))
         await self._geoip.reconfigure(config.geoip)
         return _need_restart(before, config)
 
@@ -183,7 +183,7 @@ class Gateway:
         )
         flows = self._flows = Flows(services)
         self._admin = AdminSocket(services, flows.media.quality)
-        self._bodies = BodyReader(self._read_timeout, self._read_too_late)
+        self._bodies = BodyReader(self._read_timeout, self._count_read_timeout)
         self._polling = PollingEndpoint(flows.dispatch, self._counters, self._proxies, self._bodies)
         self._endpoint = WebSocketEndpoint(flows.dispatch, self._counters, time.time, self._proxies)
         self._events = JanusEvents(event_receiver(mcu), self._proxies)
@@ -235,7 +235,7 @@ class Gateway:
     def _read_timeout(self) -> float:
         return self._flows.services.settings.limits.http_read_timeout
 
-    def _read_too_late(self) -> None:
+    def _count_read_timeout(self) -> None:
         self._flows.services.count_excess("http_read_timeout")
 
     def _headers(self) -> dict[str, str]:

@@ -1,6 +1,6 @@
-"""What happens once a second: time limits of connections and sessions, keep-alive pings.
+"""The periodic task that applies time limits of connections and sessions and sends keep-alive pings.
 
-Source: reference 2.5 (one job checks all), 4.5.
+Source: reference 2.5 (one task checks all), 4.5.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ PERIOD = 1.0  # seconds
 
 
 class Housekeeper:
-    """Calls sweeps with the time, one after another."""
+    """Calls each sweep with the time of ``clock`` once in every ``PERIOD``."""
 
     def __init__(self, clock: Callable[[], float], *sweeps: Callable[[float], None]) -> None:
         self._clock = clock
@@ -23,11 +23,11 @@ class Housekeeper:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin; call ``stop`` when done."""
+        """Start the task; call ``stop`` when done."""
         self._task = asyncio.create_task(self._run(), name="housekeeper")
 
     async def stop(self) -> None:
-        """End. Idempotent."""
+        """Stop the task. Idempotent."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -40,4 +40,4 @@ class Housekeeper:
                 try:
                     sweep(self._clock())
                 except Exception:
-                    log.exception("a sweep failed")
+                    log.exception("a periodic sweep failed")

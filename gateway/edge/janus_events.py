@@ -1,8 +1,9 @@
-"""Where Janus sends its events: the subprotocol ``janus-events`` on the clients' WebSocket address.
+"""The endpoint for Janus' event handler: the subprotocol ``janus-events`` on the clients' WebSocket URL.
 
-Source: reference 2.1, 14.2. Janus opens the connection (its WebSocket event handler) and asks nobody's leave,
-so only who is near may: each address that the request comes from or names, a trusted proxy's word or not, has to be
-loopback or private. Such a connection is no client: it says no hello, counts in no limit and gets nothing but pings.
+Source: reference 2.1, 14.2. Janus opens the connection (its WebSocket event handler) without credentials, so it is
+accepted from near addresses only: the peer's address and each address in the request's headers, from a trusted proxy or
+not, must be loopback or private. Such a connection is not a client: it sends no hello, is not counted in any limit and
+receives nothing but pings.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from gateway.edge.http.address import Networks, TrustedProxies, named_addresses
 log = logging.getLogger("portunus.edge")
 
 SUBPROTOCOL = "janus-events"
-MESSAGE_LIMIT = 4 << 20  # bytes of one frame; Janus puts up to a hundred events of some hundred bytes into one
-FEEDS = 64  # connections at once
-REFUSED = 64  # that are told so at once; more get no upgrade
-WARN_EVERY = 60.0  # seconds between two lines in the log
-HEARTBEAT = 30.0  # seconds between pings; a Janus that stands still is let go after half of that
+MESSAGE_LIMIT = 4 << 20  # bytes of one frame; Janus sends up to a hundred events of some hundred bytes in one
+MAX_FEEDS = 64  # connections at once
+MAX_REFUSALS = 64  # connections being refused with a close frame at once; more get status 429
+WARN_EVERY = 60.0  # seconds between two log records about refusals
+HEARTBEAT = 30.0  # seconds between pings; half of that without a pong ends the connection
 CLOSE_TIME = 2.0  # seconds for Janus to answer a close frame
 
 _NEAR = Networks(("127.0.0.0/8", "::1", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"))
@@ -52,27 +53,27 @@ def _drop(frame: bytes) -> None:
 
 
 class JanusEvents:
-    """Accepts the connections; ``feed`` receives each frame, ``None``: no SFU is configured."""
+    """Accepts event connections; ``feed`` is called with each frame, and is ``None`` without a configured SFU."""
 
     def __init__(self, feed: Callable[[bytes], None] | None, proxies: TrustedProxies) -> None:
         self._feed = feed
         self._proxies = proxies
         self._open: set[web.WebSocketResponse] = set()
-        self._refused = 0  # that are being told so
+        self._refused = 0  # connections being refused with a close frame
         self._warn_at = 0.0
 
     def __len__(self) -> int:
         return len(self._open)
 
     def wanted(self, request: web.Request) -> bool:
-        """Tell whether a request is for this, and not a client's."""
+        """Tell whether a request offers the subprotocol of Janus' events."""
         offered = ",".join(request.headers.getall("Sec-WebSocket-Protocol", ())).split(",")
         return any(name.strip() == SUBPROTOCOL for name in offered)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Upgrade a request, and return when the connection is over."""
+        """Upgrade a request and return when the connection has ended."""
         refusal = self._refusal(request)
-        if refusal is not None and self._refused >= REFUSED:
+        if refusal is not None and self._refused >= MAX_REFUSALS:
             raise web.HTTPTooManyRequests(text="Too many connections\n")
         socket = web.WebSocketResponse(
             protocols=(SUBPROTOCOL,),
@@ -93,16 +94,16 @@ class JanusEvents:
             self._open.discard(socket)
         return socket
 
-    async def _refuse(self, request: web.Request, socket: web.WebSocketResponse, code: int, why: str) -> None:
-        """Say no in the words of a WebSocket (2.1); who asks again and again does not fill the log."""
+    async def _refuse(self, request: web.Request, socket: web.WebSocketResponse, code: int, reason: str) -> None:
+        """Refuse a connection with a close frame (reference 2.1), and log refusals at most once a minute."""
         now = asyncio.get_running_loop().time()
         if now >= self._warn_at:
             self._warn_at = now + WARN_EVERY
-            log.warning("an event feed was refused: %s", why)
+            log.warning("an event connection of Janus was refused: %s", reason)
         self._refused += 1
         try:
             await socket.prepare(request)
-            await socket.close(code=code, message=why.encode())
+            await socket.close(code=code, message=reason.encode())
         finally:
             self._refused -= 1
 
@@ -111,26 +112,26 @@ class JanusEvents:
             return WSCloseCode.POLICY_VIOLATION, "only from loopback and private addresses"
         if self._feed is None:
             return WSCloseCode.INTERNAL_ERROR, "no SFU is configured"
-        if len(self._open) >= FEEDS:
+        if len(self._open) >= MAX_FEEDS:
             return WSCloseCode.TRY_AGAIN_LATER, "too many event feeds"
         return None
 
     def _is_near(self, request: web.Request) -> bool:
-        """Look at all addresses: a header that the client itself sent must not make it appear near."""
+        """Check all addresses, so that a forged header cannot make a remote client appear near."""
         addresses = [self._proxies.real_ip(request), *named_addresses(request)]
         return "Forwarded" not in request.headers and all(it is not None and it in _NEAR for it in addresses)
 
     async def _read(self, socket: web.WebSocketResponse) -> None:
         if self._feed is None:
             return
-        log.info("a Janus sends its events")
+        log.info("a Janus opened its event connection")
         async for message in socket:
             if message.type is not WSMsgType.TEXT:
                 await socket.close(code=WSCloseCode.UNSUPPORTED_DATA)
                 break
             self._feed(message.data)
-        log.info("a Janus sends its events no more")
+        log.info("a Janus closed its event connection")
 
     async def close(self) -> None:
-        """End all connections, with some time for Janus to agree."""
+        """Close all connections, each with ``CLOSE_TIME`` for Janus' close frame."""
         await asyncio.gather(*(socket.close(code=WSCloseCode.GOING_AWAY) for socket in list(self._open)))

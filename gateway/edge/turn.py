@@ -1,4 +1,4 @@
-"""Credentials for a TURN server, which checks them with the secret it shares with us.
+"""Time-limited TURN credentials, signed with a secret that the TURN servers share.
 
 Source: reference 1.3; draft-uberti-behave-turn-rest-00.
 """
@@ -16,30 +16,30 @@ from typing import Protocol
 
 from aiohttp import web
 
-LIFE = 86_400  # seconds that credentials hold
-NAME_LENGTH = 32  # characters of a made-up name
+LIFETIME = 86_400  # seconds that credentials are valid
+NAME_LENGTH = 32  # characters of a random user name
 
 _letters = string.ascii_letters + string.digits
 
 
 class TurnSettings(Protocol):
-    """The TURN servers whose credentials are handed out."""
+    """The TURN servers that credentials are for."""
 
     @property
     def api_key(self) -> str:
-        """Who may ask."""
+        """The key that a request for credentials must contain."""
 
     @property
     def secret(self) -> str:
-        """Shared with the servers."""
+        """The secret that is shared with the servers."""
 
     @property
     def servers(self) -> Sequence[str]:
-        """URIs, "turn:turn.example.com:3478?transport=udp"."""
+        """URIs like ``turn:turn.example.com:3478?transport=udp``."""
 
 
 class TurnCredentials:
-    """Serves ``GET /turn/credentials``; ``clock`` is unix seconds."""
+    """Serves ``GET /turn/credentials``; ``clock`` returns Unix time in seconds."""
 
     def __init__(self, settings: TurnSettings, clock: Callable[[], float]) -> None:
         self.settings = settings
@@ -48,7 +48,7 @@ class TurnCredentials:
     async def handle(self, request: web.Request) -> web.Response:
         """Answer one request."""
         query, settings = request.query, self.settings
-        key = query.get("key", "") or query.get("api", "")  # Janus says api
+        key = query.get("key", "") or query.get("api", "")  # Janus sends api
         if query.get("service") != "turn" or not key:
             return _refuse(400, "Invalid service and/or key sent.")
         if not settings.api_key or not hmac.compare_digest(key.encode(), settings.api_key.encode()):
@@ -56,12 +56,12 @@ class TurnCredentials:
         if not settings.servers:
             return _refuse(404, "No TURN servers available.")
         name = query.get("username", "") or "".join(secrets.choice(_letters) for _ in range(NAME_LENGTH))
-        return self._grant(f"{int(self._clock()) + LIFE}:{name}")
+        return self._grant(f"{int(self._clock()) + LIFETIME}:{name}")
 
     def _grant(self, username: str) -> web.Response:
         signature = hmac.new(self.settings.secret.encode(), username.encode(), hashlib.sha1).digest()
         password = base64.b64encode(signature).decode()
-        body = {"username": username, "password": password, "ttl": LIFE, "uris": list(self.settings.servers)}
+        body = {"username": username, "password": password, "ttl": LIFETIME, "uris": list(self.settings.servers)}
         text = json.dumps(body, separators=(",", ":")) + "\n"
         return web.Response(text=text, content_type="application/json", headers={"Cache-Control": "no-store"})
 

@@ -95,7 +95,7 @@ NUMBERS = (
         "gateway/flows/media/test_media.py",
         "unshared_screen_ends_a_second_later",
     ),
-    Number("TURN credentials", turn.LIFE, 86400, "gateway/edge/test_turn.py", "hold_a_day"),
+    Number("TURN credentials", turn.LIFETIME, 86400, "gateway/edge/test_turn.py", "hold_a_day"),
     Number("throttle base", throttle.FIRST_DELAY, 0.1, THROTTLE, "delay_doubles_from_100_ms_to_25_s"),
     Number("throttle most", throttle.MAX_DELAY, 25, THROTTLE, "delay_doubles_from_100_ms_to_25_s"),
     Number("throttle attempts", throttle.MAX_FAILURES, 10, THROTTLE, "ten_failures_block_and_nine_do_not"),

@@ -1,4 +1,4 @@
-"""The WebSocket handshake.
+"""The server side of the WebSocket handshake.
 
 Source: RFC 6455 4.2.
 """

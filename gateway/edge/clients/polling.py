@@ -1,8 +1,8 @@
-"""The other transport: a connection made of HTTP requests, for clients that cannot open a WebSocket.
+"""The long-polling endpoint, for clients that cannot open a WebSocket.
 
-Source: docs/protocol.md, Long polling (an extension). Messages are numbered in both directions. What a fetch was
-answered with is kept until the next one acknowledges it, so that an answer that got lost is repeated; what a client
-posts again is skipped.
+Source: docs/protocol.md, Long polling (an extension). Messages are numbered in both directions. The messages
+in the answer to a fetch are kept until a later fetch acknowledges them, so that a lost answer is repeated; messages
+that a client posts again are skipped.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAX_BODY = 262_144  # bytes of a request
 _HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
-    "Access-Control-Allow-Origin": "*",  # as with the WebSocket; no cookie is ever looked at
+    "Access-Control-Allow-Origin": "*",  # as with the WebSocket; cookies are never read
 }
 _PREFLIGHT = _HEADERS | {
     "Access-Control-Allow-Methods": "POST",
@@ -39,11 +39,11 @@ _PREFLIGHT = _HEADERS | {
 
 
 class PollRequest(Struct, frozen=True):
-    """What a client says with its secret; each member asks for something of its own."""
+    """The body of a request of an open connection; each member is an operation of its own."""
 
-    messages: list[Any] | None = None  # texts, each as one WebSocket message
-    first: Annotated[int, Meta(ge=1)] = 1  # number of the first of them
-    received: Annotated[int, Meta(ge=0)] | None = None  # fetch: messages of the server that came
+    messages: list[Any] | None = None  # each text is one message, as on a WebSocket
+    first: Annotated[int, Meta(ge=1)] = 1  # number of the first message
+    received: Annotated[int, Meta(ge=0)] | None = None  # fetch, and acknowledge this many messages of the server
     close: bool = False
 
 
@@ -61,14 +61,14 @@ class PollingEndpoint:
         self.counters = counters
         self._proxies = proxies
         self._connections: dict[str, PollingConnection] = {}
-        self._last: dict[str, bytes] = {}  # answers of connections that are over, by secret
+        self._last: dict[str, bytes] = {}  # last answers of ended connections, by secret
         self._opened = 0
 
     def __len__(self) -> int:
         return len(self._connections)
 
     async def handle(self, request: web.Request) -> web.Response:
-        """Open a connection, or serve one that there is."""
+        """Open a connection, or serve a request of an open one."""
         secret = request.headers.get(SECRET_HEADER)
         if secret is None:
             return self._open(request)
@@ -85,11 +85,11 @@ class PollingEndpoint:
             return _refuse(400, "Could not read body")
         if connection is not None:
             return await self._serve(connection, body)
-        last = None if body.received is None else self._last.get(secret)  # a fetch whose answer was lost
+        last = None if body.received is None else self._last.get(secret)  # repeats a lost answer
         return _refuse(404, "No such connection") if last is None else _answer(last)
 
     async def preflight(self, request: web.Request) -> web.Response:
-        """Let pages of other origins in, as the WebSocket does."""
+        """Allow pages of other origins, as the WebSocket does."""
         return web.Response(status=204, headers=_PREFLIGHT)
 
     def close(self) -> None:
@@ -98,7 +98,7 @@ class PollingEndpoint:
             connection.finish()
 
     def connect(self, address: Address, user_agent: str) -> PollingConnection:
-        """Open a connection, which is welcomed with its first fetch."""
+        """Open a connection; its first fetch returns the welcome message."""
         self._opened += 1
         secret = secrets.token_urlsafe(32)
         connection = PollingConnection(ConnectionId(-self._opened), secret, address, user_agent, self)
@@ -107,11 +107,11 @@ class PollingEndpoint:
         return connection
 
     def forget(self, secret: str) -> None:
-        """Drop a connection that is over."""
+        """Remove an ended connection."""
         self._connections.pop(secret, None)
 
     def remember(self, secret: str, last: bytes) -> None:
-        """Repeat the last answer of a connection that is over, for as long as one without a fetch lives."""
+        """Keep the last answer of an ended connection for ``SILENCE`` seconds, to repeat it."""
         self._last[secret] = last
         asyncio.get_running_loop().call_later(SILENCE, self._last.pop, secret, None)
 

@@ -1,4 +1,4 @@
-"""One connection that is made of HTTP requests.
+"""A long-polling connection: one client connection over successive HTTP requests.
 
 Source: docs/protocol.md, Long polling (an extension); reference 2.1, 2.5 (numbers).
 """
@@ -16,55 +16,57 @@ from gateway.edge.clients.websocket import BATCH, MESSAGE_LIMIT, TrafficCounters
 from gateway.flows.client_connection import ClientConnection
 from gateway.flows.dispatch import Dispatch
 
-FETCH_TIME = 25.0  # seconds that a fetch waits at most
-SILENCE = 60.0  # seconds without a fetch that end the connection
-PATIENCE = 15.0  # seconds that new messages wait for a client's earlier ones
-TOO_BIG = 1009  # the close codes are those of the WebSocket
+FETCH_TIME = 25.0  # seconds that a fetch waits for messages
+SILENCE = 60.0  # seconds without a fetch after which the connection is lost
+PATIENCE = 15.0  # seconds that posted messages wait while the flows have paused the connection
+TOO_BIG = 1009  # close codes of RFC 6455 7.4.1
 NORMAL = 1000
 
 
-class Owner(Protocol):
-    """Who has the connections."""
+class ConnectionOwner(Protocol):
+    """The endpoint that holds the connections."""
 
     dispatch: Dispatch
     counters: TrafficCounters
 
     def forget(self, secret: str) -> None:
-        """Drop a connection that is over."""
+        """Remove an ended connection."""
 
     def remember(self, secret: str, last: bytes) -> None:
-        """Keep the last answer of a connection that is over for a while: it may be lost on its way."""
+        """Keep the last answer of an ended connection for a while, to repeat it if it does not reach the client."""
 
 
 class PollingConnection:
-    """One client; implements ``flows.ports.Connection``. WebSockets have positive ids, these have negative ones."""
+    """The connection of one client; implements ``flows.ports.Connection``. Its id is negative, unlike a WebSocket's."""
 
-    def __init__(self, id: ConnectionId, secret: str, address: Address, user_agent: str, of: Owner) -> None:
+    def __init__(
+        self, id: ConnectionId, secret: str, address: Address, user_agent: str, owner: ConnectionOwner
+    ) -> None:
         self.id = id
         self.address = address
         self.user_agent = user_agent
-        self.accepted = 0  # messages of the client that came
+        self.accepted = 0  # number of messages received from the client
         self.secret = secret
-        self._endpoint = of
+        self._owner = owner
         self._loop = asyncio.get_running_loop()
-        self._own: deque[bytes] = deque()
+        self._own: deque[bytes] = deque()  # messages of this connection, not of a session's outbox
         self._adopted: Outbox | None = None
-        self._sent: deque[tuple[bytes, bool]] = deque()  # not acknowledged, and whether it is the outbox'
-        self._taken = 0  # of the outbox, among those
-        self._first = 0  # how many were acknowledged before
-        self._waiter: asyncio.Future[None] | None = None  # the fetch that waits
-        self._running = asyncio.Event()  # not paused
+        self._sent: deque[tuple[bytes, bool]] = deque()  # sent but not acknowledged; True: from the outbox
+        self._taken = 0  # number of messages in _sent that are from the outbox
+        self._acknowledged = 0  # number of messages that the client acknowledged
+        self._waiter: asyncio.Future[None] | None = None  # wakes the waiting fetch
+        self._running = asyncio.Event()  # cleared while paused
         self._running.set()
         self._posting = asyncio.Lock()
-        self._code: int | None = None  # why it is being closed
+        self._code: int | None = None  # close code, once the connection is being closed
         self._lost = False
         self._timer: asyncio.TimerHandle | None = None
         self._client: ClientConnection | None = None
 
     def open(self) -> None:
-        """Begin; the client is welcomed with its first fetch."""
-        self._client = self._endpoint.dispatch.opened(self)
-        self._renew()
+        """Register with the dispatch; the first fetch returns the welcome message."""
+        self._client = self._owner.dispatch.opened(self)
+        self._restart_timer()
 
     # -- flows.ports.Connection
 
@@ -105,9 +107,10 @@ class PollingConnection:
     # -- requests
 
     async def deliver(self, first: int, messages: list[Any]) -> bool:
-        """Take messages of the client, the first of which has this number; ``False`` when some before are missing.
+        """Pass on posted messages, numbered from ``first`` on; return False if messages before ``first`` are missing.
 
-        Fewer may be taken when earlier ones take long; ``accepted`` says how many came.
+        While the flows have paused the connection for ``PATIENCE`` seconds the rest is left to a later request;
+        ``accepted`` counts the messages that were passed on.
         """
         async with self._posting:
             known = self.accepted + 1 - first
@@ -122,16 +125,19 @@ class PollingConnection:
                 if self._code is not None or self._lost or self._client is None:
                     break
                 self.accepted += 1
-                self._take(self._client, message)
+                self._pass_on(self._client, message)
         return True
 
     async def fetch(self, received: int) -> bytes | None:
-        """Return an answer with what the client has not received, waiting for something; ``None``: no such number."""
+        """Acknowledge ``received`` messages and return an answer with the next ones, waiting until there are any.
+
+        ``None``: ``received`` is not a possible number.
+        """
         if not self.acknowledge(received):
             return None
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(_Replaced())
-        self._renew()
+        self._restart_timer()
         if not self._ready:
             self._waiter = waiter = self._loop.create_future()
             try:
@@ -141,41 +147,41 @@ class PollingConnection:
                 pass
             except _Replaced:
                 return self._render([])
-            self._renew()
+            self._restart_timer()
         self._gather()
         if self._code is not None and not self._sent:
             self.lose()
             last = self._render([])
-            self._endpoint.remember(self.secret, last)
+            self._owner.remember(self.secret, last)
             return last
         return self._render([message for message, _ in self._sent])
 
     def lose(self) -> None:
-        """End: the session waits for a resume. Idempotent."""
+        """End the connection; its session waits for a resume. Idempotent."""
         if self._lost:
             return
         self._lost = True
         self._release()
         if self._timer is not None:
             self._timer.cancel()
-        self._endpoint.forget(self.secret)
+        self._owner.forget(self.secret)
         self._running.set()
         self.wake()
         if self._client is not None:
-            self._endpoint.dispatch.closed(self._client)
+            self._owner.dispatch.closed(self._client)
 
-    # -- inside
+    # -- internal
 
-    def _take(self, client: ClientConnection, message: Any) -> None:
+    def _pass_on(self, client: ClientConnection, message: Any) -> None:
         if not isinstance(message, str):
-            self._endpoint.dispatch.received_binary(client)
+            self._owner.dispatch.received_binary(client)
         elif (size := len(message.encode(errors="replace"))) > MESSAGE_LIMIT:
             self._end(TOO_BIG)
         else:
-            counters = self._endpoint.counters
+            counters = self._owner.counters
             counters.messages_in += 1
             counters.bytes_in += size
-            self._endpoint.dispatch.received(client, message)
+            self._owner.dispatch.received(client, message)
 
     @property
     def _ready(self) -> bool:
@@ -183,7 +189,7 @@ class PollingConnection:
         return bool(self._sent or self._own or waiting or self._lost or self._code is not None)
 
     def _gather(self) -> None:
-        """Take what waits, as far as one answer has room."""
+        """Move waiting messages to the unacknowledged ones, up to ``BATCH`` bytes."""
         room = BATCH - sum(len(message) for message, _ in self._sent)
         while self._own and room > 0:
             message = self._own.popleft()
@@ -195,26 +201,26 @@ class PollingConnection:
             self._taken += len(taken)
 
     def acknowledge(self, received: int) -> bool:
-        """Give up what the client has, ``received`` messages in all; ``False`` when that cannot be."""
-        count = received - self._first
+        """Drop the first messages up to number ``received``; return False if that number is not possible."""
+        count = received - self._acknowledged
         if not 0 <= count <= len(self._sent):
             return False
-        theirs = 0
+        from_outbox = 0
         for _ in range(count):
-            message, of_outbox = self._sent.popleft()
-            theirs += of_outbox
-            self._endpoint.counters.messages_out += 1
-            self._endpoint.counters.bytes_out += len(message)
-        self._first = received
-        if theirs and self._adopted is not None:
-            self._taken -= theirs
+            message, is_from_outbox = self._sent.popleft()
+            from_outbox += is_from_outbox
+            self._owner.counters.messages_out += 1
+            self._owner.counters.bytes_out += len(message)
+        self._acknowledged = received
+        if from_outbox and self._adopted is not None:
+            self._taken -= from_outbox
             self._adopted.confirm(self._taken)
         return True
 
     def _render(self, messages: list[bytes]) -> bytes:
-        over = b"" if not self._lost else b',"closed":%d' % (self._code or NORMAL)
-        head = b'{"accepted":%d,"first":%d,"messages":[' % (self.accepted, self._first + 1)
-        return b"".join((head, b",".join(messages), b"]", over, b"}"))
+        closed = b"" if not self._lost else b',"closed":%d' % (self._code or NORMAL)
+        head = b'{"accepted":%d,"first":%d,"messages":[' % (self.accepted, self._acknowledged + 1)
+        return b"".join((head, b",".join(messages), b"]", closed, b"}"))
 
     def _end(self, code: int) -> None:
         if self._code is None:
@@ -222,13 +228,13 @@ class PollingConnection:
             self.wake()
 
     def _release(self) -> None:
-        """Give the outbox back with what was not acknowledged; it may be sent here all the same."""
+        """Detach the outbox with its unacknowledged messages, of which this connection keeps copies to send."""
         if self._adopted is not None:
             self._adopted.rewind()
             self._adopted = None
             self._sent = deque((message, False) for message, _ in self._sent)
 
-    def _renew(self) -> None:
+    def _restart_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         if not self._lost:
@@ -236,4 +242,4 @@ class PollingConnection:
 
 
 class _Replaced(Exception):
-    """Another fetch took the place of this one."""
+    """A newer fetch replaced this one."""

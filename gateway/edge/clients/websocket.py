@@ -1,11 +1,11 @@
-"""The clients' WebSocket: frames in, batches of frames out.
+"""The WebSocket connections of clients: frames in, batches of frames out.
 
-Source: reference 2.1 (numbers), docs/architecture.md, "The hot path". aiohttp does the handshake and takes frames
-apart; then the transport is ours, so that a message costs one call in and one write out, without a task or a queue in
-between. Whatever gathered for a connection in one turn of the loop is one write.
+Source: reference 2.1 (numbers), docs/architecture.md, "The hot path". aiohttp upgrades the request and parses
+frames; the transport then belongs to the connection, so that a message costs one call in and one write out, without a
+task or a queue in between. All messages that were queued for a connection in one turn of the loop are one write.
 
-What the kernel took counts as delivered (invariant 3): a batch is confirmed when the transport's own buffer is empty,
-and until then nothing more is written.
+Bytes that the kernel accepted count as delivered (invariant 3): a batch is confirmed when the transport's buffer is
+empty, and nothing more is written before that.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from gateway.flows.dispatch import Dispatch
 log = logging.getLogger("portunus.edge")
 
 MESSAGE_LIMIT = 65536  # bytes of one incoming message, all fragments (2.1)
-PING_PERIOD = 54.0  # seconds; the first one right after the connect
+PING_PERIOD = 54.0  # seconds; the first ping follows the upgrade at once
 READ_DEADLINE = 60.0  # seconds, renewed by every message and pong
-WRITE_DEADLINE = 10.0  # seconds for a batch to leave
+WRITE_DEADLINE = 10.0  # seconds until the kernel has accepted a batch
 CLOSE_TIME = 2.0  # seconds for the client to answer a close frame
-BATCH = 65536  # bytes written at once
+BATCH = 65536  # bytes of messages in one write
 
 _CLOSE, _PING, _PONG = 0x8, 0x9, 0xA
 _TEXT_MESSAGE = WSMsgType.TEXT
 
 
 class TrafficCounters(Protocol):
-    """What the connections count."""
+    """The counters of messages and bytes that connections increment."""
 
     messages_in: int
     messages_out: int
@@ -52,11 +52,11 @@ class TrafficCounters(Protocol):
 
     @property
     def round_trip(self) -> Any:
-        """A histogram with ``observe(milliseconds)``."""
+        """The histogram of round-trip times, with ``observe(milliseconds)``."""
 
 
 class WebSocketEndpoint:
-    """Upgrades requests and owns the connections."""
+    """The WebSocket endpoint: upgrades requests and owns the connections."""
 
     def __init__(
         self, dispatch: Dispatch, counters: TrafficCounters, wall_clock: Callable[[], float], proxies: TrustedProxies
@@ -67,11 +67,11 @@ class WebSocketEndpoint:
         self._proxies = proxies
         self._loop = asyncio.get_running_loop()
         self._connections: set[WebSocketConnection] = set()
-        self.dirty: list[WebSocketConnection] = []  # have something to write at the end of this turn of the loop
+        self.dirty: list[WebSocketConnection] = []  # have messages to write at the end of this turn of the loop
         self._last_id = 0
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Upgrade a request, and return when the connection is over."""
+        """Upgrade a request and return when the connection has ended."""
         accept = accept_key(request)
         address = self._proxies.real_ip(request)
         if not self.dispatch.admits(address):
@@ -91,11 +91,11 @@ class WebSocketEndpoint:
         return response
 
     def forget(self, connection: WebSocketConnection) -> None:
-        """Drop a connection that is lost."""
+        """Remove a lost connection."""
         self._connections.discard(connection)
 
     def close(self) -> None:
-        """Close all connections, those of clients that do not read in the end without a word; their sessions stay."""
+        """Close all connections, and abort those that are left after ``CLOSE_TIME``; the sessions stay."""
         for connection in list(self._connections):
             connection.finish()
         self._loop.call_later(CLOSE_TIME, self._abort_all)
@@ -108,31 +108,32 @@ class WebSocketEndpoint:
         return len(self._connections)
 
     def flush(self) -> None:
-        """Write what gathered in this turn of the loop."""
+        """Write the messages that were queued in this turn of the loop."""
         dirty = self.dirty.copy()
         self.dirty.clear()
         for connection in dirty:
             try:
                 connection.flush()
-            except Exception:  # one connection must not keep the others from being written to
-                log.exception("a connection is ended: it cannot be written to")
+            except Exception:  # a fault in one connection must not stop the writes to the others
+                log.exception("a connection is aborted: writing to it failed")
                 connection.abort()
 
 
 class WebSocketConnection(asyncio.Protocol):
-    """One client's connection; implements ``flows.ports.Connection``."""
+    """The WebSocket connection of one client; implements ``flows.ports.Connection``."""
 
     __slots__ = (
         "_adopted",
         "_all_dirty",
         "_call_soon",
+        "_client",
         "_closing",
         "_counters",
         "_dirty",
         "_endpoint",
         "_finishing",
-        "_heard",
         "_http",
+        "_last_received",
         "_lost",
         "_own",
         "_paused_at",
@@ -142,7 +143,6 @@ class WebSocketConnection(asyncio.Protocol):
         "_time",
         "_timer",
         "_transport",
-        "_who",
         "address",
         "data_received",
         "id",
@@ -166,9 +166,9 @@ class WebSocketConnection(asyncio.Protocol):
         self._http = http
         self._transport: Any = transport
         self._reader = WebSocketReader(CallbackQueue(self._on_message, self._on_error), MESSAGE_LIMIT + 1, False, True)
-        # Bytes of the client go straight to the parser: one call less for each message.
+        # The transport calls the parser directly: one call less for each message.
         self.data_received = self._reader.feed_data  # type: ignore[method-assign, assignment]
-        self._own: list[bytes] = []  # messages that belong to the connection itself
+        self._own: list[bytes] = []  # messages of this connection, not of a session's outbox
         self._adopted: Outbox | None = None
         self._dirty = False
         self._all_dirty = endpoint.dirty
@@ -177,22 +177,22 @@ class WebSocketConnection(asyncio.Protocol):
         self._closing = False
         self._paused_at: float | None = None
         self._time = loop.time
-        self._heard = loop.time()
+        self._last_received = loop.time()
         self._ping_at = loop.time()
         self._timer: asyncio.TimerHandle | None = None
         self._lost: asyncio.Future[None] = loop.create_future()
-        self._who: ClientConnection | None = None
+        self._client: ClientConnection | None = None
         self._received = endpoint.dispatch.received
 
     async def run(self) -> None:
-        """Take the transport over from HTTP and return when it is lost."""
-        # A transport over TLS pauses at its limit, any other above it: both at the first byte that is not taken.
+        """Take the transport over from aiohttp's HTTP handler and return when it is lost."""
+        # A TLS transport pauses at its limit, any other above it: both when the first byte stays in the buffer.
         secure = self._transport.get_extra_info("sslcontext") is not None
         self._transport.set_write_buffer_limits(high=1 if secure else 0)
         self._transport.set_protocol(self)
-        self._who = self._endpoint.dispatch.opened(self)
+        self._client = self._endpoint.dispatch.opened(self)
         self._tick()
-        # What came in one packet with the request; aiohttp keeps it for the parser that it does not get.
+        # Bytes that arrived together with the request; aiohttp keeps them for its own WebSocket parser.
         early, self._http._message_tail = self._http._message_tail, b""
         if early:
             self.data_received(early)
@@ -241,10 +241,10 @@ class WebSocketConnection(asyncio.Protocol):
         if not self._lost.done():
             self._transport.resume_reading()
 
-    # -- out
+    # -- outgoing
 
     def flush(self) -> None:
-        """Write what waits, as far as the kernel takes it."""
+        """Write the waiting messages until the kernel accepts no more."""
         self._dirty = False
         if self._paused_at is not None or self._closing:
             return
@@ -255,43 +255,43 @@ class WebSocketConnection(asyncio.Protocol):
         while outbox is not None and outbox.waiting and self._paused_at is None:
             batch = outbox.take(BATCH)
             self._write(batch)
-            if self._transport.is_closing():  # the write failed: the batch is given back when the loss is told
+            if self._transport.is_closing():  # the write failed: connection_lost returns the batch to the outbox
                 return
-            outbox.confirm(0 if self._paused_at is None else self._left_of(batch))
+            outbox.confirm(0 if self._paused_at is None else self._undelivered(batch))
         if self._finishing and self._paused_at is None:
             self._close(1000)
 
     def _write(self, messages: list[bytes]) -> None:
-        """Write a batch; ``pause_writing`` is called meanwhile when the kernel does not take it all."""
+        """Write a batch; the transport calls ``pause_writing`` within if the kernel does not accept all of it."""
         data = frame(messages[0]) if len(messages) == 1 else b"".join(map(frame, messages))
         counters = self._counters
         counters.messages_out += len(messages)
         counters.bytes_out += len(data)
         self._transport.write(data)
 
-    def _left_of(self, batch: list[bytes]) -> int:
-        """Count the messages at the end of a batch that the kernel has not taken in full."""
-        waiting: int = self._transport.get_write_buffer_size()
-        left = 0
-        while waiting > 0 and left < len(batch):
-            left += 1
-            waiting -= len(frame(batch[-left]))
-        return left
+    def _undelivered(self, batch: list[bytes]) -> int:
+        """Count the messages at the end of a batch that the kernel has not accepted in full."""
+        buffered: int = self._transport.get_write_buffer_size()
+        count = 0
+        while buffered > 0 and count < len(batch):
+            count += 1
+            buffered -= len(frame(batch[-count]))
+        return count
 
     def pause_writing(self) -> None:
-        """The kernel takes no more for now."""
+        """Stop writing: bytes stay in the transport's buffer."""
         self._paused_at = self._time()
         self._schedule()
 
     def resume_writing(self) -> None:
-        """The kernel took everything."""
+        """Confirm the last batch and write on: the transport's buffer is empty."""
         self._paused_at = None
         if self._adopted is not None:
             self._adopted.confirm()
         self.flush()
 
     def _close(self, code: int) -> None:
-        """Say goodbye and wait a little for the client's."""
+        """Send a close frame, and close the transport ``CLOSE_TIME`` later if the client has not."""
         if self._closing:
             return
         self._closing = self._finishing = True
@@ -301,59 +301,59 @@ class WebSocketConnection(asyncio.Protocol):
             asyncio.get_running_loop().call_later(CLOSE_TIME, self._transport.close)
 
     def _release(self) -> None:
-        """Give the outbox back with what was not delivered."""
+        """Detach the outbox, with the undelivered messages at its front again."""
         if self._adopted is not None:
             self._adopted.rewind()
             self._adopted = None
 
     def abort(self) -> None:
-        """End the connection at once; its session waits for a resume."""
+        """End the connection at once, without a close frame; its session waits for a resume."""
         self._transport.abort()
 
-    # -- in
+    # -- incoming
 
     def _on_message(self, message: WSMessage, size: int) -> None:
-        kind, data = message[0], message[1]
-        if kind is not _TEXT_MESSAGE:
-            self._on_other(kind, data)
+        opcode, data = message[0], message[1]
+        if opcode is not _TEXT_MESSAGE:
+            self._on_other(opcode, data)
             return
         counters = self._counters
         counters.messages_in += 1
         counters.bytes_in += size
-        self._heard = self._time()
-        if self._who is not None and not self._finishing:
-            self._received(self._who, data)
+        self._last_received = self._time()
+        if self._client is not None and not self._finishing:
+            self._received(self._client, data)
 
-    def _on_other(self, kind: WSMsgType, data: Any) -> None:
+    def _on_other(self, opcode: WSMsgType, data: Any) -> None:
         if self._closing:
-            if kind == WSMsgType.CLOSE:
+            if opcode == WSMsgType.CLOSE:
                 self._transport.close()
-        elif kind == WSMsgType.PONG:
-            self._heard = self._time()
-            self._measure(bytes(data))
-        elif kind == WSMsgType.PING:
+        elif opcode == WSMsgType.PONG:
+            self._last_received = self._time()
+            self._observe_round_trip(bytes(data))
+        elif opcode == WSMsgType.PING:
             if self._paused_at is None:
                 self._transport.write(frame(bytes(data), _PONG))
-        elif kind == WSMsgType.CLOSE:
+        elif opcode == WSMsgType.CLOSE:
             self._close(data or 1000)
             self._transport.close()
-        elif self._who is not None:
-            self._heard = self._time()
-            self._endpoint.dispatch.received_binary(self._who)
+        elif self._client is not None:
+            self._last_received = self._time()
+            self._endpoint.dispatch.received_binary(self._client)
 
     def _on_error(self, code: int) -> None:
-        """The client broke the WebSocket protocol: too much (1009), no UTF-8 (1007), or else (1002)."""
+        """Close after a protocol error: message too big (1009), not UTF-8 (1007), any other (1002)."""
         self._close(code)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The transport is gone: the session waits for a resume."""
+        """End the connection; its session waits for a resume."""
         self._closing = self._finishing = True
         self._release()
         if self._timer is not None:
             self._timer.cancel()
         self._endpoint.forget(self)
-        if self._who is not None:
-            self._endpoint.dispatch.closed(self._who)
+        if self._client is not None:
+            self._endpoint.dispatch.closed(self._client)
         self._http.connection_lost(exc)
         if not self._lost.done():
             self._lost.set_result(None)
@@ -363,7 +363,7 @@ class WebSocketConnection(asyncio.Protocol):
     def _tick(self) -> None:
         now = self._time()
         stuck = self._paused_at is not None and now >= self._paused_at + WRITE_DEADLINE
-        if stuck or now >= self._heard + READ_DEADLINE:
+        if stuck or now >= self._last_received + READ_DEADLINE:
             self._closing = True
             self._transport.abort()
             return
@@ -376,12 +376,12 @@ class WebSocketConnection(asyncio.Protocol):
     def _schedule(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        due = min(self._heard + READ_DEADLINE, self._ping_at)
+        due = min(self._last_received + READ_DEADLINE, self._ping_at)
         if self._paused_at is not None:
             due = min(due, self._paused_at + WRITE_DEADLINE)
         self._timer = asyncio.get_running_loop().call_at(due, self._tick)
 
-    def _measure(self, pong: bytes) -> None:
+    def _observe_round_trip(self, pong: bytes) -> None:
         if pong.isdigit() and len(pong) < 20:
             milliseconds = self._endpoint.wall_clock() * 1e3 - int(pong) / 1e6
             if 0 <= milliseconds < READ_DEADLINE * 1e3:

@@ -1,6 +1,6 @@
-"""Which continent a country is on, for countries that the operator names; a database says it by itself.
+"""The continent of each country, for countries in the operator's overrides; GeoIP databases contain the continent.
 
-Codes are those of ISO 3166-1; continents are those of GeoNames, which the usual databases have, too.
+Codes are those of ISO 3166-1; continents are those of GeoNames, as in the usual GeoIP databases.
 """
 
 from __future__ import annotations
@@ -22,5 +22,5 @@ _continents = {country: continent for continent, countries in _countries.items()
 
 
 def continent_of(country: str) -> str:
-    """Return the continent of a country; empty: there is no such country."""
+    """Return the continent of a country, or an empty string for an unknown country."""
     return _continents.get(country, "")

@@ -1,8 +1,8 @@
-"""Which country an address is in.
+"""The country and continent of IP addresses.
 
-Source: reference 14.3: what the operator says, loopback, a database in MaxMind's format, unknown. The
-database is read anew once a day, and one that cannot be had or used never takes the place of one that can. Addresses
-are looked up in memory and reach no log.
+Source: reference 14.3: in this order the operator's overrides, loopback, a database in MaxMind's format, unknown. The
+database is read again once a day; one that cannot be read never replaces a usable one. Lookups are in memory, and no
+address is logged.
 """
 
 from __future__ import annotations
@@ -18,29 +18,28 @@ import maxminddb
 
 from gateway.core.geolocation import LOOPBACK, UNKNOWN, GeoLocation
 from gateway.core.throttle import Address
-from gateway.edge.geo import database as geoip_source
 from gateway.edge.geo.continents import continent_of
-from gateway.edge.geo.database import DAMAGE, UnusableDatabase
+from gateway.edge.geo.database import DAMAGE, UnusableDatabase, database_source
 
-REFRESH = 86_400.0  # seconds between two looks at the source
-FIRST_RETRY = 1.0  # seconds; doubled by each further failure
+REFRESH = 86_400.0  # seconds between two reads of the source
+FIRST_RETRY = 1.0  # seconds; doubled after each further failure
 LAST_RETRY = 300.0  # seconds
-PATIENCE = 5.0  # seconds that the start waits for a database
+PATIENCE = 5.0  # seconds that ``start`` waits for the first read
 
 log = logging.getLogger("portunus.geoip")
 _code = re.compile(r"[A-Z]{2}")
 
 
 class GeoIpSettings(Protocol):
-    """What the operator says of countries."""
+    """The part of the configuration about countries."""
 
     @property
     def database(self) -> str:
-        """A path or URL; empty: none."""
+        """Path or URL of the database; empty: none."""
 
     @property
     def license_key(self) -> str:
-        """MaxMind's, to get the database from there."""
+        """MaxMind's licence key, for a download of its database."""
 
     @property
     def overrides(self) -> Mapping[str, str]:
@@ -48,63 +47,63 @@ class GeoIpSettings(Protocol):
 
     @property
     def continents(self) -> Mapping[str, str]:
-        """Continent by country, where it is another one than the usual one."""
+        """Continent by country, where it differs from the usual one."""
 
 
 class DatabaseSource(Protocol):
-    """Where the database comes from."""
+    """A source of GeoIP databases."""
 
     async def read(self) -> maxminddb.Reader | None:
-        """Return the database; ``None``: it is the one returned before.
+        """Return the database, or ``None`` if it has not changed since the last call.
 
         Raises:
-            UnusableDatabase: there is none.
+            UnusableDatabase: no usable database could be read.
         """
 
 
 class GeoIp:
-    """Knows countries; ``start`` and ``stop`` it. ``find`` tells the source by path or URL, and licence key."""
+    """Looks up locations of addresses; ``find`` returns the source for a path or URL and a licence key."""
 
     def __init__(
-        self, settings: GeoIpSettings, find: Callable[[str, str], DatabaseSource | None] = geoip_source.source
+        self, settings: GeoIpSettings, find: Callable[[str, str], DatabaseSource | None] = database_source
     ) -> None:
         self._find = find
-        self._take(settings)
+        self._apply(settings)
         self._database: maxminddb.Reader | None = None
         self._task: asyncio.Task[None] | None = None
-        self._tried = asyncio.Event()
+        self._first_read = asyncio.Event()
 
     async def start(self) -> None:
-        """Get the database, and wait for it a little."""
+        """Begin to read the database, and wait up to ``PATIENCE`` seconds for the first read."""
         source = self._find(self._settings.database, self._settings.license_key)
         if source is None:
             return
-        self._tried.clear()
-        self._task = asyncio.create_task(self._keep(source), name="geoip")
+        self._first_read.clear()
+        self._task = asyncio.create_task(self._read_repeatedly(source), name="geoip")
         try:
             async with asyncio.timeout(PATIENCE):
-                await self._tried.wait()
+                await self._first_read.wait()
         except TimeoutError:
             pass
 
     async def stop(self) -> None:
-        """Look no more for new databases. Idempotent."""
+        """Stop reading new databases. Idempotent."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
 
     async def reconfigure(self, settings: GeoIpSettings) -> None:
-        """Take changed settings; a database that goes on is looked at again, one that is named no more is dropped."""
+        """Apply changed settings; if the database's path, URL or key changed, drop the database in use first."""
         same = (settings.database, settings.license_key) == (self._settings.database, self._settings.license_key)
-        self._take(settings)
+        self._apply(settings)
         await self.stop()
         if not same:
             self._database = None
         await self.start()
 
     def locate(self, address: Address) -> GeoLocation:
-        """Return where an address is."""
+        """Return the location of an address."""
         for network, country in self._overrides:
             if address in network:
                 return GeoLocation(country, self._continents.get(country) or continent_of(country))
@@ -115,23 +114,23 @@ class GeoIp:
     def _look_up(self, database: maxminddb.Reader, address: Address) -> GeoLocation:
         try:
             record = database.get(address)
-        except DAMAGE:  # or it has no IPv6
+        except DAMAGE:  # also an IPv6 address in a database without IPv6
             return UNKNOWN
-        country = _member(record, "country", "iso_code")
+        country = _text_at(record, "country", "iso_code")
         if not _code.fullmatch(country):
             return UNKNOWN
-        continent = self._continents.get(country) or _member(record, "continent", "code") or continent_of(country)
+        continent = self._continents.get(country) or _text_at(record, "continent", "code") or continent_of(country)
         return GeoLocation(country, continent)
 
-    def _take(self, settings: GeoIpSettings) -> None:
+    def _apply(self, settings: GeoIpSettings) -> None:
         self._settings = settings
-        named = ((ip_network(text, strict=False), code.upper()) for text, code in settings.overrides.items())
+        overrides = ((ip_network(text, strict=False), code.upper()) for text, code in settings.overrides.items())
         self._overrides: list[tuple[IPv4Network | IPv6Network, str]] = sorted(
-            named, key=lambda it: it[0].prefixlen, reverse=True
-        )  # the narrowest first
+            overrides, key=lambda it: it[0].prefixlen, reverse=True
+        )  # the narrowest network first
         self._continents = settings.continents
 
-    async def _keep(self, source: DatabaseSource) -> None:
+    async def _read_repeatedly(self, source: DatabaseSource) -> None:
         failures = 0
         while True:
             try:
@@ -148,11 +147,11 @@ class GeoIp:
                     metadata = database.metadata()
                     log.info("GeoIP database %s, built at %d, is in use", metadata.database_type, metadata.build_epoch)
                 delay, failures = REFRESH, 0
-            self._tried.set()
+            self._first_read.set()
             await asyncio.sleep(delay)
 
 
-def _member(record: Any, *names: str) -> str:
+def _text_at(record: Any, *names: str) -> str:
     for name in names:
         record = record.get(name) if isinstance(record, dict) else None
     return record if isinstance(record, str) else ""

@@ -1,4 +1,4 @@
-"""Which address a request really comes from, and whether it is on a list.
+"""The address that a request really comes from, and lists of addresses and networks.
 
 Source: reference 14.2, 14.4.
 """
@@ -12,7 +12,7 @@ from aiohttp import web
 
 from gateway.core.throttle import Address
 
-_LOCAL = IPv4Address("127.0.0.1")  # who is at the other end of a unix socket
+_LOCAL = IPv4Address("127.0.0.1")  # the peer address of a unix socket
 
 
 class Networks:
@@ -26,8 +26,8 @@ class Networks:
         """
         self._networks = tuple(ip_network(text, strict=False) for text in texts)
 
-    def become(self, other: Networks) -> None:
-        """Take over what another list holds, for all who hold this one."""
+    def replace_with(self, other: Networks) -> None:
+        """Replace the entries by those of another list; holders of this object see the change."""
         self._networks = other._networks
 
     def __contains__(self, address: Address) -> bool:
@@ -35,13 +35,13 @@ class Networks:
 
 
 class TrustedProxies(Networks):
-    """The proxies whose word about a client's address counts."""
+    """The proxies whose ``X-Real-IP`` and ``X-Forwarded-For`` headers are believed."""
 
     def real_ip(self, request: web.BaseRequest) -> Address:
         """Return the address of the client.
 
-        A trusted peer is asked: ``X-Real-IP``, otherwise the last address of ``X-Forwarded-For`` that is no trusted
-        proxy, otherwise its first one. Whoever connects to a unix socket counts as 127.0.0.1.
+        Of a trusted peer: ``X-Real-IP``, otherwise the last address of ``X-Forwarded-For`` that is no trusted proxy,
+        otherwise its first one. Of any other peer: its own address. The peer of a unix socket counts as 127.0.0.1.
         """
         peer = _parse(request.remote or "") or _LOCAL
         if peer not in self:
@@ -55,14 +55,17 @@ class TrustedProxies(Networks):
 
 
 def named_addresses(request: web.BaseRequest) -> list[Address | None]:
-    """Return the peer and whomever the headers of 14.2 name, be it true or not; ``None`` for what is no address."""
+    """Return the peer's address and each address in the headers of reference 14.2, from a trusted proxy or not.
+
+    An entry that is not an address is ``None``.
+    """
     headers = request.headers
     texts = [*headers.getall("X-Real-IP", ()), *",".join(headers.getall("X-Forwarded-For", ())).split(",")]
     return [_parse(request.remote or "") or _LOCAL, *(_parse(text) for text in texts if text.strip())]
 
 
 def _parse(text: str) -> Address | None:
-    """Read an address with or without a port; an IPv4 address in IPv6 form is the IPv4 address."""
+    """Parse an address with or without a port; an IPv4-mapped IPv6 address becomes the IPv4 address."""
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]

@@ -1,4 +1,4 @@
-"""The bodies of requests: read whole, in the time that the configuration allows.
+"""Request bodies, read whole within the configured time.
 
 Source: reference 1.1 (15 s); docs/protocol.md, "Limits".
 """
@@ -10,33 +10,37 @@ from collections.abc import Callable
 
 from aiohttp import ClientError, web
 
-READ_TIME = 15.0  # seconds for the body of a request to come
+READ_TIMEOUT = 15.0  # seconds for the whole body of a request
 
 
 class UnreadableBody(Exception):
-    """The body broke off, or did not come in time."""
+    """The body ended early, or did not arrive in time."""
 
 
 class BodyReader:
-    """Reads bodies; ``seconds`` is asked for each (0 = no limit), ``late`` is called when one does not come in time."""
+    """Reads request bodies.
+
+    ``timeout`` is called for each body and returns seconds (0 = no limit); ``on_timeout`` is called when a body is
+    not complete in time.
+    """
 
     def __init__(
-        self, seconds: Callable[[], float] = lambda: READ_TIME, late: Callable[[], None] = lambda: None
+        self, timeout: Callable[[], float] = lambda: READ_TIMEOUT, on_timeout: Callable[[], None] = lambda: None
     ) -> None:
-        self._seconds = seconds
-        self._late = late
+        self._timeout = timeout
+        self._on_timeout = on_timeout
 
     async def read(self, request: web.Request) -> bytes:
-        """Return the body, which is as long as the request says.
+        """Return the body of the length that the request announces.
 
         Raises:
-            UnreadableBody: there is none to read.
+            UnreadableBody: it ended early or did not arrive in time.
         """
         try:
-            async with asyncio.timeout(self._seconds() or None):
+            async with asyncio.timeout(self._timeout() or None):
                 return await request.content.readexactly(request.content_length or 0)
         except TimeoutError as error:
-            self._late()
+            self._on_timeout()
             raise UnreadableBody from error
         except (asyncio.IncompleteReadError, ClientError, OSError) as error:
             raise UnreadableBody from error

@@ -1,16 +1,16 @@
-"""aiohttp's server, but silent about requests that cannot be read.
+"""aiohttp's server, without the octets of malformed requests in its answers and log.
 
 Source: reference 1.2; invariant 7. aiohttp answers a request whose head is malformed or too long before
 any of our handlers sees it: with the offending octets in the body, its own ``Server`` header, and a traceback with the
 same octets in the log at ERROR. They may be a URL with a key, a cookie or the secret of a polling connection.
 
-It closes a connection whose request does not come in ``keepalive_timeout``; here that is asked for each connection, and
-counted when no request ever came.
+aiohttp closes a connection on which no request arrives within ``keepalive_timeout``; here that timeout is determined
+for each connection, and a connection that never sent a request is counted.
 
-What is used of aiohttp 3.14 beside its documented interface, here alone: ``RequestHandler.handle_error``, which makes
-those answers, and ``_handle_request`` and ``_process_keepalive``, which know of requests and of their time limit;
-``AppRunner._make_server`` and ``Server.__call__``, to have our request handler used; and the arguments
-that ``Server`` keeps for it in ``_loop`` and ``_kwargs``.
+Undocumented parts of aiohttp 3.14 that only this module uses: ``RequestHandler.handle_error``, which makes those
+answers; ``_handle_request`` and ``_process_keepalive``, which see each request and the timeout;
+``AppRunner._make_server`` and ``Server.__call__``, which choose the request handler's class; and the handler's
+arguments, which ``Server`` keeps in ``_loop`` and ``_kwargs``.
 """
 
 from __future__ import annotations
@@ -26,66 +26,69 @@ from gateway.edge.http.write_limit import WriteTimeoutHandler
 
 log = logging.getLogger("portunus.http")
 
-
-_LONG = 86_400.0 * 365  # seconds; aiohttp closes at once what may be kept for 0 seconds
+_NO_LIMIT = 86_400.0 * 365  # seconds; with a keepalive timeout of 0 aiohttp would close at once
 
 
 class HttpRunner(web.AppRunner):
-    """Runs an application; ``headers`` are those of answers to what cannot be read.
+    """Runs an application; ``headers`` are sent with the answers to malformed requests.
 
-    ``seconds`` is asked for each connection: how long the head of a request may take, and the connection be idle behind
-    an answer; 0 = for ever. ``late`` is called when no request came.
+    ``timeout`` is called for each connection and returns the seconds that the head of a request may take, and that the
+    connection may be idle after an answer; 0 = no limit. ``on_timeout`` is called when no request arrived in time.
     """
 
-    __slots__ = ("_headers", "_late", "_seconds")
+    __slots__ = ("_headers", "_on_timeout", "_timeout")
 
     def __init__(
         self,
         app: web.Application,
         headers: Mapping[str, str],
-        seconds: Callable[[], float],
-        late: Callable[[], None],
+        timeout: Callable[[], float],
+        on_timeout: Callable[[], None],
         **options: Any,
     ) -> None:
         super().__init__(app, **options)
         self._headers = headers
-        self._seconds = seconds
-        self._late = late
+        self._timeout = timeout
+        self._on_timeout = on_timeout
 
     async def _make_server(self) -> web.Server:
-        return _Server(await super()._make_server(), self._headers, self._seconds, self._late)
+        return _Server(await super()._make_server(), self._headers, self._timeout, self._on_timeout)
 
 
 class _Server(web.Server):
     def __init__(
-        self, made: web.Server, headers: Mapping[str, str], seconds: Callable[[], float], late: Callable[[], None]
+        self,
+        original: web.Server,
+        headers: Mapping[str, str],
+        timeout: Callable[[], float],
+        on_timeout: Callable[[], None],
     ) -> None:
         super().__init__(
-            made.request_handler,
-            request_factory=made.request_factory,
-            handler_cancellation=made.handler_cancellation,
-            loop=made._loop,
-            **made._kwargs,
+            original.request_handler,
+            request_factory=original.request_factory,
+            handler_cancellation=original.handler_cancellation,
+            loop=original._loop,
+            **original._kwargs,
         )
         self._headers = headers
-        self._seconds = seconds
-        self._late = late
+        self._timeout = timeout
+        self._on_timeout = on_timeout
 
     def __call__(self) -> web.RequestHandler:
-        options = self._kwargs | {"keepalive_timeout": self._seconds() or _LONG}
-        return _RequestHandler(self, self._headers, self._late, loop=self._loop, **options)
+        options = self._kwargs | {"keepalive_timeout": self._timeout() or _NO_LIMIT}
+        return _RequestHandler(self, self._headers, self._on_timeout, loop=self._loop, **options)
 
 
 class _RequestHandler(WriteTimeoutHandler):
-    __slots__ = ("_came", "_headers", "_late")
+    __slots__ = ("_headers", "_on_timeout", "_received_request")
 
     def __init__(
-        self, server: web.Server, headers: Mapping[str, str], late: Callable[[], None], **options: Any
+        self, server: web.Server, headers: Mapping[str, str], on_timeout: Callable[[], None], **options: Any
     ) -> None:
         super().__init__(server, **options)
         self._headers = headers
-        self._late = late
-        self._came = False  # a request, whatever became of it
+        self._on_timeout = on_timeout
+        self._received_request = False
 
     async def _handle_request(
         self,
@@ -93,13 +96,13 @@ class _RequestHandler(WriteTimeoutHandler):
         start_time: float | None,
         request_handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
     ) -> tuple[web.StreamResponse, bool]:
-        self._came = True
+        self._received_request = True
         return await super()._handle_request(request, start_time, request_handler)
 
     def _process_keepalive(self) -> None:
         super()._process_keepalive()
-        if self._force_close and not self._came:
-            self._late()
+        if self._force_close and not self._received_request:
+            self._on_timeout()
 
     def handle_error(
         self,

@@ -1,4 +1,4 @@
-"""Unix sockets: one that nobody listens on any more, and one that nobody else may use."""
+"""Unix sockets: removing stale ones, and listening on one that only the own user may connect to."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import os
 import socket
 from pathlib import Path
 
-OWN = 0o600
+OWNER_ONLY = 0o600
 
 
 def remove_stale(path: Path) -> None:
-    """Remove a unix socket that nobody listens on any more.
+    """Remove a unix socket on which no process listens any more.
 
     Raises:
-        OSError: somebody does, or the path is something else than a socket.
+        OSError: a process listens on it, or the path is not a socket.
     """
     if not path.exists():
         return
     if not path.is_socket():
-        raise OSError(errno.EEXIST, f"{path} is there, and no socket")
+        raise OSError(errno.EEXIST, f"{path} exists and is not a socket")
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(path))
@@ -30,7 +30,7 @@ def remove_stale(path: Path) -> None:
 
 
 def listen(path: Path) -> socket.socket:
-    """Return a socket that listens at ``path`` and that no other user may connect to, from the first moment on.
+    """Return a socket that listens at ``path`` and that no other user can connect to at any moment.
 
     Raises:
         OSError: the path is taken, or its folder cannot be written to.
@@ -38,7 +38,7 @@ def listen(path: Path) -> socket.socket:
     remove_stale(path)
     listening = socket.socket(socket.AF_UNIX)
     try:
-        os.fchmod(listening.fileno(), OWN)  # on Linux bind() gives the path the mode that the socket has by then
+        os.fchmod(listening.fileno(), OWNER_ONLY)  # on Linux bind() gives the path the socket's mode of that moment
         listening.bind(str(path))
         listening.listen()
         listening.setblocking(False)

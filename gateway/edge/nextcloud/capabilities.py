@@ -1,7 +1,7 @@
-"""What the backends can do, asked once and kept for a while.
+"""A cache of the backends' capabilities.
 
-Source: reference 3.8. One lookup is one instant of the clock that was passed in; a fetch is shared by all who
-wait for it and outlives each of them.
+Source: reference 3.8. Each lookup reads the clock once; concurrent lookups of a URL share one fetch, which is
+not cancelled with any of them.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from msgspec import Struct
 
 from gateway.edge.nextcloud.backend_http import BackendHttp, Reply, RequestFailed
 
-MIN_AGE = 60.0  # seconds that capabilities are kept at least
-FORCE_INTERVAL = 60.0  # seconds between two refreshes that are forced before the time
-MAX_ENTRIES = 4096  # URLs kept; clients choose the path below a backend's URL, so it must end somewhere
+MIN_AGE = 60.0  # seconds that capabilities are cached at least
+FORCE_INTERVAL = 60.0  # seconds between two forced refreshes of a URL
+MAX_ENTRIES = 4096  # cached URLs; limited because clients choose the path below a backend's URL
 
 PATH = "ocs/v2.php/cloud/capabilities"
 
@@ -28,20 +28,20 @@ log = logging.getLogger("portunus.nextcloud")
 
 
 class Capabilities(Struct, frozen=True):
-    """The ``spreed`` entry of a backend's capabilities; both are empty when it has none."""
+    """The ``spreed`` entry of a backend's capabilities; both members are empty when the backend has none."""
 
     features: frozenset[str] = frozenset()
-    signaling: dict[str, Any] = {}  # ``config.signaling``, values as Nextcloud set them
+    signaling: dict[str, Any] = {}  # ``config.signaling``, with the values as Nextcloud sent them
 
 
-_NOTHING = Capabilities()
+_NO_CAPABILITIES = Capabilities()
 
 
 class _CacheEntry:
     __slots__ = ("capabilities", "etag", "expires", "fetching", "forced")
 
     def __init__(self) -> None:
-        self.capabilities = _NOTHING
+        self.capabilities = _NO_CAPABILITIES
         self.etag = ""
         self.expires = float("-inf")
         self.forced = float("-inf")
@@ -49,7 +49,7 @@ class _CacheEntry:
 
 
 class CapabilitiesCache:
-    """Capabilities by base URL. ``clock`` is monotonic, in seconds; ``headers`` go out with each request."""
+    """The capabilities by base URL. ``clock`` is monotonic, in seconds; ``headers`` are sent with each request."""
 
     def __init__(self, http: BackendHttp, headers: dict[str, str], clock: Callable[[], float]) -> None:
         self._http = http
@@ -60,7 +60,7 @@ class CapabilitiesCache:
     async def get(self, url: str) -> tuple[Capabilities, bool]:
         """Return the capabilities of a backend, and whether they came from the cache.
 
-        A backend that cannot be reached counts as one without capabilities, for this lookup only.
+        An unreachable backend has no capabilities, for this lookup only.
         """
         entry = self._entry(url)
         if self._clock() < entry.expires:
@@ -69,10 +69,10 @@ class CapabilitiesCache:
             entry.fetching = asyncio.create_task(self._fetch(url, entry), name="capabilities")
         if await asyncio.shield(entry.fetching):
             return entry.capabilities, False
-        return _NOTHING, False
+        return _NO_CAPABILITIES, False
 
     def expire(self, url: str) -> bool:
-        """Let the next lookup ask the backend; at most once a minute for a URL. Returns whether it will."""
+        """Expire the entry of a URL, at most once a minute; return whether the next lookup asks the backend."""
         entry, now = self._entry(url), self._clock()
         if now < entry.forced + FORCE_INTERVAL:
             return False
@@ -81,7 +81,7 @@ class CapabilitiesCache:
         return True
 
     async def close(self) -> None:
-        """Stop the fetches under way. Idempotent."""
+        """Cancel the running fetches. Idempotent."""
         tasks = [entry.fetching for entry in self._entries.values() if entry.fetching is not None]
         for task in tasks:
             task.cancel()
@@ -89,7 +89,7 @@ class CapabilitiesCache:
 
     def _entry(self, url: str) -> _CacheEntry:
         entry = self._entries.pop(url, None) or _CacheEntry()
-        self._entries[url] = entry  # at the end: the first one was not used for longest
+        self._entries[url] = entry  # moved to the end: the first entry is the least recently used
         if len(self._entries) > MAX_ENTRIES:
             oldest = next(iter(self._entries))
             if self._entries[oldest].fetching is None:
@@ -97,7 +97,7 @@ class CapabilitiesCache:
         return entry
 
     async def _fetch(self, url: str, entry: _CacheEntry) -> bool:
-        """Renew an entry; False when the backend could not be reached."""
+        """Fetch the capabilities into an entry; return False when the backend could not be reached."""
         try:
             headers = self._headers | ({"If-None-Match": entry.etag} if entry.etag else {})
             reply = await self._http.request("GET", url + PATH, headers)
@@ -106,10 +106,10 @@ class CapabilitiesCache:
             return False
         finally:
             entry.fetching = None
-        self._take(reply, entry)
+        self._update(reply, entry)
         return True
 
-    def _take(self, reply: Reply, entry: _CacheEntry) -> None:
+    def _update(self, reply: Reply, entry: _CacheEntry) -> None:
         control = reply.headers.get("Cache-Control", "").lower()
         age = _max_age.search(control)
         entry.expires = self._clock() + max(MIN_AGE, float(age[1]) if age and "no-cache" not in control else 0.0)
@@ -122,11 +122,11 @@ class CapabilitiesCache:
             return
         log.warning("the capabilities of a backend are not usable: HTTP status %d", reply.status)
         if "must-revalidate" in control:
-            entry.capabilities, entry.etag = _NOTHING, ""
+            entry.capabilities, entry.etag = _NO_CAPABILITIES, ""
 
 
 def _parse(reply: Reply) -> Capabilities | None:
-    """Read the ``spreed`` entry; ``None`` when the answer is not the OCS document at all.
+    """Parse the ``spreed`` entry; ``None`` when the body is not an OCS document.
 
     PHP writes an empty object as ``[]``, so each level may be a list.
     """
@@ -146,6 +146,6 @@ def _parse(reply: Reply) -> Capabilities | None:
     )
 
 
-def _member(of: dict[str, Any], name: str) -> dict[str, Any]:
-    value = of.get(name)
+def _member(parent: dict[str, Any], name: str) -> dict[str, Any]:
+    value = parent.get(name)
     return value if isinstance(value, dict) else {}

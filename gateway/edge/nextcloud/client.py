@@ -1,7 +1,6 @@
-"""The gateway's requests to Nextcloud.
+"""The HTTP client for requests from the gateway to Nextcloud.
 
-Source: reference 3.7, 3.8. Deviation: the leave request has the same timeout as the others, nothing waits for
-ever.
+Source: reference 3.7, 3.8. Deviation: the leave request has the same timeout as the others.
 """
 
 from __future__ import annotations
@@ -44,10 +43,10 @@ _answer = msgspec.json.Decoder(BackendAnswer)
 
 
 class NextcloudClient:
-    """Implements ``flows.ports.Nextcloud`` over HTTP; close it when done.
+    """Implements ``flows.ports.Nextcloud`` over HTTP; call ``close`` when done.
 
-    ``user_agent`` and ``features`` (those of regular clients) go out with each request; ``clock`` is monotonic, in
-    seconds; ``random`` returns 64 characters nobody can guess.
+    ``user_agent`` and ``features`` (the ids announced to regular clients) are sent with each request; ``clock`` is
+    monotonic, in seconds; ``random`` returns 64 unguessable characters.
     """
 
     def __init__(
@@ -77,19 +76,19 @@ class NextcloudClient:
         await self.close()
 
     async def close(self) -> None:
-        """Stop what is under way and close the connections. Idempotent."""
+        """Cancel the running requests for capabilities and close the connections. Idempotent."""
         await self._capabilities.close()
         await self._http.close()
 
     def connections(self) -> dict[str, int]:
-        """Return how many connections are open to each host."""
+        """Count the open connections by host."""
         return self._http.connections()
 
     async def ask(self, backend: Backend, url: str, request: BackendRequest) -> BackendAnswer:
-        """Send a signed request and return the unwrapped answer; the timeout covers the capabilities too.
+        """Send a signed request and return the unwrapped answer; the timeout covers a fetch of the capabilities, too.
 
         Raises:
-            NextcloudError: no usable answer; the text reaches the client.
+            NextcloudError: no usable answer; the text is sent to the client.
         """
         try:
             async with asyncio.timeout(self._timeout):
@@ -98,11 +97,11 @@ class NextcloudClient:
             self._counters.backend_errors[backend.id, "timeout"] += 1
             raise NextcloudError("the backend did not answer in time") from error
         except RequestFailed as error:
-            self._counters.backend_errors[backend.id, error.kind] += 1
+            self._counters.backend_errors[backend.id, error.label] += 1
             raise NextcloudError(str(error)) from error
 
     async def token_key(self, url: str) -> str:
-        """Return the key that hello 2.0 tokens are checked with; empty: none, even after a forced refresh."""
+        """Return the public key for hello 2.0 tokens; empty if there is none even after a forced refresh."""
         name = "hello-v2-token-key"
         capabilities, cached = await self._capabilities.get(url)
         if cached and not _text(capabilities.signaling.get(name)) and self._capabilities.expire(url):
@@ -110,12 +109,12 @@ class NextcloudClient:
         return _text(capabilities.signaling.get(name))
 
     async def supports(self, url: str, feature: str) -> bool:
-        """Whether Talk lists a feature in its capabilities."""
+        """Tell whether Talk lists a feature in its capabilities."""
         capabilities, _ = await self._capabilities.get(url)
         return feature in capabilities.features
 
     async def session_ping_limit(self, url: str) -> int:
-        """Return how many entries one ping may have; 0: one request for each room."""
+        """Return the maximum number of entries in one ping request; 0: each room needs its own request."""
         capabilities, _ = await self._capabilities.get(url)
         limit = capabilities.signaling.get("session-ping-limit")
         return int(limit) if isinstance(limit, int | float) and limit > 0 else 0
@@ -144,7 +143,7 @@ def _text(value: object) -> str:
 
 
 def _unwrap(reply: Reply) -> BackendAnswer:
-    """Take the protocol object out of an OCS document; the HTTP status does not count."""
+    """Return the protocol object in an OCS document; the HTTP status is ignored."""
     if not reply.is_json:
         raise RequestFailed("invalid_content_type", "unsupported_content_type")
     try:

@@ -1,4 +1,4 @@
-"""The rooms API: what Nextcloud tells the gateway over HTTP.
+"""The endpoint of the rooms API: requests from Nextcloud to the gateway.
 
 Source: reference 1.4 (authentication and failure statuses, in this order), 6.
 """
@@ -25,7 +25,7 @@ from gateway.wire import checksum
 from gateway.wire.backend import Dialout, RoomsRequest, UnsupportedRequest, decode_rooms_request
 
 MAX_BODY = 262_144  # bytes (1.4, row 2)
-LOOK_PERIOD = 1.0  # seconds between two looks whether a caller that must wait is still there
+LOOK_PERIOD = 1.0  # seconds between two checks whether a throttled caller is still connected
 
 _NOT_ALLOWED = "Authentication check failed"
 _UNREADABLE = "Could not read body"
@@ -44,8 +44,8 @@ class ConfiguredBackends(Protocol):
 class RoomsApi:
     """Serves ``POST /api/v1/room/{roomid}``.
 
-    ``carry_out`` is called with each authenticated request but those for a phone call, which ``dial`` answers when a
-    client has (11.6).
+    ``carry_out`` is called with each authenticated request except those for a phone call; ``dial`` is called with these
+    and returns when an internal client has answered (reference 11.6).
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class RoomsApi:
         self._throttling = throttling
 
     async def handle(self, request: web.Request) -> web.Response:
-        """Answer one request; 200 as soon as the change is made, no client is waited for but to make a phone call."""
+        """Answer one request with 200 as soon as its change is made; only a phone call waits for a client."""
         refusal = _check_envelope(request)
         if refusal is not None:
             return refusal
@@ -89,13 +89,13 @@ class RoomsApi:
         return await self._answer(backend, request, message)
 
     def _authenticate(self, request: web.Request, body: bytes) -> Backend | None:
-        """Return the backend whose checksum the request carries; ``None``: rows 7, 8 and 9."""
+        """Return the backend whose secret signed the request; ``None``: rows 7 to 9 of reference 1.4."""
         random = request.headers["Spreed-Signaling-Random"]
         given = request.headers["Spreed-Signaling-Checksum"]
         url = request.headers.get("Spreed-Signaling-Backend", "")
         backends = self._configured.backends
         found = backends.find(url) if url else None
-        candidates = backends if not url else [found] if found else []  # very old Talk names no backend
+        candidates = backends if not url else [found] if found else []  # very old versions of Talk send no backend URL
         return next((one for one in candidates if checksum.verify(one.secret, random, given, body)), None)
 
     async def _answer(self, backend: Backend, request: web.Request, message: RoomsRequest) -> web.Response:
@@ -109,21 +109,21 @@ class RoomsApi:
         except Malformed as error:
             log.warning("a %s request of backend %s is malformed: %s", message.type, backend.id, error)
             return _text(500, "Error while processing")
-        except Exception:  # one request that cannot be carried out must not take down the others
+        except Exception:  # a fault in one request must not end the server
             log.exception("a %s request of backend %s was not carried out", message.type, backend.id)
             return _text(500, "Error while processing")
         return _json(200, b"{}")
 
 
 class _Caller:
-    """Who sent a request; see ``throttling.Caller``."""
+    """The sender of a request; implements ``flows.throttling.Caller``."""
 
     def __init__(self, request: web.Request, address: Address) -> None:
         self._request = request
         self.address = address
 
     async def until_gone(self, seconds: float) -> None:
-        """Wait; aiohttp tells a handler of a lost connection only when asked."""
+        """Wait, but no longer than the connection lasts, which has to be polled: aiohttp does not report its loss."""
         while seconds > 0 and self._request.transport is not None:
             pause = min(seconds, LOOK_PERIOD)
             await asyncio.sleep(pause)
@@ -131,7 +131,7 @@ class _Caller:
 
 
 def _check_envelope(request: web.Request) -> web.Response | None:
-    """Apply rows 1 to 4, which need no body."""
+    """Apply rows 1 to 4 of reference 1.4, which need no body."""
     headers = request.headers
     if request.content_length is None or "Transfer-Encoding" in headers:
         return _text(411, "Length required")

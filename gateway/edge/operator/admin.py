@@ -1,8 +1,9 @@
-"""What the operator asks a running gateway: JSON over HTTP on a unix socket that only the gateway's own user may use.
+"""The admin socket: JSON over HTTP on a unix socket that only the gateway's own user may connect to.
 
-Source: docs/operations.md, "Configuration" (``[admin] socket``). ``GET /explain?room=R&backend=B`` says what each
-publisher of a room may send and why; ``backend`` is needed where more than one has such a room. Errors are
-``{"error": …}``, one sentence. Session ids are cut to what tells them apart; addresses and descriptions are not told.
+Source: docs/operations.md, "Configuration" (``[admin] socket``). ``GET /explain?room=R&backend=B`` answers which
+bitrate and codecs each publisher of a room may send and why; ``backend`` is needed if several backends have a room of
+that id. Errors are ``{"error": …}``, one sentence. Session ids are truncated; there are no addresses and no
+session descriptions.
 """
 
 from __future__ import annotations
@@ -18,24 +19,24 @@ from gateway.edge.http import unix_socket
 from gateway.flows.media.quality import QualityController, StreamDecision
 from gateway.flows.services import Services
 
-SHOWN = 8  # characters of a session id
+SHOWN = 8  # characters of a session id in an answer
 
 _types = {"video": "camera", "screen": "screen"}
 
 
 class PublisherExplanation(msgspec.Struct, frozen=True):
-    """One publisher: what was decided, and why."""
+    """The bitrate limit and codecs of one publication, and the reasons for them."""
 
     session: str
     type: str  # "video" or "screen"
     bitrate: int  # bit/s, 0 = no limit
-    applied: bool  # whether the SFU has taken it
-    codecs: dict[str, str]  # that the SFU agreed to, by kind
+    applied: bool  # whether the SFU has confirmed the limit
+    codecs: dict[str, str]  # negotiated with the SFU, by media kind
     reasons: list[str]
 
 
 class RoomExplanation(msgspec.Struct, frozen=True):
-    """A room with its publishers."""
+    """The publications of a room."""
 
     backend: str
     room: str
@@ -43,7 +44,7 @@ class RoomExplanation(msgspec.Struct, frozen=True):
 
 
 class AdminSocket:
-    """Answers the operator's questions about rooms."""
+    """Serves the operator's requests about rooms."""
 
     def __init__(self, services: Services, quality: QualityController) -> None:
         self._services = services
@@ -53,10 +54,10 @@ class AdminSocket:
         self._runner: web.AppRunner | None = None
 
     async def start(self, path: str) -> None:
-        """Listen on a unix socket; nothing happens without a path.
+        """Listen on a unix socket; do nothing if the path is empty.
 
         Raises:
-            OSError: it cannot be listened on.
+            OSError: the socket cannot be opened.
         """
         if not path:
             return

@@ -1,7 +1,7 @@
-"""Counters and switches of the SFU in this process over HTTP, for tests of media (docs/testing.md).
+"""Counters and fault injection of the in-process SFU over HTTP, for tests of media (docs/testing.md).
 
-They are served only where the configuration asks for them, which it may only where nothing but loopback is listened on,
-and only to programs of this machine: a request that comes through a proxy, or from a web page of elsewhere, is refused.
+They are served only if the configuration enables them, which it may if ``http.listen`` has only loopback addresses,
+and only to programs on this machine: a request through a proxy, or from a page of another origin, is refused.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 @runtime_checkable
 class MediaTestControls(Protocol):
-    """What an SFU offers to testers."""
+    """The optional capability of an SFU to count packets and to impair streams."""
 
     def counters(self) -> Sequence[Any]:
-        """Return a Struct per stream, which has at least ``backend``, ``publisher`` and ``type``."""
+        """Return a Struct for each stream, with at least ``backend``, ``publisher`` and ``type``."""
 
     def impair(self, key: StreamKey, *, loss: float, delay: float, jitter: float, seed: int | None, leg: str) -> None:
-        """Lose and delay packets of a stream."""
+        """Drop and delay packets of a stream."""
 
     def silence(self, key: StreamKey) -> None:
-        """Drop all that a publisher sends."""
+        """Drop all packets of a publisher."""
 
     def revive(self, key: StreamKey) -> None:
-        """Take what a publisher sends again."""
+        """Forward a publisher's packets again."""
 
 
 class Impairment(Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of ``impair``; without a figure the leg is good again."""
+    """The body of ``impair``; the defaults end the impairment."""
 
-    loss: Annotated[float, Meta(ge=0, le=1)] = 0.0  # share of the packets
+    loss: Annotated[float, Meta(ge=0, le=1)] = 0.0  # fraction of the packets
     delay: Seconds = 0.0
     jitter: Seconds = 0.0
     seed: int | None = None
@@ -51,7 +51,7 @@ class Impairment(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class MediaControlsApi:
-    """Serves ``/test/``."""
+    """Serves the paths below ``/test/``."""
 
     def __init__(self, controls: MediaTestControls) -> None:
         self._controls = controls
@@ -72,13 +72,13 @@ class MediaControlsApi:
     async def _impair(self, request: web.Request) -> web.Response:
         length = request.content_length
         if request.body_exists and (length is None or length > MAX_BODY):
-            return _error(413, "too_large", f"expected a body of at most {MAX_BODY} bytes with its length told")
+            return _error(413, "too_large", f"expected a body of at most {MAX_BODY} bytes and a Content-Length")
         try:
-            order = msgspec.json.decode(await request.read() or b"{}", type=Impairment)
+            impairment = msgspec.json.decode(await request.read() or b"{}", type=Impairment)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return _error(400, "invalid", str(error))
-        figures = msgspec.structs.asdict(order)
-        return self._switch(request, lambda key: self._controls.impair(key, **figures))
+        parameters = msgspec.structs.asdict(impairment)
+        return self._switch(request, lambda key: self._controls.impair(key, **parameters))
 
     async def _silence(self, request: web.Request) -> web.Response:
         return self._switch(request, self._controls.silence)
@@ -87,13 +87,13 @@ class MediaControlsApi:
         return self._switch(request, self._controls.revive)
 
     def _switch(self, request: web.Request, switch: Callable[[StreamKey], None]) -> web.Response:
-        publisher, kind = request.match_info["publisher"], request.match_info["type"]
-        found = (it for it in self._controls.counters() if (it.publisher, it.type) == (publisher, kind))
+        publisher, stream_type = request.match_info["publisher"], request.match_info["type"]
+        found = (it for it in self._controls.counters() if (it.publisher, it.type) == (publisher, stream_type))
         stream = next(found, None)
         if stream is None:
             return _error(404, "no_such_stream", "nobody publishes that stream")
         try:
-            switch(StreamKey(BackendId(stream.backend), PublisherId(publisher), StreamType(kind)))
+            switch(StreamKey(BackendId(stream.backend), PublisherId(publisher), StreamType(stream_type)))
         except NoSuchStream:
             return _error(404, "no_such_stream", "nobody publishes that stream")
         return _json(200, {})
@@ -109,7 +109,7 @@ def _local(handler: Handler) -> Handler:
 
 
 def _is_local(request: web.Request) -> bool:
-    """Whether all that a request tells of its way is this machine; a unix socket is."""
+    """Tell whether each address and host in a request is this machine; the peer of a unix socket is."""
     if "Forwarded" in request.headers or not _is_loopback(f"//{request.host}"):
         return False
     origin = request.headers.get("Origin")

@@ -1,4 +1,4 @@
-"""What a gateway tells of itself: statistics, readiness, gauges of its metrics (reference 1.3, 14.5)."""
+"""A gateway's statistics, readiness and gauges, computed on request (reference 1.3, 14.5)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mcu.base import Mcu, McuStatus, SfuState, SfuStatus
 
 
 class Overview:
-    """Looks at sessions, rooms, streams and SFUs when it is asked, and keeps nothing."""
+    """Computes figures about sessions, rooms, streams and SFUs on each call; holds no state of its own."""
 
     def __init__(self, services: Services, media: MediaSignaling, mcu: Mcu | None) -> None:
         self._services = services
@@ -23,11 +23,11 @@ class Overview:
         self._mcu = mcu
 
     def sfu_status(self) -> McuStatus | None:
-        """Return a snapshot of the SFUs; ``None``: none is configured."""
+        """Return a snapshot of the SFUs, or ``None`` if no SFU is configured."""
         return None if self._mcu is None else self._mcu.status()
 
     def not_ready(self) -> str:
-        """Return what keeps the gateway from serving calls; empty: nothing."""
+        """Return why the gateway cannot serve calls; empty if it can."""
         status = self.sfu_status()
         if status is None or status.ready:
             return ""
@@ -35,7 +35,7 @@ class Overview:
         return _reasons(sfus) if len(sfus) > 1 else sfus[0].reason or sfus[0].state.value
 
     def away(self) -> str:
-        """Name the SFUs that take no streams; empty: each does."""
+        """Name the SFUs that accept no streams; empty if all do."""
         sfus = self._sfus()
         away = [sfu for sfu in sfus if sfu.state is not SfuState.READY]
         return f"{len(away)} of {len(sfus)} SFUs take no streams: {_reasons(away)}" if away else ""
@@ -59,7 +59,7 @@ class Overview:
         return stats
 
     def gauges(self, connections: Callable[[], Mapping[str, int]]) -> Gauges:
-        """Return what the metrics look at; ``connections``: those to backends, by host."""
+        """Return the gauges for the metrics; ``connections`` counts the connections to backends by host."""
         services, media, mcu = self._services, self._media, self._mcu
         hub = services.hub
         return Gauges(
@@ -103,9 +103,9 @@ class Overview:
 
 
 def _reasons(sfus: Iterable[SfuStatus]) -> str:
-    return "; ".join(f"{_called(sfu)}: {sfu.reason or sfu.state.value}" for sfu in sfus)
+    return "; ".join(f"{_name(sfu)}: {sfu.reason or sfu.state.value}" for sfu in sfus)
 
 
-def _called(sfu: SfuStatus) -> str:
-    """Return what the log calls it, and where it is: the log may not say so."""
+def _name(sfu: SfuStatus) -> str:
+    """Return an SFU's name in the log and its URL, which the log must not contain."""
     return f"{sfu.log_name}, {sfu.url}" if sfu.log_name else sfu.url

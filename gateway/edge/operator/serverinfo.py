@@ -1,4 +1,4 @@
-"""What the operator's Nextcloud may know of this server: ``/api/v1/serverinfo``.
+"""The document of ``/api/v1/serverinfo`` for the operator's Nextcloud.
 
 Source: reference 1.3.
 """
@@ -14,18 +14,18 @@ from gateway.core.session import Session
 from gateway.flows.services import Services
 from mcu.base import McuStatus, SfuState, SfuStatus
 
-START_DIALOUT = "start-dialout"  # client feature of those that can dial (11.6)
+START_DIALOUT = "start-dialout"  # feature id of internal clients that can make phone calls (reference 11.6)
 
-_BUS = {"urls": ["nats://loopback"], "connected": True}  # there is none; the answer names the one in this process
+_BUS = {"urls": ["nats://loopback"], "connected": True}  # there is no bus; this value means one inside the process
 _version_of = re.compile(r"/(\S+)")
 
 
 def describe(services: Services, version: str, features: Sequence[str], mcu: McuStatus | None) -> Mapping[str, Any]:
-    """Return the document as of now."""
+    """Build the document from the present state."""
     document: dict[str, Any] = {"version": version, "features": list(features)}
     if mcu is not None:
         document["sfu"] = _sfu(mcu)
-    dialout = [_dialout(services, session) for session in services.hub.sessions.values() if _starts_dialout(session)]
+    dialout = [_dialout(services, session) for session in services.hub.sessions.values() if _can_dial(session)]
     if dialout:
         document["dialout"] = sorted(dialout, key=lambda client: str(client["sessionid"]))
     document["nats"] = _BUS
@@ -42,15 +42,19 @@ def _sfu(mcu: McuStatus) -> dict[str, Any]:
 
 
 def _of_several(sfu: SfuStatus) -> dict[str, Any]:
-    """Return what else there is to tell of one among several, under the names that proxies have there."""
-    told: dict[str, Any] = {"load": sfu.load, "publishers": sfu.publishers, "clients": sfu.publishers + sfu.subscribers}
+    """Return the further members for one SFU of several, under the names of the protocol's proxy entries."""
+    members: dict[str, Any] = {
+        "load": sfu.load,
+        "publishers": sfu.publishers,
+        "clients": sfu.publishers + sfu.subscribers,
+    }
     if sfu.state is SfuState.DRAINING:
-        told["shutdown"] = True
+        members["shutdown"] = True
     if sfu.connected_since:
-        told["uptime"] = datetime.fromtimestamp(sfu.connected_since, UTC).isoformat(timespec="seconds")
+        members["uptime"] = datetime.fromtimestamp(sfu.connected_since, UTC).isoformat(timespec="seconds")
     if sfu.reason:
-        told["reason"] = sfu.reason
-    return told
+        members["reason"] = sfu.reason
+    return members
 
 
 def _janus(sfu: SfuStatus) -> dict[str, Any]:
@@ -59,7 +63,7 @@ def _janus(sfu: SfuStatus) -> dict[str, Any]:
     return {"url": sfu.url, "connected": True, "name": sfu.name, "version": sfu.version, **sfu.details}
 
 
-def _starts_dialout(session: Session) -> bool:
+def _can_dial(session: Session) -> bool:
     return session.is_internal and START_DIALOUT in session.features
 
 

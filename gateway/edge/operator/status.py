@@ -1,7 +1,7 @@
-"""How the gateway does: welcome, statistics, metrics, health.
+"""The endpoints for welcome, statistics, metrics and health.
 
-Source: reference 1.3, 14.4. ``/healthz`` (the process answers) and ``/readyz`` (calls can be served, or why
-not, which only those on the list are told) are ours.
+Source: reference 1.3, 14.4. ``/healthz`` (the process answers) and ``/readyz`` (calls can be served, or the
+reason why not, for addresses in ``stats.allowed`` only) are extensions.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _nosniff = {"X-Content-Type-Options": "nosniff"}
 
 
 class Status:
-    """Serves the endpoints that only tell. ``stats``, ``metrics`` and ``not_ready`` are asked for each request.
+    """Serves the read-only endpoints; the functions are called for each request.
 
     ``stats`` returns the object of ``/api/v1/stats``; ``not_ready`` one sentence for ``/readyz``, empty when ready;
-    ``away`` which of several SFUs take no streams while others do, empty when each does.
+    ``away`` names the SFUs that accept no streams while others do, empty when all do.
     """
 
     def __init__(

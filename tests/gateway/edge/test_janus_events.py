@@ -173,7 +173,7 @@ async def test_binary_frames_are_not_taken(stack: AsyncExitStack) -> None:
 
 # reference 2.1-l
 async def test_there_are_not_more_than_so_many(stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(janus_events, "FEEDS", 1)
+    monkeypatch.setattr(janus_events, "MAX_FEEDS", 1)
     served = await serve(stack, Taken())
     first = await served.connect()
     await first.ping()
@@ -183,7 +183,7 @@ async def test_there_are_not_more_than_so_many(stack: AsyncExitStack, monkeypatc
 async def test_who_is_refused_fills_neither_log_nor_memory(
     stack: AsyncExitStack, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(janus_events, "REFUSED", 2)
+    monkeypatch.setattr(janus_events, "MAX_REFUSALS", 2)
     monkeypatch.setattr(janus_events, "CLOSE_TIME", 0.5)
     served = await serve(stack, None)
     for _ in range(3):
@@ -193,7 +193,7 @@ async def test_who_is_refused_fills_neither_log_nor_memory(
         await served.connect()
     assert refusal.value.status == 429
     assert [record.getMessage() for record in caplog.records].count(
-        "an event feed was refused: no SFU is configured"
+        "an event connection of Janus was refused: no SFU is configured"
     ) == 1
 
 

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from gateway.config import TurnSection
-from gateway.edge.turn import LIFE, TurnCredentials
+from gateway.edge.turn import LIFETIME, TurnCredentials
 from tests.gateway.edge.serving import exchange, served
 
 NOW = 1_700_000_000.9
@@ -32,7 +32,7 @@ async def test_credentials_hold_a_day_and_are_signed(name: str) -> None:
     assert (code, headers["content-type"]) == (200, "application/json; charset=utf-8")
     assert body.endswith(b"\n")
     answer = json.loads(body)
-    assert answer["username"] == f"{1_700_000_000 + LIFE}:alice"
+    assert answer["username"] == f"{1_700_000_000 + LIFETIME}:alice"
     expected = hmac.new(b"the secret", answer["username"].encode(), hashlib.sha1).digest()
     assert base64.b64decode(answer["password"]) == expected
     assert (answer["ttl"], answer["uris"]) == (86400, list(SERVERS))

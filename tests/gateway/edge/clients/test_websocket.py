@@ -497,7 +497,7 @@ async def test_slow_client_is_cut_off_after_the_write_deadline_and_resumes_witho
     count = 300
     for number in range(count):
         fast.send_message(slow, [number, "x" * 4000])
-    await until(lambda: slow.sessionid not in {it._who.session.id for it in server.endpoint._connections})  # type: ignore[union-attr]
+    await until(lambda: slow.sessionid not in {it._client.session.id for it in server.endpoint._connections})  # type: ignore[union-attr]
     again = await server.resumed(slow)
     first = (await again.data())[0]
     assert 0 < first < count
@@ -514,7 +514,9 @@ async def test_what_the_kernel_did_not_take_is_replayed_in_order_after_a_cut(ser
     await until(lambda: server.harness.counters.messages_in >= count + 2)
     session = server.harness.hub.resumable(slow.resumeid)
     assert session is not None
-    (connection,) = [it for it in server.endpoint._connections if it._who is not None and it._who.session is session]
+    (connection,) = [
+        it for it in server.endpoint._connections if it._client is not None and it._client.session is session
+    ]
     waiting = connection._transport.get_write_buffer_size()
     kept = [len(frame(message)) for message in list(session.outbox._messages)[: session.outbox._taken]]
     assert sum(kept[1:]) < waiting <= sum(kept)  # what the kernel has not taken whole, and nothing else
@@ -625,7 +627,7 @@ async def test_connection_lost_while_reading_is_paused_is_forgotten(
     await until(lambda: server.harness.counters.messages_in > 64)
     alice_session = server.harness.hub.resumable(alice.resumeid)
     for connection in list(server.endpoint._connections):
-        if connection._who is not None and connection._who.session is alice_session:
+        if connection._client is not None and connection._client.session is alice_session:
             connection._transport.abort()
     server.harness.nextcloud.gate.set()
     assert [await bob.data() for _ in range(100)] == list(range(100))

@@ -24,7 +24,7 @@ from gateway import log
 from gateway.app import Gateway
 from gateway.config import Config, GeoIpSection, HttpSection, SessionsSection
 from gateway.core.geolocation import LOOPBACK, UNKNOWN, GeoLocation
-from gateway.edge.geo import database as geoip_source
+from gateway.edge.geo import database
 from gateway.edge.geo.continents import continent_of
 from gateway.edge.geo.database import DatabaseDownload, DatabaseFile, UnusableDatabase
 from gateway.edge.geo.geoip import GeoIp
@@ -113,8 +113,8 @@ def test_each_country_is_on_one_continent() -> None:
 async def test_database_is_read_from_a_file_before_the_first_client_comes(tmp_path: Path) -> None:
     path = tmp_path / "countries of the world.mmdb"
     path.write_bytes(DATABASE)
-    for database in (str(path), path.as_uri()):
-        geoip = GeoIp(Settings(database, continents={"JP": "OC"}, overrides={"192.0.2.9": "DE"}))
+    for location in (str(path), path.as_uri()):
+        geoip = GeoIp(Settings(location, continents={"JP": "OC"}, overrides={"192.0.2.9": "DE"}))
         await geoip.start()
         try:
             assert geoip.locate(ip_address(SWISS)) == GeoLocation("CH", "EU")
@@ -228,7 +228,7 @@ async def test_broken_download_replaces_nothing(monkeypatch: pytest.MonkeyPatch)
         "cut",
         web.Response(body=OTHER),
     ]
-    monkeypatch.setattr(geoip_source, "MAX_SIZE", 4096)
+    monkeypatch.setattr(database, "MAX_SIZE", 4096)
 
     async def handle(request: web.Request) -> web.StreamResponse:
         answer = answers.pop(0)
@@ -255,13 +255,13 @@ async def test_broken_download_replaces_nothing(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_licence_key_alone_means_maxmind() -> None:
-    found = geoip_source.source("", "abc")
+    found = database.database_source("", "abc")
     assert isinstance(found, DatabaseDownload)
     assert found._url.startswith("https://download.maxmind.com/")
     assert found._query == {"edition_id": "GeoLite2-Country", "license_key": "abc", "suffix": "tar.gz"}
-    assert isinstance(geoip_source.source("https://mirror.example/x.mmdb", "abc"), DatabaseDownload)
-    assert isinstance(geoip_source.source("/x.mmdb", "abc"), DatabaseFile)
-    assert geoip_source.source("", "") is None
+    assert isinstance(database.database_source("https://mirror.example/x.mmdb", "abc"), DatabaseDownload)
+    assert isinstance(database.database_source("/x.mmdb", "abc"), DatabaseFile)
+    assert database.database_source("", "") is None
 
 
 # -- in the course of time
@@ -282,7 +282,7 @@ class Script:
             self.empty.set()
         if isinstance(answer, str):
             raise UnusableDatabase(answer)
-        return None if answer is None else geoip_source._opened(io.BytesIO(answer))
+        return None if answer is None else database._open(io.BytesIO(answer))
 
 
 async def test_a_changed_configuration_counts_at_once(tmp_path: Path, records: list[str]) -> None:
