@@ -172,6 +172,7 @@ async def test_only_changed_entries_count_for_the_call() -> None:
         assert harness.hub.rooms["cloud", "r"].in_call == set()  # type: ignore[index]
 
 
+# reference 7.2-c
 async def test_request_that_names_nobody_here_is_not_told() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
@@ -181,6 +182,7 @@ async def test_request_that_names_nobody_here_is_not_told() -> None:
         assert alice.received() == []
 
 
+# reference 7.2-c
 async def test_request_that_names_nobody_here_leaves_the_known_list_as_it_was() -> None:
     async with FlowHarness() as harness:
         await harness.member("alice")
