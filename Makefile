@@ -1,26 +1,26 @@
-# `make demo` and `make test` do all the set-up; scripts/ holds the steps.
+# Each target sets up what it needs; scripts/ holds the steps. PYTHON=/path/to/python3 selects another Python.
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-full soak compare lint bench bench-sfu constraints clean runtime-venv dev-venv
 
 PORT ?= 8080
 BIN := .venv/bin
-# What the quick tests start beside Python: a real SFU, a real browser with a font, a compiler.
+# Debian packages of the quick tests: an SFU, a browser with a font, a C compiler.
 PACKAGES := janus chromium fonts-dejavu-core gcc libc6-dev
 PACKAGES_FULL := $(PACKAGES) firefox-esr
 
 help:
 	@echo "make demo [PORT=8080]  a call page on this machine, without Janus or Nextcloud"
 	@echo "make test              lint, types, quick tests and a real call through each SFU"
-	@echo "make test-full         everything else: browsers, interoperability, packaging, long runs"
-	@echo "make soak              what takes longer than continuous integration has time for; docs/soak.md has results"
-	@echo "make compare           the conversations on the incumbent, too (PORTUNUS_COMPARE_SERVER names its binary)"
-	@echo "make bench             what a message costs, as multiples of a floor measured beside it"
-	@echo "make bench-sfu         CPU and delay of the in-process SFU beside Janus, and what it does to messages"
+	@echo "make test-full         the slow tests: browsers, interoperability, set-up, packaging, long runs"
+	@echo "make soak              tests too long for continuous integration; docs/soak.md has results"
+	@echo "make compare           the recorded conversations on the incumbent, too (PORTUNUS_COMPARE_SERVER names its binary)"
+	@echo "make bench             the cost of a message, as a multiple of a floor that is measured in the same run"
+	@echo "make bench-sfu         CPU and delay of the in-process SFU and of Janus, and their effect on messages"
 	@echo "make lint              only ruff and mypy"
-	@echo "make constraints       pin the dependencies anew"
-	@echo "make clean             remove what the commands above have made"
+	@echo "make constraints       pin the dependencies anew, within the ranges of pyproject.toml"
+	@echo "make clean             remove all files that these targets create"
 
-# Both do nothing when .venv is complete.
+# These do nothing when .venv is complete.
 runtime-venv:
 	@scripts/venv constraints.txt
 

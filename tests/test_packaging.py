@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from gateway.version import SERVER_VERSION, VERSION
-from tests.setup.commands import copy_tree, run
+from tests.setup.commands import EXACTLY, copy_tree, run
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 30.0  # seconds until a started gateway must have said where it listens
@@ -56,8 +56,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("installed")
     run(sys.executable, "-m", "venv", home / "venv", cwd=home)
     python = home / "venv" / "bin" / "python"
-    exactly = ["--no-deps", "--only-binary", ":all:", "--require-hashes"]
-    run(python, "-m", "pip", "install", *exactly, "-r", ROOT / "constraints.txt", cwd=home)
+    run(python, "-m", "pip", "install", *EXACTLY, "-r", ROOT / "constraints.txt", cwd=home)
     run(python, "-m", "pip", "install", "--no-deps", "--no-index", wheel, cwd=home)
     return python.parent
 

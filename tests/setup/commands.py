@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tests.setup.pins import ROOT
 
+EXACTLY = ("--no-deps", "--only-binary", ":all:", "--require-hashes")  # options of pip: resolve nothing, build nothing
+
 
 def run(*command: str | Path, cwd: Path, env: Mapping[str, str] | None = None) -> str:
     """Run a command to its end and return its output; the failure of the test shows output and errors."""

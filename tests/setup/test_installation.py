@@ -14,7 +14,7 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from tests.setup.commands import attempt, copy_tree, run
+from tests.setup.commands import EXACTLY, attempt, copy_tree, run
 from tests.setup.index import NEWER, make_wheel, metadata, serving_index, write_pages
 from tests.setup.pins import DEVELOPMENT, PYTHONS, RUNTIME, pinned_version, pins, required
 
@@ -28,8 +28,7 @@ pytestmark = [pytest.mark.full, pytest.mark.timeout(600)]
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Download the pinned wheels for this Python from the index that this machine is configured with."""
     folder = tmp_path_factory.mktemp("wheels")
-    exactly = ("--no-deps", "--only-binary", ":all:", "--require-hashes")
-    run(sys.executable, "-m", "pip", "download", *exactly, "--dest", folder, "-r", DEVELOPMENT, cwd=folder)
+    run(sys.executable, "-m", "pip", "download", *EXACTLY, "--dest", folder, "-r", DEVELOPMENT, cwd=folder)
     return {parse_wheel_filename(wheel.name)[0]: wheel for wheel in folder.iterdir()}
 
 
@@ -120,7 +119,7 @@ def test_pip_installs_the_pinned_versions_beside_newer_releases(
     python = tree / ".venv" / "bin" / "python"
     if pip == "current":
         run(sys.executable, "-m", "venv", tree / ".venv", cwd=tree)
-        run(python, "-m", "pip", "install", "--no-deps", "--require-hashes", "-r", CURRENT_PIP, cwd=tree)
+        run(python, "-m", "pip", "install", *EXACTLY, "-r", CURRENT_PIP, cwd=tree)
     run("scripts/venv", "constraints-dev.txt", cwd=tree, env=environment(index, tmp_path))
     assert installed_versions(tree) == pinned_versions(DEVELOPMENT)
     assert "No broken requirements" in run(python, "-m", "pip", "check", cwd=tree)

@@ -10,6 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.setup.commands import EXACTLY
 from tests.setup.pins import DEVELOPMENT, PYTHONS, ROOT, RUNTIME, blocks, pins, pyproject, required
 
 FILES = [pytest.param(RUNTIME, "build", id="runtime"), pytest.param(DEVELOPMENT, "dev", id="development")]
@@ -39,6 +40,14 @@ def test_pins_for_uv_are_those_of_the_constraints_files() -> None:
     constrained = [Requirement(text) for text in table["constraint-dependencies"]]
     assert constrained == list(pins(DEVELOPMENT).values())
     assert [Requirement(text) for text in table["build-constraint-dependencies"]] == [pins(RUNTIME)["setuptools"]]
+
+
+@pytest.mark.parametrize("name", ["scripts/venv", "Dockerfile", "docs/operations.md"])
+def test_each_installation_takes_the_pinned_files_and_builds_with_the_pinned_tools(name: str) -> None:
+    commands = re.findall(r"\bpip install .*", (ROOT / name).read_text())
+    assert len(commands) == 2
+    assert f" {' '.join(EXACTLY)} " in commands[0]
+    assert " --no-deps --no-build-isolation " in commands[1]
 
 
 def test_build_group_holds_the_build_system() -> None:
