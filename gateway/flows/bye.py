@@ -1,6 +1,6 @@
 """The ``bye`` messages of the server, and all reasons that they give.
 
-Source: behaviour reference 2.5.
+Source: reference 2.5.
 """
 
 from __future__ import annotations

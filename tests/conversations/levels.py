@@ -20,7 +20,7 @@ from gateway.flows.ports import NextcloudError
 from gateway.tools.fake_nextcloud import FakeNextcloud, NextcloudRoom, SigningKey
 from gateway.wire.backend import encode_request
 from mcu.inprocess.settings import InprocessSettings
-from tests.conversations import promised, promised_requests
+from tests.conversations import message_forms, request_forms
 from tests.conversations.player import Conversation, ConversationClient, Json
 from tests.gateway.edge.raw_client import BINARY, PATIENCE, RawClient
 from tests.gateway.flows import fakes
@@ -65,9 +65,9 @@ class FlowsLevel:
         await settle()
         for client in self._clients:
             for message in client.connection.written:
-                promised.check_message(json.loads(message), mcu=mcu)
+                message_forms.check_message(json.loads(message), mcu=mcu)
         for _, _, request in self.harness.nextcloud.asked:
-            promised_requests.check_request(json.loads(encode_request(request)))
+            request_forms.check_request(json.loads(encode_request(request)))
 
     def ticket(self, userid: str) -> Json:
         return self.harness.nextcloud.ticket(userid)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.conversations import promised, promised_requests
+from tests.conversations import message_forms, request_forms
 from tests.gateway.edge.raw_client import PATIENCE
 from tests.gateway.flows.media.descriptions import CANDIDATE, answer, offer
 
@@ -136,7 +136,7 @@ class ConversationPlayer:
     async def _hear(self, client: ConversationClient) -> Json:
         """Return the next message, which has the form that the document gives it."""
         heard = await client.receive()
-        promised.check_message(heard, mcu=self._conversation.mcu)
+        message_forms.check_message(heard, mcu=self._conversation.mcu)
         return heard
 
     async def _client(self, who: str, what: str, rest: list[Json]) -> None:
@@ -200,12 +200,12 @@ class ConversationPlayer:
             case "is answered":
                 assert self._call is not None, "nothing was dialled"
                 status, body = await asyncio.wait_for(self._call, PATIENCE)
-                promised_requests.check_answer(status, body)
+                request_forms.check_answer(status, body)
                 assert status == rest[0], f"was answered {status} {body}"
                 assert self.matches(rest[1], body), f"was answered {body}"
             case "was asked":
                 asked = await self._level.asked()
-                promised_requests.check_request(asked)
+                request_forms.check_request(asked)
                 assert self.matches(rest[0], asked), f"was asked {asked}"
             case _:
                 raise ValueError(f"no such step: {what}")

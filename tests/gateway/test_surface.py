@@ -83,7 +83,7 @@ def bare(listed: str) -> list[str]:
 
 
 def known(features: list[str]) -> set[str]:
-    """Leave out what only other pages of the protocol document add."""
+    """Return the features without those that other tests check."""
     return set(features) - {"republish", "simulcast"}
 
 

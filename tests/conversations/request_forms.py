@@ -1,4 +1,4 @@
-"""The form of every request that a server may send to the backend, and of its answers to the backend's.
+"""The form of every request that a server may send to Nextcloud, and of its answers to requests of Nextcloud.
 
 Source: signaling API, Backend requests; reference 3.2, 4.1, 4.2, 4.5, 11.2, 11.3, 11.6.
 """
@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType, convert
 
-from tests.conversations.promised import Error
-from tests.conversations.promised_base import Closed, Json, Name
+from tests.conversations.form_types import Closed, Json, Name
+from tests.conversations.message_forms import Error
 
 
 class AuthBody(Closed):
@@ -24,7 +24,7 @@ class Auth(Closed, tag="auth"):
 
 
 class RoomRequestBody(Closed):
-    """``action`` is there on leave alone."""
+    """A join or leave; only a leave has ``action``."""
 
     version: Literal["1.0"]
     roomid: Name
@@ -71,19 +71,19 @@ class Ping(Closed, tag="ping"):
 BackendRequest = Auth | RoomRequest | SessionRequest | Ping
 
 
-def check_request(asked: Json) -> None:
-    """Check one request to the backend.
+def check_request(request: Json) -> None:
+    """Check the form of one request to Nextcloud.
 
     Raises:
-        AssertionError: it has not the form that the document gives it.
+        AssertionError: the request has another form.
     """
     try:
-        convert(asked, BackendRequest)
+        convert(request, BackendRequest)
     except msgspec.ValidationError as error:
-        raise AssertionError(f"not the form of the document: {error}; asked {asked}") from error
+        raise AssertionError(f"not a form of the protocol: {error}; request {request}") from error
 
 
-# -- answers to the backend
+# -- answers to Nextcloud
 
 
 class Accepted(Closed):
@@ -95,7 +95,7 @@ class Refused(Closed):
 
 
 class Call(Closed, tag="dialout"):
-    """The answer to a dialout; all other requests are answered with an empty object."""
+    """The answer to ``dialout``; all other requests are answered with an empty object."""
 
     dialout: dict[str, Json]
 
@@ -104,13 +104,13 @@ class Call(Closed, tag="dialout"):
 
 
 def check_answer(status: int, answer: Json) -> None:
-    """Check the answer to a dialout.
+    """Check the form of the answer to ``dialout``.
 
     Raises:
-        AssertionError: it has not the form that the document gives it.
+        AssertionError: the answer has another form, or one of another status.
     """
     try:
         call = convert(answer, Call)
     except (msgspec.ValidationError, ValueError) as error:
-        raise AssertionError(f"not the form of the document: {error}; answered {answer}") from error
-    assert (status == 200) == ("callid" in call.dialout), f"answered {status} {answer}"
+        raise AssertionError(f"not a form of the protocol: {error}; answer {answer}") from error
+    assert (status == 200) == ("callid" in call.dialout), f"answer {status} {answer}"

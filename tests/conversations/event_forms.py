@@ -1,4 +1,4 @@
-"""The form of every event that a server may send.
+"""The form of every event that a server may send to a client.
 
 Source: signaling API, Room events to Room messages; reference 4.3, 4.6, 6, 7.3-7.5.
 """
@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType, convert
 
-from tests.conversations.promised_base import Closed, Json, Name
+from tests.conversations.form_types import Closed, Json, Name
 
 Flags = Annotated[int, Meta(ge=0, le=15)]  # in call, audio, video, phone
 
@@ -91,7 +91,7 @@ class DisinviteEvent(Closed):
 
 
 class Users(Closed):
-    """Participants as the backend describes them, with the server's own entries."""
+    """Participants as Nextcloud lists them, with the server's own entries."""
 
     roomid: Name
     users: list[dict[str, Json]]
@@ -99,7 +99,7 @@ class Users(Closed):
     def __post_init__(self) -> None:
         for user in self.users:
             if "permissions" in user:
-                raise ValueError("permissions are not for clients")
+                raise ValueError("permissions are never sent to clients")
             if user.get("internal") or ("lastPing" in user and user.get("virtual") and "userId" not in user):
                 convert(user, OwnEntry)
 

@@ -1,8 +1,7 @@
-"""The form of everything that a server may send to clients, written from the protocol document alone.
+"""The form of every message that a server may send to a client, independent of the gateway's own Structs.
 
-Source: signaling API; reference 2-11, 13. Nothing here knows the gateway's own Structs: what it sends is
-held against this. An unknown key is an error. ``data`` of a relayed message is its sender's; that of a media message
-has the form that the document gives.
+Source: signaling API; reference 2-11, 13. Messages of the gateway are checked against these forms; an unknown key is an
+error. ``data`` of a relayed message is opaque; ``data`` of a media message has a form of its own.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType, convert, field
 
-from tests.conversations.promised_base import Closed, Json, Name
-from tests.conversations.promised_events import Event
+from tests.conversations.event_forms import Event
+from tests.conversations.form_types import Closed, Json, Name
 
 
 class Server(Closed):
@@ -22,7 +21,7 @@ class Server(Closed):
 
     def __post_init__(self) -> None:
         if self.features != sorted(set(self.features)):
-            raise ValueError("feature ids are sorted, each once")
+            raise ValueError("feature ids are sorted and unique")
 
 
 class Welcome(Closed, tag="welcome"):
@@ -39,7 +38,7 @@ class HelloBody(Closed):
 
     def __post_init__(self) -> None:
         if self.sessionid == self.resumeid:
-            raise ValueError("the id to resume is a secret")
+            raise ValueError("the resume id must differ from the public id")
 
 
 class Hello(Closed, tag="hello"):
@@ -63,14 +62,14 @@ class ByeReason(Closed):
 
 
 class Bye(Closed, tag="bye"):
-    """The reply has an ``id`` and no reason, the push a reason and no ``id``."""
+    """A reply has an ``id`` and no reason, a message of the server's own a reason and no ``id``."""
 
     bye: ByeReason | UnsetType = UNSET
     id: Name | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         if self.bye is not UNSET and self.id is not UNSET:
-            raise ValueError("a reply gives no reason")
+            raise ValueError("a reply has no reason")
 
 
 class Received(Closed):
@@ -78,7 +77,7 @@ class Received(Closed):
 
 
 class Ack(Closed, tag="ack"):
-    """Acknowledged delivery, an extension: to clients that announce it."""
+    """Acknowledged delivery, an extension for clients that announce ``ack``."""
 
     ack: Received
 
@@ -100,11 +99,11 @@ class Room(Closed, tag="room"):
 
     def __post_init__(self) -> None:
         if self.id is UNSET and self.room.bandwidth is not UNSET:
-            raise ValueError("only a reply tells the bandwidth")
+            raise ValueError("only a reply has the bandwidth")
 
 
 class JoinedRoom(Closed):
-    """Details of ``already_joined``."""
+    """The details of the error ``already_joined``."""
 
     room: RoomBody
 
@@ -116,7 +115,7 @@ class Sender(Closed):
 
 
 class Recipient(Closed):
-    """A virtual session, by the name that its owner gave it."""
+    """A virtual session, under the name that its internal client gave it."""
 
     type: Literal["session"]
     sessionid: Name
@@ -124,7 +123,7 @@ class Recipient(Closed):
 
 
 class Relayed(Closed):
-    """``sender`` is null only where the server itself speaks."""
+    """A relayed message; ``sender`` is null only if the server itself sends it."""
 
     sender: Sender | None
     data: Json
@@ -158,7 +157,7 @@ class Description(Closed):
 
 
 class Described(Closed):
-    """``data`` of an offer or answer of the SFU."""
+    """The ``data`` of an offer or answer of the SFU."""
 
     to: Name
     from_: Name = field(name="from")
@@ -179,7 +178,7 @@ class CandidatePayload(Closed):
 
 
 class Candidate(Closed):
-    """``data`` of a candidate of the SFU."""
+    """The ``data`` of a candidate of the SFU."""
 
     to: Name
     from_: Name = field(name="from")
@@ -241,7 +240,7 @@ class Dialout(Closed, tag="dialout"):
 
 
 class StreamGone(Closed):
-    """An extension: which stream the client is asked to offer again."""
+    """The stream that the client is asked to offer again, an extension."""
 
     roomType: Literal["video", "screen"]  # noqa: N815 - the wire's name
     sid: str
@@ -269,20 +268,20 @@ ServerMessage = (
 )
 
 
-def check_message(heard: Json, *, mcu: bool = False) -> None:
-    """Check one message to a client; with an SFU, media messages come from it.
+def check_message(received: Json, *, mcu: bool = False) -> None:
+    """Check the form of one message to a client; with an SFU, media messages have the SFU's form.
 
     Raises:
-        AssertionError: it has not the form that the document gives it.
+        AssertionError: the message has another form.
     """
     try:
-        message = convert(heard, ServerMessage)
+        message = convert(received, ServerMessage)
         if isinstance(message, ErrorMessage) and message.error.code == "already_joined":
             convert(message.error.details, JoinedRoom)
         if mcu and isinstance(message, Message):
             _check_media(message.message.data)
     except (msgspec.ValidationError, ValueError) as error:
-        raise AssertionError(f"not the form of the document: {error}; heard {heard}") from error
+        raise AssertionError(f"not a form of the protocol: {error}; received {received}") from error
 
 
 def _check_media(data: Json) -> None:
