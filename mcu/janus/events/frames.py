@@ -1,7 +1,7 @@
-"""Janus' event feed: what a frame of its WebSocket event handler says, as typed events. Pure.
+"""Frames of Janus' WebSocket event handler, decoded into typed events. Pure.
 
 Janus documentation, "Event handlers"; measured with Janus 1.1.2 (docs/janus.md). A frame is one event or a list of
-them. Types and members that are not known are passed over; of a list with a broken event the others count.
+them. Unknown types and members are ignored; a broken event in a list does not affect the others.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ from msgspec import Meta, Raw, Struct
 
 _EMPTY = Raw(b"{}")
 
-Word = Annotated[str, Meta(max_length=64)]  # what is remembered of a stream must not be long
-Number = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]  # what Janus counts with: sums of it fit into a float
+ShortText = Annotated[str, Meta(max_length=64)]  # bounds the memory that a stream takes
+Number = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]  # Janus' type for counters: sums of it fit into a float
 
 
 class JanusEvent(Struct, frozen=True):
-    """What is around each event."""
+    """The members that all events have."""
 
     type: int
     subtype: int = 0
     timestamp: int = 0  # microseconds of Janus' clock
     session_id: Number = 0
     handle_id: Number = 0
-    opaque_id: str = ""  # what the owner of the handle called it
+    opaque_id: str = ""  # the name that the creator of the handle gave it
     event: Raw = _EMPTY
 
 
 class HandleStateEvent(Struct, frozen=True):
-    """A handle came or went."""
+    """A handle was attached or detached."""
 
     name: str  # "attached", "detached"
 
 
 class IceStateEvent(Struct, frozen=True):
-    """ICE of a PeerConnection is in another state."""
+    """The ICE state of a PeerConnection changed."""
 
     ice: str  # "gathering", "connecting", "connected", "ready", "failed", …
 
 
 class SelectedCandidate(Struct, frozen=True):
-    """One side of a selected pair; its address is not read."""
+    """One side of a selected pair; its address is not decoded."""
 
     type: str = ""  # "host", "srflx", "prflx", "relay"
     transport: str = ""  # "udp", "tcp"
@@ -58,44 +58,42 @@ class CandidatePair(Struct, frozen=True):
 
 
 class SelectedPairEvent(Struct, frozen=True):
-    """ICE has chosen a pair of candidates."""
+    """ICE selected a candidate pair."""
 
     candidates: CandidatePair = CandidatePair()
 
 
 class DtlsStateEvent(Struct, frozen=True):
-    """DTLS of a PeerConnection is in another state."""
+    """The DTLS state of a PeerConnection changed."""
 
     dtls: str  # "created", "trying", "connected", "failed"
 
 
 class ConnectionStateEvent(Struct, frozen=True):
-    """A PeerConnection is up, or over."""
+    """A PeerConnection came up or was hung up."""
 
     connection: str  # "webrtcup", "hangup"
     reason: str = ""
 
 
 class SlowLinkEvent(Struct, frozen=True):
-    """More packets were lost in a second than ``slowlink_threshold``."""
+    """More packets than ``slowlink_threshold`` were lost in a second."""
 
     media: str = ""
     slow_link: str = ""  # "uplink": from Janus to the client; "downlink": from the client to Janus
 
 
 class MediaStatsEvent(Struct, frozen=True, rename="kebab"):
-    """The counters of one medium of a handle since its PeerConnection began, told once in ``stats_period``."""
+    """The counters of one m-line of a handle since its PeerConnection began, sent once per ``stats_period``."""
 
-    media: Word = ""  # "audio", "video", "data"; "video-sim1", "video-sim2": further layers of simulcast
-    mid: Word = ""
-    codec: Word = ""
+    media: ShortText = ""  # "audio", "video", "data"; "video-sim1", "video-sim2": further simulcast layers
+    mid: ShortText = ""
+    codec: ShortText = ""
     rtt: Number = 0  # milliseconds; 0 = not known
     jitter_local: Number = 0  # milliseconds
     jitter_remote: Number = 0
     lost: Number = 0  # packets on the way to Janus
     lost_by_remote: Number = 0  # packets on the way to the client
-    packets_received: Number = 0
-    packets_sent: Number = 0
     bytes_received: Number = 0
     bytes_sent: Number = 0
     bytes_received_lastsec: Number | None = None  # absent for data channels
@@ -116,7 +114,7 @@ EventBody = (
 )
 
 HANDLE, WEBRTC, MEDIA = 2, 16, 32  # types
-KINDS: dict[tuple[int, int], type[Any]] = {
+BODIES: dict[tuple[int, int], type[Any]] = {
     (HANDLE, 0): HandleStateEvent,
     (WEBRTC, 1): IceStateEvent,
     (WEBRTC, 4): SelectedPairEvent,
@@ -126,22 +124,22 @@ KINDS: dict[tuple[int, int], type[Any]] = {
     (MEDIA, 3): MediaStatsEvent,
 }
 
-BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # the last: nested without end
+BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # the last: nested too deeply
 
-_frames = msgspec.json.Decoder(list[JanusEvent] | JanusEvent)
-_loose = msgspec.json.Decoder(list[Raw] | Raw)
-_single = msgspec.json.Decoder(JanusEvent)
-_bodies: dict[tuple[int, int], msgspec.json.Decoder[EventBody]] = {
-    kind: msgspec.json.Decoder(struct) for kind, struct in KINDS.items()
+_frame_decoder = msgspec.json.Decoder(list[JanusEvent] | JanusEvent)
+_raw_frame_decoder = msgspec.json.Decoder(list[Raw] | Raw)
+_event_decoder = msgspec.json.Decoder(JanusEvent)
+_body_decoders: dict[tuple[int, int], msgspec.json.Decoder[EventBody]] = {
+    types: msgspec.json.Decoder(struct) for types, struct in BODIES.items()
 }
 
 
 def read(frame: bytes) -> Iterator[JanusEvent | None]:
-    """Yield the events of a frame in their order; ``None`` for each one that is broken."""
+    """Yield the events of a frame in their order; ``None`` for each broken one."""
     try:
-        found = _frames.decode(frame)
+        found = _frame_decoder.decode(frame)
     except BROKEN:
-        yield from _read_loosely(frame)
+        yield from _read_one_by_one(frame)
         return
     if isinstance(found, list):
         yield from found
@@ -149,27 +147,27 @@ def read(frame: bytes) -> Iterator[JanusEvent | None]:
         yield found
 
 
-def _read_loosely(frame: bytes) -> Iterator[JanusEvent | None]:
-    for raw in _apart(frame):
+def _read_one_by_one(frame: bytes) -> Iterator[JanusEvent | None]:
+    for raw in _split(frame):
         try:
-            yield _single.decode(raw)
+            yield _event_decoder.decode(raw)
         except BROKEN:
             yield None
 
 
-def _apart(frame: bytes) -> Iterable[bytes | Raw]:
+def _split(frame: bytes) -> Iterable[bytes | Raw]:
     try:
-        parts = _loose.decode(frame)
+        parts = _raw_frame_decoder.decode(frame)
     except BROKEN:
         return [frame]
     return parts if isinstance(parts, list) else [parts]
 
 
 def body(event: JanusEvent) -> EventBody | None:
-    """Return what an event says; ``None`` when it is of a type that we do not know.
+    """Return the body of an event; ``None``: its type is unknown.
 
     Raises:
-        msgspec.DecodeError, RecursionError: it is broken (``BROKEN``).
+        msgspec.DecodeError, RecursionError: the body is broken (``BROKEN``).
     """
-    decoder = _bodies.get((event.type, event.subtype))
+    decoder = _body_decoders.get((event.type, event.subtype))
     return None if decoder is None else decoder.decode(event.event)

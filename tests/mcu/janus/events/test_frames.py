@@ -1,4 +1,4 @@
-"""Frames of Janus' event feed: read as they were recorded from Janus 1.1.2, and whatever else may come."""
+"""Frames of Janus' event handler: recorded from Janus 1.1.2, broken, and random ones."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcu.janus.events import frames as events
-from tests.mcu.janus.feed import envelope
+from mcu.janus.events import frames
+from tests.mcu.janus.events.sample_events import envelope
 
 
-def bodies(*sent: Any) -> list[events.EventBody | None]:
+def bodies(*sent: Any) -> list[frames.EventBody | None]:
     frame = json.dumps(sent).encode()
-    return [events.body(event) for event in events.read(frame) if event is not None]
+    return [frames.body(event) for event in frames.read(frame) if event is not None]
 
 
-def test_what_janus_sends_is_read() -> None:
+def test_recorded_events_are_decoded() -> None:
     assert bodies(
         envelope(2, None, name="attached", plugin="janus.plugin.videoroom", opaque_id="x"),
         envelope(16, 1, ice="connecting", stream_id=1, component_id=1),
@@ -26,49 +26,49 @@ def test_what_janus_sends_is_read() -> None:
         envelope(16, 6, connection="hangup", reason="DTLS alert"),
         envelope(32, 2, media="video", mid="1", slow_link="uplink", lost_lastsec=12),
     ) == [
-        events.HandleStateEvent("attached"),
-        events.IceStateEvent("connecting"),
-        events.DtlsStateEvent("connected"),
-        events.ConnectionStateEvent("hangup", "DTLS alert"),
-        events.SlowLinkEvent("video", "uplink"),
+        frames.HandleStateEvent("attached"),
+        frames.IceStateEvent("connecting"),
+        frames.DtlsStateEvent("connected"),
+        frames.ConnectionStateEvent("hangup", "DTLS alert"),
+        frames.SlowLinkEvent("video", "uplink"),
     ]
 
 
-def test_a_selected_pair_is_read_without_its_addresses() -> None:
+def test_a_selected_pair_is_decoded_without_its_addresses() -> None:
     side = {"address": "192.0.2.7", "port": 9, "type": "host", "transport": "udp", "family": 4}
     pair = {"local": side, "remote": side | {"type": "prflx", "family": 6}}
     (body,) = bodies(envelope(16, 4, **{"selected-pair": "…", "candidates": pair, "stream_id": 1}))
-    local, remote = events.SelectedCandidate("host", "udp", 4), events.SelectedCandidate("prflx", "udp", 6)
-    assert body == events.SelectedPairEvent(events.CandidatePair(local, remote))
+    local, remote = frames.SelectedCandidate("host", "udp", 4), frames.SelectedCandidate("prflx", "udp", 6)
+    assert body == frames.SelectedPairEvent(frames.CandidatePair(local, remote))
     assert "192.0.2.7" not in repr(body)
 
 
 def test_counters_of_data_channels_have_no_rates() -> None:
-    (body,) = bodies(envelope(32, 3, mid="2", media="data", **{"packets-received": 10, "bytes-received": 1648}))
-    assert body == events.MediaStatsEvent(media="data", mid="2", packets_received=10, bytes_received=1648)
+    (body,) = bodies(envelope(32, 3, mid="2", media="data", **{"nacks-sent": 10, "bytes-received": 1648}))
+    assert body == frames.MediaStatsEvent(media="data", mid="2", nacks_sent=10, bytes_received=1648)
 
 
-def test_one_event_and_a_list_of_them_are_frames() -> None:
+def test_a_frame_is_one_event_or_a_list_of_events() -> None:
     one = envelope(16, 1, ice="ready")
-    assert list(events.read(json.dumps(one).encode())) == list(events.read(json.dumps([one]).encode()))
-    assert list(events.read(b"[]")) == []
+    assert list(frames.read(json.dumps(one).encode())) == list(frames.read(json.dumps([one]).encode()))
+    assert list(frames.read(b"[]")) == []
 
 
 @pytest.mark.parametrize(
     "broken", [1, None, "x", {}, {"type": "16"}, {"type": 16, "handle_id": 1.5}, {"type": 16, "opaque_id": 7}, []]
 )
-def test_a_broken_event_costs_none_of_the_others(broken: Any) -> None:
+def test_a_broken_event_does_not_affect_the_others(broken: Any) -> None:
     good = envelope(16, 1, ice="ready")
-    found = list(events.read(json.dumps([good, broken, good]).encode()))
+    found = list(frames.read(json.dumps([good, broken, good]).encode()))
     assert [event is None for event in found] == [False, True, False]
 
 
 @pytest.mark.parametrize("frame", [b"", b"{", b"[1", b"\xff", b'"', b"[" * 100_000, b"null", b"7", b'{"type":"x"}'])
 def test_a_broken_frame_is_one_broken_event(frame: bytes) -> None:
-    assert list(events.read(frame)) == [None]
+    assert list(frames.read(frame)) == [None]
 
 
-def test_an_event_of_an_unknown_type_says_nothing() -> None:
+def test_an_event_of_an_unknown_type_has_no_body() -> None:
     assert bodies(envelope(8, None, owner="local"), envelope(16, 9, new=1), envelope(256, 1, status="started")) == [
         None,
         None,
@@ -77,14 +77,14 @@ def test_an_event_of_an_unknown_type_says_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "event",
+    "sent",
     [envelope(16, 1), envelope(32, 3, lost="many"), envelope(32, 3, mid="m" * 65), envelope(16, 4, candidates=1)],
 )
-def test_what_an_event_says_may_be_broken(event: Any) -> None:
-    (read,) = events.read(json.dumps(event).encode())
-    assert read is not None
-    with pytest.raises(events.BROKEN):
-        events.body(read)
+def test_a_broken_body_raises(sent: Any) -> None:
+    (event,) = frames.read(json.dumps(sent).encode())
+    assert event is not None
+    with pytest.raises(frames.BROKEN):
+        frames.body(event)
 
 
 _json = st.recursive(
@@ -94,16 +94,16 @@ _json = st.recursive(
 )
 
 
-def test_an_event_that_is_nested_without_end_is_broken() -> None:
+def test_an_event_that_is_nested_too_deeply_is_broken() -> None:
     deep = b'{"type":16,"subtype":1,"event":{"ice":"ready","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}}"
     try:
-        found = [None if event is None else events.body(event) for event in events.read(deep)]
-    except events.BROKEN:
+        found = [None if event is None else frames.body(event) for event in frames.read(deep)]
+    except frames.BROKEN:
         found = [None]
     assert found == [None]
 
 
 @given(_json | st.binary())
-def test_nothing_that_comes_raises(sent: Any) -> None:
+def test_no_frame_makes_the_decoder_raise(sent: Any) -> None:
     frame = sent if isinstance(sent, bytes) else json.dumps(sent).encode()
-    assert all(event is None or isinstance(event, events.JanusEvent) for event in events.read(frame))
+    assert all(event is None or isinstance(event, frames.JanusEvent) for event in frames.read(frame))

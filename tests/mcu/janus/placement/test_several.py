@@ -21,7 +21,7 @@ from mcu.janus.placement.server import BANDWIDTH_AGE
 from mcu.janus.streams.publisher import JanusPublisher
 from tests.janus_process import API_SECRET, JanusProcess, free_ports
 from tests.mcu.janus.conftest import CAMERA, INSTANCE, WAIT, Heard, States, server
-from tests.mcu.janus.feed import statistics
+from tests.mcu.janus.events.sample_events import statistics
 from tests.mcu.janus.several import comes_to, key, several
 from tests.media import PublishingPeer
 from tests.media.loopback import loopback

@@ -1,17 +1,17 @@
-"""Events as Janus 1.1.2 writes them, for tests that stand in for Janus."""
+"""Events in the form in which Janus 1.1.2 sends them."""
 
 from __future__ import annotations
 
 from typing import Any
 
-OURS = "portunus|tests|cloud|anna|video"
+OWN = "portunus|tests|cloud|anna|video"
 
 
 def envelope(
-    type: int, subtype: int | None, session: int = 1, handle: int = 7, opaque: str = OURS, /, **event: Any
+    type: int, subtype: int | None, session: int = 1, handle: int = 7, opaque: str = OWN, /, **event: Any
 ) -> Any:
-    """Return an event; ``subtype`` ``None`` leaves it out."""
-    around = {
+    """Return an event; ``None`` leaves the subtype out."""
+    members = {
         "emitter": "portunus",
         "type": type,
         "subtype": subtype,
@@ -21,13 +21,13 @@ def envelope(
         "opaque_id": opaque,
         "event": event,
     }
-    return {name: value for name, value in around.items() if value is not None}
+    return {name: value for name, value in members.items() if value is not None}
 
 
 def statistics(
-    session: int = 1, handle: int = 7, opaque: str = OURS, /, media: str = "video", mid: str = "1", **counters: Any
+    session: int = 1, handle: int = 7, opaque: str = OWN, /, media: str = "video", mid: str = "1", **counters: Any
 ) -> Any:
-    """Return what Janus tells of one medium each second; ``counters`` with underscores."""
+    """Return the statistics event of one m-line; ``counters`` are Janus' with underscores."""
     zero = {"rtt": 0, "lost": 0, "lost-by-remote": 0, "jitter-local": 0, "jitter-remote": 0, "packets-received": 0}
     zero |= {"packets-sent": 0, "bytes-received": 0, "bytes-sent": 0, "bytes-received-lastsec": 0}
     zero |= {"bytes-sent-lastsec": 0, "nacks-received": 0, "nacks-sent": 0, "retransmissions-received": 0}
