@@ -113,6 +113,11 @@ class MediaSection(Section):
         self._formats = tuple(fields[3:])
         self._direction = direction
 
+    def rename(self, kind: str, protocol: str) -> None:
+        """Write another spelling of the media type and transport protocol into the ``m=`` line."""
+        self.replace(0, " ".join((f"m={kind}", self._ports, protocol, *self._formats)))
+        self.kind, self.protocol = kind, protocol
+
     @property
     def port(self) -> int:
         """The port of the ``m=`` line; 0 rejects the section, or bundles it (RFC 9143)."""

@@ -14,6 +14,7 @@ from mcu.base import Candidate, MediaSelection, StreamType
 from sdp import candidates, document
 from sdp.candidates import CandidateError, CandidateFilter
 from sdp.document import Description, SdpError
+from sdp.normal_form import check_size, normalise
 
 _STREAM_TYPES = {stream_type.value: stream_type for stream_type in StreamType}
 
@@ -54,7 +55,7 @@ def require_stream_type(head: Head) -> StreamType:
 
 
 def read_description(head: Head) -> Description:
-    """Parse the description of an offer or answer, and check its candidates.
+    """Parse the description of an offer or answer, bring it into normal form, and check its candidates.
 
     Raises:
         ProtocolError: ``invalid_sdp``, it is missing or malformed.
@@ -63,7 +64,9 @@ def read_description(head: Head) -> Description:
     if sdp is None:
         raise ProtocolError(Code.NO_SDP.error())
     try:
+        check_size(sdp)
         description = document.parse(sdp)
+        normalise(description)
         candidates.check(description)
     except CandidateError as error:
         details = {"media": error.kind, "idx": error.index, "error": error.text}
