@@ -832,6 +832,33 @@ async def test_offer_needs_permission_for_what_it_carries(
             assert harness.mcu.published == []
 
 
+@pytest.mark.parametrize(("old", "new"), [("m=video", "m=VIDEO"), ("m=video", "m=Video"), ("\nm=video", "\nM=video")])
+async def test_spelling_of_the_media_type_does_not_avoid_the_permission(old: str, new: str) -> None:
+    async with FlowHarness() as harness:
+        harness.nextcloud.rooms["r"] = FakeRoom(permissions=["publish-audio"])
+        alice = await harness.member("alice")
+        sdp = offer("one", ("audio", "video")).replace(old, new)
+        assert new in sdp
+        alice.media(alice, "offer", payload={"type": "offer", "sdp": sdp})
+        await settle()
+        (reply,) = alice.received()
+        assert reply["error"]["code"] in ("not_allowed", "invalid_sdp")
+        assert harness.mcu.published == []
+
+
+async def test_sfu_receives_the_spelling_that_was_checked() -> None:
+    async with FlowHarness() as harness:
+        alice = await harness.member("alice")
+        sdp = offer("one", ("audio", "video"))
+        spelled = sdp.replace("m=video", "m=VIDEO").replace("a=mid", "a=Mid")
+        alice.media(alice, "offer", payload={"type": "offer", "sdp": spelled})
+        await settle()
+        (published,) = harness.mcu.published
+        assert "m=VIDEO" not in str(published.offer)
+        assert "a=Mid" not in str(published.offer)
+        assert "m=video" in str(published.offer)
+
+
 # reference 8-e
 @pytest.mark.parametrize("type", ["candidate", "endOfCandidates", "answer"])
 async def test_negotiating_needs_permission(type: str) -> None:
