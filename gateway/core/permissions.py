@@ -45,10 +45,13 @@ class Permissions(Struct, frozen=True):
         return self.allows(PUBLISH_SCREEN)
 
     def may_publish(self, sections: Iterable[str]) -> bool:
-        """Whether the session may publish media sections of these kinds (``audio``, ``video``, …)."""
+        """Whether the session may publish media sections of these kinds; data channels need any of the permissions."""
         if self.allows(PUBLISH_MEDIA):
             return True
-        return all(self.allows(_OF_SECTION[section]) for section in sections if section in _OF_SECTION)
+        return all(
+            self.allows(_OF_SECTION[section]) if section in _OF_SECTION else self.may_publish_something()
+            for section in sections
+        )
 
     def may_publish_something(self) -> bool:
         """Whether the session may publish audio or video, and so negotiate a connection."""
