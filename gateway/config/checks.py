@@ -105,7 +105,7 @@ def _check_secrets(config: Config, source: ConfigSource) -> None:
 
 def _check_test_controls(config: Config, source: ConfigSource) -> None:
     """Refuse to serve switches for tests to others than this machine."""
-    if not getattr(config.mcu.settings, "test_controls", False):
+    if not config.test_controls:
         return
     for text in config.http.listen:
         address = listen_address(text)

@@ -115,6 +115,11 @@ class Config(Struct, frozen=True):
         return hmac.new(self.sessions.secret.encode(), place, hashlib.sha256).hexdigest()[:12]
 
     @property
+    def test_controls(self) -> bool:
+        """Whether the SFU's counters and fault injection are served over HTTP; only SFUs with these have the key."""
+        return bool(getattr(self.mcu.settings, "test_controls", False))
+
+    @property
     def compat(self) -> Backend | None:
         """The pseudo backend of ``allow_any``."""
         if not self.nextcloud.allow_any:

@@ -137,7 +137,7 @@ async def test_a_unix_socket_is_served_and_a_stale_one_replaced(tmp_path: Path) 
 async def test_a_socket_in_use_and_a_file_that_is_none_are_left_alone(tmp_path: Path) -> None:
     path, file = tmp_path / "portunus.sock", tmp_path / "notes.txt"
     file.write_text("keep me")
-    with pytest.raises(OSError, match="no socket"):
+    with pytest.raises(OSError, match="not a socket"):
         await Gateway(config(str(file))).start()
     assert file.read_text() == "keep me"
     running = Gateway(config(str(path)))

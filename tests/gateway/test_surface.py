@@ -99,9 +99,8 @@ async def test_each_route_is_served_below_both_prefixes(house: House, http: aioh
 
 async def test_no_route_is_left_out() -> None:
     gateway = Gateway(Config(sessions=SessionsSection(secret=SECRET)))
-    gateway._wire()
     found = {
-        (route.method, route.resource.canonical) for route in gateway._application().router.routes() if route.resource
+        (route.method, route.resource.canonical) for route in gateway.application().router.routes() if route.resource
     }
     listed = {(method, path.replace("/room/r", "/room/{roomid}")) for method, path, _ in ROUTES}
     assert found == {(method, prefix + path) for method, path in listed for prefix in PREFIXES}

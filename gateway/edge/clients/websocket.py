@@ -65,7 +65,6 @@ class WebSocketEndpoint:
         self.counters = counters
         self.wall_clock = wall_clock
         self._proxies = proxies
-        self._loop = asyncio.get_running_loop()
         self._connections: set[WebSocketConnection] = set()
         self.dirty: list[WebSocketConnection] = []  # have messages to write at the end of this turn of the loop
         self._last_id = 0
@@ -98,7 +97,7 @@ class WebSocketEndpoint:
         """Close all connections, and abort those that are left after ``CLOSE_TIME``; the sessions stay."""
         for connection in list(self._connections):
             connection.finish()
-        self._loop.call_later(CLOSE_TIME, self._abort_all)
+        asyncio.get_running_loop().call_later(CLOSE_TIME, self._abort_all)
 
     def _abort_all(self) -> None:
         for connection in list(self._connections):

@@ -1,0 +1,21 @@
+"""The keys whose change needs a restart of the gateway."""
+
+from __future__ import annotations
+
+from gateway.config.sections import Config
+
+
+def keys_that_need_restart(before: Config, after: Config) -> list[str]:
+    """Name the keys and sections that differ and cannot be changed by a reload."""
+    values = {
+        "http.listen": (before.http.listen, after.http.listen),
+        "http.certificate": (before.http.certificate, after.http.certificate),
+        "http.key": (before.http.key, after.http.key),
+        "sessions": (before.sessions, after.sessions),
+        "nextcloud": (before.nextcloud, after.nextcloud),
+        "admin": (before.admin, after.admin),
+        "mcu.type": (before.mcu.type, after.mcu.type),
+        "mcu.instance": (before.mcu.instance, after.mcu.instance),
+        "mcu.inprocess.test_controls": (before.test_controls, after.test_controls),
+    }
+    return [key for key, (old, new) in values.items() if old != new]
