@@ -92,7 +92,7 @@ NUMBERS = (
         "unshareScreen",
         signaling.UNSHARE_DELAY,
         1,
-        "gateway/flows/media/test_media.py",
+        "gateway/flows/media/test_endings.py",
         "unshared_screen_ends_a_second_later",
     ),
     Number("TURN credentials", turn.LIFETIME, 86400, "gateway/edge/test_turn.py", "hold_a_day"),

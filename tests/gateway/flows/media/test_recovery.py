@@ -10,8 +10,8 @@ import pytest
 from gateway.flows.settings import MediaLimits
 from mcu.base import CloseReason, McuLost, MediaKind, MediaSelection, Rejected
 from tests.gateway.flows.harness import FakeClient, FlowHarness, Json
+from tests.gateway.flows.media.calls import set_permissions, subscribe
 from tests.gateway.flows.media.descriptions import answer
-from tests.gateway.flows.media.test_media import permit, subscribed
 from tests.gateway.flows.virtual_time import settle
 
 REPUBLISH = ("republish",)
@@ -101,7 +101,7 @@ def unshares(harness: FlowHarness, alice: FakeClient) -> None:
 
 
 def loses_permission(harness: FlowHarness, alice: FakeClient) -> None:
-    permit(harness, "alice", "publish-media")
+    set_permissions(harness, "alice", "publish-media")
 
 
 def changes_nothing(harness: FlowHarness, alice: FakeClient) -> None:
@@ -171,7 +171,7 @@ async def test_who_offered_in_vain_and_may_not_publish_any_more_is_not_asked(whe
         harness.mcu.lose_streams()
         alice.offer()
         await asyncio.sleep(when)
-        permit(harness, "alice", "publish-screen")
+        set_permissions(harness, "alice", "publish-screen")
         await asyncio.sleep(20)
         alice.received()
         await harness.mcu.recover()
@@ -327,7 +327,7 @@ async def test_who_received_is_offered_the_stream_when_it_is_published_again(rea
     async with FlowHarness() as harness:
         alice, bob, carol = await call(harness, (), (), ())
         await publish(alice)
-        await subscribed(bob, alice)
+        await subscribe(bob, alice)
         (before,) = harness.media._streams.of(bob.session).subscriptions.values()
         old = before.sid
         harness.mcu.lose_streams(reason)
@@ -351,7 +351,7 @@ async def test_who_received_is_offered_the_stream_also_after_its_publishers_own_
     async with FlowHarness() as harness:
         alice, bob = await call(harness, (), ())
         await publish(alice)
-        await subscribed(bob, alice)
+        await subscribe(bob, alice)
         harness.mcu.published[0].end(CloseReason.PUBLISHER_GONE, CloseReason.FAILED)
         await settle()
         await publish(alice, "two", sid="2")
@@ -362,7 +362,7 @@ async def test_who_lost_its_own_connection_is_not_offered_another_unasked() -> N
     async with FlowHarness() as harness:
         alice, bob = await call(harness, (), ())
         await publish(alice)
-        (await subscribed(bob, alice)).end(CloseReason.FAILED)  # it closed it, perhaps
+        (await subscribe(bob, alice)).end(CloseReason.FAILED)  # it closed it, perhaps
         await settle()
         await publish(alice, "two", sid="2")
         assert bob.received() == []
@@ -373,7 +373,7 @@ async def test_stream_that_one_sfu_of_two_forwarded_is_offered_from_the_other_at
     async with FlowHarness() as harness:
         alice, bob = await call(harness, (), ())
         await publish(alice)
-        (await subscribed(bob, alice)).end(CloseReason.LOST)  # Bob's SFU, not Alice's
+        (await subscribe(bob, alice)).end(CloseReason.LOST)  # Bob's SFU, not Alice's
         await settle()
         assert [it["type"] for it in bob.data()] == ["offer"]
         assert len(harness.mcu.subscribers) == 1
@@ -383,7 +383,7 @@ async def test_offer_that_the_sfu_was_away_for_is_made_when_it_is_back_with_its_
     async with FlowHarness(limits=MediaLimits(timeout=10.0)) as harness:
         alice, bob = await call(harness, (), ())
         await publish(alice)
-        (await subscribed(bob, alice)).end(CloseReason.REPLACED)
+        (await subscribe(bob, alice)).end(CloseReason.REPLACED)
         harness.mcu.unavailable = True
         await asyncio.sleep(11)
         assert bob.received() == []
@@ -398,7 +398,7 @@ async def test_what_was_chosen_counts_for_the_next_connection() -> None:
     async with FlowHarness() as harness:
         alice, bob = await call(harness, (), ())
         await publish(alice)
-        await subscribed(bob, alice)
+        await subscribe(bob, alice)
         bob.media(alice, "selectStream", payload={"substream": 0})
         await settle()
         harness.mcu.lose_streams(recovers=True)
@@ -413,7 +413,7 @@ async def test_request_meanwhile_is_served_and_no_second_offer_made() -> None:
     async with FlowHarness() as harness:
         alice, bob = await call(harness, (), ())
         await publish(alice)
-        await subscribed(bob, alice)
+        await subscribe(bob, alice)
         harness.mcu.lose_streams()
         bob.media(alice, "requestoffer")
         await asyncio.sleep(3)
@@ -429,7 +429,7 @@ async def test_request_in_vain_has_its_error_and_the_stream_is_offered_all_the_s
     async with FlowHarness(limits=MediaLimits(timeout=10.0)) as harness:
         alice, bob = await call(harness, (), ())
         await publish(alice)
-        await subscribed(bob, alice)
+        await subscribe(bob, alice)
         harness.mcu.lose_streams()
         bob.media(alice, "requestoffer")
         await asyncio.sleep(10.5)
@@ -462,7 +462,7 @@ async def test_request_that_crosses_an_unasked_offer_is_served_by_it(type: str, 
     async with FlowHarness() as harness:
         alice, bob = await call(harness, (), ())
         await publish(alice)
-        await subscribed(bob, alice)
+        await subscribe(bob, alice)
         harness.mcu.lose_streams(recovers=True)
         await publish(alice, "two", sid="2")
         (pushed,) = bob.data()
@@ -482,7 +482,7 @@ async def test_request_long_after_an_unasked_offer_has_an_offer_of_its_own() -> 
     async with FlowHarness() as harness:
         alice, bob = await call(harness, (), ())
         await publish(alice)
-        await subscribed(bob, alice)
+        await subscribe(bob, alice)
         harness.mcu.lose_streams(recovers=True)
         await publish(alice, "two", sid="2")
         bob.received()
@@ -496,7 +496,7 @@ async def test_request_for_the_offered_connection_refreshes_it() -> None:
     async with FlowHarness() as harness:
         alice, bob = await call(harness, (), ())
         await publish(alice)
-        await subscribed(bob, alice)
+        await subscribe(bob, alice)
         harness.mcu.lose_streams(recovers=True)
         await publish(alice, "two", sid="2")
         (pushed,) = bob.data()
@@ -517,8 +517,8 @@ def alice_leaves_call(harness: FlowHarness, alice: FakeClient, bob: FakeClient) 
 
 
 def alice_is_forbidden(harness: FlowHarness, alice: FakeClient, bob: FakeClient) -> None:
-    permit(harness, "alice", "publish-screen")
-    permit(harness, "alice", "publish-media")
+    set_permissions(harness, "alice", "publish-screen")
+    set_permissions(harness, "alice", "publish-media")
 
 
 def bob_says_bye(harness: FlowHarness, alice: FakeClient, bob: FakeClient) -> None:
@@ -533,7 +533,7 @@ async def test_nobody_is_offered_a_stream_that_one_of_both_has_ended(
     async with FlowHarness() as harness:
         alice, bob = await call(harness, (), ())
         await publish(alice)
-        await subscribed(bob, alice)
+        await subscribe(bob, alice)
         if reason is CloseReason.LOST:
             harness.mcu.lose_streams(recovers=True)
         else:
@@ -584,7 +584,7 @@ async def test_publisher_that_comes_up_late_is_followed_when_its_media_flow() ->
     async with FlowHarness(limits=MediaLimits(timeout=10.0)) as harness:
         alice, bob = await call(harness, (), ())
         await publish(alice)
-        await subscribed(bob, alice)
+        await subscribe(bob, alice)
         harness.mcu.lose_streams(recovers=True)
         harness.mcu.subscribe_error = Rejected("not up yet")
         await publish(alice, "two", sid="2")
@@ -607,7 +607,7 @@ async def test_publisher_that_leaves_while_its_stream_is_taken_up_again_is_not_o
     async with FlowHarness() as harness:
         alice, bob = await call(harness, (), ())
         await publish(alice)
-        await subscribed(bob, alice)
+        await subscribe(bob, alice)
         harness.mcu.lose_streams(recovers=True)
         harness.mcu.subscribe_gate = asyncio.Event()
         await publish(alice, "two", sid="2")
@@ -626,7 +626,7 @@ async def test_lost_subscriptions_count_against_the_limit() -> None:
         alice, bob, carol = await call(harness, (), (), ())
         await publish(alice)
         await publish(bob)
-        await subscribed(carol, alice)
+        await subscribe(carol, alice)
         harness.mcu.lose_streams(recovers=True)
         await settle()
         carol.media(bob, "requestoffer")

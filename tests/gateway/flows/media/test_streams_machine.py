@@ -1,4 +1,4 @@
-"""Media under any order of events: what the sessions hold is what is on the SFU, and in the end nothing is there."""
+"""Random sequences of media events: the registry and the SFU have the same streams, and in the end none."""
 
 from __future__ import annotations
 
@@ -17,78 +17,79 @@ from tests.gateway.flows.virtual_time import VirtualLoop, settle
 NAMES = ("alice", "bob", "carol")
 FEATURES = {"alice": ("republish",), "bob": (), "carol": ("republish", "ack")}
 
-Step = tuple[str, int, int]
-VERBS = (
-    *("offer", "offer anew", "offer screen", "request", "request", "request screen", "refresh", "sendoffer"),
-    *("answer", "candidate", "select", "unshare", "lose", "resume", "leave call", "enter call", "leave room", "join"),
-    *("revoke", "permit", "hold publish", "hold subscribe", "hold verbs", "release", "publish fails", "sfu drops"),
-    *("sfu is lost", "sfu goes", "sfu is back", "one subscription is lost", "settle", "second", "long time"),
+Step = tuple[str, int, int]  # an event, and the indices of a client and of another one
+EVENTS = (
+    *("offer", "offer new connection", "offer screen", "request", "request", "request screen", "refresh", "sendoffer"),
+    *("answer", "candidate", "select", "unshare", "disconnect", "resume", "leave call", "enter call", "leave room"),
+    *("join", "revoke", "permit", "hold publish", "hold subscribe", "hold streams", "release", "publish fails"),
+    *("sfu closes a publisher", "sfu closes all", "sfu fails", "sfu recovers", "sfu closes a subscription"),
+    *("settle", "second", "long time"),
 )
-steps = st.lists(st.tuples(st.sampled_from(VERBS), st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=40)
+steps = st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=40)
 
 
-class Play:
-    """Carries out steps; clients that are away stay so until they resume."""
+class Scenario:
+    """Three clients in one call, and the events that happen to them; a disconnected client sends nothing."""
 
     def __init__(self, harness: FlowHarness, clients: list[FakeClient]) -> None:
         self.harness = harness
         self.clients = clients
-        self.away = [False] * len(clients)
+        self.disconnected = [False] * len(clients)
         self.gate = asyncio.Event()
         self.connections = 0
 
-    async def do(self, step: Step) -> None:
-        verb, one, two = step
+    async def apply(self, step: Step) -> None:
+        event, one, two = step
         harness, client, other = self.harness, self.clients[one], self.clients[two]
         mcu, name = harness.mcu, NAMES[one]
-        says = not self.away[one]
-        match verb:
-            case "offer" if says:
+        connected = not self.disconnected[one]
+        match event:
+            case "offer" if connected:
                 client.offer()
-            case "offer anew" if says:
+            case "offer new connection" if connected:
                 self.connections += 1
                 client.offer(f"c{self.connections}", sid=str(self.connections))
-            case "offer screen" if says:
+            case "offer screen" if connected:
                 self.connections += 1
                 client.offer(f"c{self.connections}", sid=str(self.connections), roomType="screen")
-            case "request" if says:
+            case "request" if connected:
                 client.media(other, "requestoffer")
-            case "request screen" if says:
+            case "request screen" if connected:
                 client.media(other, "requestoffer", room_type="screen")
-            case "refresh" if says:
+            case "refresh" if connected:
                 for subscription in list(harness.media._streams.of(client.session).subscriptions.values()):
                     client.media(other, "requestoffer", sid=subscription.sid)
-            case "sendoffer" if says:
+            case "sendoffer" if connected:
                 client.media(other, "sendoffer", room_type="screen")
-            case "answer" if says:
+            case "answer" if connected:
                 client.media(other, "answer", payload={"type": "answer", "sdp": answer()})
-            case "candidate" if says:
+            case "candidate" if connected:
                 client.media(other, "candidate", payload={"candidate": {"candidate": CANDIDATE}})
-            case "select" if says:
+            case "select" if connected:
                 client.media(other, "selectStream", payload={"video": False})
-            case "unshare" if says:
+            case "unshare" if connected:
                 client.media(client, "unshareScreen", room_type="screen")
-            case "lose" if says:
+            case "disconnect" if connected:
                 client.disconnect()
-                self.away[one] = True
+                self.disconnected[one] = True
             case "resume":
                 self.clients[one] = await harness.resume(client)
-                self.away[one] = False
+                self.disconnected[one] = False
             case "leave call" | "enter call":
-                harness.set_in_call("r", name, flags=7 * (verb == "enter call"))
-            case "leave room" if says:
+                harness.set_in_call("r", name, flags=7 * (event == "enter call"))
+            case "leave room" if connected:
                 client.send({"type": "room", "room": {"roomid": ""}})
-            case "join" if says:
+            case "join" if connected:
                 client.send({"type": "room", "room": {"roomid": "r", "sessionid": f"nc-{name}"}})
             case "revoke" | "permit":
-                names = ["publish-media", "publish-screen"] if verb == "permit" else ["publish-audio"]
+                names = ["publish-media", "publish-screen"] if event == "permit" else ["publish-audio"]
                 changed = [{"sessionId": f"nc-{name}", "permissions": names}]
                 harness.rooms_api("r", {"type": "participants", "participants": {"changed": changed}})
             case "hold publish":
                 mcu.publish_gate = self.gate
             case "hold subscribe":
                 mcu.subscribe_gate = self.gate
-            case "hold verbs":
+            case "hold streams":
                 for publisher in mcu.publishers.values():
                     publisher.gate = self.gate
                 for subscriber in mcu.subscribers:
@@ -97,18 +98,18 @@ class Play:
                 self.release()
             case "publish fails":
                 mcu.publish_error = None if mcu.publish_error else Rejected("no")
-            case "sfu drops":
+            case "sfu closes a publisher":
                 for publisher in list(mcu.publishers.values())[:1]:
                     publisher.end(CloseReason.PUBLISHER_GONE, CloseReason.FAILED)
-            case "sfu is lost":
+            case "sfu closes all":
                 for publisher in list(mcu.publishers.values()):
                     publisher.error = McuLost("gone")
                     publisher.end(CloseReason.LOST, CloseReason.LOST)
-            case "sfu goes":
+            case "sfu fails":
                 mcu.lose_streams()
-            case "sfu is back":
+            case "sfu recovers":
                 await mcu.recover()
-            case "one subscription is lost":
+            case "sfu closes a subscription":
                 for subscriber in mcu.subscribers[:1]:
                     subscriber.end(CloseReason.LOST)
             case "settle":
@@ -128,12 +129,12 @@ class Play:
 async def play(steps: list[Step]) -> None:
     async with FlowHarness() as harness:
         clients = [await harness.member(name, in_call=True, features=FEATURES[name]) for name in NAMES]
-        play = Play(harness, clients)
+        scenario = Scenario(harness, clients)
         for step in steps:
-            await play.do(step)
-        play.release()
+            await scenario.apply(step)
+        scenario.release()
         await harness.mcu.recover()
-        await asyncio.sleep(1000)  # each request that waits for its publisher takes its ten seconds
+        await asyncio.sleep(1000)  # each request that waits for its publisher does so for ten seconds
         mcu, streams = harness.mcu, harness.media._streams
         assert mcu.pending_calls == 0
         publications = list(streams.publications())
@@ -149,7 +150,7 @@ async def play(steps: list[Step]) -> None:
         assert len(received) == len(mcu.subscribers)
         assert not [it for it in mcu.subscribers if it.publisher.closed]
         assert len(harness.services.tasks) == 0
-        for client in play.clients:
+        for client in scenario.clients:
             client.disconnect()
         await harness.sweep(31)
         await settle()
@@ -165,7 +166,7 @@ async def play(steps: list[Step]) -> None:
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=steps)
-def test_sessions_hold_what_is_on_the_sfu_and_leave_nothing(
+def test_registry_and_sfu_have_the_same_streams_and_in_the_end_none(
     caplog: pytest.LogCaptureFixture, steps: list[Step]
 ) -> None:
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:

@@ -1,0 +1,337 @@
+"""Requests for a stream and the answers to its offers (reference 9.3, 9.4, 9.9)."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.flows.settings import MediaLimits
+from mcu.base import (
+    CloseReason,
+    McuLost,
+    McuTimeout,
+    MediaSelection,
+    NoSuchStream,
+    Rejected,
+)
+from tests.gateway.flows.harness import OTHER, FlowHarness
+from tests.gateway.flows.media.calls import candidate_payload, publishing_call, subscribe
+from tests.gateway.flows.media.descriptions import answer, subscriber_offer
+from tests.gateway.flows.virtual_time import settle
+
+
+# reference 9.3-e
+async def test_request_is_answered_with_an_offer_in_the_name_of_the_publisher() -> None:
+    harness, (alice, bob) = await publishing_call("alice", "bob")
+    async with harness:
+        bob.media(alice, "requestoffer")
+        await settle()
+        (message,) = bob.received()
+        sid = message["message"]["data"].pop("sid")
+        assert message == {
+            "type": "message",
+            "message": {
+                "sender": {"type": "session", "sessionid": alice.sessionid},
+                "data": {
+                    "to": bob.sessionid,
+                    "from": alice.sessionid,
+                    "type": "offer",
+                    "roomType": "video",
+                    "payload": {"type": "offer", "sdp": subscriber_offer("subscription 1")},
+                },
+            },
+        }
+        assert sid.isdigit()
+        assert int(sid) < 2**53
+        assert alice.received() == []
+
+
+# reference 9.3-c
+async def test_request_waits_for_the_publisher() -> None:
+    async with FlowHarness() as harness:
+        alice, bob = await harness.callers("alice", "bob")
+        bob.media(alice, "requestoffer")
+        await asyncio.sleep(9)
+        assert bob.received() == []
+        bob.send_message(alice, "meanwhile")
+        assert [it["message"]["data"] for it in alice.received() if it["type"] == "message"] == ["meanwhile"]
+        alice.offer()
+        await settle()
+        assert bob.data()[0]["type"] == "offer"
+
+
+# reference 9.3-c
+async def test_request_fails_after_the_timeout_without_a_publisher() -> None:
+    async with FlowHarness() as harness:
+        alice, bob = await harness.callers("alice", "bob")
+        bob.media(alice, "requestoffer", id="q")
+        await asyncio.sleep(10.1)
+        (reply,) = bob.received()
+        assert (reply["id"], reply["error"]["code"]) == ("q", "client_not_found")
+        assert harness.media.open_streams == (0, 0)
+        assert harness.mcu.is_empty
+        assert harness.counters.no_publisher_total["video"] == 1
+
+
+async def test_each_waiting_request_has_its_own_timeout() -> None:
+    async with FlowHarness(limits=MediaLimits(timeout=10.0)) as harness:
+        alice, bob = await harness.callers("alice", "bob")
+        bob.received()
+        bob.media(alice, "requestoffer")
+        await asyncio.sleep(4)
+        bob.media(alice, "requestoffer")
+        await asyncio.sleep(6.5)
+        assert bob.error_codes() == ["client_not_found"]
+        await asyncio.sleep(4)
+        assert bob.error_codes() == ["client_not_found"]
+        assert harness.mcu.is_empty
+
+
+async def test_waiting_requests_are_served_by_one_offer() -> None:
+    async with FlowHarness() as harness:
+        alice, bob = await harness.callers("alice", "bob")
+        bob.received()
+        for _ in range(3):
+            bob.media(alice, "requestoffer")
+        bob.media(alice, "requestoffer", payload={"video": False})
+        await settle()
+        alice.offer()
+        await settle()
+        assert [it["type"] for it in bob.data()] == ["offer"]
+        assert len(harness.mcu.subscribed) == 1
+        assert harness.mcu.subscribers[0].selections[-1] == MediaSelection(video=False)
+
+
+# reference 9.3-c
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (McuTimeout("no media"), "processing_failed"),
+        (Rejected("no"), "processing_failed"),
+        (McuLost("gone"), "client_not_found"),
+        (NoSuchStream("none"), "client_not_found"),
+    ],
+)
+async def test_failure_to_subscribe_is_answered_with_an_error(error: Exception, code: str) -> None:
+    harness, (alice, bob) = await publishing_call("alice", "bob")
+    async with harness:
+        harness.mcu.subscribe_error = error  # type: ignore[assignment]
+        bob.media(alice, "requestoffer")
+        await settle()
+        assert bob.error_codes() == [code]
+        assert harness.media.open_streams == (1, 0)
+
+
+# reference 9.3-g
+async def test_waiting_request_is_cancelled_when_its_client_leaves_the_call() -> None:
+    async with FlowHarness() as harness:
+        alice, bob = await harness.callers("alice", "bob")
+        bob.media(alice, "requestoffer")
+        await settle()
+        harness.set_in_call("r", "bob", flags=0)
+        await settle()
+        assert harness.mcu.pending_calls == 0
+        bob.received()
+        alice.offer()
+        await asyncio.sleep(11)
+        assert bob.received() == []
+        assert harness.mcu.subscribers == []
+        assert harness.media.open_streams == (1, 0)
+
+
+async def test_stream_of_a_publisher_that_left_the_call_meanwhile_is_not_offered() -> None:
+    async with FlowHarness() as harness:
+        alice, bob = await harness.callers("alice", "bob")
+        bob.media(alice, "requestoffer", id="q")
+        await settle()
+        harness.set_in_call("r", "alice", flags=0)
+        alice.offer()
+        await settle()
+        errors = [(it["id"], it["error"]["code"]) for it in bob.received() if it["type"] == "error"]
+        assert errors == [("q", "not_allowed")]
+        assert harness.mcu.subscribers == []
+        assert harness.media.open_streams == (1, 0)
+
+
+# reference 9.3-b
+async def test_request_is_refused_unless_both_are_in_one_call() -> None:
+    harness, (alice, bob) = await publishing_call("alice", "bob")
+    async with harness:
+        outside = await harness.member("outside")
+        elsewhere = await harness.member("elsewhere", "other", in_call=True)
+        foreign = await harness.member("foreign", in_call=True, backend=OTHER)
+        nowhere = await harness.hello("nowhere")
+        for it in (outside, elsewhere, foreign, nowhere):
+            it.received()
+            it.media(alice, "requestoffer")
+            assert it.error_codes() == ["not_allowed"]
+        bob.media(outside, "requestoffer")
+        await settle()
+        bob.received()
+        bob.send({"type": "message", "message": {"recipient": {"type": "session", "sessionid": "x"}, "data": 1}})
+        bob.send_message(
+            {"type": "session", "sessionid": "unknown"}, {"type": "requestoffer", "roomType": "video"}, id="q"
+        )
+        (reply,) = bob.received()
+        assert reply["error"] == {"code": "not_allowed", "message": "Not allowed to request offer."}
+        assert harness.mcu.subscribers == []
+
+
+# reference 9.3-h
+async def test_subscribe_any_allows_requests_outside_of_a_call_within_one_backend() -> None:
+    async with FlowHarness(limits=MediaLimits(subscribe_any=True)) as harness:
+        alice = await harness.member("alice")
+        elsewhere = await harness.member("elsewhere", "other")
+        nowhere, foreign = await harness.hello("nowhere"), await harness.hello("foreign", OTHER)
+        alice.offer()
+        await settle()
+        for it in (elsewhere, nowhere):
+            it.received()
+            it.media(alice, "requestoffer")
+            await settle()
+            assert [data["type"] for data in it.data()] == ["offer"]
+        foreign.media(alice, "requestoffer")
+        await asyncio.sleep(11)
+        assert foreign.error_codes() == ["client_not_found"]
+        harness.change_settings(media_limits=MediaLimits())
+        late = await harness.hello("late")
+        late.media(alice, "requestoffer")
+        assert late.error_codes() == ["not_allowed"]
+
+
+# reference 9.3-a
+async def test_request_for_the_own_stream_is_ignored() -> None:
+    harness, (alice,) = await publishing_call("alice")
+    async with harness:
+        alice.media(alice, "requestoffer")
+        alice.media(alice, "selectStream", payload={"video": False})
+        await settle()
+        assert alice.received() == []
+
+
+# reference 9.3-d
+async def test_request_with_the_current_sid_refreshes_the_same_connection() -> None:
+    harness, (alice, bob) = await publishing_call("alice", "bob")
+    async with harness:
+        bob.media(alice, "requestoffer")
+        await settle()
+        sid = bob.data()[0]["sid"]
+        bob.media(alice, "requestoffer", sid=sid, payload={"substream": 1, "audio": False})
+        await settle()
+        (again,) = bob.data()
+        assert (again["sid"], again["payload"]["sdp"]) == (sid, subscriber_offer("refreshed 1"))
+        (subscriber,) = harness.mcu.subscribed
+        assert subscriber.selections == [MediaSelection(substream=1, audio=False)]
+
+
+# reference 9.3-d
+@pytest.mark.parametrize("sid", ["another", "", None])
+async def test_request_with_another_sid_makes_a_new_connection(sid: str | None) -> None:
+    harness, (alice, bob) = await publishing_call("alice", "bob")
+    async with harness:
+        bob.media(alice, "requestoffer", payload={"temporal": 2})
+        await settle()
+        first = bob.data()[0]["sid"]
+        bob.media(alice, "requestoffer", sid=sid)
+        await settle()
+        (again,) = bob.data()
+        assert again["sid"] != first
+        old, new = harness.mcu.subscribed
+        assert old.closed
+        assert not new.closed
+        assert old.first_selection == MediaSelection(temporal=2)
+
+
+async def test_refresh_during_which_the_publisher_ends_is_answered_with_an_error() -> None:
+    harness, (alice, bob) = await publishing_call("alice", "bob")
+    async with harness:
+        bob.media(alice, "requestoffer")
+        await settle()
+        sid = bob.data()[0]["sid"]
+        harness.mcu.subscribers[0].gate = gate = asyncio.Event()
+        bob.media(alice, "requestoffer", sid=sid)
+        await settle()
+        harness.mcu.published[0].end(CloseReason.PUBLISHER_GONE, CloseReason.FAILED)
+        gate.set()
+        await settle()
+        assert bob.error_codes() == ["processing_failed"]
+        assert harness.media.open_streams == (0, 0)
+
+
+# reference 9.3-f
+async def test_renegotiation_by_the_sfu_is_offered_under_the_same_sid() -> None:
+    harness, (alice, bob) = await publishing_call("alice", "bob")
+    async with harness:
+        bob.media(alice, "requestoffer")
+        await settle()
+        sid = bob.data()[0]["sid"]
+        harness.mcu.subscribers[0].listener.on_offer(subscriber_offer("more"))
+        (pushed,) = bob.data()
+        assert (pushed["type"], pushed["sid"], pushed["payload"]["sdp"]) == ("offer", sid, subscriber_offer("more"))
+
+
+# reference 2.1-k
+async def test_missing_answer_does_not_block_other_clients() -> None:
+    harness, (alice, bob, carol) = await publishing_call("alice", "bob", "carol")
+    async with harness:
+        await subscribe(bob, alice)
+        carol_subscription = await subscribe(carol, alice)
+        alice.offer(media=("audio",))
+        carol.media(alice, "answer", payload={"sdp": answer()})
+        await settle()
+        assert carol_subscription.answers
+        assert alice.data()[0]["type"] == "answer"
+
+
+async def test_answer_that_the_sfu_rejects_leaves_the_subscription_as_it_was() -> None:
+    harness, (alice, bob) = await publishing_call("alice", "bob")
+    async with harness:
+        subscriber = await subscribe(bob, alice)
+        subscriber.error = Rejected("no")
+        bob.media(alice, "answer", payload={"sdp": answer()})
+        await settle()
+        assert bob.error_codes() == ["processing_failed"]
+        assert not subscriber.closed
+
+
+# reference 9.4-a
+async def test_answer_for_the_own_publication_is_refused() -> None:
+    harness, (alice,) = await publishing_call("alice")
+    async with harness:
+        alice.media(alice, "answer", payload={"sdp": answer()})
+        await settle()
+        assert alice.error_codes() == ["processing_failed"]
+
+
+# reference 9.4-a
+@pytest.mark.parametrize("type", ["answer", "candidate", "endOfCandidates", "selectStream"])
+async def test_message_about_a_stream_that_does_not_exist_is_refused(type: str) -> None:
+    async with FlowHarness() as harness:
+        alice, bob = await harness.callers("alice", "bob")
+        alice.received()
+        payload = {"sdp": answer(), **candidate_payload()}
+        alice.media(bob, type, payload=payload)
+        if type != "selectStream":
+            alice.media(alice, type, payload=payload)
+        await settle()
+        assert set(alice.error_codes()) == {"client_not_found"}
+
+
+# reference 9.4-a
+@pytest.mark.parametrize("type", ["answer", "candidate", "endOfCandidates"])
+async def test_message_with_the_sid_of_another_connection_is_refused(type: str) -> None:
+    harness, (alice, bob) = await publishing_call("alice", "bob")
+    async with harness:
+        subscriber = await subscribe(bob, alice)
+        payload = {"sdp": answer(), **candidate_payload()}
+        alice.media(alice, type, sid="another", payload=payload)
+        bob.media(alice, type, sid="another", payload=payload)
+        await settle()
+        assert alice.error_codes() == bob.error_codes() == ["processing_failed"]
+        assert subscriber.answers == []
+        assert subscriber.candidates == []
+        for sid in ("", None):
+            bob.media(alice, type, sid=sid, payload=payload)
+        await settle()
+        assert bob.received() == []
