@@ -17,7 +17,7 @@ from gateway.core.limits import Backend
 from gateway.core.outbox import Outbox
 from gateway.core.permissions import Permissions
 from gateway.core.room import RoomKey
-from gateway.wire.server import JoinEntry, Sender, encode_sender
+from gateway.wire.server import Sender, encode_sender
 
 if TYPE_CHECKING:
     from gateway.core.virtual import VirtualSession
@@ -147,9 +147,3 @@ class Session:
         if sender is None:
             sender = self.senders[key] = encode_sender(Sender(recipient, self.id, self.shown_userid), control=True)
         return sender
-
-    def join_entry(self) -> JoinEntry:
-        """Return the session's entry of a join event (4.3)."""
-        given = self.room_session_id if self.room_session_given else ""
-        federated = self.client_type is ClientType.FEDERATION
-        return JoinEntry(self.id, self.shown_userid, self.features, self.user, given, federated)

@@ -14,7 +14,6 @@ from gateway.core.ids import SessionId
 from gateway.core.participants import IN_CALL
 from gateway.core.room import RoomKey
 from gateway.core.transient import TransientChange
-from gateway.wire.server import JoinEntry
 
 if TYPE_CHECKING:
     from gateway.core.session import Session
@@ -52,10 +51,6 @@ class VirtualSession:
         self.call_flags = call_flags
         self.in_call = False  # whatever ``call_flags`` it begins with (7.1)
         self.actor = actor
-
-    def join_entry(self) -> JoinEntry:
-        """Return the virtual session's entry of a join event (4.3)."""
-        return JoinEntry(self.id, self.userid, user=self.user)
 
 
 class VirtualSessionLeft(Struct, frozen=True):

@@ -18,7 +18,7 @@ from gateway.core.limits import Backend
 from gateway.core.throttle import Address, ThrottledAction
 from gateway.edge.http.address import TrustedProxies
 from gateway.edge.http.body import BodyReader, UnreadableBody
-from gateway.flows.backend.requests import Malformed
+from gateway.flows.backend.requests import MalformedRequest
 from gateway.flows.internal.dialout import Answer
 from gateway.flows.throttling import Throttling
 from gateway.wire import checksum
@@ -106,7 +106,7 @@ class RoomsApi:
                 answer = await self._dial(backend, roomid, message.dialout, url)
                 return _json(answer.status, answer.body)
             self._carry_out(backend, roomid, message)
-        except Malformed as error:
+        except MalformedRequest as error:
             log.warning("a %s request of backend %s is malformed: %s", message.type, backend.id, error)
             return _text(500, "Error while processing")
         except Exception:  # a fault in one request must not end the server

@@ -1,6 +1,6 @@
-"""What Nextcloud asks of a room: the effects of the rooms API.
+"""Requests of the rooms API, by which Nextcloud changes rooms and sends messages to their members.
 
-Source: reference 4.6, 6, 7. State changes and events are appended at once; no client is waited for.
+Source: reference 4.6, 6, 7. The state changes and the events are queued at once; no request waits for a client.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from collections.abc import Iterable
 import msgspec
 
 from gateway.core import participants
-from gateway.core.hub import Hub
 from gateway.core.ids import SessionId
 from gateway.core.limits import Backend
 from gateway.core.participants import IN_CALL, Participant
 from gateway.core.room import Room, RoomKey
-from gateway.core.session import ClientType
+from gateway.core.session import Session
+from gateway.core.visibility import by_form
 from gateway.flows.internal.virtual_sessions import VirtualSessions
 from gateway.flows.media.signaling import MediaSignaling
 from gateway.flows.rooms.call_counters import counted
@@ -28,37 +28,35 @@ from gateway.wire import server
 from gateway.wire.client import ABSENT, given
 from gateway.wire.server import Event, EventBody, RoomBody, RoomListBody, SwitchToBody
 
-CLIENT = ClientType.CLIENT.value
 
-
-class Malformed(Exception):
-    """A request that only its execution shows to be malformed (reference 1.4, row 12)."""
+class MalformedRequest(Exception):
+    """A request whose structure turns out to be wrong only when it is carried out (reference 1.4, row 12)."""
 
 
 class BackendRequests:
-    """Carries out the rooms API."""
+    """Carries out the requests of the rooms API."""
 
     def __init__(
         self,
         services: Services,
-        notify: RoomEvents,
+        events: RoomEvents,
         media: MediaSignaling,
-        sessions: SessionCloser,
-        virtuals: VirtualSessions,
+        closer: SessionCloser,
+        virtual_sessions: VirtualSessions,
     ) -> None:
         self._services = services
-        self._hub: Hub = services.hub
+        self._hub = services.hub
         self._delivery = services.delivery
-        self._notify = notify
+        self._events = events
         self._media = media
-        self._sessions = sessions
-        self._virtuals = virtuals
+        self._closer = closer
+        self._virtual_sessions = virtual_sessions
 
     def handle(self, backend: Backend, roomid: str, request: wire.RoomsRequest) -> None:
-        """Carry out a checked request; what concerns nobody here has no effect.
+        """Carry out an authenticated request; without effect if this server has no such room or user.
 
         Raises:
-            Malformed: nothing has happened.
+            MalformedRequest: nothing has changed.
         """
         room = self._hub.room(backend, roomid)
         if request.invite is not None and request.type == "invite":
@@ -66,7 +64,7 @@ class BackendRequests:
         elif request.disinvite is not None and request.type == "disinvite":
             self._disinvite(backend, roomid, request.disinvite)
         elif request.switchto is not None and request.type == "switchto":
-            self._switch(backend, room, request.switchto)
+            self._switch_room(backend, room, request.switchto)
         elif request.update is not None and request.type == "update":
             self._update(backend, roomid, room, request.update)
         elif request.delete is not None and request.type == "delete":
@@ -74,100 +72,99 @@ class BackendRequests:
         elif room is None:
             return
         elif request.incall is not None and request.type == "incall":
-            self._incall(backend, room, request.incall)
+            self._set_in_call(backend, room, request.incall)
         elif request.participants is not None and request.type == "participants":
-            self._participants(backend, room, request.participants)
+            self._change_participants(backend, room, request.participants)
         elif request.message is not None and request.type == "message":
-            self._message(room, request.message)
+            self._send_message(room, request.message)
 
     def _invite(self, backend: Backend, roomid: str, invite: wire.Invite) -> None:
-        """Users are members of the room now (6.1)."""
+        """Send users the event of their invitation, and other members a changed room list (6.1)."""
         invited = RoomListBody(roomid, invite.properties if given(invite.properties) else ABSENT)
         event = Event(EventBody("roomlist", "invite", invite=invited))
-        self._tell_users(backend, invite.userids, server.encode(event))
-        self._tell_others(backend, invite, invited)
+        self._send_to_users(backend, invite.userids, server.encode(event))
+        self._send_to_other_users(backend, invite, invited)
 
     def _disinvite(self, backend: Backend, roomid: str, disinvite: wire.Disinvite) -> None:
-        """Users and guests are no members any more; those in the room are shown out (2.7, 6.2)."""
+        """Send users and guests the event of their disinvitation, and evict them from the room (2.7, 6.2)."""
         event = Event(EventBody("roomlist", "disinvite", disinvite=RoomListBody(roomid, reason="disinvited")))
         encoded = server.encode(event)
-        sessions = [it for userid in disinvite.userids or () for it in self._hub.of_user(backend, userid)]
+        sessions = [session for userid in disinvite.userids or () for session in self._hub.of_user(backend, userid)]
         for room_session in disinvite.sessionids or ():
-            session = self._hub.of_room_session(backend.id, room_session) if room_session != "0" else None
+            session = self._find(backend, room_session)
             if session is not None:
                 sessions.append(session)
         key = RoomKey(backend.id, roomid)
         for room_session in dict.fromkeys(disinvite.sessionids or ()):
             virtual = self._hub.find_virtual(backend, room_session)
             if virtual is not None and virtual.room == key:
-                self._virtuals.disinvited(virtual)
-        for session in sessions:  # once for each way it is named, unless the first shows it out
+                self._virtual_sessions.disinvited(virtual)
+        for session in sessions:  # one that is listed twice gets the event twice, unless the first evicts it
             if not session.open or session.evicted_by is encoded:
                 continue
             self._delivery.send(session, encoded)
             if session.room == key:
-                self._sessions.evict(session, encoded)
+                self._closer.evict(session, encoded)
         properties = disinvite.properties if given(disinvite.properties) else ABSENT
-        self._tell_others(backend, disinvite, RoomListBody(roomid, properties))
+        self._send_to_other_users(backend, disinvite, RoomListBody(roomid, properties))
 
-    def _tell_others(self, backend: Backend, change: wire.Invite | wire.Disinvite, body: RoomListBody) -> None:
-        """Tell the members that the request is not about that the room has changed."""
-        concerned = set(change.userids or ())
-        others = [userid for userid in change.alluserids or () if userid not in concerned]
-        self._tell_users(backend, others, server.encode(Event(EventBody("roomlist", "update", update=body))))
+    def _send_to_other_users(self, backend: Backend, change: wire.Invite | wire.Disinvite, body: RoomListBody) -> None:
+        """Send a changed room list to the users in ``alluserids`` who are not invited or disinvited themselves."""
+        changed = set(change.userids or ())
+        others = [userid for userid in change.alluserids or () if userid not in changed]
+        self._send_to_users(backend, others, server.encode(Event(EventBody("roomlist", "update", update=body))))
 
     def _update(self, backend: Backend, roomid: str, room: Room | None, update: wire.Update) -> None:
-        """New properties (4.6, 6.3)."""
+        """Store the new properties of a room, and send them to its members and the listed users (4.6, 6.3)."""
         properties = update.properties if given(update.properties) else ABSENT
         if room is not None and self._hub.change_properties(room, properties):
             message = server.encode(server.Room(RoomBody(roomid, properties)))
             self._delivery.send_all(room.members.values(), message)
         event = Event(EventBody("roomlist", "update", update=RoomListBody(roomid, properties)))
-        self._tell_users(backend, update.userids, server.encode(event))
+        self._send_to_users(backend, update.userids, server.encode(event))
 
     def _delete(self, backend: Backend, roomid: str, room: Room | None, delete: wire.Delete) -> None:
-        """The room is gone: members leave it without leave events (4.6, 6.4)."""
+        """Remove all members from a room without leave events (4.6, 6.4)."""
         if room is not None:
             deleted = server.encode(Event(EventBody("room", "delete")))
-            self._delivery.send_all((it for it in room.members.values() if it.is_internal), deleted)
-            self._virtuals.room_deleted(room)
+            internal = [member for member in room.members.values() if member.is_internal]
+            self._delivery.send_all(internal, deleted)
+            self._virtual_sessions.room_deleted(room)
             gone = server.encode(server.Room(RoomBody("")))
             for left in self._hub.delete_room(room):
                 if left.session.connection is not None:
                     self._delivery.send(left.session, gone)
-                self._notify.left(left, silent=True)
+                self._events.left(left, silent=True)
         body = RoomListBody(roomid, reason="deleted")
         event = Event(EventBody("roomlist", "disinvite", disinvite=body))
-        self._tell_users(backend, delete.userids, server.encode(event))
+        self._send_to_users(backend, delete.userids, server.encode(event))
 
-    def _tell_users(self, backend: Backend, userids: Iterable[str] | None, message: bytes) -> None:
+    def _send_to_users(self, backend: Backend, userids: Iterable[str] | None, message: bytes) -> None:
         for userid in dict.fromkeys(userids or ()):
             self._delivery.send_all(self._hub.of_user(backend, userid), message)
 
-    def _incall(self, backend: Backend, room: Room, incall: wire.InCall) -> None:
-        """Who is in the call (7.1), and everybody at once (7.4)."""
+    def _set_in_call(self, backend: Backend, room: Room, incall: wire.InCall) -> None:
+        """Set the call membership of some participants (7.1) or of all (7.4)."""
         with counted(self._services.counters, room):
             if incall.all:
-                self._everybody_in_call(room, incall)
+                self._set_all_in_call(room, incall)
             else:
-                self._changed_in_call(backend, room, incall)
+                self._set_some_in_call(backend, room, incall)
 
-    def _changed_in_call(self, backend: Backend, room: Room, incall: wire.InCall) -> None:
+    def _set_some_in_call(self, backend: Backend, room: Room, incall: wire.InCall) -> None:
         changed = self._resolve(backend, incall.changed)
         users = self._resolve(backend, incall.users)
         for entry in changed:
-            if entry.in_call is not None:
-                self._set_in_call(room, entry.session, entry.in_call)
+            if entry.in_call is None:
+                continue
+            left_call = self._hub.set_in_call(room, entry.session, entry.in_call)
+            if left_call is not None:
+                self._media.end(left_call)
         if users or changed:
             self._hub.store_users(room, [user.entry for user in users])
-            self._notify.participants(room, users, changed)
+            self._events.participants(room, users, changed)
 
-    def _set_in_call(self, room: Room, session: SessionId, in_call: bool) -> None:
-        ended = self._hub.set_in_call(room, session, in_call)
-        if ended is not None:
-            self._media.end(ended)
-
-    def _everybody_in_call(self, room: Room, incall: wire.InCall) -> None:
+    def _set_all_in_call(self, room: Room, incall: wire.InCall) -> None:
         flags = participants.call_flags(incall.incall if given(incall.incall) else None)
         if flags is None:
             return
@@ -176,10 +173,10 @@ class BackendRequests:
             self._media.end(session)
         self._hub.store_users(room, participants.with_flags(room.users, flags))
         if change.notified:
-            self._notify.everybody_in_call(room, change.notified, flags)
+            self._events.all_in_call(room, change.notified, flags)
 
-    def _participants(self, backend: Backend, room: Room, changes: wire.Participants) -> None:
-        """Changed participants, their permissions above all (6.6, 8)."""
+    def _change_participants(self, backend: Backend, room: Room, changes: wire.Participants) -> None:
+        """Apply changed permissions, and send members the changed list of participants (6.6, 8)."""
         changed = self._resolve(backend, changes.changed)
         users = self._resolve(backend, changes.users)
         for entry in changed:
@@ -188,36 +185,43 @@ class BackendRequests:
                 self._hub.set_permissions(session, entry.permissions)
                 self._media.revoke(session)
         if users or changed:
-            self._notify.participants(room, users, changed)
+            self._events.participants(room, users, changed)
 
-    def _message(self, room: Room, message: wire.Message) -> None:
-        """Anything for the members (5.5, 6.7)."""
+    def _send_message(self, room: Room, message: wire.Message) -> None:
+        """Send the members of a room a message, each in the form that it may see (5.5, 6.7)."""
         if not given(message.data):
             return
-        for members, messages in RoomMessage(room.key.id, message.data).audiences(room.members.values()):
-            for encoded, offline in messages:
-                self._delivery.send_all(members, encoded, offline=offline)
+        sent = RoomMessage(room.key.id, message.data)
+        for form, members in by_form(room.members.values(), sent.content).items():
+            for event in sent.events(form):
+                self._delivery.send_all(members, event.message, offline=event.offline)
 
-    def _switch(self, backend: Backend, room: Room | None, switch: wire.SwitchTo) -> None:
-        """Ask sessions to go to another room (6.8): whatever room they are in, if the one they are to leave is here."""
+    def _switch_room(self, backend: Backend, room: Room | None, switch: wire.SwitchTo) -> None:
+        """Ask sessions, whatever room they are in, to join another one; without effect if ``room`` is unknown (6.8)."""
         try:
             sessions = wire.decode_switched_sessions(switch.sessions)
         except msgspec.DecodeError as error:
-            raise Malformed("sessions is neither a list of session ids nor an object") from error
+            raise MalformedRequest("sessions is neither a list of session ids nor an object") from error
         if room is None:
             return
         for room_session, details in sessions.items():
-            session = self._hub.of_room_session(backend.id, room_session) if room_session != "0" else None
+            session = self._find(backend, room_session)
             if session is not None:
                 body = SwitchToBody(switch.roomid or "", details if given(details) else ABSENT)
                 self._delivery.send(session, server.encode(Event(EventBody("room", "switchto", switchto=body))))
 
+    def _find(self, backend: Backend, room_session: str) -> Session | None:
+        """Return the session that is registered with a Nextcloud session id; "0" stands for none."""
+        return self._hub.of_room_session(backend.id, room_session) if room_session != "0" else None
+
     def _resolve(self, backend: Backend, entries: list[wire.ParticipantEntry] | None) -> list[Participant]:
+        """Replace the Nextcloud session ids in a list of participants by public session ids (7.2)."""
+
         def find(room_session: str) -> SessionId | None:
             session = self._hub.of_room_session(backend.id, room_session)
             if session is not None:
                 return session.id
-            virtual = self._hub.find_virtual(backend, room_session)  # its own id is what Nextcloud knows it by
+            virtual = self._hub.find_virtual(backend, room_session)  # Nextcloud knows it by its public id
             return None if virtual is None else virtual.id
 
         return participants.resolve(entries or (), find)

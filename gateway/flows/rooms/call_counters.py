@@ -1,4 +1,4 @@
-"""Who enters calls, and which calls begin, for the metrics.
+"""Counters of calls that begin and of participants that enter them, for the metrics.
 
 Source: reference 14.5.
 """
@@ -15,19 +15,19 @@ from gateway.flows.ports import Counters
 
 @contextmanager
 def counted(counters: Counters, room: Room) -> Iterator[None]:
-    """Count who is in the call at the end and was not before, and the call when nobody was."""
+    """Count the participants that enter the room's call within this context, and the call if it begins there."""
     before = _in_call(room)
     yield
     after = _in_call(room)
-    for session, kind in after.items():
+    for session, client_type in after.items():
         if session not in before:
-            counters.calls_total[room.key.backend, kind] += 1
+            counters.calls_total[room.key.backend, client_type] += 1
     if after and not before:
         counters.call_rooms_total[room.key.backend] += 1
 
 
 def _in_call(room: Room) -> dict[str, str]:
-    """Return the client types of who is in the call, by session."""
+    """Return the client types of the participants in the call, by session id."""
     found: dict[str, str] = {session: room.members[session].client_type.value for session in room.in_call}
     found.update((session, VIRTUAL) for session, virtual in room.virtuals.items() if virtual.in_call)
     return found

@@ -1,16 +1,13 @@
-"""From facts to messages: who is told what when the core has changed.
+"""Events about a room: what clients and Nextcloud receive when the core has changed.
 
-Events that concern many are encoded once. Order within one session is the order of these calls (reference
-4.3).
+An event for many recipients is encoded once per form (``core.visibility``). The order of the messages of one session is
+the order of these calls (reference 4.3).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-
-import msgspec
-from msgspec import Raw
+from collections.abc import Iterable, Sequence
 
 from gateway.core import participants
 from gateway.core.changes import RoomJoined, RoomLeft
@@ -20,113 +17,83 @@ from gateway.core.room import Room
 from gateway.core.session import Session
 from gateway.core.transient import TransientChange
 from gateway.core.virtual import VirtualSession, VirtualSessionLeft
+from gateway.core.visibility import Content, Form, by_form, form_for, join_entry
 from gateway.flows.media.signaling import MediaSignaling
 from gateway.flows.ports import NextcloudError
 from gateway.flows.services import Services, room_request
 from gateway.wire import server
 from gateway.wire.backend import ParticipantEntry, RoomRequest
 from gateway.wire.client import ABSENT
-from gateway.wire.server import Event, EventBody, FlagsBody, JoinEntry, ParticipantsBody, TransientBody
+from gateway.wire.server import Event, EventBody, FlagsBody, ParticipantsBody, TransientBody
 
 log = logging.getLogger("portunus.flows")
 
 _an_update = server.encode(Event(EventBody("participants", "update", update=ParticipantsBody(""))))
-PARTICIPANTS_UPDATE = _an_update[: _an_update.index(b'"update":')]  # how all of them begin
-
-_object_decoder = msgspec.json.Decoder(dict[str, Raw])
-_object_encoder = msgspec.json.Encoder()
+PARTICIPANTS_UPDATE = _an_update[: _an_update.index(b'"update":')]  # the prefix of all participants updates
 
 
 class RoomEvents:
-    """Tells clients, the SFU layer and Nextcloud what became true."""
+    """Sends the events of a change in a room, closes the streams of sessions that left, sends leave requests."""
 
     def __init__(self, services: Services, media: MediaSignaling) -> None:
         self._services = services
         self._delivery = services.delivery
         self._media = media
 
-    def joined(self, fact: RoomJoined) -> None:
-        """Tell a session what and who is in its new room, and the others that it came (4.3)."""
-        session = fact.session
-        self._initial(session, fact.room)
-        entry = session.join_entry()
-        self._delivery.send(session, _join_event([_without_name(entry) if session.permissions.hides_names else entry]))
-        virtuals = fact.room.virtuals.values()
-        entries = [other.join_entry() for other in fact.others] + [virtual.join_entry() for virtual in virtuals]
-        if entries:
-            if session.permissions.hides_names:
-                entries = [_without_name(entry) for entry in entries]
-            self._delivery.send(session, _join_event(entries))
-        self._came(fact.others, entry)
+    # -- joining and leaving
+
+    def joined(self, change: RoomJoined) -> None:
+        """Send a session the state of its new room, and the other members its join event (4.3)."""
+        session, room = change.session, change.room
+        if len(room.transient):
+            initial = TransientBody("initial", data=room.transient.values())
+            self._delivery.send(session, server.encode(server.Transient(initial)))
+        form = form_for(session, Content.PARTICIPANT)
+        self._delivery.send(session, _join_event([session], form))
+        virtuals = list(room.virtuals.values())
+        if change.others or virtuals:
+            self._delivery.send(session, _join_event([*change.others, *virtuals], form))
+        self._send_join(session, change.others)
         for virtual in virtuals:
             if virtual.flags:
                 self._delivery.send(session, _flags_event(virtual))
         if session.is_internal:
-            self.known_participants(fact.room)
+            self.known_participants(room)
         self._media.quality.entered(session)
 
-    def _came(self, others: Iterable[Session], entry: JoinEntry) -> None:
-        self._delivery.send_all((other for other in others if not other.permissions.hides_names), _join_event([entry]))
-        nameless = [other for other in others if other.permissions.hides_names]
-        if nameless:
-            self._delivery.send_all(nameless, _join_event([_without_name(entry)]))
-
     def virtual_joined(self, virtual: VirtualSession, room: Room) -> None:
-        """Tell the members of a room of a virtual session (11.2)."""
-        self._came(room.members.values(), virtual.join_entry())
+        """Send the members of a room the join event of a virtual session, and its flags (11.2)."""
+        self._send_join(virtual, room.members.values())
         self.known_participants(room)
         if virtual.flags:
             self.flags(virtual, room)
 
-    def flags(self, virtual: VirtualSession, room: Room) -> None:
-        """Tell the members what a virtual session does (7.5)."""
-        self._delivery.send_all(room.members.values(), _flags_event(virtual))
-
-    def virtual_left(self, fact: VirtualSessionLeft) -> None:
-        """Tell the others that a virtual session is gone; no participants update follows (7.3)."""
-        self._gone(fact.virtual.id, fact.remaining, fact.data)
-
-    def _gone(self, session: SessionId, remaining: Iterable[Session], data: TransientChange | None) -> None:
-        event = Event(EventBody("room", "leave", leave=(session,)))
-        self._delivery.send_all(remaining, server.encode(event))
-        if data is not None:
-            self.transient(remaining, data)
-
-    def _initial(self, session: Session, room: Room) -> None:
-        if len(room.transient):
-            body = TransientBody("initial", data=room.transient.values())
-            self._delivery.send(session, server.encode(server.Transient(body)))
-
-    def transient(self, members: Iterable[Session], changed: TransientChange) -> None:
-        """Tell all members, who caused it too, of a changed value (10)."""
-        old = ABSENT if changed.old is None else changed.old
-        if changed.value is None:
-            body = TransientBody("remove", changed.key, oldvalue=old)
-        else:
-            body = TransientBody("set", changed.key, changed.value, old)
-        self._delivery.send_all(members, server.encode(server.Transient(body)))
-
-    def left(self, fact: RoomLeft, *, silent: bool = False) -> None:
-        """End a session's media, tell the others that it left (unless ``silent``), and Nextcloud (4.2)."""
-        self._media.end(fact.session)
-        if not silent and fact.remaining:
-            self._gone(fact.session.id, fact.remaining, fact.data)
-            room = self._services.hub.rooms.get(fact.room)
-            if fact.session.is_internal and room is not None:
+    def left(self, change: RoomLeft, *, silent: bool = False) -> None:
+        """Close a session's streams, send the remaining members its leave event unless ``silent``, inform Nextcloud."""
+        session = change.session
+        self._media.end(session)
+        if not silent and change.remaining:
+            self._send_leave(session.id, change.remaining, change.data)
+            room = self._services.hub.rooms.get(change.room)
+            if session.is_internal and room is not None:
                 self.known_participants(room)
-        if fact.room_session:
-            self.tell_left(fact.session, fact.room.id, fact.room_session)
+        if change.room_session:
+            self.request_leave(session, change.room.id, change.room_session)
 
-    def tell_left(self, session: Session, room: str, room_session: str) -> None:
-        """Tell Nextcloud, soon, that a session left a room (4.2)."""
-        request = room_request(session, room, room_session, action="leave")
-        self._services.tasks.spawn(self._tell_backend(session, request), "leave request")
+    def virtual_left(self, change: VirtualSessionLeft) -> None:
+        """Send the remaining members the leave event of a virtual session; no participants update follows (7.3)."""
+        self._send_leave(change.virtual.id, change.remaining, change.data)
 
     def ended(self, session: Session) -> None:
-        """End the media that a session had outside of any room."""
+        """Close the streams that an ended session had outside of any room."""
         self._media.end(session)
 
-    async def _tell_backend(self, session: Session, request: RoomRequest) -> None:
+    def request_leave(self, session: Session, room: str, room_session: str) -> None:
+        """Start the request by which Nextcloud learns that a session left a room (4.2)."""
+        request = room_request(session, room, room_session, action="leave")
+        self._services.tasks.spawn(self._request_leave(session, request), "leave request")
+
+    async def _request_leave(self, session: Session, request: RoomRequest) -> None:
         try:
             answer = await self._services.nextcloud.ask(session.backend, session.url, request)
         except NextcloudError as error:
@@ -135,32 +102,60 @@ class RoomEvents:
         if answer.type == "error":
             log.warning("backend %s refused a leave request", session.backend.id)
 
+    def _send_join(self, participant: Session | VirtualSession, recipients: Iterable[Session]) -> None:
+        for form, sessions in by_form(recipients, Content.PARTICIPANT).items():
+            self._delivery.send_all(sessions, _join_event([participant], form))
+
+    def _send_leave(self, session: SessionId, remaining: Iterable[Session], data: TransientChange | None) -> None:
+        event = Event(EventBody("room", "leave", leave=(session,)))
+        self._delivery.send_all(remaining, server.encode(event))
+        if data is not None:
+            self.transient(remaining, data)
+
+    # -- state of the room
+
+    def transient(self, members: Iterable[Session], change: TransientChange) -> None:
+        """Send all members, the author included, a change of the transient data (10)."""
+        old = ABSENT if change.old is None else change.old
+        if change.value is None:
+            body = TransientBody("remove", change.key, oldvalue=old)
+        else:
+            body = TransientBody("set", change.key, change.value, old)
+        self._delivery.send_all(members, server.encode(server.Transient(body)))
+
+    def flags(self, virtual: VirtualSession, room: Room) -> None:
+        """Send the members of a room the flags of a virtual session (7.5)."""
+        self._delivery.send_all(room.members.values(), _flags_event(virtual))
+
     def participants(self, room: Room, users: Iterable[Participant], changed: Iterable[Participant]) -> None:
-        """Tell all members who is there with which flags (7.3), and who changed."""
+        """Send all members the list of participants from Nextcloud, and the changed participants behind it (7.3)."""
         shown = self._complete(room, (user.entry for user in users))
         message = _participants_event(room, participants.merge(shown, changed))
         self._delivery.send_all(room.members.values(), message)
 
     def known_participants(self, room: Room) -> None:
-        """Tell all members the known list anew, unless it is empty: internal clients or virtual sessions changed it."""
+        """Send all members the last list of participants again after a change of internal or virtual sessions.
+
+        An empty list is not sent.
+        """
         users = self._complete(room, room.users)
         if users:
             self._delivery.send_all(room.members.values(), _participants_event(room, users))
 
     def participants_on_resume(self, session: Session, room: Room) -> None:
-        """Tell one session the known list, unless it is empty (2.8)."""
+        """Send a resumed session the last list of participants, unless it is empty (2.8)."""
         users = self._complete(room, room.users)
         if users:
             self._delivery.send(session, _participants_event(room, users))
 
-    def _complete(self, room: Room, users: Iterable[ParticipantEntry]) -> list[ParticipantEntry]:
-        return participants.complete(users, room, int(self._services.wall_clock()))
-
-    def everybody_in_call(self, room: Room, told: Iterable[Session], flags: int) -> None:
-        """Tell members that all of them have these flags now (7.4)."""
+    def all_in_call(self, room: Room, recipients: Iterable[Session], flags: int) -> None:
+        """Send members the in-call flags that all of them have now (7.4)."""
         body = ParticipantsBody(room.key.id, incall=flags, all=True)
         message = server.encode(Event(EventBody("participants", "update", update=body)))
-        self._delivery.send_all(told, message)
+        self._delivery.send_all(recipients, message)
+
+    def _complete(self, room: Room, users: Iterable[ParticipantEntry]) -> list[ParticipantEntry]:
+        return participants.complete(users, room, int(self._services.wall_clock()))
 
 
 def _participants_event(room: Room, users: list[ParticipantEntry]) -> bytes:
@@ -173,15 +168,6 @@ def _flags_event(virtual: VirtualSession) -> bytes:
     return server.encode(Event(EventBody("participants", "flags", flags=body)))
 
 
-def _join_event(entries: list[JoinEntry]) -> bytes:
-    return server.encode(Event(EventBody("room", "join", join=tuple(entries))))
-
-
-def _without_name(entry: JoinEntry) -> JoinEntry:
-    """Take the display name out of an entry (5.4)."""
-    try:
-        user = _object_decoder.decode(entry.user)
-    except msgspec.DecodeError:  # no object, or none at all
-        return entry
-    user.pop("displayname", None)
-    return msgspec.structs.replace(entry, user=Raw(_object_encoder.encode(user)) if user else ABSENT)
+def _join_event(joined: Sequence[Session | VirtualSession], form: Form) -> bytes:
+    entries = tuple(join_entry(participant, form) for participant in joined)
+    return server.encode(Event(EventBody("room", "join", join=entries)))

@@ -1,4 +1,4 @@
-"""Join and leave rooms.
+"""Requests to join and to leave rooms.
 
 Source: reference 4.1, 4.2, 4.4.
 """
@@ -22,20 +22,20 @@ from gateway.wire.server import AlreadyJoined, RoomBody
 
 
 class DuplicateCloser(Protocol):
-    """Ends the session that another one with the same Nextcloud session id takes the place of."""
+    """Ends a session that is replaced by another one with the same Nextcloud session id."""
 
     def end(self, session: Session, *, reason: str, tell_backend: bool) -> None:
         """End a session; a connected client gets a ``bye`` with the reason."""
 
 
 class RoomMembership:
-    """Carries out ``room`` requests."""
+    """Lets sessions join and leave rooms."""
 
-    def __init__(self, services: Services, notify: RoomEvents, sessions: DuplicateCloser) -> None:
+    def __init__(self, services: Services, events: RoomEvents, closer: DuplicateCloser) -> None:
         self._services = services
         self._hub = services.hub
-        self._notify = notify
-        self._sessions = sessions
+        self._events = events
+        self._closer = closer
 
     def handle(self, session: Session, message: ClientMessage) -> Coroutine[Any, Any, None] | None:
         """Leave the current room at once, or join one in the returned coroutine.
@@ -55,14 +55,14 @@ class RoomMembership:
         if left is None:
             return
         self._services.delivery.send(session, server.encode(server.Room(RoomBody(""), request)))
-        self._notify.left(left)
+        self._events.left(left)
         self._hub.restart_join_timer(session, self._services.clock())
 
     async def join(self, session: Session, room: RoomJoin, request: str) -> None:
-        """Enter a room that Nextcloud lets the session into (4.1).
+        """Join a room after Nextcloud has allowed it (4.1).
 
         Raises:
-            ProtocolError: the session stays where it was.
+            ProtocolError: the session stays in its current room, if any.
         """
         roomid, given_id = room.roomid or "", room.sessionid or ""
         current = self._hub.room_of(session)
@@ -71,14 +71,14 @@ class RoomMembership:
                 self._hub.register(session, given_id or session.id)
             details = AlreadyJoined(_room_body(current))
             raise ProtocolError(Code.ALREADY_JOINED.error(details))
-        if session.is_internal:  # need not be invited
+        if session.is_internal:  # needs no invitation
             if self._holder(session, given_id) is not None:
                 given_id = ""
             answer = BackendAnswer("room", room=RoomAnswer(roomid))
         else:
-            answer = await self._ask(session, roomid, given_id)
+            answer = await self._request_join(session, roomid, given_id)
         if not session.open:
-            self._undo(session, roomid, given_id, answer)
+            self._undo_join(session, roomid, given_id, answer)
             return
         if given_id:
             self._close_duplicate(session, given_id)
@@ -88,29 +88,29 @@ class RoomMembership:
             raise ProtocolError(Code.ROOM_JOIN_FAILED.error())
         self._enter(session, answer.room, roomid, given_id, request)
 
-    async def _ask(self, session: Session, roomid: str, given_id: str) -> BackendAnswer:
-        asked = room_request(session, roomid, given_id or session.id)
+    async def _request_join(self, session: Session, roomid: str, given_id: str) -> BackendAnswer:
+        request = room_request(session, roomid, given_id or session.id)
         try:
-            return await self._services.nextcloud.ask(session.backend, session.url, asked)
+            return await self._services.nextcloud.ask(session.backend, session.url, request)
         except NextcloudError as error:
             raise ProtocolError(Code.INTERNAL_ERROR.error(message=str(error))) from error
 
-    def _undo(self, session: Session, roomid: str, given_id: str, answer: BackendAnswer) -> None:
-        """Take a session that ended meanwhile out of the room that Nextcloud let it into.
+    def _undo_join(self, session: Session, roomid: str, given_id: str, answer: BackendAnswer) -> None:
+        """Send a leave request for a session that ended while Nextcloud let it join.
 
-        Not if another one goes by its Nextcloud session id now: that one would be taken out (4.4).
+        None is sent if another session has the same Nextcloud session id by now, which would leave in its place (4.4).
         """
         if given_id and answer.type == "room" and self._holder(session, given_id) is None:
-            self._notify.tell_left(session, roomid, given_id)
+            self._events.request_leave(session, roomid, given_id)
 
     def _close_duplicate(self, session: Session, given_id: str) -> None:
-        """End another session with the same Nextcloud session id; Nextcloud hears nothing of it (4.4)."""
+        """End another session with the same Nextcloud session id, without a leave request (4.4)."""
         other = self._holder(session, given_id)
         if other is not None:
-            self._sessions.end(other, reason=ROOM_SESSION_RECONNECTED, tell_backend=False)
+            self._closer.end(other, reason=ROOM_SESSION_RECONNECTED, tell_backend=False)
 
     def _holder(self, session: Session, given_id: str) -> Session | None:
-        """Return the other session that goes by a Nextcloud session id."""
+        """Return the other session that is registered with a Nextcloud session id."""
         other = self._hub.of_room_session(session.backend.id, given_id)
         return None if other is session else other
 
@@ -125,10 +125,10 @@ class RoomMembership:
             now=self._services.clock(),
         )
         if joined.left is not None:
-            self._notify.left(joined.left)
+            self._events.left(joined.left)
         body = _room_body(joined.room, self._services.bandwidth(session.backend))
         self._services.delivery.send(session, server.encode(server.Room(body, request)))
-        self._notify.joined(joined)
+        self._events.joined(joined)
 
 
 def _room_body(room: Room, bandwidth: server.Bandwidth | None = None) -> RoomBody:

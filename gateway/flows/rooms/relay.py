@@ -14,6 +14,7 @@ from gateway.core.ids import SessionId
 from gateway.core.permissions import CONTROL
 from gateway.core.room import Room
 from gateway.core.session import Session
+from gateway.core.visibility import Content, Form, form_for
 from gateway.flows.media.signaling import MediaSignaling
 from gateway.flows.media.validation import check
 from gateway.flows.services import Services
@@ -23,6 +24,8 @@ from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.media import CONSUMED, ROOM_TYPES, Head, decode_head
 from gateway.wire.server import MESSAGE_END
 from gateway.wire.structure import addressed
+
+NICK_CHANGED = "nickChanged"  # type of the ``data`` that has a participant's new display name (5.4)
 
 
 class Relay:
@@ -94,7 +97,7 @@ class Relay:
         target = self._hub.find(session.backend, recipient)
         if target is None:
             self._to_virtual(session, recipient, data)
-        elif not (head is not None and head.type == "nickChanged" and target.permissions.hides_names):
+        elif head is None or head.type != NICK_CHANGED or _sees_nick_changes(target):
             self._delivery.send(target, b"".join((session.sender("session"), data, MESSAGE_END)))
 
     def _to_virtual(self, session: Session, recipient: str, data: Raw, *, control: bool = False) -> None:
@@ -119,9 +122,13 @@ class Relay:
 
     def _send(self, session: Session, type: str, targets: Iterable[Session], data: Raw, head: Head | None) -> None:
         encoded = b"".join((session.sender(type), data, MESSAGE_END))
-        if head is not None and head.type == "nickChanged":
-            targets = [target for target in targets if not target.permissions.hides_names]
+        if head is not None and head.type == NICK_CHANGED:
+            targets = [target for target in targets if _sees_nick_changes(target)]
         self._delivery.send_all(targets, encoded, but=session)
+
+
+def _sees_nick_changes(recipient: Session) -> bool:
+    return form_for(recipient, Content.NICK_CHANGE) is not Form.HIDDEN
 
 
 def _in_call(room: Room) -> list[Session]:

@@ -1,7 +1,7 @@
-"""Transient data: values that the sessions of a room share.
+"""Requests to change transient data, the entries that the sessions of a room share.
 
-Source: signaling API, Transient data; reference 10. The deadlines are numbers in the core; here one alarm is
-set for the next of them, so that a value is gone when its time is over and not at the next second.
+Source: signaling API, Transient data; reference 10. One timer is set for the next entry that expires, so that it is
+removed on time and not only at the next second.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from gateway.wire import structure
 from gateway.wire.client import ClientMessage, given
 from gateway.wire.errors import Code, ProtocolError
 
-_LONGEST = 3600.0  # seconds that an alarm is set for at once; a far deadline takes several
+_LONGEST = 3600.0  # seconds, at most, of one timer; a later deadline takes several
 
 
 class TransientRequests:
-    """Carries out ``transient`` requests, and what else sets shared values; close it when done."""
+    """Sets, removes and expires transient data; close it when done."""
 
-    def __init__(self, services: Services, notify: RoomEvents) -> None:
+    def __init__(self, services: Services, events: RoomEvents) -> None:
         self._services = services
         self._hub = services.hub
-        self._notify = notify
-        self._alarm: asyncio.TimerHandle | None = None
+        self._events = events
+        self._timer: asyncio.TimerHandle | None = None
 
     def update(self, session: Session, message: ClientMessage) -> None:
         """Set or remove an entry for a session.
@@ -51,7 +51,7 @@ class TransientRequests:
         if key.startswith(SESSION_DATA) and not session.is_internal and key != session_key(session.id):
             raise ProtocolError(Code.NOT_ALLOWED_TO_UPDATE_ENTRY.error())
         if body.type == "set" and given(body.value):
-            if limit := self._limit_of(room.transient, key, body.value):
+            if limit := self._exceeded_limit(room.transient, key, body.value):
                 self._services.count_excess(limit)
                 raise ProtocolError(Code.LIMIT_EXCEEDED.error())
             self.set(room, key, body.value, body.ttl)
@@ -59,20 +59,20 @@ class TransientRequests:
             self._remove(room, key)
 
     def set(self, room: Room, key: str, value: Raw, ttl: int | None = None) -> None:
-        """Store a value for ``ttl`` nanoseconds, whoever asks, and tell the members when it is a new one."""
+        """Store an entry for ``ttl`` nanoseconds, without a check of permissions; send members a changed value."""
         changed = self._hub.set_transient(room, key, value, ttl, self._services.clock())
         if changed is not None:
-            self._notify.transient(room.members.values(), changed)
+            self._events.transient(room.members.values(), changed)
         if ttl is not None and ttl > 0:
-            self._set_alarm()
+            self._set_timer()
 
     def close(self) -> None:
-        """Set no alarm any more. Idempotent."""
-        if self._alarm is not None:
-            self._alarm.cancel()
+        """Cancel the timer. Idempotent."""
+        if self._timer is not None:
+            self._timer.cancel()
 
-    def _limit_of(self, stored: TransientData, key: str, value: Raw) -> str:
-        """Return which limit a client's value passes; empty: none."""
+    def _exceeded_limit(self, stored: TransientData, key: str, value: Raw) -> str:
+        """Return the name of the limit that an entry would exceed; empty: none."""
         limits = self._services.settings.limits
         if exceeds(len(key.encode()), limits.transient_key_length):
             return "transient_key_length"
@@ -83,23 +83,23 @@ class TransientRequests:
     def _remove(self, room: Room, key: str) -> None:
         changed = self._hub.remove_transient(room, key)
         if changed is not None:
-            self._notify.transient(room.members.values(), changed)
+            self._events.transient(room.members.values(), changed)
 
     def _expire(self) -> None:
         for room, changed in self._hub.expire_transient(self._services.clock()):
-            self._notify.transient(room.members.values(), changed)
-        self._alarm = None
-        self._set_alarm()
+            self._events.transient(room.members.values(), changed)
+        self._timer = None
+        self._set_timer()
 
-    def _set_alarm(self) -> None:
-        """Be called when the next value is over; an earlier alarm that proves too early does no harm."""
+    def _set_timer(self) -> None:
+        """Set the timer for the next entry that expires; an earlier timer stays, and sets the next one itself."""
         at = self._hub.next_transient_deadline()
         if at is None:
             return
         loop = asyncio.get_running_loop()
         wait = min(max(at - self._services.clock(), 0.0), _LONGEST) + 0.001  # the loop counts whole milliseconds
-        if self._alarm is not None:
-            if self._alarm.when() <= loop.time() + wait:
+        if self._timer is not None:
+            if self._timer.when() <= loop.time() + wait:
                 return
-            self._alarm.cancel()
-        self._alarm = loop.call_later(wait, self._expire)
+            self._timer.cancel()
+        self._timer = loop.call_later(wait, self._expire)

@@ -6,8 +6,6 @@ import pytest
 from msgspec import Raw
 
 from gateway.core.actor import Actor, actor_of
-from gateway.core.session import ClientType
-from tests.gateway.core.members import session
 
 
 @pytest.mark.parametrize(
@@ -22,7 +20,3 @@ from tests.gateway.core.members import session
 )
 def test_actor_needs_both_members_as_strings(user: bytes, actor: Actor | None) -> None:
     assert actor_of(Raw(user)) == actor
-
-
-def test_only_federated_sessions_are_shown_as_such() -> None:
-    assert [session(kind=kind).join_entry().federated for kind in ClientType] == [False, False, True]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from gateway.core.ids import ConnectionId, RoomSessionId
+from gateway.core.ids import ConnectionId
 from gateway.core.permissions import Permissions
 from gateway.core.session import EXPIRY, ClientType
 from gateway.wire.server import MESSAGE_END
@@ -46,17 +46,6 @@ def test_guest_is_shown_with_the_user_id_of_the_room() -> None:
     it = session()
     it.room_userid = "guest"
     assert it.shown_userid == "guest"
-    assert it.join_entry().userid == "guest"
-
-
-# reference 4.3-c
-def test_join_entry_has_a_room_session_only_when_the_client_gave_one() -> None:
-    it = session("alice", features=("f",))
-    it.room_session_id = RoomSessionId("nc1")
-    assert it.join_entry().roomsessionid == ""
-    it.room_session_given = True
-    entry = it.join_entry()
-    assert (entry.roomsessionid, entry.features, bytes(entry.user)) == ("nc1", ("f",), b'{"displayname":"N"}')
 
 
 def test_control_sender_differs_and_is_encoded_once() -> None:

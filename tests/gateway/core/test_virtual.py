@@ -204,12 +204,3 @@ def test_virtual_session_that_nextcloud_lists_is_not_added_again() -> None:
     assert shown(room, listed) == [{"sessionId": virtual.id, "inCall": 9, "virtual": True}]
     named = f'{{"sessionId":"{virtual.id}","inCall":0,"userId":"u"}}'
     assert shown(room, named) == [{"sessionId": virtual.id, "inCall": 0, "userId": "u"}]
-
-
-# reference 4.3-c
-def test_join_entry_of_a_virtual_session_does_not_show_the_owners_name_for_it() -> None:
-    hub = Hub()
-    room = joined(hub, opened(hub))
-    virtual = added(hub, internal(hub), room, "secret name")
-    entry = virtual.join_entry()
-    assert (entry.sessionid, entry.userid, entry.user, entry.features) == (virtual.id, "", ONE, ())

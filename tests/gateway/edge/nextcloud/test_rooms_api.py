@@ -17,7 +17,7 @@ from gateway.edge.http.address import TrustedProxies
 from gateway.edge.http.body import BodyReader
 from gateway.edge.nextcloud import rooms_api
 from gateway.edge.nextcloud.rooms_api import MAX_BODY, RoomsApi
-from gateway.flows.backend.requests import Malformed
+from gateway.flows.backend.requests import MalformedRequest
 from gateway.flows.internal.dialout import Answer
 from gateway.flows.throttling import Caller, Throttling
 from gateway.metrics import Counters
@@ -62,7 +62,7 @@ class Gateway:
         if self.fails:
             raise RuntimeError("broken")
         if request.type == "switchto":
-            raise Malformed("no sessions")
+            raise MalformedRequest("no sessions")
         self.calls.append((backend.id, roomid, request))
 
     async def dial(self, backend: Backend, roomid: str, call: Dialout, url: str) -> Answer:

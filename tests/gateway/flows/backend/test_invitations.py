@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.flows.backend.requests import Malformed
+from gateway.flows.backend.requests import MalformedRequest
 from tests.gateway.flows.harness import OTHER, FlowHarness, Json
 from tests.gateway.flows.virtual_time import settle
 
@@ -197,7 +197,7 @@ async def test_who_left_the_room_is_not_sent_anywhere() -> None:
 async def test_malformed_sessions_are_refused(sessions: Any) -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
-        with pytest.raises(Malformed):
+        with pytest.raises(MalformedRequest):
             harness.rooms_api("r", {"type": "switchto", "switchto": {"roomid": "other", "sessions": sessions}})
         assert alice.received() == []
 

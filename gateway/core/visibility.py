@@ -1,0 +1,101 @@
+"""The form in which a session receives content that is sent to its room: ``form_for`` decides it per recipient.
+
+Recipients of one form receive the same bytes, so that content is encoded once per form and not once per recipient.
+
+Source: reference 4.3, 5.4, 5.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+
+import msgspec
+from msgspec import Raw
+
+from gateway.core.session import ClientType, Session
+from gateway.core.virtual import VirtualSession
+from gateway.wire.client import ABSENT
+from gateway.wire.server import JoinEntry
+
+CHAT_RELAY = "chat-relay"  # feature of clients that display comments out of the event, without a reload of the chat
+
+_objects = msgspec.json.Decoder(dict[str, Raw])
+_strings = msgspec.json.Decoder(str)
+_encoder = msgspec.json.Encoder()
+
+
+class Content(Enum):
+    """What is sent to a room, as far as recipients differ in what they may see of it."""
+
+    PARTICIPANT = "participant"  # the join entry of a participant
+    NICK_CHANGE = "nick change"  # the new display name of a participant
+    COMMENTS = "comments"  # chat messages
+    COMMENTS_OR_REFRESH = "comments or refresh"  # chat messages for clients that display them, for others a reload
+    OTHER = "other"  # visible to all recipients
+
+
+class Form(Enum):
+    """The form in which a recipient sees content."""
+
+    FULL = "full"
+    WITHOUT_NAMES = "without names"
+    REFRESH = "refresh"  # a request to reload the chat
+    HIDDEN = "hidden"  # the recipient receives nothing
+
+
+def form_for(recipient: Session, content: Content) -> Form:
+    """Return the form in which a recipient sees content, from its permissions and features."""
+    if content is Content.OTHER:
+        return Form.FULL
+    if content is Content.COMMENTS_OR_REFRESH and CHAT_RELAY not in recipient.features:
+        return Form.REFRESH
+    if not recipient.permissions.hides_names:
+        return Form.FULL
+    return Form.HIDDEN if content is Content.NICK_CHANGE else Form.WITHOUT_NAMES
+
+
+def by_form(recipients: Iterable[Session], content: Content) -> dict[Form, list[Session]]:
+    """Group recipients by the form in which they see content; leave out those from which it is hidden."""
+    groups: dict[Form, list[Session]] = {}
+    for recipient in recipients:
+        groups.setdefault(form_for(recipient, content), []).append(recipient)
+    groups.pop(Form.HIDDEN, None)
+    return groups
+
+
+def join_entry(participant: Session | VirtualSession, form: Form) -> JoinEntry:
+    """Return the entry of a participant in a join event (4.3)."""
+    user = without_display_name(participant.user) if form is Form.WITHOUT_NAMES else participant.user
+    if isinstance(participant, VirtualSession):
+        return JoinEntry(participant.id, participant.userid, user=user)
+    return JoinEntry(
+        participant.id,
+        participant.shown_userid,
+        participant.features,
+        user,
+        participant.room_session_id if participant.room_session_given else "",
+        participant.client_type is ClientType.FEDERATION,
+    )
+
+
+def without_display_name(user: Raw) -> Raw:
+    """Remove the display name from user data (5.4)."""
+    try:
+        members = _objects.decode(user)
+    except msgspec.DecodeError:  # not an object, or absent
+        return user
+    members.pop("displayname", None)
+    return Raw(_encoder.encode(members)) if members else ABSENT
+
+
+def without_author(comment: Raw) -> Raw:
+    """Replace the author's name in a chat comment by an empty string (5.5)."""
+    try:
+        members = _objects.decode(comment)
+        name = members.get("actorDisplayName")
+        if name is None or not _strings.decode(name):
+            return comment
+    except msgspec.DecodeError:  # not a comment of the known structure
+        return comment
+    return Raw(_encoder.encode({**members, "actorDisplayName": ""}))
