@@ -1,4 +1,4 @@
-"""A gateway whose SFU is away: what it announces, what it tells, and what becomes of media messages."""
+"""A gateway whose SFU is unavailable: announced features, media messages, status, and sessions that are ended."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from tests.gateway.flows.media.descriptions import answer, offer
 from tests.gateway.flows.media.fake_mcu import FakeMcu
 from tests.janus_process import free_ports
 
-WITH_AN_SFU = {"mcu", "offer-codecs", "republish", "simulcast", "update-sdp"}
+SFU_FEATURES = {"mcu", "offer-codecs", "republish", "simulcast", "update-sdp"}
 
 
-class Away:
-    """A gateway with a Janus that nobody has started."""
+class GatewayWithoutJanus:
+    """The URL of a gateway, its Nextcloud, and the URL of its Janus, at which nothing listens."""
 
     def __init__(self, url: str, nextcloud: FakeNextcloud, janus: str) -> None:
         self.url, self.nextcloud, self.janus = url, nextcloud, janus
@@ -35,10 +35,10 @@ class Away:
 
 
 @pytest.fixture
-async def away() -> AsyncIterator[Away]:
+async def gateway() -> AsyncIterator[GatewayWithoutJanus]:
     async with FakeNextcloud() as nextcloud:
         janus = f"ws://127.0.0.1:{free_ports(1)[0]}"
-        gateway = Gateway(
+        server = Gateway(
             Config(
                 sessions=SessionsSection(secret="0123456789abcdef0123456789abcdef"),
                 http=HttpSection(listen=("127.0.0.1:0",)),
@@ -46,9 +46,9 @@ async def away() -> AsyncIterator[Away]:
                 mcu=McuSection(type="janus", settings=(JanusServerSettings(janus),), timeout=1.0),
             )
         )
-        (url,) = await gateway.start()
-        yield Away(url, nextcloud, janus)
-        await gateway.stop()
+        (url,) = await server.start()
+        yield GatewayWithoutJanus(url, nextcloud, janus)
+        await server.stop()
 
 
 def features(message: Json) -> set[str]:
@@ -57,29 +57,29 @@ def features(message: Json) -> set[str]:
 
 
 # reference 13.1-b
-async def test_an_sfu_that_is_away_stays_announced(away: Away) -> None:
-    async with TalkClient(away.url, away.nextcloud.url) as alice:
-        assert features(alice.messages[0]) >= WITH_AN_SFU
-        assert features(await alice.hello(away.nextcloud.ticket("alice"))) >= WITH_AN_SFU
+async def test_features_of_an_unavailable_sfu_are_announced(gateway: GatewayWithoutJanus) -> None:
+    async with TalkClient(gateway.url, gateway.nextcloud.url) as alice:
+        assert features(alice.messages[0]) >= SFU_FEATURES
+        assert features(await alice.hello(gateway.nextcloud.ticket("alice"))) >= SFU_FEATURES
         room = await alice.join("r", "nc-alice")
         assert room["room"]["bandwidth"] == {"maxstreambitrate": 1048576, "maxscreenbitrate": 2097152}
         await alice.connect()
-        assert features(await alice.resume()) >= WITH_AN_SFU
-    async with aiohttp.ClientSession() as http, http.get(away.url + "/api/v1/welcome") as response:
+        assert features(await alice.resume()) >= SFU_FEATURES
+    async with aiohttp.ClientSession() as http, http.get(gateway.url + "/api/v1/welcome") as response:
         assert "mcu" in response.headers["X-Spreed-Signaling-Features"].split(", ")
 
 
 # reference 1.1-d
-async def test_media_messages_are_not_relayed_meanwhile_and_have_their_errors_in_time(away: Away) -> None:
+async def test_media_messages_are_answered_with_errors_and_not_relayed(gateway: GatewayWithoutJanus) -> None:
     async with (
-        TalkClient(away.url, away.nextcloud.url) as alice,
-        TalkClient(away.url, away.nextcloud.url) as bob,
+        TalkClient(gateway.url, gateway.nextcloud.url) as alice,
+        TalkClient(gateway.url, gateway.nextcloud.url) as bob,
     ):
         for client, name in ((alice, "alice"), (bob, "bob")):
-            await client.hello(away.nextcloud.ticket(name))
+            await client.hello(gateway.nextcloud.ticket(name))
             await client.join("r", f"nc-{name}")
         changed = [{"sessionId": f"nc-{name}", "inCall": 7} for name in ("alice", "bob")]
-        await away.nextcloud.send(away.url, "r", {"type": "incall", "incall": {"incall": 7, "changed": changed}})
+        await gateway.nextcloud.send(gateway.url, "r", {"type": "incall", "incall": {"incall": 7, "changed": changed}})
         described = {"type": "offer", "sdp": offer("one")}
         await alice.send_message(bob.session_id, {"type": "offer", "roomType": "video", "payload": described}, "offer")
         await alice.send_message(bob.session_id, {"type": "sendoffer", "roomType": "screen"}, "send")
@@ -100,18 +100,20 @@ async def test_media_messages_are_not_relayed_meanwhile_and_have_their_errors_in
         assert [it["message"]["data"]["type"] for it in bob.messages if it["type"] == "message"] == ["hi"]
 
 
-async def test_it_is_told_wherever_one_looks(away: Away, caplog: pytest.LogCaptureFixture) -> None:
-    status, reason = await away.get("/readyz")
+async def test_unavailable_sfu_is_reported_by_readyz_metrics_stats_and_log(
+    gateway: GatewayWithoutJanus, caplog: pytest.LogCaptureFixture
+) -> None:
+    status, reason = await gateway.get("/readyz")
     assert status == 503
     assert "connection refused" in reason
-    assert f'portunus_sfu_up{{sfu="{away.janus}"}} 0.0' in (await away.get("/metrics"))[1]
-    assert '"connected": false' in (await away.get("/api/v1/stats"))[1]
+    assert f'portunus_sfu_up{{sfu="{gateway.janus}"}} 0.0' in (await gateway.get("/metrics"))[1]
+    assert '"connected": false' in (await gateway.get("/api/v1/stats"))[1]
     records = caplog.get_records("setup") + caplog.get_records("call")
     assert any(it.levelno == logging.WARNING and "Janus cannot be used" in it.getMessage() for it in records)
 
 
-class OverFake(Gateway):
-    """A gateway over an SFU without media, which can be lost."""
+class GatewayWithFakeSfu(Gateway):
+    """A gateway with an SFU that can lose its streams."""
 
     fake: FakeMcu
 
@@ -121,7 +123,7 @@ class OverFake(Gateway):
 
 
 @pytest.mark.parametrize("configured", [True, False])
-async def test_sessions_of_clients_that_cannot_be_asked_are_reset_if_that_is_configured(configured: bool) -> None:
+async def test_sessions_of_clients_without_republish_are_ended_if_that_is_configured(configured: bool) -> None:
     async with FakeNextcloud() as nextcloud:
         config = Config(
             sessions=SessionsSection(secret="0123456789abcdef0123456789abcdef"),
@@ -129,10 +131,10 @@ async def test_sessions_of_clients_that_cannot_be_asked_are_reset_if_that_is_con
             backends=(nextcloud.backend(),),
             mcu=McuSection(type="inprocess", reset_sessions_on_loss=not configured),
         )
-        gateway = OverFake(config)
+        gateway = GatewayWithFakeSfu(config)
         (url,) = await gateway.start()
         section = msgspec.structs.replace(config.mcu, reset_sessions_on_loss=configured)
-        await gateway.reload(msgspec.structs.replace(config, mcu=section))  # the key takes effect with a reload, too
+        await gateway.reload(msgspec.structs.replace(config, mcu=section))  # a reload applies the key
         async with TalkClient(url, nextcloud.url) as alice:
             await alice.hello(nextcloud.ticket("alice"))
             await alice.join("r", "nc-alice")

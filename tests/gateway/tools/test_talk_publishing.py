@@ -14,7 +14,7 @@ from gateway.tools.talk_publishing import REPUBLISH, TalkPublisher
 from mcu.base import McuLost
 from tests.gateway.flows.media.descriptions import offer
 from tests.gateway.flows.media.fake_mcu import FakeMcu
-from tests.gateway.test_sfu_away import OverFake
+from tests.gateway.test_sfu_away import GatewayWithFakeSfu
 
 
 class Camera:
@@ -41,7 +41,7 @@ class Camera:
 @pytest.fixture
 async def fake() -> AsyncIterator[tuple[FakeMcu, TalkPublisher]]:
     async with FakeNextcloud() as nextcloud:
-        gateway = OverFake(
+        gateway = GatewayWithFakeSfu(
             Config(
                 sessions=SessionsSection(secret="0123456789abcdef0123456789abcdef"),
                 http=HttpSection(listen=("127.0.0.1:0",)),

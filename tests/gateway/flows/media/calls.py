@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.gateway.flows.harness import FakeClient, FlowHarness, Json
-from tests.gateway.flows.media.descriptions import CANDIDATE
+from tests.gateway.flows.media.descriptions import CANDIDATE, answer
 from tests.gateway.flows.media.fake_mcu import FakeSubscriber
 from tests.gateway.flows.virtual_time import settle
 
@@ -38,3 +38,26 @@ async def publishing_call(*userids: str) -> tuple[FlowHarness, list[FakeClient]]
     for client in clients:
         client.received()
     return harness, clients
+
+
+async def call_of(harness: FlowHarness, *features: tuple[str, ...]) -> list[FakeClient]:
+    """Return Alice, Bob and Carol, as many as there are sets of client features, in one call."""
+    names = ("alice", "bob", "carol")[: len(features)]
+    clients = [
+        await harness.member(name, in_call=True, features=own) for name, own in zip(names, features, strict=True)
+    ]
+    for client in clients:
+        client.received()
+    return clients
+
+
+async def publish(client: FakeClient, connection: str = "one", *, sid: str = "1", room_type: str = "video") -> None:
+    """Publish a stream; nothing but its answer may be received."""
+    client.offer(connection, sid=sid, roomType=room_type)
+    await settle()
+    assert [it["type"] for it in client.data()] == ["answer"]
+
+
+def send_answer(subscriber: FakeClient, publisher: FakeClient, sid: str = "") -> None:
+    """Answer the offer of a publisher's stream."""
+    subscriber.media(publisher, "answer", sid=sid, payload={"type": "answer", "sdp": answer()})

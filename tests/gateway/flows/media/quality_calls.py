@@ -1,0 +1,48 @@
+"""Calls under rules about bitrate and codecs."""
+
+from __future__ import annotations
+
+from gateway.core.limits import Backend, BackendQuality
+from gateway.core.room import RoomKey
+from gateway.flows.settings import MediaLimits
+from mcu.base import StreamType
+from tests.gateway.flows.harness import FakeClient, FlowHarness
+from tests.gateway.flows.media.fake_mcu import FakePublisher
+from tests.gateway.flows.virtual_time import settle
+
+SETTLED = 2.0  # seconds after which a change has been evaluated and the new limits are sent
+ROOM = RoomKey("cloud", "r")
+
+
+def backend_with(**quality: int | tuple[str, ...]) -> Backend:
+    """Return the backend ``cloud`` with these rules."""
+    rules = BackendQuality(**quality)  # type: ignore[arg-type]  # each test gives what its key takes
+    return Backend("cloud", ("https://cloud.example/",), "secret of the cloud", quality=rules)
+
+
+def harness_with(**quality: int | tuple[str, ...]) -> FlowHarness:
+    """Return a harness whose backend has these rules, and whose SFU has limits of its own."""
+    return FlowHarness(backend_with(**quality), limits=MediaLimits(stream_bitrate=1_000_000, screen_bitrate=2_000_000))
+
+
+async def publishing_clients(harness: FlowHarness, *userids: str) -> list[FakeClient]:
+    """Return clients in one call, each of which has published a camera."""
+    clients = []
+    for userid in userids:
+        client = await harness.member(userid, in_call=True, backend=next(iter(harness.services.backends)))
+        client.offer(userid)
+        clients.append(client)
+    await settle()
+    return clients
+
+
+def publisher_of(client: FakeClient, stream_type: StreamType = StreamType.VIDEO) -> FakePublisher:
+    """Return a client's publisher on the SFU."""
+    publisher = client.harness.publisher(client, stream_type)
+    assert publisher is not None
+    return publisher
+
+
+def last_limits(*clients: FakeClient) -> list[int | None]:
+    """Return the limit in bit/s that each client's camera was sent last."""
+    return [limits[-1] if (limits := publisher_of(it).limits) else None for it in clients]
