@@ -20,7 +20,7 @@ from aioice import ice
 from gateway.config import McuSection
 from gateway.version import VERSION
 from mcu.janus.settings import JanusServerSettings
-from tests.compare import chance, requests
+from tests.compare import random_steps, requests
 from tests.compare.incumbent import incumbent, version
 from tests.compare.media import Peers
 from tests.compare.player import ComparingPlayer, Difference
@@ -30,47 +30,53 @@ from tests.janus_process import JanusProcess
 from tests.media.loopback import only_loopback
 
 AT_ONCE = 4  # conversations
-NEEDS_MEDIA = {"screen", "subscribe"}  # a real SFU offers only what flows: real peers stand behind the descriptions
+NEEDS_MEDIA = {"screen", "subscribe"}  # a real SFU offers a stream only when media flow: aiortc peers send them
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "protocol.md"
 
 
 async def main(binary: Path, names: list[str]) -> int:
-    """Play, print, and return the exit status."""
+    """Play the conversations on both servers, print the differences, and return the exit status."""
     ice.get_host_addresses = only_loopback
     conversations = [it for it in load() if (not names or it.name in names) and is_playable(it)]
     turns = asyncio.Semaphore(AT_ONCE)
     async with JanusProcess(API_SECRET="", ADMIN_KEY="") as janus:
         found = await asyncio.gather(*(_compare(it, binary, janus.url, turns) for it in conversations))
         over_http = [] if names else await _compare_http(binary)
-        found += [] if names else await asyncio.gather(*(_compare_by_chance(it, binary, turns) for it in chance.SEEDS))
+        found += (
+            []
+            if names
+            else await asyncio.gather(*(_compare_random_steps(it, binary, turns) for it in random_steps.SEEDS))
+        )
     differences = [difference for several in (*found, over_http) for difference in several]
-    say(f"Portunus {VERSION} and nextcloud-spreed-signaling {version(binary)}, {date.today():%Y-%m-%d}:")
-    differing = {it.conversation for it in differences} - {requests.ALONE.name, chance.BY_CHANCE.name}
-    say(f"{len(conversations)} conversations, {len(differing)} of them differ.")
-    say(f"{len(requests.BODIES + requests.HEADERS + requests.PATHS) + 1} requests, {len(over_http)} of them differ.")
-    say(f"{len(chance.SEEDS)} times {chance.STEPS} steps by chance.\n")
-    say("| Conversation, line | There |\n|---|---|")
+    print_line(f"Portunus {VERSION} and nextcloud-spreed-signaling {version(binary)}, {date.today():%Y-%m-%d}:")
+    differing = {it.conversation for it in differences} - {requests.HTTP_ONLY.name, random_steps.RANDOM_STEPS.name}
+    print_line(f"{len(conversations)} conversations, {len(differing)} of them differ.")
+    print_line(
+        f"{len(requests.BODIES + requests.HEADERS + requests.PATHS) + 1} requests, {len(over_http)} of them differ."
+    )
+    print_line(f"{len(random_steps.SEEDS)} times {random_steps.STEPS} random steps.\n")
+    print_line("| Conversation, line | There |\n|---|---|")
     for it in differences:
-        say(f"| `{it.conversation}`, {it.line} | {it.what.replace('|', chr(92) + '|')} |")
+        print_line(f"| `{it.conversation}`, {it.line} | {it.what.replace('|', chr(92) + '|')} |")
     unexplained = sorted({it.conversation for it in differences} - explained())
     if unexplained:
-        say(f"\nNot explained in docs/protocol.md: {', '.join(unexplained)}")
+        print_line(f"\nNot explained in docs/protocol.md: {', '.join(unexplained)}")
     return 1 if unexplained else 0
 
 
 def is_playable(conversation: Conversation) -> bool:
-    """Whether it can be played there: nobody makes the SFU that both servers use go away."""
+    """Return whether a conversation can be played there: the SFU that both servers share cannot be taken away."""
     return all(who != "sfu" for _, (who, *_) in conversation.steps)
 
 
 def explained() -> set[str]:
-    """Return the conversations that the document's table has."""
+    """Return the conversations in the table of docs/protocol.md."""
     _, _, section = DOCUMENT.read_text().partition("## Compared with the incumbent")
     rows = [line.split("|")[1] for line in section.split("\n## ")[0].splitlines() if line.startswith("| `")]
     return set(re.findall(r"`([\w-]+)`", " ".join(rows)))
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """Print a line."""
     sys.stdout.write(text + "\n")
 
@@ -81,13 +87,17 @@ async def _compare(conversation: Conversation, binary: Path, janus: str, turns: 
 
 
 async def _compare_http(binary: Path) -> list[Difference]:
-    async with incumbent(binary, requests.ALONE, "") as there, levels.socket_level(requests.ALONE) as here:
+    async with incumbent(binary, requests.HTTP_ONLY, "") as there, levels.socket_level(requests.HTTP_ONLY) as here:
         return await requests.compare(there, here)
 
 
-async def _compare_by_chance(seed: int, binary: Path, turns: asyncio.Semaphore) -> list[Difference]:
-    async with turns, incumbent(binary, chance.BY_CHANCE, "") as there, levels.socket_level(chance.BY_CHANCE) as here:
-        return await chance.compare(seed, there, here)
+async def _compare_random_steps(seed: int, binary: Path, turns: asyncio.Semaphore) -> list[Difference]:
+    async with (
+        turns,
+        incumbent(binary, random_steps.RANDOM_STEPS, "") as there,
+        levels.socket_level(random_steps.RANDOM_STEPS) as here,
+    ):
+        return await random_steps.compare(seed, there, here)
 
 
 async def _there(conversation: Conversation, binary: Path, janus: str) -> list[Difference]:
@@ -99,7 +109,7 @@ async def _there(conversation: Conversation, binary: Path, janus: str) -> list[D
 
 
 async def _here(conversation: Conversation, janus: str) -> list[Difference]:
-    """What the tests play on the in-process SFU is played here on Janus, as there."""
+    """Play a conversation on this gateway, with Janus as on the incumbent, and return the differences from its text."""
     sfu = McuSection(type="janus", settings=(JanusServerSettings(janus),))
     if conversation.name in NEEDS_MEDIA:
         async with levels.socket_level(conversation, sfu) as here, Peers() as peers:
@@ -107,7 +117,7 @@ async def _here(conversation: Conversation, janus: str) -> list[Difference]:
             await player.play()
         return [replace(it, what=f"(here, with Janus) {it.what}") for it in player.differences]
     if "socket" not in conversation.levels:
-        return []  # needs virtual time; the tests have it
+        return []  # needs virtual time, which only the tests have
     async with AsyncExitStack() as stack:
         level = await stack.enter_async_context(levels.socket_level(conversation, sfu))
         try:

@@ -1,4 +1,4 @@
-"""The incumbent as a black box: its binary, a configuration, and what goes over its sockets."""
+"""The incumbent as a black box: its binary, its configuration, and its sockets."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ START = 20.0  # seconds; it waits for Janus before it listens
 
 
 def version(binary: Path) -> str:
-    """Return what the binary says of itself."""
-    said = subprocess.run([binary, "-version"], capture_output=True, text=True, check=True).stdout
-    return said.strip().removeprefix("nextcloud-spreed-signaling version ").split("/go")[0]
+    """Return the version that the binary prints."""
+    printed = subprocess.run([binary, "-version"], capture_output=True, text=True, check=True).stdout
+    return printed.strip().removeprefix("nextcloud-spreed-signaling version ").split("/go")[0]
 
 
 def configuration(port: int, cloud: FakeNextcloud, conversation: Conversation, janus: str) -> str:
-    """Return its ``server.conf``; what only this gateway can be configured to has no place there."""
+    """Return its ``server.conf``; keys that only this gateway has are left out."""
     server = conversation.server
     lines = [
         "[http]",
@@ -53,7 +53,7 @@ def configuration(port: int, cloud: FakeNextcloud, conversation: Conversation, j
 
 
 class IncumbentLevel(SocketLevel):
-    """Clients name Nextcloud's endpoint in full, as Talk does: 2.0 sends requests to just the URL of the hello."""
+    """The incumbent; clients name Nextcloud's full endpoint, because version 2.0 sends requests to exactly that URL."""
 
     def __init__(self, cloud: FakeNextcloud, gateway: str) -> None:
         super().__init__(cloud, gateway)
@@ -65,7 +65,7 @@ class IncumbentLevel(SocketLevel):
 
 @asynccontextmanager
 async def incumbent(binary: Path, conversation: Conversation, janus: str) -> AsyncIterator[SocketLevel]:
-    """Start one as a conversation needs it, with a Nextcloud of its own; ``janus`` is the URL of its SFU."""
+    """Start the incumbent as a conversation needs it, with its own Nextcloud; ``janus`` is the URL of its SFU."""
     async with FakeNextcloud() as cloud:
         (port,) = free_ports(1)
         with tempfile.TemporaryDirectory(prefix="portunus-compare-") as folder:

@@ -1,4 +1,4 @@
-"""Peers whose media flow, behind the offers and answers of a conversation: a real SFU offers nothing else."""
+"""aiortc peers that produce the offers and answers of a conversation, and the media that a real SFU waits for."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Peers:
     def __init__(self) -> None:
         self._cameras: dict[str, PublishingPeer] = {}
         self._watchers: list[WatchingPeer] = []
-        self._offered: dict[str, str] = {}  # name of the last offer, by who said it
-        self._heard: dict[str, str] = {}  # the last offer that was heard, by who heard it
+        self._offered: dict[str, str] = {}  # name of the last offer, by the client that sent it
+        self._received: dict[str, str] = {}  # the last offer, by the client that received it
 
     async def __aenter__(self) -> Self:
         return self
@@ -30,38 +30,38 @@ class Peers:
             await peer.close()
 
     async def offers(self, conversation: Conversation) -> dict[str, str]:
-        """Return a real offer for each name of one."""
+        """Return an offer of a peer for each name of an offer."""
         names = re.findall(r"\$offer:\w+", json.dumps([step for _, step in conversation.steps]))
         for number, name in enumerate(dict.fromkeys(names)):
             self._cameras[name] = PublishingPeer(number + 1, 440.0, channels=())
         return {name: await peer.offer() for name, peer in self._cameras.items()}
 
-    async def answers(self, who: str, message: Json, known: dict[str, Json]) -> dict[str, str]:
-        """Note what somebody is about to say, and return a real answer for each new name of one in it."""
+    async def answers(self, client: str, message: Json, known: dict[str, Json]) -> dict[str, str]:
+        """Record the offers in a message to send, and return an answer of a peer for each new name of an answer."""
         text = json.dumps(message)
         for name in re.findall(r"\$offer:\w+", text):
-            self._offered[who] = name
+            self._offered[client] = name
         made: dict[str, str] = {}
         for name in re.findall(r"\$answer:\w+", text):
-            if name not in known and who in self._heard:
+            if name not in known and client in self._received:
                 self._watchers.append(WatchingPeer())
-                made[name] = await self._watchers[-1].answer(self._heard[who])
+                made[name] = await self._watchers[-1].answer(self._received[client])
         return made
 
-    async def hear(self, who: str, message: Json) -> None:
-        """Let the peer behind somebody take the description that was heard."""
+    async def receive(self, client: str, message: Json) -> None:
+        """Pass the description in a received message to the client's peer."""
         data = _data(message)
         if data.get("type") == "offer":
-            self._heard[who] = data["payload"]["sdp"]
-        elif data.get("type") == "answer" and who in self._offered:
-            peer = self._cameras[self._offered[who]]
+            self._received[client] = data["payload"]["sdp"]
+        elif data.get("type") == "answer" and client in self._offered:
+            peer = self._cameras[self._offered[client]]
             if peer.pc.signalingState == "have-local-offer":
                 await peer.accept(data["payload"]["sdp"])
                 await peer.connected()
 
 
 def is_candidate(message: Json) -> bool:
-    """Whether the SFU trickles a candidate; when it does is no part of a conversation, its descriptions have them."""
+    """Return whether a message is a trickled candidate of the SFU; conversations do not contain these."""
     return bool(_data(message).get("type") == "candidate" and _data(message).get("from"))
 
 

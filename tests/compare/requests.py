@@ -1,4 +1,4 @@
-"""What both servers answer over HTTP: the rooms API with all that can be wrong, and the small endpoints."""
+"""Compares the HTTP answers of both servers: the rooms API with valid and invalid requests, and the small endpoints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.compare.player import Difference
 from tests.conversations.levels import SocketLevel
 from tests.conversations.player import Conversation
 
-ALONE = Conversation("http", "", mcu=False, server={}, levels=(), steps=())
+HTTP_ONLY = Conversation("http", "", mcu=False, server={}, levels=(), steps=())
 ROOM = "/api/v1/room/r"
 RANDOM = "r" * 64
 OK = b'{"type":"delete","delete":{"userids":[]}}'
@@ -55,7 +55,7 @@ PATHS = (
 
 
 class Request(NamedTuple):
-    text: str  # for the table
+    label: str  # for the table
     method: str
     path: str
     body: Any = None
@@ -63,21 +63,21 @@ class Request(NamedTuple):
 
 
 def requests(cloud: FakeNextcloud) -> list[Request]:
-    """Return what is asked."""
+    """Return the requests to send to both servers."""
     signed = [Request(body[:70].decode().strip(), "POST", ROOM, body, _headers(cloud, body)) for body in BODIES]
-    wrong = [Request(f"{given}", "POST", ROOM, OK, _headers(cloud, OK) | given) for given in HEADERS]
+    wrong = [Request(f"{changed}", "POST", ROOM, OK, _headers(cloud, OK) | changed) for changed in HEADERS]
     chunked = Request("no length", "POST", ROOM, _chunks, _headers(cloud, OK))
     return [*signed, *wrong, chunked, *(Request(path, "GET", path) for path in PATHS)]
 
 
 async def compare(there: SocketLevel, here: SocketLevel) -> list[Difference]:
-    """Ask both the same and return where status, or the text of a refusal, differ."""
+    """Send the same requests to both servers and return the differences in status or in the text of a refusal."""
     found = []
     pairs = zip(requests(there.cloud), requests(here.cloud), strict=True)
     for number, (one, other) in enumerate(pairs, 1):
         answers = await _ask(there.gateway, one), await _ask(here.gateway, other)
         if answers[0] != answers[1]:
-            found.append(Difference("http", number, f"{one.text}: {answers[0]} for {answers[1]}"))
+            found.append(Difference("http", number, f"{one.label}: {answers[0]} for {answers[1]}"))
     return found
 
 

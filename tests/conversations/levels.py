@@ -27,13 +27,13 @@ from tests.gateway.flows import fakes
 from tests.gateway.flows.harness import CLOUD, INTERNAL_SECRET, OTHER, WALL, FakeClient, FlowHarness, internal_params
 from tests.gateway.flows.virtual_time import settle
 
-_BARRIER = "nothing but this is heard"
-_FORGER = SigningKey()  # signs what Nextcloud never signed
+_BARRIER = "the only message that arrives"
+_FORGER = SigningKey()  # a key that is not Nextcloud's
 _AGES = {"": 0, "expired": -1000, "early": 1000}  # seconds
 
 
-def _claims(userid: str, kind: str, now: float) -> dict[str, Any]:
-    issued = now + _AGES.get(kind, 0)
+def _claims(userid: str, flaw: str, now: float) -> dict[str, Any]:
+    issued = now + _AGES.get(flaw, 0)
     return {"iat": issued, "exp": issued + 300, "sub": userid, "userdata": {"displayname": userid.title()}}
 
 
@@ -61,7 +61,7 @@ class FlowsLevel:
         return FlowsClient(client)
 
     async def check_all(self, mcu: bool) -> None:
-        """Check the form of everything that was sent, whether it was listened to or not."""
+        """Check the form of every message and request, received by a step or not."""
         await settle()
         for client in self._clients:
             for message in client.connection.written:
@@ -72,9 +72,9 @@ class FlowsLevel:
     def ticket(self, userid: str) -> Json:
         return self.harness.nextcloud.ticket(userid)
 
-    def token(self, userid: str, kind: str) -> str:
-        claims = _claims(userid, kind, WALL + self.harness.services.clock())
-        return (_FORGER if kind == "forged" else self._key).sign(claims)
+    def token(self, userid: str, flaw: str) -> str:
+        claims = _claims(userid, flaw, WALL + self.harness.services.clock())
+        return (_FORGER if flaw == "forged" else self._key).sign(claims)
 
     def internal(self) -> Json:
         return internal_params(self.url)
@@ -90,7 +90,7 @@ class FlowsLevel:
 
     async def asked(self) -> Json:
         await settle()
-        assert self._asked < len(self.harness.nextcloud.asked), "nothing was asked"
+        assert self._asked < len(self.harness.nextcloud.asked), "no request was sent"
         self._asked += 1
         return json.loads(encode_request(self.harness.nextcloud.asked[self._asked - 1][2]))
 
@@ -115,11 +115,11 @@ class FlowsLevel:
 
 
 class FlowsClient:
-    """A client of the fakes."""
+    """A client at the level of the flows."""
 
     def __init__(self, client: FakeClient) -> None:
         self._client = client
-        self._heard: list[Json] = []
+        self._received: list[Json] = []
 
     async def send(self, message: Json) -> None:
         self._client.send(message)
@@ -129,13 +129,13 @@ class FlowsClient:
 
     async def receive(self) -> Json:
         async with asyncio.timeout(PATIENCE):
-            while not self._heard:
-                await self._listen()
-        return self._heard.pop(0)
+            while not self._received:
+                await self._collect()
+        return self._received.pop(0)
 
     async def receives_nothing(self) -> bool:
-        await self._listen()
-        return not self._heard
+        await self._collect()
+        return not self._received
 
     async def lose(self) -> None:
         await settle()
@@ -146,14 +146,14 @@ class FlowsClient:
         self._client.disconnect()
         return finished
 
-    async def _listen(self) -> None:
+    async def _collect(self) -> None:
         await settle()
-        self._heard += self._client.received()
+        self._received += self._client.received()
 
 
 @asynccontextmanager
 async def flows_level(conversation: Conversation) -> AsyncIterator[FlowsLevel]:
-    """Wire the flows over fakes; inside a virtual loop."""
+    """Wire the flows over fakes; requires a loop with virtual time."""
     server = conversation.server
     backend = msgspec.structs.replace(CLOUD, session_limit=server.get("session_limit", 0))
     async with FlowHarness(backend, OTHER, mcu=conversation.mcu) as harness:
@@ -188,8 +188,8 @@ class SocketLevel:
     def ticket(self, userid: str) -> Json:
         return self.cloud.ticket(userid)
 
-    def token(self, userid: str, kind: str) -> str:
-        return (_FORGER if kind == "forged" else self.cloud.key).sign(_claims(userid, kind, time.time()))
+    def token(self, userid: str, flaw: str) -> str:
+        return (_FORGER if flaw == "forged" else self.cloud.key).sign(_claims(userid, flaw, time.time()))
 
     def internal(self) -> Json:
         return internal_params(self.url)
@@ -237,12 +237,12 @@ class SocketClient:
         return await self.client.receive()
 
     async def receives_nothing(self) -> bool:
-        """Ask for something that is answered at once: what was on its way comes before the answer."""
+        """Send a message that is answered at once: messages on their way arrive before the answer."""
         self.client.send({"id": _BARRIER, "type": "message"})
         return bool((await self.client.receive()).get("id") == _BARRIER)
 
     async def lose(self) -> None:
-        await self.receives_nothing()  # everything said before has arrived
+        await self.receives_nothing()  # earlier messages have arrived at the gateway then
         self.client.writer.close()
         await self.client.closed()
 
@@ -252,7 +252,7 @@ class SocketClient:
 
 @asynccontextmanager
 async def socket_level(conversation: Conversation, sfu: McuSection = INPROCESS) -> AsyncIterator[SocketLevel]:
-    """Start a gateway on a free port, and a Nextcloud for it."""
+    """Start a gateway on a free port, and its Nextcloud."""
     server = conversation.server
     async with FakeNextcloud() as cloud:
         config = Config(

@@ -12,7 +12,7 @@ from tests.conversations import message_forms, request_forms
 from tests.gateway.edge.raw_client import PATIENCE
 from tests.gateway.flows.media.descriptions import CANDIDATE, answer, offer
 
-Json = Any  # opaque: whatever stands in the file
+Json = Any  # opaque: any JSON value of the file
 
 FOLDER = Path(__file__).parent
 ANYTHING = "..."
@@ -22,7 +22,7 @@ class ConversationClient(Protocol):
     """A client on one connection."""
 
     async def send(self, message: Json) -> None:
-        """Send an object, or a text as it stands."""
+        """Send an object, or a string unchanged."""
 
     async def send_binary(self, octets: bytes) -> None:
         """Send a binary frame."""
@@ -31,13 +31,13 @@ class ConversationClient(Protocol):
         """Return the next message."""
 
     async def receives_nothing(self) -> bool:
-        """Whether nothing has come and nothing is on its way."""
+        """Return whether no message has arrived and none is on its way."""
 
     async def lose(self) -> None:
         """Break the connection."""
 
     async def is_closed(self) -> bool:
-        """Whether the gateway closes the connection and says nothing more."""
+        """Return whether the gateway closes the connection and sends nothing more."""
 
 
 class Level(Protocol):
@@ -51,17 +51,17 @@ class Level(Protocol):
     def ticket(self, userid: str) -> Json:
         """Return ``auth.params`` of a hello 1.0."""
 
-    def token(self, userid: str, kind: str) -> str:
-        """Return a token of a hello 2.0; ``kind`` is empty, or says what is wrong with it."""
+    def token(self, userid: str, flaw: str) -> str:
+        """Return a token of a hello 2.0; ``flaw`` is empty, ``expired``, ``early`` or ``forged``."""
 
     def internal(self) -> Json:
         """Return ``auth.params`` of an internal client."""
 
     def room(self, room: str, answer: Json) -> None:
-        """Say how joins of a room are answered."""
+        """Set the answer to joins of a room."""
 
     def answer(self, type: str, answer: Json) -> None:
-        """Say how all requests of a type are answered from now on: with this object, or (``None``) with junk."""
+        """Set the answer to all further requests of a type: this object, or (``None``) text that is no JSON."""
 
     async def asked(self) -> Json:
         """Return the next request to Nextcloud."""
@@ -70,23 +70,23 @@ class Level(Protocol):
         """Send a request of the rooms API."""
 
     async def dial(self, room: str, call: Json) -> tuple[int, Json]:
-        """Ask for a phone call by the rooms API; return the status and the body of the answer, when it is there."""
+        """Request a phone call over the rooms API; return status and body of the answer."""
 
     async def pass_time(self, seconds: float) -> None:
         """Let time pass."""
 
     async def sfu(self, away: bool) -> None:
-        """Let the SFU lose everything and be away, or come back."""
+        """Let the SFU lose all streams and be away, or come back."""
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """One file."""
+    """The content of one file."""
 
     name: str
     shows: str
     mcu: bool
-    server: Json  # its configuration, where it is not the usual one
+    server: Json  # configuration that differs from the usual one
     levels: tuple[str, ...]
     steps: tuple[tuple[int, list[Json]], ...]  # with the number of the line
 
@@ -105,7 +105,7 @@ def _read(path: Path) -> Conversation:
 
 
 class ConversationPlayer:
-    """Plays one conversation; ``names`` holds what its names stand for."""
+    """Plays one conversation; ``names`` has the values of its names."""
 
     def __init__(self, conversation: Conversation, level: Level) -> None:
         self._conversation = conversation
@@ -118,7 +118,7 @@ class ConversationPlayer:
         """Carry out each step.
 
         Raises:
-            AssertionError: something else was heard; names the line.
+            AssertionError: another message arrived, or none; names the line.
         """
         for number, (who, what, *rest) in self._conversation.steps:
             try:
@@ -133,11 +133,11 @@ class ConversationPlayer:
             except (AssertionError, TimeoutError) as error:
                 raise AssertionError(f"{self._conversation.name}, line {number}: {who} {what}: {error!r}") from error
 
-    async def _hear(self, client: ConversationClient) -> Json:
-        """Return the next message, which has the form that the document gives it."""
-        heard = await client.receive()
-        message_forms.check_message(heard, mcu=self._conversation.mcu)
-        return heard
+    async def _receive(self, client: ConversationClient) -> Json:
+        """Return the next message after a check of its form."""
+        received = await client.receive()
+        message_forms.check_message(received, mcu=self._conversation.mcu)
+        return received
 
     async def _client(self, who: str, what: str, rest: list[Json]) -> None:
         if what == "connects":
@@ -157,35 +157,35 @@ class ConversationPlayer:
             case "sends binary":
                 await client.send_binary(bytes.fromhex(rest[0]))
             case "receives" if isinstance(rest[0], list):
-                await self._hear_all(client, rest[0])
+                await self._receive_all(client, rest[0])
             case "receives":
-                heard = await self._hear(client)
-                assert self.matches(rest[0], heard), f"heard {heard}"
+                received = await self._receive(client)
+                assert self.matches(rest[0], received), f"received {received}"
             case "receives nothing":
-                assert await client.receives_nothing(), "something came"
+                assert await client.receives_nothing(), "a message arrived"
             case "loses the connection":
                 await client.lose()
             case "is disconnected":
-                assert await client.is_closed(), "the connection goes on"
+                assert await client.is_closed(), "the connection is open"
             case _:
                 raise ValueError(f"no such step: {what}")
 
     async def _enter(self, who: str, auth: Json, features: Json) -> None:
         client = self._clients[who] = await self._level.connect()
-        await self._hear(client)
+        await self._receive(client)
         await client.send({"type": "hello", "hello": {"version": "1.0", "auth": auth, "features": features}})
-        reply = await self._hear(client)
-        assert reply["type"] == "hello", f"heard {reply}"
+        reply = await self._receive(client)
+        assert reply["type"] == "hello", f"received {reply}"
         self.names[f"${who}"] = reply["hello"]["sessionid"]
         self.names[f"${who}.resume"] = reply["hello"]["resumeid"]
 
-    async def _hear_all(self, client: ConversationClient, patterns: list[Json]) -> None:
+    async def _receive_all(self, client: ConversationClient, patterns: list[Json]) -> None:
         left = list(patterns)
         while left:
-            heard = await self._hear(client)
-            fitting = next((pattern for pattern in left if self.matches(pattern, heard)), None)
-            assert fitting is not None, f"heard {heard}"
-            left.remove(fitting)
+            received = await self._receive(client)
+            matching = next((pattern for pattern in left if self.matches(pattern, received)), None)
+            assert matching is not None, f"received {received}"
+            left.remove(matching)
 
     async def _nextcloud(self, what: str, rest: list[Json]) -> None:
         match what:
@@ -198,7 +198,7 @@ class ConversationPlayer:
             case "dials":
                 self._call = asyncio.ensure_future(self._level.dial(rest[0], self.fill(rest[1])))
             case "is answered":
-                assert self._call is not None, "nothing was dialled"
+                assert self._call is not None, "no phone call was requested"
                 status, body = await asyncio.wait_for(self._call, PATIENCE)
                 request_forms.check_answer(status, body)
                 assert status == rest[0], f"was answered {status} {body}"
@@ -213,25 +213,25 @@ class ConversationPlayer:
     # -- names
 
     def fill(self, value: Json) -> Json:
-        """Put what the names stand for in their place."""
+        """Replace names by their values."""
         if isinstance(value, dict):
             return {key: self.fill(member) for key, member in value.items()}
         if isinstance(value, list):
             return [self.fill(member) for member in value]
-        if isinstance(value, str) and value.startswith("{"):  # a text that is sent as it stands
-            for name, stands_for in sorted(self.names.items(), reverse=True):
-                value = value.replace(f'"{name}"', json.dumps(stands_for))
+        if isinstance(value, str) and value.startswith("{"):  # a string that is sent unchanged
+            for name, bound in sorted(self.names.items(), reverse=True):
+                value = value.replace(f'"{name}"', json.dumps(bound))
             return value
         return self._value(value) if isinstance(value, str) and value.startswith("$") else value
 
     def _value(self, name: str) -> Json:
-        kind, _, rest = name[1:].partition(":")
+        prefix, _, rest = name[1:].partition(":")
         if name not in self.names:
-            self.names[name] = self._built_in(kind, rest)
+            self.names[name] = self._built_in(prefix, rest)
         return self.names[name]
 
-    def _built_in(self, kind: str, rest: str) -> Json:
-        match kind:
+    def _built_in(self, prefix: str, rest: str) -> Json:
+        match prefix:
             case "url":
                 return self._level.url
             case "ticket":
@@ -241,7 +241,7 @@ class ConversationPlayer:
             case "internal-forged":
                 return {**self._level.internal(), "token": "forged"}
             case "token" | "token-expired" | "token-early" | "token-forged":
-                return self._level.token(rest, kind.partition("-")[2])
+                return self._level.token(rest, prefix.partition("-")[2])
             case "offer":
                 return offer(rest)
             case "audio-offer":
@@ -254,10 +254,10 @@ class ConversationPlayer:
                 return answer(rest)
             case "candidate":
                 return CANDIDATE
-        raise ValueError(f"nothing was called ${kind} yet")
+        raise ValueError(f"the name ${prefix} has no value yet")
 
     def matches(self, pattern: Json, value: Json) -> bool:
-        """Whether a value is what the pattern says; new names are kept only when it is."""
+        """Return whether a value matches a pattern; new names are bound only if it does."""
         before = dict(self.names)
         if self._matches(pattern, value):
             return True

@@ -1,4 +1,4 @@
-"""The level of the socket, with long polling in its place: over a good line, and over one that cuts answers off."""
+"""The level of the socket with long polling: over an intact connection, and over one that breaks off answers."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tests.conversations.levels import SocketLevel
 from tests.conversations.player import Conversation, ConversationClient, Json
 from tests.gateway.cutting import CuttingLine
 
-_BARRIER = "nothing but this is heard"
+_BARRIER = "the only message that arrives"
 
 
 class PollingLevel(SocketLevel):
-    """A whole gateway, whose clients poll."""
+    """A whole gateway; its clients use long polling."""
 
     def __init__(self, cloud: FakeNextcloud, gateway: str, line: str = "") -> None:
         super().__init__(cloud, gateway)
@@ -32,7 +32,7 @@ class PollingLevel(SocketLevel):
 
 
 class LongPollingClient:
-    """A client that polls."""
+    """A client over long polling."""
 
     def __init__(self, client: PollClient) -> None:
         self._client = client
@@ -41,7 +41,7 @@ class LongPollingClient:
         self._client.send(message)
 
     async def send_binary(self, octets: bytes) -> None:
-        """What is no text is no message here, either."""
+        """Post a list of numbers, which is refused like a binary frame."""
         self._client.send_raw(list(octets))
 
     async def receive(self) -> Json:
@@ -62,7 +62,7 @@ class LongPollingClient:
 
 @asynccontextmanager
 async def polling_level(conversation: Conversation) -> AsyncIterator[PollingLevel]:
-    """Start a gateway on a free port, and a Nextcloud for it."""
+    """Start a gateway on a free port, and its Nextcloud."""
     async with levels.socket_level(conversation) as under:
         level = PollingLevel(under.cloud, under.gateway)
         try:
@@ -74,7 +74,7 @@ async def polling_level(conversation: Conversation) -> AsyncIterator[PollingLeve
 
 @asynccontextmanager
 async def cut_polling_level(conversation: Conversation) -> AsyncIterator[PollingLevel]:
-    """The same behind a line that cuts every other connection off, after some octets of an answer."""
+    """Start the same behind a proxy that breaks off every other connection after some octets of an answer."""
     chance = random.Random(conversation.name)
 
     def budget() -> int:

@@ -1,4 +1,4 @@
-"""Every conversation at every level that it names."""
+"""Every conversation is played at every level that it names."""
 
 from __future__ import annotations
 

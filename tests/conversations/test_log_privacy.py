@@ -1,4 +1,4 @@
-"""Nothing private is logged at INFO or above (invariant 7): each record of each conversation is formatted and read."""
+"""No private data is logged at INFO or above (invariant 7): the records of all conversations are searched for it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ PRIVATE = {
     "a candidate": re.compile(r"candidate:\S+ \d|typ host"),
     "an address": re.compile(r"(?<![\d.])(?!127\.0\.0\.1:\d+\b)\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?![\d.])"),
     "a token": re.compile(r"eyJ[\w-]{8,}"),
-    "an id of a session": re.compile(r"(?<![\w-])[\w-]{48}(?![\w-])"),
+    "a session id": re.compile(r"(?<![\w-])[\w-]{48}(?![\w-])"),
 }
 
 
 @pytest.fixture(autouse=True)
-def _root_as_before() -> Iterator[None]:
+def _restore_root_logger() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield
@@ -32,7 +32,7 @@ def _root_as_before() -> Iterator[None]:
 
 
 def secrets(names: dict[str, object]) -> set[str]:
-    """Return what no log may hold, of all that a conversation had names for."""
+    """Return the private values among the names of a conversation."""
     found = {CANDIDATE, CANDIDATE.split()[4]}
     for name, value in names.items():
         if name.startswith("$ticket") and isinstance(value, dict):
@@ -45,37 +45,37 @@ def secrets(names: dict[str, object]) -> set[str]:
 
 @pytest.mark.parametrize("style", ["logfmt", "json"])
 @pytest.mark.parametrize("level", ["flows", "socket"])
-def test_no_record_holds_anything_private(level: str, style: log.Style) -> None:
+def test_no_record_has_private_data(level: str, style: log.Style) -> None:
     stream = StringIO()
     log.configure(style, logging.INFO, stream)
-    held: set[str] = set()
+    private: set[str] = set()
     for conversation in load():
         if level in conversation.levels:
-            held |= secrets(play(conversation, level).names)
+            private |= secrets(play(conversation, level).names)
     written = stream.getvalue()
-    assert len(held) > 40
-    assert "stream failed" in written  # something was logged that could have told
-    assert [line for line in written.splitlines() if any(secret in line for secret in held)] == []
-    for what, pattern in PRIVATE.items():
-        assert [line for line in written.splitlines() if pattern.search(line)] == [], what
+    assert len(private) > 40
+    assert "stream failed" in written  # a record about a stream was written
+    assert [line for line in written.splitlines() if any(secret in line for secret in private)] == []
+    for name, pattern in PRIVATE.items():
+        assert [line for line in written.splitlines() if pattern.search(line)] == [], name
 
 
 @pytest.mark.parametrize(
-    ("what", "text"),
+    ("name", "text"),
     [
         ("a description", "offer v=0 o=-"),
         ("a description", "a=ice-pwd:x"),
         ("a candidate", CANDIDATE),
         ("an address", "from 203.0.113.7"),
         ("a token", "eyJhbGciOiJFZERTQSJ9.x.y"),
-        ("an id of a session", "session " + "Ab-_" * 12),
+        ("a session id", "session " + "Ab-_" * 12),
     ],
 )
-def test_what_is_looked_for_would_be_found(what: str, text: str) -> None:
-    assert PRIVATE[what].search(text)
+def test_private_data_is_recognised(name: str, text: str) -> None:
+    assert PRIVATE[name].search(text)
 
 
-def test_conversations_have_secrets() -> None:
+def test_secrets_are_found_among_names() -> None:
     names: dict[str, object] = {
         "$alice": "x" * 48,
         "$ticket:a": {"userid": "a", "ticket": "t"},

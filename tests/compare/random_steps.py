@@ -17,7 +17,7 @@ from tests.conversations.levels import SocketLevel
 from tests.conversations.player import Conversation, Json
 from tests.gateway.edge.raw_client import RawClient
 
-BY_CHANCE = Conversation("by chance", "", mcu=False, server={}, levels=(), steps=())
+RANDOM_STEPS = Conversation("random steps", "", mcu=False, server={}, levels=(), steps=())
 SEEDS = range(8)
 STEPS = 40
 PACE = 0.12  # seconds for a step to have its effect
@@ -25,24 +25,24 @@ LATE = 0.4  # seconds more when the two differ: one of them may be slower
 
 USERS = {"alice": "alice", "bob": "bob", "anna": "alice"}  # two sessions of one user
 BRIDGE = "bridge"
-PEOPLE = (*USERS, BRIDGE)
+CLIENTS = (*USERS, BRIDGE)
 UNSTEADY = {"lastPing", "server", "bandwidth"}
 
 
-class Person:
+class RandomClient:
     """A client on one server."""
 
     def __init__(self) -> None:
         self.raw: RawClient | None = None
         self.ids = ("", "")  # session and resume id
-        self.heard: list[Json] = []
+        self.received: list[Json] = []
         self.gone = True
 
-    async def listen(self, raw: RawClient) -> None:
-        """Keep what comes, until the connection ends."""
+    async def collect(self, raw: RawClient) -> None:
+        """Append each message to ``received`` until the connection ends."""
         while self.raw is raw:
             try:
-                self.heard.append(await raw.receive())
+                self.received.append(await raw.receive())
             except TimeoutError:
                 continue
             except (AssertionError, OSError, asyncio.IncompleteReadError, ValueError):
@@ -50,67 +50,67 @@ class Person:
                 return
 
 
-class Side:
-    """One server, and everybody on it."""
+class ComparedServer:
+    """One of the two servers, with its clients."""
 
     def __init__(self, level: SocketLevel) -> None:
         self._level = level
-        self.people = {name: Person() for name in PEOPLE}
-        self._names: dict[str, str] = {}  # what stands for an id
+        self.clients = {name: RandomClient() for name in CLIENTS}
+        self._names: dict[str, str] = {}  # names by id
         self._virtual = 0
         self._tasks: list[asyncio.Task[None]] = []
 
     async def carry_out(self, step: list[Json]) -> None:
-        """Let somebody do something."""
+        """Carry out one step on this server."""
         who, what, *rest = step
         if who == "nextcloud":
             await self._level.send(rest[0], self._filled(rest[1]))
             return
-        person = self.people[who]
+        client = self.clients[who]
         if what == "enters":
-            await self._connect(person)
+            await self._connect(client)
             auth = {"url": self._level.url, "params": self._level.ticket(USERS[who])} if who in USERS else {}
             auth = auth or {"type": "internal", "params": self._level.internal()}
             hello = {"version": "1.0", "auth": auth, "features": rest[0]}
-            _say(person, {"id": "h", "type": "hello", "hello": hello})
+            _send(client, {"id": "h", "type": "hello", "hello": hello})
         elif what == "resumes":
-            await self._connect(person)
-            _say(person, {"id": "h", "type": "hello", "hello": {"version": "1.0", "resumeid": person.ids[1]}})
-        elif what == "loses the connection" and person.raw is not None:
-            person.gone, raw, person.raw = True, person.raw, None
+            await self._connect(client)
+            _send(client, {"id": "h", "type": "hello", "hello": {"version": "1.0", "resumeid": client.ids[1]}})
+        elif what == "loses the connection" and client.raw is not None:
+            client.gone, raw, client.raw = True, client.raw, None
             raw.writer.close()
-        elif not person.gone:
-            _say(person, self._filled(rest[0]))
+        elif not client.gone:
+            _send(client, self._filled(rest[0]))
 
-    def told(self) -> dict[str, Counter[str]]:
-        """Return what everybody was told since the last time, with names for the ids."""
-        for name, person in self.people.items():
-            for message in person.heard:
-                self._learn(name, person, message)
+    def new_messages(self) -> dict[str, Counter[str]]:
+        """Return the messages to each client since the last call, with names in place of ids."""
+        for name, client in self.clients.items():
+            for message in client.received:
+                self._learn(name, client, message)
         found = {}
-        for name, person in self.people.items():
-            heard = [self._named(it) for it in person.heard if not _is_timed(it)]
-            found[name] = Counter(json.dumps(it, sort_keys=True) for it in heard)
-            person.heard.clear()
+        for name, client in self.clients.items():
+            received = [self._named(it) for it in client.received if not _is_timed(it)]
+            found[name] = Counter(json.dumps(it, sort_keys=True) for it in received)
+            client.received.clear()
         return found
 
     async def end(self) -> None:
-        """Leave."""
-        for person in self.people.values():
-            person.raw = None
+        """Disconnect all clients."""
+        for client in self.clients.values():
+            client.raw = None
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _connect(self, person: Person) -> None:
+    async def _connect(self, client: RandomClient) -> None:
         await self._level.connect()
-        person.raw, person.gone = self._level.clients[-1], False
-        self._tasks.append(asyncio.create_task(person.listen(person.raw)))
+        client.raw, client.gone = self._level.clients[-1], False
+        self._tasks.append(asyncio.create_task(client.collect(client.raw)))
 
-    def _learn(self, name: str, person: Person, message: Json) -> None:
+    def _learn(self, name: str, client: RandomClient, message: Json) -> None:
         if message["type"] == "hello":
-            person.ids = (message["hello"]["sessionid"], message["hello"]["resumeid"])
-            self._names |= {person.ids[0]: f"${name}", person.ids[1]: f"${name}.resume"}
+            client.ids = (message["hello"]["sessionid"], message["hello"]["resumeid"])
+            self._names |= {client.ids[0]: f"${name}", client.ids[1]: f"${name}.resume"}
         for entry in message.get("event", {}).get("join", ()):
             if entry["sessionid"] not in self._names:
                 self._virtual += 1
@@ -131,53 +131,55 @@ class Side:
 
 
 def _is_timed(message: Json) -> bool:
-    """Whether a message comes by itself: with the connection, or when nobody said a hello that was taken."""
+    """Return whether a message is caused by time: the welcome, or the end of a connection without a hello."""
     return bool(message["type"] == "welcome" or message.get("bye", {}).get("reason") == "hello_timeout")
 
 
-def _say(person: Person, message: Json) -> None:
-    if person.raw is not None:
-        person.raw.send(message)
+def _send(client: RandomClient, message: Json) -> None:
+    if client.raw is not None:
+        client.raw.send(message)
 
 
 async def compare(seed: int, there: SocketLevel, here: SocketLevel) -> list[Difference]:
-    """Let the same things happen by chance on both servers, and return the first that has another effect."""
-    chance, sides = random.Random(seed), [Side(there), Side(here)]
+    """Take the same random steps on both servers, and return the first one with another effect."""
+    chance, servers = random.Random(seed), [ComparedServer(there), ComparedServer(here)]
     try:
         for number in range(STEPS):
-            step = [PEOPLE[number], "enters", []] if number < len(PEOPLE) else next_step(chance, sides[0].people)
-            await asyncio.gather(*(side.carry_out(step) for side in sides))
+            step = [CLIENTS[number], "enters", []] if number < len(CLIENTS) else next_step(chance, servers[0].clients)
+            await asyncio.gather(*(server.carry_out(step) for server in servers))
             await asyncio.sleep(PACE)
-            told = [side.told() for side in sides]
-            if told[0] != told[1]:
+            messages = [server.new_messages() for server in servers]
+            if messages[0] != messages[1]:
                 await asyncio.sleep(LATE)
-                for early, side in zip(told, sides, strict=True):
-                    for name, late in side.told().items():
+                for early, server in zip(messages, servers, strict=True):
+                    for name, late in server.new_messages().items():
                         early[name] += late
-            for name in PEOPLE:
-                one, other = told[0][name], told[1][name]
+            for name in CLIENTS:
+                one, other = messages[0][name], messages[1][name]
                 if one != other:
-                    text = f"seed {seed}, after {short(step)}: {name} hears {[*(one - other)]} for {[*(other - one)]}"
-                    return [Difference(BY_CHANCE.name, number, text)]
+                    text = (
+                        f"seed {seed}, after {short(step)}: {name} receives {[*(one - other)]} for {[*(other - one)]}"
+                    )
+                    return [Difference(RANDOM_STEPS.name, number, text)]
     finally:
-        for side in sides:
-            await side.end()
+        for server in servers:
+            await server.end()
     return []
 
 
-def next_step(chance: random.Random, people: dict[str, Person]) -> list[Json]:
-    """Return what happens next."""
-    who = chance.choice(PEOPLE)
-    if people[who].gone:
-        return [who, "resumes"] if people[who].ids[0] and chance.random() < 0.7 else [who, "enters", []]
+def next_step(chance: random.Random, clients: dict[str, RandomClient]) -> list[Json]:
+    """Return the next step."""
+    who = chance.choice(CLIENTS)
+    if clients[who].gone:
+        return [who, "resumes"] if clients[who].ids[0] and chance.random() < 0.7 else [who, "enters", []]
     room = chance.choice("rrrs")
-    return chance.choice((_of_client, _of_client, _of_client, _of_nextcloud, _of_nextcloud, _of_bridge))(
+    return chance.choice((_client_step, _client_step, _client_step, _nextcloud_step, _nextcloud_step, _bridge_step))(
         chance, who, room
     )
 
 
-def _of_client(chance: random.Random, who: str, room: str) -> list[Json]:
-    recipients = [{"type": "session", "sessionid": f"${name}"} for name in (*PEOPLE, "virtual1")]
+def _client_step(chance: random.Random, who: str, room: str) -> list[Json]:
+    recipients = [{"type": "session", "sessionid": f"${name}"} for name in (*CLIENTS, "virtual1")]
     recipients += [{"type": "user", "userid": name} for name in ("alice", "bob", "nobody")]
     body = {
         "recipient": chance.choice([*recipients, {"type": "room"}, {"type": "call"}]),
@@ -190,15 +192,15 @@ def _of_client(chance: random.Random, who: str, room: str) -> list[Json]:
         if who == BRIDGE or chance.random() < 0.1
         else {"roomid": room, "sessionid": f"nc-{who}-{room}"}
     )
-    kind, said = chance.choice(
+    kind, body_of_type = chance.choice(
         [("room", entered)] * 4
         + [("room", {"roomid": ""}), ("message", body), ("message", body), ("control", body), ("transient", change)]
         + [("", {}), ("", {})]
     )
-    return [who, "sends", {"id": "x", "type": kind, kind: said}] if kind else [who, "loses the connection"]
+    return [who, "sends", {"id": "x", "type": kind, kind: body_of_type}] if kind else [who, "loses the connection"]
 
 
-def _of_nextcloud(chance: random.Random, who: str, room: str) -> list[Json]:
+def _nextcloud_step(chance: random.Random, who: str, room: str) -> list[Json]:
     def entries(most: int) -> list[Json]:
         return [_entry(chance, room) for _ in range(chance.randint(0, most))]
 
@@ -228,7 +230,7 @@ def _entry(chance: random.Random, room: str) -> Json:
     return entry
 
 
-def _of_bridge(chance: random.Random, who: str, room: str) -> list[Json]:
+def _bridge_step(chance: random.Random, who: str, room: str) -> list[Json]:
     change = {"sessionid": "phone", "roomid": room}
     flags: Json = {"flags": chance.randint(0, 2), "incall": chance.randint(0, 1)}
     kind, body = chance.choice(
