@@ -93,15 +93,15 @@ class Sending(_Peer):
         self._frames = frames
         self.packets = 0  # sent
         ssrc = random.getrandbits(32)
-        self._slot = SubscriberSection(
+        self._section = SubscriberSection(
             MediaKind.VIDEO,
             "0",
             codec=NegotiatedCodec(_VP8, _RTX),
             ssrc=ssrc,
             rtx_ssrc=ssrc ^ 1,
             cname="bench",
-            stream="bench",
-            track="video",
+            stream_id="bench",
+            track_id="video",
         )
         self._local: LocalTransportDescription | None = None
         self._task: asyncio.Task[None] | None = None
@@ -109,11 +109,11 @@ class Sending(_Peer):
     async def offer(self) -> str:
         """Return an offer."""
         self._local = await self.transport.open()
-        return write_offer([self._slot], self._local, setup="actpass", version=1)
+        return write_offer([self._section], self._local, setup="actpass", version=1)
 
     async def accept(self, answer: str) -> None:
         """Take the answer."""
-        _, remote = read_answer(answer, [self._slot])
+        _, remote = read_answer(answer, [self._section])
         if remote is None:
             raise RuntimeError("the SFU rejects the picture")
         self.transport.connect(remote, client=remote.setup != "active")
@@ -137,7 +137,7 @@ class Sending(_Peer):
             for place, payload in enumerate(frame):
                 second = _VP8.type | (0x80 if place == len(frame) - 1 else 0)
                 timestamp = step * CLOCK // FRAMES_PER_SECOND & 0xFFFFFFFF
-                header = rtp.HEADER.pack(flags, second, sequence & 0xFFFF, timestamp, self._slot.ssrc)
+                header = rtp.HEADER.pack(flags, second, sequence & 0xFFFF, timestamp, self._section.ssrc)
                 stamp = time.monotonic_ns().to_bytes(STAMP, "big")
                 self.transport.send_rtp(header + extension + payload[:-STAMP] + stamp)
                 sequence += 1

@@ -34,57 +34,65 @@ from mcu.inprocess.negotiation.parsing import preference, read_offer
 from mcu.inprocess.publisher import InprocessPublisher
 from mcu.inprocess.settings import InprocessSettings
 from mcu.inprocess.subscriber import InprocessSubscriber
-from mcu.inprocess.transport.aiortc_internals import unusable
+from mcu.inprocess.transport.aiortc_internals import binding_problem
 from mcu.inprocess.transport.impairment import Impairment, StreamLeg
 from mcu.stream_gauges import stream_gauges
 
 VERSION = version("aiortc")
-LOOK_AGAIN = 5.0  # seconds between two attempts to bind while no address can be bound
+BIND_RETRY = 5.0  # seconds between two attempts to bind while no address can be bound
 
 log = logging.getLogger("portunus.inprocess")
 
 
 class InprocessMcu:
-    """Implements ``mcu.base.Mcu`` within this process and event loop."""
+    """An SFU within this process and event loop; implements ``mcu.base.Mcu``."""
 
-    def __init__(self, settings: InprocessSettings) -> None:
+    def __init__(
+        self,
+        settings: InprocessSettings,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
         self._settings = settings
+        self._clock = clock
+        self._wall_clock = wall_clock
         self._publishers: dict[StreamKey, InprocessPublisher] = {}
         self._subscribers: set[InprocessSubscriber] = set()
         self._waiting: dict[StreamKey, set[asyncio.Event]] = {}
         self._turns: WeakValueDictionary[StreamKey, asyncio.Lock] = WeakValueDictionary()
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()  # close the sockets of ended streams
         self._on_state: Callable[[McuStatus], None] = lambda status: None
         self._started_at = 0.0
         self._state = SfuState.CONNECTING
         self._reason = "not started yet"
-        self._looking: asyncio.TimerHandle | None = None
+        self._bind_timer: asyncio.TimerHandle | None = None
 
     async def start(self, on_state: Callable[[McuStatus], None]) -> None:
-        """Be ready at once, or refused while no address can be bound."""
+        """Become ready at once, or refused while no address can be bound."""
         for library in map(logging.getLogger, ("aioice", "aiortc")):
             if library.level == logging.NOTSET:
-                library.setLevel(logging.WARNING)  # at INFO they tell candidates and addresses
+                library.setLevel(logging.WARNING)  # at INFO they log candidates and addresses
         self._on_state = on_state
-        self._started_at = time.time()
-        self._look()
+        self._started_at = self._wall_clock()
+        self._check_sockets()
 
     async def publish(
         self, key: StreamKey, offer: str, options: PublishOptions, listener: StreamListener
     ) -> tuple[InprocessPublisher, str]:
         """Publish a stream; an offer that does not parse replaces nothing."""
-        self._must_run()
-        read = read_offer(offer, preference(options))
+        self._require_ready()
+        parsed = read_offer(offer, preference(options))
         try:
             async with asyncio.timeout(options.timeout), self._turn(key):
-                self._must_run()
+                self._require_ready()
                 await self._replace(key)
                 publisher = InprocessPublisher(
-                    key, self._settings, options, listener, self._publisher_changed, self._keep
+                    key, self._settings, options, listener, self._publisher_changed, self._own_task, self._clock
                 )
                 self._publishers[key] = publisher
                 try:
-                    return publisher, await publisher.open(read)
+                    return publisher, await publisher.open(parsed)
                 except BaseException:
                     await publisher.close()
                     raise
@@ -95,7 +103,7 @@ class InprocessMcu:
         self, key: StreamKey, options: SubscribeOptions, listener: StreamListener
     ) -> tuple[InprocessSubscriber, str]:
         """Subscribe to a stream, once its publisher is connected."""
-        self._must_run()
+        self._require_ready()
         try:
             async with asyncio.timeout(options.timeout):
                 while True:
@@ -124,21 +132,21 @@ class InprocessMcu:
         return McuStatus("inprocess", (sfu,))
 
     def streams(self) -> Iterable[StreamReport]:
-        """Return a report per stream, direction and kind."""
+        """Return a report of each medium, received and sent."""
         for publisher in list(self._publishers.values()):
             yield from publisher.reports()
         for subscriber in list(self._subscribers):
             yield from subscriber.reports()
 
     def metrics(self) -> Iterable[Metric]:
-        """Return how many media are published and received."""
+        """Return the number of published and of subscribed media."""
         return stream_gauges(
             ((it.key.stream_type, it.kind) for it in self.streams() if not it.subscriber),
             ((it.key.stream_type, it.kind) for it in self.streams() if it.subscriber),
         )
 
     def counters(self) -> list[StreamCounters]:
-        """Return what was counted of each stream since its connection began."""
+        """Return the counters of each stream."""
         return [publisher.counters() for publisher in self._publishers.values()]
 
     def impair(
@@ -151,55 +159,55 @@ class InprocessMcu:
         seed: int | None = None,
         leg: str = "publisher",
     ) -> None:
-        """Lose and delay packets of a stream on its ``publisher`` or ``subscribers`` leg; without a figure no more.
+        """Lose and delay packets on the ``publisher`` or ``subscribers`` leg of a stream; without a figure, stop that.
 
-        It holds for the running connection of the publisher, and with ``subscribers`` for subscriptions to come, too.
+        Applies until the publisher reconnects; on the ``subscribers`` leg to later subscriptions, too.
 
         Raises:
-            NoSuchStream: nobody publishes that stream.
+            NoSuchStream: the stream is not published.
             ValueError: a figure is out of bounds, or there is no such leg.
         """
-        which, impairment = StreamLeg(leg), Impairment(loss, delay, jitter, seed)
-        self._published(key).impair(which, impairment if loss or delay or jitter else None)
+        impaired_leg, impairment = StreamLeg(leg), Impairment(loss, delay, jitter, seed)
+        self._published(key).impair(impaired_leg, impairment if loss or delay or jitter else None)
 
     def silence(self, key: StreamKey) -> None:
-        """Drop all that a publisher sends, as if it had vanished; after half a minute its stream ends as failed.
+        """Drop all datagrams of a publisher, as if it had vanished; after half a minute its stream ends as failed.
 
         Raises:
-            NoSuchStream: nobody publishes that stream.
+            NoSuchStream: the stream is not published.
         """
         self._published(key).silence(True)
 
     def revive(self, key: StreamKey) -> None:
-        """Take what a publisher sends again.
+        """Stop dropping the datagrams of a publisher.
 
         Raises:
-            NoSuchStream: nobody publishes that stream (any more).
+            NoSuchStream: the stream is not published (any more).
         """
         self._published(key).silence(False)
 
     async def reconfigure(self, settings: object) -> None:
-        """Use other addresses and ports from the next connection on.
+        """Apply changed addresses and ports, from the next connection on.
 
         Raises:
-            TypeError: not this backend's settings.
+            TypeError: the settings are another backend's.
         """
         if not isinstance(settings, InprocessSettings):
             raise TypeError("not settings of the in-process SFU")
         self._settings = settings
         if self._state in (SfuState.READY, SfuState.REFUSED):
-            self._look()
+            self._check_sockets()
 
     async def stop(self) -> None:
         """Close every stream."""
-        if self._looking is not None:
-            self._looking.cancel()
-        self._set(SfuState.STOPPED, "stopped")
+        if self._bind_timer is not None:
+            self._bind_timer.cancel()
+        self._set_state(SfuState.STOPPED, "stopped")
         for events in list(self._waiting.values()):
             for event in events:
                 event.set()
         for publisher in list(self._publishers.values()):
-            publisher.lose()
+            publisher.end_lost()
         while self._closing:
             await asyncio.wait(self._closing)
 
@@ -212,7 +220,7 @@ class InprocessMcu:
     async def _replace(self, key: StreamKey) -> None:
         old = self._publishers.get(key)
         if old is not None:
-            await old.shut(CloseReason.REPLACED)
+            await old.end_and_close(CloseReason.REPLACED)
 
     async def _subscribe(
         self, publisher: InprocessPublisher, options: SubscribeOptions, listener: StreamListener
@@ -220,7 +228,7 @@ class InprocessMcu:
         """Open a subscription; it is closed if the publisher went away meanwhile."""
         settings = self._settings
         subscriber = InprocessSubscriber(
-            publisher, settings, options.selection, listener, self._subscriber_ended, self._keep
+            publisher, settings, options.selection, listener, self._subscriber_ended, self._own_task, self._clock
         )
         try:
             offer = await subscriber.open()
@@ -230,7 +238,7 @@ class InprocessMcu:
         if publisher.closed:
             await subscriber.close()
         else:
-            publisher.subscribers.append(subscriber)
+            publisher.add_subscriber(subscriber)
             self._subscribers.add(subscriber)
         return subscriber, offer
 
@@ -239,7 +247,7 @@ class InprocessMcu:
         event = asyncio.Event()
         with self._listening(key, event):
             while True:
-                self._must_run()
+                self._require_ready()
                 publisher = self._publishers.get(key)
                 if publisher is not None and publisher.connected:
                     return publisher
@@ -273,31 +281,30 @@ class InprocessMcu:
 
     def _subscriber_ended(self, subscriber: InprocessSubscriber) -> None:
         self._subscribers.discard(subscriber)
-        if subscriber in subscriber.publisher.subscribers:
-            subscriber.publisher.subscribers.remove(subscriber)
+        subscriber.publisher.remove_subscriber(subscriber)
 
-    def _keep(self, task: asyncio.Task[None]) -> None:
-        """Own a task that closes what ended, whether or not somebody waits for it."""
+    def _own_task(self, task: asyncio.Task[None]) -> None:
+        """Keep a task that closes sockets until it is done; ``stop`` waits for it."""
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    def _look(self) -> None:
-        """Find out whether sockets can be bound; if not, look again later: an address may come, a port get free."""
-        if self._looking is not None:
-            self._looking.cancel()
-        reason = unusable(self._settings)
+    def _check_sockets(self) -> None:
+        """Set the state by whether sockets can be bound; if not, check again later."""
+        if self._bind_timer is not None:
+            self._bind_timer.cancel()
+        reason = binding_problem(self._settings)
         if reason:
-            self._looking = asyncio.get_running_loop().call_later(LOOK_AGAIN, self._look)
+            self._bind_timer = asyncio.get_running_loop().call_later(BIND_RETRY, self._check_sockets)
             if reason != self._reason:
                 log.error("the SFU cannot be used: %s", reason)
-        self._set(SfuState.REFUSED if reason else SfuState.READY, reason)
+        self._set_state(SfuState.REFUSED if reason else SfuState.READY, reason)
 
-    def _set(self, state: SfuState, reason: str) -> None:
+    def _set_state(self, state: SfuState, reason: str) -> None:
         if (state, reason) != (self._state, self._reason):
             self._state, self._reason = state, reason
             self._on_state(self.status())
 
-    def _must_run(self) -> None:
+    def _require_ready(self) -> None:
         if self._state is SfuState.REFUSED:
             raise Rejected(f"The SFU cannot be used: {self._reason}.")
         if self._state is not SfuState.READY:

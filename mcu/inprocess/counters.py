@@ -1,7 +1,7 @@
-"""What the in-process SFU counts, for whoever tests with it (docs/testing.md).
+"""The counters that the test controls show (docs/testing.md).
 
-All figures count from the beginning of the connection. ``lost`` are packets that did not arrive on their own, repaired
-or not; where a receiver told it, as of its last report.
+All count from the beginning of the connection. ``lost`` are packets that did not arrive other than as a retransmission,
+for a subscriber as of its last receiver report.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ from mcu.inprocess.forwarding.rtp_stream import RtpStream
 from mcu.inprocess.transport.impairment import Impairment
 
 
-class Received(Struct, frozen=True):
-    """One RTP stream as the publisher sends it."""
+class LayerCounters(Struct, frozen=True):
+    """One RTP stream as received from the publisher."""
 
-    substream: int  # 0 = the lowest
-    rid: str  # empty where packets bear none
-    packets: int  # each once
+    substream: int  # 0 = the lowest simulcast layer
+    rid: str  # empty where packets have none
+    packets: int  # without duplicates
     bytes: int  # of payloads
     lost: int
-    repaired: int  # packets that came first as a retransmission
+    repaired: int  # packets that arrived first as a retransmission
     keyframe_requests: int  # sent to the publisher
 
 
-class ReceivedMedium(Struct, frozen=True):
+class ReceivedMediaCounters(Struct, frozen=True):
     """One medium of a publisher."""
 
     mid: str  # the publisher's
     kind: str  # "audio", "video"
     codec: str
-    layers: tuple[Received, ...]
+    layers: tuple[LayerCounters, ...]
 
 
-class Sent(Struct, frozen=True):
-    """One medium as a subscriber gets it."""
+class SentMediaCounters(Struct, frozen=True):
+    """One medium as sent to a subscriber."""
 
     mid: str  # the subscriber's
     kind: str
     packets: int
     bytes: int
-    repaired: int  # packets sent again
-    keyframe_requests: int  # of the subscriber
+    repaired: int  # packets retransmitted
+    keyframe_requests: int  # received
     lost: int | None  # None before the first report
     round_trip: float | None  # seconds
     estimate: int | None  # bit/s, the subscriber's last REMB
@@ -55,11 +55,11 @@ class SubscriberCounters(Struct, frozen=True):
 
     number: int  # in the order of subscribing, over all streams
     connected: bool
-    media: tuple[Sent, ...]
+    media: tuple[SentMediaCounters, ...]
 
 
-class Impaired(Struct, frozen=True):
-    """How a leg is impaired."""
+class ShownImpairment(Struct, frozen=True):
+    """The impairment of a leg."""
 
     loss: float
     delay: float
@@ -74,38 +74,38 @@ class StreamCounters(Struct, frozen=True):
     publisher: str
     type: str  # "video", "screen"
     connected: bool
-    silent: bool  # switched dead
-    impairments: dict[str, Impaired]  # by leg
-    media: tuple[ReceivedMedium, ...]
+    silent: bool  # whether the publisher's datagrams are dropped
+    impairments: dict[str, ShownImpairment]  # by leg
+    media: tuple[ReceivedMediaCounters, ...]
     subscribers: tuple[SubscriberCounters, ...]
 
 
-def received(mid: str, track: ReceiveTrack) -> ReceivedMedium:
-    """Count what a publisher sends of a medium."""
-    layers = tuple(_layer(place, rtp_stream) for place, rtp_stream in enumerate(track.rtp_streams))
-    return ReceivedMedium(mid, track.kind.value, track.codec.payload.codec, layers)
+def received_media_counters(mid: str, track: ReceiveTrack) -> ReceivedMediaCounters:
+    """Return the counters of one medium of a publisher."""
+    layers = tuple(_layer_counters(substream, rtp_stream) for substream, rtp_stream in enumerate(track.rtp_streams))
+    return ReceivedMediaCounters(mid, track.kind.value, track.codec.payload.codec, layers)
 
 
-def _layer(place: int, rtp_stream: RtpStream) -> Received:
-    return Received(
-        substream=place,
+def _layer_counters(substream: int, rtp_stream: RtpStream) -> LayerCounters:
+    return LayerCounters(
+        substream=substream,
         rid=rtp_stream.name if rtp_stream.name.isalnum() else "",
         packets=rtp_stream.packets,
         bytes=rtp_stream.octets,
         lost=rtp_stream.lost,
-        repaired=rtp_stream.repaired,
+        repaired=rtp_stream.recovered,
         keyframe_requests=rtp_stream.keyframe_requests,
     )
 
 
-def sent(mid: str, down_track: DownTrack) -> Sent:
-    """Count what a subscriber gets of a medium."""
-    return Sent(
+def sent_media_counters(mid: str, down_track: DownTrack) -> SentMediaCounters:
+    """Return the counters of one medium sent to a subscriber."""
+    return SentMediaCounters(
         mid=mid,
         kind=down_track.track.kind.value,
         packets=down_track.packets,
         bytes=down_track.octets,
-        repaired=down_track.repairs,
+        repaired=down_track.retransmissions,
         keyframe_requests=down_track.keyframe_requests,
         lost=down_track.lost,
         round_trip=down_track.round_trip,
@@ -114,6 +114,6 @@ def sent(mid: str, down_track: DownTrack) -> Sent:
     )
 
 
-def impaired(impairment: Impairment) -> Impaired:
-    """Tell how a leg is impaired."""
-    return Impaired(impairment.loss, impairment.delay, impairment.jitter, impairment.seed)
+def shown_impairment(impairment: Impairment) -> ShownImpairment:
+    """Return the impairment of a leg as the test controls show it."""
+    return ShownImpairment(impairment.loss, impairment.delay, impairment.jitter, impairment.seed)

@@ -1,13 +1,11 @@
-"""One published stream: a connection from the client, a track per medium, and the subscribers it feeds."""
+"""One published stream: the PeerConnection from the client, its receive tracks, and the subscribers."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import secrets
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from aiortc import RTCDataChannel
 
@@ -22,12 +20,12 @@ from mcu.base import (
     StreamListener,
     StreamReport,
 )
-from mcu.inprocess.counters import StreamCounters, impaired, received
+from mcu.inprocess.counters import StreamCounters, received_media_counters, shown_impairment
 from mcu.inprocess.forwarding import rtcp, rtp
 from mcu.inprocess.forwarding.bitrate import BitrateMeter
+from mcu.inprocess.forwarding.demultiplexer import RtpDemultiplexer
 from mcu.inprocess.forwarding.receive_track import ReceiveTrack
 from mcu.inprocess.forwarding.rtcp_feedback import RtcpFeedback
-from mcu.inprocess.forwarding.rtp_stream import RtpStream
 from mcu.inprocess.negotiation.generation import write_answer
 from mcu.inprocess.negotiation.parameters import LocalTransportDescription, PublisherOffer
 from mcu.inprocess.negotiation.parsing import preference, read_offer
@@ -38,17 +36,14 @@ from mcu.inprocess.transport.impairment import Impairment, StreamLeg
 from mcu.inprocess.transport.peer_transport import PeerTransport
 from sdp.document import identity
 
-TICK = 0.1  # seconds between looks at what had to wait
-REPORT_TICKS = 10  # ticks between two reports to the publisher
-MAX_BLOCKS = 31  # of one receiver report
-SILENT = 2.0  # seconds without a packet after which a medium does not flow
-UNLIMITED = 20_000_000  # bit/s told to a publisher without a limit: browsers start slowly if nothing is told
-
-log = logging.getLogger("portunus.inprocess")
+TICK = 0.1  # seconds between two rounds of NACKs, PLIs and layer selection
+REPORT_TICKS = 10  # ticks between two receiver reports
+MEDIA_TIMEOUT = 2.0  # seconds without a packet after which a medium does not flow
+NO_LIMIT = 20_000_000  # bit/s of the REMB to a publisher without a limit: without a REMB browsers start slowly
 
 
 class InprocessPublisher:
-    """Implements ``mcu.base.Publisher``; also what the backend and the subscribers need to know."""
+    """A published stream; implements ``mcu.base.Publisher``."""
 
     def __init__(
         self,
@@ -56,70 +51,75 @@ class InprocessPublisher:
         settings: InprocessSettings,
         options: PublishOptions,
         listener: StreamListener,
-        changed: Callable[[InprocessPublisher], None],
-        closing: Callable[[asyncio.Task[None]], None],
+        on_change: Callable[[InprocessPublisher], None],
+        own_task: Callable[[asyncio.Task[None]], None],
+        clock: Callable[[], float],
     ) -> None:
+        """Create a stream that is not connected yet; ``open`` follows.
+
+        Args:
+            on_change: called when the connection is up and when the stream has ended.
+            own_task: receives the task that closes the sockets.
+        """
         self.key = key
-        self.tracks: dict[str, ReceiveTrack] = {}  # by the publisher's mid, in the order of the offer
-        self.data = False  # whether data channels are agreed
-        self.data_mid = "data"
+        self.has_data_channels = False
         self.subscribers: list[InprocessSubscriber] = []
         self.closed = False
-        self.stream = secrets.token_hex(8)
-        self.cname = secrets.token_hex(8)
+        self.stream_id = secrets.token_hex(8)  # of the MediaStream in the offers to subscribers
         self.impairments: dict[StreamLeg, Impairment] = {}
         self._options = options
         self._preference = preference(options)
-        self._limit = 0
+        self._limit = 0  # bit/s, 0 = none
         self._listener = listener
-        self._changed = changed  # tells the backend that the connection came up or went away
-        self._keep = closing  # gives the backend the task that closes the sockets
+        self._on_change = on_change
+        self._own_task = own_task
+        self._clock = clock
         self._transport = PeerTransport(settings, self, controlling=False)
         self._local: LocalTransportDescription | None = None
         self._offer: PublisherOffer | None = None
-        self._client = True
-        self._version = 0
-        self._mids = 0
+        self._dtls_client = True
+        self._version = 0  # of the answer
         self._feedback = RtcpFeedback(random.getrandbits(32), self._transport.send_rtcp)
-        self._routes: dict[int, RtpStream] = {}  # by SSRC of the publisher
+        self._demultiplexer = RtpDemultiplexer(secrets.token_hex(8), self._feedback)
         self._flowing: dict[MediaKind, bool] = {}
-        self._inlet = PublisherChannels(lambda: [subscriber.outlet for subscriber in self.subscribers])
+        self._channels = PublisherChannels(lambda: [subscriber.channels for subscriber in self.subscribers])
         self._timer: asyncio.TimerHandle | None = None
         self._ticks = 0
-        self._rates = BitrateMeter(time.monotonic())
+        self._bitrates = BitrateMeter(clock())
 
     # -- mcu.base.Publisher
 
     async def update(self, offer: str) -> str:
-        """Renegotiate; ICE restarts need a new connection, so they are refused like another PeerConnection's offer."""
-        self._must_be_open()
-        read = read_offer(offer, self._preference)
+        """Renegotiate; an ICE restart is refused like another PeerConnection's offer, for it needs a new connection."""
+        if self.closed:
+            raise Rejected("The stream is closed.")
+        parsed = read_offer(offer, self._preference)
         running = self._offer
         if running is None:
             raise Rejected("The stream has not been negotiated yet.")
-        one, other = identity(running.description), identity(read.description)
-        if not one.same_peer_connection(other) or other.restarts_ice(one):
+        old, new = identity(running.description), identity(parsed.description)
+        if not old.same_peer_connection(new) or new.restarts_ice(old):
             raise NewPeerConnection("The offer needs a new connection.")
-        return self._negotiate(read)
+        return self._negotiate(parsed)
 
     async def limit(self, bits_per_second: int) -> None:
-        """Tell the publisher at once, by REMB."""
+        """Limit the publisher's bitrate at once, by REMB."""
         self._limit = max(0, bits_per_second)
-        self._send_limit()
+        self._send_remb()
 
     async def request_keyframe(self) -> None:
-        """Ask for a keyframe of every picture."""
+        """Request a keyframe of every video stream."""
         for track in self.tracks.values():
-            track.request_keyframe(time.monotonic())
+            track.request_keyframe(self._clock())
 
     async def add_candidate(self, candidate: Candidate | None) -> None:
-        """Take a candidate; the end of the list is not needed."""
+        """Add a remote candidate; the end of candidates is not needed."""
         if not self.closed:
-            self._transport.take(candidate)
+            self._transport.add_trickled_candidate(candidate)
 
     async def close(self) -> None:
         """End the stream."""
-        await self.shut(CloseReason.PUBLISHER_GONE)
+        await self.end_and_close(CloseReason.PUBLISHER_GONE)
 
     # -- for the backend
 
@@ -134,68 +134,87 @@ class InprocessPublisher:
         self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
         return answer
 
-    async def shut(self, reason: CloseReason) -> None:
-        """End the stream, tell the subscribers ``reason``, and return when all sockets are closed."""
+    async def end_and_close(self, reason: CloseReason) -> None:
+        """End the stream and its subscriptions with ``reason``, and return when all sockets are closed."""
         subscribers = list(self.subscribers)
         self.end(reason)
         await asyncio.gather(self._transport.close(), *(subscriber.close() for subscriber in subscribers))
 
     def end(self, reason: CloseReason) -> None:
-        """Be closed at once and tell the subscribers ``reason``; the sockets close in a task of the backend."""
+        """End the stream and its subscriptions with ``reason``; a task of the backend closes the sockets."""
         if self.closed:
             return
         self.closed = True
-        self._keep(self._transport.begin_close())
+        self._own_task(self._transport.begin_close())
         if self._timer is not None:
             self._timer.cancel()
-        self._inlet.close()
+        self._channels.close()
         for subscriber in list(self.subscribers):
             subscriber.end(reason)
-        self._changed(self)
+        self._on_change(self)
 
-    def lose(self) -> None:
-        """End as the SFU does when it is stopped: the publisher's listener hears of it as well."""
+    def end_lost(self) -> None:
+        """End the stream because the SFU stops, and notify the publisher's listener as well."""
         if not self.closed:
             self.end(CloseReason.LOST)
             self._listener.on_closed(CloseReason.LOST)
+
+    def add_subscriber(self, subscriber: InprocessSubscriber) -> None:
+        """Have a subscription follow renegotiations and the end of this stream."""
+        self.subscribers.append(subscriber)
+
+    def remove_subscriber(self, subscriber: InprocessSubscriber) -> None:
+        """Forget a subscription that ended."""
+        if subscriber in self.subscribers:
+            self.subscribers.remove(subscriber)
 
     @property
     def connected(self) -> bool:
         """Whether media can flow."""
         return self._transport.connected and not self.closed
 
+    @property
+    def tracks(self) -> Mapping[str, ReceiveTrack]:
+        """The receive tracks by the publisher's mid, in the order of the offer."""
+        return self._demultiplexer.tracks
+
+    @property
+    def open_channels(self) -> list[RTCDataChannel]:
+        """The publisher's data channels that are open."""
+        return self._channels.open
+
     def reports(self) -> list[StreamReport]:
-        """Return the publisher's legs as it sends them."""
-        found = [
+        """Return a report of each received medium."""
+        reports = [
             StreamReport(
                 self.key,
                 subscriber=False,
                 kind=track.kind,
                 codec=track.codec.payload.codec,
-                bits_per_second=self._rates.of(mid),
+                bits_per_second=self._bitrates.bits_per_second(mid),
                 lost=track.lost,
             )
             for mid, track in self.tracks.items()
         ]
-        if self.data:
-            found.append(StreamReport(self.key, subscriber=False, kind=MediaKind.DATA))
-        return found
+        if self.has_data_channels:
+            reports.append(StreamReport(self.key, subscriber=False, kind=MediaKind.DATA))
+        return reports
 
     def counters(self) -> StreamCounters:
-        """Return what was counted, of the subscribers, too."""
+        """Return the counters of this stream and its subscriptions."""
         return StreamCounters(
             backend=self.key.backend,
             publisher=self.key.publisher,
             type=self.key.stream_type.value,
             connected=self.connected,
             silent=self._transport.silent,
-            impairments={leg.value: impaired(impairment) for leg, impairment in self.impairments.items()},
-            media=tuple(received(mid, track) for mid, track in self.tracks.items()),
+            impairments={leg.value: shown_impairment(it) for leg, it in self.impairments.items()},
+            media=tuple(received_media_counters(mid, track) for mid, track in self.tracks.items()),
             subscribers=tuple(subscriber.counters() for subscriber in self.subscribers),
         )
 
     def impair(self, leg: StreamLeg, impairment: Impairment | None) -> None:
-        """Impair the connections of a leg, and subscribers' to come; ``None``: no more."""
+        """Impair the connections of a leg, those of later subscriptions included; ``None`` ends the impairment."""
         if impairment is None:
             self.impairments.pop(leg, None)
         else:
@@ -207,162 +226,120 @@ class InprocessPublisher:
                 subscriber.impair(impairment)
 
     def silence(self, silent: bool) -> None:
-        """Drop all that the client sends, or no more."""
-        self._transport.silent = silent
+        """Drop all datagrams of the client, or stop dropping them."""
+        self._transport.silence(silent)
 
-    # -- for the transport
+    # -- TransportListener
 
     def on_connected(self) -> None:
-        """Wake who waits for this stream, and tell the publisher its limit."""
-        self._send_limit()
-        self._changed(self)
+        """Send the bitrate limit, and wake the subscriptions that wait for this stream."""
+        self._send_remb()
+        self._on_change(self)
 
     def on_lost(self) -> None:
-        """Tell the publisher's listener and the subscribers."""
+        """End the stream, and notify the publisher's listener."""
         if self.closed:
             return
         self.end(CloseReason.PUBLISHER_GONE)
         self._listener.on_closed(CloseReason.FAILED)
 
     def on_rtp(self, data: bytes) -> None:
-        """Hand a packet to its track."""
+        """Pass a packet to its RTP stream."""
         packet = rtp.parse(data)
         if packet is None or self.closed:
             return
-        now = time.monotonic()
-        rtp_stream = self._routes.get(packet.ssrc)
+        now = self._clock()
+        rtp_stream = self._demultiplexer.streams_by_ssrc.get(packet.ssrc)
         if rtp_stream is None:
-            rtp_stream = self._claim(packet, now)
+            rtp_stream = self._demultiplexer.bind_ssrc(packet, now)
             if rtp_stream is None:
                 return
         rtp_stream.receive(packet, now)
         if not self._flowing.get(rtp_stream.kind):
-            self._flows(rtp_stream.kind, True)
+            self._set_flowing(rtp_stream.kind, True)
 
     def on_rtcp(self, data: bytes) -> None:
-        """Pass the publisher's clock on."""
-        now = time.monotonic()
+        """Forward the publisher's clock to the subscribers."""
+        now = self._clock()
         for item in rtcp.parse(data):
-            if isinstance(item, rtcp.SenderReport) and (rtp_stream := self._routes.get(item.ssrc)) is not None:
-                rtp_stream.report(item, now)
+            if isinstance(item, rtcp.SenderReport):
+                rtp_stream = self._demultiplexer.streams_by_ssrc.get(item.ssrc)
+                if rtp_stream is not None:
+                    rtp_stream.forward_sender_report(item, now)
 
     def on_channel(self, channel: RTCDataChannel) -> None:
-        """Take a data channel."""
+        """Forward the messages of a data channel to the subscribers."""
         if not self.closed:
-            self._inlet.add(channel)
+            self._channels.add(channel)
 
-    @property
-    def channels(self) -> list[RTCDataChannel]:
-        """The publisher's data channels that are open."""
-        return self._inlet.channels
-
-    # -- inside
+    # -- negotiation
 
     def _negotiate(self, offer: PublisherOffer) -> str:
         if self._local is None:
             raise Rejected("The stream is not open.")
-        before = self._shape()
-        self._take(offer)
+        before = self._media_for_subscribers()
+        sections = [section for section in offer.sections if section is not None]
+        self._demultiplexer.update(sections, self._clock())
+        self.has_data_channels = any(section.kind is MediaKind.DATA for section in sections)
+        if self.has_data_channels:
+            self._transport.enable_channels()
         if self._offer is None:
-            self._client = offer.transport.setup != "active"
+            self._dtls_client = offer.transport.setup != "active"
         self._offer = offer
         self._version += 1
-        answer = write_answer(offer, self._local, client=self._client, version=self._version)
-        self._transport.connect(offer.transport, client=self._client)
-        if self._shape() != before:
+        answer = write_answer(offer, self._local, client=self._dtls_client, version=self._version)
+        self._transport.connect(offer.transport, client=self._dtls_client)
+        if self._media_for_subscribers() != before:
             for subscriber in list(self.subscribers):
                 subscriber.media_changed()
         return answer
 
-    def _take(self, offer: PublisherOffer) -> None:
-        """Make, change and remove tracks as the offer says."""
-        media = {medium.mid: medium for medium in offer.media if medium is not None and medium.codec is not None}
-        for mid in [mid for mid in self.tracks if mid not in media]:
-            for rtp_stream in self.tracks.pop(mid).rtp_streams:
-                self._feedback.forget(rtp_stream)
-        for mid, medium in media.items():
-            if mid in self.tracks:
-                self.tracks[mid].update(medium)
-            else:
-                self.tracks[mid] = ReceiveTrack(medium, str(self._mids), self.cname, self._feedback)
-                self._mids += 1
-        self.data = any(medium is not None and medium.kind is MediaKind.DATA for medium in offer.media)
-        if self.data:
-            self._transport.enable_channels()
-        self._reroute()
+    def _media_for_subscribers(self) -> object:
+        """Return the properties of the media that need a new offer to subscribers when they change."""
+        tracks = [(track.mid, track.sends, track.codec.format) for track in self.tracks.values()]
+        return self.has_data_channels, tracks
 
-    def _shape(self) -> object:
-        """What subscribers must be told of when it changes."""
-        media = [(track.mid, track.sends, track.codec.format) for track in self.tracks.values()]
-        return self.data, media
-
-    def _reroute(self) -> None:
-        self._routes = {}
-        for track in self.tracks.values():
-            self._routes |= track.routes
-
-    def _claim(self, packet: rtp.RtpPacket, now: float) -> RtpStream | None:
-        """Find the medium of an SSRC that the description does not name: by mid, else by payload type."""
-        mid = next(
-            (mid for ident in self._mid_idents() if (mid := rtp.extension_element(packet, ident)) is not None), None
-        )
-        if mid is not None:
-            named = self.tracks.get(mid.decode("ascii", "replace"))
-            candidates = [named] if named is not None else []
-        else:
-            candidates = [track for track in self.tracks.values() if track.carries(packet.payload_type)]
-            if len(candidates) != 1:
-                return None
-        for track in candidates:
-            rtp_stream = track.claim(packet, now)
-            if rtp_stream is not None:
-                self._reroute()
-                return rtp_stream
-        return None
-
-    def _mid_idents(self) -> set[int]:
-        return {ident for track in self.tracks.values() if (ident := track.mid_ident) is not None}
-
-    def _flows(self, kind: MediaKind, flowing: bool) -> None:
-        self._flowing[kind] = flowing
-        self._listener.on_media(kind, flowing)
+    # -- periodic work
 
     def _tick(self) -> None:
         if self.closed:
             return
         self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
-        now = time.monotonic()
+        now = self._clock()
         self._ticks += 1
         for track in self.tracks.values():
             track.tick(now)
         self._feedback.tick(now)
         if self._ticks % REPORT_TICKS == 0 and self.connected:
-            self._report(now)
+            self._send_reports(now)
+            self._send_remb()
+            self._bitrates.sample({mid: track.octets for mid, track in self.tracks.items()}, now)
+            self._detect_stopped_media(now)
 
-    def _report(self, now: float) -> None:
+    def _send_reports(self, now: float) -> None:
         rtp_streams = [rtp_stream for track in self.tracks.values() for rtp_stream in track.rtp_streams]
-        blocks = [block for rtp_stream in rtp_streams if (block := rtp_stream.receiver_block(now)) is not None]
-        for at in range(0, len(blocks), MAX_BLOCKS):
-            report = rtcp.pack_receiver_report(self._feedback.reporter, blocks[at : at + MAX_BLOCKS])
+        blocks = [block for rtp_stream in rtp_streams if (block := rtp_stream.report_block(now)) is not None]
+        for at in range(0, len(blocks), rtcp.MAX_BLOCKS):
+            report = rtcp.pack_receiver_report(self._feedback.sender_ssrc, blocks[at : at + rtcp.MAX_BLOCKS])
             self._transport.send_rtcp(report)
-        self._send_limit()
-        self._rates.look({mid: track.octets for mid, track in self.tracks.items()}, now)
-        for kind in [kind for kind, flowing in self._flowing.items() if flowing]:
-            heard = [track.heard_at or 0.0 for track in self.tracks.values() if track.kind is kind]
-            if not heard or now - max(heard) > SILENT:
-                self._flows(kind, False)
 
-    def _send_limit(self) -> None:
-        sources = [
-            rtp_stream.source
+    def _detect_stopped_media(self, now: float) -> None:
+        for kind in [kind for kind, flowing in self._flowing.items() if flowing]:
+            last_packets = [track.last_packet_at or 0.0 for track in self.tracks.values() if track.kind is kind]
+            if not last_packets or now - max(last_packets) > MEDIA_TIMEOUT:
+                self._set_flowing(kind, False)
+
+    def _set_flowing(self, kind: MediaKind, flowing: bool) -> None:
+        self._flowing[kind] = flowing
+        self._listener.on_media(kind, flowing)
+
+    def _send_remb(self) -> None:
+        ssrcs = [
+            rtp_stream.ssrc
             for track in self.tracks.values()
             for rtp_stream in track.rtp_streams
-            if rtp_stream.source is not None and "goog-remb" in track.codec.feedback
+            if rtp_stream.ssrc is not None and "goog-remb" in track.codec.feedback
         ]
-        if sources and self.connected:
-            limits = [limit for limit in (self._options.bitrate, self._limit) if limit]
-            self._transport.send_rtcp(rtcp.pack_remb(self._feedback.reporter, min(limits, default=UNLIMITED), sources))
-
-    def _must_be_open(self) -> None:
-        if self.closed:
-            raise Rejected("The stream is closed.")
+        if ssrcs and self.connected:
+            limit = min((limit for limit in (self._options.bitrate, self._limit) if limit), default=NO_LIMIT)
+            self._transport.send_rtcp(rtcp.pack_remb(self._feedback.sender_ssrc, limit, ssrcs))

@@ -1,15 +1,13 @@
-"""One subscription: a connection to the client, a down track per medium, and the offers it has to answer.
+"""One subscription: the PeerConnection to the client, its down tracks, and the offers to the client.
 
-An offer is complete in itself: a new one may be made while an older is unanswered, and counts from then on. A client
-that never answers therefore holds up nothing, not even its own next offer.
+Each offer describes all media: a new one may be made while an older one is unanswered, and supersedes it. A client that
+never answers therefore blocks nothing, not even its own next offer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING
 from aiortc import RTCDataChannel
 
 from mcu.base import Candidate, CloseReason, MediaKind, MediaSelection, Rejected, StreamListener, StreamReport
-from mcu.inprocess.counters import SubscriberCounters, sent
+from mcu.inprocess.counters import SubscriberCounters, sent_media_counters
 from mcu.inprocess.forwarding import rtcp
 from mcu.inprocess.forwarding.bitrate import BitrateMeter
 from mcu.inprocess.forwarding.down_track import DownTrack
@@ -33,90 +31,97 @@ from mcu.inprocess.transport.peer_transport import PeerTransport
 if TYPE_CHECKING:
     from mcu.inprocess.publisher import InprocessPublisher
 
-ANSWER_TIMEOUT = 30.0  # seconds from the first offer to an answer that takes something of it
-PATIENCE = 5.0  # seconds an offer may stand unanswered before a change of the media makes the next one
-
-log = logging.getLogger("portunus.inprocess")
+ANSWER_TIMEOUT = 30.0  # seconds from the first offer to an answer that accepts a medium
+REOFFER_DELAY = 5.0  # seconds that an offer may stay unanswered before changed media are offered nevertheless
+DATA_MID = "data"
 
 _numbers = itertools.count(1)
 
 
 class InprocessSubscriber:
-    """Implements ``mcu.base.Subscriber``."""
+    """A subscription; implements ``mcu.base.Subscriber``."""
 
     def __init__(
         self,
         publisher: InprocessPublisher,
         settings: InprocessSettings,
-        layer: MediaSelection,
+        selection: MediaSelection,
         listener: StreamListener,
-        ended: Callable[[InprocessSubscriber], None],
-        closing: Callable[[asyncio.Task[None]], None],
+        on_ended: Callable[[InprocessSubscriber], None],
+        own_task: Callable[[asyncio.Task[None]], None],
+        clock: Callable[[], float],
     ) -> None:
+        """Create a subscription that is not connected yet; ``open`` follows.
+
+        Args:
+            on_ended: called when the subscription has ended.
+            own_task: receives the task that closes the sockets.
+        """
         self.publisher = publisher
         self.number = next(_numbers)
         self.closed = False
         self._listener = listener
-        self._ended = ended  # tells the backend
-        self._keep = closing  # gives the backend the task that closes the sockets
+        self._on_ended = on_ended
+        self._own_task = own_task
+        self._clock = clock
         self._transport = PeerTransport(settings, self, controlling=True)
-        self.outlet = SubscriberChannels(self._transport)
+        self.channels = SubscriberChannels(self._transport)
         self._local: LocalTransportDescription | None = None
         self._down_tracks: dict[str, DownTrack] = {}  # by mid
         self._sections: list[SubscriberSection] = []  # of the last offer
-        self._version = 0
+        self._version = 0  # of the offer
         self._muted: dict[MediaKind, bool] = {}
-        self._layer = MediaSelection()  # chosen so far
-        self._wants_data = False  # whether the client has agreed to data channels
-        self._role = ""  # ours in DTLS, once agreed
+        self._selection = MediaSelection()  # the layers selected so far
+        self._accepts_data_channels = False
+        self._dtls_role = ""  # "active" or "passive", once agreed
         self._offered_at: float | None = None  # monotonic; None: the last offer is answered
-        self._stale = False  # the media changed after the last offer
-        self._timer: asyncio.TimerHandle | None = None
-        self._deadline: asyncio.TimerHandle | None = None  # of the first answer
-        self._rates = BitrateMeter(time.monotonic())
-        self._choose(layer)
+        self._media_changed = False  # since the last offer
+        self._reoffer_timer: asyncio.TimerHandle | None = None
+        self._answer_deadline: asyncio.TimerHandle | None = None  # of the first answer
+        self._bitrates = BitrateMeter(clock())
+        self._apply_selection(selection)
         self.impair(publisher.impairments.get(StreamLeg.SUBSCRIBERS))
 
     # -- mcu.base.Subscriber
 
     async def accept(self, answer: str) -> None:
-        """Take an answer; one to an offer that has been superseded counts for the media that it names."""
+        """Apply an answer; one to a superseded offer applies to the media sections that it has."""
         if self.closed:
             raise Rejected("The subscription is closed.")
         accepted, remote = read_answer(answer, self._sections)
-        complete = len(accepted) == len(self._sections)
         if remote is not None:
-            if not self._role:
-                self._role = "passive" if remote.setup == "active" else "active"
-            self._transport.connect(remote, client=self._role == "active")
-            self._await_answer(False)
-        for section, entry in zip(self._sections, accepted, strict=False):
+            if not self._dtls_role:
+                self._dtls_role = "passive" if remote.setup == "active" else "active"
+            self._transport.connect(remote, client=self._dtls_role == "active")
+            self._cancel_answer_deadline()
+        now = self._clock()
+        for section, accepted_section in zip(self._sections, accepted, strict=False):
             down_track = self._down_tracks.get(section.mid)
             if down_track is not None:
-                down_track.accept(entry)
+                down_track.accept(accepted_section, now)
             elif section.kind is MediaKind.DATA:
-                self._wants_data = entry.receives
+                self._accepts_data_channels = accepted_section.receives
         self._open_channels()
-        if complete:
+        if len(accepted) == len(self._sections):
             self._offered_at = None
-            self._cancel()
-            if self._stale:
-                self._push()
+            self._cancel_reoffer()
+            if self._media_changed:
+                self._reoffer()
 
     async def refresh(self) -> str:
-        """Return a new offer; an older one need not be answered any more."""
+        """Return a new offer, which supersedes an unanswered one."""
         if self.closed:
             raise Rejected("The subscription is closed.")
-        return self._offer()
+        return self._create_offer()
 
-    async def select(self, layer: MediaSelection) -> None:
-        """Switch audio and video, choose layers."""
-        self._choose(layer)
+    async def select(self, selection: MediaSelection) -> None:
+        """Mute and unmute audio and video, select simulcast and temporal layer."""
+        self._apply_selection(selection)
 
     async def add_candidate(self, candidate: Candidate | None) -> None:
-        """Take a candidate; the end of the list is not needed."""
+        """Add a remote candidate; the end of candidates is not needed."""
         if not self.closed:
-            self._transport.take(candidate)
+            self._transport.add_trickled_candidate(candidate)
 
     async def close(self) -> None:
         """End the subscription."""
@@ -132,37 +137,38 @@ class InprocessSubscriber:
             Rejected: no port is free.
         """
         self._local = await self._transport.open()
-        self._await_answer(True)
-        return self._offer()
+        # until the client answers, nothing else detects that it is gone
+        self._answer_deadline = asyncio.get_running_loop().call_later(ANSWER_TIMEOUT, self.end, CloseReason.FAILED)
+        return self._create_offer()
 
     def media_changed(self) -> None:
-        """Offer what the publisher sends now, unless the client still owes an answer: then a little later."""
+        """Offer the publisher's changed media, at once or after the answer that is due."""
         if self.closed or self._local is None:
             return
-        self._stale = True
+        self._media_changed = True
         if self._offered_at is None:
-            self._push()
-        elif self._timer is None:
-            rest = max(0.0, self._offered_at + PATIENCE - time.monotonic())
-            self._timer = asyncio.get_running_loop().call_later(rest, self._push)
+            self._reoffer()
+        elif self._reoffer_timer is None:
+            delay = max(0.0, self._offered_at + REOFFER_DELAY - self._clock())
+            self._reoffer_timer = asyncio.get_running_loop().call_later(delay, self._reoffer)
 
     def end(self, reason: CloseReason) -> None:
-        """Be closed at once and tell the listener ``reason``."""
+        """End the subscription, and notify the listener with ``reason``; a task of the backend closes the sockets."""
         if not self.closed:
             self._finish()
             self._listener.on_closed(reason)
 
     def reports(self) -> list[StreamReport]:
-        """Return what goes to this subscriber."""
-        self._rates.look({mid: down_track.octets for mid, down_track in self._down_tracks.items()}, time.monotonic())
-        key = self.publisher.key
+        """Return a report of each medium sent to this subscriber."""
+        octets = {mid: down_track.octets for mid, down_track in self._down_tracks.items()}
+        self._bitrates.sample(octets, self._clock())
         return [
             StreamReport(
-                key,
+                self.publisher.key,
                 subscriber=True,
                 kind=down_track.track.kind,
                 codec=down_track.track.codec.payload.codec,
-                bits_per_second=self._rates.of(mid),
+                bits_per_second=self._bitrates.bits_per_second(mid),
                 lost=down_track.lost,
                 round_trip=down_track.round_trip,
             )
@@ -170,75 +176,77 @@ class InprocessSubscriber:
         ]
 
     def counters(self) -> SubscriberCounters:
-        """Return what was counted."""
-        media = tuple(sent(mid, down_track) for mid, down_track in self._down_tracks.items())
+        """Return the counters of this subscription."""
+        media = tuple(sent_media_counters(mid, down_track) for mid, down_track in self._down_tracks.items())
         return SubscriberCounters(self.number, self._transport.connected, media)
 
     def impair(self, impairment: Impairment | None) -> None:
-        """Impair the connection; ``None``: no more."""
+        """Impair the connection; ``None`` ends the impairment."""
         self._transport.impair(impairment)
 
-    # -- for the transport
+    # -- TransportListener
 
     def on_connected(self) -> None:
-        """Begin to forward."""
+        """Start forwarding."""
+        now = self._clock()
         for down_track in self._down_tracks.values():
-            down_track.start()
+            down_track.start(now)
         self._open_channels()
 
     def on_lost(self) -> None:
-        """Tell the listener."""
+        """End the subscription, and notify the listener."""
         self.end(CloseReason.FAILED)
 
     def on_rtp(self, data: bytes) -> None:
-        """Drop what a subscriber has no business to send."""
+        """Drop the packet: subscriptions are send-only."""
 
     def on_rtcp(self, data: bytes) -> None:
-        """Take reports, requests for packets and for keyframes."""
+        """Apply receiver reports, NACKs, keyframe requests and REMBs."""
         if self.closed:
             return
-        now = time.monotonic()
+        now = self._clock()
         by_ssrc = {down_track.track.ssrc: down_track for down_track in self._down_tracks.values()}
         for item in rtcp.parse(data):
             if isinstance(item, rtcp.ReportBlock):
                 if (down_track := by_ssrc.get(item.ssrc)) is not None:
-                    down_track.heard(item)
+                    down_track.handle_report_block(item, now)
             elif isinstance(item, rtcp.FeedbackPacket):
-                self._feedback(item, by_ssrc, now)
+                self._handle_feedback(item, by_ssrc, now)
 
     def on_channel(self, channel: RTCDataChannel) -> None:
-        """Ignore what a subscriber says: streams have one direction."""
+        """Ignore a data channel of the client: subscriptions are send-only."""
 
     # -- inside
 
-    def _feedback(self, item: rtcp.FeedbackPacket, by_ssrc: dict[int, DownTrack], now: float) -> None:
-        if (item.type, item.format) == (rtcp.PSFB, rtcp.FIR):
-            targets = list(rtcp.fir_targets(item.detail))
-        elif (item.type, item.format) == (rtcp.PSFB, rtcp.REMB):
-            estimate = rtcp.parse_remb(item.detail)
+    def _handle_feedback(self, feedback: rtcp.FeedbackPacket, by_ssrc: dict[int, DownTrack], now: float) -> None:
+        packet_type = feedback.type, feedback.format
+        if packet_type == (rtcp.PSFB, rtcp.REMB):
+            estimate = rtcp.parse_remb(feedback.control_information)
             for down_track in by_ssrc.values():
-                down_track.estimate = estimate
+                down_track.handle_remb(estimate)
             return
+        if packet_type == (rtcp.PSFB, rtcp.FIR):
+            ssrcs = list(rtcp.fir_ssrcs(feedback.control_information))
         else:
-            targets = [item.media]
-        for down_track in filter(None, map(by_ssrc.get, targets)):
-            if (item.type, item.format) == (rtcp.RTPFB, rtcp.NACK):
-                down_track.retransmit(rtcp.lost_sequences(item.detail))
-            elif item.type == rtcp.PSFB and item.format in (rtcp.PLI, rtcp.FIR):
+            ssrcs = [feedback.media_ssrc]
+        for down_track in filter(None, map(by_ssrc.get, ssrcs)):
+            if packet_type == (rtcp.RTPFB, rtcp.NACK):
+                down_track.retransmit(rtcp.nacked_sequences(feedback.control_information), now)
+            elif packet_type in ((rtcp.PSFB, rtcp.PLI), (rtcp.PSFB, rtcp.FIR)):
                 down_track.request_keyframe(now)
 
-    def _offer(self) -> str:
+    def _create_offer(self) -> str:
         if self._local is None:
             raise Rejected("The subscription is not open.")
-        self._fill()
-        self._cancel()
-        self._stale = False
+        self._update_media()
+        self._cancel_reoffer()
+        self._media_changed = False
         self._version += 1
-        self._offered_at = time.monotonic()
-        # RFC 8842 5.5: a role once agreed is kept by offering it, or by leaving the choice; browsers want the latter
+        self._offered_at = self._clock()
+        # RFC 8842 5.5: an agreed role is kept by offering it or by offering "actpass"; browsers want the latter
         return write_offer(self._sections, self._local, setup="actpass", version=self._version)
 
-    def _fill(self) -> None:
+    def _update_media(self) -> None:
         """Update sections and down tracks to the publisher's media: sections keep their places, new ones follow."""
         tracks = {track.mid: track for track in self.publisher.tracks.values()}
         for mid in [mid for mid in self._down_tracks if mid not in tracks]:
@@ -253,9 +261,9 @@ class InprocessSubscriber:
             else:
                 sections.append(replace(section, sends=False))
         known = {section.mid for section in sections}
-        sections += [self._section(new) for mid, new in tracks.items() if mid not in known and new.sends]
-        if self.publisher.data and self.publisher.data_mid not in known:
-            sections.append(SubscriberSection(MediaKind.DATA, self.publisher.data_mid))
+        sections += [self._section(track) for mid, track in tracks.items() if mid not in known and track.sends]
+        if self.publisher.has_data_channels and DATA_MID not in known:
+            sections.append(SubscriberSection(MediaKind.DATA, DATA_MID))
             self._transport.enable_channels()
         self._sections = sections
         for section in sections:
@@ -263,12 +271,12 @@ class InprocessSubscriber:
                 self._add_down_track(tracks[section.mid])
 
     def _add_down_track(self, track: ReceiveTrack) -> None:
-        down_track = DownTrack(track, self._transport)
+        down_track, now = DownTrack(track, self._transport), self._clock()
         self._down_tracks[track.mid] = down_track
-        down_track.mute(self._muted.get(track.kind, False))
-        down_track.select(self._layer)
+        down_track.mute(self._muted.get(track.kind, False), now)
+        down_track.select(self._selection, now)
         if self._transport.connected:
-            down_track.start()
+            down_track.start(now)
 
     def _section(self, track: ReceiveTrack) -> SubscriberSection:
         return SubscriberSection(
@@ -279,54 +287,52 @@ class InprocessSubscriber:
             ssrc=track.ssrc,
             rtx_ssrc=track.rtx_ssrc,
             cname=track.cname,
-            stream=self.publisher.stream,
-            track=f"{track.kind.value}{track.mid}",
+            stream_id=self.publisher.stream_id,
+            track_id=f"{track.kind.value}{track.mid}",
         )
 
     def _open_channels(self) -> None:
-        if self._wants_data and self._transport.connected:
-            self.outlet.start(self.publisher.channels)
+        if self._accepts_data_channels and self._transport.connected:
+            self.channels.start(self.publisher.open_channels)
 
-    def _push(self) -> None:
-        self._cancel()
-        if not self.closed and self._stale:
-            self._listener.on_offer(self._offer())
+    def _reoffer(self) -> None:
+        self._cancel_reoffer()
+        if not self.closed and self._media_changed:
+            self._listener.on_offer(self._create_offer())
 
-    def _await_answer(self, awaited: bool) -> None:
-        """End the subscription of a client that never takes it: until then nothing else notices that it is gone."""
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-        if awaited:
-            self._deadline = asyncio.get_running_loop().call_later(ANSWER_TIMEOUT, self.end, CloseReason.FAILED)
-
-    def _choose(self, layer: MediaSelection) -> None:
-        for kind, wanted in ((MediaKind.AUDIO, layer.audio), (MediaKind.VIDEO, layer.video)):
+    def _apply_selection(self, selection: MediaSelection) -> None:
+        now = self._clock()
+        for kind, wanted in ((MediaKind.AUDIO, selection.audio), (MediaKind.VIDEO, selection.video)):
             if wanted is not None:
                 self._muted[kind] = not wanted
                 for down_track in self._down_tracks.values():
                     if down_track.track.kind is kind:
-                        down_track.mute(not wanted)
-        self._layer = MediaSelection(
-            self._layer.substream if layer.substream is None else layer.substream,
-            self._layer.temporal if layer.temporal is None else layer.temporal,
+                        down_track.mute(not wanted, now)
+        self._selection = MediaSelection(
+            self._selection.substream if selection.substream is None else selection.substream,
+            self._selection.temporal if selection.temporal is None else selection.temporal,
         )
         for down_track in self._down_tracks.values():
-            down_track.select(layer)
+            down_track.select(selection, now)
 
     def _finish(self) -> None:
         if self.closed:
             return
         self.closed = True
-        self._cancel()
-        self._await_answer(False)
-        self.outlet.close()
+        self._cancel_reoffer()
+        self._cancel_answer_deadline()
+        self.channels.close()
         for down_track in self._down_tracks.values():
             down_track.close()
-        self._keep(self._transport.begin_close())
-        self._ended(self)
+        self._own_task(self._transport.begin_close())
+        self._on_ended(self)
 
-    def _cancel(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _cancel_answer_deadline(self) -> None:
+        if self._answer_deadline is not None:
+            self._answer_deadline.cancel()
+            self._answer_deadline = None
+
+    def _cancel_reoffer(self) -> None:
+        if self._reoffer_timer is not None:
+            self._reoffer_timer.cancel()
+            self._reoffer_timer = None

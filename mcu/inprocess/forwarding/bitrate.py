@@ -1,28 +1,28 @@
-"""How many bits per second went by, of each of several things whose bytes are counted."""
+"""Bitrates of several named byte counters."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-LEAST = 0.9  # seconds that a rate is of
+MIN_INTERVAL = 0.9  # seconds that a bitrate covers at least
 
 
 class BitrateMeter:
-    """Keeps the rates between the last two looks; ``now`` is monotonic."""
+    """Computes the bitrates between the last two samples; ``now`` is monotonic, in seconds."""
 
     def __init__(self, now: float) -> None:
-        self._looked_at = now
+        self._sampled_at = now
         self._octets: Mapping[str, int] = {}
         self._rates: dict[str, int] = {}
 
-    def look(self, octets: Mapping[str, int], now: float) -> None:
-        """Take the bytes counted so far, by name; too soon after the last look it changes nothing."""
-        passed = now - self._looked_at
-        if passed < LEAST:
+    def sample(self, octets: Mapping[str, int], now: float) -> None:
+        """Record the byte counters by name; ignored within ``MIN_INTERVAL`` of the last sample."""
+        passed = now - self._sampled_at
+        if passed < MIN_INTERVAL:
             return
         self._rates = {name: int((count - self._octets.get(name, 0)) * 8 / passed) for name, count in octets.items()}
-        self._looked_at, self._octets = now, octets
+        self._sampled_at, self._octets = now, octets
 
-    def of(self, name: str) -> int | None:
-        """Return the bit/s of a name, ``None`` before they are known."""
+    def bits_per_second(self, name: str) -> int | None:
+        """Return the bitrate of one counter; ``None`` before the second sample."""
         return self._rates.get(name)

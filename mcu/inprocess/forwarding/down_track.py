@@ -1,19 +1,18 @@
-"""One medium on its way to one subscriber: the layer it gets, numbers of its own, retransmission, mute.
+"""One medium on its way to one subscriber: layer selection, rewritten sequence numbers, retransmission, mute.
 
-SSRC and header extensions are the track's, so that everything behind the header is the same for all subscribers.
-With simulcast one rtp_stream at a time is forwarded, and another one takes over where its keyframe begins. Of VP8's
-temporal layers those above the chosen one are left out.
+SSRC and header extensions are the receive track's, so that all subscribers share everything behind the header. With
+simulcast one RTP stream at a time is forwarded, and another one takes over where a keyframe of it starts. VP8's
+temporal layers above the selected one are dropped.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from mcu.base import MediaSelection
 from mcu.inprocess.forwarding import rtcp, rtp
-from mcu.inprocess.forwarding.payload_descriptor import TOP, renumber_vp8
+from mcu.inprocess.forwarding.payload_descriptor import MAX_TEMPORAL_LAYER, shift_vp8_ids
 from mcu.inprocess.forwarding.rtp_rewriter import FIRST_SEQUENCE, OffsetSegment, RtpRewriter
 from mcu.inprocess.negotiation.parameters import AcceptedSection
 
@@ -21,322 +20,332 @@ if TYPE_CHECKING:
     from mcu.inprocess.forwarding.receive_track import ReceiveTrack
     from mcu.inprocess.forwarding.rtp_stream import RtpStream, StoredPacket
 
-MAX_REPAIRS = 500  # packets sent again per second: more is no loss but a client that makes us send
-MAX_ASKED = 4 * MAX_REPAIRS  # numbers looked up per second for the same reason
-HIGHEST = 1 << 16  # as a substream: the best there is
-ASK_AGAIN = 1.0  # seconds after which a keyframe that another layer waits for is asked for again
-_HEAD = rtp.VERSION_BITS | rtp.EXTENSION_BIT
+MAX_RETRANSMISSIONS = 500  # per second: more is no packet loss but a client that makes us send
+MAX_NACKED = 4 * MAX_RETRANSMISSIONS  # sequence numbers looked up per second, for the same reason
+HIGHEST_SUBSTREAM = 1 << 16  # selects the best layer there is
+KEYFRAME_RETRY = 1.0  # seconds after which the keyframe for a pending layer switch is requested again
+_FIRST_OCTET = rtp.VERSION_BITS | rtp.EXTENSION_BIT
 
 
 class PacketSender(Protocol):
-    """How packets leave."""
+    """Encrypts and sends packets; ``False`` where one could not be sent."""
 
     def send_rtp(self, packet: bytes) -> bool:
-        """Encrypt and send."""
+        """Send an RTP packet."""
 
     def send_rtcp(self, packet: bytes) -> bool:
-        """Encrypt and send a compound packet."""
+        """Send a compound RTCP packet."""
 
 
 class DownTrack:
-    """Forwards what a track takes in, once ``accept`` says how and ``start`` that it may."""
+    """Forwards a receive track to one subscriber, once ``accept`` and ``start`` were called.
 
-    def __init__(self, track: ReceiveTrack, way: PacketSender) -> None:
+    ``now`` is monotonic, in seconds.
+    """
+
+    def __init__(self, track: ReceiveTrack, sender: PacketSender) -> None:
         self.track = track
-        self._way = way
+        self._sender = sender
         self._accepted: AcceptedSection | None = None
-        self._format: tuple[str, int, str] | None = None
+        self._accepted_format: tuple[str, int, str] | None = None
         self._started = False
-        self._entered = False
+        self._registered = False  # with the track
         self._muted = False
-        self._substream = HIGHEST
-        self._temporal = TOP
-        self._thinned = False  # whether temporal layers were ever to be left out
-        self._reached = TOP  # the temporal layer forwarded now
-        self._frame = -1  # timestamp of the newest picture
-        self._left_out: int | None = None  # number of the last picture of a temporal layer that was left out
-        self.source: RtpStream | None = None  # forwarded now
-        self._next_source: RtpStream | None = None  # to be forwarded from its next keyframe on
-        self._asked_at = 0.0
+        self._selected_substream = HIGHEST_SUBSTREAM
+        self._selected_temporal = MAX_TEMPORAL_LAYER
+        self._forwarded_temporal = MAX_TEMPORAL_LAYER  # follows the selected one at a suitable picture
+        self._ever_dropped_temporal = False  # whether temporal layers were ever to be dropped
+        self._picture_timestamp = -1  # of the newest picture
+        self._dropped_picture_id: int | None = None  # of the last picture of a dropped temporal layer
+        self._stream: RtpStream | None = None  # forwarded now
+        self._next_stream: RtpStream | None = None  # takes over at its next keyframe
+        self._keyframe_requested_at = 0.0
         self._rewriter = RtpRewriter()
-        self._run: OffsetSegment | None = None
-        self._newest: StoredPacket | None = None  # that was forwarded
-        self._highest = -1  # the source's number up to which is forwarded or left out
-        self._rtx_next = self._rewriter.next ^ FIRST_SEQUENCE >> 1
-        self._repairs_now = 0  # packets sent again since ``_repairs_since``
-        self._asked_now = 0  # and numbers looked up
-        self._repairs_since = 0.0
+        self._segment: OffsetSegment | None = None
+        self._newest: StoredPacket | None = None  # forwarded
+        self._highest_number = -1  # of the RTP stream's packets that were forwarded or dropped
+        self._next_rtx_sequence = self._rewriter.next_sequence ^ FIRST_SEQUENCE >> 1
+        self._second_began_at = 0.0  # of the two limits per second
+        self._retransmissions_in_second = 0
+        self._nacked_in_second = 0
+        self._report_sent = (0, 0.0)  # middle 32 bit of the last SR's NTP time, and when it was sent
         self.packets = 0
-        self.octets = 0
-        self.repairs = 0  # packets sent again
-        self.keyframe_requests = 0  # of the subscriber
-        self.lost: int | None = None  # packets, as the subscriber says
-        self.fraction = 0  # lost lately, in 1/256
+        self.octets = 0  # of payloads
+        self.retransmissions = 0
+        self.keyframe_requests = 0  # received
+        self.lost: int | None = None  # packets, as of the subscriber's last report
+        self.fraction_lost = 0  # since the report before, in 1/256
         self.round_trip: float | None = None  # seconds
-        self.estimate: int | None = None  # bit/s that the subscriber thinks it can take
-        self._report_sent = (0, 0.0)  # middle of the NTP time, and when
+        self.estimate: int | None = None  # bit/s, the subscriber's last REMB
 
     @property
-    def open(self) -> bool:
-        """Whether packets are forwarded."""
-        return (
-            self._started
-            and not self._muted
-            and self._accepted is not None
-            and self._accepted.receives
-            and self._format == self.track.codec.format
-        )
-
-    @property
-    def thins(self) -> bool:
-        """Whether temporal layers are to be left out."""
-        return self._temporal < TOP
+    def drops_temporal_layers(self) -> bool:
+        """Whether temporal layers are to be dropped."""
+        return self._selected_temporal < MAX_TEMPORAL_LAYER
 
     @property
     def substream(self) -> int | None:
-        """The layer that is forwarded, 0 = lowest; ``None`` where nothing is."""
+        """The simulcast layer that is forwarded, 0 = lowest; ``None`` while nothing is forwarded."""
         rtp_streams = self.track.rtp_streams
-        return rtp_streams.index(self.source) if self.source in rtp_streams else None
+        return rtp_streams.index(self._stream) if self._stream in rtp_streams else None
 
-    def accept(self, accepted: AcceptedSection) -> None:
-        """Take what the subscriber's answer says."""
+    def accept(self, accepted: AcceptedSection, now: float) -> None:
+        """Apply the media section of the subscriber's answer."""
         self._accepted = accepted
-        self._format = self.track.codec.format
-        self.review()
+        self._accepted_format = self.track.codec.format
+        self.update_forwarding(now)
 
-    def start(self) -> None:
-        """Forward from now on: the connection is up."""
+    def start(self, now: float) -> None:
+        """Start forwarding: the connection is up."""
         self._started = True
-        self.review()
+        self.update_forwarding(now)
 
-    def mute(self, muted: bool) -> None:
-        """Stop or resume forwarding, at the subscriber's wish."""
+    def mute(self, muted: bool, now: float) -> None:
+        """Stop or resume forwarding, as the subscriber asked."""
         self._muted = muted
-        self.review()
+        self.update_forwarding(now)
 
-    def select(self, layer: MediaSelection) -> None:
-        """Choose simulcast and temporal layer; one that is not there, or that this codec has not, means the best."""
-        if layer.substream is not None:
-            self._substream = max(0, layer.substream)
-        if layer.temporal is not None:
-            self._temporal = min(max(0, layer.temporal), TOP)
-            self._thinned = self._thinned or self.thins
-        if self._entered:
-            self.track.look()
-            self.pursue(time.monotonic())
+    def select(self, selection: MediaSelection, now: float) -> None:
+        """Select simulcast and temporal layer; the best one stands in for a layer that the medium does not have."""
+        if selection.substream is not None:
+            self._selected_substream = max(0, selection.substream)
+        if selection.temporal is not None:
+            self._selected_temporal = min(max(0, selection.temporal), MAX_TEMPORAL_LAYER)
+            self._ever_dropped_temporal = self._ever_dropped_temporal or self.drops_temporal_layers
+        if self._registered:
+            self.track.update_vp8_parsing()
+            self.update_stream(now)
 
     def close(self) -> None:
-        """Forward nothing more."""
+        """Stop forwarding for good."""
         self._started = False
-        self.review()
+        self._stop_forwarding()
 
-    def review(self) -> None:
-        """Begin or end to forward, as things stand now."""
-        if not self.open:
-            self.restart()
-            if self._entered:
-                self._entered = False
-                self.track.leave(self)
-        elif not self._entered:
-            self._entered = True
-            self.track.enter(self)
-            self.pursue(time.monotonic())
-        elif self.source is None:
-            self.pursue(time.monotonic())
+    def update_forwarding(self, now: float) -> None:
+        """Begin or stop forwarding, by answer, connection, mute and the publisher's codec."""
+        accepted = (
+            self._accepted is not None and self._accepted.receives and self._accepted_format == self.track.codec.format
+        )
+        if not (self._started and accepted and not self._muted):
+            self._stop_forwarding()
+        elif not self._registered:
+            self._registered = True
+            self.track.add_down_track(self)
+            self.update_stream(now)
+        elif self._stream is None:
+            self.update_stream(now)
 
-    def restart(self) -> None:
-        """Forward nothing until an RTP stream is chosen anew; the numbers then go on."""
-        for rtp_stream in filter(None, (self.source, self._next_source)):
-            rtp_stream.leave(self)
-        self.source = self._next_source = self._run = None
+    def _stop_forwarding(self) -> None:
+        self.drop_streams()
+        if self._registered:
+            self._registered = False
+            self.track.remove_down_track(self)
 
-    def pursue(self, now: float) -> None:
-        """Have the RTP stream that is wanted: one that is alone at once, a layer from its next keyframe on."""
-        wanted = self.track.choose(self._substream)
-        if wanted is self.source:
-            wanted = None
-        if wanted is None or not self.track.layered:
-            self._wait_for(None)
-            if wanted is not None:
-                self.source = wanted
-                wanted.enter(self)
-                wanted.tell_clock(self, now)
-                wanted.request_keyframe(now)
-        elif wanted is not self._next_source or now - self._asked_at >= ASK_AGAIN:
-            self._wait_for(wanted)
-            self._asked_at = now
-            wanted.request_keyframe(now)
+    def drop_streams(self) -> None:
+        """Forward nothing until an RTP stream is selected anew; the sent sequence numbers stay contiguous."""
+        for rtp_stream in filter(None, (self._stream, self._next_stream)):
+            rtp_stream.remove_down_track(self)
+        self._stream = self._next_stream = self._segment = None
 
-    def _wait_for(self, rtp_stream: RtpStream | None) -> None:
-        if self._next_source is not None and self._next_source is not rtp_stream:
-            self._next_source.leave(self)
-        self._next_source = rtp_stream
+    def update_stream(self, now: float) -> None:
+        """Switch to the best RTP stream for the selection: at once if it is the only one, else at its next keyframe."""
+        best = self.track.best_stream(self._selected_substream)
+        if best is self._stream:
+            best = None
+        if best is None or not self.track.is_simulcast:
+            self._set_next_stream(None)
+            if best is not None:
+                self._stream = best
+                best.add_down_track(self)
+                best.send_sender_report(self, now)
+                best.request_keyframe(now)
+        elif best is not self._next_stream or now - self._keyframe_requested_at >= KEYFRAME_RETRY:
+            self._set_next_stream(best)
+            self._keyframe_requested_at = now
+            best.request_keyframe(now)
+
+    def _set_next_stream(self, rtp_stream: RtpStream | None) -> None:
+        if self._next_stream is not None and self._next_stream is not rtp_stream:
+            self._next_stream.remove_down_track(self)
+        self._next_stream = rtp_stream
         if rtp_stream is not None:
-            rtp_stream.wait(self)
+            rtp_stream.switch_at_keyframe(self)
 
-    def follow(self, rtp_stream: RtpStream, stored: StoredPacket) -> None:
-        """Go on with another RTP stream, of which a keyframe begins with this packet."""
-        if self.source is not None:
-            self.source.leave(self)
-        rtp_stream.leave(self)
-        rtp_stream.enter(self)
-        self.source, self._next_source = rtp_stream, None
-        self._run = self._bridge(rtp_stream, stored)
-        rtp_stream.tell_clock(self, stored.at)
+    def switch_to(self, rtp_stream: RtpStream, packet: StoredPacket) -> None:
+        """Forward another RTP stream, a keyframe of which starts with ``packet``."""
+        if self._stream is not None:
+            self._stream.remove_down_track(self)
+        rtp_stream.remove_down_track(self)
+        rtp_stream.add_down_track(self)
+        self._stream, self._next_stream = rtp_stream, None
+        self._segment = self._begin_switched_segment(rtp_stream, packet)
+        rtp_stream.send_sender_report(self, packet.received_at)
 
-    def _bridge(self, rtp_stream: RtpStream, stored: StoredPacket) -> OffsetSegment:
-        """Begin a run with the next number, the next picture, and a timestamp as far ahead as time has passed."""
-        self._highest = stored.number - 1
-        last, newest = self._rewriter.last, self._newest
+    def _begin_switched_segment(self, rtp_stream: RtpStream, packet: StoredPacket) -> OffsetSegment:
+        """Begin a segment of another RTP stream: next number and picture id, timestamp ahead by the time passed."""
+        self._highest_number = packet.number - 1
+        last, newest = self._rewriter.newest_segment, self._newest
         if last is None or newest is None:
-            return self._rewriter.begin(rtp_stream, stored.number)
-        passed = max(1, int((stored.at - newest.at) * self.track.codec.payload.clock_rate))
-        times = newest.timestamp + last.time_shift + passed - stored.timestamp
-        pictures = levels = 0
-        one, other = newest.picture, stored.picture
-        if one is not None and other is not None:
-            pictures = last.picture_shift + 1 + (one.picture or 0) - (other.picture or 0)
-            levels = last.level_shift + 1 + (one.level or 0) - (other.level or 0)
-        return self._rewriter.begin(rtp_stream, stored.number, times, pictures, levels)
+            return self._rewriter.begin_segment(rtp_stream, packet.number)
+        passed = max(1, int((packet.received_at - newest.received_at) * self.track.codec.payload.clock_rate))
+        timestamp_offset = newest.timestamp + last.timestamp_offset + passed - packet.timestamp
+        picture_id_offset = tl0picidx_offset = 0
+        before, after = newest.vp8, packet.vp8
+        if before is not None and after is not None:
+            picture_id_offset = last.picture_id_offset + 1 + (before.picture_id or 0) - (after.picture_id or 0)
+            tl0picidx_offset = last.tl0picidx_offset + 1 + (before.tl0picidx or 0) - (after.tl0picidx or 0)
+        return self._rewriter.begin_segment(
+            rtp_stream, packet.number, timestamp_offset, picture_id_offset, tl0picidx_offset
+        )
 
-    def _resume(self, stored: StoredPacket) -> OffsetSegment:
-        """Begin a run of the only RTP stream, whose timestamps go on as they are."""
-        self._highest = stored.number - 1
-        source, last = self.source, self._rewriter.last
-        if source is None:
-            raise RuntimeError("a packet of nowhere")
-        if last is None or last.source is not source:
-            return self._bridge(source, stored)
-        return self._rewriter.begin(source, stored.number, last.time_shift, last.picture_shift, last.level_shift)
+    def _begin_resumed_segment(self, packet: StoredPacket) -> OffsetSegment:
+        """Begin a segment of the only RTP stream after a pause; its timestamps keep their offset."""
+        self._highest_number = packet.number - 1
+        rtp_stream, last = self._stream, self._rewriter.newest_segment
+        if rtp_stream is None:
+            raise RuntimeError("a packet arrived without an RTP stream")
+        if last is None or last.stream is not rtp_stream:
+            return self._begin_switched_segment(rtp_stream, packet)
+        return self._rewriter.begin_segment(
+            rtp_stream, packet.number, last.timestamp_offset, last.picture_id_offset, last.tl0picidx_offset
+        )
 
-    def forward(self, stored: StoredPacket) -> None:
-        """Send one packet of the RTP stream that is forwarded."""
-        run = self._run
-        if run is None:
-            run = self._run = self._resume(stored)
-        number = stored.number
-        if number > self._highest:
-            if stored.picture is not None and self._is_above(stored):
-                self._highest = number
+    def forward(self, packet: StoredPacket) -> None:
+        """Send a packet of the forwarded RTP stream, unless its temporal layer is dropped or it is too late."""
+        segment = self._segment
+        if segment is None:
+            segment = self._segment = self._begin_resumed_segment(packet)
+        number = packet.number
+        if number > self._highest_number:
+            if packet.vp8 is not None and self._drop_temporal_layer(packet):
+                self._highest_number = number
                 return
-            self._highest = number
-            self._newest = stored
-            self._rewriter.next = number + run.shift + 1
-        elif number < run.first:
-            earlier = self._rewriter.late(number)
+            self._highest_number = number
+            self._newest = packet
+            self._rewriter.next_sequence = number + segment.sequence_offset + 1
+        elif number < segment.first_number:
+            earlier = self._rewriter.find_late(number)
             if earlier is None:
-                return  # came late, from before we began or were muted
-            run = earlier
-            self._rewriter.next = max(self._rewriter.next, number + run.shift + 1)
+                return  # from before the subscription, or from while it was muted
+            segment = earlier
+            self._rewriter.next_sequence = max(self._rewriter.next_sequence, number + segment.sequence_offset + 1)
         accepted = self._accepted
         if accepted is None:
             return
-        payload = stored.payload if stored.picture is None else self._payload(stored, run)
+        payload = packet.payload if packet.vp8 is None else self._rewrite_payload(packet, segment)
         header = rtp.HEADER.pack(
-            _HEAD | stored.flags if payload else _HEAD,
-            stored.marker | accepted.payload_type,
-            number + run.shift & 0xFFFF,
-            stored.timestamp + run.time_shift & 0xFFFFFFFF,
+            _FIRST_OCTET | packet.flags if payload else _FIRST_OCTET,
+            packet.marker | accepted.payload_type,
+            number + segment.sequence_offset & 0xFFFF,
+            packet.timestamp + segment.timestamp_offset & 0xFFFFFFFF,
             self.track.ssrc,
         )
-        if self._way.send_rtp(header + stored.extension + payload):
+        if self._sender.send_rtp(header + packet.extension + payload):
             self.packets += 1
             self.octets += len(payload)
 
-    def _is_above(self, stored: StoredPacket) -> bool:
-        """Whether the newest packet belongs to a temporal layer above the wanted one; if so it is left out.
+    def _drop_temporal_layer(self, packet: StoredPacket) -> bool:
+        """Return whether the newest packet belongs to a dropped temporal layer; if so skip its sequence number.
 
-        The layer changes with a whole picture: down at any, up at one that needs nothing of what was left out.
+        The forwarded layer changes at a picture's first packet: down at any picture, up at one with layer sync.
         """
-        picture = stored.picture
-        if picture is None:
+        vp8 = packet.vp8
+        if vp8 is None:
             return False
-        if stored.timestamp != self._frame:
-            self._frame = stored.timestamp
-            if self._reached > self._temporal or picture.keyframe:
-                self._reached = self._temporal
-            elif self._reached < picture.temporal <= self._temporal and picture.sync:
-                self._reached = picture.temporal
-        if picture.temporal <= self._reached:
+        if packet.timestamp != self._picture_timestamp:
+            self._picture_timestamp = packet.timestamp
+            if self._forwarded_temporal > self._selected_temporal or vp8.keyframe:
+                self._forwarded_temporal = self._selected_temporal
+            elif self._forwarded_temporal < vp8.temporal_layer <= self._selected_temporal and vp8.layer_sync:
+                self._forwarded_temporal = vp8.temporal_layer
+        if vp8.temporal_layer <= self._forwarded_temporal:
             return False
-        another = picture.picture is not None and picture.picture != self._left_out
-        self._left_out = picture.picture
-        self._run = self._rewriter.skip(stored.number, int(another))
+        new_picture = vp8.picture_id is not None and vp8.picture_id != self._dropped_picture_id
+        self._dropped_picture_id = vp8.picture_id
+        self._segment = self._rewriter.skip(packet.number, int(new_picture))
         return True
 
-    def _payload(self, stored: StoredPacket, run: OffsetSegment) -> bytes:
-        """Return the payload as this subscriber gets it; none where only the number's place has to be filled."""
-        picture = stored.picture
-        if picture is None:
-            return stored.payload
-        if picture.temporal > self._reached:
+    def _rewrite_payload(self, packet: StoredPacket, segment: OffsetSegment) -> bytes:
+        """Return the payload for this subscriber; empty where only the sequence number has to be filled."""
+        vp8 = packet.vp8
+        if vp8 is None:
+            return packet.payload
+        if vp8.temporal_layer > self._forwarded_temporal:
             return b""
-        if run.picture_shift == run.level_shift == 0:
-            return stored.payload
-        return renumber_vp8(stored.payload, picture, run.picture_shift, run.level_shift)
+        if segment.picture_id_offset == segment.tl0picidx_offset == 0:
+            return packet.payload
+        return shift_vp8_ids(packet.payload, vp8, segment.picture_id_offset, segment.tl0picidx_offset)
 
-    def retransmit(self, sequences: Iterable[int]) -> None:
-        """Answer a NACK: send again what the track still has, and let it ask for the rest."""
+    def retransmit(self, sequences: Iterable[int], now: float) -> None:
+        """Answer a NACK: retransmit the packets in the history, and have the publisher asked for the others."""
         accepted = self._accepted
-        if self._run is None or accepted is None:
+        if self._segment is None or accepted is None:
             return
-        now = time.monotonic()
-        if now - self._repairs_since >= 1.0:
-            self._repairs_since, self._repairs_now, self._asked_now = now, 0, 0
+        if now - self._second_began_at >= 1.0:
+            self._second_began_at, self._retransmissions_in_second, self._nacked_in_second = now, 0, 0
         for sequence in sequences:
-            if self._repairs_now >= MAX_REPAIRS or self._asked_now >= MAX_ASKED:
+            if self._retransmissions_in_second >= MAX_RETRANSMISSIONS or self._nacked_in_second >= MAX_NACKED:
                 return
-            self._asked_now += 1
-            found = self._rewriter.find(sequence)
+            self._nacked_in_second += 1
+            found = self._rewriter.find_sent(sequence)
             if found is None:
                 continue
-            run, number = found
-            stored = run.source.recall(number)
-            if stored is not None:
-                self._repairs_now += 1
-                self._repeat(stored, run, accepted)
+            segment, number = found
+            packet = segment.stream.stored_packet(number, now)
+            if packet is not None:
+                self._retransmissions_in_second += 1
+                self._retransmit_packet(packet, segment, accepted)
 
-    def _repeat(self, stored: StoredPacket, run: OffsetSegment, accepted: AcceptedSection) -> None:
-        if accepted.rtx_payload_type is None and self._thinned and stored.picture and stored.picture.temporal:
-            return  # may have gone without its payload, or now would: SRTP may encrypt but one text per number
-        self.repairs += 1
-        sequence = stored.number + run.shift & 0xFFFF
-        timestamp = stored.timestamp + run.time_shift & 0xFFFFFFFF
-        payload = self._payload(stored, run)
-        flags = _HEAD | stored.flags if payload else _HEAD
+    def _retransmit_packet(self, packet: StoredPacket, segment: OffsetSegment, accepted: AcceptedSection) -> None:
+        if (
+            accepted.rtx_payload_type is None
+            and self._ever_dropped_temporal
+            and packet.vp8
+            and packet.vp8.temporal_layer
+        ):
+            return  # its payload may differ from the one sent before: SRTP may encrypt one plaintext per number only
+        self.retransmissions += 1
+        sequence = packet.number + segment.sequence_offset & 0xFFFF
+        timestamp = packet.timestamp + segment.timestamp_offset & 0xFFFFFFFF
+        payload = self._rewrite_payload(packet, segment)
+        first = _FIRST_OCTET | packet.flags if payload else _FIRST_OCTET
         if accepted.rtx_payload_type is None:
-            second = stored.marker | accepted.payload_type
-            header = rtp.HEADER.pack(flags, second, sequence, timestamp, self.track.ssrc)
-            self._way.send_rtp(header + stored.extension + payload)
+            second = packet.marker | accepted.payload_type
+            header = rtp.HEADER.pack(first, second, sequence, timestamp, self.track.ssrc)
+            self._sender.send_rtp(header + packet.extension + payload)
             return
-        second = stored.marker | accepted.rtx_payload_type
-        header = rtp.HEADER.pack(flags, second, self._rtx_next, timestamp, self.track.rtx_ssrc)
-        self._rtx_next = self._rtx_next + 1 & 0xFFFF
-        self._way.send_rtp(header + stored.extension + sequence.to_bytes(2, "big") + payload)
+        second = packet.marker | accepted.rtx_payload_type
+        header = rtp.HEADER.pack(first, second, self._next_rtx_sequence, timestamp, self.track.rtx_ssrc)
+        self._next_rtx_sequence = self._next_rtx_sequence + 1 & 0xFFFF
+        self._sender.send_rtp(header + packet.extension + sequence.to_bytes(2, "big") + payload)
 
-    def report(self, ntp: int, timestamp: int) -> None:
-        """Send a sender report with the publisher's clock, by which the subscriber keeps lips and voice together."""
+    def send_sender_report(self, ntp: int, timestamp: int, now: float) -> None:
+        """Send an SR with the publisher's clock, by which the subscriber synchronises audio and video."""
         ssrc = self.track.ssrc
-        last = self._rewriter.last
-        if last is not None and last.source is not self.source:
-            return  # how its time goes on from ours is known with its first packet
-        ours = timestamp if last is None else timestamp + last.time_shift
+        last = self._rewriter.newest_segment
+        if last is not None and last.stream is not self._stream:
+            return  # the timestamp offset is known with the RTP stream's first packet
+        sent_timestamp = timestamp if last is None else timestamp + last.timestamp_offset
         counters = self.packets & 0xFFFFFFFF, self.octets & 0xFFFFFFFF
-        report = rtcp.pack_sender_report(rtcp.SenderReport(ssrc, ntp, ours & 0xFFFFFFFF, *counters))
-        self._way.send_rtcp(report + rtcp.pack_source_description(ssrc, self.track.cname))
-        self._report_sent = ntp >> 16 & 0xFFFFFFFF, time.monotonic()
+        report = rtcp.pack_sender_report(rtcp.SenderReport(ssrc, ntp, sent_timestamp & 0xFFFFFFFF, *counters))
+        self._sender.send_rtcp(report + rtcp.pack_source_description(ssrc, self.track.cname))
+        self._report_sent = ntp >> 16 & 0xFFFFFFFF, now
 
-    def heard(self, block: rtcp.ReportBlock) -> None:
-        """Take the subscriber's report of what it receives."""
+    def handle_report_block(self, block: rtcp.ReportBlock, now: float) -> None:
+        """Record loss and round trip time of the subscriber's receiver report."""
         self.lost = block.lost
-        self.fraction = block.fraction
-        middle, sent = self._report_sent
-        if block.last_report and block.last_report == middle:
-            self.round_trip = max(0.0, time.monotonic() - sent - block.delay / 65536)
+        self.fraction_lost = block.fraction_lost
+        last_report, sent_at = self._report_sent
+        if block.last_report and block.last_report == last_report:
+            self.round_trip = max(0.0, now - sent_at - block.delay / 65536)
+
+    def handle_remb(self, bits_per_second: int | None) -> None:
+        """Record the bitrate that the subscriber estimates it can receive; ``None`` for a malformed REMB."""
+        self.estimate = bits_per_second
 
     def request_keyframe(self, now: float) -> None:
-        """Pass on that the subscriber wants a keyframe of what it gets."""
+        """Forward the subscriber's keyframe request to the publisher."""
         self.keyframe_requests += 1
-        source = self.source or self._next_source
-        if source is not None:
-            source.request_keyframe(now)
+        rtp_stream = self._stream or self._next_stream
+        if rtp_stream is not None:
+            rtp_stream.request_keyframe(now)

@@ -1,4 +1,4 @@
-"""What a forwarder must see of a picture's payload: where a keyframe begins; VP8's temporal layers and its numbers.
+"""Keyframe detection in video payloads, and VP8's payload descriptor: temporal layers, picture id, TL0PICIDX.
 
 Source: RFC 7741 (VP8), RFC 9628 (VP9), RFC 6184 (H264), RFC 7798 (H265), RTP Payload Format For AV1 (AOM), 4.4.
 """
@@ -7,110 +7,112 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-TOP = 3  # the highest temporal layer that VP8 has a number for
+MAX_TEMPORAL_LAYER = 3  # VP8's TID has two bits
 
-_H264_KEY = frozenset((5, 7))  # slice of an IDR picture, sequence parameter set
-_H265_KEY = frozenset((*range(16, 22), 32, 33, 34))  # IRAP pictures and parameter sets
+_H264_KEYFRAME_UNITS = frozenset((5, 7))  # slice of an IDR picture, sequence parameter set
+_H265_KEYFRAME_UNITS = frozenset((*range(16, 22), 32, 33, 34))  # IRAP pictures and parameter sets
 
 
 class Vp8Descriptor(NamedTuple):
-    """The payload descriptor of one packet."""
+    """The VP8 payload descriptor of one packet."""
 
-    keyframe: bool  # whether a keyframe begins here
-    picture: int | None  # its number, of 7 or 15 bits
-    level: int | None  # TL0PICIDX, which counts the pictures of the lowest layer
-    temporal: int
-    sync: bool  # whether the picture depends on the lowest layer only
-    picture_at: int  # where the numbers stand; 0: nowhere
-    wide: bool  # whether the picture's number has 15 bits
-    level_at: int
+    keyframe: bool  # whether a keyframe starts in this packet
+    picture_id: int | None  # 7 or 15 bits
+    tl0picidx: int | None  # running index of the pictures of temporal layer 0, 8 bits
+    temporal_layer: int
+    layer_sync: bool  # whether the picture depends on temporal layer 0 only
+    picture_id_at: int  # offset in the payload; 0 = absent
+    long_picture_id: bool  # whether the picture id has 15 bits
+    tl0picidx_at: int  # offset in the payload; 0 = absent
 
 
-def read_vp8(payload: bytes) -> Vp8Descriptor | None:
-    """Return what the descriptor says; ``None`` of a packet without a picture."""
+def parse_vp8(payload: bytes) -> Vp8Descriptor | None:
+    """Return the descriptor of a payload; ``None`` for a packet without picture data."""
     size = len(payload)
     if not size:
         return None
     first, at = payload[0], 1
-    picture = level = None
-    picture_at = level_at = temporal = 0
-    wide = sync = False
+    picture_id = tl0picidx = None
+    picture_id_at = tl0picidx_at = temporal_layer = 0
+    long_picture_id = layer_sync = False
     if first & 0x80:
         if size < 2:
             return None
-        has, at = payload[1], 2
-        if has & 0x80 and at < size:
-            picture_at, wide = at, bool(payload[at] & 0x80)
-            at += 1 + wide
-            picture = int.from_bytes(payload[picture_at:at], "big") & (0x7FFF if wide else 0x7F)
-        if has & 0x40 and at < size:
-            level_at, level = at, payload[at]
+        present, at = payload[1], 2
+        if present & 0x80 and at < size:
+            picture_id_at, long_picture_id = at, bool(payload[at] & 0x80)
+            at += 1 + long_picture_id
+            picture_id = int.from_bytes(payload[picture_id_at:at], "big") & (0x7FFF if long_picture_id else 0x7F)
+        if present & 0x40 and at < size:
+            tl0picidx_at, tl0picidx = at, payload[at]
             at += 1
-        if has & 0x30 and at < size:
-            if has & 0x20:
-                temporal, sync = payload[at] >> 6, bool(payload[at] & 0x20)
+        if present & 0x30 and at < size:
+            if present & 0x20:
+                temporal_layer, layer_sync = payload[at] >> 6, bool(payload[at] & 0x20)
             at += 1
     if at >= size:
         return None
     keyframe = first & 0x17 == 0x10 and not payload[at] & 1
-    return Vp8Descriptor(keyframe, picture, level, temporal, sync, picture_at, wide, level_at)
+    return Vp8Descriptor(
+        keyframe, picture_id, tl0picidx, temporal_layer, layer_sync, picture_id_at, long_picture_id, tl0picidx_at
+    )
 
 
-def renumber_vp8(payload: bytes, vp8: Vp8Descriptor, pictures: int, levels: int) -> bytes:
-    """Return a payload with other numbers in its descriptor, each in as many bits as before."""
+def shift_vp8_ids(payload: bytes, vp8: Vp8Descriptor, picture_id_offset: int, tl0picidx_offset: int) -> bytes:
+    """Return a payload with the offsets added to picture id and TL0PICIDX, each in as many bits as before."""
     changed = bytearray(payload)
-    if vp8.picture is not None:
-        at = vp8.picture_at
-        if vp8.wide:
-            changed[at : at + 2] = (0x8000 | vp8.picture + pictures & 0x7FFF).to_bytes(2, "big")
+    if vp8.picture_id is not None:
+        at = vp8.picture_id_at
+        if vp8.long_picture_id:
+            changed[at : at + 2] = (0x8000 | vp8.picture_id + picture_id_offset & 0x7FFF).to_bytes(2, "big")
         else:
-            changed[at] = vp8.picture + pictures & 0x7F
-    if vp8.level is not None:
-        changed[vp8.level_at] = vp8.level + levels & 0xFF
+            changed[at] = vp8.picture_id + picture_id_offset & 0x7F
+    if vp8.tl0picidx is not None:
+        changed[vp8.tl0picidx_at] = vp8.tl0picidx + tl0picidx_offset & 0xFF
     return bytes(changed)
 
 
-def begins_keyframe(codec: str, payload: bytes) -> bool:
-    """Whether the first packet of a keyframe is this one, as far as the payload tells."""
+def starts_keyframe(codec: str, payload: bytes) -> bool:
+    """Return whether a keyframe starts in this packet, as far as the payload shows it."""
     if len(payload) < 2:
         return False
     if codec == "vp8":
-        vp8 = read_vp8(payload)
+        vp8 = parse_vp8(payload)
         return vp8 is not None and vp8.keyframe
     if codec == "vp9":
-        return _begins_vp9(payload)
+        return _starts_vp9_keyframe(payload)
     if codec == "h264":
-        return _begins_h264(payload)
+        return _starts_h264_keyframe(payload)
     if codec == "h265":
-        return _begins_h265(payload)
-    return codec == "av1" and bool(payload[0] & 0x08)  # a new coded video sequence
+        return _starts_h265_keyframe(payload)
+    return codec == "av1" and bool(payload[0] & 0x08)  # N bit: first packet of a coded video sequence
 
 
-def _begins_vp9(payload: bytes) -> bool:
+def _starts_vp9_keyframe(payload: bytes) -> bool:
     first = payload[0]
-    if first & 0x40 or not first & 0x08:  # it depends on another picture, or a frame does not begin here
+    if first & 0x40 or not first & 0x08:  # inter-predicted, or not the start of a frame
         return False
-    if not first & 0x20:  # no layers
+    if not first & 0x20:  # no layer indices
         return True
     at = 1
     if first & 0x80:
         at += 2 if payload[1] & 0x80 else 1
-    return at < len(payload) and payload[at] >> 1 & 0x07 == 0  # of the lowest spatial layer
+    return at < len(payload) and payload[at] >> 1 & 0x07 == 0  # spatial layer 0
 
 
-def _begins_h264(payload: bytes) -> bool:
-    kind = payload[0] & 0x1F
-    if kind == 24:  # STAP-A
-        return len(payload) > 3 and payload[3] & 0x1F in _H264_KEY
-    if kind == 28:  # FU-A
-        return bool(payload[1] & 0x80) and payload[1] & 0x1F in _H264_KEY
-    return kind in _H264_KEY
+def _starts_h264_keyframe(payload: bytes) -> bool:
+    unit = payload[0] & 0x1F
+    if unit == 24:  # STAP-A
+        return len(payload) > 3 and payload[3] & 0x1F in _H264_KEYFRAME_UNITS
+    if unit == 28:  # FU-A
+        return bool(payload[1] & 0x80) and payload[1] & 0x1F in _H264_KEYFRAME_UNITS
+    return unit in _H264_KEYFRAME_UNITS
 
 
-def _begins_h265(payload: bytes) -> bool:
-    kind = payload[0] >> 1 & 0x3F
-    if kind == 48:  # aggregation
-        return len(payload) > 4 and payload[4] >> 1 & 0x3F in _H265_KEY
-    if kind == 49:  # fragment
-        return len(payload) > 2 and bool(payload[2] & 0x80) and payload[2] & 0x3F in _H265_KEY
-    return kind in _H265_KEY
+def _starts_h265_keyframe(payload: bytes) -> bool:
+    unit = payload[0] >> 1 & 0x3F
+    if unit == 48:  # aggregation packet
+        return len(payload) > 4 and payload[4] >> 1 & 0x3F in _H265_KEYFRAME_UNITS
+    if unit == 49:  # fragmentation unit
+        return len(payload) > 2 and bool(payload[2] & 0x80) and payload[2] & 0x3F in _H265_KEYFRAME_UNITS
+    return unit in _H265_KEYFRAME_UNITS

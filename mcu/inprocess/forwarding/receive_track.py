@@ -1,14 +1,13 @@
-"""One medium of a publisher: its RTP streams, of which simulcast has several, and who of them belongs to a packet.
+"""One media section of a publisher: its RTP streams, several with simulcast, and the binding of SSRCs to them.
 
-All subscribers get the same SSRC and header extensions, whichever rtp_stream they get.
+All subscribers receive the same SSRC and header extensions, whichever RTP stream is forwarded to them.
 
-Source: RFC 8852 (names of layers in packets), RFC 8285 (header extensions).
+Source: RFC 8852 (RID in packets), RFC 8285 (header extensions), RFC 9143 9.2 (association of packets).
 """
 
 from __future__ import annotations
 
 import random
-import time
 
 from mcu.base import MediaKind
 from mcu.inprocess.forwarding import rtp
@@ -27,168 +26,183 @@ from mcu.inprocess.negotiation.parameters import (
     PublisherSection,
 )
 
-STOPPED = 0.7  # seconds that a layer of simulcast may be behind the others before it counts as stopped
+LAYER_TIMEOUT = 0.7  # seconds that a simulcast layer may be behind the others before it counts as stopped
 
 
 class ReceiveTrack:
-    """Knows what a medium consists of."""
+    """Receives one medium of a publisher; ``now`` is monotonic, in seconds.
 
-    def __init__(self, medium: PublisherSection, mid: str, cname: str, feedback: RtcpFeedback) -> None:
-        if medium.codec is None:
-            raise ValueError("not a medium of RTP")
-        self.kind: MediaKind = medium.kind
+    Args:
+        mid: the media section's identification in the offers to subscribers.
+    """
+
+    def __init__(self, section: PublisherSection, mid: str, cname: str, feedback: RtcpFeedback) -> None:
+        self.kind: MediaKind = section.kind
         self.mid = mid
         self.cname = cname
         self.feedback = feedback
         self.ssrc = random.getrandbits(32)
         self.rtx_ssrc = self.ssrc ^ 1
-        self.codec: NegotiatedCodec = medium.codec
-        self.sends = medium.sends
-        self.nacks = False  # whether the publisher sends packets again
-        self.inspects = False  # whether layers and numbers within the payload are looked at
-        self.rtp_streams: tuple[RtpStream, ...] = ()  # lowest first
+        self.rtp_streams: tuple[RtpStream, ...] = ()  # lowest simulcast layer first
+        self.parses_vp8 = False  # whether VP8 descriptors are parsed, to switch layers or drop temporal ones
         self._down_tracks: tuple[DownTrack, ...] = ()
-        self._others: frozenset[int] = frozenset()
-        self._extension_ids: dict[str, int] = {}
-        self._static = (EXTENSIONS[self.kind.value][MID], mid.encode())
-        self._passed_on: tuple[int, int] | None = None  # theirs and ours, of the element that goes on as it is
-        self.update(medium)
+        self._mid_element = (EXTENSIONS[self.kind.value][MID], mid.encode())
+        self._apply(section)
 
-    def update(self, medium: PublisherSection) -> None:
-        """Take what a renegotiation changed."""
-        if medium.codec is None:
-            raise ValueError("not a medium of RTP")
-        self.codec = medium.codec
-        self.sends = medium.sends
-        self.nacks = "nack" in medium.codec.feedback
-        self._extension_ids = medium.extensions
+    def update(self, section: PublisherSection, now: float) -> None:
+        """Apply a renegotiated media section."""
+        before = self.rtp_streams
+        self._apply(section)
+        if self.rtp_streams != before:
+            for down_track in self._down_tracks:
+                down_track.drop_streams()
+        for down_track in self._down_tracks:
+            down_track.update_forwarding(now)
+        self.update_vp8_parsing()
+
+    def _apply(self, section: PublisherSection) -> None:
+        if section.codec is None:
+            raise ValueError("a data channel section has no RTP streams")
+        self.codec: NegotiatedCodec = section.codec
+        self.sends = section.sends
+        self.supports_nack = "nack" in section.codec.feedback
+        self._extension_ids = section.extensions
         uri = AUDIO_LEVEL if self.kind is MediaKind.AUDIO else ORIENTATION
-        theirs = medium.extensions.get(uri)
-        self._passed_on = None if theirs is None else (theirs, EXTENSIONS[self.kind.value][uri])
-        self._others = medium.others
+        received_id = section.extensions.get(uri)
+        # received and sent id of the extension element that is forwarded unchanged
+        self._forwarded_element = None if received_id is None else (received_id, EXTENSIONS[self.kind.value][uri])
+        self._other_ssrcs = section.other_ssrcs
         known = {rtp_stream.name: rtp_stream for rtp_stream in self.rtp_streams}
         rtp_streams = []
-        for source in medium.sources:
-            rtp_stream = known.pop(source.name, None)
+        for offered in section.streams:
+            rtp_stream = known.pop(offered.name, None)
             if rtp_stream is None:
-                rtp_stream = RtpStream(self, source)
+                rtp_stream = RtpStream(self, offered)
             else:
-                rtp_stream.update(source)
+                rtp_stream.update(offered)
             rtp_streams.append(rtp_stream)
-        for gone in known.values():
-            self.feedback.forget(gone)
-        changed = self.rtp_streams != tuple(rtp_streams)
+        for ended in known.values():
+            self.feedback.forget(ended)
         self.rtp_streams = tuple(rtp_streams)
-        for down_track in self._down_tracks if changed else ():
-            down_track.restart()
-        for down_track in self._down_tracks:
-            down_track.review()
-        self.look()
+        self.update_vp8_parsing()
 
-    def look(self) -> None:
-        """Find out whether payloads have to be looked at: where layers or numbers may have to be changed."""
-        thinned = any(down_track.thins for down_track in self._down_tracks)
-        self.inspects = self.codec.payload.codec == "vp8" and (self.layered or thinned)
+    def update_vp8_parsing(self) -> None:
+        """Set ``parses_vp8`` by the codec, the layers, and the down tracks that drop temporal layers."""
+        dropping = any(down_track.drops_temporal_layers for down_track in self._down_tracks)
+        self.parses_vp8 = self.codec.payload.codec == "vp8" and (self.is_simulcast or dropping)
 
     @property
-    def layered(self) -> bool:
-        """Whether there is a choice of RTP streams."""
+    def is_simulcast(self) -> bool:
+        """Whether there are several RTP streams to choose from."""
         return len(self.rtp_streams) > 1
 
     @property
-    def mid_ident(self) -> int | None:
-        """The number of the publisher's header extension with its mid."""
+    def mid_extension_id(self) -> int | None:
+        """The id of the publisher's header extension for the mid."""
         return self._extension_ids.get(MID)
 
     @property
-    def routes(self) -> dict[int, RtpStream]:
-        """The RTP streams by the publisher's SSRCs, retransmission's included, as far as they are known."""
+    def streams_by_ssrc(self) -> dict[int, RtpStream]:
+        """The RTP streams by the SSRCs bound to them, those of retransmission included."""
         return {
             ssrc: rtp_stream
             for rtp_stream in self.rtp_streams
-            for ssrc in (rtp_stream.source, rtp_stream.rtx_source)
+            for ssrc in (rtp_stream.ssrc, rtp_stream.rtx_ssrc)
             if ssrc is not None
         }
 
     @property
     def octets(self) -> int:
-        """Bytes of payload since the connection began."""
+        """Payload bytes received since the connection began."""
         return sum(rtp_stream.octets for rtp_stream in self.rtp_streams)
 
     @property
     def lost(self) -> int:
-        """Packets that never arrived on their own."""
+        """Packets that did not arrive other than as a retransmission."""
         return sum(rtp_stream.lost for rtp_stream in self.rtp_streams)
 
     @property
-    def heard_at(self) -> float | None:
-        """When the last packet came, monotonic."""
-        return max((at for rtp_stream in self.rtp_streams if (at := rtp_stream.heard_at) is not None), default=None)
+    def last_packet_at(self) -> float | None:
+        """The time of the last packet, monotonic."""
+        return max(
+            (at for rtp_stream in self.rtp_streams if (at := rtp_stream.last_packet_at) is not None), default=None
+        )
 
-    def carries(self, payload_type: int) -> bool:
-        """Whether a payload type is this medium's."""
+    def has_payload_type(self, payload_type: int) -> bool:
+        """Return whether a payload type is the negotiated codec's or its retransmission's."""
         codec = self.codec
         return payload_type == codec.payload.type or (codec.rtx is not None and payload_type == codec.rtx.type)
 
-    def claim(self, packet: rtp.RtpPacket, now: float) -> RtpStream | None:
-        """Return the RTP stream of a packet whose SSRC nobody knows; from now on it is known."""
-        if packet.ssrc in self._others:
+    def bind_ssrc(self, packet: rtp.RtpPacket, now: float) -> RtpStream | None:
+        """Bind the unknown SSRC of a packet to the RTP stream that it belongs to, and return that stream."""
+        if packet.ssrc in self._other_ssrcs:
             return None
-        if not self.layered:
+        if not self.is_simulcast:
             (rtp_stream,) = self.rtp_streams
-            return rtp_stream if rtp_stream.claims(packet, now, named=False) else None
+            return rtp_stream if rtp_stream.bind_ssrc(packet, now, has_layer_name=False) else None
         uri = RID if packet.payload_type == self.codec.payload.type else REPAIRED_RID
-        ident = self._extension_ids.get(uri)
-        name = None if ident is None else rtp.extension_element(packet, ident)
+        extension_id = self._extension_ids.get(uri)
+        name = None if extension_id is None else rtp.extension_element(packet, extension_id)
         for rtp_stream in self.rtp_streams:
-            if name is not None and rtp_stream.name.encode() == name and rtp_stream.claims(packet, now, named=True):
+            if (
+                name is not None
+                and rtp_stream.name.encode() == name
+                and rtp_stream.bind_ssrc(packet, now, has_layer_name=True)
+            ):
                 return rtp_stream
         return None
 
-    def choose(self, substream: int) -> RtpStream | None:
-        """Return the highest RTP stream up to ``substream`` that is being sent, else the lowest above it."""
-        if not self.layered:
+    def best_stream(self, substream: int) -> RtpStream | None:
+        """Return the highest layer up to ``substream`` that is being sent, else the lowest one above it."""
+        if not self.is_simulcast:
             return self.rtp_streams[0]
-        heard = [(place, it, it.heard_at) for place, it in enumerate(self.rtp_streams) if it.heard_at is not None]
-        newest = max((at for _, _, at in heard), default=0.0)
-        sent = [(place, it) for place, it, at in heard if newest - at <= STOPPED]
-        return next((it for place, it in reversed(sent) if place <= substream), next((it for place, it in sent), None))
+        received = [
+            (layer, rtp_stream, rtp_stream.last_packet_at)
+            for layer, rtp_stream in enumerate(self.rtp_streams)
+            if rtp_stream.last_packet_at is not None
+        ]
+        newest = max((at for _, _, at in received), default=0.0)
+        sent = [(layer, rtp_stream) for layer, rtp_stream, at in received if newest - at <= LAYER_TIMEOUT]
+        lower = [rtp_stream for layer, rtp_stream in sent if layer <= substream]
+        if lower:
+            return lower[-1]
+        return sent[0][1] if sent else None
 
-    def extension(self, packet: rtp.RtpPacket) -> bytes:
-        """Return the header extension with which a packet goes on."""
-        elements = [self._static]
+    def pack_extension(self, packet: rtp.RtpPacket, now: float) -> bytes:
+        """Return the header extension with which a packet is forwarded."""
+        elements = [self._mid_element]
         if self.kind is MediaKind.VIDEO:
-            moment = int(time.time() * (1 << 18)) & 0xFFFFFF
-            elements.append((EXTENSIONS["video"][ABS_SEND_TIME], moment.to_bytes(3, "big")))
-        if packet.profile and self._passed_on is not None:
-            theirs, ours = self._passed_on
-            value = rtp.extension_element(packet, theirs)
+            send_time = int(now * (1 << 18)) & 0xFFFFFF  # 6.18 fixed point seconds; receivers use differences only
+            elements.append((EXTENSIONS["video"][ABS_SEND_TIME], send_time.to_bytes(3, "big")))
+        if packet.profile and self._forwarded_element is not None:
+            received_id, sent_id = self._forwarded_element
+            value = rtp.extension_element(packet, received_id)
             if value:
-                elements.append((ours, value[:1]))
+                elements.append((sent_id, value[:1]))
         return rtp.pack_extension(elements)
 
     def request_keyframe(self, now: float) -> None:
-        """Ask the publisher for a keyframe of each RTP stream."""
+        """Request a keyframe of each RTP stream."""
         for rtp_stream in self.rtp_streams:
             rtp_stream.request_keyframe(now)
 
     def tick(self, now: float) -> None:
-        """Do what had to wait; to be called a few times per second."""
-        if self.nacks:
+        """Send due NACKs and adapt the forwarded layers to those being sent; to be called a few times per second."""
+        if self.supports_nack:
             for rtp_stream in self.rtp_streams:
-                rtp_stream.repair(now)
-        if self.layered:
+                rtp_stream.send_nacks(now)
+        if self.is_simulcast:
             for down_track in self._down_tracks:
-                down_track.pursue(now)
+                down_track.update_stream(now)
 
-    def enter(self, down_track: DownTrack) -> None:
-        """Count ``down_track`` among those that forward this medium."""
+    def add_down_track(self, down_track: DownTrack) -> None:
+        """Register a down track that forwards this track."""
         self._down_tracks = (*self._down_tracks, down_track)
-        self.look()
+        self.update_vp8_parsing()
 
-    def leave(self, down_track: DownTrack) -> None:
-        """Count ``down_track`` no more."""
+    def remove_down_track(self, down_track: DownTrack) -> None:
+        """Remove a down track from this track and its RTP streams."""
         self._down_tracks = tuple(other for other in self._down_tracks if other is not down_track)
         for rtp_stream in self.rtp_streams:
-            rtp_stream.leave(down_track)
-        self.look()
+            rtp_stream.remove_down_track(down_track)
+        self.update_vp8_parsing()

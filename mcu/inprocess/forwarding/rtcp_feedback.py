@@ -1,6 +1,6 @@
-"""What we say to a publisher about its packets: what to send again, and where to begin anew.
+"""RTCP feedback to one publisher: NACK and PLI.
 
-Source: RFC 4585 (NACK, PLI).
+Source: RFC 4585.
 """
 
 from __future__ import annotations
@@ -10,48 +10,52 @@ from typing import Protocol
 
 from mcu.inprocess.forwarding import rtcp
 
-KEYFRAME_INTERVAL = 0.5  # seconds between two requests for keyframes to one publisher, whatever they are for
+KEYFRAME_INTERVAL = 0.5  # seconds between two PLI packets to one publisher, for all its RTP streams together
 
 
-class Picture(Protocol):
-    """What keyframes are asked of."""
+class KeyframeSource(Protocol):
+    """An RTP stream of video that keyframes are requested of."""
 
-    source: int | None  # the publisher's SSRC, once known
-    keyframe_requests: int  # sent so far
+    @property
+    def ssrc(self) -> int | None:
+        """The publisher's SSRC; ``None`` before it is known."""
+
+    def count_keyframe_request(self) -> None:
+        """Count a PLI that was sent."""
 
 
 class RtcpFeedback:
-    """Feedback to one publisher; ``send`` takes a compound RTCP packet."""
+    """Sends RTCP feedback to one publisher; ``send`` encrypts and sends a compound packet."""
 
-    def __init__(self, reporter: int, send: Callable[[bytes], bool]) -> None:
-        self.reporter = reporter  # our SSRC
+    def __init__(self, sender_ssrc: int, send: Callable[[bytes], bool]) -> None:
+        self.sender_ssrc = sender_ssrc
         self._send = send
-        self._wanted: dict[Picture, None] = {}
-        self._asked_at = -KEYFRAME_INTERVAL
+        self._pending: dict[KeyframeSource, None] = {}  # in the order of the requests
+        self._pli_sent_at = -KEYFRAME_INTERVAL
 
     def nack(self, ssrc: int, sequences: Iterable[int]) -> None:
-        """Ask for packets again."""
-        self._send(rtcp.pack_nack(self.reporter, ssrc, sequences))
+        """Send a NACK for packets of an SSRC."""
+        self._send(rtcp.pack_nack(self.sender_ssrc, ssrc, sequences))
 
-    def request_keyframe(self, of: Picture, now: float) -> None:
-        """Ask for a keyframe, now or as soon as the last request is long enough ago (see ``tick``)."""
-        self._wanted[of] = None
+    def request_keyframe(self, stream: KeyframeSource, now: float) -> None:
+        """Send a PLI, or leave it to ``tick`` while the last one is less than ``KEYFRAME_INTERVAL`` old."""
+        self._pending[stream] = None
         self.tick(now)
 
-    def forget(self, of: Picture) -> None:
-        """Ask no more for a picture that is gone."""
-        self._wanted.pop(of, None)
+    def forget(self, stream: KeyframeSource) -> None:
+        """Drop the pending PLI of an RTP stream that ended."""
+        self._pending.pop(stream, None)
 
     def tick(self, now: float) -> None:
-        """Send the requests that had to wait, in one packet; to be called a few times per second."""
-        if not self._wanted or now - self._asked_at < KEYFRAME_INTERVAL:
+        """Send the pending PLIs in one compound packet, if it is time; to be called a few times per second."""
+        if not self._pending or now - self._pli_sent_at < KEYFRAME_INTERVAL:
             return
         plis = []
-        for picture in list(self._wanted):
-            if picture.source is not None:
-                del self._wanted[picture]
-                picture.keyframe_requests += 1
-                plis.append(rtcp.pack_pli(self.reporter, picture.source))
+        for stream in list(self._pending):
+            if stream.ssrc is not None:
+                del self._pending[stream]
+                stream.count_keyframe_request()
+                plis.append(rtcp.pack_pli(self.sender_ssrc, stream.ssrc))
         if plis:
-            self._asked_at = now
+            self._pli_sent_at = now
             self._send(b"".join(plis))

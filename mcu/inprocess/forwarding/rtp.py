@@ -1,4 +1,4 @@
-"""RTP packets as bytes: parsing of headers and header extensions, and packing of header extensions.
+"""RTP packets as bytes: parsing of headers, parsing and packing of header extensions.
 
 Source: RFC 3550 5.1 (header), RFC 8285 (header extensions).
 """
@@ -20,7 +20,7 @@ _TWO_BYTE_PROFILE = 0x1000
 
 
 class RtpPacket(NamedTuple):
-    """One RTP packet taken apart."""
+    """A parsed RTP packet."""
 
     flags: int  # the padding bit alone: version and counts are written anew
     marker: int  # 0x80 or 0
@@ -30,11 +30,11 @@ class RtpPacket(NamedTuple):
     ssrc: int
     profile: int  # of the header extension; 0 = none
     extension: bytes
-    payload: bytes  # its padding, if any, included
+    payload: bytes  # with its padding, if any
 
 
 def parse(data: bytes) -> RtpPacket | None:
-    """Take a packet apart; ``None`` if it is none."""
+    """Parse a packet; ``None`` if it is not RTP."""
     if len(data) < HEADER.size:
         return None
     first, second, sequence, timestamp, ssrc = HEADER.unpack_from(data)
@@ -56,8 +56,8 @@ def parse(data: bytes) -> RtpPacket | None:
     )
 
 
-def extension_element(packet: RtpPacket, ident: int) -> bytes | None:
-    """Return the value of the header extension element ``ident``; ``None`` if it is not there."""
+def extension_element(packet: RtpPacket, extension_id: int) -> bytes | None:
+    """Return the value of the header extension element ``extension_id``; ``None`` if it is absent."""
     block = packet.extension
     if packet.profile == _ONE_BYTE_PROFILE:
         shift, header = 4, 1
@@ -71,14 +71,14 @@ def extension_element(packet: RtpPacket, ident: int) -> bytes | None:
             at += 1
             continue
         length = (block[at] & 0x0F) + 1 if header == 1 else block[at + 1]
-        if block[at] >> shift == ident:
+        if block[at] >> shift == extension_id:
             return block[at + header : at + header + length]
         at += header + length
     return None
 
 
 def pack_extension(elements: Iterable[tuple[int, bytes]]) -> bytes:
-    """Return a whole one-byte header extension; each value has 1 to 16 bytes, each identifier is 1 to 14."""
-    body = b"".join(bytes([ident << 4 | len(value) - 1]) + value for ident, value in elements)
+    """Return a whole one-byte header extension of (id, value) pairs; ids are 1 to 14, values 1 to 16 bytes long."""
+    body = b"".join(bytes([extension_id << 4 | len(value) - 1]) + value for extension_id, value in elements)
     body += bytes(-len(body) % 4)
     return _EXTENSION.pack(_ONE_BYTE_PROFILE, len(body) // 4) + body

@@ -1,8 +1,8 @@
-"""The numbers that a subscriber sees: without a break, whatever is left out and wherever the packets come from.
+"""The sequence numbers that one subscriber receives: contiguous, whichever packets and RTP streams are forwarded.
 
-Our numbers are those of a source, shifted. Where the shift changes, since packets are left out or another source goes
-on, a new run begins. Runs are kept for as long as somebody may ask for their packets again. All numbers are extended:
-they do not wrap.
+A sent number is the one of an RTP stream plus an offset. The offset changes where packets are dropped or another RTP
+stream takes over; each stretch with one offset is a segment. Segments are kept for as long as the subscriber may NACK
+their packets. All sequence numbers here are extended: they do not wrap.
 """
 
 from __future__ import annotations
@@ -15,76 +15,94 @@ if TYPE_CHECKING:
     from mcu.inprocess.forwarding.rtp_stream import RtpStream
 
 FIRST_SEQUENCE = 0x4000  # start below: a receiver that misses the first packets cannot mistake the SRTP rollover
-RUNS = 512  # kept at least: more than begin in the time that packets are kept for
-LATE = 64  # runs back that a packet may come late: several seconds
+MIN_SEGMENTS = 512  # kept at least: more than begin while a packet stays in the history
+MAX_LATE_SEGMENTS = 64  # segments back that a late packet may belong to: several seconds
 
 
 class OffsetSegment(NamedTuple):
-    """Packets whose numbers are shifted by the same."""
+    """Consecutive packets of one RTP stream that are rewritten by the same offsets."""
 
-    source: RtpStream
-    first: int  # the source's number of its first packet
-    shift: int  # from the source's numbers to ours
-    time_shift: int = 0  # of timestamps
-    picture_shift: int = 0  # of VP8's picture numbers
-    level_shift: int = 0  # of VP8's TL0PICIDX
+    stream: RtpStream
+    first_number: int  # the stream's sequence number of the first packet
+    sequence_offset: int  # sent sequence number - the stream's
+    timestamp_offset: int = 0
+    picture_id_offset: int = 0  # VP8
+    tl0picidx_offset: int = 0  # VP8
 
 
 class RtpRewriter:
-    """Hands out numbers, and finds what a number stands for."""
+    """Assigns the sent sequence numbers, and maps one back to the packet that it was assigned to.
+
+    The down track that owns the rewriter advances ``next_sequence`` itself: a call per packet would cost too much.
+    """
 
     def __init__(self) -> None:
-        self.next = random.randrange(FIRST_SEQUENCE)
-        self._runs: list[OffsetSegment] = []
+        self.next_sequence = random.randrange(FIRST_SEQUENCE)
+        self._segments: list[OffsetSegment] = []
 
     @property
-    def last(self) -> OffsetSegment | None:
-        """The newest run."""
-        return self._runs[-1] if self._runs else None
+    def newest_segment(self) -> OffsetSegment | None:
+        """The segment begun last."""
+        return self._segments[-1] if self._segments else None
 
-    def begin(self, source: RtpStream, first: int, times: int = 0, pictures: int = 0, levels: int = 0) -> OffsetSegment:
-        """Go on with the packet ``first`` of a source where our numbers ended."""
-        return self._add(OffsetSegment(source, first, self.next - first, times, pictures, levels))
+    def begin_segment(
+        self,
+        stream: RtpStream,
+        first_number: int,
+        timestamp_offset: int = 0,
+        picture_id_offset: int = 0,
+        tl0picidx_offset: int = 0,
+    ) -> OffsetSegment:
+        """Begin a segment in which packet ``first_number`` of ``stream`` gets the next sent number."""
+        sequence_offset = self.next_sequence - first_number
+        return self._append(
+            OffsetSegment(stream, first_number, sequence_offset, timestamp_offset, picture_id_offset, tl0picidx_offset)
+        )
 
     def skip(self, number: int, pictures: int) -> OffsetSegment:
-        """Leave out a packet of the newest run, the newest that came, and so many pictures with it."""
-        last = self._runs[-1]
-        run = last._replace(first=number + 1, shift=last.shift - 1, picture_shift=last.picture_shift - pictures)
-        if last.first == number:
-            self._runs[-1] = run
-            return run
-        return self._add(run)
+        """Drop the newest packet, with ``pictures`` picture ids, and return the segment of the packets after it."""
+        last = self._segments[-1]
+        segment = last._replace(
+            first_number=number + 1,
+            sequence_offset=last.sequence_offset - 1,
+            picture_id_offset=last.picture_id_offset - pictures,
+        )
+        if last.first_number == number:
+            self._segments[-1] = segment
+            return segment
+        return self._append(segment)
 
-    def _add(self, run: OffsetSegment) -> OffsetSegment:
-        while self._runs and _first(self._runs[-1]) >= _first(run):  # numbers that were kept for what never came
-            self._runs.pop()
-        self._runs.append(run)
-        if len(self._runs) > 2 * RUNS:
-            del self._runs[:RUNS]
-        return run
+    def _append(self, segment: OffsetSegment) -> OffsetSegment:
+        # a segment that begins at or after this one had numbers reserved for packets that never came
+        while self._segments and _first_sequence(self._segments[-1]) >= _first_sequence(segment):
+            self._segments.pop()
+        self._segments.append(segment)
+        if len(self._segments) > 2 * MIN_SEGMENTS:
+            del self._segments[:MIN_SEGMENTS]
+        return segment
 
-    def late(self, number: int) -> OffsetSegment | None:
-        """Return the run with a place for a packet that came late; ``None`` if there is none."""
-        source = self._runs[-1].source
-        end = self.next
-        for run in reversed(self._runs[-LATE:]):
-            if run.source is not source:
+    def find_late(self, number: int) -> OffsetSegment | None:
+        """Return the earlier segment with a free place for a late packet of the current stream, if there is one."""
+        stream = self._segments[-1].stream
+        end = self.next_sequence
+        for segment in reversed(self._segments[-MAX_LATE_SEGMENTS:]):
+            if segment.stream is not stream:
                 return None
-            if run.first <= number:
-                return run if number + run.shift < end else None
-            end = run.first + run.shift
+            if segment.first_number <= number:
+                return segment if number + segment.sequence_offset < end else None
+            end = _first_sequence(segment)
         return None
 
-    def find(self, sequence: int) -> tuple[OffsetSegment, int] | None:
-        """Return the run and the source's number of a 16 bit number of ours, of the last that were handed out."""
-        ours = self.next - ((self.next - sequence & 0xFFFF) or 0x10000)
-        place = bisect_right(self._runs, ours, key=_first)
+    def find_sent(self, sequence: int) -> tuple[OffsetSegment, int] | None:
+        """Return segment and stream's number of the packet last sent with a 16 bit sequence number."""
+        sent = self.next_sequence - ((self.next_sequence - sequence & 0xFFFF) or 0x10000)
+        place = bisect_right(self._segments, sent, key=_first_sequence)
         if place == 0:
             return None
-        run = self._runs[place - 1]
-        return run, ours - run.shift
+        segment = self._segments[place - 1]
+        return segment, sent - segment.sequence_offset
 
 
-def _first(run: OffsetSegment) -> int:
-    """Return the number of ours that a run begins with."""
-    return run.first + run.shift
+def _first_sequence(segment: OffsetSegment) -> int:
+    """Return the sent sequence number that a segment begins with."""
+    return segment.first_number + segment.sequence_offset

@@ -1,20 +1,19 @@
-"""One RTP stream of a medium as it comes from the publisher: order, repair, history, fan-out to the down tracks.
+"""One received RTP stream of a track: reordering, NACK, retransmission, history, and the fan-out to the down tracks.
 
-A medium has one, with simulcast one per layer. A packet is made once, and only its header per subscriber. The numbers
-that down tracks get are extended, so that they do not wrap, and go on without a break when the publisher changes its
-SSRC.
+A track has one RTP stream, with simulcast one per layer. What all subscribers share of a packet is computed once; only
+the header is made per subscriber. Packets get extended sequence numbers, which do not wrap and stay contiguous when
+the publisher changes its SSRC.
 
 Source: RFC 3550 A.1, A.3 and A.8 (statistics), RFC 4585 (feedback), RFC 4588 (retransmission).
 """
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from mcu.base import MediaKind
 from mcu.inprocess.forwarding import rtcp, rtp
-from mcu.inprocess.forwarding.payload_descriptor import Vp8Descriptor, begins_keyframe, read_vp8
+from mcu.inprocess.forwarding.payload_descriptor import Vp8Descriptor, parse_vp8, starts_keyframe
 from mcu.inprocess.forwarding.reception_statistics import ReceptionStatistics
 from mcu.inprocess.negotiation.parameters import OfferedStream
 
@@ -23,253 +22,263 @@ if TYPE_CHECKING:
     from mcu.inprocess.forwarding.receive_track import ReceiveTrack
 
 HISTORY = 1024  # packets kept for retransmission, a power of two: 8 s of 1 Mbit/s video, 20 s of audio
-MAX_KEPT = 2 << 20  # bytes of payloads among them: enough for each to be as long as a link's packet
-CLOCK_INTERVAL = 0.1  # seconds between two reports that go on: one packet may hold thousands, each goes to everybody
-SILENCE = 1.0  # seconds after which another SSRC may take the place of one that is not heard any more
+MAX_HISTORY_OCTETS = 2 << 20  # payload bytes of the history: enough for packets as long as a link's MTU
+REPORT_INTERVAL = 0.1  # seconds between two forwarded SRs: a compound packet may hold thousands, each goes to everybody
+SSRC_TIMEOUT = 1.0  # seconds without a packet after which another SSRC may take over
 
 
 class StoredPacket(NamedTuple):
-    """A packet as every down track forwards it, its header apart."""
+    """A packet as all down tracks forward it, without the header."""
 
-    number: int  # extended
+    number: int  # extended sequence number
     timestamp: int
     flags: int
     marker: int
     extension: bytes
     payload: bytes
-    at: float  # when it came, monotonic
-    picture: Vp8Descriptor | None  # where numbers or layers have to be looked at
+    received_at: float  # monotonic
+    vp8: Vp8Descriptor | None  # where the track parses payloads
 
 
 class RtpStream:
-    """Takes the packets of one SSRC and its retransmission."""
+    """Receives the packets of one SSRC and of its retransmission SSRC; ``now`` is monotonic, in seconds."""
 
-    def __init__(self, track: ReceiveTrack, source: OfferedStream) -> None:
+    def __init__(self, track: ReceiveTrack, offered: OfferedStream) -> None:
         self.track = track
         self.kind = track.kind
-        self.name = source.name
-        self.source: int | None = None  # the publisher's SSRC
-        self.rtx_source: int | None = None
+        self.name = offered.name
+        self.ssrc: int | None = None  # the publisher's
+        self.rtx_ssrc: int | None = None
         self.packets = 0
         self.octets = 0  # of payloads
-        self.repaired = 0  # packets that came first as a retransmission
+        self.recovered = 0  # packets that arrived first as a retransmission
         self.keyframe_requests = 0
-        self.heard_at: float | None = None  # monotonic
-        self.arrival = ReceptionStatistics(track.codec.payload.clock_rate)
-        self._lost_before = 0  # packets of SSRCs that came before this one
+        self.last_packet_at: float | None = None  # monotonic
+        self.reception = ReceptionStatistics(track.codec.payload.clock_rate)
+        self._lost_before = 0  # packets of the earlier SSRCs
         self._down_tracks: tuple[DownTrack, ...] = ()
-        self._waiting: tuple[DownTrack, ...] = ()  # for a keyframe
+        self._awaiting_keyframe: tuple[DownTrack, ...] = ()
         self._history: list[StoredPacket | None] = [None] * HISTORY
-        self._kept = 0  # bytes of payloads in the history
-        self._join = False  # the next packet begins another SSRC
-        self._first = 0  # number that the SSRC began with, where another one came before it
-        self._shift = 0  # added to the publisher's sequence numbers
-        self._time_shift = 0  # added to the publisher's timestamps
-        self._last: StoredPacket | None = None  # the newest
-        self._clock: tuple[int, int, float] | None = None  # NTP time, timestamp and arrival of the last SR
-        self._told_at = -CLOCK_INTERVAL  # monotonic, of the last that went on
-        self.update(source)
+        self._history_octets = 0  # of payloads
+        self._ssrc_changed = False  # the next packet is the first of another SSRC
+        self._first_number = 0  # of the current SSRC, where it is not the first one
+        self._sequence_offset = 0  # added to the publisher's sequence numbers
+        self._timestamp_offset = 0  # added to the publisher's timestamps
+        self._newest: StoredPacket | None = None
+        self._sender_clock: tuple[int, int, float] | None = None  # NTP time, timestamp and arrival of the last SR
+        self._report_forwarded_at = -REPORT_INTERVAL  # monotonic
+        self.update(offered)
 
     @property
     def lost(self) -> int:
-        """Packets that never arrived on their own."""
-        return self._lost_before + self.arrival.lost
+        """Packets that did not arrive other than as a retransmission."""
+        return self._lost_before + self.reception.lost
 
-    def update(self, source: OfferedStream) -> None:
-        """Take what a description says of the SSRCs."""
-        if source.ssrc is None:
+    def update(self, offered: OfferedStream) -> None:
+        """Apply the SSRCs of an offer, if it has any."""
+        if offered.ssrc is None:
             return
-        if self.source is not None and source.ssrc != self.source:
-            self._begin(source.ssrc)
-        self.source = source.ssrc
-        self.rtx_source = source.rtx_ssrc
+        if self.ssrc is not None and offered.ssrc != self.ssrc:
+            self._change_ssrc(offered.ssrc)
+        self.ssrc = offered.ssrc
+        self.rtx_ssrc = offered.rtx_ssrc
 
-    def claims(self, packet: rtp.RtpPacket, now: float, *, named: bool) -> bool:
-        """Whether a packet of an SSRC that nobody knows belongs here; if so it is known from now on.
+    def bind_ssrc(self, packet: rtp.RtpPacket, now: float, *, has_layer_name: bool) -> bool:
+        """Bind the unknown SSRC of a packet to this stream, if it may belong here; return whether it was bound.
 
-        ``named`` tells that the packet says so itself, by the name of its layer.
+        ``has_layer_name``: the packet carries the name of this stream's simulcast layer.
         """
         codec = self.track.codec
         if packet.payload_type == codec.payload.type:
-            silent = self.heard_at is None or now - self.heard_at > SILENCE
-            if self.source is not None and not (silent or named):
+            timed_out = self.last_packet_at is None or now - self.last_packet_at > SSRC_TIMEOUT
+            if self.ssrc is not None and not (timed_out or has_layer_name):
                 return False
-            if self.source is not None:
-                self._begin(packet.ssrc)
-            self.source = packet.ssrc
+            if self.ssrc is not None:
+                self._change_ssrc(packet.ssrc)
+            self.ssrc = packet.ssrc
             return True
-        if codec.rtx is not None and packet.payload_type == codec.rtx.type and (named or self.rtx_source is None):
-            self.rtx_source = packet.ssrc
+        if (
+            codec.rtx is not None
+            and packet.payload_type == codec.rtx.type
+            and (has_layer_name or self.rtx_ssrc is None)
+        ):
+            self.rtx_ssrc = packet.ssrc
             return True
         return False
 
     def receive(self, packet: rtp.RtpPacket, now: float) -> None:
-        """Forward one packet of a known SSRC."""
+        """Store a packet of a bound SSRC and forward it to the down tracks."""
         track = self.track
-        again = packet.ssrc == self.rtx_source
-        if again:
-            if self._join:
+        retransmitted = packet.ssrc == self.rtx_ssrc
+        if retransmitted:
+            if self._ssrc_changed:
                 return
-            unwrapped = self._unwrap(packet)
-            if unwrapped is None:
+            original = self._unwrap_retransmission(packet)
+            if original is None:
                 return
-            packet = unwrapped
+            packet = original
         elif packet.payload_type != track.codec.payload.type:
             return
         else:
-            if self._join:
-                self._bridge(packet, now)
-            self.arrival.count(packet.sequence, packet.timestamp, now)
-        number = packet.sequence + self._shift
-        last = self._last
-        if last is not None:
-            ahead = number - last.number & 0xFFFF
-            number = last.number + (ahead if ahead < 0x8000 else ahead - 0x10000)
-        known = self._history[number & HISTORY - 1]
-        if known is not None and known.number >= number:
-            return  # arrived twice, or from before all that is kept
-        self.heard_at = now
+            if self._ssrc_changed:
+                self._begin_ssrc(packet, now)
+            self.reception.count(packet.sequence, packet.timestamp, now)
+        number = packet.sequence + self._sequence_offset
+        newest = self._newest
+        if newest is not None:
+            ahead = number - newest.number & 0xFFFF
+            number = newest.number + (ahead if ahead < 0x8000 else ahead - 0x10000)
+        occupant = self._history[number & HISTORY - 1]
+        if occupant is not None and occupant.number >= number:
+            return  # a duplicate, or older than the history
+        self.last_packet_at = now
         self.packets += 1
         size = len(packet.payload)
         self.octets += size
-        self._kept += size if known is None else size - len(known.payload)
-        if again:
-            self.repaired += 1
+        self._history_octets += size if occupant is None else size - len(occupant.payload)
+        if retransmitted:
+            self.recovered += 1
         stored = StoredPacket(
             number,
-            packet.timestamp + self._time_shift & 0xFFFFFFFF,
+            packet.timestamp + self._timestamp_offset & 0xFFFFFFFF,
             packet.flags,
             packet.marker,
-            track.extension(packet),
+            track.pack_extension(packet, now),
             packet.payload,
             now,
-            read_vp8(packet.payload) if track.inspects else None,
+            parse_vp8(packet.payload) if track.parses_vp8 else None,
         )
         self._history[number & HISTORY - 1] = stored
-        if self._kept > MAX_KEPT:
-            self._forget(stored)
-        if last is None or number > last.number:
-            self._last = stored
-        if self._waiting and begins_keyframe(track.codec.payload.codec, packet.payload):
-            for down_track in self._waiting:
-                down_track.follow(self, stored)
+        if self._history_octets > MAX_HISTORY_OCTETS:
+            self._clear_history(stored)
+        if newest is None or number > newest.number:
+            self._newest = stored
+        if self._awaiting_keyframe and starts_keyframe(track.codec.payload.codec, packet.payload):
+            for down_track in self._awaiting_keyframe:
+                down_track.switch_to(self, stored)
         for down_track in self._down_tracks:
             down_track.forward(stored)
-        if track.nacks:
-            self.repair(now)
+        if track.supports_nack:
+            self.send_nacks(now)
 
-    def _forget(self, newest: StoredPacket) -> None:
-        """Keep none but the newest packet; what is older does not count any more if it comes now."""
+    def _clear_history(self, newest: StoredPacket) -> None:
+        """Drop all stored packets but the newest; its number in each place makes older packets duplicates."""
         self._history = [newest._replace(payload=b"")] * HISTORY
         self._history[newest.number & HISTORY - 1] = newest
-        self._kept = len(newest.payload)
+        self._history_octets = len(newest.payload)
 
-    def _unwrap(self, packet: rtp.RtpPacket) -> rtp.RtpPacket | None:
-        """Take the original out of a retransmission; ``None`` for one that holds none, sent to probe the way."""
-        if self.source is None or len(packet.payload) < 2 + bool(packet.flags):
+    def _unwrap_retransmission(self, packet: rtp.RtpPacket) -> rtp.RtpPacket | None:
+        """Return the original packet of a retransmission (RFC 4588 4); ``None`` for padding that probes bandwidth."""
+        if self.ssrc is None or len(packet.payload) < 2 + bool(packet.flags):
             return None
-        original = int.from_bytes(packet.payload[:2], "big")
+        sequence = int.from_bytes(packet.payload[:2], "big")
         payload = packet.payload[2:]
         if packet.flags and payload[-1] >= len(payload):
             return None
-        self.arrival.repaired(original)
+        self.reception.remove_missing(sequence)
         return packet._replace(
-            payload_type=self.track.codec.payload.type, sequence=original, ssrc=self.source, payload=payload
+            payload_type=self.track.codec.payload.type, sequence=sequence, ssrc=self.ssrc, payload=payload
         )
 
-    def repair(self, now: float) -> None:
-        """Ask the publisher for what is missing."""
-        if self.arrival.broken:
-            self.arrival.broken = False
+    def send_nacks(self, now: float) -> None:
+        """Send the NACKs that are due, and request a keyframe after a gap too wide for NACKs."""
+        if self.reception.interrupted:
+            self.reception.clear_interruption()
             self.request_keyframe(now)
-        missing = self.arrival.due(now)
-        if missing and self.source is not None:
-            self.track.feedback.nack(self.source, missing)
+        missing = self.reception.due_nacks(now)
+        if missing and self.ssrc is not None:
+            self.track.feedback.nack(self.ssrc, missing)
 
-    def _begin(self, ssrc: int) -> None:
-        """Go on with another SSRC where the last one ended."""
-        self.source, self.rtx_source = ssrc, None
-        self._lost_before += self.arrival.lost
-        self.arrival = ReceptionStatistics(self.track.codec.payload.clock_rate)
-        self._clock = None
-        self._join = self._last is not None
+    def _change_ssrc(self, ssrc: int) -> None:
+        """Expect the packets of another SSRC from now on."""
+        self.ssrc, self.rtx_ssrc = ssrc, None
+        self._lost_before += self.reception.lost
+        self.reception = ReceptionStatistics(self.track.codec.payload.clock_rate)
+        self._sender_clock = None
+        self._ssrc_changed = self._newest is not None
 
-    def _bridge(self, packet: rtp.RtpPacket, now: float) -> None:
-        """Give the first packet of another SSRC the next number, and a timestamp as far ahead as time has passed."""
-        self._join = False
-        if self._last is None or self.heard_at is None:
+    def _begin_ssrc(self, packet: rtp.RtpPacket, now: float) -> None:
+        """Set the offsets of another SSRC by its first packet: next number, timestamp ahead by the time passed."""
+        self._ssrc_changed = False
+        if self._newest is None or self.last_packet_at is None:
             return
-        passed = max(1, int((now - self.heard_at) * self.track.codec.payload.clock_rate))
-        self._first = self._last.number + 1
-        self._shift = self._first - packet.sequence
-        self._time_shift = self._last.timestamp + passed - packet.timestamp
+        passed = max(1, int((now - self.last_packet_at) * self.track.codec.payload.clock_rate))
+        self._first_number = self._newest.number + 1
+        self._sequence_offset = self._first_number - packet.sequence
+        self._timestamp_offset = self._newest.timestamp + passed - packet.timestamp
         self.request_keyframe(now)
 
-    def recall(self, number: int) -> StoredPacket | None:
-        """Return a packet that was forwarded; if it never came, ask the publisher for it."""
+    def stored_packet(self, number: int, now: float) -> StoredPacket | None:
+        """Return a packet of the history; send a NACK for one that never arrived."""
         stored = self._history[number & HISTORY - 1]
         if stored is not None and stored.number == number:
             return stored
-        if number < self._first or self._join:
-            return None  # of an SSRC that is gone
-        original = number - self._shift & 0xFFFF
-        if self.track.nacks and self.source is not None and self.arrival.want(original, time.monotonic()):
-            self.track.feedback.nack(self.source, [original])
+        if number < self._first_number or self._ssrc_changed:
+            return None  # of an SSRC that ended
+        sequence = number - self._sequence_offset & 0xFFFF
+        if self.track.supports_nack and self.ssrc is not None and self.reception.add_missing(sequence, now):
+            self.track.feedback.nack(self.ssrc, [sequence])
         return None
 
     def request_keyframe(self, now: float) -> None:
-        """Ask the publisher for a keyframe."""
+        """Send the publisher a PLI, at once or with the next ones."""
         if self.kind is MediaKind.VIDEO:
             self.track.feedback.request_keyframe(self, now)
 
-    def report(self, report: rtcp.SenderReport, now: float) -> None:
-        """Pass the publisher's clock on to every subscriber."""
-        if report.ssrc != self.source:
+    def count_keyframe_request(self) -> None:
+        """Count a PLI that was sent."""
+        self.keyframe_requests += 1
+
+    def forward_sender_report(self, report: rtcp.SenderReport, now: float) -> None:
+        """Forward the publisher's clock to every subscriber."""
+        if report.ssrc != self.ssrc:
             return
-        self._clock = report.ntp, report.timestamp, now
-        if self._join or now - self._told_at < CLOCK_INTERVAL:
-            return  # how another SSRC's time goes on from ours is known with its first packet
-        self._told_at = now
+        self._sender_clock = report.ntp, report.timestamp, now
+        if self._ssrc_changed or now - self._report_forwarded_at < REPORT_INTERVAL:
+            return  # the timestamp offset of another SSRC is known with its first packet
+        self._report_forwarded_at = now
         for down_track in self._down_tracks:
-            down_track.report(report.ntp, report.timestamp + self._time_shift)
+            down_track.send_sender_report(report.ntp, report.timestamp + self._timestamp_offset, now)
 
-    def receiver_block(self, now: float) -> rtcp.ReportBlock | None:
-        """Return what to report to the publisher; what its subscribers lose is part of it.
+    def send_sender_report(self, down_track: DownTrack, now: float) -> None:
+        """Send one subscriber the publisher's clock, extrapolated from its last SR to ``now``."""
+        if self._sender_clock is not None and not self._ssrc_changed:
+            ntp, timestamp, received_at = self._sender_clock
+            passed = now - received_at
+            ahead = timestamp + self._timestamp_offset + int(passed * self.track.codec.payload.clock_rate)
+            ntp = ntp + int(passed * (1 << 32)) & 0xFFFFFFFFFFFFFFFF  # NTP's era ends in 2036
+            down_track.send_sender_report(ntp, ahead, now)
 
-        Of audio the worst loss counts: the publisher's error correction then serves whoever needs it. Of video the
-        median of the better half does, so that one bad line does not take the picture from everybody.
+    def report_block(self, now: float) -> rtcp.ReportBlock | None:
+        """Return the report block for the publisher; its fraction lost includes the subscribers' losses.
+
+        Audio: the worst subscriber's, so that the publisher's error correction serves that one too. Video: the median
+        of the better half, so that one lossy subscriber does not lower everybody's quality.
         """
-        if self.source is None:
+        if self.ssrc is None:
             return None
-        fractions = sorted(down_track.fraction for down_track in self._down_tracks)
-        below = 0
+        fractions = sorted(down_track.fraction_lost for down_track in self._down_tracks)
+        of_subscribers = 0
         if fractions:
-            below = fractions[-1] if self.kind is MediaKind.AUDIO else fractions[(len(fractions) - 1) // 2]
+            worst, median = fractions[-1], fractions[(len(fractions) - 1) // 2]
+            of_subscribers = worst if self.kind is MediaKind.AUDIO else median
         last_report, delay = 0, 0
-        if self._clock is not None:
-            last_report = self._clock[0] >> 16 & 0xFFFFFFFF
-            delay = min(int((now - self._clock[2]) * 65536), 0xFFFFFFFF)
-        return self.arrival.block(self.source, last_report, delay, below)
+        if self._sender_clock is not None:
+            last_report = self._sender_clock[0] >> 16 & 0xFFFFFFFF
+            delay = min(int((now - self._sender_clock[2]) * 65536), 0xFFFFFFFF)
+        return self.reception.report_block(self.ssrc, last_report, delay, of_subscribers)
 
-    def enter(self, down_track: DownTrack) -> None:
-        """Forward to ``down_track`` too."""
+    def add_down_track(self, down_track: DownTrack) -> None:
+        """Forward packets to ``down_track``."""
         if down_track not in self._down_tracks:
             self._down_tracks = (*self._down_tracks, down_track)
 
-    def tell_clock(self, down_track: DownTrack, now: float) -> None:
-        """Send ``down_track`` a report with the publisher's clock as it stands now."""
-        if self._clock is not None and not self._join:
-            ntp, timestamp, since = self._clock
-            passed = now - since
-            ahead = timestamp + self._time_shift + int(passed * self.track.codec.payload.clock_rate)
-            down_track.report(ntp + int(passed * (1 << 32)) & 0xFFFFFFFFFFFFFFFF, ahead)  # NTP's era ends in 2036
+    def switch_at_keyframe(self, down_track: DownTrack) -> None:
+        """Call ``down_track.switch_to`` when the next keyframe starts."""
+        if down_track not in self._awaiting_keyframe:
+            self._awaiting_keyframe = (*self._awaiting_keyframe, down_track)
 
-    def wait(self, down_track: DownTrack) -> None:
-        """Call ``down_track.follow`` when the next keyframe begins."""
-        if down_track not in self._waiting:
-            self._waiting = (*self._waiting, down_track)
-
-    def leave(self, down_track: DownTrack) -> None:
-        """Forward to ``down_track`` no more, and call it no more."""
+    def remove_down_track(self, down_track: DownTrack) -> None:
+        """Stop forwarding to ``down_track``, and forget a pending switch."""
         self._down_tracks = tuple(other for other in self._down_tracks if other is not down_track)
-        self._waiting = tuple(other for other in self._waiting if other is not down_track)
+        self._awaiting_keyframe = tuple(other for other in self._awaiting_keyframe if other is not down_track)

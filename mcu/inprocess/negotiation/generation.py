@@ -1,4 +1,4 @@
-"""The answers to publishers and the offers to subscribers.
+"""Generation of descriptions: the answers to publishers and the offers to subscribers.
 
 Source: RFC 8829 5 (offers and answers), RFC 9143 (bundle), RFC 5576 and RFC 4588 (SSRCs and retransmission), RFC 8841
 (data channels), RFC 8842 (DTLS roles), RFC 8853 and RFC 8851 (simulcast).
@@ -20,52 +20,52 @@ from mcu.inprocess.negotiation.parameters import (
 )
 from sdp.document import MediaSection
 
-_NAMES = {"opus": "opus", "h264": "H264", "h265": "H265", "av1": "AV1"}  # spelled as browsers do
+_ENCODING_NAMES = {"opus": "opus", "h264": "H264", "h265": "H265", "av1": "AV1"}  # spelled as browsers do
 
 
 def write_answer(offer: PublisherOffer, local: LocalTransportDescription, *, client: bool, version: int) -> str:
-    """Answer a publisher's offer: we receive what it sends; ``client`` is our role in DTLS."""
-    media = [medium for medium in offer.media if medium is not None]
-    lines = _head(local, version, [medium.mid for medium in media])
+    """Return the answer to a publisher's offer, receive-only; ``client``: whether the SFU is the DTLS client."""
+    accepted = [section for section in offer.sections if section is not None]
+    lines = _session_lines(local, version, [section.mid for section in accepted])
     setup = "active" if client else "passive"
-    for section, medium in zip(offer.description.media, offer.media, strict=True):
-        if medium is None:
-            lines += _rejected(section)
+    for offered, section in zip(offer.description.media, offer.sections, strict=True):
+        if section is None:
+            lines += _rejected_lines(offered)
             continue
-        lines.append(_media_line(medium.kind, section.protocol, medium.codec))
-        lines += _connection(local, setup, medium.mid)
-        if medium.codec is None:
-            lines += _channels()
+        lines.append(_media_line(section.kind, offered.protocol, section.codec))
+        lines += _transport_lines(local, setup, section.mid)
+        if section.codec is None:
+            lines += _data_channel_lines()
             continue
-        lines += [f"a=extmap:{number} {uri}" for uri, number in medium.extensions.items()]
-        lines += ["a=recvonly" if medium.sends else "a=inactive", "a=rtcp-mux", "a=rtcp-rsize"]
-        lines += _codec_lines(medium.codec)
-        if medium.rids:
-            lines += [f"a=rid:{rid} recv" for rid in medium.rids] + [f"a=simulcast:recv {';'.join(medium.rids)}"]
-    return _text(lines)
+        lines += [f"a=extmap:{extension_id} {uri}" for uri, extension_id in section.extensions.items()]
+        lines += ["a=recvonly" if section.sends else "a=inactive", "a=rtcp-mux", "a=rtcp-rsize"]
+        lines += _codec_lines(section.codec)
+        if section.rids:
+            lines += [f"a=rid:{rid} recv" for rid in section.rids] + [f"a=simulcast:recv {';'.join(section.rids)}"]
+    return _join(lines)
 
 
 def write_offer(
     sections: Sequence[SubscriberSection], local: LocalTransportDescription, *, setup: str, version: int
 ) -> str:
-    """Offer a subscriber what stands in ``sections``."""
-    lines = _head(local, version, [section.mid for section in sections])
+    """Return the offer of ``sections`` to a subscriber, send-only."""
+    lines = _session_lines(local, version, [section.mid for section in sections])
     for section in sections:
         protocol = "UDP/DTLS/SCTP" if section.codec is None else "UDP/TLS/RTP/SAVPF"
         lines.append(_media_line(section.kind, protocol, section.codec))
-        lines += _connection(local, setup, section.mid)
+        lines += _transport_lines(local, setup, section.mid)
         if section.codec is None:
-            lines += _channels()
+            lines += _data_channel_lines()
             continue
-        lines += [f"a=extmap:{number} {uri}" for uri, number in EXTENSIONS[section.kind.value].items()]
+        lines += [f"a=extmap:{extension_id} {uri}" for uri, extension_id in EXTENSIONS[section.kind.value].items()]
         lines += ["a=sendonly" if section.sends else "a=inactive", "a=rtcp-mux", "a=rtcp-rsize"]
         lines += _codec_lines(section.codec)
-        lines += _source_lines(section, with_rtx=section.codec.rtx is not None)
-    return _text(lines)
+        lines += _ssrc_lines(section, with_rtx=section.codec.rtx is not None)
+    return _join(lines)
 
 
-def _head(local: LocalTransportDescription, version: int, mids: Sequence[str]) -> list[str]:
-    lines = ["v=0", f"o=- {local.session} {version} IN IP4 127.0.0.1", "s=-", "t=0 0"]
+def _session_lines(local: LocalTransportDescription, version: int, mids: Sequence[str]) -> list[str]:
+    lines = ["v=0", f"o=- {local.session_id} {version} IN IP4 127.0.0.1", "s=-", "t=0 0"]
     return [*lines, f"a=group:BUNDLE {' '.join(mids)}", "a=msid-semantic: WMS *"]
 
 
@@ -76,12 +76,12 @@ def _media_line(kind: MediaKind, protocol: str, codec: NegotiatedCodec | None) -
     return f"m={kind.value} 9 {protocol} {' '.join(map(str, formats))}"
 
 
-def _rejected(section: MediaSection) -> list[str]:
+def _rejected_lines(section: MediaSection) -> list[str]:
     lines = [f"m={section.kind} 0 {section.protocol} {' '.join(section.formats)}", "c=IN IP4 0.0.0.0", "a=inactive"]
     return lines if section.mid is None else [*lines, f"a=mid:{section.mid}"]
 
 
-def _connection(local: LocalTransportDescription, setup: str, mid: str) -> list[str]:
+def _transport_lines(local: LocalTransportDescription, setup: str, mid: str) -> list[str]:
     return [
         "c=IN IP4 0.0.0.0",
         *(f"a={candidate}" for candidate in local.candidates),
@@ -94,32 +94,34 @@ def _connection(local: LocalTransportDescription, setup: str, mid: str) -> list[
     ]
 
 
-def _channels() -> list[str]:
+def _data_channel_lines() -> list[str]:
     return [f"a=sctp-port:{SCTP_PORT}", f"a=max-message-size:{MAX_MESSAGE_SIZE}"]
 
 
 def _codec_lines(codec: NegotiatedCodec) -> list[str]:
-    main = codec.payload
-    name = _NAMES.get(main.codec, main.codec.upper())
-    channels = f"/{main.channels}" if main.channels > 1 else ""
-    lines = [f"a=rtpmap:{main.type} {name}/{main.clock_rate}{channels}"]
-    lines += [f"a=rtcp-fb:{main.type} {entry}" for entry in codec.feedback]
-    if main.fmtp:
-        lines.append(f"a=fmtp:{main.type} {main.fmtp}")
+    payload = codec.payload
+    name = _ENCODING_NAMES.get(payload.codec, payload.codec.upper())
+    channels = f"/{payload.channels}" if payload.channels > 1 else ""
+    lines = [f"a=rtpmap:{payload.type} {name}/{payload.clock_rate}{channels}"]
+    lines += [f"a=rtcp-fb:{payload.type} {entry}" for entry in codec.feedback]
+    if payload.fmtp:
+        lines.append(f"a=fmtp:{payload.type} {payload.fmtp}")
     if codec.rtx is not None:
-        lines += [f"a=rtpmap:{codec.rtx.type} rtx/{codec.rtx.clock_rate}", f"a=fmtp:{codec.rtx.type} apt={main.type}"]
+        rtx = codec.rtx
+        lines += [f"a=rtpmap:{rtx.type} rtx/{rtx.clock_rate}", f"a=fmtp:{rtx.type} apt={payload.type}"]
     return lines
 
 
-def _source_lines(section: SubscriberSection, *, with_rtx: bool) -> list[str]:
-    sources = [section.ssrc, section.rtx_ssrc] if with_rtx else [section.ssrc]
-    lines = [f"a=msid:{section.stream} {section.track}"]
+def _ssrc_lines(section: SubscriberSection, *, with_rtx: bool) -> list[str]:
+    ssrcs = [section.ssrc, section.rtx_ssrc] if with_rtx else [section.ssrc]
+    msid = f"msid:{section.stream_id} {section.track_id}"
+    lines = [f"a={msid}"]
     if with_rtx:
         lines.append(f"a=ssrc-group:FID {section.ssrc} {section.rtx_ssrc}")
-    for ssrc in sources:
-        lines += [f"a=ssrc:{ssrc} cname:{section.cname}", f"a=ssrc:{ssrc} msid:{section.stream} {section.track}"]
+    for ssrc in ssrcs:
+        lines += [f"a=ssrc:{ssrc} cname:{section.cname}", f"a=ssrc:{ssrc} {msid}"]
     return lines
 
 
-def _text(lines: list[str]) -> str:
+def _join(lines: list[str]) -> str:
     return "\r\n".join(lines) + "\r\n"

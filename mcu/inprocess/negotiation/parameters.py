@@ -1,4 +1,4 @@
-"""What is agreed between a client and the in-process SFU: codecs, header extensions, media, transports."""
+"""Parameters that a client and the in-process SFU negotiate: codecs, header extensions, RTP streams, transports."""
 
 from __future__ import annotations
 
@@ -18,113 +18,113 @@ REPAIRED_RID = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id"
 EXTENSIONS = {
     "audio": {MID: 1, AUDIO_LEVEL: 2},
     "video": {MID: 1, ABS_SEND_TIME: 3, ORIENTATION: 4},
-}  # the numbers stand in our own offers
-FORWARDED = {
+}  # ids in the SFU's offers
+FORWARDED_CODECS = {
     "audio": ("opus", "g722", "pcmu", "pcma"),
     "video": ("vp8", "vp9", "h264", "av1", "h265"),
 }
-FEEDBACK = frozenset(("nack", "nack pli", "ccm fir", "goog-remb"))
+SUPPORTED_FEEDBACK = frozenset(("nack", "nack pli", "ccm fir", "goog-remb"))
 SCTP_PORT = 5000
-MAX_LAYERS = 4  # of simulcast in one medium
-MAX_MEDIA = 31  # m= lines of one offer
-MAX_MESSAGE_SIZE = 65536  # bytes, what aiortc's SCTP takes
+MAX_LAYERS = 4  # simulcast layers of one media section
+MAX_SECTIONS = 31  # media sections of one offer
+MAX_MESSAGE_SIZE = 65536  # bytes, the limit of aiortc's SCTP
 DEFAULT_MESSAGE_SIZE = 65536  # RFC 8841, 6.1
 
 
 @dataclass(frozen=True, slots=True)
 class LocalTransportDescription:
-    """What a client must know to reach our side of a connection."""
+    """ICE and DTLS parameters of the SFU's side of a connection."""
 
     ufrag: str
     password: str
     fingerprint: str  # "sha-256 AB:CD:…"
     candidates: tuple[str, ...]  # "candidate:…"
-    session: int  # number of the o= line
+    session_id: int  # in the o= line
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteTransportDescription:
-    """What a client says of its side of a connection."""
+    """ICE, DTLS and SCTP parameters of a client's side of a connection."""
 
     ufrag: str
     password: str
     fingerprints: tuple[tuple[str, str], ...]  # algorithm and value
     setup: str  # "actpass", "active", "passive"
     candidates: tuple[Candidate, ...]
-    lite: bool = False
+    ice_lite: bool = False
     sctp_port: int | None = None
     max_message_size: int = DEFAULT_MESSAGE_SIZE
 
 
 @dataclass(frozen=True, slots=True)
 class NegotiatedCodec:
-    """What is agreed for a medium."""
+    """The codec of a media section and its retransmission format."""
 
     payload: Payload
     rtx: Payload | None = None
 
     @property
     def format(self) -> tuple[str, int, str]:
-        """What must be the same on both sides of a forwarder."""
+        """Codec, clock rate and parameters, which must be equal for publisher and subscriber."""
         return self.payload.codec, self.payload.clock_rate, self.payload.fmtp
 
     @property
     def feedback(self) -> tuple[str, ...]:
-        """The feedback that the client offers and we give."""
-        return tuple(entry for entry in dict.fromkeys(self.payload.feedback) if entry in FEEDBACK)
+        """The RTCP feedback types that both the client and the SFU support."""
+        return tuple(entry for entry in dict.fromkeys(self.payload.feedback) if entry in SUPPORTED_FEEDBACK)
 
 
 @dataclass(frozen=True, slots=True)
 class OfferedStream:
-    """One RTP stream that a client sends, as far as the offer tells."""
+    """One RTP stream of a media section of an offer."""
 
-    name: str = ""  # of the layer: that which packets bear, or one of our own; empty where there is one rtp_stream
-    ssrc: int | None = None
+    name: str = ""  # the layer's RID, or "#0", "#1", … of an SSRC group; empty without simulcast
+    ssrc: int | None = None  # None where the offer does not name it
     rtx_ssrc: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PublisherSection:
-    """One ``m=`` line of a publisher's offer, as a forwarder sees it."""
+    """One media section of a publisher's offer."""
 
     kind: MediaKind
     mid: str
     section: MediaSection
-    sends: bool  # whether the client means to send
-    codec: NegotiatedCodec | None = None  # media only
-    extensions: dict[str, int] = field(default_factory=dict)  # by URI; media only
-    sources: tuple[OfferedStream, ...] = (OfferedStream(),)  # one, or the layers of simulcast, lowest first
-    rids: tuple[str, ...] = ()  # the layers that packets bear the names of, as offered
-    others: frozenset[int] = frozenset()  # SSRCs that are none of these
+    sends: bool  # whether its direction lets the client send
+    codec: NegotiatedCodec | None = None  # None for data channels
+    extensions: dict[str, int] = field(default_factory=dict)  # header extension ids by URI
+    streams: tuple[OfferedStream, ...] = (OfferedStream(),)  # one, or the simulcast layers, lowest first
+    rids: tuple[str, ...] = ()  # of the simulcast layers, in the offer's order
+    other_ssrcs: frozenset[int] = frozenset()  # named in the offer, but of none of the streams
 
 
 @dataclass(frozen=True, slots=True)
 class PublisherOffer:
-    """A publisher's offer; ``None`` stands for a medium to reject."""
+    """A publisher's offer; ``None`` stands for a media section to reject."""
 
     description: Description
-    media: tuple[PublisherSection | None, ...]
+    sections: tuple[PublisherSection | None, ...]
     transport: RemoteTransportDescription
 
 
 @dataclass(frozen=True, slots=True)
 class SubscriberSection:
-    """One ``m=`` line of an offer to a subscriber."""
+    """One media section of an offer to a subscriber."""
 
     kind: MediaKind
     mid: str
     sends: bool = True
-    codec: NegotiatedCodec | None = None
+    codec: NegotiatedCodec | None = None  # None for data channels
     ssrc: int = 0
     rtx_ssrc: int = 0
     cname: str = ""
-    stream: str = ""
-    track: str = ""
+    stream_id: str = ""  # of the MediaStream (RFC 8830)
+    track_id: str = ""  # of the MediaStreamTrack
 
 
 @dataclass(frozen=True, slots=True)
 class AcceptedSection:
-    """What a subscriber's answer says about one section."""
+    """One media section of a subscriber's answer."""
 
     receives: bool
     payload_type: int = 0

@@ -1,7 +1,7 @@
-"""What the descriptions of clients say to a forwarder.
+"""Parsing of clients' descriptions into the parameters of a forwarder.
 
-One codec is agreed per medium, the first that we can forward in the order of the offer, with its retransmission. All
-media travel in one bundle; a medium outside of it, or without a codec that we forward, is to be rejected with port 0.
+One codec is negotiated per media section: the first in the offer's order that the SFU forwards, with its
+retransmission. All media share one bundle; a section outside of it, or without such a codec, is rejected with port 0.
 
 Source: RFC 8829 5 (offers and answers), RFC 9143 (bundle), RFC 5761 (rtcp-mux), RFC 5576 and RFC 4588 (SSRCs and
 retransmission), RFC 8853 and RFC 8851 (simulcast), RFC 8841 (data channels).
@@ -15,9 +15,9 @@ from mcu.base import MediaKind, PublishOptions, Rejected
 from mcu.inprocess.negotiation.parameters import (
     DEFAULT_MESSAGE_SIZE,
     EXTENSIONS,
-    FORWARDED,
+    FORWARDED_CODECS,
     MAX_LAYERS,
-    MAX_MEDIA,
+    MAX_SECTIONS,
     REPAIRED_RID,
     RID,
     SCTP_PORT,
@@ -34,59 +34,61 @@ from sdp.codecs import CodecPreference, payloads, prefer
 from sdp.document import Description, MediaSection, SdpError, parse
 from sdp.simulcast import lowest_first, sent_layers
 
-MAX_DIGITS = 10  # of a number of 32 bits
-MAX_NUMBER = (1 << 32) - 1  # an SSRC
+MAX_DIGITS = 10  # of a 32 bit number
+MAX_SSRC = (1 << 32) - 1
+MAX_SIZE = (1 << 32) - 1  # bytes of a data channel message
 MAX_PORT = 65535
+MAX_EXTENSION_ID = 255  # RFC 8285, two-byte headers
 
 
 def preference(options: PublishOptions) -> CodecPreference:
-    """Return in which order codecs are wanted."""
+    """Return the codec preference of the options."""
     return CodecPreference(
         options.audiocodecs, options.videocodecs, options.vp9profile.lower(), options.h264profile.lower()
     )
 
 
 def read_offer(text: str, wish: CodecPreference) -> PublisherOffer:
-    """Read a publisher's offer, its codecs put into the order of ``wish``.
+    """Parse a publisher's offer, its codecs ordered by ``wish``.
 
     Raises:
-        Rejected: it is no offer that a connection could come from, or holds nothing that we forward.
+        Rejected: the offer is malformed, lacks transport parameters, or has no medium that the SFU forwards.
     """
     description = _parse(text)
     prefer(description, wish)
-    bundle = _bundle(description)
-    media = tuple(
-        _medium(section, bundle) if place < MAX_MEDIA else None for place, section in enumerate(description.media)
+    bundle = _bundled_mids(description)
+    sections = tuple(
+        _publisher_section(section, bundle) if place < MAX_SECTIONS else None
+        for place, section in enumerate(description.media)
     )
-    mids = [medium.mid for medium in media if medium is not None]
-    if len(mids) != len(set(mids)):
-        raise Rejected("The offer gives two media the same identification.")
-    agreed = [medium.section for medium in media if medium is not None]
-    if not agreed:
+    accepted = [section for section in sections if section is not None]
+    if len({section.mid for section in accepted}) != len(accepted):
+        raise Rejected("The offer has two media sections with the same mid.")
+    if not accepted:
         raise Rejected("The offer has no medium that this SFU can forward.")
-    return PublisherOffer(description, media, _transport(description, agreed))
+    return PublisherOffer(description, sections, _transport(description, [section.section for section in accepted]))
 
 
 def read_answer(
-    text: str, sections: Sequence[SubscriberSection]
+    text: str, offered: Sequence[SubscriberSection]
 ) -> tuple[tuple[AcceptedSection, ...], RemoteTransportDescription | None]:
-    """Read a subscriber's answer; it may end early, where it answers an offer that has been superseded.
+    """Parse a subscriber's answer to the sections ``offered``; an answer to a superseded offer may have fewer.
 
-    Without a transport the client has rejected everything.
+    The transport is ``None`` where the client rejected all sections.
 
     Raises:
-        Rejected: it does not fit the offer, or is no description that a connection could come from.
+        Rejected: the answer is malformed, does not fit the offer, or lacks transport parameters.
     """
     description = _parse(text)
-    if len(description.media) > len(sections):
-        raise Rejected("The answer has more media than the offer.")
+    if len(description.media) > len(offered):
+        raise Rejected("The answer has more media sections than the offer.")
     accepted = []
-    for section, offered in zip(description.media, sections, strict=False):
-        if section.kind != ("application" if offered.kind is MediaKind.DATA else offered.kind.value):
-            raise Rejected("The answer's media are not those of the offer.")
-        accepted.append(_accepted(section, offered))
-    agreed = [section for section in description.media if not section.rejected]
-    return tuple(accepted), _transport(description, agreed) if agreed else None
+    for answer, offer in zip(description.media, offered, strict=False):
+        if answer.kind != ("application" if offer.kind is MediaKind.DATA else offer.kind.value):
+            raise Rejected("The answer's media sections differ in kind from the offer's.")
+        accepted.append(_accepted_section(answer, offer))
+    used = [section for section in description.media if not section.rejected]
+    return tuple(accepted), _transport(description, used) if used else None
 
 
 def _parse(text: str) -> Description:
@@ -96,33 +98,33 @@ def _parse(text: str) -> Description:
         raise Rejected(f"The description does not parse: {error}") from None
 
 
-def _bundle(description: Description) -> frozenset[str]:
-    """Return the media identifications that share one transport: those bundled, or the only one."""
+def _bundled_mids(description: Description) -> frozenset[str]:
+    """Return the mids that share one transport: those of the first bundle, else the first section's in use."""
     for value in description.session.attributes("group"):
         semantics, _, mids = value.strip().partition(" ")
         if semantics == "BUNDLE" and mids.strip():
             return frozenset(mids.split())
-    alive = [section.mid for section in description.media if not section.rejected and section.mid]
-    return frozenset(alive[:1])
+    used = [section.mid for section in description.media if not section.rejected and section.mid]
+    return frozenset(used[:1])
 
 
-def _medium(section: MediaSection, bundle: frozenset[str]) -> PublisherSection | None:
+def _publisher_section(section: MediaSection, bundle: frozenset[str]) -> PublisherSection | None:
     mid = section.mid
-    if section.rejected or not mid or mid not in bundle or not _plain(mid):
+    if section.rejected or not mid or mid not in bundle or not _is_printable_ascii(mid):
         return None
     if section.kind == "application":
         usable = section.protocol in ("UDP/DTLS/SCTP", "TCP/DTLS/SCTP") and "webrtc-datachannel" in section.formats
         return PublisherSection(MediaKind.DATA, mid, section, sends=True) if usable else None
-    codec = _choose(section)
+    codec = _choose_codec(section)
     if codec is None or section.attribute("rtcp-mux") is None:
         return None
-    extensions = _extensions(section)
+    extensions = _extension_ids(section)
     rids = sent_layers(section)[:MAX_LAYERS] if RID in extensions and section.kind == "video" else ()
     if rids:
-        sources, others = tuple(map(OfferedStream, lowest_first(rids))), frozenset[int]()
+        streams, other_ssrcs = tuple(map(OfferedStream, lowest_first(rids))), frozenset[int]()
     else:
-        sources, others = _sources(section)
-        extensions = {uri: ident for uri, ident in extensions.items() if uri not in (RID, REPAIRED_RID)}
+        streams, other_ssrcs = _streams_by_ssrc(section)
+        extensions = {uri: number for uri, number in extensions.items() if uri not in (RID, REPAIRED_RID)}
     return PublisherSection(
         kind=MediaKind(section.kind),
         mid=mid,
@@ -130,102 +132,104 @@ def _medium(section: MediaSection, bundle: frozenset[str]) -> PublisherSection |
         sends=section.direction in ("sendrecv", "sendonly"),
         codec=codec,
         extensions=extensions,
-        sources=sources,
+        streams=streams,
         rids=rids,
-        others=others,
+        other_ssrcs=other_ssrcs,
     )
 
 
-def _choose(section: MediaSection) -> NegotiatedCodec | None:
-    if not section.is_rtp or section.kind not in FORWARDED:
+def _choose_codec(section: MediaSection) -> NegotiatedCodec | None:
+    if not section.is_rtp or section.kind not in FORWARDED_CODECS:
         return None
-    found = payloads(section)
-    forwarded = FORWARDED[section.kind]
-    main = next((payload for payload in found if payload.codec in forwarded and _plain(payload.fmtp)), None)
-    if main is None:
+    offered = payloads(section)
+    forwarded = FORWARDED_CODECS[section.kind]
+    chosen = next((p for p in offered if p.codec in forwarded and _is_printable_ascii(p.fmtp)), None)
+    if chosen is None:
         return None
-    return NegotiatedCodec(
-        main, next((payload for payload in found if payload.codec == "rtx" and payload.apt == main.type), None)
-    )
+    return NegotiatedCodec(chosen, next((p for p in offered if p.codec == "rtx" and p.apt == chosen.type), None))
 
 
-def _plain(text: str) -> bool:
-    """Whether a text may stand in a description that others get: some readers split lines at more than LF."""
+def _is_printable_ascii(text: str) -> bool:
+    """Return whether a text is safe in other clients' descriptions: some parsers split lines at more than LF."""
     return text.isascii() and text.isprintable()
 
 
-def _extensions(section: MediaSection) -> dict[str, int]:
-    found: dict[str, int] = {}
+def _extension_ids(section: MediaSection) -> dict[str, int]:
+    """Return the ids of the supported header extensions, by URI."""
+    extension_ids: dict[str, int] = {}
     for value in section.attributes("extmap"):
         number, _, rest = value.partition(" ")
         uri = rest.split(" ")[0]
-        ident = _decimal(number.partition("/")[0], 255)
-        if (uri in EXTENSIONS[section.kind] or uri in (RID, REPAIRED_RID)) and ident:
-            found[uri] = ident
-    return found
+        extension_id = _decimal(number.partition("/")[0], MAX_EXTENSION_ID)
+        if (uri in EXTENSIONS[section.kind] or uri in (RID, REPAIRED_RID)) and extension_id:
+            extension_ids[uri] = extension_id
+    return extension_ids
 
 
-def _sources(section: MediaSection) -> tuple[tuple[OfferedStream, ...], frozenset[int]]:
-    """Return the SSRCs of the medium, several where a group of simulcast names them, and what others are listed."""
+def _streams_by_ssrc(section: MediaSection) -> tuple[tuple[OfferedStream, ...], frozenset[int]]:
+    """Return the RTP streams by ``a=ssrc`` lines, several where a SIM group names them, and the remaining SSRCs."""
     listed: dict[int, None] = {}
     for value in section.attributes("ssrc"):
-        ssrc = _decimal(value.split(" ")[0], MAX_NUMBER)
+        ssrc = _decimal(value.split(" ")[0], MAX_SSRC)
         if ssrc is not None:
             listed[ssrc] = None
-    repairs: dict[int, int] = {}
+    rtx_ssrcs: dict[int, int] = {}
     layers: list[int] = []
     for value in section.attributes("ssrc-group"):
         semantics, _, members = value.strip().partition(" ")
-        numbers = [ssrc for member in members.split() if (ssrc := _decimal(member, MAX_NUMBER)) is not None]
+        numbers = [ssrc for member in members.split() if (ssrc := _decimal(member, MAX_SSRC)) is not None]
         if semantics == "FID" and len(numbers) == 2:
-            repairs[numbers[0]] = numbers[1]
+            rtx_ssrcs[numbers[0]] = numbers[1]
         elif semantics == "SIM":
             layers = list(dict.fromkeys(numbers))[:MAX_LAYERS]
     layers = layers or list(listed)[:1]
     if len(layers) > 1:
-        sources = tuple(OfferedStream(f"#{place}", ssrc, repairs.get(ssrc)) for place, ssrc in enumerate(layers))
+        streams = tuple(OfferedStream(f"#{place}", ssrc, rtx_ssrcs.get(ssrc)) for place, ssrc in enumerate(layers))
     elif layers:
-        sources = (OfferedStream("", layers[0], repairs.get(layers[0])),)
+        streams = (OfferedStream("", layers[0], rtx_ssrcs.get(layers[0])),)
     else:
-        sources = (OfferedStream(),)
-    return sources, frozenset(listed).difference(layers, [repairs.get(ssrc) for ssrc in layers])
+        streams = (OfferedStream(),)
+    return streams, frozenset(listed).difference(layers, [rtx_ssrcs.get(ssrc) for ssrc in layers])
 
 
-def _decimal(text: str | None, most: int) -> int | None:
-    """Return a number of ASCII digits, ``None`` for what is none or too great (``int`` has limits)."""
+def _decimal(text: str | None, maximum: int) -> int | None:
+    """Return a number of ASCII digits; ``None`` if it is malformed or above ``maximum`` (``int`` accepts more)."""
     if text is None or len(text) > MAX_DIGITS or not (text.isascii() and text.isdigit()):
         return None
     number = int(text)
-    return number if number <= most else None
+    return number if number <= maximum else None
 
 
-def _accepted(section: MediaSection, offered: SubscriberSection) -> AcceptedSection:
-    if section.rejected:
+def _accepted_section(answer: MediaSection, offer: SubscriberSection) -> AcceptedSection:
+    if answer.rejected:
         return AcceptedSection(receives=False)
-    if offered.codec is None:
+    if offer.codec is None:
         return AcceptedSection(receives=True)
-    found = payloads(section)
-    wanted = offered.codec.payload
-    main = next((p for p in found if p.type == wanted.type and p.codec == wanted.codec), None)
-    main = main or next((p for p in found if p.codec == wanted.codec and p.clock_rate == wanted.clock_rate), None)
-    if main is None:
+    answered = payloads(answer)
+    offered = offer.codec.payload
+    same_type = (p for p in answered if p.type == offered.type and p.codec == offered.codec)
+    same_codec = (p for p in answered if p.codec == offered.codec and p.clock_rate == offered.clock_rate)
+    payload = next(same_type, None) or next(same_codec, None)
+    if payload is None:
         return AcceptedSection(receives=False)
-    rtx = next((p.type for p in found if p.codec == "rtx" and p.apt == main.type), None)
-    return AcceptedSection(section.direction in ("sendrecv", "recvonly"), main.type, rtx)
+    rtx = next((p.type for p in answered if p.codec == "rtx" and p.apt == payload.type), None)
+    return AcceptedSection(answer.direction in ("sendrecv", "recvonly"), payload.type, rtx)
 
 
 def _transport(description: Description, sections: Sequence[MediaSection]) -> RemoteTransportDescription:
+    """Return the transport parameters of a bundle, of the session level where the sections lack them."""
+
     def first(name: str) -> str:
         values = (section.attribute(name) for section in (*sections, description.session))
         return next((value for value in values if value), "")
 
-    prints: dict[tuple[str, str], None] = {}
+    fingerprints: dict[tuple[str, str], None] = {}
     for section in (*sections, description.session):
         for value in section.attributes("fingerprint"):
             algorithm, _, digits = value.strip().partition(" ")
-            prints[algorithm.lower(), digits.strip()] = None
+            fingerprints[algorithm.lower(), digits.strip()] = None
     ufrag, password = first("ice-ufrag"), first("ice-pwd")
-    if not (ufrag and password and prints):
+    if not (ufrag and password and fingerprints):
         raise Rejected("The description lacks ICE credentials or a fingerprint.")
     candidates = []
     for section in sections:
@@ -233,16 +237,17 @@ def _transport(description: Description, sections: Sequence[MediaSection]) -> Re
             try:
                 candidates.append(parse_candidate(f"candidate:{value}"))
             except SdpError:
-                continue  # a client may know kinds of candidates that we do not
-    channels = next((section for section in sections if section.kind == "application"), None)
-    size = _decimal(first("max-message-size"), MAX_NUMBER)
+                continue  # an unknown form of candidate
+    application = next((section for section in sections if section.kind == "application"), None)
+    sctp_port = None if application is None else _decimal(application.attribute("sctp-port"), MAX_PORT) or SCTP_PORT
+    max_message_size = _decimal(first("max-message-size"), MAX_SIZE)
     return RemoteTransportDescription(
         ufrag=ufrag,
         password=password,
-        fingerprints=tuple(prints),
+        fingerprints=tuple(fingerprints),
         setup=first("setup") or "actpass",
         candidates=tuple(dict.fromkeys(candidates)),
-        lite=description.session.attribute("ice-lite") is not None,
-        sctp_port=None if channels is None else _decimal(channels.attribute("sctp-port"), MAX_PORT) or SCTP_PORT,
-        max_message_size=DEFAULT_MESSAGE_SIZE if size is None else size,
+        ice_lite=description.session.attribute("ice-lite") is not None,
+        sctp_port=sctp_port,
+        max_message_size=DEFAULT_MESSAGE_SIZE if max_message_size is None else max_message_size,
     )

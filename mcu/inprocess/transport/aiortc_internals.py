@@ -1,20 +1,20 @@
-"""Every touch of aiortc's and aioice's insides.
+"""The private parts of aiortc and aioice that the SFU uses; no other module uses any.
 
 Written for aiortc 1.16 and aioice 0.13; ``tests/mcu/inprocess/transport/test_aiortc_internals.py`` fails when an
 upgrade moves one of these:
 
 - ``aioice.Connection.get_component_candidates`` is overridden, ``_protocols`` written: the only way to a port range and
-  to loopback. ``_nominated`` and ``CandidatePair`` are read: sending without four coroutines per packet.
-  ``_add_remote_candidate`` is called: the public coroutine does no more than that for an IP literal.
-- ``aioice.ice.StunProtocol.datagram_received`` is overridden: SRTP goes straight to us instead of through an attempt
-  to parse it as STUN, a queue and a task. Nothing but STUN and DTLS reaches aioice (an empty datagram would end it).
-- ``RTCDtlsTransport``: ``_set_role``, ``_setup_srtp``, ``_rx_srtp``, ``_tx_srtp`` and ``_task`` are used, because their
-  only other user, RTCPeerConnection, decodes all that it receives, cannot reject a medium, and negotiates only what it
-  can decode. Its ICE transport is duck-typed: it uses ``role``, ``_recv`` and ``_send``.
-- ``pylibsrtp.Session``: ``_cdata`` and ``_buffer`` are replaced. Its buffer of 1500 bytes leaves 1356 for a packet,
-  and there are senders of more (GStreamer's payloaders make 1400).
-- ``_register_data_receiver`` is overridden: an exception in SCTP (aiortc asserts on what peers send) would end DTLS.
-- ``RTCDataChannel`` counts a label in characters where RFC 8832 wants bytes: see ``Label``.
+  to loopback. ``_nominated`` and ``CandidatePair`` are read: this saves four coroutines per sent packet.
+  ``_add_remote_candidate`` is called: the public coroutine does the same for an IP literal.
+- ``aioice.ice.StunProtocol.datagram_received`` is overridden: SRTP is received directly, not after an attempt to parse
+  it as STUN, through a queue and a task. Only STUN and DTLS reach aioice (an empty datagram would end it).
+- ``RTCDtlsTransport``: ``_set_role``, ``_setup_srtp``, ``_rx_srtp``, ``_tx_srtp`` and ``_task`` are used:
+  RTCPeerConnection, which uses them otherwise, decodes all media, cannot reject a media section, and negotiates only
+  codecs that it can decode. The ICE transport is duck-typed: ``role``, ``_recv`` and ``_send`` are used.
+- ``pylibsrtp.Session``: ``_cdata`` and ``_buffer`` are replaced. Their 1500 bytes leave 1356 for a packet, and some
+  senders use more (GStreamer's payloaders 1400).
+- ``_register_data_receiver`` is overridden: an exception in SCTP (aiortc asserts on received data) would end DTLS.
+- ``RTCDataChannel`` counts a label in characters where RFC 8832 requires bytes: see ``ChannelLabel``.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ from pylibsrtp._binding import ffi
 from mcu.inprocess.settings import InprocessSettings
 
 RECEIVE_BUFFER = 1 << 20  # bytes per UDP socket: keyframes come in bursts
-SRTP_BUFFER = 1 << 16  # bytes: what a datagram has at most
-MAX_PACKET = 65507 - SRTP_MAX_TRAILER_LEN  # bytes that become one datagram of IPv4 when they are encrypted
+SRTP_BUFFER = 1 << 16  # bytes: the largest datagram
+MAX_PACKET = 65507 - SRTP_MAX_TRAILER_LEN  # bytes that fit into one IPv4 datagram once encrypted
 COMPONENT = 1  # RTP and RTCP share one (RFC 8834, 4.5)
 
 log = logging.getLogger("portunus.inprocess")
 
 
 class NoSocketError(Exception):
-    """No address or no port of the configured ones could be bound."""
+    """None of the configured addresses and ports could be bound."""
 
 
 class ChannelLabel(str):
-    """A text whose ``len`` is that of its UTF-8 form, as the sender of DATA_CHANNEL_OPEN in aiortc 1.16 needs it."""
+    """A data channel label whose ``len`` is its UTF-8 length, as aiortc 1.16 needs it for DATA_CHANNEL_OPEN."""
 
     __slots__ = ()
 
@@ -59,9 +59,9 @@ class ChannelLabel(str):
 
 
 class DtlsTransport(RTCDtlsTransport):
-    """DTLS over ``Ice``, with the SRTP sessions for us to use."""
+    """DTLS over an ``IceTransport``, with access to the SRTP sessions."""
 
-    protect_rtp: Callable[[bytes], bytes] | None = None  # these four are there once the handshake is done
+    protect_rtp: Callable[[bytes], bytes] | None = None  # these four are set once the handshake is done
     protect_rtcp: Callable[[bytes], bytes] | None = None
     unprotect_rtp: Callable[[bytes], bytes] | None = None
     unprotect_rtcp: Callable[[bytes], bytes] | None = None
@@ -70,12 +70,12 @@ class DtlsTransport(RTCDtlsTransport):
         super().__init__(cast(RTCIceTransport, _IceTransportAdapter(ice)), [RTCCertificate.generateCertificate()])
 
     async def handshake(self, fingerprints: tuple[tuple[str, str], ...], *, client: bool) -> None:
-        """Connect to the peer that has one of these certificates; ``state`` then says how it went."""
+        """Connect to the peer with a certificate of these fingerprints; ``state`` is the result."""
         self._set_role("client" if client else "server")
         await self.start(RTCDtlsParameters([RTCDtlsFingerprint(*fingerprint) for fingerprint in fingerprints]))
 
     async def shut(self) -> None:
-        """Take leave of the peer, and wait for the task that reads."""
+        """Close the DTLS connection and wait for the reader task."""
         self.remove_all_listeners()
         reader = self._task
         await self.stop()
@@ -85,7 +85,7 @@ class DtlsTransport(RTCDtlsTransport):
     def _setup_srtp(self) -> None:
         super()._setup_srtp()
         if self._tx_srtp is not None and self._rx_srtp is not None:
-            widen(self._tx_srtp, self._rx_srtp)
+            enlarge_buffers(self._tx_srtp, self._rx_srtp)
             self.protect_rtp, self.protect_rtcp = self._tx_srtp.protect, self._tx_srtp.protect_rtcp
             self.unprotect_rtp, self.unprotect_rtcp = self._rx_srtp.unprotect, self._rx_srtp.unprotect_rtcp
 
@@ -96,8 +96,8 @@ class DtlsTransport(RTCDtlsTransport):
         self._data_receiver = None
 
 
-def widen(*sessions: pylibsrtp.Session) -> None:
-    """Make room for packets of any size; one buffer is enough, since each call takes its result out of it."""
+def enlarge_buffers(*sessions: pylibsrtp.Session) -> None:
+    """Give SRTP sessions a shared buffer for packets of any size; each call copies its result out of it."""
     memory = ffi.new("char[]", SRTP_BUFFER)
     for session in sessions:
         session._cdata = memory
@@ -105,7 +105,7 @@ def widen(*sessions: pylibsrtp.Session) -> None:
 
 
 class _SctpExceptionGuard:
-    """Keeps an exception in SCTP from ending DTLS."""
+    """A data receiver that keeps an exception in SCTP from ending DTLS."""
 
     def __init__(self, receiver: DataReceiver) -> None:
         self._receiver = receiver
@@ -116,11 +116,11 @@ class _SctpExceptionGuard:
         except ConnectionError:
             raise
         except Exception:
-            log.warning("a client's data channel sent what could not be handled", exc_info=True)
+            log.warning("SCTP failed on received data", exc_info=True)
 
 
 class _IceTransportAdapter:
-    """What RTCDtlsTransport uses of an RTCIceTransport."""
+    """The part of RTCIceTransport's interface that RTCDtlsTransport uses."""
 
     def __init__(self, ice: IceTransport) -> None:
         self._ice = ice
@@ -139,9 +139,9 @@ class IceTransport(aioice.Connection):
         super().__init__(ice_controlling=controlling)
         self._settings = settings
         self._pair: CandidatePair | None = None
-        self._route: tuple[Callable[[bytes, Any], None], tuple[str, int]] | None = None
+        self._destination: tuple[Callable[[bytes, Any], None], tuple[str, int]] | None = None
         self.receive_srtp: Callable[[bytes], object] = receive
-        self.deaf = False  # whether all that arrives is dropped, at a tester's wish
+        self.drops_received = False  # whether all received datagrams are dropped, for tests
 
     async def get_component_candidates(
         self,
@@ -149,8 +149,8 @@ class IceTransport(aioice.Connection):
         addresses: list[str],
         timeout: int = 5,  # noqa: ASYNC109  aioice's signature
     ) -> list[aioice.Candidate]:
-        """Bind one socket per address; what aioice found out about the machine is not used."""
-        found: list[aioice.Candidate] = []
+        """Bind one socket per configured address; the addresses that aioice found are not used."""
+        candidates: list[aioice.Candidate] = []
         for rank, address in enumerate(self._settings.addresses or _machine_addresses()):
             bound = _bind(address, self._settings)
             if bound is None:
@@ -169,38 +169,38 @@ class IceTransport(aioice.Connection):
                 port=port,
                 type="host",
             )
-            found.append(protocol.local_candidate)
-        if not found:
+            candidates.append(protocol.local_candidate)
+        if not candidates:
             raise NoSocketError("no UDP port could be bound")
-        return found
+        return candidates
 
     def add(self, candidate: aioice.Candidate) -> None:
-        """Take a remote candidate whose address is an IP literal."""
+        """Add a remote candidate whose address is an IP literal."""
         self._add_remote_candidate(candidate, candidate.host)
 
     def send_now(self, data: bytes) -> bool:
-        """Send on the nominated pair without waiting; ``False`` if there is none."""
+        """Send a datagram on the nominated pair without awaiting; ``False`` if there is none."""
         pair = self._nominated.get(COMPONENT)
         if pair is not self._pair:
             self._pair = pair
-            self._route = None if pair is None else (pair.protocol.transport.sendto, pair.remote_addr)
-        if self._route is None:
+            self._destination = None if pair is None else (pair.protocol.transport.sendto, pair.remote_addr)
+        if self._destination is None:
             return False
-        send, to = self._route
+        send, to = self._destination
         send(data, to)
         return True
 
 
 class _DemultiplexingSocket(StunProtocol):
-    """A UDP socket that tells SRTP, DTLS and STUN apart by their first byte (RFC 7983)."""
+    """A UDP socket that demultiplexes SRTP, DTLS and STUN by the first byte (RFC 7983)."""
 
     def __init__(self, ice: IceTransport) -> None:
         super().__init__(ice)
         self._ice = ice
 
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
-        """Take one datagram; no exception may leave here."""
-        if isinstance(data, str) or len(data) < 2 or self._ice.deaf:
+        """Dispatch one datagram; no exception may leave here."""
+        if isinstance(data, str) or len(data) < 2 or self._ice.drops_received:
             return
         first = data[0]
         if 127 < first < 192:
@@ -211,31 +211,31 @@ class _DemultiplexingSocket(StunProtocol):
             try:
                 super().datagram_received(data, addr)
             except Exception:
-                log.debug("a STUN message could not be handled", exc_info=True)
+                log.debug("aioice failed on a STUN message", exc_info=True)
 
 
 def _machine_addresses() -> tuple[str, ...]:
     return tuple(get_host_addresses(use_ipv4=True, use_ipv6=True)) or ("127.0.0.1",)
 
 
-def unusable(settings: InprocessSettings) -> str:
-    """Bind as a connection will; return in one sentence what keeps us from it, nothing if an address can be bound."""
+def binding_problem(settings: InprocessSettings) -> str:
+    """Return why a connection could bind none of its addresses, in one sentence; empty if it could."""
     try:
         addresses = settings.addresses or _machine_addresses()
     except OSError:
         addresses = ()
-    if _any_bound(addresses, settings):
+    if _can_bind_any(addresses, settings):
         return ""
-    if not _any_bound(("127.0.0.1", "::1"), InprocessSettings()):
+    if not _can_bind_any(("127.0.0.1", "::1"), InprocessSettings()):
         return "no UDP socket can be opened"
-    if _any_bound(addresses, InprocessSettings()):
+    if _can_bind_any(addresses, InprocessSettings()):
         return "no UDP port from mcu.inprocess.port_min to mcu.inprocess.port_max is free"
     if settings.addresses:
         return "mcu.inprocess.address is not an address of this machine"
-    return "this machine has no address that could be bound; name one in mcu.inprocess.address"
+    return "this machine has no address that could be bound; set mcu.inprocess.address"
 
 
-def _any_bound(addresses: tuple[str, ...], settings: InprocessSettings) -> bool:
+def _can_bind_any(addresses: tuple[str, ...], settings: InprocessSettings) -> bool:
     for address in addresses:
         bound = _bind(address, settings)
         if bound is not None:
@@ -245,7 +245,7 @@ def _any_bound(addresses: tuple[str, ...], settings: InprocessSettings) -> bool:
 
 
 def _bind(address: str, settings: InprocessSettings) -> socket.socket | None:
-    """Return a socket on a free port of the range, ``None`` if there is none or the address is not the machine's."""
+    """Return a socket on a free port of the range; ``None`` if no port is free or the address is not this machine's."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     if settings.port_min == 0:
         ports = [0]

@@ -1,4 +1,4 @@
-"""Data channels: what a publisher says on its own is said on a like channel of each subscriber, in the same order."""
+"""Data channels: each message of a publisher's channel is sent on a copy of it to every subscriber, in order."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from aiortc.exceptions import InvalidStateError
 
 from mcu.inprocess.transport.peer_transport import PeerTransport
 
-MAX_BUFFERED = 1 << 20  # bytes a subscriber may be behind on a channel before it misses messages
+MAX_BUFFERED = 1 << 20  # bytes in a subscriber's send buffer beyond which messages are dropped
 MAX_CHANNELS = 32  # of one publisher
-MAX_WAITING = 64  # messages kept for a subscriber whose channel is still opening
+MAX_QUEUED = 64  # messages queued for a subscriber whose channel is not open yet
 
 Message = str | bytes
 
@@ -21,82 +21,82 @@ log = logging.getLogger("portunus.inprocess")
 
 
 class PublisherChannels:
-    """The publisher's channels; ``outlets`` tells who listens now."""
+    """The data channels that a publisher opened; ``subscribers`` returns the current receivers."""
 
-    def __init__(self, outlets: Callable[[], Iterable[SubscriberChannels]]) -> None:
-        self.channels: list[RTCDataChannel] = []
-        self._outlets = outlets
+    def __init__(self, subscribers: Callable[[], Iterable[SubscriberChannels]]) -> None:
+        self.open: list[RTCDataChannel] = []
+        self._subscribers = subscribers
 
     def add(self, channel: RTCDataChannel) -> None:
-        """Take a channel that the publisher opened; one too many is closed."""
-        if len(self.channels) >= MAX_CHANNELS:
+        """Forward a channel that the publisher opened; close it if there are ``MAX_CHANNELS`` already."""
+        if len(self.open) >= MAX_CHANNELS:
             channel.close()
             return
 
-        def message(data: Message) -> None:
-            for outlet in self._outlets():
-                outlet.send(channel, data)
+        def on_message(message: Message) -> None:
+            for subscriber in self._subscribers():
+                subscriber.send(channel, message)
 
-        def closed() -> None:
-            if channel in self.channels:
-                self.channels.remove(channel)
-                for outlet in self._outlets():
-                    outlet.drop(channel)
+        def on_close() -> None:
+            if channel in self.open:
+                self.open.remove(channel)
+                for subscriber in self._subscribers():
+                    subscriber.remove(channel)
 
-        self.channels.append(channel)
-        channel.on("message", message)
-        channel.on("close", closed)
-        for outlet in self._outlets():
-            outlet.mirror(channel)
+        self.open.append(channel)
+        channel.on("message", on_message)
+        channel.on("close", on_close)
+        for subscriber in self._subscribers():
+            subscriber.add(channel)
 
     def close(self) -> None:
-        """Hear nothing more."""
-        for channel in self.channels:
+        """Stop forwarding."""
+        for channel in self.open:
             channel.remove_all_listeners()
-        self.channels.clear()
+        self.open.clear()
 
 
 class SubscriberChannels:
-    """One subscriber's copies of the publisher's channels."""
+    """One subscriber's copies of the publisher's data channels."""
 
     def __init__(self, transport: PeerTransport) -> None:
         self._transport = transport
         self._copies: dict[RTCDataChannel, RTCDataChannel] = {}
-        self._waiting: dict[RTCDataChannel, deque[Message]] = {}
-        self._behind = False
+        self._queued: dict[RTCDataChannel, deque[Message]] = {}  # for copies that are not open yet
+        self._dropped_messages = False
         self._started = False
 
     def start(self, channels: Iterable[RTCDataChannel]) -> None:
-        """Open copies of what is open already: the subscriber has agreed to data channels."""
+        """Open a copy of each open channel: the subscriber has accepted data channels."""
         self._started = True
         for channel in channels:
-            self.mirror(channel)
+            self.add(channel)
 
-    def mirror(self, channel: RTCDataChannel) -> None:
+    def add(self, channel: RTCDataChannel) -> None:
         """Open a copy of a publisher's channel."""
         if not self._started or channel in self._copies:
             return
         copy = self._transport.open_channel(channel)
         self._copies[channel] = copy
-        self._waiting[channel] = deque(maxlen=MAX_WAITING)
+        self._queued[channel] = deque(maxlen=MAX_QUEUED)
 
-        def opened() -> None:
-            for data in self._waiting.pop(channel, ()):
-                self._send(copy, data)
+        def on_open() -> None:
+            for message in self._queued.pop(channel, ()):
+                self._send(copy, message)
 
-        copy.on("open", opened)
+        copy.on("open", on_open)
 
-    def send(self, channel: RTCDataChannel, data: Message) -> None:
-        """Say on the copy what was said on ``channel``."""
-        waiting = self._waiting.get(channel)
-        if waiting is not None:
-            waiting.append(data)
+    def send(self, channel: RTCDataChannel, message: Message) -> None:
+        """Send a message of the publisher's ``channel`` on its copy, once that is open."""
+        queued = self._queued.get(channel)
+        if queued is not None:
+            queued.append(message)
         elif (copy := self._copies.get(channel)) is not None:
-            self._send(copy, data)
+            self._send(copy, message)
 
-    def drop(self, channel: RTCDataChannel) -> None:
+    def remove(self, channel: RTCDataChannel) -> None:
         """Close the copy of a channel that the publisher closed."""
-        self._waiting.pop(channel, None)
+        self._queued.pop(channel, None)
         copy = self._copies.pop(channel, None)
         if copy is not None:
             copy.close()
@@ -106,16 +106,16 @@ class SubscriberChannels:
         for copy in self._copies.values():
             copy.remove_all_listeners()
         self._copies.clear()
-        self._waiting.clear()
+        self._queued.clear()
         self._started = False
 
-    def _send(self, copy: RTCDataChannel, data: Message) -> None:
+    def _send(self, copy: RTCDataChannel, message: Message) -> None:
         if copy.bufferedAmount > MAX_BUFFERED:
-            if not self._behind:
-                log.warning("a subscriber is too slow for its data channel and misses messages")
-            self._behind = True
+            if not self._dropped_messages:
+                log.warning("a subscriber is too slow for its data channel: messages are dropped")
+            self._dropped_messages = True
             return
         try:
-            copy.send(data)
+            copy.send(message)
         except (InvalidStateError, ValueError):
-            log.debug("a subscriber's data channel is closed, or takes no message of that size")
+            log.debug("a data channel message was dropped: the channel is closed, or the message too large")

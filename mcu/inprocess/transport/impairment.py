@@ -1,4 +1,4 @@
-"""Lines that lose, delay and reorder what they carry, at the wish of whoever tests with this SFU."""
+"""Network impairment for tests: packet loss, delay and reordering on the connections of a stream."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ MAX_DELAY = 10.0  # seconds
 
 
 class StreamLeg(Enum):
-    """Which connections of a stream are meant."""
+    """The connections of a stream that an impairment applies to."""
 
-    PUBLISHER = "publisher"  # the one between the publisher and the SFU
-    SUBSCRIBERS = "subscribers"  # those between the SFU and each subscriber, those to come included
+    PUBLISHER = "publisher"  # between the publisher and the SFU
+    SUBSCRIBERS = "subscribers"  # between the SFU and each subscriber, later ones included
 
 
 @dataclass(frozen=True, slots=True)
 class Impairment:
-    """What happens to each RTP and RTCP packet, in both directions. Connectivity checks and DTLS are left alone.
+    """Loss and delay of RTP and RTCP packets, in both directions. ICE, DTLS and data channels are not impaired.
 
     Raises:
         ValueError: a value is out of bounds.
@@ -28,8 +28,8 @@ class Impairment:
 
     loss: float = 0.0  # share of the packets, 0 to 1
     delay: float = 0.0  # seconds
-    jitter: float = 0.0  # seconds, up to so much more, evenly distributed: packets overtake one another
-    seed: int | None = None  # the same seed loses and delays the same packets; None = drawn
+    jitter: float = 0.0  # seconds: additional delay, evenly distributed from 0 to this, which reorders packets
+    seed: int | None = None  # the same seed loses and delays the same packets; None = random
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.loss <= 1.0:
@@ -39,33 +39,34 @@ class Impairment:
 
 
 class ImpairedLink:
-    """One direction of a connection that is impaired."""
+    """One direction of an impaired connection."""
 
     def __init__(self, impairment: Impairment, direction: str, deliver: Callable[[bytes], object]) -> None:
+        """Create a link to ``deliver``; ``direction`` makes the two directions of a seed differ."""
         self._impairment = impairment
         self._deliver = deliver
-        self._chance = random.Random(None if impairment.seed is None else f"{impairment.seed} {direction}")
+        self._random = random.Random(None if impairment.seed is None else f"{impairment.seed} {direction}")
 
-    def carry(self, data: bytes) -> bool:
-        """Deliver a packet, now, later or never."""
+    def send(self, packet: bytes) -> bool:
+        """Deliver a packet at once or after its delay, or lose it."""
         impairment = self._impairment
-        lost = self._chance.random() < impairment.loss
-        wait = impairment.delay + self._chance.random() * impairment.jitter
+        lost = self._random.random() < impairment.loss
+        delay = impairment.delay + self._random.random() * impairment.jitter
         if lost:
             return True
-        if wait > 0.0:
-            asyncio.get_running_loop().call_later(wait, self._arrive, data)
+        if delay > 0.0:
+            asyncio.get_running_loop().call_later(delay, self._deliver_delayed, packet)
         else:
-            self._deliver(data)
+            self._deliver(packet)
         return True
 
     def close(self) -> None:
-        """Deliver nothing more, and let go of who would have got it: packets may be on the way for long."""
-        self._deliver = _drop
+        """Lose the packets that are still delayed, and release the receiver at once."""
+        self._deliver = _discard
 
-    def _arrive(self, data: bytes) -> None:
-        self._deliver(data)
+    def _deliver_delayed(self, packet: bytes) -> None:
+        self._deliver(packet)
 
 
-def _drop(data: bytes) -> None:
+def _discard(packet: bytes) -> None:
     """Lose a packet."""

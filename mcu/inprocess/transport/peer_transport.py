@@ -1,11 +1,11 @@
-"""One connection to a client: ICE, DTLS-SRTP and data channels in one bundle."""
+"""The transport of one PeerConnection: ICE, DTLS-SRTP and SCTP in one bundle."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Protocol
 
@@ -13,6 +13,7 @@ import aioice
 import pylibsrtp
 from aiortc import RTCDataChannel, RTCDataChannelParameters, RTCSctpCapabilities, RTCSctpTransport
 
+import sdp.candidates
 from mcu.base import Candidate, Rejected
 from mcu.inprocess.negotiation.parameters import LocalTransportDescription, RemoteTransportDescription
 from mcu.inprocess.settings import InprocessSettings
@@ -25,100 +26,101 @@ from mcu.inprocess.transport.aiortc_internals import (
     NoSocketError,
 )
 from mcu.inprocess.transport.impairment import ImpairedLink, Impairment
-from sdp.candidates import Candidate as Parsed
-from sdp.candidates import parse as parse_candidate
 from sdp.document import SdpError
 
-CONNECT_TIMEOUT = 30.0  # seconds from the first description of the client to a connection
-MAX_CANDIDATES = 64  # of one client: each is an address that we send checks to
+CONNECT_TIMEOUT = 30.0  # seconds from the client's first description to a connection
+MAX_CANDIDATES = 64  # of one client: each is an address that connectivity checks are sent to
 
 log = logging.getLogger("portunus.inprocess")
 
 
 class TransportListener(Protocol):
-    """Who owns a transport and hears from it."""
+    """The owner of a transport, which receives its events and packets."""
 
     def on_connected(self) -> None:
-        """Learn that SRTP may be sent now."""
+        """Handle the connection being up: SRTP can be sent from now on."""
 
     def on_lost(self) -> None:
-        """Learn that the connection failed or that the client ended it; called once at most, never after ``close``."""
+        """Handle the end of the connection by failure or by the client; called once at most, never after ``close``."""
 
     def on_rtp(self, data: bytes) -> None:
-        """Take a decrypted RTP packet."""
+        """Handle a decrypted RTP packet."""
 
     def on_rtcp(self, data: bytes) -> None:
-        """Take a decrypted compound RTCP packet."""
+        """Handle a decrypted compound RTCP packet."""
 
     def on_channel(self, channel: RTCDataChannel) -> None:
-        """Take a data channel that the client opened."""
+        """Handle a data channel that the client opened."""
 
 
 class PeerTransport:
-    """A bundle's transport; open it, describe it to the client, then connect it to what the client describes."""
+    """A bundle's transport: ``open`` it, then ``connect`` it to the client's transport description."""
 
-    def __init__(self, settings: InprocessSettings, user: TransportListener, *, controlling: bool) -> None:
-        self._user = user
-        self._announced = settings.announced_address
+    def __init__(self, settings: InprocessSettings, listener: TransportListener, *, controlling: bool) -> None:
+        """Create a transport without sockets; ``controlling`` is the ICE role."""
+        self._listener = listener
+        self._announced_address = settings.announced_address
         self._ice = IceTransport(settings, self._receive, controlling=controlling)
         self._dtls = DtlsTransport(self._ice)
-        self._dtls.on("statechange", self._dtls_changed)
+        self._dtls.on("statechange", self._on_dtls_state)
         self._sctp: RTCSctpTransport | None = None
-        self._sctp_remote: tuple[int, int] | None = None
+        self._sctp_remote: tuple[int, int] | None = None  # port and maximum message size
         self._connecting: asyncio.Task[None] | None = None
+        self._starting_sctp: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._lost = False
-        self._send_now: Callable[[bytes], bool] = self._ice.send_now
-        self._lines: tuple[ImpairedLink, ...] = ()
-        self._faults = 0  # packets at which our own code failed
+        self._send_datagram: Callable[[bytes], bool] = self._ice.send_now
+        self._impaired_links: tuple[ImpairedLink, ...] = ()
+        self._listener_faults = 0  # packets at which the listener raised
         self.connected = False
 
     async def open(self) -> LocalTransportDescription:
-        """Bind the sockets and return what the client must know.
+        """Bind the sockets and return the description for the client.
 
         Raises:
-            Rejected: there is no free port within the range, no such address, or the process may open no more.
+            Rejected: no port of the range is free, no address can be bound, or the process may open no more sockets.
         """
         try:
             await self._ice.gather_candidates()
-        except (NoSocketError, OSError) as error:  # aioice asks the system for its addresses
+        except (NoSocketError, OSError) as error:  # OSError: aioice asks the system for its addresses
             reason = error.strerror if isinstance(error, OSError) else error
             raise Rejected(f"The SFU has no socket for the connection: {reason}.") from None
         candidates = [
-            f"candidate:{c.foundation} {c.component} udp {c.priority} {self._announced or c.host} {c.port} typ host"
+            f"candidate:{c.foundation} {c.component} udp {c.priority} "
+            f"{self._announced_address or c.host} {c.port} typ host"
             for c in self._ice.local_candidates
         ]
         fingerprint = self._dtls.getLocalParameters().fingerprints[0]
         return LocalTransportDescription(
-            self._ice.local_username,
-            self._ice.local_password,
-            f"{fingerprint.algorithm} {fingerprint.value}",
-            tuple(dict.fromkeys(candidates)),
-            random.getrandbits(62),
+            ufrag=self._ice.local_username,
+            password=self._ice.local_password,
+            fingerprint=f"{fingerprint.algorithm} {fingerprint.value}",
+            candidates=tuple(dict.fromkeys(candidates)),
+            session_id=random.getrandbits(62),
         )
 
     def connect(self, remote: RemoteTransportDescription, *, client: bool) -> None:
-        """Begin to connect to the client, as DTLS client or server; later calls only add what is new in ``remote``."""
+        """Start connecting to the client, as DTLS client or server; later calls only add candidates and SCTP."""
         for candidate in remote.candidates:
-            self.add_candidate(candidate)
+            self._add_candidate(candidate)
         if remote.sctp_port is not None:
             self._sctp_remote = (remote.sctp_port, remote.max_message_size)
         if self._connecting is None and self._closing is None:
             self._connecting = asyncio.create_task(self._connect(remote, client), name="inprocess-connect")
-        elif self.connected and self._sctp is not None:
+        elif self.connected:
             self._start_sctp()
 
-    def take(self, candidate: Candidate | None) -> None:
-        """Take a candidate as clients tell it; the end of the list is not needed."""
+    def add_trickled_candidate(self, candidate: Candidate | None) -> None:
+        """Add a remote candidate of a candidate message; ``None`` (end of candidates) is ignored."""
         if candidate is None:
             return
         try:
-            self.add_candidate(parse_candidate(candidate.candidate))
+            self._add_candidate(sdp.candidates.parse(candidate.candidate))
         except SdpError:
-            log.debug("a candidate of a client does not parse")
+            log.debug("a client's candidate does not parse")
 
-    def add_candidate(self, candidate: Parsed) -> None:
-        """Take a candidate of the client; those we cannot use (TCP, a host name, an RTCP port) are ignored."""
+    def _add_candidate(self, candidate: sdp.candidates.Candidate) -> None:
+        """Add a remote candidate, unless it is of no use: TCP, a host name, an RTCP component."""
         try:
             address = ip_address(candidate.address)
         except ValueError:
@@ -142,85 +144,83 @@ class PeerTransport:
         )
 
     def send_rtp(self, packet: bytes) -> bool:
-        """Encrypt and send; ``False`` if it could not be sent, which is as good as a loss on the way."""
+        """Encrypt and send an RTP packet; ``False`` if it could not be sent, which equals a loss on the way."""
         return self._send(self._dtls.protect_rtp, packet)
 
     def send_rtcp(self, packet: bytes) -> bool:
-        """Encrypt and send a compound packet."""
+        """Encrypt and send a compound RTCP packet."""
         return self._send(self._dtls.protect_rtcp, packet)
 
     def _send(self, protect: Callable[[bytes], bytes] | None, packet: bytes) -> bool:
         if protect is None or not self.connected or len(packet) > MAX_PACKET:
             return False
         try:
-            return self._send_now(protect(packet))
+            return self._send_datagram(protect(packet))
         except pylibsrtp.Error:
             log.debug("a packet could not be encrypted", exc_info=True)
             return False
 
     def impair(self, impairment: Impairment | None) -> None:
-        """Carry packets from now on over lines that lose and delay them; ``None``: over good ones."""
-        for line in self._lines:
-            line.close()
-        self._lines = ()
-        self._send_now, self._ice.receive_srtp = self._ice.send_now, self._receive
+        """Lose and delay packets from now on; ``None`` ends the impairment."""
+        for link in self._impaired_links:
+            link.close()
+        self._impaired_links = ()
+        self._send_datagram, self._ice.receive_srtp = self._ice.send_now, self._receive
         if impairment is not None:
-            out, back = (
-                ImpairedLink(impairment, "out", self._ice.send_now),
-                ImpairedLink(impairment, "back", self._receive),
-            )
-            self._lines = (out, back)
-            self._send_now, self._ice.receive_srtp = out.carry, back.carry
+            outgoing = ImpairedLink(impairment, "out", self._ice.send_now)
+            incoming = ImpairedLink(impairment, "back", self._receive)
+            self._impaired_links = (outgoing, incoming)
+            self._send_datagram, self._ice.receive_srtp = outgoing.send, incoming.send
 
     @property
     def silent(self) -> bool:
-        """Whether all that the client sends is dropped, as if it were dead."""
-        return self._ice.deaf
+        """Whether all datagrams of the client are dropped, as if it were dead."""
+        return self._ice.drops_received
 
-    @silent.setter
-    def silent(self, silent: bool) -> None:
-        self._ice.deaf = silent
+    def silence(self, silent: bool) -> None:
+        """Drop all datagrams of the client, or stop dropping them."""
+        self._ice.drops_received = silent
 
     def enable_channels(self) -> None:
-        """Make data channels possible; once the client has agreed, they are."""
+        """Start SCTP, as soon as the client has accepted it and the connection is up."""
         if self._sctp is None:
             self._sctp = RTCSctpTransport(self._dtls)
-            self._sctp.on("datachannel", self._user.on_channel)
+            self._sctp.on("datachannel", self._listener.on_channel)
             if self.connected:
                 self._start_sctp()
 
-    def open_channel(self, like: RTCDataChannel) -> RTCDataChannel:
-        """Open a channel with the label, protocol and guarantees of another; needs ``enable_channels`` before."""
+    def open_channel(self, model: RTCDataChannel) -> RTCDataChannel:
+        """Open a data channel with label, protocol and reliability of ``model``; ``enable_channels`` comes first."""
         if self._sctp is None:
             raise RuntimeError("data channels are not enabled")
         parameters = RTCDataChannelParameters(
-            label=ChannelLabel(like.label),
-            protocol=ChannelLabel(like.protocol),
-            ordered=like.ordered,
-            maxPacketLifeTime=like.maxPacketLifeTime,
-            maxRetransmits=like.maxRetransmits,
+            label=ChannelLabel(model.label),
+            protocol=ChannelLabel(model.protocol),
+            ordered=model.ordered,
+            maxPacketLifeTime=model.maxPacketLifeTime,
+            maxRetransmits=model.maxRetransmits,
         )
         return RTCDataChannel(self._sctp, parameters)
 
     def begin_close(self) -> asyncio.Task[None]:
-        """Release all; return the task that does, the same each time: whoever calls must keep it until it is done."""
+        """Start to release all resources and return the task, the same one each time; the caller must own it."""
         if self._closing is None:
             self._closing = asyncio.create_task(self._close(), name="inprocess-close")
         return self._closing
 
     async def close(self) -> None:
-        """Release all; idempotent, and goes on to its end when the caller is cancelled."""
+        """Release all resources, even if the caller is cancelled. Idempotent."""
         await asyncio.shield(self.begin_close())
 
     async def _close(self) -> None:
         self.connected = False
-        for line in self._lines:
-            line.close()
-        if self._faults > 1:
-            log.error("%d packets of a connection could not be forwarded", self._faults)
-        if self._connecting is not None:
-            self._connecting.cancel()
-            await asyncio.wait([self._connecting])
+        for link in self._impaired_links:
+            link.close()
+        if self._listener_faults > 1:
+            log.error("%d packets of a connection could not be forwarded", self._listener_faults)
+        for task in filter(None, (self._connecting, self._starting_sctp)):
+            task.cancel()
+            await asyncio.wait([task])
         if self._sctp is not None:
             await self._sctp.stop()
             self._sctp.remove_all_listeners()
@@ -230,8 +230,8 @@ class PeerTransport:
     async def _connect(self, remote: RemoteTransportDescription, client: bool) -> None:
         self._ice.remote_username = remote.ufrag
         self._ice.remote_password = remote.password
-        self._ice.remote_is_lite = remote.lite
-        if remote.lite:
+        self._ice.remote_is_lite = remote.ice_lite
+        if remote.ice_lite:
             self._ice.ice_controlling = True
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
@@ -248,18 +248,23 @@ class PeerTransport:
             self._lose()
             return
         self.connected = True
-        if self._sctp is not None:
-            self._start_sctp()
-        self._user.on_connected()
+        self._start_sctp()
+        self._listener.on_connected()
 
     def _start_sctp(self) -> None:
-        if self._sctp is None or self._sctp_remote is None or self._sctp.state != "new":
+        if self._sctp is None or self._sctp_remote is None or self._starting_sctp is not None:
             return
-        port, size = self._sctp_remote
-        started = self._sctp.start(RTCSctpCapabilities(maxMessageSize=size), port)
-        _run(started, "inprocess-sctp")
+        self._starting_sctp = asyncio.create_task(
+            self._run_sctp_start(self._sctp, *self._sctp_remote), name="inprocess-sctp"
+        )
 
-    def _dtls_changed(self) -> None:
+    async def _run_sctp_start(self, sctp: RTCSctpTransport, port: int, max_message_size: int) -> None:
+        try:
+            await sctp.start(RTCSctpCapabilities(maxMessageSize=max_message_size), port)
+        except ConnectionError:
+            log.debug("the connection ended before SCTP was started")
+
+    def _on_dtls_state(self) -> None:
         if self._dtls.state in ("closed", "failed") and self.connected:
             self._lose()
 
@@ -267,36 +272,21 @@ class PeerTransport:
         if not self._lost and self._closing is None:
             self._lost = True
             self.connected = False
-            self._user.on_lost()
+            self._listener.on_lost()
 
     def _receive(self, data: bytes) -> None:
-        """Decrypt what is SRTP or SRTCP and hand it on; no exception may leave here."""
+        """Decrypt an SRTP or SRTCP packet and pass it to the listener; no exception may leave here."""
         rtp, rtcp = self._dtls.unprotect_rtp, self._dtls.unprotect_rtcp
         if rtp is None or rtcp is None or not self.connected:
             return
         try:
             if 192 <= data[1] <= 208:  # RFC 5761, 4
-                self._user.on_rtcp(rtcp(data))
+                self._listener.on_rtcp(rtcp(data))
             else:
-                self._user.on_rtp(rtp(data))
+                self._listener.on_rtp(rtp(data))
         except pylibsrtp.Error:
             log.debug("a packet could not be decrypted")
         except Exception:
-            self._faults += 1
-            if self._faults == 1:
-                log.exception("a packet could not be forwarded; more of this connection are only counted")
-
-
-_running: set[asyncio.Task[None]] = set()
-
-
-def _run(work: Awaitable[None], name: str) -> None:
-    async def run() -> None:
-        try:
-            await work
-        except ConnectionError:
-            log.debug("%s: the connection ended", name)
-
-    task = asyncio.create_task(run(), name=name)
-    _running.add(task)
-    task.add_done_callback(_running.discard)
+            self._listener_faults += 1
+            if self._listener_faults == 1:
+                log.exception("a packet could not be forwarded; further ones of this connection are only counted")

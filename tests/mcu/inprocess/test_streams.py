@@ -112,7 +112,7 @@ async def test_client_that_vanishes_without_a_word_has_failed(
 async def test_offer_that_stays_unanswered_is_followed_by_the_next_change(
     mcu: InprocessMcu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subscriber, "PATIENCE", SOON)
+    monkeypatch.setattr(subscriber, "REOFFER_DELAY", SOON)
     async with sender(51, video=False) as alice, viewer() as carol:
         await alice.publish(mcu)
         await carol.subscribe(mcu)
@@ -144,7 +144,7 @@ async def test_change_during_an_answer_is_offered_after_it(mcu: InprocessMcu) ->
 
 
 async def test_picture_that_stops_is_told(mcu: InprocessMcu, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publisher, "SILENT", SOON)
+    monkeypatch.setattr(publisher, "MEDIA_TIMEOUT", SOON)
     async with sender(53) as alice:
         await alice.publish(mcu)
         await alice.until(lambda: (MediaKind.VIDEO, True) in alice.media, "a picture")

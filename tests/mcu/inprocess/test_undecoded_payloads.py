@@ -86,9 +86,9 @@ async def test_payloads_arrive_as_they_were_sent(codec: str, loopback: None) -> 
     alice.transport.connect(remote, client=False)
     subscriber, offer = await mcu.subscribe(KEY, SubscribeOptions(), listener)
     read = read_offer(offer, CodecPreference())
-    assert read.media[0] is not None
-    assert read.media[0].codec is not None
-    assert read.media[0].codec.payload.fmtp == FORMATS[codec]
+    assert read.sections[0] is not None
+    assert read.sections[0].codec is not None
+    assert read.sections[0].codec.payload.fmtp == FORMATS[codec]
     local = await carol.transport.open()
     carol.transport.connect(read.transport, client=True)
     await subscriber.accept(write_answer(read, local, client=True, version=1))

@@ -1,4 +1,4 @@
-"""What is read of payloads, and VP8's numbers written anew."""
+"""Keyframe detection, and parsing and rewriting of VP8 payload descriptors."""
 
 from __future__ import annotations
 
@@ -6,86 +6,68 @@ import random
 
 import pytest
 
-from mcu.inprocess.forwarding.payload_descriptor import Vp8Descriptor, begins_keyframe, read_vp8, renumber_vp8
-
-KEY, DELTA = b"\x00rest", b"\x01rest"
-
-
-def vp8(
-    *, begins: bool = True, picture: int | None = None, wide: bool = True, level: int | None = None, tid: int = -1
-) -> bytes:
-    """Return a payload descriptor."""
-    first = 0x10 if begins else 0
-    if picture is None and level is None and tid < 0:
-        return bytes([first])
-    has = (0x80 if picture is not None else 0) | (0x40 if level is not None else 0) | (0x20 if tid >= 0 else 0)
-    made = bytes([first | 0x80, has])
-    if picture is not None:
-        made += (0x8000 | picture).to_bytes(2, "big") if wide else bytes([picture])
-    if level is not None:
-        made += bytes([level])
-    if tid >= 0:
-        made += bytes([tid << 6 | 0x20])
-    return made
+from mcu.inprocess.forwarding.payload_descriptor import Vp8Descriptor, parse_vp8, shift_vp8_ids, starts_keyframe
+from tests.mcu.inprocess.forwarding.vp8 import DELTA_FRAME, KEYFRAME, vp8_descriptor
 
 
-def test_whole_descriptor_is_read() -> None:
-    read = read_vp8(vp8(picture=0x1234, level=7, tid=2) + KEY)
-    assert read is not None
-    assert (read.keyframe, read.picture, read.level, read.temporal, read.sync) == (True, 0x1234, 7, 2, True)
+def test_full_descriptor_is_parsed() -> None:
+    parsed = parse_vp8(vp8_descriptor(picture_id=0x1234, tl0picidx=7, temporal_layer=2) + KEYFRAME)
+    assert parsed is not None
+    assert (parsed.keyframe, parsed.picture_id, parsed.tl0picidx) == (True, 0x1234, 7)
+    assert (parsed.temporal_layer, parsed.layer_sync) == (2, True)
 
 
 @pytest.mark.parametrize(
     ("payload", "keyframe"),
     [
-        (vp8() + KEY, True),
-        (vp8() + DELTA, False),
-        (vp8(begins=False) + KEY, False),
-        (b"\x11" + KEY, False),  # another partition
-        (b"\x30" + KEY, True),  # the bit for pictures that nobody refers to
-        (vp8(picture=5, wide=False) + KEY, True),
-        (vp8(level=5) + DELTA, False),
-        (vp8(tid=0) + KEY, True),
+        (vp8_descriptor() + KEYFRAME, True),
+        (vp8_descriptor() + DELTA_FRAME, False),
+        (vp8_descriptor(starts_partition=False) + KEYFRAME, False),
+        (b"\x11" + KEYFRAME, False),  # another partition
+        (b"\x30" + KEYFRAME, True),  # non-reference frame
+        (vp8_descriptor(picture_id=5, long_picture_id=False) + KEYFRAME, True),
+        (vp8_descriptor(tl0picidx=5) + DELTA_FRAME, False),
+        (vp8_descriptor(temporal_layer=0) + KEYFRAME, True),
     ],
 )
-def test_keyframe_begins_where_the_first_partition_of_one_does(payload: bytes, keyframe: bool) -> None:
-    assert begins_keyframe("vp8", payload) == keyframe
+def test_vp8_keyframe_starts_with_its_first_partition(payload: bytes, keyframe: bool) -> None:
+    assert starts_keyframe("vp8", payload) == keyframe
 
 
 @pytest.mark.parametrize("payload", [b"", b"\x10", b"\x80", b"\x90\x80", b"\x90\xe0\x80", b"\x90\xe0\x80\x01\x02\x40"])
-def test_descriptor_without_a_picture_is_none(payload: bytes) -> None:
-    assert read_vp8(payload) is None
-    assert not begins_keyframe("vp8", payload)
+def test_payload_without_picture_data_has_no_descriptor(payload: bytes) -> None:
+    assert parse_vp8(payload) is None
+    assert not starts_keyframe("vp8", payload)
 
 
-@pytest.mark.parametrize(("wide", "last"), [(True, 0x7FFF), (False, 0x7F)])
-def test_numbers_are_written_in_as_many_bits_as_before_and_wrap(wide: bool, last: int) -> None:
-    payload = vp8(picture=last, wide=wide, level=255, tid=1) + DELTA
-    read = read_vp8(payload)
-    assert read is not None
-    changed = renumber_vp8(payload, read, 3, 1)
+@pytest.mark.parametrize(("wide", "maximum"), [(True, 0x7FFF), (False, 0x7F)])
+def test_rewritten_ids_keep_their_width_and_wrap(wide: bool, maximum: int) -> None:
+    payload = vp8_descriptor(picture_id=maximum, long_picture_id=wide, tl0picidx=255, temporal_layer=1) + DELTA_FRAME
+    parsed = parse_vp8(payload)
+    assert parsed is not None
+    changed = shift_vp8_ids(payload, parsed, 3, 1)
     assert len(changed) == len(payload)
-    again = read_vp8(changed)
-    assert again == read._replace(picture=2, level=0)
-    assert renumber_vp8(changed, again, -3, -1) == payload
+    reparsed = parse_vp8(changed)
+    assert reparsed == parsed._replace(picture_id=2, tl0picidx=0)
+    assert shift_vp8_ids(changed, reparsed, -3, -1) == payload
 
 
-def test_descriptor_without_numbers_stays_as_it_is() -> None:
-    payload = vp8(tid=1) + DELTA
-    read = read_vp8(payload)
-    assert isinstance(read, Vp8Descriptor)
-    assert renumber_vp8(payload, read, 3, 1) == payload
+def test_descriptor_without_ids_is_not_changed() -> None:
+    payload = vp8_descriptor(temporal_layer=1) + DELTA_FRAME
+    parsed = parse_vp8(payload)
+    assert isinstance(parsed, Vp8Descriptor)
+    assert shift_vp8_ids(payload, parsed, 3, 1) == payload
 
 
 @pytest.mark.parametrize(
     ("codec", "payload", "keyframe"),
     [
         ("vp9", b"\x08\x00", True),
-        ("vp9", b"\x48\x00", False),  # depends on another picture
-        ("vp9", b"\x00\x00", False),  # a frame does not begin here
-        ("vp9", b"\xa8\x85\x01\x00", True),  # with numbers and layers, the lowest one
+        ("vp9", b"\x48\x00", False),  # inter-predicted
+        ("vp9", b"\x00\x00", False),  # not the start of a frame
+        ("vp9", b"\xa8\x85\x01\x00", True),  # picture id and layer indices, spatial layer 0
         ("vp9", b"\xa8\x05\x00", True),
-        ("vp9", b"\xa8\x05\x02", False),  # the layer above
+        ("vp9", b"\xa8\x05\x02", False),  # spatial layer 1
         ("vp9", b"\xa8\x85", False),
         ("h264", b"\x65\x88", True),
         ("h264", b"\x67\x42", True),
@@ -107,16 +89,16 @@ def test_descriptor_without_numbers_stays_as_it_is() -> None:
         ("opus", b"\xff\xff", False),
     ],
 )
-def test_keyframes_of_other_codecs(codec: str, payload: bytes, keyframe: bool) -> None:
-    assert begins_keyframe(codec, payload) == keyframe
+def test_keyframes_of_each_codec_are_detected(codec: str, payload: bytes, keyframe: bool) -> None:
+    assert starts_keyframe(codec, payload) == keyframe
 
 
-def test_any_bytes_are_read_without_harm() -> None:
-    chance = random.Random(7)
+def test_random_bytes_raise_nothing() -> None:
+    rng = random.Random(7)
     for _ in range(20_000):
-        payload = chance.randbytes(chance.randrange(12))
-        read = read_vp8(payload)
-        if read is not None:
-            assert len(renumber_vp8(payload, read, chance.randrange(9), 1)) == len(payload)
+        payload = rng.randbytes(rng.randrange(12))
+        parsed = parse_vp8(payload)
+        if parsed is not None:
+            assert len(shift_vp8_ids(payload, parsed, rng.randrange(9), 1)) == len(payload)
         for codec in ("vp8", "vp9", "h264", "h265", "av1"):
-            begins_keyframe(codec, payload)
+            starts_keyframe(codec, payload)

@@ -1,4 +1,4 @@
-"""Numbers that subscribers see, whatever is lost, late, left out or taken from elsewhere."""
+"""Sent sequence numbers under loss, late packets, dropped packets and switches between RTP streams."""
 
 from __future__ import annotations
 
@@ -7,96 +7,97 @@ from typing import cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcu.inprocess.forwarding.rtp_rewriter import RUNS, OffsetSegment, RtpRewriter
+from mcu.inprocess.forwarding.rtp_rewriter import MIN_SEGMENTS, RtpRewriter
 from mcu.inprocess.forwarding.rtp_stream import RtpStream
 
 ONE, OTHER = cast(RtpStream, object()), cast(RtpStream, object())
-FATES = st.sampled_from(("sent", "sent", "sent", "left out", "late", "late", "lost", "switch"))
+FATES = st.sampled_from(("sent", "sent", "sent", "dropped", "late", "late", "lost", "switch"))
 
 
 @given(st.lists(FATES, max_size=300))
-def test_each_packet_has_a_number_of_its_own_and_is_found_by_it(fates: list[str]) -> None:
+def test_each_packet_gets_a_sequence_number_of_its_own_that_maps_back_to_it(fates: list[str]) -> None:
     rewriter = RtpRewriter()
-    given: dict[int, tuple[RtpStream, int]] = {}
+    sent: dict[int, tuple[RtpStream, int]] = {}
     late: list[int] = []
-    source, number = ONE, 1000
-    first = rewriter.next
-    run: OffsetSegment = rewriter.begin(source, number + 1)
+    stream, number = ONE, 1000
+    first_sequence = rewriter.next_sequence
+    segment = rewriter.begin_segment(stream, number + 1)
     for fate in fates:
         number += 1
         if fate == "switch":
-            source, late = (OTHER if source is ONE else ONE), []
+            stream, late = (OTHER if stream is ONE else ONE), []
             number += 5000
-            run = rewriter.begin(source, number)
+            segment = rewriter.begin_segment(stream, number)
             fate = "sent"
         if fate == "late":
             late.append(number)
-        elif fate == "left out":
-            run = rewriter.skip(number, 1)
+        elif fate == "dropped":
+            segment = rewriter.skip(number, 1)
         elif fate == "sent":
-            rewriter.next = number + run.shift + 1
-            assert number + run.shift not in given
-            given[number + run.shift] = source, number
+            rewriter.next_sequence = number + segment.sequence_offset + 1
+            assert number + segment.sequence_offset not in sent
+            sent[number + segment.sequence_offset] = stream, number
         if len(late) > 3:
             old = late.pop(0)
-            place = rewriter.late(old) if old < run.first else run
+            place = rewriter.find_late(old) if old < segment.first_number else segment
             if place is not None:
-                assert old + place.shift not in given
-                given[old + place.shift] = source, old
-                rewriter.next = max(rewriter.next, old + place.shift + 1)
-    assert all(ours >= first for ours in given)
-    for ours, (whose, theirs) in given.items():
-        found = rewriter.find(ours & 0xFFFF)
+                sequence = old + place.sequence_offset
+                assert sequence not in sent
+                sent[sequence] = stream, old
+                rewriter.next_sequence = max(rewriter.next_sequence, sequence + 1)
+    assert all(sequence >= first_sequence for sequence in sent)
+    for sequence, packet in sent.items():
+        found = rewriter.find_sent(sequence & 0xFFFF)
         assert found is not None
-        assert (found[0].source, found[1]) == (whose, theirs)
+        assert (found[0].stream, found[1]) == packet
 
 
-def test_numbers_that_were_never_handed_out_stand_for_nothing() -> None:
+def test_sequence_number_never_assigned_maps_to_no_packet() -> None:
     rewriter = RtpRewriter()
-    assert rewriter.find(5) is None
-    assert rewriter.last is None
-    before = rewriter.next
-    run = rewriter.begin(ONE, 100)
-    assert rewriter.find(before & 0xFFFF) is None
-    rewriter.next += 1
-    assert rewriter.find(before & 0xFFFF) == (run, 100)
-    assert rewriter.find(before - 1 & 0xFFFF) is None
+    assert rewriter.find_sent(5) is None
+    assert rewriter.newest_segment is None
+    first = rewriter.next_sequence
+    segment = rewriter.begin_segment(ONE, 100)
+    assert rewriter.find_sent(first & 0xFFFF) is None
+    rewriter.next_sequence += 1
+    assert rewriter.find_sent(first & 0xFFFF) == (segment, 100)
+    assert rewriter.find_sent(first - 1 & 0xFFFF) is None
 
 
-def test_packet_of_another_source_has_no_place() -> None:
+def test_late_packet_of_a_replaced_stream_has_no_place() -> None:
     rewriter = RtpRewriter()
-    rewriter.begin(ONE, 100)
-    rewriter.next += 10
-    rewriter.begin(OTHER, 500)
-    assert rewriter.late(105) is None
-    assert rewriter.late(499) is None
+    rewriter.begin_segment(ONE, 100)
+    rewriter.next_sequence += 10
+    rewriter.begin_segment(OTHER, 500)
+    assert rewriter.find_late(105) is None
+    assert rewriter.find_late(499) is None
 
 
-def test_old_runs_are_forgotten() -> None:
+def test_old_segments_are_dropped() -> None:
     rewriter = RtpRewriter()
-    first = rewriter.next
-    run = rewriter.begin(ONE, 0)
+    first = rewriter.next_sequence
+    segment = rewriter.begin_segment(ONE, 0)
     for number in range(0, 20_000, 2):
-        rewriter.next = number + run.shift + 1
-        run = rewriter.skip(number + 1, 0)
-    assert len(rewriter._runs) <= 2 * RUNS
-    assert rewriter.find(first & 0xFFFF) is None
-    last = rewriter.next - 1
-    assert rewriter.find(last & 0xFFFF) == (rewriter._runs[-2], 19_998)
-    assert rewriter.late(19_998) == rewriter._runs[-2]
-    assert rewriter.late(0) is None
+        rewriter.next_sequence = number + segment.sequence_offset + 1
+        segment = rewriter.skip(number + 1, 0)
+    assert len(rewriter._segments) <= 2 * MIN_SEGMENTS
+    assert rewriter.find_sent(first & 0xFFFF) is None
+    last = rewriter.next_sequence - 1
+    assert rewriter.find_sent(last & 0xFFFF) == (rewriter._segments[-2], 19_998)
+    assert rewriter.find_late(19_998) == rewriter._segments[-2]
+    assert rewriter.find_late(0) is None
 
 
-def test_places_kept_for_what_never_came_are_given_away_at_a_switch() -> None:
+def test_numbers_reserved_for_packets_that_never_arrived_are_reused_at_a_switch() -> None:
     rewriter = RtpRewriter()
-    run = rewriter.begin(ONE, 1)
+    segment = rewriter.begin_segment(ONE, 1)
     for number in (1, 2, 3):
-        rewriter.next = number + run.shift + 1
-    rewriter.skip(6, 1)  # 4 and 5 may still come
-    assert rewriter.late(5) == run
-    other = rewriter.begin(OTHER, 100)
+        rewriter.next_sequence = number + segment.sequence_offset + 1
+    rewriter.skip(6, 1)  # 4 and 5 may still arrive
+    assert rewriter.find_late(5) == segment
+    other = rewriter.begin_segment(OTHER, 100)
     for number in (100, 101, 102):
-        rewriter.next = number + other.shift + 1
-        assert rewriter.find(number + other.shift & 0xFFFF) == (other, number)
+        rewriter.next_sequence = number + other.sequence_offset + 1
+        assert rewriter.find_sent(number + other.sequence_offset & 0xFFFF) == (other, number)
     for number in (1, 2, 3):
-        assert rewriter.find(number + run.shift & 0xFFFF) == (run, number)
+        assert rewriter.find_sent(number + segment.sequence_offset & 0xFFFF) == (segment, number)

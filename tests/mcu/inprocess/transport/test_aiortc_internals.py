@@ -22,7 +22,13 @@ from aiortc.rtcdatachannel import RTCDataChannel
 
 import mcu.inprocess
 from mcu.inprocess.settings import InprocessSettings
-from mcu.inprocess.transport.aiortc_internals import MAX_PACKET, ChannelLabel, DtlsTransport, IceTransport, widen
+from mcu.inprocess.transport.aiortc_internals import (
+    MAX_PACKET,
+    ChannelLabel,
+    DtlsTransport,
+    IceTransport,
+    enlarge_buffers,
+)
 
 SETTINGS = InprocessSettings(address="127.0.0.1")
 
@@ -33,12 +39,12 @@ def parameters(function: object) -> list[str]:
     return list(inspect.signature(function).parameters)
 
 
-def test_versions_are_those_the_file_was_written_for() -> None:
+def test_installed_versions_are_the_documented_ones() -> None:
     assert version("aiortc").startswith("1.16.")
     assert version("aioice").startswith("0.13.")
 
 
-def test_aioice_has_what_is_overridden_and_read() -> None:
+def test_used_parts_of_aioice_are_unchanged() -> None:
     assert parameters(aioice.Connection.get_component_candidates) == ["self", "component", "addresses", "timeout"]
     assert parameters(aioice.Connection._add_remote_candidate) == ["self", "remote_candidate", "network_host"]
     assert parameters(StunProtocol.__init__) == ["self", "receiver"]
@@ -49,7 +55,7 @@ def test_aioice_has_what_is_overridden_and_read() -> None:
     assert connection._protocols == []
 
 
-async def test_aiortc_has_what_is_used_and_overridden() -> None:
+async def test_used_parts_of_aiortc_are_unchanged() -> None:
     transport = RTCDtlsTransport(RTCIceTransport(RTCIceGatherer([])), [RTCCertificate.generateCertificate()])
     assert {"_rx_srtp", "_tx_srtp", "_task", "_data_receiver"} <= set(vars(transport))
     assert parameters(RTCDtlsTransport._set_role) == ["self", "role"]
@@ -58,18 +64,18 @@ async def test_aiortc_has_what_is_used_and_overridden() -> None:
     assert parameters(RTCDtlsTransport._unregister_data_receiver) == ["self", "receiver"]
 
 
-def test_srtp_session_works_in_a_buffer_of_ours() -> None:
+def test_srtp_sessions_use_the_enlarged_buffer() -> None:
     keys = bytes(30)
     sender = pylibsrtp.Session(pylibsrtp.Policy(keys, pylibsrtp.Policy.SSRC_ANY_OUTBOUND))
     receiver = pylibsrtp.Session(pylibsrtp.Policy(keys, pylibsrtp.Policy.SSRC_ANY_INBOUND))
     assert {"_cdata", "_buffer"} <= set(vars(sender))
-    widen(sender, receiver)
+    enlarge_buffers(sender, receiver)
     for size in (12, 1357, MAX_PACKET):
         packet = bytes([0x80, 96]) + size.to_bytes(2, "big") + bytes(size - 4)
         assert receiver.unprotect(sender.protect(packet)) == packet
 
 
-def test_dtls_uses_no_more_of_its_ice_transport_than_ours_has() -> None:
+def test_dtls_uses_no_other_part_of_the_ice_transport() -> None:
     used = set()
     for owner in (RTCDtlsTransport, RTCSctpTransport):
         for node in ast.walk(ast.parse(inspect.getsource(owner))):
@@ -79,7 +85,7 @@ def test_dtls_uses_no_more_of_its_ice_transport_than_ours_has() -> None:
     assert {name for owner, name in used if owner is RTCDtlsTransport} == {"role", "_recv", "_send"}
 
 
-async def test_label_of_more_than_ascii_is_announced_whole() -> None:
+async def test_label_with_non_ascii_characters_is_announced_whole() -> None:
     dtls = DtlsTransport(IceTransport(SETTINGS, lambda data: None, controlling=True))
     sctp = RTCSctpTransport(dtls)
     RTCDataChannel(sctp, RTCDataChannelParameters(label=ChannelLabel("Zürich")))
@@ -90,9 +96,9 @@ async def test_label_of_more_than_ascii_is_announced_whole() -> None:
     await sctp.stop()
 
 
-def test_nothing_else_reaches_into_aiortc() -> None:
-    for path in Path(mcu.inprocess.__path__[0]).glob("*.py"):
-        if path.name == "internals.py":
+def test_no_other_module_uses_private_attributes() -> None:
+    for path in Path(mcu.inprocess.__path__[0]).rglob("*.py"):
+        if path.name == "aiortc_internals.py":
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):

@@ -1,4 +1,4 @@
-"""Two transports that talk to each other: large packets, and faults of whoever takes them."""
+"""Two connected transports: large packets, and a listener that raises."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ SETTINGS = InprocessSettings(address="127.0.0.1")
 WAIT = 10.0
 
 
-class Ear:
-    """Keeps what a transport tells; ``faulty`` makes it fail at each packet."""
+class RecordingListener:
+    """Records the events of a transport; ``faulty`` makes it raise at each packet."""
 
     def __init__(self) -> None:
         self.packets: list[bytes] = []
@@ -49,60 +49,61 @@ class Ear:
         raise AssertionError("no channel was opened")
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for what the transport tells."""
+        """Wait until the recorded events fulfil a condition."""
         async with asyncio.timeout(WAIT):
             while not condition():
                 self._changed.clear()
                 await self._changed.wait()
 
 
-def remote(local: LocalTransportDescription, setup: str) -> RemoteTransportDescription:
-    """Return what the other side reads of a transport."""
+def remote_description(local: LocalTransportDescription, setup: str) -> RemoteTransportDescription:
+    """Return a transport's description as the other side parses it."""
     algorithm, _, digits = local.fingerprint.partition(" ")
     candidates = tuple(parse(candidate) for candidate in local.candidates)
     return RemoteTransportDescription(local.ufrag, local.password, ((algorithm, digits),), setup, candidates)
 
 
 @asynccontextmanager
-async def connection() -> AsyncIterator[tuple[PeerTransport, Ear]]:
-    """Connect two transports; return one, and who hears what it sends."""
-    here, there = Ear(), Ear()
-    one, other = PeerTransport(SETTINGS, here, controlling=True), PeerTransport(SETTINGS, there, controlling=False)
+async def connection() -> AsyncIterator[tuple[PeerTransport, RecordingListener]]:
+    """Connect two transports; yield the first, and the listener of the second."""
+    listener, remote_listener = RecordingListener(), RecordingListener()
+    transport = PeerTransport(SETTINGS, listener, controlling=True)
+    remote = PeerTransport(SETTINGS, remote_listener, controlling=False)
     try:
-        ours, theirs = await one.open(), await other.open()
-        one.connect(remote(theirs, "active"), client=False)
-        other.connect(remote(ours, "passive"), client=True)
-        await here.until(lambda: here.connected)
-        await there.until(lambda: there.connected)
-        yield one, there
+        local, remote_local = await transport.open(), await remote.open()
+        transport.connect(remote_description(remote_local, "active"), client=False)
+        remote.connect(remote_description(local, "passive"), client=True)
+        await listener.until(lambda: listener.connected)
+        await remote_listener.until(lambda: remote_listener.connected)
+        yield transport, remote_listener
     finally:
-        await one.close()
-        await other.close()
+        await transport.close()
+        await remote.close()
 
 
 def packet(sequence: int, size: int) -> bytes:
-    """Return an RTP packet of that size in all."""
+    """Return an RTP packet of ``size`` bytes."""
     return rtp.HEADER.pack(rtp.VERSION_BITS, 96, sequence, 0, 7).ljust(size, b"x")
 
 
-async def test_packets_of_any_size_that_a_datagram_has_arrive() -> None:
-    async with connection() as (transport, ear):
+async def test_packets_up_to_the_size_of_a_datagram_arrive() -> None:
+    async with connection() as (transport, listener):
         sizes = [100, 1356, 1357, 1400, 1472, 1500, 9000, 60_000]
         for sequence, size in enumerate(sizes):
             assert transport.send_rtp(packet(sequence, size))
-        await ear.until(lambda: len(ear.packets) == len(sizes))
-        assert [len(data) for data in ear.packets] == sizes
+        await listener.until(lambda: len(listener.packets) == len(sizes))
+        assert [len(data) for data in listener.packets] == sizes
         assert not transport.send_rtp(packet(100, 65_500))
         assert transport.send_rtcp(rtcp.pack_pli(1, 2))
-        await ear.until(lambda: len(ear.packets) == len(sizes) + 1)
+        await listener.until(lambda: len(listener.packets) == len(sizes) + 1)
 
 
-async def test_fault_at_each_packet_is_told_once_and_counted(caplog: pytest.LogCaptureFixture) -> None:
-    async with connection() as (transport, ear):
-        ear.faulty = True
+async def test_listener_that_raises_at_each_packet_is_logged_once_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    async with connection() as (transport, listener):
+        listener.faulty = True
         for sequence in range(20):
             transport.send_rtp(packet(sequence, 100))
-        await ear.until(lambda: len(ear.packets) == 20)
-    told = [record for record in caplog.records if record.levelno >= logging.ERROR]
-    assert [bool(record.exc_info) for record in told] == [True, False]
-    assert "20 packets" in told[1].getMessage()
+        await listener.until(lambda: len(listener.packets) == 20)
+    errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert [bool(record.exc_info) for record in errors] == [True, False]
+    assert "20 packets" in errors[1].getMessage()

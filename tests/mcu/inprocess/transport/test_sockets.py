@@ -1,4 +1,4 @@
-"""When no socket can be had: no descriptors, no such address, no free port."""
+"""Sockets that cannot be bound: no file descriptors, no such address, no free port."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from mcu.inprocess.backend import InprocessMcu
 from tests.mcu.contract.clients import KEY, sender
 from tests.sdp.recorded import BY_ID
 
-ELSEWHERE = "192.0.2.1"  # RFC 5737: nobody's address
+ELSEWHERE = "192.0.2.1"  # RFC 5737: an address of no machine
 CAMERA = BY_ID["chromium/camera.offer.sdp"].text
 SOON = 0.05
 
 
-async def without_descriptors() -> None:
-    """Publish, look and stop while the process may open nothing more."""
+async def publish_without_descriptors() -> None:
+    """Publish, read the status and stop while the process may open no more files."""
     sfus = [
         InprocessMcu(settings) for settings in (InprocessSettings(address=("127.0.0.1", "::1")), InprocessSettings())
     ]
@@ -42,14 +42,14 @@ async def without_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_no_descriptor_left_is_a_refusal_and_no_more() -> None:
-    program = f"import asyncio; from {__name__} import without_descriptors; asyncio.run(without_descriptors())"
+def test_publishing_without_file_descriptors_is_refused_without_error_output() -> None:
+    program = f"import asyncio, {__name__} as test; asyncio.run(test.publish_without_descriptors())"
     root = Path(__file__).parents[4]
     done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-async def test_address_of_another_machine_is_refused_from_the_start(caplog: pytest.LogCaptureFixture) -> None:
+async def test_address_of_another_machine_makes_the_sfu_refused(caplog: pytest.LogCaptureFixture) -> None:
     states: list[McuStatus] = []
     mcu = InprocessMcu(InprocessSettings(address=ELSEWHERE))
     await mcu.start(states.append)
@@ -70,15 +70,15 @@ async def test_address_of_another_machine_is_refused_from_the_start(caplog: pyte
     assert [status.sfus[0].state for status in states] == [SfuState.REFUSED, SfuState.READY, SfuState.STOPPED]
 
 
-async def test_one_address_of_several_is_enough() -> None:
+async def test_one_bindable_address_of_several_makes_the_sfu_ready() -> None:
     mcu = InprocessMcu(InprocessSettings(address=(ELSEWHERE, "127.0.0.1")))
     await mcu.start(lambda status: None)
     assert mcu.status().ready
     await mcu.stop()
 
 
-async def test_taken_ports_are_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "LOOK_AGAIN", SOON)
+async def test_sfu_becomes_ready_when_a_port_is_free_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "BIND_RETRY", SOON)
     states: asyncio.Queue[McuStatus] = asyncio.Queue()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
