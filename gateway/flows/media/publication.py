@@ -43,7 +43,7 @@ class Publication(SessionStream):
         self._unshared_at = 0  # value of ``_offer_count`` when the client unshared the stream
 
     @property
-    def on_sfu(self) -> bool:
+    def established(self) -> bool:
         """Whether the SFU has a publisher for the stream."""
         return self._publisher is not None
 
@@ -53,7 +53,7 @@ class Publication(SessionStream):
         return self._publisher
 
     @property
-    def awaited(self) -> bool:
+    def lost(self) -> bool:
         """Whether the client is to be asked to publish the stream again."""
         return self._recovery.pending
 
@@ -85,7 +85,7 @@ class Publication(SessionStream):
         """End the stream if the session's permissions no longer cover it, and refuse an offer that is under way (8)."""
         if self._permitted(self._media_kinds):
             return
-        request = self._running
+        request = self._current_request
         self.end()
         if request is not None and request.head.type == "offer":
             self._reply_error(request, Code.NOT_ALLOWED_TO_PUBLISH.error())

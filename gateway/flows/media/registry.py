@@ -16,7 +16,7 @@ from mcu.base import StreamKey, StreamType
 
 @dataclass(frozen=True, slots=True)
 class SessionStreams:
-    """The streams of one session, and the number of its requests that wait."""
+    """The streams of one session, and the counter of its waiting requests."""
 
     publications: dict[StreamType, Publication] = field(default_factory=dict)
     subscriptions: dict[StreamKey, Subscription] = field(default_factory=dict)
@@ -60,10 +60,10 @@ class StreamRegistry:
     def is_published(self, key: StreamKey) -> bool:
         """Return whether this stream is on the SFU."""
         publication = self._publication(key)
-        return publication is not None and publication.on_sfu
+        return publication is not None and publication.established
 
     def backlog(self, session: Session) -> Backlog:
-        """Return the number of requests of an open session that wait."""
+        """Return the counter of an open session's waiting requests."""
         return self._own(session).backlog
 
     # -- additions and removals
@@ -103,7 +103,7 @@ class StreamRegistry:
         for stream_type in StreamType:
             self.publication_ended(stream_key(session, session.id, stream_type))
 
-    # -- what a publication means to its subscriptions
+    # -- events of publications for their subscriptions
 
     def resubscribe(self, key: StreamKey) -> None:
         """Offer this stream to the sessions that lost it."""
@@ -111,7 +111,7 @@ class StreamRegistry:
             subscription.resubscribe()
 
     def publication_ended(self, key: StreamKey) -> None:
-        """Note at the subscriptions that their publisher ended this stream."""
+        """Stop the recovery of the subscriptions to this stream: its publisher ended it."""
         for subscription in list(self._subscriptions.get(key, {}).values()):
             subscription.publication_ended()
 

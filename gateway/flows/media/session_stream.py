@@ -1,7 +1,7 @@
 """One stream of a session, published or received: its queue of requests and its messages to the client.
 
-Requests about one stream are carried out in the order in which they came, on whatever connection (invariant 5). A
-request that fails is answered with an error here and nowhere else.
+Requests about one stream are carried out in the order in which they were received, whatever connection they came on
+(invariant 5). If one fails after it was queued, its error reply is sent here.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class MediaRequest:
 
 @dataclass(frozen=True, slots=True)
 class MediaContext:
-    """The collaborators of every stream."""
+    """What all streams of a gateway use."""
 
     services: Services
     sfu: SfuAccess
@@ -47,10 +47,10 @@ class MediaContext:
 
 
 class StreamOwner(Protocol):
-    """The registry that holds a stream, as the stream uses it."""
+    """The registry of a stream, as far as the stream uses it."""
 
     def backlog(self, session: Session) -> Backlog:
-        """Return the number of requests of a session that wait."""
+        """Return the counter of a session's waiting requests."""
 
     def remove_publication(self, session: Session, stream_type: StreamType) -> None:
         """Remove the closed publication of a session."""
@@ -68,7 +68,7 @@ class StreamOwner(Protocol):
         """Offer this stream to the sessions that lost it."""
 
     def publication_ended(self, key: StreamKey) -> None:
-        """Note at the subscriptions that their publisher ended this stream."""
+        """Stop the recovery of the subscriptions to this stream: its publisher ended it."""
 
 
 def stream_key(session: Session, publisher: SessionId, stream_type: StreamType) -> StreamKey:
@@ -97,31 +97,31 @@ class SessionStream(ABC):
         self._services = context.services
         self._owner = owner
         self._listener: PeerConnectionListener | None = None
-        self._running: MediaRequest | None = None
+        self._current_request: MediaRequest | None = None
         self._queue = SerialQueue(context.services.tasks, f"{type(self).__name__} {stream_type.value}")
 
     @property
     @abstractmethod
-    def on_sfu(self) -> bool:
+    def established(self) -> bool:
         """Whether the SFU has an object for the stream."""
 
     @property
     @abstractmethod
-    def awaited(self) -> bool:
-        """Whether the stream was lost and is expected to come back."""
+    def lost(self) -> bool:
+        """Whether the stream was lost and is to be recovered."""
 
     @property
     def active(self) -> bool:
         """Whether the stream is on the SFU, or requests about it wait."""
-        return self.on_sfu or self._queue.waiting
+        return self.established or self._queue.waiting
 
     @abstractmethod
     def close(self) -> None:
         """Close the stream on the SFU, drop its waiting requests and remove it from the registry. Idempotent."""
 
     def retire(self) -> None:
-        """Close the stream if it is not on the SFU, no request waits, and it is not awaited."""
-        if not self.active and not self.awaited:
+        """Close the stream if it is not on the SFU, no request waits, and it is not to be recovered."""
+        if not self.active and not self.lost:
             self.close()
 
     # -- requests of clients
@@ -140,7 +140,7 @@ class SessionStream(ABC):
         self._queue.put(partial(self._carry_out, request, work), backlog)
 
     async def _carry_out(self, request: MediaRequest, work: Callable[[MediaRequest], Awaitable[None]]) -> None:
-        self._running = request
+        self._current_request = request
         try:
             await work(request)
         except ProtocolError as error:
@@ -152,7 +152,7 @@ class SessionStream(ABC):
             log.exception("%s of a %s stream failed", request.head.type, self.stream_type.value)
             self._reply_error(request, Code.PROCESSING_FAILED.error())
         finally:
-            self._running = None
+            self._current_request = None
             self.retire()
 
     def _reply_error(self, request: MediaRequest, error: Error) -> None:

@@ -56,12 +56,12 @@ class Subscription(SessionStream):
         self._unrequested_offer_at: float | None = None  # when it was sent; None: the client has answered it
 
     @property
-    def on_sfu(self) -> bool:
+    def established(self) -> bool:
         """Whether the SFU has a subscriber for the stream."""
         return self._subscriber is not None
 
     @property
-    def awaited(self) -> bool:
+    def lost(self) -> bool:
         """Whether the stream is to be offered again once it is published."""
         return self._lost
 

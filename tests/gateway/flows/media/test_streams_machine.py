@@ -139,13 +139,13 @@ async def play(steps: list[Step]) -> None:
         assert mcu.pending_calls == 0
         publications = list(streams.publications())
         assert {it.publisher for it in publications} == set(mcu.publishers.values())
-        assert not [it for it in publications if it.awaited]
+        assert not [it for it in publications if it.lost]
         subscriptions = list(streams.subscriptions())
         for subscription in subscriptions:  # none waits for a stream that it could receive
-            assert subscription.on_sfu != subscription.awaited
-            assert subscription.on_sfu or not streams.has_publication(subscription.key) or mcu.publish_error
-            assert subscription.on_sfu or harness.hub.find(subscription.session.backend, subscription.publisher_id)
-        received = [it._subscriber for it in subscriptions if it.on_sfu]
+            assert subscription.established != subscription.lost
+            assert subscription.established or not streams.has_publication(subscription.key) or mcu.publish_error
+            assert subscription.established or harness.hub.find(subscription.session.backend, subscription.publisher_id)
+        received = [it._subscriber for it in subscriptions if it.established]
         assert set(received) == set(mcu.subscribers)
         assert len(received) == len(mcu.subscribers)
         assert not [it for it in mcu.subscribers if it.publisher.closed]
