@@ -1,4 +1,4 @@
-"""``portunus serve`` is ended and started again in front of a Janus that goes on (docs/janus.md, "Whose is what")."""
+"""``portunus serve`` is ended and started again in front of a Janus that goes on (docs/janus.md, "Ownership on Janus")."""
 
 from __future__ import annotations
 
