@@ -1,16 +1,16 @@
-/* VideoRoom with data channels as clients mean them: labels kept, and subscribers reached without a channel of their own.
+/* VideoRoom whose data channels keep their labels and reach subscribers that have opened no data channel themselves.
  *
- * VideoRoom 1.x sends what a publisher writes on any of its data channels to subscribers on one channel that it names
- * after the feed, and not before the subscriber has opened a channel itself. This module stands in VideoRoom's place,
- * loads the real one from ../wrapped and passes everything on, except that
+ * VideoRoom 1.x relays the messages of all data channels of a publisher to its subscribers on one channel labelled with
+ * the feed's number, and not before the subscriber has opened a channel itself. This module takes VideoRoom's place,
+ * loads the real one from ../wrapped and passes every call on, except that
  *
- * - while VideoRoom relays a message (it does so within incoming_data, in the same thread), the message leaves under the
- *   label and protocol under which it came;
- * - a peer counts as ready for data as soon as its PeerConnection is up: what is sent before its SCTP association is up
- *   waits in the SCTP stack.
+ * - while VideoRoom relays a message (it does so within incoming_data, in the same thread), the message is sent with the
+ *   label and protocol of the channel on which it was received;
+ * - a peer counts as ready for data as soon as its PeerConnection is up: messages that are sent before its SCTP
+ *   association is up wait in the SCTP stack.
  *
  * Build: gcc -shared -fPIC -O2 -o libjanus_datachannels.so datachannels.c -ldl
- * For Janus 1.1.2, plugin interface 102. A Janus with another one gets the real VideoRoom, unchanged, and says so.
+ * For Janus 1.1.2, plugin interface 102. A Janus with another one gets the real VideoRoom, unchanged, and a line on stderr.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -18,7 +18,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The part of Janus' plugin interface (plugins/plugin.h) that is touched here. All else is copied unseen. */
+/* The part of Janus' plugin interface (plugins/plugin.h) that is used here; the rest is copied as it is. */
 enum { INIT, GET_API = 2, SETUP_MEDIA = 12, INCOMING_DATA = 15, DATA_READY = 16, PLUGIN_METHODS = 21 };
 enum { RELAY_DATA = 3, CALLBACKS = 14 };
 #define KNOWN_API 102

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write a directory from which Janus runs: the files beside this script with their marks filled in.
+"""Write a directory from which Janus runs: the files beside this script with their placeholders filled in.
 
     fill.py DIRECTORY [NAME=VALUE ...]
 
@@ -33,14 +33,14 @@ DEFAULTS = {
     "RTP_PORTS": "20000-29999",  # UDP, one port for each PeerConnection; to be open from outside
     "IPV6": "false",
     "ICE_INTERFACES": "",  # for example "eth0" or "192.0.2."; empty: all but loopback
-    "PUBLIC_ADDRESS": "",  # where Janus stands behind 1:1 NAT: the address that clients reach
+    "PUBLIC_ADDRESS": "",  # the address that clients reach, if Janus is behind 1:1 NAT
     "STUN_SERVER": "",
     "STUN_PORT": "",
-    "EVENTS_URL": "",  # where Janus sends its events: the gateway's "ws://127.0.0.1:8080/spreed"; empty: nowhere
-    "SLOW_LINK": "4",  # packets lost in a second, of one medium in one direction, that make an event; "0": none
-    "MODULES": "",  # folder of Janus' modules; empty: where distributions put it
+    "EVENTS_URL": "",  # destination of Janus' events, the gateway's "ws://127.0.0.1:8080/spreed"; empty: none are sent
+    "SLOW_LINK": "4",  # packets lost in a second, on one m-line in one direction, that cause an event; "0": none
+    "MODULES": "",  # folder of Janus' modules; empty: that of the distribution
     "PLUGINS": "libjanus_videoroom.so",  # several are separated by commas
-    "DATACHANNELS": "",  # path of the library made of datachannels.c; empty: VideoRoom as it is
+    "DATACHANNELS": "",  # path of the library compiled from datachannels.c; empty: VideoRoom unchanged
 }
 MODULE_FOLDERS = (
     "/usr/lib/x86_64-linux-gnu/janus",
@@ -49,7 +49,7 @@ MODULE_FOLDERS = (
     "/usr/local/lib/janus",
     "/opt/janus/lib/janus",
 )
-MARK = re.compile(r"@([A-Z0-9_]+)@")
+PLACEHOLDER = re.compile(r"@([A-Z0-9_]+)@")
 UNSAFE = re.compile(r'["\\\x00-\x1f\x7f]')
 
 
@@ -58,7 +58,7 @@ class FillError(Exception):
 
 
 def fill(directory: Path, values: dict[str, str]) -> None:
-    """Write ``conf/`` and the folders of module links into ``directory``, which is made where it is missing.
+    """Write ``conf/`` and the folders of module links into ``directory``, which is created if it is missing.
 
     Raises:
         FillError: a name is unknown, a value does not fit into a file, or Janus' modules are not installed.
@@ -66,7 +66,7 @@ def fill(directory: Path, values: dict[str, str]) -> None:
     settings = {**DEFAULTS, **values}
     for name, value in settings.items():
         if name not in DEFAULTS:
-            raise FillError(f"there is no mark {name}")
+            raise FillError(f"there is no value {name}")
         if UNSAFE.search(value):
             raise FillError(f"the value of {name} holds a quote, a backslash or a control character")
     events = bool(settings["EVENTS_URL"])
@@ -87,17 +87,17 @@ def fill(directory: Path, values: dict[str, str]) -> None:
 
 
 def fill_text(text: str, settings: dict[str, str]) -> str:
-    """Replace the marks of one file; a line with a mark that has no value is left out."""
+    """Replace the placeholders of one file; a line with a placeholder that has no value is left out."""
     lines = []
     for line in text.splitlines(keepends=True):
-        marks = [] if line.lstrip().startswith("#") else MARK.findall(line)
-        if all(settings[mark] for mark in marks):
-            lines.append(MARK.sub(lambda mark: settings[mark[1]], line) if marks else line)
+        names = [] if line.lstrip().startswith("#") else PLACEHOLDER.findall(line)
+        if all(settings[name] for name in names):
+            lines.append(PLACEHOLDER.sub(lambda match: settings[match[1]], line) if names else line)
     return "".join(lines)
 
 
 def link_modules(directory: Path, settings: dict[str, str], events: bool) -> None:
-    """Make the folders of links to the modules that are wanted."""
+    """Create the folders of links to the modules that Janus loads."""
     folders = [settings["MODULES"]] if settings["MODULES"] else MODULE_FOLDERS
     modules = next((Path(folder) for folder in folders if Path(folder).is_dir()), None)
     if modules is None:
@@ -115,7 +115,7 @@ def link_modules(directory: Path, settings: dict[str, str], events: bool) -> Non
 
 
 def link(folder: Path, modules: list[Path]) -> None:
-    """Make a folder that holds links to these modules and nothing else."""
+    """Create a folder that holds links to these modules and nothing else."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
         old.unlink()
@@ -126,7 +126,7 @@ def link(folder: Path, modules: list[Path]) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Fill in from the command line; returns the exit status."""
+    """Write the directory named on the command line and return the exit status."""
     if not arguments or arguments[0].startswith("-") or not all("=" in pair for pair in arguments[1:]):
         sys.stderr.write("usage: fill.py DIRECTORY [NAME=VALUE ...]\n")
         return 2

@@ -1,6 +1,6 @@
-"""A real Janus on 127.0.0.1 for the tests: started from ``janus-config/``, and asked for what it holds.
+"""A real Janus on 127.0.0.1 for the tests: started from ``janus-config/``, and asked for its rooms and handles.
 
-Nothing is assumed about Janus: rooms and handles are looked up through its own APIs (docs/janus.md, "In the tests").
+Rooms and handles are read through Janus' own APIs, without any code of the product (docs/janus.md, "In the tests").
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PORTS = 400  # UDP ports for each Janus, one per PeerConnection
 class JanusProcess:
     """One Janus with its own directory and ports; an async context manager.
 
-    ``values`` are marks of ``janus-config/fill.py``. Ports stay the same over ``stop`` and ``start``.
+    ``values`` are those of ``janus-config/fill.py``. Ports stay the same over ``stop`` and ``start``.
     """
 
     def __init__(self, **values: str) -> None:
@@ -70,7 +70,7 @@ class JanusProcess:
 
     @property
     def log(self) -> Path:
-        """Where Janus writes what it has to say."""
+        """The file into which Janus writes its log."""
         return Path(self._directory.name) / "janus.log"
 
     @property
@@ -98,7 +98,7 @@ class JanusProcess:
                 await asyncio.sleep(0.02)
 
     def _launch(self) -> None:
-        # In this thread, not in a helper's: the shim ends Janus with the thread that started it.
+        # In this thread, not in a worker thread: the shim ends Janus with the thread that started it.
         if not JANUS.exists():
             raise pytest.UsageError("the tests need a real Janus: apt-get install janus")
         run = Path(self._directory.name)
@@ -115,19 +115,19 @@ class JanusProcess:
             )
 
     async def stop(self) -> None:
-        """End Janus as an operator does. Idempotent."""
+        """End Janus with SIGTERM, as an operator does. Idempotent."""
         await self._end(signal.SIGTERM)
 
     async def kill(self) -> None:
-        """End Janus as a crash does. Idempotent."""
+        """End Janus with SIGKILL, as a crash does. Idempotent."""
         await self._end(signal.SIGKILL)
 
-    async def _end(self, by: signal.Signals) -> None:
+    async def _end(self, signal_number: signal.Signals) -> None:
         process, self._process = self._process, None
         if process is None:
             return
-        process.send_signal(by)
-        process.send_signal(signal.SIGCONT)  # one that was frozen takes the signal then; a killed one does nothing more
+        process.send_signal(signal_number)
+        process.send_signal(signal.SIGCONT)  # a frozen process handles the signal only then
         try:
             await asyncio.to_thread(process.wait, STOP)
         except subprocess.TimeoutExpired:
@@ -135,34 +135,34 @@ class JanusProcess:
             await asyncio.to_thread(process.wait)
 
     def freeze(self) -> None:
-        """Stop Janus where it stands: connections stay open, nothing is answered."""
+        """Stop Janus with SIGSTOP: its connections stay open, and it answers nothing."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let a frozen Janus go on."""
+        """Resume a frozen Janus."""
         os.kill(self.pid, signal.SIGCONT)
 
     async def rooms(self) -> list[dict[str, Any]]:
-        """Ask VideoRoom for its rooms, the private ones included."""
-        async with Conversation(self.url, "janus-protocol", {"apisecret": self.values["API_SECRET"]}) as janus:
-            session = (await janus.ask(janus="create"))["data"]["id"]
-            attach = await janus.ask(janus="attach", session_id=session, plugin="janus.plugin.videoroom")
+        """Return the rooms of VideoRoom, the private ones included."""
+        async with JanusApi(self.url, "janus-protocol", {"apisecret": self.values["API_SECRET"]}) as janus:
+            session = (await janus.request(janus="create"))["data"]["id"]
+            attach = await janus.request(janus="attach", session_id=session, plugin="janus.plugin.videoroom")
             body = {"request": "list"} | ({"admin_key": self.values["ADMIN_KEY"]} if self.values["ADMIN_KEY"] else {})
-            answer = await janus.ask(janus="message", session_id=session, handle_id=attach["data"]["id"], body=body)
-            await janus.ask(janus="destroy", session_id=session)
+            answer = await janus.request(janus="message", session_id=session, handle_id=attach["data"]["id"], body=body)
+            await janus.request(janus="destroy", session_id=session)
         rooms: list[dict[str, Any]] = answer["plugindata"]["data"]["list"]
         return rooms
 
     async def handles(self) -> list[dict[str, Any]]:
-        """Ask the Admin API for each handle with what the core and the plugin tell of it."""
+        """Return the Admin API's ``handle_info`` of each handle."""
         found = []
-        async with Conversation(
+        async with JanusApi(
             self.admin_url, "janus-admin-protocol", {"admin_secret": self.values["ADMIN_SECRET"]}
         ) as admin:
-            for session in (await admin.ask(janus="list_sessions"))["sessions"]:
-                listed = await admin.ask(janus="list_handles", session_id=session)
+            for session in (await admin.request(janus="list_sessions"))["sessions"]:
+                listed = await admin.request(janus="list_handles", session_id=session)
                 for handle in listed.get("handles", []):
-                    answer = await admin.ask(janus="handle_info", session_id=session, handle_id=handle)
+                    answer = await admin.request(janus="handle_info", session_id=session, handle_id=handle)
                     if answer["janus"] == "success":
                         found.append(answer["info"])
         return found
@@ -170,19 +170,19 @@ class JanusProcess:
     async def admin(self, **request: Any) -> dict[str, Any]:
         """Send one request to the Admin API and return its answer."""
         secret = {"admin_secret": self.values["ADMIN_SECRET"]}
-        async with Conversation(self.admin_url, "janus-admin-protocol", secret) as admin:
-            return await admin.ask(**request)
+        async with JanusApi(self.admin_url, "janus-admin-protocol", secret) as admin:
+            return await admin.request(**request)
 
 
-class Conversation:
-    """Asks Janus one thing after another, with nothing of the product in between."""
+class JanusApi:
+    """A WebSocket to one of Janus' APIs: one request at a time, without any code of the product."""
 
     def __init__(self, url: str, protocol: str, secrets: dict[str, str]) -> None:
         self._url, self._protocol = url, protocol
         self._secrets = {name: value for name, value in secrets.items() if value}
         self._transactions = itertools.count(1)
 
-    async def __aenter__(self) -> Conversation:
+    async def __aenter__(self) -> JanusApi:
         self._client = aiohttp.ClientSession()
         self._socket = await self._client.ws_connect(self._url, protocols=[self._protocol])
         return self
@@ -193,8 +193,8 @@ class Conversation:
         await self._socket.close()
         await self._client.close()
 
-    async def ask(self, **request: Any) -> dict[str, Any]:
-        """Send a request and return the message that answers it; acks and events of others are passed over."""
+    async def request(self, **request: Any) -> dict[str, Any]:
+        """Send a request and return its answer; acks and other messages are ignored."""
         transaction = str(next(self._transactions))
         await self._socket.send_json({**request, **self._secrets, "transaction": transaction})
         async with asyncio.timeout(10):
@@ -216,7 +216,7 @@ def janus_config() -> ModuleType:
 
 @functools.cache
 def libraries() -> Path:
-    """Compile what the tests load into Janus, once for this process, and return the folder."""
+    """Compile the libraries that the tests load into Janus, once for this process, and return their folder."""
     folder = Path(tempfile.mkdtemp(prefix="portunus-libraries-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for source in (ROOT / "tests" / "loopback_shim.c", ROOT / "janus-config" / "datachannels.c"):
@@ -229,7 +229,7 @@ def libraries() -> Path:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return TCP ports of 127.0.0.1 that nobody listens on."""
+    """Return TCP ports of 127.0.0.1 without a listening socket."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [server.getsockname()[1] for server in sockets]
     for server in sockets:
@@ -238,7 +238,7 @@ def free_ports(count: int) -> list[int]:
 
 
 async def listens(port: int) -> bool:
-    """Tell whether somebody accepts connections on a port of 127.0.0.1."""
+    """Return whether a port of 127.0.0.1 accepts connections."""
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:

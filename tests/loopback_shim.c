@@ -1,7 +1,7 @@
 /* Preloaded into the Janus that the tests start; for tests only.
  *
- * Janus passes over each interface that is flagged as loopback before it reads ice_enforce_list, so by itself it never
- * offers 127.0.0.1. Here no interface is flagged. And the process ends with the one that started it, however that ends.
+ * Janus ignores each interface that is flagged as loopback before it reads ice_enforce_list, so by itself it never
+ * offers 127.0.0.1. This shim clears the flag, and it ends Janus with the process that started it, however that ends.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>

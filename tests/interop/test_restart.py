@@ -1,4 +1,4 @@
-"""``portunus serve`` is ended and started again in front of a Janus that goes on (docs/janus.md, "Ownership on Janus")."""
+"""``portunus serve`` is ended and started again while Janus keeps running (docs/janus.md, "Ownership on Janus")."""
 
 from __future__ import annotations
 

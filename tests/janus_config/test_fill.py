@@ -1,4 +1,4 @@
-"""``janus-config/``: the files, the marks in them, and the script that fills them."""
+"""``janus-config/``: the files, the placeholders in them, and the script that fills them in."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ fill = janus_config()
 
 @pytest.fixture
 def modules(tmp_path: Path) -> Path:
-    """A folder like that of Janus' modules."""
+    """Create a folder like that of Janus' modules."""
     folder = tmp_path / "modules"
     for name in (
         "plugins/libjanus_videoroom.so",
@@ -40,29 +40,29 @@ def filled(tmp_path: Path, modules: Path, **values: str) -> Path:
 
 
 def settings(run: Path) -> str:
-    """Return what the files set, without comments."""
+    """Return the text of the filled files without comments."""
     text = "".join((run / "conf" / file.name).read_text() for file in FILES)
     return re.sub(r"^\s*#.*\n", "", text, flags=re.M)
 
 
-def test_each_mark_in_the_files_is_known_and_each_known_one_is_used() -> None:
-    marks = {mark for file in FILES for mark in re.findall(r"@([A-Z0-9_]+)@", file.read_text())}
+def test_the_placeholders_in_the_files_are_those_of_the_table() -> None:
+    names = {name for file in FILES for name in re.findall(r"@([A-Z0-9_]+)@", file.read_text())}
     folders = {"MODULES", "PLUGINS", "DATACHANNELS"}
-    assert marks == fill.DEFAULTS.keys() - folders | COMPUTED
+    assert names == fill.DEFAULTS.keys() - folders | COMPUTED
 
 
-def test_no_mark_is_left(tmp_path: Path, modules: Path) -> None:
+def test_each_placeholder_is_replaced(tmp_path: Path, modules: Path) -> None:
     assert "@" not in settings(filled(tmp_path, modules))
 
 
-def test_a_line_without_value_is_left_to_janus(tmp_path: Path, modules: Path) -> None:
+def test_a_line_without_a_value_is_left_out(tmp_path: Path, modules: Path) -> None:
     text = settings(filled(tmp_path, modules))
     assert "api_secret" not in text
     assert "nat_1_1_mapping" not in text
     assert "admin_ws = false" in text
 
 
-def test_values_reach_the_files(tmp_path: Path, modules: Path) -> None:
+def test_values_are_written_into_the_files(tmp_path: Path, modules: Path) -> None:
     values = {"API_SECRET": "s3cret", "ADMIN_SECRET": "adm1n", "ADMIN_KEY": "k3y", "RTP_PORTS": "30000-30100"}
     text = settings(filled(tmp_path, modules, **values))
     assert 'api_secret = "s3cret"' in text
@@ -71,7 +71,7 @@ def test_values_reach_the_files(tmp_path: Path, modules: Path) -> None:
     assert 'rtp_port_range = "30000-30100"' in text
 
 
-def test_events_are_off_unless_somebody_takes_them(tmp_path: Path, modules: Path) -> None:
+def test_events_are_off_without_a_destination(tmp_path: Path, modules: Path) -> None:
     run = filled(tmp_path, modules)
     assert "broadcast = false" in settings(run)
     assert list((run / "events").iterdir()) == []
@@ -86,7 +86,7 @@ def test_only_the_wanted_modules_are_loaded(tmp_path: Path, modules: Path) -> No
     assert [link.name for link in (run / "transports").iterdir()] == ["libjanus_websockets.so"]
 
 
-def test_the_data_channel_module_stands_in_videorooms_place(tmp_path: Path, modules: Path) -> None:
+def test_the_data_channel_module_takes_the_place_of_videoroom(tmp_path: Path, modules: Path) -> None:
     library = tmp_path / "libjanus_datachannels.so"
     library.touch()
     run = filled(tmp_path, modules, DATACHANNELS=str(library))
@@ -94,13 +94,13 @@ def test_the_data_channel_module_stands_in_videorooms_place(tmp_path: Path, modu
     assert [link.name for link in (run / "wrapped").iterdir()] == ["libjanus_videoroom.so"]
 
 
-def test_secrets_are_readable_to_the_owner_alone(tmp_path: Path, modules: Path) -> None:
+def test_only_the_owner_can_read_the_files(tmp_path: Path, modules: Path) -> None:
     run = filled(tmp_path, modules, API_SECRET="s3cret")
     assert (run / "conf" / "janus.jcfg").stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize("value", ['a"b', "a\\b", "a\nb", "a\x00b"])
-def test_a_value_that_would_leave_its_quotes_is_refused(tmp_path: Path, modules: Path, value: str) -> None:
+def test_a_value_with_quotes_or_control_characters_is_refused(tmp_path: Path, modules: Path, value: str) -> None:
     with pytest.raises(fill.FillError, match="API_SECRET"):
         filled(tmp_path, modules, API_SECRET=value)
 
@@ -119,7 +119,7 @@ def run_script(*arguments: str, **environ: str) -> subprocess.CompletedProcess[s
     return subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
 
 
-def test_the_script_takes_values_from_arguments_and_environment(tmp_path: Path, modules: Path) -> None:
+def test_the_script_reads_values_from_arguments_and_environment(tmp_path: Path, modules: Path) -> None:
     run = tmp_path / "run"
     done = run_script(str(run), f"MODULES={modules}", "WS_PORT=9000", JANUS_WS_PORT="1", JANUS_API_SECRET="from-env")
     assert (done.returncode, done.stderr) == (0, "")
@@ -127,8 +127,8 @@ def test_the_script_takes_values_from_arguments_and_environment(tmp_path: Path, 
     assert 'api_secret = "from-env"' in settings(run)
 
 
-def test_the_script_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
+def test_the_script_reports_an_error_in_one_line(tmp_path: Path) -> None:
     assert run_script().returncode == 2
     done = run_script(str(tmp_path / "run"), "NOTHING=1")
-    assert (done.returncode, done.stderr) == (1, "fill.py: there is no mark NOTHING\n")
+    assert (done.returncode, done.stderr) == (1, "fill.py: there is no value NOTHING\n")
     assert "usage" in run_script(str(tmp_path), "WS_PORT").stderr

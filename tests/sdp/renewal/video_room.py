@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from tests.janus_process import Conversation, JanusProcess
+from tests.janus_process import JanusApi, JanusProcess
 from tests.sdp.renewal.made import Made
 from tests.sdp.renewal.python_peer import answer, offer, peer, take
 
@@ -18,7 +18,7 @@ WAIT = 10.0  # seconds for it to flow
 class Room:
     """A room with one publisher, controlled through one Janus session."""
 
-    def __init__(self, janus: Conversation, admin_key: str, session: int, codecs: dict[str, str]) -> None:
+    def __init__(self, janus: JanusApi, admin_key: str, session: int, codecs: dict[str, str]) -> None:
         self._janus, self._admin_key, self._session, self._codecs = janus, admin_key, session, codecs
         self._room = 0
         self._publisher = 0
@@ -54,19 +54,19 @@ class Room:
         return _made(await self._message(handle, request=request, streams=[{"feed": 1, "mid": mid}]))
 
     async def _attach(self) -> int:
-        attached = await self._janus.ask(janus="attach", session_id=self._session, plugin="janus.plugin.videoroom")
+        attached = await self._janus.request(janus="attach", session_id=self._session, plugin="janus.plugin.videoroom")
         handle: int = attached["data"]["id"]
         return handle
 
     async def _message(self, handle: int, made: Made | None = None, **body: Any) -> dict[str, Any]:
         jsep = {} if made is None else {"jsep": made.as_json()}
-        return await self._janus.ask(janus="message", session_id=self._session, handle_id=handle, body=body, **jsep)
+        return await self._janus.request(janus="message", session_id=self._session, handle_id=handle, body=body, **jsep)
 
 
 class VideoRoom:
     """One Janus session."""
 
-    def __init__(self, janus: Conversation, admin_key: str, session: int, version: str) -> None:
+    def __init__(self, janus: JanusApi, admin_key: str, session: int, version: str) -> None:
         self._janus, self._admin_key, self._session, self.version = janus, admin_key, session, version
 
     async def answer(self, made: Made, **codecs: str) -> Made:
@@ -94,9 +94,9 @@ async def video_room() -> AsyncIterator[VideoRoom]:
     """Run a Janus on 127.0.0.1."""
     async with JanusProcess() as process:
         secrets = {"apisecret": process.values["API_SECRET"]}
-        async with Conversation(process.url, "janus-protocol", secrets) as janus:
-            version = (await janus.ask(janus="info"))["version_string"]
-            session = (await janus.ask(janus="create"))["data"]["id"]
+        async with JanusApi(process.url, "janus-protocol", secrets) as janus:
+            version = (await janus.request(janus="info"))["version_string"]
+            session = (await janus.request(janus="create"))["data"]["id"]
             yield VideoRoom(janus, process.values["ADMIN_KEY"], session, version)
 
 

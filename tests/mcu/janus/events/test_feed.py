@@ -17,7 +17,7 @@ from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from mcu.base import Mcu, MediaKind, PublishOptions, StreamReport, SubscribeOptions
 from mcu.janus.backend import JanusMcu
 from tests.gateway.test_metric_names import JANUS, SERVED, SEVERAL, rows, shown
-from tests.janus_process import Conversation, JanusProcess
+from tests.janus_process import JanusApi, JanusProcess
 from tests.mcu.janus.conftest import CAMERA, SCREEN, Call, server
 from tests.media import MediaPeer, PublishingPeer, WatchingPeer
 
@@ -217,10 +217,10 @@ async def test_streams_are_reported_with_their_figures(house: House) -> None:
 
 async def test_handles_of_other_applications_do_not_count(house: House) -> None:
     secret = {"apisecret": house.janus.values["API_SECRET"]}
-    async with Conversation(house.janus.url, "janus-protocol", secret) as other:
-        session = (await other.ask(janus="create"))["data"]["id"]
+    async with JanusApi(house.janus.url, "janus-protocol", secret) as other:
+        session = (await other.request(janus="create"))["data"]["id"]
         for opaque in ({}, {"opaque_id": "somebody"}, {"opaque_id": "portunus|another|cloud|anna|video"}):
-            await other.ask(janus="attach", session_id=session, plugin="janus.plugin.videoroom", **opaque)
+            await other.request(janus="attach", session_id=session, plugin="janus.plugin.videoroom", **opaque)
         await house.until(lambda seen: at_least(seen, "events_total", {("foreign",): 3}))
         assert isinstance(house.gateway.mcu, JanusMcu)
         assert len(house.gateway.mcu._statistics) == 0

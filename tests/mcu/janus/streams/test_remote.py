@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mcu.base import CloseReason, MediaKind, MediaSelection, PublishOptions, SubscribeOptions
-from tests.janus_process import ADMIN_KEY, API_SECRET, Conversation, JanusProcess
+from tests.janus_process import ADMIN_KEY, API_SECRET, JanusApi, JanusProcess
 from tests.mcu.janus.conftest import CAMERA, INSTANCE, Heard
 from tests.mcu.janus.several import Several, comes_to, several
 from tests.media.loopback import loopback
@@ -63,12 +63,12 @@ async def test_a_stream_goes_on_once_for_all_subscribers_there_and_ends_with_the
 async def forwarded(pool: Several, room: int) -> int:
     """Ask the source itself to how many other Janus a room's publisher goes on."""
     secrets = {"apisecret": API_SECRET}
-    async with Conversation(pool.janus[0].url, "janus-protocol", secrets) as janus:
-        session = (await janus.ask(janus="create"))["data"]["id"]
-        attached = await janus.ask(janus="attach", session_id=session, plugin="janus.plugin.videoroom")
+    async with JanusApi(pool.janus[0].url, "janus-protocol", secrets) as janus:
+        session = (await janus.request(janus="create"))["data"]["id"]
+        attached = await janus.request(janus="attach", session_id=session, plugin="janus.plugin.videoroom")
         body = {"request": "listremotes", "room": room, "publisher_id": 1}
-        answer = await janus.ask(janus="message", session_id=session, handle_id=attached["data"]["id"], body=body)
-        await janus.ask(janus="destroy", session_id=session)
+        answer = await janus.request(janus="message", session_id=session, handle_id=attached["data"]["id"], body=body)
+        await janus.request(janus="destroy", session_id=session)
     return len(answer["plugindata"]["data"]["list"])
 
 
@@ -255,15 +255,15 @@ async def test_what_a_killed_gateway_left_there_goes_with_its_ports(
         (janus,) = pool.janus
         room = {"room": 1234, "description": f"portunus|{INSTANCE}|cloud|x|video|remote", "admin_key": ADMIN_KEY}
         stream = {"mid": "0", "mindex": 0, "type": "audio", "codec": "opus"}
-        async with Conversation(janus.url, "janus-protocol", {"apisecret": API_SECRET}) as other:
-            session = (await other.ask(janus="create"))["data"]["id"]
-            handle = await other.ask(janus="attach", session_id=session, plugin="janus.plugin.videoroom")
+        async with JanusApi(janus.url, "janus-protocol", {"apisecret": API_SECRET}) as other:
+            session = (await other.request(janus="create"))["data"]["id"]
+            handle = await other.request(janus="attach", session_id=session, plugin="janus.plugin.videoroom")
             for body in (
                 {"request": "create", "is_private": True, **room},
                 {"request": "add_remote_publisher", "room": 1234, "id": 1, "streams": [stream]},
             ):
-                await other.ask(janus="message", session_id=session, handle_id=handle["data"]["id"], body=body)
-            await other.ask(janus="destroy", session_id=session)
+                await other.request(janus="message", session_id=session, handle_id=handle["data"]["id"], body=body)
+            await other.request(janus="destroy", session_id=session)
         assert await pool.rooms() == [1]
         assert threads(janus) == 1
         await pool.start()
