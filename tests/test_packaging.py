@@ -1,4 +1,4 @@
-"""The wheel, installed in a fresh virtual environment outside the tree, is all that Portunus needs to run."""
+"""Portunus runs from its wheel in a fresh virtual environment outside the tree."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gateway.version import SERVER_VERSION, VERSION
 from tests.setup.commands import EXACTLY, copy_tree, run
 
 ROOT = Path(__file__).parent.parent
-PATIENCE = 30.0  # seconds until a started gateway must have said where it listens
+STARTUP_TIMEOUT = 30.0  # seconds from the start of the process until it has printed its address
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(600)]
 
@@ -43,7 +43,7 @@ type = "inprocess"
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the wheel from a copy of the tree, so that nothing left over from earlier builds gets in."""
+    """Build the wheel from a copy of the tree, without the files that earlier builds left."""
     copy = copy_tree(tmp_path_factory.mktemp("source"))
     run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", copy / "dist", ".", cwd=copy)
     (built,) = (copy / "dist").iterdir()
@@ -52,7 +52,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install the wheel with the pinned dependencies and return the environment's folder of programs."""
+    """Install the wheel and the pinned packages in an environment; return its ``bin`` folder."""
     home = tmp_path_factory.mktemp("installed")
     run(sys.executable, "-m", "venv", home / "venv", cwd=home)
     python = home / "venv" / "bin" / "python"
@@ -63,7 +63,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextlib.contextmanager
 def serving(cwd: Path, program: Path, *arguments: str) -> Iterator[str]:
-    """Run ``portunus`` until it has printed where it listens; yield the address; end it and expect success."""
+    """Start ``portunus``, yield the address that it listens on, end it with SIGTERM and require status 0."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     process = subprocess.Popen(
         [program, *arguments], cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -80,10 +80,10 @@ def serving(cwd: Path, program: Path, *arguments: str) -> Iterator[str]:
 
 
 def read_address(process: subprocess.Popen[str]) -> str:
-    """Return the loopback address that the process prints."""
+    """Wait for the loopback address that the process prints, and return it."""
     output = ""
     assert process.stdout is not None
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + STARTUP_TIMEOUT
     while (left := deadline - time.monotonic()) > 0:
         if not select.select([process.stdout], [], [], left)[0]:
             break
@@ -97,7 +97,7 @@ def read_address(process: subprocess.Popen[str]) -> str:
 
 
 def get(url: str) -> tuple[int, bytes]:
-    """Return status and body."""
+    """Send a GET request and return the status and body of the response."""
     try:
         with urllib.request.urlopen(url, timeout=20) as response:
             return response.status, response.read()
@@ -114,11 +114,11 @@ def test_wheel_holds_the_three_packages_with_their_data_and_nothing_else(wheel: 
     assert web <= names
 
 
-def test_constraints_satisfy_what_the_distribution_requires(installed: Path) -> None:
+def test_pinned_packages_satisfy_the_requirements_of_the_wheel(installed: Path) -> None:
     assert "No broken requirements" in run(installed / "python", "-m", "pip", "check", cwd=installed)
 
 
-def test_installed_command_knows_its_version(installed: Path) -> None:
+def test_installed_command_prints_its_version(installed: Path) -> None:
     assert VERSION in run(installed / "portunus", "--version", cwd=installed)
 
 
@@ -141,7 +141,9 @@ def test_installed_gateway_serves_without_the_demo(installed: Path, tmp_path: Pa
         assert json.loads(body) == {"nextcloud-spreed-signaling": "Welcome", "version": SERVER_VERSION}
 
 
-def test_installed_gateway_names_what_is_wrong_with_its_configuration(installed: Path, tmp_path: Path) -> None:
+def test_installed_gateway_names_an_unknown_configuration_key_and_the_nearest_valid_one(
+    installed: Path, tmp_path: Path
+) -> None:
     (tmp_path / "portunus.toml").write_text(CONFIG.replace("listen", "lisetn"))
     command = [str(installed / "portunus"), "serve", "-c", "portunus.toml"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
