@@ -1,4 +1,4 @@
-"""The checks of configuration values that their types cannot express."""
+"""Checks of configuration values beyond their types."""
 
 from __future__ import annotations
 
@@ -25,6 +25,11 @@ _instance = re.compile(r"[A-Za-z0-9._-]{0,32}")
 
 
 def checked(config: Config, source: ConfigSource) -> Config:
+    """Check all values and return the configuration with networks and country codes in canonical form.
+
+    Raises:
+        ConfigError: a value is not allowed.
+    """
     _check_http(config.http, source)
     _check_secrets(config, source)
     _check_backends(config, source)
@@ -50,7 +55,7 @@ def checked(config: Config, source: ConfigSource) -> Config:
 
 
 def _networks(texts: Iterable[str], key: str, source: ConfigSource) -> tuple[str, ...]:
-    """Return addresses and networks in the form ``network/bits``."""
+    """Return addresses and networks in the form ``network/prefix length``."""
     found = []
     for index, text in enumerate(texts):
         try:
@@ -84,7 +89,7 @@ def _check_tls(http: HttpSection, source: ConfigSource) -> None:
     try:
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(http.certificate, http.key)
     except (ssl.SSLError, ValueError):
-        raise source.error("http.certificate", "and http.key are no PEM certificate and its key") from None
+        raise source.error("http.certificate", "and http.key are not a PEM certificate and its key") from None
 
 
 def _check_secrets(config: Config, source: ConfigSource) -> None:
@@ -100,17 +105,17 @@ def _check_secrets(config: Config, source: ConfigSource) -> None:
         raise source.error("internal.secret", "is a placeholder; make one with: openssl rand -hex 32")
     for key, secret in shared:
         if not secret or _placeholders.search(secret):
-            raise source.error(key, "is empty or a placeholder; it must be the one that Nextcloud has")
+            raise source.error(key, "is empty or a placeholder; it must be the secret of that Nextcloud")
 
 
 def _check_test_controls(config: Config, source: ConfigSource) -> None:
-    """Refuse to serve switches for tests to others than this machine."""
+    """Refuse test controls if the gateway listens on more than loopback addresses."""
     if not config.test_controls:
         return
     for text in config.http.listen:
         address = listen_address(text)
         if address is not None and not _is_loopback(address[0]):
-            problem = f"may only be true where http.listen has nothing but loopback addresses, and {text} is none"
+            problem = f"may only be true if http.listen has only loopback addresses, which {text} is not"
             raise source.error(f"mcu.{config.mcu.type}.test_controls", problem)
 
 
@@ -129,13 +134,16 @@ def _check_turn(turn: TurnSection, source: ConfigSource) -> None:
             raise source.error(f"turn.{name}", "is a placeholder")
     for index, server in enumerate(turn.servers):
         if not server.startswith(("turn:", "turns:", "stun:", "stuns:")):
-            raise source.error(f"turn.servers[{index}]", f'"{server}" is no URI of a TURN server, like turn:host:3478')
+            raise source.error(f"turn.servers[{index}]", f'"{server}" is not a TURN URI, like turn:host:3478')
 
 
 def _check_quality(config: Config, source: ConfigSource) -> None:
-    """Check what counts for each backend, and name the place where it stands."""
-    own = [(f"backend[{index}].quality", backend.quality) for index, backend in enumerate(config.backends)]
-    for at, quality in [("quality", config.quality), *((at, given.with_defaults(config.quality)) for at, given in own)]:
+    """Check the quality settings that result for each backend, and name the section in errors."""
+    of_backends = [(f"backend[{index}].quality", backend.quality) for index, backend in enumerate(config.backends)]
+    for at, quality in [
+        ("quality", config.quality),
+        *((at, given.with_defaults(config.quality)) for at, given in of_backends),
+    ]:
         for name in ("room_budget", "ceiling", "screen"):
             if 0 < getattr(quality, name) < quality.floor:
                 raise source.error(f"{at}.{name}", f"is less than the floor, {quality.floor}")
@@ -148,7 +156,7 @@ def _check_quality(config: Config, source: ConfigSource) -> None:
 
 def _check_backends(config: Config, source: ConfigSource) -> None:
     if not config.backends and not config.nextcloud.allow_any:
-        raise source.error("backend", "there is none; add a [[backend]] with id, urls and secret")
+        raise source.error("backend", "is missing; add a [[backend]] with id, urls and secret")
     for index, backend in enumerate(config.backends):
         at = f"backend[{index}]"
         if not backend.id or backend.id == COMPAT:

@@ -1,4 +1,4 @@
-"""What an operator may say of countries.
+"""The section ``[geoip]``.
 
 Source: reference 14.3, 15.
 """
@@ -20,27 +20,27 @@ _country = re.compile(r"[A-Za-z]{2}")
 
 
 class GeoIpSection(Struct, frozen=True):
-    """Which countries clients are in."""
+    """``[geoip]``: how the countries of clients are determined."""
 
     database: str = ""  # path or URL of a database in MaxMind's format; empty: none
-    license_key: str = ""  # MaxMind's; without ``database`` that of countries is fetched there
+    license_key: str = ""  # MaxMind's licence key; without ``database`` GeoLite2 Country is downloaded with it
     overrides: dict[str, str] = field(default_factory=dict)  # address or network -> country
-    continents: dict[str, str] = field(default_factory=dict)  # country -> continent, where it is not the usual one
+    continents: dict[str, str] = field(default_factory=dict)  # country -> continent, to override the usual one
 
 
 def checked(geoip: GeoIpSection, source: ConfigSource) -> GeoIpSection:
-    """Return it with codes in upper case.
+    """Check the section and return it with codes in upper case.
 
     Raises:
-        ConfigError: it cannot be used.
+        ConfigError: a value is not allowed.
     """
-    if not _is_place(geoip.database):
+    if not _is_path_or_url(geoip.database):
         raise source.error("geoip.database", "is neither a path nor a file, http or https URL")
     for key, code in geoip.overrides.items():
         if not _is_network(key):
             raise source.error("geoip.overrides", f'"{key}" is neither an IP address nor a network')
         if not _country.fullmatch(code):
-            raise source.error(f"geoip.overrides.{key}", f'"{code}" is no country code of two letters')
+            raise source.error(f"geoip.overrides.{key}", f'"{code}" is not a country code of two letters')
     for key, code in geoip.continents.items():
         if not _country.fullmatch(key) or code.upper() not in CONTINENTS:
             raise source.error(f"geoip.continents.{key}", f"expected country = one of {', '.join(CONTINENTS)}")
@@ -51,8 +51,8 @@ def checked(geoip: GeoIpSection, source: ConfigSource) -> GeoIpSection:
     )
 
 
-def _is_place(text: str) -> bool:
-    """Whether a text is a path, or a URL with all its parts."""
+def _is_path_or_url(text: str) -> bool:
+    """Tell whether a text is a path, or a URL with all its parts."""
     if "://" not in text:
         return True
     try:

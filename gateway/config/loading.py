@@ -1,4 +1,4 @@
-"""Reading the configuration: one TOML file, decoded into its sections; an unknown key or a wrong type is an error."""
+"""Loading the configuration: one TOML file, decoded into its sections; an unknown key or a wrong type is an error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def load(path: str | Path, environ: Mapping[str, str]) -> Config:
     """Read the configuration.
 
     Raises:
-        ConfigError: it cannot be used; the text is one sentence that names file (or variable) and key.
+        ConfigError: it is invalid; the text is one sentence that names file or variable, and key.
     """
     source = ConfigSource(Path(path))
     types = {name: factory.settings_type(name) for name in factory.names() if _is_named(name, source.values, environ)}
@@ -35,7 +35,7 @@ def load(path: str | Path, environ: Mapping[str, str]) -> Config:
 
 
 def _is_named(sfu: str, values: dict[str, Any], environ: Mapping[str, str]) -> bool:
-    """Tell whether an SFU occurs in the configuration at all; the others are not even imported."""
+    """Tell whether the configuration mentions an SFU; the modules of other SFUs are not imported."""
     mcu, variable = values.get("mcu"), f"{PREFIX}MCU__"
     if environ.get(f"{variable}TYPE") == sfu or any(name.startswith(variable + sfu.upper()) for name in environ):
         return True
@@ -43,15 +43,15 @@ def _is_named(sfu: str, values: dict[str, Any], environ: Mapping[str, str]) -> b
 
 
 def _schema(types: dict[str, Any]) -> inspect.StructType:
-    """Return what may stand in the file; ``types`` are those of the SFUs' own sections."""
-    own = tuple(
+    """Return the type of the whole file; ``types`` are the types of the SFUs' sections by SFU."""
+    sfu_sections = tuple(
         inspect.Field(
             name, name, inspect.type_info(types[name]) if name in types else inspect.AnyType(), required=False
         )
         for name in factory.names()
     )
     config, mcu = _struct(Config), _struct(McuSection)
-    mcu = msgspec.structs.replace(mcu, fields=tuple(f for f in mcu.fields if f.name != "settings") + own)
+    mcu = msgspec.structs.replace(mcu, fields=tuple(f for f in mcu.fields if f.name != "settings") + sfu_sections)
     fields = tuple(msgspec.structs.replace(f, type=mcu) if f.name == "mcu" else f for f in config.fields)
     return msgspec.structs.replace(config, fields=fields)
 
@@ -59,17 +59,17 @@ def _schema(types: dict[str, Any]) -> inspect.StructType:
 def _struct(type: Any) -> inspect.StructType:
     info = inspect.type_info(type)
     if not isinstance(info, inspect.StructType):
-        raise TypeError(f"{type} is no Struct")
+        raise TypeError(f"{type} is not a Struct")
     return info
 
 
-def _settings(name: str, given: dict[str, Any], types: dict[str, Any], source: ConfigSource) -> Any:
-    if name in given:
+def _settings(name: str, sections: dict[str, Any], types: dict[str, Any], source: ConfigSource) -> Any:
+    if name in sections:
         try:
-            factory.check(name, given[name])
+            factory.check(name, sections[name])
         except ValueError as error:
             raise source.error(f"mcu.{name}", str(error)) from None
-        return given[name]
+        return sections[name]
     if name not in types:
         raise source.error("mcu.type", f"expected one of {', '.join(factory.names())}, {NO_MCU}")
     if not isinstance(inspect.type_info(types[name]), inspect.StructType):

@@ -25,7 +25,7 @@ _tcp = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]*):(?P<port>[0-9]{1,5
 
 
 class HttpSection(Struct, frozen=True):
-    """Where the gateway listens."""
+    """``[http]``: the addresses to listen on, and TLS."""
 
     listen: tuple[str, ...] = ("127.0.0.1:8080",)  # "host:port", "[::1]:port" or "/path" of a unix socket
     trusted_proxies: tuple[str, ...] = ("127.0.0.0/8", "::1")  # addresses and networks
@@ -34,64 +34,64 @@ class HttpSection(Struct, frozen=True):
 
 
 class SessionsSection(Struct, frozen=True):
-    """What every session shares."""
+    """``[sessions]``: settings of all sessions."""
 
-    secret: str  # signs session and resume ids
+    secret: str  # key that signs session and resume ids
     outbox_bytes: Annotated[int, Meta(ge=65_536)] = 8_388_608
 
 
 class InternalSection(Struct, frozen=True):
-    """Clients that work for the gateway's operator: SIP bridge, recorder."""
+    """``[internal]``: clients that the gateway's operator runs, like a SIP bridge or a recorder."""
 
-    secret: str = ""  # empty: they are refused
+    secret: str = ""  # empty: internal clients are refused
 
 
 class NextcloudSection(Struct, frozen=True):
-    """Requests to the backends."""
+    """``[nextcloud]``: requests to the backends."""
 
     timeout: Positive = 10.0  # seconds
     connections_per_host: Annotated[int, Meta(ge=1)] = 8
-    allow_any: bool = False  # any URL is a backend, with ``secret``: for tests and benchmarks
+    allow_any: bool = False  # accept any backend URL with ``secret``: for tests and benchmarks
     secret: str = ""
 
 
 class McuSection(Struct, frozen=True):
-    """The SFU. ``settings`` is what stands under ``[mcu].<type>``, of the type that ``mcu.factory`` names."""
+    """``[mcu]``: the SFU; ``settings`` is the decoded section ``[mcu.<type>]``."""
 
     type: str = NO_MCU
     timeout: Positive = 10.0  # seconds
-    instance: str = ""  # names this gateway on an SFU that others use as well
+    instance: str = ""  # name of this gateway on an SFU that several gateways use
     max_stream_bitrate: Bitrate = 1_048_576  # bit/s; 0 = no limit
     max_screen_bitrate: Bitrate = 2_097_152
     allowed_candidates: tuple[str, ...] = ()  # networks
     blocked_candidates: tuple[str, ...] = ()
-    allow_subscribe_any: bool = False  # streams may be requested outside of a call, too: for tests
-    reset_sessions_on_loss: bool = False  # of clients that cannot be asked to offer again (docs/mcu.md)
+    allow_subscribe_any: bool = False  # allow requests for streams outside of a call: for tests
+    reset_sessions_on_loss: bool = False  # end sessions whose lost stream cannot be republished (docs/mcu.md)
     settings: Any = None
 
 
 class StatsSection(Struct, frozen=True):
-    """Who may read statistics and metrics."""
+    """``[stats]``: access to statistics and metrics."""
 
-    allowed: tuple[str, ...] = ("127.0.0.1", "::1")
+    allowed: tuple[str, ...] = ("127.0.0.1", "::1")  # addresses and networks
 
 
 class AdminSection(Struct, frozen=True):
-    """What the operator asks a running gateway."""
+    """``[admin]``: the admin socket."""
 
-    socket: str = ""  # path of a unix socket; empty: none
+    socket: str = ""  # path of a unix socket; empty: disabled
 
 
 class TurnSection(Struct, frozen=True):
-    """TURN servers whose credentials are handed out."""
+    """``[turn]``: the TURN servers that the gateway creates credentials for."""
 
-    api_key: str = ""  # who may ask for credentials
-    secret: str = ""  # shared with the servers
+    api_key: str = ""  # key that a request for credentials must contain
+    secret: str = ""  # secret that is shared with the TURN servers
     servers: tuple[str, ...] = ()  # "turn:turn.example.com:3478?transport=udp"
 
 
 class Config(Struct, frozen=True):
-    """Everything an operator may set."""
+    """The whole configuration."""
 
     sessions: SessionsSection
     http: HttpSection = HttpSection()
@@ -108,11 +108,11 @@ class Config(Struct, frozen=True):
 
     @property
     def instance(self) -> str:
-        """How this gateway is named on an SFU that others use as well: the same after a restart."""
+        """The name of this gateway on an SFU that several gateways use; the same after a restart."""
         if self.mcu.instance:
             return self.mcu.instance
-        place = f"portunus instance\n{self.http.listen[0]}".encode()
-        return hmac.new(self.sessions.secret.encode(), place, hashlib.sha256).hexdigest()[:12]
+        identity = f"portunus instance\n{self.http.listen[0]}".encode()
+        return hmac.new(self.sessions.secret.encode(), identity, hashlib.sha256).hexdigest()[:12]
 
     @property
     def test_controls(self) -> bool:
@@ -121,17 +121,17 @@ class Config(Struct, frozen=True):
 
     @property
     def compat(self) -> Backend | None:
-        """The pseudo backend of ``allow_any``."""
+        """The pseudo backend for all URLs if ``nextcloud.allow_any`` is set, else ``None``."""
         if not self.nextcloud.allow_any:
             return None
         return Backend(id=COMPAT, urls=(), secret=self.nextcloud.secret)
 
 
 def listen_address(text: str) -> tuple[str, int] | None:
-    """Return host and port of an entry of ``http.listen``; ``None``: it is the path of a unix socket.
+    """Return host and port of an entry of ``http.listen``, or ``None`` for the path of a unix socket.
 
     Raises:
-        ValueError: neither.
+        ValueError: the entry is neither.
     """
     if text.startswith("/"):
         return None

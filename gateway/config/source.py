@@ -1,7 +1,6 @@
-"""Where configuration values come from: one TOML file, the environment over it, secrets from files of their own.
+"""The sources of configuration values: a TOML file, environment variables that override it, files with secrets.
 
-Source: docs/operations.md, "Configuration". Knows no key by name: the keys are those of the type that the caller
-describes.
+Source: docs/operations.md, "Configuration". The caller's schema has the keys and their types.
 """
 
 from __future__ import annotations
@@ -20,8 +19,9 @@ PREFIX = "PORTUNUS_"
 SEPARATOR = "__"  # between the levels of a key in a variable's name: PORTUNUS_HTTP__LISTEN is http.listen
 FILE_SUFFIX = "_file"  # secret_file = "path" reads secret from a file
 
-Keys = tuple[str | int, ...]  # the way to a value: ("backend", 0, "secret")
+Keys = tuple[str | int, ...]  # path of a value: ("backend", 0, "secret")
 
+_LISTS = inspect.VarTupleType | inspect.ListType
 _booleans = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 _secret = re.compile(r"secret|token|.+_(?:secret|token|key)")
 _missing = re.compile(r"Object missing required field `(?P<key>.*)`")
@@ -29,11 +29,11 @@ _place = re.compile(r"(?P<text>.*) - at `\$\.?(?P<key>.*)`", re.DOTALL)
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; the text is one clear sentence that names file and key."""
+    """The configuration is invalid; the text is one sentence that names file or variable, and key."""
 
 
 class Secret(str):
-    """A text that does not show itself where a Struct is printed."""
+    """A string whose ``repr`` is masked, so that printing a Struct does not reveal it."""
 
     __slots__ = ()
 
@@ -42,24 +42,24 @@ class Secret(str):
 
 
 class ConfigSource:
-    """The values of one configuration, as plain data, with the place where each one was set."""
+    """The values of one configuration as plain data, and the origin of each: a key of the file or a variable."""
 
     def __init__(self, path: Path) -> None:
         """Read the file.
 
         Raises:
-            ConfigError: there is none, or it is not TOML.
+            ConfigError: the file cannot be read, or is not TOML.
         """
         self._path = path
         self._schema = inspect.StructType(msgspec.Struct, ())
-        self._variables: dict[str, str] = {}  # key -> variable
+        self._variables: dict[str, str] = {}  # key -> environment variable
         self.values = _read_toml(path)
 
     def read(self, schema: inspect.StructType, environ: Mapping[str, str]) -> None:
-        """Put the environment over the file's values and read the files that they name.
+        """Override the file's values from the environment, and read the files that ``…_file`` keys name.
 
         Raises:
-            ConfigError: a key or variable that ``schema`` does not know, or a file that cannot be read.
+            ConfigError: ``schema`` has no such key or variable, or a file cannot be read.
         """
         self._schema = schema
         self._check_keys(self.values, self._schema, ())
@@ -69,10 +69,10 @@ class ConfigSource:
         self._read_files(self.values, self._schema, ())
 
     def convert(self, values: object, type: Any, *keys: str | int) -> Any:
-        """Turn plain data that stands at ``keys`` into its type.
+        """Convert the plain data at the path ``keys`` to a type.
 
         Raises:
-            ConfigError: a value has the wrong type, or one is missing.
+            ConfigError: a value is missing or of the wrong type.
         """
         try:
             return msgspec.convert(values, type)
@@ -85,28 +85,28 @@ class ConfigSource:
             raise self.error(at, "is missing" if missing else _plain(text)) from None
 
     def error(self, key: str, text: str) -> ConfigError:
-        """Return the error that says where ``key`` was set and what is wrong with it."""
+        """Return an error that names the origin of ``key`` and says what is wrong with its value."""
         return ConfigError(f"{self._variables.get(key) or f'{self._path}: {key}'}: {text}")
 
     # --- the environment
 
     def _override(self, keys: Keys, name: str, text: str) -> None:
         node: Any = self.values
-        kind: inspect.Type = self._schema
+        schema: inspect.Type = self._schema
         for depth, key in enumerate(keys):
             last = depth == len(keys) - 1
-            below = _child(kind, key, node)
+            below = _child(schema, key, node)
             if below is None:
                 raise ConfigError(f"{name} is unknown; did you mean {self._nearest_variable(keys)}?")
-            kind = below
+            schema = below
             if last:
-                self._set(node, key, _from_text(text, kind, name))
+                self._set(node, key, _from_text(text, schema, name))
                 self._variables[_dotted(keys)] = name
             else:
-                node = _descend(node, key, kind, name)
+                node = _descend(node, key, schema, name)
 
     def _set(self, node: Any, key: str | int, value: object) -> None:
-        if isinstance(key, str):  # the variable wins over the file in either form
+        if isinstance(key, str):  # the variable overrides the key and its ``…_file`` form
             node.pop(key.removesuffix(FILE_SUFFIX) if key.endswith(FILE_SUFFIX) else key + FILE_SUFFIX, None)
             node[key] = value
         else:
@@ -120,16 +120,16 @@ class ConfigSource:
 
     # --- keys
 
-    def _check_keys(self, node: object, kind: inspect.Type, at: Keys) -> None:
-        for key, value, below in _children(node, kind):
+    def _check_keys(self, node: object, schema: inspect.Type, at: Keys) -> None:
+        for key, value, below in _children(node, schema):
             if below is None:
                 raise ConfigError(
-                    f"{self._path}: {_dotted((*at, key))} is unknown; did you mean {self._suggest(at, key, kind)}?"
+                    f"{self._path}: {_dotted((*at, key))} is unknown; did you mean {self._suggest(at, key, schema)}?"
                 )
             self._check_keys(value, below, (*at, key))
 
-    def _suggest(self, at: Keys, key: str | int, kind: inspect.Type) -> str:
-        siblings = [field.encode_name for field in kind.fields] if isinstance(kind, inspect.StructType) else []
+    def _suggest(self, at: Keys, key: str | int, schema: inspect.Type) -> str:
+        siblings = [field.encode_name for field in schema.fields] if isinstance(schema, inspect.StructType) else []
         close = difflib.get_close_matches(str(key), siblings, 1)
         if close:
             return _dotted((*at, close[0]))
@@ -137,9 +137,9 @@ class ConfigSource:
 
     # --- files
 
-    def _read_files(self, node: object, kind: inspect.Type, at: Keys) -> None:
-        for key, value, below in list(_children(node, kind)):
-            if isinstance(node, dict) and isinstance(key, str) and _is_file_key(key, kind):
+    def _read_files(self, node: object, schema: inspect.Type, at: Keys) -> None:
+        for key, value, below in list(_children(node, schema)):
+            if isinstance(node, dict) and isinstance(key, str) and _is_file_key(key, schema):
                 name = key.removesuffix(FILE_SUFFIX)
                 if name in node:
                     raise self.error(_dotted((*at, key)), f"{name} is given as well; one of the two is enough")
@@ -179,45 +179,45 @@ def _mask(node: object) -> None:
                 node[key] = Secret(value)
 
 
-# --- walking values and their types side by side
+# --- traversing values together with their types
 
 
-def _child(kind: inspect.Type, key: str | int, node: object) -> inspect.Type | None:
-    """Return the type of what stands at ``key``; ``None``: there is no such key."""
-    if isinstance(kind, inspect.StructType) and isinstance(key, str):
-        for field in kind.fields:
+def _child(schema: inspect.Type, key: str | int, node: object) -> inspect.Type | None:
+    """Return the type of the value at ``key``, or ``None`` for an unknown key."""
+    if isinstance(schema, inspect.StructType) and isinstance(key, str):
+        for field in schema.fields:
             if field.encode_name == key:
                 return field.type
-        return inspect.StrType() if _is_file_key(key, kind) else None
-    if isinstance(kind, inspect.DictType) and isinstance(key, str):
-        return kind.value_type
-    if isinstance(kind, inspect.VarTupleType | inspect.ListType) and isinstance(key, int):
-        return kind.item_type if not isinstance(node, list) or key <= len(node) else None
+        return inspect.StrType() if _is_file_key(key, schema) else None
+    if isinstance(schema, inspect.DictType) and isinstance(key, str):
+        return schema.value_type
+    if isinstance(schema, _LISTS) and isinstance(key, int):
+        return schema.item_type if not isinstance(node, list) or key <= len(node) else None
     return None
 
 
-def _children(node: object, kind: inspect.Type) -> Iterator[tuple[str | int, object, inspect.Type | None]]:
-    """Yield key, value and type of what stands below; a value of the wrong form is left to the conversion."""
-    if isinstance(node, dict) and isinstance(kind, inspect.StructType):
+def _children(node: object, schema: inspect.Type) -> Iterator[tuple[str | int, object, inspect.Type | None]]:
+    """Yield key, value and type of each child; nothing for a value of the wrong type, which ``convert`` reports."""
+    if isinstance(node, dict) and isinstance(schema, inspect.StructType):
         for key, value in node.items():
-            yield key, value, _child(kind, key, node)
-    elif isinstance(node, list) and isinstance(kind, inspect.VarTupleType | inspect.ListType):
+            yield key, value, _child(schema, key, node)
+    elif isinstance(node, list) and isinstance(schema, _LISTS):
         for index, value in enumerate(node):
-            yield index, value, kind.item_type
-    elif isinstance(node, dict) and isinstance(kind, inspect.DictType):
+            yield index, value, schema.item_type
+    elif isinstance(node, dict) and isinstance(schema, inspect.DictType):
         for key, value in node.items():
-            yield key, value, kind.value_type
+            yield key, value, schema.value_type
 
 
-def _is_file_key(key: str, kind: inspect.Type) -> bool:
-    if not isinstance(kind, inspect.StructType) or not key.endswith(FILE_SUFFIX):
+def _is_file_key(key: str, schema: inspect.Type) -> bool:
+    if not isinstance(schema, inspect.StructType) or not key.endswith(FILE_SUFFIX):
         return False
-    fields = {field.encode_name: field.type for field in kind.fields}
+    fields = {field.encode_name: field.type for field in schema.fields}
     return key not in fields and isinstance(fields.get(key.removesuffix(FILE_SUFFIX)), inspect.StrType)
 
 
-def _descend(node: Any, key: str | int, kind: inspect.Type, name: str) -> Any:
-    empty: Any = [] if isinstance(kind, inspect.VarTupleType | inspect.ListType) else {}
+def _descend(node: Any, key: str | int, schema: inspect.Type, name: str) -> Any:
+    empty: Any = [] if isinstance(schema, _LISTS) else {}
     if isinstance(key, int):
         if key == len(node):
             node.append(empty)
@@ -225,17 +225,17 @@ def _descend(node: Any, key: str | int, kind: inspect.Type, name: str) -> Any:
     else:
         below = node.setdefault(key, empty)
     if type(below) is not type(empty):
-        raise ConfigError(f"{name}: the file has a single value where this variable names a part of it")
+        raise ConfigError(f"{name}: the file has a single value at a part of this path")
     return below
 
 
-def _all(kind: inspect.Type, at: str = "") -> Iterator[str]:
-    """Yield every key that takes a value, dotted, ``[]`` for an index."""
-    if isinstance(kind, inspect.StructType):
-        for field in kind.fields:
+def _all(schema: inspect.Type, at: str = "") -> Iterator[str]:
+    """Yield the dotted path of each key that has a value; an index is ``[]``."""
+    if isinstance(schema, inspect.StructType):
+        for field in schema.fields:
             yield from _all(field.type, f"{at}.{field.encode_name}" if at else field.encode_name)
-    elif isinstance(kind, inspect.VarTupleType | inspect.ListType) and isinstance(kind.item_type, inspect.StructType):
-        yield from _all(kind.item_type, at + "[]")
+    elif isinstance(schema, _LISTS) and isinstance(schema.item_type, inspect.StructType):
+        yield from _all(schema.item_type, at + "[]")
     else:
         yield at
 
@@ -253,31 +253,31 @@ def _dotted(keys: Keys) -> str:
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
 
 
-# --- texts
+# --- text of variables
 
 
-def _from_text(text: str, kind: inspect.Type, name: str) -> object:
-    """Read a variable's text as its key's type asks."""
-    if isinstance(kind, inspect.UnionType):  # a text or a list of them: what it looks like
-        types = [one for one in kind.types if not isinstance(one, inspect.NoneType)]
+def _from_text(text: str, schema: inspect.Type, name: str) -> object:
+    """Parse a variable's text according to the type of its key."""
+    if isinstance(schema, inspect.UnionType):  # a text or a list of texts: decided by its form
+        types = [member for member in schema.types if not isinstance(member, inspect.NoneType)]
         if len(types) == 1:
             return _from_text(text, types[0], name)
-        lists = [one for one in types if isinstance(one, inspect.VarTupleType | inspect.ListType)]
+        lists = [member for member in types if isinstance(member, _LISTS)]
         return _from_text(text, lists[0], name) if lists and ("," in text or text.startswith("[")) else text
-    if isinstance(kind, inspect.BoolType):
+    if isinstance(schema, inspect.BoolType):
         if text.lower() not in _booleans:
             raise ConfigError(f"{name}: expected true or false")
         return _booleans[text.lower()]
-    if isinstance(kind, inspect.IntType | inspect.FloatType):
+    if isinstance(schema, inspect.IntType | inspect.FloatType):
         try:
-            return int(text) if isinstance(kind, inspect.IntType) else float(text)
+            return int(text) if isinstance(schema, inspect.IntType) else float(text)
         except ValueError:
             raise ConfigError(f"{name}: expected a number") from None
-    if isinstance(kind, inspect.VarTupleType | inspect.ListType):
+    if isinstance(schema, _LISTS):
         return _list_from_text(text, name)
-    if isinstance(kind, inspect.DictType):
+    if isinstance(schema, inspect.DictType):
         return _table_from_text(text, name)
-    if isinstance(kind, inspect.StructType):
+    if isinstance(schema, inspect.StructType):
         raise ConfigError(f"{name}: names a whole section, not a value")
     return text
 

@@ -1,4 +1,4 @@
-"""Configuration: what is read, and how the operator learns what is wrong."""
+"""Loading the configuration, and the error texts for wrong files and variables."""
 
 from __future__ import annotations
 
@@ -108,16 +108,16 @@ allowed = ["192.168.1.1"]
     assert config.mcu.blocked_candidates == ("::/0",)
 
 
-def test_secrets_do_not_show_in_print(path: Path) -> None:
+def test_secrets_are_masked_when_the_configuration_is_printed(path: Path) -> None:
     config = read(
         path,
         MINIMAL + '[mcu]\ntype = "janus"\n[[mcu.janus]]\nurl = "ws://h"\ntoken = "tok3n"\nadmin_key = "adm1n"\n',
         PORTUNUS_NEXTCLOUD__SECRET="0ther",
         PORTUNUS_NEXTCLOUD__ALLOW_ANY="true",
     )
-    shown = f"{config!r} {config} {config.backends} {config.compat}"
-    assert not [secret for secret in (SECRET, "5f0c0d1e9a", "tok3n", "adm1n", "0ther") if secret in shown]
-    assert "***" in shown
+    printed = f"{config!r} {config} {config.backends} {config.compat}"
+    assert not [secret for secret in (SECRET, "5f0c0d1e9a", "tok3n", "adm1n", "0ther") if secret in printed]
+    assert "***" in printed
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_unknown_key_or_wrong_type_is_named(path: Path, text: str, expected: str
 
 
 # reference 3.6-d
-def test_missing_part_is_named(path: Path) -> None:
+def test_missing_section_or_key_is_named(path: Path) -> None:
     assert refusal(path, "") == "FILE: sessions: is missing"
     assert refusal(path, "[sessions]") == "FILE: sessions.secret: is missing"
     assert refusal(path, MINIMAL.replace("[[backend]]", "[[backend]]\nid = 'b'\n[[backend]]")).startswith(
@@ -211,7 +211,7 @@ def test_missing_part_is_named(path: Path) -> None:
         ),
     ],
 )
-def test_unusable_value_is_named(path: Path, text: str, expected: str) -> None:
+def test_invalid_value_is_named(path: Path, text: str, expected: str) -> None:
     assert refusal(path, text + MINIMAL).startswith(expected)
 
 
@@ -231,17 +231,17 @@ def test_weak_session_secret_is_refused(path: Path, secret: str, word: str) -> N
     assert word in sentence
 
 
-def test_no_backend_at_all_is_refused(path: Path) -> None:
-    assert refusal(path, f'[sessions]\nsecret = "{SECRET}"').startswith("FILE: backend: there is none")
+def test_configuration_without_a_backend_is_refused(path: Path) -> None:
+    assert refusal(path, f'[sessions]\nsecret = "{SECRET}"').startswith("FILE: backend: is missing")
 
 
-def test_missing_file_is_one_sentence(path: Path) -> None:
+def test_error_for_a_missing_file_is_one_sentence(path: Path) -> None:
     with pytest.raises(ConfigError, match=r"portunus.toml: cannot be read \(No such file or directory\)"):
         load(path, {})
 
 
 @pytest.mark.parametrize("content", [b"\xff", b"a = " + b"[" * 5000, b"\x00"])
-def test_file_that_is_no_toml_is_one_sentence(path: Path, content: bytes) -> None:
+def test_error_for_a_file_that_is_not_toml_is_one_sentence(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"portunus\.toml: "):
         load(path, {})
@@ -250,7 +250,7 @@ def test_file_that_is_no_toml_is_one_sentence(path: Path, content: bytes) -> Non
 # --- the environment
 
 
-def test_environment_stands_over_the_file(path: Path) -> None:
+def test_environment_overrides_the_file(path: Path) -> None:
     config = read(
         path,
         PORTUNUS_HTTP__LISTEN="127.0.0.1:1, [::1]:2",
@@ -277,7 +277,7 @@ def test_environment_stands_over_the_file(path: Path) -> None:
     assert config.mcu.settings.addresses == ("127.0.0.1", "::1")
 
 
-def test_everything_may_come_from_the_environment(path: Path) -> None:
+def test_all_values_can_come_from_the_environment(path: Path) -> None:
     config = read(
         path,
         "",
@@ -301,7 +301,7 @@ def test_everything_may_come_from_the_environment(path: Path) -> None:
         ("PORTUNUS_HTP__LISTEN", "x", "PORTUNUS_HTP__LISTEN is unknown; did you mean PORTUNUS_HTTP__LISTEN?"),
         ("PORTUNUS_BACKEND__2__ID", "x", "PORTUNUS_BACKEND__2__ID is unknown; did you mean PORTUNUS_BACKEND__0__ID?"),
         ("PORTUNUS_BACKEND__X__ID", "x", "PORTUNUS_BACKEND__X__ID is unknown; did you mean PORTUNUS_BACKEND__0__ID?"),
-        ("PORTUNUS_HTTP__LISTEN__0", "x", "PORTUNUS_HTTP__LISTEN__0: the file has a single value where"),
+        ("PORTUNUS_HTTP__LISTEN__0", "x", "PORTUNUS_HTTP__LISTEN__0: the file has a single value at a part"),
         ("PORTUNUS_HTTP__KEY__X", "x", "PORTUNUS_HTTP__KEY__X is unknown; did you mean PORTUNUS_HTTP__KEY?"),
         ("PORTUNUS_BACKEND__0", "x", "PORTUNUS_BACKEND__0: names a whole section, not a value"),
         ("PORTUNUS_NEXTCLOUD__TIMEOUT", "soon", "PORTUNUS_NEXTCLOUD__TIMEOUT: expected a number"),
@@ -316,14 +316,12 @@ def test_everything_may_come_from_the_environment(path: Path) -> None:
         ("PORTUNUS_SESSIONS__SECRET", "short", "PORTUNUS_SESSIONS__SECRET: needs 32 bytes or more"),
     ],
 )
-def test_what_is_wrong_in_the_environment_is_named_by_its_variable(
-    path: Path, variable: str, value: str, expected: str
-) -> None:
+def test_error_in_the_environment_names_the_variable(path: Path, variable: str, value: str, expected: str) -> None:
     text = "http = {listen = 5}\n" + MINIMAL if variable.endswith("LISTEN__0") else MINIMAL
     assert refusal(path, text, **{variable: value}).startswith(expected)
 
 
-def test_one_entry_of_a_list_is_replaced_or_added(path: Path) -> None:
+def test_variable_replaces_or_appends_one_entry_of_a_list(path: Path) -> None:
     text = "[http]\nlisten = ['a:1', 'b:2']\n" + MINIMAL
     assert read(path, text, PORTUNUS_HTTP__LISTEN__1="c:3", PORTUNUS_HTTP__LISTEN__2="d:4").http.listen == (
         "a:1",
@@ -335,7 +333,7 @@ def test_one_entry_of_a_list_is_replaced_or_added(path: Path) -> None:
 # --- secrets in files
 
 
-def test_secret_is_read_from_a_file_beside_the_configuration(path: Path) -> None:
+def test_secret_file_is_relative_to_the_configuration(path: Path) -> None:
     (path.parent / "session.key").write_text(SECRET + "\n")
     (path.parent / "cloud.key").write_text("fr0mfile")
     text = MINIMAL.replace(f'secret = "{SECRET}"', 'secret_file = "session.key"')
@@ -345,7 +343,7 @@ def test_secret_is_read_from_a_file_beside_the_configuration(path: Path) -> None
     assert "fr0mfile" not in repr(config)
 
 
-def test_variable_replaces_a_secret_file(path: Path) -> None:
+def test_variable_overrides_a_secret_file(path: Path) -> None:
     text = MINIMAL.replace(f'secret = "{SECRET}"', 'secret_file = "absent"')
     assert read(path, text, PORTUNUS_SESSIONS__SECRET=SECRET).sessions.secret == SECRET
 
@@ -361,24 +359,24 @@ def test_variable_replaces_a_secret_file(path: Path) -> None:
         ('secret_fle = "x"', "FILE: sessions.secret_fle is unknown; did you mean sessions.secret?"),
     ],
 )
-def test_unusable_secret_file_is_named(path: Path, line: str, expected: str) -> None:
+def test_unreadable_secret_file_is_named(path: Path, line: str, expected: str) -> None:
     (path.parent / "short").write_text("short")
     (path.parent / "binary").write_bytes(b"\xff")
     assert refusal(path, MINIMAL.replace(f'secret = "{SECRET}"', line)).startswith(expected)
 
 
-# --- what others take from it
+# --- values and sections
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [("127.0.0.1:80", ("127.0.0.1", 80)), ("[::1]:0", ("::1", 0)), (":8080", ("", 8080)), ("/run/x.sock", None)],
 )
-def test_listen_address_is_taken_apart(text: str, expected: tuple[str, int] | None) -> None:
+def test_listen_address_is_parsed_to_host_and_port(text: str, expected: tuple[str, int] | None) -> None:
     assert listen_address(text) == expected
 
 
-def test_configuration_is_made_without_a_file_too() -> None:
+def test_configuration_can_be_constructed_without_a_file() -> None:
     assert Config(sessions=SessionsSection(secret=SECRET)).mcu.type == "none"
 
 
@@ -395,14 +393,14 @@ def test_turn_servers_need_key_and_secret(path: Path, text: str, expected: str) 
     assert refusal(path, f"[turn]\n{text}\n" + MINIMAL).startswith(expected)
 
 
-def test_codes_of_countries_and_continents_are_kept_in_upper_case(path: Path) -> None:
+def test_country_and_continent_codes_become_upper_case(path: Path) -> None:
     text = '[geoip.overrides]\n"10.0.0.0/8" = "de"\n"2001:db8::1" = "CH"\n[geoip.continents]\ntr = "eu"\n'
     config = read(path, text + MINIMAL)
     assert config.geoip.overrides == {"10.0.0.0/8": "DE", "2001:db8::1": "CH"}
     assert config.geoip.continents == {"TR": "EU"}
 
 
-def test_tables_may_come_from_the_environment(path: Path) -> None:
+def test_tables_can_come_from_the_environment(path: Path) -> None:
     config = read(path, PORTUNUS_GEOIP__OVERRIDES="10.0.0.0/8=de, 2001:db8::/32 = ch", PORTUNUS_GEOIP__CONTINENTS="")
     assert config.geoip.overrides == {"10.0.0.0/8": "DE", "2001:db8::/32": "CH"}
     assert config.geoip.continents == {}
@@ -416,7 +414,7 @@ def test_tables_may_come_from_the_environment(path: Path) -> None:
     ("text", "expected"),
     [
         ("overrides = {'10.0.0.0/33' = 'DE'}", 'FILE: geoip.overrides: "10.0.0.0/33" is neither'),
-        ("overrides = {'10.0.0.1' = 'DEU'}", 'FILE: geoip.overrides.10.0.0.1: "DEU" is no country code'),
+        ("overrides = {'10.0.0.1' = 'DEU'}", 'FILE: geoip.overrides.10.0.0.1: "DEU" is not a country code'),
         ("continents = {'TR' = 'Europe'}", "FILE: geoip.continents.TR: expected country = one of AF, AN, AS, EU,"),
         ("continents = {'Turkey' = 'EU'}", "FILE: geoip.continents.Turkey: expected country = one of"),
         ("database = 'http://[::1/x.mmdb'", "FILE: geoip.database: is neither a path nor a file, http or https URL"),
@@ -425,7 +423,7 @@ def test_tables_may_come_from_the_environment(path: Path) -> None:
         ("database = 'ftp://h/x.mmdb'", "FILE: geoip.database: is neither a path nor a file, http or https URL"),
     ],
 )
-def test_countries_that_cannot_be_are_named(path: Path, text: str, expected: str) -> None:
+def test_invalid_geoip_value_is_named(path: Path, text: str, expected: str) -> None:
     assert refusal(path, f"[geoip]\n{text}\n" + MINIMAL).startswith(expected)
 
 
@@ -433,16 +431,16 @@ CONTROLS = "[http]\nlisten = [{}]\n" + MINIMAL.replace("[http]", "") + '[mcu]\nt
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:8080", "[::1]:8080", "localhost:8080", "127.1.2.3:80", "/run/p.sock"])
-def test_controls_for_tests_are_served_on_loopback(path: Path, listen: str) -> None:
+def test_test_controls_are_allowed_on_loopback(path: Path, listen: str) -> None:
     config = read(path, CONTROLS.format(f'"{listen}"') + "test_controls = true\n")
     assert config.mcu.settings.test_controls
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:8080", "[::]:8080", ":8080", "192.0.2.1:8080", "gateway.example:8080"])
-def test_controls_for_tests_are_refused_on_any_other_address(path: Path, listen: str) -> None:
+def test_test_controls_are_refused_on_any_other_address(path: Path, listen: str) -> None:
     text = CONTROLS.format(f'"127.0.0.1:1", "{listen}"')
     assert refusal(path, text + "test_controls = true\n") == (
-        "FILE: mcu.inprocess.test_controls: may only be true where http.listen has nothing but loopback addresses, and "
-        f"{listen} is none"
+        "FILE: mcu.inprocess.test_controls: may only be true if http.listen has only loopback addresses, which "
+        f"{listen} is not"
     )
     assert not read(path, text).mcu.settings.test_controls

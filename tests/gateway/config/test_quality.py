@@ -1,4 +1,4 @@
-"""Configuration of the quality policy and of the admin socket."""
+"""The sections ``[quality]``, ``[backend.quality]`` and ``[admin]``."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["path"]  # a fixture
 QUALITY = "[quality]\nroom_budget = 1200000\nceiling = 400000\nvideocodecs = ['vp8', '*']\n"
 
 
-def test_a_backend_overrides_the_quality_that_it_names(path: Path) -> None:
+def test_backend_overrides_single_quality_settings(path: Path) -> None:
     config = read(path, MINIMAL + "[backend.quality]\nceiling = 0\nvideocodecs = []\n" + QUALITY)
     (backend,) = config.backends
     assert backend.quality.with_defaults(config.quality) == Quality(room_budget=1_200_000)
     assert config.quality.videocodecs == ("vp8", "*")
 
 
-def test_the_environment_overrides_the_quality_of_a_backend(path: Path) -> None:
+def test_environment_overrides_the_quality_of_a_backend(path: Path) -> None:
     variables = {
         "PORTUNUS_BACKEND__0__QUALITY__ROOM_BUDGET": "900000",
         "PORTUNUS_BACKEND__0__QUALITY__AUDIOCODECS": "opus,pcmu",
@@ -46,5 +46,5 @@ def test_the_environment_overrides_the_quality_of_a_backend(path: Path) -> None:
         ("[admin]\nsecret = 'x'", "FILE: admin.secret is unknown; did you mean "),
     ],
 )
-def test_refusals_of_the_quality(path: Path, text: str, expected: str) -> None:
+def test_invalid_quality_or_admin_setting_is_named(path: Path, text: str, expected: str) -> None:
     assert refusal(path, f"{MINIMAL}{text}\n").startswith(expected)
