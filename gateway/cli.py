@@ -1,4 +1,4 @@
-"""The command ``portunus``."""
+"""The command ``portunus`` and its subcommands."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def serve(path: Path, log_format: log.Style) -> None:
 
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0: any free one.")
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0: any free port.")
 def demo(host: str, port: int) -> None:
-    """Serve a call page with an SFU and a backend of its own: open it in two tabs and talk."""
+    """Serve a call page with an SFU and a backend of its own, to be opened in two tabs."""
     from gateway.tools import demo as tool
 
     log.configure()
@@ -55,14 +55,14 @@ def demo(host: str, port: int) -> None:
 @main.command()
 @click.argument("room")
 @click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="The gateway's configuration (TOML).")
-@click.option("--socket", type=click.Path(path_type=Path), help="Its admin socket, in place of the configuration.")
-@click.option("--backend", default="", help="Id of the backend, where several have such a room.")
-@click.option("--json", "as_json", is_flag=True, help="Print what the gateway answered.")
+@click.option("--socket", type=click.Path(path_type=Path), help="Its admin socket, instead of the configuration.")
+@click.option("--backend", default="", help="Id of the backend, if several have such a room.")
+@click.option("--json", "as_json", is_flag=True, help="Print the gateway's answer as JSON.")
 def explain(room: str, path: Path | None, socket: Path | None, backend: str, as_json: bool) -> None:
-    """Say what each publisher of ROOM may send, and why.
+    """Show the bitrate and codecs that each publisher of ROOM may send, and why.
 
-    The exit status is 1 when there is no such room (or there are several), 2 for a wrong call, 3 when the gateway
-    cannot be asked.
+    The exit status is 1 if there is no such room (or several), 2 for wrong arguments, 3 if the gateway cannot be
+    reached.
     """
     import msgspec
 
@@ -83,7 +83,7 @@ def explain(room: str, path: Path | None, socket: Path | None, backend: str, as_
 
 
 def _admin_socket(path: Path | None) -> Path:
-    """Return where the gateway of a configuration listens for its operator."""
+    """Return the path of the admin socket in a configuration."""
     from gateway import config
 
     if path is None:
@@ -93,5 +93,5 @@ def _admin_socket(path: Path | None) -> Path:
     except config.ConfigError as error:
         raise click.UsageError(str(error)) from error
     if not socket:
-        raise click.UsageError(f"{path} has no admin.socket: the gateway listens for nobody.")
+        raise click.UsageError(f"{path} has no admin.socket, so this gateway has no admin socket.")
     return Path(socket)

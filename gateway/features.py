@@ -1,6 +1,6 @@
-"""The feature ids that are announced: exactly those whose promise holds.
+"""The feature ids that the gateway announces: exactly those that it implements.
 
-Source: reference 13.1. They stand in the welcome message, in the hello reply, and in the header
+Source: reference 13.1. They are in the welcome message, in the hello reply, and in the header
 ``X-Spreed-Signaling-Features`` of every response and of every request to Nextcloud.
 """
 
@@ -22,14 +22,12 @@ _ALWAYS = (
     "welcome",
 )
 _WITH_MCU = ("mcu", "offer-codecs", "republish", "simulcast", "update-sdp")
-
-
-_VIRTUAL_SESSIONS = "virtual-sessions"  # what internal clients may add, and everybody is welcomed with
+_VIRTUAL_SESSIONS = "virtual-sessions"  # for internal clients, and in the welcome message to all clients
 _NOT_INTERNAL = frozenset({"audio-video-permissions"})
 
 
 def internal(mcu: str) -> tuple[str, ...]:
-    """Return the ids for internal clients, sorted."""
+    """Return the ids in the hello reply to internal clients, sorted."""
     return tuple(sorted({*announced(mcu), _VIRTUAL_SESSIONS} - _NOT_INTERNAL))
 
 
@@ -39,7 +37,7 @@ def welcome(mcu: str) -> tuple[str, ...]:
 
 
 def announced(mcu: str) -> tuple[str, ...]:
-    """Return the ids for a gateway with this type of SFU (``none``: without), sorted."""
+    """Return the ids in the hello reply to regular clients, sorted; ``mcu`` is the SFU's type or ``none``."""
     if mcu == "none":
         return _ALWAYS
     return tuple(sorted((*_ALWAYS, *_WITH_MCU)))

@@ -1,7 +1,7 @@
-"""Counters as plain integers, and the collector that shows them to Prometheus.
+"""Counters as plain integers, and the Prometheus collector that exports them.
 
-Hot paths bump attributes (``counters.messages_in += 1``); nothing is formatted before somebody scrapes. The names are
-those of reference 14.5, so that existing dashboards go on.
+Hot paths bump attributes (``counters.messages_in += 1``); nothing is formatted until a scrape. The metric names are
+those of reference 14.5, so that existing dashboards keep working.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Histogram:
     def __init__(self, first: float, last: float, buckets: int) -> None:
         ratio = (last / first) ** (1 / (buckets - 1))
         self.bounds = [first * ratio**n for n in range(buckets)]
-        self.counts = [0] * (buckets + 1)  # the last one: above every bound
+        self.counts = [0] * (buckets + 1)  # the last bucket is +Inf
         self.total = 0.0
 
     def observe(self, value: float) -> None:
@@ -38,7 +38,7 @@ class Histogram:
         self.total += value
 
     def cumulative(self) -> list[tuple[str, float]]:
-        """Return (upper bound, observations up to it) in Prometheus' form."""
+        """Return cumulative buckets as (upper bound, observations up to it), as Prometheus expects them."""
         rows: list[tuple[str, float]] = []
         sum_ = 0
         for bound, count in zip([*(f"{bound:.6g}" for bound in self.bounds), "+Inf"], self.counts, strict=True):
@@ -48,10 +48,10 @@ class Histogram:
 
 
 class Counters:
-    """What has happened since the start; ``counters.messages["room"] += 1`` works without a first value.
+    """The counters since the start; ``counters.messages["room"] += 1`` works without an initial value.
 
-    Labels must come from closed sets or from the configuration: a backend is named by its id, the type of a stream is
-    its roomType.
+    Label values must be of closed sets or from the configuration: a backend is its id, the type of a stream is its
+    roomType.
     """
 
     __slots__ = (
@@ -91,9 +91,9 @@ class Counters:
         self.sessions_total: dict[tuple[str, str], int] = Counter()  # opened, by backend and client type
         self.resumed_total: dict[tuple[str, str], int] = Counter()  # by backend and client type
         self.limit_exceeded: dict[str, int] = Counter()  # by backend
-        self.calls_total: dict[tuple[str, str], int] = Counter()  # that entered a call, by backend and client type
-        self.call_rooms_total: dict[str, int] = Counter()  # calls that began, by backend
-        self.client_countries: dict[str, int] = Counter()  # sessions opened, by country where that is known
+        self.calls_total: dict[tuple[str, str], int] = Counter()  # sessions in calls, by backend, client type
+        self.call_rooms_total: dict[str, int] = Counter()  # calls that started, by backend
+        self.client_countries: dict[str, int] = Counter()  # sessions opened, by country if it is known
         self.mcu_messages: dict[str, int] = Counter()  # by type
         self.publishers_total: dict[str, int] = Counter()  # by type
         self.subscribers_total: dict[str, int] = Counter()  # by type
@@ -139,7 +139,7 @@ class SfuMetric(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """What is true now: functions that are called for each scrape."""
+    """The gauges: functions that are called for each scrape."""
 
     rooms: Callable[[], Mapping[str, int]] = dict  # by backend
     sessions: Callable[[], Mapping[tuple[str, str], int]] = dict  # by backend, client type
@@ -150,32 +150,32 @@ class Gauges:
     publishers: Callable[[], Mapping[str, int]] = dict  # by type
     subscribers: Callable[[], Mapping[str, int]] = dict  # by type
     connections: Callable[[], Mapping[str, int]] = dict  # to backends, by host
-    sfu_metrics: Callable[[], Iterable[SfuMetric]] = tuple  # of the SFU
-    sfus: Callable[[], Mapping[str, int]] = dict  # 1 = takes streams, 0 = away; by address, or type where there is none
+    sfu_metrics: Callable[[], Iterable[SfuMetric]] = tuple  # metrics of the SFU
+    sfus: Callable[[], Mapping[str, int]] = dict  # 1 = accepts streams, 0 = does not; by URL, or by type without one
 
 
 class Metrics:
-    """One registry with the gateway's figures and those of the process."""
+    """The registry of the gateway's metrics and those of the process."""
 
     def __init__(self, counters: Counters, gauges: Gauges) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_Figures(counters, gauges))
+        self._registry.register(_GatewayCollector(counters, gauges))
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)
 
     def render(self) -> bytes:
-        """Return the figures in Prometheus' text format (``CONTENT_TYPE``)."""
+        """Return the metrics in Prometheus' text format (``CONTENT_TYPE``)."""
         return generate_latest(self._registry)
 
 
-class _Figures(Collector):
+class _GatewayCollector(Collector):
     def __init__(self, counters: Counters, gauges: Gauges) -> None:
         self._counters = counters
         self._gauges = gauges
 
     def describe(self) -> list[Family]:
-        return []  # the registry need not ask the gauges before they are ready
+        return []  # so that registering does not call the gauges
 
     def collect(self) -> Iterator[Family]:
         yield from self._hub()
@@ -257,22 +257,22 @@ def _values(label: Any) -> tuple[str, ...]:
     return (label,) if isinstance(label, str) else label
 
 
-def _gauge(name: str, text: str, labels: tuple[str, ...], rows: Mapping[Any, int]) -> Family:
-    family = GaugeMetricFamily(name, text, labels=labels)
+def _gauge(name: str, help: str, labels: tuple[str, ...], rows: Mapping[Any, int]) -> Family:
+    family = GaugeMetricFamily(name, help, labels=labels)
     for label, value in rows.items():
         family.add_metric(_values(label), value)
     return family
 
 
-def _counter(name: str, text: str, labels: tuple[str, ...], rows: Mapping[Any, int]) -> Family:
-    family = CounterMetricFamily(name, text, labels=labels)
+def _counter(name: str, help: str, labels: tuple[str, ...], rows: Mapping[Any, int]) -> Family:
+    family = CounterMetricFamily(name, help, labels=labels)
     for label, value in rows.items():
         family.add_metric(_values(label), value)
     return family
 
 
-def _histogram(name: str, text: str, labels: tuple[str, ...], rows: Mapping[Any, Histogram]) -> Family:
-    family = HistogramMetricFamily(name, text, labels=labels)
+def _histogram(name: str, help: str, labels: tuple[str, ...], rows: Mapping[Any, Histogram]) -> Family:
+    family = HistogramMetricFamily(name, help, labels=labels)
     for label, histogram in rows.items():
         family.add_metric(_values(label), buckets=histogram.cumulative(), sum_value=histogram.total)
     return family

@@ -1,7 +1,7 @@
-"""The one place that states versions.
+"""The versions of the gateway and of the protocol that it serves.
 
-``VERSION`` is ours (SemVer). Clients, Nextcloud and operators compare ``SERVER_VERSION``: the level of the protocol
-that is served, then ours.
+``VERSION`` is that of Portunus (SemVer). Clients, Nextcloud and operators compare ``SERVER_VERSION``: the protocol
+level, followed by ``VERSION``.
 """
 
 VERSION = "0.1.0"

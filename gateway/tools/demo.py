@@ -1,4 +1,4 @@
-"""``portunus demo``: a gateway with the in-process SFU, a backend of its own and the call page, on one machine."""
+"""``portunus demo``: a gateway with the in-process SFU, a backend of its own and the call page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gateway.tools.demo_backend import DemoBackend
 from gateway.tools.demo_page import page_routes
 from mcu import factory
 
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # where to reach a listener on all addresses
+_LOCAL_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # of a listener on all addresses
 
 
 class Demo:
@@ -34,15 +34,15 @@ class Demo:
 
     @property
     def url(self) -> str:
-        """The address of the page, as one opens it on this machine."""
-        host = _ANY.get(self._host, self._host)
+        """The URL of the page on this machine."""
+        host = _LOCAL_ADDRESS.get(self._host, self._host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self._port}/"
 
     async def start(self) -> None:
         """Start backend and gateway; the page can be opened when this returns.
 
         Raises:
-            OSError: the address cannot be listened on.
+            OSError: the gateway cannot listen on the address.
         """
         await self._backend.start()
         try:
@@ -52,7 +52,7 @@ class Demo:
             raise
 
     async def start_gateway(self) -> None:
-        """Start the gateway alone, on the same port as before."""
+        """Start only the gateway, on the same port as before."""
         gateway = Gateway(self._config(), routes=page_routes(self._backend))
         addresses = await gateway.start()
         self._gateway = gateway
@@ -60,7 +60,7 @@ class Demo:
         self._backend.attach(self.url)
 
     async def stop_gateway(self) -> None:
-        """Stop the gateway alone. Idempotent."""
+        """Stop only the gateway. Idempotent."""
         gateway, self._gateway = self._gateway, None
         if gateway is not None:
             await gateway.stop()
@@ -108,19 +108,19 @@ def _announce(url: str, host: str) -> None:
     click.echo(f"Open {url} in two tabs, type the same room in both, and you are in a call. Ctrl+C ends it.")
     if not _is_loopback(host):
         click.echo(
-            "Others can reach this page. Browsers give a camera and microphone only to pages on https or localhost: "
-            "elsewhere people take part with a generated picture."
+            "Other machines can reach this page. Browsers allow camera and microphone only on https or localhost: "
+            "elsewhere participants send a generated picture."
         )
 
 
 def _refusal(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"Port {port} on {host} is taken by another program; choose another: make demo PORT={port + 1}"
+        return f"Port {port} on {host} is in use by another program; choose another: make demo PORT={port + 1}"
     return f"Cannot listen on {host}, port {port}: {os.strerror(error.errno) if error.errno else error}."
 
 
 def _inprocess() -> McuSection:
-    """The SFU with its media on the machine's own addresses: Firefox never connects to 127.0.0.1."""
+    """Return the in-process SFU with all addresses of the machine, because Firefox never connects to 127.0.0.1."""
     return McuSection(type="inprocess", settings=factory.settings_type("inprocess")())
 
 

@@ -1,7 +1,7 @@
-"""The demo's backend: it knows who is in which room and in its call, and tells the gateway.
+"""The demo's backend: holds the participants of rooms and calls, and sends call changes to the gateway.
 
-It stands on the fake Nextcloud, which speaks the HTTP side with checksums and OCS wrapping, and decides what that
-answers. Source: reference 3.2, 4.1, 4.2, 4.5 (the gateway's requests), 6.5 (``incall``).
+It is built on the fake Nextcloud, which implements HTTP, checksums and OCS documents, and determines its answers.
+Source: reference 3.2, 4.1, 4.2, 4.5 (the gateway's requests), 6.5 (``incall``).
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from gateway.tools.fake_nextcloud import FakeNextcloud, RecordedRequest
 
 Json = dict[str, Any]
 
-PERMISSIONS = ["publish-media", "publish-screen", "control", "transient-data"]  # everything
+PERMISSIONS = ["publish-media", "publish-screen", "control", "transient-data"]  # all that there are
 
 log = logging.getLogger("portunus.demo")
 
 
 class Ticket(Struct, frozen=True):
-    """What the page needs to join: credentials of both kinds, and where the backend is."""
+    """What the page needs to join: the credentials for both versions of hello, and the backend's URL."""
 
     session: str
     roomid: str
@@ -39,19 +39,19 @@ class Ticket(Struct, frozen=True):
 
 
 class DemoBackend:
-    """People, rooms and calls of the demo, over real HTTP on 127.0.0.1."""
+    """The backend of the demo, as an HTTP server on 127.0.0.1."""
 
     def __init__(self) -> None:
         self._cloud = FakeNextcloud()
         self._cloud.hook = self._answer
         self._rooms = DemoRooms(lambda: secrets.token_urlsafe(32))
         self._gateway = ""
-        self._ordered = asyncio.Lock()  # call changes reach the gateway in the order in which they happened
+        self._send_lock = asyncio.Lock()  # call changes reach the gateway in their order
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def backend(self) -> Backend:
-        """This backend as the gateway's configuration has it; once it was started."""
+        """The backend for the gateway's configuration; call ``start`` first."""
         return self._cloud.backend("demo")
 
     async def start(self) -> None:
@@ -59,26 +59,26 @@ class DemoBackend:
         await self._cloud.start()
 
     def attach(self, gateway: str) -> None:
-        """Name the gateway's base URL, to which call changes are sent."""
+        """Set the gateway's base URL, to which call changes are sent."""
         self._gateway = gateway
 
     async def stop(self) -> None:
-        """Stop listening and drop what is under way. Idempotent."""
+        """Stop listening and cancel unsent call changes. Idempotent."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._cloud.close()
 
-    # --- what the page asks
+    # --- requests of the page
 
     def join(self, name: str, room: str, person: str, previous: str) -> Ticket:
-        """Let a person into a room, in place of the session ``previous``.
+        """Add a person to a room, replacing the session ``previous``.
 
         Raises:
-            TooManyParticipants: there are too many.
+            TooManyParticipants: the limit is reached.
         """
         if previous:
-            self._gone(previous)
+            self._remove(previous)
         participant = self._rooms.join(name, room, person, time.monotonic())
         return Ticket(
             session=participant.session,
@@ -90,28 +90,30 @@ class DemoBackend:
         )
 
     async def set_call(self, session: str, flags: int) -> bool:
-        """Change a participant's call flags and tell the gateway; False when there is no such participant."""
+        """Change a participant's call flags and send them to the gateway; return False for an unknown participant."""
         participant = self._rooms.find(session)
         if participant is None:
             return False
         participant.in_call = flags
-        await self._tell(participant)
+        await self._send_call_change(participant)
         return True
 
-    # --- what the gateway asks
+    # --- requests of the gateway
 
     def _answer(self, seen: RecordedRequest) -> Json | None:
-        self._cloud.requests.clear()  # the demo may run for long, and nobody reads them
+        self._cloud.requests.clear()  # unread recordings would pile up
         if seen.type == "auth":
             return self._auth(seen.body)
         if seen.type == "room":
             return self._room(seen.body)
         if seen.type == "ping":
-            self._rooms.hear([entry.get("sessionid", "") for entry in seen.body.get("entries", [])], time.monotonic())
+            self._rooms.refresh(
+                [entry.get("sessionid", "") for entry in seen.body.get("entries", [])], time.monotonic()
+            )
         return None
 
     def _auth(self, auth: Json) -> Json:
-        params = auth.get("params")  # whatever the client sent
+        params = auth.get("params")  # anything that the client sent
         participant = self._rooms.find(str(params.get("ticket"))) if isinstance(params, dict) else None
         if participant is None:
             return _error("invalid_ticket", "The given ticket is not valid.")
@@ -121,28 +123,28 @@ class DemoBackend:
     def _room(self, room: Json) -> Json | None:
         session, roomid = str(room.get("sessionid", "")), room.get("roomid", "")
         if room.get("action") == "leave":
-            self._gone(session)
+            self._remove(session)
             return None
         participant = self._rooms.find(session)
         if participant is None or participant.room != roomid:
             return _error("no_such_room", "The room does not exist, or you are not invited.")
-        self._rooms.hear([session], time.monotonic())
+        self._rooms.refresh([session], time.monotonic())
         answer = {"version": "1.0", "roomid": roomid, "properties": {"type": 3}, "permissions": PERMISSIONS}
         return {"type": "room", "room": answer}
 
-    # --- what the gateway is told
+    # --- requests to the gateway
 
-    def _gone(self, session: str) -> None:
+    def _remove(self, session: str) -> None:
         participant = self._rooms.leave(session)
         if participant is None or not self._rooms.members(participant.room):
             return
-        task = asyncio.create_task(self._tell(participant), name="demo call change")
+        task = asyncio.create_task(self._send_call_change(participant), name="demo call change")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _tell(self, changed: DemoParticipant) -> None:
-        """Send an ``incall`` request; a gateway that is away learns of the call when people join again."""
-        async with self._ordered:
+    async def _send_call_change(self, changed: DemoParticipant) -> None:
+        """Send an ``incall`` request; if the gateway is not running it gets the call state with the next joins."""
+        async with self._send_lock:
             users = [member.entry() for member in self._rooms.members(changed.room)]
             incall = {"incall": changed.in_call, "changed": [changed.entry()], "users": users}
             request = {"type": "incall", "incall": incall}

@@ -1,4 +1,4 @@
-"""The routes of the call page: its files, and what it asks the demo backend. Only ``portunus demo`` serves them."""
+"""The routes of the call page: its files and its requests to the demo backend. Only ``portunus demo`` serves them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TYPES = {
     ".svg": "image/svg+xml",
 }
 
-# Nothing from elsewhere, nothing inline, nothing that turns text into markup or code.
+# Only resources of this origin, nothing inline, and no conversion of text to markup or code.
 _POLICY = "; ".join(
     [
         "default-src 'none'",
@@ -64,7 +64,7 @@ class _Call(Struct, forbid_unknown_fields=True):
 
 
 def page_routes(backend: DemoBackend) -> list[web.RouteDef]:
-    """Return the page's routes, in the form that the gateway's application takes."""
+    """Return the page's routes, for ``Gateway(routes=…)``."""
     page = {
         path.name: path.read_bytes() for path in resources.files("gateway").joinpath("web").iterdir() if path.is_file()
     }
@@ -73,17 +73,17 @@ def page_routes(backend: DemoBackend) -> list[web.RouteDef]:
         return _file(page, request.match_info.get("name", "index.html"))
 
     async def join(request: web.Request) -> web.Response:
-        wish = await _read(request, _Join)
+        body = await _read(request, _Join)
         try:
-            ticket = backend.join(wish.name.strip(), wish.room.strip(), wish.person, wish.previous)
+            ticket = backend.join(body.name.strip(), body.room.strip(), body.person, body.previous)
         except TooManyParticipants as error:
             raise web.HTTPServiceUnavailable(text="the demo backend is full") from error
         return _json(ticket)
 
     async def call(request: web.Request) -> web.Response:
-        wish = await _read(request, _Call)
-        if not await backend.set_call(wish.session, wish.flags):
-            raise web.HTTPNotFound(text="the demo backend does not know this session")
+        body = await _read(request, _Call)
+        if not await backend.set_call(body.session, body.flags):
+            raise web.HTTPNotFound(text="the demo backend has no such session")
         return _json({})
 
     return [
@@ -95,25 +95,25 @@ def page_routes(backend: DemoBackend) -> list[web.RouteDef]:
 
 
 def _file(page: dict[str, bytes], name: str) -> web.Response:
-    kind = _TYPES.get(PurePosixPath(name).suffix)
-    if kind is None or name not in page:
+    content_type = _TYPES.get(PurePosixPath(name).suffix)
+    if content_type is None or name not in page:
         raise web.HTTPNotFound
-    return web.Response(body=page[name], content_type=kind, charset="utf-8", headers=_HEADERS)
+    return web.Response(body=page[name], content_type=content_type, charset="utf-8", headers=_HEADERS)
 
 
-async def _read(request: web.Request, kind: type[_T]) -> _T:
-    """Read a request of the page itself: other sites cannot send JSON here without asking first (CORS)."""
+async def _read(request: web.Request, struct: type[_T]) -> _T:
+    """Decode a request of the page; other origins cannot send JSON without a CORS preflight."""
     if request.content_type != "application/json":
-        raise web.HTTPUnsupportedMediaType(text="JSON is expected")
-    body = b""  # it may come in pieces, and without its length
-    while len(body) <= MAX_BODY and (piece := await request.content.read(MAX_BODY + 1 - len(body))):
-        body += piece
+        raise web.HTTPUnsupportedMediaType(text="expected JSON")
+    body = b""  # may arrive in chunks, and without a Content-Length
+    while len(body) <= MAX_BODY and (chunk := await request.content.read(MAX_BODY + 1 - len(body))):
+        body += chunk
     if len(body) > MAX_BODY:
         raise web.HTTPRequestEntityTooLarge(MAX_BODY, len(body))
     try:
-        return msgspec.json.decode(body, type=kind)
+        return msgspec.json.decode(body, type=struct)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise web.HTTPBadRequest(text=f"the request is not as it should be: {error}") from error
+        raise web.HTTPBadRequest(text=f"the request is invalid: {error}") from error
 
 
 def _json(answer: object) -> web.Response:

@@ -1,4 +1,4 @@
-"""Who is in which room of the demo backend, and in its call. Pure: time and entropy are arguments."""
+"""The participants of the demo backend's rooms and calls. Pure: time and entropy are arguments."""
 
 from __future__ import annotations
 
@@ -8,51 +8,51 @@ from typing import Any
 
 from msgspec import Struct
 
-IN_CALL = 1  # the bit of ``inCall`` that makes a participant one of the call (reference 7)
-FORGOTTEN = 120.0  # seconds without a ping (one each 10 s) after which a participant is gone
-MAX_PARTICIPANTS = 1000  # a demo; more is a mistake
+IN_CALL = 1  # the bit of ``inCall`` for being in the call (reference 7)
+EXPIRY = 120.0  # seconds without a ping (one each 10 s) after which a participant is removed
+MAX_PARTICIPANTS = 1000  # at once, in all rooms of the demo
 
 
 class TooManyParticipants(Exception):
-    """No further participant is taken."""
+    """The limit of participants is reached."""
 
 
 class DemoParticipant(Struct):
-    """One person in one room; ``session`` is the Talk session id, and as secret as it."""
+    """A user in a room; ``session`` is the Talk session id, which is secret."""
 
     session: str
     user: str
     name: str
     room: str
-    heard: float  # time of the last sign of life
+    last_seen: float  # time of the last join or ping
     in_call: int = 0
 
     def entry(self) -> dict[str, Any]:
-        """Describe the participant as the rooms API does (reference 7.2)."""
+        """Return the participant's entry in a request of the rooms API (reference 7.2)."""
         return {
             "sessionId": self.session,
             "nextcloudSessionId": self.session,
             "userId": self.user,
             "displayName": self.name,
             "inCall": self.in_call,
-            "participantType": 3,  # an ordinary user, in Talk's numbers
+            "participantType": 3,  # a user without moderator rights (Talk's constant)
         }
 
 
 class DemoRooms:
-    """All participants of all rooms; a room exists while somebody is in it."""
+    """All participants of all rooms; a room exists while it has participants."""
 
     def __init__(self, entropy: Callable[[], str]) -> None:
         self._entropy = entropy
         self._participants: dict[str, DemoParticipant] = {}
 
     def join(self, name: str, room: str, person: str, now: float) -> DemoParticipant:
-        """Add a participant and return it; the same secret ``person`` is always the same user.
+        """Add a participant and return it; the same secret ``person`` always gives the same user.
 
         Raises:
-            TooManyParticipants: there are too many.
+            TooManyParticipants: the limit is reached.
         """
-        self._forget(now)
+        self._expire(now)
         if len(self._participants) >= MAX_PARTICIPANTS:
             raise TooManyParticipants
         participant = DemoParticipant(self._entropy(), f"demo-{_digest(person)}", name, _digest(room.casefold()), now)
@@ -60,29 +60,29 @@ class DemoRooms:
         return participant
 
     def find(self, session: str) -> DemoParticipant | None:
-        """Return the participant of a Talk session id."""
+        """Return the participant with a Talk session id."""
         return self._participants.get(session)
 
     def leave(self, session: str) -> DemoParticipant | None:
-        """Remove a participant and return it, out of the call, if it was there."""
+        """Remove a participant, take it out of the call and return it, if it exists."""
         participant = self._participants.pop(session, None)
         if participant is not None:
             participant.in_call = 0
         return participant
 
-    def hear(self, sessions: Iterable[str], now: float) -> None:
-        """Note a sign of life."""
+    def refresh(self, sessions: Iterable[str], now: float) -> None:
+        """Restart the expiry of participants."""
         for session in sessions:
             if participant := self._participants.get(session):
-                participant.heard = now
+                participant.last_seen = now
 
     def members(self, room: str) -> list[DemoParticipant]:
-        """Return everybody in a room."""
+        """Return the participants of a room."""
         return [participant for participant in self._participants.values() if participant.room == room]
 
-    def _forget(self, now: float) -> None:
+    def _expire(self, now: float) -> None:
         for participant in list(self._participants.values()):
-            if now - participant.heard > FORGOTTEN:
+            if now - participant.last_seen > EXPIRY:
                 del self._participants[participant.session]
 
 

@@ -1,6 +1,6 @@
-"""``portunus explain ROOM``: what each publisher of a room may send, and why, asked of the running gateway.
+"""``portunus explain ROOM``: asks a running gateway which bitrate and codecs each publisher may send, and why.
 
-Source: docs/operations.md. It speaks to the admin socket (``gateway.edge.operator.admin``).
+Source: docs/operations.md. It connects to the admin socket (``gateway.edge.operator.admin``).
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ TIMEOUT = 10.0  # seconds
 
 
 class GatewayUnreachable(Exception):
-    """The gateway cannot be asked; the text is one sentence."""
+    """The gateway cannot be reached; the text is one sentence."""
 
 
 class ExplanationRefused(Exception):
-    """The gateway has no answer; the text is its sentence."""
+    """The gateway refused the request; the text is its error."""
 
 
-class _Refusal(msgspec.Struct, frozen=True):
+class _ErrorAnswer(msgspec.Struct, frozen=True):
     error: str
 
 
 def ask(socket: Path, room: str, backend: str = "") -> RoomExplanation:
-    """Ask the gateway behind a socket about a room.
+    """Request the explanation of a room from the gateway behind an admin socket.
 
     Raises:
-        GatewayUnreachable: nobody answers there.
+        GatewayUnreachable: no gateway answers there.
         ExplanationRefused: there is no such room, or there are several.
     """
     try:
         status, body = asyncio.run(_get(socket, {"room": room, "backend": backend}))
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        raise GatewayUnreachable(_why(socket, error)) from error
+        raise GatewayUnreachable(_reason(socket, error)) from error
     try:
         if status != 200:
-            raise ExplanationRefused(msgspec.json.decode(body, type=_Refusal).error)
+            raise ExplanationRefused(msgspec.json.decode(body, type=_ErrorAnswer).error)
         return msgspec.json.decode(body, type=RoomExplanation)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise GatewayUnreachable(f"{socket} is not the admin socket of this version of Portunus") from error
@@ -58,26 +58,26 @@ async def _get(socket: Path, query: dict[str, str]) -> tuple[int, bytes]:
         return response.status, await response.read()
 
 
-def _why(socket: Path, error: Exception) -> str:
+def _reason(socket: Path, error: Exception) -> str:
     number = error.errno if isinstance(error, OSError) else None
     cause = getattr(error, "os_error", error)
     if isinstance(cause, PermissionError):
-        return f"{socket} may be used by the gateway's own user only"
+        return f"only the gateway's own user may connect to {socket}"
     if isinstance(cause, FileNotFoundError):
-        return f"there is no {socket}: does the gateway run, with this path as admin.socket?"
+        return f"there is no {socket}: is the gateway running, with this path as admin.socket?"
     if isinstance(cause, ConnectionRefusedError):
         return f"no gateway listens on {socket}"
-    return f"{socket} gives no answer ({number or type(error).__name__})"
+    return f"{socket} does not answer ({number or type(error).__name__})"
 
 
 def lines(room: RoomExplanation) -> Iterator[str]:
-    """Write an answer for people."""
+    """Yield the lines of text that describe an explanation."""
     count = len(room.publishers)
-    who = "nobody publishes" if not count else "1 publisher" if count == 1 else f"{count} publishers"
-    yield f"Room {room.room} of backend {room.backend}: {who}."
+    publishers = "no publishers" if not count else "1 publisher" if count == 1 else f"{count} publishers"
+    yield f"Room {room.room} of backend {room.backend}: {publishers}."
     for publisher in room.publishers:
-        yield f"{publisher.session}… {_waiting(publisher)}{' '.join(publisher.reasons)}"
+        yield f"{publisher.session}… {_not_applied(publisher)}{' '.join(publisher.reasons)}"
 
 
-def _waiting(publisher: PublisherExplanation) -> str:
-    return "" if publisher.applied else "(not told yet) "
+def _not_applied(publisher: PublisherExplanation) -> str:
+    return "" if publisher.applied else "(not applied yet) "

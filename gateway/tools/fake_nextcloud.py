@@ -1,9 +1,9 @@
-"""A Nextcloud with Talk as the gateway sees it: a real HTTP server for tests and experiments.
+"""A fake Nextcloud with Talk's backend API: a real HTTP server for tests and experiments.
 
 Source: reference 3.2, 3.3, 3.7, 3.8, 4.1, 4.5, 6; signaling API, Backend requests.
 
-It checks the gateway's checksums, answers joins, records every request, hands out tickets (hello 1.0) and tokens (hello
-2.0), and sends signed rooms API requests. What it answers can be changed at any time::
+It checks the gateway's checksums, answers joins, records every request, issues tickets (hello 1.0) and tokens (hello
+2.0), and sends signed rooms API requests. Its answers can be changed at any time::
 
     async with FakeNextcloud() as cloud:
         cloud.rooms["r1"] = NextcloudRoom(permissions=["publish-media"])
@@ -41,7 +41,7 @@ Json = dict[str, Any]
 
 @dataclass(slots=True)
 class NextcloudRoom:
-    """What a join of this room is answered with; ``error`` (an error object) refuses it, and leaves too if told so."""
+    """The answer to joins of a room; ``error`` (an error object) refuses joins, and leaves if ``refuses_leaves``."""
 
     properties: Any = None
     permissions: list[str] | None = None
@@ -52,9 +52,9 @@ class NextcloudRoom:
 
 @dataclass(frozen=True, slots=True)
 class RecordedRequest:
-    """One request of the gateway; ``body`` is the object named by ``type``."""
+    """One request of the gateway; ``body`` is the object that ``type`` names."""
 
-    type: str  # "auth", "room", "ping", …; "capabilities" for those; "" when it was refused
+    type: str  # "auth", "room", "ping", …, "capabilities"; "" if its checksum was wrong
     body: Json
     path: str
     headers: dict[str, str]
@@ -62,7 +62,7 @@ class RecordedRequest:
 
 
 class SigningKey:
-    """A key that signs hello 2.0 tokens; ``published`` is what the capabilities say."""
+    """A key that signs hello 2.0 tokens; ``published`` is the public key in the capabilities."""
 
     def __init__(self, algorithm: str = "EdDSA") -> None:
         self.algorithm = algorithm
@@ -77,13 +77,13 @@ class SigningKey:
 
     @property
     def published(self) -> str:
-        """The public key as Nextcloud publishes it: PEM, or bare base64 for Ed25519."""
+        """The public key as Nextcloud publishes it: PEM, or for Ed25519 base64 only."""
         public = self._private.public_key()
         pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
         return "".join(pem.splitlines()[1:-1])[-44:] if self.algorithm == "EdDSA" else pem
 
     def sign(self, claims: Json) -> str:
-        """Return the token with exactly these claims."""
+        """Return a token with exactly these claims."""
         return jwt.encode(claims, self._private, algorithm=self.algorithm)
 
 
@@ -91,17 +91,16 @@ Hook = Callable[[RecordedRequest], Json | web.StreamResponse | None]
 
 
 class FakeNextcloud:
-    """The server; its attributes are its settings, to be changed at any time.
+    """The server; its attributes are settings that may be changed at any time.
 
-    ``hook`` sees each request first and may answer in place of the fake: with the protocol's object (``{"type": …}``,
-    wrapped in OCS here), or with a response of its own, which is how junk and redirects are made. ``gate`` holds back
-    every answer until it is set.
+    ``hook`` is called with each request and may return the answer: a protocol object (``{"type": …}``, which is wrapped
+    in an OCS document), or a whole response, for junk and redirects. While ``gate`` is not set all answers wait.
     """
 
     def __init__(self, secret: str = "", algorithm: str = "EdDSA", prefix: str = "/") -> None:
         self.secret = secret or secrets.token_hex(32)
         self.key = SigningKey(algorithm)
-        self.prefix = prefix  # where Nextcloud lives on its host
+        self.prefix = prefix  # path of Nextcloud on its host
         self.features = ["signaling-v3"]
         self.signaling: Json = {"hello-v2-token-key": self.key.published}  # ``config.signaling``
         self.cache_control = "max-age=3600"
@@ -111,7 +110,7 @@ class FakeNextcloud:
         self.gate: asyncio.Event | None = None
         self.requests: list[RecordedRequest] = []
         self._tickets: dict[str, str] = {}
-        self._news = asyncio.Event()
+        self._recorded = asyncio.Event()
         self._runner: web.AppRunner | None = None
         self._client: aiohttp.ClientSession | None = None
         self._port = 0
@@ -124,7 +123,7 @@ class FakeNextcloud:
         await self.close()
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
-        """Listen; port 0 takes a free one."""
+        """Listen on a port; 0 means any free one."""
         app = web.Application()
         app.router.add_get(f"{self.prefix}ocs/v2.php/cloud/capabilities", self._answer_capabilities)
         app.router.add_post(f"{self.prefix}ocs/v2.php/apps/spreed/api/{{version}}/signaling/backend", self._answer)
@@ -144,42 +143,42 @@ class FakeNextcloud:
 
     @property
     def url(self) -> str:
-        """The base URL, slash-terminated."""
+        """The base URL, ending with a slash."""
         return f"http://127.0.0.1:{self._port}{self.prefix}"
 
     def backend(self, id: str = "cloud", **settings: Any) -> Backend:
-        """Return this Nextcloud as the gateway's configuration has it."""
+        """Return the backend for the gateway's configuration."""
         return Backend(id=id, urls=(self.url,), secret=self.secret, **settings)
 
-    # --- what clients bring along
+    # --- credentials of clients
 
     def ticket(self, userid: str) -> Json:
-        """Return the ``params`` of a hello 1.0 for this user; empty: a guest."""
+        """Return ``auth.params`` of a hello 1.0 for this user; empty: a guest."""
         ticket = secrets.token_hex(16)
         self._tickets[ticket] = userid
         return {"userid": userid, "ticket": ticket}
 
     def token(self, userid: str, userdata: Any = None, **claims: Any) -> str:
-        """Return the token of a hello 2.0; ``claims`` replace its claims, ``...`` as a value takes one away."""
+        """Return the token of a hello 2.0; ``claims`` replace its claims, and the value ``...`` removes one."""
         now = time.time()
         given = {"iss": self.url, "iat": now, "exp": now + 300, "sub": userid or ..., "userdata": userdata or ...}
         return self.key.sign({name: value for name, value in (given | claims).items() if value is not ...})
 
-    # --- what it has seen
+    # --- recorded requests
 
     def of(self, type: str) -> list[RecordedRequest]:
         """Return the requests of one type, in order."""
         return [seen for seen in self.requests if seen.type == type]
 
     async def wait_for(self, wanted: Callable[[RecordedRequest], bool], count: int = 1) -> RecordedRequest:
-        """Return the ``count``-th request that is wanted, past ones included.
+        """Return the ``count``-th request that fulfils ``wanted``, counting past requests, too.
 
         Raises:
-            TimeoutError: it did not come in ``PATIENCE`` seconds.
+            TimeoutError: there are fewer within ``PATIENCE`` seconds.
         """
         async with asyncio.timeout(PATIENCE):
             while len(found := [seen for seen in self.requests if wanted(seen)]) < count:
-                await self._news.wait()
+                await self._recorded.wait()
         return found[count - 1]
 
     # --- the rooms API
@@ -187,9 +186,9 @@ class FakeNextcloud:
     async def send(
         self, gateway: str, roomid: str, request: Json | bytes, headers: dict[str, str] | None = None
     ) -> tuple[int, str]:
-        """Send a signed request to a gateway (``http://host:port``); returns status and text of its answer.
+        """Send a signed request to a gateway (``http://host:port``); return status and text of its answer.
 
-        ``headers`` replace those of the request; an empty value takes one away.
+        ``headers`` replace headers of the request; an empty value removes one.
         """
         if self._client is None:
             raise RuntimeError("start() first")
@@ -237,8 +236,8 @@ class FakeNextcloud:
 
     async def _record(self, seen: RecordedRequest) -> Json | web.StreamResponse | None:
         self.requests.append(seen)
-        self._news.set()
-        self._news = asyncio.Event()
+        self._recorded.set()
+        self._recorded = asyncio.Event()
         own = self.hook(seen) if self.hook is not None else None
         if self.gate is not None:
             await self.gate.wait()

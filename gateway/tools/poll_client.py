@@ -1,4 +1,4 @@
-"""A client's side of long polling, for tests and authors of clients: texts in, messages out, over lines that break.
+"""A long-polling client for tests and client authors, which repeats requests that fail.
 
 Source: docs/protocol.md, Long polling.
 """
@@ -15,24 +15,24 @@ import aiohttp
 Json = dict[str, Any]
 
 SECRET_HEADER = "Spreed-Signaling-Poll"
-PATIENCE = 15.0  # seconds for anything that is waited for
-PAUSE = 0.02  # seconds between a request that broke and its repetition
-FETCH_LIMIT = 40.0  # seconds after which a fetch is taken for lost
+PATIENCE = 15.0  # seconds until a wait times out
+PAUSE = 0.02  # seconds between a failed request and its repetition
+FETCH_LIMIT = 40.0  # seconds after which a fetch counts as failed
 
 
 class PollClient:
-    """One connection; every request that breaks is sent again, and nothing comes twice."""
+    """One long-polling connection; failed requests are repeated, and no message is received twice."""
 
     def __init__(self, gateway: str) -> None:
         self.close_code: int | None = None
-        self.broken = 0  # requests that had to be repeated
+        self.failed = 0  # number of requests that had to be repeated
         self._url = gateway.rstrip("/") + "/spreed/poll"
         self._secret = ""
-        self._outgoing: list[Any] = []  # not accepted
+        self._outgoing: list[Any] = []  # not yet accepted by the gateway
         self._accepted = 0
         self._received = 0
         self._incoming: asyncio.Queue[Json | None] = asyncio.Queue()
-        self._something = asyncio.Event()
+        self._outgoing_ready = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -54,56 +54,56 @@ class PollClient:
                 async with self._http.post(self._url, raise_for_status=True) as response:
                     self._secret = (await response.json())["secret"]
             except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError):
-                self.broken += 1
+                self.failed += 1
         self._tasks = [
             asyncio.create_task(self._fetch(), name="poll-fetch"),
             asyncio.create_task(self._post(), name="poll-post"),
         ]
 
     def send(self, message: Json | str) -> None:
-        """Send a message, or what is to be taken for one."""
+        """Queue a message, or a text as it is, for sending."""
         self._outgoing.append(message if isinstance(message, str) else json.dumps(message))
-        self._something.set()
+        self._outgoing_ready.set()
 
-    def send_raw(self, junk: Any) -> None:
-        """Post what is no text in the place of a message."""
-        self._outgoing.append(junk)
-        self._something.set()
+    def send_raw(self, value: Any) -> None:
+        """Queue any JSON value in place of a message's text."""
+        self._outgoing.append(value)
+        self._outgoing_ready.set()
 
     async def receive(self) -> Json:
         """Return the next message.
 
         Raises:
-            ConnectionError: the connection is over.
+            ConnectionError: the connection has ended.
         """
         async with asyncio.timeout(PATIENCE):
             message = await self._incoming.get()
         if message is None:
             self._incoming.put_nowait(None)
-            raise ConnectionError("the connection is over")
+            raise ConnectionError("the connection has ended")
         return message
 
     async def closed(self) -> int | None:
-        """Skip what comes, and return the close code."""
+        """Skip all further messages and return the close code."""
         with contextlib.suppress(ConnectionError):
             while True:
                 await self.receive()
         return self.close_code
 
     async def close(self) -> None:
-        """End the connection and not the session."""
+        """Close the connection; its session stays."""
         await self._request({"close": True})
         await self.drop()
 
     async def drop(self) -> None:
-        """Stop, without a word to the gateway. Idempotent."""
+        """Stop polling without a request to the gateway. Idempotent."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._http.close()
 
     async def request(self, body: Json) -> tuple[int, Json]:
-        """Send one request as it is; returns status and answer."""
+        """Send one request and return the status and body of its answer."""
         async with self._http.post(self._url, json=body, headers={SECRET_HEADER: self._secret}) as response:
             return response.status, await response.json() if response.status == 200 else {}
 
@@ -120,8 +120,8 @@ class PollClient:
 
     async def _post(self) -> None:
         while True:
-            await self._something.wait()
-            self._something.clear()
+            await self._outgoing_ready.wait()
+            self._outgoing_ready.clear()
             while self._outgoing:
                 batch = self._outgoing[:20]
                 answer = await self._request({"first": self._accepted + 1, "messages": batch})
@@ -137,5 +137,5 @@ class PollClient:
                     status, answer = await self.request(body)
                 return answer if status == 200 else {"closed": 1006}
             except (TimeoutError, aiohttp.ClientError, OSError, ValueError):
-                self.broken += 1
+                self.failed += 1
                 await asyncio.sleep(PAUSE)

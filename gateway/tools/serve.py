@@ -1,4 +1,4 @@
-"""``portunus serve``: a gateway from its start to its end, and the signals in between."""
+"""``portunus serve``: runs a gateway until a signal ends it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ log = logging.getLogger("portunus")
 
 
 def run(config: Config, load: Callable[[], Config]) -> int:
-    """Serve until SIGTERM or SIGINT, or after SIGUSR1 until the last session is gone; return the exit code.
+    """Serve until SIGTERM or SIGINT, or after SIGUSR1 until the last session has ended; return the exit code.
 
-    ``load`` reads the configuration again on SIGHUP.
+    ``load`` is called on SIGHUP and returns the configuration.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(Gateway(config), load))
 
 
 async def _serve(gateway: Gateway, load: Callable[[], Config]) -> int:
-    """Start a gateway, print one line when it is ready to accept, and stop it when told to."""
+    """Start a gateway, print one line when it accepts connections, and stop it on a signal."""
     signals: asyncio.Queue[int] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, number)
@@ -43,8 +43,8 @@ async def _serve(gateway: Gateway, load: Callable[[], Config]) -> int:
         elif draining is None:
             draining = asyncio.create_task(gateway.drain(), name="drain")
             draining.add_done_callback(lambda _: signals.put_nowait(signal.SIGTERM))
-            await asyncio.sleep(0)  # it has stopped to listen by then
-            log.info("no new connections are taken; the process ends with the last session")
+            await asyncio.sleep(0)  # so that it has stopped listening
+            log.info("no new connections are accepted; the process ends with the last session")
     if draining is not None:
         draining.cancel()
     await gateway.stop()
@@ -52,12 +52,12 @@ async def _serve(gateway: Gateway, load: Callable[[], Config]) -> int:
 
 
 async def _reload(gateway: Gateway, load: Callable[[], Config]) -> None:
-    """Take the configuration anew; one that cannot be used changes nothing."""
+    """Load the configuration again and apply it; an invalid one changes nothing."""
     try:
-        waiting = await gateway.reload(load())
+        keys = await gateway.reload(load())
     except (ConfigError, ValueError) as error:
-        log.error("the configuration stays as it is: %s", error)
+        log.error("the configuration was not changed: %s", error)
         return
-    log.info("the configuration was read again")
-    if waiting:
-        log.warning("a restart is needed for: %s", ", ".join(waiting))
+    log.info("the configuration was reloaded")
+    if keys:
+        log.warning("a restart is needed for: %s", ", ".join(keys))

@@ -1,6 +1,6 @@
-"""The shipped Talk client: speaks the signaling protocol like a client, for tests, load and authors of clients.
+"""The shipped Talk client: a signaling client without a user interface, for tests, load and client authors.
 
-Source: signaling API. It brings no media: give it descriptions of a PeerConnection of your own.
+Source: signaling API. It has no media: the caller passes the session descriptions of its own PeerConnections.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import aiohttp
 
 Json = dict[str, Any]
 
-PATIENCE = 15.0  # seconds for anything that is waited for
+PATIENCE = 15.0  # seconds until a wait times out
 ACK = "ack"  # feature id of acknowledged delivery (docs/protocol.md)
-ACK_EVERY = 16  # messages, in either direction, between two acknowledgements
+ACK_EVERY = 16  # messages sent or received between two acknowledgements
 
 
 class RequestRefused(Exception):
-    """The gateway answered a request with an error; ``code`` is the protocol's."""
+    """The gateway answered a request with an error; ``code`` is its protocol error code."""
 
     def __init__(self, error: Json) -> None:
         super().__init__(f"{error.get('code')}: {error.get('message')}")
@@ -33,10 +33,10 @@ class RequestRefused(Exception):
 
 
 class TalkClient:
-    """One session; an async context manager that connects, and leaves without a word.
+    """A client with one session; as an async context manager it connects, and disconnects without ``bye``.
 
-    ``heard`` holds every message since the connect; ``on_message`` is called for each. With the feature ``ack`` nothing
-    is lost or doubled when the connection breaks: ``connect`` and ``resume`` then.
+    ``messages`` holds every message received since the first connect; ``on_message`` is called for each. With the
+    feature ``ack`` no message is lost or duplicated when the connection breaks: call ``connect`` and ``resume`` then.
     """
 
     def __init__(self, gateway: str, backend: str, *, features: tuple[str, ...] = ()) -> None:
@@ -46,13 +46,13 @@ class TalkClient:
         self.session_id = ""
         self.resume_id = ""
         self.close_code: int | None = None
-        self.received = 0  # messages of the session, with the feature ``ack``
-        self._sent: deque[str] = deque()  # not known to have come
-        self._came = 0  # how many before those came
-        self._acknowledging = False  # the session has the feature
-        self._resuming = False  # what the latest hello asks for
-        self._numbering = False  # the session is there on this connection
-        self._caught_up = False  # and what did not come before was sent again
+        self.received = 0  # number of messages received in the session, with the feature ``ack``
+        self._unacknowledged: deque[str] = deque()  # sent but not acknowledged
+        self._acknowledged = 0  # number of acknowledged messages before those
+        self._acknowledging = False  # the session has the feature ``ack``
+        self._resuming = False  # the latest hello resumes a session
+        self._numbering = False  # messages of this connection are numbered: its hello was answered
+        self._caught_up = False  # the unacknowledged messages were sent again on this connection
         self._url = gateway.rstrip("/") + "/spreed"
         self._backend = backend
         self._features = features
@@ -67,12 +67,12 @@ class TalkClient:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         await self.disconnect()
 
     async def connect(self) -> None:
-        """Open the connection and wait for the welcome; also again, to resume afterwards."""
+        """Open a connection and wait for the welcome message; call it again before ``resume``."""
         await self.disconnect()
         self._http = aiohttp.ClientSession()
         try:
@@ -87,7 +87,7 @@ class TalkClient:
         await self.wait_for(lambda message: message["type"] == "welcome", since=start)
 
     async def disconnect(self) -> None:
-        """Cut the connection without ``bye``; the session can be resumed. Idempotent."""
+        """Abort the connection without ``bye``; the session can be resumed. Idempotent."""
         reader, self._reader = self._reader, None
         http, self._http = self._http, None
         if self._socket is not None and self._socket._response.connection is not None:
@@ -106,7 +106,7 @@ class TalkClient:
         """Open a session with a ticket (1.0) or ``{"token": …}`` (2.0) and return the reply.
 
         Raises:
-            RequestRefused: with the protocol's code.
+            RequestRefused: the gateway answers with an error.
         """
         auth = {"url": self._backend, "params": params}
         return await self._greet({"version": version, "features": list(self._features), "auth": auth})
@@ -115,25 +115,25 @@ class TalkClient:
         """Open the session of an internal client: ``params`` has ``random``, ``token`` and ``backend``.
 
         Raises:
-            RequestRefused: with the protocol's code.
+            RequestRefused: the gateway answers with an error.
         """
         auth = {"type": "internal", "params": params}
         return await self._greet({"version": version, "features": list(self._features), "auth": auth})
 
     async def resume(self) -> Json:
-        """Take the session up again on this connection.
+        """Resume the session on this connection.
 
         Raises:
-            RequestRefused: with the protocol's code.
+            RequestRefused: the gateway answers with an error.
         """
         received = {"received": self.received} if self._acknowledging else {}
         return await self._greet({"version": "1.0", "resumeid": self.resume_id} | received)
 
     async def join(self, room: str, room_session: str = "") -> Json:
-        """Join a room with Nextcloud's session id; an empty room leaves.
+        """Join a room with Nextcloud's session id; an empty room id leaves the room.
 
         Raises:
-            RequestRefused: with the protocol's code.
+            RequestRefused: the gateway answers with an error.
         """
         return await self.request("room", {"roomid": room} | ({"sessionid": room_session} if room_session else {}))
 
@@ -141,7 +141,7 @@ class TalkClient:
         """End the session."""
         return await self.request("bye", {})
 
-    async def request(self, kind: str, body: Json) -> Json:
+    async def request(self, message_type: str, body: Json) -> Json:
         """Send a request and return its reply.
 
         Raises:
@@ -149,14 +149,14 @@ class TalkClient:
         """
         number = str(next(self._ids))
         start = len(self.messages)
-        await self.send({"id": number, "type": kind, kind: body})
+        await self.send({"id": number, "type": message_type, message_type: body})
         reply = await self.wait_for(lambda message: message.get("id") == number, since=start)
         if reply["type"] == "error":
             raise RequestRefused(reply["error"])
         return reply
 
     async def send(self, message: Json | str) -> None:
-        """Send anything."""
+        """Send a message, or a text as it is."""
         if self._socket is None:
             raise RuntimeError("connect() first")
         text = message if isinstance(message, str) else json.dumps(message)
@@ -164,25 +164,25 @@ class TalkClient:
         if not self._acknowledging or (hello and not self._numbering):
             await self._socket.send_str(text)
             return
-        self._sent.append(text)
+        self._unacknowledged.append(text)
         if self._caught_up:
-            with contextlib.suppress(ConnectionError):  # it is kept, and sent again after the resume
+            with contextlib.suppress(ConnectionError):  # it is kept, and sent again after a resume
                 await self._socket.send_str(text)
-                if len(self._sent) % ACK_EVERY == 0:
+                if len(self._unacknowledged) % ACK_EVERY == 0:
                     await self._acknowledge(self._socket)
 
     async def send_message(self, recipient: str, data: Json, request: str = "") -> None:
-        """Send a message to a session."""
+        """Send a message with ``data`` to a session; ``request`` is its id."""
         body = {"recipient": {"type": "session", "sessionid": recipient}, "data": data}
         await self.send(({"id": request} if request else {}) | {"type": "message", "message": body})
 
-    # -- what was heard
+    # -- received messages
 
     async def wait_for(self, wanted: Callable[[Json], bool], *, since: int = 0, patience: float = PATIENCE) -> Json:
-        """Return the first message that is wanted, among those heard from position ``since`` on.
+        """Return the first message that fulfils ``wanted``, among those from index ``since`` on.
 
         Raises:
-            TimeoutError: it did not come.
+            TimeoutError: there was none within ``patience`` seconds.
         """
         async with asyncio.timeout(patience):
             while True:
@@ -224,38 +224,38 @@ class TalkClient:
     # -- acknowledged delivery
 
     async def _count(self, message: Json, socket: aiohttp.ClientWebSocketResponse) -> None:
-        """Number what comes."""
-        kind = message["type"]
-        if kind == ACK:
+        """Count a numbered message, and acknowledge every ``ACK_EVERY``."""
+        message_type = message["type"]
+        if message_type == ACK:
             self._confirm(message.get(ACK, {}).get("received", 0))
-        elif self._numbering and message.get("bye", {}).get("reason") != "session_resumed":  # that one has no number
+        elif self._numbering and message.get("bye", {}).get("reason") != "session_resumed":  # which has no number
             self.received += 1
             if self.received % ACK_EVERY == 0:
                 await self._acknowledge(socket)
-        elif kind == "hello":
-            await self._begin(message.get("hello", {}).get("received"), socket)
+        elif message_type == "hello":
+            await self._begin_numbering(message.get("hello", {}).get("received"), socket)
 
-    async def _begin(self, came: int | None, socket: aiohttp.ClientWebSocketResponse) -> None:
-        """Send again what did not come, and what is sent meanwhile behind it; ``None``: the server counts nothing."""
-        if not self._resuming or came is None:
-            self.received = self._came = 0
-            self._sent.clear()
-        self._acknowledging = self._numbering = came is not None
-        if came is None:
+    async def _begin_numbering(self, received: int | None, socket: aiohttp.ClientWebSocketResponse) -> None:
+        """Send the messages again that the server has not received; ``None``: the session does not acknowledge."""
+        if not self._resuming or received is None:
+            self.received = self._acknowledged = 0
+            self._unacknowledged.clear()
+        self._acknowledging = self._numbering = received is not None
+        if received is None:
             return
-        self._confirm(came)
-        again = 0
-        while again < len(self._sent):
-            await socket.send_str(self._sent[again])
-            again += 1
+        self._confirm(received)
+        index = 0
+        while index < len(self._unacknowledged):  # messages may be appended meanwhile
+            await socket.send_str(self._unacknowledged[index])
+            index += 1
         self._caught_up = True
 
     async def _acknowledge(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        self._sent.append(json.dumps({"type": ACK, ACK: {"received": self.received}}))
+        self._unacknowledged.append(json.dumps({"type": ACK, ACK: {"received": self.received}}))
         if self._caught_up:
-            await socket.send_str(self._sent[-1])
+            await socket.send_str(self._unacknowledged[-1])
 
-    def _confirm(self, came: int) -> None:
-        while self._came < came and self._sent:
-            self._sent.popleft()
-            self._came += 1
+    def _confirm(self, received: int) -> None:
+        while self._acknowledged < received and self._unacknowledged:
+            self._unacknowledged.popleft()
+            self._acknowledged += 1

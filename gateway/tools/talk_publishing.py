@@ -1,7 +1,7 @@
-"""Publishing with the shipped Talk client: camera and screen, offered again when the gateway asks for them.
+"""Publishing with the shipped Talk client: camera and screen, offered again after a ``republish`` message.
 
-Source: signaling API, "Start publishing"; docs/protocol.md, "Offering again". The media are yours: ``connect`` makes
-a PeerConnection for each offer from a new connection.
+Source: signaling API, "Start publishing"; docs/protocol.md, "Offering again". The caller has the media: its ``connect``
+returns a new PeerConnection for each new publication.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from gateway.tools.talk_client import Json, RequestRefused, TalkClient
 
 log = logging.getLogger("portunus.tools")
 
-REPUBLISH = "republish"  # feature id that the client announces
-ATTEMPTS = 5  # at one stream that was asked for
-PAUSE = 1.0  # seconds between two of them
+REPUBLISH = "republish"  # feature id that the client must announce
+ATTEMPTS = 5  # to republish one stream
+PAUSE = 1.0  # seconds between two attempts
 
 
 class PublisherPeer(Protocol):
-    """A PeerConnection that sends."""
+    """A PeerConnection that sends media."""
 
     async def offer(self) -> str:
-        """Return a description with all candidates in it."""
+        """Return an offer that contains all candidates."""
 
     async def accept(self, answer: str) -> None:
-        """Take the answer."""
+        """Apply the answer."""
 
     async def close(self) -> None:
-        """End it. Idempotent."""
+        """Close the PeerConnection. Idempotent."""
 
 
 @dataclass(slots=True)
 class PublishedStream:
-    """One stream: the connection that carries it, and how to make the next."""
+    """One published stream: its PeerConnection, and the function that creates the next one."""
 
     connect: Callable[[], PublisherPeer]
     connection: PublisherPeer
@@ -47,25 +47,25 @@ class PublishedStream:
 
 @dataclass
 class TalkPublisher:
-    """What one session publishes; end it with ``close``.
+    """The published streams of one session; call ``close`` when done.
 
-    The client must have been made with the feature ``republish``, or it will not be asked.
+    The client needs the feature ``republish``, or the gateway does not ask it to offer again.
     """
 
     client: TalkClient
-    on_offered: Callable[[str, PublisherPeer], None] = lambda room_type, connection: None  # before each offer
+    on_offered: Callable[[str, PublisherPeer], None] = lambda room_type, connection: None  # called before each offer
     publications: dict[str, PublishedStream] = field(default_factory=dict)  # by room type
     _sids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:
-        self.client.on_republish = self._asked
+        self.client.on_republish = self._republish
 
     async def publish(self, room_type: str, connect: Callable[[], PublisherPeer]) -> PublisherPeer:
-        """Publish from a new connection, in place of what is published there; returns it when it was answered.
+        """Publish from a new PeerConnection, replacing the published one; return it when the answer was applied.
 
         Raises:
-            RequestRefused: with the protocol's code.
-            TimeoutError: no answer came.
+            RequestRefused: the gateway answers with an error.
+            TimeoutError: the gateway does not answer.
         """
         await self.stop(room_type)
         publication = self.publications[room_type] = PublishedStream(connect, connect(), self._new_sid())
@@ -73,7 +73,7 @@ class TalkPublisher:
         return publication.connection
 
     async def stop(self, room_type: str) -> None:
-        """Close the connection of a room type; the gateway is not told. Idempotent."""
+        """Close the PeerConnection of a room type without a message to the gateway. Idempotent."""
         publication = self.publications.pop(room_type, None)
         if publication is None:
             return
@@ -83,24 +83,26 @@ class TalkPublisher:
         await publication.connection.close()
 
     async def close(self) -> None:
-        """Close all connections. Idempotent."""
+        """Close all PeerConnections. Idempotent."""
         for room_type in list(self.publications):
             await self.stop(room_type)
 
     def _new_sid(self) -> str:
         return f"{self.client.session_id[:8]}-{next(self._sids)}"
 
-    def _asked(self, room_type: str, sid: str) -> None:
-        """Offer again what was lost, unless another connection took its place already."""
+    def _republish(self, room_type: str, sid: str) -> None:
+        """Offer a lost stream again, unless it was replaced meanwhile."""
         publication = self.publications.get(room_type)
         if publication is None or (sid and sid != publication.sid):
             return
         if publication.task is not None:
             publication.task.cancel()
         publication.sid = self._new_sid()
-        publication.task = asyncio.create_task(self._again(room_type, publication), name=f"republish {room_type}")
+        publication.task = asyncio.create_task(
+            self._offer_repeatedly(room_type, publication), name=f"republish {room_type}"
+        )
 
-    async def _again(self, room_type: str, publication: PublishedStream) -> None:
+    async def _offer_repeatedly(self, room_type: str, publication: PublishedStream) -> None:
         for attempt in range(ATTEMPTS):
             if attempt:
                 await asyncio.sleep(PAUSE)
@@ -110,7 +112,7 @@ class TalkPublisher:
             try:
                 await self._offer(room_type, publication)
             except (RequestRefused, TimeoutError) as error:
-                log.warning("a %s stream was not taken again: %s", room_type, error)
+                log.warning("a %s stream was not republished: %s", room_type, error)
             else:
                 return
 
@@ -121,13 +123,15 @@ class TalkPublisher:
         start, request = len(client.messages), f"offer {sid}"
         data = {"type": "offer", "roomType": room_type, "sid": sid, "to": client.session_id, "payload": payload}
         await client.send_message(client.session_id, data, request)
-        message = await client.wait_for(lambda it: it.get("id") == request or _answers(it, room_type, sid), since=start)
+        message = await client.wait_for(
+            lambda it: it.get("id") == request or _is_answer(it, room_type, sid), since=start
+        )
         if message["type"] == "error":
             raise RequestRefused(message["error"])
         await connection.accept(message["message"]["data"]["payload"]["sdp"])
 
 
-def _answers(message: Json, room_type: str, sid: str) -> bool:
+def _is_answer(message: Json, room_type: str, sid: str) -> bool:
     data = message["message"]["data"] if message["type"] == "message" else None
     if not isinstance(data, dict):
         return False

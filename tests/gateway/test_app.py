@@ -222,8 +222,8 @@ def test_sighup_reads_the_configuration_again_and_a_broken_one_changes_nothing(t
         assert process.stderr is not None
         process.stdout.readline()
         for changed, said in (
-            ("nonsense", "the configuration stays as it is"),
-            (text.replace("127.0.0.1:0", "127.0.0.1:1"), "the configuration was read again"),
+            ("nonsense", "the configuration was not changed"),
+            (text.replace("127.0.0.1:0", "127.0.0.1:1"), "the configuration was reloaded"),
         ):
             file.write_text(changed)
             process.send_signal(signal.SIGHUP)

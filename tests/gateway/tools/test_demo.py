@@ -64,7 +64,7 @@ async def test_a_taken_port_is_named_with_the_way_to_another() -> None:
         async with portunus("demo", "--port", str(port)) as process:
             code, error = await ended(process)
     assert code == 1
-    assert f"Port {port} on 127.0.0.1 is taken" in error
+    assert f"Port {port} on 127.0.0.1 is in use" in error
     assert "make demo PORT=" in error
 
 
@@ -78,7 +78,7 @@ async def test_an_address_of_another_machine_is_refused_in_one_sentence() -> Non
 async def test_beyond_loopback_it_says_where_browsers_give_a_camera() -> None:
     async with portunus("demo", "--host", "0.0.0.0", "--port", "0") as process:
         assert "http://127.0.0.1:" in await line(process)
-        assert "only to pages on https or localhost" in await line(process)
+        assert "only on https or localhost" in await line(process)
 
 
 @pytest.mark.parametrize("path", ["/", "/demo/main.js", "/demo/style.css"])

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from gateway.tools.demo_rooms import FORGOTTEN, MAX_PARTICIPANTS, DemoRooms, TooManyParticipants
+from gateway.tools.demo_rooms import EXPIRY, MAX_PARTICIPANTS, DemoRooms, TooManyParticipants
 
 SECRET = "the secret of a person"
 
@@ -47,8 +47,8 @@ def test_a_participant_nobody_hears_of_is_forgotten() -> None:
     people = rooms()
     silent = people.join("Ada", "kitchen", SECRET, now=0.0)
     heard = people.join("Bob", "kitchen", "another secret", now=0.0)
-    people.hear([heard.session, "unknown"], now=FORGOTTEN)
-    people.join("Cleo", "hall", "a third secret", now=FORGOTTEN + 1)
+    people.refresh([heard.session, "unknown"], now=EXPIRY)
+    people.join("Cleo", "hall", "a third secret", now=EXPIRY + 1)
     assert people.members(heard.room) == [heard]
     assert people.find(silent.session) is None
 

@@ -64,7 +64,7 @@ async def until_published(fake: FakeMcu, count: int) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_what_was_lost_is_offered_again_from_new_connections(fake: tuple[FakeMcu, TalkPublisher]) -> None:
+async def test_lost_streams_are_republished_from_new_peer_connections(fake: tuple[FakeMcu, TalkPublisher]) -> None:
     mcu, publishing = fake
     camera, screen = Camera(), Camera()
     made = [Camera(), Camera()]
@@ -85,7 +85,7 @@ async def test_what_was_lost_is_offered_again_from_new_connections(fake: tuple[F
     assert sids.isdisjoint(it.sid for it in publishing.publications.values())
 
 
-async def test_what_was_stopped_or_replaced_is_not_offered_again(fake: tuple[FakeMcu, TalkPublisher]) -> None:
+async def test_stopped_or_replaced_stream_is_not_republished(fake: tuple[FakeMcu, TalkPublisher]) -> None:
     mcu, publishing = fake
     await publishing.publish("screen", Camera)
     await publishing.publish("video", Camera)
@@ -98,7 +98,7 @@ async def test_what_was_stopped_or_replaced_is_not_offered_again(fake: tuple[Fak
     assert len(mcu.published) == 2
 
 
-async def test_refused_offer_is_told_and_tried_again_when_it_was_asked_for(
+async def test_refused_offer_raises_and_is_repeated_after_a_republish_message(
     fake: tuple[FakeMcu, TalkPublisher], caplog: pytest.LogCaptureFixture
 ) -> None:
     mcu, publishing = fake
@@ -107,7 +107,7 @@ async def test_refused_offer_is_told_and_tried_again_when_it_was_asked_for(
         await publishing.publish("video", Camera)
     publishing.client.on_republish("video", "")
     async with asyncio.timeout(10):
-        while "was not taken again" not in caplog.text:  # noqa: ASYNC110 - there is no event for it
+        while "was not republished" not in caplog.text:  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.01)
     mcu.publish_error = None
     await until_published(mcu, 1)

@@ -76,7 +76,7 @@ async def test_each_publisher_is_explained_in_sentences(path: Path) -> None:
     video = "because the server's list says so."
     assert told.output.splitlines() == [
         "Room r of backend cloud: 2 publishers.",
-        f"{alice.sessionid[:SHOWN]}… (not told yet) {share} {audio} "
+        f"{alice.sessionid[:SHOWN]}… (not applied yet) {share} {audio} "
         f"Its video is sent as vp8 (1 in the room cannot decode it), {video}",
         f"{bob.sessionid[:SHOWN]}… {share} {audio} Its video is sent as vp8 (1 in the room cannot decode it), {video}",
     ]
@@ -105,7 +105,7 @@ async def test_a_room_without_publishers_is_a_room(path: Path) -> None:
     async with running(path) as harness:
         await harness.member("alice", backend=CLOUD)
         told = await explain("r", "--socket", str(path))
-    assert (told.exit_code, told.output) == (0, "Room r of backend cloud: nobody publishes.\n")
+    assert (told.exit_code, told.output) == (0, "Room r of backend cloud: no publishers.\n")
 
 
 async def test_without_rules_nothing_limits_a_stream(path: Path) -> None:
@@ -142,13 +142,13 @@ async def test_socket_is_for_the_gateway_s_user_and_goes_with_it(path: Path) -> 
         assert mode(path) == 0o600
         with other_user(path):
             told = await explain("r", "--socket", str(path))
-        assert (told.exit_code, told.output) == (3, f"Error: {path} may be used by the gateway's own user only\n")
+        assert (told.exit_code, told.output) == (3, f"Error: only the gateway's own user may connect to {path}\n")
     assert mode(path) is None
 
 
 async def test_who_does_not_listen_is_told_apart(path: Path) -> None:
     told = await explain("r", "--socket", str(path))
-    expected = f"there is no {path}: does the gateway run, with this path as admin.socket?"
+    expected = f"there is no {path}: is the gateway running, with this path as admin.socket?"
     assert (told.exit_code, told.output) == (3, f"Error: {expected}\n")
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
@@ -165,7 +165,7 @@ async def test_who_does_not_listen_is_told_apart(path: Path) -> None:
             "is not the admin socket of this version of Portunus",
         ),
         (b'HTTP/1.1 400 Bad Request\r\nContent-Length: 13\r\n\r\n{"error":"\xff"}', STRANGE),
-        (b"", "gives no answer (ServerDisconnectedError)"),
+        (b"", "does not answer (ServerDisconnectedError)"),
     ],
 )
 async def test_another_program_on_the_socket_is_noticed(path: Path, reply: bytes, expected: str) -> None:
