@@ -1,7 +1,7 @@
-"""The metrics of deployed servers, by name, type and labels (reference 14.5), against what is really exposed.
+"""The exposed metrics have the names, types and labels of deployed servers (reference 14.5).
 
-The table is written anew from the reference, in groups: ``SERVED`` is seen with any SFU, of ``JANUS`` the in-process
-SFU has what it can measure, and the rest says why it is not there.
+``SERVED`` is exposed with any SFU; the in-process SFU exposes a part of ``JANUS``; the comments of the other groups say
+why these metrics are not exposed in the test.
 """
 
 from __future__ import annotations
@@ -204,4 +204,4 @@ def test_no_row_is_listed_twice() -> None:
     lists = (SERVED, JANUS, SEVERAL, PROXY, GRPC, OURS)
     names = [name for rows in lists for name, _, _ in rows]
     assert len(names) == len(set(names))
-    assert len(names) == 52 + len(OURS)  # rows of the reference, taken apart where one names several
+    assert len(names) == 52 + len(OURS)  # deployed servers have 52

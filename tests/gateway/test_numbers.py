@@ -1,7 +1,7 @@
-"""Every number of reference 17 that is served: its value, and the test that shows it at work.
+"""Each number of reference 17: its value in the code, and the test that shows its effect.
 
-What is a time runs in virtual time, or against a clock that is given, with the very number; the rest are sizes, counts
-and defaults. Not here, since nothing here does it: the lookups of a cluster (1 s) and the numbers of federation.
+Times are tested with the very number, in virtual time or with a clock that the test sets; the others are sizes, counts
+and defaults.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ NUMBERS = (
     Number("throttle window", throttle.BLOCK_WINDOW, 1800, THROTTLE, "over_30_minutes_old"),
     Number("throttle memory", throttle.MEMORY, 43200, THROTTLE, "remembered_for_12_hours"),
     Number("reconnect to Janus", back_off.BACK_OFF, (1, 2, 4, 8, 16), JANUS_TIME, "asked_after_1_to_16_seconds"),
-    # The reference says 30; docs/janus.md says why it is less here. Janus' own limit is 60.
+    # Janus ends a session after 60 s without a request.
     Number("Janus keepalive", janus_session.KEEPALIVE, 3, JANUS_TIME, "keepalive_every_3_seconds"),
     Number(
         "stream bitrate", config.McuSection().max_stream_bitrate, 1048576, "gateway/config/test_loading.py", "defaults"
@@ -115,7 +115,7 @@ NUMBERS = (
 
 # reference 17-a
 @pytest.mark.parametrize("number", NUMBERS, ids=lambda number: str(number.what))
-def test_number_is_the_one_of_the_reference_and_has_a_test(number: Number) -> None:
+def test_number_has_its_value_and_a_test(number: Number) -> None:
     assert number.here == number.expected
     tests = re.findall(r"^(?:async )?def (test_\w+)", (ROOT / number.file).read_text(), re.M)
     assert [test for test in tests if number.test in test]
