@@ -30,7 +30,7 @@ async def test_list_of_the_server_removes_and_orders_codecs() -> None:
         assert "rtpmap:96" not in publisher_of(alice).offer
         assert publisher_of(alice).options.videocodecs == ("h264",)
         bob = await harness.member("bob", backend=backend_with())
-        bob.offer("bob", videocodec="vp8")  # the list goes first
+        bob.offer("bob", videocodec="vp8")  # the list of the server has precedence
         await settle()
         assert video_formats(publisher_of(bob)) == "102"
 
@@ -46,7 +46,7 @@ async def test_codec_that_the_room_cannot_decode_comes_last_in_new_connections_o
         alice.offer("alice", videocodec="h264")
         await settle()
         (updated,) = publisher_of(alice).updates
-        assert "SAVPF 102 96" in updated  # the running connection keeps its codec
+        assert "SAVPF 102 96" in updated  # a running PeerConnection keeps its codec
         alice.offer("anew", sid="2", videocodec="h264")
         await settle()
         assert video_formats(publisher_of(alice)) == "96 102"
@@ -77,7 +77,7 @@ async def test_video_that_is_added_later_is_ordered_then() -> None:
         alice = await harness.member("alice", backend=backend_with())
         alice.offer("alice", media=("audio",))
         await settle()
-        assert publisher_of(alice).options.videocodecs == ("h264", "vp8")  # what the SFU is told when there is none yet
+        assert publisher_of(alice).options.videocodecs == ("h264", "vp8")  # for video that may be added later
         alice.offer("alice", media=("audio", "video"))
         await settle()
         (updated,) = publisher_of(alice).updates

@@ -50,7 +50,7 @@ async def test_shares_follow_the_publishers_of_a_room_within_two_seconds() -> No
         carol.send({"type": "room", "room": {"roomid": ""}})
         await asyncio.sleep(SETTLED)
         assert last_limits(alice, bob) == [300_000, 300_000]
-        publisher_of(bob).end(CloseReason.PUBLISHER_GONE, CloseReason.FAILED)  # the SFU says so
+        publisher_of(bob).end(CloseReason.PUBLISHER_GONE, CloseReason.FAILED)  # by the SFU
         await asyncio.sleep(SETTLED)
         assert last_limits(alice) == [600_000]
 
@@ -145,7 +145,7 @@ async def test_bitrate_that_a_client_asked_for_is_not_exceeded() -> None:
         (bob,) = await publishing_clients(harness, "bob")
         await asyncio.sleep(SETTLED)
         assert publisher_of(alice).options.bitrate == 120_000
-        assert publisher_of(alice).limits == []  # it has that from the start
+        assert publisher_of(alice).limits == []  # its ceiling from the start
         assert last_limits(bob) == [780_000]
 
 

@@ -275,7 +275,7 @@ async def test_session_without_republish_is_ended_if_that_is_configured() -> Non
         assert {it.userid for it in harness.hub.sessions.values()} == {"bob", "carol"}
         assert alice.connection.finished
         assert [it for it in alice.received() if it["type"] == "bye"] == []
-        assert harness.nextcloud.leaves() == []  # the session there is used to join again
+        assert harness.nextcloud.leaves() == []  # its session at Nextcloud is used for the next join
         assert republish_request() in bob.received()
         assert not carol.connection.finished
 

@@ -58,7 +58,7 @@ async def test_subscriber_whose_own_connection_failed_is_not_offered_another() -
     async with FlowHarness() as harness:
         alice, bob = await call_of(harness, (), ())
         await publish(alice)
-        (await subscribe(bob, alice)).end(CloseReason.FAILED)  # it closed it, perhaps
+        (await subscribe(bob, alice)).end(CloseReason.FAILED)  # as when its client closes it
         await settle()
         await publish(alice, "two", sid="2")
         assert bob.received() == []
@@ -309,7 +309,7 @@ async def test_stream_whose_publisher_leaves_the_call_meanwhile_is_not_offered()
         harness.mcu.lose_streams(recovers=True)
         harness.mcu.subscribe_gate = asyncio.Event()
         await publish(alice, "two", sid="2")
-        harness.services.hub.room_of(alice.session).in_call.clear()  # type: ignore[union-attr]  # they are in one
+        harness.services.hub.room_of(alice.session).in_call.clear()  # type: ignore[union-attr]  # the room exists
         harness.mcu.subscribe_gate.set()
         await settle()
         assert bob.received() == []
