@@ -529,7 +529,7 @@ async def test_all_of_it_beside_a_call_with_media(
             "payload": {"type": "answer", "sdp": sdp},
         }
         bob.send_message(alice, reply)
-        await watcher.sees(7)
+        await watcher.wait_for_picture(7)
         for text in UNDECODABLE.values():
             scene.mallory.wire.send(text)
         for _, data, _ in BAD_MEDIA:
@@ -537,8 +537,8 @@ async def test_all_of_it_beside_a_call_with_media(
                 scene.mallory.send_message(to, data, id="m")
         scene.mallory.wire.send(b"\xff")
         await scene.mallory.wire.closed()
-        await watcher.sees(7)
-        await watcher.hears(440.0)
-        await publisher.say("status", "still here")
-        await watcher.reads("status", "still here")
+        await watcher.wait_for_picture(7)
+        await watcher.wait_for_tone(440.0)
+        await publisher.send_message("status", "still here")
+        await watcher.wait_for_message("status", "still here")
         assert not [it for it in caplog.records if it.levelno >= logging.ERROR]

@@ -141,10 +141,10 @@ class Member:
         await self.until(lambda: key in self.watched and self.watched[key].sid != other_than)
         return self.watched[key]
 
-    async def sees(self, publisher: Member, kind: str = "video", *, other_than: str = "") -> Watched:
+    async def wait_for_picture(self, publisher: Member, kind: str = "video", *, other_than: str = "") -> Watched:
         """Wait until the publisher's picture is decoded."""
         watched = await self.watching(publisher, kind, other_than=other_than)
-        await watched.peer.sees(publisher.number)
+        await watched.peer.wait_for_picture(publisher.number)
         return watched
 
     async def until(self, condition: Callable[[], bool]) -> None:

@@ -29,7 +29,7 @@ async def test_a_codec_that_the_server_does_not_allow_is_not_used(sfu: str, loop
         anna, ben = await house.enter("anna", 1), await house.enter("ben", 2)
         await anna.publish(fields={"videocodec": "vp8"})
         await ben.ask(anna)
-        await ben.sees(anna)
+        await ben.wait_for_picture(anna)
         assert codec_of(ben, anna) == "H264"
 
 
@@ -38,5 +38,5 @@ async def test_what_one_in_the_room_cannot_decode_is_not_sent(house: House) -> N
     await ben.publish(video_codec="video/VP8")  # that is all that it decodes
     await anna.publish(fields={"videocodec": "h264,vp8"})
     await ben.ask(anna)
-    await ben.sees(anna)
+    await ben.wait_for_picture(anna)
     assert codec_of(ben, anna) == "VP8"

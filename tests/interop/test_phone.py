@@ -73,8 +73,8 @@ async def _hear_each_other(member: Member, bridge: Bridge) -> None:
     await bridge.publish(video=False, channels=())
     await member.ask(bridge)
     await bridge.ask(member)
-    await (await member.watching(bridge)).peer.hears(bridge.frequency)
-    await (await bridge.watching(member)).peer.hears(member.frequency)
+    await (await member.watching(bridge)).peer.wait_for_tone(bridge.frequency)
+    await (await bridge.watching(member)).peer.wait_for_tone(member.frequency)
 
 
 async def test_somebody_dials_in_is_heard_muted_and_leaves(house: House) -> None:

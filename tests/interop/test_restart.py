@@ -76,8 +76,8 @@ class Served:
     async def goes_on(self) -> None:
         """See that each still sees the other."""
         anna, ben = self.members
-        await ben.sees(anna)
-        await anna.sees(ben)
+        await ben.wait_for_picture(anna)
+        await anna.wait_for_picture(ben)
 
     async def on_janus(self) -> tuple[set[int], set[int]]:
         """Ask Janus for the rooms and handles that carry the name."""

@@ -110,11 +110,11 @@ async def test_streams_of_one_that_dies_come_back_on_the_other_by_themselves(tow
     assert await town.rooms() == [1, 1]
     await anna.ask(ben)
     await ben.ask(anna)
-    of_ben, of_anna = await anna.sees(ben), await ben.sees(anna)
+    of_ben, of_anna = await anna.wait_for_picture(ben), await ben.wait_for_picture(anna)
     await town.janus[0].kill()
-    again = await ben.sees(anna, other_than=of_anna.sid)  # neither of them did anything
-    await again.peer.hears(anna.frequency)
-    await of_ben.peer.sees(ben.number)
+    again = await ben.wait_for_picture(anna, other_than=of_anna.sid)  # neither of them did anything
+    await again.peer.wait_for_tone(anna.frequency)
+    await of_ben.peer.wait_for_picture(ben.number)
     assert anna.watched[ben.id, "video"].sid == of_ben.sid
     assert await town.rooms() == [2]
     url = town.servers[0].url
@@ -132,13 +132,13 @@ async def test_ten_deaths_one_after_another_are_short_gaps(town: Town) -> None:
     ben, _ = await town.person("ben", 2)
     await publish(anna, annas)
     await ben.ask(anna)
-    seen = await ben.sees(anna)
+    seen = await ben.wait_for_picture(anna)
     gaps = []
     for _ in range(10):
         place = 0 if await town.janus[0].rooms() else 1
         killed = time.monotonic()
         await town.janus[place].kill()
-        seen = await ben.sees(anna, other_than=seen.sid)
+        seen = await ben.wait_for_picture(anna, other_than=seen.sid)
         gaps.append(time.monotonic() - killed)
         await town.janus[place].start()
         await town.tells("/readyz", "ok\n")
@@ -164,8 +164,8 @@ async def test_one_that_is_drained_at_a_reload_keeps_its_streams_and_is_left_in_
     assert await town.rooms() == [1, 1]
     await ben.ask(anna)
     await anna.ask(ben)
-    await ben.sees(anna)
-    await anna.sees(ben)
+    await ben.wait_for_picture(anna)
+    await anna.wait_for_picture(ben)
     await anna.client.bye()
     await town.tells("/readyz", f"Janus 1, {url}: drained")
     assert await town.janus[0].handles() == []
@@ -181,10 +181,10 @@ async def test_people_are_served_in_their_country_and_over_a_second_janus(town: 
     assert await town.rooms() == [1, 0]
     await town.change(1, country="DE")
     await ben.ask(anna)
-    seen = await ben.sees(anna)
-    await seen.peer.hears(anna.frequency)
+    seen = await ben.wait_for_picture(anna)
+    await seen.peer.wait_for_tone(anna.frequency)
     assert await town.rooms() == [1, 1]
     assert [len(await one.handles()) for one in town.janus] == [2, 2]
     await publish(anna, annas)  # from another connection: goes to Germany now
-    await ben.sees(anna, other_than=seen.sid)
+    await ben.wait_for_picture(anna, other_than=seen.sid)
     assert await town.rooms() == [0, 1]

@@ -53,7 +53,7 @@ async def test_taking_a_permission_away_ends_the_stream_on_the_sfu(house: House)
     anna, ben = await house.enter("anna", 1), await house.enter("ben", 2)
     await anna.publish()
     await ben.ask(anna)
-    watched = await ben.sees(anna)
+    watched = await ben.wait_for_picture(anna)
     await allow(house, anna, ["publish-audio", "publish-screen"])
     await watched.peer.ended()
     await house.has_streams(0)
@@ -61,7 +61,7 @@ async def test_taking_a_permission_away_ends_the_stream_on_the_sfu(house: House)
         await anna.offer_anew(sid="second")
     await anna.publish(sid="third", video=False)
     await ben.ask(anna)
-    await (await ben.watching(anna, other_than=watched.sid)).peer.hears(anna.frequency)
+    await (await ben.watching(anna, other_than=watched.sid)).peer.wait_for_tone(anna.frequency)
 
 
 async def test_a_video_bitrate_is_written_into_the_answer_and_obeyed(house: House) -> None:

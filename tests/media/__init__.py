@@ -1,7 +1,7 @@
-"""Peers with real media for the tests: a picture that says who sends it, a tone, data channels.
+"""WebRTC peers with real media for the tests: numbered pictures, tones and data channels.
 
-``PublishingPeer`` and ``WatchingPeer`` are aiortc peers that negotiate with descriptions, whatever brings these to the
-other side; ``loopback`` (a fixture in ``tests/media/loopback.py``) lets them use 127.0.0.1.
+``PublishingPeer`` and ``WatchingPeer`` are aiortc peers; a test carries their descriptions and candidates to the other
+side. ``loopback`` (a fixture in ``tests/media/loopback.py``) lets them use 127.0.0.1.
 """
 
 from tests.media.peers import MediaPeer, PublishingPeer, WatchingPeer

@@ -1,4 +1,4 @@
-"""Lets aiortc peers of the tests find each other on 127.0.0.1, which aioice leaves out when it gathers addresses."""
+"""A fixture that restricts aiortc peers to 127.0.0.1, which aioice otherwise excludes from its candidates."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ def loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def only_loopback(use_ipv4: bool, use_ipv6: bool) -> list[str]:
-    """Stand in for ``aioice.ice.get_host_addresses``."""
+    """Replace ``aioice.ice.get_host_addresses``."""
     return ["127.0.0.1"]

@@ -1,4 +1,4 @@
-"""aiortc peers that publish and watch; every wait is for an event and has a limit."""
+"""aiortc peers that publish and receive media; every wait is for an event and has a timeout."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from aiortc.sdp import candidate_from_sdp
 from av import AudioFrame, VideoFrame
 
 from tests.media.signals import dominant_frequency, read_number, samples_of
-from tests.media.tracks import Picture, Tone
+from tests.media.tracks import NumberTrack, ToneTrack
 
-WAIT = 20.0  # seconds for anything that media must do; a call comes up within one
-_LISTEN = 9600  # samples behind one reading of the tone: 5 Hz
+WAIT = 20.0  # seconds, the timeout of each wait; a call is connected within one
+_TONE_SAMPLES = 9600  # samples per measurement of a tone's frequency: 5 Hz resolution
 _TOLERANCE = 15.0  # Hz
 
-Message = tuple[str, str | bytes]  # label of the channel and what was said
+Message = tuple[str, str | bytes]  # label of the data channel and message
 
 
 class MediaPeer:
@@ -53,16 +53,16 @@ class MediaPeer:
         await self.pc.close()
 
     def cut(self) -> None:
-        """Vanish without a word, as when a cable is pulled."""
+        """Close the sockets without ending the connection, as when a cable is pulled."""
         for transceiver in self.pc.getTransceivers():
             for protocol in transceiver.receiver.transport.transport._connection._protocols:
                 protocol.transport.abort()
 
     async def until(self, condition: Callable[[], bool], what: str, limit: float = WAIT) -> None:
-        """Wait until ``condition`` holds; it is looked at whenever something happened to this peer.
+        """Wait until ``condition`` holds; it is checked after each event of this peer.
 
         Raises:
-            AssertionError: it did not come to pass in time.
+            AssertionError: the condition did not hold in time; the text has ``what``.
         """
         try:
             async with asyncio.timeout(limit):
@@ -72,8 +72,8 @@ class MediaPeer:
         except TimeoutError:
             raise AssertionError(f"not within {limit} s: {what} ({self.state()})") from None
 
-    def notice(self) -> None:
-        """Look again at what is waited for; to be called when something happened that the peer does not know of."""
+    def notify(self) -> None:
+        """Have ``until`` check its condition; for events that the peer does not receive itself."""
         self._changed.set()
 
     async def connected(self, limit: float = WAIT) -> None:
@@ -85,24 +85,24 @@ class MediaPeer:
         await self.until(lambda: self.pc.connectionState in ("closed", "failed"), "an end of the connection", limit)
 
     async def add_candidate(self, candidate: str, mid: str | None, index: int | None) -> None:
-        """Take a candidate ("candidate:…") of the other side; an empty one ends the list."""
+        """Add a remote candidate ("candidate:…"); an empty one is the end of candidates."""
         if not candidate:
             await self.pc.addIceCandidate(None)
             return
-        read = candidate_from_sdp(candidate.removeprefix("candidate:"))
-        read.sdpMid, read.sdpMLineIndex = mid, index
-        await self.pc.addIceCandidate(read)
+        parsed = candidate_from_sdp(candidate.removeprefix("candidate:"))
+        parsed.sdpMid, parsed.sdpMLineIndex = mid, index
+        await self.pc.addIceCandidate(parsed)
 
     def state(self) -> str:
-        """Return what a failed wait says of this peer."""
+        """Return this peer's state for the message of a failed wait."""
         return self.pc.connectionState
 
 
 class PublishingPeer(MediaPeer):
-    """Sends the picture of ``number``, a tone of ``frequency`` Hz, and what is said on its data channels.
+    """Publishes pictures that show ``number``, a tone of ``frequency`` Hz, and data channels.
 
-    ``channels`` names the data channels to open; a label that begins with "unordered" opens an unordered one.
-    ``video_codec`` offers that codec alone, for instance "video/H264".
+    ``channels`` are the labels of the data channels; one that begins with "unordered" is unordered.
+    ``video_codec`` is the only codec offered, for instance "video/H264"; empty: aiortc's choice.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class PublishingPeer(MediaPeer):
         self._camera: RTCRtpTransceiver | None = None
         self.channels: dict[str, RTCDataChannel] = {}
         if audio:
-            self.pc.addTransceiver(Tone(frequency), direction="sendonly")
+            self.pc.addTransceiver(ToneTrack(frequency), direction="sendonly")
         if video:
             self.add_camera()
         for label in channels:
@@ -131,17 +131,17 @@ class PublishingPeer(MediaPeer):
             self.channels[label] = channel
 
     async def offer(self) -> str:
-        """Return an offer with all candidates inside."""
+        """Return an offer that includes all candidates."""
         await self.pc.setLocalDescription(await self.pc.createOffer())
         return self.pc.localDescription.sdp
 
     async def accept(self, answer: str) -> None:
-        """Take the answer to the last offer."""
+        """Apply the answer to the last offer."""
         await self.pc.setRemoteDescription(RTCSessionDescription(answer, "answer"))
 
     def add_camera(self) -> None:
-        """Add the picture; offer again afterwards."""
-        transceiver = self.pc.addTransceiver(Picture(self.number), direction="sendonly")
+        """Add a video track; a new offer must follow."""
+        transceiver = self.pc.addTransceiver(NumberTrack(self.number), direction="sendonly")
         if self._video_codec:
             capabilities = RTCRtpSender.getCapabilities("video").codecs
             wanted = [c for c in capabilities if c.mimeType in (self._video_codec, "video/rtx")]
@@ -149,67 +149,67 @@ class PublishingPeer(MediaPeer):
         self._camera = transceiver
 
     def switch_camera(self, on: bool) -> None:
-        """Send the picture or not; offer again afterwards."""
+        """Start or stop sending video; a new offer must follow."""
         if self._camera is None:
             raise ValueError("the peer has no camera")
         self._camera.direction = "sendonly" if on else "inactive"
 
-    async def say(self, label: str, data: str | bytes) -> None:
-        """Say something on a data channel, once it is open."""
+    async def send_message(self, label: str, message: str | bytes) -> None:
+        """Send a message on a data channel, once it is open."""
         channel = self.channels[label]
         await self.until(lambda: channel.readyState == "open", f"an open channel {label!r}")
-        channel.send(data)
+        channel.send(message)
 
     @property
     def video_bitrate(self) -> int | None:
-        """The bit/s that the video encoder is set to, ``None`` before the first picture."""
+        """The target bitrate of the video encoder in bit/s; ``None`` before the first picture."""
         if self._camera is None:
             return None
-        encoder = self._camera.sender._RTCRtpSender__encoder  # type: ignore[attr-defined]  # aiortc does not tell
+        encoder = self._camera.sender._RTCRtpSender__encoder  # type: ignore[attr-defined]  # aiortc has no public way
         bitrate: int | None = getattr(encoder, "target_bitrate", None)
         return bitrate
 
 
 class WatchingPeer(MediaPeer):
-    """Receives and says whose picture and tone it gets."""
+    """Receives media, and records the numbers of decoded pictures, the frequencies of tones, and messages."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.numbers: dict[str, int] = {}  # shown last, by mid of the medium
-        self.frames: dict[str, int] = {}  # decoded, by mid
-        self.tones: dict[str, float | None] = {}  # heard last, in Hz, by mid
+        self.numbers: dict[str, int] = {}  # of the last decoded picture, by mid
+        self.frames: dict[str, int] = {}  # decoded pictures, by mid
+        self.tones: dict[str, float | None] = {}  # last frequency in Hz, by mid
         self.messages: list[Message] = []
         self.labels: dict[str, RTCDataChannel] = {}
         self._readers: set[asyncio.Task[None]] = set()
-        self.pc.on("track", self._watch)
-        self.pc.on("datachannel", self._listen)
+        self.pc.on("track", self._on_track)
+        self.pc.on("datachannel", self._on_channel)
 
     async def answer(self, offer: str) -> str:
-        """Take an offer and return the answer, with all candidates inside."""
+        """Apply an offer and return the answer, which includes all candidates."""
         await self.pc.setRemoteDescription(RTCSessionDescription(offer, "offer"))
         await self.pc.setLocalDescription(await self.pc.createAnswer())
         return self.pc.localDescription.sdp
 
-    async def sees(self, number: int, limit: float = WAIT) -> None:
-        """Wait for the picture of that number, decoded after this call."""
+    async def wait_for_picture(self, number: int, limit: float = WAIT) -> None:
+        """Wait until a picture with that number is decoded after this call."""
         self.numbers.clear()
-        await self.until(lambda: number in self.numbers.values(), f"the picture of {number}", limit)
+        await self.until(lambda: number in self.numbers.values(), f"a picture with number {number}", limit)
 
-    async def hears(self, frequency: float, limit: float = WAIT) -> None:
-        """Wait for that tone, decoded after this call."""
+    async def wait_for_tone(self, frequency: float, limit: float = WAIT) -> None:
+        """Wait until a tone of that frequency is decoded after this call."""
         self.tones.clear()
 
-        def heard() -> bool:
+        def tone_decoded() -> bool:
             return any(tone is not None and abs(tone - frequency) < _TOLERANCE for tone in self.tones.values())
 
-        await self.until(heard, f"a tone of {frequency} Hz", limit)
+        await self.until(tone_decoded, f"a tone of {frequency} Hz", limit)
 
-    async def reads(self, label: str, data: str | bytes, limit: float = WAIT) -> None:
-        """Wait until that was said on that channel, now or before."""
-        await self.until(lambda: (label, data) in self.messages, f"{data!r} on {label!r}", limit)
+    async def wait_for_message(self, label: str, message: str | bytes, limit: float = WAIT) -> None:
+        """Wait until a message has been received on a data channel, before this call or after."""
+        await self.until(lambda: (label, message) in self.messages, f"{message!r} on {label!r}", limit)
 
     async def close(self) -> None:
-        """End the connection and stop reading."""
+        """End the connection and stop decoding."""
         await super().close()
         for reader in self._readers:
             reader.cancel()
@@ -217,10 +217,10 @@ class WatchingPeer(MediaPeer):
             await asyncio.wait(self._readers)
 
     def state(self) -> str:
-        """Return what a failed wait says of this peer."""
+        """Return this peer's state for the message of a failed wait."""
         return f"{self.pc.connectionState}, pictures {self.numbers}, frames {self.frames}, tones {self.tones}"
 
-    def _watch(self, track: MediaStreamTrack) -> None:
+    def _on_track(self, track: MediaStreamTrack) -> None:
         read = self._read_video if track.kind == "video" else self._read_audio
         self._readers.add(asyncio.create_task(read(track)))
 
@@ -245,25 +245,25 @@ class WatchingPeer(MediaPeer):
                 self._changed.set()
 
     async def _read_audio(self, track: MediaStreamTrack) -> None:
-        gathered = np.zeros(0)
+        samples = np.zeros(0)
         while True:
             try:
                 frame = await track.recv()
             except MediaStreamError:
                 return
             if isinstance(frame, AudioFrame):
-                gathered = np.concatenate((gathered, samples_of(frame)))
-                if len(gathered) >= _LISTEN:
-                    self.tones[self._mid(track)] = dominant_frequency(gathered[:_LISTEN], frame.sample_rate)
-                    gathered = gathered[_LISTEN:]
+                samples = np.concatenate((samples, samples_of(frame)))
+                if len(samples) >= _TONE_SAMPLES:
+                    self.tones[self._mid(track)] = dominant_frequency(samples[:_TONE_SAMPLES], frame.sample_rate)
+                    samples = samples[_TONE_SAMPLES:]
                     self._changed.set()
 
-    def _listen(self, channel: RTCDataChannel) -> None:
+    def _on_channel(self, channel: RTCDataChannel) -> None:
         self.labels[channel.label] = channel
 
-        def heard(data: str | bytes) -> None:
-            self.messages.append((channel.label, data))
+        def on_message(message: str | bytes) -> None:
+            self.messages.append((channel.label, message))
             self._changed.set()
 
-        channel.on("message", heard)
+        channel.on("message", on_message)
         self._changed.set()

@@ -1,4 +1,4 @@
-"""A picture that was encoded before: who publishes it costs next to nothing."""
+"""A publisher of video encoded beforehand, which costs next to no CPU."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FRAMES = 2 * FRAMES_PER_SECOND  # a loop of two seconds that begins with a keyfr
 
 
 def record(number: int, bits_per_second: int = 100_000) -> list[bytes]:
-    """Encode the picture of ``number`` as VP8."""
+    """Return pictures that show ``number``, encoded as VP8."""
     encoder = av.CodecContext.create("libvpx", "w")
     assert isinstance(encoder, av.VideoCodecContext)
     first = draw(number, 0)
@@ -36,8 +36,8 @@ def record(number: int, bits_per_second: int = 100_000) -> list[bytes]:
     return [bytes(packet) for packet in packets]
 
 
-class Recorded(MediaStreamTrack):
-    """Plays a recording again and again, as packets that need no encoder."""
+class RecordedTrack(MediaStreamTrack):
+    """A video track that repeats encoded pictures."""
 
     kind = "video"
 
@@ -59,8 +59,8 @@ class Recorded(MediaStreamTrack):
 
 
 class RecordedPeer(PublishingPeer):
-    """Publishes a recording, without sound."""
+    """Publishes encoded pictures, without audio."""
 
     def __init__(self, recording: list[bytes]) -> None:
         super().__init__(0, 0.0, audio=False, video=False, channels=())
-        self.pc.addTransceiver(Recorded(recording), direction="sendonly")
+        self.pc.addTransceiver(RecordedTrack(recording), direction="sendonly")

@@ -1,7 +1,7 @@
-"""Pictures and tones that tell who sends them, and how to read them back after a codec has been at them.
+"""Pictures that show a number, and tones: generation, and recognition after decoding.
 
 A picture is a grid of four by two large cells. Two cells are white and black for reference, six carry the bits of a
-number; the strip below moves, so that no two pictures are the same.
+number; a bar moves in the strip below, so that consecutive pictures differ.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ MAX_NUMBER = 63
 WHITE, BLACK = 235, 16  # luma
 SAMPLE_RATE = 48000
 _CELL_WIDTH, _CELL_HEIGHT = WIDTH // COLUMNS, (HEIGHT - STRIP) // ROWS
-_MARGIN = 12  # pixels around the middle of a cell that blur may reach
+_MARGIN = 12  # pixels at a cell's edges that may be blurred
 
 
 def draw(number: int, step: int) -> VideoFrame:
-    """Return the picture of a number from 0 to ``MAX_NUMBER``; ``step`` moves the strip."""
+    """Return a picture that shows a number from 0 to ``MAX_NUMBER``; ``step`` moves the bar."""
     luma = np.full((HEIGHT, WIDTH), 128, dtype=np.uint8)
     for cell, bit in enumerate(_bits(number)):
         row, column = divmod(cell, COLUMNS)
@@ -34,7 +34,7 @@ def draw(number: int, step: int) -> VideoFrame:
 
 
 def read_number(frame: VideoFrame) -> int | None:
-    """Return the number a picture shows, whatever its size; ``None`` if it shows none."""
+    """Return the number that a picture of any size shows; ``None`` if it is not recognised."""
     luma = frame.to_ndarray(format="gray")
     height, width = luma.shape
     grid_height = height * (HEIGHT - STRIP) // HEIGHT
@@ -49,14 +49,14 @@ def read_number(frame: VideoFrame) -> int | None:
     if white - black < 120:
         return None
     bits = [cell > (white + black) / 2 for cell in cells[1:-1]]
-    clear = all(min(abs(cell - white), abs(cell - black)) < 40 for cell in cells)
-    return sum(bit << place for place, bit in enumerate(bits)) if clear else None
+    recognised = all(min(abs(cell - white), abs(cell - black)) < 40 for cell in cells)
+    return sum(bit << place for place, bit in enumerate(bits)) if recognised else None
 
 
 def sound(frequency: float, first_sample: int, samples: int) -> AudioFrame:
-    """Return a stretch of a sine, mono, 16 bit."""
-    moments = (np.arange(samples) + first_sample) / SAMPLE_RATE
-    wave = (np.sin(2 * np.pi * frequency * moments) * 12000).astype(np.int16)
+    """Return ``samples`` samples of a sine wave from ``first_sample`` on, mono, 16 bit."""
+    times = (np.arange(samples) + first_sample) / SAMPLE_RATE
+    wave = (np.sin(2 * np.pi * frequency * times) * 12000).astype(np.int16)
     frame = AudioFrame.from_ndarray(wave.reshape(1, -1), format="s16", layout="mono")
     frame.sample_rate = SAMPLE_RATE
     return frame
@@ -69,7 +69,7 @@ def samples_of(frame: AudioFrame) -> NDArray[np.float64]:
 
 
 def dominant_frequency(samples: NDArray[np.float64], rate: int) -> float | None:
-    """Return the frequency in Hz that holds most of the energy; ``None`` in silence."""
+    """Return the frequency in Hz with the most energy; ``None`` for silence."""
     if float(np.sqrt(np.mean(samples**2))) < 0.01:
         return None
     spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))

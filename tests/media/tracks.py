@@ -1,4 +1,4 @@
-"""Endless tracks for the tests, at a pace that two small cores keep up with."""
+"""Endless tracks for the tests, at frame rates that two small cores can encode."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ VIDEO_CLOCK = 90000
 AUDIO_SAMPLES = SAMPLE_RATE // 50  # 20 ms
 
 
-class Picture(MediaStreamTrack):
-    """Shows a number."""
+class NumberTrack(MediaStreamTrack):
+    """A video track whose pictures show a number."""
 
     kind = "video"
 
@@ -38,8 +38,8 @@ class Picture(MediaStreamTrack):
         return frame
 
 
-class Tone(MediaStreamTrack):
-    """Sounds at one frequency."""
+class ToneTrack(MediaStreamTrack):
+    """An audio track of one frequency."""
 
     kind = "audio"
 

@@ -30,14 +30,14 @@ async def test_two_subscribers_see_and_hear_that_publisher_and_read_its_data_cha
         await carol.subscribe(sfu.mcu)
         await dave.subscribe(sfu.mcu)
         for watcher in (carol, dave):
-            await watcher.peer.sees(21)
-            await watcher.peer.hears(440.0)
+            await watcher.peer.wait_for_picture(21)
+            await watcher.peer.wait_for_tone(440.0)
             assert set(watcher.peer.numbers.values()) == {21}
-        await alice.peer.say("status", "muted")
-        await alice.peer.say("status", b"\x00\xff")
+        await alice.peer.send_message("status", "muted")
+        await alice.peer.send_message("status", b"\x00\xff")
         for watcher in (carol, dave):
-            await watcher.peer.reads("status", "muted")
-            await watcher.peer.reads("status", b"\x00\xff")
+            await watcher.peer.wait_for_message("status", "muted")
+            await watcher.peer.wait_for_message("status", b"\x00\xff")
         await alice.until(
             lambda: {(MediaKind.AUDIO, True), (MediaKind.VIDEO, True)} <= set(alice.media), "that media flow"
         )
@@ -55,8 +55,8 @@ async def test_subscriber_may_ask_before_the_publisher_is_there(sfu: Sfu) -> Non
         early = asyncio.create_task(carol.subscribe(sfu.mcu))
         await alice.publish(sfu.mcu)
         await early
-        await carol.peer.sees(7)
-        await carol.peer.hears(660.0)
+        await carol.peer.wait_for_picture(7)
+        await carol.peer.wait_for_tone(660.0)
 
 
 async def test_stream_that_nobody_publishes_is_no_such_stream(sfu: Sfu) -> None:

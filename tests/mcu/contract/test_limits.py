@@ -34,7 +34,7 @@ async def test_limit_reaches_the_publisher_at_once_and_is_lifted(sfu: Sfu) -> No
     async with sender(41) as alice, viewer() as carol:
         await alice.publish(sfu.mcu)
         await carol.subscribe(sfu.mcu)
-        await carol.peer.sees(41)
+        await carol.peer.wait_for_picture(41)
         await alice.publisher.limit(300_000)
         await holds(lambda: 250_000 <= bitrate(alice) <= 300_000, "300 kbit/s")
         await alice.publisher.limit(0)
@@ -56,7 +56,7 @@ async def test_preferred_codec_is_sent(sfu: Sfu, codec: str) -> None:
     async with sender(43) as alice, viewer() as carol:
         await alice.publish(sfu.mcu, KEY, PublishOptions(videocodecs=(codec,)))
         await carol.subscribe(sfu.mcu)
-        await carol.peer.sees(43)
+        await carol.peer.wait_for_picture(43)
         assert codec in {report.codec for report in sfu.mcu.streams() if report.kind is MediaKind.VIDEO}
 
 
@@ -65,7 +65,7 @@ async def test_preferred_audio_codec_is_sent(sfu: Sfu, codec: str) -> None:
     async with sender(47, 500.0, video=False, channels=()) as alice, viewer() as carol:
         await alice.publish(sfu.mcu, KEY, PublishOptions(audiocodecs=(codec,)))
         await carol.subscribe(sfu.mcu)
-        await carol.peer.hears(500.0)
+        await carol.peer.wait_for_tone(500.0)
         await holds(lambda: codec in {report.codec for report in sfu.mcu.streams()}, f"a report of {codec}")
 
 
@@ -73,7 +73,7 @@ async def test_streams_are_reported(sfu: Sfu) -> None:
     async with sender(44) as alice, viewer() as carol:
         await alice.publish(sfu.mcu)
         await carol.subscribe(sfu.mcu)
-        await carol.peer.sees(44)
+        await carol.peer.wait_for_picture(44)
 
         def found(kind: MediaKind, subscriber: bool) -> list[StreamReport]:
             return [r for r in sfu.mcu.streams() if r.key == KEY and r.kind is kind and r.subscriber is subscriber]
@@ -94,7 +94,7 @@ async def test_media_that_flow_are_counted(sfu: Sfu) -> None:
         await alice.publish(sfu.mcu)
         await shared.publish(sfu.mcu, screen)
         await carol.subscribe(sfu.mcu)
-        await carol.peer.sees(48)
+        await carol.peer.wait_for_picture(48)
         published = {("audio",): 1, ("video",): 1, ("screen",): 1}
         await holds(lambda: counted() == [published, {("audio",): 1, ("video",): 1}], "the media of both streams")
         await alice.publisher.close()
@@ -106,17 +106,17 @@ async def test_stream_without_data_channels_and_with_several(sfu: Sfu) -> None:
     async with sender(45, channels=()) as alice, viewer() as carol:
         await alice.publish(sfu.mcu)
         await carol.subscribe(sfu.mcu)
-        await carol.peer.sees(45)
+        await carol.peer.wait_for_picture(45)
         assert carol.peer.labels == {}
         await alice.publisher.close()
     async with sender(46, channels=("status", "unordered-chat")) as bob, viewer() as dave:
         await bob.publish(sfu.mcu)
         await dave.subscribe(sfu.mcu)
-        await dave.peer.sees(46)
+        await dave.peer.wait_for_picture(46)
         said = [f"word {number}" for number in range(50)]
         for word in said:
-            await bob.peer.say("status", word)
-        await bob.peer.say("unordered-chat", b"\x00" * 1000)
-        await dave.peer.reads("unordered-chat", b"\x00" * 1000)
-        await dave.peer.reads("status", said[-1])
+            await bob.peer.send_message("status", word)
+        await bob.peer.send_message("unordered-chat", b"\x00" * 1000)
+        await dave.peer.wait_for_message("unordered-chat", b"\x00" * 1000)
+        await dave.peer.wait_for_message("status", said[-1])
         assert [data for label, data in dave.peer.messages if label == "status"] == said

@@ -24,19 +24,19 @@ async def test_camera_switched_on_later_is_seen_without_asking_and_off_and_on_ag
         await alice.publish(sfu.mcu)
         for watcher in (carol, dave):
             await watcher.subscribe(sfu.mcu)
-            await watcher.peer.hears(500.0)
+            await watcher.peer.wait_for_tone(500.0)
         alice.peer.add_camera()
         await alice.renegotiate()
         for watcher in (carol, dave):
-            await watcher.peer.sees(11)
+            await watcher.peer.wait_for_picture(11)
         alice.peer.switch_camera(False)
         await alice.renegotiate()
         await alice.until(lambda: alice.media[-1] == (MediaKind.VIDEO, False), "that the picture stops")
         alice.peer.switch_camera(True)
         await alice.renegotiate()
         for watcher in (carol, dave):
-            await watcher.peer.sees(11)
-            await watcher.peer.hears(500.0)
+            await watcher.peer.wait_for_picture(11)
+            await watcher.peer.wait_for_tone(500.0)
             assert watcher.closed == []
 
 
@@ -46,11 +46,11 @@ async def test_refresh_offers_the_same_connection_again(sfu: Sfu) -> None:
         subscription, offer = await sfu.mcu.subscribe(KEY, SubscribeOptions(), carol)
         carol.subscriber = subscription
         await carol.answer(offer)
-        await carol.peer.sees(12)
+        await carol.peer.wait_for_picture(12)
         again = await subscription.refresh()
         assert ufrag(again) == ufrag(offer)
         await carol.answer(again)
-        await carol.peer.sees(12)
+        await carol.peer.wait_for_picture(12)
         assert carol.closed == []
 
 
@@ -59,20 +59,20 @@ async def test_offer_that_is_never_answered_blocks_nobody(sfu: Sfu) -> None:
         await alice.publish(sfu.mcu)
         for watcher in (silent, dave):
             await watcher.subscribe(sfu.mcu)
-            await watcher.peer.hears(500.0)
+            await watcher.peer.wait_for_tone(500.0)
         silent.answers = False
         alice.peer.add_camera()
         await alice.renegotiate()
         await silent.until(lambda: bool(silent.offers), "an offer")
-        await dave.peer.sees(13)
+        await dave.peer.wait_for_picture(13)
         alice.peer.switch_camera(False)
         await alice.renegotiate()
         alice.peer.switch_camera(True)
         await alice.renegotiate()
-        await dave.peer.sees(13)
+        await dave.peer.wait_for_picture(13)
         assert silent.subscriber is not None
         await silent.answer(await silent.subscriber.refresh())
-        await silent.peer.sees(13)
+        await silent.peer.wait_for_picture(13)
 
 
 async def test_offer_of_another_connection_is_told_and_changes_nothing(sfu: Sfu) -> None:
@@ -81,7 +81,7 @@ async def test_offer_of_another_connection_is_told_and_changes_nothing(sfu: Sfu)
         await carol.subscribe(sfu.mcu)
         with pytest.raises(NewPeerConnection):
             await alice.publisher.update(await other.peer.offer())
-        await carol.peer.sees(14)
+        await carol.peer.wait_for_picture(14)
 
 
 async def test_descriptions_that_make_no_sense_change_nothing(sfu: Sfu) -> None:
@@ -92,7 +92,7 @@ async def test_descriptions_that_make_no_sense_change_nothing(sfu: Sfu) -> None:
             await alice.publisher.update("v=0\r\nnonsense")
         with pytest.raises(McuError):
             await subscription.accept("nonsense")
-        await carol.peer.sees(16)
+        await carol.peer.wait_for_picture(16)
 
 
 @pytest.mark.parametrize(
@@ -116,17 +116,17 @@ async def test_numbers_that_make_no_sense_end_nothing(sfu: Sfu, line: str) -> No
         answer = await carol.peer.answer(await subscription.refresh())
         with contextlib.suppress(McuError):
             await subscription.accept(spoilt(answer))
-        await carol.peer.sees(18)
+        await carol.peer.wait_for_picture(18)
 
 
 async def test_audio_and_video_are_switched_off_and_on(sfu: Sfu) -> None:
     async with sender(17, 500.0) as alice, viewer() as carol:
         await alice.publish(sfu.mcu)
         subscription = await carol.subscribe(sfu.mcu, KEY, SubscribeOptions(selection=MediaSelection(video=False)))
-        await carol.peer.hears(500.0)
+        await carol.peer.wait_for_tone(500.0)
         assert sum(carol.peer.frames.values()) == 0
         await subscription.select(MediaSelection(video=True))
-        await carol.peer.sees(17)
+        await carol.peer.wait_for_picture(17)
         await subscription.select(MediaSelection(audio=False))
         await subscription.select(MediaSelection(audio=True))
-        await carol.peer.hears(500.0)
+        await carol.peer.wait_for_tone(500.0)

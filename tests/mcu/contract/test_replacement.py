@@ -19,15 +19,15 @@ async def test_second_publisher_replaces_the_first(sfu: Sfu) -> None:
     async with sender(21) as old, sender(22) as new, viewer() as carol, viewer() as again:
         await old.publish(sfu.mcu)
         await carol.subscribe(sfu.mcu)
-        await carol.peer.sees(21)
+        await carol.peer.wait_for_picture(21)
         await new.publish(sfu.mcu)
         await carol.hears_closed(CloseReason.REPLACED)
         await again.subscribe(sfu.mcu)
-        await again.peer.sees(22)
+        await again.peer.wait_for_picture(22)
         assert old.closed == []
         assert await sfu.open_streams() == 2
         await old.publisher.close()  # of no consequence: it is closed
-        await again.peer.sees(22)
+        await again.peer.wait_for_picture(22)
         await new.publisher.close()
         await again.hears_closed(CloseReason.PUBLISHER_GONE)
         assert await sfu.open_streams() == 0
@@ -49,7 +49,7 @@ async def test_replacement_of_one_that_never_connected_serves_those_who_wait(sfu
         await new.publish(sfu.mcu)
         await asyncio.gather(*waiting)
         for watcher in (carol, dave):
-            await watcher.peer.sees(26)
+            await watcher.peer.wait_for_picture(26)
             assert watcher.closed == []
         assert await sfu.open_streams() == 3
 
@@ -61,7 +61,7 @@ async def test_closing_a_subscription_concerns_nobody_else(sfu: Sfu) -> None:
         await dave.subscribe(sfu.mcu)
         await left.close()
         await left.close()
-        await dave.peer.sees(27)
+        await dave.peer.wait_for_picture(27)
         assert carol.closed == []
         assert await sfu.open_streams() == 2
 
@@ -71,10 +71,10 @@ async def test_client_that_ends_its_connection_is_told_of(sfu: Sfu) -> None:
         await alice.publish(sfu.mcu)
         await carol.subscribe(sfu.mcu)
         await dave.subscribe(sfu.mcu)
-        await dave.peer.sees(28)
+        await dave.peer.wait_for_picture(28)
         await dave.peer.close()
         await dave.hears_closed(CloseReason.FAILED)
-        await carol.peer.sees(28)
+        await carol.peer.wait_for_picture(28)
         await alice.peer.close()
         await alice.hears_closed(CloseReason.FAILED)
         await carol.hears_closed(CloseReason.PUBLISHER_GONE)

@@ -50,7 +50,7 @@ async def watch() -> None:
         await alice.publish(mcu)
         await carol.subscribe(mcu)
         await carol.peer.until(lambda: sum(carol.peer.frames.values()) >= PICTURES, f"{PICTURES} pictures", 10.0)
-        await carol.peer.sees(33)
+        await carol.peer.wait_for_picture(33)
     await mcu.stop()
 
 
@@ -98,7 +98,7 @@ async def test_datagrams_of_strangers_end_nothing(loopback: None) -> None:
     async with sender(34) as alice, viewer() as carol:
         await alice.publish(mcu)
         await carol.subscribe(mcu)
-        await carol.peer.sees(34)
+        await carol.peer.wait_for_picture(34)
         loop = asyncio.get_running_loop()
         stranger, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0))
         descriptions = alice.peer.pc.remoteDescription.sdp + carol.peer.pc.remoteDescription.sdp
@@ -108,9 +108,9 @@ async def test_datagrams_of_strangers_end_nothing(loopback: None) -> None:
             for junk in JUNK:
                 stranger.sendto(junk, ("127.0.0.1", port))
         stranger.close()
-        await carol.peer.sees(34)
-        await alice.peer.say("status", "still here")
-        await carol.peer.reads("status", "still here")
+        await carol.peer.wait_for_picture(34)
+        await alice.peer.send_message("status", "still here")
+        await carol.peer.wait_for_message("status", "still here")
         assert alice.closed == carol.closed == []
     await mcu.stop()
 
@@ -121,12 +121,12 @@ async def test_data_channel_that_comes_later_reaches_subscribers(loopback: None)
     async with sender(35, video=False, channels=()) as alice, viewer() as carol:
         await alice.publish(mcu)
         await carol.subscribe(mcu)
-        await carol.peer.hears(440.0)
+        await carol.peer.wait_for_tone(440.0)
         alice.peer.channels["late"] = alice.peer.pc.createDataChannel("late")
-        alice.peer.channels["late"].on("open", alice.peer.notice)
+        alice.peer.channels["late"].on("open", alice.peer.notify)
         await alice.renegotiate()
         await carol.until(lambda: bool(carol.offers), "an offer")
         await carol.answered()
-        await alice.peer.say("late", "hello")
-        await carol.peer.reads("late", "hello")
+        await alice.peer.send_message("late", "hello")
+        await carol.peer.wait_for_message("late", "hello")
     await mcu.stop()

@@ -92,7 +92,7 @@ async def test_changed_settings_hold_for_the_next_connection(loopback: None) -> 
         await alice.publish(mcu)
         await mcu.reconfigure(InprocessSettings(address="127.0.0.1", port_min=first, port_max=last))
         await carol.subscribe(mcu)
-        await carol.peer.sees(5)
+        await carol.peer.wait_for_picture(5)
         ports = re.findall(r" 127\.0\.0\.1 (\d+) typ host", carol.peer.pc.remoteDescription.sdp)
         assert all(first <= int(port) <= last for port in ports)
     await mcu.stop()

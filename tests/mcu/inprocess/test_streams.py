@@ -89,7 +89,7 @@ async def test_subscription_that_is_never_answered_has_failed(
         await silent.hears_closed(CloseReason.FAILED)
         await unwilling.hears_closed(CloseReason.FAILED)
         await refused.close()
-        await carol.peer.hears(440.0)
+        await carol.peer.wait_for_tone(440.0)
         assert carol.closed == []
         assert mcu.status().sfus[0].subscribers == 1
 
@@ -101,7 +101,7 @@ async def test_client_that_vanishes_without_a_word_has_failed(
     async with sender(50, channels=()) as alice, viewer() as carol:
         await alice.publish(mcu)
         await carol.subscribe(mcu)
-        await carol.peer.sees(50)
+        await carol.peer.wait_for_picture(50)
         monkeypatch.setattr(aioice.ice, "CONSENT_FAILURES", 1)
         carol.peer.cut()
         await carol.hears_closed(CloseReason.FAILED)
@@ -116,7 +116,7 @@ async def test_offer_that_stays_unanswered_is_followed_by_the_next_change(
     async with sender(51, video=False) as alice, viewer() as carol:
         await alice.publish(mcu)
         await carol.subscribe(mcu)
-        await carol.peer.hears(440.0)
+        await carol.peer.wait_for_tone(440.0)
         carol.answers = False
         alice.peer.add_camera()
         await alice.renegotiate()
@@ -128,7 +128,7 @@ async def test_offer_that_stays_unanswered_is_followed_by_the_next_change(
         await carol.until(lambda: len(carol.offers) > 1, "the next offer")
         carol.answers = True
         await carol.answer(carol.offers[-1])
-        await carol.peer.sees(51)
+        await carol.peer.wait_for_picture(51)
 
 
 async def test_change_during_an_answer_is_offered_after_it(mcu: InprocessMcu) -> None:
@@ -139,7 +139,7 @@ async def test_change_during_an_answer_is_offered_after_it(mcu: InprocessMcu) ->
         await alice.renegotiate()
         assert carol.offers == []
         await carol.answer(offer)
-        await carol.peer.sees(52)
+        await carol.peer.wait_for_picture(52)
         assert len(carol.offers) == 1
 
 
@@ -179,7 +179,7 @@ async def test_candidates_that_cannot_be_used_are_ignored(mcu: InprocessMcu) -> 
             await alice.publisher.add_candidate(Candidate(text, "0", 0))
         await alice.publisher.add_candidate(None)
         await carol.subscribe(mcu)
-        await carol.peer.sees(57)
+        await carol.peer.wait_for_picture(57)
         assert isinstance(alice.publisher, publisher.InprocessPublisher)
         assert len(alice.publisher._transport._ice.remote_candidates) == peer_transport.MAX_CANDIDATES
 
@@ -213,7 +213,7 @@ async def test_log_tells_no_address_and_no_secret(mcu: InprocessMcu, caplog: pyt
     async with sender(54) as alice, viewer() as carol:
         await alice.publish(mcu)
         await carol.subscribe(mcu)
-        await carol.peer.sees(54)
+        await carol.peer.wait_for_picture(54)
         secrets = re.findall(r"a=(?:ice-ufrag|ice-pwd|fingerprint):(\S+)", carol.peer.pc.remoteDescription.sdp)
         await alice.publisher.close()
     told = "\n".join(record.getMessage() for record in caplog.records if record.name.startswith("portunus"))

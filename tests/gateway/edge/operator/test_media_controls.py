@@ -67,7 +67,7 @@ async def test_call_is_counted_impaired_silenced_and_revived(desk: Desk) -> None
     async with sender(31) as alice, viewer() as carol:
         await alice.publish(desk.mcu)
         await carol.subscribe(desk.mcu)
-        await carol.peer.sees(31)
+        await carol.peer.wait_for_picture(31)
         order = {"delay": 0.02, "jitter": 0.01, "seed": 7, "leg": "subscribers"}
         assert await desk.ask("POST", f"{ALICE}/impair", json.dumps(order)) == (200, {})
         stream = await desk.stream()
@@ -88,7 +88,7 @@ async def test_call_is_counted_impaired_silenced_and_revived(desk: Desk) -> None
         (watching,) = stream["subscribers"]
         assert watching["connected"]
         assert {it["kind"] for it in watching["media"]} == {"audio", "video"}
-        await carol.peer.sees(31)
+        await carol.peer.wait_for_picture(31)
         assert await desk.ask("POST", f"{ALICE}/impair", '{"leg": "subscribers"}') == (200, {})
         assert (await desk.stream())["impairments"] == {}
         assert await desk.ask("POST", f"{ALICE}/impair", '{"loss": 0.01}') == (200, {})
@@ -98,7 +98,7 @@ async def test_call_is_counted_impaired_silenced_and_revived(desk: Desk) -> None
         assert await desk.ask("POST", f"{ALICE}/silence") == (200, {})
         assert (await desk.stream())["silent"]
         assert await desk.ask("POST", f"{ALICE}/revive") == (200, {})
-        await carol.peer.sees(31)
+        await carol.peer.wait_for_picture(31)
 
 
 @pytest.mark.parametrize("verb", ["impair", "silence", "revive"])

@@ -112,7 +112,7 @@ async def test_loss_on_either_leg_is_repaired_and_counted(mcu: InprocessMcu) -> 
         mcu.impair(KEY, loss=0.1, seed=1)
         mcu.impair(KEY, loss=0.15, seed=1, leg="subscribers")  # applies to carol's later subscription
         await carol.subscribe(mcu)
-        await carol.peer.sees(61)
+        await carol.peer.wait_for_picture(61)
         await watch(carol)
         from_publisher, to_subscriber = received(mcu), sent(mcu)
         assert from_publisher.packets > 30
@@ -137,7 +137,7 @@ async def test_silenced_publisher_sends_nothing_until_it_is_revived(mcu: Inproce
     async with sender(62) as alice, viewer() as carol:
         await alice.publish(mcu)
         await carol.subscribe(mcu)
-        await carol.peer.sees(62)
+        await carol.peer.wait_for_picture(62)
         alice.media.clear()
         mcu.silence(KEY)
         before = received(mcu).packets
@@ -146,7 +146,7 @@ async def test_silenced_publisher_sends_nothing_until_it_is_revived(mcu: Inproce
         (stream,) = mcu.counters()
         assert stream.silent
         mcu.revive(KEY)
-        await carol.peer.sees(62)
+        await carol.peer.wait_for_picture(62)
         assert alice.closed == carol.closed == []
 
 
@@ -155,7 +155,7 @@ async def test_publisher_that_stays_silent_has_failed(mcu: InprocessMcu) -> None
     async with sender(63) as alice, viewer() as carol:
         await alice.publish(mcu)
         await carol.subscribe(mcu)
-        await carol.peer.sees(63)
+        await carol.peer.wait_for_picture(63)
         mcu.silence(KEY)
         await alice.hears_closed(CloseReason.FAILED, 60.0)
         await carol.hears_closed(CloseReason.PUBLISHER_GONE)

@@ -41,7 +41,7 @@ async def test_media_go_on_while_the_connection_is_cut(
     call = await house.open()
     publisher, sender, published = await call.publisher(5, video=True)
     _, watcher, subscribed = await call.subscriber()
-    await watcher.sees(5)
+    await watcher.wait_for_picture(5)
     before, media = await house.handles(), list(published.media)
     pace = Pace(watcher)
     pacing = asyncio.create_task(pace.keep())
@@ -60,8 +60,8 @@ async def test_media_go_on_while_the_connection_is_cut(
         house.relay.refusing = False
         await house.back(2)
         await limiting
-    await watcher.sees(5)
-    await watcher.hears(sender.frequency)
+    await watcher.wait_for_picture(5)
+    await watcher.wait_for_tone(sender.frequency)
     pacing.cancel()
     assert pace.longest < 1.0
     assert await house.handles() == before
@@ -75,7 +75,7 @@ async def test_what_is_asked_for_during_the_gap_is_done_after_it(house: House) -
     call = await house.open()
     _, sender, _ = await call.publisher()
     subscriber, watcher, _ = await call.subscriber()
-    await watcher.hears(sender.frequency)
+    await watcher.wait_for_tone(sender.frequency)
     house.relay.refusing = True
     house.relay.cut()
     await house.away()
@@ -118,7 +118,7 @@ async def test_the_answer_to_a_claim_may_be_lost(house: House) -> None:
     await house.away()
     await house.relay.swallowed.wait()
     await house.back()
-    await watcher.hears(sender.frequency)
+    await watcher.wait_for_tone(sender.frequency)
     assert heard.closed == []
 
 
@@ -137,7 +137,7 @@ async def test_a_session_that_janus_ended_meanwhile_is_lost_at_once(house: House
     await house.back(2)
     again, sender, _ = await call.publisher(2)
     _, watcher, _ = await call.subscriber()
-    await watcher.hears(sender.frequency)
+    await watcher.wait_for_tone(sender.frequency)
     await again.close()
     await house.comes_to(rooms=0, handles=0)
 
@@ -182,7 +182,7 @@ async def test_an_admin_api_that_does_not_let_us_in_disturbs_nobody(
     await house.away()
     await house.back()
     _, watcher, _ = await call.subscriber()
-    await watcher.hears(sender.frequency)
+    await watcher.wait_for_tone(sender.frequency)
     async with asyncio.timeout(WAIT):
         while "does not tell which events were missed" not in caplog.text:  # noqa: ASYNC110  a log tells nobody
             await asyncio.sleep(0.01)
@@ -238,7 +238,7 @@ async def test_cuts_at_any_moment_leave_nothing_and_hold_up_nobody(house: House,
                     await sender.accept(answer)
                     subscriber, offer = await house.mcu.subscribe(key, SubscribeOptions(), heard)
                     await subscriber.accept(await watcher.answer(offer))
-                    await watcher.hears(440.0)
+                    await watcher.wait_for_tone(440.0)
                     streams += 1
                 except McuError as error:
                     failures.append(error)

@@ -163,7 +163,7 @@ async def test_a_killed_janus_ends_every_stream_at_once_and_is_found_again(
     await (await waiting)[0].close()  # who waits for a stream waits over the loss
     publisher_again, sender, _ = await call.publisher(2)
     _, watcher, _ = await call.subscriber()
-    await watcher.hears(sender.frequency)
+    await watcher.wait_for_tone(sender.frequency)
     await publisher_again.close()
     assert publisher.closed == [CloseReason.LOST]
 
@@ -225,7 +225,7 @@ async def test_a_second_gateway_on_the_same_janus_is_not_disturbed(
     publisher, _ = await other.publish(CAMERA, await offer(), PublishOptions(), Heard())
     assert len(await janus.rooms()) == 2
     await other.stop()
-    await watcher.hears(sender.frequency)
+    await watcher.wait_for_tone(sender.frequency)
     assert heard.closed == []
     assert len(await janus.rooms()) == 1
     await publisher.close()
@@ -269,7 +269,7 @@ async def test_a_janus_that_stands_still_is_noticed(call: Call, janus: JanusProc
     await states.until(lambda status: status.ready, 30)
     again, sender, _ = await call.publisher(2)
     _, watcher, _ = await call.subscriber()
-    await watcher.hears(sender.frequency)
+    await watcher.wait_for_tone(sender.frequency)
     await again.close()
     await until_rooms(janus, 0)
 
@@ -300,7 +300,7 @@ async def test_a_session_is_kept_alive(states: States, loopback: None, monkeypat
         _, watcher, _ = await call.subscriber()
         with pytest.raises(TimeoutError):
             await heard.end(12)
-        await watcher.hears(sender.frequency)
+        await watcher.wait_for_tone(sender.frequency)
         await mcu.stop()
 
 

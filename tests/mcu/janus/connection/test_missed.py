@@ -33,7 +33,7 @@ async def test_what_janus_says_while_a_stream_is_published_may_be_lost(house: Ho
     publisher, sender, _ = await call.publisher()
     _, watcher, _ = await waiting
     assert house.relay.swallowed.is_set()
-    await watcher.hears(sender.frequency)
+    await watcher.wait_for_tone(sender.frequency)
     orphans = 0 if admin or answer != '"data":{"id"' else 1  # a handle whose number nobody was told
     await house.comes_to(rooms=1, handles=2 + orphans)
     await publisher.close()
@@ -47,7 +47,7 @@ async def test_what_janus_says_while_somebody_subscribes_may_be_lost(house: Hous
     await sender.connected()
     house.relay.swallow(answer)
     _, watcher, heard = await call.subscriber(options=SubscribeOptions(selection=MediaSelection(audio=True)))
-    await watcher.hears(sender.frequency)
+    await watcher.wait_for_tone(sender.frequency)
     assert house.relay.swallowed.is_set()
     assert heard.closed == []
     await house.comes_to(rooms=1, handles=2)
@@ -57,13 +57,13 @@ async def test_an_offer_that_was_lost_begins_the_subscription_anew(house: House)
     call = await house.open()
     publisher, sender, _ = await call.publisher(8)
     _, watcher, heard = await call.subscriber()
-    await watcher.hears(sender.frequency)
+    await watcher.wait_for_tone(sender.frequency)
     house.relay.swallow('"type":"offer"')
     sender.add_camera()
     await sender.accept(await publisher.update(await sender.offer()))
     assert await heard.end() is CloseReason.REPLACED
     _, watcher, _ = await call.subscriber()
-    await watcher.sees(8)
+    await watcher.wait_for_picture(8)
     await house.comes_to(rooms=1, handles=2)
 
 
@@ -71,7 +71,7 @@ async def test_a_refresh_whose_offer_was_lost_fails_and_begins_anew(house: House
     call = await house.open()
     _, sender, _ = await call.publisher()
     subscriber, watcher, heard = await call.subscriber()
-    await watcher.hears(sender.frequency)
+    await watcher.wait_for_tone(sender.frequency)
     house.relay.swallow('"type":"offer"')
     with pytest.raises(McuLost, match="during the request"):
         await subscriber.refresh()
@@ -87,7 +87,7 @@ async def test_a_renegotiation_whose_answer_was_lost_is_carried_out(house: House
     house.relay.swallow(answer)
     await sender.accept(await publisher.update(await sender.offer()))
     _, watcher, _ = await call.subscriber()
-    await watcher.sees(8)
+    await watcher.wait_for_picture(8)
     assert house.relay.swallowed.is_set()
 
 
@@ -95,7 +95,7 @@ async def test_a_publisher_that_hung_up_meanwhile_has_failed(house: House) -> No
     call = await house.open()
     _, sender, published = await call.publisher()
     _, watcher, subscribed = await call.subscriber()
-    await watcher.hears(sender.frequency)
+    await watcher.wait_for_tone(sender.frequency)
     house.relay.swallow('"janus":"hangup"')
     await sender.close()
     assert await published.end() is CloseReason.FAILED
@@ -107,7 +107,7 @@ async def test_a_subscriber_that_hung_up_meanwhile_has_failed_where_the_admin_ap
     call = await house.open(admin=True)
     _, sender, published = await call.publisher()
     _, watcher, subscribed = await call.subscriber()
-    await watcher.hears(sender.frequency)
+    await watcher.wait_for_tone(sender.frequency)
     house.relay.swallow('"janus":"hangup"')
     await watcher.close()
     assert await subscribed.end() is CloseReason.FAILED
@@ -145,7 +145,7 @@ async def test_what_janus_says_while_a_stream_is_closed_may_be_lost(house: House
     call = await house.open()
     publisher, sender, _ = await call.publisher()
     _, watcher, _ = await call.subscriber()
-    await watcher.hears(sender.frequency)
+    await watcher.wait_for_tone(sender.frequency)
     house.relay.swallow('"videoroom":"destroyed"')
     await publisher.close()
     assert house.relay.swallowed.is_set()

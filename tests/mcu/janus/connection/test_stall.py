@@ -57,7 +57,7 @@ async def scene(janus: JanusProcess, states: States, loopback: None) -> AsyncIte
 async def test_a_stall_within_the_window_ends_nothing(scene: Scene, what: str, seconds: float) -> None:
     publisher, sender, published = await scene.call.publisher(5, video=True)
     _, watcher, subscribed = await scene.call.subscriber()
-    await watcher.sees(5)
+    await watcher.wait_for_picture(5)
     handles = {handle["handle_id"] for handle in await scene.janus.handles()}
     scene.stop[what]()
     begun = time.monotonic()
@@ -67,14 +67,14 @@ async def test_a_stall_within_the_window_ends_nothing(scene: Scene, what: str, s
         status = scene.states.heard[-1]
         assert (status.ready, status.sfus[0].reason) == (False, "it does not answer")
     if what == "network":
-        await watcher.sees(5)
-        await watcher.hears(sender.frequency)
+        await watcher.wait_for_picture(5)
+        await watcher.wait_for_tone(sender.frequency)
     scene.go_on[what]()
     await publisher.limit(400_000)
     await scene.states.until(lambda status: status.ready, 3)
     log.info("%s stood still for %s s; usable %.2f s after", what, seconds, time.monotonic() - begun - seconds)
-    await watcher.sees(5)
-    await watcher.hears(sender.frequency)
+    await watcher.wait_for_picture(5)
+    await watcher.wait_for_tone(sender.frequency)
     assert (published.closed, subscribed.closed) == ([], [])
     assert handles == {handle["handle_id"] for handle in await scene.janus.handles()}
 
@@ -101,11 +101,11 @@ async def test_a_stall_beyond_the_window_ends_the_streams_and_leaves_nothing(sce
     usable = time.monotonic() - again
     _, sender, _ = await scene.call.publisher(2)
     _, watcher, _ = await scene.call.subscriber()
-    await watcher.hears(sender.frequency)
+    await watcher.wait_for_tone(sender.frequency)
     log.info("%s: noticed after %.1f s, lost after %.1f, usable %.2f s after it was over", what, noticed, lost, usable)
     await scene.comes_to(rooms=1, handles=2, limit=20)
     log.info("%s: nothing left %.1f s after it was over", what, time.monotonic() - again)
-    await watcher.hears(sender.frequency)
+    await watcher.wait_for_tone(sender.frequency)
     assert scene.janus.runs
 
 
@@ -115,7 +115,7 @@ async def test_a_janus_that_was_killed_is_used_again_at_once(call: Call, janus: 
     for away in (0.0, 0.3, 1.0, 3.0):
         _, sender, published = await call.publisher(5)
         _, watcher, subscribed = await call.subscriber()
-        await watcher.hears(sender.frequency)
+        await watcher.wait_for_tone(sender.frequency)
         begun = time.monotonic()
         await janus.kill()
         assert await published.end(1) is CloseReason.LOST
@@ -129,7 +129,7 @@ async def test_a_janus_that_was_killed_is_used_again_at_once(call: Call, janus: 
         ready = time.monotonic() - accepts
         again, sender, _ = await call.publisher(6)
         _, watcher, _ = await call.subscriber()
-        await watcher.hears(sender.frequency)
+        await watcher.wait_for_tone(sender.frequency)
         times.append(time.monotonic() - accepts)
         log.info("away for %s s: usable after %.2f s, media flow after %.2f s", away, ready, times[-1])
         await again.close()

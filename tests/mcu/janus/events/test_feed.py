@@ -136,7 +136,7 @@ async def test_every_kind_of_event_becomes_a_metric(house: House) -> None:
     publisher, sender, _ = await house.call.publisher(3, video=True)
     screen, _, _ = await house.call.publisher(9, key=SCREEN, audio=False, video=True, channels=False)
     _, watcher, _ = await house.call.subscriber()
-    await watcher.sees(3)
+    await watcher.wait_for_picture(3)
     up = await house.until(
         lambda seen: (
             at_least(seen, "media_bytes_total", {("incoming", "audio"): 20_000, ("outgoing", "audio"): 20_000})
@@ -198,7 +198,7 @@ async def test_every_kind_of_event_becomes_a_metric(house: House) -> None:
 async def test_streams_are_reported_with_their_figures(house: House) -> None:
     await house.call.publisher(3, video=True)
     _, watcher, _ = await house.call.subscriber()
-    await watcher.sees(3)
+    await watcher.wait_for_picture(3)
 
     def complete(reports: list[StreamReport]) -> bool:
         media = [it for it in reports if it.kind is not MediaKind.DATA]
@@ -234,7 +234,7 @@ async def test_events_go_on_after_janus_was_killed_and_leave_nothing_behind(hous
     _, peer, _ = await house.call.publisher(4, options=PublishOptions(timeout=LIMIT))
     await house.until(lambda seen: at_least(seen, "peerconnection_state_total", {("", "webrtcup"): 2}))
     _, watcher, _ = await house.call.subscriber(options=SubscribeOptions(timeout=LIMIT))
-    await watcher.hears(peer.frequency)
+    await watcher.wait_for_tone(peer.frequency)
 
 
 async def test_janus_sends_its_events_to_the_gateway_that_comes_after(house: House) -> None:

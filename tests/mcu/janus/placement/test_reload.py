@@ -92,7 +92,7 @@ async def test_one_janus_under_two_addresses_keeps_what_either_has_made(
         call = pool.call()
         await call.publisher(5, video=True, channels=False, options=PublishOptions(country="US"))
         _, watcher, heard = await call.subscriber(options=SubscribeOptions(country="DE"))
-        await watcher.sees(5)
+        await watcher.wait_for_picture(5)
         port = urlsplit(pool.servers[1].url).port
         again = msgspec.structs.replace(pool.servers[1], url=f"ws://localhost:{port}", country="")
         pool.servers = [*pool.servers, again]  # as one that takes its address out for another name of the same
@@ -101,7 +101,7 @@ async def test_one_janus_under_two_addresses_keeps_what_either_has_made(
         await asyncio.sleep(1.0)  # several looks
         assert heard.closed == []
         assert await pool.rooms() == [1, 1]
-        await watcher.sees(5)
+        await watcher.wait_for_picture(5)
         assert "same Janus" in caplog.text
         await call.mcu.stop()
         await comes_to(pool.rooms, [0, 0])

@@ -47,8 +47,8 @@ async def test_publishers_are_spread_and_their_subscribers_follow_them(loopback:
         assert await pool.rooms() == [1, 1]
         for stream, peer in ((first, one), (second, other)):
             _, watcher, _ = await call.subscriber(stream)
-            await watcher.sees(peer.number)
-            await watcher.hears(peer.frequency)
+            await watcher.wait_for_picture(peer.number)
+            await watcher.wait_for_tone(peer.frequency)
         assert await pool.handles() == [2, 2]
         assert [(sfu.publishers, sfu.subscribers, sfu.load) for sfu in pool.mcu.status().sfus] == [(1, 1, 3.0)] * 2
         await pool.mcu.stop()
@@ -129,7 +129,7 @@ async def test_publishing_again_may_go_elsewhere_and_leaves_nothing_behind(loopb
         _, sender, _ = await call.publisher(2, options=PublishOptions(country="DE"))
         assert await heard.end() is CloseReason.REPLACED
         _, watcher, _ = await call.subscriber()
-        await watcher.hears(sender.frequency)
+        await watcher.wait_for_tone(sender.frequency)
         assert await pool.rooms() == [0, 1]
         assert await pool.handles() == [0, 2]
 
@@ -197,7 +197,7 @@ async def test_one_that_dies_takes_only_its_own_streams_and_they_come_back_on_th
         _, steady, other = await call.publisher(2, key=kept, video=True)
         _, _, subscriber = await call.subscriber(lost)
         _, watcher, watching = await call.subscriber(kept)
-        await watcher.sees(2)
+        await watcher.wait_for_picture(2)
         await pool.janus[0].kill()
         assert await publisher.end() is CloseReason.LOST
         assert await subscriber.end() is CloseReason.LOST
@@ -207,10 +207,10 @@ async def test_one_that_dies_takes_only_its_own_streams_and_they_come_back_on_th
         _, again, _ = await call.publisher(3, key=lost, video=True)
         assert time.monotonic() - begun < 2.0
         _, back, _ = await waiting
-        await back.sees(3)
-        await back.hears(again.frequency)
-        await watcher.sees(2)
-        await watcher.hears(steady.frequency)
+        await back.wait_for_picture(3)
+        await back.wait_for_tone(again.frequency)
+        await watcher.wait_for_picture(2)
+        await watcher.wait_for_tone(steady.frequency)
         assert (other.closed, watching.closed) == ([], [])
         assert len(await pool.janus[1].rooms()) == 2
         await pool.janus[0].start()
@@ -238,8 +238,8 @@ async def test_streams_of_one_that_stands_still_come_back_on_the_other_and_are_c
         assert time.monotonic() - begun < 2.0
         assert await subscriber.end() is CloseReason.REPLACED
         _, again, _ = await call.subscriber(lost)
-        await again.hears(sender.frequency)
-        await watcher.hears(steady.frequency)
+        await again.wait_for_tone(sender.frequency)
+        await watcher.wait_for_tone(steady.frequency)
         assert (publisher.closed, other.closed) == ([], [])
         pool.janus[0].thaw()
         await pool.states.until(lambda status: status.sfus[0].state is SfuState.READY, 20)
@@ -294,7 +294,7 @@ async def test_one_that_is_drained_keeps_its_streams_and_takes_no_new_ones(loopb
             await call.publisher(2 + number, key=key(f"{number}"))
         assert await pool.rooms() == [1, 3]
         _, watcher, _ = await call.subscriber(stays)  # who comes later is served as well
-        await watcher.sees(1)
+        await watcher.wait_for_picture(1)
         assert heard.closed == []
         await publisher.close()
         await pool.states.until(lambda status: status.sfus[0].state is SfuState.STOPPED)
@@ -323,7 +323,7 @@ async def test_one_that_is_taken_out_is_drained_and_one_that_is_added_takes_stre
         for number in range(4):
             await call.publisher(2 + number, key=key(f"{number}"))
         assert await pool.rooms() == [1, 2, 2]
-        await watcher.hears(sender.frequency)
+        await watcher.wait_for_tone(sender.frequency)
         await publisher.close()
         await pool.states.until(lambda status: len(status.sfus) == 2)
         assert await pool.janus[0].handles() == []

@@ -34,8 +34,8 @@ class Stream:
 
     async def flows(self) -> None:
         """See and hear it, and that nothing has ended."""
-        await self.watcher.sees(self.number)
-        await self.watcher.hears(self.peer.frequency)
+        await self.watcher.wait_for_picture(self.number)
+        await self.watcher.wait_for_tone(self.peer.frequency)
         assert [heard.closed for heard in self.heard] == [[], []]
 
     async def is_lost(self) -> None:

@@ -116,7 +116,7 @@ async def test_rooms_of_an_earlier_process_are_destroyed_and_foreign_ones_are_no
         _, sender, _ = await Call(mcu, stack).publisher()
         await until_rooms_are(janus, FOREIGN | {OWN})
         _, watcher, _ = await Call(mcu, stack).subscriber()
-        await watcher.hears(sender.frequency)
+        await watcher.wait_for_tone(sender.frequency)
 
 
 async def test_an_unknown_room_is_destroyed_when_its_last_participant_leaves(
@@ -145,7 +145,7 @@ async def test_a_handle_that_the_session_does_not_know_is_detached(sweeping: Jan
             while len(await janus.handles()) > 2:
                 pass
         _, watcher, _ = await Call(sweeping, stack).subscriber()
-        await watcher.hears(sender.frequency)
+        await watcher.wait_for_tone(sender.frequency)
 
 
 async def test_a_room_that_is_being_created_is_not_taken_for_an_orphan(
@@ -188,7 +188,7 @@ async def test_two_gateways_on_one_janus_do_not_disturb_each_others_calls(
         with pytest.raises(TimeoutError):
             await published[0][2].end(2.5)  # longer than SILENT, and many looks
         for (_, sender, _), (_, watcher, heard) in zip(published, subscribed, strict=True):
-            await watcher.hears(sender.frequency)
+            await watcher.wait_for_tone(sender.frequency)
             assert heard.closed == []
         assert before == {handle["handle_id"] for handle in await janus.handles()}
         assert len(await janus.rooms()) == 2
@@ -252,7 +252,7 @@ async def test_a_failed_look_does_not_disturb_calls(
     async with AsyncExitStack() as stack:
         _, sender, _ = await Call(mcu, stack).publisher()
         _, watcher, _ = await Call(mcu, stack).subscriber()
-        await watcher.hears(sender.frequency)
+        await watcher.wait_for_tone(sender.frequency)
     await mcu.stop()
     assert "could not be searched for orphans" in caplog.text
     assert "wrong" not in caplog.text

@@ -36,26 +36,26 @@ async def test_a_stream_goes_on_once_for_all_subscribers_there_and_ends_with_the
     call = pool.call()
     publisher, sender, _ = await call.publisher(5, video=True, channels=False, options=IN_US)
     _, local, _ = await call.subscriber(options=FROM_US)
-    await local.sees(5)
+    await local.wait_for_picture(5)
     assert await pool.rooms() == [1, 0]
     joined = await asyncio.gather(*(call.subscriber(options=FROM_DE) for _ in range(3)))
     for _, watcher, _ in joined:
-        await watcher.sees(5, QUICK)
-        await watcher.hears(sender.frequency)
+        await watcher.wait_for_picture(5, QUICK)
+        await watcher.wait_for_tone(sender.frequency)
     assert await pool.rooms() == [1, 1]
     assert await pool.handles() == [2, 3]
     assert await forwarded(pool, publisher.room) == 1
     assert [(sfu.publishers, sfu.subscribers) for sfu in pool.mcu.status().sfus] == [(1, 1), (0, 3)]
     for subscriber, _, _ in joined[:2]:
         await subscriber.close()
-    await joined[2][1].sees(5)
+    await joined[2][1].wait_for_picture(5)
     assert await pool.rooms() == [1, 1]
     await joined[2][0].close()
     await comes_to(pool.rooms, [1, 0])
     assert await forwarded(pool, publisher.room) == 0
-    await local.sees(5)
+    await local.wait_for_picture(5)
     _, watcher, _ = await call.subscriber(options=FROM_DE)
-    await watcher.sees(5, QUICK)
+    await watcher.wait_for_picture(5, QUICK)
     await publisher.close()
     await pool.is_clean()
 
@@ -77,10 +77,10 @@ async def test_a_subscriber_that_comes_late_gets_a_picture_at_once(pool: Several
     call = pool.call()
     await call.publisher(6, video=True, channels=False, options=IN_US)
     _, first, _ = await call.subscriber(options=FROM_DE)
-    await first.sees(6, QUICK)
+    await first.wait_for_picture(6, QUICK)
     for _ in range(3):
         _, late, _ = await call.subscriber(options=FROM_DE)
-        await late.sees(6, QUICK)
+        await late.wait_for_picture(6, QUICK)
 
 
 @pytest.mark.full
@@ -88,20 +88,20 @@ async def test_an_added_camera_is_offered_there_too(pool: Several) -> None:
     call = pool.call()
     publisher, sender, _ = await call.publisher(3, channels=False, options=IN_US)
     subscriber, watcher, heard = await call.subscriber(options=FROM_DE)
-    await watcher.hears(sender.frequency)
+    await watcher.wait_for_tone(sender.frequency)
     sender.add_camera()
     await sender.accept(await publisher.update(await sender.offer()))
     await heard.until(lambda: bool(heard.offers))
     await subscriber.accept(await watcher.answer(heard.offers[0]))
-    await watcher.sees(3, QUICK)
+    await watcher.wait_for_picture(3, QUICK)
     sender.switch_camera(False)
     await sender.accept(await publisher.update(await sender.offer()))
     _, later, _ = await call.subscriber(options=FROM_DE)
-    await later.hears(sender.frequency)
+    await later.wait_for_tone(sender.frequency)
     sender.switch_camera(True)
     await sender.accept(await publisher.update(await sender.offer()))
-    await watcher.sees(3)
-    await later.sees(3)
+    await watcher.wait_for_picture(3)
+    await later.wait_for_picture(3)
 
 
 @pytest.mark.full
@@ -123,18 +123,18 @@ async def test_the_death_of_the_source_ends_it_and_so_does_that_of_the_target(po
     publisher, _, own = await call.publisher(1, video=True, channels=False, options=IN_US)
     _, watcher, heard = await call.subscriber(options=FROM_DE)
     _, local, local_heard = await call.subscriber(options=FROM_US)
-    await watcher.sees(1)
+    await watcher.wait_for_picture(1)
     await pool.janus[1].kill()
     assert await heard.end() is CloseReason.LOST
     _, back, _ = await call.subscriber(options=FROM_DE)  # over the source meanwhile
-    await back.sees(1)
-    await local.sees(1)
+    await back.wait_for_picture(1)
+    await local.wait_for_picture(1)
     assert (own.closed, local_heard.closed) == ([], [])
     await comes_to_forwarded(pool, publisher.room, 0)
     await pool.janus[1].start()
     await pool.states.until(lambda status: status.sfus[1].state.value == "ready")
     _, there, there_heard = await call.subscriber(options=FROM_DE)
-    await there.sees(1)
+    await there.wait_for_picture(1)
     assert await pool.rooms() == [1, 1]
     await pool.janus[0].kill()
     assert await there_heard.end() is CloseReason.LOST
@@ -161,10 +161,10 @@ async def test_h264_and_a_selection_work_there(pool: Several) -> None:
     subscriber, watcher, _ = await call.subscriber(
         options=SubscribeOptions(country="DE", selection=MediaSelection(video=False))
     )
-    await watcher.hears(sender.frequency)
+    await watcher.wait_for_tone(sender.frequency)
     assert watcher.frames == {}
     await subscriber.select(MediaSelection(video=True))
-    await watcher.sees(7, QUICK)
+    await watcher.wait_for_picture(7, QUICK)
     codecs = {report.codec for report in pool.mcu.streams() if report.kind is MediaKind.VIDEO and report.subscriber}
     assert codecs == {"h264"}
 
@@ -178,7 +178,7 @@ async def test_where_streams_may_not_go_on_the_source_serves(loopback: None) -> 
         call = pool.call()
         _, sender, _ = await call.publisher(1, options=IN_US)
         _, watcher, _ = await call.subscriber(options=FROM_DE)
-        await watcher.hears(sender.frequency)
+        await watcher.wait_for_tone(sender.frequency)
         assert await pool.rooms() == [1, 0]
 
 
@@ -191,7 +191,7 @@ async def test_where_it_does_not_come_about_the_source_serves(loopback: None) ->
         call = pool.call()
         _, sender, _ = await call.publisher(1, options=IN_US)
         _, watcher, _ = await call.subscriber(options=FROM_DE)
-        await watcher.hears(sender.frequency)
+        await watcher.wait_for_tone(sender.frequency)
         await comes_to(pool.rooms, [1, 0])
         await comes_to(pool.handles, [2, 0])
 
@@ -203,11 +203,11 @@ async def test_who_is_short_of_time_does_not_speak_for_those_who_come_after(pool
     await call.subscriber(options=FROM_US)  # so its connection is up
     pool.janus[1].freeze()
     _, watcher, _ = await call.subscriber(options=SubscribeOptions(timeout=0.8, country="DE"))
-    await watcher.hears(sender.frequency)
+    await watcher.wait_for_tone(sender.frequency)
     pool.janus[1].thaw()
     await comes_to(pool.rooms, [1, 0])
     _, watcher, _ = await call.subscriber(options=FROM_DE)
-    await watcher.hears(sender.frequency)
+    await watcher.wait_for_tone(sender.frequency)
     assert await pool.rooms() == [1, 1]
 
 
@@ -282,9 +282,9 @@ async def test_data_arrive_there_under_the_number_of_the_feed(pool: Several) -> 
     call = pool.call()
     _, sender, _ = await call.publisher(1, options=IN_US)
     _, watcher, _ = await call.subscriber(options=FROM_DE)
-    await watcher.hears(sender.frequency)
+    await watcher.wait_for_tone(sender.frequency)
     for step in range(5):
-        await sender.say("status", f"{step}")
-    await sender.say("unordered", b"\x00\xff")
+        await sender.send_message("status", f"{step}")
+    await sender.send_message("unordered", b"\x00\xff")
     await watcher.until(lambda: len(watcher.messages) == 6, "what was said")
     assert watcher.messages == [("1", f"{step}") for step in range(5)] + [("1", b"\x00\xff")]

@@ -52,8 +52,8 @@ async def test_pictures_tones_and_data_of_two_streams_reach_their_own_subscriber
     _, first, _ = await call.subscriber()
     _, second, _ = await call.subscriber()
     _, third, _ = await call.subscriber(SCREEN)
-    await asyncio.gather(first.sees(5), second.sees(5), third.sees(9))
-    await asyncio.gather(first.hears(camera.frequency), second.hears(camera.frequency))
+    await asyncio.gather(first.wait_for_picture(5), second.wait_for_picture(5), third.wait_for_picture(9))
+    await asyncio.gather(first.wait_for_tone(camera.frequency), second.wait_for_tone(camera.frequency))
     await heard.until(lambda: {(MediaKind.AUDIO, True), (MediaKind.VIDEO, True)} <= set(heard.media))
     assert screen.number not in first.numbers.values()
 
@@ -64,11 +64,11 @@ async def test_data_arrives_under_the_label_it_was_sent_with(call: Call) -> None
     _, second, _ = await call.subscriber()
     await asyncio.gather(first.connected(), second.connected())
     for step in range(20):
-        await sender.say("status", f"{step}")
-    await sender.say("unordered", b"\x00\xff")
+        await sender.send_message("status", f"{step}")
+    await sender.send_message("unordered", b"\x00\xff")
     for watcher in (first, second):
-        await watcher.reads("unordered", b"\x00\xff")
-        await watcher.reads("status", "19")
+        await watcher.wait_for_message("unordered", b"\x00\xff")
+        await watcher.wait_for_message("status", "19")
         ordered = [said for label, said in watcher.messages if label == "status"]
         assert ordered == [f"{step}" for step in range(20)]
 
@@ -81,13 +81,13 @@ async def test_an_added_camera_is_offered_to_subscribers_that_are_there(call: Ca
     for subscriber, watcher, heard in joined:
         await heard.until(lambda heard=heard: bool(heard.offers))  # type: ignore[misc]
         await subscriber.accept(await watcher.answer(heard.offers[0]))
-        await watcher.sees(3)
+        await watcher.wait_for_picture(3)
     sender.switch_camera(False)
     await sender.accept(await publisher.update(await sender.offer()))
     sender.switch_camera(True)
     await sender.accept(await publisher.update(await sender.offer()))
     for _, watcher, heard in joined:
-        await watcher.sees(3)
+        await watcher.wait_for_picture(3)
         assert len(heard.offers) == 1  # off and on needs nothing from subscribers
 
 
@@ -99,7 +99,7 @@ async def test_an_offer_that_is_never_answered_blocks_nobody_else(call: Call) ->
     await sender.accept(await publisher.update(await sender.offer()))
     await heard.until(lambda: bool(heard.offers))
     await subscriber.accept(await watcher.answer(heard.offers[0]))
-    await watcher.sees(4)
+    await watcher.wait_for_picture(4)
     assert silent_heard.offers == []  # Janus keeps it back until the first one is answered
     async with asyncio.timeout(2):
         again = await silent.refresh()
@@ -115,15 +115,15 @@ async def test_what_janus_kept_back_is_offered_after_the_answer(call: Call) -> N
     await late.accept(await watcher.answer(await late.refresh()))
     await heard.until(lambda: bool(heard.offers))
     await late.accept(await watcher.answer(heard.offers[0]))
-    await watcher.sees(4)
+    await watcher.wait_for_picture(4)
 
 
 async def test_a_refresh_is_a_new_offer_for_the_same_connection(call: Call) -> None:
     _, sender, _ = await call.publisher()
     subscriber, watcher, _ = await call.subscriber()
-    await watcher.hears(sender.frequency)
+    await watcher.wait_for_tone(sender.frequency)
     await subscriber.accept(await watcher.answer(await subscriber.refresh()))
-    await watcher.hears(sender.frequency)
+    await watcher.wait_for_tone(sender.frequency)
 
 
 async def test_an_answer_that_nobody_asked_for_is_rejected(call: Call) -> None:
@@ -139,7 +139,7 @@ async def test_an_answer_that_is_no_description_leaves_the_subscription_as_it_wa
     with pytest.raises(Rejected):
         await subscriber.accept("v=0\r\nnonsense")
     await subscriber.accept(await watcher.answer(await subscriber.refresh()))
-    await watcher.hears(sender.frequency)
+    await watcher.wait_for_tone(sender.frequency)
 
 
 async def test_a_subscriber_may_come_before_the_publisher(call: Call) -> None:
@@ -147,7 +147,7 @@ async def test_a_subscriber_may_come_before_the_publisher(call: Call) -> None:
     await asyncio.sleep(0)
     _, sender, _ = await call.publisher()
     _, watcher, _ = await waiting
-    await watcher.hears(sender.frequency)
+    await watcher.wait_for_tone(sender.frequency)
 
 
 async def test_nobody_publishes_by_the_deadline(mcu: JanusMcu) -> None:
@@ -172,7 +172,7 @@ async def test_an_offer_of_another_connection_is_told_and_changes_nothing(call: 
     async with PublishingPeer(2, 700.0, video=False) as other:
         with pytest.raises(NewPeerConnection):
             await publisher.update(await other.offer())
-    await watcher.hears(sender.frequency)
+    await watcher.wait_for_tone(sender.frequency)
     assert heard.closed == []
 
 
@@ -183,7 +183,7 @@ async def test_a_replaced_publisher_leaves_nothing_and_its_subscribers_hear_it(c
     assert heard.closed == [CloseReason.REPLACED]
     assert old.closed == []
     _, watcher, _ = await call.subscriber()
-    await watcher.hears(sender.frequency)
+    await watcher.wait_for_tone(sender.frequency)
     assert await left(janus) == (1, 2)
 
 
@@ -194,7 +194,7 @@ async def test_offers_at_once_end_in_one_publisher(call: Call, janus: JanusProce
     assert len(running) == 1
     sender = next(peer for publisher, peer, _ in published if publisher is running[0])
     for _, watcher, _ in await asyncio.gather(*waiting):
-        await watcher.hears(sender.frequency)
+        await watcher.wait_for_tone(sender.frequency)
     assert await left(janus) == (1, 3)
 
 
@@ -338,10 +338,10 @@ async def test_the_ceiling_and_the_limit_reach_the_encoder(call: Call) -> None:
 async def test_what_was_selected_at_the_start_and_later_is_received(call: Call) -> None:
     _, sender, _ = await call.publisher(6, video=True)
     subscriber, watcher, _ = await call.subscriber(options=SubscribeOptions(selection=MediaSelection(video=False)))
-    await watcher.hears(sender.frequency)
+    await watcher.wait_for_tone(sender.frequency)
     assert watcher.frames == {}
     await subscriber.select(MediaSelection(video=True))
-    await watcher.sees(6)
+    await watcher.wait_for_picture(6)
 
 
 @pytest.mark.parametrize(
@@ -366,7 +366,7 @@ async def test_what_is_no_description_replaces_nobody(call: Call, mcu: JanusMcu)
     _, watcher, heard = await call.subscriber()
     with pytest.raises(Rejected):
         await mcu.publish(CAMERA, "garbage", SOON, Heard())
-    await watcher.hears(sender.frequency)
+    await watcher.wait_for_tone(sender.frequency)
     assert heard.closed == []
 
 
@@ -378,7 +378,7 @@ async def test_candidates_are_taken_whatever_they_are(call: Call) -> None:
         await stream.add_candidate(Candidate("candidate:1 1 udp 1 1b4f.local 9 typ host", "0", 0))
         await stream.add_candidate(Candidate("garbage"))
         await stream.add_candidate(None)
-    await watcher.hears(sender.frequency)
+    await watcher.wait_for_tone(sender.frequency)
     await subscriber.close()
     await subscriber.add_candidate(None)
 
@@ -405,7 +405,7 @@ async def test_videoroom_as_it_is_names_the_channel_after_the_feed_and_waits_for
 
         async def arrives() -> None:
             while ("1", "hello") not in opening.messages:  # Janus is ready a moment after the channel is open
-                await sender.say("status", "hello")
+                await sender.send_message("status", "hello")
                 with contextlib.suppress(AssertionError):
                     await opening.until(lambda: bool(opening.messages), "a message", 0.2)
 
@@ -433,7 +433,7 @@ async def test_a_subscriber_that_janus_puts_off_waits_for_the_connection(call: C
             await mcu.subscribe(CAMERA, SubscribeOptions(timeout=0.3), Heard())
         await sender.accept(answer)
         _, watcher, _ = await waiting
-        await watcher.hears(440.0)
+        await watcher.wait_for_tone(440.0)
 
 
 async def test_a_room_that_vanished_is_no_such_stream_and_ends_the_publisher(call: Call, mcu: JanusMcu) -> None:
@@ -462,10 +462,10 @@ async def test_who_came_while_the_camera_was_off_sees_it_when_it_is_on(call: Cal
     sender.switch_camera(False)
     await sender.accept(await publisher.update(await sender.offer()))
     subscriber, watcher, heard = await call.subscriber()
-    await watcher.hears(sender.frequency)
+    await watcher.wait_for_tone(sender.frequency)
     sender.switch_camera(True)
     await sender.accept(await publisher.update(await sender.offer()))
 
     await heard.until(lambda: bool(heard.offers))
     await subscriber.accept(await watcher.answer(heard.offers[0]))
-    await watcher.sees(8)
+    await watcher.wait_for_picture(8)
