@@ -1,6 +1,6 @@
-"""The reference and its citations: each cited section exists, and each marked behaviour is named by a test.
+"""Each section of a document that is cited exists, and each marked behaviour of the reference is named by a test.
 
-The forms of citations and marks are described at the top of docs/reference.md.
+docs/reference.md describes the forms of citations and marks.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ CITATION = re.compile(rf"(?<!API )\b[Rr]eference ({ITEMS})")
 BARE = re.compile(rf"(?<![\w`.])\(({ITEMS})(?:,? (?:row|step)s? \d+)?\)")
 MARK = re.compile(rf"\[({SECTION}-[a-z])\]")
 HEADING = re.compile(rf"^##+ ({SECTION}) ", re.MULTILINE)
+DOCUMENT = re.compile(
+    r'(?:docs/)?(?P<name>[a-z-]+\.md)(?:#[a-z0-9-]+)?\)?, (?P<titles>"[^"]+"(?:(?:, | and )"[^"]+")*)'
+)
 CONTINUED = re.compile(r"\s*\n[ \t]*(?:(?:#|//|\*) ?)?")  # the break of a line within a sentence, comments included
 
 
@@ -119,6 +122,21 @@ def test_every_section_that_is_cited_exists() -> None:
     assert missing == {}
 
 
+def missing_titles(text: str) -> set[str]:
+    """Return the sections of documents that a text cites by title and that do not exist."""
+    missing = set()
+    for match in DOCUMENT.finditer(CONTINUED.sub(" ", text)):
+        headings = re.findall(r"^#+ (.+)$", texts().get(f"docs/{match['name']}", ""), re.MULTILINE)
+        titles = set(re.findall(r'"([^"]+)"', match["titles"]))
+        missing |= {f"{match['name']}, {title}" for title in titles.difference(headings)}
+    return missing
+
+
+def test_every_section_that_is_cited_by_its_title_exists() -> None:
+    missing = {name: unknown for name, text in texts().items() if (unknown := missing_titles(text))}
+    assert missing == {}
+
+
 def test_every_behaviour_that_is_marked_as_tested_is_named_by_a_test() -> None:
     assert set(marks()) - named_by_tests() - named_by_conversations() == set()
 
@@ -142,8 +160,8 @@ def test_sections_stand_in_order() -> None:
     assert numbers == sorted(set(numbers))
 
 
-def test_the_reference_is_cited_from_everywhere() -> None:
-    """A form that nothing matches would let every citation pass."""
+def test_citations_are_found_in_every_part_of_the_repository() -> None:
+    """Without this check a pattern that matches nothing would let every citation pass."""
     citing = [name for name, text in texts().items() if citations(name, text)]
     assert len(citing) > 100
     assert {name.partition("/")[0] for name in citing} >= {"gateway", "mcu", "sdp", "tests", "bench", "docs"}
@@ -166,6 +184,12 @@ def test_the_reference_is_cited_from_everywhere() -> None:
 )
 def test_citations_are_found(text: str, expected: set[str]) -> None:
     assert cited(text, CITATION) == expected
+
+
+def test_a_title_that_does_not_exist_is_found() -> None:
+    assert missing_titles('Source: docs/protocol.md, "Limits" and\n# "Rain". See [mcu.md](mcu.md), "Quality".') == {
+        "protocol.md, Rain"
+    }
 
 
 @pytest.mark.parametrize(
