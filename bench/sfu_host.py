@@ -27,6 +27,7 @@ from mcu.base import (
     Subscriber,
 )
 from mcu.inprocess import InprocessSettings
+from sdp.document import Description, parse
 
 KEY = StreamKey(BackendId("bench"), PublisherId("publisher"), StreamType.VIDEO)
 
@@ -53,7 +54,7 @@ class Deaf:
     def on_candidate(self, candidate: Candidate | None) -> None:
         """Never called: candidates are within the descriptions."""
 
-    def on_offer(self, sdp: str) -> None:
+    def on_offer(self, offer: Description) -> None:
         """Never called: the media do not change."""
 
     def on_media(self, kind: MediaKind, flowing: bool) -> None:
@@ -96,13 +97,15 @@ async def serve() -> None:
         order = msgspec.json.decode(line, type=Order)
         answer = Answer()
         if order.do == "publish":
-            _, answer.sdp = await mcu.publish(KEY, order.sdp, PublishOptions(), Deaf())
+            _, description = await mcu.publish(KEY, parse(order.sdp).freeze(), PublishOptions(), Deaf())
+            answer.sdp = str(description)
         elif order.do == "subscribe":
-            subscriber, answer.sdp = await mcu.subscribe(KEY, SubscribeOptions(), Deaf())
+            subscriber, description = await mcu.subscribe(KEY, SubscribeOptions(), Deaf())
+            answer.sdp = str(description)
             answer.subscriber = len(subscribers)
             subscribers.append(subscriber)
         elif order.do == "accept":
-            await subscribers[order.subscriber].accept(order.sdp)
+            await subscribers[order.subscriber].accept(parse(order.sdp).freeze())
         say(answer)
     await gateway.stop()
 

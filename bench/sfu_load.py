@@ -30,6 +30,7 @@ from mcu.inprocess.negotiation.parameters import (
 from mcu.inprocess.negotiation.parsing import read_answer, read_offer
 from mcu.inprocess.transport.peer_transport import PeerTransport
 from sdp.codecs import CodecPreference, Payload, PayloadType
+from sdp.document import parse
 
 WIDTH, HEIGHT, FRAMES_PER_SECOND = 1280, 720, 30
 BITS_PER_SECOND = 1_000_000
@@ -109,11 +110,11 @@ class Sending(_Peer):
     async def offer(self) -> str:
         """Return an offer."""
         self._local = await self.transport.open()
-        return write_offer([self._section], self._local, setup="actpass", version=1)
+        return str(write_offer([self._section], self._local, setup="actpass", version=1))
 
     async def accept(self, answer: str) -> None:
         """Take the answer."""
-        _, remote = read_answer(answer, [self._section])
+        _, remote = read_answer(parse(answer), [self._section])
         if remote is None:
             raise RuntimeError("the SFU rejects the picture")
         self.transport.connect(remote, client=remote.setup != "active")
@@ -157,10 +158,10 @@ class Listening(_Peer):
 
     async def answer(self, offer: str) -> str:
         """Take an offer and return the answer."""
-        read = read_offer(offer, CodecPreference())
+        read = read_offer(parse(offer), CodecPreference())
         local = await self.transport.open()
         self.transport.connect(read.transport, client=True)
-        return write_answer(read, local, client=True, version=1)
+        return str(write_answer(read, local, client=True, version=1))
 
     def on_connected(self) -> None:
         """Count from now on."""

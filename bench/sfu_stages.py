@@ -18,6 +18,7 @@ from bench.sfu_host import KEY, Answer, Deaf, Order
 from mcu.base import PublishOptions, SubscribeOptions
 from mcu.janus.backend import JanusMcu
 from mcu.janus.settings import JanusServerSettings
+from sdp.document import parse
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 
 
@@ -90,19 +91,19 @@ class JanusStage:
 
     async def publish(self, offer: str) -> str:
         """Return the answer."""
-        self._publisher, answer = await self._mcu.publish(KEY, offer, PublishOptions(), Deaf())
-        return answer
+        self._publisher, answer = await self._mcu.publish(KEY, parse(offer).freeze(), PublishOptions(), Deaf())
+        return str(answer)
 
     async def subscribe(self) -> tuple[int, str]:
         """Return a subscription's number and Janus' offer."""
         subscriber, offer = await self._mcu.subscribe(KEY, SubscribeOptions(), Deaf())
         self._subscribers.append(subscriber)
         self._accept = subscriber.accept
-        return len(self._subscribers) - 1, offer
+        return len(self._subscribers) - 1, str(offer)
 
     async def accept(self, subscriber: int, answer: str) -> None:
         """Hand over the answer to the last offer."""
-        await self._accept(answer)
+        await self._accept(parse(answer).freeze())
 
 
 @asynccontextmanager

@@ -3,14 +3,17 @@
 Typed methods that return values; an SFU never sees a signaling message. Each promise made here is kept by each SFU and
 tested by one contract suite (docs/mcu.md, tests/mcu/contract).
 
+Session descriptions cross the interface parsed and frozen (``sdp.document.Description.freeze``): neither side edits one
+afterwards; a ``copy`` of it can be edited.
+
 Errors::
 
     McuError
-    +-- NoSuchStream       the stream has no publisher (any more, or by the deadline)
-    +-- McuTimeout         the SFU did not answer, or the publisher's media did not flow, in time
-    +-- McuLost            the SFU is unreachable, or became so during the call
-    +-- Rejected           the SFU refused the request: malformed description, unknown codec, limit
-    +-- NewPeerConnection  Publisher.update: the offer is of another PeerConnection
+    +-- NoSuchStream           the stream has no publisher (any more, or by the deadline)
+    +-- McuTimeout             the SFU did not answer, or the publisher's media did not flow, in time
+    +-- McuLost                the SFU is unreachable, or became so during the call
+    +-- Rejected               the SFU refused the request: malformed description, unknown codec, limit
+    +-- IceRestartUnsupported  Publisher.update: the offer restarts ICE, which this SFU cannot
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal, NewType, Protocol
+
+from sdp.document import Description
 
 BackendId = NewType("BackendId", str)  # a Nextcloud backend of the gateway
 PublisherId = NewType("PublisherId", str)  # the publishing session
@@ -44,8 +49,8 @@ class Rejected(McuError):
     """The SFU refused the request."""
 
 
-class NewPeerConnection(McuError):
-    """The offer is not of the publisher's running PeerConnection: publish the stream anew."""
+class IceRestartUnsupported(McuError):
+    """The offer restarts ICE, which this SFU cannot do on a running PeerConnection: publish the stream anew."""
 
 
 class StreamType(Enum):
@@ -211,7 +216,7 @@ class StreamListener(Protocol):
     def on_candidate(self, candidate: Candidate | None) -> None:
         """Handle a candidate of the SFU; ``None`` is the end of candidates."""
 
-    def on_offer(self, sdp: str) -> None:
+    def on_offer(self, offer: Description) -> None:
         """Handle an offer by which the SFU renegotiates a subscription; answer with ``Subscriber.accept``."""
 
     def on_media(self, kind: MediaKind, flowing: bool) -> None:
@@ -224,11 +229,13 @@ class StreamListener(Protocol):
 class Publisher(Protocol):
     """One published stream: one PeerConnection between the client and the SFU."""
 
-    async def update(self, offer: str) -> str:
+    async def update(self, offer: Description) -> Description:
         """Renegotiate the running PeerConnection and return the answer.
 
+        ``offer`` has to be of the running PeerConnection (``sdp.document.Identity``); publish any other offer anew.
+
         Raises:
-            NewPeerConnection: the offer is of another PeerConnection (ufrag and fingerprint); nothing has changed.
+            IceRestartUnsupported: the offer restarts ICE, and this SFU cannot; nothing has changed.
             McuError: otherwise; the stream goes on unchanged.
         """
 
@@ -251,14 +258,14 @@ class Publisher(Protocol):
 class Subscriber(Protocol):
     """One subscription to a stream: one PeerConnection between the SFU and the client."""
 
-    async def accept(self, answer: str) -> None:
+    async def accept(self, answer: Description) -> None:
         """Apply the client's answer to the last offer.
 
         Raises:
             McuError: the answer does not fit the offer; the subscription goes on unchanged.
         """
 
-    async def refresh(self) -> str:
+    async def refresh(self) -> Description:
         """Return a new offer of the same PeerConnection."""
 
     async def select(self, selection: MediaSelection) -> None:
@@ -278,8 +285,8 @@ class Mcu(Protocol):
         """Begin to connect and return at once; call ``on_state`` at each change of a state."""
 
     async def publish(
-        self, key: StreamKey, offer: str, options: PublishOptions, listener: StreamListener
-    ) -> tuple[Publisher, str]:
+        self, key: StreamKey, offer: Description, options: PublishOptions, listener: StreamListener
+    ) -> tuple[Publisher, Description]:
         """Publish a stream and return its publisher and the SFU's answer.
 
         Replaces a running publisher of ``key``: its PeerConnection is closed on the SFU first, its own listener is not
@@ -292,7 +299,7 @@ class Mcu(Protocol):
 
     async def subscribe(
         self, key: StreamKey, options: SubscribeOptions, listener: StreamListener
-    ) -> tuple[Subscriber, str]:
+    ) -> tuple[Subscriber, Description]:
         """Subscribe to a stream and return the subscriber and the SFU's offer.
 
         Waits for a publisher whose transport is connected, without polling.

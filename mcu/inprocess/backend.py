@@ -37,6 +37,7 @@ from mcu.inprocess.subscriber import InprocessSubscriber
 from mcu.inprocess.transport.aiortc_internals import binding_problem
 from mcu.inprocess.transport.impairment import Impairment, StreamLeg
 from mcu.stream_gauges import stream_gauges
+from sdp.document import Description
 
 VERSION = version("aiortc")
 BIND_RETRY = 5.0  # seconds between two attempts to bind while no address can be bound
@@ -78,8 +79,8 @@ class InprocessMcu:
         self._check_sockets()
 
     async def publish(
-        self, key: StreamKey, offer: str, options: PublishOptions, listener: StreamListener
-    ) -> tuple[InprocessPublisher, str]:
+        self, key: StreamKey, offer: Description, options: PublishOptions, listener: StreamListener
+    ) -> tuple[InprocessPublisher, Description]:
         """Publish a stream; an offer that does not parse replaces nothing."""
         self._require_ready()
         parsed = read_offer(offer, preference(options))
@@ -101,7 +102,7 @@ class InprocessMcu:
 
     async def subscribe(
         self, key: StreamKey, options: SubscribeOptions, listener: StreamListener
-    ) -> tuple[InprocessSubscriber, str]:
+    ) -> tuple[InprocessSubscriber, Description]:
         """Subscribe to a stream, once its publisher is connected."""
         self._require_ready()
         try:
@@ -224,7 +225,7 @@ class InprocessMcu:
 
     async def _subscribe(
         self, publisher: InprocessPublisher, options: SubscribeOptions, listener: StreamListener
-    ) -> tuple[InprocessSubscriber, str]:
+    ) -> tuple[InprocessSubscriber, Description]:
         """Open a subscription; it is closed if the publisher went away meanwhile."""
         settings = self._settings
         subscriber = InprocessSubscriber(

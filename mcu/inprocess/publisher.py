@@ -12,8 +12,8 @@ from aiortc import RTCDataChannel
 from mcu.base import (
     Candidate,
     CloseReason,
+    IceRestartUnsupported,
     MediaKind,
-    NewPeerConnection,
     PublishOptions,
     Rejected,
     StreamKey,
@@ -34,7 +34,7 @@ from mcu.inprocess.subscriber import InprocessSubscriber
 from mcu.inprocess.transport.data_channels import PublisherChannels
 from mcu.inprocess.transport.impairment import Impairment, StreamLeg
 from mcu.inprocess.transport.peer_transport import PeerTransport
-from sdp.document import identity
+from sdp.document import Description, identity
 
 TICK = 0.1  # seconds between two rounds of NACKs, PLIs and layer selection
 REPORT_TICKS = 10  # ticks between two receiver reports
@@ -89,17 +89,16 @@ class InprocessPublisher:
 
     # -- mcu.base.Publisher
 
-    async def update(self, offer: str) -> str:
-        """Renegotiate; an ICE restart is refused like another PeerConnection's offer, for it needs a new connection."""
+    async def update(self, offer: Description) -> Description:
+        """Renegotiate; an ICE restart is refused, for it needs a new connection."""
         if self.closed:
             raise Rejected("The stream is closed.")
         parsed = read_offer(offer, self._preference)
         running = self._offer
         if running is None:
             raise Rejected("The stream has not been negotiated yet.")
-        old, new = identity(running.description), identity(parsed.description)
-        if not old.same_peer_connection(new) or new.restarts_ice(old):
-            raise NewPeerConnection("The offer needs a new connection.")
+        if identity(parsed.description).restarts_ice(identity(running.description)):
+            raise IceRestartUnsupported("The offer restarts ICE.")
         return self._negotiate(parsed)
 
     async def limit(self, bits_per_second: int) -> None:
@@ -123,7 +122,7 @@ class InprocessPublisher:
 
     # -- for the backend
 
-    async def open(self, offer: PublisherOffer) -> str:
+    async def open(self, offer: PublisherOffer) -> Description:
         """Bind the sockets and answer the first offer; close the publisher if this fails.
 
         Raises:
@@ -274,7 +273,7 @@ class InprocessPublisher:
 
     # -- negotiation
 
-    def _negotiate(self, offer: PublisherOffer) -> str:
+    def _negotiate(self, offer: PublisherOffer) -> Description:
         if self._local is None:
             raise Rejected("The stream is not open.")
         before = self._media_for_subscribers()

@@ -27,6 +27,7 @@ from mcu.inprocess.settings import InprocessSettings
 from mcu.inprocess.transport.data_channels import SubscriberChannels
 from mcu.inprocess.transport.impairment import Impairment, StreamLeg
 from mcu.inprocess.transport.peer_transport import PeerTransport
+from sdp.document import Description
 
 if TYPE_CHECKING:
     from mcu.inprocess.publisher import InprocessPublisher
@@ -84,7 +85,7 @@ class InprocessSubscriber:
 
     # -- mcu.base.Subscriber
 
-    async def accept(self, answer: str) -> None:
+    async def accept(self, answer: Description) -> None:
         """Apply an answer; one to a superseded offer applies to the media sections that it has."""
         if self.closed:
             raise Rejected("The subscription is closed.")
@@ -108,7 +109,7 @@ class InprocessSubscriber:
             if self._media_changed:
                 self._reoffer()
 
-    async def refresh(self) -> str:
+    async def refresh(self) -> Description:
         """Return a new offer, which supersedes an unanswered one."""
         if self.closed:
             raise Rejected("The subscription is closed.")
@@ -130,7 +131,7 @@ class InprocessSubscriber:
 
     # -- for the backend and the publisher
 
-    async def open(self) -> str:
+    async def open(self) -> Description:
         """Bind the sockets and return the first offer; close the subscription if this fails.
 
         Raises:
@@ -235,7 +236,7 @@ class InprocessSubscriber:
             elif packet_type in ((rtcp.PSFB, rtcp.PLI), (rtcp.PSFB, rtcp.FIR)):
                 down_track.request_keyframe(now)
 
-    def _create_offer(self) -> str:
+    def _create_offer(self) -> Description:
         if self._local is None:
             raise Rejected("The subscription is not open.")
         self._update_media()

@@ -39,11 +39,12 @@ from mcu.janus.placement.pool import JanusPool
 from mcu.janus.placement.server import JanusServer
 from mcu.janus.rooms import videoroom
 from mcu.janus.settings import JanusServerSettings, check_servers, instance_name
-from mcu.janus.streams.descriptions import identified
+from mcu.janus.streams.descriptions import SerialisedOffer
 from mcu.janus.streams.publisher import JanusPublisher
 from mcu.janus.streams.room_feed import RoomFeed
 from mcu.janus.streams.subscriber import JanusSubscriber, PublisherNotReady
 from mcu.stream_gauges import stream_gauges
+from sdp.document import Description
 
 LET_GO = 2.0  # seconds that a replaced publisher's Janus has to let it go before the new one is made
 GO_ON = 2.0  # seconds that a second Janus has to take a stream before the publisher's serves
@@ -111,10 +112,10 @@ class JanusMcu:
     # -- publish
 
     async def publish(
-        self, key: StreamKey, offer: str, options: PublishOptions, listener: StreamListener
-    ) -> tuple[Publisher, str]:
+        self, key: StreamKey, offer: Description, options: PublishOptions, listener: StreamListener
+    ) -> tuple[Publisher, Description]:
         """Publish a stream; what ``mcu.base.Mcu.publish`` says."""
-        identified(offer)  # what is no description does not end the running publisher
+        serialised = SerialisedOffer.of(offer)  # a refused offer does not end the running publisher
         deadline = self._clock() + options.timeout
         async with self._in_time(options.timeout), self._turns.setdefault(key, asyncio.Lock()):
             await self._pool.wait_until_accepting()
@@ -124,15 +125,15 @@ class JanusMcu:
                 before.replace()
                 if at_hand is not None and at_hand.connector.session is not None:  # else it would be waited for in vain
                     await asyncio.wait(before.closing, timeout=LET_GO)
-            publisher, answer = await self._place(key, offer, options, listener, deadline)
+            publisher, answer = await self._place(key, serialised, options, listener, deadline)
             self._publishers[key] = publisher
             self._wake(key)
             publisher.ear.open_soon()
             return publisher, answer
 
     async def _place(
-        self, key: StreamKey, offer: str, options: PublishOptions, listener: StreamListener, deadline: float
-    ) -> tuple[JanusPublisher, str]:
+        self, key: StreamKey, offer: SerialisedOffer, options: PublishOptions, listener: StreamListener, deadline: float
+    ) -> tuple[JanusPublisher, Description]:
         """Publish on the best Janus that manages to in its share of the time.
 
         Raises:
@@ -170,7 +171,7 @@ class JanusMcu:
 
     async def subscribe(
         self, key: StreamKey, options: SubscribeOptions, listener: StreamListener
-    ) -> tuple[Subscriber, str]:
+    ) -> tuple[Subscriber, Description]:
         """Subscribe to a stream; what ``mcu.base.Mcu.subscribe`` says."""
         deadline = self._clock() + options.timeout
         passed: set[JanusServer] = set()
@@ -195,7 +196,7 @@ class JanusMcu:
 
     async def _enter(
         self, audience: RoomFeed, options: SubscribeOptions, listener: StreamListener
-    ) -> tuple[JanusSubscriber, str] | None:
+    ) -> tuple[JanusSubscriber, Description] | None:
         """Subscribe where the publisher is; ``None``: look again."""
         subscriber = JanusSubscriber(audience, listener, self._timeout)
         try:
@@ -207,7 +208,7 @@ class JanusMcu:
             if audience.ended:  # the stream may come back, here or elsewhere
                 return None
             raise
-        return (subscriber, offer) if offer else None
+        return None if offer is None else (subscriber, offer)
 
     async def _enter_remote(
         self,
@@ -216,7 +217,7 @@ class JanusMcu:
         options: SubscribeOptions,
         listener: StreamListener,
         deadline: float,
-    ) -> tuple[JanusSubscriber, str] | None:
+    ) -> tuple[JanusSubscriber, Description] | None:
         """Subscribe on a second Janus; ``None``: look again."""
         limit = min(GO_ON, (deadline - self._clock()) / 2)
         try:
@@ -231,7 +232,7 @@ class JanusMcu:
                 server.suspend_forwarding()
                 server.log.warning("a stream of another Janus cannot go on to here: %s", type(error).__name__)
             return None
-        return (subscriber, offer) if offer else None
+        return None if offer is None else (subscriber, offer)
 
     # -- what is told
 

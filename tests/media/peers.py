@@ -22,6 +22,7 @@ from aiortc.mediastreams import MediaStreamError
 from aiortc.sdp import candidate_from_sdp
 from av import AudioFrame, VideoFrame
 
+from sdp.document import Description
 from tests.media.signals import dominant_frequency, read_number, samples_of
 from tests.media.tracks import NumberTrack, ToneTrack
 
@@ -135,9 +136,9 @@ class PublishingPeer(MediaPeer):
         await self.pc.setLocalDescription(await self.pc.createOffer())
         return self.pc.localDescription.sdp
 
-    async def accept(self, answer: str) -> None:
+    async def accept(self, answer: str | Description) -> None:
         """Apply the answer to the last offer."""
-        await self.pc.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+        await self.pc.setRemoteDescription(RTCSessionDescription(str(answer), "answer"))
 
     def add_camera(self) -> None:
         """Add a video track; a new offer must follow."""
@@ -184,9 +185,9 @@ class WatchingPeer(MediaPeer):
         self.pc.on("track", self._on_track)
         self.pc.on("datachannel", self._on_channel)
 
-    async def answer(self, offer: str) -> str:
+    async def answer(self, offer: str | Description) -> str:
         """Apply an offer and return the answer, which includes all candidates."""
-        await self.pc.setRemoteDescription(RTCSessionDescription(offer, "offer"))
+        await self.pc.setRemoteDescription(RTCSessionDescription(str(offer), "offer"))
         await self.pc.setLocalDescription(await self.pc.createAnswer())
         return self.pc.localDescription.sdp
 

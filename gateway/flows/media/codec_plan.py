@@ -13,9 +13,9 @@ from gateway.core.limits import ANY_CODEC, AUDIO_CODECS, VIDEO_CODECS
 from gateway.core.policy import CodecChoice, DecodableCodecs, choose_codecs
 from gateway.core.session import Session
 from gateway.flows.services import Services
-from sdp import codecs, document
+from sdp import codecs
 from sdp.codecs import CodecPreference
-from sdp.document import Description, Identity
+from sdp.document import Description
 
 KNOWN_CODECS = {"audio": AUDIO_CODECS, "video": VIDEO_CODECS}  # by media kind; other codecs have no rules
 
@@ -27,7 +27,7 @@ class CodecPlan:
     """The media that an offer sends, and the decision about their codecs."""
 
     preference: CodecPreference  # for the SFU
-    identity: Identity
+
     offered: dict[str, tuple[str, ...]]  # codecs by media kind
     sent: frozenset[str]  # media kinds
     decided: dict[str, CodecChoice]  # by media kind
@@ -42,17 +42,15 @@ class CodecPlanner:
         self._decoders: dict[SessionId, dict[str, DecodableCodecs]] = {}  # by session and media kind
 
     def plan(
-        self, session: Session, offer: Description, preference: CodecPreference, before: CodecPlan | None
+        self, session: Session, offer: Description, preference: CodecPreference, running: CodecPlan | None
     ) -> CodecPlan:
         """Decide about the codecs of an offer, reorder them in it and remove those that must not be used.
 
-        ``before`` is the plan of the publication's previous offer. What was decided for a running PeerConnection
-        stays, so that no stream changes its codec while it runs.
+        ``running`` is the plan of the PeerConnection that the offer renegotiates; its decisions stay, so that no
+        stream changes its codec while it runs.
         """
         offered = known_codecs(offer)
         self._learn_from_offer(session, offered)
-        identity = document.identity(offer)
-        running = before if before is not None and before.identity.same_peer_connection(identity) else None
         decided = {}
         for kind in KNOWN_CODECS:
             if running is not None and running.offered[kind]:
@@ -64,7 +62,7 @@ class CodecPlanner:
         preference = replace(preference, audio=decided["audio"].order, video=decided["video"].order)
         codecs.prefer(offer, preference)
         sent = frozenset(it.kind for it in offer.media if not it.rejected and it.direction in _SENDING)
-        return CodecPlan(preference, identity, offered, sent, decided)
+        return CodecPlan(preference, offered, sent, decided)
 
     def learn_from_answer(self, session: Session, chosen: Mapping[str, str], answer: Description) -> None:
         """Record from a subscriber's answer which of the publication's ``chosen`` codecs the session decodes."""

@@ -15,12 +15,22 @@ from gateway.core.session import Session
 from gateway.flows.media.recovery import Recovery
 from gateway.flows.media.session_stream import MediaContext, MediaRequest, SessionStream, StreamOwner
 from gateway.flows.media.sfu import LostTwice
-from gateway.flows.media.validation import CandidateRefused, read_candidate, read_description
+from gateway.flows.media.validation import CandidateRefused, read_candidate
 from gateway.flows.services import smaller
 from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.media import DescriptionPayload, Head
-from mcu.base import CloseReason, McuError, McuLost, NewPeerConnection, Publisher, PublishOptions, Rejected, StreamType
+from mcu.base import (
+    CloseReason,
+    IceRestartUnsupported,
+    McuError,
+    McuLost,
+    Publisher,
+    PublishOptions,
+    Rejected,
+    StreamType,
+)
 from sdp import bitrate, candidates, codecs, document
+from sdp.document import Description, Identity
 
 log = logging.getLogger("portunus.flows.media")
 
@@ -38,6 +48,7 @@ class Publication(SessionStream):
         self.bitrate_limit = 0  # bit/s of the backend and the SFU for such a stream; 0 = none
         self._publisher: Publisher | None = None
         self._media_kinds: frozenset[str] = frozenset()  # of the latest offer that was accepted
+        self._identity: Identity | None = None  # of the PeerConnection of the latest offer that was carried out
         self._recovery = Recovery(context, session, stream_type)
         self._offer_count = 0  # received, carried out or not
         self._unshared_at = 0  # value of ``_offer_count`` when the client unshared the stream
@@ -129,14 +140,16 @@ class Publication(SessionStream):
     # -- carrying out requests
 
     async def _offer(self, request: MediaRequest) -> None:
-        offer = read_description(request.head)
+        offer = request.require_description()
         media_kinds = document.kinds(offer)
         self._require_permission(media_kinds)
         preference = codecs.CodecPreference.parse(*_codec_fields(request.head))
         candidates.filter_description(offer, self._services.settings.candidate_filter)
-        plan = self._context.quality.plan_codecs(self, offer, preference)
+        identity = document.identity(offer)
+        renegotiation = self._identity is not None and self._identity.same_peer_connection(identity)
+        plan = self._context.quality.plan_codecs(self, offer, preference, renegotiation=renegotiation)
         try:
-            answer = await self._update_or_publish(request.head, str(offer), plan.preference)
+            answer = await self._negotiate(request.head, offer.freeze(), plan.preference, renegotiation=renegotiation)
         except McuError as error:
             if self._publisher is not None or isinstance(error, Rejected):  # the offer is at fault (9.9)
                 raise
@@ -154,26 +167,30 @@ class Publication(SessionStream):
         except ProtocolError:
             self.end()
             raise
-        self._context.quality.published(self, plan, answer)
-        self._send("answer", DescriptionPayload("answer", self._capped(answer)))
-
-    async def _update_or_publish(self, head: Head, offer: str, preference: codecs.CodecPreference) -> str:
-        """Renegotiate if the offer is of the running PeerConnection, else publish anew; return the SFU's answer."""
         if self._publisher is not None:
+            self._identity = identity
+        self._context.quality.published(self, plan, answer)
+        self._send("answer", DescriptionPayload("answer", str(self._capped(answer))))
+
+    async def _negotiate(
+        self, head: Head, offer: Description, preference: codecs.CodecPreference, *, renegotiation: bool
+    ) -> Description:
+        """Renegotiate the running PeerConnection, or publish anew; return the SFU's answer."""
+        if self._publisher is not None and renegotiation:
             try:
                 answer = await self._publisher.update(offer)
-            except NewPeerConnection:
+            except IceRestartUnsupported:
                 pass
             else:
                 self.sid = head.sid or self.sid
                 return answer
         return await self._publish(head, offer, preference)
 
-    async def _publish(self, head: Head, offer: str, preference: codecs.CodecPreference) -> str:
+    async def _publish(self, head: Head, offer: Description, preference: codecs.CodecPreference) -> Description:
         self._set_bitrates(head)
         self._publisher, replaced = None, self._publisher
 
-        def publish(seconds: float) -> Awaitable[tuple[Publisher, str]]:
+        def publish(seconds: float) -> Awaitable[tuple[Publisher, Description]]:
             options = self._options(preference, seconds)
             return self._context.sfu.mcu.publish(self.key, offer, options, self._new_listener())
 
@@ -215,13 +232,13 @@ class Publication(SessionStream):
         else:
             self.bitrate_limit = smaller(backend.max_stream_bitrate, limits.stream_bitrate)
 
-    def _capped(self, answer: str) -> str:
-        """Write the ceiling into the answer's video sections; Chromium would take a cap of audio for a target."""
+    def _capped(self, answer: Description) -> Description:
+        """Return the answer with the ceiling in its video sections; Chromium would take a cap of audio for a target."""
         if not self.ceiling:
             return answer
-        parsed = document.parse(answer)
-        bitrate.limit_media(parsed, ("video",), self.ceiling)
-        return str(parsed)
+        capped = answer.copy()
+        bitrate.limit_media(capped, ("video",), self.ceiling)
+        return capped
 
     async def _handle(self, request: MediaRequest) -> None:
         if self._publisher is None:
@@ -250,7 +267,7 @@ class Publication(SessionStream):
 
     # -- events of the SFU
 
-    def on_offer(self, sdp: str) -> None:
+    def on_offer(self, offer: Description) -> None:
         """Do nothing: an SFU does not offer to publishers."""
 
     def on_media_flowing(self) -> None:

@@ -21,7 +21,6 @@ from gateway.core.session import Session
 from gateway.flows.media.codec_plan import CodecPlan, CodecPlanner, known_codecs
 from gateway.flows.services import Services
 from mcu.base import BackendId, McuError, Publisher, PublisherId, StreamKey, StreamType
-from sdp import document
 from sdp.codecs import CodecPreference
 from sdp.document import Description
 
@@ -114,9 +113,14 @@ class QualityController:
 
     # -- codecs
 
-    def plan_codecs(self, stream: PublishedStream, offer: Description, preference: CodecPreference) -> CodecPlan:
-        """Decide about the codecs of an offer, reorder them in it and remove those that must not be used."""
-        record = self._published.get(stream.key)
+    def plan_codecs(
+        self, stream: PublishedStream, offer: Description, preference: CodecPreference, *, renegotiation: bool
+    ) -> CodecPlan:
+        """Decide about the codecs of an offer, reorder them in it and remove those that must not be used.
+
+        ``renegotiation``: the offer is of the same PeerConnection as the latest one that was carried out.
+        """
+        record = self._published.get(stream.key) if renegotiation else None
         return self._planner.plan(stream.session, offer, preference, None if record is None else record.plan)
 
     def answered(self, session: Session, key: StreamKey, answer: Description) -> None:
@@ -127,14 +131,14 @@ class QualityController:
 
     # -- streams come and go
 
-    def published(self, stream: PublishedStream, plan: CodecPlan, answer: str) -> None:
+    def published(self, stream: PublishedStream, plan: CodecPlan, answer: Description) -> None:
         """Count a stream that was published or has changed, and send a new publisher its limit at once.
 
         The answer to the client does not wait for the limit: media flow later still.
         """
         if stream.publisher is None:
             return
-        chosen = {kind: names[0] for kind, names in known_codecs(document.parse(answer)).items() if names}
+        chosen = {kind: names[0] for kind, names in known_codecs(answer).items() if names}
         before = self._published.get(stream.key)
         room = stream.session.room
         record = _Record(stream, replace(plan, chosen=chosen), room, None if before is None else before.limit)

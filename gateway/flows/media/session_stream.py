@@ -24,6 +24,7 @@ from gateway.wire import server
 from gateway.wire.errors import Code, Error, ProtocolError
 from gateway.wire.media import CandidateInit, CandidatePayload, DescriptionPayload, Head, MediaData, encode_data
 from mcu.base import BackendId, Candidate, CloseReason, McuError, MediaKind, PublisherId, StreamKey, StreamType
+from sdp.document import Description
 
 log = logging.getLogger("portunus.flows.media")
 
@@ -35,6 +36,17 @@ class MediaRequest:
     session: Session
     head: Head
     id: str  # of the message, for an error reply
+    description: Description | None = None  # of an offer or answer
+
+    def require_description(self) -> Description:
+        """Return the description of an offer or answer.
+
+        Raises:
+            ProtocolError: ``invalid_sdp``, the message is neither.
+        """
+        if self.description is None:
+            raise ProtocolError(Code.NO_SDP.error())
+        return self.description
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +210,7 @@ class SessionStream(ABC):
             self._send("candidate", CandidatePayload(init))
 
     @abstractmethod
-    def on_offer(self, sdp: str) -> None:
+    def on_offer(self, offer: Description) -> None:
         """Handle an offer by which the SFU renegotiates."""
 
     @abstractmethod
@@ -220,9 +232,9 @@ class PeerConnectionListener:
         if self._stream.is_current(self):
             self._stream.on_candidate(candidate)
 
-    def on_offer(self, sdp: str) -> None:
+    def on_offer(self, offer: Description) -> None:
         if self._stream.is_current(self):
-            self._stream.on_offer(sdp)
+            self._stream.on_offer(offer)
 
     def on_media(self, kind: MediaKind, flowing: bool) -> None:
         if flowing and self._stream.is_current(self):

@@ -17,7 +17,7 @@ from gateway.flows.media.quality import QualityController
 from gateway.flows.media.registry import StreamRegistry
 from gateway.flows.media.session_stream import MediaContext, MediaRequest, stream_key
 from gateway.flows.media.sfu import SfuAccess
-from gateway.flows.media.validation import require_stream_type, stream_type_of
+from gateway.flows.media.validation import check, require_stream_type, stream_type_of
 from gateway.flows.services import Services
 from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.media import Head
@@ -92,12 +92,12 @@ class MediaSignaling:
     # -- messages
 
     def handle(self, session: Session, recipient: SessionId, head: Head, request_id: str) -> None:
-        """Carry out a checked media message of a session; a failure that comes later is sent to its client.
+        """Check and carry out a media message of a session; a failure that comes later is sent to its client.
 
         Raises:
-            ProtocolError: the message cannot be carried out.
+            ProtocolError: the message is malformed, or cannot be carried out.
         """
-        request = MediaRequest(session, head, request_id)
+        request = MediaRequest(session, head, request_id, check(head))
         self._services.counters.mcu_messages[str(head.type)] += 1
         if head.type == "offer":
             self._offer(request)

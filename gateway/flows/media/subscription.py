@@ -13,7 +13,7 @@ from dataclasses import astuple
 from gateway.core.ids import SessionId
 from gateway.core.session import Session
 from gateway.flows.media.session_stream import MediaContext, MediaRequest, SessionStream, StreamOwner
-from gateway.flows.media.validation import CandidateRefused, read_candidate, read_description, read_selection
+from gateway.flows.media.validation import CandidateRefused, read_candidate, read_selection
 from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.media import DescriptionPayload, Head
 from mcu.base import (
@@ -27,6 +27,7 @@ from mcu.base import (
     Subscriber,
 )
 from sdp import candidates
+from sdp.document import Description
 
 log = logging.getLogger("portunus.flows.media")
 
@@ -138,18 +139,18 @@ class Subscription(SessionStream):
         head = request.head
         selection = read_selection(head)
         if self._subscriber is not None and head.type == "requestoffer" and head.sid and head.sid == self.sid:
-            sdp = await self._subscriber.refresh()
+            offer = await self._subscriber.refresh()
             await self._select(self._subscriber, selection)
         else:
             self._selection, self._requires_same_call = selection, requires_same_call
-            sdp = await self._subscribe_until(deadline)
+            offer = await self._subscribe_until(deadline)
             self._served_count = self._request_count
             if requires_same_call and not self._in_same_call():  # ask again: the publisher may have left
                 self._unsubscribe()
                 raise ProtocolError(Code.NOT_ALLOWED_TO_REQUEST_OFFER.error())
-        self._send("offer", DescriptionPayload("offer", sdp))
+        self.on_offer(offer)
 
-    async def _subscribe_until(self, deadline: float) -> str:
+    async def _subscribe_until(self, deadline: float) -> Description:
         """Subscribe on a new PeerConnection and return the SFU's offer.
 
         Raises:
@@ -167,22 +168,22 @@ class Subscription(SessionStream):
             code = Code.CLIENT_NOT_FOUND if missing else Code.PROCESSING_FAILED
             raise ProtocolError(code.error()) from error
 
-    async def _subscribe(self, seconds: float) -> str:
+    async def _subscribe(self, seconds: float) -> Description:
         """Replace the PeerConnection by a new one and return the SFU's offer."""
         self._unsubscribe()
         location = self.session.location
         options = SubscribeOptions(seconds, self._selection, location.code, location.continent)
-        subscriber, sdp = await self._context.sfu.mcu.subscribe(self.key, options, self._new_listener())
+        subscriber, offer = await self._context.sfu.mcu.subscribe(self.key, options, self._new_listener())
         if self.closed:
             self._services.tasks.spawn(subscriber.close(), "close late subscriber")
-            return sdp
+            return offer
         self._subscriber = subscriber
         self._context.quality.subscribed(self.session, self.key)
         self._lost, self._unrequested_offer_at = False, None
         self._publication_ended = not self._owner.has_publication(self.key)
         self.sid = _new_sid(self._services.entropy(8))
         self._services.counters.subscribers_total[self.stream_type.value] += 1
-        return sdp
+        return offer
 
     def _unsubscribe(self) -> None:
         subscriber, self._subscriber, self._listener = self._subscriber, None, None
@@ -206,7 +207,7 @@ class Subscription(SessionStream):
             raise ProtocolError(Code.CLIENT_NOT_FOUND.error())
         self._check_sid(request)
         if head.type == "answer":
-            await self._accept(subscriber, head)
+            await self._accept(subscriber, request.require_description())
             return
         try:
             candidate = read_candidate(head, self._services.settings.candidate_filter)
@@ -214,11 +215,10 @@ class Subscription(SessionStream):
             return
         await subscriber.add_candidate(candidate)
 
-    async def _accept(self, subscriber: Subscriber, head: Head) -> None:
-        answer = read_description(head)
+    async def _accept(self, subscriber: Subscriber, answer: Description) -> None:
         candidates.filter_description(answer, self._services.settings.candidate_filter)
         self._unrequested_offer_at = None
-        await subscriber.accept(str(answer))
+        await subscriber.accept(answer.freeze())
         self._context.quality.answered(self.session, self.key, answer)
 
     # -- recovery
@@ -243,7 +243,7 @@ class Subscription(SessionStream):
             self._lost = False
             return
         try:
-            sdp = await self._subscribe(self._services.settings.media_limits.timeout)
+            offer = await self._subscribe(self._services.settings.media_limits.timeout)
         except McuError as error:
             log.info("a %s stream cannot be offered again yet: %s", self.stream_type.value, error)
             return
@@ -251,14 +251,14 @@ class Subscription(SessionStream):
             self._unsubscribe()
             return
         self._served_count, self._unrequested_offer_at = self._request_count, self._services.clock()
-        self._send("offer", DescriptionPayload("offer", sdp))
+        self.on_offer(offer)
 
     def _may_receive(self) -> bool:
         return not self._requires_same_call or self._in_same_call()
 
-    def on_offer(self, sdp: str) -> None:
-        """Send an offer by which the SFU renegotiates to the client."""
-        self._send("offer", DescriptionPayload("offer", sdp))
+    def on_offer(self, offer: Description) -> None:
+        """Send an offer of the SFU to the client."""
+        self._send("offer", DescriptionPayload("offer", str(offer)))
 
     def on_media_flowing(self) -> None:
         """Do nothing: the client sees it by itself."""

@@ -23,8 +23,8 @@ class CandidateRefused(Exception):
     """The candidate filter does not let this candidate pass to the SFU; it is dropped without an error (9.4)."""
 
 
-def check(head: Head) -> None:
-    """Check the known fields of a message.
+def check(head: Head) -> Description | None:
+    """Check the known fields of a message and return the parsed description of an offer or answer.
 
     Raises:
         ProtocolError: a field is missing or malformed.
@@ -32,9 +32,10 @@ def check(head: Head) -> None:
     if not head.type or (head.roomType and head.roomType not in ROOM_TYPES):
         raise ProtocolError(Code.INVALID_FORMAT.error())
     if head.type in ("offer", "answer"):
-        read_description(head)
-    elif head.type == "candidate":
+        return _description(head)
+    if head.type == "candidate":
         _check_candidate(head)
+    return None
 
 
 def stream_type_of(head: Head) -> StreamType | None:
@@ -52,28 +53,6 @@ def require_stream_type(head: Head) -> StreamType:
     if stream_type is None:
         raise ProtocolError(Code.CLIENT_NOT_FOUND.error())
     return stream_type
-
-
-def read_description(head: Head) -> Description:
-    """Parse the description of an offer or answer, bring it into normal form, and check its candidates.
-
-    Raises:
-        ProtocolError: ``invalid_sdp``, it is missing or malformed.
-    """
-    sdp = None if head.payload is None else read_string(head.payload.sdp)
-    if sdp is None:
-        raise ProtocolError(Code.NO_SDP.error())
-    try:
-        check_size(sdp)
-        description = document.parse(sdp)
-        normalise(description)
-        candidates.check(description)
-    except CandidateError as error:
-        details = {"media": error.kind, "idx": error.index, "error": error.text}
-        raise ProtocolError(Code.INVALID_SDP_CANDIDATE.error(details)) from error
-    except SdpError as error:
-        raise ProtocolError(Code.INVALID_SDP.error({"error": str(error)})) from error
-    return description
 
 
 def read_candidate(head: Head, allowed: CandidateFilter) -> Candidate | None:
@@ -106,6 +85,28 @@ def read_selection(head: Head) -> MediaSelection:
     except msgspec.DecodeError as error:
         raise ProtocolError(Code.PROCESSING_FAILED.error()) from error
     return MediaSelection(selected.substream, selected.temporal, selected.audio, selected.video)
+
+
+def _description(head: Head) -> Description:
+    """Parse the description of an offer or answer, bring it into normal form, and check its candidates.
+
+    Raises:
+        ProtocolError: ``invalid_sdp``, it is missing or malformed.
+    """
+    sdp = None if head.payload is None else read_string(head.payload.sdp)
+    if sdp is None:
+        raise ProtocolError(Code.NO_SDP.error())
+    try:
+        check_size(sdp)
+        description = document.parse(sdp)
+        normalise(description)
+        candidates.check(description)
+    except CandidateError as error:
+        details = {"media": error.kind, "idx": error.index, "error": error.text}
+        raise ProtocolError(Code.INVALID_SDP_CANDIDATE.error(details)) from error
+    except SdpError as error:
+        raise ProtocolError(Code.INVALID_SDP.error({"error": str(error)})) from error
+    return description
 
 
 def _check_candidate(head: Head) -> None:

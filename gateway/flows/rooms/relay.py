@@ -87,7 +87,6 @@ class Relay:
             if not type or (head.roomType and head.roomType not in ROOM_TYPES):
                 raise ProtocolError(Code.INVALID_FORMAT.error())
             if type in CONSUMED:
-                check(head)
                 self._media.handle(session, SessionId(recipient), head, request or "")
                 return
         if recipient == session.id:

@@ -18,12 +18,12 @@ from mcu.inprocess.negotiation.parameters import (
     PublisherOffer,
     SubscriberSection,
 )
-from sdp.document import MediaSection
+from sdp.document import Description, MediaSection, parse
 
 _ENCODING_NAMES = {"opus": "opus", "h264": "H264", "h265": "H265", "av1": "AV1"}  # spelled as browsers do
 
 
-def write_answer(offer: PublisherOffer, local: LocalTransportDescription, *, client: bool, version: int) -> str:
+def write_answer(offer: PublisherOffer, local: LocalTransportDescription, *, client: bool, version: int) -> Description:
     """Return the answer to a publisher's offer, receive-only; ``client``: whether the SFU is the DTLS client."""
     accepted = [section for section in offer.sections if section is not None]
     lines = _session_lines(local, version, [section.mid for section in accepted])
@@ -42,12 +42,12 @@ def write_answer(offer: PublisherOffer, local: LocalTransportDescription, *, cli
         lines += _codec_lines(section.codec)
         if section.rids:
             lines += [f"a=rid:{rid} recv" for rid in section.rids] + [f"a=simulcast:recv {';'.join(section.rids)}"]
-    return _join(lines)
+    return _description(lines)
 
 
 def write_offer(
     sections: Sequence[SubscriberSection], local: LocalTransportDescription, *, setup: str, version: int
-) -> str:
+) -> Description:
     """Return the offer of ``sections`` to a subscriber, send-only."""
     lines = _session_lines(local, version, [section.mid for section in sections])
     for section in sections:
@@ -61,7 +61,7 @@ def write_offer(
         lines += ["a=sendonly" if section.sends else "a=inactive", "a=rtcp-mux", "a=rtcp-rsize"]
         lines += _codec_lines(section.codec)
         lines += _ssrc_lines(section, with_rtx=section.codec.rtx is not None)
-    return _join(lines)
+    return _description(lines)
 
 
 def _session_lines(local: LocalTransportDescription, version: int, mids: Sequence[str]) -> list[str]:
@@ -123,5 +123,5 @@ def _ssrc_lines(section: SubscriberSection, *, with_rtx: bool) -> list[str]:
     return lines
 
 
-def _join(lines: list[str]) -> str:
-    return "\r\n".join(lines) + "\r\n"
+def _description(lines: list[str]) -> Description:
+    return parse("\r\n".join(lines) + "\r\n").freeze()

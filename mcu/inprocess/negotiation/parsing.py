@@ -31,7 +31,7 @@ from mcu.inprocess.negotiation.parameters import (
 )
 from sdp.candidates import parse as parse_candidate
 from sdp.codecs import CodecPreference, payloads, prefer
-from sdp.document import Description, MediaSection, SdpError, parse
+from sdp.document import Description, MediaSection, SdpError
 from sdp.simulcast import lowest_first, sent_layers
 
 MAX_DIGITS = 10  # of a 32 bit number
@@ -48,13 +48,13 @@ def preference(options: PublishOptions) -> CodecPreference:
     )
 
 
-def read_offer(text: str, wish: CodecPreference) -> PublisherOffer:
-    """Parse a publisher's offer, its codecs ordered by ``wish``.
+def read_offer(offer: Description, wish: CodecPreference) -> PublisherOffer:
+    """Read a publisher's offer, its codecs ordered by ``wish``; ``offer`` itself is not edited.
 
     Raises:
-        Rejected: the offer is malformed, lacks transport parameters, or has no medium that the SFU forwards.
+        Rejected: the offer lacks transport parameters, or has no medium that the SFU forwards.
     """
-    description = _parse(text)
+    description = offer.copy()
     prefer(description, wish)
     bundle = _bundled_mids(description)
     sections = tuple(
@@ -70,32 +70,24 @@ def read_offer(text: str, wish: CodecPreference) -> PublisherOffer:
 
 
 def read_answer(
-    text: str, offered: Sequence[SubscriberSection]
+    answer: Description, offered: Sequence[SubscriberSection]
 ) -> tuple[tuple[AcceptedSection, ...], RemoteTransportDescription | None]:
-    """Parse a subscriber's answer to the sections ``offered``; an answer to a superseded offer may have fewer.
+    """Read a subscriber's answer to the sections ``offered``; an answer to a superseded offer may have fewer.
 
     The transport is ``None`` where the client rejected all sections.
 
     Raises:
-        Rejected: the answer is malformed, does not fit the offer, or lacks transport parameters.
+        Rejected: the answer does not fit the offer, or lacks transport parameters.
     """
-    description = _parse(text)
-    if len(description.media) > len(offered):
+    if len(answer.media) > len(offered):
         raise Rejected("The answer has more media sections than the offer.")
     accepted = []
-    for answer, offer in zip(description.media, offered, strict=False):
-        if answer.kind != ("application" if offer.kind is MediaKind.DATA else offer.kind.value):
+    for section, offer in zip(answer.media, offered, strict=False):
+        if section.kind != ("application" if offer.kind is MediaKind.DATA else offer.kind.value):
             raise Rejected("The answer's media sections differ in kind from the offer's.")
-        accepted.append(_accepted_section(answer, offer))
-    used = [section for section in description.media if not section.rejected]
-    return tuple(accepted), _transport(description, used) if used else None
-
-
-def _parse(text: str) -> Description:
-    try:
-        return parse(text)
-    except SdpError as error:
-        raise Rejected(f"The description does not parse: {error}") from None
+        accepted.append(_accepted_section(section, offer))
+    used = [section for section in answer.media if not section.rejected]
+    return tuple(accepted), _transport(answer, used) if used else None
 
 
 def _bundled_mids(description: Description) -> frozenset[str]:

@@ -1,83 +1,102 @@
-"""What we read in the descriptions of clients and of Janus; nothing is changed in them here."""
+"""Session descriptions of clients and of Janus: serialised, parsed and read, never edited."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
 
 from mcu.base import MediaKind, Rejected, StreamKey, StreamReport
 from mcu.janus.events.statistics import MediaStatistics
-from sdp.document import Identity, MediaSection, SdpError, identity, parse
+from sdp.document import Description, MediaSection, SdpError, parse
 from sdp.payloads import payloads
 from sdp.simulcast import lowest_first, sent_layers
 
-# Janus 1.1.2 never ends with a negative number here (and with one that ``atoi`` makes negative): it takes the plugin's
+# Janus 1.1.2 loops forever on a negative number here (and one that ``atoi`` makes negative): that blocks the plugin's
 # only thread and fills the disk with its log. RFC 8285 has numbers up to 4351.
 _ENDLESS = re.compile(r"(?:^|[\r\n])a=extmap:(?![0-9]{1,4}(?:[/ ]|$))", re.IGNORECASE)
 
 KINDS = {"audio": MediaKind.AUDIO, "video": MediaKind.VIDEO, "application": MediaKind.DATA}
 
 
-def identified(offer: str) -> Identity:
-    """Return whose PeerConnection an offer is.
+@dataclass(frozen=True, slots=True)
+class SerialisedOffer:
+    """A publisher's offer with the text that Janus receives; serialised once, however many Janus are tried."""
+
+    description: Description
+    text: str
+
+    @classmethod
+    def of(cls, offer: Description) -> Self:
+        """Serialise an offer.
+
+        Raises:
+            Rejected: Janus does not survive it.
+        """
+        return cls(offer, serialised(offer))
+
+
+def serialised(description: Description) -> str:
+    """Return the text of a description that Janus survives.
 
     Raises:
-        Rejected: it is no description, or none that Janus bears.
+        Rejected: Janus does not survive it.
     """
-    bearable(offer)
-    try:
-        return identity(parse(offer))
-    except SdpError as error:
-        raise Rejected("the offer is not a session description") from error
-
-
-def bearable(sdp: str) -> None:
-    """Look for what Janus breaks at.
-
-    Raises:
-        Rejected: there is something.
-    """
-    if _ENDLESS.search(sdp):
+    text = str(description)
+    if _ENDLESS.search(text):
         raise Rejected("the description has a header extension without a number of RFC 8285")
+    return text
 
 
-def rid_order(offer: str) -> str:
-    """Return in which order an offer names the layers of its simulcast, as Janus wants to be told; empty: unknown.
+def parsed(text: str) -> Description:
+    """Parse a description of Janus and freeze it.
 
-    Janus takes the first for the highest, "hml", unless it is told "lmh"; by that it numbers its substreams.
+    Raises:
+        Rejected: it is not a session description.
     """
-    layers = next((found for section in parse(offer).media if (found := list(sent_layers(section)))), [])
+    try:
+        return parse(text).freeze()
+    except SdpError as error:
+        raise Rejected("Janus' description is not a session description") from error
+
+
+def rid_order(offer: Description) -> str:
+    """Return the order of an offer's simulcast layers in Janus' terms: "hml" or "lmh", empty if it is unknown.
+
+    Janus takes the first layer for the highest, "hml", unless it receives "lmh"; its substreams are numbered by that.
+    """
+    layers = next((found for section in offer.media if (found := list(sent_layers(section)))), [])
     ordered = lowest_first(layers)
     if not layers or ordered not in (layers, layers[::-1]):
         return ""
     return "lmh" if ordered == layers else "hml"
 
 
-def flowing(answer: str) -> dict[str, MediaKind]:
-    """Return mid and kind of each m-line that an answer of Janus takes and that is not switched off."""
-    sections = ((section.mid, KINDS.get(section.kind)) for section in _running(answer))
+def flowing(answer: Description) -> dict[str, MediaKind]:
+    """Return mid and media kind of each m-line that Janus' answer accepts and that is not inactive."""
+    sections = ((section.mid, KINDS.get(section.kind)) for section in _active(answer))
     return {mid: kind for mid, kind in sections if mid is not None and kind is not None}
 
 
-def switched_off(offer: str) -> frozenset[str]:
-    """Return the mids of m-lines that Janus offers without sending anything on them."""
-    sections = parse(offer).media
-    return frozenset(section.mid for section in sections if section.mid and section.direction == "inactive")
+def inactive_mids(offer: Description) -> frozenset[str]:
+    """Return the mids of the inactive m-lines of Janus' offer."""
+    return frozenset(section.mid for section in offer.media if section.mid and section.direction == "inactive")
 
 
-def _running(description: str) -> list[MediaSection]:
-    return [s for s in parse(description).media if not s.rejected and s.direction != "inactive"]
+def _active(description: Description) -> list[MediaSection]:
+    return [section for section in description.media if not section.rejected and section.direction != "inactive"]
 
 
 def reports(
-    key: StreamKey, subscriber: bool, description: str, figures: Mapping[str, MediaStatistics]
+    key: StreamKey, subscriber: bool, description: Description, figures: Mapping[str, MediaStatistics]
 ) -> list[StreamReport]:
     """Return a report for each kind of media that Janus' own description has running.
 
     ``figures`` are what the event feed tells, by kind; where it does not, the report has none.
     """
     found: dict[MediaKind, StreamReport] = {}
-    for section in _running(description):
+    for section in _active(description):
         kind = KINDS.get(section.kind)
         if kind is None or kind in found:
             continue

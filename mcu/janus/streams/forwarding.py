@@ -11,7 +11,7 @@ from typing import Any
 
 from mcu.base import MediaKind
 from mcu.janus.streams.descriptions import KINDS
-from sdp.document import MediaSection, parse
+from sdp.document import Description, MediaSection
 from sdp.payloads import payloads
 
 PLACEHOLDER = {
@@ -57,15 +57,15 @@ class ForwardedMedium:
         return told | {"disabled": self.disabled} | dict.fromkeys(sorted(self.flags), True) | self.extensions
 
 
-def media_of(offer: str, answer: str) -> tuple[ForwardedMedium, ...]:
-    """Return what a publisher sends after Janus has answered its offer; both are descriptions that were parsed before.
+def media_of(offer: Description, answer: Description) -> tuple[ForwardedMedium, ...]:
+    """Return the media that a publisher sends after Janus has answered its offer.
 
     M-lines of a kind that VideoRoom does not know are held as rejected video: so all keep their places.
     """
-    offered = parse(offer).media
+    offered = offer.media
     return tuple(
         _medium(place, section, offered[place] if place < len(offered) else section)
-        for place, section in enumerate(parse(answer).media)
+        for place, section in enumerate(answer.media)
     )
 
 

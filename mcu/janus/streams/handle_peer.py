@@ -20,6 +20,7 @@ from mcu.janus.labels import stream_label
 from mcu.janus.rooms import videoroom
 from mcu.janus.streams.descriptions import reports
 from mcu.janus.streams.listening import Ear
+from sdp.document import Description
 
 
 class HandlePeer(ABC):
@@ -33,7 +34,7 @@ class HandlePeer(ABC):
         self.handle: Handle
         self.ear = Ear(listener)
         self.ended = False
-        self.description = ""  # Janus' last one
+        self.description: Description | None = None  # Janus' last one
         self._timeout = timeout
         self._turn = asyncio.Lock()
         self.closing: list[asyncio.Future[Any]] = []  # done when Janus has carried out what the end asks for
@@ -109,7 +110,7 @@ class HandlePeer(ABC):
 
     def reports(self, feed: EventStatistics) -> list[StreamReport]:
         """Return what runs here, with the figures that Janus' event feed has of it."""
-        if not self.description:
+        if self.description is None:
             return []
         figures = feed.of_handle(self.session.id, self.handle.id)
         return reports(self.key, self.SUBSCRIBES, self.description, figures)

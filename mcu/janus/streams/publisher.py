@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mcu.base import CloseReason, MediaKind, NewPeerConnection, PublishOptions, Rejected, StreamKey, StreamListener
+from mcu.base import CloseReason, MediaKind, PublishOptions, Rejected, StreamKey, StreamListener
 from mcu.janus.connection.messages import HandleInfo, JanusMessage, error_of
 from mcu.janus.connection.session import JanusSession
 from mcu.janus.rooms import videoroom
 from mcu.janus.rooms.registry import RoomRegistry
-from mcu.janus.streams.descriptions import flowing, identified, rid_order
+from mcu.janus.streams.descriptions import SerialisedOffer, flowing, parsed, rid_order
 from mcu.janus.streams.handle_peer import HandlePeer
 from mcu.janus.streams.room_feed import RoomFeed
-from sdp.document import Identity
+from sdp.document import Description
 
 if TYPE_CHECKING:
     from mcu.janus.streams.remote import RemoteStream
@@ -46,13 +46,13 @@ class JanusPublisher(HandlePeer, RoomFeed):
         self.up = False  # ICE and DTLS stand: Janus lets others subscribe
         self.offered = False  # whether Janus was given the offer
         self.remotes: set[RemoteStream] = set()  # where the stream goes on to
-        self.offer = ""  # the last one that was answered
+        self.offer: Description | None = None  # the last one that was answered
         self._ceiling = ceiling  # bit/s, 0 = none
         self._on_change = on_change
-        self._identity = Identity(frozenset(), frozenset())
+
         self._flowing: dict[tuple[MediaKind, str], bool] = {}
 
-    async def open(self, offer: str, options: PublishOptions) -> str:
+    async def open(self, offer: SerialisedOffer, options: PublishOptions) -> Description:
         """Make the room, enter it, negotiate and return the answer; what fails or is cancelled leaves nothing.
 
         Raises as ``negotiate`` does.
@@ -66,37 +66,36 @@ class JanusPublisher(HandlePeer, RoomFeed):
             self.end(None)
             raise
 
-    async def negotiate(self, offer: str) -> str:
-        """Hand an offer to Janus and return the answer; subscribers are asked to take what is new.
+    async def negotiate(self, offer: SerialisedOffer) -> Description:
+        """Send an offer to Janus and return the answer; added media are offered to the subscribers.
 
         Raises:
-            Rejected: the offer is no description, or Janus has no answer to it.
+            Rejected: Janus sent no answer.
             JanusError: Janus refused.
             McuLost: the session is lost.
         """
-        who = identified(offer)
         self.offered = True
-        message = await self.handle.request(videoroom.configure_publisher(), offer, rid_order=rid_order(offer))
+        order = rid_order(offer.description)
+        message = await self.handle.request(videoroom.configure_publisher(), offer.text, rid_order=order)
         if message.jsep is None:
             raise Rejected("Janus gave no answer to the offer")
-        self._identity = who
-        self.offer = offer
-        self._answered(message.jsep.sdp)
-        return message.jsep.sdp
+        answer = parsed(message.jsep.sdp)
+        self.offer = offer.description
+        self._answered(answer)
+        return answer
 
-    def _answered(self, answer: str) -> None:
+    def _answered(self, answer: Description) -> None:
         self.description = answer
         self.media = flowing(answer)
         self.cover()
         for remote in list(self.remotes):
             remote.update()
 
-    async def update(self, offer: str) -> str:
-        """Renegotiate; subscribers are offered what is new. Raises as ``mcu.base.Publisher.update`` says."""
-        if not identified(offer).same_peer_connection(self._identity):
-            raise NewPeerConnection("the offer is of another PeerConnection")
+    async def update(self, offer: Description) -> Description:
+        """Renegotiate; added media are offered to the subscribers. Raises as ``mcu.base.Publisher.update``."""
+        serialised_offer = SerialisedOffer.of(offer)
         async with self.turn():
-            return await self.negotiate(offer)
+            return await self.negotiate(serialised_offer)
 
     async def limit(self, bits_per_second: int) -> None:
         """Cap what the publisher sends, by REMB; 0 lifts the cap, up to the stream's ceiling."""
@@ -157,7 +156,7 @@ class JanusPublisher(HandlePeer, RoomFeed):
         elif message.janus in ("hangup", "detached") or message.plugindata.data.videoroom == "destroyed":
             self.end(CloseReason.FAILED)
         elif message.jsep is not None:  # the answer to an offer whose update() was cancelled
-            self._answered(message.jsep.sdp)
+            self._answered(parsed(message.jsep.sdp))
 
     def on_claimed(self) -> None:
         """Ask whether the connection came up or was ended meanwhile."""

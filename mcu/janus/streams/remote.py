@@ -89,7 +89,7 @@ class RemoteStream(RoomFeed):
         """Make the room, put the remote publisher into it and let the source send."""
         publisher = self._publisher
         try:
-            self._sent = media_of(publisher.offer, publisher.description)
+            self._sent = self._published_media()
             options = _profiles(self._sent)
             self.room = await self.rooms.create(self.session, self.key, options, remote=True)
             added = await self._ask(self.session, self._described("add_remote_publisher"))
@@ -104,6 +104,17 @@ class RemoteStream(RoomFeed):
             raise
         self._ready = True
         self.update()  # what was added meanwhile
+
+    def _published_media(self) -> tuple[ForwardedMedium, ...]:
+        """Return the media of the publisher's last negotiation.
+
+        Raises:
+            McuLost: there was none yet.
+        """
+        offer, answer = self._publisher.offer, self._publisher.description
+        if offer is None or answer is None:
+            raise McuLost("the stream has not been negotiated")
+        return media_of(offer, answer)
 
     async def _arrived(self) -> None:
         """Wait until the target lets others subscribe: a thread of its own puts the remote publisher into the room."""
@@ -122,7 +133,7 @@ class RemoteStream(RoomFeed):
         """Tell the target of what the publisher has now; its subscribers are offered what is new."""
         if self.ended or not self._ready:
             return
-        media = media_of(self._publisher.offer, self._publisher.description)
+        media = self._published_media()
         if media == self._sent:
             return
         if any(new.differs(old) for new, old in zip(media, self._sent, strict=False)) or len(media) < len(self._sent):

@@ -8,10 +8,11 @@ from mcu.base import CloseReason, MediaKind, MediaSelection, Rejected, StreamLis
 from mcu.janus.connection.messages import JanusError, JanusMessage
 from mcu.janus.connection.session import RequestInterrupted
 from mcu.janus.rooms import videoroom
-from mcu.janus.streams.descriptions import bearable, switched_off
+from mcu.janus.streams.descriptions import inactive_mids, parsed, serialised
 from mcu.janus.streams.handle_peer import HandlePeer
 from mcu.janus.streams.layer_switch import LayerSwitch
 from mcu.janus.streams.room_feed import RoomFeed
+from sdp.document import Description
 
 KINDS = {kind.value: kind for kind in MediaKind}
 UPDATE = {"request": "configure", "update": True}  # asks for an offer
@@ -35,14 +36,14 @@ class JanusSubscriber(HandlePeer):
         super().__init__(publisher.session, publisher.key, listener, timeout)
         self.publisher = publisher
         self._switch = LayerSwitch(publisher.refresh_picture)
-        self._outstanding = ""  # the offer that waits for an answer
+        self._outstanding: Description | None = None  # the offer that waits for an answer
         self._expecting = False  # Janus was asked for an offer that has not come
         self._feed_mids: dict[str, str] = {}  # by our mid the publisher's, of audio and video
         self._covered: set[str] = set()  # mids of the publisher that we have, or have asked for
         self._off: set[str] = set()  # of these, what was switched off when Janus made its last offer
 
-    async def open(self, layer: MediaSelection) -> str:
-        """Subscribe and return the offer, or nothing where the caller should look for the publisher again.
+    async def open(self, layer: MediaSelection) -> Description | None:
+        """Subscribe and return the offer, or ``None`` where the caller should look for the publisher again.
 
         Then, and on failure, nothing is left on Janus.
 
@@ -58,13 +59,13 @@ class JanusSubscriber(HandlePeer):
         publisher.entering.add(self)
         if publisher.ended:
             self.end(None)
-            return ""
+            return None
         try:
             offer = await self._join(layer)
         except JanusError as error:
             self.end(None)
             if publisher.changes != seen:
-                return ""
+                return None
             if error.code == videoroom.NO_SUCH_FEED:
                 raise PublisherNotReady from error
             if error.code == videoroom.NO_SUCH_ROOM:
@@ -72,41 +73,41 @@ class JanusSubscriber(HandlePeer):
             raise
         except RequestInterrupted:  # nobody knows whether we are in: another handle tries
             self.end(None)
-            return ""
+            return None
         except BaseException:
             self.end(None)
             raise
         if publisher.ended or self.ended:
             self.end(None)
-            return ""
+            return None
         publisher.entering.discard(self)
         publisher.subscribers.add(self)
         self.cover()
         return offer
 
-    async def _join(self, layer: MediaSelection) -> str:
+    async def _join(self, layer: MediaSelection) -> Description:
         message = await self.handle.request(videoroom.join_subscriber(self.publisher.room, self.publisher.feed))
         offer = self._offered(message)
         if not self.ended:
             await self.select(layer)
         return offer
 
-    async def accept(self, answer: str) -> None:
-        """Hand the client's answer to Janus. Raises as ``mcu.base.Subscriber.accept`` says."""
-        bearable(answer)
+    async def accept(self, answer: Description) -> None:
+        """Send the client's answer to Janus. Raises as ``mcu.base.Subscriber.accept``."""
+        text = serialised(answer)
         async with self.turn() as handle:
             offer = self._outstanding
-            if not offer:  # Janus 1.1.2 would take it and say nothing
+            if offer is None:  # Janus 1.1.2 would accept the answer and say nothing
                 raise Rejected("no offer waits for an answer")
-            await handle.request({"request": "start", "room": self.publisher.room}, answer, "answer")
-            if self._outstanding == offer:
-                self._outstanding = ""
+            await handle.request({"request": "start", "room": self.publisher.room}, text, "answer")
+            if self._outstanding is offer:
+                self._outstanding = None
         self.cover()
 
-    async def refresh(self) -> str:
+    async def refresh(self) -> Description:
         """Return a new offer, or again the one that was not answered: Janus makes no other before that."""
         async with self.turn() as handle:
-            if not self._outstanding:
+            if self._outstanding is None:
                 self._expecting = True
                 return self._offered(await handle.request(UPDATE, repeatable=False))
             return self._outstanding
@@ -139,9 +140,10 @@ class JanusSubscriber(HandlePeer):
             self._expecting = True
             self.handle.send(UPDATE)
 
-    def _offered(self, message: JanusMessage) -> str:
+    def _offered(self, message: JanusMessage) -> Description:
         if message.jsep is None:
             raise Rejected("Janus gave no offer")
+        offer = parsed(message.jsep.sdp)
         self._expecting = False
         streams = message.plugindata.data.streams
         self._feed_mids |= {stream.mid: stream.feed_mid for stream in streams if stream.feed_mid is not None}
@@ -150,10 +152,10 @@ class JanusSubscriber(HandlePeer):
             KINDS.get(stream.type) is MediaKind.DATA for stream in streams
         ):  # its m-line names no mid of the publisher
             self._covered |= {mid for mid, kind in self.publisher.media.items() if kind is MediaKind.DATA}
-        off = switched_off(message.jsep.sdp)
+        off = inactive_mids(offer)
         self._off = {feed_mid for mid, feed_mid in self._feed_mids.items() if mid in off}
-        self._outstanding = self.description = message.jsep.sdp
-        return self._outstanding
+        self._outstanding = self.description = offer
+        return offer
 
     def _is_farewell(self, message: JanusMessage) -> bool:
         """Whether Janus offers, unasked, no media any more: the publisher is about to be told to have hung up.

@@ -20,7 +20,7 @@ from gateway.metrics import Counters
 from gateway.wire import checksum
 from gateway.wire.backend import decode_rooms_request
 from gateway.wire.server import ServerFacts
-from mcu.base import StreamType
+from mcu.base import Mcu, StreamType
 from sdp.candidates import CandidateFilter
 from tests.gateway.flows.fakes import FakeConnection, FakeNextcloudPort
 from tests.gateway.flows.media.descriptions import offer
@@ -42,12 +42,16 @@ def internal_params(url: str) -> Json:
 
 
 class FlowHarness:
-    """One gateway without its edge; use it as a context manager inside a virtual loop."""
+    """One gateway without its edge, over a fake SFU or ``sfu``; use it as a context manager.
+
+    Over the fake SFU it wants a virtual loop (``virtual_time.py``).
+    """
 
     def __init__(
         self,
         *backends: Backend,
         mcu: bool = True,
+        sfu: Mcu | None = None,
         outbox_bytes: int = 8 << 20,
         limits: MediaLimits | None = None,
         candidates: CandidateFilter | None = None,
@@ -68,7 +72,7 @@ class FlowHarness:
                 reset_sessions_on_loss=reset,
             ),
             nextcloud=self.nextcloud,
-            mcu=self.mcu if mcu else None,
+            mcu=(sfu or self.mcu) if mcu else None,
             counters=self.counters,
             ids=SessionIds("a secret of the tests, long enough"),
             server=ServerFacts("test/1.0", ("a", "b")),

@@ -20,6 +20,8 @@ from mcu.base import (
     SubscribeOptions,
     Subscriber,
 )
+from sdp.document import Description
+from tests.mcu.descriptions import described
 from tests.media import MediaPeer, PublishingPeer, WatchingPeer
 from tests.media.peers import WAIT
 
@@ -33,25 +35,25 @@ class Client:
 
     def __init__(self, peer: MediaPeer) -> None:
         self.peer = peer
-        self.offers: list[str] = []
+        self.offers: list[Description] = []
         self.media: list[tuple[MediaKind, bool]] = []
         self.closed: list[CloseReason] = []
         self.answers = True
         self.subscriber: Subscriber | None = None
         self._changed = asyncio.Event()
-        self._jobs: asyncio.Queue[Candidate | str | None] = asyncio.Queue()
+        self._jobs: asyncio.Queue[Candidate | Description | None] = asyncio.Queue()
         self._worker = asyncio.create_task(self._work())
 
     def on_candidate(self, candidate: Candidate | None) -> None:
         """Hand it to the peer."""
         self._jobs.put_nowait(candidate)
 
-    def on_offer(self, sdp: str) -> None:
+    def on_offer(self, offer: Description) -> None:
         """Answer it."""
-        self.offers.append(sdp)
+        self.offers.append(offer)
         self._changed.set()
         if self.answers:
-            self._jobs.put_nowait(sdp)
+            self._jobs.put_nowait(offer)
 
     def on_media(self, kind: MediaKind, flowing: bool) -> None:
         """Keep it."""
@@ -78,11 +80,11 @@ class Client:
         await self.until(lambda: bool(self.closed), f"an end of the stream ({reason})", limit)
         assert self.closed == [reason]
 
-    async def answer(self, offer: str) -> None:
+    async def answer(self, offer: str | Description) -> None:
         """Answer an offer of the SFU."""
         assert isinstance(self.peer, WatchingPeer)
         assert self.subscriber is not None
-        await self.subscriber.accept(await self.peer.answer(offer))
+        await self.subscriber.accept(described(await self.peer.answer(offer)))
 
     async def answered(self, limit: float = WAIT) -> None:
         """Wait until every offer that was heard is answered."""
@@ -98,7 +100,7 @@ class Client:
     async def _work(self) -> None:
         while True:
             job = await self._jobs.get()
-            if isinstance(job, str):
+            if isinstance(job, Description):
                 await self.answer(job)
             elif job is None:
                 await self.peer.add_candidate("", None, None)
@@ -115,7 +117,7 @@ class Sender(Client):
 
     async def publish(self, mcu: Mcu, key: StreamKey = KEY, options: PublishOptions = PUBLISH) -> None:
         """Publish; the connection comes up by itself."""
-        self.publisher, answer = await mcu.publish(key, await self.peer.offer(), options, self)
+        self.publisher, answer = await mcu.publish(key, described(await self.peer.offer()), options, self)
         await self.peer.accept(answer)
 
     async def publish_again(self, mcu: Mcu, key: StreamKey = KEY) -> None:
@@ -126,7 +128,7 @@ class Sender(Client):
 
     async def renegotiate(self) -> None:
         """Offer again what the peer has now."""
-        await self.peer.accept(await self.publisher.update(await self.peer.offer()))
+        await self.peer.accept(await self.publisher.update(described(await self.peer.offer())))
 
 
 class Viewer(Client):

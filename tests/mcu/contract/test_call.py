@@ -19,6 +19,7 @@ from mcu.base import (
 )
 from tests.mcu.contract.clients import KEY, sender, viewer
 from tests.mcu.contract.sfus import Sfu
+from tests.mcu.descriptions import described
 
 OTHER = StreamKey(BackendId("cloud"), PublisherId("bob"), StreamType.SCREEN)
 
@@ -68,7 +69,7 @@ async def test_stream_that_nobody_publishes_is_no_such_stream(sfu: Sfu) -> None:
 
 async def test_publisher_that_never_connects_is_a_timeout(sfu: Sfu) -> None:
     async with sender() as alice, viewer() as carol:
-        alice.publisher, _ = await sfu.mcu.publish(KEY, await alice.peer.offer(), PublishOptions(), alice)
+        alice.publisher, _ = await sfu.mcu.publish(KEY, described(await alice.peer.offer()), PublishOptions(), alice)
         with pytest.raises(McuTimeout):
             await carol.subscribe(sfu.mcu, KEY, SubscribeOptions(timeout=0.7))
         await alice.publisher.close()

@@ -11,6 +11,7 @@ import pytest
 from mcu.base import CloseReason, McuError, PublishOptions, SubscribeOptions
 from tests.mcu.contract.clients import KEY, sender, viewer
 from tests.mcu.contract.sfus import Sfu
+from tests.mcu.descriptions import WITHOUT_MEDIA, described
 
 T = TypeVar("T")
 
@@ -44,7 +45,7 @@ async def test_two_publishers_at_once_end_in_one(sfu: Sfu) -> None:
 
 async def test_replacement_of_one_that_never_connected_serves_those_who_wait(sfu: Sfu) -> None:
     async with sender(25) as old, sender(26) as new, viewer() as carol, viewer() as dave:
-        old.publisher, _ = await sfu.mcu.publish(KEY, await old.peer.offer(), PublishOptions(), old)
+        old.publisher, _ = await sfu.mcu.publish(KEY, described(await old.peer.offer()), PublishOptions(), old)
         waiting = [asyncio.create_task(watcher.subscribe(sfu.mcu)) for watcher in (carol, dave)]
         await new.publish(sfu.mcu)
         await asyncio.gather(*waiting)
@@ -85,7 +86,7 @@ async def test_client_that_ends_its_connection_is_told_of(sfu: Sfu) -> None:
 async def test_offer_that_fails_leaves_nothing(sfu: Sfu) -> None:
     async with sender(29) as alice:
         with pytest.raises(McuError):
-            await sfu.mcu.publish(KEY, "v=0\r\nnonsense", PublishOptions(), alice)
+            await sfu.mcu.publish(KEY, WITHOUT_MEDIA, PublishOptions(), alice)
     assert await sfu.open_streams() == 0
 
 
@@ -93,7 +94,7 @@ async def test_offer_that_fails_leaves_nothing(sfu: Sfu) -> None:
 async def test_cancelled_calls_leave_nothing(sfu: Sfu, steps: int) -> None:
     async with sender(30) as alice, sender(31) as other, viewer() as carol, viewer() as dave:
         offer = await alice.peer.offer()
-        published = await _cancel_after(sfu.mcu.publish(KEY, offer, PublishOptions(), alice), steps)
+        published = await _cancel_after(sfu.mcu.publish(KEY, described(offer), PublishOptions(), alice), steps)
         if published is not None:
             await published[0].close()
         subscribed = await _cancel_after(sfu.mcu.subscribe(KEY, SubscribeOptions(timeout=1.0), carol), steps)

@@ -27,6 +27,8 @@ from mcu.inprocess import InprocessSettings
 from mcu.inprocess.backend import InprocessMcu
 from mcu.inprocess.publisher import InprocessPublisher
 from mcu.inprocess.subscriber import InprocessSubscriber
+from sdp.document import Description
+from tests.mcu.descriptions import described
 
 KEY = StreamKey(BackendId("cloud"), PublisherId("alice"), StreamType.VIDEO)
 CHROMIUM = Path("/usr/bin/chromium")
@@ -114,9 +116,9 @@ class Tab:
     def on_candidate(self, candidate: Candidate | None) -> None:
         """Never called: candidates are within the descriptions."""
 
-    def on_offer(self, sdp: str) -> None:
+    def on_offer(self, offer: Description) -> None:
         """Answer it."""
-        self._jobs.put_nowait(sdp)
+        self._jobs.put_nowait(str(offer))
 
     def on_media(self, kind: MediaKind, flowing: bool) -> None:
         """Be told."""
@@ -135,7 +137,7 @@ class Tab:
             job = await self._jobs.get()
             if isinstance(job, str):
                 assert isinstance(stream, InprocessSubscriber)
-                await stream.accept(await self.run("watch", job))
+                await stream.accept(described(await self.run("watch", job)))
             else:
                 await stream.add_candidate(job)
 
@@ -149,9 +151,9 @@ class Tabs:
     async def publish(self, constraints: dict[str, Any], options: PublishOptions, *more: object) -> InprocessPublisher:
         """Let alice publish; her candidates follow the offer."""
         offer = await self.alice.run("publish", constraints, *more)
-        publisher, answer = await self.mcu.publish(KEY, offer, options, self.alice)
+        publisher, answer = await self.mcu.publish(KEY, described(offer), options, self.alice)
         self.alice.attach(publisher)
-        await self.alice.run("accept", answer)
+        await self.alice.run("accept", str(answer))
         return publisher
 
     def rate(self) -> int:
@@ -163,7 +165,7 @@ class Tabs:
         """Let carol watch."""
         subscriber, offer = await self.mcu.subscribe(KEY, SubscribeOptions(selection=layer), self.carol)
         self.carol.attach(subscriber)
-        await subscriber.accept(await self.carol.run("watch", offer))
+        await subscriber.accept(described(await self.carol.run("watch", str(offer))))
         return subscriber
 
 

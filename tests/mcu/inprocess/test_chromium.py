@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from mcu.base import PublishOptions
+from tests.mcu.descriptions import described
 from tests.mcu.inprocess.tabs import KEY, WAIT, Tabs
 
 
@@ -14,11 +15,11 @@ async def test_microphone_then_camera_on_off_and_on_again(tabs: Tabs) -> None:
     publisher = await tabs.publish({"audio": True}, PublishOptions())
     await tabs.subscribe()
     await tabs.carol.receives(0, energy=0.01)
-    await tabs.alice.run("accept", await publisher.update(await tabs.alice.run("addCamera")))
+    await tabs.alice.run("accept", str(await publisher.update(described(await tabs.alice.run("addCamera")))))
     await tabs.carol.receives(5)
     for direction in ("inactive", "sendonly"):
         offer = await tabs.alice.run("switchCamera", direction)
-        await tabs.alice.run("accept", await publisher.update(offer))
+        await tabs.alice.run("accept", str(await publisher.update(described(offer))))
     received = await tabs.carol.receives(5, energy=0.01)
     await tabs.alice.run("channel.send", "hello")
     async with asyncio.timeout(WAIT):

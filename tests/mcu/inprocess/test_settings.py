@@ -12,6 +12,7 @@ from mcu.base import BackendId, PublisherId, PublishOptions, Rejected, StreamKey
 from mcu.inprocess import InprocessSettings
 from mcu.inprocess.backend import InprocessMcu
 from tests.mcu.contract.clients import sender, viewer
+from tests.mcu.descriptions import described
 
 KEY = StreamKey(BackendId("cloud"), PublisherId("alice"), StreamType.VIDEO)
 
@@ -75,12 +76,12 @@ async def test_ports_are_of_the_range_and_the_announced_address_is_told(loopback
         ports = set()
         for client, publisher in ((alice, "first"), (bob, "second")):
             key = StreamKey(BackendId("cloud"), PublisherId(publisher), StreamType.VIDEO)
-            _, answer = await mcu.publish(key, await client.peer.offer(), PublishOptions(), client)
-            ports.update(re.findall(r"a=candidate:\S+ 1 udp \d+ 192\.0\.2\.7 (\d+) typ host", answer))
-            assert "127.0.0.1" not in answer.partition("m=")[2]
+            _, answer = await mcu.publish(key, described(await client.peer.offer()), PublishOptions(), client)
+            ports.update(re.findall(r"a=candidate:\S+ 1 udp \d+ 192\.0\.2\.7 (\d+) typ host", str(answer)))
+            assert "127.0.0.1" not in str(answer).partition("m=")[2]
         assert ports == {str(first), str(last)}
         with pytest.raises(Rejected, match="no socket"):
-            await mcu.publish(KEY, await carol.peer.offer(), PublishOptions(), carol)
+            await mcu.publish(KEY, described(await carol.peer.offer()), PublishOptions(), carol)
     await mcu.stop()
 
 

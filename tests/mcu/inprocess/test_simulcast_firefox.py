@@ -14,6 +14,7 @@ from mcu.inprocess import InprocessSettings
 from mcu.inprocess.backend import InprocessMcu
 from tests.browser.firefox import Firefox, firefox
 from tests.mcu.contract.clients import Client
+from tests.mcu.descriptions import described
 from tests.mcu.inprocess.tabs import KEY, PAGE, WAIT
 from tests.mcu.inprocess.test_simulcast_chromium import LAYERS
 from tests.media import WatchingPeer
@@ -58,11 +59,12 @@ async def test_layers_of_firefox_are_switched_up_and_down(url: str) -> None:
     listener = Client(WatchingPeer())
     async with firefox() as browser:
         alice, carol = await browser.open(url), await browser.open(url)
-        offer = await browser.evaluate(alice, f"publish({{video: true}}, {json.dumps(LAYERS)}){GATHERED}")
-        _, answer = await mcu.publish(KEY, offer, PublishOptions(), listener)
-        await browser.evaluate(alice, f"accept({json.dumps(answer)})")
+        sdp = await browser.evaluate(alice, f"publish({{video: true}}, {json.dumps(LAYERS)}){GATHERED}")
+        _, answer = await mcu.publish(KEY, described(sdp), PublishOptions(), listener)
+        await browser.evaluate(alice, f"accept({json.dumps(str(answer))})")
         subscriber, offer = await mcu.subscribe(KEY, SubscribeOptions(), listener)
-        await subscriber.accept(await browser.evaluate(carol, f"watch({json.dumps(offer)}){GATHERED}"))
+        sdp = await browser.evaluate(carol, f"watch({json.dumps(str(offer))}){GATHERED}")
+        await subscriber.accept(described(sdp))
         for substream in (2, 0, 1, 2):
             await subscriber.select(MediaSelection(substream=substream))
             await sees(browser, carol, WIDTHS[substream])

@@ -14,10 +14,10 @@ from mcu.base import (
     BackendId,
     Candidate,
     CloseReason,
+    IceRestartUnsupported,
     McuLost,
     McuStatus,
     MediaKind,
-    NewPeerConnection,
     PublisherId,
     PublishOptions,
     SfuState,
@@ -29,6 +29,7 @@ from mcu.inprocess import InprocessSettings, publisher, subscriber
 from mcu.inprocess.backend import InprocessMcu
 from mcu.inprocess.transport import peer_transport
 from tests.mcu.contract.clients import KEY, sender, viewer
+from tests.mcu.descriptions import described
 from tests.sdp.recorded import BY_ID
 
 NOBODY = StreamKey(BackendId("cloud"), PublisherId("nobody"), StreamType.VIDEO)
@@ -49,10 +50,10 @@ async def test_ice_restart_needs_a_new_connection(mcu: InprocessMcu, program: st
     before = BY_ID[f"{program}/ice-restarted-before.offer.sdp"].text
     after = BY_ID[f"{program}/ice-restarted.offer.sdp"].text
     async with sender() as alice:
-        published, _ = await mcu.publish(KEY, before, PublishOptions(), alice)
-        with pytest.raises(NewPeerConnection):
-            await published.update(after)
-        await published.update(before)
+        published, _ = await mcu.publish(KEY, described(before), PublishOptions(), alice)
+        with pytest.raises(IceRestartUnsupported):
+            await published.update(described(after))
+        await published.update(described(before))
 
 
 @pytest.mark.parametrize("program", ["chromium", "firefox"])
@@ -60,9 +61,9 @@ async def test_stopped_camera_is_answered_with_port_0(mcu: InprocessMcu, program
     before = BY_ID[f"{program}/camera-stopped-before.offer.sdp"].text
     after = BY_ID[f"{program}/camera-stopped.offer.sdp"].text
     async with sender() as alice:
-        published, answer = await mcu.publish(KEY, before, PublishOptions(), alice)
-        assert "m=video 9 " in answer
-        assert "m=video 0 " in await published.update(after)
+        published, answer = await mcu.publish(KEY, described(before), PublishOptions(), alice)
+        assert "m=video 9 " in str(answer)
+        assert "m=video 0 " in str(await published.update(described(after)))
 
 
 async def test_publisher_that_does_not_connect_in_time_has_failed(
@@ -70,7 +71,7 @@ async def test_publisher_that_does_not_connect_in_time_has_failed(
 ) -> None:
     monkeypatch.setattr(peer_transport, "CONNECT_TIMEOUT", SOON)
     async with sender() as alice:
-        await mcu.publish(KEY, await alice.peer.offer(), PublishOptions(), alice)
+        await mcu.publish(KEY, described(await alice.peer.offer()), PublishOptions(), alice)
         await alice.hears_closed(CloseReason.FAILED)
     (state,) = mcu.status().sfus
     assert state.publishers == 0
@@ -84,7 +85,7 @@ async def test_subscription_that_is_never_answered_has_failed(
         await alice.publish(mcu)
         await mcu.subscribe(KEY, SubscribeOptions(), silent)
         refused, offer = await mcu.subscribe(KEY, SubscribeOptions(), unwilling)
-        await refused.accept(re.sub(r"(?m)^m=(\w+) 9 ", r"m=\1 0 ", offer))
+        await refused.accept(described(re.sub(r"(?m)^m=(\w+) 9 ", r"m=\1 0 ", str(offer))))
         await carol.subscribe(mcu)
         await silent.hears_closed(CloseReason.FAILED)
         await unwilling.hears_closed(CloseReason.FAILED)

@@ -18,6 +18,7 @@ from mcu.inprocess.negotiation.parsing import read_answer, read_offer
 from mcu.inprocess.transport.peer_transport import PeerTransport
 from sdp.codecs import CodecPreference, Payload, PayloadType
 from tests.mcu.contract.clients import Client
+from tests.mcu.descriptions import described
 from tests.media import WatchingPeer
 
 KEY = StreamKey(BackendId("cloud"), PublisherId("alice"), StreamType.VIDEO)
@@ -80,7 +81,7 @@ async def test_payloads_arrive_as_they_were_sent(codec: str, loopback: None) -> 
         "c",
     )
     offer = write_offer([section], await alice.transport.open(), setup="actpass", version=1)
-    _, answer = await mcu.publish(KEY, offer, PublishOptions(), listener)
+    _, answer = await mcu.publish(KEY, described(str(offer)), PublishOptions(), listener)
     _, remote = read_answer(answer, [section])
     assert remote is not None
     alice.transport.connect(remote, client=False)

@@ -24,7 +24,9 @@ from mcu.janus.backend import JanusMcu
 from mcu.janus.settings import JanusServerSettings
 from mcu.janus.streams.publisher import JanusPublisher
 from mcu.janus.streams.subscriber import JanusSubscriber
+from sdp.document import Description
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
+from tests.mcu.descriptions import described
 from tests.media import PublishingPeer, WatchingPeer
 from tests.media.loopback import loopback
 
@@ -50,8 +52,8 @@ class Heard:
         self.candidates.append(candidate)
         self._changed.set()
 
-    def on_offer(self, sdp: str) -> None:
-        self.offers.append(sdp)
+    def on_offer(self, offer: Description) -> None:
+        self.offers.append(str(offer))
         self._changed.set()
 
     def on_media(self, kind: MediaKind, flowing: bool) -> None:
@@ -115,7 +117,9 @@ class Call:
         )
         await self._stack.enter_async_context(peer)
         heard = Heard()
-        publisher, answer = await self.mcu.publish(key, await peer.offer(), options or PublishOptions(), heard)
+        publisher, answer = await self.mcu.publish(
+            key, described(await peer.offer()), options or PublishOptions(), heard
+        )
         assert isinstance(publisher, JanusPublisher)
         await peer.accept(answer)
         return publisher, peer, heard
@@ -129,7 +133,7 @@ class Call:
         subscriber, offer = await self.mcu.subscribe(key, options or SubscribeOptions(), heard)
         assert isinstance(subscriber, JanusSubscriber)
         if answer:
-            await subscriber.accept(await peer.answer(offer))
+            await subscriber.accept(described(await peer.answer(offer)))
         return subscriber, peer, heard
 
 

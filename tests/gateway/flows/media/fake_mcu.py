@@ -14,7 +14,6 @@ from mcu.base import (
     McuStatus,
     MediaSelection,
     Metric,
-    NewPeerConnection,
     NoSuchStream,
     PublishOptions,
     SfuState,
@@ -24,8 +23,9 @@ from mcu.base import (
     StreamReport,
     SubscribeOptions,
 )
-from sdp import document
+from sdp.document import Description, identity, parse
 from tests.gateway.flows.media.descriptions import ANSWER, subscriber_offer
+from tests.mcu.descriptions import described, is_frozen
 
 
 @dataclass(eq=False, slots=True)
@@ -46,18 +46,17 @@ class FakePublisher:
     gate: asyncio.Event | None = None
     closed: bool = False
 
-    async def update(self, offer: str) -> str:
+    async def update(self, offer: Description) -> Description:
         if self.gate is not None:
             await self.gate.wait()
         if self.error is not None:
             raise self.error
         if self.closed:
             raise NoSuchStream("the publisher is closed")
-        identity, running = (document.identity(document.parse(it)) for it in (offer, self.offer))
-        if not identity.same_peer_connection(running):
-            raise NewPeerConnection("another ufrag and fingerprint")
-        self.updates.append(offer)
-        return ANSWER
+        assert is_frozen(offer)
+        assert identity(offer).same_peer_connection(identity(parse(self.offer)))
+        self.updates.append(str(offer))
+        return described(ANSWER)
 
     async def limit(self, bits_per_second: int) -> None:
         gate = self.limit_gate or self.mcu.limit_gate
@@ -118,14 +117,15 @@ class FakeSubscriber:
         """The selection with which the subscription began."""
         return self.options.selection
 
-    async def accept(self, answer: str) -> None:
+    async def accept(self, answer: Description) -> None:
         await self._work()
-        self.answers.append(answer)
+        assert is_frozen(answer)
+        self.answers.append(str(answer))
 
-    async def refresh(self) -> str:
+    async def refresh(self) -> Description:
         await self._work()
         self.refreshed += 1
-        return subscriber_offer(f"refreshed {self.refreshed}")
+        return described(subscriber_offer(f"refreshed {self.refreshed}"))
 
     async def select(self, selection: MediaSelection) -> None:
         await self._work()
@@ -200,8 +200,9 @@ class FakeMcu:
             raise McuLost("the SFU is unavailable") from None
 
     async def publish(
-        self, key: StreamKey, offer: str, options: PublishOptions, listener: StreamListener
-    ) -> tuple[FakePublisher, str]:
+        self, key: StreamKey, offer: Description, options: PublishOptions, listener: StreamListener
+    ) -> tuple[FakePublisher, Description]:
+        assert is_frozen(offer)
         self.pending_calls += 1
         try:
             async with self._locks.setdefault(key, asyncio.Lock()):
@@ -212,17 +213,17 @@ class FakeMcu:
                     await self.publish_gate.wait()
                 if self.publish_error is not None:
                     raise self.publish_error
-                publisher = self.publishers[key] = FakePublisher(self, key, offer, options, listener)
+                publisher = self.publishers[key] = FakePublisher(self, key, str(offer), options, listener)
                 self.published.append(publisher)
         finally:
             self.pending_calls -= 1
         async with self._changed:
             self._changed.notify_all()
-        return publisher, ANSWER
+        return publisher, described(ANSWER)
 
     async def subscribe(
         self, key: StreamKey, options: SubscribeOptions, listener: StreamListener
-    ) -> tuple[FakeSubscriber, str]:
+    ) -> tuple[FakeSubscriber, Description]:
         self.pending_calls += 1
         try:
             await self._wait_until_available(options.timeout)
@@ -241,7 +242,7 @@ class FakeMcu:
             self.pending_calls -= 1
         self.subscribers.append(subscriber)
         self.subscribed.append(subscriber)
-        return subscriber, subscriber_offer(f"subscription {len(self.subscribed)}")
+        return subscriber, described(subscriber_offer(f"subscription {len(self.subscribed)}"))
 
     def status(self) -> McuStatus:
         state = SfuState.CONNECTING if self.unavailable else SfuState.READY

@@ -16,6 +16,7 @@ from tests.gateway.flows.harness import FakeClient, FlowHarness
 from tests.gateway.flows.media.calls import candidate_payload, publishing_call, subscribe
 from tests.gateway.flows.media.descriptions import CANDIDATE, subscriber_offer
 from tests.gateway.flows.virtual_time import settle
+from tests.mcu.descriptions import described
 
 
 # reference 9.7-a
@@ -186,7 +187,7 @@ async def test_events_of_a_replaced_connection_are_ignored(replaced: bool) -> No
         bob.received()
         for old in (harness.mcu.subscribed[0].listener, *(it.listener for it in harness.mcu.published[:-1])):
             old.on_candidate(Candidate(CANDIDATE))
-            old.on_offer(subscriber_offer("late"))
+            old.on_offer(described(subscriber_offer("late")))
             old.on_closed(CloseReason.PUBLISHER_GONE)
         await settle()
         assert alice.received() == bob.received() == []

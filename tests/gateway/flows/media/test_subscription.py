@@ -19,6 +19,7 @@ from tests.gateway.flows.harness import OTHER, FlowHarness
 from tests.gateway.flows.media.calls import candidate_payload, publishing_call, subscribe
 from tests.gateway.flows.media.descriptions import answer, subscriber_offer
 from tests.gateway.flows.virtual_time import settle
+from tests.mcu.descriptions import described
 
 
 # reference 9.3-e
@@ -266,7 +267,7 @@ async def test_renegotiation_by_the_sfu_is_offered_under_the_same_sid() -> None:
         bob.media(alice, "requestoffer")
         await settle()
         sid = bob.data()[0]["sid"]
-        harness.mcu.subscribers[0].listener.on_offer(subscriber_offer("more"))
+        harness.mcu.subscribers[0].listener.on_offer(described(subscriber_offer("more")))
         (pushed,) = bob.data()
         assert (pushed["type"], pushed["sid"], pushed["payload"]["sdp"]) == ("offer", sid, subscriber_offer("more"))
 

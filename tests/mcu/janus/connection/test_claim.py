@@ -25,6 +25,7 @@ from mcu.base import (
 )
 from mcu.janus.settings import JanusServerSettings
 from tests.janus_process import ADMIN_KEY, API_SECRET
+from tests.mcu.descriptions import described
 from tests.mcu.janus.conftest import CAMERA, SCREEN, WAIT, Heard
 from tests.mcu.janus.house import House, Pace, house
 from tests.media import PublishingPeer, WatchingPeer
@@ -166,7 +167,7 @@ async def test_a_gateway_that_stops_while_the_connection_is_broken_ends_its_stre
     assert published.closed in ([], [CloseReason.LOST])
     assert house.mcu.status().sfus[0].state is SfuState.STOPPED
     with pytest.raises(McuLost):
-        await house.mcu.publish(SCREEN, "v=0\r\n", PublishOptions(timeout=1), Heard())
+        await house.mcu.publish(SCREEN, described("v=0\r\n"), PublishOptions(timeout=1), Heard())
 
 
 async def test_an_admin_api_that_does_not_let_us_in_disturbs_nobody(
@@ -234,10 +235,12 @@ async def test_cuts_at_any_moment_leave_nothing_and_hold_up_nobody(house: House,
                 heard = Heard()
                 publisher = subscriber = None
                 try:
-                    publisher, answer = await house.mcu.publish(key, await sender.offer(), PublishOptions(), heard)
+                    publisher, answer = await house.mcu.publish(
+                        key, described(await sender.offer()), PublishOptions(), heard
+                    )
                     await sender.accept(answer)
                     subscriber, offer = await house.mcu.subscribe(key, SubscribeOptions(), heard)
-                    await subscriber.accept(await watcher.answer(offer))
+                    await subscriber.accept(described(await watcher.answer(offer)))
                     await watcher.wait_for_tone(440.0)
                     streams += 1
                 except McuError as error:

@@ -16,6 +16,7 @@ from mcu.janus.backend import JanusMcu
 from mcu.janus.connection.messages import PLUGIN, HandleInfo, JanusMessage, parse
 from mcu.janus.connection.transactions import Expect
 from mcu.janus.settings import JanusServerSettings
+from tests.mcu.descriptions import described
 from tests.mcu.janus.conftest import CAMERA, WAIT, Heard, States
 
 LATE = {"janus": "success", "data": {"id": 7}}
@@ -99,7 +100,7 @@ async def test_a_janus_without_data_channels_is_refused_with_one_sentence(
         status = await states.until(lambda status: status.sfus[0].state is SfuState.REFUSED)
         assert status.sfus[0].reason == "this Janus was built without data channels"
         with pytest.raises(Rejected, match="data channels"):
-            await mcu.publish(CAMERA, OFFER, PublishOptions(), Heard())
+            await mcu.publish(CAMERA, described(OFFER), PublishOptions(), Heard())
         await mcu.stop()
     assert len([record for record in caplog.records if "data channels" in record.getMessage()]) == 1
 
@@ -252,7 +253,7 @@ async def test_what_a_session_left_half_open_is_undone_when_it_comes_late(states
         mcu = await ready(impostor, states)
         impostor.answers["attach"] = None
         with pytest.raises(McuTimeout):
-            await mcu.publish(CAMERA, OFFER, PublishOptions(timeout=0.1), Heard())
+            await mcu.publish(CAMERA, described(OFFER), PublishOptions(timeout=0.1), Heard())
         asked = await impostor.until("attach", 2)
         late = {"janus": "success", "transaction": asked["transaction"], "data": {"id": 4711}}
         await impostor.send(json.dumps(late))
@@ -312,7 +313,7 @@ async def test_a_plugin_error_in_a_success_is_an_error(states: States) -> None:
         data = {"videoroom": "event", "error_code": 429, "error": "Missing element (admin_key)"}
         impostor.answers["message"] = {"janus": "success", "plugindata": {"plugin": PLUGIN, "data": data}}
         with pytest.raises(Rejected, match="429"):
-            await mcu.publish(CAMERA, OFFER, PublishOptions(), Heard())
+            await mcu.publish(CAMERA, described(OFFER), PublishOptions(), Heard())
         await impostor.until("detach")
         await mcu.stop()
 
@@ -322,7 +323,7 @@ async def test_a_room_number_that_is_taken_is_not_insisted_on(states: States) ->
         mcu = await ready(impostor, states)
         data = {"videoroom": "event", "error_code": 427, "error": "Room already exists"}
         impostor.answers["message"] = {"janus": "success", "plugindata": {"plugin": PLUGIN, "data": data}}
-        publishing = asyncio.create_task(mcu.publish(CAMERA, OFFER, PublishOptions(timeout=1), Heard()))
+        publishing = asyncio.create_task(mcu.publish(CAMERA, described(OFFER), PublishOptions(timeout=1), Heard()))
         await impostor.until("message", 3)
         publishing.cancel()
         await asyncio.wait([publishing])
@@ -341,7 +342,7 @@ async def test_no_secret_and_no_description_reaches_the_log(states: States, capl
         assert impostor.heard[0]["token"] == "tock-en"
         impostor.answers["attach"] = {"janus": "error", "error": {"code": 403, "reason": "Unauthorized"}}
         with pytest.raises(Rejected):
-            await mcu.publish(CAMERA, OFFER, PublishOptions(), Heard())
+            await mcu.publish(CAMERA, described(OFFER), PublishOptions(), Heard())
         await mcu.stop()
     for private in ("hush-hush", "tock-en", "127.0.0.1", "ice-ufrag", "anna"):
         assert private not in caplog.text

@@ -14,6 +14,7 @@ from mcu.base import (
     PublishOptions,
     SubscribeOptions,
 )
+from tests.mcu.descriptions import described
 from tests.mcu.janus.conftest import CAMERA, Heard
 from tests.mcu.janus.house import House, house
 from tests.media import PublishingPeer
@@ -60,7 +61,7 @@ async def test_an_offer_that_was_lost_begins_the_subscription_anew(house: House)
     await watcher.wait_for_tone(sender.frequency)
     house.relay.swallow('"type":"offer"')
     sender.add_camera()
-    await sender.accept(await publisher.update(await sender.offer()))
+    await sender.accept(await publisher.update(described(await sender.offer())))
     assert await heard.end() is CloseReason.REPLACED
     _, watcher, _ = await call.subscriber()
     await watcher.wait_for_picture(8)
@@ -85,7 +86,7 @@ async def test_a_renegotiation_whose_answer_was_lost_is_carried_out(house: House
     publisher, sender, _ = await call.publisher(8, video=True)
     await sender.connected()
     house.relay.swallow(answer)
-    await sender.accept(await publisher.update(await sender.offer()))
+    await sender.accept(await publisher.update(described(await sender.offer())))
     _, watcher, _ = await call.subscriber()
     await watcher.wait_for_picture(8)
     assert house.relay.swallowed.is_set()
@@ -136,7 +137,7 @@ async def test_a_publisher_of_which_nothing_is_heard_is_given_up(house: House, m
     await house.open()
     heard = Heard()
     async with PublishingPeer(1, 440.0, video=False) as silent:
-        await house.mcu.publish(CAMERA, await silent.offer(), PublishOptions(), heard)
+        await house.mcu.publish(CAMERA, described(await silent.offer()), PublishOptions(), heard)
         house.relay.cut()
         assert await heard.end() is CloseReason.FAILED
 

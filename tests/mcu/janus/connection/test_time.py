@@ -15,6 +15,7 @@ from mcu.janus.backend import JanusMcu
 from mcu.janus.connection.back_off import QUICK_FOR, STEADY_FOR, back_off
 from mcu.janus.settings import JanusServerSettings
 from tests.gateway.flows.virtual_time import VirtualLoop
+from tests.mcu.descriptions import described
 from tests.mcu.janus.conftest import CAMERA, Heard, States
 from tests.mcu.janus.connection.test_misbehaviour import OFFER, Impostor
 
@@ -76,7 +77,7 @@ def test_a_request_that_janus_does_not_answer_fails_after_10_seconds() -> None:
             janus.answers["attach"] = None
             start = now()
             with pytest.raises((McuTimeout, McuLost)):
-                await mcu.publish(CAMERA, OFFER, PublishOptions(), Heard())
+                await mcu.publish(CAMERA, described(OFFER), PublishOptions(), Heard())
             assert now() - start == pytest.approx(10, abs=NEAR)
             await mcu.stop()
 

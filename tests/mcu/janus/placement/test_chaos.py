@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from mcu.base import CloseReason, McuError, PublishOptions, SfuState, SubscribeOptions
+from tests.mcu.descriptions import described
 from tests.mcu.janus.conftest import Heard
 from tests.mcu.janus.several import Several, key, several
 from tests.media import PublishingPeer
@@ -34,7 +35,7 @@ class Person:
         async with PublishingPeer(1, 440.0, video=False) as peer:
             heard = Heard()
             options = PublishOptions(timeout=5.0, country=self._chance.choice(PLACES))
-            publisher, answer = await self._pool.mcu.publish(self.key, await peer.offer(), options, heard)
+            publisher, answer = await self._pool.mcu.publish(self.key, described(await peer.offer()), options, heard)
             await peer.accept(answer)
             self.opened += 1
             with contextlib.suppress(TimeoutError):

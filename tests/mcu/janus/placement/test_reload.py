@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from mcu.base import PublishOptions, SfuState, SubscribeOptions
+from tests.mcu.descriptions import described
 from tests.mcu.janus.conftest import CAMERA, Heard
 from tests.mcu.janus.placement.test_several import SOON, offer
 from tests.mcu.janus.several import comes_to, key, several
@@ -27,7 +28,7 @@ async def test_one_that_is_called_back_while_it_is_being_left_takes_streams_when
         reloading = asyncio.create_task(pool.reload())
         await asyncio.sleep(0)
         heard = Heard()
-        publisher, _ = await pool.mcu.publish(CAMERA, await offer(), SOON, heard)
+        publisher, _ = await pool.mcu.publish(CAMERA, described(await offer()), SOON, heard)
         await reloading
         await asyncio.sleep(0.1)
         assert heard.closed == []
@@ -73,7 +74,7 @@ async def test_many_streams_of_one_that_stands_still_hold_up_the_stop_but_once(
         await pool.start()
         description = await offer()
         for number in range(6):
-            await pool.mcu.publish(key(f"{number}"), description, SOON, Heard())
+            await pool.mcu.publish(key(f"{number}"), described(description), SOON, Heard())
         pool.janus[0].freeze()
         async with asyncio.timeout(6):
             await pool.mcu.stop()

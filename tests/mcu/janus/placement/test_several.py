@@ -20,6 +20,7 @@ from mcu.janus.backend import JanusMcu
 from mcu.janus.placement.server import BANDWIDTH_AGE
 from mcu.janus.streams.publisher import JanusPublisher
 from tests.janus_process import API_SECRET, JanusProcess, free_ports
+from tests.mcu.descriptions import WITHOUT_MEDIA, described
 from tests.mcu.janus.conftest import CAMERA, INSTANCE, WAIT, Heard, States, server
 from tests.mcu.janus.events.sample_events import statistics
 from tests.mcu.janus.several import comes_to, key, several
@@ -61,8 +62,8 @@ async def test_what_janus_tells_of_bandwidth_counts_and_is_told_on(loopback: Non
         pool.change(0, country="DE")
         await pool.start()
         description = await offer()
-        heavy, _ = await pool.mcu.publish(key("heavy"), description, SOON, Heard())
-        light, _ = await pool.mcu.publish(key("light"), description, SOON, Heard())
+        heavy, _ = await pool.mcu.publish(key("heavy"), described(description), SOON, Heard())
+        light, _ = await pool.mcu.publish(key("light"), described(description), SOON, Heard())
         assert isinstance(heavy, JanusPublisher)
         assert isinstance(light, JanusPublisher)
         for publisher, rate in ((heavy, 1_000_000), (light, 12_500)):
@@ -72,7 +73,7 @@ async def test_what_janus_tells_of_bandwidth_counts_and_is_told_on(loopback: Non
         await asyncio.sleep(BANDWIDTH_AGE)  # so long an earlier look holds
         assert [sfu.load for sfu in pool.mcu.status().sfus] == [10.0, 2.1]
         for number in range(3):
-            await pool.mcu.publish(key(f"{number}"), description, SOON, Heard())
+            await pool.mcu.publish(key(f"{number}"), described(description), SOON, Heard())
         assert await pool.rooms() == [1, 4]
         metrics = {metric.name: dict(metric.samples) for metric in pool.mcu.metrics()}
         first, second = (server.url for server in pool.servers)
@@ -96,7 +97,7 @@ async def test_thirty_publishers_at_once_are_spread_over_three_by_weight(loopbac
         async with PublishingPeer(1, 440.0, video=False) as peer:
             description = await peer.offer()
             await asyncio.gather(
-                *(pool.mcu.publish(key(f"{number}"), description, SOON, Heard()) for number in range(30))
+                *(pool.mcu.publish(key(f"{number}"), described(description), SOON, Heard()) for number in range(30))
             )
         assert await pool.rooms() == [20, 5, 5]
         await pool.mcu.stop()
@@ -112,7 +113,7 @@ async def test_a_client_is_served_in_its_country_and_on_its_continent(loopback: 
         description = await offer()
         for number, place in enumerate([("DE", "EU"), ("DE", "EU"), ("FR", "EU"), ("CA", "NA")]):
             options = PublishOptions(country=place[0], continent=place[1])
-            await pool.mcu.publish(key(f"{number}"), description, options, Heard())
+            await pool.mcu.publish(key(f"{number}"), described(description), options, Heard())
         assert await pool.rooms() == [1, 3]
 
 
@@ -144,7 +145,7 @@ async def test_nobody_waits_for_a_janus_that_is_not_there(states: States, loopba
         await mcu.start(states)
         await states.until(lambda status: status.ready)
         begun = time.monotonic()
-        publisher, _ = await mcu.publish(CAMERA, await offer(), SOON, Heard())
+        publisher, _ = await mcu.publish(CAMERA, described(await offer()), SOON, Heard())
         assert time.monotonic() - begun < 2.0
         assert [sfu.state for sfu in mcu.status().sfus] == [SfuState.CONNECTING, SfuState.READY]
         await publisher.close()
@@ -158,7 +159,7 @@ async def test_a_janus_that_refuses_is_passed_over(states: States, loopback: Non
         mcu = JanusMcu((wrong, server(lax)), timeout=WAIT)
         await mcu.start(states)
         await states.until(lambda status: all(sfu.state is SfuState.READY for sfu in status.sfus))
-        await mcu.publish(CAMERA, await offer(), SOON, Heard())
+        await mcu.publish(CAMERA, described(await offer()), SOON, Heard())
         assert [len(await process.rooms()) for process in (strict, lax)] == [0, 1]
         await mcu.stop()
         assert await strict.handles() == []
@@ -169,7 +170,7 @@ async def test_what_each_janus_would_refuse_is_not_tried_on_the_next(loopback: N
     async with several(2) as pool:
         await pool.start()
         with pytest.raises(Rejected):
-            await pool.mcu.publish(CAMERA, "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n", SOON, Heard())
+            await pool.mcu.publish(CAMERA, WITHOUT_MEDIA, SOON, Heard())
         await pool.is_clean()
 
 
@@ -179,7 +180,7 @@ async def test_a_janus_that_stands_still_is_passed_over_in_time_and_what_it_does
         await pool.start()
         pool.janus[0].freeze()
         begun = time.monotonic()
-        publisher, _ = await pool.mcu.publish(CAMERA, await offer(), PublishOptions(timeout=3.0), Heard())
+        publisher, _ = await pool.mcu.publish(CAMERA, described(await offer()), PublishOptions(timeout=3.0), Heard())
         assert 1.4 < time.monotonic() - begun < 2.9
         pool.janus[0].thaw()
         await comes_to(pool.rooms, [0, 1])
@@ -270,7 +271,7 @@ async def test_a_verb_under_way_on_one_that_dies_is_carried_out_on_the_other(loo
     async with several(2) as pool:
         await pool.start()
         pool.janus[0].freeze()
-        publishing = asyncio.create_task(pool.mcu.publish(CAMERA, await offer(), SOON, Heard()))
+        publishing = asyncio.create_task(pool.mcu.publish(CAMERA, described(await offer()), SOON, Heard()))
         async with asyncio.timeout(WAIT):
             while pool.status(0).load == 0:  # noqa: ASYNC110  nobody is told of a stream that is about to come
                 await asyncio.sleep(0)
@@ -339,12 +340,12 @@ async def test_one_that_is_drained_from_the_start_is_not_connected_to(loopback: 
         await pool.start()
         assert pool.status(0).state is SfuState.STOPPED
         assert await pool.janus[0].handles() == []
-        await pool.mcu.publish(CAMERA, await offer(), SOON, Heard())
+        await pool.mcu.publish(CAMERA, described(await offer()), SOON, Heard())
         pool.change(1, draining=True)
         await pool.reload()
         assert not pool.mcu.status().ready
         with pytest.raises(Rejected, match="being drained"):
-            await pool.mcu.publish(key("other"), await offer(), SOON, Heard())
+            await pool.mcu.publish(key("other"), described(await offer()), SOON, Heard())
         with pytest.raises(Rejected, match="being drained"):
             await pool.mcu.subscribe(key("other"), SubscribeOptions(timeout=5.0), Heard())
 
@@ -371,7 +372,7 @@ async def test_each_that_is_missing_is_named(states: States, loopback: None) -> 
     await mcu.start(states)
     await states.until(lambda status: all("refused" in sfu.reason for sfu in status.sfus))
     with pytest.raises(McuLost, match=r"not there: Janus 1: connection refused; Janus 2: connection refused$"):
-        await mcu.publish(CAMERA, await offer(), PublishOptions(timeout=0.2), Heard())
+        await mcu.publish(CAMERA, described(await offer()), PublishOptions(timeout=0.2), Heard())
     await mcu.stop()
     with pytest.raises(McuLost, match="stopped"):
-        await mcu.publish(CAMERA, await offer(), SOON, Heard())
+        await mcu.publish(CAMERA, described(await offer()), SOON, Heard())

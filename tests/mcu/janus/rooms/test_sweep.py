@@ -17,6 +17,7 @@ from mcu.janus.backend import JanusMcu
 from mcu.janus.connection.messages import PLUGIN
 from mcu.janus.settings import JanusServerSettings
 from tests.janus_process import ADMIN_KEY, ADMIN_SECRET, API_SECRET, ROOT, JanusApi, JanusProcess
+from tests.mcu.descriptions import described
 from tests.mcu.janus.conftest import CAMERA, INSTANCE, WAIT, Call, Heard, States
 from tests.media import PublishingPeer
 
@@ -156,7 +157,7 @@ async def test_a_room_that_is_being_created_is_not_taken_for_an_orphan(
     async with RunningMcu(janus, INSTANCE) as mcu, PublishingPeer(1, 440.0, video=False) as peer:
         offer = await peer.offer()
         for _ in range(30):
-            publisher, _ = await mcu.publish(CAMERA, offer, PublishOptions(), Heard())
+            publisher, _ = await mcu.publish(CAMERA, described(offer), PublishOptions(), Heard())
             assert await descriptions_of_rooms(janus) == {OWN}
             await publisher.close()
     assert "orphaned" not in caplog.text
@@ -200,11 +201,12 @@ from mcu.base import PublishOptions
 from mcu.janus.backend import JanusMcu
 from mcu.janus.settings import JanusServerSettings
 from tests.mcu.janus.conftest import CAMERA, INSTANCE, Heard
+from tests.mcu.descriptions import described
 
 async def main():
     mcu = JanusMcu((JanusServerSettings(sys.argv[1], sys.argv[2], "", sys.argv[3]),), 10.0, instance=INSTANCE)
     await mcu.start(lambda status: None)
-    await mcu.publish(CAMERA, sys.stdin.read(), PublishOptions(), Heard())
+    await mcu.publish(CAMERA, described(sys.stdin.read()), PublishOptions(), Heard())
     print("published", flush=True)
     await asyncio.sleep(3600)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mcu.base import MediaKind
 from mcu.janus.streams.forwarding import ForwardedMedium, media_of
+from tests.mcu.descriptions import described
 
 HEAD = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"
 AUDIO = (
@@ -21,7 +22,7 @@ DATA = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:d\r\na=sctp-po
 
 def media(*sections: str, offer: str = "") -> tuple[ForwardedMedium, ...]:
     answer = HEAD + "".join(sections)
-    return media_of(offer or answer, answer)
+    return media_of(described(offer or answer), described(answer))
 
 
 def test_audio_video_and_data_are_told_in_their_order_by_their_place() -> None:

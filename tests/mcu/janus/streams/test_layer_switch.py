@@ -12,6 +12,7 @@ from mcu.janus.connection.messages import parse
 from mcu.janus.streams.descriptions import rid_order
 from mcu.janus.streams.layer_switch import AGAIN, LayerSwitch
 from tests.gateway.flows.virtual_time import VirtualLoop
+from tests.mcu.descriptions import described
 from tests.sdp.recorded import FIXTURES
 
 Story = Callable[[LayerSwitch], Coroutine[None, None, None]]
@@ -124,8 +125,8 @@ def test_janus_is_told_which_layer_is_the_lowest(rids: str, order: str) -> None:
     assert before in recorded
     offer = recorded.replace(before, ";".join(rids.split()))
     offer = re.sub(r"a=rid:\w+ send", "", offer) + "".join(f"a=rid:{rid} send\r\n" for rid in rids.split())
-    assert rid_order(offer) == order
+    assert rid_order(described(offer)) == order
 
 
 def test_nothing_is_said_of_an_offer_without_layers() -> None:
-    assert rid_order((FIXTURES / "chromium" / "camera.offer.sdp").read_text()) == ""
+    assert rid_order(described((FIXTURES / "chromium" / "camera.offer.sdp").read_text())) == ""

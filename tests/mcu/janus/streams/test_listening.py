@@ -6,6 +6,7 @@ import asyncio
 
 from mcu.base import Candidate, CloseReason, MediaKind
 from mcu.janus.streams.listening import Ear
+from tests.mcu.descriptions import described
 from tests.mcu.janus.conftest import Heard
 
 
@@ -30,7 +31,7 @@ async def test_an_end_before_the_verb_has_returned_is_said_after_it() -> None:
     ear = Ear(heard)
     ear.open_soon()
     ear.end(CloseReason.LOST)
-    ear.say(lambda listener: listener.on_offer("too late"))
+    ear.say(lambda listener: listener.on_offer(described("too late")))
     await asyncio.sleep(0)
     assert (heard.closed, heard.offers) == ([CloseReason.LOST], [])
 
@@ -42,14 +43,14 @@ async def test_nothing_is_said_after_the_end() -> None:
     await asyncio.sleep(0)
     ear.end(CloseReason.FAILED)
     ear.end(CloseReason.LOST)
-    ear.say(lambda listener: listener.on_offer("too late"))
+    ear.say(lambda listener: listener.on_offer(described("too late")))
     assert (heard.closed, heard.offers) == ([CloseReason.FAILED], [])
 
 
 async def test_an_owner_that_ended_the_stream_hears_nothing_more() -> None:
     heard = Heard()
     ear = Ear(heard)
-    ear.say(lambda listener: listener.on_offer("kept"))
+    ear.say(lambda listener: listener.on_offer(described("kept")))
     ear.open_soon()
     ear.end(None)
     await asyncio.sleep(0)

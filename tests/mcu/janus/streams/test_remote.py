@@ -10,6 +10,7 @@ import pytest
 
 from mcu.base import CloseReason, MediaKind, MediaSelection, PublishOptions, SubscribeOptions
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusApi, JanusProcess
+from tests.mcu.descriptions import described
 from tests.mcu.janus.conftest import CAMERA, INSTANCE, Heard
 from tests.mcu.janus.several import Several, comes_to, several
 from tests.media.loopback import loopback
@@ -90,16 +91,16 @@ async def test_an_added_camera_is_offered_there_too(pool: Several) -> None:
     subscriber, watcher, heard = await call.subscriber(options=FROM_DE)
     await watcher.wait_for_tone(sender.frequency)
     sender.add_camera()
-    await sender.accept(await publisher.update(await sender.offer()))
+    await sender.accept(await publisher.update(described(await sender.offer())))
     await heard.until(lambda: bool(heard.offers))
-    await subscriber.accept(await watcher.answer(heard.offers[0]))
+    await subscriber.accept(described(await watcher.answer(heard.offers[0])))
     await watcher.wait_for_picture(3, QUICK)
     sender.switch_camera(False)
-    await sender.accept(await publisher.update(await sender.offer()))
+    await sender.accept(await publisher.update(described(await sender.offer())))
     _, later, _ = await call.subscriber(options=FROM_DE)
     await later.wait_for_tone(sender.frequency)
     sender.switch_camera(True)
-    await sender.accept(await publisher.update(await sender.offer()))
+    await sender.accept(await publisher.update(described(await sender.offer())))
     await watcher.wait_for_picture(3)
     await later.wait_for_picture(3)
 

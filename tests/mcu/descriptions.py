@@ -1,0 +1,25 @@
+"""Session descriptions of test peers, as they cross the SFU interface."""
+
+from __future__ import annotations
+
+from sdp.document import Description, FrozenError, parse
+
+
+def described(text: str) -> Description:
+    """Parse a peer's description and freeze it."""
+    return parse(text).freeze()
+
+
+def is_frozen(description: Description) -> bool:
+    """Return whether edits of a description raise."""
+    try:
+        description.session.insert(1, [])
+    except FrozenError:
+        return True
+    return False
+
+
+WITHOUT_MEDIA = described("v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n")
+WITHOUT_TRANSPORT = described(
+    "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n"
+)
