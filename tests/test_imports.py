@@ -89,7 +89,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "gateway.flows.settings": ("gateway.core", "sdp"),
     "gateway.flows.end_requests": ("gateway.core",),
     "gateway.flows.delivery": ("gateway.core", "gateway.flows.end_requests", "gateway.flows.ports"),
-    "gateway.flows.throttling": ("gateway.wire", "gateway.core"),
+    "gateway.flows.throttling": ("gateway.wire", "gateway.core", "gateway.flows.ports"),
     "gateway.flows.services": (*FLOW_SERVICES, "mcu.base"),
     "gateway.flows.media": (*FLOW_SERVICES, "sdp", "mcu.base"),
     "gateway.flows.media.sfu": ("mcu.base",),

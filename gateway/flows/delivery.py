@@ -1,4 +1,4 @@
-"""The one way a message reaches a session: by its outbox, whatever connection it has or has not (invariant 3)."""
+"""The delivery of messages: the outbox of a session is the only way to its client (invariant 3)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.flows.ports import Connection
 
 
 class Delivery:
-    """Appends to outboxes and wakes their connections.
+    """Appends messages to outboxes and wakes the connections that send them.
 
     A session whose outbox exceeds its limit is put into ``end_requests``: it ends soon and not at once, since a loop
     over the members of its room may be running (invariant 6).
@@ -23,7 +23,7 @@ class Delivery:
         self._end_requests = end_requests
 
     def add(self, connection: Connection) -> None:
-        """Know a connection."""
+        """Register a connection."""
         self._connections[connection.id] = connection
 
     def remove(self, connection: Connection) -> None:
@@ -31,15 +31,11 @@ class Delivery:
         self._connections.pop(connection.id, None)
 
     def connection(self, session: Session) -> Connection | None:
-        """Return the session's connection."""
+        """Return the current connection of a session; ``None`` if it has none."""
         return None if session.connection is None else self._connections.get(session.connection)
 
-    def by_id(self, connection: ConnectionId) -> Connection | None:
-        """Return a connection."""
-        return self._connections.get(connection)
-
     def send(self, session: Session, message: bytes, offline: Offline = Offline.KEEP) -> None:
-        """Send a message, now or when the session is resumed."""
+        """Send a message to a session, now or after its resume."""
         if session.connection is None:
             fits = session.outbox.append_offline(message, offline)
         else:
@@ -56,7 +52,7 @@ class Delivery:
         but: Session | None = None,
         offline: Offline = Offline.KEEP,
     ) -> None:
-        """Send the same bytes to many."""
+        """Send the same bytes to several sessions, except for ``but``."""
         connections = self._connections
         for session in sessions:
             if session is but:

@@ -1,4 +1,4 @@
-"""What the flows need from outside, as narrow interfaces; the edge implements them, the tests fake them."""
+"""The interfaces that the flows use: connections, metrics, Nextcloud. The edge implements them, the tests fake them."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ from gateway.wire.backend import BackendAnswer, BackendRequest
 
 
 class Connection(Protocol):
-    """One client's transport; it takes messages out of an outbox, in order, and nobody else does (invariant 3)."""
+    """The transport of one client; only it takes messages out of an adopted outbox, in order (invariant 3)."""
 
     @property
     def id(self) -> ConnectionId:
-        """A number that no other connection of this process has or had."""
+        """A number that is unique among all connections of this process, closed ones included."""
 
     @property
     def address(self) -> Address:
-        """Where the client really is (14.2); for throttling and limits, never for a log."""
+        """The address of the client, not of a proxy (14.2); for throttling and limits, never for a log."""
 
     @property
     def user_agent(self) -> str:
-        """What program the client says it is; shown to the operator only."""
+        """The ``User-Agent`` header of the client; shown to the operator only."""
 
     def send(self, message: bytes) -> None:
-        """Send a message that belongs to the connection and not to a session: before hello, or the reply to it."""
+        """Send a message of the connection and not of a session: before the hello, or the reply to it."""
 
     def adopt(self, outbox: Outbox) -> None:
-        """Drain this outbox from now on, after what ``send`` was given."""
+        """Send the messages of this outbox from now on, behind those given to ``send``."""
 
     def wake(self) -> None:
-        """Learn that the adopted outbox has messages; they are written at the end of the loop's turn."""
+        """Write the messages of the adopted outbox at the end of this turn of the event loop."""
 
     def finish(self) -> None:
-        """Write what waits, then close with 1000. Idempotent."""
+        """Write the messages that wait, then close with code 1000. Idempotent."""
 
     def displace(self, last: bytes) -> None:
-        """Give the adopted outbox back, write ``last``, close with 1000."""
+        """Stop taking messages from the adopted outbox, write ``last``, close with code 1000."""
 
     def pause(self) -> None:
-        """Stop reading: the client sends faster than its messages are handled."""
+        """Stop reading, since the client sends faster than its messages are handled."""
 
     def resume(self) -> None:
-        """Read again."""
+        """Resume reading."""
 
 
 class Counters(Protocol):
-    """What the flows count; plain integers, read by the metrics."""
+    """The counters that the flows increment; plain integers, which the metrics read."""
 
     messages: dict[str, int]  # from clients, by type
     sessions_total: dict[tuple[str, str], int]  # opened, by backend and client type
@@ -57,7 +57,7 @@ class Counters(Protocol):
     resume_failed_total: int
     limit_exceeded: dict[str, int]  # sessions refused, by backend
     calls_total: dict[tuple[str, str], int]  # sessions that entered a call, by backend and client type
-    call_rooms_total: dict[str, int]  # calls that began, by backend
+    call_rooms_total: dict[str, int]  # calls that began in a room, by backend
     mcu_messages: dict[str, int]  # by type
     publishers_total: dict[str, int]  # by room type
     subscribers_total: dict[str, int]
@@ -70,27 +70,27 @@ class Counters(Protocol):
 
 
 class NextcloudError(Exception):
-    """A request to Nextcloud failed; the text reaches the client as the message of ``internal_error``."""
+    """A request to Nextcloud failed; the client receives the text as the message of ``internal_error``."""
 
 
 class Nextcloud(Protocol):
-    """The backends' HTTP side (reference 3.7, 3.8).
+    """Requests to the backends over HTTP (reference 3.7, 3.8).
 
-    ``url`` is the base URL that the session named, slash-terminated and without a default port.
+    ``url`` is the base URL that the client gave, slash-terminated and without a default port.
     """
 
     async def ask(self, backend: Backend, url: str, request: BackendRequest) -> BackendAnswer:
-        """Send a signed request and return the unwrapped answer; 10 s time limit.
+        """Send a signed request and return the unwrapped answer, within 10 s.
 
         Raises:
-            NextcloudError: no usable answer.
+            NextcloudError: there is no usable answer.
         """
 
     async def token_key(self, url: str) -> str:
-        """Return ``config.signaling["hello-v2-token-key"]``; empty: none, even after a forced refresh."""
+        """Return ``config.signaling["hello-v2-token-key"]``; empty if a forced refresh finds none either."""
 
     async def supports(self, url: str, feature: str) -> bool:
-        """Whether Nextcloud's Talk lists a feature; one that cannot be asked lists none."""
+        """Whether Nextcloud's Talk announces a feature; ``False`` also when Nextcloud cannot be reached."""
 
     async def session_ping_limit(self, url: str) -> int:
-        """Return ``config.signaling["session-ping-limit"]``; 0 when absent."""
+        """Return ``config.signaling["session-ping-limit"]``; 0 if it is absent."""

@@ -1,7 +1,7 @@
-"""Who owns what runs in the background.
+"""Background tasks with an owner, and queues of jobs that run one after another.
 
 Invariant 10, nothing waits for ever: every task has a name and an owner, and is cancelled with it.
-Invariant 5, order: what is put on a ``SerialQueue`` runs one after another.
+Invariant 5, order: the jobs of a ``SerialQueue`` run one after another.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ class Tasks:
         self._running: set[asyncio.Task[None]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Run ``work``; a failure is logged with its traceback."""
+        """Run a coroutine in a task of this owner; a failure is logged with its traceback."""
         task = asyncio.create_task(self._guard(work, name), name=name)
         self._running.add(task)
 
         def ended(task: asyncio.Task[None]) -> None:
             self._running.discard(task)
-            work.close()  # matters to what was cancelled before it began
+            work.close()  # a coroutine that was cancelled before its first step
 
         task.add_done_callback(ended)
         return task
 
     async def close(self) -> None:
-        """Cancel everything that runs and wait for its end."""
-        await asyncio.sleep(0)  # what was spawned just now begins, and can clean up after itself
+        """Cancel all running tasks and wait for their end."""
+        await asyncio.sleep(0)  # tasks that were spawned just now begin, and can release what they hold
         while running := [task for task in self._running if task is not asyncio.current_task()]:
             for task in running:
                 task.cancel()
@@ -55,7 +55,7 @@ class Tasks:
 
 
 class Backlog:
-    """How many jobs wait, on any strand, on behalf of one client."""
+    """The number of jobs of one session that wait, in any queue."""
 
     __slots__ = ("count",)
 
@@ -64,7 +64,7 @@ class Backlog:
 
 
 class SerialQueue:
-    """Jobs that run in the order they were put, one at a time."""
+    """Jobs that run one at a time, in the order in which they were added."""
 
     def __init__(self, tasks: Tasks, name: str) -> None:
         self._tasks = tasks
@@ -73,23 +73,23 @@ class SerialQueue:
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
-    def put(self, job: Job, tally: Backlog | None = None) -> None:
-        """Add a job, which counts in ``tally`` until it begins or is dropped; ignored after ``close``."""
+    def put(self, job: Job, backlog: Backlog | None = None) -> None:
+        """Add a job, which counts in ``backlog`` until it begins or is dropped; ignored after ``close``."""
         if self._closed:
             return
-        self._jobs.append((job, tally))
-        if tally is not None:
-            tally.count += 1
+        self._jobs.append((job, backlog))
+        if backlog is not None:
+            backlog.count += 1
         if self._task is None:
             self._task = self._tasks.spawn(self._run(), self._name)
 
     @property
     def waiting(self) -> bool:
-        """Whether jobs wait, or one runs that is not the caller."""
+        """Whether a job waits, or one runs that is not the calling one."""
         return bool(self._jobs) or (self._task is not None and self._task is not _current_task())
 
     def close(self) -> None:
-        """Drop the waiting jobs and cancel the running one, unless it is the one that calls."""
+        """Drop the waiting jobs, and cancel the running one unless it is the calling one."""
         self._closed = True
         while self._jobs:
             self._next()
@@ -107,9 +107,9 @@ class SerialQueue:
             self._task = None
 
     def _next(self) -> Job:
-        job, tally = self._jobs.popleft()
-        if tally is not None:
-            tally.count -= 1
+        job, backlog = self._jobs.popleft()
+        if backlog is not None:
+            backlog.count -= 1
         return job
 
 

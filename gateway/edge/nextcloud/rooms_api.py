@@ -19,7 +19,7 @@ from gateway.core.throttle import Address, ThrottledAction
 from gateway.edge.http.address import TrustedProxies
 from gateway.edge.http.body import BodyReader, UnreadableBody
 from gateway.flows.backend.requests import MalformedRequest
-from gateway.flows.internal.dialout import Answer
+from gateway.flows.internal.dialout import DialoutReply
 from gateway.flows.throttling import Throttling
 from gateway.wire import checksum
 from gateway.wire.backend import Dialout, RoomsRequest, UnsupportedRequest, decode_rooms_request
@@ -52,7 +52,7 @@ class RoomsApi:
         self,
         configured: ConfiguredBackends,
         carry_out: Callable[[Backend, str, RoomsRequest], None],
-        dial: Callable[[Backend, str, Dialout, str], Awaitable[Answer]],
+        dial: Callable[[Backend, str, Dialout, str], Awaitable[DialoutReply]],
         proxies: TrustedProxies,
         throttling: Throttling,
         bodies: BodyReader | None = None,
@@ -65,7 +65,7 @@ class RoomsApi:
         self._throttling = throttling
 
     async def handle(self, request: web.Request) -> web.Response:
-        """Answer one request with 200 as soon as its change is made; only a phone call waits for a client."""
+        """DialoutReply one request with 200 as soon as its change is made; only a phone call waits for a client."""
         refusal = _check_envelope(request)
         if refusal is not None:
             return refusal

@@ -1,7 +1,7 @@
-"""Keep-alive pings: Talk ends the sessions that it does not hear about.
+"""Keep-alive pings to Nextcloud, which ends the sessions that it receives no pings for.
 
-Source: reference 4.5. Each room is due every 10 s. A backend with ``session-ping-limit`` gets the entries
-of all its rooms together, in requests of at most that many.
+Source: reference 4.5. Each room is due every 10 s. A backend with ``session-ping-limit`` gets the entries of all its
+rooms together, in requests of at most that many entries.
 """
 
 from __future__ import annotations
@@ -18,41 +18,41 @@ log = logging.getLogger("portunus.flows")
 
 
 class KeepAlivePings:
-    """Tells Nextcloud which sessions are still there."""
+    """Sends Nextcloud the sessions in its rooms."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._hub = services.hub
-        self._gathered: dict[tuple[str, str], dict[RoomKey, list[PingEntry]]] = {}  # by backend id and URL
-        self._send_gathered_at = 0.0
+        self._batches: dict[tuple[str, str], dict[RoomKey, list[PingEntry]]] = {}  # by backend id and URL
+        self._send_batches_at = 0.0
 
     def sweep(self, now: float) -> None:
-        """Ping for the rooms that are due; called once a second."""
+        """Start the pings of the rooms that are due; called once a second."""
         for room in self._hub.due_for_ping(now):
             backend = _backend(room)
             for url, entries in _entries(room).items():
                 self._services.tasks.spawn(self._ping(backend, room.key, url, entries), "keep-alive ping")
-        if now >= self._send_gathered_at:
-            self._send_gathered_at = now + PING_INTERVAL
-            gathered, self._gathered = self._gathered, {}
-            for (_, url), rooms in gathered.items():
-                self._services.tasks.spawn(self._send_together(url, rooms), "keep-alive ping")
+        if now >= self._send_batches_at:
+            self._send_batches_at = now + PING_INTERVAL
+            batches, self._batches = self._batches, {}
+            for (_, url), rooms in batches.items():
+                self._services.tasks.spawn(self._send_batch(url, rooms), "keep-alive ping")
 
     async def _ping(self, backend: Backend, room: RoomKey, url: str, entries: list[PingEntry]) -> None:
         limit = await self._limit(url)
         if limit > 0:
-            self._gathered.setdefault((backend.id, url), {})[room] = entries
+            self._batches.setdefault((backend.id, url), {})[room] = entries
         else:
             await self._send(backend, url, PingRequest(room.id, tuple(entries)))
 
-    async def _send_together(self, url: str, rooms: dict[RoomKey, list[PingEntry]]) -> None:
-        """Ping for the rooms, all of one backend, that are still there."""
+    async def _send_batch(self, url: str, rooms: dict[RoomKey, list[PingEntry]]) -> None:
+        """Send the entries of several rooms of one backend; leave out rooms that are gone meanwhile."""
         limit = await self._limit(url)
-        there = [key for key in rooms if key in self._hub.rooms]
-        if limit <= 0 or not there:
+        present = [key for key in rooms if key in self._hub.rooms]
+        if limit <= 0 or not present:
             return
-        backend = _backend(self._hub.rooms[there[0]])
-        entries = [entry for key in there for entry in rooms[key]]
+        backend = _backend(self._hub.rooms[present[0]])
+        entries = [entry for key in present for entry in rooms[key]]
         for start in range(0, len(entries), limit):
             await self._send(backend, url, PingRequest("", tuple(entries[start : start + limit])))
 
@@ -70,13 +70,13 @@ class KeepAlivePings:
 
 
 def _backend(room: Room) -> Backend:
-    """Return the backend as the sessions have it: theirs go on when the configuration has it no more."""
+    """Return the backend of a room's sessions, which go on after it was removed from the configuration."""
     member = next(iter(room.members.values()), None) or next(iter(room.virtuals.values())).owner
     return member.backend
 
 
 def _entries(room: Room) -> dict[str, list[PingEntry]]:
-    """Return an entry for each member that Nextcloud knows by a session id, by the URL that it (or its owner) named."""
+    """Return the entries of a room by backend URL: sessions with a Nextcloud session id, and virtual sessions."""
     entries: dict[str, list[PingEntry]] = {}
     for session in room.members.values():
         if session.room_session_given:

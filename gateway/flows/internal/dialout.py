@@ -1,7 +1,7 @@
-"""Phone calls that Nextcloud asks for: an internal client (the SIP bridge) makes them, and reports how they do.
+"""Dialouts: phone calls that Nextcloud requests, and that an internal client (a SIP bridge) makes and reports on.
 
-Source: signaling API, Start dialout from a room; reference 11.6. Clients are asked while they are in no room;
-one that has left its room is asked again (deviation).
+Source: signaling API, Start dialout from a room; reference 11.6. Only a client that is in no room is asked, also one
+that has left a room (deviation).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from gateway.wire.client import ABSENT, given
 from gateway.wire.errors import Error
 from gateway.wire.internal import CallError, CallReport, CallStatus, Internal
 
-WAIT = 45.0  # seconds that a client has to answer (11.6)
-ENDED_TTL = 5 * NANOSECONDS  # for which the status of a call that ended is kept
+WAIT = 45.0  # seconds that a client has for its answer (11.6)
+ENDED_TTL = 5 * NANOSECONDS  # of the status of a call that ended
 ENDED = frozenset({"cleared", "rejected"})
 
 _NUMBER = re.compile(r"\+[0-9]{2,}")  # E.164
@@ -39,102 +39,108 @@ _INVALID_NUMBER = Error("invalid_number", "Expected E.164 number.")
 _INVALID_ROOM = Error("invalid_roomid", "The room id must be numeric.")
 _NO_CLIENT = Error("no_client_available", "No available client found to trigger dialout.")
 _TIMEOUT = Error("timeout", "Timeout while waiting for dialout to start.")
-_NOT_TOLD = Error("error_notify", "Could not notify about new dialout.")
+_CLIENT_ENDED = Error("error_notify", "Could not notify about new dialout.")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What Nextcloud is answered: an HTTP status and a JSON body."""
+class DialoutReply:
+    """The reply to Nextcloud: an HTTP status and a JSON body."""
 
     status: int
     body: bytes
 
 
-class _Failed(Exception):
-    """A client does not make the call; ``error`` says why, as JSON."""
+class DialoutFailed(Exception):
+    """A dialout does not start; ``status`` is for the HTTP reply, ``error`` for its body."""
 
-    def __init__(self, error: Error | CallError) -> None:
-        super().__init__("a client does not make the call")
+    def __init__(self, error: Error | CallError, status: int = 502) -> None:
+        super().__init__("the dialout does not start")
         self.error = error
+        self.status = status
 
 
 class Dialouts:
-    """Finds a client for each call, and tells rooms how their calls do."""
+    """Requests dialouts from internal clients, and stores the status of their calls in rooms."""
 
-    def __init__(self, services: Services, shared: TransientRequests) -> None:
+    def __init__(self, services: Services, transient: TransientRequests) -> None:
         self._services = services
         self._hub = services.hub
-        self._shared = shared
-        self._asked: dict[tuple[SessionId, str], asyncio.Future[str]] = {}  # by request id; the result is a call id
+        self._transient = transient
+        self._pending: dict[tuple[SessionId, str], asyncio.Future[str]] = {}  # by request id; the result is a call id
 
-    # -- what Nextcloud asks
+    # -- requests of Nextcloud
 
-    async def start(self, backend: Backend, roomid: str, call: Dialout, url: str) -> Answer:
-        """Let a client call a number for a room; ``url`` is the base URL that Nextcloud names itself by, if any."""
-        wrong = _check(roomid, call)
-        if wrong is not None:
-            return Answer(400, encode_call_error(wrong))
-        failure: Error | CallError | None = None
-        for session in self._candidates(backend):
-            if not _is_free(session):  # any more: another one was asked meanwhile
-                continue
-            try:
-                return Answer(200, encode_call(await self._ask(session, roomid, call, url)))
-            except _Failed as failed:
-                failure = failure or failed.error
-        if failure is None:
-            return Answer(404, encode_call_error(_NO_CLIENT))
-        return Answer(502, encode_call_error(failure))
+    async def start(self, backend: Backend, roomid: str, call: Dialout, url: str) -> DialoutReply:
+        """Have a client call a number for a room; ``url`` is the base URL in Nextcloud's request, or empty."""
+        try:
+            _check(roomid, call)
+            return DialoutReply(200, encode_call(await self._start(backend, roomid, call, url)))
+        except DialoutFailed as failure:
+            return DialoutReply(failure.status, encode_call_error(failure.error))
 
-    def _candidates(self, backend: Backend) -> list[Session]:
-        internals = self._hub.internals.values()
-        return [it for it in internals if it.backend.id == backend.id and START_DIALOUT in it.features and _is_free(it)]
-
-    async def _ask(self, session: Session, roomid: str, call: Dialout, url: str) -> str:
-        """Ask one client, and return the id of the call it makes.
+    async def _start(self, backend: Backend, roomid: str, call: Dialout, url: str) -> str:
+        """Request the dialout from one client after another, and return the id of the first call that starts.
 
         Raises:
-            _Failed: it makes none.
+            DialoutFailed: no client starts it; the error is that of the first client.
+        """
+        failure: DialoutFailed | None = None
+        for session in self._clients(backend):
+            if not _is_available(session):  # it left while an earlier one was asked
+                continue
+            try:
+                return await self._request(session, roomid, call, url)
+            except DialoutFailed as failed:
+                failure = failure or failed
+        raise failure or DialoutFailed(_NO_CLIENT, 404)
+
+    def _clients(self, backend: Backend) -> list[Session]:
+        """Return the available clients of a backend that can start a dialout."""
+        return [
+            session
+            for session in self._hub.internals.values()
+            if session.backend.id == backend.id and START_DIALOUT in session.features and _is_available(session)
+        ]
+
+    async def _request(self, session: Session, roomid: str, call: Dialout, url: str) -> str:
+        """Request a dialout from one client, and return the id of the call.
+
+        Raises:
+            DialoutFailed: the client refuses, or does not answer in time.
         """
         request = base64.urlsafe_b64encode(self._services.entropy(24)).decode()
         options = call.options if given(call.options) else ABSENT
         order = server.CallOrder(roomid, _base_url(session.backend, url), server.CallTarget(call.number or "", options))
         message = server.InternalRequest(server.InternalBody("dialout", order), request)
         answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._asked[session.id, request] = answer
+        self._pending[session.id, request] = answer
         try:
             self._services.delivery.send(session, server.encode(message))
             async with asyncio.timeout(WAIT):
                 return await answer
         except TimeoutError as error:
-            raise _Failed(_TIMEOUT) from error
+            raise DialoutFailed(_TIMEOUT) from error
         finally:
-            del self._asked[session.id, request]
+            del self._pending[session.id, request]
 
-    # -- what clients tell
+    # -- messages of internal clients
 
     def receive_answer(self, session: Session, request: str, message: Internal) -> bool:
-        """Take the answer to a call that was asked for; ``False``: it is none."""
-        answer = self._asked.get((session.id, request))
+        """Complete a pending dialout by a client's answer; ``False`` if the message answers none."""
+        answer = self._pending.get((session.id, request))
         if answer is None or answer.done():
             return False
-        report = message.dialout
-        if message.type != "dialout" or report is None:
-            answer.set_exception(_Failed(Error("unsupported_type", f"Unsupported message type {message.type}.")))
-        elif report.type == "error" and report.error is not None:
-            answer.set_exception(_Failed(report.error))
-        elif report.type != "status" or report.status is None:
-            answer.set_exception(_Failed(Error("unsupported_type", f"Unsupported dialout type {report.type}.")))
-        elif report.status.status != "accepted":
-            error = Error("unsupported_status", f"Unsupported dialout status {report.status.status}.")
-            answer.set_exception(_Failed(error))
+        try:
+            report, status = _accepted(message)
+        except DialoutFailed as failure:
+            answer.set_exception(failure)
         else:
-            self._store(session, report.roomid, report.status)
-            answer.set_result(report.status.callid or "")
+            self._store(session, report.roomid, status)
+            answer.set_result(status.callid or "")
         return True
 
     def report(self, session: Session, report: CallReport) -> None:
-        """Tell a room how one of its calls does."""
+        """Store the new status of a call, or send a failure to the members of its room."""
         if report.type == "status" and report.status is not None:
             self._store(session, report.roomid, report.status)
             return
@@ -144,36 +150,60 @@ class Dialouts:
             self._services.delivery.send_all(room.members.values(), server.encode(server.Dialout(body)))
 
     def client_ended(self, session: Session) -> None:
-        """Wait no longer for a session that is gone."""
-        for (asked, _), answer in self._asked.items():
-            if asked == session.id and not answer.done():
-                answer.set_exception(_Failed(_NOT_TOLD))
+        """Fail the pending dialouts of a client whose session ended."""
+        for (client, _), answer in self._pending.items():
+            if client == session.id and not answer.done():
+                answer.set_exception(DialoutFailed(_CLIENT_ENDED))
 
     def _store(self, session: Session, roomid: str | None, status: CallStatus) -> None:
-        """Keep the status as transient data of the room, if it is here and the call has a name."""
+        """Store the status of a call as transient data, if this server has the room and the call has an id."""
         room = self._hub.room(session.backend, roomid or "")
         if room is not None and status.callid:
             ttl = ENDED_TTL if status.status in ENDED else None
-            self._shared.set(room, f"callstatus_{status.callid}", Raw(msgspec.json.encode(status)), ttl)
+            self._transient.set(room, f"callstatus_{status.callid}", Raw(msgspec.json.encode(status)), ttl)
 
 
-def _check(roomid: str, call: Dialout) -> Error | None:
+def _check(roomid: str, call: Dialout) -> None:
+    """Check the number and the room of a dialout.
+
+    Raises:
+        DialoutFailed: one of them is missing or malformed.
+    """
     if not call.number:
-        return _NUMBER_MISSING
+        raise DialoutFailed(_NUMBER_MISSING, 400)
     if _NUMBER.fullmatch(call.number) is None:
-        return _INVALID_NUMBER
-    return None if _ROOM.fullmatch(roomid) else _INVALID_ROOM
+        raise DialoutFailed(_INVALID_NUMBER, 400)
+    if _ROOM.fullmatch(roomid) is None:
+        raise DialoutFailed(_INVALID_ROOM, 400)
 
 
-def _is_free(session: Session) -> bool:
+def _accepted(message: Internal) -> tuple[CallReport, CallStatus]:
+    """Return the report and the status by which a client accepts a dialout.
+
+    Raises:
+        DialoutFailed: the client does not accept it.
+    """
+    report = message.dialout
+    if message.type != "dialout" or report is None:
+        raise DialoutFailed(Error("unsupported_type", f"Unsupported message type {message.type}."))
+    if report.type == "error" and report.error is not None:
+        raise DialoutFailed(report.error)
+    if report.type != "status" or report.status is None:
+        raise DialoutFailed(Error("unsupported_type", f"Unsupported dialout type {report.type}."))
+    if report.status.status != "accepted":
+        raise DialoutFailed(Error("unsupported_status", f"Unsupported dialout status {report.status.status}."))
+    return report, report.status
+
+
+def _is_available(session: Session) -> bool:
     return session.open and session.connection is not None and session.room is None
 
 
 def _base_url(backend: Backend, named: str) -> str:
-    """Return the URL that Nextcloud names itself by; the backend's first one when it names none of it."""
+    """Return the URL in Nextcloud's request if it is one of the backend's, otherwise the first one of the backend."""
     try:
         url = backends.canonical(named)
     except ValueError:
         url = ""
-    known = [backends.canonical(it) for it in backend.urls]
-    return url if not known or any(url.startswith(it) for it in known) else known[0]
+    known = [backends.canonical(configured) for configured in backend.urls]
+    return url if not known or any(url.startswith(prefix) for prefix in known) else known[0]

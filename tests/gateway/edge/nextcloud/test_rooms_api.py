@@ -18,7 +18,7 @@ from gateway.edge.http.body import BodyReader
 from gateway.edge.nextcloud import rooms_api
 from gateway.edge.nextcloud.rooms_api import MAX_BODY, RoomsApi
 from gateway.flows.backend.requests import MalformedRequest
-from gateway.flows.internal.dialout import Answer
+from gateway.flows.internal.dialout import DialoutReply
 from gateway.flows.throttling import Caller, Throttling
 from gateway.metrics import Counters
 from gateway.tools.fake_nextcloud import FakeNextcloud
@@ -65,12 +65,12 @@ class Gateway:
             raise MalformedRequest("no sessions")
         self.calls.append((backend.id, roomid, request))
 
-    async def dial(self, backend: Backend, roomid: str, call: Dialout, url: str) -> Answer:
+    async def dial(self, backend: Backend, roomid: str, call: Dialout, url: str) -> DialoutReply:
         if self.fails:
             raise RuntimeError("broken")
         await asyncio.sleep(0)
         self.dialled.append((backend.id, roomid, call.number or "", url))
-        return Answer(502, b'{"an":"answer"}')
+        return DialoutReply(502, b'{"an":"answer"}')
 
     @property
     def url(self) -> str:
