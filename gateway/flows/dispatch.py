@@ -116,7 +116,7 @@ class Dispatch:
 
     def sweep(self, now: float) -> None:
         """Close connections without a hello, and end sessions whose time is over; called once a second (2.5)."""
-        late = [it for it in self._awaiting_hello if it.hello_by is not None and it.hello_by <= now]
+        late = [message for message in self._awaiting_hello if message.hello_by is not None and message.hello_by <= now]
         for client in late:
             client.connection.send(bye(HELLO_TIMEOUT))
             client.connection.finish()

@@ -1,4 +1,4 @@
-"""Connections cut at seeded octets: with ``ack`` nothing is lost or doubled, in either direction."""
+"""Connections that break at seeded octets: with ``ack`` no message is lost or doubled in either direction."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ async def running() -> AsyncIterator[tuple[str, FakeNextcloud]]:
 
 
 def numbers(client: TalkClient) -> list[int]:
-    """Return the numbers that were heard, as often as they were."""
+    """Return the numbers in the messages that a client received, in order."""
     return [message["message"]["data"]["n"] for message in client.messages if message["type"] == "message"]
 
 
 async def keep_connected(client: TalkClient) -> None:
-    """Come back whenever the connection breaks."""
+    """Resume the session whenever its connection breaks."""
     while True:
         await client.closed()
         try:
@@ -59,7 +59,10 @@ async def talk(sender: TalkClient, to: str) -> None:
 
 
 async def exchange(seed: int, features: tuple[str, ...], patience: float) -> tuple[list[int], list[int], int]:
-    """Let two clients talk, one of them over a line that breaks; returns what each heard and how often it broke."""
+    """Exchange messages between two clients, one of which has a breaking connection.
+
+    Return the numbers that each received, and how often the connection broke.
+    """
     chance = random.Random(seed)
     async with running() as (url, nextcloud):
         line = CuttingLine(url, lambda: chance.randrange(1500, 12_000))
@@ -83,14 +86,14 @@ async def exchange(seed: int, features: tuple[str, ...], patience: float) -> tup
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_nothing_is_lost_or_doubled_when_the_line_breaks(seed: int) -> None:
+async def test_no_message_is_lost_or_doubled_when_the_connection_breaks(seed: int) -> None:
     alice, bob, cuts = await exchange(seed, ("ack",), 30.0)
     assert cuts >= 5
     assert alice == list(range(COUNT))
     assert bob == list(range(COUNT))
 
 
-async def test_without_it_a_line_that_breaks_loses_messages() -> None:
+async def test_without_acknowledgements_a_broken_connection_loses_messages() -> None:
     alice, _, cuts = await exchange(1, (), 3.0)
     assert cuts >= 1
     assert alice != list(range(COUNT))

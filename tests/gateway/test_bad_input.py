@@ -1,4 +1,4 @@
-"""Bad input at the real socket: the protocol's error, and a call beside it that goes on undisturbed."""
+"""Bad input over real sockets: it is answered with the protocol's error and does not disturb a call."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Caller:
         self.wire.send({"id": id, "type": "message", "message": {"recipient": recipient, "data": data}})
 
     async def wait_for(self, kind: str, **members: Any) -> Json:
-        """Return the next message of a type with these members; others are skipped."""
+        """Return the next message of a type with these members, and skip others."""
         while True:
             message = await self.wire.receive()
             if message["type"] == kind and all(message.get(name) == value for name, value in members.items()):
@@ -69,7 +69,7 @@ class Caller:
 
 
 class Call:
-    """Two callers who exchange messages, and who notice when one is lost or late."""
+    """Two callers that exchange messages and fail when one is lost or late."""
 
     def __init__(self, one: Caller, other: Caller) -> None:
         self._callers = (one, other)
@@ -85,7 +85,7 @@ class Call:
 
 
 class Scene:
-    """A gateway, a call, and a third client of whom bad things come."""
+    """A gateway, a call, and a third client that sends bad input."""
 
     def __init__(self, level: SocketLevel) -> None:
         self.level = level
@@ -122,7 +122,7 @@ async def scene(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(websocket, "CLOSE_TIME", 0.1)
     async with playing() as made:
         yield made
-    assert not [it for it in caplog.records if it.levelno >= logging.ERROR]
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 def envelope(data: Any, victim: str = "$victim", id: str = "m") -> str:
@@ -177,7 +177,7 @@ async def test_undecodable_message_before_a_hello(text: str) -> None:
 
 
 # reference 2.4-a
-async def test_fields_of_wrong_types_one_after_another(scene: Scene) -> None:
+async def test_each_field_of_a_wrong_type_is_rejected(scene: Scene) -> None:
     wrong: list[Any] = [5, 1.5, True, [], {}, "x", 10**30, -1, [[]], {"a": None}]
     shapes = [
         ("hello", {"version": None, "resumeid": None, "features": None, "auth": None}),
@@ -303,7 +303,7 @@ async def test_frame_split_at_every_byte(scene: Scene) -> None:
         pytest.param(masked(b"\x03\xe8\xff", CLOSE), 1007, id="reason that is no UTF-8"),
     ],
 )
-async def test_broken_frames_end_that_connection_alone(scene: Scene, octets: bytes, code: int) -> None:
+async def test_invalid_frames_close_that_connection_only(scene: Scene, octets: bytes, code: int) -> None:
     scene.mallory.wire.writer.write(octets)
     assert await scene.mallory.wire.closed() == code
     await scene.call.goes_on()
@@ -318,7 +318,7 @@ async def test_binary_frames_are_refused(scene: Scene) -> None:
     assert await scene.mallory.error(None) == "invalid_format"
 
 
-async def test_forged_checksum_changes_nothing(scene: Scene) -> None:
+async def test_request_with_a_forged_checksum_has_no_effect(scene: Scene) -> None:
     request = {"type": "delete", "delete": {}}
     for headers in (
         {"Spreed-Signaling-Checksum": "0" * 64},
@@ -343,7 +343,7 @@ async def test_forged_checksum_changes_nothing(scene: Scene) -> None:
     ],
     ids=["nothing", "garbage", "nested", "without a body", "wrong types", "unknown"],
 )
-async def test_bad_signed_request_is_refused(scene: Scene, body: bytes) -> None:
+async def test_malformed_signed_request_is_refused(scene: Scene, body: bytes) -> None:
     status, _ = await scene.level.cloud.send(scene.level.gateway, "r", body)
     assert status == 400
 
@@ -357,7 +357,7 @@ async def test_bad_signed_request_is_refused(scene: Scene, body: bytes) -> None:
         ("none", "invalid_token"),
     ],
 )
-async def test_bad_token_opens_nothing(scene: Scene, kind: str, code: str) -> None:
+async def test_invalid_token_opens_no_session(scene: Scene, kind: str, code: str) -> None:
     wire = await scene.connect()
     await wire.receive()
     token = "eyJhbGciOiJub25lIn0.e30." if kind == "none" else scene.level.token("alice", kind)
@@ -393,8 +393,8 @@ BAD_MEDIA = [
 ]
 
 
-@pytest.mark.parametrize(("data", "code"), [it[1:] for it in BAD_MEDIA], ids=[it[0] for it in BAD_MEDIA])
-async def test_bad_media_message_has_its_error(scene: Scene, data: Json, code: str) -> None:
+@pytest.mark.parametrize(("data", "code"), [case[1:] for case in BAD_MEDIA], ids=[case[0] for case in BAD_MEDIA])
+async def test_malformed_media_message_has_its_error(scene: Scene, data: Json, code: str) -> None:
     changed = [{"sessionId": "nc-mallory", "inCall": 0}]
     await scene.level.send("r", {"type": "incall", "incall": {"incall": 0, "changed": changed}})
     scene.mallory.send_message(scene.victim, data, id="m")
@@ -404,7 +404,7 @@ async def test_bad_media_message_has_its_error(scene: Scene, data: Json, code: s
 
 @pytest.mark.parametrize("number", ["9" * 5000, "\u00b2", "-1", ""], ids=["long", "no ASCII", "negative", "none"])
 @pytest.mark.parametrize("line", ["ssrc:{} cname:x", "ssrc-group:FID {0} {0}", "ssrc-group:{}", "extmap:{} urn:x"])
-async def test_number_in_a_description_that_makes_no_sense_is_passed_over(scene: Scene, line: str, number: str) -> None:
+async def test_invalid_number_in_a_description_is_ignored(scene: Scene, line: str, number: str) -> None:
     scene.mallory.send_message(scene.mallory, media("offer", sdp=offer(candidates=(line.format(number),))), id="m")
     message = await scene.mallory.wait_for("message")
     assert message["message"]["data"]["type"] == "answer"
@@ -459,8 +459,8 @@ _messages = st.fixed_dictionaries(
         "control": _values,
     },
 )
-_texts = _messages.map(lambda it: json.dumps(it).encode()) | st.text(max_size=60).map(
-    lambda it: it.encode("utf-8", "surrogatepass")
+_texts = _messages.map(lambda message: json.dumps(message).encode()) | st.text(max_size=60).map(
+    lambda text: text.encode("utf-8", "surrogatepass")
 )
 _frames = st.one_of(
     st.builds(masked, _texts),
@@ -473,7 +473,7 @@ _frames = st.one_of(
 )
 
 
-def test_nothing_that_is_sent_disturbs_anybody(caplog: pytest.LogCaptureFixture) -> None:
+def test_random_input_does_not_disturb_a_call(caplog: pytest.LogCaptureFixture) -> None:
     with asyncio.Runner() as runner:
         context = playing()
         scene = runner.run(context.__aenter__())
@@ -497,7 +497,7 @@ def test_nothing_that_is_sent_disturbs_anybody(caplog: pytest.LogCaptureFixture)
         @given(known=st.booleans(), frames=st.lists(_frames, min_size=1, max_size=6))
         def fuzz(known: bool, frames: list[bytes]) -> None:
             runner.run(attack(known, frames))
-            assert not [it for it in caplog.records if it.levelno >= logging.ERROR or it.exc_info]
+            assert not [record for record in caplog.records if record.levelno >= logging.ERROR or record.exc_info]
 
         started = time.monotonic()
         fuzz()
@@ -509,7 +509,7 @@ def test_nothing_that_is_sent_disturbs_anybody(caplog: pytest.LogCaptureFixture)
 
 
 @pytest.mark.full
-async def test_all_of_it_beside_a_call_with_media(
+async def test_all_bad_input_beside_a_call_with_media(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(aioice.ice, "get_host_addresses", only_loopback)
@@ -541,4 +541,4 @@ async def test_all_of_it_beside_a_call_with_media(
         await watcher.wait_for_tone(440.0)
         await publisher.send_message("status", "still here")
         await watcher.wait_for_message("status", "still here")
-        assert not [it for it in caplog.records if it.levelno >= logging.ERROR]
+        assert not [record for record in caplog.records if record.levelno >= logging.ERROR]

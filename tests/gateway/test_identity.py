@@ -1,4 +1,4 @@
-"""Who the gateway says it is, in each place where it says so."""
+"""The name and version that the gateway announces, at each place."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LEVEL = f"{PROTOCOL_LEVEL}-portunus.{VERSION}"
 NAME = f"nextcloud-spreed-signaling/{LEVEL} portunus/{VERSION}"
 
 
-async def test_version_and_name_are_the_same_in_all_places() -> None:
+async def test_version_and_name_are_the_same_everywhere() -> None:
     async with FakeNextcloud(secret=SECRET) as nextcloud:
         config = Config(
             sessions=SessionsSection(secret=SECRET),
@@ -45,5 +45,5 @@ async def test_version_and_name_are_the_same_in_all_places() -> None:
             await gateway.stop()
 
 
-def test_level_is_what_a_client_that_compares_versions_expects() -> None:
+def test_protocol_version_satisfies_clients_that_compare_versions() -> None:
     assert re.fullmatch(r"2\.1\.1-portunus\.\d+\.\d+\.\d+\S*", LEVEL)

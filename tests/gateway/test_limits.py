@@ -1,4 +1,4 @@
-"""Limits of HTTP and of connections, over real sockets, while a call elsewhere goes on (docs/protocol.md, "Limits")."""
+"""Limits of HTTP and of connections over real sockets, beside an undisturbed call (docs/protocol.md, "Limits")."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def connect(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 @asynccontextmanager
 async def running(limits: Limits | None = None) -> AsyncIterator[str]:
-    """Run a gateway with two people in a call, who hear each other all the time."""
+    """Run a gateway with a call of two clients that exchange messages all the time."""
     async with FakeNextcloud(secret=SECRET) as cloud:
         http = HttpSection(listen=("127.0.0.1:0",))
         sessions = SessionsSection(secret=SECRET)
@@ -52,7 +52,7 @@ async def running(limits: Limits | None = None) -> AsyncIterator[str]:
                 talking.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await talking
-                count = [it["message"]["data"] for it in ben.messages if it["type"] == "message"]
+                count = [message["message"]["data"] for message in ben.messages if message["type"] == "message"]
                 assert count == list(range(len(count)))
                 assert count
         finally:
@@ -60,18 +60,18 @@ async def running(limits: Limits | None = None) -> AsyncIterator[str]:
 
 
 async def talk(anna: TalkClient, ben: TalkClient) -> None:
-    """Count aloud; the other one must hear each number soon."""
+    """Send numbers from one client to the other, each of which must arrive soon."""
     number = 0
     while True:
         said = {"type": "message", "message": {"recipient": {"type": "call"}, "data": number}}
         await anna.send(said)
-        await ben.wait_for(lambda it, n=number: it.get("message", {}).get("data") == n, patience=LONGEST)  # type: ignore[misc]
+        await ben.wait_for(lambda message, n=number: message.get("message", {}).get("data") == n, patience=LONGEST)  # type: ignore[misc]
         number += 1
         await asyncio.sleep(0.02)
 
 
 async def met(url: str, limit: str) -> int:
-    """Return how often a limit was met, as the metrics tell."""
+    """Return how often a limit was reached according to the metrics."""
     async with aiohttp.ClientSession() as http, http.get(url + "/metrics") as metrics:
         name = f'signaling_limits_met_total{{limit="{limit}"}} '
         rows = [line for line in (await metrics.text()).splitlines() if line.startswith(name)]
@@ -79,7 +79,7 @@ async def met(url: str, limit: str) -> int:
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /api/v1/welcome HTTP/1.1\r\nHost: h\r\nX: y"])
-async def test_connection_whose_request_does_not_come_is_closed(sent: bytes) -> None:
+async def test_connection_without_a_request_is_closed(sent: bytes) -> None:
     async with running(Limits(http_read_timeout=QUICK)) as url:
         reader, writer = await connect(url)
         writer.write(sent)
@@ -89,7 +89,7 @@ async def test_connection_whose_request_does_not_come_is_closed(sent: bytes) -> 
         assert await met(url, "http_read_timeout") == 1
 
 
-async def test_header_that_drips_does_not_hold_the_connection() -> None:
+async def test_slow_header_does_not_hold_the_connection() -> None:
     async with running(Limits(http_read_timeout=QUICK)) as url:
         reader, writer = await connect(url)
         writer.write(b"GET /api/v1/welcome HTTP/1.1\r\nHost: h\r\nX: ")
@@ -108,7 +108,7 @@ async def test_header_that_drips_does_not_hold_the_connection() -> None:
         assert await met(url, "http_read_timeout") == 1
 
 
-async def test_idle_connection_is_closed_behind_its_answer_and_that_is_no_excess() -> None:
+async def test_idle_connection_is_closed_after_its_response_without_counting_an_excess() -> None:
     async with running(Limits(http_read_timeout=QUICK)) as url:
         reader, writer = await connect(url)
         writer.write(b"GET /api/v1/welcome HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -119,7 +119,7 @@ async def test_idle_connection_is_closed_behind_its_answer_and_that_is_no_excess
 
 
 @pytest.mark.parametrize("path", ["/api/v1/room/r", "/spreed/poll"])
-async def test_body_that_does_not_come_is_answered_with_400(path: str) -> None:
+async def test_missing_body_is_answered_with_400(path: str) -> None:
     async with running(Limits(http_read_timeout=QUICK)) as url:
         async with aiohttp.ClientSession() as http, http.post(url + "/spreed/poll") as opened:
             secret = (await opened.json())["secret"]
@@ -141,7 +141,7 @@ async def test_body_that_does_not_come_is_answered_with_400(path: str) -> None:
         assert await met(url, "http_read_timeout") == 1
 
 
-async def test_time_limit_can_be_switched_off() -> None:
+async def test_read_timeout_can_be_switched_off() -> None:
     async with running(Limits(http_read_timeout=0)) as url:
         reader, writer = await connect(url)
         for _ in range(2):  # the connection is kept behind an answer, too
@@ -153,7 +153,7 @@ async def test_time_limit_can_be_switched_off() -> None:
         writer.close()
 
 
-async def test_connections_beyond_the_limit_get_429_and_the_others_go_on() -> None:
+async def test_connections_beyond_the_limit_get_429_and_others_stay_open() -> None:
     async with running(Limits(connections_per_address=4)) as url, aiohttp.ClientSession() as http:
         first, second = [await http.ws_connect(url + "/spreed") for _ in range(2)]
         await first.receive_json()
@@ -173,7 +173,7 @@ async def test_connections_beyond_the_limit_get_429_and_the_others_go_on() -> No
         await first.close()
 
 
-async def test_connections_that_say_no_hello_beyond_the_limit_get_429() -> None:
+async def test_connections_without_a_hello_beyond_the_limit_get_429() -> None:
     async with running(Limits(hellos_per_address=2)) as url, aiohttp.ClientSession() as http:
         silent = [await http.ws_connect(url + "/spreed") for _ in range(2)]
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
@@ -184,7 +184,7 @@ async def test_connections_that_say_no_hello_beyond_the_limit_get_429() -> None:
             await one.close()
 
 
-async def test_client_behind_a_trusted_proxy_counts_by_its_own_address() -> None:
+async def test_client_behind_a_trusted_proxy_is_limited_by_its_own_address() -> None:
     async with running(Limits(connections_per_address=2)) as url, aiohttp.ClientSession() as http:
         forwarded = [{"X-Forwarded-For": f"192.0.2.{number}"} for number in (1, 1, 2, 3)]
         clients = [await http.ws_connect(url + "/spreed", headers=headers) for headers in forwarded]

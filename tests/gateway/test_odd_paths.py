@@ -1,4 +1,4 @@
-"""Load where nobody expects it, over real sockets: everybody at once, everything at once, and one who does not read."""
+"""Unusual load over real sockets: many joins at once, many messages at once, and clients that stop reading."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def house() -> AsyncIterator[House]:
             await gateway.stop()
 
 
-async def test_three_hundred_who_join_at_once_see_exactly_the_others(house: House) -> None:
+async def test_three_hundred_clients_that_join_at_once_receive_exactly_the_others(house: House) -> None:
     clients = [house.client() for _ in range(CROWD)]
     try:
         await asyncio.gather(*(client.connect() for client in clients))
@@ -91,7 +91,7 @@ async def test_a_thousand_pipelined_messages_arrive_in_order(house: House) -> No
         assert numbers(ben.messages) == list(range(1000))
 
 
-async def test_who_stops_reading_costs_the_others_nothing_and_has_bounded_memory(house: House) -> None:
+async def test_client_that_stops_reading_delays_no_others_and_has_bounded_memory(house: House) -> None:
     async with house.client() as anna, house.client() as ben:
         for client, name in ((anna, "anna"), (ben, "ben")):
             await client.hello(house.nextcloud.ticket(name))
@@ -102,7 +102,7 @@ async def test_who_stops_reading_costs_the_others_nothing_and_has_bounded_memory
         while deaf in hub.sessions and number < 5000:
             message = {"recipient": {"type": "room"}, "data": {"number": number, "ballast": "x" * 16_000}}
             await anna.send({"type": "message", "message": message})
-            await ben.wait_for(lambda heard, number=number: numbers([heard]) == [number], since=len(ben.messages))  # type: ignore[misc]
+            await ben.wait_for(lambda message, number=number: numbers([message]) == [number], since=len(ben.messages))  # type: ignore[misc]
             held = hub.sessions.get(deaf)
             most = max(most, held.outbox.size if held is not None else 0)
             number += 1
@@ -116,7 +116,7 @@ async def test_who_stops_reading_costs_the_others_nothing_and_has_bounded_memory
 
 
 @pytest.mark.parametrize("to", ["room", "session"])
-async def test_process_does_not_grow_with_those_who_stop_reading(tmp_path: Path, to: str) -> None:
+async def test_memory_of_the_process_is_bounded_when_clients_stop_reading(tmp_path: Path, to: str) -> None:
     """Four of them, in a process of its own.
 
     What is said to the room is kept once for all who do not take it; what is said to each of them is kept for each.
@@ -154,14 +154,14 @@ def joined(client: TalkClient) -> list[str]:
     ]
 
 
-def numbers(heard: list[Any]) -> list[int]:
-    """Return the numbers in messages."""
-    data = (message["message"]["data"] for message in heard if message["type"] == "message")
-    return [it["number"] for it in data]
+def numbers(messages: list[Any]) -> list[int]:
+    """Return the numbers in the data of messages."""
+    data = (message["message"]["data"] for message in messages if message["type"] == "message")
+    return [message["number"] for message in data]
 
 
 class Listener:
-    """A member of the busy room who notes the numbers that it hears, and not the rest."""
+    """A member of the busy room that records the numbers of received messages, and nothing else."""
 
     def __init__(self, url: str, nextcloud: FakeNextcloud, name: str) -> None:
         self.numbers: list[int] = []
@@ -214,7 +214,7 @@ async def _say_to(pid: int, anna: TalkClient, listeners: list[Listener], session
 
 @asynccontextmanager
 async def _process(path: Path, nextcloud: FakeNextcloud) -> AsyncIterator[tuple[int, str]]:
-    """Start a gateway of its own; yields its process id and URL."""
+    """Run a gateway in a process of its own; yield its process id and URL."""
     file = path / "portunus.toml"
     file.write_text(
         f'[http]\nlisten = ["127.0.0.1:0"]\n[sessions]\nsecret = "{SECRET}"\noutbox_bytes = {OUTBOX}\n'
@@ -232,13 +232,13 @@ async def _process(path: Path, nextcloud: FakeNextcloud) -> AsyncIterator[tuple[
 
 
 def _resident(pid: int) -> int:
-    """Return how much memory a process has, in bytes."""
-    (line,) = [it for it in Path(f"/proc/{pid}/status").read_text().splitlines() if it.startswith("VmRSS:")]
+    """Return the resident memory of a process in bytes."""
+    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS:")]
     return int(line.split()[1]) * 1024
 
 
 async def _deaf_member(url: str, nextcloud: FakeNextcloud, name: str) -> tuple[RawClient, str]:
-    """Let somebody join the busy room who never reads again, over a socket with a small buffer; return its session."""
+    """Join the busy room over a socket with a small buffer and stop reading; return the client and its session id."""
     host, port = url.removeprefix("http://").split(":")
     raw = await RawClient.connect((host, int(port)), receive_buffer=4096)
     auth = {"url": nextcloud.url, "params": nextcloud.ticket(name)}

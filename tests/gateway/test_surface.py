@@ -1,4 +1,4 @@
-"""What is served where: each route below both prefixes, the same name and features in each place (1.2, 1.3, 13.1)."""
+"""The HTTP routes below both prefixes, and the name and features that each endpoint announces (1.2, 1.3, 13.1)."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def bare(listed: str) -> list[str]:
 
 
 def known(features: list[str]) -> set[str]:
-    """Return the features without those that other tests check."""
+    """Return the features, except for those that other tests check."""
     return set(features) - {"republish", "simulcast"}
 
 
@@ -97,7 +97,7 @@ async def test_each_route_is_served_below_both_prefixes(house: House, http: aioh
             assert (await client.receive_json())["type"] == "welcome"
 
 
-async def test_no_route_is_left_out() -> None:
+async def test_each_registered_route_is_tested() -> None:
     gateway = Gateway(Config(sessions=SessionsSection(secret=SECRET)))
     found = {
         (route.method, route.resource.canonical) for route in gateway.application().router.routes() if route.resource
@@ -138,7 +138,7 @@ async def test_unknown_path_is_404(house: House, http: aiohttp.ClientSession, pa
 
 
 # reference 1.2-b
-async def test_every_answer_has_the_name_and_the_features(house: House, http: aiohttp.ClientSession) -> None:
+async def test_each_response_names_the_server_and_its_features(house: House, http: aiohttp.ClientSession) -> None:
     async with http.get(house.url + "/api/v1/serverinfo") as response:
         features = (await response.json())["features"]
     for method, path in [
@@ -160,7 +160,7 @@ async def test_every_answer_has_the_name_and_the_features(house: House, http: ai
 
 
 # reference 13.1-a
-async def test_each_place_names_its_features_and_the_version(house: House, http: aiohttp.ClientSession) -> None:
+async def test_each_endpoint_announces_its_features_and_the_version(house: House, http: aiohttp.ClientSession) -> None:
     async with http.get(house.url + "/api/v1/serverinfo") as response:
         regular = await response.json()
     features = regular["features"]

@@ -1,4 +1,4 @@
-"""The flows run in virtual time."""
+"""Run the tests of the flows in virtual time."""
 
 from __future__ import annotations
 

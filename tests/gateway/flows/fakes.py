@@ -1,7 +1,6 @@
-"""Typed fakes of what the flows need from outside: a connection and a Nextcloud.
+"""Typed fakes of the ports of the flows: a connection and a Nextcloud.
 
-They keep the promises of ``gateway.flows.ports``; what they were told is there to be looked at, and
-gates hold back their answers.
+They implement ``gateway.flows.ports``, record the calls, and can delay their answers until a gate is opened.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ Json = dict[str, Any]
 
 
 class FakeConnection:
-    """Drains at once what it is given, unless it is ``stuck``: then as a client that reads nothing."""
+    """A connection that writes messages at once; while it is ``stuck``, none, as if the client did not read."""
 
     def __init__(self, number: int, address: str = "192.0.2.1") -> None:
         self._id = ConnectionId(number)
@@ -68,7 +67,7 @@ class FakeConnection:
         self.paused = False
 
     def lose(self) -> None:
-        """End as a broken line does: nothing of what waits is written."""
+        """Break: the messages that wait are not written."""
         self.stuck = True
         self._release()
 
@@ -89,7 +88,7 @@ class FakeConnection:
 
 @dataclass(slots=True)
 class FakeRoom:
-    """What a join of this room is answered with; ``error`` (an error object) refuses it, and leaves too if told so."""
+    """The answer to a join of this room; ``error`` refuses it, and leaves as well if ``refuses_leaves``."""
 
     properties: Any = None
     permissions: list[str] | None = None
@@ -99,7 +98,7 @@ class FakeRoom:
 
 
 class FakeNextcloudPort:
-    """Answers as Talk does; ``answer`` may answer in its place, ``gate`` holds back every answer until it is set."""
+    """A Nextcloud that answers as Talk does or as ``answer`` returns, once ``gate`` is set, if there is one."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[Backend, str, BackendRequest]] = []
@@ -139,19 +138,19 @@ class FakeNextcloudPort:
         return self.ping_limit
 
     def ticket(self, userid: str) -> Json:
-        """Return the ``params`` of a hello 1.0 for this user; empty: a guest."""
+        """Return the ``params`` of a hello 1.0 for a user, or for a guest if the user id is empty."""
         return {"userid": userid, "ticket": f"ticket of {userid}"}
 
     def joins(self) -> list[RoomRequest]:
-        """Return the joins that were asked for."""
-        return [it for it in self._room_requests() if not it.action]
+        """Return the requests by which sessions join rooms."""
+        return [request for request in self._room_requests() if not request.action]
 
     def leaves(self) -> list[RoomRequest]:
-        """Return the leaves that were told."""
-        return [it for it in self._room_requests() if it.action == "leave"]
+        """Return the requests by which sessions leave rooms."""
+        return [request for request in self._room_requests() if request.action == "leave"]
 
     def sessions(self) -> list[SessionRequest]:
-        """Return what was told of virtual sessions."""
+        """Return the requests about virtual sessions."""
         return [request for _, _, request in self.asked if isinstance(request, SessionRequest)]
 
     def _room_requests(self) -> Iterable[RoomRequest]:

@@ -1,4 +1,4 @@
-"""The flows wired together over fakes, and clients that talk to them."""
+"""The flows of one gateway over fake ports, and fake clients that send them messages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Json = dict[str, Any]
 CLOUD = Backend("cloud", ("https://cloud.example/",), "secret of the cloud")
 OTHER = Backend("other", ("https://other.example/",), "secret of the other")
 INTERNAL_SECRET = "what internal clients know"
-WALL = 1_700_000_000.0  # unix time that the loop's time is added to
+WALL = 1_700_000_000.0  # unix time at which the loop's time is 0
 
 
 def internal_params(url: str) -> Json:
@@ -42,9 +42,9 @@ def internal_params(url: str) -> Json:
 
 
 class FlowHarness:
-    """One gateway without its edge, over a fake SFU or ``sfu``; use it as a context manager.
+    """One gateway without its edge, over a fake SFU or over ``sfu``; an asynchronous context manager.
 
-    Over the fake SFU it wants a virtual loop (``virtual_time.py``).
+    With the fake SFU it runs in a virtual loop (``virtual_time.py``).
     """
 
     def __init__(
@@ -104,12 +104,12 @@ class FlowHarness:
         self.flows.apply(dataclasses.replace(self.services.settings, **changes))
 
     def connect(self, address: str = "192.0.2.1") -> FakeClient:
-        """Connect a client; it has been welcomed and said nothing."""
+        """Connect a client, which receives the welcome message and sends nothing."""
         self._connections += 1
         return FakeClient(self, FakeConnection(self._connections, address))
 
     async def hello(self, userid: str = "", backend: Backend = CLOUD, *, features: tuple[str, ...] = ()) -> FakeClient:
-        """Connect a client and say hello; what it heard is forgotten."""
+        """Connect a client that sends a hello; the messages up to the reply are read."""
         client = self.connect()
         auth = {"url": backend.urls[0], "params": self.nextcloud.ticket(userid)}
         client.send({"id": "hello", "type": "hello", "hello": {"version": "1.0", "auth": auth, "features": features}})
@@ -120,7 +120,7 @@ class FlowHarness:
         return client
 
     async def internal_hello(self, *features: str, backend: Backend = CLOUD) -> FakeClient:
-        """Connect an internal client and say hello; what it heard is forgotten."""
+        """Connect an internal client that sends a hello; the messages up to the reply are read."""
         client = self.connect()
         auth = {"type": "internal", "params": internal_params(backend.urls[0])}
         hello = {"version": "1.0", "auth": auth, "features": features}
@@ -132,7 +132,7 @@ class FlowHarness:
         return client
 
     async def resume(self, client: FakeClient) -> FakeClient:
-        """Resume a session on another connection; what is heard, the hello reply first, is there to be looked at."""
+        """Resume a session on another connection; the messages from the hello reply on are unread."""
         again = self.connect()
         again.received()
         again.sessionid, again.resumeid = client.sessionid, client.resumeid
@@ -149,7 +149,7 @@ class FlowHarness:
         backend: Backend = CLOUD,
         features: tuple[str, ...] = (),
     ) -> FakeClient:
-        """Return a client that is in a room, and in its call; everybody there has heard of it."""
+        """Return a client that has joined a room, and its call if ``in_call``; its messages are read."""
         client = await self.hello(userid, backend, features=features)
         client.send({"type": "room", "room": {"roomid": room, "sessionid": f"nc-{userid}"}})
         await settle()
@@ -160,14 +160,14 @@ class FlowHarness:
         return client
 
     async def callers(self, *userids: str) -> list[FakeClient]:
-        """Return clients that are in one call and have nothing to hear."""
+        """Return clients that have joined one call; their messages are read."""
         clients = [await self.member(userid, in_call=True) for userid in userids]
         for client in clients:
             client.received()
         return clients
 
     def set_in_call(self, room: str, *userids: str, flags: int = 7, backend: Backend = CLOUD) -> None:
-        """Tell who is in the call, or no longer with ``flags=0``."""
+        """Set the in-call flags of users by a request of the rooms API; ``0``: not in the call."""
         changed = [{"sessionId": f"nc-{userid}", "inCall": flags} for userid in userids]
         self.rooms_api(room, {"type": "incall", "incall": {"incall": flags, "changed": changed}}, backend)
 
@@ -176,33 +176,33 @@ class FlowHarness:
         self.flows.backend_requests.handle(backend, room, decode_rooms_request(json.dumps(request).encode()))
 
     async def dial_out(self, room: str, call: Json, backend: Backend = CLOUD, url: str = "") -> tuple[int, Json]:
-        """Ask for a phone call as the rooms API does; returns the status and the object that the answer names."""
+        """Request a dialout as the rooms API does; return the HTTP status and the ``dialout`` object of the reply."""
         request = decode_rooms_request(json.dumps({"type": "dialout", "dialout": call}).encode())
         assert request.dialout is not None
-        answer = await self.flows.dialouts.start(backend, room, request.dialout, url)
-        body = json.loads(answer.body)
+        reply = await self.flows.dialouts.start(backend, room, request.dialout, url)
+        body = json.loads(reply.body)
         assert body["type"] == "dialout"
-        return answer.status, body["dialout"]
+        return reply.status, body["dialout"]
 
     async def sweep(self, seconds: float = 0.0) -> None:
-        """Let time pass in one step, and check the time limits then."""
+        """Let time pass in one step, and apply the time limits of connections and sessions."""
         if seconds:
             await asyncio.sleep(seconds)
         self.dispatch.sweep(self.services.clock())
         await settle()
 
-    def publisher(self, client: FakeClient, kind: StreamType = StreamType.VIDEO) -> FakePublisher | None:
-        """Return what the SFU has of a client."""
+    def publisher(self, client: FakeClient, stream_type: StreamType = StreamType.VIDEO) -> FakePublisher | None:
+        """Return the publisher that the SFU has for a client."""
         found = [
-            it
-            for key, it in self.mcu.publishers.items()
-            if (key.publisher, key.stream_type) == (client.sessionid, kind)
+            publisher
+            for key, publisher in self.mcu.publishers.items()
+            if (key.publisher, key.stream_type) == (client.sessionid, stream_type)
         ]
         return found[0] if found else None
 
 
 class FakeClient:
-    """A client: says messages and hears them."""
+    """A client that sends messages to the dispatcher and reads those that its connection wrote."""
 
     def __init__(self, harness: FlowHarness, connection: FakeConnection) -> None:
         self.harness = harness
@@ -214,7 +214,7 @@ class FakeClient:
 
     @property
     def session(self) -> Session:
-        """The session as the core has it."""
+        """The client's session in the core."""
         return self.harness.hub.sessions[SessionId(self.sessionid)]
 
     def send(self, message: Json | str) -> None:
@@ -224,40 +224,40 @@ class FakeClient:
         )
 
     def send_message(self, to: FakeClient | Json, data: Any, id: str = "") -> None:
-        """Send a ``message`` to another client, or to a recipient."""
+        """Send a ``message`` to another client or to any recipient."""
         recipient = {"type": "session", "sessionid": to.sessionid} if isinstance(to, FakeClient) else to
         self.send({"id": id, "type": "message", "message": {"recipient": recipient, "data": data}})
 
     def offer(self, connection: str = "one", *, sid: str = "1", to: FakeClient | None = None, **fields: Any) -> None:
-        """Publish; ``media`` names the sections, and the rest goes into ``data``."""
+        """Send an offer; ``media`` names its sections, other ``fields`` become members of ``data``."""
         sdp = offer(connection, fields.pop("media", ("audio", "video")), fields.pop("candidates", ()))
         payload = {"type": "offer", "sdp": sdp}
         data = {"type": "offer", "roomType": "video", "sid": sid, "payload": payload, **fields}
         self.send_message(to or self, data, id="offer")
 
     def media(self, to: FakeClient, type: str, *, id: str = "media", room_type: str = "video", **fields: Any) -> None:
-        """Send a media message."""
+        """Send a media message about a stream of ``to``."""
         self.send_message(to, {"type": type, "roomType": room_type, **fields}, id=id)
 
     def received(self) -> list[Json]:
-        """Return what was heard since the last look."""
+        """Return the messages that were received since the last call."""
         new = self.connection.written[self._read :]
         self._read = len(self.connection.written)
         return [json.loads(message) for message in new]
 
     def error_codes(self) -> list[str]:
-        """Return the codes of the errors heard since the last look; nothing else may have been heard."""
-        heard = self.received()
-        assert all(it["type"] == "error" for it in heard), heard
-        return [it["error"]["code"] for it in heard]
+        """Return the codes of the errors received since the last call, and check that nothing else was received."""
+        messages = self.received()
+        assert all(message["type"] == "error" for message in messages), messages
+        return [message["error"]["code"] for message in messages]
 
     def data(self) -> list[Json]:
-        """Return the ``data`` of the messages heard since the last look; nothing else may have been heard."""
-        heard = self.received()
-        assert all(it["type"] == "message" for it in heard), heard
-        return [it["message"]["data"] for it in heard]
+        """Return the ``data`` of the messages received since the last call; check that nothing else was received."""
+        messages = self.received()
+        assert all(message["type"] == "message" for message in messages), messages
+        return [message["message"]["data"] for message in messages]
 
     def disconnect(self) -> None:
-        """Lose the connection."""
+        """Break the connection."""
         self.connection.lose()
         self.harness.dispatch.closed(self.client_connection)

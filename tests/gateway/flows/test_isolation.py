@@ -1,4 +1,4 @@
-"""Two backends never meet, whatever the message, also when rooms, users and Nextcloud's ids have the same names.
+"""Isolation of two backends for every type of message, with equal names of rooms, users and Nextcloud sessions.
 
 Source: reference 3.6, 5.1, 5.3; invariant 9.
 """
@@ -76,7 +76,7 @@ INTERNAL: dict[str, Json] = {
 
 
 async def scene(harness: FlowHarness) -> tuple[list[FakeClient], str]:
-    """Return who is in a call of one backend, an internal client with a virtual session among them, and its id."""
+    """Return the clients in a call of one backend, one of them internal, and the id of its virtual session."""
     alice, bob = [await harness.member(name, in_call=True) for name in ("alice", "bob")]
     bridge = await harness.internal_hello()
     bridge.send({"type": "room", "room": {"roomid": "r"}})
@@ -101,7 +101,7 @@ def undisturbed(people: list[FakeClient]) -> bool:
 # reference 3.6-b
 @pytest.mark.parametrize("name", SAID)
 @pytest.mark.parametrize("internal", [False, True])
-async def test_nothing_that_is_said_reaches_another_backend(name: str, internal: bool) -> None:
+async def test_no_message_reaches_another_backend(name: str, internal: bool) -> None:
     async with FlowHarness() as harness:
         people, virtual = await scene(harness)
         eve = await (harness.internal_hello(backend=OTHER) if internal else harness.hello("alice", OTHER))
@@ -120,7 +120,7 @@ async def test_nothing_that_is_said_reaches_another_backend(name: str, internal:
 
 # reference 6-a
 @pytest.mark.parametrize("name", REQUESTS)
-async def test_no_request_of_a_nextcloud_reaches_the_room_of_another(name: str) -> None:
+async def test_no_request_of_a_nextcloud_reaches_the_room_of_another_backend(name: str) -> None:
     async with FlowHarness() as harness:
         people, _ = await scene(harness)
         await harness.member("alice", backend=OTHER, in_call=True)
@@ -142,7 +142,7 @@ async def test_no_internal_client_reaches_the_rooms_of_another_backend(name: str
         assert list(harness.hub.virtuals) == [virtual]
 
 
-async def test_a_phone_call_is_made_by_clients_of_its_backend_only() -> None:
+async def test_dialout_is_requested_from_clients_of_its_backend_only() -> None:
     async with FlowHarness() as harness:
         await harness.internal_hello("start-dialout", backend=OTHER)
         status, body = await harness.dial_out("12", {"number": "+49123"})
@@ -167,7 +167,7 @@ async def test_sessions_count_for_the_backend_whichever_of_its_urls_they_name() 
             return client
 
         first, second = [await hello(url) for url in urls]
-        assert [it.received()[0]["type"] for it in (first, second)] == ["hello", "hello"]
+        assert [client.received()[0]["type"] for client in (first, second)] == ["hello", "hello"]
         for url in urls:
             assert (await hello(url)).error_codes() == ["session_limit_exceeded"]
         assert harness.counters.limit_exceeded == {"small": 2}

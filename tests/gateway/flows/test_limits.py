@@ -1,4 +1,4 @@
-"""Each limit is reached by one client while another room's call goes on (docs/protocol.md, "Limits")."""
+"""One client reaches each limit without disturbing a call in another room (docs/protocol.md, "Limits")."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.gateway.flows.virtual_time import settle
 
 @asynccontextmanager
 async def elsewhere(limits: Limits) -> AsyncIterator[FlowHarness]:
-    """Run a harness with these limits and a call in another room, which goes on as if nothing was."""
+    """Run a harness with these limits, and check at the end that a call in another room was not disturbed."""
     async with FlowHarness() as harness:
         harness.change_settings(limits=limits)
         one, other = [await harness.member(name, "elsewhere", in_call=True) for name in ("one", "other")]
@@ -27,9 +27,9 @@ async def elsewhere(limits: Limits) -> AsyncIterator[FlowHarness]:
         one.offer()
         other.send_message({"type": "call"}, {"type": "still here"})
         await settle()
-        heard = one.received()
-        assert {"type": "still here"} in [it["message"]["data"] for it in heard]
-        assert "answer" in [it["message"]["data"].get("type") for it in heard]
+        messages = one.received()
+        assert {"type": "still here"} in [message["message"]["data"] for message in messages]
+        assert "answer" in [message["message"]["data"].get("type") for message in messages]
 
 
 def met(harness: FlowHarness) -> dict[str, int]:
@@ -52,7 +52,7 @@ async def test_client_that_sends_too_many_messages_loses_its_connection_and_not_
         assert again.error_codes() == ["invalid_format"]
 
 
-async def test_resume_does_not_give_a_new_allowance() -> None:
+async def test_resume_does_not_refill_the_token_bucket() -> None:
     async with elsewhere(Limits(messages_per_second=1, messages_burst=10)) as harness:
         alice = await harness.member("alice")
         for _ in range(12):
@@ -127,7 +127,7 @@ async def test_ipv6_connections_count_by_network() -> None:
         assert harness.dispatch.admits(ip_address("2001:db8:0:1::1"))
 
 
-async def test_connections_that_say_no_hello_are_limited_by_address() -> None:
+async def test_connections_without_a_hello_are_limited_by_address() -> None:
     async with elsewhere(Limits(hellos_per_address=2)) as harness:
         silent = [harness.connect() for _ in range(2)]
         address = ip_address("192.0.2.1")
@@ -141,7 +141,7 @@ async def test_connections_that_say_no_hello_are_limited_by_address() -> None:
         assert harness.dispatch.admits(address)
 
 
-async def test_hello_makes_room_for_the_next() -> None:
+async def test_hello_allows_the_next_connection() -> None:
     async with elsewhere(Limits(hellos_per_address=1)) as harness:
         await harness.hello("alice")
         assert harness.dispatch.admits(ip_address("192.0.2.1"))
@@ -152,13 +152,13 @@ async def test_publishers_of_a_session_are_limited() -> None:
         (alice,) = await harness.callers("alice")
         alice.offer()
         await settle()
-        assert [it["type"] for it in alice.data()] == ["answer"]
+        assert [message["type"] for message in alice.data()] == ["answer"]
         alice.offer("screen", roomType="screen")
         await settle()
         assert alice.error_codes() == ["limit_exceeded"]
         alice.offer("one", sid="2", media=("audio", "video"))  # the one that there is may be changed
         await settle()
-        assert [it["type"] for it in alice.data()] == ["answer"]
+        assert [message["type"] for message in alice.data()] == ["answer"]
         assert met(harness) == {"publishers": 1}
 
 
@@ -171,9 +171,9 @@ async def test_subscriptions_of_a_session_are_limited() -> None:
             publisher.received()
             alice.media(publisher, "requestoffer")
             await settle()
-        heard = alice.received()
-        assert [it["type"] for it in heard] == ["message", "error"]
-        assert heard[1]["error"]["code"] == "limit_exceeded"
+        messages = alice.received()
+        assert [message["type"] for message in messages] == ["message", "error"]
+        assert messages[1]["error"]["code"] == "limit_exceeded"
         assert met(harness) == {"subscriptions": 1}
 
 
@@ -191,12 +191,12 @@ async def test_requests_of_a_session_that_wait_for_the_sfu_are_limited() -> None
         assert alice.data() == [{"type": "hi"}]
         harness.mcu.publish_gate.set()
         await settle()
-        assert [it["type"] for it in alice.data()] == ["answer"]
+        assert [message["type"] for message in alice.data()] == ["answer"]
         alice.media(alice, "endOfCandidates")
         assert alice.error_codes() == []
 
 
-async def test_what_waited_for_a_stream_that_ended_counts_no_more() -> None:
+async def test_request_that_waited_for_an_ended_stream_no_longer_counts() -> None:
     async with elsewhere(Limits(waiting_requests=5)) as harness:
         alice, bob = await harness.callers("alice", "bob")
         harness.mcu.publish_gate = asyncio.Event()
@@ -214,7 +214,7 @@ async def test_what_waited_for_a_stream_that_ended_counts_no_more() -> None:
         for _ in range(4):
             alice.media(alice, "endOfCandidates")
         await settle()
-        assert [it["type"] for it in alice.data()] == ["answer"]
+        assert [message["type"] for message in alice.data()] == ["answer"]
 
 
 def store(client: FakeClient, key: str, value: object = 1) -> None:
@@ -276,9 +276,9 @@ async def test_zero_is_no_limit() -> None:
         alice.offer()
         alice.offer("screen", roomType="screen")
         await settle()
-        assert [it["type"] for it in alice.data()] == ["answer", "answer"]
+        assert [message["type"] for message in alice.data()] == ["answer", "answer"]
         store(alice, "k" * 5000, "x" * 50_000)
-        assert [it["type"] for it in alice.received()] == ["transient"]
+        assert [message["type"] for message in alice.received()] == ["transient"]
         assert met(harness) == {}
 
 
@@ -290,7 +290,7 @@ async def test_offer_may_only_be_sent_to_the_own_room() -> None:
         alice.received()
         for number, client in enumerate((stranger, lost)):
             alice.media(client, "sendoffer", id=str(number))
-        assert [(it["id"], it["error"]["code"]) for it in alice.received()] == [
+        assert [(message["id"], message["error"]["code"]) for message in alice.received()] == [
             ("0", "not_allowed"),
             ("1", "not_allowed"),
         ]
@@ -300,4 +300,4 @@ async def test_offer_may_only_be_sent_to_the_own_room() -> None:
         await settle()
         alice.media(bob, "sendoffer")
         await settle()
-        assert [it["type"] for it in bob.data()] == ["offer"]
+        assert [message["type"] for message in bob.data()] == ["offer"]

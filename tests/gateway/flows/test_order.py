@@ -1,4 +1,4 @@
-"""Messages of one session are handled one after another, whatever connection they came on (invariants 2 and 5)."""
+"""The messages of one session are handled in order, whatever connection they arrived on (invariants 2 and 5)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def join(client: FakeClient, room: str, id: str = "join", nc: str = "") -> None:
 
 
 def ids(client: FakeClient) -> list[str]:
-    return [it["id"] for it in client.received() if "id" in it]
+    return [message["id"] for message in client.received() if "id" in message]
 
 
 # reference 2.1-i
@@ -33,12 +33,12 @@ async def test_messages_wait_behind_a_slow_join() -> None:
         assert alice.received() == []
         harness.nextcloud.gate.set()
         await settle()
-        heard = alice.received()
-        assert [it["type"] for it in heard] == ["room", "event", "event", "error", "room"]
-        assert [it["type"] for it in bob.received()] == ["event", "message", "event"]
+        messages = alice.received()
+        assert [message["type"] for message in messages] == ["room", "event", "event", "error", "room"]
+        assert [message["type"] for message in bob.received()] == ["event", "message", "event"]
 
 
-async def test_messages_of_others_do_not_wait() -> None:
+async def test_messages_of_other_sessions_do_not_wait() -> None:
     async with FlowHarness() as harness:
         alice, bob, carol = [await harness.hello(name) for name in ("alice", "bob", "carol")]
         harness.nextcloud.gate = asyncio.Event()
@@ -59,10 +59,10 @@ async def test_reading_pauses_while_many_messages_wait() -> None:
         harness.nextcloud.gate.set()
         await settle()
         assert not alice.connection.paused
-        assert [it["message"]["data"] for it in bob.received()] == list(range(PAUSE_AT))
+        assert [message["message"]["data"] for message in bob.received()] == list(range(PAUSE_AT))
 
 
-async def test_what_was_sent_before_a_broken_line_is_done_before_what_comes_after_the_resume() -> None:
+async def test_messages_before_a_broken_connection_are_handled_before_those_after_the_resume() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.hello("alice"), await harness.hello("bob")
         harness.nextcloud.gate = asyncio.Event()
@@ -77,11 +77,11 @@ async def test_what_was_sent_before_a_broken_line_is_done_before_what_comes_afte
         assert bob.received() == []
         harness.nextcloud.gate.set()
         await settle()
-        assert [it["message"]["data"] for it in bob.received()] == ["before", "after"]
+        assert [message["message"]["data"] for message in bob.received()] == ["before", "after"]
         assert ids(again) == ["1"]
 
 
-async def test_what_was_sent_before_a_takeover_is_done_before_what_comes_after_it() -> None:
+async def test_messages_of_a_replaced_connection_are_handled_before_those_of_the_next() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.hello("alice"), await harness.hello("bob")
         harness.nextcloud.gate = asyncio.Event()
@@ -93,14 +93,14 @@ async def test_what_was_sent_before_a_takeover_is_done_before_what_comes_after_i
         again.send_message(bob, "after")
         harness.nextcloud.gate.set()
         await settle()
-        assert [it["message"]["data"] for it in bob.received()] == ["before", "after"]
+        assert [message["message"]["data"] for message in bob.received()] == ["before", "after"]
         assert ids(again) == ["1", "bad"]
         alice.received()
         alice.send_message(bob, "from the displaced connection")
         alice.send("junk")
         harness.dispatch.received_binary(alice.client_connection)
         assert bob.received() == alice.received() == []
-        assert [it for it in again.received() if it["type"] == "error"] == []
+        assert [message for message in again.received() if message["type"] == "error"] == []
 
 
 async def test_join_that_ends_after_its_session_is_undone(caplog: pytest.LogCaptureFixture) -> None:
@@ -117,8 +117,8 @@ async def test_join_that_ends_after_its_session_is_undone(caplog: pytest.LogCapt
         harness.nextcloud.gate.set()
         await settle()
         assert bob.received() == []
-        assert [it.sessionid for it in harness.nextcloud.leaves()] == ["nc-alice"]
-        assert not [it for it in caplog.records if it.levelno >= logging.ERROR]
+        assert [request.sessionid for request in harness.nextcloud.leaves()] == ["nc-alice"]
+        assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 async def test_messages_behind_a_hello_and_a_resume_on_the_same_connection_keep_their_order() -> None:
@@ -138,11 +138,11 @@ async def test_messages_behind_a_hello_and_a_resume_on_the_same_connection_keep_
         await settle()
         harness.nextcloud.gate.set()
         await settle()
-        assert [it["message"]["data"] for it in bob.received()] == ["before", "after"]
-        assert [it["id"] for it in again.received() if "id" in it][:2] in (["h", "r"], ["r", "1"])
+        assert [message["message"]["data"] for message in bob.received()] == ["before", "after"]
+        assert [message["id"] for message in again.received() if "id" in message][:2] in (["h", "r"], ["r", "1"])
 
 
-async def test_nothing_is_kept_of_sessions_that_ended() -> None:
+async def test_nothing_is_left_of_ended_sessions() -> None:
     async with FlowHarness() as harness:
         for _ in range(3):
             alice, bob = await harness.hello("alice"), await harness.hello("bob")
@@ -180,4 +180,4 @@ async def test_message_behind_a_join_of_a_session_that_was_closed_is_dropped(cap
         harness.nextcloud.gate.set()
         await settle()
         assert list(harness.hub.sessions) == [bob.sessionid]
-        assert not [it for it in caplog.records if it.levelno >= logging.ERROR]
+        assert not [record for record in caplog.records if record.levelno >= logging.ERROR]

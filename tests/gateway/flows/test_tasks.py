@@ -1,4 +1,4 @@
-"""Background work has an owner and an end (invariant 10), and strands keep their order (invariant 5)."""
+"""Background tasks have an owner and an end (invariant 10); serial queues keep the order of jobs (invariant 5)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.flows.tasks import SerialQueue, Tasks
 from tests.gateway.flows.virtual_time import settle
 
 
-async def test_closing_cancels_what_runs_and_waits_for_its_end() -> None:
+async def test_close_cancels_running_tasks_and_waits_for_their_end() -> None:
     tasks, ended = Tasks(), []
 
     async def work() -> None:
@@ -30,7 +30,7 @@ async def test_closing_cancels_what_runs_and_waits_for_its_end() -> None:
     assert len(tasks) == 0
 
 
-async def test_closing_ends_what_closing_started() -> None:
+async def test_close_cancels_tasks_that_are_spawned_during_the_close() -> None:
     tasks, ended = Tasks(), []
 
     async def second() -> None:
@@ -52,13 +52,13 @@ async def test_closing_ends_what_closing_started() -> None:
     assert ended == [True]
 
 
-async def test_closing_from_within_does_not_wait_for_itself() -> None:
+async def test_close_from_a_task_does_not_wait_for_that_task() -> None:
     tasks = Tasks()
     await tasks.spawn(tasks.close(), "close")
     assert len(tasks) == 0
 
 
-async def test_failure_is_logged_with_its_name_and_hurts_nobody(caplog: pytest.LogCaptureFixture) -> None:
+async def test_failed_task_is_logged_with_its_name(caplog: pytest.LogCaptureFixture) -> None:
     tasks = Tasks()
 
     async def work() -> None:
@@ -69,7 +69,7 @@ async def test_failure_is_logged_with_its_name_and_hurts_nobody(caplog: pytest.L
     assert "ValueError: broken" in caplog.text
 
 
-async def test_work_cancelled_before_it_began_leaves_no_warning() -> None:
+async def test_task_cancelled_before_its_first_step_leaves_no_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         tasks = Tasks()
@@ -125,7 +125,7 @@ async def test_failed_job_does_not_stop_the_next(caplog: pytest.LogCaptureFixtur
     assert "ValueError: broken" in caplog.text
 
 
-async def test_closed_strand_drops_what_waits_and_cancels_what_runs() -> None:
+async def test_closed_queue_drops_waiting_jobs_and_cancels_the_running_one() -> None:
     strand, log = SerialQueue(Tasks(), "strand"), []
 
     async def wait() -> None:
@@ -142,7 +142,7 @@ async def test_closed_strand_drops_what_waits_and_cancels_what_runs() -> None:
     assert log == ["begun"]
 
 
-async def test_job_that_closes_its_own_strand_runs_to_its_end() -> None:
+async def test_job_that_closes_its_own_queue_runs_to_its_end() -> None:
     strand, log = SerialQueue(Tasks(), "strand"), []
 
     async def work() -> None:
@@ -155,7 +155,7 @@ async def test_job_that_closes_its_own_strand_runs_to_its_end() -> None:
     assert log == ["end"]
 
 
-async def test_strand_goes_on_after_a_pause() -> None:
+async def test_queue_accepts_jobs_after_it_was_empty() -> None:
     strand, log = SerialQueue(Tasks(), "strand"), []
 
     async def work() -> None:
@@ -168,5 +168,5 @@ async def test_strand_goes_on_after_a_pause() -> None:
     assert log == [True, True]
 
 
-def test_strand_is_closed_without_a_loop() -> None:
+def test_queue_can_be_closed_without_a_loop() -> None:
     SerialQueue(Tasks(), "strand").close()

@@ -1,4 +1,4 @@
-"""Forged resume ids: counted, answered late, and refused altogether (reference 2.8, 14.1)."""
+"""Throttling of forged resume ids: late answers, then blocked addresses (reference 2.8, 14.1)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def guess(client: FakeClient, resumeid: str = "forged") -> None:
 
 
 def codes(client: FakeClient) -> list[str]:
-    return [it["error"]["code"] for it in client.received() if it["type"] == "error"]
+    return [message["error"]["code"] for message in client.received() if message["type"] == "error"]
 
 
 # reference 2.8-b
@@ -39,7 +39,7 @@ async def test_forged_resume_id_is_answered_after_the_delay() -> None:
 
 
 # reference 2.8-c
-async def test_resume_id_of_a_session_that_is_gone_is_free() -> None:
+async def test_resume_id_of_an_ended_session_is_no_failure() -> None:
     async with FlowHarness() as harness:
         gone = await harness.hello("alice")
         gone.send({"type": "bye"})
@@ -51,7 +51,7 @@ async def test_resume_id_of_a_session_that_is_gone_is_free() -> None:
         assert not harness.counters.throttle_delayed
 
 
-async def test_public_session_id_is_a_forged_resume_id() -> None:
+async def test_public_session_id_counts_as_a_forged_resume_id() -> None:
     async with FlowHarness() as harness:
         alice = await harness.hello("alice")
         guess(harness.connect(), alice.sessionid)
@@ -75,7 +75,7 @@ async def test_after_ten_failures_even_a_valid_resume_id_is_refused_for_this_add
         elsewhere = harness.connect("192.0.2.2")
         elsewhere.received()
         guess(elsewhere, alice.resumeid)
-        assert [it["type"] for it in elsewhere.received()] == ["hello"]
+        assert [message["type"] for message in elsewhere.received()] == ["hello"]
 
 
 async def test_blocked_address_may_open_a_new_session() -> None:
@@ -99,7 +99,7 @@ async def test_delay_ends_when_the_caller_disconnects() -> None:
         assert len(harness.services.tasks) == waiting - 1
 
 
-async def test_delay_of_a_caller_that_is_gone_already_ends_at_once() -> None:
+async def test_delay_of_a_disconnected_caller_ends_at_once() -> None:
     async with FlowHarness() as harness:
         client = harness.connect()
         client.disconnect()
@@ -117,11 +117,11 @@ async def test_hello_timeout_keeps_running_while_a_forged_id_waits() -> None:
         await harness.sweep(2.0)
         assert isinstance(client.connection, FakeConnection)
         assert client.connection.finished
-        assert [it.get("bye") for it in client.received()][-1] == {"reason": "hello_timeout"}
+        assert [message.get("bye") for message in client.received()][-1] == {"reason": "hello_timeout"}
 
 
 @pytest.mark.parametrize("version", ["", "3.0"])
-async def test_wrong_version_is_no_guess(version: str) -> None:
+async def test_wrong_version_is_no_failure(version: str) -> None:
     async with FlowHarness() as harness:
         client = harness.connect()
         client.received()

@@ -1,4 +1,4 @@
-"""The tests' own clock."""
+"""The event loop with virtual time."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""An event loop whose time jumps: a wait for a timer ends at once, so that no test of the flows sleeps.
+"""An event loop with virtual time: a wait for a timer ends at once, so that no test of the flows takes real time.
 
-Nothing of the flows does input or output, so whenever no callback is ready the only thing to wait for is a timer.
+The flows do no input or output, so that a timer is all that can be waited for when no callback is ready.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 
 class _JumpingSelector(selectors.BaseSelector):
-    """Selects without waiting, and counts the time that it would have waited."""
+    """A selector that returns at once, and advances its clock by the time that it would have waited."""
 
     def __init__(self) -> None:
         self._real = selectors.DefaultSelector()
@@ -23,7 +23,7 @@ class _JumpingSelector(selectors.BaseSelector):
         events = self._real.select(0)
         if not events:
             if timeout is None:
-                raise RuntimeError("everything waits, and for nothing that could come")
+                raise RuntimeError("no callback is ready and no timer is set: all tasks wait for ever")
             self.now += max(timeout, 0.0)
         return events
 
@@ -41,7 +41,7 @@ class _JumpingSelector(selectors.BaseSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """See the module."""
+    """An event loop on the virtual clock."""
 
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
@@ -53,12 +53,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class VirtualTimePolicy(asyncio.DefaultEventLoopPolicy):
-    """Makes such loops."""
+    """A policy that creates loops with virtual time."""
 
     def new_event_loop(self) -> VirtualLoop:
         return VirtualLoop()
 
 
 async def settle() -> None:
-    """Return when everything that is ready has run; a millisecond passes."""
+    """Return after all ready callbacks have run; a millisecond of virtual time passes."""
     await asyncio.sleep(0.001)

@@ -1,4 +1,4 @@
-"""Who is invited to rooms, shown out of them, and sent to others (reference 2.7, 6.1, 6.2, 6.8)."""
+"""Invitations, disinvitations and switchto requests of Nextcloud (reference 2.7, 6.1, 6.2, 6.8)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def switched(**body: Any) -> Json:
 
 
 # reference 6.1-a
-async def test_invited_users_and_the_other_members_are_told() -> None:
+async def test_invited_users_and_the_other_members_receive_events() -> None:
     async with FlowHarness() as harness:
         alice, again, bob = [await harness.hello(name) for name in ("alice", "alice", "bob")]
         eve, nobody = await harness.hello("alice", OTHER), await harness.hello("")
@@ -40,26 +40,26 @@ async def test_empty_invitation_has_no_effect() -> None:
 
 
 # reference 2.7-b, 6.2-a
-async def test_disinvited_users_are_shown_out_of_the_room_and_told_elsewhere() -> None:
+async def test_disinvited_users_receive_an_event_and_are_evicted_from_the_room() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
         elsewhere, lobby = await harness.hello("alice"), await harness.hello("alice")
         elsewhere.send({"type": "room", "room": {"roomid": "elsewhere"}})
         await settle()
-        for it in (alice, elsewhere):
-            it.received()
+        for client in (alice, elsewhere):
+            client.received()
         body = {"userids": ["alice"], "alluserids": ["bob", "alice"], "properties": {"a": 1}}
         harness.rooms_api("r", {"type": "disinvite", "disinvite": body})
         await settle()
-        told = roomlist("disinvite", reason="disinvited")
-        assert alice.received() == elsewhere.received() == lobby.received() == [told]
+        disinvited = roomlist("disinvite", reason="disinvited")
+        assert alice.received() == elsewhere.received() == lobby.received() == [disinvited]
         assert alice.connection.finished
         assert alice.sessionid not in harness.hub.sessions
         assert not elsewhere.connection.finished
         leave, update = bob.received()
         assert leave["event"]["leave"] == [alice.sessionid]
         assert update == roomlist("update", properties={"a": 1})
-        assert [it.sessionid for it in harness.nextcloud.leaves()] == ["nc-alice"]
+        assert [request.sessionid for request in harness.nextcloud.leaves()] == ["nc-alice"]
 
 
 # reference 6.2-a
@@ -70,8 +70,8 @@ async def test_guests_are_disinvited_by_their_sessions() -> None:
         alice.received()
         ids = ["nc-", "0", "nobody", "nc-bob"]
         harness.rooms_api("r", {"type": "disinvite", "disinvite": {"sessionids": ids}})
-        told = [roomlist("disinvite", reason="disinvited")]
-        assert guest.received() == other.received() == told
+        disinvited = [roomlist("disinvite", reason="disinvited")]
+        assert guest.received() == other.received() == disinvited
         assert guest.connection.finished
         assert not other.connection.finished
         (leave,) = alice.received()
@@ -79,7 +79,7 @@ async def test_guests_are_disinvited_by_their_sessions() -> None:
 
 
 # reference 2.7-c
-async def test_disinvited_session_that_is_away_hears_of_it_when_it_is_back_and_ends_then() -> None:
+async def test_disconnected_session_receives_the_disinvitation_after_the_resume_and_ends() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
         alice.disconnect()
@@ -94,28 +94,28 @@ async def test_disinvited_session_that_is_away_hears_of_it_when_it_is_back_and_e
         assert alice.sessionid in harness.hub.sessions
         bob.received()
         again = await harness.resume(alice)
-        hello, before, told = again.received()
+        hello, before, disinvited = again.received()
         assert hello["type"] == "hello"
         assert before["event"]["message"]["data"] == "before"
-        assert told == roomlist("disinvite", reason="disinvited")
+        assert disinvited == roomlist("disinvite", reason="disinvited")
         assert again.connection.finished
-        assert [it["event"].get("leave") for it in bob.received()] == [[alice.sessionid]]
-        assert [it.sessionid for it in harness.nextcloud.leaves()] == ["nc-alice"]
+        assert [message["event"].get("leave") for message in bob.received()] == [[alice.sessionid]]
+        assert [request.sessionid for request in harness.nextcloud.leaves()] == ["nc-alice"]
         assert (await harness.resume(alice)).error_codes() == ["no_such_session"]
 
 
-async def test_disinvited_session_that_stays_away_expires() -> None:
+async def test_disinvited_session_without_a_resume_expires() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         alice.disconnect()
         harness.rooms_api("r", {"type": "disinvite", "disinvite": {"userids": ["alice"]}})
         await harness.sweep(31.0)
         assert not harness.hub.sessions
-        assert [it.sessionid for it in harness.nextcloud.leaves()] == ["nc-alice"]
+        assert [request.sessionid for request in harness.nextcloud.leaves()] == ["nc-alice"]
 
 
 # reference 2.7-c
-async def test_disinvited_session_that_is_back_when_the_room_is_gone_stays() -> None:
+async def test_disinvited_session_stays_open_if_the_room_was_deleted_before_the_resume() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         alice.disconnect()
@@ -123,11 +123,14 @@ async def test_disinvited_session_that_is_back_when_the_room_is_gone_stays() -> 
         harness.rooms_api("r", {"type": "delete", "delete": {"userids": []}})
         harness.rooms_api("s", {"type": "invite", "invite": {"userids": ["alice"], "alluserids": ["alice"]}})
         again = await harness.resume(alice)
-        assert [it["event"]["type"] for it in again.received() if it["type"] == "event"] == ["disinvite", "invite"]
+        assert [message["event"]["type"] for message in again.received() if message["type"] == "event"] == [
+            "disinvite",
+            "invite",
+        ]
         assert not again.connection.finished
 
 
-async def test_session_that_is_away_from_another_room_only_hears_of_a_disinvitation() -> None:
+async def test_disconnected_session_of_another_room_receives_the_disinvitation_only() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice", "elsewhere")
         alice.disconnect()
@@ -137,7 +140,7 @@ async def test_session_that_is_away_from_another_room_only_hears_of_a_disinvitat
         assert not again.connection.finished
 
 
-async def test_who_is_named_by_user_and_by_session_hears_twice_unless_shown_out() -> None:
+async def test_session_that_is_listed_twice_receives_the_disinvitation_twice_unless_evicted() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice", "elsewhere"), await harness.member("bob")
         body = {"userids": ["alice", "bob"], "sessionids": ["nc-alice", "nc-bob"]}
@@ -147,7 +150,7 @@ async def test_who_is_named_by_user_and_by_session_hears_twice_unless_shown_out(
 
 
 # reference 6.8-a
-async def test_sessions_are_sent_to_another_room() -> None:
+async def test_listed_sessions_receive_switchto() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
         eve = await harness.member("eve", backend=OTHER)
@@ -159,7 +162,7 @@ async def test_sessions_are_sent_to_another_room() -> None:
 
 
 # reference 6.8-a
-async def test_sessions_in_other_rooms_are_sent_too_but_not_out_of_a_room_that_is_not_here() -> None:
+async def test_switchto_reaches_sessions_of_other_rooms_but_needs_a_known_room() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         request = {"type": "switchto", "switchto": {"roomid": "other", "sessions": ["nc-alice"]}}
@@ -171,11 +174,11 @@ async def test_sessions_in_other_rooms_are_sent_too_but_not_out_of_a_room_that_i
 
 
 # reference 6.8-a
-async def test_each_session_gets_its_own_details() -> None:
+async def test_switchto_has_the_details_of_each_session() -> None:
     async with FlowHarness() as harness:
         alice, bob, carol = [await harness.member(name) for name in ("alice", "bob", "carol")]
-        for it in (alice, bob):
-            it.received()
+        for client in (alice, bob):
+            client.received()
         sessions = {"nc-alice": {"a": [1]}, "nc-bob": None, "nc-carol": "text", "0": 1}
         harness.rooms_api("r", {"type": "switchto", "switchto": {"roomid": "other", "sessions": sessions}})
         assert alice.received() == [switched(details={"a": [1]})]
@@ -183,7 +186,7 @@ async def test_each_session_gets_its_own_details() -> None:
         assert carol.received() == [switched(details="text")]
 
 
-async def test_who_left_the_room_is_not_sent_anywhere() -> None:
+async def test_session_that_left_the_room_receives_no_switchto() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         alice.send({"type": "room", "room": {"roomid": ""}})
@@ -194,7 +197,7 @@ async def test_who_left_the_room_is_not_sent_anywhere() -> None:
 
 # reference 6.8-b
 @pytest.mark.parametrize("sessions", ["nc-alice", 1, True, ["nc-alice", 1], [["nc-alice"]]])
-async def test_malformed_sessions_are_refused(sessions: Any) -> None:
+async def test_switchto_with_malformed_sessions_is_refused(sessions: Any) -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         with pytest.raises(MalformedRequest):
@@ -203,7 +206,7 @@ async def test_malformed_sessions_are_refused(sessions: Any) -> None:
 
 
 @pytest.mark.parametrize("body", [{}, {"roomid": "other"}, {"sessions": None}, {"sessions": []}, {"sessions": {}}])
-async def test_nobody_to_send_anywhere(body: Json) -> None:
+async def test_switchto_without_sessions_has_no_effect(body: Json) -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         harness.rooms_api("r", {"type": "switchto", "switchto": body})

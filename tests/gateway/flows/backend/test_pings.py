@@ -16,7 +16,7 @@ def join(client: FakeClient, room: str = "r") -> None:
 
 
 # reference 4.5-a
-async def test_rooms_are_pinged_every_ten_seconds_with_those_that_nextcloud_knows() -> None:
+async def test_rooms_are_pinged_every_ten_seconds_with_the_sessions_that_nextcloud_knows() -> None:
     async with FlowHarness() as harness:
         alice, guest = await harness.member("alice"), await harness.member("")
         bob = await harness.hello("bob")
@@ -39,7 +39,7 @@ async def test_rooms_are_pinged_every_ten_seconds_with_those_that_nextcloud_know
 
 
 # reference 4.5-c
-async def test_limit_of_entries_gathers_rooms_into_requests_of_that_size() -> None:
+async def test_ping_limit_puts_several_rooms_into_requests_of_that_size() -> None:
     async with FlowHarness() as harness:
         harness.nextcloud.ping_limit = 2
         for number in range(3):
@@ -56,12 +56,12 @@ async def test_limit_of_entries_gathers_rooms_into_requests_of_that_size() -> No
         harness.pings.sweep(now + 20.0)
         await settle()
         sent = [encode_request(request) for _, _, request in harness.nextcloud.asked]
-        assert [it.count(b"userid") for it in sent] == [2, 1]
-        assert all(b'"roomid":""' in it for it in sent)
-        assert not [it for it in sent if b"gone" in it]
+        assert [message.count(b"userid") for message in sent] == [2, 1]
+        assert all(b'"roomid":""' in message for message in sent)
+        assert not [message for message in sent if b"gone" in message]
 
 
-async def test_ping_limit_that_cannot_be_asked_for_means_none(caplog: pytest.LogCaptureFixture) -> None:
+async def test_ping_limit_that_cannot_be_read_counts_as_none(caplog: pytest.LogCaptureFixture) -> None:
     async with FlowHarness() as harness:
         await harness.member("alice")
         harness.nextcloud.capabilities_error = NextcloudError("down")
@@ -74,7 +74,7 @@ async def test_ping_limit_that_cannot_be_asked_for_means_none(caplog: pytest.Log
 
 
 @pytest.mark.parametrize("limit", [0, 10])
-async def test_sessions_of_a_backend_that_is_configured_no_more_are_still_pinged_for(limit: int) -> None:
+async def test_sessions_of_a_removed_backend_are_still_pinged(limit: int) -> None:
     async with FlowHarness() as harness:
         harness.nextcloud.ping_limit = limit
         await harness.member("alice")

@@ -1,4 +1,4 @@
-"""What the rooms API does to rooms and their members (reference 4.6, 6.3-6.7, 7.1-7.4, 8)."""
+"""Requests of the rooms API that change rooms, participants and the call (reference 4.6, 6.3-6.7, 7.1-7.4, 8)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from tests.gateway.flows.virtual_time import settle
 
 
 def updates(client: FakeClient) -> list[Json]:
-    heard = client.received()
-    assert all(it["event"]["target"] == "participants" and it["event"]["type"] == "update" for it in heard), heard
-    return [it["event"]["update"] for it in heard]
+    messages = client.received()
+    assert all(
+        message["event"]["target"] == "participants" and message["event"]["type"] == "update" for message in messages
+    ), messages
+    return [message["event"]["update"] for message in messages]
 
 
 def incall(harness: FlowHarness, room: str = "r", **body: Any) -> None:
@@ -29,7 +31,7 @@ def participants(harness: FlowHarness, **body: Any) -> None:
 
 
 # reference 4.6-a, 6.3-a
-async def test_new_properties_are_told_to_members_and_listed_users() -> None:
+async def test_new_properties_are_sent_to_members_and_listed_users() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.hello("bob")
         eve = await harness.hello("bob", OTHER)
@@ -45,7 +47,7 @@ async def test_new_properties_are_told_to_members_and_listed_users() -> None:
 
 
 # reference 6.3-a
-async def test_update_of_a_room_that_is_not_here_reaches_the_users() -> None:
+async def test_update_of_an_unknown_room_reaches_the_listed_users() -> None:
     async with FlowHarness() as harness:
         bob = await harness.hello("bob")
         harness.rooms_api("r", {"type": "update", "update": {"userids": ["bob"]}})
@@ -57,8 +59,8 @@ async def test_deleted_room_is_left_by_all_without_leave_events() -> None:
     async with FlowHarness() as harness:
         alice, bob, away = [await harness.member(name) for name in ("alice", "bob", "away")]
         guest = await harness.member("")
-        for it in (alice, bob, guest):
-            it.received()
+        for client in (alice, bob, guest):
+            client.received()
         away.disconnect()
         harness.rooms_api("r", {"type": "delete", "delete": {"userids": ["bob"]}})
         await settle()
@@ -71,7 +73,7 @@ async def test_deleted_room_is_left_by_all_without_leave_events() -> None:
             "type": "disinvite",
             "disinvite": {"roomid": "r", "reason": "deleted"},
         }
-        assert sorted(str(it.sessionid) for it in harness.nextcloud.leaves()) == [
+        assert sorted(str(request.sessionid) for request in harness.nextcloud.leaves()) == [
             "nc-",
             "nc-alice",
             "nc-away",
@@ -84,7 +86,7 @@ async def test_deleted_room_is_left_by_all_without_leave_events() -> None:
 
 
 # reference 4.6-b
-async def test_deletion_ends_the_media() -> None:
+async def test_deletion_of_a_room_closes_the_streams() -> None:
     async with FlowHarness() as harness:
         (alice,) = await harness.callers("alice")
         alice.offer()
@@ -97,7 +99,7 @@ async def test_deletion_ends_the_media() -> None:
 
 # reference 1.4-e, 6-a
 @pytest.mark.parametrize("kind", ["incall", "participants", "message", "update", "delete"])
-async def test_request_about_nobody_has_no_effect(kind: str) -> None:
+async def test_request_without_participants_has_no_effect(kind: str) -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         harness.rooms_api("elsewhere", {"type": kind, kind: {"data": 1, "changed": [{"sessionId": "nc-alice"}]}})
@@ -109,23 +111,25 @@ async def test_request_about_nobody_has_no_effect(kind: str) -> None:
 
 
 # reference 6.7-a
-async def test_message_reaches_the_members_as_it_was_written() -> None:
+async def test_message_of_the_backend_reaches_the_members_unchanged() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         harness.rooms_api("r", {"type": "message", "message": {"data": {"type": "chat", "chat": {"refresh": True}}}})
         harness.rooms_api("r", {"type": "message", "message": {"data": "x"}})
         harness.rooms_api("r", {"type": "message", "message": {"data": None}})
         harness.rooms_api("r", {"type": "message", "message": {}})
-        heard = [it["event"] for it in alice.received()]
-        assert [it["message"]["data"] for it in heard] == [{"type": "chat", "chat": {"refresh": True}}, "x"]
-        assert {(it["target"], it["type"], it["message"]["roomid"]) for it in heard} == {("room", "message", "r")}
+        events = [message["event"] for message in alice.received()]
+        assert [event["message"]["data"] for event in events] == [{"type": "chat", "chat": {"refresh": True}}, "x"]
+        assert {(event["target"], event["type"], event["message"]["roomid"]) for event in events} == {
+            ("room", "message", "r")
+        }
 
 
 # -- incall (7.1-7.3)
 
 
 # reference 7.3-a
-async def test_incall_maps_sessions_and_tells_everybody() -> None:
+async def test_incall_maps_session_ids_and_is_sent_to_all_members() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
         alice.received()
@@ -154,7 +158,7 @@ async def test_incall_maps_sessions_and_tells_everybody() -> None:
     ("flags", "in_call"),
     [(1, True), (7, True), (True, True), (6, False), (0, False), (False, False), ("1", None), (None, None), ([], None)],
 )
-async def test_flags_decide_who_is_in_the_call(flags: object, in_call: bool | None) -> None:
+async def test_flags_decide_call_membership(flags: object, in_call: bool | None) -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         for before in (0, 1):
@@ -165,7 +169,7 @@ async def test_flags_decide_who_is_in_the_call(flags: object, in_call: bool | No
 
 
 # reference 7.1-a
-async def test_only_changed_entries_count_for_the_call() -> None:
+async def test_only_changed_entries_change_call_membership() -> None:
     async with FlowHarness() as harness:
         await harness.member("alice")
         incall(harness, incall=7, users=[{"sessionId": "nc-alice", "inCall": 7}])
@@ -173,7 +177,7 @@ async def test_only_changed_entries_count_for_the_call() -> None:
 
 
 # reference 7.2-c
-async def test_request_that_names_nobody_here_is_not_told() -> None:
+async def test_request_without_known_sessions_sends_no_event() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         incall(harness, incall=7, changed=[{"sessionId": "0"}], users=[{"sessionId": "unknown"}])
@@ -183,7 +187,7 @@ async def test_request_that_names_nobody_here_is_not_told() -> None:
 
 
 # reference 7.2-c
-async def test_request_that_names_nobody_here_leaves_the_known_list_as_it_was() -> None:
+async def test_request_without_known_sessions_keeps_the_last_list() -> None:
     async with FlowHarness() as harness:
         await harness.member("alice")
         incall(harness, users=[{"sessionId": "nc-alice", "inCall": 7}])
@@ -196,7 +200,7 @@ async def test_request_that_names_nobody_here_leaves_the_known_list_as_it_was() 
 
 
 # reference 7.1-c
-async def test_leaving_the_call_ends_the_media_and_not_the_membership() -> None:
+async def test_leaving_the_call_closes_the_streams_but_not_the_membership() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.callers("alice", "bob")
         alice.offer()
@@ -209,7 +213,7 @@ async def test_leaving_the_call_ends_the_media_and_not_the_membership() -> None:
         assert alice.session.room is not None
 
 
-async def test_name_in_the_room_fills_an_empty_user_id() -> None:
+async def test_user_id_of_the_room_replaces_an_empty_user_id() -> None:
     async with FlowHarness() as harness:
         harness.nextcloud.rooms["r"] = FakeRoom(session={"userid": "mail"})
         guest = await harness.member("")
@@ -223,15 +227,15 @@ async def test_name_in_the_room_fills_an_empty_user_id() -> None:
 
 
 # reference 7.4-a
-async def test_everybody_enters_and_leaves_the_call_at_once() -> None:
+async def test_all_members_enter_and_leave_the_call_at_once() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
         incall(harness, incall=7, changed=[{"sessionId": "nc-alice", "inCall": 7}])
         alice.received()
         bob.received()
         incall(harness, incall=3, all=True)
-        told = [{"roomid": "r", "incall": 3, "all": True}]
-        assert updates(alice) == updates(bob) == told
+        expected = [{"roomid": "r", "incall": 3, "all": True}]
+        assert updates(alice) == updates(bob) == expected
         incall(harness, incall=True, all=True)
         assert updates(alice) == []
         alice.offer()
@@ -251,7 +255,7 @@ async def test_everybody_enters_and_leaves_the_call_at_once() -> None:
 
 # reference 6.5-a
 @pytest.mark.parametrize("flags", ["7", None, [], 1.5])
-async def test_flags_of_another_type_do_nothing(flags: object) -> None:
+async def test_flags_of_another_type_have_no_effect(flags: object) -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         incall(harness, incall=flags, all=True)
@@ -259,7 +263,7 @@ async def test_flags_of_another_type_do_nothing(flags: object) -> None:
 
 
 # reference 7.4-c
-async def test_stored_users_get_the_flags_of_everybody() -> None:
+async def test_stored_participants_get_the_flags_of_all() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         incall(harness, users=[{"sessionId": "nc-alice", "inCall": 0}])
@@ -273,7 +277,7 @@ async def test_stored_users_get_the_flags_of_everybody() -> None:
 
 
 # reference 6.6-b
-async def test_participants_are_told_and_neither_stored_nor_in_the_call() -> None:
+async def test_participants_update_is_sent_without_being_stored_or_changing_the_call() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         participants(harness, users=[{"sessionId": "nc-alice", "inCall": 7}])
@@ -296,7 +300,7 @@ async def test_permissions_of_changed_entries_replace_those_of_the_session(liste
 
 
 # reference 6.6-a
-async def test_permissions_among_the_users_are_not_taken() -> None:
+async def test_permissions_of_unchanged_entries_are_ignored() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         participants(harness, users=[{"sessionId": "nc-alice", "permissions": []}])

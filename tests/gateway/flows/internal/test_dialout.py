@@ -1,4 +1,4 @@
-"""Phone calls that the backend asks for (reference 11.6), in virtual time."""
+"""Dialouts: phone calls that Nextcloud requests (reference 11.6), in virtual time."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def asked(bridge: FakeClient) -> str:
         ("١٢", CALL, "invalid_roomid"),
     ],
 )
-async def test_bad_request(room: str, call: Json, error: str) -> None:
+async def test_malformed_dialout_is_refused(room: str, call: Json, error: str) -> None:
     async with FlowHarness() as harness:
         bridge = await harness.internal_hello("start-dialout")
         assert code(await harness.dial_out(room, call)) == (400, error)
@@ -69,7 +69,7 @@ async def test_bad_request(room: str, call: Json, error: str) -> None:
 
 
 # reference 11.6-b, 11.6-g
-async def test_nobody_to_make_the_call() -> None:
+async def test_dialout_without_an_available_client_fails() -> None:
     async with FlowHarness() as harness:
         await harness.internal_hello()
         await harness.internal_hello("start-dialout", backend=OTHER)
@@ -88,7 +88,7 @@ async def test_nobody_to_make_the_call() -> None:
 
 
 # reference 11.6-d, 11.6-e
-async def test_accepted_call_and_its_status() -> None:
+async def test_accepted_call_is_answered_and_its_status_stored() -> None:
     async with FlowHarness() as harness:
         bridge, alice = await harness.internal_hello("start-dialout"), await harness.member("alice", "12")
         async with dialling(harness) as task:
@@ -119,15 +119,15 @@ async def test_accepted_call_and_its_status() -> None:
 
 
 # reference 11.6-e
-async def test_rejected_call_is_forgotten_after_five_seconds() -> None:
+async def test_status_of_a_rejected_call_is_removed_after_five_seconds() -> None:
     async with FlowHarness() as harness:
         bridge, alice = await harness.internal_hello("start-dialout"), await harness.member("alice", "12")
         status(bridge, {"callid": "c", "status": "rejected"})
         await asyncio.sleep(5.1)
-        assert [it["transient"]["type"] for it in alice.received()] == ["set", "remove"]
+        assert [message["transient"]["type"] for message in alice.received()] == ["set", "remove"]
 
 
-async def test_room_need_not_be_here() -> None:
+async def test_dialout_needs_no_known_room() -> None:
     async with FlowHarness() as harness:
         bridge = await harness.internal_hello("start-dialout")
         async with dialling(harness, call={"number": "+49"}) as task:
@@ -147,7 +147,7 @@ async def test_room_need_not_be_here() -> None:
         ({"type": "future"}, "unsupported_type"),
     ],
 )
-async def test_refused_call(body: Json, error: str) -> None:
+async def test_error_of_the_client_is_the_reply(body: Json, error: str) -> None:
     async with FlowHarness() as harness:
         bridge, alice = await harness.internal_hello("start-dialout"), await harness.member("alice", "12")
         async with dialling(harness) as task:
@@ -160,7 +160,7 @@ async def test_refused_call(body: Json, error: str) -> None:
 
 
 # reference 11.6-c
-async def test_answer_of_another_type() -> None:
+async def test_answer_of_another_type_fails_the_dialout() -> None:
     async with FlowHarness() as harness:
         bridge = await harness.internal_hello("start-dialout")
         async with dialling(harness) as task:
@@ -169,7 +169,7 @@ async def test_answer_of_another_type() -> None:
 
 
 # reference 11.6-c
-async def test_no_answer_in_time() -> None:
+async def test_dialout_fails_without_an_answer_in_time() -> None:
     async with FlowHarness() as harness:
         bridge = await harness.internal_hello("start-dialout")
         started = harness.services.clock()
@@ -179,11 +179,11 @@ async def test_no_answer_in_time() -> None:
         assert harness.services.clock() - started == pytest.approx(45, abs=0.01)
         alice = await harness.member("alice", "12")
         status(bridge, ACCEPTED, request=id)
-        assert [it["type"] for it in alice.received()] == ["transient"]
+        assert [message["type"] for message in alice.received()] == ["transient"]
 
 
 # reference 11.6-c
-async def test_clients_are_asked_one_after_another_and_the_first_failure_counts() -> None:
+async def test_clients_are_asked_one_after_another_and_the_first_failure_is_the_reply() -> None:
     async with FlowHarness() as harness:
         first, second = (
             await harness.internal_hello("start-dialout"),
@@ -204,7 +204,7 @@ async def test_clients_are_asked_one_after_another_and_the_first_failure_counts(
 
 
 # reference 11.6-h
-async def test_client_that_ends_is_not_waited_for_and_who_went_into_a_room_is_not_asked() -> None:
+async def test_ended_client_fails_at_once_and_a_client_in_a_room_is_not_asked() -> None:
     async with FlowHarness() as harness:
         first, second = (
             await harness.internal_hello("start-dialout"),
@@ -219,7 +219,7 @@ async def test_client_that_ends_is_not_waited_for_and_who_went_into_a_room_is_no
         assert second.received() == []
 
 
-async def test_end_of_another_client_does_not_end_the_wait() -> None:
+async def test_end_of_another_client_does_not_fail_the_dialout() -> None:
     async with FlowHarness() as harness:
         bridge, other = await harness.internal_hello("start-dialout"), await harness.internal_hello()
         async with dialling(harness) as task:
@@ -232,7 +232,7 @@ async def test_end_of_another_client_does_not_end_the_wait() -> None:
             assert (await task)[0] == 200
 
 
-async def test_only_who_was_asked_can_answer() -> None:
+async def test_only_the_asked_client_can_answer() -> None:
     async with FlowHarness() as harness:
         bridge, other = await harness.internal_hello("start-dialout"), await harness.internal_hello()
         async with dialling(harness) as task:
@@ -247,23 +247,23 @@ async def test_only_who_was_asked_can_answer() -> None:
 
 # reference 11.6-f
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "sent"),
     [
         ({"type": "error", "error": {"code": "x", "message": "y"}}, {"error": {"code": "x", "message": "y"}}),
         ({"type": "future", "future": 1}, {}),
     ],
 )
-async def test_error_that_answers_nothing_is_told_to_the_room(body: Json, told: Json) -> None:
+async def test_error_without_a_pending_dialout_is_sent_to_the_room(body: Json, sent: Json) -> None:
     async with FlowHarness() as harness:
         bridge, alice = await harness.internal_hello(), await harness.member("alice", "12")
         eve = await harness.member("eve", "12", backend=OTHER)
         answer(bridge, "any", {"roomid": "12", **body})
         answer(bridge, "any", {"roomid": "13", **body})
-        assert alice.received() == [{"type": "dialout", "dialout": {"type": body["type"], **told}}]
+        assert alice.received() == [{"type": "dialout", "dialout": {"type": body["type"], **sent}}]
         assert eve.received() == bridge.received() == []
 
 
-async def test_status_of_no_call_is_not_kept() -> None:
+async def test_status_without_a_call_id_is_not_stored() -> None:
     async with FlowHarness() as harness:
         bridge, alice = await harness.internal_hello(), await harness.member("alice", "12")
         status(bridge, {"status": "ringing"})
@@ -280,7 +280,7 @@ async def test_status_code_is_an_integer() -> None:
 
 # reference 11.6-d
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "sent"),
     [
         ("https://cloud.example:443/sub", "https://cloud.example/sub/"),
         ("https://elsewhere.example/", "https://cloud.example/"),
@@ -288,16 +288,16 @@ async def test_status_code_is_an_integer() -> None:
         ("text", "https://cloud.example/"),
     ],
 )
-async def test_backend_is_named_as_it_names_itself(url: str, told: str) -> None:
-    assert await _told_url(CLOUD, url) == told
+async def test_order_has_the_backend_url_of_the_request(url: str, sent: str) -> None:
+    assert await _sent_url(CLOUD, url) == sent
 
 
-async def test_any_backend_is_named_as_it_names_itself() -> None:
+async def test_order_has_any_url_if_any_backend_is_allowed() -> None:
     anybody: Any = Backend("cloud", (), "secret")
-    assert await _told_url(anybody, "http://any.example") == "http://any.example/"
+    assert await _sent_url(anybody, "http://any.example") == "http://any.example/"
 
 
-async def _told_url(backend: Backend, url: str) -> str:
+async def _sent_url(backend: Backend, url: str) -> str:
     async with FlowHarness() as harness:
         bridge = await harness.internal_hello("start-dialout")
         bridge.session.backend = backend
@@ -306,5 +306,5 @@ async def _told_url(backend: Backend, url: str) -> str:
         (request,) = bridge.received()
         status(bridge, ACCEPTED, request=request["id"])
         await task
-        told: str = request["internal"]["dialout"]["backend"]
-        return told
+        sent: str = request["internal"]["dialout"]["backend"]
+        return sent

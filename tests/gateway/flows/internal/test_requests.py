@@ -1,4 +1,4 @@
-"""Internal clients: hello, rooms, the call and media (reference 3.4, 4.1, 7.3, 9.3, 11.3)."""
+"""Internal clients: hello, rooms, call membership and media (reference 3.4, 4.1, 7.3, 9.3, 11.3)."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ async def hello(
     client.send({"id": "1", "type": "hello", "hello": body})
     for _ in range(100):
         await asyncio.sleep(0.5)
-        if heard := client.received():
-            return client, heard[0]
+        if messages := client.received():
+            return client, messages[0]
     raise AssertionError("no answer")
 
 
@@ -59,7 +59,7 @@ def own_entry(client: FakeClient, flags: int, **more: Any) -> Json:
 
 
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
-async def test_internal_client_is_let_in_by_the_secret(version: str) -> None:
+async def test_internal_client_is_authenticated_by_the_shared_secret(version: str) -> None:
     async with FlowHarness() as harness:
         _, reply = await hello(harness, params(backend="https://cloud.example:443"), version, ("a",))
         body = reply["hello"]
@@ -86,7 +86,7 @@ async def test_internal_client_is_let_in_by_the_secret(version: str) -> None:
         ({"random": 1, "backend": CLOUD.urls[0]}, "invalid_format"),
     ],
 )
-async def test_internal_client_is_refused(given: Any, code: str) -> None:
+async def test_hello_of_an_internal_client_is_refused(given: Any, code: str) -> None:
     async with FlowHarness() as harness:
         _, reply = await hello(harness, given)
         assert reply["error"]["code"] == code
@@ -102,7 +102,7 @@ async def test_without_a_secret_the_client_type_is_not_supported() -> None:
 
 
 # reference 3.4-a
-async def test_failures_are_delayed_and_too_many_of_them_block_the_right_secret_too() -> None:
+async def test_failures_are_answered_late_and_too_many_block_even_the_right_secret() -> None:
     async with FlowHarness() as harness:
         started = harness.services.clock()
         client = harness.connect()
@@ -118,7 +118,7 @@ async def test_failures_are_delayed_and_too_many_of_them_block_the_right_secret_
 
 
 # reference 3.4-b
-async def test_internal_sessions_do_not_count_and_need_no_room() -> None:
+async def test_internal_sessions_have_no_session_limit_and_no_join_timer() -> None:
     limited = CLOUD.__class__("limited", ("https://limited.example/",), "secret", session_limit=1)
     async with FlowHarness(limited) as harness:
         one, other = (
@@ -135,7 +135,7 @@ async def test_internal_sessions_do_not_count_and_need_no_room() -> None:
 
 
 # reference 4.1-b
-async def test_internal_client_enters_a_room_unasked() -> None:
+async def test_internal_client_joins_without_a_request_to_nextcloud() -> None:
     async with FlowHarness() as harness:
         harness.nextcloud.rooms["r"] = FakeRoom(error={"code": "no_such_room", "message": "no"})
         bridge = await harness.internal_hello("a", "b")
@@ -152,7 +152,7 @@ async def test_internal_client_enters_a_room_unasked() -> None:
 
 
 # reference 4.3-d, 7.3-b
-async def test_members_hear_of_it_in_the_list_of_participants() -> None:
+async def test_members_receive_a_list_with_the_internal_client() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         harness.rooms_api("r", {"type": "incall", "incall": {"users": [{"sessionId": "nc-alice", "inCall": 1}]}})
@@ -172,17 +172,17 @@ async def test_members_hear_of_it_in_the_list_of_participants() -> None:
         assert update(users) == [listed]
 
 
-async def test_no_update_when_the_list_is_empty_afterwards() -> None:
+async def test_no_participants_update_for_an_empty_list() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await harness.member("alice"), await harness.internal_hello()
         await join(bridge)
         alice.received()
         bridge.send({"type": "bye"})
         await settle()
-        assert [it["event"]["type"] for it in alice.received()] == ["leave"]
+        assert [message["event"]["type"] for message in alice.received()] == ["leave"]
 
 
-async def test_resumed_session_hears_of_internal_clients() -> None:
+async def test_resumed_session_receives_the_list_with_internal_clients() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await harness.member("alice"), await harness.internal_hello()
         await join(bridge)
@@ -193,7 +193,7 @@ async def test_resumed_session_hears_of_internal_clients() -> None:
 
 
 # reference 11.3-c
-async def test_own_flags() -> None:
+async def test_internal_client_sets_its_own_in_call_flags() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await harness.member("alice"), await harness.internal_hello("internal-incall")
         await join(bridge)
@@ -208,7 +208,7 @@ async def test_own_flags() -> None:
         (users,) = alice.received()
         assert update(users) == [own_entry(bridge, 3, features=["internal-incall"])]
         assert bridge.sessionid in room.in_call
-        assert [it["type"] for it in bridge.received()] == ["event"]
+        assert [message["type"] for message in bridge.received()] == ["event"]
         incall(bridge, 3)
         assert alice.received() == []
         incall(bridge, 2)
@@ -217,7 +217,7 @@ async def test_own_flags() -> None:
 
 
 # reference 7.1-b
-async def test_default_flags_do_not_put_it_into_the_call_but_a_change_does() -> None:
+async def test_internal_client_enters_the_call_by_a_change_of_flags_only() -> None:
     async with FlowHarness() as harness:
         (alice,) = await harness.callers("alice")
         bridge = await harness.internal_hello()
@@ -228,10 +228,10 @@ async def test_default_flags_do_not_put_it_into_the_call_but_a_change_does() -> 
         incall(bridge, 1)
         bridge.received()
         alice.send_message({"type": "call"}, "x")
-        assert [it["type"] for it in bridge.received()] == ["message"]
+        assert [message["type"] for message in bridge.received()] == ["message"]
 
 
-async def test_flags_set_outside_of_a_room_are_shown_in_the_next_one() -> None:
+async def test_flags_that_were_set_outside_of_a_room_are_listed_in_the_next_one() -> None:
     async with FlowHarness() as harness:
         bridge = await harness.internal_hello()
         incall(bridge, 1)
@@ -239,7 +239,7 @@ async def test_flags_set_outside_of_a_room_are_shown_in_the_next_one() -> None:
         assert update((await join(bridge))[-1]) == [own_entry(bridge, 1)]
 
 
-async def test_everybody_in_call_concerns_clients_and_nobody_in_call_concerns_all() -> None:
+async def test_all_in_call_reaches_clients_and_none_in_call_reaches_all() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await harness.member("alice"), await harness.internal_hello()
         await join(bridge)
@@ -251,13 +251,13 @@ async def test_everybody_in_call_concerns_clients_and_nobody_in_call_concerns_al
         alice.received()
         bridge.received()
         harness.rooms_api("r", {"type": "incall", "incall": {"incall": 0, "all": True}})
-        told = {"roomid": "r", "incall": 0, "all": True}
-        assert [it["event"]["update"] for it in alice.received()] == [told]
-        assert [it["event"]["update"] for it in bridge.received()] == [told]
+        expected = {"roomid": "r", "incall": 0, "all": True}
+        assert [message["event"]["update"] for message in alice.received()] == [expected]
+        assert [message["event"]["update"] for message in bridge.received()] == [expected]
 
 
 # reference 11.3-c
-async def test_end_of_its_call_ends_its_media() -> None:
+async def test_leaving_the_call_closes_the_streams_of_an_internal_client() -> None:
     async with FlowHarness() as harness:
         bridge = await harness.internal_hello()
         await join(bridge)
@@ -274,7 +274,7 @@ async def test_end_of_its_call_ends_its_media() -> None:
 
 
 # reference 5.3-a
-async def test_internal_client_may_control_and_share_without_permissions() -> None:
+async def test_internal_client_needs_no_permissions_for_control_and_transient_data() -> None:
     async with FlowHarness() as harness:
         harness.nextcloud.rooms["r"] = FakeRoom(permissions=[])
         alice, bridge = await harness.member("alice"), await harness.internal_hello()
@@ -283,32 +283,32 @@ async def test_internal_client_may_control_and_share_without_permissions() -> No
         recipient = {"type": "session", "sessionid": alice.sessionid}
         bridge.send({"type": "control", "control": {"recipient": recipient, "data": 1}})
         bridge.send({"type": "transient", "transient": {"type": "set", "key": f"sd:{alice.sessionid}", "value": 1}})
-        assert [it["type"] for it in alice.received()] == ["control", "transient"]
+        assert [message["type"] for message in alice.received()] == ["control", "transient"]
 
 
 # reference 9.3-b
-async def test_internal_client_may_receive_from_anybody_and_send_to_who_is_in_the_call() -> None:
+async def test_internal_client_may_subscribe_to_all_and_be_subscribed_to_from_the_call() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.callers("alice", "bob")
         bridge = await harness.internal_hello()
         alice.offer()
         bridge.offer()
         await settle()
-        for it in (alice, bob, bridge):
-            it.received()
+        for client in (alice, bob, bridge):
+            client.received()
         bridge.media(alice, "requestoffer")
         await settle()
-        assert [it["type"] for it in bridge.data()] == ["offer"]
+        assert [message["type"] for message in bridge.data()] == ["offer"]
         bob.media(bridge, "requestoffer")
         assert bob.error_codes() == ["not_allowed"]
         await join(bridge)
         bob.received()
         bob.media(bridge, "requestoffer")
         await settle()
-        assert [it["type"] for it in bob.data()] == ["offer"]
+        assert [message["type"] for message in bob.data()] == ["offer"]
 
 
-async def test_internal_client_of_another_backend_hears_nobody() -> None:
+async def test_internal_client_of_another_backend_cannot_subscribe() -> None:
     async with FlowHarness() as harness:
         (alice,) = await harness.callers("alice")
         alice.offer()
@@ -322,7 +322,7 @@ async def test_internal_client_of_another_backend_hears_nobody() -> None:
 
 
 # reference 2.4-f
-async def test_internal_messages_of_others_are_ignored_once_they_are_well_formed() -> None:
+async def test_well_formed_internal_messages_of_other_clients_are_ignored() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         for body in (None, {}, {"type": "incall", "incall": {"incall": 0}}):
@@ -349,7 +349,7 @@ async def test_internal_messages_of_others_are_ignored_once_they_are_well_formed
         {"type": "dialout", "dialout": {"type": "status"}},
     ],
 )
-async def test_incomplete_messages_are_invalid(body: Any) -> None:
+async def test_internal_message_without_a_required_member_is_invalid(body: Any) -> None:
     async with FlowHarness() as harness:
         bridge = await harness.internal_hello()
         bridge.send({"id": "i", "type": "internal", "internal": body})
@@ -369,7 +369,7 @@ async def test_flags_are_integers(flags: Any) -> None:
 
 
 # reference 11.1-a
-async def test_unknown_kinds_are_ignored() -> None:
+async def test_internal_messages_of_unknown_types_are_ignored() -> None:
     async with FlowHarness() as harness:
         bridge = await harness.internal_hello()
         bridge.send({"id": "i", "type": "internal", "internal": {"type": "future", "future": {}}})

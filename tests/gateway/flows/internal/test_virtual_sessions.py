@@ -50,7 +50,7 @@ def users(message: Json) -> Any:
 
 
 async def scene(harness: FlowHarness, *features: str) -> tuple[FakeClient, FakeClient]:
-    """Return a member of room r, and an internal client that is in no room."""
+    """Return a member of room ``r``, and an internal client that is in no room."""
     return await harness.member("alice"), await harness.internal_hello(*features)
 
 
@@ -58,7 +58,7 @@ async def scene(harness: FlowHarness, *features: str) -> tuple[FakeClient, FakeC
 
 
 # reference 11.2-c
-async def test_members_hear_of_a_virtual_session_in_order() -> None:
+async def test_members_receive_the_events_of_a_virtual_session_in_order() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
         assert await add(bridge, userid="u", user={"type": "phone"}, flags=4) == []
@@ -66,8 +66,8 @@ async def test_members_hear_of_a_virtual_session_in_order() -> None:
         id = public(bridge)
         assert joined["event"]["join"] == [{"sessionid": id, "userid": "u", "user": {"type": "phone"}}]
         assert users(update) == [entry(bridge, 9)]
-        told = {"roomid": "r", "sessionid": id, "flags": 4}
-        assert flags == {"type": "event", "event": {"target": "participants", "type": "flags", "flags": told}}
+        shown = {"roomid": "r", "sessionid": id, "flags": 4}
+        assert flags == {"type": "event", "event": {"target": "participants", "type": "flags", "flags": shown}}
         assert id not in (bridge.sessionid, alice.sessionid)
         (asked,) = harness.nextcloud.sessions()
         assert asked == SessionRequest("r", "add", id, "u", asked.user, "1.0")
@@ -85,7 +85,7 @@ async def test_members_hear_of_a_virtual_session_in_order() -> None:
         ((), {"incall": 0}, 0),
     ],
 )
-async def test_in_call_flags_at_the_start(features: tuple[str, ...], given: Json, flags: int) -> None:
+async def test_initial_in_call_flags_of_a_virtual_session(features: tuple[str, ...], given: Json, flags: int) -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness, *features)
         await add(bridge, **given)
@@ -95,7 +95,7 @@ async def test_in_call_flags_at_the_start(features: tuple[str, ...], given: Json
 
 
 # reference 11.2-b
-async def test_actor_joins_as_a_participant() -> None:
+async def test_actor_joins_at_nextcloud_as_a_participant() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
         await add(bridge, options=ACTOR, userid="u")
@@ -107,7 +107,7 @@ async def test_actor_joins_as_a_participant() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"actorId": "a"}, {"actorType": "t", "actorId": ""}])
-async def test_half_an_actor_is_none(options: Json) -> None:
+async def test_incomplete_actor_counts_as_none(options: Json) -> None:
     async with FlowHarness() as harness:
         _, bridge = await scene(harness)
         await add(bridge, options=options)
@@ -124,7 +124,7 @@ async def test_half_an_actor_is_none(options: Json) -> None:
         (ACTOR, {"type": "error"}, "Could not join virtual session."),
     ],
 )
-async def test_refused_virtual_session(options: Json, answer: Any, message: str) -> None:
+async def test_virtual_session_that_nextcloud_refuses_is_not_added(options: Json, answer: Any, message: str) -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
         harness.nextcloud.answer = lambda request: answer
@@ -135,7 +135,7 @@ async def test_refused_virtual_session(options: Json, answer: Any, message: str)
 
 
 # reference 11.2-b
-async def test_answer_of_nextcloud_to_a_session_of_ours_does_not_matter() -> None:
+async def test_virtual_session_without_an_actor_is_added_whatever_nextcloud_answers() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
         harness.nextcloud.answer = lambda request: {"type": "error", "error": {"code": "x", "message": "y"}}
@@ -144,7 +144,7 @@ async def test_answer_of_nextcloud_to_a_session_of_ours_does_not_matter() -> Non
 
 
 # reference 11.1-a
-async def test_room_that_is_not_here_is_ignored() -> None:
+async def test_virtual_session_for_an_unknown_room_is_ignored() -> None:
     async with FlowHarness() as harness:
         _, bridge = await scene(harness)
         await harness.member("eve", "theirs", backend=OTHER)
@@ -154,7 +154,7 @@ async def test_room_that_is_not_here_is_ignored() -> None:
 
 
 # reference 11.2-d
-async def test_name_is_taken_once_for_each_client() -> None:
+async def test_second_virtual_session_of_one_name_is_refused_per_client() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
         other = await harness.internal_hello()
@@ -178,7 +178,7 @@ async def test_limit_of_virtual_sessions() -> None:
 
 
 @pytest.mark.parametrize("gone", ["owner", "room"])
-async def test_what_ended_while_nextcloud_was_asked_leaves_nothing(gone: str) -> None:
+async def test_virtual_session_is_removed_if_its_owner_or_room_ends_before_the_answer(gone: str) -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
         harness.nextcloud.gate = asyncio.Event()
@@ -189,13 +189,13 @@ async def test_what_ended_while_nextcloud_was_asked_leaves_nothing(gone: str) ->
             harness.flows.session_closer.end(bridge.session)
         harness.nextcloud.gate.set()
         await settle()
-        assert [it.action for it in harness.nextcloud.sessions()] == ["add", "remove"]
+        assert [request.action for request in harness.nextcloud.sessions()] == ["add", "remove"]
         assert not harness.hub.virtuals
         assert bridge.received() == []
 
 
 # reference 7.5-a
-async def test_who_joins_later_hears_of_it_and_of_its_flags() -> None:
+async def test_later_member_receives_the_virtual_session_and_its_flags() -> None:
     async with FlowHarness() as harness:
         _, bridge = await scene(harness)
         await add(bridge, user={"displayname": "Phone"}, flags=1)
@@ -205,7 +205,7 @@ async def test_who_joins_later_hears_of_it_and_of_its_flags() -> None:
         bob.send({"type": "room", "room": {"roomid": "r"}})
         await settle()
         _, _, others, flags = bob.received()
-        listed = {it["sessionid"]: it for it in others["event"]["join"]}
+        listed = {message["sessionid"]: message for message in others["event"]["join"]}
         assert listed[public(bridge)] == {"sessionid": public(bridge), "userid": ""}
         assert public(bridge, "silent") in listed
         assert flags["event"]["flags"] == {"roomid": "r", "sessionid": public(bridge), "flags": 1}
@@ -215,7 +215,7 @@ async def test_who_joins_later_hears_of_it_and_of_its_flags() -> None:
 
 
 # reference 11.3-a
-async def test_changes_are_told_once() -> None:
+async def test_changed_flags_are_sent_once() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
         await add(bridge, flags=1)
@@ -239,14 +239,14 @@ async def test_changes_are_told_once() -> None:
 
 
 # reference 7.2-b
-async def test_nextcloud_knows_it_by_its_public_id() -> None:
+async def test_rooms_api_names_a_virtual_session_by_its_public_id() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
         await add(bridge)
         alice.received()
         id = public(bridge)
-        told = [{"sessionId": id, "inCall": 1, "userId": ""}, {"sessionId": "nc-alice", "inCall": 1}]
-        harness.rooms_api("r", {"type": "incall", "incall": {"incall": 1, "changed": told, "users": told}})
+        entries = [{"sessionId": id, "inCall": 1, "userId": ""}, {"sessionId": "nc-alice", "inCall": 1}]
+        harness.rooms_api("r", {"type": "incall", "incall": {"incall": 1, "changed": entries, "users": entries}})
         (update,) = alice.received()
         virtual = {"sessionId": id, "inCall": 9, "userId": "", "virtual": True}
         assert users(update) == [virtual, {"sessionId": alice.sessionid, "inCall": 1}]
@@ -261,14 +261,16 @@ async def test_nextcloud_knows_it_by_its_public_id() -> None:
 
 
 # reference 7.4-b
-async def test_nobody_in_call_concerns_virtual_sessions() -> None:
+async def test_none_in_call_applies_to_virtual_sessions() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
         await add(bridge)
         change(bridge, incall=1)
         alice.received()
         harness.rooms_api("r", {"type": "incall", "incall": {"incall": 0, "all": True}})
-        assert [it["event"]["update"] for it in alice.received()] == [{"roomid": "r", "incall": 0, "all": True}]
+        assert [message["event"]["update"] for message in alice.received()] == [
+            {"roomid": "r", "incall": 0, "all": True}
+        ]
         assert not bridge.session.virtuals["phone"].in_call
         assert bridge.received() == []
 
@@ -277,7 +279,7 @@ async def test_nobody_in_call_concerns_virtual_sessions() -> None:
 
 
 # reference 11.3-b
-async def test_removed_session_leaves_and_nextcloud_hears_of_it() -> None:
+async def test_removed_virtual_session_leaves_the_room_and_nextcloud() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
         await add(bridge)
@@ -297,7 +299,7 @@ async def test_removed_session_leaves_and_nextcloud_hears_of_it() -> None:
 
 
 # reference 11.3-b
-async def test_actor_leaves_as_a_participant() -> None:
+async def test_actor_leaves_at_nextcloud_as_a_participant() -> None:
     async with FlowHarness() as harness:
         _, bridge = await scene(harness)
         await add(bridge, options=ACTOR)
@@ -318,17 +320,19 @@ async def test_actor_leaves_as_a_participant() -> None:
         (ACTOR, {"type": "error", "error": {"code": "no_such_room", "message": "y"}}, None),
     ],
 )
-async def test_owner_hears_when_nextcloud_was_not_told(options: Json, answer: Any, message: str | None) -> None:
+async def test_owner_receives_an_error_if_the_removal_fails_at_nextcloud(
+    options: Json, answer: Any, message: str | None
+) -> None:
     async with FlowHarness() as harness:
         _, bridge = await scene(harness)
         await add(bridge, options=options)
         harness.nextcloud.answer = lambda request: answer
-        heard = await remove(bridge)
+        errors = await remove(bridge)
         expected = [{"type": "error", "id": "x", "error": {"code": "remove_failed", "message": message}}]
-        assert heard == (expected if message else [])
+        assert errors == (expected if message else [])
 
 
-async def test_owner_that_is_gone_hears_of_no_failure() -> None:
+async def test_ended_owner_receives_no_error() -> None:
     async with FlowHarness() as harness:
         _, bridge = await scene(harness)
         await add(bridge)
@@ -342,7 +346,7 @@ async def test_owner_that_is_gone_hears_of_no_failure() -> None:
 
 
 # reference 11.3-d
-async def test_end_of_the_owner_takes_its_sessions_along() -> None:
+async def test_end_of_the_owner_ends_its_virtual_sessions() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
         await add(bridge)
@@ -353,13 +357,13 @@ async def test_end_of_the_owner_takes_its_sessions_along() -> None:
         await harness.sweep(29)
         assert alice.received() == []
         await harness.sweep(2)
-        assert [it["event"]["leave"] for it in alice.received()] == [[id] for id in ids]
+        assert [message["event"]["leave"] for message in alice.received()] == [[id] for id in ids]
         assert harness.nextcloud.sessions()[-1].action == "remove"
-        assert [it.action for it in harness.nextcloud.leaves()] == ["leave"]
+        assert [request.action for request in harness.nextcloud.leaves()] == ["leave"]
         assert not harness.hub.virtuals
 
 
-async def test_room_lives_as_long_as_a_virtual_session_does() -> None:
+async def test_room_exists_as_long_as_it_has_a_virtual_session() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
         await add(bridge)
@@ -370,7 +374,7 @@ async def test_room_lives_as_long_as_a_virtual_session_does() -> None:
 
 
 # reference 4.6-c
-async def test_deleted_room_takes_its_virtual_sessions_along() -> None:
+async def test_deletion_of_a_room_ends_its_virtual_sessions() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
         await add(bridge)
@@ -390,21 +394,21 @@ async def test_deleted_room_takes_its_virtual_sessions_along() -> None:
         assert harness.nextcloud.sessions()[-1].action == "remove"
 
 
-# -- what it is told
+# -- messages to virtual sessions
 
 
 # reference 11.4-a
 @pytest.mark.parametrize("kind", ["message", "control"])
-async def test_owner_hears_what_is_said_to_a_virtual_session(kind: str) -> None:
+async def test_owner_receives_the_messages_for_a_virtual_session(kind: str) -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
         await add(bridge, userid="u")
         eve = await harness.member("eve", backend=OTHER)
         recipient = {"type": "session", "sessionid": public(bridge)}
-        for it in (alice, eve):
-            it.send({"type": kind, kind: {"recipient": recipient, "data": {"type": "mute", "audio": 1.0}}})
-        (heard,) = bridge.received()
-        assert heard == {
+        for client in (alice, eve):
+            client.send({"type": kind, kind: {"recipient": recipient, "data": {"type": "mute", "audio": 1.0}}})
+        (message,) = bridge.received()
+        assert message == {
             "type": kind,
             kind: {
                 "sender": {"type": "session", "sessionid": alice.sessionid, "userid": "alice"},
@@ -425,7 +429,7 @@ async def test_control_to_a_virtual_session_needs_the_permission() -> None:
 
 
 # reference 11.4-a
-async def test_messages_to_all_reach_the_owner_once_at_most() -> None:
+async def test_message_to_a_room_reaches_the_owner_once_at_most() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
         await add(bridge, userid="u")
@@ -441,7 +445,7 @@ async def test_messages_to_all_reach_the_owner_once_at_most() -> None:
 
 
 # reference 11.4-b
-async def test_disinvited_virtual_session_is_to_be_hung_up() -> None:
+async def test_owner_of_a_disinvited_virtual_session_receives_hangup() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
         await add(bridge, userid="u")
@@ -450,8 +454,8 @@ async def test_disinvited_virtual_session_is_to_be_hung_up() -> None:
         harness.rooms_api("another", {"type": "disinvite", "disinvite": body})
         assert bridge.received() == []
         harness.rooms_api("r", {"type": "disinvite", "disinvite": body})
-        (heard,) = bridge.received()
-        assert heard == {
+        (message,) = bridge.received()
+        assert message == {
             "type": "control",
             "control": {
                 "sender": None,
@@ -464,7 +468,7 @@ async def test_disinvited_virtual_session_is_to_be_hung_up() -> None:
 
 
 # reference 9.5-a
-async def test_owner_is_offered_what_is_sent_to_a_virtual_session() -> None:
+async def test_owner_receives_an_offer_that_is_sent_to_a_virtual_session() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
         await add(bridge)
@@ -481,7 +485,7 @@ async def test_owner_is_offered_what_is_sent_to_a_virtual_session() -> None:
         assert bridge.received() == []
 
 
-async def test_publisher_elsewhere_sends_a_virtual_session_nothing() -> None:
+async def test_publisher_of_another_room_cannot_send_an_offer_to_a_virtual_session() -> None:
     async with FlowHarness() as harness:
         _, bridge = await scene(harness)
         await add(bridge)

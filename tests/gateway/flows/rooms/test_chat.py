@@ -1,4 +1,4 @@
-"""Chat messages of the backend: who sees how much of them (reference 5.4-5.6)."""
+"""Chat messages of Nextcloud in the form that each client may see (reference 5.4-5.6)."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ def chat(harness: FlowHarness, *, room: str = "r", **fields: Any) -> None:
 
 
 def data(client: FakeClient) -> list[Any]:
-    heard = client.received()
-    assert all(it["event"]["type"] == "message" and it["event"]["message"]["roomid"] == "r" for it in heard), heard
-    return [it["event"]["message"]["data"] for it in heard]
+    messages = client.received()
+    assert all(
+        message["event"]["type"] == "message" and message["event"]["message"]["roomid"] == "r" for message in messages
+    ), messages
+    return [message["event"]["message"]["data"] for message in messages]
 
 
-def comment(it: Json) -> Json:
-    return {"type": "chat", "chat": {"comment": it}}
+def comment(shown: Json) -> Json:
+    return {"type": "chat", "chat": {"comment": shown}}
 
 
 async def two(harness: FlowHarness) -> tuple[FakeClient, FakeClient]:
@@ -35,7 +37,7 @@ async def two(harness: FlowHarness) -> tuple[FakeClient, FakeClient]:
 
 
 # reference 5.5-a
-async def test_comment_goes_to_who_can_take_it_and_a_refresh_to_the_others() -> None:
+async def test_clients_with_chat_relay_receive_the_comment_and_others_a_refresh() -> None:
     async with FlowHarness() as harness:
         plain, relay = await two(harness)
         chat(harness, refresh=True, comment=COMMENT)
@@ -44,7 +46,7 @@ async def test_comment_goes_to_who_can_take_it_and_a_refresh_to_the_others() -> 
 
 
 # reference 5.5-c
-async def test_several_comments_are_events_of_their_own_in_order() -> None:
+async def test_each_comment_is_an_event_of_its_own_in_order() -> None:
     async with FlowHarness() as harness:
         plain, relay = await two(harness)
         chat(harness, refresh=True, comments=[{"id": 2}, None, {}, {"id": 3}], comment={"id": 1})
@@ -53,7 +55,7 @@ async def test_several_comments_are_events_of_their_own_in_order() -> None:
 
 
 # reference 5.5-b
-async def test_comments_without_refresh_go_to_everybody() -> None:
+async def test_comments_without_refresh_reach_all_clients() -> None:
     async with FlowHarness() as harness:
         plain, relay = await two(harness)
         chat(harness, comments=[{"id": 1}, {"id": 2}])
@@ -63,7 +65,7 @@ async def test_comments_without_refresh_go_to_everybody() -> None:
 
 # reference 5.5-e
 @pytest.mark.parametrize("fields", [{"refresh": True}, {"refresh": True, "comment": None, "comments": [None, {}]}, {}])
-async def test_without_comments_it_is_passed_on_untouched(fields: Json) -> None:
+async def test_chat_message_without_comments_is_forwarded_unchanged(fields: Json) -> None:
     async with FlowHarness() as harness:
         for client in await two(harness):
             chat(harness, **fields)
@@ -75,7 +77,7 @@ async def test_without_comments_it_is_passed_on_untouched(fields: Json) -> None:
     "other",
     ["text", [1], {"type": "chat"}, {"type": "chat", "chat": {"refresh": "yes", "comment": {"id": 1}}}, {"type": "x"}],
 )
-async def test_what_is_no_chat_message_is_passed_on_untouched(other: Any) -> None:
+async def test_other_message_is_forwarded_unchanged(other: Any) -> None:
     async with FlowHarness() as harness:
         for client in await two(harness):
             harness.rooms_api("r", {"type": "message", "message": {"data": other}})
@@ -93,7 +95,7 @@ async def test_what_is_no_chat_message_is_passed_on_untouched(other: Any) -> Non
         ("text", "text"),
     ],
 )
-async def test_names_are_hidden_from_who_must_not_see_them(sent: Any, seen: Any) -> None:
+async def test_author_is_hidden_from_clients_that_must_not_see_names(sent: Any, seen: Any) -> None:
     async with FlowHarness() as harness:
         harness.nextcloud.rooms["r"] = FakeRoom(permissions=["hide-displaynames"])
         relay = await harness.member("relay", features=("chat-relay",))
@@ -102,7 +104,7 @@ async def test_names_are_hidden_from_who_must_not_see_them(sent: Any, seen: Any)
 
 
 # reference 5.6-b
-async def test_who_is_away_is_told_once_to_refresh_but_misses_no_comment() -> None:
+async def test_disconnected_client_receives_one_refresh_but_each_comment() -> None:
     async with FlowHarness() as harness:
         plain, relay = await two(harness)
         plain.disconnect()
@@ -112,8 +114,8 @@ async def test_who_is_away_is_told_once_to_refresh_but_misses_no_comment() -> No
         chat(harness, refresh=True, comment={"id": 2})
         chat(harness, refresh=True)
         again = await harness.resume(plain)
-        assert [it["event"]["message"]["data"] for it in again.received()[1:]] == [REFRESH]
+        assert [message["event"]["message"]["data"] for message in again.received()[1:]] == [REFRESH]
         again = await harness.resume(relay)
-        heard = [it["event"]["message"]["data"]["chat"] for it in again.received()[1:]]
-        assert heard == [{"comment": {"id": 1}}, {"refresh": True}, {"comment": {"id": 2}}]
+        comments = [message["event"]["message"]["data"]["chat"] for message in again.received()[1:]]
+        assert comments == [{"comment": {"id": 1}}, {"refresh": True}, {"comment": {"id": 2}}]
         await settle()

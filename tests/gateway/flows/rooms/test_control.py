@@ -1,4 +1,4 @@
-"""Control messages: as any other message, for who may send them (reference 5.3)."""
+"""Control messages, which need a permission (reference 5.3)."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ async def test_control_reaches_a_session_in_any_room() -> None:
 
 
 @pytest.mark.parametrize("kind", ["room", "call", "user"])
-async def test_control_reaches_many(kind: str) -> None:
+async def test_control_to_several_sessions(kind: str) -> None:
     async with FlowHarness() as harness:
         alice, bob, carol = await harness.callers("alice", "bob", "carol")
         outside = await harness.member("outside")
-        for it in (alice, bob, carol):
-            it.received()
+        for client in (alice, bob, carol):
+            client.received()
         control(alice, {"type": kind, "userid": "bob"})
-        (heard,) = bob.received()
-        assert heard["control"]["sender"]["type"] == kind
+        (message,) = bob.received()
+        assert message["control"]["sender"]["type"] == kind
         assert len(carol.received()) == (kind != "user")
         assert len(outside.received()) == (kind == "room")
         assert alice.received() == []
@@ -55,7 +55,7 @@ async def test_control_does_not_reach_another_backend() -> None:
 
 # reference 2.4-g, 5.3-a
 @pytest.mark.parametrize("permissions", [[], ["publish-media", "transient-data"]])
-async def test_without_the_permission_it_is_dropped_silently(permissions: list[str]) -> None:
+async def test_control_without_the_permission_is_ignored(permissions: list[str]) -> None:
     async with FlowHarness() as harness:
         harness.nextcloud.rooms["r"] = FakeRoom(permissions=permissions)
         alice, bob = await harness.member("alice"), await harness.member("bob")
@@ -66,7 +66,7 @@ async def test_without_the_permission_it_is_dropped_silently(permissions: list[s
 
 
 # reference 5.3-a
-async def test_with_the_permission_it_is_delivered() -> None:
+async def test_control_with_the_permission_is_delivered() -> None:
     async with FlowHarness() as harness:
         harness.nextcloud.rooms["r"] = FakeRoom(permissions=["control"])
         alice, bob = await harness.member("alice"), await harness.member("bob")
@@ -74,7 +74,7 @@ async def test_with_the_permission_it_is_delivered() -> None:
         assert len(bob.received()) == 1
 
 
-async def test_control_to_oneself_to_nobody_or_to_no_room_is_dropped() -> None:
+async def test_control_without_another_recipient_is_ignored() -> None:
     async with FlowHarness() as harness:
         alice, again = await harness.hello("alice"), await harness.hello("alice")
         recipients: list[Json] = [to(alice), {"type": "session", "sessionid": "nobody"}, {"type": "room"}]
@@ -105,7 +105,7 @@ async def test_control_without_recipient_or_data_is_invalid(body: Any) -> None:
         assert (error["id"], error["error"]["code"]) == ("c", "invalid_format")
 
 
-async def test_control_data_goes_out_byte_for_byte_and_waits_for_who_is_away() -> None:
+async def test_control_data_is_relayed_byte_for_byte_also_after_a_resume() -> None:
     data = '[ 1.0, "\\ud83d" , {"a" :null}]'
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")

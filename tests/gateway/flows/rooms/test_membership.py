@@ -1,4 +1,4 @@
-"""Join and leave: what Nextcloud is asked, who hears what in which order (reference 4)."""
+"""Joining and leaving rooms: requests to Nextcloud, replies and the order of events (reference 4)."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ def join(client: FakeClient, room: str = "r", nc: str | None = None, id: str = "
     client.send({"id": id, "type": "room", "room": {"roomid": room, **given}})
 
 
-def joins(heard: list[Json]) -> list[list[str]]:
-    return [[entry["sessionid"] for entry in it["event"]["join"]] for it in heard if it["type"] == "event"]
+def joins(messages: list[Json]) -> list[list[str]]:
+    return [
+        [entry["sessionid"] for entry in message["event"]["join"]] for message in messages if message["type"] == "event"
+    ]
 
 
 # reference 4.3-b
-async def test_joining_is_answered_and_then_told() -> None:
+async def test_joining_session_receives_the_reply_before_its_join_event() -> None:
     async with FlowHarness() as harness:
         alice = await harness.hello("alice")
         join(alice, nc="nc1")
@@ -45,22 +47,22 @@ async def test_joining_is_answered_and_then_told() -> None:
 
 
 # reference 4.3-a
-async def test_newcomer_hears_of_itself_first_and_then_of_all_others_at_once() -> None:
+async def test_joining_session_receives_its_own_entry_and_then_one_event_with_all_others() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
         alice.received()
         carol = await harness.hello("")
         join(carol)
         await settle()
-        heard = carol.received()
-        assert [it["type"] for it in heard] == ["room", "event", "event"]
-        assert joins(heard) == [[carol.sessionid], [alice.sessionid, bob.sessionid]]
-        assert heard[1]["event"]["join"] == [{"sessionid": carol.sessionid, "userid": ""}]
+        messages = carol.received()
+        assert [message["type"] for message in messages] == ["room", "event", "event"]
+        assert joins(messages) == [[carol.sessionid], [alice.sessionid, bob.sessionid]]
+        assert messages[1]["event"]["join"] == [{"sessionid": carol.sessionid, "userid": ""}]
         assert joins(alice.received()) == joins(bob.received()) == [[carol.sessionid]]
 
 
 # reference 4.1-c
-async def test_nextcloud_is_asked_without_an_action() -> None:
+async def test_join_request_to_nextcloud_has_no_action() -> None:
     async with FlowHarness() as harness:
         alice, guest = await harness.hello("alice"), await harness.hello("")
         join(alice, nc="nc1")
@@ -75,7 +77,7 @@ async def test_nextcloud_is_asked_without_an_action() -> None:
 
 
 # reference 4.1-a
-async def test_room_that_the_session_is_in_is_not_asked_for_again() -> None:
+async def test_join_of_the_current_room_is_refused_without_a_request() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
         alice.received()
@@ -111,7 +113,7 @@ async def test_room_that_the_session_is_in_is_not_asked_for_again() -> None:
         (NextcloudError("throttled OCS response"), "internal_error"),
     ],
 )
-async def test_refused_join_leaves_the_session_where_it_was(answer: Any, code: str) -> None:
+async def test_refused_join_keeps_the_current_room(answer: Any, code: str) -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
         alice.received()
@@ -130,18 +132,21 @@ async def test_refused_join_leaves_the_session_where_it_was(answer: Any, code: s
 
 
 # reference 4.1-e
-async def test_room_change_leaves_the_old_room_after_nextcloud_let_it_into_the_new_one() -> None:
+async def test_room_change_leaves_the_old_room_after_nextcloud_allowed_the_new_one() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
         alice.received()
         join(alice, "new", nc="nc2")
         await settle()
-        assert [it["type"] for it in alice.received()] == ["room", "event"]
+        assert [message["type"] for message in alice.received()] == ["room", "event"]
         assert bob.received() == [
             {"type": "event", "event": {"target": "room", "type": "leave", "leave": [alice.sessionid]}}
         ]
-        told = [request for _, _, request in harness.nextcloud.asked if isinstance(request, RoomRequest)][2:]
-        assert [(it.action, it.roomid, it.sessionid) for it in told] == [("", "new", "nc2"), ("leave", "r", "nc-alice")]
+        requests = [request for _, _, request in harness.nextcloud.asked if isinstance(request, RoomRequest)][2:]
+        assert [(request.action, request.roomid, request.sessionid) for request in requests] == [
+            ("", "new", "nc2"),
+            ("leave", "r", "nc-alice"),
+        ]
 
 
 # reference 4.4-b
@@ -150,12 +155,12 @@ async def test_same_room_session_in_another_room_does_not_end_the_session_itself
         alice = await harness.member("alice")
         join(alice, "new", nc="nc-alice")
         await settle()
-        assert [it["type"] for it in alice.received()] == ["room", "event"]
+        assert [message["type"] for message in alice.received()] == ["room", "event"]
         assert alice.session.open
 
 
 # reference 4.1-g
-async def test_roomid_of_nextcloud_counts() -> None:
+async def test_room_id_in_the_answer_of_nextcloud_counts() -> None:
     async with FlowHarness() as harness:
         alice = await harness.hello("alice")
         harness.nextcloud.answer = lambda request: {"type": "room", "room": {"roomid": "real"}}
@@ -191,7 +196,7 @@ async def test_room_keeps_the_properties_of_the_first_join() -> None:
 
 
 # reference 4.1-g
-async def test_guest_with_a_name_of_the_room_is_shown_under_it() -> None:
+async def test_guest_has_the_user_id_that_nextcloud_gave_for_the_room() -> None:
     async with FlowHarness() as harness:
         bob, guest = await harness.member("bob"), await harness.hello("")
         harness.nextcloud.rooms["r"] = FakeRoom(session={"userid": "mail-guest"})
@@ -231,7 +236,7 @@ async def test_bandwidth_is_absent_without_limits_or_sfu(mcu: bool) -> None:
 
 
 # reference 4.2-a
-async def test_leaving_is_answered_and_told_to_the_others_and_to_nextcloud() -> None:
+async def test_leaving_is_answered_and_sent_to_members_and_nextcloud() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
         alice.received()
@@ -239,8 +244,8 @@ async def test_leaving_is_answered_and_told_to_the_others_and_to_nextcloud() -> 
         await settle()
         assert alice.received() == [{"id": "l", "type": "room", "room": {"roomid": ""}}]
         assert bob.received()[0]["event"]["leave"] == [alice.sessionid]
-        (told,) = harness.nextcloud.leaves()
-        assert (told.roomid, told.userid, told.sessionid) == ("r", "alice", "nc-alice")
+        (leave,) = harness.nextcloud.leaves()
+        assert (leave.roomid, leave.userid, leave.sessionid) == ("r", "alice", "nc-alice")
 
 
 # reference 4.2-a
@@ -261,7 +266,7 @@ async def test_room_without_a_body_is_invalid() -> None:
 
 
 # reference 4.2-b
-async def test_session_that_nextcloud_has_no_id_of_leaves_without_telling_it() -> None:
+async def test_session_without_a_nextcloud_session_leaves_without_a_leave_request() -> None:
     async with FlowHarness() as harness:
         alice = await harness.hello("alice")
         join(alice)
@@ -286,7 +291,7 @@ async def test_failed_leave_request_is_only_logged(caplog: pytest.LogCaptureFixt
         await settle()
         assert "down" in caplog.text
         assert "refused" in caplog.text
-        assert not [it for it in caplog.records if it.levelname == "ERROR"]
+        assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 # reference 2.5-b
@@ -315,7 +320,7 @@ async def test_second_session_with_the_same_room_session_ends_the_first() -> Non
         await settle()
         assert alice.received() == [{"type": "bye", "bye": {"reason": "room_session_reconnected"}}]
         assert alice.connection.finished
-        assert [it["event"]["type"] for it in bob.received()] == ["leave", "join"]
+        assert [message["event"]["type"] for message in bob.received()] == ["leave", "join"]
         assert harness.nextcloud.leaves() == []
         alice.disconnect()
         assert (await harness.resume(alice)).error_codes() == ["no_such_session"]
@@ -331,7 +336,7 @@ async def test_duplicate_is_closed_also_when_nextcloud_refuses_the_join() -> Non
         assert alice.received()[0]["bye"]["reason"] == "room_session_reconnected"
 
 
-async def test_same_room_session_at_another_backend_is_somebody_else() -> None:
+async def test_same_room_session_at_another_backend_is_another_session() -> None:
     async with FlowHarness() as harness:
         alice, eve = await harness.member("alice"), await harness.member("alice", backend=OTHER)
         assert alice.received() == []
@@ -356,14 +361,14 @@ async def test_two_joins_with_one_room_session_at_once_leave_one_session() -> No
 
 
 # reference 5.4-b, 5.4-c
-async def test_names_are_hidden_from_who_may_not_see_them() -> None:
+async def test_names_are_hidden_from_clients_that_must_not_see_them() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         harness.nextcloud.rooms["r"] = FakeRoom(permissions=["hide-displaynames"])
         blind = await harness.hello("blind")
         join(blind)
         await settle()
-        entries = [entry for it in blind.received()[1:] for entry in it["event"]["join"]]
+        entries = [entry for message in blind.received()[1:] for entry in message["event"]["join"]]
         assert [entry["userid"] for entry in entries] == ["blind", "alice"]
         assert not [entry for entry in entries if "user" in entry]
         del harness.nextcloud.rooms["r"]
@@ -378,5 +383,5 @@ async def test_names_are_hidden_from_who_may_not_see_them() -> None:
         carol.send_message(blind, {"type": "nickChanged", "payload": "C"})  # of another shape than media messages have
         carol.send_message({"type": "user", "userid": "blind"}, {"type": "nickChanged", "payload": "C", "sid": 1})
         carol.send_message({"type": "room"}, {"type": "raiseHand"})
-        assert [it["type"] for it in blind.data()] == ["raiseHand"]
-        assert [it["type"] for it in alice.data()] == ["nickChanged", "raiseHand"]
+        assert [message["type"] for message in blind.data()] == ["raiseHand"]
+        assert [message["type"] for message in alice.data()] == ["nickChanged", "raiseHand"]

@@ -1,4 +1,4 @@
-"""Messages from one session to others (reference 5.1, 5.2, 5.4), and what waits for who is away (5.6)."""
+"""Messages from one session to others (reference 5.1, 5.2, 5.4), and those that wait for a resume (5.6)."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ async def test_message_to_a_user_reaches_all_sessions_of_that_user_and_no_others
         alice.send_message({"type": "user", "userid": "bob"}, "to bob")
         alice.send_message({"type": "user", "userid": "alice"}, "to myself")
         alice.send_message({"type": "user", "userid": "nobody"}, "to nobody")
-        for it in (bob, bob2):
-            (message,) = it.received()
+        for client in (bob, bob2):
+            (message,) = client.received()
             assert message["message"]["sender"] == {"type": "user", "sessionid": alice.sessionid, "userid": "alice"}
-        assert [it.received() for it in (alice, again, guest, eve)] == [[], [], [], []]
+        assert [client.received() for client in (alice, again, guest, eve)] == [[], [], [], []]
 
 
 # reference 5.1-c
@@ -77,7 +77,7 @@ async def test_message_to_the_room_reaches_all_but_the_sender() -> None:
         assert alice.received() == other.received() == []
 
 
-async def test_what_concerns_many_is_encoded_once() -> None:
+async def test_message_to_a_room_is_encoded_once() -> None:
     async with FlowHarness() as harness:
         alice, bob, carol = await harness.callers("alice", "bob", "carol")
         watched = [bob, carol]
@@ -91,27 +91,27 @@ async def test_what_concerns_many_is_encoded_once() -> None:
             lambda: alice.send({"type": "room", "room": {"roomid": ""}}),
         ]
         for say in events:
-            before = [len(it.connection.written) for it in watched]
+            before = [len(client.connection.written) for client in watched]
             say()
-            assert [len(it.connection.written) for it in watched] == [count + 1 for count in before]
+            assert [len(client.connection.written) for client in watched] == [count + 1 for count in before]
             assert bob.connection.written[-1] is carol.connection.written[-1]
 
 
 # reference 5.1-d
-async def test_message_to_the_call_reaches_those_in_it_and_may_come_from_outside() -> None:
+async def test_message_to_the_call_reaches_its_members_and_may_come_from_outside() -> None:
     async with FlowHarness() as harness:
         alice, bob, carol = [await harness.member(name) for name in ("alice", "bob", "carol")]
         harness.set_in_call("r", "bob")
-        for it in (alice, bob, carol):
-            it.received()
+        for client in (alice, bob, carol):
+            client.received()
         alice.send_message(CALL, "x")
         assert bob.received()[0]["message"]["sender"]["type"] == "call"
         bob.send_message(CALL, "x")
-        assert [it.received() for it in (alice, bob, carol)] == [[], [], []]
+        assert [client.received() for client in (alice, bob, carol)] == [[], [], []]
 
 
 # reference 5.1-e
-async def test_message_without_anybody_to_hear_it_is_dropped_silently() -> None:
+async def test_message_without_a_recipient_is_dropped() -> None:
     async with FlowHarness() as harness:
         alice, eve = await harness.hello("alice"), await harness.hello("eve", OTHER)
         alice.send_message({"type": "session", "sessionid": "unknown"}, "x")
@@ -141,7 +141,7 @@ async def test_message_without_anybody_to_hear_it_is_dropped_silently() -> None:
         {"recipient": {"type": "user", "userid": None}, "data": "x"},
     ],
 )
-async def test_malformed_message_is_answered(message: Json | None) -> None:
+async def test_malformed_message_has_an_invalid_format(message: Json | None) -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         alice.send({"id": "m", "type": "message", "message": message})
@@ -150,7 +150,7 @@ async def test_malformed_message_is_answered(message: Json | None) -> None:
 
 
 # reference 2.4-e
-async def test_unknown_types_and_those_for_others_are_ignored() -> None:
+async def test_unknown_types_and_types_of_other_clients_are_ignored() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         for kind in ("future", "welcome"):
@@ -227,7 +227,7 @@ async def test_nothing_is_checked_without_an_sfu_nor_for_a_user(to: str) -> None
         alice.received()
         for data, _, _ in BAD:
             alice.send_message({"type": to, "sessionid": bob.sessionid, "userid": "bob"}, data)
-        assert [it["message"]["data"] for it in bob.received()] == [data for data, _, _ in BAD]
+        assert [message["message"]["data"] for message in bob.received()] == [data for data, _, _ in BAD]
         assert alice.received() == []
 
 
@@ -252,7 +252,7 @@ async def test_nothing_is_checked_without_an_sfu_nor_for_a_user(to: str) -> None
         {"type": "x", "payload": {"sdp": 5}},
     ],
 )
-async def test_what_is_not_for_the_sfu_is_relayed(data: Any) -> None:
+async def test_message_that_is_not_for_the_sfu_is_relayed(data: Any) -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.callers("alice", "bob")
         alice.received()
@@ -265,7 +265,7 @@ async def test_what_is_not_for_the_sfu_is_relayed(data: Any) -> None:
 @pytest.mark.parametrize(
     "data", [sdp(sdp=offer(), type="offer"), candidate({"candidate": CANDIDATE}), candidate({"candidate": ""})]
 )
-async def test_sound_media_data_to_a_room_is_relayed(data: Json) -> None:
+async def test_valid_media_data_to_a_room_is_relayed(data: Json) -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.callers("alice", "bob")
         alice.send_message(ROOM, data)
@@ -277,7 +277,7 @@ async def test_sound_media_data_to_a_room_is_relayed(data: Json) -> None:
 
 
 # reference 5.6-a
-async def test_everything_waits_for_who_is_away_in_order() -> None:
+async def test_messages_for_a_disconnected_session_wait_in_order() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.callers("alice", "bob")
         bob.received()
@@ -287,9 +287,9 @@ async def test_everything_waits_for_who_is_away_in_order() -> None:
         harness.set_in_call("r", "bob", flags=3)
         harness.set_in_call("r", "bob", flags=7)
         again = await harness.resume(alice)
-        heard = again.received()
-        assert [it["message"]["data"] for it in heard if it["type"] == "message"] == list(range(40))
-        assert [it["type"] for it in heard[41:]] == ["event"] * 2
+        messages = again.received()
+        assert [message["message"]["data"] for message in messages if message["type"] == "message"] == list(range(40))
+        assert [message["type"] for message in messages[41:]] == ["event"] * 2
 
 
 # reference 5.6-b
@@ -306,7 +306,7 @@ async def test_chat_refresh_waits_only_once() -> None:
         chat(refresh=True)
         chat(comment={"n": 2})
         again = await harness.resume(alice)
-        chats = [it["event"]["message"]["data"]["chat"] for it in again.received()[1:]]
+        chats = [message["event"]["message"]["data"]["chat"] for message in again.received()[1:]]
         assert chats == [{"refresh": True}, {"comment": {"n": 1}}, {"comment": {"n": 2}}]
         chat(refresh=True)
         chat(refresh=True)
@@ -314,13 +314,13 @@ async def test_chat_refresh_waits_only_once() -> None:
 
 
 # reference 5.6-c
-async def test_bye_for_a_live_connection_is_not_kept() -> None:
+async def test_bye_for_a_replaced_connection_is_not_replayed() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         alice.disconnect()
         harness.rooms_api("r", {"type": "delete", "delete": {}})
         again = await harness.resume(alice)
-        assert [it["type"] for it in again.received()] == ["hello"]
+        assert [message["type"] for message in again.received()] == ["hello"]
 
 
 # -- slow clients lose, alone (invariant 6)
@@ -328,11 +328,11 @@ async def test_bye_for_a_live_connection_is_not_kept() -> None:
 
 # reference 5.6-d
 @pytest.mark.parametrize("connected", [True, False])
-async def test_session_that_is_sent_more_than_it_takes_ends_alone(connected: bool) -> None:
+async def test_session_with_a_full_outbox_ends_alone(connected: bool) -> None:
     async with FlowHarness(outbox_bytes=1000) as harness:
         alice, bob, slow = [await harness.member(name) for name in ("alice", "bob", "slow")]
-        for it in (alice, bob, slow):
-            it.received()
+        for client in (alice, bob, slow):
+            client.received()
         slow.connection.stuck = True
         if not connected:
             slow.disconnect()
@@ -341,9 +341,9 @@ async def test_session_that_is_sent_more_than_it_takes_ends_alone(connected: boo
         alice.send_message(ROOM, "z")
         assert len(harness.hub.sessions) == 3  # nothing changes under the loop over the room
         await settle()
-        heard = bob.received()
-        assert [it["message"]["data"][0] for it in heard[:3]] == ["x", "y", "z"]
-        assert heard[3]["event"]["leave"] == [slow.sessionid]
+        messages = bob.received()
+        assert [message["message"]["data"][0] for message in messages[:3]] == ["x", "y", "z"]
+        assert messages[3]["event"]["leave"] == [slow.sessionid]
         assert sorted(harness.hub.sessions) == sorted([alice.sessionid, bob.sessionid])
         assert slow.connection.finished is connected
         if connected:
@@ -363,4 +363,4 @@ async def test_session_never_goes_on_with_a_gap() -> None:
         slow.connection.stuck = False
         slow.connection.wake()
         await settle()
-        assert [it["message"]["data"][0] for it in slow.received()] == ["x"]
+        assert [message["message"]["data"][0] for message in slow.received()] == ["x"]

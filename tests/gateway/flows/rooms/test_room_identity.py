@@ -1,4 +1,4 @@
-"""Who is known by a Nextcloud session id, and who may take it over (reference 4.1, 4.4)."""
+"""The registration of sessions under Nextcloud session ids, and its takeover (reference 4.1, 4.4)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def join(client: FakeClient, room: str = "r", nc: str = "") -> None:
 
 
 async def late_answer(harness: FlowHarness, other_nc: str) -> FakeClient:
-    """A session ends while it joins ``r1`` as nc-alice; another one is in ``r1`` as ``other_nc`` by then."""
+    """End a session while it joins ``r1`` as nc-alice; return the one that joined as ``other_nc`` meanwhile."""
     alice, again = await harness.member("alice", "r0"), await harness.hello("alice")
     held = harness.nextcloud.gate = asyncio.Event()
     join(alice, "r1", "nc-alice")
@@ -28,7 +28,7 @@ async def late_answer(harness: FlowHarness, other_nc: str) -> FakeClient:
     return again
 
 
-async def test_answer_to_a_join_that_was_overtaken_does_not_end_the_talk_session_of_who_overtook_it() -> None:
+async def test_late_answer_to_a_join_does_not_end_the_nextcloud_session_of_a_later_join() -> None:
     async with FlowHarness() as harness:
         again = await late_answer(harness, "nc-alice")
         assert harness.hub.of_room_session("cloud", "nc-alice") is again.session
@@ -36,15 +36,15 @@ async def test_answer_to_a_join_that_was_overtaken_does_not_end_the_talk_session
 
 
 # reference 4.1-i
-async def test_answer_to_a_join_whose_session_has_ended_is_undone() -> None:
+async def test_join_of_an_ended_session_is_undone() -> None:
     async with FlowHarness() as harness:
         await late_answer(harness, "nc-other")
-        told = [(it.roomid, it.sessionid) for it in harness.nextcloud.leaves()]
-        assert told == [("r0", "nc-alice"), ("r1", "nc-alice")]
+        leaves = [(request.roomid, request.sessionid) for request in harness.nextcloud.leaves()]
+        assert leaves == [("r0", "nc-alice"), ("r1", "nc-alice")]
 
 
 # reference 4.1-j
-async def test_joining_the_own_room_again_does_not_take_the_id_of_another_one() -> None:
+async def test_join_of_the_current_room_does_not_take_the_nextcloud_session_of_another_session() -> None:
     async with FlowHarness() as harness:
         alice, eve = await harness.member("alice"), await harness.member("eve")
         alice.received()
@@ -57,7 +57,7 @@ async def test_joining_the_own_room_again_does_not_take_the_id_of_another_one() 
 
 
 # reference 4.1-a
-async def test_joining_the_own_room_again_without_an_id_is_known_by_the_public_one() -> None:
+async def test_join_of_the_current_room_without_a_nextcloud_session_registers_the_public_id() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         join(alice)
@@ -72,11 +72,11 @@ async def test_joining_the_own_room_again_without_an_id_is_known_by_the_public_o
         assert entry["roomsessionid"] == alice.sessionid
         alice.send({"type": "room", "room": {"roomid": ""}})
         await settle()
-        assert [it.sessionid for it in harness.nextcloud.leaves()] == [alice.sessionid]
+        assert [request.sessionid for request in harness.nextcloud.leaves()] == [alice.sessionid]
 
 
 # reference 4.1-j
-async def test_internal_client_does_not_take_the_id_of_another_one() -> None:
+async def test_internal_client_does_not_take_the_nextcloud_session_of_another_session() -> None:
     async with FlowHarness() as harness:
         alice, internal = await harness.member("alice"), await harness.internal_hello()
         join(internal, nc="nc-alice")
@@ -85,10 +85,12 @@ async def test_internal_client_does_not_take_the_id_of_another_one() -> None:
         assert alice.session.open
         assert harness.hub.of_room_session("cloud", "nc-alice") is alice.session
         assert harness.hub.of_room_session("cloud", internal.sessionid) is internal.session
-        assert [it["type"] for it in alice.received()] == ["event"] * 2  # it came, and the list of participants
+        assert [message["type"] for message in alice.received()] == [
+            "event"
+        ] * 2  # it came, and the list of participants
 
 
-async def test_internal_client_has_an_id_that_is_free() -> None:
+async def test_internal_client_registers_a_free_nextcloud_session() -> None:
     async with FlowHarness() as harness:
         internal = await harness.internal_hello()
         join(internal, nc="nc-free")

@@ -1,4 +1,4 @@
-"""Transient data between clients (reference 10), in virtual time."""
+"""Transient data of a room (reference 10), in virtual time."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def remove(client: FakeClient, key: str) -> None:
 
 
 def transient(client: FakeClient) -> list[Json]:
-    heard = client.received()
-    assert all(it["type"] == "transient" and "id" not in it for it in heard), heard
-    return [it["transient"] for it in heard]
+    messages = client.received()
+    assert all(message["type"] == "transient" and "id" not in message for message in messages), messages
+    return [message["transient"] for message in messages]
 
 
 # reference 10-d
-async def test_every_member_hears_of_a_new_value_who_set_it_too() -> None:
+async def test_new_value_is_sent_to_all_members_and_its_author() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
         elsewhere = await harness.member("carol", "elsewhere")
@@ -48,7 +48,7 @@ async def test_every_member_hears_of_a_new_value_who_set_it_too() -> None:
 
 # reference 10-f
 @pytest.mark.parametrize("message", ['{"type":"set","key":"k","value":null}', '{"type":"set","key":"k"}'])
-async def test_setting_nothing_removes(message: str) -> None:
+async def test_set_without_a_value_removes_the_entry(message: str) -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         put(alice, "k", 1)
@@ -57,7 +57,7 @@ async def test_setting_nothing_removes(message: str) -> None:
         assert transient(alice) == [{"type": "remove", "key": "k", "oldvalue": 1}]
 
 
-async def test_value_goes_out_byte_for_byte() -> None:
+async def test_transient_value_is_relayed_byte_for_byte() -> None:
     value = '{ "n" : 99999999999999999999e0, "half":"\\ud83d" }'
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
@@ -66,7 +66,7 @@ async def test_value_goes_out_byte_for_byte() -> None:
 
 
 # reference 4.3-a, 10-h
-async def test_joining_session_hears_all_values_before_it_hears_who_is_there() -> None:
+async def test_joining_session_receives_all_entries_before_the_join_events() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         put(alice, "k", 1)
@@ -74,13 +74,13 @@ async def test_joining_session_hears_all_values_before_it_hears_who_is_there() -
         bob = await harness.hello("bob")
         bob.send({"id": "1", "type": "room", "room": {"roomid": "r"}})
         await settle()
-        heard = bob.received()
-        assert [it["type"] for it in heard] == ["room", "transient", "event", "event"]
-        assert heard[1] == {"type": "transient", "transient": {"type": "initial", "data": {"k": 1, "l": [2]}}}
+        messages = bob.received()
+        assert [message["type"] for message in messages] == ["room", "transient", "event", "event"]
+        assert messages[1] == {"type": "transient", "transient": {"type": "initial", "data": {"k": 1, "l": [2]}}}
 
 
 # reference 10-e
-async def test_equal_value_is_no_news_but_renews_its_time() -> None:
+async def test_equal_value_sends_no_event_but_renews_the_deadline() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         put(alice, "k", {"a": 1, "b": 2}, ttl=2 * SECOND)
@@ -93,7 +93,7 @@ async def test_equal_value_is_no_news_but_renews_its_time() -> None:
         assert transient(alice) == [{"type": "remove", "key": "k", "oldvalue": {"a": 1, "b": 2}}]
 
 
-async def test_equal_value_without_a_time_limit_stays() -> None:
+async def test_equal_value_without_a_ttl_removes_the_deadline() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         put(alice, "k", 1, ttl=SECOND)
@@ -105,7 +105,7 @@ async def test_equal_value_without_a_time_limit_stays() -> None:
 
 # reference 10-g
 @pytest.mark.parametrize("ttl", [0, -1, None])
-async def test_no_time_limit(ttl: int | None) -> None:
+async def test_entry_without_a_positive_ttl_does_not_expire(ttl: int | None) -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         put(alice, "k", 1, ttl=ttl)
@@ -115,7 +115,7 @@ async def test_no_time_limit(ttl: int | None) -> None:
 
 
 # reference 10-g
-async def test_values_go_one_by_one_to_the_millisecond() -> None:
+async def test_entries_expire_one_by_one_to_the_millisecond() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         put(alice, "late", 1, ttl=3 * SECOND)
@@ -125,17 +125,17 @@ async def test_values_go_one_by_one_to_the_millisecond() -> None:
         await asyncio.sleep(0.049)
         assert alice.received() == []
         await asyncio.sleep(0.003)
-        assert [it["key"] for it in transient(alice)] == ["early"]
+        assert [message["key"] for message in transient(alice)] == ["early"]
         await asyncio.sleep(2.95)
-        assert [it["key"] for it in transient(alice)] == ["late"]
+        assert [message["key"] for message in transient(alice)] == ["late"]
         await asyncio.sleep(4900)
         assert alice.received() == []
         await asyncio.sleep(98)
-        assert [it["key"] for it in transient(alice)] == ["far"]
+        assert [message["key"] for message in transient(alice)] == ["far"]
 
 
 # reference 10-g
-async def test_new_value_outlives_the_time_of_the_old_one() -> None:
+async def test_new_value_outlives_the_deadline_of_the_old_one() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         put(alice, "k", 1, ttl=SECOND)
@@ -146,7 +146,7 @@ async def test_new_value_outlives_the_time_of_the_old_one() -> None:
 
 
 # reference 4.2-c, 4.3-d, 10-i
-async def test_data_of_a_session_go_when_it_leaves() -> None:
+async def test_entry_of_a_session_is_removed_when_it_leaves() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
         put(alice, f"sd:{alice.sessionid}", {"hand": True})
@@ -160,18 +160,18 @@ async def test_data_of_a_session_go_when_it_leaves() -> None:
 
 
 # reference 4.2-d, 10-i
-async def test_data_go_with_the_room() -> None:
+async def test_transient_data_end_with_the_room() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         put(alice, "k", 1, ttl=SECOND)
         alice.send({"type": "room", "room": {"roomid": ""}})
         again = await harness.member("bob")
-        assert all(it["type"] != "transient" for it in again.received())
+        assert all(message["type"] != "transient" for message in again.received())
         await asyncio.sleep(2)
         assert again.received() == []
 
 
-async def test_who_is_away_hears_of_changes_after_the_resume() -> None:
+async def test_disconnected_session_receives_changes_after_the_resume() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
         alice.received()
@@ -179,7 +179,7 @@ async def test_who_is_away_hears_of_changes_after_the_resume() -> None:
         put(alice, "k", 1)
         remove(alice, "k")
         again = await harness.resume(bob)
-        assert [it["transient"]["type"] for it in again.received()[1:]] == ["set", "remove"]
+        assert [message["transient"]["type"] for message in again.received()[1:]] == ["set", "remove"]
 
 
 # reference 10-a
@@ -195,7 +195,7 @@ async def test_who_is_away_hears_of_changes_after_the_resume() -> None:
         ({"type": "initial"}, "not_in_room"),
     ],
 )
-async def test_refused_outside_of_a_room(body: Json | None, code: str) -> None:
+async def test_transient_request_is_refused_outside_of_a_room(body: Json | None, code: str) -> None:
     async with FlowHarness() as harness:
         alice = await harness.hello("alice")
         alice.send({"id": "t", "type": "transient", "transient": body})
@@ -204,7 +204,7 @@ async def test_refused_outside_of_a_room(body: Json | None, code: str) -> None:
 
 
 # reference 10-b, 10-c
-async def test_refused_in_a_room() -> None:
+async def test_transient_request_is_refused_without_permission() -> None:
     async with FlowHarness() as harness:
         harness.nextcloud.rooms["r"] = FakeRoom(permissions=["transient-data"])
         harness.nextcloud.rooms["mute"] = FakeRoom(permissions=["control"])
@@ -226,7 +226,7 @@ async def test_refused_in_a_room() -> None:
 
 
 @pytest.mark.parametrize("ttl", ["1", 1.5, 2**63, True])
-async def test_time_limit_that_is_no_integer_makes_the_message_undecodable(ttl: Any) -> None:
+async def test_ttl_that_is_not_an_integer_makes_the_message_undecodable(ttl: Any) -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         put(alice, "k", 1, ttl=ttl)

@@ -1,4 +1,4 @@
-"""Acknowledged delivery at the flows (docs/protocol.md)."""
+"""Acknowledged delivery in the flows (docs/protocol.md)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def acknowledging(harness: FlowHarness, userid: str) -> FakeClient:
 
 
 async def resume(harness: FlowHarness, client: FakeClient, **members: Any) -> list[Any]:
-    """Resume on another connection and return what is heard after the welcome."""
+    """Resume on another connection and return the messages after the welcome."""
     again = harness.connect()
     again.received()
     again.send({"id": "r", "type": "hello", "hello": {"version": "1.0", "resumeid": client.resumeid, **members}})
@@ -32,11 +32,11 @@ async def resume(harness: FlowHarness, client: FakeClient, **members: Any) -> li
     return again.received()
 
 
-def numbers(heard: list[Any]) -> list[int]:
-    return [it["message"]["data"] for it in heard if it["type"] == "message"]
+def numbers(messages: list[Any]) -> list[int]:
+    return [message["message"]["data"] for message in messages if message["type"] == "message"]
 
 
-async def test_resume_replays_what_was_not_received_and_says_what_was() -> None:
+async def test_resume_replays_unacknowledged_messages_and_returns_the_number_received() -> None:
     async with FlowHarness(mcu=False) as harness:
         alice, bob = await acknowledging(harness, "alice"), await harness.hello("bob")
         for number in range(5):
@@ -44,12 +44,12 @@ async def test_resume_replays_what_was_not_received_and_says_what_was() -> None:
         for number in range(3):
             alice.send_message(bob, number)
         alice.disconnect()
-        heard = await resume(harness, alice, received=2)
-        assert heard[0]["hello"]["received"] == 3
-        assert numbers(heard) == [2, 3, 4]
+        messages = await resume(harness, alice, received=2)
+        assert messages[0]["hello"]["received"] == 3
+        assert numbers(messages) == [2, 3, 4]
 
 
-async def test_acknowledgement_is_answered_and_frees_memory() -> None:
+async def test_acknowledgement_is_answered_and_drops_the_messages() -> None:
     async with FlowHarness(mcu=False) as harness:
         alice, bob = await acknowledging(harness, "alice"), await harness.hello("bob")
         for number in range(5):
@@ -61,7 +61,7 @@ async def test_acknowledgement_is_answered_and_frees_memory() -> None:
         assert alice.session.outbox.size == 0
 
 
-async def test_resume_without_a_number_takes_what_was_sent_for_received() -> None:
+async def test_resume_without_a_number_counts_sent_messages_as_received() -> None:
     async with FlowHarness(mcu=False) as harness:
         alice, bob = await acknowledging(harness, "alice"), await harness.hello("bob")
         bob.send_message(alice, 1)
@@ -71,7 +71,7 @@ async def test_resume_without_a_number_takes_what_was_sent_for_received() -> Non
 
 
 @pytest.mark.parametrize("received", [-1, 20, "1", 1.5])
-async def test_number_that_cannot_be_is_refused_and_the_session_stays(received: Any) -> None:
+async def test_impossible_number_is_refused_and_the_session_stays(received: Any) -> None:
     async with FlowHarness(mcu=False) as harness:
         alice, bob = await acknowledging(harness, "alice"), await harness.hello("bob")
         bob.send_message(alice, 1)
@@ -84,7 +84,7 @@ async def test_number_that_cannot_be_is_refused_and_the_session_stays(received: 
         assert len(await resume(harness, alice, received=0)) == 3  # hello, the message, the error
 
 
-async def test_number_may_not_go_back() -> None:
+async def test_smaller_number_is_refused() -> None:
     async with FlowHarness(mcu=False) as harness:
         alice, bob = await acknowledging(harness, "alice"), await harness.hello("bob")
         bob.send_message(alice, 1)
@@ -96,7 +96,7 @@ async def test_number_may_not_go_back() -> None:
         assert alice.error_codes() == ["invalid_format"]
 
 
-async def test_client_without_the_feature_is_served_as_before() -> None:
+async def test_client_without_the_feature_has_no_acknowledged_delivery() -> None:
     async with FlowHarness(mcu=False) as harness:
         alice, bob = await harness.hello("alice"), await harness.hello("bob")
         alice.send({"type": "ack", "ack": {"received": 7}})
@@ -104,18 +104,18 @@ async def test_client_without_the_feature_is_served_as_before() -> None:
         bob.send_message(alice, 1)
         alice.disconnect()
         bob.send_message(alice, 2)
-        heard = await resume(harness, alice, received=0)
-        assert "received" not in heard[0]["hello"]
-        assert numbers(heard) == [2]
+        messages = await resume(harness, alice, received=0)
+        assert "received" not in messages[0]["hello"]
+        assert numbers(messages) == [2]
 
 
-async def test_takeover_of_a_live_connection_replays_the_same() -> None:
+async def test_resume_of_a_connected_session_replays_unacknowledged_messages() -> None:
     async with FlowHarness(mcu=False) as harness:
         alice, bob = await acknowledging(harness, "alice"), await harness.hello("bob")
         for number in range(3):
             bob.send_message(alice, number)
-        heard = await resume(harness, alice, received=1)
-        assert numbers(heard) == [1, 2]
+        messages = await resume(harness, alice, received=1)
+        assert numbers(messages) == [1, 2]
 
 
 async def test_message_beyond_the_rate_is_not_counted_as_received() -> None:
@@ -133,7 +133,7 @@ async def test_message_beyond_the_rate_is_not_counted_as_received() -> None:
         assert (await resume(harness, alice, received=0))[0]["hello"]["received"] == carried_out == number
 
 
-async def test_acknowledgement_that_a_resume_overtook_is_no_error() -> None:
+async def test_late_acknowledgement_of_a_replaced_connection_is_no_error() -> None:
     async with FlowHarness(mcu=False) as harness:
         alice, bob = await acknowledging(harness, "alice"), await harness.hello("bob")
         bob.send_message(alice, 1)
@@ -148,21 +148,21 @@ async def test_acknowledgement_that_a_resume_overtook_is_no_error() -> None:
         again.send({"type": "hello", "hello": {"version": "1.0", "resumeid": alice.resumeid, "received": 2}})
         harness.nextcloud.gate.set()
         await settle()
-        heard = again.received()
-        assert heard[0]["hello"]["received"] == 2
-        assert [it["type"] for it in heard if it["type"] in ("error", "ack")] == []
+        messages = again.received()
+        assert messages[0]["hello"]["received"] == 2
+        assert [message["type"] for message in messages if message["type"] in ("error", "ack")] == []
         assert alice.session.outbox.acknowledged == 2  # type: ignore[attr-defined]
 
 
-async def test_counted_is_every_text_behind_the_reply_to_the_hello() -> None:
+async def test_each_text_frame_after_the_hello_is_counted() -> None:
     async with FlowHarness(mcu=False) as harness:
         alice = await acknowledging(harness, "alice")
         alice.send("no message")
         alice.send({"type": "hello", "hello": {"version": "1.0", "resumeid": alice.resumeid}})
         harness.dispatch.received_binary(alice.client_connection)
         alice.send({"type": "ack", "ack": {"received": 2}})  # the errors in answer to the first and the binary frame
-        assert [it.get("ack") for it in alice.received()] == [None, None, {"received": 3}]
-        heard = await resume(harness, alice, received=2)
-        assert heard[0]["hello"]["received"] == 3
+        assert [message.get("ack") for message in alice.received()] == [None, None, {"received": 3}]
+        messages = await resume(harness, alice, received=2)
+        assert messages[0]["hello"]["received"] == 3
         alice.send({"type": "unknown"})  # it was displaced
         assert (await resume(harness, alice, received=2))[0]["hello"]["received"] == 3

@@ -1,4 +1,4 @@
-"""Where clients are: counted when sessions open, and told the SFU (reference 14.3)."""
+"""The countries of clients: counted when sessions open, and passed to the SFU (reference 14.3)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def locate(address: Address) -> GeoLocation:
     return known.get(str(address), UNKNOWN)
 
 
-def told(harness: FlowHarness) -> list[tuple[str, str]]:
-    """Return what the SFU was told of who published last, and of who subscribed last."""
+def locations(harness: FlowHarness) -> list[tuple[str, str]]:
+    """Return the country and continent of the last publisher and of the last subscriber at the SFU."""
     published, subscribed = harness.mcu.published[-1].options, harness.mcu.subscribed[-1].options
     return [(published.country, published.continent), (subscribed.country, subscribed.continent)]
 
 
 # reference 14.3-a
-async def test_only_countries_are_counted_and_only_when_a_session_opens() -> None:
+async def test_known_countries_are_counted_when_a_session_opens() -> None:
     async with FlowHarness() as harness:
         harness.services.locate = locate
         alice = await harness.hello("alice")
@@ -37,14 +37,14 @@ async def test_only_countries_are_counted_and_only_when_a_session_opens() -> Non
         assert harness.counters.client_countries == {"CH": 2}
 
 
-async def test_sfu_is_told_where_the_client_is_now() -> None:
+async def test_sfu_receives_the_current_location_of_a_client() -> None:
     async with FlowHarness() as harness:
         harness.services.locate = locate
         alice, bob = await harness.callers("alice", "bob")
         alice.offer()
         bob.media(alice, "requestoffer")
         await settle()
-        assert told(harness) == [("CH", "EU")] * 2
+        assert locations(harness) == [("CH", "EU")] * 2
         bob.disconnect()
         again = harness.connect(SECOND)
         again.send({"type": "hello", "hello": {"version": "1.0", "resumeid": bob.resumeid}})
@@ -53,11 +53,11 @@ async def test_sfu_is_told_where_the_client_is_now() -> None:
         again.media(alice, "requestoffer")
         again.offer()
         await settle()
-        assert told(harness) == [("JP", "AS")] * 2
+        assert locations(harness) == [("JP", "AS")] * 2
         assert again.session.location == GeoLocation("JP", "AS")
 
 
-async def test_sfu_is_told_nothing_of_who_is_nowhere() -> None:
+async def test_sfu_receives_no_location_of_an_unknown_address() -> None:
     async with FlowHarness() as harness:
         harness.services.locate = lambda address: LOOPBACK
         alice = await harness.hello("alice")

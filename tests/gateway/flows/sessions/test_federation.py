@@ -1,4 +1,4 @@
-"""Sessions of users of other servers, as the host of their room sees them (reference 3.3, 4.1, 7.4, 12.4)."""
+"""Federated sessions at the server that hosts their room (reference 3.3, 4.1, 7.4, 12.4)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ URL = CLOUD.urls[0]
 
 
 async def federated(harness: FlowHarness, **userdata: Any) -> FakeClient:
-    """Let a federated user join the room; everybody there has heard of it."""
+    """Return a client with a federated session that has joined the room; its messages are read."""
     key = SigningKey()
     harness.nextcloud.keys[URL] = key.published
     harness.nextcloud.features.add("federation-v2")
@@ -32,11 +32,11 @@ async def federated(harness: FlowHarness, **userdata: Any) -> FakeClient:
 
 
 def join(messages: list[Json]) -> list[Json]:
-    return [entry for it in messages if it["type"] == "event" for entry in it["event"].get("join", ())]
+    return [entry for message in messages if message["type"] == "event" for entry in message["event"].get("join", ())]
 
 
 # reference 4.3-c, 12.4-b
-async def test_others_see_that_a_session_is_federated() -> None:
+async def test_join_event_marks_a_federated_session() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         await federated(harness, displayname="Zoe")
@@ -45,17 +45,17 @@ async def test_others_see_that_a_session_is_federated() -> None:
 
 
 # reference 4.1-c, 12.4-a
-async def test_nextcloud_is_told_the_actor_at_join_and_leave() -> None:
+async def test_join_and_leave_requests_name_the_actor() -> None:
     async with FlowHarness() as harness:
         zoe = await federated(harness, actorType="federated_users", actorId="zoe@there.example")
         zoe.send({"id": "l", "type": "room", "room": {"roomid": ""}})
         await settle()
-        asked = [msgspec.to_builtins(it) for it in (*harness.nextcloud.joins(), *harness.nextcloud.leaves())]
+        asked = [msgspec.to_builtins(request) for request in (*harness.nextcloud.joins(), *harness.nextcloud.leaves())]
         actor = {"actortype": "federated_users", "actorid": "zoe@there.example"}
-        assert [{name: it[name] for name in actor} for it in asked] == [actor, actor]
+        assert [{name: request[name] for name in actor} for request in asked] == [actor, actor]
 
 
-async def test_an_actor_needs_id_and_type_as_strings() -> None:
+async def test_actor_needs_id_and_type_as_strings() -> None:
     async with FlowHarness() as harness:
         await federated(harness, actorType="federated_users", actorId=5)
         (asked,) = harness.nextcloud.joins()
@@ -63,7 +63,7 @@ async def test_an_actor_needs_id_and_type_as_strings() -> None:
 
 
 # reference 12.4-b
-async def test_incall_all_does_not_bring_federated_sessions_in_but_takes_them_out() -> None:
+async def test_incall_all_removes_federated_sessions_from_the_call_but_adds_none() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         zoe = await federated(harness)
@@ -81,11 +81,11 @@ async def test_incall_all_does_not_bring_federated_sessions_in_but_takes_them_ou
         harness.rooms_api("r", {"type": "incall", "incall": {"incall": 0, "all": True}})
         await settle()
         assert room.in_call == set()
-        assert [it["event"]["update"]["incall"] for it in zoe.received()] == [0]
+        assert [message["event"]["update"]["incall"] for message in zoe.received()] == [0]
 
 
 # reference 12.4-b
-async def test_a_federated_session_counts_in_the_limit() -> None:
+async def test_federated_session_counts_in_the_session_limit() -> None:
     limited = msgspec.structs.replace(CLOUD, session_limit=1)
     async with FlowHarness(limited) as harness:
         await federated(harness)

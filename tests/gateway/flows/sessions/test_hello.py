@@ -1,4 +1,4 @@
-"""Hello: opened, resumed, refused (reference 2.3-2.8, 3)."""
+"""Hello: sessions opened, resumed and refused (reference 2.3-2.8, 3)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def hello_as(client: FakeClient, userid: str, url: str = URL) -> None:
 
 
 # reference 2.3-a
-async def test_client_is_welcomed_before_it_says_anything() -> None:
+async def test_client_receives_the_welcome_message_at_once() -> None:
     async with FlowHarness() as harness:
         assert harness.connect().received() == [
             {"type": "welcome", "welcome": {"version": "test/1.0", "features": ["a", "b", "internal"]}}
@@ -50,7 +50,7 @@ async def test_hello_of_a_user_opens_a_session() -> None:
 
 
 # reference 3.2-b
-async def test_params_reach_nextcloud_as_they_were_written() -> None:
+async def test_params_reach_nextcloud_byte_for_byte() -> None:
     async with FlowHarness() as harness:
         client = harness.connect()
         client.send('{"type":"hello","hello":{"version":"1.0","auth":{"url":"' + URL + '","params":{ "a" : 1e2 }}}}')
@@ -113,7 +113,7 @@ async def test_backend_is_found_by_each_form_of_its_url(url: str) -> None:
         ({"version": "1.0", "resumeid": "junk"}, "no_such_session"),
     ],
 )
-async def test_refused_hello_may_be_said_again(body: Json, code: str) -> None:
+async def test_refused_hello_may_be_repeated(body: Json, code: str) -> None:
     async with FlowHarness() as harness:
         harness.nextcloud.keys[URL] = SigningKey().published
         client = harness.connect()
@@ -140,7 +140,7 @@ async def test_refused_hello_may_be_said_again(body: Json, code: str) -> None:
         (NextcloudError("incomplete OCS response"), "internal_error", "incomplete OCS response"),
     ],
 )
-async def test_answer_of_nextcloud_decides(answer: Json | NextcloudError, code: str, message: str) -> None:
+async def test_answer_of_nextcloud_decides_the_hello(answer: Json | NextcloudError, code: str, message: str) -> None:
     async with FlowHarness() as harness:
         harness.nextcloud.answer = lambda request: answer
         client = harness.connect()
@@ -187,7 +187,7 @@ async def test_token_opens_a_session_without_asking_nextcloud(algorithm: str) ->
         ({"nbf": WALL + 1062}, "token_not_valid_yet"),
     ],
 )
-async def test_token_of_another_time_is_refused(claims: Json, code: str) -> None:
+async def test_token_that_is_expired_or_not_valid_yet_is_refused(claims: Json, code: str) -> None:
     key = SigningKey()
     async with FlowHarness() as harness:
         harness.nextcloud.keys[URL] = key.published
@@ -234,7 +234,7 @@ async def test_session_limit_leaves_the_client_free_to_try_again() -> None:
 
 
 # reference 2.4-c
-async def test_anything_but_a_hello_is_answered_with_hello_expected() -> None:
+async def test_other_message_before_the_hello_is_answered_with_hello_expected() -> None:
     async with FlowHarness() as harness:
         client = harness.connect()
         client.received()
@@ -249,7 +249,7 @@ async def test_anything_but_a_hello_is_answered_with_hello_expected() -> None:
         client.send("junk")
         client.send('{"id":1}')
         harness.dispatch.received_binary(client.client_connection)
-        assert all("id" not in it for it in client.received())
+        assert all("id" not in message for message in client.received())
 
 
 async def test_messages_before_a_session_are_counted() -> None:
@@ -264,7 +264,7 @@ async def test_messages_before_a_session_are_counted() -> None:
 
 
 # reference 2.4-d
-async def test_hello_of_somebody_known_is_ignored() -> None:
+async def test_second_hello_is_ignored() -> None:
     async with FlowHarness() as harness:
         client = await harness.hello("alice")
         hello_as(client, "bob")
@@ -275,7 +275,7 @@ async def test_hello_of_somebody_known_is_ignored() -> None:
 
 
 # reference 3.5-c
-async def test_client_that_is_gone_when_nextcloud_answers_leaves_no_session() -> None:
+async def test_client_that_disconnects_before_the_answer_of_nextcloud_leaves_no_session() -> None:
     async with FlowHarness() as harness:
         harness.nextcloud.gate = asyncio.Event()
         client = harness.connect()
@@ -300,15 +300,15 @@ async def test_messages_behind_a_slow_hello_wait_for_it() -> None:
         assert client.received() == []
         harness.nextcloud.gate.set()
         await settle()
-        heard = client.received()
-        assert [it.get("id") for it in heard if "id" in it] == ["h", "j", "l"]
+        messages = client.received()
+        assert [message.get("id") for message in messages if "id" in message] == ["h", "j", "l"]
 
 
 # -- timers (2.5)
 
 
 # reference 2.5-a
-async def test_silent_client_is_told_and_closed_after_two_seconds() -> None:
+async def test_client_without_a_hello_receives_bye_after_two_seconds() -> None:
     async with FlowHarness() as harness:
         client = harness.connect()
         client.received()
@@ -320,7 +320,7 @@ async def test_silent_client_is_told_and_closed_after_two_seconds() -> None:
 
 
 # reference 2.5-a
-async def test_hello_timer_rests_while_nextcloud_is_asked_and_starts_anew_when_it_refuses() -> None:
+async def test_hello_timer_is_suspended_during_the_request_and_restarts_after_a_refusal() -> None:
     async with FlowHarness() as harness:
         harness.nextcloud.gate = asyncio.Event()
         client = harness.connect()
@@ -337,7 +337,7 @@ async def test_hello_timer_rests_while_nextcloud_is_asked_and_starts_anew_when_i
         assert client.received()[0]["bye"]["reason"] == "hello_timeout"
 
 
-async def test_hello_behind_a_late_answer_is_not_carried_out_after_the_timeout() -> None:
+async def test_hello_after_the_hello_timeout_is_ignored() -> None:
     async with FlowHarness() as harness:
         client = harness.connect()
         client.received()
@@ -353,7 +353,7 @@ async def test_hello_behind_a_late_answer_is_not_carried_out_after_the_timeout()
 
 
 # reference 2.5-a
-async def test_failed_resume_does_not_start_the_timer_anew() -> None:
+async def test_failed_resume_does_not_restart_the_hello_timer() -> None:
     async with FlowHarness() as harness:
         client = harness.connect()
         client.received()
@@ -366,7 +366,7 @@ async def test_failed_resume_does_not_start_the_timer_anew() -> None:
 
 
 # reference 2.5-b
-async def test_anonymous_client_must_join_in_ten_seconds_also_while_it_is_away() -> None:
+async def test_anonymous_client_must_join_in_ten_seconds_also_while_disconnected() -> None:
     async with FlowHarness() as harness:
         here, away, user = (
             await harness.hello(""),
@@ -386,7 +386,7 @@ async def test_anonymous_client_must_join_in_ten_seconds_also_while_it_is_away()
 
 
 # reference 2.8-e
-async def test_resumed_session_hears_the_full_hello_and_then_what_it_missed() -> None:
+async def test_resumed_session_receives_the_hello_reply_and_then_the_missed_messages() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
         alice.received()
@@ -403,7 +403,7 @@ async def test_resumed_session_hears_the_full_hello_and_then_what_it_missed() ->
             "userid": "alice",
             "server": {"version": "test/1.0", "features": ["a", "b"]},
         }
-        assert [it["message"]["data"] for it in rest] == ["to her", "to all"]
+        assert [message["message"]["data"] for message in rest] == ["to her", "to all"]
         assert harness.nextcloud.joins()[2:] == []
 
 
@@ -422,11 +422,11 @@ async def test_session_expires_thirty_seconds_after_its_connection() -> None:
         assert bob.received()[0]["event"]["leave"] == [alice.sessionid]
         late = await harness.resume(alice)
         assert late.error_codes() == ["no_such_session"]
-        assert [it.sessionid for it in harness.nextcloud.leaves()] == ["nc-alice"]
+        assert [request.sessionid for request in harness.nextcloud.leaves()] == ["nc-alice"]
 
 
 # reference 2.8-d
-async def test_session_is_taken_over_while_it_is_connected() -> None:
+async def test_resume_replaces_a_live_connection() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
         alice.received()
@@ -435,13 +435,13 @@ async def test_session_is_taken_over_while_it_is_connected() -> None:
         assert alice.connection.finished
         alice.disconnect()
         bob.send_message(alice, "still there")
-        assert [it["type"] for it in again.received()] == ["hello", "message"]
+        assert [message["type"] for message in again.received()] == ["hello", "message"]
         await harness.sweep(60.0)
         assert again.session.connection == again.connection.id
         assert harness.counters.resumed_total["cloud", "client"] == 1
 
 
-async def test_messages_not_written_before_a_takeover_are_written_after_it() -> None:
+async def test_messages_that_the_replaced_connection_did_not_write_are_written_by_the_next() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
         alice.received()
@@ -449,11 +449,11 @@ async def test_messages_not_written_before_a_takeover_are_written_after_it() -> 
         for number in range(3):
             bob.send_message(alice, number)
         again = await harness.resume(alice)
-        assert [it["message"]["data"] for it in again.received()[1:]] == [0, 1, 2]
+        assert [message["message"]["data"] for message in again.received()[1:]] == [0, 1, 2]
 
 
 # reference 2.6-c
-async def test_public_id_and_the_id_of_a_closed_session_resume_nothing() -> None:
+async def test_public_id_and_the_resume_id_of_a_closed_session_are_refused() -> None:
     async with FlowHarness() as harness:
         alice = await harness.hello("alice")
         client = harness.connect()
@@ -467,7 +467,7 @@ async def test_public_id_and_the_id_of_a_closed_session_resume_nothing() -> None
 
 
 # reference 2.8-f
-async def test_participants_are_told_after_a_resume_unless_an_update_waited() -> None:
+async def test_participants_are_sent_after_a_resume_unless_an_update_waited() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         harness.rooms_api(
@@ -483,16 +483,18 @@ async def test_participants_are_told_after_a_resume_unless_an_update_waited() ->
             "r", {"type": "participants", "participants": {"changed": [{"sessionId": "nc-alice", "x": 2}]}}
         )
         third = await harness.resume(again)
-        updates = [it["event"]["update"]["users"] for it in third.received()[1:]]
+        updates = [message["event"]["update"]["users"] for message in third.received()[1:]]
         assert [users[0]["x"] for users in updates] == [2]
         third.disconnect()
         harness.rooms_api("r", {"type": "incall", "incall": {"incall": 7, "all": True}})
         fourth = await harness.resume(third)
-        assert [it["event"]["update"] for it in fourth.received()[1:]] == [{"roomid": "r", "incall": 7, "all": True}]
+        assert [message["event"]["update"] for message in fourth.received()[1:]] == [
+            {"roomid": "r", "incall": 7, "all": True}
+        ]
 
 
 @pytest.mark.parametrize("features", [(), ("ack",)])
-async def test_update_that_the_line_did_not_take_is_one_that_waited(features: tuple[str, ...]) -> None:
+async def test_update_that_the_broken_connection_did_not_write_is_one_that_waited(features: tuple[str, ...]) -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice", features=features)
         alice.connection.stuck = True
@@ -501,15 +503,15 @@ async def test_update_that_the_line_did_not_take_is_one_that_waited(features: tu
         )
         alice.disconnect()
         again = await harness.resume(alice)
-        assert [it["type"] for it in again.received()] == ["hello", "event"]
+        assert [message["type"] for message in again.received()] == ["hello", "event"]
 
 
 # reference 2.8-f
-async def test_nothing_is_told_after_a_resume_when_no_list_is_known() -> None:
+async def test_no_participants_are_sent_after_a_resume_without_a_list() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         alice.disconnect()
-        assert [it["type"] for it in (await harness.resume(alice)).received()] == ["hello"]
+        assert [message["type"] for message in (await harness.resume(alice)).received()] == ["hello"]
 
 
 # -- bye (2.7)
@@ -525,14 +527,14 @@ async def test_bye_is_answered_without_a_body_and_ends_the_session() -> None:
         assert alice.received() == [{"id": "b", "type": "bye"}]
         assert alice.connection.finished
         assert bob.received()[0]["event"]["leave"] == [alice.sessionid]
-        assert [it.sessionid for it in harness.nextcloud.leaves()] == ["nc-alice"]
+        assert [request.sessionid for request in harness.nextcloud.leaves()] == ["nc-alice"]
         alice.send({"type": "room", "room": {"roomid": "r"}})
         alice.send("junk")
         await settle()
         assert alice.received() == []
 
 
-async def test_isolation_of_backends_in_hello() -> None:
+async def test_session_of_another_backend_cannot_be_resumed_by_its_public_id() -> None:
     async with FlowHarness() as harness:
         alice, eve = await harness.hello("alice"), await harness.hello("alice", OTHER)
         assert alice.session.backend is CLOUD
