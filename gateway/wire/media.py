@@ -12,7 +12,8 @@ from msgspec import Raw, Struct
 
 from gateway.wire.client import ABSENT, given, has_lone_surrogate, without_lone_surrogates
 
-CONSUMED = frozenset({"offer", "answer", "candidate", "endOfCandidates", "selectStream", "requestoffer", "sendoffer"})
+# types of messages that are for the SFU
+SFU_TYPES = frozenset({"offer", "answer", "candidate", "endOfCandidates", "selectStream", "requestoffer", "sendoffer"})
 ROOM_TYPES = frozenset({"audio", "video", "screen"})
 
 
@@ -27,7 +28,7 @@ class Payload(Struct, frozen=True, gc=False):
     video: Raw = ABSENT
 
 
-class Head(Struct, frozen=True, gc=False):
+class MediaMessage(Struct, frozen=True, gc=False):
     """The fields of ``data`` that the gateway reads; all others are relayed without being read."""
 
     type: str | None = None
@@ -46,7 +47,7 @@ class _TypeOnly(Struct):
 
 
 _NICK_CHANGED = "nickChanged"
-_decoder = msgspec.json.Decoder(Head)
+_decoder = msgspec.json.Decoder(MediaMessage)
 _type_decoder = msgspec.json.Decoder(_TypeOnly)
 _object_decoder = msgspec.json.Decoder(dict[str, Raw])
 _string_decoder = msgspec.json.Decoder(str)
@@ -54,7 +55,7 @@ _number_decoder = msgspec.json.Decoder(Annotated[int, msgspec.Meta(ge=0, le=3276
 _switch_decoder = msgspec.json.Decoder(bool)
 
 
-def decode_head(data: Raw) -> Head | None:
+def decode_media_message(data: Raw) -> MediaMessage | None:
     """Return the known fields, or ``None`` if a field has a wrong type: ``data`` is then relayed unchecked (5.2).
 
     Of ``nickChanged`` the type alone is returned then, because not every session may receive it (5.4).
@@ -65,7 +66,7 @@ def decode_head(data: Raw) -> Head | None:
         return _decode_lenient(data)
 
 
-def _decode_lenient(data: Raw) -> Head | None:
+def _decode_lenient(data: Raw) -> MediaMessage | None:
     text = bytes(data).decode()
     if has_lone_surrogate(text):
         text = without_lone_surrogates(text)
@@ -77,7 +78,7 @@ def _decode_lenient(data: Raw) -> Head | None:
         type = _type_decoder.decode(text).type
     except msgspec.DecodeError:
         return None
-    return Head(_NICK_CHANGED) if type == _NICK_CHANGED else None
+    return MediaMessage(_NICK_CHANGED) if type == _NICK_CHANGED else None
 
 
 def read_string(raw: Raw) -> str | None:

@@ -27,7 +27,6 @@ class CodecPlan:
     """The media that an offer sends, and the decision about their codecs."""
 
     preference: CodecPreference  # for the SFU
-
     offered: dict[str, tuple[str, ...]]  # codecs by media kind
     sent: frozenset[str]  # media kinds
     decided: dict[str, CodecChoice]  # by media kind

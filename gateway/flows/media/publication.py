@@ -18,7 +18,7 @@ from gateway.flows.media.sfu import LostTwice
 from gateway.flows.media.validation import CandidateRefused, read_candidate
 from gateway.flows.services import smaller
 from gateway.wire.errors import Code, ProtocolError
-from gateway.wire.media import DescriptionPayload, Head
+from gateway.wire.media import DescriptionPayload, MediaMessage
 from mcu.base import (
     CloseReason,
     IceRestartUnsupported,
@@ -98,7 +98,7 @@ class Publication(SessionStream):
             return
         request = self._current_request
         self.end()
-        if request is not None and request.head.type == "offer":
+        if request is not None and request.message.type == "offer":
             self._reply_error(request, Code.NOT_ALLOWED_TO_PUBLISH.error())
 
     def end(self) -> None:
@@ -143,20 +143,22 @@ class Publication(SessionStream):
         offer = request.require_description()
         media_kinds = document.kinds(offer)
         self._require_permission(media_kinds)
-        preference = codecs.CodecPreference.parse(*_codec_fields(request.head))
+        preference = codecs.CodecPreference.parse(*_codec_fields(request.message))
         candidates.filter_description(offer, self._services.settings.candidate_filter)
         identity = document.identity(offer)
         renegotiation = self._identity is not None and self._identity.same_peer_connection(identity)
         plan = self._context.quality.plan_codecs(self, offer, preference, renegotiation=renegotiation)
         try:
-            answer = await self._negotiate(request.head, offer.freeze(), plan.preference, renegotiation=renegotiation)
+            answer = await self._negotiate(
+                request.message, offer.freeze(), plan.preference, renegotiation=renegotiation
+            )
         except McuError as error:
             if self._publisher is not None or isinstance(error, Rejected):  # the offer is at fault (9.9)
                 raise
             lost = isinstance(error, McuLost) and not isinstance(error, LostTwice)
             if lost and not self._context.sfu.accepts_streams:
                 self._media_kinds = media_kinds
-                self._recover(CloseReason.LOST, request.head.sid or "")
+                self._recover(CloseReason.LOST, request.message.sid or "")
             log.warning("publishing a %s stream failed: %s", self.stream_type.value, error)
             raise ProtocolError(Code.CLIENT_NOT_FOUND.error()) from error
         self._media_kinds = media_kinds
@@ -173,7 +175,7 @@ class Publication(SessionStream):
         self._send("answer", DescriptionPayload("answer", str(self._capped(answer))))
 
     async def _negotiate(
-        self, head: Head, offer: Description, preference: codecs.CodecPreference, *, renegotiation: bool
+        self, message: MediaMessage, offer: Description, preference: codecs.CodecPreference, *, renegotiation: bool
     ) -> Description:
         """Renegotiate the running PeerConnection, or publish anew; return the SFU's answer."""
         if self._publisher is not None and renegotiation:
@@ -182,12 +184,14 @@ class Publication(SessionStream):
             except IceRestartUnsupported:
                 pass
             else:
-                self.sid = head.sid or self.sid
+                self.sid = message.sid or self.sid
                 return answer
-        return await self._publish(head, offer, preference)
+        return await self._publish(message, offer, preference)
 
-    async def _publish(self, head: Head, offer: Description, preference: codecs.CodecPreference) -> Description:
-        self._set_bitrates(head)
+    async def _publish(
+        self, message: MediaMessage, offer: Description, preference: codecs.CodecPreference
+    ) -> Description:
+        self._set_bitrates(message)
         self._publisher, replaced = None, self._publisher
 
         def publish(seconds: float) -> Awaitable[tuple[Publisher, Description]]:
@@ -206,7 +210,7 @@ class Publication(SessionStream):
             return answer
         self._publisher = publisher
         self._recovery.cancel()
-        self.sid = head.sid or ""
+        self.sid = message.sid or ""
         self._services.counters.publishers_total[self.stream_type.value] += 1
         self._owner.resubscribe(self.key)
         return answer
@@ -224,9 +228,11 @@ class Publication(SessionStream):
             continent=location.continent,
         )
 
-    def _set_bitrates(self, head: Head) -> None:
+    def _set_bitrates(self, message: MediaMessage) -> None:
+        """Note the bitrate that the client asked for, and the limits that are configured now."""
         limits, backend = self._services.settings.media_limits, self.session.backend
-        self.requested_bitrate = int(min(head.bitrate, _MAX_BITRATE)) if head.bitrate and head.bitrate > 0 else 0
+        requested = message.bitrate or 0
+        self.requested_bitrate = int(min(requested, _MAX_BITRATE)) if requested > 0 else 0
         if self.stream_type is StreamType.SCREEN:
             self.bitrate_limit = smaller(backend.max_screen_bitrate, limits.screen_bitrate)
         else:
@@ -244,10 +250,10 @@ class Publication(SessionStream):
         if self._publisher is None:
             raise ProtocolError(Code.CLIENT_NOT_FOUND.error())
         self._check_sid(request)
-        if request.head.type == "answer":
+        if request.message.type == "answer":
             raise ProtocolError(Code.PROCESSING_FAILED.error())
         try:
-            candidate = read_candidate(request.head, self._services.settings.candidate_filter)
+            candidate = read_candidate(request.message, self._services.settings.candidate_filter)
         except CandidateRefused:
             return
         await self._publisher.add_candidate(candidate)
@@ -290,5 +296,5 @@ class Publication(SessionStream):
             self._recovery.expect(reason, sid)
 
 
-def _codec_fields(head: Head) -> tuple[str, str, str, str]:
-    return head.audiocodec or "", head.videocodec or "", head.vp9profile or "", head.h264profile or ""
+def _codec_fields(message: MediaMessage) -> tuple[str, str, str, str]:
+    return message.audiocodec or "", message.videocodec or "", message.vp9profile or "", message.h264profile or ""

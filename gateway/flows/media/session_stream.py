@@ -22,7 +22,7 @@ from gateway.flows.services import Services
 from gateway.flows.tasks import Backlog, SerialQueue
 from gateway.wire import server
 from gateway.wire.errors import Code, Error, ProtocolError
-from gateway.wire.media import CandidateInit, CandidatePayload, DescriptionPayload, Head, MediaData, encode_data
+from gateway.wire.media import CandidateInit, CandidatePayload, DescriptionPayload, MediaData, MediaMessage, encode_data
 from mcu.base import BackendId, Candidate, CloseReason, McuError, MediaKind, PublisherId, StreamKey, StreamType
 from sdp.document import Description
 
@@ -34,7 +34,7 @@ class MediaRequest:
     """A media message that a session's client sent."""
 
     session: Session
-    head: Head
+    message: MediaMessage
     id: str  # of the message, for an error reply
     description: Description | None = None  # of an offer or answer
 
@@ -158,10 +158,10 @@ class SessionStream(ABC):
         except ProtocolError as error:
             self._reply_error(request, error.error)
         except McuError as error:
-            log.warning("%s of a %s stream failed: %s", request.head.type, self.stream_type.value, error)
+            log.warning("%s of a %s stream failed: %s", request.message.type, self.stream_type.value, error)
             self._reply_error(request, Code.PROCESSING_FAILED.error())
         except Exception:  # the client waits for a reply, whatever went wrong
-            log.exception("%s of a %s stream failed", request.head.type, self.stream_type.value)
+            log.exception("%s of a %s stream failed", request.message.type, self.stream_type.value)
             self._reply_error(request, Code.PROCESSING_FAILED.error())
         finally:
             self._current_request = None
@@ -177,7 +177,7 @@ class SessionStream(ABC):
         Raises:
             ProtocolError: ``processing_failed``.
         """
-        if request.head.sid and request.head.sid != self.sid:
+        if request.message.sid and request.message.sid != self.sid:
             raise ProtocolError(Code.PROCESSING_FAILED.error())
 
     # -- messages to the client

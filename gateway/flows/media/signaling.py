@@ -20,7 +20,7 @@ from gateway.flows.media.sfu import SfuAccess
 from gateway.flows.media.validation import check, require_stream_type, stream_type_of
 from gateway.flows.services import Services
 from gateway.wire.errors import Code, ProtocolError
-from gateway.wire.media import Head
+from gateway.wire.media import MediaMessage
 from mcu.base import McuStatus, StreamType
 
 UNSHARE_DELAY = 1.0  # seconds between unshareScreen and the end of the stream (9.7)
@@ -91,27 +91,27 @@ class MediaSignaling:
 
     # -- messages
 
-    def handle(self, session: Session, recipient: SessionId, head: Head, request_id: str) -> None:
+    def handle(self, session: Session, recipient: SessionId, message: MediaMessage, request_id: str) -> None:
         """Check and carry out a media message of a session; a failure that comes later is sent to its client.
 
         Raises:
             ProtocolError: the message is malformed, or cannot be carried out.
         """
-        request = MediaRequest(session, head, request_id, check(head))
-        self._services.counters.mcu_messages[str(head.type)] += 1
-        if head.type == "offer":
+        request = MediaRequest(session, message, request_id, check(message))
+        self._services.counters.mcu_messages[str(message.type)] += 1
+        if message.type == "offer":
             self._offer(request)
-        elif head.type == "sendoffer":
+        elif message.type == "sendoffer":
             self._send_offer(request, recipient)
-        elif head.type == "requestoffer":
+        elif message.type == "requestoffer":
             self._request_offer(request, recipient)
         elif recipient != session.id:
             self._to_subscription(request, recipient)
-        elif head.type != "selectStream":
+        elif message.type != "selectStream":
             self._to_publication(request)
 
     def _offer(self, request: MediaRequest) -> None:
-        session, stream_type = request.session, require_stream_type(request.head)
+        session, stream_type = request.session, require_stream_type(request.message)
         publication = self._streams.publication(session, stream_type)
         if publication is None:
             self._require_below_limit("publishers", len(self._streams.of(session).publications))
@@ -130,7 +130,7 @@ class MediaSignaling:
 
     def _send_offer(self, request: MediaRequest, recipient: SessionId) -> None:
         session, hub = request.session, self._services.hub
-        if not _may_publish(session, stream_type_of(request.head)):
+        if not _may_publish(session, stream_type_of(request.message)):
             raise ProtocolError(Code.NOT_ALLOWED_TO_SEND_OFFER.error())
         if recipient == session.id:
             return
@@ -145,7 +145,7 @@ class MediaSignaling:
         self._subscribe(request, subscriber, session.id)
 
     def _subscribe(self, request: MediaRequest, subscriber: Session, publisher: SessionId) -> None:
-        stream_type = require_stream_type(request.head)
+        stream_type = require_stream_type(request.message)
         subscription = self._streams.subscription(subscriber, stream_key(subscriber, publisher, stream_type))
         if subscription is None:
             self._require_below_limit("subscriptions", len(self._streams.of(subscriber).subscriptions))
@@ -154,16 +154,16 @@ class MediaSignaling:
 
     def _to_publication(self, request: MediaRequest) -> None:
         """Forward an answer, a candidate or the end of candidates to the session's own publication."""
-        if not _may_publish(request.session, stream_type_of(request.head)):
+        if not _may_publish(request.session, stream_type_of(request.message)):
             raise ProtocolError(Code.NOT_ALLOWED_TO_SEND_CANDIDATE.error())
-        publication = self._streams.publication(request.session, require_stream_type(request.head))
+        publication = self._streams.publication(request.session, require_stream_type(request.message))
         if publication is None:
             raise ProtocolError(Code.CLIENT_NOT_FOUND.error())
         publication.handle(request)
 
     def _to_subscription(self, request: MediaRequest, publisher: SessionId) -> None:
         """Forward an answer, a candidate, the end of candidates or a selection to a subscription of the session."""
-        session, stream_type = request.session, require_stream_type(request.head)
+        session, stream_type = request.session, require_stream_type(request.message)
         subscription = self._streams.subscription(session, stream_key(session, publisher, stream_type))
         if subscription is None:
             raise ProtocolError(Code.CLIENT_NOT_FOUND.error())

@@ -15,7 +15,7 @@ from gateway.core.session import Session
 from gateway.flows.media.session_stream import MediaContext, MediaRequest, SessionStream, StreamOwner
 from gateway.flows.media.validation import CandidateRefused, read_candidate, read_selection
 from gateway.wire.errors import Code, ProtocolError
-from gateway.wire.media import DescriptionPayload, Head
+from gateway.wire.media import DescriptionPayload, MediaMessage
 from mcu.base import (
     CloseReason,
     McuError,
@@ -78,16 +78,16 @@ class Subscription(SessionStream):
             ProtocolError: the request was not queued.
         """
         self._request_count += 1
-        if self._crossed_offer(request.head):
+        if self._crossed_offer(request.message):
             self._served_count = self._request_count
         number, deadline = self._request_count, self._services.clock() + self._services.settings.media_limits.timeout
-        requires_same_call = request.head.type == "requestoffer" and self._in_same_call()
+        requires_same_call = request.message.type == "requestoffer" and self._in_same_call()
 
         async def work(request: MediaRequest) -> None:
             if self._served_count < number:
                 await self._request(request, requires_same_call, deadline)
             elif self._subscriber is not None:
-                await self._select(self._subscriber, read_selection(request.head))
+                await self._select(self._subscriber, read_selection(request.message))
 
         self.enqueue(request, work)
 
@@ -124,9 +124,9 @@ class Subscription(SessionStream):
 
     # -- carrying out requests
 
-    def _crossed_offer(self, head: Head) -> bool:
+    def _crossed_offer(self, message: MediaMessage) -> bool:
         """Return whether a request was on its way when an unrequested offer, not yet answered, was sent."""
-        if self._unrequested_offer_at is None or self._subscriber is None or (head.sid and head.sid == self.sid):
+        if self._unrequested_offer_at is None or self._subscriber is None or (message.sid and message.sid == self.sid):
             return False
         return self._services.clock() - self._unrequested_offer_at < CROSSING
 
@@ -136,9 +136,9 @@ class Subscription(SessionStream):
         return publisher is not None and hub.in_same_call(self.session, publisher)
 
     async def _request(self, request: MediaRequest, requires_same_call: bool, deadline: float) -> None:
-        head = request.head
-        selection = read_selection(head)
-        if self._subscriber is not None and head.type == "requestoffer" and head.sid and head.sid == self.sid:
+        message = request.message
+        selection = read_selection(message)
+        if self._subscriber is not None and message.type == "requestoffer" and message.sid and message.sid == self.sid:
             offer = await self._subscriber.refresh()
             await self._select(self._subscriber, selection)
         else:
@@ -199,18 +199,18 @@ class Subscription(SessionStream):
         self._selection = MediaSelection(*(new if new is not None else old for new, old in pairs))
 
     async def _handle(self, request: MediaRequest) -> None:
-        subscriber, head = self._subscriber, request.head
-        if head.type == "selectStream" and (subscriber is not None or self._lost):
-            await self._select(subscriber, read_selection(head))
+        subscriber, message = self._subscriber, request.message
+        if message.type == "selectStream" and (subscriber is not None or self._lost):
+            await self._select(subscriber, read_selection(message))
             return
         if subscriber is None:
             raise ProtocolError(Code.CLIENT_NOT_FOUND.error())
         self._check_sid(request)
-        if head.type == "answer":
+        if message.type == "answer":
             await self._accept(subscriber, request.require_description())
             return
         try:
-            candidate = read_candidate(head, self._services.settings.candidate_filter)
+            candidate = read_candidate(message, self._services.settings.candidate_filter)
         except CandidateRefused:
             return
         await subscriber.add_candidate(candidate)

@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.wire.client import given
 from gateway.wire.errors import Code, ProtocolError
-from gateway.wire.media import ROOM_TYPES, Head, decode_selection, read_member, read_string
+from gateway.wire.media import ROOM_TYPES, MediaMessage, decode_selection, read_member, read_string
 from mcu.base import Candidate, MediaSelection, StreamType
 from sdp import candidates, document
 from sdp.candidates import CandidateError, CandidateFilter
@@ -23,47 +23,47 @@ class CandidateRefused(Exception):
     """The candidate filter does not let this candidate pass to the SFU; it is dropped without an error (9.4)."""
 
 
-def check(head: Head) -> Description | None:
+def check(message: MediaMessage) -> Description | None:
     """Check the known fields of a message and return the parsed description of an offer or answer.
 
     Raises:
         ProtocolError: a field is missing or malformed.
     """
-    if not head.type or (head.roomType and head.roomType not in ROOM_TYPES):
+    if not message.type or (message.roomType and message.roomType not in ROOM_TYPES):
         raise ProtocolError(Code.INVALID_FORMAT.error())
-    if head.type in ("offer", "answer"):
-        return _description(head)
-    if head.type == "candidate":
-        _check_candidate(head)
+    if message.type in ("offer", "answer"):
+        return _description(message)
+    if message.type == "candidate":
+        _check_candidate(message)
     return None
 
 
-def stream_type_of(head: Head) -> StreamType | None:
+def stream_type_of(message: MediaMessage) -> StreamType | None:
     """Return the type of the stream that a message is about, or ``None`` if no stream can have its room type (9.1)."""
-    return _STREAM_TYPES.get(head.roomType or "")
+    return _STREAM_TYPES.get(message.roomType or "")
 
 
-def require_stream_type(head: Head) -> StreamType:
+def require_stream_type(message: MediaMessage) -> StreamType:
     """Return the type of the stream that a message is about.
 
     Raises:
         ProtocolError: ``client_not_found``, no stream can have its room type (9.1).
     """
-    stream_type = stream_type_of(head)
+    stream_type = stream_type_of(message)
     if stream_type is None:
         raise ProtocolError(Code.CLIENT_NOT_FOUND.error())
     return stream_type
 
 
-def read_candidate(head: Head, allowed: CandidateFilter) -> Candidate | None:
+def read_candidate(message: MediaMessage, allowed: CandidateFilter) -> Candidate | None:
     """Return the candidate of a checked message, or ``None`` for the end of candidates.
 
     Raises:
         CandidateRefused: its address must not reach the SFU.
     """
-    if head.type == "endOfCandidates" or head.payload is None:
+    if message.type == "endOfCandidates" or message.payload is None:
         return None
-    init = head.payload.candidate
+    init = message.payload.candidate
     text = read_string(read_member(init, "candidate"))
     if not text:
         return None
@@ -74,26 +74,26 @@ def read_candidate(head: Head, allowed: CandidateFilter) -> Candidate | None:
     return Candidate(text, read_string(read_member(init, "sdpMid")), number)
 
 
-def read_selection(head: Head) -> MediaSelection:
+def read_selection(message: MediaMessage) -> MediaSelection:
     """Return the simulcast layer and the media that a subscriber selects (9.6).
 
     Raises:
         ProtocolError: ``processing_failed``, a value has a wrong type.
     """
     try:
-        selected = decode_selection(head.payload)
+        selected = decode_selection(message.payload)
     except msgspec.DecodeError as error:
         raise ProtocolError(Code.PROCESSING_FAILED.error()) from error
     return MediaSelection(selected.substream, selected.temporal, selected.audio, selected.video)
 
 
-def _description(head: Head) -> Description:
+def _description(message: MediaMessage) -> Description:
     """Parse the description of an offer or answer, bring it into normal form, and check its candidates.
 
     Raises:
         ProtocolError: ``invalid_sdp``, it is missing or malformed.
     """
-    sdp = None if head.payload is None else read_string(head.payload.sdp)
+    sdp = None if message.payload is None else read_string(message.payload.sdp)
     if sdp is None:
         raise ProtocolError(Code.NO_SDP.error())
     try:
@@ -109,10 +109,10 @@ def _description(head: Head) -> Description:
     return description
 
 
-def _check_candidate(head: Head) -> None:
-    if head.payload is None or not given(head.payload.candidate):
+def _check_candidate(message: MediaMessage) -> None:
+    if message.payload is None or not given(message.payload.candidate):
         raise ProtocolError(Code.NO_CANDIDATE.error())
-    text = read_string(read_member(head.payload.candidate, "candidate"))
+    text = read_string(read_member(message.payload.candidate, "candidate"))
     if text is None:
         raise ProtocolError(Code.INVALID_CANDIDATE.error())
     if not text:

@@ -21,7 +21,7 @@ from gateway.flows.services import Services
 from gateway.wire import server
 from gateway.wire.client import ClientMessage
 from gateway.wire.errors import Code, ProtocolError
-from gateway.wire.media import CONSUMED, ROOM_TYPES, Head, decode_head
+from gateway.wire.media import ROOM_TYPES, SFU_TYPES, MediaMessage, decode_media_message
 from gateway.wire.server import MESSAGE_END
 from gateway.wire.structure import addressed
 
@@ -49,7 +49,7 @@ class Relay:
         elif type == "user":
             if recipient != session.userid:
                 targets = self._hub.of_user(session.backend, recipient)
-                self._send(session, type, targets, data, decode_head(data))
+                self._send(session, type, targets, data, decode_media_message(data))
         else:
             self._to_room(session, type, data)
 
@@ -81,22 +81,22 @@ class Relay:
         return room.members.values() if type == "room" else _in_call(room)
 
     def _to_session(self, session: Session, recipient: str, data: Raw, request: str | None) -> None:
-        head = decode_head(data)
-        if self._has_mcu and head is not None:
-            type = head.type
-            if not type or (head.roomType and head.roomType not in ROOM_TYPES):
+        decoded = decode_media_message(data)
+        if self._has_mcu and decoded is not None:
+            type = decoded.type
+            if not type or (decoded.roomType and decoded.roomType not in ROOM_TYPES):
                 raise ProtocolError(Code.INVALID_FORMAT.error())
-            if type in CONSUMED:
-                self._media.handle(session, SessionId(recipient), head, request or "")
+            if type in SFU_TYPES:
+                self._media.handle(session, SessionId(recipient), decoded, request or "")
                 return
         if recipient == session.id:
-            if self._has_mcu and head is not None and head.type == "unshareScreen":
+            if self._has_mcu and decoded is not None and decoded.type == "unshareScreen":
                 self._media.unshare_screen(session)
             return
         target = self._hub.find(session.backend, recipient)
         if target is None:
             self._to_virtual(session, recipient, data)
-        elif head is None or head.type != NICK_CHANGED or _sees_nick_changes(target):
+        elif decoded is None or decoded.type != NICK_CHANGED or _sees_nick_changes(target):
             self._delivery.send(target, b"".join((session.sender("session"), data, MESSAGE_END)))
 
     def _to_virtual(self, session: Session, recipient: str, data: Raw, *, control: bool = False) -> None:
@@ -113,15 +113,17 @@ class Relay:
         room = self._hub.room_of(session)
         if room is None:
             return
-        head = decode_head(data)
-        if self._has_mcu and head is not None:
-            check(head)
+        decoded = decode_media_message(data)
+        if self._has_mcu and decoded is not None:
+            check(decoded)
         targets = room.members.values() if type == "room" else _in_call(room)
-        self._send(session, type, targets, data, head)
+        self._send(session, type, targets, data, decoded)
 
-    def _send(self, session: Session, type: str, targets: Iterable[Session], data: Raw, head: Head | None) -> None:
+    def _send(
+        self, session: Session, type: str, targets: Iterable[Session], data: Raw, decoded: MediaMessage | None
+    ) -> None:
         encoded = b"".join((session.sender(type), data, MESSAGE_END))
-        if head is not None and head.type == NICK_CHANGED:
+        if decoded is not None and decoded.type == NICK_CHANGED:
             targets = [target for target in targets if _sees_nick_changes(target)]
         self._delivery.send_all(targets, encoded, but=session)
 

@@ -11,15 +11,15 @@ from gateway.wire.media import (
     CandidateInit,
     CandidatePayload,
     DescriptionPayload,
-    Head,
     MediaData,
+    MediaMessage,
     Payload,
     SelectionPayload,
 )
 
 
-def head(text: str) -> Head | None:
-    return media.decode_head(Raw(text.encode()))
+def decode(text: str) -> MediaMessage | None:
+    return media.decode_media_message(Raw(text.encode()))
 
 
 def raw(text: str) -> Raw:
@@ -27,7 +27,9 @@ def raw(text: str) -> Raw:
 
 
 def test_known_fields_are_decoded_and_the_members_of_the_payload_are_not() -> None:
-    read = head('{"type":"offer","sid":"1","roomType":"video","bitrate":1.5,"videocodec":"vp8","payload":{"sdp" : 1}}')
+    read = decode(
+        '{"type":"offer","sid":"1","roomType":"video","bitrate":1.5,"videocodec":"vp8","payload":{"sdp" : 1}}'
+    )
     assert read is not None
     assert (read.type, read.sid, read.roomType, read.bitrate, read.videocodec) == ("offer", "1", "video", 1.5, "vp8")
     assert read.payload is not None
@@ -57,7 +59,7 @@ def test_known_fields_are_decoded_and_the_members_of_the_payload_are_not() -> No
     ],
 )
 def test_data_with_a_field_of_another_type_is_not_read(text: str) -> None:
-    assert head(text) is None
+    assert decode(text) is None
 
 
 # reference 5.4-c
@@ -70,18 +72,18 @@ def test_data_with_a_field_of_another_type_is_not_read(text: str) -> None:
     ],
 )
 def test_nick_changed_is_recognised_whatever_its_other_fields(text: str) -> None:
-    assert head(text) == Head("nickChanged")
+    assert decode(text) == MediaMessage("nickChanged")
 
 
 def test_null_is_absent() -> None:
-    read = head('{"type":null,"sid":null,"roomType":null,"payload":null,"bitrate":null,"audiocodec":null}')
+    read = decode('{"type":null,"sid":null,"roomType":null,"payload":null,"bitrate":null,"audiocodec":null}')
     assert read is not None
     assert read.type is None
     assert read.payload is None
 
 
 def test_lone_surrogate_is_replaced() -> None:
-    read = head('{"type":"offer","nick":"\\ud83d","payload":{"sdp":"\\ud800"}}')
+    read = decode('{"type":"offer","nick":"\\ud83d","payload":{"sdp":"\\ud800"}}')
     assert read is not None
     assert read.type == "offer"
     assert read.payload is not None
@@ -89,8 +91,8 @@ def test_lone_surrogate_is_replaced() -> None:
 
 
 def test_data_that_is_not_json_is_not_read() -> None:
-    assert head('{"type":') is None
-    assert head('{"type":"a","x":"\\ud800",}') is None
+    assert decode('{"type":') is None
+    assert decode('{"type":"a","x":"\\ud800",}') is None
 
 
 @pytest.mark.parametrize(("text", "string"), [('"x"', "x"), ("5", None), ("null", None), ("[]", None), ("", None)])

@@ -1,14 +1,24 @@
-"""The state of a stream is written by its own class only."""
+"""The state of a stream is written by its own class only, and quality knows publications by a protocol only."""
 
 from __future__ import annotations
 
 import ast
+import asyncio
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 import gateway.flows.media
+from gateway.core.session import Session
+from gateway.flows.media.session_stream import stream_key
+from mcu.base import Candidate, CloseReason, MediaKind, Publisher, PublishOptions, StreamKey, StreamType
+from sdp.codecs import CodecPreference
+from sdp.document import Description, parse
+from tests.gateway.flows.media.descriptions import ANSWER, offer
+from tests.gateway.flows.media.fake_mcu import FakePublisher
+from tests.gateway.flows.media.quality_calls import ROOM, SETTLED, backend_with, harness_with
 
 MODULES = sorted(Path(gateway.flows.media.__path__[0]).glob("*.py"))
 
@@ -41,3 +51,43 @@ def test_attributes_are_written_by_their_own_object(path: Path) -> None:
 )
 def test_foreign_write_is_found(source: str, found: list[str]) -> None:
     assert list(foreign_writes(source)) == found
+
+
+class NullListener:
+    """Ignores all events of a stream."""
+
+    def on_candidate(self, candidate: Candidate | None) -> None: ...
+
+    def on_offer(self, offer: Description) -> None: ...
+
+    def on_media(self, kind: MediaKind, flowing: bool) -> None: ...
+
+    def on_closed(self, reason: CloseReason) -> None: ...
+
+
+@dataclass
+class PlainStream:
+    """A published stream that has the members of ``PublishedStream`` and no others."""
+
+    session: Session
+    key: StreamKey
+    publisher: Publisher | None
+    stream_type: StreamType = StreamType.VIDEO
+    requested_bitrate: int = 0
+    bitrate_limit: int = 0
+    ceiling: int = 0
+
+
+async def test_quality_limits_any_published_stream() -> None:
+    async with harness_with(room_budget=400_000) as harness:
+        alice = await harness.member("alice", backend=backend_with())
+        quality, key = harness.media.quality, stream_key(alice.session, alice.session.id, StreamType.VIDEO)
+        publisher = FakePublisher(harness.mcu, key, offer(), PublishOptions(), NullListener())
+        stream = PlainStream(alice.session, key, publisher)
+        plan = quality.plan_codecs(stream, parse(offer()), CodecPreference(), renegotiation=False)
+        quality.published(stream, plan, parse(ANSWER))
+        await asyncio.sleep(SETTLED)
+        assert publisher.limits == [400_000]
+        assert [it.stream for it in quality.explain(ROOM)] == [stream]
+        quality.unpublished(stream)
+        assert quality.explain(ROOM) == []
