@@ -1,4 +1,4 @@
-"""The WebSocket side runs on asyncio's own loop and on uvloop, whose transports differ where it matters."""
+"""Event loops of the tests: WebSocket tests run on asyncio's loop and on uvloop, whose transports differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A WebSocket client that may break every rule: octets out, frames in."""
+"""A WebSocket client for tests, which can send any bytes and returns the frames that it receives."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from typing import Any, Self
 Json = dict[str, Any]
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
-PATIENCE = 5.0  # seconds for anything that is waited for
+PATIENCE = 5.0  # seconds until a wait times out
 
 
 def masked(payload: bytes | str, opcode: int = TEXT, *, final: bool = True, reserved: int = 0) -> bytes:
-    """Return a client's frame (RFC 6455 5.2)."""
-    octets = payload.encode() if isinstance(payload, str) else payload
+    """Return a masked frame (RFC 6455 5.2)."""
+    data = payload.encode() if isinstance(payload, str) else payload
     first = (0x80 if final else 0) | reserved << 4 | opcode
-    length = len(octets)
+    length = len(data)
     if length < 126:
         head = struct.pack("!BB", first, 0x80 | length)
     elif length < 65536:
@@ -29,13 +29,13 @@ def masked(payload: bytes | str, opcode: int = TEXT, *, final: bool = True, rese
     else:
         head = struct.pack("!BBQ", first, 0x80 | 127, length)
     mask = os.urandom(4)
-    stretched = mask * (length // 4 + 1)
-    body = (int.from_bytes(octets) ^ int.from_bytes(stretched[:length])).to_bytes(length) if length else b""
+    repeated_mask = mask * (length // 4 + 1)
+    body = (int.from_bytes(data) ^ int.from_bytes(repeated_mask[:length])).to_bytes(length) if length else b""
     return head + mask + body
 
 
 def upgrade(path: str = "/spreed", **headers: str | None) -> bytes:
-    """Return the request of a handshake; ``None`` leaves a header out."""
+    """Return the request of a handshake; the value ``None`` omits a header."""
     given: dict[str, str | None] = {
         "Host": "gateway.example",
         "Connection": "Upgrade",
@@ -49,7 +49,7 @@ def upgrade(path: str = "/spreed", **headers: str | None) -> bytes:
 
 
 class RawClient:
-    """One connection; the head of the server's answer is in ``head``."""
+    """One connection; ``head`` is the head of the server's answer to the upgrade."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -67,7 +67,7 @@ class RawClient:
         receive_buffer: int = 0,
         tls: ssl.SSLContext | None = None,
     ) -> Self:
-        """Connect and upgrade; ``early`` goes into the packet of the request, ``later`` right behind it."""
+        """Connect and upgrade; ``early`` is sent in one write with the request, ``later`` in the next one."""
         sock = socket.socket()
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -95,7 +95,7 @@ class RawClient:
         self.writer.transport.abort()
 
     def send(self, message: Json | str | bytes, **frame: Any) -> None:
-        """Send one message, or what is to be taken for one."""
+        """Send one message, or a payload as it is."""
         self.writer.write(masked(json.dumps(message) if isinstance(message, dict) else message, **frame))
 
     async def frame(self) -> tuple[int, bytes]:
@@ -116,7 +116,7 @@ class RawClient:
             return first & 0x0F, await self._reader.readexactly(length)
 
     async def receive(self) -> Json:
-        """Return the next message; the server's pings are counted."""
+        """Return the next message; pings before it are kept in ``pings``."""
         while True:
             opcode, payload = await self.frame()
             if opcode == PING:
@@ -127,10 +127,7 @@ class RawClient:
             return message
 
     async def closed(self) -> int | None:
-        """Return the code with which the server closes: 1005 when it gives none, ``None`` when it sends no close frame.
-
-        Messages before are skipped.
-        """
+        """Skip all messages and return the server's close code: 1005 without a code, ``None`` without a close frame."""
         code = None
         try:
             while True:
@@ -142,7 +139,7 @@ class RawClient:
             return code
 
     def reset(self) -> None:
-        """End the connection at once, with what is on its way."""
+        """Reset the TCP connection, which discards unread data."""
         sock = self.writer.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()

@@ -1,4 +1,4 @@
-"""A bare HTTP server for the handlers under test."""
+"""An HTTP server for single handlers, and an HTTP exchange over a raw socket."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aiohttp import web
 
 @asynccontextmanager
 async def served(routes: Iterable[web.AbstractRouteDef]) -> AsyncIterator[tuple[str, int]]:
-    """Serve the routes on a free port; yields host and port."""
+    """Serve the routes on a free port; yield host and port."""
     app = web.Application(client_max_size=0)
     app.router.add_routes(routes)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -25,7 +25,7 @@ async def served(routes: Iterable[web.AbstractRouteDef]) -> AsyncIterator[tuple[
 
 
 async def exchange(address: tuple[str, int], request: bytes) -> tuple[int, dict[str, str], bytes]:
-    """Send the octets of a request and return status, headers (lower-case names) and body of the answer."""
+    """Send a request's bytes and return status, headers (with lower-case names) and body of the answer."""
     async with asyncio.timeout(5):
         reader, writer = await asyncio.open_connection(*address)
         try:

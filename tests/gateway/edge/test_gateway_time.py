@@ -1,4 +1,4 @@
-"""The whole gateway in virtual time over real sockets: what lasts as long as the reference says (17)."""
+"""Time limits of a whole gateway (reference 17), in virtual time over real sockets."""
 
 from __future__ import annotations
 
@@ -24,10 +24,9 @@ from tests.gateway.flows.harness import INTERNAL_SECRET, internal_params
 
 SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
 RANDOM = "r" * 64
-NEAR = 0.5  # seconds that may pass over what the sockets do
-SWEEP = 1.0  # what is looked at once a second may come that much later
+TOLERANCE = 0.5  # seconds that the sockets may need
+SWEEP = 1.0  # seconds that a limit may be late if a sweep applies it
 LONG = 1000.0  # seconds
-BEGUN = b"GET /api/v1/welcome HTTP/1.1\r\nHost: h"
 
 Json = dict[str, Any]
 
@@ -37,13 +36,13 @@ def now() -> float:
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+def long_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (talk_client, fake_nextcloud):
         monkeypatch.setattr(module, "PATIENCE", LONG)
 
 
-class Running:
-    """A gateway, its Nextcloud, and clients."""
+class RunningGateway:
+    """A running gateway and its Nextcloud."""
 
     def __init__(self, url: str, cloud: FakeNextcloud) -> None:
         self.url = url
@@ -58,7 +57,7 @@ class Running:
 
 
 @pytest.fixture
-async def running(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Running]:
+async def running(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RunningGateway]:
     monkeypatch.setattr(app, "time", SimpleNamespace(monotonic=now, time=lambda: 1_700_000_000.0 + now()))
     async with FakeNextcloud(secret=SECRET) as cloud:
         gateway = Gateway(
@@ -72,37 +71,37 @@ async def running(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Running]:
         )
         (url,) = await gateway.start()
         try:
-            yield Running(url, cloud)
+            yield RunningGateway(url, cloud)
         finally:
             await gateway.stop()
 
 
 @asynccontextmanager
 async def lasting(seconds: float, more: float = 0.0) -> AsyncIterator[None]:
-    """Expect what is done to last so long, or up to ``more`` longer."""
+    """Assert that the block lasts ``seconds``, or up to ``more`` longer."""
     start = now()
     yield
-    assert seconds - NEAR <= now() - start <= seconds + more + NEAR
+    assert seconds - TOLERANCE <= now() - start <= seconds + more + TOLERANCE
 
 
-async def said_bye(client: TalkClient, reason: str) -> None:
+async def received_bye(client: TalkClient, reason: str) -> None:
     await client.wait_for(lambda it: it == {"type": "bye", "bye": {"reason": reason}}, patience=LONG)
     assert await client.closed() == 1000
 
 
-async def test_a_hello_must_come_in_2_seconds(running: Running) -> None:
+async def test_hello_must_come_in_2_seconds(running: RunningGateway) -> None:
     async with lasting(2, SWEEP), running.client() as silent:
-        await said_bye(silent, "hello_timeout")
+        await received_bye(silent, "hello_timeout")
 
 
-async def test_an_anonymous_client_must_join_in_10_seconds(running: Running) -> None:
+async def test_anonymous_client_must_join_in_10_seconds(running: RunningGateway) -> None:
     async with running.client() as guest:
         await guest.hello(running.cloud.ticket(""))
         async with lasting(10, SWEEP):
-            await said_bye(guest, "room_join_timeout")
+            await received_bye(guest, "room_join_timeout")
 
 
-async def test_a_session_ends_30_seconds_after_its_connection(running: Running) -> None:
+async def test_session_ends_30_seconds_after_its_connection(running: RunningGateway) -> None:
     async with running.client() as anna, running.client() as ben:
         for name, client in (("anna", anna), ("ben", ben)):
             await client.hello(running.cloud.ticket(name))
@@ -113,7 +112,7 @@ async def test_a_session_ends_30_seconds_after_its_connection(running: Running) 
         assert left["event"]["leave"] == [anna.session_id]
 
 
-async def test_nextcloud_is_told_every_10_seconds_who_is_there(running: Running) -> None:
+async def test_keep_alive_ping_is_sent_every_10_seconds(running: RunningGateway) -> None:
     async with running.client() as anna:
         await anna.hello(running.cloud.ticket("anna"))
         async with lasting(10, SWEEP):
@@ -128,8 +127,8 @@ async def test_nextcloud_is_told_every_10_seconds_who_is_there(running: Running)
     "sent",
     [b"", b"GET /api/v1/welcome HTTP/1.1\r\nHost: h\r\nX: y", b"GET /api/v1/welcome HTTP/1.1\r\nHost: h\r\n\r\n"],
 )
-async def test_the_head_of_a_request_must_come_in_15_seconds(running: Running, sent: bytes) -> None:
-    """From the connect, or from the answer before it."""
+async def test_head_of_a_request_must_come_in_15_seconds(running: RunningGateway, sent: bytes) -> None:
+    """Count from the connect, or from the previous answer."""
     reader, writer = await running.raw()
     async with lasting(15):
         writer.write(sent)
@@ -138,7 +137,7 @@ async def test_the_head_of_a_request_must_come_in_15_seconds(running: Running, s
 
 
 # reference 1.1-a
-async def test_the_body_of_a_request_must_come_in_15_seconds(running: Running) -> None:
+async def test_body_of_a_request_must_come_in_15_seconds(running: RunningGateway) -> None:
     head = {
         "Host": "h",
         "Content-Type": "application/json",
@@ -154,7 +153,7 @@ async def test_the_body_of_a_request_must_come_in_15_seconds(running: Running) -
     writer.close()
 
 
-async def test_the_sfu_has_10_seconds_for_a_stream_to_come(running: Running) -> None:
+async def test_requestoffer_waits_10_seconds_for_the_stream(running: RunningGateway) -> None:
     async with running.client() as anna, running.client() as ben:
         for name, client in (("anna", anna), ("ben", ben)):
             await client.hello(running.cloud.ticket(name))
@@ -167,16 +166,16 @@ async def test_the_sfu_has_10_seconds_for_a_stream_to_come(running: Running) -> 
         assert answer["error"]["code"] == "client_not_found"
 
 
-async def test_a_phone_call_must_be_taken_in_45_seconds(running: Running) -> None:
-    """And the time limit for answers over HTTP, 30 s, does not cut that short."""
+async def test_phone_call_must_be_accepted_in_45_seconds(running: RunningGateway) -> None:
+    """The write timeout of HTTP answers, 30 s, does not apply meanwhile."""
     async with running.client("start-dialout") as bridge:
         await bridge.hello_internal(internal_params(running.cloud.url))
         async with lasting(45):
-            status, answer = await asking(running, "12", b'{"type":"dialout","dialout":{"number":"+4930123"}}')
+            status, answer = await post_to_room(running, "12", b'{"type":"dialout","dialout":{"number":"+4930123"}}')
         assert (status, answer["dialout"]["error"]["code"]) == (502, "timeout")
 
 
-async def asking(running: Running, room: str, body: bytes) -> tuple[int, Json]:
+async def post_to_room(running: RunningGateway, room: str, body: bytes) -> tuple[int, Json]:
     headers = {
         "Content-Type": "application/json",
         "Spreed-Signaling-Random": RANDOM,

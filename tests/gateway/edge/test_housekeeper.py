@@ -1,4 +1,4 @@
-"""Sweeps once a second, whatever happens to one of them; time jumps."""
+"""The periodic sweeps, in virtual time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def test_each_sweep_is_called_with_the_time_once_a_second() -> None:
     assert len(first) == 3
 
 
-async def test_failed_sweep_stops_neither_the_others_nor_itself(caplog: pytest.LogCaptureFixture) -> None:
+async def test_exception_in_a_sweep_stops_no_sweep(caplog: pytest.LogCaptureFixture) -> None:
     calls: list[float] = []
 
     def fail(now: float) -> None:
@@ -39,7 +39,7 @@ async def test_failed_sweep_stops_neither_the_others_nor_itself(caplog: pytest.L
     assert "ValueError: broken" in caplog.text
 
 
-async def test_stopping_twice_or_before_the_start_is_nothing() -> None:
+async def test_stop_is_idempotent_and_allowed_before_start() -> None:
     housekeeper = Housekeeper(asyncio.get_running_loop().time)
     await housekeeper.stop()
     housekeeper.start()

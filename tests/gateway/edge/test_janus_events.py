@@ -1,4 +1,4 @@
-"""Where Janus sends its events: who may, what reaches the SFU, and that it is no client's connection."""
+"""The endpoint for Janus' events: accepted addresses, frames for the SFU, and limits."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ LOOPBACK = ("127.0.0.0/8",)
 Headers = list[tuple[str, str]]
 
 
-class Taken:
-    """An SFU's ``feed``: what came, and how to wait for it."""
+class RecordedFeed:
+    """The ``feed`` of an SFU, which records the frames."""
 
     def __init__(self) -> None:
         self.frames: list[bytes] = []
-        self._came = asyncio.Event()
+        self._received = asyncio.Event()
 
     def __call__(self, frame: bytes) -> None:
         self.frames.append(frame)
-        self._came.set()
+        self._received.set()
 
     async def until(self, count: int) -> list[bytes]:
         async with asyncio.timeout(PATIENCE):
             while len(self.frames) < count:
-                self._came.clear()
-                await self._came.wait()
+                self._received.clear()
+                await self._received.wait()
         return self.frames
 
 
-class Served:
-    """The endpoint on a free port, and connections to it."""
+class EventServer:
+    """The endpoint on a free port, with functions to connect to it."""
 
     def __init__(self, events: JanusEvents, url: str, http: aiohttp.ClientSession) -> None:
         self.events = events
@@ -56,7 +56,7 @@ class Served:
         return await self._http.ws_connect(self._url, protocols=["x", SUBPROTOCOL], headers=headers)
 
     async def refused(self, headers: Headers | None = None) -> int | None:
-        """Connect and return the code that the connection is closed with."""
+        """Connect and return the code with which the server closes the connection."""
         socket = await self.connect(headers)
         assert (await socket.receive(timeout=PATIENCE)).type is WSMsgType.CLOSE
         return socket.close_code
@@ -68,7 +68,7 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
         yield opened
 
 
-async def serve(stack: AsyncExitStack, feed: Taken | None, trusted: tuple[str, ...] = LOOPBACK) -> Served:
+async def serve(stack: AsyncExitStack, feed: RecordedFeed | None, trusted: tuple[str, ...] = LOOPBACK) -> EventServer:
     events = JanusEvents(feed, TrustedProxies(trusted))
     app = web.Application()
     app.router.add_get("/spreed", events.handle)
@@ -78,11 +78,11 @@ async def serve(stack: AsyncExitStack, feed: Taken | None, trusted: tuple[str, .
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     stack.push_async_callback(events.close)
     http = await stack.enter_async_context(aiohttp.ClientSession())
-    return Served(events, f"ws://127.0.0.1:{runner.addresses[0][1]}/spreed", http)
+    return EventServer(events, f"ws://127.0.0.1:{runner.addresses[0][1]}/spreed", http)
 
 
-async def test_each_frame_reaches_the_sfu_in_order(stack: AsyncExitStack) -> None:
-    feed = Taken()
+async def test_event_frames_reach_the_sfu_in_order(stack: AsyncExitStack) -> None:
+    feed = RecordedFeed()
     served = await serve(stack, feed)
     janus = await served.connect()
     assert janus.protocol == SUBPROTOCOL
@@ -92,18 +92,18 @@ async def test_each_frame_reaches_the_sfu_in_order(stack: AsyncExitStack) -> Non
     assert await feed.until(3) == [b'{"type":256}', '["\u00e4"]'.encode(), big.encode()]
 
 
-async def test_several_janus_send_theirs(stack: AsyncExitStack) -> None:
-    feed = Taken()
+async def test_frames_of_several_janus_reach_the_sfu(stack: AsyncExitStack) -> None:
+    feed = RecordedFeed()
     served = await serve(stack, feed)
-    both = [await served.connect() for _ in range(2)]
-    for janus, name in zip(both, ("a", "b"), strict=True):
+    connections = [await served.connect() for _ in range(2)]
+    for janus, name in zip(connections, ("a", "b"), strict=True):
         await janus.send_str(name)
     assert sorted(await feed.until(2)) == [b"a", b"b"]
     assert len(served.events) == 2
 
 
 # reference 2.1-j
-async def test_without_an_sfu_nobody_is_heard(stack: AsyncExitStack) -> None:
+async def test_event_connection_is_refused_without_an_sfu(stack: AsyncExitStack) -> None:
     served = await serve(stack, None)
     assert await served.refused() == 1011
 
@@ -112,8 +112,8 @@ async def test_without_an_sfu_nobody_is_heard(stack: AsyncExitStack) -> None:
 @pytest.mark.parametrize(
     "address", ["203.0.113.7", "100.64.0.1", "169.254.1.1", "172.32.0.1", "2001:db8::1", "fe80::1"]
 )
-async def test_who_is_not_near_is_refused_also_behind_a_proxy(stack: AsyncExitStack, address: str) -> None:
-    served = await serve(stack, Taken())
+async def test_remote_address_is_refused_also_behind_a_proxy(stack: AsyncExitStack, address: str) -> None:
+    served = await serve(stack, RecordedFeed())
     assert await served.refused([("X-Real-IP", address)]) == 1008
     assert await served.refused([("X-Forwarded-For", address)]) == 1008
 
@@ -131,15 +131,17 @@ async def test_who_is_not_near_is_refused_also_behind_a_proxy(stack: AsyncExitSt
     ],
 )
 @pytest.mark.parametrize("trusted", [LOOPBACK, ()])
-async def test_no_header_makes_a_client_near(stack: AsyncExitStack, headers: Headers, trusted: tuple[str, ...]) -> None:
-    served = await serve(stack, Taken(), trusted)
+async def test_forged_header_does_not_make_a_remote_client_near(
+    stack: AsyncExitStack, headers: Headers, trusted: tuple[str, ...]
+) -> None:
+    served = await serve(stack, RecordedFeed(), trusted)
     assert await served.refused(headers) == 1008
     assert len(served.events) == 0
 
 
 @pytest.mark.parametrize("address", ["10.1.2.3", "172.16.0.1", "192.168.1.1", "fd00::1", "::1", "::ffff:10.0.0.1"])
-async def test_a_janus_on_a_private_network_is_taken(stack: AsyncExitStack, address: str) -> None:
-    feed = Taken()
+async def test_janus_on_a_private_network_is_accepted(stack: AsyncExitStack, address: str) -> None:
+    feed = RecordedFeed()
     served = await serve(stack, feed)
     janus = await served.connect([("X-Real-IP", address)])
     await janus.send_str("x")
@@ -147,12 +149,12 @@ async def test_a_janus_on_a_private_network_is_taken(stack: AsyncExitStack, addr
 
 
 # reference 2.1-l
-async def test_a_frame_beyond_the_limit_ends_the_connection_and_nothing_else(
+async def test_frame_beyond_the_limit_ends_only_its_connection(
     stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert MESSAGE_LIMIT >= 1 << 20
     monkeypatch.setattr(janus_events, "MESSAGE_LIMIT", 1000)
-    feed = Taken()
+    feed = RecordedFeed()
     served = await serve(stack, feed)
     janus, other = await served.connect(), await served.connect()
     await janus.send_str("x" * 1001)
@@ -162,8 +164,8 @@ async def test_a_frame_beyond_the_limit_ends_the_connection_and_nothing_else(
     assert await feed.until(1) == [b"y"]
 
 
-async def test_binary_frames_are_not_taken(stack: AsyncExitStack) -> None:
-    feed = Taken()
+async def test_binary_frame_ends_the_connection(stack: AsyncExitStack) -> None:
+    feed = RecordedFeed()
     janus = await (await serve(stack, feed)).connect()
     await janus.send_bytes(b"{}")
     assert (await janus.receive(timeout=PATIENCE)).type is WSMsgType.CLOSE
@@ -172,15 +174,15 @@ async def test_binary_frames_are_not_taken(stack: AsyncExitStack) -> None:
 
 
 # reference 2.1-l
-async def test_there_are_not_more_than_so_many(stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_number_of_event_connections_is_limited(stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(janus_events, "MAX_FEEDS", 1)
-    served = await serve(stack, Taken())
+    served = await serve(stack, RecordedFeed())
     first = await served.connect()
     await first.ping()
     assert await served.refused() == 1013
 
 
-async def test_who_is_refused_fills_neither_log_nor_memory(
+async def test_refusals_are_limited_in_number_and_in_the_log(
     stack: AsyncExitStack, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(janus_events, "MAX_REFUSALS", 2)
@@ -188,7 +190,7 @@ async def test_who_is_refused_fills_neither_log_nor_memory(
     served = await serve(stack, None)
     for _ in range(3):
         assert await served.refused() == 1011
-    _silent = [await served.connect() for _ in range(2)]  # neither reads what it is told
+    _silent = [await served.connect() for _ in range(2)]  # neither reads the close frame
     with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
         await served.connect()
     assert refusal.value.status == 429
@@ -197,24 +199,24 @@ async def test_who_is_refused_fills_neither_log_nor_memory(
     ) == 1
 
 
-async def test_feeds_end_with_the_gateway_which_waits_for_no_janus_that_stands_still(
+async def test_close_does_not_wait_for_a_janus_that_does_not_read(
     stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(janus_events, "CLOSE_TIME", 0.1)
-    feed = Taken()
+    feed = RecordedFeed()
     served = await serve(stack, feed)
-    polite, _frozen = await served.connect(), await served.connect()  # the second never reads
-    await polite.send_str("x")
+    reading, _frozen = await served.connect(), await served.connect()  # the second never reads
+    await reading.send_str("x")
     await feed.until(1)
     async with asyncio.timeout(PATIENCE):
         closing = asyncio.create_task(served.events.close())
-        assert (await polite.receive()).type is WSMsgType.CLOSE
+        assert (await reading.receive()).type is WSMsgType.CLOSE
         await closing
-    assert polite.close_code == 1001
+    assert reading.close_code == 1001
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
-async def test_a_feed_is_no_client(stack: AsyncExitStack, prefix: str) -> None:
+async def test_event_connection_is_not_a_client(stack: AsyncExitStack, prefix: str) -> None:
     gateway = Gateway(
         Config(
             sessions=SessionsSection(secret="6f1b0c7d9ae24835b6cf01d27e9a4488"),
@@ -228,7 +230,7 @@ async def test_a_feed_is_no_client(stack: AsyncExitStack, prefix: str) -> None:
     http = await stack.enter_async_context(aiohttp.ClientSession())
     address = url.replace("http", "ws", 1) + prefix + "/spreed"
     feeds = [await http.ws_connect(address, protocols=[SUBPROTOCOL]) for _ in range(2)]
-    await stack.enter_async_context(TalkClient(url, "https://cloud.invalid/"))  # welcome: neither took its place
+    await stack.enter_async_context(TalkClient(url, "https://cloud.invalid/"))  # feeds do not count
     for feed in feeds:
         assert feed._response.headers["Server"] == SERVER_HEADER
         await feed.send_str("[]")
@@ -238,7 +240,7 @@ async def test_a_feed_is_no_client(stack: AsyncExitStack, prefix: str) -> None:
     assert [(await feed.receive(timeout=PATIENCE)).data for feed in feeds] == [1001, 1001]
 
 
-class Receiver:
+class EventSfu:
     """An SFU with an event feed."""
 
     def __init__(self) -> None:
@@ -249,7 +251,7 @@ class Receiver:
 
 
 def test_frames_are_received_by_an_sfu_with_an_event_feed() -> None:
-    sfu = Receiver()
+    sfu = EventSfu()
     receive = event_receiver(sfu)
     assert receive is not None
     receive(b"[]")

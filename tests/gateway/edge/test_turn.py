@@ -27,7 +27,7 @@ async def ask(query: str, settings: TurnSection = SETTINGS) -> tuple[int, dict[s
 
 # reference 1.3-f
 @pytest.mark.parametrize("name", ["key", "api"])
-async def test_credentials_hold_a_day_and_are_signed(name: str) -> None:
+async def test_credentials_are_valid_for_a_day_and_signed(name: str) -> None:
     code, headers, body = await ask(f"?service=turn&username=alice&{name}=the%20key")
     assert (code, headers["content-type"]) == (200, "application/json; charset=utf-8")
     assert body.endswith(b"\n")
@@ -38,7 +38,7 @@ async def test_credentials_hold_a_day_and_are_signed(name: str) -> None:
     assert (answer["ttl"], answer["uris"]) == (86400, list(SERVERS))
 
 
-async def test_name_is_made_up_when_none_is_given() -> None:
+async def test_user_name_is_random_without_a_parameter() -> None:
     names = {json.loads((await ask("?service=turn&key=the%20key"))[2])["username"].split(":")[1] for _ in range(2)}
     assert [len(name) for name in names] == [32, 32]
 
@@ -55,12 +55,12 @@ async def test_name_is_made_up_when_none_is_given() -> None:
         ("?service=turn&key=%C3%BC", 403, "Not allowed to access this service."),
     ],
 )
-async def test_refusals_come_in_their_order(query: str, code: int, text: str) -> None:
+async def test_wrong_service_is_refused_before_a_wrong_key(query: str, code: int, text: str) -> None:
     assert await ask(query) == (code, (await ask(query))[1], text.encode() + b"\n")
 
 
-async def test_without_servers_only_the_key_learns_of_it() -> None:
-    none = TurnSection(api_key="k", secret="s")
-    assert (await ask("?service=turn&key=k", none))[::2] == (404, b"No TURN servers available.\n")
-    assert (await ask("?service=turn&key=x", none))[0] == 403
+async def test_missing_servers_are_reported_only_with_the_right_key() -> None:
+    no_servers = TurnSection(api_key="k", secret="s")
+    assert (await ask("?service=turn&key=k", no_servers))[::2] == (404, b"No TURN servers available.\n")
+    assert (await ask("?service=turn&key=x", no_servers))[0] == 403
     assert (await ask("?service=turn&key=x", TurnSection()))[0] == 403

@@ -1,4 +1,4 @@
-"""Frames of the server, and what is used of aiohttp's parser beyond its documentation."""
+"""Frames of the server, and the undocumented behaviour of aiohttp's parser that is relied on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.gateway.edge.raw_client import BINARY, CLOSE, PING, masked
 
 
 class Parser:
-    """The parser as the connection uses it."""
+    """The parser, set up as in a connection."""
 
     def __init__(self, limit: int = 100) -> None:
         self.messages: list[WSMessage] = []
@@ -47,7 +47,7 @@ def test_control_frames_carry_their_opcode() -> None:
     assert frame(b"", CLOSE) == b"\x88\x00"
 
 
-async def test_messages_are_handed_over_at_once_and_as_text() -> None:
+async def test_messages_are_passed_on_at_once_and_decoded() -> None:
     parser = Parser()
     parser.reader.feed_data(masked("ä") + masked(b"\x00", BINARY) + masked(b"1", PING))
     assert [(it.type, it.data) for it in parser.messages] == [
@@ -82,18 +82,18 @@ async def test_fragments_become_one_message_with_control_frames_between() -> Non
     ],
     ids=lambda it: str(it) if isinstance(it, int) else "frame",  # masks are random
 )
-async def test_broken_rules_have_their_codes(octets: bytes, code: int) -> None:
+async def test_protocol_errors_have_their_close_codes(octets: bytes, code: int) -> None:
     parser = Parser()
     parser.reader.feed_data(octets + masked("not read"))
     assert parser.errors == [code]
     assert [it for it in parser.messages if it.data == "not read"] == []
 
 
-async def test_fault_of_ours_is_not_one_of_the_peer(caplog: pytest.LogCaptureFixture) -> None:
+async def test_exception_of_the_callback_is_not_a_protocol_error(caplog: pytest.LogCaptureFixture) -> None:
     errors: list[int] = []
 
     def fail(message: WSMessage, size: int) -> None:
-        raise ValueError("ours")
+        raise ValueError("a bug")
 
     reader = WebSocketReader(CallbackQueue(fail, errors.append), 100, False, True)
     reader.feed_data(masked("a") + masked("b"))
@@ -101,14 +101,14 @@ async def test_fault_of_ours_is_not_one_of_the_peer(caplog: pytest.LogCaptureFix
     assert [it.levelno for it in caplog.records] == [logging.ERROR] * 2
 
 
-async def test_sizes_are_those_of_the_octets() -> None:
+async def test_size_is_counted_in_bytes() -> None:
     parser = Parser()
     parser.reader.feed_data(masked("plain") + masked("Zürich €"))
     assert [it.data for it in parser.messages] == ["plain", "Zürich €"]
     assert parser.sizes == [5, 11]
 
 
-async def test_end_of_data_is_nothing() -> None:
+async def test_end_of_data_calls_nothing() -> None:
     parser = Parser()
     parser.reader.feed_eof()
     await asyncio.sleep(0)

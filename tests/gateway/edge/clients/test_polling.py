@@ -1,4 +1,4 @@
-"""Long polling: one request at a time, by its rules (docs/protocol.md)."""
+"""Long polling (docs/protocol.md, "Long polling")."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ Json = dict[str, Any]
 
 
 @dataclass
-class Line:
-    """A client that polls, without HTTP around it."""
+class DirectPoller:
+    """A client that calls its polling connection directly, without HTTP."""
 
     harness: FlowHarness
     connection: PollingConnection
@@ -45,14 +45,14 @@ class Line:
         self.posted += len(texts)
 
     async def fetch(self) -> list[Json]:
-        """Acknowledge everything so far, and return what is new."""
-        answer = await self.raw(self.received)
+        """Acknowledge all received messages and return the next ones."""
+        answer = await self.fetch_answer(self.received)
         assert answer["first"] == self.received + 1
         self.received += len(answer["messages"])
         messages: list[Json] = answer["messages"]
         return messages
 
-    async def raw(self, received: int) -> Json:
+    async def fetch_answer(self, received: int) -> Json:
         body = await self.connection.fetch(received)
         assert body is not None
         answer: Json = json.loads(body)
@@ -67,8 +67,8 @@ class Line:
         return body
 
 
-def virtually(test: Callable[[FlowHarness, PollingEndpoint], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    """Run a test over fakes in virtual time."""
+def in_virtual_time(test: Callable[[FlowHarness, PollingEndpoint], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    """Turn a test into one that runs over fakes in virtual time."""
 
     def run() -> None:
         async def body() -> None:
@@ -82,75 +82,75 @@ def virtually(test: Callable[[FlowHarness, PollingEndpoint], Coroutine[Any, Any,
     return run
 
 
-def line(harness: FlowHarness, endpoint: PollingEndpoint) -> Line:
-    return Line(harness, endpoint.connect(ip_address("192.0.2.9"), "poller/1.0"))
+def poller_for(harness: FlowHarness, endpoint: PollingEndpoint) -> DirectPoller:
+    return DirectPoller(harness, endpoint.connect(ip_address("192.0.2.9"), "poller/1.0"))
 
 
-def say(client: FakeClient, to: str, data: Any) -> None:
+def send_to(client: FakeClient, to: str, data: Any) -> None:
     client.send_message({"type": "session", "sessionid": to}, data)
 
 
-@virtually
+@in_virtual_time
 async def test_fetch_waits_for_a_message(harness: FlowHarness, endpoint: PollingEndpoint) -> None:
-    poller, bob = line(harness, endpoint), await harness.hello("bob")
+    poller, bob = poller_for(harness, endpoint), await harness.hello("bob")
     session = (await poller.hello())["sessionid"]
     fetch = asyncio.create_task(poller.fetch())
     await asyncio.sleep(20)
     assert not fetch.done()
-    say(bob, session, {"n": 1})
+    send_to(bob, session, {"n": 1})
     (message,) = await fetch
     assert message["message"]["data"] == {"n": 1}
 
 
-@virtually
-async def test_fetch_with_nothing_to_say_is_answered_after_25_seconds(
+@in_virtual_time
+async def test_fetch_without_messages_is_answered_after_25_seconds(
     harness: FlowHarness, endpoint: PollingEndpoint
 ) -> None:
-    poller = line(harness, endpoint)
+    poller = poller_for(harness, endpoint)
     await poller.hello()
     started = asyncio.get_running_loop().time()
     assert await poller.fetch() == []
     assert asyncio.get_running_loop().time() - started == pytest.approx(FETCH_TIME)
 
 
-@virtually
+@in_virtual_time
 async def test_answer_is_repeated_until_it_is_acknowledged(harness: FlowHarness, endpoint: PollingEndpoint) -> None:
-    poller, bob = line(harness, endpoint), await harness.hello("bob")
+    poller, bob = poller_for(harness, endpoint), await harness.hello("bob")
     session = (await poller.hello())["sessionid"]
-    say(bob, session, 1)
-    first = await poller.raw(poller.received)
-    say(bob, session, 2)
-    again = await poller.raw(poller.received)
+    send_to(bob, session, 1)
+    first = await poller.fetch_answer(poller.received)
+    send_to(bob, session, 2)
+    again = await poller.fetch_answer(poller.received)
     assert [it["message"]["data"] for it in first["messages"]] == [1]
     assert [it["message"]["data"] for it in again["messages"]] == [1, 2]
     assert first["first"] == again["first"]
     assert harness.hub.sessions[session].outbox.size > 0
     assert await poller.connection.fetch(poller.received + 3) is None
-    await asyncio.wait_for(poller.raw(poller.received + 2), 30)
+    await asyncio.wait_for(poller.fetch_answer(poller.received + 2), 30)
     assert harness.hub.sessions[session].outbox.size == 0
     assert await poller.connection.fetch(poller.received) is None
 
 
-@virtually
+@in_virtual_time
 async def test_second_fetch_replaces_the_first(harness: FlowHarness, endpoint: PollingEndpoint) -> None:
-    poller, bob = line(harness, endpoint), await harness.hello("bob")
+    poller, bob = poller_for(harness, endpoint), await harness.hello("bob")
     session = (await poller.hello())["sessionid"]
-    first = asyncio.create_task(poller.raw(poller.received))
+    first = asyncio.create_task(poller.fetch_answer(poller.received))
     await settle()
-    second = asyncio.create_task(poller.raw(poller.received))
+    second = asyncio.create_task(poller.fetch_answer(poller.received))
     await settle()
     assert first.done()
     assert not second.done()
-    say(bob, session, 1)
+    send_to(bob, session, 1)
     assert (await first)["messages"] == []
     assert len((await second)["messages"]) == 1
 
 
-@virtually
-async def test_messages_that_are_posted_again_are_skipped_and_a_gap_is_refused(
+@in_virtual_time
+async def test_repeated_messages_are_skipped_and_a_gap_is_refused(
     harness: FlowHarness, endpoint: PollingEndpoint
 ) -> None:
-    poller, bob = line(harness, endpoint), await harness.hello("bob")
+    poller, bob = poller_for(harness, endpoint), await harness.hello("bob")
     await poller.hello()
     texts = [
         json.dumps({"type": "message", "message": {"recipient": {"type": "user", "userid": "bob"}, "data": number}})
@@ -164,11 +164,11 @@ async def test_messages_that_are_posted_again_are_skipped_and_a_gap_is_refused(
     assert poller.connection.accepted == first + 2
 
 
-@virtually
-async def test_60_seconds_without_a_fetch_are_a_lost_connection(
+@in_virtual_time
+async def test_connection_is_lost_after_60_seconds_without_a_fetch(
     harness: FlowHarness, endpoint: PollingEndpoint
 ) -> None:
-    poller = line(harness, endpoint)
+    poller = poller_for(harness, endpoint)
     session = (await poller.hello())["sessionid"]
     await asyncio.sleep(SILENCE - 1)
     await poller.fetch()
@@ -181,26 +181,26 @@ async def test_60_seconds_without_a_fetch_are_a_lost_connection(
     assert session not in harness.hub.sessions
 
 
-@virtually
-async def test_session_goes_from_polling_to_a_websocket_and_back(
+@in_virtual_time
+async def test_session_is_resumed_on_a_websocket_and_back_by_polling(
     harness: FlowHarness, endpoint: PollingEndpoint
 ) -> None:
-    poller, bob = line(harness, endpoint), await harness.hello("bob")
+    poller, bob = poller_for(harness, endpoint), await harness.hello("bob")
     hello = await poller.hello()
     session, resumeid = hello["sessionid"], hello["resumeid"]
     socket = harness.connect()
     socket.received()
-    fetch = asyncio.create_task(poller.raw(poller.received))
+    fetch = asyncio.create_task(poller.fetch_answer(poller.received))
     await settle()
     socket.send({"type": "hello", "hello": {"version": "1.0", "resumeid": resumeid}})
     assert [it["bye"]["reason"] for it in (await fetch)["messages"]] == ["session_resumed"]
     poller.received += 1
-    assert (await poller.raw(poller.received))["closed"] == 1000
-    say(bob, session, 1)
+    assert (await poller.fetch_answer(poller.received))["closed"] == 1000
+    send_to(bob, session, 1)
     assert [it["type"] for it in socket.received()] == ["hello", "message"]
     socket.disconnect()
-    say(bob, session, 2)
-    back = line(harness, endpoint)
+    send_to(bob, session, 2)
+    back = poller_for(harness, endpoint)
     await back.fetch()
     await back.post({"type": "hello", "hello": {"version": "1.0", "resumeid": resumeid}})
     resumed, message = await back.fetch()
@@ -208,28 +208,26 @@ async def test_session_goes_from_polling_to_a_websocket_and_back(
     assert message["message"]["data"] == 2
 
 
-@virtually
-async def test_what_was_not_acknowledged_comes_after_a_resume_elsewhere(
+@in_virtual_time
+async def test_unacknowledged_messages_are_sent_after_a_resume_on_another_connection(
     harness: FlowHarness, endpoint: PollingEndpoint
 ) -> None:
-    poller, bob = line(harness, endpoint), await harness.hello("bob")
+    poller, bob = poller_for(harness, endpoint), await harness.hello("bob")
     hello = await poller.hello()
-    say(bob, hello["sessionid"], 1)
-    await poller.raw(poller.received)  # the answer gets lost, and the client goes elsewhere
+    send_to(bob, hello["sessionid"], 1)
+    await poller.fetch_answer(poller.received)  # the answer is lost, and the client resumes elsewhere
     poller.connection.lose()
     socket = harness.connect()
     socket.send({"type": "hello", "hello": {"version": "1.0", "resumeid": hello["resumeid"]}})
     assert socket.received()[-1]["message"]["data"] == 1
 
 
-@virtually
-async def test_close_may_acknowledge_so_that_nothing_comes_again(
-    harness: FlowHarness, endpoint: PollingEndpoint
-) -> None:
-    poller, bob = line(harness, endpoint), await harness.hello("bob")
+@in_virtual_time
+async def test_close_can_acknowledge_the_last_messages(harness: FlowHarness, endpoint: PollingEndpoint) -> None:
+    poller, bob = poller_for(harness, endpoint), await harness.hello("bob")
     hello = await poller.hello()
-    say(bob, hello["sessionid"], 1)
-    answer = await poller.raw(poller.received)
+    send_to(bob, hello["sessionid"], 1)
+    answer = await poller.fetch_answer(poller.received)
     assert poller.connection.acknowledge(poller.received + len(answer["messages"]))
     poller.connection.lose()
     socket = harness.connect()
@@ -237,18 +235,18 @@ async def test_close_may_acknowledge_so_that_nothing_comes_again(
     assert socket.received()[-1]["type"] == "hello"
 
 
-@virtually
+@in_virtual_time
 async def test_bye_closes_the_connection(harness: FlowHarness, endpoint: PollingEndpoint) -> None:
-    poller = line(harness, endpoint)
+    poller = poller_for(harness, endpoint)
     await poller.hello()
     await poller.post({"id": "x", "type": "bye"})
     assert await poller.fetch() == [{"type": "bye", "id": "x"}]
-    answer = await poller.raw(poller.received)
+    answer = await poller.fetch_answer(poller.received)
     assert (answer["messages"], answer["closed"]) == ([], 1000)
     assert len(endpoint) == 0
 
 
-async def test_answer_that_tells_the_end_is_repeated_to_who_fetches() -> None:
+async def test_last_answer_of_an_ended_connection_is_repeated() -> None:
     async with serving() as (url, harness), PollClient(url) as client:
         await client.receive()
         auth = {"url": CLOUD.urls[0], "params": harness.nextcloud.ticket("alice")}
@@ -259,24 +257,22 @@ async def test_answer_that_tells_the_end_is_repeated_to_who_fetches() -> None:
         assert (await client.request({"messages": ["x"], "first": 3}))[0] == 404
 
 
-@virtually
+@in_virtual_time
 async def test_message_over_64_kib_ends_the_connection_and_not_the_session(
     harness: FlowHarness, endpoint: PollingEndpoint
 ) -> None:
-    poller = line(harness, endpoint)
+    poller = poller_for(harness, endpoint)
     session = (await poller.hello())["sessionid"]
     await poller.post("x" * 65_536)
     assert (await poller.fetch())[0]["error"]["code"] == "invalid_format"
     await poller.post("x" * 65_537, "{")
-    assert (await poller.raw(poller.received))["closed"] == 1009
+    assert (await poller.fetch_answer(poller.received))["closed"] == 1009
     assert harness.hub.sessions[session].connection is None
 
 
-@virtually
-async def test_client_that_posts_faster_than_it_is_served_waits(
-    harness: FlowHarness, endpoint: PollingEndpoint
-) -> None:
-    poller = line(harness, endpoint)
+@in_virtual_time
+async def test_post_waits_while_the_connection_is_paused(harness: FlowHarness, endpoint: PollingEndpoint) -> None:
+    poller = poller_for(harness, endpoint)
     await poller.hello()
     harness.nextcloud.gate = asyncio.Event()
     join = {"type": "room", "room": {"roomid": "r"}}
@@ -291,28 +287,28 @@ async def test_client_that_posts_faster_than_it_is_served_waits(
     await settle()
 
 
-@virtually
-async def test_rate_and_throttle_are_those_of_the_websocket(harness: FlowHarness, endpoint: PollingEndpoint) -> None:
+@in_virtual_time
+async def test_rate_limit_and_throttling_apply_to_polling(harness: FlowHarness, endpoint: PollingEndpoint) -> None:
     harness.change_settings(limits=Limits(messages_per_second=5, messages_burst=10))
-    poller = line(harness, endpoint)
+    poller = poller_for(harness, endpoint)
     await poller.fetch()
     await poller.post(*["{"] * 15)
     assert [it["error"]["code"] for it in await poller.fetch()] == ["invalid_format"] * 10 + ["too_many_requests"]
-    assert (await poller.raw(poller.received))["closed"] == 1000
-    guesser = line(harness, endpoint)
-    await guesser.fetch()
-    await guesser.post({"type": "hello", "hello": {"version": "1.0", "resumeid": "forged"}})
-    assert [it["error"]["code"] for it in await guesser.fetch()] == ["no_such_session"]
+    assert (await poller.fetch_answer(poller.received))["closed"] == 1000
+    attacker = poller_for(harness, endpoint)
+    await attacker.fetch()
+    await attacker.post({"type": "hello", "hello": {"version": "1.0", "resumeid": "forged"}})
+    assert [it["error"]["code"] for it in await attacker.fetch()] == ["no_such_session"]
     assert harness.counters.throttle_delayed == {("HelloResume", 100): 1}
 
 
-@virtually
-async def test_who_says_no_hello_is_hung_up_on(harness: FlowHarness, endpoint: PollingEndpoint) -> None:
-    poller = line(harness, endpoint)
+@in_virtual_time
+async def test_connection_without_a_hello_is_closed(harness: FlowHarness, endpoint: PollingEndpoint) -> None:
+    poller = poller_for(harness, endpoint)
     await poller.fetch()
     await harness.sweep(2.5)
     assert (await poller.fetch())[0]["bye"]["reason"] == "hello_timeout"
-    assert (await poller.raw(poller.received))["closed"] == 1000
+    assert (await poller.fetch_answer(poller.received))["closed"] == 1000
 
 
 # -- over HTTP
@@ -338,7 +334,7 @@ async def status_of(url: str, body: bytes, secret: str | None) -> int:
         return response.status
 
 
-async def test_secret_is_needed_and_comes_in_a_header_only(caplog: pytest.LogCaptureFixture) -> None:
+async def test_secret_is_required_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         async with serving() as (url, _), PollClient(url) as client:
             assert (await client.receive())["type"] == "welcome"
@@ -351,7 +347,7 @@ async def test_secret_is_needed_and_comes_in_a_header_only(caplog: pytest.LogCap
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"messages":7}', b'{"received":-1}', b'{"first":0}', b"[" * 9999])
-async def test_body_of_another_form_is_refused(body: bytes) -> None:
+async def test_malformed_poll_request_is_refused(body: bytes) -> None:
     async with serving() as (url, _), PollClient(url) as client:
         assert await status_of(url, body, client._secret) == 400
 
@@ -362,7 +358,7 @@ async def test_body_is_limited() -> None:
         assert await status_of(url, b"{}".ljust(MAX_BODY), client._secret) == 200
 
 
-async def test_number_that_cannot_be_is_refused() -> None:
+async def test_impossible_message_number_is_refused() -> None:
     async with serving() as (url, _), PollClient(url) as client:
         assert await status_of(url, b'{"received":7}', client._secret) == 409
         assert await status_of(url, b'{"first":7,"messages":[]}', client._secret) == 409
@@ -373,7 +369,7 @@ async def test_connections_of_one_address_are_limited() -> None:
         assert await status_of(url, b"", None) == 429
 
 
-async def test_pages_of_other_origins_are_let_in() -> None:
+async def test_preflight_allows_other_origins() -> None:
     async with (
         serving() as (url, _),
         aiohttp.ClientSession() as http,
@@ -383,15 +379,15 @@ async def test_pages_of_other_origins_are_let_in() -> None:
         assert SECRET_HEADER in response.headers["Access-Control-Allow-Headers"]
 
 
-async def test_what_is_no_text_is_invalid_format() -> None:
+async def test_message_that_is_not_a_text_is_invalid_format() -> None:
     async with serving() as (url, _), PollClient(url) as client:
         await client.receive()
-        for junk in (7, None, dict[str, Any](), list[Any]()):
-            client.send_raw(junk)
+        for value in (7, None, dict[str, Any](), list[Any]()):
+            client.send_raw(value)
             assert (await client.receive())["error"]["code"] == "invalid_format"
 
 
-async def test_client_that_closes_leaves_its_session_for_a_resume() -> None:
+async def test_session_stays_after_its_connection_is_closed() -> None:
     async with serving() as (url, harness), PollClient(url) as client:
         await client.receive()
         auth = {"url": CLOUD.urls[0], "params": harness.nextcloud.ticket("alice")}

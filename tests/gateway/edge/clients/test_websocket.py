@@ -1,4 +1,4 @@
-"""The clients' WebSocket over real sockets (reference 2.1; invariants 3 and 6), on both event loops."""
+"""WebSocket connections over real sockets (reference 2.1; invariants 3 and 6), on both event loops."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from tests.gateway.edge.raw_client import BINARY, CLOSE, PATIENCE, PING, PONG, T
 from tests.gateway.edge.serving import exchange, served
 from tests.gateway.flows.harness import CLOUD, FlowHarness
 
-NOW = 1_700_000_000.25  # what the server's clock says
-SMALL = 8192  # bytes of the kernel's buffers in the tests of slow clients
+NOW = 1_700_000_000.25  # time of the server's clock
+SMALL = 8192  # bytes of the socket buffers in the tests of slow clients
 
 
-class Server:
-    """The flows over fakes behind real sockets."""
+class FlowServer:
+    """The flows over fakes behind the real WebSocket endpoint."""
 
     def __init__(self, harness: FlowHarness, endpoint: WebSocketEndpoint) -> None:
         self.harness = harness
@@ -48,26 +48,26 @@ class Server:
             sock.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, self.send_buffer)
         return await self.endpoint.handle(request)
 
-    async def client(self, userid: str = "", **options: Any) -> Known:
-        """Return a client that has said hello."""
+    async def client(self, userid: str = "", **options: Any) -> SessionClient:
+        """Connect a client and open its session."""
         wire = await RawClient.connect(self.address, **options)
-        client = Known(self, wire)
+        client = SessionClient(self, wire)
         await client.hello({"auth": {"url": CLOUD.urls[0], "params": self.harness.nextcloud.ticket(userid)}})
         return client
 
-    async def resumed(self, client: Known, **options: Any) -> Known:
-        """Return a client that took the session of another one up."""
+    async def resumed(self, client: SessionClient, **options: Any) -> SessionClient:
+        """Connect a client that resumes the session of another one."""
         wire = await RawClient.connect(self.address, **options)
-        again = Known(self, wire)
+        again = SessionClient(self, wire)
         await again.hello({"resumeid": client.resumeid})
         assert again.sessionid == client.sessionid
         return again
 
 
-class Known:
+class SessionClient:
     """A client with a session."""
 
-    def __init__(self, server: Server, wire: RawClient) -> None:
+    def __init__(self, server: FlowServer, wire: RawClient) -> None:
         self.server = server
         self.wire = wire
         self.sessionid = ""
@@ -79,12 +79,12 @@ class Known:
         reply = (await self.wire.receive())["hello"]
         self.sessionid, self.resumeid = reply["sessionid"], reply["resumeid"]
 
-    def message(self, to: Known, data: object) -> bytes:
-        """Return the octets of a message to another client, unmasked and unframed."""
+    def message(self, to: SessionClient, data: object) -> bytes:
+        """Encode a message to another client, without a frame."""
         recipient = {"type": "session", "sessionid": to.sessionid}
         return json.dumps({"type": "message", "message": {"recipient": recipient, "data": data}}).encode()
 
-    def send_message(self, to: Known, data: object) -> None:
+    def send_message(self, to: SessionClient, data: object) -> None:
         self.wire.send(self.message(to, data))
 
     async def data(self) -> Any:
@@ -95,7 +95,7 @@ class Known:
 
 
 @pytest.fixture
-async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
+async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FlowServer]:
     monkeypatch.setattr(websocket, "CLOSE_TIME", 0.1)
     async with serving() as made:
         yield made
@@ -107,10 +107,10 @@ class serving:  # noqa: N801 - used as a function
     def __init__(self, **options: Any) -> None:
         self._options = options
 
-    async def __aenter__(self) -> Server:
+    async def __aenter__(self) -> FlowServer:
         self.harness = FlowHarness(mcu=False, **self._options)
         endpoint = WebSocketEndpoint(self.harness.dispatch, self.harness.counters, lambda: NOW, TrustedProxies(()))
-        server = Server(self.harness, endpoint)
+        server = FlowServer(self.harness, endpoint)
         self._served = served([web.get("/spreed", server.handle, allow_head=False)])
         server.address = await self._served.__aenter__()
         self.server = server
@@ -125,16 +125,16 @@ class serving:  # noqa: N801 - used as a function
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that has no event of its own."""
+    """Wait until a condition is true, by polling."""
     async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - there is none
+        while not condition():  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.001)
 
 
 # -- handshake
 
 
-async def test_upgrade_is_answered_as_the_rfc_has_it(server: Server) -> None:
+async def test_upgrade_is_answered_as_in_rfc_6455(server: FlowServer) -> None:
     reader, writer = await asyncio.open_connection(*server.address)
     writer.write(upgrade(Sec_WebSocket_Key="dGhlIHNhbXBsZSBub25jZQ=="))
     head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -160,7 +160,7 @@ async def test_upgrade_is_answered_as_the_rfc_has_it(server: Server) -> None:
         ({"Sec_WebSocket_Key": "ä"}, 400),
     ],
 )
-async def test_handshake_that_is_none_is_refused(server: Server, headers: dict[str, Any], status: int) -> None:
+async def test_invalid_handshake_is_refused(server: FlowServer, headers: dict[str, Any], status: int) -> None:
     answered, given, body = await exchange(server.address, upgrade(**headers))
     assert (answered, given["content-type"].split(";")[0]) == (status, "text/plain")
     assert body
@@ -169,12 +169,12 @@ async def test_handshake_that_is_none_is_refused(server: Server, headers: dict[s
     assert len(server.endpoint) == 0
 
 
-async def test_other_methods_are_not_allowed(server: Server) -> None:
+async def test_other_methods_are_not_allowed(server: FlowServer) -> None:
     status, _, _ = await exchange(server.address, upgrade().replace(b"GET", b"POST", 1))
     assert status == 405
 
 
-async def test_headers_are_read_as_http_has_them(server: Server) -> None:
+async def test_header_values_are_matched_case_insensitively(server: FlowServer) -> None:
     reader, writer = await asyncio.open_connection(*server.address)
     writer.write(upgrade(Connection="keep-alive, uPgrade", Upgrade="WebSocket"))
     assert (await reader.readline()).startswith(b"HTTP/1.1 101")
@@ -182,7 +182,7 @@ async def test_headers_are_read_as_http_has_them(server: Server) -> None:
 
 
 @pytest.mark.parametrize("where", ["early", "later"])
-async def test_data_right_behind_the_request_is_not_lost(server: Server, where: str) -> None:
+async def test_data_right_behind_the_request_is_not_lost(server: FlowServer, where: str) -> None:
     octets = masked('{"id":"1","type":"room","room":{"roomid":"r"}}') + masked("junk")[:5]
     early, later = (octets, b"") if where == "early" else (b"", octets)
     async with await RawClient.connect(server.address, early=early, later=later) as client:
@@ -191,7 +191,7 @@ async def test_data_right_behind_the_request_is_not_lost(server: Server, where: 
 
 
 # reference 1.2-b
-async def test_upgrade_names_server_and_features() -> None:
+async def test_upgrade_has_server_and_feature_headers() -> None:
     async with socket_level(Conversation("upgrade", "", False, {}, (), ())) as level:
         await level.connect()
         head = level.clients[0].head
@@ -199,11 +199,11 @@ async def test_upgrade_names_server_and_features() -> None:
     assert "\r\nX-Spreed-Signaling-Features: ack, audio-video-permissions, " in head
 
 
-# -- frames in
+# -- incoming frames
 
 
 # reference 2.1-c
-async def test_ping_comes_right_after_the_connect_with_the_time(server: Server) -> None:
+async def test_ping_with_the_time_follows_the_upgrade(server: FlowServer) -> None:
     async with await RawClient.connect(server.address) as client:
         frames = [await client.frame() for _ in range(2)]
         assert [opcode for opcode, _ in frames] in ([TEXT, PING], [PING, TEXT])
@@ -218,13 +218,13 @@ async def test_ping_comes_right_after_the_connect_with_the_time(server: Server) 
         assert sum(server.harness.counters.round_trip.counts) == 1
 
 
-async def test_ping_of_the_client_is_answered(server: Server) -> None:
+async def test_ping_of_the_client_is_answered(server: FlowServer) -> None:
     client = await server.client()
     client.wire.send(b"are you there", opcode=PING)
     assert await client.wire.frame() == (PONG, b"are you there")
 
 
-async def test_frame_split_at_every_byte(server: Server) -> None:
+async def test_frame_split_at_every_byte(server: FlowServer) -> None:
     alice, bob = await server.client("alice"), await server.client("bob")
     octets = masked(alice.message(bob, "ä piece at a time")) * 2
     for position in range(len(octets)):
@@ -234,7 +234,7 @@ async def test_frame_split_at_every_byte(server: Server) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 7, 100])
-async def test_message_in_fragments_with_a_ping_between(server: Server, size: int) -> None:
+async def test_message_in_fragments_with_a_ping_between(server: FlowServer, size: int) -> None:
     alice, bob = await server.client("alice"), await server.client("bob")
     octets = alice.message(bob, "in pieces ä")
     pieces = [octets[start : start + size] for start in range(0, len(octets), size)]
@@ -244,14 +244,14 @@ async def test_message_in_fragments_with_a_ping_between(server: Server, size: in
     assert await bob.data() == "in pieces ä"
 
 
-async def test_many_messages_in_one_packet_are_handled_in_order(server: Server) -> None:
+async def test_many_messages_in_one_packet_are_handled_in_order(server: FlowServer) -> None:
     alice, bob = await server.client("alice"), await server.client("bob")
     alice.wire.writer.write(b"".join(masked(alice.message(bob, number)) for number in range(500)))
     assert [await bob.data() for _ in range(500)] == list(range(500))
 
 
 # reference 2.1-b
-async def test_binary_frame_is_answered_and_ignored(server: Server) -> None:
+async def test_binary_frame_is_answered_and_ignored(server: FlowServer) -> None:
     client = await server.client()
     client.wire.send(b'{"id":"1","type":"bye"}', opcode=BINARY)
     assert await client.wire.receive() == {
@@ -266,12 +266,12 @@ async def test_binary_frame_is_answered_and_ignored(server: Server) -> None:
 
 # reference 2.1-a
 @pytest.mark.parametrize("fragments", [1, 3])
-async def test_message_of_the_greatest_size_is_taken_and_a_longer_one_ends_the_connection_only(
-    server: Server, fragments: int
+async def test_message_of_the_greatest_size_is_accepted_and_a_longer_one_ends_only_the_connection(
+    server: FlowServer, fragments: int
 ) -> None:
     alice, bob = await server.client("alice"), await server.client("bob")
 
-    def say(length: int) -> None:
+    def send_message_of(length: int) -> None:
         octets = alice.message(bob, "")
         octets = octets.replace(b'""', b'"' + b"x" * (length - len(octets)) + b'"')
         assert len(octets) == length
@@ -280,16 +280,16 @@ async def test_message_of_the_greatest_size_is_taken_and_a_longer_one_ends_the_c
             piece = octets[number * size : (number + 1) * size]
             alice.wire.send(piece, opcode=0 if number else TEXT, final=number == fragments - 1)
 
-    say(65536)
+    send_message_of(65536)
     assert len(await bob.data()) > 65000
-    say(65537)
+    send_message_of(65537)
     assert await alice.wire.closed() == 1009
     again = await server.resumed(alice)
     again.send_message(bob, "back")
     assert await bob.data() == "back"
 
 
-async def test_frame_that_announces_too_much_is_not_waited_for(server: Server) -> None:
+async def test_too_long_frame_is_refused_by_its_header(server: FlowServer) -> None:
     client = await server.client()
     client.wire.writer.write(b"\x81\xff" + (1 << 40).to_bytes(8) + b"mask" + b"x" * 70000)
     assert await client.wire.closed() == 1009
@@ -305,8 +305,8 @@ async def test_frame_that_announces_too_much_is_not_waited_for(server: Server) -
         pytest.param(masked("continued", 0), 1002, id="continues nothing"),
     ],
 )
-async def test_broken_rule_ends_the_connection_and_the_session_is_resumed(
-    server: Server, octets: bytes, code: int
+async def test_protocol_error_ends_the_connection_and_the_session_can_be_resumed(
+    server: FlowServer, octets: bytes, code: int
 ) -> None:
     client = await server.client("alice")
     client.wire.writer.write(octets + masked('{"type":"bye"}'))
@@ -319,7 +319,7 @@ async def test_broken_rule_ends_the_connection_and_the_session_is_resumed(
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 3000, 4999])
-async def test_close_is_answered_and_the_session_stays(server: Server, code: int) -> None:
+async def test_close_is_answered_and_the_session_stays(server: FlowServer, code: int) -> None:
     client = await server.client("alice")
     client.wire.send(code.to_bytes(2) + "ä".encode(), opcode=CLOSE)
     assert await client.wire.closed() == code
@@ -327,14 +327,14 @@ async def test_close_is_answered_and_the_session_stays(server: Server, code: int
     assert client.sessionid in server.harness.hub.sessions
 
 
-async def test_close_without_a_code_is_answered(server: Server) -> None:
+async def test_close_without_a_code_is_answered(server: FlowServer) -> None:
     client = await server.client()
     client.wire.send(b"", opcode=CLOSE)
     assert await client.wire.closed() == 1000
 
 
 # reference 2.1-f
-async def test_bye_is_answered_before_the_close(server: Server) -> None:
+async def test_bye_is_answered_before_the_close(server: FlowServer) -> None:
     client = await server.client()
     client.wire.send({"id": "b", "type": "bye"})
     assert await client.wire.receive() == {"id": "b", "type": "bye"}
@@ -342,8 +342,8 @@ async def test_bye_is_answered_before_the_close(server: Server) -> None:
     await until(lambda: len(server.endpoint) == 0)
 
 
-async def test_client_that_does_not_answer_the_close_is_cut_off(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+async def test_connection_is_aborted_if_the_client_does_not_answer_the_close(
+    server: FlowServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(websocket, "CLOSE_TIME", 0.05)
     client = await server.client()
@@ -354,14 +354,14 @@ async def test_client_that_does_not_answer_the_close_is_cut_off(
         await client.wire.frame()
 
 
-async def test_half_closed_connection_ends(server: Server) -> None:
+async def test_half_closed_connection_ends(server: FlowServer) -> None:
     client = await server.client()
     client.wire.writer.write_eof()
     await client.wire.closed()
     await until(lambda: len(server.endpoint) == 0)
 
 
-async def test_takeover_tells_the_old_connection_and_closes_it(server: Server) -> None:
+async def test_resume_elsewhere_closes_the_old_connection_with_a_bye(server: FlowServer) -> None:
     alice, bob = await server.client("alice"), await server.client("bob")
     again = await server.resumed(alice)
     assert await alice.wire.receive() == {"type": "bye", "bye": {"reason": "session_resumed"}}
@@ -373,14 +373,14 @@ async def test_takeover_tells_the_old_connection_and_closes_it(server: Server) -
     assert await bob.data() == "from the new one"
 
 
-async def test_shutdown_closes_all_and_keeps_the_sessions(server: Server) -> None:
+async def test_shutdown_closes_all_and_keeps_the_sessions(server: FlowServer) -> None:
     clients = [await server.client(str(number)) for number in range(3)]
     server.endpoint.close()
     assert [await it.wire.closed() for it in clients] == [1000] * 3
     assert len(server.harness.hub.sessions) == 3
 
 
-async def test_nothing_is_left_of_connections_that_ended(server: Server) -> None:
+async def test_ended_connections_are_garbage_collected(server: FlowServer) -> None:
     for number in range(6):
         client = await server.client("alice")
         client.wire.send(b"ping", opcode=PING)
@@ -397,38 +397,38 @@ async def test_nothing_is_left_of_connections_that_ended(server: Server) -> None
     assert len(server.harness.dispatch._clients) == 0
     assert server.harness.services.delivery._connections == {}
 
-    def gone() -> bool:
+    def are_collected() -> bool:
         gc.collect()
         return not [it for it in gc.get_objects() if isinstance(it, RequestHandler | WebSocketConnection)]
 
-    await until(gone)
+    await until(are_collected)
 
 
 # -- time
 
 
 # reference 2.1-d
-async def test_silent_client_is_cut_off_and_messages_and_pongs_renew_the_deadline(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+async def test_read_deadline_is_renewed_by_messages_and_pongs_only(
+    server: FlowServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(websocket, "READ_DEADLINE", 1.0)
-    talking, answering, pinging = [await server.client(name) for name in ("a", "b", "c")]
+    sending, ponging, pinging = [await server.client(name) for name in ("a", "b", "c")]
     loop = asyncio.get_running_loop()
     start = loop.time()
     while loop.time() < start + 1.5:
-        talking.wire.send({"type": "nothing"})
-        answering.wire.send(b"1", opcode=PONG)
+        sending.wire.send({"type": "nothing"})
+        ponging.wire.send(b"1", opcode=PONG)
         if not pinging.wire.writer.is_closing():
             pinging.wire.send(b"1", opcode=PING)
         await asyncio.sleep(0.02)
     assert await pinging.wire.closed() is None
-    talking.send_message(answering, "still there")
-    assert await answering.data() == "still there"
+    sending.send_message(ponging, "still there")
+    assert await ponging.data() == "still there"
     assert len(server.endpoint) == 2
     assert pinging.sessionid in server.harness.hub.sessions
 
 
-async def test_pings_are_repeated(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_pings_are_repeated(server: FlowServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(websocket, "PING_PERIOD", 0.05)
     async with await RawClient.connect(server.address) as client:
         pings = 0
@@ -441,7 +441,7 @@ async def test_pings_are_repeated(server: Server, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture
-async def tls(tmp_path: Path) -> AsyncIterator[tuple[Server, ssl.SSLContext]]:
+async def tls(tmp_path: Path) -> AsyncIterator[tuple[FlowServer, ssl.SSLContext]]:
     certificate, key = make_certificate(tmp_path)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
@@ -458,7 +458,7 @@ async def tls(tmp_path: Path) -> AsyncIterator[tuple[Server, ssl.SSLContext]]:
         await runner.cleanup()
 
 
-async def test_client_over_tls_hears_also_when_it_says_nothing(tls: tuple[Server, ssl.SSLContext]) -> None:
+async def test_idle_client_over_tls_receives_messages(tls: tuple[FlowServer, ssl.SSLContext]) -> None:
     server, trust = tls
     alice, bob = await server.client("alice", tls=trust), await server.client("bob", tls=trust)
     for number in range(20):
@@ -469,8 +469,8 @@ async def test_client_over_tls_hears_also_when_it_says_nothing(tls: tuple[Server
     assert [(await bob.data())[0] for _ in range(200)] == list(range(200))
 
 
-async def test_slow_client_over_tls_is_cut_off_after_the_write_deadline(
-    tls: tuple[Server, ssl.SSLContext], monkeypatch: pytest.MonkeyPatch
+async def test_slow_client_over_tls_is_aborted_after_the_write_deadline(
+    tls: tuple[FlowServer, ssl.SSLContext], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(websocket, "WRITE_DEADLINE", 0.2)
     server, trust = tls
@@ -487,8 +487,8 @@ async def test_slow_client_over_tls_is_cut_off_after_the_write_deadline(
 # -- slow clients (invariants 3 and 6)
 
 
-async def test_slow_client_is_cut_off_after_the_write_deadline_and_resumes_without_a_gap(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+async def test_slow_client_is_aborted_after_the_write_deadline_and_resumes_without_a_gap(
+    server: FlowServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(websocket, "WRITE_DEADLINE", 0.2)
     server.send_buffer = SMALL
@@ -504,7 +504,7 @@ async def test_slow_client_is_cut_off_after_the_write_deadline_and_resumes_witho
     assert [(await again.data())[0] for _ in range(first + 1, count)] == list(range(first + 1, count))
 
 
-async def test_what_the_kernel_did_not_take_is_replayed_in_order_after_a_cut(server: Server) -> None:
+async def test_messages_that_the_kernel_did_not_accept_are_replayed_in_order(server: FlowServer) -> None:
     server.send_buffer = SMALL
     slow, fast = await server.client("slow", receive_buffer=SMALL), await server.client("fast")
     slow.wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -519,7 +519,7 @@ async def test_what_the_kernel_did_not_take_is_replayed_in_order_after_a_cut(ser
     ]
     waiting = connection._transport.get_write_buffer_size()
     kept = [len(frame(message)) for message in list(session.outbox._messages)[: session.outbox._taken]]
-    assert sum(kept[1:]) < waiting <= sum(kept)  # what the kernel has not taken whole, and nothing else
+    assert sum(kept[1:]) < waiting <= sum(kept)  # exactly the messages that the kernel has not accepted in full
     slow.wire.reset()
     await until(lambda: len(server.endpoint) == 1)
     for number in range(count, count + 3):
@@ -530,7 +530,7 @@ async def test_what_the_kernel_did_not_take_is_replayed_in_order_after_a_cut(ser
     assert [(await again.data())[0] for _ in range(first + 1, count + 3)] == list(range(first + 1, count + 3))
 
 
-async def test_takeover_of_a_slow_connection_repeats_at_most_what_was_in_part_written(server: Server) -> None:
+async def test_resume_of_a_slow_connection_repeats_at_most_the_partly_written_message(server: FlowServer) -> None:
     server.send_buffer = SMALL
     slow, fast = await server.client("slow", receive_buffer=SMALL), await server.client("fast")
     slow.wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -542,21 +542,21 @@ async def test_takeover_of_a_slow_connection_repeats_at_most_what_was_in_part_wr
     first = (await again.data())[0]
     assert [(await again.data())[0] for _ in range(first + 1, count)] == list(range(first + 1, count))
     slow.wire.writer.transport.resume_reading()  # type: ignore[attr-defined]
-    heard = []
+    received = []
     while (message := await slow.wire.receive())["type"] == "message":
-        heard.append(message["message"]["data"][0])
-    assert heard == list(range(len(heard)))
-    assert len(heard) >= first
+        received.append(message["message"]["data"][0])
+    assert received == list(range(len(received)))
+    assert len(received) >= first
     assert message == {"type": "bye", "bye": {"reason": "session_resumed"}}
 
 
-async def test_message_that_a_reset_connection_did_not_take_is_replayed(server: Server) -> None:
+async def test_message_lost_with_a_reset_connection_is_replayed(server: FlowServer) -> None:
     for _ in range(5):
         alice, bob = await server.client("alice"), await server.client("bob")
         session = server.harness.hub.resumable(alice.resumeid)
         assert session is not None
         alice.wire.reset()
-        await asyncio.sleep(0)  # the loop of the client closes its socket; the server has not looked yet
+        await asyncio.sleep(0)  # the client's loop closes its socket; the server has not noticed
         for number in range(40):
             server.harness.services.delivery.send(session, b'{"type":"x","n":%d,"x":"%s"}' % (number, b"x" * 3000))
         await until(lambda: len(server.endpoint) == 1)
@@ -567,8 +567,8 @@ async def test_message_that_a_reset_connection_did_not_take_is_replayed(server: 
         await until(lambda: len(server.endpoint) == 0)
 
 
-async def test_reset_connection_does_not_keep_others_from_being_written(
-    server: Server, caplog: pytest.LogCaptureFixture
+async def test_reset_connection_does_not_stop_writes_to_others(
+    server: FlowServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     clients = [await server.client(str(number)) for number in range(6)]
     sessions = list(server.harness.hub.sessions.values())
@@ -603,7 +603,7 @@ async def test_full_outbox_ends_that_session_while_others_go_on() -> None:
         assert (await stranger.receive())["error"]["code"] == "no_such_session"
 
 
-async def test_client_that_says_too_much_behind_a_slow_join_is_read_no_further(server: Server) -> None:
+async def test_reading_is_paused_while_many_messages_wait_for_a_slow_join(server: FlowServer) -> None:
     alice, bob = await server.client("alice"), await server.client("bob")
     server.harness.nextcloud.gate = asyncio.Event()
     alice.wire.send({"id": "j", "type": "room", "room": {"roomid": "r"}})
@@ -618,7 +618,7 @@ async def test_client_that_says_too_much_behind_a_slow_join_is_read_no_further(s
 
 
 async def test_connection_lost_while_reading_is_paused_is_forgotten(
-    server: Server, caplog: pytest.LogCaptureFixture
+    server: FlowServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     alice, bob = await server.client("alice"), await server.client("bob")
     server.harness.nextcloud.gate = asyncio.Event()

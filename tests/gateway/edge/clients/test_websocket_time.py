@@ -9,14 +9,14 @@ import pytest
 
 from tests.gateway.edge import raw_client
 from tests.gateway.edge.clients import test_websocket
-from tests.gateway.edge.clients.test_websocket import SMALL, Known, Server, serving
+from tests.gateway.edge.clients.test_websocket import SMALL, FlowServer, SessionClient, serving
 from tests.gateway.edge.raw_client import PING, PONG, RawClient
 
-NEAR = 0.5  # seconds that may pass over what the sockets do
+TOLERANCE = 0.5  # seconds that the sockets may need
 
 
 @pytest.fixture
-async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
+async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FlowServer]:
     for module in (raw_client, test_websocket):
         monkeypatch.setattr(module, "PATIENCE", 1000.0)
     async with serving() as made:
@@ -28,7 +28,7 @@ def now() -> float:
 
 
 # reference 2.1-c
-async def test_ping_every_54_seconds(server: Server) -> None:
+async def test_ping_every_54_seconds(server: FlowServer) -> None:
     start = now()
     async with await RawClient.connect(server.address) as client:
         times: list[float] = []
@@ -37,30 +37,30 @@ async def test_ping_every_54_seconds(server: Server) -> None:
             if opcode == PING:
                 times.append(now() - start)
                 client.send(payload, opcode=PONG)
-    assert times == pytest.approx([0, 54, 108, 162], abs=NEAR)
+    assert times == pytest.approx([0, 54, 108, 162], abs=TOLERANCE)
 
 
 # reference 2.1-d
-async def test_silence_of_60_seconds_ends_the_connection(server: Server) -> None:
+async def test_silence_of_60_seconds_ends_the_connection(server: FlowServer) -> None:
     start = now()
     silent = await server.client("silent")
     assert await silent.wire.closed() is None
-    assert now() - start == pytest.approx(60, abs=NEAR)
+    assert now() - start == pytest.approx(60, abs=TOLERANCE)
     assert silent.sessionid in server.harness.hub.sessions
 
 
 # reference 2.1-d
-async def test_message_renews_the_60_seconds(server: Server) -> None:
+async def test_message_renews_the_60_seconds(server: FlowServer) -> None:
     client = await server.client("talking")
     await asyncio.sleep(50)
     client.wire.send({"type": "nothing"})
     start = now()
     assert await client.wire.closed() is None
-    assert now() - start == pytest.approx(60, abs=NEAR)
+    assert now() - start == pytest.approx(60, abs=TOLERANCE)
 
 
 # reference 2.1-e
-async def test_write_that_does_not_end_in_10_seconds_ends_the_connection(server: Server) -> None:
+async def test_write_that_does_not_end_in_10_seconds_ends_the_connection(server: FlowServer) -> None:
     server.send_buffer = SMALL
     slow, fast = await server.client("slow", receive_buffer=SMALL), await server.client("fast")
     slow.wire.writer.transport.pause_reading()  # type: ignore[attr-defined]  # of the reading side
@@ -69,10 +69,10 @@ async def test_write_that_does_not_end_in_10_seconds_ends_the_connection(server:
         fast.send_message(slow, [number, "x" * 4000])
     while connected(server, slow):  # noqa: ASYNC110 - it has no event
         await asyncio.sleep(0.01)
-    assert now() - start == pytest.approx(10, abs=NEAR)
+    assert now() - start == pytest.approx(10, abs=TOLERANCE)
 
 
-def connected(server: Server, client: Known) -> bool:
-    """Whether the gateway has a connection of this client."""
+def connected(server: FlowServer, client: SessionClient) -> bool:
+    """Tell whether the gateway has a connection of this client."""
     sessions = [it._client.session for it in server.endpoint._connections if it._client is not None]
     return client.sessionid in {session.id for session in sessions if session is not None}

@@ -1,4 +1,4 @@
-"""Writes databases in MaxMind's format (specification 2.0): 24-bit records, one data record for each network."""
+"""A writer of databases in MaxMind's format (specification 2.0), with 24-bit records and one value per network."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ _MARKER = b"\xab\xcd\xefMaxMind.com"
 _SEPARATOR = bytes(16)
 _STRING, _UINT32, _MAP, _UINT64, _ARRAY = 2, 6, 7, 9, 11
 
-Tree = list["Tree | int | None"]  # [left, right]; a number is a place in the data section
+Tree = list["Tree | int | None"]  # [left, right]; a number is an offset in the data section
 
 
 def country(code: str, continent: str) -> dict[str, object]:
-    """Return a record as MaxMind's databases of countries have it."""
+    """Return a record like those of MaxMind's country databases."""
     return {
         "continent": {"code": continent, "names": {"en": "somewhere"}},
         "country": {"iso_code": code, "names": {"en": "a country"}},
@@ -21,7 +21,7 @@ def country(code: str, continent: str) -> dict[str, object]:
 
 
 def write(records: Mapping[str, object], *, version: int = 6, type: str = "Test-Country") -> bytes:
-    """Return a database with these records by network; IPv4 networks are below ``::/96``."""
+    """Encode a database with these records by network; IPv4 networks are below ``::/96``."""
     tree: Tree = [None, None]
     data = bytearray()
     for text, record in records.items():
@@ -44,14 +44,14 @@ def write(records: Mapping[str, object], *, version: int = 6, type: str = "Test-
     return bytes(search) + _SEPARATOR + bytes(data) + _MARKER + _metadata(len(nodes), version, type)
 
 
-def _insert(tree: Tree, bits: str, place: int) -> None:
+def _insert(tree: Tree, bits: str, offset: int) -> None:
     node = tree
     for bit in map(int, bits[:-1]):
         below = node[bit]
         if not isinstance(below, list):
             below = node[bit] = [None, None]
         node = below
-    node[int(bits[-1])] = place
+    node[int(bits[-1])] = offset
 
 
 def _nodes(tree: Tree) -> list[Tree]:
@@ -89,6 +89,6 @@ def _encoded(value: object) -> bytes:
     raise TypeError(value)
 
 
-def _head(kind: int, size: int) -> bytes:
+def _head(type_number: int, size: int) -> bytes:
     assert size < 29
-    return bytes([kind << 5 | size]) if kind < 8 else bytes([size, kind - 7])
+    return bytes([type_number << 5 | size]) if type_number < 8 else bytes([size, type_number - 7])

@@ -1,4 +1,4 @@
-"""Countries of addresses: what the operator says, what a database says, and where that comes from."""
+"""Countries of addresses: overrides, lookups in databases, and sources of databases."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ OTHER = mmdb.write({"192.0.2.0/24": mmdb.country("FR", "EU")})
 
 
 @dataclass
-class Settings:
-    """What stands under ``[geoip]``."""
+class FakeGeoIpSettings:
+    """The settings of ``[geoip]``."""
 
     database: str = ""
     license_key: str = ""
@@ -51,8 +51,8 @@ def country(geoip: GeoIp, address: str = SWISS) -> str:
     return geoip.locate(ip_address(address)).country
 
 
-def packed(data: bytes, name: str = "GeoLite2-Country_20261122/GeoLite2-Country.mmdb") -> bytes:
-    """Return an archive as MaxMind has them."""
+def archived(data: bytes, name: str = "GeoLite2-Country_20261122/GeoLite2-Country.mmdb") -> bytes:
+    """Return an archive like MaxMind's."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w:gz") as tar:
         for member, content in (("GeoLite2-Country_20261122/README.txt", b"read me"), (name, data)):
@@ -64,18 +64,18 @@ def packed(data: bytes, name: str = "GeoLite2-Country_20261122/GeoLite2-Country.
 
 @pytest.fixture
 def records() -> Iterator[list[str]]:
-    """Every record of the test, as the operator would see it."""
+    """Capture the formatted log records of the test."""
     with log.captured(logging.DEBUG) as lines:
         yield lines
 
 
-# -- what the operator says
+# -- overrides
 
 
 # reference 14.3-c
-def test_the_narrowest_override_counts_and_comes_before_loopback() -> None:
+def test_narrowest_override_applies_and_precedes_loopback() -> None:
     overrides = {"10.0.0.0/8": "de", "10.1.0.0/16": "ch", "10.1.2.3": "fr", "127.0.0.2": "at", "fd00::/8": "it"}
-    geoip = GeoIp(Settings(overrides=overrides))
+    geoip = GeoIp(FakeGeoIpSettings(overrides=overrides))
     found = {
         address: country(geoip, address) for address in ("10.9.9.9", "10.1.9.9", "10.1.2.3", "127.0.0.2", "fd01::")
     }
@@ -84,17 +84,17 @@ def test_the_narrowest_override_counts_and_comes_before_loopback() -> None:
 
 # reference 14.3-a
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1"])
-def test_loopback_is_no_country(address: str) -> None:
-    assert GeoIp(Settings()).locate(ip_address(address)) == LOOPBACK
+def test_loopback_has_no_country(address: str) -> None:
+    assert GeoIp(FakeGeoIpSettings()).locate(ip_address(address)) == LOOPBACK
 
 
-def test_without_a_database_the_rest_is_unknown() -> None:
-    assert GeoIp(Settings()).locate(ip_address(ELSEWHERE)) == UNKNOWN
+def test_country_is_unknown_without_a_database() -> None:
+    assert GeoIp(FakeGeoIpSettings()).locate(ip_address(ELSEWHERE)) == UNKNOWN
 
 
-def test_continent_of_an_override_is_the_usual_one_unless_said_otherwise() -> None:
+def test_continent_of_an_override_is_the_usual_or_the_configured_one() -> None:
     overrides = {"10.0.0.0/8": "TR", "10.1.0.0/16": "BR", "10.2.0.0/16": "ZZ"}
-    geoip = GeoIp(Settings(overrides=overrides, continents={"TR": "EU"}))
+    geoip = GeoIp(FakeGeoIpSettings(overrides=overrides, continents={"TR": "EU"}))
     assert geoip.locate(ip_address("10.0.0.1")) == GeoLocation("TR", "EU")
     assert geoip.locate(ip_address("10.1.0.1")) == GeoLocation("BR", "SA")
     assert geoip.locate(ip_address("10.2.0.1")) == GeoLocation("ZZ", "")
@@ -107,14 +107,14 @@ def test_each_country_is_on_one_continent() -> None:
     assert (continent_of("TR"), continent_of("US"), continent_of("AU")) == ("AS", "NA", "OC")
 
 
-# -- what a database says
+# -- lookups
 
 
-async def test_database_is_read_from_a_file_before_the_first_client_comes(tmp_path: Path) -> None:
+async def test_start_waits_until_the_database_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "countries of the world.mmdb"
     path.write_bytes(DATABASE)
     for location in (str(path), path.as_uri()):
-        geoip = GeoIp(Settings(location, continents={"JP": "OC"}, overrides={"192.0.2.9": "DE"}))
+        geoip = GeoIp(FakeGeoIpSettings(location, continents={"JP": "OC"}, overrides={"192.0.2.9": "DE"}))
         await geoip.start()
         try:
             assert geoip.locate(ip_address(SWISS)) == GeoLocation("CH", "EU")
@@ -130,7 +130,7 @@ async def test_database_is_read_from_a_file_before_the_first_client_comes(tmp_pa
 @pytest.mark.parametrize(
     ("record", "expected"),
     [
-        ({"country": {"iso_code": "CH"}}, GeoLocation("CH", "EU")),  # continent from our own table
+        ({"country": {"iso_code": "CH"}}, GeoLocation("CH", "EU")),  # continent from continents.py
         ({"country": {"iso_code": "ch"}}, UNKNOWN),
         ({"country": {"iso_code": "unknown"}}, UNKNOWN),
         ({"country": {"iso_code": 7}}, UNKNOWN),
@@ -139,21 +139,21 @@ async def test_database_is_read_from_a_file_before_the_first_client_comes(tmp_pa
         ("CH", UNKNOWN),
     ],
 )
-async def test_record_of_another_form_is_no_country(tmp_path: Path, record: object, expected: GeoLocation) -> None:
+async def test_malformed_record_has_no_country(tmp_path: Path, record: object, expected: GeoLocation) -> None:
     path = tmp_path / "x.mmdb"
     path.write_bytes(mmdb.write({"192.0.2.0/24": record}, version=4))
-    geoip = GeoIp(Settings(str(path)))
+    geoip = GeoIp(FakeGeoIpSettings(str(path)))
     await geoip.start()
     await geoip.stop()
     assert geoip.locate(ip_address(SWISS)) == expected
     assert geoip.locate(ip_address(JAPANESE)) == UNKNOWN  # a database of IPv4 addresses only
 
 
-async def test_damage_is_never_more_than_an_unknown_country(tmp_path: Path) -> None:
-    """Octets of a good database are changed at random: it is refused, or answers."""
+async def test_damaged_database_raises_only_unusable_database(tmp_path: Path) -> None:
+    """A database with random changed bytes is refused, or its lookups return."""
     choose = random.Random(20261122)
     path = tmp_path / "x.mmdb"
-    geoip, refused = GeoIp(Settings(str(path))), 0
+    geoip, refused = GeoIp(FakeGeoIpSettings(str(path))), 0
     for _ in range(300):
         data = bytearray(DATABASE)
         for _ in range(choose.randint(1, 4)):
@@ -168,16 +168,16 @@ async def test_damage_is_never_more_than_an_unknown_country(tmp_path: Path) -> N
     assert 0 < refused < 300
 
 
-# -- where it comes from
+# -- sources
 
 
-async def test_file_is_read_again_when_it_changed_and_a_bad_one_replaces_nothing(tmp_path: Path) -> None:
+async def test_changed_file_is_read_again_and_a_damaged_one_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.mmdb"
     path.write_bytes(DATABASE)
     file = DatabaseFile(path)
     assert await file.read() is not None
     assert await file.read() is None
-    for bad in (b"", b"no database", DATABASE[:-40], gzip.compress(DATABASE)[:-200], packed(b"no database")):
+    for bad in (b"", b"no database", DATABASE[:-40], gzip.compress(DATABASE)[:-200], archived(b"no database")):
         path.write_bytes(bad)
         with pytest.raises(UnusableDatabase):
             await file.read()
@@ -189,8 +189,8 @@ async def test_file_is_read_again_when_it_changed_and_a_bad_one_replaces_nothing
         await file.read()
 
 
-@pytest.mark.parametrize("body", [DATABASE, gzip.compress(DATABASE), packed(DATABASE)], ids=["plain", "gz", "tar.gz"])
-async def test_database_is_downloaded_packed_or_not(body: bytes) -> None:
+@pytest.mark.parametrize("body", [DATABASE, gzip.compress(DATABASE), archived(DATABASE)], ids=["plain", "gz", "tar.gz"])
+async def test_database_is_downloaded_and_decompressed(body: bytes) -> None:
     async def handle(request: web.Request) -> web.Response:
         return web.Response(body=body)
 
@@ -200,7 +200,7 @@ async def test_database_is_downloaded_packed_or_not(body: bytes) -> None:
     assert database.get(SWISS) == mmdb.country("CH", "EU")
 
 
-async def test_database_that_did_not_change_is_not_sent_again() -> None:
+async def test_unchanged_database_is_not_downloaded_again() -> None:
     asked = []
 
     async def handle(request: web.Request) -> web.Response:
@@ -215,14 +215,14 @@ async def test_database_that_did_not_change_is_not_sent_again() -> None:
     assert asked == [None, '"1"']
 
 
-async def test_broken_download_replaces_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_failed_download_is_an_error_without_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = [
         web.Response(body=DATABASE),
         web.Response(status=304),
         web.Response(status=500, body=OTHER),
         web.Response(body=OTHER[:-40]),
         web.Response(body=b"<html>Log in</html>"),
-        web.Response(body=packed(OTHER, "x/README.md")),
+        web.Response(body=archived(OTHER, "x/README.md")),
         web.Response(body=gzip.compress(b"x" * 5000)),
         web.Response(body=b"x" * 5000),
         "cut",
@@ -254,7 +254,7 @@ async def test_broken_download_replaces_nothing(monkeypatch: pytest.MonkeyPatch)
             await unreachable.read()
 
 
-def test_a_licence_key_alone_means_maxmind() -> None:
+def test_licence_key_alone_selects_maxmind() -> None:
     found = database.database_source("", "abc")
     assert isinstance(found, DatabaseDownload)
     assert found._url.startswith("https://download.maxmind.com/")
@@ -264,11 +264,11 @@ def test_a_licence_key_alone_means_maxmind() -> None:
     assert database.database_source("", "") is None
 
 
-# -- in the course of time
+# -- updates
 
 
-class Script:
-    """A source whose answers are known."""
+class ScriptedSource:
+    """A database source with given results."""
 
     def __init__(self, *answers: bytes | str | None) -> None:
         self.answers = list(answers)
@@ -285,20 +285,20 @@ class Script:
         return None if answer is None else database._open(io.BytesIO(answer))
 
 
-async def test_a_changed_configuration_counts_at_once(tmp_path: Path, records: list[str]) -> None:
+async def test_changed_configuration_applies_at_once(tmp_path: Path, records: list[str]) -> None:
     one, other = tmp_path / "one.mmdb", tmp_path / "other.mmdb"
     one.write_bytes(DATABASE)
     other.write_bytes(OTHER)
-    geoip = GeoIp(Settings(str(one), overrides={ELSEWHERE: "US"}))
+    geoip = GeoIp(FakeGeoIpSettings(str(one), overrides={ELSEWHERE: "US"}))
     await geoip.start()
     try:
         assert (country(geoip), country(geoip, ELSEWHERE)) == ("CH", "US")
-        await geoip.reconfigure(Settings(str(other)))
+        await geoip.reconfigure(FakeGeoIpSettings(str(other)))
         assert (country(geoip), country(geoip, ELSEWHERE)) == ("FR", UNKNOWN.country)
         other.write_bytes(b"broken meanwhile")
-        await geoip.reconfigure(Settings(str(other), overrides={ELSEWHERE: "US"}))
+        await geoip.reconfigure(FakeGeoIpSettings(str(other), overrides={ELSEWHERE: "US"}))
         assert (country(geoip), country(geoip, ELSEWHERE)) == ("FR", "US")
-        await geoip.reconfigure(Settings())
+        await geoip.reconfigure(FakeGeoIpSettings())
         assert country(geoip) == UNKNOWN.country
     finally:
         await geoip.stop()
@@ -306,8 +306,8 @@ async def test_a_changed_configuration_counts_at_once(tmp_path: Path, records: l
     assert not any(part in line for line in records for part in (SWISS, ELSEWHERE, str(tmp_path)))
 
 
-async def test_gateway_counts_the_countries_of_clients(tmp_path: Path, records: list[str]) -> None:
-    """From the address that a proxy tells to the metrics; no address is logged."""
+async def test_gateway_counts_clients_by_country(tmp_path: Path, records: list[str]) -> None:
+    """The address comes from a proxy's header, the count is in the metrics, and no address is logged."""
     path = tmp_path / "x.mmdb"
     path.write_bytes(DATABASE)
     async with FakeNextcloud() as nextcloud, aiohttp.ClientSession() as http:

@@ -1,4 +1,4 @@
-"""When the database of countries is looked for again, in virtual time (reference 14.3)."""
+"""The times at which the GeoIP database is read, in virtual time (reference 14.3)."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import asyncio
 import itertools
 
 from gateway.edge.geo.geoip import PATIENCE, GeoIp
-from tests.gateway.edge.geo.test_geoip import DATABASE, OTHER, Script, Settings, country
+from tests.gateway.edge.geo.test_geoip import DATABASE, OTHER, FakeGeoIpSettings, ScriptedSource, country
 
 
 # reference 14.3-b
-async def test_it_is_looked_for_daily_and_after_failures_in_one_second_to_five_minutes() -> None:
+async def test_database_is_read_daily_and_after_failures_with_back_off() -> None:
     failures = ["gone"] * 11
-    script = Script(DATABASE, None, *failures, OTHER, None)
-    geoip = GeoIp(Settings("x"), lambda database, key: script)
+    script = ScriptedSource(DATABASE, None, *failures, OTHER, None)
+    geoip = GeoIp(FakeGeoIpSettings("x"), lambda database, key: script)
     await geoip.start()
     assert country(geoip) == "CH"
     while len(script.answers) > 1:
         await asyncio.sleep(0.5)
-        assert country(geoip) in ("CH", "FR")  # never without
+        assert country(geoip) in ("CH", "FR")  # a database is always in use
     await script.empty.wait()
     await geoip.stop()
     assert country(geoip) == "FR"
@@ -26,12 +26,12 @@ async def test_it_is_looked_for_daily_and_after_failures_in_one_second_to_five_m
     assert pauses == [86_400, 86_400, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 86_400]
 
 
-async def test_the_start_does_not_wait_long_for_it() -> None:
-    class Slow:
+async def test_start_waits_only_some_seconds_for_the_database() -> None:
+    class SlowSource:
         async def read(self) -> None:
             await asyncio.sleep(600)
 
-    geoip = GeoIp(Settings("x"), lambda database, key: Slow())
+    geoip = GeoIp(FakeGeoIpSettings("x"), lambda database, key: SlowSource())
     start = asyncio.get_running_loop().time()
     await geoip.start()
     assert round(asyncio.get_running_loop().time() - start) == PATIENCE

@@ -1,4 +1,4 @@
-"""Whose address counts."""
+"""The client's address behind trusted proxies, and lists of networks."""
 
 from __future__ import annotations
 
@@ -48,17 +48,17 @@ def test_trusted_proxy_is_believed(headers: list[tuple[str, str]], expected: str
 
 
 # reference 14.2-a
-def test_nobody_else_is_believed() -> None:
+def test_headers_of_an_untrusted_peer_are_ignored() -> None:
     claims = [("X-Real-IP", "127.0.0.1"), ("X-Forwarded-For", "127.0.0.1")]
     assert real_ip("192.0.2.1", *claims) == "192.0.2.1"
     assert real_ip("2001:db8::1", *claims) == "2001:db8::1"
 
 
-def test_peer_in_ipv6_form_of_ipv4_is_the_ipv4_address() -> None:
+def test_ipv4_mapped_peer_is_the_ipv4_address() -> None:
     assert real_ip("::ffff:127.0.0.1", ("X-Real-IP", "192.0.2.1")) == "192.0.2.1"
 
 
-async def test_peer_on_a_unix_socket_counts_as_local(tmp_path: Path) -> None:
+async def test_peer_of_a_unix_socket_counts_as_loopback(tmp_path: Path) -> None:
     async def answer_address(request: web.Request) -> web.Response:
         return web.Response(text=str(TRUSTED.real_ip(request)))
 
@@ -76,7 +76,7 @@ async def test_peer_on_a_unix_socket_counts_as_local(tmp_path: Path) -> None:
     await runner.cleanup()
 
 
-def test_list_holds_addresses_and_networks() -> None:
+def test_networks_contain_addresses_of_their_entries() -> None:
     networks = Networks(["192.0.2.0/30", "::1", "10.9.9.9/8"])
     inside = ["192.0.2.3", "::1", "10.1.1.1"]
     assert [text for text in [*inside, "192.0.2.4", "::2"] if ip_address(text) in networks] == inside

@@ -1,4 +1,4 @@
-"""Requests whose head cannot be read, over raw sockets: what is answered, and that nothing of them is logged."""
+"""Malformed requests over raw sockets: their answers, and that nothing of them is logged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FEATURES = ", ".join(features.announced("none"))
 
 
 async def answer(url: str, sent: bytes) -> list[str]:
-    """Send octets and return the answers, one text for each, until the connection is closed."""
+    """Send bytes and return the text of each answer, until the connection is closed."""
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     writer.write(sent)
@@ -37,18 +37,18 @@ async def answer(url: str, sent: bytes) -> list[str]:
         pytest.param(b"GET / HTTP/1.1\r\nHost: h\r\nCookie " + SECRET + b"\r\n\r\n", id="header without colon"),
         pytest.param(b"GET / HTTP/1.1\r\nSpreed-Signaling-Poll: " + SECRET + b"\x00\r\n\r\n", id="octet in a header"),
         pytest.param(b"GET /?key=" + SECRET + b" and more HTTP/1.1\r\n\r\n", id="space in the URL"),
-        pytest.param(b"GET http://[" + SECRET + b" HTTP/1.1\r\n\r\n", id="URL that is none"),
-        pytest.param(b"G\x01T /" + SECRET + b" HTTP/1.1\r\n\r\n", id="method that is none"),
-        pytest.param(b"GET /" + SECRET + b" HTTP/9.9.9\r\n\r\n", id="version that is none"),
-        pytest.param(b"\x16\x03\x01\x02\x00" + SECRET + b"\r\n\r\n", id="no HTTP"),
-        pytest.param(b"GET / HTTP/1.1\r\nContent-Length: " + SECRET + b"\r\n\r\n", id="length that is no number"),
+        pytest.param(b"GET http://[" + SECRET + b" HTTP/1.1\r\n\r\n", id="invalid URL"),
+        pytest.param(b"G\x01T /" + SECRET + b" HTTP/1.1\r\n\r\n", id="invalid method"),
+        pytest.param(b"GET /" + SECRET + b" HTTP/9.9.9\r\n\r\n", id="invalid version"),
+        pytest.param(b"\x16\x03\x01\x02\x00" + SECRET + b"\r\n\r\n", id="not HTTP"),
+        pytest.param(b"GET / HTTP/1.1\r\nContent-Length: " + SECRET + b"\r\n\r\n", id="length that is not a number"),
         pytest.param(
             b"GET / HTTP/1.1\r\n" + b"X: " + SECRET + b"\r\n" + b"Y: z\r\n" * 200 + b"\r\n", id="many headers"
         ),
     ],
 )
 @pytest.mark.parametrize("before", [b"", GOOD], ids=["first", "second"])
-async def test_head_that_cannot_be_read_is_refused_and_not_logged(
+async def test_malformed_head_is_refused_and_not_logged(
     before: bytes, head: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     gateway = Gateway(config())
@@ -68,7 +68,7 @@ async def test_head_that_cannot_be_read_is_refused_and_not_logged(
     assert [it for it in caplog.records if it.levelno >= logging.WARNING or it.exc_info] == []
 
 
-async def test_body_that_cannot_be_read_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_malformed_body_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     gateway = Gateway(config())
     (url,) = await gateway.start()
     head = b"POST /api/v1/room/r HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"

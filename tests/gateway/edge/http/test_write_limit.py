@@ -1,4 +1,4 @@
-"""Answers that nobody reads: the time limit of writing, over real sockets on both loops (reference 1.1)."""
+"""The write timeout for clients that do not read, over real sockets on both loops (reference 1.1)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tests.gateway.certificates import make_certificate
 from tests.gateway.edge.raw_client import RawClient
 from tests.gateway.test_app import config
 
-SHORT = 0.4  # seconds, in place of the limit
-BODY = 16_777_216  # bytes: more than the kernel takes on its way to somebody who does not read
+SHORT = 0.4  # seconds, instead of WRITE_TIMEOUT
+BODY = 16_777_216  # bytes: more than the kernel buffers for a client that does not read
 CHUNK = 131_072  # bytes written at once
 
 
@@ -38,7 +38,7 @@ async def streamed(request: web.Request) -> web.StreamResponse:
 
 
 @pytest.fixture
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write_limit, "WRITE_TIMEOUT", SHORT)
 
 
@@ -56,16 +56,16 @@ async def serving(certificate: str = "", key: str = "") -> AsyncIterator[tuple[s
 
 
 @asynccontextmanager
-async def asking(
+async def send_request(
     address: tuple[str, int], request: str, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[asyncio.StreamReader]:
-    """Connect with a small receive buffer and send a request; what is read is the caller's business."""
-    plug = socket.socket()
-    plug.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    plug.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(plug, address)
+    """Connect with a small receive buffer and send a request; yield the unread answer."""
+    client_socket = socket.socket()
+    client_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client_socket.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(client_socket, address)
     name = {"ssl": tls, "server_hostname": address[0]} if tls else {}
-    reader, writer = await asyncio.open_connection(sock=plug, limit=4096, **name)  # type: ignore[arg-type]
+    reader, writer = await asyncio.open_connection(sock=client_socket, limit=4096, **name)  # type: ignore[arg-type]
     try:
         writer.write(f"GET {request} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
         yield reader
@@ -73,8 +73,8 @@ async def asking(
         writer.transport.abort()
 
 
-async def rest(reader: asyncio.StreamReader) -> int:
-    """Read to the end of the connection, whatever that is, and return the number of octets."""
+async def count_remaining(reader: asyncio.StreamReader) -> int:
+    """Read until the connection ends, normally or not, and return the number of bytes."""
     count = 0
     async with asyncio.timeout(20):
         try:
@@ -85,42 +85,45 @@ async def rest(reader: asyncio.StreamReader) -> int:
     return count
 
 
-def test_the_limit_is_the_one_of_deployed_servers() -> None:
+def test_write_timeout_is_that_of_the_reference() -> None:
     assert WRITE_TIMEOUT == 30
 
 
 # reference 1.1-b
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("short_timeout")
 @pytest.mark.parametrize("path", ["/big", "/streamed"])
-async def test_who_does_not_read_an_answer_is_left(path: str) -> None:
-    async with serving() as address, asking(address, path) as reader:
+async def test_connection_of_a_client_that_does_not_read_is_aborted(path: str) -> None:
+    async with serving() as address, send_request(address, path) as reader:
         await asyncio.sleep(4 * SHORT)
-        assert await rest(reader) < BODY
+        assert await count_remaining(reader) < BODY
 
 
 # reference 1.1-b
-@pytest.mark.usefixtures("short")
-async def test_who_does_not_read_an_answer_over_tls_is_left(tmp_path: Path) -> None:
-    """What is written at once is out of sight there; for that the loop's TLS has a limit of its own."""
+@pytest.mark.usefixtures("short_timeout")
+async def test_tls_connection_of_a_client_that_does_not_read_is_aborted(tmp_path: Path) -> None:
+    """A single write is not visible above TLS; asyncio's own TLS timeout bounds it."""
     certificate, key = make_certificate(tmp_path)
     tls = ssl.create_default_context(cafile=certificate)
-    async with serving(str(certificate), str(key)) as address, asking(address, "/streamed", tls) as reader:
+    async with (
+        serving(str(certificate), str(key)) as address,
+        send_request(address, "/streamed", tls) as reader,
+    ):
         await asyncio.sleep(4 * SHORT)
-        assert await rest(reader) < BODY
+        assert await count_remaining(reader) < BODY
 
 
-@pytest.mark.usefixtures("short")
-async def test_who_reads_slowly_gets_it_all_when_that_is_soon_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("short_timeout")
+async def test_slow_client_gets_the_whole_answer_within_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write_limit, "WRITE_TIMEOUT", 20.0)
-    async with serving() as address, asking(address, "/big") as reader:
+    async with serving() as address, send_request(address, "/big") as reader:
         await asyncio.sleep(2 * SHORT)
         await reader.readuntil(b"\r\n\r\n")
         async with asyncio.timeout(20):
             await reader.readexactly(BODY)
 
 
-@pytest.mark.usefixtures("short")
-async def test_one_after_the_other_is_answered_on_a_connection_that_is_kept() -> None:
+@pytest.mark.usefixtures("short_timeout")
+async def test_timer_does_not_run_between_requests_of_a_kept_connection() -> None:
     async with serving() as (host, port):
         reader, writer = await asyncio.open_connection(host, port)
         for path in ("/big", "/api/v1/welcome", "/big"):
@@ -129,12 +132,12 @@ async def test_one_after_the_other_is_answered_on_a_connection_that_is_kept() ->
             length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
             async with asyncio.timeout(20):
                 await reader.readexactly(length)
-            await asyncio.sleep(1.5 * SHORT)  # nothing is due any more
+            await asyncio.sleep(1.5 * SHORT)  # longer than the timeout
         writer.close()
 
 
-@pytest.mark.usefixtures("short")
-async def test_a_websocket_has_a_limit_of_its_own() -> None:
+@pytest.mark.usefixtures("short_timeout")
+async def test_write_timeout_does_not_apply_to_a_websocket() -> None:
     async with serving() as address, await RawClient.connect(address) as client:
         assert (await client.receive())["type"] == "welcome"
         await asyncio.sleep(3 * SHORT)

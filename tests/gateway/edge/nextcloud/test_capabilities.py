@@ -1,4 +1,4 @@
-"""The capabilities cache, over real HTTP and with a clock that is set by hand."""
+"""The capabilities cache, over real HTTP and with a manual clock."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gateway.edge.nextcloud.client import NextcloudClient
 from gateway.tools.fake_nextcloud import FakeNextcloud, SigningKey
 
 
-class Clock:
+class ManualClock:
     def __init__(self) -> None:
         self.now = 1000.0
 
@@ -26,8 +26,8 @@ class Clock:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
@@ -37,13 +37,13 @@ async def cloud() -> AsyncIterator[FakeNextcloud]:
 
 
 @pytest.fixture
-async def client(clock: Clock) -> AsyncIterator[NextcloudClient]:
+async def client(clock: ManualClock) -> AsyncIterator[NextcloudClient]:
     async with NextcloudClient("test/1.0", [], clock=clock, timeout=5.0) as made:
         yield made
 
 
 @pytest.fixture
-async def cache(clock: Clock) -> AsyncIterator[CapabilitiesCache]:
+async def cache(clock: ManualClock) -> AsyncIterator[CapabilitiesCache]:
     async with BackendHttp() as http:
         made = CapabilitiesCache(http, {}, clock)
         yield made
@@ -84,8 +84,8 @@ async def test_ping_limit_is_a_positive_number_or_none(
         ("", 60),
     ],
 )
-async def test_capabilities_are_kept_as_long_as_they_say_but_a_minute_at_least(
-    client: NextcloudClient, cloud: FakeNextcloud, clock: Clock, control: str, lifetime: float
+async def test_capabilities_are_cached_for_max_age_but_at_least_a_minute(
+    client: NextcloudClient, cloud: FakeNextcloud, clock: ManualClock, control: str, lifetime: float
 ) -> None:
     cloud.cache_control = control
     await limit(client, cloud)
@@ -98,8 +98,8 @@ async def test_capabilities_are_kept_as_long_as_they_say_but_a_minute_at_least(
 
 
 # reference 3.8-a
-async def test_unchanged_capabilities_are_renewed_by_their_etag(
-    client: NextcloudClient, cloud: FakeNextcloud, clock: Clock
+async def test_unchanged_capabilities_are_revalidated_by_etag(
+    client: NextcloudClient, cloud: FakeNextcloud, clock: ManualClock
 ) -> None:
     cloud.cache_control = "max-age=3600, must-revalidate"
     cloud.signaling["session-ping-limit"] = 5
@@ -114,7 +114,7 @@ async def test_unchanged_capabilities_are_renewed_by_their_etag(
 
 
 async def test_changed_capabilities_replace_the_old_ones(
-    client: NextcloudClient, cloud: FakeNextcloud, clock: Clock
+    client: NextcloudClient, cloud: FakeNextcloud, clock: ManualClock
 ) -> None:
     cloud.signaling["session-ping-limit"] = 5
     await limit(client, cloud)
@@ -124,7 +124,7 @@ async def test_changed_capabilities_replace_the_old_ones(
     assert await limit(client, cloud) == 6
 
 
-async def test_each_url_has_its_own(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+async def test_each_url_has_its_own_cache_entry(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     async with FakeNextcloud() as other:
         cloud.signaling["session-ping-limit"], other.signaling["session-ping-limit"] = 1, 2
         assert await limit(client, cloud) == 1
@@ -132,11 +132,11 @@ async def test_each_url_has_its_own(client: NextcloudClient, cloud: FakeNextclou
 
 
 # reference 3.8-d
-async def test_many_who_ask_at_once_make_one_fetch(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+async def test_concurrent_lookups_share_one_fetch(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     cloud.gate = asyncio.Event()
     tasks = [asyncio.create_task(client.token_key(cloud.url)) for _ in range(5)]
     await cloud.wait_for(lambda seen: True)
-    tasks[0].cancel()  # the one that began it does not take the others down
+    tasks[0].cancel()  # the lookup that started the fetch; the others go on
     cloud.gate.set()
     keys = await asyncio.gather(*tasks, return_exceptions=True)
     assert keys[1:] == [cloud.key.published] * 4
@@ -146,8 +146,8 @@ async def test_many_who_ask_at_once_make_one_fetch(client: NextcloudClient, clou
 
 # reference 3.8-c
 @pytest.mark.parametrize("status", [500, 404, 200])
-async def test_bad_answer_leaves_the_old_ones_in_use_for_another_period(
-    client: NextcloudClient, cloud: FakeNextcloud, clock: Clock, status: int
+async def test_bad_answer_keeps_the_cached_capabilities_for_another_period(
+    client: NextcloudClient, cloud: FakeNextcloud, clock: ManualClock, status: int
 ) -> None:
     cloud.signaling["session-ping-limit"] = 5
     await limit(client, cloud)
@@ -164,8 +164,8 @@ async def test_bad_answer_leaves_the_old_ones_in_use_for_another_period(
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"7", b"[" * 100_000, b"\xff"])
-async def test_answer_that_is_no_json_object_is_a_bad_one(
-    client: NextcloudClient, cloud: FakeNextcloud, clock: Clock, body: bytes
+async def test_answer_that_is_not_a_json_object_is_a_bad_answer(
+    client: NextcloudClient, cloud: FakeNextcloud, clock: ManualClock, body: bytes
 ) -> None:
     cloud.signaling["session-ping-limit"] = 5
     await limit(client, cloud)
@@ -175,8 +175,8 @@ async def test_answer_that_is_no_json_object_is_a_bad_one(
 
 
 # reference 3.8-c
-async def test_must_revalidate_drops_the_old_ones_after_a_bad_answer(
-    client: NextcloudClient, cloud: FakeNextcloud, clock: Clock
+async def test_must_revalidate_drops_the_cached_capabilities_after_a_bad_answer(
+    client: NextcloudClient, cloud: FakeNextcloud, clock: ManualClock
 ) -> None:
     cloud.signaling["session-ping-limit"] = 5
     await limit(client, cloud)
@@ -202,8 +202,8 @@ async def test_must_revalidate_drops_the_old_ones_after_a_bad_answer(
         {"capabilities": {"spreed": {"features": [7, None, []], "config": {"signaling": []}}}},
     ],
 )
-async def test_answer_without_talk_empties_them(
-    client: NextcloudClient, cloud: FakeNextcloud, clock: Clock, data: Any
+async def test_answer_without_talk_means_no_capabilities(
+    client: NextcloudClient, cloud: FakeNextcloud, clock: ManualClock, data: Any
 ) -> None:
     cloud.signaling["session-ping-limit"] = 5
     await limit(client, cloud)
@@ -213,7 +213,9 @@ async def test_answer_without_talk_empties_them(
 
 
 # reference 3.8-b
-async def test_unreachable_backend_has_none_but_the_old_ones_are_kept(cache: CapabilitiesCache, clock: Clock) -> None:
+async def test_unreachable_backend_has_no_capabilities_but_keeps_its_cache_entry(
+    cache: CapabilitiesCache, clock: ManualClock
+) -> None:
     async with FakeNextcloud() as cloud:
         port = int(cloud.url.rsplit(":", 1)[1].strip("/"))
         assert "signaling-v3" in (await cache.get(cloud.url))[0].features
@@ -225,7 +227,7 @@ async def test_unreachable_backend_has_none_but_the_old_ones_are_kept(cache: Cap
         assert "If-None-Match" in cloud.of("capabilities")[1].headers
 
 
-async def test_timeout_counts_as_unreachable(clock: Clock, cloud: FakeNextcloud) -> None:
+async def test_timeout_counts_as_unreachable(clock: ManualClock, cloud: FakeNextcloud) -> None:
     cloud.gate = asyncio.Event()
     async with NextcloudClient("test/1.0", [], clock=clock, timeout=0.2) as client:
         assert await client.token_key(cloud.url) == ""
@@ -237,7 +239,7 @@ async def test_timeout_counts_as_unreachable(clock: Clock, cloud: FakeNextcloud)
 
 
 # reference 3.3-d
-async def test_missing_key_in_cached_capabilities_is_fetched_anew_at_once(
+async def test_missing_key_in_cached_capabilities_forces_a_refresh(
     client: NextcloudClient, cloud: FakeNextcloud
 ) -> None:
     cloud.signaling = {}
@@ -248,7 +250,7 @@ async def test_missing_key_in_cached_capabilities_is_fetched_anew_at_once(
     assert fetches(cloud) == 2
 
 
-async def test_missing_key_in_fresh_capabilities_is_not_asked_for_again(
+async def test_missing_key_in_fresh_capabilities_forces_no_refresh(
     client: NextcloudClient, cloud: FakeNextcloud
 ) -> None:
     cloud.signaling = {}
@@ -258,7 +260,7 @@ async def test_missing_key_in_fresh_capabilities_is_not_asked_for_again(
 
 # reference 3.3-d
 async def test_refresh_is_forced_once_a_minute_at_most(
-    client: NextcloudClient, cloud: FakeNextcloud, clock: Clock
+    client: NextcloudClient, cloud: FakeNextcloud, clock: ManualClock
 ) -> None:
     cloud.signaling = {"hello-v2-token-key": ["not a text"]}
     await limit(client, cloud)
@@ -273,7 +275,7 @@ async def test_refresh_is_forced_once_a_minute_at_most(
     assert fetches(cloud) == 3
 
 
-async def test_known_key_is_not_fetched_anew(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+async def test_cached_key_forces_no_refresh(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     for _ in range(3):
         assert await client.token_key(cloud.url) == cloud.key.published
     assert fetches(cloud) == 1
@@ -282,7 +284,7 @@ async def test_known_key_is_not_fetched_anew(client: NextcloudClient, cloud: Fak
 # --- bounds
 
 
-async def test_cache_forgets_the_url_that_was_not_used_for_longest(
+async def test_cache_drops_the_least_recently_used_url(
     cache: CapabilitiesCache, cloud: FakeNextcloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_ENTRIES", 3)

@@ -16,17 +16,10 @@ from gateway.flows.ports import Nextcloud, NextcloudError
 from gateway.metrics import Counters
 from gateway.tools.fake_nextcloud import FakeNextcloud, Hook, NextcloudRoom, RecordedRequest
 from gateway.wire.backend import AuthRequest, BackendAnswer, PingEntry, PingRequest, RoomRequest
+from tests.gateway.edge.nextcloud.test_capabilities import ManualClock
 
 FEATURES = ["hello-v2", "audio-video-permissions"]
 JOIN = RoomRequest(roomid="r1", userid="alice", sessionid="nc1", version="1.0")
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -36,8 +29,8 @@ async def cloud() -> AsyncIterator[FakeNextcloud]:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
@@ -46,7 +39,7 @@ def counters() -> Counters:
 
 
 @pytest.fixture
-async def client(clock: Clock, counters: Counters) -> AsyncIterator[NextcloudClient]:
+async def client(clock: ManualClock, counters: Counters) -> AsyncIterator[NextcloudClient]:
     async with NextcloudClient("test/1.0", FEATURES, clock=clock, counters=counters, timeout=5.0) as made:
         yield made
 
@@ -106,7 +99,7 @@ async def test_random_differs_in_each_request(client: NextcloudClient, cloud: Fa
 
 
 # reference 3.7-a
-async def test_without_signaling_v3_the_path_says_v1(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+async def test_path_has_v1_without_signaling_v3(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     cloud.features = ["audio"]
     await join(client, cloud)
     assert cloud.of("room")[0].path == "/ocs/v2.php/apps/spreed/api/v1/signaling/backend"
@@ -125,7 +118,7 @@ async def test_ticket_and_ping_are_sent(client: NextcloudClient, cloud: FakeNext
     assert cloud.of("ping")[0].body["entries"] == [{"userid": "alice", "sessionid": "nc1"}]
 
 
-async def test_wrong_secret_is_noticed_by_nextcloud(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+async def test_nextcloud_refuses_a_wrong_secret(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     backend = cloud.backend()
     cloud.secret = "another"
     answer = await client.ask(backend, cloud.url, JOIN)
@@ -134,7 +127,7 @@ async def test_wrong_secret_is_noticed_by_nextcloud(client: NextcloudClient, clo
 
 
 # reference 3.7-c
-async def test_http_status_does_not_count(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+async def test_http_status_is_ignored(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     body = b'{"ocs":{"meta":{"statuscode":404},"data":{"type":"error","error":{"code":"no_such_room","message":"m"}}}}'
     cloud.hook = only("room", lambda: web.Response(status=404, body=body, content_type="application/json"))
     answer = await join(client, cloud)
@@ -193,7 +186,7 @@ async def test_answer_of_exactly_the_limit_is_read(client: NextcloudClient, clou
     assert (await join(client, cloud)).type == "x"
 
 
-async def test_compressed_bomb_is_bounded(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+async def test_decompressed_size_is_limited(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     def bomb() -> web.Response:
         response = web.Response(body=b" " * 10_000_000, content_type="application/json")
         response.enable_compression(web.ContentCoding.gzip)
@@ -203,7 +196,7 @@ async def test_compressed_bomb_is_bounded(client: NextcloudClient, cloud: FakeNe
     assert await failure(client, cloud) == "the backend's answer is too large"
 
 
-async def test_nextcloud_that_is_away_is_an_error(clock: Clock, client: NextcloudClient, counters: Counters) -> None:
+async def test_unreachable_backend_is_an_error(clock: ManualClock, client: NextcloudClient, counters: Counters) -> None:
     async with FakeNextcloud() as cloud:
         pass
     await failure(client, cloud)
@@ -212,14 +205,12 @@ async def test_nextcloud_that_is_away_is_an_error(clock: Clock, client: Nextclou
 
 
 @pytest.mark.parametrize("url", ["http://[::1/", "http://" + "a" * 300 + "/", "http://..../"])
-async def test_url_that_cannot_be_requested_is_an_error(
-    client: NextcloudClient, cloud: FakeNextcloud, url: str
-) -> None:
+async def test_invalid_url_is_an_error(client: NextcloudClient, cloud: FakeNextcloud, url: str) -> None:
     with pytest.raises(NextcloudError):
         await client.ask(cloud.backend(), url, JOIN)
 
 
-async def test_answer_that_does_not_come_is_a_timeout(cloud: FakeNextcloud, counters: Counters) -> None:
+async def test_missing_answer_is_a_timeout(cloud: FakeNextcloud, counters: Counters) -> None:
     async with NextcloudClient("test/1.0", FEATURES, counters=counters, timeout=0.3) as client:
         await join(client, cloud)
         cloud.gate = asyncio.Event()
@@ -229,14 +220,14 @@ async def test_answer_that_does_not_come_is_a_timeout(cloud: FakeNextcloud, coun
         assert (await join(client, cloud)).type == "room"
 
 
-async def test_capabilities_that_do_not_come_are_a_timeout_too(cloud: FakeNextcloud, counters: Counters) -> None:
+async def test_missing_capabilities_are_a_timeout(cloud: FakeNextcloud, counters: Counters) -> None:
     async with NextcloudClient("test/1.0", FEATURES, counters=counters, timeout=0.3) as client:
         cloud.gate = asyncio.Event()
         assert await failure(client, cloud) == "the backend did not answer in time"
         cloud.gate.set()
 
 
-async def test_at_most_so_many_requests_run_at_once(cloud: FakeNextcloud) -> None:
+async def test_concurrent_requests_to_a_host_are_limited(cloud: FakeNextcloud) -> None:
     async with NextcloudClient("test/1.0", FEATURES, connections_per_host=3) as client:
         await join(client, cloud)
         cloud.gate = asyncio.Event()
@@ -269,7 +260,7 @@ async def test_redirect_within_the_host_keeps_method_and_body(
 
 
 # reference 3.7-e
-async def test_redirect_302_asks_with_get(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+async def test_redirect_302_becomes_get(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     cloud.hook = only(
         "room", lambda: web.Response(status=302, headers={"Location": "../../../../../cloud/capabilities"})
     )
@@ -290,7 +281,9 @@ async def test_redirect_to_another_host_is_refused(client: NextcloudClient, clou
 
 
 @pytest.mark.parametrize("location", ["http://[", "ftp:x", "http://a:b/"])
-async def test_redirect_to_no_url_is_an_error(client: NextcloudClient, cloud: FakeNextcloud, location: str) -> None:
+async def test_redirect_to_an_invalid_url_is_an_error(
+    client: NextcloudClient, cloud: FakeNextcloud, location: str
+) -> None:
     cloud.hook = only("room", lambda: web.Response(status=307, headers={"Location": location}))
     await failure(client, cloud)
 
@@ -303,7 +296,7 @@ async def test_redirects_end_after_the_tenth(client: NextcloudClient, cloud: Fak
 
 
 # reference 3.7-f
-async def test_cookies_are_not_carried_over(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+async def test_cookies_are_not_sent_back(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     body = b'{"ocs":{"data":{"type":"x"}}}'
     cookie = {"Set-Cookie": "session=alice; Path=/"}
     cloud.hook = only("room", lambda: web.Response(body=body, content_type="application/json", headers=cookie))
@@ -312,7 +305,7 @@ async def test_cookies_are_not_carried_over(client: NextcloudClient, cloud: Fake
     assert "Cookie" not in cloud.of("room")[1].headers
 
 
-async def test_answer_that_breaks_off_is_an_error(client: NextcloudClient, counters: Counters) -> None:
+async def test_incomplete_answer_is_an_error(client: NextcloudClient, counters: Counters) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{")
@@ -328,7 +321,7 @@ async def test_answer_that_breaks_off_is_an_error(client: NextcloudClient, count
 
 
 @pytest.mark.parametrize("disconnects", [1, 2])
-async def test_connection_closed_by_the_server_is_tried_once_more(client: NextcloudClient, disconnects: int) -> None:
+async def test_request_on_a_closed_idle_connection_is_repeated_once(client: NextcloudClient, disconnects: int) -> None:
     served = 0
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -365,7 +358,7 @@ async def test_cancelled_request_leaves_the_client_usable(client: NextcloudClien
     assert (await join(client, cloud)).type == "room"
 
 
-async def test_closing_ends_fetches_and_is_idempotent(cloud: FakeNextcloud) -> None:
+async def test_close_cancels_fetches_and_is_idempotent(cloud: FakeNextcloud) -> None:
     client = NextcloudClient("test/1.0", FEATURES)
     cloud.gate = asyncio.Event()
     task = asyncio.create_task(client.token_key(cloud.url))
@@ -377,12 +370,12 @@ async def test_closing_ends_fetches_and_is_idempotent(cloud: FakeNextcloud) -> N
     cloud.gate.set()
 
 
-def test_client_is_what_the_flows_ask_for() -> None:
+def test_client_implements_the_port_of_the_flows() -> None:
     client: Nextcloud = NextcloudClient("test/1.0", FEATURES)
     assert client
 
 
-async def test_features_of_talk_are_looked_up() -> None:
+async def test_feature_is_looked_up_in_the_capabilities() -> None:
     async with FakeNextcloud() as fake, NextcloudClient("test", ()) as client:
         fake.features.append("federation-v2")
         assert await client.supports(fake.url, "federation-v2")

@@ -26,7 +26,7 @@ async def client() -> AsyncIterator[NextcloudClient]:
 
 
 # reference 3.7-d
-async def test_there_is_an_answer_in_10_seconds_or_none(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+async def test_request_fails_without_an_answer_in_10_seconds(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     await join(client, cloud)
     cloud.gate = asyncio.Event()
     start = asyncio.get_running_loop().time()

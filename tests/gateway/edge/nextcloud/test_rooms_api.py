@@ -1,4 +1,4 @@
-"""The rooms API over real HTTP: who is let in, and what is answered."""
+"""The rooms API over real HTTP: authentication, checks of the request, and answers."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ RANDOM = "r" * 64
 OTHER = Backend(id="other", urls=("https://other/",), secret="other-secret")
 
 
-class Watched(Throttling):
-    """Says when a delay began and ended."""
+class ObservedThrottling(Throttling):
+    """Sets events when a delay begins and ends."""
 
     def __init__(self, clock: Callable[[], float], counters: Counters) -> None:
         super().__init__(clock, counters)
@@ -44,8 +44,8 @@ class Watched(Throttling):
         self.ended.set()
 
 
-class Gateway:
-    """The handler behind a real socket, and what it was called with."""
+class RoomsApiServer:
+    """The handler behind a real socket, with records of its calls."""
 
     def __init__(self) -> None:
         self.cloud = FakeNextcloud()
@@ -55,7 +55,7 @@ class Gateway:
         self.dialled: list[tuple[str, str, str, str]] = []
         self.address = ("", 0)
         self.counters = Counters()
-        self.throttling = Watched(lambda: 0.0, self.counters)
+        self.throttling = ObservedThrottling(lambda: 0.0, self.counters)
         self.backends = Backends([])
 
     def carry_out(self, backend: Backend, roomid: str, request: RoomsRequest) -> None:
@@ -79,7 +79,7 @@ class Gateway:
     async def post(
         self, body: bytes = DELETE, path: str = "room1", length: str = "", **headers: str
     ) -> tuple[int, bytes]:
-        """Send a signed request; ``headers`` (with _ for -) replace its own, an empty value takes one away."""
+        """Send a signed request; ``headers`` (with _ for -) replace its own, and an empty value removes one."""
         given = {
             "Content-Type": "application/json",
             "Spreed-Signaling-Random": RANDOM,
@@ -98,8 +98,8 @@ class Gateway:
 
 
 @pytest.fixture
-async def gateway() -> AsyncIterator[Gateway]:
-    made = Gateway()
+async def gateway() -> AsyncIterator[RoomsApiServer]:
+    made = RoomsApiServer()
     async with made.cloud:
         proxies = TrustedProxies(["127.0.0.1"])
         made.backends = Backends([made.cloud.backend(), OTHER])
@@ -111,20 +111,20 @@ async def gateway() -> AsyncIterator[Gateway]:
 
 
 # reference 1.4-e
-async def test_signed_request_is_carried_out(gateway: Gateway) -> None:
+async def test_signed_request_is_carried_out(gateway: RoomsApiServer) -> None:
     assert await gateway.post() == (200, b"{}")
     ((backend, roomid, request),) = gateway.calls
     assert (backend, roomid, request.type) == ("cloud", "room1", "delete")
 
 
-async def test_fake_nextcloud_can_send_it(gateway: Gateway) -> None:
+async def test_request_of_the_fake_nextcloud_is_carried_out(gateway: RoomsApiServer) -> None:
     request = {"type": "message", "message": {"data": {"a": 1}}}
     assert await gateway.cloud.send(gateway.url, "a/b c%", request) == (200, "{}")
     assert gateway.calls[0][1] == "a/b c%"
 
 
 # reference 1.2-c
-async def test_room_id_is_one_decoded_segment(gateway: Gateway) -> None:
+async def test_room_id_is_one_decoded_segment(gateway: RoomsApiServer) -> None:
     assert (await gateway.post(path="a%2Fb%20%C3%BC"))[0] == 200
     assert gateway.calls[0][1] == "a/b ü"
 
@@ -136,41 +136,41 @@ AUTH = (403, b"Authentication check failed\n")
 BODY = (400, b"Could not read body\n")
 
 
-async def test_body_without_a_length_is_refused_first(gateway: Gateway) -> None:
+async def test_body_without_a_length_is_refused_first(gateway: RoomsApiServer) -> None:
     chunked = b"2\r\n{}\r\n0\r\n\r\n"
     given = {"Content_Length": "", "Transfer_Encoding": "chunked", "Content_Type": "", "Spreed_Signaling_Random": ""}
     assert await gateway.post(chunked, **given) == LENGTH
 
 
 # reference 1.4-b
-async def test_body_over_the_limit_is_refused_before_its_type(gateway: Gateway) -> None:
+async def test_body_over_the_limit_is_refused_before_its_type(gateway: RoomsApiServer) -> None:
     assert await gateway.post(b"", length=str(MAX_BODY + 1), Content_Type="text/plain") == SIZE
 
 
-async def test_body_of_exactly_the_limit_is_read(gateway: Gateway) -> None:
+async def test_body_of_exactly_the_limit_is_read(gateway: RoomsApiServer) -> None:
     assert await gateway.post(DELETE.ljust(MAX_BODY)) == (200, b"{}")
 
 
 @pytest.mark.parametrize("content_type", ["", "text/plain", "Application/JSON", "xapplication/json"])
-async def test_other_content_type_is_refused_before_the_checksum(gateway: Gateway, content_type: str) -> None:
+async def test_other_content_type_is_refused_before_the_checksum(gateway: RoomsApiServer, content_type: str) -> None:
     assert await gateway.post(Content_Type=content_type, Spreed_Signaling_Random="") == TYPE
 
 
-async def test_content_type_may_have_parameters(gateway: Gateway) -> None:
+async def test_content_type_may_have_parameters(gateway: RoomsApiServer) -> None:
     assert (await gateway.post(Content_Type="application/json; charset=utf-8"))[0] == 200
 
 
 @pytest.mark.parametrize("missing", ["Spreed_Signaling_Random", "Spreed_Signaling_Checksum"])
-async def test_unsigned_request_is_refused_before_its_body_is_read(gateway: Gateway, missing: str) -> None:
+async def test_unsigned_request_is_refused_before_its_body_is_read(gateway: RoomsApiServer, missing: str) -> None:
     assert await gateway.post(b"", length="100", **{missing: ""}) == AUTH
 
 
-async def test_body_that_does_not_come_is_not_read(gateway: Gateway) -> None:
+async def test_body_that_does_not_arrive_in_time_is_refused(gateway: RoomsApiServer) -> None:
     gateway.read_time = 0.05
     assert await gateway.post(DELETE, length=str(len(DELETE) + 1), Spreed_Signaling_Backend="https://x/") == BODY
 
 
-async def test_body_that_breaks_off_carries_out_nothing(gateway: Gateway) -> None:
+async def test_incomplete_body_is_not_carried_out(gateway: RoomsApiServer) -> None:
     _, writer = await asyncio.open_connection(*gateway.address)
     sign = checksum.sign(gateway.cloud.secret, RANDOM, DELETE)
     head = "POST /api/v1/room/r HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 99\r\n"
@@ -187,18 +187,18 @@ async def test_body_that_breaks_off_carries_out_nothing(gateway: Gateway) -> Non
     "url",
     ["https://unknown/", "https://other/", "junk", "https://", "file:///etc/passwd", "http://[", "*"],
 )
-async def test_backend_that_is_not_the_signer_is_refused(gateway: Gateway, url: str) -> None:
+async def test_backend_url_of_another_signer_is_refused(gateway: RoomsApiServer, url: str) -> None:
     assert await gateway.post(b"{", Spreed_Signaling_Backend=url) == AUTH
 
 
-async def test_backend_may_be_named_by_its_endpoint_or_without_slash(gateway: Gateway) -> None:
+async def test_backend_url_may_have_a_path_below_or_no_slash(gateway: RoomsApiServer) -> None:
     base = gateway.cloud.url.rstrip("/")
     assert (await gateway.post(Spreed_Signaling_Backend=base))[0] == 200
     assert (await gateway.post(Spreed_Signaling_Backend=f"{base}/ocs/v2.php/apps/spreed/api/v1/signaling"))[0] == 200
 
 
 # reference 1.4-d
-async def test_without_backend_each_secret_is_tried(gateway: Gateway) -> None:
+async def test_request_without_a_backend_url_is_checked_with_each_secret(gateway: RoomsApiServer) -> None:
     assert (await gateway.post(Spreed_Signaling_Backend=""))[0] == 200
     other = checksum.sign(OTHER.secret, RANDOM, DELETE)
     assert (await gateway.post(Spreed_Signaling_Backend="", Spreed_Signaling_Checksum=other))[0] == 200
@@ -207,14 +207,14 @@ async def test_without_backend_each_secret_is_tried(gateway: Gateway) -> None:
 
 
 # reference 1.4-a
-async def test_checksum_is_compared_case_sensitively(gateway: Gateway) -> None:
+async def test_checksum_is_compared_case_sensitively(gateway: RoomsApiServer) -> None:
     upper = checksum.sign(gateway.cloud.secret, RANDOM, DELETE).upper()
     assert await gateway.post(Spreed_Signaling_Checksum=upper) == AUTH
     assert await gateway.post(Spreed_Signaling_Checksum="ü" * 64) == AUTH
 
 
 # reference 1.4-b
-async def test_checksum_comes_before_the_form_of_the_body(gateway: Gateway) -> None:
+async def test_checksum_is_checked_before_the_body_is_parsed(gateway: RoomsApiServer) -> None:
     assert await gateway.post(b"{", Spreed_Signaling_Checksum="0" * 64) == AUTH
 
 
@@ -229,19 +229,19 @@ async def test_checksum_comes_before_the_form_of_the_body(gateway: Gateway) -> N
         b'{"type":"update","update":{"userids":7}}',
     ],
 )
-async def test_body_that_is_not_of_the_expected_form_is_refused(gateway: Gateway, body: bytes) -> None:
+async def test_malformed_body_is_refused(gateway: RoomsApiServer, body: bytes) -> None:
     assert await gateway.post(body) == BODY
     assert gateway.calls == []
 
 
 # reference 1.4-b
 @pytest.mark.parametrize("type", ["mute", "transient", "", "type"])
-async def test_unknown_type_is_named(gateway: Gateway, type: str) -> None:
+async def test_unknown_type_is_named(gateway: RoomsApiServer, type: str) -> None:
     expected = (400, f"Unsupported request type: {type}\n".encode())
     assert await gateway.post(b'{"type":"%s"}' % type.encode()) == expected
 
 
-async def test_request_that_cannot_be_carried_out_is_logged_and_told_nothing(gateway: Gateway) -> None:
+async def test_exception_is_logged_and_not_sent_to_the_caller(gateway: RoomsApiServer) -> None:
     gateway.fails = True
     with log.captured() as lines:
         assert await gateway.post() == (500, b"Error while processing\n")
@@ -253,23 +253,23 @@ async def test_request_that_cannot_be_carried_out_is_logged_and_told_nothing(gat
 WRONG = "0" * 64
 
 
-class Gone:
-    """A caller that failed and did not wait."""
+class DisconnectedCaller:
+    """A caller that has disconnected."""
 
     def __init__(self, address: str) -> None:
         self.address = ip_address(address)
 
     async def until_gone(self, seconds: float) -> None:
-        """It is gone."""
+        """Return at once."""
 
 
-async def fail(gateway: Gateway, times: int, address: str = "127.0.0.1") -> None:
+async def fail(gateway: RoomsApiServer, times: int, address: str = "127.0.0.1") -> None:
     for _ in range(times):
-        await gateway.throttling.failed(Gone(address), ThrottledAction.ROOM_AUTH)
+        await gateway.throttling.failed(DisconnectedCaller(address), ThrottledAction.ROOM_AUTH)
 
 
 # reference 1.4-c
-async def test_wrong_checksum_is_answered_late(gateway: Gateway) -> None:
+async def test_wrong_checksum_is_answered_late(gateway: RoomsApiServer) -> None:
     started = asyncio.get_running_loop().time()
     assert await gateway.post(Spreed_Signaling_Checksum=WRONG) == AUTH
     assert await gateway.post(Spreed_Signaling_Backend="https://unknown/") == AUTH
@@ -277,7 +277,7 @@ async def test_wrong_checksum_is_answered_late(gateway: Gateway) -> None:
     assert gateway.counters.throttle_delayed == {("BackendRoomAuth", 100): 1, ("BackendRoomAuth", 200): 1}
 
 
-async def test_after_ten_failures_an_address_is_refused_with_429_whatever_it_signs(gateway: Gateway) -> None:
+async def test_address_with_ten_failures_is_refused_with_429(gateway: RoomsApiServer) -> None:
     await fail(gateway, 10, "192.0.2.1")
     assert await gateway.post(X_Real_IP="192.0.2.1") == (429, b"Too many requests\n")
     assert await gateway.post(X_Real_IP="192.0.2.2") == (200, b"{}")
@@ -285,7 +285,7 @@ async def test_after_ten_failures_an_address_is_refused_with_429_whatever_it_sig
 
 
 # reference 1.4-b
-async def test_block_comes_after_the_checks_of_the_envelope_and_before_the_body_is_parsed(gateway: Gateway) -> None:
+async def test_block_applies_after_the_header_checks_and_before_parsing(gateway: RoomsApiServer) -> None:
     await fail(gateway, 10)
     assert await gateway.post(Content_Type="text/plain") == TYPE
     assert await gateway.post(Spreed_Signaling_Random="") == AUTH
@@ -293,13 +293,13 @@ async def test_block_comes_after_the_checks_of_the_envelope_and_before_the_body_
 
 
 # reference 1.4-c
-async def test_unsigned_requests_do_not_count(gateway: Gateway) -> None:
+async def test_unsigned_requests_are_not_counted_as_failures(gateway: RoomsApiServer) -> None:
     for _ in range(12):
         assert await gateway.post(Spreed_Signaling_Checksum="") == AUTH
     assert await gateway.post() == (200, b"{}")
 
 
-async def test_delay_ends_when_the_caller_disconnects(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_delay_ends_when_the_caller_disconnects(gateway: RoomsApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rooms_api, "LOOK_PERIOD", 0.01)
     await fail(gateway, 8)
     waiting = asyncio.create_task(gateway.post(Spreed_Signaling_Checksum=WRONG))  # for 25 s
@@ -309,7 +309,7 @@ async def test_delay_ends_when_the_caller_disconnects(gateway: Gateway, monkeypa
         await gateway.throttling.ended.wait()
 
 
-async def test_phone_call_is_answered_when_a_client_has(gateway: Gateway) -> None:
+async def test_phone_call_is_answered_when_an_internal_client_has_answered(gateway: RoomsApiServer) -> None:
     body = b'{"type":"dialout","dialout":{"number":"+49"}}'
     assert await gateway.post(body, "12") == (502, b'{"an":"answer"}')
     assert gateway.dialled == [("cloud", "12", "+49", gateway.cloud.url)]
@@ -318,12 +318,12 @@ async def test_phone_call_is_answered_when_a_client_has(gateway: Gateway) -> Non
     assert (await gateway.post(body, "12"))[0] == 500
 
 
-async def test_phone_call_without_its_object_is_refused(gateway: Gateway) -> None:
+async def test_phone_call_without_its_object_is_refused(gateway: RoomsApiServer) -> None:
     assert await gateway.post(b'{"type":"dialout"}') == (400, b"Could not read body\n")
     assert gateway.dialled == []
 
 
 # reference 6.8-b
-async def test_malformed_sessions_are_an_error_of_processing(gateway: Gateway) -> None:
+async def test_malformed_switchto_is_a_processing_error(gateway: RoomsApiServer) -> None:
     body = b'{"type":"switchto","switchto":{"roomid":"r","sessions":1}}'
     assert await gateway.post(body) == (500, b"Error while processing\n")

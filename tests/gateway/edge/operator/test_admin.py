@@ -1,4 +1,4 @@
-"""The admin socket and ``portunus explain``, which asks it."""
+"""The admin socket and the command ``portunus explain``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.gateway.flows.media.descriptions import answer
 from tests.gateway.flows.virtual_time import settle
 
 RULES = BackendQuality(room_budget=600_000, videocodecs=("h264", "*"))
-STRANGE = "is not the admin socket of this version of Portunus"
+NOT_THE_ADMIN_SOCKET = "is not the admin socket of this version of Portunus"
 CLOUD = Backend("cloud", ("https://cloud.example/",), "secret of the cloud", quality=RULES)
 
 
@@ -54,14 +54,14 @@ async def publishing(harness: FlowHarness, *userids: str) -> list[FakeClient]:
 
 
 async def explain(*arguments: str) -> Result:
-    """Run the command beside the gateway."""
+    """Run the command in a thread, beside the gateway's loop."""
     return await asyncio.to_thread(CliRunner().invoke, main, ["explain", *arguments])
 
 
 async def test_each_publisher_is_explained_in_sentences(path: Path) -> None:
     async with running(path) as harness:
         (alice,) = await publishing(harness, "alice")
-        next(iter(harness.mcu.publishers.values())).limit_gate = asyncio.Event()  # the SFU takes no more for alice
+        next(iter(harness.mcu.publishers.values())).limit_gate = asyncio.Event()  # no limit is confirmed
         (bob,) = await publishing(harness, "bob")
         carol = await harness.member("carol", in_call=True, backend=CLOUD)
         carol.media(alice, "requestoffer")
@@ -69,25 +69,25 @@ async def test_each_publisher_is_explained_in_sentences(path: Path) -> None:
         refusing = answer().replace("m=video 9", "m=video 0")
         carol.media(alice, "answer", payload={"type": "answer", "sdp": refusing})
         await settle()
-        told = await explain("r", "--socket", str(path))
-    assert told.exit_code == 0, told.output
+        result = await explain("r", "--socket", str(path))
+    assert result.exit_code == 0, result.output
     share = "Its camera may send up to 300 kbit/s, because 2 video streams share the room's 600 kbit/s."
     audio = "Its audio is sent as opus, because without a preference the SFU's order applies."
     video = "because the server's list says so."
-    assert told.output.splitlines() == [
+    assert result.output.splitlines() == [
         "Room r of backend cloud: 2 publishers.",
         f"{alice.sessionid[:SHOWN]}… (not applied yet) {share} {audio} "
         f"Its video is sent as vp8 (1 in the room cannot decode it), {video}",
         f"{bob.sessionid[:SHOWN]}… {share} {audio} Its video is sent as vp8 (1 in the room cannot decode it), {video}",
     ]
-    assert alice.sessionid not in told.output
+    assert alice.sessionid not in result.output
 
 
-async def test_the_answer_is_also_given_as_json(path: Path) -> None:
+async def test_explanation_can_be_printed_as_json(path: Path) -> None:
     async with running(path) as harness:
         (alice,) = await publishing(harness, "alice")
-        told = await explain("r", "--socket", str(path), "--backend", "cloud", "--json")
-    body = json.loads(told.output)
+        result = await explain("r", "--socket", str(path), "--backend", "cloud", "--json")
+    body = json.loads(result.output)
     assert (body["backend"], body["room"]) == ("cloud", "r")
     (publisher,) = body["publishers"]
     reasons = publisher.pop("reasons")
@@ -101,21 +101,21 @@ async def test_the_answer_is_also_given_as_json(path: Path) -> None:
     }
 
 
-async def test_a_room_without_publishers_is_a_room(path: Path) -> None:
+async def test_room_without_publishers_is_explained(path: Path) -> None:
     async with running(path) as harness:
         await harness.member("alice", backend=CLOUD)
-        told = await explain("r", "--socket", str(path))
-    assert (told.exit_code, told.output) == (0, "Room r of backend cloud: no publishers.\n")
+        result = await explain("r", "--socket", str(path))
+    assert (result.exit_code, result.output) == (0, "Room r of backend cloud: no publishers.\n")
 
 
-async def test_without_rules_nothing_limits_a_stream(path: Path) -> None:
+async def test_stream_without_quality_rules_has_no_limit(path: Path) -> None:
     async with running(path) as harness:
         alice = await harness.member("alice", backend=OTHER)
         alice.offer()
         await settle()
-        told = await explain("r", "--socket", str(path))
-    assert "Room r of backend other: 1 publisher." in told.output
-    assert "Its camera may send without a limit, because nothing limits it." in told.output
+        result = await explain("r", "--socket", str(path))
+    assert "Room r of backend other: 1 publisher." in result.output
+    assert "Its camera may send without a limit, because nothing limits it." in result.output
 
 
 @pytest.mark.parametrize(
@@ -128,55 +128,55 @@ async def test_without_rules_nothing_limits_a_stream(path: Path) -> None:
         (("",), "the parameter room is missing"),
     ],
 )
-async def test_what_cannot_be_answered_is_one_sentence(path: Path, arguments: tuple[str, ...], expected: str) -> None:
+async def test_refused_request_is_one_sentence(path: Path, arguments: tuple[str, ...], expected: str) -> None:
     async with running(path) as harness:
         await harness.member("alice", backend=CLOUD)
         await harness.member("alice", backend=OTHER)
-        told = await explain(*arguments, "--socket", str(path))
-        assert (told.exit_code, told.output) == (1, f"Error: {expected}\n")
+        result = await explain(*arguments, "--socket", str(path))
+        assert (result.exit_code, result.output) == (1, f"Error: {expected}\n")
         assert (await explain("r", "--backend", "other", "--socket", str(path))).exit_code == 0
 
 
-async def test_socket_is_for_the_gateway_s_user_and_goes_with_it(path: Path) -> None:
+async def test_socket_is_limited_to_the_own_user_and_removed_at_the_end(path: Path) -> None:
     async with running(path):
         assert mode(path) == 0o600
         with other_user(path):
-            told = await explain("r", "--socket", str(path))
-        assert (told.exit_code, told.output) == (3, f"Error: only the gateway's own user may connect to {path}\n")
+            result = await explain("r", "--socket", str(path))
+        assert (result.exit_code, result.output) == (3, f"Error: only the gateway's own user may connect to {path}\n")
     assert mode(path) is None
 
 
-async def test_who_does_not_listen_is_told_apart(path: Path) -> None:
-    told = await explain("r", "--socket", str(path))
+async def test_missing_socket_and_missing_listener_have_different_errors(path: Path) -> None:
+    result = await explain("r", "--socket", str(path))
     expected = f"there is no {path}: is the gateway running, with this path as admin.socket?"
-    assert (told.exit_code, told.output) == (3, f"Error: {expected}\n")
+    assert (result.exit_code, result.output) == (3, f"Error: {expected}\n")
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
-    told = await explain("r", "--socket", str(path))
-    assert (told.exit_code, told.output) == (3, f"Error: no gateway listens on {path}\n")
+    result = await explain("r", "--socket", str(path))
+    assert (result.exit_code, result.output) == (3, f"Error: no gateway listens on {path}\n")
 
 
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", STRANGE),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", NOT_THE_ADMIN_SOCKET),
         (
             b"HTTP/1.1 404 Not Found\r\nContent-Length: 1\r\n\r\n?",
             "is not the admin socket of this version of Portunus",
         ),
-        (b'HTTP/1.1 400 Bad Request\r\nContent-Length: 13\r\n\r\n{"error":"\xff"}', STRANGE),
+        (b'HTTP/1.1 400 Bad Request\r\nContent-Length: 13\r\n\r\n{"error":"\xff"}', NOT_THE_ADMIN_SOCKET),
         (b"", "does not answer (ServerDisconnectedError)"),
     ],
 )
-async def test_another_program_on_the_socket_is_noticed(path: Path, reply: bytes, expected: str) -> None:
+async def test_answer_of_another_program_is_an_error(path: Path, reply: bytes, expected: str) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(reply)
         writer.close()
 
     async with await asyncio.start_unix_server(serve, str(path)):
-        told = await explain("r", "--socket", str(path))
-    assert (told.exit_code, told.output) == (3, f"Error: {path} {expected}\n")
+        result = await explain("r", "--socket", str(path))
+    assert (result.exit_code, result.output) == (3, f"Error: {path} {expected}\n")
 
 
 async def test_command_reads_the_socket_from_the_configuration(path: Path, tmp_path: Path) -> None:
@@ -194,12 +194,12 @@ async def test_command_reads_the_socket_from_the_configuration(path: Path, tmp_p
         (("r",), "Give the gateway's configuration (-c) or its admin socket (--socket)."),
         (("r", "-c", str(tmp_path / "none")), "cannot be read"),
     ):
-        told = await explain(*arguments)
-        assert told.exit_code == 2
-        assert expected in told.output
+        result = await explain(*arguments)
+        assert result.exit_code == 2
+        assert expected in result.output
 
 
-async def test_a_stale_socket_is_replaced_and_a_living_one_is_not(path: Path) -> None:
+async def test_stale_socket_is_replaced_and_one_in_use_is_not(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
     async with running(path) as harness:
@@ -216,7 +216,7 @@ async def test_a_stale_socket_is_replaced_and_a_living_one_is_not(path: Path) ->
     await second.stop()
 
 
-async def test_without_a_path_nothing_listens() -> None:
+async def test_empty_path_disables_the_admin_socket() -> None:
     async with FlowHarness(CLOUD) as harness:
         admin = AdminSocket(harness.services, harness.media.quality)
         await admin.start("")
@@ -229,7 +229,7 @@ def mode(path: Path) -> int | None:
 
 @contextmanager
 def other_user(path: Path) -> Iterator[None]:
-    """Be a user whom the socket's mode keeps out; who is not root keeps itself out."""
+    """Act as a user without access to the socket: another user as root, else by removing the own access."""
     if os.geteuid() != 0:
         path.chmod(0)
         yield
@@ -242,7 +242,7 @@ def other_user(path: Path) -> Iterator[None]:
         os.seteuid(0)
 
 
-async def test_gateway_listens_for_its_operator_and_takes_changed_rules_on_reload(path: Path) -> None:
+async def test_admin_socket_of_a_gateway_and_its_keys_on_reload(path: Path) -> None:
     def config(budget: int, socket: str) -> Config:
         backend = Backend("cloud", ("https://cloud.example/",), "secret of the cloud")
         return Config(
@@ -256,8 +256,8 @@ async def test_gateway_listens_for_its_operator_and_takes_changed_rules_on_reloa
     gateway = Gateway(config(0, str(path)))
     await gateway.start()
     try:
-        told = await explain("r", "--socket", str(path))
-        assert (told.exit_code, told.output) == (1, "Error: nobody is in a room r\n")
+        result = await explain("r", "--socket", str(path))
+        assert (result.exit_code, result.output) == (1, "Error: nobody is in a room r\n")
         assert await gateway.reload(config(500_000, str(path))) == []
         assert await gateway.reload(config(500_000, "")) == ["admin"]
     finally:

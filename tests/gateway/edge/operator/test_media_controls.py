@@ -1,4 +1,4 @@
-"""The SFU's counters and switches over HTTP: with a real SFU and a real call, for this machine alone."""
+"""The SFU's counters and fault injection over HTTP, with a real SFU and a real call."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ STREAMS = "/test/streams"
 ALICE = f"{STREAMS}/alice/video"
 
 
-class Desk:
-    """The SFU and its controls on a free port."""
+class ControlledSfu:
+    """An SFU and its test controls on a free port."""
 
     def __init__(self, mcu: InprocessMcu, address: tuple[str, int]) -> None:
         self.mcu = mcu
         self._address = address
 
     async def ask(self, method: str, path: str, body: str = "", *headers: str) -> tuple[int, Any]:
-        """Return the status and what the body holds."""
+        """Send a request and return the status and the decoded body."""
         lines = [f"{method} {path} HTTP/1.1"]
         if not any(header.startswith("Host:") for header in headers):
             lines.append("Host: 127.0.0.1:8080")
@@ -45,7 +45,7 @@ class Desk:
         return status, json.loads(text)
 
     async def stream(self) -> dict[str, Any]:
-        """Return what is told of the only stream."""
+        """Return the counters of the only stream."""
         status, document = await self.ask("GET", STREAMS)
         assert status == 200
         (stream,) = document["streams"]
@@ -54,23 +54,23 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(loopback: None) -> AsyncIterator[Desk]:
+async def controlled(loopback: None) -> AsyncIterator[ControlledSfu]:
     mcu = InprocessMcu(InprocessSettings(address="127.0.0.1"))
     assert isinstance(mcu, MediaTestControls)
     await mcu.start(lambda status: None)
     async with served(MediaControlsApi(mcu).routes()) as address:
-        yield Desk(mcu, address)
+        yield ControlledSfu(mcu, address)
     await mcu.stop()
 
 
-async def test_call_is_counted_impaired_silenced_and_revived(desk: Desk) -> None:
+async def test_streams_are_counted_impaired_silenced_and_revived(controlled: ControlledSfu) -> None:
     async with sender(31) as alice, viewer() as carol:
-        await alice.publish(desk.mcu)
-        await carol.subscribe(desk.mcu)
+        await alice.publish(controlled.mcu)
+        await carol.subscribe(controlled.mcu)
         await carol.peer.wait_for_picture(31)
-        order = {"delay": 0.02, "jitter": 0.01, "seed": 7, "leg": "subscribers"}
-        assert await desk.ask("POST", f"{ALICE}/impair", json.dumps(order)) == (200, {})
-        stream = await desk.stream()
+        impairment = {"delay": 0.02, "jitter": 0.01, "seed": 7, "leg": "subscribers"}
+        assert await controlled.ask("POST", f"{ALICE}/impair", json.dumps(impairment)) == (200, {})
+        stream = await controlled.stream()
         assert (stream["backend"], stream["publisher"], stream["type"]) == ("cloud", "alice", "video")
         assert (stream["connected"], stream["silent"]) == (True, False)
         assert stream["impairments"] == {"subscribers": {"loss": 0.0, "delay": 0.02, "jitter": 0.01, "seed": 7}}
@@ -89,22 +89,22 @@ async def test_call_is_counted_impaired_silenced_and_revived(desk: Desk) -> None
         assert watching["connected"]
         assert {it["kind"] for it in watching["media"]} == {"audio", "video"}
         await carol.peer.wait_for_picture(31)
-        assert await desk.ask("POST", f"{ALICE}/impair", '{"leg": "subscribers"}') == (200, {})
-        assert (await desk.stream())["impairments"] == {}
-        assert await desk.ask("POST", f"{ALICE}/impair", '{"loss": 0.01}') == (200, {})
-        assert (await desk.stream())["impairments"].keys() == {"publisher"}
-        assert await desk.ask("POST", f"{ALICE}/impair", "") == (200, {})
-        assert (await desk.stream())["impairments"] == {}
-        assert await desk.ask("POST", f"{ALICE}/silence") == (200, {})
-        assert (await desk.stream())["silent"]
-        assert await desk.ask("POST", f"{ALICE}/revive") == (200, {})
+        assert await controlled.ask("POST", f"{ALICE}/impair", '{"leg": "subscribers"}') == (200, {})
+        assert (await controlled.stream())["impairments"] == {}
+        assert await controlled.ask("POST", f"{ALICE}/impair", '{"loss": 0.01}') == (200, {})
+        assert (await controlled.stream())["impairments"].keys() == {"publisher"}
+        assert await controlled.ask("POST", f"{ALICE}/impair", "") == (200, {})
+        assert (await controlled.stream())["impairments"] == {}
+        assert await controlled.ask("POST", f"{ALICE}/silence") == (200, {})
+        assert (await controlled.stream())["silent"]
+        assert await controlled.ask("POST", f"{ALICE}/revive") == (200, {})
         await carol.peer.wait_for_picture(31)
 
 
 @pytest.mark.parametrize("verb", ["impair", "silence", "revive"])
 @pytest.mark.parametrize("stream", ["nobody/video", "alice/screen", "alice/nothing"])
-async def test_stream_that_nobody_publishes_is_not_found(desk: Desk, verb: str, stream: str) -> None:
-    status, document = await desk.ask("POST", f"{STREAMS}/{stream}/{verb}", "{}")
+async def test_unpublished_stream_is_not_found(controlled: ControlledSfu, verb: str, stream: str) -> None:
+    status, document = await controlled.ask("POST", f"{STREAMS}/{stream}/{verb}", "{}")
     assert (status, document["error"]["code"]) == (404, "no_such_stream")
 
 
@@ -123,15 +123,15 @@ async def test_stream_that_nobody_publishes_is_not_found(desk: Desk, verb: str, 
         '{"seed": 1.5}',
     ],
 )
-async def test_body_that_makes_no_sense_is_refused(desk: Desk, body: str) -> None:
-    status, document = await desk.ask("POST", f"{ALICE}/impair", body)
+async def test_invalid_impairment_is_refused(controlled: ControlledSfu, body: str) -> None:
+    status, document = await controlled.ask("POST", f"{ALICE}/impair", body)
     assert (status, document["error"]["code"]) == (400, "invalid")
 
 
-async def test_long_body_and_one_without_a_length_are_refused(desk: Desk) -> None:
-    status, document = await desk.ask("POST", f"{ALICE}/impair", "{" + " " * MAX_BODY + "}")
+async def test_too_long_or_chunked_body_is_refused(controlled: ControlledSfu) -> None:
+    status, document = await controlled.ask("POST", f"{ALICE}/impair", "{" + " " * MAX_BODY + "}")
     assert (status, document["error"]["code"]) == (413, "too_large")
-    status, document = await desk.ask("POST", f"{ALICE}/impair", "0\r\n\r\n", "Transfer-Encoding: chunked")
+    status, document = await controlled.ask("POST", f"{ALICE}/impair", "0\r\n\r\n", "Transfer-Encoding: chunked")
     assert (status, document["error"]["code"]) == (413, "too_large")
 
 
@@ -154,25 +154,25 @@ async def test_long_body_and_one_without_a_length_are_refused(desk: Desk) -> Non
         "Host: 192.0.2.1:8080",
     ],
 )
-async def test_request_from_elsewhere_is_refused(desk: Desk, header: str) -> None:
+async def test_request_of_another_host_or_origin_is_refused(controlled: ControlledSfu, header: str) -> None:
     for method, path in (("GET", STREAMS), ("POST", f"{ALICE}/silence")):
-        status, document = await desk.ask(method, path, "", header)
+        status, document = await controlled.ask(method, path, "", header)
         assert (status, document["error"]["code"]) == (403, "not_local")
 
 
 @pytest.mark.parametrize(
     "header", ["Host: localhost:8080", "Host: [::1]:8080", "X-Real-IP: 127.0.0.1", "Origin: http://localhost:3000"]
 )
-async def test_request_of_this_machine_is_answered(desk: Desk, header: str) -> None:
-    assert await desk.ask("GET", STREAMS, "", header) == (200, {"streams": []})
+async def test_request_of_this_machine_is_accepted(controlled: ControlledSfu, header: str) -> None:
+    assert await controlled.ask("GET", STREAMS, "", header) == (200, {"streams": []})
 
 
-@pytest.mark.parametrize(("asked", "status"), [(True, 200), (False, 404)])
-async def test_gateway_serves_them_where_it_is_asked_to(asked: bool, status: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("enabled", "status"), [(True, 200), (False, 404)])
+async def test_controls_are_served_only_if_configured(enabled: bool, status: int, tmp_path: Path) -> None:
     config = Config(
         sessions=SessionsSection(secret="6f1b0c7d9ae24835b6cf01d27e9a4488"),
         http=HttpSection(listen=("127.0.0.1:0", str(tmp_path / "socket"))),
-        mcu=McuSection(type="inprocess", settings=InprocessSettings(address="127.0.0.1", test_controls=asked)),
+        mcu=McuSection(type="inprocess", settings=InprocessSettings(address="127.0.0.1", test_controls=enabled)),
     )
     gateway = Gateway(config)
     tcp, unix = await gateway.start()

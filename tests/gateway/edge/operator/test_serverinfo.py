@@ -1,4 +1,4 @@
-"""What ``/api/v1/serverinfo`` says (reference 1.3)."""
+"""The document of ``/api/v1/serverinfo`` (reference 1.3)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def info(mcu: McuStatus | None = None) -> dict[str, Any]:
         return dict(describe(harness.services, "1.2.3", ("a", "b"), mcu))
 
 
-async def test_without_an_sfu_there_is_version_and_features() -> None:
+async def test_document_without_an_sfu_has_version_and_features() -> None:
     nats = {"urls": ["nats://loopback"], "connected": True}
     assert await info() == {"version": "1.2.3", "features": ["a", "b"], "nats": nats}
 
@@ -31,13 +31,13 @@ async def test_janus_is_described_when_it_is_connected() -> None:
     assert document["sfu"] == {"mode": "janus", "janus": janus | DETAILS}
 
 
-async def test_janus_that_is_away_has_a_url_only() -> None:
+async def test_disconnected_janus_has_only_its_url() -> None:
     document = await info(McuStatus("janus", (AWAY,)))
     assert document["sfu"] == {"mode": "janus", "janus": {"url": "ws://two", "connected": False}}
 
 
 # reference 1.3-d
-async def test_of_several_each_is_listed_with_how_it_does() -> None:
+async def test_several_janus_are_listed_with_state_and_load() -> None:
     drained = SfuStatus("ws://three", SfuState.DRAINING, "Janus", "1.1.2", "takes no new streams", 1, 2, 4.5, 1.0)
     document = await info(McuStatus("janus", (AWAY, drained, READY)))
     assert document["sfu"]["janus"] == {
@@ -64,7 +64,7 @@ async def test_of_several_each_is_listed_with_how_it_does() -> None:
 
 
 # reference 1.3-d
-async def test_sfu_in_this_process_has_a_mode_of_its_own() -> None:
+async def test_inprocess_sfu_has_a_mode_of_its_own() -> None:
     assert (await info(McuStatus("inprocess", (READY,))))["sfu"] == {"mode": "inprocess"}
 
 

@@ -1,4 +1,4 @@
-"""The endpoints that only tell."""
+"""The read-only endpoints: welcome, statistics, metrics, health (reference 1.3, 14.4)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_welcome_names_the_version() -> None:
 
 
 # reference 1.3-b
-async def test_stats_are_indented_json_as_of_now() -> None:
+async def test_stats_are_present_values_as_indented_json() -> None:
     facts = Facts()
     status = facts.status("127.0.0.1")
     facts.stats["mcu"] = {"connected": False}
@@ -67,7 +67,7 @@ async def test_metrics_are_prometheus_text() -> None:
 
 # reference 14.4-a
 @pytest.mark.parametrize("path", ["/api/v1/stats", "/metrics"])
-async def test_statistics_are_for_the_listed_only(path: str) -> None:
+async def test_statistics_are_only_for_allowed_addresses(path: str) -> None:
     status = Facts().status("192.0.2.0/24")
     assert (await get(status, path, "192.0.2.9"))[0] == 200
     code, headers, body = await get(status, path, "198.51.100.1")
@@ -75,14 +75,14 @@ async def test_statistics_are_for_the_listed_only(path: str) -> None:
     assert headers["content-type"].startswith("text/plain")
 
 
-async def test_health_is_that_the_process_answers() -> None:
+async def test_health_does_not_depend_on_readiness() -> None:
     facts = Facts()
     facts.reason = "no SFU"
     assert (await get(facts.status(), "/healthz"))[0] == 200
 
 
 # reference 14.4-a
-async def test_readiness_gives_its_reason_to_the_listed() -> None:
+async def test_reason_of_unreadiness_is_only_for_allowed_addresses() -> None:
     facts = Facts()
     status = facts.status("127.0.0.1")
     assert (await get(status, "/readyz"))[::2] == (200, b"ok\n")
@@ -91,7 +91,7 @@ async def test_readiness_gives_its_reason_to_the_listed() -> None:
     assert (await get(status, "/readyz", "192.0.2.1"))[::2] == (503, b"not ready\n")
 
 
-async def test_readiness_names_those_that_are_away_to_the_listed() -> None:
+async def test_unavailable_sfus_are_named_only_to_allowed_addresses() -> None:
     facts = Facts()
     status = facts.status("127.0.0.1")
     facts.away = "1 of 2 SFUs take no streams: ws://a: drained"
@@ -101,14 +101,14 @@ async def test_readiness_names_those_that_are_away_to_the_listed() -> None:
     assert (await get(status, "/readyz"))[::2] == (503, b"ws://a: drained; ws://b: connection refused\n")
 
 
-async def test_routes_can_stand_below_a_prefix() -> None:
+async def test_routes_can_have_a_prefix() -> None:
     async with served(Facts().status().routes("/standalone-signaling")) as address:
         request = b"%s /standalone-signaling/api/v1/welcome HTTP/1.1\r\nHost: h\r\n\r\n"
         assert (await exchange(address, request % b"GET"))[0] == 200
         assert (await exchange(address, request % b"POST"))[0] == 405
 
 
-async def test_server_info_is_for_those_on_the_list() -> None:
+async def test_server_info_is_only_for_allowed_addresses() -> None:
     status = Facts().status("127.0.0.1")
     code, headers, body = await get(status, "/api/v1/serverinfo")
     assert (code, headers["x-content-type-options"]) == (200, "nosniff")
