@@ -53,11 +53,11 @@ class Caller:
         recipient = {"type": "session", "sessionid": to.sessionid}
         self.wire.send({"id": id, "type": "message", "message": {"recipient": recipient, "data": data}})
 
-    async def wait_for(self, kind: str, **members: Any) -> Json:
+    async def wait_for(self, type: str, **members: Any) -> Json:
         """Return the next message of a type with these members, and skip others."""
         while True:
             message = await self.wire.receive()
-            if message["type"] == kind and all(message.get(name) == value for name, value in members.items()):
+            if message["type"] == type and all(message.get(name) == value for name, value in members.items()):
                 return message
 
     async def error(self, id: str | None) -> str:
@@ -184,12 +184,12 @@ async def test_each_field_of_a_wrong_type_is_rejected(scene: Scene) -> None:
         ("room", {"roomid": None, "sessionid": None}),
         ("message", {"recipient": None, "data": None}),
     ]
-    for kind, body in shapes:
+    for type, body in shapes:
         for field in body:
             for value in wrong:
-                scene.mallory.wire.send({"id": "w", "type": kind, kind: {**body, field: value}})
-        scene.mallory.wire.send({"id": f"after {kind}", "type": "message"})
-        await scene.mallory.wait_for("error", id=f"after {kind}")
+                scene.mallory.wire.send({"id": "w", "type": type, type: {**body, field: value}})
+        scene.mallory.wire.send({"id": f"after {type}", "type": "message"})
+        await scene.mallory.wait_for("error", id=f"after {type}")
     await scene.call.goes_on()
 
 
@@ -349,7 +349,7 @@ async def test_malformed_signed_request_is_refused(scene: Scene, body: bytes) ->
 
 
 @pytest.mark.parametrize(
-    ("kind", "code"),
+    ("type", "code"),
     [
         ("expired", "token_expired"),
         ("early", "token_not_valid_yet"),
@@ -357,10 +357,10 @@ async def test_malformed_signed_request_is_refused(scene: Scene, body: bytes) ->
         ("none", "invalid_token"),
     ],
 )
-async def test_invalid_token_opens_no_session(scene: Scene, kind: str, code: str) -> None:
+async def test_invalid_token_opens_no_session(scene: Scene, type: str, code: str) -> None:
     wire = await scene.connect()
     await wire.receive()
-    token = "eyJhbGciOiJub25lIn0.e30." if kind == "none" else scene.level.token("alice", kind)
+    token = "eyJhbGciOiJub25lIn0.e30." if type == "none" else scene.level.token("alice", type)
     auth = {"url": scene.level.url, "params": {"token": token}}
     wire.send({"id": "h", "type": "hello", "hello": {"version": "2.0", "auth": auth}})
     assert (await wire.receive())["error"]["code"] == code

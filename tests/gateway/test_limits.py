@@ -22,7 +22,7 @@ from gateway.wire import checksum
 
 SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
 RANDOM = "r" * 64
-LONGEST = 2.0  # seconds without a word in the call; a disturbed one is silent for the 5 s that these tests wait
+LONGEST = 2.0  # seconds between two messages of the call; a disturbed call is silent for the 5 s of these tests
 QUICK = 0.3  # seconds
 
 
@@ -63,8 +63,8 @@ async def talk(anna: TalkClient, ben: TalkClient) -> None:
     """Send numbers from one client to the other, each of which must arrive soon."""
     number = 0
     while True:
-        said = {"type": "message", "message": {"recipient": {"type": "call"}, "data": number}}
-        await anna.send(said)
+        message = {"type": "message", "message": {"recipient": {"type": "call"}, "data": number}}
+        await anna.send(message)
         await ben.wait_for(lambda message, n=number: message.get("message", {}).get("data") == n, patience=LONGEST)  # type: ignore[misc]
         number += 1
         await asyncio.sleep(0.02)

@@ -28,16 +28,16 @@ pytestmark = pytest.mark.full
 SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
 CROWD = 300
 MEBI = 1_048_576
-OUTBOX = 4 * MEBI  # bytes, for a reader that stops
-DEAF = 4  # readers that stop
+OUTBOX = 4 * MEBI  # bytes, for a client that stops reading
+STALLED = 4  # clients that stop reading
 BALLAST = 16_000  # bytes of a message
-BATCH = 40  # messages that are sent at once; far less than who listens may be behind
+BATCH = 40  # messages that are sent at once; far fewer than an outbox holds
 WARM_UP = 400  # messages
-SLACK = 6 * MEBI  # what the allocator and the buffers of the connections may take beside
+SLACK = 6 * MEBI  # for the allocator and the buffers of the connections
 
 
 @dataclass
-class House:
+class RunningGateway:
     """A gateway and its Nextcloud."""
 
     url: str
@@ -49,7 +49,7 @@ class House:
 
 
 @pytest.fixture
-async def house() -> AsyncIterator[House]:
+async def running() -> AsyncIterator[RunningGateway]:
     async with FakeNextcloud() as nextcloud:
         limits = Limits(connections_per_address=0, hellos_per_address=0)
         gateway = Gateway(
@@ -62,16 +62,16 @@ async def house() -> AsyncIterator[House]:
         )
         (url,) = await gateway.start()
         try:
-            yield House(url, nextcloud, gateway)
+            yield RunningGateway(url, nextcloud, gateway)
         finally:
             await gateway.stop()
 
 
-async def test_three_hundred_clients_that_join_at_once_receive_exactly_the_others(house: House) -> None:
-    clients = [house.client() for _ in range(CROWD)]
+async def test_three_hundred_clients_that_join_at_once_receive_exactly_the_others(running: RunningGateway) -> None:
+    clients = [running.client() for _ in range(CROWD)]
     try:
         await asyncio.gather(*(client.connect() for client in clients))
-        await asyncio.gather(*(client.hello(house.nextcloud.ticket(f"u{n}")) for n, client in enumerate(clients)))
+        await asyncio.gather(*(client.hello(running.nextcloud.ticket(f"u{n}")) for n, client in enumerate(clients)))
         await asyncio.gather(*(client.join("crowd", f"nc-{n}") for n, client in enumerate(clients)))
         everybody = sorted(client.session_id for client in clients)
         for client in clients:
@@ -81,66 +81,65 @@ async def test_three_hundred_clients_that_join_at_once_receive_exactly_the_other
         await asyncio.gather(*(client.disconnect() for client in clients))
 
 
-async def test_a_thousand_pipelined_messages_arrive_in_order(house: House) -> None:
-    async with house.client() as anna, house.client() as ben:
-        await anna.hello(house.nextcloud.ticket("anna"))
-        await ben.hello(house.nextcloud.ticket("ben"))
+async def test_a_thousand_pipelined_messages_arrive_in_order(running: RunningGateway) -> None:
+    async with running.client() as anna, running.client() as ben:
+        await anna.hello(running.nextcloud.ticket("anna"))
+        await ben.hello(running.nextcloud.ticket("ben"))
         for number in range(1000):
             await anna.send_message(ben.session_id, {"number": number})
         await ben.wait_for(lambda message: numbers([message]) == [999])
         assert numbers(ben.messages) == list(range(1000))
 
 
-async def test_client_that_stops_reading_delays_no_others_and_has_bounded_memory(house: House) -> None:
-    async with house.client() as anna, house.client() as ben:
+async def test_client_that_stops_reading_delays_no_others_and_has_bounded_memory(running: RunningGateway) -> None:
+    async with running.client() as anna, running.client() as ben:
         for client, name in ((anna, "anna"), (ben, "ben")):
-            await client.hello(house.nextcloud.ticket(name))
+            await client.hello(running.nextcloud.ticket(name))
             await client.join("busy", f"nc-{name}")
-        raw, deaf = await _deaf_member(house.url, house.nextcloud, "deaf")
-        hub = house.gateway.hub
+        raw, stalled = await _stalled_member(running.url, running.nextcloud, "stalled")
+        hub = running.gateway.hub
         most, number = 0, 0
-        while deaf in hub.sessions and number < 5000:
+        while stalled in hub.sessions and number < 5000:
             message = {"recipient": {"type": "room"}, "data": {"number": number, "ballast": "x" * 16_000}}
             await anna.send({"type": "message", "message": message})
             await ben.wait_for(lambda message, number=number: numbers([message]) == [number], since=len(ben.messages))  # type: ignore[misc]
-            held = hub.sessions.get(deaf)
+            held = hub.sessions.get(stalled)
             most = max(most, held.outbox.size if held is not None else 0)
             number += 1
-        assert deaf not in hub.sessions  # it lost, alone
+        assert stalled not in hub.sessions  # it was ended, and no other
         assert OUTBOX // 2 < most <= OUTBOX
         assert numbers(ben.messages) == list(range(number))
         start = asyncio.get_running_loop().time()
-        await house.gateway.stop()
-        assert asyncio.get_running_loop().time() - start < 4 * CLOSE_TIME  # nobody can hold the process up
+        await running.gateway.stop()
+        assert asyncio.get_running_loop().time() - start < 4 * CLOSE_TIME  # a client cannot delay the stop
         raw.writer.transport.abort()
 
 
 @pytest.mark.parametrize("to", ["room", "session"])
 async def test_memory_of_the_process_is_bounded_when_clients_stop_reading(tmp_path: Path, to: str) -> None:
-    """Four of them, in a process of its own.
+    """Keep a message to the room once for all clients that stopped reading, and a message to each of them per client.
 
-    What is said to the room is kept once for all who do not take it; what is said to each of them is kept for each.
-    Meanwhile everybody else hears everything, in order.
+    The other members receive all messages in order meanwhile. The gateway runs in a process of its own.
     """
     async with FakeNextcloud() as nextcloud, _process(tmp_path, nextcloud) as (pid, url):
         listeners = [Listener(url, nextcloud, name) for name in ("ben", "carl")]
         async with TalkClient(url, nextcloud.url) as anna, listeners[0], listeners[1]:
             await anna.hello(nextcloud.ticket("anna"))
             await anna.join("busy", "nc-anna")
-            before = await _say_to(pid, anna, listeners, [], range(WARM_UP))
-            deaf = [await _deaf_member(url, nextcloud, f"deaf{number}") for number in range(DEAF)]
-            sessions = [session for _, session in deaf] if to == "session" else []
-            end = WARM_UP + 3 * OUTBOX // BALLAST  # three times what is kept for anybody
-            most = await _say_to(pid, anna, listeners, sessions, range(WARM_UP, end))
-            kept = OUTBOX * (DEAF if to == "session" else 1)
+            before = await _send_to(pid, anna, listeners, [], range(WARM_UP))
+            stalled = [await _stalled_member(url, nextcloud, f"stalled{number}") for number in range(STALLED)]
+            sessions = [session for _, session in stalled] if to == "session" else []
+            end = WARM_UP + 3 * OUTBOX // BALLAST  # three times the limit of an outbox
+            most = await _send_to(pid, anna, listeners, sessions, range(WARM_UP, end))
+            kept = OUTBOX * (STALLED if to == "session" else 1)
             assert most - before < kept + SLACK
             if to == "session":
-                assert most - before > kept / 2  # it was kept, and the measure sees it
-            late = await _say_to(pid, anna, listeners, [], range(end, end + WARM_UP))
-            assert late - most < SLACK  # they cost nothing more when they have lost
+                assert most - before > kept / 2  # the messages were kept, and the measurement shows it
+            late = await _send_to(pid, anna, listeners, [], range(end, end + WARM_UP))
+            assert late - most < SLACK  # ended sessions keep no messages
             async with aiohttp.ClientSession() as http, http.get(f"{url}/api/v1/stats") as response:
-                assert (await response.json())["sessions"] == 3  # they have lost, alone
-            for raw, _ in deaf:
+                assert (await response.json())["sessions"] == 3  # the stalled sessions were ended, and no others
+            for raw, _ in stalled:
                 raw.writer.transport.abort()
 
 
@@ -174,7 +173,7 @@ class Listener:
         await self._client.connect()
         await self._client.hello(self._ticket)
         await self._client.join("busy", f"nc-{self._name}")
-        self._client.on_message = self._hear
+        self._client.on_message = self._receive
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -188,24 +187,26 @@ class Listener:
                 await self._news.wait()
         assert self.numbers == list(range(number))
 
-    def _hear(self, message: Any) -> None:
+    def _receive(self, message: Any) -> None:
         self.numbers += numbers([message])
         self._client.messages.clear()
         self._news.set()
 
 
-async def _say_to(pid: int, anna: TalkClient, listeners: list[Listener], sessions: list[str], what: range) -> int:
-    """Say numbers to the room, with ballast, or with the ballast to each of the sessions instead.
+async def _send_to(
+    pid: int, anna: TalkClient, listeners: list[Listener], sessions: list[str], numbers_sent: range
+) -> int:
+    """Send numbers to the room, and ballast with them or, in its place, to each of the sessions.
 
-    Waits for the listeners now and then, and returns the most memory that the process had.
+    Wait for the listeners now and then, and return the greatest resident memory of the process.
     """
     most = 0
-    for number in what:
+    for number in numbers_sent:
         data = {"number": number} | ({} if sessions else {"ballast": "x" * BALLAST})
         await anna.send({"type": "message", "message": {"recipient": {"type": "room"}, "data": data}})
         for session in sessions:
             await anna.send_message(session, {"ballast": f"{number:{BALLAST}}"})
-        if number % BATCH == 0 or number + 1 == what.stop:
+        if number % BATCH == 0 or number + 1 == numbers_sent.stop:
             for listener in listeners:
                 await listener.until(number + 1)
             most = max(most, _resident(pid))
@@ -237,7 +238,7 @@ def _resident(pid: int) -> int:
     return int(line.split()[1]) * 1024
 
 
-async def _deaf_member(url: str, nextcloud: FakeNextcloud, name: str) -> tuple[RawClient, str]:
+async def _stalled_member(url: str, nextcloud: FakeNextcloud, name: str) -> tuple[RawClient, str]:
     """Join the busy room over a socket with a small buffer and stop reading; return the client and its session id."""
     host, port = url.removeprefix("http://").split(":")
     raw = await RawClient.connect((host, int(port)), receive_buffer=4096)

@@ -34,7 +34,7 @@ ROUTES = (
     ("GET", "/healthz", 200),
     ("GET", "/readyz", 200),
 )
-# Reference 13.1, but for what is not served yet (federation), and with our own.
+# The features of reference 13.1 without federation, which is not served yet, and with Portunus' own.
 REGULAR = {
     *("audio-video-permissions", "chat-relay", "dialout", "hello-v2", "incall-all", "join-features", "recipient-call"),
     *("serverinfo", "switchto", "transient-data", "transient-sessiondata", "welcome"),
@@ -44,7 +44,7 @@ WITH_AN_SFU = {"mcu", "offer-codecs", "update-sdp"}
 
 
 @dataclass
-class House:
+class RunningGateway:
     """A gateway and its Nextcloud."""
 
     url: str
@@ -52,7 +52,7 @@ class House:
 
 
 @pytest.fixture(params=["none", "inprocess"])
-async def house(request: pytest.FixtureRequest) -> AsyncIterator[House]:
+async def running(request: pytest.FixtureRequest) -> AsyncIterator[RunningGateway]:
     sfu = McuSection(type="inprocess", settings=InprocessSettings(address="127.0.0.1"))
     async with FakeNextcloud(secret=SECRET) as cloud:
         gateway = Gateway(
@@ -67,7 +67,7 @@ async def house(request: pytest.FixtureRequest) -> AsyncIterator[House]:
         )
         (url,) = await gateway.start()
         try:
-            yield House(url, cloud)
+            yield RunningGateway(url, cloud)
         finally:
             await gateway.stop()
 
@@ -88,12 +88,12 @@ def known(features: list[str]) -> set[str]:
 
 
 # reference 1.2-a
-async def test_each_route_is_served_below_both_prefixes(house: House, http: aiohttp.ClientSession) -> None:
+async def test_each_route_is_served_below_both_prefixes(running: RunningGateway, http: aiohttp.ClientSession) -> None:
     for prefix in PREFIXES:
         for method, path, status in ROUTES:
-            async with http.request(method, house.url + prefix + path) as response:
+            async with http.request(method, running.url + prefix + path) as response:
                 assert (path, response.status) == (path, status)
-        async with http.ws_connect(house.url + prefix + "/spreed") as client:
+        async with http.ws_connect(running.url + prefix + "/spreed") as client:
             assert (await client.receive_json())["type"] == "welcome"
 
 
@@ -123,8 +123,10 @@ async def test_each_registered_route_is_tested() -> None:
         ("GET", "/spreed/poll"),
     ],
 )
-async def test_wrong_method_is_405(house: House, http: aiohttp.ClientSession, method: str, path: str) -> None:
-    async with http.request(method, house.url + path) as response:
+async def test_wrong_method_is_405(
+    running: RunningGateway, http: aiohttp.ClientSession, method: str, path: str
+) -> None:
+    async with http.request(method, running.url + path) as response:
         assert response.status == 405
 
 
@@ -132,14 +134,16 @@ async def test_wrong_method_is_405(house: House, http: aiohttp.ClientSession, me
 @pytest.mark.parametrize(
     "path", ["/", "/spreed/", "/api/v1/room/", "/api/v1/room/a/b", "/api/vi/room/a", "/debug/pprof/"]
 )
-async def test_unknown_path_is_404(house: House, http: aiohttp.ClientSession, path: str) -> None:
-    async with http.post(house.url + path) as response:
+async def test_unknown_path_is_404(running: RunningGateway, http: aiohttp.ClientSession, path: str) -> None:
+    async with http.post(running.url + path) as response:
         assert response.status == 404
 
 
 # reference 1.2-b
-async def test_each_response_names_the_server_and_its_features(house: House, http: aiohttp.ClientSession) -> None:
-    async with http.get(house.url + "/api/v1/serverinfo") as response:
+async def test_each_response_names_the_server_and_its_features(
+    running: RunningGateway, http: aiohttp.ClientSession
+) -> None:
+    async with http.get(running.url + "/api/v1/serverinfo") as response:
         features = (await response.json())["features"]
     for method, path in [
         *((method, path) for method, path, _ in ROUTES),
@@ -147,39 +151,44 @@ async def test_each_response_names_the_server_and_its_features(house: House, htt
         ("PUT", "/spreed"),
         ("GET", "/standalone-signaling/api/v1/welcome"),
     ]:
-        async with http.request(method, house.url + path) as response:
+        async with http.request(method, running.url + path) as response:
             assert (path, response.headers["Server"]) == (path, SERVER_HEADER)
             assert bare(response.headers[HEADER]) == features
-    async with http.ws_connect(house.url + "/spreed") as client:
+    async with http.ws_connect(running.url + "/spreed") as client:
         assert client._response.headers["Server"] == SERVER_HEADER
         assert bare(client._response.headers[HEADER]) == features
-    parts = urlsplit(house.url)
+    parts = urlsplit(running.url)
     _, headers, _ = await exchange((parts.hostname or "", parts.port or 0), b"junk\r\n\r\n")
     assert headers["server"] == SERVER_HEADER
     assert bare(headers[HEADER.lower()]) == features
 
 
 # reference 13.1-a
-async def test_each_endpoint_announces_its_features_and_the_version(house: House, http: aiohttp.ClientSession) -> None:
-    async with http.get(house.url + "/api/v1/serverinfo") as response:
+async def test_each_endpoint_announces_its_features_and_the_version(
+    running: RunningGateway, http: aiohttp.ClientSession
+) -> None:
+    async with http.get(running.url + "/api/v1/serverinfo") as response:
         regular = await response.json()
     features = regular["features"]
     has_mcu = "mcu" in features
     assert features == sorted(features)
     assert known(features) == REGULAR | (WITH_AN_SFU if has_mcu else set())
     assert regular["version"] == SERVER_VERSION
-    async with TalkClient(house.url, house.cloud.url) as alice, TalkClient(house.url, house.cloud.url) as bridge:
+    async with (
+        TalkClient(running.url, running.cloud.url) as alice,
+        TalkClient(running.url, running.cloud.url) as bridge,
+    ):
         welcome = {"version": SERVER_VERSION, "features": sorted([*features, "virtual-sessions"])}
         assert alice.messages[0]["welcome"] == welcome
-        reply = (await alice.hello(house.cloud.ticket("alice")))["hello"]["server"]
+        reply = (await alice.hello(running.cloud.ticket("alice")))["hello"]["server"]
         assert reply == {"version": SERVER_VERSION, "features": features}
-        internal: dict[str, Any] = (await bridge.hello_internal(internal_params(house.cloud.url)))["hello"]["server"]
+        internal: dict[str, Any] = (await bridge.hello_internal(internal_params(running.cloud.url)))["hello"]["server"]
         expected = {*features, "virtual-sessions"} - {"audio-video-permissions"}
         assert internal == {"version": SERVER_VERSION, "features": sorted(expected)}
         await alice.join("r", "nc-alice")
-    for asked in house.cloud.requests:
+    for asked in running.cloud.requests:
         assert asked.headers["User-Agent"] == SERVER_HEADER
         if asked.type != "capabilities":
             assert bare(asked.headers[HEADER]) == features
-    async with http.get(house.url + "/api/v1/welcome") as response:
+    async with http.get(running.url + "/api/v1/welcome") as response:
         assert await response.text() == f'{{"nextcloud-spreed-signaling":"Welcome","version":"{SERVER_VERSION}"}}\n'

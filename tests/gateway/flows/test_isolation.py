@@ -16,18 +16,18 @@ from tests.gateway.flows.harness import OTHER, FakeClient, FlowHarness, Json
 from tests.gateway.flows.sessions.test_federation import federated
 from tests.gateway.flows.virtual_time import settle
 
-Said = Callable[[str, str], Json]  # with the public ids of a session and of a virtual one there
+MessageFactory = Callable[[str, str], Json]  # makes a message from the public ids of a session and of a virtual session
 
 
-def media(type: str, **data: Any) -> Said:
+def media(type: str, **data: Any) -> MessageFactory:
     return lambda session, _: message("message", {"type": "session", "sessionid": session}, {"type": type, **data})
 
 
-def message(kind: str, recipient: Json, data: Any = "hello") -> Json:
-    return {"type": kind, kind: {"recipient": recipient, "data": data}}
+def message(type: str, recipient: Json, data: Any = "hello") -> Json:
+    return {"type": type, type: {"recipient": recipient, "data": data}}
 
 
-SAID: dict[str, Said] = {
+MESSAGES: dict[str, MessageFactory] = {
     "message to the session": lambda session, _: message("message", {"type": "session", "sessionid": session}),
     "message to the virtual session": lambda _, virtual: message("message", {"type": "session", "sessionid": virtual}),
     "message to the user": lambda *_: message("message", {"type": "user", "userid": "bob"}),
@@ -87,58 +87,58 @@ async def scene(harness: FlowHarness) -> tuple[list[FakeClient], str]:
     alice.send({"type": "transient", "transient": {"type": "set", "key": f"sd:{alice.sessionid}", "value": 1}})
     alice.offer()
     await settle()
-    people = [alice, bob, bridge, lonely]
-    for one in people:
-        one.received()
+    clients = [alice, bob, bridge, lonely]
+    for client in clients:
+        client.received()
     (virtual,) = harness.hub.virtuals
-    return people, virtual
+    return clients, virtual
 
 
-def undisturbed(people: list[FakeClient]) -> bool:
-    return all(one.received() == [] and one.session.open and not one.connection.finished for one in people)
+def undisturbed(clients: list[FakeClient]) -> bool:
+    return all(client.received() == [] and client.session.open and not client.connection.finished for client in clients)
 
 
 # reference 3.6-b
-@pytest.mark.parametrize("name", SAID)
+@pytest.mark.parametrize("name", MESSAGES)
 @pytest.mark.parametrize("internal", [False, True])
 async def test_no_message_reaches_another_backend(name: str, internal: bool) -> None:
     async with FlowHarness() as harness:
-        people, virtual = await scene(harness)
+        clients, virtual = await scene(harness)
         eve = await (harness.internal_hello(backend=OTHER) if internal else harness.hello("alice", OTHER))
         eve.send({"type": "room", "room": {"roomid": "r", "sessionid": "nc-alice"}})
         await settle()
         harness.rooms_api("r", {"type": "incall", "incall": {"incall": 7, "all": True}}, OTHER)
         asked = len(harness.nextcloud.asked)
-        eve.send(SAID[name](people[0].sessionid, virtual))
+        eve.send(MESSAGES[name](clients[0].sessionid, virtual))
         await settle()
-        assert undisturbed(people)
-        assert harness.publisher(people[0]) is not None
+        assert undisturbed(clients)
+        assert harness.publisher(clients[0]) is not None
         assert all(backend is OTHER for backend, _, _ in harness.nextcloud.asked[asked:])
         alice = harness.hub.of_room_session("cloud", "nc-alice")
-        assert alice is people[0].session
+        assert alice is clients[0].session
 
 
 # reference 6-a
 @pytest.mark.parametrize("name", REQUESTS)
 async def test_no_request_of_a_nextcloud_reaches_the_room_of_another_backend(name: str) -> None:
     async with FlowHarness() as harness:
-        people, _ = await scene(harness)
+        clients, _ = await scene(harness)
         await harness.member("alice", backend=OTHER, in_call=True)
         harness.rooms_api("r", {"type": name, name: REQUESTS[name]}, OTHER)
         await settle()
-        assert undisturbed(people)
-        assert harness.publisher(people[0]) is not None
-        assert people[0].session.permissions.listed is None
+        assert undisturbed(clients)
+        assert harness.publisher(clients[0]) is not None
+        assert clients[0].session.permissions.listed is None
 
 
 @pytest.mark.parametrize("name", INTERNAL)
 async def test_no_internal_client_reaches_the_rooms_of_another_backend(name: str) -> None:
     async with FlowHarness() as harness:
-        people, virtual = await scene(harness)
+        clients, virtual = await scene(harness)
         eve = await harness.internal_hello(backend=OTHER)
         eve.send({"type": "internal", "internal": {"type": name, name: INTERNAL[name]}})
         await settle()
-        assert undisturbed(people)
+        assert undisturbed(clients)
         assert list(harness.hub.virtuals) == [virtual]
 
 
@@ -171,7 +171,7 @@ async def test_sessions_count_for_the_backend_whichever_of_its_urls_they_name() 
         for url in urls:
             assert (await hello(url)).error_codes() == ["session_limit_exceeded"]
         assert harness.counters.limit_exceeded == {"small": 2}
-        second.disconnect()  # it may come back, and counts
+        second.disconnect()  # it may be resumed, and counts
         assert (await hello(urls[0])).error_codes() == ["session_limit_exceeded"]
         internal = await harness.internal_hello(backend=small)
         assert internal.session.is_internal

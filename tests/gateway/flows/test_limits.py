@@ -17,7 +17,7 @@ from tests.gateway.flows.virtual_time import settle
 
 
 @asynccontextmanager
-async def elsewhere(limits: Limits) -> AsyncIterator[FlowHarness]:
+async def beside_a_call(limits: Limits) -> AsyncIterator[FlowHarness]:
     """Run a harness with these limits, and check at the end that a call in another room was not disturbed."""
     async with FlowHarness() as harness:
         harness.change_settings(limits=limits)
@@ -37,7 +37,7 @@ def met(harness: FlowHarness) -> dict[str, int]:
 
 
 async def test_client_that_sends_too_many_messages_loses_its_connection_and_not_its_session() -> None:
-    async with elsewhere(Limits(messages_per_second=10, messages_burst=50)) as harness:
+    async with beside_a_call(Limits(messages_per_second=10, messages_burst=50)) as harness:
         alice = await harness.member("alice")
         for _ in range(60):
             alice.send_message({"type": "room"}, {"type": "x"})
@@ -53,7 +53,7 @@ async def test_client_that_sends_too_many_messages_loses_its_connection_and_not_
 
 
 async def test_resume_does_not_refill_the_token_bucket() -> None:
-    async with elsewhere(Limits(messages_per_second=1, messages_burst=10)) as harness:
+    async with beside_a_call(Limits(messages_per_second=1, messages_burst=10)) as harness:
         alice = await harness.member("alice")
         for _ in range(12):
             alice.send_message({"type": "room"}, {"type": "x"})
@@ -66,7 +66,7 @@ async def test_resume_does_not_refill_the_token_bucket() -> None:
 
 
 async def test_client_that_sends_too_many_bytes_loses_its_connection() -> None:
-    async with elsewhere(Limits(bytes_per_second=1000, bytes_burst=20_000)) as harness:
+    async with beside_a_call(Limits(bytes_per_second=1000, bytes_burst=20_000)) as harness:
         alice = await harness.member("alice")
         alice.send_message({"type": "room"}, "x" * 15_000)
         assert not alice.connection.finished
@@ -76,7 +76,7 @@ async def test_client_that_sends_too_many_bytes_loses_its_connection() -> None:
 
 
 async def test_bytes_are_counted_and_not_characters() -> None:
-    async with elsewhere(Limits(bytes_per_second=1000, bytes_burst=20_000)) as harness:
+    async with beside_a_call(Limits(bytes_per_second=1000, bytes_burst=20_000)) as harness:
         alice = await harness.member("alice")
         message = '{"type":"future","x":"' + "\u00fc" * 9_000 + '"}'
         alice.send(message)
@@ -87,7 +87,7 @@ async def test_bytes_are_counted_and_not_characters() -> None:
 
 
 async def test_messages_before_hello_are_limited_too() -> None:
-    async with elsewhere(Limits(messages_per_second=10, messages_burst=20)) as harness:
+    async with beside_a_call(Limits(messages_per_second=10, messages_burst=20)) as harness:
         stranger = harness.connect()
         stranger.received()
         for _ in range(21):
@@ -96,7 +96,7 @@ async def test_messages_before_hello_are_limited_too() -> None:
 
 
 async def test_hello_before_too_many_messages_opens_nothing() -> None:
-    async with elsewhere(Limits(messages_per_second=10, messages_burst=20)) as harness:
+    async with beside_a_call(Limits(messages_per_second=10, messages_burst=20)) as harness:
         stranger = harness.connect()
         stranger.received()
         before, harness.nextcloud.gate = len(harness.hub.sessions), asyncio.Event()
@@ -111,7 +111,7 @@ async def test_hello_before_too_many_messages_opens_nothing() -> None:
 
 
 async def test_connections_of_one_address_are_limited() -> None:
-    async with elsewhere(Limits(connections_per_address=4)) as harness:
+    async with beside_a_call(Limits(connections_per_address=4)) as harness:
         clients = [await harness.hello(f"user {number}") for number in range(2)]
         assert not harness.dispatch.admits(ip_address("192.0.2.1"))
         assert harness.dispatch.admits(ip_address("192.0.2.2"))
@@ -121,14 +121,14 @@ async def test_connections_of_one_address_are_limited() -> None:
 
 
 async def test_ipv6_connections_count_by_network() -> None:
-    async with elsewhere(Limits(connections_per_address=1)) as harness:
+    async with beside_a_call(Limits(connections_per_address=1)) as harness:
         harness.connect("2001:db8::1")
         assert not harness.dispatch.admits(ip_address("2001:db8::2"))
         assert harness.dispatch.admits(ip_address("2001:db8:0:1::1"))
 
 
 async def test_connections_without_a_hello_are_limited_by_address() -> None:
-    async with elsewhere(Limits(hellos_per_address=2)) as harness:
+    async with beside_a_call(Limits(hellos_per_address=2)) as harness:
         silent = [harness.connect() for _ in range(2)]
         address = ip_address("192.0.2.1")
         assert not harness.dispatch.admits(address)
@@ -142,13 +142,13 @@ async def test_connections_without_a_hello_are_limited_by_address() -> None:
 
 
 async def test_hello_allows_the_next_connection() -> None:
-    async with elsewhere(Limits(hellos_per_address=1)) as harness:
+    async with beside_a_call(Limits(hellos_per_address=1)) as harness:
         await harness.hello("alice")
         assert harness.dispatch.admits(ip_address("192.0.2.1"))
 
 
 async def test_publishers_of_a_session_are_limited() -> None:
-    async with elsewhere(Limits(publishers=1)) as harness:
+    async with beside_a_call(Limits(publishers=1)) as harness:
         (alice,) = await harness.callers("alice")
         alice.offer()
         await settle()
@@ -156,14 +156,14 @@ async def test_publishers_of_a_session_are_limited() -> None:
         alice.offer("screen", roomType="screen")
         await settle()
         assert alice.error_codes() == ["limit_exceeded"]
-        alice.offer("one", sid="2", media=("audio", "video"))  # the one that there is may be changed
+        alice.offer("one", sid="2", media=("audio", "video"))  # the existing publisher may be renegotiated
         await settle()
         assert [message["type"] for message in alice.data()] == ["answer"]
         assert met(harness) == {"publishers": 1}
 
 
 async def test_subscriptions_of_a_session_are_limited() -> None:
-    async with elsewhere(Limits(subscriptions=1)) as harness:
+    async with beside_a_call(Limits(subscriptions=1)) as harness:
         alice, bob, carol = await harness.callers("alice", "bob", "carol")
         for publisher in (bob, carol):
             publisher.offer()
@@ -178,7 +178,7 @@ async def test_subscriptions_of_a_session_are_limited() -> None:
 
 
 async def test_requests_of_a_session_that_wait_for_the_sfu_are_limited() -> None:
-    async with elsewhere(Limits(waiting_requests=5)) as harness:
+    async with beside_a_call(Limits(waiting_requests=5)) as harness:
         alice, bob = await harness.callers("alice", "bob")
         harness.mcu.publish_gate = asyncio.Event()
         alice.offer()
@@ -197,7 +197,7 @@ async def test_requests_of_a_session_that_wait_for_the_sfu_are_limited() -> None
 
 
 async def test_request_that_waited_for_an_ended_stream_no_longer_counts() -> None:
-    async with elsewhere(Limits(waiting_requests=5)) as harness:
+    async with beside_a_call(Limits(waiting_requests=5)) as harness:
         alice, bob = await harness.callers("alice", "bob")
         harness.mcu.publish_gate = asyncio.Event()
         alice.offer()
@@ -230,7 +230,7 @@ def store(client: FakeClient, key: str, value: object = 1) -> None:
     ],
 )
 async def test_transient_data_of_a_room_are_limited(limits: Limits, key: str, value: object, limit: str) -> None:
-    async with elsewhere(limits) as harness:
+    async with beside_a_call(limits) as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
         alice.received()
         store(alice, "a")
@@ -239,12 +239,12 @@ async def test_transient_data_of_a_room_are_limited(limits: Limits, key: str, va
         store(alice, key, value)
         assert alice.error_codes() == ["limit_exceeded"]
         assert met(harness) == {limit: 1}
-        store(alice, "a", 2)  # what is there may be replaced
+        store(alice, "a", 2)  # an existing entry may be replaced
         assert len(bob.received()) == 3
 
 
 async def test_virtual_sessions_of_an_internal_client_are_limited() -> None:
-    async with elsewhere(Limits(virtual_sessions=1)) as harness:
+    async with beside_a_call(Limits(virtual_sessions=1)) as harness:
         await harness.member("alice")
         bridge, other = await harness.internal_hello(), await harness.internal_hello()
         for client, name in ((bridge, "one"), (bridge, "two"), (other, "one")):
@@ -256,7 +256,7 @@ async def test_virtual_sessions_of_an_internal_client_are_limited() -> None:
         assert met(harness) == {"virtual_sessions": 1}
 
 
-BURSTS = {"messages_burst", "bytes_burst"}  # count as the rates they belong to
+BURSTS = {"messages_burst", "bytes_burst"}  # are counted as the rates that they belong to
 HERE = Path(__file__)
 
 
@@ -268,7 +268,7 @@ def test_each_limit_is_reached_in_a_test_that_sees_it_counted(name: str) -> None
 
 
 async def test_zero_is_no_limit() -> None:
-    async with elsewhere(Limits(**dict.fromkeys(Limits.__struct_fields__, 0))) as harness:
+    async with beside_a_call(Limits(**dict.fromkeys(Limits.__struct_fields__, 0))) as harness:
         alice, bob = await harness.callers("alice", "bob")
         for _ in range(200):
             alice.send_message(bob, "x" * 1000)
@@ -284,7 +284,7 @@ async def test_zero_is_no_limit() -> None:
 
 # reference 9.5-b
 async def test_offer_may_only_be_sent_to_the_own_room() -> None:
-    async with elsewhere(Limits()) as harness:
+    async with beside_a_call(Limits()) as harness:
         alice, bob = await harness.callers("alice", "bob")
         stranger, lost = await harness.member("stranger", "next door"), await harness.hello("lost")
         alice.received()

@@ -96,7 +96,7 @@ async def test_messages_of_a_replaced_connection_are_handled_before_those_of_the
         assert [message["message"]["data"] for message in bob.received()] == ["before", "after"]
         assert ids(again) == ["1", "bad"]
         alice.received()
-        alice.send_message(bob, "from the displaced connection")
+        alice.send_message(bob, "from the replaced connection")
         alice.send("junk")
         harness.dispatch.received_binary(alice.client_connection)
         assert bob.received() == alice.received() == []

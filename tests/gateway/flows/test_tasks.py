@@ -73,13 +73,13 @@ async def test_task_cancelled_before_its_first_step_leaves_no_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         tasks = Tasks()
-        strand = SerialQueue(tasks, "strand")
+        queue = SerialQueue(tasks, "queue")
 
         async def work() -> None:
             """Never begins."""
 
-        strand.put(work)
-        strand.close()
+        queue.put(work)
+        queue.close()
         tasks.spawn(work(), "work").cancel()
         await settle()
         await tasks.close()
@@ -87,7 +87,7 @@ async def test_task_cancelled_before_its_first_step_leaves_no_warning() -> None:
 
 
 async def test_jobs_run_in_order_one_at_a_time() -> None:
-    strand, log, gate = SerialQueue(Tasks(), "strand"), [], asyncio.Event()
+    queue, log, gate = SerialQueue(Tasks(), "queue"), [], asyncio.Event()
 
     def job(number: int) -> None:
         async def run() -> None:
@@ -96,21 +96,21 @@ async def test_jobs_run_in_order_one_at_a_time() -> None:
             await asyncio.sleep(3 - number)
             log.append(f"{number} ends")
 
-        strand.put(run)
+        queue.put(run)
 
     for number in range(3):
         job(number)
     await settle()
     assert log == ["0 begins"]
-    assert strand.waiting
+    assert queue.waiting
     gate.set()
     await asyncio.sleep(10)
     assert log == ["0 begins", "0 ends", "1 begins", "1 ends", "2 begins", "2 ends"]
-    assert not strand.waiting
+    assert not queue.waiting
 
 
 async def test_failed_job_does_not_stop_the_next(caplog: pytest.LogCaptureFixture) -> None:
-    strand, done = SerialQueue(Tasks(), "strand"), []
+    queue, done = SerialQueue(Tasks(), "queue"), []
 
     async def fail() -> None:
         raise ValueError("broken")
@@ -118,55 +118,55 @@ async def test_failed_job_does_not_stop_the_next(caplog: pytest.LogCaptureFixtur
     async def work() -> None:
         done.append(True)
 
-    strand.put(fail)
-    strand.put(work)
+    queue.put(fail)
+    queue.put(work)
     await settle()
     assert done == [True]
     assert "ValueError: broken" in caplog.text
 
 
 async def test_closed_queue_drops_waiting_jobs_and_cancels_the_running_one() -> None:
-    strand, log = SerialQueue(Tasks(), "strand"), []
+    queue, log = SerialQueue(Tasks(), "queue"), []
 
     async def wait() -> None:
         log.append("begun")
         await asyncio.Event().wait()
         log.append("not reached")
 
-    strand.put(wait)
-    strand.put(wait)
+    queue.put(wait)
+    queue.put(wait)
     await settle()
-    strand.close()
-    strand.put(wait)
+    queue.close()
+    queue.put(wait)
     await settle()
     assert log == ["begun"]
 
 
 async def test_job_that_closes_its_own_queue_runs_to_its_end() -> None:
-    strand, log = SerialQueue(Tasks(), "strand"), []
+    queue, log = SerialQueue(Tasks(), "queue"), []
 
     async def work() -> None:
-        strand.close()
+        queue.close()
         await asyncio.sleep(1)
         log.append("end")
 
-    strand.put(work)
+    queue.put(work)
     await asyncio.sleep(2)
     assert log == ["end"]
 
 
 async def test_queue_accepts_jobs_after_it_was_empty() -> None:
-    strand, log = SerialQueue(Tasks(), "strand"), []
+    queue, log = SerialQueue(Tasks(), "queue"), []
 
     async def work() -> None:
         log.append(True)
 
-    strand.put(work)
+    queue.put(work)
     await settle()
-    strand.put(work)
+    queue.put(work)
     await settle()
     assert log == [True, True]
 
 
 def test_queue_can_be_closed_without_a_loop() -> None:
-    SerialQueue(Tasks(), "strand").close()
+    SerialQueue(Tasks(), "queue").close()

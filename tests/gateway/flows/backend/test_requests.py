@@ -64,10 +64,10 @@ async def test_deleted_room_is_left_by_all_without_leave_events() -> None:
         away.disconnect()
         harness.rooms_api("r", {"type": "delete", "delete": {"userids": ["bob"]}})
         await settle()
-        gone = {"type": "room", "room": {"roomid": ""}}
-        assert alice.received() == guest.received() == [gone]
+        left = {"type": "room", "room": {"roomid": ""}}
+        assert alice.received() == guest.received() == [left]
         first, second = bob.received()
-        assert first == gone
+        assert first == left
         assert second["event"] == {
             "target": "roomlist",
             "type": "disinvite",
@@ -81,7 +81,7 @@ async def test_deleted_room_is_left_by_all_without_leave_events() -> None:
         ]
         assert harness.hub.rooms == {}
         await harness.sweep(10.0)
-        assert guest.received() == []  # it did not leave by request
+        assert guest.received() == []  # its join timer was not started
         assert (await harness.resume(away)).received()[0]["type"] == "hello"
 
 
@@ -98,12 +98,12 @@ async def test_deletion_of_a_room_closes_the_streams() -> None:
 
 
 # reference 1.4-e, 6-a
-@pytest.mark.parametrize("kind", ["incall", "participants", "message", "update", "delete"])
-async def test_request_without_participants_has_no_effect(kind: str) -> None:
+@pytest.mark.parametrize("type", ["incall", "participants", "message", "update", "delete"])
+async def test_request_for_an_unknown_room_has_no_effect(type: str) -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
-        harness.rooms_api("elsewhere", {"type": kind, kind: {"data": 1, "changed": [{"sessionId": "nc-alice"}]}})
-        harness.rooms_api("r", {"type": kind, kind: {"data": 1, "changed": []}}, OTHER)
+        harness.rooms_api("elsewhere", {"type": type, type: {"data": 1, "changed": [{"sessionId": "nc-alice"}]}})
+        harness.rooms_api("r", {"type": type, type: {"data": 1, "changed": []}}, OTHER)
         assert alice.received() == []
 
 
@@ -219,11 +219,11 @@ async def test_user_id_of_the_room_replaces_an_empty_user_id() -> None:
         guest = await harness.member("")
         incall(harness, users=[{"sessionId": "nc-", "inCall": 1, "userId": ""}])
         assert updates(guest)[0]["users"][0]["userId"] == "mail"
-        incall(harness, changed=[{"sessionId": "nc-", "inCall": 1, "userId": ""}])  # goes behind, as it is
+        incall(harness, changed=[{"sessionId": "nc-", "inCall": 1, "userId": ""}])  # follows the list unchanged
         assert updates(guest)[0]["users"][0]["userId"] == ""
 
 
-# -- everybody (7.4)
+# -- all participants (7.4)
 
 
 # reference 7.4-a

@@ -131,7 +131,7 @@ async def test_internal_sessions_have_no_session_limit_and_no_join_timer() -> No
         assert not one.connection.finished
 
 
-# -- rooms and the call
+# -- rooms and call membership
 
 
 # reference 4.1-b
@@ -270,7 +270,7 @@ async def test_leaving_the_call_closes_the_streams_of_an_internal_client() -> No
         assert harness.mcu.is_empty
 
 
-# -- what it may
+# -- permissions
 
 
 # reference 5.3-a
@@ -287,7 +287,7 @@ async def test_internal_client_needs_no_permissions_for_control_and_transient_da
 
 
 # reference 9.3-b
-async def test_internal_client_may_subscribe_to_all_and_be_subscribed_to_from_the_call() -> None:
+async def test_internal_client_may_subscribe_from_outside_and_be_subscribed_to_in_its_room() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.callers("alice", "bob")
         bridge = await harness.internal_hello()
@@ -318,7 +318,7 @@ async def test_internal_client_of_another_backend_cannot_subscribe() -> None:
         assert bridge.error_codes() == ["client_not_found"]
 
 
-# -- what is ignored, and what is wrong
+# -- ignored and malformed messages
 
 
 # reference 2.4-f

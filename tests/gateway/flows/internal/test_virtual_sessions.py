@@ -286,9 +286,8 @@ async def test_removed_virtual_session_leaves_the_room_and_nextcloud() -> None:
         id = public(bridge)
         key = f"sd:{id}"
         alice.received()
-        harness.flows.transient.set(
-            next(iter(harness.hub.rooms.values())), key, harness.hub.sessions[alice.sessionid].user
-        )
+        (room,) = harness.hub.rooms.values()
+        harness.flows.transient.set(room, key, alice.session.user)
         alice.received()
         assert await remove(bridge, "unknown") == await remove(bridge, room="another") == await remove(bridge) == []
         leave, data = alice.received()
@@ -398,19 +397,19 @@ async def test_deletion_of_a_room_ends_its_virtual_sessions() -> None:
 
 
 # reference 11.4-a
-@pytest.mark.parametrize("kind", ["message", "control"])
-async def test_owner_receives_the_messages_for_a_virtual_session(kind: str) -> None:
+@pytest.mark.parametrize("type", ["message", "control"])
+async def test_owner_receives_the_messages_for_a_virtual_session(type: str) -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
         await add(bridge, userid="u")
         eve = await harness.member("eve", backend=OTHER)
         recipient = {"type": "session", "sessionid": public(bridge)}
         for client in (alice, eve):
-            client.send({"type": kind, kind: {"recipient": recipient, "data": {"type": "mute", "audio": 1.0}}})
+            client.send({"type": type, type: {"recipient": recipient, "data": {"type": "mute", "audio": 1.0}}})
         (message,) = bridge.received()
         assert message == {
-            "type": kind,
-            kind: {
+            "type": type,
+            type: {
                 "sender": {"type": "session", "sessionid": alice.sessionid, "userid": "alice"},
                 "recipient": {"type": "session", "sessionid": "phone"},
                 "data": {"type": "mute", "audio": 1.0},

@@ -29,18 +29,18 @@ async def test_control_reaches_a_session_in_any_room() -> None:
         assert alice.received() == []
 
 
-@pytest.mark.parametrize("kind", ["room", "call", "user"])
-async def test_control_to_several_sessions(kind: str) -> None:
+@pytest.mark.parametrize("type", ["room", "call", "user"])
+async def test_control_to_several_sessions(type: str) -> None:
     async with FlowHarness() as harness:
         alice, bob, carol = await harness.callers("alice", "bob", "carol")
         outside = await harness.member("outside")
         for client in (alice, bob, carol):
             client.received()
-        control(alice, {"type": kind, "userid": "bob"})
+        control(alice, {"type": type, "userid": "bob"})
         (message,) = bob.received()
-        assert message["control"]["sender"]["type"] == kind
-        assert len(carol.received()) == (kind != "user")
-        assert len(outside.received()) == (kind == "room")
+        assert message["control"]["sender"]["type"] == type
+        assert len(carol.received()) == (type != "user")
+        assert len(outside.received()) == (type == "room")
         assert alice.received() == []
 
 

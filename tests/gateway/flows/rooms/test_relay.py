@@ -90,9 +90,9 @@ async def test_message_to_a_room_is_encoded_once() -> None:
             lambda: harness.rooms_api("r", {"type": "update", "update": {"properties": {"a": 1}}}),
             lambda: alice.send({"type": "room", "room": {"roomid": ""}}),
         ]
-        for say in events:
+        for send_event in events:
             before = [len(client.connection.written) for client in watched]
-            say()
+            send_event()
             assert [len(client.connection.written) for client in watched] == [count + 1 for count in before]
             assert bob.connection.written[-1] is carol.connection.written[-1]
 
@@ -153,8 +153,8 @@ async def test_malformed_message_has_an_invalid_format(message: Json | None) -> 
 async def test_unknown_types_and_types_of_other_clients_are_ignored() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
-        for kind in ("future", "welcome"):
-            alice.send({"id": "x", "type": kind, kind: {}})
+        for type in ("future", "welcome"):
+            alice.send({"id": "x", "type": type, type: {}})
         assert alice.received() == []
         alice.send({"id": "x"})
         alice.send({"id": "x", "type": ""})
@@ -221,7 +221,7 @@ async def test_data_is_checked_when_there_is_an_sfu(data: Json, code: str, text:
 
 # reference 5.2-g
 @pytest.mark.parametrize("to", ["user", "session", "room", "call"])
-async def test_nothing_is_checked_without_an_sfu_nor_for_a_user(to: str) -> None:
+async def test_data_is_not_checked_without_an_sfu_or_for_a_user(to: str) -> None:
     async with FlowHarness(mcu=to == "user") as harness:
         alice, bob = await harness.callers("alice", "bob")
         alice.received()
@@ -273,7 +273,7 @@ async def test_valid_media_data_to_a_room_is_relayed(data: Json) -> None:
         assert harness.mcu.is_empty
 
 
-# -- the queue of who is away (5.6)
+# -- messages for disconnected sessions (5.6)
 
 
 # reference 5.6-a
@@ -323,7 +323,7 @@ async def test_bye_for_a_replaced_connection_is_not_replayed() -> None:
         assert [message["type"] for message in again.received()] == ["hello"]
 
 
-# -- slow clients lose, alone (invariant 6)
+# -- full outboxes (invariant 6)
 
 
 # reference 5.6-d
@@ -339,7 +339,7 @@ async def test_session_with_a_full_outbox_ends_alone(connected: bool) -> None:
         alice.send_message(ROOM, "x" * 600)
         alice.send_message(ROOM, "y" * 600)
         alice.send_message(ROOM, "z")
-        assert len(harness.hub.sessions) == 3  # nothing changes under the loop over the room
+        assert len(harness.hub.sessions) == 3  # no session ends while the members are iterated
         await settle()
         messages = bob.received()
         assert [message["message"]["data"][0] for message in messages[:3]] == ["x", "y", "z"]

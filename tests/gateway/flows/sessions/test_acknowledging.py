@@ -126,11 +126,11 @@ async def test_message_beyond_the_rate_is_not_counted_as_received() -> None:
             alice.send_message(bob, number)
             if alice.connection.finished:
                 break
-        carried_out = len(numbers(bob.received()))
+        handled = len(numbers(bob.received()))
         assert alice.connection.finished
         alice.disconnect()
         await asyncio.sleep(10)
-        assert (await resume(harness, alice, received=0))[0]["hello"]["received"] == carried_out == number
+        assert (await resume(harness, alice, received=0))[0]["hello"]["received"] == handled == number
 
 
 async def test_late_acknowledgement_of_a_replaced_connection_is_no_error() -> None:
@@ -160,9 +160,9 @@ async def test_each_text_frame_after_the_hello_is_counted() -> None:
         alice.send("no message")
         alice.send({"type": "hello", "hello": {"version": "1.0", "resumeid": alice.resumeid}})
         harness.dispatch.received_binary(alice.client_connection)
-        alice.send({"type": "ack", "ack": {"received": 2}})  # the errors in answer to the first and the binary frame
+        alice.send({"type": "ack", "ack": {"received": 2}})  # the errors for the first text frame and the binary frame
         assert [message.get("ack") for message in alice.received()] == [None, None, {"received": 3}]
         messages = await resume(harness, alice, received=2)
         assert messages[0]["hello"]["received"] == 3
-        alice.send({"type": "unknown"})  # it was displaced
+        alice.send({"type": "unknown"})  # on the replaced connection
         assert (await resume(harness, alice, received=2))[0]["hello"]["received"] == 3

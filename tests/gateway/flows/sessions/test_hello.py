@@ -238,8 +238,8 @@ async def test_other_message_before_the_hello_is_answered_with_hello_expected() 
     async with FlowHarness() as harness:
         client = harness.connect()
         client.received()
-        for kind in ("room", "bye", "future"):
-            client.send({"id": kind, "type": kind, kind: {}})
+        for type in ("room", "bye", "future"):
+            client.send({"id": type, "type": type, type: {}})
         assert client.error_codes() == ["hello_expected"] * 3
         client.send({"id": "1"})
         client.send({"id": "1", "type": "message", "message": {}})
@@ -368,7 +368,7 @@ async def test_failed_resume_does_not_restart_the_hello_timer() -> None:
 # reference 2.5-b
 async def test_anonymous_client_must_join_in_ten_seconds_also_while_disconnected() -> None:
     async with FlowHarness() as harness:
-        here, away, user = (
+        connected, away, user = (
             await harness.hello(""),
             await harness.hello(""),
             await harness.hello("alice"),
@@ -377,8 +377,8 @@ async def test_anonymous_client_must_join_in_ten_seconds_also_while_disconnected
         await harness.sweep(9.9)
         assert len(harness.hub.sessions) == 3
         await harness.sweep(0.1)
-        assert here.received() == [{"type": "bye", "bye": {"reason": "room_join_timeout"}}]
-        assert here.connection.finished
+        assert connected.received() == [{"type": "bye", "bye": {"reason": "room_join_timeout"}}]
+        assert connected.connection.finished
         assert list(harness.hub.sessions) == [user.sessionid]
 
 
@@ -534,7 +534,7 @@ async def test_bye_is_answered_without_a_body_and_ends_the_session() -> None:
         assert alice.received() == []
 
 
-async def test_session_of_another_backend_cannot_be_resumed_by_its_public_id() -> None:
+async def test_hello_opens_a_session_of_the_backend_in_its_url() -> None:
     async with FlowHarness() as harness:
         alice, eve = await harness.hello("alice"), await harness.hello("alice", OTHER)
         assert alice.session.backend is CLOUD
