@@ -14,7 +14,7 @@ from gateway.tools.demo import Demo
 from tests.browser.call_page import CallPage
 from tests.browser.chromium import FAKE_DEVICES, GRANTED, chromium
 from tests.browser.conftest import inprocess
-from tests.gateway.cutting import CuttingLine
+from tests.gateway.cutting_proxy import CuttingProxy
 
 COUNT = 150  # messages in each direction
 
@@ -75,7 +75,7 @@ NO_WEBSOCKET = """() => {
 async def test_page_polls_where_no_websocket_can_be_opened(page: tuple[Page, str], budgets: tuple[int, int]) -> None:
     opened, url = page
     chance, count = random.Random(4), 60  # all of them pass in one answer that is not cut
-    async with CuttingLine(url, lambda: chance.randrange(*budgets)) as line, asyncio.timeout(60):
+    async with CuttingProxy(url, lambda: chance.randrange(*budgets)) as line, asyncio.timeout(60):
         await opened.evaluate(NO_WEBSOCKET)
         await opened.evaluate(TALK, [f"{it.replace('http', 'ws')}/spreed" for it in (line.url, url)] + [count])
         await opened.wait_for_function("count => heard().every((numbers) => numbers.includes(count - 1))", arg=count)
@@ -86,7 +86,7 @@ async def test_page_polls_where_no_websocket_can_be_opened(page: tuple[Page, str
 async def test_page_loses_and_doubles_nothing_when_the_line_breaks(page: tuple[Page, str]) -> None:
     opened, url = page
     chance = random.Random(3)
-    async with CuttingLine(url, lambda: chance.randrange(3000, 12_000)) as line, asyncio.timeout(60):
+    async with CuttingProxy(url, lambda: chance.randrange(3000, 12_000)) as line, asyncio.timeout(60):
         await opened.evaluate(
             TALK, [line.url.replace("http", "ws") + "/spreed", url.replace("http", "ws") + "/spreed", COUNT]
         )

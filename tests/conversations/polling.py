@@ -11,7 +11,7 @@ from gateway.tools.poll_client import PollClient
 from tests.conversations import levels
 from tests.conversations.levels import SocketLevel
 from tests.conversations.player import Conversation, ConversationClient, Json
-from tests.gateway.cutting import CuttingLine
+from tests.gateway.cutting_proxy import CuttingProxy
 
 _BARRIER = "the only message that arrives"
 
@@ -80,7 +80,7 @@ async def cut_polling_level(conversation: Conversation) -> AsyncIterator[Polling
     def budget() -> int:
         return chance.choice((1 << 40, chance.randrange(1, 1500)))
 
-    async with levels.socket_level(conversation) as under, CuttingLine(under.gateway, budget) as line:
+    async with levels.socket_level(conversation) as under, CuttingProxy(under.gateway, budget) as line:
         level = PollingLevel(under.cloud, under.gateway, line.url)
         try:
             yield level

@@ -14,7 +14,7 @@ from gateway.app import Gateway
 from gateway.config import Config, HttpSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import TalkClient
-from tests.gateway.cutting import CuttingLine
+from tests.gateway.cutting_proxy import CuttingProxy
 
 SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
 COUNT = 400  # messages in each direction
@@ -65,7 +65,7 @@ async def exchange(seed: int, features: tuple[str, ...], patience: float) -> tup
     """
     chance = random.Random(seed)
     async with running() as (url, nextcloud):
-        line = CuttingLine(url, lambda: chance.randrange(1500, 12_000))
+        line = CuttingProxy(url, lambda: chance.randrange(1500, 12_000))
         async with line, TalkClient(url, nextcloud.url) as bob:
             alice = TalkClient(line.url, nextcloud.url, features=features)
             await bob.hello(nextcloud.ticket("bob"))

@@ -1,4 +1,4 @@
-"""The whole gateway over real sockets: where it listens, what it answers, how it starts and stops."""
+"""A whole gateway over real sockets: addresses, routes, start, reload and stop."""
 
 from __future__ import annotations
 
@@ -64,14 +64,16 @@ async def test_both_prefixes_are_served(gateway: str, http: aiohttp.ClientSessio
 
 
 @pytest.mark.parametrize("path", ["/api/v1/welcome", "/nowhere", "/spreed", "/api/v1/room/r"])
-async def test_every_response_names_server_and_features(gateway: str, http: aiohttp.ClientSession, path: str) -> None:
+async def test_every_response_has_server_and_feature_headers(
+    gateway: str, http: aiohttp.ClientSession, path: str
+) -> None:
     async with http.get(gateway + path) as response:
         assert response.headers["Server"] == SERVER_HEADER
         assert response.headers["X-Spreed-Signaling-Features"] == FEATURES
 
 
 # reference 13.1-a
-async def test_the_three_places_announce_the_same_features(gateway: str, http: aiohttp.ClientSession) -> None:
+async def test_welcome_message_and_header_announce_the_same_features(gateway: str, http: aiohttp.ClientSession) -> None:
     async with http.ws_connect(gateway + "/spreed") as client:
         welcome = (await client.receive_json())["welcome"]
     expected = sorted((*FEATURES.split(", "), "virtual-sessions"))
@@ -79,7 +81,7 @@ async def test_the_three_places_announce_the_same_features(gateway: str, http: a
 
 
 @pytest.mark.parametrize("path", ["/", "/index.html", "/main.js", "/demo/api/join", "/test/streams"])
-async def test_serve_has_neither_page_nor_demo_backend(gateway: str, http: aiohttp.ClientSession, path: str) -> None:
+async def test_serve_has_no_routes_of_the_demo(gateway: str, http: aiohttp.ClientSession, path: str) -> None:
     async with http.get(gateway + path) as response:
         assert response.status == 404
 
@@ -87,18 +89,20 @@ async def test_serve_has_neither_page_nor_demo_backend(gateway: str, http: aioht
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", "/spreed"), ("GET", "/api/v1/room/r"), ("POST", "/api/v1/welcome")]
 )
-async def test_a_wrong_method_is_405(gateway: str, http: aiohttp.ClientSession, method: str, path: str) -> None:
+async def test_wrong_method_of_a_known_path_is_405(
+    gateway: str, http: aiohttp.ClientSession, method: str, path: str
+) -> None:
     async with http.request(method, gateway + path) as response:
         assert response.status == 405
 
 
-async def test_a_gateway_without_an_sfu_is_ready(gateway: str, http: aiohttp.ClientSession) -> None:
+async def test_gateway_without_an_sfu_is_ready(gateway: str, http: aiohttp.ClientSession) -> None:
     for path in ("/healthz", "/readyz"):
         async with http.get(gateway + path) as response:
             assert (response.status, await response.text()) == (200, "ok\n")
 
 
-async def test_an_sfu_that_cannot_bind_its_address_keeps_the_gateway_from_being_ready(
+async def test_gateway_is_not_ready_if_its_sfu_cannot_bind_its_address(
     http: aiohttp.ClientSession,
 ) -> None:
     sfu = McuSection(type="inprocess", settings=InprocessSettings(address="192.0.2.1"))
@@ -110,14 +114,14 @@ async def test_an_sfu_that_cannot_bind_its_address_keeps_the_gateway_from_being_
     await running.stop()
 
 
-async def test_stats_and_metrics_are_told(gateway: str, http: aiohttp.ClientSession) -> None:
+async def test_stats_and_metrics_are_served(gateway: str, http: aiohttp.ClientSession) -> None:
     async with http.get(gateway + "/api/v1/stats") as response:
         assert await response.json() == {"rooms": 0, "sessions": 0}
     async with http.get(gateway + "/metrics") as response:
         assert "signaling_hub_sessions_resume_failed_total 0.0" in await response.text()
 
 
-async def test_a_unix_socket_is_served_and_a_stale_one_replaced(tmp_path: Path) -> None:
+async def test_stale_unix_socket_is_replaced_and_served(tmp_path: Path) -> None:
     path = tmp_path / "portunus.sock"
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(path))
@@ -134,7 +138,7 @@ async def test_a_unix_socket_is_served_and_a_stale_one_replaced(tmp_path: Path) 
 
 
 # reference 1.1-c
-async def test_a_socket_in_use_and_a_file_that_is_none_are_left_alone(tmp_path: Path) -> None:
+async def test_socket_in_use_and_other_file_are_not_replaced(tmp_path: Path) -> None:
     path, file = tmp_path / "portunus.sock", tmp_path / "notes.txt"
     file.write_text("keep me")
     with pytest.raises(OSError, match="not a socket"):
@@ -165,9 +169,9 @@ async def test_tls_is_served_for_http_and_websocket(tmp_path: Path) -> None:
         await running.stop()
 
 
-async def test_a_taken_port_is_an_error_and_leaves_nothing_running() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        running = Gateway(config("127.0.0.1:0", f"127.0.0.1:{taken.getsockname()[1]}"))
+async def test_port_in_use_is_an_error_and_stops_everything() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as occupied:
+        running = Gateway(config("127.0.0.1:0", f"127.0.0.1:{occupied.getsockname()[1]}"))
         with pytest.raises(OSError, match="in use"):
             await running.start()
 
@@ -198,7 +202,7 @@ def test_serve_prints_its_address_when_ready_and_ends_on_sigterm(tmp_path: Path)
         "",
     ],
 )
-def test_serve_says_in_one_sentence_why_it_cannot_start(tmp_path: Path, text: str) -> None:
+def test_serve_reports_why_it_cannot_start_in_one_sentence(tmp_path: Path, text: str) -> None:
     file = tmp_path / "portunus.toml"
     file.write_text(text)
     command = [str(Path(sys.executable).with_name("portunus")), "serve", "-c", str(file)]
@@ -209,7 +213,7 @@ def test_serve_says_in_one_sentence_why_it_cannot_start(tmp_path: Path, text: st
     assert done.stderr.count("\n") == 1
 
 
-def test_sighup_reads_the_configuration_again_and_a_broken_one_changes_nothing(tmp_path: Path) -> None:
+def test_sighup_reloads_the_configuration_unless_it_is_invalid(tmp_path: Path) -> None:
     file = tmp_path / "portunus.toml"
     text = (
         f'[http]\nlisten = ["127.0.0.1:0"]\n[sessions]\nsecret = "{SECRET}"\n'
@@ -221,19 +225,19 @@ def test_sighup_reads_the_configuration_again_and_a_broken_one_changes_nothing(t
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.readline()
-        for changed, said in (
+        for changed, message in (
             ("nonsense", "the configuration was not changed"),
             (text.replace("127.0.0.1:0", "127.0.0.1:1"), "the configuration was reloaded"),
         ):
             file.write_text(changed)
             process.send_signal(signal.SIGHUP)
-            assert said in process.stderr.readline()
+            assert message in process.stderr.readline()
         assert "a restart is needed for: http.listen" in process.stderr.readline()
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
 
 
-async def test_a_reload_changes_backends_for_who_comes_and_who_is_there() -> None:
+async def test_reload_changes_backends_for_new_and_open_sessions() -> None:
     first, second = FakeNextcloud(secret=SECRET), FakeNextcloud(secret=SECRET)
     async with first, second:
         base = config()
@@ -251,7 +255,7 @@ async def test_a_reload_changes_backends_for_who_comes_and_who_is_there() -> Non
             await running.stop()
 
 
-async def test_a_reload_that_the_sfu_refuses_changes_nothing() -> None:
+async def test_reload_that_the_sfu_refuses_changes_nothing() -> None:
     async with FakeNextcloud(secret=SECRET) as nextcloud:
         base = msgspec.structs.replace(
             config(),
@@ -272,7 +276,7 @@ async def test_a_reload_that_the_sfu_refuses_changes_nothing() -> None:
             await running.stop()
 
 
-async def test_a_reload_changes_who_may_request_streams() -> None:
+async def test_reload_changes_allow_subscribe_any() -> None:
     mcu = McuSection("inprocess", timeout=0.1, settings=InprocessSettings())
     async with FakeNextcloud(secret=SECRET) as nextcloud:
         base = msgspec.structs.replace(config(), backends=(nextcloud.backend(),), mcu=mcu)
@@ -293,7 +297,7 @@ async def test_a_reload_changes_who_may_request_streams() -> None:
 
 
 # reference 2.5-f
-async def test_sigusr1_lets_the_sessions_end_and_takes_no_new_ones(tmp_path: Path) -> None:
+async def test_sigusr1_stops_listening_and_waits_for_the_sessions(tmp_path: Path) -> None:
     file = tmp_path / "portunus.toml"
     async with FakeNextcloud(secret=SECRET) as nextcloud:
         file.write_text(
@@ -312,7 +316,7 @@ async def test_sigusr1_lets_the_sessions_end_and_takes_no_new_ones(tmp_path: Pat
             late = TalkClient(url, nextcloud.url)
             with pytest.raises(aiohttp.ClientConnectorError):
                 await late.connect()
-            assert late._http is None  # it leaves nothing open
+            assert late._http is None  # connect() closed everything
             await anna.join("room", "nc-anna")
             assert process.returncode is None
             await anna.bye()

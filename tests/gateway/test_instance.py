@@ -1,4 +1,4 @@
-"""How a gateway is named on an SFU that others use as well."""
+"""The instance name of a gateway on an SFU that several gateways use."""
 
 from __future__ import annotations
 
@@ -23,44 +23,44 @@ def config(secret: str = SECRET, *listen: str, instance: str = "") -> Config:
     )
 
 
-def test_it_is_the_same_after_a_restart_and_tells_nothing_of_the_secret() -> None:
+def test_instance_name_survives_a_restart_and_hides_the_secret() -> None:
     assert config().instance == config().instance
     assert len(config().instance) == 12
     assert config().instance not in SECRET
 
 
 @pytest.mark.parametrize("other", [config("8" * 64), config(SECRET, "127.0.0.1:8081"), config(instance="b")])
-def test_another_secret_or_address_makes_another_one(other: Config) -> None:
+def test_instance_name_depends_on_secret_and_first_address(other: Config) -> None:
     assert other.instance != config().instance
 
 
-def test_further_addresses_make_no_other() -> None:
+def test_instance_name_does_not_depend_on_further_addresses() -> None:
     assert config(SECRET, "127.0.0.1:8080", "/run/portunus.sock").instance == config().instance
 
 
-def test_what_is_configured_counts() -> None:
+def test_configured_instance_name_is_used() -> None:
     assert config(instance="gateway-1").instance == "gateway-1"
     assert config("8" * 64, instance="gateway-1").instance == "gateway-1"
     assert msgspec.structs.replace(config("8" * 64), mcu=McuSection(instance="gateway-1")).instance == "gateway-1"
 
 
-async def test_janus_knows_the_gateway_by_it_before_and_after_a_restart() -> None:
+async def test_handles_on_janus_have_the_instance_name_after_a_restart_too() -> None:
     async with JanusProcess() as janus:
         settings = (JanusServerSettings(janus.url, api_secret=API_SECRET, admin_key=ADMIN_KEY),)
         section = McuSection(type="janus", settings=settings)
-        shown = msgspec.structs.replace(config(SECRET, "127.0.0.1:0"), mcu=section)
+        with_janus = msgspec.structs.replace(config(SECRET, "127.0.0.1:0"), mcu=section)
         for _ in range(2):
-            gateway = Gateway(shown)
+            gateway = Gateway(with_janus)
             await gateway.start()
             async with asyncio.timeout(10):
                 while not (handles := await janus.handles()):
                     pass
-            assert [handle["opaque_id"] for handle in handles] == [f"portunus|{shown.instance}"]
+            assert [handle["opaque_id"] for handle in handles] == [f"portunus|{with_janus.instance}"]
             await gateway.stop()
             assert await janus.handles() == []
 
 
-async def test_another_name_takes_a_restart() -> None:
+async def test_changed_instance_name_needs_a_restart() -> None:
     gateway = Gateway(config(SECRET, "127.0.0.1:0"))
     await gateway.start()
     assert await gateway.reload(config(SECRET, "127.0.0.1:0", instance="b")) == ["mcu.instance"]

@@ -1,4 +1,4 @@
-"""What a client that does not read costs the whole process, measured (invariant 6; docs/protocol.md, "Limits")."""
+"""The memory that clients which do not read cost the process (invariant 6; docs/protocol.md, "Limits")."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from tests.gateway.edge.raw_client import RawClient
 pytestmark = pytest.mark.full
 
 OUTBOX = 2 << 20  # bytes
-BALLAST = "x" * 16_000
+PADDING = "x" * 16_000
 MESSAGES = 4000  # 64 MB in all
-READERS = 3  # who do not read
-SPARE = 16 << 20  # bytes: buffers of sockets and transports, garbage that Python keeps
+STALLED = 3  # clients that do not read
+SLACK = 16 << 20  # bytes for buffers of sockets and transports, and for garbage
 
 
 @asynccontextmanager
 async def served(folder: Path, cloud: FakeNextcloud) -> AsyncIterator[tuple[Process, str]]:
-    """Run ``portunus serve``, and say where it listens."""
+    """Run ``portunus serve`` and yield its process and URL."""
     file = folder / "portunus.toml"
     file.write_text(
         f'[http]\nlisten = ["127.0.0.1:0"]\n[sessions]\nsecret = "{cloud.secret}"\noutbox_bytes = {OUTBOX}\n'
@@ -45,39 +45,39 @@ async def served(folder: Path, cloud: FakeNextcloud) -> AsyncIterator[tuple[Proc
 
 
 def resident(process: Process) -> int:
-    """Return the memory of a process, in bytes."""
+    """Return the resident memory of a process in bytes."""
     rows = Path(f"/proc/{process.pid}/status").read_text().splitlines()
     return next(int(row.split()[1]) << 10 for row in rows if row.startswith("VmRSS:"))
 
 
-async def test_who_stops_reading_costs_the_process_no_more_than_its_outbox(tmp_path: Path) -> None:
+async def test_client_that_does_not_read_costs_at_most_its_outbox(tmp_path: Path) -> None:
     async with FakeNextcloud() as cloud, served(tmp_path, cloud) as (process, url):
         async with TalkClient(url, cloud.url) as anna, TalkClient(url, cloud.url) as ben:
             for client, name in ((anna, "anna"), (ben, "ben")):
                 await client.hello(cloud.ticket(name))
                 await client.join("busy", f"nc-{name}")
-            deaf = [await _deaf_member(url, cloud, number) for number in range(READERS)]
+            stalled = [await _stalled_member(url, cloud, number) for number in range(STALLED)]
             before = most = resident(process)
             for number in range(MESSAGES):
-                data = {"number": number, "ballast": BALLAST}
+                data = {"number": number, "padding": PADDING}
                 await anna.send({"type": "message", "message": {"recipient": {"type": "room"}, "data": data}})
                 if number % 50 == 49:
                     await ben.wait_for(lambda it, n=number: it.get("message", {}).get("data", {}).get("number") == n)  # type: ignore[misc]
                     most = max(most, resident(process))
-            heard = [it["message"]["data"]["number"] for it in ben.messages if it["type"] == "message"]
-            assert heard == list(range(MESSAGES))
-            for one in deaf:
+            numbers = [it["message"]["data"]["number"] for it in ben.messages if it["type"] == "message"]
+            assert numbers == list(range(MESSAGES))
+            for one in stalled:
                 one.writer.transport.abort()
-        assert most - before < READERS * OUTBOX + SPARE < MESSAGES * len(BALLAST)
+        assert most - before < STALLED * OUTBOX + SLACK < MESSAGES * len(PADDING)
 
 
-async def _deaf_member(url: str, cloud: FakeNextcloud, number: int) -> RawClient:
+async def _stalled_member(url: str, cloud: FakeNextcloud, number: int) -> RawClient:
     host, port = url.removeprefix("http://").split(":")
     raw = await RawClient.connect((host, int(port)), receive_buffer=4096)
     await raw.receive()  # welcome
-    auth = {"url": cloud.url, "params": cloud.ticket(f"deaf {number}")}
+    auth = {"url": cloud.url, "params": cloud.ticket(f"stalled {number}")}
     raw.send({"id": "h", "type": "hello", "hello": {"version": "1.0", "auth": auth}})
     await raw.receive()
-    raw.send({"id": "j", "type": "room", "room": {"roomid": "busy", "sessionid": f"nc-deaf-{number}"}})
+    raw.send({"id": "j", "type": "room", "room": {"roomid": "busy", "sessionid": f"nc-stalled-{number}"}})
     await raw.receive()
     return raw

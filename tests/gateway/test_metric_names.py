@@ -32,8 +32,8 @@ INTERNAL_SECRET = "c2b1e7a95f4d4f0f8d9e"
 Row = tuple[str, str, frozenset[str]]
 
 
-def rows(kind: str, *labels: str, of: str) -> set[Row]:
-    return {(f"signaling_{name}", kind, frozenset(labels)) for name in of.split()}
+def rows(metric_type: str, *labels: str, of: str) -> set[Row]:
+    return {(f"signaling_{name}", metric_type, frozenset(labels)) for name in of.split()}
 
 
 SERVED = (
@@ -58,7 +58,7 @@ SERVED = (
     | rows("counter", "type", of="mcu_publishers_total mcu_subscribers_total mcu_nopublisher_total mcu_messages_total")
 )
 
-# What an SFU measures; most of it comes from Janus' event feed (tests/mcu/janus), and not from the in-process SFU.
+# Metrics of an SFU; most are from Janus' events (tests/mcu/janus), which the in-process SFU does not have.
 JANUS = (
     rows("gauge", "type", of="mcu_publisher_streams mcu_subscriber_streams")
     | rows("gauge", "direction", of="mcu_bandwidth")
@@ -73,7 +73,7 @@ JANUS = (
     | rows("counter", "media", "origin", of="mcu_media_lost_total")
 )
 
-# Of proxies in front of several Janus; here one gateway drives them (tests/mcu/janus/placement/test_several.py).
+# Metrics of proxies before several Janus; here one gateway uses all (tests/mcu/janus/placement/test_several.py).
 SEVERAL = (
     rows("gauge", "country", of="mcu_backend_connections")
     | rows("gauge", "url", of="mcu_backend_load")
@@ -83,16 +83,16 @@ PROXY = rows("gauge", "url", "direction", of="mcu_backend_usage") | rows(
     "counter", "type", of="mcu_no_backend_available_total"
 )
 
-# Of several servers that share their sessions, which there are not here.
+# Metrics of clusters, which do not exist here.
 GRPC = rows("gauge", of="grpc_clients") | rows(
     "counter", "method", of="grpc_client_calls_total grpc_server_calls_total"
 )
 
-OURS = rows("counter", "limit", of="limits_met_total")
+EXTENSIONS = rows("counter", "limit", of="limits_met_total")
 
 
-def shown(text: str) -> set[Row]:
-    """Read what a scrape shows under our name; what has no sample has no labels."""
+def parsed(text: str) -> set[Row]:
+    """Parse the metrics with the prefix ``signaling_`` that have samples."""
     found = set()
     for family in text_string_to_metric_families(text):
         name = family.name + ("_total" if family.type == "counter" else "")
@@ -110,7 +110,7 @@ async def nextcloud() -> AsyncIterator[FakeNextcloud]:
 
 @pytest.fixture
 async def small() -> AsyncIterator[FakeNextcloud]:
-    """One that may have a single session."""
+    """A Nextcloud whose session limit is 1."""
     async with FakeNextcloud() as fake:
         yield fake
 
@@ -130,7 +130,7 @@ def config(nextcloud: FakeNextcloud, small: FakeNextcloud) -> Config:
 
 
 async def call(url: str, nextcloud: FakeNextcloud, stack: AsyncExitStack) -> None:
-    """Let two people and a phone be in a call, one of them seen by the other; somebody is asked for in vain."""
+    """Run a call of two clients and a phone with a subscription, a missing publisher and a limit that is exceeded."""
     anna = await stack.enter_async_context(Member(url, nextcloud, "anna", 1))
     ben = await stack.enter_async_context(Member(url, nextcloud, "ben", 2))
     await stack.enter_async_context(Bridge(url, nextcloud, INTERNAL_SECRET))
@@ -147,8 +147,8 @@ async def call(url: str, nextcloud: FakeNextcloud, stack: AsyncExitStack) -> Non
         await ben.client.request("transient", transient)
 
 
-async def trouble(url: str, small: FakeNextcloud, stack: AsyncExitStack) -> None:
-    """Resume, and in vain; be one too many; name a Nextcloud that is not there."""
+async def fail(url: str, small: FakeNextcloud, stack: AsyncExitStack) -> None:
+    """Resume a session, fail to resume, exceed the session limit, and use an unreachable backend."""
     carl = await stack.enter_async_context(TalkClient(url, small.url))
     await carl.hello(small.ticket("carl"))
     await carl.connect()
@@ -164,7 +164,7 @@ async def trouble(url: str, small: FakeNextcloud, stack: AsyncExitStack) -> None
 
 
 async def guess(url: str, nextcloud: FakeNextcloud) -> None:
-    """Guess the backend's secret until the address is blocked; nobody waits for the late answers."""
+    """Send wrong checksums until the address is blocked, without waiting for the delayed answers."""
     wrong = {"Spreed-Signaling-Checksum": "0" * 64}
     tasks = [asyncio.create_task(nextcloud.send(url, ROOM, {}, wrong)) for _ in range(30)]
     try:
@@ -183,7 +183,7 @@ async def scraped(url: str) -> str:
 
 # reference 2.1-h, 14.5-a
 @pytest.mark.usefixtures("loopback")
-async def test_a_busy_gateway_exposes_the_names_that_dashboards_know(
+async def test_metrics_of_a_busy_gateway_have_the_names_of_the_reference(
     nextcloud: FakeNextcloud, small: FakeNextcloud
 ) -> None:
     gateway = Gateway(config(nextcloud, small))
@@ -191,17 +191,17 @@ async def test_a_busy_gateway_exposes_the_names_that_dashboards_know(
     try:
         async with AsyncExitStack() as stack:
             await call(url, nextcloud, stack)
-            await trouble(url, small, stack)
+            await fail(url, small, stack)
             await guess(url, nextcloud)
-            found = shown(await scraped(url))
+            found = parsed(await scraped(url))
     finally:
         await gateway.stop()
-    assert found >= SERVED | OURS
-    assert found <= SERVED | OURS | JANUS  # no name of our own making, no other type or label
+    assert found >= SERVED | EXTENSIONS
+    assert found <= SERVED | EXTENSIONS | JANUS  # no other name, type or label
 
 
-def test_no_row_is_listed_twice() -> None:
-    lists = (SERVED, JANUS, SEVERAL, PROXY, GRPC, OURS)
+def test_each_metric_is_listed_once() -> None:
+    lists = (SERVED, JANUS, SEVERAL, PROXY, GRPC, EXTENSIONS)
     names = [name for rows in lists for name, _, _ in rows]
     assert len(names) == len(set(names))
-    assert len(names) == 52 + len(OURS)  # deployed servers have 52
+    assert len(names) == 52 + len(EXTENSIONS)  # deployed servers have 52

@@ -1,4 +1,4 @@
-"""Without an SFU: what clients say to each other arrives over real sockets byte for byte (reference 5.2)."""
+"""Media messages between clients without an SFU are relayed byte for byte (reference 5.2), over real sockets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOM = "r"
 SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
 PATIENCE = 10.0
 
-# Each is `data` as it is sent: spaces, order, doubled keys and spelling of numbers and letters are to be kept.
+# Each is `data` as sent: white space, order, duplicate keys, and the spelling of numbers and escapes must be kept.
 WELL_FORMED = [
     '{"type":"offer","sid":"1","roomType":"video","payload":{"type":"offer","sdp":"v=0\\r\\ns=-\\r\\n"}}',
     '{ "payload" : { "sdp":"v=0\\r\\n", "type":"answer" },\t"roomType":"screen", "type":"answer" }',
@@ -59,41 +59,41 @@ ALL = [*WELL_FORMED, *MALFORMED]
 
 
 @dataclass
-class Person:
-    """One session, on a socket whose frames are looked at as they are."""
+class RawSession:
+    """A client with a session, whose frames are compared as text."""
 
     name: str
     id: str
     socket: aiohttp.ClientWebSocketResponse
 
-    async def hears(self) -> str:
+    async def receive(self) -> str:
         """Return the next frame."""
         return await self.socket.receive_str(timeout=PATIENCE)
 
-    async def hears_of_type(self, kind: str) -> Any:
-        """Return the next message of one type; those before it are passed over."""
+    async def receive_of_type(self, message_type: str) -> Any:
+        """Return the next message of one type, skipping others."""
         while True:
-            message = json.loads(await self.hears())
-            if message["type"] == kind:
+            message = json.loads(await self.receive())
+            if message["type"] == message_type:
                 return message
 
-    async def says(self, recipient: dict[str, str], data: str) -> None:
-        """Send a message whose data are spelled like this."""
+    async def send(self, recipient: dict[str, str], data: str) -> None:
+        """Send a message with this text as ``data``."""
         await self.socket.send_str(
             f'{{"type":"message","message":{{"recipient":{json.dumps(recipient)},"data":{data}}}}}'
         )
 
 
 @dataclass
-class Call:
-    """Alice and Bob, in one call."""
+class CallOfTwo:
+    """The sessions of Alice and Bob, in one call."""
 
-    alice: Person
-    bob: Person
+    alice: RawSession
+    bob: RawSession
 
 
 @pytest.fixture
-async def call() -> AsyncIterator[Call]:
+async def call() -> AsyncIterator[CallOfTwo]:
     async with AsyncExitStack() as stack:
         nextcloud = await stack.enter_async_context(FakeNextcloud())
         gateway = Gateway(
@@ -107,48 +107,50 @@ async def call() -> AsyncIterator[Call]:
         (url,) = await gateway.start()
         stack.push_async_callback(gateway.stop)
         http = await stack.enter_async_context(aiohttp.ClientSession())
-        opened = Call(*[await enter(http, url, nextcloud, name) for name in ("alice", "bob")])
+        opened = CallOfTwo(*[await enter(http, url, nextcloud, name) for name in ("alice", "bob")])
         entries = [{"sessionId": f"nc-{name}", "inCall": 7} for name in ("alice", "bob")]
         incall = {"type": "incall", "incall": {"incall": 7, "changed": entries, "users": entries}}
         assert (await nextcloud.send(url, ROOM, incall))[0] == 200
-        for person in (opened.alice, opened.bob):
-            while (await person.hears_of_type("event"))["event"]["target"] != "participants":
+        for session in (opened.alice, opened.bob):
+            while (await session.receive_of_type("event"))["event"]["target"] != "participants":
                 pass
         yield opened
 
 
-async def enter(http: aiohttp.ClientSession, url: str, nextcloud: FakeNextcloud, name: str) -> Person:
+async def enter(http: aiohttp.ClientSession, url: str, nextcloud: FakeNextcloud, name: str) -> RawSession:
     socket = await http.ws_connect(url + "/spreed")
-    person = Person(name, "", socket)
+    session = RawSession(name, "", socket)
     hello = {"version": "1.0", "auth": {"url": nextcloud.url, "params": nextcloud.ticket(name)}}
     await socket.send_json({"type": "hello", "hello": hello})
-    person.id = (await person.hears_of_type("hello"))["hello"]["sessionid"]
+    session.id = (await session.receive_of_type("hello"))["hello"]["sessionid"]
     await socket.send_json({"type": "room", "room": {"roomid": ROOM, "sessionid": f"nc-{name}"}})
-    await person.hears_of_type("room")
-    return person
+    await session.receive_of_type("room")
+    return session
 
 
-def relayed(sender: Person, kind: str, data: str) -> str:
-    about = {"type": kind, "sessionid": sender.id, "userid": sender.name}
+def relayed(sender: RawSession, recipient_type: str, data: str) -> str:
+    about = {"type": recipient_type, "sessionid": sender.id, "userid": sender.name}
     envelope = json.dumps({"type": "message", "message": {"sender": about}}, separators=(",", ":"))
     return f'{envelope.removesuffix("}}")},"data":{data}}}}}'
 
 
 # reference 5.2-g
-@pytest.mark.parametrize("kind", ["session", "user", "room", "call"])
-async def test_every_media_message_arrives_byte_for_byte(call: Call, kind: str) -> None:
-    recipient = {"type": kind} | {"session": {"sessionid": call.bob.id}, "user": {"userid": "bob"}}.get(kind, {})
+@pytest.mark.parametrize("recipient_type", ["session", "user", "room", "call"])
+async def test_media_messages_are_relayed_byte_for_byte(call: CallOfTwo, recipient_type: str) -> None:
+    recipient = {"type": recipient_type} | {"session": {"sessionid": call.bob.id}, "user": {"userid": "bob"}}.get(
+        recipient_type, {}
+    )
     for data in ALL:
-        await call.alice.says(recipient, data)
-    assert [await call.bob.hears() for _ in ALL] == [relayed(call.alice, kind, data) for data in ALL]
+        await call.alice.send(recipient, data)
+    assert [await call.bob.receive() for _ in ALL] == [relayed(call.alice, recipient_type, data) for data in ALL]
 
 
-async def test_who_sends_nonsense_is_told_nothing(call: Call) -> None:
+async def test_malformed_media_messages_are_relayed_without_an_error(call: CallOfTwo) -> None:
     for data in ALL:
-        await call.alice.says({"type": "session", "sessionid": call.bob.id}, data)
-        await call.alice.says({"type": "session", "sessionid": call.alice.id}, data)
-        await call.alice.says({"type": "room"}, data)
+        await call.alice.send({"type": "session", "sessionid": call.bob.id}, data)
+        await call.alice.send({"type": "session", "sessionid": call.alice.id}, data)
+        await call.alice.send({"type": "room"}, data)
     for _ in range(2 * len(ALL)):
-        await call.bob.hears()
-    await call.bob.says({"type": "session", "sessionid": call.alice.id}, '{"type":"last"}')
-    assert await call.alice.hears() == relayed(call.bob, "session", '{"type":"last"}')
+        await call.bob.receive()
+    await call.bob.send({"type": "session", "sessionid": call.alice.id}, '{"type":"last"}')
+    assert await call.alice.receive() == relayed(call.bob, "session", '{"type":"last"}')

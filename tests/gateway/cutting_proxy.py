@@ -1,4 +1,4 @@
-"""A line that breaks after a given number of octets: what was on its way is lost, as with a dead TCP connection."""
+"""A TCP proxy that cuts connections after a number of bytes, as a network that loses a connection does."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Self
 from urllib.parse import urlsplit
 
 
-class CuttingLine:
-    """A proxy in front of a server; ``budget`` says for each connection how many octets of the server pass.
+class CuttingProxy:
+    """A proxy in front of a server; ``budget`` returns for each connection how many bytes of the server pass.
 
-    Whatever the server sent beyond that is taken from it and thrown away, as a network does.
+    Bytes that the server sends beyond that are received and dropped.
     """
 
     def __init__(self, url: str, budget: Callable[[], int]) -> None:
@@ -38,13 +38,13 @@ class CuttingLine:
         if task is not None:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        with contextlib.suppress(asyncio.CancelledError):  # by ``__aexit__``: asyncio would log it as an error
-            await self._carry(reader, writer)
+        with contextlib.suppress(asyncio.CancelledError):  # of ``__aexit__``; asyncio would log it as an error
+            await self._forward(reader, writer)
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection(self._target.hostname, self._target.port)
-        up = asyncio.create_task(_pass(reader, far_writer, 1 << 60))
-        down = asyncio.create_task(_pass(far_reader, writer, self._budget()))
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server_reader, server_writer = await asyncio.open_connection(self._target.hostname, self._target.port)
+        up = asyncio.create_task(_copy(reader, server_writer, 1 << 60))
+        down = asyncio.create_task(_copy(server_reader, writer, self._budget()))
         try:
             await asyncio.wait([up, down], return_when=asyncio.FIRST_COMPLETED)
             self.cuts += down.done() and down.result()
@@ -52,17 +52,17 @@ class CuttingLine:
             for task in (up, down):
                 task.cancel()
             await asyncio.gather(up, down, return_exceptions=True)
-            for end in (writer, far_writer):
+            for end in (writer, server_writer):
                 end.transport.abort()
 
 
-async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, budget: int) -> bool:
-    """Copy octets; True when the budget ended it."""
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, budget: int) -> bool:
+    """Copy bytes up to the budget; return True if it was used up."""
     try:
-        while octets := await reader.read(65536):
-            writer.write(octets[:budget])
+        while data := await reader.read(65536):
+            writer.write(data[:budget])
             await writer.drain()
-            budget -= len(octets)
+            budget -= len(data)
             if budget <= 0:
                 return True
     except ConnectionError:
