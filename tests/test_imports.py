@@ -36,11 +36,13 @@ FLOW_SERVICES = (  # what every folder of the flows may import
     "gateway.flows.tasks",
     "gateway.flows.throttling",
 )
-SFU_SHARED = ("mcu.base", "mcu.stream_gauges")  # what each SFU may import
+SFU_SHARED = ("mcu.base", "mcu.listener_gate", "mcu.publisher_registry", "mcu.stream_gauges")  # may each SFU import
 RULES: dict[str, tuple[str, ...]] = {
     "sdp": (),
     "mcu": (),
     "mcu.base": ("sdp",),
+    "mcu.listener_gate": ("mcu.base",),
+    "mcu.publisher_registry": ("mcu.base",),
     "mcu.stream_gauges": ("mcu.base",),
     "mcu.janus": (*SFU_SHARED, "sdp"),
     "mcu.janus.labels": ("mcu.base",),
@@ -53,7 +55,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "mcu.janus.events.frames": (),
     "mcu.janus.rooms": ("mcu.base", "sdp", "mcu.janus.labels", "mcu.janus.settings", "mcu.janus.connection"),
     "mcu.janus.streams": (
-        "mcu.base",
+        *SFU_SHARED,
         "sdp",
         "mcu.janus.labels",
         "mcu.janus.connection",

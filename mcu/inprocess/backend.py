@@ -8,16 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
-from weakref import WeakValueDictionary
 
 from mcu.base import (
     CloseReason,
     McuLost,
     McuStatus,
-    McuTimeout,
     Metric,
     NoSuchStream,
     PublishOptions,
@@ -36,6 +33,7 @@ from mcu.inprocess.settings import InprocessSettings
 from mcu.inprocess.subscriber import InprocessSubscriber
 from mcu.inprocess.transport.aiortc_internals import binding_problem
 from mcu.inprocess.transport.impairment import Impairment, StreamLeg
+from mcu.publisher_registry import PublisherRegistry
 from mcu.stream_gauges import stream_gauges
 from sdp.document import Description
 
@@ -58,10 +56,8 @@ class InprocessMcu:
         self._settings = settings
         self._clock = clock
         self._wall_clock = wall_clock
-        self._publishers: dict[StreamKey, InprocessPublisher] = {}
+        self._publishers: PublisherRegistry[InprocessPublisher] = PublisherRegistry()
         self._subscribers: set[InprocessSubscriber] = set()
-        self._waiting: dict[StreamKey, set[asyncio.Event]] = {}
-        self._turns: WeakValueDictionary[StreamKey, asyncio.Lock] = WeakValueDictionary()
         self._closing: set[asyncio.Task[None]] = set()  # close the sockets of ended streams
         self._on_state: Callable[[McuStatus], None] = lambda status: None
         self._started_at = 0.0
@@ -84,38 +80,34 @@ class InprocessMcu:
         """Publish a stream; an offer that does not parse replaces nothing."""
         self._require_ready()
         parsed = read_offer(offer, preference(options))
-        try:
-            async with asyncio.timeout(options.timeout), self._turn(key):
-                self._require_ready()
-                await self._replace(key)
-                publisher = InprocessPublisher(
-                    key, self._settings, options, listener, self._publisher_changed, self._own_task, self._clock
-                )
-                self._publishers[key] = publisher
-                try:
-                    return publisher, await publisher.open(parsed)
-                except BaseException:
-                    await publisher.close()
-                    raise
-        except TimeoutError:
-            raise McuTimeout("The stream could not be published in time.") from None
+        async with self._publishers.time_limit(options.timeout), self._publishers.replacement(key) as before:
+            self._require_ready()
+            if before is not None:
+                await before.end_and_close(CloseReason.REPLACED)
+            publisher = InprocessPublisher(
+                key, self._settings, options, listener, self._publishers.changed, self._own_task, self._clock
+            )
+            self._publishers.add(publisher)
+            try:
+                answer = await publisher.open(parsed)
+            except BaseException:
+                await publisher.close()
+                raise
+            publisher.gate.open_soon()
+            return publisher, answer
 
     async def subscribe(
         self, key: StreamKey, options: SubscribeOptions, listener: StreamListener
     ) -> tuple[InprocessSubscriber, Description]:
         """Subscribe to a stream, once its publisher is connected."""
         self._require_ready()
-        try:
-            async with asyncio.timeout(options.timeout):
-                while True:
-                    publisher = await self._connected(key)
-                    subscriber, offer = await self._subscribe(publisher, options, listener)
-                    if not subscriber.closed:
-                        return subscriber, offer
-        except TimeoutError:
-            if key in self._publishers:
-                raise McuTimeout("The publisher was not connected in time.") from None
-            raise NoSuchStream("Nobody publishes that stream.") from None
+        async with self._publishers.time_limit(options.timeout, key):
+            while True:
+                publisher = await self._publishers.wait_until_connected(key, lambda _: self._require_ready())
+                subscriber, offer = await self._subscribe(publisher, options, listener)
+                if not subscriber.closed:
+                    subscriber.gate.open_soon()
+                    return subscriber, offer
 
     def status(self) -> McuStatus:
         """Return a snapshot."""
@@ -134,7 +126,7 @@ class InprocessMcu:
 
     def streams(self) -> Iterable[StreamReport]:
         """Return a report of each medium, received and sent."""
-        for publisher in list(self._publishers.values()):
+        for publisher in self._publishers:
             yield from publisher.reports()
         for subscriber in list(self._subscribers):
             yield from subscriber.reports()
@@ -148,7 +140,7 @@ class InprocessMcu:
 
     def counters(self) -> list[StreamCounters]:
         """Return the counters of each stream."""
-        return [publisher.counters() for publisher in self._publishers.values()]
+        return [publisher.counters() for publisher in self._publishers]
 
     def impair(
         self,
@@ -204,10 +196,8 @@ class InprocessMcu:
         if self._bind_timer is not None:
             self._bind_timer.cancel()
         self._set_state(SfuState.STOPPED, "stopped")
-        for events in list(self._waiting.values()):
-            for event in events:
-                event.set()
-        for publisher in list(self._publishers.values()):
+        self._publishers.wake_all()
+        for publisher in self._publishers:
             publisher.end_lost()
         while self._closing:
             await asyncio.wait(self._closing)
@@ -215,13 +205,8 @@ class InprocessMcu:
     def _published(self, key: StreamKey) -> InprocessPublisher:
         publisher = self._publishers.get(key)
         if publisher is None:
-            raise NoSuchStream("Nobody publishes that stream.")
+            raise NoSuchStream("the stream has no publisher")
         return publisher
-
-    async def _replace(self, key: StreamKey) -> None:
-        old = self._publishers.get(key)
-        if old is not None:
-            await old.end_and_close(CloseReason.REPLACED)
 
     async def _subscribe(
         self, publisher: InprocessPublisher, options: SubscribeOptions, listener: StreamListener
@@ -242,43 +227,6 @@ class InprocessMcu:
             publisher.add_subscriber(subscriber)
             self._subscribers.add(subscriber)
         return subscriber, offer
-
-    async def _connected(self, key: StreamKey) -> InprocessPublisher:
-        """Wait until there is a publisher whose connection is up."""
-        event = asyncio.Event()
-        with self._listening(key, event):
-            while True:
-                self._require_ready()
-                publisher = self._publishers.get(key)
-                if publisher is not None and publisher.connected:
-                    return publisher
-                event.clear()
-                await event.wait()
-
-    @contextmanager
-    def _listening(self, key: StreamKey, event: asyncio.Event) -> Iterator[None]:
-        """Have ``event`` set whenever something happens to the publisher of ``key``."""
-        events = self._waiting.setdefault(key, set())
-        events.add(event)
-        try:
-            yield
-        finally:
-            events.discard(event)
-            if not events:
-                self._waiting.pop(key, None)
-
-    def _turn(self, key: StreamKey) -> asyncio.Lock:
-        """Return the lock of a key; it lives as long as somebody holds it or waits for it."""
-        turn = self._turns.get(key)
-        if turn is None:
-            turn = self._turns[key] = asyncio.Lock()
-        return turn
-
-    def _publisher_changed(self, publisher: InprocessPublisher) -> None:
-        if publisher.closed and self._publishers.get(publisher.key) is publisher:
-            del self._publishers[publisher.key]
-        for event in self._waiting.get(publisher.key, ()):
-            event.set()
 
     def _subscriber_ended(self, subscriber: InprocessSubscriber) -> None:
         self._subscribers.discard(subscriber)

@@ -34,6 +34,7 @@ from mcu.inprocess.subscriber import InprocessSubscriber
 from mcu.inprocess.transport.data_channels import PublisherChannels
 from mcu.inprocess.transport.impairment import Impairment, StreamLeg
 from mcu.inprocess.transport.peer_transport import PeerTransport
+from mcu.listener_gate import ListenerGate
 from sdp.document import Description, identity
 
 TICK = 0.1  # seconds between two rounds of NACKs, PLIs and layer selection
@@ -70,7 +71,7 @@ class InprocessPublisher:
         self._options = options
         self._preference = preference(options)
         self._limit = 0  # bit/s, 0 = none
-        self._listener = listener
+        self.gate = ListenerGate(listener)
         self._on_change = on_change
         self._own_task = own_task
         self._clock = clock
@@ -139,11 +140,15 @@ class InprocessPublisher:
         self.end(reason)
         await asyncio.gather(self._transport.close(), *(subscriber.close() for subscriber in subscribers))
 
-    def end(self, reason: CloseReason) -> None:
-        """End the stream and its subscriptions with ``reason``; a task of the backend closes the sockets."""
+    def end(self, reason: CloseReason, own_reason: CloseReason | None = None) -> None:
+        """End the stream and its subscriptions with ``reason``; a task of the backend closes the sockets.
+
+        ``own_reason`` is the one for the publisher's own listener; ``None``: it is not called.
+        """
         if self.closed:
             return
         self.closed = True
+        self.gate.close(own_reason)
         self._own_task(self._transport.begin_close())
         if self._timer is not None:
             self._timer.cancel()
@@ -154,9 +159,7 @@ class InprocessPublisher:
 
     def end_lost(self) -> None:
         """End the stream because the SFU stops, and notify the publisher's listener as well."""
-        if not self.closed:
-            self.end(CloseReason.LOST)
-            self._listener.on_closed(CloseReason.LOST)
+        self.end(CloseReason.LOST, CloseReason.LOST)
 
     def add_subscriber(self, subscriber: InprocessSubscriber) -> None:
         """Have a subscription follow renegotiations and the end of this stream."""
@@ -237,10 +240,7 @@ class InprocessPublisher:
 
     def on_lost(self) -> None:
         """End the stream, and notify the publisher's listener."""
-        if self.closed:
-            return
-        self.end(CloseReason.PUBLISHER_GONE)
-        self._listener.on_closed(CloseReason.FAILED)
+        self.end(CloseReason.PUBLISHER_GONE, CloseReason.FAILED)
 
     def on_rtp(self, data: bytes) -> None:
         """Pass a packet to its RTP stream."""
@@ -330,7 +330,7 @@ class InprocessPublisher:
 
     def _set_flowing(self, kind: MediaKind, flowing: bool) -> None:
         self._flowing[kind] = flowing
-        self._listener.on_media(kind, flowing)
+        self.gate.send(lambda listener: listener.on_media(kind, flowing))
 
     def _send_remb(self) -> None:
         ssrcs = [

@@ -27,6 +27,7 @@ from mcu.inprocess.settings import InprocessSettings
 from mcu.inprocess.transport.data_channels import SubscriberChannels
 from mcu.inprocess.transport.impairment import Impairment, StreamLeg
 from mcu.inprocess.transport.peer_transport import PeerTransport
+from mcu.listener_gate import ListenerGate
 from sdp.document import Description
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class InprocessSubscriber:
         self.publisher = publisher
         self.number = next(_numbers)
         self.closed = False
-        self._listener = listener
+        self.gate = ListenerGate(listener)
         self._on_ended = on_ended
         self._own_task = own_task
         self._clock = clock
@@ -126,6 +127,7 @@ class InprocessSubscriber:
 
     async def close(self) -> None:
         """End the subscription."""
+        self.gate.close(None)
         self._finish()
         await self._transport.close()
 
@@ -156,8 +158,8 @@ class InprocessSubscriber:
     def end(self, reason: CloseReason) -> None:
         """End the subscription, and notify the listener with ``reason``; a task of the backend closes the sockets."""
         if not self.closed:
+            self.gate.close(reason)
             self._finish()
-            self._listener.on_closed(reason)
 
     def reports(self) -> list[StreamReport]:
         """Return a report of each medium sent to this subscriber."""
@@ -299,7 +301,8 @@ class InprocessSubscriber:
     def _reoffer(self) -> None:
         self._cancel_reoffer()
         if not self.closed and self._media_changed:
-            self._listener.on_offer(self._create_offer())
+            offer = self._create_offer()
+            self.gate.send(lambda listener: listener.on_offer(offer))
 
     def _apply_selection(self, selection: MediaSelection) -> None:
         now = self._clock()

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -19,9 +18,7 @@ from mcu.base import (
     McuError,
     McuLost,
     McuStatus,
-    McuTimeout,
     Metric,
-    NoSuchStream,
     Publisher,
     PublishOptions,
     Rejected,
@@ -43,6 +40,7 @@ from mcu.janus.streams.descriptions import SerialisedOffer
 from mcu.janus.streams.publisher import JanusPublisher
 from mcu.janus.streams.room_feed import RoomFeed
 from mcu.janus.streams.subscriber import JanusSubscriber, PublisherNotReady
+from mcu.publisher_registry import PublisherRegistry
 from mcu.stream_gauges import stream_gauges
 from sdp.document import Description
 
@@ -75,9 +73,7 @@ class JanusMcu:
         self._clock = clock
         self._timeout = timeout
         self._pool = JanusPool(servers, timeout, name, self._statistics, clock, self._state_changed)
-        self._publishers: dict[StreamKey, JanusPublisher] = {}
-        self._turns: WeakValueDictionary[StreamKey, asyncio.Lock] = WeakValueDictionary()
-        self._waiting: dict[StreamKey, set[asyncio.Future[None]]] = {}
+        self._publishers: PublisherRegistry[JanusPublisher] = PublisherRegistry()
 
     # -- to be there and not to be there
 
@@ -117,18 +113,16 @@ class JanusMcu:
         """Publish a stream; what ``mcu.base.Mcu.publish`` says."""
         serialised = SerialisedOffer.of(offer)  # a refused offer does not end the running publisher
         deadline = self._clock() + options.timeout
-        async with self._in_time(options.timeout), self._turns.setdefault(key, asyncio.Lock()):
+        async with self._in_time(options.timeout), self._publishers.replacement(key) as before:
             await self._pool.wait_until_accepting()
-            before = self._publishers.get(key)
-            if before is not None:
+            if before is not None and not before.closed:
                 at_hand = self._pool.of_publisher(before)
                 before.replace()
                 if at_hand is not None and at_hand.connector.session is not None:  # else it would be waited for in vain
                     await asyncio.wait(before.closing, timeout=LET_GO)
             publisher, answer = await self._place(key, serialised, options, listener, deadline)
-            self._publishers[key] = publisher
-            self._wake(key)
-            publisher.ear.open_soon()
+            self._publishers.add(publisher)
+            publisher.gate.open_soon()
             return publisher, answer
 
     async def _place(
@@ -153,7 +147,7 @@ class JanusMcu:
             publisher = None
             try:
                 async with asyncio.timeout(share if len(left) > 1 else None):
-                    with server.new_publisher(key, options, listener, self._publisher_changed) as publisher:
+                    with server.new_publisher(key, options, listener, self._publishers.changed) as publisher:
                         return publisher, await publisher.open(offer, options)
             except (
                 RequestInterrupted
@@ -177,21 +171,16 @@ class JanusMcu:
         passed: set[JanusServer] = set()
         async with self._in_time(options.timeout, key):
             while True:
-                publisher = self._publishers.get(key)
-                if publisher is None or not publisher.up:
-                    if publisher is None:
-                        self._pool.check_usable()
-                    await self._change(key)
-                    continue
+                publisher = await self._publishers.wait_until_connected(key, self._check_usable)
                 server = self._pool.better_for_subscriber(publisher, options)
                 if server is None or server in passed:
                     found = await self._enter(publisher, options, listener)
                 else:
                     found = await self._enter_remote(server, publisher, options, listener, deadline)
-                    if not publisher.ended:
+                    if not publisher.closed:
                         passed.add(server)
                 if found is not None:
-                    found[0].ear.open_soon()
+                    found[0].gate.open_soon()
                     return found
 
     async def _enter(
@@ -202,10 +191,10 @@ class JanusMcu:
         try:
             offer = await subscriber.open(options.selection)
         except PublisherNotReady:
-            await self._change(audience.key)
+            await self._publishers.wait_for_change(audience.key)
             return None
         except McuLost:
-            if audience.ended:  # the stream may come back, here or elsewhere
+            if audience.closed:  # the stream may come back, here or elsewhere
                 return None
             raise
         return None if offer is None else (subscriber, offer)
@@ -228,7 +217,7 @@ class JanusMcu:
                     offer = await subscriber.open(options.selection)
         except (TimeoutError, JanusError, McuError, PublisherNotReady) as error:
             in_vain = not isinstance(error, TimeoutError) or limit == GO_ON  # else it had little time
-            if in_vain and not publisher.ended:
+            if in_vain and not publisher.closed:
                 server.suspend_forwarding()
                 server.log.warning("a stream of another Janus cannot go on to here: %s", type(error).__name__)
             return None
@@ -246,9 +235,8 @@ class JanusMcu:
 
     def metrics(self) -> Iterable[Metric]:
         """Return how many media flow, and what Janus' event feed adds up to."""
-        publishers = list(self._publishers.values())
         yield from stream_gauges(
-            ((publisher.key.stream_type, kind) for publisher in publishers for kind in publisher.arriving),
+            ((publisher.key.stream_type, kind) for publisher in self._publishers for kind in publisher.arriving),
             ((report.key.stream_type, report.kind) for report in self.streams() if report.subscriber),
         )
         yield from self._statistics.metrics()
@@ -262,42 +250,21 @@ class JanusMcu:
 
     @asynccontextmanager
     async def _in_time(self, seconds: float, key: StreamKey | None = None) -> AsyncIterator[None]:
-        """Limit a verb and name what was missing; ``key``: the stream that was waited for."""
+        """Limit a call that waits for the stream ``key``, and raise Janus' errors as those of the SFU interface."""
         try:
-            async with asyncio.timeout(seconds):
+            async with self._publishers.time_limit(seconds, key, unreachable=self._unreachable):
                 yield
-        except TimeoutError as error:
-            if why := self._pool.reason_unreachable():
-                raise McuLost(f"Janus is not there: {why}") from error
-            if key is not None and key not in self._publishers:
-                raise NoSuchStream("nobody publishes the stream") from error
-            raise McuTimeout("Janus, or the publisher's media, did not come up in time") from error
         except JanusError as error:
             raise videoroom.mcu_error(error) from error
 
-    async def _change(self, key: StreamKey) -> None:
-        """Wait until something changes about the publisher of a stream, or about a Janus."""
-        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiting = self._waiting.setdefault(key, set())
-        waiting.add(woken)
-        try:
-            await woken
-        finally:
-            waiting.discard(woken)
-            if not waiting and self._waiting.get(key) is waiting:
-                del self._waiting[key]
+    def _unreachable(self) -> str:
+        reason = self._pool.reason_unreachable()
+        return f"Janus is not there: {reason}" if reason else ""
 
-    def _wake(self, key: StreamKey) -> None:
-        for woken in self._waiting.get(key, ()):
-            if not woken.done():
-                woken.set_result(None)
-
-    def _publisher_changed(self, publisher: JanusPublisher) -> None:
-        if publisher.ended and self._publishers.get(publisher.key) is publisher:
-            del self._publishers[publisher.key]
-        self._wake(publisher.key)
+    def _check_usable(self, publisher: JanusPublisher | None) -> None:
+        if publisher is None:
+            self._pool.check_usable()
 
     def _state_changed(self) -> None:
-        for key in list(self._waiting):
-            self._wake(key)
+        self._publishers.wake_all()
         self._on_state(self.status())

@@ -190,7 +190,7 @@ class JanusServer:
         """
 
         def changed(publisher: JanusPublisher) -> None:
-            if publisher.ended:
+            if publisher.closed:
                 self.publishers.discard(publisher)
                 self._on_stream_end(publisher)
             on_change(publisher)
@@ -199,7 +199,7 @@ class JanusServer:
         self._opening += 1
         try:
             yield publisher
-            if publisher.ended:
+            if publisher.closed:
                 raise McuLost("the connection to Janus is gone")
             self.publishers.add(publisher)
         finally:

@@ -19,7 +19,7 @@ from mcu.janus.events.statistics import EventStatistics
 from mcu.janus.labels import stream_label
 from mcu.janus.rooms import videoroom
 from mcu.janus.streams.descriptions import reports
-from mcu.janus.streams.listening import Ear
+from mcu.listener_gate import ListenerGate
 from sdp.document import Description
 
 
@@ -32,8 +32,8 @@ class HandlePeer(ABC):
         self.key = key
         self.session = session
         self.handle: Handle
-        self.ear = Ear(listener)
-        self.ended = False
+        self.gate = ListenerGate(listener)
+        self.closed = False
         self.description: Description | None = None  # Janus' last one
         self._timeout = timeout
         self._turn = asyncio.Lock()
@@ -67,11 +67,11 @@ class HandlePeer(ABC):
 
     def end(self, reason: CloseReason | None) -> None:
         """Leave Janus at once and tell the listener reason; ``None``: it is the owner's wish. Idempotent."""
-        if self.ended:
+        if self.closed:
             return
-        self.ended = True
+        self.closed = True
         self.closing.append(self.handle.detach())
-        self.ear.end(reason)
+        self.gate.close(reason)
 
     async def close(self) -> None:
         """End the stream by its owner's wish and return when Janus is clean. Idempotent."""
@@ -85,7 +85,7 @@ class HandlePeer(ABC):
 
     async def add_candidate(self, candidate: Candidate | None) -> None:
         """Hand over a candidate of the client; ``None`` ends the list. Unusable ones are ignored."""
-        if self.ended:
+        if self.closed:
             return
         try:
             async with asyncio.timeout(self._timeout):
@@ -100,7 +100,7 @@ class HandlePeer(ABC):
         """Hold the handle for one request, within the time limit, and turn what goes wrong into typed errors."""
         try:
             async with asyncio.timeout(self._timeout), self._turn:
-                if self.ended:
+                if self.closed:
                     raise McuLost("the stream has ended")
                 yield self.handle
         except TimeoutError as error:
@@ -119,6 +119,6 @@ class HandlePeer(ABC):
         came = message.candidate
         if not came.completed:
             candidate = Candidate(came.candidate, came.sdp_mid, came.sdp_mline_index)
-            self.ear.say(lambda listener: listener.on_candidate(candidate))
+            self.gate.send(lambda listener: listener.on_candidate(candidate))
         else:
-            self.ear.say(lambda listener: listener.on_candidate(None))
+            self.gate.send(lambda listener: listener.on_candidate(None))

@@ -43,7 +43,7 @@ class JanusPublisher(HandlePeer, RoomFeed):
     ) -> None:
         HandlePeer.__init__(self, session, key, listener, timeout)
         RoomFeed.__init__(self, rooms, videoroom.FEEDS[key.stream_type])
-        self.up = False  # ICE and DTLS stand: Janus lets others subscribe
+        self.connected = False  # ICE and DTLS stand: Janus lets others subscribe
         self.offered = False  # whether Janus was given the offer
         self.remotes: set[RemoteStream] = set()  # where the stream goes on to
         self.offer: Description | None = None  # the last one that was answered
@@ -111,7 +111,7 @@ class JanusPublisher(HandlePeer, RoomFeed):
 
     def refresh_picture(self) -> None:
         """Ask for a keyframe, for a subscriber whose layer does not come; nobody waits for it."""
-        if not self.ended:
+        if not self.closed:
             self.handle.send(KEYFRAME)
 
     def replace(self) -> None:
@@ -123,10 +123,10 @@ class JanusPublisher(HandlePeer, RoomFeed):
         self._dismiss(reason, reason if reason is CloseReason.LOST else CloseReason.PUBLISHER_GONE)
 
     def _dismiss(self, reason: CloseReason | None, subscribers_hear: CloseReason) -> None:
-        if self.ended:
+        if self.closed:
             return
         super().end(reason)
-        self._changed(up=False)
+        self._changed(connected=False)
         self.dismiss(subscribers_hear)
         if self.room:
             self._destroy_when_empty()
@@ -148,7 +148,7 @@ class JanusPublisher(HandlePeer, RoomFeed):
     def on_event(self, message: JanusMessage) -> None:
         """Take what Janus says of the handle."""
         if message.janus == "webrtcup":
-            self._changed(up=True)
+            self._changed(connected=True)
         elif message.janus == "media":
             self._media(message)
         elif message.janus == "trickle":
@@ -166,7 +166,7 @@ class JanusPublisher(HandlePeer, RoomFeed):
             reply.add_done_callback(lambda done: self._looked_up(done.result()))
 
     def _looked_up(self, message: JanusMessage | None) -> None:
-        if message is None or self.ended:
+        if message is None or self.closed:
             return
         error = error_of(message)
         if error is not None:
@@ -175,17 +175,17 @@ class JanusPublisher(HandlePeer, RoomFeed):
                 self.end(CloseReason.FAILED)
             return
         up = any(one.publisher for one in message.plugindata.data.participants if one.id == self.feed)
-        if up and not self.up:
-            self._changed(up=True)
+        if up and not self.connected:
+            self._changed(connected=True)
             for mid, kind in self.media.items():  # Janus says when it receives nothing, and does so again and again
                 self._arrives(kind.value, mid, receiving=True)
-        elif self.up and not up:
+        elif self.connected and not up:
             self.end(CloseReason.FAILED)
         elif not up:  # that it failed may have been said while nobody heard
             asyncio.get_running_loop().call_later(CONNECTS_WITHIN, self._give_up)
 
     def _give_up(self) -> None:
-        if not self.up:
+        if not self.connected:
             self.end(CloseReason.FAILED)
 
     def on_handle_info(self, info: HandleInfo) -> None:
@@ -206,14 +206,14 @@ class JanusPublisher(HandlePeer, RoomFeed):
         self._flowing[kind, mid] = receiving
         after = any(flows for (of, _), flows in self._flowing.items() if of is kind)
         if before != after:
-            self.ear.say(lambda listener: listener.on_media(kind, after))
+            self.gate.send(lambda listener: listener.on_media(kind, after))
 
     @property
     def arriving(self) -> set[MediaKind]:
         """The kinds of media that Janus receives now."""
         return {kind for (kind, _), flows in self._flowing.items() if flows}
 
-    def _changed(self, up: bool) -> None:
-        self.up = up
+    def _changed(self, connected: bool) -> None:
+        self.connected = connected
         self.changes += 1
         self._on_change(self)

@@ -41,7 +41,7 @@ class RemoteStream(RoomFeed):
         super().__init__(rooms, publisher.feed)
         self.key = publisher.key
         self.session = session
-        self.ended = False
+        self.closed = False
         self.closing = []
         self._publisher = publisher
         self._host = host
@@ -97,7 +97,7 @@ class RemoteStream(RoomFeed):
             await self._arrived()
             await self._ask(publisher.session, self._forward(ports.port, ports.rtcp_port))
             self.media = {medium.mid: medium.kind for medium in self._sent if medium.flows}
-            if self.ended:
+            if self.closed:
                 raise McuLost("the stream has ended")
         except BaseException:
             self.end(None)
@@ -131,7 +131,7 @@ class RemoteStream(RoomFeed):
 
     def update(self) -> None:
         """Tell the target of what the publisher has now; its subscribers are offered what is new."""
-        if self.ended or not self._ready:
+        if self.closed or not self._ready:
             return
         media = self._published_media()
         if media == self._sent:
@@ -143,16 +143,16 @@ class RemoteStream(RoomFeed):
 
         def updated(_: Answer) -> None:
             self.media = {medium.mid: medium.kind for medium in media if medium.flows}
-            if not self.ended:
+            if not self.closed:
                 self.cover()
 
         self._post(self.session, self._described("update_remote_publisher")).add_done_callback(updated)
 
     def end(self, reason: CloseReason | None) -> None:
         """End the stream there and all subscriptions to it. Idempotent."""
-        if self.ended:
+        if self.closed:
             return
-        self.ended = True
+        self.closed = True
         self.changes += 1
         self._publisher.remotes.discard(self)
         self.dismiss(reason or CloseReason.PUBLISHER_GONE)
@@ -174,7 +174,7 @@ class RemoteStream(RoomFeed):
             await asyncio.wait(waited, timeout=self._timeout)
         if not self.room:
             return
-        if not self._publisher.ended:
+        if not self._publisher.closed:
             await self._settled(self._post(self._publisher.session, self._withdraw()))
         with suppress(McuError, JanusError, TimeoutError):
             async with asyncio.timeout(self._timeout):

@@ -22,7 +22,7 @@ class RoomFeed(ABC):
 
     key: StreamKey
     session: JanusSession
-    ended: bool
+    closed: bool
     closing: list[asyncio.Future[Any]]  # done when Janus has carried out what the end asks for
 
     def __init__(self, rooms: RoomRegistry, feed: int) -> None:

@@ -57,7 +57,7 @@ class JanusSubscriber(HandlePeer):
         seen = publisher.changes
         await self.attach()
         publisher.entering.add(self)
-        if publisher.ended:
+        if publisher.closed:
             self.end(None)
             return None
         try:
@@ -77,7 +77,7 @@ class JanusSubscriber(HandlePeer):
         except BaseException:
             self.end(None)
             raise
-        if publisher.ended or self.ended:
+        if publisher.closed or self.closed:
             self.end(None)
             return None
         publisher.entering.discard(self)
@@ -88,7 +88,7 @@ class JanusSubscriber(HandlePeer):
     async def _join(self, layer: MediaSelection) -> Description:
         message = await self.handle.request(videoroom.join_subscriber(self.publisher.room, self.publisher.feed))
         offer = self._offered(message)
-        if not self.ended:
+        if not self.closed:
             await self.select(layer)
         return offer
 
@@ -119,7 +119,7 @@ class JanusSubscriber(HandlePeer):
             return
         async with self.turn() as handle:
             await handle.request(body)
-        if layer.substream is not None and not self.ended:
+        if layer.substream is not None and not self.closed:
             self._switch.want(layer.substream)
 
     def cover(self) -> None:
@@ -128,7 +128,7 @@ class JanusSubscriber(HandlePeer):
         An added m-line is subscribed to. One that was switched off when Janus made its last offer stays off until the
         next one.
         """
-        if self.ended:
+        if self.closed:
             return
         missing = self.publisher.media.keys() - self._covered
         if missing:
@@ -169,7 +169,7 @@ class JanusSubscriber(HandlePeer):
 
     def end(self, reason: CloseReason | None) -> None:
         """Leave Janus. Idempotent."""
-        if self.ended:
+        if self.closed:
             return
         super().end(reason)
         self._switch.stop()
@@ -190,7 +190,7 @@ class JanusSubscriber(HandlePeer):
             asyncio.get_running_loop().call_later(FAREWELL, self.end, CloseReason.PUBLISHER_GONE)
         elif message.jsep is not None and message.jsep.type == "offer":
             offer = self._offered(message)
-            self.ear.say(lambda listener: listener.on_offer(offer))
+            self.gate.send(lambda listener: listener.on_offer(offer))
         elif message.plugindata.data.substream is not None:
             self._switch.show(message.plugindata.data.substream)
         elif message.plugindata.data.error_code:

@@ -182,7 +182,7 @@ async def test_a_replaced_publisher_leaves_nothing_and_its_subscribers_hear_it(c
 async def test_offers_at_once_end_in_one_publisher(call: Call, janus: JanusProcess) -> None:
     waiting = [asyncio.create_task(call.subscriber()) for _ in range(2)]
     published = await asyncio.gather(*(call.publisher(number) for number in range(4)))
-    running = [publisher for publisher, _, _ in published if not publisher.ended]
+    running = [publisher for publisher, _, _ in published if not publisher.closed]
     assert len(running) == 1
     sender = next(peer for publisher, peer, _ in published if publisher is running[0])
     for _, watcher, _ in await asyncio.gather(*waiting):
@@ -242,7 +242,7 @@ async def test_a_room_goes_after_those_who_were_about_to_enter(
 
     monkeypatch.setattr("mcu.janus.connection.session.encode", noted)
     publisher, peer, _ = await call.publisher()
-    await peer.until(lambda: publisher.up, "a connection")
+    await peer.until(lambda: publisher.connected, "a connection")
     options = SubscribeOptions(timeout=2.0, selection=MediaSelection(audio=True))
     subscribing = asyncio.create_task(mcu.subscribe(CAMERA, options, Heard()))
     async with asyncio.timeout(WAIT):
