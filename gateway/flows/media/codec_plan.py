@@ -34,7 +34,7 @@ class CodecPlan:
 
 
 class CodecPlanner:
-    """Plans the codecs of offers, and records the codecs that each session decodes."""
+    """Plans the codecs of offers, and records which codecs each session decodes."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -81,7 +81,7 @@ class CodecPlanner:
         return self._decoders.get(session, {}).get(kind, DecodableCodecs())
 
     def count_incapable(self, publisher: Session, plan: CodecPlan) -> dict[str, int]:
-        """Return by media kind how many members of the publisher's room cannot decode it; zero is left out."""
+        """Return by media kind how many members of the publisher's room cannot decode its codec; zeros are left out."""
         room = self._services.hub.room_of(publisher)
         others = [] if room is None else [it for it in room.members if it != publisher.id]
         counts = {

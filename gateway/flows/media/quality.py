@@ -91,7 +91,7 @@ class _Record:
 
     stream: PublishedStream
     plan: CodecPlan  # of the latest offer that was carried out
-    room: RoomKey | None  # in which it counts
+    room: RoomKey | None  # whose budget it shares
     limit: AppliedLimit | None = None
 
     def limit_of(self, publisher: Publisher) -> AppliedLimit:
@@ -108,7 +108,7 @@ class QualityController:
         self._services = services
         self._planner = CodecPlanner(services)
         self._published: dict[StreamKey, _Record] = {}
-        self._subscribed: dict[SessionId, dict[StreamKey, RoomKey | None]] = {}  # with the room in which it counts
+        self._subscribed: dict[SessionId, dict[StreamKey, RoomKey | None]] = {}  # with the room at that time
         self._due: dict[RoomKey, float] = {}  # when a room is evaluated next, by the loop's clock
 
     # -- codecs
@@ -129,12 +129,12 @@ class QualityController:
         if record is not None:
             self._planner.learn_from_answer(session, record.plan.chosen, answer)
 
-    # -- streams come and go
+    # -- events of streams
 
     def published(self, stream: PublishedStream, plan: CodecPlan, answer: Description) -> None:
-        """Count a stream that was published or has changed, and send a new publisher its limit at once.
+        """Record a stream that was published or renegotiated, and send a new publisher its first limit.
 
-        The answer to the client does not wait for the limit: media flow later still.
+        The answer to the client does not wait for it; the media start later still.
         """
         if stream.publisher is None:
             return
@@ -151,7 +151,7 @@ class QualityController:
                 self._services.tasks.spawn(self._apply_all([decision], room), "first limit")
 
     def lost(self, stream: PublishedStream) -> None:
-        """Note that the SFU closed the publisher of a stream, which may be published again."""
+        """Record that the SFU closed the publisher of a stream; the stream may be published again."""
         record = self._published.get(stream.key)
         if record is not None:
             self._changed(record.room)
@@ -163,19 +163,19 @@ class QualityController:
             self._changed(record.room)
 
     def subscribed(self, session: Session, key: StreamKey) -> None:
-        """Count a session as a receiver in its room."""
+        """Record that a session receives a stream in the room where it is."""
         self._subscribed.setdefault(session.id, {})[key] = session.room
         self._changed(session.room)
 
     def unsubscribed(self, session: Session, key: StreamKey) -> None:
-        """Forget one subscription of a session."""
+        """Record that a session no longer receives a stream."""
         subscribed = self._subscribed.get(session.id, {})
         self._changed(subscribed.pop(key, None))
         if not subscribed:
             self._subscribed.pop(session.id, None)
 
     def entered(self, session: Session) -> None:
-        """Count the streams that a session has brought into its room."""
+        """Move the streams of a session into the room that it has joined."""
         for key, record in self._records_of(session.backend.id, session.id):
             self._published[key] = replace(record, room=session.room)
             self._changed(session.room)
@@ -187,7 +187,7 @@ class QualityController:
         self._planner.forget(session)
 
     def rules_changed(self) -> None:
-        """Evaluate all rooms, and the streams outside of any, by the new rules."""
+        """Evaluate all rooms, and the streams outside of rooms, by the new rules."""
         for record in self._published.values():
             if record.room is not None:
                 self._evaluate_in(record.room, DELAY)
@@ -198,7 +198,7 @@ class QualityController:
     # -- evaluation
 
     def _changed(self, room: RoomKey | None) -> None:
-        """Evaluate a room in a moment, if it has rules about bitrates: a stream came, went or changed there."""
+        """Schedule the evaluation of a room whose streams have changed, if bitrate rules apply to it."""
         if room is None:
             return
         backend = self._services.backends.by_id(room.backend)
@@ -206,7 +206,7 @@ class QualityController:
             self._evaluate_in(room, DELAY)
 
     def _evaluate_in(self, room: RoomKey, seconds: float) -> None:
-        """Evaluate a room after ``seconds``, unless it is evaluated sooner: a change does not wait for a retry."""
+        """Schedule the evaluation of a room in ``seconds``, unless an earlier one is scheduled."""
         at = asyncio.get_running_loop().time() + seconds
         if at < self._due.get(room, math.inf):
             self._due[room] = at
@@ -286,7 +286,7 @@ class QualityController:
         return self._decide_room(room)
 
     def count_incapable(self, decision: StreamDecision) -> dict[str, int]:
-        """Return by media kind how many members of the room cannot decode a stream; zero is left out."""
+        """Return by media kind how many members of the room cannot decode the stream; zeros are left out."""
         return self._planner.count_incapable(decision.stream.session, decision.plan)
 
 

@@ -46,11 +46,11 @@ class StreamRegistry:
         return self._sessions.get(session.id) or SessionStreams()
 
     def publication(self, session: Session, stream_type: StreamType) -> Publication | None:
-        """Return a session's publication of this type, on the SFU or about to be."""
+        """Return a session's publication of this type, established or being negotiated."""
         return self.of(session).publications.get(stream_type)
 
     def subscription(self, session: Session, key: StreamKey) -> Subscription | None:
-        """Return a session's subscription to a stream, on the SFU or about to be."""
+        """Return a session's subscription to a stream, established or being negotiated."""
         return self.of(session).subscriptions.get(key)
 
     def has_publication(self, key: StreamKey) -> bool:

@@ -1,8 +1,8 @@
 """A session's subscription to a stream: offers of the SFU out, answers of its client in.
 
 Source: reference 9.3-9.6; docs/mcu.md, "When streams are lost". Each PeerConnection has a ``sid`` of its own. A
-subscription that loses its stream without the publisher having ended it is offered the next one without a request,
-however long that takes.
+subscription whose stream is lost, and not ended by its publisher, is offered the stream without a request once it is
+published again, however long that takes.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ class Subscription(SessionStream):
         self._subscriber: Subscriber | None = None
         self._selection = MediaSelection()
         self._request_count = 0  # received
-        self._served_count = 0  # of these, the requests up to this one have their offer
+        self._served_count = 0  # number of the last request that has its offer
         self._requires_same_call = False
-        self._lost = False  # and to be offered again once it is published
+        self._lost = False  # the stream is to be offered again once it is published
         self._resubscription_queued = False
-        self._publication_ended = False  # by the publisher, while the client still receives it
-        self._unrequested_offer_at: float | None = None  # when it was sent; None: the client has answered it
+        self._publication_ended = False  # the publisher ended the stream; the SFU has not closed it yet
+        self._unrequested_offer_at: float | None = None  # when it was sent, until the client answers it
 
     @property
     def established(self) -> bool:
@@ -109,7 +109,7 @@ class Subscription(SessionStream):
         self._owner.remove_subscription(self.session, self.key)
         self._unsubscribe()
 
-    # -- the publication comes and goes
+    # -- events of the publication
 
     def resubscribe(self) -> None:
         """Offer the stream again if it was lost and is published; the SFU is asked after the waiting requests."""
@@ -159,7 +159,7 @@ class Subscription(SessionStream):
         try:
             return await self._context.sfu.retry_once_if_lost(deadline, self._subscribe)
         except McuError as error:
-            if isinstance(error, McuLost):  # the client has an error, and an offer all the same once it can be made
+            if isinstance(error, McuLost):  # the client gets an error now, and an offer once the SFU has recovered
                 self._lost = True
             log.warning("subscribing to a %s stream failed: %s", self.stream_type.value, error)
             missing = isinstance(error, NoSuchStream | McuLost)
@@ -261,7 +261,7 @@ class Subscription(SessionStream):
         self._send("offer", DescriptionPayload("offer", str(offer)))
 
     def on_media_flowing(self) -> None:
-        """Do nothing: the client sees it by itself."""
+        """Do nothing: the client notices it by itself."""
 
 
 def _new_sid(entropy: bytes) -> str:
