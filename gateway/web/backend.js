@@ -1,5 +1,5 @@
 /**
- * The page's side of the demo backend: it stands for Nextcloud, which knows rooms, people and who is in a call.
+ * Requests to the demo backend, which takes Nextcloud's part: rooms, participants and call membership.
  */
 
 async function post(path, body) {
@@ -8,18 +8,18 @@ async function post(path, body) {
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(body),
   });
-  if (!response.ok) throw new Error((await response.text()).trim() || `the demo backend said ${response.status}`);
+  if (!response.ok) throw new Error((await response.text()).trim() || `the demo backend answered ${response.status}`);
   return response.json();
 }
 
 /**
  * Become a participant of a room.
- * @param {{name: string, room: string, person: string, previous: string}} who `person` is a secret that makes a second
- *   join the same user, `previous` the session that this one replaces
+ * @param {{name: string, room: string, person: string, previous: string}} participant `person` is a secret that makes a
+ *   second join the same user, `previous` the session that this one replaces
  * @returns {Promise<{session, roomid, userid, url, ticket, token, iceServers}>}
  */
-export function join(who) {
-  return post("demo/api/join", who);
+export function join(participant) {
+  return post("demo/api/join", participant);
 }
 
 /** Enter the call with these flags, or leave it with 0. */

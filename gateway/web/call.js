@@ -1,5 +1,5 @@
 /**
- * One call: who takes part, what we send them, what they send us, and the state that everybody tells on data channels.
+ * One call: its members, the published and received streams, and the state that members send on data channels.
  *
  * The state channel carries `{"type", "payload"}` as JSON text, as Talk's clients do: audioOn, audioOff, videoOn,
  * videoOff, speaking, stoppedSpeaking and nickChanged.
@@ -12,13 +12,13 @@ import { Publishing } from "./publishing.js";
 import { Receiving } from "./receiving.js";
 import { Roster } from "./roster.js";
 
-// Whoever comes later has not heard what was told before, and nobody knows when their channel is open: tell it again.
+// A member that joins later has missed earlier states, and it is unknown when its channel opens: send the state again.
 const REPEAT_SECONDS = [0.5, 1, 2, 4, 8, 16];
 
 export class Call extends EventTarget {
   #signaling;
   #inCall = false;
-  #told = new Map(); // session id -> {audio, video, speaking}: what the others told of themselves
+  #states = new Map(); // session id -> {audio, video, speaking}: the last states that members sent
   #own = { audio: false, video: false, speaking: false };
   #repeats = [];
   #name;
@@ -36,7 +36,7 @@ export class Call extends EventTarget {
       iceServers,
       name,
       onTrouble,
-      onOpen: () => this.#tellAll(),
+      onOpen: () => this.#sendAll(),
       onState: (roomType, state) => this.#emit("media", { roomType, state }),
     });
     this.receiving = new Receiving({
@@ -45,51 +45,51 @@ export class Call extends EventTarget {
       onTrouble,
       onStream: (sessionId, roomType, stream) => this.#emit("stream", { sessionId, roomType, stream }),
       onGone: (sessionId, roomType) => this.#emit("gone", { sessionId, roomType }),
-      onTold: (sessionId, type, payload) => this.#heard(sessionId, type, payload),
+      onMemberState: (sessionId, type, payload) => this.#applyState(sessionId, type, payload),
     });
     this.onMessage = ({ detail }) => this.#receive(detail);
     signaling.addEventListener("message", this.onMessage);
   }
 
-  /** Everybody else in the room, with what is known of them. */
+  /** Return the other members of the room with their states. */
   others() {
     const own = this.#signaling.sessionId;
-    const state = (sessionId) => this.#told.get(sessionId) ?? { audio: null, video: null, speaking: false };
+    const state = (sessionId) => this.#states.get(sessionId) ?? { audio: null, video: null, speaking: false };
     return this.roster
       .members()
       .filter(({ sessionId }) => sessionId !== own)
       .map((member) => ({ ...member, ...state(member.sessionId) }));
   }
 
-  /** Start to receive the others; call it when the backend was told that we joined. */
+  /** Start to subscribe to the others; call it once the backend has put this session into the call. */
   enter() {
     this.#inCall = true;
     this.#changed();
   }
 
-  /** Tell the others our state: {audio, video, speaking} as far as given. */
-  tell(state) {
+  /** Send the own state to the others: {audio, video, speaking} as far as given. */
+  sendState(state) {
     Object.assign(this.#own, state);
-    if ("audio" in state) this.publishing.tell(state.audio ? "audioOn" : "audioOff");
-    if ("video" in state) this.publishing.tell(state.video ? "videoOn" : "videoOff");
-    if ("speaking" in state) this.publishing.tell(state.speaking ? "speaking" : "stoppedSpeaking");
+    if ("audio" in state) this.publishing.sendState(state.audio ? "audioOn" : "audioOff");
+    if ("video" in state) this.publishing.sendState(state.video ? "videoOn" : "videoOff");
+    if ("speaking" in state) this.publishing.sendState(state.speaking ? "speaking" : "stoppedSpeaking");
   }
 
-  /** The session was resumed: ask again for what may have been lost on the way. */
+  /** Repeat the requests that may have been lost with the old connection, after a resume. */
   resumed() {
     this.publishing.resumed();
     this.receiving.resumed();
   }
 
-  /** The session is gone: forget its room, keep what plays. Call renew() once the room was joined again. */
-  strand() {
+  /** Drop the room of a lost session and let its streams play on. Call renew() once the room was joined again. */
+  sessionLost() {
     this.#inCall = false;
-    this.#told.clear();
+    this.#states.clear();
     this.roster.clear();
-    this.receiving.strand();
+    this.receiving.sessionLost();
   }
 
-  /** Publish anew in the new session. */
+  /** Publish again in the new session. */
   renew() {
     this.publishing.renew();
     this.enter();
@@ -109,18 +109,18 @@ export class Call extends EventTarget {
 
   #receive(message) {
     if (message.type === "event") {
-      if (this.roster.take(message.event ?? {})) this.#changed();
+      if (this.roster.apply(message.event ?? {})) this.#changed();
     } else if (message.type === "message") {
       this.#media(message.message?.sender ?? {}, message.message?.data ?? {});
     } else if (message.type === "republish") {
-      this.publishing.again(message.republish ?? {});
+      this.publishing.republish(message.republish ?? {});
     } else if (message.type === "room" && message.room?.roomid === "") {
       this.#emit("removed", {});
     }
   }
 
   #media(sender, { type, roomType, sid, payload }) {
-    // The gateway speaks for a session; what others send to the whole room is not its word.
+    // Media messages of the gateway have a sender of type session; messages to the whole room come from other clients.
     if (sender.type !== "session") return;
     const from = sender.sessionid;
     const own = from === this.#signaling.sessionId;
@@ -135,8 +135,8 @@ export class Call extends EventTarget {
     if (this.#inCall) {
       const own = this.#signaling.sessionId;
       const callers = this.roster.callers().filter(({ sessionId }) => sessionId !== own);
-      this.receiving.want(callers);
-      this.publishing.callers(callers.map(({ sessionId }) => sessionId));
+      this.receiving.setCallers(callers);
+      this.publishing.setCallers(callers.map(({ sessionId }) => sessionId));
       const known = callers.map(({ sessionId }) => sessionId).join();
       if (known !== this.#known) this.#repeat();
       this.#known = known;
@@ -146,22 +146,22 @@ export class Call extends EventTarget {
 
   #repeat() {
     this.#repeats.forEach(clearTimeout);
-    this.#repeats = REPEAT_SECONDS.map((seconds) => setTimeout(() => this.#tellAll(), seconds * 1000));
+    this.#repeats = REPEAT_SECONDS.map((seconds) => setTimeout(() => this.#sendAll(), seconds * 1000));
   }
 
-  #tellAll() {
-    this.tell({ ...this.#own });
-    this.publishing.tell("nickChanged", { name: this.#name });
+  #sendAll() {
+    this.sendState({ ...this.#own });
+    this.publishing.sendState("nickChanged", { name: this.#name });
   }
 
-  #heard(sessionId, type, payload) {
-    const state = this.#told.get(sessionId) ?? { audio: null, video: null, speaking: false };
+  #applyState(sessionId, type, payload) {
+    const state = this.#states.get(sessionId) ?? { audio: null, video: null, speaking: false };
     if (type === "audioOn" || type === "audioOff") state.audio = type === "audioOn";
     else if (type === "videoOn" || type === "videoOff") state.video = type === "videoOn";
     else if (type === "speaking" || type === "stoppedSpeaking") state.speaking = type === "speaking";
     else if (type === "nickChanged") this.roster.rename(sessionId, typeof payload === "string" ? payload : payload?.name);
     else return;
-    this.#told.set(sessionId, state);
+    this.#states.set(sessionId, state);
     this.#emit("members", {});
   }
 }

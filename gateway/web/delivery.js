@@ -1,8 +1,8 @@
 /**
- * Acknowledged delivery: numbers what came, and keeps what may not have arrived, so that a connection that breaks loses
- * and doubles nothing.
+ * Acknowledged delivery: counts received messages and keeps sent ones until they are acknowledged, so that a broken
+ * connection neither loses nor doubles a message.
  *
- * Source: the gateway's protocol page, "Acknowledged delivery". Only with a gateway that announces it.
+ * Source: docs/protocol.md, "Acknowledged delivery". Active only if the gateway announces the feature.
  */
 
 export const FEATURE = "ack";
@@ -11,22 +11,22 @@ const ACK_EVERY = 16; // messages, in either direction
 
 export class Delivery {
   #active = false; // the session has the feature
-  #counting = false; // it is there on this connection
+  #counting = false; // whether messages count on this connection
   #received = 0;
-  #sent = []; // texts not known to have arrived
-  #arrived = 0; // how many before those did
+  #sent = []; // texts without an acknowledgement
+  #arrived = 0; // number of acknowledged texts before them
 
-  /** A connection is new: nothing counts before the reply to its hello. */
+  /** Start a connection: messages count only after the reply to its hello. */
   connected() {
     this.#counting = false;
   }
 
-  /** What a hello that resumes says of the messages so far. */
+  /** The members that a resuming hello reports of the received messages. */
   get position() {
     return this.#active ? { received: this.#received } : {};
   }
 
-  /** Take the reply to a hello; returns the texts to send again. */
+  /** Apply the reply to a hello; returns the texts to send again. */
   begin({ received }, resumed) {
     if (!resumed) {
       this.#received = this.#arrived = 0;
@@ -44,8 +44,8 @@ export class Delivery {
     if (this.#counting) this.#sent.push(text);
   }
 
-  /** Count a message that came; returns an acknowledgement to send now, or null. */
-  heard(message) {
+  /** Count a received message; returns an acknowledgement to send now, or null. */
+  receive(message) {
     if (!this.#counting) return null;
     if (message.type === FEATURE) {
       this.#confirm(message[FEATURE]?.received ?? 0);

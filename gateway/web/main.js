@@ -1,51 +1,51 @@
 /**
- * The call page: the lobby, the controls, and one stay in a room at a time.
+ * The call page: the lobby, the controls, and one participation in a room at a time.
  */
 
 import * as sentences from "./sentences.js";
 import { prepareChoices } from "./settings.js";
 import { SignalingError } from "./signaling.js";
-import { Stay } from "./stay.js";
+import { Participation } from "./participation.js";
 import { View } from "./view.js";
 
-const WIDE = "(min-width: 60rem)"; // wide enough for the list of people beside the pictures
+const WIDE = "(min-width: 60rem)"; // wide enough for the list of people beside the tiles
 
 const $ = (id) => document.getElementById(id);
 const view = new View();
-let stay = null; // the stay in a room; null in the lobby
+let participation = null; // null in the lobby
 
 async function join(event) {
   event.preventDefault();
   const [name, room] = [$("name").value.trim(), $("room").value.trim()];
-  if (stay || !name || !room) return;
+  if (participation || !name || !room) return;
   view.notices.clearAll();
   $("join").disabled = true;
-  const own = new Stay(view, { name, room, wanted: $("wanted").value, size: $("size").value, onEnd: leave });
-  stay = own;
+  const own = new Participation(view, { name, room, wanted: $("wanted").value, size: $("size").value, onEnd: leave });
+  participation = own;
   try {
     await own.start();
   } catch (error) {
-    if (stay === own) leave(error instanceof SignalingError ? sentences.refused(error) : `Joining failed: ${error.message}.`);
+    if (participation === own) leave(error instanceof SignalingError ? sentences.refused(error) : `Joining failed: ${error.message}.`);
     return;
   }
-  if (stay !== own) return; // left meanwhile
+  if (participation !== own) return; // the user has left
   $("room-title").textContent = room;
   document.title = `${room} – Portunus`;
   history.replaceState(null, "", `?room=${encodeURIComponent(room)}`);
   show("call");
   showPeople(matchMedia(WIDE).matches);
-  $("room-title").focus(); // a screen reader says where we are; the next Tab goes on from here
+  $("room-title").focus(); // a screen reader reads the room's name; the next Tab continues from here
 }
 
-/** Go back to the lobby; a sentence says why when it was not the person's wish. */
+/** Go back to the lobby; `sentence` is the reason if the user did not ask for it. */
 function leave(sentence) {
-  stay?.stop();
-  stay = null;
+  participation?.stop();
+  participation = null;
   view.clear();
   show("lobby");
   $("room-title").textContent = "Join a call";
   document.title = "Portunus – call";
-  view.say("Not connected", "idle");
+  view.showStatus("Not connected", "idle");
   if (sentence) view.notices.show("left", sentence);
   $("join").focus();
 }
@@ -68,17 +68,17 @@ function start() {
   if (room) $("room").value = room;
   $("join-form").addEventListener("submit", join);
   const controls = {
-    mute: () => stay?.toggleMute(),
-    camera: () => stay?.toggleCamera(),
-    share: () => stay?.toggleShare(),
+    mute: () => participation?.toggleMute(),
+    camera: () => participation?.toggleCamera(),
+    share: () => participation?.toggleShare(),
     leave: () => leave(""),
     "show-people": () => showPeople($("people").hidden),
     "show-settings": () => $("settings").showModal(),
   };
   for (const [id, run] of Object.entries(controls)) $(id).addEventListener("click", run);
-  $("settings").addEventListener("close", () => $("settings").returnValue === "apply" && stay?.rewish());
+  $("settings").addEventListener("close", () => $("settings").returnValue === "apply" && participation?.applyPreferences());
   $("share").hidden = !navigator.mediaDevices?.getDisplayMedia;
-  addEventListener("pagehide", () => stay && leave("")); // the browser may show this page again as it was left
+  addEventListener("pagehide", () => participation && leave("")); // the browser may show this page again in its last state
   if (!globalThis.RTCPeerConnection) view.notices.show("webrtc", sentences.NO_WEBRTC);
 }
 
@@ -87,9 +87,9 @@ start();
 /** For the developer's console. */
 globalThis.portunus = {
   get call() {
-    return stay?.call ?? null;
+    return participation?.call ?? null;
   },
   get signaling() {
-    return stay?.signaling ?? null;
+    return participation?.signaling ?? null;
   },
 };

@@ -1,17 +1,17 @@
 /**
- * What this person sends: camera and microphone, or a generated picture and silence where there are none.
+ * The local tracks: camera and microphone, or a generated picture and silence in their place.
  */
 
-const PICTURE_RATE = 12; // frames per second of the generated picture: enough to see that it lives
+const PICTURE_RATE = 12; // frames per second of the generated picture
 
 const SIZES = { 360: { width: { ideal: 640 }, height: { ideal: 360 } }, 720: { width: { ideal: 1280 }, height: { ideal: 720 } } };
 
-/** The page may ask for devices only on https and on localhost. */
+/** Return whether the browser gives devices to this page: only on https and on localhost. */
 export function devicesReachable() {
   return Boolean(navigator.mediaDevices?.getUserMedia);
 }
 
-/** The tracks of this person, switched on and off. */
+/** The local audio and video track, switched on and off. */
 export class LocalMedia {
   #name;
   #size;
@@ -27,11 +27,11 @@ export class LocalMedia {
     this.realAudio = false;
     this.realVideo = false;
     this.reasons = []; // why something is missing: "permission" | "insecure" | "camera" | "microphone" | "devices"
-    this.onEnded = () => {}; // called with the kind when a device went away
+    this.onEnded = () => {}; // called with the track's kind when a device is gone
   }
 
   /**
-   * Open what is wanted, as far as it is there.
+   * Open the wanted devices, as far as they exist.
    * @param {"both"|"audio"|"generated"|"listen"} wanted
    */
   async open(wanted) {
@@ -45,7 +45,7 @@ export class LocalMedia {
     this.audio.enabled = this.audioOn;
   }
 
-  /** Mute or unmute; returns whether a microphone is there. */
+  /** Mute or unmute; returns whether there is a microphone. */
   setAudio(on) {
     if (!this.realAudio) return false;
     this.audioOn = on;
@@ -53,7 +53,7 @@ export class LocalMedia {
     return true;
   }
 
-  /** Switch the picture off, so that the camera's light goes out, or on; returns the track to send. */
+  /** Switch the video track off (and the camera's light) or on; returns the track to send. */
   async setVideo(on) {
     if (!on) {
       this.#stopPicture();
@@ -85,25 +85,25 @@ export class LocalMedia {
       this.reasons = [both === "missing" ? "microphone" : both];
       return;
     }
-    // One of the two is missing; which one, only asking tells.
+    // One of the two is missing; ask for each to find out which.
     if (await this.#ask({ audio: true })) this.reasons.push("microphone");
     if (await this.#ask({ video: this.#size })) this.reasons.push("camera");
     if (this.reasons.length === 2) this.reasons = ["devices"];
   }
 
-  /** Ask the browser; returns "" or why not: "permission", "missing", "insecure". */
+  /** Request devices from the browser; returns "", or the failure: "permission", "missing", "insecure". */
   async #ask(constraints) {
     if (!devicesReachable()) return "insecure";
     try {
       const stream = await navigator.mediaDevices.getUserMedia(constraints);
-      for (const track of stream.getTracks()) this.#take(track);
+      for (const track of stream.getTracks()) this.#use(track);
       return "";
     } catch (error) {
       return error.name === "NotAllowedError" ? "permission" : "missing";
     }
   }
 
-  #take(track) {
+  #use(track) {
     track.addEventListener("ended", () => this.onEnded(track.kind));
     if (track.kind === "audio") {
       this.audio?.stop();
@@ -132,7 +132,7 @@ export class LocalMedia {
   }
 }
 
-/** A calm moving picture with the person's initial, for those without a camera. */
+/** A slowly moving picture with the user's initial, in place of a camera. */
 class GeneratedPicture {
   #canvas = document.createElement("canvas");
   #timer;
@@ -174,8 +174,8 @@ class GeneratedPicture {
   }
 }
 
-/** Tells when a microphone's track carries speech. */
-export class SpeakingMeter {
+/** Detects speech on a microphone's track. */
+export class SpeechDetector {
   #source;
   #node = null;
   #stopped = false;
@@ -200,11 +200,11 @@ export class SpeakingMeter {
     if (this.#stopped) return;
     this.#node = new AudioWorkletNode(context, "speech", { channelCount: 1, channelCountMode: "explicit" });
     this.#node.port.onmessage = ({ data }) => !this.#stopped && onChange(data);
-    this.#source.connect(this.#node).connect(context.destination); // silent, but only what leads there is run
+    this.#source.connect(this.#node).connect(context.destination); // silent; nodes without a destination are not processed
   }
 }
 
-/** Ask for the screen; `null` when the person changed their mind. Throws what else the browser says. */
+/** Request a screen; `null` if the user cancels. Throws any other error of the browser. */
 export async function openScreen() {
   try {
     const stream = await navigator.mediaDevices.getDisplayMedia({ video: { frameRate: { ideal: 15, max: 30 } }, audio: true });
@@ -220,7 +220,7 @@ export function initialOf(name) {
   return [...name.trim()][0]?.toLocaleUpperCase() ?? "?";
 }
 
-/** A colour for a person that stays the same, in degrees. */
+/** Return a constant hue for a name, in degrees. */
 export function hueOf(name) {
   return [...name].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 7);
 }

@@ -1,5 +1,5 @@
 /**
- * What is wrong right now, one sentence for each cause, read out by screen readers and dismissible.
+ * The current problems: one sentence for each cause, read by screen readers and dismissible.
  */
 
 import { element, icon } from "./tiles.js";
@@ -26,7 +26,7 @@ export class Notices {
     if (action) notice.append(this.#button(action.label, "", action.run));
     notice.append(this.#button("", `Dismiss: ${text}`, () => this.clear(key)));
     if (old) old.replaceWith(notice);
-    else this.#root.prepend(notice); // the newest is in sight
+    else this.#root.prepend(notice); // the newest at the top
     this.#shown.set(key, notice);
   }
 

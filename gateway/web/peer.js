@@ -1,18 +1,17 @@
 /**
- * One PeerConnection with the gateway, and its two kinds: what we publish and what we receive.
+ * One PeerConnection with the SFU: a publication, which only sends, or a subscription, which only receives.
  *
- * The gateway's SFU never takes part as a person would: a publication only sends, a subscription only receives, and
- * descriptions and candidates travel as messages to the session that publishes (signaling API, "Media publishing").
+ * Descriptions and candidates are messages to the publishing session (signaling API, "Media publishing").
  */
 
 const ANSWER_SECONDS = 15; // the gateway waits for its SFU up to 10 s
-const OFFER_SECONDS = 14; // a requested stream is waited for up to 10 s
-const DISCONNECTED_SECONDS = 8; // ICE may come back by itself from "disconnected"
+const OFFER_SECONDS = 14; // the gateway waits for a requested stream up to 10 s
+const DISCONNECTED_SECONDS = 8; // ICE may recover from "disconnected"
 
-/** What both kinds share: ordered work, candidates in both directions, and the news that the connection failed. */
+/** Base of both: ordered work, candidates in both directions, and detection of a failed connection. */
 class Peer {
   #work = Promise.resolve();
-  #early = []; // candidates that came before their description
+  #early = []; // candidates that arrived before their description
   #disconnected = 0;
   #watched = new WeakSet();
 
@@ -33,7 +32,7 @@ class Peer {
     this.pc.addEventListener("connectionstatechange", () => this.#changed());
   }
 
-  /** Carry work out after all that was asked for before; what it throws is a failure of the connection. */
+  /** Run work after all earlier work; an exception counts as a failure of the connection. */
   enqueue(work) {
     this.#work = this.#work.then(async () => {
       if (this.closed) return;
@@ -54,7 +53,7 @@ class Peer {
     this.signaling.send({ type: "message", message: { recipient, data } }, onError);
   }
 
-  /** Notice when the SFU ends the connection (DTLS close-notify), which does not show in the connection's state. */
+  /** Detect that the SFU ends the connection (DTLS close-notify); the connection's state does not show it. */
   watch(transport) {
     if (!transport || this.#watched.has(transport)) return;
     this.#watched.add(transport);
@@ -63,7 +62,7 @@ class Peer {
     });
   }
 
-  /** Take a candidate of the SFU. */
+  /** Add a candidate of the SFU. */
   addCandidate(candidate) {
     this.enqueue(async () => {
       if (!this.pc.remoteDescription) this.#early.push(candidate);
@@ -78,7 +77,7 @@ class Peer {
     for (const candidate of early) await this.#add(candidate);
   }
 
-  /** No reply came. While the gateway is away that is no wonder: what it owes is asked for again after the resume. */
+  /** Fail for lack of a reply, unless the gateway is away: then the request is repeated after the resume. */
   timeout() {
     if (this.signaling.state === "open") this.fail("timeout");
   }
@@ -99,7 +98,7 @@ class Peer {
     try {
       await this.pc.addIceCandidate(candidate);
     } catch {
-      // One unusable candidate is no reason to give up the others.
+      // The other candidates may work.
     }
   }
 
@@ -125,14 +124,14 @@ class Peer {
   }
 }
 
-/** Our own stream: camera and microphone with the state channel, or the screen. */
+/** An own stream: camera and microphone with the state channel, or the screen. */
 export class Publication extends Peer {
   #options;
-  #outstanding = false; // an offer waits for its answer
-  #again = false; // something changed meanwhile
+  #outstanding = false; // an offer has no answer yet
+  #again = false; // another negotiation is needed after the answer
   #timer = 0;
 
-  /** @param options as Peer, and {tracks: MediaStreamTrack[], nick, wishes, channel: boolean, onChannel, onPublished,
+  /** @param options as Peer, and {tracks: MediaStreamTrack[], nick, preferences, channel: boolean, onChannel, onPublished,
    *   onError} */
   constructor(options) {
     super({ ...options, sid: randomId() });
@@ -147,7 +146,7 @@ export class Publication extends Peer {
     this.pc.addEventListener("negotiationneeded", () => this.#negotiate());
   }
 
-  /** Send a track of a kind, or nothing for `null`; the first one of its kind renegotiates. */
+  /** Send another track of a media kind, or none for `null`; the first one of its kind renegotiates. */
   setTrack(kind, track) {
     const sender = this.senders[kind];
     if (sender) return sender.replaceTrack(track);
@@ -155,8 +154,8 @@ export class Publication extends Peer {
     return Promise.resolve();
   }
 
-  /** Tell everybody who receives us; lost when the channel is not open yet, which is why state is repeated. */
-  tell(type, payload) {
+  /** Send a state to all subscribers; it is lost if the channel is not open yet, so callers repeat it. */
+  sendState(type, payload) {
     if (this.channel?.readyState === "open") this.channel.send(JSON.stringify({ type, payload }));
   }
 
@@ -172,7 +171,7 @@ export class Publication extends Peer {
     });
   }
 
-  /** After a resume: the answer may have been lost with the old connection, so offer the same again. */
+  /** Repeat the offer after a resume: the answer may have been lost with the old connection. */
   resumed() {
     if (this.#outstanding && this.pc.localDescription) this.#offer();
   }
@@ -199,29 +198,29 @@ export class Publication extends Peer {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.timeout(), ANSWER_SECONDS * 1000);
     const payload = { type: "offer", sdp: this.pc.localDescription.sdp, nick: this.#options.nick };
-    this.send("offer", { payload, ...this.#options.wishes }, (error) => {
+    this.send("offer", { payload, ...this.#options.preferences }, (error) => {
       if (!this.closed) this.#options.onError(error);
     });
   }
 }
 
-/** A stream of somebody else. Made by a request, or by an offer that was pushed to us. */
+/** A stream of another session, started by a request or by an offer that the gateway sends on its own. */
 export class Subscription extends Peer {
   #options;
   #timer = 0;
 
-  /** @param options as Peer, and {onTrack, onTold, onError} */
+  /** @param options as Peer, and {onTrack, onMemberState, onError} */
   constructor(options) {
     super({ ...options, sid: "" });
     this.#options = options;
     this.stream = new MediaStream();
     this.pc.addEventListener("track", ({ track }) => this.#track(track));
-    this.pc.addEventListener("datachannel", ({ channel }) => this.#hear(channel));
-    // Janus without our module sends data only to those who opened a channel themselves (docs/janus.md).
-    this.#hear(this.pc.createDataChannel("status"));
+    this.pc.addEventListener("datachannel", ({ channel }) => this.#listen(channel));
+    // Janus without the data channel module sends data only to peers that opened a channel themselves (docs/janus.md).
+    this.#listen(this.pc.createDataChannel("status"));
   }
 
-  /** Ask the gateway for an offer of the publisher. */
+  /** Request an offer of the publisher's stream. */
   request() {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.timeout(), OFFER_SECONDS * 1000);
@@ -244,7 +243,7 @@ export class Subscription extends Peer {
     });
   }
 
-  /** After a resume: an offer may have been lost with the old connection, so ask again when none came. */
+  /** Repeat the request after a resume, unless an offer has arrived: it may have been lost with the old connection. */
   resumed() {
     if (!this.sid) this.request();
   }
@@ -262,17 +261,17 @@ export class Subscription extends Peer {
     this.#options.onTrack(this.stream);
   }
 
-  #hear(channel) {
-    channel.addEventListener("message", ({ data }) => this.#told(data));
+  #listen(channel) {
+    channel.addEventListener("message", ({ data }) => this.#receiveState(data));
   }
 
-  #told(data) {
+  #receiveState(data) {
     if (typeof data !== "string") return;
     try {
       const { type, payload } = JSON.parse(data);
-      this.#options.onTold(type, payload);
+      this.#options.onMemberState(type, payload);
     } catch {
-      // Not the state messages that clients exchange; other data on a channel is none of our business.
+      // Other data than state messages is ignored.
     }
   }
 }

@@ -1,5 +1,5 @@
 /**
- * The list of who is in the room and in the call, with their state in words.
+ * The list of the room's members, each with its state in words.
  */
 
 import { FLAG_AUDIO, FLAG_IN_CALL, FLAG_VIDEO } from "./roster.js";

@@ -1,14 +1,14 @@
 /**
- * A connection made of HTTP requests, for networks that let no WebSocket through; used like a WebSocket.
+ * A connection over HTTP requests, for networks that block WebSockets; it has the interface of a WebSocket.
  *
- * Source: the gateway's protocol page, "Long polling". Requests that break are sent again; nothing comes twice.
+ * Source: docs/protocol.md, "Long polling". A failed request is sent again; no message is doubled.
  *
  * Events: message {data}, close.
  */
 
 const SECRET_HEADER = "Spreed-Signaling-Poll";
 const REQUEST_SECONDS = 40; // the gateway answers a fetch within 25
-const ATTEMPTS = 4; // of one request, before the connection is given up
+const ATTEMPTS = 4; // of one request, then the connection is closed
 const PAUSE_SECONDS = 1;
 const BATCH = 50; // messages in one request
 
@@ -22,7 +22,7 @@ export class PollingSocket extends EventTarget {
   #over = false;
   #aborter = new AbortController();
 
-  /** @param {string} url of the WebSocket that this stands for */
+  /** @param {string} url of the WebSocket that this connection replaces */
   constructor(url) {
     super();
     this.#url = `${url.replace(/^ws/, "http")}/poll`;
@@ -34,7 +34,7 @@ export class PollingSocket extends EventTarget {
     this.#post();
   }
 
-  /** End the connection, and not the session; what was sent before still goes out. */
+  /** End the connection, but not the session; messages that wait are still sent. */
   close() {
     if (this.#over) return;
     this.#over = true;
@@ -48,13 +48,13 @@ export class PollingSocket extends EventTarget {
     try {
       this.#secret = (await this.#request(null)).secret;
       this.#post();
-      while (!this.#over) this.#take(await this.#request({ received: this.#received }));
+      while (!this.#over) this.#deliver(await this.#request({ received: this.#received }));
     } catch {
       this.#end();
     }
   }
 
-  #take({ first, messages, closed }) {
+  #deliver({ first, messages, closed }) {
     for (const [index, message] of messages.entries()) {
       if (first + index <= this.#received) continue;
       this.#received = first + index;
@@ -80,7 +80,7 @@ export class PollingSocket extends EventTarget {
     }
   }
 
-  /** Send a request until it is answered; an answer that is no success ends the connection. */
+  /** Send a request until it is answered; an error status ends the connection. */
   async #request(body) {
     for (let attempt = 1; ; attempt += 1) {
       const signals = [this.#aborter.signal, AbortSignal.timeout(REQUEST_SECONDS * 1000)];
@@ -89,7 +89,7 @@ export class PollingSocket extends EventTarget {
         if (!response.ok) throw new RangeError(`status ${response.status}`);
         return await response.json();
       } catch (error) {
-        const first = !this.#secret; // nothing is lost: another transport, or another time
+        const first = !this.#secret; // no connection yet: the caller tries another transport
         if (this.#over || first || error instanceof RangeError || attempt === ATTEMPTS) throw error;
         await new Promise((resolve) => setTimeout(resolve, PAUSE_SECONDS * 1000 * (attempt - 1)));
       }

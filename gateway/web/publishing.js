@@ -1,5 +1,5 @@
 /**
- * Our own streams: camera with microphone, and the screen; each published anew on a new connection when it fails.
+ * The own publications: camera with microphone, and the screen; each is published again on a new connection if it fails.
  *
  * Source: signaling API, "Start publishing" and "Send offer to subscriber"; reference 9.2, 9.5, 9.7.
  */
@@ -7,16 +7,16 @@
 import { Publication } from "./peer.js";
 import * as sentences from "./sentences.js";
 
-const DELAYS = [1, 2, 4, 8, 15, 30]; // seconds before a failed stream is tried again
-const AWAY_SECONDS = 1; // how often to look whether the gateway is back before offering anything
+const DELAYS = [1, 2, 4, 8, 15, 30]; // seconds before a failed stream is published again
+const AWAY_SECONDS = 1; // between two checks whether the gateway is back
 const OFFER_DELAY_SECONDS = 2;
 const OFFER_ATTEMPTS = 4;
 
 export class Publishing {
   #options;
-  #streams = new Map(); // roomType -> {tracks, wishes, publication, former, attempt, timer}
+  #streams = new Map(); // roomType -> {tracks, preferences, publication, former, attempt, timer}
   #callers = []; // session ids of the others in the call
-  #offered = new Set(); // whom the running screen was offered to
+  #offered = new Set(); // session ids that the current screen was offered to
 
   /** @param {{signaling, iceServers, name, onTrouble: (key, text) => void, onOpen: () => void,
    *   onState: (roomType, state) => void}} options `state` is the connection's, "" when nothing is published */
@@ -24,22 +24,22 @@ export class Publishing {
     this.#options = options;
   }
 
-  /** Publish tracks as a roomType, in place of what is published there. */
-  publish(roomType, tracks, wishes) {
+  /** Publish tracks as a roomType and replace its previous publication. */
+  publish(roomType, tracks, preferences) {
     this.stop(roomType);
-    this.#streams.set(roomType, { tracks, wishes, publication: null, former: null, attempt: 0, timer: 0 });
+    this.#streams.set(roomType, { tracks, preferences, publication: null, former: null, attempt: 0, timer: 0 });
     this.#open(roomType);
   }
 
-  /** Publish a roomType with other wishes: they count for a new connection only. */
-  rewish(roomType, wishes) {
+  /** Publish a roomType with other preferences, on a new connection: they apply to new connections only. */
+  setPreferences(roomType, preferences) {
     const stream = this.#streams.get(roomType);
     if (!stream) return;
-    stream.wishes = wishes;
+    stream.preferences = preferences;
     this.#open(roomType);
   }
 
-  /** Send another track of a kind, or none for `null`. */
+  /** Send another track of a media kind, or none for `null`. */
   setTrack(roomType, kind, track) {
     const stream = this.#streams.get(roomType);
     if (!stream) return;
@@ -61,7 +61,7 @@ export class Publishing {
     this.#options.onTrouble(`own ${roomType}`, null);
   }
 
-  /** Stop the screen and tell the gateway and everybody who sees it. */
+  /** Stop the screen and report it to the gateway and to all subscribers. */
   unshare() {
     if (!this.#streams.has("screen")) return;
     for (const sessionid of [this.#options.signaling.sessionId, ...this.#callers]) {
@@ -70,8 +70,8 @@ export class Publishing {
     this.stop("screen");
   }
 
-  /** Take the others in the call; those who are new to a running screen share are offered it. */
-  callers(sessionIds) {
+  /** Set the other members of the call; new ones are offered the current screen. */
+  setCallers(sessionIds) {
     this.#callers = sessionIds;
     for (const sessionId of this.#offered) if (!sessionIds.includes(sessionId)) this.#offered.delete(sessionId);
     this.#offerScreen();
@@ -86,8 +86,8 @@ export class Publishing {
     if (publication && (!sid || sid === publication.sid)) publication.addCandidate(candidate);
   }
 
-  tell(type, payload) {
-    this.#streams.get("video")?.publication?.tell(type, payload);
+  sendState(type, payload) {
+    this.#streams.get("video")?.publication?.sendState(type, payload);
   }
 
   connection(roomType) {
@@ -98,14 +98,14 @@ export class Publishing {
     for (const { publication } of this.#streams.values()) publication?.resumed();
   }
 
-  /** Publish everything anew: the session that it belonged to is gone. */
+  /** Publish all streams again in a new session. */
   renew() {
     this.#offered.clear();
     for (const roomType of this.#streams.keys()) this.#open(roomType);
   }
 
-  /** The SFU has lost the stream of this connection: offer it again, unless another connection took its place. */
-  again({ roomType, sid }) {
+  /** Offer a stream that the SFU has lost again, unless another connection has replaced it. */
+  republish({ roomType, sid }) {
     const stream = this.#streams.get(roomType);
     const { publication } = stream ?? {};
     if (!publication || (sid && sid !== publication.sid && !publication.closed)) return;
@@ -126,8 +126,8 @@ export class Publishing {
       return;
     }
     stream.former?.close();
-    stream.former = stream.publication; // goes on until its successor is there, so that nobody misses a picture
-    const mine = (take) => (value) => stream.publication === publication && take(value);
+    stream.former = stream.publication; // continues until its successor is published, so that subscribers see no gap
+    const ifCurrent = (handle) => (value) => stream.publication === publication && handle(value);
     const publication = new Publication({
       signaling,
       iceServers,
@@ -135,13 +135,13 @@ export class Publishing {
       publisher: signaling.sessionId,
       tracks: stream.tracks,
       nick: name,
-      wishes: stream.wishes,
+      preferences: stream.preferences,
       channel: roomType === "video",
       onChannel: () => this.#options.onOpen(),
-      onPublished: mine(() => this.#published(roomType)),
-      onError: mine((error) => this.#refused(roomType, error)),
-      onFailed: mine((reason) => this.#failed(roomType, reason)),
-      onState: mine((state) => this.#state(roomType, state)),
+      onPublished: ifCurrent(() => this.#published(roomType)),
+      onError: ifCurrent((error) => this.#refused(roomType, error)),
+      onFailed: ifCurrent((reason) => this.#failed(roomType, reason)),
+      onState: ifCurrent((state) => this.#state(roomType, state)),
     });
     stream.publication = publication;
   }
@@ -183,7 +183,7 @@ export class Publishing {
   #refused(roomType, error) {
     this.#options.onTrouble(`own ${roomType}`, sentences.ownNotPublished(error.code));
     if (error.code !== "not_allowed") {
-      this.#again(roomType);
+      this.#retry(roomType);
       return;
     }
     this.#streams.get(roomType)?.publication?.close();
@@ -191,12 +191,12 @@ export class Publishing {
   }
 
   #failed(roomType, reason) {
-    const attempt = this.#again(roomType);
-    if (reason === "ended" && attempt === 1) return; // the SFU restarts, or we were put out of the call
+    const attempt = this.#retry(roomType);
+    if (reason === "ended" && attempt === 1) return; // the SFU restarts, or the session left the call
     this.#options.onTrouble(`own ${roomType}`, sentences.ownMediaFailed(attempt < 3));
   }
 
-  #again(roomType) {
+  #retry(roomType) {
     const stream = this.#streams.get(roomType);
     if (!stream) return 0;
     stream.publication?.close();

@@ -1,5 +1,5 @@
 /**
- * The streams of the others: asked for, or pushed to us, and asked for anew when they fail.
+ * The subscriptions to the others' streams: requested, or offered by the gateway, and requested again if they fail.
  *
  * Source: signaling API, "Request offer from publisher"; reference 9.3, 9.4, 9.7.
  */
@@ -8,27 +8,27 @@ import { Subscription } from "./peer.js";
 import { FLAG_AUDIO, FLAG_VIDEO } from "./roster.js";
 import * as sentences from "./sentences.js";
 
-const DELAYS = [1, 2, 4, 8, 15, 30]; // seconds before a failed stream is asked for again
-const AWAY_SECONDS = 1; // how often to look whether the gateway is back before asking for anything
-const STRANDED_SECONDS = 20; // how long streams of a lost session may go on while the new one is set up
+const DELAYS = [1, 2, 4, 8, 15, 30]; // seconds before a failed stream is requested again
+const AWAY_SECONDS = 1; // between two checks whether the gateway is back
+const ORPHAN_SECONDS = 20; // that streams of a lost session may play while the new session is set up
 
 export class Receiving {
   #options;
   #streams = new Map(); // key -> {sessionId, roomType, subscription, attempt, timer}
-  #stranded = []; // subscriptions of a session that is gone; they play until their successor does
+  #orphaned = []; // subscriptions of a lost session; they play until their successors do
   #names = new Map(); // session id -> name
 
   /**
    * @param {{signaling, iceServers, onTrouble: (key, text) => void,
    *   onStream: (sessionId, roomType, stream) => void, onGone: (sessionId, roomType) => void,
-   *   onTold: (sessionId, type, payload) => void}} options
+   *   onMemberState: (sessionId, type, payload) => void}} options
    */
   constructor(options) {
     this.#options = options;
   }
 
-  /** Receive these others, and nobody else. */
-  want(callers) {
+  /** Subscribe to exactly these members of the call. */
+  setCallers(callers) {
     this.#names = new Map(callers.map(({ sessionId, name }) => [sessionId, name]));
     for (const { sessionId } of [...this.#streams.values()]) {
       if (!this.#names.has(sessionId)) for (const roomType of ["video", "screen"]) this.#drop(sessionId, roomType);
@@ -66,27 +66,27 @@ export class Receiving {
     for (const { subscription } of this.#streams.values()) if (subscription && !subscription.closed) subscription.resumed();
   }
 
-  /** The session is gone: let its streams play until those of the next session replace them. */
-  strand() {
+  /** Let the streams of a lost session play until those of the next session replace them. */
+  sessionLost() {
     for (const stream of this.#streams.values()) {
       clearTimeout(stream.timer);
       this.#options.onTrouble(keyOf(stream.sessionId, stream.roomType), null);
       if (!stream.subscription || stream.subscription.closed) continue;
       stream.subscription.onFailed = () => {};
-      this.#stranded.push(stream.subscription);
+      this.#orphaned.push(stream.subscription);
     }
     this.#streams.clear();
-    setTimeout(() => this.#closeStranded(), STRANDED_SECONDS * 1000);
+    setTimeout(() => this.#closeOrphaned(), ORPHAN_SECONDS * 1000);
   }
 
   close() {
-    this.#closeStranded();
+    this.#closeOrphaned();
     for (const { sessionId, roomType } of [...this.#streams.values()]) this.#drop(sessionId, roomType);
   }
 
-  #closeStranded() {
-    for (const subscription of this.#stranded) subscription.close();
-    this.#stranded = [];
+  #closeOrphaned() {
+    for (const subscription of this.#orphaned) subscription.close();
+    this.#orphaned = [];
   }
 
   #entry(sessionId, roomType) {
@@ -106,7 +106,7 @@ export class Receiving {
   }
 
   #open(stream) {
-    const { signaling, iceServers, onTold } = this.#options;
+    const { signaling, iceServers, onMemberState } = this.#options;
     const { sessionId, roomType } = stream;
     stream.subscription?.close();
     stream.subscription = new Subscription({
@@ -115,7 +115,7 @@ export class Receiving {
       roomType,
       publisher: sessionId,
       onTrack: (media) => this.#options.onStream(sessionId, roomType, media),
-      onTold: (type, payload) => onTold(sessionId, type, payload),
+      onMemberState: (type, payload) => onMemberState(sessionId, type, payload),
       onError: (error) => this.#refused(stream, error),
       onFailed: (reason) => this.#failed(stream, reason),
       onState: (state) => this.#state(stream, state),
@@ -133,22 +133,22 @@ export class Receiving {
       this.#drop(stream.sessionId, "screen");
       return;
     }
-    const attempt = this.#again(stream);
-    this.#say(stream, (name) => sentences.theirsNotFound(name, error.code, attempt < DELAYS.length));
+    const attempt = this.#retry(stream);
+    this.#report(stream, (name) => sentences.theirsNotFound(name, error.code, attempt < DELAYS.length));
   }
 
   #failed(stream, reason) {
-    const attempt = this.#again(stream);
-    // The SFU ends a connection also when its publisher is replaced or leaves: the first time that is no trouble.
+    const attempt = this.#retry(stream);
+    // The SFU also ends a connection when its publisher is replaced or leaves: the first time is no problem to report.
     if (reason === "ended" && attempt === 1) return;
-    this.#say(stream, (name) => sentences.theirMediaFailed(name, attempt < 3));
+    this.#report(stream, (name) => sentences.theirMediaFailed(name, attempt < 3));
   }
 
-  #say({ sessionId, roomType }, sentence) {
+  #report({ sessionId, roomType }, sentence) {
     this.#options.onTrouble(keyOf(sessionId, roomType), sentence(this.#names.get(sessionId) ?? "somebody"));
   }
 
-  #again(stream) {
+  #retry(stream) {
     clearTimeout(stream.timer);
     stream.subscription?.close();
     const { sessionId, roomType } = stream;

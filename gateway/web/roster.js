@@ -1,5 +1,5 @@
 /**
- * Who is in the room and who of them in the call, from the room's events.
+ * The members of the room and of the call, from the room's events.
  *
  * Source: signaling API, "Room events" and "Participants list events"; reference 4.3 and 7.
  */
@@ -12,8 +12,8 @@ export class Roster {
   #members = new Map(); // session id -> {sessionId, userId, name}
   #flags = new Map(); // session id -> inCall; may know a session before its join event
 
-  /** Take an event; returns whether it concerned the roster. */
-  take(event) {
+  /** Apply an event; returns whether it concerns the roster. */
+  apply(event) {
     if (event.target === "room" && event.type === "join") {
       for (const entry of event.join ?? []) this.#join(entry);
     } else if (event.target === "room" && event.type === "leave") {

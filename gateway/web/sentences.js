@@ -1,5 +1,5 @@
 /**
- * What the page says when something is not as it should be: one sentence for each cause.
+ * The page's texts about problems: one sentence for each cause.
  */
 
 const DEVICES = {

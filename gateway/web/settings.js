@@ -1,5 +1,5 @@
 /**
- * The choices that go into an offer: codecs and bitrate, offered as far as this browser can send them.
+ * The preferences that go into an offer: codecs that this browser can send, and a bitrate.
  *
  * Source: signaling API, "Start publishing": audiocodec, videocodec, bitrate.
  */
@@ -9,7 +9,7 @@ const VIDEO = ["vp8", "vp9", "h264", "av1", "h265"];
 const AUDIO = ["opus", "g722", "pcmu", "pcma"];
 const BITRATES = [2_000_000, 1_000_000, 500_000, 200_000]; // bit/s
 
-/** Fill every select of the page that is marked with data-choice, and keep those of one kind equal. */
+/** Fill each select of the page that has data-choice, and keep selects of the same choice equal. */
 export function prepareChoices() {
   fill("videocodec", "Automatic", sendable("video", VIDEO));
   fill("audiocodec", "Automatic", sendable("audio", AUDIO));
@@ -19,17 +19,17 @@ export function prepareChoices() {
   }
 }
 
-/** @returns {{videocodec?: string, audiocodec?: string, bitrate?: number}} what to send, empty where nothing was chosen */
-export function wishes() {
+/** @returns {{videocodec?: string, audiocodec?: string, bitrate?: number}} the members to send; none for no choice */
+export function preferences() {
   const chosen = {};
   for (const kind of ["videocodec", "audiocodec"]) if (value(kind)) chosen[kind] = value(kind);
   if (Number(value("bitrate"))) chosen.bitrate = Number(value("bitrate"));
   return chosen;
 }
 
-/** The screen takes the codecs, but not the bitrate: that one is for the camera. */
-export function screenWishes() {
-  const { videocodec } = wishes();
+/** Return the preferences for the screen: the codec, but not the bitrate, which is for the camera. */
+export function screenPreferences() {
+  const { videocodec } = preferences();
   return videocodec ? { videocodec } : {};
 }
 

@@ -6,21 +6,21 @@
  *
  * Events (CustomEvent):
  *   state    {state, retryIn}   "connecting" | "open" | "away" | "ended"; retryIn in seconds, 0 = now
- *   session  {resumed}          a session is there; not resumed = everything of an older one is gone
- *   message  the message        whatever the gateway sends that is not the reply to a request
- *   ended    {reason}           the gateway said bye, it will not be tried again
+ *   session  {resumed}          a session is open; not resumed = an older session is lost
+ *   message  the message        each message of the gateway that is not the reply to a request
+ *   ended    {reason}           the gateway ended the session; there is no further attempt
  */
 
 import { Delivery, FEATURE } from "./delivery.js";
 import { PollingSocket } from "./polling.js";
 
-const BACKOFF_SECONDS = [0.5, 1, 2, 4, 8, 16]; // as patient as the gateway's own clients, see reference 1.1
+const BACKOFF_SECONDS = [0.5, 1, 2, 4, 8, 16]; // doubled up to 16 s, like the gateway's attempts with Janus (reference 9.8)
 const CONNECT_SECONDS = 10;
 const REPLY_SECONDS = 15; // the gateway asks Nextcloud for up to 10 s
-const ERROR_SECONDS = 60; // no error comes later than that
+const ERROR_SECONDS = 60; // no error arrives later
 const PROBE_SECONDS = 5;
-const SILENCE_SECONDS = 25; // with nothing heard for so long, ask whether the gateway is still there
-const REPUBLISH = "republish"; // feature id: we can be asked to offer again (the gateway's protocol page)
+const SILENCE_SECONDS = 25; // without a message, then the connection is probed
+const REPUBLISH = "republish"; // feature id: the gateway may ask for a new offer (docs/protocol.md, "Offering again")
 const HELLO_RETRY_REASONS = new Set(["hello_timeout", "room_join_timeout"]);
 
 /** An error that the gateway sent. */
@@ -48,11 +48,11 @@ export class Signaling extends EventTarget {
   #probeTimer = 0;
   #silenceTimer = 0;
   #room = null;
-  #opened = null; // the promise of open(), until the first session is there
+  #opened = null; // the promise of open(), until the first session is open
 
   /**
    * @param {string} url of the WebSocket
-   * @param {(features: Set<string>) => Promise<{version: string, auth: object}>} credentials asked for each new session
+   * @param {(features: Set<string>) => Promise<{version: string, auth: object}>} credentials called for each new session
    */
   constructor(url, credentials) {
     super();
@@ -65,7 +65,7 @@ export class Signaling extends EventTarget {
     this.onNetwork = () => (this.state === "away" ? this.retry() : this.probe());
   }
 
-  /** Connect; resolves when the first session is there, rejects when the gateway refuses it. */
+  /** Connect; resolves when the first session is open, rejects when the gateway refuses it. */
   open() {
     return new Promise((resolve, reject) => {
       this.#opened = { resolve, reject };
@@ -80,7 +80,7 @@ export class Signaling extends EventTarget {
     const whole = onError ? { id: this.#nextId(), ...message } : message;
     if (onError) {
       this.#pending.set(whole.id, { onError });
-      setTimeout(() => this.#pending.delete(whole.id), ERROR_SECONDS * 1000); // success is silent
+      setTimeout(() => this.#pending.delete(whole.id), ERROR_SECONDS * 1000); // success is not answered
     }
     if (this.state === "open") this.#write(whole);
     else this.#waiting.push(whole);
@@ -88,7 +88,7 @@ export class Signaling extends EventTarget {
 
   /**
    * Send a request and return its reply. Rejects with SignalingError, or when no reply comes.
-   * onReply takes the reply before any message behind it is looked at; a promise is too late for that.
+   * onReply gets the reply before any message behind it is handled; a promise would be too late.
    */
   request(message, onReply = () => {}) {
     return new Promise((resolve, reject) => {
@@ -96,11 +96,11 @@ export class Signaling extends EventTarget {
       const timer = setTimeout(() => {
         if (this.#pending.delete(id)) reject(new SignalingError({ code: "timeout", message: "The gateway did not answer." }));
       }, REPLY_SECONDS * 1000);
-      const settle = (how) => (value) => {
+      const settle = (finish) => (value) => {
         clearTimeout(timer);
-        how(value);
+        finish(value);
       };
-      const taken = (reply) => {
+      const handle = (reply) => {
         try {
           onReply(reply);
           resolve(reply);
@@ -108,14 +108,14 @@ export class Signaling extends EventTarget {
           reject(error);
         }
       };
-      this.#pending.set(id, { resolve: settle(taken), reject: settle(reject) });
+      this.#pending.set(id, { resolve: settle(handle), reject: settle(reject) });
       const whole = { id, ...message };
       if (this.state === "open" || message.type === "hello") this.#write(whole);
       else this.#waiting.push(whole);
     });
   }
 
-  /** Join a room; the reply is the room object. Being in it already is success. */
+  /** Join a room and return the room object; a session that is in the room already succeeds. */
   async joinRoom(roomid, sessionid) {
     this.#room = { roomid, sessionid };
     try {
@@ -126,20 +126,20 @@ export class Signaling extends EventTarget {
     }
   }
 
-  /** Ask for any sign of life; without one in a few seconds the connection is dropped and resumed. */
+  /** Send a request that is always answered; without an answer in a few seconds the connection is dropped and resumed. */
   probe() {
     if (this.state !== "open" || !this.#room || this.#probeTimer) return;
     this.#probeTimer = setTimeout(() => this.#drop(), PROBE_SECONDS * 1000);
-    // Joining the room one is in is answered (already_joined) and changes nothing.
+    // Joining the current room is answered (already_joined) and changes nothing.
     this.send({ type: "room", room: this.#room }, () => {});
   }
 
-  /** Do not wait any longer before the next attempt to connect. */
+  /** Start the next attempt to connect at once. */
   retry() {
     if (this.state === "away") this.#connect();
   }
 
-  /** Say bye and end the session. */
+  /** Send bye and end the session. */
   close() {
     if (this.state === "open") this.#write({ type: "bye", bye: {} });
     this.#end("closed");
@@ -169,21 +169,21 @@ export class Signaling extends EventTarget {
     this.#use(new WebSocket(this.#url), () => this.#use(new PollingSocket(this.#url), () => this.#drop()));
   }
 
-  /** Talk over this socket; when it says nothing at all there is another way. */
+  /** Use a socket; call `otherwise` if no message arrives on it. */
   #use(socket, otherwise) {
     const before = this.#socket;
     this.#socket = socket;
     before?.close();
-    let heard = false;
+    let received = false;
     const lost = () => {
       if (this.#socket !== socket) return;
       clearTimeout(this.#connectTimer);
-      if (heard) this.#drop();
+      if (received) this.#drop();
       else otherwise();
     };
     this.#connectTimer = setTimeout(lost, CONNECT_SECONDS * 1000);
     socket.addEventListener("message", (event) => {
-      heard = true;
+      received = true;
       if (this.#socket === socket) this.#receive(event.data);
     });
     socket.addEventListener("close", lost);
@@ -199,13 +199,13 @@ export class Signaling extends EventTarget {
     socket?.close();
   }
 
-  /** Give the connection up and try another after a pause. */
+  /** Close the connection and open another one after a pause. */
   #drop() {
     if (this.state === "ended") return;
     this.#detach();
     const seconds = BACKOFF_SECONDS[Math.min(this.#attempt, BACKOFF_SECONDS.length - 1)];
     this.#attempt += 1;
-    const pause = seconds * (0.75 + Math.random() / 2); // so that many pages do not come back at once
+    const pause = seconds * (0.75 + Math.random() / 2); // so that many pages do not connect at once
     this.#setState("away", pause);
     this.#retryTimer = setTimeout(() => this.#connect(), pause * 1000);
   }
@@ -231,7 +231,7 @@ export class Signaling extends EventTarget {
     } catch {
       return;
     }
-    const acknowledgement = this.#delivery.heard(message);
+    const acknowledgement = this.#delivery.receive(message);
     if (acknowledgement) this.#write(acknowledgement);
     if (message.type === FEATURE) return;
     if (message.type === "welcome") {
@@ -244,7 +244,7 @@ export class Signaling extends EventTarget {
     }
   }
 
-  /** Hand a reply to its request; false when nobody waits for it. */
+  /** Pass a reply to its request; returns false if there is none. */
   #settle(message) {
     const pending = message.id === undefined ? undefined : this.#pending.get(message.id);
     if (!pending) return false;
@@ -285,7 +285,7 @@ export class Signaling extends EventTarget {
       return true;
     } catch (error) {
       if (error.code !== "no_such_session") throw error;
-      if (this.#resumeId === resumeid) this.#resumeId = ""; // else there is another session by now
+      if (this.#resumeId === resumeid) this.#resumeId = ""; // else another session is open by now
       return false;
     }
   }
@@ -312,13 +312,13 @@ export class Signaling extends EventTarget {
     if (!resumed) this.#forget();
     for (const text of this.#delivery.begin(reply.hello, resumed)) this.#socket.send(text);
     if (resumed) for (const message of kept) this.#write(message);
-    this.#setState("open"); // who hears of it may send at once
+    this.#setState("open"); // listeners may send at once
     this.dispatchEvent(new CustomEvent("session", { detail: { resumed } }));
     this.#opened?.resolve();
     this.#opened = null;
   }
 
-  /** Forget what belonged to a session that is gone. */
+  /** Drop the state of a lost session. */
   #forget() {
     this.#room = null;
     for (const { reject } of this.#pending.values()) {

@@ -1,9 +1,9 @@
 /**
- * Tells a SpeakingMeter when what it hears is speech. Runs on the audio thread: it hears every sample, also while the
- * page is in the background, where a browser lets timers run once a second at most.
+ * Detects speech for a SpeechDetector. Runs on the audio thread and gets every sample, also while the page is in the
+ * background, where browsers run timers at most once a second.
  */
 
-const LEVEL = 0.02; // RMS of full scale; room noise stays below
+const LEVEL = 0.02; // RMS of full scale; room noise is below
 const HOLD = 0.6; // seconds; a pause between words is not the end of speech
 const WINDOW = 1024; // samples over which a level is taken
 
@@ -11,7 +11,7 @@ class Speech extends AudioWorkletProcessor {
   #ended = false;
   #sum = 0;
   #count = 0;
-  #heard = -Infinity;
+  #lastSpeech = -Infinity; // time of the last loud window
   #speaking = false;
 
   constructor() {
@@ -23,10 +23,10 @@ class Speech extends AudioWorkletProcessor {
     for (const sample of samples) this.#sum += sample * sample;
     this.#count += samples.length;
     if (this.#count >= WINDOW) {
-      if (Math.sqrt(this.#sum / this.#count) > LEVEL) this.#heard = currentTime;
+      if (Math.sqrt(this.#sum / this.#count) > LEVEL) this.#lastSpeech = currentTime;
       this.#sum = this.#count = 0;
     }
-    const speaking = currentTime - this.#heard < HOLD;
+    const speaking = currentTime - this.#lastSpeech < HOLD;
     if (speaking !== this.#speaking) this.port.postMessage((this.#speaking = speaking));
     return !this.#ended;
   }

@@ -1,11 +1,11 @@
 /**
- * The small line of figures on a tile, from two readings of getStats().
+ * The statistics on a tile, from two readings of getStats().
  */
 
 const last = new WeakMap(); // RTCPeerConnection -> Map of report id -> {bytes, lost, packets, time}
 
 /**
- * Read what a connection carries now.
+ * Read the current codecs, resolution, bitrate and loss of a connection.
  * @param {RTCPeerConnection} pc
  * @param {"inbound-rtp"|"outbound-rtp"} direction
  * @returns {Promise<{codec, width, height, kbits, loss}[]>} one per medium, video first; kbits and loss (percent) since
@@ -32,9 +32,9 @@ export async function readStats(pc, direction) {
   return lines.sort((one, other) => (other.kind === "video") - (one.kind === "video"));
 }
 
-/** Write a reading as the tile shows it, a line for each medium: codec, resolution, kbit/s, loss. */
+/** Format a reading for a tile, a line for each medium: codec, resolution, kbit/s, loss. */
 export function describe(lines) {
-  // What carries nothing now is switched off.
+  // A medium without bits is switched off.
   const shown = lines.filter((line) => line.codec && line.kbits);
   return shown.map(describeLine).join("\n");
 }
@@ -49,10 +49,10 @@ function describeLine({ kind, codec, width, height, kbits, loss }) {
 
 function codecName(codec) {
   const name = codec?.mimeType?.split("/")[1] ?? "";
-  return name === "opus" ? "Opus" : name; // the only one that browsers do not write in capitals
+  return name === "opus" ? "Opus" : name; // the only name that browsers do not write in capitals
 }
 
-/** For what we send, the receiver's reports tell the loss. */
+/** Return the counters of a stream; for a sent stream the loss comes from the receiver's reports. */
 function counted(entry, report) {
   if (entry.type === "inbound-rtp") {
     const lost = Math.max(0, entry.packetsLost ?? 0);

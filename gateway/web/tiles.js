@@ -1,10 +1,10 @@
 /**
- * The pictures of a call: one tile for each stream, with name, state and a line of figures.
+ * The tiles of a call: one for each stream, with name, state and statistics.
  */
 
 import { hueOf, initialOf } from "./media.js";
 
-/** One stream on the page. Text from others only ever goes in as text. */
+/** One stream on the page. Text of other users is inserted as text only, never as HTML. */
 class Tile {
   constructor({ name, own = false, screen = false }) {
     this.own = own;
@@ -36,13 +36,13 @@ class Tile {
     this.#paint();
   }
 
-  /** Show a stream; the last picture stays until the new one plays. */
+  /** Show a stream; the last frame stays until the new stream plays. */
   setStream(stream) {
     if (this.video.srcObject !== stream) this.video.srcObject = stream;
     this.#paint();
   }
 
-  /** @param {{audio: ?boolean, video: ?boolean, speaking: boolean}} state null = not told yet */
+  /** @param {{audio: ?boolean, video: ?boolean, speaking: boolean}} state null = not known yet */
   setState(state) {
     this.state = { ...this.state, ...state };
     this.#paint();
@@ -71,7 +71,7 @@ class Tile {
     this.element.setAttribute("aria-label", [this.nameLabel.textContent, ...this.words()].join(", "));
   }
 
-  /** The state in words, for those who do not see it. */
+  /** Return the state in words, for screen readers. */
   words() {
     if (this.screen) return [];
     const { audio, video, speaking } = this.state;
@@ -83,12 +83,12 @@ class Tile {
   }
 }
 
-/** All tiles, in the order in which they came; screens apart. */
+/** All tiles in the order of their creation; screens are in a container of their own. */
 export class TileGrid {
   #root;
   #screens;
   #tiles = new Map(); // "session roomType" -> Tile
-  #stranded = []; // tiles of a session that is gone, until the same user is back
+  #orphaned = []; // tiles of a lost session, until the same user is back
 
   constructor(root, screens) {
     this.#root = root;
@@ -99,7 +99,7 @@ export class TileGrid {
     return this.#tiles.get(`${sessionId} ${roomType}`);
   }
 
-  /** The tile of a stream, made when it is not there. `userId` lets a stranded tile of the same user live on. */
+  /** Return the tile of a stream, a new one if needed. With `userId` an orphaned tile of the same user is reused. */
   open(sessionId, roomType, { name, userId = "", own = false }) {
     const key = `${sessionId} ${roomType}`;
     let tile = this.#tiles.get(key);
@@ -125,30 +125,30 @@ export class TileGrid {
     return [...this.#tiles].map(([key, tile]) => [...key.split(" "), tile]);
   }
 
-  /** Keep the others' tiles as they are for a while: their session is gone, their pictures may not be. */
-  strand() {
+  /** Keep the others' tiles unchanged for a while after the session is lost: their streams may still play. */
+  sessionLost() {
     for (const [, roomType, tile] of this.entries()) {
       if (tile.own) tile.close();
-      else this.#stranded.push({ roomType, tile });
+      else this.#orphaned.push({ roomType, tile });
     }
     this.#tiles.clear();
   }
 
-  /** Let go of the stranded tiles that nobody came back for. */
-  settle() {
-    for (const { tile } of this.#stranded) tile.close();
-    this.#stranded = [];
+  /** Close the orphaned tiles whose users have not come back. */
+  closeOrphaned() {
+    for (const { tile } of this.#orphaned) tile.close();
+    this.#orphaned = [];
     this.#count();
   }
 
   clear() {
-    this.settle();
+    this.closeOrphaned();
     for (const [sessionId, roomType] of this.entries()) this.close(sessionId, roomType);
   }
 
   #adopt(roomType, userId) {
-    const index = this.#stranded.findIndex((one) => one.roomType === roomType && userId && one.tile.userId === userId);
-    return index < 0 ? undefined : this.#stranded.splice(index, 1)[0].tile;
+    const index = this.#orphaned.findIndex((one) => one.roomType === roomType && userId && one.tile.userId === userId);
+    return index < 0 ? undefined : this.#orphaned.splice(index, 1)[0].tile;
   }
 
   #count() {

@@ -1,5 +1,5 @@
 /**
- * What the page shows of a call: tiles, people, controls, the state in words, and the line of figures.
+ * The page's view of a call: tiles, people, controls, the state in words, and statistics.
  */
 
 import { Notices } from "./notices.js";
@@ -16,8 +16,8 @@ export class View {
   tiles = new TileGrid($("tiles"), $("screens"));
   #people = new PeopleList($("people-list"));
 
-  /** Say where the connection stands; `level` is "idle", "busy", "ok" or "bad". */
-  say(text, level) {
+  /** Show the state of the connection; `level` is "idle", "busy", "ok" or "bad". */
+  showStatus(text, level) {
     const state = $("state");
     if (state.textContent !== text) state.textContent = text; // a screen reader reads each change
     state.dataset.level = level;
@@ -26,8 +26,8 @@ export class View {
   /**
    * Show a call.
    * @param {{sessionId, name, flags, audio: boolean, video: ?MediaStreamTrack, mirrored: boolean, screen: ?MediaStream}} own
-   * @param others as Call.others() gives them
-   * @param {boolean} joining whether people may be missing that will be back
+   * @param others as Call.others() returns them
+   * @param {boolean} joining whether members are missing that are expected back
    */
   paint(own, others, joining) {
     this.#paintOwn(own);
@@ -44,7 +44,7 @@ export class View {
     this.#paintControls(own);
   }
 
-  /** Show somebody's stream in their tile. */
+  /** Show a member's stream in its tile. */
   showStream({ sessionId, name, userId }, roomType, stream) {
     const tile = this.tiles.open(sessionId, roomType, { name, userId });
     tile.setStream(stream);
@@ -55,13 +55,13 @@ export class View {
     });
   }
 
-  /** Show our own screen in a tile of ours. */
+  /** Show the own screen in a tile of its own. */
   showOwnScreen({ sessionId, name, screen }) {
     if (screen) this.tiles.open(sessionId, "screen", { name, own: true }).setStream(screen);
     else this.tiles.close(sessionId, "screen");
   }
 
-  /** Write the figures of each tile; `connection` finds a tile's PeerConnection. */
+  /** Show the statistics of each tile; `connection` returns a tile's PeerConnection. */
   async showStats(connection) {
     for (const [sessionId, roomType, tile] of this.tiles.entries()) {
       const pc = connection(sessionId, roomType);
@@ -97,7 +97,7 @@ export class View {
     button("camera", video ? "Camera off" : "Camera on", video ? "camera" : "camera-off");
     button("share", screen ? "Stop sharing" : "Share screen", "screen");
     $("share").classList.toggle("on", Boolean(screen));
-    for (const id of ["mute", "camera"]) $(id).disabled = flags === FLAG_IN_CALL; // a listener has nothing to switch
+    for (const id of ["mute", "camera"]) $(id).disabled = flags === FLAG_IN_CALL; // a listener has no devices
   }
 
   #playAll() {

@@ -1,4 +1,4 @@
-"""A stay in a room: what the browser gives late, and a session that is lost again while one joins anew."""
+"""Participation in a room: devices that the browser opens late, and a session that is lost again while rejoining."""
 
 from __future__ import annotations
 

@@ -1,39 +1,39 @@
 /**
- * One stay in a room: devices, joining, what the person does, and joining anew when the gateway lost the session.
+ * One participation in a room: devices, joining, the user's actions, and joining again after the session was lost.
  */
 
 import * as backend from "./backend.js";
 import { Call } from "./call.js";
-import { LocalMedia, openScreen, SpeakingMeter } from "./media.js";
+import { LocalMedia, openScreen, SpeechDetector } from "./media.js";
 import { FLAG_AUDIO, FLAG_IN_CALL, FLAG_VIDEO } from "./roster.js";
 import * as sentences from "./sentences.js";
-import { screenWishes, wishes } from "./settings.js";
+import { screenPreferences, preferences } from "./settings.js";
 import { Signaling } from "./signaling.js";
 
 const STATS_MS = 2000;
 const REJOIN_MS = 2000;
-const STRANDED_MS = 20_000; // as long as receiving.js lets the streams of a lost session play
+const ORPHAN_MS = 20_000; // as long as receiving.js lets the streams of a lost session play
 
-// Makes a second join the same user: then their picture on the others' pages is not replaced but goes on.
+// Identifies the user in a second join, so that the others' pages keep the user's tile.
 const person = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
-export class Stay {
+export class Participation {
   #view;
   #ticket = null;
-  #meter = null;
+  #detector = null;
   #screen = null;
-  #mediaState = ""; // "" = nothing is published
+  #mediaState = ""; // "" = no publication
   #joining = true;
-  #rejoins = 0; // the latest one counts
+  #rejoins = 0; // only the latest one continues
   #rejoining = false;
-  #choosing = false; // the browser asks which screen
-  #asking = false; // the browser asks for a camera or microphone
+  #choosing = false; // the browser's dialog for a screen is open
+  #asking = false; // the browser's dialog for a camera or microphone is open
   #over = false;
   #statsTimer = 0;
 
   /**
    * @param {View} view
-   * @param {{name, room, wanted, size, onEnd: (sentence: string) => void}} options `wanted` as LocalMedia.open takes it
+   * @param {{name, room, wanted, size, onEnd: (sentence: string) => void}} options `wanted` as in LocalMedia.open
    */
   constructor(view, { name, room, wanted, size, onEnd }) {
     this.#view = view;
@@ -42,12 +42,12 @@ export class Stay {
     this.media.onEnded = (kind) => this.#deviceGone(kind);
   }
 
-  /** Open devices, join, enter the call; does nothing more once it was stopped. */
+  /** Open devices, join, enter the call; returns early once it was stopped. */
   async start() {
-    this.#view.say("Asking for camera and microphone", "busy");
+    this.#view.showStatus("Asking for camera and microphone", "busy");
     await this.media.open(this.wanted);
     if (this.#closedIfOver()) return;
-    this.#ticket = await backend.join(this.#who());
+    this.#ticket = await backend.join(this.#participant());
     if (this.#over) return;
     this.signaling = new Signaling(socketUrl(), (features) => this.#credentials(features));
     this.signaling.addEventListener("state", ({ detail }) => this.#signalingState(detail));
@@ -62,16 +62,16 @@ export class Stay {
     this.call.enter();
     this.#joining = false;
     this.paint();
-    this.#tellDevices();
+    this.#reportDevices();
     this.#statsTimer = setInterval(() => this.#showStats(), STATS_MS);
   }
 
   stop() {
     this.#over = true;
     clearInterval(this.#statsTimer);
-    this.#meter?.stop();
+    this.#detector?.stop();
     this.stopSharing();
-    this.signaling?.close(); // first: then the gateway does not take the closed connections for failed ones
+    this.signaling?.close(); // first, so that the gateway does not count the closed connections as failed
     this.call?.close();
     this.media.close();
   }
@@ -80,7 +80,7 @@ export class Stay {
     if (!this.media.setAudio(!this.media.audioOn)) {
       this.#view.notices.show("devices", sentences.devices(this.media.reasons[0] ?? "unused"), this.#tryAgain());
     }
-    this.call.tell({ audio: this.media.audioOn });
+    this.call.sendState({ audio: this.media.audioOn });
     this.paint();
   }
 
@@ -92,9 +92,9 @@ export class Stay {
     this.#asking = false;
     if (this.#closedIfOver()) return;
     this.call.publishing.setTrack("video", "video", track);
-    this.call.tell({ video: track !== null });
+    this.call.sendState({ video: track !== null });
     if (this.#flags() !== flags) backend.call(this.#ticket.session, this.#flags()).catch(() => {}); // a first camera
-    if (track) this.#tellDevices();
+    if (track) this.#reportDevices();
     this.paint();
   }
 
@@ -111,7 +111,7 @@ export class Stay {
     if (this.#over || !screen) return;
     this.#screen = screen;
     screen.getVideoTracks()[0].addEventListener("ended", () => this.#screen === screen && this.stopSharing());
-    this.call.publishing.publish("screen", screen.getTracks(), screenWishes());
+    this.call.publishing.publish("screen", screen.getTracks(), screenPreferences());
     this.#view.showOwnScreen(this.#own());
     this.paint();
   }
@@ -125,13 +125,13 @@ export class Stay {
     this.paint();
   }
 
-  /** Publish with what was chosen in the settings. */
-  rewish() {
-    this.call.publishing.rewish("video", wishes());
-    this.call.publishing.rewish("screen", screenWishes());
+  /** Publish again with the preferences in the settings. */
+  applyPreferences() {
+    this.call.publishing.setPreferences("video", preferences());
+    this.call.publishing.setPreferences("screen", screenPreferences());
   }
 
-  /** Bring the page in line with the state. */
+  /** Update the page. */
   paint() {
     if (!this.call || this.#over) return;
     const others = this.call.others();
@@ -148,7 +148,7 @@ export class Stay {
     }
   }
 
-  /** After the browser gave devices: let go of them if the stay ended meanwhile. Returns whether it did. */
+  /** Close the devices that the browser has opened if the participation has ended; returns whether it has. */
   #closedIfOver() {
     if (this.#over) this.media.close();
     return this.#over;
@@ -160,13 +160,13 @@ export class Stay {
     return { sessionId, name: this.name, flags: this.#flags(), audio: audioOn, video, mirrored: realVideo, screen: this.#screen };
   }
 
-  #who() {
+  #participant() {
     return { name: this.name, room: this.room, person, previous: this.#ticket?.session ?? "" };
   }
 
-  /** A session needs its own ticket: the first one is there already, a later one is asked for. */
+  /** Return the credentials of a session: the first one has its ticket, each later one requests another. */
   async #credentials(features) {
-    if (this.#ticket.used) this.#ticket = await backend.join(this.#who());
+    if (this.#ticket.used) this.#ticket = await backend.join(this.#participant());
     this.#ticket.used = true;
     const { url, ticket, token } = this.#ticket;
     if (features.has("hello-v2") && token) return { version: "2.0", auth: { url, params: { token } } };
@@ -174,12 +174,12 @@ export class Stay {
   }
 
   async #enter() {
-    this.#view.say(`Joining ${this.room}`, "busy");
+    this.#view.showStatus(`Joining ${this.room}`, "busy");
     await this.signaling.joinRoom(this.#ticket.roomid, this.#ticket.session);
     if (!this.#over) await backend.call(this.#ticket.session, this.#flags());
   }
 
-  /** What we take part with. A listener has neither; a camera that is off now was there and may be again. */
+  /** Return the call flags. A listener sends nothing; a camera that is off still counts. */
   #flags() {
     if (this.wanted === "listen") return FLAG_IN_CALL;
     return FLAG_IN_CALL | FLAG_AUDIO | (this.wanted === "audio" && !this.media.video ? 0 : FLAG_VIDEO);
@@ -187,7 +187,7 @@ export class Stay {
 
   #listen() {
     const { notices, tiles } = this.#view;
-    const on = (type, take) => this.call.addEventListener(type, ({ detail }) => take(detail));
+    const on = (type, handle) => this.call.addEventListener(type, ({ detail }) => handle(detail));
     this.signaling.addEventListener("session", ({ detail }) => (detail.resumed ? this.#resumed() : this.#lost()));
     on("members", () => this.paint());
     on("removed", () => this.onEnd("The room was closed."));
@@ -211,21 +211,21 @@ export class Stay {
     const tracks = [this.media.audio, this.media.video].filter(Boolean);
     if (!tracks.length) return;
     this.#mediaState = "connecting";
-    this.call.publishing.publish("video", tracks, wishes());
-    this.call.tell({ audio: this.media.audioOn, video: this.media.video !== null });
-    this.#measure();
+    this.call.publishing.publish("video", tracks, preferences());
+    this.call.sendState({ audio: this.media.audioOn, video: this.media.video !== null });
+    this.#detectSpeech();
   }
 
-  #measure() {
-    this.#meter?.stop();
-    this.#meter = null;
-    this.#speaks(false); // the last word of a meter that is gone
+  #detectSpeech() {
+    this.#detector?.stop();
+    this.#detector = null;
+    this.#speaks(false); // the state of the previous detector no longer holds
     if (!this.media.realAudio) return;
-    this.#meter = new SpeakingMeter(this.media.audio, (speaking) => this.#speaks(speaking));
+    this.#detector = new SpeechDetector(this.media.audio, (speaking) => this.#speaks(speaking));
   }
 
   #speaks(speaking) {
-    this.call.tell({ speaking });
+    this.call.sendState({ speaking });
     this.#view.tiles.get(this.signaling.sessionId, "video")?.setState({ speaking });
   }
 
@@ -239,36 +239,36 @@ export class Stay {
     this.paint();
   }
 
-  /** The session was lost: leave the tiles as they are while we join the room and the call again. */
+  /** Join the room and the call again after the session was lost; the tiles stay unchanged meanwhile. */
   #lost() {
     const { notices, tiles } = this.#view;
     notices.clear("gateway");
     notices.show("session", sentences.NO_SUCH_SESSION);
     this.#joining = this.#rejoining = true;
-    this.call.strand();
-    tiles.strand();
+    this.call.sessionLost();
+    tiles.sessionLost();
     this.#view.showOwnScreen(this.#own());
     this.#rejoin();
   }
 
-  /** Join the room, unless this session is in it already, and the call. */
+  /** Join the room, unless this session is in it already, and enter the call. */
   async #rejoin() {
     const { notices, tiles } = this.#view;
     const rejoin = (this.#rejoins += 1);
-    const replaced = () => this.#over || rejoin !== this.#rejoins;
+    const isReplaced = () => this.#over || rejoin !== this.#rejoins;
     try {
       await this.#enter();
     } catch (error) {
-      if (replaced() || this.signaling.state !== "open") return; // the next session, or the resumed one, does it
+      if (isReplaced() || this.signaling.state !== "open") return; // the next session, or the resumed one, joins
       notices.show("session", sentences.refused(error));
-      setTimeout(() => !replaced() && this.signaling.state === "open" && this.#rejoin(), REJOIN_MS);
+      setTimeout(() => !isReplaced() && this.signaling.state === "open" && this.#rejoin(), REJOIN_MS);
       return;
     }
-    if (replaced()) return;
+    if (isReplaced()) return;
     this.call.renew();
     this.#joining = this.#rejoining = false;
     notices.clear("session");
-    setTimeout(() => !this.#over && tiles.settle(), STRANDED_MS);
+    setTimeout(() => !this.#over && tiles.closeOrphaned(), ORPHAN_MS);
     this.paint();
   }
 
@@ -278,23 +278,23 @@ export class Stay {
       this.#view.notices.show("gateway", text, { label: "Try now", run: () => this.signaling.retry() });
     }
     if (this.call) this.paint();
-    else if (state === "away") this.#view.say("Gateway away, connecting again", "bad");
-    else if (state === "connecting") this.#view.say("Connecting to the gateway", "busy");
+    else if (state === "away") this.#view.showStatus("Gateway away, connecting again", "bad");
+    else if (state === "connecting") this.#view.showStatus("Connecting to the gateway", "busy");
   }
 
   #paintState(others) {
     const { state } = this.signaling;
-    const say = (text, level) => this.#view.say(text, level);
-    if (state === "away" || state === "connecting") say("Gateway away, connecting again", "bad");
-    else if (this.#joining) say("Joining the call", "busy");
-    else if (this.#mediaState === "failed") say("Media connection failed, connecting again", "bad");
-    else if (this.#mediaState === "disconnected") say("Picture and sound interrupted, waiting for the network", "bad");
-    else if (this.#mediaState === "connecting") say("Connecting picture and sound", "busy");
-    else if (others === 0) say("Connected, nobody else is in the call yet", "ok");
-    else say(`Connected, in the call with ${others} other${others === 1 ? "" : "s"}`, "ok");
+    const show = (text, level) => this.#view.showStatus(text, level);
+    if (state === "away" || state === "connecting") show("Gateway away, connecting again", "bad");
+    else if (this.#joining) show("Joining the call", "busy");
+    else if (this.#mediaState === "failed") show("Media connection failed, connecting again", "bad");
+    else if (this.#mediaState === "disconnected") show("Picture and sound interrupted, waiting for the network", "bad");
+    else if (this.#mediaState === "connecting") show("Connecting picture and sound", "busy");
+    else if (others === 0) show("Connected, nobody else is in the call yet", "ok");
+    else show(`Connected, in the call with ${others} other${others === 1 ? "" : "s"}`, "ok");
   }
 
-  #tellDevices() {
+  #reportDevices() {
     const { notices } = this.#view;
     const [reason] = this.media.reasons;
     if (this.wanted === "listen") notices.show("devices", sentences.LISTENING);
@@ -314,9 +314,9 @@ export class Stay {
     this.#asking = false;
     if (this.#closedIfOver()) return;
     for (const kind of ["audio", "video"]) this.call.publishing.setTrack("video", kind, this.media[kind]);
-    this.call.tell({ audio: this.media.audioOn, video: this.media.video !== null });
-    this.#measure();
-    this.#tellDevices();
+    this.call.sendState({ audio: this.media.audioOn, video: this.media.video !== null });
+    this.#detectSpeech();
+    this.#reportDevices();
     this.paint();
   }
 
@@ -325,7 +325,7 @@ export class Stay {
       await this.toggleCamera();
     } else if (kind === "audio") {
       this.media.setAudio(false);
-      this.call.tell({ audio: false });
+      this.call.sendState({ audio: false });
       this.paint();
     }
     if (this.#over) return;
