@@ -49,13 +49,13 @@ class Session:
         "evicted_by",
         "expires_at",
         "features",
-        "heard",
         "id",
         "join_by",
         "location",
         "open",
         "outbox",
         "permissions",
+        "received",
         "resume_id",
         "room",
         "room_session_given",
@@ -103,7 +103,7 @@ class Session:
         managed = INTERNAL_INCALL in features
         self.call_flags = INTERNAL_CALL_FLAGS if self.is_internal and not managed else 0
         self.virtuals: dict[str, VirtualSession] = {}  # of an internal client, by the name it chose
-        self.heard = 0  # messages received from the client since its hello, refused ones included
+        self.received = 0  # messages received from the client since its hello, refused ones included
 
     def attach(self, connection: ConnectionId) -> ConnectionId | None:
         """Make a connection the current one and return the connection that it replaces."""

@@ -26,7 +26,7 @@ _encoder = msgspec.json.Encoder()
 
 
 class Content(Enum):
-    """What is sent to a room, as far as recipients differ in what they may see of it."""
+    """Content that is sent to a room, classified by the rights that a recipient needs to see it."""
 
     PARTICIPANT = "participant"  # the join entry of a participant
     NICK_CHANGE = "nick change"  # the new display name of a participant

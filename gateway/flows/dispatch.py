@@ -7,8 +7,8 @@ handled at once, without a task.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import TypeAlias
 
 import msgspec
 
@@ -23,6 +23,7 @@ from gateway.flows.services import Services
 from gateway.flows.sessions.admission import Admission
 from gateway.flows.sessions.closing import SessionCloser
 from gateway.flows.sessions.hello import ForgedResumeId, HelloRequests
+from gateway.flows.tasks import Work
 from gateway.wire import server, structure
 from gateway.wire.client import ClientMessage, Hello, decode
 from gateway.wire.errors import Code, Error, ProtocolError
@@ -32,8 +33,6 @@ PAUSE_AT = 64  # messages in an inbox at which no more are read from the connect
 
 _INVALID = server.encode(server.ErrorMessage(Code.INVALID_FORMAT.error()))
 _TOO_MANY = server.encode(server.ErrorMessage(Code.TOO_MANY_REQUESTS.error()))
-
-Work: TypeAlias = Coroutine[Any, Any, None]  # the rest of a handler that has to wait
 
 # Handles a message of an open session, at once or, where it has to wait, in the returned coroutine; both raise
 # ProtocolError for a request that cannot be carried out.
@@ -87,7 +86,7 @@ class Dispatch:
             if (bucket.messages < 0.0 or bucket.octets < 0.0) and not self._refill(client, bucket):
                 return
             if client.session is not None:
-                client.session.heard += 1
+                client.session.received += 1
         if inbox.busy:
             inbox.waiting.append((client, text))
             if len(inbox.waiting) >= PAUSE_AT:
@@ -208,7 +207,7 @@ class Dispatch:
         if message.ack is None or not (outbox.acknowledge(message.ack.received) or client.gone):
             raise ProtocolError(Code.INVALID_FORMAT.error())
         if not client.gone:
-            client.connection.send(server.encode(server.Ack(server.AckBody(session.heard))))
+            client.connection.send(server.encode(server.Ack(server.AckBody(session.received))))
 
     # -- hello
 

@@ -48,7 +48,7 @@ class Connection(Protocol):
         """Resume reading."""
 
 
-class Counters(Protocol):
+class FlowCounters(Protocol):
     """The counters that the flows increment; plain integers, which the metrics read."""
 
     messages: dict[str, int]  # from clients, by type

@@ -1,4 +1,4 @@
-"""What the flows of one gateway share."""
+"""The state, ports and settings that all flows of one gateway share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway.core.session import Session
 from gateway.core.throttle import Address
 from gateway.flows.delivery import Delivery
 from gateway.flows.end_requests import EndRequests
-from gateway.flows.ports import Counters, Nextcloud
+from gateway.flows.ports import FlowCounters, Nextcloud
 from gateway.flows.settings import FlowSettings
 from gateway.flows.tasks import Tasks
 from gateway.flows.throttling import Throttling
@@ -34,7 +34,7 @@ class Services:
     settings: FlowSettings
     nextcloud: Nextcloud
     mcu: Mcu | None  # None: no SFU is configured, and media messages are relayed between clients
-    counters: Counters
+    counters: FlowCounters
     ids: SessionIds
     server: ServerFacts  # announced to clients
     server_internal: ServerFacts  # to internal clients

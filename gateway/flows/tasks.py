@@ -10,11 +10,12 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, TypeAlias
 
 log = logging.getLogger("portunus.flows")
 
-Job = Callable[[], Awaitable[None]]
+Work: TypeAlias = Coroutine[Any, Any, None]
+Job: TypeAlias = Callable[[], Awaitable[None]]
 
 
 class Tasks:
@@ -23,7 +24,7 @@ class Tasks:
     def __init__(self) -> None:
         self._running: set[asyncio.Task[None]] = set()
 
-    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    def spawn(self, work: Work, name: str) -> asyncio.Task[None]:
         """Run a coroutine in a task of this owner; a failure is logged with its traceback."""
         task = asyncio.create_task(self._guard(work, name), name=name)
         self._running.add(task)
@@ -47,7 +48,7 @@ class Tasks:
         return len(self._running)
 
     @staticmethod
-    async def _guard(work: Coroutine[Any, Any, None], name: str) -> None:
+    async def _guard(work: Work, name: str) -> None:
         try:
             await work
         except Exception:

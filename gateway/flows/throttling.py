@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from gateway.core.throttle import Address, Throttle, ThrottledAction
-from gateway.flows.ports import Counters
+from gateway.flows.ports import FlowCounters
 from gateway.wire.errors import Code, ProtocolError
 
 
@@ -27,7 +27,7 @@ class Caller(Protocol):
 class Throttling:
     """Asked before a secret is checked, and awaited after a wrong one."""
 
-    def __init__(self, clock: Callable[[], float], counters: Counters) -> None:
+    def __init__(self, clock: Callable[[], float], counters: FlowCounters) -> None:
         self._throttle = Throttle()
         self._clock = clock
         self._counters = counters

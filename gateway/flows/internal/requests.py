@@ -5,9 +5,6 @@ Source: signaling API, Internal clients; reference 11.1, 11.3.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
-from typing import Any
-
 from gateway.core.participants import IN_CALL
 from gateway.core.session import Session
 from gateway.flows.internal.dialout import Dialouts
@@ -16,6 +13,7 @@ from gateway.flows.media.signaling import MediaSignaling
 from gateway.flows.rooms.call_counters import counted
 from gateway.flows.rooms.events import RoomEvents
 from gateway.flows.services import Services
+from gateway.flows.tasks import Work
 from gateway.wire import structure
 from gateway.wire.client import ClientMessage
 from gateway.wire.internal import AddSession, CallReport, InCallFlags, RemoveSession, UpdateSession
@@ -39,7 +37,7 @@ class InternalRequests:
         self._virtual_sessions = virtual_sessions
         self._dialouts = dialouts
 
-    def handle(self, session: Session, message: ClientMessage) -> Coroutine[Any, Any, None] | None:
+    def handle(self, session: Session, message: ClientMessage) -> Work | None:
         """Handle a request at once, or in the returned coroutine; ignore it if the client is not internal.
 
         Raises:

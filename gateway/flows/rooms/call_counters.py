@@ -1,4 +1,4 @@
-"""Counters of calls that begin and of participants that enter them, for the metrics.
+"""FlowCounters of calls that begin and of participants that enter them, for the metrics.
 
 Source: reference 14.5.
 """
@@ -10,11 +10,11 @@ from contextlib import contextmanager
 
 from gateway.core.room import Room
 from gateway.core.virtual import VIRTUAL
-from gateway.flows.ports import Counters
+from gateway.flows.ports import FlowCounters
 
 
 @contextmanager
-def counted(counters: Counters, room: Room) -> Iterator[None]:
+def counted(counters: FlowCounters, room: Room) -> Iterator[None]:
     """Count the participants that enter the room's call within this context, and the call if it begins there."""
     before = _in_call(room)
     yield

@@ -52,7 +52,7 @@ class RoomMessage:
 
     @property
     def content(self) -> Content:
-        """The kind of content that decides which recipient sees which form."""
+        """The content, from which the form for each recipient follows."""
         if not self._comments:
             return Content.OTHER
         return Content.COMMENTS_OR_REFRESH if self._refresh else Content.COMMENTS

@@ -1,4 +1,4 @@
-"""Events about a room: what clients and Nextcloud receive when the core has changed.
+"""Events about a room, sent to its members and to Nextcloud after a change in the core.
 
 An event for many recipients is encoded once per form (``core.visibility``). The order of the messages of one session is
 the order of these calls (reference 4.3).

@@ -5,8 +5,7 @@ Source: reference 4.1, 4.2, 4.4.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
-from typing import Any, Protocol
+from typing import Protocol
 
 from gateway.core.room import Room
 from gateway.core.session import Session
@@ -14,6 +13,7 @@ from gateway.flows.bye import ROOM_SESSION_RECONNECTED
 from gateway.flows.ports import NextcloudError
 from gateway.flows.rooms.events import RoomEvents
 from gateway.flows.services import Services, room_request
+from gateway.flows.tasks import Work
 from gateway.wire import server, structure
 from gateway.wire.backend import BackendAnswer, RoomAnswer
 from gateway.wire.client import ABSENT, ClientMessage, RoomJoin, given
@@ -37,7 +37,7 @@ class RoomMembership:
         self._events = events
         self._closer = closer
 
-    def handle(self, session: Session, message: ClientMessage) -> Coroutine[Any, Any, None] | None:
+    def handle(self, session: Session, message: ClientMessage) -> Work | None:
         """Leave the current room at once, or join one in the returned coroutine.
 
         Raises:
@@ -64,62 +64,62 @@ class RoomMembership:
         Raises:
             ProtocolError: the session stays in its current room, if any.
         """
-        roomid, given_id = room.roomid or "", room.sessionid or ""
+        roomid, room_session = room.roomid or "", room.sessionid or ""
         current = self._hub.room_of(session)
         if current is not None and current.key.id == roomid:
-            if not given_id or self._holder(session, given_id) is None:
-                self._hub.register(session, given_id or session.id)
+            if not room_session or self._holder(session, room_session) is None:
+                self._hub.register(session, room_session or session.id)
             details = AlreadyJoined(_room_body(current))
             raise ProtocolError(Code.ALREADY_JOINED.error(details))
         if session.is_internal:  # needs no invitation
-            if self._holder(session, given_id) is not None:
-                given_id = ""
+            if self._holder(session, room_session) is not None:
+                room_session = ""
             answer = BackendAnswer("room", room=RoomAnswer(roomid))
         else:
-            answer = await self._request_join(session, roomid, given_id)
+            answer = await self._request_join(session, roomid, room_session)
         if not session.open:
-            self._undo_join(session, roomid, given_id, answer)
+            self._undo_join(session, roomid, room_session, answer)
             return
-        if given_id:
-            self._close_duplicate(session, given_id)
+        if room_session:
+            self._close_duplicate(session, room_session)
         if answer.type == "error" and answer.error is not None:
             raise ProtocolError(Error(answer.error.code or "", answer.error.message or "", answer.error.details))
         if answer.type != "room" or answer.room is None:
             raise ProtocolError(Code.ROOM_JOIN_FAILED.error())
-        self._enter(session, answer.room, roomid, given_id, request)
+        self._enter(session, answer.room, roomid, room_session, request)
 
-    async def _request_join(self, session: Session, roomid: str, given_id: str) -> BackendAnswer:
-        request = room_request(session, roomid, given_id or session.id)
+    async def _request_join(self, session: Session, roomid: str, room_session: str) -> BackendAnswer:
+        request = room_request(session, roomid, room_session or session.id)
         try:
             return await self._services.nextcloud.ask(session.backend, session.url, request)
         except NextcloudError as error:
             raise ProtocolError(Code.INTERNAL_ERROR.error(message=str(error))) from error
 
-    def _undo_join(self, session: Session, roomid: str, given_id: str, answer: BackendAnswer) -> None:
+    def _undo_join(self, session: Session, roomid: str, room_session: str, answer: BackendAnswer) -> None:
         """Send a leave request for a session that ended while Nextcloud let it join.
 
         None is sent if another session has the same Nextcloud session id by now, which would leave in its place (4.4).
         """
-        if given_id and answer.type == "room" and self._holder(session, given_id) is None:
-            self._events.request_leave(session, roomid, given_id)
+        if room_session and answer.type == "room" and self._holder(session, room_session) is None:
+            self._events.request_leave(session, roomid, room_session)
 
-    def _close_duplicate(self, session: Session, given_id: str) -> None:
+    def _close_duplicate(self, session: Session, room_session: str) -> None:
         """End another session with the same Nextcloud session id, without a leave request (4.4)."""
-        other = self._holder(session, given_id)
+        other = self._holder(session, room_session)
         if other is not None:
             self._closer.end(other, reason=ROOM_SESSION_RECONNECTED, tell_backend=False)
 
-    def _holder(self, session: Session, given_id: str) -> Session | None:
+    def _holder(self, session: Session, room_session: str) -> Session | None:
         """Return the other session that is registered with a Nextcloud session id."""
-        other = self._hub.of_room_session(session.backend.id, given_id)
+        other = self._hub.of_room_session(session.backend.id, room_session)
         return None if other is session else other
 
-    def _enter(self, session: Session, answer: RoomAnswer, roomid: str, given_id: str, request: str) -> None:
+    def _enter(self, session: Session, answer: RoomAnswer, roomid: str, room_session: str, request: str) -> None:
         joined = self._hub.join(
             session,
             answer.roomid or roomid,
             answer.properties,
-            room_session=given_id,
+            room_session=room_session,
             room_userid=answer.userid,
             permissions=answer.permissions,
             now=self._services.clock(),

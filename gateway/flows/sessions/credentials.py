@@ -21,7 +21,7 @@ _VERSIONS = ("1.0", "2.0")
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
+class TicketCredentials:
     """Parameters that only Nextcloud understands (hello 1.0)."""
 
     client_type: ClientType
@@ -30,7 +30,7 @@ class Ticket:
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class TokenCredentials:
     """A token that Nextcloud has signed (hello 2.0); not verified yet."""
 
     client_type: ClientType
@@ -39,7 +39,7 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class SharedSecretProof:
+class InternalCredentials:
     """The proof that an internal client knows the shared secret (3.4); not verified yet."""
 
     url: str
@@ -47,7 +47,7 @@ class SharedSecretProof:
     checksum: str
 
 
-Credentials: TypeAlias = Ticket | Token | SharedSecretProof
+Credentials: TypeAlias = TicketCredentials | TokenCredentials | InternalCredentials
 
 
 def read_credentials(hello: Hello) -> Credentials:
@@ -70,8 +70,8 @@ def read_credentials(hello: Hello) -> Credentials:
         raise _invalid()
     url = _canonical(auth.url)
     if hello.version == "1.0":
-        return Ticket(client_type, url, auth.params)
-    return Token(client_type, url, _token(auth))
+        return TicketCredentials(client_type, url, auth.params)
+    return TokenCredentials(client_type, url, _token(auth))
 
 
 def check_version(hello: Hello) -> None:
@@ -84,12 +84,12 @@ def check_version(hello: Hello) -> None:
         raise ProtocolError(Code.INVALID_HELLO_VERSION.error())
 
 
-def _shared_secret_proof(auth: Auth) -> SharedSecretProof:
+def _shared_secret_proof(auth: Auth) -> InternalCredentials:
     try:
         params = wire.decode_internal(auth.params)
     except msgspec.DecodeError as error:
         raise _invalid() from error
-    return SharedSecretProof(_canonical(params.backend), params.random or "", params.token or "")
+    return InternalCredentials(_canonical(params.backend), params.random or "", params.token or "")
 
 
 def _token(auth: Auth) -> str:

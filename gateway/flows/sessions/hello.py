@@ -19,7 +19,13 @@ from gateway.flows.client_connection import ClientConnection
 from gateway.flows.ports import Connection, NextcloudError
 from gateway.flows.rooms.events import PARTICIPANTS_UPDATE, RoomEvents
 from gateway.flows.services import Services
-from gateway.flows.sessions.credentials import SharedSecretProof, Ticket, Token, check_version, read_credentials
+from gateway.flows.sessions.credentials import (
+    InternalCredentials,
+    TicketCredentials,
+    TokenCredentials,
+    check_version,
+    read_credentials,
+)
 from gateway.wire import checksum, server, structure
 from gateway.wire.backend import AuthRequest
 from gateway.wire.client import ABSENT, ClientMessage, Hello, given
@@ -51,13 +57,13 @@ class HelloRequests:
         """
         credentials, userid, user = read_credentials(hello), "", ABSENT
         match credentials:
-            case SharedSecretProof():
+            case InternalCredentials():
                 client_type = ClientType.INTERNAL
                 backend = await self._verify_shared_secret(client, credentials)
-            case Token(client_type):
+            case TokenCredentials(client_type):
                 backend = self._backend(credentials.url)
                 userid, user = await self._verify_token(credentials)
-            case Ticket(client_type):
+            case TicketCredentials(client_type):
                 backend = self._backend(credentials.url)
                 userid, user = await self._ask_nextcloud(backend, credentials)
         if client.gone:
@@ -138,7 +144,7 @@ class HelloRequests:
             session.resume_id,
             session.shown_userid,
             services.facts_for(session),
-            session.heard if isinstance(session.outbox, AcknowledgedOutbox) else UNSET,
+            session.received if isinstance(session.outbox, AcknowledgedOutbox) else UNSET,
         )
         connection.send(server.encode(server.Hello(body, request)))
         connection.adopt(session.outbox)
@@ -163,7 +169,7 @@ class HelloRequests:
             raise ProtocolError(Code.INVALID_BACKEND.error())
         return backend
 
-    async def _ask_nextcloud(self, backend: Backend, ticket: Ticket) -> tuple[str, Raw]:
+    async def _ask_nextcloud(self, backend: Backend, ticket: TicketCredentials) -> tuple[str, Raw]:
         """Have Nextcloud check a ticket, and return the user id and user data of its answer (3.2)."""
         try:
             answer = await self._services.nextcloud.ask(backend, ticket.url, AuthRequest(ticket.params))
@@ -176,7 +182,7 @@ class HelloRequests:
         user = answer.auth.user
         return answer.auth.userid or "", user.copy() if given(user) else ABSENT
 
-    async def _verify_shared_secret(self, client: ClientConnection, proof: SharedSecretProof) -> Backend:
+    async def _verify_shared_secret(self, client: ClientConnection, proof: InternalCredentials) -> Backend:
         """Verify the proof of an internal client, and return the backend that it names (3.4)."""
         services = self._services
         if not services.settings.internal_secret:
@@ -190,7 +196,7 @@ class HelloRequests:
         await services.throttling.failed(client, ThrottledAction.HELLO_INTERNAL)
         raise ProtocolError((Code.INVALID_BACKEND if valid else Code.INVALID_TOKEN).error())
 
-    async def _verify_token(self, token: Token) -> tuple[str, Raw]:
+    async def _verify_token(self, token: TokenCredentials) -> tuple[str, Raw]:
         """Verify a token with Nextcloud's public key, and return its user id and user data (3.3)."""
         nextcloud, url = self._services.nextcloud, token.url
         federated = token.client_type is ClientType.FEDERATION

@@ -53,9 +53,9 @@ class FlowHarness:
         mcu: bool = True,
         sfu: Mcu | None = None,
         outbox_bytes: int = 8 << 20,
-        limits: MediaLimits | None = None,
-        candidates: CandidateFilter | None = None,
-        reset: bool = False,
+        media_limits: MediaLimits | None = None,
+        candidate_filter: CandidateFilter | None = None,
+        reset_sessions_on_loss: bool = False,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._entropy = 0
@@ -67,9 +67,9 @@ class FlowHarness:
             settings=FlowSettings(
                 Backends(backends or (CLOUD, OTHER)),
                 internal_secret=INTERNAL_SECRET,
-                media_limits=limits or MediaLimits(),
-                candidate_filter=candidates or CandidateFilter(),
-                reset_sessions_on_loss=reset,
+                media_limits=media_limits or MediaLimits(),
+                candidate_filter=candidate_filter or CandidateFilter(),
+                reset_sessions_on_loss=reset_sessions_on_loss,
             ),
             nextcloud=self.nextcloud,
             mcu=(sfu or self.mcu) if mcu else None,

@@ -22,7 +22,9 @@ def backend_with(**quality: int | tuple[str, ...]) -> Backend:
 
 def harness_with(**quality: int | tuple[str, ...]) -> FlowHarness:
     """Return a harness whose backend has these rules, and whose SFU has limits of its own."""
-    return FlowHarness(backend_with(**quality), limits=MediaLimits(stream_bitrate=1_000_000, screen_bitrate=2_000_000))
+    return FlowHarness(
+        backend_with(**quality), media_limits=MediaLimits(stream_bitrate=1_000_000, screen_bitrate=2_000_000)
+    )
 
 
 async def publishing_clients(harness: FlowHarness, *userids: str) -> list[FakeClient]:

@@ -72,7 +72,7 @@ async def test_candidate_of_the_sfu_is_sent_to_the_client() -> None:
 )
 async def test_candidate_that_the_filter_refuses_is_dropped_without_an_error(text: str, passes: bool) -> None:
     allowed = CandidateFilter(["198.51.100.9"], ["198.51.100.0/24"])
-    async with FlowHarness(candidates=allowed) as harness:
+    async with FlowHarness(candidate_filter=allowed) as harness:
         alice, bob = await harness.callers("alice", "bob")
         alice.received()
         alice.offer(candidates=(text,))

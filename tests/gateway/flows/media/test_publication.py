@@ -123,7 +123,7 @@ async def test_ceiling_is_the_least_of_the_limits_of_client_backend_and_sfu(
     requested: float | None, room_type: str, expected: int
 ) -> None:
     backend = Backend("b", ("https://b.example/",), "s", max_stream_bitrate=3000, max_screen_bitrate=5000)
-    async with FlowHarness(backend, limits=MediaLimits(6000, 4000)) as harness:
+    async with FlowHarness(backend, media_limits=MediaLimits(6000, 4000)) as harness:
         alice = await harness.hello("alice", backend)
         alice.offer(roomType=room_type, bitrate=requested)
         await settle()

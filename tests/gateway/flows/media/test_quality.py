@@ -272,7 +272,7 @@ async def test_room_reply_has_the_highest_bitrate_that_a_stream_may_have(
     quality: BackendQuality, expected: dict[str, int]
 ) -> None:
     cloud = Backend("cloud", ("https://cloud.example/",), "secret of the cloud", quality=quality)
-    async with FlowHarness(cloud, limits=MediaLimits(1_000_000, 2_000_000)) as harness:
+    async with FlowHarness(cloud, media_limits=MediaLimits(1_000_000, 2_000_000)) as harness:
         alice = await harness.hello("alice", cloud)
         alice.send({"id": "1", "type": "room", "room": {"roomid": "r", "sessionid": "nc-alice"}})
         await settle()

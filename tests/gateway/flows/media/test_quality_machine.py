@@ -32,7 +32,7 @@ async def play(events: list[tuple[str, int]]) -> None:
     """Apply the events, and check the limits two seconds later, and again once the SFU no longer refuses any."""
     names = ("alice", "bob", "carol", "dave")
     rules = backend_with(room_budget=700_000, floor=100_000, ceiling=300_000, one_to_one=500_000, screen=400_000)
-    async with FlowHarness(rules, limits=MediaLimits(1_000_000, 2_000_000)) as harness:
+    async with FlowHarness(rules, media_limits=MediaLimits(1_000_000, 2_000_000)) as harness:
         clients = [await harness.member(name, in_call=True, backend=rules) for name in names]
         for event, number in events:
             client = clients[number]

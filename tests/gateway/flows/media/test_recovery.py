@@ -128,7 +128,7 @@ async def test_client_that_offers_during_the_outage_is_not_asked() -> None:
 
 
 async def test_client_whose_offer_failed_during_the_outage_is_asked() -> None:
-    async with FlowHarness(limits=MediaLimits(timeout=10.0)) as harness:
+    async with FlowHarness(media_limits=MediaLimits(timeout=10.0)) as harness:
         (alice,) = await call_of(harness, REPUBLISH)
         harness.mcu.lose_streams()
         alice.offer(sid="7")
@@ -141,7 +141,7 @@ async def test_client_whose_offer_failed_during_the_outage_is_asked() -> None:
 
 @pytest.mark.parametrize("when", [5, 15])
 async def test_client_whose_permission_was_revoked_during_the_outage_is_not_asked(when: float) -> None:
-    async with FlowHarness(limits=MediaLimits(timeout=10.0)) as harness:
+    async with FlowHarness(media_limits=MediaLimits(timeout=10.0)) as harness:
         (alice,) = await call_of(harness, REPUBLISH)
         harness.mcu.lose_streams()
         alice.offer()
@@ -263,7 +263,7 @@ async def test_client_that_lost_its_peer_connection_publishes_from_another_one(s
 
 
 async def test_session_without_republish_is_ended_if_that_is_configured() -> None:
-    async with FlowHarness(reset=True) as harness:
+    async with FlowHarness(reset_sessions_on_loss=True) as harness:
         alice, bob, carol = await call_of(harness, (), REPUBLISH, ())
         await publish(alice)
         await publish(bob)
@@ -281,7 +281,7 @@ async def test_session_without_republish_is_ended_if_that_is_configured() -> Non
 
 
 async def test_session_of_an_internal_client_is_not_ended() -> None:
-    async with FlowHarness(reset=True) as harness:
+    async with FlowHarness(reset_sessions_on_loss=True) as harness:
         bridge = await harness.internal_hello()
         await publish(bridge)
         harness.mcu.lose_streams(recovers=True)

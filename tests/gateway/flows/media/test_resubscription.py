@@ -76,7 +76,7 @@ async def test_stream_whose_publisher_is_still_there_is_offered_at_once() -> Non
 
 
 async def test_stream_that_outlives_an_outage_of_the_sfu_is_offered_after_it() -> None:
-    async with FlowHarness(limits=MediaLimits(timeout=10.0)) as harness:
+    async with FlowHarness(media_limits=MediaLimits(timeout=10.0)) as harness:
         alice, bob = await call_of(harness, (), ())
         await publish(alice)
         (await subscribe(bob, alice)).end(CloseReason.REPLACED)
@@ -122,7 +122,7 @@ async def test_request_during_the_outage_is_served_by_one_offer() -> None:
 
 
 async def test_stream_is_offered_although_requests_for_it_failed() -> None:
-    async with FlowHarness(limits=MediaLimits(timeout=10.0)) as harness:
+    async with FlowHarness(media_limits=MediaLimits(timeout=10.0)) as harness:
         alice, bob = await call_of(harness, (), ())
         await publish(alice)
         await subscribe(bob, alice)
@@ -139,7 +139,7 @@ async def test_stream_is_offered_although_requests_for_it_failed() -> None:
 
 
 async def test_stream_whose_first_request_failed_during_the_outage_is_offered_later() -> None:
-    async with FlowHarness(limits=MediaLimits(timeout=10.0)) as harness:
+    async with FlowHarness(media_limits=MediaLimits(timeout=10.0)) as harness:
         alice, bob = await call_of(harness, (), ())
         await publish(alice)
         harness.mcu.lose_streams()
@@ -279,7 +279,7 @@ async def test_subscriber_outside_of_the_call_is_offered_a_lost_screen_again() -
 
 
 async def test_stream_that_could_not_be_received_at_first_is_offered_when_its_media_flow() -> None:
-    async with FlowHarness(limits=MediaLimits(timeout=10.0)) as harness:
+    async with FlowHarness(media_limits=MediaLimits(timeout=10.0)) as harness:
         alice, bob = await call_of(harness, (), ())
         await publish(alice)
         await subscribe(bob, alice)
@@ -333,7 +333,7 @@ async def test_lost_subscriptions_count_against_the_limit() -> None:
 
 
 async def test_requests_wait_for_an_unavailable_sfu_and_fail_after_the_timeout() -> None:
-    async with FlowHarness(limits=MediaLimits(timeout=10.0)) as harness:
+    async with FlowHarness(media_limits=MediaLimits(timeout=10.0)) as harness:
         alice, bob = await call_of(harness, (), ())
         harness.mcu.lose_streams()
         alice.offer()

@@ -76,7 +76,7 @@ async def test_request_fails_after_the_timeout_without_a_publisher() -> None:
 
 
 async def test_each_waiting_request_has_its_own_timeout() -> None:
-    async with FlowHarness(limits=MediaLimits(timeout=10.0)) as harness:
+    async with FlowHarness(media_limits=MediaLimits(timeout=10.0)) as harness:
         alice, bob = await harness.callers("alice", "bob")
         bob.received()
         bob.media(alice, "requestoffer")
@@ -181,7 +181,7 @@ async def test_request_is_refused_unless_both_are_in_one_call() -> None:
 
 # reference 9.3-h
 async def test_subscribe_any_allows_requests_outside_of_a_call_within_one_backend() -> None:
-    async with FlowHarness(limits=MediaLimits(subscribe_any=True)) as harness:
+    async with FlowHarness(media_limits=MediaLimits(subscribe_any=True)) as harness:
         alice = await harness.member("alice")
         elsewhere = await harness.member("elsewhere", "other")
         nowhere, foreign = await harness.hello("nowhere"), await harness.hello("foreign", OTHER)

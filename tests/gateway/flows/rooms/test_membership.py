@@ -215,7 +215,7 @@ async def test_guest_has_the_user_id_that_nextcloud_gave_for_the_room() -> None:
 # reference 4.1-h
 async def test_bandwidth_is_the_smaller_of_both_limits() -> None:
     backend = Backend("b", ("https://b.example/",), "s", max_stream_bitrate=500, max_screen_bitrate=0)
-    async with FlowHarness(backend, limits=MediaLimits(1000, 2000)) as harness:
+    async with FlowHarness(backend, media_limits=MediaLimits(1000, 2000)) as harness:
         alice = await harness.hello("alice", backend)
         join(alice)
         await settle()
@@ -225,7 +225,7 @@ async def test_bandwidth_is_the_smaller_of_both_limits() -> None:
 # reference 4.1-h
 @pytest.mark.parametrize("mcu", [True, False])
 async def test_bandwidth_is_absent_without_limits_or_sfu(mcu: bool) -> None:
-    async with FlowHarness(mcu=mcu, limits=MediaLimits(0 if mcu else 1000, 0)) as harness:
+    async with FlowHarness(mcu=mcu, media_limits=MediaLimits(0 if mcu else 1000, 0)) as harness:
         alice = await harness.hello("alice")
         join(alice)
         await settle()
