@@ -1,9 +1,9 @@
-"""What holds for all tests."""
+"""Settings of all tests."""
 
 from __future__ import annotations
 
 from hypothesis import HealthCheck, settings
 
-# A busy machine is slow, which says nothing of the code.
+# No deadlines: on a busy machine an example can take any time.
 settings.register_profile("portunus", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("portunus")

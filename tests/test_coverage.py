@@ -1,4 +1,4 @@
-"""The pure layers are tested to their last branch."""
+"""Branch coverage of the pure layers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TESTS = (
 
 @pytest.mark.full
 @pytest.mark.timeout(300)
-def test_every_branch_of_the_pure_layers_is_taken(tmp_path: Path) -> None:
+def test_pure_layers_have_full_branch_coverage(tmp_path: Path) -> None:
     data = f"--data-file={tmp_path / 'coverage'}"
     include = "--include=" + ",".join(path if path.endswith(".py") else f"{path}/*" for path in PURE)
     coverage = [sys.executable, "-m", "coverage"]
@@ -37,5 +37,5 @@ def test_every_branch_of_the_pure_layers_is_taken(tmp_path: Path) -> None:
     )
     assert ran.returncode == 0, ran.stdout.decode()[-2000:]
     report = [*coverage, "report", data, "--show-missing", "--skip-covered", "--fail-under=100"]
-    told = subprocess.run(report, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stdout
+    result = subprocess.run(report, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout

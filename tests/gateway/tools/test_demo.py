@@ -1,4 +1,4 @@
-"""``portunus demo`` as a command, and ``portunus serve``, which has nothing of it."""
+"""The command ``portunus demo``; ``portunus serve`` has none of its routes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def ended(process: Process) -> tuple[int, str]:
     return process.returncode, error.decode()
 
 
-async def test_the_command_names_the_address_of_its_page_and_ends_when_told() -> None:
+async def test_command_prints_the_url_of_its_page_and_ends_on_a_signal() -> None:
     async with portunus("demo", "--port", "0") as process:
         words = (await line(process)).split()
         assert words[0] == "Open"
@@ -58,7 +58,7 @@ async def test_the_command_names_the_address_of_its_page_and_ends_when_told() ->
         assert (await ended(process))[0] == 0
 
 
-async def test_a_taken_port_is_named_with_the_way_to_another() -> None:
+async def test_port_in_use_is_an_error_that_names_another() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         async with portunus("demo", "--port", str(port)) as process:
@@ -68,21 +68,21 @@ async def test_a_taken_port_is_named_with_the_way_to_another() -> None:
     assert "make demo PORT=" in error
 
 
-async def test_an_address_of_another_machine_is_refused_in_one_sentence() -> None:
+async def test_address_of_another_machine_is_an_error_in_one_sentence() -> None:
     async with portunus("demo", "--host", "203.0.113.1", "--port", "0") as process:
         code, error = await ended(process)
     assert code == 1
     assert error.strip().splitlines()[-1] == "Cannot listen on 203.0.113.1, port 0: Cannot assign requested address."
 
 
-async def test_beyond_loopback_it_says_where_browsers_give_a_camera() -> None:
+async def test_other_address_than_loopback_prints_where_cameras_are_allowed() -> None:
     async with portunus("demo", "--host", "0.0.0.0", "--port", "0") as process:
         assert "http://127.0.0.1:" in await line(process)
         assert "only on https or localhost" in await line(process)
 
 
 @pytest.mark.parametrize("path", ["/", "/demo/main.js", "/demo/style.css"])
-async def test_a_gateway_that_is_no_demo_has_no_page(path: str) -> None:
+async def test_gateway_without_the_demo_has_no_page(path: str) -> None:
     gateway = Gateway(Config(sessions=SessionsSection(secret="d7" * 32), http=HttpSection(listen=("127.0.0.1:0",))))
     (url,) = await gateway.start()
     try:

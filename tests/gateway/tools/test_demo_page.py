@@ -1,4 +1,4 @@
-"""The page's files and the demo backend behind it, over real HTTP; the gateway's side is played by the test."""
+"""The page's files and the demo backend over real HTTP; the test acts as the gateway."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from gateway.wire import checksum
 from gateway.wire.backend import AuthRequest, BackendAnswer, PingEntry, PingRequest, RoomRequest
 
 PERSON = "0123456789abcdef0123456789abcdef"
-WISH = b'{"name":"Ada","room":"r","person":"%s"}' % PERSON.encode()
+JOIN = b'{"name":"Ada","room":"r","person":"%s"}' % PERSON.encode()
 
 
-class Side:
-    """The page's host, with a rooms API that records what the backend sends."""
+class PageHost:
+    """A server with the page's routes and a rooms API that records the backend's requests."""
 
     def __init__(self) -> None:
         self.backend = DemoBackend()
-        self.told: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue()
+        self.sent: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue()
         self.cloud = NextcloudClient("test", [])
         self.status = 200
         self.url = ""
@@ -57,7 +57,7 @@ class Side:
         random, given = headers["Spreed-Signaling-Random"], headers["Spreed-Signaling-Checksum"]
         assert checksum.verify(self.configured.secret, random, given, body)
         assert headers["Spreed-Signaling-Backend"] in self.configured.urls
-        self.told.put_nowait((request.match_info["room"], json.loads(body)))
+        self.sent.put_nowait((request.match_info["room"], json.loads(body)))
         return web.json_response({}, status=self.status)
 
     @property
@@ -78,14 +78,14 @@ class Side:
     async def ask(self, request: AuthRequest | RoomRequest | PingRequest) -> BackendAnswer:
         return await self.cloud.ask(self.configured, self.configured.urls[0], request)
 
-    async def heard(self) -> tuple[str, dict[str, Any]]:
+    async def next_request(self) -> tuple[str, dict[str, Any]]:
         async with asyncio.timeout(5):
-            return await self.told.get()
+            return await self.sent.get()
 
 
 @pytest.fixture
-async def side() -> AsyncIterator[Side]:
-    running = Side()
+async def host() -> AsyncIterator[PageHost]:
+    running = PageHost()
     await running.start()
     yield running
     await running.stop()
@@ -95,9 +95,9 @@ def room_request(ticket: dict[str, Any], action: str = "") -> RoomRequest:
     return RoomRequest(ticket["roomid"], ticket["userid"], ticket["session"], action, version="1.0")
 
 
-async def test_the_page_is_served_with_a_policy_that_lets_nothing_foreign_in(side: Side) -> None:
+async def test_page_has_a_content_security_policy_of_its_own_origin(host: PageHost) -> None:
     for path, kind in (("/", "text/html"), ("/demo/main.js", "text/javascript"), ("/demo/style.css", "text/css")):
-        async with side.client.get(path) as response:
+        async with host.client.get(path) as response:
             assert response.status == 200
             assert response.content_type == kind
             assert "default-src 'none'" in response.headers["Content-Security-Policy"]
@@ -105,18 +105,18 @@ async def test_the_page_is_served_with_a_policy_that_lets_nothing_foreign_in(sid
 
 
 @pytest.mark.parametrize("path", ["/demo/none.js", "/demo/..%2fapp.py", "/demo/__init__.py", "/demo/api/join"])
-async def test_only_the_pages_own_files_are_served(side: Side, path: str) -> None:
-    async with side.client.get(path) as response:
+async def test_only_files_of_the_page_are_served(host: PageHost, path: str) -> None:
+    async with host.client.get(path) as response:
         assert response.status in (404, 405)
 
 
-async def test_a_ticket_is_accepted_by_both_kinds_of_hello(side: Side) -> None:
-    ticket = await side.join(" Ada ")
-    answer = await side.ask(AuthRequest(Raw(json.dumps({"ticket": ticket["ticket"]}))))
+async def test_ticket_and_token_open_a_session(host: PageHost) -> None:
+    ticket = await host.join(" Ada ")
+    answer = await host.ask(AuthRequest(Raw(json.dumps({"ticket": ticket["ticket"]}))))
     assert answer.auth is not None
     assert answer.auth.userid == ticket["userid"]
     assert json.loads(bytes(answer.auth.user or b"")) == {"displayname": "Ada"}
-    key = await side.cloud.token_key(ticket["url"])
+    key = await host.cloud.token_key(ticket["url"])
     assert len(key) == 44
     claims = jwt.decode(ticket["token"], options={"verify_signature": False})
     assert claims["sub"] == ticket["userid"]
@@ -124,68 +124,68 @@ async def test_a_ticket_is_accepted_by_both_kinds_of_hello(side: Side) -> None:
 
 
 @pytest.mark.parametrize("params", ['{"ticket":"made up"}', "{}", '"text"', "null", '{"ticket":{}}'])
-async def test_an_unknown_ticket_is_refused(side: Side, params: str) -> None:
-    answer = await side.ask(AuthRequest(Raw(params)))
+async def test_unknown_ticket_is_refused(host: PageHost, params: str) -> None:
+    answer = await host.ask(AuthRequest(Raw(params)))
     assert answer.error is not None
     assert answer.error.code == "invalid_ticket"
 
 
-async def test_a_foreign_room_is_refused(side: Side) -> None:
-    answer = await side.ask(room_request({**await side.join(), "roomid": "another"}))
+async def test_other_room_than_that_of_the_ticket_is_refused(host: PageHost) -> None:
+    answer = await host.ask(room_request({**await host.join(), "roomid": "another"}))
     assert answer.error is not None
     assert answer.error.code == "no_such_room"
 
 
-async def test_entering_the_call_is_told_to_the_gateway_with_everybody_in_the_room(side: Side) -> None:
-    ada, bob = await side.join("Ada"), await side.join("Bob")
-    answer = await side.ask(room_request(ada))
+async def test_call_change_is_sent_to_the_gateway_with_all_participants(host: PageHost) -> None:
+    ada, bob = await host.join("Ada"), await host.join("Bob")
+    answer = await host.ask(room_request(ada))
     assert answer.room is not None
     assert "publish-media" in (answer.room.permissions or [])
-    assert await side.call(ada["session"], 7) == 200
-    room, told = await side.heard()
+    assert await host.call(ada["session"], 7) == 200
+    room, sent = await host.next_request()
     assert room == ada["roomid"]
-    assert [entry["sessionId"] for entry in told["incall"]["changed"]] == [ada["session"]]
-    flags = {entry["sessionId"]: entry["inCall"] for entry in told["incall"]["users"]}
+    assert [entry["sessionId"] for entry in sent["incall"]["changed"]] == [ada["session"]]
+    flags = {entry["sessionId"]: entry["inCall"] for entry in sent["incall"]["users"]}
     assert flags == {ada["session"]: 7, bob["session"]: 0}
 
 
-async def test_a_session_that_left_the_room_left_the_call(side: Side) -> None:
-    ada, bob = await side.join("Ada"), await side.join("Bob")
-    await side.call(ada["session"], 7)
-    await side.heard()
-    await side.ask(room_request(ada, action="leave"))
-    _, told = await side.heard()
-    assert told["incall"]["changed"][0]["inCall"] == 0
-    assert [entry["sessionId"] for entry in told["incall"]["users"]] == [bob["session"]]
-    assert await side.call(ada["session"], 7) == 404
+async def test_session_that_leaves_the_room_leaves_the_call(host: PageHost) -> None:
+    ada, bob = await host.join("Ada"), await host.join("Bob")
+    await host.call(ada["session"], 7)
+    await host.next_request()
+    await host.ask(room_request(ada, action="leave"))
+    _, sent = await host.next_request()
+    assert sent["incall"]["changed"][0]["inCall"] == 0
+    assert [entry["sessionId"] for entry in sent["incall"]["users"]] == [bob["session"]]
+    assert await host.call(ada["session"], 7) == 404
 
 
-async def test_a_second_join_takes_the_place_of_the_first(side: Side) -> None:
-    first = await side.join("Ada")
-    second = await side.join("Ada", previous=first["session"])
+async def test_second_join_replaces_the_first(host: PageHost) -> None:
+    first = await host.join("Ada")
+    second = await host.join("Ada", previous=first["session"])
     assert second["userid"] == first["userid"]
-    assert await side.call(first["session"], 7) == 404
-    assert await side.call(second["session"], 7) == 200
+    assert await host.call(first["session"], 7) == 404
+    assert await host.call(second["session"], 7) == 200
 
 
-async def test_a_ping_keeps_a_session(side: Side) -> None:
-    ada = await side.join("Ada")
+async def test_ping_keeps_a_participant(host: PageHost) -> None:
+    ada = await host.join("Ada")
     ping = PingRequest(ada["roomid"], (PingEntry(ada["userid"], ada["session"]),))
-    assert (await side.ask(ping)).type == "room"
+    assert (await host.ask(ping)).type == "room"
 
 
-async def test_a_gateway_that_is_away_or_refuses_does_not_keep_one_from_the_call(side: Side) -> None:
-    ada = await side.join("Ada")
-    side.status = 403
-    assert await side.call(ada["session"], 7) == 200
-    side.backend.attach("http://127.0.0.1:1/")
-    assert await side.call(ada["session"], 7) == 200
+async def test_call_change_succeeds_if_the_gateway_is_unavailable_or_refuses(host: PageHost) -> None:
+    ada = await host.join("Ada")
+    host.status = 403
+    assert await host.call(ada["session"], 7) == 200
+    host.backend.attach("http://127.0.0.1:1/")
+    assert await host.call(ada["session"], 7) == 200
 
 
 @pytest.mark.parametrize(
-    ("body", "kind", "status"),
+    ("body", "content_type", "status"),
     [
-        (WISH, "text/plain", 415),
+        (JOIN, "text/plain", 415),
         (b"{", "application/json", 400),
         (b"[" * 3000, "application/json", 400),
         (b'{"name":"Ada","room":"r","person":"short"}', "application/json", 400),
@@ -195,21 +195,21 @@ async def test_a_gateway_that_is_away_or_refuses_does_not_keep_one_from_the_call
         (b" " * (MAX_BODY + 1), "application/json", 413),
     ],
 )
-async def test_what_the_page_never_sends_is_refused(side: Side, body: bytes, kind: str, status: int) -> None:
-    async with side.client.post("/demo/api/join", data=body, headers={"Content-Type": kind}) as response:
+async def test_invalid_request_is_refused(host: PageHost, body: bytes, content_type: str, status: int) -> None:
+    async with host.client.post("/demo/api/join", data=body, headers={"Content-Type": content_type}) as response:
         assert response.status == status
 
 
-async def post_in_pieces(side: Side, framing: bytes, *pieces: bytes) -> int:
-    """Send a join whose body comes piece by piece, and return the status."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", side.port)
+async def post_in_chunks(host: PageHost, framing: bytes, *chunks: bytes) -> int:
+    """Send a join with its body in chunks and return the status."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", host.port)
     head = b"POST /demo/api/join HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n%s\r\n\r\n" % framing
     try:
         async with asyncio.timeout(5):
-            for piece in (head, *pieces):
+            for piece in (head, *chunks):
                 writer.write(piece)
                 await writer.drain()
-                async with side.client.get("/demo/icon.svg") as asked:  # a round trip: the piece was read before it
+                async with host.client.get("/demo/icon.svg") as asked:  # a round trip: the chunk was read before it
                     assert asked.status == 200
             return int((await reader.readline()).split()[1])
     finally:
@@ -220,16 +220,16 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-async def test_a_body_that_comes_in_pieces_is_read_to_its_end(side: Side) -> None:
-    assert await post_in_pieces(side, b"Content-Length: %d" % len(WISH), WISH[:20], WISH[20:]) == 200
+async def test_body_in_chunks_is_read_to_its_end(host: PageHost) -> None:
+    assert await post_in_chunks(host, b"Content-Length: %d" % len(JOIN), JOIN[:20], JOIN[20:]) == 200
 
 
-async def test_a_body_without_a_length_is_read_to_its_end(side: Side) -> None:
-    pieces = (chunk(WISH[:20]), chunk(WISH[20:]), chunk(b""))
-    assert await post_in_pieces(side, b"Transfer-Encoding: chunked", *pieces) == 200
+async def test_body_without_a_content_length_is_read_to_its_end(host: PageHost) -> None:
+    chunks = (chunk(JOIN[:20]), chunk(JOIN[20:]), chunk(b""))
+    assert await post_in_chunks(host, b"Transfer-Encoding: chunked", *chunks) == 200
 
 
-@pytest.mark.parametrize(("spaces", "status"), [(MAX_BODY - len(WISH), 200), (MAX_BODY - len(WISH) + 1, 413)])
-async def test_a_body_without_a_length_has_a_limit_too(side: Side, spaces: int, status: int) -> None:
-    pieces = (chunk(WISH), chunk(b" " * spaces), chunk(b""))
-    assert await post_in_pieces(side, b"Transfer-Encoding: chunked", *pieces) == status
+@pytest.mark.parametrize(("spaces", "status"), [(MAX_BODY - len(JOIN), 200), (MAX_BODY - len(JOIN) + 1, 413)])
+async def test_body_without_a_content_length_is_limited(host: PageHost, spaces: int, status: int) -> None:
+    chunks = (chunk(JOIN), chunk(b" " * spaces), chunk(b""))
+    assert await post_in_chunks(host, b"Transfer-Encoding: chunked", *chunks) == status

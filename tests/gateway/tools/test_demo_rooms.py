@@ -1,4 +1,4 @@
-"""Who is in which room of the demo, with virtual time."""
+"""The participants of the demo's rooms, with time as an argument."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def rooms() -> DemoRooms:
     return DemoRooms(lambda: f"session-{next(numbers)}")
 
 
-def test_the_same_name_of_a_room_is_the_same_room_whatever_its_case() -> None:
+def test_room_names_are_case_insensitive() -> None:
     people = rooms()
     ada = people.join("Ada", "Kitchen", SECRET, now=0.0)
     bob = people.join("Bob", "kitchen", "another secret", now=0.0)
@@ -24,7 +24,7 @@ def test_the_same_name_of_a_room_is_the_same_room_whatever_its_case() -> None:
     assert people.members(ada.room) == [ada, bob]
 
 
-def test_a_person_who_joins_again_is_the_same_user_with_another_session() -> None:
+def test_person_that_joins_again_is_the_same_user_with_another_session() -> None:
     people = rooms()
     first = people.join("Ada", "kitchen", SECRET, now=0.0)
     second = people.join("Ada", "kitchen", SECRET, now=1.0)
@@ -33,7 +33,7 @@ def test_a_person_who_joins_again_is_the_same_user_with_another_session() -> Non
     assert SECRET not in first.user
 
 
-def test_a_participant_who_leaves_is_out_of_the_call() -> None:
+def test_participant_that_leaves_is_not_in_the_call() -> None:
     people = rooms()
     ada = people.join("Ada", "kitchen", SECRET, now=0.0)
     ada.in_call = 7
@@ -43,7 +43,7 @@ def test_a_participant_who_leaves_is_out_of_the_call() -> None:
     assert people.leave(ada.session) is None
 
 
-def test_a_participant_nobody_hears_of_is_forgotten() -> None:
+def test_participant_without_pings_expires() -> None:
     people = rooms()
     silent = people.join("Ada", "kitchen", SECRET, now=0.0)
     heard = people.join("Bob", "kitchen", "another secret", now=0.0)
@@ -53,7 +53,7 @@ def test_a_participant_nobody_hears_of_is_forgotten() -> None:
     assert people.find(silent.session) is None
 
 
-def test_no_more_participants_are_taken_than_a_demo_has() -> None:
+def test_number_of_participants_is_limited() -> None:
     people = rooms()
     for _ in range(MAX_PARTICIPANTS):
         people.join("Ada", "kitchen", SECRET, now=0.0)

@@ -1,4 +1,4 @@
-"""The fake Nextcloud keeps the promises that tests rely on."""
+"""The behaviour of the fake Nextcloud that other tests rely on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RANDOM = "r" * 64
 
 
 async def ask(cloud: FakeNextcloud, type: str, body: Json, secret: str | None = None, random: str = RANDOM) -> Any:
-    """Send what a gateway would send; returns ``ocs.data``."""
+    """Send a request as a gateway does and return ``ocs.data``."""
     text = json.dumps({"type": type, type: body}).encode()
     headers = {
         "Content-Type": "application/json",
@@ -38,7 +38,7 @@ async def test_request_with_a_wrong_checksum_or_short_random_is_refused_and_reco
         assert [seen.type for seen in cloud.requests] == ["", ""]
 
 
-async def test_ticket_admits_its_user_only() -> None:
+async def test_ticket_is_valid_for_its_user_only() -> None:
     async with FakeNextcloud() as cloud:
         ticket = cloud.ticket("alice")
         answer = await ask(cloud, "auth", {"version": "1.0", "params": ticket})
@@ -64,7 +64,7 @@ async def test_token_verifies_with_the_published_key(algorithm: str) -> None:
         verify(cloud.token("alice", iat=...), key, now)
 
 
-async def test_room_answers_as_it_is_set() -> None:
+async def test_joins_are_answered_as_configured() -> None:
     async with FakeNextcloud() as cloud:
         cloud.rooms["r1"] = NextcloudRoom({"name": "One"}, ["control"], {"userid": "guest"})
         cloud.rooms["r2"] = NextcloudRoom(error={"code": "duplicate_session", "message": "m"})
@@ -84,14 +84,14 @@ async def test_room_answers_as_it_is_set() -> None:
         assert [seen.body["roomid"] for seen in cloud.of("room")] == ["r1", "r2", "r3", "r3", "r3"]
 
 
-async def test_hook_answers_in_its_place() -> None:
+async def test_hook_can_answer_a_request() -> None:
     async with FakeNextcloud() as cloud:
         cloud.hook = lambda seen: {"type": "what"} if seen.type == "ping" else None
         assert await ask(cloud, "ping", {"roomid": "r", "entries": []}) == {"type": "what"}
         assert (await ask(cloud, "room", {"roomid": "r"}))["type"] == "room"
 
 
-async def test_gate_holds_answers_back() -> None:
+async def test_answers_wait_for_the_gate() -> None:
     async with FakeNextcloud() as cloud:
         cloud.gate = asyncio.Event()
         task = asyncio.create_task(ask(cloud, "room", {"roomid": "r"}))
@@ -102,14 +102,14 @@ async def test_gate_holds_answers_back() -> None:
         assert (await task)["type"] == "room"
 
 
-async def test_waiting_ends_when_nothing_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_wait_times_out_without_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fake_nextcloud, "PATIENCE", 0.05)
     async with FakeNextcloud() as cloud:
         with pytest.raises(TimeoutError):
             await cloud.wait_for(lambda seen: True)
 
 
-async def test_two_can_live_on_one_machine_and_below_a_path() -> None:
+async def test_two_servers_can_run_with_different_prefixes() -> None:
     async with FakeNextcloud() as one, FakeNextcloud(prefix="/cloud/") as two:
         assert one.url != two.url
         assert two.url.endswith("/cloud/")
@@ -117,6 +117,6 @@ async def test_two_can_live_on_one_machine_and_below_a_path() -> None:
         assert two.backend("b", session_limit=3).session_limit == 3
 
 
-async def test_sending_needs_a_started_one() -> None:
+async def test_send_before_start_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="start"):
         await FakeNextcloud().send("http://127.0.0.1:1", "r", {})

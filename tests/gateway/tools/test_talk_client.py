@@ -1,4 +1,4 @@
-"""The shipped client's acknowledged delivery: new sessions, the order after a resume, servers that have none of it."""
+"""Acknowledged delivery of the Talk client: new sessions, order after a resume, servers without the feature."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gateway.tools.talk_client import TalkClient
 
 SECRET = "0d3c52ab9e1748f6a7715f20c4be9d88"
 PATIENCE = 20.0
-MANY, PADDING = 300, "x" * 60_000  # 18 MB: more than the kernel takes from a client whose server does not read
+MANY, PADDING = 300, "x" * 60_000  # 18 MB: more than the kernel buffers while the server does not read
 
 
 @asynccontextmanager
@@ -34,14 +34,14 @@ async def gateway() -> AsyncIterator[tuple[str, FakeNextcloud]]:
 
 
 @asynccontextmanager
-async def server(talk: Callable[[web.WebSocketResponse], Awaitable[None]]) -> AsyncIterator[str]:
-    """Serve connections that are welcomed and then talk as told."""
+async def server(script: Callable[[web.WebSocketResponse], Awaitable[None]]) -> AsyncIterator[str]:
+    """Serve WebSocket connections: send a welcome message, then call ``script``."""
 
     async def serve(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         await socket.send_json({"type": "welcome", "welcome": {"features": []}})
-        await talk(socket)
+        await script(socket)
         return socket
 
     app = web.Application()
@@ -57,7 +57,7 @@ async def greet(socket: web.WebSocketResponse, **more: Any) -> None:
 
 
 def numbers(client: TalkClient) -> list[int]:
-    """Return the numbers that were heard, as often as they were."""
+    """Return the numbers in all received messages, including duplicates."""
     return [message["message"]["data"]["n"] for message in client.messages if message["type"] == "message"]
 
 
@@ -65,7 +65,7 @@ async def until_number(client: TalkClient, number: int) -> None:
     await client.wait_for(lambda m: m["type"] == "message" and m["message"]["data"]["n"] == number)
 
 
-async def test_a_second_hello_starts_anew_and_sends_nothing_of_the_session_before() -> None:
+async def test_second_hello_sends_nothing_of_the_previous_session() -> None:
     async with (
         asyncio.timeout(PATIENCE),
         gateway() as (url, nextcloud),
@@ -94,7 +94,7 @@ async def test_a_second_hello_starts_anew_and_sends_nothing_of_the_session_befor
         assert numbers(alice) == numbers(bob) == list(range(5))
 
 
-async def test_a_session_that_was_taken_over_is_taken_back_without_a_gap() -> None:
+async def test_session_resumed_elsewhere_can_be_resumed_back_without_a_gap() -> None:
     async with (
         asyncio.timeout(PATIENCE),
         gateway() as (url, nextcloud),
@@ -116,7 +116,7 @@ async def test_a_session_that_was_taken_over_is_taken_back_without_a_gap() -> No
         assert alice.received == 1
 
 
-async def test_what_is_sent_during_a_resume_comes_behind_what_is_sent_again() -> None:
+async def test_messages_sent_during_a_resume_follow_the_repeated_ones() -> None:
     reading, begun = asyncio.Event(), asyncio.Event()
     came: list[int] = []
 
@@ -137,7 +137,7 @@ async def test_what_is_sent_during_a_resume_comes_behind_what_is_sent_again() ->
         resuming = asyncio.create_task(client.resume())
         await begun.wait()
         late = asyncio.create_task(client.send({"type": "x", "n": MANY}))
-        await asyncio.sleep(0)  # it has begun, and the server does not read yet
+        await asyncio.sleep(0)  # sending has begun, and the server does not read yet
         assert not resuming.done()
         reading.set()
         await asyncio.gather(resuming, late)
@@ -147,7 +147,7 @@ async def test_what_is_sent_during_a_resume_comes_behind_what_is_sent_again() ->
     assert [number for number in came if number >= 0] == list(range(MANY + 1))
 
 
-async def test_a_server_without_acknowledgements_is_talked_to_all_the_same() -> None:
+async def test_client_works_with_a_server_without_acknowledgements() -> None:
     came: asyncio.Queue[Any] = asyncio.Queue()
 
     async def talk(socket: web.WebSocketResponse) -> None:

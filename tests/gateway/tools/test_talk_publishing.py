@@ -1,4 +1,4 @@
-"""The shipped client publishes, and offers again when it is asked to."""
+"""Publishing with the Talk client, and republishing on request."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tests.gateway.flows.media.fake_mcu import FakeMcu
 from tests.gateway.test_sfu_away import GatewayWithFakeSfu
 
 
-class Camera:
-    """A PeerConnection in name only."""
+class FakePeer:
+    """A PeerConnection without media."""
 
     made = 0
 
     def __init__(self) -> None:
-        Camera.made += 1
-        self.name = f"camera {Camera.made}"
+        FakePeer.made += 1
+        self.name = f"camera {FakePeer.made}"
         self.answers: list[str] = []
         self.closed = False
 
@@ -66,8 +66,8 @@ async def until_published(fake: FakeMcu, count: int) -> None:
 
 async def test_lost_streams_are_republished_from_new_peer_connections(fake: tuple[FakeMcu, TalkPublisher]) -> None:
     mcu, publishing = fake
-    camera, screen = Camera(), Camera()
-    made = [Camera(), Camera()]
+    camera, screen = FakePeer(), FakePeer()
+    made = [FakePeer(), FakePeer()]
     cameras = iter([camera, made[0]])
     screens = iter([screen, made[1]])
     assert await publishing.publish("video", lambda: next(cameras)) is camera
@@ -87,8 +87,8 @@ async def test_lost_streams_are_republished_from_new_peer_connections(fake: tupl
 
 async def test_stopped_or_replaced_stream_is_not_republished(fake: tuple[FakeMcu, TalkPublisher]) -> None:
     mcu, publishing = fake
-    await publishing.publish("screen", Camera)
-    await publishing.publish("video", Camera)
+    await publishing.publish("screen", FakePeer)
+    await publishing.publish("video", FakePeer)
     await publishing.stop("screen")
     connection = publishing.publications["video"].connection
     publishing.client.on_republish("video", "another one's sid")
@@ -104,7 +104,7 @@ async def test_refused_offer_raises_and_is_repeated_after_a_republish_message(
     mcu, publishing = fake
     mcu.publish_error = McuLost("gone")
     with pytest.raises(RequestRefused, match="client_not_found"):
-        await publishing.publish("video", Camera)
+        await publishing.publish("video", FakePeer)
     publishing.client.on_republish("video", "")
     async with asyncio.timeout(10):
         while "was not republished" not in caplog.text:  # noqa: ASYNC110 - there is no event for it
