@@ -180,7 +180,7 @@ class WatchingPeer(MediaPeer):
         self.frames: dict[str, int] = {}  # decoded pictures, by mid
         self.tones: dict[str, float | None] = {}  # last frequency in Hz, by mid
         self.messages: list[Message] = []
-        self.labels: dict[str, RTCDataChannel] = {}
+        self.channels: dict[str, RTCDataChannel] = {}  # that the other side opened, by label
         self._readers: set[asyncio.Task[None]] = set()
         self.pc.on("track", self._on_track)
         self.pc.on("datachannel", self._on_channel)
@@ -260,7 +260,7 @@ class WatchingPeer(MediaPeer):
                     self._changed.set()
 
     def _on_channel(self, channel: RTCDataChannel) -> None:
-        self.labels[channel.label] = channel
+        self.channels[channel.label] = channel
 
         def on_message(message: str | bytes) -> None:
             self.messages.append((channel.label, message))

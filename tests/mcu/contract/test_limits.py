@@ -107,7 +107,7 @@ async def test_stream_without_data_channels_and_with_several(sfu: Sfu) -> None:
         await alice.publish(sfu.mcu)
         await carol.subscribe(sfu.mcu)
         await carol.peer.wait_for_picture(45)
-        assert carol.peer.labels == {}
+        assert carol.peer.channels == {}
         await alice.publisher.close()
     async with sender(46, channels=("status", "unordered-chat")) as bob, viewer() as dave:
         await bob.publish(sfu.mcu)

@@ -1,4 +1,4 @@
-"""Chromium as a client of the in-process SFU: two tabs, driven by Playwright."""
+"""Chromium as a client of the in-process SFU: a publishing and a subscribing tab, driven by Playwright."""
 
 from __future__ import annotations
 
@@ -43,30 +43,30 @@ FLAGS = (
     "--disable-gpu",
     "--disable-background-networking",
 )
-WAIT = 20.0  # seconds for anything that media must do
-LOOK = 0.1  # seconds between two looks at a page's statistics
-EVERYTHING = MediaSelection()
+WAIT = 20.0  # seconds, the timeout of each wait for media
+POLL_INTERVAL = 0.1  # seconds between two reads of a page's statistics
+BEST = MediaSelection()
 Stream = InprocessPublisher | InprocessSubscriber
 
 
-class Received(msgspec.Struct):
-    """What a page says of what it gets."""
+class PageStatistics(msgspec.Struct):
+    """The media that a page has received, as its function ``received`` returns it."""
 
-    frames: int
-    energy: float
-    codec: str
-    messages: list[tuple[str, str]]
-    streams: list[tuple[str, str, float]]
+    frames: int  # decoded
+    energy: float  # of audio, totalAudioEnergy of W3C webrtc-stats
+    codec: str  # MIME type of the video codec
+    messages: list[tuple[str, str]]  # label of the data channel and message
+    streams: list[tuple[str, str, float]]  # element name, MediaStream id, seconds played
     width: int = 0  # of the last picture
 
 
 class Tab:
-    """A page with a peer in it; listens for the SFU's offers and hands candidates over one by one."""
+    """A page with a PeerConnection; answers the SFU's offers and trickles candidates to it."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
         self.stream: Stream | None = None
-        self._jobs: asyncio.Queue[Candidate | str | None] = asyncio.Queue()
+        self._pending: asyncio.Queue[Candidate | str | None] = asyncio.Queue()  # candidates, and offers to answer
         self._worker: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -76,102 +76,104 @@ class Tab:
             await route.fulfill(path=PAGE, content_type="text/html")
 
         await self.page.route("**/*", serve)
-        await self.page.expose_function("tell", self._tell)
+        await self.page.expose_function("sendCandidate", self._send_candidate)
         await self.page.goto("http://localhost/")
 
     def attach(self, stream: Stream) -> None:
-        """Hand over to ``stream`` what the page says from now on and has said before."""
+        """Pass the page's candidates to ``stream``, those gathered before included."""
         self.stream = stream
         self._worker = asyncio.create_task(self._work(stream))
 
     async def close(self) -> None:
-        """Stop handing over."""
+        """Stop passing candidates and answers."""
         if self._worker is not None:
             self._worker.cancel()
             await asyncio.wait([self._worker])
 
     async def run(self, call: str, *arguments: object) -> Any:
-        """Call a function of the page."""
-        return await self.page.evaluate(f"(given) => {call}(...given)", list(arguments))
+        """Call a function of the page and return its result."""
+        return await self.page.evaluate(f"(parameters) => {call}(...parameters)", list(arguments))
 
-    async def receives(self, frames: int = 5, energy: float = 0.0) -> Received:
-        """Wait until so many more frames were decoded and so much more was heard; return how things stand."""
-        before: Received | None = None
+    async def wait_for_media(self, frames: int = 5, energy: float = 0.0) -> PageStatistics:
+        """Wait until so many more frames and so much more audio energy are decoded; return the statistics."""
+        before: PageStatistics | None = None
         async with asyncio.timeout(WAIT):
             while True:
-                now = msgspec.convert(await self.run("received"), Received)
+                now = msgspec.convert(await self.run("received"), PageStatistics)
                 before = before or now
                 if now.frames - before.frames >= frames and now.energy - before.energy >= energy:
                     return now
-                await asyncio.sleep(LOOK)
+                await asyncio.sleep(POLL_INTERVAL)
 
-    async def rate(self, seconds: float = 2.0) -> float:
-        """Return how many pictures per second are decoded now."""
+    async def frame_rate(self, seconds: float = 2.0) -> float:
+        """Return the frames decoded per second, measured from now on."""
         loop = asyncio.get_running_loop()
-        before, begun = await self.receives(1), loop.time()
+        before, begun = await self.wait_for_media(1), loop.time()
         await asyncio.sleep(seconds)
-        after = await self.receives(0)
+        after = await self.wait_for_media(0)
         return (after.frames - before.frames) / (loop.time() - begun)
 
     def on_candidate(self, candidate: Candidate | None) -> None:
-        """Never called: candidates are within the descriptions."""
+        """Ignore: the SFU's candidates are in its descriptions."""
 
     def on_offer(self, offer: Description) -> None:
-        """Answer it."""
-        self._jobs.put_nowait(str(offer))
+        """Have the page answer the offer."""
+        self._pending.put_nowait(str(offer))
 
     def on_media(self, kind: MediaKind, flowing: bool) -> None:
-        """Be told."""
+        """Ignore."""
 
     def on_closed(self, reason: CloseReason) -> None:
-        """Be told."""
+        """Ignore."""
 
-    def _tell(self, candidate: dict[str, Any] | None) -> None:
+    def _send_candidate(self, candidate: dict[str, Any] | None) -> None:
         if candidate is None:
-            self._jobs.put_nowait(None)
+            self._pending.put_nowait(None)
         else:
-            self._jobs.put_nowait(Candidate(candidate["candidate"], candidate["sdpMid"], candidate["sdpMLineIndex"]))
+            self._pending.put_nowait(Candidate(candidate["candidate"], candidate["sdpMid"], candidate["sdpMLineIndex"]))
 
     async def _work(self, stream: Stream) -> None:
         while True:
-            job = await self._jobs.get()
-            if isinstance(job, str):
+            pending = await self._pending.get()
+            if isinstance(pending, str):
                 assert isinstance(stream, InprocessSubscriber)
-                await stream.accept(described(await self.run("watch", job)))
+                await stream.accept(described(await self.run("subscribe", pending)))
             else:
-                await stream.add_candidate(job)
+                await stream.add_candidate(pending)
 
 
 class Tabs:
-    """Two tabs and the SFU between them."""
+    """Two tabs, alice publishing and carol subscribing, and the SFU between them."""
 
     def __init__(self, mcu: InprocessMcu, alice: Tab, carol: Tab) -> None:
         self.mcu, self.alice, self.carol = mcu, alice, carol
 
-    async def publish(self, constraints: dict[str, Any], options: PublishOptions, *more: object) -> InprocessPublisher:
-        """Let alice publish; her candidates follow the offer."""
-        offer = await self.alice.run("publish", constraints, *more)
+    async def publish(
+        self, constraints: dict[str, Any], options: PublishOptions, *encodings: object
+    ) -> InprocessPublisher:
+        """Publish alice's media; her candidates follow the offer."""
+        offer = await self.alice.run("publish", constraints, *encodings)
         publisher, answer = await self.mcu.publish(KEY, described(offer), options, self.alice)
         self.alice.attach(publisher)
         await self.alice.run("accept", str(answer))
         return publisher
 
-    def rate(self) -> int:
-        """Return the bit/s of alice's picture over the last second."""
+    def bitrate(self) -> int:
+        """Return the bit/s of alice's video over the last second."""
         rates = (r.bits_per_second for r in self.mcu.streams() if r.kind is MediaKind.VIDEO and not r.subscriber)
         return next(rates, None) or 0
 
-    async def subscribe(self, layer: MediaSelection = EVERYTHING) -> InprocessSubscriber:
-        """Let carol watch."""
-        subscriber, offer = await self.mcu.subscribe(KEY, SubscribeOptions(selection=layer), self.carol)
+    async def subscribe(self, selection: MediaSelection = BEST) -> InprocessSubscriber:
+        """Subscribe carol."""
+        subscriber, offer = await self.mcu.subscribe(KEY, SubscribeOptions(selection=selection), self.carol)
         self.carol.attach(subscriber)
-        await subscriber.accept(described(await self.carol.run("watch", str(offer))))
+        await subscriber.accept(described(await self.carol.run("subscribe", str(offer))))
         return subscriber
 
 
 @pytest.fixture
 def chromium() -> Path:
-    """Return where Chromium is."""
+    """Return the path of Chromium."""
     if not CHROMIUM.exists():
         raise pytest.UsageError("the tests need Chromium: apt-get install chromium")
     return CHROMIUM
@@ -179,7 +181,7 @@ def chromium() -> Path:
 
 @pytest.fixture
 async def tabs(chromium: Path) -> AsyncIterator[Tabs]:
-    """Open the browser, two tabs and the SFU."""
+    """Start the SFU, and Chromium with two tabs."""
     mcu = InprocessMcu(InprocessSettings(address="127.0.0.1"))
     await mcu.start(lambda status: None)
     async with async_playwright() as playwright:

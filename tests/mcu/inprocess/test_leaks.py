@@ -1,4 +1,4 @@
-"""A hundred rounds of joining and leaving leave nothing behind."""
+"""Tasks, file descriptors, objects and memory after a hundred calls."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from mcu.inprocess import InprocessSettings
 from mcu.inprocess.backend import InprocessMcu
 from tests.mcu.contract.clients import sender, viewer
 
-ROUNDS = 100
-WARM = 50  # the round whose memory the last one is compared with
+CALLS = 100
+WARM_UP = 50  # calls before memory is measured
 MAX_GROWTH = 5 << 20  # bytes
 
 
 def objects() -> Counter[str]:
-    """Count the live objects of classes of ours; aiortc's are those of the test's peers too."""
+    """Count the live objects of the SFU's classes; aiortc's would include the test's peers."""
     gc.collect()
-    kinds = (type(thing) for thing in gc.get_objects())
-    return Counter(kind.__qualname__ for kind in kinds if str(kind.__module__).startswith("mcu.inprocess"))
+    classes = (type(instance) for instance in gc.get_objects())
+    return Counter(cls.__qualname__ for cls in classes if str(cls.__module__).startswith("mcu.inprocess"))
 
 
 def tasks() -> list[str]:
-    """Name the running tasks."""
+    """Return the names of the running tasks."""
     return sorted(task.get_name() for task in asyncio.all_tasks() if not task.done())
 
 
@@ -42,8 +42,8 @@ def memory() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def one_round(mcu: InprocessMcu, number: int) -> None:
-    """Join and leave in one of several ways."""
+async def call(mcu: InprocessMcu, number: int) -> None:
+    """Publish and subscribe, and end the streams in one of four ways."""
     async with sender(number % 64, audio=False) as alice, viewer() as carol, viewer() as dave:
         await alice.publish(mcu)
         await carol.subscribe(mcu)
@@ -67,27 +67,27 @@ async def one_round(mcu: InprocessMcu, number: int) -> None:
 
 
 @pytest.mark.full
-async def test_hundred_rounds_leave_nothing(loopback: None) -> None:
+async def test_hundred_calls_leak_nothing(loopback: None) -> None:
     mcu = InprocessMcu(InprocessSettings(address="127.0.0.1"))
     await mcu.start(lambda status: None)
-    await one_round(mcu, 1)
-    await settled(mcu)
+    await call(mcu, 1)
+    await wait_for_tasks()
     before = tasks(), descriptors(), objects()
-    at_half = 0
-    for number in range(ROUNDS):
-        await one_round(mcu, number)
-        if number + 1 == WARM:
-            await settled(mcu)
+    warm_memory = 0
+    for number in range(CALLS):
+        await call(mcu, number)
+        if number + 1 == WARM_UP:
+            await wait_for_tasks()
             gc.collect()
-            at_half = memory()
-    await settled(mcu)
+            warm_memory = memory()
+    await wait_for_tasks()
     assert (tasks(), descriptors(), objects()) == before
-    assert memory() - at_half <= MAX_GROWTH
+    assert memory() - warm_memory <= MAX_GROWTH
     await mcu.stop()
 
 
-async def settled(mcu: InprocessMcu) -> None:
-    """Wait until what was ended is closed on both sides."""
+async def wait_for_tasks() -> None:
+    """Wait until the tasks of all ended connections are done."""
     async with asyncio.timeout(10):
-        while len(asyncio.all_tasks()) > 1:  # noqa: ASYNC110  tasks of aiortc's that nobody can wait for
+        while len(asyncio.all_tasks()) > 1:  # noqa: ASYNC110  aiortc's own tasks cannot be awaited
             await asyncio.sleep(0.02)

@@ -1,4 +1,4 @@
-"""Calls over lines that lose packets, and changes of a stream that the contract leaves open."""
+"""Calls with packet loss, forwarding errors and stray datagrams, and a data channel that is added later."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from mcu.inprocess.transport.aiortc_internals import IceTransport
 from mcu.inprocess.transport.peer_transport import PeerTransport
 from tests.mcu.contract.clients import sender, viewer
 
-EVERY = 6  # one of so many packets is lost
+LOSS_INTERVAL = 6  # every so many-th packet is lost
 PICTURES = 25
 VP8, RTX = 97, 98  # payload types that aiortc offers
 JUNK = (b"", b"\x00", b"\x00" * 20, b"\x14" * 30, b"\x80", b"\x80\xc8" * 20, b"\x90" * 100, b"\xff" * 9)
 
 
-class Line:
-    """Loses packets of the picture, and counts those that are sent again."""
+class VideoLoss:
+    """Selects video packets to lose, and counts retransmissions."""
 
     def __init__(self) -> None:
         self.packets = 0
         self.lost = 0
-        self.repaired = 0
+        self.retransmitted = 0
 
-    def passes(self, data: bytes) -> bool:
-        """Whether a datagram arrives."""
-        kind = data[1] & 0x7F if 127 < data[0] < 192 else 0
-        if kind == RTX:
-            self.repaired += 1
-        if kind != VP8:
+    def delivers(self, data: bytes) -> bool:
+        """Return whether to deliver a datagram."""
+        payload_type = data[1] & 0x7F if 127 < data[0] < 192 else 0
+        if payload_type == RTX:
+            self.retransmitted += 1
+        if payload_type != VP8:
             return True
         self.packets += 1
-        lost = self.packets % EVERY == 0
+        lost = self.packets % LOSS_INTERVAL == 0
         self.lost += lost
         return not lost
 
 
-async def watch() -> None:
-    """Publish and watch for some seconds."""
+async def call() -> None:
+    """Publish and subscribe until some pictures are decoded."""
     mcu = InprocessMcu(InprocessSettings(address="127.0.0.1"))
     await mcu.start(lambda status: None)
     async with sender(33) as alice, viewer() as carol:
@@ -54,45 +54,45 @@ async def watch() -> None:
     await mcu.stop()
 
 
-async def test_loss_on_the_way_to_the_subscriber_is_repaired(loopback: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    send, line = IceTransport.send_now, Line()
+async def test_loss_between_sfu_and_subscriber_is_repaired(loopback: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    send, loss = IceTransport.send_now, VideoLoss()
 
     def lossy(self: IceTransport, data: bytes) -> bool:
-        return send(self, data) if line.passes(data) else True
+        return send(self, data) if loss.delivers(data) else True
 
     monkeypatch.setattr(IceTransport, "send_now", lossy)
-    await watch()
-    assert line.lost > 1
-    assert line.repaired >= line.lost - 1  # the last may be on its way
+    await call()
+    assert loss.lost > 1
+    assert loss.retransmitted >= loss.lost - 1  # the last retransmission may be under way
 
 
-async def test_loss_on_the_way_from_the_publisher_is_repaired(loopback: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    receive, line = PeerTransport._receive, Line()
+async def test_loss_between_publisher_and_sfu_is_repaired(loopback: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    receive, loss = PeerTransport._receive, VideoLoss()
 
     def lossy(self: PeerTransport, data: bytes) -> None:
-        if line.passes(data):
+        if loss.delivers(data):
             receive(self, data)
 
     monkeypatch.setattr(PeerTransport, "_receive", lossy)
-    await watch()
-    assert line.lost > 1
-    assert line.repaired >= line.lost - 1
+    await call()
+    assert loss.lost > 1
+    assert loss.retransmitted >= loss.lost - 1
 
 
-async def test_packet_that_cannot_be_handled_ends_nothing(loopback: None, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_error_in_forwarding_a_packet_ends_no_connection(loopback: None, monkeypatch: pytest.MonkeyPatch) -> None:
     receive, count = InprocessPublisher.on_rtp, itertools.count()
 
     def faulty(self: InprocessPublisher, data: bytes) -> None:
-        if next(count) % EVERY == 0:
+        if next(count) % LOSS_INTERVAL == 0:
             raise RuntimeError("a fault in the forwarder")
         receive(self, data)
 
     monkeypatch.setattr(InprocessPublisher, "on_rtp", faulty)
-    await watch()
-    assert next(count) > EVERY
+    await call()
+    assert next(count) > LOSS_INTERVAL
 
 
-async def test_datagrams_of_strangers_end_nothing(loopback: None) -> None:
+async def test_stray_datagrams_end_no_connection(loopback: None) -> None:
     mcu = InprocessMcu(InprocessSettings(address="127.0.0.1"))
     await mcu.start(lambda status: None)
     async with sender(34) as alice, viewer() as carol:
@@ -115,7 +115,7 @@ async def test_datagrams_of_strangers_end_nothing(loopback: None) -> None:
     await mcu.stop()
 
 
-async def test_data_channel_that_comes_later_reaches_subscribers(loopback: None) -> None:
+async def test_data_channel_added_by_renegotiation_reaches_subscribers(loopback: None) -> None:
     mcu = InprocessMcu(InprocessSettings(address="127.0.0.1"))
     await mcu.start(lambda status: None)
     async with sender(35, video=False, channels=()) as alice, viewer() as carol:

@@ -1,4 +1,4 @@
-"""The operator's settings, and what they do to sockets and candidates."""
+"""Settings of the in-process SFU, and their effect on sockets and candidates."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ KEY = StreamKey(BackendId("cloud"), PublisherId("alice"), StreamType.VIDEO)
 
 
 def decode(table: dict[str, object]) -> InprocessSettings:
-    """Read a table as the configuration does."""
+    """Decode a configuration table."""
     return msgspec.convert(table, InprocessSettings)
 
 
-def test_defaults_ask_the_machine_and_take_any_port() -> None:
+def test_addresses_are_decoded_and_default_to_the_machines() -> None:
     assert decode({}) == InprocessSettings()
     assert decode({}).addresses == ()
     assert decode({"address": "192.0.2.1"}).addresses == ("192.0.2.1",)
@@ -44,13 +44,13 @@ def test_defaults_ask_the_machine_and_take_any_port() -> None:
         {"prot_min": 20000},
     ],
 )
-def test_what_cannot_work_is_refused(table: dict[str, object]) -> None:
+def test_invalid_settings_are_refused(table: dict[str, object]) -> None:
     with pytest.raises(msgspec.ValidationError):
         decode(table)
 
 
 def free_range(count: int) -> tuple[int, int]:
-    """Return a range of UDP ports of 127.0.0.1 that are free now."""
+    """Return a range of free UDP ports of 127.0.0.1."""
     for first in range(21000, 31000, count):
         taken = []
         try:
@@ -66,7 +66,7 @@ def free_range(count: int) -> tuple[int, int]:
     raise AssertionError("no free range of ports")
 
 
-async def test_ports_are_of_the_range_and_the_announced_address_is_told(loopback: None) -> None:
+async def test_candidates_have_ports_of_the_range_and_the_announced_address(loopback: None) -> None:
     first, last = free_range(2)
     mcu = InprocessMcu(
         InprocessSettings(address="127.0.0.1", announced_address="192.0.2.7", port_min=first, port_max=last)
@@ -85,7 +85,7 @@ async def test_ports_are_of_the_range_and_the_announced_address_is_told(loopback
     await mcu.stop()
 
 
-async def test_changed_settings_hold_for_the_next_connection(loopback: None) -> None:
+async def test_changed_settings_apply_to_the_next_connection(loopback: None) -> None:
     first, last = free_range(4)
     mcu = InprocessMcu(InprocessSettings(address="127.0.0.1"))
     await mcu.start(lambda status: None)

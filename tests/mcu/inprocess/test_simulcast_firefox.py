@@ -1,4 +1,4 @@
-"""Firefox sends layers, too, and names its SSRCs beside."""
+"""Simulcast layers of Firefox, whose offer names the SSRCs beside the RIDs."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from tests.mcu.inprocess.test_simulcast_chromium import LAYERS
 from tests.media import WatchingPeer
 
 WIDTHS = [160, 320, 640]
-SILENT = "function tell() {}"  # the page's candidates are waited for, not told one by one
-GATHERED = """.then(() => new Promise((done) => {
-  const look = () => pc.iceGatheringState === "complete" && done(pc.localDescription.sdp);
-  pc.onicegatheringstatechange = look;
-  look();
+NO_TRICKLE = "function sendCandidate() {}"  # the descriptions include the candidates
+ALL_GATHERED = """.then(() => new Promise((done) => {
+  const check = () => pc.iceGatheringState === "complete" && done(pc.localDescription.sdp);
+  pc.onicegatheringstatechange = check;
+  check();
 }))"""
 
 
 @pytest.fixture
 async def url() -> AsyncIterator[str]:
-    """Serve the page and return where."""
-    html = PAGE.read_text().replace('"use strict";', f'"use strict"; {SILENT}', 1)
+    """Serve the page and yield its URL."""
+    html = PAGE.read_text().replace('"use strict";', f'"use strict"; {NO_TRICKLE}', 1)
 
     async def answer(request: web.Request) -> web.Response:
         return web.Response(text=html, content_type="text/html")
@@ -45,10 +45,10 @@ async def url() -> AsyncIterator[str]:
     await runner.cleanup()
 
 
-async def sees(browser: Firefox, tab: str, width: int) -> None:
+async def wait_for_width(browser: Firefox, tab: str, width: int) -> None:
     """Wait until pictures of that width are decoded."""
     async with asyncio.timeout(WAIT):
-        while (await browser.evaluate(tab, "received()"))["width"] != width:  # noqa: ASYNC110  a page does not tell
+        while (await browser.evaluate(tab, "received()"))["width"] != width:  # noqa: ASYNC110  the page has no event for it
             await asyncio.sleep(0.1)
 
 
@@ -59,14 +59,14 @@ async def test_layers_of_firefox_are_switched_up_and_down(url: str) -> None:
     listener = Client(WatchingPeer())
     async with firefox() as browser:
         alice, carol = await browser.open(url), await browser.open(url)
-        sdp = await browser.evaluate(alice, f"publish({{video: true}}, {json.dumps(LAYERS)}){GATHERED}")
+        sdp = await browser.evaluate(alice, f"publish({{video: true}}, {json.dumps(LAYERS)}){ALL_GATHERED}")
         _, answer = await mcu.publish(KEY, described(sdp), PublishOptions(), listener)
         await browser.evaluate(alice, f"accept({json.dumps(str(answer))})")
         subscriber, offer = await mcu.subscribe(KEY, SubscribeOptions(), listener)
-        sdp = await browser.evaluate(carol, f"watch({json.dumps(str(offer))}){GATHERED}")
+        sdp = await browser.evaluate(carol, f"subscribe({json.dumps(str(offer))}){ALL_GATHERED}")
         await subscriber.accept(described(sdp))
         for substream in (2, 0, 1, 2):
             await subscriber.select(MediaSelection(substream=substream))
-            await sees(browser, carol, WIDTHS[substream])
+            await wait_for_width(browser, carol, WIDTHS[substream])
     await listener.leave()
     await mcu.stop()

@@ -1,4 +1,4 @@
-"""What the in-process SFU does beyond the contract: time limits, restarts, its end."""
+"""Streams of the in-process SFU beyond the contract: ICE restarts, timeouts, renegotiation, stop."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from tests.mcu.contract.clients import KEY, sender, viewer
 from tests.mcu.descriptions import described
 from tests.sdp.recorded import BY_ID
 
-NOBODY = StreamKey(BackendId("cloud"), PublisherId("nobody"), StreamType.VIDEO)
-SOON = 0.3  # seconds, in place of limits that are long for a test
+UNPUBLISHED = StreamKey(BackendId("cloud"), PublisherId("nobody"), StreamType.VIDEO)
+SOON = 0.3  # seconds, in place of longer timeouts
 
 
 @pytest.fixture
 async def mcu(loopback: None) -> AsyncIterator[InprocessMcu]:
-    """Return an SFU that runs."""
+    """Yield an SFU that is ready."""
     running = InprocessMcu(InprocessSettings(address="127.0.0.1"))
     await running.start(lambda status: None)
     yield running
@@ -46,7 +46,7 @@ async def mcu(loopback: None) -> AsyncIterator[InprocessMcu]:
 
 
 @pytest.mark.parametrize("program", ["chromium", "firefox"])
-async def test_ice_restart_needs_a_new_connection(mcu: InprocessMcu, program: str) -> None:
+async def test_ice_restart_needs_a_new_peer_connection(mcu: InprocessMcu, program: str) -> None:
     before = BY_ID[f"{program}/ice-restarted-before.offer.sdp"].text
     after = BY_ID[f"{program}/ice-restarted.offer.sdp"].text
     async with sender() as alice:
@@ -66,7 +66,7 @@ async def test_stopped_camera_is_answered_with_port_0(mcu: InprocessMcu, program
         assert "m=video 0 " in str(await published.update(described(after)))
 
 
-async def test_publisher_that_does_not_connect_in_time_has_failed(
+async def test_publisher_that_does_not_connect_in_time_fails(
     mcu: InprocessMcu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(peer_transport, "CONNECT_TIMEOUT", SOON)
@@ -77,7 +77,7 @@ async def test_publisher_that_does_not_connect_in_time_has_failed(
     assert state.publishers == 0
 
 
-async def test_subscription_that_is_never_answered_has_failed(
+async def test_subscription_without_an_accepting_answer_fails(
     mcu: InprocessMcu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subscriber, "ANSWER_TIMEOUT", SOON)
@@ -96,9 +96,7 @@ async def test_subscription_that_is_never_answered_has_failed(
 
 
 @pytest.mark.full
-async def test_client_that_vanishes_without_a_word_has_failed(
-    mcu: InprocessMcu, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_subscription_of_a_vanished_client_fails(mcu: InprocessMcu, monkeypatch: pytest.MonkeyPatch) -> None:
     async with sender(50, channels=()) as alice, viewer() as carol:
         await alice.publish(mcu)
         await carol.subscribe(mcu)
@@ -110,7 +108,7 @@ async def test_client_that_vanishes_without_a_word_has_failed(
         assert alice.closed == []
 
 
-async def test_offer_that_stays_unanswered_is_followed_by_the_next_change(
+async def test_unanswered_offer_is_superseded_by_the_next_change(
     mcu: InprocessMcu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subscriber, "REOFFER_DELAY", SOON)
@@ -121,7 +119,7 @@ async def test_offer_that_stays_unanswered_is_followed_by_the_next_change(
         carol.answers = False
         alice.peer.add_camera()
         await alice.renegotiate()
-        await carol.until(lambda: len(carol.offers) == 1, "the offer that stays unanswered")
+        await carol.until(lambda: len(carol.offers) == 1, "the offer that is not answered")
         alice.peer.switch_camera(False)
         await alice.renegotiate()
         alice.peer.switch_camera(True)
@@ -132,7 +130,7 @@ async def test_offer_that_stays_unanswered_is_followed_by_the_next_change(
         await carol.peer.wait_for_picture(51)
 
 
-async def test_change_during_an_answer_is_offered_after_it(mcu: InprocessMcu) -> None:
+async def test_change_while_an_offer_is_unanswered_is_offered_after_the_answer(mcu: InprocessMcu) -> None:
     async with sender(52, video=False) as alice, viewer() as carol:
         await alice.publish(mcu)
         carol.subscriber, offer = await mcu.subscribe(KEY, SubscribeOptions(), carol)
@@ -144,18 +142,18 @@ async def test_change_during_an_answer_is_offered_after_it(mcu: InprocessMcu) ->
         assert len(carol.offers) == 1
 
 
-async def test_picture_that_stops_is_told(mcu: InprocessMcu, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_end_of_video_is_notified(mcu: InprocessMcu, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publisher, "MEDIA_TIMEOUT", SOON)
     async with sender(53) as alice:
         await alice.publish(mcu)
         await alice.until(lambda: (MediaKind.VIDEO, True) in alice.media, "a picture")
         alice.peer.switch_camera(False)
         await alice.renegotiate()
-        await alice.until(lambda: (MediaKind.VIDEO, False) in alice.media, "that it stops")
+        await alice.until(lambda: (MediaKind.VIDEO, False) in alice.media, "the end of the video")
         assert (MediaKind.AUDIO, False) not in alice.media
 
 
-async def test_two_pictures_of_one_publisher_are_kept_apart(mcu: InprocessMcu) -> None:
+async def test_two_video_tracks_of_one_publisher_are_forwarded_separately(mcu: InprocessMcu) -> None:
     async with sender(55, audio=False) as alice, viewer() as carol:
         alice.peer.number = 56
         alice.peer.add_camera()
@@ -165,7 +163,7 @@ async def test_two_pictures_of_one_publisher_are_kept_apart(mcu: InprocessMcu) -
         assert carol.peer.numbers == {"0": 55, "1": 56}
 
 
-async def test_candidates_that_cannot_be_used_are_ignored(mcu: InprocessMcu) -> None:
+async def test_unusable_candidates_are_ignored(mcu: InprocessMcu) -> None:
     async with sender(57, audio=False) as alice, viewer() as carol:
         await alice.publish(mcu)
         for text in (
@@ -185,7 +183,7 @@ async def test_candidates_that_cannot_be_used_are_ignored(mcu: InprocessMcu) -> 
         assert len(alice.publisher._transport._ice.remote_candidates) == peer_transport.MAX_CANDIDATES
 
 
-async def test_stop_ends_every_stream_and_every_wait(loopback: None) -> None:
+async def test_stop_ends_all_streams_and_pending_subscriptions(loopback: None) -> None:
     mcu = InprocessMcu(InprocessSettings(address="127.0.0.1"))
     states: list[McuStatus] = []
     async with sender() as early:
@@ -197,7 +195,7 @@ async def test_stop_ends_every_stream_and_every_wait(loopback: None) -> None:
         await alice.publish(mcu)
         await carol.subscribe(mcu)
         await waiting
-        late = asyncio.create_task(mcu.subscribe(NOBODY, SubscribeOptions(), carol))
+        late = asyncio.create_task(mcu.subscribe(UNPUBLISHED, SubscribeOptions(), carol))
         await asyncio.sleep(0)
         await mcu.stop()
         await mcu.stop()
@@ -209,7 +207,7 @@ async def test_stop_ends_every_stream_and_every_wait(loopback: None) -> None:
     assert list(mcu.streams()) == []
 
 
-async def test_log_tells_no_address_and_no_secret(mcu: InprocessMcu, caplog: pytest.LogCaptureFixture) -> None:
+async def test_log_contains_no_address_and_no_secret(mcu: InprocessMcu, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     async with sender(54) as alice, viewer() as carol:
         await alice.publish(mcu)
@@ -217,5 +215,5 @@ async def test_log_tells_no_address_and_no_secret(mcu: InprocessMcu, caplog: pyt
         await carol.peer.wait_for_picture(54)
         secrets = re.findall(r"a=(?:ice-ufrag|ice-pwd|fingerprint):(\S+)", carol.peer.pc.remoteDescription.sdp)
         await alice.publisher.close()
-    told = "\n".join(record.getMessage() for record in caplog.records if record.name.startswith("portunus"))
-    assert not [secret for secret in (*secrets, "127.0.0.1") if secret in told]
+    logged = "\n".join(record.getMessage() for record in caplog.records if record.name.startswith("portunus"))
+    assert not [secret for secret in (*secrets, "127.0.0.1") if secret in logged]

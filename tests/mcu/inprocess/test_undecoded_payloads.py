@@ -1,4 +1,4 @@
-"""Payloads that nobody here can decode arrive as they were sent: raw RTP peers on both sides of the SFU."""
+"""Payloads of codecs that aiortc cannot decode, forwarded between raw RTP peers."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ FORMATS = {
 
 
 class RawPeer:
-    """One end of a connection; keeps the payloads that arrive."""
+    """A peer that sends raw RTP, and records the payloads that it receives."""
 
     def __init__(self, *, controlling: bool) -> None:
-        self.up = asyncio.Event()
+        self.connected = asyncio.Event()
         self.payloads: list[bytes] = []
         self.changed = asyncio.Event()
         self.transport = PeerTransport(SETTINGS, self, controlling=controlling)
@@ -47,10 +47,10 @@ class RawPeer:
         self.transport.send_rtp(rtp.HEADER.pack(rtp.VERSION_BITS, 45, number, number, 7) + payload)
 
     def on_connected(self) -> None:
-        self.up.set()
+        self.connected.set()
 
     def on_lost(self) -> None:
-        """Leave it to the wait that then fails."""
+        """Ignore: the test's wait times out."""
 
     def on_rtp(self, data: bytes) -> None:
         packet = rtp.parse(data)
@@ -59,14 +59,14 @@ class RawPeer:
         self.changed.set()
 
     def on_rtcp(self, data: bytes) -> None:
-        """Ignore it."""
+        """Ignore."""
 
     def on_channel(self, channel: RTCDataChannel) -> None:
-        """Ignore it."""
+        """Ignore."""
 
 
 @pytest.mark.parametrize("codec", FORMATS)
-async def test_payloads_arrive_as_they_were_sent(codec: str, loopback: None) -> None:
+async def test_payloads_are_forwarded_unchanged(codec: str, loopback: None) -> None:
     mcu = InprocessMcu(SETTINGS)
     await mcu.start(lambda status: None)
     alice, carol = RawPeer(controlling=True), RawPeer(controlling=False)
@@ -86,22 +86,22 @@ async def test_payloads_arrive_as_they_were_sent(codec: str, loopback: None) -> 
     assert remote is not None
     alice.transport.connect(remote, client=False)
     subscriber, offer = await mcu.subscribe(KEY, SubscribeOptions(), listener)
-    read = read_offer(offer, CodecPreference())
-    assert read.sections[0] is not None
-    assert read.sections[0].codec is not None
-    assert read.sections[0].codec.payload.fmtp == FORMATS[codec]
+    parsed = read_offer(offer, CodecPreference())
+    assert parsed.sections[0] is not None
+    assert parsed.sections[0].codec is not None
+    assert parsed.sections[0].codec.payload.fmtp == FORMATS[codec]
     local = await carol.transport.open()
-    carol.transport.connect(read.transport, client=True)
-    await subscriber.accept(write_answer(read, local, client=True, version=1))
+    carol.transport.connect(parsed.transport, client=True)
+    await subscriber.accept(write_answer(parsed, local, client=True, version=1))
     async with asyncio.timeout(WAIT):
-        await asyncio.gather(alice.up.wait(), carol.up.wait())
+        await asyncio.gather(alice.connected.wait(), carol.connected.wait())
         sent = [random.randbytes(random.randrange(1, 1200)) for _ in range(PACKETS)]
-        before = 0
-        while not carol.payloads:  # until the SFU has noticed too that both connections are up
-            alice.send(before, b"probe")
-            before += 1
+        probes = 0
+        while not carol.payloads:  # until both connections are up on the SFU's side as well
+            alice.send(probes, b"probe")
+            probes += 1
             await asyncio.sleep(0.01)
-        for number, payload in enumerate(sent, before):
+        for number, payload in enumerate(sent, probes):
             alice.send(number, payload)
         while carol.payloads[-1] != sent[-1]:
             carol.changed.clear()
