@@ -22,6 +22,7 @@ from gateway.wire.client import ClientMessage, given
 from gateway.wire.errors import Code, ProtocolError
 
 _LONGEST = 3600.0  # seconds, at most, of one timer; a later deadline takes several
+_TICK = 0.001  # seconds; the event loop counts whole milliseconds
 
 
 class TransientRequests:
@@ -32,6 +33,7 @@ class TransientRequests:
         self._hub = services.hub
         self._events = events
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0  # time of the timer, by the clock of the services
 
     def update(self, session: Session, message: ClientMessage) -> None:
         """Set or remove an entry for a session.
@@ -93,13 +95,14 @@ class TransientRequests:
 
     def _set_timer(self) -> None:
         """Set the timer for the next entry that expires; an earlier timer stays, and sets the next one itself."""
-        at = self._hub.next_transient_deadline()
-        if at is None:
+        deadline = self._hub.next_transient_deadline()
+        if deadline is None:
             return
-        loop = asyncio.get_running_loop()
-        wait = min(max(at - self._services.clock(), 0.0), _LONGEST) + 0.001  # the loop counts whole milliseconds
+        now = self._services.clock()
+        due = min(max(deadline, now), now + _LONGEST)
         if self._timer is not None:
-            if self._timer.when() <= loop.time() + wait:
+            if self._due <= due:
                 return
             self._timer.cancel()
-        self._timer = loop.call_later(wait, self._expire)
+        self._due = due
+        self._timer = asyncio.get_running_loop().call_later(due - now + _TICK, self._expire)
