@@ -1,11 +1,12 @@
-"""The in-process SFU as a backend: which streams there are, who waits for them, who replaces whom.
+"""The in-process SFU: its published streams and their subscriptions.
 
-Invariant: at most one publisher per key; whoever is to replace it waits until it is closed.
+Invariant: a stream has at most one publisher; a new one opens once the one that it replaces is closed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -58,6 +59,7 @@ class InprocessMcu:
         self._wall_clock = wall_clock
         self._publishers: PublisherRegistry[InprocessPublisher] = PublisherRegistry()
         self._subscribers: set[InprocessSubscriber] = set()
+        self._subscriber_numbers = itertools.count(1)
         self._closing: set[asyncio.Task[None]] = set()  # close the sockets of ended streams
         self._on_state: Callable[[McuStatus], None] = lambda status: None
         self._started_at = 0.0
@@ -77,7 +79,7 @@ class InprocessMcu:
     async def publish(
         self, key: StreamKey, offer: Description, options: PublishOptions, listener: StreamListener
     ) -> tuple[InprocessPublisher, Description]:
-        """Publish a stream; an offer that does not parse replaces nothing."""
+        """Publish a stream; a rejected offer replaces nothing."""
         self._require_ready()
         parsed = read_offer(offer, preference(options))
         async with self._publishers.time_limit(options.timeout), self._publishers.replacement(key) as before:
@@ -110,7 +112,7 @@ class InprocessMcu:
                     return subscriber, offer
 
     def status(self) -> McuStatus:
-        """Return a snapshot."""
+        """Return a snapshot of the SFU."""
         running = self._state is SfuState.READY
         sfu = SfuStatus(
             url="",
@@ -134,8 +136,8 @@ class InprocessMcu:
     def metrics(self) -> Iterable[Metric]:
         """Return the number of published and of subscribed media."""
         return stream_gauges(
-            ((it.key.stream_type, it.kind) for it in self.streams() if not it.subscriber),
-            ((it.key.stream_type, it.kind) for it in self.streams() if it.subscriber),
+            ((report.key.stream_type, report.kind) for report in self.streams() if not report.subscriber),
+            ((report.key.stream_type, report.kind) for report in self.streams() if report.subscriber),
         )
 
     def counters(self) -> list[StreamCounters]:
@@ -192,7 +194,7 @@ class InprocessMcu:
             self._check_sockets()
 
     async def stop(self) -> None:
-        """Close every stream."""
+        """Close every stream, and return when all sockets are closed."""
         if self._bind_timer is not None:
             self._bind_timer.cancel()
         self._set_state(SfuState.STOPPED, "stopped")
@@ -211,10 +213,16 @@ class InprocessMcu:
     async def _subscribe(
         self, publisher: InprocessPublisher, options: SubscribeOptions, listener: StreamListener
     ) -> tuple[InprocessSubscriber, Description]:
-        """Open a subscription; it is closed if the publisher went away meanwhile."""
-        settings = self._settings
+        """Open a subscription; close it again if the publisher has ended meanwhile."""
         subscriber = InprocessSubscriber(
-            publisher, settings, options.selection, listener, self._subscriber_ended, self._own_task, self._clock
+            publisher,
+            next(self._subscriber_numbers),
+            self._settings,
+            options.selection,
+            listener,
+            self._subscriber_ended,
+            self._own_task,
+            self._clock,
         )
         try:
             offer = await subscriber.open()

@@ -66,12 +66,12 @@ class InprocessPublisher:
         self.has_data_channels = False
         self.subscribers: list[InprocessSubscriber] = []
         self.closed = False
+        self.gate = ListenerGate(listener)
         self.stream_id = secrets.token_hex(8)  # of the MediaStream in the offers to subscribers
         self.impairments: dict[StreamLeg, Impairment] = {}
         self._options = options
         self._preference = preference(options)
         self._limit = 0  # bit/s, 0 = none
-        self.gate = ListenerGate(listener)
         self._on_change = on_change
         self._own_task = own_task
         self._clock = clock

@@ -1,4 +1,4 @@
-"""What an operator may set under ``[mcu.inprocess]``."""
+"""The ``[mcu.inprocess]`` section of the configuration."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ MAX_PORT = 65535
 
 
 class InprocessSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where the in-process SFU binds its UDP sockets, and what it tells clients about them.
+    """Addresses and ports of the in-process SFU's UDP sockets, as bound and as announced in candidates.
 
     Raises:
-        ValueError: an address is not an IP address, or the range of ports is empty or out of bounds.
+        ValueError: an address is not an IP address, or the port range is empty or out of bounds.
     """
 
     address: str | tuple[str, ...] = ()  # bound and announced; empty = each address of the machine but loopback
-    announced_address: str = ""  # told to clients in place of ``address``: the public side of a 1:1 NAT
+    announced_address: str = ""  # in candidates in place of ``address``: the public side of a 1:1 NAT
     port_min: int = 0  # 0 for both = any free port
     port_max: int = 0
-    test_controls: bool = False  # counters and switches over HTTP: for the gateway, which serves them
+    test_controls: bool = False  # whether the gateway serves counters and impairments over HTTP (docs/testing.md)
 
     def __post_init__(self) -> None:
         for entry in (*self.addresses, *filter(None, [self.announced_address])):
@@ -32,7 +32,7 @@ class InprocessSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """The addresses to bind; empty where the machine is to be asked."""
+        """The addresses to bind; empty = each address of the machine but loopback."""
         if isinstance(self.address, str):
             return (self.address,) if self.address else ()
         return self.address

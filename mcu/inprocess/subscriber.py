@@ -7,7 +7,6 @@ never answers therefore blocks nothing, not even its own next offer.
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -37,8 +36,6 @@ ANSWER_TIMEOUT = 30.0  # seconds from the first offer to an answer that accepts 
 REOFFER_DELAY = 5.0  # seconds that an offer may stay unanswered before changed media are offered nevertheless
 DATA_MID = "data"
 
-_numbers = itertools.count(1)
-
 
 class InprocessSubscriber:
     """A subscription; implements ``mcu.base.Subscriber``."""
@@ -46,6 +43,7 @@ class InprocessSubscriber:
     def __init__(
         self,
         publisher: InprocessPublisher,
+        number: int,
         settings: InprocessSettings,
         selection: MediaSelection,
         listener: StreamListener,
@@ -56,11 +54,12 @@ class InprocessSubscriber:
         """Create a subscription that is not connected yet; ``open`` follows.
 
         Args:
+            number: counts the subscriptions of the SFU.
             on_ended: called when the subscription has ended.
             own_task: receives the task that closes the sockets.
         """
         self.publisher = publisher
-        self.number = next(_numbers)
+        self.number = number
         self.closed = False
         self.gate = ListenerGate(listener)
         self._on_ended = on_ended

@@ -74,7 +74,7 @@ class DtlsTransport(RTCDtlsTransport):
         self._set_role("client" if client else "server")
         await self.start(RTCDtlsParameters([RTCDtlsFingerprint(*fingerprint) for fingerprint in fingerprints]))
 
-    async def shut(self) -> None:
+    async def close(self) -> None:
         """Close the DTLS connection and wait for the reader task."""
         self.remove_all_listeners()
         reader = self._task

@@ -224,7 +224,7 @@ class PeerTransport:
         if self._sctp is not None:
             await self._sctp.stop()
             self._sctp.remove_all_listeners()
-        await self._dtls.shut()
+        await self._dtls.close()
         await self._ice.close()
 
     async def _connect(self, remote: RemoteTransportDescription, client: bool) -> None:
