@@ -39,7 +39,7 @@ _TOO_MANY = server.encode(server.ErrorMessage(Code.TOO_MANY_REQUESTS.error()))
 Handler: TypeAlias = Callable[[Session, ClientMessage], Work | None]
 
 
-class Dispatch:
+class Dispatcher:
     """Handles the connections of all clients and their messages."""
 
     def __init__(
@@ -115,7 +115,7 @@ class Dispatch:
 
     def sweep(self, now: float) -> None:
         """Close connections without a hello, and end sessions whose time is over; called once a second (2.5)."""
-        late = [message for message in self._awaiting_hello if message.hello_by is not None and message.hello_by <= now]
+        late = [client for client in self._awaiting_hello if client.hello_by is not None and client.hello_by <= now]
         for client in late:
             client.connection.send(bye(HELLO_TIMEOUT))
             client.connection.finish()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from gateway.flows.backend.pings import KeepAlivePings
 from gateway.flows.backend.requests import BackendRequests
-from gateway.flows.dispatch import Dispatch
+from gateway.flows.dispatch import Dispatcher
 from gateway.flows.internal.dialout import Dialouts
 from gateway.flows.internal.requests import InternalRequests
 from gateway.flows.internal.virtual_sessions import VirtualSessions
@@ -34,7 +34,7 @@ class Flows:
         self.dialouts = Dialouts(services, self.transient)
         self.session_closer = SessionCloser(services, events, virtual_sessions, self.dialouts)
         relay = Relay(services, self.media)
-        self.dispatch = Dispatch(
+        self.dispatch = Dispatcher(
             services,
             HelloRequests(services, events),
             self.session_closer,

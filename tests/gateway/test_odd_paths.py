@@ -156,7 +156,7 @@ def joined(client: TalkClient) -> list[str]:
 def numbers(messages: list[Any]) -> list[int]:
     """Return the numbers in the data of messages."""
     data = (message["message"]["data"] for message in messages if message["type"] == "message")
-    return [message["number"] for message in data]
+    return [numbered["number"] for numbered in data]
 
 
 class Listener:

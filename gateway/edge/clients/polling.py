@@ -21,7 +21,7 @@ from gateway.edge.clients.polling_connection import SILENCE, PollingConnection
 from gateway.edge.clients.websocket import TrafficCounters
 from gateway.edge.http.address import TrustedProxies
 from gateway.edge.http.body import BodyReader, UnreadableBody
-from gateway.flows.dispatch import Dispatch
+from gateway.flows.dispatch import Dispatcher
 
 SECRET_HEADER = "Spreed-Signaling-Poll"
 MAX_BODY = 262_144  # bytes of a request
@@ -54,7 +54,7 @@ class PollingEndpoint:
     """Serves ``POST /spreed/poll`` and owns its connections."""
 
     def __init__(
-        self, dispatch: Dispatch, counters: TrafficCounters, proxies: TrustedProxies, bodies: BodyReader | None = None
+        self, dispatch: Dispatcher, counters: TrafficCounters, proxies: TrustedProxies, bodies: BodyReader | None = None
     ) -> None:
         self._bodies = bodies or BodyReader()
         self.dispatch = dispatch

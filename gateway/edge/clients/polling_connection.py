@@ -14,7 +14,7 @@ from gateway.core.outbox import Outbox
 from gateway.core.throttle import Address
 from gateway.edge.clients.websocket import BATCH, MESSAGE_LIMIT, TrafficCounters
 from gateway.flows.client_connection import ClientConnection
-from gateway.flows.dispatch import Dispatch
+from gateway.flows.dispatch import Dispatcher
 
 FETCH_TIME = 25.0  # seconds that a fetch waits for messages
 SILENCE = 60.0  # seconds without a fetch after which the connection is lost
@@ -26,7 +26,7 @@ NORMAL = 1000
 class ConnectionOwner(Protocol):
     """The endpoint that holds the connections."""
 
-    dispatch: Dispatch
+    dispatch: Dispatcher
     counters: TrafficCounters
 
     def forget(self, secret: str) -> None:

@@ -27,7 +27,7 @@ from gateway.edge.clients.frames import CallbackQueue, frame
 from gateway.edge.clients.handshake import accept_key
 from gateway.edge.http.address import TrustedProxies
 from gateway.flows.client_connection import ClientConnection
-from gateway.flows.dispatch import Dispatch
+from gateway.flows.dispatch import Dispatcher
 
 log = logging.getLogger("portunus.edge")
 
@@ -59,7 +59,7 @@ class WebSocketEndpoint:
     """The WebSocket endpoint: upgrades requests and owns the connections."""
 
     def __init__(
-        self, dispatch: Dispatch, counters: TrafficCounters, wall_clock: Callable[[], float], proxies: TrustedProxies
+        self, dispatch: Dispatcher, counters: TrafficCounters, wall_clock: Callable[[], float], proxies: TrustedProxies
     ) -> None:
         self.dispatch = dispatch
         self.counters = counters

@@ -98,7 +98,8 @@ class RoomMembership:
     def _undo_join(self, session: Session, roomid: str, room_session: str, answer: BackendAnswer) -> None:
         """Send a leave request for a session that ended while Nextcloud let it join.
 
-        None is sent if another session has the same Nextcloud session id by now, which would leave in its place (4.4).
+        Not if another session is registered with the same Nextcloud session id by now: Nextcloud would remove that one
+        (4.4).
         """
         if room_session and answer.type == "room" and self._holder(session, room_session) is None:
             self._events.request_leave(session, roomid, room_session)

@@ -56,9 +56,9 @@ async def test_ping_limit_puts_several_rooms_into_requests_of_that_size() -> Non
         harness.pings.sweep(now + 20.0)
         await settle()
         sent = [encode_request(request) for _, _, request in harness.nextcloud.asked]
-        assert [message.count(b"userid") for message in sent] == [2, 1]
-        assert all(b'"roomid":""' in message for message in sent)
-        assert not [message for message in sent if b"gone" in message]
+        assert [request.count(b"userid") for request in sent] == [2, 1]
+        assert all(b'"roomid":""' in request for request in sent)
+        assert not [request for request in sent if b"gone" in request]
 
 
 async def test_ping_limit_that_cannot_be_read_counts_as_none(caplog: pytest.LogCaptureFixture) -> None:

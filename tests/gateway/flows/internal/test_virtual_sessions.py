@@ -205,7 +205,7 @@ async def test_later_member_receives_the_virtual_session_and_its_flags() -> None
         bob.send({"type": "room", "room": {"roomid": "r"}})
         await settle()
         _, _, others, flags = bob.received()
-        listed = {message["sessionid"]: message for message in others["event"]["join"]}
+        listed = {entry["sessionid"]: entry for entry in others["event"]["join"]}
         assert listed[public(bridge)] == {"sessionid": public(bridge), "userid": ""}
         assert public(bridge, "silent") in listed
         assert flags["event"]["flags"] == {"roomid": "r", "sessionid": public(bridge), "flags": 1}

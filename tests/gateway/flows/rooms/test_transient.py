@@ -125,13 +125,13 @@ async def test_entries_expire_one_by_one_to_the_millisecond() -> None:
         await asyncio.sleep(0.049)
         assert alice.received() == []
         await asyncio.sleep(0.003)
-        assert [message["key"] for message in transient(alice)] == ["early"]
+        assert [change["key"] for change in transient(alice)] == ["early"]
         await asyncio.sleep(2.95)
-        assert [message["key"] for message in transient(alice)] == ["late"]
+        assert [change["key"] for change in transient(alice)] == ["late"]
         await asyncio.sleep(4900)
         assert alice.received() == []
         await asyncio.sleep(98)
-        assert [message["key"] for message in transient(alice)] == ["far"]
+        assert [change["key"] for change in transient(alice)] == ["far"]
 
 
 # reference 10-g
