@@ -1,8 +1,8 @@
-"""Sees to it that a chosen layer of simulcast comes.
+"""Keyframe requests that make Janus switch a subscription to the selected simulcast layer.
 
-Janus switches with the next keyframe of the layer, asks the publisher for one, once, and then waits for ever. Browsers
-ignore what is asked within 0.3 s of the last keyframe: a choice soon after another one, or after somebody came, would
-never come true. So while Janus does not say that the layer has come, we ask again.
+Janus switches at the next keyframe of the layer, asks the publisher for one, once, and then waits for ever. Browsers
+ignore requests within 0.3 s of the last keyframe: a selection soon after another one, or after a subscriber joined,
+would never take effect. So until Janus reports the layer, further keyframes are requested.
 """
 
 from __future__ import annotations
@@ -10,44 +10,44 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-AGAIN = (0.4, 0.8, 1.6, 3.2)  # seconds from one request to the next; a layer that is not sent is given up then
+RETRIES = (0.4, 0.8, 1.6, 3.2)  # seconds from one request to the next; then the publisher does not send the layer
 
 
 class LayerSwitch:
-    """Follows one subscription; ``ask`` asks its publisher for a keyframe."""
+    """The simulcast layer of one subscription; ``request_keyframe`` sends a request to its publisher."""
 
-    def __init__(self, ask: Callable[[], None]) -> None:
-        self._ask = ask
-        self._wanted: int | None = None
-        self._shown: int | None = None  # what Janus has told; nothing of streams that have no layers
+    def __init__(self, request_keyframe: Callable[[], None]) -> None:
+        self._request_keyframe = request_keyframe
+        self._selected: int | None = None
+        self._received: int | None = None  # as reported by Janus; nothing is reported of streams without layers
         self._timer: asyncio.TimerHandle | None = None
-        self._left: list[float] = []
+        self._retries: list[float] = []
 
-    def want(self, substream: int) -> None:
-        """Learn of a choice."""
-        self._wanted = substream
-        self._left = list(AGAIN)
-        self._go_on()
+    def select(self, substream: int) -> None:
+        """Note the client's selection and request keyframes until it is received."""
+        self._selected = substream
+        self._retries = list(RETRIES)
+        self._schedule()
 
-    def show(self, substream: int) -> None:
-        """Learn which layer comes now."""
-        self._shown = substream
-        self._go_on()
+    def on_received(self, substream: int) -> None:
+        """Note the layer that Janus sends from now on."""
+        self._received = substream
+        self._schedule()
 
     def stop(self) -> None:
-        """Ask no more."""
-        self._left = []
-        self._go_on()
+        """Request no further keyframe."""
+        self._retries = []
+        self._schedule()
 
-    def _go_on(self) -> None:
-        waiting = self._wanted is not None and self._shown is not None and self._wanted != self._shown
-        if self._timer is not None and not (waiting and self._left):
+    def _schedule(self) -> None:
+        switching = self._selected is not None and self._received is not None and self._selected != self._received
+        if self._timer is not None and not (switching and self._retries):
             self._timer.cancel()
             self._timer = None
-        elif self._timer is None and waiting and self._left:
-            self._timer = asyncio.get_running_loop().call_later(self._left.pop(0), self._remind)
+        elif self._timer is None and switching and self._retries:
+            self._timer = asyncio.get_running_loop().call_later(self._retries.pop(0), self._retry)
 
-    def _remind(self) -> None:
+    def _retry(self) -> None:
         self._timer = None
-        self._ask()
-        self._go_on()
+        self._request_keyframe()
+        self._schedule()

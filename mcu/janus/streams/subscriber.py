@@ -120,7 +120,7 @@ class JanusSubscriber(HandlePeer):
         async with self.turn() as handle:
             await handle.request(body)
         if layer.substream is not None and not self.closed:
-            self._switch.want(layer.substream)
+            self._switch.select(layer.substream)
 
     def cover(self) -> None:
         """Ask for what the publisher has and we have not; Janus offers it when it may, ``on_offer`` hears of it.
@@ -192,7 +192,7 @@ class JanusSubscriber(HandlePeer):
             offer = self._offered(message)
             self.gate.send(lambda listener: listener.on_offer(offer))
         elif message.plugindata.data.substream is not None:
-            self._switch.show(message.plugindata.data.substream)
+            self._switch.on_received(message.plugindata.data.substream)
         elif message.plugindata.data.error_code:
             self._expecting = False
             self.session.log.info("a subscription was not changed: Janus error %d", message.plugindata.data.error_code)

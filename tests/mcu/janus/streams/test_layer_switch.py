@@ -1,4 +1,4 @@
-"""A chosen layer that does not come is asked for again, and not for ever."""
+"""Keyframe requests for a selected simulcast layer: repeated until it is received, and not for ever."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from mcu.janus.connection.messages import parse
 from mcu.janus.streams.descriptions import rid_order
-from mcu.janus.streams.layer_switch import AGAIN, LayerSwitch
+from mcu.janus.streams.layer_switch import RETRIES, LayerSwitch
 from tests.gateway.flows.virtual_time import VirtualLoop
 from tests.mcu.descriptions import described
 from tests.sdp.recorded import FIXTURES
@@ -18,8 +18,8 @@ from tests.sdp.recorded import FIXTURES
 Story = Callable[[LayerSwitch], Coroutine[None, None, None]]
 
 
-def asked(story: Story) -> list[float]:
-    """Run a story in virtual time and return when keyframes were asked for, in seconds from its begin."""
+def keyframe_requests(story: Story) -> list[float]:
+    """Run a story in virtual time and return the times of the keyframe requests, in seconds from its begin."""
     times: list[float] = []
 
     async def run() -> None:
@@ -34,83 +34,83 @@ def asked(story: Story) -> list[float]:
     return times
 
 
-def test_a_layer_that_does_not_come_is_asked_for_some_times() -> None:
+def test_a_layer_that_is_not_received_is_requested_four_times() -> None:
     async def story(switch: LayerSwitch) -> None:
-        switch.show(2)
-        switch.want(0)
+        switch.on_received(2)
+        switch.select(0)
 
-    assert asked(story) == [0.4, 1.2, 2.8, 6.0]
-    assert len(AGAIN) == 4
+    assert keyframe_requests(story) == [0.4, 1.2, 2.8, 6.0]
+    assert len(RETRIES) == 4
 
 
-def test_a_layer_that_comes_is_asked_for_no_more() -> None:
+def test_a_layer_that_is_received_is_not_requested_again() -> None:
     async def story(switch: LayerSwitch) -> None:
-        switch.show(2)
-        switch.want(0)
+        switch.on_received(2)
+        switch.select(0)
         await asyncio.sleep(0.5)
-        switch.show(1)
+        switch.on_received(1)
         await asyncio.sleep(0.1)
-        switch.show(0)
+        switch.on_received(0)
 
-    assert asked(story) == [0.4]
+    assert keyframe_requests(story) == [0.4]
 
 
-def test_a_layer_that_is_there_is_not_asked_for() -> None:
+def test_a_layer_that_is_received_already_is_not_requested() -> None:
     async def story(switch: LayerSwitch) -> None:
-        switch.show(1)
-        switch.want(1)
+        switch.on_received(1)
+        switch.select(1)
 
-    assert asked(story) == []
+    assert keyframe_requests(story) == []
 
 
-def test_nothing_is_asked_where_there_are_no_layers() -> None:
+def test_a_stream_without_layers_gets_no_requests() -> None:
     async def story(switch: LayerSwitch) -> None:
-        switch.want(0)
+        switch.select(0)
 
-    assert asked(story) == []
+    assert keyframe_requests(story) == []
 
 
-def test_a_choice_made_before_the_first_picture_counts() -> None:
+def test_a_selection_before_the_first_keyframe_counts() -> None:
     async def story(switch: LayerSwitch) -> None:
-        switch.want(0)
+        switch.select(0)
         await asyncio.sleep(1)
-        switch.show(2)
+        switch.on_received(2)
         await asyncio.sleep(0.5)
-        switch.show(0)
+        switch.on_received(0)
 
-    assert asked(story) == [1.4]
+    assert keyframe_requests(story) == [1.4]
 
 
-def test_nothing_is_asked_without_a_choice_or_after_the_end() -> None:
-    async def chose_nothing(switch: LayerSwitch) -> None:
-        switch.show(2)
-        switch.show(0)
+def test_without_a_selection_and_after_the_end_there_are_no_requests() -> None:
+    async def nothing_selected(switch: LayerSwitch) -> None:
+        switch.on_received(2)
+        switch.on_received(0)
 
     async def ended(switch: LayerSwitch) -> None:
-        switch.show(2)
-        switch.want(0)
+        switch.on_received(2)
+        switch.select(0)
         switch.stop()
 
-    assert asked(chose_nothing) == []
-    assert asked(ended) == []
+    assert keyframe_requests(nothing_selected) == []
+    assert keyframe_requests(ended) == []
 
 
-def test_a_second_choice_is_followed_anew() -> None:
+def test_a_second_selection_starts_anew() -> None:
     async def story(switch: LayerSwitch) -> None:
-        switch.show(2)
-        switch.want(0)
+        switch.on_received(2)
+        switch.select(0)
         await asyncio.sleep(0.1)
-        switch.want(2)
+        switch.select(2)
         await asyncio.sleep(10)
-        switch.want(1)
+        switch.select(1)
         await asyncio.sleep(0.6)
-        switch.show(1)
+        switch.on_received(1)
 
-    assert asked(story) == [10.5]
+    assert keyframe_requests(story) == [10.5]
 
 
 @pytest.mark.parametrize(("data", "substream"), [('"substream":0', 0), ('"temporal":1', None)])
-def test_janus_tells_which_layer_comes(data: str, substream: int | None) -> None:
+def test_the_layer_is_read_from_janus_event(data: str, substream: int | None) -> None:
     message = parse(f'{{"janus":"event","sender":1,"plugindata":{{"data":{{"videoroom":"event",{data}}}}}}}')
     assert message.plugindata.data.substream == substream
 
@@ -119,7 +119,7 @@ def test_janus_tells_which_layer_comes(data: str, substream: int | None) -> None
     ("rids", "order"),
     [("h m l", "hml"), ("q h f", "lmh"), ("l m h", "lmh"), ("a b c", "hml"), ("h q f", ""), ("q", "")],
 )
-def test_janus_is_told_which_layer_is_the_lowest(rids: str, order: str) -> None:
+def test_the_order_of_layers_in_an_offer_is_recognised(rids: str, order: str) -> None:
     recorded = (FIXTURES / "chromium" / "simulcast.offer.sdp").read_text()
     before = "h;m;l"
     assert before in recorded
@@ -128,5 +128,5 @@ def test_janus_is_told_which_layer_is_the_lowest(rids: str, order: str) -> None:
     assert rid_order(described(offer)) == order
 
 
-def test_nothing_is_said_of_an_offer_without_layers() -> None:
+def test_an_offer_without_layers_has_no_order() -> None:
     assert rid_order(described((FIXTURES / "chromium" / "camera.offer.sdp").read_text())) == ""
