@@ -1,9 +1,9 @@
-"""One Janus or several as the SFU of the gateway: which streams there are, who waits for them, and where they go.
+"""One Janus or several as the SFU of the gateway: publishing and subscribing.
 
-At each moment a stream has at most one publisher. Calls for one stream are carried out one after another; whoever
-waits for a publisher is woken when one comes, comes up or goes, and looks again. A new publisher goes to the Janus that
-``mcu.janus.placement.ranking`` puts first, its subscribers follow it there or are served over a second one
-(docs/mcu.md, "Several Janus"). Nobody waits for a Janus that is away while another takes streams.
+A stream has at most one publisher at a time. Calls of ``publish`` for one stream are carried out one after another; a
+call of ``subscribe`` that waits is woken when a publisher is created, comes up or ends, and looks for it again. A new
+publisher is created on the Janus that ``mcu.janus.placement.ranking`` ranks first; subscribers are served there, or
+over a second Janus (docs/mcu.md, "Several Janus"). No call waits for an unreachable Janus while another is usable.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ from mcu.publisher_registry import PublisherRegistry
 from mcu.stream_gauges import stream_gauges
 from sdp.document import Description
 
-LET_GO = 2.0  # seconds that a replaced publisher's Janus has to let it go before the new one is made
-GO_ON = 2.0  # seconds that a second Janus has to take a stream before the publisher's serves
-OFFERED = 2  # Janus at most that are given one offer: a description at which Janus dies must not take them all
+REPLACED_WITHIN = 2.0  # seconds that Janus has to remove a replaced publisher before the new one is created
+FORWARDED_WITHIN = 2.0  # seconds that a second Janus has to accept a stream before the publisher's serves instead
+MAX_OFFERED = 2  # Janus at most that are sent one offer: a description that crashes Janus must not crash all of them
 
 
 class JanusMcu:
@@ -59,23 +59,24 @@ class JanusMcu:
         instance: str = "",
         clock: Clock = loop_time,
     ) -> None:
-        """Take the settings; ``timeout`` in seconds holds for each request that brings no time limit of its own.
+        """Create the backend; ``timeout``, in seconds, is that of each request that has no time limit of its own.
 
-        ``instance`` names this gateway on Janus (``mcu.janus.labels``); empty: one is drawn.
+        ``instance`` is this gateway's name on Janus (``mcu.janus.labels``); empty: a random one.
 
         Raises:
-            ValueError: there is no Janus, one is named twice, or the instance cannot stand in a label.
+            ValueError: there is no Janus, one is named twice, or the instance cannot be part of a label.
         """
         check_servers(servers)
         name = instance_name(instance)
+        prefix = f"{control_label(name)}|"
         self._on_state: Callable[[McuStatus], None] = lambda status: None
-        self._statistics = EventStatistics(lambda opaque_id: opaque_id.startswith(f"{control_label(name)}|"), clock)
+        self._statistics = EventStatistics(lambda opaque_id: opaque_id.startswith(prefix), clock)
         self._clock = clock
         self._timeout = timeout
-        self._pool = JanusPool(servers, timeout, name, self._statistics, clock, self._state_changed)
+        self._pool = JanusPool(servers, timeout, name, self._statistics, clock, self._on_pool_change)
         self._publishers: PublisherRegistry[JanusPublisher] = PublisherRegistry()
 
-    # -- to be there and not to be there
+    # -- connecting and disconnecting
 
     async def start(self, on_state: Callable[[McuStatus], None]) -> None:
         """Begin to connect and return at once."""
@@ -87,10 +88,11 @@ class JanusMcu:
         await self._pool.stop()
 
     async def reconfigure(self, settings: object) -> None:
-        """Take changed settings; streams go on where they are.
+        """Apply changed settings; streams stay where they are.
 
-        A Janus that is new is connected to. One that is no longer named, or is marked as draining, takes no new streams
-        and is left when its last one has ended. What a connection needs holds from the next one to that Janus on.
+        A new Janus is connected to. One that was removed from the settings, or is marked as draining, accepts no new
+        streams and is disconnected when its last one has ended. The settings of a connection hold from the next
+        connection to that Janus on.
 
         Raises:
             ValueError: there is no Janus, or one is named twice; nothing has changed.
@@ -98,11 +100,11 @@ class JanusMcu:
         self._pool.reconfigure(msgspec.convert(settings, tuple[JanusServerSettings, ...]))
 
     def server(self, url: str = "") -> JanusServer:
-        """Return one Janus, the first where no address is given; for what goes beyond the SFU interface."""
+        """Return one Janus, the first if no address is given; for uses beyond the SFU interface."""
         return self._pool.servers[url] if url else next(iter(self._pool.servers.values()))
 
     async def session(self, url: str = "") -> JanusSession:
-        """Return the session with a Janus (the first), once there is one; for what goes beyond the SFU interface."""
+        """Return the session with one Janus, waiting for it; for uses beyond the SFU interface."""
         return await self.server(url).connector.wait_for_session()
 
     # -- publish
@@ -110,96 +112,97 @@ class JanusMcu:
     async def publish(
         self, key: StreamKey, offer: Description, options: PublishOptions, listener: StreamListener
     ) -> tuple[Publisher, Description]:
-        """Publish a stream; what ``mcu.base.Mcu.publish`` says."""
+        """Publish a stream, as ``mcu.base.Mcu.publish`` says."""
         serialised = SerialisedOffer.of(offer)  # a refused offer does not end the running publisher
         deadline = self._clock() + options.timeout
-        async with self._in_time(options.timeout), self._publishers.replacement(key) as before:
+        async with self._time_limit(options.timeout), self._publishers.replacement(key) as replaced:
             await self._pool.wait_until_accepting()
-            if before is not None and not before.closed:
-                at_hand = self._pool.of_publisher(before)
-                before.replace()
-                if at_hand is not None and at_hand.connector.session is not None:  # else it would be waited for in vain
-                    await asyncio.wait(before.closing, timeout=LET_GO)
-            publisher, answer = await self._place(key, serialised, options, listener, deadline)
+            if replaced is not None and not replaced.closed:
+                await self._replace(replaced)
+            publisher, answer = await self._publish_on_best(key, serialised, options, listener, deadline)
             self._publishers.add(publisher)
             publisher.gate.open_soon()
             return publisher, answer
 
-    async def _place(
+    async def _replace(self, publisher: JanusPublisher) -> None:
+        server = self._pool.of_publisher(publisher)
+        publisher.replace()
+        if server is not None and server.connector.session is not None:  # otherwise Janus could not answer
+            await asyncio.wait(publisher.closing, timeout=REPLACED_WITHIN)
+
+    async def _publish_on_best(
         self, key: StreamKey, offer: SerialisedOffer, options: PublishOptions, listener: StreamListener, deadline: float
     ) -> tuple[JanusPublisher, Description]:
-        """Publish on the best Janus that manages to in its share of the time.
+        """Publish on the best Janus that accepts the stream within its share of the time.
 
         Raises:
-            TimeoutError, JanusError, McuError: what went wrong on the last one that was tried.
+            TimeoutError, JanusError, McuError: the failure of the last one that was tried.
         """
         tried: set[JanusServer] = set()
         offered = 0
         while True:
-            left = self._pool.for_publisher(options, tried)
-            if not left:
+            candidates = self._pool.for_publisher(options, tried)
+            if not candidates:
                 if tried:
                     raise McuLost("no Janus took the stream")
                 await self._pool.wait_until_accepting()
                 continue
-            server = left[0]
-            share = (deadline - self._clock()) / len(left)
+            server, last = candidates[0], len(candidates) == 1
+            share = (deadline - self._clock()) / len(candidates)
             publisher = None
             try:
-                async with asyncio.timeout(share if len(left) > 1 else None):
+                async with asyncio.timeout(None if last else share):
                     with server.new_publisher(key, options, listener, self._publishers.changed) as publisher:
                         return publisher, await publisher.open(offer, options)
-            except (
-                RequestInterrupted
-            ):  # nobody knows how far it came: what there is goes, and it begins again, here or elsewhere
+            except RequestInterrupted:  # its effect is unknown: the publisher was ended, and another one is created
                 continue
             except (TimeoutError, JanusError, McuError) as error:
                 tried.add(server)
-                given = publisher is not None and publisher.offered
-                offered += given
-                if len(left) == 1 or offered == OFFERED or (given and isinstance(error, JanusError | Rejected)):
-                    raise  # where Janus has answered, another one would say the same of the same description
-                server.log.warning("a stream was not taken, and goes to another Janus: %s", type(error).__name__)
+                sent = publisher is not None and publisher.offer_sent
+                offered += sent
+                if last or offered == MAX_OFFERED or (sent and isinstance(error, JanusError | Rejected)):
+                    raise  # where Janus has answered, another one would answer the same description alike
+                server.log.warning("a stream failed here and is published on another Janus: %s", type(error).__name__)
 
     # -- subscribe
 
     async def subscribe(
         self, key: StreamKey, options: SubscribeOptions, listener: StreamListener
     ) -> tuple[Subscriber, Description]:
-        """Subscribe to a stream; what ``mcu.base.Mcu.subscribe`` says."""
+        """Subscribe to a stream, as ``mcu.base.Mcu.subscribe`` says."""
         deadline = self._clock() + options.timeout
-        passed: set[JanusServer] = set()
-        async with self._in_time(options.timeout, key):
+        tried: set[JanusServer] = set()
+        async with self._time_limit(options.timeout, key):
             while True:
                 publisher = await self._publishers.wait_until_connected(key, self._check_usable)
                 server = self._pool.better_for_subscriber(publisher, options)
-                if server is None or server in passed:
-                    found = await self._enter(publisher, options, listener)
+                if server is None or server in tried:
+                    subscription = await self._subscribe_at_source(publisher.feed, options, listener)
                 else:
-                    found = await self._enter_remote(server, publisher, options, listener, deadline)
+                    subscription = await self._subscribe_at_target(server, publisher, options, listener, deadline)
                     if not publisher.closed:
-                        passed.add(server)
-                if found is not None:
-                    found[0].gate.open_soon()
-                    return found
+                        tried.add(server)
+                if subscription is not None:
+                    subscription[0].gate.open_soon()
+                    return subscription
 
-    async def _enter(
-        self, audience: RoomFeed, options: SubscribeOptions, listener: StreamListener
+    async def _subscribe_at_source(
+        self, feed: RoomFeed, options: SubscribeOptions, listener: StreamListener
     ) -> tuple[JanusSubscriber, Description] | None:
-        """Subscribe where the publisher is; ``None``: look again."""
-        subscriber = JanusSubscriber(audience, listener, self._timeout)
+        """Subscribe on the publisher's Janus; ``None``: the feed has changed, look for the stream again."""
+        subscriber = JanusSubscriber(feed, listener, self._timeout)
         try:
             offer = await subscriber.open(options.selection)
         except PublisherNotReady:
-            await self._publishers.wait_for_change(audience.key)
+            await self._publishers.wait_for_change(feed.key)
             return None
         except McuLost:
-            if audience.closed:  # the stream may come back, here or elsewhere
+            if feed.closed:  # the stream may come back, here or on another Janus
                 return None
             raise
         return None if offer is None else (subscriber, offer)
 
-    async def _enter_remote(
+    async def _subscribe_at_target(
         self,
         server: JanusServer,
         publisher: JanusPublisher,
@@ -207,57 +210,59 @@ class JanusMcu:
         listener: StreamListener,
         deadline: float,
     ) -> tuple[JanusSubscriber, Description] | None:
-        """Subscribe on a second Janus; ``None``: look again."""
-        limit = min(GO_ON, (deadline - self._clock()) / 2)
+        """Subscribe on a second Janus, to which the stream is forwarded; ``None``: look for the stream again."""
+        limit = min(FORWARDED_WITHIN, (deadline - self._clock()) / 2)
         try:
             async with asyncio.timeout(limit):
                 remote = server.remote_stream(publisher)
-                async with remote.visited():
-                    subscriber = JanusSubscriber(remote, listener, self._timeout)
+                async with remote.in_use():
+                    subscriber = JanusSubscriber(remote.feed, listener, self._timeout)
                     offer = await subscriber.open(options.selection)
         except (TimeoutError, JanusError, McuError, PublisherNotReady) as error:
-            in_vain = not isinstance(error, TimeoutError) or limit == GO_ON  # else it had little time
-            if in_vain and not publisher.closed:
+            failed = (
+                not isinstance(error, TimeoutError) or limit == FORWARDED_WITHIN
+            )  # otherwise it had too little time
+            if failed and not publisher.closed:
                 server.suspend_forwarding()
-                server.log.warning("a stream of another Janus cannot go on to here: %s", type(error).__name__)
+                server.log.warning("a stream cannot be forwarded to this Janus: %s", type(error).__name__)
             return None
         return None if offer is None else (subscriber, offer)
 
-    # -- what is told
+    # -- status
 
     def status(self) -> McuStatus:
         """Return a snapshot."""
         return self._pool.status()
 
     def streams(self) -> Iterable[StreamReport]:
-        """Return a report for each stream and kind: which codec runs, and what Janus' event feed tells of it."""
+        """Return a report for each stream and media kind: its codec, and the statistics of Janus' events."""
         return self._pool.streams()
 
     def metrics(self) -> Iterable[Metric]:
-        """Return how many media flow, and what Janus' event feed adds up to."""
+        """Return the numbers of running media, the statistics of Janus' events, and the load of each Janus."""
         yield from stream_gauges(
-            ((publisher.key.stream_type, kind) for publisher in self._publishers for kind in publisher.arriving),
+            ((publisher.key.stream_type, kind) for publisher in self._publishers for kind in publisher.received_media),
             ((report.key.stream_type, report.kind) for report in self.streams() if report.subscriber),
         )
         yield from self._statistics.metrics()
         yield from self._pool.metrics()
 
     def receive_events(self, frame: bytes) -> None:
-        """Process a frame of Janus' event feed; several Janus may send theirs."""
+        """Process a frame of Janus' event handler; several Janus may send theirs."""
         self._statistics.receive(frame)
 
     # -- waiting
 
     @asynccontextmanager
-    async def _in_time(self, seconds: float, key: StreamKey | None = None) -> AsyncIterator[None]:
+    async def _time_limit(self, seconds: float, key: StreamKey | None = None) -> AsyncIterator[None]:
         """Limit a call that waits for the stream ``key``, and raise Janus' errors as those of the SFU interface."""
         try:
-            async with self._publishers.time_limit(seconds, key, unreachable=self._unreachable):
+            async with self._publishers.time_limit(seconds, key, unreachable=self._reason_unreachable):
                 yield
         except JanusError as error:
             raise videoroom.mcu_error(error) from error
 
-    def _unreachable(self) -> str:
+    def _reason_unreachable(self) -> str:
         reason = self._pool.reason_unreachable()
         return f"Janus is not there: {reason}" if reason else ""
 
@@ -265,6 +270,6 @@ class JanusMcu:
         if publisher is None:
             self._pool.check_usable()
 
-    def _state_changed(self) -> None:
+    def _on_pool_change(self) -> None:
         self._publishers.wake_all()
         self._on_state(self.status())

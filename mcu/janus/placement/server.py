@@ -109,7 +109,7 @@ class JanusServer:
     async def stop(self) -> None:
         """Close every stream and disconnect. Idempotent."""
         self._started = self._connecting = False
-        for stream in (*self.publishers, *self.remotes.values()):
+        for stream in self._streams():
             stream.end(CloseReason.LOST)
         await self._disconnect()
         if self._disconnecting is not None:
@@ -224,7 +224,11 @@ class JanusServer:
         remote = RemoteStream(publisher, self._session(), self.rooms, self.settings.forward_host, self._timeout, ended)
         self.remotes[publisher] = remote
         publisher.remotes.add(remote)
+        remote.start()
         return remote
+
+    def _streams(self) -> list[JanusPublisher | RemoteStream]:
+        return [*self.publishers, *self.remotes.values()]
 
     def _on_stream_end(self, stream: JanusPublisher | RemoteStream) -> None:
         self._closing = {other for other in self._closing if not all(future.done() for future in other.closing)}
@@ -263,7 +267,7 @@ class JanusServer:
 
     @property
     def _subscriber_count(self) -> int:
-        return sum(len(stream.subscribers) for stream in (*self.publishers, *self.remotes.values()))
+        return sum(len(stream.feed.subscribers) for stream in self._streams())
 
     @property
     def bandwidth(self) -> tuple[int, int] | None:
@@ -286,8 +290,8 @@ class JanusServer:
 
     def _peers(self) -> Iterator[HandlePeer]:
         yield from list(self.publishers)
-        for stream in (*self.publishers, *self.remotes.values()):
-            yield from list(stream.subscribers)
+        for stream in self._streams():
+            yield from list(stream.feed.subscribers)
 
     def status(self, load: float) -> SfuStatus:
         """Return a snapshot."""

@@ -17,7 +17,7 @@ from sdp.simulcast import lowest_first, sent_layers
 # only thread and fills the disk with its log. RFC 8285 has numbers up to 4351.
 _ENDLESS = re.compile(r"(?:^|[\r\n])a=extmap:(?![0-9]{1,4}(?:[/ ]|$))", re.IGNORECASE)
 
-KINDS = {"audio": MediaKind.AUDIO, "video": MediaKind.VIDEO, "application": MediaKind.DATA}
+MEDIA_KINDS = {"audio": MediaKind.AUDIO, "video": MediaKind.VIDEO, "application": MediaKind.DATA}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +73,9 @@ def rid_order(offer: Description) -> str:
     return "lmh" if ordered == layers else "hml"
 
 
-def flowing(answer: Description) -> dict[str, MediaKind]:
+def active_media(answer: Description) -> dict[str, MediaKind]:
     """Return mid and media kind of each m-line that Janus' answer accepts and that is not inactive."""
-    sections = ((section.mid, KINDS.get(section.kind)) for section in _active(answer))
+    sections = ((section.mid, MEDIA_KINDS.get(section.kind)) for section in _active(answer))
     return {mid: kind for mid, kind in sections if mid is not None and kind is not None}
 
 
@@ -89,21 +89,21 @@ def _active(description: Description) -> list[MediaSection]:
 
 
 def reports(
-    key: StreamKey, subscriber: bool, description: Description, figures: Mapping[str, MediaStatistics]
+    key: StreamKey, subscriber: bool, description: Description, statistics: Mapping[str, MediaStatistics]
 ) -> list[StreamReport]:
-    """Return a report for each kind of media that Janus' own description has running.
+    """Return a report for each media kind that is active in Janus' own description.
 
-    ``figures`` are what the event feed tells, by kind; where it does not, the report has none.
+    ``statistics`` are those of Janus' events by media kind; a report without them has no numbers.
     """
     found: dict[MediaKind, StreamReport] = {}
     for section in _active(description):
-        kind = KINDS.get(section.kind)
+        kind = MEDIA_KINDS.get(section.kind)
         if kind is None or kind in found:
             continue
         codec = next((payload.codec for payload in payloads(section) if not payload.is_auxiliary), "")
         codec = "" if kind is MediaKind.DATA else codec
-        told = figures.get(kind.value)
-        if told is None:
+        measured = statistics.get(kind.value)
+        if measured is None:
             found[kind] = StreamReport(key, subscriber=subscriber, kind=kind, codec=codec)
             continue
         found[kind] = StreamReport(
@@ -111,8 +111,8 @@ def reports(
             subscriber=subscriber,
             kind=kind,
             codec=codec,
-            bits_per_second=8 * (told.outgoing if subscriber else told.incoming),
-            lost=None if kind is MediaKind.DATA else told.lost_by_remote if subscriber else told.lost,
-            round_trip=told.rtt / 1000 if told.rtt else None,
+            bits_per_second=8 * (measured.outgoing if subscriber else measured.incoming),
+            lost=None if kind is MediaKind.DATA else measured.lost_by_remote if subscriber else measured.lost,
+            round_trip=measured.rtt / 1000 if measured.rtt else None,
         )
     return list(found.values())

@@ -1,6 +1,6 @@
-"""What publisher and subscriber have in common: one handle of Janus with one PeerConnection, and one listener.
+"""The gateway's side of one Janus handle with one PeerConnection and one listener: base of publisher and subscriber.
 
-Requests of one handle go one after another. What fails is told in the errors of the SFU interface.
+Requests of one handle are carried out one after another. Failures are raised as errors of the SFU interface.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sdp.document import Description
 
 
 class HandlePeer(ABC):
-    """What publisher and subscriber have in common: a handle, a listener and an end."""
+    """A handle, its listener and its end."""
 
     SUBSCRIBES: ClassVar[bool]
 
@@ -35,9 +35,9 @@ class HandlePeer(ABC):
         self.gate = ListenerGate(listener)
         self.closed = False
         self.description: Description | None = None  # Janus' last one
+        self.closing: list[asyncio.Future[Any]] = []  # done when Janus has removed what belongs to the ended stream
         self._timeout = timeout
-        self._turn = asyncio.Lock()
-        self.closing: list[asyncio.Future[Any]] = []  # done when Janus has carried out what the end asks for
+        self._requesting = asyncio.Lock()
 
     async def attach(self) -> None:
         """Open the handle; events reach ``on_event`` from now on.
@@ -50,23 +50,23 @@ class HandlePeer(ABC):
 
     @abstractmethod
     def on_event(self, message: JanusMessage) -> None:
-        """Take what Janus says of the handle."""
+        """Handle an event of Janus."""
 
     @abstractmethod
     def on_claimed(self) -> None:
-        """Learn that the connection to Janus was away: what it said meanwhile nobody has heard."""
+        """Handle the return of the connection: events that Janus sent while it was broken are lost."""
 
     def on_handle_info(self, info: HandleInfo) -> None:
-        """Take what the Admin API tells of the handle after the connection was away."""
+        """Apply the Admin API's report of the handle, asked for after the connection was broken."""
         if info.flags.alert:
             self.end(CloseReason.FAILED)
 
     def on_lost(self) -> None:
-        """Learn that the session is gone: everything on Janus went with it."""
+        """Handle the loss of the session, and of all its objects on Janus."""
         self.end(CloseReason.LOST)
 
     def end(self, reason: CloseReason | None) -> None:
-        """Leave Janus at once and tell the listener reason; ``None``: it is the owner's wish. Idempotent."""
+        """Detach the handle and report the reason to the listener; ``None``: its owner ends the stream. Idempotent."""
         if self.closed:
             return
         self.closed = True
@@ -74,17 +74,17 @@ class HandlePeer(ABC):
         self.gate.close(reason)
 
     async def close(self) -> None:
-        """End the stream by its owner's wish and return when Janus is clean. Idempotent."""
+        """End the stream on behalf of its owner and return when Janus has removed it. Idempotent."""
         self.end(None)
         await self.wait_closed()
 
     async def wait_closed(self) -> None:
-        """Wait, within the time limit, until Janus has carried out what the end asked for."""
+        """Wait, within the time limit, until Janus has removed what belongs to the ended stream."""
         if self.closing:
             await asyncio.wait(self.closing, timeout=self._timeout)
 
     async def add_candidate(self, candidate: Candidate | None) -> None:
-        """Hand over a candidate of the client; ``None`` ends the list. Unusable ones are ignored."""
+        """Send a candidate of the client to Janus; ``None`` ends the list. Unusable ones are ignored."""
         if self.closed:
             return
         try:
@@ -96,10 +96,10 @@ class HandlePeer(ABC):
             raise McuTimeout("Janus did not answer in time") from error
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[Handle]:
-        """Hold the handle for one request, within the time limit, and turn what goes wrong into typed errors."""
+    async def exclusive_handle(self) -> AsyncIterator[Handle]:
+        """Yield the handle for one request, within the time limit; failures are errors of the SFU interface."""
         try:
-            async with asyncio.timeout(self._timeout), self._turn:
+            async with asyncio.timeout(self._timeout), self._requesting:
                 if self.closed:
                     raise McuLost("the stream has ended")
                 yield self.handle
@@ -108,17 +108,17 @@ class HandlePeer(ABC):
         except JanusError as error:
             raise videoroom.mcu_error(error) from error
 
-    def reports(self, feed: EventStatistics) -> list[StreamReport]:
-        """Return what runs here, with the figures that Janus' event feed has of it."""
+    def reports(self, statistics: EventStatistics) -> list[StreamReport]:
+        """Return a report for each running media kind, with the statistics of Janus' events."""
         if self.description is None:
             return []
-        figures = feed.of_handle(self.session.id, self.handle.id)
-        return reports(self.key, self.SUBSCRIBES, self.description, figures)
+        by_kind = statistics.of_handle(self.session.id, self.handle.id)
+        return reports(self.key, self.SUBSCRIBES, self.description, by_kind)
 
-    def _candidate(self, message: JanusMessage) -> None:
-        came = message.candidate
-        if not came.completed:
-            candidate = Candidate(came.candidate, came.sdp_mid, came.sdp_mline_index)
-            self.gate.send(lambda listener: listener.on_candidate(candidate))
-        else:
+    def _on_trickle(self, message: JanusMessage) -> None:
+        trickled = message.candidate
+        if trickled.completed:
             self.gate.send(lambda listener: listener.on_candidate(None))
+        else:
+            candidate = Candidate(trickled.candidate, trickled.sdp_mid, trickled.sdp_mline_index)
+            self.gate.send(lambda listener: listener.on_candidate(candidate))

@@ -11,7 +11,7 @@ from mcu.janus.connection.messages import HandleInfo, JanusMessage, error_of
 from mcu.janus.connection.session import JanusSession
 from mcu.janus.rooms import videoroom
 from mcu.janus.rooms.registry import RoomRegistry
-from mcu.janus.streams.descriptions import SerialisedOffer, flowing, parsed, rid_order
+from mcu.janus.streams.descriptions import SerialisedOffer, active_media, parsed, rid_order
 from mcu.janus.streams.handle_peer import HandlePeer
 from mcu.janus.streams.room_feed import RoomFeed
 from sdp.document import Description
@@ -19,15 +19,17 @@ from sdp.document import Description
 if TYPE_CHECKING:
     from mcu.janus.streams.remote import RemoteStream
 
-KINDS = {kind.value: kind for kind in MediaKind}
+KIND_OF_TYPE = {kind.value: kind for kind in MediaKind}
 # Janus takes 0 for "no limit" but then sends no REMB, and the client stays at the last one.
 UNLIMITED = 100_000_000  # bit/s
-KEYFRAME = {"request": "configure", "keyframe": True}
 CONNECTS_WITHIN = 30.0  # seconds; Janus gives a connection up after 22
 
 
-class JanusPublisher(HandlePeer, RoomFeed):
-    """A stream that a client publishes: a room with this handle as its publisher."""
+class JanusPublisher(HandlePeer):
+    """A stream that a client publishes: a room with this handle as its publisher.
+
+    ``on_change`` is called when its PeerConnection is up, and when it has ended.
+    """
 
     SUBSCRIBES = False
 
@@ -41,26 +43,26 @@ class JanusPublisher(HandlePeer, RoomFeed):
         rooms: RoomRegistry,
         on_change: Callable[[JanusPublisher], None],
     ) -> None:
-        HandlePeer.__init__(self, session, key, listener, timeout)
-        RoomFeed.__init__(self, rooms, videoroom.FEEDS[key.stream_type])
-        self.connected = False  # ICE and DTLS stand: Janus lets others subscribe
-        self.offered = False  # whether Janus was given the offer
-        self.remotes: set[RemoteStream] = set()  # where the stream goes on to
+        super().__init__(session, key, listener, timeout)
+        self.feed = RoomFeed(session, key, videoroom.FEEDS[key.stream_type], self)
+        self.rooms = rooms
+        self.connected = False  # ICE and DTLS are established: Janus accepts subscribers
+        self.offer_sent = False  # whether Janus was sent the first offer
+        self.remotes: set[RemoteStream] = set()  # copies on other Janus
         self.offer: Description | None = None  # the last one that was answered
         self._ceiling = ceiling  # bit/s, 0 = none
         self._on_change = on_change
-
-        self._flowing: dict[tuple[MediaKind, str], bool] = {}
+        self._received: dict[tuple[MediaKind, str], bool] = {}  # by kind and mid: whether Janus receives media
 
     async def open(self, offer: SerialisedOffer, options: PublishOptions) -> Description:
-        """Make the room, enter it, negotiate and return the answer; what fails or is cancelled leaves nothing.
+        """Create the room, join it, negotiate and return the answer; a failed call leaves nothing on Janus.
 
         Raises as ``negotiate`` does.
         """
         await self.attach()
         try:
-            self.room = await self.rooms.create(self.session, self.key, options)
-            await self.handle.request(videoroom.join_publisher(self.room, self.feed))
+            self.feed.room = await self.rooms.create(self.session, self.key, options)
+            await self.handle.request(videoroom.join_publisher(self.feed.room, self.feed.id))
             return await self.negotiate(offer)
         except BaseException:
             self.end(None)
@@ -74,146 +76,146 @@ class JanusPublisher(HandlePeer, RoomFeed):
             JanusError: Janus refused.
             McuLost: the session is lost.
         """
-        self.offered = True
+        self.offer_sent = True
         order = rid_order(offer.description)
         message = await self.handle.request(videoroom.configure_publisher(), offer.text, rid_order=order)
         if message.jsep is None:
             raise Rejected("Janus gave no answer to the offer")
         answer = parsed(message.jsep.sdp)
         self.offer = offer.description
-        self._answered(answer)
+        self._on_answer(answer)
         return answer
 
-    def _answered(self, answer: Description) -> None:
+    def _on_answer(self, answer: Description) -> None:
         self.description = answer
-        self.media = flowing(answer)
-        self.cover()
+        self.feed.offer(active_media(answer))
         for remote in list(self.remotes):
             remote.update()
 
     async def update(self, offer: Description) -> Description:
         """Renegotiate; added media are offered to the subscribers. Raises as ``mcu.base.Publisher.update``."""
         serialised_offer = SerialisedOffer.of(offer)
-        async with self.turn():
+        async with self.exclusive_handle():
             return await self.negotiate(serialised_offer)
 
     async def limit(self, bits_per_second: int) -> None:
         """Cap what the publisher sends, by REMB; 0 lifts the cap, up to the stream's ceiling."""
         ceiling = self._ceiling or UNLIMITED
-        wanted = min(bits_per_second, ceiling) if bits_per_second > 0 else ceiling
-        async with self.turn() as handle:
-            await handle.request({"request": "configure", "bitrate": wanted})
+        cap = min(bits_per_second, ceiling) if bits_per_second > 0 else ceiling
+        async with self.exclusive_handle() as handle:
+            await handle.request(videoroom.limit_bitrate(cap))
 
     async def request_keyframe(self) -> None:
         """Ask the publisher for a keyframe."""
-        async with self.turn() as handle:
-            await handle.request(KEYFRAME)
+        async with self.exclusive_handle() as handle:
+            await handle.request(videoroom.KEYFRAME)
 
-    def refresh_picture(self) -> None:
-        """Ask for a keyframe, for a subscriber whose layer does not come; nobody waits for it."""
+    def send_keyframe_request(self) -> None:
+        """Ask the publisher for a keyframe, without waiting."""
         if not self.closed:
-            self.handle.send(KEYFRAME)
+            self.handle.send(videoroom.KEYFRAME)
+
+    def on_unsubscribed(self) -> None:
+        """Do nothing: a publisher goes on without subscribers."""
 
     def replace(self) -> None:
-        """End in favour of a new publisher: the own listener hears nothing, the subscribers hear REPLACED."""
-        self._dismiss(None, CloseReason.REPLACED)
+        """End in favour of a new publisher: the listener gets no reason, the subscribers' listeners get REPLACED."""
+        self._end(None, CloseReason.REPLACED)
 
     def end(self, reason: CloseReason | None) -> None:
-        """Leave Janus; subscribers hear PUBLISHER_GONE, or LOST where Janus is gone. Idempotent."""
-        self._dismiss(reason, reason if reason is CloseReason.LOST else CloseReason.PUBLISHER_GONE)
+        """End the stream; subscribers' listeners get PUBLISHER_GONE, or LOST where Janus is lost. Idempotent."""
+        self._end(reason, reason if reason is CloseReason.LOST else CloseReason.PUBLISHER_GONE)
 
-    def _dismiss(self, reason: CloseReason | None, subscribers_hear: CloseReason) -> None:
+    def _end(self, reason: CloseReason | None, subscribers_reason: CloseReason) -> None:
         if self.closed:
             return
         super().end(reason)
-        self._changed(connected=False)
-        self.dismiss(subscribers_hear)
-        if self.room:
-            self._destroy_when_empty()
+        self._set_connected(connected=False)
+        self.closing += self.feed.end(subscribers_reason)
+        if self.feed.room:
+            self._destroy_room_when_empty()
         for remote in list(self.remotes):
-            remote.end(subscribers_hear)
+            remote.end(subscribers_reason)
             self.closing += remote.closing
 
-    def _destroy_when_empty(self) -> None:
-        """Destroy the room after Janus has let everybody go: destroyed at the same time, Janus 1.1.2 crashes."""
+    def _destroy_room_when_empty(self) -> None:
+        """Destroy the room after Janus has detached all its handles: at the same time, Janus 1.1.2 would crash."""
         destroyed = asyncio.get_running_loop().create_future()
 
         def destroy(_: object) -> None:
-            reply = self.rooms.destroy(self.session, self.room)
-            reply.add_done_callback(lambda _: destroyed.set_result(None))
+            answer = self.rooms.destroy(self.session, self.feed.room)
+            answer.add_done_callback(lambda _: destroyed.set_result(None))
 
         asyncio.gather(*self.closing).add_done_callback(destroy)
         self.closing.append(destroyed)
 
     def on_event(self, message: JanusMessage) -> None:
-        """Take what Janus says of the handle."""
+        """Handle an event of Janus."""
         if message.janus == "webrtcup":
-            self._changed(connected=True)
+            self._set_connected(connected=True)
         elif message.janus == "media":
-            self._media(message)
+            self._on_media(message.type, message.mid, receiving=message.receiving)
         elif message.janus == "trickle":
-            self._candidate(message)
+            self._on_trickle(message)
         elif message.janus in ("hangup", "detached") or message.plugindata.data.videoroom == "destroyed":
             self.end(CloseReason.FAILED)
         elif message.jsep is not None:  # the answer to an offer whose update() was cancelled
-            self._answered(parsed(message.jsep.sdp))
+            self._on_answer(parsed(message.jsep.sdp))
 
     def on_claimed(self) -> None:
-        """Ask whether the connection came up or was ended meanwhile."""
-        if self.room:  # else ``open`` is at work
-            body = videoroom.list_participants(self.room)
-            reply = self.session.post("message", handle_id=self.session.control.id, body=body)
-            reply.add_done_callback(lambda done: self._looked_up(done.result()))
+        """Ask Janus whether the PeerConnection came up or was hung up while the connection was broken."""
+        if self.feed.room:  # otherwise ``open`` is still running
+            body = videoroom.list_participants(self.feed.room)
+            answer = self.session.post("message", handle_id=self.session.control.id, body=body)
+            answer.add_done_callback(lambda done: self._on_participants(done.result()))
 
-    def _looked_up(self, message: JanusMessage | None) -> None:
+    def _on_participants(self, message: JanusMessage | None) -> None:
         if message is None or self.closed:
             return
         error = error_of(message)
         if error is not None:
-            self.session.log.info("a room is not what it was when the connection to Janus broke: %s", error)
+            self.session.log.info("a room has changed while the connection to Janus was broken: %s", error)
             if error.code == videoroom.NO_SUCH_ROOM:
                 self.end(CloseReason.FAILED)
             return
-        up = any(one.publisher for one in message.plugindata.data.participants if one.id == self.feed)
+        listed = message.plugindata.data.participants
+        up = any(participant.publisher for participant in listed if participant.id == self.feed.id)
         if up and not self.connected:
-            self._changed(connected=True)
-            for mid, kind in self.media.items():  # Janus says when it receives nothing, and does so again and again
-                self._arrives(kind.value, mid, receiving=True)
+            self._set_connected(connected=True)
+            for mid, kind in self.feed.media.items():  # Janus reports again and again media that it does not receive
+                self._on_media(kind.value, mid, receiving=True)
         elif self.connected and not up:
             self.end(CloseReason.FAILED)
-        elif not up:  # that it failed may have been said while nobody heard
-            asyncio.get_running_loop().call_later(CONNECTS_WITHIN, self._give_up)
+        elif not up:  # the event of its failure may have been lost
+            asyncio.get_running_loop().call_later(CONNECTS_WITHIN, self._end_unless_connected)
 
-    def _give_up(self) -> None:
+    def _end_unless_connected(self) -> None:
         if not self.connected:
             self.end(CloseReason.FAILED)
 
     def on_handle_info(self, info: HandleInfo) -> None:
-        """Take what the Admin API tells: whether it was hung up, and what arrives."""
+        """Apply the Admin API's report: whether the PeerConnection was hung up, and which media Janus receives."""
         super().on_handle_info(info)
         for medium in info.webrtc.media.values():
             if medium.stats.incoming.bytes_lastsec > 0:
-                self._arrives(medium.type, medium.mid, receiving=True)
+                self._on_media(medium.type, medium.mid, receiving=True)
 
-    def _media(self, message: JanusMessage) -> None:
-        self._arrives(message.type, message.mid, receiving=message.receiving)
-
-    def _arrives(self, type: str, mid: str, *, receiving: bool) -> None:
-        kind = KINDS.get(type)
+    def _on_media(self, type: str, mid: str, *, receiving: bool) -> None:
+        kind = KIND_OF_TYPE.get(type)
         if kind is None:
             return
-        before = any(flows for (of, _), flows in self._flowing.items() if of is kind)
-        self._flowing[kind, mid] = receiving
-        after = any(flows for (of, _), flows in self._flowing.items() if of is kind)
+        before = kind in self.received_media
+        self._received[kind, mid] = receiving
+        after = kind in self.received_media
         if before != after:
             self.gate.send(lambda listener: listener.on_media(kind, after))
 
     @property
-    def arriving(self) -> set[MediaKind]:
-        """The kinds of media that Janus receives now."""
-        return {kind for (kind, _), flows in self._flowing.items() if flows}
+    def received_media(self) -> set[MediaKind]:
+        """The media kinds that Janus receives now."""
+        return {kind for (kind, _), receiving in self._received.items() if receiving}
 
-    def _changed(self, connected: bool) -> None:
+    def _set_connected(self, connected: bool) -> None:
         self.connected = connected
-        self.changes += 1
+        self.feed.revision += 1
         self._on_change(self)

@@ -1,8 +1,8 @@
-"""A published stream that goes on to a second Janus, once for all subscribers there (docs/mcu.md, "Several Janus").
+"""A copy of a published stream on a second Janus, for all its subscribers there (docs/mcu.md, "Several Janus").
 
-On the second Janus (the target) a room with a remote publisher is made, to whose ports the first (the source) sends
-RTP. Subscribers of the target's room are like those of any publisher. Ends with its last subscriber, with the publisher
-and with either Janus. VideoRoom plugin documentation, "Remote publishers"; measured with Janus 1.1.2.
+The second Janus (the target) gets a room with a remote publisher, to whose ports the first (the source) sends RTP. The
+feed of that room is subscribed to like that of any publisher. The copy ends with its last subscription, with the
+publisher and with either Janus. VideoRoom plugin documentation, "Remote publishers"; measured with Janus 1.1.2.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from mcu.base import CloseReason, McuError, McuLost, PublishOptions
+from mcu.base import CloseReason, McuError, McuLost, MediaKind, PublishOptions
 from mcu.janus.connection.messages import JanusError, JanusMessage
 from mcu.janus.connection.session import Answer, JanusSession
 from mcu.janus.rooms import videoroom
@@ -21,12 +21,15 @@ from mcu.janus.streams.forwarding import ForwardedMedium, media_of
 from mcu.janus.streams.publisher import JanusPublisher
 from mcu.janus.streams.room_feed import RoomFeed
 
-LOOK = 0.02  # seconds between two looks for what Janus tells nobody: whether a remote publisher has come, or gone
-LOOKS = 50
+POLL = 0.02  # seconds between two requests for a state of which Janus sends no event: a remote publisher came or went
+POLLS = 50
 
 
-class RemoteStream(RoomFeed):
-    """A stream on a second Janus. ``on_end`` is called once, when nobody may enter any more."""
+class RemoteStream:
+    """A copy of a stream on a second Janus. After construction ``start`` must be called.
+
+    ``on_end`` is called once, when it accepts no subscriber any more.
+    """
 
     def __init__(
         self,
@@ -37,73 +40,74 @@ class RemoteStream(RoomFeed):
         timeout: float,
         on_end: Callable[[RemoteStream], None],
     ) -> None:
-        """``session`` and ``rooms`` are the target's, ``host`` is where the source sends to."""
-        super().__init__(rooms, publisher.feed)
-        self.key = publisher.key
-        self.session = session
+        """``session`` and ``rooms`` are the target's, ``host`` is the address to which the source sends."""
+        self.feed = RoomFeed(session, publisher.key, publisher.feed.id, self)
         self.closed = False
-        self.closing = []
+        self.closing: list[asyncio.Future[Any]] = []  # done when both Janus have removed the ended copy
         self._publisher = publisher
+        self._session = session
+        self._rooms = rooms
         self._host = host
         self._timeout = timeout
         self._on_end = on_end
-        self._visitors = 0
-        self._ready = False
-        self._sent: tuple[ForwardedMedium, ...] = ()  # what the target knows of
-        self._asked: set[Answer] = set()
+        self._users = 0  # number of subscriptions that are being made
+        self._forwarding = False  # the source sends and the target accepts subscribers
+        self._media: tuple[ForwardedMedium, ...] = ()  # as the target knows them
+        self._pending: set[Answer] = set()
+        self._opening: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to forward the stream and return at once."""
         self._opening = asyncio.create_task(self._open(), name="janus-remote")
 
     @asynccontextmanager
-    async def visited(self) -> AsyncIterator[None]:
-        """Hold this while a subscription is made; returns when the target takes it.
+    async def in_use(self) -> AsyncIterator[None]:
+        """Keep the copy while a subscription is made; the context is entered when the target accepts it.
 
         Raises:
             JanusError: one of the two Janus refused.
             McuError: one of them is gone, or the publisher is.
         """
-        self._visitors += 1
+        self._users += 1
         try:
+            if self._opening is None:
+                raise McuLost("the stream has not been started")
             await asyncio.wait([self._opening])
             if self._opening.cancelled():
                 raise McuLost("the stream has ended")
             self._opening.result()
             yield
         finally:
-            self._visitors -= 1
-            self._end_unused()
+            self._users -= 1
+            self.on_unsubscribed()
 
-    def refresh_picture(self) -> None:
-        """Ask the publisher, over its own Janus."""
-        self._publisher.refresh_picture()
+    def send_keyframe_request(self) -> None:
+        """Ask the publisher for a keyframe over its own Janus, without waiting."""
+        self._publisher.send_keyframe_request()
 
-    def leave(self, subscriber: Any) -> None:
-        """Learn that a subscription has ended; the last one ends the stream."""
-        super().leave(subscriber)
-        self._end_unused()
-
-    def _end_unused(self) -> None:
-        if not (self._visitors or self.subscribers or self.entering):
+    def on_unsubscribed(self) -> None:
+        """End the copy after its last subscription."""
+        if not (self._users or self.feed.in_use):
             self.end(None)
 
     async def _open(self) -> None:
-        """Make the room, put the remote publisher into it and let the source send."""
-        publisher = self._publisher
+        """Create the room, add the remote publisher and have the source send to it."""
+        publisher, feed = self._publisher, self.feed
         try:
-            self._sent = self._published_media()
-            options = _profiles(self._sent)
-            self.room = await self.rooms.create(self.session, self.key, options, remote=True)
-            added = await self._ask(self.session, self._described("add_remote_publisher"))
+            self._media = self._published_media()
+            feed.room = await self._rooms.create(self._session, feed.key, _profiles(self._media), remote=True)
+            added = await self._request(self._session, self._remote_publisher("add_remote_publisher"))
+            await self._wait_for_remote_publisher()
             ports = added.plugindata.data
-            await self._arrived()
-            await self._ask(publisher.session, self._forward(ports.port, ports.rtcp_port))
-            self.media = {medium.mid: medium.kind for medium in self._sent if medium.flows}
+            await self._request(publisher.session, self._publish_remotely(ports.port, ports.rtcp_port))
+            feed.media = _subscribable(self._media)
             if self.closed:
                 raise McuLost("the stream has ended")
         except BaseException:
             self.end(None)
             raise
-        self._ready = True
-        self.update()  # what was added meanwhile
+        self._forwarding = True
+        self.update()  # with media that were added meanwhile
 
     def _published_media(self) -> tuple[ForwardedMedium, ...]:
         """Return the media of the publisher's last negotiation.
@@ -116,118 +120,117 @@ class RemoteStream(RoomFeed):
             raise McuLost("the stream has not been negotiated")
         return media_of(offer, answer)
 
-    async def _arrived(self) -> None:
-        """Wait until the target lets others subscribe: a thread of its own puts the remote publisher into the room."""
-        for _ in range(LOOKS):
+    async def _wait_for_remote_publisher(self) -> None:
+        """Wait until the target accepts subscribers: a separate thread of it adds the remote publisher to the room."""
+        for _ in range(POLLS):
             try:
-                await self._ask(self.session, self._described("update_remote_publisher"))
+                await self._request(self._session, self._remote_publisher("update_remote_publisher"))
             except JanusError as error:
                 if error.code != videoroom.NO_SUCH_FEED:
                     raise
-                await asyncio.sleep(LOOK)
+                await asyncio.sleep(POLL)
             else:
                 return
         raise McuLost("the remote publisher did not come up")
 
     def update(self) -> None:
-        """Tell the target of what the publisher has now; its subscribers are offered what is new."""
-        if self.closed or not self._ready:
+        """Send the publisher's changed media to the target; its subscribers are offered the added ones."""
+        if self.closed or not self._forwarding:
             return
-        media = self._published_media()
-        if media == self._sent:
+        media, known = self._published_media(), self._media
+        if media == known:
             return
-        if any(new.differs(old) for new, old in zip(media, self._sent, strict=False)) or len(media) < len(self._sent):
-            self.end(CloseReason.REPLACED)  # an m-line has become another medium: the target cannot change what it has
+        if len(media) < len(known) or any(new.replaces(old) for new, old in zip(media, known, strict=False)):
+            self.end(CloseReason.REPLACED)  # an m-line has become another medium, which the target cannot change
             return
-        self._sent = media
+        self._media = media
 
         def updated(_: Answer) -> None:
-            self.media = {medium.mid: medium.kind for medium in media if medium.flows}
-            if not self.closed:
-                self.cover()
+            if self.closed:
+                self.feed.media = _subscribable(media)
+            else:
+                self.feed.offer(_subscribable(media))
 
-        self._post(self.session, self._described("update_remote_publisher")).add_done_callback(updated)
+        request = self._remote_publisher("update_remote_publisher")
+        self._post(self._session, request).add_done_callback(updated)
 
     def end(self, reason: CloseReason | None) -> None:
-        """End the stream there and all subscriptions to it. Idempotent."""
+        """End the copy and all subscriptions to it. Idempotent."""
         if self.closed:
             return
         self.closed = True
-        self.changes += 1
         self._publisher.remotes.discard(self)
-        self.dismiss(reason or CloseReason.PUBLISHER_GONE)
-        if asyncio.current_task() is not self._opening:
+        handles = self.feed.end(reason or CloseReason.PUBLISHER_GONE)
+        if self._opening is not None and asyncio.current_task() is not self._opening:
             self._opening.cancel()
-        closing = asyncio.create_task(self._close(list(self.closing)), name="janus-remote-end")
-        self.closing.append(closing)
+        removing = asyncio.create_task(self._remove(handles), name="janus-remote-end")
+        self.closing += [*handles, removing]
         self._on_end(self)
 
     async def wait_closed(self) -> None:
-        """Wait, within the time limit, until both Janus have let it go."""
+        """Wait, within the time limit, until both Janus have removed the ended copy."""
         if self.closing:
             await asyncio.wait(self.closing, timeout=self._timeout)
 
-    async def _close(self, handles: list[asyncio.Future[Any]]) -> None:
-        """Take everything down, one after another: what is taken down at the same time makes Janus 1.1.2 crash."""
-        waited = [*handles, *self._asked]
-        if waited:
-            await asyncio.wait(waited, timeout=self._timeout)
-        if not self.room:
+    async def _remove(self, handles: list[asyncio.Future[Any]]) -> None:
+        """Remove everything, one object after another: removed at the same time, they make Janus 1.1.2 crash."""
+        pending = [*handles, *self._pending]
+        if pending:
+            await asyncio.wait(pending, timeout=self._timeout)
+        if not self.feed.room:
             return
         if not self._publisher.closed:
-            await self._settled(self._post(self._publisher.session, self._withdraw()))
+            await self._wait_for(self._post(self._publisher.session, self._source_request("unpublish_remotely")))
         with suppress(McuError, JanusError, TimeoutError):
             async with asyncio.timeout(self._timeout):
-                await self._remove()
-        await self._settled(self.rooms.destroy(self.session, self.room))
+                await self._remove_remote_publisher()
+        await self._wait_for(self._rooms.destroy(self._session, self.feed.room))
 
-    async def _remove(self) -> None:
-        await self._ask(self.session, videoroom.remove_remote_publisher(self.room, self.feed))
-        for _ in range(LOOKS):
-            listed = await self._ask(self.session, videoroom.list_participants(self.room))
+    async def _remove_remote_publisher(self) -> None:
+        room = self.feed.room
+        await self._request(self._session, videoroom.remove_remote_publisher(room, self.feed.id))
+        for _ in range(POLLS):
+            listed = await self._request(self._session, videoroom.list_participants(room))
             if not listed.plugindata.data.participants:
-                self.rooms.remote_feed_removed(self.room)
+                self._rooms.remote_feed_removed(room)
                 return
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(POLL)
 
-    async def _settled(self, reply: Answer) -> None:
-        await asyncio.wait([reply], timeout=self._timeout)
+    async def _wait_for(self, answer: Answer) -> None:
+        await asyncio.wait([answer], timeout=self._timeout)
 
-    async def _ask(self, session: JanusSession, body: Mapping[str, Any]) -> JanusMessage:
+    async def _request(self, session: JanusSession, body: Mapping[str, Any]) -> JanusMessage:
         return session.checked(await asyncio.shield(self._post(session, body)))
 
     def _post(self, session: JanusSession, body: Mapping[str, Any]) -> Answer:
-        reply = session.post("message", handle_id=session.control.id, body=body)
-        self._asked.add(reply)
-        reply.add_done_callback(self._asked.discard)
-        return reply
+        answer = session.post("message", handle_id=session.control.id, body=body)
+        self._pending.add(answer)
+        answer.add_done_callback(self._pending.discard)
+        return answer
 
-    def _described(self, request: str) -> dict[str, Any]:
-        return {
-            "request": request,
-            "room": self.room,
-            "id": self.feed,
-            "streams": [medium.wire() for medium in self._sent],
-        }
+    def _remote_publisher(self, request: str) -> dict[str, Any]:
+        streams = [medium.wire() for medium in self._media]
+        return {"request": request, "room": self.feed.room, "id": self.feed.id, "streams": streams}
 
-    def _forward(self, port: int, rtcp_port: int) -> dict[str, Any]:
-        return self._of_source("publish_remotely") | {"host": self._host, "port": port, "rtcp_port": rtcp_port}
+    def _publish_remotely(self, port: int, rtcp_port: int) -> dict[str, Any]:
+        return self._source_request("publish_remotely") | {"host": self._host, "port": port, "rtcp_port": rtcp_port}
 
-    def _withdraw(self) -> dict[str, Any]:
-        return self._of_source("unpublish_remotely")
-
-    def _of_source(self, request: str) -> dict[str, Any]:
+    def _source_request(self, request: str) -> dict[str, Any]:
         publisher = self._publisher
         key = publisher.rooms.admin_key
         return {
             "request": request,
-            "room": publisher.room,
-            "publisher_id": publisher.feed,
-            "remote_id": str(self.room),
+            "room": publisher.feed.room,
+            "publisher_id": publisher.feed.id,
+            "remote_id": str(self.feed.room),
         } | ({"admin_key": key} if key else {})
 
 
+def _subscribable(media: tuple[ForwardedMedium, ...]) -> dict[str, MediaKind]:
+    return {medium.mid: medium.kind for medium in media if medium.active}
+
+
 def _profiles(media: tuple[ForwardedMedium, ...]) -> PublishOptions:
-    """Return the profiles that the target's room must have: its streams take them from there."""
+    """Return the profiles of the target's room: its streams take them from there."""
     found = {medium.codec: medium.profile for medium in reversed(media) if medium.profile}
     return PublishOptions(vp9profile=found.get("vp9", ""), h264profile=found.get("h264", ""))

@@ -1,66 +1,78 @@
-"""A room with one feed on one Janus, and who is subscribed to it.
+"""A feed in a VideoRoom room on one Janus, with its subscriptions.
 
-Janus tells subscribers nothing when a room is destroyed, so whoever owns the room knows them and ends them itself.
+Janus sends subscribers no event when a room is destroyed, so the feed keeps its subscriptions and ends them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mcu.base import CloseReason, MediaKind, StreamKey
 from mcu.janus.connection.session import JanusSession
-from mcu.janus.rooms.registry import RoomRegistry
 
 if TYPE_CHECKING:
     from mcu.janus.streams.subscriber import JanusSubscriber
 
 
-class RoomFeed(ABC):
-    """What can be subscribed to: a publisher, or a stream that comes from another Janus (remote.py)."""
+class FeedOwner(Protocol):
+    """The publisher of a feed, or the copy of a stream that another Janus sends (remote.py)."""
 
-    key: StreamKey
-    session: JanusSession
-    closed: bool
-    closing: list[asyncio.Future[Any]]  # done when Janus has carried out what the end asks for
-
-    def __init__(self, rooms: RoomRegistry, feed: int) -> None:
-        self.rooms = rooms
-        self.room = 0
-        self.feed = feed
-        self.changes = 0  # counts what concerns those who want to subscribe
-        self.media: dict[str, MediaKind] = {}  # by mid: what there is to subscribe to
-        self.subscribers: set[JanusSubscriber] = set()
-        self.entering: set[JanusSubscriber] = set()  # have a handle, but no offer yet
-        self.departing: set[asyncio.Future[Any]] = set()  # subscribers' handles that Janus has not let go yet
-
-    @abstractmethod
     def end(self, reason: CloseReason | None) -> None:
-        """End the feed and all subscriptions to it. Idempotent."""
+        """End the stream, its feed, and all subscriptions to it. Idempotent."""
 
-    @abstractmethod
-    def refresh_picture(self) -> None:
-        """Have the publisher send a keyframe; nobody waits for it."""
+    def send_keyframe_request(self) -> None:
+        """Ask the publisher for a keyframe, without waiting."""
 
-    def leave(self, subscriber: JanusSubscriber) -> None:
-        """Learn that a subscription has ended."""
-        self.subscribers.discard(subscriber)
-        self.entering.discard(subscriber)
-        for left in subscriber.closing:
-            self.departing.add(left)
-            left.add_done_callback(self.departing.discard)
+    def on_unsubscribed(self) -> None:
+        """Handle the end of a subscription."""
 
-    def cover(self) -> None:
-        """Let each subscriber have what is new."""
+
+class RoomFeed:
+    """A feed that subscribers join: its media and its subscriptions."""
+
+    def __init__(self, session: JanusSession, key: StreamKey, feed_id: int, owner: FeedOwner) -> None:
+        self.session = session
+        self.key = key
+        self.id = feed_id
+        self.owner = owner
+        self.room = 0  # 0: not created yet
+        self.closed = False
+        self.revision = 0  # counts the changes that decide whether it can be subscribed to
+        self.media: Mapping[str, MediaKind] = {}  # by mid: the media that can be subscribed to
+        self.subscribers: set[JanusSubscriber] = set()
+        self.joining: set[JanusSubscriber] = set()  # subscribers that have a handle, but no offer yet
+        self._detaching: set[asyncio.Future[Any]] = set()  # of handles of ended subscriptions
+
+    @property
+    def in_use(self) -> bool:
+        """Whether it has a subscription, or is about to."""
+        return bool(self.subscribers or self.joining)
+
+    def offer(self, media: Mapping[str, MediaKind]) -> None:
+        """Set the media by mid, and have Janus offer those that are new to each subscriber."""
+        self.media = media
         for subscriber in list(self.subscribers):
-            subscriber.cover()
+            subscriber.request_missing_media()
 
-    def dismiss(self, reason: CloseReason) -> None:
-        """End all subscriptions; ``leaving`` holds then what has to be waited for before the room may go."""
+    def on_subscriber_end(self, subscriber: JanusSubscriber) -> None:
+        """Remove a subscription that has ended."""
+        self.subscribers.discard(subscriber)
+        self.joining.discard(subscriber)
+        for future in subscriber.closing:
+            self._detaching.add(future)
+            future.add_done_callback(self._detaching.discard)
+        self.owner.on_unsubscribed()
+
+    def end(self, reason: CloseReason) -> list[asyncio.Future[Any]]:
+        """End all subscriptions; return the futures that must be done before the room may be destroyed."""
+        self.closed = True
+        self.revision += 1
+        closing: list[asyncio.Future[Any]] = []
         for subscriber in list(self.subscribers):
             subscriber.end(reason)
-            self.closing += subscriber.closing
-        for subscriber in list(self.entering):
-            subscriber.end(None)  # who waits for the offer looks again
-        self.closing += [left for left in self.departing if left not in self.closing]
+            closing += subscriber.closing
+        for subscriber in list(self.joining):
+            subscriber.end(None)  # the call that waits for the offer looks for the stream again
+        return closing + [future for future in self._detaching if future not in closing]

@@ -1,4 +1,4 @@
-"""A subscription on Janus: one subscriber handle in the room of a publisher."""
+"""A subscription on Janus: one subscriber handle in the room of a feed."""
 
 from __future__ import annotations
 
@@ -14,185 +14,181 @@ from mcu.janus.streams.layer_switch import LayerSwitch
 from mcu.janus.streams.room_feed import RoomFeed
 from sdp.document import Description
 
-KINDS = {kind.value: kind for kind in MediaKind}
-UPDATE = {"request": "configure", "update": True}  # asks for an offer
-FAREWELL = 1.0  # seconds in which Janus tells that the publisher has hung up; measured below 0.1
+HANGUP_WITHIN = 1.0  # seconds in which Janus reports the hangup of the publisher; measured below 0.1
 
 
 class PublisherNotReady(Exception):
-    """Janus lets nobody subscribe yet: the publisher's connection is not up."""
+    """Janus accepts no subscriber yet: the publisher's PeerConnection is not up."""
 
 
 class JanusSubscriber(HandlePeer):
-    """A subscription to one publisher.
+    """A subscription to one feed.
 
-    At most one offer of Janus waits for an answer. What changes meanwhile Janus keeps back and offers, combined, after
-    the answer; so nothing is asked for again while one is outstanding.
+    At most one offer of Janus is unanswered. Janus keeps back what changes meanwhile and offers it, combined, after the
+    answer; so no further offer is requested while one is outstanding.
     """
 
     SUBSCRIBES = True
 
-    def __init__(self, publisher: RoomFeed, listener: StreamListener, timeout: float) -> None:
-        super().__init__(publisher.session, publisher.key, listener, timeout)
-        self.publisher = publisher
-        self._switch = LayerSwitch(publisher.refresh_picture)
-        self._outstanding: Description | None = None  # the offer that waits for an answer
-        self._expecting = False  # Janus was asked for an offer that has not come
-        self._feed_mids: dict[str, str] = {}  # by our mid the publisher's, of audio and video
-        self._covered: set[str] = set()  # mids of the publisher that we have, or have asked for
-        self._off: set[str] = set()  # of these, what was switched off when Janus made its last offer
+    def __init__(self, feed: RoomFeed, listener: StreamListener, timeout: float) -> None:
+        super().__init__(feed.session, feed.key, listener, timeout)
+        self.feed = feed
+        self._layer_switch = LayerSwitch(feed.owner.send_keyframe_request)
+        self._unanswered: Description | None = None  # Janus' offer that has no answer yet
+        self._offer_requested = False  # Janus was asked for an offer that has not arrived
+        self._feed_mids: dict[str, str] = {}  # by the subscriber's mid the publisher's, of audio and video
+        self._subscribed: set[str] = set()  # mids of the publisher that are subscribed to, or were requested
+        self._inactive: set[str] = set()  # of these, the inactive ones of Janus' last offer
 
-    async def open(self, layer: MediaSelection) -> Description | None:
-        """Subscribe and return the offer, or ``None`` where the caller should look for the publisher again.
+    async def open(self, selection: MediaSelection) -> Description | None:
+        """Subscribe and return the offer; ``None``: the feed has changed, look for the stream again.
 
-        Then, and on failure, nothing is left on Janus.
+        Unless it returns an offer, no handle is left on Janus.
 
         Raises:
-            PublisherNotReady: the caller should look again when something about the publisher changes.
-            Rejected: Janus has nothing to offer.
+            PublisherNotReady: look for the stream again when the feed changes.
+            Rejected: Janus has no media to offer.
             JanusError: Janus refused.
             McuLost: the session is lost.
         """
-        publisher = self.publisher
-        seen = publisher.changes
+        feed = self.feed
+        revision = feed.revision
         await self.attach()
-        publisher.entering.add(self)
-        if publisher.closed:
+        feed.joining.add(self)
+        if feed.closed:
             self.end(None)
             return None
         try:
-            offer = await self._join(layer)
+            offer = await self._join(selection)
         except JanusError as error:
             self.end(None)
-            if publisher.changes != seen:
+            if feed.revision != revision:
                 return None
             if error.code == videoroom.NO_SUCH_FEED:
                 raise PublisherNotReady from error
             if error.code == videoroom.NO_SUCH_ROOM:
-                publisher.end(CloseReason.FAILED)
+                feed.owner.end(CloseReason.FAILED)
             raise
-        except RequestInterrupted:  # nobody knows whether we are in: another handle tries
+        except RequestInterrupted:  # it is not known whether the handle has joined: another one tries
             self.end(None)
             return None
         except BaseException:
             self.end(None)
             raise
-        if publisher.closed or self.closed:
+        if feed.closed or self.closed:
             self.end(None)
             return None
-        publisher.entering.discard(self)
-        publisher.subscribers.add(self)
-        self.cover()
+        feed.joining.discard(self)
+        feed.subscribers.add(self)
+        self.request_missing_media()
         return offer
 
-    async def _join(self, layer: MediaSelection) -> Description:
-        message = await self.handle.request(videoroom.join_subscriber(self.publisher.room, self.publisher.feed))
-        offer = self._offered(message)
+    async def _join(self, selection: MediaSelection) -> Description:
+        message = await self.handle.request(videoroom.join_subscriber(self.feed.room, self.feed.id))
+        offer = self._on_offer(message)
         if not self.closed:
-            await self.select(layer)
+            await self.select(selection)
         return offer
 
     async def accept(self, answer: Description) -> None:
         """Send the client's answer to Janus. Raises as ``mcu.base.Subscriber.accept``."""
         text = serialised(answer)
-        async with self.turn() as handle:
-            offer = self._outstanding
+        async with self.exclusive_handle() as handle:
+            offer = self._unanswered
             if offer is None:  # Janus 1.1.2 would accept the answer and say nothing
                 raise Rejected("no offer waits for an answer")
-            await handle.request({"request": "start", "room": self.publisher.room}, text, "answer")
-            if self._outstanding is offer:
-                self._outstanding = None
-        self.cover()
+            await handle.request(videoroom.start(self.feed.room), text, "answer")
+            if self._unanswered is offer:
+                self._unanswered = None
+        self.request_missing_media()
 
     async def refresh(self) -> Description:
-        """Return a new offer, or again the one that was not answered: Janus makes no other before that."""
-        async with self.turn() as handle:
-            if self._outstanding is None:
-                self._expecting = True
-                return self._offered(await handle.request(UPDATE, repeatable=False))
-            return self._outstanding
+        """Return a new offer, or the unanswered one again: Janus makes no other before that is answered."""
+        async with self.exclusive_handle() as handle:
+            if self._unanswered is None:
+                self._offer_requested = True
+                return self._on_offer(await handle.request(videoroom.OFFER, repeatable=False))
+            return self._unanswered
 
-    async def select(self, layer: MediaSelection) -> None:
-        """Choose simulcast and temporal layer, switch audio and video on and off."""
-        body = videoroom.configure_subscriber(layer)
+    async def select(self, selection: MediaSelection) -> None:
+        """Select simulcast and temporal layer, and switch audio and video on and off."""
+        body = videoroom.configure_subscriber(selection)
         if len(body) == 1:
             return
-        async with self.turn() as handle:
+        async with self.exclusive_handle() as handle:
             await handle.request(body)
-        if layer.substream is not None and not self.closed:
-            self._switch.select(layer.substream)
+        if selection.substream is not None and not self.closed:
+            self._layer_switch.select(selection.substream)
 
-    def cover(self) -> None:
-        """Ask for what the publisher has and we have not; Janus offers it when it may, ``on_offer`` hears of it.
+    def request_missing_media(self) -> None:
+        """Request an offer with the media of the feed that this subscription lacks; it reaches ``on_event``.
 
-        An added m-line is subscribed to. One that was switched off when Janus made its last offer stays off until the
-        next one.
+        An added m-line is subscribed to. One that was inactive in Janus' last offer stays so until the next one.
         """
         if self.closed:
             return
-        missing = self.publisher.media.keys() - self._covered
+        missing = self.feed.media.keys() - self._subscribed
         if missing:
-            self._covered |= missing
-            self._expecting = True
-            self.handle.send(videoroom.subscribe(self.publisher.feed, sorted(missing)))
-        elif self.publisher.media.keys() & self._off and not self._outstanding:
-            self._off.clear()
-            self._expecting = True
-            self.handle.send(UPDATE)
+            self._subscribed |= missing
+            self._offer_requested = True
+            self.handle.send(videoroom.subscribe(self.feed.id, sorted(missing)))
+        elif self.feed.media.keys() & self._inactive and self._unanswered is None:
+            self._inactive.clear()
+            self._offer_requested = True
+            self.handle.send(videoroom.OFFER)
 
-    def _offered(self, message: JanusMessage) -> Description:
+    def _on_offer(self, message: JanusMessage) -> Description:
         if message.jsep is None:
             raise Rejected("Janus gave no offer")
         offer = parsed(message.jsep.sdp)
-        self._expecting = False
+        self._offer_requested = False
         streams = message.plugindata.data.streams
         self._feed_mids |= {stream.mid: stream.feed_mid for stream in streams if stream.feed_mid is not None}
-        self._covered |= set(self._feed_mids.values())
-        if any(
-            KINDS.get(stream.type) is MediaKind.DATA for stream in streams
-        ):  # its m-line names no mid of the publisher
-            self._covered |= {mid for mid, kind in self.publisher.media.items() if kind is MediaKind.DATA}
-        off = inactive_mids(offer)
-        self._off = {feed_mid for mid, feed_mid in self._feed_mids.items() if mid in off}
-        self._outstanding = self.description = offer
+        self._subscribed |= set(self._feed_mids.values())
+        if any(stream.type == MediaKind.DATA.value for stream in streams):  # its m-line names no mid of the publisher
+            self._subscribed |= {mid for mid, kind in self.feed.media.items() if kind is MediaKind.DATA}
+        inactive = inactive_mids(offer)
+        self._inactive = {feed_mid for mid, feed_mid in self._feed_mids.items() if mid in inactive}
+        self._unanswered = self.description = offer
         return offer
 
-    def _is_farewell(self, message: JanusMessage) -> bool:
-        """Whether Janus offers, unasked, no media any more: the publisher is about to be told to have hung up.
+    def _announces_hangup(self, message: JanusMessage) -> bool:
+        """Return whether Janus offers, unrequested, only inactive media: it is about to report the publisher's hangup.
 
-        A client that was passed this offer would answer it when there is nothing left to answer.
+        A client that got this offer would answer it when the subscription has ended.
         """
-        answer = message.plugindata.data
-        media = [stream for stream in answer.streams if KINDS.get(stream.type) in (MediaKind.AUDIO, MediaKind.VIDEO)]
-        gone = bool(media) and not any(stream.active for stream in media)
-        return answer.videoroom == "updated" and not self._expecting and gone
+        data = message.plugindata.data
+        kinds = (MediaKind.AUDIO.value, MediaKind.VIDEO.value)
+        media = [stream for stream in data.streams if stream.type in kinds]
+        inactive = bool(media) and not any(stream.active for stream in media)
+        return data.videoroom == "updated" and not self._offer_requested and inactive
 
     def end(self, reason: CloseReason | None) -> None:
-        """Leave Janus. Idempotent."""
+        """Detach the handle and leave the feed. Idempotent."""
         if self.closed:
             return
         super().end(reason)
-        self._switch.stop()
-        self.publisher.leave(self)
+        self._layer_switch.stop()
+        self.feed.on_subscriber_end(self)
 
     def on_claimed(self) -> None:
-        """Begin anew if an offer may have been lost: Janus makes no other before that one is answered."""
-        if self._expecting:
+        """End the subscription if an offer may have been lost: Janus makes no other before that one is answered."""
+        if self._offer_requested:
             self.end(CloseReason.REPLACED)
 
     def on_event(self, message: JanusMessage) -> None:
-        """Take what Janus says of the handle."""
+        """Handle an event of Janus."""
         if message.janus == "trickle":
-            self._candidate(message)
+            self._on_trickle(message)
         elif message.janus in ("hangup", "detached") or message.plugindata.data.videoroom == "destroyed":
             self.end(CloseReason.FAILED)
-        elif self._is_farewell(message):
-            asyncio.get_running_loop().call_later(FAREWELL, self.end, CloseReason.PUBLISHER_GONE)
+        elif self._announces_hangup(message):
+            asyncio.get_running_loop().call_later(HANGUP_WITHIN, self.end, CloseReason.PUBLISHER_GONE)
         elif message.jsep is not None and message.jsep.type == "offer":
-            offer = self._offered(message)
+            offer = self._on_offer(message)
             self.gate.send(lambda listener: listener.on_offer(offer))
         elif message.plugindata.data.substream is not None:
-            self._switch.on_received(message.plugindata.data.substream)
+            self._layer_switch.on_received(message.plugindata.data.substream)
         elif message.plugindata.data.error_code:
-            self._expecting = False
+            self._offer_requested = False
             self.session.log.info("a subscription was not changed: Janus error %d", message.plugindata.data.error_code)

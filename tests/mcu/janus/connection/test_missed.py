@@ -128,7 +128,7 @@ async def test_a_room_that_went_meanwhile_ends_its_stream(house: House) -> None:
     publisher, _, heard = await call.publisher()
     session = await house.mcu.session()
     house.relay.swallow('"videoroom":"destroyed"')
-    session.control.send({"request": "destroy", "room": publisher.room})
+    session.control.send({"request": "destroy", "room": publisher.feed.room})
     assert await heard.end() is CloseReason.FAILED
 
 

@@ -1,4 +1,4 @@
-"""What a second Janus is told of the m-lines of a publisher."""
+"""The m-lines of a publisher in the form in which a second Janus is sent them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def media(*sections: str, offer: str = "") -> tuple[ForwardedMedium, ...]:
     return media_of(described(offer or answer), described(answer))
 
 
-def test_audio_video_and_data_are_told_in_their_order_by_their_place() -> None:
+def test_audio_video_and_data_keep_their_order_and_are_named_by_their_position() -> None:
     assert [medium.wire() for medium in media(AUDIO, VIDEO, DATA)] == [
         {
             "mid": "0",
@@ -42,22 +42,22 @@ def test_audio_video_and_data_are_told_in_their_order_by_their_place() -> None:
     ]
 
 
-def test_a_rejected_m_line_keeps_its_place_and_one_that_is_switched_off_keeps_its_codec() -> None:
+def test_a_rejected_m_line_keeps_its_position_and_an_inactive_one_its_codec() -> None:
     rejected = AUDIO.replace("m=audio 9", "m=audio 0")
     off = VIDEO.replace("recvonly\r\na=rtpmap", "inactive\r\na=rtpmap")
     first, second = media(rejected, off)
-    assert (first.codec, first.disabled, first.flows) == ("opus", True, False)
-    assert (second.codec, second.disabled, second.flows) == ("vp8", False, False)
+    assert (first.codec, first.disabled, first.active) == ("opus", True, False)
+    assert (second.codec, second.disabled, second.active) == ("vp8", False, False)
 
 
-def test_a_medium_without_a_codec_or_of_a_kind_that_nobody_knows_only_holds_its_place() -> None:
+def test_an_m_line_without_a_codec_or_of_an_unknown_kind_only_keeps_its_position() -> None:
     odd = "m=text 9 UDP/TLS/RTP/SAVPF 98\r\na=mid:t\r\n"
     empty = "m=video 9 UDP/TLS/RTP/SAVPF 97\r\na=mid:v\r\na=rtpmap:97 rtx/90000\r\n"
     for medium in media(odd, empty):
-        assert (medium.kind, medium.codec, medium.disabled, medium.flows) == (MediaKind.VIDEO, "vp8", True, False)
+        assert (medium.kind, medium.codec, medium.disabled, medium.active) == (MediaKind.VIDEO, "vp8", True, False)
 
 
-def test_profiles_are_read_where_they_are() -> None:
+def test_h264_and_vp9_have_a_profile() -> None:
     h264 = VIDEO.replace("VP8/90000\r\n", "H264/90000\r\na=fmtp:96 profile-level-id=42e01f;packetization-mode=1\r\n")
     vp9 = VIDEO.replace("VP8/90000\r\n", "VP9/90000\r\na=fmtp:96 profile-id=2\r\n")
     assert [(medium.codec, medium.profile) for medium in media(h264, vp9, VIDEO)] == [
@@ -67,20 +67,20 @@ def test_profiles_are_read_where_they_are() -> None:
     ]
 
 
-def test_simulcast_is_seen_in_the_answer_by_rid_and_in_the_offer_by_ssrc() -> None:
+def test_simulcast_is_recognised_in_the_answer_by_rid_and_in_the_offer_by_ssrc() -> None:
     by_rid = VIDEO + "a=rid:h recv\r\na=simulcast:recv h\r\n"
     by_ssrc = HEAD + VIDEO + "a=ssrc-group:SIM 1 2 3\r\n"
     fid = HEAD + VIDEO + "a=ssrc-group:FID 1 2\r\n"
     assert media(by_rid)[0].flags == {"simulcast"}
     assert media(VIDEO, offer=by_ssrc)[0].flags == {"simulcast"}
     assert media(VIDEO, offer=fid)[0].flags == frozenset()
-    assert media(VIDEO, offer=HEAD)[0].flags == frozenset()  # less than Janus answered
+    assert media(VIDEO, offer=HEAD)[0].flags == frozenset()  # it has fewer m-lines than the answer
 
 
-def test_only_what_an_update_cannot_tell_differs() -> None:
+def test_a_changed_codec_replaces_an_m_line_and_a_changed_direction_does_not() -> None:
     (video,) = media(VIDEO)
     (off,) = media(VIDEO.replace("recvonly\r\na=rtpmap", "inactive\r\na=rtpmap"))
     (other,) = media(VIDEO.replace("VP8", "AV1"))
     assert video != off
-    assert not off.differs(video)
-    assert other.differs(video)
+    assert not off.replaces(video)
+    assert other.replaces(video)

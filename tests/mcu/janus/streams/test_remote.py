@@ -45,7 +45,7 @@ async def test_a_stream_goes_on_once_for_all_subscribers_there_and_ends_with_the
         await watcher.wait_for_tone(sender.frequency)
     assert await pool.rooms() == [1, 1]
     assert await pool.handles() == [2, 3]
-    assert await forwarded(pool, publisher.room) == 1
+    assert await forwarded(pool, publisher.feed.room) == 1
     assert [(sfu.publishers, sfu.subscribers) for sfu in pool.mcu.status().sfus] == [(1, 1), (0, 3)]
     for subscriber, _, _ in joined[:2]:
         await subscriber.close()
@@ -53,7 +53,7 @@ async def test_a_stream_goes_on_once_for_all_subscribers_there_and_ends_with_the
     assert await pool.rooms() == [1, 1]
     await joined[2][0].close()
     await comes_to(pool.rooms, [1, 0])
-    assert await forwarded(pool, publisher.room) == 0
+    assert await forwarded(pool, publisher.feed.room) == 0
     await local.wait_for_picture(5)
     _, watcher, _ = await call.subscriber(options=FROM_DE)
     await watcher.wait_for_picture(5, QUICK)
@@ -131,7 +131,7 @@ async def test_the_death_of_the_source_ends_it_and_so_does_that_of_the_target(po
     await back.wait_for_picture(1)
     await local.wait_for_picture(1)
     assert (own.closed, local_heard.closed) == ([], [])
-    await comes_to_forwarded(pool, publisher.room, 0)
+    await comes_to_forwarded(pool, publisher.feed.room, 0)
     await pool.janus[1].start()
     await pool.states.until(lambda status: status.sfus[1].state.value == "ready")
     _, there, there_heard = await call.subscriber(options=FROM_DE)
@@ -225,7 +225,7 @@ async def test_cancelled_calls_leave_nothing_there(pool: Several) -> None:
             await subscribing.result()[0].close()
     await comes_to(pool.rooms, [1, 0])
     await comes_to(pool.handles, [1, 0])
-    assert await forwarded(pool, publisher.room) == 0
+    assert await forwarded(pool, publisher.feed.room) == 0
 
 
 @pytest.mark.full

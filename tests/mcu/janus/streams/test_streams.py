@@ -246,13 +246,13 @@ async def test_a_room_goes_after_those_who_were_about_to_enter(
     options = SubscribeOptions(timeout=2.0, selection=MediaSelection(audio=True))
     subscribing = asyncio.create_task(mcu.subscribe(CAMERA, options, Heard()))
     async with asyncio.timeout(WAIT):
-        while not publisher.entering:  # noqa: ASYNC110  nobody is told of who is about to enter
+        while not publisher.feed.joining:  # noqa: ASYNC110  nobody is told of who is about to enter
             await asyncio.sleep(0)
     if cancelled:
         subscribing.cancel()
     await publisher.close()
-    assert not publisher.entering
-    assert not publisher.departing
+    assert not publisher.feed.joining
+    assert not publisher.feed._detaching
     assert sent.index("destroy") > max(place for place, janus in enumerate(sent) if janus == "detach")
     assert sent.count("detach") == 2
     with pytest.raises(asyncio.CancelledError if cancelled else NoSuchStream):
@@ -281,7 +281,7 @@ async def test_the_end_of_a_publishers_connection_is_no_offer_to_its_subscribers
 
 
 async def test_an_end_that_nothing_follows_is_one_all_the_same(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subscribing, "FAREWELL", 0.01)
+    monkeypatch.setattr(subscribing, "HANGUP_WITHIN", 0.01)
     subscribed, _, heard = (await call.publisher(4), await call.subscriber())[1]
     stream = '{"type":"audio","mid":"0","active":false}'
     data = f'{{"videoroom":"updated","streams":[{stream}]}}'
@@ -431,18 +431,18 @@ async def test_a_subscriber_that_janus_puts_off_waits_for_the_connection(call: C
 async def test_a_room_that_vanished_is_no_such_stream_and_ends_the_publisher(call: Call, mcu: JanusMcu) -> None:
     publisher, sender, heard = await call.publisher()
     await sender.connected()
-    room, publisher.room = publisher.room, 1
+    room, publisher.feed.room = publisher.feed.room, 1
     with pytest.raises(NoSuchStream):
         await mcu.subscribe(CAMERA, SubscribeOptions(timeout=5), Heard())
     assert heard.closed == [CloseReason.FAILED]
-    publisher.room = room
+    publisher.feed.room = room
 
 
 async def test_a_room_that_somebody_destroys_ends_its_streams(call: Call, mcu: JanusMcu, janus: JanusProcess) -> None:
     publisher, _, own = await call.publisher()
     _, _, heard = await call.subscriber()
     session = await mcu.session()
-    session.control.send({"request": "destroy", "room": publisher.room})
+    session.control.send({"request": "destroy", "room": publisher.feed.room})
     assert await own.end() is CloseReason.FAILED
     assert await heard.end() is CloseReason.PUBLISHER_GONE
     await comes_to(janus, rooms=0, handles=0)
