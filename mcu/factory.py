@@ -1,7 +1,7 @@
-"""A backend of the SFU interface by its name, imported when it is chosen.
+"""Creates the SFU that the configuration names; only the modules of that SFU are imported.
 
-A further SFU is a folder beside ``janus/`` and its name in ``BACKENDS``. A backend's settings are what stands under
-``[mcu].<name>``.
+A further SFU is a folder beside ``janus/`` and an entry in ``SFU_TYPES`` (docs/mcu.md, "A third SFU"). Its settings are
+the configuration's section ``[mcu.<type>]``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,13 @@ from typing import Any, NamedTuple
 from mcu.base import Mcu
 
 
-def _janus_settings() -> Any:
+class _SfuType(NamedTuple):
+    settings_type: Callable[[], Any]
+    check: Callable[[Any], None]  # of the settings
+    create: Callable[[Any, float, str], Mcu]  # from settings, timeout and instance
+
+
+def _janus_settings_type() -> Any:
     from mcu.janus.settings import JanusServerSettings
 
     return tuple[JanusServerSettings, ...]
@@ -24,76 +30,70 @@ def _check_janus(settings: Any) -> None:
     check_servers(settings)
 
 
-def _janus(settings: Any, timeout: float, instance: str) -> Mcu:
+def _create_janus(settings: Any, timeout: float, instance: str) -> Mcu:
     from mcu.janus.backend import JanusMcu
 
     return JanusMcu(settings, timeout, instance)
 
 
-def _inprocess_settings() -> Any:
+def _inprocess_settings_type() -> Any:
     from mcu.inprocess.settings import InprocessSettings
 
     return InprocessSettings
 
 
-def _check_inprocess(settings: Any) -> None:
-    """Find nothing: the type says it all."""
-
-
-def _inprocess(settings: Any, timeout: float, instance: str) -> Mcu:
+def _create_inprocess(settings: Any, timeout: float, instance: str) -> Mcu:
     from mcu.inprocess.backend import InprocessMcu
 
-    return InprocessMcu(settings)  # answers at once, and nobody else has streams on it
+    return InprocessMcu(settings)  # it answers at once, and no other gateway has streams on it
 
 
-class _Backend(NamedTuple):
-    settings: Callable[[], Any]
-    check: Callable[[Any], None]
-    create: Callable[[Any, float, str], Mcu]
+def _no_check(settings: Any) -> None:
+    """Accept all settings of the type."""
 
 
-BACKENDS = {
-    "janus": _Backend(_janus_settings, _check_janus, _janus),
-    "inprocess": _Backend(_inprocess_settings, _check_inprocess, _inprocess),
+SFU_TYPES = {
+    "janus": _SfuType(_janus_settings_type, _check_janus, _create_janus),
+    "inprocess": _SfuType(_inprocess_settings_type, _no_check, _create_inprocess),
 }
 
 
 def names() -> tuple[str, ...]:
-    """Return the backends there are."""
-    return tuple(BACKENDS)
+    """Return the SFU types."""
+    return tuple(SFU_TYPES)
 
 
 def settings_type(name: str) -> Any:
-    """Return the msgspec type of what stands under ``[mcu].<name>``.
+    """Return the msgspec type of the section ``[mcu.<name>]``.
 
     Raises:
-        ValueError: there is no such backend.
+        ValueError: there is no such SFU type.
     """
-    return _backend(name).settings()
+    return _sfu_type(name).settings_type()
 
 
 def check(name: str, settings: Any) -> None:
-    """Look whether a backend can be made from settings of its ``settings_type``, without making it.
+    """Check whether an SFU can be created from settings of its ``settings_type``.
 
     Raises:
-        ValueError: there is no such backend, or it cannot; the text is one clear sentence.
+        ValueError: it cannot, or there is no such SFU type; the text is one clear sentence.
     """
-    _backend(name).check(settings)
+    _sfu_type(name).check(settings)
 
 
 def create(name: str, settings: Any, *, timeout: float, instance: str = "") -> Mcu:
-    """Make a backend from settings of its ``settings_type``; ``timeout`` in seconds holds for each of its requests.
+    """Create an SFU from settings of its ``settings_type``; ``timeout`` in seconds holds for each request to it.
 
-    ``instance`` names the gateway on an SFU that others use as well. It must be the same after a restart: so what an
-    earlier process left there is recognised. Empty: one is drawn.
+    ``instance`` names this gateway on an SFU that others use as well. It must not change with a restart: streams of an
+    earlier process are recognised by it. Empty: a random one.
 
     Raises:
-        ValueError: there is no such backend, or it cannot be made from these settings; the text is one clear sentence.
+        ValueError: it cannot be created, or there is no such SFU type; the text is one clear sentence.
     """
-    return _backend(name).create(settings, timeout, instance)
+    return _sfu_type(name).create(settings, timeout, instance)
 
 
-def _backend(name: str) -> _Backend:
-    if name not in BACKENDS:
-        raise ValueError(f"there is no SFU backend {name!r}; there are: {', '.join(BACKENDS)}")
-    return BACKENDS[name]
+def _sfu_type(name: str) -> _SfuType:
+    if name not in SFU_TYPES:
+        raise ValueError(f"there is no SFU type {name!r}; there are: {', '.join(SFU_TYPES)}")
+    return SFU_TYPES[name]

@@ -1,4 +1,4 @@
-"""``mcu.factory``: a backend by its name."""
+"""An SFU is created by its type's name, from its own settings."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from mcu.janus.backend import JanusMcu
 from mcu.janus.settings import JanusServerSettings
 
 
-def test_there_are_two_backends() -> None:
+def test_there_are_two_sfu_types() -> None:
     assert factory.names() == ("janus", "inprocess")
 
 
 def test_janus_is_configured_by_an_array_of_tables() -> None:
-    read = msgspec.convert([{"url": "ws://127.0.0.1:8188", "token": "t"}], factory.settings_type("janus"))
-    assert read == (JanusServerSettings("ws://127.0.0.1:8188", token="t"),)
+    settings = msgspec.convert([{"url": "ws://127.0.0.1:8188", "token": "t"}], factory.settings_type("janus"))
+    assert settings == (JanusServerSettings("ws://127.0.0.1:8188", token="t"),)
 
 
-def test_the_settings_of_the_sfu_in_this_process_are_its_own() -> None:
+def test_in_process_sfu_has_settings_of_its_own() -> None:
     assert factory.settings_type("inprocess") is InprocessSettings
 
 
-def test_an_unknown_key_of_janus_is_refused() -> None:
+def test_unknown_key_of_janus_is_refused() -> None:
     with pytest.raises(msgspec.ValidationError, match="apisecret"):
         msgspec.convert([{"url": "ws://127.0.0.1:8188", "apisecret": "x"}], factory.settings_type("janus"))
 
 
-def test_a_url_that_is_no_websocket_is_refused() -> None:
+def test_url_that_is_not_a_websocket_is_refused() -> None:
     with pytest.raises(msgspec.ValidationError, match="ws://"):
         msgspec.convert([{"url": "http://127.0.0.1:8088/janus"}], factory.settings_type("janus"))
 
 
-def test_an_unknown_backend_is_named_with_those_there_are() -> None:
+def test_error_names_the_unknown_sfu_type_and_the_known_ones() -> None:
     with pytest.raises(ValueError, match="'mediasoup'; there are: janus, inprocess"):
         factory.settings_type("mediasoup")
     with pytest.raises(ValueError, match="'mediasoup'"):
         factory.create("mediasoup", (), timeout=1.0)
 
 
-async def test_backends_are_made_from_their_settings() -> None:
+async def test_sfus_are_created_from_their_settings() -> None:
     assert isinstance(factory.create("janus", (JanusServerSettings("ws://127.0.0.1:1"),), timeout=1.0), JanusMcu)
     assert isinstance(factory.create("inprocess", InprocessSettings(), timeout=1.0), InprocessMcu)
 
@@ -58,14 +58,14 @@ async def test_backends_are_made_from_their_settings() -> None:
         (["ws://a:1", "ws://b:1", "ws://a:1"], "two [[mcu.janus]] have the url ws://a:1"),
     ],
 )
-async def test_janus_is_named_at_least_once_and_each_one_only_once(urls: list[str], sentence: str) -> None:
+async def test_at_least_one_janus_is_required_and_each_only_once(urls: list[str], sentence: str) -> None:
     servers = tuple(JanusServerSettings(url) for url in urls)
-    for make in (lambda: factory.check("janus", servers), lambda: factory.create("janus", servers, timeout=1.0)):
+    for call in (lambda: factory.check("janus", servers), lambda: factory.create("janus", servers, timeout=1.0)):
         with pytest.raises(ValueError, match=re.escape(sentence)):
-            make()
+            call()
 
 
-async def test_several_janus_are_one_backend() -> None:
+async def test_several_janus_are_one_mcu() -> None:
     servers = (JanusServerSettings("ws://a:1"), JanusServerSettings("ws://b:1"))
     factory.check("janus", servers)
     status = factory.create("janus", servers, timeout=1.0).status()
@@ -86,31 +86,31 @@ async def test_several_janus_are_one_backend() -> None:
         ({"url": "ws://[::1"}, "`url` names no host"),
     ],
 )
-def test_keys_of_janus_that_make_no_sense_are_refused(keys: dict[str, object], sentence: str) -> None:
+def test_invalid_values_of_janus_keys_are_refused(keys: dict[str, object], sentence: str) -> None:
     with pytest.raises(msgspec.ValidationError, match=re.escape(sentence)):
         msgspec.convert([{"url": "ws://a:1"} | keys], factory.settings_type("janus"))
 
 
-def test_a_janus_is_reached_by_others_at_its_address_or_the_host_of_its_url() -> None:
+def test_janus_is_reached_by_other_janus_at_its_address_or_the_host_of_its_url() -> None:
     assert JanusServerSettings("ws://[2001:db8::1]:8188").forward_host == "2001:db8::1"
     assert JanusServerSettings("wss://janus.example.com/ws", address="192.0.2.7").forward_host == "192.0.2.7"
 
 
-@pytest.mark.parametrize("near", ["ws://127.0.0.1:8188", "ws://localhost:8188", "ws://[::1]:8188"])
-def test_streams_do_not_go_on_to_a_loopback_address_of_another_machine(near: str) -> None:
-    far = JanusServerSettings("ws://192.0.2.7:8188", remote_streams=True)
-    alike = (
-        JanusServerSettings(near, remote_streams=True),
+@pytest.mark.parametrize("loopback", ["ws://127.0.0.1:8188", "ws://localhost:8188", "ws://[::1]:8188"])
+def test_streams_are_not_forwarded_to_a_loopback_address_of_another_host(loopback: str) -> None:
+    remote = JanusServerSettings("ws://192.0.2.7:8188", remote_streams=True)
+    both_loopback = (
+        JanusServerSettings(loopback, remote_streams=True),
         JanusServerSettings("ws://127.0.0.2:8188", remote_streams=True),
     )
-    factory.check("janus", alike)
-    factory.check("janus", (JanusServerSettings(near), far))
-    factory.check("janus", (JanusServerSettings(near, remote_streams=True, address="192.0.2.8"), far))
+    factory.check("janus", both_loopback)
+    factory.check("janus", (JanusServerSettings(loopback), remote))
+    factory.check("janus", (JanusServerSettings(loopback, remote_streams=True, address="192.0.2.8"), remote))
     with pytest.raises(ValueError, match="`address` must say where other Janus reach that of ws://"):
-        factory.check("janus", (JanusServerSettings(near, remote_streams=True), far))
+        factory.check("janus", (JanusServerSettings(loopback, remote_streams=True), remote))
 
 
-def test_a_backend_is_imported_when_it_is_chosen() -> None:
+def test_no_sfu_is_imported_before_it_is_chosen() -> None:
     program = "import sys, mcu.factory; print(sorted(name for name in sys.modules if name.startswith('mcu.')))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['mcu.base', 'mcu.factory']"
+    completed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert completed.stdout.strip() == "['mcu.base', 'mcu.factory']"
