@@ -1,11 +1,13 @@
-"""The SFUs that the contract is tested on; each says what is open on it, asked of the SFU and not of our objects."""
+"""The SFUs that the contract is tested on; each asks the SFU, not the gateway's objects, how many streams it has."""
 
 from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
 
 from mcu.base import Mcu, McuStatus, SfuState
 from mcu.inprocess import InprocessSettings
@@ -14,30 +16,29 @@ from mcu.janus.backend import JanusMcu
 from mcu.janus.settings import JanusServerSettings
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 
-JANUS = {"inprocess": 0, "janus": 1, "two-janus": 2}  # how many processes of it
-CLEAN = 15.0  # seconds to clean up after a cancelled call: up to 5 for what Janus still owes, and to look
+CLEAN = 15.0  # seconds for the clean-up after a cancelled call: Janus may take 5 s to answer
 
 
 class Sfu(ABC):
-    """A backend that is ready, and the SFU behind it."""
+    """An SFU that accepts streams."""
 
     mcu: Mcu
 
     @abstractmethod
     async def open_streams(self) -> int:
-        """Return how many connections, publishers' and subscribers', the SFU holds now."""
+        """Return how many PeerConnections, of publishers and subscribers, the SFU holds now."""
 
     async def clean(self) -> None:
-        """Wait until nothing is left on the SFU: after a cancelled call it cleans up by itself."""
+        """Wait until nothing is left on the SFU, which cleans up by itself after a cancelled call."""
         try:
             async with asyncio.timeout(CLEAN):
-                while await self.open_streams() > 0:  # noqa: ASYNC110  no SFU tells when it has cleaned up
+                while await self.open_streams() > 0:  # noqa: ASYNC110 - no SFU notifies of the end of its clean-up
                     await asyncio.sleep(0.02)
         except TimeoutError:
             raise AssertionError(f"not clean within {CLEAN} s: {await self.describe()}") from None
 
     async def describe(self) -> str:
-        """Return what is open, for people to read."""
+        """Return a text about the open streams for a failure's message."""
         return f"{await self.open_streams()} streams"
 
 
@@ -47,12 +48,8 @@ class InprocessSfu(Sfu):
     def __init__(self) -> None:
         self.mcu: Mcu = InprocessMcu(InprocessSettings(address="127.0.0.1"))
 
-    async def start(self) -> None:
-        """Be ready."""
-        await self.mcu.start(lambda status: None)
-
     async def open_streams(self) -> int:
-        """Count what it lists, and its tasks: a connection that is coming up or going down has one."""
+        """Count publishers, subscribers and tasks: a PeerConnection that is opened or closed has a task."""
         tasks = [task for task in asyncio.all_tasks() if task.get_name().startswith("inprocess-") and not task.done()]
         (sfu,) = self.mcu.status().sfus
         return sfu.publishers + sfu.subscribers + len(tasks)
@@ -66,21 +63,10 @@ class JanusSfu(Sfu):
             JanusServerSettings(process.url, api_secret=API_SECRET, admin_key=ADMIN_KEY) for process in janus
         )
         self._janus = janus
-        self._ready = asyncio.Event()
         self.mcu: Mcu = JanusMcu(servers, timeout=10.0)
 
-    async def start(self) -> None:
-        """Return when each Janus takes streams."""
-        await self.mcu.start(self._look)
-        async with asyncio.timeout(CLEAN):
-            await self._ready.wait()
-
-    def _look(self, status: McuStatus) -> None:
-        if all(sfu.state is SfuState.READY for sfu in status.sfus):
-            self._ready.set()
-
     async def open_streams(self) -> int:
-        """Count handles, the backend's own excepted; a room that outlived its handles counts too."""
+        """Count handles without the gateway's own one, or rooms: a room may outlive its handles."""
         return sum([max(len(await janus.handles()) - 1, len(await janus.rooms())) for janus in self._janus])
 
     async def describe(self) -> str:
@@ -92,12 +78,44 @@ class JanusSfu(Sfu):
         return f"handles {handles}, rooms {await janus.rooms()}"
 
 
+async def inprocess(stack: AsyncExitStack) -> Sfu:
+    """Create the in-process SFU."""
+    return InprocessSfu()
+
+
+async def one_janus(stack: AsyncExitStack) -> Sfu:
+    """Run one Janus until the stack ends."""
+    return JanusSfu(await stack.enter_async_context(JanusProcess()))
+
+
+async def two_janus(stack: AsyncExitStack) -> Sfu:
+    """Run two Janus until the stack ends."""
+    return JanusSfu(*[await stack.enter_async_context(JanusProcess()) for _ in range(2)])
+
+
+# Each entry creates an SFU that is not started yet; the suite runs on all of them.
+SFUS: dict[str, Callable[[AsyncExitStack], Awaitable[Sfu]]] = {
+    "inprocess": inprocess,
+    "janus": one_janus,
+    "two-janus": two_janus,
+}
+FULL = frozenset({"two-janus"})  # run in make test-full only
+PARAMETERS = [pytest.param(name, marks=pytest.mark.full) if name in FULL else name for name in SFUS]
+
+
 @asynccontextmanager
 async def open_sfu(name: str) -> AsyncIterator[Sfu]:
-    """Start an SFU by name and stop it in the end."""
+    """Start an SFU, wait until all its parts accept streams, and stop it at the end."""
     async with AsyncExitStack() as stack:
-        janus = [await stack.enter_async_context(JanusProcess()) for _ in range(JANUS[name])]
-        sfu = JanusSfu(*janus) if janus else InprocessSfu()
+        sfu = await SFUS[name](stack)
         stack.push_async_callback(sfu.mcu.stop)
-        await sfu.start()
+        ready = asyncio.Event()
+
+        def on_state(status: McuStatus) -> None:
+            if all(it.state is SfuState.READY for it in status.sfus):
+                ready.set()
+
+        await sfu.mcu.start(on_state)
+        async with asyncio.timeout(CLEAN):
+            await ready.wait()
         yield sfu
