@@ -1,4 +1,4 @@
-"""The call page as a person uses it: through its fields and buttons, and with a look at what the browser measured."""
+"""Controls the call page as a user does, through fields and buttons, and reads the browser's statistics."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from playwright.async_api import Browser, Page
 
-WAIT = 40.0  # seconds for what takes a negotiation; measured 1 to 3 on an idle machine
+WAIT = 40.0  # seconds for a step with a negotiation; measured 1 to 3 on an idle machine
 
 _TILE = """name => [...document.querySelectorAll(".tile")]
   .find(tile => tile.querySelector(".tile-name").textContent === name)"""
@@ -26,13 +26,13 @@ _STATS = """async ([name, roomType, type, kind]) => {
   return entry ? {...entry, codec: report.get(entry.codecId).mimeType} : null;
 }"""
 
-# Keeps what the page said, however briefly; a tile says its label, as a screen reader hears it.
-_REMEMBER = """
-globalThis.said = {notices: [], state: [], tiles: []};
+# Records each text that the page shows, however briefly; of a tile its label, which screen readers read.
+_RECORD_TEXTS = """
+globalThis.shownTexts = {notices: [], state: [], tiles: []};
 addEventListener("DOMContentLoaded", () => {
   const last = new WeakMap();
   const keep = (kind, element, text) => {
-    if (text && last.get(element) !== text) said[kind].push(text);
+    if (text && last.get(element) !== text) shownTexts[kind].push(text);
     last.set(element, text);
   };
   const [notices, state] = ["notices", "state"].map(id => document.getElementById(id));
@@ -44,37 +44,37 @@ addEventListener("DOMContentLoaded", () => {
   const changes = {attributeFilter: ["aria-label"], characterData: true, childList: true, subtree: true};
   new MutationObserver(look).observe(document.body, changes);
 });"""
-# What becomes of a socket to an address: "open", or the directive of the page's policy that forbids it.
+# Opens a socket to an address: returns "open", or the directive of the page's policy that forbids it.
 OPEN_SOCKET = """(url => new Promise(resolve => {
   document.addEventListener("securitypolicyviolation", event => resolve(event.effectiveDirective));
   try {
     new WebSocket(url).addEventListener("open", () => resolve("open"));
   } catch {
-    // Firefox throws where Chromium closes; both tell of the violation.
+    // Firefox throws and Chromium closes; both dispatch the violation.
   }
 }))"""
 
 
 class CallPage:
-    """One person with the page open. ``problems`` gathers what the page's console had to complain of."""
+    """One user's page. ``problems`` has the errors and warnings of its console."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
         self.problems: list[str] = []
         page.on("pageerror", lambda error: self.problems.append(str(error)))
-        page.on("console", lambda message: self._heard(message.type, message.text))
+        page.on("console", lambda message: self._collect_problem(message.type, message.text))
 
     @classmethod
     async def open(cls, browser: Browser, url: str, **context: Any) -> Self:
         """Open the page in a context of its own."""
         page = await (await browser.new_context(**context)).new_page()
         opened = cls(page)
-        await page.add_init_script(_REMEMBER)
+        await page.add_init_script(_RECORD_TEXTS)
         await page.goto(url)
         return opened
 
     async def join(self, name: str, room: str = "kitchen", *, wanted: str = "both", **choices: str) -> None:
-        """Fill in the lobby and press Join; ``choices`` by the field's id, the picture is small unless said."""
+        """Fill in the lobby and press Join; ``choices`` are values by field id; the video is small by default."""
         await self.page.fill("#name", name)
         await self.page.fill("#room", room)
         await self.page.select_option("#wanted", wanted)
@@ -88,7 +88,7 @@ class CallPage:
         return await self.page.inner_text("#state")
 
     async def notices(self) -> str:
-        """Return every sentence that says what is wrong."""
+        """Return the sentences about problems."""
         return await self.page.inner_text("#notices")
 
     async def people(self) -> str:
@@ -96,23 +96,23 @@ class CallPage:
         return await self.page.inner_text("#people-list")
 
     async def until_state(self, words: str, wait: float = WAIT) -> None:
-        """Wait until the state says this."""
+        """Wait until the state contains these words."""
         await self._until(f"state {words!r}", self.state, lambda state: words in state, wait)
 
     async def until_notice(self, words: str, wait: float = WAIT) -> None:
-        """Wait until a sentence says this."""
+        """Wait until a notice contains these words."""
         await self._until(f"notice {words!r}", self.notices, lambda notices: words in notices, wait)
 
     async def until_no_notice(self, words: str, wait: float = WAIT) -> None:
-        """Wait until no sentence says this any more."""
+        """Wait until no notice contains these words."""
         await self._until(f"no notice {words!r}", self.notices, lambda notices: words not in notices, wait)
 
     async def until_people(self, *words: str, wait: float = WAIT) -> None:
-        """Wait until the list of people says all of this."""
+        """Wait until the list of people contains all these words."""
         await self._until(f"people {words!r}", self.people, lambda people: all(word in people for word in words), wait)
 
     async def until_tile(self, label: str, *words: str, wait: float = WAIT) -> None:
-        """Wait until a tile describes itself with these words, as a screen reader hears them."""
+        """Wait until a tile's label, which screen readers read, contains these words."""
         script = f"name => ({_TILE})(name)?.getAttribute('aria-label') ?? ''"
 
         async def described() -> str:
@@ -123,16 +123,16 @@ class CallPage:
 
         await self._until(f"tile {label!r} {words!r}", described, fits, wait)
 
-    async def until_tile_said(self, label: str, *words: str, wait: float = WAIT) -> None:
-        """Wait until a tile has described itself with these words, be it for a moment."""
+    async def until_tile_showed(self, label: str, *words: str, wait: float = WAIT) -> None:
+        """Wait until a tile's label has contained these words, even briefly."""
 
         async def described() -> list[str]:
-            return [text for text in await self.said("tiles") if text.startswith(f"{label}, ")]
+            return [text for text in await self.shown_texts("tiles") if text.startswith(f"{label}, ")]
 
         def fits(texts: list[str]) -> bool:
             return any(all(word in text for word in words) for text in texts)
 
-        await self._until(f"tile {label!r} saying {words!r}", described, fits, wait)
+        await self._until(f"tile {label!r} with {words!r}", described, fits, wait)
 
     async def until_no_tile(self, label: str, wait: float = WAIT) -> None:
         """Wait until a tile is gone."""
@@ -143,7 +143,7 @@ class CallPage:
         await self._until(f"no tile {label!r}", there, lambda is_there: not is_there, wait)
 
     async def until_advances(self, label: str, frames: int = 10, wait: float = WAIT) -> None:
-        """Wait until a tile's video has gone on by so many frames, and its time with them."""
+        """Wait until a tile's video has played so many more frames, and its time has advanced."""
         first: dict[str, float] | None = None
 
         async def played() -> dict[str, float] | None:
@@ -152,7 +152,7 @@ class CallPage:
 
         def advanced(now: dict[str, float] | None) -> bool:
             nonlocal first
-            if now is None or first is None or now["frames"] < first["frames"]:  # another stream begins anew
+            if now is None or first is None or now["frames"] < first["frames"]:  # another stream starts at 0
                 first = now
                 return False
             return now["frames"] >= first["frames"] + frames and now["time"] > first["time"]
@@ -160,33 +160,33 @@ class CallPage:
         await self._until(f"picture of {label!r}", played, advanced, wait)
 
     async def frames(self, label: str) -> int:
-        """Return how many pictures a tile has shown; its time goes on without any."""
+        """Return how many frames a tile has shown; its time advances without frames, too."""
         return int((await self.page.evaluate(_PLAYED, label))["frames"])
 
     async def sent(self, kind: str = "video", room_type: str = "video") -> dict[str, Any]:
-        """Return getStats' outbound entry of a kind, with its codec."""
+        """Return getStats' outbound entry of a media kind, with its codec."""
         return await self._stats("", room_type, "outbound-rtp", kind)
 
     async def received(self, name: str, kind: str = "video", room_type: str = "video") -> dict[str, Any]:
-        """Return getStats' inbound entry of a kind, with its codec."""
+        """Return getStats' inbound entry of a media kind, with its codec."""
         return await self._stats(name, room_type, "inbound-rtp", kind)
 
-    async def until_heard(self, name: str, wait: float = WAIT) -> None:
-        """Wait until audio energy of somebody arrived."""
+    async def until_audio_received(self, name: str, wait: float = WAIT) -> None:
+        """Wait until audio energy of a member has arrived."""
 
         async def energy() -> float:
             stats = await self.page.evaluate(_STATS, [name, "video", "inbound-rtp", "audio"])
             return float((stats or {}).get("totalAudioEnergy", 0.0))
 
-        await self._until(f"sound of {name!r}", energy, lambda heard: heard > 0, wait)
+        await self._until(f"sound of {name!r}", energy, lambda energy: energy > 0, wait)
 
-    async def said(self, kind: str = "notices") -> list[str]:
-        """Return every text of a kind since the page was opened, however brief: notices, state or tiles' labels."""
-        texts: list[str] = await self.page.evaluate("kind => said[kind]", kind)
+    async def shown_texts(self, kind: str = "notices") -> list[str]:
+        """Return the texts that the page has shown, even briefly: ``notices``, ``state`` or the ``tiles``' labels."""
+        texts: list[str] = await self.page.evaluate("kind => shownTexts[kind]", kind)
         return texts
 
     async def session_id(self) -> str:
-        """Return the public id of the running session."""
+        """Return the public id of the session."""
         return str(await self.page.evaluate("portunus.signaling.sessionId"))
 
     async def until(self, what: str, script: str, wait: float = WAIT) -> None:
@@ -206,14 +206,14 @@ class CallPage:
         value = None
         try:
             async with asyncio.timeout(wait):
-                while not good(value := await read()):  # noqa: ASYNC110 - what happens in the browser sets no Event here
+                while not good(value := await read()):  # noqa: ASYNC110 - the browser sets no Event here
                     await asyncio.sleep(0.1)
         except TimeoutError:
             raise AssertionError(
-                f"{what} did not come about in {wait:.0f} s; it is {value!r}, the page says {await self.state()!r} "
+                f"{what} is not reached in {wait:.0f} s but {value!r}; the page shows {await self.state()!r} "
                 f"and {await self.notices()!r}, its console {self.problems!r}"
             ) from None
 
-    def _heard(self, kind: str, text: str) -> None:
+    def _collect_problem(self, kind: str, text: str) -> None:
         if kind in ("error", "warning"):
             self.problems.append(text)

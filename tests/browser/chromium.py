@@ -11,14 +11,14 @@ from playwright.async_api import Browser, async_playwright
 
 EXECUTABLE = Path("/usr/bin/chromium")
 
-HERE = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")  # what the machine needs
+HERE = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")  # flags that the test machine needs
 ON_LOOPBACK = (
     "--disable-features=WebRtcHideLocalIpsWithMdns",  # the gateway drops mDNS names: reference 9.4
     "--allow-loopback-in-peer-connection",  # the SFU is on 127.0.0.1 only
-    "--auto-select-desktop-capture-source=Entire",  # nobody is there to choose a screen
+    "--auto-select-desktop-capture-source=Entire",  # no user chooses a screen
 )
 FAKE_DEVICES = "--use-fake-device-for-media-stream"
-NO_CAMERA = "--use-fake-device-for-media-stream=device-count=0"  # a microphone is left
+NO_CAMERA = "--use-fake-device-for-media-stream=device-count=0"  # no camera, but a microphone
 GRANTED = "--use-fake-ui-for-media-stream"
 DENIED = "--use-fake-ui-for-media-stream=deny"
 
@@ -27,8 +27,8 @@ DENIED = "--use-fake-ui-for-media-stream=deny"
 async def chromium(*flags: str, stock: bool = False) -> AsyncIterator[Browser]:
     """Run Chromium with ``flags`` beside those that calls over loopback need.
 
-    ``stock`` leaves those out: then its own addresses are hidden behind ``.local`` names (RFC 8828, mode 3 or 4), and
-    it does without 127.0.0.1, as on the machine of anybody who gave no leave to use a camera or microphone.
+    ``stock`` leaves those out: then host addresses are hidden behind ``.local`` names (RFC 8828, mode 3 or 4) and
+    127.0.0.1 is not used, as for a user that has not allowed a camera or microphone.
 
     Raises:
         pytest.UsageError: Debian's chromium is not installed.

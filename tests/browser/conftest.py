@@ -18,7 +18,7 @@ from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
-    """Chromium with a fake camera and microphone, and leave to use them."""
+    """Chromium with a fake camera and microphone, and the permission to use them."""
     async with chromium(FAKE_DEVICES, GRANTED) as running:
         yield running
 
@@ -40,11 +40,11 @@ async def demo(mcu: McuSection) -> AsyncIterator[Demo]:
 
 
 def inprocess() -> McuSection:
-    """The SFU inside the gateway, on loopback."""
+    """Return the settings of the in-process SFU on loopback."""
     return McuSection(type="inprocess", settings=factory.settings_type("inprocess")(address="127.0.0.1"))
 
 
 def janus(process: JanusProcess) -> McuSection:
-    """A real Janus."""
+    """Return the settings of a running Janus."""
     server = JanusServerSettings(url=process.url, api_secret=API_SECRET, admin_key=ADMIN_KEY)
     return McuSection(type="janus", settings=(server,))

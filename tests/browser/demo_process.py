@@ -1,6 +1,6 @@
 """A demo gateway in a process of its own, in front of a Janus: ``python -m tests.browser.demo_process URL``.
 
-So it can be stopped with a signal while SFU and browsers go on.
+So a signal can stop the gateway while SFU and browsers continue.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ async def serve(janus: str) -> None:
     server = JanusServerSettings(url=janus, api_secret=API_SECRET, admin_key=ADMIN_KEY)
     demo = Demo("127.0.0.1", 0, McuSection(type="janus", settings=(server,)))
     await demo.start()
-    print(demo.url, flush=True)  # noqa: T201 - what the test waits for
+    print(demo.url, flush=True)  # noqa: T201 - the test waits for this line
     await ended.wait()
     await demo.stop()
 

@@ -1,4 +1,4 @@
-"""Debian's Firefox, headless, driven over WebDriver BiDi, which it speaks itself.
+"""Debian's Firefox, headless, controlled over its own WebDriver BiDi.
 
 Source: W3C WebDriver BiDi; only the few commands that the tests need.
 """
@@ -26,21 +26,21 @@ START = 60.0  # seconds; measured 2 to 4 on an idle machine
 ANSWER = 30.0
 
 PREFERENCES = FIREFOX_PREFERENCES | {
-    "media.autoplay.default": 0,  # nobody clicks
+    "media.autoplay.default": 0,  # no user clicks
     "media.peerconnection.ice.loopback": True,  # the SFU is on 127.0.0.1 only
     "media.peerconnection.ice.obfuscate_host_addresses": False,
 }
 
 
 class Firefox:
-    """A running Firefox; each tab is known by the id of its browsing context."""
+    """A running Firefox; a tab is identified by its browsing context."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
         self._ids = itertools.count(1)
 
     async def command(self, method: str, **params: Any) -> dict[str, Any]:
-        """Carry out a command and return its result; events are passed over."""
+        """Run a command and return its result; events are skipped."""
         id = next(self._ids)
         await self._socket.send_json({"id": id, "method": method, "params": params})
         async with asyncio.timeout(ANSWER):
@@ -57,7 +57,7 @@ class Firefox:
         return tab
 
     async def evaluate(self, tab: str, script: str) -> Any:
-        """Return what an expression, or the promise that it is, comes to; it must be JSON."""
+        """Return the JSON value of an expression, or of the promise that it returns."""
         wrapped = f"Promise.resolve({script}).then(value => JSON.stringify(value ?? null))"
         result = await self.command(
             "script.evaluate", expression=wrapped, target={"context": tab}, awaitPromise=True, userActivation=True

@@ -6,11 +6,11 @@ import asyncio
 from types import TracebackType
 from typing import Self, cast
 
-MEDIA_ADDRESS = "127.0.0.2"  # where clients find the SFU, which is on 127.0.0.1
+MEDIA_ADDRESS = "127.0.0.2"  # the SFU's address for clients; the SFU itself is on 127.0.0.1
 
 
-class SignalingWire:
-    """A TCP relay on 127.0.0.1 to a port of 127.0.0.1. ``port`` is its own and stays the same."""
+class SignalingRelay:
+    """A TCP relay on 127.0.0.1 to another port of 127.0.0.1. Its own ``port`` stays the same."""
 
     def __init__(self, target: int) -> None:
         self._target = target
@@ -44,11 +44,11 @@ class SignalingWire:
         self.port = self._server.sockets[0].getsockname()[1]
 
     def hold(self) -> None:
-        """Keep the connections, but let nothing through."""
+        """Keep the connections, but forward no data."""
         self._flowing.clear()
 
     def release(self) -> None:
-        """Let what was held go on."""
+        """Forward the held data, and further data again."""
         self._flowing.set()
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -76,14 +76,14 @@ class SignalingWire:
             writer.close()
 
 
-class MediaWire:
-    """UDP relays from MEDIA_ADDRESS to 127.0.0.1, port by port; ``cut`` loses every datagram."""
+class MediaRelay:
+    """UDP relays from MEDIA_ADDRESS to 127.0.0.1, one for each port; with ``cut`` every datagram is dropped."""
 
     def __init__(self, first: int, last: int) -> None:
         self._ports = range(first, last + 1)
         self._transports: list[asyncio.DatagramTransport] = []
         self.cut = False
-        self.carried = 0  # datagrams
+        self.forwarded = 0  # datagrams
 
     async def __aenter__(self) -> Self:
         for port in self._ports:
@@ -99,7 +99,7 @@ class MediaWire:
     async def open(
         self, protocol: asyncio.DatagramProtocol, local: tuple[str, int], remote: tuple[str, int] | None
     ) -> None:
-        """Open a socket that ends with the wire."""
+        """Open a socket that is closed with the relay."""
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_datagram_endpoint(lambda: protocol, local_addr=local, remote_addr=remote)
         self._transports.append(transport)
@@ -108,8 +108,8 @@ class MediaWire:
 class _Near(asyncio.DatagramProtocol):
     """The clients' side of one port: each client gets a socket of its own on the far side."""
 
-    def __init__(self, wire: MediaWire, port: int) -> None:
-        self._wire, self._port = wire, port
+    def __init__(self, media: MediaRelay, port: int) -> None:
+        self._media, self._port = media, port
         self._far: dict[tuple[str, int], _Far] = {}
         self._opening: set[asyncio.Task[None]] = set()
 
@@ -117,13 +117,13 @@ class _Near(asyncio.DatagramProtocol):
         self.transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        if self._wire.cut:
+        if self._media.cut:
             return
-        self._wire.carried += 1
+        self._media.forwarded += 1
         far = self._far.get(addr)
         if far is None:
-            far = self._far[addr] = _Far(self._wire, self, addr)
-            opening = asyncio.create_task(self._wire.open(far, ("127.0.0.1", 0), ("127.0.0.1", self._port)))
+            far = self._far[addr] = _Far(self._media, self, addr)
+            opening = asyncio.create_task(self._media.open(far, ("127.0.0.1", 0), ("127.0.0.1", self._port)))
             self._opening.add(opening)
             opening.add_done_callback(self._opening.discard)
         elif far.transport is not None:  # ICE sends its first request again
@@ -133,13 +133,13 @@ class _Near(asyncio.DatagramProtocol):
 class _Far(asyncio.DatagramProtocol):
     """One client's socket towards the SFU."""
 
-    def __init__(self, wire: MediaWire, near: _Near, client: tuple[str, int]) -> None:
-        self._wire, self._near, self._client = wire, near, client
+    def __init__(self, media: MediaRelay, near: _Near, client: tuple[str, int]) -> None:
+        self._media, self._near, self._client = media, near, client
         self.transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        if not self._wire.cut:
+        if not self._media.cut:
             self._near.transport.sendto(data, self._client)

@@ -15,7 +15,7 @@ SIZE = {"width": 1200, "height": 720}
 
 
 async def renew() -> None:
-    """Hold a call of three and keep a picture of it."""
+    """Start a call of three pages and save a screenshot."""
     demo = Demo("127.0.0.1", 0, inprocess())
     await demo.start()
     async with chromium(NO_CAMERA, GRANTED) as browser:

@@ -1,4 +1,4 @@
-"""The page by keyboard alone, read out, on a small screen, and kept apart from everything foreign."""
+"""The page by keyboard, by screen reader and on a small screen, and its isolation from other hosts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def small_demo() -> AsyncIterator[Demo]:
 
 
 async def focused(page: CallPage) -> tuple[str, str, str]:
-    """Return id, role and name of what has the focus, as assistive technology gets them."""
+    """Return id, role and accessible name of the focused element."""
     devtools = await page.page.context.new_cdp_session(page.page)
     found = await devtools.send("Runtime.evaluate", {"expression": "document.activeElement"})
     at = {"objectId": found["result"]["objectId"], "fetchRelatives": False}
@@ -44,7 +44,7 @@ async def tab_to(page: CallPage, id: str) -> None:
         await page.page.keyboard.press("Tab")
         now, role, name = await focused(page)
         if await page.page.evaluate("document.activeElement === document.body"):
-            continue  # past the last control, before the first
+            continue  # between the last and the first control
         assert name, f"{role} {now!r} has no name"
         outline = "getComputedStyle(document.activeElement).outlineStyle"
         assert await page.page.evaluate(outline) != "none", f"the focus on {name!r} cannot be seen"
@@ -53,7 +53,7 @@ async def tab_to(page: CallPage, id: str) -> None:
     raise AssertionError(f"Tab does not reach {id!r}")
 
 
-async def test_a_call_is_held_by_keyboard_alone(browser: Browser, small_demo: Demo) -> None:
+async def test_a_call_needs_the_keyboard_only(browser: Browser, small_demo: Demo) -> None:
     bob = await CallPage.open(browser, small_demo.url)
     await bob.join("Bob")
     ada = await CallPage.open(browser, small_demo.url)
@@ -88,7 +88,7 @@ async def test_a_call_is_held_by_keyboard_alone(browser: Browser, small_demo: De
     await bob.until_no_tile("Ada")
 
 
-async def test_the_state_is_read_out(browser: Browser, small_demo: Demo) -> None:
+async def test_state_and_notices_are_announced_to_screen_readers(browser: Browser, small_demo: Demo) -> None:
     ada = await CallPage.open(browser, small_demo.url)
     await ada.join("Ada", wanted="listen")
     await ada.until_notice("listener")
@@ -129,7 +129,7 @@ async def test_the_text_has_contrast(browser: Browser, small_demo: Demo) -> None
             assert await ada.page.evaluate(_CONTRAST, selector) >= 4.5, (scheme, selector)
 
 
-# WCAG 2.1, 1.4.3: relative luminance of the text against the first ground below it that is not transparent.
+# WCAG 2.1, 1.4.3: relative luminance of the text against the first background below it that is not transparent.
 _CONTRAST = """selector => {
   const parse = colour => colour.match(/[\\d.]+/g).map(Number);
   const luminance = ([r, g, b]) => [r, g, b].map(one => one / 255)
@@ -143,7 +143,7 @@ _CONTRAST = """selector => {
 }"""
 
 
-async def test_names_are_shown_as_text_and_nothing_foreign_is_loaded(browser: Browser, small_demo: Demo) -> None:
+async def test_names_are_text_and_nothing_is_loaded_from_other_hosts(browser: Browser, small_demo: Demo) -> None:
     name = "<img src=x onerror=alert(1)>"
     ada = await CallPage.open(browser, small_demo.url)
     requested: list[str] = []

@@ -1,4 +1,4 @@
-"""People in a call, in real browsers: pictures, sound, state, screens, codecs and bitrate."""
+"""Calls in real browsers: video, audio, states, screens, codecs and bitrate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.janus_process import JanusProcess
 
 
 async def in_call(browser: Browser, demo: Demo, *names: str, **choices: str) -> list[CallPage]:
-    """Open a page for each name, join one after another, and return when everybody sees that all are there."""
+    """Open a page for each name, join one after another, and return when each page shows all members."""
     pages = []
     for name in names:
         page = await CallPage.open(browser, demo.url)
@@ -33,7 +33,7 @@ async def see_and_hear_each_other(pages: dict[str, CallPage]) -> None:
     for own, page in pages.items():
         for name in pages.keys() - {own}:
             await page.until_advances(name)
-            await page.until_heard(name)
+            await page.until_audio_received(name)
 
 
 async def test_two_people_see_and_hear_each_other(browser: Browser) -> None:
@@ -62,11 +62,11 @@ async def test_a_third_person_joins_a_running_call(browser: Browser, demo: Demo)
     await cleo.until_state("in the call with 2 others")
     await see_and_hear_each_other({"Ada": ada, "Bob": bob, "Cleo": cleo})
     await cleo.until_people("Ada", "Bob", "Cleo (you)")
-    await bob.until_tile_said("Ada", "speaking")  # the fake microphone beeps
+    await bob.until_tile_showed("Ada", "speaking")  # the fake microphone beeps
     assert ada.problems + bob.problems + cleo.problems == []
 
 
-# What a browser makes of the timers of a page in the background (HTML, "timers", leaves it to the browser).
+# Limits timers as browsers do for a page in the background (HTML, "timers", leaves the limit to the browser).
 BACKGROUND = """
 const real = setInterval;
 globalThis.setInterval = (work, pause, ...more) => real(work, Math.max(pause, 1000), ...more);
@@ -74,7 +74,7 @@ globalThis.setInterval = (work, pause, ...more) => real(work, Math.max(pause, 10
 
 
 @pytest.mark.full
-async def test_speech_is_told_from_a_page_in_the_background(browser: Browser) -> None:
+async def test_a_page_in_the_background_sends_the_state_speaking(browser: Browser) -> None:
     demo = Demo("127.0.0.1", 0, inprocess())
     await demo.start()
     try:
@@ -84,7 +84,7 @@ async def test_speech_is_told_from_a_page_in_the_background(browser: Browser) ->
         for page, name in ((ada, "Ada"), (bob, "Bob")):
             await page.join(name)
         await bob.until_advances("Ada")
-        await bob.until_tile_said("Ada", "speaking", wait=5)  # the fake microphone beeps
+        await bob.until_tile_showed("Ada", "speaking", wait=5)  # the fake microphone beeps
         await ada.page.click("#mute")
         await bob.until_tile("Ada", "microphone muted")
         assert ada.problems + bob.problems == []
@@ -93,7 +93,7 @@ async def test_speech_is_told_from_a_page_in_the_background(browser: Browser) ->
 
 
 @pytest.mark.full
-async def test_state_is_told_through_a_janus_without_our_module(browser: Browser) -> None:
+async def test_states_arrive_through_a_janus_without_the_data_channel_module(browser: Browser) -> None:
     async with JanusProcess(DATACHANNELS="") as process:
         demo = Demo("127.0.0.1", 0, janus(process))
         await demo.start()
@@ -106,7 +106,7 @@ async def test_state_is_told_through_a_janus_without_our_module(browser: Browser
 
 
 @pytest.mark.full
-async def test_a_camera_switched_off_and_on_is_told_and_shown(browser: Browser, demo: Demo) -> None:
+async def test_a_camera_switched_off_and_on_is_shown_to_the_others(browser: Browser, demo: Demo) -> None:
     ada, bob = await in_call(browser, demo, "Ada", "Bob")
     await bob.until_advances("Ada")
     await ada.page.click("#camera")
@@ -119,14 +119,14 @@ async def test_a_camera_switched_off_and_on_is_told_and_shown(browser: Browser, 
 @pytest.mark.full
 async def test_a_camera_added_to_a_call_without_one_reaches_the_others(browser: Browser, demo: Demo) -> None:
     ada, bob = await in_call(browser, demo, "Ada", "Bob", wanted="audio")
-    await bob.until_heard("Ada")
+    await bob.until_audio_received("Ada")
     await ada.page.click("#camera")
     await bob.until_tile("Ada", "camera on")
     await bob.until_advances("Ada")
 
 
 @pytest.mark.full
-async def test_a_shared_screen_reaches_those_in_the_call_and_those_who_come_later(browser: Browser, demo: Demo) -> None:
+async def test_a_shared_screen_reaches_present_and_later_members(browser: Browser, demo: Demo) -> None:
     ada, bob = await in_call(browser, demo, "Ada", "Bob")
     await ada.page.click("#share")
     await bob.until_advances("Ada's screen")
@@ -142,7 +142,7 @@ async def test_a_shared_screen_reaches_those_in_the_call_and_those_who_come_late
 
 @pytest.mark.full
 @pytest.mark.parametrize("codec", ["vp8", "h264"])
-async def test_the_codec_that_was_chosen_is_sent_and_received(browser: Browser, demo: Demo, codec: str) -> None:
+async def test_a_chosen_codec_is_sent_and_received(browser: Browser, demo: Demo, codec: str) -> None:
     ada, bob = await in_call(browser, demo, "Ada", "Bob", **{"lobby-videocodec": codec})
     await see_and_hear_each_other({"Ada": ada, "Bob": bob})
     for stats in (await ada.sent(), await bob.received("Ada"), await bob.sent(), await ada.received("Bob")):
@@ -151,7 +151,7 @@ async def test_the_codec_that_was_chosen_is_sent_and_received(browser: Browser, 
 
 
 @pytest.mark.full
-async def test_another_codec_chosen_during_the_call_is_published_anew(browser: Browser, demo: Demo) -> None:
+async def test_choosing_another_codec_during_the_call_publishes_again(browser: Browser, demo: Demo) -> None:
     ada, bob = await in_call(browser, demo, "Ada", "Bob", **{"lobby-videocodec": "vp8"})
     await bob.until_advances("Ada")
     await ada.page.click("#show-settings")
@@ -171,7 +171,7 @@ async def test_another_codec_chosen_during_the_call_is_published_anew(browser: B
 
 @pytest.fixture
 async def restless(tmp_path: Path) -> AsyncIterator[Browser]:
-    """Chromium with a camera that sees noise: an encoder takes for it whatever bitrate it is given."""
+    """Chromium with a camera that shows noise, for which an encoder uses any bitrate that it may."""
     picture = tmp_path / "noise.y4m"
     write_noise(picture)
     async with chromium(FAKE_DEVICES, GRANTED, f"--use-file-for-fake-video-capture={picture}") as running:
@@ -187,7 +187,7 @@ def write_noise(path: Path) -> None:
 
 
 @pytest.mark.full
-async def test_a_bitrate_that_was_chosen_is_kept(restless: Browser, demo: Demo) -> None:
+async def test_a_chosen_bitrate_is_not_exceeded(restless: Browser, demo: Demo) -> None:
     ada = await CallPage.open(restless, demo.url)
     await ada.join("Ada", **{"lobby-bitrate": "200000"})
     bob = await CallPage.open(restless, demo.url)
@@ -200,7 +200,7 @@ async def test_a_bitrate_that_was_chosen_is_kept(restless: Browser, demo: Demo) 
 
 
 def sends(least: int, most: int) -> str:
-    """Return a script that is true when the page sends between so many kbit/s of video for a second."""
+    """Return a script that is true if the page sends video within these kbit/s for a second."""
     return f"""(async () => {{
       const read = async () => [...(await portunus.call.publishing.connection("video").getStats()).values()]
         .find(one => one.type === "outbound-rtp" && one.kind === "video");

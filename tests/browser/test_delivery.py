@@ -1,4 +1,4 @@
-"""The page's connection over a line that breaks: nothing is lost or doubled."""
+"""The page's messages over a connection that breaks: none is lost or doubled."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.gateway.cutting_proxy import CuttingProxy
 
 COUNT = 150  # messages in each direction
 
-# Two sessions of the page's own module: one over the line that breaks, one that is always there.
-TALK = """async ([brokenUrl, url, count]) => {
+# Two sessions of the page's own module: one over a connection that breaks, one over an intact one.
+EXCHANGE = """async ([brokenUrl, url, count]) => {
   const { Signaling } = await import("/demo/signaling.js");
   const backend = await import("/demo/backend.js");
   const join = (name) => backend.join({ name, room: "r", person: name.repeat(8), previous: "" });
@@ -35,7 +35,7 @@ TALK = """async ([brokenUrl, url, count]) => {
   };
   const alice = await open("alice", brokenUrl);
   const bob = await open("bob", url);
-  globalThis.heard = () => [alice.numbers, bob.numbers];
+  globalThis.receivedNumbers = () => [alice.numbers, bob.numbers];
   for (let n = 0; n < count; n += 1) {
     for (const [from, to] of [[alice, bob], [bob, alice]]) {
       const recipient = { type: "session", sessionid: to.sessionId };
@@ -52,14 +52,16 @@ async def page() -> AsyncIterator[tuple[Page, str]]:
     await demo.start()
     try:
         async with chromium() as browser:
-            opened = await browser.new_page(bypass_csp=True)  # the line is not the page's own host
+            opened = await browser.new_page(bypass_csp=True)  # the proxy is not the page's own host
             await opened.goto(demo.url)
             yield opened, demo.url.rstrip("/")
     finally:
         await demo.stop()
 
 
-# As in a network that lets no WebSocket through.
+ALL_RECEIVED = "count => receivedNumbers().every((numbers) => numbers.includes(count - 1))"
+
+# Simulates a network that blocks WebSockets.
 NO_WEBSOCKET = """() => {
   globalThis.WebSocket = class extends EventTarget {
     constructor() {
@@ -74,28 +76,28 @@ NO_WEBSOCKET = """() => {
 @pytest.mark.parametrize("budgets", [(1 << 40, 1 << 41), (400, 25_000)], ids=["whole", "cut"])
 async def test_page_polls_where_no_websocket_can_be_opened(page: tuple[Page, str], budgets: tuple[int, int]) -> None:
     opened, url = page
-    chance, count = random.Random(4), 60  # all of them pass in one answer that is not cut
+    chance, count = random.Random(4), 60  # few enough for one answer that is not cut
     async with CuttingProxy(url, lambda: chance.randrange(*budgets)) as line, asyncio.timeout(60):
         await opened.evaluate(NO_WEBSOCKET)
-        await opened.evaluate(TALK, [f"{it.replace('http', 'ws')}/spreed" for it in (line.url, url)] + [count])
-        await opened.wait_for_function("count => heard().every((numbers) => numbers.includes(count - 1))", arg=count)
-        assert await opened.evaluate("heard()") == [list(range(count))] * 2
+        await opened.evaluate(EXCHANGE, [f"{it.replace('http', 'ws')}/spreed" for it in (line.url, url)] + [count])
+        await opened.wait_for_function(ALL_RECEIVED, arg=count)
+        assert await opened.evaluate("receivedNumbers()") == [list(range(count))] * 2
         assert (line.cuts >= 2) is (budgets[1] < 1 << 40)
 
 
-async def test_page_loses_and_doubles_nothing_when_the_line_breaks(page: tuple[Page, str]) -> None:
+async def test_page_loses_and_doubles_no_message_when_the_connection_breaks(page: tuple[Page, str]) -> None:
     opened, url = page
     chance = random.Random(3)
     async with CuttingProxy(url, lambda: chance.randrange(3000, 12_000)) as line, asyncio.timeout(60):
         await opened.evaluate(
-            TALK, [line.url.replace("http", "ws") + "/spreed", url.replace("http", "ws") + "/spreed", COUNT]
+            EXCHANGE, [line.url.replace("http", "ws") + "/spreed", url.replace("http", "ws") + "/spreed", COUNT]
         )
-        await opened.wait_for_function("count => heard().every((numbers) => numbers.includes(count - 1))", arg=COUNT)
-        assert await opened.evaluate("heard()") == [list(range(COUNT))] * 2
+        await opened.wait_for_function(ALL_RECEIVED, arg=COUNT)
+        assert await opened.evaluate("receivedNumbers()") == [list(range(COUNT))] * 2
         assert line.cuts >= 2
 
 
-# Alice is away several times while Bob writes to her; what she missed comes in one answer with the reply to her hello.
+# Alice is disconnected several times while Bob writes to her; the missed messages arrive together with her hello reply.
 MISSED = """async ([address, rounds, each]) => {
   const { Signaling } = await import("/demo/signaling.js");
   const backend = await import("/demo/backend.js");
@@ -141,7 +143,7 @@ MISSED = """async ([address, rounds, each]) => {
 }"""
 
 
-async def test_page_counts_what_comes_in_one_answer_with_the_reply_to_its_hello(page: tuple[Page, str]) -> None:
+async def test_page_counts_messages_that_arrive_together_with_its_hello_reply(page: tuple[Page, str]) -> None:
     opened, url = page
     await opened.evaluate(NO_WEBSOCKET)
     async with asyncio.timeout(60):
@@ -151,7 +153,7 @@ async def test_page_counts_what_comes_in_one_answer_with_the_reply_to_its_hello(
 
 
 @pytest.mark.full
-async def test_people_are_in_a_call_over_long_polling_alone() -> None:
+async def test_a_call_works_over_long_polling_alone() -> None:
     demo = Demo("127.0.0.1", 0, inprocess())
     await demo.start()
     try:
@@ -165,7 +167,7 @@ async def test_people_are_in_a_call_over_long_polling_alone() -> None:
                 await page.until_state("Connected, in the call with 1 other")
                 for other in pages.keys() - {own}:
                     await page.until_advances(other)
-                    await page.until_heard(other)
+                    await page.until_audio_received(other)
                 assert page.problems == []
             await pages["Ada"].page.click("#leave")
             await pages["Bob"].until_no_tile("Ada")

@@ -1,4 +1,4 @@
-"""The call page in Firefox, which negotiates otherwise than Chromium."""
+"""The call page in Firefox, whose offers and answers differ from Chromium's."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def test_the_page_opens_sockets_to_its_own_host_only_in_firefox() -> None:
 
 
 async def until(browser: Firefox, tab: str, what: str, good: Any) -> Any:
-    """Wait until a figure of the page is good, and return it."""
+    """Wait until a value of the page passes a check, and return it."""
     seen: dict[str, Any] = {}
     try:
         async with asyncio.timeout(WAIT):

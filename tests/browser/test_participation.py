@@ -13,7 +13,7 @@ from tests.browser.conftest import inprocess
 
 pytestmark = pytest.mark.full
 
-# What the browser gives waits in ``ask`` until it is granted; what it gave is kept.
+# Holds requests for devices in ``asked`` until they are granted, and keeps the granted tracks in ``given``.
 _GATE = """method => {
   const media = navigator.mediaDevices;
   const real = media[method].bind(media);
@@ -48,9 +48,7 @@ async def joined(browser: Browser, demo: Demo, name: str, **choices: str) -> Cal
     return page
 
 
-async def test_a_second_click_while_the_browser_asks_for_a_screen_shares_no_second_one(
-    browser: Browser, demo: Demo
-) -> None:
+async def test_a_second_click_during_the_screen_dialog_shares_no_second_screen(browser: Browser, demo: Demo) -> None:
     ada = await joined(browser, demo, "Ada")
     await ada.page.evaluate(_GATE, "getDisplayMedia")
     for _ in range(2):
@@ -60,13 +58,13 @@ async def test_a_second_click_while_the_browser_asks_for_a_screen_shares_no_seco
     await ada.until("a shared screen", "document.querySelectorAll('.tile.screen').length === 1")
     await ada.page.click("#share")
     assert await ada.page.evaluate(_LIVE) == 0
-    await ada.page.click("#share")  # and again it can be shared
+    await ada.page.click("#share")  # sharing again works
     await ada.page.evaluate(_GRANT)
     await ada.until("a shared screen", "document.querySelectorAll('.tile.screen').length === 1")
 
 
 @pytest.mark.parametrize("button", ["share", "camera"])
-async def test_what_the_browser_gives_after_one_left_is_let_go(browser: Browser, demo: Demo, button: str) -> None:
+async def test_devices_granted_after_leaving_are_closed(browser: Browser, demo: Demo, button: str) -> None:
     ada = await joined(browser, demo, "Ada")
     if button == "camera":
         await ada.page.click("#camera")  # off
@@ -80,7 +78,7 @@ async def test_what_the_browser_gives_after_one_left_is_let_go(browser: Browser,
     assert ada.problems == []
 
 
-async def test_who_goes_while_the_browser_asks_for_devices_does_not_join(browser: Browser, demo: Demo) -> None:
+async def test_leaving_during_the_device_dialog_does_not_join(browser: Browser, demo: Demo) -> None:
     ada = await CallPage.open(browser, demo.url)
     await ada.page.evaluate(_GATE, "getUserMedia")
     await ada.join("Ada")
@@ -106,7 +104,7 @@ _REJOINS = """() => {
 _LOST = "() => portunus.signaling.dispatchEvent(new CustomEvent('session', {detail: {resumed: false}}))"
 
 
-async def test_a_session_lost_again_while_joining_anew_is_joined_once(browser: Browser, demo: Demo) -> None:
+async def test_a_session_lost_again_while_rejoining_joins_once(browser: Browser, demo: Demo) -> None:
     ada = await joined(browser, demo, "Ada")
     await ada.page.evaluate(_REJOINS)
     await ada.page.evaluate(_LOST)
@@ -127,7 +125,7 @@ _CALL_REFUSED_ONCE = """() => {
 }"""
 
 
-async def test_who_enters_the_call_at_the_second_attempt_knows_the_others(browser: Browser, demo: Demo) -> None:
+async def test_entering_the_call_at_the_second_attempt_shows_the_others(browser: Browser, demo: Demo) -> None:
     ada, bob = await joined(browser, demo, "Ada"), await joined(browser, demo, "Bob")
     await bob.until_advances("Ada")
     await ada.page.evaluate(_CALL_REFUSED_ONCE)
@@ -137,4 +135,4 @@ async def test_who_enters_the_call_at_the_second_attempt_knows_the_others(browse
     for page, other in ((ada, "Bob"), (bob, "Ada")):
         await page.until_state("in the call with 1 other")
         await page.until_advances(other)
-    assert "not now" in "".join(await ada.said())
+    assert "not now" in "".join(await ada.shown_texts())

@@ -1,4 +1,4 @@
-"""A call without an SFU: two Chromium pages and plain peer connections, the gateway between them relays (5.2)."""
+"""A call without an SFU: two Chromium pages with direct peer connections, and a gateway that relays (5.2)."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ PAGE = Path(__file__).parent / "peer_to_peer.html"
 ROOM = "kitchen"
 SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
 WAIT = 30.0  # seconds for what takes a negotiation
-FRAMES = 10  # that a picture has to go on by
+FRAMES = 10  # that a video has to advance by
 
 Measured = dict[str, Any]
 
 
 @dataclass
 class Person:
-    """One page. ``problems`` gathers what its console had to complain of."""
+    """One page. ``problems`` has the errors and warnings of its console."""
 
     name: str
     page: Page
@@ -38,11 +38,11 @@ class Person:
     id: str = ""
 
     async def until(self, other: Person, wanted: Callable[[Measured], bool]) -> Measured:
-        """Measure what comes from the other one until it is as wanted."""
+        """Read the statistics of the other page's stream until they pass a check."""
         measured: Measured | None = None
         try:
             async with asyncio.timeout(WAIT):
-                while (measured := await self._measure(other)) is None or not wanted(measured):  # noqa: ASYNC110 - a page can only be asked
+                while (measured := await self._measure(other)) is None or not wanted(measured):  # noqa: ASYNC110 - a page can only be polled
                     await asyncio.sleep(0.2)
         except TimeoutError:
             errors = await self.page.evaluate("page.errors")
@@ -80,7 +80,7 @@ class Kitchen:
         return person
 
     async def call(self, *people: Person) -> None:
-        """Say, as Nextcloud does, that these are in the call."""
+        """Put these members into the call, as Nextcloud does."""
         entries = [{"sessionId": f"nc-{person.name}", "inCall": 7} for person in people]
         body = {"type": "incall", "incall": {"incall": 7, "changed": entries, "users": entries}}
         assert (await self._nextcloud.send(self._gateway, ROOM, body))[0] == 200
@@ -117,7 +117,7 @@ async def serve(stack: AsyncExitStack) -> str:
 
 
 def goes_on_from(first: Measured) -> Callable[[Measured], bool]:
-    """Return a test for a picture that has gone on, and for sound."""
+    """Return a check for video that has advanced, and for audio."""
 
     def test(seen: Measured) -> bool:
         advanced = seen["frames"] >= first["frames"] + FRAMES and seen["time"] > first["time"]
@@ -140,4 +140,4 @@ async def test_two_pages_see_and_hear_each_other_without_an_sfu(kitchen: Kitchen
         assert person.problems == []
         ports.append(last["ports"])
     assert len(ports[0]) == 2
-    assert ports[0] == ports[1][::-1]  # the two pages' own ports: nobody stands between them
+    assert ports[0] == ports[1][::-1]  # the two pages' own ports: media flow directly between them

@@ -1,4 +1,4 @@
-"""A call in the browser whose SFU is killed, moved or stands still: the tiles are back without a reload."""
+"""A call in the browser with an SFU that is killed, drained or stopped: the tiles recover without a reload."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.janus_process import JanusProcess
 
 pytestmark = pytest.mark.full
 
-# Keeps what the gateway asks to be offered again, and notices a reload, which would forget it.
+# Records the ``republish`` messages; a reload would clear the record.
 _KEEP = """globalThis.asked = [];
   portunus.signaling.addEventListener("message", ({detail}) => {
     if (detail.type === "republish") asked.push(detail.republish.roomType + " " + detail.republish.reason);
@@ -22,7 +22,7 @@ _KEEP = """globalThis.asked = [];
 
 
 async def both(browser: Browser, url: str) -> tuple[CallPage, CallPage]:
-    """Two people who see each other, and the first one's screen."""
+    """Two pages that receive each other, and the first one's screen."""
     ada, bob = await joined(browser, url, "Ada"), await joined(browser, url, "Bob")
     await ada.until_advances("Bob")
     await bob.until_advances("Ada")
@@ -34,7 +34,7 @@ async def both(browser: Browser, url: str) -> tuple[CallPage, CallPage]:
 
 
 @pytest.mark.parametrize("away", [0.0, 4.0])
-async def test_tiles_are_back_after_a_killed_janus_without_a_reload(browser: Browser, away: float) -> None:
+async def test_tiles_recover_from_a_killed_janus_without_a_reload(browser: Browser, away: float) -> None:
     async with JanusProcess() as process, demo_with(janus(process)) as demo:
         ada, bob = await both(browser, demo.url)
         sessions = [await ada.session_id(), await bob.session_id()]
@@ -53,7 +53,7 @@ async def test_tiles_are_back_after_a_killed_janus_without_a_reload(browser: Bro
 
 
 @pytest.mark.parametrize("seconds", [3.0, 12.0])
-async def test_tiles_go_on_after_a_janus_that_stood_still(browser: Browser, seconds: float) -> None:
+async def test_tiles_recover_from_a_stopped_janus(browser: Browser, seconds: float) -> None:
     async with JanusProcess() as process, demo_with(janus(process)) as demo:
         ada, bob = await both(browser, demo.url)
         sessions = [await ada.session_id(), await bob.session_id()]
@@ -64,4 +64,4 @@ async def test_tiles_go_on_after_a_janus_that_stood_still(browser: Browser, seco
         await bob.until_advances("Ada", wait=20)
         await bob.until_advances("Ada's screen", wait=20)
         assert [await ada.session_id(), await bob.session_id()] == sessions
-        assert await ada.page.evaluate("Array.isArray(asked)")  # the page was not loaded again
+        assert await ada.page.evaluate("Array.isArray(asked)")  # the page was not reloaded

@@ -1,4 +1,4 @@
-"""Layers of simulcast in front of each SFU: one Chromium page sends three sizes, another one chooses and measures."""
+"""Simulcast through each SFU: one Chromium page sends three layers, another one selects and measures."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ pytestmark = pytest.mark.full
 
 PAGE = Path(__file__).parent / "simulcast.html"
 ROOM = "kitchen"
-WAIT = 30.0  # seconds for what takes a negotiation or a keyframe
+WAIT = 30.0  # seconds for a step with a negotiation or a keyframe
 HEIGHTS = {"q": 90, "h": 180, "f": 360}  # quarter, half, full
 RATES = {"q": 80_000, "h": 150_000, "f": 400_000}  # bit/s
 SHARES = {"q": 4, "h": 2, "f": 1}
-# Chromium by itself sends a third layer from 960 x 540 on only; the machine is spared that.
+# By default Chromium sends a third layer only from 960 x 540 on; smaller layers need less CPU.
 SMALL_LAYERS = "--force-fieldtrials=WebRTC-LegacySimulcastLayerLimit/Disabled/"
 
 Measured = dict[str, Any]
@@ -42,7 +42,7 @@ def encodings(rids: str) -> list[dict[str, Any]]:
 
 @dataclass
 class Person:
-    """One page in the room. ``problems`` gathers what its console had to complain of."""
+    """One page in the room. ``problems`` has the errors and warnings of its console."""
 
     page: Page
     problems: list[str]
@@ -55,23 +55,23 @@ class Person:
         await self._until("sent()", lambda sent: sent.keys() == HEIGHTS.keys() and all(map(_runs, sent.values())))
 
     async def subscribe(self, publisher: Person, layers: dict[str, int] | None = None) -> None:
-        """Receive from now on, what ``layers`` choose."""
+        """Subscribe with these layers."""
         async with asyncio.timeout(WAIT):
             await self.page.evaluate("what => subscribe(what)", [publisher.id, layers])
 
     async def choose(self, publisher: Person, **layers: int) -> None:
-        """Choose by ``selectStream``."""
+        """Select layers with ``selectStream``."""
         await self.page.evaluate("what => choose(what)", [publisher.id, layers])
 
     async def sees(self, height: int, connections: int = 0) -> None:
-        """Wait until pictures of that height are decoded and shown, with so many connections behind us or more."""
+        """Wait until frames of that height are shown, after at least so many earlier connections."""
         await self._until(
             "received()",
             lambda seen: seen["height"] == height and seen["shown"] == height and seen["connections"] >= connections,
         )
 
     async def receives(self, least: float, most: float) -> None:
-        """Wait until so many pictures come in a second."""
+        """Wait until so many frames arrive per second."""
         async with asyncio.timeout(WAIT):
             while not least <= await self._rate() <= most:
                 pass
@@ -94,7 +94,7 @@ class Person:
 
 
 def listen(person: Person) -> None:
-    """Keep what the page's console has to complain of."""
+    """Collect the errors and warnings of the page's console."""
     person.page.on("pageerror", lambda error: person.problems.append(str(error)))
     person.page.on("console", lambda message: person.problems.append(message.text))
 
@@ -105,7 +105,7 @@ def _runs(layer: Measured) -> bool:
 
 @dataclass
 class Call:
-    """Two people in a call, and their gateway."""
+    """Two pages in a call, and their gateway."""
 
     ada: Person
     bob: Person
@@ -113,9 +113,9 @@ class Call:
     config: Config
 
     async def complaints(self) -> list[str]:
-        """Return every error of a page and of the gateway."""
+        """Return the errors of the pages and those that the gateway sent."""
         people = (self.ada, self.bob)
-        return [told for it in people for told in (*it.problems, *await it.page.evaluate("page.errors"))]
+        return [error for it in people for error in (*it.problems, *await it.page.evaluate("page.errors"))]
 
 
 @pytest.fixture
@@ -175,12 +175,12 @@ async def serve(stack: AsyncExitStack) -> str:
 
 
 @pytest.mark.parametrize("rids", ["qhf", "fhq"])
-async def test_a_subscriber_chooses_the_size_and_the_rate_of_a_picture(call: Call, rids: str) -> None:
+async def test_a_subscriber_selects_simulcast_and_temporal_layers(call: Call, rids: str) -> None:
     ada, bob = call.ada, call.bob
     assert "simulcast" in await bob.page.evaluate("page.features")
     await ada.publish(rids)
     await bob.subscribe(ada)
-    await bob.sees(HEIGHTS["f"])  # without a choice the best there is
+    await bob.sees(HEIGHTS["f"])  # without a selection the highest layer
     await bob.choose(ada, substream=0)
     await bob.sees(HEIGHTS["q"])
     await bob.choose(ada, substream=2)
@@ -196,7 +196,7 @@ async def test_a_subscriber_chooses_the_size_and_the_rate_of_a_picture(call: Cal
     assert await call.complaints() == []
 
 
-async def test_a_subscriber_chooses_from_the_start_and_the_choice_outlives_the_connection(call: Call) -> None:
+async def test_a_selection_in_the_request_outlives_the_connection(call: Call) -> None:
     ada, bob = call.ada, call.bob
     await ada.publish("qhf")
     await bob.subscribe(ada, {"substream": 0})
@@ -208,7 +208,7 @@ async def test_a_subscriber_chooses_from_the_start_and_the_choice_outlives_the_c
     await bob.receives(2, 8)
     await bob.choose(ada, substream=0)
     await bob.sees(HEIGHTS["q"])
-    await ada.publish("fhq")  # bob is offered the new connection, unasked
+    await ada.publish("fhq")  # bob gets an offer of the new connection without a request
     await bob.sees(HEIGHTS["q"], connections=3)
     await bob.receives(2, 8)
     assert await call.complaints() == []

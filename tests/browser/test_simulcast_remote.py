@@ -1,4 +1,4 @@
-"""Layers of simulcast behind a second Janus: one Chromium page sends three sizes, another one chooses over there."""
+"""Simulcast through a second Janus: one Chromium page sends three layers, another one selects there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 pytestmark = pytest.mark.full
 
 
-async def test_a_subscriber_chooses_the_size_of_a_picture_that_comes_from_another_janus() -> None:
+async def test_a_subscriber_selects_layers_of_a_stream_from_another_janus() -> None:
     async with AsyncExitStack() as stack:
         janus = [await stack.enter_async_context(JanusProcess()) for _ in range(2)]
         far, near = (
@@ -31,7 +31,7 @@ async def test_a_subscriber_chooses_the_size_of_a_picture_that_comes_from_anothe
         near = msgspec.structs.replace(near, draining=False)
         await call.gateway.reload(msgspec.structs.replace(call.config, mcu=McuSection("janus", settings=(far, near))))
         async with asyncio.timeout(WAIT):
-            while not await janus[1].handles():  # noqa: ASYNC110 - it can only be asked
+            while not await janus[1].handles():  # noqa: ASYNC110 - Janus can only be polled
                 await asyncio.sleep(0.05)
         await bob.subscribe(ada)
         await bob.sees(HEIGHTS["f"])

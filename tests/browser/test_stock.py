@@ -1,4 +1,4 @@
-"""A call as somebody without a camera holds it: no leave to use devices, and the browser hides its addresses."""
+"""A call without a camera: the page may not use devices, and the browser hides its host addresses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HOSTS = r"""[...portunus.call.publishing.connection("video").localDescription.s
 
 @pytest.fixture
 async def mcu(request: pytest.FixtureRequest) -> AsyncIterator[McuSection]:
-    """Each SFU on an address of the machine that is not loopback; the first as ``portunus demo`` has it."""
+    """Each SFU on an address of the machine that is not loopback; the first as in ``portunus demo``."""
     async with AsyncExitStack() as stack:
         if request.param == "inprocess":
             yield McuSection(type="inprocess", settings=factory.settings_type("inprocess")())
@@ -34,7 +34,7 @@ async def mcu(request: pytest.FixtureRequest) -> AsyncIterator[McuSection]:
 
 
 @pytest.mark.parametrize("mcu", ["inprocess", "janus"], indirect=True)
-async def test_a_generated_picture_reaches_a_listener_past_hidden_addresses(demo: Demo) -> None:
+async def test_a_generated_picture_reaches_a_listener_with_hidden_addresses(demo: Demo) -> None:
     async with chromium(stock=True) as browser:
         ada = await CallPage.open(browser, demo.url)
         await ada.join("Ada", wanted="generated")

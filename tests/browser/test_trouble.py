@@ -1,4 +1,4 @@
-"""What the page says and does when a device, the media, a stream or the gateway is not there."""
+"""The page without a device, media, a stream or the gateway: its texts and its recovery."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gateway.tools.demo import Demo
 from tests.browser.call_page import CallPage
 from tests.browser.chromium import DENIED, FAKE_DEVICES, GRANTED, NO_CAMERA, chromium
 from tests.browser.conftest import inprocess, janus
-from tests.browser.network import MEDIA_ADDRESS, MediaWire, SignalingWire
+from tests.browser.network import MEDIA_ADDRESS, MediaRelay, SignalingRelay
 from tests.janus_process import JanusProcess
 
 ROOM = "kitchen"
@@ -40,7 +40,7 @@ async def demo_with(mcu: McuSection) -> AsyncIterator[Demo]:
 
 @pytest.fixture
 async def small_demo() -> AsyncIterator[Demo]:
-    """A demo gateway with the in-process SFU, for what does not depend on the SFU."""
+    """A demo gateway with the in-process SFU, for tests that do not depend on the SFU."""
     async with demo_with(inprocess()) as demo:
         yield demo
 
@@ -60,7 +60,7 @@ async def joined(browser: Browser, url: str, name: str, **choices: str) -> CallP
     ],
     ids=["permission denied", "no device", "no camera"],
 )
-async def test_without_devices_one_takes_part_with_a_generated_picture(
+async def test_without_devices_the_page_sends_a_generated_picture(
     browser: Browser, small_demo: Demo, flags: tuple[str, ...], sentence: str
 ) -> None:
     async with chromium(*flags) as without:
@@ -72,7 +72,7 @@ async def test_without_devices_one_takes_part_with_a_generated_picture(
         await ada.until_advances("Bob")
 
 
-async def test_a_listener_is_told_so_and_sees_the_others(browser: Browser, small_demo: Demo) -> None:
+async def test_a_listener_gets_a_notice_and_receives_the_others(browser: Browser, small_demo: Demo) -> None:
     ada = await joined(browser, small_demo.url, "Ada", wanted="listen")
     bob = await joined(browser, small_demo.url, "Bob")
     await ada.until_notice("You take part as a listener")
@@ -81,7 +81,7 @@ async def test_a_listener_is_told_so_and_sees_the_others(browser: Browser, small
     assert await ada.page.is_disabled("#mute")
 
 
-async def test_a_stream_that_is_not_there_is_named(browser: Browser, small_demo: Demo) -> None:
+async def test_a_missing_stream_is_named(browser: Browser, small_demo: Demo) -> None:
     ada = await joined(browser, small_demo.url, "Ada")
     await ada.until_state("Connected")
     async with silent_participant(small_demo.url, "Zoe"):
@@ -92,7 +92,7 @@ async def test_a_stream_that_is_not_there_is_named(browser: Browser, small_demo:
 
 @asynccontextmanager
 async def silent_participant(url: str, name: str) -> AsyncIterator[None]:
-    """Be in the call with audio and video announced, and publish neither."""
+    """Enter the call with the flags for audio and video, and publish neither."""
     async with aiohttp.ClientSession() as client, client.ws_connect(f"{url}spreed") as socket:
         who = {"name": name, "room": ROOM, "person": "somebody-who-is-silent"}
         async with client.post(f"{url}demo/api/join", json=who) as response:
@@ -115,13 +115,13 @@ async def reply(socket: aiohttp.ClientWebSocketResponse, id: str) -> None:
             pass
 
 
-async def test_media_that_cannot_connect_is_told_and_tried_again(browser: Browser) -> None:
+async def test_media_that_cannot_connect_are_reported_and_retried(browser: Browser) -> None:
     async with network("inprocess") as (demo, media):
         media.cut = True
         ada = await joined(browser, demo.url, "Ada")
         await ada.until_state("Connecting picture and sound")
         await ada.until_notice("The media connection failed: your picture and sound do not reach the server", wait=60)
-        assert not any(state.startswith("Connected") for state in await ada.said("state"))
+        assert not any(state.startswith("Connected") for state in await ada.shown_texts("state"))
         bob = await joined(browser, demo.url, "Bob")
         await bob.until_tile("Ada")
         media.cut = False
@@ -130,8 +130,8 @@ async def test_media_that_cannot_connect_is_told_and_tried_again(browser: Browse
 
 
 @asynccontextmanager
-async def network(sfu: str) -> AsyncIterator[tuple[Demo, MediaWire]]:
-    """A demo gateway whose media all go over a wire that can be cut."""
+async def network(sfu: str) -> AsyncIterator[tuple[Demo, MediaRelay]]:
+    """A demo gateway whose media go through a relay that can be cut."""
     async with AsyncExitStack() as stack:
         first = random.randrange(
             12000, 20000, 40
@@ -144,27 +144,27 @@ async def network(sfu: str) -> AsyncIterator[tuple[Demo, MediaWire]]:
         else:
             ports = {"PUBLIC_ADDRESS": MEDIA_ADDRESS, "RTP_PORTS": f"{first}-{last}"}
             section = janus(await stack.enter_async_context(JanusProcess(**ports)))
-        # Were the SFU told where the clients are, it would send to them past the wire.
+        # With the clients' candidates the SFU would send past the relay.
         section = msgspec.structs.replace(section, blocked_candidates=("0.0.0.0/0", "::/0"))
-        media = await stack.enter_async_context(MediaWire(first, last))
+        media = await stack.enter_async_context(MediaRelay(first, last))
         yield await stack.enter_async_context(demo_with(section)), media
 
 
-async def test_an_interrupted_connection_is_resumed_while_the_pictures_go_on(browser: Browser, demo: Demo) -> None:
-    async with SignalingWire(port_of(demo)) as wire:
-        ada = await joined(browser, f"http://127.0.0.1:{wire.port}/", "Ada")
+async def test_an_interrupted_connection_is_resumed_while_media_continue(browser: Browser, demo: Demo) -> None:
+    async with SignalingRelay(port_of(demo)) as signaling:
+        ada = await joined(browser, f"http://127.0.0.1:{signaling.port}/", "Ada")
         bob = await joined(browser, demo.url, "Bob")
         await ada.until_advances("Bob")
         session = await ada.session_id()
-        await wire.cut()
+        await signaling.cut()
         await ada.until_notice("The gateway cannot be reached")
         await ada.until_state("Gateway away, connecting again")
         await ada.until_advances("Bob")
         await bob.until_advances("Ada")
         cleo = await joined(browser, demo.url, "Cleo")
         await cleo.until_advances("Ada")
-        await ada.page.click("#share")  # what is asked for meanwhile is done afterwards
-        await wire.restore()
+        await ada.page.click("#share")  # a request in the meantime is carried out after the resume
+        await signaling.restore()
         await ada.until_state("in the call with 2 others")
         await ada.until_no_notice("The gateway cannot be reached")
         await ada.until_advances("Cleo")
@@ -173,7 +173,7 @@ async def test_an_interrupted_connection_is_resumed_while_the_pictures_go_on(bro
         assert await ada.session_id() == session
 
 
-async def test_a_gateway_that_was_stopped_and_started_finds_the_pictures_running(browser: Browser) -> None:
+async def test_media_continue_while_the_gateway_is_stopped_and_continued(browser: Browser) -> None:
     async with JanusProcess() as janus_process, demo_process(janus_process.url) as (url, process):
         ada = await joined(browser, url, "Ada")
         bob = await joined(browser, url, "Bob")
@@ -182,7 +182,7 @@ async def test_a_gateway_that_was_stopped_and_started_finds_the_pictures_running
         session = await ada.session_id()
         process.send_signal(signal.SIGSTOP)
         for page in (ada, bob):
-            await page.page.evaluate("dispatchEvent(new Event('online'))")  # ask now, not after the usual silence
+            await page.page.evaluate("dispatchEvent(new Event('online'))")  # probe now, not after the usual silence
             await page.until_notice("The gateway cannot be reached")
         await ada.until_advances("Bob", frames=60)
         await bob.until_advances("Ada", frames=60)
@@ -195,7 +195,7 @@ async def test_a_gateway_that_was_stopped_and_started_finds_the_pictures_running
 
 @asynccontextmanager
 async def demo_process(janus: str) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
-    """A demo gateway that a signal can stop; its address and its process."""
+    """A demo gateway in its own process, with its address."""
     command = (sys.executable, "-m", "tests.browser.demo_process", janus)
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
@@ -209,7 +209,7 @@ async def demo_process(janus: str) -> AsyncIterator[tuple[str, asyncio.subproces
         await process.communicate()
 
 
-async def test_after_a_restart_of_the_gateway_one_joins_anew_in_the_same_tiles(browser: Browser, demo: Demo) -> None:
+async def test_after_a_restart_of_the_gateway_the_page_keeps_its_tiles(browser: Browser, demo: Demo) -> None:
     ada = await joined(browser, demo.url, "Ada")
     bob = await joined(browser, demo.url, "Bob")
     for page, other in ((ada, "Bob"), (bob, "Ada")):
@@ -226,11 +226,11 @@ async def test_after_a_restart_of_the_gateway_one_joins_anew_in_the_same_tiles(b
         tiles = "[...document.querySelectorAll('.tile:not(.own)')].map(tile => tile.before)"
         assert await page.page.evaluate(tiles) == [True]
         await page.until_no_notice("no_such_session")
-        assert "(no_such_session). You are joining anew." in "".join(await page.said())
+        assert "(no_such_session). You are joining anew." in "".join(await page.shown_texts())
     assert await ada.session_id() != session
 
 
-async def test_a_call_comes_back_after_its_janus_was_restarted(browser: Browser) -> None:
+async def test_a_call_recovers_after_a_restart_of_janus(browser: Browser) -> None:
     async with JanusProcess() as janus_process, demo_with(janus(janus_process)) as demo:
         ada = await joined(browser, demo.url, "Ada")
         bob = await joined(browser, demo.url, "Bob")
@@ -244,23 +244,23 @@ async def test_a_call_comes_back_after_its_janus_was_restarted(browser: Browser)
 
 
 @pytest.mark.parametrize("sfu", ["inprocess", "janus"])
-async def test_ten_seconds_without_network_during_a_screen_share_are_survived(browser: Browser, sfu: str) -> None:
-    async with network(sfu) as (demo, media), SignalingWire(port_of(demo)) as wire:
-        ada = await joined(browser, f"http://127.0.0.1:{wire.port}/", "Ada")
+async def test_a_screen_share_survives_ten_seconds_without_network(browser: Browser, sfu: str) -> None:
+    async with network(sfu) as (demo, media), SignalingRelay(port_of(demo)) as signaling:
+        ada = await joined(browser, f"http://127.0.0.1:{signaling.port}/", "Ada")
         bob = await joined(browser, demo.url, "Bob")
         await ada.page.click("#share")
         await bob.until_advances("Ada's screen")
-        assert media.carried > 0
+        assert media.forwarded > 0
         session = await ada.session_id()
         await ada.page.context.set_offline(True)
-        wire.hold()
+        signaling.hold()
         media.cut = True
         cut_at = time.monotonic()
         await ada.until_state("Gateway away, connecting again", wait=9)
         shown = await bob.frames("Ada's screen")
         await asyncio.sleep(cut_at + OUTAGE - time.monotonic())
-        assert await bob.frames("Ada's screen") - shown <= 2, "the wire was not cut"
-        wire.release()
+        assert await bob.frames("Ada's screen") - shown <= 2, "the relay was not cut"
+        signaling.release()
         media.cut = False
         await ada.page.context.set_offline(False)
         await ada.until_state("in the call with 1 other", wait=30)
