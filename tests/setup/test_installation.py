@@ -123,6 +123,7 @@ def test_pip_installs_the_pinned_versions_beside_newer_releases(
     run("scripts/venv", "constraints-dev.txt", cwd=tree, env=environment(index, tmp_path))
     assert installed_versions(tree) == pinned_versions(DEVELOPMENT)
     assert "No broken requirements" in run(python, "-m", "pip", "check", cwd=tree)
+    assert run("scripts/venv", "constraints-dev.txt", cwd=tree, env=environment(index, tmp_path)) == ""  # complete
 
 
 def test_uv_installs_the_pinned_versions_beside_newer_releases(index: str, tree: Path, tmp_path: Path) -> None:
