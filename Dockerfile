@@ -1,5 +1,6 @@
-# The gateway in a container: `docker build -t portunus .`, then run it with a configuration at /etc/portunus/portunus.toml.
-FROM python:3.11-slim-bookworm AS build
+# The gateway in a container: `docker build -t portunus .`, then run it with a configuration at
+# /etc/portunus/portunus.toml. The Python is the newest that the tests pass with.
+FROM python:3.14-slim-trixie AS build
 WORKDIR /source
 RUN python -m venv /opt/portunus
 COPY constraints.txt ./
@@ -10,7 +11,7 @@ COPY mcu mcu
 COPY sdp sdp
 RUN /opt/portunus/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
 
-FROM python:3.11-slim-bookworm
+FROM python:3.14-slim-trixie
 COPY --from=build /opt/portunus /opt/portunus
 RUN useradd --system --no-create-home portunus
 USER portunus

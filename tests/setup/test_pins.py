@@ -68,6 +68,10 @@ def test_classifiers_name_the_supported_pythons() -> None:
     assert tuple(named) == PYTHONS
 
 
+def test_image_has_the_newest_supported_python() -> None:
+    assert re.findall(r"^FROM python:([\d.]+)-", (ROOT / "Dockerfile").read_text(), re.M) == [PYTHONS[-1]] * 2
+
+
 def test_lock_of_uv_stays_out_of_the_repository() -> None:
     """It records the address of the package index that it was resolved with."""
     ignored = subprocess.run(["git", "check-ignore", "--quiet", "uv.lock"], cwd=ROOT, check=False)
