@@ -138,6 +138,7 @@ class Dispatcher:
     # -- order of messages
 
     async def _work(self, client: ClientConnection, inbox: Inbox, work: Work) -> None:
+        """Run the rest of a handler, then handle the messages that waited for it."""
         try:
             await work
         finally:
@@ -183,6 +184,7 @@ class Dispatcher:
         return None if work is None else self._answer_failure(client, message, work)
 
     async def _answer_failure(self, client: ClientConnection, message: ClientMessage, work: Work) -> None:
+        """Run the rest of a handler, and send its error unless the session has ended meanwhile."""
         try:
             await work
         except ProtocolError as error:

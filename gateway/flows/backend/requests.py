@@ -130,10 +130,10 @@ class BackendRequests:
             internal = [member for member in room.members.values() if member.is_internal]
             self._delivery.send_all(internal, deleted)
             self._virtual_sessions.room_deleted(room)
-            gone = server.encode(server.Room(RoomBody("")))
+            no_room = server.encode(server.Room(RoomBody("")))
             for left in self._hub.delete_room(room):
                 if left.session.connection is not None:
-                    self._delivery.send(left.session, gone)
+                    self._delivery.send(left.session, no_room)
                 self._events.left(left, silent=True)
         body = RoomListBody(roomid, reason="deleted")
         event = Event(EventBody("roomlist", "disinvite", disinvite=body))
