@@ -1,1 +1,1 @@
-"""Side-by-side benchmarks: the gateway beside a floor, the in-process SFU beside Janus. Imported by nothing."""
+"""Benchmarks: the gateway against a floor, the in-process SFU against Janus. No other code imports them."""

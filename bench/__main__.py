@@ -25,11 +25,11 @@ program run on core {rest}. {relay}; {room}. Each client has one message outstan
 The floor is a C program under the same load: epoll, one receive and one send per relayed message; one send per room
 delivery (and a receive per {receivers}). A hello is connect, upgrade, hello 1.0 with a real HTTP request to a
 backend, bye, close; it is compared with the floor of a relayed message. Medians of {rounds} rounds,
-in each of which gateway and floor take turns {slices} times."""
+in each of which gateway and floor alternate {slices} times."""
 
 
 def measure(bench: Bench, rounds: int, seconds: float, hellos: int) -> list[report.Row]:
-    """Measure everything ``rounds`` times in turn, after one short round that is not counted."""
+    """Measure each phase ``rounds`` times in turn, after one short round that is not counted."""
     figures: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in (RELAY.name, ROOM.name, HELLO)}
     for number in range(rounds + 1):
         length = seconds if number else 0.3
@@ -44,7 +44,7 @@ def measure(bench: Bench, rounds: int, seconds: float, hellos: int) -> list[repo
 
 
 def main() -> int:
-    """Run the benchmark and print what it found."""
+    """Run the benchmark and print the results."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="length of each load on each side")

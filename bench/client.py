@@ -1,4 +1,4 @@
-"""A signaling client on a plain blocking socket: what sets a load up, and what one hello is.
+"""A signaling client on a plain blocking socket: sets up a load, and runs the phase of hellos.
 
 Source: RFC 6455; signaling API, Hello, Room, Message. Frames are made by hand: the load sends them ready-made.
 """
@@ -18,7 +18,7 @@ TIMEOUT = 20.0  # seconds for each answer
 
 
 class ServerRefused(Exception):
-    """The server answered something else than the benchmark needs."""
+    """The server sent an answer that the benchmark cannot use."""
 
 
 def client_frame(payload: bytes, opcode: int = TEXT) -> bytes:
@@ -50,7 +50,7 @@ class BenchClient:
         self.socket.close()
 
     def upgrade(self, port: int) -> None:
-        """Make the connection a WebSocket and take the welcome."""
+        """Upgrade the connection to a WebSocket and receive the welcome."""
         key = base64.b64encode(os.urandom(16)).decode()
         self.socket.sendall(
             f"GET /spreed HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -72,12 +72,12 @@ class BenchClient:
         self.session = str(self.expect("hello")["hello"]["sessionid"])
 
     def join(self, room: str, nextcloud_session: str) -> None:
-        """Enter a room and take the answer; the events that follow stay unread."""
+        """Join a room and receive the reply; the events behind it stay unread."""
         self.send({"id": "j", "type": "room", "room": {"roomid": room, "sessionid": nextcloud_session}})
         self.expect("room")
 
     def bye(self) -> None:
-        """End the session and wait for the server to say so."""
+        """End the session and wait for the server's reply."""
         self.send({"type": "bye", "bye": {}})
         self.expect("bye")
 
@@ -86,7 +86,7 @@ class BenchClient:
         self.socket.sendall(client_frame(json.dumps(message, separators=(",", ":")).encode()))
 
     def expect(self, kind: str) -> dict[str, Any]:
-        """Read until a message of this type comes and return it.
+        """Read until a message of this type arrives and return it.
 
         Raises:
             ServerRefused: an error came, or the connection was closed.
@@ -94,7 +94,7 @@ class BenchClient:
         return dict(json.loads(self.expect_payload(kind)))
 
     def expect_payload(self, kind: str) -> bytes:
-        """Read until a message of this type comes and return its text."""
+        """Read until a message of this type arrives and return its text."""
         while True:
             payload = self._read_text()
             found = json.loads(payload).get("type")

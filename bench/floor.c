@@ -1,9 +1,9 @@
-/* The floor: what receiving and passing on a message costs when nothing else is done.
+/* The floor: receives and forwards messages and does nothing else.
  *
- * Takes CONNECTIONS connections; in the order they come, each SIZE of them are a group. Then one epoll loop: IN bytes
+ * Takes CONNECTIONS connections; in order of arrival, each SIZE of them form a group. Then one epoll loop: IN bytes
  * from a member are one message, for which the bytes of OUT_FILE go to each other member. That is one receive and one
- * send with groups of two, and a receive and SIZE-1 sends in larger ones. Prints its port, then "ready" when all have
- * come; ends when they go.
+ * send with groups of two, and a receive and SIZE-1 sends in larger ones. Prints its port, then "ready" when all are
+ * connected; ends when they disconnect.
  *
  * usage: floor CONNECTIONS SIZE IN OUT_FILE
  */
@@ -21,7 +21,7 @@
 enum { MAX = 4096, BUFFER = 65536 };
 
 static int sockets[MAX];     /* by order of arrival */
-static size_t received[MAX]; /* bytes of the message that is under way */
+static size_t received[MAX]; /* bytes of the current message */
 static char in[BUFFER], out[BUFFER];
 
 static void fail(const char *what) {

@@ -1,9 +1,9 @@
 /* The load: keeps exactly one message outstanding per sending client for a number of seconds.
  *
  * Takes over connected sockets (file descriptors, in groups of SIZE) and one ready-made client frame per sender. A
- * group's first SENDERS members send; in groups of two with two senders each sends to the other. A sender's next
- * message goes out when all its receivers have the last one. A delivery is a text frame of exactly EXPECTED payload
- * bytes; other frames are passed over, pings are answered. Prints deliveries, messages and seconds.
+ * group's first SENDERS members send; in groups of two with two senders each sends to the other. A sender sends its next
+ * message when all its receivers have the last one. A delivery is a text frame of exactly EXPECTED payload
+ * bytes; other frames are skipped, pings are answered. Prints deliveries, messages and seconds.
  *
  * usage: load SECONDS SIZE SENDERS EXPECTED FRAMES_FILE FD…      FRAMES_FILE: per sender 4 bytes length (LE), frame
  */
@@ -22,7 +22,7 @@ enum { MAX = 4096, BUFFER = 16384, PING = 0x89, CLOSE = 0x88 };
 
 struct client {
     int socket;
-    int outstanding;       /* receivers that have not got the message yet */
+    int outstanding;       /* receivers without the message so far */
     char *frame;           /* what it sends; NULL: it only listens */
     size_t frame_length;
     size_t filled;

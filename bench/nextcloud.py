@@ -1,4 +1,4 @@
-"""The backend of the benchmark: a real HTTP server that knows every user and every room.
+"""The backend of the benchmark: a real HTTP server that accepts every user and every room.
 
 Answers what a gateway asks of Nextcloud (reference 3.7, 3.8, 4.1) in the OCS wrapping; what it costs is not
 measured, since it runs in a process of its own.
@@ -35,7 +35,7 @@ async def _backend(request: web.Request) -> web.Response:
 
 
 async def serve() -> None:
-    """Serve on a free port of loopback, print it and go on until killed."""
+    """Serve on a free loopback port, print the port, and run until killed."""
     app = web.Application()
     app.router.add_get("/ocs/v2.php/cloud/capabilities", _capabilities)
     app.router.add_post("/ocs/v2.php/apps/spreed/api/{version}/signaling/backend", _backend)
@@ -43,7 +43,7 @@ async def serve() -> None:
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    print(runner.addresses[0][1], flush=True)  # noqa: T201 - tells its parent process the port
+    print(runner.addresses[0][1], flush=True)  # noqa: T201 - the parent process reads the port
     await asyncio.Event().wait()
 
 

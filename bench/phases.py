@@ -1,4 +1,4 @@
-"""What is measured: a relayed message, a room delivery, a hello; each on its own fresh sessions."""
+"""The measured phases: relayed messages, room deliveries and hellos, each with sessions of its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.processes import MEASURED, REST, cpu_seconds, listening, running
 
 @dataclass(frozen=True)
 class Load:
-    """Groups of clients in a room of their own; a group's first ``senders`` have one message outstanding each."""
+    """Groups of clients, each in its own room; the first ``senders`` of a group have one message outstanding each."""
 
     name: str
     groups: int
@@ -32,12 +32,12 @@ HELLO = "hello"
 HELLO_CLIENTS = 8
 
 
-SLICES = 4  # how often gateway and floor take turns within a round
+SLICES = 4  # alternations of gateway and floor within a round
 
 
 @dataclass
 class Side:
-    """One of the two that are compared: its process, its connected clients, what they send, and what it has cost."""
+    """Gateway or floor: its process, its connected clients, their message, and the CPU time spent."""
 
     pid: int
     clients: list[BenchClient]
@@ -47,7 +47,7 @@ class Side:
 
     @property
     def microseconds(self) -> float:
-        """CPU time per delivery."""
+        """The CPU time per delivery."""
         return self.seconds / self.deliveries * 1e6
 
 
@@ -90,7 +90,7 @@ class Bench:
             yield Side(process.pid, clients, [b"x" * sent] * count)
 
     def measure_hello(self, count: int) -> float:
-        """Connect, upgrade, say hello, say bye and close, ``count`` times; returns the CPU microseconds of each."""
+        """Connect, upgrade, send hello and bye, and close, ``count`` times; returns the CPU microseconds of each."""
         before = cpu_seconds(self.gateway.pid)
         with ThreadPoolExecutor(HELLO_CLIENTS) as pool:
             list(pool.map(self._hello, range(count)))
@@ -103,7 +103,7 @@ class Bench:
             client.bye()
 
     def _run(self, load: Load, seconds: float, side: Side, delivered: bytes) -> None:
-        """Put the load on one side for a while, and add up what it costs there."""
+        """Put the load on one side for a while, and add the CPU time that it costs."""
         file = self.scratch / "frames"
         senders = [frame for index, frame in enumerate(side.frames) if index % load.size < load.senders]
         file.write_bytes(b"".join(struct.pack("<I", len(frame)) + frame for frame in senders))
@@ -135,7 +135,7 @@ def _sessions(bench: Bench, load: Load) -> Iterator[list[BenchClient]]:
 
 
 def _frame(load: Load, clients: list[BenchClient], index: int) -> bytes:
-    """Return what a client sends: a change of its name, as Talk's clients tell it to a peer or to the room."""
+    """Return the message of a client: a ``nickChanged`` as Talk's clients send it to a peer or to the room."""
     first = index - index % load.size
     to = clients[first + 1 - index % load.size].session if load.recipient == "session" else ""
     recipient = f'{{"type":"session","sessionid":"{to}"}}' if to else f'{{"type":"{load.recipient}"}}'
@@ -144,7 +144,7 @@ def _frame(load: Load, clients: list[BenchClient], index: int) -> bytes:
 
 
 def _deliver_once(load: Load, clients: list[BenchClient], frames: list[bytes]) -> bytes:
-    """Let each sender send once, so that every event of the joins is read, and return what a receiver is sent."""
+    """Send once from each sender, so that the events of the joins are read, and return a delivered message."""
     for index, client in enumerate(clients):
         if index % load.size < load.senders:
             client.socket.sendall(frames[index])

@@ -13,13 +13,13 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-CORES = tuple(sorted(os.sched_getaffinity(0)))  # that we may use
+CORES = tuple(sorted(os.sched_getaffinity(0)))  # allowed for this process
 MEASURED, REST = CORES[0], CORES[-1]
-PATIENCE = 30.0  # seconds until a started process must have said where it listens
+PATIENCE = 30.0  # seconds for a started process to print its address
 
 
 class NotStarted(Exception):
-    """A process did not say in time where it listens."""
+    """A process did not print its address in time."""
 
 
 def cpu_seconds(pid: int) -> float:
@@ -63,7 +63,7 @@ def listening(command: Sequence[str], core: int) -> Iterator[tuple[subprocess.Po
 
 
 def _read_port(process: subprocess.Popen[str]) -> int:
-    assert process.stdout is not None  # asked for above
+    assert process.stdout is not None  # it is a pipe
     deadline = time.monotonic() + PATIENCE
     while (left := deadline - time.monotonic()) > 0:
         ready, _, _ = select.select([process.stdout], [], [], left)
@@ -77,7 +77,7 @@ def _read_port(process: subprocess.Popen[str]) -> int:
 
 @contextlib.contextmanager
 def gateway(directory: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """Run ``portunus serve`` as it is served elsewhere, with the SFU configured, and any backend URL allowed."""
+    """Run ``portunus serve`` with an SFU configured and any backend URL allowed."""
     config = directory / "bench.toml"
     config.write_text(CONFIG)
     program = str(Path(sys.executable).with_name("portunus"))
@@ -99,7 +99,7 @@ secret = "bench-6a1d4e8f2b7c49039d5e0f8a3c6b1274"
 [mcu]
 type = "inprocess"
 
-[limits] # few clients send here what thousands would; the counting goes on
+[limits] # few clients send as much as thousands do otherwise; the limits are still counted
 messages_per_second = 100000000
 messages_burst = 1000000000
 bytes_per_second = 100000000000

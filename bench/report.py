@@ -1,4 +1,4 @@
-"""What a benchmark ran on, and its figures as a table."""
+"""The machine of a benchmark, and its results as a table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LIBRARIES = ("aiohttp", "msgspec", "uvloop", "aiortc", "cryptography")
 
 @dataclass(frozen=True)
 class Machine:
-    """Where the figures were measured, and with what."""
+    """The machine and the software versions of a measurement."""
 
     cpu: str
     cores: int
@@ -25,7 +25,7 @@ class Machine:
     portunus: str
     libraries: dict[str, str]
     compiler: str
-    load_average: float  # before the run; much above 0 and the figures suffer
+    load_average: float  # before the run; the results are reliable only near 0
 
 
 def machine() -> Machine:
@@ -45,7 +45,7 @@ def machine() -> Machine:
 
 @dataclass(frozen=True)
 class Row:
-    """One measured thing: microseconds of CPU of each round, and of the floor in the same round."""
+    """One measured phase: CPU microseconds of each round, and of the floor in the same round."""
 
     name: str
     gateway: list[float]
@@ -54,12 +54,12 @@ class Row:
 
     @property
     def times(self) -> float:
-        """How many times the floor: the median of the rounds' ratios."""
+        """The multiple of the floor: the median of the rounds' ratios."""
         return median(ours / theirs for ours, theirs in zip(self.gateway, self.floor, strict=True))
 
 
 def table(rows: list[Row]) -> str:
-    """Write the rows as a table for people."""
+    """Return the rows as a readable table."""
     lines = [f"{'':<18}{'gateway µs':>12}{'floor µs':>11}{'times':>8}{'target':>9}   rounds, gateway / floor"]
     for row in rows:
         target = f"≤ {row.target:.1f}" if row.target else "-"
@@ -70,7 +70,7 @@ def table(rows: list[Row]) -> str:
 
 
 def as_json(where: Machine, rows: list[Row]) -> dict[str, object]:
-    """Return the same for programs."""
+    """Return the rows as JSON."""
     figures = [
         {
             **asdict(row),

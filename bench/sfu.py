@@ -1,4 +1,4 @@
-"""The in-process SFU against Janus on the same load in the same run: CPU, delay, and what it does to the gateway's own.
+"""The in-process SFU against Janus under one load in one run: CPU, delay, and the delay of relayed messages.
 
 One publisher sends 720p VP8 of about 1 Mbit/s, encoded once and sent again and again. Each SFU runs in a process of its
 own on the first core, the load and what measures on the second. Rounds take turns; CPU time is the kernel's, user and
@@ -35,14 +35,14 @@ MANY = 250
 SECONDS = 10.0  # per round
 ROUNDS = 3
 SETTLE = 3.0  # seconds before each round
-PROBE = 10  # each of so many subscribers reads when its packets were sent
+PROBE = 10  # one of so many subscribers reads the send times of its packets
 LAG_SECONDS = 20.0
 RATIO, DELAY, LAG = 1.7, 5.0, 50.0  # targets: times Janus' CPU, ms (median) and ms (99th percentile)
 
 
 @dataclass
 class Result:
-    """What was measured of one SFU with one number of subscribers."""
+    """The measurements of one SFU with one number of subscribers."""
 
     cores: list[float] = field(default_factory=list)
     delivered: list[float] = field(default_factory=list)  # share of the packets sent
@@ -86,7 +86,7 @@ async def measure(stage: Stage, sending: Sending, listeners: list[Listening], in
 
 
 async def direct(picture: list[list[bytes]]) -> list[float]:
-    """Return the delays without an SFU in between: what the load itself takes."""
+    """Return the delays of the load program without an SFU."""
     sending, listening = Sending(picture), Listening(probe=True)
     await sending.accept(await listening.answer(await sending.offer()))
     await asyncio.gather(sending.up.wait(), listening.up.wait())
@@ -101,7 +101,7 @@ async def direct(picture: list[list[bytes]]) -> list[float]:
 
 
 async def lag(stage: Stage, backend: str) -> list[float]:
-    """Return how long messages take through the gateway, in ms."""
+    """Return the delays of messages through the gateway in ms."""
     process = await asyncio.create_subprocess_exec(
         *("taskset", "-c", str(REST), sys.executable, "-m", "bench.sfu_lag"),
         *(str(stage.port), backend, str(LAG_SECONDS)),
@@ -113,7 +113,7 @@ async def lag(stage: Stage, backend: str) -> list[float]:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Return the value that so many of a hundred are at most."""
+    """Return a percentile."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share / 100))]
 
@@ -131,7 +131,7 @@ def show(name: str, count: int, result: Result, without: float) -> None:
 
 
 async def compare(picture: list[list[bytes]], count: int, rounds: int, without: float) -> tuple[Result, Result]:
-    """Measure both SFUs in turns."""
+    """Measure both SFUs alternately."""
     ours, theirs = Result(), Result()
     for _ in range(rounds):
         for open_stage, result in ((inprocess, ours), (janus, theirs)):
@@ -143,7 +143,7 @@ async def compare(picture: list[list[bytes]], count: int, rounds: int, without: 
 
 
 async def lags(picture: list[list[bytes]], backend: str) -> tuple[list[float], list[float]]:
-    """Return how long messages take through a gateway without streams and with them, in ms."""
+    """Return the delays of messages through a gateway in ms, without streams and with them."""
     async with inprocess() as stage:
         idle = await lag(stage, backend)
         async with call(stage, picture, SUBSCRIBERS):
@@ -153,7 +153,7 @@ async def lags(picture: list[list[bytes]], backend: str) -> tuple[list[float], l
 
 
 async def main(backend: str) -> None:
-    """Measure and print."""
+    """Run the benchmark and print the results."""
     picture = encoded_picture()
     packets = sum(map(len, picture)) * 30 // len(picture)
     bits = 8 * sum(len(payload) for frame in picture for payload in frame) * 30 // len(picture)
@@ -178,18 +178,18 @@ async def main(backend: str) -> None:
 
 
 def verdict(what: str, value: str, kept: bool, target: str) -> None:
-    """Print whether a target is kept."""
+    """Print whether a target is reached."""
     print(f"{what}: {value} (target {target}: {'kept' if kept else 'MISSED'})", flush=True)
 
 
 def cpu_model() -> str:
-    """Name the machine's processor."""
+    """Return the name of the machine's processor."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
 
 
 def versions() -> str:
-    """Name what was measured."""
+    """Return the versions of the measured software."""
     debian = subprocess.run(
         ["dpkg-query", "-W", "-f", "${Version}", "janus"], capture_output=True, text=True, check=True
     )

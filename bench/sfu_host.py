@@ -1,4 +1,4 @@
-"""A gateway with the in-process SFU, told by lines of JSON on its standard input what to do (see ``bench.sfu``).
+"""A gateway with the in-process SFU, controlled by lines of JSON on its standard input (see ``bench.sfu``).
 
 It runs on the same kind of loop as ``portunus serve``, so that what the SFU does there delays what the gateway relays.
 """
@@ -33,7 +33,7 @@ KEY = StreamKey(BackendId("bench"), PublisherId("publisher"), StreamType.VIDEO)
 
 
 class Order(msgspec.Struct):
-    """One line from the load generator."""
+    """One command line of the load generator."""
 
     do: str  # "publish", "subscribe", "accept", "stop"
     sdp: str = ""
@@ -41,15 +41,15 @@ class Order(msgspec.Struct):
 
 
 class Answer(msgspec.Struct):
-    """One line back."""
+    """One line of the reply."""
 
     sdp: str = ""
     subscriber: int = 0
-    port: int = 0  # of the gateway, told when it listens
+    port: int = 0  # of the gateway, once it listens
 
 
 class Deaf:
-    """A listener of a stream that nothing happens to."""
+    """A stream listener that ignores all events."""
 
     def on_candidate(self, candidate: Candidate | None) -> None:
         """Never called: candidates are within the descriptions."""
@@ -58,14 +58,14 @@ class Deaf:
         """Never called: the media do not change."""
 
     def on_media(self, kind: MediaKind, flowing: bool) -> None:
-        """Be told."""
+        """Ignore it."""
 
     def on_closed(self, reason: CloseReason) -> None:
-        """Be told."""
+        """Ignore it."""
 
 
 def config() -> Config:
-    """Return a gateway that takes any backend, with the SFU on 127.0.0.1."""
+    """Return a gateway that accepts any backend, with the SFU on 127.0.0.1."""
     return Config(
         sessions=SessionsSection(secret="bench-0f3b9c1e5d7a48268e4b1c6d9a2f7053"),
         http=HttpSection(listen=("127.0.0.1:0",)),
@@ -76,13 +76,13 @@ def config() -> Config:
 
 
 def say(answer: Answer) -> None:
-    """Write one line."""
+    """Write one line of the reply."""
     sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
     sys.stdout.buffer.flush()
 
 
 async def serve() -> None:
-    """Carry out orders until there are no more."""
+    """Run commands until the input ends."""
     gateway = Gateway(config())
     (url,) = await gateway.start()
     mcu = gateway.mcu

@@ -1,4 +1,4 @@
-"""Raw RTP peers: what they send was encoded before, what they receive is counted, nothing more.
+"""Raw RTP peers: a publisher that sends frames encoded beforehand, and subscribers that count packets.
 
 Each packet bears the time at which it was sent in its last bytes; some of the receivers decrypt what they get and read
 it. They are made of the in-process SFU's own transport and descriptions, which are the same on both sides of a call.
@@ -36,7 +36,7 @@ WIDTH, HEIGHT, FRAMES_PER_SECOND = 1280, 720, 30
 BITS_PER_SECOND = 1_000_000
 FRAMES = 60  # encoded once, sent in a loop
 CLOCK = 90_000
-STAMP = 8  # bytes at the end of a packet: the time it was sent, ns
+STAMP = 8  # bytes at the end of a packet: its send time in ns
 _VP8 = Payload(PayloadType(96), "vp8", CLOCK, 1, feedback=("nack", "nack pli", "goog-remb"))
 _RTX = Payload(PayloadType(97), "rtx", CLOCK, 1, fmtp="apt=96", apt=PayloadType(96))
 
@@ -66,11 +66,11 @@ class _Peer:
         self.transport = PeerTransport(InprocessSettings(address="127.0.0.1"), self, controlling=controlling)
 
     def on_connected(self) -> None:
-        """Note it."""
+        """Set ``up``."""
         self.up.set()
 
     def on_lost(self) -> None:
-        """Take no note: the measurement then shows no packets."""
+        """Ignore it: the measurement then has no packets."""
 
     def on_rtp(self, data: bytes) -> None:
         """Ignore it."""
@@ -87,7 +87,7 @@ class _Peer:
 
 
 class Sending(_Peer):
-    """Sends encoded frames at their pace."""
+    """Sends encoded frames at their frame rate."""
 
     def __init__(self, frames: list[list[bytes]]) -> None:
         super().__init__(controlling=True)
@@ -113,14 +113,14 @@ class Sending(_Peer):
         return str(write_offer([self._section], self._local, setup="actpass", version=1))
 
     async def accept(self, answer: str) -> None:
-        """Take the answer."""
+        """Apply the answer."""
         _, remote = read_answer(parse(answer), [self._section])
         if remote is None:
             raise RuntimeError("the SFU rejects the picture")
         self.transport.connect(remote, client=remote.setup != "active")
 
     def start(self) -> None:
-        """Send from now on."""
+        """Start to send."""
         self._task = asyncio.create_task(self._send())
 
     async def close(self) -> None:
@@ -148,7 +148,7 @@ class Sending(_Peer):
 
 
 class Listening(_Peer):
-    """Receives and counts; a ``probe`` decrypts as well and notes how long each packet took, in seconds."""
+    """Counts received packets; a ``probe`` also decrypts them and records their delays in seconds."""
 
     def __init__(self, *, probe: bool = False) -> None:
         super().__init__(controlling=False)
@@ -157,20 +157,20 @@ class Listening(_Peer):
         self._probe = probe
 
     async def answer(self, offer: str) -> str:
-        """Take an offer and return the answer."""
+        """Apply an offer and return the answer."""
         read = read_offer(parse(offer), CodecPreference())
         local = await self.transport.open()
         self.transport.connect(read.transport, client=True)
         return str(write_answer(read, local, client=True, version=1))
 
     def on_connected(self) -> None:
-        """Count from now on."""
+        """Start to count."""
         super().on_connected()
         if not self._probe:
             self.transport._ice.receive_srtp = self._count
 
     def on_rtp(self, data: bytes) -> None:
-        """Count it, and note its age."""
+        """Count a packet and record its delay."""
         now = time.monotonic_ns()
         packet = rtp.parse(data)
         if packet is not None and packet.payload_type == _VP8.type:

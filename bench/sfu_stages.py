@@ -1,4 +1,4 @@
-"""The SFUs that are compared, each in a process of its own on the first core."""
+"""The compared SFUs, each in its own process on the first core."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 
 
 class Stage(Protocol):
-    """An SFU in a process of its own."""
+    """An SFU in its own process."""
 
     name: str
     pid: int
-    port: int  # of the gateway that the SFU is part of; 0 = there is none
+    port: int  # of the SFU's gateway; 0 = none
 
     async def publish(self, offer: str) -> str:
-        """Return the answer."""
+        """Publish an offer and return the answer."""
 
     async def subscribe(self) -> tuple[int, str]:
-        """Return a subscription's number and the SFU's offer."""
+        """Subscribe and return the subscription's number and the SFU's offer."""
 
     async def accept(self, subscriber: int, answer: str) -> None:
-        """Hand over an answer."""
+        """Send an answer to the SFU."""
 
 
 class InprocessStage:
@@ -54,16 +54,16 @@ class InprocessStage:
         self.port = (await self._read()).port
 
     async def publish(self, offer: str) -> str:
-        """Return the answer."""
+        """Publish an offer and return the answer."""
         return (await self._ask(Order("publish", offer))).sdp
 
     async def subscribe(self) -> tuple[int, str]:
-        """Return a subscription's number and the SFU's offer."""
+        """Subscribe and return the subscription's number and the SFU's offer."""
         answer = await self._ask(Order("subscribe"))
         return answer.subscriber, answer.sdp
 
     async def accept(self, subscriber: int, answer: str) -> None:
-        """Hand over an answer."""
+        """Send an answer to the SFU."""
         await self._ask(Order("accept", answer, subscriber))
 
     async def _ask(self, order: Order) -> Answer:
@@ -79,7 +79,7 @@ class InprocessStage:
 
 
 class JanusStage:
-    """Janus, driven from here."""
+    """Janus, controlled by this process."""
 
     name = "Janus"
     port = 0
@@ -90,25 +90,25 @@ class JanusStage:
         self.pid = janus.pid
 
     async def publish(self, offer: str) -> str:
-        """Return the answer."""
+        """Publish an offer and return the answer."""
         self._publisher, answer = await self._mcu.publish(KEY, parse(offer).freeze(), PublishOptions(), Deaf())
         return str(answer)
 
     async def subscribe(self) -> tuple[int, str]:
-        """Return a subscription's number and Janus' offer."""
+        """Subscribe and return the subscription's number and Janus' offer."""
         subscriber, offer = await self._mcu.subscribe(KEY, SubscribeOptions(), Deaf())
         self._subscribers.append(subscriber)
         self._accept = subscriber.accept
         return len(self._subscribers) - 1, str(offer)
 
     async def accept(self, subscriber: int, answer: str) -> None:
-        """Hand over the answer to the last offer."""
+        """Send the answer to the last offer."""
         await self._accept(parse(answer).freeze())
 
 
 @asynccontextmanager
 async def inprocess() -> AsyncIterator[InprocessStage]:
-    """Start the in-process SFU in a process."""
+    """Start the in-process SFU in its own process."""
     process = await asyncio.create_subprocess_exec(
         *("taskset", "-c", str(MEASURED), sys.executable, "-m", "bench.sfu_host"),
         stdin=subprocess.PIPE,
@@ -126,7 +126,7 @@ async def inprocess() -> AsyncIterator[InprocessStage]:
 
 
 def pin(pid: int) -> None:
-    """Keep all threads of a process, and those to come, on the first core."""
+    """Pin all threads of a process, and later ones, to the first core."""
     for task in Path(f"/proc/{pid}/task").iterdir():
         os.sched_setaffinity(int(task.name), {MEASURED})
 

@@ -1,4 +1,4 @@
-"""Who may import whom: the direction of imports, and the pure layers' allow-list (docs/architecture.md)."""
+"""The import rules of each package, and the allow-list of the pure ones (docs/architecture.md, "Import rules")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for the repository as a whole: its documents are true, and nothing in it belongs to one machine."""
+"""The repository as a whole: its documents match the code, and no file depends on one machine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DOCUMENTS = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"]
 
 @cache
 def tracked_texts() -> dict[str, str]:
-    """Return the text of each file in the tree, but for this one, by name; pictures and the like are left out."""
+    """Return the texts of all files in the tree by name, except this file and binary files."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     texts = {}
@@ -52,7 +52,7 @@ def test_no_file_names_a_package_registry() -> None:
     )
 
 
-def test_no_file_holds_a_path_of_a_machine_it_was_made_on() -> None:
+def test_no_file_has_a_path_of_one_machine() -> None:
     assert names_with(r"(?<![\w.])/(work|root|home/[a-z])/") == []
 
 
@@ -93,20 +93,20 @@ def test_make_targets_that_documents_name_exist() -> None:
         assert set(re.findall(r"(?:^    |`)make ([a-z-]+)", document.read_text(), re.M)) <= targets, document
 
 
-def test_readme_says_how_to_try_to_test_and_to_configure() -> None:
+def test_readme_shows_how_to_try_test_and_configure() -> None:
     text = (ROOT / "README.md").read_text()
     for part in ("make demo", "make test", 'type = "janus"', "docs/operations.md", "docs/architecture.md"):
         assert part in text
 
 
-def test_dependencies_are_argued_for() -> None:
-    argued = (ROOT / "docs" / "architecture.md").read_text()
+def test_each_dependency_has_its_purpose_documented() -> None:
+    documented = (ROOT / "docs" / "architecture.md").read_text()
     dependencies = project()["dependencies"]
     assert isinstance(dependencies, list)
     for dependency in dependencies:
         name = re.match(r"[\w-]+", dependency)
         assert name is not None
-        assert name[0] in argued
+        assert name[0] in documented
 
 
 def test_names_of_the_glossary_exist_in_the_code() -> None:
