@@ -36,7 +36,7 @@ class PublisherPeer(Protocol):
 
 
 @dataclass(slots=True)
-class PublishedStream:
+class TalkPublication:
     """One published stream: its PeerConnection, and the function that creates the next one."""
 
     connect: Callable[[], PublisherPeer]
@@ -54,7 +54,7 @@ class TalkPublisher:
 
     client: TalkClient
     on_offered: Callable[[str, PublisherPeer], None] = lambda room_type, connection: None  # called before each offer
-    publications: dict[str, PublishedStream] = field(default_factory=dict)  # by room type
+    publications: dict[str, TalkPublication] = field(default_factory=dict)  # by room type
     _sids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:
@@ -68,7 +68,7 @@ class TalkPublisher:
             TimeoutError: the gateway does not answer.
         """
         await self.stop(room_type)
-        publication = self.publications[room_type] = PublishedStream(connect, connect(), self._new_sid())
+        publication = self.publications[room_type] = TalkPublication(connect, connect(), self._new_sid())
         await self._offer(room_type, publication)
         return publication.connection
 
@@ -102,7 +102,7 @@ class TalkPublisher:
             self._offer_repeatedly(room_type, publication), name=f"republish {room_type}"
         )
 
-    async def _offer_repeatedly(self, room_type: str, publication: PublishedStream) -> None:
+    async def _offer_repeatedly(self, room_type: str, publication: TalkPublication) -> None:
         for attempt in range(ATTEMPTS):
             if attempt:
                 await asyncio.sleep(PAUSE)
@@ -116,7 +116,7 @@ class TalkPublisher:
             else:
                 return
 
-    async def _offer(self, room_type: str, publication: PublishedStream) -> None:
+    async def _offer(self, room_type: str, publication: TalkPublication) -> None:
         client, connection, sid = self.client, publication.connection, publication.sid
         self.on_offered(room_type, connection)
         payload = {"type": "offer", "sdp": await connection.offer()}

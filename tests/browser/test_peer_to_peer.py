@@ -29,7 +29,7 @@ Measured = dict[str, Any]
 
 
 @dataclass
-class Person:
+class PeerPage:
     """One page. ``problems`` has the errors and warnings of its console."""
 
     name: str
@@ -37,7 +37,7 @@ class Person:
     problems: list[str]
     id: str = ""
 
-    async def until(self, other: Person, wanted: Callable[[Measured], bool]) -> Measured:
+    async def until(self, other: PeerPage, wanted: Callable[[Measured], bool]) -> Measured:
         """Read the statistics of the other page's stream until they pass a check."""
         measured: Measured | None = None
         try:
@@ -49,12 +49,12 @@ class Person:
             raise AssertionError(f"{self.name} measured {measured}; {errors} {self.problems}") from None
         return measured
 
-    async def _measure(self, other: Person) -> Measured | None:
+    async def _measure(self, other: PeerPage) -> Measured | None:
         measured: Measured | None = await self.page.evaluate("id => measure(id)", other.id)
         return measured
 
 
-class Kitchen:
+class RoomWithoutSfu:
     """A gateway without an SFU, its Nextcloud, and a server of the page."""
 
     def __init__(self, gateway: str, nextcloud: FakeNextcloud, page: str, browser: Browser) -> None:
@@ -63,10 +63,10 @@ class Kitchen:
         self._page = page
         self._browser = browser
 
-    async def enter(self, name: str) -> Person:
+    async def enter(self, name: str) -> PeerPage:
         """Open the page in a context of its own, and join the room."""
         page = await (await self._browser.new_context()).new_page()
-        person = Person(name, page, [])
+        person = PeerPage(name, page, [])
         page.on("pageerror", lambda error: person.problems.append(str(error)))
         page.on("console", lambda message: person.problems.append(message.text))
         await page.goto(self._page)
@@ -79,7 +79,7 @@ class Kitchen:
             person.id = await page.evaluate("settings => enter(settings)", settings)
         return person
 
-    async def call(self, *people: Person) -> None:
+    async def call(self, *people: PeerPage) -> None:
         """Put these members into the call, as Nextcloud does."""
         entries = [{"sessionId": f"nc-{person.name}", "inCall": 7} for person in people]
         body = {"type": "incall", "incall": {"incall": 7, "changed": entries, "users": entries}}
@@ -87,7 +87,7 @@ class Kitchen:
 
 
 @pytest.fixture
-async def kitchen(browser: Browser) -> AsyncIterator[Kitchen]:
+async def room(browser: Browser) -> AsyncIterator[RoomWithoutSfu]:
     async with AsyncExitStack() as stack:
         nextcloud = await stack.enter_async_context(FakeNextcloud())
         gateway = Gateway(
@@ -100,7 +100,7 @@ async def kitchen(browser: Browser) -> AsyncIterator[Kitchen]:
         )
         (url,) = await gateway.start()
         stack.push_async_callback(gateway.stop)
-        yield Kitchen(url, nextcloud, await serve(stack), browser)
+        yield RoomWithoutSfu(url, nextcloud, await serve(stack), browser)
 
 
 async def serve(stack: AsyncExitStack) -> str:
@@ -126,9 +126,9 @@ def goes_on_from(first: Measured) -> Callable[[Measured], bool]:
     return test
 
 
-async def test_two_pages_see_and_hear_each_other_without_an_sfu(kitchen: Kitchen) -> None:
-    people = [await kitchen.enter(name) for name in ("ada", "bob")]
-    await kitchen.call(*people)
+async def test_two_pages_see_and_hear_each_other_without_an_sfu(room: RoomWithoutSfu) -> None:
+    people = [await room.enter(name) for name in ("ada", "bob")]
+    await room.call(*people)
     ports = []
     for person, other in (people, people[::-1]):
         first = await person.until(other, lambda seen: seen["frames"] > 0 and seen["time"] > 0)

@@ -41,7 +41,7 @@ def encodings(rids: str) -> list[dict[str, Any]]:
 
 
 @dataclass
-class Person:
+class SimulcastPage:
     """One page in the room. ``problems`` has the errors and warnings of its console."""
 
     page: Page
@@ -54,12 +54,12 @@ class Person:
             await self.page.evaluate("encodings => publish(encodings)", encodings(rids))
         await self._until("sent()", lambda sent: sent.keys() == HEIGHTS.keys() and all(map(_runs, sent.values())))
 
-    async def subscribe(self, publisher: Person, layers: dict[str, int] | None = None) -> None:
+    async def subscribe(self, publisher: SimulcastPage, layers: dict[str, int] | None = None) -> None:
         """Subscribe with these layers."""
         async with asyncio.timeout(WAIT):
             await self.page.evaluate("what => subscribe(what)", [publisher.id, layers])
 
-    async def choose(self, publisher: Person, **layers: int) -> None:
+    async def choose(self, publisher: SimulcastPage, **layers: int) -> None:
         """Select layers with ``selectStream``."""
         await self.page.evaluate("what => choose(what)", [publisher.id, layers])
 
@@ -93,7 +93,7 @@ class Person:
             raise AssertionError(f"{script} is {measured}; {errors} {self.problems}") from None
 
 
-def listen(person: Person) -> None:
+def listen(person: SimulcastPage) -> None:
     """Collect the errors and warnings of the page's console."""
     person.page.on("pageerror", lambda error: person.problems.append(str(error)))
     person.page.on("console", lambda message: person.problems.append(message.text))
@@ -104,11 +104,11 @@ def _runs(layer: Measured) -> bool:
 
 
 @dataclass
-class Call:
+class TwoPageCall:
     """Two pages in a call, and their gateway."""
 
-    ada: Person
-    bob: Person
+    ada: SimulcastPage
+    bob: SimulcastPage
     gateway: Gateway
     config: Config
 
@@ -119,13 +119,13 @@ class Call:
 
 
 @pytest.fixture
-async def call(mcu: McuSection) -> AsyncIterator[Call]:
+async def call(mcu: McuSection) -> AsyncIterator[TwoPageCall]:
     async with calling(mcu, GeoIpSection()) as call:
         yield call
 
 
 @asynccontextmanager
-async def calling(mcu: McuSection, geoip: GeoIpSection) -> AsyncIterator[Call]:
+async def calling(mcu: McuSection, geoip: GeoIpSection) -> AsyncIterator[TwoPageCall]:
     """Bring two pages into a call over a gateway with that SFU."""
     async with AsyncExitStack() as stack:
         nextcloud = await stack.enter_async_context(FakeNextcloud())
@@ -143,7 +143,7 @@ async def calling(mcu: McuSection, geoip: GeoIpSection) -> AsyncIterator[Call]:
         browser = await stack.enter_async_context(chromium(FAKE_DEVICES, GRANTED, SMALL_LAYERS))
         people = []
         for name in ("ada", "bob"):
-            person = Person(await (await browser.new_context()).new_page(), [])
+            person = SimulcastPage(await (await browser.new_context()).new_page(), [])
             listen(person)
             await person.page.goto(page)
             settings = {
@@ -158,7 +158,7 @@ async def calling(mcu: McuSection, geoip: GeoIpSection) -> AsyncIterator[Call]:
         body = {"type": "incall", "incall": {"incall": 7, "changed": users, "users": users}}
         assert (await nextcloud.send(url, ROOM, body))[0] == 200
         ada, bob = people
-        yield Call(ada, bob, gateway, config)
+        yield TwoPageCall(ada, bob, gateway, config)
 
 
 async def serve(stack: AsyncExitStack) -> str:
@@ -175,7 +175,7 @@ async def serve(stack: AsyncExitStack) -> str:
 
 
 @pytest.mark.parametrize("rids", ["qhf", "fhq"])
-async def test_a_subscriber_selects_simulcast_and_temporal_layers(call: Call, rids: str) -> None:
+async def test_a_subscriber_selects_simulcast_and_temporal_layers(call: TwoPageCall, rids: str) -> None:
     ada, bob = call.ada, call.bob
     assert "simulcast" in await bob.page.evaluate("page.features")
     await ada.publish(rids)
@@ -196,7 +196,7 @@ async def test_a_subscriber_selects_simulcast_and_temporal_layers(call: Call, ri
     assert await call.complaints() == []
 
 
-async def test_a_selection_in_the_request_outlives_the_connection(call: Call) -> None:
+async def test_a_selection_in_the_request_outlives_the_connection(call: TwoPageCall) -> None:
     ada, bob = call.ada, call.bob
     await ada.publish("qhf")
     await bob.subscribe(ada, {"substream": 0})

@@ -37,7 +37,7 @@ SLACK = 6 * MEBI  # for the allocator and the buffers of the connections
 
 
 @dataclass
-class RunningGateway:
+class GatewayUnderLoad:
     """A gateway and its Nextcloud."""
 
     url: str
@@ -49,7 +49,7 @@ class RunningGateway:
 
 
 @pytest.fixture
-async def running() -> AsyncIterator[RunningGateway]:
+async def running() -> AsyncIterator[GatewayUnderLoad]:
     async with FakeNextcloud() as nextcloud:
         limits = Limits(connections_per_address=0, hellos_per_address=0)
         gateway = Gateway(
@@ -62,12 +62,12 @@ async def running() -> AsyncIterator[RunningGateway]:
         )
         (url,) = await gateway.start()
         try:
-            yield RunningGateway(url, nextcloud, gateway)
+            yield GatewayUnderLoad(url, nextcloud, gateway)
         finally:
             await gateway.stop()
 
 
-async def test_three_hundred_clients_that_join_at_once_receive_exactly_the_others(running: RunningGateway) -> None:
+async def test_three_hundred_clients_that_join_at_once_receive_exactly_the_others(running: GatewayUnderLoad) -> None:
     clients = [running.client() for _ in range(CROWD)]
     try:
         await asyncio.gather(*(client.connect() for client in clients))
@@ -81,7 +81,7 @@ async def test_three_hundred_clients_that_join_at_once_receive_exactly_the_other
         await asyncio.gather(*(client.disconnect() for client in clients))
 
 
-async def test_a_thousand_pipelined_messages_arrive_in_order(running: RunningGateway) -> None:
+async def test_a_thousand_pipelined_messages_arrive_in_order(running: GatewayUnderLoad) -> None:
     async with running.client() as anna, running.client() as ben:
         await anna.hello(running.nextcloud.ticket("anna"))
         await ben.hello(running.nextcloud.ticket("ben"))
@@ -91,7 +91,7 @@ async def test_a_thousand_pipelined_messages_arrive_in_order(running: RunningGat
         assert numbers(ben.messages) == list(range(1000))
 
 
-async def test_client_that_stops_reading_delays_no_others_and_has_bounded_memory(running: RunningGateway) -> None:
+async def test_client_that_stops_reading_delays_no_others_and_has_bounded_memory(running: GatewayUnderLoad) -> None:
     async with running.client() as anna, running.client() as ben:
         for client, name in ((anna, "anna"), (ben, "ben")):
             await client.hello(running.nextcloud.ticket(name))

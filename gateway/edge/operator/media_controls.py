@@ -40,7 +40,7 @@ class MediaTestControls(Protocol):
         """Forward a publisher's packets again."""
 
 
-class Impairment(Struct, frozen=True, forbid_unknown_fields=True):
+class ImpairmentRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """The body of ``impair``; the defaults end the impairment."""
 
     loss: Annotated[float, Meta(ge=0, le=1)] = 0.0  # fraction of the packets
@@ -74,7 +74,7 @@ class MediaControlsApi:
         if request.body_exists and (length is None or length > MAX_BODY):
             return _error(413, "too_large", f"expected a body of at most {MAX_BODY} bytes and a Content-Length")
         try:
-            impairment = msgspec.json.decode(await request.read() or b"{}", type=Impairment)
+            impairment = msgspec.json.decode(await request.read() or b"{}", type=ImpairmentRequest)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return _error(400, "invalid", str(error))
         parameters = msgspec.structs.asdict(impairment)

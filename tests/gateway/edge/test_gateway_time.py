@@ -41,7 +41,7 @@ def long_patience(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "PATIENCE", LONG)
 
 
-class RunningGateway:
+class VirtualTimeGateway:
     """A running gateway and its Nextcloud."""
 
     def __init__(self, url: str, cloud: FakeNextcloud) -> None:
@@ -57,7 +57,7 @@ class RunningGateway:
 
 
 @pytest.fixture
-async def running(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RunningGateway]:
+async def running(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[VirtualTimeGateway]:
     monkeypatch.setattr(app, "time", SimpleNamespace(monotonic=now, time=lambda: 1_700_000_000.0 + now()))
     async with FakeNextcloud(secret=SECRET) as cloud:
         gateway = Gateway(
@@ -71,7 +71,7 @@ async def running(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RunningGatew
         )
         (url,) = await gateway.start()
         try:
-            yield RunningGateway(url, cloud)
+            yield VirtualTimeGateway(url, cloud)
         finally:
             await gateway.stop()
 
@@ -89,19 +89,19 @@ async def received_bye(client: TalkClient, reason: str) -> None:
     assert await client.closed() == 1000
 
 
-async def test_hello_must_come_in_2_seconds(running: RunningGateway) -> None:
+async def test_hello_must_come_in_2_seconds(running: VirtualTimeGateway) -> None:
     async with lasting(2, SWEEP), running.client() as silent:
         await received_bye(silent, "hello_timeout")
 
 
-async def test_anonymous_client_must_join_in_10_seconds(running: RunningGateway) -> None:
+async def test_anonymous_client_must_join_in_10_seconds(running: VirtualTimeGateway) -> None:
     async with running.client() as guest:
         await guest.hello(running.cloud.ticket(""))
         async with lasting(10, SWEEP):
             await received_bye(guest, "room_join_timeout")
 
 
-async def test_session_ends_30_seconds_after_its_connection(running: RunningGateway) -> None:
+async def test_session_ends_30_seconds_after_its_connection(running: VirtualTimeGateway) -> None:
     async with running.client() as anna, running.client() as ben:
         for name, client in (("anna", anna), ("ben", ben)):
             await client.hello(running.cloud.ticket(name))
@@ -112,7 +112,7 @@ async def test_session_ends_30_seconds_after_its_connection(running: RunningGate
         assert left["event"]["leave"] == [anna.session_id]
 
 
-async def test_keep_alive_ping_is_sent_every_10_seconds(running: RunningGateway) -> None:
+async def test_keep_alive_ping_is_sent_every_10_seconds(running: VirtualTimeGateway) -> None:
     async with running.client() as anna:
         await anna.hello(running.cloud.ticket("anna"))
         async with lasting(10, SWEEP):
@@ -127,7 +127,7 @@ async def test_keep_alive_ping_is_sent_every_10_seconds(running: RunningGateway)
     "sent",
     [b"", b"GET /api/v1/welcome HTTP/1.1\r\nHost: h\r\nX: y", b"GET /api/v1/welcome HTTP/1.1\r\nHost: h\r\n\r\n"],
 )
-async def test_head_of_a_request_must_come_in_15_seconds(running: RunningGateway, sent: bytes) -> None:
+async def test_head_of_a_request_must_come_in_15_seconds(running: VirtualTimeGateway, sent: bytes) -> None:
     """Count from the connect, or from the previous answer."""
     reader, writer = await running.raw()
     async with lasting(15):
@@ -137,7 +137,7 @@ async def test_head_of_a_request_must_come_in_15_seconds(running: RunningGateway
 
 
 # reference 1.1-a
-async def test_body_of_a_request_must_come_in_15_seconds(running: RunningGateway) -> None:
+async def test_body_of_a_request_must_come_in_15_seconds(running: VirtualTimeGateway) -> None:
     head = {
         "Host": "h",
         "Content-Type": "application/json",
@@ -153,7 +153,7 @@ async def test_body_of_a_request_must_come_in_15_seconds(running: RunningGateway
     writer.close()
 
 
-async def test_requestoffer_waits_10_seconds_for_the_stream(running: RunningGateway) -> None:
+async def test_requestoffer_waits_10_seconds_for_the_stream(running: VirtualTimeGateway) -> None:
     async with running.client() as anna, running.client() as ben:
         for name, client in (("anna", anna), ("ben", ben)):
             await client.hello(running.cloud.ticket(name))
@@ -166,7 +166,7 @@ async def test_requestoffer_waits_10_seconds_for_the_stream(running: RunningGate
         assert answer["error"]["code"] == "client_not_found"
 
 
-async def test_phone_call_must_be_accepted_in_45_seconds(running: RunningGateway) -> None:
+async def test_phone_call_must_be_accepted_in_45_seconds(running: VirtualTimeGateway) -> None:
     """The write timeout of HTTP answers, 30 s, does not apply meanwhile."""
     async with running.client("start-dialout") as bridge:
         await bridge.hello_internal(internal_params(running.cloud.url))
@@ -175,7 +175,7 @@ async def test_phone_call_must_be_accepted_in_45_seconds(running: RunningGateway
         assert (status, answer["dialout"]["error"]["code"]) == (502, "timeout")
 
 
-async def post_to_room(running: RunningGateway, room: str, body: bytes) -> tuple[int, Json]:
+async def post_to_room(running: VirtualTimeGateway, room: str, body: bytes) -> tuple[int, Json]:
     headers = {
         "Content-Type": "application/json",
         "Spreed-Signaling-Random": RANDOM,
