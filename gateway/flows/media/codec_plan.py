@@ -38,7 +38,7 @@ class CodecPlanner:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._decoders: dict[SessionId, dict[str, DecodableCodecs]] = {}  # by session and media kind
+        self._decodable: dict[SessionId, dict[str, DecodableCodecs]] = {}  # by session and media kind
 
     def plan(
         self, session: Session, offer: Description, preference: CodecPreference, running: CodecPlan | None
@@ -65,46 +65,46 @@ class CodecPlanner:
 
     def learn_from_answer(self, session: Session, chosen: Mapping[str, str], answer: Description) -> None:
         """Record from a subscriber's answer which of the publication's ``chosen`` codecs the session decodes."""
-        decoders = self._decoders.setdefault(session.id, {})
+        decodable = self._decodable.setdefault(session.id, {})
         for section in answer.media:
             codec = chosen.get(section.kind)
             if codec is not None:
-                known = decoders.get(section.kind, DecodableCodecs())
-                decoders[section.kind] = known.with_answer([codec], accepted=not section.rejected)
+                known = decodable.get(section.kind, DecodableCodecs())
+                decodable[section.kind] = known.with_answer([codec], accepted=not section.rejected)
 
     def forget(self, session: SessionId) -> None:
         """Forget which codecs a session decodes. Idempotent."""
-        self._decoders.pop(session, None)
+        self._decodable.pop(session, None)
 
-    def decoder(self, session: SessionId, kind: str) -> DecodableCodecs:
+    def decodable_codecs(self, session: SessionId, kind: str) -> DecodableCodecs:
         """Return which codecs of a media kind a session decodes, as far as it is known."""
-        return self._decoders.get(session, {}).get(kind, DecodableCodecs())
+        return self._decodable.get(session, {}).get(kind, DecodableCodecs())
 
     def count_incapable(self, publisher: Session, plan: CodecPlan) -> dict[str, int]:
         """Return by media kind how many members of the publisher's room cannot decode its codec; zeros are left out."""
         room = self._services.hub.room_of(publisher)
         others = [] if room is None else [it for it in room.members if it != publisher.id]
         counts = {
-            kind: sum(not self.decoder(session, kind).can_decode(codec) for session in others)
+            kind: sum(not self.decodable_codecs(session, kind).can_decode(codec) for session in others)
             for kind, codec in plan.chosen.items()
         }
         return {kind: count for kind, count in counts.items() if count}
 
-    def _decide(self, session: Session, kind: str, offered: tuple[str, ...], wished: tuple[str, ...]) -> CodecChoice:
+    def _decide(self, session: Session, kind: str, offered: tuple[str, ...], preferred: tuple[str, ...]) -> CodecChoice:
         quality = session.backend.quality.with_defaults(self._services.settings.quality)
         allowed = quality.audiocodecs if kind == "audio" else quality.videocodecs
         room = self._services.hub.room_of(session)
-        others = () if room is None else (self._decoders.get(it, {}) for it in room.members if it != session.id)
+        others = () if room is None else (self._decodable.get(it, {}) for it in room.members if it != session.id)
         receivers = [known[kind] for known in others if kind in known]
-        wished = tuple(codec for codec in wished if codec in KNOWN_CODECS[kind])
-        possible = offered or (*wished, *(codec for codec in allowed if codec != ANY_CODEC))
-        return choose_codecs(allowed, wished, possible, receivers)
+        preferred = tuple(codec for codec in preferred if codec in KNOWN_CODECS[kind])
+        possible = offered or (*preferred, *(codec for codec in allowed if codec != ANY_CODEC))
+        return choose_codecs(allowed, preferred, possible, receivers)
 
     def _learn_from_offer(self, session: Session, offered: dict[str, tuple[str, ...]]) -> None:
-        decoders = self._decoders.setdefault(session.id, {})
+        decodable = self._decodable.setdefault(session.id, {})
         for kind in KNOWN_CODECS:
             if offered[kind]:
-                decoders[kind] = decoders.get(kind, DecodableCodecs()).with_offer(offered[kind])
+                decodable[kind] = decodable.get(kind, DecodableCodecs()).with_offer(offered[kind])
 
 
 def known_codecs(description: Description) -> dict[str, tuple[str, ...]]:

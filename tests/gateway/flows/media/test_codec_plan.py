@@ -106,8 +106,8 @@ async def test_unknown_codecs_are_neither_recorded_nor_passed_to_the_sfu() -> No
         (decision,) = harness.media.quality.explain(ROOM)
         assert decision.plan.offered == {"audio": ("opus",), "video": ("vp8",)}
         assert decision.plan.decided["video"].order == ("vp8",)
-        decoder = harness.media.quality._planner.decoder(alice.session.id, "video")
-        assert decoder.offered == frozenset({"vp8"})
+        decodable = harness.media.quality._planner.decodable_codecs(alice.session.id, "video")
+        assert decodable.offered == frozenset({"vp8"})
 
 
 async def test_answer_for_a_closed_publisher_is_not_recorded() -> None:

@@ -159,7 +159,7 @@ async def play(steps: list[Step]) -> None:
         assert streams._sessions == {}
         assert streams._subscriptions == {}
         quality = harness.media.quality
-        assert [quality._published, quality._subscribed, quality._due, quality._planner._decoders] == [{}] * 4
+        assert [quality._published, quality._subscribed, quality._due, quality._planner._decodable] == [{}] * 4
         assert harness.media.open_streams == (0, 0)
         assert len(harness.services.tasks) == 0
 
