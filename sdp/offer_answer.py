@@ -1,4 +1,4 @@
-"""The rules between an offer and its answer: check an answer, and mend it where only one correction is possible.
+"""The rules between an offer and its answer, and between an offer and the one before it.
 
 Source: RFC 3264 5 to 8 (sections, directions, formats), RFC 8829 5.3 (what a WebRTC answer may contain), RFC 9143 7
 (BUNDLE), RFC 5888 9 (mid), RFC 8842 5 and RFC 8839 4.4 (transport parameters), RFC 8285 6 (header extensions), RFC 8851
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from sdp.document import Description, MediaSection, Section
+from sdp.document import Description, MediaSection
 from sdp.payloads import payloads
 from sdp.simulcast import layers
 
@@ -61,40 +61,32 @@ def violations(offer: Description, answer: Description) -> list[Violation]:
     return found
 
 
-def mend(offer: Description, answer: Description) -> None:
-    """Correct the mids, rejected sections and BUNDLE group of an answer in place.
+def offer_violations(offer: Description, previous: Description | None = None) -> list[Violation]:
+    """Return every rule that an offer breaks, by itself or as a change of the previous offer of its connection.
 
-    A section gets the mid of the offer's. A section that the offer rejects, that has no format of the offer, or that
-    would need a transport of its own is rejected: both SFUs have one transport for each PeerConnection. What else is
-    wrong stays; ask ``violations`` afterwards.
+    A connection never loses a section; a section keeps media type and protocol unless it was rejected before
+    (RFC 3264 8, RFC 8829 5.2.2).
     """
-    if len(offer.media) != len(answer.media):
-        return
-    pairs = list(zip(offer.media, answer.media, strict=True))
-    for offered, answered in pairs:
-        if offered.mid != answered.mid or len(answered.attributes("mid")) > 1:
-            _set_mid(answered, offered.mid)
-        unbundled = offered.port == 0 and not any(offered.mid in group for group in bundles(offer))
-        if not answered.rejected and (unbundled or not _common_formats(offered, answered)):
-            reject(answered, offered)
-    group = _bundle_to_answer(offer, pairs)
-    accepted = [(offered, answered) for offered, answered in pairs if not answered.rejected]
-    for offered, answered in accepted if group else accepted[1:]:
-        if offered.mid is None or offered.mid not in group:
-            reject(answered, offered)
-    if bundles(answer) != ([group] if group else []):
-        _write_group(answer, group)
-
-
-def reject(section: MediaSection, offered: MediaSection) -> None:
-    """Reject a section of an answer: port 0, inactive, with a format of the offered section (RFC 3264 6)."""
-    section.port = 0
-    if not set(section.formats) & set(offered.formats):
-        section.remove(lambda line: line.startswith(("a=rtpmap:", "a=fmtp:", "a=rtcp-fb:")))
-        section.formats = offered.formats[:1]
-    if section.direction != "inactive":
-        section.remove(lambda line: line in ("a=sendrecv", "a=sendonly", "a=recvonly"))
-        section.insert(_end(section), ["a=inactive"])
+    found = []
+    before = () if previous is None else previous.media
+    if not offer.media or len(offer.media) < len(before):
+        found.append(Violation(Rule.SECTIONS))
+    mids = [section.mid for section in offer.media]
+    grouped = [mid for group in bundles(offer) for mid in group]
+    accepted = {section.mid for section in offer.media if not section.rejected}
+    if len(grouped) != len(set(grouped)) or not set(grouped) <= accepted:
+        found.append(Violation(Rule.BUNDLE))
+    for index, section in enumerate(offer.media):
+        if section.mid is None or mids.count(section.mid) > 1:
+            found.append(Violation(Rule.MID, index))
+        if index < len(before) and not before[index].rejected:
+            if section.kind != before[index].kind:
+                found.append(Violation(Rule.MEDIA_TYPE, index))
+            if section.mid != before[index].mid:
+                found.append(Violation(Rule.MID, index))
+        if not section.rejected and not _has_transport(offer, section):
+            found.append(Violation(Rule.TRANSPORT, index))
+    return found
 
 
 def bundles(description: Description) -> list[tuple[str, ...]]:
@@ -146,33 +138,6 @@ def _groups_fit(offer: Description, answer: Description) -> bool:
     return all(section.mid in names or section.mid not in accepted for section in without)
 
 
-def _bundle_to_answer(offer: Description, pairs: list[tuple[MediaSection, MediaSection]]) -> tuple[str, ...]:
-    """Return the group for the answer: the accepted sections of the offer's group that has the first of them."""
-    accepted = {offered.mid for offered, answered in pairs if not answered.rejected}
-    first = next((offered.mid for offered, answered in pairs if not answered.rejected), None)
-    group = next((group for group in bundles(offer) if first in group), ())
-    return tuple(mid for mid in dict.fromkeys(group) if mid in accepted)
-
-
-def _write_group(answer: Description, group: tuple[str, ...]) -> None:
-    session = answer.session
-    session.remove(lambda line: line.upper().startswith("A=GROUP:BUNDLE"))
-    if group:
-        first = next((at for at, line in enumerate(session.lines) if line.startswith("a=")), None)
-        session.insert(_end(session) if first is None else first, [f"a=group:BUNDLE {' '.join(group)}"])
-
-
-def _set_mid(section: MediaSection, mid: str | None) -> None:
-    section.remove(lambda line: line == "a=mid" or line.startswith("a=mid:"))
-    if mid is not None:
-        section.insert(_end(section), [f"a=mid:{mid}"])
-
-
-def _end(section: Section) -> int:
-    """Return the position behind the last line of a section; the empty rest behind a final LF is no line."""
-    return len(section.lines) - (section.lines[-1] == "")
-
-
 # -- transport
 
 
@@ -180,11 +145,17 @@ def _transport_fits(offer: Description, offered: MediaSection, answer: Descripti
     for name in ("rtcp-mux", "rtcp-rsize"):
         if answered.attribute(name) is not None and offered.attribute(name) is None:
             return False
-    transport = _transport_of(answer, answered)
-    if any(_either(answer, transport, name) is None for name in ("ice-ufrag", "ice-pwd", "fingerprint")):
+    if not _has_transport(answer, answered):
         return False
+    transport = _transport_of(answer, answered)
     setup = _either(offer, _transport_of(offer, offered), "setup") or "actpass"
     return _either(answer, transport, "setup") in _SETUP_ANSWERS.get(setup, ())
+
+
+def _has_transport(description: Description, section: MediaSection) -> bool:
+    """Whether the section, or the one whose transport it shares, has ICE credentials and a fingerprint."""
+    transport = _transport_of(description, section)
+    return all(_either(description, transport, name) is not None for name in ("ice-ufrag", "ice-pwd", "fingerprint"))
 
 
 def _transport_of(description: Description, section: MediaSection) -> MediaSection:
@@ -203,14 +174,15 @@ def _either(description: Description, section: MediaSection, name: str) -> str |
 # -- media
 
 
-def _common_formats(offered: MediaSection, answered: MediaSection) -> set[str]:
+def common_formats(offered: MediaSection, answered: MediaSection) -> set[str]:
+    """Return the formats that an answered section shares with the offered one."""
     return set(offered.formats) & set(answered.formats)
 
 
 def _formats_fit(offered: MediaSection, answered: MediaSection) -> bool:
     """Whether all formats stand in the offer and payload types mean the same codecs there (RFC 8829 5.3.1)."""
     if not offered.is_rtp:
-        return bool(_common_formats(offered, answered))
+        return bool(common_formats(offered, answered))
     if not set(answered.formats) <= set(offered.formats):
         return False
     meanings = {payload.type: (payload.codec, payload.clock_rate) for payload in payloads(offered)}

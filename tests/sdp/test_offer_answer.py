@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdp.document import Description, SdpError, parse
-from sdp.offer_answer import Rule, bundles, mend, reject, violations
+from sdp.mending import mend, reject
+from sdp.offer_answer import Rule, bundles, violations
 from tests.sdp.recorded import ALL, BY_ID, Recorded
 from tests.sdp.test_properties import mutated
 
@@ -224,3 +225,57 @@ def test_any_pair_of_descriptions_is_checked_and_mended_without_an_exception(
         assert str(answered) == once
         left = {violation.rule for violation in violations(offered, answered)}
         assert Rule.SECTIONS in left or Rule.REJECTED not in left
+
+
+OFFERS = [recorded for recorded in ALL if recorded.type == "offer"]
+
+
+@pytest.mark.parametrize("recorded", OFFERS, ids=[recorded.id for recorded in OFFERS])
+def test_offers_of_real_programs_break_no_rule(recorded: Recorded) -> None:
+    assert offer_violations(parse(recorded.text)) == []
+    assert offer_violations(parse(recorded.text), parse(recorded.text)) == []
+
+
+def broken_offer(offer: str, previous: str | None = None) -> list[str]:
+    before = None if previous is None else parse(previous)
+    return [str(violation) for violation in offer_violations(parse(offer), before)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("a=mid:1\n", "", ["BUNDLE group", "mid of section 1"]),
+        ("a=mid:1\n", "a=mid:0\n", ["BUNDLE group", "mid of section 0", "mid of section 1"]),
+        ("BUNDLE 0 1 2", "BUNDLE 0 1 1", ["BUNDLE group"]),
+        ("m=video 9", "m=video 0", ["BUNDLE group"]),
+        ("a=fingerprint:sha-256 AA:BB\n", "", [f"{Rule.TRANSPORT.value} of section {index}" for index in range(3)]),
+    ],
+)
+def test_each_rule_that_an_offer_breaks_by_itself_is_named(old: str, new: str, expected: list[str]) -> None:
+    assert broken_offer(OFFER.replace(old, new)) == expected
+
+
+def test_offer_without_sections_is_broken() -> None:
+    assert broken_offer(OFFER[: OFFER.index("m=audio")].replace("a=group:BUNDLE 0 1 2\n", "")) == [
+        "number of media sections"
+    ]
+
+
+def test_next_offer_keeps_its_sections_and_recycles_rejected_ones_only() -> None:
+    shorter = OFFER[: OFFER.index("m=application")].replace("BUNDLE 0 1 2", "BUNDLE 0 1")
+    assert broken_offer(shorter, OFFER) == ["number of media sections"]
+    changed = OFFER.replace("m=audio 9", "m=video 9").replace("a=mid:0", "a=mid:7").replace("BUNDLE 0", "BUNDLE 7")
+    assert broken_offer(changed, OFFER) == ["media type of section 0", "mid of section 0"]
+    stopped = OFFER.replace("m=audio 9", "m=audio 0").replace("BUNDLE 0 1 2", "BUNDLE 1 2")
+    assert broken_offer(stopped, OFFER) == []
+    assert broken_offer(changed, stopped) == []
+
+
+@settings(max_examples=200)
+@given(mutated(), mutated())
+def test_any_offers_are_checked_without_an_exception(offer: str, previous: str) -> None:
+    try:
+        offered, before = parse(offer), parse(previous)
+    except SdpError:
+        return
+    offer_violations(offered, before)

@@ -1,0 +1,76 @@
+"""Corrections of an answer where only one is possible: mids, rejected sections, BUNDLE.
+
+An SFU may answer with other mids than it was offered, accept a section that the offer rejects, or put sections into a
+BUNDLE group that the client did not offer. A client applies no such answer, and may be unable to negotiate afterwards.
+
+Source: RFC 3264 6, RFC 5888 9, RFC 9143 7.3.
+"""
+
+from __future__ import annotations
+
+from sdp.document import Description, MediaSection, Section
+from sdp.offer_answer import bundles, common_formats
+
+
+def mend(offer: Description, answer: Description) -> None:
+    """Correct the mids, rejected sections and BUNDLE group of an answer in place.
+
+    A section gets the mid of the offer's. A section that the offer rejects, that has no format of the offer, or that
+    would need a transport of its own is rejected: both SFUs have one transport for each PeerConnection. What else is
+    wrong stays; ask ``violations`` afterwards.
+    """
+    if len(offer.media) != len(answer.media):
+        return
+    pairs = list(zip(offer.media, answer.media, strict=True))
+    for offered, answered in pairs:
+        if offered.mid != answered.mid or len(answered.attributes("mid")) > 1:
+            _set_mid(answered, offered.mid)
+        unbundled = offered.port == 0 and not any(offered.mid in group for group in bundles(offer))
+        if not answered.rejected and (unbundled or not common_formats(offered, answered)):
+            reject(answered, offered)
+    group = _bundle_to_answer(offer, pairs)
+    accepted = [(offered, answered) for offered, answered in pairs if not answered.rejected]
+    for offered, answered in accepted if group else accepted[1:]:
+        if offered.mid is None or offered.mid not in group:
+            reject(answered, offered)
+    if bundles(answer) != ([group] if group else []):
+        _write_group(answer, group)
+
+
+def reject(section: MediaSection, offered: MediaSection) -> None:
+    """Reject a section of an answer: port 0, inactive, with a format of the offered section (RFC 3264 6)."""
+    section.port = 0
+    section.remove(lambda line: line == "a=bundle-only")
+    if not set(section.formats) & set(offered.formats):
+        section.remove(lambda line: line.startswith(("a=rtpmap:", "a=fmtp:", "a=rtcp-fb:")))
+        section.formats = offered.formats[:1]
+    if section.direction != "inactive":
+        section.remove(lambda line: line in ("a=sendrecv", "a=sendonly", "a=recvonly"))
+        section.insert(_end(section), ["a=inactive"])
+
+
+def _bundle_to_answer(offer: Description, pairs: list[tuple[MediaSection, MediaSection]]) -> tuple[str, ...]:
+    """Return the group for the answer: the accepted sections of the offer's group that has the first of them."""
+    accepted = {offered.mid for offered, answered in pairs if not answered.rejected}
+    first = next((offered.mid for offered, answered in pairs if not answered.rejected), None)
+    group = next((group for group in bundles(offer) if first in group), ())
+    return tuple(mid for mid in dict.fromkeys(group) if mid in accepted)
+
+
+def _write_group(answer: Description, group: tuple[str, ...]) -> None:
+    session = answer.session
+    session.remove(lambda line: line.upper().startswith("A=GROUP:BUNDLE"))
+    if group:
+        first = next((at for at, line in enumerate(session.lines) if line.startswith("a=")), None)
+        session.insert(_end(session) if first is None else first, [f"a=group:BUNDLE {' '.join(group)}"])
+
+
+def _set_mid(section: MediaSection, mid: str | None) -> None:
+    section.remove(lambda line: line == "a=mid" or line.startswith("a=mid:"))
+    if mid is not None:
+        section.insert(_end(section), [f"a=mid:{mid}"])
+
+
+def _end(section: Section) -> int:
+    """Return the position behind the last line of a section; the empty rest behind a final LF is no line."""
+    return len(section.lines) - (section.lines[-1] == "")
