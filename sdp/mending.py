@@ -25,8 +25,9 @@ def mend(offer: Description, answer: Description) -> None:
     for offered, answered in pairs:
         if offered.mid != answered.mid or len(answered.attributes("mid")) > 1:
             _set_mid(answered, offered.mid)
-        unbundled = offered.port == 0 and not any(offered.mid in group for group in bundles(offer))
-        if not answered.rejected and (unbundled or not common_formats(offered, answered)):
+        without = offered.port == 0 and not any(offered.mid in group for group in bundles(offer))  # has no transport
+        unacceptable = offered.rejected or without or not common_formats(offered, answered)
+        if unacceptable and not answered.rejected:
             reject(answered, offered)
     group = _bundle_to_answer(offer, pairs)
     accepted = [(offered, answered) for offered, answered in pairs if not answered.rejected]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sdp.document import Description, SdpError, parse
 from sdp.mending import mend, reject
-from sdp.offer_answer import Rule, bundles, violations
+from sdp.offer_answer import Rule, bundles, offer_violations, violations
 from tests.sdp.recorded import ALL, BY_ID, Recorded
 from tests.sdp.test_properties import mutated
 
@@ -142,6 +142,13 @@ def test_section_that_the_offer_rejects_stays_rejected() -> None:
     assert sections(answer) == [("audio", 9, "0"), ("video", 0, "1"), ("application", 9, "2")]
     assert bundles(answer) == [("0", "2")]
     assert answer.media[1].direction == "inactive"
+
+
+def test_rejected_section_that_the_offer_bundles_all_the_same_is_rejected() -> None:
+    answer = mended(OFFER.replace("m=video 9", "m=video 0"), ANSWER.replace("a=mid:1", "a=mid:1\na=bundle-only"))
+    assert [port for _, port, _ in sections(answer)] == [9, 0, 9]
+    assert bundles(answer) == [("0", "2")]
+    assert "bundle-only" not in str(answer)
 
 
 def test_only_section_that_is_stopped_leaves_no_group() -> None:

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable
 
 from gateway.core.session import Session
+from gateway.flows.media.negotiation import UnusableDescription, checked_answer
 from gateway.flows.media.recovery import Recovery
 from gateway.flows.media.session_stream import MediaContext, MediaRequest, SessionStream, StreamOwner
 from gateway.flows.media.sfu import LostTwice
@@ -185,7 +186,7 @@ class Publication(SessionStream):
                 pass
             else:
                 self.sid = message.sid or self.sid
-                return answer
+                return checked_answer(offer, answer)
         return await self._publish(message, offer, preference)
 
     async def _publish(
@@ -204,6 +205,11 @@ class Publication(SessionStream):
         except BaseException:
             if replaced is not None:  # its client has given that PeerConnection up
                 self._services.tasks.spawn(replaced.close(), "close replaced publisher")
+            raise
+        try:
+            answer = checked_answer(offer, answer)
+        except UnusableDescription:
+            self._services.tasks.spawn(publisher.close(), "close publisher with an unusable answer")
             raise
         if self.closed:
             self._services.tasks.spawn(publisher.close(), "close late publisher")

@@ -12,6 +12,7 @@ from dataclasses import astuple
 
 from gateway.core.ids import SessionId
 from gateway.core.session import Session
+from gateway.flows.media.negotiation import UnusableDescription, checked_offer
 from gateway.flows.media.session_stream import MediaContext, MediaRequest, SessionStream, StreamOwner
 from gateway.flows.media.validation import CandidateRefused, read_candidate, read_selection
 from gateway.wire.errors import Code, ProtocolError
@@ -47,6 +48,7 @@ class Subscription(SessionStream):
     ) -> None:
         super().__init__(context, owner, session, publisher, stream_type)
         self._subscriber: Subscriber | None = None
+        self._offer: Description | None = None  # the last one sent to the client
         self._selection = MediaSelection()
         self._request_count = 0  # received
         self._served_count = 0  # number of the last request that has its offer
@@ -139,7 +141,7 @@ class Subscription(SessionStream):
         message = request.message
         selection = read_selection(message)
         if self._subscriber is not None and message.type == "requestoffer" and message.sid and message.sid == self.sid:
-            offer = await self._subscriber.refresh()
+            offer = checked_offer(await self._subscriber.refresh(), self._offer)
             await self._select(self._subscriber, selection)
         else:
             self._selection, self._requires_same_call = selection, requires_same_call
@@ -148,7 +150,7 @@ class Subscription(SessionStream):
             if requires_same_call and not self._in_same_call():  # ask again: the publisher may have left
                 self._unsubscribe()
                 raise ProtocolError(Code.NOT_ALLOWED_TO_REQUEST_OFFER.error())
-        self.on_offer(offer)
+        self._send_offer(offer)
 
     async def _subscribe_until(self, deadline: float) -> Description:
         """Subscribe on a new PeerConnection and return the SFU's offer.
@@ -174,6 +176,11 @@ class Subscription(SessionStream):
         location = self.session.location
         options = SubscribeOptions(seconds, self._selection, location.code, location.continent)
         subscriber, offer = await self._context.sfu.mcu.subscribe(self.key, options, self._new_listener())
+        try:
+            checked_offer(offer, None)
+        except UnusableDescription:
+            self._services.tasks.spawn(subscriber.close(), "close subscriber with an unusable offer")
+            raise
         if self.closed:
             self._services.tasks.spawn(subscriber.close(), "close late subscriber")
             return offer
@@ -251,13 +258,20 @@ class Subscription(SessionStream):
             self._unsubscribe()
             return
         self._served_count, self._unrequested_offer_at = self._request_count, self._services.clock()
-        self.on_offer(offer)
+        self._send_offer(offer)
 
     def _may_receive(self) -> bool:
         return not self._requires_same_call or self._in_same_call()
 
     def on_offer(self, offer: Description) -> None:
-        """Send an offer of the SFU to the client."""
+        """Send a new offer of the SFU to the client; one that it could not apply is dropped, the stream goes on."""
+        try:
+            self._send_offer(checked_offer(offer, self._offer))
+        except UnusableDescription as error:
+            log.warning("an offer of a %s stream was dropped: %s", self.stream_type.value, error)
+
+    def _send_offer(self, offer: Description) -> None:
+        self._offer = offer
         self._send("offer", DescriptionPayload("offer", str(offer)))
 
     def on_media_flowing(self) -> None:

@@ -38,7 +38,8 @@ def write_answer(offer: PublisherOffer, local: LocalTransportDescription, *, cli
             lines += _data_channel_lines()
             continue
         lines += [f"a=extmap:{extension_id} {uri}" for uri, extension_id in section.extensions.items()]
-        lines += ["a=recvonly" if section.sends else "a=inactive", "a=rtcp-mux", "a=rtcp-rsize"]
+        lines += ["a=recvonly" if section.sends else "a=inactive", "a=rtcp-mux"]
+        lines += ["a=rtcp-rsize"] if offered.attribute("rtcp-rsize") is not None else []  # RFC 5506 5.1
         lines += _codec_lines(section.codec)
         if section.rids:
             lines += [f"a=rid:{rid} recv" for rid in section.rids] + [f"a=simulcast:recv {';'.join(section.rids)}"]

@@ -44,5 +44,23 @@ def subscriber_offer(name: str) -> str:
     return description(name, setup="actpass")
 
 
-ANSWER = description("sfu", setup="passive")
+_ANSWERED_DIRECTION = {"sendrecv": "sendrecv", "sendonly": "recvonly", "recvonly": "sendonly", "inactive": "inactive"}
+
+
+def answer_to(offer: str) -> str:
+    """Return the fake SFU's answer: it accepts every section of the offer that is not rejected."""
+    sections = offer.split("m=")[1:]
+    kinds = tuple(section.split(" ", 1)[0] for section in sections)
+    answered = description("sfu", kinds, setup="passive").split("m=")
+    for index, section in enumerate(sections, start=1):
+        _, port, _, *formats = section.partition("\r\n")[0].split(" ")
+        kind, _, protocol, *_ = answered[index].partition("\r\n")[0].split(" ")
+        media = " ".join((kind, "0" if port == "0" else "9", protocol, *formats))
+        rest = answered[index][answered[index].index("\r\n") :]
+        direction = next((name for name in _ANSWERED_DIRECTION if f"a={name}" in section), "sendrecv")
+        answered[index] = media + rest.replace("a=sendrecv", f"a={_ANSWERED_DIRECTION[direction]}")
+    return "m=".join(answered)
+
+
+ANSWER = answer_to(offer())
 CANDIDATE = "candidate:1 1 udp 2122260223 203.0.113.7 50000 typ host generation 0"

@@ -24,7 +24,7 @@ from mcu.base import (
     SubscribeOptions,
 )
 from sdp.document import Description, identity, parse
-from tests.gateway.flows.media.descriptions import ANSWER, subscriber_offer
+from tests.gateway.flows.media.descriptions import answer_to, subscriber_offer
 from tests.mcu.descriptions import described, is_frozen
 
 
@@ -56,7 +56,7 @@ class FakePublisher:
         assert is_frozen(offer)
         assert identity(offer).same_peer_connection(identity(parse(self.offer)))
         self.updates.append(str(offer))
-        return described(ANSWER)
+        return described(self.mcu.spoil(answer_to(str(offer))))
 
     async def limit(self, bits_per_second: int) -> None:
         gate = self.limit_gate or self.mcu.limit_gate
@@ -125,7 +125,7 @@ class FakeSubscriber:
     async def refresh(self) -> Description:
         await self._work()
         self.refreshed += 1
-        return described(subscriber_offer(f"refreshed {self.refreshed}"))
+        return described(self.mcu.spoil(subscriber_offer(f"refreshed {self.refreshed}")))
 
     async def select(self, selection: MediaSelection) -> None:
         await self._work()
@@ -162,6 +162,7 @@ class FakeMcu:
         self.subscribe_gate: asyncio.Event | None = None
         self.publish_error: McuError | None = None
         self.subscribe_error: McuError | None = None
+        self.spoil: Callable[[str], str] = lambda description: description  # edits each description of the SFU
         self.unavailable = False  # ``publish`` and ``subscribe`` wait while it is set
         self.on_state: Callable[[McuStatus], None] = lambda status: None
         self._changed = asyncio.Condition()
@@ -219,7 +220,7 @@ class FakeMcu:
             self.pending_calls -= 1
         async with self._changed:
             self._changed.notify_all()
-        return publisher, described(ANSWER)
+        return publisher, described(self.spoil(answer_to(publisher.offer)))
 
     async def subscribe(
         self, key: StreamKey, options: SubscribeOptions, listener: StreamListener
@@ -242,7 +243,7 @@ class FakeMcu:
             self.pending_calls -= 1
         self.subscribers.append(subscriber)
         self.subscribed.append(subscriber)
-        return subscriber, described(subscriber_offer(f"subscription {len(self.subscribed)}"))
+        return subscriber, described(self.spoil(subscriber_offer(f"subscription {len(self.subscribed)}")))
 
     def status(self) -> McuStatus:
         state = SfuState.CONNECTING if self.unavailable else SfuState.READY

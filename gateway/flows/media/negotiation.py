@@ -1,0 +1,49 @@
+"""The check of each description of an SFU before a client gets it.
+
+A client cannot apply a description that breaks the rules of offer and answer; a browser may then be unable to negotiate
+on that connection at all. So an answer is mended where only one correction is possible, and a description that breaks
+a rule all the same becomes an error, while the stream goes on as it was negotiated before.
+
+Source: the rules stand in ``sdp.offer_answer``, the corrections in ``sdp.mending``.
+"""
+
+from __future__ import annotations
+
+from mcu.base import Rejected
+from sdp.document import Description
+from sdp.mending import mend
+from sdp.offer_answer import Violation, offer_violations, violations
+
+
+class UnusableDescription(Rejected):
+    """A description of the SFU that no client can apply; the text names the broken rules."""
+
+
+def checked_answer(offer: Description, answer: Description) -> Description:
+    """Return the SFU's answer, or a corrected copy of it; ``offer`` is the one that the SFU received.
+
+    Raises:
+        UnusableDescription: it breaks a rule that cannot be corrected.
+    """
+    broken = violations(offer, answer)
+    if not broken:
+        return answer
+    corrected = answer.copy()
+    mend(offer, corrected)
+    _require_none("answer", violations(offer, corrected))
+    return corrected.freeze()
+
+
+def checked_offer(offer: Description, previous: Description | None) -> Description:
+    """Return the SFU's offer; ``previous`` is its offer before on the same connection, if any.
+
+    Raises:
+        UnusableDescription: it breaks a rule.
+    """
+    _require_none("offer", offer_violations(offer, previous))
+    return offer
+
+
+def _require_none(type: str, broken: list[Violation]) -> None:
+    if broken:
+        raise UnusableDescription(f"the SFU's {type} is invalid: {', '.join(map(str, broken))}")

@@ -1,0 +1,81 @@
+"""Descriptions of the SFU that a client could not apply: mended, or an error while the stream goes on."""
+
+from __future__ import annotations
+
+from sdp.document import parse
+from sdp.offer_answer import violations
+from tests.gateway.flows.harness import FlowHarness
+from tests.gateway.flows.media.calls import publishing_call, subscribe
+from tests.gateway.flows.media.descriptions import offer, subscriber_offer
+from tests.gateway.flows.virtual_time import settle
+from tests.mcu.descriptions import described
+
+FAILED = {"code": "processing_failed", "message": "Processing of the message failed, please check server logs."}
+
+
+def without_transport(description: str) -> str:
+    return description.replace("a=ice-ufrag", "a=x-ufrag")
+
+
+async def test_wrong_mid_and_group_of_an_answer_are_mended_before_the_client_gets_it() -> None:
+    async with FlowHarness() as harness:
+        alice = await harness.hello("alice")
+        harness.mcu.spoil = lambda answer: answer.replace("a=mid:1", "a=mid:(null)").replace(
+            "t=0 0", "t=0 0\r\na=group:BUNDLE (null) 1"
+        )
+        alice.offer()
+        await settle()
+        (reply,) = alice.data()
+        sent = parse(reply["payload"]["sdp"])
+        assert violations(parse(offer()), sent) == []
+        assert [section.mid for section in sent.media] == ["0", "1"]
+        assert "null" not in str(sent)
+
+
+async def test_first_answer_that_cannot_be_mended_is_an_error_and_leaves_no_publisher() -> None:
+    async with FlowHarness() as harness:
+        alice = await harness.hello("alice")
+        harness.mcu.spoil = without_transport
+        alice.offer()
+        await settle()
+        (reply,) = alice.received()
+        assert reply["error"] == FAILED
+        assert harness.mcu.is_empty
+        assert harness.media.open_streams == (0, 0)
+
+
+async def test_later_answer_that_cannot_be_mended_is_an_error_and_the_stream_goes_on() -> None:
+    harness, (alice,) = await publishing_call("alice")
+    async with harness:
+        harness.mcu.spoil = without_transport
+        alice.offer()
+        await settle()
+        assert [message["error"] for message in alice.received() if message["type"] == "error"] == [FAILED]
+        assert harness.publisher(alice) is not None
+        harness.mcu.spoil = str
+        alice.offer()
+        await settle()
+        assert [data["type"] for data in alice.data()] == ["answer"]
+
+
+async def test_first_offer_that_breaks_a_rule_is_an_error_and_leaves_no_subscriber() -> None:
+    harness, (alice, bob) = await publishing_call("alice", "bob")
+    async with harness:
+        harness.mcu.spoil = without_transport
+        bob.media(alice, "requestoffer")
+        await settle()
+        assert [message["error"] for message in bob.received() if message["type"] == "error"] == [FAILED]
+        assert harness.mcu.subscribers == []
+
+
+async def test_later_offer_that_breaks_a_rule_is_dropped_and_the_subscription_goes_on() -> None:
+    harness, (alice, bob) = await publishing_call("alice", "bob")
+    async with harness:
+        await subscribe(bob, alice)
+        (subscriber,) = harness.mcu.subscribers
+        shorter = subscriber_offer("shorter").partition("m=video")[0]
+        subscriber.listener.on_offer(described(shorter))
+        assert bob.data() == []
+        subscriber.listener.on_offer(described(subscriber_offer("longer")))
+        assert [data["type"] for data in bob.data()] == ["offer"]
+        assert not subscriber.closed
