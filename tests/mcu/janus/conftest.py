@@ -1,4 +1,4 @@
-"""A real Janus for each test, the backend on it, and listeners that can be waited for."""
+"""A real Janus for each test, the backend that uses it, and listeners that record their calls."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from tests.media.loopback import loopback
 
 __all__ = ["loopback"]
 
-WAIT = 10.0  # seconds for anything that Janus must do
+WAIT = 10.0  # seconds for each reaction of Janus
 INSTANCE = "of-the-tests"
 CAMERA = StreamKey(BackendId("cloud"), PublisherId("anna"), StreamType.VIDEO)
 SCREEN = StreamKey(BackendId("cloud"), PublisherId("anna"), StreamType.SCREEN)
 
 
-class Heard:
-    """A listener that remembers, and can be waited for."""
+class RecordingListener:
+    """A listener that records its calls, and can be waited for."""
 
     def __init__(self) -> None:
         self.candidates: list[Candidate | None] = []
@@ -65,40 +65,40 @@ class Heard:
         self._changed.set()
 
     async def until(self, condition: Callable[[], bool], limit: float = WAIT) -> None:
-        """Wait until something that was heard makes ``condition`` true."""
+        """Wait until a call makes ``condition`` true."""
         async with asyncio.timeout(limit):
             while not condition():
                 self._changed.clear()
                 await self._changed.wait()
 
-    async def end(self, limit: float = WAIT) -> CloseReason:
-        """Wait for the end and say why."""
+    async def close_reason(self, limit: float = WAIT) -> CloseReason:
+        """Wait for ``on_closed`` and return its reason."""
         await self.until(lambda: bool(self.closed), limit)
         return self.closed[0]
 
 
-class States:
-    """Hears the backend's states."""
+class RecordedStates:
+    """The states that the backend has reported."""
 
     def __init__(self) -> None:
-        self.heard: list[McuStatus] = []
+        self.statuses: list[McuStatus] = []
         self._changed = asyncio.Event()
 
     def __call__(self, status: McuStatus) -> None:
-        self.heard.append(status)
+        self.statuses.append(status)
         self._changed.set()
 
     async def until(self, condition: Callable[[McuStatus], bool], limit: float = WAIT) -> McuStatus:
-        """Wait until the last state fits, and return it."""
+        """Wait until the last state fulfils ``condition``, and return it."""
         async with asyncio.timeout(limit):
-            while not self.heard or not condition(self.heard[-1]):
+            while not self.statuses or not condition(self.statuses[-1]):
                 self._changed.clear()
                 await self._changed.wait()
-        return self.heard[-1]
+        return self.statuses[-1]
 
 
-class Call:
-    """Publishes and subscribes with real peers, and ends them with the test."""
+class JanusCall:
+    """Publishers and subscribers with real media peers, which are closed at the end of the test."""
 
     def __init__(self, mcu: JanusMcu, stack: AsyncExitStack) -> None:
         self.mcu = mcu
@@ -106,8 +106,8 @@ class Call:
 
     async def publisher(
         self, number: int = 1, *, key: StreamKey = CAMERA, options: PublishOptions | None = None, **media: bool
-    ) -> tuple[JanusPublisher, PublishingPeer, Heard]:
-        """Publish; by default a tone and data channels, no picture."""
+    ) -> tuple[JanusPublisher, PublishingPeer, RecordingListener]:
+        """Publish; by default a tone and data channels, no video."""
         peer = PublishingPeer(
             number,
             400.0 + 50 * number,
@@ -116,34 +116,34 @@ class Call:
             channels=("status", "unordered") if media.get("channels", True) else (),
         )
         await self._stack.enter_async_context(peer)
-        heard = Heard()
+        listener = RecordingListener()
         publisher, answer = await self.mcu.publish(
-            key, described(await peer.offer()), options or PublishOptions(), heard
+            key, described(await peer.offer()), options or PublishOptions(), listener
         )
         assert isinstance(publisher, JanusPublisher)
         await peer.accept(answer)
-        return publisher, peer, heard
+        return publisher, peer, listener
 
     async def subscriber(
         self, key: StreamKey = CAMERA, options: SubscribeOptions | None = None, answer: bool = True
-    ) -> tuple[JanusSubscriber, WatchingPeer, Heard]:
-        """Subscribe, and answer the offer unless told not to."""
+    ) -> tuple[JanusSubscriber, WatchingPeer, RecordingListener]:
+        """Subscribe, and answer the offer unless ``answer`` is false."""
         peer = await self._stack.enter_async_context(WatchingPeer())
-        heard = Heard()
-        subscriber, offer = await self.mcu.subscribe(key, options or SubscribeOptions(), heard)
+        listener = RecordingListener()
+        subscriber, offer = await self.mcu.subscribe(key, options or SubscribeOptions(), listener)
         assert isinstance(subscriber, JanusSubscriber)
         if answer:
             await subscriber.accept(described(await peer.answer(offer)))
-        return subscriber, peer, heard
+        return subscriber, peer, listener
 
 
-def server(janus: JanusProcess) -> JanusServerSettings:
-    """Return the settings that fit the Janus of a test."""
+def settings_for(janus: JanusProcess) -> JanusServerSettings:
+    """Return the settings for the Janus of a test."""
     return JanusServerSettings(janus.url, api_secret=API_SECRET, admin_key=ADMIN_KEY)
 
 
-async def until_rooms(janus: JanusProcess, count: int) -> None:
-    """Ask Janus again and again until it has that many rooms."""
+async def until_room_count(janus: JanusProcess, count: int) -> None:
+    """Ask Janus until it has that many rooms."""
     async with asyncio.timeout(WAIT):
         while len(await janus.rooms()) != count:
             pass
@@ -156,13 +156,13 @@ async def janus() -> AsyncIterator[JanusProcess]:
 
 
 @pytest.fixture
-def states() -> States:
-    return States()
+def states() -> RecordedStates:
+    return RecordedStates()
 
 
 @pytest.fixture
-async def mcu(janus: JanusProcess, states: States) -> AsyncIterator[JanusMcu]:
-    backend = JanusMcu((server(janus),), timeout=WAIT, instance=INSTANCE)
+async def mcu(janus: JanusProcess, states: RecordedStates) -> AsyncIterator[JanusMcu]:
+    backend = JanusMcu((settings_for(janus),), timeout=WAIT, instance=INSTANCE)
     await backend.start(states)
     await states.until(lambda status: status.ready)
     yield backend
@@ -170,6 +170,6 @@ async def mcu(janus: JanusProcess, states: States) -> AsyncIterator[JanusMcu]:
 
 
 @pytest.fixture
-async def call(mcu: JanusMcu, loopback: None) -> AsyncIterator[Call]:
+async def call(mcu: JanusMcu, loopback: None) -> AsyncIterator[JanusCall]:
     async with AsyncExitStack() as stack:
-        yield Call(mcu, stack)
+        yield JanusCall(mcu, stack)

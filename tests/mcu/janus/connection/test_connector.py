@@ -24,36 +24,49 @@ from mcu.janus.settings import JanusServerSettings
 from sdp.document import kinds
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess, free_ports
 from tests.mcu.descriptions import described
-from tests.mcu.janus.conftest import CAMERA, SCREEN, WAIT, Call, Heard, States, server, until_rooms
-from tests.mcu.janus.relay import Relay
+from tests.mcu.janus.conftest import (
+    CAMERA,
+    SCREEN,
+    WAIT,
+    JanusCall,
+    RecordedStates,
+    RecordingListener,
+    settings_for,
+    until_room_count,
+)
+from tests.mcu.janus.tcp_proxy import TcpProxy
 from tests.media import PublishingPeer
 
 STALL = 8.0  # seconds after which a Janus that stands still must have been noticed
 WINDOW = 10.0  # seconds for which Janus lets a session be claimed (``janus-config/``)
 
 
-async def offer() -> str:
+async def offer_of_closed_peer() -> str:
     """Return an offer that no peer stands behind any more."""
     async with PublishingPeer(1, 440.0, video=False) as peer:
         return await peer.offer()
 
 
-def state(states: States) -> SfuState:
-    return states.heard[-1].sfus[0].state
+def state(states: RecordedStates) -> SfuState:
+    return states.statuses[-1].sfus[0].state
 
 
 async def test_a_janus_that_is_not_up_yet_is_waited_for(
-    caplog: pytest.LogCaptureFixture, states: States, loopback: None
+    caplog: pytest.LogCaptureFixture, states: RecordedStates, loopback: None
 ) -> None:
     process = JanusProcess()
-    mcu = JanusMcu((server(process),), timeout=WAIT)
+    mcu = JanusMcu((settings_for(process),), timeout=WAIT)
     begun = time.monotonic()
     await mcu.start(states)
     assert time.monotonic() - begun < 0.1
     await states.until(lambda status: "refused" in status.sfus[0].reason)
     with pytest.raises(McuLost, match="not there"):
-        await mcu.publish(CAMERA, described(await offer()), PublishOptions(timeout=0.2), Heard())
-    publishing = asyncio.create_task(mcu.publish(CAMERA, described(await offer()), PublishOptions(timeout=30), Heard()))
+        await mcu.publish(
+            CAMERA, described(await offer_of_closed_peer()), PublishOptions(timeout=0.2), RecordingListener()
+        )
+    publishing = asyncio.create_task(
+        mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(timeout=30), RecordingListener())
+    )
     async with process:
         publisher, answer = await publishing
         assert "audio" in kinds(answer)
@@ -69,15 +82,15 @@ async def test_a_janus_that_is_not_up_yet_is_waited_for(
     await publisher.close()
 
 
-async def test_what_fails_in_us_is_logged_and_janus_tried_again(
-    janus: JanusProcess, states: States, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_an_internal_error_is_logged_and_janus_is_tried_again(
+    janus: JanusProcess, states: RecordedStates, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken(JanusSession):
         async def open(self) -> None:
             raise RuntimeError("a fault of ours")
 
     monkeypatch.setattr("mcu.janus.connection.connector.JanusSession", Broken)
-    mcu = JanusMcu((server(janus),), timeout=WAIT)
+    mcu = JanusMcu((settings_for(janus),), timeout=WAIT)
     await mcu.start(states)
     await states.until(lambda status: status.sfus[0].reason == "an internal error")
     assert "a fault of ours" in caplog.text
@@ -86,19 +99,19 @@ async def test_what_fails_in_us_is_logged_and_janus_tried_again(
     await mcu.stop()
 
 
-async def test_a_janus_without_videoroom_is_refused_with_one_sentence(states: States, loopback: None) -> None:
+async def test_a_janus_without_videoroom_is_refused_with_one_sentence(states: RecordedStates, loopback: None) -> None:
     async with JanusProcess(PLUGINS="", DATACHANNELS="") as process:
-        mcu = JanusMcu((server(process),), timeout=WAIT)
+        mcu = JanusMcu((settings_for(process),), timeout=WAIT)
         await mcu.start(states)
         status = await states.until(lambda status: status.sfus[0].state is SfuState.REFUSED)
         assert status.sfus[0].reason == "this Janus has no VideoRoom plugin (janus.plugin.videoroom)"
         with pytest.raises(Rejected, match="no VideoRoom"):
-            await mcu.publish(CAMERA, described(await offer()), PublishOptions(), Heard())
+            await mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(), RecordingListener())
         await mcu.stop()
 
 
 async def test_a_wrong_secret_is_refused_and_not_repeated_in_the_log(
-    janus: JanusProcess, states: States, caplog: pytest.LogCaptureFixture
+    janus: JanusProcess, states: RecordedStates, caplog: pytest.LogCaptureFixture
 ) -> None:
     mcu = JanusMcu((JanusServerSettings(janus.url, api_secret="not-the-secret"),), timeout=WAIT)
     await mcu.start(states)
@@ -108,19 +121,19 @@ async def test_a_wrong_secret_is_refused_and_not_repeated_in_the_log(
     await mcu.stop()
 
 
-async def test_a_wrong_admin_key_is_a_refusal_and_leaves_nothing(
-    janus: JanusProcess, states: States, loopback: None
+async def test_a_wrong_admin_key_is_a_refusal_and_leaves_nothing_on_janus(
+    janus: JanusProcess, states: RecordedStates, loopback: None
 ) -> None:
     mcu = JanusMcu((JanusServerSettings(janus.url, api_secret=API_SECRET, admin_key="wrong"),), timeout=WAIT)
     await mcu.start(states)
     with pytest.raises(Rejected, match="433"):
-        await mcu.publish(CAMERA, described(await offer()), PublishOptions(), Heard())
+        await mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(), RecordingListener())
     await mcu.stop()
     assert await janus.rooms() == []
     assert await janus.handles() == []
 
 
-async def test_a_token_opens_a_janus_that_asks_for_one(states: States) -> None:
+async def test_a_token_is_accepted_by_a_janus_that_requires_one(states: RecordedStates) -> None:
     async with JanusProcess(TOKEN_AUTH="true", API_SECRET="") as process:
         stranger = JanusMcu((JanusServerSettings(process.url, token="unknown"),), timeout=WAIT)
         await stranger.start(states)
@@ -133,7 +146,7 @@ async def test_a_token_opens_a_janus_that_asks_for_one(states: States) -> None:
         await friend.stop()
 
 
-async def test_what_is_not_janus_is_named(states: States) -> None:
+async def test_another_server_than_janus_is_named_as_such(states: RecordedStates) -> None:
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
@@ -147,16 +160,16 @@ async def test_what_is_not_janus_is_named(states: States) -> None:
         await mcu.stop()
 
 
-async def test_a_killed_janus_ends_every_stream_at_once_and_is_found_again(
-    call: Call, mcu: JanusMcu, janus: JanusProcess, states: States
+async def test_a_killed_janus_ends_every_stream_at_once_and_is_connected_to_again(
+    call: JanusCall, mcu: JanusMcu, janus: JanusProcess, states: RecordedStates
 ) -> None:
     _, _, publisher = await call.publisher()
     _, _, subscriber = await call.subscriber()
-    waiting = asyncio.create_task(mcu.subscribe(SCREEN, SubscribeOptions(timeout=60), Heard()))
+    waiting = asyncio.create_task(mcu.subscribe(SCREEN, SubscribeOptions(timeout=60), RecordingListener()))
     begun = time.monotonic()
     await janus.kill()
-    assert await publisher.end() is CloseReason.LOST
-    assert await subscriber.end() is CloseReason.LOST
+    assert await publisher.close_reason() is CloseReason.LOST
+    assert await subscriber.close_reason() is CloseReason.LOST
     assert time.monotonic() - begun < 1
     assert state(states) is SfuState.CONNECTING
     await janus.start()
@@ -170,14 +183,14 @@ async def test_a_killed_janus_ends_every_stream_at_once_and_is_found_again(
     assert publisher.closed == [CloseReason.LOST]
 
 
-async def test_what_is_under_way_fails_at_once_when_janus_is_killed(
-    call: Call, mcu: JanusMcu, janus: JanusProcess
+async def test_pending_requests_fail_at_once_when_janus_is_killed(
+    call: JanusCall, mcu: JanusMcu, janus: JanusProcess
 ) -> None:
     publisher, _, _ = await call.publisher()
     janus.freeze()  # so that the requests below are on their way when it dies
     limiting = asyncio.create_task(publisher.limit(100_000))
     publishing = asyncio.create_task(
-        mcu.publish(CAMERA, described(await offer()), PublishOptions(timeout=0.5), Heard())
+        mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(timeout=0.5), RecordingListener())
     )
     await asyncio.sleep(0)
     await janus.kill()
@@ -187,55 +200,67 @@ async def test_what_is_under_way_fails_at_once_when_janus_is_killed(
         await publishing
 
 
-async def test_a_late_answer_of_janus_is_undone(mcu: JanusMcu, janus: JanusProcess, loopback: None) -> None:
+async def test_a_late_success_of_janus_is_undone(mcu: JanusMcu, janus: JanusProcess, loopback: None) -> None:
     janus.freeze()
     for _ in range(3):
         with pytest.raises(McuTimeout):
-            await mcu.publish(CAMERA, described(await offer()), PublishOptions(timeout=0.2), Heard())
+            await mcu.publish(
+                CAMERA, described(await offer_of_closed_peer()), PublishOptions(timeout=0.2), RecordingListener()
+            )
     janus.thaw()
-    publisher, _ = await mcu.publish(CAMERA, described(await offer()), PublishOptions(), Heard())
+    publisher, _ = await mcu.publish(
+        CAMERA, described(await offer_of_closed_peer()), PublishOptions(), RecordingListener()
+    )
     await publisher.close()
     assert await janus.rooms() == []
     assert len(await janus.handles()) == 1  # the control handle
 
 
-async def test_a_connection_that_janus_does_not_outlive_takes_the_streams_along(states: States, loopback: None) -> None:
-    async with JanusProcess(RECLAIM_TIMEOUT="0") as janus, Relay(janus.values["WS_PORT"]) as relay:
-        heard = Heard()
-        settings = JanusServerSettings(relay.url, api_secret=API_SECRET, admin_key=ADMIN_KEY)
+async def test_without_a_reclaim_timeout_a_broken_connection_ends_the_streams(
+    states: RecordedStates, loopback: None
+) -> None:
+    async with JanusProcess(RECLAIM_TIMEOUT="0") as janus, TcpProxy(janus.values["WS_PORT"]) as proxy:
+        listener = RecordingListener()
+        settings = JanusServerSettings(proxy.url, api_secret=API_SECRET, admin_key=ADMIN_KEY)
         mcu = JanusMcu((settings,), timeout=WAIT)
         await mcu.start(states)
         await states.until(lambda status: status.ready)
-        await mcu.publish(CAMERA, described(await offer()), PublishOptions(), heard)
-        relay.cut()
-        assert await heard.end() is CloseReason.LOST
+        await mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(), listener)
+        proxy.cut()
+        assert await listener.close_reason() is CloseReason.LOST
         assert len(await janus.rooms()) == 1
-        publisher, _ = await mcu.publish(CAMERA, described(await offer()), PublishOptions(), Heard())
-        await until_rooms(janus, 1)
+        publisher, _ = await mcu.publish(
+            CAMERA, described(await offer_of_closed_peer()), PublishOptions(), RecordingListener()
+        )
+        await until_room_count(janus, 1)
         await publisher.close()
         assert await janus.rooms() == []
         await mcu.stop()
 
 
 async def test_a_second_gateway_on_the_same_janus_is_not_disturbed(
-    call: Call, janus: JanusProcess, loopback: None
+    call: JanusCall, janus: JanusProcess, loopback: None
 ) -> None:
     _, sender, _ = await call.publisher()
-    _, watcher, heard = await call.subscriber()
-    states = States()
-    other = JanusMcu((server(janus),), timeout=WAIT)
+    _, watcher, listener = await call.subscriber()
+    states = RecordedStates()
+    other = JanusMcu((settings_for(janus),), timeout=WAIT)
     await other.start(states)
     await states.until(lambda status: status.ready)
-    publisher, _ = await other.publish(CAMERA, described(await offer()), PublishOptions(), Heard())
+    publisher, _ = await other.publish(
+        CAMERA, described(await offer_of_closed_peer()), PublishOptions(), RecordingListener()
+    )
     assert len(await janus.rooms()) == 2
     await other.stop()
     await watcher.wait_for_tone(sender.frequency)
-    assert heard.closed == []
+    assert listener.closed == []
     assert len(await janus.rooms()) == 1
     await publisher.close()
 
 
-async def test_stopping_leaves_nothing_and_may_be_repeated(call: Call, mcu: JanusMcu, janus: JanusProcess) -> None:
+async def test_stop_leaves_nothing_on_janus_and_may_be_repeated(
+    call: JanusCall, mcu: JanusMcu, janus: JanusProcess
+) -> None:
     await call.publisher()
     await call.subscriber()
     await mcu.stop()
@@ -243,14 +268,14 @@ async def test_stopping_leaves_nothing_and_may_be_repeated(call: Call, mcu: Janu
     assert await janus.rooms() == []
     assert await janus.handles() == []
     with pytest.raises(McuLost):
-        await mcu.publish(CAMERA, described(await offer()), PublishOptions(), Heard())
+        await mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(), RecordingListener())
 
 
-async def test_changed_settings_hold_from_the_next_attempt_on(janus: JanusProcess, states: States) -> None:
+async def test_changed_settings_hold_from_the_next_attempt_on(janus: JanusProcess, states: RecordedStates) -> None:
     mcu = JanusMcu((JanusServerSettings(janus.url, api_secret="an old one"),), timeout=WAIT)
     await mcu.start(states)
     await states.until(lambda status: status.sfus[0].state is SfuState.REFUSED)
-    await mcu.reconfigure((server(janus),))
+    await mcu.reconfigure((settings_for(janus),))
     await states.until(lambda status: status.ready)
     with pytest.raises(ValueError, match="there is no"):
         await mcu.reconfigure(())
@@ -258,16 +283,16 @@ async def test_changed_settings_hold_from_the_next_attempt_on(janus: JanusProces
 
 
 @pytest.mark.full
-async def test_a_janus_that_stands_still_is_noticed(call: Call, janus: JanusProcess, states: States) -> None:
+async def test_a_frozen_janus_is_noticed(call: JanusCall, janus: JanusProcess, states: RecordedStates) -> None:
     _, _, publisher = await call.publisher()
     _, _, subscriber = await call.subscriber()
     begun = time.monotonic()
     janus.freeze()
     await states.until(lambda status: not status.ready, STALL)
     assert time.monotonic() - begun < STALL
-    assert states.heard[-1].sfus[0].reason == "Janus does not answer any more"
-    assert await publisher.end(STALL) is CloseReason.LOST
-    assert await subscriber.end(STALL) is CloseReason.LOST
+    assert states.statuses[-1].sfus[0].reason == "Janus does not answer any more"
+    assert await publisher.close_reason(STALL) is CloseReason.LOST
+    assert await subscriber.close_reason(STALL) is CloseReason.LOST
     assert time.monotonic() - begun < WINDOW + 2
     janus.thaw()
     await states.until(lambda status: status.ready, 30)
@@ -275,44 +300,44 @@ async def test_a_janus_that_stands_still_is_noticed(call: Call, janus: JanusProc
     _, watcher, _ = await call.subscriber()
     await watcher.wait_for_tone(sender.frequency)
     await again.close()
-    await until_rooms(janus, 0)
+    await until_room_count(janus, 0)
 
 
 @pytest.mark.full
-async def test_a_session_that_janus_lets_expire_is_lost_and_made_anew(
-    states: States, loopback: None, monkeypatch: pytest.MonkeyPatch
+async def test_a_session_that_expires_on_janus_is_lost_and_replaced_by_a_new_one(
+    states: RecordedStates, loopback: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mcu.janus.connection.session.KEEPALIVE", 3600.0)
     monkeypatch.setattr("mcu.janus.rooms.sweep.FIRST", (3600.0,))  # a look keeps the session alive as well
     async with JanusProcess(SESSION_TIMEOUT="4") as process:
-        mcu, heard = JanusMcu((server(process),), timeout=WAIT), Heard()
+        mcu, listener = JanusMcu((settings_for(process),), timeout=WAIT), RecordingListener()
         await mcu.start(states)
-        await mcu.publish(CAMERA, described(await offer()), PublishOptions(), heard)
-        assert await heard.end(20) is CloseReason.LOST  # Janus' `timeout` names no sender
+        await mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(), listener)
+        assert await listener.close_reason(20) is CloseReason.LOST  # Janus' `timeout` names no sender
         await states.until(lambda status: status.ready, 20)
         await mcu.stop()
 
 
 @pytest.mark.full
-async def test_a_session_is_kept_alive(states: States, loopback: None, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_session_is_kept_alive(states: RecordedStates, loopback: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mcu.janus.connection.session.KEEPALIVE", 2.0)
     async with JanusProcess(SESSION_TIMEOUT="4") as process, AsyncExitStack() as stack:
-        mcu = JanusMcu((server(process),), timeout=WAIT)
+        mcu = JanusMcu((settings_for(process),), timeout=WAIT)
         await mcu.start(states)
-        call = Call(mcu, stack)
-        _, sender, heard = await call.publisher()
+        call = JanusCall(mcu, stack)
+        _, sender, listener = await call.publisher()
         _, watcher, _ = await call.subscriber()
         with pytest.raises(TimeoutError):
-            await heard.end(12)
+            await listener.close_reason(12)
         await watcher.wait_for_tone(sender.frequency)
         await mcu.stop()
 
 
 @pytest.mark.parametrize(("status", "reason"), [(502, "behind the proxy"), (404, "does not speak Janus")])
-async def test_a_proxy_that_finds_nobody_is_believed(
+async def test_a_proxy_that_reports_janus_as_gone_loses_the_streams(
     janus: JanusProcess, loopback: None, status: int, reason: str
 ) -> None:
-    states, heard = States(), Heard()
+    states, listener = RecordedStates(), RecordingListener()
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -320,15 +345,15 @@ async def test_a_proxy_that_finds_nobody_is_believed(
         writer.close()
 
     (port,) = free_ports(1)
-    async with Relay(janus.values["WS_PORT"]) as relay, await asyncio.start_server(refuse, "127.0.0.1", port):
-        mcu = JanusMcu((JanusServerSettings(relay.url, api_secret=API_SECRET, admin_key=ADMIN_KEY),), timeout=WAIT)
+    async with TcpProxy(janus.values["WS_PORT"]) as proxy, await asyncio.start_server(refuse, "127.0.0.1", port):
+        mcu = JanusMcu((JanusServerSettings(proxy.url, api_secret=API_SECRET, admin_key=ADMIN_KEY),), timeout=WAIT)
         await mcu.start(states)
         await states.until(lambda now: now.ready)
-        await mcu.publish(CAMERA, described(await offer()), PublishOptions(), heard)
-        relay.to = port
-        relay.cut()
+        await mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(), listener)
+        proxy.port = port
+        proxy.cut()
         await states.until(lambda now: reason in now.sfus[0].reason)
-        assert heard.closed == ([CloseReason.LOST] if status == 502 else [])
-        relay.to = int(janus.values["WS_PORT"])
+        assert listener.closed == ([CloseReason.LOST] if status == 502 else [])
+        proxy.port = int(janus.values["WS_PORT"])
         await states.until(lambda now: now.ready)
         await mcu.stop()

@@ -8,7 +8,7 @@ from mcu.base import McuStatus
 from mcu.janus.backend import JanusMcu
 from mcu.janus.settings import JanusServerSettings
 from tests.janus_process import free_ports
-from tests.mcu.janus.conftest import States
+from tests.mcu.janus.conftest import RecordedStates
 
 
 def nobody_there(name: str = "") -> JanusServerSettings:
@@ -20,7 +20,9 @@ def all_refuse(status: McuStatus) -> bool:
     return all("refused" in sfu.reason for sfu in status.sfus)
 
 
-async def test_each_line_says_which_one_it_is(states: States, caplog: pytest.LogCaptureFixture) -> None:
+async def test_each_line_begins_with_the_name_of_its_janus(
+    states: RecordedStates, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("INFO")
     servers = (nobody_there(), nobody_there("paris"), nobody_there())
     mcu = JanusMcu(servers, timeout=1.0)
@@ -38,7 +40,7 @@ async def test_each_line_says_which_one_it_is(states: States, caplog: pytest.Log
     await mcu.stop()
 
 
-async def test_the_only_one_needs_no_number(states: States, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_single_janus_has_no_number(states: RecordedStates, caplog: pytest.LogCaptureFixture) -> None:
     mcu = JanusMcu((nobody_there(),), timeout=1.0)
     await mcu.start(states)
     await states.until(all_refuse)
@@ -48,11 +50,11 @@ async def test_the_only_one_needs_no_number(states: States, caplog: pytest.LogCa
 
 
 @pytest.mark.parametrize("name", ["12", "10.0.0.1", "fe80::1", "a b", "x" * 33])
-def test_a_name_is_no_number_and_no_address(name: str) -> None:
+def test_a_name_that_is_a_number_or_an_address_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="`name`"):
         JanusServerSettings("ws://x", name=name)
 
 
-def test_no_two_have_one_name() -> None:
+def test_two_with_one_name_are_refused() -> None:
     with pytest.raises(ValueError, match="have the name a"):
         JanusMcu((JanusServerSettings("ws://x", name="a"), JanusServerSettings("ws://y", name="a")), timeout=1.0)

@@ -17,23 +17,23 @@ from mcu.janus.connection.messages import PLUGIN, HandleInfo, JanusMessage, pars
 from mcu.janus.connection.transactions import Expect
 from mcu.janus.settings import JanusServerSettings
 from tests.mcu.descriptions import described
-from tests.mcu.janus.conftest import CAMERA, WAIT, Heard, States
+from tests.mcu.janus.conftest import CAMERA, WAIT, RecordedStates, RecordingListener
 
 LATE = {"janus": "success", "data": {"id": 7}}
 OFFER = "v=0\r\na=ice-ufrag:u\r\na=fingerprint:sha-256 AA\r\n"
 
 
-class Impostor:
+class FakeJanus:
     """Answers info, create, attach, detach and keepalive; ``answers`` changes or silences (``None``) an answer."""
 
     def __init__(self) -> None:
         self.answers: dict[str, dict[str, Any] | None] = {}
-        self.heard: list[dict[str, Any]] = []
+        self.requests: list[dict[str, Any]] = []
         self.sockets: list[web.WebSocketResponse] = []
         self._ids = iter(range(100, 1000))
         self._changed = asyncio.Event()
 
-    async def __aenter__(self) -> Impostor:
+    async def __aenter__(self) -> FakeJanus:
         app = web.Application()
         app.router.add_get("/", self._serve)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
@@ -51,7 +51,7 @@ class Impostor:
     async def until(self, janus: str, count: int = 1) -> dict[str, Any]:
         """Wait until a request was heard that many times, and return the last of them."""
         async with asyncio.timeout(WAIT):
-            while len(found := [request for request in self.heard if request["janus"] == janus]) < count:
+            while len(found := [request for request in self.requests if request["janus"] == janus]) < count:
                 self._changed.clear()
                 await self._changed.wait()
         return found[-1]
@@ -65,15 +65,15 @@ class Impostor:
         await socket.prepare(request)
         self.sockets.append(socket)
         async for frame in socket:
-            heard = json.loads(frame.data)
-            self.heard.append(heard)
+            listener = json.loads(frame.data)
+            self.requests.append(listener)
             self._changed.set()
-            answer = self.answers.get(heard["janus"], self._usual(heard["janus"]))
+            answer = self.answers.get(listener["janus"], self._default_answer(listener["janus"]))
             if answer is not None:
-                await socket.send_json({**answer, "transaction": heard["transaction"]})
+                await socket.send_json({**answer, "transaction": listener["transaction"]})
         return socket
 
-    def _usual(self, janus: str) -> dict[str, Any] | None:
+    def _default_answer(self, janus: str) -> dict[str, Any] | None:
         if janus == "info":
             return {"janus": "server_info", "data_channels": True, "plugins": {PLUGIN: {}}, "version_string": "9.9"}
         if janus == "keepalive":
@@ -83,34 +83,36 @@ class Impostor:
         return {"janus": "success", "data": {"id": next(self._ids)}}
 
 
-async def ready(impostor: Impostor, states: States, patience: float = WAIT) -> JanusMcu:
-    mcu = JanusMcu((JanusServerSettings(impostor.url),), timeout=patience)
+async def ready(fake: FakeJanus, states: RecordedStates, patience: float = WAIT) -> JanusMcu:
+    mcu = JanusMcu((JanusServerSettings(fake.url),), timeout=patience)
     await mcu.start(states)
     await states.until(lambda status: status.ready)
     return mcu
 
 
 async def test_a_janus_without_data_channels_is_refused_with_one_sentence(
-    states: States, caplog: pytest.LogCaptureFixture
+    states: RecordedStates, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with Impostor() as impostor:
-        impostor.answers["info"] = {"janus": "server_info", "data_channels": False, "plugins": {PLUGIN: {}}}
-        mcu = JanusMcu((JanusServerSettings(impostor.url),), timeout=WAIT)
+    async with FakeJanus() as fake:
+        fake.answers["info"] = {"janus": "server_info", "data_channels": False, "plugins": {PLUGIN: {}}}
+        mcu = JanusMcu((JanusServerSettings(fake.url),), timeout=WAIT)
         await mcu.start(states)
         status = await states.until(lambda status: status.sfus[0].state is SfuState.REFUSED)
         assert status.sfus[0].reason == "this Janus was built without data channels"
         with pytest.raises(Rejected, match="data channels"):
-            await mcu.publish(CAMERA, described(OFFER), PublishOptions(), Heard())
+            await mcu.publish(CAMERA, described(OFFER), PublishOptions(), RecordingListener())
         await mcu.stop()
     assert len([record for record in caplog.records if "data channels" in record.getMessage()]) == 1
 
 
-async def test_what_makes_no_sense_is_passed_over(states: States, caplog: pytest.LogCaptureFixture) -> None:
-    async with Impostor() as impostor:
-        mcu = await ready(impostor, states)
+async def test_invalid_and_unexpected_messages_are_ignored(
+    states: RecordedStates, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with FakeJanus() as fake:
+        mcu = await ready(fake, states)
         for text in ("garbage", "[]", '{"janus":"ack","transaction":"999"}', '{"janus":"event","sender":5}', "{}"):
-            await impostor.send(text)
-        await impostor.send('{"janus":"claimed"}')
+            await fake.send(text)
+        await fake.send('{"janus":"claimed"}')
         session = await mcu.session()
         await session.request("keepalive", Expect.ACK)
         assert mcu.status().ready
@@ -118,8 +120,10 @@ async def test_what_makes_no_sense_is_passed_over(states: States, caplog: pytest
     assert "garbage" not in caplog.text
 
 
-async def test_an_owner_that_fails_does_not_stop_the_reader(states: States, caplog: pytest.LogCaptureFixture) -> None:
-    class Clumsy:
+async def test_a_listener_that_raises_does_not_stop_the_reader(
+    states: RecordedStates, caplog: pytest.LogCaptureFixture
+) -> None:
+    class FailingListener:
         def on_event(self, message: JanusMessage) -> None:
             raise ZeroDivisionError
 
@@ -132,11 +136,11 @@ async def test_an_owner_that_fails_does_not_stop_the_reader(states: States, capl
         def on_lost(self) -> None:
             """Nothing to lose."""
 
-    async with Impostor() as impostor:
-        mcu = await ready(impostor, states)
+    async with FakeJanus() as fake:
+        mcu = await ready(fake, states)
         session = await mcu.session()
-        handle = await session.attach("clumsy", Clumsy())
-        await impostor.send(json.dumps({"janus": "webrtcup", "sender": handle.id}))
+        handle = await session.attach("clumsy", FailingListener())
+        await fake.send(json.dumps({"janus": "webrtcup", "sender": handle.id}))
         await session.request("keepalive", Expect.ACK)
         assert "not handled: webrtcup" in caplog.text
         handle.detach()
@@ -144,10 +148,10 @@ async def test_an_owner_that_fails_does_not_stop_the_reader(states: States, capl
         await mcu.stop()
 
 
-async def test_an_owner_that_fails_keeps_nobody_from_coming_back(
-    states: States, caplog: pytest.LogCaptureFixture
+async def test_a_listener_that_raises_does_not_prevent_a_claim_or_a_new_session(
+    states: RecordedStates, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Clumsy:
+    class FailingListener:
         def on_event(self, message: JanusMessage) -> None:
             """Nothing happens here."""
 
@@ -160,18 +164,18 @@ async def test_an_owner_that_fails_keeps_nobody_from_coming_back(
         def on_lost(self) -> None:
             raise ZeroDivisionError
 
-    async with Impostor() as impostor:
+    async with FakeJanus() as fake:
         info = {"janus": "server_info", "data_channels": True, "plugins": {PLUGIN: {}}, "reclaim-session-timeout": 5}
-        impostor.answers["info"] = info
-        mcu = await ready(impostor, states)
+        fake.answers["info"] = info
+        mcu = await ready(fake, states)
         session = await mcu.session()
-        await session.attach("clumsy", Clumsy())
-        await impostor.sockets[-1].close()
+        await session.attach("clumsy", FailingListener())
+        await fake.sockets[-1].close()
         await states.until(lambda status: not status.ready)
         await states.until(lambda status: status.ready)
         assert "not handled: claimed" in caplog.text
-        impostor.answers["claim"] = {"janus": "error", "error": {"code": 458, "reason": "No such session"}}
-        await impostor.sockets[-1].close()
+        fake.answers["claim"] = {"janus": "error", "error": {"code": 458, "reason": "No such session"}}
+        await fake.sockets[-1].close()
         await states.until(lambda status: not status.ready)
         await states.until(lambda status: status.ready)
         assert "not handled: lost" in caplog.text
@@ -179,98 +183,98 @@ async def test_an_owner_that_fails_keeps_nobody_from_coming_back(
         await mcu.stop()
 
 
-async def test_a_forgotten_session_is_made_anew(states: States) -> None:
-    async with Impostor() as impostor:
-        mcu = await ready(impostor, states)
+async def test_a_session_that_janus_does_not_know_any_more_is_replaced_by_a_new_one(states: RecordedStates) -> None:
+    async with FakeJanus() as fake:
+        mcu = await ready(fake, states)
         session = await mcu.session()
-        impostor.answers["keepalive"] = {"janus": "error", "error": {"code": 458, "reason": "No such session"}}
+        fake.answers["keepalive"] = {"janus": "error", "error": {"code": 458, "reason": "No such session"}}
         with pytest.raises(McuLost, match="no such session"):
             await session.request("keepalive", Expect.ACK)
         await states.until(lambda status: not status.ready)
         with pytest.raises(McuLost):
             await session.request("keepalive", Expect.ACK)
         await states.until(lambda status: status.ready)
-        assert len(impostor.sockets) == 2
+        assert len(fake.sockets) == 2
         await mcu.stop()
 
 
-async def test_a_keepalive_that_is_not_answered_ends_the_session(
-    states: States, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_an_unanswered_keepalive_ends_the_session(
+    states: RecordedStates, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("mcu.janus.connection.session.KEEPALIVE", 0.1)
-    async with Impostor() as impostor:
-        mcu = await ready(impostor, states, patience=0.3)
-        await impostor.until("keepalive", 2)
-        impostor.answers["keepalive"] = None
+    async with FakeJanus() as fake:
+        mcu = await ready(fake, states, patience=0.3)
+        await fake.until("keepalive", 2)
+        fake.answers["keepalive"] = None
         await states.until(lambda status: not status.ready)
         await mcu.stop()
     assert "did not answer a keepalive" in caplog.text
 
 
-async def test_a_claim_that_is_not_answered_is_tried_again_and_given_up_in_time(
-    states: States, monkeypatch: pytest.MonkeyPatch
+async def test_an_unanswered_claim_is_repeated_and_given_up_in_time(
+    states: RecordedStates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mcu.janus.connection.connector.CONNECT", 0.1)
-    async with Impostor() as impostor:
+    async with FakeJanus() as fake:
         info = {"janus": "server_info", "data_channels": True, "plugins": {PLUGIN: {}}, "reclaim-session-timeout": 1}
-        impostor.answers["info"] = info
-        impostor.answers["claim"] = None
-        mcu = await ready(impostor, states)
+        fake.answers["info"] = info
+        fake.answers["claim"] = None
+        mcu = await ready(fake, states)
         session = await mcu.session()
         for answered in (True, False):
-            await impostor.sockets[-1].close()
+            await fake.sockets[-1].close()
             await states.until(lambda status: not status.ready)
-            await impostor.until("claim", 2)
-            assert states.heard[-1].sfus[0].state is SfuState.CONNECTING
+            await fake.until("claim", 2)
+            assert states.statuses[-1].sfus[0].state is SfuState.CONNECTING
             if answered:
-                impostor.answers["claim"] = {"janus": "success"}
+                fake.answers["claim"] = {"janus": "success"}
             await states.until(lambda status: status.ready)
             assert ((await mcu.session()) is session) is answered
-            impostor.answers["claim"] = None
-            impostor.heard.clear()
+            fake.answers["claim"] = None
+            fake.requests.clear()
         assert session.lost
         with pytest.raises(McuLost):
             await session.claim()
         await mcu.stop()
 
 
-async def test_a_janus_that_takes_connections_and_says_nothing_is_tried_again(
-    states: States, caplog: pytest.LogCaptureFixture
+async def test_a_janus_that_accepts_connections_and_does_not_answer_is_tried_again(
+    states: RecordedStates, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with Impostor() as impostor:
-        impostor.answers["info"] = None
-        mcu = JanusMcu((JanusServerSettings(impostor.url),), timeout=0.2)
+    async with FakeJanus() as fake:
+        fake.answers["info"] = None
+        mcu = JanusMcu((JanusServerSettings(fake.url),), timeout=0.2)
         await mcu.start(states)
         await states.until(lambda status: status.sfus[0].reason == "it does not answer")
-        del impostor.answers["info"]
+        del fake.answers["info"]
         await states.until(lambda status: status.ready)
         await mcu.stop()
     assert caplog.text.count("it does not answer") == 1
 
 
-async def test_what_a_session_left_half_open_is_undone_when_it_comes_late(states: States) -> None:
-    async with Impostor() as impostor:
-        mcu = await ready(impostor, states)
-        impostor.answers["attach"] = None
+async def test_a_handle_whose_attach_is_answered_late_is_detached(states: RecordedStates) -> None:
+    async with FakeJanus() as fake:
+        mcu = await ready(fake, states)
+        fake.answers["attach"] = None
         with pytest.raises(McuTimeout):
-            await mcu.publish(CAMERA, described(OFFER), PublishOptions(timeout=0.1), Heard())
-        asked = await impostor.until("attach", 2)
+            await mcu.publish(CAMERA, described(OFFER), PublishOptions(timeout=0.1), RecordingListener())
+        asked = await fake.until("attach", 2)
         late = {"janus": "success", "transaction": asked["transaction"], "data": {"id": 4711}}
-        await impostor.send(json.dumps(late))
-        assert (await impostor.until("detach"))["handle_id"] == 4711
+        await fake.send(json.dumps(late))
+        assert (await fake.until("detach"))["handle_id"] == 4711
         await mcu.stop()
 
 
-async def test_an_answer_in_the_turn_of_the_cancellation_is_undone(states: States) -> None:
-    async with Impostor() as impostor:
-        mcu = await ready(impostor, states)
+async def test_a_success_in_the_turn_of_the_cancellation_is_undone(states: RecordedStates) -> None:
+    async with FakeJanus() as fake:
+        mcu = await ready(fake, states)
         session = await mcu.session()
         undone: list[int] = []
-        impostor.answers["attach"] = None
+        fake.answers["attach"] = None
         for turns in range(3):  # the answer comes before who was cancelled has its turn, in it, and after it
             for answered_first in (False, True):
                 asking = asyncio.create_task(session.request("attach", undo=lambda late: undone.append(late.data.id)))
-                asked = await impostor.until("attach", 2 + 2 * turns + answered_first)
+                asked = await fake.until("attach", 2 + 2 * turns + answered_first)
                 answer = parse(json.dumps({**LATE, "transaction": asked["transaction"]}))
                 if answered_first:
                     session.receive(answer)
@@ -285,17 +289,17 @@ async def test_an_answer_in_the_turn_of_the_cancellation_is_undone(states: State
         await mcu.stop()
 
 
-async def test_a_request_that_is_unanswered_when_its_handle_goes_is_lost_and_not_cancelled(
-    states: States, monkeypatch: pytest.MonkeyPatch
+async def test_an_unanswered_request_of_a_detached_handle_raises_mcu_lost(
+    states: RecordedStates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mcu.janus.connection.handle.ANSWER_TIMEOUT", 0.05)
-    async with Impostor() as impostor:
-        mcu = await ready(impostor, states)
+    async with FakeJanus() as fake:
+        mcu = await ready(fake, states)
         handle = await (await mcu.session()).attach("silent", None)
-        impostor.answers["message"] = None
+        fake.answers["message"] = None
         asking = [asyncio.create_task(handle.request({"request": "configure"})) for _ in range(2)]
         given_up = asyncio.create_task(handle.request({"request": "configure"}))
-        await impostor.until("message", 4)
+        await fake.until("message", 4)
         given_up.cancel()
         detached = handle.detach()
         async with asyncio.timeout(WAIT):
@@ -303,46 +307,50 @@ async def test_a_request_that_is_unanswered_when_its_handle_goes_is_lost_and_not
                 with pytest.raises(McuLost):
                     await task
             await detached
-        assert [request["handle_id"] for request in impostor.heard if request["janus"] == "detach"] == [handle.id]
+        assert [request["handle_id"] for request in fake.requests if request["janus"] == "detach"] == [handle.id]
         await mcu.stop()
 
 
-async def test_a_plugin_error_in_a_success_is_an_error(states: States) -> None:
-    async with Impostor() as impostor:
-        mcu = await ready(impostor, states)
+async def test_a_plugin_error_in_a_success_is_an_error(states: RecordedStates) -> None:
+    async with FakeJanus() as fake:
+        mcu = await ready(fake, states)
         data = {"videoroom": "event", "error_code": 429, "error": "Missing element (admin_key)"}
-        impostor.answers["message"] = {"janus": "success", "plugindata": {"plugin": PLUGIN, "data": data}}
+        fake.answers["message"] = {"janus": "success", "plugindata": {"plugin": PLUGIN, "data": data}}
         with pytest.raises(Rejected, match="429"):
-            await mcu.publish(CAMERA, described(OFFER), PublishOptions(), Heard())
-        await impostor.until("detach")
+            await mcu.publish(CAMERA, described(OFFER), PublishOptions(), RecordingListener())
+        await fake.until("detach")
         await mcu.stop()
 
 
-async def test_a_room_number_that_is_taken_is_not_insisted_on(states: States) -> None:
-    async with Impostor() as impostor:
-        mcu = await ready(impostor, states)
+async def test_a_room_number_that_exists_is_replaced_by_another(states: RecordedStates) -> None:
+    async with FakeJanus() as fake:
+        mcu = await ready(fake, states)
         data = {"videoroom": "event", "error_code": 427, "error": "Room already exists"}
-        impostor.answers["message"] = {"janus": "success", "plugindata": {"plugin": PLUGIN, "data": data}}
-        publishing = asyncio.create_task(mcu.publish(CAMERA, described(OFFER), PublishOptions(timeout=1), Heard()))
-        await impostor.until("message", 3)
+        fake.answers["message"] = {"janus": "success", "plugindata": {"plugin": PLUGIN, "data": data}}
+        publishing = asyncio.create_task(
+            mcu.publish(CAMERA, described(OFFER), PublishOptions(timeout=1), RecordingListener())
+        )
+        await fake.until("message", 3)
         publishing.cancel()
         await asyncio.wait([publishing])
-        numbers = [request["body"]["room"] for request in impostor.heard if "room" in request.get("body", {})]
+        numbers = [request["body"]["room"] for request in fake.requests if "room" in request.get("body", {})]
         assert len(set(numbers)) == len(numbers)
         await mcu.stop()
 
 
-async def test_no_secret_and_no_description_reaches_the_log(states: States, caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_secret_and_no_description_reaches_the_log(
+    states: RecordedStates, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
-    async with Impostor() as impostor:
-        mcu = JanusMcu((JanusServerSettings(impostor.url, api_secret="hush-hush", token="tock-en"),), timeout=WAIT)
+    async with FakeJanus() as fake:
+        mcu = JanusMcu((JanusServerSettings(fake.url, api_secret="hush-hush", token="tock-en"),), timeout=WAIT)
         await mcu.start(states)
         await states.until(lambda status: status.ready)
-        assert impostor.heard[0]["apisecret"] == "hush-hush"
-        assert impostor.heard[0]["token"] == "tock-en"
-        impostor.answers["attach"] = {"janus": "error", "error": {"code": 403, "reason": "Unauthorized"}}
+        assert fake.requests[0]["apisecret"] == "hush-hush"
+        assert fake.requests[0]["token"] == "tock-en"
+        fake.answers["attach"] = {"janus": "error", "error": {"code": 403, "reason": "Unauthorized"}}
         with pytest.raises(Rejected):
-            await mcu.publish(CAMERA, described(OFFER), PublishOptions(), Heard())
+            await mcu.publish(CAMERA, described(OFFER), PublishOptions(), RecordingListener())
         await mcu.stop()
     for private in ("hush-hush", "tock-en", "127.0.0.1", "ice-ufrag", "anna"):
         assert private not in caplog.text

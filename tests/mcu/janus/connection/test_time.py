@@ -16,8 +16,8 @@ from mcu.janus.connection.back_off import QUICK_FOR, STEADY_FOR, back_off
 from mcu.janus.settings import JanusServerSettings
 from tests.gateway.flows.virtual_time import VirtualLoop
 from tests.mcu.descriptions import described
-from tests.mcu.janus.conftest import CAMERA, Heard, States
-from tests.mcu.janus.connection.test_misbehaviour import OFFER, Impostor
+from tests.mcu.janus.conftest import CAMERA, RecordedStates, RecordingListener
+from tests.mcu.janus.connection.test_misbehaviour import OFFER, FakeJanus
 
 TIMEOUT = 10.0  # seconds: the default
 NEAR = 0.5  # seconds that may pass over what the sockets do
@@ -35,26 +35,26 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-class Timed(Impostor):
+class TimedFakeJanus(FakeJanus):
     """Notes when it was asked for what."""
 
     def __init__(self) -> None:
         super().__init__()
         self.times: list[tuple[str, float]] = []
 
-    def _usual(self, janus: str) -> dict[str, Any] | None:
+    def _default_answer(self, janus: str) -> dict[str, Any] | None:
         self.times.append((janus, now()))
-        return super()._usual(janus)
+        return super()._default_answer(janus)
 
     def of(self, janus: str) -> list[float]:
         return [time for name, time in self.times if name == janus]
 
 
 # reference 9.8-b
-def test_janus_hears_a_keepalive_every_3_seconds() -> None:
+def test_janus_gets_a_keepalive_every_3_seconds() -> None:
     async def story() -> None:
-        states = States()
-        async with (janus := Timed()):
+        states = RecordedStates()
+        async with (janus := TimedFakeJanus()):
             mcu = JanusMcu((JanusServerSettings(janus.url),), timeout=TIMEOUT)
             await mcu.start(states)
             await states.until(lambda status: status.ready)
@@ -69,15 +69,15 @@ def test_janus_hears_a_keepalive_every_3_seconds() -> None:
 # reference 9.8-a
 def test_a_request_that_janus_does_not_answer_fails_after_10_seconds() -> None:
     async def story() -> None:
-        states = States()
-        async with (janus := Timed()):
+        states = RecordedStates()
+        async with (janus := TimedFakeJanus()):
             mcu = JanusMcu((JanusServerSettings(janus.url),), timeout=TIMEOUT)
             await mcu.start(states)
             await states.until(lambda status: status.ready)
             janus.answers["attach"] = None
             start = now()
             with pytest.raises((McuTimeout, McuLost)):
-                await mcu.publish(CAMERA, described(OFFER), PublishOptions(), Heard())
+                await mcu.publish(CAMERA, described(OFFER), PublishOptions(), RecordingListener())
             assert now() - start == pytest.approx(10, abs=NEAR)
             await mcu.stop()
 
@@ -89,10 +89,10 @@ def test_a_janus_that_refuses_us_is_asked_after_1_to_16_seconds(monkeypatch: pyt
     monkeypatch.setattr("mcu.janus.connection.connector.random.random", lambda: 0.5)  # neither sooner nor later
 
     async def story() -> None:
-        async with (janus := Timed()):
+        async with (janus := TimedFakeJanus()):
             janus.answers["create"] = {"janus": "error", "error": {"code": 403, "reason": "no"}}
             mcu = JanusMcu((JanusServerSettings(janus.url),), timeout=TIMEOUT)
-            await mcu.start(States())
+            await mcu.start(RecordedStates())
             await asyncio.sleep(66)
             times = janus.of("create")
             pauses = [later - sooner for sooner, later in itertools.pairwise(times)]
@@ -111,7 +111,7 @@ def test_a_janus_that_is_away_for_long_is_asked_every_16_seconds(monkeypatch: py
             taken.bind(("127.0.0.1", 0))
             mcu = JanusMcu((JanusServerSettings(f"ws://127.0.0.1:{taken.getsockname()[1]}"),), timeout=TIMEOUT)
             monkeypatch.setattr("mcu.janus.connection.connector.back_off", noting(back_off, times))
-            await mcu.start(States())
+            await mcu.start(RecordedStates())
             start = now()
             await asyncio.sleep(QUICK_FOR + STEADY_FOR + 100)
             late = [time - start for time in times if time - start > STEADY_FOR + 16]

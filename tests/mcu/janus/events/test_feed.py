@@ -18,7 +18,7 @@ from mcu.base import Mcu, MediaKind, PublishOptions, StreamReport, SubscribeOpti
 from mcu.janus.backend import JanusMcu
 from tests.gateway.test_metric_names import JANUS, SERVED, SEVERAL, parsed, rows
 from tests.janus_process import JanusApi, JanusProcess
-from tests.mcu.janus.conftest import CAMERA, SCREEN, Call, server
+from tests.mcu.janus.conftest import CAMERA, SCREEN, JanusCall, settings_for
 from tests.media import MediaPeer, PublishingPeer, WatchingPeer
 
 pytestmark = pytest.mark.full
@@ -30,12 +30,12 @@ Metrics = dict[str, dict[tuple[str, ...], float]]
 
 
 @dataclass
-class House:
+class GatewayWithEvents:
     """A gateway, the Janus that sends it its events, and what Prometheus sees."""
 
     gateway: Gateway
     janus: JanusProcess
-    call: Call
+    call: JanusCall
     url: str
     http: aiohttp.ClientSession
     text: str = ""  # what was scraped last
@@ -74,13 +74,13 @@ def configured(janus: JanusProcess, port: int = 0) -> Gateway:
         Config(
             sessions=SessionsSection(secret="6f1b0c7d9ae24835b6cf01d27e9a4488"),
             http=HttpSection(listen=(f"127.0.0.1:{port}",)),
-            mcu=McuSection(type="janus", settings=(server(janus),)),
+            mcu=McuSection(type="janus", settings=(settings_for(janus),)),
         )
     )
 
 
 @pytest.fixture
-async def house(loopback: None) -> AsyncIterator[House]:
+async def harness(loopback: None) -> AsyncIterator[GatewayWithEvents]:
     async with AsyncExitStack() as stack:
         janus = JanusProcess()
         gateway = configured(janus)
@@ -92,7 +92,7 @@ async def house(loopback: None) -> AsyncIterator[House]:
         async with asyncio.timeout(LIMIT):
             await gateway.mcu.session()
         http = await stack.enter_async_context(aiohttp.ClientSession())
-        yield House(gateway, janus, Call(gateway.mcu, stack), url, http)
+        yield GatewayWithEvents(gateway, janus, JanusCall(gateway.mcu, stack), url, http)
 
 
 def lose_sent(peer: PublishingPeer) -> None:
@@ -132,12 +132,12 @@ def at_least(metrics: Metrics, name: str, wanted: Mapping[tuple[str, ...], float
     return all(rows.get(labels, 0) >= count for labels, count in wanted.items())
 
 
-async def test_every_kind_of_event_becomes_a_metric(house: House) -> None:
-    publisher, sender, _ = await house.call.publisher(3, video=True)
-    screen, _, _ = await house.call.publisher(9, key=SCREEN, audio=False, video=True, channels=False)
-    _, watcher, _ = await house.call.subscriber()
+async def test_every_type_of_event_becomes_a_metric(harness: GatewayWithEvents) -> None:
+    publisher, sender, _ = await harness.call.publisher(3, video=True)
+    screen, _, _ = await harness.call.publisher(9, key=SCREEN, audio=False, video=True, channels=False)
+    _, watcher, _ = await harness.call.subscriber()
     await watcher.wait_for_picture(3)
-    up = await house.until(
+    up = await harness.until(
         lambda seen: (
             at_least(seen, "media_bytes_total", {("incoming", "audio"): 20_000, ("outgoing", "audio"): 20_000})
             and at_least(seen, "media_bytes_total", {("incoming", "video"): 1, ("outgoing", "video"): 1})
@@ -158,7 +158,7 @@ async def test_every_kind_of_event_becomes_a_metric(house: House) -> None:
     assert {("audio", "local"), ("video", "local")} <= up["media_jitter_count"].keys()
 
     lose_received(watcher)
-    behind = await house.until(
+    behind = await harness.until(
         lambda seen: (
             at_least(seen, "slow_link_total", {("outgoing", "audio"): 1})
             and at_least(seen, "media_lost_total", {("audio", "remote"): 5})
@@ -171,7 +171,7 @@ async def test_every_kind_of_event_becomes_a_metric(house: House) -> None:
     assert behind["media_retransmissions_total"]["video",] == 0
 
     lose_sent(sender)
-    lost = await house.until(
+    lost = await harness.until(
         lambda seen: (
             at_least(seen, "slow_link_total", {("incoming", "audio"): 1})
             and at_least(seen, "media_lost_total", {("audio", "local"): 5})
@@ -181,23 +181,23 @@ async def test_every_kind_of_event_becomes_a_metric(house: House) -> None:
     )
     assert lost["events_total"].keys() >= {("handle",), ("media",), ("webrtc",)}
     assert ("broken",) not in lost["events_total"]
-    measured = {row for row in parsed(house.text) if row[0].startswith("signaling_mcu_")}
+    measured = {row for row in parsed(harness.text) if row[0].startswith("signaling_mcu_")}
     assert measured - SERVED - SEVERAL == JANUS | rows("counter", "type", of="mcu_events_total")
 
     await watcher.close()
-    await house.until(lambda seen: at_least(seen, "peerconnection_state_total", {("DTLS alert", "hangup"): 1}))
+    await harness.until(lambda seen: at_least(seen, "peerconnection_state_total", {("DTLS alert", "hangup"): 1}))
     await publisher.close()
     await screen.close()
-    gone = await house.until(lambda seen: seen["bandwidth"] == {("incoming",): 0, ("outgoing",): 0})
+    gone = await harness.until(lambda seen: seen["bandwidth"] == {("incoming",): 0, ("outgoing",): 0})
     assert "publisher_streams" not in gone
     assert "subscriber_streams" not in gone
-    assert isinstance(house.gateway.mcu, JanusMcu)
-    assert len(house.gateway.mcu._statistics) == 0
+    assert isinstance(harness.gateway.mcu, JanusMcu)
+    assert len(harness.gateway.mcu._statistics) == 0
 
 
-async def test_streams_are_reported_with_their_figures(house: House) -> None:
-    await house.call.publisher(3, video=True)
-    _, watcher, _ = await house.call.subscriber()
+async def test_streams_are_reported_with_their_statistics(harness: GatewayWithEvents) -> None:
+    await harness.call.publisher(3, video=True)
+    _, watcher, _ = await harness.call.subscriber()
     await watcher.wait_for_picture(3)
 
     def complete(reports: list[StreamReport]) -> bool:
@@ -207,7 +207,7 @@ async def test_streams_are_reported_with_their_figures(house: House) -> None:
 
     reports: list[StreamReport] = []
     async with asyncio.timeout(LIMIT):
-        while not complete(reports := list(house.mcu.streams())):  # noqa: ASYNC110 - Janus tells when it likes
+        while not complete(reports := list(harness.mcu.streams())):  # noqa: ASYNC110 - Janus tells when it likes
             await asyncio.sleep(0.2)
     audio = [it for it in reports if it.kind is MediaKind.AUDIO]
     assert [it.subscriber for it in audio] == [False, True]
@@ -215,37 +215,37 @@ async def test_streams_are_reported_with_their_figures(house: House) -> None:
     assert all(it.codec == "opus" and it.key == CAMERA for it in audio)
 
 
-async def test_handles_of_other_applications_do_not_count(house: House) -> None:
-    secret = {"apisecret": house.janus.values["API_SECRET"]}
-    async with JanusApi(house.janus.url, "janus-protocol", secret) as other:
+async def test_handles_of_other_applications_are_counted_as_foreign(harness: GatewayWithEvents) -> None:
+    secret = {"apisecret": harness.janus.values["API_SECRET"]}
+    async with JanusApi(harness.janus.url, "janus-protocol", secret) as other:
         session = (await other.request(janus="create"))["data"]["id"]
         for opaque in ({}, {"opaque_id": "somebody"}, {"opaque_id": "portunus|another|cloud|anna|video"}):
             await other.request(janus="attach", session_id=session, plugin="janus.plugin.videoroom", **opaque)
-        await house.until(lambda seen: at_least(seen, "events_total", {("foreign",): 3}))
-        assert isinstance(house.gateway.mcu, JanusMcu)
-        assert len(house.gateway.mcu._statistics) == 0
+        await harness.until(lambda seen: at_least(seen, "events_total", {("foreign",): 3}))
+        assert isinstance(harness.gateway.mcu, JanusMcu)
+        assert len(harness.gateway.mcu._statistics) == 0
 
 
-async def test_events_go_on_after_janus_was_killed_and_leave_nothing_behind(house: House) -> None:
-    await house.call.publisher(3)
-    await house.until(lambda seen: at_least(seen, "media_bytes_total", {("incoming", "audio"): 1}))
-    await house.janus.kill()
-    await house.janus.start()
-    _, peer, _ = await house.call.publisher(4, options=PublishOptions(timeout=LIMIT))
-    await house.until(lambda seen: at_least(seen, "peerconnection_state_total", {("", "webrtcup"): 2}))
-    _, watcher, _ = await house.call.subscriber(options=SubscribeOptions(timeout=LIMIT))
+async def test_events_continue_after_janus_was_killed(harness: GatewayWithEvents) -> None:
+    await harness.call.publisher(3)
+    await harness.until(lambda seen: at_least(seen, "media_bytes_total", {("incoming", "audio"): 1}))
+    await harness.janus.kill()
+    await harness.janus.start()
+    _, peer, _ = await harness.call.publisher(4, options=PublishOptions(timeout=LIMIT))
+    await harness.until(lambda seen: at_least(seen, "peerconnection_state_total", {("", "webrtcup"): 2}))
+    _, watcher, _ = await harness.call.subscriber(options=SubscribeOptions(timeout=LIMIT))
     await watcher.wait_for_tone(peer.frequency)
 
 
-async def test_janus_sends_its_events_to_the_gateway_that_comes_after(house: House) -> None:
-    await house.gateway.stop()
-    after = configured(house.janus, int(house.url.rpartition(":")[2]))
+async def test_janus_sends_its_events_to_a_gateway_that_is_started_again(harness: GatewayWithEvents) -> None:
+    await harness.gateway.stop()
+    after = configured(harness.janus, int(harness.url.rpartition(":")[2]))
     await after.start()
     try:
-        house.gateway = after
+        harness.gateway = after
         assert isinstance(after.mcu, JanusMcu)
         async with AsyncExitStack() as stack:
-            await Call(after.mcu, stack).publisher(5, options=PublishOptions(timeout=LIMIT))
-            await house.until(lambda seen: at_least(seen, "media_bytes_total", {("incoming", "audio"): 1}))
+            await JanusCall(after.mcu, stack).publisher(5, options=PublishOptions(timeout=LIMIT))
+            await harness.until(lambda seen: at_least(seen, "media_bytes_total", {("incoming", "audio"): 1}))
     finally:
         await after.stop()

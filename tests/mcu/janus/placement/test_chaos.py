@@ -11,8 +11,8 @@ import pytest
 
 from mcu.base import CloseReason, McuError, PublishOptions, SfuState, SubscribeOptions
 from tests.mcu.descriptions import described
-from tests.mcu.janus.conftest import Heard
-from tests.mcu.janus.several import Several, key, several
+from tests.mcu.janus.conftest import RecordingListener
+from tests.mcu.janus.janus_group import JanusGroup, start_several, stream_key
 from tests.media import PublishingPeer
 from tests.media.loopback import loopback
 
@@ -22,36 +22,38 @@ SECONDS = 30.0
 PLACES = ("", "US", "DE")
 
 
-class Person:
+class RandomPublisher:
     """Publishes again and again, from connections that come up, and ends them."""
 
-    def __init__(self, pool: Several, number: int, chance: random.Random) -> None:
-        self._pool, self._chance = pool, chance
-        self.key = key(f"{number}")
+    def __init__(self, group: JanusGroup, number: int, chance: random.Random) -> None:
+        self._group, self._chance = group, chance
+        self.key = stream_key(f"{number}")
         self.opened = 0
         self.ends: list[CloseReason] = []
 
     async def publish(self) -> None:
         async with PublishingPeer(1, 440.0, video=False) as peer:
-            heard = Heard()
+            listener = RecordingListener()
             options = PublishOptions(timeout=5.0, country=self._chance.choice(PLACES))
-            publisher, answer = await self._pool.mcu.publish(self.key, described(await peer.offer()), options, heard)
+            publisher, answer = await self._group.mcu.publish(
+                self.key, described(await peer.offer()), options, listener
+            )
             await peer.accept(answer)
             self.opened += 1
             with contextlib.suppress(TimeoutError):
-                await heard.end(self._chance.uniform(0.5, 6.0))
+                await listener.close_reason(self._chance.uniform(0.5, 6.0))
             await publisher.close()
-            self.ends += heard.closed
+            self.ends += listener.closed
 
     async def watch(self) -> None:
-        heard = Heard()
+        listener = RecordingListener()
         options = SubscribeOptions(timeout=5.0, country=self._chance.choice(PLACES))
-        subscriber, _ = await self._pool.mcu.subscribe(self.key, options, heard)
+        subscriber, _ = await self._group.mcu.subscribe(self.key, options, listener)
         self.opened += 1
         with contextlib.suppress(TimeoutError):
-            await heard.end(self._chance.uniform(0.1, 2.0))
+            await listener.close_reason(self._chance.uniform(0.1, 2.0))
         await subscriber.close()
-        self.ends += heard.closed
+        self.ends += listener.closed
 
 
 async def again_and_again(what: Any, chance: random.Random) -> None:
@@ -63,12 +65,12 @@ async def again_and_again(what: Any, chance: random.Random) -> None:
         await asyncio.sleep(0.05)
 
 
-async def trouble(pool: Several, chance: random.Random) -> None:
+async def trouble(group: JanusGroup, chance: random.Random) -> None:
     """Kill, stop and drain one after another, so that each is back before the next."""
     while True:
         await asyncio.sleep(chance.uniform(0.5, 2.0))
         place = chance.randrange(3)
-        janus = pool.janus[place]
+        janus = group.janus[place]
         match chance.choice(("kill", "freeze", "drain")):
             case "kill":
                 await janus.kill()
@@ -80,49 +82,51 @@ async def trouble(pool: Several, chance: random.Random) -> None:
                 janus.thaw()
             case "drain":
                 for draining in (True, False):
-                    pool.change(place, draining=draining)
-                    await pool.reload()
+                    group.change(place, draining=draining)
+                    await group.reload()
                     await asyncio.sleep(chance.uniform(0.1, 2.0))
 
 
 @pytest.mark.full
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_nothing_is_left_whatever_happens(loopback: None, seed: int) -> None:
+async def test_nothing_is_left_on_janus_after_random_failures(loopback: None, seed: int) -> None:
     chance = random.Random(seed)
-    async with several(3, remote_streams=True) as pool:
-        pool.change(1, country="US")
-        pool.change(2, country="DE")
-        await pool.start()
-        people = [Person(pool, number, chance) for number in range(5)]
-        tasks = [asyncio.create_task(again_and_again(person.publish, chance)) for person in people]
-        tasks += [asyncio.create_task(again_and_again(person.watch, chance)) for person in people for _ in range(3)]
-        troubling = asyncio.create_task(trouble(pool, chance))
+    async with start_several(3, remote_streams=True) as group:
+        group.change(1, country="US")
+        group.change(2, country="DE")
+        await group.start()
+        publishers = [RandomPublisher(group, number, chance) for number in range(5)]
+        tasks = [asyncio.create_task(again_and_again(publisher.publish, chance)) for publisher in publishers]
+        tasks += [
+            asyncio.create_task(again_and_again(publisher.watch, chance)) for publisher in publishers for _ in range(3)
+        ]
+        troubling = asyncio.create_task(trouble(group, chance))
         await asyncio.wait([*tasks, troubling], timeout=SECONDS, return_when=asyncio.FIRST_COMPLETED)
         assert not [task for task in (*tasks, troubling) if task.done()]
-        for janus in pool.janus:
+        for janus in group.janus:
             with contextlib.suppress(ProcessLookupError, AssertionError):
                 janus.thaw()
         for task in (*tasks, troubling):
             task.cancel()
         await asyncio.wait([*tasks, troubling])
-        for place, janus in enumerate(pool.janus):
+        for place, janus in enumerate(group.janus):
             if not janus.runs:
                 await janus.start()
-            pool.change(place, draining=False)
-        await pool.reload()
-        await pool.states.until(lambda status: all(sfu.state is SfuState.READY for sfu in status.sfus), 20)
-        assert sum(person.opened for person in people) > 50
-        assert CloseReason.LOST in {why for person in people for why in person.ends}
-        await is_clean(pool)
-        peer = Person(pool, 99, chance)
+            group.change(place, draining=False)
+        await group.reload()
+        await group.states.until(lambda status: all(sfu.state is SfuState.READY for sfu in status.sfus), 20)
+        assert sum(publisher.opened for publisher in publishers) > 50
+        assert CloseReason.LOST in {why for publisher in publishers for why in publisher.ends}
+        await until_clean(group)
+        peer = RandomPublisher(group, 99, chance)
         await asyncio.wait_for(asyncio.gather(peer.publish(), peer.watch()), 20)
-        await is_clean(pool)
+        await until_clean(group)
 
 
-async def is_clean(pool: Several) -> None:
+async def until_clean(group: JanusGroup) -> None:
     """Wait until no Janus has anything: after a loss the sweep needs a few looks."""
     async with asyncio.timeout(40):
-        while (found := (await pool.rooms(), await pool.handles())) != ([0, 0, 0], [0, 0, 0]):
+        while (found := (await group.room_counts(), await group.handle_counts())) != ([0, 0, 0], [0, 0, 0]):
             await asyncio.sleep(0.2)
             assert found is not None

@@ -34,14 +34,14 @@ def test_load_is_as_documented(standing: ServerLoad, expected: float) -> None:
     assert load(standing) == expected
 
 
-def test_bandwidth_counts_only_where_each_tells_it() -> None:
+def test_the_bit_rate_counts_only_where_each_janus_reports_one() -> None:
     told, silent = ServerLoad(subscribers=5, bits_per_second=40_000_000), ServerLoad(subscribers=6)
     assert loads([told, silent]) == [5.0, 6.0]
     assert loads([told, ServerLoad(subscribers=6, bits_per_second=0)]) == [45.0, 6.0]
     assert loads([]) == []
 
 
-def test_the_least_loaded_comes_first() -> None:
+def test_the_least_loaded_is_ranked_first() -> None:
     standings = [
         ServerLoad(publishers=4),
         ServerLoad(publishers=1, subscribers=3),
@@ -50,7 +50,7 @@ def test_the_least_loaded_comes_first() -> None:
     assert rank_for_publisher(standings, UNKNOWN) == [1, 2, 0]
 
 
-def test_one_that_weighs_twice_takes_twice_as_many() -> None:
+def test_a_janus_of_twice_the_weight_gets_twice_as_many_publishers() -> None:
     counts = [0, 0]
     for _ in range(30):
         standings = [ServerLoad(publishers=counts[0], weight=2.0), ServerLoad(publishers=counts[1], weight=1.0)]
@@ -58,7 +58,7 @@ def test_one_that_weighs_twice_takes_twice_as_many() -> None:
     assert counts == [20, 10]
 
 
-def test_equals_stay_in_the_order_of_the_configuration() -> None:
+def test_equally_loaded_ones_stay_in_the_order_of_the_configuration() -> None:
     assert rank_for_publisher(
         [ServerLoad(publishers=2), ServerLoad(subscribers=4), ServerLoad(publishers=2)], UNKNOWN
     ) == [0, 1, 2]
@@ -74,7 +74,7 @@ def test_the_country_comes_before_the_continent_and_that_before_the_load() -> No
     assert rank_for_publisher([far, near, here], UNKNOWN) == [0, 1, 2]
 
 
-def test_one_that_stands_nowhere_is_far_from_everybody() -> None:
+def test_a_janus_without_a_location_is_far_from_every_client() -> None:
     nowhere, there = ServerLoad(), ServerLoad(publishers=9, country="DE")
     assert rank_for_publisher([nowhere, there], GERMAN) == [1, 0]
     assert rank_for_publisher([nowhere, there], UNKNOWN) == [0, 1]
@@ -86,7 +86,7 @@ def test_a_continent_may_be_served_from_another_one() -> None:
     ) == [1, 0]
 
 
-def test_a_subscriber_stays_with_its_publisher_where_nobody_serves_it_better() -> None:
+def test_a_subscriber_is_served_by_the_source_where_no_other_is_better() -> None:
     source = ServerLoad(publishers=10, subscribers=30)
     assert better_for_subscriber(source, [], GERMAN) is None
     assert better_for_subscriber(source, [ServerLoad()], GERMAN) is None  # 50 is not more than 2 * 0 + 50
@@ -98,7 +98,7 @@ def test_a_subscriber_stays_with_its_publisher_where_nobody_serves_it_better() -
     )
 
 
-def test_a_source_that_is_too_loaded_is_relieved() -> None:
+def test_an_overloaded_source_is_relieved() -> None:
     source = ServerLoad(publishers=10, subscribers=31)
     assert better_for_subscriber(source, [ServerLoad()], UNKNOWN) == 0
     assert better_for_subscriber(source, [ServerLoad(subscribers=1)], UNKNOWN) is None  # 51 is not more than 2 * 1 + 50
@@ -113,13 +113,13 @@ def test_a_source_that_is_too_loaded_is_relieved() -> None:
     )
 
 
-def test_a_source_that_is_too_loaded_is_not_relieved_by_one_farther_away() -> None:
+def test_an_overloaded_source_is_not_relieved_by_a_janus_farther_away() -> None:
     source = ServerLoad(subscribers=400, country="DE")
     assert better_for_subscriber(source, [ServerLoad(country="US")], GERMAN) is None
     assert better_for_subscriber(source, [ServerLoad(country="US"), ServerLoad(country="DE")], GERMAN) == 1
 
 
-def test_a_subscriber_is_served_nearby() -> None:
+def test_a_subscriber_is_served_by_the_nearest_janus() -> None:
     source = ServerLoad(country="US", continents=frozenset({"NA"}))
     paris = ServerLoad(subscribers=80, country="FR", continents=frozenset({"EU"}))
     berlin = ServerLoad(subscribers=90, country="DE", continents=frozenset({"EU"}))
@@ -130,7 +130,7 @@ def test_a_subscriber_is_served_nearby() -> None:
     assert better_for_subscriber(source, [paris, berlin], UNKNOWN) is None
 
 
-def test_where_the_stream_runs_already_is_preferred_among_equally_near_ones() -> None:
+def test_a_janus_that_has_the_stream_is_preferred_among_equally_near_ones() -> None:
     source = ServerLoad(country="US")
     idle = ServerLoad(country="DE")
     busy = ServerLoad(subscribers=99, country="DE", has_stream=True)

@@ -10,99 +10,101 @@ import pytest
 
 from mcu.base import PublishOptions, SfuState, SubscribeOptions
 from tests.mcu.descriptions import described
-from tests.mcu.janus.conftest import CAMERA, Heard
-from tests.mcu.janus.placement.test_several import SOON, offer
-from tests.mcu.janus.several import comes_to, key, several
+from tests.mcu.janus.conftest import CAMERA, RecordingListener
+from tests.mcu.janus.janus_group import start_several, stream_key, until_equal
+from tests.mcu.janus.placement.test_several import SOON, offer_of_closed_peer
 from tests.media.loopback import loopback
 
 __all__ = ["loopback"]
 
 
-async def test_one_that_is_called_back_while_it_is_being_left_takes_streams_when_it_is_back(loopback: None) -> None:
-    async with several(1) as pool:
-        await pool.start()
-        pool.change(0, draining=True)
-        await pool.reload()
+async def test_a_janus_that_is_wanted_again_while_it_is_being_disconnected_accepts_streams_afterwards(
+    loopback: None,
+) -> None:
+    async with start_several(1) as group:
+        await group.start()
+        group.change(0, draining=True)
+        await group.reload()
         await asyncio.sleep(0)  # it is being left now
-        pool.change(0, draining=False)
-        reloading = asyncio.create_task(pool.reload())
+        group.change(0, draining=False)
+        reloading = asyncio.create_task(group.reload())
         await asyncio.sleep(0)
-        heard = Heard()
-        publisher, _ = await pool.mcu.publish(CAMERA, described(await offer()), SOON, heard)
+        listener = RecordingListener()
+        publisher, _ = await group.mcu.publish(CAMERA, described(await offer_of_closed_peer()), SOON, listener)
         await reloading
         await asyncio.sleep(0.1)
-        assert heard.closed == []
-        assert await pool.rooms() == [1]
+        assert listener.closed == []
+        assert await group.room_counts() == [1]
         await publisher.close()
-        await pool.is_clean()
+        await group.until_clean()
 
 
-async def test_a_reload_does_not_wait_for_a_janus_that_stands_still(loopback: None) -> None:
-    async with several(2) as pool:
-        await pool.start()
-        pool.janus[0].freeze()
+async def test_a_reload_does_not_wait_for_a_frozen_janus(loopback: None) -> None:
+    async with start_several(2) as group:
+        await group.start()
+        group.janus[0].freeze()
         for draining in (True, False):
-            pool.change(0, draining=draining)
+            group.change(0, draining=draining)
             async with asyncio.timeout(0.5):
-                await pool.reload()
-        pool.janus[0].thaw()
-        await pool.states.until(lambda status: all(sfu.state is SfuState.READY for sfu in status.sfus))
+                await group.reload()
+        group.janus[0].thaw()
+        await group.states.until(lambda status: all(sfu.state is SfuState.READY for sfu in status.sfus))
 
 
-async def test_a_reload_starts_nothing_while_and_after_the_gateway_stops(loopback: None) -> None:
-    async with several(1) as pool:
-        await pool.start()
-        pool.change(0, draining=True)
-        await pool.reload()
-        pool.change(0, draining=False)
-        reloading = asyncio.create_task(pool.reload())
+async def test_a_reload_connects_to_nothing_while_and_after_the_backend_stops(loopback: None) -> None:
+    async with start_several(1) as group:
+        await group.start()
+        group.change(0, draining=True)
+        await group.reload()
+        group.change(0, draining=False)
+        reloading = asyncio.create_task(group.reload())
         await asyncio.sleep(0)
-        await pool.mcu.stop()
+        await group.mcu.stop()
         await reloading
-        await pool.reload()
+        await group.reload()
         await asyncio.sleep(0.2)
-        assert [sfu.state for sfu in pool.mcu.status().sfus] == [SfuState.STOPPED]
-        assert await pool.janus[0].handles() == []
+        assert [sfu.state for sfu in group.mcu.status().sfus] == [SfuState.STOPPED]
+        assert await group.janus[0].handles() == []
 
 
 @pytest.mark.full
-async def test_many_streams_of_one_that_stands_still_hold_up_the_stop_but_once(
+async def test_stop_waits_once_for_all_streams_of_a_frozen_janus(
     loopback: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tests.mcu.janus.several.WAIT", 1.5)
-    async with several(1) as pool:
-        await pool.start()
-        description = await offer()
+    monkeypatch.setattr("tests.mcu.janus.janus_group.WAIT", 1.5)
+    async with start_several(1) as group:
+        await group.start()
+        description = await offer_of_closed_peer()
         for number in range(6):
-            await pool.mcu.publish(key(f"{number}"), described(description), SOON, Heard())
-        pool.janus[0].freeze()
+            await group.mcu.publish(stream_key(f"{number}"), described(description), SOON, RecordingListener())
+        group.janus[0].freeze()
         async with asyncio.timeout(6):
-            await pool.mcu.stop()
-        pool.janus[0].thaw()
+            await group.mcu.stop()
+        group.janus[0].thaw()
 
 
-async def test_one_janus_under_two_addresses_keeps_what_either_has_made(
+async def test_two_connections_to_one_janus_keep_each_others_rooms(
     loopback: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("mcu.janus.rooms.sweep.FIRST", (0.0,))
     monkeypatch.setattr("mcu.janus.rooms.sweep.EVERY", 0.1)
-    async with several(2, remote_streams=True) as pool:
-        pool.change(0, country="US")
-        pool.change(1, country="DE")
-        await pool.start()
-        call = pool.call()
+    async with start_several(2, remote_streams=True) as group:
+        group.change(0, country="US")
+        group.change(1, country="DE")
+        await group.start()
+        call = group.new_call()
         await call.publisher(5, video=True, channels=False, options=PublishOptions(country="US"))
-        _, watcher, heard = await call.subscriber(options=SubscribeOptions(country="DE"))
+        _, watcher, listener = await call.subscriber(options=SubscribeOptions(country="DE"))
         await watcher.wait_for_picture(5)
-        port = urlsplit(pool.servers[1].url).port
-        again = msgspec.structs.replace(pool.servers[1], url=f"ws://localhost:{port}", country="")
-        pool.servers = [*pool.servers, again]  # as one that takes its address out for another name of the same
-        await pool.reload()
-        await pool.states.until(lambda status: all(sfu.state is SfuState.READY for sfu in status.sfus))
+        port = urlsplit(group.servers[1].url).port
+        again = msgspec.structs.replace(group.servers[1], url=f"ws://localhost:{port}", country="")
+        group.servers = [*group.servers, again]  # as one that takes its address out for another name of the same
+        await group.reload()
+        await group.states.until(lambda status: all(sfu.state is SfuState.READY for sfu in status.sfus))
         await asyncio.sleep(1.0)  # several looks
-        assert heard.closed == []
-        assert await pool.rooms() == [1, 1]
+        assert listener.closed == []
+        assert await group.room_counts() == [1, 1]
         await watcher.wait_for_picture(5)
         assert "same Janus" in caplog.text
         await call.mcu.stop()
-        await comes_to(pool.rooms, [0, 0])
+        await until_equal(group.room_counts, [0, 0])

@@ -21,9 +21,9 @@ from mcu.janus.placement.server import BANDWIDTH_AGE
 from mcu.janus.streams.publisher import JanusPublisher
 from tests.janus_process import API_SECRET, JanusProcess, free_ports
 from tests.mcu.descriptions import WITHOUT_MEDIA, described
-from tests.mcu.janus.conftest import CAMERA, INSTANCE, WAIT, Heard, States, server
+from tests.mcu.janus.conftest import CAMERA, INSTANCE, WAIT, RecordedStates, RecordingListener, settings_for
 from tests.mcu.janus.events.sample_events import statistics
-from tests.mcu.janus.several import comes_to, key, several
+from tests.mcu.janus.janus_group import start_several, stream_key, until_equal
 from tests.media import PublishingPeer
 from tests.media.loopback import loopback
 
@@ -32,51 +32,51 @@ __all__ = ["loopback"]
 SOON = PublishOptions(timeout=5.0)
 
 
-async def offer() -> str:
+async def offer_of_closed_peer() -> str:
     """Return an offer that no peer stands behind any more."""
     async with PublishingPeer(1, 440.0, video=False) as peer:
         return await peer.offer()
 
 
 async def test_publishers_are_spread_and_their_subscribers_follow_them(loopback: None) -> None:
-    async with several(2) as pool:
-        await pool.start()
-        call = pool.call()
-        first, second = key("first"), key("second")
+    async with start_several(2) as group:
+        await group.start()
+        call = group.new_call()
+        first, second = stream_key("first"), stream_key("second")
         _, one, _ = await call.publisher(1, key=first, video=True)
         _, other, _ = await call.publisher(2, key=second, video=True)
-        assert await pool.rooms() == [1, 1]
+        assert await group.room_counts() == [1, 1]
         for stream, peer in ((first, one), (second, other)):
             _, watcher, _ = await call.subscriber(stream)
             await watcher.wait_for_picture(peer.number)
             await watcher.wait_for_tone(peer.frequency)
-        assert await pool.handles() == [2, 2]
-        assert [(sfu.publishers, sfu.subscribers, sfu.load) for sfu in pool.mcu.status().sfus] == [(1, 1, 3.0)] * 2
-        await pool.mcu.stop()
-        await pool.is_clean()
+        assert await group.handle_counts() == [2, 2]
+        assert [(sfu.publishers, sfu.subscribers, sfu.load) for sfu in group.mcu.status().sfus] == [(1, 1, 3.0)] * 2
+        await group.mcu.stop()
+        await group.until_clean()
 
 
 @pytest.mark.full
-async def test_what_janus_tells_of_bandwidth_counts_and_is_told_on(loopback: None) -> None:
-    async with several(2) as pool:
-        pool.change(0, country="DE")
-        await pool.start()
-        description = await offer()
-        heavy, _ = await pool.mcu.publish(key("heavy"), described(description), SOON, Heard())
-        light, _ = await pool.mcu.publish(key("light"), described(description), SOON, Heard())
+async def test_the_bandwidth_in_janus_events_counts_as_load_and_becomes_a_metric(loopback: None) -> None:
+    async with start_several(2) as group:
+        group.change(0, country="DE")
+        await group.start()
+        description = await offer_of_closed_peer()
+        heavy, _ = await group.mcu.publish(stream_key("heavy"), described(description), SOON, RecordingListener())
+        light, _ = await group.mcu.publish(stream_key("light"), described(description), SOON, RecordingListener())
         assert isinstance(heavy, JanusPublisher)
         assert isinstance(light, JanusPublisher)
         for publisher, rate in ((heavy, 1_000_000), (light, 12_500)):
             label = f"portunus|{INSTANCE}|cloud|x|video"
             told = statistics(publisher.session.id, publisher.handle.id, label, bytes_received_lastsec=rate)
-            pool.mcu.receive_events(json.dumps(told).encode())
+            group.mcu.receive_events(json.dumps(told).encode())
         await asyncio.sleep(BANDWIDTH_AGE)  # so long an earlier look holds
-        assert [sfu.load for sfu in pool.mcu.status().sfus] == [10.0, 2.1]
+        assert [sfu.load for sfu in group.mcu.status().sfus] == [10.0, 2.1]
         for number in range(3):
-            await pool.mcu.publish(key(f"{number}"), described(description), SOON, Heard())
-        assert await pool.rooms() == [1, 4]
-        metrics = {metric.name: dict(metric.samples) for metric in pool.mcu.metrics()}
-        first, second = (server.url for server in pool.servers)
+            await group.mcu.publish(stream_key(f"{number}"), described(description), SOON, RecordingListener())
+        assert await group.room_counts() == [1, 4]
+        metrics = {metric.name: dict(metric.samples) for metric in group.mcu.metrics()}
+        first, second = (server.url for server in group.servers)
         assert metrics["backend_load"] == {(first,): 10.0, (second,): 8.1}
         assert metrics["backend_connections"] == {("DE",): 1, ("unknown",): 1}
         assert metrics["backend_bandwidth"] == {
@@ -89,63 +89,66 @@ async def test_what_janus_tells_of_bandwidth_counts_and_is_told_on(loopback: Non
 
 @pytest.mark.full
 async def test_thirty_publishers_at_once_are_spread_over_three_by_weight(loopback: None) -> None:
-    async with several(3) as pool:
-        pool.change(0, weight=4.0)
-        pool.change(1, weight=1.0)
-        pool.change(2, weight=1.0)
-        await pool.start()
+    async with start_several(3) as group:
+        group.change(0, weight=4.0)
+        group.change(1, weight=1.0)
+        group.change(2, weight=1.0)
+        await group.start()
         async with PublishingPeer(1, 440.0, video=False) as peer:
             description = await peer.offer()
             await asyncio.gather(
-                *(pool.mcu.publish(key(f"{number}"), described(description), SOON, Heard()) for number in range(30))
+                *(
+                    group.mcu.publish(stream_key(f"{number}"), described(description), SOON, RecordingListener())
+                    for number in range(30)
+                )
             )
-        assert await pool.rooms() == [20, 5, 5]
-        await pool.mcu.stop()
-        await pool.is_clean()
+        assert await group.room_counts() == [20, 5, 5]
+        await group.mcu.stop()
+        await group.until_clean()
 
 
 @pytest.mark.full
 async def test_a_client_is_served_in_its_country_and_on_its_continent(loopback: None) -> None:
-    async with several(2) as pool:
-        pool.change(0, country="US", continents=("NA",))
-        pool.change(1, country="DE", continents=("EU",))
-        await pool.start()
-        description = await offer()
+    async with start_several(2) as group:
+        group.change(0, country="US", continents=("NA",))
+        group.change(1, country="DE", continents=("EU",))
+        await group.start()
+        description = await offer_of_closed_peer()
         for number, place in enumerate([("DE", "EU"), ("DE", "EU"), ("FR", "EU"), ("CA", "NA")]):
             options = PublishOptions(country=place[0], continent=place[1])
-            await pool.mcu.publish(key(f"{number}"), described(description), options, Heard())
-        assert await pool.rooms() == [1, 3]
+            await group.mcu.publish(stream_key(f"{number}"), described(description), options, RecordingListener())
+        assert await group.room_counts() == [1, 3]
 
 
 @pytest.mark.full
-async def test_publishing_again_may_go_elsewhere_and_leaves_nothing_behind(loopback: None) -> None:
-    async with several(2) as pool:
-        pool.change(0, country="US")
-        pool.change(1, country="DE")
-        await pool.start()
-        call = pool.call()
+async def test_a_stream_that_is_published_again_may_move_to_another_janus(loopback: None) -> None:
+    async with start_several(2) as group:
+        group.change(0, country="US")
+        group.change(1, country="DE")
+        await group.start()
+        call = group.new_call()
         await call.publisher(1, options=PublishOptions(country="US"))
-        _, _, heard = await call.subscriber()
-        assert await pool.rooms() == [1, 0]
+        _, _, listener = await call.subscriber()
+        assert await group.room_counts() == [1, 0]
         _, sender, _ = await call.publisher(2, options=PublishOptions(country="DE"))
-        assert await heard.end() is CloseReason.REPLACED
+        assert await listener.close_reason() is CloseReason.REPLACED
         _, watcher, _ = await call.subscriber()
         await watcher.wait_for_tone(sender.frequency)
-        assert await pool.rooms() == [0, 1]
-        assert await pool.handles() == [0, 2]
+        assert await group.room_counts() == [0, 1]
+        assert await group.handle_counts() == [0, 2]
 
 
 @pytest.mark.full
-async def test_nobody_waits_for_a_janus_that_is_not_there(states: States, loopback: None) -> None:
+async def test_no_call_waits_for_an_unreachable_janus(states: RecordedStates, loopback: None) -> None:
     (port,) = free_ports(1)
     async with JanusProcess() as janus:
-        away = server(janus)
+        away = settings_for(janus)
         away = type(away)(f"ws://127.0.0.1:{port}", api_secret=API_SECRET)
-        mcu = JanusMcu((away, server(janus)), timeout=WAIT)
+        mcu = JanusMcu((away, settings_for(janus)), timeout=WAIT)
         await mcu.start(states)
         await states.until(lambda status: status.ready)
         begun = time.monotonic()
-        publisher, _ = await mcu.publish(CAMERA, described(await offer()), SOON, Heard())
+        publisher, _ = await mcu.publish(CAMERA, described(await offer_of_closed_peer()), SOON, RecordingListener())
         assert time.monotonic() - begun < 2.0
         assert [sfu.state for sfu in mcu.status().sfus] == [SfuState.CONNECTING, SfuState.READY]
         await publisher.close()
@@ -153,56 +156,60 @@ async def test_nobody_waits_for_a_janus_that_is_not_there(states: States, loopba
 
 
 @pytest.mark.full
-async def test_a_janus_that_refuses_is_passed_over(states: States, loopback: None) -> None:
+async def test_a_stream_that_one_janus_refuses_before_the_offer_is_published_on_the_next(
+    states: RecordedStates, loopback: None
+) -> None:
     async with JanusProcess() as strict, JanusProcess() as lax:
-        wrong = type(server(strict))(strict.url, api_secret=API_SECRET, admin_key="wrong")
-        mcu = JanusMcu((wrong, server(lax)), timeout=WAIT)
+        wrong = type(settings_for(strict))(strict.url, api_secret=API_SECRET, admin_key="wrong")
+        mcu = JanusMcu((wrong, settings_for(lax)), timeout=WAIT)
         await mcu.start(states)
         await states.until(lambda status: all(sfu.state is SfuState.READY for sfu in status.sfus))
-        await mcu.publish(CAMERA, described(await offer()), SOON, Heard())
+        await mcu.publish(CAMERA, described(await offer_of_closed_peer()), SOON, RecordingListener())
         assert [len(await process.rooms()) for process in (strict, lax)] == [0, 1]
         await mcu.stop()
         assert await strict.handles() == []
 
 
 @pytest.mark.full
-async def test_what_each_janus_would_refuse_is_not_tried_on_the_next(loopback: None) -> None:
-    async with several(2) as pool:
-        await pool.start()
+async def test_an_offer_that_a_janus_has_refused_is_not_sent_to_the_next(loopback: None) -> None:
+    async with start_several(2) as group:
+        await group.start()
         with pytest.raises(Rejected):
-            await pool.mcu.publish(CAMERA, WITHOUT_MEDIA, SOON, Heard())
-        await pool.is_clean()
+            await group.mcu.publish(CAMERA, WITHOUT_MEDIA, SOON, RecordingListener())
+        await group.until_clean()
 
 
 @pytest.mark.full
-async def test_a_janus_that_stands_still_is_passed_over_in_time_and_what_it_does_late_is_undone(loopback: None) -> None:
-    async with several(2) as pool:
-        await pool.start()
-        pool.janus[0].freeze()
+async def test_a_frozen_janus_is_given_up_for_the_next_and_its_late_successes_are_undone(loopback: None) -> None:
+    async with start_several(2) as group:
+        await group.start()
+        group.janus[0].freeze()
         begun = time.monotonic()
-        publisher, _ = await pool.mcu.publish(CAMERA, described(await offer()), PublishOptions(timeout=3.0), Heard())
+        publisher, _ = await group.mcu.publish(
+            CAMERA, described(await offer_of_closed_peer()), PublishOptions(timeout=3.0), RecordingListener()
+        )
         assert 1.4 < time.monotonic() - begun < 2.9
-        pool.janus[0].thaw()
-        await comes_to(pool.rooms, [0, 1])
-        await comes_to(pool.handles, [0, 1])
+        group.janus[0].thaw()
+        await until_equal(group.room_counts, [0, 1])
+        await until_equal(group.handle_counts, [0, 1])
         await publisher.close()
-        await pool.is_clean()
+        await group.until_clean()
 
 
-async def test_one_that_dies_takes_only_its_own_streams_and_they_come_back_on_the_other(loopback: None) -> None:
-    async with several(2) as pool:
-        await pool.start()
-        call = pool.call()
-        lost, kept = key("lost"), key("kept")
+async def test_a_killed_janus_ends_only_its_own_streams_and_they_are_published_on_the_other(loopback: None) -> None:
+    async with start_several(2) as group:
+        await group.start()
+        call = group.new_call()
+        lost, kept = stream_key("lost"), stream_key("kept")
         _, _, publisher = await call.publisher(1, key=lost, video=True)
         _, steady, other = await call.publisher(2, key=kept, video=True)
         _, _, subscriber = await call.subscriber(lost)
         _, watcher, watching = await call.subscriber(kept)
         await watcher.wait_for_picture(2)
-        await pool.janus[0].kill()
-        assert await publisher.end() is CloseReason.LOST
-        assert await subscriber.end() is CloseReason.LOST
-        assert pool.mcu.status().ready
+        await group.janus[0].kill()
+        assert await publisher.close_reason() is CloseReason.LOST
+        assert await subscriber.close_reason() is CloseReason.LOST
+        assert group.mcu.status().ready
         waiting = asyncio.create_task(call.subscriber(lost))  # waits for the publisher wherever it appears
         begun = time.monotonic()
         _, again, _ = await call.publisher(3, key=lost, video=True)
@@ -213,166 +220,172 @@ async def test_one_that_dies_takes_only_its_own_streams_and_they_come_back_on_th
         await watcher.wait_for_picture(2)
         await watcher.wait_for_tone(steady.frequency)
         assert (other.closed, watching.closed) == ([], [])
-        assert len(await pool.janus[1].rooms()) == 2
-        await pool.janus[0].start()
-        await pool.states.until(lambda status: all(sfu.state is SfuState.READY for sfu in status.sfus))
-        await call.publisher(4, key=key("new"))
-        assert await pool.rooms() == [1, 2]
-        await pool.mcu.stop()
-        await pool.is_clean()
+        assert len(await group.janus[1].rooms()) == 2
+        await group.janus[0].start()
+        await group.states.until(lambda status: all(sfu.state is SfuState.READY for sfu in status.sfus))
+        await call.publisher(4, key=stream_key("new"))
+        assert await group.room_counts() == [1, 2]
+        await group.mcu.stop()
+        await group.until_clean()
 
 
 @pytest.mark.full
-async def test_streams_of_one_that_stands_still_come_back_on_the_other_and_are_cleared_away(loopback: None) -> None:
-    async with several(2) as pool:
-        await pool.start()
-        call = pool.call()
-        lost, kept = key("lost"), key("kept")
+async def test_streams_of_a_frozen_janus_are_published_on_the_other_and_removed_from_the_first(loopback: None) -> None:
+    async with start_several(2) as group:
+        await group.start()
+        call = group.new_call()
+        lost, kept = stream_key("lost"), stream_key("kept")
         _, _, publisher = await call.publisher(1, key=lost)
         _, steady, other = await call.publisher(2, key=kept)
         _, _, subscriber = await call.subscriber(lost)
         _, watcher, _ = await call.subscriber(kept)
-        pool.janus[0].freeze()
-        await pool.states.until(lambda status: status.sfus[0].state is SfuState.CONNECTING)
+        group.janus[0].freeze()
+        await group.states.until(lambda status: status.sfus[0].state is SfuState.CONNECTING)
         begun = time.monotonic()
         _, sender, _ = await call.publisher(3, key=lost)  # nobody waits for it, also while it may come back
         assert time.monotonic() - begun < 2.0
-        assert await subscriber.end() is CloseReason.REPLACED
+        assert await subscriber.close_reason() is CloseReason.REPLACED
         _, again, _ = await call.subscriber(lost)
         await again.wait_for_tone(sender.frequency)
         await watcher.wait_for_tone(steady.frequency)
         assert (publisher.closed, other.closed) == ([], [])
-        pool.janus[0].thaw()
-        await pool.states.until(lambda status: status.sfus[0].state is SfuState.READY, 20)
-        await comes_to(pool.rooms, [0, 2])
-        await comes_to(pool.handles, [0, 4])
+        group.janus[0].thaw()
+        await group.states.until(lambda status: status.sfus[0].state is SfuState.READY, 20)
+        await until_equal(group.room_counts, [0, 2])
+        await until_equal(group.handle_counts, [0, 4])
 
 
 @pytest.mark.full
-async def test_what_one_that_stands_still_had_is_lost_in_the_end(loopback: None) -> None:
-    async with several(2) as pool:
-        await pool.start()
-        call = pool.call()
+async def test_streams_of_a_frozen_janus_are_lost_after_the_reclaim_timeout(loopback: None) -> None:
+    async with start_several(2) as group:
+        await group.start()
+        call = group.new_call()
         _, _, publisher = await call.publisher(1)
         _, _, subscriber = await call.subscriber()
-        pool.janus[0].freeze()
-        assert await publisher.end(30) is CloseReason.LOST
-        assert await subscriber.end() is CloseReason.LOST
+        group.janus[0].freeze()
+        assert await publisher.close_reason(30) is CloseReason.LOST
+        assert await subscriber.close_reason() is CloseReason.LOST
         await call.publisher(2)
-        assert len(await pool.janus[1].rooms()) == 1
-        pool.janus[0].thaw()
-        await pool.states.until(lambda status: status.sfus[0].state is SfuState.READY, 20)
-        await comes_to(pool.rooms, [0, 1])
-        await comes_to(pool.handles, [0, 1])
+        assert len(await group.janus[1].rooms()) == 1
+        group.janus[0].thaw()
+        await group.states.until(lambda status: status.sfus[0].state is SfuState.READY, 20)
+        await until_equal(group.room_counts, [0, 1])
+        await until_equal(group.handle_counts, [0, 1])
 
 
 @pytest.mark.full
-async def test_a_verb_under_way_on_one_that_dies_is_carried_out_on_the_other(loopback: None) -> None:
-    async with several(2) as pool:
-        await pool.start()
-        pool.janus[0].freeze()
-        publishing = asyncio.create_task(pool.mcu.publish(CAMERA, described(await offer()), SOON, Heard()))
+async def test_a_publish_under_way_on_a_janus_that_is_killed_succeeds_on_the_other(loopback: None) -> None:
+    async with start_several(2) as group:
+        await group.start()
+        group.janus[0].freeze()
+        publishing = asyncio.create_task(
+            group.mcu.publish(CAMERA, described(await offer_of_closed_peer()), SOON, RecordingListener())
+        )
         async with asyncio.timeout(WAIT):
-            while pool.status(0).load == 0:  # noqa: ASYNC110  nobody is told of a stream that is about to come
+            while group.status(0).load == 0:  # noqa: ASYNC110  nobody is told of a stream that is about to come
                 await asyncio.sleep(0)
-        await pool.janus[0].kill()
+        await group.janus[0].kill()
         await publishing
-        assert len(await pool.janus[1].rooms()) == 1
+        assert len(await group.janus[1].rooms()) == 1
 
 
 @pytest.mark.full
-async def test_one_that_is_drained_keeps_its_streams_and_takes_no_new_ones(loopback: None) -> None:
-    async with several(2) as pool:
-        await pool.start()
-        call = pool.call()
-        stays = key("stays")
-        publisher, _, heard = await call.publisher(1, key=stays, video=True)
-        pool.change(0, draining=True)
-        await pool.reload()
-        assert pool.status(0).state is SfuState.DRAINING
-        assert "no new streams" in pool.status(0).reason
+async def test_a_draining_janus_keeps_its_streams_and_accepts_no_new_ones(loopback: None) -> None:
+    async with start_several(2) as group:
+        await group.start()
+        call = group.new_call()
+        stays = stream_key("stays")
+        publisher, _, listener = await call.publisher(1, key=stays, video=True)
+        group.change(0, draining=True)
+        await group.reload()
+        assert group.status(0).state is SfuState.DRAINING
+        assert "no new streams" in group.status(0).reason
         for number in range(3):
-            await call.publisher(2 + number, key=key(f"{number}"))
-        assert await pool.rooms() == [1, 3]
+            await call.publisher(2 + number, key=stream_key(f"{number}"))
+        assert await group.room_counts() == [1, 3]
         _, watcher, _ = await call.subscriber(stays)  # who comes later is served as well
         await watcher.wait_for_picture(1)
-        assert heard.closed == []
+        assert listener.closed == []
         await publisher.close()
-        await pool.states.until(lambda status: status.sfus[0].state is SfuState.STOPPED)
-        assert pool.status(0).reason == "drained"
-        assert (await pool.janus[0].rooms(), await pool.janus[0].handles()) == ([], [])
-        pool.change(0, draining=False)
-        await pool.reload()
-        await pool.states.until(lambda status: status.sfus[0].state is SfuState.READY)
-        await call.publisher(6, key=key("back"))
-        assert await pool.rooms() == [1, 3]
+        await group.states.until(lambda status: status.sfus[0].state is SfuState.STOPPED)
+        assert group.status(0).reason == "drained"
+        assert (await group.janus[0].rooms(), await group.janus[0].handles()) == ([], [])
+        group.change(0, draining=False)
+        await group.reload()
+        await group.states.until(lambda status: status.sfus[0].state is SfuState.READY)
+        await call.publisher(6, key=stream_key("back"))
+        assert await group.room_counts() == [1, 3]
 
 
 @pytest.mark.full
-async def test_one_that_is_taken_out_is_drained_and_one_that_is_added_takes_streams(loopback: None) -> None:
-    async with several(3) as pool:
-        first, second, third = pool.servers
-        pool.servers = [first, second]
-        await pool.start()
-        call = pool.call()
-        publisher, sender, _ = await call.publisher(1, key=key("stays"))
-        _, watcher, _ = await call.subscriber(key("stays"))
-        pool.servers = [second, third]
-        await pool.reload()
-        assert [sfu.url for sfu in pool.mcu.status().sfus] == [second.url, third.url, first.url]
-        await pool.states.until(lambda status: status.sfus[1].state is SfuState.READY)
+async def test_a_removed_janus_is_drained_and_an_added_one_accepts_streams(loopback: None) -> None:
+    async with start_several(3) as group:
+        first, second, third = group.servers
+        group.servers = [first, second]
+        await group.start()
+        call = group.new_call()
+        publisher, sender, _ = await call.publisher(1, key=stream_key("stays"))
+        _, watcher, _ = await call.subscriber(stream_key("stays"))
+        group.servers = [second, third]
+        await group.reload()
+        assert [sfu.url for sfu in group.mcu.status().sfus] == [second.url, third.url, first.url]
+        await group.states.until(lambda status: status.sfus[1].state is SfuState.READY)
         for number in range(4):
-            await call.publisher(2 + number, key=key(f"{number}"))
-        assert await pool.rooms() == [1, 2, 2]
+            await call.publisher(2 + number, key=stream_key(f"{number}"))
+        assert await group.room_counts() == [1, 2, 2]
         await watcher.wait_for_tone(sender.frequency)
         await publisher.close()
-        await pool.states.until(lambda status: len(status.sfus) == 2)
-        assert await pool.janus[0].handles() == []
-        pool.servers = [first, third]
-        await pool.reload()
-        await pool.states.until(lambda status: status.sfus[0].state is SfuState.READY)
+        await group.states.until(lambda status: len(status.sfus) == 2)
+        assert await group.janus[0].handles() == []
+        group.servers = [first, third]
+        await group.reload()
+        await group.states.until(lambda status: status.sfus[0].state is SfuState.READY)
 
 
 @pytest.mark.full
-async def test_one_that_is_drained_from_the_start_is_not_connected_to(loopback: None) -> None:
-    async with several(2) as pool:
-        pool.change(0, draining=True)
-        await pool.start()
-        assert pool.status(0).state is SfuState.STOPPED
-        assert await pool.janus[0].handles() == []
-        await pool.mcu.publish(CAMERA, described(await offer()), SOON, Heard())
-        pool.change(1, draining=True)
-        await pool.reload()
-        assert not pool.mcu.status().ready
+async def test_a_janus_that_drains_from_the_start_is_not_connected_to(loopback: None) -> None:
+    async with start_several(2) as group:
+        group.change(0, draining=True)
+        await group.start()
+        assert group.status(0).state is SfuState.STOPPED
+        assert await group.janus[0].handles() == []
+        await group.mcu.publish(CAMERA, described(await offer_of_closed_peer()), SOON, RecordingListener())
+        group.change(1, draining=True)
+        await group.reload()
+        assert not group.mcu.status().ready
         with pytest.raises(Rejected, match="being drained"):
-            await pool.mcu.publish(key("other"), described(await offer()), SOON, Heard())
+            await group.mcu.publish(
+                stream_key("other"), described(await offer_of_closed_peer()), SOON, RecordingListener()
+            )
         with pytest.raises(Rejected, match="being drained"):
-            await pool.mcu.subscribe(key("other"), SubscribeOptions(timeout=5.0), Heard())
+            await group.mcu.subscribe(stream_key("other"), SubscribeOptions(timeout=5.0), RecordingListener())
 
 
 @pytest.mark.full
-async def test_one_that_is_drained_and_dies_is_left(loopback: None) -> None:
-    async with several(2) as pool:
-        await pool.start()
-        _, _, heard = await pool.call().publisher(1)
-        pool.change(0, draining=True)
-        await pool.reload()
-        await pool.janus[0].kill()
-        assert await heard.end() is CloseReason.LOST
-        await pool.states.until(lambda status: status.sfus[0].state is SfuState.STOPPED)
-        await pool.call().publisher(2)
-        assert len(await pool.janus[1].rooms()) == 1
+async def test_a_draining_janus_that_is_killed_is_disconnected(loopback: None) -> None:
+    async with start_several(2) as group:
+        await group.start()
+        _, _, listener = await group.new_call().publisher(1)
+        group.change(0, draining=True)
+        await group.reload()
+        await group.janus[0].kill()
+        assert await listener.close_reason() is CloseReason.LOST
+        await group.states.until(lambda status: status.sfus[0].state is SfuState.STOPPED)
+        await group.new_call().publisher(2)
+        assert len(await group.janus[1].rooms()) == 1
 
 
 @pytest.mark.full
-async def test_each_that_is_missing_is_named(states: States, loopback: None) -> None:
+async def test_the_error_names_each_unreachable_janus(states: RecordedStates, loopback: None) -> None:
     first, second = free_ports(2)
-    servers = tuple(type(server(JanusProcess()))(f"ws://127.0.0.1:{port}") for port in (first, second))
+    servers = tuple(type(settings_for(JanusProcess()))(f"ws://127.0.0.1:{port}") for port in (first, second))
     mcu = JanusMcu(servers, timeout=WAIT)
     await mcu.start(states)
     await states.until(lambda status: all("refused" in sfu.reason for sfu in status.sfus))
     with pytest.raises(McuLost, match=r"not there: Janus 1: connection refused; Janus 2: connection refused$"):
-        await mcu.publish(CAMERA, described(await offer()), PublishOptions(timeout=0.2), Heard())
+        await mcu.publish(
+            CAMERA, described(await offer_of_closed_peer()), PublishOptions(timeout=0.2), RecordingListener()
+        )
     await mcu.stop()
     with pytest.raises(McuLost, match="stopped"):
-        await mcu.publish(CAMERA, described(await offer()), SOON, Heard())
+        await mcu.publish(CAMERA, described(await offer_of_closed_peer()), SOON, RecordingListener())

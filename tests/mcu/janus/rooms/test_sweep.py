@@ -18,7 +18,7 @@ from mcu.janus.connection.messages import PLUGIN
 from mcu.janus.settings import JanusServerSettings
 from tests.janus_process import ADMIN_KEY, ADMIN_SECRET, API_SECRET, ROOT, JanusApi, JanusProcess
 from tests.mcu.descriptions import described
-from tests.mcu.janus.conftest import CAMERA, INSTANCE, WAIT, Call, Heard, States
+from tests.mcu.janus.conftest import CAMERA, INSTANCE, WAIT, JanusCall, RecordedStates, RecordingListener
 from tests.media import PublishingPeer
 
 OWN = f"portunus|{INSTANCE}|cloud|anna|video"  # the label of CAMERA
@@ -39,7 +39,7 @@ class RunningMcu:
     def __init__(self, janus: JanusProcess, instance: str, *, admin: bool = True) -> None:
         admin_url, admin_secret = (janus.admin_url, ADMIN_SECRET) if admin else ("", "")
         key = janus.values["ADMIN_KEY"]
-        self.states = States()
+        self.states = RecordedStates()
         self.mcu = JanusMcu(
             (JanusServerSettings(janus.url, API_SECRET, "", key, admin_url, admin_secret),), WAIT, instance=instance
         )
@@ -114,9 +114,9 @@ async def test_rooms_of_an_earlier_process_are_destroyed_and_foreign_ones_are_no
         await other.create_room(f"portunus|{INSTANCE}|cloud|ben|video")
         await other.create_room(f"portunus|{INSTANCE}|cloud|ben|video|remote")
         mcu = await stack.enter_async_context(RunningMcu(janus, INSTANCE, admin=False))
-        _, sender, _ = await Call(mcu, stack).publisher()
+        _, sender, _ = await JanusCall(mcu, stack).publisher()
         await until_rooms_are(janus, FOREIGN | {OWN})
-        _, watcher, _ = await Call(mcu, stack).subscriber()
+        _, watcher, _ = await JanusCall(mcu, stack).subscriber()
         await watcher.wait_for_tone(sender.frequency)
 
 
@@ -137,7 +137,7 @@ async def test_an_unknown_room_is_destroyed_when_its_last_participant_leaves(
 
 async def test_a_handle_that_the_session_does_not_know_is_detached(sweeping: JanusMcu, janus: JanusProcess) -> None:
     async with AsyncExitStack() as stack:
-        _, sender, _ = await Call(sweeping, stack).publisher()
+        _, sender, _ = await JanusCall(sweeping, stack).publisher()
         session = await sweeping.session()
         session.post("attach", plugin=PLUGIN)  # no Handle is made of the answer
         async with asyncio.timeout(WAIT):
@@ -145,7 +145,7 @@ async def test_a_handle_that_the_session_does_not_know_is_detached(sweeping: Jan
                 pass
             while len(await janus.handles()) > 2:
                 pass
-        _, watcher, _ = await Call(sweeping, stack).subscriber()
+        _, watcher, _ = await JanusCall(sweeping, stack).subscriber()
         await watcher.wait_for_tone(sender.frequency)
 
 
@@ -157,7 +157,7 @@ async def test_a_room_that_is_being_created_is_not_taken_for_an_orphan(
     async with RunningMcu(janus, INSTANCE) as mcu, PublishingPeer(1, 440.0, video=False) as peer:
         offer = await peer.offer()
         for _ in range(30):
-            publisher, _ = await mcu.publish(CAMERA, described(offer), PublishOptions(), Heard())
+            publisher, _ = await mcu.publish(CAMERA, described(offer), PublishOptions(), RecordingListener())
             assert await descriptions_of_rooms(janus) == {OWN}
             await publisher.close()
     assert "orphaned" not in caplog.text
@@ -182,15 +182,17 @@ async def test_two_gateways_on_one_janus_do_not_disturb_each_others_calls(
 ) -> None:
     """So even if they share an instance, which they should not."""
     async with AsyncExitStack() as stack:
-        calls = [Call(await stack.enter_async_context(RunningMcu(janus, name)), stack) for name in (INSTANCE, second)]
+        calls = [
+            JanusCall(await stack.enter_async_context(RunningMcu(janus, name)), stack) for name in (INSTANCE, second)
+        ]
         published = [await call.publisher(number + 1) for number, call in enumerate(calls)]
         subscribed = [await call.subscriber() for call in calls]
         before = {handle["handle_id"] for handle in await janus.handles()}
         with pytest.raises(TimeoutError):
-            await published[0][2].end(2.5)  # longer than SILENT, and many looks
-        for (_, sender, _), (_, watcher, heard) in zip(published, subscribed, strict=True):
+            await published[0][2].close_reason(2.5)  # longer than SILENT, and many looks
+        for (_, sender, _), (_, watcher, listener) in zip(published, subscribed, strict=True):
             await watcher.wait_for_tone(sender.frequency)
-            assert heard.closed == []
+            assert listener.closed == []
         assert before == {handle["handle_id"] for handle in await janus.handles()}
         assert len(await janus.rooms()) == 2
 
@@ -200,13 +202,13 @@ import asyncio, sys
 from mcu.base import PublishOptions
 from mcu.janus.backend import JanusMcu
 from mcu.janus.settings import JanusServerSettings
-from tests.mcu.janus.conftest import CAMERA, INSTANCE, Heard
+from tests.mcu.janus.conftest import CAMERA, INSTANCE, RecordingListener
 from tests.mcu.descriptions import described
 
 async def main():
     mcu = JanusMcu((JanusServerSettings(sys.argv[1], sys.argv[2], "", sys.argv[3]),), 10.0, instance=INSTANCE)
     await mcu.start(lambda status: None)
-    await mcu.publish(CAMERA, described(sys.stdin.read()), PublishOptions(), Heard())
+    await mcu.publish(CAMERA, described(sys.stdin.read()), PublishOptions(), RecordingListener())
     print("published", flush=True)
     await asyncio.sleep(3600)
 
@@ -243,7 +245,7 @@ async def test_rooms_of_a_killed_gateway_are_destroyed_when_it_is_started_again(
 
 
 async def test_a_failed_look_does_not_disturb_calls(
-    janus: JanusProcess, states: States, loopback: None, caplog: pytest.LogCaptureFixture
+    janus: JanusProcess, states: RecordedStates, loopback: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = JanusServerSettings(
         janus.url, api_secret=API_SECRET, admin_key=ADMIN_KEY, admin_url=janus.admin_url, admin_secret="wrong"
@@ -252,8 +254,8 @@ async def test_a_failed_look_does_not_disturb_calls(
     await mcu.start(states)
     await states.until(lambda status: status.ready)
     async with AsyncExitStack() as stack:
-        _, sender, _ = await Call(mcu, stack).publisher()
-        _, watcher, _ = await Call(mcu, stack).subscriber()
+        _, sender, _ = await JanusCall(mcu, stack).publisher()
+        _, watcher, _ = await JanusCall(mcu, stack).subscriber()
         await watcher.wait_for_tone(sender.frequency)
     await mcu.stop()
     assert "could not be searched for orphans" in caplog.text
@@ -261,7 +263,7 @@ async def test_a_failed_look_does_not_disturb_calls(
 
 
 async def test_a_frozen_admin_api_does_not_delay_the_loss_of_streams(
-    janus: JanusProcess, states: States, loopback: None
+    janus: JanusProcess, states: RecordedStates, loopback: None
 ) -> None:
     connected, finished = asyncio.Event(), asyncio.Event()
 
@@ -281,8 +283,8 @@ async def test_a_frozen_admin_api_does_not_delay_the_loss_of_streams(
         mcu = JanusMcu((settings,), timeout=WAIT)
         await mcu.start(states)
         stack.push_async_callback(mcu.stop)
-        _, _, heard = await Call(mcu, stack).publisher()
+        _, _, listener = await JanusCall(mcu, stack).publisher()
         await asyncio.wait_for(connected.wait(), WAIT)
         await janus.kill()
-        assert await heard.end(3.0) is CloseReason.LOST
+        assert await listener.close_reason(3.0) is CloseReason.LOST
         finished.set()

@@ -11,8 +11,8 @@ import pytest
 from mcu.base import CloseReason, MediaKind, MediaSelection, PublishOptions, SubscribeOptions
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusApi, JanusProcess
 from tests.mcu.descriptions import described
-from tests.mcu.janus.conftest import CAMERA, INSTANCE, Heard
-from tests.mcu.janus.several import Several, comes_to, several
+from tests.mcu.janus.conftest import CAMERA, INSTANCE, RecordingListener
+from tests.mcu.janus.janus_group import JanusGroup, start_several, until_equal
 from tests.media.loopback import loopback
 
 __all__ = ["loopback"]
@@ -24,47 +24,47 @@ QUICK = 4.0  # seconds for a picture: without a keyframe that is asked for, aior
 
 
 @pytest.fixture
-async def pool(loopback: None) -> AsyncIterator[Several]:
+async def group(loopback: None) -> AsyncIterator[JanusGroup]:
     """Return one Janus in the US and one in Germany."""
-    async with several(2, remote_streams=True) as pool:
-        pool.change(0, country="US")
-        pool.change(1, country="DE")
-        await pool.start()
-        yield pool
+    async with start_several(2, remote_streams=True) as group:
+        group.change(0, country="US")
+        group.change(1, country="DE")
+        await group.start()
+        yield group
 
 
-async def test_a_stream_goes_on_once_for_all_subscribers_there_and_ends_with_the_last(pool: Several) -> None:
-    call = pool.call()
+async def test_a_stream_is_forwarded_once_for_all_subscribers_and_ends_with_the_last(group: JanusGroup) -> None:
+    call = group.new_call()
     publisher, sender, _ = await call.publisher(5, video=True, channels=False, options=IN_US)
     _, local, _ = await call.subscriber(options=FROM_US)
     await local.wait_for_picture(5)
-    assert await pool.rooms() == [1, 0]
+    assert await group.room_counts() == [1, 0]
     joined = await asyncio.gather(*(call.subscriber(options=FROM_DE) for _ in range(3)))
     for _, watcher, _ in joined:
         await watcher.wait_for_picture(5, QUICK)
         await watcher.wait_for_tone(sender.frequency)
-    assert await pool.rooms() == [1, 1]
-    assert await pool.handles() == [2, 3]
-    assert await forwarded(pool, publisher.feed.room) == 1
-    assert [(sfu.publishers, sfu.subscribers) for sfu in pool.mcu.status().sfus] == [(1, 1), (0, 3)]
+    assert await group.room_counts() == [1, 1]
+    assert await group.handle_counts() == [2, 3]
+    assert await forwarded(group, publisher.feed.room) == 1
+    assert [(sfu.publishers, sfu.subscribers) for sfu in group.mcu.status().sfus] == [(1, 1), (0, 3)]
     for subscriber, _, _ in joined[:2]:
         await subscriber.close()
     await joined[2][1].wait_for_picture(5)
-    assert await pool.rooms() == [1, 1]
+    assert await group.room_counts() == [1, 1]
     await joined[2][0].close()
-    await comes_to(pool.rooms, [1, 0])
-    assert await forwarded(pool, publisher.feed.room) == 0
+    await until_equal(group.room_counts, [1, 0])
+    assert await forwarded(group, publisher.feed.room) == 0
     await local.wait_for_picture(5)
     _, watcher, _ = await call.subscriber(options=FROM_DE)
     await watcher.wait_for_picture(5, QUICK)
     await publisher.close()
-    await pool.is_clean()
+    await group.until_clean()
 
 
-async def forwarded(pool: Several, room: int) -> int:
+async def forwarded(group: JanusGroup, room: int) -> int:
     """Ask the source itself to how many other Janus a room's publisher goes on."""
     secrets = {"apisecret": API_SECRET}
-    async with JanusApi(pool.janus[0].url, "janus-protocol", secrets) as janus:
+    async with JanusApi(group.janus[0].url, "janus-protocol", secrets) as janus:
         session = (await janus.request(janus="create"))["data"]["id"]
         attached = await janus.request(janus="attach", session_id=session, plugin="janus.plugin.videoroom")
         body = {"request": "listremotes", "room": room, "publisher_id": 1}
@@ -74,8 +74,8 @@ async def forwarded(pool: Several, room: int) -> int:
 
 
 @pytest.mark.full
-async def test_a_subscriber_that_comes_late_gets_a_picture_at_once(pool: Several) -> None:
-    call = pool.call()
+async def test_a_late_subscriber_gets_video_at_once(group: JanusGroup) -> None:
+    call = group.new_call()
     await call.publisher(6, video=True, channels=False, options=IN_US)
     _, first, _ = await call.subscriber(options=FROM_DE)
     await first.wait_for_picture(6, QUICK)
@@ -85,15 +85,15 @@ async def test_a_subscriber_that_comes_late_gets_a_picture_at_once(pool: Several
 
 
 @pytest.mark.full
-async def test_an_added_camera_is_offered_there_too(pool: Several) -> None:
-    call = pool.call()
+async def test_an_added_camera_is_offered_at_the_target(group: JanusGroup) -> None:
+    call = group.new_call()
     publisher, sender, _ = await call.publisher(3, channels=False, options=IN_US)
-    subscriber, watcher, heard = await call.subscriber(options=FROM_DE)
+    subscriber, watcher, listener = await call.subscriber(options=FROM_DE)
     await watcher.wait_for_tone(sender.frequency)
     sender.add_camera()
     await sender.accept(await publisher.update(described(await sender.offer())))
-    await heard.until(lambda: bool(heard.offers))
-    await subscriber.accept(described(await watcher.answer(heard.offers[0])))
+    await listener.until(lambda: bool(listener.offers))
+    await subscriber.accept(described(await watcher.answer(listener.offers[0])))
     await watcher.wait_for_picture(3, QUICK)
     sender.switch_camera(False)
     await sender.accept(await publisher.update(described(await sender.offer())))
@@ -106,57 +106,57 @@ async def test_an_added_camera_is_offered_there_too(pool: Several) -> None:
 
 
 @pytest.mark.full
-async def test_the_end_of_the_publisher_is_told_there(pool: Several) -> None:
-    call = pool.call()
+async def test_the_end_of_the_publisher_ends_the_subscriptions_at_the_target(group: JanusGroup) -> None:
+    call = group.new_call()
     await call.publisher(1, options=IN_US)
-    _, _, heard = await call.subscriber(options=FROM_DE)
+    _, _, listener = await call.subscriber(options=FROM_DE)
     publisher, _, _ = await call.publisher(2, options=IN_US)
-    assert await heard.end() is CloseReason.REPLACED
+    assert await listener.close_reason() is CloseReason.REPLACED
     _, _, again = await call.subscriber(options=FROM_DE)
     await publisher.close()
-    assert await again.end() is CloseReason.PUBLISHER_GONE
-    await pool.is_clean()
+    assert await again.close_reason() is CloseReason.PUBLISHER_GONE
+    await group.until_clean()
 
 
 @pytest.mark.full
-async def test_the_death_of_the_source_ends_it_and_so_does_that_of_the_target(pool: Several) -> None:
-    call = pool.call()
+async def test_a_killed_source_ends_the_copy_and_so_does_a_killed_target(group: JanusGroup) -> None:
+    call = group.new_call()
     publisher, _, own = await call.publisher(1, video=True, channels=False, options=IN_US)
-    _, watcher, heard = await call.subscriber(options=FROM_DE)
+    _, watcher, listener = await call.subscriber(options=FROM_DE)
     _, local, local_heard = await call.subscriber(options=FROM_US)
     await watcher.wait_for_picture(1)
-    await pool.janus[1].kill()
-    assert await heard.end() is CloseReason.LOST
+    await group.janus[1].kill()
+    assert await listener.close_reason() is CloseReason.LOST
     _, back, _ = await call.subscriber(options=FROM_DE)  # over the source meanwhile
     await back.wait_for_picture(1)
     await local.wait_for_picture(1)
     assert (own.closed, local_heard.closed) == ([], [])
-    await comes_to_forwarded(pool, publisher.feed.room, 0)
-    await pool.janus[1].start()
-    await pool.states.until(lambda status: status.sfus[1].state.value == "ready")
+    await comes_to_forwarded(group, publisher.feed.room, 0)
+    await group.janus[1].start()
+    await group.states.until(lambda status: status.sfus[1].state.value == "ready")
     _, there, there_heard = await call.subscriber(options=FROM_DE)
     await there.wait_for_picture(1)
-    assert await pool.rooms() == [1, 1]
-    await pool.janus[0].kill()
-    assert await there_heard.end() is CloseReason.LOST
-    assert await own.end() is CloseReason.LOST
+    assert await group.room_counts() == [1, 1]
+    await group.janus[0].kill()
+    assert await there_heard.close_reason() is CloseReason.LOST
+    assert await own.close_reason() is CloseReason.LOST
 
     async def rooms() -> int:
-        return len(await pool.janus[1].rooms())
+        return len(await group.janus[1].rooms())
 
-    await comes_to(rooms, 0)
+    await until_equal(rooms, 0)
 
 
-async def comes_to_forwarded(pool: Several, room: int, count: int) -> None:
+async def comes_to_forwarded(group: JanusGroup, room: int, count: int) -> None:
     async def ask() -> int:
-        return await forwarded(pool, room)
+        return await forwarded(group, room)
 
-    await comes_to(ask, count)
+    await until_equal(ask, count)
 
 
 @pytest.mark.full
-async def test_h264_and_a_selection_work_there(pool: Several) -> None:
-    call = pool.call()
+async def test_h264_and_a_selection_work_at_the_target(group: JanusGroup) -> None:
+    call = group.new_call()
     options = PublishOptions(country="US", videocodecs=("h264",))
     _, sender, _ = await call.publisher(7, video=True, channels=False, options=options)
     subscriber, watcher, _ = await call.subscriber(
@@ -166,78 +166,78 @@ async def test_h264_and_a_selection_work_there(pool: Several) -> None:
     assert watcher.frames == {}
     await subscriber.select(MediaSelection(video=True))
     await watcher.wait_for_picture(7, QUICK)
-    codecs = {report.codec for report in pool.mcu.streams() if report.kind is MediaKind.VIDEO and report.subscriber}
+    codecs = {report.codec for report in group.mcu.streams() if report.kind is MediaKind.VIDEO and report.subscriber}
     assert codecs == {"h264"}
 
 
 @pytest.mark.full
-async def test_where_streams_may_not_go_on_the_source_serves(loopback: None) -> None:
-    async with several(2) as pool:
-        pool.change(0, country="US", remote_streams=True)
-        pool.change(1, country="DE")
-        await pool.start()
-        call = pool.call()
+async def test_the_source_serves_where_forwarding_is_off(loopback: None) -> None:
+    async with start_several(2) as group:
+        group.change(0, country="US", remote_streams=True)
+        group.change(1, country="DE")
+        await group.start()
+        call = group.new_call()
         _, sender, _ = await call.publisher(1, options=IN_US)
         _, watcher, _ = await call.subscriber(options=FROM_DE)
         await watcher.wait_for_tone(sender.frequency)
-        assert await pool.rooms() == [1, 0]
+        assert await group.room_counts() == [1, 0]
 
 
 @pytest.mark.full
-async def test_where_it_does_not_come_about_the_source_serves(loopback: None) -> None:
-    async with several(2, remote_streams=True) as pool:
-        pool.change(0, country="US", address="neither.is.this.invalid")
-        pool.change(1, country="DE", address="no.such.host.invalid")
-        await pool.start()
-        call = pool.call()
+async def test_the_source_serves_where_forwarding_fails(loopback: None) -> None:
+    async with start_several(2, remote_streams=True) as group:
+        group.change(0, country="US", address="neither.is.this.invalid")
+        group.change(1, country="DE", address="no.such.host.invalid")
+        await group.start()
+        call = group.new_call()
         _, sender, _ = await call.publisher(1, options=IN_US)
         _, watcher, _ = await call.subscriber(options=FROM_DE)
         await watcher.wait_for_tone(sender.frequency)
-        await comes_to(pool.rooms, [1, 0])
-        await comes_to(pool.handles, [2, 0])
+        await until_equal(group.room_counts, [1, 0])
+        await until_equal(group.handle_counts, [2, 0])
 
 
 @pytest.mark.full
-async def test_who_is_short_of_time_does_not_speak_for_those_who_come_after(pool: Several) -> None:
-    call = pool.call()
+async def test_a_subscriber_with_little_time_does_not_suspend_forwarding_for_later_ones(group: JanusGroup) -> None:
+    call = group.new_call()
     _, sender, _ = await call.publisher(1, options=IN_US)
     await call.subscriber(options=FROM_US)  # so its connection is up
-    pool.janus[1].freeze()
+    group.janus[1].freeze()
     _, watcher, _ = await call.subscriber(options=SubscribeOptions(timeout=0.8, country="DE"))
     await watcher.wait_for_tone(sender.frequency)
-    pool.janus[1].thaw()
-    await comes_to(pool.rooms, [1, 0])
+    group.janus[1].thaw()
+    await until_equal(group.room_counts, [1, 0])
     _, watcher, _ = await call.subscriber(options=FROM_DE)
     await watcher.wait_for_tone(sender.frequency)
-    assert await pool.rooms() == [1, 1]
+    assert await group.room_counts() == [1, 1]
 
 
 @pytest.mark.full
-async def test_cancelled_calls_leave_nothing_there(pool: Several) -> None:
-    publisher, sender, _ = await pool.call().publisher(1, options=IN_US)
+async def test_cancelled_subscribes_leave_nothing_at_the_target(group: JanusGroup) -> None:
+    publisher, sender, _ = await group.new_call().publisher(1, options=IN_US)
     await sender.connected()
     for step in range(20):
-        subscribing = asyncio.create_task(pool.mcu.subscribe(CAMERA, FROM_DE, Heard()))
+        subscribing = asyncio.create_task(group.mcu.subscribe(CAMERA, FROM_DE, RecordingListener()))
         await asyncio.sleep(step * 0.001)
         subscribing.cancel()
         await asyncio.wait([subscribing])
         if not subscribing.cancelled():
             await subscribing.result()[0].close()
-    await comes_to(pool.rooms, [1, 0])
-    await comes_to(pool.handles, [1, 0])
-    assert await forwarded(pool, publisher.feed.room) == 0
+    await until_equal(group.room_counts, [1, 0])
+    await until_equal(group.handle_counts, [1, 0])
+    assert await forwarded(group, publisher.feed.room) == 0
 
 
 @pytest.mark.full
-async def test_coming_and_going_again_and_again_crashes_nobody(pool: Several) -> None:
-    _, sender, _ = await pool.call().publisher(1, video=True, options=IN_US)
+async def test_subscribing_and_closing_repeatedly_crashes_neither_janus(group: JanusGroup) -> None:
+    _, sender, _ = await group.new_call().publisher(1, video=True, options=IN_US)
     await sender.connected()
     for _ in range(40):
-        subscriber, _ = await pool.mcu.subscribe(CAMERA, FROM_DE, Heard())
+        subscriber, _ = await group.mcu.subscribe(CAMERA, FROM_DE, RecordingListener())
         await subscriber.close()
-    await comes_to(pool.rooms, [1, 0])
-    assert all(janus.runs for janus in pool.janus)
-    assert threads(pool.janus[1]) == 0
+    await until_equal(group.room_counts, [1, 0])
+    assert all(janus.runs for janus in group.janus)
+    assert threads(group.janus[1]) == 0
 
 
 def threads(janus: JanusProcess) -> int:
@@ -247,13 +247,13 @@ def threads(janus: JanusProcess) -> int:
 
 
 @pytest.mark.full
-async def test_what_a_killed_gateway_left_there_goes_with_its_ports(
+async def test_the_room_of_a_copy_of_a_killed_gateway_is_destroyed_with_its_ports(
     loopback: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mcu.janus.rooms.sweep.FIRST", (0.1,))
     monkeypatch.setattr("mcu.janus.rooms.sweep.EVERY", 0.1)
-    async with several(1) as pool:
-        (janus,) = pool.janus
+    async with start_several(1) as group:
+        (janus,) = group.janus
         room = {"room": 1234, "description": f"portunus|{INSTANCE}|cloud|x|video|remote", "admin_key": ADMIN_KEY}
         stream = {"mid": "0", "mindex": 0, "type": "audio", "codec": "opus"}
         async with JanusApi(janus.url, "janus-protocol", {"apisecret": API_SECRET}) as other:
@@ -265,22 +265,22 @@ async def test_what_a_killed_gateway_left_there_goes_with_its_ports(
             ):
                 await other.request(janus="message", session_id=session, handle_id=handle["data"]["id"], body=body)
             await other.request(janus="destroy", session_id=session)
-        assert await pool.rooms() == [1]
+        assert await group.room_counts() == [1]
         assert threads(janus) == 1
-        await pool.start()
-        await comes_to(pool.rooms, [0])
+        await group.start()
+        await until_equal(group.room_counts, [0])
 
         async def running() -> int:
             return threads(janus)
 
-        await comes_to(running, 0)
+        await until_equal(running, 0)
         assert janus.runs
 
 
 @pytest.mark.full
-async def test_data_arrive_there_under_the_number_of_the_feed(pool: Several) -> None:
+async def test_data_arrive_at_the_target_under_the_number_of_the_feed(group: JanusGroup) -> None:
     """Labels do not travel between two Janus: docs/mcu.md, "Several Janus"."""
-    call = pool.call()
+    call = group.new_call()
     _, sender, _ = await call.publisher(1, options=IN_US)
     _, watcher, _ = await call.subscriber(options=FROM_DE)
     await watcher.wait_for_tone(sender.frequency)

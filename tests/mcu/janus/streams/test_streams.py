@@ -30,37 +30,37 @@ from sdp.codecs import payloads
 from sdp.document import kinds
 from tests.janus_process import JanusProcess
 from tests.mcu.descriptions import WITHOUT_TRANSPORT, described
-from tests.mcu.janus.conftest import CAMERA, SCREEN, WAIT, Call, Heard, server
+from tests.mcu.janus.conftest import CAMERA, SCREEN, WAIT, JanusCall, RecordingListener, settings_for
 from tests.media import PublishingPeer
 
 SOON = PublishOptions(timeout=5.0)
 
 
-async def left(janus: JanusProcess) -> tuple[int, int]:
+async def counts(janus: JanusProcess) -> tuple[int, int]:
     """Return how many rooms and how many handles beside the control handle Janus has."""
     return len(await janus.rooms()), len(await janus.handles()) - 1
 
 
-async def comes_to(janus: JanusProcess, *, rooms: int, handles: int) -> None:
+async def until_counts(janus: JanusProcess, *, rooms: int, handles: int) -> None:
     """Ask Janus until it has no more than that: what was cancelled is cleared away a moment later."""
     async with asyncio.timeout(5):
-        while await left(janus) != (rooms, handles):
+        while await counts(janus) != (rooms, handles):
             pass
 
 
-async def test_pictures_tones_and_data_of_two_streams_reach_their_own_subscribers(call: Call) -> None:
-    _, camera, heard = await call.publisher(5, video=True)
+async def test_video_audio_and_data_of_two_streams_reach_their_own_subscribers(call: JanusCall) -> None:
+    _, camera, listener = await call.publisher(5, video=True)
     _, screen, _ = await call.publisher(9, key=SCREEN, audio=False, video=True, channels=False)
     _, first, _ = await call.subscriber()
     _, second, _ = await call.subscriber()
     _, third, _ = await call.subscriber(SCREEN)
     await asyncio.gather(first.wait_for_picture(5), second.wait_for_picture(5), third.wait_for_picture(9))
     await asyncio.gather(first.wait_for_tone(camera.frequency), second.wait_for_tone(camera.frequency))
-    await heard.until(lambda: {(MediaKind.AUDIO, True), (MediaKind.VIDEO, True)} <= set(heard.media))
+    await listener.until(lambda: {(MediaKind.AUDIO, True), (MediaKind.VIDEO, True)} <= set(listener.media))
     assert screen.number not in first.numbers.values()
 
 
-async def test_data_arrives_under_the_label_it_was_sent_with(call: Call) -> None:
+async def test_a_message_arrives_with_the_label_of_its_data_channel(call: JanusCall) -> None:
     _, sender, _ = await call.publisher()
     _, first, _ = await call.subscriber()
     _, second, _ = await call.subscriber()
@@ -75,32 +75,32 @@ async def test_data_arrives_under_the_label_it_was_sent_with(call: Call) -> None
         assert ordered == [f"{step}" for step in range(20)]
 
 
-async def test_an_added_camera_is_offered_to_subscribers_that_are_there(call: Call) -> None:
+async def test_an_added_camera_is_offered_to_the_subscribers(call: JanusCall) -> None:
     publisher, sender, _ = await call.publisher(3, channels=False)
     joined = [await call.subscriber() for _ in range(2)]
     sender.add_camera()
     await sender.accept(await publisher.update(described(await sender.offer())))
-    for subscriber, watcher, heard in joined:
-        await heard.until(lambda heard=heard: bool(heard.offers))  # type: ignore[misc]
-        await subscriber.accept(described(await watcher.answer(heard.offers[0])))
+    for subscriber, watcher, listener in joined:
+        await listener.until(lambda listener=listener: bool(listener.offers))  # type: ignore[misc]
+        await subscriber.accept(described(await watcher.answer(listener.offers[0])))
         await watcher.wait_for_picture(3)
     sender.switch_camera(False)
     await sender.accept(await publisher.update(described(await sender.offer())))
     sender.switch_camera(True)
     await sender.accept(await publisher.update(described(await sender.offer())))
-    for _, watcher, heard in joined:
+    for _, watcher, listener in joined:
         await watcher.wait_for_picture(3)
-        assert len(heard.offers) == 1  # off and on needs nothing from subscribers
+        assert len(listener.offers) == 1  # off and on needs nothing from subscribers
 
 
-async def test_an_offer_that_is_never_answered_blocks_nobody_else(call: Call) -> None:
+async def test_an_unanswered_offer_does_not_block_other_subscribers(call: JanusCall) -> None:
     publisher, sender, _ = await call.publisher(4, channels=False)
     silent, _, silent_heard = await call.subscriber(answer=False)
-    subscriber, watcher, heard = await call.subscriber()
+    subscriber, watcher, listener = await call.subscriber()
     sender.add_camera()
     await sender.accept(await publisher.update(described(await sender.offer())))
-    await heard.until(lambda: bool(heard.offers))
-    await subscriber.accept(described(await watcher.answer(heard.offers[0])))
+    await listener.until(lambda: bool(listener.offers))
+    await subscriber.accept(described(await watcher.answer(listener.offers[0])))
     await watcher.wait_for_picture(4)
     assert silent_heard.offers == []  # Janus keeps it back until the first one is answered
     async with asyncio.timeout(2):
@@ -109,18 +109,18 @@ async def test_an_offer_that_is_never_answered_blocks_nobody_else(call: Call) ->
     assert "video" not in kinds(again)
 
 
-async def test_what_janus_kept_back_is_offered_after_the_answer(call: Call) -> None:
+async def test_changes_that_janus_kept_back_are_offered_after_the_answer(call: JanusCall) -> None:
     publisher, sender, _ = await call.publisher(4, channels=False)
-    late, watcher, heard = await call.subscriber(answer=False)
+    late, watcher, listener = await call.subscriber(answer=False)
     sender.add_camera()
     await sender.accept(await publisher.update(described(await sender.offer())))
     await late.accept(described(await watcher.answer(await late.refresh())))
-    await heard.until(lambda: bool(heard.offers))
-    await late.accept(described(await watcher.answer(heard.offers[0])))
+    await listener.until(lambda: bool(listener.offers))
+    await late.accept(described(await watcher.answer(listener.offers[0])))
     await watcher.wait_for_picture(4)
 
 
-async def test_a_refresh_is_a_new_offer_for_the_same_connection(call: Call) -> None:
+async def test_a_refresh_is_a_new_offer_for_the_same_connection(call: JanusCall) -> None:
     _, sender, _ = await call.publisher()
     subscriber, watcher, _ = await call.subscriber()
     await watcher.wait_for_tone(sender.frequency)
@@ -128,14 +128,14 @@ async def test_a_refresh_is_a_new_offer_for_the_same_connection(call: Call) -> N
     await watcher.wait_for_tone(sender.frequency)
 
 
-async def test_an_answer_that_nobody_asked_for_is_rejected(call: Call) -> None:
+async def test_an_answer_without_an_offer_is_rejected(call: JanusCall) -> None:
     await call.publisher()
     subscriber, watcher, _ = await call.subscriber()
     with pytest.raises(Rejected):
         await subscriber.accept(described(watcher.pc.localDescription.sdp))
 
 
-async def test_answer_without_transport_leaves_the_subscription_as_it_was(call: Call) -> None:
+async def test_answer_without_transport_leaves_the_subscription_as_it_was(call: JanusCall) -> None:
     _, sender, _ = await call.publisher()
     subscriber, watcher, _ = await call.subscriber(answer=False)
     with pytest.raises(Rejected):
@@ -144,7 +144,7 @@ async def test_answer_without_transport_leaves_the_subscription_as_it_was(call: 
     await watcher.wait_for_tone(sender.frequency)
 
 
-async def test_a_subscriber_may_come_before_the_publisher(call: Call) -> None:
+async def test_a_subscriber_may_come_before_the_publisher(call: JanusCall) -> None:
     waiting = asyncio.create_task(call.subscriber())
     await asyncio.sleep(0)
     _, sender, _ = await call.publisher()
@@ -152,34 +152,36 @@ async def test_a_subscriber_may_come_before_the_publisher(call: Call) -> None:
     await watcher.wait_for_tone(sender.frequency)
 
 
-async def test_nobody_publishes_by_the_deadline(mcu: JanusMcu) -> None:
+async def test_a_stream_without_a_publisher_by_the_deadline_does_not_exist(mcu: JanusMcu) -> None:
     with pytest.raises(NoSuchStream):
-        await mcu.subscribe(CAMERA, SubscribeOptions(timeout=0.2), Heard())
+        await mcu.subscribe(CAMERA, SubscribeOptions(timeout=0.2), RecordingListener())
 
 
-async def test_a_publisher_without_connection_is_a_timeout_and_leaves_no_handle(
-    call: Call, mcu: JanusMcu, janus: JanusProcess
+async def test_a_subscription_to_an_unconnected_publisher_times_out_and_leaves_no_handle(
+    call: JanusCall, mcu: JanusMcu, janus: JanusProcess
 ) -> None:
     async with PublishingPeer(1, 440.0, video=False) as silent:
-        publisher, _ = await mcu.publish(CAMERA, described(await silent.offer()), SOON, Heard())
+        publisher, _ = await mcu.publish(CAMERA, described(await silent.offer()), SOON, RecordingListener())
         with pytest.raises(McuTimeout):
-            await mcu.subscribe(CAMERA, SubscribeOptions(timeout=0.3), Heard())
-        assert await left(janus) == (1, 1)
+            await mcu.subscribe(CAMERA, SubscribeOptions(timeout=0.3), RecordingListener())
+        assert await counts(janus) == (1, 1)
         await publisher.close()
 
 
-async def test_a_replaced_publisher_leaves_nothing_and_its_subscribers_hear_it(call: Call, janus: JanusProcess) -> None:
+async def test_a_replaced_publisher_leaves_nothing_on_janus_and_its_subscribers_get_replaced(
+    call: JanusCall, janus: JanusProcess
+) -> None:
     _, _, old = await call.publisher(1)
-    _, _, heard = await call.subscriber()
+    _, _, listener = await call.subscriber()
     _, sender, _ = await call.publisher(2)
-    assert heard.closed == [CloseReason.REPLACED]
+    assert listener.closed == [CloseReason.REPLACED]
     assert old.closed == []
     _, watcher, _ = await call.subscriber()
     await watcher.wait_for_tone(sender.frequency)
-    assert await left(janus) == (1, 2)
+    assert await counts(janus) == (1, 2)
 
 
-async def test_offers_at_once_end_in_one_publisher(call: Call, janus: JanusProcess) -> None:
+async def test_simultaneous_offers_end_in_one_publisher(call: JanusCall, janus: JanusProcess) -> None:
     waiting = [asyncio.create_task(call.subscriber()) for _ in range(2)]
     published = await asyncio.gather(*(call.publisher(number) for number in range(4)))
     running = [publisher for publisher, _, _ in published if not publisher.closed]
@@ -187,52 +189,54 @@ async def test_offers_at_once_end_in_one_publisher(call: Call, janus: JanusProce
     sender = next(peer for publisher, peer, _ in published if publisher is running[0])
     for _, watcher, _ in await asyncio.gather(*waiting):
         await watcher.wait_for_tone(sender.frequency)
-    assert await left(janus) == (1, 3)
+    assert await counts(janus) == (1, 3)
 
 
-async def test_a_cancelled_publish_leaves_nothing(call: Call, mcu: JanusMcu, janus: JanusProcess) -> None:
+async def test_a_cancelled_publish_leaves_nothing_on_janus(call: JanusCall, mcu: JanusMcu, janus: JanusProcess) -> None:
     async with PublishingPeer(1, 440.0, video=False) as sender:
         offer = await sender.offer()
         for step in range(20):  # wherever it stands at that moment
-            publishing = asyncio.create_task(mcu.publish(CAMERA, described(offer), SOON, Heard()))
+            publishing = asyncio.create_task(mcu.publish(CAMERA, described(offer), SOON, RecordingListener()))
             await asyncio.sleep(step * 0.0004)
             publishing.cancel()
             await asyncio.wait([publishing])
             if not publishing.cancelled():
                 await publishing.result()[0].close()
-        publisher, _ = await mcu.publish(CAMERA, described(offer), SOON, Heard())
+        publisher, _ = await mcu.publish(CAMERA, described(offer), SOON, RecordingListener())
         await publisher.close()
-    await comes_to(janus, rooms=0, handles=0)
+    await until_counts(janus, rooms=0, handles=0)
 
 
-async def test_publishing_and_closing_again_and_again_does_not_crash_janus(mcu: JanusMcu, janus: JanusProcess) -> None:
+async def test_publishing_and_closing_repeatedly_does_not_crash_janus(mcu: JanusMcu, janus: JanusProcess) -> None:
     async with PublishingPeer(1, 440.0, video=False) as sender:
         offer = await sender.offer()
         for _ in range(60):  # detached and destroyed at the same time, Janus 1.1.2 is gone within 20 rounds
-            publisher, _ = await mcu.publish(CAMERA, described(offer), SOON, Heard())
+            publisher, _ = await mcu.publish(CAMERA, described(offer), SOON, RecordingListener())
             await publisher.close()
-    assert await left(janus) == (0, 0)
+    assert await counts(janus) == (0, 0)
     assert janus.runs
 
 
-async def test_a_cancelled_subscribe_leaves_nothing(call: Call, mcu: JanusMcu, janus: JanusProcess) -> None:
+async def test_a_cancelled_subscribe_leaves_nothing_on_janus(
+    call: JanusCall, mcu: JanusMcu, janus: JanusProcess
+) -> None:
     publisher, sender, _ = await call.publisher()
     await sender.connected()
     for step in range(20):
-        subscribing = asyncio.create_task(mcu.subscribe(CAMERA, SubscribeOptions(), Heard()))
+        subscribing = asyncio.create_task(mcu.subscribe(CAMERA, SubscribeOptions(), RecordingListener()))
         await asyncio.sleep(step * 0.0002)
         subscribing.cancel()
         await asyncio.wait([subscribing])
         if not subscribing.cancelled():
             await subscribing.result()[0].close()
-    await comes_to(janus, rooms=1, handles=1)
+    await until_counts(janus, rooms=1, handles=1)
     await publisher.close()
-    assert await left(janus) == (0, 0)
+    assert await counts(janus) == (0, 0)
 
 
 @pytest.mark.parametrize("cancelled", [True, False])
-async def test_a_room_goes_after_those_who_were_about_to_enter(
-    call: Call, mcu: JanusMcu, monkeypatch: pytest.MonkeyPatch, cancelled: bool
+async def test_a_room_is_destroyed_after_the_handles_of_joining_subscribers_are_detached(
+    call: JanusCall, mcu: JanusMcu, monkeypatch: pytest.MonkeyPatch, cancelled: bool
 ) -> None:
     sent: list[str] = []
 
@@ -244,7 +248,7 @@ async def test_a_room_goes_after_those_who_were_about_to_enter(
     publisher, peer, _ = await call.publisher()
     await peer.until(lambda: publisher.connected, "a connection")
     options = SubscribeOptions(timeout=2.0, selection=MediaSelection(audio=True))
-    subscribing = asyncio.create_task(mcu.subscribe(CAMERA, options, Heard()))
+    subscribing = asyncio.create_task(mcu.subscribe(CAMERA, options, RecordingListener()))
     async with asyncio.timeout(WAIT):
         while not publisher.feed.joining:  # noqa: ASYNC110  nobody is told of who is about to enter
             await asyncio.sleep(0)
@@ -259,66 +263,70 @@ async def test_a_room_goes_after_those_who_were_about_to_enter(
         await subscribing
 
 
-async def test_closing_a_publisher_ends_its_subscribers_and_leaves_nothing(call: Call, janus: JanusProcess) -> None:
+async def test_closing_a_publisher_ends_its_subscribers_and_leaves_nothing_on_janus(
+    call: JanusCall, janus: JanusProcess
+) -> None:
     publisher, _, own = await call.publisher()
     joined = [await call.subscriber() for _ in range(2)]
-    assert await left(janus) == (1, 3)
+    assert await counts(janus) == (1, 3)
     await asyncio.gather(publisher.close(), publisher.close())
-    assert await left(janus) == (0, 0)
-    assert [heard.closed for _, _, heard in joined] == [[CloseReason.PUBLISHER_GONE]] * 2
+    assert await counts(janus) == (0, 0)
+    assert [listener.closed for _, _, listener in joined] == [[CloseReason.PUBLISHER_GONE]] * 2
     assert own.closed == []
     await publisher.close()
     await joined[0][0].close()
 
 
-async def test_the_end_of_a_publishers_connection_is_no_offer_to_its_subscribers(call: Call) -> None:
+async def test_the_hangup_of_a_publisher_is_not_offered_to_its_subscribers(call: JanusCall) -> None:
     _, sender, _ = await call.publisher(4, video=True)
-    _, watcher, heard = await call.subscriber()
+    _, watcher, listener = await call.subscriber()
     await watcher.connected()
     await sender.close()
-    assert await heard.end() is CloseReason.PUBLISHER_GONE
-    assert heard.offers == []
+    assert await listener.close_reason() is CloseReason.PUBLISHER_GONE
+    assert listener.offers == []
 
 
-async def test_an_end_that_nothing_follows_is_one_all_the_same(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_announced_hangup_ends_the_subscription_without_a_hangup_event(
+    call: JanusCall, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(subscribing, "HANGUP_WITHIN", 0.01)
-    subscribed, _, heard = (await call.publisher(4), await call.subscriber())[1]
+    subscribed, _, listener = (await call.publisher(4), await call.subscriber())[1]
     stream = '{"type":"audio","mid":"0","active":false}'
     data = f'{{"videoroom":"updated","streams":[{stream}]}}'
     offer = '{"type":"offer","sdp":"v=0\\r\\n"}'
     subscribed.on_event(parse(f'{{"janus":"event","plugindata":{{"data":{data}}},"jsep":{offer}}}'))
-    assert await heard.end() is CloseReason.PUBLISHER_GONE
-    assert heard.offers == []
+    assert await listener.close_reason() is CloseReason.PUBLISHER_GONE
+    assert listener.offers == []
 
 
-async def test_closing_a_subscriber_leaves_the_publisher(call: Call, janus: JanusProcess) -> None:
+async def test_closing_a_subscriber_leaves_the_publisher(call: JanusCall, janus: JanusProcess) -> None:
     await call.publisher()
-    subscriber, _, heard = await call.subscriber()
+    subscriber, _, listener = await call.subscriber()
     await subscriber.close()
     await subscriber.close()
-    assert await left(janus) == (1, 1)
-    assert heard.closed == []
+    assert await counts(janus) == (1, 1)
+    assert listener.closed == []
 
 
-async def test_a_publisher_that_hangs_up_has_failed(call: Call, janus: JanusProcess) -> None:
+async def test_a_publisher_that_hangs_up_has_failed(call: JanusCall, janus: JanusProcess) -> None:
     _, sender, own = await call.publisher()
-    _, _, heard = await call.subscriber()
+    _, _, listener = await call.subscriber()
     await sender.close()
-    assert await own.end() is CloseReason.FAILED
-    assert await heard.end() is CloseReason.PUBLISHER_GONE
-    await comes_to(janus, rooms=0, handles=0)
+    assert await own.close_reason() is CloseReason.FAILED
+    assert await listener.close_reason() is CloseReason.PUBLISHER_GONE
+    await until_counts(janus, rooms=0, handles=0)
 
 
-async def test_a_subscriber_that_hangs_up_has_failed(call: Call, janus: JanusProcess) -> None:
+async def test_a_subscriber_that_hangs_up_has_failed(call: JanusCall, janus: JanusProcess) -> None:
     await call.publisher()
-    _, watcher, heard = await call.subscriber()
+    _, watcher, listener = await call.subscriber()
     await watcher.connected()
     await watcher.close()
-    assert await heard.end() is CloseReason.FAILED
-    await comes_to(janus, rooms=1, handles=1)
+    assert await listener.close_reason() is CloseReason.FAILED
+    await until_counts(janus, rooms=1, handles=1)
 
 
-async def test_the_ceiling_and_the_limit_reach_the_encoder(call: Call) -> None:
+async def test_the_ceiling_and_the_limit_reach_the_encoder(call: JanusCall) -> None:
     publisher, sender, _ = await call.publisher(1, video=True, options=PublishOptions(bitrate=600_000))
     _, watcher, _ = await call.subscriber()  # each frame that it gets is a moment to look at the encoder
     await watcher.until(lambda: sender.video_bitrate == 600_000, "the ceiling")
@@ -327,7 +335,7 @@ async def test_the_ceiling_and_the_limit_reach_the_encoder(call: Call) -> None:
     await publisher.request_keyframe()
 
 
-async def test_what_was_selected_at_the_start_and_later_is_received(call: Call) -> None:
+async def test_media_selected_at_the_start_and_later_are_received(call: JanusCall) -> None:
     _, sender, _ = await call.publisher(6, video=True)
     subscriber, watcher, _ = await call.subscriber(options=SubscribeOptions(selection=MediaSelection(video=False)))
     await watcher.wait_for_tone(sender.frequency)
@@ -347,22 +355,22 @@ async def test_what_was_selected_at_the_start_and_later_is_received(call: Call) 
 )
 async def test_janus_answers_with_the_preferred_codec(mcu: JanusMcu, options: PublishOptions, codec: str) -> None:
     async with PublishingPeer(1, 440.0) as sender:
-        publisher, answer = await mcu.publish(CAMERA, described(await sender.offer()), options, Heard())
+        publisher, answer = await mcu.publish(CAMERA, described(await sender.offer()), options, RecordingListener())
         (video,) = [section for section in answer.media if section.kind == "video"]
         assert payloads(video)[0].codec == codec
         await publisher.close()
 
 
-async def test_offer_that_janus_does_not_survive_replaces_no_publisher(call: Call, mcu: JanusMcu) -> None:
+async def test_offer_that_janus_does_not_survive_replaces_no_publisher(call: JanusCall, mcu: JanusMcu) -> None:
     _, sender, _ = await call.publisher()
-    _, watcher, heard = await call.subscriber()
+    _, watcher, listener = await call.subscriber()
     with pytest.raises(Rejected):
-        await mcu.publish(CAMERA, described("v=0\r\na=extmap:-1 x\r\n"), SOON, Heard())
+        await mcu.publish(CAMERA, described("v=0\r\na=extmap:-1 x\r\n"), SOON, RecordingListener())
     await watcher.wait_for_tone(sender.frequency)
-    assert heard.closed == []
+    assert listener.closed == []
 
 
-async def test_candidates_are_taken_whatever_they_are(call: Call) -> None:
+async def test_unusable_candidates_are_ignored(call: JanusCall) -> None:
     publisher, sender, _ = await call.publisher()
     subscriber, watcher, _ = await call.subscriber()
     for stream in (publisher, subscriber):
@@ -375,19 +383,19 @@ async def test_candidates_are_taken_whatever_they_are(call: Call) -> None:
     await subscriber.add_candidate(None)
 
 
-async def test_a_stream_that_has_ended_takes_no_requests(call: Call) -> None:
+async def test_an_ended_stream_refuses_requests(call: JanusCall) -> None:
     publisher, sender, _ = await call.publisher()
     await publisher.close()
     with pytest.raises(McuLost):
         await publisher.update(described(await sender.offer()))
 
 
-async def test_videoroom_as_it_is_names_the_channel_after_the_feed_and_waits_for_one(loopback: None) -> None:
+async def test_the_unchanged_videoroom_names_the_channel_after_the_feed_and_waits_for_one(loopback: None) -> None:
     """Why ``janus-config/datachannels.c`` exists; docs/janus.md, "Data channels", says what to expect without it."""
     async with JanusProcess(DATACHANNELS="") as process, AsyncExitStack() as stack:
-        mcu = JanusMcu((server(process),), timeout=10)
+        mcu = JanusMcu((settings_for(process),), timeout=10)
         await mcu.start(lambda status: None)
-        call = Call(mcu, stack)
+        call = JanusCall(mcu, stack)
         _, sender, _ = await call.publisher()
         _, silent, _ = await call.subscriber()
         _, opening, _ = await call.subscriber()
@@ -407,57 +415,63 @@ async def test_videoroom_as_it_is_names_the_channel_after_the_feed_and_waits_for
 
 
 @pytest.mark.full
-async def test_a_publisher_that_never_connects_is_given_up(mcu: JanusMcu, janus: JanusProcess, loopback: None) -> None:
-    heard = Heard()
+async def test_a_publisher_that_never_connects_fails(mcu: JanusMcu, janus: JanusProcess, loopback: None) -> None:
+    listener = RecordingListener()
     async with PublishingPeer(1, 440.0, video=False) as silent:
-        await mcu.publish(CAMERA, described(await silent.offer()), SOON, heard)
-        assert await heard.end(60) is CloseReason.FAILED
-    await comes_to(janus, rooms=0, handles=0)
+        await mcu.publish(CAMERA, described(await silent.offer()), SOON, listener)
+        assert await listener.close_reason(60) is CloseReason.FAILED
+    await until_counts(janus, rooms=0, handles=0)
 
 
-async def test_a_subscriber_that_janus_puts_off_waits_for_the_connection(call: Call, mcu: JanusMcu) -> None:
+async def test_a_subscriber_that_janus_refuses_as_too_early_waits_for_the_publishers_connection(
+    call: JanusCall, mcu: JanusMcu
+) -> None:
     async with PublishingPeer(1, 440.0, video=False) as sender:
-        publisher, answer = await mcu.publish(CAMERA, described(await sender.offer()), SOON, Heard())
+        publisher, answer = await mcu.publish(CAMERA, described(await sender.offer()), SOON, RecordingListener())
         assert isinstance(publisher, JanusPublisher)
         publisher.on_event(parse('{"janus": "webrtcup"}'))  # too early: Janus answers 428 to who joins now
         waiting = asyncio.create_task(call.subscriber())
         with pytest.raises(McuTimeout):
-            await mcu.subscribe(CAMERA, SubscribeOptions(timeout=0.3), Heard())
+            await mcu.subscribe(CAMERA, SubscribeOptions(timeout=0.3), RecordingListener())
         await sender.accept(answer)
         _, watcher, _ = await waiting
         await watcher.wait_for_tone(440.0)
 
 
-async def test_a_room_that_vanished_is_no_such_stream_and_ends_the_publisher(call: Call, mcu: JanusMcu) -> None:
-    publisher, sender, heard = await call.publisher()
+async def test_a_subscription_to_a_vanished_room_raises_no_such_stream_and_ends_the_publisher(
+    call: JanusCall, mcu: JanusMcu
+) -> None:
+    publisher, sender, listener = await call.publisher()
     await sender.connected()
     room, publisher.feed.room = publisher.feed.room, 1
     with pytest.raises(NoSuchStream):
-        await mcu.subscribe(CAMERA, SubscribeOptions(timeout=5), Heard())
-    assert heard.closed == [CloseReason.FAILED]
+        await mcu.subscribe(CAMERA, SubscribeOptions(timeout=5), RecordingListener())
+    assert listener.closed == [CloseReason.FAILED]
     publisher.feed.room = room
 
 
-async def test_a_room_that_somebody_destroys_ends_its_streams(call: Call, mcu: JanusMcu, janus: JanusProcess) -> None:
+async def test_a_room_that_another_program_destroys_ends_its_streams(
+    call: JanusCall, mcu: JanusMcu, janus: JanusProcess
+) -> None:
     publisher, _, own = await call.publisher()
-    _, _, heard = await call.subscriber()
+    _, _, listener = await call.subscriber()
     session = await mcu.session()
     session.control.send({"request": "destroy", "room": publisher.feed.room})
-    assert await own.end() is CloseReason.FAILED
-    assert await heard.end() is CloseReason.PUBLISHER_GONE
-    await comes_to(janus, rooms=0, handles=0)
+    assert await own.close_reason() is CloseReason.FAILED
+    assert await listener.close_reason() is CloseReason.PUBLISHER_GONE
+    await until_counts(janus, rooms=0, handles=0)
 
 
-async def test_who_came_while_the_camera_was_off_sees_it_when_it_is_on(call: Call) -> None:
+async def test_a_subscriber_that_came_while_the_camera_was_off_gets_video_when_it_is_on(call: JanusCall) -> None:
     publisher, sender, _ = await call.publisher(8, video=True)
     await sender.connected()
     sender.switch_camera(False)
     await sender.accept(await publisher.update(described(await sender.offer())))
-    subscriber, watcher, heard = await call.subscriber()
+    subscriber, watcher, listener = await call.subscriber()
     await watcher.wait_for_tone(sender.frequency)
     sender.switch_camera(True)
     await sender.accept(await publisher.update(described(await sender.offer())))
 
-    await heard.until(lambda: bool(heard.offers))
-    await subscriber.accept(described(await watcher.answer(heard.offers[0])))
+    await listener.until(lambda: bool(listener.offers))
+    await subscriber.accept(described(await watcher.answer(listener.offers[0])))
     await watcher.wait_for_picture(8)

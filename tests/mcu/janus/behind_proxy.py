@@ -1,0 +1,90 @@
+"""A Janus behind a TCP proxy that can break the connection, and the backend on the other side of the proxy."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+
+from mcu.base import (
+    SfuState,
+)
+from mcu.janus.backend import JanusMcu
+from mcu.janus.settings import JanusServerSettings
+from tests.janus_process import ADMIN_KEY, ADMIN_SECRET, API_SECRET, JanusProcess
+from tests.mcu.janus.conftest import INSTANCE, WAIT, JanusCall, RecordedStates
+from tests.mcu.janus.tcp_proxy import TcpProxy
+from tests.media import WatchingPeer
+
+
+class JanusBehindProxy:
+    """A Janus behind a TCP proxy, and the backend that connects to it through the proxy."""
+
+    def __init__(self, janus: JanusProcess, proxy: TcpProxy, states: RecordedStates, stack: AsyncExitStack) -> None:
+        self.janus = janus
+        self.proxy = proxy
+        self.states = states
+        self._stack = stack
+
+    async def start_call(self, *, admin: bool = False) -> JanusCall:
+        """Start the backend; ``admin``: with the Admin API, whose connection does not pass the proxy."""
+        admin_url, admin_secret = (self.janus.admin_url, ADMIN_SECRET) if admin else ("", "")
+        settings = JanusServerSettings(self.proxy.url, API_SECRET, "", ADMIN_KEY, admin_url, admin_secret)
+        self.mcu = JanusMcu((settings,), timeout=WAIT, instance=INSTANCE)
+        await self.mcu.start(self.states)
+        self._stack.push_async_callback(self.mcu.stop)
+        await self.states.until(lambda status: status.ready)
+        return JanusCall(self.mcu, self._stack)
+
+    async def until_ready(self, limit: float = WAIT) -> None:
+        """Wait until Janus can be used again."""
+        await self.states.until(lambda status: status.ready, limit)
+
+    async def until_unreachable(self, limit: float = WAIT) -> str:
+        """Wait until Janus cannot be used, and return the reason in the status."""
+        status = await self.states.until(lambda status: not status.ready, limit)
+        assert status.sfus[0].state is SfuState.CONNECTING
+        return status.sfus[0].reason
+
+    async def handle_ids(self) -> set[int]:
+        """Return the ids of the handles on Janus."""
+        return {handle["handle_id"] for handle in await self.janus.handles()}
+
+    async def until_counts(self, *, rooms: int, handles: int) -> None:
+        """Ask Janus until it has that many rooms, and handles beside the control handle."""
+        async with asyncio.timeout(WAIT):
+            while (len(await self.janus.rooms()), len(await self.janus.handles()) - 1) != (rooms, handles):
+                pass
+
+
+@pytest.fixture
+async def proxied(janus: JanusProcess, states: RecordedStates, loopback: None) -> AsyncIterator[JanusBehindProxy]:
+    async with TcpProxy(janus.values["WS_PORT"]) as proxy, AsyncExitStack() as stack:
+        yield JanusBehindProxy(janus, proxy, states, stack)
+
+
+class FrameGaps:
+    """The longest time between two video frames that a peer decodes, in seconds, and the number of frames."""
+
+    def __init__(self, watcher: WatchingPeer) -> None:
+        self._watcher = watcher
+        self._decoded = 0
+        self._last = 0.0
+        self.longest = 0.0
+        self.frames = 0
+
+    async def watch(self) -> None:
+        """Measure until cancelled."""
+        await self._watcher.until(self._measure, "never", 3600)
+
+    def _measure(self) -> bool:
+        decoded, now = sum(self._watcher.frames.values()), time.monotonic()
+        if decoded != self._decoded:
+            if self._decoded:
+                self.longest = max(self.longest, now - self._last)
+                self.frames += decoded - self._decoded
+            self._decoded, self._last = decoded, now
+        return False
