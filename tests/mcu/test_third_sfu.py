@@ -211,6 +211,6 @@ def test_rules_of_the_repository_are_kept(copy: Path) -> None:
 
 def test_contract_runs_on_it(copy: Path) -> None:
     """The example keeps the promises that need no media."""
-    chosen = "example and (nobody_publishes or fails_leaves_nothing)"
+    chosen = "example and (unpublished_stream or refused_offer)"
     done = python(copy, "-m", "pytest", "-p", "no:cacheprovider", "tests/mcu/contract", "-k", chosen)
     assert re.search(r"(?m)^\.\. +\[100%\]$", done), done

@@ -1,4 +1,4 @@
-"""Clients of an SFU for the contract: a media peer, its stream on the SFU, and what the SFU tells."""
+"""Clients of an SFU for the contract tests: a media peer, its stream on the SFU, and the events of that stream."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ PUBLISH = PublishOptions()
 SUBSCRIBE = SubscribeOptions()
 
 
-class Client:
-    """A listener that keeps what it hears, hands candidates to its peer, and answers offers unless told not to."""
+class MediaClient:
+    """A listener that records events, passes candidates to its peer, and answers offers while ``answers`` is set."""
 
     def __init__(self, peer: MediaPeer) -> None:
         self.peer = peer
@@ -45,38 +45,38 @@ class Client:
         self._worker = asyncio.create_task(self._work())
 
     def on_candidate(self, candidate: Candidate | None) -> None:
-        """Hand it to the peer."""
+        """Pass the candidate to the peer."""
         self._jobs.put_nowait(candidate)
 
     def on_offer(self, offer: Description) -> None:
-        """Answer it."""
+        """Record the offer and answer it."""
         self.offers.append(offer)
         self._changed.set()
         if self.answers:
             self._jobs.put_nowait(offer)
 
     def on_media(self, kind: MediaKind, flowing: bool) -> None:
-        """Keep it."""
+        """Record that media begin or cease to flow."""
         self.media.append((kind, flowing))
         self._changed.set()
 
     def on_closed(self, reason: CloseReason) -> None:
-        """Keep it."""
+        """Record the reason."""
         self.closed.append(reason)
         self._changed.set()
 
     async def until(self, condition: Callable[[], bool], what: str, limit: float = WAIT) -> None:
-        """Wait until ``condition`` holds; it is looked at whenever the SFU told something."""
+        """Wait until ``condition`` holds; it is evaluated after each event."""
         try:
             async with asyncio.timeout(limit):
                 while not condition():
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            raise AssertionError(f"not within {limit} s: {what}; heard {self.media} and {self.closed}") from None
+            raise AssertionError(f"not within {limit} s: {what}; received {self.media} and {self.closed}") from None
 
-    async def hears_closed(self, reason: CloseReason, limit: float = WAIT) -> None:
-        """Wait for the end of the stream, and for no other reason than ``reason``."""
+    async def wait_for_close(self, reason: CloseReason, limit: float = WAIT) -> None:
+        """Wait until the SFU closes the stream, and require ``reason``."""
         await self.until(lambda: bool(self.closed), f"an end of the stream ({reason})", limit)
         assert self.closed == [reason]
 
@@ -87,12 +87,12 @@ class Client:
         await self.subscriber.accept(described(await self.peer.answer(offer)))
 
     async def answered(self, limit: float = WAIT) -> None:
-        """Wait until every offer that was heard is answered."""
+        """Wait until every received offer is answered."""
         async with asyncio.timeout(limit):
             await self._jobs.join()
 
     async def leave(self) -> None:
-        """Close the peer, however it went."""
+        """Close the peer."""
         self._worker.cancel()
         await asyncio.wait([self._worker])
         await self.peer.close()
@@ -109,35 +109,35 @@ class Client:
             self._jobs.task_done()
 
 
-class Sender(Client):
+class PublishingClient(MediaClient):
     """A client that publishes."""
 
     peer: PublishingPeer
     publisher: Publisher
 
     async def publish(self, mcu: Mcu, key: StreamKey = KEY, options: PublishOptions = PUBLISH) -> None:
-        """Publish; the connection comes up by itself."""
+        """Publish; peer and SFU then connect."""
         self.publisher, answer = await mcu.publish(key, described(await self.peer.offer()), options, self)
         await self.peer.accept(answer)
 
     async def publish_again(self, mcu: Mcu, key: StreamKey = KEY) -> None:
-        """Publish with another connection, in place of the first."""
+        """Publish from another PeerConnection, which replaces the first."""
         old, self.peer = self.peer, PublishingPeer(self.peer.number, self.peer.frequency)
         await self.publish(mcu, key)
         await old.close()
 
     async def renegotiate(self) -> None:
-        """Offer again what the peer has now."""
+        """Send a new offer of the peer's current media."""
         await self.peer.accept(await self.publisher.update(described(await self.peer.offer())))
 
 
-class Viewer(Client):
+class SubscribingClient(MediaClient):
     """A client that subscribes."""
 
     peer: WatchingPeer
 
     async def subscribe(self, mcu: Mcu, key: StreamKey = KEY, options: SubscribeOptions = SUBSCRIBE) -> Subscriber:
-        """Subscribe and answer; the connection comes up by itself."""
+        """Subscribe and answer; peer and SFU then connect."""
         self.subscriber, offer = await mcu.subscribe(key, options, self)
         await self.answer(offer)
         return self.subscriber
@@ -152,10 +152,10 @@ async def sender(
     video: bool = True,
     channels: tuple[str, ...] = ("status",),
     video_codec: str = "",
-) -> AsyncIterator[Sender]:
+) -> AsyncIterator[PublishingClient]:
     """Open a publishing client."""
     peer = PublishingPeer(number, frequency, audio=audio, video=video, channels=channels, video_codec=video_codec)
-    client = Sender(peer)
+    client = PublishingClient(peer)
     try:
         yield client
     finally:
@@ -163,9 +163,9 @@ async def sender(
 
 
 @asynccontextmanager
-async def viewer() -> AsyncIterator[Viewer]:
+async def viewer() -> AsyncIterator[SubscribingClient]:
     """Open a watching client."""
-    client = Viewer(WatchingPeer())
+    client = SubscribingClient(WatchingPeer())
     try:
         yield client
     finally:

@@ -1,4 +1,4 @@
-"""A call through an SFU: whose picture and tone arrive, what is said on data channels, who waits for whom."""
+"""A call through an SFU: video, audio and data channels reach the subscribers, which wait for their publisher."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.mcu.descriptions import described
 OTHER = StreamKey(BackendId("cloud"), PublisherId("bob"), StreamType.SCREEN)
 
 
-async def test_two_subscribers_see_and_hear_that_publisher_and_read_its_data_channel(sfu: Sfu) -> None:
+async def test_two_subscribers_receive_audio_video_and_data_of_their_publisher(sfu: Sfu) -> None:
     async with sender(21, 440.0) as alice, sender(42, 880.0) as bob, viewer() as carol, viewer() as dave:
         await alice.publish(sfu.mcu)
         await bob.publish(sfu.mcu, OTHER)
@@ -51,7 +51,7 @@ async def test_two_subscribers_see_and_hear_that_publisher_and_read_its_data_cha
     assert alice.closed == []
 
 
-async def test_subscriber_may_ask_before_the_publisher_is_there(sfu: Sfu) -> None:
+async def test_subscriber_waits_for_its_publisher(sfu: Sfu) -> None:
     async with sender(7, 660.0) as alice, viewer() as carol:
         early = asyncio.create_task(carol.subscribe(sfu.mcu))
         await alice.publish(sfu.mcu)
@@ -60,7 +60,7 @@ async def test_subscriber_may_ask_before_the_publisher_is_there(sfu: Sfu) -> Non
         await carol.peer.wait_for_tone(660.0)
 
 
-async def test_stream_that_nobody_publishes_is_no_such_stream(sfu: Sfu) -> None:
+async def test_unpublished_stream_is_no_such_stream(sfu: Sfu) -> None:
     async with viewer() as carol:
         with pytest.raises(NoSuchStream):
             await carol.subscribe(sfu.mcu, KEY, SubscribeOptions(timeout=0.3))

@@ -18,7 +18,7 @@ from tests.media.peers import WAIT
 from tests.sdp.counting import counting
 
 
-class Connection(FakeConnection):
+class RecordingConnection(FakeConnection):
     """A connection whose messages can be waited for."""
 
     def __init__(self, number: int) -> None:
@@ -68,10 +68,10 @@ async def test_pushed_offer_is_frozen(sfu: Sfu) -> None:
         assert all(map(is_frozen, carol.offers))
 
 
-async def connect(harness: FlowHarness, userid: str) -> tuple[FakeClient, Connection]:
+async def connect(harness: FlowHarness, userid: str) -> tuple[FakeClient, RecordingConnection]:
     """Return a client in the call, and its connection."""
     client = await harness.member(userid, in_call=True)
-    connection = Connection(100 + len(userid))
+    connection = RecordingConnection(100 + len(userid))
     again = FakeClient(harness, connection)
     again.sessionid, again.resumeid = client.sessionid, client.resumeid
     again.send({"type": "hello", "hello": {"version": "1.0", "resumeid": client.resumeid}})

@@ -1,4 +1,4 @@
-"""What a publisher may send, which codecs pass, and what the SFU reports of its streams."""
+"""Bitrate limits, preferred codecs, and the SFU's reports about its streams."""
 
 from __future__ import annotations
 
@@ -8,47 +8,47 @@ from collections.abc import Callable
 import pytest
 
 from mcu.base import HistogramSample, MediaKind, PublishOptions, StreamKey, StreamReport, StreamType
-from tests.mcu.contract.clients import KEY, Sender, sender, viewer
+from tests.mcu.contract.clients import KEY, PublishingClient, sender, viewer
 from tests.mcu.contract.sfus import Sfu
 
-LOOK = 0.05  # seconds between two looks at figures of which nobody tells when they change
-PATIENCE = 10.0
+POLL_INTERVAL = 0.05  # seconds between two evaluations of a condition on a figure
+TIME_LIMIT = 10.0  # seconds
 
 
-async def holds(condition: Callable[[], bool], what: str) -> None:
-    """Wait until a figure is what it should be."""
+async def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Wait until a condition on a figure holds."""
     try:
-        async with asyncio.timeout(PATIENCE):
-            while not condition():  # noqa: ASYNC110  nobody tells when a figure changes
-                await asyncio.sleep(LOOK)
+        async with asyncio.timeout(TIME_LIMIT):
+            while not condition():  # noqa: ASYNC110 - no event is sent when a figure changes
+                await asyncio.sleep(POLL_INTERVAL)
     except TimeoutError:
-        raise AssertionError(f"not within {PATIENCE} s: {what}") from None
+        raise AssertionError(f"not within {TIME_LIMIT} s: {what}") from None
 
 
-def bitrate(client: Sender) -> int:
-    """Return what the client's encoder is set to."""
+def bitrate(client: PublishingClient) -> int:
+    """Return the target bitrate of the client's encoder."""
     return client.peer.video_bitrate or 0
 
 
-async def test_limit_reaches_the_publisher_at_once_and_is_lifted(sfu: Sfu) -> None:
+async def test_limit_reaches_the_publisher_at_once_and_is_removed(sfu: Sfu) -> None:
     async with sender(41) as alice, viewer() as carol:
         await alice.publish(sfu.mcu)
         await carol.subscribe(sfu.mcu)
         await carol.peer.wait_for_picture(41)
         await alice.publisher.limit(300_000)
-        await holds(lambda: 250_000 <= bitrate(alice) <= 300_000, "300 kbit/s")
+        await wait_until(lambda: 250_000 <= bitrate(alice) <= 300_000, "300 kbit/s")
         await alice.publisher.limit(0)
-        await holds(lambda: bitrate(alice) > 1_000_000, "no limit")
+        await wait_until(lambda: bitrate(alice) > 1_000_000, "no limit")
 
 
-async def test_ceiling_of_the_stream_holds_when_the_limit_is_lifted(sfu: Sfu) -> None:
+async def test_ceiling_of_the_stream_holds_without_a_limit(sfu: Sfu) -> None:
     async with sender(42) as alice:
         await alice.publish(sfu.mcu, KEY, PublishOptions(bitrate=400_000))
-        await holds(lambda: 300_000 <= bitrate(alice) <= 400_000, "400 kbit/s")
+        await wait_until(lambda: 300_000 <= bitrate(alice) <= 400_000, "400 kbit/s")
         await alice.publisher.limit(280_000)
-        await holds(lambda: bitrate(alice) <= 280_000, "280 kbit/s")
+        await wait_until(lambda: bitrate(alice) <= 280_000, "280 kbit/s")
         await alice.publisher.limit(0)
-        await holds(lambda: 300_000 <= bitrate(alice) <= 400_000, "400 kbit/s again")
+        await wait_until(lambda: 300_000 <= bitrate(alice) <= 400_000, "400 kbit/s again")
 
 
 @pytest.mark.parametrize("codec", ["vp8", "h264"])
@@ -66,7 +66,7 @@ async def test_preferred_audio_codec_is_sent(sfu: Sfu, codec: str) -> None:
         await alice.publish(sfu.mcu, KEY, PublishOptions(audiocodecs=(codec,)))
         await carol.subscribe(sfu.mcu)
         await carol.peer.wait_for_tone(500.0)
-        await holds(lambda: codec in {report.codec for report in sfu.mcu.streams()}, f"a report of {codec}")
+        await wait_until(lambda: codec in {report.codec for report in sfu.mcu.streams()}, f"a report of {codec}")
 
 
 async def test_streams_are_reported(sfu: Sfu) -> None:
@@ -78,12 +78,14 @@ async def test_streams_are_reported(sfu: Sfu) -> None:
         def found(kind: MediaKind, subscriber: bool) -> list[StreamReport]:
             return [r for r in sfu.mcu.streams() if r.key == KEY and r.kind is kind and r.subscriber is subscriber]
 
-        await holds(lambda: len(found(MediaKind.AUDIO, False)) == len(found(MediaKind.VIDEO, False)) == 1, "reports")
+        await wait_until(
+            lambda: len(found(MediaKind.AUDIO, False)) == len(found(MediaKind.VIDEO, False)) == 1, "reports"
+        )
         assert found(MediaKind.AUDIO, False)[0].codec == "opus"
         assert found(MediaKind.VIDEO, False)[0].codec == "vp8"
 
 
-async def test_media_that_flow_are_counted(sfu: Sfu) -> None:
+async def test_flowing_media_are_counted(sfu: Sfu) -> None:
     screen = StreamKey(KEY.backend, KEY.publisher, StreamType.SCREEN)
 
     def counted() -> list[dict[tuple[str, ...], float | HistogramSample]]:
@@ -96,7 +98,7 @@ async def test_media_that_flow_are_counted(sfu: Sfu) -> None:
         await carol.subscribe(sfu.mcu)
         await carol.peer.wait_for_picture(48)
         published = {("audio",): 1, ("video",): 1, ("screen",): 1}
-        await holds(lambda: counted() == [published, {("audio",): 1, ("video",): 1}], "the media of both streams")
+        await wait_until(lambda: counted() == [published, {("audio",): 1, ("video",): 1}], "the media of both streams")
         await alice.publisher.close()
         await shared.publisher.close()
         assert counted() == [{}, {}]

@@ -1,4 +1,4 @@
-"""Media that come, go and come again during a stream, and offers that nobody answers."""
+"""Media that are added and removed during a stream, and offers that are never answered."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.mcu.contract.sfus import Sfu
 from tests.mcu.descriptions import WITHOUT_MEDIA, WITHOUT_TRANSPORT, described
 
 
-async def test_camera_switched_on_later_is_seen_without_asking_and_off_and_on_again(sfu: Sfu) -> None:
+async def test_camera_that_is_added_switched_off_and_on_reaches_subscribers(sfu: Sfu) -> None:
     async with sender(11, 500.0, video=False) as alice, viewer() as carol, viewer() as dave:
         await alice.publish(sfu.mcu)
         for watcher in (carol, dave):
@@ -34,7 +34,7 @@ async def test_camera_switched_on_later_is_seen_without_asking_and_off_and_on_ag
             assert watcher.closed == []
 
 
-async def test_refresh_offers_the_same_connection_again(sfu: Sfu) -> None:
+async def test_refresh_offers_the_same_peer_connection_again(sfu: Sfu) -> None:
     async with sender(12) as alice, viewer() as carol:
         await alice.publish(sfu.mcu)
         subscription, offer = await sfu.mcu.subscribe(KEY, SubscribeOptions(), carol)
@@ -48,7 +48,7 @@ async def test_refresh_offers_the_same_connection_again(sfu: Sfu) -> None:
         assert carol.closed == []
 
 
-async def test_offer_that_is_never_answered_blocks_nobody(sfu: Sfu) -> None:
+async def test_unanswered_offer_blocks_no_other_client(sfu: Sfu) -> None:
     async with sender(13, 500.0, video=False) as alice, viewer() as silent, viewer() as dave:
         await alice.publish(sfu.mcu)
         for watcher in (silent, dave):
@@ -69,7 +69,7 @@ async def test_offer_that_is_never_answered_blocks_nobody(sfu: Sfu) -> None:
         await silent.peer.wait_for_picture(13)
 
 
-async def test_descriptions_that_make_no_sense_change_nothing(sfu: Sfu) -> None:
+async def test_unusable_descriptions_change_nothing(sfu: Sfu) -> None:
     async with sender(16) as alice, viewer() as carol:
         await alice.publish(sfu.mcu)
         subscription = await carol.subscribe(sfu.mcu)
@@ -85,22 +85,22 @@ async def test_descriptions_that_make_no_sense_change_nothing(sfu: Sfu) -> None:
     ["ssrc:{0} cname:x", "ssrc-group:FID {0} {0}", "extmap:{0} urn:ietf:params:rtp-hdrext:sdes:mid", "ssrc-group:"]
     + [f"extmap:{number} urn:ietf:params:rtp-hdrext:sdes:mid" for number in ("-1", "4294967295", "9" * 10)],
 )
-async def test_numbers_that_make_no_sense_end_nothing(sfu: Sfu, line: str) -> None:
-    """An SFU may refuse them or look away, but only as the interface says."""
-    odd = f"a={line.format('9' * 5000)}\r\n"
+async def test_malformed_numbers_end_no_stream(sfu: Sfu, line: str) -> None:
+    """An SFU may ignore them, or refuse them with the errors of the interface."""
+    malformed = f"a={line.format('9' * 5000)}\r\n"
 
-    def spoilt(sdp: str) -> str:
-        return sdp.replace("\nm=", f"\n{odd}m=") + odd
+    def with_malformed_line(sdp: str) -> str:
+        return sdp.replace("\nm=", f"\n{malformed}m=") + malformed
 
     async with sender(18) as alice, viewer() as carol:
         await alice.publish(sfu.mcu)
         subscription = await carol.subscribe(sfu.mcu)
         with contextlib.suppress(McuError):
-            await alice.publisher.update(described(spoilt(await alice.peer.offer())))
+            await alice.publisher.update(described(with_malformed_line(await alice.peer.offer())))
         await alice.renegotiate()
         answer = await carol.peer.answer(await subscription.refresh())
         with contextlib.suppress(McuError):
-            await subscription.accept(described(spoilt(answer)))
+            await subscription.accept(described(with_malformed_line(answer)))
         await carol.peer.wait_for_picture(18)
 
 

@@ -1,4 +1,4 @@
-"""A publisher that publishes anew, streams that end, calls that are cancelled: what is left on the SFU."""
+"""Replaced publishers, closed streams and cancelled calls leave nothing on the SFU."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def test_second_publisher_replaces_the_first(sfu: Sfu) -> None:
         await carol.subscribe(sfu.mcu)
         await carol.peer.wait_for_picture(21)
         await new.publish(sfu.mcu)
-        await carol.hears_closed(CloseReason.REPLACED)
+        await carol.wait_for_close(CloseReason.REPLACED)
         await again.subscribe(sfu.mcu)
         await again.peer.wait_for_picture(22)
         assert old.closed == []
@@ -30,11 +30,11 @@ async def test_second_publisher_replaces_the_first(sfu: Sfu) -> None:
         await old.publisher.close()  # of no consequence: it is closed
         await again.peer.wait_for_picture(22)
         await new.publisher.close()
-        await again.hears_closed(CloseReason.PUBLISHER_GONE)
+        await again.wait_for_close(CloseReason.PUBLISHER_GONE)
         assert await sfu.open_streams() == 0
 
 
-async def test_two_publishers_at_once_end_in_one(sfu: Sfu) -> None:
+async def test_of_two_publishers_at_once_one_remains(sfu: Sfu) -> None:
     async with sender(23) as one, sender(24) as other, viewer() as carol:
         await asyncio.gather(one.publish(sfu.mcu), other.publish(sfu.mcu))
         await carol.subscribe(sfu.mcu)
@@ -43,7 +43,7 @@ async def test_two_publishers_at_once_end_in_one(sfu: Sfu) -> None:
         assert sum(it.publishers for it in sfu.mcu.status().sfus) == 1
 
 
-async def test_replacement_of_one_that_never_connected_serves_those_who_wait(sfu: Sfu) -> None:
+async def test_replacement_of_an_unconnected_publisher_serves_waiting_subscribers(sfu: Sfu) -> None:
     async with sender(25) as old, sender(26) as new, viewer() as carol, viewer() as dave:
         old.publisher, _ = await sfu.mcu.publish(KEY, described(await old.peer.offer()), PublishOptions(), old)
         waiting = [asyncio.create_task(watcher.subscribe(sfu.mcu)) for watcher in (carol, dave)]
@@ -55,7 +55,7 @@ async def test_replacement_of_one_that_never_connected_serves_those_who_wait(sfu
         assert await sfu.open_streams() == 3
 
 
-async def test_closing_a_subscription_concerns_nobody_else(sfu: Sfu) -> None:
+async def test_closing_a_subscription_affects_no_other(sfu: Sfu) -> None:
     async with sender(27) as alice, viewer() as carol, viewer() as dave:
         await alice.publish(sfu.mcu)
         left = await carol.subscribe(sfu.mcu)
@@ -67,23 +67,23 @@ async def test_closing_a_subscription_concerns_nobody_else(sfu: Sfu) -> None:
         assert await sfu.open_streams() == 2
 
 
-async def test_client_that_ends_its_connection_is_told_of(sfu: Sfu) -> None:
+async def test_client_that_ends_its_peer_connection_is_reported(sfu: Sfu) -> None:
     async with sender(28) as alice, viewer() as carol, viewer() as dave:
         await alice.publish(sfu.mcu)
         await carol.subscribe(sfu.mcu)
         await dave.subscribe(sfu.mcu)
         await dave.peer.wait_for_picture(28)
         await dave.peer.close()
-        await dave.hears_closed(CloseReason.FAILED)
+        await dave.wait_for_close(CloseReason.FAILED)
         await carol.peer.wait_for_picture(28)
         await alice.peer.close()
-        await alice.hears_closed(CloseReason.FAILED)
-        await carol.hears_closed(CloseReason.PUBLISHER_GONE)
+        await alice.wait_for_close(CloseReason.FAILED)
+        await carol.wait_for_close(CloseReason.PUBLISHER_GONE)
         await alice.publisher.close()
         assert await sfu.open_streams() == 0
 
 
-async def test_offer_that_fails_leaves_nothing(sfu: Sfu) -> None:
+async def test_refused_offer_leaves_nothing(sfu: Sfu) -> None:
     async with sender(29) as alice:
         with pytest.raises(McuError):
             await sfu.mcu.publish(KEY, WITHOUT_MEDIA, PublishOptions(), alice)
@@ -110,7 +110,7 @@ async def test_cancelled_calls_leave_nothing(sfu: Sfu, steps: int) -> None:
 
 
 async def _cancel_after(call: Coroutine[object, object, T], steps: int) -> T | None:
-    """Cancel a call after some turns of the loop; return its result if it was faster."""
+    """Cancel a call after some turns of the loop; return its result if it returned before."""
     task = asyncio.create_task(call)
     for _ in range(steps):
         await asyncio.sleep(0)

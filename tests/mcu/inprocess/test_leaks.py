@@ -52,7 +52,7 @@ async def call(mcu: InprocessMcu, number: int) -> None:
         await dave.peer.connected()
         if number % 4 == 0:
             await alice.peer.close()
-            await alice.hears_closed(CloseReason.FAILED)
+            await alice.wait_for_close(CloseReason.FAILED)
         elif number % 4 == 1:
             await alice.publish_again(mcu)
             await alice.peer.connected()  # aioice 0.13 leaves a task when a peer is closed in the middle of this
@@ -62,7 +62,7 @@ async def call(mcu: InprocessMcu, number: int) -> None:
             await alice.publisher.close()
         else:
             await carol.peer.close()
-            await carol.hears_closed(CloseReason.FAILED)
+            await carol.wait_for_close(CloseReason.FAILED)
             await alice.publisher.close()
 
 

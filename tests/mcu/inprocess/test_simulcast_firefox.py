@@ -13,7 +13,7 @@ from mcu.base import MediaSelection, PublishOptions, SubscribeOptions
 from mcu.inprocess import InprocessSettings
 from mcu.inprocess.backend import InprocessMcu
 from tests.browser.firefox import Firefox, firefox
-from tests.mcu.contract.clients import Client
+from tests.mcu.contract.clients import MediaClient
 from tests.mcu.descriptions import described
 from tests.mcu.inprocess.tabs import KEY, PAGE, WAIT
 from tests.mcu.inprocess.test_simulcast_chromium import LAYERS
@@ -56,7 +56,7 @@ async def wait_for_width(browser: Firefox, tab: str, width: int) -> None:
 async def test_layers_of_firefox_are_switched_up_and_down(url: str) -> None:
     mcu = InprocessMcu(InprocessSettings(address="127.0.0.1"))
     await mcu.start(lambda status: None)
-    listener = Client(WatchingPeer())
+    listener = MediaClient(WatchingPeer())
     async with firefox() as browser:
         alice, carol = await browser.open(url), await browser.open(url)
         sdp = await browser.evaluate(alice, f"publish({{video: true}}, {json.dumps(LAYERS)}){ALL_GATHERED}")

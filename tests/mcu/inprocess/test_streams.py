@@ -72,7 +72,7 @@ async def test_publisher_that_does_not_connect_in_time_fails(
     monkeypatch.setattr(peer_transport, "CONNECT_TIMEOUT", SOON)
     async with sender() as alice:
         await mcu.publish(KEY, described(await alice.peer.offer()), PublishOptions(), alice)
-        await alice.hears_closed(CloseReason.FAILED)
+        await alice.wait_for_close(CloseReason.FAILED)
     (state,) = mcu.status().sfus
     assert state.publishers == 0
 
@@ -87,8 +87,8 @@ async def test_subscription_without_an_accepting_answer_fails(
         refused, offer = await mcu.subscribe(KEY, SubscribeOptions(), unwilling)
         await refused.accept(described(re.sub(r"(?m)^m=(\w+) 9 ", r"m=\1 0 ", str(offer))))
         await carol.subscribe(mcu)
-        await silent.hears_closed(CloseReason.FAILED)
-        await unwilling.hears_closed(CloseReason.FAILED)
+        await silent.wait_for_close(CloseReason.FAILED)
+        await unwilling.wait_for_close(CloseReason.FAILED)
         await refused.close()
         await carol.peer.wait_for_tone(440.0)
         assert carol.closed == []
@@ -103,7 +103,7 @@ async def test_subscription_of_a_vanished_client_fails(mcu: InprocessMcu, monkey
         await carol.peer.wait_for_picture(50)
         monkeypatch.setattr(aioice.ice, "CONSENT_FAILURES", 1)
         carol.peer.cut()
-        await carol.hears_closed(CloseReason.FAILED)
+        await carol.wait_for_close(CloseReason.FAILED)
         assert mcu.status().sfus[0].subscribers == 0
         assert alice.closed == []
 

@@ -17,7 +17,7 @@ from mcu.inprocess.negotiation.parameters import NegotiatedCodec, SubscriberSect
 from mcu.inprocess.negotiation.parsing import read_answer, read_offer
 from mcu.inprocess.transport.peer_transport import PeerTransport
 from sdp.codecs import CodecPreference, Payload, PayloadType
-from tests.mcu.contract.clients import Client
+from tests.mcu.contract.clients import MediaClient
 from tests.mcu.descriptions import described
 from tests.media import WatchingPeer
 
@@ -70,7 +70,7 @@ async def test_payloads_are_forwarded_unchanged(codec: str, loopback: None) -> N
     mcu = InprocessMcu(SETTINGS)
     await mcu.start(lambda status: None)
     alice, carol = RawPeer(controlling=True), RawPeer(controlling=False)
-    listener = Client(WatchingPeer())
+    listener = MediaClient(WatchingPeer())
     section = SubscriberSection(
         MediaKind.VIDEO,
         "0",

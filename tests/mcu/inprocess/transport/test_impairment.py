@@ -13,7 +13,7 @@ from mcu.inprocess import InprocessSettings
 from mcu.inprocess.backend import InprocessMcu
 from mcu.inprocess.counters import LayerCounters, SentMediaCounters
 from mcu.inprocess.transport.impairment import MAX_DELAY, ImpairedLink, Impairment
-from tests.mcu.contract.clients import KEY, Viewer, sender, viewer
+from tests.mcu.contract.clients import KEY, SubscribingClient, sender, viewer
 
 UNPUBLISHED = StreamKey(BackendId("cloud"), PublisherId("nobody"), StreamType.VIDEO)
 
@@ -40,7 +40,7 @@ def sent(mcu: InprocessMcu) -> SentMediaCounters:
     return next(medium for medium in subscriber.media if medium.kind == "video")
 
 
-async def watch(carol: Viewer, pictures: int = 30) -> None:
+async def watch(carol: SubscribingClient, pictures: int = 30) -> None:
     """Wait for more decoded pictures while packets are lost: aiortc repeats a NACK only after another loss."""
     before = sum(carol.peer.frames.values())
     await carol.peer.until(lambda: sum(carol.peer.frames.values()) >= before + pictures, f"{pictures} pictures")
@@ -157,7 +157,7 @@ async def test_publisher_that_stays_silent_has_failed(mcu: InprocessMcu) -> None
         await carol.subscribe(mcu)
         await carol.peer.wait_for_picture(63)
         mcu.silence(KEY)
-        await alice.hears_closed(CloseReason.FAILED, 60.0)
-        await carol.hears_closed(CloseReason.PUBLISHER_GONE)
+        await alice.wait_for_close(CloseReason.FAILED, 60.0)
+        await carol.wait_for_close(CloseReason.PUBLISHER_GONE)
         with pytest.raises(NoSuchStream):
             mcu.revive(KEY)
