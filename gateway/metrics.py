@@ -234,7 +234,9 @@ class _GatewayCollector(Collector):
         yield _gauge("signaling_mcu_subscribers", "Subscribers", label, gauges.subscribers())
         yield _counter("signaling_mcu_publishers_total", "Publishers created", label, counters.publishers_total)
         yield _counter("signaling_mcu_subscribers_total", "Subscribers created", label, counters.subscribers_total)
-        yield _counter("signaling_mcu_nopublisher_total", "Subscriptions to nobody", label, counters.no_publisher_total)
+        yield _counter(
+            "signaling_mcu_nopublisher_total", "Subscriptions without a publisher", label, counters.no_publisher_total
+        )
         yield _counter("signaling_mcu_messages_total", "Messages about streams", label, counters.mcu_messages)
         yield _gauge("portunus_sfu_up", "Whether an SFU takes streams", ("sfu",), gauges.sfus())
         name = "portunus_streams_lost_total"

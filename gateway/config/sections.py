@@ -1,6 +1,6 @@
 """The sections of the configuration file and their defaults.
 
-Source: design, configuration contract. Only keys whose feature exists are known.
+Source: docs/operations.md, "Configuration".
 """
 
 from __future__ import annotations

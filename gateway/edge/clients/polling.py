@@ -106,13 +106,13 @@ class PollingEndpoint:
         connection.open()
         return connection
 
-    def forget(self, secret: str) -> None:
+    def remove(self, secret: str) -> None:
         """Remove an ended connection."""
         self._connections.pop(secret, None)
 
-    def remember(self, secret: str, last: bytes) -> None:
+    def keep_last_answer(self, secret: str, answer: bytes) -> None:
         """Keep the last answer of an ended connection for ``SILENCE`` seconds, to repeat it."""
-        self._last[secret] = last
+        self._last[secret] = answer
         asyncio.get_running_loop().call_later(SILENCE, self._last.pop, secret, None)
 
     def _open(self, request: web.Request) -> web.Response:

@@ -29,10 +29,10 @@ class ConnectionOwner(Protocol):
     dispatch: Dispatcher
     counters: TrafficCounters
 
-    def forget(self, secret: str) -> None:
+    def remove(self, secret: str) -> None:
         """Remove an ended connection."""
 
-    def remember(self, secret: str, last: bytes) -> None:
+    def keep_last_answer(self, secret: str, answer: bytes) -> None:
         """Keep the last answer of an ended connection for a while, to repeat it if it does not reach the client."""
 
 
@@ -50,9 +50,9 @@ class PollingConnection:
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._own: deque[bytes] = deque()  # messages of this connection, not of a session's outbox
-        self._adopted: Outbox | None = None
+        self._outbox: Outbox | None = None
         self._sent: deque[tuple[bytes, bool]] = deque()  # sent but not acknowledged; True: from the outbox
-        self._taken = 0  # number of messages in _sent that are from the outbox
+        self._sent_of_outbox = 0  # number of messages in _sent that are from the outbox
         self._acknowledged = 0  # number of messages that the client acknowledged
         self._waiter: asyncio.Future[None] | None = None  # wakes the waiting fetch
         self._running = asyncio.Event()  # cleared while paused
@@ -78,7 +78,7 @@ class PollingConnection:
     def adopt(self, outbox: Outbox) -> None:
         """See ``Connection.adopt``."""
         outbox.rewind()
-        self._adopted, self._taken = outbox, 0
+        self._outbox, self._sent_of_outbox = outbox, 0
         self.wake()
 
     def wake(self) -> None:
@@ -152,7 +152,7 @@ class PollingConnection:
         if self._code is not None and not self._sent:
             self.lose()
             last = self._render([])
-            self._owner.remember(self.secret, last)
+            self._owner.keep_last_answer(self.secret, last)
             return last
         return self._render([message for message, _ in self._sent])
 
@@ -164,7 +164,7 @@ class PollingConnection:
         self._release()
         if self._timer is not None:
             self._timer.cancel()
-        self._owner.forget(self.secret)
+        self._owner.remove(self.secret)
         self._running.set()
         self.wake()
         if self._client is not None:
@@ -185,7 +185,7 @@ class PollingConnection:
 
     @property
     def _ready(self) -> bool:
-        waiting = self._adopted is not None and self._adopted.waiting
+        waiting = self._outbox is not None and self._outbox.waiting
         return bool(self._sent or self._own or waiting or self._lost or self._code is not None)
 
     def _gather(self) -> None:
@@ -195,10 +195,10 @@ class PollingConnection:
             message = self._own.popleft()
             self._sent.append((message, False))
             room -= len(message)
-        if self._adopted is not None and room > 0:
-            taken = self._adopted.take(room)
+        if self._outbox is not None and room > 0:
+            taken = self._outbox.take(room)
             self._sent.extend((message, True) for message in taken)
-            self._taken += len(taken)
+            self._sent_of_outbox += len(taken)
 
     def acknowledge(self, received: int) -> bool:
         """Drop the first messages up to number ``received``; return False if that number is not possible."""
@@ -212,9 +212,9 @@ class PollingConnection:
             self._owner.counters.messages_out += 1
             self._owner.counters.bytes_out += len(message)
         self._acknowledged = received
-        if from_outbox and self._adopted is not None:
-            self._taken -= from_outbox
-            self._adopted.confirm(self._taken)
+        if from_outbox and self._outbox is not None:
+            self._sent_of_outbox -= from_outbox
+            self._outbox.confirm(self._sent_of_outbox)
         return True
 
     def _render(self, messages: list[bytes]) -> bytes:
@@ -229,9 +229,9 @@ class PollingConnection:
 
     def _release(self) -> None:
         """Detach the outbox with its unacknowledged messages, of which this connection keeps copies to send."""
-        if self._adopted is not None:
-            self._adopted.rewind()
-            self._adopted = None
+        if self._outbox is not None:
+            self._outbox.rewind()
+            self._outbox = None
             self._sent = deque((message, False) for message, _ in self._sent)
 
     def _restart_timer(self) -> None:

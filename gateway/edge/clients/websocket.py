@@ -89,7 +89,7 @@ class WebSocketEndpoint:
         await connection.run()
         return response
 
-    def forget(self, connection: WebSocketConnection) -> None:
+    def remove(self, connection: WebSocketConnection) -> None:
         """Remove a lost connection."""
         self._connections.discard(connection)
 
@@ -122,7 +122,6 @@ class WebSocketConnection(asyncio.Protocol):
     """The WebSocket connection of one client; implements ``flows.ports.Connection``."""
 
     __slots__ = (
-        "_adopted",
         "_all_dirty",
         "_call_soon",
         "_client",
@@ -134,6 +133,7 @@ class WebSocketConnection(asyncio.Protocol):
         "_http",
         "_last_received",
         "_lost",
+        "_outbox",
         "_own",
         "_paused_at",
         "_ping_at",
@@ -168,7 +168,7 @@ class WebSocketConnection(asyncio.Protocol):
         # The transport calls the parser directly: one call less for each message.
         self.data_received = self._reader.feed_data  # type: ignore[method-assign, assignment]
         self._own: list[bytes] = []  # messages of this connection, not of a session's outbox
-        self._adopted: Outbox | None = None
+        self._outbox: Outbox | None = None
         self._dirty = False
         self._all_dirty = endpoint.dirty
         self._call_soon = loop.call_soon
@@ -207,7 +207,7 @@ class WebSocketConnection(asyncio.Protocol):
     def adopt(self, outbox: Outbox) -> None:
         """See ``Connection.adopt``."""
         outbox.rewind()
-        self._adopted = outbox
+        self._outbox = outbox
         self.wake()
 
     def wake(self) -> None:
@@ -250,7 +250,7 @@ class WebSocketConnection(asyncio.Protocol):
         if self._own:
             own, self._own = self._own, []
             self._write(own)
-        outbox = self._adopted
+        outbox = self._outbox
         while outbox is not None and outbox.waiting and self._paused_at is None:
             batch = outbox.take(BATCH)
             self._write(batch)
@@ -285,8 +285,8 @@ class WebSocketConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Confirm the last batch and write on: the transport's buffer is empty."""
         self._paused_at = None
-        if self._adopted is not None:
-            self._adopted.confirm()
+        if self._outbox is not None:
+            self._outbox.confirm()
         self.flush()
 
     def _close(self, code: int) -> None:
@@ -301,9 +301,9 @@ class WebSocketConnection(asyncio.Protocol):
 
     def _release(self) -> None:
         """Detach the outbox, with the undelivered messages at its front again."""
-        if self._adopted is not None:
-            self._adopted.rewind()
-            self._adopted = None
+        if self._outbox is not None:
+            self._outbox.rewind()
+            self._outbox = None
 
     def abort(self) -> None:
         """End the connection at once, without a close frame; its session waits for a resume."""
@@ -350,7 +350,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._release()
         if self._timer is not None:
             self._timer.cancel()
-        self._endpoint.forget(self)
+        self._endpoint.remove(self)
         if self._client is not None:
             self._endpoint.dispatch.closed(self._client)
         self._http.connection_lost(exc)

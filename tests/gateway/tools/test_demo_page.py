@@ -65,8 +65,8 @@ class PageHost:
         return self.backend.backend
 
     async def join(self, name: str = "Ada", **more: str) -> dict[str, Any]:
-        who = {"name": name, "room": "kitchen", "person": PERSON, **more}
-        async with self.client.post("/demo/api/join", json=who) as response:
+        participant = {"name": name, "room": "kitchen", "person": PERSON, **more}
+        async with self.client.post("/demo/api/join", json=participant) as response:
             assert response.status == 200
             answer: dict[str, Any] = await response.json()
             return answer
