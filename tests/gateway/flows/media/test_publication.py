@@ -11,6 +11,7 @@ from gateway.core.limits import Backend
 from gateway.flows.settings import MediaLimits
 from mcu.base import (
     CloseReason,
+    IceRestartUnsupported,
     McuError,
     McuLost,
     McuTimeout,
@@ -220,6 +221,18 @@ async def test_failed_renegotiation_leaves_the_stream_as_it_was() -> None:
         await settle()
         assert alice.error_codes() == ["processing_failed"]
         assert harness.publisher(alice) is publisher
+
+
+async def test_ice_restart_that_the_sfu_cannot_carry_out_publishes_the_stream_anew() -> None:
+    harness, (alice,) = await publishing_call("alice")
+    async with harness:
+        (publisher,) = harness.mcu.published
+        publisher.error = IceRestartUnsupported("the offer restarts ICE")
+        alice.offer(sid="2")
+        await settle()
+        assert [(it["type"], it["sid"]) for it in alice.data()] == [("answer", "2")]
+        assert publisher.closed
+        assert harness.publisher(alice) is harness.mcu.published[1]
 
 
 async def test_renegotiation_during_which_the_publisher_is_lost_is_answered_with_an_error() -> None:
