@@ -9,6 +9,7 @@ over a second Janus (docs/mcu.md, "Several Janus"). No call waits for an unreach
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
@@ -58,6 +59,7 @@ class JanusMcu:
         timeout: float,
         instance: str = "",
         clock: Clock = loop_time,
+        wall_clock: Clock = time.time,
     ) -> None:
         """Create the backend; ``timeout``, in seconds, is that of each request that has no time limit of its own.
 
@@ -73,7 +75,7 @@ class JanusMcu:
         self._statistics = EventStatistics(lambda opaque_id: opaque_id.startswith(prefix), clock)
         self._clock = clock
         self._timeout = timeout
-        self._pool = JanusPool(servers, timeout, name, self._statistics, clock, self._on_pool_change)
+        self._pool = JanusPool(servers, timeout, name, self._statistics, clock, wall_clock, self._on_pool_change)
         self._publishers: PublisherRegistry[JanusPublisher] = PublisherRegistry()
 
     # -- connecting and disconnecting

@@ -12,7 +12,6 @@ import contextlib
 import errno
 import os
 import random
-import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -57,6 +56,7 @@ class JanusConnector:
         instance: str,
         log: JanusLog,
         clock: Clock,
+        wall_clock: Clock,
         on_change: Callable[[], None],
         upkeep: Upkeep,
     ) -> None:
@@ -72,6 +72,7 @@ class JanusConnector:
         self._instance = instance
         self._log = log
         self._clock = clock
+        self._wall_clock = wall_clock
         self._on_change = on_change
         self._upkeep = upkeep
         self._session: JanusSession | None = None  # the session that can be used
@@ -281,7 +282,7 @@ class JanusConnector:
     def _set_state(self, state: SfuState, reason: str) -> None:
         changed = (state, reason) != (self.state, self.reason)
         self.state, self.reason = state, reason
-        self.connected_since = time.time() if state is SfuState.READY else 0.0
+        self.connected_since = self._wall_clock() if state is SfuState.READY else 0.0
         self._changed.set()
         self._changed = asyncio.Event()
         if changed:

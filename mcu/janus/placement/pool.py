@@ -32,6 +32,7 @@ class JanusPool:
         instance: str,
         statistics: EventStatistics,
         clock: Clock,
+        wall_clock: Clock,
         on_change: Callable[[], None],
     ) -> None:
         self._timeout = timeout
@@ -39,6 +40,7 @@ class JanusPool:
         self._all_rooms: set[int] = set()  # shared by the room registries
         self._statistics = statistics
         self._clock = clock
+        self._wall_clock = wall_clock
         self._on_change = on_change
         self._started = False
         self._changed = asyncio.Event()  # replaced at each change of a state
@@ -47,7 +49,9 @@ class JanusPool:
 
     def _create(self, settings: JanusServerSettings) -> JanusServer:
         rooms = RoomRegistry(settings.admin_key, self._instance, self._all_rooms)
-        return JanusServer(settings, self._timeout, rooms, self._statistics, self._clock, self._on_server_change)
+        return JanusServer(
+            settings, self._timeout, rooms, self._statistics, self._clock, self._wall_clock, self._on_server_change
+        )
 
     def _assign_names(self, configured: Iterable[JanusServerSettings]) -> None:
         """Set the log names of the configured Janus; one that was removed from the configuration keeps its own."""

@@ -45,13 +45,14 @@ class JanusServer:
         rooms: RoomRegistry,
         statistics: EventStatistics,
         clock: Clock,
+        wall_clock: Clock,
         on_change: Callable[[], None],
     ) -> None:
         self.log = JanusLog()
         self.settings = settings
         self.rooms = rooms
         self.connector = JanusConnector(
-            settings, timeout, rooms.instance, self.log, clock, self._on_connector_change, self._upkeep
+            settings, timeout, rooms.instance, self.log, clock, wall_clock, self._on_connector_change, self._upkeep
         )
         self.publishers: set[JanusPublisher] = set()
         self.remotes: dict[JanusPublisher, RemoteStream] = {}  # copies of streams of another Janus
