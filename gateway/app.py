@@ -72,7 +72,7 @@ class Gateway:
         self._body_reader = BodyReader(self._read_timeout, self._count_read_timeout)
         self._polling = PollingEndpoint(flows.dispatch, self._counters, self._proxies, self._body_reader)
         self._websocket = WebSocketEndpoint(flows.dispatch, self._counters, self._wall_clock, self._proxies)
-        self._janus_events = JanusEvents(event_receiver(self._mcu), self._proxies)
+        self._janus_events = JanusEvents(event_receiver(self._mcu), self._proxies, self._clock)
         self._runner: web.AppRunner | None = None
 
     @property

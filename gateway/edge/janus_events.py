@@ -55,12 +55,15 @@ def _drop(frame: bytes) -> None:
 class JanusEvents:
     """Accepts event connections; ``feed`` is called with each frame, and is ``None`` without a configured SFU."""
 
-    def __init__(self, feed: Callable[[bytes], None] | None, proxies: TrustedProxies) -> None:
+    def __init__(
+        self, feed: Callable[[bytes], None] | None, proxies: TrustedProxies, clock: Callable[[], float]
+    ) -> None:
         self._feed = feed
         self._proxies = proxies
+        self._clock = clock
         self._open: set[web.WebSocketResponse] = set()
         self._refused = 0  # connections being refused with a close frame
-        self._warn_at = 0.0
+        self._warn_at = float("-inf")
 
     def __len__(self) -> int:
         return len(self._open)
@@ -96,7 +99,7 @@ class JanusEvents:
 
     async def _refuse(self, request: web.Request, socket: web.WebSocketResponse, code: int, reason: str) -> None:
         """Refuse a connection with a close frame (reference 2.1), and log refusals at most once a minute."""
-        now = asyncio.get_running_loop().time()
+        now = self._clock()
         if now >= self._warn_at:
             self._warn_at = now + WARN_EVERY
             log.warning("an event connection of Janus was refused: %s", reason)

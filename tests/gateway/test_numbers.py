@@ -75,7 +75,7 @@ NUMBERS = (
     Number("internal random", hello.INTERNAL_RANDOM, 32, INTERNAL, "client_is_refused"),
     Number(
         "signed random",
-        len(NextcloudClient("", ())._random()),
+        len(NextcloudClient("", (), clock=float)._random()),
         64,
         "gateway/edge/nextcloud/test_client.py",
         "headers_are_those_that_nextcloud_expects",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from collections.abc import Callable, Sequence
 from typing import Self
 
@@ -54,10 +53,10 @@ class NextcloudClient:
         user_agent: str,
         features: Sequence[str],
         *,
+        clock: Callable[[], float],
         timeout: float = 10.0,
         connections_per_host: int = 8,
         counters: Counters | None = None,
-        clock: Callable[[], float] = time.monotonic,
         random: Callable[[], str] = lambda: secrets.token_hex(32),
     ) -> None:
         self._timeout = timeout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -69,7 +70,7 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
 
 
 async def serve(stack: AsyncExitStack, feed: RecordedFeed | None, trusted: tuple[str, ...] = LOOPBACK) -> EventServer:
-    events = JanusEvents(feed, TrustedProxies(trusted))
+    events = JanusEvents(feed, TrustedProxies(trusted), time.monotonic)
     app = web.Application()
     app.router.add_get("/spreed", events.handle)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)

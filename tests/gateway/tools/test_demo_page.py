@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -30,7 +31,7 @@ class PageHost:
     def __init__(self) -> None:
         self.backend = DemoBackend()
         self.sent: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue()
-        self.cloud = NextcloudClient("test", [])
+        self.cloud = NextcloudClient("test", [], clock=time.monotonic)
         self.status = 200
         self.url = ""
 

@@ -21,7 +21,7 @@ async def cloud() -> AsyncIterator[FakeNextcloud]:
 
 @pytest.fixture
 async def client() -> AsyncIterator[NextcloudClient]:
-    async with NextcloudClient("test/1.0", FEATURES) as made:
+    async with NextcloudClient("test/1.0", FEATURES, clock=asyncio.get_running_loop().time) as made:
         yield made
 
 
