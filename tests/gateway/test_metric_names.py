@@ -20,7 +20,7 @@ from gateway.core.limits import Backend, Limits
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import RequestRefused, TalkClient
 from mcu.inprocess import InprocessSettings
-from tests.interop.bridge import Bridge
+from tests.interop.bridge import SipBridge
 from tests.interop.member import ROOM, Member
 from tests.media.loopback import loopback
 
@@ -133,14 +133,14 @@ async def call(url: str, nextcloud: FakeNextcloud, stack: AsyncExitStack) -> Non
     """Run a call of two clients and a phone with a subscription, a missing publisher and a limit that is exceeded."""
     anna = await stack.enter_async_context(Member(url, nextcloud, "anna", 1))
     ben = await stack.enter_async_context(Member(url, nextcloud, "ben", 2))
-    await stack.enter_async_context(Bridge(url, nextcloud, INTERNAL_SECRET))
-    await anna.in_call()
-    await ben.in_call()
+    await stack.enter_async_context(SipBridge(url, nextcloud, INTERNAL_SECRET))
+    await anna.set_in_call()
+    await ben.set_in_call()
     await anna.publish()
-    await ben.ask(anna)
-    await ben.watching(anna)
+    await ben.request_offer(anna)
+    await ben.wait_for_stream(anna)
     start = len(anna.client.messages)
-    await anna.ask(ben)
+    await anna.request_offer(ben)
     await anna.client.wait_for(lambda message: message["type"] == "error", since=start)
     transient = {"type": "set", "key": "longer than ten", "value": 1}
     with pytest.raises(RequestRefused, match="limit_exceeded"):

@@ -1,7 +1,9 @@
-"""A SIP bridge as the protocol document describes one: an internal client that makes and takes phone calls.
+"""A SIP bridge as the protocol document describes it: an internal client that makes and receives phone calls.
 
-Source: signaling API, Internal clients, Control messages, Start dialout. It publishes the mixed sound of its phones;
-each phone is a virtual session. Nothing of it comes from the gateway but the Talk client that carries the messages.
+It publishes the mixed audio of its phones; each phone is a virtual session. It uses nothing of the gateway but the
+Talk client.
+
+Source: signaling API, Internal clients, Control messages, Start dialout.
 """
 
 from __future__ import annotations
@@ -24,113 +26,115 @@ TALKING, MUTED, DEAF = 4, 1, 2  # bits of the flags of a virtual session
 
 @dataclass
 class Phone:
-    """One phone on the line."""
+    """A phone in a call."""
 
-    name: str  # of its virtual session
+    name: str  # session id of its virtual session
     room: str
     number: str
     flags: int = 0
     digits: list[str] = field(default_factory=list)
-    hung_up: str = ""  # why
+    hung_up: str = ""  # the reason
 
 
-class Bridge(Member):
-    """Has phones; does at once what it is asked to do."""
+class SipBridge(Member):
+    """The bridge; it accepts dialout requests while ``accepts`` returns true, and obeys control messages."""
 
     def __init__(self, gateway: str, nextcloud: FakeNextcloud, secret: str, *features: str) -> None:
         super().__init__(gateway, nextcloud, "bridge", 9)
         self.client = TalkClient(gateway, nextcloud.url, features=features)
         self.phones: dict[str, Phone] = {}
-        self.orders: list[Json] = []
-        self.accepts: Callable[[Json], bool] = lambda order: True
+        self.dialouts: list[Json] = []  # the dialout requests received
+        self.accepts: Callable[[Json], bool] = lambda dialout: True
         self._secret = secret
         self._calls = itertools.count(1)
-        self._orders: asyncio.Queue[Json] = asyncio.Queue()
-        self._clerk: asyncio.Task[None] | None = None
+        self._requests: asyncio.Queue[Json] = asyncio.Queue()
+        self._request_task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self.client.on_message = self._listen
+        self.client.on_message = self._on_message
         await self._stack.enter_async_context(self.client)
         random = secrets.token_hex(32)
         token = hmac.new(self._secret.encode(), random.encode(), hashlib.sha256).hexdigest()
         await self.client.hello_internal({"random": random, "token": token, "backend": self._nextcloud.url})
-        self._task = asyncio.create_task(self._work(), name="bridge")
-        self._clerk = asyncio.create_task(self._serve(), name="bridge's orders")
+        self._task = asyncio.create_task(self._handle_messages(), name="bridge")
+        self._request_task = asyncio.create_task(self._handle_requests(), name="bridge's requests")
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        if self._clerk is not None:
-            self._clerk.cancel()
-            await asyncio.wait([self._clerk])
+        if self._request_task is not None:
+            self._request_task.cancel()
+            await asyncio.wait([self._request_task])
         await super().__aexit__(None, None, None)
 
-    # -- what it does
+    # -- actions
 
-    async def internal(self, kind: str, body: Json, request: str = "") -> None:
+    async def send_internal(self, message_type: str, body: Json, request: str = "") -> None:
         """Send an ``internal`` message."""
-        message = {"type": "internal", "internal": {"type": kind, kind: body}}
+        message = {"type": "internal", "internal": {"type": message_type, message_type: body}}
         await self.client.send(({"id": request} if request else {}) | message)
 
-    async def ring(self, room: str, number: str, *, callid: str = "") -> Phone:
-        """Put a phone into a room, as a participant of Talk: somebody calls, or has picked up."""
+    async def add_phone(self, room: str, number: str, *, callid: str = "") -> Phone:
+        """Add a phone to a room as a virtual session: it has dialled in, or answered."""
         phone = Phone(f"phone {next(self._calls)}", room, number, TALKING)
         self.phones[phone.name] = phone
         user = {"displayname": number, "type": "phone", "callid": callid or phone.name, "number": number}
         options = {"actorId": number, "actorType": "phones"}
         body = {"sessionid": phone.name, "roomid": room, "user": user, "flags": phone.flags, "options": options}
-        await self.internal("addsession", body)
+        await self.send_internal("addsession", body)
         return phone
 
-    async def hang_up(self, phone: Phone) -> None:
-        """Take a phone out of its room."""
+    async def remove_phone(self, phone: Phone) -> None:
+        """Remove a phone from its room."""
         del self.phones[phone.name]
-        await self.internal("removesession", {"sessionid": phone.name, "roomid": phone.room})
+        await self.send_internal("removesession", {"sessionid": phone.name, "roomid": phone.room})
 
-    async def report(self, room: str, callid: str, status: str, request: str = "", **more: object) -> None:
-        """Tell how a call is doing."""
-        body = {"type": "status", "roomid": room, "status": {"callid": callid, "status": status, **more}}
-        await self.internal("dialout", body, request)
+    async def send_call_status(self, room: str, callid: str, status: str, request: str = "", **fields: object) -> None:
+        """Send the status of a dialout call."""
+        body = {"type": "status", "roomid": room, "status": {"callid": callid, "status": status, **fields}}
+        await self.send_internal("dialout", body, request)
 
-    # -- what it is asked to do
+    # -- requests of the gateway
 
-    def _listen(self, message: Json) -> None:
-        self._hear(message)
+    def _on_message(self, message: Json) -> None:
+        super()._on_message(message)
         if message["type"] in ("internal", "control"):
-            self._orders.put_nowait(message)
+            self._requests.put_nowait(message)
 
-    async def _serve(self) -> None:
+    async def _handle_requests(self) -> None:
         try:
             while True:
-                message = await self._orders.get()
+                message = await self._requests.get()
                 if message["type"] == "internal":
-                    await self._dial(message)
+                    await self._dial_out(message)
                 else:
-                    await self._obey(message["control"])
+                    await self._handle_control(message["control"])
                 self._changed.set()
         except Exception as error:
             self.failure = error
             self._changed.set()
 
-    async def _dial(self, message: Json) -> None:
-        order = message["internal"]["dialout"]
-        self.orders.append(order)
-        if not self.accepts(order):
-            error = {"type": "error", "roomid": order["roomid"], "error": {"code": "busy", "message": "No line."}}
-            await self.internal("dialout", error, message["id"])
+    async def _dial_out(self, message: Json) -> None:
+        dialout = message["internal"]["dialout"]
+        self.dialouts.append(dialout)
+        if not self.accepts(dialout):
+            error = {"type": "error", "roomid": dialout["roomid"], "error": {"code": "busy", "message": "No line."}}
+            await self.send_internal("dialout", error, message["id"])
             return
         callid = f"call {next(self._calls)}"
-        await self.report(order["roomid"], callid, "accepted", message["id"])
-        await self.report(order["roomid"], callid, "ringing")
-        await self.ring(order["roomid"], order["request"]["number"], callid=callid)
-        await self.report(order["roomid"], callid, "connected")
+        await self.send_call_status(dialout["roomid"], callid, "accepted", message["id"])
+        await self.send_call_status(dialout["roomid"], callid, "ringing")
+        await self.add_phone(dialout["roomid"], dialout["request"]["number"], callid=callid)
+        await self.send_call_status(dialout["roomid"], callid, "connected")
 
-    async def _obey(self, control: Json) -> None:
+    async def _handle_control(self, control: Json) -> None:
         phone, data = self.phones[control["recipient"]["sessionid"]], control["data"]
         if data["type"] == "dtmf":
             phone.digits.append(data["digit"])
         elif data["type"] == "mute":
             phone.flags = data["audio"]
-            await self.internal("updatesession", {"sessionid": phone.name, "roomid": phone.room, "flags": phone.flags})
+            await self.send_internal(
+                "updatesession", {"sessionid": phone.name, "roomid": phone.room, "flags": phone.flags}
+            )
         elif data["type"] == "hangup":
-            phone.hung_up = data.get("hangup", {}).get("reason", "asked")
-            await self.hang_up(phone)
+            phone.hung_up = data.get("hangup", {}).get("reason", "requested")
+            await self.remove_phone(phone)

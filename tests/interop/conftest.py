@@ -1,4 +1,4 @@
-"""A gateway with a real SFU and a Nextcloud over real HTTP."""
+"""A gateway with a real SFU, and a fake Nextcloud over real HTTP."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gateway.core.limits import Quality
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from mcu.inprocess import InprocessSettings
 from mcu.janus.settings import JanusServerSettings
-from tests.interop.bridge import Bridge
+from tests.interop.bridge import SipBridge
 from tests.interop.member import Member
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 from tests.media.loopback import loopback
@@ -26,39 +26,39 @@ __all__ = ["loopback"]
 SFUS = ("inprocess", "janus")
 SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
 INTERNAL_SECRET = "c2b1e7a95f4d4f0f8d9e"
-CONTROL_HANDLES = 1  # Janus handles that the backend keeps for itself
+CONTROL_HANDLES = 1  # Janus handles of the gateway that belong to no stream
 
 
 @dataclass
-class House:
-    """A running gateway, who asks it, and how many streams its SFU says it has."""
+class CallGateway:
+    """A running gateway with its Nextcloud, the members of a call, and the number of streams on its SFU."""
 
     url: str
     nextcloud: FakeNextcloud
     streams_on_sfu: Callable[[], Awaitable[int]]
     stack: AsyncExitStack
 
-    async def enter(self, name: str, number: int, *, in_call: bool = True) -> Member:
-        """Let a member join the room, and the call."""
+    async def join(self, name: str, number: int, *, in_call: bool = True) -> Member:
+        """Return a member that has joined the room, and the call."""
         member = await self.stack.enter_async_context(Member(self.url, self.nextcloud, name, number))
         if in_call:
-            await member.in_call()
+            await member.set_in_call()
         return member
 
-    async def bridge(self, *features: str) -> Bridge:
-        """Connect a SIP bridge."""
-        return await self.stack.enter_async_context(Bridge(self.url, self.nextcloud, INTERNAL_SECRET, *features))
+    async def connect_bridge(self, *features: str) -> SipBridge:
+        """Return a SIP bridge that is connected."""
+        return await self.stack.enter_async_context(SipBridge(self.url, self.nextcloud, INTERNAL_SECRET, *features))
 
-    async def has_streams(self, count: int) -> None:
-        """Wait until the SFU says that it has this many: it cleans up behind our back."""
+    async def wait_for_streams(self, count: int) -> None:
+        """Wait until the SFU has this many streams: it removes streams in the background."""
         async with asyncio.timeout(10):
-            while await self.streams_on_sfu() != count:  # noqa: ASYNC110 - an SFU can only be asked
+            while await self.streams_on_sfu() != count:  # noqa: ASYNC110 - an SFU has no event for it
                 await asyncio.sleep(0.05)
 
 
 @asynccontextmanager
-async def open_house(sfu: str, quality: Quality | None = None) -> AsyncIterator[House]:
-    """Start Nextcloud, SFU and gateway."""
+async def start_gateway(sfu: str, quality: Quality | None = None) -> AsyncIterator[CallGateway]:
+    """Start Nextcloud, the SFU and the gateway."""
     async with AsyncExitStack() as stack:
         nextcloud = await stack.enter_async_context(FakeNextcloud())
         janus = await stack.enter_async_context(JanusProcess()) if sfu == "janus" else None
@@ -85,11 +85,11 @@ async def open_house(sfu: str, quality: Quality | None = None) -> AsyncIterator[
             return status.publishers + status.subscribers
 
         members = await stack.enter_async_context(AsyncExitStack())
-        yield House(url, nextcloud, streams, members)
+        yield CallGateway(url, nextcloud, streams, members)
 
 
 @pytest_asyncio.fixture(params=SFUS)
-async def house(request: pytest.FixtureRequest, loopback: None) -> AsyncIterator[House]:
-    """Return a gateway with each SFU in turn."""
-    async with open_house(request.param) as opened:
-        yield opened
+async def gateway(request: pytest.FixtureRequest, loopback: None) -> AsyncIterator[CallGateway]:
+    """Yield a gateway with each SFU in turn."""
+    async with start_gateway(request.param) as running:
+        yield running

@@ -1,4 +1,4 @@
-"""The quality policy in a real call through Janus: a page of Chromium keeps to its share while others come and go."""
+"""The quality policy in a real call through Janus: Chromium's bitrate while other members join and leave."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 from tests.media.recorded import RecordedPeer, record
 
 BUDGET, CEILING = 1_200_000, 400_000
-SENT_IN = 2.0  # seconds in which a limit is decided and sent
-SETTLED = 4.0  # seconds until what Chromium had queued and encoded for the old limit is sent
-JUDGED = (6.5, 13.0)  # seconds after a change: the target 10 s after it is the median of these
+LIMIT_SENT = 2.0  # seconds within which a limit is decided and sent
+SETTLED = 4.0  # seconds until Chromium has sent the packets encoded for the old limit
+MEASURED = (6.5, 13.0)  # seconds after a change between which the median of the target bitrate is taken
 PHASE = 13.5  # seconds between two changes
-WINDOW = 2.0  # seconds over which the sent bitrate is taken
-SLACK = 1.0  # seconds that the limit may take to arrive, and the statistics to tell of it
+WINDOW = 2.0  # seconds over which the sent bitrate is measured
+SLACK = 1.0  # seconds until the limit has arrived and is in the statistics
 
 PAGE = """<!doctype html><title>publisher</title><script>
 "use strict";
@@ -63,80 +63,80 @@ const accept = sdp => pc.setRemoteDescription({type: "answer", sdp});
 </script>"""
 
 
-class Sample(msgspec.Struct):
-    """What Chromium says of its picture at a moment."""
+class BitrateSample(msgspec.Struct):
+    """Chromium's statistics of its video at one time."""
 
     time: float  # unix time, seconds
-    target: float  # bit/s that the encoder is set to
-    available: float  # bit/s that Chromium thinks it may send, all media together
-    bytes: int  # sent up to now, with headers and retransmissions
+    target: float  # bit/s of the encoder
+    available: float  # bit/s that Chromium estimates it can send, all media together
+    bytes: int  # sent since the beginning, with headers and retransmissions
 
 
-class Phase(msgspec.Struct):
-    """The time between two changes."""
+class CallPhase(msgspec.Struct):
+    """The time between two changes of the number of publishers."""
 
     begun: float
     publishers: int
     share: int  # bit/s
 
 
-class Call:
-    """One room: the page, and as many others as are wanted."""
+class QualityCall:
+    """A call of a Chromium page and a changing number of other members."""
 
     def __init__(self, url: str, nextcloud: FakeNextcloud, page: Page, stack: AsyncExitStack) -> None:
         self._url, self._nextcloud, self._stack = url, nextcloud, stack
         self._page = page
         self._recording = record(3)
-        self._came = 0
+        self._joined = 0
         self.others: list[Member] = []
-        self.phases: list[Phase] = []
+        self.phases: list[CallPhase] = []
 
     async def publish(self) -> None:
-        """Let the page publish, and one of the others see that it does."""
-        self.me = await self._stack.enter_async_context(Member(self._url, self._nextcloud, "page", 1))
-        await self.me.in_call()
-        start = len(self.me.client.messages)
-        await self.me.send_offer("video", await self._page.evaluate("publish()"), sid="page")
-        message = await self.me.client.wait_for(
+        """Have the page publish, and one of the other members receive it."""
+        self.page_member = await self._stack.enter_async_context(Member(self._url, self._nextcloud, "page", 1))
+        await self.page_member.set_in_call()
+        start = len(self.page_member.client.messages)
+        await self.page_member.send_offer("video", await self._page.evaluate("publish()"), sid="page")
+        message = await self.page_member.client.wait_for(
             lambda it: it["type"] == "message" and it["message"]["data"].get("type") == "answer", since=start
         )
         await self._page.evaluate("sdp => accept(sdp)", message["message"]["data"]["payload"]["sdp"])
-        watcher = self.others[0]
-        await watcher.ask(self.me)
-        watched = await watcher.watching(self.me)
-        await watched.peer.until(lambda: sum(watched.peer.frames.values()) >= 5, "a picture of the page")
+        subscriber = self.others[0]
+        await subscriber.request_offer(self.page_member)
+        received = await subscriber.wait_for_stream(self.page_member)
+        await received.peer.until(lambda: sum(received.peer.frames.values()) >= 5, "a picture of the page")
 
     async def change(self, publishers: int) -> None:
-        """Let others come or go until so many publish, the page included, and let that be for a while."""
+        """Have members join or leave until there are so many publishers, the page included, and wait for a phase."""
         missing = publishers - 1 - len(self.others)
         for member in [self.others.pop() for _ in range(-missing)]:
-            await member.in_call(0)
+            await member.set_in_call(0)
         self.others += await asyncio.gather(*(self._other() for _ in range(missing)))
         if publishers > 1 and not self.phases:
             await self.publish()
         share = min(BUDGET // publishers, CEILING)
-        self.phases.append(Phase(time.time(), publishers, share))
+        self.phases.append(CallPhase(time.time(), publishers, share))
         await asyncio.sleep(PHASE)
 
     async def _other(self) -> Member:
-        self._came += 1
-        name = f"other-{self._came}"
-        member = await self._stack.enter_async_context(Member(self._url, self._nextcloud, name, 1 + self._came))
-        await member.in_call()
+        self._joined += 1
+        name = f"other-{self._joined}"
+        member = await self._stack.enter_async_context(Member(self._url, self._nextcloud, name, 1 + self._joined))
+        await member.set_in_call()
         peer = await self._stack.enter_async_context(RecordedPeer(self._recording))
         member.published["video"], member.sids["video"] = peer, "recorded"
         await member.renegotiate()
         await peer.connected()
         return member
 
-    async def samples(self) -> list[Sample]:
-        """Return all that the page has said."""
-        return msgspec.convert(await self._page.evaluate("samples"), list[Sample])
+    async def samples(self) -> list[BitrateSample]:
+        """Return all samples of the page."""
+        return msgspec.convert(await self._page.evaluate("samples"), list[BitrateSample])
 
 
 @pytest.fixture
-async def call(loopback: None, tmp_path: Path) -> AsyncIterator[Call]:
-    """Return an empty call through Janus with a budget for its room."""
+async def call(loopback: None, tmp_path: Path) -> AsyncIterator[QualityCall]:
+    """Yield a call without members through Janus, with a bitrate budget for its room."""
     async with AsyncExitStack() as stack:
         nextcloud = await stack.enter_async_context(FakeNextcloud())
         janus = await stack.enter_async_context(JanusProcess())
@@ -151,18 +151,18 @@ async def call(loopback: None, tmp_path: Path) -> AsyncIterator[Call]:
         gateway = Gateway(config)
         (url,) = await gateway.start()
         stack.push_async_callback(gateway.stop)
-        picture = tmp_path / "texture.y4m"
-        write_texture(picture)
-        from_file = f"--use-file-for-fake-video-capture={picture}"
+        video_file = tmp_path / "texture.y4m"
+        write_texture(video_file)
+        from_file = f"--use-file-for-fake-video-capture={video_file}"
         browser = await stack.enter_async_context(chromium(FAKE_DEVICES, GRANTED, from_file))
         page = await browser.new_page()
         await page.route("**/*", serve)
         await page.goto("http://localhost/")
-        yield Call(url, nextcloud, page, stack)
+        yield QualityCall(url, nextcloud, page, stack)
 
 
 def write_texture(path: Path, width: int = 320, height: int = 240, frames: int = 60) -> None:
-    """Write a picture of which VP8 makes what it is told to, between 130 and 400 kbit/s (measured)."""
+    """Write a video that VP8 encodes at any target bitrate between 130 and 400 kbit/s (measured)."""
     generator = np.random.default_rng(1)
     texture = generator.normal(0, 30, (height // 8, width // 8)).repeat(8, 0).repeat(8, 1)
     with path.open("wb") as file:
@@ -178,27 +178,27 @@ async def serve(route: Route) -> None:
 
 @pytest.mark.full
 @pytest.mark.timeout(240)
-async def test_a_page_keeps_to_its_share_while_others_come_and_go(call: Call) -> None:
+async def test_page_sends_its_share_while_other_members_join_and_leave(call: QualityCall) -> None:
     for publishers in (2, 4, 8, 4, 2):
         await call.change(publishers)
     samples = await call.samples()
     ends = [phase.begun for phase in call.phases[1:]] + [time.time()]
-    table = [described(phase, within(samples, phase.begun, end)) for phase, end in zip(call.phases, ends, strict=True)]
+    table = [summary(phase, within(samples, phase.begun, end)) for phase, end in zip(call.phases, ends, strict=True)]
     for phase, end in zip(call.phases, ends, strict=True):
         mine = within(samples, phase.begun, end)
-        told = next(it for it in mine if it.time >= phase.begun + SENT_IN + SLACK)
-        target = median(it.target for it in within(mine, *(phase.begun + after for after in JUDGED)))
-        assert told.available <= 1.05 * phase.share, table
+        limited = next(it for it in mine if it.time >= phase.begun + LIMIT_SENT + SLACK)
+        target = median(it.target for it in within(mine, *(phase.begun + after for after in MEASURED)))
+        assert limited.available <= 1.05 * phase.share, table
         assert 0.8 * phase.share <= target <= 1.2 * phase.share, table
-        assert max(sent(within(mine, phase.begun + SETTLED, end))) <= 1.1 * phase.share, table
+        assert max(sent_bitrates(within(mine, phase.begun + SETTLED, end))) <= 1.1 * phase.share, table
 
 
-def within(samples: list[Sample], begun: float, end: float) -> list[Sample]:
+def within(samples: list[BitrateSample], begun: float, end: float) -> list[BitrateSample]:
     return [it for it in samples if begun <= it.time < end]
 
 
-def sent(samples: list[Sample]) -> list[float]:
-    """Return the bit/s sent in every window."""
+def sent_bitrates(samples: list[BitrateSample]) -> list[float]:
+    """Return the sent bit/s of each window."""
     rates = []
     for first in samples:
         last = next((it for it in samples if it.time >= first.time + WINDOW), None)
@@ -207,8 +207,8 @@ def sent(samples: list[Sample]) -> list[float]:
     return rates
 
 
-def described(phase: Phase, samples: list[Sample]) -> str:
-    """Return a line for whoever has to find out what went wrong."""
+def summary(phase: CallPhase, samples: list[BitrateSample]) -> str:
+    """Return a summary of a phase for the message of a failed assertion."""
     steps = [f"{it.time - phase.begun:.0f}s {it.target / 1000:.0f}" for it, _ in pairwise(samples[::8])]
-    rates = [f"{rate / 1000:.0f}" for rate in sent(samples)[::8]]
+    rates = [f"{rate / 1000:.0f}" for rate in sent_bitrates(samples)[::8]]
     return f"{phase.publishers} publishers, {phase.share / 1000:.0f} kbit/s: target {steps}, sent {rates}"

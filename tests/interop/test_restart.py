@@ -1,4 +1,4 @@
-"""``portunus serve`` is ended and started again while Janus keeps running (docs/janus.md, "Ownership on Janus")."""
+"""A restart of ``portunus serve`` while Janus keeps running (docs/janus.md, "Ownership on Janus")."""
 
 from __future__ import annotations
 
@@ -22,18 +22,20 @@ __all__ = ["loopback"]
 
 pytestmark = pytest.mark.full
 
-CLEAN = 24.0  # seconds after the start; docs/janus.md says 18
-CALL = 5  # handles of a call of two: the control handle, two publishers, two subscribers
+CLEAN_UP_TIMEOUT = 24.0  # seconds after the start; docs/janus.md says 18
+CALL_HANDLES = 5  # of a call of two: the control handle, two publishers, two subscribers
 
 
-class Served:
-    """One ``portunus serve`` with a name on Janus, and a call of two over it."""
+class ServedGateway:
+    """One ``portunus serve`` with an instance name on Janus, and a call of two members."""
 
-    def __init__(self, folder: Path, instance: str, cloud: FakeNextcloud, janus: JanusProcess, first: int) -> None:
+    def __init__(
+        self, folder: Path, instance: str, cloud: FakeNextcloud, janus: JanusProcess, first_number: int
+    ) -> None:
         self.instance, self.cloud, self.janus = instance, cloud, janus
         self.url = f"http://127.0.0.1:{free_ports(1)[0]}"
         self.members: list[Member] = []
-        self._first = first  # number of a picture
+        self._first_number = first_number  # that the pictures of its first member show
         self._file = folder / f"{instance}.toml"
         self._file.write_text(
             f'[http]\nlisten = ["{self.url.removeprefix("http://")}"]\n[sessions]\nsecret = "{cloud.secret}"\n'
@@ -44,8 +46,8 @@ class Served:
         )
 
     @asynccontextmanager
-    async def runs(self) -> AsyncIterator[Process]:
-        """Run it, and end it if the test has not."""
+    async def run(self) -> AsyncIterator[Process]:
+        """Run the process, and terminate it at the end of the block if it still runs."""
         command = str(Path(sys.executable).with_name("portunus"))
         process = await asyncio.create_subprocess_exec(command, "serve", "-c", str(self._file), stdout=PIPE)
         try:
@@ -59,28 +61,28 @@ class Served:
             await process.wait()
 
     async def call(self, stack: AsyncExitStack) -> None:
-        """Let two enter the call and see each other."""
+        """Have two members join the call and receive each other."""
         names = (f"{self.instance}-anna", f"{self.instance}-ben")
         self.members = [
             await stack.enter_async_context(Member(self.url, self.cloud, name, number))
-            for number, name in enumerate(names, self._first)
+            for number, name in enumerate(names, self._first_number)
         ]
         anna, ben = self.members
         for one in self.members:
-            await one.in_call()
+            await one.set_in_call()
             await one.publish()
-        await ben.ask(anna)
-        await anna.ask(ben)
-        await self.goes_on()
+        await ben.request_offer(anna)
+        await anna.request_offer(ben)
+        await self.assert_media_flow()
 
-    async def goes_on(self) -> None:
-        """See that each still sees the other."""
+    async def assert_media_flow(self) -> None:
+        """Wait until each member decodes a picture of the other."""
         anna, ben = self.members
         await ben.wait_for_picture(anna)
         await anna.wait_for_picture(ben)
 
-    async def on_janus(self) -> tuple[set[int], set[int]]:
-        """Ask Janus for the rooms and handles that carry the name."""
+    async def rooms_and_handles(self) -> tuple[set[int], set[int]]:
+        """Return Janus' rooms and handles that carry the instance name."""
         label = f"portunus|{self.instance}"
         rooms = {room["room"] for room in await self.janus.rooms() if room["description"].startswith(f"{label}|")}
         handles = {
@@ -90,46 +92,47 @@ class Served:
         }
         return rooms, handles
 
-    async def has(self, rooms: int, handles: int, limit: float = CLEAN) -> None:
-        """Wait until Janus has that many of each and no more."""
+    async def wait_for_counts(self, rooms: int, handles: int, limit: float = CLEAN_UP_TIMEOUT) -> None:
+        """Wait until Janus has exactly that many rooms and handles of this instance."""
         async with asyncio.timeout(limit):
-            while [len(them) for them in await self.on_janus()] != [rooms, handles]:  # noqa: ASYNC110 - Janus can only be asked
+            while [len(found) for found in await self.rooms_and_handles()] != [rooms, handles]:  # noqa: ASYNC110 - Janus has no event for it
                 await asyncio.sleep(0.2)
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-async def test_a_gateway_that_is_started_again_finds_janus_as_its_call_left_it_for_the_next(
-    loopback: None, tmp_path: Path, how: signal.Signals
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGKILL])
+async def test_restarted_gateway_removes_its_old_rooms_and_serves_its_clients_again(
+    loopback: None, tmp_path: Path, signal_number: signal.Signals
 ) -> None:
-    """Its clients join anew at once, what the earlier process left goes, and a second gateway notices nothing."""
+    """The clients join again at once, rooms and handles of the old process go, a second gateway is unaffected."""
     async with FakeNextcloud() as cloud, JanusProcess() as janus, AsyncExitStack() as stack:
-        one, second = (Served(tmp_path, name, cloud, janus, first) for name, first in (("one", 1), ("second", 3)))
-        await stack.enter_async_context(second.runs())
+        one = ServedGateway(tmp_path, "one", cloud, janus, 1)
+        second = ServedGateway(tmp_path, "second", cloud, janus, 3)
+        await stack.enter_async_context(second.run())
         await second.call(stack)
-        untouched = await second.on_janus()
-        async with one.runs() as process, AsyncExitStack() as members:
+        untouched = await second.rooms_and_handles()
+        async with one.run() as process, AsyncExitStack() as members:
             await one.call(members)
-            left = await one.on_janus()
-            assert [len(them) for them in left] == [2, CALL]
-            process.send_signal(how)
+            left = await one.rooms_and_handles()
+            assert [len(found) for found in left] == [2, CALL_HANDLES]
+            process.send_signal(signal_number)
             await asyncio.wait_for(process.wait(), 20)
-            if how is signal.SIGTERM:
-                assert await one.on_janus() == (set(), set())
+            if signal_number is signal.SIGTERM:
+                assert await one.rooms_and_handles() == (set(), set())
             old = one.members
-            async with one.runs():
+            async with one.run():
                 for member in old:
                     await member.client.connect()
                     with pytest.raises(RequestRefused, match="no_such_session"):
                         await member.client.resume()
-                async with AsyncExitStack() as anew:
-                    await one.call(anew)
-                    await one.has(2, CALL)
-                    assert not (await one.on_janus())[0] & left[0]
-                    await one.goes_on()
-                    await second.goes_on()
-                    assert await second.on_janus() == untouched
-                await one.has(0, 1)
-        await one.has(0, 0)
-        assert await second.on_janus() == untouched
+                async with AsyncExitStack() as new_members:
+                    await one.call(new_members)
+                    await one.wait_for_counts(2, CALL_HANDLES)
+                    assert not (await one.rooms_and_handles())[0] & left[0]
+                    await one.assert_media_flow()
+                    await second.assert_media_flow()
+                    assert await second.rooms_and_handles() == untouched
+                await one.wait_for_counts(0, 1)
+        await one.wait_for_counts(0, 0)
+        assert await second.rooms_and_handles() == untouched
         assert janus.runs

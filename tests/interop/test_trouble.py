@@ -1,4 +1,4 @@
-"""What goes wrong around a call: an SFU that is not there yet, permissions that are taken away, limits."""
+"""Calls under difficulties: an SFU that starts later, revoked permissions, bitrate limits, refused requests."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from gateway.app import Gateway
 from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from mcu.janus.settings import JanusServerSettings
-from tests.interop.conftest import SECRET, House
+from tests.interop.conftest import SECRET, CallGateway
 from tests.interop.member import ROOM, Member
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 
-AIORTC_LEAST = 250_000  # bit/s that aiortc's VP8 encoder goes down to; it begins with 500000
+AIORTC_MINIMUM = 250_000  # bit/s, the lowest target of aiortc's VP8 encoder; the first is 500000
 
 pytestmark = pytest.mark.full
 
 
-async def test_a_janus_that_comes_later_is_waited_for(loopback: None) -> None:
+async def test_publishing_waits_for_a_janus_that_starts_later(loopback: None) -> None:
     janus = JanusProcess()
     settings = (JanusServerSettings(janus.url, api_secret=API_SECRET, admin_key=ADMIN_KEY),)
     async with FakeNextcloud() as nextcloud:
@@ -38,7 +38,7 @@ async def test_a_janus_that_comes_later_is_waited_for(loopback: None) -> None:
             async with Member(url, nextcloud, "anna", 1) as anna:
                 publishing = asyncio.create_task(anna.publish())
                 await anna.client.send("{}")
-                await anna.client.wait_for(lambda message: message["type"] == "error")  # served meanwhile
+                await anna.client.wait_for(lambda message: message["type"] == "error")  # still answered
                 await janus.start()
                 await publishing
                 assert await ready(url) == 200
@@ -49,54 +49,54 @@ async def test_a_janus_that_comes_later_is_waited_for(loopback: None) -> None:
             await janus.stop()
 
 
-async def test_taking_a_permission_away_ends_the_stream_on_the_sfu(house: House) -> None:
-    anna, ben = await house.enter("anna", 1), await house.enter("ben", 2)
+async def test_revoked_permission_ends_the_stream_on_the_sfu(gateway: CallGateway) -> None:
+    anna, ben = await gateway.join("anna", 1), await gateway.join("ben", 2)
     await anna.publish()
-    await ben.ask(anna)
-    watched = await ben.wait_for_picture(anna)
-    await allow(house, anna, ["publish-audio", "publish-screen"])
-    await watched.peer.ended()
-    await house.has_streams(0)
+    await ben.request_offer(anna)
+    received = await ben.wait_for_picture(anna)
+    await allow(gateway, anna, ["publish-audio", "publish-screen"])
+    await received.peer.ended()
+    await gateway.wait_for_streams(0)
     with pytest.raises(AssertionError, match="not_allowed"):
-        await anna.offer_anew(sid="second")
+        await anna.offer_new_connection(sid="second")
     await anna.publish(sid="third", video=False)
-    await ben.ask(anna)
-    await (await ben.watching(anna, other_than=watched.sid)).peer.wait_for_tone(anna.frequency)
+    await ben.request_offer(anna)
+    await (await ben.wait_for_stream(anna, other_than=received.sid)).peer.wait_for_tone(anna.frequency)
 
 
-async def test_a_video_bitrate_is_written_into_the_answer_and_obeyed(house: House) -> None:
-    anna = await house.enter("anna", 1)
+async def test_bitrate_limit_is_in_the_answer_and_applied_by_the_encoder(gateway: CallGateway) -> None:
+    anna = await gateway.join("anna", 1)
     publisher = await anna.publish(fields={"bitrate": 200_000})
     answer = await anna.client.wait_for(lambda message: message["type"] == "message")
     video = answer["message"]["data"]["payload"]["sdp"].partition("m=video")[2].partition("m=")[0]
     assert "b=AS:200\r\nb=TIAS:200000\r\n" in video
     async with asyncio.timeout(15):
-        while publisher.video_bitrate != AIORTC_LEAST:  # noqa: ASYNC110 - an encoder can only be asked
+        while publisher.video_bitrate != AIORTC_MINIMUM:  # noqa: ASYNC110 - an encoder has no event for it
             await asyncio.sleep(0.1)
 
 
-async def test_requesting_from_outside_of_the_call_is_refused(house: House) -> None:
-    anna, ben = await house.enter("anna", 1), await house.enter("ben", 2, in_call=False)
+async def test_requestoffer_of_a_session_outside_the_call_is_refused(gateway: CallGateway) -> None:
+    anna, ben = await gateway.join("anna", 1), await gateway.join("ben", 2, in_call=False)
     await anna.publish(video=False)
-    await ben.ask(anna)
+    await ben.request_offer(anna)
     error = await ben.client.wait_for(lambda message: message["type"] == "error")
-    assert (error["id"], error["error"]["code"]) == ("ask", "not_allowed")
-    await house.has_streams(1)
+    assert (error["id"], error["error"]["code"]) == ("request", "not_allowed")
+    await gateway.wait_for_streams(1)
 
 
-async def test_nobody_publishes_and_the_asker_is_told_in_the_end(house: House) -> None:
-    anna, ben = await house.enter("anna", 1), await house.enter("ben", 2)
-    await ben.ask(anna)
+async def test_requestoffer_without_a_publisher_fails_after_the_timeout(gateway: CallGateway) -> None:
+    anna, ben = await gateway.join("anna", 1), await gateway.join("ben", 2)
+    await ben.request_offer(anna)
     error = await ben.client.wait_for(lambda message: message["type"] == "error")
-    assert (error["id"], error["error"]["code"]) == ("ask", "client_not_found")
-    await house.has_streams(0)
+    assert (error["id"], error["error"]["code"]) == ("request", "client_not_found")
+    await gateway.wait_for_streams(0)
 
 
-async def allow(house: House, member: Member, permissions: list[str]) -> None:
-    """Have Nextcloud say what a member may do."""
+async def allow(gateway: CallGateway, member: Member, permissions: list[str]) -> None:
+    """Have Nextcloud set a member's permissions."""
     entry = {"sessionId": member.room_session, "permissions": permissions}
     body = {"type": "participants", "participants": {"changed": [entry], "users": [entry]}}
-    status, _ = await house.nextcloud.send(house.url, ROOM, body)
+    status, _ = await gateway.nextcloud.send(gateway.url, ROOM, body)
     assert status == 200
 
 

@@ -1,7 +1,7 @@
-"""Callers who are left alone by their SFU, of the two kinds that publish (docs/mcu.md, "When streams are lost").
+"""Members of a call that recover from the loss of their SFU (docs/mcu.md, "When streams are lost").
 
-(a) can be asked to offer again, (b) know the protocol document only. Both ask again for what they receive when their
-own connection has failed, but leave the gateway time to offer it unasked.
+(a) can be asked to offer again, (b) know the protocol document only. Both request a received stream again when its
+connection has failed, but leave the gateway time to offer it unrequested.
 """
 
 from __future__ import annotations
@@ -18,89 +18,87 @@ from aiortc.exceptions import InvalidStateError
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import Json, RequestRefused, TalkClient
 from gateway.tools.talk_publishing import REPUBLISH, PublisherPeer, TalkPublisher
-from tests.interop.member import Member, Watched
+from tests.interop.member import Member, ReceivedStream
 from tests.media import PublishingPeer
 
-PATIENCE = 60.0  # seconds for an answer; the gateway waits for its SFU
-GRACE = 5.0  # seconds before a client does something about a failed connection that it could be helped with
-REPEAT = 10.0  # seconds between its requests, as Talk's clients have it
+ANSWER_TIMEOUT = 60.0  # seconds; the gateway waits for its SFU
+GRACE = 5.0  # seconds after a connection failed in which the client leaves the recovery to the gateway
+REQUEST_INTERVAL = 10.0  # seconds between two requests, as of Talk's clients
 
 
-class _Patient(Member):
-    """Asks for a stream again when its own connection has failed, as clients do, but not at once."""
+class _ReconnectingMember(Member):
+    """Requests a stream again when its connection has failed, as clients do, but after ``GRACE``."""
 
-    requests = 0  # of its own
+    requests = 0  # sent
 
     def __init__(self, gateway: str, nextcloud: FakeNextcloud, name: str, number: int) -> None:
         super().__init__(gateway, nextcloud, name, number)
-        self._minding: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[None]] = set()
 
-    async def rest(self) -> None:
-        """Do nothing more by itself. Idempotent."""
-        for task in self._minding:
+    async def stop(self) -> None:
+        """Cancel the background work. Idempotent."""
+        for task in self._background:
             task.cancel()
-        if self._minding:
-            await asyncio.wait(self._minding)
+        if self._background:
+            await asyncio.wait(self._background)
 
-    def mind(self, work: Coroutine[None, None, None]) -> None:
-        """Do something until ``rest``."""
-        self._minding.add(asyncio.create_task(work, name=f"{self.name} minds"))
+    def run_in_background(self, work: Coroutine[None, None, None]) -> None:
+        """Run a coroutine until ``stop``."""
+        self._background.add(asyncio.create_task(work, name=f"{self.name} background"))
 
-    async def _take_offer(self, data: Json) -> None:
+    async def _answer_offer(self, data: Json) -> None:
         key = (data["from"], data["roomType"])
-        before = self.watched.get(key)
-        with contextlib.suppress(InvalidStateError):  # the connection may end under an offer
-            await super()._take_offer(data)
-        if self.watched[key] is not before:
-            self.mind(self._request_when_failed(key, self.watched[key]))
+        before = self.received.get(key)
+        with contextlib.suppress(InvalidStateError):  # the connection may end during the negotiation
+            await super()._answer_offer(data)
+        if self.received[key] is not before:
+            self.run_in_background(self._request_when_failed(key, self.received[key]))
 
-    async def _request_when_failed(self, key: tuple[str, str], watched: Watched) -> None:
-        await watched.peer.ended(limit=3600)
+    async def _request_when_failed(self, key: tuple[str, str], received: ReceivedStream) -> None:
+        await received.peer.ended(limit=3600)
         await asyncio.sleep(GRACE)
-        while self.watched[key] is watched:
+        while self.received[key] is received:
             self.requests += 1
             await self.client.send_message(key[0], {"type": "requestoffer", "roomType": key[1]}, request="again")
-            await asyncio.sleep(REPEAT)
+            await asyncio.sleep(REQUEST_INTERVAL)
 
 
-class Asked(_Patient):
-    """Kind (a): can be asked to offer again, and does so by the shipped client."""
-
-    kind = "a"
+class RepublishingMember(_ReconnectingMember):
+    """Group (a): offers again when the gateway asks for it, by the shipped publishing client."""
 
     def __init__(self, gateway: str, nextcloud: FakeNextcloud, name: str, number: int) -> None:
         super().__init__(gateway, nextcloud, name, number)
         self.client = TalkClient(gateway, nextcloud.url, features=(REPUBLISH,))
         self.publishing = TalkPublisher(self.client)
-        self.offered = 0.0  # when, by time.monotonic
+        self.offered = 0.0  # time of the last offer, monotonic
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self.rest()
-        await super().__aexit__(kind, error, at)
+        await self.stop()
+        await super().__aexit__(error_type, error, traceback)
 
-    async def rest(self) -> None:
-        """Close the connection, and offer no other. Idempotent."""
-        await super().rest()
+    async def stop(self) -> None:
+        """Close the connection without offering another. Idempotent."""
+        await super().stop()
         await self.publishing.close()
 
     @property
     def connection(self) -> PublisherPeer:
-        """The connection that it publishes by."""
+        """The publishing connection."""
         return self.publishing.publications["video"].connection
 
     @property
     def connected(self) -> bool:
-        """Whether media can flow by it."""
+        """Whether the publishing connection is connected."""
         return isinstance(self.connection, PublishingPeer) and self.connection.pc.connectionState == "connected"
 
     async def begin(self) -> None:
-        """Publish, now and whenever it is asked for."""
+        """Publish, and again when the gateway asks for it."""
         await self.publishing.publish("video", self._connect)
-        self.mind(self._heal())
+        self.run_in_background(self._republish_after_failures())
 
-    async def _heal(self) -> None:
+    async def _republish_after_failures(self) -> None:
         while True:
             peer = self.connection
             assert isinstance(peer, PublishingPeer)
@@ -115,10 +113,8 @@ class Asked(_Patient):
         return PublishingPeer(self.number, self.frequency, audio=False, channels=())
 
 
-class Unasked(_Patient):
-    """Kind (b): offers again, from another PeerConnection, when its own has failed."""
-
-    kind = "b"
+class ProtocolOnlyMember(_ReconnectingMember):
+    """Group (b): offers again, from another PeerConnection, when its own has failed."""
 
     def __init__(self, gateway: str, nextcloud: FakeNextcloud, name: str, number: int) -> None:
         super().__init__(gateway, nextcloud, name, number)
@@ -127,31 +123,31 @@ class Unasked(_Patient):
         self._sids = itertools.cycle(("same", "same", "", "another"))
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self.rest()
-        await super().__aexit__(kind, error, at)
+        await self.stop()
+        await super().__aexit__(error_type, error, traceback)
 
     async def begin(self) -> None:
-        """Publish, now and whenever the connection failed."""
+        """Publish, and again whenever the connection has failed."""
         await self._offer()
-        self.mind(self._heal())
+        self.run_in_background(self._republish_after_failures())
 
-    async def rest(self) -> None:
-        """Close the connection, and offer no other. Idempotent."""
-        await super().rest()
+    async def stop(self) -> None:
+        """Close the connection without offering another. Idempotent."""
+        await super().stop()
         if self._peer is not None:
             await self._peer.close()
 
-    async def _heal(self) -> None:
+    async def _republish_after_failures(self) -> None:
         while True:
             assert self._peer is not None
             await self._peer.ended(limit=3600)
             while not await self._offer():
-                pass  # the gateway has waited for its SFU before it said no
+                pass  # the gateway waited for its SFU before it refused
 
     async def _offer(self) -> bool:
-        """Offer from a new PeerConnection; returns whether it was answered."""
+        """Offer from a new PeerConnection, and return whether the offer was answered."""
         if self._peer is not None:
             await self._peer.close()
         peer = self._peer = PublishingPeer(self.number, self.frequency, audio=False, channels=())
@@ -161,7 +157,7 @@ class Unasked(_Patient):
         data = {"type": "offer", "roomType": "video", "payload": {"type": "offer", "sdp": sdp}}
         await self.client.send_message(self.id, data | ({"sid": sid} if sid else {}), request="offer")
         message = await self.client.wait_for(
-            lambda it: it.get("id") == "offer" or _is_answer(it), since=start, patience=PATIENCE
+            lambda it: it.get("id") == "offer" or _is_answer(it), since=start, patience=ANSWER_TIMEOUT
         )
         if message["type"] == "error":
             return False
@@ -173,4 +169,4 @@ def _is_answer(message: Json) -> bool:
     return bool(message["type"] == "message" and message["message"]["data"].get("type") == "answer")
 
 
-Caller = Asked | Unasked
+RecoveringMember = RepublishingMember | ProtocolOnlyMember

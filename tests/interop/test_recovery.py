@@ -1,0 +1,57 @@
+"""Media are restored after Janus was killed or stalled (docs/mcu.md, "When streams are lost")."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+
+import pytest
+
+from tests.interop.recovering_call import RecoveringCall, fast_consent_failure, recovering_call
+from tests.media.loopback import loopback
+
+__all__ = ["fast_consent_failure", "loopback"]
+
+TARGET = 5.0  # seconds after Janus accepts connections, and after a client's own offer
+SEED = "PORTUNUS_SEED"  # environment variable that repeats a run
+
+
+def seeded_random() -> random.Random:
+    """Return the random generator of this run, and print its seed."""
+    seed = os.environ.get(SEED) or str(random.randrange(1 << 32))
+    print(f"\n{SEED}={seed}")  # noqa: T201 - shown with pytest -s
+    return random.Random(seed)
+
+
+async def fail_repeatedly(call: RecoveringCall, rng: random.Random, kills: int, stalls: list[float]) -> None:
+    """Kill and stall Janus at random moments; each fourth kill follows another one during the recovery."""
+    await call.begin()
+    for number in range(1, kills + 1):
+        await asyncio.sleep(rng.uniform(0.0, 2.0))
+        away, before = rng.choice((0.0, 0.0, 0.3, 1.0, 3.0)), rng.uniform(0.0, 2.0)
+        await call.kill(away=away, killed_before=None if number % 4 else before)
+    assert not any(member.requests for member in call.members)  # all streams were offered without a request
+    for seconds in stalls:
+        await asyncio.sleep(rng.uniform(0.0, 2.0))
+        await call.stall(seconds)
+    await call.end()
+    print(call.outages.table())  # noqa: T201 - shown with pytest -s
+    assert await call.readiness() == 200
+    assert max(call.outages.a + call.outages.b + call.outages.c) < TARGET
+
+
+@pytest.mark.full
+@pytest.mark.timeout(600)
+@pytest.mark.usefixtures("loopback", "fast_consent_failure")
+async def test_media_are_restored_after_each_of_twenty_kills_and_five_stalls_of_janus() -> None:
+    async with recovering_call() as call:
+        await fail_repeatedly(call, seeded_random(), 20, [1.0, 3.0, 8.0, 12.0, 20.0])
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.usefixtures("loopback", "fast_consent_failure")
+async def test_media_are_restored_after_each_of_a_hundred_kills_and_twenty_stalls_of_janus() -> None:
+    async with recovering_call() as call:
+        await fail_repeatedly(call, seeded_random(), 100, [1.0, 3.0, 8.0, 12.0, 20.0] * 4)
