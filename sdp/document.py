@@ -32,12 +32,17 @@ class FrozenError(TypeError):
 class Section:
     """The session level of a description, or one of its media sections.
 
-    ``lines`` have no LF but keep their CR; edit them with the methods below.
+    Its lines have no LF but keep their CR; they are edited with the methods below.
     """
 
-    def __init__(self, lines: Iterable[str]) -> None:
-        self.lines = tuple(lines)
+    def __init__(self, lines: list[str]) -> None:
+        self._lines = lines
         self._frozen = False
+
+    @property
+    def lines(self) -> Sequence[str]:
+        """The lines, to be read only."""
+        return self._lines
 
     def attributes(self, name: str) -> list[str]:
         """Return the values of all ``a=name:value`` lines in order; the value of a bare ``a=name`` is empty."""
@@ -51,7 +56,7 @@ class Section:
         """Yield the position within ``lines`` and the value of each ``a=name`` line."""
         bare = f"a={name}"
         prefix = f"{bare}:"
-        for position, line in enumerate(self.lines):
+        for position, line in enumerate(self._lines):
             if line.startswith(prefix):
                 yield position, line.removesuffix("\r")[len(prefix) :]
             elif line.removesuffix("\r") == bare:
@@ -62,21 +67,23 @@ class Section:
 
         ``unwanted`` receives the line without its CR.
         """
-        before = self.lines
-        kept = (line for line in before[1:] if not unwanted(line.removesuffix("\r")))
-        self._write((before[0], *kept))
-        return len(before) - len(self.lines)
+        self._require_editable()
+        kept = [line for line in self._lines[1:] if not unwanted(line.removesuffix("\r"))]
+        removed = len(self._lines) - 1 - len(kept)
+        self._lines[1:] = kept
+        return removed
 
     def insert(self, position: int, lines: Iterable[str]) -> None:
         """Insert lines (without line ending) before ``position``, with the line ending of the section's first line."""
-        ending = "\r" if self.lines[0].endswith("\r") else ""
-        added = (line + ending for line in lines)
-        self._write((*self.lines[:position], *added, *self.lines[position:]))
+        self._require_editable()
+        ending = "\r" if self._lines[0].endswith("\r") else ""
+        self._lines[position:position] = [line + ending for line in lines]
 
     def replace(self, position: int, line: str) -> None:
         """Replace the line at ``position`` by ``line`` (without line ending), keeping the line ending."""
-        ending = "\r" if self.lines[position].endswith("\r") else ""
-        self._write((*self.lines[:position], line + ending, *self.lines[position + 1 :]))
+        self._require_editable()
+        ending = "\r" if self._lines[position].endswith("\r") else ""
+        self._lines[position] = line + ending
 
     def freeze(self) -> None:
         """Make each later edit raise ``FrozenError``."""
@@ -85,19 +92,18 @@ class Section:
     def copy(self) -> Self:
         """Return a copy that can be edited."""
         duplicate = self.__new__(type(self))
-        vars(duplicate).update(vars(self), _frozen=False)
+        vars(duplicate).update(vars(self), _lines=list(self._lines), _frozen=False)
         return duplicate
 
-    def _write(self, lines: tuple[str, ...]) -> None:
+    def _require_editable(self) -> None:
         if self._frozen:
             raise FrozenError("A frozen description cannot be edited.")
-        self.lines = lines
 
 
 class MediaSection(Section):
     """One media section: an ``m=`` line and the lines up to the next one."""
 
-    def __init__(self, lines: Sequence[str], number: int, direction: str) -> None:
+    def __init__(self, lines: list[str], number: int, direction: str) -> None:
         """Parse the ``m=`` line, line ``number`` of the text; ``direction`` is the one of the session level.
 
         Raises:

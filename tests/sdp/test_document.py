@@ -118,13 +118,13 @@ def test_inserted_lines_have_the_line_ending_of_their_section() -> None:
     crlf, bare = parse("v=0\r\nm=a 9 RTP/AVP 0\r\n").media[0], parse("v=0\nm=a 9 RTP/AVP 0").media[0]
     for media in (crlf, bare):
         media.insert(1, ["a=x"])
-    assert (crlf.lines, bare.lines) == (("m=a 9 RTP/AVP 0\r", "a=x\r", ""), ("m=a 9 RTP/AVP 0", "a=x"))
+    assert (crlf.lines, bare.lines) == (["m=a 9 RTP/AVP 0\r", "a=x\r", ""], ["m=a 9 RTP/AVP 0", "a=x"])
 
 
 def test_remove_keeps_the_first_line() -> None:
     media = section("m=audio 9 RTP/AVP 0\r\na=x\r\na=y")
     assert media.remove(lambda line: line != "a=y") == 2
-    assert media.lines == ("m=audio 9 RTP/AVP 0\r", "a=y\r")
+    assert media.lines == ["m=audio 9 RTP/AVP 0\r", "a=y\r"]
 
 
 def test_kinds_are_those_of_all_sections_even_rejected_ones() -> None:
