@@ -15,7 +15,7 @@ from tests.setup.commands import copy_tree, run
 from tests.setup.pins import ROOT
 from tests.test_packaging import serving
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.timeout(600)]
 
 EXAMPLE = ROOT / "tests" / "mcu" / "example"
 CONFIGURATION = """\

@@ -22,26 +22,22 @@ MEDIA_KINDS = {"audio": MediaKind.AUDIO, "video": MediaKind.VIDEO, "application"
 
 @dataclass(frozen=True, slots=True)
 class SerialisedOffer:
-    """A publisher's offer with the text that Janus receives; serialised once, however many Janus are tried."""
+    """A publisher's offer with the text that Janus receives; serialised once, however many Janus receive it."""
 
     description: Description
     text: str
 
     @classmethod
     def of(cls, offer: Description) -> Self:
-        """Serialise an offer.
-
-        Raises:
-            Rejected: Janus does not survive it.
-        """
+        """Serialise an offer; raises as ``serialised``."""
         return cls(offer, serialised(offer))
 
 
 def serialised(description: Description) -> str:
-    """Return the text of a description that Janus survives.
+    """Serialise a description for Janus.
 
     Raises:
-        Rejected: Janus does not survive it.
+        Rejected: it has a header extension on which Janus loops forever.
     """
     text = str(description)
     if _ENDLESS.search(text):
