@@ -97,10 +97,14 @@ def room_request(ticket: dict[str, Any], action: str = "") -> RoomRequest:
 
 
 async def test_page_has_a_content_security_policy_of_its_own_origin(host: PageHost) -> None:
-    for path, kind in (("/", "text/html"), ("/demo/main.js", "text/javascript"), ("/demo/style.css", "text/css")):
+    for path, content_type in (
+        ("/", "text/html"),
+        ("/demo/main.js", "text/javascript"),
+        ("/demo/style.css", "text/css"),
+    ):
         async with host.client.get(path) as response:
             assert response.status == 200
-            assert response.content_type == kind
+            assert response.content_type == content_type
             assert "default-src 'none'" in response.headers["Content-Security-Policy"]
             assert response.headers["X-Content-Type-Options"] == "nosniff"
 

@@ -77,8 +77,8 @@ async def test_each_publisher_is_explained_in_sentences(path: Path) -> None:
     assert result.output.splitlines() == [
         "Room r of backend cloud: 2 publishers.",
         f"{alice.sessionid[:SHOWN]}… (not applied yet) {share} {audio} "
-        f"Its video is sent as vp8 (1 in the room cannot decode it), {video}",
-        f"{bob.sessionid[:SHOWN]}… {share} {audio} Its video is sent as vp8 (1 in the room cannot decode it), {video}",
+        f"Its video is sent as h264 (1 in the room cannot decode it), {video}",
+        f"{bob.sessionid[:SHOWN]}… {share} {audio} Its video is sent as h264 (1 in the room cannot decode it), {video}",
     ]
     assert alice.sessionid not in result.output
 
@@ -97,7 +97,7 @@ async def test_explanation_can_be_printed_as_json(path: Path) -> None:
         "type": "video",
         "bitrate": 600_000,
         "applied": True,
-        "codecs": {"audio": "opus", "video": "vp8"},
+        "codecs": {"audio": "opus", "video": "h264"},
     }
 
 
