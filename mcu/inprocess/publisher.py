@@ -210,7 +210,7 @@ class InprocessPublisher:
             type=self.key.stream_type.value,
             connected=self.connected,
             silent=self._transport.silent,
-            impairments={leg.value: shown_impairment(it) for leg, it in self.impairments.items()},
+            impairments={leg.value: shown_impairment(impairment) for leg, impairment in self.impairments.items()},
             media=tuple(received_media_counters(mid, track) for mid, track in self.tracks.items()),
             subscribers=tuple(subscriber.counters() for subscriber in self.subscribers),
         )

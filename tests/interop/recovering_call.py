@@ -105,7 +105,10 @@ class Outages:
 
     def table(self) -> str:
         """Return a Markdown table."""
-        rows = [f"| {group} | {len(it)} | {median(it):.2f} s | {max(it):.2f} s |" for group, it in self._rows()]
+        rows = [
+            f"| {group} | {len(durations)} | {median(durations):.2f} s | {max(durations):.2f} s |"
+            for group, durations in self._rows()
+        ]
         return "\n".join(["| Group | Measured | Median | Worst |", "|---|---|---|---|", *rows])
 
     def _rows(self) -> list[tuple[str, list[float]]]:

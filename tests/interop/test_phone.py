@@ -26,10 +26,10 @@ async def _wait_for_phone(member: Member, number: str, since: int = 0) -> str:
     def joined(message: Json) -> bool:
         if not _is_event(message, "room", "join"):
             return False
-        return any(it.get("user", {}).get("number") == number for it in message["event"]["join"])
+        return any(entry.get("user", {}).get("number") == number for entry in message["event"]["join"])
 
     message = await member.client.wait_for(joined, since=since)
-    (entry,) = [it for it in message["event"]["join"] if it.get("user", {}).get("number") == number]
+    (entry,) = [entry for entry in message["event"]["join"] if entry.get("user", {}).get("number") == number]
     session: str = entry["sessionid"]
     return session
 
@@ -57,7 +57,7 @@ async def _wait_for_participant(member: Member, session: str, **fields: object) 
 
     def listed(message: Json) -> bool:
         users = message["event"]["update"].get("users", ()) if _is_event(message, "participants", "update") else ()
-        return any(it["sessionId"] == session and fields.items() <= it.items() for it in users)
+        return any(user["sessionId"] == session and fields.items() <= user.items() for user in users)
 
     await member.client.wait_for(listed)
 
@@ -97,7 +97,7 @@ async def test_phone_dials_in_exchanges_audio_is_muted_and_leaves(gateway: CallG
     lines = await _metrics(gateway)
     for client_type, count in {"client": 1, "internal": 1, "virtual": 1}.items():
         for name in ("signaling_hub_sessions", "signaling_room_sessions"):
-            (line,) = [it for it in lines if it.startswith(name + "{") and f'clienttype="{client_type}"' in it]
+            (line,) = [line for line in lines if line.startswith(name + "{") and f'clienttype="{client_type}"' in line]
             assert line.endswith(f" {count}.0"), line
 
     ben = await gateway.join("ben", 2)
@@ -161,4 +161,4 @@ async def test_dialout_is_refused_by_a_busy_bridge_and_fails_without_one(gateway
     assert status == 404
     assert "no_client_available" in text
     async with asyncio.timeout(10):
-        await gateway.nextcloud.wait_for(lambda it: it.body.get("action") == "leave" and "actorid" in it.body)
+        await gateway.nextcloud.wait_for(lambda call: call.body.get("action") == "leave" and "actorid" in call.body)

@@ -98,7 +98,8 @@ class QualityCall:
         start = len(self.page_member.client.messages)
         await self.page_member.send_offer("video", await self._page.evaluate("publish()"), sid="page")
         message = await self.page_member.client.wait_for(
-            lambda it: it["type"] == "message" and it["message"]["data"].get("type") == "answer", since=start
+            lambda message: message["type"] == "message" and message["message"]["data"].get("type") == "answer",
+            since=start,
         )
         await self._page.evaluate("sdp => accept(sdp)", message["message"]["data"]["payload"]["sdp"])
         subscriber = self.others[0]
@@ -186,22 +187,22 @@ async def test_page_sends_its_share_while_other_members_join_and_leave(call: Qua
     table = [summary(phase, within(samples, phase.begun, end)) for phase, end in zip(call.phases, ends, strict=True)]
     for phase, end in zip(call.phases, ends, strict=True):
         mine = within(samples, phase.begun, end)
-        limited = next(it for it in mine if it.time >= phase.begun + LIMIT_SENT + SLACK)
-        target = median(it.target for it in within(mine, *(phase.begun + after for after in MEASURED)))
+        limited = next(sample for sample in mine if sample.time >= phase.begun + LIMIT_SENT + SLACK)
+        target = median(sample.target for sample in within(mine, *(phase.begun + after for after in MEASURED)))
         assert limited.available <= 1.05 * phase.share, table
         assert 0.8 * phase.share <= target <= 1.2 * phase.share, table
         assert max(sent_bitrates(within(mine, phase.begun + SETTLED, end))) <= 1.1 * phase.share, table
 
 
 def within(samples: list[BitrateSample], begun: float, end: float) -> list[BitrateSample]:
-    return [it for it in samples if begun <= it.time < end]
+    return [sample for sample in samples if begun <= sample.time < end]
 
 
 def sent_bitrates(samples: list[BitrateSample]) -> list[float]:
     """Return the sent bit/s of each window."""
     rates = []
     for first in samples:
-        last = next((it for it in samples if it.time >= first.time + WINDOW), None)
+        last = next((sample for sample in samples if sample.time >= first.time + WINDOW), None)
         if last is not None:
             rates.append((last.bytes - first.bytes) * 8 / (last.time - first.time))
     return rates
@@ -209,6 +210,6 @@ def sent_bitrates(samples: list[BitrateSample]) -> list[float]:
 
 def summary(phase: CallPhase, samples: list[BitrateSample]) -> str:
     """Return a summary of a phase for the message of a failed assertion."""
-    steps = [f"{it.time - phase.begun:.0f}s {it.target / 1000:.0f}" for it, _ in pairwise(samples[::8])]
+    steps = [f"{sample.time - phase.begun:.0f}s {sample.target / 1000:.0f}" for sample, _ in pairwise(samples[::8])]
     rates = [f"{rate / 1000:.0f}" for rate in sent_bitrates(samples)[::8]]
     return f"{phase.publishers} publishers, {phase.share / 1000:.0f} kbit/s: target {steps}, sent {rates}"

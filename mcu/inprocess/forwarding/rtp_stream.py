@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 HISTORY = 1024  # packets kept for retransmission, a power of two: 8 s of 1 Mbit/s video, 20 s of audio
 MAX_HISTORY_OCTETS = 2 << 20  # payload bytes of the history: enough for packets as long as a link's MTU
-REPORT_INTERVAL = 0.1  # seconds between two forwarded SRs: a compound packet may hold thousands, each goes to everybody
+REPORT_INTERVAL = 0.1  # seconds between two forwarded SRs: a compound packet may hold thousands, each is sent to all
 SSRC_TIMEOUT = 1.0  # seconds without a packet after which another SSRC may take over
 
 

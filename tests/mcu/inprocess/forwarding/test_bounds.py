@@ -31,7 +31,11 @@ def test_history_of_huge_packets_is_limited_in_bytes() -> None:
     huge = 60_000
     for number in range(1, 200):
         only_stream(track).receive(packet(number, payload=bytes(huge)), START)
-        stored = {id(it): len(it.payload) for it in only_stream(track)._history if it is not None}
+        stored = {
+            id(stored_packet): len(stored_packet.payload)
+            for stored_packet in only_stream(track)._history
+            if stored_packet is not None
+        }
         assert sum(stored.values()) == only_stream(track)._history_octets <= MAX_HISTORY_OCTETS
     only_stream(track).receive(packet(150), START)
     assert sent.sequences == list(range(199))

@@ -88,7 +88,7 @@ def test_another_ssrc_continues_sequence_numbers_and_timestamps() -> None:
     only_stream(track).receive(packet(900, 5, ssrc=2000), later)
     only_stream(track).receive(packet(901, 95, ssrc=2000), later)
     assert sent.sequences == [0, 1, 2]
-    assert [it.timestamp for it in sent.rtp] == [90000, 90000 + 180000, 90000 + 180090]
+    assert [forwarded.timestamp for forwarded in sent.rtp] == [90000, 90000 + 180000, 90000 + 180090]
 
 
 def test_ssrc_of_no_negotiated_stream_is_not_bound() -> None:
@@ -103,7 +103,7 @@ def test_lost_packet_is_nacked_and_its_retransmission_forwarded_in_its_place() -
     only_stream(track).receive(packet(3), START)
     assert feedback.nacks == [(SSRC, [2])]
     only_stream(track).receive(retransmission(77, 2, b"2"), START + 0.1)
-    assert [(number, it.payload) for number, it in zip(sent.sequences, sent.rtp, strict=True)] == [
+    assert [(number, forwarded.payload) for number, forwarded in zip(sent.sequences, sent.rtp, strict=True)] == [
         (0, b"1"),
         (2, b"3"),
         (1, b"2"),
@@ -266,7 +266,10 @@ def test_orientation_is_forwarded_under_the_offered_extension_id_where_a_packet_
     extension = rtp.pack_extension([(4, b"0"), (13, b"\x01")])
     only_stream(track).receive(packet(1)._replace(profile=0xBEDE, extension=extension[4:]), START)
     only_stream(track).receive(packet(2), START)
-    assert [rtp.extension_element(it, EXTENSIONS["video"][ORIENTATION]) for it in sent.rtp] == [b"\x01", None]
+    assert [rtp.extension_element(forwarded, EXTENSIONS["video"][ORIENTATION]) for forwarded in sent.rtp] == [
+        b"\x01",
+        None,
+    ]
 
 
 def test_changed_codec_is_forwarded_once_the_subscriber_has_accepted_it() -> None:

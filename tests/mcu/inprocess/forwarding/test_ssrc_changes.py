@@ -84,10 +84,10 @@ def test_no_sequence_number_is_sent_with_two_payloads() -> None:
     call.down_track.accept(replace(call.down_track._accepted, rtx_payload_type=None), call.now)
     call.send_frames(1, 0, keyframe=True)
     call.send_frames(8, 0, temporal_layers=THREE_TEMPORAL_LAYERS, packets=2)
-    first_sent = {it.sequence: it for it in call.forwarded}
+    first_sent = {forwarded.sequence: forwarded for forwarded in call.forwarded}
     call.select(MediaSelection(temporal=0))
     call.send_frames(4, 0, temporal_layers=THREE_TEMPORAL_LAYERS, packets=2)
     call.forwarded.clear()
     call.retransmit(list(first_sent))
     assert call.forwarded
-    assert all(it == first_sent[it.sequence] for it in call.forwarded)
+    assert all(forwarded == first_sent[forwarded.sequence] for forwarded in call.forwarded)

@@ -51,24 +51,24 @@ class RecordingSender:
     def keyframe_requests(self) -> list[int]:
         """The SSRCs of the PLIs sent."""
         return [
-            it.media_ssrc
-            for it in self.rtcp
-            if isinstance(it, rtcp.FeedbackPacket) and (it.type, it.format) == (rtcp.PSFB, rtcp.PLI)
+            item.media_ssrc
+            for item in self.rtcp
+            if isinstance(item, rtcp.FeedbackPacket) and (item.type, item.format) == (rtcp.PSFB, rtcp.PLI)
         ]
 
     @property
     def nacks(self) -> list[tuple[int, list[int]]]:
         """SSRC and sequence numbers of the NACKs sent."""
         return [
-            (it.media_ssrc, list(rtcp.nacked_sequences(it.control_information)))
-            for it in self.rtcp
-            if isinstance(it, rtcp.FeedbackPacket) and (it.type, it.format) == (rtcp.RTPFB, rtcp.NACK)
+            (item.media_ssrc, list(rtcp.nacked_sequences(item.control_information)))
+            for item in self.rtcp
+            if isinstance(item, rtcp.FeedbackPacket) and (item.type, item.format) == (rtcp.RTPFB, rtcp.NACK)
         ]
 
     @property
     def sender_reports(self) -> list[rtcp.SenderReport]:
         """The sender infos of the SRs sent."""
-        return [it for it in self.rtcp if isinstance(it, rtcp.SenderReport)]
+        return [item for item in self.rtcp if isinstance(item, rtcp.SenderReport)]
 
 
 def video_section(

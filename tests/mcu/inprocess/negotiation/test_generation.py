@@ -68,16 +68,16 @@ def test_publishers_codecs_and_ssrcs_are_offered_to_subscribers(recorded: Record
             assert parsed.streams == (OfferedStream("", section.ssrc, rtx_ssrc),)
 
 
-@pytest.mark.parametrize("wanted", H264, ids=lambda payload: payload.fmtp)
-def test_h264_profile_and_packetization_mode_are_offered_unchanged(wanted: Payload) -> None:
+@pytest.mark.parametrize("preferred", H264, ids=lambda payload: payload.fmtp)
+def test_h264_profile_and_packetization_mode_are_offered_unchanged(preferred: Payload) -> None:
     description = parse(CAMERA)
     video = description.media[1]
-    video.formats = [str(wanted.type), *(token for token in video.formats if token != str(wanted.type))]
+    video.formats = [str(preferred.type), *(token for token in video.formats if token != str(preferred.type))]
     section = subscriber_sections(read_offer(described(str(description)), NO_PREFERENCE))[1]
     reparsed = read_offer(write_offer([section], LOCAL, setup="actpass", version=1), NO_PREFERENCE).sections[0]
     assert reparsed is not None
     assert reparsed.codec is not None
-    assert (reparsed.codec.payload.type, reparsed.codec.payload.fmtp) == (wanted.type, wanted.fmtp)
+    assert (reparsed.codec.payload.type, reparsed.codec.payload.fmtp) == (preferred.type, preferred.fmtp)
 
 
 @pytest.mark.parametrize("hidden", ["\r", "\x0b", "\x85", "\u2028"])
@@ -93,7 +93,7 @@ def test_orientation_extension_is_answered_where_offered_and_offered_to_every_su
     recorded: str, offered: bool
 ) -> None:
     offer = read_offer(described(BY_ID[f"{recorded}.offer.sdp"].text), NO_PREFERENCE)
-    video = next(it for it in offer.sections if it is not None and it.kind is MediaKind.VIDEO)
+    video = next(section for section in offer.sections if section is not None and section.kind is MediaKind.VIDEO)
     assert (ORIENTATION in video.extensions) == offered
     assert (f" {ORIENTATION}" in answer(offer)) == offered
     section = SubscriberSection(MediaKind.VIDEO, "0", codec=video.codec)

@@ -31,7 +31,7 @@ from tests.sdp.recorded import BY_ID
 )
 def test_preferred_codec_and_profile_are_chosen(codec: str, profile: str) -> None:
     offer = read_offer(described(CAMERA), CodecPreference(video=(codec,), vp9profile=profile, h264profile=profile))
-    video = next(it for it in offer.sections if it is not None and it.kind is MediaKind.VIDEO)
+    video = next(section for section in offer.sections if section is not None and section.kind is MediaKind.VIDEO)
     assert video.codec is not None
     assert video.codec.payload.codec == codec
     if profile:

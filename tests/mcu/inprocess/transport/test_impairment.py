@@ -94,7 +94,7 @@ async def test_closed_link_delivers_no_delayed_packet() -> None:
 )
 async def test_figures_out_of_bounds_are_refused(mcu: InprocessMcu, figures: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"loss is|delay and jitter"):
-        mcu.impair(KEY, **figures)  # type: ignore[arg-type]  # mypy takes the values for any parameter's
+        mcu.impair(KEY, **figures)  # type: ignore[arg-type]  # mypy checks the values against all parameters
 
 
 async def test_controls_of_an_unpublished_stream_raise(mcu: InprocessMcu) -> None:
@@ -126,7 +126,10 @@ async def test_loss_on_either_leg_is_repaired_and_counted(mcu: InprocessMcu) -> 
         (stream,) = mcu.counters()
         assert (stream.backend, stream.publisher, stream.type) == (KEY.backend, KEY.publisher, "video")
         assert stream.connected
-        assert {leg: it.loss for leg, it in stream.impairments.items()} == {"publisher": 0.1, "subscribers": 0.15}
+        assert {leg: impairment.loss for leg, impairment in stream.impairments.items()} == {
+            "publisher": 0.1,
+            "subscribers": 0.15,
+        }
         for leg in ("publisher", "subscribers"):
             mcu.impair(KEY, leg=leg)
         (stream,) = mcu.counters()

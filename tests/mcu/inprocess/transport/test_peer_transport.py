@@ -20,7 +20,7 @@ SETTINGS = InprocessSettings(address="127.0.0.1")
 WAIT = 10.0
 
 
-class RecordingListener:
+class RecordingTransportListener:
     """Records the events of a transport; ``faulty`` makes it raise at each packet."""
 
     def __init__(self) -> None:
@@ -64,9 +64,9 @@ def remote_description(local: LocalTransportDescription, setup: str) -> RemoteTr
 
 
 @asynccontextmanager
-async def connection() -> AsyncIterator[tuple[PeerTransport, RecordingListener]]:
+async def connection() -> AsyncIterator[tuple[PeerTransport, RecordingTransportListener]]:
     """Connect two transports; yield the first, and the listener of the second."""
-    listener, remote_listener = RecordingListener(), RecordingListener()
+    listener, remote_listener = RecordingTransportListener(), RecordingTransportListener()
     transport = PeerTransport(SETTINGS, listener, controlling=True)
     remote = PeerTransport(SETTINGS, remote_listener, controlling=False)
     try:
