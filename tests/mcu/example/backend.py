@@ -1,4 +1,4 @@
-"""An SFU without media: it answers an offer with that offer, and offers a publisher's offer to its subscribers.
+"""An SFU without media: its answers accept all of an offer, its offers are those of the publisher.
 
 It keeps all promises of ``mcu.base`` that do not need media.
 """
@@ -31,6 +31,16 @@ from sdp.document import Description
 from .settings import ExampleSettings
 
 
+def answer(offer: Description) -> Description:
+    """Return a frozen answer that accepts each section of an offer."""
+    accepted = offer.copy()
+    for section in accepted.media:
+        for name, line in (("setup", "a=setup:passive"), ("sendonly", "a=recvonly")):
+            for position, _ in section.indexed(name):
+                section.replace(position, line)
+    return accepted.freeze()
+
+
 class ExamplePublisher:
     """A published stream; implements ``mcu.base.Publisher``."""
 
@@ -45,7 +55,7 @@ class ExamplePublisher:
 
     async def update(self, offer: Description) -> Description:
         self.offer = offer
-        return offer
+        return answer(offer)
 
     async def limit(self, bits_per_second: int) -> None:
         """Do nothing: no media flow."""
@@ -127,7 +137,7 @@ class ExampleMcu:
             publisher.on_change = self._publishers.changed
             self._publishers.add(publisher)
             publisher.gate.open_soon()
-            return publisher, offer
+            return publisher, answer(offer)
 
     async def subscribe(
         self, key: StreamKey, options: SubscribeOptions, listener: StreamListener
