@@ -1,4 +1,4 @@
-"""A connection that breaks between the gateway and a real Janus: the session is claimed, and nobody notices."""
+"""A broken connection between the gateway and a real Janus: the session is claimed, and its streams go on."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ async def test_media_flow_on_while_the_connection_is_cut(
     assert gaps.longest < 1.0
     assert await proxied.handle_ids() == before
     assert (published.closed, subscribed.closed, published.media) == ([], [], media)
-    told = [record.getMessage() for record in caplog.records if record.name == "portunus.mcu.janus"]
-    assert [text.split(":")[0] for text in told if "away" in text or "lost" in text] == ["Janus is away"] * 2
-    assert not [text for text in told if "127.0.0.1" in text]
+    lines = [record.getMessage() for record in caplog.records if record.name == "portunus.mcu.janus"]
+    assert [text.split(":")[0] for text in lines if "away" in text or "lost" in text] == ["Janus is away"] * 2
+    assert not [text for text in lines if "127.0.0.1" in text]
 
 
 async def test_requests_made_while_the_connection_is_broken_are_carried_out_after_the_claim(
@@ -97,7 +97,8 @@ async def test_requests_made_while_the_connection_is_broken_are_carried_out_afte
 async def test_a_cut_connection_is_made_again_at_once(proxied: JanusBehindProxy) -> None:
     await proxied.start_call()
     with pytest.raises(TimeoutError):
-        await proxied.states.until(lambda status: not status.ready, 1.1)  # after a shorter time it would pause
+        # a connection that lasts less than a second is not made again at once
+        await proxied.states.until(lambda status: not status.ready, 1.1)
     cut = time.monotonic()
     proxied.proxy.cut()
     await proxied.until_unreachable()
@@ -187,7 +188,7 @@ async def test_an_admin_api_that_refuses_the_secret_does_not_disturb_calls(
     _, watcher, _ = await call.subscriber()
     await watcher.wait_for_tone(sender.frequency)
     async with asyncio.timeout(WAIT):
-        while "does not tell which events were missed" not in caplog.text:  # noqa: ASYNC110  a log tells nobody
+        while "does not tell which events were missed" not in caplog.text:  # noqa: ASYNC110  a log cannot be waited for
             await asyncio.sleep(0.01)
     assert listener.closed == []
     assert "not the secret" not in caplog.text
@@ -217,7 +218,7 @@ async def test_a_session_that_could_not_be_claimed_in_time_is_removed_from_janus
 async def test_cuts_at_any_moment_leave_nothing_on_janus_and_time_no_call_out(
     proxied: JanusBehindProxy, admin: bool
 ) -> None:
-    """Streams come and go while the connection is cut again and again; the seed tells when."""
+    """Streams are published and closed while the connection is cut again and again, at times drawn from a seed."""
     seed = random.randrange(1 << 32)
     log.info("seed %d", seed)
     chance = random.Random(seed)
@@ -226,12 +227,12 @@ async def test_cuts_at_any_moment_leave_nothing_on_janus_and_time_no_call_out(
     failures: list[McuError] = []
     streams = 0
 
-    async def cutting() -> None:
+    async def cut_repeatedly() -> None:
         while time.monotonic() < until:
             await asyncio.sleep(chance.uniform(0.0, 0.3))
             proxied.proxy.cut()
 
-    async def coming_and_going(name: str) -> None:
+    async def publish_and_subscribe(name: str) -> None:
         nonlocal streams
         key = StreamKey(BackendId("cloud"), PublisherId(name), StreamType.VIDEO)
         while time.monotonic() < until:
@@ -249,13 +250,15 @@ async def test_cuts_at_any_moment_leave_nothing_on_janus_and_time_no_call_out(
                     streams += 1
                 except McuError as error:
                     failures.append(error)
-                for leg in (subscriber, publisher) if chance.random() < 0.5 else (publisher, subscriber):
-                    if leg is not None:
-                        await leg.close()
+                for end in (subscriber, publisher) if chance.random() < 0.5 else (publisher, subscriber):
+                    if end is not None:
+                        await end.close()
 
-    await asyncio.gather(cutting(), *(coming_and_going(name) for name in ("anna", "ben", "carl")))
+    await asyncio.gather(cut_repeatedly(), *(publish_and_subscribe(name) for name in ("anna", "ben", "carl")))
     await proxied.until_ready()
-    log.info("seed %d: %d streams, %d verbs failed: %s", seed, streams, len(failures), {str(it) for it in failures})
+    log.info(
+        "seed %d: %d streams, %d verbs failed: %s", seed, streams, len(failures), {str(failure) for failure in failures}
+    )
     assert proxied.janus.runs
     assert streams >= 10
     assert not [error_of for error_of in failures if isinstance(error_of, McuTimeout)]
@@ -263,7 +266,7 @@ async def test_cuts_at_any_moment_leave_nothing_on_janus_and_time_no_call_out(
     assert list(session.handles) == [session.control.id]
     if admin:
         await proxied.until_counts(rooms=0, handles=0)
-    else:  # handles whose numbers were lost have no connection, and go with the session
+    else:  # handles whose ids were lost have no PeerConnection, and end with the session
         async with asyncio.timeout(WAIT):
             while await proxied.janus.rooms():
                 pass

@@ -1,4 +1,4 @@
-"""The connection to a real Janus: not there, refused, stalled, killed, late; and what becomes of the streams."""
+"""The connection to a Janus that is unreachable, refuses, freezes, is killed or answers late, and its streams."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ from tests.mcu.janus.conftest import (
 from tests.mcu.janus.tcp_proxy import TcpProxy
 from tests.media import PublishingPeer
 
-STALL = 8.0  # seconds after which a Janus that stands still must have been noticed
-WINDOW = 10.0  # seconds for which Janus lets a session be claimed (``janus-config/``)
+STALL = 8.0  # seconds within which a frozen Janus must be noticed
+RECLAIM_TIMEOUT = 10.0  # seconds for which Janus lets a session be claimed (``janus-config/``)
 
 
 async def offer_of_closed_peer() -> str:
-    """Return an offer that no peer stands behind any more."""
+    """Return an offer whose peer is closed already."""
     async with PublishingPeer(1, 440.0, video=False) as peer:
         return await peer.offer()
 
@@ -87,13 +87,13 @@ async def test_an_internal_error_is_logged_and_janus_is_tried_again(
 ) -> None:
     class Broken(JanusSession):
         async def open(self) -> None:
-            raise RuntimeError("a fault of ours")
+            raise RuntimeError("an internal fault")
 
     monkeypatch.setattr("mcu.janus.connection.connector.JanusSession", Broken)
     mcu = JanusMcu((settings_for(janus),), timeout=WAIT)
     await mcu.start(states)
     await states.until(lambda status: status.sfus[0].reason == "an internal error")
-    assert "a fault of ours" in caplog.text
+    assert "an internal fault" in caplog.text
     monkeypatch.undo()
     await states.until(lambda status: status.ready)
     await mcu.stop()
@@ -175,7 +175,7 @@ async def test_a_killed_janus_ends_every_stream_at_once_and_is_connected_to_agai
     await janus.start()
     await states.until(lambda status: status.ready, 2)
     await call.publisher(3, key=SCREEN)
-    await (await waiting)[0].close()  # who waits for a stream waits over the loss
+    await (await waiting)[0].close()  # a subscriber that waits for a stream goes on waiting
     publisher_again, sender, _ = await call.publisher(2)
     _, watcher, _ = await call.subscriber()
     await watcher.wait_for_tone(sender.frequency)
@@ -187,7 +187,7 @@ async def test_pending_requests_fail_at_once_when_janus_is_killed(
     call: JanusCall, mcu: JanusMcu, janus: JanusProcess
 ) -> None:
     publisher, _, _ = await call.publisher()
-    janus.freeze()  # so that the requests below are on their way when it dies
+    janus.freeze()  # so that the requests below are pending when it is killed
     limiting = asyncio.create_task(publisher.limit(100_000))
     publishing = asyncio.create_task(
         mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(timeout=0.5), RecordingListener())
@@ -293,7 +293,7 @@ async def test_a_frozen_janus_is_noticed(call: JanusCall, janus: JanusProcess, s
     assert states.statuses[-1].sfus[0].reason == "Janus does not answer any more"
     assert await publisher.close_reason(STALL) is CloseReason.LOST
     assert await subscriber.close_reason(STALL) is CloseReason.LOST
-    assert time.monotonic() - begun < WINDOW + 2
+    assert time.monotonic() - begun < RECLAIM_TIMEOUT + 2
     janus.thaw()
     await states.until(lambda status: status.ready, 30)
     again, sender, _ = await call.publisher(2)

@@ -1,4 +1,4 @@
-"""The log of several Janus says which is meant, by its number or its name, and never where it is."""
+"""Log lines of several Janus begin with the number or name of one, and never contain an address."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.janus_process import free_ports
 from tests.mcu.janus.conftest import RecordedStates
 
 
-def nobody_there(name: str = "") -> JanusServerSettings:
+def unreachable(name: str = "") -> JanusServerSettings:
     (port,) = free_ports(1)
     return JanusServerSettings(f"ws://127.0.0.1:{port}", name=name)
 
@@ -24,12 +24,12 @@ async def test_each_line_begins_with_the_name_of_its_janus(
     states: RecordedStates, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    servers = (nobody_there(), nobody_there("paris"), nobody_there())
+    servers = (unreachable(), unreachable("paris"), unreachable())
     mcu = JanusMcu(servers, timeout=1.0)
     await mcu.start(states)
     await states.until(all_refuse)
-    told = {record.getMessage().split(": Janus cannot be used")[0] for record in caplog.records}
-    assert told == {"Janus 1", "Janus paris", "Janus 3"}
+    names = {record.getMessage().split(": Janus cannot be used")[0] for record in caplog.records}
+    assert names == {"Janus 1", "Janus paris", "Janus 3"}
     assert [sfu.log_name for sfu in mcu.status().sfus] == ["Janus 1", "Janus paris", "Janus 3"]
     await mcu.reconfigure(servers[2:])
     named = ["Janus 1", "Janus 1 of before the reload", "Janus paris of before the reload"]
@@ -41,7 +41,7 @@ async def test_each_line_begins_with_the_name_of_its_janus(
 
 
 async def test_a_single_janus_has_no_number(states: RecordedStates, caplog: pytest.LogCaptureFixture) -> None:
-    mcu = JanusMcu((nobody_there(),), timeout=1.0)
+    mcu = JanusMcu((unreachable(),), timeout=1.0)
     await mcu.start(states)
     await states.until(all_refuse)
     assert caplog.messages[-1].startswith("Janus cannot be used yet: connection refused")

@@ -1,15 +1,12 @@
-"""A peer that speaks Janus' protocol and does what a real Janus cannot be made to do."""
+"""Answers, errors and silence of a Janus at moments at which a real Janus does not produce them."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
-from types import TracebackType
-from typing import Any
 
 import pytest
-from aiohttp import web
 
 from mcu.base import McuLost, McuTimeout, PublishOptions, Rejected, SfuState
 from mcu.janus.backend import JanusMcu
@@ -18,73 +15,13 @@ from mcu.janus.connection.transactions import Expect
 from mcu.janus.settings import JanusServerSettings
 from tests.mcu.descriptions import described
 from tests.mcu.janus.conftest import CAMERA, WAIT, RecordedStates, RecordingListener
+from tests.mcu.janus.fake_janus import OFFER, FakeJanus
 
 LATE = {"janus": "success", "data": {"id": 7}}
-OFFER = "v=0\r\na=ice-ufrag:u\r\na=fingerprint:sha-256 AA\r\n"
 
 
-class FakeJanus:
-    """Answers info, create, attach, detach and keepalive; ``answers`` changes or silences (``None``) an answer."""
-
-    def __init__(self) -> None:
-        self.answers: dict[str, dict[str, Any] | None] = {}
-        self.requests: list[dict[str, Any]] = []
-        self.sockets: list[web.WebSocketResponse] = []
-        self._ids = iter(range(100, 1000))
-        self._changed = asyncio.Event()
-
-    async def __aenter__(self) -> FakeJanus:
-        app = web.Application()
-        app.router.add_get("/", self._serve)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"ws://127.0.0.1:{self._runner.addresses[0][1]}"
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        await self._runner.cleanup()
-
-    async def until(self, janus: str, count: int = 1) -> dict[str, Any]:
-        """Wait until a request was heard that many times, and return the last of them."""
-        async with asyncio.timeout(WAIT):
-            while len(found := [request for request in self.requests if request["janus"] == janus]) < count:
-                self._changed.clear()
-                await self._changed.wait()
-        return found[-1]
-
-    async def send(self, text: str) -> None:
-        """Say something of its own accord."""
-        await self.sockets[-1].send_str(text)
-
-    async def _serve(self, request: web.Request) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse(protocols=["janus-protocol"])
-        await socket.prepare(request)
-        self.sockets.append(socket)
-        async for frame in socket:
-            listener = json.loads(frame.data)
-            self.requests.append(listener)
-            self._changed.set()
-            answer = self.answers.get(listener["janus"], self._default_answer(listener["janus"]))
-            if answer is not None:
-                await socket.send_json({**answer, "transaction": listener["transaction"]})
-        return socket
-
-    def _default_answer(self, janus: str) -> dict[str, Any] | None:
-        if janus == "info":
-            return {"janus": "server_info", "data_channels": True, "plugins": {PLUGIN: {}}, "version_string": "9.9"}
-        if janus == "keepalive":
-            return {"janus": "ack"}
-        if janus == "message":
-            return {"janus": "success", "plugindata": {"plugin": PLUGIN, "data": {"videoroom": "success", "list": []}}}
-        return {"janus": "success", "data": {"id": next(self._ids)}}
-
-
-async def ready(fake: FakeJanus, states: RecordedStates, patience: float = WAIT) -> JanusMcu:
-    mcu = JanusMcu((JanusServerSettings(fake.url),), timeout=patience)
+async def ready(fake: FakeJanus, states: RecordedStates, request_timeout: float = WAIT) -> JanusMcu:
+    mcu = JanusMcu((JanusServerSettings(fake.url),), timeout=request_timeout)
     await mcu.start(states)
     await states.until(lambda status: status.ready)
     return mcu
@@ -128,13 +65,13 @@ async def test_a_listener_that_raises_does_not_stop_the_reader(
             raise ZeroDivisionError
 
         def on_claimed(self) -> None:
-            """Nothing was missed."""
+            """Do nothing."""
 
         def on_handle_info(self, info: HandleInfo) -> None:
-            """Nothing to learn."""
+            """Do nothing."""
 
         def on_lost(self) -> None:
-            """Nothing to lose."""
+            """Do nothing."""
 
     async with FakeJanus() as fake:
         mcu = await ready(fake, states)
@@ -144,7 +81,7 @@ async def test_a_listener_that_raises_does_not_stop_the_reader(
         await session.request("keepalive", Expect.ACK)
         assert "not handled: webrtcup" in caplog.text
         handle.detach()
-        handle.receive(parse('{"janus":"webrtcup"}'))  # nobody listens any more
+        handle.receive(parse('{"janus":"webrtcup"}'))  # the handle has no listener any more
         await mcu.stop()
 
 
@@ -153,13 +90,13 @@ async def test_a_listener_that_raises_does_not_prevent_a_claim_or_a_new_session(
 ) -> None:
     class FailingListener:
         def on_event(self, message: JanusMessage) -> None:
-            """Nothing happens here."""
+            """Do nothing."""
 
         def on_claimed(self) -> None:
             raise ZeroDivisionError
 
         def on_handle_info(self, info: HandleInfo) -> None:
-            """Nothing to learn."""
+            """Do nothing."""
 
         def on_lost(self) -> None:
             raise ZeroDivisionError
@@ -203,7 +140,7 @@ async def test_an_unanswered_keepalive_ends_the_session(
 ) -> None:
     monkeypatch.setattr("mcu.janus.connection.session.KEEPALIVE", 0.1)
     async with FakeJanus() as fake:
-        mcu = await ready(fake, states, patience=0.3)
+        mcu = await ready(fake, states, request_timeout=0.3)
         await fake.until("keepalive", 2)
         fake.answers["keepalive"] = None
         await states.until(lambda status: not status.ready)
@@ -271,7 +208,7 @@ async def test_a_success_in_the_turn_of_the_cancellation_is_undone(states: Recor
         session = await mcu.session()
         undone: list[int] = []
         fake.answers["attach"] = None
-        for turns in range(3):  # the answer comes before who was cancelled has its turn, in it, and after it
+        for turns in range(3):  # the answer arrives before, in and after the turn of the cancelled task
             for answered_first in (False, True):
                 asking = asyncio.create_task(session.request("attach", undo=lambda late: undone.append(late.data.id)))
                 asked = await fake.until("attach", 2 + 2 * turns + answered_first)

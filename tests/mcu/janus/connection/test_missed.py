@@ -1,4 +1,4 @@
-"""What a real Janus says while the connection breaks is lost, and made up for."""
+"""Messages of a real Janus that are lost with the connection: their effect is found out after the claim."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def test_a_stream_is_published_although_a_message_of_janus_is_lost(
     _, watcher, _ = await waiting
     assert proxied.proxy.dropped.is_set()
     await watcher.wait_for_tone(sender.frequency)
-    orphans = 0 if admin or answer != '"data":{"id"' else 1  # a handle whose number nobody was told
+    orphans = 0 if admin or answer != '"data":{"id"' else 1  # a handle whose id was lost
     await proxied.until_counts(rooms=1, handles=2 + orphans)
     await publisher.close()
     await proxied.until_counts(rooms=0, handles=orphans)

@@ -1,4 +1,4 @@
-"""A Janus that stands still, a network that loses its way, a Janus that is killed: in real time, with media."""
+"""A frozen Janus, a silent network, and a killed Janus: in real time, with media."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.mcu.janus.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.full
 
-NOTICED = 8.0  # seconds within which a Janus that does not answer must have been noticed
-WINDOW = 10.0  # seconds for which Janus lets a session be claimed (``janus-config/``)
+NOTICED = 8.0  # seconds within which a Janus that does not answer must be noticed
+RECLAIM_TIMEOUT = 10.0  # seconds for which Janus lets a session be claimed (``janus-config/``)
 
 log = logging.getLogger("portunus.tests")
 
 
 class StallableCall:
-    """A call over a Janus behind a network, and what can happen to both."""
+    """A call over a Janus behind a proxy, either of which can be frozen and resumed."""
 
     def __init__(self, janus: JanusProcess, proxy: TcpProxy, states: RecordedStates, call: JanusCall) -> None:
         self.states = states
@@ -92,10 +92,10 @@ async def test_a_stall_beyond_the_reclaim_timeout_ends_the_streams_and_leaves_no
     begun = time.monotonic()
     await stallable.states.until(lambda status: not status.ready, NOTICED)
     noticed = time.monotonic() - begun
-    assert await published.close_reason(WINDOW) is CloseReason.LOST
-    assert await subscribed.close_reason(WINDOW) is CloseReason.LOST
+    assert await published.close_reason(RECLAIM_TIMEOUT) is CloseReason.LOST
+    assert await subscribed.close_reason(RECLAIM_TIMEOUT) is CloseReason.LOST
     lost = time.monotonic() - begun
-    assert lost < WINDOW + 1
+    assert lost < RECLAIM_TIMEOUT + 1
     with pytest.raises(McuLost, match="not there"):
         await stallable.call.mcu.subscribe(CAMERA, SubscribeOptions(timeout=1.0), RecordingListener())
     await asyncio.sleep(max(0.0, 15.0 - (time.monotonic() - begun)))
@@ -116,7 +116,7 @@ async def test_a_stall_beyond_the_reclaim_timeout_ends_the_streams_and_leaves_no
 async def test_a_killed_janus_is_used_again_as_soon_as_it_accepts_connections(
     call: JanusCall, janus: JanusProcess, states: RecordedStates
 ) -> None:
-    """Times from the moment at which Janus accepts connections until media flow again; the clients lose no time."""
+    """Measure the time from the moment at which Janus accepts connections until media flow again."""
     times = []
     for away in (0.0, 0.3, 1.0, 3.0):
         _, sender, published = await call.publisher(5)

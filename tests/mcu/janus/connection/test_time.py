@@ -1,4 +1,4 @@
-"""The time limits towards Janus, in virtual time over real sockets (reference 9.8; docs/janus.md)."""
+"""Time limits of requests to Janus, in virtual time over real sockets (reference 9.8; docs/janus.md)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from mcu.janus.settings import JanusServerSettings
 from tests.gateway.flows.virtual_time import VirtualLoop
 from tests.mcu.descriptions import described
 from tests.mcu.janus.conftest import CAMERA, RecordedStates, RecordingListener
-from tests.mcu.janus.connection.test_misbehaviour import OFFER, FakeJanus
+from tests.mcu.janus.fake_janus import OFFER, FakeJanus
 
 TIMEOUT = 10.0  # seconds: the default
-NEAR = 0.5  # seconds that may pass over what the sockets do
+NEAR = 0.5  # seconds of tolerance for the work of the sockets
 
 
 def in_virtual_time(story: Callable[[], Awaitable[None]]) -> None:
@@ -36,7 +36,7 @@ def now() -> float:
 
 
 class TimedFakeJanus(FakeJanus):
-    """Notes when it was asked for what."""
+    """Records the time of each request."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ def test_a_request_that_janus_does_not_answer_fails_after_10_seconds() -> None:
 
 # reference 9.8-a
 def test_a_janus_that_refuses_us_is_asked_after_1_to_16_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mcu.janus.connection.connector.random.random", lambda: 0.5)  # neither sooner nor later
+    monkeypatch.setattr("mcu.janus.connection.connector.random.random", lambda: 0.5)  # no jitter
 
     async def story() -> None:
         async with (janus := TimedFakeJanus()):
@@ -107,10 +107,10 @@ def test_a_janus_that_is_away_for_long_is_asked_every_16_seconds(monkeypatch: py
 
     async def story() -> None:
         times: list[float] = []
-        with socket.socket() as taken:  # bound, and nobody listens
+        with socket.socket() as taken:  # bound, but not listening
             taken.bind(("127.0.0.1", 0))
             mcu = JanusMcu((JanusServerSettings(f"ws://127.0.0.1:{taken.getsockname()[1]}"),), timeout=TIMEOUT)
-            monkeypatch.setattr("mcu.janus.connection.connector.back_off", noting(back_off, times))
+            monkeypatch.setattr("mcu.janus.connection.connector.back_off", recording(back_off, times))
             await mcu.start(RecordedStates())
             start = now()
             await asyncio.sleep(QUICK_FOR + STEADY_FOR + 100)
@@ -123,11 +123,13 @@ def test_a_janus_that_is_away_for_long_is_asked_every_16_seconds(monkeypatch: py
     in_virtual_time(story)
 
 
-def noting(asked: Callable[[float, int, float], float], times: list[float]) -> Callable[[float, int, float], float]:
-    """Note when an attempt has failed and a pause begins."""
+def recording(
+    back_off_of: Callable[[float, int, float], float], times: list[float]
+) -> Callable[[float, int, float], float]:
+    """Record the time of each failed attempt, when its pause begins."""
 
-    def noted(away: float, refusals: int, chance: float) -> float:
+    def recorded(away: float, refusals: int, chance: float) -> float:
         times.append(now())
-        return asked(away, refusals, chance)
+        return back_off_of(away, refusals, chance)
 
-    return noted
+    return recorded

@@ -1,4 +1,4 @@
-"""A real Janus that sends its events to a real gateway: each kind of event becomes a metric."""
+"""A real Janus that sends its events to a real gateway: each type of event becomes a metric."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from tests.media import MediaPeer, PublishingPeer, WatchingPeer
 
 pytestmark = pytest.mark.full
 
-LIMIT = 20.0  # seconds; Janus tells each second
-EVERY = 5  # packets of which one is lost
+LIMIT = 20.0  # seconds; Janus sends statistics each second
+DROP_EVERY = 5  # of so many packets one is dropped
 PREFIX = "signaling_mcu_"
 Metrics = dict[str, dict[tuple[str, ...], float]]
 
 
 @dataclass
 class GatewayWithEvents:
-    """A gateway, the Janus that sends it its events, and what Prometheus sees."""
+    """A gateway, the Janus that sends it its events, and the metrics that Prometheus would scrape."""
 
     gateway: Gateway
     janus: JanusProcess
     call: JanusCall
     url: str
     http: aiohttp.ClientSession
-    text: str = ""  # what was scraped last
+    text: str = ""  # the last response
 
     @property
     def mcu(self) -> Mcu:
@@ -46,7 +46,7 @@ class GatewayWithEvents:
         return self.gateway.mcu
 
     async def metrics(self) -> Metrics:
-        """Scrape; by name and the values of the labels, in the order of their names."""
+        """Return the metrics by name and the values of the labels, in the order of the labels' names."""
         async with self.http.get(f"{self.url}/metrics") as response:
             self.text = await response.text()
         found: Metrics = {}
@@ -58,11 +58,11 @@ class GatewayWithEvents:
         return found
 
     async def until(self, condition: Callable[[Metrics], bool]) -> Metrics:
-        """Scrape until the metrics are as wanted."""
+        """Scrape until the metrics fulfil ``condition``."""
         seen: Metrics = {}
         try:
             async with asyncio.timeout(LIMIT):
-                while not condition(seen := await self.metrics()):  # noqa: ASYNC110 - Janus tells when it likes
+                while not condition(seen := await self.metrics()):  # noqa: ASYNC110 - Janus sends when it likes
                     await asyncio.sleep(0.2)
         except TimeoutError:
             raise AssertionError(f"metrics stayed at {seen}") from None
@@ -95,29 +95,29 @@ async def harness(loopback: None) -> AsyncIterator[GatewayWithEvents]:
         yield GatewayWithEvents(gateway, janus, JanusCall(gateway.mcu, stack), url, http)
 
 
-def lose_sent(peer: PublishingPeer) -> None:
-    """Let some packets that a peer sends never arrive."""
+def drop_sent(peer: PublishingPeer) -> None:
+    """Drop some of the packets that a peer sends."""
     transport = _transport(peer)
     send, count = transport._send_rtp, 0
 
     async def some(data: bytes) -> None:
         nonlocal count
         count += 1
-        if count % EVERY or 192 <= data[1] <= 223:  # RTCP always arrives (RFC 5761, 4)
+        if count % DROP_EVERY or 192 <= data[1] <= 223:  # RTCP always arrives (RFC 5761, 4)
             await send(data)
 
     transport._send_rtp = some
 
 
-def lose_received(peer: WatchingPeer) -> None:
-    """Let some packets that a peer is sent never arrive."""
+def drop_received(peer: WatchingPeer) -> None:
+    """Drop some of the packets that are sent to a peer."""
     transport = _transport(peer)
     receive, count = transport._handle_rtp_data, 0
 
     async def some(data: bytes, arrival_time_ms: int) -> None:
         nonlocal count
         count += 1
-        if count % EVERY:
+        if count % DROP_EVERY:
             await receive(data, arrival_time_ms)
 
     transport._handle_rtp_data = some
@@ -157,7 +157,7 @@ async def test_every_type_of_event_becomes_a_metric(harness: GatewayWithEvents) 
     assert up["media_codecs_total"] == {("opus", "audio"): 2, ("vp8", "video"): 3}
     assert {("audio", "local"), ("video", "local")} <= up["media_jitter_count"].keys()
 
-    lose_received(watcher)
+    drop_received(watcher)
     behind = await harness.until(
         lambda seen: (
             at_least(seen, "slow_link_total", {("outgoing", "audio"): 1})
@@ -170,7 +170,7 @@ async def test_every_type_of_event_becomes_a_metric(harness: GatewayWithEvents) 
     assert behind["media_nacks_total"]["outgoing", "video"] == 0
     assert behind["media_retransmissions_total"]["video",] == 0
 
-    lose_sent(sender)
+    drop_sent(sender)
     lost = await harness.until(
         lambda seen: (
             at_least(seen, "slow_link_total", {("incoming", "audio"): 1})
@@ -201,18 +201,18 @@ async def test_streams_are_reported_with_their_statistics(harness: GatewayWithEv
     await watcher.wait_for_picture(3)
 
     def complete(reports: list[StreamReport]) -> bool:
-        media = [it for it in reports if it.kind is not MediaKind.DATA]
-        told = all(it.bits_per_second and it.lost == 0 for it in media)
-        return len(media) == 4 and told and any(it.round_trip for it in media if it.subscriber)
+        media = [report for report in reports if report.kind is not MediaKind.DATA]
+        measured = all(report.bits_per_second and report.lost == 0 for report in media)
+        return len(media) == 4 and measured and any(report.round_trip for report in media if report.subscriber)
 
     reports: list[StreamReport] = []
     async with asyncio.timeout(LIMIT):
-        while not complete(reports := list(harness.mcu.streams())):  # noqa: ASYNC110 - Janus tells when it likes
+        while not complete(reports := list(harness.mcu.streams())):  # noqa: ASYNC110 - Janus sends when it likes
             await asyncio.sleep(0.2)
-    audio = [it for it in reports if it.kind is MediaKind.AUDIO]
-    assert [it.subscriber for it in audio] == [False, True]
-    assert all(20_000 < (it.bits_per_second or 0) < 400_000 for it in audio)
-    assert all(it.codec == "opus" and it.key == CAMERA for it in audio)
+    audio = [report for report in reports if report.kind is MediaKind.AUDIO]
+    assert [report.subscriber for report in audio] == [False, True]
+    assert all(20_000 < (report.bits_per_second or 0) < 400_000 for report in audio)
+    assert all(report.codec == "opus" and report.key == CAMERA for report in audio)
 
 
 async def test_handles_of_other_applications_are_counted_as_foreign(harness: GatewayWithEvents) -> None:

@@ -1,4 +1,4 @@
-"""Three Janus that come and go at random under streams that come and go: nothing is left, and nobody hangs."""
+"""Three Janus that fail at random while streams are published and subscribed to: no call hangs, nothing is left."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tests.media.loopback import loopback
 __all__ = ["loopback"]
 
 SECONDS = 30.0
-PLACES = ("", "US", "DE")
+COUNTRIES = ("", "US", "DE")
 
 
 class RandomPublisher:
-    """Publishes again and again, from connections that come up, and ends them."""
+    """Publishes and subscribes to one stream, from and to random countries."""
 
     def __init__(self, group: JanusGroup, number: int, chance: random.Random) -> None:
         self._group, self._chance = group, chance
@@ -34,7 +34,7 @@ class RandomPublisher:
     async def publish(self) -> None:
         async with PublishingPeer(1, 440.0, video=False) as peer:
             listener = RecordingListener()
-            options = PublishOptions(timeout=5.0, country=self._chance.choice(PLACES))
+            options = PublishOptions(timeout=5.0, country=self._chance.choice(COUNTRIES))
             publisher, answer = await self._group.mcu.publish(
                 self.key, described(await peer.offer()), options, listener
             )
@@ -45,9 +45,9 @@ class RandomPublisher:
             await publisher.close()
             self.ends += listener.closed
 
-    async def watch(self) -> None:
+    async def subscribe(self) -> None:
         listener = RecordingListener()
-        options = SubscribeOptions(timeout=5.0, country=self._chance.choice(PLACES))
+        options = SubscribeOptions(timeout=5.0, country=self._chance.choice(COUNTRIES))
         subscriber, _ = await self._group.mcu.subscribe(self.key, options, listener)
         self.opened += 1
         with contextlib.suppress(TimeoutError):
@@ -56,17 +56,17 @@ class RandomPublisher:
         self.ends += listener.closed
 
 
-async def again_and_again(what: Any, chance: random.Random) -> None:
-    """Do something until cancelled; now and then it is given up in the middle, and it may fail as it likes."""
+async def repeat(call: Any, chance: random.Random) -> None:
+    """Make a call again and again until cancelled; some calls time out early, and every call may fail."""
     while True:
         with contextlib.suppress(McuError, TimeoutError):
             async with asyncio.timeout(chance.uniform(0.01, 0.3) if chance.random() < 0.3 else 30.0):
-                await what()
+                await call()
         await asyncio.sleep(0.05)
 
 
-async def trouble(group: JanusGroup, chance: random.Random) -> None:
-    """Kill, stop and drain one after another, so that each is back before the next."""
+async def cause_failures(group: JanusGroup, chance: random.Random) -> None:
+    """Kill, freeze and drain one Janus after another; each is back before the next."""
     while True:
         await asyncio.sleep(chance.uniform(0.5, 2.0))
         place = chance.randrange(3)
@@ -97,19 +97,19 @@ async def test_nothing_is_left_on_janus_after_random_failures(loopback: None, se
         group.change(2, country="DE")
         await group.start()
         publishers = [RandomPublisher(group, number, chance) for number in range(5)]
-        tasks = [asyncio.create_task(again_and_again(publisher.publish, chance)) for publisher in publishers]
+        tasks = [asyncio.create_task(repeat(publisher.publish, chance)) for publisher in publishers]
         tasks += [
-            asyncio.create_task(again_and_again(publisher.watch, chance)) for publisher in publishers for _ in range(3)
+            asyncio.create_task(repeat(publisher.subscribe, chance)) for publisher in publishers for _ in range(3)
         ]
-        troubling = asyncio.create_task(trouble(group, chance))
-        await asyncio.wait([*tasks, troubling], timeout=SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        assert not [task for task in (*tasks, troubling) if task.done()]
+        failing = asyncio.create_task(cause_failures(group, chance))
+        await asyncio.wait([*tasks, failing], timeout=SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        assert not [task for task in (*tasks, failing) if task.done()]
         for janus in group.janus:
             with contextlib.suppress(ProcessLookupError, AssertionError):
                 janus.thaw()
-        for task in (*tasks, troubling):
+        for task in (*tasks, failing):
             task.cancel()
-        await asyncio.wait([*tasks, troubling])
+        await asyncio.wait([*tasks, failing])
         for place, janus in enumerate(group.janus):
             if not janus.runs:
                 await janus.start()
@@ -117,15 +117,15 @@ async def test_nothing_is_left_on_janus_after_random_failures(loopback: None, se
         await group.reload()
         await group.states.until(lambda status: all(sfu.state is SfuState.READY for sfu in status.sfus), 20)
         assert sum(publisher.opened for publisher in publishers) > 50
-        assert CloseReason.LOST in {why for publisher in publishers for why in publisher.ends}
+        assert CloseReason.LOST in {reason for publisher in publishers for reason in publisher.ends}
         await until_clean(group)
         peer = RandomPublisher(group, 99, chance)
-        await asyncio.wait_for(asyncio.gather(peer.publish(), peer.watch()), 20)
+        await asyncio.wait_for(asyncio.gather(peer.publish(), peer.subscribe()), 20)
         await until_clean(group)
 
 
 async def until_clean(group: JanusGroup) -> None:
-    """Wait until no Janus has anything: after a loss the sweep needs a few looks."""
+    """Wait until no Janus has a room or handle: after a loss the sweep needs a few looks."""
     async with asyncio.timeout(40):
         while (found := (await group.room_counts(), await group.handle_counts())) != ([0, 0, 0], [0, 0, 0]):
             await asyncio.sleep(0.2)

@@ -1,4 +1,4 @@
-"""Which Janus takes a stream: stated loads, stated places."""
+"""The choice of a Janus for a stream, by load and location."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNKNOWN = ClientLocation()
 
 
 @pytest.mark.parametrize(
-    ("standing", "expected"),
+    ("server", "expected"),
     [
         (ServerLoad(), 0.0),
         (ServerLoad(publishers=1), 2.0),
@@ -30,31 +30,31 @@ UNKNOWN = ClientLocation()
         (ServerLoad(publishers=3, subscribers=12, bits_per_second=6_000_000, weight=0.5), 48.0),
     ],
 )
-def test_load_is_as_documented(standing: ServerLoad, expected: float) -> None:
-    assert load(standing) == expected
+def test_load_is_as_documented(server: ServerLoad, expected: float) -> None:
+    assert load(server) == expected
 
 
 def test_the_bit_rate_counts_only_where_each_janus_reports_one() -> None:
-    told, silent = ServerLoad(subscribers=5, bits_per_second=40_000_000), ServerLoad(subscribers=6)
-    assert loads([told, silent]) == [5.0, 6.0]
-    assert loads([told, ServerLoad(subscribers=6, bits_per_second=0)]) == [45.0, 6.0]
+    measured, unmeasured = ServerLoad(subscribers=5, bits_per_second=40_000_000), ServerLoad(subscribers=6)
+    assert loads([measured, unmeasured]) == [5.0, 6.0]
+    assert loads([measured, ServerLoad(subscribers=6, bits_per_second=0)]) == [45.0, 6.0]
     assert loads([]) == []
 
 
 def test_the_least_loaded_is_ranked_first() -> None:
-    standings = [
+    servers = [
         ServerLoad(publishers=4),
         ServerLoad(publishers=1, subscribers=3),
         ServerLoad(subscribers=7),
     ]
-    assert rank_for_publisher(standings, UNKNOWN) == [1, 2, 0]
+    assert rank_for_publisher(servers, UNKNOWN) == [1, 2, 0]
 
 
 def test_a_janus_of_twice_the_weight_gets_twice_as_many_publishers() -> None:
     counts = [0, 0]
     for _ in range(30):
-        standings = [ServerLoad(publishers=counts[0], weight=2.0), ServerLoad(publishers=counts[1], weight=1.0)]
-        counts[rank_for_publisher(standings, UNKNOWN)[0]] += 1
+        servers = [ServerLoad(publishers=counts[0], weight=2.0), ServerLoad(publishers=counts[1], weight=1.0)]
+        counts[rank_for_publisher(servers, UNKNOWN)[0]] += 1
     assert counts == [20, 10]
 
 

@@ -1,4 +1,4 @@
-"""Reloads that come while something is under way: a Janus that is just being left, a stop, two names for one Janus."""
+"""Reloads while a Janus is being disconnected, is frozen, or has two addresses, and while the backend stops."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def test_a_janus_that_is_wanted_again_while_it_is_being_disconnected_accep
         await group.start()
         group.change(0, draining=True)
         await group.reload()
-        await asyncio.sleep(0)  # it is being left now
+        await asyncio.sleep(0)  # it is being disconnected now
         group.change(0, draining=False)
         reloading = asyncio.create_task(group.reload())
         await asyncio.sleep(0)
@@ -98,7 +98,7 @@ async def test_two_connections_to_one_janus_keep_each_others_rooms(
         await watcher.wait_for_picture(5)
         port = urlsplit(group.servers[1].url).port
         again = msgspec.structs.replace(group.servers[1], url=f"ws://localhost:{port}", country="")
-        group.servers = [*group.servers, again]  # as one that takes its address out for another name of the same
+        group.servers = [*group.servers, again]  # one Janus under two addresses
         await group.reload()
         await group.states.until(lambda status: all(sfu.state is SfuState.READY for sfu in status.sfus))
         await asyncio.sleep(1.0)  # several looks

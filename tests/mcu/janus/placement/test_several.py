@@ -1,4 +1,4 @@
-"""Two and three real Janus behind one backend: where streams go, one that is drained, one that dies."""
+"""Two and three real Janus behind one backend: choice of the Janus for a stream, draining, and failures."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SOON = PublishOptions(timeout=5.0)
 
 
 async def offer_of_closed_peer() -> str:
-    """Return an offer that no peer stands behind any more."""
+    """Return an offer whose peer is closed already."""
     async with PublishingPeer(1, 440.0, video=False) as peer:
         return await peer.offer()
 
@@ -68,9 +68,9 @@ async def test_the_bandwidth_in_janus_events_counts_as_load_and_becomes_a_metric
         assert isinstance(light, JanusPublisher)
         for publisher, rate in ((heavy, 1_000_000), (light, 12_500)):
             label = f"portunus|{INSTANCE}|cloud|x|video"
-            told = statistics(publisher.session.id, publisher.handle.id, label, bytes_received_lastsec=rate)
-            group.mcu.receive_events(json.dumps(told).encode())
-        await asyncio.sleep(BANDWIDTH_AGE)  # so long an earlier look holds
+            event = statistics(publisher.session.id, publisher.handle.id, label, bytes_received_lastsec=rate)
+            group.mcu.receive_events(json.dumps(event).encode())
+        await asyncio.sleep(BANDWIDTH_AGE)  # for so long an earlier measurement is used
         assert [sfu.load for sfu in group.mcu.status().sfus] == [10.0, 2.1]
         for number in range(3):
             await group.mcu.publish(stream_key(f"{number}"), described(description), SOON, RecordingListener())
@@ -210,7 +210,7 @@ async def test_a_killed_janus_ends_only_its_own_streams_and_they_are_published_o
         assert await publisher.close_reason() is CloseReason.LOST
         assert await subscriber.close_reason() is CloseReason.LOST
         assert group.mcu.status().ready
-        waiting = asyncio.create_task(call.subscriber(lost))  # waits for the publisher wherever it appears
+        waiting = asyncio.create_task(call.subscriber(lost))  # waits for the publisher on whichever Janus it appears
         begun = time.monotonic()
         _, again, _ = await call.publisher(3, key=lost, video=True)
         assert time.monotonic() - begun < 2.0
@@ -242,7 +242,7 @@ async def test_streams_of_a_frozen_janus_are_published_on_the_other_and_removed_
         group.janus[0].freeze()
         await group.states.until(lambda status: status.sfus[0].state is SfuState.CONNECTING)
         begun = time.monotonic()
-        _, sender, _ = await call.publisher(3, key=lost)  # nobody waits for it, also while it may come back
+        _, sender, _ = await call.publisher(3, key=lost)  # without waiting for the frozen one, which may come back
         assert time.monotonic() - begun < 2.0
         assert await subscriber.close_reason() is CloseReason.REPLACED
         _, again, _ = await call.subscriber(lost)
@@ -282,7 +282,7 @@ async def test_a_publish_under_way_on_a_janus_that_is_killed_succeeds_on_the_oth
             group.mcu.publish(CAMERA, described(await offer_of_closed_peer()), SOON, RecordingListener())
         )
         async with asyncio.timeout(WAIT):
-            while group.status(0).load == 0:  # noqa: ASYNC110  nobody is told of a stream that is about to come
+            while group.status(0).load == 0:  # noqa: ASYNC110  there is no event of a publisher that is being opened
                 await asyncio.sleep(0)
         await group.janus[0].kill()
         await publishing
@@ -303,7 +303,7 @@ async def test_a_draining_janus_keeps_its_streams_and_accepts_no_new_ones(loopba
         for number in range(3):
             await call.publisher(2 + number, key=stream_key(f"{number}"))
         assert await group.room_counts() == [1, 3]
-        _, watcher, _ = await call.subscriber(stays)  # who comes later is served as well
+        _, watcher, _ = await call.subscriber(stays)  # a later subscriber is served as well
         await watcher.wait_for_picture(1)
         assert listener.closed == []
         await publisher.close()

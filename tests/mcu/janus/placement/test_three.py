@@ -1,4 +1,4 @@
-"""A working day of three real Janus behind one backend, with media from end to end."""
+"""Three real Janus behind one backend, with media from end to end: balancing, draining, a failure, a restart."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["loopback"]
 
 
 class PublishedStream:
-    """A publisher with one subscriber."""
+    """A published stream with one subscriber."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -26,30 +26,30 @@ class PublishedStream:
         self.listeners: tuple[RecordingListener, RecordingListener]
 
     async def open(self, call: JanusCall) -> None:
-        """Publish and watch it, and see the picture."""
+        """Publish the stream, subscribe to it, and wait for its video."""
         self.publisher, self.peer, listener = await call.publisher(
             self.number, key=self.key, video=True, channels=False
         )
-        _, self.watcher, watching = await call.subscriber(self.key)
-        self.listeners = listener, watching
+        _, self.watcher, subscribed = await call.subscriber(self.key)
+        self.listeners = listener, subscribed
         await self.flows()
 
     async def flows(self) -> None:
-        """See and hear it, and that nothing has ended."""
+        """Wait for video and audio, and check that neither end was closed."""
         await self.watcher.wait_for_picture(self.number)
         await self.watcher.wait_for_tone(self.peer.frequency)
         assert [listener.closed for listener in self.listeners] == [[], []]
 
     async def is_lost(self) -> None:
-        """Wait until both are told, and close what is left of the peers."""
+        """Wait until both listeners get LOST, and close the peers."""
         for listener in self.listeners:
             assert await listener.close_reason() is CloseReason.LOST
         await self.peer.close()
         await self.watcher.close()
 
 
-async def becomes(group: JanusGroup, place: int, state: SfuState) -> None:
-    await group.states.until(lambda _: group.status(place).state is state)
+async def until_state(group: JanusGroup, index: int, state: SfuState) -> None:
+    await group.states.until(lambda _: group.status(index).state is state)
 
 
 @pytest.mark.full
@@ -77,15 +77,15 @@ async def test_three_janus_are_balanced_one_is_drained_one_is_killed_and_started
         for stream in (kept, other):
             await stream.flows()
         for stream in (lost, late):
-            await stream.open(call)  # where they are taken: neither the one that is drained, nor the dead one
+            await stream.open(call)  # on neither the draining Janus nor the killed one
         assert [len(await group.janus[place].rooms()) for place in (0, 2)] == [1, 3]
 
         await kept.publisher.close()
-        await becomes(group, 0, SfuState.STOPPED)
+        await until_state(group, 0, SfuState.STOPPED)
         assert (await group.janus[0].rooms(), await group.janus[0].handles()) == ([], [])
 
         await group.janus[1].start()
-        await becomes(group, 1, SfuState.READY)
+        await until_state(group, 1, SfuState.READY)
         again = PublishedStream(5)
         await again.open(call)
         for stream in (lost, late, other):

@@ -1,4 +1,4 @@
-"""A stream that goes on from one real Janus to another: with media, for those who are served better there."""
+"""A stream that is forwarded from one real Janus to another, for subscribers that are served better there."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = ["loopback"]
 IN_US = PublishOptions(country="US")
 FROM_US = SubscribeOptions(country="US")
 FROM_DE = SubscribeOptions(country="DE")
-QUICK = 4.0  # seconds for a picture: without a keyframe that is asked for, aiortc sends one each 30 s or so
+QUICK = 4.0  # seconds for video: without a keyframe request, aiortc sends a keyframe every 30 s or so
 
 
 @pytest.fixture
 async def group(loopback: None) -> AsyncIterator[JanusGroup]:
-    """Return one Janus in the US and one in Germany."""
+    """Start one Janus in the US and one in Germany."""
     async with start_several(2, remote_streams=True) as group:
         group.change(0, country="US")
         group.change(1, country="DE")
@@ -45,7 +45,7 @@ async def test_a_stream_is_forwarded_once_for_all_subscribers_and_ends_with_the_
         await watcher.wait_for_tone(sender.frequency)
     assert await group.room_counts() == [1, 1]
     assert await group.handle_counts() == [2, 3]
-    assert await forwarded(group, publisher.feed.room) == 1
+    assert await forward_count(group, publisher.feed.room) == 1
     assert [(sfu.publishers, sfu.subscribers) for sfu in group.mcu.status().sfus] == [(1, 1), (0, 3)]
     for subscriber, _, _ in joined[:2]:
         await subscriber.close()
@@ -53,7 +53,7 @@ async def test_a_stream_is_forwarded_once_for_all_subscribers_and_ends_with_the_
     assert await group.room_counts() == [1, 1]
     await joined[2][0].close()
     await until_equal(group.room_counts, [1, 0])
-    assert await forwarded(group, publisher.feed.room) == 0
+    assert await forward_count(group, publisher.feed.room) == 0
     await local.wait_for_picture(5)
     _, watcher, _ = await call.subscriber(options=FROM_DE)
     await watcher.wait_for_picture(5, QUICK)
@@ -61,8 +61,8 @@ async def test_a_stream_is_forwarded_once_for_all_subscribers_and_ends_with_the_
     await group.until_clean()
 
 
-async def forwarded(group: JanusGroup, room: int) -> int:
-    """Ask the source itself to how many other Janus a room's publisher goes on."""
+async def forward_count(group: JanusGroup, room: int) -> int:
+    """Ask the source to how many other Janus it forwards the publisher of a room."""
     secrets = {"apisecret": API_SECRET}
     async with JanusApi(group.janus[0].url, "janus-protocol", secrets) as janus:
         session = (await janus.request(janus="create"))["data"]["id"]
@@ -127,11 +127,11 @@ async def test_a_killed_source_ends_the_copy_and_so_does_a_killed_target(group: 
     await watcher.wait_for_picture(1)
     await group.janus[1].kill()
     assert await listener.close_reason() is CloseReason.LOST
-    _, back, _ = await call.subscriber(options=FROM_DE)  # over the source meanwhile
+    _, back, _ = await call.subscriber(options=FROM_DE)  # served by the source meanwhile
     await back.wait_for_picture(1)
     await local.wait_for_picture(1)
     assert (own.closed, local_heard.closed) == ([], [])
-    await comes_to_forwarded(group, publisher.feed.room, 0)
+    await until_forward_count(group, publisher.feed.room, 0)
     await group.janus[1].start()
     await group.states.until(lambda status: status.sfus[1].state.value == "ready")
     _, there, there_heard = await call.subscriber(options=FROM_DE)
@@ -147,9 +147,9 @@ async def test_a_killed_source_ends_the_copy_and_so_does_a_killed_target(group: 
     await until_equal(rooms, 0)
 
 
-async def comes_to_forwarded(group: JanusGroup, room: int, count: int) -> None:
+async def until_forward_count(group: JanusGroup, room: int, count: int) -> None:
     async def ask() -> int:
-        return await forwarded(group, room)
+        return await forward_count(group, room)
 
     await until_equal(ask, count)
 
@@ -201,7 +201,7 @@ async def test_the_source_serves_where_forwarding_fails(loopback: None) -> None:
 async def test_a_subscriber_with_little_time_does_not_suspend_forwarding_for_later_ones(group: JanusGroup) -> None:
     call = group.new_call()
     _, sender, _ = await call.publisher(1, options=IN_US)
-    await call.subscriber(options=FROM_US)  # so its connection is up
+    await call.subscriber(options=FROM_US)  # so that the publisher is connected
     group.janus[1].freeze()
     _, watcher, _ = await call.subscriber(options=SubscribeOptions(timeout=0.8, country="DE"))
     await watcher.wait_for_tone(sender.frequency)
@@ -225,7 +225,7 @@ async def test_cancelled_subscribes_leave_nothing_at_the_target(group: JanusGrou
             await subscribing.result()[0].close()
     await until_equal(group.room_counts, [1, 0])
     await until_equal(group.handle_counts, [1, 0])
-    assert await forwarded(group, publisher.feed.room) == 0
+    assert await forward_count(group, publisher.feed.room) == 0
 
 
 @pytest.mark.full
@@ -237,11 +237,11 @@ async def test_subscribing_and_closing_repeatedly_crashes_neither_janus(group: J
         await subscriber.close()
     await until_equal(group.room_counts, [1, 0])
     assert all(janus.runs for janus in group.janus)
-    assert threads(group.janus[1]) == 0
+    assert receiver_threads(group.janus[1]) == 0
 
 
-def threads(janus: JanusProcess) -> int:
-    """Count the threads of a Janus that receive streams of others; each of them holds two ports."""
+def receiver_threads(janus: JanusProcess) -> int:
+    """Return the number of threads of a Janus that receive forwarded streams; each has two ports."""
     names = [path.read_text() for path in Path(f"/proc/{janus.pid}/task").glob("*/comm")]
     return sum(name.startswith("vremote") for name in names)
 
@@ -266,12 +266,12 @@ async def test_the_room_of_a_copy_of_a_killed_gateway_is_destroyed_with_its_port
                 await other.request(janus="message", session_id=session, handle_id=handle["data"]["id"], body=body)
             await other.request(janus="destroy", session_id=session)
         assert await group.room_counts() == [1]
-        assert threads(janus) == 1
+        assert receiver_threads(janus) == 1
         await group.start()
         await until_equal(group.room_counts, [0])
 
         async def running() -> int:
-            return threads(janus)
+            return receiver_threads(janus)
 
         await until_equal(running, 0)
         assert janus.runs
@@ -279,7 +279,7 @@ async def test_the_room_of_a_copy_of_a_killed_gateway_is_destroyed_with_its_port
 
 @pytest.mark.full
 async def test_data_arrive_at_the_target_under_the_number_of_the_feed(group: JanusGroup) -> None:
-    """Labels do not travel between two Janus: docs/mcu.md, "Several Janus"."""
+    """Labels are not forwarded to another Janus (docs/mcu.md, "Several Janus")."""
     call = group.new_call()
     _, sender, _ = await call.publisher(1, options=IN_US)
     _, watcher, _ = await call.subscriber(options=FROM_DE)

@@ -1,4 +1,4 @@
-"""Streams through a real Janus: what is published arrives, changes arrive, and nothing is left behind."""
+"""Streams through a real Janus: media and their changes arrive, and no room or handle is left."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mcu.base import (
 )
 from mcu.janus.backend import JanusMcu
 from mcu.janus.connection.messages import encode, parse
-from mcu.janus.streams import subscriber as subscribing
+from mcu.janus.streams import subscriber as subscriber_module
 from mcu.janus.streams.publisher import JanusPublisher
 from sdp.codecs import payloads
 from sdp.document import kinds
@@ -37,12 +37,12 @@ SOON = PublishOptions(timeout=5.0)
 
 
 async def counts(janus: JanusProcess) -> tuple[int, int]:
-    """Return how many rooms and how many handles beside the control handle Janus has."""
+    """Return the numbers of rooms, and of handles beside the control handle, on Janus."""
     return len(await janus.rooms()), len(await janus.handles()) - 1
 
 
 async def until_counts(janus: JanusProcess, *, rooms: int, handles: int) -> None:
-    """Ask Janus until it has no more than that: what was cancelled is cleared away a moment later."""
+    """Ask Janus until it has that many: cancelled calls are cleaned up a moment later."""
     async with asyncio.timeout(5):
         while await counts(janus) != (rooms, handles):
             pass
@@ -90,7 +90,7 @@ async def test_an_added_camera_is_offered_to_the_subscribers(call: JanusCall) ->
     await sender.accept(await publisher.update(described(await sender.offer())))
     for _, watcher, listener in joined:
         await watcher.wait_for_picture(3)
-        assert len(listener.offers) == 1  # off and on needs nothing from subscribers
+        assert len(listener.offers) == 1  # off and on needs no new offer
 
 
 async def test_an_unanswered_offer_does_not_block_other_subscribers(call: JanusCall) -> None:
@@ -102,7 +102,7 @@ async def test_an_unanswered_offer_does_not_block_other_subscribers(call: JanusC
     await listener.until(lambda: bool(listener.offers))
     await subscriber.accept(described(await watcher.answer(listener.offers[0])))
     await watcher.wait_for_picture(4)
-    assert silent_heard.offers == []  # Janus keeps it back until the first one is answered
+    assert silent_heard.offers == []  # Janus keeps the new offer back until the first one is answered
     async with asyncio.timeout(2):
         again = await silent.refresh()
     await silent.close()
@@ -195,7 +195,7 @@ async def test_simultaneous_offers_end_in_one_publisher(call: JanusCall, janus: 
 async def test_a_cancelled_publish_leaves_nothing_on_janus(call: JanusCall, mcu: JanusMcu, janus: JanusProcess) -> None:
     async with PublishingPeer(1, 440.0, video=False) as sender:
         offer = await sender.offer()
-        for step in range(20):  # wherever it stands at that moment
+        for step in range(20):  # at different points of its execution
             publishing = asyncio.create_task(mcu.publish(CAMERA, described(offer), SOON, RecordingListener()))
             await asyncio.sleep(step * 0.0004)
             publishing.cancel()
@@ -210,7 +210,7 @@ async def test_a_cancelled_publish_leaves_nothing_on_janus(call: JanusCall, mcu:
 async def test_publishing_and_closing_repeatedly_does_not_crash_janus(mcu: JanusMcu, janus: JanusProcess) -> None:
     async with PublishingPeer(1, 440.0, video=False) as sender:
         offer = await sender.offer()
-        for _ in range(60):  # detached and destroyed at the same time, Janus 1.1.2 is gone within 20 rounds
+        for _ in range(60):  # removed at the same time, handle and room crash Janus 1.1.2 within 20 rounds
             publisher, _ = await mcu.publish(CAMERA, described(offer), SOON, RecordingListener())
             await publisher.close()
     assert await counts(janus) == (0, 0)
@@ -240,17 +240,17 @@ async def test_a_room_is_destroyed_after_the_handles_of_joining_subscribers_are_
 ) -> None:
     sent: list[str] = []
 
-    def noted(janus: str, transaction: str, secrets: Mapping[str, str], fields: Mapping[str, Any]) -> str:
+    def recorded(janus: str, transaction: str, secrets: Mapping[str, str], fields: Mapping[str, Any]) -> str:
         sent.append("destroy" if fields.get("body", {}).get("request") == "destroy" else janus)
         return encode(janus, transaction, secrets, fields)
 
-    monkeypatch.setattr("mcu.janus.connection.session.encode", noted)
+    monkeypatch.setattr("mcu.janus.connection.session.encode", recorded)
     publisher, peer, _ = await call.publisher()
     await peer.until(lambda: publisher.connected, "a connection")
     options = SubscribeOptions(timeout=2.0, selection=MediaSelection(audio=True))
     subscribing = asyncio.create_task(mcu.subscribe(CAMERA, options, RecordingListener()))
     async with asyncio.timeout(WAIT):
-        while not publisher.feed.joining:  # noqa: ASYNC110  nobody is told of who is about to enter
+        while not publisher.feed.joining:  # noqa: ASYNC110  there is no event of a joining subscriber
             await asyncio.sleep(0)
     if cancelled:
         subscribing.cancel()
@@ -289,7 +289,7 @@ async def test_the_hangup_of_a_publisher_is_not_offered_to_its_subscribers(call:
 async def test_an_announced_hangup_ends_the_subscription_without_a_hangup_event(
     call: JanusCall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subscribing, "HANGUP_WITHIN", 0.01)
+    monkeypatch.setattr(subscriber_module, "HANGUP_WITHIN", 0.01)
     subscribed, _, listener = (await call.publisher(4), await call.subscriber())[1]
     stream = '{"type":"audio","mid":"0","active":false}'
     data = f'{{"videoroom":"updated","streams":[{stream}]}}'
@@ -328,7 +328,7 @@ async def test_a_subscriber_that_hangs_up_has_failed(call: JanusCall, janus: Jan
 
 async def test_the_ceiling_and_the_limit_reach_the_encoder(call: JanusCall) -> None:
     publisher, sender, _ = await call.publisher(1, video=True, options=PublishOptions(bitrate=600_000))
-    _, watcher, _ = await call.subscriber()  # each frame that it gets is a moment to look at the encoder
+    _, watcher, _ = await call.subscriber()  # the encoder is looked at whenever a frame arrives
     await watcher.until(lambda: sender.video_bitrate == 600_000, "the ceiling")
     await publisher.limit(350_000)
     await watcher.until(lambda: sender.video_bitrate == 350_000, "the limit")
@@ -350,7 +350,7 @@ async def test_media_selected_at_the_start_and_later_are_received(call: JanusCal
         (PublishOptions(), "vp8"),
         (PublishOptions(videocodecs=("h264",)), "h264"),
         (PublishOptions(videocodecs=("theora", "av1")), "vp8"),
-        (PublishOptions(videocodecs=("h264",), h264profile="640032"), "h264"),  # nobody offers that profile
+        (PublishOptions(videocodecs=("h264",), h264profile="640032"), "h264"),  # the offer does not have that profile
     ],
 )
 async def test_janus_answers_with_the_preferred_codec(mcu: JanusMcu, options: PublishOptions, codec: str) -> None:
@@ -391,7 +391,7 @@ async def test_an_ended_stream_refuses_requests(call: JanusCall) -> None:
 
 
 async def test_the_unchanged_videoroom_names_the_channel_after_the_feed_and_waits_for_one(loopback: None) -> None:
-    """Why ``janus-config/datachannels.c`` exists; docs/janus.md, "Data channels", says what to expect without it."""
+    """The reason for ``janus-config/datachannels.c`` (docs/janus.md, "Data channels")."""
     async with JanusProcess(DATACHANNELS="") as process, AsyncExitStack() as stack:
         mcu = JanusMcu((settings_for(process),), timeout=10)
         await mcu.start(lambda status: None)
@@ -429,7 +429,7 @@ async def test_a_subscriber_that_janus_refuses_as_too_early_waits_for_the_publis
     async with PublishingPeer(1, 440.0, video=False) as sender:
         publisher, answer = await mcu.publish(CAMERA, described(await sender.offer()), SOON, RecordingListener())
         assert isinstance(publisher, JanusPublisher)
-        publisher.on_event(parse('{"janus": "webrtcup"}'))  # too early: Janus answers 428 to who joins now
+        publisher.on_event(parse('{"janus": "webrtcup"}'))  # too early: Janus answers a join with 428
         waiting = asyncio.create_task(call.subscriber())
         with pytest.raises(McuTimeout):
             await mcu.subscribe(CAMERA, SubscribeOptions(timeout=0.3), RecordingListener())

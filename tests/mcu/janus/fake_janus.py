@@ -1,0 +1,78 @@
+"""A server that speaks Janus' protocol and does things that a real Janus cannot be made to do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from types import TracebackType
+from typing import Any
+
+from aiohttp import web
+
+from mcu.janus.connection.messages import PLUGIN
+from tests.mcu.janus.conftest import WAIT
+
+OFFER = "v=0\r\na=ice-ufrag:u\r\na=fingerprint:sha-256 AA\r\n"
+
+
+class FakeJanus:
+    """A server that answers info, create, attach, detach and keepalive as Janus does.
+
+    ``answers`` has other answers by request; ``None``: the request is not answered.
+    """
+
+    def __init__(self) -> None:
+        self.answers: dict[str, dict[str, Any] | None] = {}
+        self.requests: list[dict[str, Any]] = []
+        self.sockets: list[web.WebSocketResponse] = []
+        self._ids = iter(range(100, 1000))
+        self._changed = asyncio.Event()
+
+    async def __aenter__(self) -> FakeJanus:
+        app = web.Application()
+        app.router.add_get("/", self._serve)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = f"ws://127.0.0.1:{self._runner.addresses[0][1]}"
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self._runner.cleanup()
+
+    async def until(self, janus: str, count: int = 1) -> dict[str, Any]:
+        """Wait until a request was received that many times, and return the last of them."""
+        async with asyncio.timeout(WAIT):
+            while len(found := [request for request in self.requests if request["janus"] == janus]) < count:
+                self._changed.clear()
+                await self._changed.wait()
+        return found[-1]
+
+    async def send(self, text: str) -> None:
+        """Send a message over the last connection."""
+        await self.sockets[-1].send_str(text)
+
+    async def _serve(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(protocols=["janus-protocol"])
+        await socket.prepare(request)
+        self.sockets.append(socket)
+        async for frame in socket:
+            received = json.loads(frame.data)
+            self.requests.append(received)
+            self._changed.set()
+            answer = self.answers.get(received["janus"], self._default_answer(received["janus"]))
+            if answer is not None:
+                await socket.send_json({**answer, "transaction": received["transaction"]})
+        return socket
+
+    def _default_answer(self, janus: str) -> dict[str, Any] | None:
+        if janus == "info":
+            return {"janus": "server_info", "data_channels": True, "plugins": {PLUGIN: {}}, "version_string": "9.9"}
+        if janus == "keepalive":
+            return {"janus": "ack"}
+        if janus == "message":
+            return {"janus": "success", "plugindata": {"plugin": PLUGIN, "data": {"videoroom": "success", "list": []}}}
+        return {"janus": "success", "data": {"id": next(self._ids)}}
