@@ -1,0 +1,125 @@
+"""The clients beside an attack, in a process of their own: a pair and a room of ten, which always exchange messages.
+
+``python -m tests.abuse.bystanders GATEWAY BACKEND`` reads one line of JSON from standard input, the tickets by user
+name, prints ``ready`` when all clients are in their rooms, and at the next line, or the end of the input, one line of
+JSON with an ``Experience``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+import time
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass
+
+from gateway.tools.talk_client import Json, TalkClient
+
+PAIR = ("anna", "ben")
+TEN = tuple(f"member-{number}" for number in range(10))
+PERIOD = 0.02  # seconds between two messages of the pair
+ROOM_PERIOD = 0.1  # seconds between two messages to the room of ten
+LAST_WAIT = 5.0  # seconds that the last messages may take to arrive
+
+
+@dataclass
+class Experience:
+    """The messages of the bystanders: how many there were, how many were lost, and the longest delay in seconds."""
+
+    sent: int = 0
+    lost: int = 0
+    worst: float = 0.0
+    room_sent: int = 0
+    room_lost: int = 0  # over all receivers
+    room_worst: float = 0.0
+    closed: int = 0  # connections that ended
+
+
+class Receiver:
+    """The numbered messages that one client has received, and the longest delay of one."""
+
+    def __init__(self, client: TalkClient) -> None:
+        self.numbers: list[int] = []
+        self.worst = 0.0
+        self._client = client
+        client.on_message = self._received
+
+    def _received(self, message: Json) -> None:
+        data = message.get("message", {}).get("data")
+        if message["type"] == "message" and isinstance(data, dict) and "number" in data:
+            self.numbers.append(data["number"])
+            self.worst = max(self.worst, time.monotonic() - data["at"])
+        self._client.messages.clear()
+
+    def lost(self, sent: int) -> int:
+        """Count the messages that did not arrive once and in order."""
+        return 0 if self.numbers == list(range(sent)) else max(sent - len(set(self.numbers)), 1)
+
+
+async def keep_sending(client: TalkClient, period: float, sent: list[int]) -> None:
+    """Send numbered messages to the room, with the time at which each is sent, until cancelled."""
+    while True:
+        data = {"number": len(sent), "at": time.monotonic()}
+        await client.send({"type": "message", "message": {"recipient": {"type": "room"}, "data": data}})
+        sent.append(len(sent))
+        await asyncio.sleep(period)
+
+
+async def watch(gateway: str, backend: str, tickets: Json, until: asyncio.Future[None]) -> Experience:
+    """Run all clients until the future is done, and return their experience."""
+    async with AsyncExitStack() as stack:
+        clients = {}
+        for name in (*PAIR, *TEN):
+            client = clients[name] = await stack.enter_async_context(TalkClient(gateway, backend))
+            await client.hello(tickets[name])
+            await client.join("pair" if name in PAIR else "ten", f"nc-{name}")
+        ben = Receiver(clients["ben"])
+        room = [Receiver(clients[name]) for name in TEN[1:]]
+        sent: list[int] = []
+        room_sent: list[int] = []
+        sending = [
+            asyncio.create_task(keep_sending(clients["anna"], PERIOD, sent)),
+            asyncio.create_task(keep_sending(clients[TEN[0]], ROOM_PERIOD, room_sent)),
+        ]
+        print("ready", flush=True)  # noqa: T201 - the answer to the parent process
+        await asyncio.wait([until, *sending], return_when=asyncio.FIRST_COMPLETED)
+        for task in sending:
+            task.cancel()
+        await asyncio.wait(sending)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WAIT):
+                while ben.lost(len(sent)) or any(one.lost(len(room_sent)) for one in room):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+        return Experience(
+            sent=len(sent),
+            lost=ben.lost(len(sent)),
+            worst=ben.worst,
+            room_sent=len(room_sent),
+            room_lost=sum(one.lost(len(room_sent)) for one in room),
+            room_worst=max(one.worst for one in room),
+            closed=sum(client.close_code is not None for client in clients.values()),
+        )
+
+
+async def main(gateway: str, backend: str) -> None:
+    """Serve the parent process, as the module's docstring says."""
+    loop = asyncio.get_running_loop()
+    lines = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    tickets = json.loads(await lines.readline())
+    until = loop.create_future()
+
+    async def wait_for_line() -> None:
+        await lines.readline()
+        until.set_result(None)
+
+    waiting = asyncio.create_task(wait_for_line())
+    experience = await watch(gateway, backend, tickets, until)
+    waiting.cancel()
+    print(json.dumps(asdict(experience)), flush=True)  # noqa: T201 - the answer to the parent process
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

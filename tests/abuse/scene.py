@@ -1,0 +1,174 @@
+"""A gateway in a process of its own, with a pair and a room of ten beside an attack.
+
+    async with running(tmp_path) as scene:
+        async with scene.undisturbed(memory=32 << 20):
+            ... attack scene.url ...
+
+``undisturbed`` fails when a message of the bystanders was lost or late, or when the gateway's memory grew beyond the
+bound. All traffic stays on 127.0.0.1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+
+from gateway.tools.fake_nextcloud import FakeNextcloud
+from gateway.tools.talk_client import Json
+from tests.abuse.bystanders import PAIR, TEN, Experience
+from tests.gateway.edge.raw_client import RawClient
+
+LATE = 0.25  # seconds that a message of the pair may take
+SAMPLE_PERIOD = 0.02  # seconds between two looks at the gateway's memory
+FOLDER = Path(__file__).parents[2]
+
+
+class Scene:
+    """A running gateway and its Nextcloud; ``lines`` collects what the gateway logs."""
+
+    def __init__(self, url: str, cloud: FakeNextcloud, process: Process, lines: list[str]) -> None:
+        self.url = url
+        self.cloud = cloud
+        self.process = process
+        self.lines = lines
+        self.experience = Experience()
+        self.growth = 0  # bytes by which the resident memory grew at most during the last ``undisturbed``
+        self._base = 0
+        self._most = 0
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the gateway."""
+        host, port = self.url.removeprefix("http://").split(":")
+        return host, int(port)
+
+    @asynccontextmanager
+    async def undisturbed(self, memory: int, late: float = LATE) -> AsyncIterator[None]:
+        """Run the bystanders, and check at the end that nothing happened to them; ``memory`` is in bytes."""
+        async with self.watched(memory):
+            yield
+        seen = self.experience
+        assert (seen.lost, seen.room_lost, seen.closed) == (0, 0, 0), seen
+        assert seen.sent > 0, seen
+        assert seen.worst < late, seen
+        assert self.growth < memory, f"the memory grew by {self.growth >> 10} KiB"
+
+    @asynccontextmanager
+    async def watched(self, memory: int) -> AsyncIterator[None]:
+        """Run the bystanders and store their ``experience`` and the ``growth`` of the gateway; check nothing."""
+        arguments = ("-m", "tests.abuse.bystanders", self.url, self.cloud.url)
+        bystanders = await asyncio.create_subprocess_exec(
+            sys.executable, *arguments, stdin=PIPE, stdout=PIPE, cwd=FOLDER
+        )
+        assert bystanders.stdin is not None
+        assert bystanders.stdout is not None
+        try:
+            tickets = {name: self.cloud.ticket(name) for name in (*PAIR, *TEN)}
+            bystanders.stdin.write(json.dumps(tickets).encode() + b"\n")
+            async with asyncio.timeout(30):
+                assert await bystanders.stdout.readline() == b"ready\n"
+            self._base = self._most = self.resident()
+            sampling = asyncio.create_task(self._sample())
+            try:
+                yield
+            finally:
+                sampling.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await sampling
+            self._most = max(self._most, self.resident())
+            self.growth = self._most - self._base
+            bystanders.stdin.write(b"\n")
+            async with asyncio.timeout(30):
+                self.experience = Experience(**json.loads(await bystanders.stdout.readline()))
+        finally:
+            if bystanders.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    bystanders.kill()
+            await bystanders.wait()
+        print(f"\n{self.experience} growth={self.growth >> 10} KiB of {memory >> 10}")  # noqa: T201 - shown by pytest -s
+
+    def resident(self) -> int:
+        """Return the resident memory of the gateway in bytes."""
+        rows = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return next(int(row.split()[1]) << 10 for row in rows if row.startswith("VmRSS:"))
+
+    async def healthy(self) -> None:
+        """Check that the gateway still answers."""
+        async with aiohttp.ClientSession() as http, http.get(self.url + "/healthz") as answer:
+            assert answer.status == 200
+
+    async def met(self, limit: str) -> int:
+        """Return how often a limit was reached, according to the metrics."""
+        async with aiohttp.ClientSession() as http, http.get(self.url + "/metrics") as metrics:
+            name = f'signaling_limits_met_total{{limit="{limit}"}} '
+            rows = [line for line in (await metrics.text()).splitlines() if line.startswith(name)]
+        return int(float(rows[0].removeprefix(name))) if rows else 0
+
+    async def _sample(self) -> None:
+        while True:
+            self._most = max(self._most, self.resident())
+            await asyncio.sleep(SAMPLE_PERIOD)
+
+    # -- attackers
+
+    async def attacker(self, name: str = "", *, room: str = "", receive_buffer: int = 0, **hello: Json) -> RawClient:
+        """Open a session, of a guest without a name, and join a room, if given; ``hello`` has further members of it."""
+        client = await RawClient.connect(self.address, receive_buffer=receive_buffer)
+        await client.receive()  # welcome
+        auth = {"url": self.cloud.url, "params": self.cloud.ticket(name)}
+        client.send({"id": "h", "type": "hello", "hello": {"version": "1.0", "auth": auth, **hello}})
+        reply = await client.receive()
+        assert reply["type"] == "hello", reply
+        if room:
+            client.send({"id": "j", "type": "room", "room": {"roomid": room}})
+            reply = await client.receive()
+            assert reply["type"] == "room", reply
+        return client
+
+
+@asynccontextmanager
+async def running(
+    folder: Path, configuration: str = "", cloud: FakeNextcloud | None = None, mcu: str = ""
+) -> AsyncIterator[Scene]:
+    """Run ``portunus serve``; ``configuration`` and ``mcu`` are further sections of its file."""
+    async with cloud or FakeNextcloud() as nextcloud:
+        file = folder / "portunus.toml"
+        file.write_text(
+            f'[http]\nlisten = ["127.0.0.1:0"]\n[sessions]\nsecret = "{nextcloud.secret}"\n'
+            f'[[backend]]\nid = "cloud"\nurls = ["{nextcloud.url}"]\nsecret = "{nextcloud.secret}"\n'
+            f"{configuration}\n{mcu}\n"
+        )
+        command = str(Path(sys.executable).with_name("portunus"))
+        process = await asyncio.create_subprocess_exec(command, "serve", "-c", str(file), stdout=PIPE, stderr=PIPE)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        lines: list[str] = []
+        reading = asyncio.create_task(_collect(process.stderr, lines))
+        try:
+            line = (await process.stdout.readline()).decode()
+            scene = Scene(line.removeprefix("portunus listens on ").strip(), nextcloud, process, lines)
+            yield scene
+            await scene.healthy()
+        finally:
+            if process.returncode is None:
+                process.terminate()
+                try:
+                    async with asyncio.timeout(10):
+                        await process.wait()
+                except TimeoutError:
+                    process.kill()
+            await process.wait()
+            await reading
+
+
+async def _collect(stream: asyncio.StreamReader, lines: list[str]) -> None:
+    while line := await stream.readline():
+        lines.append(line.decode(errors="replace").rstrip())

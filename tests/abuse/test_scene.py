@@ -1,0 +1,28 @@
+"""The bystanders of the attacks: without an attack nothing happens to them, and what happens to them is noticed."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.abuse.scene import running
+
+pytestmark = pytest.mark.full
+
+
+async def test_bystanders_without_an_attack(tmp_path: Path) -> None:
+    async with running(tmp_path) as scene, scene.undisturbed(memory=16 << 20):
+        await asyncio.sleep(1)
+
+
+async def test_gateway_that_stands_still_is_noticed(tmp_path: Path) -> None:
+    async with running(tmp_path) as scene:
+        with pytest.raises(AssertionError, match="worst"):
+            async with scene.undisturbed(memory=16 << 20):
+                await asyncio.sleep(0.5)
+                scene.process.send_signal(signal.SIGSTOP)
+                await asyncio.sleep(0.5)
+                scene.process.send_signal(signal.SIGCONT)
