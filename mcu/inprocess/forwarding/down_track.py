@@ -291,7 +291,7 @@ class DownTrack:
             if found is None:
                 continue
             segment, number = found
-            packet = segment.stream.stored_packet(number, now)
+            packet = segment.stream.find_or_nack(number, now)
             if packet is not None:
                 self._retransmissions_in_second += 1
                 self._retransmit_packet(packet, segment, accepted)

@@ -208,7 +208,7 @@ class RtpStream:
         self._timestamp_offset = self._newest.timestamp + passed - packet.timestamp
         self.request_keyframe(now)
 
-    def stored_packet(self, number: int, now: float) -> StoredPacket | None:
+    def find_or_nack(self, number: int, now: float) -> StoredPacket | None:
         """Return a packet of the history; send a NACK for one that never arrived."""
         stored = self._history[number & HISTORY - 1]
         if stored is not None and stored.number == number:
