@@ -22,10 +22,16 @@ ROOT = Path(__file__).parent.parent
 REFERENCE = "docs/reference.md"
 
 SECTION = r"(?:1[0-8]|[1-9])(?:\.[1-9][0-9]?)?"
-ITEM = rf"{SECTION}(?:-(?:{SECTION}|[a-z]\b))?"
-ITEMS = rf"{ITEM}(?:(?:, | and ){ITEM})*(?![\w.]*\w)"
-CITATION = re.compile(rf"(?<!API )\b[Rr]eference ({ITEMS})")
-BARE = re.compile(rf"(?<![\w`.])\(({ITEMS})(?:,? (?:row|step)s? \d+)?\)")
+
+
+def items(section: str) -> str:
+    """Return the pattern of a list of sections, ranges and marks."""
+    item = rf"{section}(?:-(?:{section}|[a-z]\b))?"
+    return rf"{item}(?:(?:, | and ){item})*(?![\w.]*\w)"
+
+
+CITATION = re.compile(rf"(?<!API )\b[Rr]eference ({items(r'[0-9]+(?:[.][0-9]+)?')})")
+BARE = re.compile(rf"(?<![\w`.])\(({items(SECTION)})(?:,? (?:row|step)s? \d+)?\)")  # other numbers are no sections
 MARK = re.compile(rf"\[({SECTION}-[a-z])\]")
 HEADING = re.compile(rf"^##+ ({SECTION}) ", re.MULTILINE)
 DOCUMENT = re.compile(
@@ -177,6 +183,7 @@ def test_citations_are_found_in_every_part_of_the_repository() -> None:
         ("the order is luck (reference\n4.3).", {"4.3"}),
         ("# of reference\n# 17 that is served", {"17"}),
         ("reference 1.4, row 12", {"1.4"}),
+        ("reference 4.3 and 19.2", {"4.3", "19.2"}),
         ("reference 2.5-a, 2.6-b", {"2.5-a", "2.6-b"}),
         ("Janus API reference 12", set()),
         ("for reference, six carry", set()),
