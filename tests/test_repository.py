@@ -79,6 +79,19 @@ def test_files_that_a_document_links_to_exist(document: Path) -> None:
     assert [link for link in links if not (document.parent / link).exists()] == []
 
 
+def anchors(document: Path) -> set[str]:
+    """Return the anchors of a document's headings, as code hosts make them."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", documents(), ids=lambda path: path.name)
+def test_sections_that_a_document_links_to_exist(document: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#\s]*)#([^)\s]+)\)", document.read_text())
+    targets = [(document.parent / name if name else document, anchor) for name, anchor in links]
+    assert [anchor for target, anchor in targets if anchor not in anchors(target)] == []
+
+
 @pytest.mark.parametrize("document", documents(), ids=lambda path: path.name)
 def test_files_that_a_document_names_exist(document: Path) -> None:
     named = re.findall(
