@@ -9,7 +9,7 @@ Source: RFC 3264 6, RFC 5888 9, RFC 9143 7.3.
 from __future__ import annotations
 
 from sdp.document import Description, MediaSection, Section
-from sdp.offer_answer import bundles, common_formats
+from sdp.offer_answer import bundles, shares_format
 
 
 def mend(offer: Description, answer: Description) -> None:
@@ -26,7 +26,7 @@ def mend(offer: Description, answer: Description) -> None:
         if offered.mid != answered.mid or len(answered.attributes("mid")) > 1:
             _set_mid(answered, offered.mid)
         without = offered.port == 0 and not any(offered.mid in group for group in bundles(offer))  # has no transport
-        unacceptable = offered.rejected or without or not common_formats(offered, answered)
+        unacceptable = offered.rejected or without or not shares_format(offered, answered)
         if unacceptable and not answered.rejected:
             reject(answered, offered)
     group = _bundle_to_answer(offer, pairs)

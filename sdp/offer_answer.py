@@ -174,15 +174,20 @@ def _either(description: Description, section: MediaSection, name: str) -> str |
 # -- media
 
 
-def common_formats(offered: MediaSection, answered: MediaSection) -> set[str]:
-    """Return the formats that an answered section shares with the offered one."""
-    return set(offered.formats) & set(answered.formats)
+def shares_format(offered: MediaSection, answered: MediaSection) -> bool:
+    """Whether the answered section has a format of the offered one.
+
+    In the notation of data channels before RFC 8841 the format is the SCTP port of each side.
+    """
+    if offered.attribute("sctpmap") is not None:
+        return answered.attribute("sctpmap") is not None
+    return not set(offered.formats).isdisjoint(answered.formats)
 
 
 def _formats_fit(offered: MediaSection, answered: MediaSection) -> bool:
     """Whether all formats stand in the offer and payload types mean the same codecs there (RFC 8829 5.3.1)."""
     if not offered.is_rtp:
-        return bool(common_formats(offered, answered))
+        return shares_format(offered, answered)
     if not set(answered.formats) <= set(offered.formats):
         return False
     meanings = {payload.type: (payload.codec, payload.clock_rate) for payload in payloads(offered)}

@@ -94,7 +94,7 @@ class InprocessPublisher:
         """Renegotiate; an ICE restart is refused, for it needs a new connection."""
         if self.closed:
             raise Rejected("The stream is closed.")
-        parsed = read_offer(offer, self._preference)
+        parsed = read_offer(offer, self._preference, renegotiation=True)
         running = self._offer
         if running is None:
             raise Rejected("The stream has not been negotiated yet.")

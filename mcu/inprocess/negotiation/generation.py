@@ -12,6 +12,7 @@ from mcu.base import MediaKind
 from mcu.inprocess.negotiation.parameters import (
     EXTENSIONS,
     MAX_MESSAGE_SIZE,
+    OLD_SCTP_PROTOCOL,
     SCTP_PORT,
     LocalTransportDescription,
     NegotiatedCodec,
@@ -19,6 +20,7 @@ from mcu.inprocess.negotiation.parameters import (
     SubscriberSection,
 )
 from sdp.document import Description, MediaSection, parse
+from sdp.offer_answer import bundles
 
 _ENCODING_NAMES = {"opus": "opus", "h264": "H264", "h265": "H265", "av1": "AV1"}  # spelled as browsers do
 
@@ -26,23 +28,25 @@ _ENCODING_NAMES = {"opus": "opus", "h264": "H264", "h265": "H265", "av1": "AV1"}
 def write_answer(offer: PublisherOffer, local: LocalTransportDescription, *, client: bool, version: int) -> Description:
     """Return the answer to a publisher's offer, receive-only; ``client``: whether the SFU is the DTLS client."""
     accepted = [section for section in offer.sections if section is not None]
-    lines = _session_lines(local, version, [section.mid for section in accepted])
+    grouped = {mid for group in bundles(offer.description) for mid in group}
+    lines = _session_lines(local, version, [section.mid for section in accepted if section.section.mid in grouped])
     setup = "active" if client else "passive"
     for offered, section in zip(offer.description.media, offer.sections, strict=True):
         if section is None:
             lines += _rejected_lines(offered)
             continue
         lines.append(_media_line(section.kind, offered.protocol, section.codec))
-        lines += _transport_lines(local, setup, section.mid)
+        lines += _transport_lines(local, setup, offered.mid)
         if section.codec is None:
-            lines += _data_channel_lines()
+            lines += _data_channel_lines(offered.protocol)
             continue
         lines += [f"a=extmap:{extension_id} {uri}" for uri, extension_id in section.extensions.items()]
         lines += ["a=recvonly" if section.sends else "a=inactive", "a=rtcp-mux"]
         lines += ["a=rtcp-rsize"] if offered.attribute("rtcp-rsize") is not None else []  # RFC 5506 5.1
         lines += _codec_lines(section.codec)
         if section.rids:
-            lines += [f"a=rid:{rid} recv" for rid in section.rids] + [f"a=simulcast:recv {';'.join(section.rids)}"]
+            streams = (f"~{rid}" if rid in section.paused_rids else rid for rid in section.rids)
+            lines += [f"a=rid:{rid} recv" for rid in section.rids] + [f"a=simulcast:recv {';'.join(streams)}"]
     return _description(lines)
 
 
@@ -56,7 +60,7 @@ def write_offer(
         lines.append(_media_line(section.kind, protocol, section.codec))
         lines += _transport_lines(local, setup, section.mid)
         if section.codec is None:
-            lines += _data_channel_lines()
+            lines += _data_channel_lines(protocol)
             continue
         lines += [f"a=extmap:{extension_id} {uri}" for uri, extension_id in EXTENSIONS[section.kind.value].items()]
         lines += ["a=sendonly" if section.sends else "a=inactive", "a=rtcp-mux", "a=rtcp-rsize"]
@@ -67,12 +71,13 @@ def write_offer(
 
 def _session_lines(local: LocalTransportDescription, version: int, mids: Sequence[str]) -> list[str]:
     lines = ["v=0", f"o=- {local.session_id} {version} IN IP4 127.0.0.1", "s=-", "t=0 0"]
-    return [*lines, f"a=group:BUNDLE {' '.join(mids)}", "a=msid-semantic: WMS *"]
+    group = [f"a=group:BUNDLE {' '.join(mids)}"] if mids else []
+    return [*lines, *group, "a=msid-semantic: WMS *"]
 
 
 def _media_line(kind: MediaKind, protocol: str, codec: NegotiatedCodec | None) -> str:
     if codec is None:
-        return f"m=application 9 {protocol} webrtc-datachannel"
+        return f"m=application 9 {protocol} {SCTP_PORT if protocol == OLD_SCTP_PROTOCOL else 'webrtc-datachannel'}"
     formats = [codec.payload.type] + ([codec.rtx.type] if codec.rtx is not None else [])
     return f"m={kind.value} 9 {protocol} {' '.join(map(str, formats))}"
 
@@ -82,7 +87,7 @@ def _rejected_lines(section: MediaSection) -> list[str]:
     return lines if section.mid is None else [*lines, f"a=mid:{section.mid}"]
 
 
-def _transport_lines(local: LocalTransportDescription, setup: str, mid: str) -> list[str]:
+def _transport_lines(local: LocalTransportDescription, setup: str, mid: str | None) -> list[str]:
     return [
         "c=IN IP4 0.0.0.0",
         *(f"a={candidate}" for candidate in local.candidates),
@@ -91,11 +96,13 @@ def _transport_lines(local: LocalTransportDescription, setup: str, mid: str) -> 
         f"a=ice-pwd:{local.password}",
         f"a=fingerprint:{local.fingerprint}",
         f"a=setup:{setup}",
-        f"a=mid:{mid}",
+        *([] if mid is None else [f"a=mid:{mid}"]),
     ]
 
 
-def _data_channel_lines() -> list[str]:
+def _data_channel_lines(protocol: str) -> list[str]:
+    if protocol == OLD_SCTP_PROTOCOL:
+        return [f"a=sctpmap:{SCTP_PORT} webrtc-datachannel 65535", f"a=max-message-size:{MAX_MESSAGE_SIZE}"]
     return [f"a=sctp-port:{SCTP_PORT}", f"a=max-message-size:{MAX_MESSAGE_SIZE}"]
 
 

@@ -25,6 +25,7 @@ FORWARDED_CODECS = {
 }
 SUPPORTED_FEEDBACK = frozenset(("nack", "nack pli", "ccm fir", "goog-remb"))
 SCTP_PORT = 5000
+OLD_SCTP_PROTOCOL = "DTLS/SCTP"  # of descriptions with ``a=sctpmap``, older than RFC 8841
 MAX_LAYERS = 4  # simulcast layers of one media section
 MAX_SECTIONS = 31  # media sections of one offer
 MAX_MESSAGE_SIZE = 65536  # bytes, the limit of aiortc's SCTP
@@ -88,13 +89,14 @@ class PublisherSection:
     """One media section of a publisher's offer."""
 
     kind: MediaKind
-    mid: str
+    mid: str  # unique; made up where the section has none
     section: MediaSection
     sends: bool  # whether its direction lets the client send
     codec: NegotiatedCodec | None = None  # None for data channels
     extensions: dict[str, int] = field(default_factory=dict)  # header extension ids by URI
     streams: tuple[OfferedStream, ...] = (OfferedStream(),)  # one, or the simulcast layers, lowest first
     rids: tuple[str, ...] = ()  # of the simulcast layers, in the offer's order
+    paused_rids: frozenset[str] = frozenset()
     other_ssrcs: frozenset[int] = frozenset()  # named in the offer, but of none of the streams
 
 

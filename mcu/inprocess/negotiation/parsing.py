@@ -18,6 +18,7 @@ from mcu.inprocess.negotiation.parameters import (
     FORWARDED_CODECS,
     MAX_LAYERS,
     MAX_SECTIONS,
+    OLD_SCTP_PROTOCOL,
     REPAIRED_RID,
     RID,
     SCTP_PORT,
@@ -32,7 +33,8 @@ from mcu.inprocess.negotiation.parameters import (
 from sdp.candidates import parse as parse_candidate
 from sdp.codecs import CodecPreference, payloads, prefer
 from sdp.document import Description, MediaSection, SdpError
-from sdp.simulcast import lowest_first, sent_layers
+from sdp.offer_answer import bundles
+from sdp.simulcast import layers, lowest_first, sent_layers
 
 MAX_DIGITS = 10  # of a 32 bit number
 MAX_SSRC = (1 << 32) - 1
@@ -48,25 +50,28 @@ def preference(options: PublishOptions) -> CodecPreference:
     )
 
 
-def read_offer(offer: Description, wish: CodecPreference) -> PublisherOffer:
+def read_offer(offer: Description, wish: CodecPreference, *, renegotiation: bool = False) -> PublisherOffer:
     """Read a publisher's offer, its codecs ordered by ``wish``; ``offer`` itself is not edited.
+
+    A renegotiation may stop all media of the connection.
 
     Raises:
         Rejected: the offer lacks transport parameters, or has no medium that the SFU forwards.
     """
     description = offer.copy()
     prefer(description, wish)
-    bundle = _bundled_mids(description)
+    bundled = _bundled_sections(description)
     sections = tuple(
-        _publisher_section(section, bundle) if place < MAX_SECTIONS else None
+        _publisher_section(section, place) if place in bundled and place < MAX_SECTIONS else None
         for place, section in enumerate(description.media)
     )
     accepted = [section for section in sections if section is not None]
     if len({section.mid for section in accepted}) != len(accepted):
         raise Rejected("The offer has two media sections with the same mid.")
-    if not accepted:
+    if not accepted and not renegotiation:
         raise Rejected("The offer has no medium that this SFU can forward.")
-    return PublisherOffer(description, sections, _transport(description, [section.section for section in accepted]))
+    used = [section.section for section in accepted]
+    return PublisherOffer(description, sections, _transport(description, used or description.media))
 
 
 def read_answer(
@@ -90,23 +95,21 @@ def read_answer(
     return tuple(accepted), _transport(answer, used) if used else None
 
 
-def _bundled_mids(description: Description) -> frozenset[str]:
-    """Return the mids that share one transport: those of the first bundle, else the first section's in use."""
-    for value in description.session.attributes("group"):
-        semantics, _, mids = value.strip().partition(" ")
-        if semantics == "BUNDLE" and mids.strip():
-            return frozenset(mids.split())
-    used = [section.mid for section in description.media if not section.rejected and section.mid]
-    return frozenset(used[:1])
+def _bundled_sections(description: Description) -> frozenset[int]:
+    """Return the places of the sections that share one transport: the first bundle, else the first section in use."""
+    used = {place: section for place, section in enumerate(description.media) if not section.rejected}
+    group = next((group for group in bundles(description) if group), ())
+    if group:
+        return frozenset(place for place, section in used.items() if section.mid in group)
+    return frozenset(list(used)[:1])
 
 
-def _publisher_section(section: MediaSection, bundle: frozenset[str]) -> PublisherSection | None:
-    mid = section.mid
-    if section.rejected or not mid or mid not in bundle or not _is_printable_ascii(mid):
+def _publisher_section(section: MediaSection, place: int) -> PublisherSection | None:
+    mid = section.mid or str(place)  # without a mid the section is the only one
+    if not _is_printable_ascii(mid):
         return None
     if section.kind == "application":
-        usable = section.protocol in ("UDP/DTLS/SCTP", "TCP/DTLS/SCTP") and "webrtc-datachannel" in section.formats
-        return PublisherSection(MediaKind.DATA, mid, section, sends=True) if usable else None
+        return PublisherSection(MediaKind.DATA, mid, section, sends=True) if _has_data_channels(section) else None
     codec = _choose_codec(section)
     if codec is None or section.attribute("rtcp-mux") is None:
         return None
@@ -117,6 +120,7 @@ def _publisher_section(section: MediaSection, bundle: frozenset[str]) -> Publish
     else:
         streams, other_ssrcs = _streams_by_ssrc(section)
         extensions = {uri: number for uri, number in extensions.items() if uri not in (RID, REPAIRED_RID)}
+    paused = layers(section, "send")
     return PublisherSection(
         kind=MediaKind(section.kind),
         mid=mid,
@@ -126,8 +130,23 @@ def _publisher_section(section: MediaSection, bundle: frozenset[str]) -> Publish
         extensions=extensions,
         streams=streams,
         rids=rids,
+        paused_rids=frozenset(rid for rid in rids if paused.get(rid)),
         other_ssrcs=other_ssrcs,
     )
+
+
+def _has_data_channels(section: MediaSection) -> bool:
+    """Whether the section negotiates data channels, in the notation of RFC 8841 or in the older one with sctpmap."""
+    if section.protocol == OLD_SCTP_PROTOCOL:
+        return any(value.split()[1:2] == ["webrtc-datachannel"] for value in section.attributes("sctpmap"))
+    return section.protocol in ("UDP/DTLS/SCTP", "TCP/DTLS/SCTP") and "webrtc-datachannel" in section.formats
+
+
+def _sctp_port(section: MediaSection) -> int:
+    port = section.attribute("sctp-port")
+    if section.protocol == OLD_SCTP_PROTOCOL:
+        port = section.formats[0]
+    return _decimal(port, MAX_PORT) or SCTP_PORT
 
 
 def _choose_codec(section: MediaSection) -> NegotiatedCodec | None:
@@ -231,7 +250,7 @@ def _transport(description: Description, sections: Sequence[MediaSection]) -> Re
             except SdpError:
                 continue  # an unknown form of candidate
     application = next((section for section in sections if section.kind == "application"), None)
-    sctp_port = None if application is None else _decimal(application.attribute("sctp-port"), MAX_PORT) or SCTP_PORT
+    sctp_port = None if application is None else _sctp_port(application)
     max_message_size = _decimal(first("max-message-size"), MAX_SIZE)
     return RemoteTransportDescription(
         ufrag=ufrag,

@@ -30,7 +30,24 @@ class SerialisedOffer:
     @classmethod
     def of(cls, offer: Description) -> Self:
         """Serialise an offer; raises as ``serialised``."""
-        return cls(offer, serialised(offer))
+        return cls(offer, serialised(_with_session_transport(offer)))
+
+
+def _with_session_transport(offer: Description) -> Description:
+    """Return the offer with ICE credentials and fingerprint at the session level if its first m-line lacks them.
+
+    Janus reads them there or in the first m-line, which has none if the client has stopped its medium.
+    """
+    if not offer.media or offer.media[0].attribute("ice-ufrag") is not None:
+        return offer
+    source = next((section for section in offer.media if section.attribute("ice-ufrag") is not None), None)
+    if source is None or offer.session.attribute("ice-ufrag") is not None:
+        return offer
+    missing = [name for name in ("ice-ufrag", "ice-pwd", "fingerprint") if offer.session.attribute(name) is None]
+    lines = [f"a={name}:{value}" for name in missing if (value := source.attribute(name)) is not None]
+    copy = offer.copy()
+    copy.session.insert(len(copy.session.lines), lines)
+    return copy
 
 
 def serialised(description: Description) -> str:
