@@ -185,7 +185,7 @@ class InprocessMcu:
         """Apply changed addresses and ports, from the next connection on.
 
         Raises:
-            TypeError: the settings are another backend's.
+            TypeError: the settings are another SFU's.
         """
         if not isinstance(settings, InprocessSettings):
             raise TypeError("not settings of the in-process SFU")

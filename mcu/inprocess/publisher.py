@@ -121,7 +121,7 @@ class InprocessPublisher:
         """End the stream."""
         await self.end_and_close(CloseReason.PUBLISHER_GONE)
 
-    # -- for the backend
+    # -- for InprocessMcu
 
     async def open(self, offer: PublisherOffer) -> Description:
         """Bind the sockets and answer the first offer; close the publisher if this fails.
@@ -141,7 +141,7 @@ class InprocessPublisher:
         await asyncio.gather(self._transport.close(), *(subscriber.close() for subscriber in subscribers))
 
     def end(self, reason: CloseReason, own_reason: CloseReason | None = None) -> None:
-        """End the stream and its subscriptions with ``reason``; a task of the backend closes the sockets.
+        """End the stream and its subscriptions with ``reason``; a task of InprocessMcu closes the sockets.
 
         ``own_reason`` is the one for the publisher's own listener; ``None``: it is not called.
         """

@@ -130,7 +130,7 @@ class InprocessSubscriber:
         self._finish()
         await self._transport.close()
 
-    # -- for the backend and the publisher
+    # -- for InprocessMcu and the publisher
 
     async def open(self) -> Description:
         """Bind the sockets and return the first offer; close the subscription if this fails.
@@ -155,7 +155,7 @@ class InprocessSubscriber:
             self._reoffer_timer = asyncio.get_running_loop().call_later(delay, self._reoffer)
 
     def end(self, reason: CloseReason) -> None:
-        """End the subscription, and notify the listener with ``reason``; a task of the backend closes the sockets."""
+        """End the subscription, and notify the listener with ``reason``; a task of InprocessMcu closes the sockets."""
         if not self.closed:
             self.gate.close(reason)
             self._finish()

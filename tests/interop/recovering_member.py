@@ -27,7 +27,7 @@ REQUEST_INTERVAL = 10.0  # seconds between two requests, as of Talk's clients
 
 
 class _ReconnectingMember(Member):
-    """Requests a stream again when its connection has failed, as clients do, but after ``GRACE``."""
+    """A member that requests a stream again ``GRACE`` seconds after its connection has failed."""
 
     requests = 0  # sent
 

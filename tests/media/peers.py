@@ -100,7 +100,7 @@ class MediaPeer:
 
 
 class PublishingPeer(MediaPeer):
-    """Publishes pictures that show ``number``, a tone of ``frequency`` Hz, and data channels.
+    """A publisher of pictures that show ``number``, a tone of ``frequency`` Hz, and data channels.
 
     ``channels`` are the labels of the data channels; one that begins with "unordered" is unordered.
     ``video_codec`` is the only codec offered, for instance "video/H264"; empty: aiortc's choice.
@@ -172,7 +172,7 @@ class PublishingPeer(MediaPeer):
 
 
 class WatchingPeer(MediaPeer):
-    """Receives media, and records the numbers of decoded pictures, the frequencies of tones, and messages."""
+    """A receiver that records the numbers of decoded pictures, the frequencies of tones, and messages."""
 
     def __init__(self) -> None:
         super().__init__()

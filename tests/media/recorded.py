@@ -59,7 +59,7 @@ class RecordedTrack(MediaStreamTrack):
 
 
 class RecordedPeer(PublishingPeer):
-    """Publishes encoded pictures, without audio."""
+    """A publisher of encoded pictures, without audio."""
 
     def __init__(self, recording: list[bytes]) -> None:
         super().__init__(0, 0.0, audio=False, video=False, channels=())

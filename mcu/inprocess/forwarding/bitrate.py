@@ -8,7 +8,7 @@ MIN_INTERVAL = 0.9  # seconds that a bitrate covers at least
 
 
 class BitrateMeter:
-    """Computes the bitrates between the last two samples; ``now`` is monotonic, in seconds."""
+    """The bitrates between the last two samples of the counters; ``now`` is monotonic, in seconds."""
 
     def __init__(self, now: float) -> None:
         self._sampled_at = now

@@ -15,7 +15,7 @@ from mcu.inprocess.negotiation.parameters import PublisherSection
 
 
 class RtpDemultiplexer:
-    """Holds the receive tracks, and the RTP streams by SSRC; ``now`` is monotonic, in seconds."""
+    """The receive tracks by mid, and the RTP streams by SSRC; ``now`` is monotonic, in seconds."""
 
     def __init__(self, cname: str, feedback: RtcpFeedback) -> None:
         self.tracks: dict[str, ReceiveTrack] = {}  # by the publisher's mid, in the order of the offer

@@ -28,17 +28,17 @@ _FIRST_OCTET = rtp.VERSION_BITS | rtp.EXTENSION_BIT
 
 
 class PacketSender(Protocol):
-    """Encrypts and sends packets; ``False`` where one could not be sent."""
+    """The sending half of a transport; ``False`` where a packet could not be sent."""
 
     def send_rtp(self, packet: bytes) -> bool:
-        """Send an RTP packet."""
+        """Encrypt and send an RTP packet."""
 
     def send_rtcp(self, packet: bytes) -> bool:
-        """Send a compound RTCP packet."""
+        """Encrypt and send a compound RTCP packet."""
 
 
 class DownTrack:
-    """Forwards a receive track to one subscriber, once ``accept`` and ``start`` were called.
+    """One subscriber's copy of a receive track; it is forwarded once ``accept`` and ``start`` were called.
 
     ``now`` is monotonic, in seconds.
     """

@@ -30,7 +30,7 @@ LAYER_TIMEOUT = 0.7  # seconds that a simulcast layer may be behind the others b
 
 
 class ReceiveTrack:
-    """Receives one medium of a publisher; ``now`` is monotonic, in seconds.
+    """One received medium of a publisher; ``now`` is monotonic, in seconds.
 
     Args:
         mid: the media section's identification in the offers to subscribers.

@@ -18,7 +18,7 @@ MAX_MISSING = MAX_AGE  # missing packets tracked at a time; a source with more c
 
 
 class ReceptionStatistics:
-    """Counts received and missing packets of one SSRC; ``now`` is monotonic, in seconds."""
+    """The received and missing packets of one SSRC; ``now`` is monotonic, in seconds."""
 
     def __init__(self, clock_rate: int) -> None:
         self._clock_rate = clock_rate

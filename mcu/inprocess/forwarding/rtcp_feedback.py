@@ -25,7 +25,7 @@ class KeyframeSource(Protocol):
 
 
 class RtcpFeedback:
-    """Sends RTCP feedback to one publisher; ``send`` encrypts and sends a compound packet."""
+    """The feedback to one publisher; ``send`` encrypts and sends a compound packet."""
 
     def __init__(self, sender_ssrc: int, send: Callable[[bytes], bool]) -> None:
         self.sender_ssrc = sender_ssrc

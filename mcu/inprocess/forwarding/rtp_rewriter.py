@@ -31,7 +31,7 @@ class OffsetSegment(NamedTuple):
 
 
 class RtpRewriter:
-    """Assigns the sent sequence numbers, and maps one back to the packet that it was assigned to.
+    """The assignment of sent sequence numbers to packets, in both directions.
 
     The down track that owns the rewriter advances ``next_sequence`` itself: a call per packet would cost too much.
     """

@@ -41,7 +41,7 @@ class StoredPacket(NamedTuple):
 
 
 class RtpStream:
-    """Receives the packets of one SSRC and of its retransmission SSRC; ``now`` is monotonic, in seconds."""
+    """The packets of one SSRC and of its retransmission SSRC; ``now`` is monotonic, in seconds."""
 
     def __init__(self, track: ReceiveTrack, offered: OfferedStream) -> None:
         self.track = track

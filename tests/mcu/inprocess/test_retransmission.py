@@ -22,7 +22,7 @@ JUNK = (b"", b"\x00", b"\x00" * 20, b"\x14" * 30, b"\x80", b"\x80\xc8" * 20, b"\
 
 
 class VideoLoss:
-    """Selects video packets to lose, and counts retransmissions."""
+    """The loss of every ``LOSS_INTERVAL``-th video packet; counts the retransmissions."""
 
     def __init__(self) -> None:
         self.packets = 0

@@ -38,7 +38,7 @@ def simulcast_section(*streams: OfferedStream) -> PublisherSection:
 
 @dataclass
 class LayerSender:
-    """Sends one simulcast layer to a receive track; its numbers begin anywhere."""
+    """A sender of one simulcast layer to a receive track, with any first sequence number, timestamp and ids."""
 
     track: ReceiveTrack
     name: str

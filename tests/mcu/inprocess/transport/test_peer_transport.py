@@ -21,7 +21,7 @@ WAIT = 10.0
 
 
 class RecordingTransportListener:
-    """Records the events of a transport; ``faulty`` makes it raise at each packet."""
+    """A listener that records the events of a transport; ``faulty`` makes it raise at each packet."""
 
     def __init__(self) -> None:
         self.packets: list[bytes] = []
