@@ -159,7 +159,7 @@ async def test_janus_drained_by_a_reload_keeps_its_streams_and_is_disconnected_a
     await cluster.reconfigure(0, draining=True)
     url = cluster.servers[0].url
     await cluster.wait_for_body(
-        "/readyz", f"ok; 1 of 2 SFUs take no streams: Janus 1, {url}: takes no new streams, and is left when"
+        "/readyz", f"ok; 1 of 2 SFUs take no streams: Janus 1, {url}: accepts no new streams, and is disconnected when"
     )
     await cluster.wait_for_body("/api/v1/serverinfo", '"connected": true')
     await publish(ben, ben_publishing)

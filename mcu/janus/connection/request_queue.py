@@ -1,7 +1,7 @@
 """Requests on their way to Janus, over one connection after another.
 
-A request that was not sent goes out over the next connection. A request that was sent and not answered may or may not
-have reached Janus: it is sent again if it is repeatable, otherwise its caller is told that it was interrupted.
+A request that was not sent is sent over the next connection. Whether a request that was sent and not answered has
+reached Janus is unknown: it is sent again if it is repeatable, otherwise its caller is interrupted.
 """
 
 from __future__ import annotations

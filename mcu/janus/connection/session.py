@@ -253,7 +253,7 @@ class JanusSession:
         self.post("detach", handle_id=attached.data.id)
 
     def lose(self) -> None:
-        """Give the session up for good: fail its requests and tell the listener of each handle. Idempotent."""
+        """Give the session up for good: fail its requests and notify the listener of each handle. Idempotent."""
         if self.lost:
             return
         self.lost = True

@@ -7,8 +7,8 @@ A request is answered in one of three ways (``Expect``); which message of Janus 
     SUCCESS    wait    done     done         done     failed
     EVENT      wait    done     -            done     failed
 
-A request that is abandoned and succeeds later has created something on Janus; ``Transactions.settle`` tells the caller
-to undo it.
+A request that is abandoned and succeeds later has created an object on Janus; ``Transactions.settle`` returns that it
+has to be undone.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class PendingRequest(msgspec.Struct):
     """A request that is not answered yet."""
 
     expect: Expect
-    creates: bool  # its success creates something on Janus that has to be undone if the caller is gone
+    creates: bool  # its success creates an object on Janus that has to be removed if the caller is gone
     abandoned: bool = False
 
 

@@ -1,6 +1,6 @@
-"""All Janus of one gateway: those of the configuration and those that are still being drained.
+"""All Janus of one gateway: the configured ones, and removed ones that are still being drained.
 
-Which of them takes a stream is decided in ``mcu.janus.placement.ranking``, from the facts collected here.
+The Janus for a stream is chosen by ``mcu.janus.placement.ranking``, from the loads collected here.
 """
 
 from __future__ import annotations

@@ -65,9 +65,9 @@ def rank_for_publisher(servers: Sequence[ServerLoad], client: ClientLocation) ->
 def better_for_subscriber(source: ServerLoad, others: Sequence[ServerLoad], client: ClientLocation) -> int | None:
     """Return the index in ``others`` of the Janus that serves a subscriber better than ``source``, its publisher's.
 
-    That is one nearer to the client: the nearest, preferably one that has the stream already, then the least loaded.
-    If none is nearer, it is an equally near one compared with which the source is overloaded. ``None``: the source
-    serves the subscriber best.
+    A Janus is better if it is nearer to the client, or equally near and the source is overloaded compared with it. Of
+    several the nearest is returned, then one that has the stream already, then the least loaded. ``None``: none is
+    better.
     """
     source_load, *load_of = loads([source, *others])
     source_distance = distance(source, client)

@@ -127,8 +127,8 @@ class JanusServer:
     def reconfigure(self, settings: JanusServerSettings | None) -> None:
         """Apply changed settings; ``None``: this Janus was removed from the configuration.
 
-        Those that concern the connection hold from the next one on, all others at once. A Janus that is wanted again
-        while it is being disconnected is connected to when that is done.
+        Settings of the connection hold from the next connection on, all others at once. A Janus that is no longer to be
+        drained while it is being disconnected is connected to again afterwards.
         """
         if settings is None and not self.removed:
             self.log.server_name = f"{self.log.server_name or 'Janus'} of before the reload"
@@ -152,7 +152,7 @@ class JanusServer:
         await self._disconnect()
         self.rooms.release()
         self._disconnected = True
-        self.log.info("Janus was drained and left")
+        self.log.info("Janus was drained and disconnected")
         if self._started and not self.draining:
             self.start()
         self._on_change()
@@ -301,7 +301,7 @@ class JanusServer:
         if self.drained:
             state, reason = SfuState.STOPPED, "drained"
         elif self.draining and state in (SfuState.READY, SfuState.STOPPED):
-            state, reason = SfuState.DRAINING, "takes no new streams, and is left when its last one has ended"
+            state, reason = SfuState.DRAINING, "accepts no new streams, and is disconnected when its last one has ended"
         return SfuStatus(
             url=self.settings.url,
             state=state,

@@ -1,12 +1,12 @@
 """Removal of orphans: objects on Janus that carry this gateway's instance and that no stream uses any more.
 
-- A **room** is owned from before its creation until it is destroyed (``RoomRegistry``). One with our label that is not
-  owned is destroyed as soon as it is empty: before that, Janus 1.1.2 might crash. One that this process does not know
-  has to be empty at two consecutive looks; the room of a copy (``labels``) has to be there at two, empty or not. A room
-  of this process' other connection to the same Janus is left to that connection.
-- A **handle** of our session that the session neither knows nor waits for is detached.
-- A **session** other than ours, whose handles all carry our instance and that has been silent for longer than it can
-  be claimed, is destroyed: an earlier process of this gateway made it.
+- A **room** is owned from before its creation until it is destroyed (``RoomRegistry``). An unowned room with a label of
+  this instance is destroyed as soon as it is empty: earlier, Janus 1.1.2 might crash. A room that this process does not
+  this instance is destroyed as soon as it is empty: earlier, Janus 1.1.2 might crash. A room that this process does
+  not know has to be empty at two consecutive looks; the room of a copy (``labels``) has to exist at two, empty or not.
+  Rooms of this process' other connection to the same Janus are not touched by this one.
+- Another **session** whose handles all carry this instance, and that has been silent for longer than it can be claimed,
+  is destroyed: an earlier process of this gateway created it.
 
 Handles and sessions are found through the Admin API only; without it Janus ends such a session by itself. Objects of
 other programs and other instances are never touched.
@@ -35,7 +35,7 @@ EVERY = 60.0  # seconds before each further look
 SUSPECTED = 2.0  # seconds at most before the look that decides about a room that this process does not know
 LOOK_TIMEOUT = 10.0  # seconds for one look
 SILENT = 12.0  # seconds: a running gateway sends a keepalive every 3, and a session silent for 10 cannot be claimed
-OCCUPIED_LOOKS = 4  # looks after which a room of ours is destroyed even if a participant is still in it
+OCCUPIED_LOOKS = 4  # looks after which an orphaned room is destroyed even if a participant is still in it
 
 
 class OrphanSweep:
@@ -151,7 +151,7 @@ async def sweep(
     settings: Callable[[], JanusServerSettings],
     abandoned: set[int],
 ) -> None:
-    """Remove orphans again and again until cancelled or the session is lost; a failed look is repeated at the next.
+    """Look for orphans at intervals until cancelled or the session is lost; a failed look only delays their removal.
 
     ``abandoned``: sessions of this process that were lost while Janus was unreachable; they are destroyed first.
     """

@@ -85,7 +85,7 @@ def configure_publisher() -> dict[str, Any]:
 
 
 def limit_bitrate(bits_per_second: int) -> dict[str, Any]:
-    """Return the request that caps what a publisher sends."""
+    """Return the request that caps a publisher's bit rate."""
     return {"request": "configure", "bitrate": bits_per_second}
 
 

@@ -35,7 +35,7 @@ class HandlePeer(ABC):
         self.gate = ListenerGate(listener)
         self.closed = False
         self.description: Description | None = None  # Janus' last one
-        self.closing: list[asyncio.Future[Any]] = []  # done when Janus has removed what belongs to the ended stream
+        self.closing: list[asyncio.Future[Any]] = []  # done when Janus has removed the objects of the ended stream
         self._timeout = timeout
         self._requesting = asyncio.Lock()
 
@@ -79,7 +79,7 @@ class HandlePeer(ABC):
         await self.wait_closed()
 
     async def wait_closed(self) -> None:
-        """Wait, within the time limit, until Janus has removed what belongs to the ended stream."""
+        """Wait, within the time limit, until Janus has removed the objects of the ended stream."""
         if self.closing:
             await asyncio.wait(self.closing, timeout=self._timeout)
 

@@ -99,7 +99,7 @@ class JanusPublisher(HandlePeer):
             return await self.negotiate(serialised_offer)
 
     async def limit(self, bits_per_second: int) -> None:
-        """Cap what the publisher sends, by REMB; 0 lifts the cap, up to the stream's ceiling."""
+        """Cap the publisher's bit rate, by REMB; 0 lifts the cap, up to the stream's ceiling."""
         ceiling = self._ceiling or UNLIMITED
         cap = min(bits_per_second, ceiling) if bits_per_second > 0 else ceiling
         async with self.exclusive_handle() as handle:

@@ -51,7 +51,7 @@ class RoomFeed:
         return bool(self.subscribers or self.joining)
 
     def offer(self, media: Mapping[str, MediaKind]) -> None:
-        """Set the media by mid, and have Janus offer those that are new to each subscriber."""
+        """Set the media by mid, and have Janus offer the added ones to each subscriber."""
         self.media = media
         for subscriber in list(self.subscribers):
             subscriber.request_missing_media()

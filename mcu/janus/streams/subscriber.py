@@ -24,8 +24,8 @@ class PublisherNotReady(Exception):
 class JanusSubscriber(HandlePeer):
     """A subscription to one feed.
 
-    At most one offer of Janus is unanswered. Janus keeps back what changes meanwhile and offers it, combined, after the
-    answer; so no further offer is requested while one is outstanding.
+    At most one offer of Janus is unanswered. Janus holds further changes back and offers them, combined, after the
+    answer; so no further offer is requested while one is unanswered.
     """
 
     SUBSCRIBES = True

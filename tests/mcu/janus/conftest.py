@@ -38,7 +38,7 @@ CAMERA = StreamKey(BackendId("cloud"), PublisherId("anna"), StreamType.VIDEO)
 SCREEN = StreamKey(BackendId("cloud"), PublisherId("anna"), StreamType.SCREEN)
 
 
-class RecordingListener:
+class WaitableListener:
     """A listener that records its calls, and can be waited for."""
 
     def __init__(self) -> None:
@@ -106,7 +106,7 @@ class JanusCall:
 
     async def publisher(
         self, number: int = 1, *, key: StreamKey = CAMERA, options: PublishOptions | None = None, **media: bool
-    ) -> tuple[JanusPublisher, PublishingPeer, RecordingListener]:
+    ) -> tuple[JanusPublisher, PublishingPeer, WaitableListener]:
         """Publish; by default a tone and data channels, no video."""
         peer = PublishingPeer(
             number,
@@ -116,7 +116,7 @@ class JanusCall:
             channels=("status", "unordered") if media.get("channels", True) else (),
         )
         await self._stack.enter_async_context(peer)
-        listener = RecordingListener()
+        listener = WaitableListener()
         publisher, answer = await self.mcu.publish(
             key, described(await peer.offer()), options or PublishOptions(), listener
         )
@@ -126,10 +126,10 @@ class JanusCall:
 
     async def subscriber(
         self, key: StreamKey = CAMERA, options: SubscribeOptions | None = None, answer: bool = True
-    ) -> tuple[JanusSubscriber, WatchingPeer, RecordingListener]:
+    ) -> tuple[JanusSubscriber, WatchingPeer, WaitableListener]:
         """Subscribe, and answer the offer unless ``answer`` is false."""
         peer = await self._stack.enter_async_context(WatchingPeer())
-        listener = RecordingListener()
+        listener = WaitableListener()
         subscriber, offer = await self.mcu.subscribe(key, options or SubscribeOptions(), listener)
         assert isinstance(subscriber, JanusSubscriber)
         if answer:

@@ -27,7 +27,7 @@ from mcu.janus.settings import JanusServerSettings
 from tests.janus_process import ADMIN_KEY, API_SECRET
 from tests.mcu.descriptions import described
 from tests.mcu.janus.behind_proxy import FrameGaps, JanusBehindProxy, proxied
-from tests.mcu.janus.conftest import CAMERA, SCREEN, WAIT, RecordingListener
+from tests.mcu.janus.conftest import CAMERA, SCREEN, WAIT, WaitableListener
 from tests.media import PublishingPeer, WatchingPeer
 
 __all__ = ["proxied"]
@@ -85,7 +85,7 @@ async def test_requests_made_while_the_connection_is_broken_are_carried_out_afte
     limiting = asyncio.create_task(subscriber.select(MediaSelection(audio=True)))
     publishing = asyncio.create_task(call.publisher(2, key=SCREEN))
     leaving = asyncio.create_task(subscriber.close())
-    given_up = asyncio.create_task(proxied.mcu.subscribe(CAMERA, SubscribeOptions(timeout=0.3), RecordingListener()))
+    given_up = asyncio.create_task(proxied.mcu.subscribe(CAMERA, SubscribeOptions(timeout=0.3), WaitableListener()))
     with pytest.raises(McuLost, match="not there"):
         await given_up
     proxied.proxy.refusing = False
@@ -170,7 +170,7 @@ async def test_a_gateway_that_stops_while_the_connection_is_broken_ends_its_stre
     assert published.closed in ([], [CloseReason.LOST])
     assert proxied.mcu.status().sfus[0].state is SfuState.STOPPED
     with pytest.raises(McuLost):
-        await proxied.mcu.publish(SCREEN, described("v=0\r\n"), PublishOptions(timeout=1), RecordingListener())
+        await proxied.mcu.publish(SCREEN, described("v=0\r\n"), PublishOptions(timeout=1), WaitableListener())
 
 
 async def test_an_admin_api_that_refuses_the_secret_does_not_disturb_calls(
@@ -237,7 +237,7 @@ async def test_cuts_at_any_moment_leave_nothing_on_janus_and_time_no_call_out(
         key = StreamKey(BackendId("cloud"), PublisherId(name), StreamType.VIDEO)
         while time.monotonic() < until:
             async with PublishingPeer(1, 440.0, video=False) as sender, WatchingPeer() as watcher:
-                listener = RecordingListener()
+                listener = WaitableListener()
                 publisher = subscriber = None
                 try:
                     publisher, answer = await proxied.mcu.publish(

@@ -30,7 +30,7 @@ from tests.mcu.janus.conftest import (
     WAIT,
     JanusCall,
     RecordedStates,
-    RecordingListener,
+    WaitableListener,
     settings_for,
     until_room_count,
 )
@@ -62,10 +62,10 @@ async def test_a_janus_that_is_not_up_yet_is_waited_for(
     await states.until(lambda status: "refused" in status.sfus[0].reason)
     with pytest.raises(McuLost, match="not there"):
         await mcu.publish(
-            CAMERA, described(await offer_of_closed_peer()), PublishOptions(timeout=0.2), RecordingListener()
+            CAMERA, described(await offer_of_closed_peer()), PublishOptions(timeout=0.2), WaitableListener()
         )
     publishing = asyncio.create_task(
-        mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(timeout=30), RecordingListener())
+        mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(timeout=30), WaitableListener())
     )
     async with process:
         publisher, answer = await publishing
@@ -106,7 +106,7 @@ async def test_a_janus_without_videoroom_is_refused_with_one_sentence(states: Re
         status = await states.until(lambda status: status.sfus[0].state is SfuState.REFUSED)
         assert status.sfus[0].reason == "this Janus has no VideoRoom plugin (janus.plugin.videoroom)"
         with pytest.raises(Rejected, match="no VideoRoom"):
-            await mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(), RecordingListener())
+            await mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(), WaitableListener())
         await mcu.stop()
 
 
@@ -127,7 +127,7 @@ async def test_a_wrong_admin_key_is_a_refusal_and_leaves_nothing_on_janus(
     mcu = JanusMcu((JanusServerSettings(janus.url, api_secret=API_SECRET, admin_key="wrong"),), timeout=WAIT)
     await mcu.start(states)
     with pytest.raises(Rejected, match="433"):
-        await mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(), RecordingListener())
+        await mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(), WaitableListener())
     await mcu.stop()
     assert await janus.rooms() == []
     assert await janus.handles() == []
@@ -165,7 +165,7 @@ async def test_a_killed_janus_ends_every_stream_at_once_and_is_connected_to_agai
 ) -> None:
     _, _, publisher = await call.publisher()
     _, _, subscriber = await call.subscriber()
-    waiting = asyncio.create_task(mcu.subscribe(SCREEN, SubscribeOptions(timeout=60), RecordingListener()))
+    waiting = asyncio.create_task(mcu.subscribe(SCREEN, SubscribeOptions(timeout=60), WaitableListener()))
     begun = time.monotonic()
     await janus.kill()
     assert await publisher.close_reason() is CloseReason.LOST
@@ -190,7 +190,7 @@ async def test_pending_requests_fail_at_once_when_janus_is_killed(
     janus.freeze()  # so that the requests below are pending when it is killed
     limiting = asyncio.create_task(publisher.limit(100_000))
     publishing = asyncio.create_task(
-        mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(timeout=0.5), RecordingListener())
+        mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(timeout=0.5), WaitableListener())
     )
     await asyncio.sleep(0)
     await janus.kill()
@@ -205,11 +205,11 @@ async def test_a_late_success_of_janus_is_undone(mcu: JanusMcu, janus: JanusProc
     for _ in range(3):
         with pytest.raises(McuTimeout):
             await mcu.publish(
-                CAMERA, described(await offer_of_closed_peer()), PublishOptions(timeout=0.2), RecordingListener()
+                CAMERA, described(await offer_of_closed_peer()), PublishOptions(timeout=0.2), WaitableListener()
             )
     janus.thaw()
     publisher, _ = await mcu.publish(
-        CAMERA, described(await offer_of_closed_peer()), PublishOptions(), RecordingListener()
+        CAMERA, described(await offer_of_closed_peer()), PublishOptions(), WaitableListener()
     )
     await publisher.close()
     assert await janus.rooms() == []
@@ -220,7 +220,7 @@ async def test_without_a_reclaim_timeout_a_broken_connection_ends_the_streams(
     states: RecordedStates, loopback: None
 ) -> None:
     async with JanusProcess(RECLAIM_TIMEOUT="0") as janus, TcpProxy(janus.values["WS_PORT"]) as proxy:
-        listener = RecordingListener()
+        listener = WaitableListener()
         settings = JanusServerSettings(proxy.url, api_secret=API_SECRET, admin_key=ADMIN_KEY)
         mcu = JanusMcu((settings,), timeout=WAIT)
         await mcu.start(states)
@@ -230,7 +230,7 @@ async def test_without_a_reclaim_timeout_a_broken_connection_ends_the_streams(
         assert await listener.close_reason() is CloseReason.LOST
         assert len(await janus.rooms()) == 1
         publisher, _ = await mcu.publish(
-            CAMERA, described(await offer_of_closed_peer()), PublishOptions(), RecordingListener()
+            CAMERA, described(await offer_of_closed_peer()), PublishOptions(), WaitableListener()
         )
         await until_room_count(janus, 1)
         await publisher.close()
@@ -248,7 +248,7 @@ async def test_a_second_gateway_on_the_same_janus_is_not_disturbed(
     await other.start(states)
     await states.until(lambda status: status.ready)
     publisher, _ = await other.publish(
-        CAMERA, described(await offer_of_closed_peer()), PublishOptions(), RecordingListener()
+        CAMERA, described(await offer_of_closed_peer()), PublishOptions(), WaitableListener()
     )
     assert len(await janus.rooms()) == 2
     await other.stop()
@@ -268,7 +268,7 @@ async def test_stop_leaves_nothing_on_janus_and_may_be_repeated(
     assert await janus.rooms() == []
     assert await janus.handles() == []
     with pytest.raises(McuLost):
-        await mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(), RecordingListener())
+        await mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(), WaitableListener())
 
 
 async def test_changed_settings_hold_from_the_next_attempt_on(janus: JanusProcess, states: RecordedStates) -> None:
@@ -310,7 +310,7 @@ async def test_a_session_that_expires_on_janus_is_lost_and_replaced_by_a_new_one
     monkeypatch.setattr("mcu.janus.connection.session.KEEPALIVE", 3600.0)
     monkeypatch.setattr("mcu.janus.rooms.sweep.FIRST", (3600.0,))  # a look keeps the session alive as well
     async with JanusProcess(SESSION_TIMEOUT="4") as process:
-        mcu, listener = JanusMcu((settings_for(process),), timeout=WAIT), RecordingListener()
+        mcu, listener = JanusMcu((settings_for(process),), timeout=WAIT), WaitableListener()
         await mcu.start(states)
         await mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(), listener)
         assert await listener.close_reason(20) is CloseReason.LOST  # Janus' `timeout` names no sender
@@ -337,7 +337,7 @@ async def test_a_session_is_kept_alive(states: RecordedStates, loopback: None, m
 async def test_a_proxy_that_reports_janus_as_gone_loses_the_streams(
     janus: JanusProcess, loopback: None, status: int, reason: str
 ) -> None:
-    states, listener = RecordedStates(), RecordingListener()
+    states, listener = RecordedStates(), WaitableListener()
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

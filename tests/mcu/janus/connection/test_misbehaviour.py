@@ -14,10 +14,26 @@ from mcu.janus.connection.messages import PLUGIN, HandleInfo, JanusMessage, pars
 from mcu.janus.connection.transactions import Expect
 from mcu.janus.settings import JanusServerSettings
 from tests.mcu.descriptions import described
-from tests.mcu.janus.conftest import CAMERA, WAIT, RecordedStates, RecordingListener
+from tests.mcu.janus.conftest import CAMERA, WAIT, RecordedStates, WaitableListener
 from tests.mcu.janus.fake_janus import OFFER, FakeJanus
 
 LATE = {"janus": "success", "data": {"id": 7}}
+
+
+class FailingListener:
+    """A listener of a handle that raises whenever it is called."""
+
+    def on_event(self, message: JanusMessage) -> None:
+        raise ZeroDivisionError
+
+    def on_claimed(self) -> None:
+        raise ZeroDivisionError
+
+    def on_handle_info(self, info: HandleInfo) -> None:
+        raise ZeroDivisionError
+
+    def on_lost(self) -> None:
+        raise ZeroDivisionError
 
 
 async def ready(fake: FakeJanus, states: RecordedStates, request_timeout: float = WAIT) -> JanusMcu:
@@ -37,7 +53,7 @@ async def test_a_janus_without_data_channels_is_refused_with_one_sentence(
         status = await states.until(lambda status: status.sfus[0].state is SfuState.REFUSED)
         assert status.sfus[0].reason == "this Janus was built without data channels"
         with pytest.raises(Rejected, match="data channels"):
-            await mcu.publish(CAMERA, described(OFFER), PublishOptions(), RecordingListener())
+            await mcu.publish(CAMERA, described(OFFER), PublishOptions(), WaitableListener())
         await mcu.stop()
     assert len([record for record in caplog.records if "data channels" in record.getMessage()]) == 1
 
@@ -60,19 +76,6 @@ async def test_invalid_and_unexpected_messages_are_ignored(
 async def test_a_listener_that_raises_does_not_stop_the_reader(
     states: RecordedStates, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class FailingListener:
-        def on_event(self, message: JanusMessage) -> None:
-            raise ZeroDivisionError
-
-        def on_claimed(self) -> None:
-            """Do nothing."""
-
-        def on_handle_info(self, info: HandleInfo) -> None:
-            """Do nothing."""
-
-        def on_lost(self) -> None:
-            """Do nothing."""
-
     async with FakeJanus() as fake:
         mcu = await ready(fake, states)
         session = await mcu.session()
@@ -88,19 +91,6 @@ async def test_a_listener_that_raises_does_not_stop_the_reader(
 async def test_a_listener_that_raises_does_not_prevent_a_claim_or_a_new_session(
     states: RecordedStates, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class FailingListener:
-        def on_event(self, message: JanusMessage) -> None:
-            """Do nothing."""
-
-        def on_claimed(self) -> None:
-            raise ZeroDivisionError
-
-        def on_handle_info(self, info: HandleInfo) -> None:
-            """Do nothing."""
-
-        def on_lost(self) -> None:
-            raise ZeroDivisionError
-
     async with FakeJanus() as fake:
         info = {"janus": "server_info", "data_channels": True, "plugins": {PLUGIN: {}}, "reclaim-session-timeout": 5}
         fake.answers["info"] = info
@@ -194,7 +184,7 @@ async def test_a_handle_whose_attach_is_answered_late_is_detached(states: Record
         mcu = await ready(fake, states)
         fake.answers["attach"] = None
         with pytest.raises(McuTimeout):
-            await mcu.publish(CAMERA, described(OFFER), PublishOptions(timeout=0.1), RecordingListener())
+            await mcu.publish(CAMERA, described(OFFER), PublishOptions(timeout=0.1), WaitableListener())
         asked = await fake.until("attach", 2)
         late = {"janus": "success", "transaction": asked["transaction"], "data": {"id": 4711}}
         await fake.send(json.dumps(late))
@@ -254,7 +244,7 @@ async def test_a_plugin_error_in_a_success_is_an_error(states: RecordedStates) -
         data = {"videoroom": "event", "error_code": 429, "error": "Missing element (admin_key)"}
         fake.answers["message"] = {"janus": "success", "plugindata": {"plugin": PLUGIN, "data": data}}
         with pytest.raises(Rejected, match="429"):
-            await mcu.publish(CAMERA, described(OFFER), PublishOptions(), RecordingListener())
+            await mcu.publish(CAMERA, described(OFFER), PublishOptions(), WaitableListener())
         await fake.until("detach")
         await mcu.stop()
 
@@ -265,7 +255,7 @@ async def test_a_room_number_that_exists_is_replaced_by_another(states: Recorded
         data = {"videoroom": "event", "error_code": 427, "error": "Room already exists"}
         fake.answers["message"] = {"janus": "success", "plugindata": {"plugin": PLUGIN, "data": data}}
         publishing = asyncio.create_task(
-            mcu.publish(CAMERA, described(OFFER), PublishOptions(timeout=1), RecordingListener())
+            mcu.publish(CAMERA, described(OFFER), PublishOptions(timeout=1), WaitableListener())
         )
         await fake.until("message", 3)
         publishing.cancel()
@@ -287,7 +277,7 @@ async def test_no_secret_and_no_description_reaches_the_log(
         assert fake.requests[0]["token"] == "tock-en"
         fake.answers["attach"] = {"janus": "error", "error": {"code": 403, "reason": "Unauthorized"}}
         with pytest.raises(Rejected):
-            await mcu.publish(CAMERA, described(OFFER), PublishOptions(), RecordingListener())
+            await mcu.publish(CAMERA, described(OFFER), PublishOptions(), WaitableListener())
         await mcu.stop()
     for private in ("hush-hush", "tock-en", "127.0.0.1", "ice-ufrag", "anna"):
         assert private not in caplog.text

@@ -16,7 +16,7 @@ from mcu.base import (
 )
 from tests.mcu.descriptions import described
 from tests.mcu.janus.behind_proxy import JanusBehindProxy, proxied
-from tests.mcu.janus.conftest import CAMERA, RecordingListener
+from tests.mcu.janus.conftest import CAMERA, WaitableListener
 from tests.media import PublishingPeer
 
 __all__ = ["proxied"]
@@ -145,7 +145,7 @@ async def test_a_publisher_that_does_not_connect_after_the_claim_fails(
 ) -> None:
     monkeypatch.setattr("mcu.janus.streams.publisher.CONNECTS_WITHIN", 0.2)
     await proxied.start_call()
-    listener = RecordingListener()
+    listener = WaitableListener()
     async with PublishingPeer(1, 440.0, video=False) as silent:
         await proxied.mcu.publish(CAMERA, described(await silent.offer()), PublishOptions(), listener)
         proxied.proxy.cut()

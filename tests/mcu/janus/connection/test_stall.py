@@ -14,7 +14,7 @@ from mcu.base import CloseReason, McuLost, SubscribeOptions
 from mcu.janus.backend import JanusMcu
 from mcu.janus.settings import JanusServerSettings
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
-from tests.mcu.janus.conftest import CAMERA, INSTANCE, WAIT, JanusCall, RecordedStates, RecordingListener
+from tests.mcu.janus.conftest import CAMERA, INSTANCE, WAIT, JanusCall, RecordedStates, WaitableListener
 from tests.mcu.janus.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.full
@@ -97,7 +97,7 @@ async def test_a_stall_beyond_the_reclaim_timeout_ends_the_streams_and_leaves_no
     lost = time.monotonic() - begun
     assert lost < RECLAIM_TIMEOUT + 1
     with pytest.raises(McuLost, match="not there"):
-        await stallable.call.mcu.subscribe(CAMERA, SubscribeOptions(timeout=1.0), RecordingListener())
+        await stallable.call.mcu.subscribe(CAMERA, SubscribeOptions(timeout=1.0), WaitableListener())
     await asyncio.sleep(max(0.0, 15.0 - (time.monotonic() - begun)))
     stallable.resume[what]()
     again = time.monotonic()

@@ -16,7 +16,7 @@ from mcu.janus.connection.back_off import QUICK_FOR, STEADY_FOR, back_off
 from mcu.janus.settings import JanusServerSettings
 from tests.gateway.flows.virtual_time import VirtualLoop
 from tests.mcu.descriptions import described
-from tests.mcu.janus.conftest import CAMERA, RecordedStates, RecordingListener
+from tests.mcu.janus.conftest import CAMERA, RecordedStates, WaitableListener
 from tests.mcu.janus.fake_janus import OFFER, FakeJanus
 
 TIMEOUT = 10.0  # seconds: the default
@@ -77,7 +77,7 @@ def test_a_request_that_janus_does_not_answer_fails_after_10_seconds() -> None:
             janus.answers["attach"] = None
             start = now()
             with pytest.raises((McuTimeout, McuLost)):
-                await mcu.publish(CAMERA, described(OFFER), PublishOptions(), RecordingListener())
+                await mcu.publish(CAMERA, described(OFFER), PublishOptions(), WaitableListener())
             assert now() - start == pytest.approx(10, abs=NEAR)
             await mcu.stop()
 

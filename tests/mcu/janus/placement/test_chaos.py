@@ -11,7 +11,7 @@ import pytest
 
 from mcu.base import CloseReason, McuError, PublishOptions, SfuState, SubscribeOptions
 from tests.mcu.descriptions import described
-from tests.mcu.janus.conftest import RecordingListener
+from tests.mcu.janus.conftest import WaitableListener
 from tests.mcu.janus.janus_group import JanusGroup, start_several, stream_key
 from tests.media import PublishingPeer
 from tests.media.loopback import loopback
@@ -33,7 +33,7 @@ class RandomPublisher:
 
     async def publish(self) -> None:
         async with PublishingPeer(1, 440.0, video=False) as peer:
-            listener = RecordingListener()
+            listener = WaitableListener()
             options = PublishOptions(timeout=5.0, country=self._chance.choice(COUNTRIES))
             publisher, answer = await self._group.mcu.publish(
                 self.key, described(await peer.offer()), options, listener
@@ -46,7 +46,7 @@ class RandomPublisher:
             self.ends += listener.closed
 
     async def subscribe(self) -> None:
-        listener = RecordingListener()
+        listener = WaitableListener()
         options = SubscribeOptions(timeout=5.0, country=self._chance.choice(COUNTRIES))
         subscriber, _ = await self._group.mcu.subscribe(self.key, options, listener)
         self.opened += 1

@@ -10,7 +10,7 @@ import pytest
 
 from mcu.base import PublishOptions, SfuState, SubscribeOptions
 from tests.mcu.descriptions import described
-from tests.mcu.janus.conftest import CAMERA, RecordingListener
+from tests.mcu.janus.conftest import CAMERA, WaitableListener
 from tests.mcu.janus.janus_group import start_several, stream_key, until_equal
 from tests.mcu.janus.placement.test_several import SOON, offer_of_closed_peer
 from tests.media.loopback import loopback
@@ -29,7 +29,7 @@ async def test_a_janus_that_is_wanted_again_while_it_is_being_disconnected_accep
         group.change(0, draining=False)
         reloading = asyncio.create_task(group.reload())
         await asyncio.sleep(0)
-        listener = RecordingListener()
+        listener = WaitableListener()
         publisher, _ = await group.mcu.publish(CAMERA, described(await offer_of_closed_peer()), SOON, listener)
         await reloading
         await asyncio.sleep(0.1)
@@ -76,7 +76,7 @@ async def test_stop_waits_once_for_all_streams_of_a_frozen_janus(
         await group.start()
         description = await offer_of_closed_peer()
         for number in range(6):
-            await group.mcu.publish(stream_key(f"{number}"), described(description), SOON, RecordingListener())
+            await group.mcu.publish(stream_key(f"{number}"), described(description), SOON, WaitableListener())
         group.janus[0].freeze()
         async with asyncio.timeout(6):
             await group.mcu.stop()

@@ -21,7 +21,7 @@ from mcu.janus.placement.server import BANDWIDTH_AGE
 from mcu.janus.streams.publisher import JanusPublisher
 from tests.janus_process import API_SECRET, JanusProcess, free_ports
 from tests.mcu.descriptions import WITHOUT_MEDIA, described
-from tests.mcu.janus.conftest import CAMERA, INSTANCE, WAIT, RecordedStates, RecordingListener, settings_for
+from tests.mcu.janus.conftest import CAMERA, INSTANCE, WAIT, RecordedStates, WaitableListener, settings_for
 from tests.mcu.janus.events.sample_events import statistics
 from tests.mcu.janus.janus_group import start_several, stream_key, until_equal
 from tests.media import PublishingPeer
@@ -62,8 +62,8 @@ async def test_the_bandwidth_in_janus_events_counts_as_load_and_becomes_a_metric
         group.change(0, country="DE")
         await group.start()
         description = await offer_of_closed_peer()
-        heavy, _ = await group.mcu.publish(stream_key("heavy"), described(description), SOON, RecordingListener())
-        light, _ = await group.mcu.publish(stream_key("light"), described(description), SOON, RecordingListener())
+        heavy, _ = await group.mcu.publish(stream_key("heavy"), described(description), SOON, WaitableListener())
+        light, _ = await group.mcu.publish(stream_key("light"), described(description), SOON, WaitableListener())
         assert isinstance(heavy, JanusPublisher)
         assert isinstance(light, JanusPublisher)
         for publisher, rate in ((heavy, 1_000_000), (light, 12_500)):
@@ -73,7 +73,7 @@ async def test_the_bandwidth_in_janus_events_counts_as_load_and_becomes_a_metric
         await asyncio.sleep(BANDWIDTH_AGE)  # for so long an earlier measurement is used
         assert [sfu.load for sfu in group.mcu.status().sfus] == [10.0, 2.1]
         for number in range(3):
-            await group.mcu.publish(stream_key(f"{number}"), described(description), SOON, RecordingListener())
+            await group.mcu.publish(stream_key(f"{number}"), described(description), SOON, WaitableListener())
         assert await group.room_counts() == [1, 4]
         metrics = {metric.name: dict(metric.samples) for metric in group.mcu.metrics()}
         first, second = (server.url for server in group.servers)
@@ -98,7 +98,7 @@ async def test_thirty_publishers_at_once_are_spread_over_three_by_weight(loopbac
             description = await peer.offer()
             await asyncio.gather(
                 *(
-                    group.mcu.publish(stream_key(f"{number}"), described(description), SOON, RecordingListener())
+                    group.mcu.publish(stream_key(f"{number}"), described(description), SOON, WaitableListener())
                     for number in range(30)
                 )
             )
@@ -116,7 +116,7 @@ async def test_a_client_is_served_in_its_country_and_on_its_continent(loopback: 
         description = await offer_of_closed_peer()
         for number, place in enumerate([("DE", "EU"), ("DE", "EU"), ("FR", "EU"), ("CA", "NA")]):
             options = PublishOptions(country=place[0], continent=place[1])
-            await group.mcu.publish(stream_key(f"{number}"), described(description), options, RecordingListener())
+            await group.mcu.publish(stream_key(f"{number}"), described(description), options, WaitableListener())
         assert await group.room_counts() == [1, 3]
 
 
@@ -148,7 +148,7 @@ async def test_no_call_waits_for_an_unreachable_janus(states: RecordedStates, lo
         await mcu.start(states)
         await states.until(lambda status: status.ready)
         begun = time.monotonic()
-        publisher, _ = await mcu.publish(CAMERA, described(await offer_of_closed_peer()), SOON, RecordingListener())
+        publisher, _ = await mcu.publish(CAMERA, described(await offer_of_closed_peer()), SOON, WaitableListener())
         assert time.monotonic() - begun < 2.0
         assert [sfu.state for sfu in mcu.status().sfus] == [SfuState.CONNECTING, SfuState.READY]
         await publisher.close()
@@ -164,7 +164,7 @@ async def test_a_stream_that_one_janus_refuses_before_the_offer_is_published_on_
         mcu = JanusMcu((wrong, settings_for(lax)), timeout=WAIT)
         await mcu.start(states)
         await states.until(lambda status: all(sfu.state is SfuState.READY for sfu in status.sfus))
-        await mcu.publish(CAMERA, described(await offer_of_closed_peer()), SOON, RecordingListener())
+        await mcu.publish(CAMERA, described(await offer_of_closed_peer()), SOON, WaitableListener())
         assert [len(await process.rooms()) for process in (strict, lax)] == [0, 1]
         await mcu.stop()
         assert await strict.handles() == []
@@ -175,7 +175,7 @@ async def test_an_offer_that_a_janus_has_refused_is_not_sent_to_the_next(loopbac
     async with start_several(2) as group:
         await group.start()
         with pytest.raises(Rejected):
-            await group.mcu.publish(CAMERA, WITHOUT_MEDIA, SOON, RecordingListener())
+            await group.mcu.publish(CAMERA, WITHOUT_MEDIA, SOON, WaitableListener())
         await group.until_clean()
 
 
@@ -186,7 +186,7 @@ async def test_a_frozen_janus_is_given_up_for_the_next_and_its_late_successes_ar
         group.janus[0].freeze()
         begun = time.monotonic()
         publisher, _ = await group.mcu.publish(
-            CAMERA, described(await offer_of_closed_peer()), PublishOptions(timeout=3.0), RecordingListener()
+            CAMERA, described(await offer_of_closed_peer()), PublishOptions(timeout=3.0), WaitableListener()
         )
         assert 1.4 < time.monotonic() - begun < 2.9
         group.janus[0].thaw()
@@ -279,7 +279,7 @@ async def test_a_publish_under_way_on_a_janus_that_is_killed_succeeds_on_the_oth
         await group.start()
         group.janus[0].freeze()
         publishing = asyncio.create_task(
-            group.mcu.publish(CAMERA, described(await offer_of_closed_peer()), SOON, RecordingListener())
+            group.mcu.publish(CAMERA, described(await offer_of_closed_peer()), SOON, WaitableListener())
         )
         async with asyncio.timeout(WAIT):
             while group.status(0).load == 0:  # noqa: ASYNC110  there is no event of a publisher that is being opened
@@ -349,16 +349,16 @@ async def test_a_janus_that_drains_from_the_start_is_not_connected_to(loopback: 
         await group.start()
         assert group.status(0).state is SfuState.STOPPED
         assert await group.janus[0].handles() == []
-        await group.mcu.publish(CAMERA, described(await offer_of_closed_peer()), SOON, RecordingListener())
+        await group.mcu.publish(CAMERA, described(await offer_of_closed_peer()), SOON, WaitableListener())
         group.change(1, draining=True)
         await group.reload()
         assert not group.mcu.status().ready
         with pytest.raises(Rejected, match="being drained"):
             await group.mcu.publish(
-                stream_key("other"), described(await offer_of_closed_peer()), SOON, RecordingListener()
+                stream_key("other"), described(await offer_of_closed_peer()), SOON, WaitableListener()
             )
         with pytest.raises(Rejected, match="being drained"):
-            await group.mcu.subscribe(stream_key("other"), SubscribeOptions(timeout=5.0), RecordingListener())
+            await group.mcu.subscribe(stream_key("other"), SubscribeOptions(timeout=5.0), WaitableListener())
 
 
 @pytest.mark.full
@@ -384,8 +384,8 @@ async def test_the_error_names_each_unreachable_janus(states: RecordedStates, lo
     await states.until(lambda status: all("refused" in sfu.reason for sfu in status.sfus))
     with pytest.raises(McuLost, match=r"not there: Janus 1: connection refused; Janus 2: connection refused$"):
         await mcu.publish(
-            CAMERA, described(await offer_of_closed_peer()), PublishOptions(timeout=0.2), RecordingListener()
+            CAMERA, described(await offer_of_closed_peer()), PublishOptions(timeout=0.2), WaitableListener()
         )
     await mcu.stop()
     with pytest.raises(McuLost, match="stopped"):
-        await mcu.publish(CAMERA, described(await offer_of_closed_peer()), SOON, RecordingListener())
+        await mcu.publish(CAMERA, described(await offer_of_closed_peer()), SOON, WaitableListener())

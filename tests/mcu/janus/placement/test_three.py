@@ -6,7 +6,7 @@ import pytest
 
 from mcu.base import CloseReason, SfuState, StreamKey
 from mcu.janus.streams.publisher import JanusPublisher
-from tests.mcu.janus.conftest import JanusCall, RecordingListener
+from tests.mcu.janus.conftest import JanusCall, WaitableListener
 from tests.mcu.janus.janus_group import JanusGroup, start_several, stream_key, until_equal
 from tests.media import PublishingPeer, WatchingPeer
 from tests.media.loopback import loopback
@@ -14,7 +14,7 @@ from tests.media.loopback import loopback
 __all__ = ["loopback"]
 
 
-class PublishedStream:
+class StreamWithSubscriber:
     """A published stream with one subscriber."""
 
     def __init__(self, number: int) -> None:
@@ -23,7 +23,7 @@ class PublishedStream:
         self.publisher: JanusPublisher
         self.peer: PublishingPeer
         self.watcher: WatchingPeer
-        self.listeners: tuple[RecordingListener, RecordingListener]
+        self.listeners: tuple[WaitableListener, WaitableListener]
 
     async def open(self, call: JanusCall) -> None:
         """Publish the stream, subscribe to it, and wait for its video."""
@@ -57,7 +57,7 @@ async def test_three_janus_are_balanced_one_is_drained_one_is_killed_and_started
     async with start_several(3) as group:
         await group.start()
         call = group.new_call()
-        first = [PublishedStream(1), PublishedStream(2), PublishedStream(3)]
+        first = [StreamWithSubscriber(1), StreamWithSubscriber(2), StreamWithSubscriber(3)]
         for stream in first:
             await stream.open(call)
         assert await group.room_counts() == [1, 1, 1]
@@ -67,7 +67,7 @@ async def test_three_janus_are_balanced_one_is_drained_one_is_killed_and_started
         group.change(0, draining=True)
         await group.reload()
         await kept.flows()
-        late = PublishedStream(4)
+        late = StreamWithSubscriber(4)
         await late.open(call)
         assert await group.room_counts() == [1, 2, 1]
 
@@ -86,7 +86,7 @@ async def test_three_janus_are_balanced_one_is_drained_one_is_killed_and_started
 
         await group.janus[1].start()
         await until_state(group, 1, SfuState.READY)
-        again = PublishedStream(5)
+        again = StreamWithSubscriber(5)
         await again.open(call)
         for stream in (lost, late, other):
             await stream.flows()

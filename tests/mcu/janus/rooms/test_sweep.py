@@ -18,7 +18,7 @@ from mcu.janus.connection.messages import PLUGIN
 from mcu.janus.settings import JanusServerSettings
 from tests.janus_process import ADMIN_KEY, ADMIN_SECRET, API_SECRET, ROOT, JanusApi, JanusProcess
 from tests.mcu.descriptions import described
-from tests.mcu.janus.conftest import CAMERA, INSTANCE, WAIT, JanusCall, RecordedStates, RecordingListener
+from tests.mcu.janus.conftest import CAMERA, INSTANCE, WAIT, JanusCall, RecordedStates, WaitableListener
 from tests.media import PublishingPeer
 
 OWN = f"portunus|{INSTANCE}|cloud|anna|video"  # the label of CAMERA
@@ -157,7 +157,7 @@ async def test_a_room_that_is_being_created_is_not_taken_for_an_orphan(
     async with RunningMcu(janus, INSTANCE) as mcu, PublishingPeer(1, 440.0, video=False) as peer:
         offer = await peer.offer()
         for _ in range(30):
-            publisher, _ = await mcu.publish(CAMERA, described(offer), PublishOptions(), RecordingListener())
+            publisher, _ = await mcu.publish(CAMERA, described(offer), PublishOptions(), WaitableListener())
             assert await descriptions_of_rooms(janus) == {OWN}
             await publisher.close()
     assert "orphaned" not in caplog.text
@@ -202,13 +202,13 @@ import asyncio, sys
 from mcu.base import PublishOptions
 from mcu.janus.backend import JanusMcu
 from mcu.janus.settings import JanusServerSettings
-from tests.mcu.janus.conftest import CAMERA, INSTANCE, RecordingListener
+from tests.mcu.janus.conftest import CAMERA, INSTANCE, WaitableListener
 from tests.mcu.descriptions import described
 
 async def main():
     mcu = JanusMcu((JanusServerSettings(sys.argv[1], sys.argv[2], "", sys.argv[3]),), 10.0, instance=INSTANCE)
     await mcu.start(lambda status: None)
-    await mcu.publish(CAMERA, described(sys.stdin.read()), PublishOptions(), RecordingListener())
+    await mcu.publish(CAMERA, described(sys.stdin.read()), PublishOptions(), WaitableListener())
     print("published", flush=True)
     await asyncio.sleep(3600)
 

@@ -11,7 +11,7 @@ import pytest
 from mcu.base import CloseReason, MediaKind, MediaSelection, PublishOptions, SubscribeOptions
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusApi, JanusProcess
 from tests.mcu.descriptions import described
-from tests.mcu.janus.conftest import CAMERA, INSTANCE, RecordingListener
+from tests.mcu.janus.conftest import CAMERA, INSTANCE, WaitableListener
 from tests.mcu.janus.janus_group import JanusGroup, start_several, until_equal
 from tests.media.loopback import loopback
 
@@ -217,7 +217,7 @@ async def test_cancelled_subscribes_leave_nothing_at_the_target(group: JanusGrou
     publisher, sender, _ = await group.new_call().publisher(1, options=IN_US)
     await sender.connected()
     for step in range(20):
-        subscribing = asyncio.create_task(group.mcu.subscribe(CAMERA, FROM_DE, RecordingListener()))
+        subscribing = asyncio.create_task(group.mcu.subscribe(CAMERA, FROM_DE, WaitableListener()))
         await asyncio.sleep(step * 0.001)
         subscribing.cancel()
         await asyncio.wait([subscribing])
@@ -233,7 +233,7 @@ async def test_subscribing_and_closing_repeatedly_crashes_neither_janus(group: J
     _, sender, _ = await group.new_call().publisher(1, video=True, options=IN_US)
     await sender.connected()
     for _ in range(40):
-        subscriber, _ = await group.mcu.subscribe(CAMERA, FROM_DE, RecordingListener())
+        subscriber, _ = await group.mcu.subscribe(CAMERA, FROM_DE, WaitableListener())
         await subscriber.close()
     await until_equal(group.room_counts, [1, 0])
     assert all(janus.runs for janus in group.janus)

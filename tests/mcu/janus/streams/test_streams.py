@@ -30,7 +30,7 @@ from sdp.codecs import payloads
 from sdp.document import kinds
 from tests.janus_process import JanusProcess
 from tests.mcu.descriptions import WITHOUT_TRANSPORT, described
-from tests.mcu.janus.conftest import CAMERA, SCREEN, WAIT, JanusCall, RecordingListener, settings_for
+from tests.mcu.janus.conftest import CAMERA, SCREEN, WAIT, JanusCall, WaitableListener, settings_for
 from tests.media import PublishingPeer
 
 SOON = PublishOptions(timeout=5.0)
@@ -154,16 +154,16 @@ async def test_a_subscriber_may_come_before_the_publisher(call: JanusCall) -> No
 
 async def test_a_stream_without_a_publisher_by_the_deadline_does_not_exist(mcu: JanusMcu) -> None:
     with pytest.raises(NoSuchStream):
-        await mcu.subscribe(CAMERA, SubscribeOptions(timeout=0.2), RecordingListener())
+        await mcu.subscribe(CAMERA, SubscribeOptions(timeout=0.2), WaitableListener())
 
 
 async def test_a_subscription_to_an_unconnected_publisher_times_out_and_leaves_no_handle(
     call: JanusCall, mcu: JanusMcu, janus: JanusProcess
 ) -> None:
     async with PublishingPeer(1, 440.0, video=False) as silent:
-        publisher, _ = await mcu.publish(CAMERA, described(await silent.offer()), SOON, RecordingListener())
+        publisher, _ = await mcu.publish(CAMERA, described(await silent.offer()), SOON, WaitableListener())
         with pytest.raises(McuTimeout):
-            await mcu.subscribe(CAMERA, SubscribeOptions(timeout=0.3), RecordingListener())
+            await mcu.subscribe(CAMERA, SubscribeOptions(timeout=0.3), WaitableListener())
         assert await counts(janus) == (1, 1)
         await publisher.close()
 
@@ -196,13 +196,13 @@ async def test_a_cancelled_publish_leaves_nothing_on_janus(call: JanusCall, mcu:
     async with PublishingPeer(1, 440.0, video=False) as sender:
         offer = await sender.offer()
         for step in range(20):  # at different points of its execution
-            publishing = asyncio.create_task(mcu.publish(CAMERA, described(offer), SOON, RecordingListener()))
+            publishing = asyncio.create_task(mcu.publish(CAMERA, described(offer), SOON, WaitableListener()))
             await asyncio.sleep(step * 0.0004)
             publishing.cancel()
             await asyncio.wait([publishing])
             if not publishing.cancelled():
                 await publishing.result()[0].close()
-        publisher, _ = await mcu.publish(CAMERA, described(offer), SOON, RecordingListener())
+        publisher, _ = await mcu.publish(CAMERA, described(offer), SOON, WaitableListener())
         await publisher.close()
     await until_counts(janus, rooms=0, handles=0)
 
@@ -211,7 +211,7 @@ async def test_publishing_and_closing_repeatedly_does_not_crash_janus(mcu: Janus
     async with PublishingPeer(1, 440.0, video=False) as sender:
         offer = await sender.offer()
         for _ in range(60):  # removed at the same time, handle and room crash Janus 1.1.2 within 20 rounds
-            publisher, _ = await mcu.publish(CAMERA, described(offer), SOON, RecordingListener())
+            publisher, _ = await mcu.publish(CAMERA, described(offer), SOON, WaitableListener())
             await publisher.close()
     assert await counts(janus) == (0, 0)
     assert janus.runs
@@ -223,7 +223,7 @@ async def test_a_cancelled_subscribe_leaves_nothing_on_janus(
     publisher, sender, _ = await call.publisher()
     await sender.connected()
     for step in range(20):
-        subscribing = asyncio.create_task(mcu.subscribe(CAMERA, SubscribeOptions(), RecordingListener()))
+        subscribing = asyncio.create_task(mcu.subscribe(CAMERA, SubscribeOptions(), WaitableListener()))
         await asyncio.sleep(step * 0.0002)
         subscribing.cancel()
         await asyncio.wait([subscribing])
@@ -248,7 +248,7 @@ async def test_a_room_is_destroyed_after_the_handles_of_joining_subscribers_are_
     publisher, peer, _ = await call.publisher()
     await peer.until(lambda: publisher.connected, "a connection")
     options = SubscribeOptions(timeout=2.0, selection=MediaSelection(audio=True))
-    subscribing = asyncio.create_task(mcu.subscribe(CAMERA, options, RecordingListener()))
+    subscribing = asyncio.create_task(mcu.subscribe(CAMERA, options, WaitableListener()))
     async with asyncio.timeout(WAIT):
         while not publisher.feed.joining:  # noqa: ASYNC110  there is no event of a joining subscriber
             await asyncio.sleep(0)
@@ -355,7 +355,7 @@ async def test_media_selected_at_the_start_and_later_are_received(call: JanusCal
 )
 async def test_janus_answers_with_the_preferred_codec(mcu: JanusMcu, options: PublishOptions, codec: str) -> None:
     async with PublishingPeer(1, 440.0) as sender:
-        publisher, answer = await mcu.publish(CAMERA, described(await sender.offer()), options, RecordingListener())
+        publisher, answer = await mcu.publish(CAMERA, described(await sender.offer()), options, WaitableListener())
         (video,) = [section for section in answer.media if section.kind == "video"]
         assert payloads(video)[0].codec == codec
         await publisher.close()
@@ -365,7 +365,7 @@ async def test_offer_that_janus_does_not_survive_replaces_no_publisher(call: Jan
     _, sender, _ = await call.publisher()
     _, watcher, listener = await call.subscriber()
     with pytest.raises(Rejected):
-        await mcu.publish(CAMERA, described("v=0\r\na=extmap:-1 x\r\n"), SOON, RecordingListener())
+        await mcu.publish(CAMERA, described("v=0\r\na=extmap:-1 x\r\n"), SOON, WaitableListener())
     await watcher.wait_for_tone(sender.frequency)
     assert listener.closed == []
 
@@ -416,7 +416,7 @@ async def test_the_unchanged_videoroom_names_the_channel_after_the_feed_and_wait
 
 @pytest.mark.full
 async def test_a_publisher_that_never_connects_fails(mcu: JanusMcu, janus: JanusProcess, loopback: None) -> None:
-    listener = RecordingListener()
+    listener = WaitableListener()
     async with PublishingPeer(1, 440.0, video=False) as silent:
         await mcu.publish(CAMERA, described(await silent.offer()), SOON, listener)
         assert await listener.close_reason(60) is CloseReason.FAILED
@@ -427,12 +427,12 @@ async def test_a_subscriber_that_janus_refuses_as_too_early_waits_for_the_publis
     call: JanusCall, mcu: JanusMcu
 ) -> None:
     async with PublishingPeer(1, 440.0, video=False) as sender:
-        publisher, answer = await mcu.publish(CAMERA, described(await sender.offer()), SOON, RecordingListener())
+        publisher, answer = await mcu.publish(CAMERA, described(await sender.offer()), SOON, WaitableListener())
         assert isinstance(publisher, JanusPublisher)
         publisher.on_event(parse('{"janus": "webrtcup"}'))  # too early: Janus answers a join with 428
         waiting = asyncio.create_task(call.subscriber())
         with pytest.raises(McuTimeout):
-            await mcu.subscribe(CAMERA, SubscribeOptions(timeout=0.3), RecordingListener())
+            await mcu.subscribe(CAMERA, SubscribeOptions(timeout=0.3), WaitableListener())
         await sender.accept(answer)
         _, watcher, _ = await waiting
         await watcher.wait_for_tone(440.0)
@@ -445,7 +445,7 @@ async def test_a_subscription_to_a_vanished_room_raises_no_such_stream_and_ends_
     await sender.connected()
     room, publisher.feed.room = publisher.feed.room, 1
     with pytest.raises(NoSuchStream):
-        await mcu.subscribe(CAMERA, SubscribeOptions(timeout=5), RecordingListener())
+        await mcu.subscribe(CAMERA, SubscribeOptions(timeout=5), WaitableListener())
     assert listener.closed == [CloseReason.FAILED]
     publisher.feed.room = room
 
