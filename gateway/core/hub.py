@@ -25,6 +25,7 @@ from gateway.core.changes import (
 from gateway.core.deadlines import Deadlines
 from gateway.core.ids import ConnectionId, ResumeId, RoomSessionId, SessionId
 from gateway.core.limits import Backend
+from gateway.core.pending import PendingJoins
 from gateway.core.permissions import Permissions
 from gateway.core.room import PING_INTERVAL, Room, RoomKey
 from gateway.core.session import JOIN_TIMEOUT, ClientType, Session
@@ -45,6 +46,7 @@ class Hub:
         self.rooms: dict[RoomKey, Room] = {}
         self.internals: dict[SessionId, Session] = {}  # of all backends
         self.virtuals: dict[str, VirtualSession] = {}  # by SessionId
+        self.pending_joins = PendingJoins()
         self._resumable: dict[ResumeId, Session] = {}
         self._of_user: dict[tuple[str, str], dict[SessionId, Session]] = {}
         self._of_room_session: dict[tuple[str, RoomSessionId], Session] = {}
@@ -201,7 +203,10 @@ class Hub:
         return RoomJoined(session, room, others, left)
 
     def register(self, session: Session, room_session: str) -> None:
-        """Register the session under Nextcloud's session id, or under its public id when there is none (4.1)."""
+        """Register the session under Nextcloud's session id, or under its public id when there is none (4.1).
+
+        Nextcloud must have confirmed the id for this session before: other members know it, so it proves nothing.
+        """
         self._unregister(session)
         session.room_session_given = bool(room_session)
         session.room_session_id = RoomSessionId(room_session or session.id)

@@ -45,6 +45,7 @@ class RoomEvents:
     def joined(self, change: RoomJoined) -> None:
         """Send a session the state of its new room, and the other members its join event (4.3)."""
         session, room = change.session, change.room
+        self.permissions_changed(session)
         if len(room.transient):
             initial = TransientBody("initial", data=room.transient.values())
             self._delivery.send(session, server.encode(server.Transient(initial)))
@@ -60,6 +61,10 @@ class RoomEvents:
         if session.is_internal:
             self.known_participants(room)
         self._media.quality.entered(session)
+
+    def permissions_changed(self, session: Session) -> None:
+        """End the publications that a session may not have with its permissions in this room (8)."""
+        self._media.revoke(session)
 
     def virtual_joined(self, virtual: VirtualSession, room: Room) -> None:
         """Send the members of a room the join event of a virtual session, and its flags (11.2)."""

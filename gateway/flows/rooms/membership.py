@@ -5,9 +5,12 @@ Source: reference 4.1, 4.2, 4.4.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
-from gateway.core.room import Room
+from gateway.core.pending import PendingJoin
+from gateway.core.room import Room, RoomKey
 from gateway.core.session import Session
 from gateway.flows.bye import ROOM_SESSION_RECONNECTED
 from gateway.flows.ports import NextcloudError
@@ -61,32 +64,72 @@ class RoomMembership:
     async def join(self, session: Session, room: RoomJoin, request: str) -> None:
         """Join a room after Nextcloud has allowed it (4.1).
 
+        A Nextcloud session id is known to other members, so it has no effect, on this session or another one, before
+        Nextcloud has confirmed it for this user and room.
+
         Raises:
             ProtocolError: the session stays in its current room, if any.
         """
         roomid, room_session = room.roomid or "", room.sessionid or ""
+        if self._services.ids.is_session_id(room_session):  # this server's own id of a session or virtual session
+            raise ProtocolError(Code.ROOM_JOIN_FAILED.error())
+        if session.is_internal:  # needs no invitation; Nextcloud confirms no id of such a session
+            room_session = ""
         current = self._hub.room_of(session)
         if current is not None and current.key.id == roomid:
-            if not room_session or self._holder(session, room_session) is None:
-                self._hub.register(session, room_session or session.id)
-            details = AlreadyJoined(_room_body(current))
-            raise ProtocolError(Code.ALREADY_JOINED.error(details))
-        if session.is_internal:  # needs no invitation
-            if self._holder(session, room_session) is not None:
-                room_session = ""
-            answer = BackendAnswer("room", room=RoomAnswer(roomid))
-        else:
-            answer = await self._request_join(session, roomid, room_session)
-        if not session.open:
-            self._undo_join(session, roomid, room_session, answer)
+            await self._join_again(session, current, room_session)
+            raise ProtocolError(Code.ALREADY_JOINED.error(AlreadyJoined(_room_body(current))))
+        if session.is_internal:
+            self._enter(session, RoomAnswer(roomid), roomid, "", request)
             return
-        if room_session:
-            self._close_duplicate(session, room_session)
-        if answer.type == "error" and answer.error is not None:
-            raise ProtocolError(Error(answer.error.code or "", answer.error.message or "", answer.error.details))
-        if answer.type != "room" or answer.room is None:
-            raise ProtocolError(Code.ROOM_JOIN_FAILED.error())
-        self._enter(session, answer.room, roomid, room_session, request)
+        with self._pending(session, roomid, room_session) as pending:
+            answer = await self._request_join(session, roomid, room_session)
+            if not session.open:
+                self._undo_join(pending, answer)
+                return
+            if answer.type == "error" and answer.error is not None:
+                raise ProtocolError(Error(answer.error.code or "", answer.error.message or "", answer.error.details))
+            if answer.type != "room" or answer.room is None:
+                raise ProtocolError(Code.ROOM_JOIN_FAILED.error())
+            if not self._take_over(session, room_session):
+                raise ProtocolError(Code.ROOM_JOIN_FAILED.error())
+            self._enter(session, answer.room, roomid, room_session, request)
+
+    async def _join_again(self, session: Session, room: Room, room_session: str) -> None:
+        """Exchange the Nextcloud session id of a session in its room, if Nextcloud confirms the new one.
+
+        Without an id the public id takes its place. An id that another session has stays with that session.
+
+        Raises:
+            ProtocolError: the session has left the room meanwhile.
+        """
+        if not room_session:
+            self._hub.register(session, session.id)
+        if not room_session or room_session == session.room_session_id or self._holder(session, room_session):
+            return
+        with self._pending(session, room.key.id, room_session) as pending:
+            try:
+                answer = await self._request_join(session, room.key.id, room_session)
+            except ProtocolError:
+                return
+            if not session.open or self._hub.room_of(session) is not room:
+                self._undo_join(pending, answer)
+                raise ProtocolError(Code.ROOM_JOIN_FAILED.error())
+            if answer.type == "room" and answer.room is not None and self._holder(session, room_session) is None:
+                self._hub.register(session, room_session)
+                if answer.room.permissions is not None:
+                    self._hub.set_permissions(session, answer.room.permissions)
+                    self._events.permissions_changed(session)
+
+    @contextmanager
+    def _pending(self, session: Session, roomid: str, room_session: str) -> Iterator[PendingJoin]:
+        """Register the join while Nextcloud is asked about it."""
+        joins = self._hub.pending_joins
+        pending = joins.add(session, RoomKey(session.backend.id, roomid), room_session or session.id)
+        try:
+            yield pending
+        finally:
+            joins.remove(pending)
 
     async def _request_join(self, session: Session, roomid: str, room_session: str) -> BackendAnswer:
         request = room_request(session, roomid, room_session or session.id)
@@ -95,24 +138,34 @@ class RoomMembership:
         except NextcloudError as error:
             raise ProtocolError(Code.INTERNAL_ERROR.error(message=str(error))) from error
 
-    def _undo_join(self, session: Session, roomid: str, room_session: str, answer: BackendAnswer) -> None:
-        """Send a leave request for a session that ended while Nextcloud let it join.
+    def _undo_join(self, pending: PendingJoin, answer: BackendAnswer) -> None:
+        """Send a leave request for a join that Nextcloud allowed and that was not completed.
 
-        Not if another session is registered with the same Nextcloud session id by now: Nextcloud would remove that one
+        Not if another session has the same Nextcloud session id by now, or is about to: Nextcloud would remove that one
         (4.4).
         """
-        if room_session and answer.type == "room" and self._holder(session, room_session) is None:
-            self._events.request_leave(session, roomid, room_session)
+        session, room_session = pending.session, str(pending.room_session_id)
+        if answer.type != "room" or room_session == session.id or self._holder(session, room_session) is not None:
+            return
+        if all(other is pending for other in self._hub.pending_joins.find(pending.room, room_session)):
+            self._events.request_leave(session, pending.room.id, room_session)
 
-    def _close_duplicate(self, session: Session, room_session: str) -> None:
-        """End another session with the same Nextcloud session id, without a leave request (4.4)."""
+    def _take_over(self, session: Session, room_session: str) -> bool:
+        """End another session with a Nextcloud session id that was confirmed, without a leave request (4.4).
+
+        ``False`` if an anonymous session would end that of a user: Nextcloud gives a user's id to no guest.
+        """
         other = self._holder(session, room_session)
-        if other is not None:
-            self._closer.end(other, reason=ROOM_SESSION_RECONNECTED, tell_backend=False)
+        if other is None:
+            return True
+        if other.userid and not session.userid:
+            return False
+        self._closer.end(other, reason=ROOM_SESSION_RECONNECTED, tell_backend=False)
+        return True
 
     def _holder(self, session: Session, room_session: str) -> Session | None:
         """Return the other session that is registered with a Nextcloud session id."""
-        other = self._hub.of_room_session(session.backend.id, room_session)
+        other = self._hub.of_room_session(session.backend.id, room_session) if room_session else None
         return None if other is session else other
 
     def _enter(self, session: Session, answer: RoomAnswer, roomid: str, room_session: str, request: str) -> None:

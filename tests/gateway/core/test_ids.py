@@ -54,3 +54,18 @@ def test_other_text_is_not_a_resume_id(forged: object) -> None:
 # reference 2.6-a
 def test_resume_id_of_another_secret_is_refused() -> None:
     assert not IDS.is_resume_id(SessionIds("another secret").make(entropy(1))[1])
+
+
+def test_only_public_ids_of_this_secret_are_session_ids() -> None:
+    public, private = IDS.make(entropy(1))
+    assert IDS.is_session_id(public)
+    for text in (
+        private,
+        public[:-1],
+        f"{public} ",
+        f"r-{public}",
+        "",
+        "nc",
+        SessionIds("another").make(entropy(1))[0],
+    ):
+        assert not IDS.is_session_id(text)

@@ -77,7 +77,7 @@ async def test_join_request_to_nextcloud_has_no_action() -> None:
 
 
 # reference 4.1-a
-async def test_join_of_the_current_room_is_refused_without_a_request() -> None:
+async def test_join_of_the_current_room_is_refused_and_exchanges_the_nextcloud_session() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
         alice.received()
@@ -91,7 +91,11 @@ async def test_join_of_the_current_room_is_refused_without_a_request() -> None:
             "details": {"room": {"roomid": "r", "properties": PROPERTIES}},
         }
         assert bob.received() == []
-        assert len(harness.nextcloud.joins()) == 2
+        assert [request.sessionid for request in harness.nextcloud.joins()] == ["nc-alice", "nc-bob", "nc-new"]
+        join(alice, nc="nc-new")
+        await settle()
+        assert alice.error_codes() == ["already_joined"]
+        assert len(harness.nextcloud.joins()) == 3
         assert harness.hub.of_room_session("cloud", "nc-new") is alice.session
         assert harness.hub.of_room_session("cloud", "nc-alice") is None
         join(alice)
@@ -326,14 +330,31 @@ async def test_second_session_with_the_same_room_session_ends_the_first() -> Non
         assert (await harness.resume(alice)).error_codes() == ["no_such_session"]
 
 
-async def test_duplicate_is_closed_also_when_nextcloud_refuses_the_join() -> None:
+# reference 4.4-a
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"type": "error", "error": {"code": "duplicate_session", "message": "?"}},
+        {"type": "room"},
+        {"type": "auth", "auth": {}},
+        NextcloudError("down"),
+    ],
+)
+@pytest.mark.parametrize("userid", ["alice", "", "eve"])
+async def test_join_that_nextcloud_does_not_allow_does_not_end_the_holder_of_the_nextcloud_session(
+    answer: Any, userid: str
+) -> None:
     async with FlowHarness() as harness:
-        alice, again = await harness.member("alice"), await harness.hello("alice")
-        harness.nextcloud.rooms["r"] = FakeRoom(error={"code": "duplicate_session", "message": "?"})
+        alice, again = await harness.member("alice"), await harness.hello(userid)
+        harness.nextcloud.answer = lambda request: answer
         join(again, nc="nc-alice")
         await settle()
-        assert again.error_codes() == ["duplicate_session"]
-        assert alice.received()[0]["bye"]["reason"] == "room_session_reconnected"
+        assert len(again.error_codes()) == 1
+        assert alice.received() == []
+        assert harness.hub.of_room_session("cloud", "nc-alice") is alice.session
+        again.send({"type": "bye"})
+        await settle()
+        assert harness.nextcloud.leaves() == []
 
 
 async def test_same_room_session_at_another_backend_is_another_session() -> None:

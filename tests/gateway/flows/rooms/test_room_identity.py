@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
-from tests.gateway.flows.harness import FakeClient, FlowHarness
+import pytest
+
+from gateway.flows.ports import NextcloudError
+from tests.gateway.flows.fakes import FakeRoom
+from tests.gateway.flows.harness import OTHER, FakeClient, FlowHarness
 from tests.gateway.flows.virtual_time import settle
 
 
@@ -43,17 +48,157 @@ async def test_join_of_an_ended_session_is_undone() -> None:
         assert leaves == [("r0", "nc-alice"), ("r1", "nc-alice")]
 
 
+REFUSED = {"type": "error", "error": {"code": "no_such_room", "message": "?"}}
+
+
 # reference 4.1-j
-async def test_join_of_the_current_room_does_not_take_the_nextcloud_session_of_another_session() -> None:
+@pytest.mark.parametrize("answer", [REFUSED, {"type": "room"}, NextcloudError("down"), None])
+@pytest.mark.parametrize("held", [True, False])
+async def test_join_of_the_current_room_does_not_take_a_nextcloud_session_that_is_not_confirmed(
+    answer: Any, held: bool
+) -> None:
     async with FlowHarness() as harness:
-        alice, eve = await harness.member("alice"), await harness.member("eve")
-        alice.received()
+        alice, eve = await harness.member("alice") if held else None, await harness.member("eve")
+        harness.nextcloud.answer = lambda request: answer
+        if answer is None and not held:
+            return  # confirmed, and of no other session
+        if alice is not None:
+            alice.received()
         join(eve, nc="nc-alice")
         await settle()
         assert eve.error_codes() == ["already_joined"]
-        assert harness.hub.of_room_session("cloud", "nc-alice") is alice.session
+        assert harness.hub.of_room_session("cloud", "nc-alice") is (None if alice is None else alice.session)
         assert harness.hub.of_room_session("cloud", "nc-eve") is eve.session
+        if alice is not None:
+            assert alice.received() == []
+        eve.send({"type": "room", "room": {"roomid": ""}})
+        await settle()
+        assert [request.sessionid for request in harness.nextcloud.leaves()] == ["nc-eve"]
+
+
+async def test_participants_request_for_an_unconfirmed_nextcloud_session_gives_no_permissions() -> None:
+    async with FlowHarness() as harness:
+        harness.nextcloud.rooms["r"] = FakeRoom(permissions=[])
+        guest = await harness.member("")
+        harness.nextcloud.answer = lambda request: REFUSED
+        join(guest, nc="nc-moderator")
+        await settle()
+        assert guest.error_codes() == ["already_joined"]
+        changed = [{"sessionId": "nc-moderator", "permissions": ["control", "publish-media"]}]
+        harness.rooms_api("r", {"type": "participants", "participants": {"changed": changed}})
+        assert not guest.session.may("control")
+
+
+# reference 4.1-j
+async def test_confirmed_exchange_of_the_nextcloud_session_applies_its_permissions() -> None:
+    async with FlowHarness() as harness:
+        alice = await harness.member("alice")
+        alice.offer()
+        await settle()
+        alice.received()
+        harness.nextcloud.rooms["r"] = FakeRoom(permissions=["control"])
+        join(alice, nc="nc-2")
+        await settle()
+        assert alice.error_codes() == ["already_joined"]
+        assert harness.hub.of_room_session("cloud", "nc-2") is alice.session
+        assert harness.hub.of_room_session("cloud", "nc-alice") is None
+        assert alice.session.permissions.listed == frozenset({"control"})
+        assert harness.publisher(alice) is None
+
+
+# reference 4.1-j
+async def test_nextcloud_session_of_a_user_does_not_move_to_an_anonymous_session() -> None:
+    async with FlowHarness() as harness:
+        alice, eve = await harness.member("alice"), await harness.hello()
+        join(eve, nc="nc-alice")
+        await settle()
+        assert eve.error_codes() == ["room_join_failed"]
         assert alice.received() == []
+        assert harness.hub.of_room_session("cloud", "nc-alice") is alice.session
+        assert eve.session.room is None
+        assert harness.nextcloud.leaves() == []
+
+
+# reference 4.1-j
+@pytest.mark.parametrize("whose", ["own", "other session", "virtual session", "other backend"])
+@pytest.mark.parametrize("again", [False, True])
+async def test_public_ids_are_not_accepted_as_nextcloud_session_ids(whose: str, again: bool) -> None:
+    async with FlowHarness() as harness:
+        alice, bridge = await harness.member("alice"), await harness.internal_hello()
+        bridge.send(
+            {"type": "internal", "internal": {"type": "addsession", "addsession": {"sessionid": "p", "roomid": "r"}}}
+        )
+        eve, foreign = await (harness.member("eve") if again else harness.hello("eve")), await harness.hello("x", OTHER)
+        await settle()
+        ids = {
+            "own": eve.sessionid,
+            "other session": alice.sessionid,
+            "virtual session": next(iter(harness.hub.virtuals)),
+            "other backend": foreign.sessionid,
+        }
+        asked = len(harness.nextcloud.asked)
+        for client in (alice, eve):
+            client.received()
+        join(eve, nc=ids[whose])
+        await settle()
+        assert eve.error_codes() == ["room_join_failed"]
+        assert len(harness.nextcloud.asked) == asked
+        assert alice.received() == []
+        assert harness.hub.of_room_session("cloud", ids[whose]) is None
+
+
+async def test_nextcloud_session_of_two_exchanges_at_once_goes_to_one_session() -> None:
+    async with FlowHarness() as harness:
+        one, two = await harness.member("alice"), await harness.hello("alice")
+        join(two, nc="nc-2")
+        await settle()
+        held = harness.nextcloud.gate = asyncio.Event()
+        join(one, nc="nc-3")
+        join(two, nc="nc-3")
+        await settle()
+        held.set()
+        await settle()
+        assert harness.hub.of_room_session("cloud", "nc-3") is one.session
+        assert harness.hub.of_room_session("cloud", "nc-2") is two.session
+        assert harness.nextcloud.leaves() == []
+        assert len(harness.hub.pending_joins) == 0
+
+
+# reference 4.1-i
+@pytest.mark.parametrize("gone", ["bye", "deleted"])
+async def test_exchange_of_a_session_that_left_meanwhile_is_undone(gone: str) -> None:
+    async with FlowHarness() as harness:
+        alice = await harness.member("alice")
+        held = harness.nextcloud.gate = asyncio.Event()
+        join(alice, nc="nc-2")
+        await settle()
+        if gone == "bye":
+            harness.flows.session_closer.end(alice.session)
+        else:
+            harness.rooms_api("r", {"type": "delete", "delete": {}})
+        held.set()
+        await settle()
+        assert [request.sessionid for request in harness.nextcloud.leaves()] == ["nc-alice", "nc-2"]
+        assert harness.hub.of_room_session("cloud", "nc-2") is None
+
+
+async def test_ended_join_is_not_undone_while_another_session_joins_with_its_nextcloud_session() -> None:
+    async with FlowHarness() as harness:
+        alice, again = await harness.hello("alice"), await harness.hello("alice")
+        first, second = asyncio.Event(), asyncio.Event()
+        harness.nextcloud.gate = first
+        join(alice, nc="nc")
+        await settle()
+        harness.nextcloud.gate = second
+        join(again, nc="nc")
+        await settle()
+        harness.flows.session_closer.end(alice.session)
+        first.set()
+        await settle()
+        second.set()
+        await settle()
+        assert harness.hub.of_room_session("cloud", "nc") is again.session
+        assert harness.nextcloud.leaves() == []
 
 
 # reference 4.1-a
@@ -90,9 +235,15 @@ async def test_internal_client_does_not_take_the_nextcloud_session_of_another_se
         ] * 2  # it came, and the list of participants
 
 
-async def test_internal_client_registers_a_free_nextcloud_session() -> None:
+# reference 4.1-j
+@pytest.mark.parametrize("again", [False, True])
+async def test_nextcloud_session_of_an_internal_client_is_not_registered(again: bool) -> None:
     async with FlowHarness() as harness:
         internal = await harness.internal_hello()
+        join(internal, nc="" if again else "nc-free")
+        await settle()
         join(internal, nc="nc-free")
         await settle()
-        assert harness.hub.of_room_session("cloud", "nc-free") is internal.session
+        assert harness.hub.of_room_session("cloud", "nc-free") is None
+        assert harness.hub.of_room_session("cloud", internal.sessionid) is internal.session
+        assert harness.nextcloud.asked == []
