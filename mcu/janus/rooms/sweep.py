@@ -1,10 +1,10 @@
 """Removal of orphans: objects on Janus that carry this gateway's instance and that no stream uses any more.
 
 - A **room** is owned from before its creation until it is destroyed (``RoomRegistry``). An unowned room with a label of
-  this instance is destroyed as soon as it is empty: earlier, Janus 1.1.2 might crash. A room that this process does not
   this instance is destroyed as soon as it is empty: earlier, Janus 1.1.2 might crash. A room that this process does
   not know has to be empty at two consecutive looks; the room of a copy (``labels``) has to exist at two, empty or not.
   Rooms of this process' other connection to the same Janus are not touched by this one.
+- A **handle** of the current session that the session neither knows nor waits for is detached.
 - Another **session** whose handles all carry this instance, and that has been silent for longer than it can be claimed,
   is destroyed: an earlier process of this gateway created it.
 
