@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from mcu.base import MediaSelection
 from mcu.inprocess.forwarding import rtcp, rtp
-from mcu.inprocess.forwarding.payload_descriptor import MAX_TEMPORAL_LAYER, shift_vp8_ids
+from mcu.inprocess.forwarding.payload_descriptor import shift_vp8_ids
 from mcu.inprocess.forwarding.rtp_rewriter import FIRST_SEQUENCE, OffsetSegment, RtpRewriter
+from mcu.inprocess.forwarding.temporal_layers import TemporalLayerFilter
 from mcu.inprocess.negotiation.parameters import AcceptedSection
 
 if TYPE_CHECKING:
@@ -52,11 +53,7 @@ class DownTrack:
         self._registered = False  # with the track
         self._muted = False
         self._selected_substream = HIGHEST_SUBSTREAM
-        self._selected_temporal = MAX_TEMPORAL_LAYER
-        self._forwarded_temporal = MAX_TEMPORAL_LAYER  # follows the selected one at a suitable picture
-        self._ever_dropped_temporal = False  # whether temporal layers were ever to be dropped
-        self._picture_timestamp = -1  # of the newest picture
-        self._dropped_picture_id: int | None = None  # of the last picture of a dropped temporal layer
+        self._temporal_layers = TemporalLayerFilter()
         self._stream: RtpStream | None = None  # forwarded now
         self._next_stream: RtpStream | None = None  # takes over at its next keyframe
         self._keyframe_requested_at = 0.0
@@ -81,7 +78,7 @@ class DownTrack:
     @property
     def drops_temporal_layers(self) -> bool:
         """Whether temporal layers are to be dropped."""
-        return self._selected_temporal < MAX_TEMPORAL_LAYER
+        return self._temporal_layers.dropping
 
     @property
     def substream(self) -> int | None:
@@ -110,8 +107,7 @@ class DownTrack:
         if selection.substream is not None:
             self._selected_substream = max(0, selection.substream)
         if selection.temporal is not None:
-            self._selected_temporal = min(max(0, selection.temporal), MAX_TEMPORAL_LAYER)
-            self._ever_dropped_temporal = self._ever_dropped_temporal or self.drops_temporal_layers
+            self._temporal_layers.select(selection.temporal)
         if self._registered:
             self.track.update_vp8_parsing()
             self.update_stream(now)
@@ -217,10 +213,12 @@ class DownTrack:
             segment = self._segment = self._begin_resumed_segment(packet)
         number = packet.number
         if number > self._highest_number:
-            if packet.vp8 is not None and self._drop_temporal_layer(packet):
-                self._highest_number = number
-                return
             self._highest_number = number
+            if packet.vp8 is not None:
+                dropped_pictures = self._temporal_layers.drop(packet.vp8, packet.timestamp)
+                if dropped_pictures is not None:
+                    self._segment = self._rewriter.skip(number, dropped_pictures)
+                    return
             self._newest = packet
             self._rewriter.next_sequence = number + segment.sequence_offset + 1
         elif number < segment.first_number:
@@ -244,33 +242,12 @@ class DownTrack:
             self.packets += 1
             self.octets += len(payload)
 
-    def _drop_temporal_layer(self, packet: StoredPacket) -> bool:
-        """Return whether the newest packet belongs to a dropped temporal layer; if so skip its sequence number.
-
-        The forwarded layer changes at a picture's first packet: down at any picture, up at one with layer sync.
-        """
-        vp8 = packet.vp8
-        if vp8 is None:
-            return False
-        if packet.timestamp != self._picture_timestamp:
-            self._picture_timestamp = packet.timestamp
-            if self._forwarded_temporal > self._selected_temporal or vp8.keyframe:
-                self._forwarded_temporal = self._selected_temporal
-            elif self._forwarded_temporal < vp8.temporal_layer <= self._selected_temporal and vp8.layer_sync:
-                self._forwarded_temporal = vp8.temporal_layer
-        if vp8.temporal_layer <= self._forwarded_temporal:
-            return False
-        new_picture = vp8.picture_id is not None and vp8.picture_id != self._dropped_picture_id
-        self._dropped_picture_id = vp8.picture_id
-        self._segment = self._rewriter.skip(packet.number, int(new_picture))
-        return True
-
     def _rewrite_payload(self, packet: StoredPacket, segment: OffsetSegment) -> bytes:
         """Return the payload for this subscriber; empty where only the sequence number has to be filled."""
         vp8 = packet.vp8
         if vp8 is None:
             return packet.payload
-        if vp8.temporal_layer > self._forwarded_temporal:
+        if vp8.temporal_layer > self._temporal_layers.forwarded:
             return b""
         if segment.picture_id_offset == segment.tl0picidx_offset == 0:
             return packet.payload
@@ -299,7 +276,7 @@ class DownTrack:
     def _retransmit_packet(self, packet: StoredPacket, segment: OffsetSegment, accepted: AcceptedSection) -> None:
         if (
             accepted.rtx_payload_type is None
-            and self._ever_dropped_temporal
+            and self._temporal_layers.ever_dropping
             and packet.vp8
             and packet.vp8.temporal_layer
         ):
