@@ -12,9 +12,18 @@ from dataclasses import dataclass
 
 from sdp.document import Description, MediaSection
 from sdp.payloads import REPAIR, TONES, Payload, PayloadType, canonical, payloads
-from sdp.profiles import distance
+from sdp.profiles import CONSTRAINED_BASELINE, OTHER, distance
 
-__all__ = ["CodecPreference", "Payload", "PayloadType", "listed", "payloads", "prefer", "restrict"]
+__all__ = [
+    "CodecPreference",
+    "Payload",
+    "PayloadType",
+    "common_h264_profile",
+    "listed",
+    "payloads",
+    "prefer",
+    "restrict",
+]
 
 _ABOUT = re.compile(r"a=(?:rtpmap|fmtp|rtcp-fb|imageattr):([0-9]+)(?![0-9])")
 _RID = re.compile(r"(?P<head>\S+ +(?:send|recv)) +(?P<restrictions>\S.*)")
@@ -79,6 +88,22 @@ def listed(description: Description, kind: str) -> tuple[str, ...]:
     sections = (section for section in description.media if section.kind == kind and not section.rejected)
     found = (payload.codec for section in sections for payload in payloads(section) if not payload.is_auxiliary)
     return tuple(dict.fromkeys(found))
+
+
+def common_h264_profile(description: Description) -> str:
+    """Return the ``profile-level-id`` of the offered H264 that every endpoint decodes; empty if there is none.
+
+    That is constrained baseline (RFC 7742 6.2), in packetization mode 1 if it is offered so.
+    """
+    found = [
+        (not _is_non_interleaved(payload), payload.parameters["profile-level-id"])
+        for section in description.media
+        for payload in payloads(section)
+        if payload.codec == "h264"
+        and distance("h264", payload.parameters, CONSTRAINED_BASELINE) != OTHER
+        and "profile-level-id" in payload.parameters
+    ]
+    return min(found, key=lambda entry: entry[0])[1].lower() if found else ""
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -146,7 +171,8 @@ def _ordered(
     by_type = {payload.type: payload for payload in found}
     mains = {str(payload.type): by_type.get(payload.repeats, payload) for payload in found}
     distances = {
-        token: distance(main.codec, main.parameters, preference.profile(main.codec)) for token, main in mains.items()
+        token: (distance(main.codec, main.parameters, preference.profile(main.codec)), not _is_non_interleaved(main))
+        for token, main in mains.items()
     }
     tokens = list(formats)
     for codec in ("vp9", "h264"):
@@ -156,7 +182,12 @@ def _ordered(
     return sorted(tokens, key=lambda token: by_token.get(token, len(ranks)))
 
 
-def _sorted_within(tokens: list[str], chosen: set[str], key: Callable[[str], int]) -> list[str]:
+def _is_non_interleaved(payload: Payload) -> bool:
+    """Whether a payload type may be preferred: H264 in packetization mode 1, which all browsers send (RFC 6184 6)."""
+    return payload.codec != "h264" or payload.parameters.get("packetization-mode") == "1"
+
+
+def _sorted_within(tokens: list[str], chosen: set[str], key: Callable[[str], tuple[int, bool]]) -> list[str]:
     """Sort the chosen tokens among the positions that they hold; all others keep their position."""
     in_order = iter(sorted((token for token in tokens if token in chosen), key=key))
     return [next(in_order) if token in chosen else token for token in tokens]

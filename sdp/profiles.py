@@ -11,6 +11,8 @@ from collections.abc import Mapping
 
 SAME, SAME_PROFILE, OTHER = 0, 1, 2  # distance from the preferred profile
 
+CONSTRAINED_BASELINE = "42e01f"  # H264 that every WebRTC endpoint decodes (RFC 7742 6.2), at level 3.1
+
 _LEVEL_ID = re.compile(r"[0-9a-f]{6}")
 _H264_DEFAULT = "42000a"  # Baseline, level 1: the default of RFC 6184 8.1
 _VP9_DEFAULT = "0"

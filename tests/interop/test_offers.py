@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
 from gateway.tools.talk_client import Json, TalkClient
+from sdp.codecs import payloads
 from sdp.document import Description, parse
 from sdp.offer_answer import bundles, violations
 from tests.interop.conftest import CallGateway
@@ -85,6 +87,14 @@ async def test_data_channels_are_answered_in_the_notation_of_the_offer(client: T
     assert sections(answer) == [("application", True, "data")]
     assert answer.media[0].protocol == "DTLS/SCTP"
     assert answer.media[0].attribute("sctpmap") is not None
+
+
+@pytest.mark.parametrize("wish", ["", "42001f", "42e01f"])
+async def test_h264_without_a_wish_is_the_one_that_every_receiver_decodes(client: TalkClient, wish: str) -> None:
+    answer = await publish(client, "chrome-h264", videocodec="h264", **({"h264profile": wish} if wish else {}))
+    (payload,) = (payload for payload in payloads(answer.media[0]) if payload.codec == "h264")
+    assert payload.parameters["packetization-mode"] == "1"
+    assert payload.parameters["profile-level-id"] == (wish or "42e01f")
 
 
 async def test_paused_simulcast_layer_stays_paused(client: TalkClient) -> None:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from sdp.codecs import CodecPreference, Payload, PayloadType, listed, payloads, prefer, restrict
+from sdp.codecs import (
+    CodecPreference,
+    Payload,
+    PayloadType,
+    common_h264_profile,
+    listed,
+    payloads,
+    prefer,
+    restrict,
+)
 from sdp.document import Description, parse
 from sdp.profiles import OTHER, SAME, SAME_PROFILE, distance
 
@@ -131,6 +140,26 @@ def test_preferred_profile_comes_first_within_its_codec() -> None:
     assert formats(VIDEO, CodecPreference(video=("h264",), h264profile="4d0028")).startswith(
         "106 107 102 103 104 105 96"
     )
+
+
+def test_h264_in_packetization_mode_1_comes_first_within_a_profile() -> None:
+    text = VIDEO.replace("packetization-mode=1;profile-level-id=42001f", "packetization-mode=0;profile-level-id=42e01f")
+    assert formats(text, CodecPreference(video=("h264",), h264profile="42e01f")).startswith("104 105 102 103")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("", "", "42e01f"),
+        ("profile-level-id=42e01f", "profile-level-id=42E034", "42e034"),
+        ("packetization-mode=1;profile-level-id=42e01f", "profile-level-id=42e01f", "42e01f"),
+        ("packetization-mode=1;profile-level-id=42001f", "packetization-mode=0;profile-level-id=42c01f", "42e01f"),
+        ("profile-level-id=42e01f", "profile-level-id=640c1f", ""),
+        ("H264", "VP8", ""),
+    ],
+)
+def test_constrained_baseline_is_the_h264_that_every_endpoint_decodes(old: str, new: str, expected: str) -> None:
+    assert common_h264_profile(description(VIDEO.replace(old, new))) == expected
 
 
 def test_profile_of_a_codec_that_is_not_preferred_reorders_only_that_codec() -> None:

@@ -58,7 +58,12 @@ class CodecPlanner:
                 decided[kind] = self._decide(session, kind, offered[kind], preference.codecs(kind))
             if decided[kind].removed:
                 codecs.restrict(offer, kind, set(offered[kind]) - decided[kind].removed)
-        preference = replace(preference, audio=decided["audio"].order, video=decided["video"].order)
+        preference = replace(
+            preference,
+            audio=decided["audio"].order,
+            video=decided["video"].order,
+            h264profile=preference.h264profile or codecs.common_h264_profile(offer),
+        )
         codecs.prefer(offer, preference)
         sent = frozenset(it.kind for it in offer.media if not it.rejected and it.direction in _SENDING)
         return CodecPlan(preference, offered, sent, decided)

@@ -17,6 +17,7 @@ def without_transport(description: str) -> str:
     return description.replace("a=ice-ufrag", "a=x-ufrag")
 
 
+# reference 9.2-k
 async def test_wrong_mid_and_group_of_an_answer_are_mended_before_the_client_gets_it() -> None:
     async with FlowHarness() as harness:
         alice = await harness.hello("alice")

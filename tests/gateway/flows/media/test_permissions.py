@@ -61,6 +61,7 @@ async def test_spelling_of_the_media_type_does_not_avoid_the_permission(old: str
         assert harness.mcu.published == []
 
 
+# reference 9.2-j
 async def test_sfu_receives_the_spelling_that_was_checked() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
