@@ -14,6 +14,7 @@ from gateway.wire.client import ABSENT, given, has_lone_surrogate, without_lone_
 
 # types of messages that are for the SFU
 SFU_TYPES = frozenset({"offer", "answer", "candidate", "endOfCandidates", "selectStream", "requestoffer", "sendoffer"})
+CONTROL = "control"  # type of the ``data`` that clients act upon in a ``message`` as in a ``control`` message (5.3)
 ROOM_TYPES = frozenset({"audio", "video", "screen"})
 
 
@@ -44,6 +45,7 @@ class MediaMessage(Struct, frozen=True, gc=False):
 
 class _TypeOnly(Struct):
     type: str | None = None
+    payload: Raw = ABSENT
 
 
 _NICK_CHANGED = "nickChanged"
@@ -58,7 +60,8 @@ _switch_decoder = msgspec.json.Decoder(bool)
 def decode_media_message(data: Raw) -> MediaMessage | None:
     """Return the known fields, or ``None`` if a field has a wrong type: ``data`` is then relayed unchecked (5.2).
 
-    Of ``nickChanged`` the type alone is returned then, because not every session may receive it (5.4).
+    Of ``nickChanged``, ``control`` and media messages that may have a description or candidate, the type alone is
+    returned then, because not every session may send or receive them (5.3, 5.4): clients are less strict.
     """
     try:
         return _decoder.decode(data)
@@ -75,10 +78,12 @@ def _decode_lenient(data: Raw) -> MediaMessage | None:
         except msgspec.DecodeError:
             pass
     try:
-        type = _type_decoder.decode(text).type
+        found = _type_decoder.decode(text)
     except msgspec.DecodeError:
         return None
-    return MediaMessage(_NICK_CHANGED) if type == _NICK_CHANGED else None
+    if found.type in (CONTROL, _NICK_CHANGED):
+        return MediaMessage(found.type)
+    return MediaMessage(found.type) if found.type in SFU_TYPES and bytes(found.payload)[:1] == b"{" else None
 
 
 def read_string(raw: Raw) -> str | None:

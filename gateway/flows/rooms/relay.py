@@ -12,7 +12,7 @@ from msgspec import Raw
 
 from gateway.core.ids import SessionId
 from gateway.core.permissions import CONTROL
-from gateway.core.room import Room
+from gateway.core.room import Room, RoomKey
 from gateway.core.session import Session
 from gateway.core.visibility import Content, Form, form_for
 from gateway.flows.media.signaling import MediaSignaling
@@ -21,11 +21,13 @@ from gateway.flows.services import Services
 from gateway.wire import server
 from gateway.wire.client import ClientMessage
 from gateway.wire.errors import Code, ProtocolError
+from gateway.wire.media import CONTROL as CONTROL_TYPE
 from gateway.wire.media import ROOM_TYPES, SFU_TYPES, MediaMessage, decode_media_message
 from gateway.wire.server import MESSAGE_END
 from gateway.wire.structure import addressed
 
 NICK_CHANGED = "nickChanged"  # type of the ``data`` that has a participant's new display name (5.4)
+GUARDED_TYPES = SFU_TYPES | {CONTROL_TYPE}  # of ``data`` that makes the recipient's client act (5.3)
 
 
 class Relay:
@@ -48,13 +50,14 @@ class Relay:
             self._to_session(session, recipient, data, message.id)
         elif type == "user":
             if recipient != session.userid:
-                targets = self._hub.of_user(session.backend, recipient)
-                self._send(session, type, targets, data, decode_media_message(data))
+                self._send(
+                    session, type, self._hub.of_user(session.backend, recipient), data, decode_media_message(data)
+                )
         else:
             self._to_room(session, type, data)
 
     def control(self, session: Session, message: ClientMessage) -> None:
-        """Relay a control message if its sender has the permission; ignore it otherwise (5.3).
+        """Relay a control message to recipients in whose room its sender may control; ignore it otherwise (5.3).
 
         Raises:
             ProtocolError: the message is malformed.
@@ -64,9 +67,10 @@ class Relay:
             return
         targets = self._targets(session, type, recipient)
         if type == "session" and not targets:
-            self._to_virtual(session, recipient, data, control=True)
+            self._to_virtual(session, recipient, data, CONTROL_TYPE, control=True)
         encoded = b"".join((session.control_sender(type), data, MESSAGE_END))
-        self._delivery.send_all(targets, encoded, but=session)
+        allowed = [target for target in targets if self._may_act_on(session, target.room, CONTROL_TYPE)]
+        self._delivery.send_all(allowed, encoded, but=session)
 
     def _targets(self, session: Session, type: str, recipient: str) -> Collection[Session]:
         """Return the sessions of a recipient, perhaps with the sender among them (5.1)."""
@@ -95,14 +99,16 @@ class Relay:
             return
         target = self._hub.find(session.backend, recipient)
         if target is None:
-            self._to_virtual(session, recipient, data)
-        elif decoded is None or decoded.type != NICK_CHANGED or _sees_nick_changes(target):
+            self._to_virtual(session, recipient, data, None if decoded is None else decoded.type)
+        elif decoded is None or self._may_receive(session, target, decoded.type):
             self._delivery.send(target, b"".join((session.sender("session"), data, MESSAGE_END)))
 
-    def _to_virtual(self, session: Session, recipient: str, data: Raw, *, control: bool = False) -> None:
+    def _to_virtual(
+        self, session: Session, recipient: str, data: Raw, data_type: str | None, *, control: bool = False
+    ) -> None:
         """Send a message for a virtual session to the internal client that owns it (11.4)."""
         virtual = self._hub.find_virtual(session.backend, recipient)
-        if virtual is None:
+        if virtual is None or (data_type in GUARDED_TYPES and not self._may_act_on(session, virtual.room, data_type)):
             return
         sender = server.Sender("session", session.id, session.shown_userid)
         body = server.MessageBody(sender, data, server.Recipient(virtual.name, type="session"))
@@ -123,13 +129,29 @@ class Relay:
         self, session: Session, type: str, targets: Iterable[Session], data: Raw, decoded: MediaMessage | None
     ) -> None:
         encoded = b"".join((session.sender(type), data, MESSAGE_END))
-        if decoded is not None and decoded.type == NICK_CHANGED:
-            targets = [target for target in targets if _sees_nick_changes(target)]
+        if decoded is not None and (decoded.type in GUARDED_TYPES or decoded.type == NICK_CHANGED):
+            targets = [target for target in targets if self._may_receive(session, target, decoded.type)]
         self._delivery.send_all(targets, encoded, but=session)
 
+    # -- rights
 
-def _sees_nick_changes(recipient: Session) -> bool:
-    return form_for(recipient, Content.NICK_CHANGE) is not Form.HIDDEN
+    def _may_receive(self, sender: Session, recipient: Session, data_type: str | None) -> bool:
+        """Whether a message with ``data`` of this type may be relayed to a recipient."""
+        if data_type in GUARDED_TYPES:
+            return self._may_act_on(sender, recipient.room, data_type)
+        return data_type != NICK_CHANGED or form_for(recipient, Content.NICK_CHANGE) is not Form.HIDDEN
+
+    def _may_act_on(self, sender: Session, room: RoomKey | None, data_type: str | None) -> bool:
+        """Whether a session may make a client in a room act by ``data`` of a guarded type (5.3).
+
+        Media messages are relayed between clients without an SFU only: a client that receives an offer from another
+        one connects to it, past the SFU and all permissions.
+        """
+        if sender.is_internal:
+            return True
+        if data_type == CONTROL_TYPE:
+            return room is not None and room == sender.room and sender.may(CONTROL)
+        return not self._has_mcu and room == sender.room
 
 
 def _in_call(room: Room) -> list[Session]:

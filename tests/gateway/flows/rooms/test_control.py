@@ -19,14 +19,99 @@ def to(client: FakeClient) -> Json:
     return {"type": "session", "sessionid": client.sessionid}
 
 
-async def test_control_reaches_a_session_in_any_room() -> None:
+SPELLINGS = [
+    {"type": "control", "payload": {"action": "forceMute", "peerId": "x"}},
+    {"type": "control", "payload": "no object"},
+    {"type": "control", "sid": 5, "payload": {"action": "forceMute"}},
+    {"type": "control", "roomType": [], "payload": {}},
+]
+
+
+# reference 5.3-a
+async def test_control_is_relayed_as_it_is() -> None:
     async with FlowHarness() as harness:
-        alice, bob = await harness.hello("alice"), await harness.member("bob")
+        alice, bob = await harness.member("alice"), await harness.member("bob")
+        alice.received()
         control(alice, to(bob), {"type": "offer", "roomType": "no room type"})
         sender = {"type": "session", "sessionid": alice.sessionid, "userid": "alice"}
         data = {"type": "offer", "roomType": "no room type"}
         assert bob.received() == [{"type": "control", "control": {"sender": sender, "data": data}}]
         assert alice.received() == []
+
+
+# reference 5.3-c
+@pytest.mark.parametrize("mcu", [True, False])
+@pytest.mark.parametrize("sender_room", ["r", "elsewhere", None])
+@pytest.mark.parametrize("recipient_room", ["r", None])
+@pytest.mark.parametrize("may", [True, False])
+@pytest.mark.parametrize("type", ["session", "user", "room", "call"])
+async def test_control_needs_the_permission_in_the_room_of_the_recipient(
+    type: str, may: bool, recipient_room: str | None, sender_room: str | None, mcu: bool
+) -> None:
+    async with FlowHarness(mcu=mcu) as harness:
+        for room in ("r", "elsewhere"):
+            harness.nextcloud.rooms[room] = FakeRoom(permissions=["control"] if may else ["publish-media"])
+        bob = await (harness.member("bob", recipient_room, in_call=True) if recipient_room else harness.hello("bob"))
+        alice = await (harness.member("alice", sender_room) if sender_room else harness.hello("alice"))
+        bob.received()
+        recipient = {"type": type, "sessionid": bob.sessionid, "userid": "bob"}
+        control(alice, recipient)
+        for data in SPELLINGS:  # Talk's clients treat a message of this type as a control message
+            alice.send_message(recipient, data)
+        allowed = may and sender_room == recipient_room == "r"
+        received = bob.received()
+        assert [message["type"] for message in received] == (["control", *["message"] * 4] if allowed else [])
+        assert [message["message"]["data"] for message in received[1:]] == (SPELLINGS if allowed else [])
+        assert [message for message in alice.received() if message["type"] != "error"] == []
+
+
+# reference 5.3-c
+@pytest.mark.parametrize("room", ["r", "elsewhere", None])
+async def test_control_of_a_virtual_session_needs_the_permission_in_its_room(room: str | None) -> None:
+    async with FlowHarness() as harness:
+        await harness.member("bob")
+        bridge = await harness.internal_hello()
+        bridge.send(
+            {"type": "internal", "internal": {"type": "addsession", "addsession": {"sessionid": "p", "roomid": "r"}}}
+        )
+        await settle()
+        alice = await (harness.member("alice", room) if room else harness.hello("alice"))
+        bridge.received()
+        recipient = {"type": "session", "sessionid": next(iter(harness.hub.virtuals))}
+        control(alice, recipient, {"type": "dtmf"})
+        alice.send_message(recipient, SPELLINGS[0])
+        assert [it["type"] for it in bridge.received()] == (["control", "message"] if room == "r" else [])
+
+
+# reference 5.3-a
+@pytest.mark.parametrize("room", ["r", "elsewhere", None])
+async def test_internal_client_controls_sessions_of_its_backend_in_any_room(room: str | None) -> None:
+    async with FlowHarness() as harness:
+        bob, internal = await harness.member("bob"), await harness.internal_hello()
+        if room:
+            internal.send({"type": "room", "room": {"roomid": room}})
+        await settle()
+        bob.received()
+        control(internal, to(bob))
+        control(internal, {"type": "user", "userid": "bob"})
+        internal.send_message(to(bob), SPELLINGS[0])
+        assert [message["type"] for message in bob.received()] == ["control", "control", "message"]
+
+
+# reference 5.3-c
+@pytest.mark.parametrize("change", ["revoked", "left"])
+async def test_control_ends_with_the_permission_and_with_the_room(change: str) -> None:
+    async with FlowHarness() as harness:
+        alice, bob = await harness.member("alice"), await harness.member("bob")
+        if change == "left":
+            alice.send({"type": "room", "room": {"roomid": ""}})
+        else:
+            changed = [{"sessionId": "nc-alice", "permissions": ["publish-media"]}]
+            harness.rooms_api("r", {"type": "participants", "participants": {"changed": changed}})
+        bob.received()
+        control(alice, to(bob))
+        alice.send_message(to(bob), SPELLINGS[0])
+        assert bob.received() == []
 
 
 @pytest.mark.parametrize("type", ["room", "call", "user"])

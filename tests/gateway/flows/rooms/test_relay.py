@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests.gateway.flows.fakes import FakeRoom
 from tests.gateway.flows.harness import OTHER, FlowHarness, Json
-from tests.gateway.flows.media.descriptions import CANDIDATE, offer
+from tests.gateway.flows.media.descriptions import CANDIDATE, answer, offer
 from tests.gateway.flows.virtual_time import settle
 
 ROOM, CALL = {"type": "room"}, {"type": "call"}
@@ -221,8 +222,8 @@ async def test_data_is_checked_when_there_is_an_sfu(data: Json, code: str, text:
 
 # reference 5.2-g
 @pytest.mark.parametrize("to", ["user", "session", "room", "call"])
-async def test_data_is_not_checked_without_an_sfu_or_for_a_user(to: str) -> None:
-    async with FlowHarness(mcu=to == "user") as harness:
+async def test_data_is_not_checked_without_an_sfu(to: str) -> None:
+    async with FlowHarness(mcu=False) as harness:
         alice, bob = await harness.callers("alice", "bob")
         alice.received()
         for data, _, _ in BAD:
@@ -262,15 +263,57 @@ async def test_message_that_is_not_for_the_sfu_is_relayed(data: Any) -> None:
         assert alice.received() == []
 
 
-@pytest.mark.parametrize(
-    "data", [sdp(sdp=offer(), type="offer"), candidate({"candidate": CANDIDATE}), candidate({"candidate": ""})]
-)
-async def test_valid_media_data_to_a_room_is_relayed(data: Json) -> None:
+MEDIA = [
+    sdp(sdp=offer(), type="offer"),
+    sdp(sdp=offer(), type="offer") | {"sid": 5},  # no string: clients compare it with others only
+    sdp(sdp=offer(), type="offer") | {"bitrate": "fast", "roomType": ["video"]},
+    {"type": "answer", "payload": {"sdp": answer(), "type": "answer"}, "sid": []},
+    candidate({"candidate": CANDIDATE}),
+    candidate({"candidate": CANDIDATE}) | {"sid": 5},
+    candidate({"candidate": ""}),
+    {"type": "endOfCandidates", "payload": {}},
+    {"type": "requestoffer", "payload": {}},
+]
+
+
+# reference 5.3-d
+@pytest.mark.parametrize("data", MEDIA)
+@pytest.mark.parametrize("to", ["session", "user", "room", "call"])
+async def test_media_messages_do_not_pass_the_sfu_by(data: Json, to: str) -> None:
     async with FlowHarness() as harness:
+        harness.nextcloud.rooms["r"] = FakeRoom(permissions=["control"])
         alice, bob = await harness.callers("alice", "bob")
-        alice.send_message(ROOM, data)
-        assert bob.data() == [data]
+        alice.send_message({"type": to, "sessionid": bob.sessionid, "userid": "bob"}, data)
+        await settle()
+        assert bob.received() == []
         assert harness.mcu.is_empty
+
+
+# reference 5.3-d
+async def test_internal_client_may_send_media_messages_to_the_room() -> None:
+    async with FlowHarness() as harness:
+        bob, internal = await harness.member("bob"), await harness.internal_hello()
+        internal.send({"type": "room", "room": {"roomid": "r"}})
+        await settle()
+        bob.received()
+        internal.send_message(ROOM, MEDIA[0])
+        assert bob.data() == [MEDIA[0]]
+
+
+# reference 5.3-d
+@pytest.mark.parametrize("sender_room", ["r", "elsewhere", None])
+@pytest.mark.parametrize("recipient_room", ["r", None])
+@pytest.mark.parametrize("to", ["session", "user"])
+async def test_media_messages_between_clients_stay_in_one_room(
+    sender_room: str | None, recipient_room: str | None, to: str
+) -> None:
+    async with FlowHarness(mcu=False) as harness:
+        alice = await (harness.member("alice", sender_room) if sender_room else harness.hello("alice"))
+        bob = await (harness.member("bob", recipient_room) if recipient_room else harness.hello("bob"))
+        bob.received()
+        for data in MEDIA:
+            alice.send_message({"type": to, "sessionid": bob.sessionid, "userid": "bob"}, data)
+        assert bob.data() == (MEDIA if sender_room == recipient_room else [])
 
 
 # -- messages for disconnected sessions (5.6)
