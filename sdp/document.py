@@ -38,6 +38,7 @@ class Section:
     def __init__(self, lines: list[str]) -> None:
         self._lines = lines
         self._frozen = False
+        self._index: dict[str, list[tuple[int, str]]] | None = None  # attributes by name, until the next edit
 
     @property
     def lines(self) -> Sequence[str]:
@@ -54,13 +55,13 @@ class Section:
 
     def indexed(self, name: str) -> Iterator[tuple[int, str]]:
         """Yield the position within ``lines`` and the value of each ``a=name`` line."""
-        bare = f"a={name}"
-        prefix = f"{bare}:"
-        for position, line in enumerate(self._lines):
-            if line.startswith(prefix):
-                yield position, line.removesuffix("\r")[len(prefix) :]
-            elif line.removesuffix("\r") == bare:
-                yield position, ""
+        if self._index is None:
+            self._index = {}
+            for position, line in enumerate(self._lines):
+                if line.startswith("a="):
+                    key, _, value = line[2:].removesuffix("\r").partition(":")
+                    self._index.setdefault(key, []).append((position, value))
+        yield from self._index.get(name, ())
 
     def remove(self, unwanted: Callable[[str], bool]) -> int:
         """Remove the lines for which ``unwanted`` holds, the ``m=`` or ``v=`` line excepted; return their number.
@@ -71,6 +72,7 @@ class Section:
         kept = [line for line in self._lines[1:] if not unwanted(line.removesuffix("\r"))]
         removed = len(self._lines) - 1 - len(kept)
         self._lines[1:] = kept
+        self._index = None
         return removed
 
     def insert(self, position: int, lines: Iterable[str]) -> None:
@@ -78,12 +80,15 @@ class Section:
         self._require_editable()
         ending = "\r" if self._lines[0].endswith("\r") else ""
         self._lines[position:position] = [line + ending for line in lines]
+        self._index = None
 
     def replace(self, position: int, line: str) -> None:
         """Replace the line at ``position`` by ``line`` (without line ending), keeping the line ending."""
         self._require_editable()
         ending = "\r" if self._lines[position].endswith("\r") else ""
         self._lines[position] = line + ending
+        if position:  # the first line is no attribute
+            self._index = None
 
     def freeze(self) -> None:
         """Make each later edit raise ``FrozenError``."""
