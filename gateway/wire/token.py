@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from msgspec import Raw, Struct
 
+RAW_ED25519 = 32  # bytes of a key without its type (RFC 8032)
 LEEWAY = 60.0  # seconds of clock difference to Nextcloud that are tolerated (reference 3.3, step 6)
 
 INVALID = "invalid_token"
@@ -63,20 +64,23 @@ class _Payload(Struct, frozen=True):
 _jws = jwt.PyJWS(algorithms=list(_families))
 _decoder = msgspec.json.Decoder(_Payload)
 _pem = re.compile(r"-----BEGIN [^-]*-----(.*?)-----END [^-]*-----", re.DOTALL)
+_pasted = re.compile(r"\\+[nrt]|\\+(?=/)|[\s\ufeff\u200b\"']")  # line ends, also escaped ones, spaces, quotes
+_base64url = str.maketrans("-_", "+/")
 
 
 def verify(token: str, key: str, now: float) -> Claims:
     """Verify the signature and times of a token and return its claims.
 
-    ``key`` is Nextcloud's ``hello-v2-token-key``: a PEM public key with any label, or the base64 of a raw Ed25519
-    key. ``now`` is unix time in seconds. The issuer is not checked: the URL in the message selected the backend.
+    ``key`` is Nextcloud's ``hello-v2-token-key``: a PEM public key with any label, or the base64 of a raw Ed25519 key
+    or of a DER key. ``now`` is unix time in seconds. The issuer is not checked: the URL in the message selected the
+    backend.
 
     Raises:
         TokenError: with ``invalid_token``, ``token_not_valid_yet`` or ``token_expired``.
     """
     try:
         algorithm = jwt.get_unverified_header(token).get("alg")
-        public = _public_key(key, raw=algorithm == "EdDSA" and not key.startswith("-----BEGIN "))
+        public = _public_key(key)
         if not isinstance(algorithm, str) or not isinstance(public, _families.get(algorithm, ())):
             raise TokenError(INVALID)
         text: bytes = _jws.decode_complete(token, public, algorithms=[algorithm])["payload"]
@@ -99,13 +103,18 @@ def _check_times(payload: _Payload, now: float) -> None:
 
 
 @lru_cache(maxsize=64)  # one key per Nextcloud; parsing costs more than verifying an Ed25519 signature
-def _public_key(key: str, raw: bool) -> _PublicKey:
-    if raw:
-        return Ed25519PublicKey.from_public_bytes(base64.b64decode(key, validate=True))
+def _public_key(key: str) -> _PublicKey:
+    """Read a key as people paste it: with spaces and line ends anywhere, base64 or base64url, padded or not."""
     match = _pem.search(key)
-    if match is None:
-        raise ValueError("not a PEM public key")
-    public = load_der_public_key(base64.b64decode(match[1]))  # PKIX, or PKCS#1 for RSA
+    der = _decoded(key if match is None else match[1])
+    if match is None and len(der) == RAW_ED25519:
+        return Ed25519PublicKey.from_public_bytes(der)
+    public = load_der_public_key(der)  # PKIX, or PKCS#1 for RSA
     if not isinstance(public, _PublicKey):
         raise ValueError("neither RSA nor EC nor Ed25519")
     return public
+
+
+def _decoded(text: str) -> bytes:
+    digits = _pasted.sub("", text).translate(_base64url).rstrip("=")
+    return base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)

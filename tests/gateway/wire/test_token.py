@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from typing import Any
 
 import jwt
@@ -82,6 +83,49 @@ def test_each_algorithm_is_accepted_with_a_pem_key(algorithm: str) -> None:
 # reference 3.3-c
 def test_ed25519_key_as_bare_base64_is_accepted() -> None:
     assert verify(token(), raw_ed25519(), NOW).userid == "alice"
+
+
+PASTED = {
+    "newline behind": lambda key: key + "\n",
+    "blank line before": lambda key: "\n" + key,
+    "blank lines around": lambda key: "\r\n \t\n" + key + "\r\n\r\n",
+    "CRLF": lambda key: key.replace("\n", "\r\n"),
+    "newline within": lambda key: key if key.startswith("-") else key[:-12] + "\n" + key[-12:],
+    "folded and indented": lambda key: key.replace("\n", "\n    "),
+    "spaces for line ends": lambda key: key.replace("\n", " "),
+    "escaped line ends": lambda key: key.replace("\n", "\\n") + "\\n",
+    "escaped CRLF, twice": lambda key: key.replace("\n", "\\\\r\\\\n"),
+    "escaped slashes": lambda key: key.replace("/", "\\/"),
+    "quoted": lambda key: f'"{key}"',
+    "byte order mark": lambda key: "\ufeff" + key,
+    "no-break spaces": lambda key: "\u00a0" + key + "\u00a0",
+    "no padding": lambda key: key.replace("=", ""),
+    "base64url": lambda key: key.replace("+", "-").replace("/", "_") if not key.startswith("-") else key,
+    "text before": lambda key: "The key of our cloud:\n" + key if key.startswith("-") else key,
+}
+
+
+# reference 3.3-g
+@pytest.mark.parametrize("paste", PASTED.values(), ids=PASTED)
+@pytest.mark.parametrize("algorithm", ["EdDSA", "ES256", "RS256", "raw", "bare DER"])
+def test_key_is_accepted_as_people_paste_it(algorithm: str, paste: Callable[[str], str]) -> None:
+    private = KEYS.get(algorithm, ED25519)
+    key = raw_ed25519() if algorithm == "raw" else pem(private)
+    if algorithm == "bare DER":
+        key = "\n".join(key.splitlines()[1:-1])
+    name = algorithm if algorithm in KEYS else "EdDSA"
+    assert verify(token(name), paste(key), NOW).userid == "alice"
+
+
+# reference 3.3-g
+@given(st.data())
+def test_white_space_anywhere_in_a_bare_key_is_not_significant(data: st.DataObject) -> None:
+    private = ed25519.Ed25519PrivateKey.from_private_bytes(data.draw(st.binary(min_size=32, max_size=32)))
+    key = raw_ed25519(private)
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(key)))
+        key = key[:at] + data.draw(st.sampled_from([" ", "\n", "\r\n", "\t", "\\n"])) + key[at:]
+    assert verify(token(private=private), key, NOW).userid == "alice"
 
 
 # reference 3.3-c
