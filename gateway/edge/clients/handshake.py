@@ -1,6 +1,6 @@
 """The server side of the WebSocket handshake.
 
-Source: RFC 6455 4.2.
+Source: RFC 6455 4.2; RFC 9110 5.3 (lists over several lines), 7.6.1 (``Connection``), 7.8 (``Upgrade``).
 """
 
 from __future__ import annotations
@@ -9,20 +9,24 @@ import base64
 import binascii
 import hashlib
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
+_LIST_SPACE = " \t"  # optional white space around the members of a list (RFC 9110 5.6.3)
 
 
 def accept_key(request: web.Request) -> str:
-    """Check the handshake (RFC 6455 4.2.1) and return the value of ``Sec-WebSocket-Accept``."""
-    headers = request.headers
-    upgrades = "upgrade" in headers.get("Connection", "").lower()
-    if headers.get("Upgrade", "").lower() != "websocket" or not upgrades:
+    """Check the handshake (RFC 6455 4.2.1) and return the value of ``Sec-WebSocket-Accept``.
+
+    Raises:
+        HTTPBadRequest: the request is no handshake, or not one of version 13.
+    """
+    upgrades = "upgrade" in _tokens(request, "Connection") and "websocket" in _tokens(request, "Upgrade")
+    if not upgrades or request.version < HttpVersion11:  # RFC 9110 7.8: HTTP/1.0 has no upgrade
         raise web.HTTPBadRequest(text="This is a WebSocket endpoint.\n")
-    if headers.get("Sec-WebSocket-Version") != "13":
+    if _single(request, "Sec-WebSocket-Version") != "13":
         raise web.HTTPBadRequest(text="Unsupported WebSocket version.\n", headers={"Sec-WebSocket-Version": "13"})
-    key = headers.get("Sec-WebSocket-Key", "")
+    key = _single(request, "Sec-WebSocket-Key")
     try:
         valid = len(base64.b64decode(key, validate=True)) == 16
     except (binascii.Error, ValueError):
@@ -30,3 +34,14 @@ def accept_key(request: web.Request) -> str:
     if not valid:
         raise web.HTTPBadRequest(text="Invalid Sec-WebSocket-Key.\n")
     return base64.b64encode(hashlib.sha1(key.encode() + _GUID).digest()).decode()
+
+
+def _tokens(request: web.Request, name: str) -> set[str]:
+    """Return the members of a header that is a list of tokens, in lower case; the list may have several lines."""
+    return {token.strip(_LIST_SPACE).lower() for line in request.headers.getall(name, ()) for token in line.split(",")}
+
+
+def _single(request: web.Request, name: str) -> str:
+    """Return a header that must occur once (RFC 6455 11.3); empty if it is missing or occurs twice."""
+    values = request.headers.getall(name, ())
+    return values[0] if len(values) == 1 else ""

@@ -23,6 +23,7 @@ from aiohttp.web_protocol import RequestHandler
 from gateway.core.ids import ConnectionId
 from gateway.core.outbox import Outbox
 from gateway.core.throttle import Address
+from gateway.edge.clients.frame_rules import FrameRules, may_be_sent
 from gateway.edge.clients.frames import CallbackQueue, frame
 from gateway.edge.clients.handshake import accept_key
 from gateway.edge.http.address import TrustedProxies
@@ -165,8 +166,9 @@ class WebSocketConnection(asyncio.Protocol):
         self._http = http
         self._transport: Any = transport
         self._reader = WebSocketReader(CallbackQueue(self._on_message, self._on_error), MESSAGE_LIMIT + 1, False, True)
-        # The transport calls the parser directly: one call less for each message.
-        self.data_received = self._reader.feed_data  # type: ignore[method-assign, assignment]
+        # The transport calls the rules directly: one call less for each message.
+        rules = FrameRules(self._reader.feed_data, self._on_error)
+        self.data_received = rules.receive  # type: ignore[method-assign]
         self._own: list[bytes] = []  # messages of this connection, not of a session's outbox
         self._outbox: Outbox | None = None
         self._dirty = False
@@ -334,7 +336,8 @@ class WebSocketConnection(asyncio.Protocol):
             if self._paused_at is None:
                 self._transport.write(frame(bytes(data), _PONG))
         elif opcode == WSMsgType.CLOSE:
-            self._close(data or 1000)
+            code = data or 1000
+            self._close(code if may_be_sent(code) else 1002)
             self._transport.close()
         elif self._client is not None:
             self._last_received = self._time()

@@ -40,18 +40,21 @@ class TrustedProxies(Networks):
     def real_ip(self, request: web.BaseRequest) -> Address:
         """Return the address of the client.
 
-        Of a trusted peer: ``X-Real-IP``, otherwise the last address of ``X-Forwarded-For`` that is no trusted proxy,
-        otherwise its first one. Of any other peer: its own address. The peer of a unix socket counts as 127.0.0.1.
+        Of a trusted peer: ``X-Real-IP``, or the last address of ``X-Forwarded-For`` that is no trusted proxy; if both
+        name trusted proxies only, the first address of ``X-Forwarded-For``, or ``X-Real-IP``. Of any other peer: its
+        own address. The peer of a unix socket counts as 127.0.0.1.
         """
         peer = _parse(request.remote or "") or _LOCAL
         if peer not in self:
             return peer
-        named = _parse(request.headers.get("X-Real-IP", ""))
-        if named is not None:
+        headers = request.headers
+        named = _parse(headers.getall("X-Real-IP", ("",))[-1])  # the nearest proxy's, if a client sent one, too
+        if named is not None and named not in self:
             return named
-        hops = [_parse(part) for part in ",".join(request.headers.getall("X-Forwarded-For", ())).split(",")]
+        hops = [_parse(part) for part in ",".join(headers.getall("X-Forwarded-For", ())).split(",")]
         known = [hop for hop in hops if hop is not None]
-        return next((hop for hop in reversed(known) if hop not in self), known[0] if known else peer)
+        farthest = known[0] if known else named or peer
+        return next((hop for hop in reversed(known) if hop not in self), farthest)
 
 
 def named_addresses(request: web.BaseRequest) -> list[Address | None]:

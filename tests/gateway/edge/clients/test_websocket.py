@@ -158,6 +158,14 @@ async def test_upgrade_is_answered_as_in_rfc_6455(server: FlowServer) -> None:
         ({"Sec_WebSocket_Key": "c2hvcnQ="}, 400),
         ({"Sec_WebSocket_Key": "not base64 at all!!!!!!!"}, 400),
         ({"Sec_WebSocket_Key": "ä"}, 400),
+        ({"Connection": "xupgrade"}, 400),
+        ({"Connection": "upgrade-insecure, keep-alive"}, 400),
+        ({"Connection": "keep-alive upgrade"}, 400),
+        ({"Upgrade": "websockets"}, 400),
+        ({"Upgrade": "xwebsocket"}, 400),
+        ({"Sec_WebSocket_Version": "13, 8"}, 400),
+        ({"Sec_WebSocket_Version": "8\r\nSec-WebSocket-Version: 13"}, 400),
+        ({"Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="}, 400),
     ],
 )
 async def test_invalid_handshake_is_refused(server: FlowServer, headers: dict[str, Any], status: int) -> None:
@@ -174,11 +182,30 @@ async def test_other_methods_are_not_allowed(server: FlowServer) -> None:
     assert status == 405
 
 
-async def test_header_values_are_matched_case_insensitively(server: FlowServer) -> None:
+# reference 2.1-n
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Connection": "keep-alive, uPgrade", "Upgrade": "WebSocket"},
+        {"Connection": "keep-alive\r\nConnection: Upgrade"},
+        {"Connection": "Upgrade\r\nConnection: keep-alive"},
+        {"Connection": ",\tUpgrade ,, keep-alive"},
+        {"Upgrade": "h2c, websocket"},
+        {"Upgrade": "h2c\r\nUpgrade: websocket"},
+    ],
+)
+async def test_headers_that_are_lists_are_compared_member_by_member(
+    server: FlowServer, headers: dict[str, Any]
+) -> None:
     reader, writer = await asyncio.open_connection(*server.address)
-    writer.write(upgrade(Connection="keep-alive, uPgrade", Upgrade="WebSocket"))
+    writer.write(upgrade(**headers))
     assert (await reader.readline()).startswith(b"HTTP/1.1 101")
     writer.close()
+
+
+async def test_upgrade_in_http_1_0_is_refused(server: FlowServer) -> None:
+    status, _, _ = await exchange(server.address, upgrade().replace(b"HTTP/1.1", b"HTTP/1.0", 1))
+    assert status == 400
 
 
 @pytest.mark.parametrize("where", ["early", "later"])
@@ -303,6 +330,11 @@ async def test_too_long_frame_is_refused_by_its_header(server: FlowServer) -> No
         pytest.param(masked("x", 3), 1002, id="unknown opcode"),
         pytest.param(masked("x", reserved=4), 1002, id="compressed"),
         pytest.param(masked("continued", 0), 1002, id="continues nothing"),
+        pytest.param(b'\x81\x0e{"type":"bye"}', 1002, id="unmasked"),
+        pytest.param(b"\x89\x00", 1002, id="unmasked ping"),
+        pytest.param(masked("", final=False) + masked('{"type":"bye"}'), 1002, id="message within a message"),
+        pytest.param(masked((1006).to_bytes(2), CLOSE), 1002, id="reserved close code"),
+        pytest.param(masked((5000).to_bytes(2), CLOSE), 1002, id="unassigned close code"),
     ],
 )
 async def test_protocol_error_ends_the_connection_and_the_session_can_be_resumed(
