@@ -17,6 +17,7 @@ from gateway.core.limits import Backend
 from gateway.core.outbox import Outbox
 from gateway.core.permissions import Permissions
 from gateway.core.room import RoomKey
+from gateway.core.token_bucket import ByteBucket
 from gateway.wire.server import Sender, encode_sender
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class ClientType(Enum):
 
 
 class Session:
-    """The state of a session; apart from the outbox, only the hub changes it."""
+    """The state of a session; apart from outbox and token bucket, only the hub changes it."""
 
     __slots__ = (
         "actor",
@@ -46,6 +47,7 @@ class Session:
         "call_flags",
         "client_type",
         "connection",
+        "description_bucket",
         "evicted_by",
         "expires_at",
         "features",
@@ -89,6 +91,7 @@ class Session:
         self.client_type = client_type
         self.actor = actor_of(user) if client_type is ClientType.FEDERATION else None  # its identity at Nextcloud
         self.permissions = Permissions()
+        self.description_bucket = ByteBucket()
         self.location: GeoLocation = UNKNOWN  # of the client that is connected now
         self.open = True
         self.connection: ConnectionId | None = None

@@ -30,5 +30,23 @@ class TokenBucket:
         return self.messages >= 0 and self.octets >= 0
 
 
+class ByteBucket:
+    """Tokens for bytes alone; it begins full."""
+
+    __slots__ = ("_filled_at", "_left")
+
+    def __init__(self) -> None:
+        self._left: float | None = None  # None: full
+        self._filled_at = 0.0
+
+    def take(self, size: int, rate: int, burst: int, now: float) -> bool:
+        """Take tokens for ``size`` bytes; ``False``: there are too few, and none is taken. ``rate`` 0 = no limit."""
+        left = float(burst) if self._left is None else _filled(self._left, rate, burst, now - self._filled_at)
+        self._filled_at = now
+        fits = not rate or size <= left
+        self._left = left - size if fits else left
+        return fits
+
+
 def _filled(left: float, rate: int, burst: int, elapsed: float) -> float:
     return min(left + rate * elapsed, float(burst)) if rate else UNLIMITED

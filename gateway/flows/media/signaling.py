@@ -17,11 +17,12 @@ from gateway.flows.media.quality import QualityController
 from gateway.flows.media.registry import StreamRegistry
 from gateway.flows.media.session_stream import MediaContext, MediaRequest, stream_key
 from gateway.flows.media.sfu import SfuAccess
-from gateway.flows.media.validation import check, require_stream_type, stream_type_of
+from gateway.flows.media.validation import check, description_size, require_stream_type, stream_type_of
 from gateway.flows.services import Services
 from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.media import MediaMessage
 from mcu.base import McuStatus, StreamType
+from sdp.document import Description
 
 UNSHARE_DELAY = 1.0  # seconds between unshareScreen and the end of the stream (9.7)
 
@@ -91,13 +92,26 @@ class MediaSignaling:
 
     # -- messages
 
+    def check(self, session: Session, message: MediaMessage) -> Description | None:
+        """Check a media message, and count the size of its description against the session.
+
+        Raises:
+            ProtocolError: the message is malformed; ``too_many_requests``, the session sends too many descriptions.
+        """
+        limits, size = self._services.settings.limits, description_size(message)
+        rate, burst = limits.description_bytes_per_second, limits.description_bytes_burst
+        if size and not session.description_bucket.take(size, rate, burst, self._services.clock()):
+            self._services.count_excess("description_bytes_per_second")
+            raise ProtocolError(Code.TOO_MANY_REQUESTS.error())
+        return check(message)
+
     def handle(self, session: Session, recipient: SessionId, message: MediaMessage, request_id: str) -> None:
         """Check and carry out a media message of a session; a failure that comes later is sent to its client.
 
         Raises:
             ProtocolError: the message is malformed, or cannot be carried out.
         """
-        request = MediaRequest(session, message, request_id, check(message))
+        request = MediaRequest(session, message, request_id, self.check(session, message))
         self._services.counters.mcu_messages[str(message.type)] += 1
         if message.type == "offer":
             self._offer(request)

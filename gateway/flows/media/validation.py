@@ -38,6 +38,13 @@ def check(message: MediaMessage) -> Description | None:
     return None
 
 
+def description_size(message: MediaMessage) -> int:
+    """Return the size of the description of an offer or answer in bytes of JSON; 0 for other messages."""
+    if message.type not in ("offer", "answer") or message.payload is None:
+        return 0
+    return memoryview(message.payload.sdp).nbytes
+
+
 def stream_type_of(message: MediaMessage) -> StreamType | None:
     """Return the type of the stream that a message is about, or ``None`` if no stream can have its room type (9.1)."""
     return _STREAM_TYPES.get(message.roomType or "")

@@ -16,7 +16,6 @@ from gateway.core.room import Room, RoomKey
 from gateway.core.session import Session
 from gateway.core.visibility import Content, Form, form_for
 from gateway.flows.media.signaling import MediaSignaling
-from gateway.flows.media.validation import check
 from gateway.flows.services import Services
 from gateway.wire import server
 from gateway.wire.client import ClientMessage
@@ -121,7 +120,7 @@ class Relay:
             return
         decoded = decode_media_message(data)
         if self._has_mcu and decoded is not None:
-            check(decoded)
+            self._media.check(session, decoded)
         targets = room.members.values() if type == "room" else _in_call(room)
         self._send(session, type, targets, data, decoded)
 

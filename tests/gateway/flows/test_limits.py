@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ import pytest
 
 from gateway.core.limits import Limits
 from tests.gateway.flows.harness import FakeClient, FlowHarness
+from tests.gateway.flows.media.descriptions import offer
 from tests.gateway.flows.virtual_time import settle
 
 
@@ -84,6 +86,28 @@ async def test_bytes_are_counted_and_not_characters() -> None:
         alice.send(message)
         assert (alice.error_codes(), alice.connection.finished) == (["too_many_requests"], True)
         assert met(harness) == {"bytes_per_second": 1}
+
+
+async def test_descriptions_count_by_their_size() -> None:
+    limits = Limits(description_bytes_per_second=1000, description_bytes_burst=10_000)
+    async with beside_a_call(limits) as harness:
+        alice, bob = await harness.callers("alice", "bob")
+        size = len(json.dumps(offer("one")))
+        for _ in range(12_000 // size):
+            alice.offer("one")
+        await settle()
+        errors = [message["error"]["code"] for message in alice.received() if message["type"] == "error"]
+        assert errors == ["too_many_requests"] * (12_000 // size - 10_000 // size)
+        assert set(met(harness)) == {"description_bytes_per_second"}
+        assert not alice.connection.finished
+        alice.send_message(bob, {"type": "other"})
+        alice.send_message({"type": "room"}, {"type": "offer", "payload": {"type": "offer", "sdp": offer("one")}})
+        assert alice.error_codes() == ["too_many_requests"]
+        assert [message["message"]["data"] for message in bob.received()] == [{"type": "other"}]
+        await asyncio.sleep(10)
+        alice.offer("one")
+        await settle()
+        assert [data["type"] for data in alice.data()] == ["answer"]
 
 
 async def test_messages_before_hello_are_limited_too() -> None:
@@ -256,7 +280,7 @@ async def test_virtual_sessions_of_an_internal_client_are_limited() -> None:
         assert met(harness) == {"virtual_sessions": 1}
 
 
-BURSTS = {"messages_burst", "bytes_burst"}  # are counted as the rates that they belong to
+BURSTS = {"messages_burst", "bytes_burst", "description_bytes_burst"}  # are counted as the rates that they belong to
 HERE = Path(__file__)
 
 
