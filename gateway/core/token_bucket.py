@@ -1,10 +1,12 @@
-"""A token bucket that limits how many messages and bytes a session sends.
+"""A token bucket that limits how many frames and bytes a client sends.
 
 Source: docs/protocol.md, "Limits". The bucket is filled up only when it runs dry, by the time since it was filled
 last; so a client may send at most twice the burst at once, and the rate in the long run.
 """
 
 from __future__ import annotations
+
+from typing import Self
 
 from gateway.core.limits import Limits
 
@@ -20,6 +22,14 @@ class TokenBucket:
         self.messages = float(limits.messages_burst) if limits.messages_per_second else UNLIMITED
         self.octets = float(limits.bytes_burst) if limits.bytes_per_second else UNLIMITED
         self._filled_at = now
+
+    @classmethod
+    def before_hello(cls, limits: Limits, now: float) -> Self:
+        """Return the allowance of a connection until its hello; it is not to be refilled."""
+        bucket = cls(limits, now)
+        bucket.messages = min(bucket.messages, limits.messages_before_hello or UNLIMITED)
+        bucket.octets = min(bucket.octets, limits.bytes_before_hello or UNLIMITED)
+        return bucket
 
     def refill(self, limits: Limits, now: float) -> bool:
         """Add the tokens earned since the last refill; ``False``: the message still exceeds the limit."""

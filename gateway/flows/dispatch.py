@@ -65,7 +65,7 @@ class Dispatcher:
     def opened(self, connection: Connection) -> ClientConnection:
         """Register a new connection and send the welcome message (2.3)."""
         now = self._services.clock()
-        inbox = Inbox(TokenBucket(self._services.settings.limits, now))
+        inbox = Inbox(TokenBucket.before_hello(self._services.settings.limits, now))
         client = ClientConnection(connection, now + HELLO_TIME, inbox)
         self._services.delivery.add(connection)
         self._clients[connection.id] = client
@@ -97,6 +97,15 @@ class Dispatcher:
             inbox.busy = True
             self._services.tasks.spawn(self._work(client, inbox, work), "request")
 
+    def received_frame(self, client: ClientConnection, size: int) -> bool:
+        """Count a frame that is no text message; ``False``: the client exceeds its rate, and the frame is ignored."""
+        if client.gone:
+            return True  # of a replaced connection, which is being closed: its close frame is handled
+        bucket = client.inbox.bucket
+        bucket.messages -= 1.0
+        bucket.octets -= size
+        return (bucket.messages >= 0.0 and bucket.octets >= 0.0) or self._refill(client, bucket)
+
     def received_binary(self, client: ClientConnection) -> None:
         """Reject a binary frame (2.1)."""
         if not client.gone:
@@ -126,12 +135,14 @@ class Dispatcher:
 
     def _refill(self, client: ClientConnection, bucket: TokenBucket) -> bool:
         """Refill a client's token bucket; ``False`` if the client exceeds its rate, which closes its connection."""
-        if bucket.refill(self._services.settings.limits, self._services.clock()):
+        stranger = client.session is None
+        if not stranger and bucket.refill(self._services.settings.limits, self._services.clock()):
             return True
-        self._services.count_excess("messages_per_second" if bucket.messages < 0.0 else "bytes_per_second")
+        period = "before_hello" if stranger else "per_second"
+        self._services.count_excess(f"{'messages' if bucket.messages < 0.0 else 'bytes'}_{period}")
         self._send(client, _TOO_MANY)
         client.connection.finish()
-        if client.session is None:
+        if stranger:
             client.set_gone()  # a hello that is being authenticated opens no session
         return False
 
@@ -235,6 +246,7 @@ class Dispatcher:
                 client.hello_by = self._services.clock() + HELLO_TIME
         if session is not None:
             self._set_session(client, session)
+            client.inbox.bucket = TokenBucket(self._services.settings.limits, self._services.clock())
             self._inboxes[session.id] = client.inbox
 
     def _resume(self, client: ClientConnection, hello: Hello, request: str) -> Work | None:

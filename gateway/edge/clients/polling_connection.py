@@ -19,6 +19,7 @@ from gateway.flows.dispatch import Dispatcher
 FETCH_TIME = 25.0  # seconds that a fetch waits for messages
 SILENCE = 60.0  # seconds without a fetch after which the connection is lost
 PATIENCE = 15.0  # seconds that posted messages wait while the flows have paused the connection
+IN_A_ROW = 16  # posted messages that are passed on in one turn of the loop
 TOO_BIG = 1009  # close codes of RFC 6455 7.4.1
 NORMAL = 1000
 
@@ -116,7 +117,9 @@ class PollingConnection:
             known = self.accepted + 1 - first
             if known < 0:
                 return False
-            for message in messages[known:]:
+            for count, message in enumerate(messages[known:], 1):
+                if count % IN_A_ROW == 0:
+                    await asyncio.sleep(0)  # the other connections' turn
                 try:
                     async with asyncio.timeout(PATIENCE):
                         await self._running.wait()
@@ -174,7 +177,8 @@ class PollingConnection:
 
     def _pass_on(self, client: ClientConnection, message: Any) -> None:
         if not isinstance(message, str):
-            self._owner.dispatch.received_binary(client)
+            if self._owner.dispatch.received_frame(client, 0):
+                self._owner.dispatch.received_binary(client)
         elif (size := len(message.encode(errors="replace"))) > MESSAGE_LIMIT:
             self._end(TOO_BIG)
         else:

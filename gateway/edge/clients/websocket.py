@@ -17,14 +17,14 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from aiohttp import web
-from aiohttp.http_websocket import WebSocketReader, WSMessage, WSMsgType
 from aiohttp.web_protocol import RequestHandler
 
 from gateway.core.ids import ConnectionId
 from gateway.core.outbox import Outbox
 from gateway.core.throttle import Address
-from gateway.edge.clients.frame_rules import FrameRules, may_be_sent
-from gateway.edge.clients.frames import CallbackQueue, frame
+from gateway.edge.clients.frame_input import FrameInput, InputTurns
+from gateway.edge.clients.frame_reader import CLOSE, FRAGMENT, PING, PONG, TEXT, Frame
+from gateway.edge.clients.frames import encoded
 from gateway.edge.clients.handshake import accept_key
 from gateway.edge.http.address import TrustedProxies
 from gateway.flows.client_connection import ClientConnection
@@ -38,9 +38,7 @@ READ_DEADLINE = 60.0  # seconds, renewed by every message and pong
 WRITE_DEADLINE = 10.0  # seconds until the kernel has accepted a batch
 CLOSE_TIME = 2.0  # seconds for the client to answer a close frame
 BATCH = 65536  # bytes of messages in one write
-
-_CLOSE, _PING, _PONG = 0x8, 0x9, 0xA
-_TEXT_MESSAGE = WSMsgType.TEXT
+NORMAL = 1000  # close code of RFC 6455 7.4.1
 
 
 class TrafficCounters(Protocol):
@@ -68,6 +66,7 @@ class WebSocketEndpoint:
         self._proxies = proxies
         self._connections: set[WebSocketConnection] = set()
         self.dirty: list[WebSocketConnection] = []  # have messages to write at the end of this turn of the loop
+        self.turns = InputTurns()
         self._last_id = 0
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -126,19 +125,19 @@ class WebSocketConnection(asyncio.Protocol):
         "_all_dirty",
         "_call_soon",
         "_client",
+        "_client_closed",
         "_closing",
         "_counters",
         "_dirty",
         "_endpoint",
-        "_finishing",
         "_http",
+        "_input",
         "_last_received",
         "_lost",
         "_outbox",
         "_own",
         "_paused_at",
         "_ping_at",
-        "_reader",
         "_received",
         "_time",
         "_timer",
@@ -146,6 +145,7 @@ class WebSocketConnection(asyncio.Protocol):
         "address",
         "data_received",
         "id",
+        "is_ending",
         "user_agent",
     )
 
@@ -165,17 +165,16 @@ class WebSocketConnection(asyncio.Protocol):
         self._counters = endpoint.counters
         self._http = http
         self._transport: Any = transport
-        self._reader = WebSocketReader(CallbackQueue(self._on_message, self._on_error), MESSAGE_LIMIT + 1, False, True)
-        # The transport calls the rules directly: one call less for each message.
-        rules = FrameRules(self._reader.feed_data, self._on_error)
-        self.data_received = rules.receive  # type: ignore[method-assign]
+        self._input = FrameInput(self, transport, endpoint.turns, MESSAGE_LIMIT)
+        self.data_received = self._input.data_received  # type: ignore[method-assign]
         self._own: list[bytes] = []  # messages of this connection, not of a session's outbox
         self._outbox: Outbox | None = None
         self._dirty = False
         self._all_dirty = endpoint.dirty
         self._call_soon = loop.call_soon
-        self._finishing = False
+        self.is_ending = False
         self._closing = False
+        self._client_closed = False  # the client has sent a close frame
         self._paused_at: float | None = None
         self._time = loop.time
         self._last_received = loop.time()
@@ -223,8 +222,8 @@ class WebSocketConnection(asyncio.Protocol):
 
     def finish(self) -> None:
         """See ``Connection.finish``."""
-        if not self._finishing:
-            self._finishing = True
+        if not self.is_ending:
+            self.is_ending = True
             self.wake()
 
     def displace(self, last: bytes) -> None:
@@ -235,12 +234,11 @@ class WebSocketConnection(asyncio.Protocol):
 
     def pause(self) -> None:
         """See ``Connection.pause``."""
-        self._transport.pause_reading()
+        self._input.hold()
 
     def resume(self) -> None:
         """See ``Connection.resume``."""
-        if not self._lost.done():
-            self._transport.resume_reading()
+        self._input.release()
 
     # -- outgoing
 
@@ -259,12 +257,12 @@ class WebSocketConnection(asyncio.Protocol):
             if self._transport.is_closing():  # the write failed: connection_lost returns the batch to the outbox
                 return
             outbox.confirm(0 if self._paused_at is None else self._undelivered(batch))
-        if self._finishing and self._paused_at is None:
+        if self.is_ending and self._paused_at is None:
             self._close(1000)
 
     def _write(self, messages: list[bytes]) -> None:
         """Write a batch; the transport calls ``pause_writing`` within if the kernel does not accept all of it."""
-        data = frame(messages[0]) if len(messages) == 1 else b"".join(map(frame, messages))
+        data = encoded(messages[0]) if len(messages) == 1 else b"".join(map(encoded, messages))
         counters = self._counters
         counters.messages_out += len(messages)
         counters.bytes_out += len(data)
@@ -276,7 +274,7 @@ class WebSocketConnection(asyncio.Protocol):
         count = 0
         while buffered > 0 and count < len(batch):
             count += 1
-            buffered -= len(frame(batch[-count]))
+            buffered -= len(encoded(batch[-count]))
         return count
 
     def pause_writing(self) -> None:
@@ -295,10 +293,13 @@ class WebSocketConnection(asyncio.Protocol):
         """Send a close frame, and close the transport ``CLOSE_TIME`` later if the client has not."""
         if self._closing:
             return
-        self._closing = self._finishing = True
+        self._closing = self.is_ending = True
         self._release()
         if not self._transport.is_closing():
-            self._transport.write(frame(struct.pack("!H", code), _CLOSE))
+            self._transport.write(encoded(struct.pack("!H", code), CLOSE))
+            if self._client_closed:
+                self._transport.close()
+                return
             asyncio.get_running_loop().call_later(CLOSE_TIME, self._transport.close)
 
     def _release(self) -> None:
@@ -311,45 +312,55 @@ class WebSocketConnection(asyncio.Protocol):
         """End the connection at once, without a close frame; its session waits for a resume."""
         self._transport.abort()
 
-    # -- incoming
+    # -- edge.clients.frame_input.FrameHandler
 
-    def _on_message(self, message: WSMessage, size: int) -> None:
-        opcode, data = message[0], message[1]
-        if opcode is not _TEXT_MESSAGE:
-            self._on_other(opcode, data)
-            return
-        counters = self._counters
-        counters.messages_in += 1
-        counters.bytes_in += size
-        self._last_received = self._time()
-        if self._client is not None and not self._finishing:
-            self._received(self._client, data)
+    @property
+    def has_session(self) -> bool:
+        """See ``FrameHandler.has_session``."""
+        return self._client is not None and self._client.session is not None
 
-    def _on_other(self, opcode: WSMsgType, data: Any) -> None:
-        if self._closing:
-            if opcode == WSMsgType.CLOSE:
-                self._transport.close()
-        elif opcode == WSMsgType.PONG:
+    def handle(self, frame: Frame) -> None:
+        """See ``FrameHandler.handle``."""
+        opcode, value, size = frame
+        if opcode == TEXT:
+            counters = self._counters
+            counters.messages_in += 1
+            counters.bytes_in += size
             self._last_received = self._time()
-            self._observe_round_trip(bytes(data))
-        elif opcode == WSMsgType.PING:
-            if self._paused_at is None:
-                self._transport.write(frame(bytes(data), _PONG))
-        elif opcode == WSMsgType.CLOSE:
-            code = data or 1000
-            self._close(code if may_be_sent(code) else 1002)
-            self._transport.close()
-        elif self._client is not None:
-            self._last_received = self._time()
-            self._endpoint.dispatch.received_binary(self._client)
+            if self._client is not None:
+                self._received(self._client, value)  # type: ignore[arg-type]  # a text
+        elif self._client is not None and self._endpoint.dispatch.received_frame(self._client, size):
+            self._handle_other(self._client, opcode, value)
 
-    def _on_error(self, code: int) -> None:
+    def refuse(self, code: int) -> None:
         """Close after a protocol error: message too big (1009), not UTF-8 (1007), any other (1002)."""
         self._close(code)
 
+    def confirm_close(self) -> None:
+        """See ``FrameHandler.confirm_close``."""
+        self._client_closed = True
+        if self._closing:
+            self._transport.close()
+
+    def _handle_other(self, client: ClientConnection, opcode: int, value: Any) -> None:
+        """Handle a frame that is not a text message and is within the limits."""
+        if opcode == PONG:
+            self._last_received = self._time()
+            self._observe_round_trip(bytes(value))
+        elif opcode == PING:
+            if self._paused_at is None:
+                self._transport.write(encoded(bytes(value), PONG))
+        elif opcode == CLOSE:
+            code = int.from_bytes(value[:2])
+            self._close(code or NORMAL)
+            self._transport.close()
+        elif opcode != FRAGMENT:
+            self._last_received = self._time()
+            self._endpoint.dispatch.received_binary(client)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """End the connection; its session waits for a resume."""
-        self._closing = self._finishing = True
+        self._closing = self.is_ending = True
         self._release()
         if self._timer is not None:
             self._timer.cancel()
@@ -372,7 +383,7 @@ class WebSocketConnection(asyncio.Protocol):
         if now >= self._ping_at:
             self._ping_at = now + PING_PERIOD
             if self._paused_at is None and not self._closing:
-                self._transport.write(frame(b"%d" % int(self._endpoint.wall_clock() * 1e9), _PING))
+                self._transport.write(encoded(b"%d" % int(self._endpoint.wall_clock() * 1e9), PING))
         self._schedule()
 
     def _schedule(self) -> None:

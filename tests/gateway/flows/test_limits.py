@@ -325,3 +325,41 @@ async def test_offer_may_only_be_sent_to_the_own_room() -> None:
         alice.media(bob, "sendoffer")
         await settle()
         assert [message["type"] for message in bob.data()] == ["offer"]
+
+
+async def test_control_frames_and_fragments_count_like_messages() -> None:
+    async with beside_a_call(Limits(messages_per_second=10, messages_burst=50)) as harness:
+        alice = await harness.member("alice")
+        before = alice.client_connection.inbox.bucket.messages
+        accepted = [harness.dispatch.received_frame(alice.client_connection, 10) for _ in range(60)]
+        assert accepted == [True] * int(before) + [False] * (60 - int(before))
+        assert alice.error_codes()[0] == "too_many_requests"
+        assert alice.connection.finished
+        assert met(harness)["messages_per_second"] > 0
+
+
+@pytest.mark.parametrize(
+    ("limits", "limit"),
+    [
+        (Limits(messages_before_hello=20), "messages_before_hello"),
+        (Limits(bytes_before_hello=200), "bytes_before_hello"),
+    ],
+)
+async def test_allowance_before_the_hello_is_not_refilled(limits: Limits, limit: str) -> None:
+    async with beside_a_call(limits) as harness:
+        stranger = harness.connect()
+        stranger.received()
+        for _ in range(20):
+            assert harness.dispatch.received_frame(stranger.client_connection, 10)
+        await asyncio.sleep(1)
+        assert not harness.dispatch.received_frame(stranger.client_connection, 10)
+        assert (stranger.error_codes(), stranger.connection.finished) == (["too_many_requests"], True)
+        assert met(harness) == {limit: 1}
+
+
+async def test_session_has_its_whole_burst_after_the_hello() -> None:
+    async with beside_a_call(Limits(messages_before_hello=3)) as harness:
+        alice = await harness.member("alice")
+        for _ in range(100):
+            alice.send_message({"type": "room"}, {"type": "x"})
+        assert not alice.connection.finished

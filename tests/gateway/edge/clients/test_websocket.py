@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from gateway.edge.clients import websocket
-from gateway.edge.clients.frames import frame
+from gateway.edge.clients.frames import encoded
 from gateway.edge.clients.websocket import WebSocketConnection, WebSocketEndpoint
 from gateway.edge.http.address import TrustedProxies
 from gateway.version import SERVER_HEADER
@@ -550,7 +550,7 @@ async def test_messages_that_the_kernel_did_not_accept_are_replayed_in_order(ser
         it for it in server.endpoint._connections if it._client is not None and it._client.session is session
     ]
     waiting = connection._transport.get_write_buffer_size()
-    kept = [len(frame(message)) for message in list(session.outbox._messages)[: session.outbox._taken]]
+    kept = [len(encoded(message)) for message in list(session.outbox._messages)[: session.outbox._taken]]
     assert sum(kept[1:]) < waiting <= sum(kept)  # exactly the messages that the kernel has not accepted in full
     slow.wire.reset()
     await until(lambda: len(server.endpoint) == 1)
@@ -662,6 +662,6 @@ async def test_connection_lost_while_reading_is_paused_is_forgotten(
         if connection._client is not None and connection._client.session is alice_session:
             connection._transport.abort()
     server.harness.nextcloud.gate.set()
-    assert [await bob.data() for _ in range(100)] == list(range(100))
+    assert [await bob.data() for _ in range(64)] == list(range(64))  # those that were read
     await until(lambda: len(server.endpoint) == 1)
     assert not [it for it in caplog.records if it.levelno >= logging.WARNING]

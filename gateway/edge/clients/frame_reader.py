@@ -1,0 +1,164 @@
+"""Parser of the WebSocket frames of a client: one frame for each call, so that the caller counts and limits each.
+
+Source: RFC 6455 5, 7.4; reference 2.1. Nothing is parsed ahead: a connection that has ended, or has had its share of a
+turn of the event loop, costs no more than the octets that it has sent. Fragments, control frames and messages count
+alike.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final, TypeAlias
+
+from aiohttp._websocket.helpers import websocket_mask  # undocumented; a test compares it with RFC 6455
+
+FRAGMENT: Final = 0x0  # a fragment that does not complete a message; also the opcode of continuations
+TEXT: Final = 0x1
+BINARY: Final = 0x2
+CLOSE: Final = 0x8
+PING: Final = 0x9
+PONG: Final = 0xA
+
+PROTOCOL_ERROR: Final = 1002  # close codes of RFC 6455 7.4.1
+INVALID_TEXT: Final = 1007
+TOO_BIG: Final = 1009
+
+_OPCODES = frozenset({FRAGMENT, TEXT, BINARY, CLOSE, PING, PONG})
+_CLOSE_CODES = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})  # assigned ones that may be sent
+_CONTROL = 0x8  # bit in the opcode of a control frame
+_MASKED = 0x80
+_FINAL = 0x80
+_TEXT_MESSAGE = _FINAL | TEXT  # first octet of a text message in one frame
+_LONGEST_CONTROL = 125
+_MASK_BYTES = 4
+_two_bytes = struct.Struct("!H").unpack_from
+_eight_bytes = struct.Struct("!Q").unpack_from
+
+
+class FrameError(Exception):
+    """The client has broken the WebSocket protocol; ``code`` is the close code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+# Opcode, value and size of a frame: the text of a message; of a control frame its payload, ``b""`` for any other.
+# The size is that of the payload, all fragments of a message together.
+Frame: TypeAlias = tuple[int, "str | bytes | bytearray", int]
+
+
+class FrameReader:
+    """The octets that a client has sent; ``limit`` is the greatest size of a message in bytes."""
+
+    __slots__ = ("_at", "_data", "_limit", "_opcode", "_partial")
+
+    def __init__(self, limit: int) -> None:
+        self._data: bytes | bytearray = b""
+        self._at = 0  # octets of ``_data`` that are parsed
+        self._limit = limit
+        self._opcode = FRAGMENT  # of the message whose first fragments have arrived
+        self._partial = bytearray()  # its fragments
+
+    def feed(self, data: bytes) -> None:
+        """Append octets."""
+        if self._at == len(self._data):
+            self._data, self._at = data, 0
+            return
+        kept = self._data if isinstance(self._data, bytearray) else bytearray(self._data)
+        del kept[: self._at]
+        kept += data
+        self._data, self._at = kept, 0
+
+    @property
+    def unread(self) -> bool:
+        """Whether octets wait, at least of an incomplete frame."""
+        return self._at < len(self._data)
+
+    def discard(self) -> bytes | bytearray:
+        """Drop the octets that wait, and return them."""
+        dropped = self._data[self._at :]
+        self._data, self._at = b"", 0
+        self._partial.clear()
+        return dropped
+
+    def read(self) -> Frame | None:
+        """Return the next frame; ``None`` until it has arrived as a whole.
+
+        Raises:
+            FrameError: the connection must be closed.
+        """
+        data, at = self._data, self._at
+        available = len(data) - at
+        if available < 2:
+            return None
+        first, second = data[at], data[at + 1]
+        length = second & 0x7F
+        if first != _TEXT_MESSAGE or second < _MASKED or self._opcode:
+            self._check_head(first, second, length)
+        at += 2
+        if length > _LONGEST_CONTROL:
+            wide = length == 127
+            if available < (10 if wide else 4):
+                return None
+            (length,) = _eight_bytes(data, at) if wide else _two_bytes(data, at)
+            if length < (1 << 16 if wide else 126) or length >= 1 << 63:  # not the shortest form, or the highest bit
+                raise FrameError(PROTOCOL_ERROR)
+            at += 8 if wide else 2
+        if length > self._limit or (
+            self._opcode and first & _CONTROL == 0 and length + len(self._partial) > self._limit
+        ):
+            raise FrameError(TOO_BIG)
+        end = at + _MASK_BYTES + length
+        if end > len(data):
+            return None
+        payload = bytearray(data[at + _MASK_BYTES : end])
+        websocket_mask(bytes(data[at : at + _MASK_BYTES]), payload)
+        self._at = end
+        if first == _TEXT_MESSAGE:
+            return TEXT, _decoded(payload), length
+        opcode = first & 0x0F
+        if opcode & _CONTROL:
+            return opcode, _checked_close(payload) if opcode == CLOSE else payload, length
+        return self._assemble(opcode, payload, bool(first & _FINAL))
+
+    def _check_head(self, first: int, second: int, length: int) -> None:
+        opcode = first & 0x0F
+        valid = first & 0x70 == 0 and second >= _MASKED and opcode in _OPCODES
+        if opcode & _CONTROL:
+            valid = valid and first >= _FINAL and length <= _LONGEST_CONTROL
+        else:
+            valid = valid and (opcode == FRAGMENT) == (self._opcode != FRAGMENT)
+        if not valid:
+            raise FrameError(PROTOCOL_ERROR)
+
+    def _assemble(self, opcode: int, payload: bytearray, final: bool) -> Frame:
+        """Append a fragment to its message; return the message when it is complete."""
+        self._opcode = opcode or self._opcode
+        self._partial += payload
+        if not final:
+            return FRAGMENT, b"", len(payload)
+        opcode, message = self._opcode, self._partial
+        self._opcode, self._partial = FRAGMENT, bytearray()
+        return opcode, _decoded(message) if opcode == TEXT else b"", len(message)
+
+
+def may_be_sent(code: int) -> bool:
+    """Whether a close frame may carry a code: 1004 to 1006 and 1015 are reserved, others not assigned (7.4)."""
+    return code in _CLOSE_CODES or 3000 <= code <= 4999
+
+
+def _decoded(payload: bytearray) -> str:
+    try:
+        return str(payload, "utf-8")
+    except UnicodeDecodeError as error:
+        raise FrameError(INVALID_TEXT) from error
+
+
+def _checked_close(payload: bytearray) -> bytearray:
+    if not payload:
+        return payload
+    if len(payload) < 2 or not may_be_sent(int.from_bytes(payload[:2])):
+        raise FrameError(PROTOCOL_ERROR)
+    _decoded(payload[2:])
+    return payload

@@ -1,0 +1,43 @@
+"""Control frames count like any other frame, and one connection does not hold the loop (docs/protocol.md, "Limits")."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.abuse.scene import Scene, running
+from tests.gateway.edge.raw_client import PING, PONG, RawClient, masked
+
+pytestmark = pytest.mark.full
+
+DURATION = 4.0  # seconds of an attack
+CHUNK = 64  # KiB in one write
+
+
+@pytest.mark.parametrize("opcode", [PING, PONG])
+@pytest.mark.parametrize("attackers", [1, 20])
+async def test_flood_of_control_frames_without_a_hello(tmp_path: Path, opcode: int, attackers: int) -> None:
+    async with running(tmp_path) as scene, scene.undisturbed(memory=48 << 20):
+        ended = await asyncio.gather(*(flood(scene, masked(b"x" * 10, opcode)) for _ in range(attackers)))
+        assert all(ended)
+
+
+async def flood(scene: Scene, frame: bytes) -> bool:
+    """Send the frame until the connection ends, at most ``DURATION``; return whether it has ended."""
+    client = await RawClient.connect(scene.address)
+    reading = asyncio.create_task(client.closed())
+    end = time.monotonic() + DURATION
+    chunk = frame * (CHUNK * 1024 // len(frame))
+    with contextlib.suppress(ConnectionError):
+        while time.monotonic() < end and not reading.done():
+            client.writer.write(chunk)
+            await client.writer.drain()
+            await asyncio.sleep(0)
+    ended = reading.done()
+    reading.cancel()
+    client.writer.transport.abort()
+    return ended

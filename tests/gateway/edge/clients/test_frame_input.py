@@ -1,0 +1,145 @@
+"""Frames of a connection are handled a few in each turn of the loop, and none after its end."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.edge.clients.frame_input import AFTER_END, FRAMES, FRAMES_IN_TURN, STRANGER_FRAMES, FrameInput, InputTurns
+from gateway.edge.clients.frame_reader import PING, TEXT, Frame
+from tests.gateway.edge.raw_client import CLOSE, masked
+
+
+class FakeTransport:
+    """A transport that only notes whether it is read from."""
+
+    def __init__(self) -> None:
+        self.reading = True
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        assert self.reading
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        assert not self.reading
+        self.reading = True
+
+
+class FakeHandler:
+    """A connection that collects frames, and ends after a number of them."""
+
+    def __init__(self, turns: InputTurns, *, has_session: bool = True, ends_after: int = 1_000_000) -> None:
+        self.transport = FakeTransport()
+        self.frames: list[Frame] = []
+        self.has_session = has_session
+        self.ends_after = ends_after
+        self.refused: list[int] = []
+        self.close_confirmed = False
+        self.input = FrameInput(self, self.transport, turns, 100)
+
+    @property
+    def is_ending(self) -> bool:
+        return len(self.frames) >= self.ends_after or bool(self.refused)
+
+    def handle(self, frame: Frame) -> None:
+        self.frames.append(frame)
+
+    def refuse(self, code: int) -> None:
+        self.refused.append(code)
+
+    def confirm_close(self) -> None:
+        self.close_confirmed = True
+
+
+async def turn() -> None:
+    """Run one turn of the loop."""
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("opcode", [TEXT, PING])
+async def test_flood_is_handled_a_few_frames_in_each_turn_and_in_order(opcode: int) -> None:
+    one = FakeHandler(InputTurns())
+    one.input.data_received(b"".join(masked(b"%d" % number, opcode) for number in range(100)))
+    assert len(one.frames) == FRAMES
+    assert not one.transport.reading
+    await turn()
+    assert len(one.frames) == FRAMES + FRAMES_IN_TURN
+    while not one.transport.reading:
+        await turn()
+    assert [int(frame[1]) for frame in one.frames] == list(range(100))
+
+
+async def test_empty_fragments_are_bounded_like_messages() -> None:
+    one = FakeHandler(InputTurns())
+    one.input.data_received(masked("", final=False) + masked("", 0, final=False) * 1000)
+    assert len(one.frames) == FRAMES
+
+
+async def test_connections_that_wait_take_turns() -> None:
+    turns = InputTurns()
+    many = [FakeHandler(turns) for _ in range(3)]
+    for one in many:
+        one.input.data_received(masked("x") * 100)
+    await turn()
+    assert [len(one.frames) for one in many] == [FRAMES + FRAMES_IN_TURN] * 3
+
+
+async def test_strangers_share_a_budget_that_sessions_do_not_use() -> None:
+    turns = InputTurns()
+    strangers = [FakeHandler(turns, has_session=False) for _ in range(100)]
+    for one in strangers:
+        one.input.data_received(masked("x") * 10)
+    assert sum(len(one.frames) for one in strangers) == STRANGER_FRAMES
+    member = FakeHandler(turns)
+    member.input.data_received(masked("x") * 10)
+    assert len(member.frames) == 10
+    for _ in range(100):
+        await turn()
+    assert [len(one.frames) for one in strangers] == [10] * 100
+    assert all(one.transport.reading for one in strangers)
+
+
+async def test_nothing_is_handled_after_the_end() -> None:
+    one = FakeHandler(InputTurns(), ends_after=3)
+    one.input.data_received(masked("x") * 10)
+    one.input.data_received(masked("x") * 10)
+    await turn()
+    assert len(one.frames) == 3
+    assert one.transport.reading
+    one.input.data_received(b"x" * (AFTER_END + 1))
+    assert not one.transport.reading
+    await turn()
+    assert not one.transport.reading
+
+
+async def test_nothing_is_parsed_after_a_protocol_error() -> None:
+    one = FakeHandler(InputTurns())
+    one.input.data_received(b"\x81\x01x" + masked("x"))
+    one.input.data_received(masked("x"))
+    assert (one.refused, one.frames) == ([1002], [])
+
+
+@pytest.mark.parametrize("close", [masked(b"", CLOSE), masked(b"\x03\xe8", CLOSE)])
+@pytest.mark.parametrize("together", [True, False])
+async def test_answer_to_the_close_is_recognised(close: bytes, together: bool) -> None:
+    one = FakeHandler(InputTurns(), ends_after=1)
+    for data in [masked("x") + close] if together else [masked("x"), masked("y"), close]:
+        one.input.data_received(data)
+    assert one.close_confirmed
+    assert len(one.frames) == 1
+
+
+async def test_held_input_waits_and_goes_on_in_order() -> None:
+    one = FakeHandler(InputTurns())
+    one.input.hold()
+    one.input.data_received(b"".join(masked(str(number)) for number in range(50)))
+    await turn()
+    assert one.frames == []
+    one.input.release()
+    while not one.transport.reading:
+        await turn()
+    assert [int(frame[1]) for frame in one.frames] == list(range(50))
