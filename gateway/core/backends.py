@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from ipaddress import IPv6Address
 
 from gateway.core.limits import Backend
 
@@ -21,25 +22,73 @@ _absolute = re.compile(
     r"(?P<path>/[^\s\x00-\x1f\x7f?#\\]*)",
     re.IGNORECASE,
 )
-_dot_segment = re.compile(r"/(?:\.|%2e){1,2}/", re.IGNORECASE)
+_host_name = re.compile(r"[a-z0-9_][a-z0-9._-]*")
+_encoded = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
+_unreserved = re.compile(r"[A-Za-z0-9._~-]")
+_unsafe = re.compile(r"[^A-Za-z0-9._~/%!$&'()*+,;=:@-]+")  # in a path (RFC 3986, 3.3)
+_dot_segment = re.compile(r"/\.{1,2}(?:;[^/]*)?/")  # with parameters, too, which some servers remove first
 _default_ports = {"http": 80, "https": 443}
 
 
 def canonical(url: str) -> str:
     """Return the base URL in canonical form for comparison: with a final slash, without a default port.
 
+    Scheme and host are in lower case (a name with other letters than ASCII's as IDNA encodes it); the path has no
+    percent-encoded character that needs none, so that two URLs of one resource are equal (RFC 3986, 6.2.2).
+
     Raises:
-        ValueError: not an absolute http or https URL, or a URL with a query or ``..``.
+        ValueError: not an absolute http or https URL, or one that two programs may read differently: with a query, user
+            info, a dot segment, or an encoded slash, backslash, percent sign or control character.
     """
     base = (url if url.endswith("/") else url + "/").partition(_ENDPOINT)[0]
     match = _absolute.fullmatch(base if base.endswith("/") else base + "/")
-    if match is None or _dot_segment.search(match["path"]):
+    if match is None:
         raise ValueError("not an absolute http or https URL")
-    scheme, port = match["scheme"].lower(), int(match["port"] or 0)
+    scheme, port, path = match["scheme"].lower(), int(match["port"] or 0), _normal_path(match["path"])
     if port > 65535:
         raise ValueError("no such port")
     suffix = "" if port in (0, _default_ports[scheme]) else f":{port}"
-    return f"{scheme}://{match['host']}{suffix}{match['path']}"
+    return f"{scheme}://{_normal_host(match['host'])}{suffix}{path}"
+
+
+def base_of(backend: Backend, url: str) -> str:
+    """Return the longest of the backend's URLs that a canonical URL is below; without one its first URL.
+
+    Of the pseudo backend, which has no URLs, ``url`` itself.
+    """
+    bases = [canonical(configured) for configured in backend.urls]
+    return max((base for base in bases if url.startswith(base)), key=len, default=bases[0] if bases else url)
+
+
+def _normal_host(host: str) -> str:
+    if host.startswith("["):
+        return f"[{IPv6Address(host[1:-1])}]"
+    name = (host if host.isascii() else host.encode("idna").decode()).lower()
+    if _host_name.fullmatch(name) is None:
+        raise ValueError("not the name or address of a host")
+    return name
+
+
+def _normal_path(path: str) -> str:
+    path = _unsafe.sub(lambda match: _encode(match[0]), path)
+    if "%" in _encoded.sub("", path):
+        raise ValueError("an incomplete percent-encoding")
+    path = _encoded.sub(_normal_encoding, path)
+    if _dot_segment.search(path):
+        raise ValueError("a dot segment")
+    return path
+
+
+def _normal_encoding(match: re.Match[str]) -> str:
+    """Decode the characters of a percent-encoded part that need no encoding."""
+    text = bytes.fromhex(match[0].replace("%", "")).decode()
+    if any(character in "/\\%\x7f" or character < " " for character in text):
+        raise ValueError("an encoded delimiter")
+    return "".join(character if _unreserved.match(character) else _encode(character) for character in text)
+
+
+def _encode(text: str) -> str:
+    return "".join(f"%{octet:02X}" for octet in text.encode())
 
 
 class Backends:
@@ -81,14 +130,26 @@ class Backends:
 
     def find(self, url: str) -> Backend | None:
         """Return the first backend with a URL that is a prefix of ``url``; ``None`` for an invalid URL."""
+        found = self.locate(url)
+        return None if found is None else found[0]
+
+    def locate(self, url: str) -> tuple[Backend, str] | None:
+        """Return the backend of a URL, and the configured base URL: the only one at which it is asked.
+
+        A client chooses what follows the base URL, and would choose who authenticates it if that were asked (3.6). The
+        URL itself counts for ``compat`` only, which has none.
+        """
         try:
             base = canonical(url)
         except ValueError:
             return None
+        found: tuple[Backend, str] | None = None
         for prefix, backend in self._by_origin.get(_origin(base), ()):
-            if base.startswith(prefix):
-                return backend
-        return self._compat
+            if not base.startswith(prefix):
+                continue
+            if found is None or (found[0] is backend and len(prefix) > len(found[1])):
+                found = backend, prefix
+        return found or (None if self._compat is None else (self._compat, base))
 
 
 def _origin(url: str) -> str:

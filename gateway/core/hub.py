@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Raw
 
+from gateway.core.backends import base_of
 from gateway.core.changes import (
     CallMembershipChanged,
     JoinTimedOut,
@@ -96,9 +97,14 @@ class Hub:
         return other.is_internal or other.id in room.in_call
 
     def replace_backends(self, by_id: Callable[[str], Backend | None]) -> None:
-        """Give sessions the changed settings of their backend; sessions of a removed backend keep the old ones."""
+        """Give sessions the changed settings of their backend; sessions of a removed backend keep the old ones.
+
+        Nextcloud is asked at a URL that is configured now.
+        """
         for session in self.sessions.values():
-            session.backend = by_id(session.backend.id) or session.backend
+            changed = by_id(session.backend.id)
+            if changed is not None and changed is not session.backend:
+                session.backend, session.url = changed, base_of(changed, session.url)
 
     # -- sessions
 

@@ -76,7 +76,7 @@ class NextcloudError(Exception):
 class Nextcloud(Protocol):
     """Requests to the backends over HTTP (reference 3.7, 3.8).
 
-    ``url`` is the base URL that the client gave, slash-terminated and without a default port.
+    ``url`` is a configured base URL in canonical form; with ``nextcloud.allow_any`` the one that the client gave.
     """
 
     async def ask(self, backend: Backend, url: str, request: BackendRequest) -> BackendAnswer:

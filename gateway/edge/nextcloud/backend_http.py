@@ -1,4 +1,4 @@
-"""HTTP requests to the backends: limited in time, size and connections; redirects within one origin only.
+"""HTTP requests to the backends: limited in time, size and connections. Redirects are not followed.
 
 Source: reference 3.7.
 """
@@ -12,14 +12,11 @@ from typing import Self
 import aiohttp
 from msgspec import Struct
 from multidict import CIMultiDictProxy
-from yarl import URL
 
 MAX_BODY = 1_048_576  # bytes of a response; capabilities of a large Nextcloud are about 50 kB
-MAX_REDIRECTS = 10
 KEEPALIVE = 4.0  # seconds that an idle connection is kept open; Apache by default closes it after 5
 
-_METHOD_KEEPING = frozenset({307, 308})  # redirects that keep method and body (RFC 9110, 15.4)
-_REDIRECTS = frozenset({301, 302, 303}) | _METHOD_KEEPING
+_REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})  # RFC 9110, 15.4
 
 
 class RequestFailed(Exception):
@@ -76,7 +73,7 @@ class BackendHttp:
         return {host: count for host, count in counts.items() if count}
 
     async def request(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Reply:
-        """Send a request and read the response; the timeout covers waiting for a free connection and all redirects.
+        """Send a request and read the response; the timeout covers waiting for a free connection.
 
         Raises:
             RequestFailed: no complete response of at most ``MAX_BODY`` bytes in time.
@@ -84,30 +81,19 @@ class BackendHttp:
         try:
             async with asyncio.timeout(self._timeout):
                 try:
-                    return await self._send_and_redirect(method, URL(url), dict(headers), body)
+                    return await self._send(method, url, headers, body)
                 except aiohttp.ServerDisconnectedError:  # the backend closed an idle connection just as it was reused
-                    return await self._send_and_redirect(method, URL(url), dict(headers), body)
+                    return await self._send(method, url, headers, body)
         except TimeoutError as error:
             raise RequestFailed("timeout", "the backend did not answer in time") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:  # ValueError: a host that yarl cannot encode
             raise RequestFailed("unknown", "the backend could not be reached") from error
 
-    async def _send_and_redirect(self, method: str, url: URL, headers: dict[str, str], body: bytes | None) -> Reply:
-        origin = url.origin()
-        for _ in range(MAX_REDIRECTS + 1):
-            async with self._client().request(
-                method, url, headers=headers, data=body, allow_redirects=False
-            ) as response:
-                target = response.headers.get("Location")
-                if response.status not in _REDIRECTS or target is None:
-                    return Reply(response.status, response.headers, await _read_limited(response.content))
-                if response.status not in _METHOD_KEEPING and method != "GET":
-                    method, body = "GET", None
-                    headers.pop("Content-Type", None)
-            url = url.join(URL(target))
-            if url.origin() != origin:
-                raise RequestFailed("unknown", "the backend redirects to another host")
-        raise RequestFailed("unknown", "the backend redirects too often")
+    async def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Reply:
+        async with self._client().request(method, url, headers=headers, data=body, allow_redirects=False) as response:
+            if response.status in _REDIRECTS:
+                raise RequestFailed("unknown", "the backend redirects, configure its final URL")
+            return Reply(response.status, response.headers, await _read_limited(response.content))
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -19,7 +19,7 @@ from gateway.edge.nextcloud.backend_http import BackendHttp, Reply, RequestFaile
 
 MIN_AGE = 60.0  # seconds that capabilities are cached at least
 FORCE_INTERVAL = 60.0  # seconds between two forced refreshes of a URL
-MAX_ENTRIES = 4096  # cached URLs; limited because clients choose the path below a backend's URL
+MAX_ENTRIES = 4096  # cached URLs; limited because clients choose them with ``allow_any``
 
 PATH = "ocs/v2.php/cloud/capabilities"
 

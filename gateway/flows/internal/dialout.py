@@ -205,5 +205,5 @@ def _base_url(backend: Backend, named: str) -> str:
         url = backends.canonical(named)
     except ValueError:
         url = ""
-    known = [backends.canonical(configured) for configured in backend.urls]
-    return url if not known or any(url.startswith(prefix) for prefix in known) else known[0]
+    base = backends.base_of(backend, url)
+    return url if url.startswith(base) else base

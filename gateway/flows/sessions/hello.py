@@ -59,17 +59,17 @@ class HelloRequests:
         match credentials:
             case InternalCredentials():
                 client_type = ClientType.INTERNAL
-                backend = await self._verify_shared_secret(client, credentials)
+                backend, url = await self._verify_shared_secret(client, credentials)
             case TokenCredentials(client_type):
-                backend = self._backend(credentials.url)
-                userid, user = await self._verify_token(credentials)
+                backend, url = self._locate(credentials.url)
+                userid, user = await self._verify_token(url, credentials)
             case TicketCredentials(client_type):
-                backend = self._backend(credentials.url)
-                userid, user = await self._ask_nextcloud(backend, credentials)
+                backend, url = self._locate(credentials.url)
+                userid, user = await self._ask_nextcloud(backend, url, credentials)
         if client.gone:
             return None
         features = tuple(hello.features or ())
-        session = self._new_session(backend, credentials.url, userid, user, features, client_type)
+        session = self._new_session(backend, url, userid, user, features, client_type)
         try:
             self._services.hub.open(session, self._services.clock())
         except LimitReached as error:
@@ -163,16 +163,17 @@ class HelloRequests:
         outbox = (AcknowledgedOutbox if FEATURE in features else Outbox)(services.outbox_bytes)
         return Session(ids, backend, url, userid, user, features, outbox, client_type)
 
-    def _backend(self, url: str) -> Backend:
-        backend = self._services.backends.find(url)
-        if backend is None:
+    def _locate(self, url: str) -> tuple[Backend, str]:
+        """Return the backend of a client's URL, and the URL at which it is asked (3.6)."""
+        found = self._services.backends.locate(url)
+        if found is None:
             raise ProtocolError(Code.INVALID_BACKEND.error())
-        return backend
+        return found
 
-    async def _ask_nextcloud(self, backend: Backend, ticket: TicketCredentials) -> tuple[str, Raw]:
+    async def _ask_nextcloud(self, backend: Backend, url: str, ticket: TicketCredentials) -> tuple[str, Raw]:
         """Have Nextcloud check a ticket, and return the user id and user data of its answer (3.2)."""
         try:
-            answer = await self._services.nextcloud.ask(backend, ticket.url, AuthRequest(ticket.params))
+            answer = await self._services.nextcloud.ask(backend, url, AuthRequest(ticket.params))
         except NextcloudError as error:
             raise ProtocolError(Code.INTERNAL_ERROR.error(message=str(error))) from error
         if answer.type == "error" and answer.error is not None:
@@ -182,23 +183,23 @@ class HelloRequests:
         user = answer.auth.user
         return answer.auth.userid or "", user.copy() if given(user) else ABSENT
 
-    async def _verify_shared_secret(self, client: ClientConnection, proof: InternalCredentials) -> Backend:
-        """Verify the proof of an internal client, and return the backend that it names (3.4)."""
+    async def _verify_shared_secret(self, client: ClientConnection, proof: InternalCredentials) -> tuple[Backend, str]:
+        """Verify the proof of an internal client, and return the backend that it names and its URL (3.4)."""
         services = self._services
         if not services.settings.internal_secret:
             raise ProtocolError(Code.INVALID_CLIENT_TYPE.error())
         services.throttling.check(client, ThrottledAction.HELLO_INTERNAL)
-        backend = services.backends.find(proof.url)
+        found = services.backends.locate(proof.url)
         signed = checksum.verify(services.settings.internal_secret, proof.random, proof.checksum, b"")
         valid = signed and len(proof.random.encode()) >= INTERNAL_RANDOM
-        if valid and backend is not None:
-            return backend
+        if valid and found is not None:
+            return found
         await services.throttling.failed(client, ThrottledAction.HELLO_INTERNAL)
         raise ProtocolError((Code.INVALID_BACKEND if valid else Code.INVALID_TOKEN).error())
 
-    async def _verify_token(self, token: TokenCredentials) -> tuple[str, Raw]:
+    async def _verify_token(self, url: str, token: TokenCredentials) -> tuple[str, Raw]:
         """Verify a token with Nextcloud's public key, and return its user id and user data (3.3)."""
-        nextcloud, url = self._services.nextcloud, token.url
+        nextcloud = self._services.nextcloud
         federated = token.client_type is ClientType.FEDERATION
         if federated and not await nextcloud.supports(url, FEDERATION):
             raise ProtocolError(Code.FEDERATION_UNSUPPORTED.error())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.backends import COMPAT, Backends, canonical
+from gateway.core.backends import COMPAT, Backends, base_of, canonical
 from gateway.core.limits import Backend
 
 
@@ -26,7 +26,16 @@ def backend(id: str, *urls: str) -> Backend:
         ("https://h:80", "https://h:80/"),
         ("http://h:443", "http://h:443/"),
         ("http://h:0443", "http://h:443/"),
-        ("HTTPS://Host/Foo", "https://Host/Foo/"),
+        ("HTTPS://Host/Foo", "https://host/Foo/"),
+        ("https://CLOUD.Example.COM:443", "https://cloud.example.com/"),
+        ("https://[2001:DB8::0:1]/", "https://[2001:db8::1]/"),
+        ("https://b\u00fccher.example/", "https://xn--bcher-kva.example/"),
+        ("https://B\u00dcCHER.example/", "https://xn--bcher-kva.example/"),
+        ("https://h/%66oo/%7ebar", "https://h/foo/~bar/"),
+        ("https://h/a%2db%2ec", "https://h/a-b.c/"),
+        ("https://h/a%20b%c3%a4", "https://h/a%20b%C3%A4/"),
+        ('https://h/"[x]', "https://h/%22%5Bx%5D/"),
+        ("https://h/\u00e4", "https://h/%C3%A4/"),
         ("https://[::1]:8443/x", "https://[::1]:8443/x/"),
         ("https://h/ocs/v2.php/apps/spreed/api/v1/signaling/backend", "https://h/"),
         ("https://h/foo/ocs/v2.php/apps/spreed/", "https://h/foo/"),
@@ -73,6 +82,35 @@ def test_canonical_form(url: str, expected: str) -> None:
         "https://h/%2E%2e/b",
         "https://h/./b",
         "https://[::1/",
+        "https://[1:2]/",
+        "https://h/a/..%2Fb/",
+        "https://h/a/..%2fb/",
+        "https://h/a%2Fb/",
+        "https://h/a%5Cb/",
+        "https://h/a/..%5c..%5cb/",
+        "https://h/a/%252e%252e/b/",
+        "https://h/a/..%252Fb/",
+        "https://h/a/.%2e/b",
+        "https://h/a/%2e/b",
+        "https://h/a/..;/b",
+        "https://h/a/..;x=1/b",
+        "https://h/a/%c0%ae%c0%ae/b",
+        "https://h/a%00",
+        "https://h/a%0d%0ab",
+        "https://h/a%7f",
+        "https://h/a%",
+        "https://h/a%2",
+        "https://h/a%zz",
+        "https://%68/",
+        "https://h%2ex/",
+        "https://h,x/",
+        "https://h;x/",
+        "https://.h/",
+        "https://h\u3002\u3002x/",
+        "https://user%40h/",
+        "https://h%40evil/",
+        "https://\ud800/",
+        "https://h/\ud800",
     ],
 )
 def test_text_other_than_an_absolute_url_is_refused(url: str) -> None:
@@ -102,7 +140,10 @@ def test_canonical_form_is_a_fixed_point_for_any_text(text: str) -> None:
         ("https://h/foobar", None),
         ("https://h", None),
         ("http://h/foo", None),
-        ("https://H/foo", None),
+        ("https://H/foo", "foo"),
+        ("HTTPS://H:443/%66oo", "foo"),
+        ("https://h/foo/..%2Fbar", None),
+        ("https://h/%2e%2e/foo/", None),
         ("https://h:8443/foo", None),
         ("https://other/", "root"),
         ("https://other/anything/below", "root"),
@@ -132,12 +173,38 @@ def test_first_backend_in_the_order_of_the_configuration_wins() -> None:
     assert Backends([narrow, wide]).find("https://h/bar/") is wide
 
 
+# reference 3.6-e
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://h/one", "https://h/one/"),
+        ("https://H/one/apps/files/x.json", "https://h/one/"),
+        ("https://h/one/two", "https://h/one/two/"),
+        ("https://h/one/two/three", "https://h/one/two/"),
+        ("https://h/one/twofold", "https://h/one/"),
+        ("HTTP://Other/x", "http://other/"),
+    ],
+)
+def test_configured_url_is_asked_whatever_the_client_appends(url: str, expected: str) -> None:
+    own = backend("own", "https://H/one", "http://other", "https://h/one/two")
+    assert Backends([own]).locate(url) == (own, expected)
+    assert base_of(own, canonical(url)) == expected
+
+
+# reference 3.6-e
+def test_base_url_of_a_changed_backend_is_its_first_one() -> None:
+    assert base_of(backend("own", "https://New/", "https://other/"), "https://old/") == "https://new/"
+    assert base_of(backend(COMPAT), "https://old/") == "https://old/"
+
+
 # reference 3.6-c
 def test_compat_matches_urls_that_no_other_backend_matches() -> None:
     own, compat = backend("own", "https://h/"), backend(COMPAT)
     backends = Backends([own], compat=compat)
     assert backends.find("https://h/") is own
     assert backends.find("http://localhost:1234/x") is compat
+    assert backends.locate("http://LOCALHOST:1234/x") == (compat, "http://localhost:1234/x/")
+    assert backends.locate("https://h/x") == (own, "https://h/")
     assert list(backends) == [own, compat]
     assert len(backends) == 2
     assert backends.by_id(COMPAT) is compat

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.core.backends import Backends
 from gateway.core.limits import Backend
 from gateway.flows.ports import NextcloudError
 from gateway.tools.fake_nextcloud import SigningKey
@@ -539,3 +540,85 @@ async def test_hello_opens_a_session_of_the_backend_in_its_url() -> None:
         alice, eve = await harness.hello("alice"), await harness.hello("alice", OTHER)
         assert alice.session.backend is CLOUD
         assert eve.session.backend is OTHER
+
+
+# -- the URL that is asked (3.6)
+
+
+APPENDED = ["", "apps/files/uploaded.json", "index.php/s/x/", "ocs/v2.php/apps/spreed/api/v1/signaling/backend"]
+
+
+# reference 3.6-e
+@pytest.mark.parametrize("appended", APPENDED)
+async def test_only_the_configured_url_authenticates_a_client(appended: str) -> None:
+    async with FlowHarness() as harness:
+        for url in (f"https://cloud.example/{appended}", f"HTTPS://CLOUD.example:443/{appended}"):
+            client = harness.connect()
+            auth = {"url": url, "params": harness.nextcloud.ticket("alice")}
+            client.send({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
+            await settle()
+            assert client.received()[-1]["type"] == "hello"
+            client.send({"type": "room", "room": {"roomid": "r"}})
+            await settle()
+        assert {(backend.id, url) for backend, url, _ in harness.nextcloud.asked} == {("cloud", CLOUD.urls[0])}
+
+
+# reference 3.6-e
+@pytest.mark.parametrize("client_type", ["client", "federation"])
+@pytest.mark.parametrize("appended", APPENDED[1:3])
+async def test_only_the_configured_url_has_the_key_of_tokens(appended: str, client_type: str) -> None:
+    async with FlowHarness() as harness:
+        harness.nextcloud.features = {"federation-v2"}
+        harness.nextcloud.keys[f"https://cloud.example/{appended}"] = "the key of a user"
+        asked: list[str] = []
+        original = harness.nextcloud.token_key
+
+        async def token_key(url: str) -> str:
+            asked.append(url)
+            return await original(url)
+
+        harness.nextcloud.token_key = token_key  # type: ignore[method-assign]
+        client = harness.connect()
+        client.received()
+        auth = {"type": client_type, "url": f"https://cloud.example/{appended}", "params": {"token": "x.y.z"}}
+        client.send({"type": "hello", "hello": {"version": "2.0", "auth": auth}})
+        await settle()
+        assert client.error_codes() == ["invalid_token"]
+        assert asked == [CLOUD.urls[0]]
+
+
+# reference 3.1-d
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://cloud.example/a/..%2Fb/",
+        "https://cloud.example/a/%2e%2e/b/",
+        "https://cloud.example/%252e%252e/",
+        "https://user@cloud.example/",
+        "https://cloud.example@other.example/",
+        "https://cloud.example/?x",
+    ],
+)
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+async def test_url_that_two_programs_may_read_differently_is_invalid(url: str, version: str) -> None:
+    async with FlowHarness() as harness:
+        client = harness.connect()
+        client.received()
+        auth = {"url": url, "params": {"token": "x.y.z"}}
+        client.send({"type": "hello", "hello": {"version": version, "auth": auth}})
+        await settle()
+        assert client.error_codes() == ["invalid_format"]
+        assert harness.nextcloud.asked == []
+
+
+# reference 3.6-e
+async def test_open_sessions_ask_at_the_url_of_a_reloaded_backend() -> None:
+    async with FlowHarness() as harness:
+        alice, internal = await harness.hello("alice"), await harness.internal_hello()
+        moved = Backend("cloud", ("https://New.example/",), CLOUD.secret)
+        harness.change_settings(backends=Backends([moved, OTHER]))
+        harness.nextcloud.asked.clear()
+        alice.send({"type": "room", "room": {"roomid": "r", "sessionid": "nc"}})
+        await settle()
+        assert [url for _, url, _ in harness.nextcloud.asked] == ["https://new.example/"]
+        assert internal.session.url == "https://new.example/"
