@@ -132,17 +132,33 @@ def test_uv_installs_the_pinned_versions_beside_newer_releases(index: str, tree:
     assert "portunus" in run(UV, "run", "portunus", "--version", cwd=tree, env=environment(index, tmp_path))
 
 
-def test_pinned_file_with_one_changed_byte_is_refused(index_folder: Path, tree: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def damaged_index(index_folder: Path) -> Iterator[str]:
+    """Serve an index with one pinned file that differs in one byte."""
     (wheel,) = (index_folder / "files").glob(f"pluggy-{pinned_versions(DEVELOPMENT)['pluggy']}-*.whl")
     content = bytearray(wheel.read_bytes())
     content[10] ^= 1  # the modification time of the first member, which only the hash protects
     wheel.write_bytes(content)
-    with serving_index(index_folder) as index:
-        refused = attempt("scripts/venv", "constraints-dev.txt", cwd=tree, env=environment(index, tmp_path))
+    with serving_index(index_folder) as address:
+        yield address
+
+
+def test_pip_refuses_a_pinned_file_with_one_changed_byte(damaged_index: str, tree: Path, tmp_path: Path) -> None:
+    refused = attempt("scripts/venv", "constraints-dev.txt", cwd=tree, env=environment(damaged_index, tmp_path))
     assert refused.returncode != 0
     assert "DO NOT MATCH THE HASHES" in refused.stderr
     assert "pluggy" in refused.stderr
     assert set(installed_versions(tree)) <= {"setuptools"}  # from venv itself
+
+
+def test_uv_refuses_a_pinned_file_with_one_changed_byte(damaged_index: str, tree: Path, tmp_path: Path) -> None:
+    env = environment(damaged_index, tmp_path)
+    run(UV, "venv", cwd=tree, env=env)
+    del env["UV_PYTHON"]  # which would go before .venv
+    refused = attempt(UV, "pip", "sync", "--require-hashes", "constraints-dev.txt", cwd=tree, env=env)
+    assert refused.returncode != 0
+    assert "Hash mismatch for `pluggy" in refused.stderr
+    assert installed_versions(tree) == {}
 
 
 @pytest.mark.parametrize("python", PYTHONS)
