@@ -171,7 +171,10 @@ def _ordered(
     by_type = {payload.type: payload for payload in found}
     mains = {str(payload.type): by_type.get(payload.repeats, payload) for payload in found}
     distances = {
-        token: (distance(main.codec, main.parameters, preference.profile(main.codec)), not _is_non_interleaved(main))
+        token: (
+            distance(main.codec, main.parameters, preference.profile(main.codec)),
+            bool(preference.h264profile) and not _is_non_interleaved(main),
+        )
         for token, main in mains.items()
     }
     tokens = list(formats)
