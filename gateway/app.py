@@ -206,6 +206,7 @@ class Gateway:
             flows.dialouts.start,
             self._proxies,
             services.throttling,
+            self._clock,
             self._body_reader,
         )
         status = self._status()

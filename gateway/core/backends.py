@@ -124,6 +124,11 @@ class Backends:
     def __len__(self) -> int:
         return len(self._by_id)
 
+    @property
+    def secrets(self) -> dict[str, str]:
+        """The secrets by id of the backend."""
+        return {backend.id: backend.secret for backend in self}
+
     def by_id(self, id: str) -> Backend | None:
         """Return the backend with this id."""
         return self._by_id.get(id)

@@ -24,7 +24,7 @@ from gateway.core.changes import (
     SessionExpired,
 )
 from gateway.core.deadlines import Deadlines
-from gateway.core.ids import ConnectionId, ResumeId, RoomSessionId, SessionId
+from gateway.core.ids import ConnectionId, ResumeId, RoomSessionId, SessionId, random_part
 from gateway.core.limits import Backend
 from gateway.core.pending import PendingJoins
 from gateway.core.permissions import Permissions
@@ -49,6 +49,7 @@ class Hub:
         self.virtuals: dict[str, VirtualSession] = {}  # by SessionId
         self.pending_joins = PendingJoins()
         self._resumable: dict[ResumeId, Session] = {}
+        self._random_parts: set[str] = set()  # of the ids of all sessions
         self._of_user: dict[tuple[str, str], dict[SessionId, Session]] = {}
         self._of_room_session: dict[tuple[str, RoomSessionId], Session] = {}
         self._per_backend: dict[str, int] = {}
@@ -70,6 +71,10 @@ class Hub:
     def resumable(self, resume_id: str) -> Session | None:
         """Return an open session by its resume id."""
         return self._resumable.get(ResumeId(resume_id))
+
+    def resembles_an_id(self, text: str) -> bool:
+        """Whether the text begins like the public id or the resume id of an open session."""
+        return random_part(text) in self._random_parts
 
     def of_user(self, backend: Backend, userid: str) -> Sequence[Session]:
         """Return all sessions of an authenticated user."""
@@ -124,6 +129,7 @@ class Hub:
             self._per_backend[backend.id] = count + 1
         self.sessions[session.id] = session
         self._resumable[session.resume_id] = session
+        self._random_parts.update((random_part(session.id), random_part(session.resume_id)))
         if session.userid:
             self._of_user.setdefault((backend.id, session.userid), {})[session.id] = session
         self._start_join_timer(session, now)
@@ -155,6 +161,7 @@ class Hub:
             self._per_backend[backend.id] -= 1
         del self.sessions[session.id]
         del self._resumable[session.resume_id]
+        self._random_parts.difference_update((random_part(session.id), random_part(session.resume_id)))
         self._deadlines.pop(session.id, None)
         if session.userid:
             of_user = self._of_user[backend.id, session.userid]

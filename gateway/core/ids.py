@@ -22,6 +22,11 @@ _RANDOM = 24
 _SIGNATURE = 12
 
 
+def random_part(id: str) -> str:
+    """Return the random characters at the beginning of an id, without the signature."""
+    return id[: _RANDOM * 4 // 3]  # base64
+
+
 class SessionIds:
     """Creates and verifies session ids with one secret."""
 

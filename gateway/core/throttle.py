@@ -60,6 +60,11 @@ class Throttle:
         doublings = min(len(failures) - 1, 16)  # enough for the longest delay, too few for an overflow
         return min(FIRST_DELAY * 2.0**doublings, MAX_DELAY)
 
+    def clear(self, action: ThrottledAction) -> None:
+        """Forget all failures of an action."""
+        for key in [key for key in self._failures if key[1] is action]:
+            del self._failures[key]
+
     def sweep(self, now: float) -> None:
         """Remove old failures; runs at most once a minute, however often it is called."""
         if now < self._sweep_at:

@@ -54,6 +54,10 @@ class Throttling:
         self._counters.throttle_delayed[action.value, round(delay * 1000)] += 1
         await caller.until_gone(delay)
 
+    def clear(self, action: ThrottledAction) -> None:
+        """Forget all failures of an action: the secret that it needs was changed."""
+        self._throttle.clear(action)
+
     def sweep(self, now: float) -> None:
         """Remove old failures; called once a second."""
         self._throttle.sweep(now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gateway.core.throttle import ThrottledAction
 from gateway.flows.backend.pings import KeepAlivePings
 from gateway.flows.backend.requests import BackendRequests
 from gateway.flows.dispatch import Dispatcher
@@ -56,7 +57,11 @@ class Flows:
 
     def apply(self, settings: FlowSettings) -> None:
         """Exchange the settings; open sessions and streams follow the new ones."""
-        self.services.settings = settings
+        before, self.services.settings = self.services.settings, settings
+        if before.backends.secrets != settings.backends.secrets:  # failures with the old ones were no guesses
+            self.services.throttling.clear(ThrottledAction.ROOM_AUTH)
+        if before.internal_secret != settings.internal_secret:
+            self.services.throttling.clear(ThrottledAction.HELLO_INTERNAL)
         self.services.hub.replace_backends(settings.backends.by_id)
         self.media.quality.rules_changed()
 

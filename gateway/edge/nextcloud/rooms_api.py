@@ -15,6 +15,7 @@ from aiohttp import web
 
 from gateway.core.backends import Backends
 from gateway.core.limits import Backend
+from gateway.core.log_limit import LogLimit
 from gateway.core.throttle import Address, ThrottledAction
 from gateway.edge.http.address import TrustedProxies
 from gateway.edge.http.body import BodyReader, UnreadableBody
@@ -25,6 +26,7 @@ from gateway.wire import checksum
 from gateway.wire.backend import Dialout, RoomsRequest, UnsupportedRequest, decode_rooms_request
 
 MAX_BODY = 262_144  # bytes (1.4, row 2)
+BLOCKED_DELAY = 1.0  # seconds until an address with too many failures is answered: it guesses no faster
 LOOK_PERIOD = 1.0  # seconds between two checks whether a throttled caller is still connected
 
 _NOT_ALLOWED = "Authentication check failed"
@@ -55,6 +57,7 @@ class RoomsApi:
         dial: Callable[[Backend, str, Dialout, str], Awaitable[DialoutReply]],
         proxies: TrustedProxies,
         throttling: Throttling,
+        clock: Callable[[], float],
         bodies: BodyReader | None = None,
     ) -> None:
         self._bodies = bodies or BodyReader()
@@ -63,6 +66,8 @@ class RoomsApi:
         self._dial = dial
         self._proxies = proxies
         self._throttling = throttling
+        self._clock = clock
+        self._log_limit = LogLimit()
 
     async def handle(self, request: web.Request) -> web.Response:
         """DialoutReply one request with 200 as soon as its change is made; only a phone call waits for a client."""
@@ -74,12 +79,9 @@ class RoomsApi:
         except UnreadableBody:
             return _text(400, _UNREADABLE)
         caller = _Caller(request, self._proxies.real_ip(request))
-        if self._throttling.blocks(caller.address, ThrottledAction.ROOM_AUTH):
-            return _text(429, "Too many requests")
         backend = self._authenticate(request, body)
         if backend is None:
-            await self._throttling.failed(caller, ThrottledAction.ROOM_AUTH)
-            return _text(403, _NOT_ALLOWED)
+            return await self._refuse(request, caller)
         try:
             message = decode_rooms_request(body)
         except UnsupportedRequest as error:
@@ -97,6 +99,29 @@ class RoomsApi:
         found = backends.find(url) if url else None
         candidates = backends if not url else [found] if found else []  # very old versions of Talk send no backend URL
         return next((one for one in candidates if checksum.verify(one.secret, random, given, body)), None)
+
+    async def _refuse(self, request: web.Request, caller: _Caller) -> web.Response:
+        """Refuse a request that no configured secret has signed, later after each one (rows 6 to 9)."""
+        self._log_failure(request)
+        if self._throttling.blocks(caller.address, ThrottledAction.ROOM_AUTH):
+            await caller.until_gone(BLOCKED_DELAY)
+            return _text(429, "Too many requests")
+        await self._throttling.failed(caller, ThrottledAction.ROOM_AUTH)
+        return _text(403, _NOT_ALLOWED)
+
+    def _log_failure(self, request: web.Request) -> None:
+        """Tell the operator, at most once a minute for each backend, that its secret or URL does not fit."""
+        url = request.headers.get("Spreed-Signaling-Backend", "")
+        found = self._configured.backends.find(url) if url else None
+        name = "" if found is None else found.id
+        left_out = self._log_limit.admit(name, self._clock())
+        if left_out is None:
+            return
+        again = f" ({left_out} more in the last minutes)" if left_out else ""
+        if found is None:
+            log.warning("requests to the rooms API are refused: they name no configured backend%s", again)
+        else:
+            log.warning("requests to the rooms API are refused: backend %s has another secret%s", name, again)
 
     async def _answer(self, backend: Backend, request: web.Request, message: RoomsRequest) -> web.Response:
         roomid = request.match_info["roomid"]

@@ -39,7 +39,7 @@ _TOKEN_ERRORS = {code.value[0]: code for code in (Code.INVALID_TOKEN, Code.TOKEN
 
 
 class ForgedResumeId(ProtocolError):
-    """The resume id was not made by this server; the error is sent after the delay for a failed attempt."""
+    """The resume id is made from an id of an open session; the error is sent after the delay for a failed attempt."""
 
 
 class HelloRequests:
@@ -92,12 +92,13 @@ class HelloRequests:
         """
         check_version(hello)
         services, resume_id = self._services, hello.resumeid or ""
-        services.throttling.check(client, ThrottledAction.HELLO_RESUME)
         session = services.hub.resumable(resume_id)
         if session is None:
             services.counters.resume_failed_total += 1
-            error = ProtocolError if services.ids.is_resume_id(resume_id) else ForgedResumeId
-            raise error(Code.NO_SUCH_SESSION.error())
+            if not services.hub.resembles_an_id(resume_id):  # of an ended session, or of another server
+                raise ProtocolError(Code.NO_SUCH_SESSION.error())
+            services.throttling.check(client, ThrottledAction.HELLO_RESUME)
+            raise ForgedResumeId(Code.NO_SUCH_SESSION.error())
         _acknowledge(session, hello)
         services.counters.resumed_total[session.backend.id, session.client_type.value] += 1
         replaced = services.delivery.connection(session)

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
+from gateway.core.backends import Backends
+from gateway.core.ids import ENTROPY, SessionIds
 from gateway.core.throttle import ThrottledAction
 from tests.gateway.flows.fakes import FakeConnection
 from tests.gateway.flows.harness import FakeClient, FlowHarness
 from tests.gateway.flows.virtual_time import settle
 
 
-def guess(client: FakeClient, resumeid: str = "forged") -> None:
+def guess(client: FakeClient, resumeid: str = "") -> None:
+    """Send a resume id, or one that begins like that of an open session."""
+    if not resumeid:
+        victim = next(iter(client.harness.hub.sessions.values()))
+        resumeid = victim.resume_id[:-1] + ("A" if victim.resume_id[-1] != "A" else "B")
     client.send({"id": "1", "type": "hello", "hello": {"version": "1.0", "resumeid": resumeid}})
 
 
@@ -23,6 +31,7 @@ def codes(client: FakeClient) -> list[str]:
 # reference 2.8-b
 async def test_forged_resume_id_is_answered_after_the_delay() -> None:
     async with FlowHarness() as harness:
+        await harness.hello("victim")
         for delay in (0.1, 0.2, 0.4):
             client = harness.connect()
             client.received()
@@ -60,26 +69,64 @@ async def test_public_session_id_counts_as_a_forged_resume_id() -> None:
 
 
 # reference 2.8-a
-async def test_after_ten_failures_even_a_valid_resume_id_is_refused_for_this_address() -> None:
+async def test_valid_resume_id_is_served_whatever_failed_before() -> None:
     async with FlowHarness() as harness:
         alice = await harness.hello("alice")
         alice.disconnect()
         for _ in range(10):
             guess(harness.connect())
         await settle()
+        guesser = harness.connect()
+        guesser.received()
+        guess(guesser)
+        assert codes(guesser) == ["too_many_requests"]
+        assert harness.counters.throttle_bruteforce == {"HelloResume": 1}
         client = harness.connect()
         client.received()
         guess(client, alice.resumeid)
-        assert codes(client) == ["too_many_requests"]
-        assert harness.counters.throttle_bruteforce == {"HelloResume": 1}
-        elsewhere = harness.connect("192.0.2.2")
-        elsewhere.received()
-        guess(elsewhere, alice.resumeid)
-        assert [message["type"] for message in elsewhere.received()] == ["hello"]
+        assert [message["type"] for message in client.received()] == ["hello"]
+
+
+# reference 2.8-c
+@pytest.mark.parametrize("foreign", ["other Portunus", "other server", "no id", "long"])
+async def test_resume_id_of_another_server_is_answered_at_once_and_not_counted(foreign: str) -> None:
+    async with FlowHarness() as harness:
+        await harness.hello("alice")
+        texts = {"other server": "MTczMjg4|4DqSlw==", "no id": "?", "long": "A" * 5000}
+        for number in range(30):
+            client = harness.connect()
+            client.received()
+            others = SessionIds("another secret").make(bytes([number]) * ENTROPY)[1]
+            guess(client, texts.get(foreign, others))
+            assert codes(client) == ["no_such_session"]
+        assert not harness.counters.throttle_delayed
+
+
+# reference 14.1-c
+async def test_reload_with_another_secret_forgets_the_failures_with_the_old_one() -> None:
+    async with FlowHarness() as harness:
+        throttling, settings = harness.services.throttling, harness.services.settings
+        caller = harness.connect().client_connection
+        caller.set_gone()  # no delays
+        for action in (ThrottledAction.ROOM_AUTH, ThrottledAction.HELLO_INTERNAL, ThrottledAction.HELLO_RESUME):
+            for _ in range(10):
+                await throttling.failed(caller, action)
+
+        def blocked() -> list[str]:
+            return [action.value for action in ThrottledAction if throttling.blocks(caller.address, action)]
+
+        harness.flows.apply(settings)
+        assert blocked() == ["HelloResume", "HelloInternal", "BackendRoomAuth"]
+        changed = [structs.replace(backend, secret="new") for backend in settings.backends]
+        harness.flows.apply(replace(settings, backends=Backends(changed)))
+        assert blocked() == ["HelloResume", "HelloInternal"]
+        harness.flows.apply(replace(harness.services.settings, internal_secret="new"))
+        assert blocked() == ["HelloResume"]
 
 
 async def test_blocked_address_may_open_a_new_session() -> None:
     async with FlowHarness() as harness:
+        await harness.hello("victim")
         for _ in range(10):
             guess(harness.connect())
         assert (await harness.hello("alice")).sessionid
@@ -88,6 +135,7 @@ async def test_blocked_address_may_open_a_new_session() -> None:
 # reference 14.1-a
 async def test_delay_ends_when_the_caller_disconnects() -> None:
     async with FlowHarness() as harness:
+        await harness.hello("victim")
         for _ in range(8):
             guess(harness.connect())
         client = harness.connect()
@@ -110,6 +158,7 @@ async def test_delay_of_a_disconnected_caller_ends_at_once() -> None:
 
 async def test_hello_timeout_keeps_running_while_a_forged_id_waits() -> None:
     async with FlowHarness() as harness:
+        await harness.hello("victim")
         for _ in range(8):
             guess(harness.connect())
         client = harness.connect()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from ipaddress import ip_address
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -52,6 +53,7 @@ class RoomsApiServer:
         self.calls: list[tuple[str, str, RoomsRequest]] = []
         self.fails = False
         self.read_time = 15.0
+        self.now = 0.0
         self.dialled: list[tuple[str, str, str, str]] = []
         self.address = ("", 0)
         self.counters = Counters()
@@ -104,7 +106,7 @@ async def gateway() -> AsyncIterator[RoomsApiServer]:
         proxies = TrustedProxies(["127.0.0.1"])
         made.backends = Backends([made.cloud.backend(), OTHER])
         bodies = BodyReader(lambda: made.read_time)
-        api = RoomsApi(made, made.carry_out, made.dial, proxies, made.throttling, bodies)
+        api = RoomsApi(made, made.carry_out, made.dial, proxies, made.throttling, lambda: made.now, bodies)
         async with served([web.post("/api/v1/room/{roomid}", api.handle)]) as address:
             made.address = address
             yield made
@@ -277,19 +279,47 @@ async def test_wrong_checksum_is_answered_late(gateway: RoomsApiServer) -> None:
     assert gateway.counters.throttle_delayed == {("BackendRoomAuth", 100): 1, ("BackendRoomAuth", 200): 1}
 
 
-async def test_address_with_ten_failures_is_refused_with_429(gateway: RoomsApiServer) -> None:
+# reference 14.1-d
+@pytest.mark.parametrize("backend", [None, "https://unknown/"])
+async def test_address_with_ten_failures_is_refused_with_429_unless_its_signature_is_correct(
+    gateway: RoomsApiServer, monkeypatch: pytest.MonkeyPatch, backend: str | None
+) -> None:
+    monkeypatch.setattr(rooms_api, "BLOCKED_DELAY", 0.01)
     await fail(gateway, 10, "192.0.2.1")
-    assert await gateway.post(X_Real_IP="192.0.2.1") == (429, b"Too many requests\n")
-    assert await gateway.post(X_Real_IP="192.0.2.2") == (200, b"{}")
+    wrong: dict[str, Any] = {"X_Real_IP": "192.0.2.1", "Spreed_Signaling_Checksum": WRONG}
+    if backend is not None:
+        wrong["Spreed_Signaling_Backend"] = backend
+    assert await gateway.post(**wrong) == (429, b"Too many requests\n")
+    assert await gateway.post(X_Real_IP="192.0.2.1") == (200, b"{}")
     assert gateway.counters.throttle_bruteforce == {"BackendRoomAuth": 1}
 
 
 # reference 1.4-b
-async def test_block_applies_after_the_header_checks_and_before_parsing(gateway: RoomsApiServer) -> None:
+async def test_block_applies_after_the_header_checks_and_to_wrong_signatures_only(
+    gateway: RoomsApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rooms_api, "BLOCKED_DELAY", 0.01)
     await fail(gateway, 10)
     assert await gateway.post(Content_Type="text/plain") == TYPE
     assert await gateway.post(Spreed_Signaling_Random="") == AUTH
-    assert await gateway.post(b"{") == (429, b"Too many requests\n")
+    assert await gateway.post(b"{", Spreed_Signaling_Checksum=WRONG) == (429, b"Too many requests\n")
+    assert (await gateway.post(b"{"))[0] == 400
+
+
+async def test_failures_are_logged_once_a_minute_for_each_backend(
+    gateway: RoomsApiServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rooms_api, "BLOCKED_DELAY", 0.01)
+    await fail(gateway, 10)
+    for seconds in (0.0, 1.0, 2.0, 61.0):
+        gateway.now = seconds
+        await gateway.post(Spreed_Signaling_Checksum=WRONG)
+    await gateway.post(Spreed_Signaling_Backend="https://unknown/")
+    assert [record.getMessage() for record in caplog.records] == [
+        "requests to the rooms API are refused: backend cloud has another secret",
+        "requests to the rooms API are refused: backend cloud has another secret (2 more in the last minutes)",
+        "requests to the rooms API are refused: they name no configured backend",
+    ]
 
 
 # reference 1.4-c
