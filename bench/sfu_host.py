@@ -16,8 +16,8 @@ from gateway.config import Config, HttpSection, McuSection, NextcloudSection, Se
 from gateway.core.limits import Limits
 from mcu.base import (
     BackendId,
-    Candidate,
     CloseReason,
+    IceCandidate,
     MediaKind,
     PublisherId,
     PublishOptions,
@@ -51,7 +51,7 @@ class Answer(msgspec.Struct):
 class Deaf:
     """A stream listener that ignores all events."""
 
-    def on_candidate(self, candidate: Candidate | None) -> None:
+    def on_candidate(self, candidate: IceCandidate | None) -> None:
         """Never called: candidates are within the descriptions."""
 
     def on_offer(self, offer: Description) -> None:

@@ -98,7 +98,7 @@ class StreamKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class IceCandidate:
     """One ICE candidate; ``candidate`` is the text after ``a=``, as browsers give it (``candidate:…``)."""
 
     candidate: str
@@ -213,7 +213,7 @@ class StreamListener(Protocol):
     has returned, after ``on_closed``, or after the gateway closed the publisher or subscriber.
     """
 
-    def on_candidate(self, candidate: Candidate | None) -> None:
+    def on_candidate(self, candidate: IceCandidate | None) -> None:
         """Handle a candidate of the SFU; ``None`` is the end of candidates."""
 
     def on_offer(self, offer: Description) -> None:
@@ -245,7 +245,7 @@ class Publisher(Protocol):
     async def request_keyframe(self) -> None:
         """Request a keyframe from the publisher."""
 
-    async def add_candidate(self, candidate: Candidate | None) -> None:
+    async def add_candidate(self, candidate: IceCandidate | None) -> None:
         """Add a candidate of the client; ``None`` is the end of candidates. Unusable candidates are ignored."""
 
     async def close(self) -> None:
@@ -271,7 +271,7 @@ class Subscriber(Protocol):
     async def select(self, selection: MediaSelection) -> None:
         """Choose simulcast and temporal layer, switch audio and video on and off."""
 
-    async def add_candidate(self, candidate: Candidate | None) -> None:
+    async def add_candidate(self, candidate: IceCandidate | None) -> None:
         """Add a candidate of the client; ``None`` is the end of candidates. Unusable candidates are ignored."""
 
     async def close(self) -> None:

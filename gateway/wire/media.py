@@ -18,7 +18,7 @@ CONTROL = "control"  # type of the ``data`` that clients act upon in a ``message
 ROOM_TYPES = frozenset({"audio", "video", "screen"})
 
 
-class Payload(Struct, frozen=True, gc=False):
+class MediaPayload(Struct, frozen=True, gc=False):
     """The members of ``payload`` that the gateway reads, undecoded: a wrong type has an error of its own (5.2, 9.6)."""
 
     sdp: Raw = ABSENT
@@ -35,7 +35,7 @@ class MediaMessage(Struct, frozen=True, gc=False):
     type: str | None = None
     sid: str | None = None
     roomType: str | None = None  # noqa: N815 - the wire's name
-    payload: Payload | None = None
+    payload: MediaPayload | None = None
     bitrate: int | float | None = None  # bit/s
     audiocodec: str | None = None
     videocodec: str | None = None
@@ -121,7 +121,7 @@ class SelectionPayload(Struct, frozen=True):
     video: bool | None = None
 
 
-def decode_selection(payload: Payload | None) -> SelectionPayload:
+def decode_selection(payload: MediaPayload | None) -> SelectionPayload:
     """Decode the selection of a subscriber.
 
     Raises:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from aiortc import RTCDataChannel
 
 from mcu.base import (
-    Candidate,
     CloseReason,
+    IceCandidate,
     IceRestartUnsupported,
     MediaKind,
     PublishOptions,
@@ -112,7 +112,7 @@ class InprocessPublisher:
         for track in self.tracks.values():
             track.request_keyframe(self._clock())
 
-    async def add_candidate(self, candidate: Candidate | None) -> None:
+    async def add_candidate(self, candidate: IceCandidate | None) -> None:
         """Add a remote candidate; the end of candidates is not needed."""
         if not self.closed:
             self._transport.add_trickled_candidate(candidate)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from aiortc import RTCDataChannel
 
-from mcu.base import Candidate, CloseReason, MediaKind, MediaSelection, Rejected, StreamListener, StreamReport
+from mcu.base import CloseReason, IceCandidate, MediaKind, MediaSelection, Rejected, StreamListener, StreamReport
 from mcu.inprocess.counters import SubscriberCounters, sent_media_counters
 from mcu.inprocess.forwarding import rtcp
 from mcu.inprocess.forwarding.bitrate import BitrateMeter
@@ -119,7 +119,7 @@ class InprocessSubscriber:
         """Mute and unmute audio and video, select simulcast and temporal layer."""
         self._apply_selection(selection)
 
-    async def add_candidate(self, candidate: Candidate | None) -> None:
+    async def add_candidate(self, candidate: IceCandidate | None) -> None:
         """Add a remote candidate; the end of candidates is not needed."""
         if not self.closed:
             self._transport.add_trickled_candidate(candidate)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from mcu.base import Candidate, CloseReason, MediaKind
+from mcu.base import CloseReason, IceCandidate, MediaKind
 from mcu.listener_gate import ListenerGate
 from sdp.document import Description
 from tests.mcu.descriptions import WITHOUT_MEDIA
 
-CANDIDATE = Candidate("candidate:1")
+CANDIDATE = IceCandidate("candidate:1")
 
 
 class RecordingListener:
@@ -18,7 +18,7 @@ class RecordingListener:
     def __init__(self) -> None:
         self.calls: list[object] = []
 
-    def on_candidate(self, candidate: Candidate | None) -> None:
+    def on_candidate(self, candidate: IceCandidate | None) -> None:
         self.calls.append(candidate)
 
     def on_offer(self, offer: Description) -> None:

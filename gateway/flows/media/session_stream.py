@@ -23,7 +23,7 @@ from gateway.flows.tasks import Backlog, SerialQueue
 from gateway.wire import server
 from gateway.wire.errors import Code, Error, ProtocolError
 from gateway.wire.media import CandidateInit, CandidatePayload, DescriptionPayload, MediaData, MediaMessage, encode_data
-from mcu.base import BackendId, Candidate, CloseReason, McuError, MediaKind, PublisherId, StreamKey, StreamType
+from mcu.base import BackendId, CloseReason, IceCandidate, McuError, MediaKind, PublisherId, StreamKey, StreamType
 from sdp.document import Description
 
 log = logging.getLogger("portunus.flows.media")
@@ -203,7 +203,7 @@ class SessionStream(ABC):
         """Return whether a listener is that of the current PeerConnection."""
         return self._listener is listener
 
-    def on_candidate(self, candidate: Candidate | None) -> None:
+    def on_candidate(self, candidate: IceCandidate | None) -> None:
         """Send a candidate of the SFU to the client; the end of candidates is not sent (9.4)."""
         if candidate is not None:
             init = CandidateInit(candidate.candidate, candidate.sdp_mid, candidate.sdp_mline_index)
@@ -228,7 +228,7 @@ class PeerConnectionListener:
     def __init__(self, stream: SessionStream) -> None:
         self._stream = stream
 
-    def on_candidate(self, candidate: Candidate | None) -> None:
+    def on_candidate(self, candidate: IceCandidate | None) -> None:
         if self._stream.is_current(self):
             self._stream.on_candidate(candidate)
 

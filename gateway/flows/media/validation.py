@@ -10,7 +10,7 @@ import msgspec
 from gateway.wire.client import given
 from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.media import ROOM_TYPES, MediaMessage, decode_selection, read_member, read_string
-from mcu.base import Candidate, MediaSelection, StreamType
+from mcu.base import IceCandidate, MediaSelection, StreamType
 from sdp import candidates, document
 from sdp.candidates import CandidateError, CandidateFilter
 from sdp.document import Description, SdpError
@@ -62,7 +62,7 @@ def require_stream_type(message: MediaMessage) -> StreamType:
     return stream_type
 
 
-def read_candidate(message: MediaMessage, allowed: CandidateFilter) -> Candidate | None:
+def read_candidate(message: MediaMessage, allowed: CandidateFilter) -> IceCandidate | None:
     """Return the candidate of a checked message, or ``None`` for the end of candidates.
 
     Raises:
@@ -78,7 +78,7 @@ def read_candidate(message: MediaMessage, allowed: CandidateFilter) -> Candidate
         raise CandidateRefused
     index = bytes(read_member(init, "sdpMLineIndex"))
     number = int(index) if index.isdigit() and len(index) < 6 else None
-    return Candidate(text, read_string(read_member(init, "sdpMid")), number)
+    return IceCandidate(text, read_string(read_member(init, "sdpMid")), number)
 
 
 def read_selection(message: MediaMessage) -> MediaSelection:

@@ -14,7 +14,7 @@ import pylibsrtp
 from aiortc import RTCDataChannel, RTCDataChannelParameters, RTCSctpCapabilities, RTCSctpTransport
 
 import sdp.candidates
-from mcu.base import Candidate, Rejected
+from mcu.base import IceCandidate, Rejected
 from mcu.inprocess.negotiation.parameters import LocalTransportDescription, RemoteTransportDescription
 from mcu.inprocess.settings import InprocessSettings
 from mcu.inprocess.transport.aiortc_internals import (
@@ -110,7 +110,7 @@ class PeerTransport:
         elif self.connected:
             self._start_sctp()
 
-    def add_trickled_candidate(self, candidate: Candidate | None) -> None:
+    def add_trickled_candidate(self, candidate: IceCandidate | None) -> None:
         """Add a remote candidate of a candidate message; ``None`` (end of candidates) is ignored."""
         if candidate is None:
             return

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mcu.base import Candidate
+from mcu.base import IceCandidate
 from mcu.janus.connection.messages import HandleInfo, JanusMessage
 from mcu.janus.connection.transactions import Expect
 
@@ -89,7 +89,7 @@ class Handle:
         self._unawaited.add(answer)
         answer.add_done_callback(self._unawaited.discard)
 
-    async def trickle(self, candidate: Candidate | None) -> None:
+    async def trickle(self, candidate: IceCandidate | None) -> None:
         """Send a candidate of the peer to Janus; ``None`` ends the list.
 
         Raises:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
-from mcu.base import Candidate, CloseReason, McuLost, McuTimeout, StreamKey, StreamListener, StreamReport
+from mcu.base import CloseReason, IceCandidate, McuLost, McuTimeout, StreamKey, StreamListener, StreamReport
 from mcu.janus.connection.handle import Handle
 from mcu.janus.connection.messages import HandleInfo, JanusError, JanusMessage
 from mcu.janus.connection.session import JanusSession
@@ -83,7 +83,7 @@ class HandlePeer(ABC):
         if self.closing:
             await asyncio.wait(self.closing, timeout=self._timeout)
 
-    async def add_candidate(self, candidate: Candidate | None) -> None:
+    async def add_candidate(self, candidate: IceCandidate | None) -> None:
         """Send a candidate of the client to Janus; ``None`` ends the list. Unusable ones are ignored."""
         if self.closed:
             return
@@ -120,5 +120,5 @@ class HandlePeer(ABC):
         if trickled.completed:
             self.gate.send(lambda listener: listener.on_candidate(None))
         else:
-            candidate = Candidate(trickled.candidate, trickled.sdp_mid, trickled.sdp_mline_index)
+            candidate = IceCandidate(trickled.candidate, trickled.sdp_mid, trickled.sdp_mline_index)
             self.gate.send(lambda listener: listener.on_candidate(candidate))

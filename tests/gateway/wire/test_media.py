@@ -13,7 +13,7 @@ from gateway.wire.media import (
     DescriptionPayload,
     MediaData,
     MediaMessage,
-    Payload,
+    MediaPayload,
     SelectionPayload,
 )
 
@@ -109,16 +109,16 @@ def test_member_of_an_object_is_not_decoded(text: str, member: str) -> None:
 
 def test_absent_members_of_a_selection_are_none() -> None:
     assert media.decode_selection(None) == SelectionPayload()
-    assert media.decode_selection(Payload(raw("1"), video=raw("false"), substream=raw("2"))) == SelectionPayload(
+    assert media.decode_selection(MediaPayload(raw("1"), video=raw("false"), substream=raw("2"))) == SelectionPayload(
         substream=2, video=False
     )
-    assert media.decode_selection(Payload(temporal=raw("null"), audio=raw("true"))) == SelectionPayload(audio=True)
+    assert media.decode_selection(MediaPayload(temporal=raw("null"), audio=raw("true"))) == SelectionPayload(audio=True)
 
 
 @pytest.mark.parametrize(
-    "wrong", [Payload(substream=Raw(b'"1"')), Payload(temporal=Raw(b"1.5")), Payload(audio=Raw(b"1"))]
+    "wrong", [MediaPayload(substream=Raw(b'"1"')), MediaPayload(temporal=Raw(b"1.5")), MediaPayload(audio=Raw(b"1"))]
 )
-def test_selection_with_a_member_of_another_type_is_refused(wrong: Payload) -> None:
+def test_selection_with_a_member_of_another_type_is_refused(wrong: MediaPayload) -> None:
     with pytest.raises(msgspec.DecodeError):
         media.decode_selection(wrong)
 

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 
 from mcu.base import (
     BackendId,
-    Candidate,
     CloseReason,
+    IceCandidate,
     Mcu,
     MediaKind,
     Publisher,
@@ -41,10 +41,10 @@ class MediaClient:
         self.answers = True
         self.subscriber: Subscriber | None = None
         self._changed = asyncio.Event()
-        self._jobs: asyncio.Queue[Candidate | Description | None] = asyncio.Queue()
+        self._jobs: asyncio.Queue[IceCandidate | Description | None] = asyncio.Queue()
         self._worker = asyncio.create_task(self._work())
 
-    def on_candidate(self, candidate: Candidate | None) -> None:
+    def on_candidate(self, candidate: IceCandidate | None) -> None:
         """Pass the candidate to the peer."""
         self._jobs.put_nowait(candidate)
 

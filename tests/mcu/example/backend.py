@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from mcu.base import (
-    Candidate,
     CloseReason,
+    IceCandidate,
     McuLost,
     McuStatus,
     MediaSelection,
@@ -63,7 +63,7 @@ class ExamplePublisher:
     async def request_keyframe(self) -> None:
         """Do nothing: no media flow."""
 
-    async def add_candidate(self, candidate: Candidate | None) -> None:
+    async def add_candidate(self, candidate: IceCandidate | None) -> None:
         """Do nothing: there is no transport."""
 
     async def close(self) -> None:
@@ -97,7 +97,7 @@ class ExampleSubscriber:
     async def select(self, selection: MediaSelection) -> None:
         """Do nothing: no media flow."""
 
-    async def add_candidate(self, candidate: Candidate | None) -> None:
+    async def add_candidate(self, candidate: IceCandidate | None) -> None:
         """Do nothing: there is no transport."""
 
     async def close(self) -> None:

@@ -13,8 +13,8 @@ from playwright.async_api import Page, Route, async_playwright
 
 from mcu.base import (
     BackendId,
-    Candidate,
     CloseReason,
+    IceCandidate,
     MediaKind,
     MediaSelection,
     PublisherId,
@@ -66,7 +66,7 @@ class Tab:
     def __init__(self, page: Page) -> None:
         self.page = page
         self.stream: Stream | None = None
-        self._pending: asyncio.Queue[Candidate | str | None] = asyncio.Queue()  # candidates, and offers to answer
+        self._pending: asyncio.Queue[IceCandidate | str | None] = asyncio.Queue()  # candidates, and offers to answer
         self._worker: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -113,7 +113,7 @@ class Tab:
         after = await self.wait_for_media(0)
         return (after.frames - before.frames) / (loop.time() - begun)
 
-    def on_candidate(self, candidate: Candidate | None) -> None:
+    def on_candidate(self, candidate: IceCandidate | None) -> None:
         """Ignore: the SFU's candidates are in its descriptions."""
 
     def on_offer(self, offer: Description) -> None:
@@ -130,7 +130,9 @@ class Tab:
         if candidate is None:
             self._pending.put_nowait(None)
         else:
-            self._pending.put_nowait(Candidate(candidate["candidate"], candidate["sdpMid"], candidate["sdpMLineIndex"]))
+            self._pending.put_nowait(
+                IceCandidate(candidate["candidate"], candidate["sdpMid"], candidate["sdpMLineIndex"])
+            )
 
     async def _work(self, stream: Stream) -> None:
         while True:

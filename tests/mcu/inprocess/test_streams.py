@@ -12,8 +12,8 @@ import pytest
 
 from mcu.base import (
     BackendId,
-    Candidate,
     CloseReason,
+    IceCandidate,
     IceRestartUnsupported,
     McuLost,
     McuStatus,
@@ -175,7 +175,7 @@ async def test_unusable_candidates_are_ignored(mcu: InprocessMcu) -> None:
             "candidate:1 1 udp 1 0.0.0.0 5000 typ host",
             *(f"candidate:1 1 udp 1 127.0.0.1 {port} typ host" for port in range(1, 2 * peer_transport.MAX_CANDIDATES)),
         ):
-            await alice.publisher.add_candidate(Candidate(text, "0", 0))
+            await alice.publisher.add_candidate(IceCandidate(text, "0", 0))
         await alice.publisher.add_candidate(None)
         await carol.subscribe(mcu)
         await carol.peer.wait_for_picture(57)

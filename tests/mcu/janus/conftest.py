@@ -10,8 +10,8 @@ import pytest
 
 from mcu.base import (
     BackendId,
-    Candidate,
     CloseReason,
+    IceCandidate,
     McuStatus,
     MediaKind,
     PublisherId,
@@ -42,13 +42,13 @@ class WaitableListener:
     """A listener that records its calls, and can be waited for."""
 
     def __init__(self) -> None:
-        self.candidates: list[Candidate | None] = []
+        self.candidates: list[IceCandidate | None] = []
         self.offers: list[str] = []
         self.media: list[tuple[MediaKind, bool]] = []
         self.closed: list[CloseReason] = []
         self._changed = asyncio.Event()
 
-    def on_candidate(self, candidate: Candidate | None) -> None:
+    def on_candidate(self, candidate: IceCandidate | None) -> None:
         self.candidates.append(candidate)
         self._changed.set()
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from mcu.base import (
-    Candidate,
     CloseReason,
+    IceCandidate,
     McuError,
     McuLost,
     McuStatus,
@@ -37,7 +37,7 @@ class FakePublisher:
     offer: str
     options: PublishOptions
     listener: StreamListener
-    candidates: list[Candidate | None] = field(default_factory=list)
+    candidates: list[IceCandidate | None] = field(default_factory=list)
     updates: list[str] = field(default_factory=list)
     limits: list[int] = field(default_factory=list)
     limit_error: McuError | None = None
@@ -69,7 +69,7 @@ class FakePublisher:
     async def request_keyframe(self) -> None:
         """Do nothing."""
 
-    async def add_candidate(self, candidate: Candidate | None) -> None:
+    async def add_candidate(self, candidate: IceCandidate | None) -> None:
         self.candidates.append(candidate)
 
     async def close(self) -> None:
@@ -97,7 +97,7 @@ class FakeSubscriber:
     options: SubscribeOptions
     listener: StreamListener
     answers: list[str] = field(default_factory=list)
-    candidates: list[Candidate | None] = field(default_factory=list)
+    candidates: list[IceCandidate | None] = field(default_factory=list)
     selections: list[MediaSelection] = field(default_factory=list)
     refreshed: int = 0
     error: McuError | None = None
@@ -131,7 +131,7 @@ class FakeSubscriber:
         await self._work()
         self.selections.append(selection)
 
-    async def add_candidate(self, candidate: Candidate | None) -> None:
+    async def add_candidate(self, candidate: IceCandidate | None) -> None:
         await self._work()
         self.candidates.append(candidate)
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from mcu.base import (
-    Candidate,
+    IceCandidate,
 )
 from sdp.candidates import CandidateFilter
 from tests.gateway.flows.harness import FlowHarness
@@ -30,7 +30,7 @@ async def test_candidates_are_added_after_their_offer() -> None:
         harness.mcu.publish_gate.set()
         await settle()
         (publisher,) = harness.mcu.published
-        first, second = Candidate(CANDIDATE, "0", 0), Candidate(CANDIDATE, "1", 1)
+        first, second = IceCandidate(CANDIDATE, "0", 0), IceCandidate(CANDIDATE, "1", 1)
         assert publisher.candidates == [first, second, None, None]
         assert [it["type"] for it in alice.data()] == ["answer"]
 
@@ -39,7 +39,7 @@ async def test_candidates_are_added_after_their_offer() -> None:
 async def test_candidate_of_the_sfu_is_sent_to_the_client() -> None:
     harness, (alice, bob) = await publishing_call("alice", "bob")
     async with harness:
-        harness.mcu.published[0].listener.on_candidate(Candidate(CANDIDATE, "0", 0))
+        harness.mcu.published[0].listener.on_candidate(IceCandidate(CANDIDATE, "0", 0))
         harness.mcu.published[0].listener.on_candidate(None)
         (message,) = alice.received()
         assert message["message"]["sender"] == {"type": "session", "sessionid": alice.sessionid}
@@ -52,7 +52,7 @@ async def test_candidate_of_the_sfu_is_sent_to_the_client() -> None:
             "sid": "1",
         }
         subscriber = await subscribe(bob, alice)
-        subscriber.listener.on_candidate(Candidate(CANDIDATE, "0", 0))
+        subscriber.listener.on_candidate(IceCandidate(CANDIDATE, "0", 0))
         data = bob.data()[0]
         assert (data["to"], data["from"]) == (bob.sessionid, alice.sessionid)
 
@@ -97,4 +97,4 @@ async def test_malformed_line_index_of_a_candidate_is_omitted(index: object) -> 
     async with harness:
         alice.media(alice, "candidate", payload=candidate_payload(sdpMLineIndex=index, sdpMid=5))
         await settle()
-        assert harness.mcu.published[0].candidates == [Candidate(CANDIDATE)]
+        assert harness.mcu.published[0].candidates == [IceCandidate(CANDIDATE)]

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from mcu.base import (
-    Candidate,
     CloseReason,
+    IceCandidate,
     StreamType,
 )
 from tests.gateway.flows.harness import FakeClient, FlowHarness
@@ -156,7 +156,7 @@ async def test_streams_and_negotiations_outlive_the_loss_of_the_connection() -> 
         harness.mcu.publish_gate.set()
         await settle()
         assert [it["sid"] for it in again.data()] == ["9"]
-        assert harness.mcu.published[1].candidates == [Candidate(CANDIDATE), None]
+        assert harness.mcu.published[1].candidates == [IceCandidate(CANDIDATE), None]
         assert harness.media.open_streams == (2, 1)
 
 
@@ -186,7 +186,7 @@ async def test_events_of_a_replaced_connection_are_ignored(replaced: bool) -> No
         alice.received()
         bob.received()
         for old in (harness.mcu.subscribed[0].listener, *(it.listener for it in harness.mcu.published[:-1])):
-            old.on_candidate(Candidate(CANDIDATE))
+            old.on_candidate(IceCandidate(CANDIDATE))
             old.on_offer(described(subscriber_offer("late")))
             old.on_closed(CloseReason.PUBLISHER_GONE)
         await settle()

@@ -13,7 +13,7 @@ import pytest
 import gateway.flows.media
 from gateway.core.session import Session
 from gateway.flows.media.session_stream import stream_key
-from mcu.base import Candidate, CloseReason, MediaKind, Publisher, PublishOptions, StreamKey, StreamType
+from mcu.base import CloseReason, IceCandidate, MediaKind, Publisher, PublishOptions, StreamKey, StreamType
 from sdp.codecs import CodecPreference
 from sdp.document import Description, parse
 from tests.gateway.flows.media.descriptions import ANSWER, offer
@@ -56,7 +56,7 @@ def test_foreign_write_is_found(source: str, found: list[str]) -> None:
 class NullListener:
     """Ignores all events of a stream."""
 
-    def on_candidate(self, candidate: Candidate | None) -> None: ...
+    def on_candidate(self, candidate: IceCandidate | None) -> None: ...
 
     def on_offer(self, offer: Description) -> None: ...
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from mcu.base import (
-    Candidate,
     CloseReason,
+    IceCandidate,
     McuLost,
     McuTimeout,
     MediaKind,
@@ -374,9 +374,9 @@ async def test_unusable_candidates_are_ignored(call: JanusCall) -> None:
     publisher, sender, _ = await call.publisher()
     subscriber, watcher, _ = await call.subscriber()
     for stream in (publisher, subscriber):
-        await stream.add_candidate(Candidate("candidate:1 1 udp 1 127.0.0.1 9 typ host", "0", 0))
-        await stream.add_candidate(Candidate("candidate:1 1 udp 1 1b4f.local 9 typ host", "0", 0))
-        await stream.add_candidate(Candidate("garbage"))
+        await stream.add_candidate(IceCandidate("candidate:1 1 udp 1 127.0.0.1 9 typ host", "0", 0))
+        await stream.add_candidate(IceCandidate("candidate:1 1 udp 1 1b4f.local 9 typ host", "0", 0))
+        await stream.add_candidate(IceCandidate("garbage"))
         await stream.add_candidate(None)
     await watcher.wait_for_tone(sender.frequency)
     await subscriber.close()
