@@ -26,7 +26,7 @@ from sdp.document import Description
 class HandlePeer(ABC):
     """A handle, its listener and its end."""
 
-    SUBSCRIBES: ClassVar[bool]
+    IS_SUBSCRIBER: ClassVar[bool]
 
     def __init__(self, session: JanusSession, key: StreamKey, listener: StreamListener, timeout: float) -> None:
         self.key = key
@@ -113,7 +113,7 @@ class HandlePeer(ABC):
         if self.description is None:
             return []
         by_kind = statistics.of_handle(self.session.id, self.handle.id)
-        return reports(self.key, self.SUBSCRIBES, self.description, by_kind)
+        return reports(self.key, self.IS_SUBSCRIBER, self.description, by_kind)
 
     def _on_trickle(self, message: JanusMessage) -> None:
         trickled = message.candidate

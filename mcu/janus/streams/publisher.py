@@ -31,7 +31,7 @@ class JanusPublisher(HandlePeer):
     ``on_change`` is called when its PeerConnection is up, and when it has ended.
     """
 
-    SUBSCRIBES = False
+    IS_SUBSCRIBER = False
 
     def __init__(
         self,

@@ -28,7 +28,7 @@ class JanusSubscriber(HandlePeer):
     answer; so no further offer is requested while one is unanswered.
     """
 
-    SUBSCRIBES = True
+    IS_SUBSCRIBER = True
 
     def __init__(self, feed: RoomFeed, listener: StreamListener, timeout: float) -> None:
         super().__init__(feed.session, feed.key, listener, timeout)

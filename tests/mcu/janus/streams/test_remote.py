@@ -123,22 +123,22 @@ async def test_a_killed_source_ends_the_copy_and_so_does_a_killed_target(group: 
     call = group.new_call()
     publisher, _, own = await call.publisher(1, video=True, channels=False, options=IN_US)
     _, watcher, listener = await call.subscriber(options=FROM_DE)
-    _, local, local_heard = await call.subscriber(options=FROM_US)
+    _, local, local_listener = await call.subscriber(options=FROM_US)
     await watcher.wait_for_picture(1)
     await group.janus[1].kill()
     assert await listener.close_reason() is CloseReason.LOST
     _, back, _ = await call.subscriber(options=FROM_DE)  # served by the source meanwhile
     await back.wait_for_picture(1)
     await local.wait_for_picture(1)
-    assert (own.closed, local_heard.closed) == ([], [])
+    assert (own.closed, local_listener.closed) == ([], [])
     await until_forward_count(group, publisher.feed.room, 0)
     await group.janus[1].start()
     await group.states.until(lambda status: status.sfus[1].state.value == "ready")
-    _, there, there_heard = await call.subscriber(options=FROM_DE)
-    await there.wait_for_picture(1)
+    _, at_target, target_listener = await call.subscriber(options=FROM_DE)
+    await at_target.wait_for_picture(1)
     assert await group.room_counts() == [1, 1]
     await group.janus[0].kill()
-    assert await there_heard.close_reason() is CloseReason.LOST
+    assert await target_listener.close_reason() is CloseReason.LOST
     assert await own.close_reason() is CloseReason.LOST
 
     async def rooms() -> int:

@@ -95,14 +95,14 @@ async def test_an_added_camera_is_offered_to_the_subscribers(call: JanusCall) ->
 
 async def test_an_unanswered_offer_does_not_block_other_subscribers(call: JanusCall) -> None:
     publisher, sender, _ = await call.publisher(4, channels=False)
-    silent, _, silent_heard = await call.subscriber(answer=False)
+    silent, _, silent_listener = await call.subscriber(answer=False)
     subscriber, watcher, listener = await call.subscriber()
     sender.add_camera()
     await sender.accept(await publisher.update(described(await sender.offer())))
     await listener.until(lambda: bool(listener.offers))
     await subscriber.accept(described(await watcher.answer(listener.offers[0])))
     await watcher.wait_for_picture(4)
-    assert silent_heard.offers == []  # Janus keeps the new offer back until the first one is answered
+    assert silent_listener.offers == []  # Janus keeps the new offer back until the first one is answered
     async with asyncio.timeout(2):
         again = await silent.refresh()
     await silent.close()
