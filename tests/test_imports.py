@@ -18,6 +18,7 @@ ALL = OURS
 EDGE = (
     "gateway.wire",
     "gateway.core",
+    "gateway.limited_log",
     "gateway.flows",
     "gateway.metrics",
     "gateway.version",
@@ -26,6 +27,7 @@ EDGE = (
 FLOW_SERVICES = (  # what every folder of the flows may import
     "gateway.wire",
     "gateway.core",
+    "gateway.limited_log",
     "gateway.flows.bye",
     "gateway.flows.client_connection",
     "gateway.flows.delivery",
@@ -81,6 +83,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "gateway.version": (),
     "gateway.wire": (),
     "gateway.log": (),
+    "gateway.limited_log": (),
     "gateway.metrics": (),
     "gateway.core": ("gateway.wire",),
     "gateway.flows": ("gateway.wire", "gateway.core", "sdp", "mcu.base"),

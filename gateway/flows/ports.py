@@ -89,6 +89,13 @@ class Nextcloud(Protocol):
     async def token_key(self, url: str) -> str:
         """Return ``config.signaling["hello-v2-token-key"]``; empty if a forced refresh finds none either."""
 
+    async def renewed_token_key(self, url: str, old: str) -> str:
+        """Return that key if Nextcloud has another one than ``old`` now; empty if not, or if it was asked just before.
+
+        Raises:
+            NextcloudError: Nextcloud could not be asked.
+        """
+
     async def supports(self, url: str, feature: str) -> bool:
         """Whether Nextcloud's Talk announces a feature; ``False`` also when Nextcloud cannot be reached."""
 

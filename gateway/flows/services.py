@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -19,9 +20,12 @@ from gateway.flows.ports import FlowCounters, Nextcloud
 from gateway.flows.settings import FlowSettings
 from gateway.flows.tasks import Tasks
 from gateway.flows.throttling import Throttling
+from gateway.limited_log import LimitedLog
 from gateway.wire.backend import RoomRequest
 from gateway.wire.server import Bandwidth, ServerFacts
 from mcu.base import Mcu
+
+log = logging.getLogger("portunus.flows")
 
 
 @dataclass(slots=True)
@@ -49,8 +53,10 @@ class Services:
     end_requests: EndRequests = field(default_factory=EndRequests)
     delivery: Delivery = field(init=False)
     throttling: Throttling = field(init=False)
+    warnings: LimitedLog = field(init=False)  # about what clients do
 
     def __post_init__(self) -> None:
+        self.warnings = LimitedLog(log, self.clock)
         self.delivery = Delivery(self.end_requests)
         self.throttling = Throttling(self.clock, self.counters)
 

@@ -39,11 +39,15 @@ _PublicKey = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
 
 
 class TokenError(Exception):
-    """The token was rejected; ``code`` is the error code for the client."""
+    """The token was rejected; ``code`` is the error code for the client.
 
-    def __init__(self, code: str) -> None:
+    With ``other_key`` the token may be valid for another key than the one given.
+    """
+
+    def __init__(self, code: str, *, other_key: bool = False) -> None:
         super().__init__(code)
         self.code = code
+        self.other_key = other_key
 
 
 class Claims(Struct, frozen=True):
@@ -80,14 +84,16 @@ def verify(token: str, key: str, now: float) -> Claims:
     """
     try:
         algorithm = jwt.get_unverified_header(token).get("alg")
-        public = _public_key(key)
-        if not isinstance(algorithm, str) or not isinstance(public, _families.get(algorithm, ())):
+        if not isinstance(algorithm, str) or algorithm not in _families:
             raise TokenError(INVALID)
+        public = _fitting_key(key, algorithm)
         text: bytes = _jws.decode_complete(token, public, algorithms=[algorithm])["payload"]
         text.decode()  # ``userdata`` is sent to other clients in text frames
         payload = _decoder.decode(text)
+    except (jwt.InvalidSignatureError, jwt.InvalidKeyError) as error:
+        raise TokenError(INVALID, other_key=True) from error
     # ValueError: invalid UTF-8 or base64, and all errors of msgspec; RecursionError: nested too deeply.
-    except (jwt.PyJWTError, ValueError, TypeError, RecursionError, UnsupportedAlgorithm) as error:
+    except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
         raise TokenError(INVALID) from error
     _check_times(payload, now)
     user = bytes(payload.userdata)
@@ -100,6 +106,21 @@ def _check_times(payload: _Payload, now: float) -> None:
         raise TokenError(NOT_YET)
     if exp is None or exp < now - LEEWAY or exp < iat:
         raise TokenError(EXPIRED)
+
+
+def _fitting_key(key: str, algorithm: str) -> _PublicKey:
+    """Read a key.
+
+    Raises:
+        TokenError: it is unusable, or does not belong to the algorithm.
+    """
+    try:
+        public = _public_key(key)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise TokenError(INVALID, other_key=True) from error
+    if not isinstance(public, _families[algorithm]):
+        raise TokenError(INVALID, other_key=True)
+    return public
 
 
 @lru_cache(maxsize=64)  # one key per Nextcloud; parsing costs more than verifying an Ed25519 signature

@@ -37,7 +37,7 @@ def secrets(names: dict[str, object]) -> set[str]:
     for name, value in names.items():
         if name.startswith("$ticket") and isinstance(value, dict):
             found.add(str(value["ticket"]))
-        elif isinstance(value, str) and name not in ("$url", "$version", "$sid"):
+        elif isinstance(value, str) and name not in ("$url", "$version") and not name.startswith("$sid"):
             found.add(value)
             found.update(line for line in value.splitlines() if line.startswith("a=") and len(line) > 12)
     return {it for it in found if it}

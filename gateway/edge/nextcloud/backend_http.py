@@ -22,9 +22,10 @@ _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})  # RFC 9110, 15.4
 class RequestFailed(Exception):
     """A request without a usable response; ``label`` is that of the error counter. The text contains no address."""
 
-    def __init__(self, label: str, text: str) -> None:
+    def __init__(self, label: str, text: str, status: int | None = None) -> None:
         super().__init__(text)
         self.label = label
+        self.status = status  # of HTTP; None: there was no response, or it broke off
 
 
 class Reply(Struct, frozen=True):
@@ -92,7 +93,7 @@ class BackendHttp:
     async def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Reply:
         async with self._client().request(method, url, headers=headers, data=body, allow_redirects=False) as response:
             if response.status in _REDIRECTS:
-                raise RequestFailed("unknown", "the backend redirects, configure its final URL")
+                raise RequestFailed("unknown", "the backend redirects, configure its final URL", response.status)
             return Reply(response.status, response.headers, await _read_limited(response.content))
 
     def _client(self) -> aiohttp.ClientSession:

@@ -16,11 +16,15 @@ import msgspec
 from msgspec import Struct
 
 from gateway.edge.nextcloud.backend_http import BackendHttp, Reply, RequestFailed
+from gateway.limited_log import LimitedLog
 
 MIN_AGE = 60.0  # seconds that capabilities are cached at least
+RETRY = 2.0  # seconds after a failed fetch, or one without Talk, until the backend is asked again
 FORCE_INTERVAL = 60.0  # seconds between two forced refreshes of a URL
+RENEW_INTERVAL = 5.0  # seconds between two fetches of a URL because of a key that may be old
 MAX_ENTRIES = 4096  # cached URLs; limited because clients choose them with ``allow_any``
 
+_SUCCESS = (100, 200)  # ``statuscode`` of OCS versions 1 and 2
 PATH = "ocs/v2.php/cloud/capabilities"
 
 _max_age = re.compile(r"(?:^|[\s,])max-age\s*=\s*\"?([0-9]{1,9})", re.IGNORECASE)
@@ -28,24 +32,24 @@ log = logging.getLogger("portunus.nextcloud")
 
 
 class Capabilities(Struct, frozen=True):
-    """The ``spreed`` entry of a backend's capabilities; both members are empty when the backend has none."""
+    """The ``spreed`` entry of a backend's capabilities; all members are empty when it has none or cannot be asked."""
 
     features: frozenset[str] = frozenset()
     signaling: dict[str, Any] = {}  # ``config.signaling``, with the values as Nextcloud sent them
-
-
-_NO_CAPABILITIES = Capabilities()
+    has_talk: bool = False  # there is such an entry
 
 
 class _CacheEntry:
-    __slots__ = ("capabilities", "etag", "expires", "fetching", "forced")
+    __slots__ = ("capabilities", "etag", "expires", "fetching", "forced", "renewed", "retry")
 
     def __init__(self) -> None:
-        self.capabilities = _NO_CAPABILITIES
+        self.capabilities = Capabilities()  # of the last usable answer; a failure does not change them
         self.etag = ""
         self.expires = float("-inf")
+        self.retry = float("-inf")  # time from which on the backend is asked again after a failure
         self.forced = float("-inf")
-        self.fetching: asyncio.Task[bool] | None = None
+        self.renewed = float("-inf")
+        self.fetching: asyncio.Task[None] | None = None
 
 
 class CapabilitiesCache:
@@ -56,20 +60,23 @@ class CapabilitiesCache:
         self._headers = headers | {"Accept": "application/json", "OCS-APIRequest": "true"}
         self._clock = clock
         self._entries: dict[str, _CacheEntry] = {}
+        self._warnings = LimitedLog(log, clock)
 
     async def get(self, url: str) -> tuple[Capabilities, bool]:
         """Return the capabilities of a backend, and whether they came from the cache.
 
-        An unreachable backend has no capabilities, for this lookup only.
+        If the backend cannot be asked, they are those of its last usable answer.
         """
         entry = self._entry(url)
-        if self._clock() < entry.expires:
+        now = self._clock()
+        if now < entry.expires:
             return entry.capabilities, True
         if entry.fetching is None:
+            if now < entry.retry:
+                return entry.capabilities, False
             entry.fetching = asyncio.create_task(self._fetch(url, entry), name="capabilities")
-        if await asyncio.shield(entry.fetching):
-            return entry.capabilities, False
-        return _NO_CAPABILITIES, False
+        await asyncio.shield(entry.fetching)
+        return entry.capabilities, False
 
     def expire(self, url: str) -> bool:
         """Expire the entry of a URL, at most once a minute; return whether the next lookup asks the backend."""
@@ -77,6 +84,15 @@ class CapabilitiesCache:
         if now < entry.forced + FORCE_INTERVAL:
             return False
         entry.forced = now
+        entry.expires = float("-inf")
+        return True
+
+    def renew(self, url: str) -> bool:
+        """Expire the entry of a URL because its key may be old, at most once in ``RENEW_INTERVAL``; return as above."""
+        entry, now = self._entry(url), self._clock()
+        if now < entry.renewed + RENEW_INTERVAL:
+            return False
+        entry.renewed = now
         entry.expires = float("-inf")
         return True
 
@@ -96,37 +112,48 @@ class CapabilitiesCache:
                 del self._entries[oldest]
         return entry
 
-    async def _fetch(self, url: str, entry: _CacheEntry) -> bool:
-        """Fetch the capabilities into an entry; return False when the backend could not be reached."""
+    async def _fetch(self, url: str, entry: _CacheEntry) -> None:
+        """Fetch the capabilities into an entry; a failure leaves it as it is, and is not remembered for long."""
         try:
             headers = self._headers | ({"If-None-Match": entry.etag} if entry.etag else {})
             reply = await self._http.request("GET", url + PATH, headers)
         except RequestFailed as error:
-            log.warning("the capabilities of a backend could not be fetched: %s", error)
-            return False
+            self._warnings.warning((url, str(error)), "the capabilities of %s could not be fetched: %s", url, error)
+            if entry.capabilities.has_talk:
+                entry.retry = self._clock() + RETRY
+        else:
+            self._update(url, reply, entry)
         finally:
             entry.fetching = None
-        self._update(reply, entry)
-        return True
 
-    def _update(self, reply: Reply, entry: _CacheEntry) -> None:
-        control = reply.headers.get("Cache-Control", "").lower()
-        age = _max_age.search(control)
-        entry.expires = self._clock() + max(MIN_AGE, float(age[1]) if age and "no-cache" not in control else 0.0)
-        if reply.status == 304:
+    def _update(self, url: str, reply: Reply, entry: _CacheEntry) -> None:
+        if reply.status == 304 and entry.etag:
+            entry.expires = self._clock() + _lifetime(reply)
             return
         capabilities = _parse(reply) if reply.status == 200 and reply.is_json else None
-        if capabilities is not None:
-            entry.capabilities = capabilities
-            entry.etag = reply.headers.get("ETag", "")
+        if capabilities is None:
+            entry.retry = self._clock() + RETRY
+            self._warnings.warning(
+                (url, reply.status), "the capabilities of %s are not usable: HTTP status %d", url, reply.status
+            )
             return
-        log.warning("the capabilities of a backend are not usable: HTTP status %d", reply.status)
-        if "must-revalidate" in control:
-            entry.capabilities, entry.etag = _NO_CAPABILITIES, ""
+        entry.capabilities = capabilities
+        entry.etag = reply.headers.get("ETag", "")
+        if capabilities.has_talk:
+            entry.expires = self._clock() + _lifetime(reply)
+        else:  # Talk is switched off, as during an upgrade
+            entry.retry = self._clock() + RETRY
+
+
+def _lifetime(reply: Reply) -> float:
+    """Return the seconds for which an answer is cached."""
+    control = reply.headers.get("Cache-Control", "").lower()
+    age = _max_age.search(control)
+    return max(MIN_AGE, float(age[1]) if age and "no-cache" not in control else 0.0)
 
 
 def _parse(reply: Reply) -> Capabilities | None:
-    """Parse the ``spreed`` entry; ``None`` when the body is not an OCS document.
+    """Parse the ``spreed`` entry; ``None`` when the body is not an OCS document, or one that reports a failure.
 
     PHP writes an empty object as ``[]``, so each level may be a list.
     """
@@ -134,16 +161,16 @@ def _parse(reply: Reply) -> Capabilities | None:
         document = msgspec.json.decode(reply.body)
     except (msgspec.DecodeError, RecursionError):
         return None
-    if not isinstance(document, dict):
+    if not isinstance(document, dict) or not isinstance(document.get("ocs"), dict):
         return None
-    spreed = _member(_member(_member(_member(document, "ocs"), "data"), "capabilities"), "spreed")
-    features = spreed.get("features")
-    if not isinstance(features, list):
-        features = []
-    return Capabilities(
-        features=frozenset(name for name in features if isinstance(name, str)),
-        signaling=_member(_member(spreed, "config"), "signaling"),
-    )
+    ocs = document["ocs"]
+    if _member(ocs, "meta").get("statuscode", 200) not in _SUCCESS:
+        return None
+    spreed = _member(_member(_member(ocs, "data"), "capabilities"), "spreed")
+    listed = spreed.get("features")
+    features = frozenset(name for name in listed if isinstance(name, str)) if isinstance(listed, list) else frozenset()
+    signaling = _member(_member(spreed, "config"), "signaling")
+    return Capabilities(features, signaling, has_talk=bool(features or signaling))
 
 
 def _member(parent: dict[str, Any], name: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Source: reference 3.7, 3.8. Deviation: the leave request has the same timeout as
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Callable, Sequence
 from typing import Self
@@ -15,12 +16,15 @@ from msgspec import Raw, Struct
 
 from gateway.core.limits import Backend
 from gateway.edge.nextcloud.backend_http import BackendHttp, Reply, RequestFailed
-from gateway.edge.nextcloud.capabilities import CapabilitiesCache
+from gateway.edge.nextcloud.capabilities import Capabilities, CapabilitiesCache
 from gateway.flows.ports import NextcloudError
+from gateway.limited_log import LimitedLog
 from gateway.metrics import Counters
 from gateway.wire import checksum
-from gateway.wire.backend import BackendAnswer, BackendRequest, encode_request
+from gateway.wire.backend import BackendAnswer, BackendRequest, encode_request, type_of_request
 
+_LATE = "the backend did not answer in time"
+_MISTAKES = frozenset({"invalid_request"})  # errors that a wrong configuration causes, such as that of the secret
 _ENDPOINT = "ocs/v2.php/apps/spreed/api/{version}/signaling/backend"
 
 
@@ -39,6 +43,7 @@ class _Document(Struct, frozen=True):
 
 _document = msgspec.json.Decoder(_Document)
 _answer = msgspec.json.Decoder(BackendAnswer)
+log = logging.getLogger("portunus.nextcloud")
 
 
 class NextcloudClient:
@@ -62,6 +67,7 @@ class NextcloudClient:
         self._timeout = timeout
         self._http = BackendHttp(timeout, connections_per_host)
         self._headers = {"User-Agent": user_agent}
+        self._warnings = LimitedLog(log, clock)
         self._capabilities = CapabilitiesCache(self._http, self._headers, clock)
         self._features = ", ".join(sorted(features))
         self._counters = counters or Counters()
@@ -89,23 +95,48 @@ class NextcloudClient:
         Raises:
             NextcloudError: no usable answer; the text is sent to the client.
         """
+        subject, status = type_of_request[type(request)], None
         try:
             async with asyncio.timeout(self._timeout):
-                return _unwrap(await self._post(backend, url, encode_request(request)))
-        except TimeoutError as error:
-            self._counters.backend_errors[backend.id, "timeout"] += 1
-            raise NextcloudError("the backend did not answer in time") from error
-        except RequestFailed as error:
-            self._counters.backend_errors[backend.id, error.label] += 1
-            raise NextcloudError(str(error)) from error
+                reply = await self._post(backend, url, encode_request(request))
+            status = reply.status
+            answer = _unwrap(reply)
+        except (TimeoutError, RequestFailed) as error:
+            failed = error if isinstance(error, RequestFailed) else RequestFailed("timeout", _LATE)
+            self._counters.backend_errors[backend.id, failed.label] += 1
+            self._warn(backend, url, subject, failed.status if status is None else status, str(failed))
+            raise NextcloudError(str(failed)) from error
+        if answer.type == "error" and answer.error is not None and (status >= 400 or answer.error.code in _MISTAKES):
+            self._warn(backend, url, subject, status, f"error {answer.error.code}")
+        return answer
+
+    def _warn(self, backend: Backend, url: str, subject: str, status: int | None, reason: str) -> None:
+        """Log why a request failed, for whoever runs the backend: clients are told no more than ``internal_error``."""
+        answered = "without an answer" if status is None else f"with HTTP status {status}"
+        self._warnings.warning(
+            (backend.id, url, subject, status, reason),
+            "a request of type %s to backend %s at %s ended %s: %s",
+            subject,
+            backend.id,
+            url,
+            answered,
+            reason,
+        )
 
     async def token_key(self, url: str) -> str:
         """Return the public key for hello 2.0 tokens; empty if there is none even after a forced refresh."""
-        name = "hello-v2-token-key"
         capabilities, cached = await self._capabilities.get(url)
-        if cached and not _text(capabilities.signaling.get(name)) and self._capabilities.expire(url):
+        if cached and not _key(capabilities) and self._capabilities.expire(url):
             capabilities, _ = await self._capabilities.get(url)
-        return _text(capabilities.signaling.get(name))
+        return _key(capabilities)
+
+    async def renewed_token_key(self, url: str, old: str) -> str:
+        """Return the public key if the backend has another one than ``old`` now; empty if not, or asked just before."""
+        capabilities, cached = await self._capabilities.get(url)
+        if cached and _key(capabilities) == old and self._capabilities.renew(url):
+            capabilities, _ = await self._capabilities.get(url)
+        key = _key(capabilities)
+        return key if key != old else ""
 
     async def supports(self, url: str, feature: str) -> bool:
         """Tell whether Talk lists a feature in its capabilities."""
@@ -120,7 +151,9 @@ class NextcloudClient:
 
     async def _post(self, backend: Backend, url: str, body: bytes) -> Reply:
         capabilities, _ = await self._capabilities.get(url)
-        endpoint = url + _ENDPOINT.format(version="v3" if "signaling-v3" in capabilities.features else "v1")
+        # Talk that cannot be asked at present is a current one, which has no v1 any more.
+        old = capabilities.has_talk and "signaling-v3" not in capabilities.features
+        endpoint = url + _ENDPOINT.format(version="v1" if old else "v3")
         random = self._random()
         headers = self._headers | {
             "Content-Type": "application/json",
@@ -137,7 +170,8 @@ class NextcloudClient:
             self._counters.backend_answered(backend.id, self._clock() - started)
 
 
-def _text(value: object) -> str:
+def _key(capabilities: Capabilities) -> str:
+    value = capabilities.signaling.get("hello-v2-token-key")
     return value if isinstance(value, str) else ""
 
 

@@ -14,7 +14,7 @@ from collections.abc import Awaitable
 from gateway.core.session import Session
 from gateway.flows.media.negotiation import UnusableDescription, checked_answer
 from gateway.flows.media.recovery import Recovery
-from gateway.flows.media.session_stream import MediaContext, MediaRequest, SessionStream, StreamOwner
+from gateway.flows.media.session_stream import MediaContext, MediaRequest, Refused, SessionStream, StreamOwner
 from gateway.flows.media.sfu import LostTwice
 from gateway.flows.media.validation import CandidateRefused, read_candidate
 from gateway.flows.services import smaller
@@ -257,7 +257,7 @@ class Publication(SessionStream):
             raise ProtocolError(Code.CLIENT_NOT_FOUND.error())
         self._check_sid(request)
         if request.message.type == "answer":
-            raise ProtocolError(Code.PROCESSING_FAILED.error())
+            raise Refused("a publisher sends offers")
         try:
             candidate = read_candidate(request.message, self._services.settings.candidate_filter)
         except CandidateRefused:

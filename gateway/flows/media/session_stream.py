@@ -7,6 +7,7 @@ Requests about one stream are carried out in the order in which they were receiv
 from __future__ import annotations
 
 import logging
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ from gateway.wire.media import CandidateInit, CandidatePayload, DescriptionPaylo
 from mcu.base import BackendId, CloseReason, IceCandidate, McuError, MediaKind, PublisherId, StreamKey, StreamType
 from sdp.document import Description
 
+LOGGED_SID = 32  # characters of a sid in the log; the client may send any text
+
+_odd = re.compile(r"[^\w-]", re.ASCII)
 log = logging.getLogger("portunus.flows.media")
 
 
@@ -86,6 +90,14 @@ class StreamOwner(Protocol):
 def stream_key(session: Session, publisher: SessionId, stream_type: StreamType) -> StreamKey:
     """Return the SFU's key of a stream that a session of the same backend publishes."""
     return StreamKey(BackendId(session.backend.id), PublisherId(publisher), stream_type)
+
+
+class Refused(ProtocolError):
+    """The error ``processing_failed``, with a reason for the log."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(Code.PROCESSING_FAILED.error())
+        self.reason = reason
 
 
 class SessionStream(ABC):
@@ -156,6 +168,7 @@ class SessionStream(ABC):
         try:
             await work(request)
         except ProtocolError as error:
+            self._log_refusal(request, error)
             self._reply_error(request, error.error)
         except McuError as error:
             log.warning("%s of a %s stream failed: %s", request.message.type, self.stream_type.value, error)
@@ -167,6 +180,18 @@ class SessionStream(ABC):
             self._current_request = None
             self.retire()
 
+    def _log_refusal(self, request: MediaRequest, refusal: ProtocolError) -> None:
+        """Log the reason of ``processing_failed``, whose text refers the client's user to the log (9.4)."""
+        cause = refusal.reason if isinstance(refusal, Refused) else refusal.__cause__
+        if refusal.error.code == Code.PROCESSING_FAILED.error().code and not isinstance(cause, McuError):
+            self._services.warnings.warning(
+                (self.session.id, self.key, request.message.type),
+                "%s of a %s stream was refused: %s",
+                request.message.type,
+                self.stream_type.value,
+                cause,
+            )
+
     def _reply_error(self, request: MediaRequest, error: Error) -> None:
         if request.session.open:
             self._services.delivery.send(request.session, server.encode(server.ErrorMessage(error, request.id)))
@@ -177,8 +202,10 @@ class SessionStream(ABC):
         Raises:
             ProtocolError: ``processing_failed``.
         """
-        if request.message.sid and request.message.sid != self.sid:
-            raise ProtocolError(Code.PROCESSING_FAILED.error())
+        sid = request.message.sid
+        if sid and sid != self.sid:
+            named, present = _loggable(sid), _loggable(self.sid) or "none"
+            raise Refused(f"it names the sid {named}, the stream has the sid {present}")
 
     # -- messages to the client
 
@@ -243,3 +270,8 @@ class PeerConnectionListener:
     def on_closed(self, reason: CloseReason) -> None:
         if self._stream.is_current(self):
             self._stream.on_closed(reason)
+
+
+def _loggable(sid: str) -> str:
+    """Return a sid for the log, without anything that could be an address (invariant 7)."""
+    return _odd.sub("?", sid[:LOGGED_SID])

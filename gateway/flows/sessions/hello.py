@@ -30,7 +30,7 @@ from gateway.wire import checksum, server, structure
 from gateway.wire.backend import AuthRequest
 from gateway.wire.client import ABSENT, ClientMessage, Hello, given
 from gateway.wire.errors import Code, Error, ProtocolError
-from gateway.wire.token import TokenError, verify
+from gateway.wire.token import Claims, TokenError, verify
 
 INTERNAL_RANDOM = 32  # bytes, at least (3.4)
 FEDERATION = "federation-v2"  # feature of a Nextcloud that accepts sessions of other servers (3.3)
@@ -211,10 +211,29 @@ class HelloRequests:
         if not key:
             raise ProtocolError(Code.INVALID_TOKEN.error())
         try:
-            claims = verify(token.text, key, self._services.wall_clock())
+            claims = await self._verify(token.text, key, url)
         except TokenError as error:
             raise ProtocolError(_TOKEN_ERRORS[error.code].error()) from error
         return claims.userid, ABSENT if claims.user is None else Raw(claims.user)
+
+    async def _verify(self, token: str, key: str, url: str) -> Claims:
+        """Verify a token; if another key may fit it, ask Nextcloud once more, since a cached key may be old (3.3).
+
+        Raises:
+            TokenError: the token is invalid.
+        """
+        try:
+            return verify(token, key, self._services.wall_clock())
+        except TokenError as error:
+            if not error.other_key:
+                raise
+            try:
+                renewed = await self._services.nextcloud.renewed_token_key(url, key)
+            except NextcloudError:
+                renewed = ""
+            if not renewed:
+                raise
+        return verify(token, renewed, self._services.wall_clock())
 
 
 def _acknowledge(session: Session, hello: Hello) -> None:

@@ -109,6 +109,8 @@ class FakeNextcloudPort:
         self.keys: dict[str, str] = {}  # hello 2.0, by URL
         self.ping_limit = 0
         self.features: set[str] = set()
+        self.renewed_keys: dict[str, str] = {}  # keys that a renewal returns
+        self.renewals: list[str] = []
         self.capabilities_error: NextcloudError | None = None
 
     async def ask(self, backend: Backend, url: str, request: BackendRequest) -> BackendAnswer:
@@ -128,6 +130,13 @@ class FakeNextcloudPort:
         if self.capabilities_error is not None:
             raise self.capabilities_error
         return self.keys.get(url, "")
+
+    async def renewed_token_key(self, url: str, old: str) -> str:
+        self.renewals.append(url)
+        if self.capabilities_error is not None:
+            raise self.capabilities_error
+        key = self.renewed_keys.get(url, "")
+        return key if key != old else ""
 
     async def supports(self, url: str, feature: str) -> bool:
         return feature in self.features

@@ -15,6 +15,7 @@ from gateway.edge.nextcloud.backend_http import BackendHttp
 from gateway.edge.nextcloud.capabilities import CapabilitiesCache
 from gateway.edge.nextcloud.client import NextcloudClient
 from gateway.tools.fake_nextcloud import FakeNextcloud, SigningKey
+from gateway.wire.backend import PingRequest
 
 
 class ManualClock:
@@ -144,23 +145,63 @@ async def test_concurrent_lookups_share_one_fetch(client: NextcloudClient, cloud
     assert fetches(cloud) == 1
 
 
+FAILURES = {
+    "maintenance": {"status": 503, "text": "{}", "content_type": "application/json"},
+    "maintenance, not to be cached": {"status": 503, "headers": {"Cache-Control": "no-store, must-revalidate"}},
+    "error that may be cached": {"status": 500, "headers": {"Cache-Control": "max-age=3600"}},
+    "not found": {"status": 404, "text": "<html>", "content_type": "text/html"},
+    "web page": {"status": 200, "text": "<html>", "content_type": "text/html"},
+    "empty": {"status": 204},
+    "broken JSON": {"status": 200, "text": "{", "content_type": "application/json"},
+    "no OCS document": {"status": 200, "text": "{}", "content_type": "application/json"},
+    "failure of OCS": {
+        "status": 200,
+        "text": '{"ocs":{"meta":{"status":"failure","statuscode":997},"data":[]}}',
+        "content_type": "application/json",
+    },
+    "not modified, though nothing was known": {"status": 304, "headers": {"Cache-Control": "max-age=3600"}},
+}
+
+
 # reference 3.8-c
-@pytest.mark.parametrize("status", [500, 404, 200])
-async def test_bad_answer_keeps_the_cached_capabilities_for_another_period(
-    client: NextcloudClient, cloud: FakeNextcloud, clock: ManualClock, status: int
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
+async def test_failure_is_not_remembered_as_an_answer(
+    client: NextcloudClient, cloud: FakeNextcloud, clock: ManualClock, failure: dict[str, Any]
+) -> None:
+    cloud.hook = lambda seen: web.Response(**failure) if seen.type == "capabilities" else None
+    assert await client.token_key(cloud.url) == ""
+    assert not await client.supports(cloud.url, "signaling-v3")
+    cloud.hook = None
+    clock.now += module.RETRY
+    assert await client.supports(cloud.url, "signaling-v3")
+    assert await client.token_key(cloud.url) == cloud.key.published
+
+
+# reference 3.8-c
+@pytest.mark.parametrize("failure", list(FAILURES.values())[:-1], ids=list(FAILURES)[:-1])
+async def test_known_capabilities_outlast_a_failure(
+    client: NextcloudClient, cloud: FakeNextcloud, clock: ManualClock, failure: dict[str, Any]
 ) -> None:
     cloud.signaling["session-ping-limit"] = 5
     await limit(client, cloud)
     clock.now += 3600
-    cloud.hook = lambda seen: web.Response(status=status, text="<html>", content_type="text/html")
-    assert await limit(client, cloud) == 5
-    clock.now += 59
-    assert await limit(client, cloud) == 5
+    cloud.hook = lambda seen: web.Response(**failure)
+    for _ in range(5):
+        assert await limit(client, cloud) == 5
     assert fetches(cloud) == 2
     cloud.hook = None
     cloud.signaling["session-ping-limit"] = 6
-    clock.now += 1
+    clock.now += module.RETRY
     assert await limit(client, cloud) == 6
+
+
+# reference 3.7-a
+async def test_requests_use_the_current_path_while_the_capabilities_cannot_be_asked(
+    client: NextcloudClient, cloud: FakeNextcloud
+) -> None:
+    cloud.hook = lambda seen: web.Response(status=503) if seen.type == "capabilities" else None
+    await client.ask(cloud.backend(), cloud.url, PingRequest("r", ()))
+    assert [seen.path for seen in cloud.of("ping")] == ["/ocs/v2.php/apps/spreed/api/v3/signaling/backend"]
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"7", b"[" * 100_000, b"\xff"])
@@ -172,21 +213,6 @@ async def test_answer_that_is_not_a_json_object_is_a_bad_answer(
     clock.now += 3600
     cloud.hook = lambda seen: web.Response(body=body, content_type="application/json")
     assert await limit(client, cloud) == 5
-
-
-# reference 3.8-c
-async def test_must_revalidate_drops_the_cached_capabilities_after_a_bad_answer(
-    client: NextcloudClient, cloud: FakeNextcloud, clock: ManualClock
-) -> None:
-    cloud.signaling["session-ping-limit"] = 5
-    await limit(client, cloud)
-    clock.now += 3600
-    cloud.hook = lambda seen: web.Response(status=503, headers={"Cache-Control": "no-store, must-revalidate"})
-    assert await limit(client, cloud) == 0
-    cloud.hook = None
-    clock.now += 60
-    assert await limit(client, cloud) == 5
-    assert "If-None-Match" not in cloud.of("capabilities")[-1].headers
 
 
 # reference 3.8-c
@@ -210,10 +236,13 @@ async def test_answer_without_talk_means_no_capabilities(
     clock.now += 3600
     cloud.hook = lambda seen: data
     assert await limit(client, cloud) == 0
+    cloud.hook = None
+    clock.now += module.RETRY
+    assert await limit(client, cloud) == 5
 
 
 # reference 3.8-b
-async def test_unreachable_backend_has_no_capabilities_but_keeps_its_cache_entry(
+async def test_unreachable_backend_has_the_capabilities_that_are_known(
     cache: CapabilitiesCache, clock: ManualClock
 ) -> None:
     async with FakeNextcloud() as cloud:
@@ -221,10 +250,23 @@ async def test_unreachable_backend_has_no_capabilities_but_keeps_its_cache_entry
         assert "signaling-v3" in (await cache.get(cloud.url))[0].features
         await cloud.close()
         clock.now += 3600
+        assert "signaling-v3" in (await cache.get(cloud.url))[0].features
+        await cloud.start(port=port)
+        await cache.get(cloud.url)
+        assert fetches(cloud) == 1
+        clock.now += module.RETRY
+        assert "signaling-v3" in (await cache.get(cloud.url))[0].features
+        assert "If-None-Match" in cloud.of("capabilities")[1].headers
+
+
+# reference 3.8-b
+async def test_unreachable_backend_of_which_nothing_is_known_is_asked_each_time(cache: CapabilitiesCache) -> None:
+    async with FakeNextcloud() as cloud:
+        port = int(cloud.url.rsplit(":", 1)[1].strip("/"))
+        await cloud.close()
         assert (await cache.get(cloud.url))[0].features == frozenset()
         await cloud.start(port=port)
         assert "signaling-v3" in (await cache.get(cloud.url))[0].features
-        assert "If-None-Match" in cloud.of("capabilities")[1].headers
 
 
 async def test_timeout_counts_as_unreachable(clock: ManualClock, cloud: FakeNextcloud) -> None:
@@ -281,6 +323,40 @@ async def test_cached_key_forces_no_refresh(client: NextcloudClient, cloud: Fake
     assert fetches(cloud) == 1
 
 
+# reference 3.3-d
+async def test_key_that_may_be_old_is_asked_for_again_but_not_often(
+    client: NextcloudClient, cloud: FakeNextcloud, clock: ManualClock
+) -> None:
+    old = await client.token_key(cloud.url)
+    assert await client.renewed_token_key(cloud.url, old) == ""
+    assert fetches(cloud) == 2
+    new = SigningKey().published
+    cloud.signaling["hello-v2-token-key"] = new
+    for _ in range(20):
+        assert await client.renewed_token_key(cloud.url, old) == ""
+    assert fetches(cloud) == 2
+    clock.now += module.RENEW_INTERVAL
+    assert await client.renewed_token_key(cloud.url, old) == new
+    assert await client.renewed_token_key(cloud.url, old) == new
+    assert await client.token_key(cloud.url) == new
+    assert fetches(cloud) == 3
+
+
+async def test_concurrent_renewals_share_one_fetch(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+    old = await client.token_key(cloud.url)
+    cloud.signaling["hello-v2-token-key"] = new = SigningKey().published
+    renewals = [client.renewed_token_key(cloud.url, old) for _ in range(20)]
+    assert await asyncio.gather(*renewals) == [new] * 20
+    assert fetches(cloud) == 2
+
+
+async def test_key_outlasts_a_renewal_that_fails(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+    key = await client.token_key(cloud.url)
+    cloud.hook = lambda seen: web.Response(status=503)
+    assert await client.renewed_token_key(cloud.url, key) == ""
+    assert await client.token_key(cloud.url) == key
+
+
 # --- bounds
 
 
@@ -288,7 +364,7 @@ async def test_cache_drops_the_least_recently_used_url(
     cache: CapabilitiesCache, cloud: FakeNextcloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_ENTRIES", 3)
-    urls = [f"{cloud.url}{name}/" for name in "abcd"]
+    urls = [cloud.url + "./" * number for number in range(4)]  # all lead to the fake
     for url in [*urls[:3], urls[0], urls[3]]:
         await cache.get(url)
     assert (await cache.get(urls[0]))[1]
@@ -296,9 +372,17 @@ async def test_cache_drops_the_least_recently_used_url(
     assert not (await cache.get(urls[1]))[1]
 
 
-async def test_failures_are_logged_without_addresses(client: NextcloudClient, cloud: FakeNextcloud) -> None:
-    await cloud.close()
+async def test_failures_are_logged_once_a_minute_each(
+    client: NextcloudClient, cloud: FakeNextcloud, clock: ManualClock
+) -> None:
+    cloud.hook = lambda seen: web.Response(status=503)
     with log.captured() as lines:
-        assert await client.token_key(cloud.url) == ""
-    assert len(lines) == 1
-    assert "127.0.0.1" not in lines[0]
+        for _ in range(3):
+            await client.token_key(cloud.url)
+            clock.now += module.RETRY
+        await cloud.close()
+        await client.token_key(cloud.url)
+        clock.now += 60
+        await client.token_key(cloud.url)
+    assert [cloud.url in line for line in lines] == [True] * 3
+    assert ["503" in line for line in lines] == [True, False, False]

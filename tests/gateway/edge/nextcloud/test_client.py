@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import re
 from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import Any
 
 import pytest
 from aiohttp import web
 from msgspec import Raw
 
+from gateway import log
 from gateway.edge.nextcloud.backend_http import MAX_BODY
 from gateway.edge.nextcloud.client import NextcloudClient
 from gateway.flows.ports import Nextcloud, NextcloudError
@@ -253,6 +258,69 @@ async def test_redirects_are_not_followed(
     cloud.hook = only("room", lambda: web.Response(status=status, headers=headers, body=body))
     assert await failure(client, cloud) == "the backend redirects, configure its final URL"
     assert len(cloud.of("room")) == 1
+
+
+# --- what the operator sees
+
+
+# reference 3.7-g
+@pytest.mark.parametrize(
+    ("answer", "logged"),
+    [
+        ({"status": 503, "text": "{}", "content_type": "application/json"}, "503"),
+        ({"status": 503, "text": "maintenance", "content_type": "text/html"}, "503"),
+        ({"status": 404, "text": "<html>", "content_type": "text/html"}, "404"),
+        ({"status": 403, "text": "<html>", "content_type": "text/html"}, "403"),
+        ({"status": 200, "text": "<html>", "content_type": "text/html"}, "200"),
+        ({"status": 200, "text": '{"ocs":{"meta":{"statuscode":429},"data":[]}}'}, "throttled"),
+        ({"status": 403, "text": '{"ocs":{"data":{"type":"error","error":{"code":"forbidden"}}}}'}, "403"),
+        ({"status": 200, "text": '{"ocs":{"data":{"type":"error","error":{"code":"invalid_request"}}}}'}, "request"),
+    ],
+)
+async def test_failed_request_is_logged_once_a_minute(
+    client: NextcloudClient, cloud: FakeNextcloud, clock: ManualClock, answer: dict[str, Any], logged: str
+) -> None:
+    given = {"content_type": "application/json"} | answer
+    cloud.hook = only("room", lambda: web.Response(**given))
+    with log.captured(logging.WARNING) as lines:
+        for _ in range(20):
+            with contextlib.suppress(NextcloudError):
+                await client.ask(cloud.backend("our-cloud"), cloud.url, JOIN)
+        assert len(lines) == 1
+        assert all(part in lines[0] for part in (logged, "our-cloud", cloud.url, "room")), lines[0]
+        clock.now += 60
+        with contextlib.suppress(NextcloudError):
+            await client.ask(cloud.backend("our-cloud"), cloud.url, JOIN)
+    assert len(lines) == 2
+    assert "19 more" in lines[1]
+
+
+async def test_unreachable_backend_is_logged(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+    await cloud.close()
+    with log.captured(logging.WARNING) as lines:
+        for _ in range(3):
+            with pytest.raises(NextcloudError):
+                await client.ask(cloud.backend("our-cloud"), cloud.url, PingRequest("r", ()))
+    asked = [line for line in lines if "type ping" in line]
+    assert len(asked) == 1
+    assert "our-cloud" in asked[0]
+
+
+async def test_each_cause_of_failure_has_its_line(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+    with log.captured(logging.WARNING) as lines:
+        for status in (503, 404, 503):
+            cloud.hook = only("room", partial(web.Response, status=status))
+            await failure(client, cloud)
+    assert [line.count("503") + 2 * line.count("404") for line in lines] == [1, 2]
+
+
+@pytest.mark.parametrize("code", ["no_such_room", "invalid_ticket", "unknown_type"])
+async def test_usual_refusal_is_not_logged(client: NextcloudClient, cloud: FakeNextcloud, code: str) -> None:
+    refusal = {"type": "error", "error": {"code": code, "message": "m"}}
+    cloud.hook = lambda seen: None if seen.type == "capabilities" else refusal
+    with log.captured(logging.INFO) as lines:
+        assert (await join(client, cloud)).type == "error"
+    assert lines == []
 
 
 # reference 3.7-f

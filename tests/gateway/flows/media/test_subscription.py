@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from typing import Any
 
 import pytest
 
+from gateway import log
 from gateway.flows.settings import MediaLimits
 from mcu.base import (
     CloseReason,
@@ -317,6 +320,42 @@ async def test_message_about_a_stream_that_does_not_exist_is_refused(type: str) 
             alice.media(alice, type, payload=payload)
         await settle()
         assert set(alice.error_codes()) == {"client_not_found"}
+
+
+# reference 9.4-f
+@pytest.mark.parametrize(
+    ("type", "fields", "logged"),
+    [
+        ("candidate", {"sid": "4711", "payload": candidate_payload()}, ["4711", "SID"]),
+        ("answer", {"sid": "4711", "payload": {"sdp": answer()}}, ["4711", "SID"]),
+        ("selectStream", {"payload": {"substream": "high"}}, ["int"]),
+    ],
+)
+async def test_refused_message_is_logged_once_a_minute(type: str, fields: dict[str, Any], logged: list[str]) -> None:
+    harness, (alice, bob) = await publishing_call("alice", "bob")
+    async with harness:
+        bob.media(alice, "requestoffer")
+        await settle()
+        sid = bob.data()[0]["sid"]
+        with log.captured(logging.WARNING) as lines:
+            for _ in range(20):
+                bob.media(alice, type, **fields)
+                await settle()
+        assert bob.error_codes() == ["processing_failed"] * 20
+        assert len(lines) == 1
+        assert all(part.replace("SID", sid) in lines[0] for part in [type, *logged]), lines[0]
+
+
+async def test_sid_in_the_log_cannot_carry_private_data() -> None:
+    harness, (alice, bob) = await publishing_call("alice", "bob")
+    async with harness:
+        await subscribe(bob, alice)
+        with log.captured(logging.WARNING) as lines:
+            bob.media(alice, "candidate", sid="192.0.2.7\n2001:db8::1" + "x" * 999, payload=candidate_payload())
+            await settle()
+        assert len(lines) == 1
+        assert "192?0?2?7?2001?db8??1" in lines[0]
+        assert "x" * 33 not in lines[0]
 
 
 # reference 9.4-a

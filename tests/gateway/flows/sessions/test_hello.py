@@ -199,6 +199,54 @@ async def test_token_that_is_expired_or_not_valid_yet_is_refused(claims: Json, c
         assert client.error_codes() == [code]
 
 
+# reference 3.3-d
+async def test_token_that_fits_the_renewed_key_opens_a_session() -> None:
+    old, new = SigningKey(), SigningKey("RS256")
+    async with FlowHarness() as harness:
+        harness.nextcloud.keys[URL] = old.published
+        harness.nextcloud.renewed_keys[URL] = new.published
+        client = harness.connect()
+        client.received()
+        hello(client, "2.0", auth={"url": URL, "params": {"token": token(new)}})
+        await settle()
+        assert client.received()[0]["hello"]["userid"] == "alice"
+        assert harness.nextcloud.renewals == [URL]
+
+
+# reference 3.3-d
+@pytest.mark.parametrize(
+    ("text", "renewals"),
+    [
+        ("junk", 0),
+        ("e30.e30.e30", 0),
+        (token(SigningKey(), exp=WALL + 1), 1),
+        (token(SigningKey()), 1),
+        (token(SigningKey("ES256")), 1),
+    ],
+)
+async def test_key_is_asked_for_again_only_for_a_well_formed_token(text: str, renewals: int) -> None:
+    async with FlowHarness() as harness:
+        harness.nextcloud.keys[URL] = harness.nextcloud.renewed_keys[URL] = SigningKey().published
+        client = harness.connect()
+        client.received()
+        hello(client, "2.0", auth={"url": URL, "params": {"token": text}})
+        await settle()
+        assert client.error_codes() == ["invalid_token"]
+        assert len(harness.nextcloud.renewals) == renewals
+
+
+# reference 3.3-d
+async def test_valid_or_expired_token_does_not_ask_for_the_key_again() -> None:
+    key = SigningKey()
+    async with FlowHarness() as harness:
+        harness.nextcloud.keys[URL] = key.published
+        for claims in ({}, {"exp": WALL + 1}):
+            client = harness.connect()
+            hello(client, "2.0", auth={"url": URL, "params": {"token": token(key, **claims)}})
+            await settle()
+        assert harness.nextcloud.renewals == []
+
+
 async def test_token_without_a_key_or_under_another_one_is_refused() -> None:
     async with FlowHarness() as harness:
         client = harness.connect()

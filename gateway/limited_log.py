@@ -1,0 +1,51 @@
+"""Warnings about faults that others can cause as often as they like: one line a minute for each cause.
+
+The cause is any hashable value: what is written in the line, or less.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Hashable
+
+PERIOD = 60.0  # seconds between two lines of one cause
+CAUSES = 64  # causes with a line per period
+
+
+class LimitedLog:
+    """Warnings that are written once a minute for each cause; ``clock`` is monotonic, in seconds.
+
+    The next line of a cause says how many were left out. At most ``causes`` of them are written in a minute, since
+    strangers may invent causes.
+    """
+
+    def __init__(self, log: logging.Logger, clock: Callable[[], float] = time.monotonic, causes: int = CAUSES) -> None:
+        self._log = log
+        self._clock = clock
+        self._most = causes
+        self._written: dict[Hashable, float] = {}  # time of the last line of a cause, in the order of the times
+        self._left_out: dict[Hashable, int] = {}
+
+    def warning(self, cause: Hashable, message: str, *values: object) -> None:
+        """Log a warning, unless one of this cause was logged within the last minute."""
+        now = self._clock()
+        self._forget(now)
+        if cause in self._written or len(self._written) >= self._most:
+            self._left_out[cause] = self._left_out.get(cause, 0) + 1
+            if len(self._left_out) > self._most:
+                del self._left_out[next(iter(self._left_out))]
+            return
+        self._written[cause] = now
+        left_out = self._left_out.pop(cause, 0)
+        if left_out:
+            self._log.warning(message + " (%d more before)", *values, left_out)
+        else:
+            self._log.warning(message, *values)
+
+    def _forget(self, now: float) -> None:
+        while self._written:
+            cause, written = next(iter(self._written.items()))
+            if now < written + PERIOD:
+                return
+            del self._written[cause]
