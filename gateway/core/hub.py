@@ -247,10 +247,13 @@ class Hub:
     def evict(self, session: Session, event: bytes) -> None:
         """Mark a session without a connection to end once the queued ``event`` is delivered (2.7, 5.6).
 
-        The mark is removed when the session leaves the room before that.
+        The session leaves the call at once. The mark is removed when it leaves the room before that.
         """
         if session.evicted_by is None:
             session.evicted_by = event
+        room = self.room_of(session)
+        if room is not None:
+            room.in_call.discard(session.id)
 
     def restart_join_timer(self, session: Session, now: float) -> None:
         """Give an anonymous session that left its room a new deadline to join one (4.2)."""

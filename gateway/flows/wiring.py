@@ -63,6 +63,8 @@ class Flows:
         if before.internal_secret != settings.internal_secret:
             self.services.throttling.clear(ThrottledAction.HELLO_INTERNAL)
         self.services.hub.replace_backends(settings.backends.by_id)
+        if before.media_limits.subscribe_any and not settings.media_limits.subscribe_any:
+            self.media.subscriptions_restricted()
         self.media.quality.rules_changed()
 
     @property

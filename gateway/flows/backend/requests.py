@@ -180,10 +180,10 @@ class BackendRequests:
         changed = self._resolve(backend, changes.changed)
         users = self._resolve(backend, changes.users)
         for entry in changed:
-            session = self._hub.sessions.get(entry.session)
+            session = room.members.get(entry.session)  # its permissions in another room are none of this one's
             if entry.permissions is not None and session is not None:
                 self._hub.set_permissions(session, entry.permissions)
-                self._media.revoke(session)
+                self._events.permissions_changed(session)
         if users or changed:
             self._events.participants(room, users, changed)
 

@@ -70,6 +70,12 @@ class MediaSignaling:
         """Close all streams of a session that left the call or the room, or that ended."""
         self._streams.end(session)
 
+    def subscriptions_restricted(self) -> None:
+        """End the subscriptions of sessions that are not in one call with the publisher, internal clients excepted."""
+        for subscription in list(self._streams.subscriptions()):
+            if not subscription.session.is_internal and not subscription.in_same_call():
+                subscription.close()
+
     def revoke(self, session: Session) -> None:
         """Close the publications that the session's permissions no longer cover (8)."""
         for stream_type in StreamType:
@@ -154,9 +160,20 @@ class MediaSignaling:
         subscriber = found.owner if isinstance(found, VirtualSession) else found
         if subscriber is session:
             return
-        if (session.room is None or found.room != session.room) and not session.is_internal:
+        if not session.is_internal and not self._may_be_offered(subscriber, found, session):
             raise ProtocolError(Code.NOT_ALLOWED_TO_SEND_OFFER.error())
         self._subscribe(request, subscriber, session.id)
+
+    def _may_be_offered(self, subscriber: Session, recipient: Session | VirtualSession, publisher: Session) -> bool:
+        """Return whether a publisher's stream may be offered to a recipient: both are in one call (9.5).
+
+        An internal client, which receives the offer for a virtual session too, need not be in the call.
+        """
+        if publisher.room is None or recipient.room != publisher.room:
+            return False
+        if subscriber.is_internal or self._services.settings.media_limits.subscribe_any:
+            return True
+        return self._services.hub.in_same_call(subscriber, publisher)
 
     def _subscribe(self, request: MediaRequest, subscriber: Session, publisher: SessionId) -> None:
         stream_type = require_stream_type(request.message)

@@ -83,7 +83,7 @@ class Subscription(SessionStream):
         if self._crossed_offer(request.message):
             self._served_count = self._request_count
         number, deadline = self._request_count, self._services.clock() + self._services.settings.media_limits.timeout
-        requires_same_call = request.message.type == "requestoffer" and self._in_same_call()
+        requires_same_call = self.in_same_call()
 
         async def work(request: MediaRequest) -> None:
             if self._served_count < number:
@@ -132,7 +132,8 @@ class Subscription(SessionStream):
             return False
         return self._services.clock() - self._unrequested_offer_at < CROSSING
 
-    def _in_same_call(self) -> bool:
+    def in_same_call(self) -> bool:
+        """Return whether subscriber and publisher are in one call now (9.3)."""
         hub = self._services.hub
         publisher = hub.find(self.session.backend, self.publisher_id)
         return publisher is not None and hub.in_same_call(self.session, publisher)
@@ -147,9 +148,11 @@ class Subscription(SessionStream):
             self._selection, self._requires_same_call = selection, requires_same_call
             offer = await self._subscribe_until(deadline)
             self._served_count = self._request_count
-            if requires_same_call and not self._in_same_call():  # ask again: the publisher may have left
+            if requires_same_call and not self.in_same_call():  # ask again: the publisher may have left
                 self._unsubscribe()
-                raise ProtocolError(Code.NOT_ALLOWED_TO_REQUEST_OFFER.error())
+                requested = message.type == "requestoffer"
+                code = Code.NOT_ALLOWED_TO_REQUEST_OFFER if requested else Code.NOT_ALLOWED_TO_SEND_OFFER
+                raise ProtocolError(code.error())
         self._send_offer(offer)
 
     async def _subscribe_until(self, deadline: float) -> Description:
@@ -261,7 +264,7 @@ class Subscription(SessionStream):
         self._send_offer(offer)
 
     def _may_receive(self) -> bool:
-        return not self._requires_same_call or self._in_same_call()
+        return not self._requires_same_call or self.in_same_call()
 
     def on_offer(self, offer: Description) -> None:
         """Send a new offer of the SFU to the client; one that it could not apply is dropped, the stream goes on."""

@@ -90,7 +90,7 @@ class RoomEvents:
         self._send_leave(change.virtual.id, change.remaining, change.data)
 
     def ended(self, session: Session) -> None:
-        """Close the streams that an ended session had outside of any room."""
+        """Close all streams of a session that ended, or that is about to end and may have none until then."""
         self._media.end(session)
 
     def request_leave(self, session: Session, room: str, room_session: str) -> None:

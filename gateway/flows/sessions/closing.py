@@ -59,9 +59,13 @@ class SessionCloser:
         self.end(session)
 
     def evict(self, session: Session, event: bytes) -> None:
-        """End a session that is no longer allowed in its room, once the event that says so is delivered (2.7)."""
+        """End a session that is no longer allowed in its room, once the event that says so is delivered (2.7).
+
+        Its streams, which need no connection to the gateway, end at once.
+        """
         if session.connection is None:
             self._hub.evict(session, event)
+            self._events.ended(session)
         else:
             self.end(session)
 

@@ -164,6 +164,7 @@ class HubMachine(HubModel, RuleBasedStateMachine):
                 assert self.hub.detach(session, session.connection, self.now)
             self.hub.evict(session, b"the event")
             assert session.evicted_by == b"the event"
+            self.in_call.discard(session.id)
 
     @rule(session=sessions)
     def delete_room(self, session: Session) -> None:

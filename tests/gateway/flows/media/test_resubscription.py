@@ -264,18 +264,23 @@ async def test_screen_that_is_shared_again_is_offered_on_sendoffer_only(dropped:
         assert [it["type"] for it in bob.data()] == ["offer"]
 
 
-async def test_subscriber_outside_of_the_call_is_offered_a_lost_screen_again() -> None:
+@pytest.mark.parametrize("left", [False, True])
+async def test_internal_client_is_offered_a_lost_screen_again_outside_of_the_call(left: bool) -> None:
     async with FlowHarness() as harness:
         (alice,) = await call_of(harness, ())
-        bob = await harness.member("bob")
+        internal = await harness.internal_hello()
+        internal.send({"type": "room", "room": {"roomid": "r"}})
+        if left:
+            internal.send({"type": "internal", "internal": {"type": "incall", "incall": {"incall": 0}}})
+        await settle()
         alice.received()
         await publish(alice, room_type="screen")
-        alice.media(bob, "sendoffer", room_type="screen")
+        alice.media(internal, "sendoffer", room_type="screen")
         await settle()
-        bob.received()
+        internal.received()
         harness.mcu.lose_streams(recovers=True)
         await publish(alice, "two", sid="2", room_type="screen")
-        assert [it["type"] for it in bob.data()] == ["offer"]
+        assert [it["type"] for it in internal.data()] == ["offer"]
 
 
 async def test_stream_that_could_not_be_received_at_first_is_offered_when_its_media_flow() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from mcu.base import (
     Rejected,
 )
@@ -14,11 +16,9 @@ from tests.gateway.flows.virtual_time import settle
 
 
 # reference 9.5-a
-async def test_stream_is_offered_to_sessions_outside_of_the_call() -> None:
+async def test_stream_is_offered_to_the_members_of_the_call() -> None:
     async with FlowHarness() as harness:
-        alice, bob, carol = [await harness.member(name) for name in ("alice", "bob", "carol")]
-        for it in (alice, bob):
-            it.received()
+        alice, bob, carol = await harness.callers("alice", "bob", "carol")
         alice.offer(roomType="screen")
         for it in (bob, carol):
             alice.media(it, "sendoffer", room_type="screen")
@@ -68,3 +68,56 @@ async def test_errors_of_sendoffer_are_sent_to_its_sender() -> None:
         }
         assert [it for it in bob.received() if it["type"] != "event"] == []
         assert foreign.received() == []
+
+
+# reference 9.5-b
+@pytest.mark.parametrize("sender", ["in call", "in room"])
+@pytest.mark.parametrize("recipient", ["in call", "in room", "elsewhere", "no room"])
+async def test_stream_is_offered_within_one_call_only(sender: str, recipient: str) -> None:
+    async with FlowHarness() as harness:
+        alice = await harness.member("alice", in_call=sender == "in call")
+        if recipient == "no room":
+            bob = await harness.hello("bob")
+        else:
+            room = "elsewhere" if recipient == "elsewhere" else "r"
+            bob = await harness.member("bob", room, in_call=recipient != "in room")
+        alice.received()
+        alice.offer(roomType="screen")
+        await settle()
+        assert [it["type"] for it in alice.data()] == ["answer"]
+        alice.media(bob, "sendoffer", room_type="screen")
+        await settle()
+        if sender == recipient == "in call":
+            assert [it["type"] for it in bob.data()] == ["offer"]
+        else:
+            assert alice.error_codes() == ["not_allowed"]
+            assert bob.received() == []
+            assert harness.mcu.subscribers == []
+
+
+# reference 9.5-b
+async def test_internal_client_offers_its_stream_to_sessions_outside_of_the_call() -> None:
+    async with FlowHarness() as harness:
+        internal, bob = await harness.internal_hello(), await harness.member("bob")
+        internal.offer()
+        internal.media(bob, "sendoffer")
+        await settle()
+        assert [it["type"] for it in bob.data()] == ["offer"]
+
+
+# reference 9.5-b
+@pytest.mark.parametrize("leaves", ["alice", "bob"])
+async def test_offer_that_waits_for_the_sfu_is_not_sent_after_one_of_both_left_the_call(leaves: str) -> None:
+    async with FlowHarness() as harness:
+        alice, bob = await harness.callers("alice", "bob")
+        alice.offer()
+        await settle()
+        gate = harness.mcu.subscribe_gate = asyncio.Event()
+        alice.media(bob, "sendoffer")
+        await settle()
+        harness.set_in_call("r", leaves, flags=0)
+        bob.received()
+        gate.set()
+        await settle()
+        assert [it for it in bob.received() if it["type"] == "message"] == []
+        assert harness.mcu.subscribers == []

@@ -1,0 +1,305 @@
+"""Each right after each change of what it depends on: the table of docs/threat-model.md, cell by cell."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from gateway.core.backends import Backends
+from gateway.core.limits import Backend
+from gateway.flows.settings import MediaLimits
+from mcu.base import StreamType
+from tests.gateway.flows.fakes import FakeRoom
+from tests.gateway.flows.harness import CLOUD, INTERNAL_SECRET, OTHER, FakeClient, FlowHarness, internal_params
+from tests.gateway.flows.media.calls import publish, set_permissions, subscribe
+from tests.gateway.flows.virtual_time import settle
+
+ROOT = Path(__file__).parents[3]
+
+
+@dataclass
+class Scene:
+    """Alice, whose rights are changed, and Bob, who is in room ``r``."""
+
+    harness: FlowHarness
+    alice: FakeClient
+    bob: FakeClient
+    values: Iterator[int] = field(default_factory=count)  # of transient data
+
+
+def join(client: FakeClient, room: str, nc: str) -> None:
+    client.send({"type": "room", "room": {"roomid": room, "sessionid": nc}})
+
+
+async def in_a_call(harness: FlowHarness) -> Scene:
+    """Both are in the call; both publish, and Alice receives Bob's stream."""
+    harness.nextcloud.rooms["denied"] = FakeRoom(permissions=["hide-displaynames"])
+    alice, bob = await harness.callers("alice", "bob")
+    await publish(alice)
+    await publish(alice, "two", sid="2", room_type="screen")
+    await publish(bob)
+    await subscribe(alice, bob)
+    return Scene(harness, alice, bob)
+
+
+async def outside(harness: FlowHarness) -> Scene:
+    """Alice is in no room and publishes; the room denies everything."""
+    harness.nextcloud.rooms["r"] = FakeRoom(permissions=["hide-displaynames"])
+    alice = await harness.hello("alice")
+    await publish(alice)
+    await publish(alice, "two", sid="2", room_type="screen")
+    return Scene(harness, alice, await harness.member("bob"))
+
+
+# -- rights: whether Alice has one now
+
+
+async def may_publish(scene: Scene) -> bool:
+    found = {scene.harness.publisher(scene.alice, stream_type) is not None for stream_type in StreamType}
+    assert len(found) == 1
+    return found.pop()
+
+
+async def may_receive(scene: Scene) -> bool:
+    return bool(scene.harness.mcu.subscribers)  # nobody else subscribes
+
+
+async def may_control(scene: Scene) -> bool:
+    recipient = {"type": "session", "sessionid": scene.bob.sessionid}
+    scene.bob.received()
+    scene.alice.send({"type": "control", "control": {"recipient": recipient, "data": {"type": "mute"}}})
+    scene.alice.send_message(scene.bob, {"type": "control", "payload": {"action": "forceMute"}})
+    received = len(scene.bob.received())
+    assert received in (0, 2)
+    return received == 2
+
+
+async def may_change_transient_data(scene: Scene) -> bool:
+    scene.bob.received()
+    scene.alice.send({"type": "transient", "transient": {"type": "set", "key": "k", "value": next(scene.values)}})
+    return any(message["type"] == "transient" for message in scene.bob.received())
+
+
+async def sees_names(scene: Scene) -> bool:
+    scene.alice.received()
+    await scene.harness.member("carol")
+    events = [message["event"] for message in scene.alice.received() if message["type"] == "event"]
+    return any("user" in entry for event in events for entry in event.get("join", ()))
+
+
+async def receives_messages(scene: Scene) -> bool:
+    scene.alice.received()
+    scene.bob.send_message({"type": "room"}, "for the room")
+    return any(message["type"] == "message" for message in scene.alice.received())
+
+
+async def has_nextcloud_session(scene: Scene) -> bool:
+    holder = scene.harness.hub.of_room_session("cloud", "nc-alice")
+    return holder is not None and holder.id == scene.alice.sessionid
+
+
+RIGHTS: dict[str, Callable[[Scene], Awaitable[bool]]] = {
+    "publish": may_publish,
+    "receive": may_receive,
+    "control": may_control,
+    "transient data": may_change_transient_data,
+    "names": sees_names,
+    "messages": receives_messages,
+    "Nextcloud session id": has_nextcloud_session,
+}
+
+# -- changes
+
+
+async def joins_first(scene: Scene) -> None:
+    join(scene.alice, "r", "nc-alice")
+
+
+async def joins_denied(scene: Scene) -> None:
+    join(scene.alice, "denied", "nc-alice-2")
+
+
+async def joins_another(scene: Scene) -> None:
+    join(scene.alice, "another", "nc-alice-2")
+
+
+async def leaves(scene: Scene) -> None:
+    join(scene.alice, "", "")
+
+
+async def permissions_revoked(scene: Scene) -> None:
+    set_permissions(scene.harness, "alice", "hide-displaynames")
+
+
+async def id_exchanged(scene: Scene) -> None:
+    scene.harness.nextcloud.rooms["r"] = FakeRoom(permissions=["hide-displaynames"])
+    join(scene.alice, "r", "nc-alice-2")
+
+
+async def leaves_call(scene: Scene) -> None:
+    scene.harness.set_in_call("r", "alice", flags=0)
+
+
+async def call_ends(scene: Scene) -> None:
+    scene.harness.rooms_api("r", {"type": "incall", "incall": {"incall": 0, "all": True}})
+
+
+async def disinvited(scene: Scene) -> None:
+    scene.harness.rooms_api("r", {"type": "disinvite", "disinvite": {"sessionids": ["nc-alice"]}})
+
+
+async def disinvited_away(scene: Scene) -> None:
+    scene.alice.disconnect()
+    await disinvited(scene)
+
+
+async def deleted(scene: Scene) -> None:
+    scene.harness.rooms_api("r", {"type": "delete", "delete": {"userids": ["alice"]}})
+
+
+async def replaced(scene: Scene) -> None:
+    join(await scene.harness.hello("alice"), "r", "nc-alice")
+
+
+async def says_bye(scene: Scene) -> None:
+    scene.alice.send({"type": "bye"})
+
+
+async def expires(scene: Scene) -> None:
+    scene.alice.disconnect()
+    await scene.harness.sweep(31)
+
+
+async def resumes(scene: Scene) -> None:
+    scene.alice.disconnect()
+    scene.alice = await scene.harness.resume(scene.alice)
+
+
+async def hello_again(scene: Scene) -> None:
+    auth = {"type": "internal", "params": internal_params(CLOUD.urls[0])}
+    scene.alice.send({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
+
+
+async def reloaded(scene: Scene) -> None:
+    changed = Backend("cloud", ("https://new.example/", *CLOUD.urls), "another secret", max_stream_bitrate=1000)
+    scene.harness.change_settings(backends=Backends([changed, OTHER]), internal_secret=f"not {INTERNAL_SECRET}")
+
+
+CHANGES: dict[str, Callable[[Scene], Awaitable[None]]] = {
+    "first join, of a room that denies them": joins_first,
+    "join of another room that denies them": joins_denied,
+    "join of another room": joins_another,
+    "join of the same room with another Nextcloud session id, which denies them": id_exchanged,
+    "leave of the room": leaves,
+    "`participants` request that denies them": permissions_revoked,
+    "leave of the call": leaves_call,
+    "end of the call for all": call_ends,
+    "disinvitation": disinvited,
+    "disinvitation while away": disinvited_away,
+    "deletion of the room": deleted,
+    "another session takes the Nextcloud session id over": replaced,
+    "bye": says_bye,
+    "expiry": expires,
+    "resume": resumes,
+    "second hello, as another client type": hello_again,
+    "reload of the backend's settings": reloaded,
+}
+
+
+def table() -> list[tuple[str, str, str]]:
+    """Return change, right and cell of the table in docs/threat-model.md."""
+    lines = (ROOT / "docs" / "threat-model.md").read_text().split("\n| Change |")[1].splitlines()
+    rights = [cell.strip() for cell in lines[0].strip("|").split("|")]
+    cells = []
+    for line in lines[2:]:
+        if not line.startswith("|"):
+            break
+        change, *row = (cell.strip() for cell in line.strip("|").split("|"))
+        cells += [(change, right, cell) for right, cell in zip(rights, row, strict=True)]
+    return cells
+
+
+def test_table_has_each_right_and_each_change() -> None:
+    found = table()
+    assert {right for _, right, _ in found} == set(RIGHTS)
+    assert {change for change, _, _ in found} == set(CHANGES)
+    assert len(found) == len(RIGHTS) * len(CHANGES)
+    assert {cell for _, _, cell in found} == {"ends", "kept", "–"}
+
+
+@pytest.mark.parametrize(("change", "right", "cell"), [it for it in table() if it[2] != "–"])
+async def test_right_after_a_change(change: str, right: str, cell: str) -> None:
+    async with FlowHarness() as harness:
+        first = change.startswith("first join")
+        scene = await (outside(harness) if first else in_a_call(harness))
+        if right not in ("names", "control", "transient data", "messages") or not first:
+            assert await RIGHTS[right](scene)
+        await CHANGES[change](scene)
+        await settle()
+        assert await RIGHTS[right](scene) is (cell == "kept")
+
+
+@pytest.mark.parametrize("in_flight", ["offer", "renegotiation"])
+async def test_offer_under_way_during_the_first_join_is_refused(in_flight: str) -> None:
+    async with FlowHarness() as harness:
+        harness.nextcloud.rooms["r"] = FakeRoom(permissions=["publish-audio"])
+        alice = await harness.hello("alice")
+        if in_flight == "renegotiation":
+            alice.offer(media=("audio",))
+            await settle()
+        gate = harness.mcu.publish_gate = asyncio.Event()
+        alice.offer("two", sid="2")
+        await settle()
+        join(alice, "r", "nc-alice")
+        await settle()
+        gate.set()
+        await settle()
+        assert harness.publisher(alice) is None
+        assert next(it for it in alice.received() if it["type"] == "error")["error"]["code"] == "not_allowed"
+
+
+# reference 8-i
+async def test_publication_from_before_the_first_join_continues_in_a_room_that_allows_it() -> None:
+    async with FlowHarness() as harness:
+        harness.nextcloud.rooms["r"] = FakeRoom(permissions=["publish-media"])
+        alice = await harness.hello("alice")
+        await publish(alice)
+        await publish(alice, "two", sid="2", room_type="screen")
+        join(alice, "r", "nc-alice")
+        await settle()
+        assert harness.publisher(alice) is not None
+        assert harness.publisher(alice, StreamType.SCREEN) is None
+
+
+# reference 8-i
+async def test_permissions_in_a_request_of_another_room_have_no_effect() -> None:
+    async with FlowHarness() as harness:
+        harness.nextcloud.rooms["r"] = FakeRoom(permissions=[])
+        alice, _ = await harness.member("alice"), await harness.member("bob", "another")
+        changed = [{"sessionId": "nc-alice", "permissions": ["control"]}]
+        harness.rooms_api("another", {"type": "participants", "participants": {"changed": changed}})
+        assert not alice.session.may("control")
+
+
+async def test_subscriptions_outside_of_a_call_end_with_allow_subscribe_any() -> None:
+    async with FlowHarness(media_limits=MediaLimits(subscribe_any=True)) as harness:
+        alice, bob = await harness.callers("alice", "bob")
+        stranger, internal = await harness.hello("stranger"), await harness.internal_hello()
+        await publish(alice)
+        for client in (bob, stranger, internal):
+            await subscribe(client, alice)
+        assert len(harness.mcu.subscribers) == 3
+        harness.change_settings(media_limits=MediaLimits(subscribe_any=True))
+        await settle()
+        assert len(harness.mcu.subscribers) == 3
+        harness.change_settings(media_limits=MediaLimits())
+        await settle()
+        assert len(harness.mcu.subscribers) == 2
+        stranger.media(alice, "selectStream", id="s")
+        await settle()
+        assert stranger.error_codes() == ["client_not_found"]
