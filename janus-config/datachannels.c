@@ -10,7 +10,9 @@
  *   association is up wait in the SCTP stack.
  *
  * Build: gcc -shared -fPIC -O2 -o libjanus_datachannels.so datachannels.c -ldl
- * For Janus 1.1.2, plugin interface 102. A Janus with another one gets the real VideoRoom, unchanged, and a line on stderr.
+ * For the plugin interfaces 102 (Janus 1.1.0 to 1.2.0), 103 (1.2.1), 104 (1.2.2), 105 (1.2.3 to 1.3.0) and 106 (since
+ * 1.3.1), whose tables of functions and whose struct of a message are the same. With another one VideoRoom works as if
+ * this module were not there, and its description, which Janus' `info` reports, says so.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -19,9 +21,12 @@
 #include <string.h>
 
 /* The part of Janus' plugin interface (plugins/plugin.h) that is used here; the rest is copied as it is. */
-enum { INIT, GET_API = 2, SETUP_MEDIA = 12, INCOMING_DATA = 15, DATA_READY = 16, PLUGIN_METHODS = 21 };
+enum { INIT, GET_API = 2, GET_DESCRIPTION = 5, SETUP_MEDIA = 12, INCOMING_DATA = 15, DATA_READY = 16, PLUGIN_METHODS = 21 };
 enum { RELAY_DATA = 3, CALLBACKS = 14 };
-#define KNOWN_API 102
+#ifndef OLDEST_API
+#define OLDEST_API 102
+#define NEWEST_API 106
+#endif
 
 struct message {
 	char *label;
@@ -37,6 +42,7 @@ typedef void (*on_message)(void *peer, struct message *message);
 static method *real, wrapper[PLUGIN_METHODS], callbacks[CALLBACKS];
 static on_message relay_data;
 static __thread struct message *relayed;
+static char unknown_api[128];
 
 static void relay_under_own_label(void *peer, struct message *message)
 {
@@ -68,6 +74,11 @@ static int init(method *core, const char *configuration)
 	return ((init_plugin)real[INIT])(callbacks, configuration);
 }
 
+static const char *describe_unknown_api(void)
+{
+	return unknown_api;
+}
+
 method *create(void)
 {
 	Dl_info own;
@@ -85,8 +96,11 @@ method *create(void)
 	}
 	real = create_real();
 	int api = ((int (*)(void))real[GET_API])();
-	if (api != KNOWN_API) {
-		fprintf(stderr, "Plugin interface %d is not known: labels of data channels are not kept\n", api);
+	if (api < OLDEST_API || api > NEWEST_API) {
+		snprintf(unknown_api, sizeof(unknown_api),
+				"janus-config/datachannels.c, which does not know plugin interface %d: labels of data channels are lost", api);
+		fprintf(stderr, "%s\n", unknown_api);
+		real[GET_DESCRIPTION] = (method)describe_unknown_api; /* at the same place in each interface */
 		return real;
 	}
 	memcpy(wrapper, real, sizeof(wrapper));

@@ -155,6 +155,7 @@ class SfuStatus:
     connected_since: float = 0.0  # unix time, seconds; 0 = not connected
     log_name: str = ""  # its name in log lines where there are several
     details: Mapping[str, Any] = field(default_factory=dict)  # further facts about it: names and plain JSON values
+    restriction: str = ""  # one clear sentence when READY and something does not work
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import functools
 import importlib.util
 import itertools
@@ -17,6 +18,8 @@ import signal
 import socket
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
@@ -25,13 +28,55 @@ import aiohttp
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-JANUS = Path("/usr/bin/janus")
 API_SECRET = "api-secret-of-the-tests"
 ADMIN_SECRET = "admin-secret-of-the-tests"
 ADMIN_KEY = "admin-key-of-the-tests"
 START = 15.0  # seconds; measured 0.1 on an idle machine
 STOP = 10.0  # seconds; measured 0.2
 PORTS = 400  # UDP ports for each Janus, one per PeerConnection
+
+
+@dataclass(frozen=True)
+class JanusInstallation:
+    """A Janus on this machine."""
+
+    version: str  # major and minor
+    executable: Path
+    modules: str  # folder of its modules; empty: that of the distribution
+    command: str  # installs it
+
+    def check_installed(self) -> None:
+        """Check that it is there.
+
+        Raises:
+            pytest.UsageError: it is not; the text names the command that installs it.
+        """
+        if not self.executable.exists():
+            raise pytest.UsageError(f"the tests need a real Janus {self.version}: {self.command}")
+
+
+OF_THE_SYSTEM = JanusInstallation("1.1", Path("/usr/bin/janus"), "", "apt-get install janus")
+CURRENT = JanusInstallation(
+    "1.4", ROOT / "build/janus-1.4/janus", str(ROOT / "build/janus-1.4/modules"), "scripts/janus-1.4"
+)
+INSTALLATIONS = {installation.version: installation for installation in (OF_THE_SYSTEM, CURRENT)}
+VERSIONS = [OF_THE_SYSTEM.version, pytest.param(CURRENT.version, marks=pytest.mark.full)]
+_selected = [OF_THE_SYSTEM]  # the last one is the installation of each new ``JanusProcess``
+
+
+@contextlib.contextmanager
+def select_janus(version: str) -> Iterator[JanusInstallation]:
+    """Have each new ``JanusProcess`` run this version in the context."""
+    _selected.append(INSTALLATIONS[version])
+    yield _selected[-1]
+    _selected.pop()
+
+
+@pytest.fixture(params=VERSIONS)
+def janus_version(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Run the test with each version of Janus: that of the system, and in ``make test-full`` the current one."""
+    with select_janus(request.param):
+        yield request.param
 
 
 class JanusProcess:
@@ -41,6 +86,7 @@ class JanusProcess:
     """
 
     def __init__(self, **values: str) -> None:
+        self.installation = _selected[-1]
         ws_port, admin_port = free_ports(2)
         first = random.randrange(20000, 32000 - PORTS, PORTS)  # below the kernel's ephemeral range
         self.values = {
@@ -52,6 +98,7 @@ class JanusProcess:
             "EVENT_LOOPS": "1",
             "RTP_PORTS": f"{first}-{first + PORTS - 1}",
             "ICE_INTERFACES": "127.0.0.1",
+            "MODULES": self.installation.modules,
         } | values
         self.url = f"ws://127.0.0.1:{ws_port}"
         self.admin_url = f"ws://127.0.0.1:{admin_port}"
@@ -88,7 +135,7 @@ class JanusProcess:
         """Start Janus and return when it accepts connections.
 
         Raises:
-            pytest.UsageError: Debian's janus is not installed.
+            pytest.UsageError: this Janus is not installed.
         """
         self._launch()
         async with asyncio.timeout(START):
@@ -99,14 +146,13 @@ class JanusProcess:
 
     def _launch(self) -> None:
         # In this thread, not in a worker thread: the shim ends Janus with the thread that started it.
-        if not JANUS.exists():
-            raise pytest.UsageError("the tests need a real Janus: apt-get install janus")
+        self.installation.check_installed()
         run = Path(self._directory.name)
         datachannels = str(libraries() / "libjanus_datachannels.so")
         janus_config().fill(run, {"DATACHANNELS": datachannels} | self.values)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [JANUS, "-F", run / "conf", "-C", run / "conf" / "janus.jcfg"],
+                [self.installation.executable, "-F", run / "conf", "-C", run / "conf" / "janus.jcfg"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -220,12 +266,18 @@ def libraries() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="portunus-libraries-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for source in (ROOT / "tests" / "loopback_shim.c", ROOT / "janus-config" / "datachannels.c"):
-        library = folder / f"libjanus_{source.stem}.so"
-        try:
-            subprocess.run(["gcc", "-shared", "-fPIC", "-O2", "-o", library, source, "-ldl"], check=True)
-        except FileNotFoundError as error:
-            raise pytest.UsageError("the tests compile two small libraries: apt-get install gcc libc6-dev") from error
+        compile_library(source, folder)
     return folder
+
+
+def compile_library(source: Path, folder: Path, *options: str) -> Path:
+    """Compile a library that is loaded into Janus, and return its path."""
+    library = folder / f"libjanus_{source.stem}.so"
+    try:
+        subprocess.run(["gcc", "-shared", "-fPIC", "-O2", *options, "-o", library, source, "-ldl"], check=True)
+    except FileNotFoundError as error:
+        raise pytest.UsageError("the tests compile two small libraries: apt-get install gcc libc6-dev") from error
+    return library
 
 
 def free_ports(count: int) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -38,3 +39,39 @@ def test_missing_debian_package_is_named_with_the_command_that_installs_it(tmp_p
     assert missing.returncode == 1
     command = "sudo apt-get update && sudo apt-get install -y --no-install-recommends janus chromium"
     assert missing.stderr == f"This machine lacks janus chromium; install them with: {command}\n"
+
+
+def janus_script(tmp_path: Path, version: str) -> Path:
+    """Copy the script that sets Janus 1.4 up, beside a Janus that prints a version where ``version`` is not empty."""
+    script = tmp_path / "scripts" / "janus-1.4"
+    script.parent.mkdir()
+    shutil.copy2(ROOT / "scripts" / "janus-1.4", script)
+    if version:
+        janus = tmp_path / "build" / "janus-1.4" / "janus"
+        janus.parent.mkdir(parents=True)
+        janus.write_text(f"#!/bin/sh\necho 'Janus version: 1 ({version})'\n")
+        janus.chmod(0o755)
+    return script
+
+
+@pytest.mark.parametrize(("version", "warns"), [("1.4.1", False), ("1.4.2", True), ("1.5.0", True)])
+def test_janus_that_is_set_up_is_kept_and_an_unexpected_version_is_named(
+    version: str, warns: bool, tmp_path: Path
+) -> None:
+    done = attempt(janus_script(tmp_path, version), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, f"Janus {version} is in build/janus-1.4\n")
+    assert ("expect Janus 1.4.1" in done.stderr) is warns
+
+
+def test_janus_that_cannot_be_downloaded_is_an_error_with_the_command_and_leaves_nothing(tmp_path: Path) -> None:
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    (commands / "apt-get").write_text(
+        "#!/bin/sh\n[ $1 = indextargets ] && echo http://127.0.0.1:9/debian || exit 100\n"
+    )
+    (commands / "apt-get").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{commands}:{os.environ['PATH']}"}
+    failed = attempt(janus_script(tmp_path, ""), cwd=tmp_path, env=environment)
+    assert failed.returncode == 1
+    assert "Run scripts/janus-1.4 again" in failed.stderr
+    assert list((tmp_path / "build").iterdir()) == []

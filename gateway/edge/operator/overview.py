@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,10 +35,8 @@ class Overview:
         return _reasons(sfus) if len(sfus) > 1 else sfus[0].reason or sfus[0].state.value
 
     def away(self) -> str:
-        """Name the SFUs that accept no streams; empty if all do."""
-        sfus = self._sfus()
-        away = [sfu for sfu in sfus if sfu.state is not SfuState.READY]
-        return f"{len(away)} of {len(sfus)} SFUs take no streams: {_reasons(away)}" if away else ""
+        """Name the SFUs that accept no streams, and those with which something does not work; empty if all work."""
+        return restrictions(self._sfus())
 
     def stats(self) -> dict[str, Any]:
         """Return the body of ``/api/v1/stats`` (1.3)."""
@@ -100,6 +98,15 @@ class Overview:
             found.update((*key, room.members[id].client_type.value) for id in ids)
             found.update((*key, VIRTUAL) for it in room.virtuals.values() if it.in_call or not of_call)
         return found
+
+
+def restrictions(sfus: Sequence[SfuStatus]) -> str:
+    """Name the SFUs that accept no streams, and those with which something does not work; empty if all work."""
+    away = [sfu for sfu in sfus if sfu.state is not SfuState.READY]
+    parts = [f"{len(away)} of {len(sfus)} SFUs take no streams: {_reasons(away)}"] if away else []
+    restricted = [sfu for sfu in sfus if sfu.restriction]
+    parts += [f"{_name(sfu)}: {sfu.restriction}" if len(sfus) > 1 else sfu.restriction for sfu in restricted]
+    return "; ".join(parts)
 
 
 def _reasons(sfus: Iterable[SfuStatus]) -> str:

@@ -24,7 +24,7 @@ class Status:
     """Serves the read-only endpoints; the functions are called for each request.
 
     ``stats`` returns the object of ``/api/v1/stats``; ``not_ready`` one sentence for ``/readyz``, empty when ready;
-    ``away`` names the SFUs that accept no streams while others do, empty when all do.
+    ``away`` names the SFUs that accept no streams while others do, and restrictions; empty when there are none.
     """
 
     def __init__(

@@ -22,11 +22,15 @@ from mcu.janus.connection.back_off import back_off
 from mcu.janus.connection.log import JanusLog
 from mcu.janus.connection.messages import (
     NO_SUCH_SESSION,
+    RECOMMENDED,
     SUBPROTOCOL,
     JanusError,
+    JanusMessage,
     loggable,
     reason_unusable,
+    restriction,
     server_details,
+    version_numbers,
 )
 from mcu.janus.connection.session import Clock, JanusSession
 from mcu.janus.settings import JanusServerSettings
@@ -65,6 +69,7 @@ class JanusConnector:
         self.name = ""
         self.details: dict[str, Any] = {}
         self.version = ""
+        self.restriction = ""  # one sentence about what does not work while it can be used
         self.connected_since = 0.0  # unix time
         self.settings = settings  # of the next connection
         self.abandoned: set[int] = set()  # sessions that were given up and that Janus may still have
@@ -232,10 +237,23 @@ class JanusConnector:
             return SfuState.REFUSED, f"it refuses this gateway: {error}"
         except (TimeoutError, McuLost):
             return SfuState.CONNECTING, "it does not answer"
+        self._apply(server_info)
+        return SfuState.READY, ""
+
+    def _apply(self, server_info: JanusMessage) -> None:
+        before = self.version
         self.name, self.version = loggable(server_info.name), loggable(server_info.version_string)
         self.details = server_details(server_info)
+        self.restriction = restriction(server_info)
         self._reclaim_timeout = server_info.reclaim_timeout
-        return SfuState.READY, ""
+        if self.version != before and () < version_numbers(self.version) < RECOMMENDED:
+            self._log.warning(
+                "Janus %s lacks security fixes; %s is the oldest version that is recommended",
+                self.version,
+                ".".join(map(str, RECOMMENDED)),
+            )
+        if self.restriction:
+            self._log.warning("%s", self.restriction)
 
     async def _claim(self, session: JanusSession) -> Outcome:
         try:

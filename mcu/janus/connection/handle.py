@@ -39,12 +39,14 @@ class Handle:
         self.session = session
         self.id = number
         self.listener = listener
+        self.negotiated = False  # Janus has sent a description over it
         self._outstanding: set[Answer] = set()
         self._unawaited: set[Answer] = set()  # answers that have no caller: passed to the listener as events
         session.handles[number] = self
 
     def receive(self, message: JanusMessage) -> None:
         """Pass an event to the listener."""
+        self.negotiated = self.negotiated or message.jsep is not None
         self.notify(message.janus, lambda listener: listener.on_event(message))
 
     def receive_info(self, info: HandleInfo) -> None:
@@ -128,6 +130,7 @@ class Handle:
 
     def on_answer(self, answer: Answer, message: JanusMessage) -> None:
         """Pass an answer that has no caller to the listener, in its place among the events."""
+        self.negotiated = self.negotiated or message.jsep is not None
         if answer in self._unawaited:
             self.receive(message)
 

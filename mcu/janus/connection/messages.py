@@ -14,6 +14,8 @@ import msgspec
 SUBPROTOCOL = "janus-protocol"
 ADMIN_SUBPROTOCOL = "janus-admin-protocol"
 PLUGIN = "janus.plugin.videoroom"
+RECOMMENDED = (1, 4, 1)  # the oldest version of Janus that has all its security fixes
+UNKNOWN_INTERFACE = "janus-config/datachannels.c"  # begins VideoRoom's description where that steps aside
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ID = re.compile(r"\d{6,}")  # of a session, a handle or a room
 
@@ -116,7 +118,7 @@ class TrickledCandidate(msgspec.Struct, frozen=True):
 class HandleFlags(msgspec.Struct, frozen=True):
     """The state flags of a handle that are used here."""
 
-    alert: bool = False  # its PeerConnection was hung up
+    alert: bool = False  # its PeerConnection was hung up; since Janus 1.2.2 also: it has none yet
 
 
 class IncomingStats(msgspec.Struct, frozen=True):
@@ -233,8 +235,7 @@ def error_of(message: JanusMessage) -> JanusError | None:
 
 def server_details(server_info: JanusMessage) -> dict[str, Any]:
     """Return the details of a Janus for its operator: plain JSON values (reference 1.3)."""
-    plugin = server_info.plugins.get(PLUGIN)
-    room = plugin if isinstance(plugin, dict) else {}
+    room = _plugin(server_info)
     named = {"name": room.get("name"), "version": room.get("version_string"), "author": room.get("author")}
     return {
         "author": loggable(server_info.author),
@@ -244,6 +245,24 @@ def server_details(server_info: JanusMessage) -> dict[str, Any]:
         "ipv6": server_info.ipv6,
         "videoroom": {key: loggable(text) for key, text in named.items() if isinstance(text, str)},
     }
+
+
+def _plugin(server_info: JanusMessage) -> dict[str, Any]:
+    plugin = server_info.plugins.get(PLUGIN)
+    return plugin if isinstance(plugin, dict) else {}
+
+
+def restriction(server_info: JanusMessage) -> str:
+    """Return one sentence about what does not work with this Janus, which can be used all the same; empty: nothing."""
+    description = _plugin(server_info).get("description")
+    if isinstance(description, str) and description.startswith(UNKNOWN_INTERFACE):
+        return f"VideoRoom of this Janus works without {loggable(description)}"
+    return ""
+
+
+def version_numbers(text: str) -> tuple[int, ...]:
+    """Return the numbers of a version: 1.4.1 as (1, 4, 1)."""
+    return tuple(int(part) for part in text.split(".") if part.isdecimal())
 
 
 def reason_unusable(server_info: JanusMessage) -> str:

@@ -68,6 +68,7 @@ ROUTES = {
     "slowlink": Route.HANDLE,
     "trickle": Route.HANDLE,
     "hangup": Route.HANDLE,
+    "ice-failed": Route.HANDLE,
     "detached": Route.HANDLE,
     "timeout": Route.SESSION_ENDED,
 }

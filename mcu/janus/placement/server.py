@@ -20,6 +20,7 @@ from mcu.base import (
 )
 from mcu.janus.connection.connector import JanusConnector
 from mcu.janus.connection.log import JanusLog
+from mcu.janus.connection.messages import version_numbers
 from mcu.janus.connection.session import Clock, JanusSession
 from mcu.janus.events.statistics import EventStatistics
 from mcu.janus.placement.ranking import ServerLoad
@@ -249,8 +250,7 @@ class JanusServer:
 
     @property
     def _version(self) -> tuple[int, ...]:
-        parts = self.connector.version.split(".")
-        return tuple(int(part) for part in parts if part.isdecimal())
+        return version_numbers(self.connector.version)
 
     # -- load and status
 
@@ -308,6 +308,7 @@ class JanusServer:
             name=connector.name,
             version=connector.version,
             reason=reason,
+            restriction=connector.restriction if state is SfuState.READY else "",
             publishers=len(self.publishers),
             subscribers=self._subscriber_count,
             load=load,

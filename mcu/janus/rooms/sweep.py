@@ -182,12 +182,14 @@ async def report_handle_states(
 ) -> None:
     """Pass the Admin API's ``handle_info`` of each handle to its listener, after the connection was broken.
 
+    A handle that has negotiated nothing has no PeerConnection to report, and since Janus 1.2.2 the flag of one that was
+    hung up.
     A failure is only logged: most missed events show in other ways.
     """
     try:
         async with asyncio.timeout(LOOK_TIMEOUT), connect_admin_api(http, settings) as admin:
             for number, handle in list(session.handles.items()):
-                if handle.listener is None:
+                if handle.listener is None or not handle.negotiated:
                     continue
                 info = await admin.handle_info(session.id, number)
                 if info is not None:

@@ -22,6 +22,10 @@ from mcu.janus.streams.descriptions import reports
 from mcu.listener_gate import ListenerGate
 from sdp.document import Description
 
+# Events after which a handle's PeerConnection carries no media any more. `ice-failed` (since Janus 1.2.0): the client,
+# which was connected, does not answer consent checks any more (RFC 7675).
+ENDS = ("hangup", "detached", "ice-failed")
+
 
 class HandlePeer(ABC):
     """A handle, its listener and its end."""

@@ -12,7 +12,7 @@ from mcu.janus.connection.session import JanusSession
 from mcu.janus.rooms import videoroom
 from mcu.janus.rooms.registry import RoomRegistry
 from mcu.janus.streams.descriptions import SerialisedOffer, active_media, parsed, rid_order
-from mcu.janus.streams.handle_peer import HandlePeer
+from mcu.janus.streams.handle_peer import ENDS, HandlePeer
 from mcu.janus.streams.room_feed import RoomFeed
 from sdp.document import Description
 
@@ -157,7 +157,7 @@ class JanusPublisher(HandlePeer):
             self._on_media(message.type, message.mid, receiving=message.receiving)
         elif message.janus == "trickle":
             self._on_trickle(message)
-        elif message.janus in ("hangup", "detached") or message.plugindata.data.videoroom == "destroyed":
+        elif message.janus in ENDS or message.plugindata.data.videoroom == "destroyed":
             self.end(CloseReason.FAILED)
         elif message.jsep is not None:  # the answer to an offer whose update() was cancelled
             self._on_answer(parsed(message.jsep.sdp))

@@ -9,7 +9,7 @@ from mcu.janus.connection.messages import JanusError, JanusMessage
 from mcu.janus.connection.session import RequestInterrupted
 from mcu.janus.rooms import videoroom
 from mcu.janus.streams.descriptions import inactive_mids, parsed, serialised
-from mcu.janus.streams.handle_peer import HandlePeer
+from mcu.janus.streams.handle_peer import ENDS, HandlePeer
 from mcu.janus.streams.layer_switch import LayerSwitch
 from mcu.janus.streams.room_feed import RoomFeed
 from sdp.document import Description
@@ -180,7 +180,7 @@ class JanusSubscriber(HandlePeer):
         """Handle an event of Janus."""
         if message.janus == "trickle":
             self._on_trickle(message)
-        elif message.janus in ("hangup", "detached") or message.plugindata.data.videoroom == "destroyed":
+        elif message.janus in ENDS or message.plugindata.data.videoroom == "destroyed":
             self.end(CloseReason.FAILED)
         elif self._announces_hangup(message):
             asyncio.get_running_loop().call_later(HANGUP_WITHIN, self.end, CloseReason.PUBLISHER_GONE)

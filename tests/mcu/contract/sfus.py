@@ -14,7 +14,7 @@ from mcu.inprocess import InprocessSettings
 from mcu.inprocess.backend import InprocessMcu
 from mcu.janus.backend import JanusMcu
 from mcu.janus.settings import JanusServerSettings
-from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
+from tests.janus_process import ADMIN_KEY, API_SECRET, CURRENT, JanusProcess, select_janus
 
 CLEAN = 15.0  # seconds for the clean-up after a cancelled call: Janus may take 5 s to answer
 
@@ -88,18 +88,27 @@ async def one_janus(stack: AsyncExitStack) -> Sfu:
     return JanusSfu(await stack.enter_async_context(JanusProcess()))
 
 
+async def current_janus(stack: AsyncExitStack) -> Sfu:
+    """Run one current Janus until the stack ends."""
+    with select_janus(CURRENT.version):
+        return await one_janus(stack)
+
+
 async def two_janus(stack: AsyncExitStack) -> Sfu:
-    """Run two Janus until the stack ends."""
-    return JanusSfu(*[await stack.enter_async_context(JanusProcess()) for _ in range(2)])
+    """Run the system's Janus and a current one until the stack ends."""
+    with select_janus(CURRENT.version):
+        current = JanusProcess()
+    return JanusSfu(*[await stack.enter_async_context(janus) for janus in (JanusProcess(), current)])
 
 
 # Each entry creates an SFU that is not started yet; the suite runs on all of them.
 SFUS: dict[str, Callable[[AsyncExitStack], Awaitable[Sfu]]] = {
     "inprocess": inprocess,
     "janus": one_janus,
+    "janus-1.4": current_janus,
     "two-janus": two_janus,
 }
-FULL = frozenset({"two-janus"})  # run in make test-full only
+FULL = frozenset({"janus-1.4", "two-janus"})  # run in make test-full only
 PARAMETERS = [pytest.param(name, marks=pytest.mark.full) if name in FULL else name for name in SFUS]
 
 

@@ -25,12 +25,12 @@ from mcu.janus.settings import JanusServerSettings
 from mcu.janus.streams.publisher import JanusPublisher
 from mcu.janus.streams.subscriber import JanusSubscriber
 from sdp.document import Description
-from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
+from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess, janus_version
 from tests.mcu.descriptions import described
 from tests.media import PublishingPeer, WatchingPeer
 from tests.media.loopback import loopback
 
-__all__ = ["loopback"]
+__all__ = ["janus_version", "loopback"]
 
 WAIT = 10.0  # seconds for each reaction of Janus
 INSTANCE = "of-the-tests"
@@ -150,7 +150,7 @@ async def until_room_count(janus: JanusProcess, count: int) -> None:
 
 
 @pytest.fixture
-async def janus() -> AsyncIterator[JanusProcess]:
+async def janus(janus_version: str) -> AsyncIterator[JanusProcess]:
     async with JanusProcess() as process:
         yield process
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
@@ -19,10 +21,11 @@ from mcu.base import (
     SubscribeOptions,
 )
 from mcu.janus.backend import JanusMcu
+from mcu.janus.connection.messages import PLUGIN
 from mcu.janus.connection.session import JanusSession
 from mcu.janus.settings import JanusServerSettings
 from sdp.document import kinds
-from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess, free_ports
+from tests.janus_process import ADMIN_KEY, API_SECRET, ROOT, JanusProcess, compile_library, free_ports
 from tests.mcu.descriptions import described
 from tests.mcu.janus.conftest import (
     CAMERA,
@@ -34,8 +37,11 @@ from tests.mcu.janus.conftest import (
     settings_for,
     until_room_count,
 )
+from tests.mcu.janus.fake_janus import FakeJanus
 from tests.mcu.janus.tcp_proxy import TcpProxy
 from tests.media import PublishingPeer
+
+pytestmark = pytest.mark.usefixtures("janus_version")
 
 STALL = 8.0  # seconds within which a frozen Janus must be noticed
 RECLAIM_TIMEOUT = 10.0  # seconds for which Janus lets a session be claimed (``janus-config/``)
@@ -72,12 +78,13 @@ async def test_a_janus_that_is_not_up_yet_is_waited_for(
         assert "audio" in kinds(answer)
         status = mcu.status()
         assert status.ready
-        assert status.sfus[0].version == "1.1.2"
+        assert status.sfus[0].version.startswith(process.installation.version)
         assert status.sfus[0].publishers == 1
         await mcu.stop()
         assert await process.rooms() == []
     missing = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert len(missing) == 1
+    old = ["lacks security fixes"] if process.installation.version == "1.1" else []
+    assert [any(text in record.getMessage() for text in old) for record in missing] == [False, *(True for _ in old)]
     assert "127.0.0.1" not in caplog.text
     await publisher.close()
 
@@ -107,6 +114,42 @@ async def test_a_janus_without_videoroom_is_refused_with_one_sentence(states: Re
         assert status.sfus[0].reason == "this Janus has no VideoRoom plugin (janus.plugin.videoroom)"
         with pytest.raises(Rejected, match="no VideoRoom"):
             await mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(), WaitableListener())
+        await mcu.stop()
+
+
+async def test_an_unknown_plugin_interface_is_a_restriction_in_log_and_status(
+    states: RecordedStates, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    library = compile_library(ROOT / "janus-config" / "datachannels.c", tmp_path, "-DOLDEST_API=1", "-DNEWEST_API=1")
+    async with JanusProcess(DATACHANNELS=str(library)) as process:
+        mcu = JanusMcu((settings_for(process),), timeout=WAIT)
+        await mcu.start(states)
+        status = await states.until(lambda status: status.ready)
+        assert re.fullmatch(
+            r"VideoRoom of this Janus works without janus-config/datachannels.c, which does not know plugin interface "
+            r"10\d: labels of data channels are lost",
+            status.sfus[0].restriction,
+        )
+        assert status.sfus[0].restriction in caplog.text
+        await mcu.stop()
+
+
+async def test_the_recommended_version_is_logged_once_with_an_older_janus(
+    states: RecordedStates, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with FakeJanus() as fake:
+        info = {"janus": "server_info", "data_channels": True, "plugins": {PLUGIN: {}}}
+        mcu = JanusMcu((JanusServerSettings(fake.url),), timeout=WAIT)
+        for version, warnings in (("1.4.0", 1), ("1.4.0", 1), ("1.4.1", 1), ("1.10.0", 1), ("2.0", 1), ("1.3.9", 2)):
+            fake.answers["info"] = {**info, "version_string": version}
+            if states.statuses:
+                await fake.sockets[-1].close()
+                await states.until(lambda status: not status.ready)
+            else:
+                await mcu.start(states)
+            status = await states.until(lambda status: status.ready)
+            assert status.sfus[0].version == version
+            assert caplog.text.count("lacks security fixes; 1.4.1 is the oldest") == warnings
         await mcu.stop()
 
 

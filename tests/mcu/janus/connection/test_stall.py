@@ -17,7 +17,7 @@ from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 from tests.mcu.janus.conftest import CAMERA, INSTANCE, WAIT, JanusCall, RecordedStates, WaitableListener
 from tests.mcu.janus.tcp_proxy import TcpProxy
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.usefixtures("janus_version")]
 
 NOTICED = 8.0  # seconds within which a Janus that does not answer must be noticed
 RECLAIM_TIMEOUT = 10.0  # seconds for which Janus lets a session be claimed (``janus-config/``)

@@ -21,7 +21,7 @@ from tests.janus_process import JanusApi, JanusProcess
 from tests.mcu.janus.conftest import CAMERA, SCREEN, JanusCall, settings_for
 from tests.media import MediaPeer, PublishingPeer, WatchingPeer
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.usefixtures("janus_version")]
 
 LIMIT = 20.0  # seconds; Janus sends statistics each second
 DROP_EVERY = 5  # of so many packets one is dropped

@@ -16,6 +16,8 @@ from tests.mcu.janus.janus_group import JanusGroup, start_several, stream_key
 from tests.media import PublishingPeer
 from tests.media.loopback import loopback
 
+pytestmark = pytest.mark.usefixtures("janus_version")
+
 __all__ = ["loopback"]
 
 SECONDS = 30.0

@@ -15,6 +15,8 @@ from tests.mcu.janus.janus_group import start_several, stream_key, until_equal
 from tests.mcu.janus.placement.test_several import SOON, offer_of_closed_peer
 from tests.media.loopback import loopback
 
+pytestmark = pytest.mark.usefixtures("janus_version")
+
 __all__ = ["loopback"]
 
 

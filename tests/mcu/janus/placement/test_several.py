@@ -27,6 +27,8 @@ from tests.mcu.janus.janus_group import start_several, stream_key, until_equal
 from tests.media import PublishingPeer
 from tests.media.loopback import loopback
 
+pytestmark = pytest.mark.usefixtures("janus_version")
+
 __all__ = ["loopback"]
 
 SOON = PublishOptions(timeout=5.0)

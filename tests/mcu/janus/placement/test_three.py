@@ -11,6 +11,8 @@ from tests.mcu.janus.janus_group import JanusGroup, start_several, stream_key, u
 from tests.media import PublishingPeer, WatchingPeer
 from tests.media.loopback import loopback
 
+pytestmark = pytest.mark.usefixtures("janus_version")
+
 __all__ = ["loopback"]
 
 

@@ -21,6 +21,8 @@ from tests.mcu.descriptions import described
 from tests.mcu.janus.conftest import CAMERA, INSTANCE, WAIT, JanusCall, RecordedStates, WaitableListener
 from tests.media import PublishingPeer
 
+pytestmark = pytest.mark.usefixtures("janus_version")
+
 OWN = f"portunus|{INSTANCE}|cloud|anna|video"  # the label of CAMERA
 FOREIGN = {"somebody else's", "portunus|another|cloud|anna|video", "portunus|cloud|of an old version|video"}
 

@@ -15,6 +15,8 @@ from tests.mcu.janus.conftest import CAMERA, INSTANCE, WaitableListener
 from tests.mcu.janus.janus_group import JanusGroup, start_several, until_equal
 from tests.media.loopback import loopback
 
+pytestmark = pytest.mark.usefixtures("janus_version")
+
 __all__ = ["loopback"]
 
 IN_US = PublishOptions(country="US")

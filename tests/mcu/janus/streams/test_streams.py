@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any
@@ -32,6 +33,8 @@ from tests.janus_process import JanusProcess
 from tests.mcu.descriptions import WITHOUT_TRANSPORT, described
 from tests.mcu.janus.conftest import CAMERA, SCREEN, WAIT, JanusCall, WaitableListener, settings_for
 from tests.media import PublishingPeer
+
+pytestmark = pytest.mark.usefixtures("janus_version")
 
 SOON = PublishOptions(timeout=5.0)
 
@@ -315,6 +318,16 @@ async def test_a_publisher_that_hangs_up_has_failed(call: JanusCall, janus: Janu
     assert await own.close_reason() is CloseReason.FAILED
     assert await listener.close_reason() is CloseReason.PUBLISHER_GONE
     await until_counts(janus, rooms=0, handles=0)
+
+
+async def test_a_stream_whose_ice_failed_has_failed(call: JanusCall) -> None:
+    publisher, sender, published = await call.publisher()
+    subscriber, watcher, subscribed = await call.subscriber()
+    await watcher.wait_for_tone(sender.frequency)
+    for peer, listener in ((subscriber, subscribed), (publisher, published)):
+        event = {"janus": "ice-failed", "session_id": peer.session.id, "sender": peer.handle.id}
+        peer.session.receive(parse(json.dumps(event)))
+        assert listener.closed == [CloseReason.FAILED]
 
 
 async def test_a_subscriber_that_hangs_up_has_failed(call: JanusCall, janus: JanusProcess) -> None:

@@ -1,0 +1,37 @@
+"""Clients that vanish without ending their connections: since Janus 1.2 its consent checks (RFC 7675) find out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from mcu.base import CloseReason
+from tests.janus_process import CURRENT, JanusProcess, select_janus
+from tests.mcu.janus.conftest import JanusCall, until_room_count
+
+VANISHED = 60.0  # seconds; measured 29
+
+
+@pytest.fixture
+def janus_version() -> Iterator[str]:
+    """Run the tests with the current Janus only: 1.1 has no consent checks."""
+    with select_janus(CURRENT.version):
+        yield CURRENT.version
+
+
+@pytest.mark.full
+@pytest.mark.timeout(120)
+async def test_clients_that_vanish_are_hung_up(call: JanusCall, janus: JanusProcess) -> None:
+    _, sender, published = await call.publisher()
+    _, watcher, subscribed = await call.subscriber()
+    _, other, remaining = await call.subscriber()
+    await asyncio.gather(watcher.wait_for_tone(sender.frequency), other.wait_for_tone(sender.frequency))
+    watcher.cut()
+    assert await subscribed.close_reason(VANISHED) is CloseReason.FAILED
+    assert (published.closed, remaining.closed) == ([], [])
+    sender.cut()
+    assert await published.close_reason(VANISHED) is CloseReason.FAILED
+    assert await remaining.close_reason() is CloseReason.PUBLISHER_GONE
+    await until_room_count(janus, 0)
