@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from typing import NewType
 
 SessionId = NewType("SessionId", str)  # public: other clients see it
@@ -20,11 +21,17 @@ ConnectionId = NewType("ConnectionId", int)
 ENTROPY = 48  # random bytes that ``SessionIds.make`` needs
 _RANDOM = 24
 _SIGNATURE = 12
+_id_of_any_server = re.compile(r"[A-Za-z0-9+/_|-]{40,}={0,2}")
 
 
 def random_part(id: str) -> str:
     """Return the random characters at the beginning of an id, without the signature."""
     return id[: _RANDOM * 4 // 3]  # base64
+
+
+def has_form_of_an_id(text: str) -> bool:
+    """Whether the text could be an id that this or another server made: long, and of the characters of base64."""
+    return _id_of_any_server.fullmatch(text) is not None
 
 
 class SessionIds:

@@ -9,7 +9,7 @@ from msgspec import UNSET, Raw
 
 from gateway.core.acknowledged import FEATURE, AcknowledgedOutbox
 from gateway.core.hub import LimitReached
-from gateway.core.ids import ENTROPY
+from gateway.core.ids import ENTROPY, has_form_of_an_id
 from gateway.core.limits import Backend
 from gateway.core.outbox import Outbox
 from gateway.core.session import ClientType, Session
@@ -39,7 +39,7 @@ _TOKEN_ERRORS = {code.value[0]: code for code in (Code.INVALID_TOKEN, Code.TOKEN
 
 
 class ForgedResumeId(ProtocolError):
-    """The resume id is made from an id of an open session; the error is sent after the delay for a failed attempt."""
+    """The resume id is no server's, or made from an id of an open session; the error is sent after a delay (14.1)."""
 
 
 class HelloRequests:
@@ -95,7 +95,7 @@ class HelloRequests:
         session = services.hub.resumable(resume_id)
         if session is None:
             services.counters.resume_failed_total += 1
-            if not services.hub.resembles_an_id(resume_id):  # of an ended session, or of another server
+            if has_form_of_an_id(resume_id) and not services.hub.resembles_an_id(resume_id):
                 raise ProtocolError(Code.NO_SUCH_SESSION.error())
             services.throttling.check(client, ThrottledAction.HELLO_RESUME)
             raise ForgedResumeId(Code.NO_SUCH_SESSION.error())
