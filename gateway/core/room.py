@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec import Raw
 
 from gateway.core.ids import SessionId
+from gateway.core.relay_budget import RelayBudget
 from gateway.core.transient import TransientData
 from gateway.wire.backend import ParticipantEntry
 
@@ -30,7 +31,7 @@ class RoomKey(NamedTuple):
 class Room:
     """The state of a room; only the hub changes it."""
 
-    __slots__ = ("in_call", "key", "members", "ping_at", "properties", "transient", "users", "virtuals")
+    __slots__ = ("in_call", "key", "members", "ping_at", "properties", "relay_budget", "transient", "users", "virtuals")
 
     def __init__(self, key: RoomKey, properties: Raw, now: float) -> None:
         self.key = key
@@ -40,4 +41,5 @@ class Room:
         self.users: list[ParticipantEntry] = []  # of the last ``incall`` request (7.3)
         self.virtuals: dict[SessionId, VirtualSession] = {}
         self.transient = TransientData()
+        self.relay_budget = RelayBudget()  # for messages to its members
         self.ping_at = now + PING_INTERVAL

@@ -16,6 +16,7 @@ from gateway.core.ids import ConnectionId, ResumeId, RoomSessionId, SessionId
 from gateway.core.limits import Backend
 from gateway.core.outbox import Outbox
 from gateway.core.permissions import Permissions
+from gateway.core.relay_budget import RelayBudget
 from gateway.core.room import RoomKey
 from gateway.core.token_bucket import ByteBucket
 from gateway.wire.server import Sender, encode_sender
@@ -58,6 +59,8 @@ class Session:
         "outbox",
         "permissions",
         "received",
+        "relay_budget",
+        "relay_share",
         "resume_id",
         "room",
         "room_session_given",
@@ -106,6 +109,8 @@ class Session:
         managed = INTERNAL_INCALL in features
         self.call_flags = INTERNAL_CALL_FLAGS if self.is_internal and not managed else 0
         self.virtuals: dict[str, VirtualSession] = {}  # of an internal client, by the name it chose
+        self.relay_budget = RelayBudget()  # for messages to this session
+        self.relay_share = ByteBucket()  # for messages of this session beyond the budget of their recipients
         self.received = 0  # messages received from the client since its hello, refused ones included
 
     def attach(self, connection: ConnectionId) -> ConnectionId | None:

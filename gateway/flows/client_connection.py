@@ -14,11 +14,12 @@ from gateway.flows.ports import Connection
 class Inbox:
     """The messages that wait for an earlier one to be handled; after the hello it belongs to the session."""
 
-    __slots__ = ("bucket", "busy", "waiting")
+    __slots__ = ("bucket", "busy", "size", "waiting")
 
     def __init__(self, bucket: TokenBucket) -> None:
         self.bucket = bucket
         self.busy = False  # whether a task handles a message of this inbox
+        self.size = 0  # characters of the messages that wait
         self.waiting: deque[tuple[ClientConnection, str]] = deque()
 
 

@@ -30,6 +30,7 @@ from gateway.wire.errors import Code, Error, ProtocolError
 
 HELLO_TIME = 2.0  # seconds from the connect to a hello (2.5)
 PAUSE_AT = 64  # messages in an inbox at which no more are read from the connection
+PAUSE_AT_SIZE = 131_072  # characters, the same
 
 _INVALID = server.encode(server.ErrorMessage(Code.INVALID_FORMAT.error()))
 _TOO_MANY = server.encode(server.ErrorMessage(Code.TOO_MANY_REQUESTS.error()))
@@ -89,7 +90,8 @@ class Dispatcher:
                 client.session.received += 1
         if inbox.busy:
             inbox.waiting.append((client, text))
-            if len(inbox.waiting) >= PAUSE_AT:
+            inbox.size += len(text)
+            if len(inbox.waiting) >= PAUSE_AT or inbox.size >= PAUSE_AT_SIZE:
                 client.connection.pause()
             return
         work = self._handle(client, text)
@@ -156,12 +158,15 @@ class Dispatcher:
             inbox.busy = False
             if client.inbox is not inbox:  # resumed: messages behind the hello follow those of the session's own inbox
                 client.inbox.waiting.extend(inbox.waiting)
+                client.inbox.size += inbox.size
                 inbox.waiting.clear()
+                inbox.size = 0
             self._drain(client.inbox)
 
     def _drain(self, inbox: Inbox) -> None:
         while inbox.waiting and not inbox.busy:
             client, text = inbox.waiting.popleft()
+            inbox.size -= len(text)
             if not inbox.waiting and not client.gone:
                 client.connection.resume()
             self.received(client, text, waited=True)

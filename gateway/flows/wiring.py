@@ -15,6 +15,7 @@ from gateway.flows.media.signaling import MediaSignaling
 from gateway.flows.rooms.events import RoomEvents
 from gateway.flows.rooms.membership import RoomMembership
 from gateway.flows.rooms.relay import Relay
+from gateway.flows.rooms.traffic import Traffic
 from gateway.flows.rooms.transient import TransientRequests
 from gateway.flows.services import Services
 from gateway.flows.sessions.closing import SessionCloser
@@ -31,18 +32,19 @@ class Flows:
         self.media = MediaSignaling(services)
         events = RoomEvents(services, self.media)
         virtual_sessions = VirtualSessions(services, events)
-        self.transient = TransientRequests(services, events)
+        traffic = Traffic(services)
+        self.transient = TransientRequests(services, events, traffic)
         self.dialouts = Dialouts(services, self.transient)
         self.session_closer = SessionCloser(services, events, virtual_sessions, self.dialouts)
-        relay = Relay(services, self.media)
+        relay = Relay(services, self.media, traffic)
         self.dispatch = Dispatcher(
             services,
             HelloRequests(services, events),
             self.session_closer,
             {
-                "message": relay.message,
-                "control": relay.control,
-                "transient": self.transient.update,
+                "message": traffic.waiting(relay.message),
+                "control": traffic.waiting(relay.control),
+                "transient": traffic.waiting(self.transient.update),
                 "room": RoomMembership(services, events, self.session_closer).handle,
                 "internal": InternalRequests(services, events, self.media, virtual_sessions, self.dialouts).handle,
             },

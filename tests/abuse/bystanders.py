@@ -35,6 +35,7 @@ class Experience:
     room_lost: int = 0  # over all receivers
     room_worst: float = 0.0
     closed: int = 0  # connections that ended
+    stalled: float = 0.0  # seconds that the bystanders' own process was late at most: the machine is busy
 
 
 class Receiver:
@@ -58,6 +59,14 @@ class Receiver:
         return 0 if self.numbers == list(range(sent)) else max(sent - len(set(self.numbers)), 1)
 
 
+async def measure_stalls(stalls: list[float]) -> None:
+    """Replace the only entry by the longest time that this process was not run when it should have been."""
+    while True:
+        before = time.monotonic()
+        await asyncio.sleep(0.01)
+        stalls[0] = max(stalls[0], time.monotonic() - before - 0.01)
+
+
 async def keep_sending(client: TalkClient, period: float, sent: list[int]) -> None:
     """Send numbered messages to the room, with the time at which each is sent, until cancelled."""
     while True:
@@ -79,7 +88,9 @@ async def watch(gateway: str, backend: str, tickets: Json, until: asyncio.Future
         room = [Receiver(clients[name]) for name in TEN[1:]]
         sent: list[int] = []
         room_sent: list[int] = []
+        stalls = [0.0]
         sending = [
+            asyncio.create_task(measure_stalls(stalls)),
             asyncio.create_task(keep_sending(clients["anna"], PERIOD, sent)),
             asyncio.create_task(keep_sending(clients[TEN[0]], ROOM_PERIOD, room_sent)),
         ]
@@ -99,6 +110,7 @@ async def watch(gateway: str, backend: str, tickets: Json, until: asyncio.Future
             room_sent=len(room_sent),
             room_lost=sum(one.lost(len(room_sent)) for one in room),
             room_worst=max(one.worst for one in room),
+            stalled=stalls[0],
             closed=sum(client.close_code is not None for client in clients.values()),
         )
 

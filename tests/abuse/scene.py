@@ -58,7 +58,7 @@ class Scene:
         seen = self.experience
         assert (seen.lost, seen.room_lost, seen.closed) == (0, 0, 0), seen
         assert seen.sent > 0, seen
-        assert seen.worst < late, seen
+        assert seen.worst < late + seen.stalled, seen
         assert self.growth < memory, f"the memory grew by {self.growth >> 10} KiB"
 
     @asynccontextmanager

@@ -12,10 +12,12 @@ from msgspec import Raw
 
 from gateway.core.ids import SessionId
 from gateway.core.permissions import CONTROL
+from gateway.core.relay_budget import RelayBudget
 from gateway.core.room import Room, RoomKey
 from gateway.core.session import Session
 from gateway.core.visibility import Content, Form, form_for
 from gateway.flows.media.signaling import MediaSignaling
+from gateway.flows.rooms.traffic import Traffic
 from gateway.flows.services import Services
 from gateway.wire import server
 from gateway.wire.client import ClientMessage
@@ -32,7 +34,8 @@ GUARDED_TYPES = SFU_TYPES | {CONTROL_TYPE}  # of ``data`` that makes the recipie
 class Relay:
     """Relays ``message`` and ``control`` messages; passes media messages to the SFU, if there is one."""
 
-    def __init__(self, services: Services, media_flows: MediaSignaling) -> None:
+    def __init__(self, services: Services, media_flows: MediaSignaling, traffic: Traffic) -> None:
+        self._traffic = traffic
         self._hub = services.hub
         self._delivery = services.delivery
         self._media = media_flows
@@ -43,15 +46,17 @@ class Relay:
 
         Raises:
             ProtocolError: the message, or its ``data`` (5.2), is malformed.
+            RecipientsBusy: it is to be handled again later.
         """
         type, recipient, data = addressed(message.message)
         if type == "session":
             self._to_session(session, recipient, data, message.id)
         elif type == "user":
             if recipient != session.userid:
-                self._send(
-                    session, type, self._hub.of_user(session.backend, recipient), data, decode_media_message(data)
-                )
+                targets = self._hub.of_user(session.backend, recipient)
+                for target in targets:
+                    self._charge(session, target.relay_budget, data, (target,))
+                self._send(session, type, targets, data, decode_media_message(data))
         else:
             self._to_room(session, type, data)
 
@@ -60,6 +65,7 @@ class Relay:
 
         Raises:
             ProtocolError: the message is malformed.
+            RecipientsBusy: it is to be handled again later.
         """
         type, recipient, data = addressed(message.control)
         if not session.may(CONTROL):
@@ -67,6 +73,12 @@ class Relay:
         targets = self._targets(session, type, recipient)
         if type == "session" and not targets:
             self._to_virtual(session, recipient, data, CONTROL_TYPE, control=True)
+        room = self._hub.room_of(session)
+        if type in ("session", "user") or room is None:
+            for target in targets:
+                self._charge(session, target.relay_budget, data, (target,))
+        else:
+            self._charge(session, room.relay_budget, data, targets)
         encoded = b"".join((session.control_sender(type), data, MESSAGE_END))
         allowed = [target for target in targets if self._may_act_on(session, target.room, CONTROL_TYPE)]
         self._delivery.send_all(allowed, encoded, but=session)
@@ -100,6 +112,7 @@ class Relay:
         if target is None:
             self._to_virtual(session, recipient, data, None if decoded is None else decoded.type)
         elif decoded is None or self._may_receive(session, target, decoded.type):
+            self._charge(session, target.relay_budget, data, (target,))
             self._delivery.send(target, b"".join((session.sender("session"), data, MESSAGE_END)))
 
     def _to_virtual(
@@ -109,6 +122,7 @@ class Relay:
         virtual = self._hub.find_virtual(session.backend, recipient)
         if virtual is None or (data_type in GUARDED_TYPES and not self._may_act_on(session, virtual.room, data_type)):
             return
+        self._charge(session, virtual.owner.relay_budget, data, (virtual.owner,))
         sender = server.Sender("session", session.id, session.shown_userid)
         body = server.MessageBody(sender, data, server.Recipient(virtual.name, type="session"))
         message = server.Control(body) if control else server.Message(body)
@@ -122,6 +136,7 @@ class Relay:
         if self._has_mcu and decoded is not None:
             self._media.check(session, decoded)
         targets = room.members.values() if type == "room" else _in_call(room)
+        self._charge(session, room.relay_budget, data, targets)
         self._send(session, type, targets, data, decoded)
 
     def _send(
@@ -131,6 +146,12 @@ class Relay:
         if decoded is not None and (decoded.type in GUARDED_TYPES or decoded.type == NICK_CHANGED):
             targets = [target for target in targets if self._may_receive(session, target, decoded.type)]
         self._delivery.send_all(targets, encoded, but=session)
+
+    def _charge(self, session: Session, budget: RelayBudget, data: Raw, recipients: Iterable[Session]) -> None:
+        """Take the bytes of a message from the budget of its recipients."""
+        budget.left -= len(data)
+        if budget.left < 0.0:
+            self._traffic.draw(session, budget, len(data), recipients)
 
     # -- rights
 

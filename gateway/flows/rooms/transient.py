@@ -16,6 +16,7 @@ from gateway.core.room import Room
 from gateway.core.session import Session
 from gateway.core.transient import SESSION_DATA, TransientData, session_key
 from gateway.flows.rooms.events import RoomEvents
+from gateway.flows.rooms.traffic import Traffic
 from gateway.flows.services import Services
 from gateway.wire import structure
 from gateway.wire.client import ClientMessage, given
@@ -28,8 +29,9 @@ _TICK = 0.001  # seconds; the event loop counts whole milliseconds
 class TransientRequests:
     """Sets, removes and expires transient data; close it when done."""
 
-    def __init__(self, services: Services, events: RoomEvents) -> None:
+    def __init__(self, services: Services, events: RoomEvents, traffic: Traffic) -> None:
         self._services = services
+        self._traffic = traffic
         self._hub = services.hub
         self._events = events
         self._timer: asyncio.TimerHandle | None = None
@@ -40,6 +42,7 @@ class TransientRequests:
 
         Raises:
             ProtocolError: nothing has changed.
+            RecipientsBusy: the same, for now.
         """
         body = structure.transient(message.transient)
         room = self._hub.room_of(session)
@@ -56,6 +59,10 @@ class TransientRequests:
             if limit := self._exceeded_limit(room.transient, key, body.value):
                 self._services.count_excess(limit)
                 raise ProtocolError(Code.LIMIT_EXCEEDED.error())
+            budget, size = room.relay_budget, 2 * len(body.value)  # the members get the old value, too
+            budget.left -= size
+            if budget.left < 0.0:
+                self._traffic.draw(session, budget, size, room.members.values())
             self.set(room, key, body.value, body.ttl)
         else:
             self._remove(room, key)

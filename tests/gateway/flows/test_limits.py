@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -280,7 +281,12 @@ async def test_virtual_sessions_of_an_internal_client_are_limited() -> None:
         assert met(harness) == {"virtual_sessions": 1}
 
 
-BURSTS = {"messages_burst", "bytes_burst", "description_bytes_burst"}  # are counted as the rates that they belong to
+BURSTS = {
+    "messages_burst",
+    "bytes_burst",
+    "description_bytes_burst",
+    "relayed_bytes_burst",
+}  # are counted as the rates that they belong to
 HERE = Path(__file__)
 
 
@@ -363,3 +369,47 @@ async def test_session_has_its_whole_burst_after_the_hello() -> None:
         for _ in range(100):
             alice.send_message({"type": "room"}, {"type": "x"})
         assert not alice.connection.finished
+
+
+@pytest.mark.parametrize("limits", [Limits(relayed_bytes_per_second=10_000, relayed_bytes_burst=20_000)])
+@pytest.mark.parametrize("to", [{"type": "room"}, None], ids=["room", "session"])
+async def test_sender_that_relays_too_much_is_slowed_down_and_loses_nothing(limits: Limits, to: Any) -> None:
+    async with beside_a_call(limits) as harness:
+        alice, bob = [await harness.member(name) for name in ("alice", "bob")]
+        bob.received()
+        for number in range(10):
+            alice.send_message(to or bob, {"type": "x", "n": number, "padding": "x" * 9000})
+        alice.send_message(to or bob, {"type": "x", "n": 10})
+        assert len(bob.data()) == 3
+        await asyncio.sleep(20)
+        assert [data["n"] for data in bob.data()] == [*range(3, 11)]
+        assert met(harness)["relayed_bytes_per_second"] > 0
+        assert not alice.connection.finished
+
+
+async def test_short_messages_pass_a_flood_of_others() -> None:
+    async with beside_a_call(Limits(relayed_bytes_burst=20_000, relayed_bytes_per_second=1000)) as harness:
+        alice, bob, carol = [await harness.member(name) for name in ("alice", "bob", "carol")]
+        carol.received()
+        for _ in range(10):
+            alice.send_message({"type": "room"}, {"type": "x", "padding": "x" * 9000})
+        bob.send_message({"type": "room"}, {"type": "short"})
+        assert carol.data()[-1] == {"type": "short"}
+
+
+async def test_reading_is_paused_when_long_messages_wait() -> None:
+    async with beside_a_call(Limits(relayed_bytes_burst=20_000, relayed_bytes_per_second=1000)) as harness:
+        alice = await harness.member("alice")
+        for _ in range(5):
+            alice.send_message({"type": "room"}, {"type": "x", "padding": "x" * 60_000})
+        assert alice.connection.paused
+
+
+async def test_transient_data_count_as_relayed() -> None:
+    async with beside_a_call(Limits(relayed_bytes_burst=20_000, relayed_bytes_per_second=1000)) as harness:
+        alice = await harness.member("alice")
+        alice.received()
+        for number in range(10):
+            body = {"type": "set", "key": "k", "value": [number, "x" * 9000]}
+            alice.send({"type": "transient", "transient": body})
+        assert len(alice.received()) == 2

@@ -1,0 +1,53 @@
+"""Floods of long messages do not end those that receive them (docs/protocol.md, "Limits")."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.abuse.scene import running
+from tests.gateway.edge.raw_client import RawClient, masked
+
+pytestmark = pytest.mark.full
+
+DURATION = 8.0  # seconds
+READ_RATE = 2_500_000  # bytes per second of a slow reader
+
+
+@pytest.mark.parametrize("attackers", [1, 20])
+async def test_flood_of_long_messages_into_a_room(tmp_path: Path, attackers: int) -> None:
+    async with running(tmp_path) as scene, scene.undisturbed(memory=96 << 20):
+        reader = await scene.attacker("reader", room="flooded", receive_buffer=65536)
+        reading = asyncio.create_task(read_slowly(reader))
+        flooders = [await scene.attacker(f"mallory {number}", room="flooded") for number in range(attackers)]
+        await asyncio.gather(*(flood(one) for one in flooders))
+        assert not reading.done(), "the receiver was ended"
+        reading.cancel()
+        for one in (reader, *flooders):
+            one.writer.transport.abort()
+
+
+async def flood(client: RawClient) -> None:
+    """Send messages of 60 kB as fast as they are taken, and read what comes back."""
+    message = {"type": "message", "message": {"recipient": {"type": "room"}, "data": {"x": "x" * 60_000}}}
+    octets = masked(json.dumps(message))
+    reading = asyncio.create_task(client.closed())
+    end = time.monotonic() + DURATION
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        while time.monotonic() < end and not reading.done():
+            client.writer.write(octets)
+            async with asyncio.timeout(end - time.monotonic()):
+                await client.writer.drain()
+            await asyncio.sleep(0)
+    reading.cancel()
+
+
+async def read_slowly(client: RawClient) -> None:
+    """Read at ``READ_RATE`` until the connection ends."""
+    while octets := await client._reader.read(50_000):  # noqa: ASYNC110 - the pause is the rate
+        await asyncio.sleep(len(octets) / READ_RATE)

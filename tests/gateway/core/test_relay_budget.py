@@ -1,0 +1,70 @@
+"""The budget of bytes that are relayed to one room or session."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.config.sections import SessionsSection
+from gateway.core.limits import Limits
+from gateway.core.relay_budget import FAR_BEHIND, SHARE_BURST, SHARE_RATE, SLOWDOWN, RelayBudget
+from gateway.core.session import EXPIRY
+from gateway.edge.clients.websocket import MESSAGE_LIMIT, WRITE_DEADLINE
+
+LIMITS = Limits(relayed_bytes_per_second=100, relayed_bytes_burst=1000)
+
+
+def take(budget: RelayBudget, size: int, now: float, *, far_behind: bool = False, limits: Limits = LIMITS) -> float:
+    budget.left -= size
+    return budget.refill(size, limits, far_behind, now) if budget.left < 0 else 0.0
+
+
+def test_burst_may_be_relayed_at_once_and_then_the_rate() -> None:
+    budget = RelayBudget()
+    assert take(budget, 1000, 50.0) == 0
+    assert take(budget, 1, 50.0) > 0
+    assert take(budget, 100, 51.0) == 0
+    assert take(budget, 1, 51.0) > 0
+    assert take(budget, 1000, 1000.0) == 0
+
+
+def test_long_message_may_exceed_what_is_left_and_is_paid_for_afterwards() -> None:
+    budget = RelayBudget()
+    assert take(budget, 1500, 0.0) == 0
+    assert take(budget, 1, 4.9) > 0
+    assert take(budget, 1, 5.1) == 0
+
+
+def test_refused_message_costs_nothing() -> None:
+    budget = RelayBudget()
+    take(budget, 1000, 0.0)
+    for _ in range(100):
+        take(budget, 500, 0.0)
+    assert take(budget, 1, 0.1) == 0
+
+
+def test_recipient_that_is_far_behind_slows_the_rate_down() -> None:
+    budget = RelayBudget()
+    take(budget, 1000, 0.0)
+    take(budget, 100, 1.0, far_behind=True)
+    assert budget.left == pytest.approx(100 / SLOWDOWN - 100)
+
+
+def test_rate_of_0_is_no_limit() -> None:
+    budget = RelayBudget()
+    assert [take(budget, 1 << 30, 0.0, limits=Limits(relayed_bytes_per_second=0)) for _ in range(9)] == [0.0] * 9
+
+
+def test_defaults_of_bursts_and_outbox_fit_each_other() -> None:
+    limits, outbox = Limits(), SessionsSection(secret="").outbox_bytes
+    # What one session may send at once (docs/protocol.md: twice the burst) does not fill an outbox by itself.
+    assert 2 * limits.bytes_burst <= 0.75 * outbox
+    # Nor does what 100 flooding members may relay to one that reads nothing until its connection ends, or that is away
+    # for as long as its session may be resumed: the burst, the last message, then the rate of a room with a member that
+    # is far behind, and the shares of all senders.
+    senders, seconds = 100, EXPIRY + WRITE_DEADLINE
+    until_far_behind = max(outbox / FAR_BEHIND, limits.relayed_bytes_burst) + MESSAGE_LIMIT
+    slowly = seconds * limits.relayed_bytes_per_second / SLOWDOWN
+    shares = senders * (SHARE_BURST + seconds * SHARE_RATE)
+    assert until_far_behind + slowly + shares < outbox
+    # One that reads 2.5 MB/s is never behind for long.
+    assert limits.relayed_bytes_per_second + senders * SHARE_RATE < 2_500_000 / 2
