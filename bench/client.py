@@ -45,7 +45,7 @@ class BenchClient:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.socket.close()
 
@@ -85,20 +85,20 @@ class BenchClient:
         """Send a message as one frame."""
         self.socket.sendall(client_frame(json.dumps(message, separators=(",", ":")).encode()))
 
-    def expect(self, kind: str) -> dict[str, Any]:
+    def expect(self, message_type: str) -> dict[str, Any]:
         """Read until a message of this type arrives and return it.
 
         Raises:
             ServerRefused: an error came, or the connection was closed.
         """
-        return dict(json.loads(self.expect_payload(kind)))
+        return dict(json.loads(self.expect_payload(message_type)))
 
-    def expect_payload(self, kind: str) -> bytes:
+    def expect_payload(self, message_type: str) -> bytes:
         """Read until a message of this type arrives and return its text."""
         while True:
             payload = self._read_text()
             found = json.loads(payload).get("type")
-            if found == kind:
+            if found == message_type:
                 return payload
             if found == "error":
                 raise ServerRefused(payload.decode())

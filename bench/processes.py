@@ -15,7 +15,7 @@ from pathlib import Path
 
 CORES = tuple(sorted(os.sched_getaffinity(0)))  # allowed for this process
 MEASURED, REST = CORES[0], CORES[-1]
-PATIENCE = 30.0  # seconds for a started process to print its address
+WAIT_TIMEOUT = 30.0  # seconds for a started process to print its address
 
 
 class NotStarted(Exception):
@@ -64,7 +64,7 @@ def listening(command: Sequence[str], core: int) -> Iterator[tuple[subprocess.Po
 
 def _read_port(process: subprocess.Popen[str]) -> int:
     assert process.stdout is not None  # it is a pipe
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + WAIT_TIMEOUT
     while (left := deadline - time.monotonic()) > 0:
         ready, _, _ = select.select([process.stdout], [], [], left)
         line = process.stdout.readline() if ready else ""

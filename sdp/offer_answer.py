@@ -25,7 +25,7 @@ _SETUP_ANSWERS = {"actpass": {"active", "passive"}, "active": {"passive"}, "pass
 
 
 class Rule(Enum):
-    """A rule that an answer breaks; the value names it in logs."""
+    """A rule that an offer or answer can break; the value is its name in logs."""
 
     SECTIONS = "number of media sections"
     MEDIA_TYPE = "media type"
@@ -57,7 +57,7 @@ def violations(offer: Description, answer: Description) -> list[Violation]:
         return [Violation(Rule.SECTIONS)]
     found = [] if _groups_fit(offer, answer) else [Violation(Rule.BUNDLE)]
     for index, (offered, answered) in enumerate(zip(offer.media, answer.media, strict=True)):
-        found += [Violation(rule, index) for rule in _broken(offer, offered, answer, answered)]
+        found += [Violation(rule, index) for rule in _broken_rules(offer, offered, answer, answered)]
     return found
 
 
@@ -95,7 +95,9 @@ def bundles(description: Description) -> list[tuple[str, ...]]:
     return [tuple(words[1:]) for words in groups if words and words[0].upper() == "BUNDLE"]
 
 
-def _broken(offer: Description, offered: MediaSection, answer: Description, answered: MediaSection) -> Iterator[Rule]:
+def _broken_rules(
+    offer: Description, offered: MediaSection, answer: Description, answered: MediaSection
+) -> Iterator[Rule]:
     if offered.kind.lower() != answered.kind.lower():
         yield Rule.MEDIA_TYPE
     if offered.protocol.upper() != answered.protocol.upper():
@@ -122,20 +124,20 @@ def _broken(offer: Description, offered: MediaSection, answer: Description, answ
 
 
 def _groups_fit(offer: Description, answer: Description) -> bool:
-    """Whether each BUNDLE group of the answer is part of one of the offer and names accepted sections only.
+    """Whether each BUNDLE group of the answer is a subset of an offered group and names accepted sections only.
 
     A section without a transport of its own (port 0 with ``a=bundle-only`` in the offer) must be in a group or be
     rejected.
     """
     accepted = {section.mid for section in answer.media if not section.rejected}
     offered, answered = bundles(offer), bundles(answer)
-    names = [mid for group in answered for mid in group]
-    if len(names) != len(set(names)) or not set(names) <= accepted:
+    mids = [mid for group in answered for mid in group]
+    if len(mids) != len(set(mids)) or not set(mids) <= accepted:
         return False
     if not all(any(set(group) <= set(whole) for whole in offered) and group for group in answered):
         return False
-    without = (section for section in offer.media if section.port == 0 and not section.rejected)
-    return all(section.mid in names or section.mid not in accepted for section in without)
+    bundle_only = (section for section in offer.media if section.port == 0 and not section.rejected)
+    return all(section.mid in mids or section.mid not in accepted for section in bundle_only)
 
 
 # -- transport
@@ -148,24 +150,27 @@ def _transport_fits(offer: Description, offered: MediaSection, answer: Descripti
     if not _has_transport(answer, answered):
         return False
     transport = _transport_of(answer, answered)
-    setup = _either(offer, _transport_of(offer, offered), "setup") or "actpass"
-    return _either(answer, transport, "setup") in _SETUP_ANSWERS.get(setup, ())
+    setup = _own_or_session_attribute(offer, _transport_of(offer, offered), "setup") or "actpass"
+    return _own_or_session_attribute(answer, transport, "setup") in _SETUP_ANSWERS.get(setup, ())
 
 
 def _has_transport(description: Description, section: MediaSection) -> bool:
     """Whether the section, or the one whose transport it shares, has ICE credentials and a fingerprint."""
     transport = _transport_of(description, section)
-    return all(_either(description, transport, name) is not None for name in ("ice-ufrag", "ice-pwd", "fingerprint"))
+    return all(
+        _own_or_session_attribute(description, transport, name) is not None
+        for name in ("ice-ufrag", "ice-pwd", "fingerprint")
+    )
 
 
 def _transport_of(description: Description, section: MediaSection) -> MediaSection:
     """Return the section with the transport parameters: the first of the BUNDLE group (RFC 9143 7)."""
     group = next((group for group in bundles(description) if section.mid in group), ())
-    accepted = {one.mid: one for one in description.media if not one.rejected}
+    accepted = {candidate.mid: candidate for candidate in description.media if not candidate.rejected}
     return next((accepted[mid] for mid in group if mid in accepted), section)
 
 
-def _either(description: Description, section: MediaSection, name: str) -> str | None:
+def _own_or_session_attribute(description: Description, section: MediaSection, name: str) -> str | None:
     """Return an attribute of the section, or else of the session level."""
     value = section.attribute(name)
     return description.session.attribute(name) if value is None else value
@@ -185,18 +190,18 @@ def shares_format(offered: MediaSection, answered: MediaSection) -> bool:
 
 
 def _formats_fit(offered: MediaSection, answered: MediaSection) -> bool:
-    """Whether all formats stand in the offer and payload types mean the same codecs there (RFC 8829 5.3.1)."""
+    """Whether the offer has all formats of the answer, with the same codec for each payload type (RFC 8829 5.3.1)."""
     if not offered.is_rtp:
         return shares_format(offered, answered)
     if not set(answered.formats) <= set(offered.formats):
         return False
-    meanings = {payload.type: (payload.codec, payload.clock_rate) for payload in payloads(offered)}
-    known = payloads(answered)
-    if not any(not payload.is_auxiliary for payload in known):
+    offered_codecs = {payload.type: (payload.codec, payload.clock_rate) for payload in payloads(offered)}
+    accepted = payloads(answered)
+    if all(payload.is_auxiliary for payload in accepted):
         return False
-    types = {payload.type for payload in known}
-    return all(meanings.get(one.type) == (one.codec, one.clock_rate) for one in known) and all(
-        payload.apt in types for payload in known if payload.codec == "rtx"
+    types = {payload.type for payload in accepted}
+    return all(offered_codecs.get(payload.type) == (payload.codec, payload.clock_rate) for payload in accepted) and all(
+        payload.apt in types for payload in accepted if payload.codec == "rtx"
     )
 
 
@@ -218,11 +223,11 @@ def _rids_fit(offered: MediaSection, answered: MediaSection) -> bool:
             return False
         if any(offers[rid] and not paused for rid, paused in answers.items()):
             return False
-        described = {value.split()[0] for value in answered.attributes("rid") if value.split()[1:2] == [ours]}
-        if not answers.keys() <= described or not described <= _described(offered, theirs):
+        described = _described_rids(answered, ours)
+        if not answers.keys() <= described or not described <= _described_rids(offered, theirs):
             return False
     return True
 
 
-def _described(section: MediaSection, direction: str) -> set[str]:
+def _described_rids(section: MediaSection, direction: str) -> set[str]:
     return {value.split()[0] for value in section.attributes("rid") if value.split()[1:2] == [direction]}

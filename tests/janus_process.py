@@ -110,7 +110,7 @@ class JanusProcess:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         await self.stop()
         self._directory.cleanup()
@@ -234,7 +234,7 @@ class JanusApi:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         await self._socket.close()
         await self._client.close()

@@ -23,7 +23,6 @@ from gateway.core.changes import (
     SessionClosed,
     SessionExpired,
 )
-from gateway.core.deadlines import Deadlines
 from gateway.core.ids import ConnectionId, ResumeId, RoomSessionId, SessionId, random_part
 from gateway.core.limits import Backend
 from gateway.core.pending import PendingJoins
@@ -31,6 +30,7 @@ from gateway.core.permissions import Permissions
 from gateway.core.room import PING_INTERVAL, Room, RoomKey
 from gateway.core.session import JOIN_TIMEOUT, ClientType, Session
 from gateway.core.transient import TransientChange, deadline, session_key
+from gateway.core.transient_deadlines import TransientDeadlines
 from gateway.core.virtual import VirtualSession, VirtualSessionLeft
 from gateway.wire.backend import ParticipantEntry
 
@@ -50,11 +50,11 @@ class Hub:
         self.pending_joins = PendingJoins()
         self._resumable: dict[ResumeId, Session] = {}
         self._random_parts: set[str] = set()  # of the ids of all sessions
-        self._of_user: dict[tuple[str, str], dict[SessionId, Session]] = {}
-        self._of_room_session: dict[tuple[str, RoomSessionId], Session] = {}
-        self._per_backend: dict[str, int] = {}
-        self._deadlines: dict[SessionId, Session] = {}  # sessions that have one
-        self._transient = Deadlines(self._transient_deadline)
+        self._sessions_by_user: dict[tuple[str, str], dict[SessionId, Session]] = {}
+        self._sessions_by_room_session: dict[tuple[str, RoomSessionId], Session] = {}
+        self._session_counts: dict[str, int] = {}
+        self._deadlines: dict[SessionId, Session] = {}  # sessions with an expiry or a join deadline
+        self._transient_deadlines = TransientDeadlines(self._deadline_of_value)
 
     # -- look-ups
 
@@ -76,13 +76,13 @@ class Hub:
         """Whether the text begins like the public id or the resume id of an open session."""
         return random_part(text) in self._random_parts
 
-    def of_user(self, backend: Backend, userid: str) -> Sequence[Session]:
+    def sessions_of_user(self, backend: Backend, userid: str) -> Sequence[Session]:
         """Return all sessions of an authenticated user."""
-        return list(self._of_user.get((backend.id, userid), {}).values())
+        return list(self._sessions_by_user.get((backend.id, userid), {}).values())
 
-    def of_room_session(self, backend: str, room_session: str) -> Session | None:
+    def find_by_room_session(self, backend: str, room_session: str) -> Session | None:
         """Return the session that is registered with this Nextcloud session id at the backend of this id."""
-        return self._of_room_session.get((backend, RoomSessionId(room_session)))
+        return self._sessions_by_room_session.get((backend, RoomSessionId(room_session)))
 
     def room_of(self, session: Session) -> Room | None:
         """Return the room that the session is in."""
@@ -104,7 +104,7 @@ class Hub:
     def replace_backends(self, by_id: Callable[[str], Backend | None]) -> None:
         """Give sessions the changed settings of their backend; sessions of a removed backend keep the old ones.
 
-        Nextcloud is asked at a URL that is configured now.
+        ``session.url`` becomes a base URL of the changed settings (3.6).
         """
         for session in self.sessions.values():
             changed = by_id(session.backend.id)
@@ -123,28 +123,28 @@ class Hub:
         if session.is_internal:
             self.internals[session.id] = session
         else:
-            count = self._per_backend.get(backend.id, 0)
+            count = self._session_counts.get(backend.id, 0)
             if backend.session_limit and count >= backend.session_limit:
                 raise LimitReached
-            self._per_backend[backend.id] = count + 1
+            self._session_counts[backend.id] = count + 1
         self.sessions[session.id] = session
         self._resumable[session.resume_id] = session
         self._random_parts.update((random_part(session.id), random_part(session.resume_id)))
         if session.userid:
-            self._of_user.setdefault((backend.id, session.userid), {})[session.id] = session
+            self._sessions_by_user.setdefault((backend.id, session.userid), {})[session.id] = session
         self._start_join_timer(session, now)
 
     def attach(self, session: Session, connection: ConnectionId) -> ConnectionId | None:
         """Attach a connection to the session and return the connection that it replaces."""
         displaced = session.attach(connection)
-        self._note_deadline(session)
+        self._update_deadline(session)
         return displaced
 
     def detach(self, session: Session, connection: ConnectionId, now: float) -> bool:
         """Detach a lost connection; ``False`` when the session has another one by now."""
         if not (session.open and session.detach(connection, now)):
             return False
-        self._note_deadline(session)
+        self._update_deadline(session)
         return True
 
     def close(self, session: Session) -> SessionClosed | None:
@@ -158,16 +158,16 @@ class Hub:
         if session.is_internal:
             del self.internals[session.id]
         else:
-            self._per_backend[backend.id] -= 1
+            self._session_counts[backend.id] -= 1
         del self.sessions[session.id]
         del self._resumable[session.resume_id]
         self._random_parts.difference_update((random_part(session.id), random_part(session.resume_id)))
         self._deadlines.pop(session.id, None)
         if session.userid:
-            of_user = self._of_user[backend.id, session.userid]
-            del of_user[session.id]
-            if not of_user:
-                del self._of_user[backend.id, session.userid]
+            sessions_of_user = self._sessions_by_user[backend.id, session.userid]
+            del sessions_of_user[session.id]
+            if not sessions_of_user:
+                del self._sessions_by_user[backend.id, session.userid]
         return SessionClosed(session, left, virtuals)
 
     def sweep(self, now: float) -> list[SessionExpired | JoinTimedOut]:
@@ -209,7 +209,7 @@ class Hub:
         session.room_userid = room_userid
         session.senders.clear()
         session.join_by = None
-        self._note_deadline(session)
+        self._update_deadline(session)
         self.register(session, room_session)
         others = tuple(room.members.values())
         room.members[session.id] = session
@@ -218,14 +218,14 @@ class Hub:
     def register(self, session: Session, room_session: str) -> None:
         """Register the session under Nextcloud's session id, or under its public id when there is none (4.1).
 
-        Nextcloud must have confirmed the id for this session before: other members know it, so it proves nothing.
+        Nextcloud must have confirmed the id for this session before: other members know the id, so it is no proof.
         """
         self._unregister(session)
         session.room_session_given = bool(room_session)
         session.room_session_id = RoomSessionId(room_session or session.id)
-        self._of_room_session[session.backend.id, session.room_session_id] = session
+        self._sessions_by_room_session[session.backend.id, session.room_session_id] = session
 
-    def leave(self, session: Session, *, tell_backend: bool = True) -> RoomLeft | None:
+    def leave(self, session: Session, *, notify_backend: bool = True) -> RoomLeft | None:
         """Remove a session from its room; ``None`` when it is in none."""
         if session.room is None:
             return None
@@ -233,7 +233,7 @@ class Hub:
         del room.members[session.id]
         room.in_call.discard(session.id)
         data = room.transient.remove(session_key(session.id))
-        reported = session.room_session_id if tell_backend and session.room_session_given else RoomSessionId("")
+        reported = session.room_session_id if notify_backend and session.room_session_given else RoomSessionId("")
         self._unregister(session)
         session.room = None
         session.room_userid = ""
@@ -288,7 +288,7 @@ class Hub:
         expires_at = deadline(now, ttl)
         changed = room.transient.set(key, value, expires_at)
         if expires_at is not None:
-            self._transient.add(expires_at, room.key, key)
+            self._transient_deadlines.add(expires_at, room.key, key)
         return changed
 
     def remove_transient(self, room: Room, key: str) -> TransientChange | None:
@@ -298,14 +298,14 @@ class Hub:
     def expire_transient(self, now: float) -> list[tuple[Room, TransientChange]]:
         """Remove the expired values, and return each with its room."""
         removed: list[tuple[Room, TransientChange]] = []
-        while (expired := self._transient.take(now)) is not None:
+        while (expired := self._transient_deadlines.take(now)) is not None:
             room, key = self.rooms[expired[0]], expired[1]
             removed += [(room, changed) for changed in (room.transient.remove(key),) if changed is not None]
         return removed
 
     def next_transient_deadline(self) -> float | None:
         """Return the earliest expiry time of a transient value; ``None`` when none expires."""
-        return self._transient.next()
+        return self._transient_deadlines.next()
 
     # -- the call
 
@@ -369,14 +369,14 @@ class Hub:
         session.call_flags = flags
         return changed
 
-    # -- internal
+    # -- private
 
-    def _transient_deadline(self, key: RoomKey, name: str) -> float | None:
+    def _deadline_of_value(self, key: RoomKey, name: str) -> float | None:
         room = self.rooms.get(key)
         return None if room is None else room.transient.expires_at(name)
 
     def _forget(self, room: Room, session: SessionId) -> None:
-        """Remove a session from the stored user list, and the room when no session is left in it."""
+        """Remove a session from the stored user list, and remove a room without sessions."""
         own = _encoded(session)
         room.users = [e for e in room.users if bytes(e.get("sessionId", e.get("sessionid", b""))) != own]
         if not room.members and not room.virtuals:
@@ -384,15 +384,15 @@ class Hub:
 
     def _unregister(self, session: Session) -> None:
         key = (session.backend.id, session.room_session_id)
-        if self._of_room_session.get(key) is session:
-            del self._of_room_session[key]
+        if self._sessions_by_room_session.get(key) is session:
+            del self._sessions_by_room_session[key]
 
     def _start_join_timer(self, session: Session, now: float) -> None:
         if not session.userid and not session.is_internal:
             session.join_by = now + JOIN_TIMEOUT
-            self._note_deadline(session)
+            self._update_deadline(session)
 
-    def _note_deadline(self, session: Session) -> None:
+    def _update_deadline(self, session: Session) -> None:
         if session.expires_at is None and session.join_by is None:
             self._deadlines.pop(session.id, None)
         else:

@@ -49,13 +49,13 @@ class Delivery:
         sessions: Iterable[Session],
         message: bytes,
         *,
-        but: Session | None = None,
+        exclude: Session | None = None,
         offline: Offline = Offline.KEEP,
     ) -> None:
-        """Send the same bytes to several sessions, except for ``but``."""
+        """Send the same bytes to several sessions, except to ``exclude``."""
         connections = self._connections
         for session in sessions:
-            if session is but:
+            if session is exclude:
                 continue
             if session.connection is None:
                 fits = session.outbox.append_offline(message, offline)

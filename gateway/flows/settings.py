@@ -21,10 +21,10 @@ class MediaLimits:
 
 @dataclass(frozen=True, slots=True)
 class FlowSettings:
-    """One state of the settings; a reload replaces the whole object, so that no two states mix."""
+    """The settings of the flows; a reload replaces the whole object, so that old and new settings never mix."""
 
     backends: Backends
-    internal_secret: str = ""  # that internal clients prove to know; empty: they are refused
+    internal_secret: str = ""  # shared with the internal clients; empty: they are refused
     limits: Limits = field(default_factory=Limits)
     quality: Quality = field(default_factory=Quality)  # of backends that have none of their own
     media_limits: MediaLimits = field(default_factory=MediaLimits)

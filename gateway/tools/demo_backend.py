@@ -1,6 +1,6 @@
-"""The demo's backend: holds the participants of rooms and calls, and sends call changes to the gateway.
+"""The demo's Nextcloud: keeps the participants of rooms and calls, and sends changes of calls to the gateway.
 
-It is built on the fake Nextcloud, which implements HTTP, checksums and OCS documents, and determines its answers.
+HTTP, checksums and OCS documents are those of the fake Nextcloud; this module returns the answers.
 Source: reference 3.2, 4.1, 4.2, 4.5 (the gateway's requests), 6.5 (``incall``).
 """
 
@@ -21,13 +21,13 @@ from gateway.tools.fake_nextcloud import FakeNextcloud, RecordedRequest
 
 Json = dict[str, Any]
 
-PERMISSIONS = ["publish-media", "publish-screen", "control", "transient-data"]  # all that there are
+PERMISSIONS = ["publish-media", "publish-screen", "control", "transient-data"]  # of a participant
 
 log = logging.getLogger("portunus.demo")
 
 
-class Ticket(Struct, frozen=True):
-    """What the page needs to join: the credentials for both versions of hello, and the backend's URL."""
+class JoinCredentials(Struct, frozen=True):
+    """The data with which a page joins: the credentials for both versions of hello, and the backend's URL."""
 
     session: str
     roomid: str
@@ -71,7 +71,7 @@ class DemoBackend:
 
     # --- requests of the page
 
-    def join(self, name: str, room: str, person: str, previous: str) -> Ticket:
+    def join(self, name: str, room: str, person: str, previous: str) -> JoinCredentials:
         """Add a person to a room, replacing the session ``previous``.
 
         Raises:
@@ -80,7 +80,7 @@ class DemoBackend:
         if previous:
             self._remove(previous)
         participant = self._rooms.join(name, room, person, time.monotonic())
-        return Ticket(
+        return JoinCredentials(
             session=participant.session,
             roomid=participant.room,
             userid=participant.user,
@@ -100,16 +100,15 @@ class DemoBackend:
 
     # --- requests of the gateway
 
-    def _answer(self, seen: RecordedRequest) -> Json | None:
+    def _answer(self, request: RecordedRequest) -> Json | None:
         self._cloud.requests.clear()  # unread recordings would pile up
-        if seen.type == "auth":
-            return self._auth(seen.body)
-        if seen.type == "room":
-            return self._room(seen.body)
-        if seen.type == "ping":
-            self._rooms.refresh(
-                [entry.get("sessionid", "") for entry in seen.body.get("entries", [])], time.monotonic()
-            )
+        if request.type == "auth":
+            return self._auth(request.body)
+        if request.type == "room":
+            return self._room(request.body)
+        if request.type == "ping":
+            sessions = [entry.get("sessionid", "") for entry in request.body.get("entries", [])]
+            self._rooms.refresh(sessions, time.monotonic())
         return None
 
     def _auth(self, auth: Json) -> Json:
@@ -143,7 +142,7 @@ class DemoBackend:
         task.add_done_callback(self._tasks.discard)
 
     async def _send_call_change(self, changed: DemoParticipant) -> None:
-        """Send an ``incall`` request; if the gateway is not running it gets the call state with the next joins."""
+        """Send an ``incall`` request; a gateway that is not running receives the call state with a later request."""
         async with self._send_lock:
             users = [member.entry() for member in self._rooms.members(changed.room)]
             incall = {"incall": changed.in_call, "changed": [changed.entry()], "users": users}

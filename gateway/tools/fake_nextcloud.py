@@ -34,7 +34,7 @@ from yarl import URL
 from gateway.core.limits import Backend
 from gateway.wire import checksum
 
-PATIENCE = 5.0  # seconds that ``wait_for`` waits
+WAIT_TIMEOUT = 5.0  # seconds that ``wait_for`` waits
 
 Json = dict[str, Any]
 
@@ -174,9 +174,9 @@ class FakeNextcloud:
         """Return the ``count``-th request that fulfils ``wanted``, counting past requests, too.
 
         Raises:
-            TimeoutError: there are fewer within ``PATIENCE`` seconds.
+            TimeoutError: there are fewer within ``WAIT_TIMEOUT`` seconds.
         """
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             while len(found := [seen for seen in self.requests if wanted(seen)]) < count:
                 await self._recorded.wait()
         return found[count - 1]

@@ -15,7 +15,7 @@ import aiohttp
 Json = dict[str, Any]
 
 SECRET_HEADER = "Spreed-Signaling-Poll"
-PATIENCE = 15.0  # seconds until a wait times out
+WAIT_TIMEOUT = 15.0  # seconds until a wait times out
 PAUSE = 0.02  # seconds between a failed request and its repetition
 FETCH_LIMIT = 40.0  # seconds after which a fetch counts as failed
 
@@ -76,7 +76,7 @@ class PollClient:
         Raises:
             ConnectionError: the connection has ended.
         """
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             message = await self._incoming.get()
         if message is None:
             self._incoming.put_nowait(None)

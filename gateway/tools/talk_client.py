@@ -18,7 +18,7 @@ import aiohttp
 
 Json = dict[str, Any]
 
-PATIENCE = 15.0  # seconds until a wait times out
+WAIT_TIMEOUT = 15.0  # seconds until a wait times out
 ACK = "ack"  # feature id of acknowledged delivery (docs/protocol.md)
 ACK_EVERY = 16  # messages sent or received between two acknowledgements
 
@@ -178,13 +178,13 @@ class TalkClient:
 
     # -- received messages
 
-    async def wait_for(self, wanted: Callable[[Json], bool], *, since: int = 0, patience: float = PATIENCE) -> Json:
+    async def wait_for(self, wanted: Callable[[Json], bool], *, since: int = 0, limit: float = WAIT_TIMEOUT) -> Json:
         """Return the first message that fulfils ``wanted``, among those from index ``since`` on.
 
         Raises:
-            TimeoutError: there was none within ``patience`` seconds.
+            TimeoutError: there was none within ``limit`` seconds.
         """
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(limit):
             while True:
                 for message in self.messages[since:]:
                     if wanted(message):
@@ -195,7 +195,7 @@ class TalkClient:
 
     async def closed(self) -> int | None:
         """Wait for the end of the connection and return the close code."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             while self.close_code is None:
                 self._changed.clear()
                 await self._changed.wait()

@@ -19,7 +19,7 @@ ROOM_TYPES = frozenset({"audio", "video", "screen"})
 
 
 class MediaPayload(Struct, frozen=True, gc=False):
-    """The members of ``payload`` that the gateway reads, undecoded: a wrong type has an error of its own (5.2, 9.6)."""
+    """The members of ``payload`` that the gateway reads; undecoded, because each has its own error (5.2, 9.6)."""
 
     sdp: Raw = ABSENT
     candidate: Raw = ABSENT
@@ -54,14 +54,14 @@ _type_decoder = msgspec.json.Decoder(_TypeOnly)
 _object_decoder = msgspec.json.Decoder(dict[str, Raw])
 _string_decoder = msgspec.json.Decoder(str)
 _number_decoder = msgspec.json.Decoder(Annotated[int, msgspec.Meta(ge=0, le=32767)])  # no codec has as many layers
-_switch_decoder = msgspec.json.Decoder(bool)
+_boolean_decoder = msgspec.json.Decoder(bool)
 
 
 def decode_media_message(data: Raw) -> MediaMessage | None:
     """Return the known fields, or ``None`` if a field has a wrong type: ``data`` is then relayed unchecked (5.2).
 
-    Of ``nickChanged``, ``control`` and media messages that may have a description or candidate, the type alone is
-    returned then, because not every session may send or receive them (5.3, 5.4): clients are less strict.
+    Of ``nickChanged``, ``control`` and media messages with a ``payload`` object the type is returned even then: the
+    recipient's client may accept such ``data``, and not every session may send or receive it (5.3, 5.4).
     """
     try:
         return _decoder.decode(data)
@@ -113,7 +113,7 @@ class CandidateInit(Struct, frozen=True, rename={"sdp_mid": "sdpMid", "sdp_mline
 
 
 class SelectionPayload(Struct, frozen=True):
-    """The simulcast layer, temporal layer and media that a subscriber selects (9.6); ``None`` leaves one as it is."""
+    """The simulcast layer, temporal layer and media that a subscriber selects (9.6); ``None``: no change."""
 
     substream: int | None = None
     temporal: int | None = None
@@ -130,8 +130,8 @@ def decode_selection(payload: MediaPayload | None) -> SelectionPayload:
     if payload is None:
         return SelectionPayload()
     numbers = [_number_decoder.decode(raw) if given(raw) else None for raw in (payload.substream, payload.temporal)]
-    switches = [_switch_decoder.decode(raw) if given(raw) else None for raw in (payload.audio, payload.video)]
-    return SelectionPayload(numbers[0], numbers[1], switches[0], switches[1])
+    booleans = [_boolean_decoder.decode(raw) if given(raw) else None for raw in (payload.audio, payload.video)]
+    return SelectionPayload(numbers[0], numbers[1], booleans[0], booleans[1])
 
 
 class DescriptionPayload(Struct, frozen=True):

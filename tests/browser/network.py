@@ -25,7 +25,7 @@ class SignalingRelay:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         await self.cut()
 
@@ -91,7 +91,7 @@ class MediaRelay:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         for transport in self._transports:
             transport.abort()

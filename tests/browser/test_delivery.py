@@ -76,8 +76,8 @@ NO_WEBSOCKET = """() => {
 @pytest.mark.parametrize("budgets", [(1 << 40, 1 << 41), (400, 25_000)], ids=["whole", "cut"])
 async def test_page_polls_where_no_websocket_can_be_opened(page: tuple[Page, str], budgets: tuple[int, int]) -> None:
     opened, url = page
-    chance, count = random.Random(4), 60  # few enough for one answer that is not cut
-    async with CuttingProxy(url, lambda: chance.randrange(*budgets)) as line, asyncio.timeout(60):
+    rng, count = random.Random(4), 60  # few enough for one answer that is not cut
+    async with CuttingProxy(url, lambda: rng.randrange(*budgets)) as line, asyncio.timeout(60):
         await opened.evaluate(NO_WEBSOCKET)
         await opened.evaluate(EXCHANGE, [f"{it.replace('http', 'ws')}/spreed" for it in (line.url, url)] + [count])
         await opened.wait_for_function(ALL_RECEIVED, arg=count)
@@ -87,8 +87,8 @@ async def test_page_polls_where_no_websocket_can_be_opened(page: tuple[Page, str
 
 async def test_page_loses_and_doubles_no_message_when_the_connection_breaks(page: tuple[Page, str]) -> None:
     opened, url = page
-    chance = random.Random(3)
-    async with CuttingProxy(url, lambda: chance.randrange(3000, 12_000)) as line, asyncio.timeout(60):
+    rng = random.Random(3)
+    async with CuttingProxy(url, lambda: rng.randrange(3000, 12_000)) as line, asyncio.timeout(60):
         await opened.evaluate(
             EXCHANGE, [line.url.replace("http", "ws") + "/spreed", url.replace("http", "ws") + "/spreed", COUNT]
         )

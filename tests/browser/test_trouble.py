@@ -94,8 +94,8 @@ async def test_a_missing_stream_is_named(browser: Browser, small_demo: Demo) -> 
 async def silent_participant(url: str, name: str) -> AsyncIterator[None]:
     """Enter the call with the flags for audio and video, and publish neither."""
     async with aiohttp.ClientSession() as client, client.ws_connect(f"{url}spreed") as socket:
-        who = {"name": name, "room": ROOM, "person": "somebody-who-is-silent"}
-        async with client.post(f"{url}demo/api/join", json=who) as response:
+        participant = {"name": name, "room": ROOM, "person": "silent-participant-of-the-test"}
+        async with client.post(f"{url}demo/api/join", json=participant) as response:
             ticket = await response.json()
         auth = {"url": ticket["url"], "params": {"ticket": ticket["ticket"]}}
         await socket.send_json({"id": "1", "type": "hello", "hello": {"version": "1.0", "auth": auth}})

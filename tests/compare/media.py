@@ -24,7 +24,7 @@ class Peers:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         for peer in (*self._cameras.values(), *self._watchers):
             await peer.close()

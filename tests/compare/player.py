@@ -44,10 +44,10 @@ class BufferedClient:
     async def receive(self) -> Json:
         return self.buffer.pop(0) if self.buffer else await self._client.receive()
 
-    async def next(self, patience: float) -> Json:
-        """Return the next message from the connection; ``None`` if none arrives in ``patience`` seconds."""
+    async def next(self, limit: float) -> Json:
+        """Return the next message from the connection; ``None`` if none arrives in ``limit`` seconds."""
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(limit):
                 while is_candidate(received := await self._client.receive()):
                     pass
                 return received

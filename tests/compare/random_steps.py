@@ -62,21 +62,21 @@ class ComparedServer:
 
     async def carry_out(self, step: list[Json]) -> None:
         """Carry out one step on this server."""
-        who, what, *rest = step
-        if who == "nextcloud":
+        actor, action, *rest = step
+        if actor == "nextcloud":
             await self._level.send(rest[0], self._filled(rest[1]))
             return
-        client = self.clients[who]
-        if what == "enters":
+        client = self.clients[actor]
+        if action == "enters":
             await self._connect(client)
-            auth = {"url": self._level.url, "params": self._level.ticket(USERS[who])} if who in USERS else {}
+            auth = {"url": self._level.url, "params": self._level.ticket(USERS[actor])} if actor in USERS else {}
             auth = auth or {"type": "internal", "params": self._level.internal()}
             hello = {"version": "1.0", "auth": auth, "features": rest[0]}
             _send(client, {"id": "h", "type": "hello", "hello": hello})
-        elif what == "resumes":
+        elif action == "resumes":
             await self._connect(client)
             _send(client, {"id": "h", "type": "hello", "hello": {"version": "1.0", "resumeid": client.ids[1]}})
-        elif what == "loses the connection" and client.raw is not None:
+        elif action == "loses the connection" and client.raw is not None:
             client.gone, raw, client.raw = True, client.raw, None
             raw.writer.close()
         elif not client.gone:
@@ -142,10 +142,10 @@ def _send(client: RandomClient, message: Json) -> None:
 
 async def compare(seed: int, there: SocketLevel, here: SocketLevel) -> list[Difference]:
     """Take the same random steps on both servers, and return the first one with another effect."""
-    chance, servers = random.Random(seed), [ComparedServer(there), ComparedServer(here)]
+    rng, servers = random.Random(seed), [ComparedServer(there), ComparedServer(here)]
     try:
         for number in range(STEPS):
-            step = [CLIENTS[number], "enters", []] if number < len(CLIENTS) else next_step(chance, servers[0].clients)
+            step = [CLIENTS[number], "enters", []] if number < len(CLIENTS) else next_step(rng, servers[0].clients)
             await asyncio.gather(*(server.carry_out(step) for server in servers))
             await asyncio.sleep(PACE)
             messages = [server.new_messages() for server in servers]
@@ -167,78 +167,80 @@ async def compare(seed: int, there: SocketLevel, here: SocketLevel) -> list[Diff
     return []
 
 
-def next_step(chance: random.Random, clients: dict[str, RandomClient]) -> list[Json]:
+def next_step(rng: random.Random, clients: dict[str, RandomClient]) -> list[Json]:
     """Return the next step."""
-    who = chance.choice(CLIENTS)
-    if clients[who].gone:
-        return [who, "resumes"] if clients[who].ids[0] and chance.random() < 0.7 else [who, "enters", []]
-    room = chance.choice("rrrs")
-    return chance.choice((_client_step, _client_step, _client_step, _nextcloud_step, _nextcloud_step, _bridge_step))(
-        chance, who, room
+    client = rng.choice(CLIENTS)
+    if clients[client].gone:
+        return [client, "resumes"] if clients[client].ids[0] and rng.random() < 0.7 else [client, "enters", []]
+    room = rng.choice("rrrs")
+    return rng.choice((_client_step, _client_step, _client_step, _nextcloud_step, _nextcloud_step, _bridge_step))(
+        rng, client, room
     )
 
 
-def _client_step(chance: random.Random, who: str, room: str) -> list[Json]:
+def _client_step(rng: random.Random, client: str, room: str) -> list[Json]:
     recipients = [{"type": "session", "sessionid": f"${name}"} for name in (*CLIENTS, "virtual1")]
-    recipients += [{"type": "user", "userid": name} for name in ("alice", "bob", "nobody")]
+    recipients += [{"type": "user", "userid": name} for name in ("alice", "bob", "unknown")]
     body = {
-        "recipient": chance.choice([*recipients, {"type": "room"}, {"type": "call"}]),
-        "data": chance.choice(["hello", {"type": "nickChanged"}, {"a": None}, 5]),
+        "recipient": rng.choice([*recipients, {"type": "room"}, {"type": "call"}]),
+        "data": rng.choice(["hello", {"type": "nickChanged"}, {"a": None}, 5]),
     }
-    change: Json = {"type": chance.choice(["set", "set", "remove", "surprise"]), "key": chance.choice("kq")}
-    change["value"] = chance.choice([1, {"a": 1}, None, []])
+    change: Json = {"type": rng.choice(["set", "set", "remove", "surprise"]), "key": rng.choice("kq")}
+    change["value"] = rng.choice([1, {"a": 1}, None, []])
     entered = (
         {"roomid": room}
-        if who == BRIDGE or chance.random() < 0.1
-        else {"roomid": room, "sessionid": f"nc-{who}-{room}"}
+        if client == BRIDGE or rng.random() < 0.1
+        else {"roomid": room, "sessionid": f"nc-{client}-{room}"}
     )
-    kind, body_of_type = chance.choice(
+    message_type, body_of_type = rng.choice(
         [("room", entered)] * 4
         + [("room", {"roomid": ""}), ("message", body), ("message", body), ("control", body), ("transient", change)]
         + [("", {}), ("", {})]
     )
-    return [who, "sends", {"id": "x", "type": kind, kind: body_of_type}] if kind else [who, "loses the connection"]
+    return (
+        [client, "sends", {"id": "x", "type": message_type, message_type: body_of_type}]
+        if message_type
+        else [client, "loses the connection"]
+    )
 
 
-def _nextcloud_step(chance: random.Random, who: str, room: str) -> list[Json]:
+def _nextcloud_step(rng: random.Random, client: str, room: str) -> list[Json]:
     def entries(most: int) -> list[Json]:
-        return [_entry(chance, room) for _ in range(chance.randint(0, most))]
+        return [_entry(rng, room) for _ in range(rng.randint(0, most))]
 
     known = [f"nc-{name}-{room}" for name in USERS]
     requests: list[tuple[str, Json]] = [
         *([("incall", {"incall": 7, "changed": entries(2), "users": entries(3)})] * 3),
         *([("participants", {"changed": entries(2), "users": entries(2)})] * 2),
-        ("message", {"data": chance.choice([{"type": "chat", "chat": {"refresh": True}}, {"x": 1}])}),
+        ("message", {"data": rng.choice([{"type": "chat", "chat": {"refresh": True}}, {"x": 1}])}),
         ("invite", {"userids": ["bob"], "alluserids": ["alice", "bob"], "properties": {"n": 1}}),
-        ("update", {"userids": ["alice"], "properties": {"n": chance.randint(1, 2)}}),
-        ("disinvite", {"userids": chance.choice([["bob"], []]), "sessionids": [chance.choice([*known, "$virtual1"])]}),
-        ("switchto", {"roomid": "t", "sessions": chance.choice([[known[0], "0"], {known[1]: {"x": 1}}])}),
+        ("update", {"userids": ["alice"], "properties": {"n": rng.randint(1, 2)}}),
+        ("disinvite", {"userids": rng.choice([["bob"], []]), "sessionids": [rng.choice([*known, "$virtual1"])]}),
+        ("switchto", {"roomid": "t", "sessions": rng.choice([[known[0], "0"], {known[1]: {"x": 1}}])}),
     ]
-    kind, body = chance.choice(requests)
-    return ["nextcloud", "sends", room, {"type": kind, kind: body}]
+    message_type, body = rng.choice(requests)
+    return ["nextcloud", "sends", room, {"type": message_type, message_type: body}]
 
 
-def _entry(chance: random.Random, room: str) -> Json:
-    session = chance.choice([*(f"nc-{name}-{room}" for name in USERS), "$virtual1", "nc-unknown", "0"])
-    entry: Json = {"sessionId": session, "inCall": chance.choice([0, 1, 3, 7, True, False, "x"])}
-    if chance.random() < 0.3:
-        entry["permissions"] = chance.choice(
-            [[], ["control"], ["transient-data"], ["hide-displaynames", "control"], "x"]
-        )
-    if chance.random() < 0.3 and session.startswith("nc-"):
+def _entry(rng: random.Random, room: str) -> Json:
+    session = rng.choice([*(f"nc-{name}-{room}" for name in USERS), "$virtual1", "nc-unknown", "0"])
+    entry: Json = {"sessionId": session, "inCall": rng.choice([0, 1, 3, 7, True, False, "x"])}
+    if rng.random() < 0.3:
+        entry["permissions"] = rng.choice([[], ["control"], ["transient-data"], ["hide-displaynames", "control"], "x"])
+    if rng.random() < 0.3 and session.startswith("nc-"):
         entry["userId"] = ""
     return entry
 
 
-def _bridge_step(chance: random.Random, who: str, room: str) -> list[Json]:
+def _bridge_step(rng: random.Random, client: str, room: str) -> list[Json]:
     change = {"sessionid": "phone", "roomid": room}
-    flags: Json = {"flags": chance.randint(0, 2), "incall": chance.randint(0, 1)}
-    kind, body = chance.choice(
+    flags: Json = {"flags": rng.randint(0, 2), "incall": rng.randint(0, 1)}
+    message_type, body = rng.choice(
         [
-            ("addsession", {"sessionid": f"phone {chance.random()}", "roomid": room} | flags),
+            ("addsession", {"sessionid": f"phone {rng.random()}", "roomid": room} | flags),
             ("updatesession", change | flags),
             ("removesession", change),
-            ("incall", {"incall": chance.choice([0, 1, 3])}),
+            ("incall", {"incall": rng.choice([0, 1, 3])}),
         ]
     )
-    return [BRIDGE, "sends", {"id": "x", "type": "internal", "internal": {"type": kind, kind: body}}]
+    return [BRIDGE, "sends", {"id": "x", "type": "internal", "internal": {"type": message_type, message_type: body}}]

@@ -22,7 +22,7 @@ from gateway.wire.backend import encode_request
 from mcu.inprocess.settings import InprocessSettings
 from tests.conversations import message_forms, request_forms
 from tests.conversations.player import Conversation, ConversationClient, Json
-from tests.gateway.edge.raw_client import BINARY, PATIENCE, RawClient
+from tests.gateway.edge.raw_client import BINARY, WAIT_TIMEOUT, RawClient
 from tests.gateway.flows import fakes
 from tests.gateway.flows.harness import CLOUD, INTERNAL_SECRET, OTHER, WALL, FakeClient, FlowHarness, internal_params
 from tests.gateway.flows.virtual_time import settle
@@ -128,7 +128,7 @@ class FlowsClient:
         self._client.harness.dispatch.received_binary(self._client.client_connection)
 
     async def receive(self) -> Json:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             while not self._received:
                 await self._collect()
         return self._received.pop(0)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tests.conversations import message_forms, request_forms
-from tests.gateway.edge.raw_client import PATIENCE
+from tests.gateway.edge.raw_client import WAIT_TIMEOUT
 from tests.gateway.flows.media.descriptions import CANDIDATE, answer, offer
 
 Json = Any  # opaque: any JSON value of the file
@@ -120,18 +120,20 @@ class ConversationPlayer:
         Raises:
             AssertionError: another message arrived, or none; names the line.
         """
-        for number, (who, what, *rest) in self._conversation.steps:
+        for number, (actor, action, *rest) in self._conversation.steps:
             try:
-                if who == "nextcloud":
-                    await self._nextcloud(what, rest)
-                elif who == "time":
+                if actor == "nextcloud":
+                    await self._nextcloud(action, rest)
+                elif actor == "time":
                     await self._level.pass_time(*rest)
-                elif who == "sfu":
-                    await self._level.sfu({"is lost": True, "is back": False}[what])
+                elif actor == "sfu":
+                    await self._level.sfu({"is lost": True, "is back": False}[action])
                 else:
-                    await self._client(who, what, rest)
+                    await self._client(actor, action, rest)
             except (AssertionError, TimeoutError) as error:
-                raise AssertionError(f"{self._conversation.name}, line {number}: {who} {what}: {error!r}") from error
+                raise AssertionError(
+                    f"{self._conversation.name}, line {number}: {actor} {action}: {error!r}"
+                ) from error
 
     async def _receive(self, client: ConversationClient) -> Json:
         """Return the next message after a check of its form."""
@@ -139,19 +141,19 @@ class ConversationPlayer:
         message_forms.check_message(received, mcu=self._conversation.mcu)
         return received
 
-    async def _client(self, who: str, what: str, rest: list[Json]) -> None:
-        if what == "connects":
-            self._clients[who] = await self._level.connect()
+    async def _client(self, actor: str, action: str, rest: list[Json]) -> None:
+        if action == "connects":
+            self._clients[actor] = await self._level.connect()
             return
-        if what == "enters as":
+        if action == "enters as":
             auth = {"url": self._level.url, "params": self.fill(f"$ticket:{rest[0]}")}
-            await self._enter(who, auth, rest[1] if len(rest) > 1 else [])
+            await self._enter(actor, auth, rest[1] if len(rest) > 1 else [])
             return
-        if what == "enters as internal client":
-            await self._enter(who, {"type": "internal", "params": self._value("$internal")}, rest[0])
+        if action == "enters as internal client":
+            await self._enter(actor, {"type": "internal", "params": self._value("$internal")}, rest[0])
             return
-        client = self._clients[who]
-        match what:
+        client = self._clients[actor]
+        match action:
             case "sends":
                 await client.send(self.fill(rest[0]))
             case "sends binary":
@@ -168,16 +170,16 @@ class ConversationPlayer:
             case "is disconnected":
                 assert await client.is_closed(), "the connection is open"
             case _:
-                raise ValueError(f"no such step: {what}")
+                raise ValueError(f"no such step: {action}")
 
-    async def _enter(self, who: str, auth: Json, features: Json) -> None:
-        client = self._clients[who] = await self._level.connect()
+    async def _enter(self, actor: str, auth: Json, features: Json) -> None:
+        client = self._clients[actor] = await self._level.connect()
         await self._receive(client)
         await client.send({"type": "hello", "hello": {"version": "1.0", "auth": auth, "features": features}})
         reply = await self._receive(client)
         assert reply["type"] == "hello", f"received {reply}"
-        self.names[f"${who}"] = reply["hello"]["sessionid"]
-        self.names[f"${who}.resume"] = reply["hello"]["resumeid"]
+        self.names[f"${actor}"] = reply["hello"]["sessionid"]
+        self.names[f"${actor}.resume"] = reply["hello"]["resumeid"]
 
     async def _receive_all(self, client: ConversationClient, patterns: list[Json]) -> None:
         left = list(patterns)
@@ -187,8 +189,8 @@ class ConversationPlayer:
             assert matching is not None, f"received {received}"
             left.remove(matching)
 
-    async def _nextcloud(self, what: str, rest: list[Json]) -> None:
-        match what:
+    async def _nextcloud(self, action: str, rest: list[Json]) -> None:
+        match action:
             case "has":
                 self._level.room(rest[0], self.fill(rest[1]))
             case "answers":
@@ -199,7 +201,7 @@ class ConversationPlayer:
                 self._call = asyncio.ensure_future(self._level.dial(rest[0], self.fill(rest[1])))
             case "is answered":
                 assert self._call is not None, "no phone call was requested"
-                status, body = await asyncio.wait_for(self._call, PATIENCE)
+                status, body = await asyncio.wait_for(self._call, WAIT_TIMEOUT)
                 request_forms.check_answer(status, body)
                 assert status == rest[0], f"was answered {status} {body}"
                 assert self.matches(rest[1], body), f"was answered {body}"
@@ -208,7 +210,7 @@ class ConversationPlayer:
                 request_forms.check_request(asked)
                 assert self.matches(rest[0], asked), f"was asked {asked}"
             case _:
-                raise ValueError(f"no such step: {what}")
+                raise ValueError(f"no such step: {action}")
 
     # -- names
 

@@ -75,10 +75,10 @@ async def polling_level(conversation: Conversation) -> AsyncIterator[PollingLeve
 @asynccontextmanager
 async def cut_polling_level(conversation: Conversation) -> AsyncIterator[PollingLevel]:
     """Start the same behind a proxy that breaks off every other connection after some octets of an answer."""
-    chance = random.Random(conversation.name)
+    rng = random.Random(conversation.name)
 
     def budget() -> int:
-        return chance.choice((1 << 40, chance.randrange(1, 1500)))
+        return rng.choice((1 << 40, rng.randrange(1, 1500)))
 
     async with levels.socket_level(conversation) as under, CuttingProxy(under.gateway, budget) as line:
         level = PollingLevel(under.cloud, under.gateway, line.url)

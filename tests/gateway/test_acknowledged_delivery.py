@@ -58,14 +58,14 @@ async def talk(sender: TalkClient, to: str) -> None:
             await asyncio.sleep(0.002)
 
 
-async def exchange(seed: int, features: tuple[str, ...], patience: float) -> tuple[list[int], list[int], int]:
+async def exchange(seed: int, features: tuple[str, ...], limit: float) -> tuple[list[int], list[int], int]:
     """Exchange messages between two clients, one of which has a breaking connection.
 
     Return the numbers that each received, and how often the connection broke.
     """
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     async with running() as (url, nextcloud):
-        line = CuttingProxy(url, lambda: chance.randrange(1500, 12_000))
+        line = CuttingProxy(url, lambda: rng.randrange(1500, 12_000))
         async with line, TalkClient(url, nextcloud.url) as bob:
             alice = TalkClient(line.url, nextcloud.url, features=features)
             await bob.hello(nextcloud.ticket("bob"))
@@ -73,10 +73,10 @@ async def exchange(seed: int, features: tuple[str, ...], patience: float) -> tup
             await alice.hello(nextcloud.ticket("alice"))
             keeping = asyncio.create_task(keep_connected(alice))
             try:
-                async with asyncio.timeout(patience):
+                async with asyncio.timeout(limit):
                     await asyncio.gather(talk(bob, alice.session_id), talk(alice, bob.session_id))
                     last = lambda m: m["type"] == "message" and m["message"]["data"]["n"] == COUNT - 1  # noqa: E731
-                    await asyncio.gather(alice.wait_for(last, patience=patience), bob.wait_for(last, patience=patience))
+                    await asyncio.gather(alice.wait_for(last, limit=limit), bob.wait_for(last, limit=limit))
             except (TimeoutError, ConnectionError):
                 pass
             keeping.cancel()

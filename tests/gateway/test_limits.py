@@ -65,7 +65,7 @@ async def talk(anna: TalkClient, ben: TalkClient) -> None:
     while True:
         message = {"type": "message", "message": {"recipient": {"type": "call"}, "data": number}}
         await anna.send(message)
-        await ben.wait_for(lambda message, n=number: message.get("message", {}).get("data") == n, patience=LONGEST)  # type: ignore[misc]
+        await ben.wait_for(lambda message, n=number: message.get("message", {}).get("data") == n, limit=LONGEST)  # type: ignore[misc]
         number += 1
         await asyncio.sleep(0.02)
 

@@ -108,7 +108,7 @@ def test_harmless_text_is_not_redacted(text: str) -> None:
     assert log.redacted(text) == text
 
 
-def test_captured_records_are_those_of_the_level_and_above() -> None:
+def test_capture_keeps_the_records_of_its_level_and_above() -> None:
     with log.captured(logging.WARNING) as lines:
         logging.getLogger("portunus.x").info("not this")
         logging.getLogger("portunus.x").error("this")

@@ -17,7 +17,7 @@ from gateway.tools.fake_nextcloud import FakeNextcloud
 
 ROOM = "r"
 SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
-PATIENCE = 10.0
+WAIT_TIMEOUT = 10.0
 
 # Each is `data` as sent: white space, order, duplicate keys, and the spelling of numbers and escapes must be kept.
 WELL_FORMED = [
@@ -68,7 +68,7 @@ class RawSession:
 
     async def receive(self) -> str:
         """Return the next frame."""
-        return await self.socket.receive_str(timeout=PATIENCE)
+        return await self.socket.receive_str(timeout=WAIT_TIMEOUT)
 
     async def receive_of_type(self, message_type: str) -> Any:
         """Return the next message of one type, skipping others."""

@@ -17,9 +17,9 @@ COUNT = 200  # messages in each direction
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_no_message_is_lost_or_duplicated_when_answers_are_cut(seed: int) -> None:
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     async with running() as (url, nextcloud):
-        line = CuttingProxy(url, lambda: chance.randrange(100, 5000))
+        line = CuttingProxy(url, lambda: rng.randrange(100, 5000))
         async with line, TalkClient(url, nextcloud.url) as bob, PollClient(line.url) as alice, asyncio.timeout(60):
             await bob.hello(nextcloud.ticket("bob"))
             await alice.receive()

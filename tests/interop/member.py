@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from gateway.tools.fake_nextcloud import FakeNextcloud
-from gateway.tools.talk_client import PATIENCE, Json, TalkClient
+from gateway.tools.talk_client import WAIT_TIMEOUT, Json, TalkClient
 from tests.media import PublishingPeer, WatchingPeer
 
 ROOM = "4711"  # numeric, as dialouts require it
@@ -155,7 +155,7 @@ class Member:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until the condition holds; it is checked after each handled message."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             while not condition():
                 if self.failure is not None:
                     raise self.failure

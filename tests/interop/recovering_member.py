@@ -157,7 +157,7 @@ class ProtocolOnlyMember(_ReconnectingMember):
         data = {"type": "offer", "roomType": "video", "payload": {"type": "offer", "sdp": sdp}}
         await self.client.send_message(self.id, data | ({"sid": sid} if sid else {}), request="offer")
         message = await self.client.wait_for(
-            lambda message: message.get("id") == "offer" or _is_answer(message), since=start, patience=ANSWER_TIMEOUT
+            lambda message: message.get("id") == "offer" or _is_answer(message), since=start, limit=ANSWER_TIMEOUT
         )
         if message["type"] == "error":
             return False

@@ -23,7 +23,7 @@ __all__ = ["loopback"]
 pytestmark = pytest.mark.full
 
 CLEAN_UP_TIMEOUT = 24.0  # seconds after the start; docs/janus.md says 18
-CALL_HANDLES = 5  # of a call of two: the control handle, two publishers, two subscribers
+CALL_HANDLES = 5  # of a call of two members: the control handle, two publishers, two subscribers
 
 
 class ServedGateway:
@@ -35,7 +35,7 @@ class ServedGateway:
         self.instance, self.cloud, self.janus = instance, cloud, janus
         self.url = f"http://127.0.0.1:{free_ports(1)[0]}"
         self.members: list[Member] = []
-        self._first_number = first_number  # that the pictures of its first member show
+        self._first_number = first_number  # shown by the pictures of the first member
         self._file = folder / f"{instance}.toml"
         self._file.write_text(
             f'[http]\nlisten = ["{self.url.removeprefix("http://")}"]\n[sessions]\nsecret = "{cloud.secret}"\n'
@@ -68,9 +68,9 @@ class ServedGateway:
             for number, name in enumerate(names, self._first_number)
         ]
         anna, ben = self.members
-        for one in self.members:
-            await one.set_in_call()
-            await one.publish()
+        for member in self.members:
+            await member.set_in_call()
+            await member.publish()
         await ben.request_offer(anna)
         await anna.request_offer(ben)
         await self.assert_media_flow()
@@ -104,35 +104,35 @@ class ServedGateway:
 async def test_restarted_gateway_removes_its_old_rooms_and_serves_its_clients_again(
     loopback: None, tmp_path: Path, signal_number: signal.Signals
 ) -> None:
-    """The clients join again at once, rooms and handles of the old process go, a second gateway is unaffected."""
+    """The clients join again at once, the old process' rooms and handles go, another gateway is unaffected."""
     async with FakeNextcloud() as cloud, JanusProcess() as janus, AsyncExitStack() as stack:
-        one = ServedGateway(tmp_path, "one", cloud, janus, 1)
-        second = ServedGateway(tmp_path, "second", cloud, janus, 3)
-        await stack.enter_async_context(second.run())
-        await second.call(stack)
-        untouched = await second.rooms_and_handles()
-        async with one.run() as process, AsyncExitStack() as members:
-            await one.call(members)
-            left = await one.rooms_and_handles()
-            assert [len(found) for found in left] == [2, CALL_HANDLES]
+        restarted = ServedGateway(tmp_path, "restarted", cloud, janus, 1)
+        other = ServedGateway(tmp_path, "other", cloud, janus, 3)
+        await stack.enter_async_context(other.run())
+        await other.call(stack)
+        untouched = await other.rooms_and_handles()
+        async with restarted.run() as process, AsyncExitStack() as members:
+            await restarted.call(members)
+            left_behind = await restarted.rooms_and_handles()
+            assert [len(found) for found in left_behind] == [2, CALL_HANDLES]
             process.send_signal(signal_number)
             await asyncio.wait_for(process.wait(), 20)
             if signal_number is signal.SIGTERM:
-                assert await one.rooms_and_handles() == (set(), set())
-            old = one.members
-            async with one.run():
-                for member in old:
+                assert await restarted.rooms_and_handles() == (set(), set())
+            old_members = restarted.members
+            async with restarted.run():
+                for member in old_members:
                     await member.client.connect()
                     with pytest.raises(RequestRefused, match="no_such_session"):
                         await member.client.resume()
                 async with AsyncExitStack() as new_members:
-                    await one.call(new_members)
-                    await one.wait_for_counts(2, CALL_HANDLES)
-                    assert not (await one.rooms_and_handles())[0] & left[0]
-                    await one.assert_media_flow()
-                    await second.assert_media_flow()
-                    assert await second.rooms_and_handles() == untouched
-                await one.wait_for_counts(0, 1)
-        await one.wait_for_counts(0, 0)
-        assert await second.rooms_and_handles() == untouched
+                    await restarted.call(new_members)
+                    await restarted.wait_for_counts(2, CALL_HANDLES)
+                    assert not (await restarted.rooms_and_handles())[0] & left_behind[0]
+                    await restarted.assert_media_flow()
+                    await other.assert_media_flow()
+                    assert await other.rooms_and_handles() == untouched
+                await restarted.wait_for_counts(0, 1)
+        await restarted.wait_for_counts(0, 0)
+        assert await other.rooms_and_handles() == untouched
         assert janus.runs

@@ -16,7 +16,7 @@ import pytest
 from gateway.app import Gateway
 from gateway.config import Config, GeoIpSection, HttpSection, McuSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
-from gateway.tools.talk_client import PATIENCE, TalkClient
+from gateway.tools.talk_client import WAIT_TIMEOUT, TalkClient
 from gateway.tools.talk_publishing import REPUBLISH, TalkPublisher
 from mcu.janus.settings import JanusServerSettings
 from tests.interop.conftest import SECRET
@@ -70,7 +70,7 @@ class TwoJanusGateway:
 
     async def wait_for_body(self, path: str, expected: str) -> None:
         """Wait until the body of the gateway's response contains a text."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             while expected not in await self.get(path):  # noqa: ASYNC110 - the gateway has no event for it
                 await asyncio.sleep(POLL_INTERVAL)
 

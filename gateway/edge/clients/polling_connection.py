@@ -18,7 +18,7 @@ from gateway.flows.dispatch import Dispatcher
 
 FETCH_TIME = 25.0  # seconds that a fetch waits for messages
 SILENCE = 60.0  # seconds without a fetch after which the connection is lost
-PATIENCE = 15.0  # seconds that posted messages wait while the flows have paused the connection
+PAUSE_TIMEOUT = 15.0  # seconds that posted messages wait while the flows have paused the connection
 IN_A_ROW = 16  # posted messages that are passed on in one turn of the loop
 TOO_BIG = 1009  # close codes of RFC 6455 7.4.1
 NORMAL = 1000
@@ -110,7 +110,7 @@ class PollingConnection:
     async def deliver(self, first: int, messages: list[Any]) -> bool:
         """Pass on posted messages, numbered from ``first`` on; return False if messages before ``first`` are missing.
 
-        While the flows have paused the connection for ``PATIENCE`` seconds the rest is left to a later request;
+        While the flows have paused the connection for ``PAUSE_TIMEOUT`` seconds the rest is left to a later request;
         ``accepted`` counts the messages that were passed on.
         """
         async with self._posting:
@@ -121,7 +121,7 @@ class PollingConnection:
                 if count % IN_A_ROW == 0:
                     await asyncio.sleep(0)  # the other connections' turn
                 try:
-                    async with asyncio.timeout(PATIENCE):
+                    async with asyncio.timeout(PAUSE_TIMEOUT):
                         await self._running.wait()
                 except TimeoutError:
                     break
@@ -173,7 +173,7 @@ class PollingConnection:
         if self._client is not None:
             self._owner.dispatch.closed(self._client)
 
-    # -- internal
+    # -- private
 
     def _pass_on(self, client: ClientConnection, message: Any) -> None:
         if not isinstance(message, str):

@@ -30,8 +30,8 @@ _time = aiohttp.ClientTimeout(total=600, sock_connect=10, sock_read=30)
 _SAMPLES = 64  # addresses that are looked up before a database is accepted
 
 # Exceptions of maxminddb for a damaged database or other data; InvalidDatabaseError is a RuntimeError.
-DAMAGE = (RuntimeError, ValueError, LookupError, TypeError, struct.error)
-_DAMAGED_ARCHIVE = (tarfile.TarError, zlib.error, EOFError, OSError)
+DAMAGED_DATABASE_ERRORS = (RuntimeError, ValueError, LookupError, TypeError, struct.error)
+_DAMAGED_ARCHIVE_ERRORS = (tarfile.TarError, zlib.error, EOFError, OSError)
 
 
 class UnusableDatabase(Exception):
@@ -128,7 +128,7 @@ def _open(data: io.BytesIO) -> maxminddb.Reader:
             database.get(IPv4Address(number << 26 | 1 << 24 | 1))
             if database.metadata().ip_version == 6:
                 database.get(IPv6Address(0x2000 + (number << 7) << 112 | 1))
-    except (*DAMAGE, *_DAMAGED_ARCHIVE) as error:
+    except (*DAMAGED_DATABASE_ERRORS, *_DAMAGED_ARCHIVE_ERRORS) as error:
         raise UnusableDatabase(f"it is not a database ({type(error).__name__})") from error
     return database
 

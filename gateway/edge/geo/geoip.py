@@ -19,15 +19,15 @@ import maxminddb
 from gateway.core.geolocation import LOOPBACK, UNKNOWN, GeoLocation
 from gateway.core.throttle import Address
 from gateway.edge.geo.continents import continent_of
-from gateway.edge.geo.database import DAMAGE, UnusableDatabase, database_source
+from gateway.edge.geo.database import DAMAGED_DATABASE_ERRORS, UnusableDatabase, database_source
 
 REFRESH = 86_400.0  # seconds between two reads of the source
 FIRST_RETRY = 1.0  # seconds; doubled after each further failure
 LAST_RETRY = 300.0  # seconds
-PATIENCE = 5.0  # seconds that ``start`` waits for the first read
+START_TIMEOUT = 5.0  # seconds that ``start`` waits for the first read
 
 log = logging.getLogger("portunus.geoip")
-_code = re.compile(r"[A-Z]{2}")
+_country_code = re.compile(r"[A-Z]{2}")
 
 
 class GeoIpSettings(Protocol):
@@ -62,26 +62,26 @@ class DatabaseSource(Protocol):
 
 
 class GeoIp:
-    """Looks up locations of addresses; ``find`` returns the source for a path or URL and a licence key."""
+    """Looks up locations of addresses; ``find_source`` returns the source for a path or URL and a licence key."""
 
     def __init__(
-        self, settings: GeoIpSettings, find: Callable[[str, str], DatabaseSource | None] = database_source
+        self, settings: GeoIpSettings, find_source: Callable[[str, str], DatabaseSource | None] = database_source
     ) -> None:
-        self._find = find
+        self._find_source = find_source
         self._apply(settings)
         self._database: maxminddb.Reader | None = None
         self._task: asyncio.Task[None] | None = None
         self._first_read = asyncio.Event()
 
     async def start(self) -> None:
-        """Begin to read the database, and wait up to ``PATIENCE`` seconds for the first read."""
-        source = self._find(self._settings.database, self._settings.license_key)
+        """Begin to read the database, and wait up to ``START_TIMEOUT`` seconds for the first read."""
+        source = self._find_source(self._settings.database, self._settings.license_key)
         if source is None:
             return
         self._first_read.clear()
         self._task = asyncio.create_task(self._read_repeatedly(source), name="geoip")
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(START_TIMEOUT):
                 await self._first_read.wait()
         except TimeoutError:
             pass
@@ -114,10 +114,10 @@ class GeoIp:
     def _look_up(self, database: maxminddb.Reader, address: Address) -> GeoLocation:
         try:
             record = database.get(address)
-        except DAMAGE:  # also an IPv6 address in a database without IPv6
+        except DAMAGED_DATABASE_ERRORS:  # also an IPv6 address in a database without IPv6
             return UNKNOWN
         country = _text_at(record, "country", "iso_code")
-        if not _code.fullmatch(country):
+        if not _country_code.fullmatch(country):
             return UNKNOWN
         continent = self._continents.get(country) or _text_at(record, "continent", "code") or continent_of(country)
         return GeoLocation(country, continent)
@@ -126,7 +126,7 @@ class GeoIp:
         self._settings = settings
         overrides = ((ip_network(text, strict=False), code.upper()) for text, code in settings.overrides.items())
         self._overrides: list[tuple[IPv4Network | IPv6Network, str]] = sorted(
-            overrides, key=lambda it: it[0].prefixlen, reverse=True
+            overrides, key=lambda override: override[0].prefixlen, reverse=True
         )  # the narrowest network first
         self._continents = settings.continents
 

@@ -89,7 +89,9 @@ class BackendRequests:
         """Send users and guests the event of their disinvitation, and evict them from the room (2.7, 6.2)."""
         event = Event(EventBody("roomlist", "disinvite", disinvite=RoomListBody(roomid, reason="disinvited")))
         encoded = server.encode(event)
-        sessions = [session for userid in disinvite.userids or () for session in self._hub.of_user(backend, userid)]
+        sessions = [
+            session for userid in disinvite.userids or () for session in self._hub.sessions_of_user(backend, userid)
+        ]
         for room_session in disinvite.sessionids or ():
             session = self._find(backend, room_session)
             if session is not None:
@@ -141,7 +143,7 @@ class BackendRequests:
 
     def _send_to_users(self, backend: Backend, userids: Iterable[str] | None, message: bytes) -> None:
         for userid in dict.fromkeys(userids or ()):
-            self._delivery.send_all(self._hub.of_user(backend, userid), message)
+            self._delivery.send_all(self._hub.sessions_of_user(backend, userid), message)
 
     def _set_in_call(self, backend: Backend, room: Room, incall: wire.InCall) -> None:
         """Set the call membership of some participants (7.1) or of all (7.4)."""
@@ -212,13 +214,13 @@ class BackendRequests:
 
     def _find(self, backend: Backend, room_session: str) -> Session | None:
         """Return the session that is registered with a Nextcloud session id; "0" stands for none."""
-        return self._hub.of_room_session(backend.id, room_session) if room_session != "0" else None
+        return self._hub.find_by_room_session(backend.id, room_session) if room_session != "0" else None
 
     def _resolve(self, backend: Backend, entries: list[wire.ParticipantEntry] | None) -> list[Participant]:
         """Replace the Nextcloud session ids in a list of participants by public session ids (7.2)."""
 
         def find(room_session: str) -> SessionId | None:
-            session = self._hub.of_room_session(backend.id, room_session)
+            session = self._hub.find_by_room_session(backend.id, room_session)
             if session is not None:
                 return session.id
             virtual = self._hub.find_virtual(backend, room_session)  # Nextcloud knows it by its public id

@@ -27,7 +27,7 @@ from gateway.wire.server import AlreadyJoined, RoomBody
 class DuplicateCloser(Protocol):
     """Ends a session that is replaced by another one with the same Nextcloud session id."""
 
-    def end(self, session: Session, *, reason: str, tell_backend: bool) -> None:
+    def end(self, session: Session, *, reason: str, notify_backend: bool) -> None:
         """End a session; a connected client gets a ``bye`` with the reason."""
 
 
@@ -160,12 +160,12 @@ class RoomMembership:
             return True
         if other.userid and not session.userid:
             return False
-        self._closer.end(other, reason=ROOM_SESSION_RECONNECTED, tell_backend=False)
+        self._closer.end(other, reason=ROOM_SESSION_RECONNECTED, notify_backend=False)
         return True
 
     def _holder(self, session: Session, room_session: str) -> Session | None:
         """Return the other session that is registered with a Nextcloud session id."""
-        other = self._hub.of_room_session(session.backend.id, room_session) if room_session else None
+        other = self._hub.find_by_room_session(session.backend.id, room_session) if room_session else None
         return None if other is session else other
 
     def _enter(self, session: Session, answer: RoomAnswer, roomid: str, room_session: str, request: str) -> None:

@@ -53,7 +53,7 @@ class Relay:
             self._to_session(session, recipient, data, message.id)
         elif type == "user":
             if recipient != session.userid:
-                targets = self._hub.of_user(session.backend, recipient)
+                targets = self._hub.sessions_of_user(session.backend, recipient)
                 for target in targets:
                     self._charge(session, target.relay_budget, data, (target,))
                 self._send(session, type, targets, data, decode_media_message(data))
@@ -81,7 +81,7 @@ class Relay:
             self._charge(session, room.relay_budget, data, targets)
         encoded = b"".join((session.control_sender(type), data, MESSAGE_END))
         allowed = [target for target in targets if self._may_act_on(session, target.room, CONTROL_TYPE)]
-        self._delivery.send_all(allowed, encoded, but=session)
+        self._delivery.send_all(allowed, encoded, exclude=session)
 
     def _targets(self, session: Session, type: str, recipient: str) -> Collection[Session]:
         """Return the sessions of a recipient, perhaps with the sender among them (5.1)."""
@@ -89,7 +89,7 @@ class Relay:
             target = self._hub.find(session.backend, recipient)
             return () if target is None else (target,)
         if type == "user":
-            return () if recipient == session.userid else self._hub.of_user(session.backend, recipient)
+            return () if recipient == session.userid else self._hub.sessions_of_user(session.backend, recipient)
         room = self._hub.room_of(session)
         if room is None:
             return ()
@@ -145,7 +145,7 @@ class Relay:
         encoded = b"".join((session.sender(type), data, MESSAGE_END))
         if decoded is not None and (decoded.type in GUARDED_TYPES or decoded.type == NICK_CHANGED):
             targets = [target for target in targets if self._may_receive(session, target, decoded.type)]
-        self._delivery.send_all(targets, encoded, but=session)
+        self._delivery.send_all(targets, encoded, exclude=session)
 
     def _charge(self, session: Session, budget: RelayBudget, data: Raw, recipients: Iterable[Session]) -> None:
         """Take the bytes of a message from the budget of its recipients."""
@@ -153,7 +153,7 @@ class Relay:
         if budget.left < 0.0:
             self._traffic.draw(session, budget, len(data), recipients)
 
-    # -- rights
+    # -- permissions
 
     def _may_receive(self, sender: Session, recipient: Session, data_type: str | None) -> bool:
         """Whether a message with ``data`` of this type may be relayed to a recipient."""
@@ -164,8 +164,8 @@ class Relay:
     def _may_act_on(self, sender: Session, room: RoomKey | None, data_type: str | None) -> bool:
         """Whether a session may make a client in a room act by ``data`` of a guarded type (5.3).
 
-        Media messages are relayed between clients without an SFU only: a client that receives an offer from another
-        one connects to it, past the SFU and all permissions.
+        Media messages are relayed only if there is no SFU: a client answers an offer of any sender, so that a relayed
+        offer would bypass the SFU and all permissions.
         """
         if sender.is_internal:
             return True

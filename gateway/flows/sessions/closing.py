@@ -34,15 +34,15 @@ class SessionCloser:
         self._virtual_sessions = virtual_sessions
         self._dialouts = dialouts
 
-    def end(self, session: Session, *, reason: str = "", tell_backend: bool = True) -> None:
+    def end(self, session: Session, *, reason: str = "", notify_backend: bool = True) -> None:
         """End a session; send a connected client a ``bye`` with the reason, if any, and close its connection (2.7).
 
-        Nextcloud gets a leave request for the session's room if ``tell_backend``.
+        Nextcloud gets a leave request for the session's room if ``notify_backend``.
         """
         connection = self._delivery.connection(session)
         if reason and connection is not None:
             self._delivery.send(session, bye(reason))
-        if session.room is not None and (left := self._hub.leave(session, tell_backend=tell_backend)):
+        if session.room is not None and (left := self._hub.leave(session, notify_backend=notify_backend)):
             self._events.left(left)
         closed = self._hub.close(session)
         if closed is None:
@@ -80,7 +80,7 @@ class SessionCloser:
             if cause is EndCause.OUTBOX_FULL:
                 log.warning("a session ends: its outbox is full")
             try:
-                self.end(session, tell_backend=cause is not EndCause.STREAMS_LOST)
+                self.end(session, notify_backend=cause is not EndCause.STREAMS_LOST)
             except Exception:  # the requests for other sessions are still served
                 log.exception("a session was not ended")
 

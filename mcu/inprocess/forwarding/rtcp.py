@@ -1,4 +1,4 @@
-"""RTCP packets as bytes: parsing of reports and feedback, and packing of the ones that a forwarder sends.
+"""RTCP packets as bytes: parsing of reports and feedback, and packing of the packets that the SFU sends.
 
 Source: RFC 3550 6 (SR, RR, SDES), RFC 4585 (NACK, PLI), RFC 5104 (FIR), draft-alvestrand-rmcat-remb-03 (REMB).
 """
@@ -32,7 +32,7 @@ class SenderReport(NamedTuple):
 
 
 class ReportBlock(NamedTuple):
-    """A report block: what a receiver got of one RTP source."""
+    """A report block: the reception statistics of one RTP source."""
 
     ssrc: int
     fraction_lost: int  # since the last report, in 1/256
@@ -40,7 +40,7 @@ class ReportBlock(NamedTuple):
     highest_sequence: int  # extended sequence number
     jitter: int  # in units of the timestamp
     last_report: int  # middle 32 bit of the last SR's NTP time; 0 = none
-    delay: int  # since then, in 1/65536 s
+    delay: int  # since that SR, in 1/65536 s
 
 
 class FeedbackPacket(NamedTuple):

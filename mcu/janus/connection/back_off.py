@@ -9,12 +9,12 @@ STEADY_FOR = 600.0  # seconds
 BACK_OFF = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds between attempts with a Janus that answers but cannot be used
 
 
-def back_off(disconnected_for: float, refusals: int, chance: float) -> float:
+def back_off(disconnected_for: float, refusals: int, jitter: float) -> float:
     """Return the pause before the next attempt to connect, in seconds.
 
     ``disconnected_for``: seconds since the last session, or since the start; ``refusals``: number of consecutive
-    attempts that found a Janus which cannot be used. ``chance``, even in 0 … 1, makes the pause half to one and a half
-    times as long, so that many gateways do not reconnect at the same moment.
+    attempts that found a Janus which cannot be used. ``jitter``, a uniform random number in 0 … 1, scales the pause by
+    0.5 … 1.5, so that many gateways do not reconnect at the same moment.
     """
     if refusals:
         pause = BACK_OFF[min(refusals, len(BACK_OFF)) - 1]
@@ -22,4 +22,4 @@ def back_off(disconnected_for: float, refusals: int, chance: float) -> float:
         pause = QUICK
     else:
         pause = STEADY if disconnected_for < STEADY_FOR else BACK_OFF[-1]
-    return pause * (0.5 + chance)
+    return pause * (0.5 + jitter)

@@ -70,17 +70,17 @@ def _check_indices(hub: Hub) -> None:
     assert hub._resumable == {session.resume_id: session for session in sessions}
     assert hub.internals == {session.id: session for session in sessions if session.is_internal}
     users = {(session.backend.id, session.userid) for session in sessions if session.userid}
-    assert set(hub._of_user) == users
-    for (backend, userid), found in hub._of_user.items():
+    assert set(hub._sessions_by_user) == users
+    for (backend, userid), found in hub._sessions_by_user.items():
         assert found == {
             session.id: session for session in sessions if (session.backend.id, session.userid) == (backend, userid)
         }
-    for (backend, room_session), session in hub._of_room_session.items():
+    for (backend, room_session), session in hub._sessions_by_room_session.items():
         assert hub.sessions[session.id] is session
         assert session.room is not None
         assert (session.backend.id, session.room_session_id) == (backend, room_session)
     counted = Counter(session.backend.id for session in sessions if not session.is_internal)
-    assert +Counter(hub._per_backend) == counted
+    assert +Counter(hub._session_counts) == counted
     deadlines = {
         session.id: session for session in sessions if session.expires_at is not None or session.join_by is not None
     }

@@ -80,17 +80,17 @@ def test_client_that_does_not_acknowledge_counts_as_having_all_taken_messages() 
 
 
 def test_any_order_of_events_delivers_each_message_once_and_in_order() -> None:
-    chance = random.Random(7)
+    rng = random.Random(7)
     for _ in range(200):
         outbox, sent, received, wire = AcknowledgedOutbox(1 << 20), 0, 0, list[bytes]()
         for _ in range(60):
-            step = chance.randrange(5)
+            step = rng.randrange(5)
             if step == 0:
                 outbox.append(b"%d" % sent)
                 sent += 1
             elif step == 1:
-                wire += outbox.take(chance.randrange(1, 8))
-                outbox.confirm(chance.randrange(2))
+                wire += outbox.take(rng.randrange(1, 8))
+                outbox.confirm(rng.randrange(2))
             elif step == 2 and wire:
                 assert wire.pop(0) == b"%d" % received
                 received += 1

@@ -41,8 +41,8 @@ def test_session_is_found_by_each_of_its_ids() -> None:
     joined(hub, alice, nc="nc1")
     assert hub.find(CLOUD, alice.id) is alice
     assert hub.resumable(alice.resume_id) is alice
-    assert hub.of_user(CLOUD, "alice") == [alice]
-    assert hub.of_room_session("cloud", "nc1") is alice
+    assert hub.sessions_of_user(CLOUD, "alice") == [alice]
+    assert hub.find_by_room_session("cloud", "nc1") is alice
 
 
 def test_public_id_does_not_resume() -> None:
@@ -57,9 +57,9 @@ def test_backends_do_not_see_each_other() -> None:
     alice, eve = opened(hub, "alice"), opened(hub, "alice", OTHER)
     assert joined(hub, alice, "r", "nc") is not joined(hub, eve, "r", "nc")
     assert hub.find(OTHER, alice.id) is None
-    assert hub.of_user(OTHER, "alice") == [eve]
-    assert hub.of_room_session("other", "nc") is eve
-    assert hub.of_room_session("cloud", "nc") is alice
+    assert hub.sessions_of_user(OTHER, "alice") == [eve]
+    assert hub.find_by_room_session("other", "nc") is eve
+    assert hub.find_by_room_session("cloud", "nc") is alice
     room = hub.room(OTHER, "r")
     assert room is not None
     assert list(room.members) == [eve.id]
@@ -75,7 +75,7 @@ def test_backends_do_not_see_each_other() -> None:
 def test_anonymous_sessions_are_not_found_by_user() -> None:
     hub = Hub()
     opened(hub, "")
-    assert hub.of_user(CLOUD, "") == []
+    assert hub.sessions_of_user(CLOUD, "") == []
 
 
 def test_session_limit_counts_open_sessions_of_the_backend() -> None:
@@ -87,7 +87,7 @@ def test_session_limit_counts_open_sessions_of_the_backend() -> None:
     with pytest.raises(LimitReached):
         hub.open(late, 0.0)
     assert hub.find(small, late.id) is None
-    assert hub.of_user(small, "c") == []
+    assert hub.sessions_of_user(small, "c") == []
     hub.close(first)
     hub.open(late, 0.0)
     assert hub.find(small, late.id) is late
@@ -104,8 +104,8 @@ def test_closed_session_is_not_found_and_closing_it_again_does_nothing() -> None
     assert not alice.open
     assert hub.find(CLOUD, alice.id) is None
     assert hub.resumable(alice.resume_id) is None
-    assert hub.of_user(CLOUD, "alice") == [again]
-    assert hub.of_room_session("cloud", "nc1") is None
+    assert hub.sessions_of_user(CLOUD, "alice") == [again]
+    assert hub.find_by_room_session("cloud", "nc1") is None
     assert hub.rooms == {}
     assert hub.close(alice) is None
     assert not hub.detach(alice, FIRST, 1.0)
@@ -177,8 +177,8 @@ def test_join_returns_the_other_members_and_the_left_room() -> None:
     assert alice.room_userid == "shown"
     assert alice.permissions.allows("control")
     assert not alice.permissions.may_publish_something()
-    assert hub.of_room_session("cloud", "nc1") is None
-    assert hub.of_room_session("cloud", "nc2") is alice
+    assert hub.find_by_room_session("cloud", "nc1") is None
+    assert hub.find_by_room_session("cloud", "nc2") is alice
     assert hub.room(CLOUD, "old") is None
     assert hub.room_of(alice) is fact.room
 
@@ -197,11 +197,11 @@ def test_session_without_a_nextcloud_id_is_registered_by_its_own_and_its_leave_n
     hub = Hub()
     alice = opened(hub)
     joined(hub, alice)
-    assert hub.of_room_session("cloud", alice.id) is alice
+    assert hub.find_by_room_session("cloud", alice.id) is alice
     left = hub.leave(alice)
     assert left is not None
     assert left.room_session == ""
-    assert hub.of_room_session("cloud", alice.id) is None
+    assert hub.find_by_room_session("cloud", alice.id) is None
 
 
 def test_new_registration_replaces_the_old_one() -> None:
@@ -209,8 +209,8 @@ def test_new_registration_replaces_the_old_one() -> None:
     alice = opened(hub)
     joined(hub, alice, nc="nc1")
     hub.register(alice, "nc2")
-    assert hub.of_room_session("cloud", "nc1") is None
-    assert hub.of_room_session("cloud", "nc2") is alice
+    assert hub.find_by_room_session("cloud", "nc1") is None
+    assert hub.find_by_room_session("cloud", "nc2") is alice
 
 
 def test_registration_taken_over_by_another_session_is_not_removed_by_the_first() -> None:
@@ -220,14 +220,14 @@ def test_registration_taken_over_by_another_session_is_not_removed_by_the_first(
     joined(hub, bob)
     hub.register(bob, "nc")
     hub.leave(alice)
-    assert hub.of_room_session("cloud", "nc") is bob
+    assert hub.find_by_room_session("cloud", "nc") is bob
 
 
 def test_leave_is_not_reported_to_nextcloud_when_so_asked() -> None:
     hub = Hub()
     alice = opened(hub)
     joined(hub, alice, nc="nc")
-    left = hub.leave(alice, tell_backend=False)
+    left = hub.leave(alice, notify_backend=False)
     assert left is not None
     assert left.room_session == ""
 

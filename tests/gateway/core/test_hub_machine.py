@@ -145,7 +145,7 @@ class HubMachine(HubModel, RuleBasedStateMachine):
             self.unregister(session)
             self.hub.register(session, nc)
             self.registered[session.backend.id, nc or session.id] = session.id
-            assert self.hub.of_room_session(session.backend.id, nc or session.id) is session
+            assert self.hub.find_by_room_session(session.backend.id, nc or session.id) is session
 
     @rule(session=sessions)
     def leave(self, session: Session) -> None:
@@ -204,13 +204,13 @@ class HubMachine(HubModel, RuleBasedStateMachine):
         room = self.hub.room_of(session)
         if room is None:
             return
-        others = st.sampled_from(sorted({*self.rooms_of, "nobody"}))
-        who = data.draw(st.sampled_from(sorted(self.members_of(room.key))) | others)
-        present = who in self.members_of(room.key)
-        ended = self.hub.set_in_call(room, SessionId(who), value)
-        assert (ended is not None) is (present and not value and who not in self.virtuals)
+        others = st.sampled_from(sorted({*self.rooms_of, "unknown"}))
+        id = data.draw(st.sampled_from(sorted(self.members_of(room.key))) | others)
+        present = id in self.members_of(room.key)
+        ended = self.hub.set_in_call(room, SessionId(id), value)
+        assert (ended is not None) is (present and not value and id not in self.virtuals)
         if present:
-            (self.in_call.add if value else self.in_call.discard)(who)
+            (self.in_call.add if value else self.in_call.discard)(id)
 
     @rule(name=st.sampled_from(["cloud", "limited"]), over=st.booleans())
     def meet(self, name: str, over: bool) -> None:
@@ -312,7 +312,7 @@ class HubMachine(HubModel, RuleBasedStateMachine):
         assert set(self.hub.sessions.values()) == set(self.open)
         assert self.hub.virtuals == self.virtuals
         assert set(self.hub.rooms) == set(self.rooms_of.values())
-        assert {key: session.id for key, session in self.hub._of_room_session.items()} == self.registered
+        assert {key: session.id for key, session in self.hub._sessions_by_room_session.items()} == self.registered
         for key, room in self.hub.rooms.items():
             present = self.members_of(key)
             assert {*room.members, *room.virtuals} == present
@@ -338,9 +338,9 @@ class HubMachine(HubModel, RuleBasedStateMachine):
         for session in list(self.open):
             self.end(session)
         assert self.hub.next_transient_deadline() is None
-        left = {name: value for name, value in vars(self.hub).items() if value and name != "_per_backend"}
+        left = {name: value for name, value in vars(self.hub).items() if value and name != "_session_counts"}
         assert left == {}
-        assert not any(self.hub._per_backend.values())
+        assert not any(self.hub._session_counts.values())
 
 
 def _entry(session: str) -> ParticipantEntry:

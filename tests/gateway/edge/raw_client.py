@@ -14,7 +14,7 @@ from typing import Any, Self
 Json = dict[str, Any]
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
-PATIENCE = 5.0  # seconds until a wait times out
+WAIT_TIMEOUT = 5.0  # seconds until a wait times out
 
 
 def masked(payload: bytes | str, opcode: int = TEXT, *, final: bool = True, reserved: int = 0) -> bytes:
@@ -84,7 +84,7 @@ class RawClient:
         writer.write(upgrade() + early)
         if later:
             writer.write(later)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             client.head = (await reader.readuntil(b"\r\n\r\n")).decode()
         return client
 
@@ -104,7 +104,7 @@ class RawClient:
         Raises:
             asyncio.IncompleteReadError: the connection has ended.
         """
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             first, second = await self._reader.readexactly(2)
             length = second & 0x7F
             if length == 126:

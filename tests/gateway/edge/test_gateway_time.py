@@ -36,9 +36,9 @@ def now() -> float:
 
 
 @pytest.fixture(autouse=True)
-def long_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+def long_wait_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (talk_client, fake_nextcloud):
-        monkeypatch.setattr(module, "PATIENCE", LONG)
+        monkeypatch.setattr(module, "WAIT_TIMEOUT", LONG)
 
 
 class VirtualTimeGateway:
@@ -85,7 +85,7 @@ async def lasting(seconds: float, more: float = 0.0) -> AsyncIterator[None]:
 
 
 async def received_bye(client: TalkClient, reason: str) -> None:
-    await client.wait_for(lambda it: it == {"type": "bye", "bye": {"reason": reason}}, patience=LONG)
+    await client.wait_for(lambda it: it == {"type": "bye", "bye": {"reason": reason}}, limit=LONG)
     assert await client.closed() == 1000
 
 
@@ -108,7 +108,7 @@ async def test_session_ends_30_seconds_after_its_connection(running: VirtualTime
             await client.join("r", f"nc-{name}")
         async with lasting(30, SWEEP):
             await anna.disconnect()
-            left = await ben.wait_for(lambda it: it.get("event", {}).get("type") == "leave", patience=LONG)
+            left = await ben.wait_for(lambda it: it.get("event", {}).get("type") == "leave", limit=LONG)
         assert left["event"]["leave"] == [anna.session_id]
 
 
@@ -162,7 +162,7 @@ async def test_requestoffer_waits_10_seconds_for_the_stream(running: VirtualTime
         await running.cloud.send(running.url, "r", {"type": "incall", "incall": {"incall": 3, "changed": changed}})
         async with lasting(10):
             await ben.send_message(anna.session_id, {"type": "requestoffer", "roomType": "video"}, "q")
-            answer = await ben.wait_for(lambda it: it.get("id") == "q", patience=LONG)
+            answer = await ben.wait_for(lambda it: it.get("id") == "q", limit=LONG)
         assert answer["error"]["code"] == "client_not_found"
 
 

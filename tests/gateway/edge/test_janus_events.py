@@ -21,7 +21,7 @@ from gateway.tools.talk_client import TalkClient
 from gateway.version import SERVER_HEADER
 from mcu.inprocess.settings import InprocessSettings
 
-PATIENCE = 5.0
+WAIT_TIMEOUT = 5.0
 LOOPBACK = ("127.0.0.0/8",)
 Headers = list[tuple[str, str]]
 
@@ -38,7 +38,7 @@ class RecordedFeed:
         self._received.set()
 
     async def until(self, count: int) -> list[bytes]:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             while len(self.frames) < count:
                 self._received.clear()
                 await self._received.wait()
@@ -59,7 +59,7 @@ class EventServer:
     async def refused(self, headers: Headers | None = None) -> int | None:
         """Connect and return the code with which the server closes the connection."""
         socket = await self.connect(headers)
-        assert (await socket.receive(timeout=PATIENCE)).type is WSMsgType.CLOSE
+        assert (await socket.receive(timeout=WAIT_TIMEOUT)).type is WSMsgType.CLOSE
         return socket.close_code
 
 
@@ -159,7 +159,7 @@ async def test_frame_beyond_the_limit_ends_only_its_connection(
     served = await serve(stack, feed)
     janus, other = await served.connect(), await served.connect()
     await janus.send_str("x" * 1001)
-    assert (await janus.receive(timeout=PATIENCE)).type is WSMsgType.CLOSE
+    assert (await janus.receive(timeout=WAIT_TIMEOUT)).type is WSMsgType.CLOSE
     assert janus.close_code == 1009
     await other.send_str("y")
     assert await feed.until(1) == [b"y"]
@@ -169,7 +169,7 @@ async def test_binary_frame_ends_the_connection(stack: AsyncExitStack) -> None:
     feed = RecordedFeed()
     janus = await (await serve(stack, feed)).connect()
     await janus.send_bytes(b"{}")
-    assert (await janus.receive(timeout=PATIENCE)).type is WSMsgType.CLOSE
+    assert (await janus.receive(timeout=WAIT_TIMEOUT)).type is WSMsgType.CLOSE
     assert janus.close_code == 1003
     assert feed.frames == []
 
@@ -209,7 +209,7 @@ async def test_close_does_not_wait_for_a_janus_that_does_not_read(
     reading, _frozen = await served.connect(), await served.connect()  # the second never reads
     await reading.send_str("x")
     await feed.until(1)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(WAIT_TIMEOUT):
         closing = asyncio.create_task(served.events.close())
         assert (await reading.receive()).type is WSMsgType.CLOSE
         await closing
@@ -238,7 +238,7 @@ async def test_event_connection_is_not_a_client(stack: AsyncExitStack, prefix: s
         with pytest.raises(TimeoutError):
             await feed.receive(timeout=0.05)  # no welcome
     await gateway.stop()
-    assert [(await feed.receive(timeout=PATIENCE)).data for feed in feeds] == [1001, 1001]
+    assert [(await feed.receive(timeout=WAIT_TIMEOUT)).data for feed in feeds] == [1001, 1001]
 
 
 class EventSfu:

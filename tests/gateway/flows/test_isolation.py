@@ -114,7 +114,7 @@ async def test_no_message_reaches_another_backend(name: str, internal: bool) -> 
         assert undisturbed(clients)
         assert harness.publisher(clients[0]) is not None
         assert all(backend is OTHER for backend, _, _ in harness.nextcloud.asked[asked:])
-        alice = harness.hub.of_room_session("cloud", "nc-alice")
+        alice = harness.hub.find_by_room_session("cloud", "nc-alice")
         assert alice is clients[0].session
 
 

@@ -99,7 +99,7 @@ async def receives_messages(scene: Scene) -> bool:
 
 
 async def has_nextcloud_session(scene: Scene) -> bool:
-    holder = scene.harness.hub.of_room_session("cloud", "nc-alice")
+    holder = scene.harness.hub.find_by_room_session("cloud", "nc-alice")
     return holder is not None and holder.id == scene.alice.sessionid
 
 

@@ -103,7 +103,7 @@ async def test_answers_wait_for_the_gate() -> None:
 
 
 async def test_wait_times_out_without_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fake_nextcloud, "PATIENCE", 0.05)
+    monkeypatch.setattr(fake_nextcloud, "WAIT_TIMEOUT", 0.05)
     async with FakeNextcloud() as cloud:
         with pytest.raises(TimeoutError):
             await cloud.wait_for(lambda seen: True)

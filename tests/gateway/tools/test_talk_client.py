@@ -17,7 +17,7 @@ from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import TalkClient
 
 SECRET = "0d3c52ab9e1748f6a7715f20c4be9d88"
-PATIENCE = 20.0
+WAIT_TIMEOUT = 20.0
 MANY, PADDING = 300, "x" * 60_000  # 18 MB: more than the kernel buffers while the server does not read
 
 
@@ -67,7 +67,7 @@ async def until_number(client: TalkClient, number: int) -> None:
 
 async def test_second_hello_sends_nothing_of_the_previous_session() -> None:
     async with (
-        asyncio.timeout(PATIENCE),
+        asyncio.timeout(WAIT_TIMEOUT),
         gateway() as (url, nextcloud),
         TalkClient(url, nextcloud.url) as bob,
         TalkClient(url, nextcloud.url, features=("ack",)) as alice,
@@ -96,7 +96,7 @@ async def test_second_hello_sends_nothing_of_the_previous_session() -> None:
 
 async def test_session_resumed_elsewhere_can_be_resumed_back_without_a_gap() -> None:
     async with (
-        asyncio.timeout(PATIENCE),
+        asyncio.timeout(WAIT_TIMEOUT),
         gateway() as (url, nextcloud),
         TalkClient(url, nextcloud.url) as bob,
         TalkClient(url, nextcloud.url, features=("ack",)) as alice,
@@ -127,7 +127,7 @@ async def test_messages_sent_during_a_resume_follow_the_repeated_ones() -> None:
             begun.set()
             await reading.wait()
 
-    async with asyncio.timeout(PATIENCE), server(talk) as url, TalkClient(url, "", features=("ack",)) as client:
+    async with asyncio.timeout(WAIT_TIMEOUT), server(talk) as url, TalkClient(url, "", features=("ack",)) as client:
         await client.hello({})
         await client.disconnect()
         for number in range(MANY):
@@ -155,7 +155,7 @@ async def test_client_works_with_a_server_without_acknowledgements() -> None:
         async for frame in socket:
             came.put_nowait(frame.json())
 
-    async with asyncio.timeout(PATIENCE), server(talk) as url, TalkClient(url, "", features=("ack",)) as client:
+    async with asyncio.timeout(WAIT_TIMEOUT), server(talk) as url, TalkClient(url, "", features=("ack",)) as client:
         await client.hello({})
         await client.send({"type": "x"})
         assert await came.get() == {"type": "x"}

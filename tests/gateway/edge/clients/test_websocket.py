@@ -24,7 +24,18 @@ from gateway.version import SERVER_HEADER
 from tests.conversations.levels import socket_level
 from tests.conversations.player import Conversation
 from tests.gateway.certificates import make_certificate
-from tests.gateway.edge.raw_client import BINARY, CLOSE, PATIENCE, PING, PONG, TEXT, Json, RawClient, masked, upgrade
+from tests.gateway.edge.raw_client import (
+    BINARY,
+    CLOSE,
+    PING,
+    PONG,
+    TEXT,
+    WAIT_TIMEOUT,
+    Json,
+    RawClient,
+    masked,
+    upgrade,
+)
 from tests.gateway.edge.serving import exchange, served
 from tests.gateway.flows.harness import CLOUD, FlowHarness
 
@@ -126,7 +137,7 @@ class serving:  # noqa: N801 - used as a function
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait until a condition is true, by polling."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(WAIT_TIMEOUT):
         while not condition():  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.001)
 

@@ -18,7 +18,7 @@ TOLERANCE = 0.5  # seconds that the sockets may need
 @pytest.fixture
 async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FlowServer]:
     for module in (raw_client, test_websocket):
-        monkeypatch.setattr(module, "PATIENCE", 1000.0)
+        monkeypatch.setattr(module, "WAIT_TIMEOUT", 1000.0)
     async with serving() as made:
         yield made
 

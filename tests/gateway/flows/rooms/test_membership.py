@@ -96,11 +96,11 @@ async def test_join_of_the_current_room_is_refused_and_exchanges_the_nextcloud_s
         await settle()
         assert alice.error_codes() == ["already_joined"]
         assert len(harness.nextcloud.joins()) == 3
-        assert harness.hub.of_room_session("cloud", "nc-new") is alice.session
-        assert harness.hub.of_room_session("cloud", "nc-alice") is None
+        assert harness.hub.find_by_room_session("cloud", "nc-new") is alice.session
+        assert harness.hub.find_by_room_session("cloud", "nc-alice") is None
         join(alice)
         await settle()
-        assert harness.hub.of_room_session("cloud", alice.sessionid) is alice.session
+        assert harness.hub.find_by_room_session("cloud", alice.sessionid) is alice.session
 
 
 # reference 4.1-d
@@ -351,7 +351,7 @@ async def test_join_that_nextcloud_does_not_allow_does_not_end_the_holder_of_the
         await settle()
         assert len(again.error_codes()) == 1
         assert alice.received() == []
-        assert harness.hub.of_room_session("cloud", "nc-alice") is alice.session
+        assert harness.hub.find_by_room_session("cloud", "nc-alice") is alice.session
         again.send({"type": "bye"})
         await settle()
         assert harness.nextcloud.leaves() == []

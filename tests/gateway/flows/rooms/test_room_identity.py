@@ -36,7 +36,7 @@ async def late_answer(harness: FlowHarness, other_nc: str) -> FakeClient:
 async def test_late_answer_to_a_join_does_not_end_the_nextcloud_session_of_a_later_join() -> None:
     async with FlowHarness() as harness:
         again = await late_answer(harness, "nc-alice")
-        assert harness.hub.of_room_session("cloud", "nc-alice") is again.session
+        assert harness.hub.find_by_room_session("cloud", "nc-alice") is again.session
         assert harness.nextcloud.leaves() == []
 
 
@@ -67,8 +67,8 @@ async def test_join_of_the_current_room_does_not_take_a_nextcloud_session_that_i
         join(eve, nc="nc-alice")
         await settle()
         assert eve.error_codes() == ["already_joined"]
-        assert harness.hub.of_room_session("cloud", "nc-alice") is (None if alice is None else alice.session)
-        assert harness.hub.of_room_session("cloud", "nc-eve") is eve.session
+        assert harness.hub.find_by_room_session("cloud", "nc-alice") is (None if alice is None else alice.session)
+        assert harness.hub.find_by_room_session("cloud", "nc-eve") is eve.session
         if alice is not None:
             assert alice.received() == []
         eve.send({"type": "room", "room": {"roomid": ""}})
@@ -100,8 +100,8 @@ async def test_confirmed_exchange_of_the_nextcloud_session_applies_its_permissio
         join(alice, nc="nc-2")
         await settle()
         assert alice.error_codes() == ["already_joined"]
-        assert harness.hub.of_room_session("cloud", "nc-2") is alice.session
-        assert harness.hub.of_room_session("cloud", "nc-alice") is None
+        assert harness.hub.find_by_room_session("cloud", "nc-2") is alice.session
+        assert harness.hub.find_by_room_session("cloud", "nc-alice") is None
         assert alice.session.permissions.listed == frozenset({"control"})
         assert harness.publisher(alice) is None
 
@@ -114,15 +114,15 @@ async def test_nextcloud_session_of_a_user_does_not_move_to_an_anonymous_session
         await settle()
         assert eve.error_codes() == ["room_join_failed"]
         assert alice.received() == []
-        assert harness.hub.of_room_session("cloud", "nc-alice") is alice.session
+        assert harness.hub.find_by_room_session("cloud", "nc-alice") is alice.session
         assert eve.session.room is None
         assert harness.nextcloud.leaves() == []
 
 
 # reference 4.1-j
-@pytest.mark.parametrize("whose", ["own", "other session", "virtual session", "other backend"])
+@pytest.mark.parametrize("owner", ["own", "other session", "virtual session", "other backend"])
 @pytest.mark.parametrize("again", [False, True])
-async def test_public_ids_are_not_accepted_as_nextcloud_session_ids(whose: str, again: bool) -> None:
+async def test_public_ids_are_not_accepted_as_nextcloud_session_ids(owner: str, again: bool) -> None:
     async with FlowHarness() as harness:
         alice, bridge = await harness.member("alice"), await harness.internal_hello()
         bridge.send(
@@ -139,12 +139,12 @@ async def test_public_ids_are_not_accepted_as_nextcloud_session_ids(whose: str, 
         asked = len(harness.nextcloud.asked)
         for client in (alice, eve):
             client.received()
-        join(eve, nc=ids[whose])
+        join(eve, nc=ids[owner])
         await settle()
         assert eve.error_codes() == ["room_join_failed"]
         assert len(harness.nextcloud.asked) == asked
         assert alice.received() == []
-        assert harness.hub.of_room_session("cloud", ids[whose]) is None
+        assert harness.hub.find_by_room_session("cloud", ids[owner]) is None
 
 
 async def test_nextcloud_session_of_two_exchanges_at_once_goes_to_one_session() -> None:
@@ -158,8 +158,8 @@ async def test_nextcloud_session_of_two_exchanges_at_once_goes_to_one_session() 
         await settle()
         held.set()
         await settle()
-        assert harness.hub.of_room_session("cloud", "nc-3") is one.session
-        assert harness.hub.of_room_session("cloud", "nc-2") is two.session
+        assert harness.hub.find_by_room_session("cloud", "nc-3") is one.session
+        assert harness.hub.find_by_room_session("cloud", "nc-2") is two.session
         assert harness.nextcloud.leaves() == []
         assert len(harness.hub.pending_joins) == 0
 
@@ -179,7 +179,7 @@ async def test_exchange_of_a_session_that_left_meanwhile_is_undone(gone: str) ->
         held.set()
         await settle()
         assert [request.sessionid for request in harness.nextcloud.leaves()] == ["nc-alice", "nc-2"]
-        assert harness.hub.of_room_session("cloud", "nc-2") is None
+        assert harness.hub.find_by_room_session("cloud", "nc-2") is None
 
 
 async def test_ended_join_is_not_undone_while_another_session_joins_with_its_nextcloud_session() -> None:
@@ -197,7 +197,7 @@ async def test_ended_join_is_not_undone_while_another_session_joins_with_its_nex
         await settle()
         second.set()
         await settle()
-        assert harness.hub.of_room_session("cloud", "nc") is again.session
+        assert harness.hub.find_by_room_session("cloud", "nc") is again.session
         assert harness.nextcloud.leaves() == []
 
 
@@ -208,8 +208,8 @@ async def test_join_of_the_current_room_without_a_nextcloud_session_registers_th
         join(alice)
         await settle()
         assert alice.error_codes() == ["already_joined"]
-        assert harness.hub.of_room_session("cloud", "nc-alice") is None
-        assert harness.hub.of_room_session("cloud", alice.sessionid) is alice.session
+        assert harness.hub.find_by_room_session("cloud", "nc-alice") is None
+        assert harness.hub.find_by_room_session("cloud", alice.sessionid) is alice.session
         bob = await harness.hello("bob")
         join(bob, nc="nc-bob")
         await settle()
@@ -228,8 +228,8 @@ async def test_internal_client_does_not_take_the_nextcloud_session_of_another_se
         await settle()
         assert internal.received()[0]["room"]["roomid"] == "r"
         assert alice.session.open
-        assert harness.hub.of_room_session("cloud", "nc-alice") is alice.session
-        assert harness.hub.of_room_session("cloud", internal.sessionid) is internal.session
+        assert harness.hub.find_by_room_session("cloud", "nc-alice") is alice.session
+        assert harness.hub.find_by_room_session("cloud", internal.sessionid) is internal.session
         assert [message["type"] for message in alice.received()] == [
             "event"
         ] * 2  # it came, and the list of participants
@@ -244,6 +244,6 @@ async def test_nextcloud_session_of_an_internal_client_is_not_registered(again: 
         await settle()
         join(internal, nc="nc-free")
         await settle()
-        assert harness.hub.of_room_session("cloud", "nc-free") is None
-        assert harness.hub.of_room_session("cloud", internal.sessionid) is internal.session
+        assert harness.hub.find_by_room_session("cloud", "nc-free") is None
+        assert harness.hub.find_by_room_session("cloud", internal.sessionid) is internal.session
         assert harness.nextcloud.asked == []

@@ -221,7 +221,7 @@ async def test_cuts_at_any_moment_leave_nothing_on_janus_and_time_no_call_out(
     """Streams are published and closed while the connection is cut again and again, at times drawn from a seed."""
     seed = random.randrange(1 << 32)
     log.info("seed %d", seed)
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     await proxied.start_call(admin=admin)
     until = time.monotonic() + 20
     failures: list[McuError] = []
@@ -229,7 +229,7 @@ async def test_cuts_at_any_moment_leave_nothing_on_janus_and_time_no_call_out(
 
     async def cut_repeatedly() -> None:
         while time.monotonic() < until:
-            await asyncio.sleep(chance.uniform(0.0, 0.3))
+            await asyncio.sleep(rng.uniform(0.0, 0.3))
             proxied.proxy.cut()
 
     async def publish_and_subscribe(name: str) -> None:
@@ -250,7 +250,7 @@ async def test_cuts_at_any_moment_leave_nothing_on_janus_and_time_no_call_out(
                     streams += 1
                 except McuError as error:
                     failures.append(error)
-                for end in (subscriber, publisher) if chance.random() < 0.5 else (publisher, subscriber):
+                for end in (subscriber, publisher) if rng.random() < 0.5 else (publisher, subscriber):
                     if end is not None:
                         await end.close()
 

@@ -128,8 +128,8 @@ def recording(
 ) -> Callable[[float, int, float], float]:
     """Record the time of each failed attempt, when its pause begins."""
 
-    def recorded(away: float, refusals: int, chance: float) -> float:
+    def recorded(away: float, refusals: int, jitter: float) -> float:
         times.append(now())
-        return back_off_of(away, refusals, chance)
+        return back_off_of(away, refusals, jitter)
 
     return recorded

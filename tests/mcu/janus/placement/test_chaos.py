@@ -27,8 +27,8 @@ COUNTRIES = ("", "US", "DE")
 class RandomPublisher:
     """Publishes and subscribes to one stream, from and to random countries."""
 
-    def __init__(self, group: JanusGroup, number: int, chance: random.Random) -> None:
-        self._group, self._chance = group, chance
+    def __init__(self, group: JanusGroup, number: int, rng: random.Random) -> None:
+        self._group, self._rng = group, rng
         self.key = stream_key(f"{number}")
         self.opened = 0
         self.ends: list[CloseReason] = []
@@ -36,74 +36,72 @@ class RandomPublisher:
     async def publish(self) -> None:
         async with PublishingPeer(1, 440.0, video=False) as peer:
             listener = WaitableListener()
-            options = PublishOptions(timeout=5.0, country=self._chance.choice(COUNTRIES))
+            options = PublishOptions(timeout=5.0, country=self._rng.choice(COUNTRIES))
             publisher, answer = await self._group.mcu.publish(
                 self.key, described(await peer.offer()), options, listener
             )
             await peer.accept(answer)
             self.opened += 1
             with contextlib.suppress(TimeoutError):
-                await listener.close_reason(self._chance.uniform(0.5, 6.0))
+                await listener.close_reason(self._rng.uniform(0.5, 6.0))
             await publisher.close()
             self.ends += listener.closed
 
     async def subscribe(self) -> None:
         listener = WaitableListener()
-        options = SubscribeOptions(timeout=5.0, country=self._chance.choice(COUNTRIES))
+        options = SubscribeOptions(timeout=5.0, country=self._rng.choice(COUNTRIES))
         subscriber, _ = await self._group.mcu.subscribe(self.key, options, listener)
         self.opened += 1
         with contextlib.suppress(TimeoutError):
-            await listener.close_reason(self._chance.uniform(0.1, 2.0))
+            await listener.close_reason(self._rng.uniform(0.1, 2.0))
         await subscriber.close()
         self.ends += listener.closed
 
 
-async def repeat(call: Any, chance: random.Random) -> None:
+async def repeat(call: Any, rng: random.Random) -> None:
     """Make a call again and again until cancelled; some calls time out early, and every call may fail."""
     while True:
         with contextlib.suppress(McuError, TimeoutError):
-            async with asyncio.timeout(chance.uniform(0.01, 0.3) if chance.random() < 0.3 else 30.0):
+            async with asyncio.timeout(rng.uniform(0.01, 0.3) if rng.random() < 0.3 else 30.0):
                 await call()
         await asyncio.sleep(0.05)
 
 
-async def cause_failures(group: JanusGroup, chance: random.Random) -> None:
+async def cause_failures(group: JanusGroup, rng: random.Random) -> None:
     """Kill, freeze and drain one Janus after another; each is back before the next."""
     while True:
-        await asyncio.sleep(chance.uniform(0.5, 2.0))
-        place = chance.randrange(3)
+        await asyncio.sleep(rng.uniform(0.5, 2.0))
+        place = rng.randrange(3)
         janus = group.janus[place]
-        match chance.choice(("kill", "freeze", "drain")):
+        match rng.choice(("kill", "freeze", "drain")):
             case "kill":
                 await janus.kill()
-                await asyncio.sleep(chance.uniform(0.0, 1.0))
+                await asyncio.sleep(rng.uniform(0.0, 1.0))
                 await janus.start()
             case "freeze":
                 janus.freeze()
-                await asyncio.sleep(chance.uniform(0.5, 4.0))
+                await asyncio.sleep(rng.uniform(0.5, 4.0))
                 janus.thaw()
             case "drain":
                 for draining in (True, False):
                     group.change(place, draining=draining)
                     await group.reload()
-                    await asyncio.sleep(chance.uniform(0.1, 2.0))
+                    await asyncio.sleep(rng.uniform(0.1, 2.0))
 
 
 @pytest.mark.full
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_nothing_is_left_on_janus_after_random_failures(loopback: None, seed: int) -> None:
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     async with start_several(3, remote_streams=True) as group:
         group.change(1, country="US")
         group.change(2, country="DE")
         await group.start()
-        publishers = [RandomPublisher(group, number, chance) for number in range(5)]
-        tasks = [asyncio.create_task(repeat(publisher.publish, chance)) for publisher in publishers]
-        tasks += [
-            asyncio.create_task(repeat(publisher.subscribe, chance)) for publisher in publishers for _ in range(3)
-        ]
-        failing = asyncio.create_task(cause_failures(group, chance))
+        publishers = [RandomPublisher(group, number, rng) for number in range(5)]
+        tasks = [asyncio.create_task(repeat(publisher.publish, rng)) for publisher in publishers]
+        tasks += [asyncio.create_task(repeat(publisher.subscribe, rng)) for publisher in publishers for _ in range(3)]
+        failing = asyncio.create_task(cause_failures(group, rng))
         await asyncio.wait([*tasks, failing], timeout=SECONDS, return_when=asyncio.FIRST_COMPLETED)
         assert not [task for task in (*tasks, failing) if task.done()]
         for janus in group.janus:
@@ -121,7 +119,7 @@ async def test_nothing_is_left_on_janus_after_random_failures(loopback: None, se
         assert sum(publisher.opened for publisher in publishers) > 50
         assert CloseReason.LOST in {reason for publisher in publishers for reason in publisher.ends}
         await until_clean(group)
-        peer = RandomPublisher(group, 99, chance)
+        peer = RandomPublisher(group, 99, rng)
         await asyncio.wait_for(asyncio.gather(peer.publish(), peer.subscribe()), 20)
         await until_clean(group)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.deadlines import Deadlines
 from gateway.core.hub import Hub
 from gateway.core.room import RoomKey
+from gateway.core.transient_deadlines import TransientDeadlines
 from tests.gateway.core.members import NOTHING, joined, opened
 
 ROOM = RoomKey("cloud", "r")
@@ -22,7 +22,7 @@ class Values:
     def __init__(self) -> None:
         self.at: dict[tuple[RoomKey, str], float] = {}
         self.asked = 0
-        self.deadlines = Deadlines(self.current)
+        self.deadlines = TransientDeadlines(self.current)
 
     def current(self, room: RoomKey, key: str) -> float | None:
         self.asked += 1

@@ -15,7 +15,7 @@ from gateway.core.room import RoomKey
 _MIN_SIZE = 64  # entries below which the heap is never rebuilt
 
 
-class Deadlines:
+class TransientDeadlines:
     """Expiry times by room and key; ``current`` returns the valid one of a value, ``None`` when there is none."""
 
     def __init__(self, current: Callable[[RoomKey, str], float | None]) -> None:
