@@ -67,7 +67,7 @@ class Gateway:
         self._mcu = self._create_mcu()
         self._services = self._create_services()
         self._flows = flows = Flows(self._services)
-        self._housekeeper = Housekeeper(self._clock, *flows.sweeps)
+        self._housekeeper = Housekeeper(self._clock, *flows.sweeps, limits=flows.client_limits)
         self._admin = AdminSocket(self._services, flows.media.quality)
         self._body_reader = BodyReader(self._read_timeout, self._count_read_timeout)
         self._polling = PollingEndpoint(flows.dispatch, self._counters, self._proxies, self._body_reader)

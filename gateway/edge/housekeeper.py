@@ -7,19 +7,35 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+from gateway.standstill import LATE
 
 log = logging.getLogger("portunus.edge")
 
 PERIOD = 1.0  # seconds
+RECOVERY = 60.0  # seconds after a standstill for which time limits do not count it; more than each of them
+MOST = 30.0  # seconds of standstills that are not counted
 
 
 class Housekeeper:
-    """Calls each sweep with the time of ``clock`` once in every ``PERIOD``."""
+    """Calls each sweep with the time of ``clock`` once in every ``PERIOD``.
 
-    def __init__(self, clock: Callable[[], float], *sweeps: Callable[[float], None]) -> None:
+    ``limits`` are those that end what a client has been silent about for too long. When the process has stood still
+    they get a time without the standstill, for ``RECOVERY``: clients could not be heard meanwhile.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        *sweeps: Callable[[float], None],
+        limits: Sequence[Callable[[float], None]] = (),
+    ) -> None:
         self._clock = clock
         self._sweeps = sweeps
+        self._limits = limits
+        self._stood_still = 0.0  # seconds of the standstills that are not over for ``RECOVERY``
+        self._recovered_at = 0.0
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -35,9 +51,20 @@ class Housekeeper:
 
     async def _run(self) -> None:
         while True:
+            due = self._clock() + PERIOD
             await asyncio.sleep(PERIOD)
+            now = self._clock()
+            self._note_standstill(now - due, now)
             for sweep in self._sweeps:
                 try:
-                    sweep(self._clock())
+                    sweep(now - self._stood_still if sweep in self._limits else now)
                 except Exception:
                     log.exception("a periodic sweep failed")
+
+    def _note_standstill(self, late: float, now: float) -> None:
+        if now >= self._recovered_at:
+            self._stood_still = 0.0
+        if late >= LATE:
+            log.warning("the process stood still for %.0f s", late)
+            self._stood_still = min(self._stood_still + late, MOST)
+            self._recovered_at = now + RECOVERY

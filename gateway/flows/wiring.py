@@ -74,6 +74,11 @@ class Flows:
         """The functions that apply time limits; to be called once a second with the monotonic time."""
         return self.dispatch.sweep, self.pings.sweep, self.services.throttling.sweep
 
+    @property
+    def client_limits(self) -> tuple[Callable[[float], None], ...]:
+        """Those of ``sweeps`` that end what a client has been silent about for too long."""
+        return (self.dispatch.sweep,)
+
     async def close(self) -> None:
         """Cancel all background work and wait for its end."""
         self.transient.close()

@@ -15,6 +15,7 @@ from gateway.core.throttle import Address
 from gateway.edge.clients.websocket import BATCH, MESSAGE_LIMIT, TrafficCounters
 from gateway.flows.client_connection import ClientConnection
 from gateway.flows.dispatch import Dispatcher
+from gateway.standstill import PeerTimer
 
 FETCH_TIME = 25.0  # seconds that a fetch waits for messages
 SILENCE = 60.0  # seconds without a fetch after which the connection is lost
@@ -61,7 +62,7 @@ class PollingConnection:
         self._posting = asyncio.Lock()
         self._code: int | None = None  # close code, once the connection is being closed
         self._lost = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: PeerTimer | None = None
         self._client: ClientConnection | None = None
 
     def open(self) -> None:
@@ -242,7 +243,7 @@ class PollingConnection:
         if self._timer is not None:
             self._timer.cancel()
         if not self._lost:
-            self._timer = self._loop.call_later(SILENCE, self.lose)
+            self._timer = PeerTimer(SILENCE, self.lose)
 
 
 class _Replaced(Exception):

@@ -29,6 +29,7 @@ from gateway.edge.clients.handshake import accept_key
 from gateway.edge.http.address import TrustedProxies
 from gateway.flows.client_connection import ClientConnection
 from gateway.flows.dispatch import Dispatcher
+from gateway.standstill import grace
 
 log = logging.getLogger("portunus.edge")
 
@@ -129,6 +130,7 @@ class WebSocketConnection(asyncio.Protocol):
         "_closing",
         "_counters",
         "_dirty",
+        "_due",
         "_endpoint",
         "_http",
         "_input",
@@ -178,7 +180,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._paused_at: float | None = None
         self._time = loop.time
         self._last_received = loop.time()
-        self._ping_at = loop.time()
+        self._ping_at = self._due = loop.time()
         self._timer: asyncio.TimerHandle | None = None
         self._lost: asyncio.Future[None] = loop.create_future()
         self._client: ClientConnection | None = None
@@ -375,6 +377,10 @@ class WebSocketConnection(asyncio.Protocol):
 
     def _tick(self) -> None:
         now = self._time()
+        if more := grace(self._due, now, READ_DEADLINE):  # what the client sent meanwhile is read before its time is up
+            self._last_received = max(self._last_received, now + more - READ_DEADLINE)
+            if self._paused_at is not None:
+                self._paused_at = max(self._paused_at, now + min(more, WRITE_DEADLINE) - WRITE_DEADLINE)
         stuck = self._paused_at is not None and now >= self._paused_at + WRITE_DEADLINE
         if stuck or now >= self._last_received + READ_DEADLINE:
             self._closing = True
@@ -392,6 +398,7 @@ class WebSocketConnection(asyncio.Protocol):
         due = min(self._last_received + READ_DEADLINE, self._ping_at)
         if self._paused_at is not None:
             due = min(due, self._paused_at + WRITE_DEADLINE)
+        self._due = due
         self._timer = asyncio.get_running_loop().call_at(due, self._tick)
 
     def _observe_round_trip(self, pong: bytes) -> None:

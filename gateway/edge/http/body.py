@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 from aiohttp import ClientError, web
 
+from gateway.standstill import peer_timeout
+
 READ_TIMEOUT = 15.0  # seconds for the whole body of a request
 
 
@@ -37,7 +39,7 @@ class BodyReader:
             UnreadableBody: it ended early or did not arrive in time.
         """
         try:
-            async with asyncio.timeout(self._timeout() or None):
+            async with peer_timeout(self._timeout()):
                 return await request.content.readexactly(request.content_length or 0)
         except TimeoutError as error:
             self._on_timeout()

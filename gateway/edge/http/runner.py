@@ -8,7 +8,8 @@ aiohttp closes a connection on which no request arrives within ``keepalive_timeo
 for each connection, and a connection that never sent a request is counted.
 
 Undocumented parts of aiohttp 3.14 that only this module uses: ``RequestHandler.handle_error``, which makes those
-answers; ``_handle_request`` and ``_process_keepalive``, which see each request and the timeout;
+answers; ``_handle_request`` and ``_process_keepalive``, which see each request and the timeout, whose end is
+``_next_keepalive_close_time``;
 ``AppRunner._make_server`` and ``Server.__call__``, which choose the request handler's class; and the handler's
 arguments, which ``Server`` keeps in ``_loop`` and ``_kwargs``.
 """
@@ -23,6 +24,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway.edge.http.write_limit import WriteTimeoutHandler
+from gateway.standstill import grace
 
 log = logging.getLogger("portunus.http")
 
@@ -100,6 +102,10 @@ class _RequestHandler(WriteTimeoutHandler):
         return await super()._handle_request(request, start_time, request_handler)
 
     def _process_keepalive(self) -> None:
+        now = self._loop.time()
+        more = grace(self._next_keepalive_close_time, now, self._keepalive_timeout)
+        if more:  # a request may have arrived while the process stood still; aiohttp waits until then
+            self._next_keepalive_close_time = now + more
         super()._process_keepalive()
         if self._force_close and not self._received_request:
             self._on_timeout()

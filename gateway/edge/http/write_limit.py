@@ -14,6 +14,8 @@ from typing import Any
 
 from aiohttp import web
 
+from gateway.standstill import PeerTimer
+
 WRITE_TIMEOUT = 30.0  # seconds until the client has received the answer
 
 
@@ -25,7 +27,7 @@ class WriteTimeoutHandler(web.RequestHandler):
     def __init__(self, server: web.Server, **options: Any) -> None:
         super().__init__(server, **options)
         self._kept_transport: Any = None  # the transport, kept after aiohttp closed and dropped it
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: PeerTimer | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -40,7 +42,7 @@ class WriteTimeoutHandler(web.RequestHandler):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._timer = self._loop.call_later(WRITE_TIMEOUT, self._abort)
+        self._timer = PeerTimer(WRITE_TIMEOUT, self._abort)
 
     def resume_writing(self) -> None:
         self._cancel_timer()

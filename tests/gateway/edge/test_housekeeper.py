@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.edge.housekeeper import PERIOD, Housekeeper
+from gateway.edge.housekeeper import MOST, PERIOD, RECOVERY, Housekeeper
 
 
 # reference 2.5-d
@@ -45,3 +45,30 @@ async def test_stop_is_idempotent_and_allowed_before_start() -> None:
     housekeeper.start()
     await housekeeper.stop()
     await housekeeper.stop()
+
+
+# reference 2.5-g
+async def test_standstill_does_not_count_for_the_limits_of_clients(caplog: pytest.LogCaptureFixture) -> None:
+    loop, jumped = asyncio.get_running_loop(), 0.0
+    start = loop.time()
+    limits: list[float] = []
+    others: list[float] = []
+
+    def clock() -> float:
+        return loop.time() - start + jumped
+
+    limit, other = limits.append, others.append
+    housekeeper = Housekeeper(clock, limit, other, limits=(limit,))
+    housekeeper.start()
+    await asyncio.sleep(1.5 * PERIOD)
+    jumped = 15.0
+    await asyncio.sleep(2 * PERIOD)
+    assert others == pytest.approx([1, 17, 18])
+    assert limits == pytest.approx([1, 2, 3])
+    assert "the process stood still for 15 s" in caplog.text
+    await asyncio.sleep(RECOVERY)
+    assert limits[-1] == others[-1]
+    jumped += 1000.0
+    await asyncio.sleep(PERIOD)
+    await housekeeper.stop()
+    assert others[-1] - limits[-1] == MOST

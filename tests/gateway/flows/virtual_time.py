@@ -51,6 +51,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._jumping.now
 
+    def advance(self, seconds: float) -> None:
+        """Let time pass without running anything, as while the process stands still."""
+        self._jumping.now += seconds
+
 
 class VirtualTimePolicy(asyncio.DefaultEventLoopPolicy):
     """A policy that creates loops with virtual time."""

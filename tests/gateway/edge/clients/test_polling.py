@@ -295,9 +295,10 @@ async def test_rate_limit_and_throttling_apply_to_polling(harness: FlowHarness, 
     await poller.post(*["{"] * 15)
     assert [it["error"]["code"] for it in await poller.fetch()] == ["invalid_format"] * 10 + ["too_many_requests"]
     assert (await poller.fetch_answer(poller.received))["closed"] == 1000
+    victim = await harness.hello("victim")
     attacker = poller_for(harness, endpoint)
     await attacker.fetch()
-    await attacker.post({"type": "hello", "hello": {"version": "1.0", "resumeid": "forged"}})
+    await attacker.post({"type": "hello", "hello": {"version": "1.0", "resumeid": victim.resumeid + "x"}})
     assert [it["error"]["code"] for it in await attacker.fetch()] == ["no_such_session"]
     assert harness.counters.throttle_delayed == {("HelloResume", 100): 1}
 

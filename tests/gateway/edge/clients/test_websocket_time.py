@@ -11,6 +11,7 @@ from tests.gateway.edge import raw_client
 from tests.gateway.edge.clients import test_websocket
 from tests.gateway.edge.clients.test_websocket import SMALL, FlowServer, SessionClient, serving
 from tests.gateway.edge.raw_client import PING, PONG, RawClient
+from tests.gateway.flows.virtual_time import VirtualLoop
 
 TOLERANCE = 0.5  # seconds that the sockets may need
 
@@ -76,3 +77,54 @@ def connected(server: FlowServer, client: SessionClient) -> bool:
     """Tell whether the gateway has a connection of this client."""
     sessions = [it._client.session for it in server.endpoint._connections if it._client is not None]
     return client.sessionid in {session.id for session in sessions if session is not None}
+
+
+# -- a standstill of the process
+
+
+def stand_still(seconds: float) -> None:
+    """Make the clock of the loop jump, as the process' clock does after it stood still."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    loop.advance(seconds)
+
+
+# reference 2.1-o
+@pytest.mark.parametrize("after", [10, 46, 50, 55, 59.9])
+async def test_answer_that_waited_while_the_process_stood_still_keeps_the_connection(
+    server: FlowServer, after: float
+) -> None:
+    client = await server.client("alice")
+    await asyncio.sleep(after)
+    client.wire.send({"type": "nothing"})  # waits in the kernel: the server does not run before the jump
+    stand_still(15)
+    for connection in server.endpoint._connections:
+        connection._tick()  # as in libuv's loop, where timers come before what has arrived
+    assert len(server.endpoint) == 1
+    start = now()
+    assert await client.wire.closed() is None
+    assert now() - start == pytest.approx(60, abs=TOLERANCE)
+
+
+# reference 2.1-o
+async def test_client_without_an_answer_is_cut_soon_after_a_standstill(server: FlowServer) -> None:
+    client = await server.client("alice")
+    await asyncio.sleep(55)
+    stand_still(20)
+    start = now()
+    assert await client.wire.closed() is None
+    assert 2 <= now() - start <= 20
+
+
+# reference 2.1-o
+async def test_ping_that_a_standstill_delayed_can_be_answered(server: FlowServer) -> None:
+    client = await server.client("alice")
+    await asyncio.sleep(50)
+    stand_still(15)
+    opcode, payload = await client.wire.frame()
+    assert opcode == PING
+    await asyncio.sleep(5)
+    client.wire.send(payload, opcode=PONG)
+    start = now()
+    assert await client.wire.closed() is None
+    assert now() - start == pytest.approx(60, abs=TOLERANCE)

@@ -385,4 +385,4 @@ async def test_failures_are_logged_once_a_minute_each(
         clock.now += 60
         await client.token_key(cloud.url)
     assert [cloud.url in line for line in lines] == [True] * 3
-    assert ["503" in line for line in lines] == [True, False, False]
+    assert ["status 503" in line for line in lines] == [True, False, False]

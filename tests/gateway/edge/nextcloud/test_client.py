@@ -267,13 +267,13 @@ async def test_redirects_are_not_followed(
 @pytest.mark.parametrize(
     ("answer", "logged"),
     [
-        ({"status": 503, "text": "{}", "content_type": "application/json"}, "503"),
-        ({"status": 503, "text": "maintenance", "content_type": "text/html"}, "503"),
-        ({"status": 404, "text": "<html>", "content_type": "text/html"}, "404"),
-        ({"status": 403, "text": "<html>", "content_type": "text/html"}, "403"),
-        ({"status": 200, "text": "<html>", "content_type": "text/html"}, "200"),
+        ({"status": 503, "text": "{}", "content_type": "application/json"}, "status 503"),
+        ({"status": 503, "text": "maintenance", "content_type": "text/html"}, "status 503"),
+        ({"status": 404, "text": "<html>", "content_type": "text/html"}, "status 404"),
+        ({"status": 403, "text": "<html>", "content_type": "text/html"}, "status 403"),
+        ({"status": 200, "text": "<html>", "content_type": "text/html"}, "status 200"),
         ({"status": 200, "text": '{"ocs":{"meta":{"statuscode":429},"data":[]}}'}, "throttled"),
-        ({"status": 403, "text": '{"ocs":{"data":{"type":"error","error":{"code":"forbidden"}}}}'}, "403"),
+        ({"status": 403, "text": '{"ocs":{"data":{"type":"error","error":{"code":"forbidden"}}}}'}, "status 403"),
         ({"status": 200, "text": '{"ocs":{"data":{"type":"error","error":{"code":"invalid_request"}}}}'}, "request"),
     ],
 )
@@ -311,7 +311,7 @@ async def test_each_cause_of_failure_has_its_line(client: NextcloudClient, cloud
         for status in (503, 404, 503):
             cloud.hook = only("room", partial(web.Response, status=status))
             await failure(client, cloud)
-    assert [line.count("503") + 2 * line.count("404") for line in lines] == [1, 2]
+    assert [line.count("status 503") + 2 * line.count("status 404") for line in lines] == [1, 2]
 
 
 @pytest.mark.parametrize("code", ["no_such_room", "invalid_ticket", "unknown_type"])

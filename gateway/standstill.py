@@ -1,0 +1,65 @@
+"""Time limits for a peer's silence that do not count the time in which this process stood still.
+
+After a suspend, a snapshot or a stop of the process its timers are late, and fire before what arrived meanwhile is
+read. A timer that is late gives the peer the time to be heard: what it sent is read first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+LATE = 1.0  # seconds by which a timer is late only if the process stood still
+GRACE = 2.0  # seconds for the peer at least, after that
+
+
+def grace(due: float, now: float, limit: float) -> float:
+    """Return the seconds that a peer gets from ``now`` on, since its time limit ended at ``due``; 0: none.
+
+    ``limit`` is the whole time limit, which is also the most that is given.
+    """
+    late = now - due
+    return 0.0 if late < LATE else max(GRACE, min(late, limit))
+
+
+class PeerTimer:
+    """Calls ``expired`` when a peer has been silent for ``seconds``, unless it is cancelled before."""
+
+    __slots__ = ("_due", "_expired", "_handle", "_loop", "_seconds")
+
+    def __init__(self, seconds: float, expired: Callable[[], object]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._seconds = seconds
+        self._expired = expired
+        self._due = self._loop.time() + seconds
+        self._handle = self._loop.call_at(self._due, self._fire)
+
+    def cancel(self) -> None:
+        """Stop the timer. Idempotent."""
+        self._handle.cancel()
+
+    def _fire(self) -> None:
+        now = self._loop.time()
+        more = grace(self._due, now, self._seconds)
+        if more:
+            self._due = now + more
+            self._handle = self._loop.call_at(self._due, self._fire)
+        else:
+            self._expired()
+
+
+@asynccontextmanager
+async def peer_timeout(seconds: float | None) -> AsyncIterator[None]:
+    """Limit the time of a block that waits for a peer, as ``asyncio.timeout`` does; ``None`` or 0: no limit.
+
+    Raises:
+        TimeoutError: the peer was silent for too long.
+    """
+    async with asyncio.timeout(None) as limit:
+        timer = None if not seconds else PeerTimer(seconds, lambda: limit.reschedule(0.0))
+        try:
+            yield
+        finally:
+            if timer is not None:
+                timer.cancel()
