@@ -97,7 +97,7 @@ class CandidateFilter:
         self._blocked = tuple(_network(entry) for entry in blocked)
 
     def accepts(self, text: str) -> bool:
-        """Whether a candidate may be forwarded to the SFU; the empty text that marks the end of candidates may.
+        """Return whether a candidate may be forwarded to the SFU; the empty text that marks the end of candidates may.
 
         Never accepted: a malformed candidate, a host name (mDNS), an address with a zone, an unspecified address.
         """

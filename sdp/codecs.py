@@ -186,7 +186,7 @@ def _ordered(
 
 
 def _is_non_interleaved(payload: Payload) -> bool:
-    """Whether a payload type may be preferred: H264 in packetization mode 1, which all browsers send (RFC 6184 6)."""
+    """Return whether a payload type may be preferred: H264 in packetization mode 1 (RFC 6184 6), as browsers send."""
     return payload.codec != "h264" or payload.parameters.get("packetization-mode") == "1"
 
 

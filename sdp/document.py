@@ -248,14 +248,14 @@ class Identity:
     fingerprints: frozenset[str]  # "sha-256 AB:CD:…", algorithm in lower, digits in upper case
 
     def same_peer_connection(self, other: Identity) -> bool:
-        """Whether both may be one PeerConnection: they share a user name fragment or a fingerprint.
+        """Return whether both may be one PeerConnection: they share a user name fragment or a fingerprint.
 
         Another user name fragment with the same fingerprint is an ICE restart.
         """
         return _meet(self.ufrags, other.ufrags) or _meet(self.fingerprints, other.fingerprints)
 
     def restarts_ice(self, other: Identity) -> bool:
-        """Whether this is the PeerConnection of ``other`` after an ICE restart."""
+        """Return whether this is the PeerConnection of ``other`` after an ICE restart."""
         return _meet(self.fingerprints, other.fingerprints) and not _meet(self.ufrags, other.ufrags)
 
 

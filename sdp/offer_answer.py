@@ -124,7 +124,7 @@ def _broken_rules(
 
 
 def _groups_fit(offer: Description, answer: Description) -> bool:
-    """Whether each BUNDLE group of the answer is a subset of an offered group and names accepted sections only.
+    """Return whether each BUNDLE group of the answer is a subset of an offered group and names accepted sections only.
 
     A section without a transport of its own (port 0 with ``a=bundle-only`` in the offer) must be in a group or be
     rejected.
@@ -155,7 +155,7 @@ def _transport_fits(offer: Description, offered: MediaSection, answer: Descripti
 
 
 def _has_transport(description: Description, section: MediaSection) -> bool:
-    """Whether the section, or the one whose transport it shares, has ICE credentials and a fingerprint."""
+    """Return whether the section, or the one whose transport it shares, has ICE credentials and a fingerprint."""
     transport = _transport_of(description, section)
     return all(
         _own_or_session_attribute(description, transport, name) is not None
@@ -180,7 +180,7 @@ def _own_or_session_attribute(description: Description, section: MediaSection, n
 
 
 def shares_format(offered: MediaSection, answered: MediaSection) -> bool:
-    """Whether the answered section has a format of the offered one.
+    """Return whether the answered section has a format of the offered one.
 
     In the notation of data channels before RFC 8841 the format is the SCTP port of each side.
     """
@@ -190,7 +190,7 @@ def shares_format(offered: MediaSection, answered: MediaSection) -> bool:
 
 
 def _formats_fit(offered: MediaSection, answered: MediaSection) -> bool:
-    """Whether the offer has all formats of the answer, with the same codec for each payload type (RFC 8829 5.3.1)."""
+    """Return whether the offer has each answered format, with the same codec per payload type (RFC 8829 5.3.1)."""
     if not offered.is_rtp:
         return shares_format(offered, answered)
     if not set(answered.formats) <= set(offered.formats):
@@ -216,7 +216,7 @@ def _extensions(description: Description, section: MediaSection) -> dict[str, st
 
 
 def _rids_fit(offered: MediaSection, answered: MediaSection) -> bool:
-    """Whether the answer receives only layers that the offer sends, and leaves paused ones paused (RFC 8853 5.3)."""
+    """Return whether the answer receives only offered layers and leaves paused ones paused (RFC 8853 5.3)."""
     for ours, theirs in (("recv", "send"), ("send", "recv")):
         offers, answers = layers(offered, theirs), layers(answered, ours)
         if not answers.keys() <= offers.keys():

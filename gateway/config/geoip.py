@@ -52,7 +52,7 @@ def checked(geoip: GeoIpSection, source: ConfigSource) -> GeoIpSection:
 
 
 def _is_path_or_url(text: str) -> bool:
-    """Tell whether a text is a path, or a URL with all its parts."""
+    """Return whether a text is a path, or a URL with all its parts."""
     if "://" not in text:
         return True
     try:

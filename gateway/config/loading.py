@@ -35,7 +35,7 @@ def load(path: str | Path, environ: Mapping[str, str]) -> Config:
 
 
 def _is_named(sfu: str, values: dict[str, Any], environ: Mapping[str, str]) -> bool:
-    """Tell whether the configuration mentions an SFU; the modules of other SFUs are not imported."""
+    """Return whether the configuration mentions an SFU; the modules of other SFUs are not imported."""
     mcu, variable = values.get("mcu"), f"{PREFIX}MCU__"
     if environ.get(f"{variable}TYPE") == sfu or any(name.startswith(variable + sfu.upper()) for name in environ):
         return True

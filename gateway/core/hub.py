@@ -73,7 +73,7 @@ class Hub:
         return self._resumable.get(ResumeId(resume_id))
 
     def resembles_an_id(self, text: str) -> bool:
-        """Whether the text begins like the public id or the resume id of an open session."""
+        """Return whether the text begins like the public id or the resume id of an open session."""
         return random_part(text) in self._random_parts
 
     def sessions_of_user(self, backend: Backend, userid: str) -> Sequence[Session]:
@@ -93,7 +93,7 @@ class Hub:
         return self.rooms.get(RoomKey(backend.id, room))
 
     def in_same_call(self, one: Session, other: Session | VirtualSession) -> bool:
-        """Whether both are in the same call; an ``other`` that is an internal client always counts as in it (9.3)."""
+        """Return whether both are in the same call; an internal client as ``other`` always counts as in it (9.3)."""
         room = self.room_of(one)
         if room is None or one.room != other.room or one.id not in room.in_call:
             return False

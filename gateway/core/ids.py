@@ -30,7 +30,7 @@ def random_part(id: str) -> str:
 
 
 def has_form_of_an_id(text: str) -> bool:
-    """Whether the text could be an id that this or another server made: long, and of the characters of base64."""
+    """Return whether the text could be an id that this or another server made: long, of base64 characters."""
     return _id_of_any_server.fullmatch(text) is not None
 
 
@@ -46,11 +46,11 @@ class SessionIds:
         return SessionId(self._sign(b"public", public)), ResumeId(self._sign(b"private", private))
 
     def is_resume_id(self, text: str) -> bool:
-        """Whether the resume id is signed with this secret; its session may be gone all the same."""
+        """Return whether the resume id is signed with this secret; its session may be gone all the same."""
         return self._is_signed(b"private", text)
 
     def is_session_id(self, text: str) -> bool:
-        """Whether the text is the public id of a session, or virtual session, that was signed with this secret."""
+        """Return whether the text is the public id of a session or virtual session, signed with this secret."""
         return self._is_signed(b"public", text)
 
     def _is_signed(self, label: bytes, text: str) -> bool:

@@ -93,5 +93,5 @@ class Limits(Struct, frozen=True):
 
 
 def exceeds(count: int, limit: int) -> bool:
-    """Whether ``count`` is above ``limit``; 0 = no limit."""
+    """Return whether ``count`` is above ``limit``; 0 = no limit."""
     return 0 < limit < count

@@ -63,7 +63,7 @@ class Outbox:
         self._refresh = False
 
     def holds(self, prefix: bytes) -> bool:
-        """Whether a queued message, taken or not, has this prefix."""
+        """Return whether a queued message, taken or not, has this prefix."""
         return any(message.startswith(prefix) for message in self._messages)
 
     def truncate_after(self, last: bytes) -> None:

@@ -32,7 +32,7 @@ class Permissions(Struct, frozen=True):
         return cls(frozenset(names))
 
     def allows(self, name: str) -> bool:
-        """Whether the session has this permission (not for ``hide-displaynames``, which restricts)."""
+        """Return whether the session has this permission (not for ``hide-displaynames``, which restricts)."""
         return self.listed is None or name in self.listed
 
     @property
@@ -41,11 +41,11 @@ class Permissions(Struct, frozen=True):
         return self.listed is not None and HIDE_DISPLAYNAMES in self.listed
 
     def may_publish_screen(self) -> bool:
-        """Whether the session may share its screen."""
+        """Return whether the session may share its screen."""
         return self.allows(PUBLISH_SCREEN)
 
     def may_publish(self, sections: Iterable[str]) -> bool:
-        """Whether the session may publish media sections of these kinds; data channels need any of the permissions."""
+        """Return whether the session may publish media sections of these kinds; data channels need any permission."""
         if self.allows(PUBLISH_MEDIA):
             return True
         return all(
@@ -54,5 +54,5 @@ class Permissions(Struct, frozen=True):
         )
 
     def may_publish_something(self) -> bool:
-        """Whether the session may publish audio or video, and so negotiate a connection."""
+        """Return whether the session may publish audio or video, and so negotiate a connection."""
         return self.allows(PUBLISH_MEDIA) or self.allows(PUBLISH_AUDIO) or self.allows(PUBLISH_VIDEO)

@@ -133,7 +133,7 @@ class Session:
         return self.client_type is ClientType.INTERNAL
 
     def may(self, permission: str) -> bool:
-        """Whether the session has a permission; internal clients have every one (8)."""
+        """Return whether the session has a permission; internal clients have every one (8)."""
         return self.is_internal or self.permissions.allows(permission)
 
     @property

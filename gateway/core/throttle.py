@@ -42,7 +42,7 @@ class Throttle:
         return len(self._failures)
 
     def blocks(self, address: Address, action: ThrottledAction, now: float) -> bool:
-        """Whether an attempt from this address is refused now; a refused attempt does not count as a failure."""
+        """Return whether an attempt from this address is refused now; a refused attempt does not count as a failure."""
         failures = self._failures.get((network(address), action))
         return failures is not None and len(failures) >= MAX_FAILURES and now - failures[-MAX_FAILURES] <= BLOCK_WINDOW
 

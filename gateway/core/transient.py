@@ -88,7 +88,7 @@ def deadline(now: float, ttl: int | None) -> float | None:
 
 
 def same(one: Raw, other: Raw) -> bool:
-    """Whether two JSON texts have the same value; numbers compare by value, a boolean equals no number."""
+    """Return whether two JSON texts have the same value; numbers compare by value, a boolean equals no number."""
     if bytes(one) == bytes(other):
         return True
     try:

@@ -69,7 +69,7 @@ class JanusEvents:
         return len(self._open)
 
     def wanted(self, request: web.Request) -> bool:
-        """Tell whether a request offers the subprotocol of Janus' events."""
+        """Return whether a request offers the subprotocol of Janus' events."""
         offered = ",".join(request.headers.getall("Sec-WebSocket-Protocol", ())).split(",")
         return any(name.strip() == SUBPROTOCOL for name in offered)
 

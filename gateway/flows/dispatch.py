@@ -60,7 +60,7 @@ class Dispatcher:
     # -- events of connections
 
     def admits(self, address: Address) -> bool:
-        """Whether one more connection from this address is allowed; to be asked before ``opened``."""
+        """Return whether one more connection from this address is allowed; to be asked before ``opened``."""
         return self._admission.admits(address)
 
     def opened(self, connection: Connection) -> ClientConnection:

@@ -97,7 +97,7 @@ class Nextcloud(Protocol):
         """
 
     async def supports(self, url: str, feature: str) -> bool:
-        """Whether Nextcloud's Talk announces a feature; ``False`` also when Nextcloud cannot be reached."""
+        """Return whether Nextcloud's Talk announces a feature; ``False`` also when Nextcloud cannot be reached."""
 
     async def session_ping_limit(self, url: str) -> int:
         """Return ``config.signaling["session-ping-limit"]``; 0 if it is absent."""

@@ -33,7 +33,7 @@ class Throttling:
         self._counters = counters
 
     def blocks(self, address: Address, action: ThrottledAction) -> bool:
-        """Whether this address is blocked after too many failures; counted in the metrics."""
+        """Return whether this address is blocked after too many failures; counted in the metrics."""
         if not self._throttle.blocks(address, action, self._clock()):
             return False
         self._counters.throttle_bruteforce[action.value] += 1

@@ -18,7 +18,7 @@ def sign(secret: str, random: str, body: bytes) -> str:
 
 
 def verify(secret: str, random: str, checksum: str, body: bytes) -> bool:
-    """Whether ``checksum`` is that of this request; compares in constant time, case-sensitive."""
+    """Return whether ``checksum`` is that of this request; compares in constant time, case-sensitive."""
     try:
         return hmac.compare_digest(sign(secret, random, body).encode(), _octets(checksum))
     except UnicodeEncodeError:  # a surrogate that encodes no byte of a header: never part of a valid checksum

@@ -19,7 +19,7 @@ ABSENT = Raw()  # default of every opaque member; encoders omit this object only
 
 
 def given(raw: Raw) -> bool:
-    """Whether an opaque value is present and not ``null``."""
+    """Return whether an opaque value is present and not ``null``."""
     size = memoryview(raw).nbytes
     return size > 0 and (size != 4 or bytes(raw) != b"null")
 
@@ -179,7 +179,7 @@ _SURROGATES = re.compile(
 
 
 def has_lone_surrogate(text: str) -> bool:
-    """Whether the JSON text has an escape of a lone surrogate."""
+    """Return whether the JSON text has an escape of a lone surrogate."""
     return any(match.group(1) for match in _SURROGATES.finditer(text))
 
 

@@ -146,7 +146,7 @@ async def ask_aiortc(role: str, text: str) -> str:
 
 
 def known_to_aiortc(text: str) -> bool:
-    """Whether each section of audio or video has a codec that aiortc knows."""
+    """Return whether each section of audio or video has a codec that aiortc knows."""
     sections = [section for section in parse(text).media if section.is_rtp]
     return all(any(map(payload_known_to_aiortc, payloads(section))) for section in sections)
 
@@ -158,7 +158,7 @@ def payload_known_to_aiortc(payload: Payload) -> bool:
 
 
 def without_credentials(text: str) -> bool:
-    """Whether a section has no ICE credentials: rejected ones may lack them, aiortc refuses that."""
+    """Return whether a section has no ICE credentials: rejected ones may lack them, aiortc refuses that."""
     return any(section.attribute("ice-ufrag") is None for section in parse(text).media)
 
 

@@ -144,7 +144,7 @@ class FrameReader:
 
 
 def may_be_sent(code: int) -> bool:
-    """Whether a close frame may carry a code: 1004 to 1006 and 1015 are reserved, others not assigned (7.4)."""
+    """Return whether a close frame may carry a code: 1004 to 1006 and 1015 are reserved, others not assigned (7.4)."""
     return code in _CLOSE_CODES or 3000 <= code <= 4999
 
 

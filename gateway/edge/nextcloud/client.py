@@ -139,7 +139,7 @@ class NextcloudClient:
         return key if key != old else ""
 
     async def supports(self, url: str, feature: str) -> bool:
-        """Tell whether Talk lists a feature in its capabilities."""
+        """Return whether Talk lists a feature in its capabilities."""
         capabilities, _ = await self._capabilities.get(url)
         return feature in capabilities.features
 

@@ -69,7 +69,7 @@ class RoomsApi:
         self._log_limit = LogLimit()
 
     async def handle(self, request: web.Request) -> web.Response:
-        """DialoutReply one request with 200 as soon as its change is made; only a phone call waits for a client."""
+        """Answer one request with 200 as soon as its change is made; only a phone call waits for a client."""
         refusal = _check_envelope(request)
         if refusal is not None:
             return refusal

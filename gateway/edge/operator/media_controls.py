@@ -109,7 +109,7 @@ def _local(handler: Handler) -> Handler:
 
 
 def _is_local(request: web.Request) -> bool:
-    """Tell whether each address and host in a request is this machine; the peer of a unix socket is."""
+    """Return whether each address and host in a request is this machine; the peer of a unix socket is."""
     if "Forwarded" in request.headers or not _is_loopback(f"//{request.host}"):
         return False
     origin = request.headers.get("Origin")

@@ -156,13 +156,13 @@ class Relay:
     # -- permissions
 
     def _may_receive(self, sender: Session, recipient: Session, data_type: str | None) -> bool:
-        """Whether a message with ``data`` of this type may be relayed to a recipient."""
+        """Return whether a message with ``data`` of this type may be relayed to a recipient."""
         if data_type in GUARDED_TYPES:
             return self._may_act_on(sender, recipient.room, data_type)
         return data_type != NICK_CHANGED or form_for(recipient, Content.NICK_CHANGE) is not Form.HIDDEN
 
     def _may_act_on(self, sender: Session, room: RoomKey | None, data_type: str | None) -> bool:
-        """Whether a session may make a client in a room act by ``data`` of a guarded type (5.3).
+        """Return whether a session may make a client in a room act by ``data`` of a guarded type (5.3).
 
         Media messages are relayed only if there is no SFU: a client answers an offer of any sender, so that a relayed
         offer would bypass the SFU and all permissions.

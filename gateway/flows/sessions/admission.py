@@ -19,7 +19,7 @@ class Admission:
         self._without_hello: dict[int, int] = {}
 
     def admits(self, address: Address) -> bool:
-        """Whether one more connection is allowed; a refusal is counted in the metrics."""
+        """Return whether one more connection is allowed; a refusal is counted in the metrics."""
         limits, key = self._services.settings.limits, network(address)
         if exceeds(self._connections.get(key, 0) + 1, limits.connections_per_address):
             self._services.count_excess("connections_per_address")

@@ -136,7 +136,7 @@ def _publisher_section(section: MediaSection, place: int) -> PublisherSection | 
 
 
 def _has_data_channels(section: MediaSection) -> bool:
-    """Whether the section negotiates data channels, in the notation of RFC 8841 or in the older one with sctpmap."""
+    """Return whether the section negotiates data channels, as in RFC 8841 or, as was usual before, with sctpmap."""
     if section.protocol == OLD_SCTP_PROTOCOL:
         return any(value.split()[1:2] == ["webrtc-datachannel"] for value in section.attributes("sctpmap"))
     return section.protocol in ("UDP/DTLS/SCTP", "TCP/DTLS/SCTP") and "webrtc-datachannel" in section.formats

@@ -74,7 +74,7 @@ async def test_write_that_does_not_end_in_10_seconds_ends_the_connection(server:
 
 
 def connected(server: FlowServer, client: SessionClient) -> bool:
-    """Tell whether the gateway has a connection of this client."""
+    """Return whether the gateway has a connection of this client."""
     sessions = [it._client.session for it in server.endpoint._connections if it._client is not None]
     return client.sessionid in {session.id for session in sessions if session is not None}
 
