@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import ssl
 import time
@@ -46,6 +47,9 @@ from sdp.candidates import CandidateFilter
 
 DRAIN_POLL_PERIOD = 1.0  # seconds between two checks for remaining sessions
 PREFIXES = ("", "/standalone-signaling")  # with and without a proxy that strips the prefix
+TLS_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2; all of TLS 1.3 have forward secrecy
+
+log = logging.getLogger("portunus")
 
 Route = web.AbstractRouteDef
 
@@ -61,11 +65,11 @@ class Gateway:
         self._counters = Counters()
         self._proxies = TrustedProxies(config.http.trusted_proxies)
         self._stats_allowed = Networks(config.stats.allowed)
-        self._turn = TurnCredentials(config.turn, self._wall_clock)
         self._geoip = GeoIp(config.geoip)
         self._nextcloud = self._create_nextcloud_client()
         self._mcu = self._create_mcu()
         self._services = self._create_services()
+        self._turn = TurnCredentials(config.turn, self._wall_clock, self._proxies, self._services.throttling)
         self._flows = flows = Flows(self._services)
         self._housekeeper = Housekeeper(self._clock, *flows.sweeps, limits=flows.client_limits)
         self._admin = AdminSocket(self._services, flows.media.quality)
@@ -91,6 +95,7 @@ class Gateway:
         Raises:
             OSError: an address is in use or not one of this machine; the gateway listens on none then.
         """
+        _warn_of_open_backend(self._config)
         if self._mcu is not None:
             await self._mcu.start(self._flows.media.sfu_changed)
         self._flows.start()
@@ -151,7 +156,8 @@ class Gateway:
             await self._mcu.reconfigure(config.mcu.settings)  # first, because it may fail
         before, self._config = self._config, config
         self._flows.apply(settings)
-        self._turn.settings = config.turn
+        self._turn.apply(config.turn)
+        _warn_of_open_backend(config)
         self._proxies.replace_with(TrustedProxies(config.http.trusted_proxies))
         self._stats_allowed.replace_with(Networks(config.stats.allowed))
         await self._geoip.reconfigure(config.geoip)
@@ -290,6 +296,17 @@ def _flow_settings(config: Config) -> FlowSettings:
 
 
 def _tls(certificate: str, key: str) -> ssl.SSLContext:
+    """Create the context for TLS 1.2 and 1.3 with forward secrecy: a stolen key decrypts no recorded traffic."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(TLS_CIPHERS)
     context.load_cert_chain(certificate, key)
     return context
+
+
+def _warn_of_open_backend(config: Config) -> None:
+    if config.nextcloud.allow_any:
+        log.warning(
+            "nextcloud.allow_any is on: whoever knows nextcloud.secret may be any user in any room, and clients choose"
+            " the URLs that this server requests; it is for tests and benchmarks only"
+        )

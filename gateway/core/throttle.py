@@ -29,6 +29,7 @@ class ThrottledAction(Enum):
     HELLO_RESUME = "HelloResume"
     HELLO_INTERNAL = "HelloInternal"
     ROOM_AUTH = "BackendRoomAuth"
+    TURN_KEY = "TurnCredentials"
 
 
 class Throttle:

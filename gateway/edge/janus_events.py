@@ -2,8 +2,8 @@
 
 Source: reference 2.1, 14.2. Janus opens the connection (its WebSocket event handler) without credentials, so it is
 accepted from near addresses only: the peer's address and each address in the request's headers, from a trusted proxy or
-not, must be loopback or private. Such a connection is not a client: it sends no hello, is not counted in any limit and
-receives nothing but pings.
+not, must be loopback or private. A web page must not have opened it. Such a connection is not a client: it sends no
+hello, is not counted in any limit and receives nothing but pings.
 """
 
 from __future__ import annotations
@@ -113,6 +113,8 @@ class JanusEvents:
     def _refusal(self, request: web.Request) -> tuple[int, str] | None:
         if not self._is_near(request):
             return WSCloseCode.POLICY_VIOLATION, "only from loopback and private addresses"
+        if _is_of_a_page(request):
+            return WSCloseCode.POLICY_VIOLATION, "not from a web page"
         if self._feed is None:
             return WSCloseCode.INTERNAL_ERROR, "no SFU is configured"
         if len(self._open) >= MAX_FEEDS:
@@ -138,3 +140,16 @@ class JanusEvents:
     async def close(self) -> None:
         """Close all connections, each with ``CLOSE_TIME`` for Janus' close frame."""
         await asyncio.gather(*(socket.close(code=WSCloseCode.GOING_AWAY) for socket in list(self._open)))
+
+
+def _is_of_a_page(request: web.Request) -> bool:
+    """Return whether a browser sent the request for a page, which may be of any site, on a near machine.
+
+    Janus, too, sends an ``Origin``: that of the URL at which it connects. A page whose host name was made to resolve to
+    this machine has the same; only its browser's ``User-Agent`` tells it apart.
+    """
+    origins = request.headers.getall("Origin", ())
+    own = {f"{scheme}://{request.headers.get('Host', '')}".lower() for scheme in ("http", "https")}
+    if any(origin.lower() not in own for origin in origins):
+        return True
+    return bool(origins) and request.headers.get("User-Agent", "").startswith("Mozilla/")

@@ -16,9 +16,15 @@ from typing import Protocol
 
 from aiohttp import web
 
+from gateway.core.throttle import ThrottledAction
+from gateway.edge.http.address import TrustedProxies
+from gateway.edge.http.caller import HttpCaller
+from gateway.flows.throttling import Throttling
+
 LIFETIME = 86_400  # seconds that credentials are valid
 NAME_LENGTH = 32  # characters of a random user name
 
+_NOT_ALLOWED = "Not allowed to access this service."
 _letters = string.ascii_letters + string.digits
 
 
@@ -41,27 +47,43 @@ class TurnSettings(Protocol):
 class TurnCredentials:
     """Serves ``GET /turn/credentials``; ``clock`` returns Unix time in seconds."""
 
-    def __init__(self, settings: TurnSettings, clock: Callable[[], float]) -> None:
-        self.settings = settings
+    def __init__(
+        self, settings: TurnSettings, clock: Callable[[], float], proxies: TrustedProxies, throttling: Throttling
+    ) -> None:
+        self._settings = settings
         self._clock = clock
+        self._proxies = proxies
+        self._throttling = throttling
+
+    def apply(self, settings: TurnSettings) -> None:
+        """Exchange the settings; failures with another key than before were no guesses of this one."""
+        if settings.api_key != self._settings.api_key:
+            self._throttling.clear(ThrottledAction.TURN_KEY)
+        self._settings = settings
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answer one request."""
-        query, settings = request.query, self.settings
+        query, settings = request.query, self._settings
         key = query.get("key", "") or query.get("api", "")  # Janus sends api
         if query.get("service") != "turn" or not key:
             return _refuse(400, "Invalid service and/or key sent.")
-        if not settings.api_key or not hmac.compare_digest(key.encode(), settings.api_key.encode()):
-            return _refuse(403, "Not allowed to access this service.")
+        if not settings.api_key:
+            return _refuse(403, _NOT_ALLOWED)
+        caller = HttpCaller(request, self._proxies.real_ip(request))
+        if self._throttling.blocks(caller.address, ThrottledAction.TURN_KEY):  # a right key, too: it may be a guess
+            return _refuse(429, "Too many requests")
+        if not hmac.compare_digest(key.encode(), settings.api_key.encode()):
+            await self._throttling.failed(caller, ThrottledAction.TURN_KEY)
+            return _refuse(403, _NOT_ALLOWED)
         if not settings.servers:
             return _refuse(404, "No TURN servers available.")
         name = query.get("username", "") or "".join(secrets.choice(_letters) for _ in range(NAME_LENGTH))
         return self._grant(f"{int(self._clock()) + LIFETIME}:{name}")
 
     def _grant(self, username: str) -> web.Response:
-        signature = hmac.new(self.settings.secret.encode(), username.encode(), hashlib.sha1).digest()
+        signature = hmac.new(self._settings.secret.encode(), username.encode(), hashlib.sha1).digest()
         password = base64.b64encode(signature).decode()
-        body = {"username": username, "password": password, "ttl": LIFETIME, "uris": list(self.settings.servers)}
+        body = {"username": username, "password": password, "ttl": LIFETIME, "uris": list(self._settings.servers)}
         text = json.dumps(body, separators=(",", ":")) + "\n"
         return web.Response(text=text, content_type="application/json", headers={"Cache-Control": "no-store"})
 

@@ -19,6 +19,7 @@ import pytest
 from gateway import features
 from gateway.app import Gateway
 from gateway.config import Config, HttpSection, McuSection, SessionsSection
+from gateway.config.sections import NextcloudSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import RequestRefused, TalkClient
 from gateway.version import SERVER_HEADER, SERVER_VERSION
@@ -167,6 +168,50 @@ async def test_tls_is_served_for_http_and_websocket(tmp_path: Path) -> None:
             assert (await client.receive_json())["error"]["code"] == "invalid_format"
     finally:
         await running.stop()
+
+
+# reference 1.1-e
+@pytest.mark.parametrize(
+    ("version", "ciphers", "served"),
+    [
+        (ssl.TLSVersion.TLSv1_3, "", True),
+        (ssl.TLSVersion.TLSv1_2, "ECDHE+AESGCM", True),
+        (ssl.TLSVersion.TLSv1_2, "ECDHE+CHACHA20", True),
+        (ssl.TLSVersion.TLSv1_2, "AES128-GCM-SHA256:AES256-GCM-SHA384:AES128-SHA:AES256-SHA256", False),
+        (ssl.TLSVersion.TLSv1_2, "ECDHE+AES:!AESGCM:!AESCCM", False),
+        (ssl.TLSVersion.TLSv1_2, "DHE", False),
+        (ssl.TLSVersion.TLSv1_1, "ALL:@SECLEVEL=0", False),
+        (ssl.TLSVersion.TLSv1, "ALL:@SECLEVEL=0", False),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+async def test_tls_has_forward_secrecy(tmp_path: Path, version: ssl.TLSVersion, ciphers: str, served: bool) -> None:
+    certificate, key = make_certificate(tmp_path)
+    running = Gateway(config(certificate=str(certificate), key=str(key)))
+    (url,) = await running.start()
+    trust = ssl.create_default_context(cafile=str(certificate))
+    trust.minimum_version = trust.maximum_version = version
+    if ciphers:
+        trust.set_ciphers(ciphers)
+    try:
+        async with aiohttp.ClientSession() as http:
+            if served:
+                assert (await http.get(f"{url}/healthz", ssl=trust)).status == 200
+            else:
+                with pytest.raises(aiohttp.ClientConnectorError):
+                    await http.get(f"{url}/healthz", ssl=trust)
+    finally:
+        await running.stop()
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+async def test_backend_for_any_url_is_announced_in_the_log(caplog: pytest.LogCaptureFixture, allowed: bool) -> None:
+    running = Gateway(msgspec.structs.replace(config(), nextcloud=NextcloudSection(allow_any=allowed, secret=SECRET)))
+    await running.start()
+    await running.stop()
+    warnings = [record for record in caplog.records if "nextcloud.allow_any is on" in record.getMessage()]
+    assert [record.levelname for record in warnings] == (["WARNING"] if allowed else [])
+    assert SECRET not in caplog.text
 
 
 async def test_port_in_use_is_an_error_and_stops_everything() -> None:

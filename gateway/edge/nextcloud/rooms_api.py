@@ -5,7 +5,6 @@ Source: reference 1.4 (authentication and failure statuses, in this order), 6.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -16,9 +15,10 @@ from aiohttp import web
 from gateway.core.backends import Backends
 from gateway.core.limits import Backend
 from gateway.core.log_limit import LogLimit
-from gateway.core.throttle import Address, ThrottledAction
+from gateway.core.throttle import ThrottledAction
 from gateway.edge.http.address import TrustedProxies
 from gateway.edge.http.body import BodyReader, UnreadableBody
+from gateway.edge.http.caller import HttpCaller
 from gateway.flows.backend.requests import MalformedRequest
 from gateway.flows.internal.dialout import DialoutReply
 from gateway.flows.throttling import Throttling
@@ -26,7 +26,6 @@ from gateway.wire import checksum
 from gateway.wire.backend import Dialout, RoomsRequest, UnsupportedRequest, decode_rooms_request
 
 MAX_BODY = 262_144  # bytes (1.4, row 2)
-LOOK_PERIOD = 1.0  # seconds between two checks whether a throttled caller is still connected
 
 _NOT_ALLOWED = "Authentication check failed"
 _UNREADABLE = "Could not read body"
@@ -77,7 +76,7 @@ class RoomsApi:
             body = await self._bodies.read(request)
         except UnreadableBody:
             return _text(400, _UNREADABLE)
-        caller = _Caller(request, self._proxies.real_ip(request))
+        caller = HttpCaller(request, self._proxies.real_ip(request))
         backend = self._authenticate(request, body)
         if backend is None:
             return await self._refuse(request, caller)
@@ -99,7 +98,7 @@ class RoomsApi:
         candidates = backends if not url else [found] if found else []  # very old versions of Talk send no backend URL
         return next((one for one in candidates if checksum.verify(one.secret, random, given, body)), None)
 
-    async def _refuse(self, request: web.Request, caller: _Caller) -> web.Response:
+    async def _refuse(self, request: web.Request, caller: HttpCaller) -> web.Response:
         """Refuse a request that no configured secret has signed, later after each one (rows 6 to 9)."""
         self._log_failure(request)
         if self._throttling.blocks(caller.address, ThrottledAction.ROOM_AUTH):
@@ -136,21 +135,6 @@ class RoomsApi:
             log.exception("a %s request of backend %s was not carried out", message.type, backend.id)
             return _text(500, "Error while processing")
         return _json(200, b"{}")
-
-
-class _Caller:
-    """The sender of a request; implements ``flows.throttling.Caller``."""
-
-    def __init__(self, request: web.Request, address: Address) -> None:
-        self._request = request
-        self.address = address
-
-    async def until_gone(self, seconds: float) -> None:
-        """Wait, but no longer than the connection lasts, which has to be polled: aiohttp does not report its loss."""
-        while seconds > 0 and self._request.transport is not None:
-            pause = min(seconds, LOOK_PERIOD)
-            await asyncio.sleep(pause)
-            seconds -= pause
 
 
 def _check_envelope(request: web.Request) -> web.Response | None:

@@ -53,6 +53,10 @@ class EventServer:
         self._url = url
         self._http = http
 
+    @property
+    def origin(self) -> str:
+        return self._url.removesuffix("/spreed").replace("ws://", "http://")
+
     async def connect(self, headers: Headers | None = None) -> aiohttp.ClientWebSocketResponse:
         return await self._http.ws_connect(self._url, protocols=["x", SUBPROTOCOL], headers=headers)
 
@@ -145,6 +149,37 @@ async def test_janus_on_a_private_network_is_accepted(stack: AsyncExitStack, add
     feed = RecordedFeed()
     served = await serve(stack, feed)
     janus = await served.connect([("X-Real-IP", address)])
+    await janus.send_str("x")
+    assert await feed.until(1) == [b"x"]
+
+
+# reference 2.1-w
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("Origin", "https://evil.example")],
+        [("Origin", "http://127.0.0.1:1")],
+        [("Origin", "http://127.0.0.1")],  # a page of another server on this machine: the port differs
+        [("Origin", "null")],
+        [("Origin", "")],
+        [("Origin", "{own}"), ("Origin", "https://evil.example")],
+        [("Origin", "{own}/")],
+        [("Origin", "{own}.evil.example")],
+        [("Origin", "{own}"), ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0")],
+    ],
+)
+async def test_web_page_is_refused(stack: AsyncExitStack, headers: Headers) -> None:
+    served = await serve(stack, RecordedFeed())
+    assert await served.refused([(name, value.format(own=served.origin)) for name, value in headers]) == 1008
+    assert len(served.events) == 0
+
+
+# reference 2.1-w
+@pytest.mark.parametrize("scheme", ["http", "https", "HTTP"])
+async def test_origin_of_the_own_url_is_accepted_as_janus_sends_it(stack: AsyncExitStack, scheme: str) -> None:
+    feed = RecordedFeed()
+    served = await serve(stack, feed)
+    janus = await served.connect([("Origin", served.origin.replace("http", scheme, 1))])
     await janus.send_str("x")
     assert await feed.until(1) == [b"x"]
 

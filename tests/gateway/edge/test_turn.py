@@ -6,12 +6,17 @@ import base64
 import hashlib
 import hmac
 import json
+from ipaddress import ip_address
 
 import pytest
 from aiohttp import web
 
 from gateway.config import TurnSection
+from gateway.core.throttle import ThrottledAction
+from gateway.edge.http.address import TrustedProxies
 from gateway.edge.turn import LIFETIME, TurnCredentials
+from gateway.flows.throttling import Throttling
+from gateway.metrics import Counters
 from tests.gateway.edge.serving import exchange, served
 
 NOW = 1_700_000_000.9
@@ -19,10 +24,54 @@ SERVERS = ("turn:turn.example.com:3478?transport=udp", "turns:turn.example.com:5
 SETTINGS = TurnSection(api_key="the key", secret="the secret", servers=SERVERS)
 
 
-async def ask(query: str, settings: TurnSection = SETTINGS) -> tuple[int, dict[str, str], bytes]:
-    handler = TurnCredentials(settings, lambda: NOW).handle
-    async with served([web.get("/turn/credentials", handler)]) as address:
-        return await exchange(address, f"GET /turn/credentials{query} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+class DisconnectedCaller:
+    """A caller that has disconnected."""
+
+    def __init__(self, address: str) -> None:
+        self.address = ip_address(address)
+
+    async def until_gone(self, seconds: float) -> None:
+        """Return at once."""
+
+
+def turn(settings: TurnSection = SETTINGS, counters: Counters | None = None) -> TurnCredentials:
+    throttling = Throttling(lambda: 0.0, counters or Counters())
+    return TurnCredentials(settings, lambda: NOW, TrustedProxies(("127.0.0.1",)), throttling)
+
+
+async def ask(
+    query: str, settings: TurnSection = SETTINGS, credentials: TurnCredentials | None = None, address: str = "192.0.2.1"
+) -> tuple[int, dict[str, str], bytes]:
+    handler = (credentials or turn(settings)).handle
+    head = f"GET /turn/credentials{query} HTTP/1.1\r\nHost: h\r\nX-Real-IP: {address}\r\n\r\n"
+    async with served([web.get("/turn/credentials", handler)]) as server:
+        return await exchange(server, head.encode())
+
+
+# reference 14.1-e
+async def test_wrong_keys_are_answered_late_and_block_their_address() -> None:
+    counters = Counters()
+    credentials = turn(counters=counters)
+    assert (await ask("?service=turn&key=wrong", credentials=credentials))[0] == 403
+    assert counters.throttle_delayed == {("TurnCredentials", 100): 1}
+    for _ in range(9):
+        await credentials._throttling.failed(DisconnectedCaller("192.0.2.1"), ThrottledAction.TURN_KEY)
+    for key in ("wrong", "the%20key"):
+        assert (await ask(f"?service=turn&key={key}", credentials=credentials))[::2] == (429, b"Too many requests\n")
+    assert (await ask("?service=turn&key=the%20key", credentials=credentials, address="192.0.2.2"))[0] == 200
+    assert (await ask("?service=turn", credentials=credentials))[0] == 400
+    assert counters.throttle_bruteforce == {"TurnCredentials": 2}
+    credentials.apply(TurnSection(api_key="new", secret="s", servers=SERVERS))
+    assert (await ask("?service=turn&key=new", credentials=credentials))[0] == 200
+
+
+# reference 14.1-e
+async def test_request_without_a_configured_key_is_no_guess() -> None:
+    counters = Counters()
+    credentials = turn(TurnSection(), counters)
+    for _ in range(12):
+        assert (await ask("?service=turn&key=x", credentials=credentials))[0] == 403
+    assert not counters.throttle_delayed
 
 
 # reference 1.3-f

@@ -15,9 +15,9 @@ from gateway import log
 from gateway.core.backends import Backends
 from gateway.core.limits import Backend
 from gateway.core.throttle import ThrottledAction
+from gateway.edge.http import caller
 from gateway.edge.http.address import TrustedProxies
 from gateway.edge.http.body import BodyReader
-from gateway.edge.nextcloud import rooms_api
 from gateway.edge.nextcloud.rooms_api import MAX_BODY, RoomsApi
 from gateway.flows.backend.requests import MalformedRequest
 from gateway.flows.internal.dialout import DialoutReply
@@ -327,7 +327,7 @@ async def test_unsigned_requests_are_not_counted_as_failures(gateway: RoomsApiSe
 
 
 async def test_delay_ends_when_the_caller_disconnects(gateway: RoomsApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rooms_api, "LOOK_PERIOD", 0.01)
+    monkeypatch.setattr(caller, "LOOK_PERIOD", 0.01)
     await fail(gateway, 8)
     waiting = asyncio.create_task(gateway.post(Spreed_Signaling_Checksum=WRONG))  # for 25 s
     async with asyncio.timeout(5):

@@ -1,0 +1,29 @@
+"""The sender of an HTTP request whose secret is checked.
+
+Source: reference 14.1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from gateway.core.throttle import Address
+
+LOOK_PERIOD = 1.0  # seconds between two checks whether a throttled caller is still connected
+
+
+class HttpCaller:
+    """The sender of a request; implements ``flows.throttling.Caller``."""
+
+    def __init__(self, request: web.Request, address: Address) -> None:
+        self._request = request
+        self.address = address
+
+    async def until_gone(self, seconds: float) -> None:
+        """Wait, but no longer than the connection lasts, which has to be polled: aiohttp does not report its loss."""
+        while seconds > 0 and self._request.transport is not None:
+            pause = min(seconds, LOOK_PERIOD)
+            await asyncio.sleep(pause)
+            seconds -= pause
