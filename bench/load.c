@@ -58,7 +58,7 @@ static void on_delivery(int index) {
     struct client *sender = &clients[senders == 2 ? first + 1 - member : first];
     deliveries++;
     if (sender->outstanding <= 0) {
-        fprintf(stderr, "a delivery that nobody waits for\n");
+        fprintf(stderr, "an unexpected delivery\n");
         exit(1);
     }
     if (--sender->outstanding > 0) return;

@@ -121,7 +121,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 def show(name: str, count: int, result: Result, without: float) -> None:
     """Print one line of results."""
     cores = statistics.median(result.cores)
-    rounds = " ".join(f"{it:.3f}" for it in result.cores)
+    rounds = " ".join(f"{cores:.3f}" for cores in result.cores)
     added = [(percentile(result.delays, share) - without) * 1000 for share in (50, 99)]
     print(
         f"{count:>4} subscribers  {name:>10}  {cores:.3f} core ({rounds})  {cores / count * 1000:.2f} per 1000 streams"
@@ -169,7 +169,11 @@ async def main(backend: str) -> None:
     idle, busy = await lags(picture, backend)
     for name, delays in (("0 streams", idle), (f"{SUBSCRIBERS} streams", busy)):
         figures = [percentile(delays, share) for share in (50, 90, 99, 100)]
-        print(f"relayed message with {name}: " + ", ".join(f"{it:.2f}" for it in figures) + " ms (p50, p90, p99, max)")
+        print(
+            f"relayed message with {name}: "
+            + ", ".join(f"{figure:.2f}" for figure in figures)
+            + " ms (p50, p90, p99, max)"
+        )
     worst = percentile(busy, 99)
     verdict("p99 of a relayed message", f"{worst:.1f} ms", worst < LAG, f"{LAG:g} ms")
     many, _ = await compare(picture, MANY, 1, without)

@@ -247,7 +247,9 @@ class Gateway:
 
     async def _upgrade(self, request: web.Request) -> web.StreamResponse:
         """Serve a WebSocket of a client, or of Janus' event handler (2.1)."""
-        return await (self._janus_events if self._janus_events.wanted(request) else self._websocket).handle(request)
+        return await (self._janus_events if self._janus_events.is_event_request(request) else self._websocket).handle(
+            request
+        )
 
     async def _add_headers(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         """Add the headers that Nextcloud's admin page reads to each response, also to an upgrade (1.2)."""

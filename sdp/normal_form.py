@@ -24,7 +24,11 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ENCODING_NAME = re.compile(r"(a=rtpmap: *[0-9]+ +)([^/\s]+)")
 _REGISTERED = ["opus", "PCMU", "PCMA", "G722", "CN", "telephone-event", "red", "VP8", "VP9", "H264", "AV1", "H265"]
 _ENCODINGS = {name.lower(): name for name in [*_REGISTERED, "rtx", "ulpfec", "flexfec-03"]}
-_LOWER_CASE_WORDS = {"setup": 0, "rid": 1, "simulcast": None}  # word of the value to rewrite; None: every second
+_LOWER_CASE_WORDS = {
+    "setup": 0,
+    "rid": 1,
+    "simulcast": None,
+}  # index of the word to rewrite; None: 0, 2, 4, …
 
 
 def check_size(text: str) -> None:
@@ -40,7 +44,7 @@ def check_size(text: str) -> None:
 
 
 def normalise(description: Description) -> None:
-    """Bring a description into normal form, in place; one that is in it already stays byte for byte.
+    """Bring a description into normal form, in place; a description in normal form stays the same byte for byte.
 
     Media types, attribute names and the values of ``setup``, ``rid`` and ``simulcast`` get lower case, transport
     protocols and group semantics upper case, encoding names the spelling of their registration.
@@ -90,9 +94,9 @@ def _attribute(line: str) -> str:
     return f"a={name}{colon}{value}"
 
 
-def _lower_words(value: str, which: int | None) -> str:
+def _lower_words(value: str, position: int | None) -> str:
     words = value.split(" ")
     for index in range(len(words)):
-        if index == which or (which is None and index % 2 == 0):
+        if index == position or (position is None and index % 2 == 0):
             words[index] = words[index].lower()
     return " ".join(words)

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from gateway import config
-from gateway.core.limits import Backend, BackendQuality
+from gateway.core.limits import Backend, BackendQualityRules
 from gateway.version import VERSION
 from mcu import factory
 
@@ -157,7 +157,7 @@ def _keys_of_section(title: str) -> set[str]:
 
 def configuration_keys() -> set[str]:
     keys = {f"backend.{name}" for name in Backend.__struct_fields__ if name != "quality"}
-    keys |= {f"backend.quality.{name}" for name in BackendQuality.__struct_fields__}
+    keys |= {f"backend.quality.{name}" for name in BackendQualityRules.__struct_fields__}
     for section in msgspec.structs.fields(config.Config):
         if section.encode_name != "backend":
             keys |= {f"{section.encode_name}.{name}" for name in section.type.__struct_encode_fields__}

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct, field
 
 from gateway.config.geoip import GeoIpSection
 from gateway.core.backends import COMPAT
-from gateway.core.limits import Backend, Limits, Quality
+from gateway.core.limits import Backend, Limits, QualityRules
 
 NO_MCU = "none"
 
@@ -100,7 +100,7 @@ class Config(Struct, frozen=True):
     backends: tuple[Backend, ...] = field(default=(), name="backend")
     mcu: McuSection = McuSection()
     stats: StatsSection = StatsSection()
-    quality: Quality = Quality()
+    quality: QualityRules = QualityRules()
     admin: AdminSection = AdminSection()
     limits: Limits = Limits()
     turn: TurnSection = TurnSection()

@@ -17,7 +17,7 @@ AUDIO_CODECS = frozenset({"opus", "g722", "pcmu", "pcma"})
 VIDEO_CODECS = frozenset({"vp8", "vp9", "h264", "av1", "h265"})
 
 
-class Quality(Struct, frozen=True):
+class QualityRules(Struct, frozen=True):
     """Bitrates and codecs for the streams of a room (docs/mcu.md, "Quality"); ``gateway.core.policy`` applies them."""
 
     room_budget: Bitrate = 0  # bit/s that all video streams of a room share; 0 = no budget
@@ -34,7 +34,7 @@ class Quality(Struct, frozen=True):
         return bool(self.room_budget or self.ceiling or self.screen)
 
 
-class BackendQuality(Struct, frozen=True):
+class BackendQualityRules(Struct, frozen=True):
     """The quality rules of one backend; ``None`` means the value of ``[quality]``."""
 
     room_budget: Bitrate | None = None
@@ -45,7 +45,7 @@ class BackendQuality(Struct, frozen=True):
     audiocodecs: tuple[str, ...] | None = None
     videocodecs: tuple[str, ...] | None = None
 
-    def with_defaults(self, default: Quality) -> Quality:
+    def with_defaults(self, default: QualityRules) -> QualityRules:
         """Return the backend's rules, with unset values taken from ``default``."""
         own = {name: getattr(self, name) for name in self.__struct_fields__}
         return structs.replace(default, **{name: value for name, value in own.items() if value is not None})
@@ -55,12 +55,12 @@ class Backend(Struct, frozen=True):
     """One Nextcloud server; its rooms, users and sessions are isolated from those of other backends."""
 
     id: str
-    urls: tuple[str, ...]  # base URLs by which clients and Nextcloud name it
+    urls: tuple[str, ...]  # base URLs, as clients and Nextcloud send them
     secret: str  # shared with Nextcloud; signs requests in both directions
-    session_limit: int = 0  # sessions of type client and federation; 0 = none
+    session_limit: int = 0  # sessions of type client and federation; 0 = no limit
     max_stream_bitrate: int = 0  # bit/s, 0 = the SFU's limit
     max_screen_bitrate: int = 0
-    quality: BackendQuality = BackendQuality()
+    quality: BackendQualityRules = BackendQualityRules()
 
 
 Count = Annotated[int, Meta(ge=0)]

@@ -1,4 +1,4 @@
-"""The quality policy: the bitrate of each stream in a room, and the order of its codecs, each with the reason.
+"""The rules policy: the bitrate of each stream in a room, and the order of its codecs, each with the reason.
 
 A reason is one sentence for the operator (``portunus explain``). docs/mcu.md, "Quality", has the rules in prose. These
 properties hold for the bitrates of a room's video streams in all cases:
@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from gateway.core.limits import ANY_CODEC, Quality
+from gateway.core.limits import ANY_CODEC, QualityRules
 
 ONE_TO_ONE = 2  # sessions in a one-to-one call
 
@@ -38,13 +38,13 @@ class BitrateShare:
     reason: str
 
 
-def share_bitrate(quality: Quality, streams: Sequence[StreamDemand], sessions: int) -> tuple[BitrateShare, ...]:
+def share_bitrate(rules: QualityRules, streams: Sequence[StreamDemand], sessions: int) -> tuple[BitrateShare, ...]:
     """Return the share of each stream of a room; ``sessions`` is how many sessions publish or subscribe there."""
-    capped = [(stream, _cap(quality, stream, sessions)) for stream in streams]
-    if not quality.room_budget:
+    capped = [(stream, _cap(rules, stream, sessions)) for stream in streams]
+    if not rules.room_budget:
         return tuple(cap for _, cap in capped)
-    video = [(stream.screen, _least(cap.bitrate, quality.room_budget)) for stream, cap in capped if stream.video]
-    fair = _fair_shares(quality, [cap for screen, cap in video if screen], [cap for screen, cap in video if not screen])
+    video = [(stream.screen, _least(cap.bitrate, rules.room_budget)) for stream, cap in capped if stream.video]
+    fair = _fair_shares(rules, [cap for screen, cap in video if screen], [cap for screen, cap in video if not screen])
     shares = []
     for stream, cap in capped:
         if not stream.video:
@@ -57,18 +57,20 @@ def share_bitrate(quality: Quality, streams: Sequence[StreamDemand], sessions: i
     return tuple(shares)
 
 
-def max_bitrate(quality: Quality, limit: int, *, screen: bool) -> int:
+def max_bitrate(rules: QualityRules, limit: int, *, screen: bool) -> int:
     """Return the highest bitrate that a stream with this limit may ever have; 0 = no limit."""
-    ceiling = quality.screen if screen else max(quality.ceiling, quality.one_to_one) if quality.ceiling else 0
-    return _least(limit, ceiling, quality.room_budget)
+    ceiling = rules.screen if screen else max(rules.ceiling, rules.one_to_one) if rules.ceiling else 0
+    return _least(limit, ceiling, rules.room_budget)
 
 
-def _fair_shares(quality: Quality, screens: Sequence[int], cameras: Sequence[int]) -> tuple[BitrateShare, BitrateShare]:
+def _fair_shares(
+    rules: QualityRules, screens: Sequence[int], cameras: Sequence[int]
+) -> tuple[BitrateShare, BitrateShare]:
     """Share the budget among video streams; return the share of a camera and of a screen that is below its cap.
 
     ``screens`` and ``cameras`` are the caps in bit/s. Screens come first, but each camera keeps its floor.
     """
-    budget, floor, caps = quality.room_budget, quality.floor, [*screens, *cameras]
+    budget, floor, caps = rules.room_budget, rules.floor, [*screens, *cameras]
     all_share = f"{_count(len(caps), 'video stream')} {_share_verb(len(caps))} the room's {kilobits(budget)}"
     if sum(min(cap, floor) for cap in caps) > budget:
         share = BitrateShare(
@@ -101,7 +103,7 @@ def _fair_share(budget: int, caps: Sequence[int]) -> int:
     return budget
 
 
-def _cap(quality: Quality, stream: StreamDemand, sessions: int) -> BitrateShare:
+def _cap(rules: QualityRules, stream: StreamDemand, sessions: int) -> BitrateShare:
     """Return the most that a stream may use, whatever other streams use; 0 = no limit."""
     name = "screens" if stream.screen else "cameras"
     caps = [
@@ -109,13 +111,13 @@ def _cap(quality: Quality, stream: StreamDemand, sessions: int) -> BitrateShare:
         BitrateShare(stream.limit, f"{name} are limited to {kilobits(stream.limit)}"),
     ]
     if stream.screen:
-        caps.append(BitrateShare(quality.screen, f"a screen may have up to {kilobits(quality.screen)}"))
-    elif quality.ceiling and sessions <= ONE_TO_ONE:
-        most = max(quality.ceiling, quality.one_to_one)
+        caps.append(BitrateShare(rules.screen, f"a screen may have up to {kilobits(rules.screen)}"))
+    elif rules.ceiling and sessions <= ONE_TO_ONE:
+        most = max(rules.ceiling, rules.one_to_one)
         caps.append(BitrateShare(most, f"a camera in a call of {ONE_TO_ONE} may have up to {kilobits(most)}"))
-    elif quality.ceiling:
-        reason = f"a camera may have up to {kilobits(quality.ceiling)} in a call of more than {ONE_TO_ONE}"
-        caps.append(BitrateShare(quality.ceiling, reason))
+    elif rules.ceiling:
+        reason = f"a camera may have up to {kilobits(rules.ceiling)} in a call of more than {ONE_TO_ONE}"
+        caps.append(BitrateShare(rules.ceiling, reason))
     unlimited = BitrateShare(0, "nothing limits it")
     return min((cap for cap in caps if cap.bitrate), default=unlimited, key=lambda cap: cap.bitrate)
 

@@ -1,9 +1,9 @@
 """The endpoint for Janus' event handler: the subprotocol ``janus-events`` on the clients' WebSocket URL.
 
 Source: reference 2.1, 14.2. Janus opens the connection (its WebSocket event handler) without credentials, so it is
-accepted from near addresses only: the peer's address and each address in the request's headers, from a trusted proxy or
-not, must be loopback or private. A web page must not have opened it. Such a connection is not a client: it sends no
-hello, is not counted in any limit and receives nothing but pings.
+accepted from local addresses only: the peer's address and each address in the request's headers, from a trusted proxy
+or not, must be loopback or private. It is refused to web pages. Such a connection is not a client: it sends no hello,
+is not counted in any limit and receives nothing but pings.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WARN_EVERY = 60.0  # seconds between two log records about refusals
 HEARTBEAT = 30.0  # seconds between pings; half of that without a pong ends the connection
 CLOSE_TIME = 2.0  # seconds for Janus to answer a close frame
 
-_NEAR = Networks(("127.0.0.0/8", "::1", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"))
+_LOCAL_NETWORKS = Networks(("127.0.0.0/8", "::1", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"))
 
 
 @runtime_checkable
@@ -53,12 +53,12 @@ def _drop(frame: bytes) -> None:
 
 
 class JanusEvents:
-    """Accepts event connections; ``feed`` is called with each frame, and is ``None`` without a configured SFU."""
+    """Accepts event connections; ``receive`` is called with each frame, and is ``None`` without a configured SFU."""
 
     def __init__(
-        self, feed: Callable[[bytes], None] | None, proxies: TrustedProxies, clock: Callable[[], float]
+        self, receive: Callable[[bytes], None] | None, proxies: TrustedProxies, clock: Callable[[], float]
     ) -> None:
-        self._feed = feed
+        self._receive = receive
         self._proxies = proxies
         self._clock = clock
         self._open: set[web.WebSocketResponse] = set()
@@ -68,7 +68,7 @@ class JanusEvents:
     def __len__(self) -> int:
         return len(self._open)
 
-    def wanted(self, request: web.Request) -> bool:
+    def is_event_request(self, request: web.Request) -> bool:
         """Return whether a request offers the subprotocol of Janus' events."""
         offered = ",".join(request.headers.getall("Sec-WebSocket-Protocol", ())).split(",")
         return any(name.strip() == SUBPROTOCOL for name in offered)
@@ -111,30 +111,32 @@ class JanusEvents:
             self._refused -= 1
 
     def _refusal(self, request: web.Request) -> tuple[int, str] | None:
-        if not self._is_near(request):
+        if not self._is_local(request):
             return WSCloseCode.POLICY_VIOLATION, "only from loopback and private addresses"
-        if _is_of_a_page(request):
+        if _is_from_web_page(request):
             return WSCloseCode.POLICY_VIOLATION, "not from a web page"
-        if self._feed is None:
+        if self._receive is None:
             return WSCloseCode.INTERNAL_ERROR, "no SFU is configured"
         if len(self._open) >= MAX_FEEDS:
             return WSCloseCode.TRY_AGAIN_LATER, "too many event feeds"
         return None
 
-    def _is_near(self, request: web.Request) -> bool:
-        """Check all addresses, so that a forged header cannot make a remote client appear near."""
+    def _is_local(self, request: web.Request) -> bool:
+        """Return whether all addresses are local: a forged header must not make a remote client appear local."""
         addresses = [self._proxies.real_ip(request), *named_addresses(request)]
-        return "Forwarded" not in request.headers and all(it is not None and it in _NEAR for it in addresses)
+        return "Forwarded" not in request.headers and all(
+            address is not None and address in _LOCAL_NETWORKS for address in addresses
+        )
 
     async def _read(self, socket: web.WebSocketResponse) -> None:
-        if self._feed is None:
+        if self._receive is None:
             return
         log.info("a Janus opened its event connection")
         async for message in socket:
             if message.type is not WSMsgType.TEXT:
                 await socket.close(code=WSCloseCode.UNSUPPORTED_DATA)
                 break
-            self._feed(message.data)
+            self._receive(message.data)
         log.info("a Janus closed its event connection")
 
     async def close(self) -> None:
@@ -142,8 +144,8 @@ class JanusEvents:
         await asyncio.gather(*(socket.close(code=WSCloseCode.GOING_AWAY) for socket in list(self._open)))
 
 
-def _is_of_a_page(request: web.Request) -> bool:
-    """Return whether a browser sent the request for a page, which may be of any site, on a near machine.
+def _is_from_web_page(request: web.Request) -> bool:
+    """Return whether a browser sent the request for a page, which may be of any site, on a local machine.
 
     Janus, too, sends an ``Origin``: that of the URL at which it connects. A page whose host name was made to resolve to
     this machine has the same; only its browser's ``User-Agent`` tells it apart.

@@ -236,16 +236,16 @@ class Dispatcher:
         structure.check(message)
         if message.type != "hello":
             raise ProtocolError(Code.HELLO_EXPECTED.error())
-        hello, request = structure.hello(message.hello), message.id or ""
+        hello, request_id = structure.hello(message.hello), message.id or ""
         if hello.resumeid:
-            return self._resume(client, hello, request)
+            return self._resume(client, hello, request_id)
         client.hello_by = None  # the time limit is suspended during the authentication (2.5)
-        return self._open(client, hello, request)
+        return self._open(client, hello, request_id)
 
-    async def _open(self, client: ClientConnection, hello: Hello, request: str) -> None:
+    async def _open(self, client: ClientConnection, hello: Hello, request_id: str) -> None:
         session: Session | None = None
         try:
-            session = await self._hello.open(client, hello, request)
+            session = await self._hello.open(client, hello, request_id)
         finally:
             if session is None:
                 client.hello_by = self._services.clock() + HELLO_TIME
@@ -254,11 +254,11 @@ class Dispatcher:
             client.inbox.bucket = TokenBucket(self._services.settings.limits, self._services.clock())
             self._inboxes[session.id] = client.inbox
 
-    def _resume(self, client: ClientConnection, hello: Hello, request: str) -> Work | None:
+    def _resume(self, client: ClientConnection, hello: Hello, request_id: str) -> Work | None:
         resumable = self._services.hub.resumable(hello.resumeid or "")
         replaced = None if resumable is None else self._clients.get(resumable.connection or 0)
         try:
-            session = self._hello.resume(client, hello, request)
+            session = self._hello.resume(client, hello, request_id)
         except ForgedResumeId as error:
             return self._hello.refuse_forged(client, error)
         if replaced is not None:

@@ -166,7 +166,7 @@ class FakeNextcloud:
 
     # --- recorded requests
 
-    def of(self, type: str) -> list[RecordedRequest]:
+    def requests_of(self, type: str) -> list[RecordedRequest]:
         """Return the requests of one type, in order."""
         return [seen for seen in self.requests if seen.type == type]
 

@@ -124,7 +124,7 @@ class TalkPublisher:
         data = {"type": "offer", "roomType": room_type, "sid": sid, "to": client.session_id, "payload": payload}
         await client.send_message(client.session_id, data, request)
         message = await client.wait_for(
-            lambda it: it.get("id") == request or _is_answer(it, room_type, sid), since=start
+            lambda received: received.get("id") == request or _is_answer(received, room_type, sid), since=start
         )
         if message["type"] == "error":
             raise RequestRefused(message["error"])

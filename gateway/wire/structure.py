@@ -21,7 +21,7 @@ _Named = TypeVar("_Named", AddSession, UpdateSession, RemoveSession)
 
 
 def check(message: ClientMessage) -> None:
-    """Check a message of any type; a type that is not known requires nothing.
+    """Check a message of any type; a message of an unknown type is accepted.
 
     Raises:
         ProtocolError: ``invalid_format``.
@@ -42,21 +42,21 @@ def addressed(body: Message | None) -> tuple[str, str, Raw]:
         ProtocolError: ``invalid_format``.
     """
     if body is not None:
-        to, data = body.recipient, body.data
-        if to is not None and given(data):
-            type = to.type
+        recipient, data = body.recipient, body.data
+        if recipient is not None and given(data):
+            type = recipient.type
             if type == "session":
-                if to.sessionid:
-                    return type, to.sessionid, data
+                if recipient.sessionid:
+                    return type, recipient.sessionid, data
             elif type == "room" or type == "call":
                 return type, "", data
-            elif type == "user" and to.userid:
-                return type, to.userid, data
+            elif type == "user" and recipient.userid:
+                return type, recipient.userid, data
     raise _invalid()
 
 
 def hello(body: Hello | None) -> Hello:
-    """Return the body of a hello, whatever its credentials.
+    """Return the body of a hello; its credentials are not checked.
 
     Raises:
         ProtocolError: ``invalid_format``.

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from gateway.app import Gateway
 from gateway.config import Config, HttpSection, InternalSection, McuSection, SessionsSection
-from gateway.core.limits import Quality
+from gateway.core.limits import QualityRules
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from mcu.inprocess import InprocessSettings
 from mcu.janus.settings import JanusServerSettings
@@ -57,7 +57,7 @@ class CallGateway:
 
 
 @asynccontextmanager
-async def start_gateway(sfu: str, quality: Quality | None = None) -> AsyncIterator[CallGateway]:
+async def start_gateway(sfu: str, quality: QualityRules | None = None) -> AsyncIterator[CallGateway]:
     """Start Nextcloud, the SFU and the gateway."""
     async with AsyncExitStack() as stack:
         nextcloud = await stack.enter_async_context(FakeNextcloud())
@@ -71,7 +71,7 @@ async def start_gateway(sfu: str, quality: Quality | None = None) -> AsyncIterat
             internal=InternalSection(secret=INTERNAL_SECRET),
             backends=(nextcloud.backend(),),
             mcu=McuSection(type=sfu, settings=settings),
-            quality=quality or Quality(),
+            quality=quality or QualityRules(),
         )
         gateway = Gateway(config)
         (url,) = await gateway.start()

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from gateway.core.limits import Quality
+from gateway.core.limits import QualityRules
 from tests.interop.conftest import SFUS, CallGateway, start_gateway
 from tests.interop.member import Member
 
@@ -25,7 +25,7 @@ def offered_codec(subscriber: Member, publisher: Member) -> str:
 
 @pytest.mark.parametrize("sfu", SFUS)
 async def test_codec_that_the_server_does_not_allow_is_not_used(sfu: str, loopback: None) -> None:
-    async with start_gateway(sfu, Quality(videocodecs=("h264",))) as gateway:
+    async with start_gateway(sfu, QualityRules(videocodecs=("h264",))) as gateway:
         anna, ben = await gateway.join("anna", 1), await gateway.join("ben", 2)
         await anna.publish(fields={"videocodec": "vp8"})
         await ben.request_offer(anna)

@@ -17,7 +17,7 @@ from playwright.async_api import Page, Route
 
 from gateway.app import Gateway
 from gateway.config import Config, HttpSection, McuSection, SessionsSection
-from gateway.core.limits import Quality
+from gateway.core.limits import QualityRules
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from mcu.janus.settings import JanusServerSettings
 from tests.browser.chromium import FAKE_DEVICES, GRANTED, chromium
@@ -147,7 +147,7 @@ async def call(loopback: None, tmp_path: Path) -> AsyncIterator[QualityCall]:
             http=HttpSection(listen=("127.0.0.1:0",)),
             backends=(nextcloud.backend(),),
             mcu=McuSection(type="janus", settings=(server,)),
-            quality=Quality(room_budget=BUDGET, ceiling=CEILING),
+            quality=QualityRules(room_budget=BUDGET, ceiling=CEILING),
         )
         gateway = Gateway(config)
         (url,) = await gateway.start()

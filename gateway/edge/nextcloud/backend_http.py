@@ -38,7 +38,7 @@ class Reply(Struct, frozen=True):
 
     @property
     def is_json(self) -> bool:
-        """Tell whether the content type begins with ``application/json``."""
+        """Return whether the content type begins with ``application/json``."""
         return self.headers.get("Content-Type", "").startswith("application/json")
 
 

@@ -96,7 +96,7 @@ class RoomsApi:
         backends = self._configured.backends
         found = backends.find(url) if url else None
         candidates = backends if not url else [found] if found else []  # very old versions of Talk send no backend URL
-        return next((one for one in candidates if checksum.verify(one.secret, random, given, body)), None)
+        return next((backend for backend in candidates if checksum.verify(backend.secret, random, given, body)), None)
 
     async def _refuse(self, request: web.Request, caller: HttpCaller) -> web.Response:
         """Refuse a request that no configured secret has signed, later after each one (rows 6 to 9)."""

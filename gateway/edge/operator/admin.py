@@ -86,14 +86,16 @@ class AdminSocket:
             return _refusal(404, f"there is no backend {backend}")
         keys = [key for key in self._hub.rooms if key.id == room and backend in ("", key.backend)]
         if not keys:
-            return _refusal(404, f"nobody is in a room {room}" + (f" of backend {backend}" if backend else ""))
+            return _refusal(404, f"no session is in a room {room}" + (f" of backend {backend}" if backend else ""))
         if len(keys) > 1:
             names = ", ".join(sorted(key.backend for key in keys))
             return _refusal(409, f"several backends have a room {room}: choose one of {names}")
         return _json(200, self._room(keys[0]))
 
     def _room(self, key: RoomKey) -> RoomExplanation:
-        return RoomExplanation(key.backend, key.id, [self._explained(it) for it in self._quality.explain(key)])
+        return RoomExplanation(
+            key.backend, key.id, [self._explained(decision) for decision in self._quality.explain(key)]
+        )
 
     def _explained(self, decision: StreamDecision) -> PublisherExplanation:
         stream, plan, share = decision.stream, decision.plan, decision.share

@@ -88,14 +88,14 @@ class MediaControlsApi:
 
     def _switch(self, request: web.Request, switch: Callable[[StreamKey], None]) -> web.Response:
         publisher, stream_type = request.match_info["publisher"], request.match_info["type"]
-        found = (it for it in self._controls.counters() if (it.publisher, it.type) == (publisher, stream_type))
-        stream = next(found, None)
+        streams = self._controls.counters()
+        stream = next((one for one in streams if (one.publisher, one.type) == (publisher, stream_type)), None)
         if stream is None:
-            return _error(404, "no_such_stream", "nobody publishes that stream")
+            return _error(404, "no_such_stream", "no session publishes that stream")
         try:
             switch(StreamKey(BackendId(stream.backend), PublisherId(publisher), StreamType(stream_type)))
         except NoSuchStream:
-            return _error(404, "no_such_stream", "nobody publishes that stream")
+            return _error(404, "no_such_stream", "no session publishes that stream")
         return _json(200, {})
 
 

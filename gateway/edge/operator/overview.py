@@ -88,15 +88,15 @@ class Overview:
 
     def _sessions(self) -> Mapping[tuple[str, str], int]:
         hub = self._services.hub
-        real = Tally((it.backend.id, it.client_type.value) for it in hub.sessions.values())
-        return real + Tally((it.owner.backend.id, VIRTUAL) for it in hub.virtuals.values())
+        real = Tally((session.backend.id, session.client_type.value) for session in hub.sessions.values())
+        return real + Tally((virtual.owner.backend.id, VIRTUAL) for virtual in hub.virtuals.values())
 
     def _members(self, of_call: bool) -> Mapping[tuple[str, str, str], int]:
         found: Tally[tuple[str, str, str]] = Tally()
         for key, room in self._services.hub.rooms.items():
             ids = room.in_call if of_call else room.members
             found.update((*key, room.members[id].client_type.value) for id in ids)
-            found.update((*key, VIRTUAL) for it in room.virtuals.values() if it.in_call or not of_call)
+            found.update((*key, VIRTUAL) for virtual in room.virtuals.values() if virtual.in_call or not of_call)
         return found
 
 

@@ -108,12 +108,12 @@ class Dialouts:
         Raises:
             DialoutFailed: the client refuses, or does not answer in time.
         """
-        request = base64.urlsafe_b64encode(self._services.entropy(24)).decode()
+        request_id = base64.urlsafe_b64encode(self._services.entropy(24)).decode()
         options = call.options if given(call.options) else ABSENT
         order = server.CallOrder(roomid, _base_url(session.backend, url), server.CallTarget(call.number or "", options))
-        message = server.InternalRequest(server.InternalBody("dialout", order), request)
+        message = server.InternalRequest(server.InternalBody("dialout", order), request_id)
         answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._pending[session.id, request] = answer
+        self._pending[session.id, request_id] = answer
         try:
             self._services.delivery.send(session, server.encode(message))
             async with asyncio.timeout(WAIT):
@@ -121,13 +121,13 @@ class Dialouts:
         except TimeoutError as error:
             raise DialoutFailed(_TIMEOUT) from error
         finally:
-            del self._pending[session.id, request]
+            del self._pending[session.id, request_id]
 
     # -- messages of internal clients
 
-    def receive_answer(self, session: Session, request: str, message: Internal) -> bool:
+    def receive_answer(self, session: Session, request_id: str, message: Internal) -> bool:
         """Complete a pending dialout by a client's answer; ``False`` if the message answers none."""
-        answer = self._pending.get((session.id, request))
+        answer = self._pending.get((session.id, request_id))
         if answer is None or answer.done():
             return False
         try:

@@ -43,10 +43,10 @@ class InternalRequests:
         Raises:
             ProtocolError: the message is malformed.
         """
-        body, request = structure.internal(message.internal), message.id or ""
+        body, request_id = structure.internal(message.internal), message.id or ""
         if not session.is_internal:
             return None
-        if request and message.internal and self._dialouts.receive_answer(session, request, message.internal):
+        if request_id and message.internal and self._dialouts.receive_answer(session, request_id, message.internal):
             return None
         match body:
             case AddSession():
@@ -54,7 +54,7 @@ class InternalRequests:
             case UpdateSession():
                 self._virtual_sessions.update(session, body)
             case RemoveSession():
-                self._virtual_sessions.remove(session, body, request)
+                self._virtual_sessions.remove(session, body, request_id)
             case InCallFlags():
                 self._set_in_call(session, body)
             case CallReport():

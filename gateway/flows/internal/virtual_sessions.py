@@ -76,13 +76,13 @@ class VirtualSessions:
                 self._hub.set_in_call(room, virtual.id, bool(virtual.call_flags & IN_CALL))
             self._events.known_participants(room)
 
-    def remove(self, owner: Session, body: RemoveSession, request: str) -> None:
+    def remove(self, owner: Session, body: RemoveSession, request_id: str) -> None:
         """Remove a virtual session at once; send its owner an error if Nextcloud refuses the removal later."""
         virtual = _find(owner, body.sessionid, body.roomid)
         if virtual is None:
             return
         self._events.virtual_left(self._hub.remove_virtual(virtual))
-        self._spawn_removal(virtual, request)
+        self._spawn_removal(virtual, request_id)
 
     def owner_ended(self, closed: SessionClosed) -> None:
         """Send the leave events of virtual sessions whose owner ended, and remove them at Nextcloud."""
@@ -132,17 +132,17 @@ class VirtualSessions:
         if virtual.actor is not None and answer.type == "error":
             raise ProtocolError(Code.ADD_FAILED.error(message=_message_of(answer) or text))
 
-    def _spawn_removal(self, virtual: VirtualSession, request: str | None = None) -> None:
-        self._services.tasks.spawn(self._remove_at_nextcloud(virtual, request), "virtual session leave request")
+    def _spawn_removal(self, virtual: VirtualSession, request_id: str | None = None) -> None:
+        self._services.tasks.spawn(self._remove_at_nextcloud(virtual, request_id), "virtual session leave request")
 
-    async def _remove_at_nextcloud(self, virtual: VirtualSession, request: str | None) -> None:
+    async def _remove_at_nextcloud(self, virtual: VirtualSession, request_id: str | None) -> None:
         """Remove a virtual session at Nextcloud; ``request``: id of the owner's request, if it is to get an error."""
         owner = virtual.owner
         try:
             await self._request_removal(virtual)
         except ProtocolError as error:
-            if request is not None and owner.open:
-                self._services.delivery.send(owner, server.encode(server.ErrorMessage(error.error, request)))
+            if request_id is not None and owner.open:
+                self._services.delivery.send(owner, server.encode(server.ErrorMessage(error.error, request_id)))
 
     async def _request_removal(self, virtual: VirtualSession) -> None:
         """Send the leave request for a virtual session (11.3).

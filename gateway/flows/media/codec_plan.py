@@ -65,7 +65,8 @@ class CodecPlanner:
             h264profile=preference.h264profile or codecs.common_h264_profile(offer),
         )
         codecs.prefer(offer, preference)
-        sent = frozenset(it.kind for it in offer.media if not it.rejected and it.direction in _SENDING)
+        sending = (section for section in offer.media if not section.rejected and section.direction in _SENDING)
+        sent = frozenset(section.kind for section in sending)
         return CodecPlan(preference, offered, sent, decided)
 
     def learn_from_answer(self, session: Session, chosen: Mapping[str, str], answer: Description) -> None:
@@ -88,7 +89,7 @@ class CodecPlanner:
     def count_incapable(self, publisher: Session, plan: CodecPlan) -> dict[str, int]:
         """Return by media kind how many members of the publisher's room cannot decode its codec; zeros are left out."""
         room = self._services.hub.room_of(publisher)
-        others = [] if room is None else [it for it in room.members if it != publisher.id]
+        others = [] if room is None else [member for member in room.members if member != publisher.id]
         counts = {
             kind: sum(not self.decodable_codecs(session, kind).can_decode(codec) for session in others)
             for kind, codec in plan.chosen.items()
@@ -99,8 +100,9 @@ class CodecPlanner:
         quality = session.backend.quality.with_defaults(self._services.settings.quality)
         allowed = quality.audiocodecs if kind == "audio" else quality.videocodecs
         room = self._services.hub.room_of(session)
-        others = () if room is None else (self._decodable.get(it, {}) for it in room.members if it != session.id)
-        receivers = [known[kind] for known in others if kind in known]
+        others = () if room is None else (member for member in room.members if member != session.id)
+        decodable = (self._decodable.get(member, {}) for member in others)
+        receivers = [by_kind[kind] for by_kind in decodable if kind in by_kind]
         preferred = tuple(codec for codec in preferred if codec in KNOWN_CODECS[kind])
         possible = offered or (*preferred, *(codec for codec in allowed if codec != ANY_CODEC))
         return choose_codecs(allowed, preferred, possible, receivers)

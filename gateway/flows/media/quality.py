@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from gateway.core.ids import SessionId
-from gateway.core.limits import Backend, Quality
+from gateway.core.limits import Backend, QualityRules
 from gateway.core.policy import BitrateShare, StreamDemand, share_bitrate
 from gateway.core.room import RoomKey
 from gateway.core.session import Session
@@ -252,12 +252,12 @@ class QualityController:
         found = self._services.hub.rooms.get(room)
         if found is None:
             return []
-        records = [record for it in found.members for _, record in self._records_of(room.backend, it)]
-        return list(self._decide(records, sum(self._is_active(room.backend, it) for it in found.members)))
+        records = [record for member in found.members for _, record in self._records_of(room.backend, member)]
+        return list(self._decide(records, sum(self._is_active(room.backend, member) for member in found.members)))
 
     def _decide(self, records: list[_Record], sessions: int) -> Iterator[StreamDecision]:
         """Share the bitrate among streams of one backend; ``sessions`` is how many publish or receive with them."""
-        sending = [(it, publisher) for it in records if (publisher := it.stream.publisher) is not None]
+        sending = [(record, publisher) for record in records if (publisher := record.stream.publisher) is not None]
         if not sending:
             return
         rules = self._rules(sending[0][0].stream.session.backend)
@@ -268,7 +268,7 @@ class QualityController:
             yield StreamDecision(record.stream, record.plan, publisher, share, applied, applied and limit.confirmed)
 
     def _records_of(self, backend: str, session: SessionId) -> list[tuple[StreamKey, _Record]]:
-        keys = [StreamKey(BackendId(backend), PublisherId(session), it) for it in StreamType]
+        keys = [StreamKey(BackendId(backend), PublisherId(session), stream_type) for stream_type in StreamType]
         return [(key, self._published[key]) for key in keys if key in self._published]
 
     def _is_active(self, backend: str, session: SessionId) -> bool:
@@ -276,7 +276,7 @@ class QualityController:
         published = any(record.stream.publisher is not None for _, record in self._records_of(backend, session))
         return published or session in self._subscribed
 
-    def _rules(self, backend: Backend) -> Quality:
+    def _rules(self, backend: Backend) -> QualityRules:
         return backend.quality.with_defaults(self._services.settings.quality)
 
     # -- the operator's view

@@ -35,11 +35,11 @@ class StreamRegistry:
 
     def publications(self) -> Iterator[Publication]:
         """Yield the publications of all sessions."""
-        return (it for streams in self._sessions.values() for it in streams.publications.values())
+        return (publication for streams in self._sessions.values() for publication in streams.publications.values())
 
     def subscriptions(self) -> Iterator[Subscription]:
         """Yield the subscriptions of all sessions."""
-        return (it for streams in self._sessions.values() for it in streams.subscriptions.values())
+        return (subscription for streams in self._sessions.values() for subscription in streams.subscriptions.values())
 
     def of(self, session: Session) -> SessionStreams:
         """Return the streams of a session, to be read only."""

@@ -50,11 +50,11 @@ class MediaSignaling:
 
     def publication_types(self) -> Iterator[str]:
         """Yield the room type of each publication, without those that were lost."""
-        return (it.stream_type.value for it in self._streams.publications() if it.active)
+        return (stream.stream_type.value for stream in self._streams.publications() if stream.active)
 
     def subscription_types(self) -> Iterator[str]:
         """Yield the room type of each subscription, without those whose stream was lost."""
-        return (it.stream_type.value for it in self._streams.subscriptions() if it.active)
+        return (stream.stream_type.value for stream in self._streams.subscriptions() if stream.active)
 
     # -- events
 

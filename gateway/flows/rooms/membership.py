@@ -46,22 +46,22 @@ class RoomMembership:
         Raises:
             ProtocolError: the message is malformed.
         """
-        room, request = structure.room(message.room), message.id or ""
+        room, request_id = structure.room(message.room), message.id or ""
         if room.roomid:
-            return self.join(session, room, request)
-        self.leave(session, request)
+            return self.join(session, room, request_id)
+        self.leave(session, request_id)
         return None
 
-    def leave(self, session: Session, request: str) -> None:
+    def leave(self, session: Session, request_id: str) -> None:
         """Leave the current room; without one there is no reply (4.2)."""
         left = self._hub.leave(session)
         if left is None:
             return
-        self._services.delivery.send(session, server.encode(server.Room(RoomBody(""), request)))
+        self._services.delivery.send(session, server.encode(server.Room(RoomBody(""), request_id)))
         self._events.left(left)
         self._hub.restart_join_timer(session, self._services.clock())
 
-    async def join(self, session: Session, room: RoomJoin, request: str) -> None:
+    async def join(self, session: Session, room: RoomJoin, request_id: str) -> None:
         """Join a room after Nextcloud has allowed it (4.1).
 
         A Nextcloud session id is known to other members, so it has no effect, on this session or another one, before
@@ -73,14 +73,14 @@ class RoomMembership:
         roomid, room_session = room.roomid or "", room.sessionid or ""
         if self._services.ids.is_session_id(room_session):  # this server's own id of a session or virtual session
             raise ProtocolError(Code.ROOM_JOIN_FAILED.error())
-        if session.is_internal:  # needs no invitation; Nextcloud confirms no id of such a session
+        if session.is_internal:  # Nextcloud is not asked about it, so that it cannot confirm an id
             room_session = ""
         current = self._hub.room_of(session)
         if current is not None and current.key.id == roomid:
             await self._join_again(session, current, room_session)
             raise ProtocolError(Code.ALREADY_JOINED.error(AlreadyJoined(_room_body(current))))
         if session.is_internal:
-            self._enter(session, RoomAnswer(roomid), roomid, "", request)
+            self._enter(session, RoomAnswer(roomid), roomid, "", request_id)
             return
         with self._pending(session, roomid, room_session) as pending:
             answer = await self._request_join(session, roomid, room_session)
@@ -93,10 +93,10 @@ class RoomMembership:
                 raise ProtocolError(Code.ROOM_JOIN_FAILED.error())
             if not self._take_over(session, room_session):
                 raise ProtocolError(Code.ROOM_JOIN_FAILED.error())
-            self._enter(session, answer.room, roomid, room_session, request)
+            self._enter(session, answer.room, roomid, room_session, request_id)
 
     async def _join_again(self, session: Session, room: Room, room_session: str) -> None:
-        """Exchange the Nextcloud session id of a session in its room, if Nextcloud confirms the new one.
+        """Replace the Nextcloud session id of a session in its room, if Nextcloud confirms the new one.
 
         Without an id the public id takes its place. An id that another session has stays with that session.
 
@@ -141,8 +141,8 @@ class RoomMembership:
     def _undo_join(self, pending: PendingJoin, answer: BackendAnswer) -> None:
         """Send a leave request for a join that Nextcloud allowed and that was not completed.
 
-        Not if another session has the same Nextcloud session id by now, or is about to: Nextcloud would remove that one
-        (4.4).
+        It is not sent if another session has, or joins with, the same Nextcloud session id: Nextcloud would remove that
+        session (4.4).
         """
         session, room_session = pending.session, str(pending.room_session_id)
         if answer.type != "room" or room_session == session.id or self._holder(session, room_session) is not None:
@@ -153,7 +153,7 @@ class RoomMembership:
     def _take_over(self, session: Session, room_session: str) -> bool:
         """End another session with a Nextcloud session id that was confirmed, without a leave request (4.4).
 
-        ``False`` if an anonymous session would end that of a user: Nextcloud gives a user's id to no guest.
+        ``False`` if an anonymous session would end a user's session: guests never get the session id of a user.
         """
         other = self._holder(session, room_session)
         if other is None:
@@ -168,7 +168,7 @@ class RoomMembership:
         other = self._hub.find_by_room_session(session.backend.id, room_session) if room_session else None
         return None if other is session else other
 
-    def _enter(self, session: Session, answer: RoomAnswer, roomid: str, room_session: str, request: str) -> None:
+    def _enter(self, session: Session, answer: RoomAnswer, roomid: str, room_session: str, request_id: str) -> None:
         joined = self._hub.join(
             session,
             answer.roomid or roomid,
@@ -181,7 +181,7 @@ class RoomMembership:
         if joined.left is not None:
             self._events.left(joined.left)
         body = _room_body(joined.room, self._services.bandwidth(session.backend))
-        self._services.delivery.send(session, server.encode(server.Room(body, request)))
+        self._services.delivery.send(session, server.encode(server.Room(body, request_id)))
         self._events.joined(joined)
 
 

@@ -95,14 +95,14 @@ class Relay:
             return ()
         return room.members.values() if type == "room" else _in_call(room)
 
-    def _to_session(self, session: Session, recipient: str, data: Raw, request: str | None) -> None:
+    def _to_session(self, session: Session, recipient: str, data: Raw, request_id: str | None) -> None:
         decoded = decode_media_message(data)
         if self._has_mcu and decoded is not None:
             type = decoded.type
             if not type or (decoded.roomType and decoded.roomType not in ROOM_TYPES):
                 raise ProtocolError(Code.INVALID_FORMAT.error())
             if type in SFU_TYPES:
-                self._media.handle(session, SessionId(recipient), decoded, request or "")
+                self._media.handle(session, SessionId(recipient), decoded, request_id or "")
                 return
         if recipient == session.id:
             if self._has_mcu and decoded is not None and decoded.type == "unshareScreen":

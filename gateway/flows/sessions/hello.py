@@ -49,7 +49,7 @@ class HelloRequests:
         self._services = services
         self._events = events
 
-    async def open(self, client: ClientConnection, hello: Hello, request: str) -> Session | None:
+    async def open(self, client: ClientConnection, hello: Hello, request_id: str) -> Session | None:
         """Authenticate a client, open its session and reply; ``None`` when the client is gone meanwhile.
 
         Raises:
@@ -76,12 +76,12 @@ class HelloRequests:
             self._services.counters.limit_exceeded[backend.id] += 1
             raise ProtocolError(Code.SESSION_LIMIT_EXCEEDED.error()) from error
         self._services.counters.sessions_total[backend.id, client_type.value] += 1
-        self._attach(session, client.connection, hello, request)
+        self._attach(session, client.connection, hello, request_id)
         if session.location.is_known:
             self._services.counters.client_countries[session.location.country] += 1
         return session
 
-    def resume(self, client: ClientConnection, hello: Hello, request: str) -> Session:
+    def resume(self, client: ClientConnection, hello: Hello, request_id: str) -> Session:
         """Attach a session to a new connection, reply, and send the messages that the client missed (2.8).
 
         Messages behind the event that evicted the session from its room are dropped; the caller ends such a session.
@@ -108,7 +108,7 @@ class HelloRequests:
             session.outbox.truncate_after(session.evicted_by)
         session.outbox.attached()
         updated = session.outbox.holds(PARTICIPANTS_UPDATE)  # the missed messages have the list of participants (5.6)
-        self._attach(session, client.connection, hello, request)
+        self._attach(session, client.connection, hello, request_id)
         room = services.hub.room_of(session)
         if room is not None and not updated and session.evicted_by is None:
             self._events.participants_on_resume(session, room)
@@ -135,7 +135,7 @@ class HelloRequests:
         else:
             read_credentials(hello)
 
-    def _attach(self, session: Session, connection: Connection, hello: Hello, request: str) -> None:
+    def _attach(self, session: Session, connection: Connection, hello: Hello, request_id: str) -> None:
         services = self._services
         services.hub.attach(session, connection.id)
         session.location = services.locate(connection.address)
@@ -147,7 +147,7 @@ class HelloRequests:
             services.facts_for(session),
             session.received if isinstance(session.outbox, AcknowledgedOutbox) else UNSET,
         )
-        connection.send(server.encode(server.Hello(body, request)))
+        connection.send(server.encode(server.Hello(body, request_id)))
         connection.adopt(session.outbox)
 
     def _new_session(

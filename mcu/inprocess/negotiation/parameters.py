@@ -97,7 +97,7 @@ class PublisherSection:
     streams: tuple[OfferedStream, ...] = (OfferedStream(),)  # one, or the simulcast layers, lowest first
     rids: tuple[str, ...] = ()  # of the simulcast layers, in the offer's order
     paused_rids: frozenset[str] = frozenset()
-    other_ssrcs: frozenset[int] = frozenset()  # named in the offer, but of none of the streams
+    other_ssrcs: frozenset[int] = frozenset()  # in the offer, but of none of ``streams``
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class SubscriberSection:
 
     kind: MediaKind
     mid: str
-    sends: bool = True
+    sends: bool = True  # whether the SFU sends it
     codec: NegotiatedCodec | None = None  # None for data channels
     ssrc: int = 0
     rtx_ssrc: int = 0
@@ -128,6 +128,6 @@ class SubscriberSection:
 class AcceptedSection:
     """One media section of a subscriber's answer."""
 
-    receives: bool
+    receives: bool  # whether the subscriber receives it
     payload_type: int = 0
     rtx_payload_type: int | None = None

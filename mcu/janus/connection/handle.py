@@ -98,15 +98,15 @@ class Handle:
             JanusError: Janus refused it.
             McuLost: the session is lost.
         """
-        wire: dict[str, Any] = {"completed": True}
+        fields: dict[str, Any] = {"completed": True}
         if candidate is not None:
-            wire = {
+            fields = {
                 "candidate": candidate.candidate,
                 "sdpMid": candidate.sdp_mid,
                 "sdpMLineIndex": candidate.sdp_mline_index,
             }
-            wire = {name: value for name, value in wire.items() if value is not None}
-        await self._result(self.session.post("trickle", Expect.ACK, handle_id=self.id, candidate=wire))
+            fields = {name: value for name, value in fields.items() if value is not None}
+        await self._result(self.session.post("trickle", Expect.ACK, handle_id=self.id, candidate=fields))
 
     def detach(self) -> asyncio.Future[None]:
         """Close the handle: no further event reaches the listener. The future is done when Janus has detached it.
@@ -129,7 +129,7 @@ class Handle:
         return detached
 
     def on_answer(self, answer: Answer, message: JanusMessage) -> None:
-        """Pass an answer that has no caller to the listener, in its place among the events."""
+        """Pass an answer that has no caller to the listener, in order with the events."""
         self.negotiated = self.negotiated or message.jsep is not None
         if answer in self._unawaited:
             self.receive(message)
@@ -153,7 +153,7 @@ class Handle:
         try:
             message = await asyncio.shield(self._track(answer))
         except asyncio.CancelledError:
-            if answer.done():  # it arrived in the same turn of the loop as the cancellation
+            if answer.done():  # the answer arrived in the same turn of the loop as the cancellation
                 late = answer.result()
                 if late is not None:
                     self.receive(late)

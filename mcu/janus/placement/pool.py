@@ -44,7 +44,7 @@ class JanusPool:
         self._on_change = on_change
         self._started = False
         self._changed = asyncio.Event()  # replaced at each change of a state
-        self.servers = {one.url: self._create(one) for one in settings}  # by the address of the WebSocket API
+        self.servers = {server.url: self._create(server) for server in settings}  # by the URL of the WebSocket API
         self._assign_names(server.settings for server in list(self.servers.values()))
 
     def _create(self, settings: JanusServerSettings) -> JanusServer:
@@ -77,7 +77,7 @@ class JanusPool:
             ValueError: there is no Janus, or one is named twice; nothing has changed.
         """
         check_servers(settings)
-        configured = {one.url: one for one in settings}
+        configured = {server.url: server for server in settings}
         before = self.servers
         self.servers = {url: before.get(url) or self._create(one) for url, one in configured.items()} | before
         self._assign_names(settings)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.limits import BackendQuality, Quality
+from gateway.core.limits import BackendQualityRules, QualityRules
 from tests.gateway.config.test_loading import MINIMAL, path, read, refusal
 
 __all__ = ["path"]  # a fixture
@@ -17,7 +17,7 @@ QUALITY = "[quality]\nroom_budget = 1200000\nceiling = 400000\nvideocodecs = ['v
 def test_backend_overrides_single_quality_settings(path: Path) -> None:
     config = read(path, MINIMAL + "[backend.quality]\nceiling = 0\nvideocodecs = []\n" + QUALITY)
     (backend,) = config.backends
-    assert backend.quality.with_defaults(config.quality) == Quality(room_budget=1_200_000)
+    assert backend.quality.with_defaults(config.quality) == QualityRules(room_budget=1_200_000)
     assert config.quality.videocodecs == ("vp8", "*")
 
 
@@ -27,7 +27,7 @@ def test_environment_overrides_the_quality_of_a_backend(path: Path) -> None:
         "PORTUNUS_BACKEND__0__QUALITY__AUDIOCODECS": "opus,pcmu",
     }
     (backend,) = read(path, MINIMAL + QUALITY, **variables).backends
-    assert backend.quality == BackendQuality(room_budget=900_000, audiocodecs=("opus", "pcmu"))
+    assert backend.quality == BackendQualityRules(room_budget=900_000, audiocodecs=("opus", "pcmu"))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The quality policy: the shares of bitrate, the order of codecs, and the reasons."""
+"""The rules policy: the shares of bitrate, the order of codecs, and the reasons."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.limits import BackendQuality, Quality
+from gateway.core.limits import BackendQualityRules, QualityRules
 from gateway.core.policy import DecodableCodecs, StreamDemand, choose_codecs, max_bitrate, share_bitrate
 
 CAMERA = StreamDemand(screen=False)
@@ -17,10 +17,10 @@ rate_or_none = st.one_of(st.just(0), rates)
 
 
 @st.composite
-def qualities(draw: st.DrawFn) -> Quality:
+def qualities(draw: st.DrawFn) -> QualityRules:
     floor = draw(st.integers(16_000, 400_000))
     ceiling = draw(st.one_of(st.just(0), st.integers(floor, 2_000_000)))
-    return Quality(
+    return QualityRules(
         room_budget=draw(rates),
         floor=floor,
         ceiling=ceiling,
@@ -38,102 +38,102 @@ calls = st.lists(streams, min_size=1, max_size=30)
 
 
 @given(qualities(), calls, st.integers(0, 40))
-def test_sum_of_shares_is_never_above_the_budget(quality: Quality, call: list[StreamDemand], sessions: int) -> None:
-    found = share_bitrate(quality, call, sessions)
+def test_sum_of_shares_is_never_above_the_budget(rules: QualityRules, call: list[StreamDemand], sessions: int) -> None:
+    found = share_bitrate(rules, call, sessions)
     video = [share.bitrate for share, stream in zip(found, call, strict=True) if stream.video]
-    assert sum(video) <= quality.room_budget
+    assert sum(video) <= rules.room_budget
     assert all(bits > 0 for bits in video)  # 0 would be no limit at all
 
 
 @given(qualities(), calls, st.integers(0, 40))
-def test_no_share_is_above_a_limit(quality: Quality, call: list[StreamDemand], sessions: int) -> None:
-    for share, stream in zip(share_bitrate(quality, call, sessions), call, strict=True):
+def test_no_share_is_above_a_limit(rules: QualityRules, call: list[StreamDemand], sessions: int) -> None:
+    for share, stream in zip(share_bitrate(rules, call, sessions), call, strict=True):
         if stream.screen:
-            ceiling = quality.screen
+            ceiling = rules.screen
         elif sessions <= 2:
-            ceiling = max(quality.ceiling, quality.one_to_one) if quality.ceiling else 0
+            ceiling = max(rules.ceiling, rules.one_to_one) if rules.ceiling else 0
         else:
-            ceiling = quality.ceiling
+            ceiling = rules.ceiling
         for most in (ceiling, stream.requested, stream.limit):
             assert not most or 0 < share.bitrate <= most
-        limit = max_bitrate(quality, stream.limit, screen=stream.screen)
+        limit = max_bitrate(rules, stream.limit, screen=stream.screen)
         assert not limit or not stream.video or 0 < share.bitrate <= limit
 
 
 @given(qualities(), calls, st.integers(0, 40))
-def test_no_share_is_below_a_floor_that_fits(quality: Quality, call: list[StreamDemand], sessions: int) -> None:
-    found = [(s.bitrate, stream) for s, stream in zip(share_bitrate(quality, call, sessions), call, strict=True)]
+def test_no_share_is_below_a_floor_that_fits(rules: QualityRules, call: list[StreamDemand], sessions: int) -> None:
+    found = [(s.bitrate, stream) for s, stream in zip(share_bitrate(rules, call, sessions), call, strict=True)]
     video = [(bits, stream) for bits, stream in found if stream.video]
-    if quality.floor * len(video) <= quality.room_budget:
+    if rules.floor * len(video) <= rules.room_budget:
         for bits, stream in video:
-            assert bits >= min(quality.floor, stream.requested or quality.floor, stream.limit or quality.floor)
+            assert bits >= min(rules.floor, stream.requested or rules.floor, stream.limit or rules.floor)
 
 
 @given(qualities(), calls, streams, st.integers(0, 40), st.integers(0, 2))
 def test_one_more_publisher_increases_no_share(
-    quality: Quality, call: list[StreamDemand], newcomer: StreamDemand, sessions: int, more: int
+    rules: QualityRules, call: list[StreamDemand], newcomer: StreamDemand, sessions: int, more: int
 ) -> None:
-    before = share_bitrate(quality, call, sessions)
-    after = share_bitrate(quality, [*call, newcomer], sessions + more)
+    before = share_bitrate(rules, call, sessions)
+    after = share_bitrate(rules, [*call, newcomer], sessions + more)
     assert all(new.bitrate <= old.bitrate for new, old in zip(after, before, strict=False))
 
 
 @given(qualities(), st.lists(st.just(CAMERA), min_size=3, max_size=20))
-def test_cameras_share_the_whole_budget_evenly(quality: Quality, call: list[StreamDemand]) -> None:
-    found = {share.bitrate for share in share_bitrate(quality, call, 9)}
-    even = quality.room_budget // len(call)
-    assert found == {min(even, quality.ceiling or even)}
+def test_cameras_share_the_whole_budget_evenly(rules: QualityRules, call: list[StreamDemand]) -> None:
+    found = {share.bitrate for share in share_bitrate(rules, call, 9)}
+    even = rules.room_budget // len(call)
+    assert found == {min(even, rules.ceiling or even)}
 
 
-def reasons(quality: Quality, *call: StreamDemand, sessions: int = 9) -> list[tuple[int, str]]:
-    return [(share.bitrate, share.reason) for share in share_bitrate(quality, call, sessions)]
+def reasons(rules: QualityRules, *call: StreamDemand, sessions: int = 9) -> list[tuple[int, str]]:
+    return [(share.bitrate, share.reason) for share in share_bitrate(rules, call, sessions)]
 
 
 def test_without_a_budget_each_stream_has_its_own_limit() -> None:
-    assert reasons(Quality(), CAMERA) == [(0, "nothing limits it")]
-    assert reasons(Quality(), StreamDemand(screen=False, requested=500_000, limit=900_000)) == [
+    assert reasons(QualityRules(), CAMERA) == [(0, "nothing limits it")]
+    assert reasons(QualityRules(), StreamDemand(screen=False, requested=500_000, limit=900_000)) == [
         (500_000, "its client asked for no more")
     ]
     limited = StreamDemand(screen=True, limit=900_000), StreamDemand(screen=False, limit=900_000)
-    assert reasons(Quality(), *limited) == [
+    assert reasons(QualityRules(), *limited) == [
         (900_000, "screens are limited to 900 kbit/s"),
         (900_000, "cameras are limited to 900 kbit/s"),
     ]
 
 
 def test_camera_in_a_one_to_one_call_may_have_more() -> None:
-    quality = Quality(ceiling=400_000, one_to_one=1_000_000)
+    rules = QualityRules(ceiling=400_000, one_to_one=1_000_000)
     two = [(1_000_000, "a camera in a call of 2 may have up to 1000 kbit/s")] * 2
-    assert reasons(quality, CAMERA, CAMERA, sessions=2) == two
+    assert reasons(rules, CAMERA, CAMERA, sessions=2) == two
     more = "a camera may have up to 400 kbit/s in a call of more than 2"
-    assert reasons(quality, CAMERA, CAMERA, sessions=3) == [(400_000, more)] * 2
-    assert reasons(Quality(ceiling=400_000), CAMERA, sessions=1)[0][0] == 400_000
+    assert reasons(rules, CAMERA, CAMERA, sessions=3) == [(400_000, more)] * 2
+    assert reasons(QualityRules(ceiling=400_000), CAMERA, sessions=1)[0][0] == 400_000
 
 
 def test_reason_names_the_streams_that_share_the_budget() -> None:
-    quality = Quality(room_budget=600_000, floor=100_000, screen=450_000)
-    assert reasons(quality, CAMERA) == [(600_000, "1 video stream has the room's 600 kbit/s")]
-    assert reasons(quality, CAMERA, CAMERA, StreamDemand(screen=False, video=False)) == [
+    rules = QualityRules(room_budget=600_000, floor=100_000, screen=450_000)
+    assert reasons(rules, CAMERA) == [(600_000, "1 video stream has the room's 600 kbit/s")]
+    assert reasons(rules, CAMERA, CAMERA, StreamDemand(screen=False, video=False)) == [
         (300_000, "2 video streams share the room's 600 kbit/s"),
         (300_000, "2 video streams share the room's 600 kbit/s"),
         (0, "it sends no video, so it takes nothing of the room's budget"),
     ]
-    assert reasons(quality, SCREEN, CAMERA) == [
+    assert reasons(rules, SCREEN, CAMERA) == [
         (450_000, "a screen may have up to 450 kbit/s"),
         (150_000, "1 camera has the 150 kbit/s that 1 screen left of the room's budget"),
     ]
     why = "2 screens come first, except for the floor of 2 cameras, within the room's 600 kbit/s"
     left = "2 cameras share the 200 kbit/s that 2 screens left of the room's budget"
-    assert reasons(quality, SCREEN, SCREEN, CAMERA, CAMERA) == [(200_000, why)] * 2 + [(100_000, left)] * 2
+    assert reasons(rules, SCREEN, SCREEN, CAMERA, CAMERA) == [(200_000, why)] * 2 + [(100_000, left)] * 2
     few = "7 video streams share the room's 600 kbit/s, which is less than the floor of 100 kbit/s for each"
-    assert reasons(quality, *[CAMERA] * 6, SCREEN) == [(85_714, few)] * 7
-    alone = Quality(room_budget=600_000)
+    assert reasons(rules, *[CAMERA] * 6, SCREEN) == [(85_714, few)] * 7
+    alone = QualityRules(room_budget=600_000)
     assert reasons(alone, SCREEN) == [(600_000, "1 screen comes first within the room's 600 kbit/s")]
 
 
 def test_bitrate_that_a_stream_does_not_request_goes_to_the_others() -> None:
     modest = StreamDemand(screen=False, requested=100_000)
-    assert [bits for bits, _ in reasons(Quality(room_budget=700_000), modest, CAMERA, CAMERA)] == [
+    assert [bits for bits, _ in reasons(QualityRules(room_budget=700_000), modest, CAMERA, CAMERA)] == [
         100_000,
         300_000,
         300_000,
@@ -141,21 +141,21 @@ def test_bitrate_that_a_stream_does_not_request_goes_to_the_others() -> None:
 
 
 def test_max_bitrate_is_the_highest_that_the_policy_may_allow() -> None:
-    assert max_bitrate(Quality(), 1_000_000, screen=False) == 1_000_000
-    assert max_bitrate(Quality(), 0, screen=True) == 0
-    quality = Quality(ceiling=300_000, one_to_one=700_000, screen=900_000)
-    assert max_bitrate(quality, 1_000_000, screen=False) == 700_000
-    assert max_bitrate(quality, 2_000_000, screen=True) == 900_000
-    assert max_bitrate(Quality(room_budget=200_000, ceiling=300_000), 1_000_000, screen=False) == 200_000
+    assert max_bitrate(QualityRules(), 1_000_000, screen=False) == 1_000_000
+    assert max_bitrate(QualityRules(), 0, screen=True) == 0
+    rules = QualityRules(ceiling=300_000, one_to_one=700_000, screen=900_000)
+    assert max_bitrate(rules, 1_000_000, screen=False) == 700_000
+    assert max_bitrate(rules, 2_000_000, screen=True) == 900_000
+    assert max_bitrate(QualityRules(room_budget=200_000, ceiling=300_000), 1_000_000, screen=False) == 200_000
 
 
 def test_rules_of_a_backend_override_the_default_rules() -> None:
-    default = Quality(room_budget=1, ceiling=2, videocodecs=("vp8",))
-    assert BackendQuality().with_defaults(default) == default
+    default = QualityRules(room_budget=1, ceiling=2, videocodecs=("vp8",))
+    assert BackendQualityRules().with_defaults(default) == default
     assert default.limits_bitrate
-    assert not Quality(videocodecs=("vp8",)).limits_bitrate
-    own = BackendQuality(room_budget=0, videocodecs=())
-    assert own.with_defaults(default) == Quality(ceiling=2)
+    assert not QualityRules(videocodecs=("vp8",)).limits_bitrate
+    own = BackendQualityRules(room_budget=0, videocodecs=())
+    assert own.with_defaults(default) == QualityRules(ceiling=2)
 
 
 # -- codecs

@@ -136,7 +136,7 @@ async def test_remote_address_is_refused_also_behind_a_proxy(stack: AsyncExitSta
     ],
 )
 @pytest.mark.parametrize("trusted", [LOOPBACK, ()])
-async def test_forged_header_does_not_make_a_remote_client_near(
+async def test_forged_header_does_not_make_a_remote_client_local(
     stack: AsyncExitStack, headers: Headers, trusted: tuple[str, ...]
 ) -> None:
     served = await serve(stack, RecordedFeed(), trusted)

@@ -81,7 +81,7 @@ async def test_joins_are_answered_as_configured() -> None:
         cloud.refuse_unknown_rooms = True
         assert (await ask(cloud, "room", join | {"roomid": "r3"}))["error"]["code"] == "no_such_room"
         assert (await ask(cloud, "room", join | {"roomid": "r3", "action": "leave"}))["type"] == "room"
-        assert [seen.body["roomid"] for seen in cloud.of("room")] == ["r1", "r2", "r3", "r3", "r3"]
+        assert [seen.body["roomid"] for seen in cloud.requests_of("room")] == ["r1", "r2", "r3", "r3", "r3"]
 
 
 async def test_hook_can_answer_a_request() -> None:

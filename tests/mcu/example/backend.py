@@ -1,6 +1,6 @@
 """An SFU without media: its answers accept all of an offer, its offers are those of the publisher.
 
-It keeps all promises of ``mcu.base`` that do not need media.
+It implements ``mcu.base`` as far as no media are needed.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ async def cache(clock: ManualClock) -> AsyncIterator[CapabilitiesCache]:
 
 
 def fetches(cloud: FakeNextcloud) -> int:
-    return len(cloud.of("capabilities"))
+    return len(cloud.requests_of("capabilities"))
 
 
 async def limit(client: NextcloudClient, cloud: FakeNextcloud) -> int:
@@ -105,10 +105,10 @@ async def test_unchanged_capabilities_are_revalidated_by_etag(
     cloud.cache_control = "max-age=3600, must-revalidate"
     cloud.signaling["session-ping-limit"] = 5
     assert await limit(client, cloud) == 5
-    assert "If-None-Match" not in cloud.of("capabilities")[0].headers
+    assert "If-None-Match" not in cloud.requests_of("capabilities")[0].headers
     clock.now += 3600
     assert await limit(client, cloud) == 5
-    assert "If-None-Match" in cloud.of("capabilities")[1].headers
+    assert "If-None-Match" in cloud.requests_of("capabilities")[1].headers
     clock.now += 3599
     assert await limit(client, cloud) == 5
     assert fetches(cloud) == 2
@@ -201,7 +201,7 @@ async def test_requests_use_the_current_path_while_the_capabilities_cannot_be_as
 ) -> None:
     cloud.hook = lambda seen: web.Response(status=503) if seen.type == "capabilities" else None
     await client.ask(cloud.backend(), cloud.url, PingRequest("r", ()))
-    assert [seen.path for seen in cloud.of("ping")] == ["/ocs/v2.php/apps/spreed/api/v3/signaling/backend"]
+    assert [seen.path for seen in cloud.requests_of("ping")] == ["/ocs/v2.php/apps/spreed/api/v3/signaling/backend"]
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"7", b"[" * 100_000, b"\xff"])
@@ -256,7 +256,7 @@ async def test_unreachable_backend_has_the_capabilities_that_are_known(
         assert fetches(cloud) == 1
         clock.now += module.RETRY
         assert "signaling-v3" in (await cache.get(cloud.url))[0].features
-        assert "If-None-Match" in cloud.of("capabilities")[1].headers
+        assert "If-None-Match" in cloud.requests_of("capabilities")[1].headers
 
 
 # reference 3.8-b

@@ -75,7 +75,7 @@ async def test_join_is_signed_and_its_answer_unwrapped(client: NextcloudClient, 
     assert bytes(answer.room.properties) == b'{"name": "Room"}'
     assert answer.room.permissions == ["control"]
     assert answer.room.userid == "guest"
-    (seen,) = cloud.of("room")
+    (seen,) = cloud.requests_of("room")
     assert seen.body == {"version": "1.0", "roomid": "r1", "userid": "alice", "sessionid": "nc1"}
     assert seen.path == "/ocs/v2.php/apps/spreed/api/v3/signaling/backend"
 
@@ -99,7 +99,7 @@ async def test_headers_are_those_that_nextcloud_expects(client: NextcloudClient,
 async def test_random_differs_in_each_request(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     await join(client, cloud)
     await join(client, cloud)
-    first, second = (seen.headers["Spreed-Signaling-Random"] for seen in cloud.of("room"))
+    first, second = (seen.headers["Spreed-Signaling-Random"] for seen in cloud.requests_of("room"))
     assert first != second
 
 
@@ -107,7 +107,7 @@ async def test_random_differs_in_each_request(client: NextcloudClient, cloud: Fa
 async def test_path_has_v1_without_signaling_v3(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     cloud.features = ["audio"]
     await join(client, cloud)
-    assert cloud.of("room")[0].path == "/ocs/v2.php/apps/spreed/api/v1/signaling/backend"
+    assert cloud.requests_of("room")[0].path == "/ocs/v2.php/apps/spreed/api/v1/signaling/backend"
 
 
 async def test_ticket_and_ping_are_sent(client: NextcloudClient, cloud: FakeNextcloud) -> None:
@@ -120,7 +120,7 @@ async def test_ticket_and_ping_are_sent(client: NextcloudClient, cloud: FakeNext
     assert refused.error is not None
     assert refused.error.code == "invalid_ticket"
     await client.ask(cloud.backend(), cloud.url, PingRequest("r1", (PingEntry("alice", "nc1"),)))
-    assert cloud.of("ping")[0].body["entries"] == [{"userid": "alice", "sessionid": "nc1"}]
+    assert cloud.requests_of("ping")[0].body["entries"] == [{"userid": "alice", "sessionid": "nc1"}]
 
 
 async def test_nextcloud_refuses_a_wrong_secret(client: NextcloudClient, cloud: FakeNextcloud) -> None:
@@ -242,9 +242,9 @@ async def test_concurrent_requests_to_a_host_are_limited(cloud: FakeNextcloud) -
             await cloud.wait_for(lambda seen: seen.type == "room", count=1 + 3)
             for _ in range(20):  # turns of the loop in which a fourth could come
                 await asyncio.sleep(0)
-            assert len(cloud.of("room")) == 1 + 3
+            assert len(cloud.requests_of("room")) == 1 + 3
             cloud.gate.set()
-        assert len(cloud.of("room")) == 1 + 7
+        assert len(cloud.requests_of("room")) == 1 + 7
 
 
 # reference 3.7-e
@@ -257,7 +257,7 @@ async def test_redirects_are_not_followed(
     headers = {"Location": location, "Content-Type": "application/json"}
     cloud.hook = only("room", lambda: web.Response(status=status, headers=headers, body=body))
     assert await failure(client, cloud) == "the backend redirects, configure its final URL"
-    assert len(cloud.of("room")) == 1
+    assert len(cloud.requests_of("room")) == 1
 
 
 # --- what the operator sees
@@ -330,7 +330,7 @@ async def test_cookies_are_not_sent_back(client: NextcloudClient, cloud: FakeNex
     cloud.hook = only("room", lambda: web.Response(body=body, content_type="application/json", headers=cookie))
     await join(client, cloud)
     await join(client, cloud)
-    assert "Cookie" not in cloud.of("room")[1].headers
+    assert "Cookie" not in cloud.requests_of("room")[1].headers
 
 
 async def test_incomplete_answer_is_an_error(client: NextcloudClient, counters: Counters) -> None:

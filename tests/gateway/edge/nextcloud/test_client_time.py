@@ -1,4 +1,4 @@
-"""What bounds requests to Nextcloud, in virtual time over real sockets (reference 3.7)."""
+"""The time limit and the number of concurrent requests to Nextcloud, in virtual time over real sockets (3.7)."""
 
 from __future__ import annotations
 
@@ -44,6 +44,6 @@ async def test_eight_requests_run_at_once_and_a_ninth_waits(client: NextcloudCli
         for _ in range(9):
             group.create_task(join(client, cloud))
         await asyncio.sleep(5)
-        assert len(cloud.of("room")) == 1 + 8
+        assert len(cloud.requests_of("room")) == 1 + 8
         cloud.gate.set()
-    assert len(cloud.of("room")) == 1 + 9
+    assert len(cloud.requests_of("room")) == 1 + 9

@@ -18,13 +18,13 @@ from click.testing import CliRunner, Result
 from gateway.app import Gateway
 from gateway.cli import main
 from gateway.config import AdminSection, Config, HttpSection, SessionsSection
-from gateway.core.limits import Backend, BackendQuality, Quality
+from gateway.core.limits import Backend, BackendQualityRules, QualityRules
 from gateway.edge.operator.admin import SHOWN, AdminSocket
 from tests.gateway.flows.harness import OTHER, FakeClient, FlowHarness
 from tests.gateway.flows.media.descriptions import answer
 from tests.gateway.flows.virtual_time import settle
 
-RULES = BackendQuality(room_budget=600_000, videocodecs=("h264", "*"))
+RULES = BackendQualityRules(room_budget=600_000, videocodecs=("h264", "*"))
 NOT_THE_ADMIN_SOCKET = "is not the admin socket of this version of Portunus"
 CLOUD = Backend("cloud", ("https://cloud.example/",), "secret of the cloud", quality=RULES)
 
@@ -121,8 +121,8 @@ async def test_stream_without_quality_rules_has_no_limit(path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("nowhere",), "nobody is in a room nowhere"),
-        (("nowhere", "--backend", "other"), "nobody is in a room nowhere of backend other"),
+        (("nowhere",), "no session is in a room nowhere"),
+        (("nowhere", "--backend", "other"), "no session is in a room nowhere of backend other"),
         (("r",), "several backends have a room r: choose one of cloud, other"),
         (("r", "--backend", "nobody"), "there is no backend nobody"),
         (("",), "the parameter room is missing"),
@@ -249,7 +249,7 @@ async def test_admin_socket_of_a_gateway_and_its_keys_on_reload(path: Path) -> N
             sessions=SessionsSection(secret="6f1b0c7d9ae24835b6cf01d27e9a4488"),
             http=HttpSection(listen=("127.0.0.1:0",)),
             backends=(backend,),
-            quality=Quality(room_budget=budget),
+            quality=QualityRules(room_budget=budget),
             admin=AdminSection(socket=socket),
         )
 
@@ -257,7 +257,7 @@ async def test_admin_socket_of_a_gateway_and_its_keys_on_reload(path: Path) -> N
     await gateway.start()
     try:
         result = await explain("r", "--socket", str(path))
-        assert (result.exit_code, result.output) == (1, "Error: nobody is in a room r\n")
+        assert (result.exit_code, result.output) == (1, "Error: no session is in a room r\n")
         assert await gateway.reload(config(500_000, str(path))) == []
         assert await gateway.reload(config(500_000, "")) == ["admin"]
     finally:

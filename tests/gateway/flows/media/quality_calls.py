@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.core.limits import Backend, BackendQuality
+from gateway.core.limits import Backend, BackendQualityRules
 from gateway.core.room import RoomKey
 from gateway.flows.settings import MediaLimits
 from mcu.base import StreamType
@@ -16,7 +16,7 @@ ROOM = RoomKey("cloud", "r")
 
 def backend_with(**quality: int | tuple[str, ...]) -> Backend:
     """Return the backend ``cloud`` with these rules."""
-    rules = BackendQuality(**quality)  # type: ignore[arg-type]  # each test gives what its key takes
+    rules = BackendQualityRules(**quality)  # type: ignore[arg-type]  # each test gives what its key takes
     return Backend("cloud", ("https://cloud.example/",), "secret of the cloud", quality=rules)
 
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.core.limits import Backend, BackendQuality, Quality
+from gateway.core.limits import Backend, BackendQualityRules, QualityRules
 from gateway.flows.settings import MediaLimits
 from mcu.base import CloseReason, Rejected, StreamType
 from tests.gateway.flows.harness import FlowHarness
@@ -252,7 +252,7 @@ async def test_changed_rules_apply_outside_of_rooms() -> None:
 
 async def test_backend_without_rules_has_the_default_rules() -> None:
     async with harness_with() as harness:
-        harness.change_settings(quality=Quality(room_budget=500_000))
+        harness.change_settings(quality=QualityRules(room_budget=500_000))
         assert last_limits(*await publishing_clients(harness, "alice", "bob"))[1] == 250_000
 
 
@@ -260,16 +260,16 @@ async def test_backend_without_rules_has_the_default_rules() -> None:
 @pytest.mark.parametrize(
     ("quality", "expected"),
     [
-        (BackendQuality(), {"maxstreambitrate": 1_000_000, "maxscreenbitrate": 2_000_000}),
-        (BackendQuality(ceiling=300_000), {"maxstreambitrate": 300_000, "maxscreenbitrate": 2_000_000}),
+        (BackendQualityRules(), {"maxstreambitrate": 1_000_000, "maxscreenbitrate": 2_000_000}),
+        (BackendQualityRules(ceiling=300_000), {"maxstreambitrate": 300_000, "maxscreenbitrate": 2_000_000}),
         (
-            BackendQuality(room_budget=800_000, ceiling=300_000, one_to_one=700_000),
+            BackendQualityRules(room_budget=800_000, ceiling=300_000, one_to_one=700_000),
             {"maxstreambitrate": 700_000, "maxscreenbitrate": 800_000},
         ),
     ],
 )
 async def test_room_reply_has_the_highest_bitrate_that_a_stream_may_have(
-    quality: BackendQuality, expected: dict[str, int]
+    quality: BackendQualityRules, expected: dict[str, int]
 ) -> None:
     cloud = Backend("cloud", ("https://cloud.example/",), "secret of the cloud", quality=quality)
     async with FlowHarness(cloud, media_limits=MediaLimits(1_000_000, 2_000_000)) as harness:
