@@ -45,20 +45,13 @@ class SessionIds:
         public, private = entropy[:_RANDOM], entropy[_RANDOM:ENTROPY]
         return SessionId(self._sign(b"public", public)), ResumeId(self._sign(b"private", private))
 
-    def is_resume_id(self, text: str) -> bool:
-        """Return whether the resume id is signed with this secret; its session may be gone all the same."""
-        return self._is_signed(b"private", text)
-
     def is_session_id(self, text: str) -> bool:
         """Return whether the text is the public id of a session or virtual session, signed with this secret."""
-        return self._is_signed(b"public", text)
-
-    def _is_signed(self, label: bytes, text: str) -> bool:
         try:
             body = base64.urlsafe_b64decode(text.encode())[:_RANDOM]
         except ValueError:  # also UnicodeEncodeError and binascii.Error
             return False
-        return len(body) == _RANDOM and hmac.compare_digest(self._sign(label, body).encode(), text.encode())
+        return len(body) == _RANDOM and hmac.compare_digest(self._sign(b"public", body).encode(), text.encode())
 
     def _sign(self, label: bytes, body: bytes) -> str:
         signature = hmac.new(self._secret, label + b"|" + body, hashlib.sha256).digest()[:_SIGNATURE]
