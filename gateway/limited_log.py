@@ -6,7 +6,6 @@ The cause is any hashable value: what is written in the line, or less.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Hashable
 
 PERIOD = 60.0  # seconds between two lines of one cause
@@ -20,7 +19,7 @@ class LimitedLog:
     strangers may invent causes.
     """
 
-    def __init__(self, log: logging.Logger, clock: Callable[[], float] = time.monotonic, causes: int = CAUSES) -> None:
+    def __init__(self, log: logging.Logger, clock: Callable[[], float], causes: int = CAUSES) -> None:
         self._log = log
         self._clock = clock
         self._most = causes

@@ -6,14 +6,7 @@ import logging
 
 from gateway import log
 from gateway.limited_log import CAUSES, PERIOD, LimitedLog
-
-
-class ManualClock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.gateway.manual_clock import ManualClock
 
 
 def events(lines: list[str]) -> list[str]:

@@ -41,4 +41,3 @@ def read() -> list[Recorded]:
 
 ALL = read()
 BY_ID = {recorded.id: recorded for recorded in ALL}
-EACH = [(recorded.id, recorded) for recorded in ALL]

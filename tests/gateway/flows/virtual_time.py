@@ -56,13 +56,6 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._jumping.now += seconds
 
 
-class VirtualTimePolicy(asyncio.DefaultEventLoopPolicy):
-    """A policy that creates loops with virtual time."""
-
-    def new_event_loop(self) -> VirtualLoop:
-        return VirtualLoop()
-
-
 async def settle() -> None:
     """Return after all ready callbacks have run; a millisecond of virtual time passes."""
     await asyncio.sleep(0.001)

@@ -16,19 +16,12 @@ from gateway.edge.nextcloud.capabilities import CapabilitiesCache
 from gateway.edge.nextcloud.client import NextcloudClient
 from gateway.tools.fake_nextcloud import FakeNextcloud, SigningKey
 from gateway.wire.backend import PingRequest
-
-
-class ManualClock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.gateway.manual_clock import ManualClock
 
 
 @pytest.fixture
 def clock() -> ManualClock:
-    return ManualClock()
+    return ManualClock(1000.0)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from gateway.flows.ports import Nextcloud, NextcloudError
 from gateway.metrics import Counters
 from gateway.tools.fake_nextcloud import FakeNextcloud, Hook, NextcloudRoom
 from gateway.wire.backend import AuthRequest, BackendAnswer, PingEntry, PingRequest, RoomRequest
-from tests.gateway.edge.nextcloud.test_capabilities import ManualClock
+from tests.gateway.manual_clock import ManualClock
 
 FEATURES = ["hello-v2", "audio-video-permissions"]
 JOIN = RoomRequest(roomid="r1", userid="alice", sessionid="nc1", version="1.0")
@@ -35,7 +35,7 @@ async def cloud() -> AsyncIterator[FakeNextcloud]:
 
 @pytest.fixture
 def clock() -> ManualClock:
-    return ManualClock()
+    return ManualClock(1000.0)
 
 
 @pytest.fixture
@@ -216,7 +216,9 @@ async def test_invalid_url_is_an_error(client: NextcloudClient, cloud: FakeNextc
 
 
 async def test_missing_answer_is_a_timeout(cloud: FakeNextcloud, counters: Counters) -> None:
-    async with NextcloudClient("test/1.0", FEATURES, clock=ManualClock(), counters=counters, timeout=0.3) as client:
+    async with NextcloudClient(
+        "test/1.0", FEATURES, clock=ManualClock(1000.0), counters=counters, timeout=0.3
+    ) as client:
         await join(client, cloud)
         cloud.gate = asyncio.Event()
         assert await failure(client, cloud) == "the backend did not answer in time"
@@ -226,14 +228,16 @@ async def test_missing_answer_is_a_timeout(cloud: FakeNextcloud, counters: Count
 
 
 async def test_missing_capabilities_are_a_timeout(cloud: FakeNextcloud, counters: Counters) -> None:
-    async with NextcloudClient("test/1.0", FEATURES, clock=ManualClock(), counters=counters, timeout=0.3) as client:
+    async with NextcloudClient(
+        "test/1.0", FEATURES, clock=ManualClock(1000.0), counters=counters, timeout=0.3
+    ) as client:
         cloud.gate = asyncio.Event()
         assert await failure(client, cloud) == "the backend did not answer in time"
         cloud.gate.set()
 
 
 async def test_concurrent_requests_to_a_host_are_limited(cloud: FakeNextcloud) -> None:
-    async with NextcloudClient("test/1.0", FEATURES, clock=ManualClock(), connections_per_host=3) as client:
+    async with NextcloudClient("test/1.0", FEATURES, clock=ManualClock(1000.0), connections_per_host=3) as client:
         await join(client, cloud)
         cloud.gate = asyncio.Event()
         async with asyncio.TaskGroup() as group:
@@ -387,7 +391,7 @@ async def test_cancelled_request_leaves_the_client_usable(client: NextcloudClien
 
 
 async def test_close_cancels_fetches_and_is_idempotent(cloud: FakeNextcloud) -> None:
-    client = NextcloudClient("test/1.0", FEATURES, clock=ManualClock())
+    client = NextcloudClient("test/1.0", FEATURES, clock=ManualClock(1000.0))
     cloud.gate = asyncio.Event()
     task = asyncio.create_task(client.token_key(cloud.url))
     await cloud.wait_for(lambda seen: True)
@@ -399,19 +403,19 @@ async def test_close_cancels_fetches_and_is_idempotent(cloud: FakeNextcloud) -> 
 
 
 def test_client_implements_the_port_of_the_flows() -> None:
-    client: Nextcloud = NextcloudClient("test/1.0", FEATURES, clock=ManualClock())
+    client: Nextcloud = NextcloudClient("test/1.0", FEATURES, clock=ManualClock(1000.0))
     assert client
 
 
 async def test_feature_is_looked_up_in_the_capabilities() -> None:
-    async with FakeNextcloud() as fake, NextcloudClient("test", (), clock=ManualClock()) as client:
+    async with FakeNextcloud() as fake, NextcloudClient("test", (), clock=ManualClock(1000.0)) as client:
         fake.features.append("federation-v2")
         assert await client.supports(fake.url, "federation-v2")
         assert not await client.supports(fake.url, "something else")
 
 
 async def test_open_connections_are_counted_by_host() -> None:
-    async with FakeNextcloud() as cloud, NextcloudClient("test/1.0", FEATURES, clock=ManualClock()) as client:
+    async with FakeNextcloud() as cloud, NextcloudClient("test/1.0", FEATURES, clock=ManualClock(1000.0)) as client:
         assert client.connections() == {}
         await join(client, cloud)
         host = cloud.url.removeprefix("http://").partition("/")[0]
