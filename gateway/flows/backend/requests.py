@@ -126,20 +126,28 @@ class BackendRequests:
         self._send_to_users(backend, update.userids, server.encode(event))
 
     def _delete(self, backend: Backend, roomid: str, room: Room | None, delete: wire.Delete) -> None:
-        """Remove all members from a room without leave events (4.6, 6.4)."""
-        if room is not None:
-            deleted = server.encode(Event(EventBody("room", "delete")))
-            internal = [member for member in room.members.values() if member.is_internal]
-            self._delivery.send_all(internal, deleted)
-            self._virtual_sessions.room_deleted(room)
-            no_room = server.encode(server.Room(RoomBody("")))
-            for left in self._hub.delete_room(room):
-                if left.session.connection is not None:
-                    self._delivery.send(left.session, no_room)
-                self._events.left(left, silent=True)
+        """Send the listed users and the guests of a room the event of its deletion, then remove its members (6.4).
+
+        The event comes first: a client that has left the room already does not tell its user why. The list names users,
+        so members without a user id get it, too.
+        """
         body = RoomListBody(roomid, reason="deleted")
-        event = Event(EventBody("roomlist", "disinvite", disinvite=body))
-        self._send_to_users(backend, delete.userids, server.encode(event))
+        event = server.encode(Event(EventBody("roomlist", "disinvite", disinvite=body)))
+        members = [] if room is None else list(room.members.values())
+        told = {member.id: member for member in members if not member.userid and not member.is_internal}
+        for userid in delete.userids or ():
+            told.update((session.id, session) for session in self._hub.sessions_of_user(backend, userid))
+        self._delivery.send_all(told.values(), event)
+        if room is None:
+            return
+        deleted = server.encode(Event(EventBody("room", "delete")))
+        self._delivery.send_all([member for member in members if member.is_internal], deleted)
+        self._virtual_sessions.room_deleted(room)
+        no_room = server.encode(server.Room(RoomBody("")))
+        for left in self._hub.delete_room(room):
+            if left.session.connection is not None:
+                self._delivery.send(left.session, no_room)
+            self._events.left(left, silent=True)
 
     def _send_to_users(self, backend: Backend, userids: Iterable[str] | None, message: bytes) -> None:
         for userid in dict.fromkeys(userids or ()):
