@@ -43,6 +43,8 @@ class AcknowledgedOutbox(Outbox):
             return False
         for _ in range(count):
             self.size -= len(self._messages.popleft())
+        if not self._messages:
+            self._limit = min(self._limit, self._base_limit)
         self._acknowledged = received
         self._taken = max(self._taken - count, 0)
         return True

@@ -55,6 +55,7 @@ class Hub:
         self._session_counts: dict[str, int] = {}
         self._deadlines: dict[SessionId, Session] = {}  # sessions with an expiry or a join deadline
         self._transient_deadlines = TransientDeadlines(self._deadline_of_value)
+        self._per_network: dict[int, int] = {}  # sessions of clients, connected or not
 
     # -- look-ups
 
@@ -71,6 +72,10 @@ class Hub:
     def resumable(self, resume_id: str) -> Session | None:
         """Return an open session by its resume id."""
         return self._resumable.get(ResumeId(resume_id))
+
+    def count_of_network(self, network: int) -> int:
+        """Return how many sessions clients of a network have, connected or not."""
+        return self._per_network.get(network, 0)
 
     def resembles_an_id(self, text: str) -> bool:
         """Return whether the text begins like the public id or the resume id of an open session."""
@@ -113,8 +118,8 @@ class Hub:
 
     # -- sessions
 
-    def open(self, session: Session, now: float) -> None:
-        """Add a session.
+    def open(self, session: Session, now: float, network: int | None = None) -> None:
+        """Add a session; those of clients are counted for the network that said hello.
 
         Raises:
             LimitReached: nothing has changed.
@@ -127,6 +132,9 @@ class Hub:
             if backend.session_limit and count >= backend.session_limit:
                 raise LimitReached
             self._session_counts[backend.id] = count + 1
+            if network is not None:
+                session.network = network
+                self._per_network[network] = self._per_network.get(network, 0) + 1
         self.sessions[session.id] = session
         self._resumable[session.resume_id] = session
         self._random_parts.update((random_part(session.id), random_part(session.resume_id)))
@@ -159,6 +167,7 @@ class Hub:
             del self.internals[session.id]
         else:
             self._session_counts[backend.id] -= 1
+            self._uncount(session)
         del self.sessions[session.id]
         del self._resumable[session.resume_id]
         self._random_parts.difference_update((random_part(session.id), random_part(session.resume_id)))
@@ -208,6 +217,7 @@ class Hub:
         session.room = key
         session.room_userid = room_userid
         session.senders.clear()
+        session.join_entries.clear()
         session.join_by = None
         self._update_deadline(session)
         self.register(session, room_session)
@@ -221,6 +231,7 @@ class Hub:
         Nextcloud must have confirmed the id for this session before: other members know the id, so it is no proof.
         """
         self._unregister(session)
+        session.join_entries.clear()
         session.room_session_given = bool(room_session)
         session.room_session_id = RoomSessionId(room_session or session.id)
         self._sessions_by_room_session[session.backend.id, session.room_session_id] = session
@@ -241,6 +252,7 @@ class Hub:
         session.room_session_id = RoomSessionId("")
         session.evicted_by = None
         session.senders.clear()
+        session.join_entries.clear()
         self._forget(room, session.id)
         return RoomLeft(session, room.key, tuple(room.members.values()), reported, data)
 
@@ -386,6 +398,16 @@ class Hub:
         key = (session.backend.id, session.room_session_id)
         if self._sessions_by_room_session.get(key) is session:
             del self._sessions_by_room_session[key]
+
+    def _uncount(self, session: Session) -> None:
+        """Stop counting a session for its network."""
+        if session.network is None:
+            return
+        left = self._per_network[session.network] - 1
+        if left:
+            self._per_network[session.network] = left
+        else:
+            del self._per_network[session.network]
 
     def _start_join_timer(self, session: Session, now: float) -> None:
         if not session.userid and not session.is_internal:

@@ -12,6 +12,7 @@ Source: reference 5.6.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Iterator
 from enum import Enum
 
 
@@ -25,14 +26,21 @@ class Offline(Enum):
 class Outbox:
     """A bounded queue of encoded messages; sizes in bytes."""
 
-    __slots__ = ("_limit", "_messages", "_refresh", "_taken", "size")
+    __slots__ = ("_base_limit", "_limit", "_messages", "_refresh", "_taken", "size")
 
     def __init__(self, limit: int) -> None:
         self._messages: deque[bytes] = deque()
         self._taken = 0  # messages at the head that are taken but not confirmed
         self._refresh = False  # whether a chat refresh is queued for the disconnected session
-        self._limit = limit
+        self._limit = self._base_limit = limit
         self.size = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._messages)
+
+    def memory(self, overhead: int) -> int:
+        """Return the size of the messages with an overhead for each."""
+        return self.size + overhead * len(self._messages)
 
     def append(self, message: bytes) -> bool:
         """Append a message; return ``False`` without appending when it exceeds the limit: the session must end."""
@@ -42,6 +50,18 @@ class Outbox:
         self._messages.append(message)
         self.size = size
         return True
+
+    def append_list(self, messages: Iterable[bytes]) -> None:
+        """Append the parts of a list that is as long as others make it: it never exceeds the limit.
+
+        Until the outbox is empty again the limit is what it holds now and as much as before.
+        """
+        if self._limit < 0:
+            return
+        for message in messages:
+            self._messages.append(message)
+            self.size += len(message)
+        self._limit = max(self._limit, self.size + self._base_limit)
 
     def seal(self) -> bool:
         """Refuse all further messages, so that the client does not go on with a gap; ``False`` when sealed already."""
@@ -101,6 +121,7 @@ class Outbox:
         if count == len(messages):
             messages.clear()
             self.size = 0
+            self._limit = min(self._limit, self._base_limit)
             return
         for _ in range(count):
             self.size -= len(messages.popleft())

@@ -31,7 +31,18 @@ class RoomKey(NamedTuple):
 class Room:
     """The state of a room; only the hub changes it."""
 
-    __slots__ = ("in_call", "key", "members", "ping_at", "properties", "relay_budget", "transient", "users", "virtuals")
+    __slots__ = (
+        "in_call",
+        "join_parts",
+        "key",
+        "members",
+        "ping_at",
+        "properties",
+        "relay_budget",
+        "transient",
+        "users",
+        "virtuals",
+    )
 
     def __init__(self, key: RoomKey, properties: Raw, now: float) -> None:
         self.key = key
@@ -41,5 +52,6 @@ class Room:
         self.users: list[ParticipantEntry] = []  # of the last ``incall`` request (7.3)
         self.virtuals: dict[SessionId, VirtualSession] = {}
         self.transient = TransientData()
+        self.join_parts: dict[tuple[bytes, ...], bytes] = {}  # encoded parts of the list for newcomers, by entries
         self.relay_budget = RelayBudget()  # for messages to its members
         self.ping_at = now + PING_INTERVAL

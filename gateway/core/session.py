@@ -54,7 +54,9 @@ class Session:
         "features",
         "id",
         "join_by",
+        "join_entries",
         "location",
+        "network",
         "open",
         "outbox",
         "permissions",
@@ -96,6 +98,7 @@ class Session:
         self.permissions = Permissions()
         self.description_bucket = ByteBucket()
         self.location: GeoLocation = UNKNOWN  # of the client that is connected now
+        self.network: int | None = None  # of the address that said hello; None: not counted
         self.open = True
         self.connection: ConnectionId | None = None
         self.expires_at: float | None = None
@@ -106,6 +109,7 @@ class Session:
         self.room_session_given = False
         self.evicted_by: bytes | None = None  # queued event that ends the session once delivered (2.7)
         self.senders: dict[str, bytes] = {}
+        self.join_entries: dict[str, bytes] = {}  # encoded, by form
         managed = INTERNAL_INCALL in features
         self.call_flags = INTERNAL_CALL_FLAGS if self.is_internal and not managed else 0
         self.virtuals: dict[str, VirtualSession] = {}  # of an internal client, by the name it chose

@@ -36,11 +36,12 @@ def session_key(session: SessionId) -> str:
 class TransientData:
     """The transient data of one room; only the hub changes it."""
 
-    __slots__ = ("_entries", "size")
+    __slots__ = ("_entries", "encoded", "size")
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
         self.size = 0  # bytes of all keys and values
+        self.encoded: bytes | None = None  # the message with all values, until the next change
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -64,6 +65,7 @@ class TransientData:
             entry.expires_at = expires_at
             return None
         kept = Raw(bytes(value))
+        self.encoded = None
         self._entries[key] = _Entry(kept, expires_at)
         self.size += _size(key, kept) - (0 if entry is None else _size(key, entry.value))
         return TransientChange(key, kept, None if entry is None else entry.value)
@@ -74,6 +76,7 @@ class TransientData:
         if entry is None:
             return None
         self.size -= _size(key, entry.value)
+        self.encoded = None
         return TransientChange(key, None, entry.value)
 
     def expires_at(self, key: str) -> float | None:

@@ -26,7 +26,19 @@ DEFAULT_CALL_FLAGS = IN_CALL | PHONE  # unless the internal client sets in-call 
 class VirtualSession:
     """The state of a virtual session; only the hub changes it."""
 
-    __slots__ = ("actor", "call_flags", "flags", "id", "in_call", "name", "owner", "room", "user", "userid")
+    __slots__ = (
+        "actor",
+        "call_flags",
+        "flags",
+        "id",
+        "in_call",
+        "join_entries",
+        "name",
+        "owner",
+        "room",
+        "user",
+        "userid",
+    )
 
     def __init__(
         self,
@@ -51,6 +63,7 @@ class VirtualSession:
         self.call_flags = call_flags
         self.in_call = False  # whatever ``call_flags`` it begins with (7.1)
         self.actor = actor
+        self.join_entries: dict[str, bytes] = {}  # encoded, by form
 
 
 class VirtualSessionLeft(Struct, frozen=True):

@@ -44,6 +44,12 @@ class Delivery:
         if not fits:
             self._overflow(session)
 
+    def send_list(self, session: Session, parts: Iterable[bytes]) -> None:
+        """Send a session a list that others make long; it never ends the session."""
+        session.outbox.append_list(parts)
+        if session.connection is not None:
+            self._connections[session.connection].wake()
+
     def send_all(
         self,
         sessions: Iterable[Session],

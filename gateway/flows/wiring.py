@@ -20,6 +20,7 @@ from gateway.flows.rooms.transient import TransientRequests
 from gateway.flows.services import Services
 from gateway.flows.sessions.closing import SessionCloser
 from gateway.flows.sessions.hello import HelloRequests
+from gateway.flows.sessions.outbox_totals import OutboxTotals
 from gateway.flows.settings import FlowSettings
 from gateway.flows.tasks import Tasks
 
@@ -51,6 +52,7 @@ class Flows:
         )
         self.backend_requests = BackendRequests(services, events, self.media, self.session_closer, virtual_sessions)
         self.pings = KeepAlivePings(services)
+        self.outbox_totals = OutboxTotals(services)
         self._background = Tasks()
 
     def start(self) -> None:
@@ -72,7 +74,7 @@ class Flows:
     @property
     def sweeps(self) -> tuple[Callable[[float], None], ...]:
         """The functions that apply time limits; to be called once a second with the monotonic time."""
-        return self.dispatch.sweep, self.pings.sweep, self.services.throttling.sweep
+        return self.dispatch.sweep, self.pings.sweep, self.services.throttling.sweep, self.outbox_totals.sweep
 
     @property
     def client_limits(self) -> tuple[Callable[[float], None], ...]:

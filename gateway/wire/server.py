@@ -5,6 +5,8 @@ Source: signaling API; reference 2.2, 2.3, 2.7, 3.5, 4, 5.1, 7.3, 7.4, 10.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 from msgspec import Raw, Struct
 
@@ -315,6 +317,21 @@ ServerMessage = (
 def encode(message: ServerMessage) -> bytes:
     """Encode a message once for all its receivers."""
     return _encoder.encode(message)
+
+
+def encode_join_entry(entry: JoinEntry) -> bytes:
+    """Encode an entry of a join event; ``join_event`` puts entries together."""
+    return _encoder.encode(entry)
+
+
+def join_event(entries: Iterable[bytes]) -> bytes:
+    """Return a join event with encoded entries."""
+    return b"".join((_JOIN_HEAD, b",".join(entries), _JOIN_TAIL))
+
+
+_JOIN_HEAD, _JOIN_TAIL = _encoder.encode(Event(EventBody("room", "join", join=(JoinEntry(""),)))).split(
+    _encoder.encode(JoinEntry(""))
+)
 
 
 def encode_details(details: AlreadyJoined) -> Raw:

@@ -18,11 +18,11 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
 from gateway.tools.fake_nextcloud import FakeNextcloud
-from gateway.tools.talk_client import Json
 from tests.abuse.bystanders import PAIR, TEN, Experience
 from tests.gateway.edge.raw_client import RawClient
 
@@ -119,7 +119,7 @@ class Scene:
 
     # -- attackers
 
-    async def attacker(self, name: str = "", *, room: str = "", receive_buffer: int = 0, **hello: Json) -> RawClient:
+    async def attacker(self, name: str = "", *, room: str = "", receive_buffer: int = 0, **hello: Any) -> RawClient:
         """Open a session, of a guest without a name, and join a room, if given; ``hello`` has further members of it."""
         client = await RawClient.connect(self.address, receive_buffer=receive_buffer)
         await client.receive()  # welcome

@@ -55,6 +55,9 @@ class VirtualSessions:
         if exceeds(len(owner.virtuals) + 1, self._services.settings.limits.virtual_sessions):
             self._services.count_excess("virtual_sessions")
             raise ProtocolError(Code.LIMIT_EXCEEDED.error())
+        if exceeds(len(body.user), self._services.settings.limits.user_bytes):
+            self._services.count_excess("user_bytes")
+            raise ProtocolError(Code.LIMIT_EXCEEDED.error())
         virtual = self._create(owner, name, room.key, body)
         await self._announce(virtual)
         if not owner.open or virtual.room not in self._hub.rooms:

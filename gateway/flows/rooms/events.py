@@ -7,7 +7,7 @@ the order of these calls (reference 4.3).
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from gateway.core import participants
 from gateway.core.changes import RoomJoined, RoomLeft
@@ -17,9 +17,10 @@ from gateway.core.room import Room
 from gateway.core.session import Session
 from gateway.core.transient import TransientChange
 from gateway.core.virtual import VirtualSession, VirtualSessionLeft
-from gateway.core.visibility import Content, Form, by_form, form_for, join_entry
+from gateway.core.visibility import Content, by_form, form_for
 from gateway.flows.media.signaling import MediaSignaling
 from gateway.flows.ports import NextcloudError
+from gateway.flows.rooms.join_lists import join_event, list_parts
 from gateway.flows.services import Services, room_request
 from gateway.wire import server
 from gateway.wire.backend import ParticipantEntry, RoomRequest
@@ -47,13 +48,11 @@ class RoomEvents:
         session, room = change.session, change.room
         self.permissions_changed(session)
         if len(room.transient):
-            initial = TransientBody("initial", data=room.transient.values())
-            self._delivery.send(session, server.encode(server.Transient(initial)))
+            self._delivery.send_list(session, [_all_transient_data(room)])
         form = form_for(session, Content.PARTICIPANT)
-        self._delivery.send(session, _join_event([session], form))
+        self._delivery.send(session, join_event(session, form))
         virtuals = list(room.virtuals.values())
-        if change.others or virtuals:
-            self._delivery.send(session, _join_event([*change.others, *virtuals], form))
+        self._delivery.send_list(session, list_parts(room, [*change.others, *virtuals], form))
         self._send_join(session, change.others)
         for virtual in virtuals:
             if virtual.flags:
@@ -109,7 +108,7 @@ class RoomEvents:
 
     def _send_join(self, participant: Session | VirtualSession, recipients: Iterable[Session]) -> None:
         for form, sessions in by_form(recipients, Content.PARTICIPANT).items():
-            self._delivery.send_all(sessions, _join_event([participant], form))
+            self._delivery.send_all(sessions, join_event(participant, form))
 
     def _send_leave(self, session: SessionId, remaining: Iterable[Session], data: TransientChange | None) -> None:
         event = Event(EventBody("room", "leave", leave=(session,)))
@@ -173,6 +172,9 @@ def _flags_event(virtual: VirtualSession) -> bytes:
     return server.encode(Event(EventBody("participants", "flags", flags=body)))
 
 
-def _join_event(joined: Sequence[Session | VirtualSession], form: Form) -> bytes:
-    entries = tuple(join_entry(participant, form) for participant in joined)
-    return server.encode(Event(EventBody("room", "join", join=entries)))
+def _all_transient_data(room: Room) -> bytes:
+    """Return the message with all values, which is encoded once for all newcomers until a value changes."""
+    transient = room.transient
+    if transient.encoded is None:
+        transient.encoded = server.encode(server.Transient(TransientBody("initial", data=transient.values())))
+    return transient.encoded

@@ -10,10 +10,10 @@ from msgspec import UNSET, Raw
 from gateway.core.acknowledged import FEATURE, AcknowledgedOutbox
 from gateway.core.hub import LimitReached
 from gateway.core.ids import ENTROPY, has_form_of_an_id
-from gateway.core.limits import Backend
+from gateway.core.limits import Backend, exceeds
 from gateway.core.outbox import Outbox
 from gateway.core.session import ClientType, Session
-from gateway.core.throttle import ThrottledAction
+from gateway.core.throttle import ThrottledAction, network
 from gateway.flows.bye import SESSION_RESUMED, bye
 from gateway.flows.client_connection import ClientConnection
 from gateway.flows.ports import Connection, NextcloudError
@@ -56,6 +56,8 @@ class HelloRequests:
             ProtocolError: the client may try again on the same connection.
         """
         credentials, userid, user = read_credentials(hello), "", ABSENT
+        features = tuple(hello.features or ())
+        self._check_features(features)
         match credentials:
             case InternalCredentials():
                 client_type = ClientType.INTERNAL
@@ -68,10 +70,12 @@ class HelloRequests:
                 userid, user = await self._ask_nextcloud(backend, url, credentials)
         if client.gone:
             return None
-        features = tuple(hello.features or ())
+        self._check_size("user_bytes", len(user))
+        if client_type is not ClientType.INTERNAL:
+            self._check_sessions(client, backend, userid)
         session = self._new_session(backend, url, userid, user, features, client_type)
         try:
-            self._services.hub.open(session, self._services.clock())
+            self._services.hub.open(session, self._services.clock(), network(client.address))
         except LimitReached as error:
             self._services.counters.limit_exceeded[backend.id] += 1
             raise ProtocolError(Code.SESSION_LIMIT_EXCEEDED.error()) from error
@@ -80,6 +84,36 @@ class HelloRequests:
         if session.location.is_known:
             self._services.counters.client_countries[session.location.country] += 1
         return session
+
+    def _check_features(self, features: tuple[str, ...]) -> None:
+        self._check_size("features", len(features))
+        self._check_size("feature_length", max(map(len, features), default=0))
+
+    def _check_size(self, limit: str, size: int) -> None:
+        """Check what is shown to all members of a room and kept for each of them.
+
+        Raises:
+            ProtocolError: ``limit_exceeded``.
+        """
+        if exceeds(size, getattr(self._services.settings.limits, limit)):
+            self._services.count_excess(limit)
+            raise ProtocolError(Code.LIMIT_EXCEEDED.error())
+
+    def _check_sessions(self, client: ClientConnection, backend: Backend, userid: str) -> None:
+        """Check how many sessions the user and the address have, connected or not; internal clients have neither limit.
+
+        Raises:
+            ProtocolError: ``session_limit_exceeded``.
+        """
+        limits, hub = self._services.settings.limits, self._services.hub
+        counts = {
+            "sessions_per_user": len(hub.sessions_of_user(backend, userid)) if userid else 0,
+            "sessions_per_address": hub.count_of_network(network(client.address)),
+        }
+        for limit, count in counts.items():
+            if exceeds(count + 1, getattr(limits, limit)):
+                self._services.count_excess(limit)
+                raise ProtocolError(Code.SESSION_LIMIT_EXCEEDED.error())
 
     def resume(self, client: ClientConnection, hello: Hello, request_id: str) -> Session:
         """Attach a session to a new connection, reply, and send the messages that the client missed (2.8).

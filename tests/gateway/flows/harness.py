@@ -189,6 +189,7 @@ class FlowHarness:
         if seconds:
             await asyncio.sleep(seconds)
         self.dispatch.sweep(self.services.clock())
+        self.flows.outbox_totals.sweep(self.services.clock())
         await settle()
 
     def publisher(self, client: FakeClient, stream_type: StreamType = StreamType.VIDEO) -> FakePublisher | None:

@@ -413,3 +413,85 @@ async def test_transient_data_count_as_relayed() -> None:
             body = {"type": "set", "key": "k", "value": [number, "x" * 9000]}
             alice.send({"type": "transient", "transient": body})
         assert len(alice.received()) == 2
+
+
+@pytest.mark.parametrize(
+    ("limits", "features", "limit"),
+    [
+        (Limits(features=3), ("a", "b", "c", "d"), "features"),
+        (Limits(feature_length=3), ("abcd",), "feature_length"),
+    ],
+)
+async def test_hello_with_too_many_features_is_refused(limits: Limits, features: tuple[str, ...], limit: str) -> None:
+    async with beside_a_call(limits) as harness:
+        await harness.hello("fits", features=("abc", "b", "c"))
+        client = harness.connect()
+        client.received()
+        auth = {"url": "https://cloud.example/", "params": {"userid": "alice"}}
+        client.send({"type": "hello", "hello": {"version": "1.0", "features": features, "auth": auth}})
+        await settle()
+        assert client.error_codes() == ["limit_exceeded"]
+        assert met(harness) == {limit: 1}
+
+
+async def refused_hello(harness: FlowHarness, userid: str, address: str = "192.0.2.1") -> str:
+    """Send a hello and return the code of its error."""
+    client = harness.connect(address)
+    client.received()
+    auth = {"url": "https://cloud.example/", "params": harness.nextcloud.ticket(userid)}
+    client.send({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
+    await settle()
+    (code,) = client.error_codes()
+    return code
+
+
+async def test_user_data_are_bounded() -> None:
+    async with beside_a_call(Limits()) as harness:
+        harness.change_settings(limits=Limits(user_bytes=10))
+        assert await refused_hello(harness, "alice") == "limit_exceeded"
+        assert met(harness) == {"user_bytes": 1}
+
+
+async def test_sessions_of_a_user_are_bounded() -> None:
+    async with beside_a_call(Limits(sessions_per_user=2)) as harness:
+        first = await harness.hello("alice")
+        await harness.hello("alice")
+        assert await refused_hello(harness, "alice") == "session_limit_exceeded"
+        assert met(harness) == {"sessions_per_user": 1}
+        await harness.hello("bob")
+        first.send({"type": "bye"})
+        await harness.hello("alice")
+
+
+async def test_sessions_of_an_address_are_bounded_connected_or_not() -> None:
+    async with beside_a_call(Limits(sessions_per_address=3)) as harness:  # two are in the call
+        away = await harness.hello("alice")
+        away.disconnect()
+        assert await refused_hello(harness, "bob") == "session_limit_exceeded"
+        assert await refused_hello(harness, "") == "session_limit_exceeded"
+        assert met(harness) == {"sessions_per_address": 2}
+        await harness.internal_hello()
+        again = await harness.resume(away)
+        again.send({"type": "bye"})
+        await harness.hello("bob")
+
+
+@pytest.mark.parametrize(
+    ("limits", "limit"),
+    [
+        (Limits(outbox_bytes_room=100_000), "outbox_bytes_room"),
+        (Limits(outbox_bytes_backend=100_000), "outbox_bytes_backend"),
+        (Limits(outbox_bytes_process=100_000), "outbox_bytes_process"),
+    ],
+)
+async def test_largest_outbox_goes_when_all_together_are_too_large(limits: Limits, limit: str) -> None:
+    async with beside_a_call(limits) as harness:
+        alice = await harness.member("alice")
+        hoarder, slow = [await harness.member(name, features=("ack",)) for name in ("hoarder", "slow")]
+        for one, size in ((hoarder, 30_000), (hoarder, 30_000), (hoarder, 30_000), (slow, 30_000)):
+            alice.send_message(one, "x" * size)
+        await harness.sweep()
+        await settle()
+        assert hoarder.sessionid not in harness.hub.sessions
+        assert slow.session.open
+        assert met(harness) == {limit: 1}

@@ -1,0 +1,49 @@
+"""The memory that outboxes take together: of the process, of a backend, of a room.
+
+Source: docs/protocol.md, "Limits". A message that was encoded once for several sessions is in memory once, and counts
+once. Beyond a total the sessions end whose outboxes alone hold the most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from gateway.core.session import Session
+
+OVERHEAD = 57  # bytes that a message takes besides its length: its object and its place in the queue
+
+
+def to_end(sessions: Iterable[Session], limit: int) -> list[Session]:
+    """Return the sessions that have to end so that the other outboxes take at most ``limit`` bytes; 0 = no limit.
+
+    The messages are looked at only if the sum of the sizes exceeds the limit.
+    """
+    largest = sorted((one for one in sessions if one.outbox.size), key=lambda one: one.outbox.size, reverse=True)
+    if not limit or sum(one.outbox.memory(OVERHEAD) for one in largest) <= limit:
+        return []
+    return _choose(largest, limit)
+
+
+def _choose(sessions: Sequence[Session], limit: int) -> list[Session]:
+    holders: dict[int, int] = {}  # number of outboxes by message
+    total = 0
+    for session in sessions:
+        for message in session.outbox:
+            count = holders.get(id(message), 0)
+            holders[id(message)] = count + 1
+            total += OVERHEAD + (len(message) if count == 0 else 0)
+    if total <= limit:
+        return []
+    alone = {
+        session.id: sum(OVERHEAD + (len(message) if holders[id(message)] == 1 else 0) for message in session.outbox)
+        for session in sessions
+    }
+    ended: list[Session] = []
+    for session in sorted(sessions, key=lambda one: (alone[one.id], one.outbox.size), reverse=True):
+        if total <= limit:
+            break
+        ended.append(session)
+        for message in session.outbox:
+            holders[id(message)] -= 1
+            total -= OVERHEAD + (len(message) if holders[id(message)] == 0 else 0)
+    return ended

@@ -1,0 +1,41 @@
+"""Ends sessions when the outboxes of a room, of a backend or of the process take too much memory together.
+
+Source: docs/protocol.md, "Limits".
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable
+
+from gateway.core.outbox_totals import to_end
+from gateway.core.session import Session
+from gateway.flows.end_requests import EndCause, EndRequest
+from gateway.flows.services import Services
+
+
+class OutboxTotals:
+    """Compares the totals with the limits; called once a second."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def sweep(self, now: float) -> None:
+        """Request the end of the largest outboxes beyond each limit."""
+        limits = self._services.settings.limits
+        sessions = [session for session in self._services.hub.sessions.values() if session.outbox.size]
+        by_room, by_backend = defaultdict[Hashable, list[Session]](list), defaultdict[Hashable, list[Session]](list)
+        for session in sessions:
+            by_backend[session.backend.id].append(session)
+            if session.room is not None:
+                by_room[session.room].append(session)
+        self._end("outbox_bytes_room", by_room.values(), limits.outbox_bytes_room)
+        self._end("outbox_bytes_backend", by_backend.values(), limits.outbox_bytes_backend)
+        self._end("outbox_bytes_process", [sessions], limits.outbox_bytes_process)
+
+    def _end(self, name: str, groups: Iterable[list[Session]], limit: int) -> None:
+        for group in groups:
+            for session in to_end(group, limit):
+                if session.outbox.seal():
+                    self._services.count_excess(name)
+                    self._services.end_requests.put_nowait(EndRequest(session, EndCause.OUTBOX_FULL))

@@ -1,0 +1,102 @@
+"""The lists of participants that a newcomer gets: in parts, and encoded once for all newcomers."""
+
+from __future__ import annotations
+
+import json
+from itertools import chain
+
+import pytest
+
+from gateway.core.acknowledged import FEATURE
+from gateway.core.visibility import Form
+from gateway.flows.rooms.join_lists import PART, list_parts
+from tests.gateway.flows.fakes import FakeConnection
+from tests.gateway.flows.harness import FakeClient, FlowHarness
+from tests.gateway.flows.virtual_time import settle
+
+LONG = tuple(f"feature-{number:02}".ljust(64, "x") for number in range(64))  # 4 kB
+
+
+def listed(client: FakeClient) -> list[list[str]]:
+    """Return the session ids of each join event received."""
+    events = [message["event"] for message in client.received() if message["type"] == "event"]
+    return [[entry["sessionid"] for entry in event["join"]] for event in events if event["type"] == "join"]
+
+
+# reference 4.3-a
+async def test_list_comes_in_parts_that_name_everybody_once_and_in_order() -> None:
+    async with FlowHarness() as harness:
+        members = [await harness.member(f"m{number}", features=LONG) for number in range(20)]
+        newcomer = await harness.hello("newcomer")
+        newcomer.send({"type": "room", "room": {"roomid": "r"}})
+        await settle()
+        assert isinstance(newcomer.connection, FakeConnection)
+        sizes = [len(message) for message in newcomer.connection.written]
+        assert max(sizes) < PART + 200
+        own, *parts = listed(newcomer)
+        assert own == [newcomer.sessionid]
+        assert len(parts) > 1
+        assert list(chain.from_iterable(parts)) == [member.sessionid for member in members]
+
+
+async def test_full_parts_are_the_same_bytes_for_all_newcomers() -> None:
+    async with FlowHarness() as harness:
+        for number in range(20):
+            await harness.member(f"m{number}", features=LONG)
+        room = next(iter(harness.hub.rooms.values()))
+        first = list_parts(room, room.members.values(), Form.FULL)
+        await harness.member("last", features=LONG)
+        second = list_parts(room, room.members.values(), Form.FULL)
+        assert [one is other for one, other in zip(first, second, strict=False)][:-1] == [True] * (len(first) - 1)
+        assert len(room.join_parts) < len(second)
+
+
+async def test_entry_follows_the_session_id_of_nextcloud_and_the_form() -> None:
+    async with FlowHarness() as harness:
+        alice = await harness.member("alice")
+        room = next(iter(harness.hub.rooms.values()))
+
+        def entry(form: Form) -> dict[str, object]:
+            (event,) = list_parts(room, [alice.session], form)
+            (listed,) = json.loads(event)["event"]["join"]
+            return dict(listed)
+
+        assert entry(Form.FULL)["roomsessionid"] == "nc-alice"
+        assert "displayname" in str(entry(Form.FULL))
+        assert "displayname" not in str(entry(Form.WITHOUT_NAMES))
+        harness.hub.register(alice.session, "nc-other")
+        assert entry(Form.FULL)["roomsessionid"] == "nc-other"
+
+
+@pytest.mark.parametrize("features", [(), (FEATURE,)])
+async def test_list_that_others_made_long_does_not_end_a_newcomer(features: tuple[str, ...]) -> None:
+    async with FlowHarness(outbox_bytes=65_536) as harness:
+        for number in range(40):
+            await harness.member(f"m{number}", features=LONG)
+        newcomer = await harness.hello("newcomer", features=features)
+        assert isinstance(newcomer.connection, FakeConnection)
+        newcomer.connection.stuck = True
+        newcomer.send({"type": "room", "room": {"roomid": "r"}})
+        await settle()
+        session = newcomer.session
+        assert session.outbox.size > 2 * 65_536
+        await harness.member("another")
+        await settle()
+        assert session.open
+        newcomer.disconnect()
+        again = await harness.resume(newcomer)
+        assert sum(map(len, listed(again))) == 42
+
+
+async def test_transient_data_are_encoded_once_for_all_newcomers_until_they_change() -> None:
+    async with FlowHarness() as harness:
+        alice = await harness.member("alice")
+        alice.send({"type": "transient", "transient": {"type": "set", "key": "k", "value": 1}})
+        room = next(iter(harness.hub.rooms.values()))
+        await harness.member("bob")
+        encoded = room.transient.encoded
+        assert encoded is not None
+        await harness.member("carol")
+        assert room.transient.encoded is encoded
+        alice.send({"type": "transient", "transient": {"type": "remove", "key": "k"}})
+        assert room.transient.encoded is None
