@@ -117,7 +117,7 @@ class Sending(_Peer):
         _, remote = read_answer(parse(answer), [self._section])
         if remote is None:
             raise RuntimeError("the SFU rejects the picture")
-        self.transport.connect(remote, client=remote.setup != "active")
+        self.transport.connect(remote, dtls_client=remote.setup != "active")
 
     def start(self) -> None:
         """Start to send."""
@@ -160,8 +160,8 @@ class Listening(_Peer):
         """Apply an offer and return the answer."""
         read = read_offer(parse(offer), CodecPreference())
         local = await self.transport.open()
-        self.transport.connect(read.transport, client=True)
-        return str(write_answer(read, local, client=True, version=1))
+        self.transport.connect(read.transport, dtls_client=True)
+        return str(write_answer(read, local, dtls_client=True, version=1))
 
     def on_connected(self) -> None:
         """Start to count."""

@@ -40,7 +40,7 @@ from gateway.flows.settings import FlowSettings, MediaLimits
 from gateway.flows.wiring import Flows
 from gateway.metrics import Counters, Metrics
 from gateway.version import SERVER_HEADER, SERVER_VERSION
-from gateway.wire.server import ServerFacts
+from gateway.wire.server import ServerInfo
 from mcu import factory
 from mcu.base import Mcu
 from sdp.candidates import CandidateFilter
@@ -191,9 +191,9 @@ class Gateway:
             mcu=self._mcu,
             counters=self._counters,
             ids=SessionIds(config.sessions.secret),
-            server=ServerFacts(SERVER_VERSION, self._features),
-            server_internal=ServerFacts(SERVER_VERSION, features.internal(config.mcu.type)),
-            server_welcome=ServerFacts(SERVER_VERSION, features.welcome(config.mcu.type)),
+            server=ServerInfo(SERVER_VERSION, self._features),
+            server_internal=ServerInfo(SERVER_VERSION, features.internal(config.mcu.type)),
+            server_welcome=ServerInfo(SERVER_VERSION, features.welcome(config.mcu.type)),
             outbox_bytes=config.sessions.outbox_bytes,
             clock=self._clock,
             wall_clock=self._wall_clock,

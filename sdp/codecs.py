@@ -25,7 +25,7 @@ __all__ = [
     "restrict",
 ]
 
-_ABOUT = re.compile(r"a=(?:rtpmap|fmtp|rtcp-fb|imageattr):([0-9]+)(?![0-9])")
+_PAYLOAD_TYPE_LINE = re.compile(r"a=(?:rtpmap|fmtp|rtcp-fb|imageattr):([0-9]+)(?![0-9])")
 _RID = re.compile(r"(?P<head>\S+ +(?:send|recv)) +(?P<restrictions>\S.*)")
 
 
@@ -133,26 +133,26 @@ def _strip(section: MediaSection, kept: set[str]) -> None:
     """Remove all payload types but ``kept`` from the section."""
 
     def unwanted(line: str) -> bool:
-        match = _ABOUT.match(line)
+        match = _PAYLOAD_TYPE_LINE.match(line)
         return match is not None and match[1] not in kept
 
     section.remove(unwanted)
     section.formats = [token for token in section.formats if token in kept]
     for position, value in section.indexed("rid"):
-        section.replace(position, f"a=rid:{_rid(value, kept)}")
+        section.replace(position, f"a=rid:{_strip_rid(value, kept)}")
 
 
-def _rid(value: str, kept: set[str]) -> str:
+def _strip_rid(value: str, kept: set[str]) -> str:
     """Remove payload types that are not kept from a ``pt`` restriction (RFC 8851 4), and the restriction if empty."""
     match = _RID.fullmatch(value)
     if match is None:
         return value
     before = match["restrictions"].split(";")
-    after = [left for restriction in before if (left := _rid_restriction(restriction, kept)) is not None]
+    after = [left for restriction in before if (left := _strip_restriction(restriction, kept)) is not None]
     return value if after == before else " ".join(filter(None, (match["head"], ";".join(after))))
 
 
-def _rid_restriction(restriction: str, kept: set[str]) -> str | None:
+def _strip_restriction(restriction: str, kept: set[str]) -> str | None:
     name, _, listed = restriction.partition("=")
     if name.strip() != "pt":
         return restriction
@@ -167,22 +167,25 @@ def _ranks(codecs: tuple[str, ...]) -> dict[str, int]:
 def _ordered(
     formats: tuple[str, ...], found: list[Payload], preference: CodecPreference, ranks: dict[str, int]
 ) -> list[str]:
-    """Sort twice, both times stable: by profile within the positions of a codec, then by the codec's rank."""
+    """Sort payload types by profile within the positions of their codec, then, stably, by the codec's rank.
+
+    An rtx payload type sorts as the payload type that it retransmits.
+    """
     by_type = {payload.type: payload for payload in found}
-    mains = {str(payload.type): by_type.get(payload.repeats, payload) for payload in found}
+    originals = {str(payload.type): by_type.get(payload.repeats, payload) for payload in found}
     distances = {
         token: (
-            distance(main.codec, main.parameters, preference.profile(main.codec)),
-            bool(preference.h264profile) and not _is_non_interleaved(main),
+            distance(original.codec, original.parameters, preference.profile(original.codec)),
+            bool(preference.h264profile) and not _is_non_interleaved(original),
         )
-        for token, main in mains.items()
+        for token, original in originals.items()
     }
     tokens = list(formats)
     for codec in ("vp9", "h264"):
-        positions = {token for token, main in mains.items() if main.codec == codec}
+        positions = {token for token, original in originals.items() if original.codec == codec}
         tokens = _sorted_within(tokens, positions, distances.__getitem__)
-    by_token = {token: ranks.get(main.codec, len(ranks)) for token, main in mains.items()}
-    return sorted(tokens, key=lambda token: by_token.get(token, len(ranks)))
+    rank_of = {token: ranks.get(original.codec, len(ranks)) for token, original in originals.items()}
+    return sorted(tokens, key=lambda token: rank_of.get(token, len(ranks)))
 
 
 def _is_non_interleaved(payload: Payload) -> bool:

@@ -135,14 +135,14 @@ class Backends:
 
     def find(self, url: str) -> Backend | None:
         """Return the first backend with a URL that is a prefix of ``url``; ``None`` for an invalid URL."""
-        found = self.locate(url)
+        found = self.find_with_base_url(url)
         return None if found is None else found[0]
 
-    def locate(self, url: str) -> tuple[Backend, str] | None:
-        """Return the backend of a URL, and the configured base URL: the only one at which it is asked.
+    def find_with_base_url(self, url: str) -> tuple[Backend, str] | None:
+        """Return the backend of a URL, and the configured base URL, to which the gateway sends its requests (3.6).
 
-        A client chooses what follows the base URL, and would choose who authenticates it if that were asked (3.6). The
-        URL itself counts for ``compat`` only, which has none.
+        A client chooses the rest of its URL, below which another program of the same host could answer. ``compat`` has
+        no configured base URL; its requests go to the URL itself.
         """
         try:
             base = canonical(url)

@@ -22,7 +22,7 @@ from gateway.flows.tasks import Tasks
 from gateway.flows.throttling import Throttling
 from gateway.limited_log import LimitedLog
 from gateway.wire.backend import RoomRequest
-from gateway.wire.server import Bandwidth, ServerFacts
+from gateway.wire.server import Bandwidth, ServerInfo
 from mcu.base import Mcu
 
 log = logging.getLogger("portunus.flows")
@@ -40,9 +40,9 @@ class Services:
     mcu: Mcu | None  # None: no SFU is configured, and media messages are relayed between clients
     counters: FlowCounters
     ids: SessionIds
-    server: ServerFacts  # announced to clients
-    server_internal: ServerFacts  # to internal clients
-    server_welcome: ServerFacts  # on each new connection
+    server: ServerInfo  # announced to clients
+    server_internal: ServerInfo  # to internal clients
+    server_welcome: ServerInfo  # on each new connection
     outbox_bytes: int
     clock: Callable[[], float]  # monotonic seconds
     wall_clock: Callable[[], float]  # unix seconds
@@ -69,7 +69,7 @@ class Services:
         """Count that a client reached a limit, named as in the configuration."""
         self.counters.limits_met[limit] += 1
 
-    def facts_for(self, session: Session) -> ServerFacts:
+    def server_info_for(self, session: Session) -> ServerInfo:
         """Return the server's name and features for a hello reply."""
         return self.server_internal if session.is_internal else self.server
 

@@ -34,7 +34,7 @@ def ask(socket: Path, room: str, backend: str = "") -> RoomExplanation:
 
     Raises:
         GatewayUnreachable: no gateway answers there.
-        ExplanationRefused: there is no such room, or there are several.
+        ExplanationRefused: no backend has such a room, or several have one.
     """
     try:
         status, body = asyncio.run(_get(socket, {"room": room, "backend": backend}))

@@ -18,7 +18,7 @@ from gateway.wire.internal import CallError
 _encoder = msgspec.json.Encoder()
 
 
-class ServerFacts(Struct, frozen=True):
+class ServerInfo(Struct, frozen=True):
     """The server's version and its sorted feature ids."""
 
     version: str
@@ -28,7 +28,7 @@ class ServerFacts(Struct, frozen=True):
 class Welcome(Struct, frozen=True, tag_field="type", tag="welcome"):
     """The first message on a connection (2.3)."""
 
-    welcome: ServerFacts
+    welcome: ServerInfo
 
 
 class HelloBody(Struct, frozen=True):
@@ -38,7 +38,7 @@ class HelloBody(Struct, frozen=True):
     sessionid: str
     resumeid: str
     userid: str
-    server: ServerFacts
+    server: ServerInfo
     received: int | msgspec.UnsetType = msgspec.UNSET  # feature ``ack``: number of messages received from the client
 
 

@@ -286,8 +286,8 @@ class InprocessPublisher:
             self._dtls_client = offer.transport.setup != "active"
         self._offer = offer
         self._version += 1
-        answer = write_answer(offer, self._local, client=self._dtls_client, version=self._version)
-        self._transport.connect(offer.transport, client=self._dtls_client)
+        answer = write_answer(offer, self._local, dtls_client=self._dtls_client, version=self._version)
+        self._transport.connect(offer.transport, dtls_client=self._dtls_client)
         if self._media_for_subscribers() != before:
             for subscriber in list(self.subscribers):
                 subscriber.media_changed()

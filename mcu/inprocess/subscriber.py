@@ -93,7 +93,7 @@ class InprocessSubscriber:
         if remote is not None:
             if not self._dtls_role:
                 self._dtls_role = "passive" if remote.setup == "active" else "active"
-            self._transport.connect(remote, client=self._dtls_role == "active")
+            self._transport.connect(remote, dtls_client=self._dtls_role == "active")
             self._cancel_answer_deadline()
         now = self._clock()
         for section, accepted_section in zip(self._sections, accepted, strict=False):

@@ -123,13 +123,13 @@ class WebSocketConnection(asyncio.Protocol):
     """The WebSocket connection of one client; implements ``flows.ports.Connection``."""
 
     __slots__ = (
-        "_all_dirty",
         "_call_soon",
         "_client",
         "_client_closed",
         "_closing",
         "_counters",
         "_dirty",
+        "_dirty_connections",
         "_due",
         "_endpoint",
         "_http",
@@ -172,7 +172,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._own: list[bytes] = []  # messages of this connection, not of a session's outbox
         self._outbox: Outbox | None = None
         self._dirty = False
-        self._all_dirty = endpoint.dirty
+        self._dirty_connections = endpoint.dirty
         self._call_soon = loop.call_soon
         self.is_ending = False
         self._closing = False
@@ -188,7 +188,7 @@ class WebSocketConnection(asyncio.Protocol):
 
     async def run(self) -> None:
         """Take the transport over from aiohttp's HTTP handler and return when it is lost."""
-        # A TLS transport pauses at its limit, any other above it: both when the first byte stays in the buffer.
+        # ``pause_writing`` is called when the first byte stays in the buffer: TLS pauses at the limit, TCP above it.
         secure = self._transport.get_extra_info("sslcontext") is not None
         self._transport.set_write_buffer_limits(high=1 if secure else 0)
         self._transport.set_protocol(self)
@@ -217,7 +217,7 @@ class WebSocketConnection(asyncio.Protocol):
         """See ``Connection.wake``."""
         if not self._dirty:
             self._dirty = True
-            dirty = self._all_dirty
+            dirty = self._dirty_connections
             if not dirty:
                 self._call_soon(self._endpoint.flush)
             dirty.append(self)
@@ -285,7 +285,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._schedule()
 
     def resume_writing(self) -> None:
-        """Confirm the last batch and write on: the transport's buffer is empty."""
+        """Confirm the last batch and write the next one: the transport's buffer is empty."""
         self._paused_at = None
         if self._outbox is not None:
             self._outbox.confirm()

@@ -18,7 +18,7 @@ from gateway.core.session import Session
 from gateway.core.visibility import by_form
 from gateway.flows.internal.virtual_sessions import VirtualSessions
 from gateway.flows.media.signaling import MediaSignaling
-from gateway.flows.rooms.call_counters import counted
+from gateway.flows.rooms.call_counters import counting_call_entries
 from gateway.flows.rooms.chat import RoomMessage
 from gateway.flows.rooms.events import RoomEvents
 from gateway.flows.services import Services
@@ -155,7 +155,7 @@ class BackendRequests:
 
     def _set_in_call(self, backend: Backend, room: Room, incall: wire.InCall) -> None:
         """Set the call membership of some participants (7.1) or of all (7.4)."""
-        with counted(self._services.counters, room):
+        with counting_call_entries(self._services.counters, room):
             if incall.all:
                 self._set_all_in_call(room, incall)
             else:

@@ -10,7 +10,7 @@ from gateway.core.session import Session
 from gateway.flows.internal.dialout import Dialouts
 from gateway.flows.internal.virtual_sessions import VirtualSessions
 from gateway.flows.media.signaling import MediaSignaling
-from gateway.flows.rooms.call_counters import counted
+from gateway.flows.rooms.call_counters import counting_call_entries
 from gateway.flows.rooms.events import RoomEvents
 from gateway.flows.services import Services
 from gateway.flows.tasks import Work
@@ -68,7 +68,7 @@ class InternalRequests:
         room = self._hub.room_of(session)
         if room is None:
             return
-        with counted(self._services.counters, room):
+        with counting_call_entries(self._services.counters, room):
             left_call = self._hub.set_in_call(room, session.id, bool(session.call_flags & IN_CALL))
         if left_call is not None:
             self._media.end(left_call)

@@ -18,7 +18,7 @@ from gateway.core.room import Room, RoomKey
 from gateway.core.session import INTERNAL_INCALL, Session
 from gateway.core.virtual import DEFAULT_CALL_FLAGS, VIRTUAL, VirtualSession
 from gateway.flows.ports import NextcloudError
-from gateway.flows.rooms.call_counters import counted
+from gateway.flows.rooms.call_counters import counting_call_entries
 from gateway.flows.rooms.events import RoomEvents
 from gateway.flows.services import Services
 from gateway.wire import server
@@ -75,7 +75,7 @@ class VirtualSessions:
         if body.flags is not None and self._hub.set_flags(virtual, body.flags):
             self._events.flags(virtual, room)
         if body.incall is not None and self._hub.set_call_flags(virtual, max(body.incall, 0)):
-            with counted(self._services.counters, room):
+            with counting_call_entries(self._services.counters, room):
                 self._hub.set_in_call(room, virtual.id, bool(virtual.call_flags & IN_CALL))
             self._events.known_participants(room)
 

@@ -1,4 +1,4 @@
-"""FlowCounters of calls that begin and of participants that enter them, for the metrics.
+"""Counts the calls that begin, and the participants that enter them, for the metrics.
 
 Source: reference 14.5.
 """
@@ -14,7 +14,7 @@ from gateway.flows.ports import FlowCounters
 
 
 @contextmanager
-def counted(counters: FlowCounters, room: Room) -> Iterator[None]:
+def counting_call_entries(counters: FlowCounters, room: Room) -> Iterator[None]:
     """Count the participants that enter the room's call within this context, and the call if it begins there."""
     before = _in_call(room)
     yield

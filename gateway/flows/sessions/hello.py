@@ -39,7 +39,7 @@ _TOKEN_ERRORS = {code.value[0]: code for code in (Code.INVALID_TOKEN, Code.TOKEN
 
 
 class ForgedResumeId(ProtocolError):
-    """The resume id is no server's, or made from an id of an open session; the error is sent after a delay (14.1)."""
+    """The resume id has no valid form, or resembles an open session's id; the error is sent after a delay (14.1)."""
 
 
 class HelloRequests:
@@ -50,7 +50,7 @@ class HelloRequests:
         self._events = events
 
     async def open(self, client: ClientConnection, hello: Hello, request_id: str) -> Session | None:
-        """Authenticate a client, open its session and reply; ``None`` when the client is gone meanwhile.
+        """Authenticate a client, open its session and reply; ``None`` when the client has disconnected meanwhile.
 
         Raises:
             ProtocolError: the client may try again on the same connection.
@@ -63,10 +63,10 @@ class HelloRequests:
                 client_type = ClientType.INTERNAL
                 backend, url = await self._verify_shared_secret(client, credentials)
             case TokenCredentials(client_type):
-                backend, url = self._locate(credentials.url)
+                backend, url = self._find_backend(credentials.url)
                 userid, user = await self._verify_token(url, credentials)
             case TicketCredentials(client_type):
-                backend, url = self._locate(credentials.url)
+                backend, url = self._find_backend(credentials.url)
                 userid, user = await self._ask_nextcloud(backend, url, credentials)
         if client.gone:
             return None
@@ -178,7 +178,7 @@ class HelloRequests:
             session.id,
             session.resume_id,
             session.shown_userid,
-            services.facts_for(session),
+            services.server_info_for(session),
             session.received if isinstance(session.outbox, AcknowledgedOutbox) else UNSET,
         )
         connection.send(server.encode(server.Hello(body, request_id)))
@@ -198,9 +198,9 @@ class HelloRequests:
         outbox = (AcknowledgedOutbox if FEATURE in features else Outbox)(services.outbox_bytes)
         return Session(ids, backend, url, userid, user, features, outbox, client_type)
 
-    def _locate(self, url: str) -> tuple[Backend, str]:
+    def _find_backend(self, url: str) -> tuple[Backend, str]:
         """Return the backend of a client's URL, and the URL at which it is asked (3.6)."""
-        found = self._services.backends.locate(url)
+        found = self._services.backends.find_with_base_url(url)
         if found is None:
             raise ProtocolError(Code.INVALID_BACKEND.error())
         return found
@@ -224,7 +224,7 @@ class HelloRequests:
         if not services.settings.internal_secret:
             raise ProtocolError(Code.INVALID_CLIENT_TYPE.error())
         services.throttling.check(client, ThrottledAction.HELLO_INTERNAL)
-        found = services.backends.locate(proof.url)
+        found = services.backends.find_with_base_url(proof.url)
         signed = checksum.verify(services.settings.internal_secret, proof.random, proof.checksum, b"")
         valid = signed and len(proof.random.encode()) >= INTERNAL_RANDOM
         if valid and found is not None:

@@ -25,12 +25,14 @@ from sdp.offer_answer import bundles
 _ENCODING_NAMES = {"opus": "opus", "h264": "H264", "h265": "H265", "av1": "AV1"}  # spelled as browsers do
 
 
-def write_answer(offer: PublisherOffer, local: LocalTransportDescription, *, client: bool, version: int) -> Description:
-    """Return the answer to a publisher's offer, receive-only; ``client``: whether the SFU is the DTLS client."""
+def write_answer(
+    offer: PublisherOffer, local: LocalTransportDescription, *, dtls_client: bool, version: int
+) -> Description:
+    """Return the answer to a publisher's offer, receive-only; ``dtls_client``: whether the SFU is the DTLS client."""
     accepted = [section for section in offer.sections if section is not None]
     grouped = {mid for group in bundles(offer.description) for mid in group}
     lines = _session_lines(local, version, [section.mid for section in accepted if section.section.mid in grouped])
-    setup = "active" if client else "passive"
+    setup = "active" if dtls_client else "passive"
     for offered, section in zip(offer.description.media, offer.sections, strict=True):
         if section is None:
             lines += _rejected_lines(offered)

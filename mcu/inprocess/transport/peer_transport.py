@@ -99,14 +99,14 @@ class PeerTransport:
             session_id=random.getrandbits(62),
         )
 
-    def connect(self, remote: RemoteTransportDescription, *, client: bool) -> None:
+    def connect(self, remote: RemoteTransportDescription, *, dtls_client: bool) -> None:
         """Start connecting to the client, as DTLS client or server; later calls only add candidates and SCTP."""
         for candidate in remote.candidates:
             self._add_candidate(candidate)
         if remote.sctp_port is not None:
             self._sctp_remote = (remote.sctp_port, remote.max_message_size)
         if self._connecting is None and self._closing is None:
-            self._connecting = asyncio.create_task(self._connect(remote, client), name="inprocess-connect")
+            self._connecting = asyncio.create_task(self._connect(remote, dtls_client), name="inprocess-connect")
         elif self.connected:
             self._start_sctp()
 
@@ -227,7 +227,7 @@ class PeerTransport:
         await self._dtls.close()
         await self._ice.close()
 
-    async def _connect(self, remote: RemoteTransportDescription, client: bool) -> None:
+    async def _connect(self, remote: RemoteTransportDescription, dtls_client: bool) -> None:
         self._ice.remote_username = remote.ufrag
         self._ice.remote_password = remote.password
         self._ice.remote_is_lite = remote.ice_lite
@@ -236,7 +236,7 @@ class PeerTransport:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 await self._ice.connect()
-                await self._dtls.handshake(remote.fingerprints, client=client)
+                await self._dtls.handshake(remote.fingerprints, client=dtls_client)
         except (ConnectionError, TimeoutError):
             self._lose()
             return

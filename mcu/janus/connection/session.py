@@ -1,10 +1,10 @@
 """A Janus session: its requests and its handles, carried by one WebSocket after another.
 
-A session outlives its WebSocket for as long as Janus lets it be claimed again: requests wait, handles stay, and the
-listener of each handle then finds out which events it missed. When the session is lost, every pending request fails
-at once, each handle's listener is called, and the connector (connector.py) opens another session. Sending is
-synchronous, in the order of the calls; a task writes to the socket. Events reach a handle synchronously, in the order
-in which Janus sent them, from the one reader.
+A session outlives its WebSocket for as long as Janus lets it be claimed again: requests wait, handles stay, and after
+the claim the listener of each handle is called, because it may have missed events. When the session is lost, every
+pending request fails at once, each handle's listener is called, and the connector (connector.py) opens another session.
+Sending is synchronous, in the order of the calls; a task writes to the socket. Events reach a handle synchronously, in
+the order in which Janus sent them, from the one reader.
 """
 
 from __future__ import annotations
@@ -162,8 +162,8 @@ class JanusSession:
     def post(self, janus: str, expect: Expect = Expect.SUCCESS, *, repeatable: bool = True, **fields: Any) -> Answer:
         """Queue a request and return the future of its answer; its result is ``None`` when the session is lost.
 
-        ``repeatable``: a second delivery to Janus does no harm. If not, the result is ``INTERRUPTED`` where the answer
-        may have been lost with a connection; so it is when the second of two deliveries is refused.
+        ``repeatable``: a second delivery to Janus does no harm. Otherwise the result is ``INTERRUPTED`` if the answer
+        may have been lost with a connection. It is ``INTERRUPTED``, too, if a second delivery is refused.
         """
         return self._begin(janus, expect, None, repeatable, fields)[1]
 
@@ -188,7 +188,7 @@ class JanusSession:
             message = await answer
         except asyncio.CancelledError:
             self._transactions.abandon(transaction)
-            if answer.done() and not answer.cancelled():  # it arrived in the same turn of the loop as the cancellation
+            if answer.done() and not answer.cancelled():  # it arrived in the turn of the loop of the cancellation
                 late = answer.result()
                 if undo is not None and late is not None and error_of(late) is None:
                     undo(late)
@@ -253,7 +253,7 @@ class JanusSession:
         self.post("detach", handle_id=attached.data.id)
 
     def lose(self) -> None:
-        """Give the session up for good: fail its requests and notify the listener of each handle. Idempotent."""
+        """Give up the session: fail its requests and notify the listener of each handle. Idempotent."""
         if self.lost:
             return
         self.lost = True

@@ -187,7 +187,7 @@ def test_first_backend_in_the_order_of_the_configuration_wins() -> None:
 )
 def test_configured_url_is_asked_whatever_the_client_appends(url: str, expected: str) -> None:
     own = backend("own", "https://H/one", "http://other", "https://h/one/two")
-    assert Backends([own]).locate(url) == (own, expected)
+    assert Backends([own]).find_with_base_url(url) == (own, expected)
     assert base_of(own, canonical(url)) == expected
 
 
@@ -203,8 +203,8 @@ def test_compat_matches_urls_that_no_other_backend_matches() -> None:
     backends = Backends([own], compat=compat)
     assert backends.find("https://h/") is own
     assert backends.find("http://localhost:1234/x") is compat
-    assert backends.locate("http://LOCALHOST:1234/x") == (compat, "http://localhost:1234/x/")
-    assert backends.locate("https://h/x") == (own, "https://h/")
+    assert backends.find_with_base_url("http://LOCALHOST:1234/x") == (compat, "http://localhost:1234/x/")
+    assert backends.find_with_base_url("https://h/x") == (own, "https://h/")
     assert list(backends) == [own, compat]
     assert len(backends) == 2
     assert backends.by_id(COMPAT) is compat

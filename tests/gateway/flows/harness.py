@@ -19,7 +19,7 @@ from gateway.flows.wiring import Flows
 from gateway.metrics import Counters
 from gateway.wire import checksum
 from gateway.wire.backend import decode_rooms_request
-from gateway.wire.server import ServerFacts
+from gateway.wire.server import ServerInfo
 from mcu.base import Mcu, StreamType
 from sdp.candidates import CandidateFilter
 from tests.gateway.flows.fakes import FakeConnection, FakeNextcloudPort
@@ -75,9 +75,9 @@ class FlowHarness:
             mcu=(sfu or self.mcu) if mcu else None,
             counters=self.counters,
             ids=SessionIds("a secret of the tests, long enough"),
-            server=ServerFacts("test/1.0", ("a", "b")),
-            server_internal=ServerFacts("test/1.0", ("a", "internal")),
-            server_welcome=ServerFacts("test/1.0", ("a", "b", "internal")),
+            server=ServerInfo("test/1.0", ("a", "b")),
+            server_internal=ServerInfo("test/1.0", ("a", "internal")),
+            server_welcome=ServerInfo("test/1.0", ("a", "b", "internal")),
             outbox_bytes=outbox_bytes,
             clock=loop.time,
             wall_clock=lambda: WALL + loop.time(),

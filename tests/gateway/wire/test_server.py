@@ -38,7 +38,7 @@ from gateway.wire.server import (
     RoomBody,
     RoomListBody,
     Sender,
-    ServerFacts,
+    ServerInfo,
     ServerMessage,
     SwitchToBody,
     Transient,
@@ -46,7 +46,7 @@ from gateway.wire.server import (
     Welcome,
 )
 
-FACTS = ServerFacts("1.0", ("a", "b"))
+FACTS = ServerInfo("1.0", ("a", "b"))
 
 
 @pytest.mark.parametrize(

@@ -84,15 +84,15 @@ async def test_payloads_are_forwarded_unchanged(codec: str, loopback: None) -> N
     _, answer = await mcu.publish(KEY, described(str(offer)), PublishOptions(), listener)
     _, remote = read_answer(answer, [section])
     assert remote is not None
-    alice.transport.connect(remote, client=False)
+    alice.transport.connect(remote, dtls_client=False)
     subscriber, offer = await mcu.subscribe(KEY, SubscribeOptions(), listener)
     parsed = read_offer(offer, CodecPreference())
     assert parsed.sections[0] is not None
     assert parsed.sections[0].codec is not None
     assert parsed.sections[0].codec.payload.fmtp == FORMATS[codec]
     local = await carol.transport.open()
-    carol.transport.connect(parsed.transport, client=True)
-    await subscriber.accept(write_answer(parsed, local, client=True, version=1))
+    carol.transport.connect(parsed.transport, dtls_client=True)
+    await subscriber.accept(write_answer(parsed, local, dtls_client=True, version=1))
     async with asyncio.timeout(WAIT):
         await asyncio.gather(alice.connected.wait(), carol.connected.wait())
         sent = [random.randbytes(random.randrange(1, 1200)) for _ in range(PACKETS)]

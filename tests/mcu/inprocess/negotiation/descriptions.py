@@ -17,7 +17,7 @@ NO_PREFERENCE = CodecPreference()
 
 def answer(offer: PublisherOffer) -> str:
     """Return the SFU's answer to a publisher's offer."""
-    return str(write_answer(offer, LOCAL, client=True, version=1))
+    return str(write_answer(offer, LOCAL, dtls_client=True, version=1))
 
 
 def subscriber_sections(offer: PublisherOffer) -> list[SubscriberSection]:

@@ -71,8 +71,8 @@ async def connection() -> AsyncIterator[tuple[PeerTransport, RecordingTransportL
     remote = PeerTransport(SETTINGS, remote_listener, controlling=False)
     try:
         local, remote_local = await transport.open(), await remote.open()
-        transport.connect(remote_description(remote_local, "active"), client=False)
-        remote.connect(remote_description(local, "passive"), client=True)
+        transport.connect(remote_description(remote_local, "active"), dtls_client=False)
+        remote.connect(remote_description(local, "passive"), dtls_client=True)
         await listener.until(lambda: listener.connected)
         await remote_listener.until(lambda: remote_listener.connected)
         yield transport, remote_listener
