@@ -214,6 +214,7 @@ class Gateway:
             services.throttling,
             self._clock,
             self._body_reader,
+            lambda: services.settings.limits.backend_request_bytes,
         )
         status = self._status()
         app = web.Application(client_max_size=0)

@@ -231,7 +231,10 @@ def decode_rooms_request(body: bytes) -> RoomsRequest:
         UnsupportedRequest: an unknown ``type`` (reference 1.4, row 11).
     """
     try:
+        body.decode()  # opaque members are sent to clients as they are
         request = _rooms_decoder.decode(body)
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError("no UTF-8") from error
     except RecursionError as error:
         raise msgspec.DecodeError("nested too deeply") from error
     if request.type not in _rooms_types:

@@ -14,7 +14,9 @@ def sign(secret: str, random: str, body: bytes) -> str:
 
     ``random`` is the text of the ``Spreed-Signaling-Random`` header; when the gateway signs it has 64 characters.
     """
-    return hmac.new(_octets(secret), _octets(random) + body, hashlib.sha256).hexdigest()
+    digest = hmac.new(_octets(secret), _octets(random), hashlib.sha256)
+    digest.update(body)  # may be megabytes: not copied
+    return digest.hexdigest()
 
 
 def verify(secret: str, random: str, checksum: str, body: bytes) -> bool:

@@ -16,7 +16,7 @@ from gateway import config
 from gateway.core import limits, room, session, throttle, transient
 from gateway.edge import housekeeper, turn
 from gateway.edge.clients import websocket
-from gateway.edge.nextcloud import capabilities, rooms_api
+from gateway.edge.nextcloud import capabilities
 from gateway.edge.nextcloud.client import NextcloudClient
 from gateway.flows import dispatch
 from gateway.flows.internal import dialout
@@ -61,7 +61,13 @@ NUMBERS = (
         "gateway/edge/clients/test_websocket.py",
         "message_of_the_greatest_size",
     ),
-    Number("body", rooms_api.MAX_BODY, 262144, "gateway/edge/nextcloud/test_rooms_api.py", "body_of_exactly_the_limit"),
+    Number(
+        "body",
+        limits.Limits().backend_request_bytes,
+        4194304,
+        "gateway/edge/nextcloud/test_rooms_api.py",
+        "body_of_exactly_the_limit",
+    ),
     Number("head in time", limits.Limits().http_read_timeout, 15, GATEWAY_TIME, "head_of_a_request_must_come_in_15"),
     Number("body in time", limits.Limits().http_read_timeout, 15, GATEWAY_TIME, "body_of_a_request_must_come_in_15"),
     Number("Nextcloud request", config.NextcloudSection().timeout, 10, NEXTCLOUD_TIME, "answer_in_10_seconds"),

@@ -6,11 +6,14 @@ Source: reference 1.1 (15 s); docs/protocol.md, "Limits".
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
-from aiohttp import ClientError, web
+from aiohttp import ClientError, StreamReader, web
 
 from gateway.standstill import peer_timeout
+
+T = TypeVar("T")
 
 READ_TIMEOUT = 15.0  # seconds for the whole body of a request
 
@@ -38,11 +41,27 @@ class BodyReader:
         Raises:
             UnreadableBody: it ended early or did not arrive in time.
         """
+        return await self._in_time(request.content.readexactly(request.content_length or 0))
+
+    async def discard(self, request: web.Request) -> None:
+        """Read the body without keeping it.
+
+        Raises:
+            UnreadableBody: it ended early or did not arrive in time.
+        """
+        await self._in_time(_discard(request.content))
+
+    async def _in_time(self, reading: Coroutine[Any, Any, T]) -> T:
         try:
             async with peer_timeout(self._timeout()):
-                return await request.content.readexactly(request.content_length or 0)
+                return await reading
         except TimeoutError as error:
             self._on_timeout()
             raise UnreadableBody from error
         except (asyncio.IncompleteReadError, ClientError, OSError) as error:
             raise UnreadableBody from error
+
+
+async def _discard(content: StreamReader) -> None:
+    while await content.readany():
+        pass

@@ -6,27 +6,33 @@ Source: reference 1.4 (authentication and failure statuses, in this order), 6.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 import msgspec
 from aiohttp import web
 
 from gateway.core.backends import Backends
-from gateway.core.limits import Backend
-from gateway.core.log_limit import LogLimit
+from gateway.core.limits import Backend, Limits, exceeds
 from gateway.core.throttle import ThrottledAction
 from gateway.edge.http.address import TrustedProxies
 from gateway.edge.http.body import BodyReader, UnreadableBody
+from gateway.edge.http.body_budget import BodyBudget, Overloaded
 from gateway.edge.http.caller import HttpCaller
 from gateway.flows.backend.requests import MalformedRequest
 from gateway.flows.internal.dialout import DialoutReply
 from gateway.flows.throttling import Throttling
+from gateway.limited_log import LimitedLog
 from gateway.wire import checksum
 from gateway.wire.backend import Dialout, RoomsRequest, UnsupportedRequest, decode_rooms_request
 
-MAX_BODY = 262_144  # bytes (1.4, row 2)
+WITHOUT_URL = 262_144  # bytes of a body that names no backend: each configured secret is tried
+LONGEST_RANDOM = 1024  # characters; Talk sends 64
+LONGEST_SHOWN = 200  # characters of a URL in the log
 
+_checksum = re.compile("[0-9a-f]{64}")
+_origin = re.compile(r"https?://[\w.:\[\]-]+", re.ASCII | re.IGNORECASE)
 _NOT_ALLOWED = "Authentication check failed"
 _UNREADABLE = "Could not read body"
 _nosniff = {"X-Content-Type-Options": "nosniff"}
@@ -57,6 +63,7 @@ class RoomsApi:
         throttling: Throttling,
         clock: Callable[[], float],
         bodies: BodyReader | None = None,
+        max_body: Callable[[], int] = lambda: Limits().backend_request_bytes,
     ) -> None:
         self._bodies = bodies or BodyReader()
         self._configured = configured
@@ -64,39 +71,83 @@ class RoomsApi:
         self._dial = dial
         self._proxies = proxies
         self._throttling = throttling
-        self._clock = clock
-        self._log_limit = LogLimit()
+        self._max_body = max_body  # bytes; 0 = no limit
+        self._budget = BodyBudget()
+        self._warnings = LimitedLog(log, clock)
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answer one request with 200 as soon as its change is made; only a phone call waits for a client."""
-        refusal = _check_envelope(request)
+        refusal = self._check_envelope(request)
         if refusal is not None:
             return refusal
+        caller = HttpCaller(request, self._proxies.real_ip(request))
         try:
-            body = await self._bodies.read(request)
+            signed = await self._authenticate(request, caller)
+        except Overloaded:
+            return _text(503, "Too many requests at once")
         except UnreadableBody:
             return _text(400, _UNREADABLE)
-        caller = HttpCaller(request, self._proxies.real_ip(request))
-        backend = self._authenticate(request, body)
-        if backend is None:
+        if signed is None:
             return await self._refuse(request, caller)
+        backend, body = signed
         try:
             message = decode_rooms_request(body)
         except UnsupportedRequest as error:
+            self._warn(backend.id, "its type is not supported")
             return _text(400, f"Unsupported request type: {error}")
         except msgspec.DecodeError:
+            self._warn(backend.id, "its body is malformed")
             return _text(400, _UNREADABLE)
         return await self._answer(backend, request, message)
 
-    def _authenticate(self, request: web.Request, body: bytes) -> Backend | None:
-        """Return the backend whose secret signed the request; ``None``: rows 7 to 9 of reference 1.4."""
+    def _check_envelope(self, request: web.Request) -> web.Response | None:
+        """Apply rows 1 to 4 of reference 1.4, which need no body."""
+        headers, length = request.headers, request.content_length
+        if length is None or "Transfer-Encoding" in headers:
+            return _text(411, "Length required")
+        url = headers.get("Spreed-Signaling-Backend", "")
+        if exceeds(length, self._max_body()) or (not url and length > WITHOUT_URL):
+            found = self._configured.backends.find(url) if url else None
+            if found is not None:
+                self._warn(found.id, "its body is larger than limits.backend_request_bytes")
+            return _text(413, "Request entity too large")
+        if not headers.get("Content-Type", "").startswith("application/json"):
+            return _text(400, "Unsupported Content-Type")
+        if not headers.get("Spreed-Signaling-Random") or not headers.get("Spreed-Signaling-Checksum"):
+            return _text(403, _NOT_ALLOWED)
+        return None
+
+    async def _authenticate(self, request: web.Request, caller: HttpCaller) -> tuple[Backend, bytes] | None:
+        """Read a body and return it with the backend whose secret signed it; ``None``: rows 7 to 9 of reference 1.4.
+
+        Nothing is kept of a body whose headers show already that it is none of a backend.
+
+        Raises:
+            Overloaded: too many bodies are being read.
+            UnreadableBody: it ended early or did not arrive in time.
+        """
         random = request.headers["Spreed-Signaling-Random"]
         given = request.headers["Spreed-Signaling-Checksum"]
+        plausible = _checksum.fullmatch(given) is not None and len(random) <= LONGEST_RANDOM
+        candidates = self._candidates(request) if plausible else ()
+        if not candidates:
+            await self._bodies.discard(request)
+            return None
+        async with self._budget.reserve(caller.address, request.content_length or 0):
+            body = await self._bodies.read(request)
+            for backend in candidates:
+                if checksum.verify(backend.secret, random, given, body):
+                    return backend, body
+        return None
+
+    def _candidates(self, request: web.Request) -> Sequence[Backend]:
+        """Return the backend that a request names, or all if it names none, as very old versions of Talk do."""
         url = request.headers.get("Spreed-Signaling-Backend", "")
         backends = self._configured.backends
-        found = backends.find(url) if url else None
-        candidates = backends if not url else [found] if found else []  # very old versions of Talk send no backend URL
-        return next((backend for backend in candidates if checksum.verify(backend.secret, random, given, body)), None)
+        if not url:
+            return tuple(backends)
+        found = backends.find(url)
+        return () if found is None else (found,)
 
     async def _refuse(self, request: web.Request, caller: HttpCaller) -> web.Response:
         """Refuse a request that no configured secret has signed, later after each one (rows 6 to 9)."""
@@ -107,18 +158,23 @@ class RoomsApi:
         return _text(403, _NOT_ALLOWED)
 
     def _log_failure(self, request: web.Request) -> None:
-        """Tell the operator, at most once a minute for each backend, that its secret or URL does not fit."""
+        """Log, once a minute for each backend and unknown URL, that a secret or URL does not fit."""
         url = request.headers.get("Spreed-Signaling-Backend", "")
         found = self._configured.backends.find(url) if url else None
-        name = "" if found is None else found.id
-        left_out = self._log_limit.admit(name, self._clock())
-        if left_out is None:
-            return
-        again = f" ({left_out} more in the last minutes)" if left_out else ""
         if found is None:
-            log.info("requests to the rooms API are refused: they name no configured backend%s", again)
+            shown = _origin_of(url)
+            self._warnings.warning(
+                ("unknown", shown), "requests to the rooms API are refused: no backend is configured for %s", shown
+            )
         else:
-            log.warning("requests to the rooms API are refused: backend %s has another secret%s", name, again)
+            self._warnings.warning(
+                (found.id, "secret"), "requests to the rooms API are refused: backend %s has another secret", found.id
+            )
+
+    def _warn(self, backend: str, reason: str) -> None:
+        self._warnings.warning(
+            (backend, reason), "a request of backend %s to the rooms API is refused: %s", backend, reason
+        )
 
     async def _answer(self, backend: Backend, request: web.Request, message: RoomsRequest) -> web.Response:
         roomid = request.match_info["roomid"]
@@ -137,18 +193,10 @@ class RoomsApi:
         return _json(200, b"{}")
 
 
-def _check_envelope(request: web.Request) -> web.Response | None:
-    """Apply rows 1 to 4 of reference 1.4, which need no body."""
-    headers = request.headers
-    if request.content_length is None or "Transfer-Encoding" in headers:
-        return _text(411, "Length required")
-    if request.content_length > MAX_BODY:
-        return _text(413, "Request entity too large")
-    if not headers.get("Content-Type", "").startswith("application/json"):
-        return _text(400, "Unsupported Content-Type")
-    if not headers.get("Spreed-Signaling-Random") or not headers.get("Spreed-Signaling-Checksum"):
-        return _text(403, _NOT_ALLOWED)
-    return None
+def _origin_of(url: str) -> str:
+    """Return the origin of a URL that a stranger has sent, for the log."""
+    match = _origin.match(url[:LONGEST_SHOWN])
+    return "requests without a URL" if match is None else match[0]
 
 
 def _json(status: int, body: bytes) -> web.Response:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import json
 import logging
 from collections.abc import AsyncIterator, Callable
 from ipaddress import ip_address
@@ -13,12 +15,12 @@ from aiohttp import web
 
 from gateway import log
 from gateway.core.backends import Backends
-from gateway.core.limits import Backend
+from gateway.core.limits import Backend, Limits
 from gateway.core.throttle import ThrottledAction
 from gateway.edge.http import caller
 from gateway.edge.http.address import TrustedProxies
 from gateway.edge.http.body import BodyReader
-from gateway.edge.nextcloud.rooms_api import MAX_BODY, RoomsApi
+from gateway.edge.nextcloud.rooms_api import WITHOUT_URL, RoomsApi
 from gateway.flows.backend.requests import MalformedRequest
 from gateway.flows.internal.dialout import DialoutReply
 from gateway.flows.throttling import Caller, Throttling
@@ -28,6 +30,7 @@ from gateway.wire import checksum
 from gateway.wire.backend import Dialout, RoomsRequest
 from tests.gateway.edge.serving import exchange, served
 
+MAX_BODY = Limits().backend_request_bytes
 DELETE = b'{"type":"delete","delete":{"userids":[]}}'
 RANDOM = "r" * 64
 OTHER = Backend(id="other", urls=("https://other/",), secret="other-secret")
@@ -54,6 +57,7 @@ class RoomsApiServer:
         self.calls: list[tuple[str, str, RoomsRequest]] = []
         self.fails = False
         self.read_time = 15.0
+        self.max_body = MAX_BODY
         self.now = 0.0
         self.dialled: list[tuple[str, str, str, str]] = []
         self.address = ("", 0)
@@ -107,7 +111,9 @@ async def gateway() -> AsyncIterator[RoomsApiServer]:
         proxies = TrustedProxies(["127.0.0.1"])
         made.backends = Backends([made.cloud.backend(), OTHER])
         bodies = BodyReader(lambda: made.read_time)
-        api = RoomsApi(made, made.carry_out, made.dial, proxies, made.throttling, lambda: made.now, bodies)
+        api = RoomsApi(
+            made, made.carry_out, made.dial, proxies, made.throttling, lambda: made.now, bodies, lambda: made.max_body
+        )
         async with served([web.post("/api/v1/room/{roomid}", api.handle)]) as address:
             made.address = address
             yield made
@@ -152,6 +158,109 @@ async def test_body_over_the_limit_is_refused_before_its_type(gateway: RoomsApiS
 
 async def test_body_of_exactly_the_limit_is_read(gateway: RoomsApiServer) -> None:
     assert await gateway.post(DELETE.ljust(MAX_BODY)) == (200, b"{}")
+
+
+# reference 1.4-g
+async def test_request_about_a_call_of_1000_is_accepted(gateway: RoomsApiServer) -> None:
+    entries = [
+        {"inCall": 7, "lastPing": 1_700_000_000, "sessionId": f"{number:0255d}", "nextcloudSessionId": "/" * 255}
+        | {"participantPermissions": 254, "actorType": "users", "actorId": f"user {number}" + "x" * 400}
+        for number in range(1000)
+    ]
+    body = json.dumps({"type": "incall", "incall": {"incall": 7, "changed": entries, "users": entries}}).encode()
+    assert len(body) > 2_000_000
+    assert await gateway.post(body) == (200, b"{}")
+    incall = gateway.calls[0][2].incall
+    assert incall is not None
+    assert [len(entries or ()) for entries in (incall.changed, incall.users)] == [1000, 1000]
+
+
+# reference 1.4-g
+async def test_limit_of_a_body_is_configured(gateway: RoomsApiServer) -> None:
+    gateway.max_body = len(DELETE) - 1
+    assert await gateway.post() == SIZE
+    gateway.max_body = 0
+    assert await gateway.post(DELETE.ljust(MAX_BODY + 1)) == (200, b"{}")
+
+
+# reference 1.4-b
+async def test_body_that_names_no_backend_has_a_limit_of_its_own(gateway: RoomsApiServer) -> None:
+    body = DELETE.ljust(WITHOUT_URL)
+    assert await gateway.post(body, Spreed_Signaling_Backend="") == (200, b"{}")
+    assert await gateway.post(body + b" ", Spreed_Signaling_Backend="") == SIZE
+
+
+# reference 1.4-h
+@pytest.mark.parametrize(
+    ("headers", "kept"),
+    [
+        ({"Spreed_Signaling_Checksum": "0" * 64}, True),
+        ({"Spreed_Signaling_Checksum": "0" * 63}, False),
+        ({"Spreed_Signaling_Checksum": "G" * 64}, False),
+        ({"Spreed_Signaling_Random": "r" * 1025}, False),
+        ({"Spreed_Signaling_Backend": "https://unknown/"}, False),
+    ],
+)
+async def test_body_is_kept_only_if_its_headers_are_plausible(
+    gateway: RoomsApiServer, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], kept: bool
+) -> None:
+    read, sizes = BodyReader.read, []
+
+    async def observed(reader: BodyReader, request: web.Request) -> bytes:
+        body = await read(reader, request)
+        sizes.append(len(body))
+        return body
+
+    monkeypatch.setattr(BodyReader, "read", observed)
+    assert await gateway.post(DELETE.ljust(WITHOUT_URL), **headers) == AUTH
+    assert sizes == ([WITHOUT_URL] if kept else [])
+
+
+# reference 1.4-h
+async def test_no_body_is_kept_while_its_refusal_is_delayed(
+    gateway: RoomsApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Body(bytes):
+        """Bytes whose end is noted."""
+
+        def __del__(self) -> None:
+            freed.append(len(self))
+
+    freed: list[int] = []
+
+    async def read(reader: BodyReader, request: web.Request) -> bytes:
+        return Body(await request.content.readexactly(request.content_length or 0))
+
+    monkeypatch.setattr(BodyReader, "read", read)
+    await fail(gateway, 8)
+    gateway.throttling.began.clear()
+    waiting = asyncio.create_task(gateway.post(Spreed_Signaling_Checksum=WRONG))
+    async with asyncio.timeout(5):
+        await gateway.throttling.began.wait()
+    gc.collect()
+    assert freed == [len(DELETE)]
+    waiting.cancel()
+
+
+# reference 1.4-b
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"type":"message","message":{"data":{"a":"\xff"}}}',
+        b'{"type":"message","message":{"data":"\xed\xa0\x80"}}',
+        b'{"type":"incall","incall":{"users":[{"sessionId":"\xc3"}]}}',
+        b'{"type":"\xff"}',
+        '{"type":"delete","delete":{}}'.encode("utf-16"),
+        b"\xef\xbb\xbf" + DELETE,
+    ],
+)
+async def test_body_that_is_no_utf_8_is_malformed(gateway: RoomsApiServer, body: bytes) -> None:
+    with log.captured() as lines:
+        assert await gateway.post(body) == BODY
+    assert gateway.calls == []
+    assert len(lines) == 1
+    assert "backend cloud" in lines[0]
+    assert "Traceback" not in lines[0]
 
 
 @pytest.mark.parametrize("content_type", ["", "text/plain", "Application/JSON", "xapplication/json"])
@@ -303,7 +412,8 @@ async def test_block_applies_after_the_header_checks_and_to_wrong_signatures_onl
     assert (await gateway.post(b"{"))[0] == 400
 
 
-async def test_failures_are_logged_once_a_minute_for_each_backend(
+# reference 1.4-i
+async def test_refusals_are_logged_once_a_minute_for_each_cause(
     gateway: RoomsApiServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "portunus")
@@ -311,11 +421,22 @@ async def test_failures_are_logged_once_a_minute_for_each_backend(
     for seconds in (0.0, 1.0, 2.0, 61.0):
         gateway.now = seconds
         await gateway.post(Spreed_Signaling_Checksum=WRONG)
+    for url in ("https://unknown:8443/a?secret=1", "https://unknown:8443/b", "http://localhost", "junk\x85", ""):
+        await gateway.post(Spreed_Signaling_Backend=url, Spreed_Signaling_Checksum=WRONG)
+    gateway.max_body = 1
+    await gateway.post()
     await gateway.post(Spreed_Signaling_Backend="https://unknown/")
+    gateway.max_body = MAX_BODY
+    await gateway.post(b'{"type":"x"}')
+    refused = "requests to the rooms API are refused: "
     assert [record.getMessage() for record in caplog.records] == [
-        "requests to the rooms API are refused: backend cloud has another secret",
-        "requests to the rooms API are refused: backend cloud has another secret (2 more in the last minutes)",
-        "requests to the rooms API are refused: they name no configured backend",
+        refused + "backend cloud has another secret",
+        refused + "backend cloud has another secret (2 more before)",
+        refused + "no backend is configured for https://unknown:8443",
+        refused + "no backend is configured for http://localhost",
+        refused + "no backend is configured for requests without a URL",
+        "a request of backend cloud to the rooms API is refused: its body is larger than limits.backend_request_bytes",
+        "a request of backend cloud to the rooms API is refused: its type is not supported",
     ]
 
 

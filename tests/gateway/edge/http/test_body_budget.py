@@ -1,0 +1,122 @@
+"""The memory for bodies whose senders are not authenticated yet."""
+
+from __future__ import annotations
+
+import asyncio
+from ipaddress import ip_address
+
+import pytest
+
+from gateway.edge.http import body_budget
+from gateway.edge.http.body_budget import BodyBudget, Overloaded
+
+ONE, OTHER = ip_address("192.0.2.1"), ip_address("192.0.2.2")
+
+
+class Reading:
+    """A body that is being read until ``done`` is set."""
+
+    def __init__(self, budget: BodyBudget, size: int, address: str = "192.0.2.1") -> None:
+        self.began = False
+        self.done = asyncio.Event()
+        self.task = asyncio.create_task(self._read(budget, size, address))
+
+    async def _read(self, budget: BodyBudget, size: int, address: str) -> str:
+        try:
+            async with budget.reserve(ip_address(address), size):
+                self.began = True
+                await self.done.wait()
+        except Overloaded:
+            return "refused"
+        return "read"
+
+
+async def turns() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body_budget, "OF_ADDRESS", 100)
+    monkeypatch.setattr(body_budget, "BUFFERED", 10)
+    monkeypatch.setattr(body_budget, "WAITING", 20)
+    monkeypatch.setattr(body_budget, "IN_ALL", 250)
+
+
+# reference 1.4-h
+async def test_what_is_more_than_the_share_of_an_address_waits_and_then_is_refused() -> None:
+    budget = BodyBudget()
+    readings = [Reading(budget, 50) for _ in range(5)]
+    await turns()
+    assert [it.began for it in readings] == [True, True, False, False, False]
+    assert await readings[4].task == "refused"
+    other = Reading(budget, 50, "192.0.2.2")
+    await turns()
+    assert other.began
+    readings[0].done.set()
+    await turns()
+    assert [it.began for it in readings[:4]] == [True, True, True, False]
+    for reading in [*readings, other]:
+        reading.done.set()
+    assert [await it.task for it in readings[:4]] == ["read"] * 4
+    assert await other.task == "read"
+    await turns()
+    assert (budget._shares, budget._readings) == ({}, {})
+
+
+async def test_body_larger_than_the_share_is_read_alone() -> None:
+    budget = BodyBudget()
+    large, small = Reading(budget, 200), Reading(budget, 1)
+    await turns()
+    assert (large.began, small.began) == (True, False)
+    large.done.set()
+    small.done.set()
+    assert [await large.task, await small.task] == ["read", "read"]
+
+
+async def test_hosts_of_one_ipv6_network_share() -> None:
+    budget = BodyBudget()
+    readings = [Reading(budget, 60, f"2001:db8::{number}") for number in range(1, 4)]
+    await turns()
+    assert [it.began for it in readings] == [True, False, False]
+    for reading in readings:
+        reading.task.cancel()
+    await turns()
+    assert (budget._shares, budget._readings) == ({}, {})
+
+
+# reference 1.4-h
+async def test_oldest_bodies_are_given_up_when_all_addresses_have_too_much() -> None:
+    budget = BodyBudget()
+    readings = [Reading(budget, 100, f"192.0.2.{number}") for number in range(4)]
+    await turns()
+    assert [await it.task for it in readings[:2]] == ["refused"] * 2
+    for reading in readings[2:]:
+        reading.done.set()
+    assert [await it.task for it in readings[2:]] == ["read"] * 2
+
+
+async def test_cancelled_wait_gives_its_place_back() -> None:
+    budget = BodyBudget()
+    first = Reading(budget, 100)
+    await turns()
+    waiting = [Reading(budget, 100) for _ in range(2)]
+    await turns()
+    for reading in waiting:
+        reading.task.cancel()
+    await turns()
+    again = Reading(budget, 100)
+    first.done.set()
+    again.done.set()
+    assert [await first.task, await again.task] == ["read", "read"]
+
+
+async def test_failure_of_the_block_is_not_taken_for_an_overload() -> None:
+    budget = BodyBudget()
+    with pytest.raises(KeyError):
+        async with budget.reserve(ONE, 1):
+            raise KeyError
+    async with budget.reserve(OTHER, 1):
+        pass
+    assert (budget._shares, budget._readings) == ({}, {})
