@@ -87,6 +87,7 @@ class JanusProcess:
 
     def __init__(self, **values: str) -> None:
         self.installation = _selected[-1]
+        self.edits: dict[str, str] = {}  # replaced in VideoRoom's settings after ``fill``
         ws_port, admin_port = free_ports(2)
         first = random.randrange(20000, 32000 - PORTS, PORTS)  # below the kernel's ephemeral range
         self.values = {
@@ -150,6 +151,9 @@ class JanusProcess:
         run = Path(self._directory.name)
         datachannels = str(libraries() / "libjanus_datachannels.so")
         janus_config().fill(run, {"DATACHANNELS": datachannels} | self.values)
+        videoroom = run / "conf" / "janus.plugin.videoroom.jcfg"
+        for old, new in self.edits.items():
+            videoroom.write_text(videoroom.read_text().replace(old, new))
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [self.installation.executable, "-F", run / "conf", "-C", run / "conf" / "janus.jcfg"],

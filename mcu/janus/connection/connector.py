@@ -35,22 +35,38 @@ from mcu.janus.connection.messages import (
 from mcu.janus.connection.session import Clock, JanusSession
 from mcu.janus.settings import JanusServerSettings
 
-HEARTBEAT = 4.0  # seconds without a frame before a ping; a frozen Janus is noticed after 3 to 7
 CONNECT = 2.0  # seconds for a connection, and for a claim: an attempt at a frozen Janus is given up and repeated
+REACH = 1.5  # seconds for TCP's part of a connection
+STALL = 25.0  # seconds since Janus' last frame for which a Janus that has stalled is waited for while TCP is up
+UNREACHABLE = 10.0  # the same while TCP is not
+PROBE = 0.5  # seconds between attempts at another connection during a stall
 CLOSE = 1.0  # seconds for the closing handshake: a frozen Janus never answers it
 SHORT = 1.0  # seconds; a connection that lasts no longer is not made again without a pause
 
 PROXY_WITHOUT_JANUS = (502, 503)  # HTTP: the answer of a proxy whose Janus is gone
+STALLED = "Janus does not answer any more"
 NOT_TRIED = "Janus has not been asked yet"
 
+
+class NoConnection(Exception):
+    """An attempt to connect failed; the text says why."""
+
+    def __init__(self, reason: str, *, gone: bool = False, reached: bool = True) -> None:
+        super().__init__(reason)
+        self.gone = gone  # there is no Janus any more, and no session
+        self.reached = reached  # its host accepts connections
+
+
 Outcome = tuple[SfuState, str]  # the state after an attempt, and the reason
+Check = Callable[[JanusSession], Coroutine[Any, Any, str]]
 Upkeep = Callable[[aiohttp.ClientSession, JanusSession, bool], Coroutine[Any, Any, None]]
 
 
 class JanusConnector:
     """Keeps one session with a Janus; ``on_change`` is called after each change of the public attributes.
 
-    ``upkeep`` runs while the session can be used; its last argument says whether the session was claimed.
+    ``check`` returns one sentence why streams cannot be published over a new session, empty if they can. ``upkeep``
+    runs while the session can be used; its last argument says whether the session was claimed.
     """
 
     def __init__(
@@ -62,6 +78,7 @@ class JanusConnector:
         clock: Clock,
         wall_clock: Clock,
         on_change: Callable[[], None],
+        check: Check,
         upkeep: Upkeep,
     ) -> None:
         self.state = SfuState.CONNECTING
@@ -79,10 +96,12 @@ class JanusConnector:
         self._clock = clock
         self._wall_clock = wall_clock
         self._on_change = on_change
+        self._check = check
         self._upkeep = upkeep
         self._session: JanusSession | None = None  # the session that can be used
         self._claimable: JanusSession | None = None  # the session to be claimed over the next connection
         self._claim_deadline: asyncio.TimerHandle | None = None
+        self._dead_socket: aiohttp.ClientWebSocketResponse | None = None  # open until its session has been claimed
         self._reclaim_timeout = 0.0  # seconds for which Janus keeps a session without a connection
         self._disconnected_at = 0.0
         self._changed = asyncio.Event()  # replaced at each change
@@ -131,8 +150,10 @@ class JanusConnector:
 
     async def _run(self) -> None:
         self._disconnected_at, refusals = self._clock(), 0
-        async with aiohttp.ClientSession() as http:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(sock_connect=REACH)) as http:
             while True:
+                if self._claimable is None:
+                    await self._close_dead_socket()
                 begun, claimable = self._clock(), self._claimable
                 state, reason = await self._attempt(http)
                 lasted = state is SfuState.READY and self._clock() - begun > SHORT
@@ -157,38 +178,56 @@ class JanusConnector:
     async def _connect(self, http: aiohttp.ClientSession) -> Outcome:
         """Connect once and use the session until the connection ends; READY: there was a session, and it has ended."""
         try:
-            async with asyncio.timeout(min(self._timeout, CONNECT)):
-                socket = await http.ws_connect(
-                    self.settings.url,
-                    protocols=[SUBPROTOCOL],
-                    heartbeat=HEARTBEAT,
-                    timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE),
-                    max_msg_size=0,
-                )
-        except TimeoutError:
-            return SfuState.CONNECTING, "it does not answer"
-        except aiohttp.WSServerHandshakeError as error:
-            if error.status in PROXY_WITHOUT_JANUS:
-                self._lose_claimable("there is no Janus behind the proxy")
-                return SfuState.CONNECTING, "there is no Janus behind the proxy"
-            return SfuState.CONNECTING, "the server there does not speak Janus' WebSocket API"
-        except (OSError, aiohttp.ClientError) as error:
-            if getattr(error, "errno", None) == errno.ECONNREFUSED:
-                self._lose_claimable(describe(error))  # the process is gone, and the session with it
-            return SfuState.CONNECTING, describe(error)
-        session = self._claimable or JanusSession(
-            self.settings.secrets, self._timeout, self._instance, self._log, self._clock
-        )
+            socket = await self._open_socket(http)
+        except NoConnection as error:
+            if error.gone:
+                self._lose_claimable(str(error))
+            return SfuState.CONNECTING, str(error)
+        session = self._claimable or JanusSession(self.settings.secrets, self._instance, self._log, self._clock)
         carrying = asyncio.create_task(session.carry(socket), name="janus-session")
         try:
             return await self._use(http, session, carrying)
         finally:
-            carrying.cancel()
-            await asyncio.wait([carrying])
+            if session is not self._claimable and session.id and session.carried and not session.lost:
+                await asyncio.wait([session.post("destroy")], timeout=CLOSE)  # Janus would keep it to be claimed
+            await cancel(carrying)
             if session is not self._claimable:
                 session.lose()
-            with contextlib.suppress(OSError, aiohttp.ClientError):
-                await socket.close()
+            if session is self._claimable and not socket.closed and self._dead_socket is None:
+                self._dead_socket = socket  # without a reclaim timeout Janus would end the session with it
+            else:
+                await close(socket)
+
+    async def _open_socket(self, http: aiohttp.ClientSession) -> aiohttp.ClientWebSocketResponse:
+        """Connect to Janus' WebSocket API.
+
+        Raises:
+            NoConnection: it failed.
+        """
+        try:
+            async with asyncio.timeout(min(self._timeout, CONNECT)):
+                return await http.ws_connect(
+                    self.settings.url,
+                    protocols=[SUBPROTOCOL],
+                    timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE),
+                    max_msg_size=0,
+                )
+        except aiohttp.ConnectionTimeoutError as error:
+            raise NoConnection("it does not answer", reached=False) from error
+        except TimeoutError as error:
+            raise NoConnection("it does not answer") from error
+        except aiohttp.WSServerHandshakeError as error:
+            if error.status in PROXY_WITHOUT_JANUS:
+                raise NoConnection("there is no Janus behind the proxy", gone=True) from error
+            raise NoConnection("the server there does not speak Janus' WebSocket API") from error
+        except (OSError, aiohttp.ClientError) as error:
+            gone = getattr(error, "errno", None) == errno.ECONNREFUSED  # the process is gone, and the session with it
+            raise NoConnection(describe(error), gone=gone, reached=False) from error
+
+    async def _close_dead_socket(self) -> None:
+        socket, self._dead_socket = self._dead_socket, None
+        if socket is not None:
+            await close(socket)
 
     async def _use(self, http: aiohttp.ClientSession, session: JanusSession, carrying: asyncio.Task[str]) -> Outcome:
         claiming = session is self._claimable
@@ -197,22 +236,80 @@ class JanusConnector:
             return outcome
         if session.lost:  # the claim succeeded just after the deadline
             return SfuState.CONNECTING, self.reason
-        self._clear_claimable()
-        self._session = session
-        self._set_state(SfuState.READY, "")
+        await self._close_dead_socket()
         self._log.info("Janus %s is %s", self.version, "back, and its streams go on" if claiming else "ready")
         if not self._reclaim_timeout:
             self._log.warning(
                 "Janus keeps no session whose connection breaks (reclaim_session_timeout): calls end with it"
             )
-        upkeep = asyncio.create_task(self._upkeep(http, session, claiming), name="janus-upkeep")
-        try:
-            await asyncio.wait([carrying])
-        finally:
-            upkeep.cancel()
-            await asyncio.wait([upkeep])
-        self._on_disconnected(session, carrying.result())
+        while await self._use_until_stall(http, session, carrying, claimed=claiming):
+            if not await self._wait_for_stalled(http, session, carrying):
+                break
+            self._log.info("Janus answers again, and its streams go on")
+            claiming = False
         return outcome
+
+    async def _use_until_stall(
+        self, http: aiohttp.ClientSession, session: JanusSession, carrying: asyncio.Task[str], *, claimed: bool
+    ) -> bool:
+        """Use the session until Janus stalls, or the connection ends (false)."""
+        self._clear_claimable()
+        self._session = session
+        self._set_state(SfuState.READY, "")
+        upkeep = asyncio.create_task(self._upkeep(http, session, claimed), name="janus-upkeep")
+        stalled = asyncio.create_task(session.stalled.wait(), name="janus-stalled")
+        try:
+            await asyncio.wait([carrying, stalled], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await cancel(upkeep, stalled)
+        if carrying.done():
+            self._on_disconnected(session, carrying.result())
+            return False
+        return True
+
+    async def _wait_for_stalled(
+        self, http: aiohttp.ClientSession, session: JanusSession, carrying: asyncio.Task[str]
+    ) -> bool:
+        """Wait while Janus does not answer and its connection is up; return whether it answers over it again.
+
+        If not, the session is lost, or it is to be claimed over another connection because this one is dead.
+        """
+        self._session, self._claimable, self._disconnected_at = None, session, self._clock()
+        self._give_up_at(session.last_received + max(STALL, self._reclaim_timeout), STALLED)
+        self._log.warning("%s; its streams go on if it comes back in time", STALLED)
+        self._set_state(SfuState.CONNECTING, STALLED)
+        answering = asyncio.create_task(session.answering.wait(), name="janus-answering")
+        probe = asyncio.create_task(self._probe(http, session), name="janus-probe")
+        try:
+            await asyncio.wait([carrying, answering, probe], return_when=asyncio.FIRST_COMPLETED)
+            if probe.done():  # Janus is there: it would answer now over this connection, too
+                await asyncio.wait([carrying, answering], timeout=SHORT, return_when=asyncio.FIRST_COMPLETED)
+            answers = answering.done()
+        finally:
+            await cancel(answering, probe)
+        if carrying.done():
+            self._on_disconnected(session, carrying.result())
+            return False
+        return answers
+
+    async def _probe(self, http: aiohttp.ClientSession, session: JanusSession) -> None:
+        """Return when another connection to Janus succeeds; give the session up when there is no Janus any more."""
+        while True:
+            try:
+                socket = await self._open_socket(http)
+            except NoConnection as error:
+                if error.gone:
+                    self._lose_claimable(str(error))
+                    return
+                if not error.reached:
+                    deadline = session.last_received + max(UNREACHABLE, self._reclaim_timeout)
+                    self._give_up_at(max(deadline, self._clock()), STALLED)
+                else:
+                    self._give_up_at(session.last_received + max(STALL, self._reclaim_timeout), STALLED)
+            else:
+                await close(socket)
+                return
+            await asyncio.sleep(PROBE)
 
     async def _open_or_claim(self, session: JanusSession, carrying: asyncio.Task[str], *, claiming: bool) -> Outcome:
         opening = asyncio.create_task(self._claim(session) if claiming else self._open(session), name="janus-open")
@@ -230,13 +327,15 @@ class JanusConnector:
             async with asyncio.timeout(self._timeout):
                 server_info = await session.request("info")
                 reason = reason_unusable(server_info)
-                if reason:
-                    return SfuState.REFUSED, reason
-                await session.open()
+                if not reason:
+                    await session.open()
+                    reason = await self._check(session)
         except JanusError as error:
             return SfuState.REFUSED, f"it refuses this gateway: {error}"
         except (TimeoutError, McuLost):
             return SfuState.CONNECTING, "it does not answer"
+        if reason:
+            return SfuState.REFUSED, reason
         self._apply(server_info)
         return SfuState.READY, ""
 
@@ -270,14 +369,22 @@ class JanusConnector:
     def _on_disconnected(self, session: JanusSession, reason: str) -> None:
         """Keep the session of a connection that has ended for as long as it can be claimed."""
         now = self._clock()
+        if session.lost:
+            return
         self._session, self._claimable, self._disconnected_at = None, session, now
         deadline = session.last_received + self._reclaim_timeout  # Janus, too, counts from the last request
         if session.ended_by_janus or deadline <= now:
             self._lose_claimable(reason)
             return
-        self._claim_deadline = asyncio.get_running_loop().call_at(deadline, self._lose_claimable, reason)
+        self._give_up_at(deadline, reason)
         self._log.warning("Janus is away: %s; its streams go on while the session can be claimed", reason)
         self._set_state(SfuState.CONNECTING, reason)
+
+    def _give_up_at(self, deadline: float, reason: str) -> None:
+        """Lose the streams of the claimable session at this time of the clock, unless Janus is back before."""
+        if self._claim_deadline is not None:
+            self._claim_deadline.cancel()
+        self._claim_deadline = asyncio.get_running_loop().call_at(deadline, self._lose_claimable, reason)
 
     def _lose_claimable(self, reason: str) -> None:
         """Give up the session that was to be claimed, if there is one: its streams are lost."""
@@ -305,6 +412,19 @@ class JanusConnector:
         self._changed = asyncio.Event()
         if changed:
             self._on_change()
+
+
+async def cancel(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks and wait until they have ended."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+async def close(socket: aiohttp.ClientWebSocketResponse) -> None:
+    """Close a WebSocket; an error of its connection is of no interest any more."""
+    with contextlib.suppress(OSError, aiohttp.ClientError):
+        await socket.close()
 
 
 def describe(error: Exception) -> str:

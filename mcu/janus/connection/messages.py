@@ -14,6 +14,7 @@ import msgspec
 SUBPROTOCOL = "janus-protocol"
 ADMIN_SUBPROTOCOL = "janus-admin-protocol"
 PLUGIN = "janus.plugin.videoroom"
+OLDEST = (1,)  # the first version whose VideoRoom has subscriptions to several m-lines
 RECOMMENDED = (1, 4, 1)  # the oldest version of Janus that has all its security fixes
 UNKNOWN_INTERFACE = "janus-config/datachannels.c"  # begins VideoRoom's description where that steps aside
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -267,6 +268,8 @@ def version_numbers(text: str) -> tuple[int, ...]:
 
 def reason_unusable(server_info: JanusMessage) -> str:
     """Return one sentence why this Janus cannot be used; empty: it can."""
+    if () < version_numbers(server_info.version_string) < OLDEST:
+        return f"this is Janus {loggable(server_info.version_string)}; 1.0 is the first that can be used"
     if PLUGIN not in server_info.plugins:
         return "this Janus has no VideoRoom plugin (janus.plugin.videoroom)"
     if not server_info.data_channels:

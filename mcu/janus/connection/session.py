@@ -34,6 +34,7 @@ from mcu.janus.connection.transactions import Expect, Route, SettledRequest, Tra
 from mcu.janus.labels import control_label
 
 KEEPALIVE = 3.0  # seconds; Janus counts the time in which a session may be claimed from its last request
+NO_ANSWER = 3.0  # seconds without an answer to a keepalive after which Janus has stalled
 
 Answer = asyncio.Future[JanusMessage | None]  # None: the session was lost
 Undo = Callable[[JanusMessage], object]  # removes from Janus what a late success has created
@@ -61,7 +62,7 @@ class JanusSession:
     ``claim`` over another one, or ``lose``. Requests made in between wait.
     """
 
-    def __init__(self, secrets: Mapping[str, str], timeout: float, instance: str, log: JanusLog, clock: Clock) -> None:
+    def __init__(self, secrets: Mapping[str, str], instance: str, log: JanusLog, clock: Clock) -> None:
         self.id = 0
         self.log = log
         self.instance = instance  # the gateway's name in labels (``mcu.janus.labels``)
@@ -73,7 +74,6 @@ class JanusSession:
         self.handles: dict[int, Handle] = {}
         self.detaching: set[int] = set()  # handles whose detach is on its way, or about to be sent
         self._secrets = secrets
-        self._timeout = timeout  # seconds, for keepalives
         self._clock = clock
         self._transactions = Transactions()
         self._answers: dict[str, Answer] = {}
@@ -81,9 +81,16 @@ class JanusSession:
         self._queue = RequestQueue()
         self._may_send = asyncio.Event()  # cleared while the session has to be claimed
         self._may_send.set()
+        self.stalled = asyncio.Event()  # a keepalive is not answered; requests wait
+        self.answering = asyncio.Event()  # the reverse
         self._ended = asyncio.Event()
         self._end_reason = ""
         self._socket: aiohttp.ClientWebSocketResponse | None = None
+
+    @property
+    def carried(self) -> bool:
+        """Whether a connection carries the session now."""
+        return self._socket is not None
 
     async def open(self) -> None:
         """Create the Janus session and the control handle, over which rooms are created and destroyed.
@@ -100,6 +107,7 @@ class JanusSession:
         """Read, write and send keepalives until the connection ends, and return why. The session outlives it."""
         self._socket = socket
         self.last_received = self._clock()
+        self._on_answering()
         tasks = [
             asyncio.create_task(self._read(socket), name="janus-read"),
             asyncio.create_task(self._write(socket), name="janus-write"),
@@ -148,6 +156,15 @@ class JanusSession:
         if refusal is not None:
             raise refusal
         self._resume()
+
+    def _on_stall(self) -> None:
+        self._may_send.clear()
+        self.answering.clear()
+        self.stalled.set()
+
+    def _on_answering(self) -> None:
+        self.stalled.clear()
+        self.answering.set()
 
     def _resume(self) -> None:
         for transaction in self._queue.requeue():
@@ -257,6 +274,7 @@ class JanusSession:
         if self.lost:
             return
         self.lost = True
+        self._end("the session was given up", by_janus=False)
         for answer in list(self._answers.values()):
             if not answer.done():
                 answer.set_result(None)
@@ -264,15 +282,15 @@ class JanusSession:
         for handle in handles.values():
             handle.notify("lost", lambda listener: listener.on_lost())
 
-    def _end(self, reason: str) -> None:
-        """Note that Janus has ended the session: ``carry`` returns the reason, and there is nothing to claim."""
-        self.ended_by_janus = True
+    def _end(self, reason: str, *, by_janus: bool = True) -> None:
+        """Note that the session has ended: ``carry`` returns the reason, and there is nothing to claim."""
+        self.ended_by_janus = self.ended_by_janus or by_janus
         self._end_reason = self._end_reason or reason
         self._ended.set()
 
     async def _write(self, socket: aiohttp.ClientWebSocketResponse) -> str:
-        await self._may_send.wait()
         while True:
+            await self._may_send.wait()
             text = await self._queue.next_text()
             try:
                 await socket.send_str(text)
@@ -283,8 +301,6 @@ class JanusSession:
         while True:
             frame = await socket.receive()
             if frame.type is not aiohttp.WSMsgType.TEXT:
-                if isinstance(socket.exception(), aiohttp.ServerTimeoutError):
-                    return "Janus does not answer any more"
                 return "the connection was closed"
             self.last_received = self._clock()
             try:
@@ -324,17 +340,31 @@ class JanusSession:
         answer.set_result(message)
 
     async def _keep_alive(self) -> str:
-        await self._may_send.wait()
         while True:
-            try:
+            await self._may_send.wait()
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(KEEPALIVE):
                     await self._ended.wait()
                 return self._end_reason
-            except TimeoutError:
-                if not self.id:
-                    continue
+            if not self.id:
+                continue
+            answer = self.post("keepalive", Expect.ACK)
             try:
-                async with asyncio.timeout(self._timeout):
-                    await self.request("keepalive", Expect.ACK)
-            except (TimeoutError, JanusError, McuLost):
-                return "Janus did not answer a keepalive"
+                await self._wait_through_stall(answer)
+                self.checked(answer.result())
+            except McuLost:
+                return self._end_reason
+            except JanusError:
+                return "Janus refused a keepalive"
+            finally:
+                answer.cancel()
+
+    async def _wait_through_stall(self, answer: Answer) -> None:
+        """Wait for the answer to a keepalive; from ``NO_ANSWER`` on until it comes, Janus has stalled."""
+        answered, _ = await asyncio.wait([answer], timeout=NO_ANSWER)
+        if answered:
+            return
+        self._on_stall()
+        await asyncio.wait([answer])
+        self._may_send.set()
+        self._on_answering()

@@ -53,7 +53,15 @@ class JanusServer:
         self.settings = settings
         self.rooms = rooms
         self.connector = JanusConnector(
-            settings, timeout, rooms.instance, self.log, clock, wall_clock, self._on_connector_change, self._upkeep
+            settings,
+            timeout,
+            rooms.instance,
+            self.log,
+            clock,
+            wall_clock,
+            self._on_connector_change,
+            rooms.reason_unusable,
+            self._upkeep,
         )
         self.publishers: set[JanusPublisher] = set()
         self.remotes: dict[JanusPublisher, RemoteStream] = {}  # copies of streams of another Janus

@@ -8,7 +8,7 @@ import secrets
 from mcu.base import PublishOptions, StreamKey
 from mcu.janus.connection.messages import NO_SUCH_HANDLE, NO_SUCH_SESSION, JanusError, JanusMessage, error_of
 from mcu.janus.connection.session import Answer, JanusSession, RequestInterrupted
-from mcu.janus.labels import stream_label
+from mcu.janus.labels import control_label, stream_label
 from mcu.janus.rooms import videoroom
 
 
@@ -65,6 +65,29 @@ class RoomRegistry:
                 raise
             else:
                 return room
+
+    async def reason_unusable(self, session: JanusSession) -> str:
+        """Create a room as streams do and destroy it; return one sentence why that fails, empty if it succeeds.
+
+        Raises:
+            RequestInterrupted: the connection broke.
+            McuLost: the session is lost.
+        """
+        room = secrets.randbits(52) + 1
+        self.add(room, session)
+        body = videoroom.create(room, control_label(self.instance), PublishOptions(), self.admin_key)
+        try:
+            created = session.post("message", repeatable=False, handle_id=session.control.id, body=body)
+            session.checked(await asyncio.shield(created))
+        except JanusError as error:
+            del self._owned[room]
+            self._forget(room)
+            return videoroom.reason_refused(error)
+        except BaseException:
+            self._disown(room)
+            raise
+        session.checked(await asyncio.shield(self.destroy(session, room)))
+        return ""
 
     def add(self, room: int, session: JanusSession) -> None:
         """Register a room before it is created; it is owned until ``destroy`` or the end of the session."""

@@ -18,6 +18,9 @@ AUDIO_CODECS = ("opus", "g722", "pcmu", "pcma")  # the default order; browsers s
 VIDEO_CODECS = ("vp8", "h264", "vp9", "av1", "h265")
 MAX_CODECS = 5  # Janus takes no more; one name that it does not know makes it refuse the room (430)
 
+MISSING_ELEMENT = 429  # of ``create``: Janus has an admin_key
+INVALID_ELEMENT = 430
+UNAUTHORIZED = 433  # of ``create``: another admin_key
 NO_SUCH_ROOM = 426  # or the publisher has left it
 ROOM_EXISTS = 427
 NO_SUCH_FEED = 428  # also a publisher whose DTLS is not up
@@ -118,6 +121,17 @@ def configure_subscriber(selection: MediaSelection) -> dict[str, Any]:
 def remove_remote_publisher(room: int, feed: int) -> dict[str, Any]:
     """Return the request that ends a feed that another Janus sends."""
     return {"request": "remove_remote_publisher", "room": room, "id": feed}
+
+
+def reason_refused(error: JanusError) -> str:
+    """Return one sentence why Janus creates no rooms."""
+    if error.code == MISSING_ELEMENT and "admin_key" in str(error):
+        return "VideoRoom of this Janus has an admin_key, and this gateway's configuration none"
+    if error.code == UNAUTHORIZED:
+        return "VideoRoom of this Janus has another admin_key than this gateway's configuration"
+    if error.code == INVALID_ELEMENT and "room should be a string" in str(error):
+        return "VideoRoom of this Janus has string_ids = true; this gateway needs numbers (string_ids = false)"
+    return f"VideoRoom of this Janus creates no rooms: {error}"
 
 
 def mcu_error(error: JanusError) -> McuError:

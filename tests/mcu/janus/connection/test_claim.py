@@ -197,8 +197,10 @@ async def test_an_admin_api_that_refuses_the_secret_does_not_disturb_calls(
 async def test_a_session_that_could_not_be_claimed_in_time_is_removed_from_janus(
     proxied: JanusBehindProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcu.janus.connection.connector.HEARTBEAT", 0.4)
+    monkeypatch.setattr("mcu.janus.connection.session.KEEPALIVE", 0.2)
+    monkeypatch.setattr("mcu.janus.connection.session.NO_ANSWER", 0.2)
     monkeypatch.setattr("mcu.janus.connection.connector.CONNECT", 0.4)
+    monkeypatch.setattr("mcu.janus.connection.connector.STALL", 1.0)
     call = await proxied.start_call()
     monkeypatch.setattr(proxied.mcu.server().connector, "_reclaim_timeout", 1.0)
     _, _, published = await call.publisher()

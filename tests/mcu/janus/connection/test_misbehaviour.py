@@ -10,6 +10,7 @@ import pytest
 
 from mcu.base import McuLost, McuTimeout, PublishOptions, Rejected, SfuState
 from mcu.janus.backend import JanusMcu
+from mcu.janus.connection.connector import NoConnection
 from mcu.janus.connection.messages import PLUGIN, HandleInfo, JanusMessage, parse
 from mcu.janus.connection.transactions import Expect
 from mcu.janus.settings import JanusServerSettings
@@ -125,17 +126,104 @@ async def test_a_session_that_janus_does_not_know_any_more_is_replaced_by_a_new_
         await mcu.stop()
 
 
-async def test_an_unanswered_keepalive_ends_the_session(
-    states: RecordedStates, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a stall noticed after 0.2 s."""
     monkeypatch.setattr("mcu.janus.connection.session.KEEPALIVE", 0.1)
+    monkeypatch.setattr("mcu.janus.connection.session.NO_ANSWER", 0.1)
+    monkeypatch.setattr("mcu.janus.connection.connector.SHORT", 0.1)
+    monkeypatch.setattr("mcu.janus.connection.connector.PROBE", 0.05)
+
+
+async def until_stalled(fake: FakeJanus, states: RecordedStates) -> str:
+    """Have no keepalive answered any more, wait until Janus has stalled, and return the last one's transaction."""
+    fake.answers["keepalive"] = None
+    await states.until(lambda status: status.sfus[0].reason == "Janus does not answer any more")
+    transaction: str = [request for request in fake.requests if request["janus"] == "keepalive"][-1]["transaction"]
+    return transaction
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_requests_during_a_stall_wait_and_are_sent_over_the_same_connection(
+    states: RecordedStates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcu.janus.connection.connector.SHORT", WAIT)
     async with FakeJanus() as fake:
-        mcu = await ready(fake, states, request_timeout=0.3)
-        await fake.until("keepalive", 2)
-        fake.answers["keepalive"] = None
-        await states.until(lambda status: not status.ready)
+        mcu = await ready(fake, states)
+        session = await mcu.session()
+        transaction = await until_stalled(fake, states)
+        control, asked = session.control.id, len(fake.requests)
+        first = asyncio.create_task(session.attach("first", None))
+        given_up = asyncio.create_task(session.attach("second", None))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        del fake.answers["keepalive"]
+        await fake.sockets[0].send_json({"janus": "ack", "transaction": transaction})
+        await states.until(lambda status: status.ready)
+        handle = await first
+        assert [request["opaque_id"] for request in fake.requests[asked:] if request["janus"] == "attach"] == ["first"]
+        assert (handle.session, session.control.id, session.lost) == (session, control, False)
+        assert not [request for request in fake.requests if request["janus"] == "claim"]
         await mcu.stop()
-    assert "did not answer a keepalive" in caplog.text
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_session_whose_connection_is_dead_is_claimed_over_another_before_the_dead_one_is_closed(
+    states: RecordedStates,
+) -> None:
+    async with FakeJanus() as fake:
+        fake.answers["claim"] = {"janus": "success"}
+        mcu = await ready(fake, states)  # without a reclaim timeout
+        session = await mcu.session()
+        await until_stalled(fake, states)
+        await fake.until("claim")
+        dead = fake.sockets[0]
+        assert not dead.closed
+        del fake.answers["keepalive"]
+        await states.until(lambda status: status.ready)
+        assert await mcu.session() is session
+        async with asyncio.timeout(WAIT):
+            while not dead.closed:  # noqa: ASYNC110  the server's socket has no event of it
+                await asyncio.sleep(0.01)
+        await mcu.stop()
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("gone", [True, False])
+async def test_a_janus_that_stays_away_loses_its_session(
+    states: RecordedStates, monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    monkeypatch.setattr("mcu.janus.connection.connector.UNREACHABLE", 0.3)
+    failure = NoConnection("away", gone=gone, reached=False)
+
+    async def fail(*_: object) -> None:
+        raise failure
+
+    async with FakeJanus() as fake:
+        mcu = await ready(fake, states)
+        session = await mcu.session()
+        with monkeypatch.context() as unreachable:
+            unreachable.setattr("mcu.janus.connection.connector.JanusConnector._open_socket", fail)
+            await until_stalled(fake, states)
+            async with asyncio.timeout(WAIT):
+                while not session.lost:  # noqa: ASYNC110  a session has no event of it
+                    await asyncio.sleep(0.01)
+        del fake.answers["keepalive"]
+        await states.until(lambda status: status.ready)
+        assert await mcu.session() is not session
+        await mcu.stop()
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_refused_keepalive_makes_the_gateway_connect_anew(states: RecordedStates) -> None:
+    async with FakeJanus() as fake:
+        mcu = await ready(fake, states)
+        fake.answers["keepalive"] = {"janus": "error", "error": {"code": 403, "reason": "Unauthorized"}}
+        await states.until(lambda status: status.sfus[0].reason == "Janus refused a keepalive")
+        del fake.answers["keepalive"]
+        await states.until(lambda status: status.ready)
+        assert len(fake.sockets) == 2
+        await mcu.stop()
 
 
 async def test_an_unanswered_claim_is_repeated_and_given_up_in_time(
@@ -252,15 +340,16 @@ async def test_a_plugin_error_in_a_success_is_an_error(states: RecordedStates) -
 async def test_a_room_number_that_exists_is_replaced_by_another(states: RecordedStates) -> None:
     async with FakeJanus() as fake:
         mcu = await ready(fake, states)
+        checked = len(fake.requests)
         data = {"videoroom": "event", "error_code": 427, "error": "Room already exists"}
         fake.answers["message"] = {"janus": "success", "plugindata": {"plugin": PLUGIN, "data": data}}
         publishing = asyncio.create_task(
             mcu.publish(CAMERA, described(OFFER), PublishOptions(timeout=1), WaitableListener())
         )
-        await fake.until("message", 3)
+        await fake.until("message", 5)
         publishing.cancel()
         await asyncio.wait([publishing])
-        numbers = [request["body"]["room"] for request in fake.requests if "room" in request.get("body", {})]
+        numbers = [request["body"]["room"] for request in fake.requests[checked:] if "room" in request.get("body", {})]
         assert len(set(numbers)) == len(numbers)
         await mcu.stop()
 
