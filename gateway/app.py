@@ -195,6 +195,8 @@ class Gateway:
             server_internal=ServerInfo(SERVER_VERSION, features.internal(config.mcu.type)),
             server_welcome=ServerInfo(SERVER_VERSION, features.welcome(config.mcu.type)),
             outbox_bytes=config.sessions.outbox_bytes,
+            nextcloud_places=config.nextcloud.connections_per_host,
+            nextcloud_timeout=config.nextcloud.timeout,
             clock=self._clock,
             wall_clock=self._wall_clock,
             entropy=secrets.token_bytes,

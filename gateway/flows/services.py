@@ -14,6 +14,7 @@ from gateway.core.limits import Backend
 from gateway.core.policy import max_bitrate
 from gateway.core.session import Session
 from gateway.core.throttle import Address
+from gateway.flows.backend_turns import BackendTurns
 from gateway.flows.delivery import Delivery
 from gateway.flows.end_requests import EndRequests
 from gateway.flows.ports import FlowCounters, Nextcloud
@@ -47,18 +48,22 @@ class Services:
     clock: Callable[[], float]  # monotonic seconds
     wall_clock: Callable[[], float]  # unix seconds
     entropy: Callable[[int], bytes]
+    nextcloud_places: int = 8  # requests to one backend at once
+    nextcloud_timeout: float = 10.0  # seconds
     locate: Callable[[Address], GeoLocation] = lambda address: UNKNOWN  # country of an address (14.3)
     hub: Hub = field(default_factory=Hub)
     tasks: Tasks = field(default_factory=Tasks)
     end_requests: EndRequests = field(default_factory=EndRequests)
     delivery: Delivery = field(init=False)
     throttling: Throttling = field(init=False)
+    backend_turns: BackendTurns = field(init=False)
     warnings: LimitedLog = field(init=False)  # about what clients do
 
     def __post_init__(self) -> None:
         self.warnings = LimitedLog(log, self.clock)
         self.delivery = Delivery(self.end_requests)
         self.throttling = Throttling(self.clock, self.counters)
+        self.backend_turns = BackendTurns(self.nextcloud_places, self.nextcloud_timeout / 2, self.clock)
 
     @property
     def backends(self) -> Backends:

@@ -133,8 +133,12 @@ class RoomMembership:
 
     async def _request_join(self, session: Session, roomid: str, room_session: str) -> BackendAnswer:
         request = room_request(session, roomid, room_session or session.id)
+        turn = self._services.backend_turns.turn(
+            session.backend.id, session.network, known=bool(session.userid), wanted=lambda: session.open
+        )
         try:
-            return await self._services.nextcloud.ask(session.backend, session.url, request)
+            async with turn:
+                return await self._services.nextcloud.ask(session.backend, session.url, request)
         except NextcloudError as error:
             raise ProtocolError(Code.INTERNAL_ERROR.error(message=str(error))) from error
 

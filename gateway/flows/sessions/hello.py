@@ -67,7 +67,7 @@ class HelloRequests:
                 userid, user = await self._verify_token(url, credentials)
             case TicketCredentials(client_type):
                 backend, url = self._find_backend(credentials.url)
-                userid, user = await self._ask_nextcloud(backend, url, credentials)
+                userid, user = await self._ask_nextcloud(client, backend, url, credentials)
         if client.gone:
             return None
         self._check_size("user_bytes", len(user))
@@ -205,10 +205,16 @@ class HelloRequests:
             raise ProtocolError(Code.INVALID_BACKEND.error())
         return found
 
-    async def _ask_nextcloud(self, backend: Backend, url: str, ticket: TicketCredentials) -> tuple[str, Raw]:
+    async def _ask_nextcloud(
+        self, client: ClientConnection, backend: Backend, url: str, ticket: TicketCredentials
+    ) -> tuple[str, Raw]:
         """Have Nextcloud check a ticket, and return the user id and user data of its answer (3.2)."""
+        turn = self._services.backend_turns.turn(
+            backend.id, network(client.address), known=False, wanted=lambda: not client.gone
+        )
         try:
-            answer = await self._services.nextcloud.ask(backend, url, AuthRequest(ticket.params))
+            async with turn:
+                answer = await self._services.nextcloud.ask(backend, url, AuthRequest(ticket.params))
         except NextcloudError as error:
             raise ProtocolError(Code.INTERNAL_ERROR.error(message=str(error))) from error
         if answer.type == "error" and answer.error is not None:

@@ -1,0 +1,136 @@
+"""The order in which requests that clients cause go to a Nextcloud, so that strangers do not starve the members.
+
+Source: docs/protocol.md, "Limits". Nextcloud answers few requests at a time (``nextcloud.connections_per_host``), and
+whoever connects can cause one. Joins of users go first, then hellos and joins of guests, which never take all places.
+Of one address only a few are asked at a time, so that an address delays itself first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from gateway.flows.ports import NextcloudError
+from gateway.limited_log import LimitedLog
+
+PER_ADDRESS_SHARE = 2  # an address has at most the places divided by this
+FOR_USERS_SHARE = 4  # the places divided by this are kept for requests of users
+
+
+log = logging.getLogger("portunus.flows")
+
+
+class NoTurn(NextcloudError):
+    """The request is not sent: its turn did not come in time, or it is no longer wanted."""
+
+    def __init__(self) -> None:
+        super().__init__("the backend did not answer in time")
+
+
+class _Waiter:
+    __slots__ = ("known", "network", "turn")
+
+    def __init__(self, network: int | None, known: bool, turn: asyncio.Future[None]) -> None:
+        self.network = network
+        self.known = known
+        self.turn = turn
+
+
+class _Queue:
+    """The requests to one backend."""
+
+    def __init__(self, places: int) -> None:
+        self._places = places
+        self._per_address = max(places // PER_ADDRESS_SHARE, 1)
+        self._for_strangers = max(places - places // FOR_USERS_SHARE, 1)
+        self._running = 0
+        self._strangers = 0  # of those running
+        self._by_network: dict[int | None, int] = {}
+        self._waiting: dict[bool, deque[_Waiter]] = {True: deque(), False: deque()}  # by ``known``
+
+    @property
+    def idle(self) -> bool:
+        return not self._running
+
+    async def enter(self, network: int | None, known: bool) -> _Waiter:
+        waiter = _Waiter(network, known, asyncio.get_running_loop().create_future())
+        self._waiting[known].append(waiter)
+        self._admit()
+        try:
+            await waiter.turn
+        except BaseException:
+            if waiter.turn.done() and not waiter.turn.cancelled():
+                self.leave(waiter)
+            else:
+                self._waiting[known].remove(waiter)
+            raise
+        return waiter
+
+    def leave(self, waiter: _Waiter) -> None:
+        self._running -= 1
+        self._strangers -= not waiter.known
+        left = self._by_network[waiter.network] - 1
+        if left:
+            self._by_network[waiter.network] = left
+        else:
+            del self._by_network[waiter.network]
+        self._admit()
+
+    def _admit(self) -> None:
+        while self._running < self._places and (waiter := self._next()) is not None:
+            self._waiting[waiter.known].remove(waiter)
+            self._running += 1
+            self._strangers += not waiter.known
+            self._by_network[waiter.network] = self._by_network.get(waiter.network, 0) + 1
+            waiter.turn.set_result(None)
+
+    def _next(self) -> _Waiter | None:
+        candidates = [self._waiting[True]]
+        if self._strangers < self._for_strangers:
+            candidates.append(self._waiting[False])
+        for waiting in candidates:
+            for waiter in waiting:
+                if not waiter.turn.done() and self._by_network.get(waiter.network, 0) < self._per_address:
+                    return waiter
+        return None
+
+
+class BackendTurns:
+    """The queues of all backends; ``places`` requests to one backend run at once, and none waits over ``timeout``."""
+
+    def __init__(self, places: int, timeout: float, clock: Callable[[], float]) -> None:
+        self._places = places
+        self._timeout = timeout
+        self._warnings = LimitedLog(log, clock)
+        self._queues: dict[str, _Queue] = {}
+
+    @asynccontextmanager
+    async def turn(
+        self, backend: str, network: int | None, *, known: bool, wanted: Callable[[], bool]
+    ) -> AsyncIterator[None]:
+        """Wait for a turn at the backend of this id, and hold its place.
+
+        ``network`` is that of the client's address; ``known`` says that Nextcloud has authenticated its user before;
+        ``wanted`` is asked when the turn has come.
+
+        Raises:
+            NoTurn: the request must not be sent.
+        """
+        queue = self._queues.setdefault(backend, _Queue(self._places))
+        try:
+            async with asyncio.timeout(self._timeout):
+                waiter = await queue.enter(network, known)
+        except TimeoutError as error:
+            self._warnings.warning(backend, "requests to backend %s waited too long: it is slow, or flooded", backend)
+            raise NoTurn from error
+        try:
+            if not wanted():
+                raise NoTurn
+            yield
+        finally:
+            queue.leave(waiter)
+            if queue.idle and self._queues.get(backend) is queue:
+                del self._queues[backend]

@@ -1,0 +1,52 @@
+"""Strangers that say hello do not starve the members of the requests to Nextcloud (reference 3.7)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from gateway.tools.fake_nextcloud import FakeNextcloud, RecordedRequest
+from gateway.tools.talk_client import Json, TalkClient
+from tests.abuse.scene import running
+from tests.gateway.edge.raw_client import RawClient
+
+pytestmark = pytest.mark.full
+
+STRANGERS = 900
+SLOW = 0.1  # seconds that Nextcloud takes for an answer
+SOON = 2.0  # seconds within which a member joins
+
+
+class SlowNextcloud(FakeNextcloud):
+    """A Nextcloud that takes its time once ``slow`` is set."""
+
+    slow = False
+
+    async def _record(self, seen: RecordedRequest) -> Json | web.StreamResponse | None:
+        if self.slow:
+            await asyncio.sleep(SLOW)
+        return await super()._record(seen)
+
+
+async def test_members_join_while_hundreds_of_strangers_say_hello(tmp_path: Path) -> None:
+    cloud = SlowNextcloud()
+    async with running(tmp_path, cloud=cloud) as scene, scene.undisturbed(memory=64 << 20):
+        async with TalkClient(scene.url, cloud.url) as member:
+            await member.hello(cloud.ticket("member"))
+            await member.join("one")
+            cloud.slow = True
+            strangers = [await RawClient.connect(scene.address) for _ in range(STRANGERS)]
+            hello = {"version": "1.0", "auth": {"url": cloud.url, "params": {"ticket": "forged"}}}
+            for one in strangers:
+                one.send({"type": "hello", "hello": hello})
+            for number in range(4):
+                started = time.monotonic()
+                await member.join(f"room {number}")
+                assert time.monotonic() - started < SOON
+            for one in strangers:
+                one.writer.transport.abort()
+        assert len([line for line in scene.lines if "level=warning" in line]) <= 2

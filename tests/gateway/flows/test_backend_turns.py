@@ -1,0 +1,117 @@
+"""The order of the requests to one backend that clients cause."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.flows.backend_turns import BackendTurns, NoTurn
+from tests.gateway.flows.virtual_time import settle
+
+PLACES = 8
+TIMEOUT = 10.0
+
+
+class Backend:
+    """A backend that answers when it is told to, and notes the order of its requests."""
+
+    def __init__(self) -> None:
+        self.turns = BackendTurns(PLACES, TIMEOUT, asyncio.get_running_loop().time)
+        self.asked: list[str] = []
+        self.refused: list[str] = []
+        self.answers: dict[str, asyncio.Event] = {}
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def request(self, name: str, network: int | None = 1, *, known: bool = False, wanted: bool = True) -> None:
+        self.answers[name] = asyncio.Event()
+        self.tasks.append(asyncio.create_task(self._run(name, network, known, wanted)))
+
+    async def _run(self, name: str, network: int | None, known: bool, wanted: bool) -> None:
+        try:
+            async with self.turns.turn("cloud", network, known=known, wanted=lambda: wanted):
+                self.asked.append(name)
+                await self.answers[name].wait()
+        except NoTurn:
+            self.refused.append(name)
+
+    async def answer(self, *names: str) -> None:
+        for name in names:
+            self.answers[name].set()
+        await settle()
+
+
+# reference 3.7-h
+async def test_one_address_has_half_of_the_places() -> None:
+    backend = Backend()
+    for number in range(900):
+        backend.request(f"stranger {number}")
+    await settle()
+    assert backend.asked == [f"stranger {number}" for number in range(PLACES // 2)]
+    backend.request("other", network=2)
+    await settle()
+    assert backend.asked[-1] == "other"
+    await backend.answer("stranger 0")
+    assert backend.asked[-1] == "stranger 4"
+
+
+async def test_strangers_of_many_addresses_leave_places_for_users() -> None:
+    backend = Backend()
+    for number in range(900):
+        backend.request(f"stranger {number}", network=number)
+    await settle()
+    assert len(backend.asked) == PLACES - PLACES // 4
+    backend.request("user", network=5000, known=True)
+    await settle()
+    assert backend.asked[-1] == "user"
+
+
+async def test_users_go_first() -> None:
+    backend = Backend()
+    for number in range(PLACES):
+        backend.request(f"user {number}", network=number, known=True)
+    await settle()
+    backend.request("stranger", network=100)
+    backend.request("user", network=101, known=True)
+    await backend.answer("user 0")
+    assert backend.asked[-1] == "user"
+    await backend.answer("user 1", "user")
+    assert backend.asked[-1] == "stranger"
+
+
+async def test_request_whose_turn_does_not_come_is_refused_and_leaves_no_gap(caplog: pytest.LogCaptureFixture) -> None:
+    backend = Backend()
+    for number in range(6):
+        backend.request(f"r{number}")
+    await asyncio.sleep(TIMEOUT + 0.1)
+    assert backend.refused == ["r4", "r5"]
+    assert len(caplog.records) == 1  # one line, not one for each failure
+    backend.request("later")
+    await backend.answer("r0")
+    assert backend.asked[-1] == "later"
+
+
+async def test_request_that_is_no_longer_wanted_is_not_sent() -> None:
+    backend = Backend()
+    for number in range(4):
+        backend.request(f"r{number}")
+    backend.request("gone", wanted=False)
+    backend.request("next")
+    await backend.answer("r0")
+    assert backend.refused == ["gone"]
+    assert backend.asked[-1] == "next"
+
+
+@pytest.mark.parametrize("begun", [True, False])
+async def test_cancelled_request_gives_its_place_back(begun: bool) -> None:
+    backend = Backend()
+    for number in range(5):
+        backend.request(f"r{number}")
+    await settle()
+    backend.tasks[0 if begun else 4].cancel()
+    await settle()
+    backend.request("next")
+    await backend.answer("r1", "r2")
+    assert backend.asked[-1] == "next"
+    await backend.answer("r3", "next", *(["r4"] if begun else []), *(["r0"] if not begun else []))
+    assert not backend.turns._queues
