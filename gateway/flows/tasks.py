@@ -104,6 +104,8 @@ class SerialQueue:
                     await self._next()()
                 except Exception:
                     log.exception("a job of %s failed", self._name)
+                if self._jobs:
+                    await asyncio.sleep(0)  # jobs that wait for nothing must not hold the loop together
         finally:
             self._task = None
 

@@ -70,7 +70,7 @@ async def measure_stalls(stalls: list[float]) -> None:
 async def keep_sending(client: TalkClient, period: float, sent: list[int]) -> None:
     """Send numbered messages to the room, with the time at which each is sent, until cancelled."""
     while True:
-        data = {"number": len(sent), "at": time.monotonic()}
+        data = {"type": "number", "number": len(sent), "at": time.monotonic()}
         await client.send({"type": "message", "message": {"recipient": {"type": "room"}, "data": data}})
         sent.append(len(sent))
         await asyncio.sleep(period)
