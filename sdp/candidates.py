@@ -1,6 +1,6 @@
-"""ICE candidates: parse one, and filter those that may be forwarded to the SFU.
+"""ICE candidates: the parser, and the filter for candidates on their way to the SFU.
 
-Source: RFC 8839 5.1 (the line), reference 5.2 (what is an error) and 9.4 (what is dropped).
+Source: RFC 8839 5.1 (the line), reference 5.2 (errors) and 9.4 (the filter).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Candidate:
 def parse(text: str) -> Candidate:
     """Parse a candidate, with or without the prefix ``a=``.
 
-    The empty text that marks the end of candidates is not one: the caller checks for it first.
+    The empty text, which marks the end of candidates, is an error here: the caller handles it first.
 
     Raises:
         SdpError: the text is not a candidate.
@@ -97,7 +97,7 @@ class CandidateFilter:
         self._blocked = tuple(_network(entry) for entry in blocked)
 
     def accepts(self, text: str) -> bool:
-        """Return whether a candidate may be forwarded to the SFU; the empty text that marks the end of candidates may.
+        """Return whether a candidate, or the empty text that marks the end of candidates, may be sent to the SFU.
 
         Never accepted: a malformed candidate, a host name (mDNS), an address with a zone, an unspecified address.
         """
@@ -115,8 +115,8 @@ class CandidateFilter:
 def filter_description(description: Description, candidate_filter: CandidateFilter) -> int:
     """Remove the candidate lines that the filter does not accept, on the session level too; return their number.
 
-    Some parsers split lines at other line breaks than LF too: a line is removed if any of its parts is a candidate that
-    the filter does not accept. Attribute names match in any case, as in Janus' parser.
+    Some parsers split lines at line breaks other than LF, too: a line is removed if any of its parts is a candidate
+    that the filter does not accept. Attribute names match in any case, as in Janus' parser.
     """
 
     def unwanted(line: str) -> bool:
@@ -132,7 +132,7 @@ def check(description: Description) -> None:
     """Check that each candidate of the media sections is well-formed.
 
     Raises:
-        CandidateError: one is malformed.
+        CandidateError: a candidate is malformed.
     """
     for index, section in enumerate(description.media):
         for value in section.attributes("candidate"):

@@ -21,12 +21,12 @@ _strings = msgspec.json.Decoder(str)
 _lists = msgspec.json.Decoder(list[str])
 _flags = msgspec.json.Decoder(bool | int | float)
 
-_GREATEST_FLAGS = 2**31 - 1
+_MAX_FLAGS = 2**31 - 1
 IN_CALL = 1  # bit of the in-call flags; the other bits name the media sent (7)
 
 
 class Participant(Struct, frozen=True):
-    """An entry of a participant list whose session is known here."""
+    """An entry of a participant list for a session of this server."""
 
     session: SessionId
     entry: ParticipantEntry  # with the public session id, without permissions
@@ -39,8 +39,8 @@ def resolve(entries: Iterable[ParticipantEntry], find: Callable[[str], SessionId
     found = []
     for entry in entries:
         key = "sessionId" if "sessionId" in entry else "sessionid"
-        given = _string(entry.get(key))
-        session = find(given) if given and given != "0" else None
+        nextcloud_id = _string(entry.get(key))
+        session = find(nextcloud_id) if nextcloud_id and nextcloud_id != "0" else None
         if session is None:
             continue
         shown = {name: value for name, value in entry.items() if name != "permissions"}
@@ -63,7 +63,7 @@ def in_call(value: Raw | None) -> bool | None:
 def call_flags(value: Raw | None) -> int | None:
     """Read in-call flags; a boolean counts as 1 or 0; ``None`` for anything else."""
     flags = _decoded(value, _flags)
-    if flags is None or not 0 <= flags <= _GREATEST_FLAGS or flags != int(flags):
+    if flags is None or not 0 <= flags <= _MAX_FLAGS or flags != int(flags):
         return None
     return int(flags)
 

@@ -12,8 +12,8 @@ from gateway.core.session import Session
 class EndCause(Enum):
     """The reason for which a session has to end."""
 
-    OUTBOX_FULL = "outbox full"  # its client received less than it was sent (invariant 6)
-    STREAMS_LOST = "streams lost"  # its client cannot be asked to offer them again (docs/mcu.md)
+    OUTBOX_FULL = "outbox full"  # a message did not fit into the outbox (invariant 6)
+    STREAMS_LOST = "streams lost"  # the client cannot be asked to offer its streams again (docs/mcu.md)
 
 
 class EndRequest(NamedTuple):

@@ -83,7 +83,7 @@ class PollClient:
             raise ConnectionError("the connection has ended")
         return message
 
-    async def closed(self) -> int | None:
+    async def wait_closed(self) -> int | None:
         """Skip all further messages and return the close code."""
         with contextlib.suppress(ConnectionError):
             while True:

@@ -193,7 +193,7 @@ class TalkClient:
                 self._changed.clear()
                 await self._changed.wait()
 
-    async def closed(self) -> int | None:
+    async def wait_closed(self) -> int | None:
         """Wait for the end of the connection and return the close code."""
         async with asyncio.timeout(WAIT_TIMEOUT):
             while self.close_code is None:

@@ -170,9 +170,9 @@ def decode_internal(params: Raw) -> InternalParams:
     return _internal_decoder.decode(params)
 
 
-# A JSON text may escape a lone surrogate, which encodes no character: JavaScript does for a string cut in the middle of
-# an emoji. msgspec rejects it even in a skipped value. Such a message is decoded a second time with the surrogate
-# replaced by U+FFFD, whose escape is as long, and the relayed value is cut out of the original text.
+# A JSON text may escape a lone surrogate, which encodes no character: JavaScript writes one for a string that was cut
+# in the middle of an emoji. msgspec rejects it even in a skipped value. Such a message is decoded a second time, with
+# the surrogate replaced by U+FFFD, whose escape is as long, and the relayed value is cut out of the original text.
 _SURROGATES = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
 )

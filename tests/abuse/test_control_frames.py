@@ -29,7 +29,7 @@ async def test_flood_of_control_frames_without_a_hello(tmp_path: Path, opcode: i
 async def flood(scene: Scene, frame: bytes) -> bool:
     """Send the frame until the connection ends, at most ``DURATION``; return whether it has ended."""
     client = await RawClient.connect(scene.address)
-    reading = asyncio.create_task(client.closed())
+    reading = asyncio.create_task(client.wait_closed())
     end = time.monotonic() + DURATION
     chunk = frame * (CHUNK * 1024 // len(frame))
     with contextlib.suppress(ConnectionError):

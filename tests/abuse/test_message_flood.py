@@ -24,7 +24,7 @@ async def test_flood_of_invalid_messages(tmp_path: Path, attackers: int) -> None
 async def flood(scene: Scene) -> None:
     """Send invalid messages until the gateway closes the connection."""
     async with await scene.attacker("mallory") as client:
-        closed = asyncio.create_task(client.closed())
+        closed = asyncio.create_task(client.wait_closed())
         with contextlib.suppress(ConnectionError):
             while not closed.done():
                 client.writer.write(masked("{") * 1000)

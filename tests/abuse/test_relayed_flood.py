@@ -36,7 +36,7 @@ async def flood(client: RawClient) -> None:
     """Send messages of 60 kB as fast as they are taken, and read what comes back."""
     message = {"type": "message", "message": {"recipient": {"type": "room"}, "data": {"x": "x" * 60_000}}}
     octets = masked(json.dumps(message))
-    reading = asyncio.create_task(client.closed())
+    reading = asyncio.create_task(client.wait_closed())
     end = time.monotonic() + DURATION
     with contextlib.suppress(ConnectionError, TimeoutError):
         while time.monotonic() < end and not reading.done():

@@ -189,20 +189,20 @@ class CallPage:
         """Return the public id of the session."""
         return str(await self.page.evaluate("portunus.signaling.sessionId"))
 
-    async def until(self, what: str, script: str, wait: float = WAIT) -> None:
+    async def until(self, description: str, script: str, wait: float = WAIT) -> None:
         """Wait until a JavaScript expression is true."""
 
         async def value() -> Any:
             return await self.page.evaluate(script)
 
-        await self._until(what, value, bool, wait)
+        await self._until(description, value, bool, wait)
 
     async def _stats(self, name: str, room_type: str, type: str, kind: str) -> dict[str, Any]:
         found: dict[str, Any] | None = await self.page.evaluate(_STATS, [name, room_type, type, kind])
         assert found is not None, f"no {type} {kind} of {name or 'oneself'}"
         return found
 
-    async def _until(self, what: str, read: Any, good: Any, wait: float) -> None:
+    async def _until(self, description: str, read: Any, good: Any, wait: float) -> None:
         value = None
         try:
             async with asyncio.timeout(wait):
@@ -210,7 +210,7 @@ class CallPage:
                     await asyncio.sleep(0.1)
         except TimeoutError:
             raise AssertionError(
-                f"{what} is not reached in {wait:.0f} s but {value!r}; the page shows {await self.state()!r} "
+                f"{description} is not reached in {wait:.0f} s but {value!r}; the page shows {await self.state()!r} "
                 f"and {await self.notices()!r}, its console {self.problems!r}"
             ) from None
 

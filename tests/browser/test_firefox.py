@@ -61,14 +61,14 @@ async def test_the_page_opens_sockets_to_its_own_host_only_in_firefox() -> None:
         await demo.stop()
 
 
-async def until(browser: Firefox, tab: str, what: str, good: Any) -> Any:
+async def until(browser: Firefox, tab: str, condition: str, good: Any) -> Any:
     """Wait until a value of the page passes a check, and return it."""
     seen: dict[str, Any] = {}
     try:
         async with asyncio.timeout(WAIT):
-            while not seen or not good(seen[what]):
+            while not seen or not good(seen[condition]):
                 seen = await browser.evaluate(tab, _RECEIVED)
                 await asyncio.sleep(0.2)
     except TimeoutError:
-        raise AssertionError(f"{what} did not come about; the page is at {seen}") from None
-    return seen[what]
+        raise AssertionError(f"{condition} did not come about; the page is at {seen}") from None
+    return seen[condition]

@@ -57,11 +57,11 @@ class SimulcastPage:
     async def subscribe(self, publisher: SimulcastPage, layers: dict[str, int] | None = None) -> None:
         """Subscribe with these layers."""
         async with asyncio.timeout(WAIT):
-            await self.page.evaluate("what => subscribe(what)", [publisher.id, layers])
+            await self.page.evaluate("selection => subscribe(selection)", [publisher.id, layers])
 
     async def choose(self, publisher: SimulcastPage, **layers: int) -> None:
         """Select layers with ``selectStream``."""
-        await self.page.evaluate("what => choose(what)", [publisher.id, layers])
+        await self.page.evaluate("selection => choose(selection)", [publisher.id, layers])
 
     async def sees(self, height: int, connections: int = 0) -> None:
         """Wait until frames of that height are shown, after at least so many earlier connections."""

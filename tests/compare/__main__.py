@@ -57,7 +57,7 @@ async def main(binary: Path, names: list[str]) -> int:
     print_line(f"{len(random_steps.SEEDS)} times {random_steps.STEPS} random steps.\n")
     print_line("| Conversation, line | There |\n|---|---|")
     for it in differences:
-        print_line(f"| `{it.conversation}`, {it.line} | {it.what.replace('|', chr(92) + '|')} |")
+        print_line(f"| `{it.conversation}`, {it.line} | {it.text.replace('|', chr(92) + '|')} |")
     unexplained = sorted({it.conversation for it in differences} - explained())
     if unexplained:
         print_line(f"\nNot explained in docs/protocol.md: {', '.join(unexplained)}")
@@ -115,7 +115,7 @@ async def _here(conversation: Conversation, janus: str) -> list[Difference]:
         async with levels.socket_level(conversation, sfu) as here, Peers() as peers:
             player = ComparingPlayer(conversation, here, peers)
             await player.play()
-        return [replace(it, what=f"(here, with Janus) {it.what}") for it in player.differences]
+        return [replace(it, text=f"(here, with Janus) {it.text}") for it in player.differences]
     if "socket" not in conversation.levels:
         return []  # needs virtual time, which only the tests have
     async with AsyncExitStack() as stack:

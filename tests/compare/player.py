@@ -23,7 +23,7 @@ class Difference:
 
     conversation: str
     line: int
-    what: str
+    text: str
 
 
 class BufferedClient:
@@ -64,10 +64,10 @@ class BufferedClient:
     async def is_closed(self) -> bool:
         raise NotImplementedError("the player checks the close code by itself")
 
-    async def closed(self) -> int | None:
+    async def wait_closed(self) -> int | None:
         """Return the code of the close frame; ``None`` without one, or if the connection stays open."""
         assert isinstance(self._client, SocketClient)
-        return await self._client.client.closed()
+        return await self._client.client.wait_closed()
 
 
 class ComparingPlayer(ConversationPlayer):
@@ -80,52 +80,54 @@ class ComparingPlayer(ConversationPlayer):
         self._line = 0
         self.differences: list[Difference] = []
 
-    def _record(self, what: str) -> None:
-        self.differences.append(Difference(self._played.name, self._line, what))
+    def _record(self, text: str) -> None:
+        self.differences.append(Difference(self._played.name, self._line, text))
 
     async def play(self) -> None:
         """Carry out each step; ``differences`` has the steps with another result."""
         if self._peers is not None:
             self.names |= await self._peers.offers(self._played)
-        for line, (who, what, *rest) in self._played.steps:
+        for line, (actor, action, *rest) in self._played.steps:
             self._line = line
-            if who == "time" and rest[0] > LONG:
+            if actor == "time" and rest[0] > LONG:
                 return
             try:
-                await self._step(who, what, rest)
+                await self._step(actor, action, rest)
             except (AssertionError, TimeoutError, asyncio.IncompleteReadError, ConnectionError) as error:
-                self._record(f"{who} {what}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+                self._record(f"{actor} {action}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
             except (ValueError, KeyError) as error:  # a name without a value
-                self._record(f"{who} {what}: the rest cannot be played, {error}")
+                self._record(f"{actor} {action}: the rest cannot be played, {error}")
                 return
 
-    async def _step(self, who: str, what: str, rest: list[Json]) -> None:
-        if what in ("receives", "receives nothing"):
-            client = self._clients[who]
+    async def _step(self, actor: str, action: str, rest: list[Json]) -> None:
+        if action in ("receives", "receives nothing"):
+            client = self._clients[actor]
             assert isinstance(client, BufferedClient)
-            patterns = [] if what == "receives nothing" else rest[0] if isinstance(rest[0], list) else [rest[0]]
+            patterns = [] if action == "receives nothing" else rest[0] if isinstance(rest[0], list) else [rest[0]]
             if patterns:
-                await self._expect(who, client, patterns)
+                await self._expect(actor, client, patterns)
             else:
-                await self._expect_nothing(who, client)
-        elif what == "is disconnected":
-            client = self._clients[who]
+                await self._expect_nothing(actor, client)
+        elif action == "is disconnected":
+            client = self._clients[actor]
             assert isinstance(client, BufferedClient)
-            if (code := await client.closed()) != 1000:
-                self._record(f"{who} is disconnected with close code {code}" if code else f"{who} is not disconnected")
-        elif who == "nextcloud":
+            if (code := await client.wait_closed()) != 1000:
+                self._record(
+                    f"{actor} is disconnected with close code {code}" if code else f"{actor} is not disconnected"
+                )
+        elif actor == "nextcloud":
             await asyncio.sleep(PACE)
-            await self._nextcloud(what, rest)
-        elif who == "time":
+            await self._nextcloud(action, rest)
+        elif actor == "time":
             await asyncio.sleep(rest[0])
         else:
             if self._peers is not None:
-                self.names |= await self._peers.answers(who, rest, self.names)
-            await self._client(who, what, rest)
-            if not isinstance(self._clients[who], BufferedClient):
-                self._clients[who] = BufferedClient(self._clients[who])
+                self.names |= await self._peers.answers(actor, rest, self.names)
+            await self._client(actor, action, rest)
+            if not isinstance(self._clients[actor], BufferedClient):
+                self._clients[actor] = BufferedClient(self._clients[actor])
 
-    async def _expect(self, who: str, client: BufferedClient, patterns: list[Json]) -> None:
+    async def _expect(self, actor: str, client: BufferedClient, patterns: list[Json]) -> None:
         """Find the messages that match; messages before them are kept for the next steps."""
         left = list(patterns)
         until = time.monotonic() + MISSING
@@ -135,42 +137,44 @@ class ComparingPlayer(ConversationPlayer):
             if received is None:
                 break
             if self._peers is not None:
-                await self._peers.receive(who, received)
+                await self._peers.receive(actor, received)
             matching = next((pattern for pattern in left if self.matches(pattern, received)), None)
             if matching is None:
                 early.append(received)
             else:
                 left.remove(matching)
-                self._check_order(who, received, early)
+                self._check_order(actor, received, early)
         for pattern in left:
             other = next((it for it in early if _alike(pattern, it)), None)
             if other is None:
-                self._record(f"{who} does not receive {short(pattern)}")
+                self._record(f"{actor} does not receive {short(pattern)}")
             else:
                 early.remove(other)
                 self._learn(pattern, other)
-                self._record(f"{who} receives {short(self._unnamed(other))} for {short(pattern)}")
+                self._record(f"{actor} receives {short(self._unnamed(other))} for {short(pattern)}")
         client.buffer[:0] = early
 
-    def _check_order(self, who: str, received: Json, before: list[Json]) -> None:
+    def _check_order(self, actor: str, received: Json, before: list[Json]) -> None:
         """Record the messages that arrived before a message that should precede them on the same delivery path.
 
         The own join event comes after all others there; docs/protocol.md says so once, for all conversations.
         """
         joined = received.get("event", {}).get("join", ())
-        if [entry.get("sessionid") for entry in joined] == [self.names.get(f"${who}")]:
+        if [entry.get("sessionid") for entry in joined] == [self.names.get(f"${actor}")]:
             return
         for earlier in before:
             if _delivery_path(earlier) == _delivery_path(received):
-                self._record(f"{who} receives {short(self._unnamed(earlier))} before {short(self._unnamed(received))}")
+                self._record(
+                    f"{actor} receives {short(self._unnamed(earlier))} before {short(self._unnamed(received))}"
+                )
 
-    async def _expect_nothing(self, who: str, client: BufferedClient) -> None:
+    async def _expect_nothing(self, actor: str, client: BufferedClient) -> None:
         more = [*client.buffer]
         client.buffer.clear()
         while (received := await client.next(SILENCE)) is not None:
             more.append(received)
         for received in more:
-            self._record(f"{who} receives {short(self._unnamed(received))}")
+            self._record(f"{actor} receives {short(self._unnamed(received))}")
 
     def _learn(self, pattern: Json, value: Json) -> None:
         """Bind the names that a message gives although the rest of it does not match."""

@@ -244,10 +244,10 @@ class SocketClient:
     async def lose(self) -> None:
         await self.receives_nothing()  # earlier messages have arrived at the gateway then
         self.client.writer.close()
-        await self.client.closed()
+        await self.client.wait_closed()
 
     async def is_closed(self) -> bool:
-        return await self.client.closed() == 1000
+        return await self.client.wait_closed() == 1000
 
 
 @asynccontextmanager

@@ -57,7 +57,7 @@ class LongPollingClient:
         await self._client.close()
 
     async def is_closed(self) -> bool:
-        return await self._client.closed() == 1000
+        return await self._client.wait_closed() == 1000
 
 
 @asynccontextmanager

@@ -53,8 +53,8 @@ TEXTS = Counter(code.value[0] for code in Code)  # how many error texts share a 
 def steps(verb: str, *, of_nextcloud: bool = False) -> Iterator[Json]:
     """Yield the arguments of each step with this verb, of clients or of Nextcloud; each pattern of a list by itself."""
     for conversation in load():
-        for _, (actor, what, *rest) in conversation.steps:
-            if what == verb and (actor == "nextcloud") is of_nextcloud:
+        for _, (actor, action, *rest) in conversation.steps:
+            if action == verb and (actor == "nextcloud") is of_nextcloud:
                 yield from rest[-1] if verb == "receives" and isinstance(rest[-1], list) else rest[-1:]
 
 

@@ -42,7 +42,7 @@ def numbers(client: TalkClient) -> list[int]:
 async def keep_connected(client: TalkClient) -> None:
     """Resume the session whenever its connection breaks."""
     while True:
-        await client.closed()
+        await client.wait_closed()
         try:
             async with asyncio.timeout(0.5):
                 await client.connect()

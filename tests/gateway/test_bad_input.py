@@ -305,7 +305,7 @@ async def test_frame_split_at_every_byte(scene: Scene) -> None:
 )
 async def test_invalid_frames_close_that_connection_only(scene: Scene, octets: bytes, code: int) -> None:
     scene.mallory.wire.writer.write(octets)
-    assert await scene.mallory.wire.closed() == code
+    assert await scene.mallory.wire.wait_closed() == code
     await scene.call.goes_on()
     wire = await scene.connect()
     await wire.receive()
@@ -536,7 +536,7 @@ async def test_all_bad_input_beside_a_call_with_media(
             for to in (scene.mallory, scene.victim, alice):
                 scene.mallory.send_message(to, data, id="m")
         scene.mallory.wire.send(b"\xff")
-        await scene.mallory.wire.closed()
+        await scene.mallory.wire.wait_closed()
         await watcher.wait_for_picture(7)
         await watcher.wait_for_tone(440.0)
         await publisher.send_message("status", "still here")

@@ -39,8 +39,8 @@ DIALOUT = "gateway/flows/internal/test_dialout.py"
 
 
 class Number(NamedTuple):
-    what: str
-    here: Any
+    subject: str
+    actual: Any
     expected: Any
     file: str
     test: str
@@ -120,8 +120,8 @@ NUMBERS = (
 
 
 # reference 17-a
-@pytest.mark.parametrize("number", NUMBERS, ids=lambda number: str(number.what))
+@pytest.mark.parametrize("number", NUMBERS, ids=lambda number: str(number.subject))
 def test_number_has_its_value_and_a_test(number: Number) -> None:
-    assert number.here == number.expected
+    assert number.actual == number.expected
     tests = re.findall(r"^(?:async )?def (test_\w+)", (ROOT / number.file).read_text(), re.M)
     assert [test for test in tests if number.test in test]

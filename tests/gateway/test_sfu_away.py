@@ -146,7 +146,7 @@ async def test_sessions_of_clients_without_republish_are_ended_if_that_is_config
             if not configured:
                 assert (await alice.join(""))["room"]["roomid"] == ""
             else:
-                assert await alice.closed() == 1000
+                assert await alice.wait_closed() == 1000
                 await alice.connect()
                 with pytest.raises(RequestRefused, match="no_such_session"):
                     await alice.resume()

@@ -41,17 +41,17 @@ class StreamRegistry:
         """Yield the subscriptions of all sessions."""
         return (subscription for streams in self._sessions.values() for subscription in streams.subscriptions.values())
 
-    def of(self, session: Session) -> SessionStreams:
+    def streams_of(self, session: Session) -> SessionStreams:
         """Return the streams of a session, to be read only."""
         return self._sessions.get(session.id) or SessionStreams()
 
     def publication(self, session: Session, stream_type: StreamType) -> Publication | None:
         """Return a session's publication of this type, established or being negotiated."""
-        return self.of(session).publications.get(stream_type)
+        return self.streams_of(session).publications.get(stream_type)
 
     def subscription(self, session: Session, key: StreamKey) -> Subscription | None:
         """Return a session's subscription to a stream, established or being negotiated."""
-        return self.of(session).subscriptions.get(key)
+        return self.streams_of(session).subscriptions.get(key)
 
     def has_publication(self, key: StreamKey) -> bool:
         """Return whether a session publishes this stream, or is about to."""
@@ -64,30 +64,30 @@ class StreamRegistry:
 
     def backlog(self, session: Session) -> Backlog:
         """Return the counter of an open session's waiting requests."""
-        return self._own(session).backlog
+        return self._get_or_create(session).backlog
 
     # -- additions and removals
 
     def add_publication(self, session: Session, stream_type: StreamType) -> Publication:
         """Create a publication of an open session that has none of this type."""
         publication = Publication(self._context, self, session, stream_type)
-        self._own(session).publications[stream_type] = publication
+        self._get_or_create(session).publications[stream_type] = publication
         return publication
 
     def add_subscription(self, session: Session, publisher: SessionId, stream_type: StreamType) -> Subscription:
         """Create a subscription of an open session that has none to this stream."""
         subscription = Subscription(self._context, self, session, publisher, stream_type)
-        self._own(session).subscriptions[subscription.key] = subscription
+        self._get_or_create(session).subscriptions[subscription.key] = subscription
         self._subscriptions.setdefault(subscription.key, {})[session.id] = subscription
         return subscription
 
     def remove_publication(self, session: Session, stream_type: StreamType) -> None:
         """Remove the closed publication of a session."""
-        self.of(session).publications.pop(stream_type, None)
+        self.streams_of(session).publications.pop(stream_type, None)
 
     def remove_subscription(self, session: Session, key: StreamKey) -> None:
         """Remove the closed subscription of a session."""
-        self.of(session).subscriptions.pop(key, None)
+        self.streams_of(session).subscriptions.pop(key, None)
         subscriptions = self._subscriptions.get(key, {})
         subscriptions.pop(session.id, None)
         if not subscriptions:
@@ -119,5 +119,5 @@ class StreamRegistry:
         streams = self._sessions.get(SessionId(key.publisher))
         return None if streams is None else streams.publications.get(key.stream_type)
 
-    def _own(self, session: Session) -> SessionStreams:
+    def _get_or_create(self, session: Session) -> SessionStreams:
         return self._sessions.setdefault(session.id, SessionStreams())

@@ -134,7 +134,7 @@ class MediaSignaling:
         session, stream_type = request.session, require_stream_type(request.message)
         publication = self._streams.publication(session, stream_type)
         if publication is None:
-            self._require_below_limit("publishers", len(self._streams.of(session).publications))
+            self._require_below_limit("publishers", len(self._streams.streams_of(session).publications))
             publication = self._streams.add_publication(session, stream_type)
         publication.offer(request)
 
@@ -179,7 +179,7 @@ class MediaSignaling:
         stream_type = require_stream_type(request.message)
         subscription = self._streams.subscription(subscriber, stream_key(subscriber, publisher, stream_type))
         if subscription is None:
-            self._require_below_limit("subscriptions", len(self._streams.of(subscriber).subscriptions))
+            self._require_below_limit("subscriptions", len(self._streams.streams_of(subscriber).subscriptions))
             subscription = self._streams.add_subscription(subscriber, publisher, stream_type)
         subscription.request(request)
 

@@ -1,8 +1,8 @@
 """One received RTP stream of a track: reordering, NACK, retransmission, history, and the fan-out to the down tracks.
 
-A track has one RTP stream, with simulcast one per layer. What all subscribers share of a packet is computed once; only
-the header is made per subscriber. Packets get extended sequence numbers, which do not wrap and stay contiguous when
-the publisher changes its SSRC.
+A track has one RTP stream, with simulcast one per layer. The parts of a packet that are equal for all subscribers are
+computed once; only the header is made per subscriber. Packets get extended sequence numbers, which do not wrap and stay
+contiguous when the publisher changes its SSRC.
 
 Source: RFC 3550 A.1, A.3 and A.8 (statistics), RFC 4585 (feedback), RFC 4588 (retransmission).
 """
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 HISTORY = 1024  # packets kept for retransmission, a power of two: 8 s of 1 Mbit/s video, 20 s of audio
 MAX_HISTORY_OCTETS = 2 << 20  # payload bytes of the history: enough for packets as long as a link's MTU
-REPORT_INTERVAL = 0.1  # seconds between two forwarded SRs: a compound packet may hold thousands, each is sent to all
+REPORT_INTERVAL = 0.1  # seconds between two forwarded SRs: a compound packet may hold thousands of SRs
 SSRC_TIMEOUT = 1.0  # seconds without a packet after which another SSRC may take over
 
 
 class StoredPacket(NamedTuple):
-    """A packet as all down tracks forward it, without the header."""
+    """The parts of a packet that are equal for all down tracks: all but the header."""
 
     number: int  # extended sequence number
     timestamp: int
@@ -37,7 +37,7 @@ class StoredPacket(NamedTuple):
     extension: bytes
     payload: bytes
     received_at: float  # monotonic
-    vp8: Vp8Descriptor | None  # where the track parses payloads
+    vp8: Vp8Descriptor | None  # None where the track does not parse payloads
 
 
 class RtpStream:
@@ -61,7 +61,7 @@ class RtpStream:
         self._history: list[StoredPacket | None] = [None] * HISTORY
         self._history_octets = 0  # of payloads
         self._ssrc_changed = False  # the next packet is the first of another SSRC
-        self._first_number = 0  # of the current SSRC, where it is not the first one
+        self._first_number = 0  # first extended sequence number of the current SSRC; 0 for the first SSRC
         self._sequence_offset = 0  # added to the publisher's sequence numbers
         self._timestamp_offset = 0  # added to the publisher's timestamps
         self._newest: StoredPacket | None = None
@@ -71,7 +71,7 @@ class RtpStream:
 
     @property
     def lost(self) -> int:
-        """Packets that did not arrive other than as a retransmission."""
+        """Number of packets that did not arrive, or only as a retransmission."""
         return self._lost_before + self.reception.lost
 
     def update(self, offered: OfferedStream) -> None:
@@ -84,7 +84,7 @@ class RtpStream:
         self.rtx_ssrc = offered.rtx_ssrc
 
     def bind_ssrc(self, packet: rtp.RtpPacket, now: float, *, has_layer_name: bool) -> bool:
-        """Bind the unknown SSRC of a packet to this stream, if it may belong here; return whether it was bound.
+        """Bind the unknown SSRC of a packet to this stream if it fits; return whether it was bound.
 
         ``has_layer_name``: the packet carries the name of this stream's simulcast layer.
         """
@@ -162,7 +162,7 @@ class RtpStream:
             self.send_nacks(now)
 
     def _clear_history(self, newest: StoredPacket) -> None:
-        """Drop all stored packets but the newest; its number in each place makes older packets duplicates."""
+        """Drop all stored packets but the newest; it takes every place, so that older packets count as duplicates."""
         self._history = [newest._replace(payload=b"")] * HISTORY
         self._history[newest.number & HISTORY - 1] = newest
         self._history_octets = len(newest.payload)
@@ -198,7 +198,7 @@ class RtpStream:
         self._ssrc_changed = self._newest is not None
 
     def _begin_ssrc(self, packet: rtp.RtpPacket, now: float) -> None:
-        """Set the offsets of another SSRC by its first packet: next number, timestamp ahead by the time passed."""
+        """Set the offsets of another SSRC, so that number and timestamp of its first packet follow the newest."""
         self._ssrc_changed = False
         if self._newest is None or self.last_packet_at is None:
             return
@@ -252,16 +252,16 @@ class RtpStream:
     def report_block(self, now: float) -> rtcp.ReportBlock | None:
         """Return the report block for the publisher; its fraction lost includes the subscribers' losses.
 
-        Audio: the worst subscriber's, so that the publisher's error correction serves that one too. Video: the median
-        of the better half, so that one lossy subscriber does not lower everybody's quality.
+        For audio these are the greatest losses of a subscriber, so that the publisher's error correction suffices for
+        each. For video it is the median, so that one lossy subscriber does not lower the quality for all.
         """
         if self.ssrc is None:
             return None
         fractions = sorted(down_track.fraction_lost for down_track in self._down_tracks)
         of_subscribers = 0
         if fractions:
-            worst, median = fractions[-1], fractions[(len(fractions) - 1) // 2]
-            of_subscribers = worst if self.kind is MediaKind.AUDIO else median
+            greatest, median = fractions[-1], fractions[(len(fractions) - 1) // 2]
+            of_subscribers = greatest if self.kind is MediaKind.AUDIO else median
         last_report, delay = 0, 0
         if self._sender_clock is not None:
             last_report = self._sender_clock[0] >> 16 & 0xFFFFFFFF

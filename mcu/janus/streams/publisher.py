@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from mcu.janus.streams.remote import RemoteStream
 
 KIND_OF_TYPE = {kind.value: kind for kind in MediaKind}
-# Janus takes 0 for "no limit" but then sends no REMB, and the client stays at the last one.
+# With 0, "no limit", Janus would send no further REMB, and the client would keep to the last one.
 UNLIMITED = 100_000_000  # bit/s
-CONNECTS_WITHIN = 30.0  # seconds; Janus gives a connection up after 22
+CONNECT_TIMEOUT = 30.0  # seconds; Janus closes a PeerConnection that is not up after 22
 
 
 class JanusPublisher(HandlePeer):
     """A stream that a client publishes: a room with this handle as its publisher.
 
-    ``on_change`` is called when its PeerConnection is up, and when it has ended.
+    ``on_change`` is called when the PeerConnection is up, and when the stream has ended.
     """
 
     IS_SUBSCRIBER = False
@@ -48,9 +48,9 @@ class JanusPublisher(HandlePeer):
         self.rooms = rooms
         self.connected = False  # ICE and DTLS are established: Janus accepts subscribers
         self.offer_sent = False  # whether Janus was sent the first offer
-        self.remotes: set[RemoteStream] = set()  # copies on other Janus
+        self.remotes: set[RemoteStream] = set()  # copies on other Janus servers
         self.offer: Description | None = None  # the last one that was answered
-        self._ceiling = ceiling  # bit/s, 0 = none
+        self._ceiling = ceiling  # bit/s, 0 = no limit
         self._on_change = on_change
         self._received: dict[tuple[MediaKind, str], bool] = {}  # by kind and mid: whether Janus receives media
 
@@ -182,12 +182,12 @@ class JanusPublisher(HandlePeer):
         up = any(participant.publisher for participant in listed if participant.id == self.feed.id)
         if up and not self.connected:
             self._set_connected(connected=True)
-            for mid, kind in self.feed.media.items():  # Janus reports again and again media that it does not receive
+            for mid, kind in self.feed.media.items():  # if Janus receives no media, it reports that again later
                 self._on_media(kind.value, mid, receiving=True)
         elif self.connected and not up:
             self.end(CloseReason.FAILED)
-        elif not up:  # the event of its failure may have been lost
-            asyncio.get_running_loop().call_later(CONNECTS_WITHIN, self._end_unless_connected)
+        elif not up:  # the event about its failure may have been lost
+            asyncio.get_running_loop().call_later(CONNECT_TIMEOUT, self._end_unless_connected)
 
     def _end_unless_connected(self) -> None:
         if not self.connected:

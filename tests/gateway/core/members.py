@@ -21,13 +21,17 @@ _numbers = count(1)
 
 
 def session(
-    userid: str = "", backend: Backend = CLOUD, features: tuple[str, ...] = (), *, kind: ClientType = ClientType.CLIENT
+    userid: str = "",
+    backend: Backend = CLOUD,
+    features: tuple[str, ...] = (),
+    *,
+    client_type: ClientType = ClientType.CLIENT,
 ) -> Session:
     """Return a session that is not open yet."""
     number = next(_numbers)
     ids = SessionId(f"public{number:06}"), ResumeId(f"private{number:06}")  # sorts by age in every example
     user = Raw(b'{"displayname":"N"}')
-    return Session(ids, backend, backend.urls[0], userid, user, features, Outbox(1000), kind)
+    return Session(ids, backend, backend.urls[0], userid, user, features, Outbox(1000), client_type)
 
 
 def opened(hub: Hub, userid: str = "user", backend: Backend = CLOUD, now: float = 0.0) -> Session:

@@ -48,7 +48,7 @@ class HubMachine(HubModel, RuleBasedStateMachine):
     def begin(self, count: int, bridged: bool) -> MultipleResults[Session]:
         """Begin with a few sessions in a room, so that most operations have an effect."""
         new = [new_session(f"user{number}") for number in range(count)] + [
-            new_session(kind=ClientType.INTERNAL)
+            new_session(client_type=ClientType.INTERNAL)
         ] * bridged
         for session in new:
             self.hub.open(session, self.now)
@@ -75,7 +75,7 @@ class HubMachine(HubModel, RuleBasedStateMachine):
 
     @rule(target=sessions, room=first_rooms)
     def connect_internal(self, room: str) -> Session:
-        new = new_session("", CLOUD, kind=ClientType.INTERNAL)
+        new = new_session("", CLOUD, client_type=ClientType.INTERNAL)
         self.hub.open(new, self.now)
         self.opened(new, room)
         return new

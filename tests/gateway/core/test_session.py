@@ -59,7 +59,7 @@ def test_control_sender_differs_and_is_encoded_once() -> None:
 
 # reference 8-c
 def test_internal_sessions_need_no_permission() -> None:
-    client, internal = session("alice"), session(kind=ClientType.INTERNAL)
+    client, internal = session("alice"), session(client_type=ClientType.INTERNAL)
     for it in (client, internal):
         it.permissions = Permissions.of([])
     assert (client.may("control"), internal.may("control")) == (False, True)

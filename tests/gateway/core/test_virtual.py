@@ -21,7 +21,7 @@ ONE = Raw(b"1")
 
 
 def internal(hub: Hub, backend: Backend = CLOUD, features: tuple[str, ...] = ()) -> Session:
-    made = session("", backend, features, kind=ClientType.INTERNAL)
+    made = session("", backend, features, client_type=ClientType.INTERNAL)
     hub.open(made, 0.0)
     return made
 
@@ -56,11 +56,13 @@ def test_internal_sessions_have_no_session_limit_and_no_join_timer() -> None:
 
 # reference 3.4-c
 @pytest.mark.parametrize(
-    ("kind", "features", "flags"),
+    ("client_type", "features", "flags"),
     [(ClientType.INTERNAL, (), 3), (ClientType.INTERNAL, ("internal-incall",), 0), (ClientType.CLIENT, (), 0)],
 )
-def test_initial_call_flags_of_an_internal_client(kind: ClientType, features: tuple[str, ...], flags: int) -> None:
-    assert session("", CLOUD, features, kind=kind).call_flags == flags
+def test_initial_call_flags_of_an_internal_client(
+    client_type: ClientType, features: tuple[str, ...], flags: int
+) -> None:
+    assert session("", CLOUD, features, client_type=client_type).call_flags == flags
 
 
 def test_internal_client_outside_of_the_call_can_be_subscribed_to_but_cannot_subscribe() -> None:

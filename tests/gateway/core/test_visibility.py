@@ -1,4 +1,4 @@
-"""What a recipient may see of the content that is sent to its room (reference 4.3, 5.4, 5.5)."""
+"""The form in which a recipient sees the content that is sent to its room (reference 4.3, 5.4, 5.5)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def virtual(user: bytes = b'{"displayname":"Phone"}') -> VirtualSession:
     key = RoomKey("cloud", "r")
     return VirtualSession(
         SessionId("public"),
-        session(kind=ClientType.INTERNAL),
+        session(client_type=ClientType.INTERNAL),
         "chosen name",
         key,
         userid="u",
@@ -65,7 +65,7 @@ def test_permissions_and_features_of_a_recipient_decide_the_form(
     assert form_for(recipient(CHAT_RELAY, names_hidden=True), content) is relay_nameless
 
 
-def test_recipients_are_grouped_by_form_without_those_from_which_the_content_is_hidden() -> None:
+def test_recipients_are_grouped_by_form_and_left_out_where_the_content_is_hidden() -> None:
     plain, relay, nameless = recipient(), recipient(CHAT_RELAY), recipient(names_hidden=True)
     members = (plain, relay, nameless)
     assert by_form(members, Content.NICK_CHANGE) == {Form.FULL: [plain, relay]}
@@ -91,7 +91,7 @@ def test_join_entry_of_a_guest_has_the_user_id_of_the_room() -> None:
 
 
 def test_join_entry_marks_federated_sessions_only() -> None:
-    entries = [join_entry(session(kind=client_type), Form.FULL) for client_type in ClientType]
+    entries = [join_entry(session(client_type=client_type), Form.FULL) for client_type in ClientType]
     assert [entry.federated for entry in entries] == [False, False, True]
 
 
@@ -102,7 +102,7 @@ def test_join_entry_of_a_virtual_session_does_not_have_the_name_that_its_owner_c
     assert bytes(entry.user) == b'{"displayname":"Phone"}'
 
 
-def test_join_entry_without_names_has_no_user_data_left_but_the_rest() -> None:
+def test_join_entry_without_names_keeps_the_user_data_except_the_display_name() -> None:
     assert bytes(join_entry(session(), Form.WITHOUT_NAMES).user) == b""
     kept = join_entry(virtual(b'{"displayname":"Phone","actorId":"a"}'), Form.WITHOUT_NAMES)
     assert bytes(kept.user) == b'{"actorId":"a"}'

@@ -126,7 +126,7 @@ class RawClient:
             message: Json = json.loads(payload)
             return message
 
-    async def closed(self) -> int | None:
+    async def wait_closed(self) -> int | None:
         """Skip all messages and return the server's close code: 1005 without a code, ``None`` without a close frame."""
         code = None
         try:

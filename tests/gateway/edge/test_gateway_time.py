@@ -86,7 +86,7 @@ async def lasting(seconds: float, more: float = 0.0) -> AsyncIterator[None]:
 
 async def received_bye(client: TalkClient, reason: str) -> None:
     await client.wait_for(lambda it: it == {"type": "bye", "bye": {"reason": reason}}, limit=LONG)
-    assert await client.closed() == 1000
+    assert await client.wait_closed() == 1000
 
 
 async def test_hello_must_come_in_2_seconds(running: VirtualTimeGateway) -> None:

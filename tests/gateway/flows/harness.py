@@ -31,7 +31,7 @@ Json = dict[str, Any]
 
 CLOUD = Backend("cloud", ("https://cloud.example/",), "secret of the cloud")
 OTHER = Backend("other", ("https://other.example/",), "secret of the other")
-INTERNAL_SECRET = "what internal clients know"
+INTERNAL_SECRET = "shared with internal clients"
 WALL = 1_700_000_000.0  # unix time at which the loop's time is 0
 
 

@@ -106,7 +106,7 @@ async def test_session_resumed_elsewhere_can_be_resumed_back_without_a_gap() -> 
         await alice.hello(nextcloud.ticket("alice"))
         thief.resume_id = alice.resume_id
         await thief.resume()
-        await alice.closed()
+        await alice.wait_closed()
         assert alice.messages[-1]["bye"] == {"reason": "session_resumed"}
         assert alice.received == 0
         await alice.connect()

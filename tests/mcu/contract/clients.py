@@ -56,7 +56,7 @@ class MediaClient:
             self._jobs.put_nowait(offer)
 
     def on_media(self, kind: MediaKind, flowing: bool) -> None:
-        """Record that media begin or cease to flow."""
+        """Record whether media flow."""
         self.media.append((kind, flowing))
         self._changed.set()
 
@@ -65,7 +65,7 @@ class MediaClient:
         self.closed.append(reason)
         self._changed.set()
 
-    async def until(self, condition: Callable[[], bool], what: str, limit: float = WAIT) -> None:
+    async def until(self, condition: Callable[[], bool], description: str, limit: float = WAIT) -> None:
         """Wait until ``condition`` holds; it is evaluated after each event."""
         try:
             async with asyncio.timeout(limit):
@@ -73,7 +73,9 @@ class MediaClient:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            raise AssertionError(f"not within {limit} s: {what}; received {self.media} and {self.closed}") from None
+            raise AssertionError(
+                f"not within {limit} s: {description}; received {self.media} and {self.closed}"
+            ) from None
 
     async def wait_for_close(self, reason: CloseReason, limit: float = WAIT) -> None:
         """Wait until the SFU closes the stream, and require ``reason``."""
@@ -86,7 +88,7 @@ class MediaClient:
         assert self.subscriber is not None
         await self.subscriber.accept(described(await self.peer.answer(offer)))
 
-    async def answered(self, limit: float = WAIT) -> None:
+    async def wait_until_answered(self, limit: float = WAIT) -> None:
         """Wait until every received offer is answered."""
         async with asyncio.timeout(limit):
             await self._jobs.join()
@@ -164,7 +166,7 @@ async def sender(
 
 @asynccontextmanager
 async def viewer() -> AsyncIterator[SubscribingClient]:
-    """Open a watching client."""
+    """Open a subscribing client."""
     client = SubscribingClient(WatchingPeer())
     try:
         yield client

@@ -15,14 +15,14 @@ POLL_INTERVAL = 0.05  # seconds between two evaluations of a condition on a figu
 TIME_LIMIT = 10.0  # seconds
 
 
-async def wait_until(condition: Callable[[], bool], what: str) -> None:
+async def wait_until(condition: Callable[[], bool], description: str) -> None:
     """Wait until a condition on a figure holds."""
     try:
         async with asyncio.timeout(TIME_LIMIT):
             while not condition():  # noqa: ASYNC110 - no event is sent when a figure changes
                 await asyncio.sleep(POLL_INTERVAL)
     except TimeoutError:
-        raise AssertionError(f"not within {TIME_LIMIT} s: {what}") from None
+        raise AssertionError(f"not within {TIME_LIMIT} s: {description}") from None
 
 
 def bitrate(client: PublishingClient) -> int:

@@ -126,7 +126,7 @@ async def test_data_channel_added_by_renegotiation_reaches_subscribers(loopback:
         alice.peer.channels["late"].on("open", alice.peer.notify)
         await alice.renegotiate()
         await carol.until(lambda: bool(carol.offers), "an offer")
-        await carol.answered()
+        await carol.wait_until_answered()
         await alice.peer.send_message("late", "hello")
         await carol.peer.wait_for_message("late", "hello")
     await mcu.stop()

@@ -252,7 +252,7 @@ async def test_last_answer_of_an_ended_connection_is_repeated() -> None:
         auth = {"url": CLOUD.urls[0], "params": harness.nextcloud.ticket("alice")}
         client.send({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
         client.send({"type": "bye"})
-        assert await client.closed() == 1000
+        assert await client.wait_closed() == 1000
         assert (await client.request({"received": 3}))[1]["closed"] == 1000
         assert (await client.request({"messages": ["x"], "first": 3}))[0] == 404
 

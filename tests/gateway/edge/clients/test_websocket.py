@@ -321,7 +321,7 @@ async def test_message_of_the_greatest_size_is_accepted_and_a_longer_one_ends_on
     send_message_of(65536)
     assert len(await bob.data()) > 65000
     send_message_of(65537)
-    assert await alice.wire.closed() == 1009
+    assert await alice.wire.wait_closed() == 1009
     again = await server.resumed(alice)
     again.send_message(bob, "back")
     assert await bob.data() == "back"
@@ -330,7 +330,7 @@ async def test_message_of_the_greatest_size_is_accepted_and_a_longer_one_ends_on
 async def test_too_long_frame_is_refused_by_its_header(server: FlowServer) -> None:
     client = await server.client()
     client.wire.writer.write(b"\x81\xff" + (1 << 40).to_bytes(8) + b"mask" + b"x" * 70000)
-    assert await client.wire.closed() == 1009
+    assert await client.wire.wait_closed() == 1009
 
 
 @pytest.mark.parametrize(
@@ -353,7 +353,7 @@ async def test_protocol_error_ends_the_connection_and_the_session_can_be_resumed
 ) -> None:
     client = await server.client("alice")
     client.wire.writer.write(octets + masked('{"type":"bye"}'))
-    assert await client.wire.closed() == code
+    assert await client.wire.wait_closed() == code
     assert client.sessionid in server.harness.hub.sessions
     await server.resumed(client)
 
@@ -365,7 +365,7 @@ async def test_protocol_error_ends_the_connection_and_the_session_can_be_resumed
 async def test_close_is_answered_and_the_session_stays(server: FlowServer, code: int) -> None:
     client = await server.client("alice")
     client.wire.send(code.to_bytes(2) + "ä".encode(), opcode=CLOSE)
-    assert await client.wire.closed() == code
+    assert await client.wire.wait_closed() == code
     await until(lambda: len(server.endpoint) == 0)
     assert client.sessionid in server.harness.hub.sessions
 
@@ -373,7 +373,7 @@ async def test_close_is_answered_and_the_session_stays(server: FlowServer, code:
 async def test_close_without_a_code_is_answered(server: FlowServer) -> None:
     client = await server.client()
     client.wire.send(b"", opcode=CLOSE)
-    assert await client.wire.closed() == 1000
+    assert await client.wire.wait_closed() == 1000
 
 
 # reference 2.1-f
@@ -381,7 +381,7 @@ async def test_bye_is_answered_before_the_close(server: FlowServer) -> None:
     client = await server.client()
     client.wire.send({"id": "b", "type": "bye"})
     assert await client.wire.receive() == {"id": "b", "type": "bye"}
-    assert await client.wire.closed() == 1000
+    assert await client.wire.wait_closed() == 1000
     await until(lambda: len(server.endpoint) == 0)
 
 
@@ -400,7 +400,7 @@ async def test_connection_is_aborted_if_the_client_does_not_answer_the_close(
 async def test_half_closed_connection_ends(server: FlowServer) -> None:
     client = await server.client()
     client.wire.writer.write_eof()
-    await client.wire.closed()
+    await client.wire.wait_closed()
     await until(lambda: len(server.endpoint) == 0)
 
 
@@ -409,7 +409,7 @@ async def test_resume_elsewhere_closes_the_old_connection_with_a_bye(server: Flo
     again = await server.resumed(alice)
     assert await alice.wire.receive() == {"type": "bye", "bye": {"reason": "session_resumed"}}
     alice.send_message(bob, "from the old one")
-    assert await alice.wire.closed() == 1000
+    assert await alice.wire.wait_closed() == 1000
     bob.send_message(again, "to the new one")
     assert await again.data() == "to the new one"
     again.send_message(bob, "from the new one")
@@ -419,7 +419,7 @@ async def test_resume_elsewhere_closes_the_old_connection_with_a_bye(server: Flo
 async def test_shutdown_closes_all_and_keeps_the_sessions(server: FlowServer) -> None:
     clients = [await server.client(str(number)) for number in range(3)]
     server.endpoint.close()
-    assert [await it.wire.closed() for it in clients] == [1000] * 3
+    assert [await it.wire.wait_closed() for it in clients] == [1000] * 3
     assert len(server.harness.hub.sessions) == 3
 
 
@@ -431,10 +431,10 @@ async def test_ended_connections_are_garbage_collected(server: FlowServer) -> No
             client.wire.reset()
         elif number % 3 == 1:
             client.wire.send({"type": "bye"})
-            await client.wire.closed()
+            await client.wire.wait_closed()
         else:
             client.wire.writer.write(masked(b"\xff"))
-            await client.wire.closed()
+            await client.wire.wait_closed()
         await until(lambda: len(server.endpoint) == 0)
     del client
     assert len(server.harness.dispatch._clients) == 0
@@ -464,7 +464,7 @@ async def test_read_deadline_is_renewed_by_messages_and_pongs_only(
         if not pinging.wire.writer.is_closing():
             pinging.wire.send(b"1", opcode=PING)
         await asyncio.sleep(0.02)
-    assert await pinging.wire.closed() is None
+    assert await pinging.wire.wait_closed() is None
     sending.send_message(ponging, "still there")
     assert await ponging.data() == "still there"
     assert len(server.endpoint) == 2
@@ -639,7 +639,7 @@ async def test_full_outbox_ends_that_session_while_others_go_on() -> None:
         assert [await third.data() for _ in range(200)] == list(range(200))
         assert slow.sessionid not in server.harness.hub.sessions
         slow.wire.writer.transport.resume_reading()  # type: ignore[attr-defined]
-        assert await slow.wire.closed() == 1000
+        assert await slow.wire.wait_closed() == 1000
         stranger = await RawClient.connect(server.address)
         await stranger.receive()
         stranger.send({"type": "hello", "hello": {"version": "1.0", "resumeid": slow.resumeid}})

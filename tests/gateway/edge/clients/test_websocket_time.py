@@ -45,7 +45,7 @@ async def test_ping_every_54_seconds(server: FlowServer) -> None:
 async def test_silence_of_60_seconds_ends_the_connection(server: FlowServer) -> None:
     start = now()
     silent = await server.client("silent")
-    assert await silent.wire.closed() is None
+    assert await silent.wire.wait_closed() is None
     assert now() - start == pytest.approx(60, abs=TOLERANCE)
     assert silent.sessionid in server.harness.hub.sessions
 
@@ -56,7 +56,7 @@ async def test_message_renews_the_60_seconds(server: FlowServer) -> None:
     await asyncio.sleep(50)
     client.wire.send({"type": "nothing"})
     start = now()
-    assert await client.wire.closed() is None
+    assert await client.wire.wait_closed() is None
     assert now() - start == pytest.approx(60, abs=TOLERANCE)
 
 
@@ -102,7 +102,7 @@ async def test_answer_that_waited_while_the_process_stood_still_keeps_the_connec
         connection._tick()  # as in libuv's loop, where timers come before what has arrived
     assert len(server.endpoint) == 1
     start = now()
-    assert await client.wire.closed() is None
+    assert await client.wire.wait_closed() is None
     assert now() - start == pytest.approx(60, abs=TOLERANCE)
 
 
@@ -112,7 +112,7 @@ async def test_client_without_an_answer_is_cut_soon_after_a_standstill(server: F
     await asyncio.sleep(55)
     stand_still(20)
     start = now()
-    assert await client.wire.closed() is None
+    assert await client.wire.wait_closed() is None
     assert 2 <= now() - start <= 20
 
 
@@ -126,5 +126,5 @@ async def test_ping_that_a_standstill_delayed_can_be_answered(server: FlowServer
     await asyncio.sleep(5)
     client.wire.send(payload, opcode=PONG)
     start = now()
-    assert await client.wire.closed() is None
+    assert await client.wire.wait_closed() is None
     assert now() - start == pytest.approx(60, abs=TOLERANCE)

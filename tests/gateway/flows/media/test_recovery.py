@@ -37,7 +37,7 @@ async def test_client_is_asked_to_publish_again_once_an_sfu_accepts_streams(outa
         assert alice.received() == [republish_request("video", "1"), republish_request("screen", "2")]
         harness.media.sfu_changed(harness.mcu.status())
         assert alice.received() == []
-        assert harness.media._streams.of(alice.session).publications == {}
+        assert harness.media._streams.streams_of(alice.session).publications == {}
         await publish(alice, "two", sid="3")
         await publish(alice, "screen two", sid="4", room_type="screen")
         assert harness.media.open_streams == (2, 0)
@@ -100,7 +100,7 @@ async def test_client_is_not_asked_for_a_stream_that_it_ended(
         await asyncio.sleep(2)
         requested = [it for it in alice.received() if it["type"] == "republish"]
         assert requested == ([republish_request("screen")] if end is change_nothing else [])
-        assert harness.media._streams.of(alice.session).publications == {}
+        assert harness.media._streams.streams_of(alice.session).publications == {}
         assert harness.mcu.is_empty
 
 
@@ -151,7 +151,7 @@ async def test_client_whose_permission_was_revoked_during_the_outage_is_not_aske
         alice.received()
         await harness.mcu.recover()
         assert alice.received() == []
-        assert harness.media._streams.of(alice.session).publications == {}
+        assert harness.media._streams.streams_of(alice.session).publications == {}
 
 
 async def test_client_is_not_asked_for_a_stream_that_outlives_a_failed_renegotiation() -> None:
@@ -207,7 +207,7 @@ async def test_offer_during_which_the_sfu_is_lost_twice_fails_and_is_not_asked_f
         await harness.mcu.recover()
         await settle()
         assert alice.received() == []
-        assert harness.media._streams.of(alice.session).publications == {}
+        assert harness.media._streams.streams_of(alice.session).publications == {}
         await publish(alice, "two", sid="2")
 
 
@@ -236,7 +236,7 @@ async def test_offer_that_fails_at_an_available_sfu_is_not_asked_for() -> None:
         assert alice.error_codes() == ["client_not_found"]
         await asyncio.sleep(60)
         assert alice.received() == []
-        assert harness.media._streams.of(alice.session).publications == {}
+        assert harness.media._streams.streams_of(alice.session).publications == {}
 
 
 @pytest.mark.parametrize("sid", ["1", "", "2"])

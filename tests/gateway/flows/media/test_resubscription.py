@@ -24,7 +24,7 @@ async def test_subscriber_is_offered_the_stream_once_it_is_published_again(reaso
         alice, bob, carol = await call_of(harness, (), (), ())
         await publish(alice)
         await subscribe(bob, alice)
-        (before,) = harness.media._streams.of(bob.session).subscriptions.values()
+        (before,) = harness.media._streams.streams_of(bob.session).subscriptions.values()
         old = before.sid
         harness.mcu.lose_streams(reason)
         await harness.mcu.recover()

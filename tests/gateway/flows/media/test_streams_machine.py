@@ -57,7 +57,7 @@ class Scenario:
             case "request screen" if connected:
                 client.media(other, "requestoffer", room_type="screen")
             case "refresh" if connected:
-                for subscription in list(harness.media._streams.of(client.session).subscriptions.values()):
+                for subscription in list(harness.media._streams.streams_of(client.session).subscriptions.values()):
                     client.media(other, "requestoffer", sid=subscription.sid)
             case "sendoffer" if connected:
                 client.media(other, "sendoffer", room_type="screen")

@@ -51,41 +51,41 @@ async def stallable(janus: JanusProcess, states: RecordedStates, loopback: None)
         yield StallableCall(janus, proxy, states, JanusCall(mcu, stack))
 
 
-@pytest.mark.parametrize("what", ["janus", "network"])
+@pytest.mark.parametrize("stalled", ["janus", "network"])
 @pytest.mark.parametrize("seconds", [5.0, 8.5])
-async def test_a_short_stall_ends_no_stream(stallable: StallableCall, what: str, seconds: float) -> None:
+async def test_a_short_stall_ends_no_stream(stallable: StallableCall, stalled: str, seconds: float) -> None:
     publisher, sender, published = await stallable.call.publisher(5, video=True)
     _, watcher, subscribed = await stallable.call.subscriber()
     await watcher.wait_for_picture(5)
     handles = {handle["handle_id"] for handle in await stallable.janus.handles()}
-    stallable.freeze[what]()
+    stallable.freeze[stalled]()
     begun = time.monotonic()
     with pytest.raises(TimeoutError):
         await published.close_reason(seconds)
     if seconds > NOTICED:
         status = stallable.states.statuses[-1]
         assert (status.ready, status.sfus[0].reason) == (False, "Janus does not answer any more")
-    if what == "network":
+    if stalled == "network":
         await watcher.wait_for_picture(5)
         await watcher.wait_for_tone(sender.frequency)
-    stallable.resume[what]()
+    stallable.resume[stalled]()
     await publisher.limit(400_000)
     await stallable.states.until(lambda status: status.ready, 3)
-    log.info("%s stood still for %s s; usable %.2f s after", what, seconds, time.monotonic() - begun - seconds)
+    log.info("%s stood still for %s s; usable %.2f s after", stalled, seconds, time.monotonic() - begun - seconds)
     await watcher.wait_for_picture(5)
     await watcher.wait_for_tone(sender.frequency)
     assert (published.closed, subscribed.closed) == ([], [])
     assert handles == {handle["handle_id"] for handle in await stallable.janus.handles()}
 
 
-@pytest.mark.parametrize("what", ["janus", "network"])
+@pytest.mark.parametrize("stalled", ["janus", "network"])
 async def test_a_stall_that_lasts_ends_the_streams_and_leaves_nothing_on_janus(
-    stallable: StallableCall, what: str
+    stallable: StallableCall, stalled: str
 ) -> None:
     _, _, published = await stallable.call.publisher(5)
     _, watcher, subscribed = await stallable.call.subscriber()
     await watcher.connected()
-    stallable.freeze[what]()
+    stallable.freeze[stalled]()
     begun = time.monotonic()
     await stallable.states.until(lambda status: not status.ready, NOTICED)
     noticed = time.monotonic() - begun
@@ -95,16 +95,18 @@ async def test_a_stall_that_lasts_ends_the_streams_and_leaves_nothing_on_janus(
     assert STALL - 1 < lost < STALL + 2
     with pytest.raises(McuLost, match="not there"):
         await stallable.call.mcu.subscribe(CAMERA, SubscribeOptions(timeout=1.0), WaitableListener())
-    stallable.resume[what]()
+    stallable.resume[stalled]()
     again = time.monotonic()
     await stallable.states.until(lambda status: status.ready, 5)
     usable = time.monotonic() - again
     _, sender, _ = await stallable.call.publisher(2)
     _, watcher, _ = await stallable.call.subscriber()
     await watcher.wait_for_tone(sender.frequency)
-    log.info("%s: noticed after %.1f s, lost after %.1f, usable %.2f s after it was over", what, noticed, lost, usable)
+    log.info(
+        "%s: noticed after %.1f s, lost after %.1f, usable %.2f s after it was over", stalled, noticed, lost, usable
+    )
     await stallable.until_counts(rooms=1, handles=2, limit=20)
-    log.info("%s: nothing left %.1f s after it was over", what, time.monotonic() - again)
+    log.info("%s: nothing left %.1f s after it was over", stalled, time.monotonic() - again)
     await watcher.wait_for_tone(sender.frequency)
     assert stallable.janus.runs
 
