@@ -21,7 +21,7 @@ from gateway.edge.http.body import BodyReader, UnreadableBody
 from gateway.edge.http.body_budget import BodyBudget, Overloaded
 from gateway.edge.http.caller import HttpCaller
 from gateway.flows.backend.requests import MalformedRequest
-from gateway.flows.internal.dialout import DialoutReply
+from gateway.flows.internal.dialout_replies import DialoutReply
 from gateway.flows.throttling import Throttling
 from gateway.limited_log import LimitedLog
 from gateway.wire import checksum

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 from msgspec import Raw
@@ -19,6 +19,7 @@ from gateway.core.ids import SessionId
 from gateway.core.limits import Backend
 from gateway.core.session import START_DIALOUT, Session
 from gateway.core.transient import NANOSECONDS
+from gateway.flows.internal.dialout_replies import DialoutKey, DialoutReplies, DialoutReply
 from gateway.flows.rooms.transient import TransientRequests
 from gateway.flows.services import Services
 from gateway.wire import server
@@ -27,7 +28,7 @@ from gateway.wire.client import ABSENT, given
 from gateway.wire.errors import Error
 from gateway.wire.internal import CallError, CallReport, CallStatus, Internal
 
-WAIT = 45.0  # seconds that a client has for its answer (11.6)
+WAIT = 25.0  # seconds that all clients together have for an answer; Nextcloud waits for 30 s (11.6)
 ENDED_TTL = 5 * NANOSECONDS  # of the status of a call that ended
 ENDED = frozenset({"cleared", "rejected"})
 
@@ -42,21 +43,17 @@ _TIMEOUT = Error("timeout", "Timeout while waiting for dialout to start.")
 _CLIENT_ENDED = Error("error_notify", "Could not notify about new dialout.")
 
 
-@dataclass(frozen=True, slots=True)
-class DialoutReply:
-    """The reply to Nextcloud: an HTTP status and a JSON body."""
-
-    status: int
-    body: bytes
-
-
 class DialoutFailed(Exception):
-    """A dialout does not start; ``status`` is for the HTTP reply, ``error`` for its body."""
+    """A dialout does not start; ``status`` is for the HTTP reply, ``error`` for its body.
 
-    def __init__(self, error: Error | CallError, status: int = 502) -> None:
+    ``may_ring``: a client was asked and has not answered, so that it may dial all the same.
+    """
+
+    def __init__(self, error: Error | CallError, status: int = 502, *, may_ring: bool = False) -> None:
         super().__init__("the dialout does not start")
         self.error = error
         self.status = status
+        self.may_ring = may_ring
 
 
 class Dialouts:
@@ -66,33 +63,48 @@ class Dialouts:
         self._services = services
         self._hub = services.hub
         self._transient = transient
+        self._replies = DialoutReplies()
         self._pending: dict[tuple[SessionId, str], asyncio.Future[str]] = {}  # by request id; the result is a call id
 
     # -- requests of Nextcloud
 
     async def start(self, backend: Backend, roomid: str, call: Dialout, url: str) -> DialoutReply:
         """Have a client call a number for a room; ``url`` is the base URL in Nextcloud's request, or empty."""
+        options = bytes(call.options) if given(call.options) else b""
+        key = DialoutKey(backend.id, roomid, call.number or "", options)
+        return await self._replies.give(key, partial(self._dial, backend, roomid, call, url))
+
+    async def _dial(self, backend: Backend, roomid: str, call: Dialout, url: str) -> DialoutReply:
         try:
             _check(roomid, call)
-            return DialoutReply(200, encode_call(await self._start(backend, roomid, call, url)))
+            return DialoutReply(200, encode_call(await self._start(backend, roomid, call, url)), may_ring=True)
         except DialoutFailed as failure:
-            return DialoutReply(failure.status, encode_call_error(failure.error))
+            return DialoutReply(failure.status, encode_call_error(failure.error), failure.may_ring)
 
     async def _start(self, backend: Backend, roomid: str, call: Dialout, url: str) -> str:
         """Request the dialout from one client after another, and return the id of the first call that starts.
+
+        Each client has an equal share of the time that is left.
 
         Raises:
             DialoutFailed: no client starts it; the error is that of the first client.
         """
         failure: DialoutFailed | None = None
-        for session in self._clients(backend):
+        may_ring = False
+        clients = self._clients(backend)
+        deadline = asyncio.get_running_loop().time() + WAIT
+        for left, session in zip(range(len(clients), 0, -1), clients, strict=True):
             if not _is_available(session):  # it left while an earlier one was asked
                 continue
+            seconds = (deadline - asyncio.get_running_loop().time()) / left
             try:
-                return await self._request(session, roomid, call, url)
+                return await self._request(session, roomid, call, url, seconds)
             except DialoutFailed as failed:
                 failure = failure or failed
-        raise failure or DialoutFailed(_NO_CLIENT, 404)
+                may_ring = may_ring or failed.may_ring
+        if failure is None:
+            raise DialoutFailed(_NO_CLIENT, 404)
+        raise DialoutFailed(failure.error, failure.status, may_ring=may_ring)
 
     def _clients(self, backend: Backend) -> list[Session]:
         """Return the available clients of a backend that can start a dialout."""
@@ -102,7 +114,7 @@ class Dialouts:
             if session.backend.id == backend.id and START_DIALOUT in session.features and _is_available(session)
         ]
 
-    async def _request(self, session: Session, roomid: str, call: Dialout, url: str) -> str:
+    async def _request(self, session: Session, roomid: str, call: Dialout, url: str, seconds: float) -> str:
         """Request a dialout from one client, and return the id of the call.
 
         Raises:
@@ -116,10 +128,10 @@ class Dialouts:
         self._pending[session.id, request_id] = answer
         try:
             self._services.delivery.send(session, server.encode(message))
-            async with asyncio.timeout(WAIT):
+            async with asyncio.timeout(seconds):
                 return await answer
         except TimeoutError as error:
-            raise DialoutFailed(_TIMEOUT) from error
+            raise DialoutFailed(_TIMEOUT, may_ring=True) from error
         finally:
             del self._pending[session.id, request_id]
 
@@ -153,7 +165,7 @@ class Dialouts:
         """Fail the pending dialouts of a client whose session ended."""
         for (client, _), answer in self._pending.items():
             if client == session.id and not answer.done():
-                answer.set_exception(DialoutFailed(_CLIENT_ENDED))
+                answer.set_exception(DialoutFailed(_CLIENT_ENDED, may_ring=True))
 
     def _store(self, session: Session, roomid: str | None, status: CallStatus) -> None:
         """Store the status of a call as transient data, if this server has the room and the call has an id."""

@@ -22,7 +22,7 @@ from gateway.edge.http.address import TrustedProxies
 from gateway.edge.http.body import BodyReader
 from gateway.edge.nextcloud.rooms_api import WITHOUT_URL, RoomsApi
 from gateway.flows.backend.requests import MalformedRequest
-from gateway.flows.internal.dialout import DialoutReply
+from gateway.flows.internal.dialout_replies import DialoutReply
 from gateway.flows.throttling import Caller, Throttling
 from gateway.metrics import Counters
 from gateway.tools.fake_nextcloud import FakeNextcloud

@@ -176,7 +176,7 @@ async def test_dialout_fails_without_an_answer_in_time() -> None:
         async with dialling(harness) as task:
             id = asked(bridge)
             assert code(await task) == (502, "timeout")
-        assert harness.services.clock() - started == pytest.approx(45, abs=0.01)
+        assert harness.services.clock() - started == pytest.approx(25, abs=0.01)
         alice = await harness.member("alice", "12")
         status(bridge, ACCEPTED, request=id)
         assert [message["type"] for message in alice.received()] == ["transient"]
@@ -201,6 +201,69 @@ async def test_clients_are_asked_one_after_another_and_the_first_failure_is_the_
             await settle()
             status(second, ACCEPTED, request=asked(second))
             assert await task == (200, {"callid": "c1"})
+
+
+# reference 11.6-d
+async def test_clients_share_the_time_of_a_dialout() -> None:
+    async with FlowHarness() as harness:
+        bridges = [await harness.internal_hello("start-dialout") for _ in range(3)]
+        started = harness.services.clock()
+        async with dialling(harness) as task:
+            answer(bridges[0], asked(bridges[0]), {"type": "error", "error": {"code": "first"}})
+            await settle()
+            asked(bridges[1])
+            await asyncio.sleep(12.6)
+            asked(bridges[2])
+            assert code(await task) == (502, "first")
+        assert harness.services.clock() - started == pytest.approx(25, abs=0.01)
+
+
+# reference 11.6-i
+async def test_repeated_request_does_not_dial_again_and_gets_the_same_reply() -> None:
+    async with FlowHarness() as harness:
+        bridge = await harness.internal_hello("start-dialout")
+        async with dialling(harness) as first, dialling(harness) as second:
+            asked(bridge)
+            assert code(await first) == code(await second) == (502, "timeout")
+            assert code(await harness.dial_out("12", CALL)) == (502, "timeout")
+            assert bridge.received() == []
+        await asyncio.sleep(5)
+        async with dialling(harness) as later, dialling(harness) as repeated:
+            status(bridge, ACCEPTED, request=asked(bridge))
+            assert await later == await repeated == await harness.dial_out("12", CALL) == (200, {"callid": "c1"})
+            assert bridge.received() == []
+
+
+# reference 11.6-i
+async def test_dialout_that_a_client_refused_is_dialled_again() -> None:
+    async with FlowHarness() as harness:
+        assert code(await harness.dial_out("12", CALL)) == (404, "no_client_available")
+        bridge = await harness.internal_hello("start-dialout")
+        for _ in range(2):
+            async with dialling(harness) as task:
+                answer(bridge, asked(bridge), {"type": "error", "error": {"code": "no_trunk"}})
+                assert code(await task) == (502, "no_trunk")
+
+
+# reference 11.6-i
+@pytest.mark.parametrize(
+    ("room", "call"),
+    [
+        ("13", CALL),
+        ("12", {**CALL, "number": "+4930124"}),
+        ("12", {**CALL, "options": {"attendeeId": 7}}),
+        ("12", {"number": CALL["number"]}),
+    ],
+)
+async def test_another_call_is_dialled(room: str, call: Json) -> None:
+    async with FlowHarness() as harness:
+        bridge = await harness.internal_hello("start-dialout")
+        async with dialling(harness) as first:
+            status(bridge, ACCEPTED, request=asked(bridge))
+            await first
+        async with dialling(harness, room, call) as other:
+            status(bridge, {**ACCEPTED, "callid": "c2"}, request=asked(bridge))
+            assert await other == (200, {"callid": "c2"})
 
 
 # reference 11.6-h

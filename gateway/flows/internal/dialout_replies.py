@@ -1,0 +1,62 @@
+"""Replies to dialouts, which are given again to a request that repeats an earlier one.
+
+Nextcloud repeats a request that failed, or was not answered in time, at once (reference 11.6). A phone must ring once
+all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+KEPT = 5.0  # seconds for which a reply is kept; people need longer to try again
+
+
+@dataclass(frozen=True, slots=True)
+class DialoutReply:
+    """The reply to Nextcloud: an HTTP status and a JSON body; ``may_ring``: a client may have dialled the number."""
+
+    status: int
+    body: bytes
+    may_ring: bool = False
+
+
+class DialoutKey(NamedTuple):
+    """The backend, room, number and options of a dialout: requests that are equal in all of them are one call."""
+
+    backend: str
+    room: str
+    number: str
+    options: bytes
+
+
+class DialoutReplies:
+    """The pending replies, and those of the last seconds."""
+
+    def __init__(self) -> None:
+        self._replies: dict[DialoutKey, asyncio.Future[DialoutReply]] = {}
+
+    def __len__(self) -> int:
+        return len(self._replies)
+
+    async def give(self, key: DialoutKey, dial: Callable[[], Awaitable[DialoutReply]]) -> DialoutReply:
+        """Return the reply of ``dial``, which is called unless the same call is pending or was replied to just now."""
+        known = self._replies.get(key)
+        if known is not None:
+            return await asyncio.shield(known)
+        loop = asyncio.get_running_loop()
+        pending = self._replies[key] = loop.create_future()
+        try:
+            reply = await dial()
+        except BaseException:
+            del self._replies[key]
+            pending.cancel()
+            raise
+        pending.set_result(reply)
+        if reply.may_ring:
+            loop.call_later(KEPT, self._replies.pop, key, None)
+        else:
+            del self._replies[key]
+        return reply

@@ -1,0 +1,49 @@
+"""Replies to dialouts that are repeated, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.flows.internal.dialout_replies import KEPT, DialoutKey, DialoutReplies, DialoutReply
+from tests.gateway.flows.virtual_time import settle
+
+KEY = DialoutKey("cloud", "12", "+49", b"")
+
+
+async def test_reply_is_forgotten_after_its_time() -> None:
+    replies = DialoutReplies()
+    dialled = []
+
+    async def dial() -> DialoutReply:
+        dialled.append(1)
+        return DialoutReply(200, b"{}", may_ring=True)
+
+    for _ in range(3):
+        await replies.give(KEY, dial)
+    assert (len(dialled), len(replies)) == (1, 1)
+    await asyncio.sleep(KEPT)
+    await settle()
+    assert len(replies) == 0
+    await replies.give(KEY, dial)
+    assert len(dialled) == 2
+
+
+async def test_failure_of_a_dialout_is_not_kept_and_ends_those_that_wait() -> None:
+    replies = DialoutReplies()
+    gate = asyncio.Event()
+
+    async def fail() -> DialoutReply:
+        await gate.wait()
+        raise RuntimeError("broken")
+
+    first = asyncio.create_task(replies.give(KEY, fail))
+    second = asyncio.create_task(replies.give(KEY, fail))
+    await settle()
+    gate.set()
+    with pytest.raises(RuntimeError):
+        await first
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    assert len(replies) == 0
