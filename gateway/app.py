@@ -25,6 +25,8 @@ from gateway.edge.housekeeper import Housekeeper
 from gateway.edge.http import unix_socket
 from gateway.edge.http.address import Networks, TrustedProxies
 from gateway.edge.http.body import BodyReader
+from gateway.edge.http.descriptors import Descriptors
+from gateway.edge.http.idle_connections import IdleConnections
 from gateway.edge.http.runner import HttpRunner
 from gateway.edge.janus_events import JanusEvents, event_receiver
 from gateway.edge.nextcloud.client import NextcloudClient
@@ -38,6 +40,7 @@ from gateway.edge.turn import TurnCredentials
 from gateway.flows.services import Services
 from gateway.flows.settings import FlowSettings, MediaLimits
 from gateway.flows.wiring import Flows
+from gateway.limited_log import LimitedLog
 from gateway.metrics import Counters, Metrics
 from gateway.version import SERVER_HEADER, SERVER_VERSION
 from gateway.wire.server import ServerInfo
@@ -77,6 +80,7 @@ class Gateway:
         self._polling = PollingEndpoint(flows.dispatch, self._counters, self._proxies, self._body_reader)
         self._websocket = WebSocketEndpoint(flows.dispatch, self._counters, self._wall_clock, self._proxies)
         self._janus_events = JanusEvents(event_receiver(self._mcu), self._proxies, self._clock)
+        self._descriptors = Descriptors(LimitedLog(logging.getLogger("portunus.http"), self._clock))
         self._runner: web.AppRunner | None = None
 
     @property
@@ -106,6 +110,8 @@ class Gateway:
             self._headers(),
             self._read_timeout,
             self._count_read_timeout,
+            IdleConnections(self._idle_per_address, self._services.count_excess),
+            self._descriptors,
             access_log=None,
             shutdown_timeout=5.0,
             auto_decompress=False,  # clients send no compressed bodies, and a malformed one would be logged
@@ -250,6 +256,9 @@ class Gateway:
 
     async def _upgrade(self, request: web.Request) -> web.StreamResponse:
         """Serve a WebSocket of a client, or of Janus' event handler (2.1)."""
+        if self._descriptors.are_scarce_for(request.transport):
+            self._services.count_excess("descriptors")
+            raise web.HTTPServiceUnavailable(text="Too many connections\n", headers={"Connection": "close"})
         return await (self._janus_events if self._janus_events.is_event_request(request) else self._websocket).handle(
             request
         )
@@ -260,6 +269,9 @@ class Gateway:
 
     def _read_timeout(self) -> float:
         return self._services.settings.limits.http_read_timeout
+
+    def _idle_per_address(self) -> int:
+        return self._services.settings.limits.idle_connections_per_address
 
     def _count_read_timeout(self) -> None:
         self._services.count_excess("http_read_timeout")

@@ -117,7 +117,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "gateway.flows.sessions",
     ),
     "gateway.edge": (*EDGE, "gateway.edge.http"),
-    "gateway.edge.http": ("gateway.core", "gateway.standstill"),
+    "gateway.edge.http": ("gateway.core", "gateway.limited_log", "gateway.standstill"),
     "gateway.edge.clients": (*EDGE, "gateway.edge.http"),
     "gateway.edge.nextcloud": (*EDGE, "gateway.edge.http"),
     "gateway.edge.operator": (*EDGE, "gateway.edge.http"),

@@ -72,6 +72,7 @@ class Limits(Struct, frozen=True):
 
     http_read_timeout: Seconds = 15.0  # to receive the head of a request, and again for its body (1.1)
     backend_request_bytes: Count = 4_194_304  # of a request of the rooms API (1.4, row 2)
+    idle_connections_per_address: Count = 500  # TCP connections without a request
     connections_per_address: Count = 5000  # IPv6: per /64 network
     hellos_per_address: Count = 1000  # connections that have not sent a hello
     messages_before_hello: Count = 100  # per connection, until its hello succeeds; control frames and fragments count

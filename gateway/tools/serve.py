@@ -12,6 +12,7 @@ import uvloop
 
 from gateway.app import Gateway
 from gateway.config import Config, ConfigError
+from gateway.edge.http.descriptors import raise_limit
 
 log = logging.getLogger("portunus")
 
@@ -21,6 +22,7 @@ def run(config: Config, load: Callable[[], Config]) -> int:
 
     ``load`` is called on SIGHUP and returns the configuration.
     """
+    raise_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(Gateway(config), load))
 

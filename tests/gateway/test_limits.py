@@ -141,6 +141,20 @@ async def test_missing_body_is_answered_with_400(path: str) -> None:
         assert await met(url, "http_read_timeout") == 1
 
 
+async def test_oldest_connection_without_a_request_is_closed_beyond_the_limit() -> None:
+    async with running(Limits(idle_connections_per_address=10)) as url:
+        silent = [await connect(url) for _ in range(20)]
+        async with asyncio.timeout(5):
+            for reader, _ in silent[:5]:
+                with contextlib.suppress(ConnectionError):
+                    assert await reader.read() == b""
+        async with aiohttp.ClientSession() as http, http.get(url + "/healthz") as answer:
+            assert answer.status == 200
+        assert await met(url, "idle_connections_per_address") >= 10
+        for _, writer in silent:
+            writer.close()
+
+
 async def test_read_timeout_can_be_switched_off() -> None:
     async with running(Limits(http_read_timeout=0)) as url:
         reader, writer = await connect(url)

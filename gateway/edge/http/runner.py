@@ -16,6 +16,7 @@ arguments, which ``Server`` keeps in ``_loop`` and ``_kwargs``.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -23,6 +24,8 @@ from typing import Any
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from gateway.edge.http.descriptors import Descriptors
+from gateway.edge.http.idle_connections import IdleConnections
 from gateway.edge.http.write_limit import WriteTimeoutHandler
 from gateway.standstill import grace
 
@@ -36,9 +39,10 @@ class HttpRunner(web.AppRunner):
 
     ``timeout`` is called for each connection and returns the seconds that the head of a request may take, and that the
     connection may be idle after an answer; 0 = no limit. ``on_timeout`` is called when no request arrived in time.
+    ``idle`` has the connections without a request.
     """
 
-    __slots__ = ("_headers", "_on_timeout", "_timeout")
+    __slots__ = ("_descriptors", "_headers", "_idle", "_on_timeout", "_timeout")
 
     def __init__(
         self,
@@ -46,15 +50,20 @@ class HttpRunner(web.AppRunner):
         headers: Mapping[str, str],
         timeout: Callable[[], float],
         on_timeout: Callable[[], None],
+        idle: IdleConnections,
+        descriptors: Descriptors,
         **options: Any,
     ) -> None:
         super().__init__(app, **options)
+        self._idle = idle
+        self._descriptors = descriptors
         self._headers = headers
         self._timeout = timeout
         self._on_timeout = on_timeout
 
     async def _make_server(self) -> web.Server:
-        return _Server(await super()._make_server(), self._headers, self._timeout, self._on_timeout)
+        server = await super()._make_server()
+        return _Server(server, self._headers, self._timeout, self._on_timeout, self._idle, self._descriptors)
 
 
 class _Server(web.Server):
@@ -64,6 +73,8 @@ class _Server(web.Server):
         headers: Mapping[str, str],
         timeout: Callable[[], float],
         on_timeout: Callable[[], None],
+        idle: IdleConnections,
+        descriptors: Descriptors,
     ) -> None:
         super().__init__(
             original.request_handler,
@@ -72,25 +83,58 @@ class _Server(web.Server):
             loop=original._loop,
             **original._kwargs,
         )
+        self._idle = idle
+        self._descriptors = descriptors
         self._headers = headers
         self._timeout = timeout
         self._on_timeout = on_timeout
 
     def __call__(self) -> web.RequestHandler:
         options = self._kwargs | {"keepalive_timeout": self._timeout() or _NO_LIMIT}
-        return _RequestHandler(self, self._headers, self._on_timeout, loop=self._loop, **options)
+        return _RequestHandler(
+            self, self._headers, self._on_timeout, self._idle, self._descriptors, loop=self._loop, **options
+        )
 
 
 class _RequestHandler(WriteTimeoutHandler):
-    __slots__ = ("_headers", "_on_timeout", "_received_request")
+    __slots__ = ("_descriptors", "_headers", "_idle", "_on_timeout", "_received_request", "peer")
 
     def __init__(
-        self, server: web.Server, headers: Mapping[str, str], on_timeout: Callable[[], None], **options: Any
+        self,
+        server: web.Server,
+        headers: Mapping[str, str],
+        on_timeout: Callable[[], None],
+        idle: IdleConnections,
+        descriptors: Descriptors,
+        **options: Any,
     ) -> None:
         super().__init__(server, **options)
+        self._idle = idle
+        self._descriptors = descriptors
+        self.peer = ""
         self._headers = headers
         self._on_timeout = on_timeout
         self._received_request = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        name = transport.get_extra_info("peername")
+        self.peer = str(name[0]) if isinstance(name, tuple) else ""  # of a Unix socket there is none
+        self._idle.add(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._idle.remove(self)
+        super().connection_lost(exc)
+
+    @property
+    def has_scarce_descriptor(self) -> bool:
+        """See ``IdleConnection.has_scarce_descriptor``."""
+        return self._descriptors.are_scarce_for(self.transport)
+
+    def abort(self) -> None:
+        """See ``IdleConnection.abort``."""
+        if self.transport is not None:
+            self.transport.abort()
 
     async def _handle_request(
         self,
@@ -99,7 +143,12 @@ class _RequestHandler(WriteTimeoutHandler):
         request_handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
     ) -> tuple[web.StreamResponse, bool]:
         self._received_request = True
-        return await super()._handle_request(request, start_time, request_handler)
+        self._idle.remove(self)
+        try:
+            return await super()._handle_request(request, start_time, request_handler)
+        finally:
+            if self.transport is not None:
+                self._idle.add(self)
 
     def _process_keepalive(self) -> None:
         now = self._loop.time()

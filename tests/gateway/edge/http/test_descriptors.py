@@ -1,0 +1,86 @@
+"""The limit of open descriptors and the reserve."""
+
+from __future__ import annotations
+
+import logging
+import resource
+from collections.abc import Callable
+
+import pytest
+
+from gateway.edge.http.descriptors import Descriptors, raise_limit, usable
+from gateway.limited_log import LimitedLog
+
+
+class FakeSocket:
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def fileno(self) -> int:
+        return self._number
+
+
+class FakeTransport:
+    """The transport of a connection with a descriptor."""
+
+    def __init__(self, number: int) -> None:
+        self._socket = FakeSocket(number)
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        assert name == "socket"
+        return self._socket
+
+
+@pytest.fixture
+def limits(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], list[tuple[int, int]]]:
+    """Replace the limits of the process; the list has those that were set."""
+
+    def replace(soft: int, hard: int) -> list[tuple[int, int]]:
+        made = [(soft, hard)]
+        monkeypatch.setattr(resource, "getrlimit", lambda which: made[-1])
+        monkeypatch.setattr(resource, "setrlimit", lambda which, values: made.append(values))
+        return made
+
+    return replace
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "raised"),
+    [(1024, 20_000, 20_000), (1024, resource.RLIM_INFINITY, 1 << 20), (20_000, 20_000, 20_000)],
+)
+def test_soft_limit_is_raised_to_the_hard_one(
+    limits: Callable[[int, int], list[tuple[int, int]]],
+    caplog: pytest.LogCaptureFixture,
+    soft: int,
+    hard: int,
+    raised: int,
+) -> None:
+    made = limits(soft, hard)
+    assert raise_limit() == raised
+    assert made[-1][0] == raised
+    assert caplog.records == []
+
+
+def test_few_descriptors_are_worth_a_sentence(
+    limits: Callable[[int, int], list[tuple[int, int]]], caplog: pytest.LogCaptureFixture
+) -> None:
+    limits(1024, 1024)
+    assert raise_limit() == 1024
+    (record,) = caplog.records
+    assert "only 1024 descriptors may be open, enough for about 896 clients: raise LimitNOFILE" in record.getMessage()
+
+
+@pytest.mark.parametrize(("limit", "left"), [(1024, 896), (20_000, 19_744)])
+def test_reserve_is_not_usable(limit: int, left: int) -> None:
+    assert usable(limit) == left
+
+
+def test_last_descriptors_are_scarce_and_the_log_says_so_once(
+    limits: Callable[[int, int], list[tuple[int, int]]], caplog: pytest.LogCaptureFixture
+) -> None:
+    limits(1024, 1024)
+    found = Descriptors(LimitedLog(logging.getLogger("portunus.http"), lambda: 0.0))
+    transports = [FakeTransport(number) for number in (895, 896, 1000)]
+    assert [found.are_scarce_for(one) for one in transports] == [False, True, True]  # type: ignore[arg-type]
+    assert not found.are_scarce_for(None)
+    assert len(caplog.records) == 1
