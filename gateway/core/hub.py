@@ -25,6 +25,7 @@ from gateway.core.changes import (
 )
 from gateway.core.ids import ConnectionId, ResumeId, RoomSessionId, SessionId, random_part
 from gateway.core.limits import Backend
+from gateway.core.participants import Participant, updated
 from gateway.core.pending import PendingJoins
 from gateway.core.permissions import Permissions
 from gateway.core.room import PING_INTERVAL, Room, RoomKey
@@ -351,6 +352,10 @@ class Hub:
     def store_users(self, room: Room, users: list[ParticipantEntry]) -> None:
         """Store the user list of an ``incall`` request (7.3)."""
         room.users = users
+
+    def add_user(self, room: Room, session: SessionId, entry: ParticipantEntry) -> None:
+        """Add the entry of a member to the stored user list, or replace it."""
+        room.users = updated(room.users, [Participant(session, entry, None, None)])
 
     # -- virtual sessions and internal clients
 

@@ -70,8 +70,15 @@ def call_flags(value: Raw | None) -> int | None:
 
 def merge(shown: list[ParticipantEntry], changed: Iterable[Participant]) -> list[ParticipantEntry]:
     """Return the completed entries, followed by the entries of ``changed`` that are missing in them (5.4)."""
-    known = {_string(entry.get("sessionId", entry.get("sessionid"))) for entry in shown}
+    known = {_session(entry) for entry in shown}
     return shown + [participant.entry for participant in changed if participant.session not in known]
+
+
+def updated(entries: Iterable[ParticipantEntry], changed: Iterable[Participant]) -> list[ParticipantEntry]:
+    """Return a list with the entries of ``changed`` in place of those of the same sessions, new ones at its end."""
+    latest = {participant.session: participant.entry for participant in changed}
+    kept = [latest.pop(_session(entry), entry) for entry in entries]
+    return [*kept, *latest.values()]
 
 
 def complete(entries: Iterable[ParticipantEntry], room: Room, now: int) -> list[ParticipantEntry]:
@@ -81,7 +88,7 @@ def complete(entries: Iterable[ParticipantEntry], room: Room, now: int) -> list[
     """
     shown, present = [], set()
     for entry in entries:
-        session = SessionId(_string(entry.get("sessionId", entry.get("sessionid"))))
+        session = _session(entry)
         present.add(session)
         shown.append(entry if _string(entry.get("userId")) else _identified(entry, session, room))
     for member in room.members.values():
@@ -116,6 +123,11 @@ def _raw(value: object) -> Raw:
 def with_flags(entries: Iterable[ParticipantEntry], flags: int) -> list[ParticipantEntry]:
     """Set ``inCall`` of every entry (7.4)."""
     return [{**entry, "inCall": Raw(msgspec.json.encode(flags))} for entry in entries]
+
+
+def _session(entry: ParticipantEntry) -> SessionId:
+    """Return the public session id of an entry."""
+    return SessionId(_string(entry.get("sessionId", entry.get("sessionid"))))
 
 
 def _string(raw: Raw | None) -> str:

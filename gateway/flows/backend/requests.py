@@ -13,6 +13,7 @@ from gateway.core import participants
 from gateway.core.ids import SessionId
 from gateway.core.limits import Backend
 from gateway.core.participants import IN_CALL, Participant
+from gateway.core.pending import PendingJoin
 from gateway.core.room import Room, RoomKey
 from gateway.core.session import Session
 from gateway.core.visibility import by_form
@@ -59,6 +60,8 @@ class BackendRequests:
             MalformedRequest: nothing has changed.
         """
         room = self._hub.room(backend, roomid)
+        for pending in self._hub.pending_joins.of_room(RoomKey(backend.id, roomid)):
+            self._note(pending, request)
         if request.invite is not None and request.type == "invite":
             self._invite(backend, roomid, request.invite)
         elif request.disinvite is not None and request.type == "disinvite":
@@ -77,6 +80,24 @@ class BackendRequests:
             self._change_participants(backend, room, request.participants)
         elif request.message is not None and request.type == "message":
             self._send_message(room, request.message)
+
+    def _note(self, pending: PendingJoin, request: wire.RoomsRequest) -> None:
+        """Keep what a request says about a session whose join Nextcloud is being asked about (4.1)."""
+        if request.type == "incall" and request.incall is not None:
+            flags = _flags_for_all(request.incall)
+            if not request.incall.all:
+                pending.note_in_call(request.incall.changed, request.incall.users)
+            elif flags is not None:
+                pending.note_all_in_call(flags)
+        elif request.type == "participants" and request.participants is not None:
+            pending.note_permissions(request.participants.changed)
+        elif request.type == "delete" and request.delete is not None:
+            pending.withdrawn = True
+        elif request.type == "disinvite" and request.disinvite is not None:
+            userid, disinvite = pending.session.userid, request.disinvite
+            listed = bool(userid) and userid in (disinvite.userids or ())
+            if listed or pending.room_session_id in (disinvite.sessionids or ()):
+                pending.withdrawn = True
 
     def _invite(self, backend: Backend, roomid: str, invite: wire.Invite) -> None:
         """Send users the event of their invitation, and other members a changed room list (6.1)."""
@@ -163,19 +184,21 @@ class BackendRequests:
 
     def _set_some_in_call(self, backend: Backend, room: Room, incall: wire.InCall) -> None:
         changed = self._resolve(backend, incall.changed)
-        users = self._resolve(backend, incall.users)
+        listed = [user.entry for user in self._resolve(backend, incall.users)]
+        if incall.users is None:  # members that are not named keep their state
+            listed = participants.updated(room.users, changed)
         for entry in changed:
             if entry.in_call is None:
                 continue
             left_call = self._hub.set_in_call(room, entry.session, entry.in_call)
             if left_call is not None:
                 self._media.end(left_call)
-        if users or changed:
-            self._hub.store_users(room, [user.entry for user in users])
-            self._events.participants(room, users, changed)
+        if changed or (listed and incall.users is not None):
+            self._hub.store_users(room, listed)
+            self._events.participants(room, listed, changed)
 
     def _set_all_in_call(self, room: Room, incall: wire.InCall) -> None:
-        flags = participants.call_flags(incall.incall if given(incall.incall) else None)
+        flags = _flags_for_all(incall)
         if flags is None:
             return
         change = self._hub.set_all_in_call(room, bool(flags & IN_CALL))
@@ -195,7 +218,7 @@ class BackendRequests:
                 self._hub.set_permissions(session, entry.permissions)
                 self._events.permissions_changed(session)
         if users or changed:
-            self._events.participants(room, users, changed)
+            self._events.participants(room, [user.entry for user in users], changed)
 
     def _send_message(self, room: Room, message: wire.Message) -> None:
         """Send the members of a room a message, each in the form that it may see (5.5, 6.7)."""
@@ -235,3 +258,8 @@ class BackendRequests:
             return None if virtual is None else virtual.id
 
         return participants.resolve(entries or (), find)
+
+
+def _flags_for_all(incall: wire.InCall) -> int | None:
+    """Return the in-call flags of an ``incall`` request for all participants; ``None`` if it has no valid ones."""
+    return participants.call_flags(incall.incall if given(incall.incall) else None)

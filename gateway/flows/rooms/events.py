@@ -131,9 +131,9 @@ class RoomEvents:
         """Send the members of a room the flags of a virtual session (7.5)."""
         self._delivery.send_all(room.members.values(), _flags_event(virtual))
 
-    def participants(self, room: Room, users: Iterable[Participant], changed: Iterable[Participant]) -> None:
+    def participants(self, room: Room, users: Iterable[ParticipantEntry], changed: Iterable[Participant]) -> None:
         """Send all members the list of participants from Nextcloud, and the changed participants behind it (7.3)."""
-        shown = self._complete(room, (user.entry for user in users))
+        shown = self._complete(room, users)
         message = _participants_event(room, participants.merge(shown, changed))
         self._delivery.send_all(room.members.values(), message)
 

@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+import msgspec
+
 from gateway.core.pending import PendingJoin
 from gateway.core.room import Room, RoomKey
 from gateway.core.session import Session
 from gateway.flows.bye import ROOM_SESSION_RECONNECTED
 from gateway.flows.ports import NextcloudError
+from gateway.flows.rooms.call_counters import counting_call_entries
 from gateway.flows.rooms.events import RoomEvents
 from gateway.flows.services import Services, room_request
 from gateway.flows.tasks import Work
@@ -91,9 +94,16 @@ class RoomMembership:
                 raise ProtocolError(Error(answer.error.code or "", answer.error.message or "", answer.error.details))
             if answer.type != "room" or answer.room is None:
                 raise ProtocolError(Code.ROOM_JOIN_FAILED.error())
+            if pending.withdrawn:
+                self._undo_join(pending, answer)
+                raise ProtocolError(Code.ROOM_JOIN_FAILED.error())
             if not self._take_over(session, room_session):
                 raise ProtocolError(Code.ROOM_JOIN_FAILED.error())
-            self._enter(session, answer.room, roomid, room_session, request_id)
+            room_answer = answer.room
+            if pending.permissions is not None:
+                room_answer = msgspec.structs.replace(room_answer, permissions=list(pending.permissions))
+            self._enter(session, room_answer, roomid, room_session, request_id)
+            self._apply(pending)
 
     async def _join_again(self, session: Session, room: Room, room_session: str) -> None:
         """Replace the Nextcloud session id of a session in its room, if Nextcloud confirms the new one.
@@ -117,9 +127,11 @@ class RoomMembership:
                 raise ProtocolError(Code.ROOM_JOIN_FAILED.error())
             if answer.type == "room" and answer.room is not None and self._holder(session, room_session) is None:
                 self._hub.register(session, room_session)
-                if answer.room.permissions is not None:
-                    self._hub.set_permissions(session, answer.room.permissions)
+                permissions = answer.room.permissions if pending.permissions is None else pending.permissions
+                if permissions is not None:
+                    self._hub.set_permissions(session, permissions)
                     self._events.permissions_changed(session)
+                self._apply(pending)
 
     @contextmanager
     def _pending(self, session: Session, roomid: str, room_session: str) -> Iterator[PendingJoin]:
@@ -171,6 +183,20 @@ class RoomMembership:
         """Return the other session that is registered with a Nextcloud session id."""
         other = self._hub.find_by_room_session(session.backend.id, room_session) if room_session else None
         return None if other is session else other
+
+    def _apply(self, pending: PendingJoin) -> None:
+        """Apply the call membership that Nextcloud reported during the join, and send the list with the session."""
+        session, room = pending.session, self._hub.room_of(pending.session)
+        if room is None:
+            return
+        if pending.in_call is not None:
+            with counting_call_entries(self._services.counters, room):
+                left_call = self._hub.set_in_call(room, session.id, pending.in_call)
+            if left_call is not None:
+                self._events.ended(session)
+        if pending.entry is not None:
+            self._hub.add_user(room, session.id, pending.entry)
+            self._events.known_participants(room)
 
     def _enter(self, session: Session, answer: RoomAnswer, roomid: str, room_session: str, request_id: str) -> None:
         joined = self._hub.join(

@@ -190,7 +190,7 @@ async def test_request_without_known_sessions_keeps_the_last_list() -> None:
         assert len(known) == 1
         incall(harness, changed=[{"sessionId": "0"}], users=[{"sessionId": "unknown"}])
         assert harness.hub.rooms["cloud", "r"].users == known  # type: ignore[index]
-        incall(harness, changed=[{"sessionId": "nc-alice", "inCall": 0}])
+        incall(harness, changed=[{"sessionId": "nc-alice", "inCall": 0}], users=[])
         assert harness.hub.rooms["cloud", "r"].users == []  # type: ignore[index]
 
 
@@ -208,13 +208,33 @@ async def test_leaving_the_call_closes_the_streams_but_not_the_membership() -> N
         assert alice.session.room is not None
 
 
+# reference 7.3-f
+async def test_members_that_a_request_does_not_name_keep_their_state() -> None:
+    async with FlowHarness() as harness:
+        alice, bob = await harness.member("alice"), await harness.member("bob")
+        incall(harness, users=[{"sessionId": "nc-alice", "inCall": 7}, {"sessionId": "nc-bob", "inCall": 3}])
+        alice.received()
+        incall(harness, changed=[{"sessionId": "nc-alice", "inCall": 1, "x": 1}])
+        expected = [{"sessionId": alice.sessionid, "inCall": 1, "x": 1}, {"sessionId": bob.sessionid, "inCall": 3}]
+        assert updates(alice)[0]["users"] == expected
+        carol = await harness.member("carol")
+        incall(harness, changed=[{"sessionId": "nc-carol", "inCall": 7}])
+        assert updates(carol)[0]["users"] == [*expected, {"sessionId": carol.sessionid, "inCall": 7}]
+        carol.disconnect()
+        again = await harness.resume(carol)
+        assert again.received()[-1]["event"]["update"]["users"][:2] == expected
+        assert harness.hub.rooms["cloud", "r"].in_call == {alice.sessionid, carol.sessionid}  # type: ignore[index]
+
+
 async def test_user_id_of_the_room_replaces_an_empty_user_id() -> None:
     async with FlowHarness() as harness:
         harness.nextcloud.rooms["r"] = FakeRoom(session={"userid": "mail"})
         guest = await harness.member("")
         incall(harness, users=[{"sessionId": "nc-", "inCall": 1, "userId": ""}])
         assert updates(guest)[0]["users"][0]["userId"] == "mail"
-        incall(harness, changed=[{"sessionId": "nc-", "inCall": 1, "userId": ""}])  # follows the list unchanged
+        incall(harness, changed=[{"sessionId": "nc-", "inCall": 1, "userId": ""}])
+        assert updates(guest)[0]["users"][0]["userId"] == "mail"
+        incall(harness, changed=[{"sessionId": "nc-", "inCall": 1, "userId": ""}], users=[])
         assert updates(guest)[0]["users"][0]["userId"] == ""
 
 
