@@ -109,7 +109,7 @@ class QualityController:
         self._planner = CodecPlanner(services)
         self._published: dict[StreamKey, _Record] = {}
         self._subscribed: dict[SessionId, dict[StreamKey, RoomKey | None]] = {}  # with the room at that time
-        self._due: dict[RoomKey, float] = {}  # when a room is evaluated next, by the loop's clock
+        self._due: dict[RoomKey, float] = {}  # when a room is evaluated next, by ``services.clock``
 
     # -- codecs
 
@@ -207,13 +207,13 @@ class QualityController:
 
     def _evaluate_in(self, room: RoomKey, seconds: float) -> None:
         """Schedule the evaluation of a room in ``seconds``, unless an earlier one is scheduled."""
-        at = asyncio.get_running_loop().time() + seconds
+        at = self._services.clock() + seconds
         if at < self._due.get(room, math.inf):
             self._due[room] = at
             self._services.tasks.spawn(self._evaluate(room, at), "quality")
 
     async def _evaluate(self, room: RoomKey, at: float) -> None:
-        await asyncio.sleep(at - asyncio.get_running_loop().time())
+        await asyncio.sleep(at - self._services.clock())
         if self._due.get(room) == at:
             del self._due[room]
             await self._apply_all([decision for decision in self._decide_room(room) if not decision.applied], room)
