@@ -186,8 +186,14 @@ class Gateway:
         section = self._config.mcu
         if section.type == NO_MCU:
             return None
-        instance = self._config.instance
-        return factory.create(section.type, section.settings, timeout=section.timeout, instance=instance)
+        return factory.create(
+            section.type,
+            section.settings,
+            timeout=section.timeout,
+            clock=self._clock,
+            wall_clock=self._wall_clock,
+            instance=self._config.instance,
+        )
 
     def _create_services(self) -> Services:
         config = self._config

@@ -12,10 +12,19 @@ from typing import Any, NamedTuple
 from mcu.base import Mcu
 
 
+class SfuOptions(NamedTuple):
+    """The values that an SFU is created with, besides its settings."""
+
+    timeout: float  # seconds, for each request to the SFU
+    instance: str  # this gateway's name on an SFU that others use as well; empty: a random one
+    clock: Callable[[], float]  # monotonic seconds
+    wall_clock: Callable[[], float]  # Unix seconds
+
+
 class _SfuType(NamedTuple):
     settings_type: Callable[[], Any]
     check: Callable[[Any], None]  # of the settings
-    create: Callable[[Any, float, str], Mcu]  # from settings, timeout and instance
+    create: Callable[[Any, SfuOptions], Mcu]  # from settings and options
 
 
 def _janus_settings_type() -> Any:
@@ -30,10 +39,10 @@ def _check_janus(settings: Any) -> None:
     check_servers(settings)
 
 
-def _create_janus(settings: Any, timeout: float, instance: str) -> Mcu:
+def _create_janus(settings: Any, options: SfuOptions) -> Mcu:
     from mcu.janus.backend import JanusMcu
 
-    return JanusMcu(settings, timeout, instance)
+    return JanusMcu(settings, options.timeout, options.instance, options.clock, options.wall_clock)
 
 
 def _inprocess_settings_type() -> Any:
@@ -42,10 +51,11 @@ def _inprocess_settings_type() -> Any:
     return InprocessSettings
 
 
-def _create_inprocess(settings: Any, timeout: float, instance: str) -> Mcu:
+def _create_inprocess(settings: Any, options: SfuOptions) -> Mcu:
     from mcu.inprocess.backend import InprocessMcu
 
-    return InprocessMcu(settings)  # it answers at once, and no other gateway has streams on it
+    # It answers at once, and no other gateway has streams on it.
+    return InprocessMcu(settings, clock=options.clock, wall_clock=options.wall_clock)
 
 
 def _no_check(settings: Any) -> None:
@@ -81,16 +91,25 @@ def check(name: str, settings: Any) -> None:
     _sfu_type(name).check(settings)
 
 
-def create(name: str, settings: Any, *, timeout: float, instance: str = "") -> Mcu:
+def create(
+    name: str,
+    settings: Any,
+    *,
+    timeout: float,
+    clock: Callable[[], float],
+    wall_clock: Callable[[], float],
+    instance: str = "",
+) -> Mcu:
     """Create an SFU from settings of its ``settings_type``; ``timeout`` in seconds holds for each request to it.
 
     ``instance`` names this gateway on an SFU that others use as well. It must not change with a restart: streams of an
-    earlier process are recognised by it. Empty: a random one.
+    earlier process are recognised by it. Empty: a random one. ``clock`` is monotonic, ``wall_clock`` Unix time; both in
+    seconds.
 
     Raises:
         ValueError: it cannot be created, or there is no such SFU type; the text is one clear sentence.
     """
-    return _sfu_type(name).create(settings, timeout, instance)
+    return _sfu_type(name).create(settings, SfuOptions(timeout, instance, clock, wall_clock))
 
 
 def _sfu_type(name: str) -> _SfuType:

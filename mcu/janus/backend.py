@@ -30,7 +30,7 @@ from mcu.base import (
     Subscriber,
 )
 from mcu.janus.connection.messages import JanusError
-from mcu.janus.connection.session import Clock, JanusSession, RequestInterrupted, loop_time
+from mcu.janus.connection.session import Clock, JanusSession, RequestInterrupted
 from mcu.janus.events.statistics import EventStatistics
 from mcu.janus.labels import control_label
 from mcu.janus.placement.pool import JanusPool
@@ -58,7 +58,7 @@ class JanusMcu:
         servers: tuple[JanusServerSettings, ...],
         timeout: float,
         instance: str = "",
-        clock: Clock = loop_time,
+        clock: Clock = time.monotonic,
         wall_clock: Clock = time.time,
     ) -> None:
         """Create the backend; ``timeout``, in seconds, is that of each request that has no time limit of its own.

@@ -5,15 +5,23 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import pytest
 
 from mcu import factory
+from mcu.base import Mcu
 from mcu.inprocess.backend import InprocessMcu
 from mcu.inprocess.settings import InprocessSettings
 from mcu.janus.backend import JanusMcu
 from mcu.janus.settings import JanusServerSettings
+
+
+def create(name: str, settings: Any, wall_clock: Callable[[], float] = time.time) -> Mcu:
+    return factory.create(name, settings, timeout=1.0, clock=time.monotonic, wall_clock=wall_clock)
 
 
 def test_there_are_two_sfu_types() -> None:
@@ -43,12 +51,12 @@ def test_error_names_the_unknown_sfu_type_and_the_known_ones() -> None:
     with pytest.raises(ValueError, match="'mediasoup'; there are: janus, inprocess"):
         factory.settings_type("mediasoup")
     with pytest.raises(ValueError, match="'mediasoup'"):
-        factory.create("mediasoup", (), timeout=1.0)
+        create("mediasoup", ())
 
 
 async def test_sfus_are_created_from_their_settings() -> None:
-    assert isinstance(factory.create("janus", (JanusServerSettings("ws://127.0.0.1:1"),), timeout=1.0), JanusMcu)
-    assert isinstance(factory.create("inprocess", InprocessSettings(), timeout=1.0), InprocessMcu)
+    assert isinstance(create("janus", (JanusServerSettings("ws://127.0.0.1:1"),)), JanusMcu)
+    assert isinstance(create("inprocess", InprocessSettings()), InprocessMcu)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +68,7 @@ async def test_sfus_are_created_from_their_settings() -> None:
 )
 async def test_at_least_one_janus_is_required_and_each_only_once(urls: list[str], sentence: str) -> None:
     servers = tuple(JanusServerSettings(url) for url in urls)
-    for call in (lambda: factory.check("janus", servers), lambda: factory.create("janus", servers, timeout=1.0)):
+    for call in (lambda: factory.check("janus", servers), lambda: create("janus", servers)):
         with pytest.raises(ValueError, match=re.escape(sentence)):
             call()
 
@@ -68,7 +76,7 @@ async def test_at_least_one_janus_is_required_and_each_only_once(urls: list[str]
 async def test_several_janus_are_one_mcu() -> None:
     servers = (JanusServerSettings("ws://a:1"), JanusServerSettings("ws://b:1"))
     factory.check("janus", servers)
-    status = factory.create("janus", servers, timeout=1.0).status()
+    status = create("janus", servers).status()
     assert [sfu.url for sfu in status.sfus] == ["ws://a:1", "ws://b:1"]
     assert not status.ready
 
@@ -114,3 +122,10 @@ def test_no_sfu_is_imported_before_it_is_chosen() -> None:
     program = "import sys, mcu.factory; print(sorted(name for name in sys.modules if name.startswith('mcu.')))"
     completed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert completed.stdout.strip() == "['mcu.base', 'mcu.factory']"
+
+
+async def test_sfu_reads_the_clock_that_is_given() -> None:
+    sfu = create("inprocess", InprocessSettings(address=("127.0.0.1",)), wall_clock=lambda: 1_700_000_000.0)
+    await sfu.start(lambda status: None)
+    assert sfu.status().sfus[0].connected_since == 1_700_000_000.0
+    await sfu.stop()

@@ -35,13 +35,14 @@ streams = 10
 # Publishes through the flows on the example SFU, and prints the type of the client's reply.
 PUBLISH = """\
 import asyncio
+import time
 from mcu import factory
 from mcu.example.settings import ExampleSettings
 from tests.gateway.flows.harness import FlowHarness
 from tests.gateway.flows.virtual_time import settle
 
 async def publish():
-    sfu = factory.create("example", ExampleSettings(), timeout=1.0)
+    sfu = factory.create("example", ExampleSettings(), timeout=1.0, clock=time.monotonic, wall_clock=time.time)
     await sfu.start(lambda status: None)
     async with FlowHarness(sfu=sfu) as harness:
         alice = await harness.member("alice", in_call=True)
@@ -91,7 +92,7 @@ def _example_settings_type() -> Any:
     return ExampleSettings
 
 
-def _create_example(settings: Any, timeout: float, instance: str) -> Mcu:
+def _create_example(settings: Any, options: SfuOptions) -> Mcu:
     from mcu.example.backend import ExampleMcu
 
     return ExampleMcu(settings)

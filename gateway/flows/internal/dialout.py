@@ -92,11 +92,11 @@ class Dialouts:
         failure: DialoutFailed | None = None
         may_ring = False
         clients = self._clients(backend)
-        deadline = asyncio.get_running_loop().time() + WAIT
+        deadline = self._services.clock() + WAIT
         for left, session in zip(range(len(clients), 0, -1), clients, strict=True):
             if not _is_available(session):  # it left while an earlier one was asked
                 continue
-            seconds = (deadline - asyncio.get_running_loop().time()) / left
+            seconds = (deadline - self._services.clock()) / left
             try:
                 return await self._request(session, roomid, call, url, seconds)
             except DialoutFailed as failed:

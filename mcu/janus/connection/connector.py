@@ -384,7 +384,8 @@ class JanusConnector:
         """Lose the streams of the claimable session at this time of the clock, unless Janus is back before."""
         if self._claim_deadline is not None:
             self._claim_deadline.cancel()
-        self._claim_deadline = asyncio.get_running_loop().call_at(deadline, self._lose_claimable, reason)
+        delay = deadline - self._clock()
+        self._claim_deadline = asyncio.get_running_loop().call_later(delay, self._lose_claimable, reason)
 
     def _lose_claimable(self, reason: str) -> None:
         """Give up the session that was to be claimed, if there is one: its streams are lost."""

@@ -38,7 +38,7 @@ NO_ANSWER = 3.0  # seconds without an answer to a keepalive after which Janus ha
 
 Answer = asyncio.Future[JanusMessage | None]  # None: the session was lost
 Undo = Callable[[JanusMessage], object]  # removes from Janus what a late success has created
-Clock = Callable[[], float]  # seconds; that of the event loop, on which the timers run
+Clock = Callable[[], float]  # seconds
 
 INTERRUPTED = JanusMessage(janus="interrupted")  # stands for an answer that may have been lost with a connection
 
@@ -48,11 +48,6 @@ class RequestInterrupted(McuLost):
 
     Nothing else is affected: the caller removes what the request may have created and may begin again.
     """
-
-
-def loop_time() -> float:
-    """Return the time of the running event loop, in seconds."""
-    return asyncio.get_running_loop().time()
 
 
 class JanusSession:
