@@ -111,7 +111,7 @@ class NextcloudClient:
         return answer
 
     def _warn(self, backend: Backend, url: str, subject: str, status: int | None, reason: str) -> None:
-        """Log why a request failed, for whoever runs the backend: clients are told no more than ``internal_error``."""
+        """Log for the operator why a request failed: clients receive only ``internal_error``."""
         answered = "without an answer" if status is None else f"with HTTP status {status}"
         self._warnings.warning(
             (backend.id, url, subject, status, reason),
