@@ -229,6 +229,7 @@ class Gateway:
             self._clock,
             self._body_reader,
             lambda: services.settings.limits.backend_request_bytes,
+            lambda: services.count_excess("backend_request_bytes"),
         )
         status = self._status()
         app = web.Application(client_max_size=0)

@@ -155,6 +155,20 @@ async def test_oldest_connection_without_a_request_is_closed_beyond_the_limit() 
             writer.close()
 
 
+async def test_request_of_nextcloud_beyond_the_limit_is_answered_with_413() -> None:
+    async with running(Limits(backend_request_bytes=10_000)) as url:
+        head = {
+            "Content-Type": "application/json",
+            "Spreed-Signaling-Random": RANDOM,
+            "Spreed-Signaling-Checksum": checksum.sign(SECRET, RANDOM, b"{" * 10_001),
+            "Spreed-Signaling-Backend": "http://127.0.0.1/",
+        }
+        room = url + "/api/v1/room/r"
+        async with aiohttp.ClientSession() as http, http.post(room, data=b"{" * 10_001, headers=head) as answer:
+            assert answer.status == 413
+        assert await met(url, "backend_request_bytes") == 1
+
+
 async def test_read_timeout_can_be_switched_off() -> None:
     async with running(Limits(http_read_timeout=0)) as url:
         reader, writer = await connect(url)

@@ -64,6 +64,7 @@ class RoomsApi:
         clock: Callable[[], float],
         bodies: BodyReader | None = None,
         max_body: Callable[[], int] = lambda: Limits().backend_request_bytes,
+        on_too_large: Callable[[], None] = lambda: None,
     ) -> None:
         self._bodies = bodies or BodyReader()
         self._configured = configured
@@ -72,6 +73,7 @@ class RoomsApi:
         self._proxies = proxies
         self._throttling = throttling
         self._max_body = max_body  # bytes; 0 = no limit
+        self._on_too_large = on_too_large
         self._budget = BodyBudget()
         self._warnings = LimitedLog(log, clock)
 
@@ -108,6 +110,7 @@ class RoomsApi:
         url = headers.get("Spreed-Signaling-Backend", "")
         if exceeds(length, self._max_body()) or (not url and length > WITHOUT_URL):
             found = self._configured.backends.find(url) if url else None
+            self._on_too_large()
             if found is not None:
                 self._warn(found.id, "its body is larger than limits.backend_request_bytes")
             return _text(413, "Request entity too large")

@@ -6,15 +6,11 @@ rooms together, in requests of at most that many entries.
 
 from __future__ import annotations
 
-import logging
-
 from gateway.core.limits import Backend
 from gateway.core.room import PING_INTERVAL, Room, RoomKey
 from gateway.flows.ports import NextcloudError
 from gateway.flows.services import Services
 from gateway.wire.backend import PingEntry, PingRequest
-
-log = logging.getLogger("portunus.flows")
 
 
 class KeepAlivePings:
@@ -66,7 +62,8 @@ class KeepAlivePings:
         try:
             await self._services.nextcloud.ask(backend, url, request)
         except NextcloudError as error:
-            log.warning("keep-alive ping to backend %s failed: %s", backend.id, error)
+            cause = (backend.id, "ping", str(error))
+            self._services.warnings.warning(cause, "keep-alive ping to backend %s failed: %s", backend.id, error)
 
 
 def _backend(room: Room) -> Backend:

@@ -130,7 +130,9 @@ class VirtualSessions:
         try:
             answer = await self._services.nextcloud.ask(owner.backend, owner.url, _request(virtual, "add"))
         except NextcloudError as error:
-            log.warning("a virtual session could not be added: %s", error)
+            self._services.warnings.warning(
+                (owner.backend.id, "add", str(error)), "a virtual session could not be added: %s", error
+            )
             raise ProtocolError(Code.ADD_FAILED.error(message=text)) from error
         if virtual.actor is not None and answer.type == "error":
             raise ProtocolError(Code.ADD_FAILED.error(message=_message_of(answer) or text))
@@ -157,7 +159,12 @@ class VirtualSessions:
         try:
             answer = await self._services.nextcloud.ask(owner.backend, owner.url, _request(virtual, "remove"))
         except NextcloudError as error:
-            log.warning("backend %s did not receive the end of a virtual session: %s", owner.backend.id, error)
+            self._services.warnings.warning(
+                (owner.backend.id, "remove", str(error)),
+                "backend %s did not receive the end of a virtual session: %s",
+                owner.backend.id,
+                error,
+            )
             raise ProtocolError(Code.REMOVE_FAILED.error()) from error
         if answer.type == "error" and virtual.actor is not None and _code_of(answer) != "no_such_room":
             raise ProtocolError(Code.REMOVE_FAILED.error(message=_message_of(answer)))

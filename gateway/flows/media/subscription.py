@@ -166,7 +166,9 @@ class Subscription(SessionStream):
         except McuError as error:
             if isinstance(error, McuLost):  # the client gets an error now, and an offer once the SFU has recovered
                 self._lost = True
-            log.warning("subscribing to a %s stream failed: %s", self.stream_type.value, error)
+            # That a publisher does not publish is usual: clients ask for the streams of all in the call.
+            level = logging.INFO if isinstance(error, NoSuchStream) else logging.WARNING
+            log.log(level, "subscribing to a %s stream failed: %s", self.stream_type.value, error)
             missing = isinstance(error, NoSuchStream | McuLost)
             if missing:
                 self._services.counters.no_publisher_total[self.stream_type.value] += 1

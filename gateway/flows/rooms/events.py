@@ -6,7 +6,6 @@ the order of these calls (reference 4.3).
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 
 from gateway.core import participants
@@ -27,7 +26,8 @@ from gateway.wire.backend import ParticipantEntry, RoomRequest
 from gateway.wire.client import ABSENT
 from gateway.wire.server import Event, EventBody, FlagsBody, ParticipantsBody, TransientBody
 
-log = logging.getLogger("portunus.flows")
+# Talk's answer to the leave request of a session that it has removed already: after a disinvitation, a deletion.
+USUAL_REFUSALS = frozenset({"no_such_room"})
 
 _an_update = server.encode(Event(EventBody("participants", "update", update=ParticipantsBody(""))))
 PARTICIPANTS_UPDATE = _an_update[: _an_update.index(b'"update":')]  # the prefix of all participants updates
@@ -101,10 +101,13 @@ class RoomEvents:
         try:
             answer = await self._services.nextcloud.ask(session.backend, session.url, request)
         except NextcloudError as error:
-            log.warning("leave request to backend %s failed: %s", session.backend.id, error)
+            cause = (session.backend.id, "leave", str(error))
+            self._services.warnings.warning(cause, "leave request to backend %s failed: %s", session.backend.id, error)
             return
-        if answer.type == "error":
-            log.warning("backend %s refused a leave request", session.backend.id)
+        code = "" if answer.error is None else answer.error.code or ""
+        if answer.type == "error" and code not in USUAL_REFUSALS:
+            cause = (session.backend.id, "leave", code)
+            self._services.warnings.warning(cause, "backend %s refused a leave request: %s", session.backend.id, code)
 
     def _send_join(self, participant: Session | VirtualSession, recipients: Iterable[Session]) -> None:
         for form, sessions in by_form(recipients, Content.PARTICIPANT).items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
@@ -296,6 +297,29 @@ async def test_failed_leave_request_is_only_logged(caplog: pytest.LogCaptureFixt
         assert "down" in caplog.text
         assert "refused" in caplog.text
         assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+# reference 4.2-e
+async def test_usual_answer_to_a_leave_request_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "portunus")
+    async with FlowHarness() as harness:
+        members = [await harness.member(name) for name in ("alice", "bob", "carol", "dave", "erin")]
+        caplog.clear()
+        answers: list[Json] = [
+            {"type": "error", "error": {"code": "no_such_room", "message": "The user is not invited to this room."}},
+            {"type": "room", "room": {"version": "1.0", "roomid": "r", "permissions": ["control"], "properties": {}}},
+            {"type": "room", "room": {"version": "1.0", "roomid": "r"}},
+        ]
+        for member, answer in zip(members, answers, strict=False):
+            harness.nextcloud.answer = lambda request, answer=answer: answer  # type: ignore[misc]
+            join(member, "")
+            await settle()
+        assert caplog.records == []
+        harness.nextcloud.answer = lambda request: {"type": "error", "error": {"code": "invalid"}}
+        for member in members[3:]:
+            join(member, "")
+            await settle()
+        assert [record.getMessage() for record in caplog.records] == ["backend cloud refused a leave request: invalid"]
 
 
 # reference 2.5-b
