@@ -27,6 +27,8 @@ from gateway.wire.media import ROOM_TYPES, SFU_TYPES, MediaMessage, decode_media
 from gateway.wire.server import MESSAGE_END
 from gateway.wire.structure import addressed
 
+ENVELOPE = 192  # bytes of a relayed message besides its ``data``, about
+LARGE = 128  # recipients; each as many more count a message once more
 NICK_CHANGED = "nickChanged"  # type of the ``data`` that has a participant's new display name (5.4)
 GUARDED_TYPES = SFU_TYPES | {CONTROL_TYPE}  # of ``data`` that makes the recipient's client act (5.3)
 
@@ -147,11 +149,12 @@ class Relay:
             targets = [target for target in targets if self._may_receive(session, target, decoded.type)]
         self._delivery.send_all(targets, encoded, exclude=session)
 
-    def _charge(self, session: Session, budget: RelayBudget, data: Raw, recipients: Iterable[Session]) -> None:
-        """Take the bytes of a message from the budget of its recipients."""
-        budget.left -= len(data)
+    def _charge(self, session: Session, budget: RelayBudget, data: Raw, recipients: Collection[Session]) -> None:
+        """Take the bytes of a message from the budget of its recipients; in a large room they count several times."""
+        size = (len(data) + ENVELOPE) * (1 + len(recipients) // LARGE)
+        budget.left -= size
         if budget.left < 0.0:
-            self._traffic.draw(session, budget, len(data), recipients)
+            self._traffic.draw(session, budget, size, recipients)
 
     # -- permissions
 

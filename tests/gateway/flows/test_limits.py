@@ -495,3 +495,13 @@ async def test_largest_outbox_goes_when_all_together_are_too_large(limits: Limit
         assert hoarder.sessionid not in harness.hub.sessions
         assert slow.session.open
         assert met(harness) == {limit: 1}
+
+
+async def test_short_messages_count_with_what_is_sent_around_them() -> None:
+    async with beside_a_call(Limits(relayed_bytes_burst=20_000, relayed_bytes_per_second=1000)) as harness:
+        alice, bob = [await harness.member(name) for name in ("alice", "bob")]
+        bob.received()
+        for _ in range(1000):
+            alice.send_message({"type": "room"}, 1)
+        sizes = sum(len(message) for message in bob.connection.written)
+        assert 10_000 < sizes < 40_000

@@ -1,0 +1,95 @@
+"""Connections and requests that come and go do not hold the others up (docs/protocol.md, "Limits")."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.abuse.scene import Scene, running
+from tests.gateway.edge.raw_client import RawClient, masked
+
+pytestmark = pytest.mark.full
+
+DURATION = 4.0  # seconds of an attack
+
+Attack = Callable[[Scene], Awaitable[None]]
+
+
+async def repeated(scene: Scene, attack: Attack) -> None:
+    """Run the attack again and again for ``DURATION``."""
+    end = time.monotonic() + DURATION
+    while time.monotonic() < end:
+        with contextlib.suppress(ConnectionError, TimeoutError, asyncio.IncompleteReadError, aiohttp.ClientError):
+            await attack(scene)
+
+
+async def connect_and_send_junk(scene: Scene) -> None:
+    """Open a connection, send as much as it may before its hello, and leave."""
+    async with await RawClient.connect(scene.address) as client:
+        client.writer.write(masked("{") * 200)
+        await client.wait_closed()
+
+
+async def request(scene: Scene) -> None:
+    """Send requests on one TCP connection, several at once."""
+    reader, writer = await asyncio.open_connection(*scene.address)
+    writer.write(b"GET /api/v1/welcome HTTP/1.1\r\nHost: h\r\n\r\n" * 50)
+    for _ in range(50):
+        await reader.readuntil(b"}\n")
+    writer.transport.abort()
+
+
+async def post_junk(scene: Scene) -> None:
+    """Open a long-polling connection, and post what is no message."""
+    async with aiohttp.ClientSession() as http:
+        async with http.post(scene.url + "/spreed/poll") as opened:
+            secret = (await opened.json())["secret"]
+        body = json.dumps({"messages": [1] * 50_000})
+        for _ in range(5):
+            async with http.post(
+                scene.url + "/spreed/poll", data=body, headers={"Spreed-Signaling-Poll": secret}
+            ) as answer:
+                if answer.status != 200:
+                    return
+
+
+async def resume_junk(scene: Scene) -> None:
+    """Open a connection and guess resume ids."""
+    async with await RawClient.connect(scene.address) as client:
+        hello = {"type": "hello", "hello": {"version": "1.0", "resumeid": "A" * 48}}
+        client.writer.write(masked(json.dumps(hello)) * 100)
+        await client.wait_closed()
+
+
+@pytest.mark.parametrize("attack", [connect_and_send_junk, request, post_junk, resume_junk])
+async def test_churn(tmp_path: Path, attack: Attack) -> None:
+    async with running(tmp_path) as scene, scene.undisturbed(memory=48 << 20):
+        await asyncio.gather(*(repeated(scene, attack) for _ in range(30)))
+
+
+@pytest.mark.parametrize("recipient", ["room", "session"])
+async def test_flood_of_short_messages_in_sessions(tmp_path: Path, recipient: str) -> None:
+    async with running(tmp_path) as scene, scene.undisturbed(memory=64 << 20):
+        flooders = [await scene.attacker(f"mallory {number}", room="flooded") for number in range(20)]
+        to = {"type": recipient, "sessionid": "A" * 48} if recipient == "session" else {"type": recipient}
+        octets = masked(json.dumps({"type": "message", "message": {"recipient": to, "data": 1}})) * 500
+
+        async def flood(client: RawClient) -> None:
+            reading = asyncio.create_task(client.wait_closed())
+            end = time.monotonic() + DURATION
+            with contextlib.suppress(ConnectionError):
+                while time.monotonic() < end and not reading.done():
+                    client.writer.write(octets)
+                    await client.writer.drain()
+                    await asyncio.sleep(0)
+            reading.cancel()
+            client.writer.transport.abort()
+
+        await asyncio.gather(*map(flood, flooders))
