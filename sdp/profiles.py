@@ -1,6 +1,6 @@
 """The distance between a payload type's codec profile and the profile that a client prefers.
 
-Source: RFC 6184 8.1 (``profile-level-id``) and 8.2.2 (the profile says more than the level), RFC 9628 6.1
+Source: RFC 6184 8.1 (``profile-level-id``) and 8.2.2 (the profile counts more than the level), RFC 9628 6.1
 (``profile-id``).
 """
 
@@ -33,8 +33,8 @@ _H264_PROFILES = (
 def distance(codec: str, parameters: Mapping[str, str], preferred: str) -> int:
     """Return ``SAME``, ``SAME_PROFILE`` or ``OTHER`` for a payload type's format parameters.
 
-    ``SAME_PROFILE`` is H264 of the preferred profile at another level. A codec without profiles is the ``SAME``, as is
-    any codec if no profile is preferred.
+    ``SAME_PROFILE`` is H264 of the preferred profile at another level. The result is ``SAME`` for a codec without
+    profiles, and if no profile is preferred.
     """
     if not preferred:
         return SAME

@@ -1,7 +1,7 @@
 """The memory that outboxes take together: of the process, of a backend, of a room.
 
 Source: docs/protocol.md, "Limits". A message that was encoded once for several sessions is in memory once, and counts
-once. Beyond a total the sessions end whose outboxes alone hold the most.
+once. If a total exceeds its limit, the sessions end that free the most memory.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from gateway.core.session import Session
 OVERHEAD = 57  # bytes that a message takes besides its length: its object and its place in the queue
 
 
-def to_end(sessions: Iterable[Session], limit: int) -> list[Session]:
+def sessions_to_end(sessions: Iterable[Session], limit: int) -> list[Session]:
     """Return the sessions that have to end so that the other outboxes take at most ``limit`` bytes; 0 = no limit.
 
-    The messages are looked at only if the sum of the sizes exceeds the limit.
+    The messages are compared only if the sum of the sizes exceeds the limit.
     """
     largest = sorted((one for one in sessions if one.outbox.size), key=lambda one: one.outbox.size, reverse=True)
     if not limit or sum(one.outbox.memory(OVERHEAD) for one in largest) <= limit:

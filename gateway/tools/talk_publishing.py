@@ -120,11 +120,11 @@ class TalkPublisher:
         client, connection, sid = self.client, publication.connection, publication.sid
         self.on_offered(room_type, connection)
         payload = {"type": "offer", "sdp": await connection.offer()}
-        start, request = len(client.messages), f"offer {sid}"
+        start, request_id = len(client.messages), f"offer {sid}"
         data = {"type": "offer", "roomType": room_type, "sid": sid, "to": client.session_id, "payload": payload}
-        await client.send_message(client.session_id, data, request)
+        await client.send_message(client.session_id, data, request_id)
         message = await client.wait_for(
-            lambda received: received.get("id") == request or _is_answer(received, room_type, sid), since=start
+            lambda received: received.get("id") == request_id or _is_answer(received, room_type, sid), since=start
         )
         if message["type"] == "error":
             raise RequestRefused(message["error"])

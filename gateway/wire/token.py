@@ -25,7 +25,7 @@ INVALID = "invalid_token"
 NOT_YET = "token_not_valid_yet"
 EXPIRED = "token_expired"
 
-_families: dict[str, type[RSAPublicKey] | type[EllipticCurvePublicKey] | type[Ed25519PublicKey]] = {
+_KEY_TYPES: dict[str, type[RSAPublicKey] | type[EllipticCurvePublicKey] | type[Ed25519PublicKey]] = {
     "RS256": RSAPublicKey,
     "RS384": RSAPublicKey,
     "RS512": RSAPublicKey,
@@ -41,7 +41,7 @@ _PublicKey = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
 class TokenError(Exception):
     """The token was rejected; ``code`` is the error code for the client.
 
-    With ``other_key`` the token may be valid for another key than the one given.
+    ``other_key``: the token may be valid for another key.
     """
 
     def __init__(self, code: str, *, other_key: bool = False) -> None:
@@ -65,10 +65,10 @@ class _Payload(Struct, frozen=True):
     userdata: Raw = Raw()
 
 
-_jws = jwt.PyJWS(algorithms=list(_families))
+_jws = jwt.PyJWS(algorithms=list(_KEY_TYPES))
 _decoder = msgspec.json.Decoder(_Payload)
 _pem = re.compile(r"-----BEGIN [^-]*-----(.*?)-----END [^-]*-----", re.DOTALL)
-_pasted = re.compile(r"\\+[nrt]|\\+(?=/)|[\s\ufeff\u200b\"']")  # line ends, also escaped ones, spaces, quotes
+_paste_artifacts = re.compile(r"\\+[nrt]|\\+(?=/)|[\s\ufeff\u200b\"']")  # line ends, also escaped ones, spaces, quotes
 _base64url = str.maketrans("-_", "+/")
 
 
@@ -84,9 +84,9 @@ def verify(token: str, key: str, now: float) -> Claims:
     """
     try:
         algorithm = jwt.get_unverified_header(token).get("alg")
-        if not isinstance(algorithm, str) or algorithm not in _families:
+        if not isinstance(algorithm, str) or algorithm not in _KEY_TYPES:
             raise TokenError(INVALID)
-        public = _fitting_key(key, algorithm)
+        public = _key_for(key, algorithm)
         text: bytes = _jws.decode_complete(token, public, algorithms=[algorithm])["payload"]
         text.decode()  # ``userdata`` is sent to other clients in text frames
         payload = _decoder.decode(text)
@@ -108,24 +108,24 @@ def _check_times(payload: _Payload, now: float) -> None:
         raise TokenError(EXPIRED)
 
 
-def _fitting_key(key: str, algorithm: str) -> _PublicKey:
-    """Read a key.
+def _key_for(key: str, algorithm: str) -> _PublicKey:
+    """Parse a key for a signature algorithm.
 
     Raises:
-        TokenError: it is unusable, or does not belong to the algorithm.
+        TokenError: the key is unusable, or does not belong to the algorithm.
     """
     try:
         public = _public_key(key)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise TokenError(INVALID, other_key=True) from error
-    if not isinstance(public, _families[algorithm]):
+    if not isinstance(public, _KEY_TYPES[algorithm]):
         raise TokenError(INVALID, other_key=True)
     return public
 
 
 @lru_cache(maxsize=64)  # one key per Nextcloud; parsing costs more than verifying an Ed25519 signature
 def _public_key(key: str) -> _PublicKey:
-    """Read a key as people paste it: with spaces and line ends anywhere, base64 or base64url, padded or not."""
+    """Parse a key as pasted by operators: with spaces and line ends anywhere, base64 or base64url, padded or not."""
     match = _pem.search(key)
     der = _decoded(key if match is None else match[1])
     if match is None and len(der) == RAW_ED25519:
@@ -137,5 +137,5 @@ def _public_key(key: str) -> _PublicKey:
 
 
 def _decoded(text: str) -> bytes:
-    digits = _pasted.sub("", text).translate(_base64url).rstrip("=")
+    digits = _paste_artifacts.sub("", text).translate(_base64url).rstrip("=")
     return base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)

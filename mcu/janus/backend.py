@@ -127,7 +127,7 @@ class JanusMcu:
             return publisher, answer
 
     async def _replace(self, publisher: JanusPublisher) -> None:
-        server = self._pool.of_publisher(publisher)
+        server = self._pool.server_of_publisher(publisher)
         publisher.replace()
         if server is not None and server.connector.session is not None:  # otherwise Janus could not answer
             await asyncio.wait(publisher.closing, timeout=REPLACED_WITHIN)
@@ -143,7 +143,7 @@ class JanusMcu:
         tried: set[JanusServer] = set()
         offered = 0
         while True:
-            candidates = self._pool.for_publisher(options, tried)
+            candidates = self._pool.rank_servers_for_publisher(options, tried)
             if not candidates:
                 if tried:
                     raise McuLost("no Janus took the stream")

@@ -1,4 +1,4 @@
-"""Simulcast through a second Janus: one Chromium page sends three layers, another one selects there."""
+"""Simulcast through a second Janus: a Chromium page sends three layers to one, another page selects on the other."""
 
 from __future__ import annotations
 

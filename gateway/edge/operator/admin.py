@@ -19,9 +19,9 @@ from gateway.edge.http import unix_socket
 from gateway.flows.media.quality import QualityController, StreamDecision
 from gateway.flows.services import Services
 
-SHOWN = 8  # characters of a session id in an answer
+ID_LENGTH = 8  # characters of a session id in an answer
 
-_types = {"video": "camera", "screen": "screen"}
+_stream_names = {"video": "camera", "screen": "screen"}
 
 
 class PublisherExplanation(msgspec.Struct, frozen=True):
@@ -100,7 +100,7 @@ class AdminSocket:
     def _explained(self, decision: StreamDecision) -> PublisherExplanation:
         stream, plan, share = decision.stream, decision.plan, decision.share
         return PublisherExplanation(
-            stream.session.id[:SHOWN],
+            stream.session.id[:ID_LENGTH],
             stream.stream_type.value,
             share.bitrate,
             decision.confirmed,
@@ -110,13 +110,13 @@ class AdminSocket:
 
     def _sentences(self, decision: StreamDecision) -> Iterable[str]:
         plan, share = decision.plan, decision.share
-        may = f"up to {share.bitrate / 1000:.0f} kbit/s" if share.bitrate else "without a limit"
-        yield f"Its {_types[decision.stream.stream_type.value]} may send {may}, because {share.reason}."
+        limit = f"up to {share.bitrate / 1000:.0f} kbit/s" if share.bitrate else "without a limit"
+        yield f"Its {_stream_names[decision.stream.stream_type.value]} may send {limit}, because {share.reason}."
         incapable = self._quality.count_incapable(decision)
         for kind, codec in plan.chosen.items():
-            missing = incapable.get(kind, 0)
-            but = f" ({missing} in the room cannot decode it)" if missing else ""
-            yield f"Its {kind} is sent as {codec}{but}, because {plan.decided[kind].reason}."
+            count = incapable.get(kind, 0)
+            exception = f" ({count} in the room cannot decode it)" if count else ""
+            yield f"Its {kind} is sent as {codec}{exception}, because {plan.decided[kind].reason}."
 
 
 def _json(status: int, body: object) -> web.Response:

@@ -1,4 +1,4 @@
-"""Access to the SFU: whether it accepts streams, and requests that survive one loss of it.
+"""Access to the SFU: whether it accepts streams, and requests that are sent again if it is lost meanwhile.
 
 Source: docs/mcu.md, "When streams are lost".
 """
@@ -16,7 +16,7 @@ _CLOCK_TOLERANCE = 0.1  # seconds by which the SFU may give up before the deadli
 
 
 class LostTwice(McuLost):
-    """The SFU went away during a request and again during its repetition, perhaps because of this request."""
+    """The SFU was lost during a request and again during its repetition, perhaps because of this request."""
 
 
 class SfuAccess:
@@ -43,13 +43,13 @@ class SfuAccess:
         return self._mcu is not None and self._mcu.status().ready
 
     async def retry_once_if_lost(self, deadline: float, send: Callable[[float], Awaitable[_T]]) -> _T:
-        """Send a request to the SFU, and once more when the SFU goes away meanwhile; return its result.
+        """Send a request to the SFU, and once more if the SFU is lost meanwhile; return its result.
 
         ``send`` is given the seconds left until ``deadline``. The request is not repeated while another SFU accepts
         streams: if the request made the SFU crash, the repetition would crash the other one, too.
 
         Raises:
-            LostTwice: the SFU went away during both attempts, and was not merely absent until the deadline.
+            LostTwice: the SFU was lost during both attempts, and not merely absent until the deadline.
             McuError: the last attempt failed otherwise.
         """
         try:

@@ -48,7 +48,7 @@ class Relay:
 
         Raises:
             ProtocolError: the message, or its ``data`` (5.2), is malformed.
-            RecipientsBusy: it is to be handled again later.
+            RecipientsBusy: the message has to be handled again later.
         """
         type, recipient, data = addressed(message.message)
         if type == "session":
@@ -67,7 +67,7 @@ class Relay:
 
         Raises:
             ProtocolError: the message is malformed.
-            RecipientsBusy: it is to be handled again later.
+            RecipientsBusy: the message has to be handled again later.
         """
         type, recipient, data = addressed(message.control)
         if not session.may(CONTROL):
@@ -154,7 +154,7 @@ class Relay:
         size = (len(data) + ENVELOPE) * (1 + len(recipients) // LARGE)
         budget.left -= size
         if budget.left < 0.0:
-            self._traffic.draw(session, budget, size, recipients)
+            self._traffic.refill(session, budget, size, recipients)
 
     # -- permissions
 

@@ -1,4 +1,4 @@
-"""The budgets for what clients relay to a room or a session: a sender that exceeds one has to wait.
+"""The budgets for messages relayed to a room or a session: a message beyond the budget waits.
 
 Source: docs/protocol.md, "Limits"; ``gateway.core.relay_budget``.
 """
@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
-from gateway.core.relay_budget import FAR_BEHIND, SHARE_BURST, SHARE_RATE, RelayBudget
+from gateway.core.relay_budget import FULL_OUTBOX_DIVISOR, SENDER_BURST, SENDER_RATE, RelayBudget
 from gateway.core.session import Session
 from gateway.flows.services import Services
 from gateway.flows.tasks import Work
@@ -19,7 +19,7 @@ Handler: TypeAlias = Callable[[Session, ClientMessage], None]
 
 
 class RecipientsBusy(Exception):
-    """The budget of the recipients is spent; nothing was sent, and another try is worth it in ``seconds``."""
+    """The budget of the recipients is spent; no message was sent; to be tried again after ``seconds``."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(seconds)
@@ -27,27 +27,27 @@ class RecipientsBusy(Exception):
 
 
 class Traffic:
-    """Asked when a budget is spent; the messages of the sender that come behind wait in its inbox meanwhile."""
+    """Delays messages beyond a budget; the sender's later messages wait in its inbox meanwhile."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    def draw(self, session: Session, budget: RelayBudget, size: int, recipients: Iterable[Session]) -> None:
-        """Refill a budget from which ``size`` bytes more were taken than it had.
+    def refill(self, session: Session, budget: RelayBudget, size: int, recipients: Iterable[Session]) -> None:
+        """Refill a budget that is negative after a message of ``size`` bytes was subtracted.
 
         Raises:
-            RecipientsBusy: the bytes were given back.
+            RecipientsBusy: the message has to wait; its bytes were added again.
         """
         services = self._services
-        now, limit = services.clock(), services.outbox_bytes // FAR_BEHIND
-        far_behind = any(recipient.outbox.size > limit for recipient in recipients)
-        wait = budget.refill(size, services.settings.limits, far_behind, now)
-        if wait and not session.is_internal and not session.relay_share.take(size, SHARE_RATE, SHARE_BURST, now):
+        now, limit = services.clock(), services.outbox_bytes // FULL_OUTBOX_DIVISOR
+        outbox_fills = any(recipient.outbox.size > limit for recipient in recipients)
+        wait = budget.refill(size, services.settings.limits, outbox_fills, now)
+        if wait and not session.is_internal and not session.relay_share.take(size, SENDER_RATE, SENDER_BURST, now):
             services.count_excess("relayed_bytes_per_second")
             raise RecipientsBusy(wait)
 
-    async def later(self, handler: Handler, session: Session, message: ClientMessage, busy: RecipientsBusy) -> None:
-        """Handle a message again until its recipients' budget suffices."""
+    async def retry(self, handler: Handler, session: Session, message: ClientMessage, busy: RecipientsBusy) -> None:
+        """Repeat the handling of a message until its recipients' budget suffices."""
         seconds = busy.seconds
         while seconds:
             await asyncio.sleep(seconds)
@@ -66,7 +66,7 @@ class Traffic:
             try:
                 handler(session, message)
             except RecipientsBusy as busy:
-                return self.later(handler, session, message, busy)
+                return self.retry(handler, session, message, busy)
             return None
 
         return handle

@@ -42,7 +42,7 @@ class TransientRequests:
 
         Raises:
             ProtocolError: nothing has changed.
-            RecipientsBusy: the same, for now.
+            RecipientsBusy: nothing has changed; the message has to be handled again later.
         """
         body = structure.transient(message.transient)
         room = self._hub.room_of(session)
@@ -62,7 +62,7 @@ class TransientRequests:
             budget, size = room.relay_budget, 2 * len(body.value)  # the members get the old value, too
             budget.left -= size
             if budget.left < 0.0:
-                self._traffic.draw(session, budget, size, room.members.values())
+                self._traffic.refill(session, budget, size, room.members.values())
             self.set(room, key, body.value, body.ttl)
         else:
             self._remove(room, key)

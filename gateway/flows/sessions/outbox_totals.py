@@ -8,20 +8,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Iterable
 
-from gateway.core.outbox_totals import to_end
+from gateway.core.outbox_totals import sessions_to_end
 from gateway.core.session import Session
 from gateway.flows.end_requests import EndCause, EndRequest
 from gateway.flows.services import Services
 
 
 class OutboxTotals:
-    """Compares the totals with the limits; called once a second."""
+    """Compares the total sizes of outboxes with the limits; ``sweep`` is called once a second."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
     def sweep(self, now: float) -> None:
-        """Request the end of the largest outboxes beyond each limit."""
+        """Request the end of the sessions with the largest outboxes where a limit is exceeded."""
         limits = self._services.settings.limits
         sessions = [session for session in self._services.hub.sessions.values() if session.outbox.size]
         by_room, by_backend = defaultdict[Hashable, list[Session]](list), defaultdict[Hashable, list[Session]](list)
@@ -35,7 +35,7 @@ class OutboxTotals:
 
     def _end(self, name: str, groups: Iterable[list[Session]], limit: int) -> None:
         for group in groups:
-            for session in to_end(group, limit):
+            for session in sessions_to_end(group, limit):
                 if session.outbox.seal():
                     self._services.count_excess(name)
                     self._services.end_requests.put_nowait(EndRequest(session, EndCause.OUTBOX_FULL))

@@ -1,8 +1,8 @@
 """The sequence numbers that one subscriber receives: contiguous, whichever packets and RTP streams are forwarded.
 
-A sent number is the one of an RTP stream plus an offset. The offset changes where packets are dropped or another RTP
-stream takes over; each stretch with one offset is a segment. Segments are kept for as long as the subscriber may NACK
-their packets. All sequence numbers here are extended: they do not wrap.
+A sent sequence number is the packet's number in its RTP stream plus an offset. The offset changes where packets are
+dropped or another RTP stream is forwarded; consecutive packets with one offset are a segment. Segments are kept for as
+long as the subscriber may NACK their packets. All sequence numbers are extended: they do not wrap.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from mcu.inprocess.forwarding.rtp_stream import RtpStream
 
-FIRST_SEQUENCE = 0x4000  # start below: a receiver that misses the first packets cannot mistake the SRTP rollover
-MIN_SEGMENTS = 512  # kept at least: more than begin while a packet stays in the history
-MAX_LATE_SEGMENTS = 64  # segments back that a late packet may belong to: several seconds
+FIRST_SEQUENCE = 0x4000  # the first one is below: else the loss of the first packets may hide an SRTP rollover
+MIN_SEGMENTS = 512  # kept at least: a packet leaves the history before as many segments have begun
+MAX_LATE_SEGMENTS = 64  # newest segments to which a late packet may belong: several seconds
 
 
 class OffsetSegment(NamedTuple):
@@ -31,9 +31,9 @@ class OffsetSegment(NamedTuple):
 
 
 class RtpRewriter:
-    """The assignment of sent sequence numbers to packets, in both directions.
+    """The mapping between sent sequence numbers and packets of RTP streams.
 
-    The down track that owns the rewriter advances ``next_sequence`` itself: a call per packet would cost too much.
+    The down track that owns the rewriter increments ``next_sequence`` itself: a call per packet would cost too much.
     """
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class RtpRewriter:
         return self._append(segment)
 
     def _append(self, segment: OffsetSegment) -> OffsetSegment:
-        # a segment that begins at or after this one had numbers reserved for packets that never came
+        # a segment that begins at or after this one had numbers reserved for packets that never arrived
         while self._segments and _first_sequence(self._segments[-1]) >= _first_sequence(segment):
             self._segments.pop()
         self._segments.append(segment)
@@ -94,7 +94,7 @@ class RtpRewriter:
         return None
 
     def find_sent(self, sequence: int) -> tuple[OffsetSegment, int] | None:
-        """Return segment and stream's number of the packet last sent with a 16 bit sequence number."""
+        """Return segment and number in the RTP stream of the packet last sent with a 16 bit sequence number."""
         sent = self.next_sequence - ((self.next_sequence - sequence & 0xFFFF) or 0x10000)
         place = bisect_right(self._segments, sent, key=_first_sequence)
         if place == 0:

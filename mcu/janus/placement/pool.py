@@ -1,6 +1,6 @@
-"""All Janus of one gateway: the configured ones, and removed ones that are still being drained.
+"""All Janus servers of one gateway: those in the configuration, and removed ones that are still being drained.
 
-The Janus for a stream is chosen by ``mcu.janus.placement.ranking``, from the loads collected here.
+``mcu.janus.placement.ranking`` chooses the server for a stream, by the loads that the pool collects.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mcu.janus.streams.publisher import JanusPublisher
 
 
 class JanusPool:
-    """One Janus or several; ``on_change`` is called after each change of the state of one.
+    """One Janus server or several; ``on_change`` is called after each change of a server's state.
 
     ``instance`` is the gateway's name in labels (``mcu.janus.labels``), ``statistics`` has the bandwidths.
     """
@@ -54,7 +54,7 @@ class JanusPool:
         )
 
     def _assign_names(self, configured: Iterable[JanusServerSettings]) -> None:
-        """Set the log names of the configured Janus; one that was removed from the configuration keeps its own."""
+        """Set the log names of the configured servers; a removed server keeps its name."""
         for number, settings in enumerate(configured, 1):
             name = settings.name or (str(number) if len(self.servers) > 1 else "")
             self.servers[settings.url].log.server_name = f"Janus {name}" if name else ""
@@ -71,15 +71,15 @@ class JanusPool:
         await asyncio.gather(*(server.stop() for server in self.servers.values()))
 
     def reconfigure(self, settings: tuple[JanusServerSettings, ...]) -> None:
-        """Apply changed settings, as ``JanusMcu.reconfigure`` says.
+        """Apply changed settings (see ``JanusMcu.reconfigure``).
 
         Raises:
-            ValueError: there is no Janus, or one is named twice; nothing has changed.
+            ValueError: ``settings`` is empty, or has a server twice; nothing has changed.
         """
         check_servers(settings)
         configured = {server.url: server for server in settings}
         before = self.servers
-        self.servers = {url: before.get(url) or self._create(one) for url, one in configured.items()} | before
+        self.servers = {url: before.get(url) or self._create(server) for url, server in configured.items()} | before
         self._assign_names(settings)
         for url, server in list(self.servers.items()):
             if url in before:
@@ -93,13 +93,13 @@ class JanusPool:
         self._changed = asyncio.Event()
         self._on_change()
 
-    # -- choosing one
+    # -- placement
 
     async def wait_until_accepting(self) -> None:
-        """Wait until a Janus accepts streams.
+        """Wait until a server accepts streams.
 
         Raises:
-            Rejected: none will.
+            Rejected: no server is going to.
             McuLost: the pool has been stopped.
         """
         while not any(server.accepts_streams for server in self.servers.values()):
@@ -107,41 +107,41 @@ class JanusPool:
             await self._changed.wait()
 
     def check_usable(self) -> None:
-        """Check that a Janus accepts streams, or is going to without a change of the configuration.
+        """Check that a server accepts streams, or is going to without a change of the configuration.
 
         Raises:
-            Rejected: none will.
+            Rejected: no server is going to.
             McuLost: the pool has been stopped.
         """
         if any(server.may_accept_streams for server in self.servers.values()):
             return
-        wanted = [server for server in self.servers.values() if not server.draining]
-        if refused := [server for server in wanted if server.connector.state is SfuState.REFUSED]:
+        not_draining = [server for server in self.servers.values() if not server.draining]
+        if refused := [server for server in not_draining if server.connector.state is SfuState.REFUSED]:
             raise Rejected(_reasons(refused))
-        if wanted or not self._started:
+        if not_draining or not self._started:
             raise McuLost("stopped")
         raise Rejected("every Janus is being drained")
 
     def reason_unreachable(self) -> str:
-        """Return why no Janus is connected; empty: one is."""
+        """Return the reason for which no server is connected; empty if a server is connected."""
         servers = self.servers.values()
         if any(server.connector.state is SfuState.READY for server in servers):
             return ""
         return _reasons(server for server in servers if not server.drained)
 
-    def for_publisher(self, options: PublishOptions, tried: set[JanusServer]) -> list[JanusServer]:
-        """Return the Janus that accept a new publisher and were not tried yet, best first."""
+    def rank_servers_for_publisher(self, options: PublishOptions, tried: set[JanusServer]) -> list[JanusServer]:
+        """Return the servers that accept a new publisher and were not tried yet, best first."""
         servers = [server for server in self.servers.values() if server.accepts_streams and server not in tried]
         client = ranking.ClientLocation(options.country, options.continent)
         return [servers[index] for index in ranking.rank_for_publisher([server.load() for server in servers], client)]
 
-    def of_publisher(self, publisher: JanusPublisher) -> JanusServer | None:
-        """Return the Janus on which a publisher is."""
+    def server_of_publisher(self, publisher: JanusPublisher) -> JanusServer | None:
+        """Return the server of a publisher."""
         return next((server for server in self.servers.values() if publisher in server.publishers), None)
 
     def better_for_subscriber(self, publisher: JanusPublisher, options: SubscribeOptions) -> JanusServer | None:
-        """Return a second Janus that serves a subscriber better than its publisher's; ``None``: there is none."""
-        source = self.of_publisher(publisher)
+        """Return a server that suits a subscriber better than the publisher's; ``None`` if there is none."""
+        source = self.server_of_publisher(publisher)
         if source is None or not source.forwards_streams:
             return None
         others = [
@@ -156,7 +156,7 @@ class JanusPool:
     # -- status
 
     def status(self) -> McuStatus:
-        """Return a snapshot."""
+        """Return the current status of all servers."""
         servers = list(self.servers.values())
         loads = ranking.loads([server.load() for server in servers])
         return McuStatus("janus", tuple(server.status(load) for server, load in zip(servers, loads, strict=True)))
@@ -167,7 +167,7 @@ class JanusPool:
             yield from server.streams()
 
     def metrics(self) -> Iterable[Metric]:
-        """Return load, connections and bandwidth of each Janus, named as by a proxy in front of several Janus."""
+        """Return load, connections and bandwidth of each server; the names are those of media proxies."""
         sfus = self.status().sfus
         yield Metric("backend_load", "Load of an SFU", "gauge", ("url",), {(sfu.url,): sfu.load for sfu in sfus})
         servers = list(self.servers.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.core.outbox import Outbox
-from gateway.core.outbox_totals import OVERHEAD, to_end
+from gateway.core.outbox_totals import OVERHEAD, sessions_to_end
 from gateway.core.session import Session
 from tests.gateway.core.members import session
 
@@ -25,29 +25,29 @@ def own(size: int) -> bytes:
 
 @pytest.mark.parametrize("limit", [0, 3 * (1000 + OVERHEAD)])
 def test_outboxes_within_the_limit_stay(limit: int) -> None:
-    assert to_end([holding(own(1000)) for _ in range(3)], limit) == []
+    assert sessions_to_end([holding(own(1000)) for _ in range(3)], limit) == []
 
 
 def test_largest_outbox_goes_first_and_no_more_than_needed() -> None:
     small, large, middle = holding(own(100)), holding(own(5000)), holding(own(1001))
-    assert to_end([small, large, middle], 5000) == [large]
-    assert to_end([small, large, middle], 1100) == [large, middle]
+    assert sessions_to_end([small, large, middle], 5000) == [large]
+    assert sessions_to_end([small, large, middle], 1100) == [large, middle]
 
 
 def test_message_that_several_outboxes_hold_counts_once() -> None:
     shared = own(1000)
     members = [holding(shared) for _ in range(10)]
-    assert to_end(members, 1000 + 10 * OVERHEAD) == []
+    assert sessions_to_end(members, 1000 + 10 * OVERHEAD) == []
     hoarder = holding(shared, own(3000))
-    assert to_end([*members, hoarder], 1000 + 11 * OVERHEAD) == [hoarder]
+    assert sessions_to_end([*members, hoarder], 1000 + 11 * OVERHEAD) == [hoarder]
 
 
 def test_shared_messages_alone_end_as_many_as_it_takes() -> None:
     shared = own(10_000)
     members = [holding(shared) for _ in range(3)]
-    assert len(to_end(members, 5000)) == 3
+    assert len(sessions_to_end(members, 5000)) == 3
 
 
 def test_many_short_messages_count_with_their_overhead() -> None:
     hoarder, other = holding(*[b"%d" % number for number in range(1000)]), holding(own(2000))
-    assert to_end([hoarder, other], 30_000) == [hoarder]
+    assert sessions_to_end([hoarder, other], 30_000) == [hoarder]

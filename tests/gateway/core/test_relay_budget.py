@@ -6,16 +6,16 @@ import pytest
 
 from gateway.config.sections import SessionsSection
 from gateway.core.limits import Limits
-from gateway.core.relay_budget import FAR_BEHIND, SHARE_BURST, SHARE_RATE, SLOWDOWN, RelayBudget
+from gateway.core.relay_budget import FULL_OUTBOX_DIVISOR, SENDER_BURST, SENDER_RATE, SLOW_RATE_DIVISOR, RelayBudget
 from gateway.core.session import EXPIRY
 from gateway.edge.clients.websocket import MESSAGE_LIMIT, WRITE_DEADLINE
 
 LIMITS = Limits(relayed_bytes_per_second=100, relayed_bytes_burst=1000)
 
 
-def take(budget: RelayBudget, size: int, now: float, *, far_behind: bool = False, limits: Limits = LIMITS) -> float:
+def take(budget: RelayBudget, size: int, now: float, *, outbox_fills: bool = False, limits: Limits = LIMITS) -> float:
     budget.left -= size
-    return budget.refill(size, limits, far_behind, now) if budget.left < 0 else 0.0
+    return budget.refill(size, limits, outbox_fills, now) if budget.left < 0 else 0.0
 
 
 def test_burst_may_be_relayed_at_once_and_then_the_rate() -> None:
@@ -45,8 +45,8 @@ def test_refused_message_costs_nothing() -> None:
 def test_recipient_that_is_far_behind_slows_the_rate_down() -> None:
     budget = RelayBudget()
     take(budget, 1000, 0.0)
-    take(budget, 100, 1.0, far_behind=True)
-    assert budget.left == pytest.approx(100 / SLOWDOWN - 100)
+    take(budget, 100, 1.0, outbox_fills=True)
+    assert budget.left == pytest.approx(100 / SLOW_RATE_DIVISOR - 100)
 
 
 def test_rate_of_0_is_no_limit() -> None:
@@ -62,9 +62,9 @@ def test_defaults_of_bursts_and_outbox_fit_each_other() -> None:
     # for as long as its session may be resumed: the burst, the last message, then the rate of a room with a member that
     # is far behind, and the shares of all senders.
     senders, seconds = 100, EXPIRY + WRITE_DEADLINE
-    until_far_behind = max(outbox / FAR_BEHIND, limits.relayed_bytes_burst) + MESSAGE_LIMIT
-    slowly = seconds * limits.relayed_bytes_per_second / SLOWDOWN
-    shares = senders * (SHARE_BURST + seconds * SHARE_RATE)
-    assert until_far_behind + slowly + shares < outbox
+    until_outbox_fills = max(outbox / FULL_OUTBOX_DIVISOR, limits.relayed_bytes_burst) + MESSAGE_LIMIT
+    slowly = seconds * limits.relayed_bytes_per_second / SLOW_RATE_DIVISOR
+    shares = senders * (SENDER_BURST + seconds * SENDER_RATE)
+    assert until_outbox_fills + slowly + shares < outbox
     # One that reads 2.5 MB/s is never behind for long.
-    assert limits.relayed_bytes_per_second + senders * SHARE_RATE < 2_500_000 / 2
+    assert limits.relayed_bytes_per_second + senders * SENDER_RATE < 2_500_000 / 2

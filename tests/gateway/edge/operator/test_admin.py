@@ -19,7 +19,7 @@ from gateway.app import Gateway
 from gateway.cli import main
 from gateway.config import AdminSection, Config, HttpSection, SessionsSection
 from gateway.core.limits import Backend, BackendQualityRules, QualityRules
-from gateway.edge.operator.admin import SHOWN, AdminSocket
+from gateway.edge.operator.admin import ID_LENGTH, AdminSocket
 from tests.gateway.flows.harness import OTHER, FakeClient, FlowHarness
 from tests.gateway.flows.media.descriptions import answer
 from tests.gateway.flows.virtual_time import settle
@@ -76,9 +76,10 @@ async def test_each_publisher_is_explained_in_sentences(path: Path) -> None:
     video = "because the server's list says so."
     assert result.output.splitlines() == [
         "Room r of backend cloud: 2 publishers.",
-        f"{alice.sessionid[:SHOWN]}… (not applied yet) {share} {audio} "
+        f"{alice.sessionid[:ID_LENGTH]}… (not applied yet) {share} {audio} "
         f"Its video is sent as h264 (1 in the room cannot decode it), {video}",
-        f"{bob.sessionid[:SHOWN]}… {share} {audio} Its video is sent as h264 (1 in the room cannot decode it), {video}",
+        f"{bob.sessionid[:ID_LENGTH]}… {share} {audio} "
+        f"Its video is sent as h264 (1 in the room cannot decode it), {video}",
     ]
     assert alice.sessionid not in result.output
 
@@ -93,7 +94,7 @@ async def test_explanation_can_be_printed_as_json(path: Path) -> None:
     reasons = publisher.pop("reasons")
     assert len(reasons) == 3
     assert publisher == {
-        "session": alice.sessionid[:SHOWN],
+        "session": alice.sessionid[:ID_LENGTH],
         "type": "video",
         "bitrate": 600_000,
         "applied": True,

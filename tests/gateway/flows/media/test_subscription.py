@@ -26,7 +26,7 @@ from tests.mcu.descriptions import described
 
 
 # reference 9.3-e
-async def test_request_is_answered_with_an_offer_in_the_name_of_the_publisher() -> None:
+async def test_request_is_answered_with_an_offer_that_has_the_publisher_as_sender() -> None:
     harness, (alice, bob) = await publishing_call("alice", "bob")
     async with harness:
         bob.media(alice, "requestoffer")
@@ -159,17 +159,17 @@ async def test_stream_of_a_publisher_that_left_the_call_meanwhile_is_not_offered
 
 
 # reference 9.3-b
-async def test_request_is_refused_unless_both_are_in_one_call() -> None:
+async def test_request_is_refused_unless_subscriber_and_publisher_are_in_one_call() -> None:
     harness, (alice, bob) = await publishing_call("alice", "bob")
     async with harness:
         outside = await harness.member("outside")
         elsewhere = await harness.member("elsewhere", "other", in_call=True)
         foreign = await harness.member("foreign", in_call=True, backend=OTHER)
         nowhere = await harness.hello("nowhere")
-        for it in (outside, elsewhere, foreign, nowhere):
-            it.received()
-            it.media(alice, "requestoffer")
-            assert it.error_codes() == ["not_allowed"]
+        for client in (outside, elsewhere, foreign, nowhere):
+            client.received()
+            client.media(alice, "requestoffer")
+            assert client.error_codes() == ["not_allowed"]
         bob.media(outside, "requestoffer")
         await settle()
         bob.received()
@@ -190,11 +190,11 @@ async def test_subscribe_any_allows_requests_outside_of_a_call_within_one_backen
         nowhere, foreign = await harness.hello("nowhere"), await harness.hello("foreign", OTHER)
         alice.offer()
         await settle()
-        for it in (elsewhere, nowhere):
-            it.received()
-            it.media(alice, "requestoffer")
+        for client in (elsewhere, nowhere):
+            client.received()
+            client.media(alice, "requestoffer")
             await settle()
-            assert [data["type"] for data in it.data()] == ["offer"]
+            assert [data["type"] for data in client.data()] == ["offer"]
         foreign.media(alice, "requestoffer")
         await asyncio.sleep(11)
         assert foreign.error_codes() == ["client_not_found"]
