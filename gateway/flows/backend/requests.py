@@ -155,10 +155,10 @@ class BackendRequests:
         body = RoomListBody(roomid, reason="deleted")
         event = server.encode(Event(EventBody("roomlist", "disinvite", disinvite=body)))
         members = [] if room is None else list(room.members.values())
-        told = {member.id: member for member in members if not member.userid and not member.is_internal}
+        recipients = {member.id: member for member in members if not member.userid and not member.is_internal}
         for userid in delete.userids or ():
-            told.update((session.id, session) for session in self._hub.sessions_of_user(backend, userid))
-        self._delivery.send_all(told.values(), event)
+            recipients.update((session.id, session) for session in self._hub.sessions_of_user(backend, userid))
+        self._delivery.send_all(recipients.values(), event)
         if room is None:
             return
         deleted = server.encode(Event(EventBody("room", "delete")))
