@@ -332,8 +332,3 @@ def join_event(entries: Iterable[bytes]) -> bytes:
 _JOIN_HEAD, _JOIN_TAIL = _encoder.encode(Event(EventBody("room", "join", join=(JoinEntry(""),)))).split(
     _encoder.encode(JoinEntry(""))
 )
-
-
-def encode_details(details: AlreadyJoined) -> Raw:
-    """Encode the details of an error."""
-    return Raw(_encoder.encode(details))

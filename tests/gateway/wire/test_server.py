@@ -12,7 +12,6 @@ from gateway.wire.backend import BackendError
 from gateway.wire.errors import Code, Error, ProtocolError
 from gateway.wire.internal import CallError
 from gateway.wire.server import (
-    AlreadyJoined,
     Bandwidth,
     Bye,
     ByeBody,
@@ -157,11 +156,6 @@ def test_message_is_encoded_as_the_protocol_specifies(message: ServerMessage, wr
     encoded = server.encode(message).decode()
     assert json.loads(encoded) == json.loads(written)
     assert encoded.count(" ") == written.count(" ")  # opaque values are unchanged
-
-
-def test_details_of_already_joined_have_the_room() -> None:
-    details = server.encode_details(AlreadyJoined(RoomBody("r", Raw(b'{"a": 1}'))))
-    assert bytes(details) == b'{"room":{"roomid":"r","properties":{"a": 1}}}'
 
 
 # reference 16-a
