@@ -163,7 +163,7 @@ def configuration_keys() -> set[str]:
             keys |= {f"{section.encode_name}.{name}" for name in section.type.__struct_encode_fields__}
     keys.remove("mcu.settings")  # what stands under the SFU's own name
     for name in factory.names():
-        kind = factory.settings_type(name)
-        kind = getattr(kind, "__args__", (kind,))[0]  # several of them
-        keys |= {f"mcu.{name}.{key}" for key in kind.__struct_encode_fields__}
+        settings = factory.settings_type(name)
+        settings = getattr(settings, "__args__", (settings,))[0]  # several of them
+        keys |= {f"mcu.{name}.{key}" for key in settings.__struct_encode_fields__}
     return keys

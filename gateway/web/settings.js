@@ -22,7 +22,7 @@ export function prepareChoices() {
 /** @returns {{videocodec?: string, audiocodec?: string, bitrate?: number}} the members to send; none for no choice */
 export function preferences() {
   const chosen = {};
-  for (const kind of ["videocodec", "audiocodec"]) if (value(kind)) chosen[kind] = value(kind);
+  for (const choice of ["videocodec", "audiocodec"]) if (value(choice)) chosen[choice] = value(choice);
   if (Number(value("bitrate"))) chosen.bitrate = Number(value("bitrate"));
   return chosen;
 }
@@ -33,16 +33,16 @@ export function screenPreferences() {
   return videocodec ? { videocodec } : {};
 }
 
-function choose(kind, chosen) {
-  for (const select of selects(kind)) select.value = chosen;
+function choose(choice, chosen) {
+  for (const select of selects(choice)) select.value = chosen;
 }
 
-function value(kind) {
-  return selects(kind)[0].value;
+function value(choice) {
+  return selects(choice)[0].value;
 }
 
-function selects(kind) {
-  return document.querySelectorAll(`select[data-choice="${kind}"]`);
+function selects(choice) {
+  return document.querySelectorAll(`select[data-choice="${choice}"]`);
 }
 
 function sendable(kind, names) {
@@ -52,8 +52,8 @@ function sendable(kind, names) {
   return names.filter((name) => known.has(name)).map((name) => [name, NAMES[name]]);
 }
 
-function fill(kind, automatic, choices) {
-  for (const select of selects(kind)) {
+function fill(choice, automatic, choices) {
+  for (const select of selects(choice)) {
     select.replaceChildren(...[["", automatic], ...choices].map(([chosen, label]) => new Option(label, chosen)));
   }
 }

@@ -31,8 +31,8 @@ _RECORD_TEXTS = """
 globalThis.shownTexts = {notices: [], state: [], tiles: []};
 addEventListener("DOMContentLoaded", () => {
   const last = new WeakMap();
-  const keep = (kind, element, text) => {
-    if (text && last.get(element) !== text) shownTexts[kind].push(text);
+  const keep = (place, element, text) => {
+    if (text && last.get(element) !== text) shownTexts[place].push(text);
     last.set(element, text);
   };
   const [notices, state] = ["notices", "state"].map(id => document.getElementById(id));
@@ -180,9 +180,9 @@ class CallPage:
 
         await self._until(f"sound of {name!r}", energy, lambda energy: energy > 0, wait)
 
-    async def shown_texts(self, kind: str = "notices") -> list[str]:
+    async def shown_texts(self, place: str = "notices") -> list[str]:
         """Return the texts that the page has shown, even briefly: ``notices``, ``state`` or the ``tiles``' labels."""
-        texts: list[str] = await self.page.evaluate("kind => shownTexts[kind]", kind)
+        texts: list[str] = await self.page.evaluate("place => shownTexts[place]", place)
         return texts
 
     async def session_id(self) -> str:
@@ -214,6 +214,6 @@ class CallPage:
                 f"and {await self.notices()!r}, its console {self.problems!r}"
             ) from None
 
-    def _collect_problem(self, kind: str, text: str) -> None:
-        if kind in ("error", "warning"):
+    def _collect_problem(self, level: str, text: str) -> None:
+        if level in ("error", "warning"):
             self.problems.append(text)
