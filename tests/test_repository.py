@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import tomllib
+from collections import defaultdict
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -54,6 +55,19 @@ def test_no_file_names_a_package_registry() -> None:
 
 def test_no_file_has_a_path_of_one_machine() -> None:
     assert names_with(r"(?<![\w.])/(work|root|home/[a-z])/") == []
+
+
+def test_class_names_of_the_sources_are_unique() -> None:
+    """A message of the same name exists per direction in ``gateway.wire``; ``Room`` is a message and the state."""
+    modules = defaultdict(set)
+    for name, text in tracked_texts().items():
+        if name.startswith(("gateway/", "mcu/", "sdp/")) and name.endswith(".py"):
+            for defined in re.findall(r"^class (\w+)", text, re.M):
+                modules[defined].add(name)
+    repeated = {defined for defined, names in modules.items() if len(names) > 1}
+    elsewhere = {defined for defined in repeated if any("/wire/" not in name for name in modules[defined])}
+    assert {"Hello", "Message"} <= repeated
+    assert elsewhere == {"Room"}
 
 
 def test_version_is_stated_once() -> None:
