@@ -160,6 +160,7 @@ class Listening(_Peer):
         """Apply an offer and return the answer."""
         read = read_offer(parse(offer), CodecPreference())
         local = await self.transport.open()
+        assert read.transport is not None
         self.transport.connect(read.transport, dtls_client=True)
         return str(write_answer(read, local, dtls_client=True, version=1))
 

@@ -13,7 +13,7 @@ Errors::
     +-- McuTimeout             the SFU did not answer, or the publisher's media did not flow, in time
     +-- McuLost                the SFU is unreachable, or became so during the call
     +-- Rejected               the SFU refused the request: malformed description, unknown codec, limit
-    +-- IceRestartUnsupported  Publisher.update: the offer restarts ICE, which this SFU cannot
+    +-- NewConnectionRequired  Publisher.update: the offer restarts ICE or begins another transport
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class Rejected(McuError):
     """The SFU refused the request."""
 
 
-class IceRestartUnsupported(McuError):
-    """The offer restarts ICE, which this SFU cannot do on a running PeerConnection: publish the stream anew."""
+class NewConnectionRequired(McuError):
+    """The offer restarts ICE or begins another transport, and this SFU needs a new PeerConnection: publish anew."""
 
 
 class StreamType(Enum):
@@ -236,7 +236,7 @@ class Publisher(Protocol):
         ``offer`` has to be of the running PeerConnection (``sdp.document.Identity``); publish any other offer anew.
 
         Raises:
-            IceRestartUnsupported: the offer restarts ICE, and this SFU cannot; nothing has changed.
+            NewConnectionRequired: the offer restarts ICE, and this SFU cannot; nothing has changed.
             McuError: otherwise; the stream goes on unchanged.
         """
 

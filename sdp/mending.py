@@ -8,7 +8,7 @@ Source: RFC 3264 6, RFC 5888 9, RFC 9143 7.3.
 
 from __future__ import annotations
 
-from sdp.document import Description, MediaSection, Section
+from sdp.document import Description, MediaSection, Section, parse
 from sdp.offer_answer import bundles, shares_format
 
 
@@ -36,6 +36,15 @@ def mend(offer: Description, answer: Description) -> None:
             reject(answered, offered)
     if bundles(answer) != ([group] if group else []):
         _write_group(answer, group)
+
+
+def rejection(offer: Description) -> Description:
+    """Return an answer that rejects every section of an offer (RFC 3264 6)."""
+    lines = ["v=0", "o=- 0 0 IN IP4 127.0.0.1", "s=-", "t=0 0"]
+    for section in offer.media:
+        lines += [f"m={section.kind} 0 {section.protocol} {' '.join(section.formats)}", "c=IN IP4 0.0.0.0"]
+        lines += ["a=inactive"] + ([] if section.mid is None else [f"a=mid:{section.mid}"])
+    return parse("\r\n".join(lines) + "\r\n").freeze()
 
 
 def reject(section: MediaSection, offered: MediaSection) -> None:

@@ -7,6 +7,7 @@ and RFC 8853 5.3 (rid, simulcast).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -21,6 +22,7 @@ _ANSWERS = {
     "recvonly": {"sendonly", "inactive"},
     "inactive": {"inactive"},
 }
+_UFRAG, _PASSWORD = re.compile("[A-Za-z0-9+/]{4,256}"), re.compile("[A-Za-z0-9+/]{22,256}")  # RFC 8839 5.4
 _SETUP_ANSWERS = {"actpass": {"active", "passive"}, "active": {"passive"}, "passive": {"active"}}
 
 
@@ -89,6 +91,23 @@ def offer_violations(offer: Description, previous: Description | None = None) ->
     return found
 
 
+def stops_all_media(offer: Description) -> bool:
+    """Return whether no section of an offer can be accepted: port 0, and no transport of a BUNDLE group either."""
+    grouped = {mid for group in bundles(offer) for mid in group}
+    return all(section.port == 0 and (section.rejected or section.mid not in grouped) for section in offer.media)
+
+
+def transport_mid(description: Description) -> str | None:
+    """Return the mid of the section that a bundled connection's transport is negotiated for (RFC 9143 7).
+
+    When another section takes its place, because it is stopped or one before it is added to the group, browsers may end
+    the transport and begin another one, with other ICE candidates and another DTLS association. ``None``: no section
+    is accepted, or it has no mid.
+    """
+    first = next((section for section in description.media if not section.rejected), None)
+    return None if first is None else _transport_of(description, first).mid
+
+
 def bundles(description: Description) -> list[tuple[str, ...]]:
     """Return the mids of each BUNDLE group (RFC 9143 6)."""
     groups = (value.split() for value in description.session.attributes("group"))
@@ -155,11 +174,15 @@ def _transport_fits(offer: Description, offered: MediaSection, answer: Descripti
 
 
 def _has_transport(description: Description, section: MediaSection) -> bool:
-    """Return whether the section, or the one whose transport it shares, has ICE credentials and a fingerprint."""
+    """Return whether the section, or the one whose transport it shares, has valid ICE credentials and a fingerprint.
+
+    Janus writes "(null)" for those of a connection that it has hung up.
+    """
     transport = _transport_of(description, section)
-    return all(
-        _own_or_session_attribute(description, transport, name) is not None
-        for name in ("ice-ufrag", "ice-pwd", "fingerprint")
+    return (
+        _UFRAG.fullmatch(_own_or_session_attribute(description, transport, "ice-ufrag") or "") is not None
+        and _PASSWORD.fullmatch(_own_or_session_attribute(description, transport, "ice-pwd") or "") is not None
+        and _own_or_session_attribute(description, transport, "fingerprint") is not None
     )
 
 

@@ -12,8 +12,8 @@ from aiortc import RTCDataChannel
 from mcu.base import (
     CloseReason,
     IceCandidate,
-    IceRestartUnsupported,
     MediaKind,
+    NewConnectionRequired,
     PublishOptions,
     Rejected,
     StreamKey,
@@ -36,6 +36,7 @@ from mcu.inprocess.transport.impairment import Impairment, StreamLeg
 from mcu.inprocess.transport.peer_transport import PeerTransport
 from mcu.listener_gate import ListenerGate
 from sdp.document import Description, identity
+from sdp.offer_answer import transport_mid
 
 TICK = 0.1  # seconds between two rounds of NACKs, PLIs and layer selection
 REPORT_TICKS = 10  # ticks between two receiver reports
@@ -77,7 +78,8 @@ class InprocessPublisher:
         self._clock = clock
         self._transport = PeerTransport(settings, self, controlling=False)
         self._local: LocalTransportDescription | None = None
-        self._offer: PublisherOffer | None = None
+        self._offer: PublisherOffer | None = None  # the last one with a section in use
+        self._answer: Description | None = None  # the last one
         self._dtls_client = True
         self._version = 0  # of the answer
         self._feedback = RtcpFeedback(random.getrandbits(32), self._transport.send_rtcp)
@@ -99,7 +101,7 @@ class InprocessPublisher:
         if running is None:
             raise Rejected("The stream has not been negotiated yet.")
         if identity(parsed.description).restarts_ice(identity(running.description)):
-            raise IceRestartUnsupported("The offer restarts ICE.")
+            raise NewConnectionRequired("The offer restarts ICE.")
         return self._negotiate(parsed)
 
     async def limit(self, bits_per_second: int) -> None:
@@ -282,12 +284,15 @@ class InprocessPublisher:
         self.has_data_channels = any(section.kind is MediaKind.DATA for section in sections)
         if self.has_data_channels:
             self._transport.enable_channels()
-        if self._offer is None:
+        if self._offer is None and offer.transport is not None:
             self._dtls_client = offer.transport.setup != "active"
-        self._offer = offer
         self._version += 1
         answer = write_answer(offer, self._local, dtls_client=self._dtls_client, version=self._version)
-        self._transport.connect(offer.transport, dtls_client=self._dtls_client)
+        if offer.transport is not None:
+            renewed = self._answer is not None and transport_mid(self._answer) != transport_mid(offer.description)
+            self._transport.connect(offer.transport, dtls_client=self._dtls_client, renewed=renewed)
+            self._offer = offer
+        self._answer = answer
         if self._media_for_subscribers() != before:
             for subscriber in list(self.subscribers):
                 subscriber.media_changed()

@@ -7,7 +7,7 @@ never answers therefore blocks nothing, not even its own next offer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -70,6 +70,7 @@ class InprocessSubscriber:
         self._local: LocalTransportDescription | None = None
         self._down_tracks: dict[str, DownTrack] = {}  # by mid
         self._sections: list[SubscriberSection] = []  # of the last offer
+        self._reusable: set[int] = set()  # places of the sections that both sides have rejected
         self._version = 0  # of the offer
         self._muted: dict[MediaKind, bool] = {}
         self._selection = MediaSelection()  # the layers selected so far
@@ -96,14 +97,18 @@ class InprocessSubscriber:
             self._transport.connect(remote, dtls_client=self._dtls_role == "active")
             self._cancel_answer_deadline()
         now = self._clock()
-        for section, accepted_section in zip(self._sections, accepted, strict=False):
+        for place, (section, accepted_section) in enumerate(zip(self._sections, accepted, strict=False)):
+            if accepted_section is None:
+                continue
+            if section.rejected:
+                self._reusable.add(place)
             down_track = self._down_tracks.get(section.mid)
             if down_track is not None:
                 down_track.accept(accepted_section, now)
             elif section.kind is MediaKind.DATA:
                 self._accepts_data_channels = accepted_section.receives
         self._open_channels()
-        if len(accepted) == len(self._sections):
+        if len(accepted) == len(self._sections) and None not in accepted:
             self._offered_at = None
             self._cancel_reoffer()
             if self._media_changed:
@@ -249,28 +254,37 @@ class InprocessSubscriber:
         return write_offer(self._sections, self._local, setup="actpass", version=self._version)
 
     def _update_media(self) -> None:
-        """Update sections and down tracks to the publisher's media: sections keep their places, new ones follow."""
+        """Update sections and down tracks to the publisher's media.
+
+        A section keeps its place. One whose medium has ended is rejected; once the client has answered that, another
+        medium of the same kind gets the place, with its own mid (RFC 8829, 5.2.2), so that offers do not grow.
+        """
         tracks = {track.mid: track for track in self.publisher.tracks.values()}
         for mid in [mid for mid in self._down_tracks if mid not in tracks]:
             self._down_tracks.pop(mid).close()
-        sections: list[SubscriberSection] = []
-        for section in self._sections:
-            track = tracks.get(section.mid)
-            if section.kind is MediaKind.DATA:
-                sections.append(section)
-            elif track is not None:
-                sections.append(self._section(track))
-            else:
-                sections.append(replace(section, sends=False))
+        sections = [
+            self._section(tracks[section.mid]) if section.mid in tracks else section for section in self._sections
+        ]
         known = {section.mid for section in sections}
-        sections += [self._section(track) for mid, track in tracks.items() if mid not in known and track.sends]
+        for mid, track in tracks.items():
+            if mid not in known and track.sends:
+                self._place(self._section(track), sections)
         if self.publisher.has_data_channels and DATA_MID not in known:
             sections.append(SubscriberSection(MediaKind.DATA, DATA_MID))
             self._transport.enable_channels()
-        self._sections = sections
+        self._sections = _with_ended_rejected(sections, tracks.keys())
         for section in sections:
             if section.mid in tracks and section.mid not in self._down_tracks:
                 self._add_down_track(tracks[section.mid])
+
+    def _place(self, section: SubscriberSection, sections: list[SubscriberSection]) -> None:
+        """Put a new section in the place of one that both sides have rejected, else behind the others."""
+        place = next((place for place in sorted(self._reusable) if sections[place].kind is section.kind), None)
+        if place is None:
+            sections.append(section)
+        else:
+            self._reusable.discard(place)
+            sections[place] = section
 
     def _add_down_track(self, track: ReceiveTrack) -> None:
         down_track, now = DownTrack(track, self._transport), self._clock()
@@ -339,3 +353,16 @@ class InprocessSubscriber:
         if self._reoffer_timer is not None:
             self._reoffer_timer.cancel()
             self._reoffer_timer = None
+
+
+def _with_ended_rejected(sections: list[SubscriberSection], mids: Collection[str]) -> list[SubscriberSection]:
+    """Return the sections with those rejected whose medium is not among ``mids`` any more.
+
+    The first one stays, inactive: browsers end the transport with the section that it was negotiated for.
+    """
+    return [
+        section
+        if section.mid in mids or section.kind is MediaKind.DATA
+        else replace(section, sends=False, rejected=place > 0)
+        for place, section in enumerate(sections)
+    ]

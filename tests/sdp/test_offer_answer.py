@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdp.document import Description, SdpError, parse
-from sdp.mending import mend, reject
-from sdp.offer_answer import Rule, bundles, offer_violations, violations
+from sdp.mending import mend, reject, rejection
+from sdp.offer_answer import Rule, bundles, offer_violations, transport_mid, violations
 from tests.sdp.recorded import ALL, BY_ID, Recorded
 from tests.sdp.test_properties import mutated
 
@@ -286,3 +286,22 @@ def test_any_offers_are_checked_without_an_exception(offer: str, previous: str) 
     except SdpError:
         return
     offer_violations(offered, before)
+
+
+def test_transport_is_that_of_the_first_accepted_section_of_the_group() -> None:
+    offer = parse(OFFER)
+    assert transport_mid(offer) == "0"
+    offer.media[0].port = 0
+    assert transport_mid(parse(str(offer).replace("BUNDLE 0 1 2", "BUNDLE 2 1"))) == "2"
+    assert transport_mid(parse(str(offer).replace("a=group:BUNDLE 0 1 2\n", ""))) == "1"
+    for section in offer.media:
+        section.port = 0
+    assert transport_mid(offer) is None
+
+
+@pytest.mark.parametrize("recorded", [one for one in ALL if not one.answers], ids=lambda one: one.id)
+def test_rejection_of_every_section_is_a_valid_answer(recorded: Recorded) -> None:
+    offer = parse(recorded.text)
+    answer = rejection(offer)
+    assert violations(offer, answer) == []
+    assert all(section.rejected for section in answer.media)

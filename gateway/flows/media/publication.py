@@ -22,9 +22,9 @@ from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.media import DescriptionPayload, MediaMessage
 from mcu.base import (
     CloseReason,
-    IceRestartUnsupported,
     McuError,
     McuLost,
+    NewConnectionRequired,
     Publisher,
     PublishOptions,
     Rejected,
@@ -32,6 +32,8 @@ from mcu.base import (
 )
 from sdp import bitrate, candidates, codecs, document
 from sdp.document import Description, Identity
+from sdp.mending import rejection
+from sdp.offer_answer import stops_all_media
 
 log = logging.getLogger("portunus.flows.media")
 
@@ -147,7 +149,13 @@ class Publication(SessionStream):
         preference = codecs.CodecPreference.parse(*_codec_fields(request.message))
         candidates.filter_description(offer, self._services.settings.candidate_filter)
         identity = document.identity(offer)
-        renegotiation = self._identity is not None and self._identity.same_peer_connection(identity)
+        stops_all = stops_all_media(offer)
+        renegotiation = self._identity is not None and (
+            self._identity.same_peer_connection(identity) or (stops_all and not identity.ufrags)
+        )
+        if stops_all and offer.media and (self._publisher is None or not renegotiation):
+            self._reject_all(request.message, offer)
+            return
         plan = self._context.quality.plan_codecs(self, offer, preference, renegotiation=renegotiation)
         try:
             answer = await self._negotiate(
@@ -170,10 +178,15 @@ class Publication(SessionStream):
         except ProtocolError:
             self.end()
             raise
-        if self._publisher is not None:
+        if self._publisher is not None and identity.ufrags:
             self._identity = identity
         self._context.quality.published(self, plan, answer)
         self._send("answer", DescriptionPayload("answer", str(self._capped(answer))))
+
+    def _reject_all(self, message: MediaMessage, offer: Description) -> None:
+        """Answer an offer whose sections are all stopped, and that belongs to no stream on the SFU, without the SFU."""
+        self.sid = message.sid or self.sid
+        self._send("answer", DescriptionPayload("answer", str(rejection(offer))))
 
     async def _negotiate(
         self, message: MediaMessage, offer: Description, preference: codecs.CodecPreference, *, renegotiation: bool
@@ -182,7 +195,7 @@ class Publication(SessionStream):
         if self._publisher is not None and renegotiation:
             try:
                 answer = await self._publisher.update(offer)
-            except IceRestartUnsupported:
+            except NewConnectionRequired:
                 pass
             else:
                 self.sid = message.sid or self.sid

@@ -56,10 +56,15 @@ def write_offer(
     sections: Sequence[SubscriberSection], local: LocalTransportDescription, *, setup: str, version: int
 ) -> Description:
     """Return the offer of ``sections`` to a subscriber, send-only."""
-    lines = _session_lines(local, version, [section.mid for section in sections])
+    lines = _session_lines(local, version, [section.mid for section in sections if not section.rejected])
     for section in sections:
         protocol = "UDP/DTLS/SCTP" if section.codec is None else "UDP/TLS/RTP/SAVPF"
-        lines.append(_media_line(section.kind, protocol, section.codec))
+        media_line = _media_line(section.kind, protocol, section.codec)
+        if section.rejected:
+            kind, _, rest = media_line.partition(" 9 ")
+            lines += [f"{kind} 0 {rest}", "c=IN IP4 0.0.0.0", "a=inactive", f"a=mid:{section.mid}"]
+            continue
+        lines.append(media_line)
         lines += _transport_lines(local, setup, section.mid)
         if section.codec is None:
             lines += _data_channel_lines(protocol)

@@ -106,7 +106,7 @@ class PublisherOffer:
 
     description: Description
     sections: tuple[PublisherSection | None, ...]
-    transport: RemoteTransportDescription
+    transport: RemoteTransportDescription | None  # None: all sections are stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +122,7 @@ class SubscriberSection:
     cname: str = ""
     stream_id: str = ""  # of the MediaStream (RFC 8830)
     track_id: str = ""  # of the MediaStreamTrack
+    rejected: bool = False  # offered with port 0: its medium has ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,3 +132,4 @@ class AcceptedSection:
     receives: bool  # whether the subscriber receives it
     payload_type: int = 0
     rtx_payload_type: int | None = None
+    rejected: bool = False  # answered with port 0

@@ -68,18 +68,19 @@ def read_offer(offer: Description, wish: CodecPreference, *, renegotiation: bool
     accepted = [section for section in sections if section is not None]
     if len({section.mid for section in accepted}) != len(accepted):
         raise Rejected("The offer has two media sections with the same mid.")
-    if not accepted and not renegotiation:
+    if not accepted and not (renegotiation and description.media):
         raise Rejected("The offer has no medium that this SFU can forward.")
     used = [section.section for section in accepted]
-    return PublisherOffer(description, sections, _transport(description, used or description.media))
+    return PublisherOffer(description, sections, _transport(description, used) if used else None)
 
 
 def read_answer(
     answer: Description, offered: Sequence[SubscriberSection]
-) -> tuple[tuple[AcceptedSection, ...], RemoteTransportDescription | None]:
+) -> tuple[tuple[AcceptedSection | None, ...], RemoteTransportDescription | None]:
     """Read a subscriber's answer to the sections ``offered``; an answer to a superseded offer may have fewer.
 
-    The transport is ``None`` where the client rejected all sections.
+    A section is ``None`` if it can answer a superseded offer only: it has another mid, or accepts a section that is
+    offered with port 0 now. The transport is ``None`` where the client rejected all sections.
 
     Raises:
         Rejected: the answer does not fit the offer, or lacks transport parameters.
@@ -90,7 +91,8 @@ def read_answer(
     for section, offer in zip(answer.media, offered, strict=False):
         if section.kind != ("application" if offer.kind is MediaKind.DATA else offer.kind.value):
             raise Rejected("The answer's media sections differ in kind from the offer's.")
-        accepted.append(_accepted_section(section, offer))
+        superseded = section.mid not in (None, offer.mid) or (offer.rejected and not section.rejected)
+        accepted.append(None if superseded else _accepted_section(section, offer))
     used = [section for section in answer.media if not section.rejected]
     return tuple(accepted), _transport(answer, used) if used else None
 
@@ -213,7 +215,7 @@ def _decimal(text: str | None, maximum: int) -> int | None:
 
 def _accepted_section(answer: MediaSection, offer: SubscriberSection) -> AcceptedSection:
     if answer.rejected:
-        return AcceptedSection(receives=False)
+        return AcceptedSection(receives=False, rejected=True)
     if offer.codec is None:
         return AcceptedSection(receives=True)
     answered = payloads(answer)

@@ -66,8 +66,9 @@ class DtlsTransport(RTCDtlsTransport):
     unprotect_rtp: Callable[[bytes], bytes] | None = None
     unprotect_rtcp: Callable[[bytes], bytes] | None = None
 
-    def __init__(self, ice: IceTransport) -> None:
-        super().__init__(cast(RTCIceTransport, _IceTransportAdapter(ice)), [RTCCertificate.generateCertificate()])
+    def __init__(self, ice: IceTransport, certificate: RTCCertificate | None = None) -> None:
+        self.certificate = RTCCertificate.generateCertificate() if certificate is None else certificate
+        super().__init__(cast(RTCIceTransport, _IceTransportAdapter(ice)), [self.certificate])
 
     async def handshake(self, fingerprints: tuple[tuple[str, str], ...], *, client: bool) -> None:
         """Connect to the peer with a certificate of these fingerprints; ``state`` is the result."""
@@ -80,6 +81,14 @@ class DtlsTransport(RTCDtlsTransport):
         reader = self._task
         await self.stop()
         if reader is not None:
+            await asyncio.wait([reader])
+
+    async def abandon(self) -> None:
+        """Stop reading without telling the peer, which has ended this association already."""
+        self.remove_all_listeners()
+        reader, self._task = self._task, None
+        if reader is not None:
+            reader.cancel()
             await asyncio.wait([reader])
 
     def _setup_srtp(self) -> None:
@@ -142,6 +151,7 @@ class IceTransport(aioice.Connection):
         self._destination: tuple[Callable[[bytes, Any], None], tuple[str, int]] | None = None
         self.receive_srtp: Callable[[bytes], object] = receive
         self.drops_received = False  # whether all received datagrams are dropped, for tests
+        self._renewal: asyncio.Future[None] | None = None  # done once the client's next transport is nominated
 
     async def get_component_candidates(
         self,
@@ -177,6 +187,34 @@ class IceTransport(aioice.Connection):
     def add(self, candidate: aioice.Candidate) -> None:
         """Add a remote candidate whose address is an IP literal."""
         self._add_remote_candidate(candidate, candidate.host)
+        if self._renewal is not None and not self._renewal.done():  # aioice's own checks are over
+            for pair in self._check_list:
+                if pair.state is CandidatePair.State.FROZEN:
+                    self.check_start_task(pair)
+
+    def renew(self, ufrag: str, password: str) -> asyncio.Future[None]:
+        """Expect another transport of the client, with these credentials; the future is done once it is nominated.
+
+        The own credentials and sockets stay. Candidates of the transport that ends are forgotten.
+        """
+        self.remote_username, self.remote_password = ufrag, password
+        running = self._nominated.get(COMPONENT)
+        for pair in self._check_list:
+            if pair is not running and pair.task is not None:
+                pair.task.cancel()
+        self._check_list[:] = [] if running is None else [running]
+        self._remote_candidates[:] = [] if running is None else [running.remote_candidate]
+        if self._renewal is not None:
+            self._renewal.cancel()
+        self._renewal = asyncio.get_running_loop().create_future()
+        return self._renewal
+
+    def check_complete(self, pair: CandidatePair) -> None:
+        """Note whether another pair than the running one was nominated."""
+        before = self._nominated.get(COMPONENT)
+        super().check_complete(pair)
+        if self._renewal is not None and not self._renewal.done() and self._nominated.get(COMPONENT) is not before:
+            self._renewal.set_result(None)
 
     def send_now(self, data: bytes) -> bool:
         """Send a datagram on the nominated pair without awaiting; ``False`` if there is none."""

@@ -61,13 +61,13 @@ class PeerTransport:
         self._listener = listener
         self._announced_address = settings.announced_address
         self._ice = IceTransport(settings, self._receive, controlling=controlling)
-        self._dtls = DtlsTransport(self._ice)
-        self._dtls.on("statechange", self._on_dtls_state)
+        self._dtls = self._new_dtls()
         self._sctp: RTCSctpTransport | None = None
         self._sctp_remote: tuple[int, int] | None = None  # port and maximum message size
         self._connecting: asyncio.Task[None] | None = None
         self._starting_sctp: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
+        self._renewing: asyncio.Task[None] | None = None
         self._lost = False
         self._send_datagram: Callable[[bytes], bool] = self._ice.send_now
         self._impaired_links: tuple[ImpairedLink, ...] = ()
@@ -99,8 +99,14 @@ class PeerTransport:
             session_id=random.getrandbits(62),
         )
 
-    def connect(self, remote: RemoteTransportDescription, *, dtls_client: bool) -> None:
-        """Start connecting to the client, as DTLS client or server; later calls only add candidates and SCTP."""
+    def connect(self, remote: RemoteTransportDescription, *, dtls_client: bool, renewed: bool = False) -> None:
+        """Start connecting to the client, as DTLS client or server; later calls only add candidates and SCTP.
+
+        ``renewed``: the client may have ended its transport, and begins another one. It is connected to as soon as it
+        is nominated; credentials, candidates and certificate of this side stay.
+        """
+        if renewed and self.connected:
+            self._begin_renewal(remote, dtls_client=dtls_client)
         for candidate in remote.candidates:
             self._add_candidate(candidate)
         if remote.sctp_port is not None:
@@ -218,7 +224,7 @@ class PeerTransport:
             link.close()
         if self._listener_faults > 1:
             log.error("%d packets of a connection could not be forwarded", self._listener_faults)
-        for task in filter(None, (self._connecting, self._starting_sctp)):
+        for task in filter(None, (self._connecting, self._renewing, self._starting_sctp)):
             task.cancel()
             await asyncio.wait([task])
         if self._sctp is not None:
@@ -251,6 +257,57 @@ class PeerTransport:
         self._start_sctp()
         self._listener.on_connected()
 
+    def _new_dtls(self, before: DtlsTransport | None = None) -> DtlsTransport:
+        dtls = DtlsTransport(self._ice, None if before is None else before.certificate)
+        dtls.on("statechange", self._on_dtls_state)
+        return dtls
+
+    def _begin_renewal(self, remote: RemoteTransportDescription, *, dtls_client: bool) -> None:
+        nominated = self._ice.renew(remote.ufrag, remote.password)
+        before = self._renewing
+        self._renewing = asyncio.create_task(
+            self._renew(remote, dtls_client, nominated, before), name="inprocess-renew"
+        )
+
+    async def _renew(
+        self,
+        remote: RemoteTransportDescription,
+        dtls_client: bool,
+        nominated: asyncio.Future[None],
+        before: asyncio.Task[None] | None,
+    ) -> None:
+        """Wait for the client's next transport, and begin DTLS and SCTP on it; a client may also keep the old one."""
+        if before is not None:
+            before.cancel()
+            await asyncio.wait([before])
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                await nominated
+                self.connected = False
+                had_channels = self._sctp is not None
+                await self._end_sctp()
+                await self._dtls.abandon()
+                self._dtls = self._new_dtls(self._dtls)
+                if had_channels:
+                    self.enable_channels()
+                await self._dtls.handshake(remote.fingerprints, client=dtls_client)
+        except (ConnectionError, TimeoutError):
+            log.debug("a client began no other transport")
+        self._renewing = None
+        if self._dtls.state != "connected":
+            self._lose()
+        elif not self.connected:
+            self.connected = True
+            self._start_sctp()
+            self._listener.on_connected()
+
+    async def _end_sctp(self) -> None:
+        """End the SCTP association; a new one follows on the next DTLS association."""
+        sctp, self._sctp, self._starting_sctp = self._sctp, None, None
+        if sctp is not None:
+            await sctp.stop()
+            sctp.remove_all_listeners()
+
     def _start_sctp(self) -> None:
         if self._sctp is None or self._sctp_remote is None or self._starting_sctp is not None:
             return
@@ -266,7 +323,9 @@ class PeerTransport:
 
     def _on_dtls_state(self) -> None:
         if self._dtls.state in ("closed", "failed") and self.connected:
-            self._lose()
+            if self._renewing is None:
+                self._lose()
+            self.connected = False
 
     def _lose(self) -> None:
         if not self._lost and self._closing is None:

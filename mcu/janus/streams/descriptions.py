@@ -28,19 +28,21 @@ class SerialisedOffer:
     text: str
 
     @classmethod
-    def of(cls, offer: Description) -> Self:
-        """Serialise an offer; raises as ``serialised``."""
-        return cls(offer, serialised(_with_session_transport(offer)))
+    def of(cls, offer: Description, previous: Description | None = None) -> Self:
+        """Serialise an offer; ``previous`` is the one before on its connection. Raises as ``serialised``."""
+        return cls(offer, serialised(_with_session_transport(offer, previous)))
 
 
-def _with_session_transport(offer: Description) -> Description:
+def _with_session_transport(offer: Description, previous: Description | None) -> Description:
     """Return the offer with ICE credentials and fingerprint at the session level if its first m-line lacks them.
 
-    Janus reads them there or in the first m-line, which has none if the client has stopped its medium.
+    Janus reads them there or in the first m-line, which has none if the client has stopped its medium. If all are
+    stopped, Firefox gives none at all: the previous offer has them.
     """
     if not offer.media or offer.media[0].attribute("ice-ufrag") is not None:
         return offer
-    source = next((section for section in offer.media if section.attribute("ice-ufrag") is not None), None)
+    sections = (*offer.media, *(() if previous is None else previous.media))
+    source = next((section for section in sections if section.attribute("ice-ufrag") is not None), None)
     if source is None or offer.session.attribute("ice-ufrag") is not None:
         return offer
     missing = [name for name in ("ice-ufrag", "ice-pwd", "fingerprint") if offer.session.attribute(name) is None]
@@ -84,6 +86,11 @@ def rid_order(offer: Description) -> str:
     if not layers or ordered not in (layers, layers[::-1]):
         return ""
     return "lmh" if ordered == layers else "hml"
+
+
+def is_firefox(offer: Description) -> bool:
+    """Return whether Firefox made an offer: it names itself in the origin."""
+    return any(line.startswith("o=mozilla") for line in offer.session.lines)
 
 
 def active_media(answer: Description) -> dict[str, MediaKind]:

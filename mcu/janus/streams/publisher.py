@@ -6,15 +6,25 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mcu.base import CloseReason, MediaKind, PublishOptions, Rejected, StreamKey, StreamListener
+from mcu.base import (
+    CloseReason,
+    MediaKind,
+    NewConnectionRequired,
+    PublishOptions,
+    Rejected,
+    StreamKey,
+    StreamListener,
+)
 from mcu.janus.connection.messages import HandleInfo, JanusMessage, error_of
 from mcu.janus.connection.session import JanusSession
 from mcu.janus.rooms import videoroom
 from mcu.janus.rooms.registry import RoomRegistry
-from mcu.janus.streams.descriptions import SerialisedOffer, active_media, parsed, rid_order
+from mcu.janus.streams.descriptions import SerialisedOffer, active_media, is_firefox, parsed, rid_order
 from mcu.janus.streams.handle_peer import ENDS, HandlePeer
 from mcu.janus.streams.room_feed import RoomFeed
 from sdp.document import Description
+from sdp.mending import mend
+from sdp.offer_answer import transport_mid
 
 if TYPE_CHECKING:
     from mcu.janus.streams.remote import RemoteStream
@@ -50,6 +60,7 @@ class JanusPublisher(HandlePeer):
         self.offer_sent = False  # whether Janus was sent the first offer
         self.remotes: set[RemoteStream] = set()  # copies on other Janus servers
         self.offer: Description | None = None  # the last one that was answered
+        self._answer: Description | None = None  # the last one, as the client gets it
         self._ceiling = ceiling  # bit/s, 0 = no limit
         self._on_change = on_change
         self._received: dict[tuple[MediaKind, str], bool] = {}  # by kind and mid: whether Janus receives media
@@ -83,6 +94,8 @@ class JanusPublisher(HandlePeer):
             raise Rejected("Janus gave no answer to the offer")
         answer = parsed(message.jsep.sdp)
         self.offer = offer.description
+        self._answer = answer.copy()
+        mend(offer.description, self._answer)
         self._on_answer(answer)
         return answer
 
@@ -94,9 +107,32 @@ class JanusPublisher(HandlePeer):
 
     async def update(self, offer: Description) -> Description:
         """Renegotiate; added media are offered to the subscribers. Raises as ``mcu.base.Publisher.update``."""
-        serialised_offer = SerialisedOffer.of(offer)
+        self._require_same_transport(offer)
+        serialised_offer = SerialisedOffer.of(offer, self.offer)
         async with self.exclusive_handle():
             return await self.negotiate(serialised_offer)
+
+    def _require_same_transport(self, offer: Description) -> None:
+        """Refuse an offer with which the browser ends its transport: Janus would hang up.
+
+        Only a new PeerConnection of Janus, with other credentials, could take the browser's next transport. Chromium
+        accepts them; Firefox does not, and changes its transport in more cases.
+
+        Raises:
+            NewConnectionRequired: the client accepts other credentials.
+            Rejected: it does not.
+        """
+        if self._answer is None or not _is_used(offer):
+            return
+        if not _is_used(self._answer):
+            raise NewConnectionRequired("the client ended the transport with its last section")
+        before = transport_mid(self._answer)
+        if transport_mid(offer) == before:
+            return
+        if is_firefox(offer):
+            raise Rejected("the client would change its transport, which Janus cannot follow")
+        if not any(section.mid == before and not section.rejected for section in offer.media):
+            raise NewConnectionRequired("the offer begins another transport")
 
     async def limit(self, bits_per_second: int) -> None:
         """Cap the publisher's bit rate, by REMB; 0 lifts the cap, up to the stream's ceiling."""
@@ -219,3 +255,7 @@ class JanusPublisher(HandlePeer):
         self.connected = connected
         self.feed.revision += 1
         self._on_change(self)
+
+
+def _is_used(description: Description) -> bool:
+    return any(not section.rejected for section in description.media)

@@ -14,10 +14,10 @@ from mcu.base import (
     BackendId,
     CloseReason,
     IceCandidate,
-    IceRestartUnsupported,
     McuLost,
     McuStatus,
     MediaKind,
+    NewConnectionRequired,
     PublisherId,
     PublishOptions,
     SfuState,
@@ -51,7 +51,7 @@ async def test_ice_restart_needs_a_new_peer_connection(mcu: InprocessMcu, progra
     after = BY_ID[f"{program}/ice-restarted.offer.sdp"].text
     async with sender() as alice:
         published, _ = await mcu.publish(KEY, described(before), PublishOptions(), alice)
-        with pytest.raises(IceRestartUnsupported):
+        with pytest.raises(NewConnectionRequired):
             await published.update(described(after))
         await published.update(described(before))
 

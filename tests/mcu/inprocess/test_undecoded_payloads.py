@@ -89,6 +89,7 @@ async def test_payloads_are_forwarded_unchanged(codec: str, loopback: None) -> N
     parsed = read_offer(offer, CodecPreference())
     assert parsed.sections[0] is not None
     assert parsed.sections[0].codec is not None
+    assert parsed.transport is not None
     assert parsed.sections[0].codec.payload.fmtp == FORMATS[codec]
     local = await carol.transport.open()
     carol.transport.connect(parsed.transport, dtls_client=True)

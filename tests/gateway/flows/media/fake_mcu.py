@@ -54,7 +54,8 @@ class FakePublisher:
         if self.closed:
             raise NoSuchStream("the publisher is closed")
         assert is_frozen(offer)
-        assert identity(offer).same_peer_connection(identity(parse(self.offer)))
+        given = identity(offer)
+        assert given.same_peer_connection(identity(parse(self.offer))) or not given.ufrags
         self.updates.append(str(offer))
         return described(self.mcu.spoil(answer_to(str(offer))))
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
+
 from sdp.document import parse
 from sdp.offer_answer import violations
-from tests.gateway.flows.harness import FlowHarness
+from tests.gateway.flows.harness import FakeClient, FlowHarness
 from tests.gateway.flows.media.calls import publishing_call, subscribe
 from tests.gateway.flows.media.descriptions import offer, subscriber_offer
 from tests.gateway.flows.virtual_time import settle
 from tests.mcu.descriptions import described
 
 FAILED = {"code": "processing_failed", "message": "Processing of the message failed, please check server logs."}
+
+
+def send_offer(client: FakeClient, sdp: str) -> None:
+    payload = {"type": "offer", "sdp": sdp}
+    client.send_message(client, {"type": "offer", "roomType": "video", "sid": "1", "payload": payload}, id="offer")
 
 
 def without_transport(description: str) -> str:
@@ -80,3 +87,33 @@ async def test_later_offer_that_breaks_a_rule_is_dropped_and_the_subscription_go
         subscriber.listener.on_offer(described(subscriber_offer("longer")))
         assert [data["type"] for data in bob.data()] == ["offer"]
         assert not subscriber.closed
+
+
+# reference 9.2-l
+async def test_offer_that_stops_everything_is_answered_without_a_stream_on_the_sfu() -> None:
+    async with FlowHarness() as harness:
+        alice = await harness.hello("alice")
+        stopped = re.sub(r"(?m)^m=(\w+) 9 ", r"m=\1 0 ", offer())
+        send_offer(alice, stopped)
+        await settle()
+        (reply,) = alice.data()
+        sent = parse(reply["payload"]["sdp"])
+        assert violations(parse(stopped), sent) == []
+        assert [section.rejected for section in sent.media] == [True, True]
+        assert harness.mcu.is_empty
+        assert harness.media.open_streams == (0, 0)
+
+
+async def test_offer_that_stops_everything_without_credentials_renegotiates() -> None:
+    harness, (alice,) = await publishing_call("alice")
+    async with harness:
+        publisher = harness.publisher(alice)
+        stopped = re.sub(r"(?m)^m=(\w+) 9 ", r"m=\1 0 ", offer())
+        stopped = re.sub(r"(?m)^a=(ice-ufrag|ice-pwd|fingerprint):.*\r\n", "", stopped)
+        harness.mcu.spoil = lambda answer: re.sub(r"(?m)^m=(\w+) 9 ", r"m=\1 0 ", answer)
+        for text in (stopped, offer()):
+            send_offer(alice, text)
+            await settle()
+            harness.mcu.spoil = str
+            assert [data["type"] for data in alice.data()] == ["answer"]
+            assert harness.publisher(alice) is publisher

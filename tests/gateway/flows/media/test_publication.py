@@ -11,10 +11,10 @@ from gateway.core.limits import Backend
 from gateway.flows.settings import MediaLimits
 from mcu.base import (
     CloseReason,
-    IceRestartUnsupported,
     McuError,
     McuLost,
     McuTimeout,
+    NewConnectionRequired,
     NoSuchStream,
     Rejected,
 )
@@ -227,7 +227,7 @@ async def test_ice_restart_that_the_sfu_cannot_carry_out_publishes_the_stream_an
     harness, (alice,) = await publishing_call("alice")
     async with harness:
         (publisher,) = harness.mcu.published
-        publisher.error = IceRestartUnsupported("the offer restarts ICE")
+        publisher.error = NewConnectionRequired("the offer restarts ICE")
         alice.offer(sid="2")
         await settle()
         assert [(it["type"], it["sid"]) for it in alice.data()] == [("answer", "2")]

@@ -108,7 +108,9 @@ def test_empty_group_is_ignored(line: str) -> None:
 @pytest.mark.parametrize(("port", "parsed"), [("5001", 5001), ("65536", 5000), ("9" * 5000, 5000), ("\u00b2", 5000)])
 def test_malformed_sctp_port_is_replaced_by_the_default(port: str, parsed: int) -> None:
     changed = re.sub(r"(?m)^a=sctp-port:.*\r$", f"a=sctp-port:{port}\r", CAMERA)
-    assert read_offer(described(changed), NO_PREFERENCE).transport.sctp_port == parsed
+    transport = read_offer(described(changed), NO_PREFERENCE).transport
+    assert transport is not None
+    assert transport.sctp_port == parsed
 
 
 def test_subscribers_answer_sets_the_payload_types_to_send() -> None:
@@ -123,6 +125,7 @@ def test_subscribers_answer_sets_the_payload_types_to_send() -> None:
     renamed = re.sub(r"(?m)^m=video 9 (\S+) .*\r$", r"m=video 9 \1 120 121\r", renamed)
     accepted, remote = read_answer(described(renamed), sections)
     assert remote is not None
+    assert accepted[1] is not None
     assert (accepted[1].receives, accepted[1].payload_type, accepted[1].rtx_payload_type) == (True, 120, 121)
 
 
@@ -143,7 +146,17 @@ def test_answer_may_reject_all_sections() -> None:
     text = re.sub(r"(?m)^m=(\w+) 9 ", r"m=\1 0 ", offer)
     accepted, remote = read_answer(described(text), sections)
     assert remote is None
-    assert not any(entry.receives for entry in accepted)
+    assert all(entry is not None and entry.rejected and not entry.receives for entry in accepted)
+
+
+def test_section_of_an_answer_to_a_superseded_offer_is_skipped() -> None:
+    sections = subscriber_sections(read_offer(described(CAMERA), NO_PREFERENCE))
+    text = str(write_offer(sections, LOCAL, setup="actpass", version=1))
+    reused = [sections[0], replace(sections[1], mid="another"), sections[2]]
+    stopped = [sections[0], replace(sections[1], rejected=True), sections[2]]
+    for now in (reused, stopped):
+        accepted, _ = read_answer(described(text), now)
+        assert [entry is None for entry in accepted] == [False, True, False]
 
 
 def simulcast_section(lines: str, program: str = "chromium") -> PublisherSection:
