@@ -85,6 +85,7 @@ class Limits(Struct, frozen=True):
     relayed_bytes_burst: Count = 2_097_152
     features: Count = 64  # of one client
     feature_length: Count = 64  # characters
+    id_length: Count = 512  # characters of a room's id or of a Nextcloud session id that a client names
     user_bytes: Count = 4096  # user data of a session or virtual session
     sessions_per_user: Count = 200  # of one backend
     sessions_per_address: Count = 5000

@@ -25,6 +25,7 @@ from gateway.flows.dispatch import Dispatcher
 
 SECRET_HEADER = "Spreed-Signaling-Poll"
 MAX_BODY = 262_144  # bytes of a request
+MAX_POSTS = 4  # requests of one connection at once whose messages wait to be handled
 
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -124,6 +125,8 @@ class PollingEndpoint:
 
     @staticmethod
     async def _serve(connection: PollingConnection, body: PollRequest) -> web.Response:
+        if body.messages is not None and connection.posts >= MAX_POSTS:
+            return _refuse(429, "Too many requests")
         if body.messages is not None and not await connection.deliver(body.first, body.messages):
             return _refuse(409, "Messages are missing")
         if body.close:

@@ -60,6 +60,7 @@ class PollingConnection:
         self._running = asyncio.Event()  # cleared while paused
         self._running.set()
         self._posting = asyncio.Lock()
+        self.posts = 0  # requests whose messages are being delivered, or wait for that
         self._code: int | None = None  # close code, once the connection is being closed
         self._lost = False
         self._timer: PeerTimer | None = None
@@ -114,6 +115,13 @@ class PollingConnection:
         While the flows have paused the connection for ``PAUSE_TIMEOUT`` seconds the rest is left to a later request;
         ``accepted`` counts the messages that were passed on.
         """
+        self.posts += 1
+        try:
+            return await self._deliver(first, messages)
+        finally:
+            self.posts -= 1
+
+    async def _deliver(self, first: int, messages: list[Any]) -> bool:
         async with self._posting:
             known = self.accepted + 1 - first
             if known < 0:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from gateway.core.limits import exceeds
 from gateway.core.pending import PendingJoin
 from gateway.core.room import Room, RoomKey
 from gateway.core.session import Session
@@ -74,6 +75,9 @@ class RoomMembership:
             ProtocolError: the session stays in its current room, if any.
         """
         roomid, room_session = room.roomid or "", room.sessionid or ""
+        if exceeds(max(len(roomid), len(room_session)), self._services.settings.limits.id_length):
+            self._services.count_excess("id_length")
+            raise ProtocolError(Code.LIMIT_EXCEEDED.error())
         if self._services.ids.is_session_id(room_session):  # this server's own id of a session or virtual session
             raise ProtocolError(Code.ROOM_JOIN_FAILED.error())
         if session.is_internal:  # Nextcloud is not asked about it, so that it cannot confirm an id

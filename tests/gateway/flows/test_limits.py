@@ -505,3 +505,13 @@ async def test_short_messages_count_with_what_is_sent_around_them() -> None:
             alice.send_message({"type": "room"}, 1)
         sizes = sum(len(message) for message in bob.connection.written)
         assert 10_000 < sizes < 40_000
+
+
+@pytest.mark.parametrize("room", [{"roomid": "r" * 11}, {"roomid": "r", "sessionid": "s" * 11}])
+async def test_ids_of_a_join_are_bounded(room: dict[str, str]) -> None:
+    async with beside_a_call(Limits(id_length=10)) as harness:
+        alice = await harness.hello("alice")
+        alice.send({"type": "room", "room": room})
+        await settle()
+        assert alice.error_codes() == ["limit_exceeded"]
+        assert met(harness) == {"id_length": 1}

@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 
 from gateway.core.limits import Limits
-from gateway.edge.clients.polling import MAX_BODY, SECRET_HEADER, PollingEndpoint
+from gateway.edge.clients.polling import MAX_BODY, MAX_POSTS, SECRET_HEADER, PollingEndpoint, PollRequest
 from gateway.edge.clients.polling_connection import FETCH_TIME, SILENCE, PollingConnection
 from gateway.edge.http.address import TrustedProxies
 from gateway.tools.poll_client import PollClient
@@ -268,6 +268,24 @@ async def test_message_over_64_kib_ends_the_connection_and_not_the_session(
     await poller.post("x" * 65_537, "{")
     assert (await poller.fetch_answer(poller.received))["closed"] == 1009
     assert harness.hub.sessions[session].connection is None
+
+
+@in_virtual_time
+async def test_posts_that_wait_are_counted(harness: FlowHarness, endpoint: PollingEndpoint) -> None:
+    poller = poller_for(harness, endpoint)
+    await poller.hello()
+    harness.nextcloud.gate = asyncio.Event()
+    join = json.dumps({"type": "room", "room": {"roomid": "r"}})
+    first = poller.posted + 1
+    posts = [asyncio.create_task(poller.connection.deliver(first, [join] * 100)) for _ in range(MAX_POSTS)]
+    await settle()
+    assert poller.connection.posts == MAX_POSTS
+    refused = await endpoint._serve(poller.connection, PollRequest(messages=["{"], first=first))
+    assert refused.status == 429
+    harness.nextcloud.gate.set()
+    assert await asyncio.gather(*posts) == [True] * MAX_POSTS
+    assert poller.connection.posts == 0
+    await settle()
 
 
 @in_virtual_time
