@@ -18,10 +18,10 @@ from mcu.inprocess import InprocessSettings
 from mcu.janus.settings import JanusServerSettings
 from tests.interop.bridge import SipBridge
 from tests.interop.member import Member
-from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
+from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess, janus_version
 from tests.media.loopback import loopback
 
-__all__ = ["loopback"]
+__all__ = ["janus_version", "loopback"]
 
 SFUS = ("inprocess", "janus")
 SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"

@@ -9,6 +9,7 @@ import random
 import pytest
 
 from tests.interop.recovering_call import RecoveringCall, fast_consent_failure, recovering_call
+from tests.janus_process import CURRENT, OF_THE_SYSTEM, select_janus
 from tests.media.loopback import loopback
 
 __all__ = ["fast_consent_failure", "loopback"]
@@ -44,9 +45,17 @@ async def fail_repeatedly(call: RecoveringCall, rng: random.Random, kills: int, 
 @pytest.mark.full
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("loopback", "fast_consent_failure")
-async def test_media_are_restored_after_each_of_twenty_kills_and_five_stalls_of_janus() -> None:
-    async with recovering_call() as call:
-        await fail_repeatedly(call, seeded_random(), 20, [1.0, 3.0, 8.0, 12.0, 20.0])
+@pytest.mark.parametrize(
+    ("version", "kills", "stalls"),
+    [(OF_THE_SYSTEM.version, 20, [1.0, 3.0, 8.0, 12.0, 20.0]), (CURRENT.version, 8, [3.0, 20.0])],
+    ids=[OF_THE_SYSTEM.version, CURRENT.version],
+)
+async def test_media_are_restored_after_each_of_many_kills_and_stalls_of_janus(
+    version: str, kills: int, stalls: list[float]
+) -> None:
+    with select_janus(version):
+        async with recovering_call() as call:
+            await fail_repeatedly(call, seeded_random(), kills, stalls)
 
 
 @pytest.mark.soak

@@ -90,7 +90,7 @@ class TwoJanusGateway:
 
 
 @pytest.fixture
-async def cluster(loopback: None) -> AsyncIterator[TwoJanusGateway]:
+async def cluster(loopback: None, janus_version: str) -> AsyncIterator[TwoJanusGateway]:
     async with AsyncExitStack() as stack:
         janus = [await stack.enter_async_context(JanusProcess()) for _ in range(2)]
         nextcloud = await stack.enter_async_context(FakeNextcloud())

@@ -90,6 +90,12 @@ async def until_equal(ask: Callable[[], Awaitable[T]], wanted: T) -> None:
 @asynccontextmanager
 async def start_several(count: int, **settings: Any) -> AsyncIterator[JanusGroup]:
     """Start that many Janus; the test starts the backend after it has changed the settings."""
+    async with start_all([JanusProcess() for _ in range(count)], **settings) as group:
+        yield group
+
+
+@asynccontextmanager
+async def start_all(janus: list[JanusProcess], **settings: Any) -> AsyncIterator[JanusGroup]:
+    """Start these Janus; the test starts the backend after it has changed the settings."""
     async with AsyncExitStack() as stack:
-        janus = [await stack.enter_async_context(JanusProcess()) for _ in range(count)]
-        yield JanusGroup(janus, stack, **settings)
+        yield JanusGroup([await stack.enter_async_context(process) for process in janus], stack, **settings)

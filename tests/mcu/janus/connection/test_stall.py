@@ -111,8 +111,7 @@ async def test_a_stall_that_lasts_ends_the_streams_and_leaves_nothing_on_janus(
     assert stallable.janus.runs
 
 
-@pytest.mark.parametrize("admin", [True, False])
-@pytest.mark.parametrize("reclaim_timeout", ["0", "20"])
+@pytest.mark.parametrize(("reclaim_timeout", "admin"), [("0", False), ("20", True)])
 async def test_a_janus_that_stands_still_for_a_quarter_of_a_minute_is_not_lost(
     states: RecordedStates, loopback: None, reclaim_timeout: str, admin: bool
 ) -> None:
