@@ -60,7 +60,7 @@ class JanusServer:
             clock,
             wall_clock,
             self._on_connector_change,
-            rooms.reason_unusable,
+            self._check,
             self._upkeep,
         )
         self.publishers: set[JanusPublisher] = set()
@@ -144,7 +144,6 @@ class JanusServer:
         self.removed = settings is None
         if settings is not None:
             self.settings = self.connector.settings = settings
-            self.rooms.admin_key = settings.admin_key
         if self.draining:
             self._disconnect_if_drained()
         elif self._started and not self._connecting and (self._disconnecting is None or self._disconnecting.done()):
@@ -165,6 +164,10 @@ class JanusServer:
         if self._started and not self.draining:
             self.start()
         self._on_change()
+
+    async def _check(self, session: JanusSession) -> str:
+        self.rooms.admin_key = self.settings.admin_key  # from this session on: Janus has changed its own with a restart
+        return await self.rooms.reason_unusable(session)
 
     async def _upkeep(self, http: aiohttp.ClientSession, session: JanusSession, claimed: bool) -> None:
         if claimed and self.settings.admin_url:

@@ -9,6 +9,7 @@ import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mcu.base import (
@@ -360,6 +361,26 @@ async def test_stop_leaves_nothing_on_janus_and_may_be_repeated(
     assert await janus.handles() == []
     with pytest.raises(McuLost):
         await mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(), WaitableListener())
+
+
+async def test_a_changed_admin_key_holds_from_the_next_session_on(
+    janus: JanusProcess, states: RecordedStates, loopback: None
+) -> None:
+    mcu = JanusMcu((settings_for(janus),), timeout=WAIT)
+    await mcu.start(states)
+    await states.until(lambda status: status.ready)
+    await mcu.reconfigure((msgspec.structs.replace(settings_for(janus), admin_key="another"),))
+    publisher, _ = await mcu.publish(
+        CAMERA, described(await offer_of_closed_peer()), PublishOptions(), WaitableListener()
+    )
+    await publisher.close()
+    await janus.kill()
+    janus.values["ADMIN_KEY"] = "another"
+    await janus.start()
+    await states.until(lambda status: not status.ready)
+    await states.until(lambda status: status.ready)
+    await mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(), WaitableListener())
+    await mcu.stop()
 
 
 async def test_changed_settings_hold_from_the_next_attempt_on(janus: JanusProcess, states: RecordedStates) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import time
 
-import msgspec
 import pytest
 
 from mcu.base import (
@@ -163,11 +162,10 @@ async def test_a_stream_that_one_janus_refuses_before_the_offer_is_published_on_
     states: RecordedStates, loopback: None
 ) -> None:
     async with JanusProcess() as strict, JanusProcess() as lax:
-        settings = settings_for(strict), settings_for(lax)
-        mcu = JanusMcu(settings, timeout=WAIT)
+        mcu = JanusMcu((settings_for(strict), settings_for(lax)), timeout=WAIT)
         await mcu.start(states)
         await states.until(lambda status: all(sfu.state is SfuState.READY for sfu in status.sfus))
-        await mcu.reconfigure((msgspec.structs.replace(settings[0], admin_key="wrong"), settings[1]))
+        mcu.server(strict.url).rooms.admin_key = "wrong"
         await mcu.publish(CAMERA, described(await offer_of_closed_peer()), SOON, WaitableListener())
         assert [len(await process.rooms()) for process in (strict, lax)] == [0, 1]
         await mcu.stop()

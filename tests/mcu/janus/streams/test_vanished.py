@@ -9,7 +9,7 @@ import pytest
 
 from mcu.base import CloseReason
 from tests.janus_process import CURRENT, JanusProcess, select_janus
-from tests.mcu.janus.conftest import JanusCall, until_room_count
+from tests.mcu.janus.conftest import CAMERA, SCREEN, JanusCall, until_room_count
 
 VANISHED = 60.0  # seconds; measured 29
 
@@ -24,14 +24,15 @@ def janus_version() -> Iterator[str]:
 @pytest.mark.full
 @pytest.mark.timeout(120)
 async def test_clients_that_vanish_are_hung_up(call: JanusCall, janus: JanusProcess) -> None:
-    _, sender, published = await call.publisher()
-    _, watcher, subscribed = await call.subscriber()
-    _, other, remaining = await call.subscriber()
-    await asyncio.gather(watcher.wait_for_tone(sender.frequency), other.wait_for_tone(sender.frequency))
+    _, vanishing, published = await call.publisher(1)
+    _, steady, other = await call.publisher(2, key=SCREEN)
+    _, left, remaining = await call.subscriber(CAMERA)
+    _, watcher, subscribed = await call.subscriber(SCREEN)
+    await asyncio.gather(left.wait_for_tone(vanishing.frequency), watcher.wait_for_tone(steady.frequency))
     watcher.cut()
+    vanishing.cut()
     assert await subscribed.close_reason(VANISHED) is CloseReason.FAILED
-    assert (published.closed, remaining.closed) == ([], [])
-    sender.cut()
     assert await published.close_reason(VANISHED) is CloseReason.FAILED
     assert await remaining.close_reason() is CloseReason.PUBLISHER_GONE
-    await until_room_count(janus, 0)
+    assert other.closed == []
+    await until_room_count(janus, 1)
