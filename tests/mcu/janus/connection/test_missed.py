@@ -143,7 +143,7 @@ async def test_a_room_whose_destruction_event_was_lost_ends_its_stream(proxied: 
 async def test_a_publisher_that_does_not_connect_after_the_claim_fails(
     proxied: JanusBehindProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcu.janus.streams.publisher.CONNECTS_WITHIN", 0.2)
+    monkeypatch.setattr("mcu.janus.streams.publisher.CONNECT_TIMEOUT", 0.2)
     await proxied.start_call()
     listener = WaitableListener()
     async with PublishingPeer(1, 440.0, video=False) as silent:
