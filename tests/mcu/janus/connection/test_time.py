@@ -55,7 +55,7 @@ def test_janus_gets_a_keepalive_every_3_seconds() -> None:
     async def story() -> None:
         states = RecordedStates()
         async with (janus := TimedFakeJanus()):
-            mcu = JanusMcu((JanusServerSettings(janus.url),), timeout=TIMEOUT)
+            mcu = JanusMcu((JanusServerSettings(janus.url),), timeout=TIMEOUT, clock=now)
             await mcu.start(states)
             await states.until(lambda status: status.ready)
             start = now()
@@ -71,7 +71,7 @@ def test_a_request_that_janus_does_not_answer_fails_after_10_seconds() -> None:
     async def story() -> None:
         states = RecordedStates()
         async with (janus := TimedFakeJanus()):
-            mcu = JanusMcu((JanusServerSettings(janus.url),), timeout=TIMEOUT)
+            mcu = JanusMcu((JanusServerSettings(janus.url),), timeout=TIMEOUT, clock=now)
             await mcu.start(states)
             await states.until(lambda status: status.ready)
             janus.answers["attach"] = None
@@ -91,7 +91,7 @@ def test_a_janus_that_refuses_us_is_asked_after_1_to_16_seconds(monkeypatch: pyt
     async def story() -> None:
         async with (janus := TimedFakeJanus()):
             janus.answers["create"] = {"janus": "error", "error": {"code": 403, "reason": "no"}}
-            mcu = JanusMcu((JanusServerSettings(janus.url),), timeout=TIMEOUT)
+            mcu = JanusMcu((JanusServerSettings(janus.url),), timeout=TIMEOUT, clock=now)
             await mcu.start(RecordedStates())
             await asyncio.sleep(66)
             times = janus.of("create")
@@ -109,7 +109,9 @@ def test_a_janus_that_is_away_for_long_is_asked_every_16_seconds(monkeypatch: py
         times: list[float] = []
         with socket.socket() as taken:  # bound, but not listening
             taken.bind(("127.0.0.1", 0))
-            mcu = JanusMcu((JanusServerSettings(f"ws://127.0.0.1:{taken.getsockname()[1]}"),), timeout=TIMEOUT)
+            mcu = JanusMcu(
+                (JanusServerSettings(f"ws://127.0.0.1:{taken.getsockname()[1]}"),), timeout=TIMEOUT, clock=now
+            )
             monkeypatch.setattr("mcu.janus.connection.connector.back_off", recording(back_off, times))
             await mcu.start(RecordedStates())
             start = now()
