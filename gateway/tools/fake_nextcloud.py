@@ -156,7 +156,7 @@ class FakeNextcloud:
         """Return ``auth.params`` of a hello 1.0 for this user; empty: a guest."""
         ticket = secrets.token_hex(16)
         self._tickets[ticket] = userid
-        return {"userid": userid, "ticket": ticket}
+        return {"userid": userid or None, "ticket": ticket}
 
     def token(self, userid: str, userdata: Any = None, **claims: Any) -> str:
         """Return the token of a hello 2.0; ``claims`` replace its claims, and the value ``...`` removes one."""
@@ -249,20 +249,22 @@ class FakeNextcloud:
         if seen.type == "room" and seen.body.get("action") != "leave":
             return self._join(seen.body["roomid"])
         room = self.rooms.get(seen.body.get("roomid", ""))
-        if seen.type == "room" and room is not None and room.refuses_leaves:
-            return self._join(seen.body["roomid"])
-        if seen.type == "session":
-            return {"type": "session", "session": {"version": "1.0", "roomid": seen.body.get("roomid", "")}}
-        return {"type": "room", "room": {"version": "1.0", "roomid": seen.body.get("roomid", "")}}
+        if seen.type == "session":  # Talk knows no such request
+            return _error("unknown_type", "The given type is not supported.")
+        if seen.type == "ping":
+            return {"type": "room", "room": {"version": "1.0"}}
+        if room is not None and room.error is not None and not room.refuses_leaves:
+            return {"type": "room", "room": {"version": "1.0", "roomid": seen.body["roomid"]}}
+        return self._join(seen.body["roomid"])  # Talk answers a leave with the whole room, or ``no_such_room``
 
     def _auth(self, params: Any) -> Json:
         params = params if isinstance(params, dict) else {}
-        userid = params.get("userid", "")
+        userid = params.get("userid") or ""
         if params.get("ticket") not in self._tickets or self._tickets[params["ticket"]] != userid:
             return _error("invalid_ticket", "The given ticket is not valid for this user.")
-        answer: Json = {"version": "1.0", "userid": userid}
+        answer: Json = {"version": "1.0"}
         if userid:
-            answer["user"] = {"displayname": userid.title()}
+            answer |= {"userid": userid, "user": {"displayname": userid.title()}}
         return {"type": "auth", "auth": answer}
 
     def _join(self, roomid: str) -> Json:

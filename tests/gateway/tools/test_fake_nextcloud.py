@@ -43,8 +43,10 @@ async def test_ticket_is_valid_for_its_user_only() -> None:
         ticket = cloud.ticket("alice")
         answer = await ask(cloud, "auth", {"version": "1.0", "params": ticket})
         assert answer["auth"] == {"version": "1.0", "userid": "alice", "user": {"displayname": "Alice"}}
-        guest = await ask(cloud, "auth", {"version": "1.0", "params": cloud.ticket("")})
-        assert guest["auth"] == {"version": "1.0", "userid": ""}
+        of_guest = cloud.ticket("")
+        assert of_guest["userid"] is None
+        guest = await ask(cloud, "auth", {"version": "1.0", "params": of_guest})
+        assert guest["auth"] == {"version": "1.0"}
         wrong: list[Any] = [{**ticket, "userid": "bob"}, {**ticket, "ticket": "x"}, {}, None, []]
         for params in wrong:
             refused = await ask(cloud, "auth", {"version": "1.0", "params": params})
@@ -80,8 +82,17 @@ async def test_joins_are_answered_as_configured() -> None:
         assert (await ask(cloud, "room", join | {"roomid": "r3"}))["room"]["properties"]["name"] == "r3"
         cloud.refuse_unknown_rooms = True
         assert (await ask(cloud, "room", join | {"roomid": "r3"}))["error"]["code"] == "no_such_room"
-        assert (await ask(cloud, "room", join | {"roomid": "r3", "action": "leave"}))["type"] == "room"
-        assert [seen.body["roomid"] for seen in cloud.requests_of("room")] == ["r1", "r2", "r3", "r3", "r3"]
+        leave = join | {"action": "leave"}
+        assert (await ask(cloud, "room", leave | {"roomid": "r3"}))["error"]["code"] == "no_such_room"
+        assert (await ask(cloud, "room", leave))["room"]["permissions"] == ["control"]
+        assert [seen.body["roomid"] for seen in cloud.requests_of("room")] == ["r1", "r2", "r3", "r3", "r3", "r1"]
+
+
+async def test_pings_and_virtual_sessions_are_answered_as_talk_does() -> None:
+    async with FakeNextcloud() as cloud:
+        assert await ask(cloud, "ping", {"roomid": "r", "entries": []}) == {"type": "room", "room": {"version": "1.0"}}
+        session = {"version": "1.0", "roomid": "r", "action": "add", "sessionid": "s"}
+        assert (await ask(cloud, "session", session))["error"]["code"] == "unknown_type"
 
 
 async def test_hook_can_answer_a_request() -> None:
