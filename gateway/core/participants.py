@@ -75,10 +75,18 @@ def merge(shown: list[ParticipantEntry], changed: Iterable[Participant]) -> list
 
 
 def updated(entries: Iterable[ParticipantEntry], changed: Iterable[Participant]) -> list[ParticipantEntry]:
-    """Return a list with the entries of ``changed`` in place of those of the same sessions, new ones at its end."""
-    latest = {participant.session: participant.entry for participant in changed}
-    kept = [latest.pop(_session(entry), entry) for entry in entries]
-    return [*kept, *latest.values()]
+    """Return a list with the entries of ``changed`` in place of those of the same sessions, new ones at its end.
+
+    No session has two entries in it, whatever the two lists have.
+    """
+    latest = {_session(entry): entry for entry in entries}
+    latest.update((participant.session, participant.entry) for participant in changed)
+    return list(latest.values())
+
+
+def present_in(room: Room, changed: Iterable[Participant]) -> list[Participant]:
+    """Return the participants that are in a room: an entry of another one would never be removed from its list."""
+    return [one for one in changed if one.session in room.members or one.session in room.virtuals]
 
 
 def complete(entries: Iterable[ParticipantEntry], room: Room, now: int) -> list[ParticipantEntry]:

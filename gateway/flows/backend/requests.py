@@ -186,7 +186,7 @@ class BackendRequests:
         changed = self._resolve(backend, incall.changed)
         listed = [user.entry for user in self._resolve(backend, incall.users)]
         if incall.users is None:  # members that are not named keep their state
-            listed = participants.updated(room.users, changed)
+            listed = participants.updated(room.users, participants.present_in(room, changed))
         for entry in changed:
             if entry.in_call is None:
                 continue
@@ -211,14 +211,16 @@ class BackendRequests:
     def _change_participants(self, backend: Backend, room: Room, changes: wire.Participants) -> None:
         """Apply changed permissions, and send members the changed list of participants (6.6, 8)."""
         changed = self._resolve(backend, changes.changed)
-        users = self._resolve(backend, changes.users)
+        listed = [user.entry for user in self._resolve(backend, changes.users)]
+        if changes.users is None:  # members that are not named keep their state
+            listed = participants.updated(room.users, participants.present_in(room, changed))
         for entry in changed:
             session = room.members.get(entry.session)  # its permissions in another room are none of this one's
             if entry.permissions is not None and session is not None:
                 self._hub.set_permissions(session, entry.permissions)
                 self._events.permissions_changed(session)
-        if users or changed:
-            self._events.participants(room, [user.entry for user in users], changed)
+        if changed or (listed and changes.users is not None):
+            self._events.participants(room, listed, changed)
 
     def _send_message(self, room: Room, message: wire.Message) -> None:
         """Send the members of a room a message, each in the form that it may see (5.5, 6.7)."""

@@ -208,6 +208,45 @@ async def test_leaving_the_call_closes_the_streams_but_not_the_membership() -> N
         assert alice.session.room is not None
 
 
+# reference 7.3-g
+@pytest.mark.parametrize("users", [..., None])
+async def test_members_that_a_participants_request_does_not_name_keep_their_state(users: Any) -> None:
+    async with FlowHarness() as harness:
+        alice, bob = await harness.member("alice"), await harness.member("bob")
+        incall(harness, users=[{"sessionId": "nc-alice", "inCall": 7}, {"sessionId": "nc-bob", "inCall": 3}])
+        for client in (alice, bob):
+            client.received()
+        change: Json = {"changed": [{"sessionId": "nc-alice", "inCall": 7, "participantPermissions": 2}]}
+        participants(harness, **change, **({} if users is ... else {"users": users}))
+        expected = [{**change["changed"][0], "sessionId": alice.sessionid}, {"sessionId": bob.sessionid, "inCall": 3}]
+        assert [updates(client)[0]["users"] for client in (alice, bob)] == [expected] * 2
+
+
+# reference 7.3-f
+@pytest.mark.parametrize("name", ["sessionId", "sessionid"])
+async def test_no_session_has_two_entries_in_a_list_that_changes_are_applied_to(name: str) -> None:
+    async with FlowHarness() as harness:
+        alice, bob = await harness.member("alice"), await harness.member("bob")
+        entry = {"sessionId": "nc-alice", "inCall": 7}
+        incall(harness, users=[entry, entry, {"sessionId": "nc-bob", "inCall": 3}])
+        bob.received()
+        incall(harness, incall=3, changed=[{name: "nc-alice", "inCall": 3}])
+        (event,) = bob.received()
+        listed = [one.get("sessionId", one.get("sessionid")) for one in event["event"]["update"]["users"]]
+        assert listed == [alice.sessionid, bob.sessionid]
+
+
+# reference 7.3-f
+async def test_session_of_another_room_is_not_kept_in_the_list() -> None:
+    async with FlowHarness() as harness:
+        await harness.member("alice")
+        await harness.member("carol", "other")
+        incall(
+            harness, incall=7, changed=[{"sessionId": "nc-alice", "inCall": 7}, {"sessionId": "nc-carol", "inCall": 7}]
+        )
+        assert len(harness.hub.rooms["cloud", "r"].users) == 1  # type: ignore[index]
+
+
 # reference 7.3-f
 async def test_members_that_a_request_does_not_name_keep_their_state() -> None:
     async with FlowHarness() as harness:
