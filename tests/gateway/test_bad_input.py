@@ -28,7 +28,7 @@ ROOM = {"type": "room"}
 WITHOUT_MCU = Conversation("bad input", "", False, {}, (), ())
 
 
-class Caller:
+class CallMember:
     """A client in the call of room r."""
 
     def __init__(self, level: SocketLevel, wire: RawClient) -> None:
@@ -49,7 +49,7 @@ class Caller:
         changed = [{"sessionId": f"nc-{userid}", "inCall": 7}]
         await self.level.send(room, {"type": "incall", "incall": {"incall": 7, "changed": changed}})
 
-    def send_message(self, to: Caller, data: Any, id: str = "") -> None:
+    def send_message(self, to: CallMember, data: Any, id: str = "") -> None:
         recipient = {"type": "session", "sessionid": to.sessionid}
         self.wire.send({"id": id, "type": "message", "message": {"recipient": recipient, "data": data}})
 
@@ -71,7 +71,7 @@ class Caller:
 class Call:
     """Two callers that exchange messages and fail when one is lost or late."""
 
-    def __init__(self, one: Caller, other: Caller) -> None:
+    def __init__(self, one: CallMember, other: CallMember) -> None:
         self._callers = (one, other)
         self._sent = 0
 
@@ -84,7 +84,7 @@ class Call:
             assert message["message"]["data"] == ["call", self._sent]
 
 
-class Scene:
+class BadInputScene:
     """A gateway, a call, and a third client that sends bad input."""
 
     def __init__(self, level: SocketLevel) -> None:
@@ -96,8 +96,8 @@ class Scene:
         self.level.clients.append(wire)
         return wire
 
-    async def caller(self, userid: str) -> Caller:
-        caller = Caller(self.level, await self.connect())
+    async def caller(self, userid: str) -> CallMember:
+        caller = CallMember(self.level, await self.connect())
         await caller.enter(userid)
         return caller
 
@@ -109,16 +109,16 @@ class Scene:
 
 
 @asynccontextmanager
-async def playing(*, mcu: bool = True) -> AsyncIterator[Scene]:
+async def playing(*, mcu: bool = True) -> AsyncIterator[BadInputScene]:
     async with socket_level(Conversation("bad input", "", mcu, {}, (), ())) as level:
-        scene = Scene(level)
+        scene = BadInputScene(level)
         await scene.begin()
         yield scene
         await scene.call.goes_on()
 
 
 @pytest.fixture
-async def scene(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
+async def scene(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[BadInputScene]:
     monkeypatch.setattr(websocket, "CLOSE_TIME", 0.1)
     async with playing() as made:
         yield made
@@ -159,7 +159,7 @@ UNDECODABLE = {
 
 # reference 2.4-a
 @pytest.mark.parametrize("text", UNDECODABLE.values(), ids=UNDECODABLE.keys())
-async def test_undecodable_message_is_answered_without_an_id(scene: Scene, text: str) -> None:
+async def test_undecodable_message_is_answered_without_an_id(scene: BadInputScene, text: str) -> None:
     scene.mallory.wire.send(text)
     assert await scene.mallory.error(None) == "invalid_format"
     await scene.call.goes_on()
@@ -168,7 +168,7 @@ async def test_undecodable_message_is_answered_without_an_id(scene: Scene, text:
 @pytest.mark.parametrize("text", UNDECODABLE.values(), ids=UNDECODABLE.keys())
 async def test_undecodable_message_before_a_hello(text: str) -> None:
     async with socket_level(WITHOUT_MCU) as level:
-        wire = await Scene(level).connect()
+        wire = await BadInputScene(level).connect()
         await wire.receive()
         wire.send(text)
         reply = await wire.receive()
@@ -177,7 +177,7 @@ async def test_undecodable_message_before_a_hello(text: str) -> None:
 
 
 # reference 2.4-a
-async def test_each_field_of_a_wrong_type_is_rejected(scene: Scene) -> None:
+async def test_each_field_of_a_wrong_type_is_rejected(scene: BadInputScene) -> None:
     wrong: list[Any] = [5, 1.5, True, [], {}, "x", 10**30, -1, [[]], {"a": None}]
     shapes = [
         ("hello", {"version": None, "resumeid": None, "features": None, "auth": None}),
@@ -220,14 +220,14 @@ NULLS: list[tuple[Json, str | None]] = [
 
 
 @pytest.mark.parametrize(("message", "code"), NULLS)
-async def test_null_is_absent(scene: Scene, message: Json, code: str | None) -> None:
+async def test_null_is_absent(scene: BadInputScene, message: Json, code: str | None) -> None:
     scene.mallory.wire.send(message)
     assert await scene.mallory.error(message["id"]) == (code or "invalid_format")
 
 
 async def test_null_in_hello_is_absent() -> None:
     async with socket_level(WITHOUT_MCU) as level:
-        wire = await Scene(level).connect()
+        wire = await BadInputScene(level).connect()
         await wire.receive()
         full: Json = {
             "version": "1.0",
@@ -261,7 +261,7 @@ async def test_null_in_hello_is_absent() -> None:
     ids=["half a pair", "two halves", "numbers and duplicates", "nested", "long", "a number"],
 )
 @pytest.mark.parametrize("to", ["session", "room"])
-async def test_odd_data_is_relayed_byte_for_byte(scene: Scene, data: str, to: str) -> None:
+async def test_odd_data_is_relayed_byte_for_byte(scene: BadInputScene, data: str, to: str) -> None:
     recipient = json.dumps({"type": to, "sessionid": scene.victim.sessionid})
     scene.mallory.wire.send(f'{{"type":"message","message":{{"recipient":{recipient},"data":{data}}}}}')
     while True:
@@ -274,12 +274,12 @@ async def test_odd_data_is_relayed_byte_for_byte(scene: Scene, data: str, to: st
             await caller.wait_for("message")
 
 
-async def test_last_of_duplicate_keys_counts(scene: Scene) -> None:
+async def test_last_of_duplicate_keys_counts(scene: BadInputScene) -> None:
     scene.mallory.wire.send('{"id":"first","id":"second","type":"bye","type":"message"}')
     assert await scene.mallory.error("second") == "invalid_format"
 
 
-async def test_frame_split_at_every_byte(scene: Scene) -> None:
+async def test_frame_split_at_every_byte(scene: BadInputScene) -> None:
     octets = masked(envelope("bit by bit").replace("$victim", scene.victim.sessionid))
     for position in range(len(octets)):
         scene.mallory.wire.writer.write(octets[position : position + 1])
@@ -303,7 +303,7 @@ async def test_frame_split_at_every_byte(scene: Scene) -> None:
         pytest.param(masked(b"\x03\xe8\xff", CLOSE), 1007, id="reason that is no UTF-8"),
     ],
 )
-async def test_invalid_frames_close_that_connection_only(scene: Scene, octets: bytes, code: int) -> None:
+async def test_invalid_frames_close_that_connection_only(scene: BadInputScene, octets: bytes, code: int) -> None:
     scene.mallory.wire.writer.write(octets)
     assert await scene.mallory.wire.wait_closed() == code
     await scene.call.goes_on()
@@ -313,12 +313,12 @@ async def test_invalid_frames_close_that_connection_only(scene: Scene, octets: b
     assert (await wire.receive())["hello"]["sessionid"] == scene.mallory.sessionid
 
 
-async def test_binary_frames_are_refused(scene: Scene) -> None:
+async def test_binary_frames_are_refused(scene: BadInputScene) -> None:
     scene.mallory.wire.send(b'{"id":"x","type":"bye"}', opcode=BINARY)
     assert await scene.mallory.error(None) == "invalid_format"
 
 
-async def test_request_with_a_forged_checksum_has_no_effect(scene: Scene) -> None:
+async def test_request_with_a_forged_checksum_has_no_effect(scene: BadInputScene) -> None:
     request = {"type": "delete", "delete": {}}
     for headers in (
         {"Spreed-Signaling-Checksum": "0" * 64},
@@ -343,7 +343,7 @@ async def test_request_with_a_forged_checksum_has_no_effect(scene: Scene) -> Non
     ],
     ids=["nothing", "garbage", "nested", "without a body", "wrong types", "unknown"],
 )
-async def test_malformed_signed_request_is_refused(scene: Scene, body: bytes) -> None:
+async def test_malformed_signed_request_is_refused(scene: BadInputScene, body: bytes) -> None:
     status, _ = await scene.level.cloud.send(scene.level.gateway, "r", body)
     assert status == 400
 
@@ -357,7 +357,7 @@ async def test_malformed_signed_request_is_refused(scene: Scene, body: bytes) ->
         ("none", "invalid_token"),
     ],
 )
-async def test_invalid_token_opens_no_session(scene: Scene, type: str, code: str) -> None:
+async def test_invalid_token_opens_no_session(scene: BadInputScene, type: str, code: str) -> None:
     wire = await scene.connect()
     await wire.receive()
     token = "eyJhbGciOiJub25lIn0.e30." if type == "none" else scene.level.token("alice", type)
@@ -394,7 +394,7 @@ BAD_MEDIA = [
 
 
 @pytest.mark.parametrize(("data", "code"), [case[1:] for case in BAD_MEDIA], ids=[case[0] for case in BAD_MEDIA])
-async def test_malformed_media_message_has_its_error(scene: Scene, data: Json, code: str) -> None:
+async def test_malformed_media_message_has_its_error(scene: BadInputScene, data: Json, code: str) -> None:
     changed = [{"sessionId": "nc-mallory", "inCall": 0}]
     await scene.level.send("r", {"type": "incall", "incall": {"incall": 0, "changed": changed}})
     scene.mallory.send_message(scene.victim, data, id="m")
@@ -404,13 +404,13 @@ async def test_malformed_media_message_has_its_error(scene: Scene, data: Json, c
 
 @pytest.mark.parametrize("number", ["9" * 5000, "\u00b2", "-1", ""], ids=["long", "no ASCII", "negative", "none"])
 @pytest.mark.parametrize("line", ["ssrc:{} cname:x", "ssrc-group:FID {0} {0}", "ssrc-group:{}", "extmap:{} urn:x"])
-async def test_invalid_number_in_a_description_is_ignored(scene: Scene, line: str, number: str) -> None:
+async def test_invalid_number_in_a_description_is_ignored(scene: BadInputScene, line: str, number: str) -> None:
     scene.mallory.send_message(scene.mallory, media("offer", sdp=offer(candidates=(line.format(number),))), id="m")
     message = await scene.mallory.wait_for("message")
     assert message["message"]["data"]["type"] == "answer"
 
 
-async def test_offer_without_permission_is_refused(scene: Scene) -> None:
+async def test_offer_without_permission_is_refused(scene: BadInputScene) -> None:
     changed = [{"sessionId": "nc-mallory", "permissions": ["publish-audio"]}]
     await scene.level.send("r", {"type": "participants", "participants": {"changed": changed}})
     scene.mallory.send_message(scene.mallory, media("offer", sdp=offer()), id="m")
@@ -482,7 +482,7 @@ def test_random_input_does_not_disturb_a_call(caplog: pytest.LogCaptureFixture) 
             wire = await scene.connect()
             await wire.receive()
             if known:
-                caller = Caller(scene.level, wire)
+                caller = CallMember(scene.level, wire)
                 auth = {"url": scene.level.url, "params": scene.level.ticket("fuzz")}
                 wire.send({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
                 caller.sessionid = (await wire.receive())["hello"]["sessionid"]

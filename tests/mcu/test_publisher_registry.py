@@ -16,16 +16,16 @@ BOB = StreamKey(BackendId("cloud"), PublisherId("bob"), StreamType.VIDEO)
 
 
 @dataclass(eq=False)
-class FakePublisher:
+class PlainPublisher:
     key: StreamKey = ALICE
     connected: bool = False
     closed: bool = False
 
 
-Registry = PublisherRegistry[FakePublisher]
+Registry = PublisherRegistry[PlainPublisher]
 
 
-def ignore(publisher: FakePublisher | None) -> None:
+def ignore(publisher: PlainPublisher | None) -> None:
     """Let a call wait."""
 
 
@@ -41,7 +41,7 @@ async def turns(count: int = 3) -> None:
 
 async def test_added_publisher_is_found_until_it_is_closed() -> None:
     registry: Registry = PublisherRegistry()
-    publisher = FakePublisher()
+    publisher = PlainPublisher()
     registry.add(publisher)
     assert registry.get(ALICE) is publisher
     assert (ALICE in registry, BOB in registry, len(registry), list(registry)) == (True, False, 1, [publisher])
@@ -54,7 +54,7 @@ async def test_added_publisher_is_found_until_it_is_closed() -> None:
 
 async def test_replaced_publisher_does_not_remove_its_successor() -> None:
     registry: Registry = PublisherRegistry()
-    replaced, successor = FakePublisher(closed=True), FakePublisher()
+    replaced, successor = PlainPublisher(closed=True), PlainPublisher()
     registry.add(replaced)
     registry.add(successor)
     registry.changed(replaced)
@@ -64,7 +64,7 @@ async def test_replaced_publisher_does_not_remove_its_successor() -> None:
 async def test_iteration_is_not_disturbed_by_changes() -> None:
     registry: Registry = PublisherRegistry()
     for key in (ALICE, BOB):
-        registry.add(FakePublisher(key))
+        registry.add(PlainPublisher(key))
     for publisher in registry:
         publisher.closed = True
         registry.changed(publisher)
@@ -80,7 +80,7 @@ async def test_replacements_of_one_stream_take_turns_and_those_of_others_do_not_
         async with registry.replacement(key) as running:
             order.append(f"{name} {'replaces' if running else 'begins'}")
             await gate.wait()
-            registry.add(FakePublisher(key))
+            registry.add(PlainPublisher(key))
 
     async with asyncio.TaskGroup() as tasks:
         for key, name in ((ALICE, "first"), (ALICE, "second"), (BOB, "other")):
@@ -103,7 +103,7 @@ async def test_call_waits_until_the_publisher_is_connected() -> None:
     registry: Registry = PublisherRegistry()
     waiting = asyncio.create_task(registry.wait_until_connected(ALICE, ignore))
     await turns()
-    publisher = FakePublisher()
+    publisher = PlainPublisher()
     registry.add(publisher)
     await turns()
     assert not waiting.done()
@@ -114,7 +114,7 @@ async def test_call_waits_until_the_publisher_is_connected() -> None:
 
 async def test_replaced_publisher_does_not_end_the_wait() -> None:
     registry: Registry = PublisherRegistry()
-    replaced, successor = FakePublisher(), FakePublisher(connected=True)
+    replaced, successor = PlainPublisher(), PlainPublisher(connected=True)
     registry.add(replaced)
     waiting = asyncio.create_task(registry.wait_until_connected(ALICE, ignore))
     await turns()
@@ -127,16 +127,16 @@ async def test_replaced_publisher_does_not_end_the_wait() -> None:
 
 async def test_check_is_made_at_each_change_and_its_error_ends_the_wait() -> None:
     registry: Registry = PublisherRegistry()
-    checked: list[FakePublisher | None] = []
+    checked: list[PlainPublisher | None] = []
 
-    def check(publisher: FakePublisher | None) -> None:
+    def check(publisher: PlainPublisher | None) -> None:
         checked.append(publisher)
         if len(checked) == 3:
             raise McuLost("stopped")
 
     waiting = asyncio.create_task(registry.wait_until_connected(ALICE, check))
     await turns()
-    publisher = FakePublisher()
+    publisher = PlainPublisher()
     registry.add(publisher)
     await turns()
     registry.wake_all()
@@ -151,7 +151,7 @@ async def test_cancelled_wait_leaves_nothing() -> None:
     await turns()
     one.cancel()
     await turns()
-    registry.changed(FakePublisher())
+    registry.changed(PlainPublisher())
     await other
     assert one.cancelled()
     assert registry._waiting == {}
@@ -166,7 +166,7 @@ async def test_error_of_a_call_out_of_time_names_the_cause(
 ) -> None:
     registry: Registry = PublisherRegistry()
     if published:
-        registry.add(FakePublisher())
+        registry.add(PlainPublisher())
     with pytest.raises(error):
         async with registry.time_limit(0, awaited):
             await asyncio.Event().wait()

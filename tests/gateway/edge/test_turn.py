@@ -6,7 +6,6 @@ import base64
 import hashlib
 import hmac
 import json
-from ipaddress import ip_address
 
 import pytest
 from aiohttp import web
@@ -18,20 +17,11 @@ from gateway.edge.turn import LIFETIME, TurnCredentials
 from gateway.flows.throttling import Throttling
 from gateway.metrics import Counters
 from tests.gateway.edge.serving import exchange, served
+from tests.gateway.flows.fakes import DisconnectedCaller
 
 NOW = 1_700_000_000.9
 SERVERS = ("turn:turn.example.com:3478?transport=udp", "turns:turn.example.com:5349")
 SETTINGS = TurnSection(api_key="the key", secret="the secret", servers=SERVERS)
-
-
-class DisconnectedCaller:
-    """A caller that has disconnected."""
-
-    def __init__(self, address: str) -> None:
-        self.address = ip_address(address)
-
-    async def until_gone(self, seconds: float) -> None:
-        """Return at once."""
 
 
 def turn(settings: TurnSection = SETTINGS, counters: Counters | None = None) -> TurnCredentials:

@@ -22,6 +22,16 @@ from gateway.wire.backend import AuthRequest, BackendAnswer, BackendRequest, Roo
 Json = dict[str, Any]
 
 
+class DisconnectedCaller:
+    """A caller that has disconnected."""
+
+    def __init__(self, address: str) -> None:
+        self.address = ip_address(address)
+
+    async def until_gone(self, seconds: float) -> None:
+        """Return at once."""
+
+
 class FakeConnection:
     """A connection that writes messages at once; while it is ``stuck``, none, as if the client did not read."""
 

@@ -13,7 +13,7 @@ PLACES = 8
 TIMEOUT = 10.0
 
 
-class Backend:
+class QueuedBackend:
     """A backend that answers when it is told to, and notes the order of its requests."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Backend:
 
 # reference 3.7-h
 async def test_one_address_has_half_of_the_places() -> None:
-    backend = Backend()
+    backend = QueuedBackend()
     for number in range(900):
         backend.request(f"stranger {number}")
     await settle()
@@ -56,7 +56,7 @@ async def test_one_address_has_half_of_the_places() -> None:
 
 
 async def test_strangers_of_many_addresses_leave_places_for_users() -> None:
-    backend = Backend()
+    backend = QueuedBackend()
     for number in range(900):
         backend.request(f"stranger {number}", network=number)
     await settle()
@@ -67,7 +67,7 @@ async def test_strangers_of_many_addresses_leave_places_for_users() -> None:
 
 
 async def test_users_go_first() -> None:
-    backend = Backend()
+    backend = QueuedBackend()
     for number in range(PLACES):
         backend.request(f"user {number}", network=number, known=True)
     await settle()
@@ -80,7 +80,7 @@ async def test_users_go_first() -> None:
 
 
 async def test_request_whose_turn_does_not_come_is_refused_and_leaves_no_gap(caplog: pytest.LogCaptureFixture) -> None:
-    backend = Backend()
+    backend = QueuedBackend()
     for number in range(6):
         backend.request(f"r{number}")
     await asyncio.sleep(TIMEOUT + 0.1)
@@ -92,7 +92,7 @@ async def test_request_whose_turn_does_not_come_is_refused_and_leaves_no_gap(cap
 
 
 async def test_request_that_is_no_longer_wanted_is_not_sent() -> None:
-    backend = Backend()
+    backend = QueuedBackend()
     for number in range(4):
         backend.request(f"r{number}")
     backend.request("gone", wanted=False)
@@ -104,7 +104,7 @@ async def test_request_that_is_no_longer_wanted_is_not_sent() -> None:
 
 @pytest.mark.parametrize("begun", [True, False])
 async def test_cancelled_request_gives_its_place_back(begun: bool) -> None:
-    backend = Backend()
+    backend = QueuedBackend()
     for number in range(5):
         backend.request(f"r{number}")
     await settle()

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @dataclass
-class Scene:
+class RightsScene:
     """Alice, whose rights are changed, and Bob, who is in room ``r``."""
 
     harness: FlowHarness
@@ -36,7 +36,7 @@ def join(client: FakeClient, room: str, nc: str) -> None:
     client.send({"type": "room", "room": {"roomid": room, "sessionid": nc}})
 
 
-async def in_a_call(harness: FlowHarness) -> Scene:
+async def in_a_call(harness: FlowHarness) -> RightsScene:
     """Both are in the call; both publish, and Alice receives Bob's stream."""
     harness.nextcloud.rooms["denied"] = FakeRoom(permissions=["hide-displaynames"])
     alice, bob = await harness.callers("alice", "bob")
@@ -44,32 +44,32 @@ async def in_a_call(harness: FlowHarness) -> Scene:
     await publish(alice, "two", sid="2", room_type="screen")
     await publish(bob)
     await subscribe(alice, bob)
-    return Scene(harness, alice, bob)
+    return RightsScene(harness, alice, bob)
 
 
-async def outside(harness: FlowHarness) -> Scene:
+async def outside(harness: FlowHarness) -> RightsScene:
     """Alice is in no room and publishes; the room denies everything."""
     harness.nextcloud.rooms["r"] = FakeRoom(permissions=["hide-displaynames"])
     alice = await harness.hello("alice")
     await publish(alice)
     await publish(alice, "two", sid="2", room_type="screen")
-    return Scene(harness, alice, await harness.member("bob"))
+    return RightsScene(harness, alice, await harness.member("bob"))
 
 
 # -- rights: whether Alice has one now
 
 
-async def may_publish(scene: Scene) -> bool:
+async def may_publish(scene: RightsScene) -> bool:
     found = {scene.harness.publisher(scene.alice, stream_type) is not None for stream_type in StreamType}
     assert len(found) == 1
     return found.pop()
 
 
-async def may_receive(scene: Scene) -> bool:
+async def may_receive(scene: RightsScene) -> bool:
     return bool(scene.harness.mcu.subscribers)  # nobody else subscribes
 
 
-async def may_control(scene: Scene) -> bool:
+async def may_control(scene: RightsScene) -> bool:
     recipient = {"type": "session", "sessionid": scene.bob.sessionid}
     scene.bob.received()
     scene.alice.send({"type": "control", "control": {"recipient": recipient, "data": {"type": "mute"}}})
@@ -79,31 +79,31 @@ async def may_control(scene: Scene) -> bool:
     return received == 2
 
 
-async def may_change_transient_data(scene: Scene) -> bool:
+async def may_change_transient_data(scene: RightsScene) -> bool:
     scene.bob.received()
     scene.alice.send({"type": "transient", "transient": {"type": "set", "key": "k", "value": next(scene.values)}})
     return any(message["type"] == "transient" for message in scene.bob.received())
 
 
-async def sees_names(scene: Scene) -> bool:
+async def sees_names(scene: RightsScene) -> bool:
     scene.alice.received()
     await scene.harness.member("carol")
     events = [message["event"] for message in scene.alice.received() if message["type"] == "event"]
     return any("user" in entry for event in events for entry in event.get("join", ()))
 
 
-async def receives_messages(scene: Scene) -> bool:
+async def receives_messages(scene: RightsScene) -> bool:
     scene.alice.received()
     scene.bob.send_message({"type": "room"}, "for the room")
     return any(message["type"] == "message" for message in scene.alice.received())
 
 
-async def has_nextcloud_session(scene: Scene) -> bool:
+async def has_nextcloud_session(scene: RightsScene) -> bool:
     holder = scene.harness.hub.find_by_room_session("cloud", "nc-alice")
     return holder is not None and holder.id == scene.alice.sessionid
 
 
-RIGHTS: dict[str, Callable[[Scene], Awaitable[bool]]] = {
+RIGHTS: dict[str, Callable[[RightsScene], Awaitable[bool]]] = {
     "publish": may_publish,
     "receive": may_receive,
     "control": may_control,
@@ -116,81 +116,81 @@ RIGHTS: dict[str, Callable[[Scene], Awaitable[bool]]] = {
 # -- changes
 
 
-async def joins_first(scene: Scene) -> None:
+async def joins_first(scene: RightsScene) -> None:
     join(scene.alice, "r", "nc-alice")
 
 
-async def joins_denied(scene: Scene) -> None:
+async def joins_denied(scene: RightsScene) -> None:
     join(scene.alice, "denied", "nc-alice-2")
 
 
-async def joins_another(scene: Scene) -> None:
+async def joins_another(scene: RightsScene) -> None:
     join(scene.alice, "another", "nc-alice-2")
 
 
-async def leaves(scene: Scene) -> None:
+async def leaves(scene: RightsScene) -> None:
     join(scene.alice, "", "")
 
 
-async def permissions_revoked(scene: Scene) -> None:
+async def permissions_revoked(scene: RightsScene) -> None:
     set_permissions(scene.harness, "alice", "hide-displaynames")
 
 
-async def id_exchanged(scene: Scene) -> None:
+async def id_exchanged(scene: RightsScene) -> None:
     scene.harness.nextcloud.rooms["r"] = FakeRoom(permissions=["hide-displaynames"])
     join(scene.alice, "r", "nc-alice-2")
 
 
-async def leaves_call(scene: Scene) -> None:
+async def leaves_call(scene: RightsScene) -> None:
     scene.harness.set_in_call("r", "alice", flags=0)
 
 
-async def call_ends(scene: Scene) -> None:
+async def call_ends(scene: RightsScene) -> None:
     scene.harness.rooms_api("r", {"type": "incall", "incall": {"incall": 0, "all": True}})
 
 
-async def disinvited(scene: Scene) -> None:
+async def disinvited(scene: RightsScene) -> None:
     scene.harness.rooms_api("r", {"type": "disinvite", "disinvite": {"sessionids": ["nc-alice"]}})
 
 
-async def disinvited_away(scene: Scene) -> None:
+async def disinvited_away(scene: RightsScene) -> None:
     scene.alice.disconnect()
     await disinvited(scene)
 
 
-async def deleted(scene: Scene) -> None:
+async def deleted(scene: RightsScene) -> None:
     scene.harness.rooms_api("r", {"type": "delete", "delete": {"userids": ["alice"]}})
 
 
-async def replaced(scene: Scene) -> None:
+async def replaced(scene: RightsScene) -> None:
     join(await scene.harness.hello("alice"), "r", "nc-alice")
 
 
-async def says_bye(scene: Scene) -> None:
+async def says_bye(scene: RightsScene) -> None:
     scene.alice.send({"type": "bye"})
 
 
-async def expires(scene: Scene) -> None:
+async def expires(scene: RightsScene) -> None:
     scene.alice.disconnect()
     await scene.harness.sweep(31)
 
 
-async def resumes(scene: Scene) -> None:
+async def resumes(scene: RightsScene) -> None:
     scene.alice.disconnect()
     scene.alice = await scene.harness.resume(scene.alice)
 
 
-async def hello_again(scene: Scene) -> None:
+async def hello_again(scene: RightsScene) -> None:
     auth = {"type": "internal", "params": internal_params(CLOUD.urls[0])}
     scene.alice.send({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
 
 
-async def reloaded(scene: Scene) -> None:
+async def reloaded(scene: RightsScene) -> None:
     changed = Backend("cloud", ("https://new.example/", *CLOUD.urls), "another secret", max_stream_bitrate=1000)
     scene.harness.change_settings(backends=Backends([changed, OTHER]), internal_secret=f"not {INTERNAL_SECRET}")
 
 
-CHANGES: dict[str, Callable[[Scene], Awaitable[None]]] = {
+CHANGES: dict[str, Callable[[RightsScene], Awaitable[None]]] = {
     "first join, of a room that denies them": joins_first,
     "join of another room that denies them": joins_denied,
     "join of another room": joins_another,

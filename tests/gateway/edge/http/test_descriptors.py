@@ -20,7 +20,7 @@ class FakeSocket:
         return self._number
 
 
-class FakeTransport:
+class DescriptorTransport:
     """The transport of a connection with a descriptor."""
 
     def __init__(self, number: int) -> None:
@@ -80,7 +80,7 @@ def test_last_descriptors_are_scarce_and_the_log_says_so_once(
 ) -> None:
     limits(1024, 1024)
     found = Descriptors(LimitedLog(logging.getLogger("portunus.http"), lambda: 0.0))
-    transports = [FakeTransport(number) for number in (895, 896, 1000)]
+    transports = [DescriptorTransport(number) for number in (895, 896, 1000)]
     assert [found.are_scarce_for(one) for one in transports] == [False, True, True]  # type: ignore[arg-type]
     assert not found.are_scarce_for(None)
     assert len(caplog.records) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.edge.http.idle_connections import IdleConnections
 
 
-class FakeConnection:
+class ClosableConnection:
     """A connection that notes its end."""
 
     def __init__(self, peer: str = "192.0.2.1", *, scarce: bool = False) -> None:
@@ -17,7 +17,7 @@ class FakeConnection:
         self.aborted = True
 
 
-def added(idle: IdleConnections, *connections: FakeConnection) -> list[bool]:
+def added(idle: IdleConnections, *connections: ClosableConnection) -> list[bool]:
     """Add connections, and return which of them were closed."""
     for one in connections:
         idle.add(one)
@@ -27,20 +27,20 @@ def added(idle: IdleConnections, *connections: FakeConnection) -> list[bool]:
 def test_oldest_connection_of_a_peer_is_closed_beyond_the_limit() -> None:
     met: list[str] = []
     idle = IdleConnections(lambda: 2, met.append)
-    other = FakeConnection("192.0.2.2")
+    other = ClosableConnection("192.0.2.2")
     idle.add(other)
-    assert added(idle, *[FakeConnection() for _ in range(4)]) == [True, True, False, False]
+    assert added(idle, *[ClosableConnection() for _ in range(4)]) == [True, True, False, False]
     assert not other.aborted
     assert met == ["idle_connections_per_address"] * 2
 
 
 def test_connection_with_a_request_is_not_closed() -> None:
     idle = IdleConnections(lambda: 1, lambda limit: None)
-    busy = FakeConnection()
+    busy = ClosableConnection()
     idle.add(busy)
     idle.remove(busy)
     idle.remove(busy)
-    assert added(idle, FakeConnection(), FakeConnection()) == [True, False]
+    assert added(idle, ClosableConnection(), ClosableConnection()) == [True, False]
     assert not busy.aborted
     idle.add(busy)
     assert len(idle) == 1
@@ -48,17 +48,17 @@ def test_connection_with_a_request_is_not_closed() -> None:
 
 def test_0_is_no_limit() -> None:
     idle = IdleConnections(lambda: 0, lambda limit: None)
-    assert not any(added(idle, *[FakeConnection() for _ in range(1000)]))
+    assert not any(added(idle, *[ClosableConnection() for _ in range(1000)]))
 
 
 def test_oldest_connection_of_all_is_closed_when_descriptors_run_out() -> None:
     met: list[str] = []
     idle = IdleConnections(lambda: 10, met.append)
-    old, young = FakeConnection("192.0.2.2"), FakeConnection("192.0.2.3")
-    assert added(idle, old, young, FakeConnection(scarce=True)) == [True, False, False]
+    old, young = ClosableConnection("192.0.2.2"), ClosableConnection("192.0.2.3")
+    assert added(idle, old, young, ClosableConnection(scarce=True)) == [True, False, False]
     assert met == ["descriptors"]
 
 
 def test_only_connection_may_have_the_last_descriptor() -> None:
     idle = IdleConnections(lambda: 10, lambda limit: None)
-    assert added(idle, FakeConnection(scarce=True)) == [False]
+    assert added(idle, ClosableConnection(scarce=True)) == [False]

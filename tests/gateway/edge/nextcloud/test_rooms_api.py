@@ -7,7 +7,6 @@ import gc
 import json
 import logging
 from collections.abc import AsyncIterator, Callable
-from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -29,6 +28,7 @@ from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.wire import checksum
 from gateway.wire.backend import Dialout, RoomsRequest
 from tests.gateway.edge.serving import exchange, served
+from tests.gateway.flows.fakes import DisconnectedCaller
 
 MAX_BODY = Limits().backend_request_bytes
 DELETE = b'{"type":"delete","delete":{"userids":[]}}'
@@ -363,16 +363,6 @@ async def test_exception_is_logged_and_not_sent_to_the_caller(gateway: RoomsApiS
 
 
 WRONG = "0" * 64
-
-
-class DisconnectedCaller:
-    """A caller that has disconnected."""
-
-    def __init__(self, address: str) -> None:
-        self.address = ip_address(address)
-
-    async def until_gone(self, seconds: float) -> None:
-        """Return at once."""
 
 
 async def fail(gateway: RoomsApiServer, times: int, address: str = "127.0.0.1") -> None:
