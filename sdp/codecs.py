@@ -121,7 +121,7 @@ def _kept(found: list[Payload], wanted: set[str]) -> set[PayloadType]:
         if payload.codec in TONES and payload.clock_rate in rates:
             kept.add(payload.type)
     for payload in found:
-        if payload.codec in REPAIR or (payload.codec == "red" and kept >= payload.redundant):
+        if payload.codec in REPAIR or (payload.codec == "red" and kept >= payload.enclosed_types):
             kept.add(payload.type)
     for payload in found:
         if payload.codec == "rtx" and payload.apt in kept:
@@ -172,7 +172,7 @@ def _ordered(
     An rtx payload type sorts as the payload type that it retransmits.
     """
     by_type = {payload.type: payload for payload in found}
-    originals = {str(payload.type): by_type.get(payload.repeats, payload) for payload in found}
+    originals = {str(payload.type): by_type.get(payload.original_type, payload) for payload in found}
     distances = {
         token: (
             distance(original.codec, original.parameters, preference.profile(original.codec)),

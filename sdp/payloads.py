@@ -29,7 +29,7 @@ class Payload:
     """One payload type of a media section, with its codec, format parameters and feedback."""
 
     type: PayloadType
-    codec: str  # lower case; today's name where there are several
+    codec: str  # lower case; the registered name where there are several
     clock_rate: int  # Hz
     channels: int
     fmtp: str = ""  # the format parameters as written, "" without
@@ -38,7 +38,7 @@ class Payload:
 
     @property
     def is_auxiliary(self) -> bool:
-        """Whether this is no codec of its own but repairs, retransmits or accompanies another payload type."""
+        """Whether the payload type repairs, retransmits or accompanies another payload type."""
         return self.codec in AUXILIARY
 
     @property
@@ -48,12 +48,12 @@ class Payload:
         return {name.strip().lower(): value.strip() for name, equals, value in pairs if equals}
 
     @property
-    def repeats(self) -> PayloadType:
-        """The payload type that rtx retransmits, else this one: both are ordered together."""
+    def original_type(self) -> PayloadType:
+        """The payload type that this rtx retransmits; for any other codec the payload type itself."""
         return self.type if self.apt is None else self.apt
 
     @property
-    def redundant(self) -> frozenset[PayloadType]:
+    def enclosed_types(self) -> frozenset[PayloadType]:
         """The payload types that audio red encloses ("111/111"); none for video, whose red may enclose any."""
         parts = [part.strip() for part in self.fmtp.split("/")] if self.codec == "red" else []
         return frozenset(PayloadType(int(part)) for part in parts) if all(map(_TYPE.fullmatch, parts)) else frozenset()
@@ -69,7 +69,7 @@ def payloads(section: MediaSection) -> list[Payload]:
     mappings = _mappings(section)
     formats = _by_type(section, "fmtp")
     feedback = _by_type(section, "rtcp-fb")
-    everywhere = feedback.get("*", [])
+    for_all_types = feedback.get("*", [])
     found = []
     for token in dict.fromkeys(section.formats):
         if token not in mappings:
@@ -84,14 +84,14 @@ def payloads(section: MediaSection) -> list[Payload]:
                 channels=channels,
                 fmtp=fmtp,
                 apt=_apt(fmtp) if codec == "rtx" else None,
-                feedback=(*feedback.get(token, ()), *everywhere),
+                feedback=(*feedback.get(token, ()), *for_all_types),
             )
         )
     return found
 
 
 def canonical(codec: str) -> str:
-    """Return a codec's canonical name: lower case, today's name where there are several."""
+    """Return a codec's canonical name: lower case, the registered name where there are several."""
     name = codec.strip().lower()
     return _ALIASES.get(name, name)
 

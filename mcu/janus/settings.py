@@ -20,7 +20,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")  # no dot or colon: an address must n
 
 
 class JanusServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The address, secrets and placement of one Janus."""
+    """The address, secrets and placement of one Janus server."""
 
     url: str  # of its WebSocket API, "ws://…" or "wss://…"
     api_secret: str = ""
@@ -28,7 +28,7 @@ class JanusServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     admin_key: str = ""  # VideoRoom's, required by Janus for creating rooms
     admin_url: str = ""  # of its Admin API over WebSocket; with it orphaned handles and sessions are removed
     admin_secret: str = ""
-    weight: float = 1.0  # capacity compared with the other Janus (docs/mcu.md, "Several Janus")
+    weight: float = 1.0  # capacity relative to the other servers (docs/mcu.md, "Several Janus")
     country: str = ""  # its location: two letters of ISO 3166, capitals
     continents: tuple[str, ...] = ()  # continents of the clients that it serves: "EU", "NA", …
     remote_streams: bool = False  # whether streams may be forwarded from it to another Janus, and to it
@@ -65,17 +65,17 @@ class JanusServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
 
 
 def check_servers(servers: tuple[JanusServerSettings, ...]) -> None:
-    """Check that these Janus can be used together.
+    """Check that these Janus servers can be used together.
 
     Raises:
-        ValueError: the list is empty, an address or name occurs twice, or one could not be reached by the others.
+        ValueError: the list is empty, a URL or name occurs twice, or a server cannot be reached by the others.
     """
     if not servers:
         raise ValueError("there is no [[mcu.janus]]")
-    if twice := _first_duplicate(server.url for server in servers):
-        raise ValueError(f"two [[mcu.janus]] have the url {twice}")
-    if twice := _first_duplicate(server.name for server in servers if server.name):
-        raise ValueError(f"two [[mcu.janus]] have the name {twice}")
+    if duplicate := _first_duplicate(server.url for server in servers):
+        raise ValueError(f"two [[mcu.janus]] have the url {duplicate}")
+    if duplicate := _first_duplicate(server.name for server in servers if server.name):
+        raise ValueError(f"two [[mcu.janus]] have the name {duplicate}")
     targets = [server for server in servers if server.remote_streams]
     local = [server for server in targets if _is_loopback(server.forward_host)]
     if local and len(local) < len(targets):  # no media would arrive, and Janus would report no error
@@ -85,10 +85,10 @@ def check_servers(servers: tuple[JanusServerSettings, ...]) -> None:
 def instance_name(configured: str) -> str:
     """Return the configured name of this gateway on Janus, or a random one.
 
-    With a random one the rooms and handles of an earlier process are not recognised.
+    With a random name the rooms and handles of an earlier process are not recognised.
 
     Raises:
-        ValueError: it cannot be part of a label.
+        ValueError: the configured name cannot be part of a label.
     """
     if configured and not INSTANCE.fullmatch(configured):
         raise ValueError("an instance is 1 to 32 letters, digits, dots, hyphens or underscores")

@@ -20,7 +20,7 @@ from gateway.standstill import PeerTimer
 FETCH_TIME = 25.0  # seconds that a fetch waits for messages
 SILENCE = 60.0  # seconds without a fetch after which the connection is lost
 PAUSE_TIMEOUT = 15.0  # seconds that posted messages wait while the flows have paused the connection
-IN_A_ROW = 16  # posted messages that are passed on in one turn of the loop
+MESSAGES_PER_TURN = 16  # posted messages that are handled in one turn of the loop
 TOO_BIG = 1009  # close codes of RFC 6455 7.4.1
 NORMAL = 1000
 
@@ -123,11 +123,11 @@ class PollingConnection:
 
     async def _deliver(self, first: int, messages: list[Any]) -> bool:
         async with self._posting:
-            known = self.accepted + 1 - first
-            if known < 0:
+            repeated = self.accepted + 1 - first  # messages of an earlier request
+            if repeated < 0:
                 return False
-            for count, message in enumerate(messages[known:], 1):
-                if count % IN_A_ROW == 0:
+            for count, message in enumerate(messages[repeated:], 1):
+                if count % MESSAGES_PER_TURN == 0:
                     await asyncio.sleep(0)  # the other connections' turn
                 try:
                     async with asyncio.timeout(PAUSE_TIMEOUT):
@@ -203,13 +203,13 @@ class PollingConnection:
 
     def _gather(self) -> None:
         """Move waiting messages to the unacknowledged ones, up to ``BATCH`` bytes."""
-        room = BATCH - sum(len(message) for message, _ in self._sent)
-        while self._own and room > 0:
+        space = BATCH - sum(len(message) for message, _ in self._sent)
+        while self._own and space > 0:
             message = self._own.popleft()
             self._sent.append((message, False))
-            room -= len(message)
-        if self._outbox is not None and room > 0:
-            taken = self._outbox.take(room)
+            space -= len(message)
+        if self._outbox is not None and space > 0:
+            taken = self._outbox.take(space)
             self._sent.extend((message, True) for message in taken)
             self._sent_of_outbox += len(taken)
 

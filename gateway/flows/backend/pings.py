@@ -1,7 +1,7 @@
 """Keep-alive pings to Nextcloud, which ends the sessions that it receives no pings for.
 
-Source: reference 4.5. Each room is due every 10 s. A backend with ``session-ping-limit`` gets the entries of all its
-rooms together, in requests of at most that many entries.
+Source: reference 4.5. A ping for each room is due every 10 s. A backend with ``session-ping-limit`` gets the entries of
+all its rooms together, in requests of at most that many entries.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class KeepAlivePings:
             await self._send(backend, url, PingRequest(room.id, tuple(entries)))
 
     async def _send_batch(self, url: str, rooms: dict[RoomKey, list[PingEntry]]) -> None:
-        """Send the entries of several rooms of one backend; leave out rooms that are gone meanwhile."""
+        """Send the entries of several rooms of one backend; leave out rooms that have ended meanwhile."""
         limit = await self._limit(url)
         present = [key for key in rooms if key in self._hub.rooms]
         if limit <= 0 or not present:

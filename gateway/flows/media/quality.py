@@ -33,7 +33,7 @@ _UNKNOWN = -1  # bit/s: the SFU may or may not have applied the last limit
 
 
 class PublishedStream(Protocol):
-    """A publication as the quality policy sees it; bitrates are bit/s, 0 = none."""
+    """The part of a publication that the quality policy uses; bitrates are bit/s, 0 = none."""
 
     @property
     def session(self) -> Session:
@@ -53,7 +53,7 @@ class PublishedStream(Protocol):
 
     @property
     def requested_bitrate(self) -> int:
-        """The bitrate that the client asked for."""
+        """The bitrate that the client requested."""
 
     @property
     def bitrate_limit(self) -> int:
@@ -61,7 +61,7 @@ class PublishedStream(Protocol):
 
     @property
     def ceiling(self) -> int:
-        """The smaller of both, with which a publisher begins."""
+        """The smaller of ``requested_bitrate`` and ``bitrate_limit``: the first limit of a publisher."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class _Record:
 
     stream: PublishedStream
     plan: CodecPlan  # of the latest offer that was carried out
-    room: RoomKey | None  # whose budget it shares
+    room: RoomKey | None  # whose budget the publication shares
     limit: AppliedLimit | None = None
 
     def limit_of(self, publisher: Publisher) -> AppliedLimit:
@@ -134,7 +134,7 @@ class QualityController:
     def published(self, stream: PublishedStream, plan: CodecPlan, answer: Description) -> None:
         """Record a stream that was published or renegotiated, and send a new publisher its first limit.
 
-        The answer to the client does not wait for it; the media start later still.
+        The answer to the client does not wait until the limit is applied: media start after the answer.
         """
         if stream.publisher is None:
             return
@@ -256,12 +256,12 @@ class QualityController:
         return list(self._decide(records, sum(self._is_active(room.backend, member) for member in found.members)))
 
     def _decide(self, records: list[_Record], sessions: int) -> Iterator[StreamDecision]:
-        """Share the bitrate among streams of one backend; ``sessions`` is how many publish or receive with them."""
+        """Share the bitrate among streams; ``sessions``: number of sessions that publish or receive with them."""
         sending = [(record, publisher) for record in records if (publisher := record.stream.publisher) is not None]
         if not sending:
             return
         rules = self._rules(sending[0][0].stream.session.backend)
-        shares = share_bitrate(rules, [_facts(record) for record, _ in sending], sessions)
+        shares = share_bitrate(rules, [_demand(record) for record, _ in sending], sessions)
         for (record, publisher), share in zip(sending, shares, strict=True):
             limit = record.limit_of(publisher)
             applied = limit.bits_per_second == share.bitrate
@@ -279,7 +279,7 @@ class QualityController:
     def _rules(self, backend: Backend) -> QualityRules:
         return backend.quality.with_defaults(self._services.settings.quality)
 
-    # -- the operator's view
+    # -- explanations for the operator
 
     def explain(self, room: RoomKey) -> list[StreamDecision]:
         """Return the decision about each stream that is published in a room now."""
@@ -290,7 +290,7 @@ class QualityController:
         return self._planner.count_incapable(decision.stream.session, decision.plan)
 
 
-def _facts(record: _Record) -> StreamDemand:
+def _demand(record: _Record) -> StreamDemand:
     stream = record.stream
     screen = stream.stream_type is StreamType.SCREEN
     return StreamDemand(screen, "video" in record.plan.sent, stream.requested_bitrate, stream.bitrate_limit)

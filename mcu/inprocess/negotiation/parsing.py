@@ -1,4 +1,4 @@
-"""Parsing of clients' descriptions into the parameters of a forwarder.
+"""Parsing of clients' descriptions into the parameters that the SFU uses.
 
 One codec is negotiated per media section: the first in the offer's order that the SFU forwards, with its
 retransmission. All media share one bundle; a section outside of it, or without such a codec, is rejected with port 0.
@@ -50,20 +50,20 @@ def preference(options: PublishOptions) -> CodecPreference:
     )
 
 
-def read_offer(offer: Description, wish: CodecPreference, *, renegotiation: bool = False) -> PublisherOffer:
-    """Read a publisher's offer, its codecs ordered by ``wish``; ``offer`` itself is not edited.
+def read_offer(offer: Description, codec_preference: CodecPreference, *, renegotiation: bool = False) -> PublisherOffer:
+    """Parse a publisher's offer, with its codecs ordered by ``codec_preference``; ``offer`` itself is not edited.
 
-    A renegotiation may stop all media of the connection.
+    Only a renegotiation may have no accepted section.
 
     Raises:
         Rejected: the offer lacks transport parameters, or has no medium that the SFU forwards.
     """
     description = offer.copy()
-    prefer(description, wish)
+    prefer(description, codec_preference)
     bundled = _bundled_sections(description)
     sections = tuple(
-        _publisher_section(section, place) if place in bundled and place < MAX_SECTIONS else None
-        for place, section in enumerate(description.media)
+        _publisher_section(section, index) if index in bundled and index < MAX_SECTIONS else None
+        for index, section in enumerate(description.media)
     )
     accepted = [section for section in sections if section is not None]
     if len({section.mid for section in accepted}) != len(accepted):
@@ -98,16 +98,16 @@ def read_answer(
 
 
 def _bundled_sections(description: Description) -> frozenset[int]:
-    """Return the places of the sections that share one transport: the first bundle, else the first section in use."""
-    used = {place: section for place, section in enumerate(description.media) if not section.rejected}
+    """Return the indices of the sections that share one transport: the first bundle, else the first section in use."""
+    used = {index: section for index, section in enumerate(description.media) if not section.rejected}
     group = next((group for group in bundles(description) if group), ())
     if group:
-        return frozenset(place for place, section in used.items() if section.mid in group)
+        return frozenset(index for index, section in used.items() if section.mid in group)
     return frozenset(list(used)[:1])
 
 
-def _publisher_section(section: MediaSection, place: int) -> PublisherSection | None:
-    mid = section.mid or str(place)  # without a mid the section is the only one
+def _publisher_section(section: MediaSection, index: int) -> PublisherSection | None:
+    mid = section.mid or str(index)  # without a mid the section is the only one
     if not _is_printable_ascii(mid):
         return None
     if section.kind == "application":
@@ -197,7 +197,7 @@ def _streams_by_ssrc(section: MediaSection) -> tuple[tuple[OfferedStream, ...], 
             layers = list(dict.fromkeys(numbers))[:MAX_LAYERS]
     layers = layers or list(listed)[:1]
     if len(layers) > 1:
-        streams = tuple(OfferedStream(f"#{place}", ssrc, rtx_ssrcs.get(ssrc)) for place, ssrc in enumerate(layers))
+        streams = tuple(OfferedStream(f"#{index}", ssrc, rtx_ssrcs.get(ssrc)) for index, ssrc in enumerate(layers))
     elif layers:
         streams = (OfferedStream("", layers[0], rtx_ssrcs.get(layers[0])),)
     else:
@@ -206,7 +206,7 @@ def _streams_by_ssrc(section: MediaSection) -> tuple[tuple[OfferedStream, ...], 
 
 
 def _decimal(text: str | None, maximum: int) -> int | None:
-    """Return a number of ASCII digits; ``None`` if it is malformed or above ``maximum`` (``int`` accepts more)."""
+    """Return a number of ASCII digits; ``None`` if malformed (``int`` also accepts signs) or above ``maximum``."""
     if text is None or len(text) > MAX_DIGITS or not (text.isascii() and text.isdigit()):
         return None
     number = int(text)
@@ -250,7 +250,7 @@ def _transport(description: Description, sections: Sequence[MediaSection]) -> Re
             try:
                 candidates.append(parse_candidate(f"candidate:{value}"))
             except SdpError:
-                continue  # an unknown form of candidate
+                continue  # a candidate of an unknown form
     application = next((section for section in sections if section.kind == "application"), None)
     sctp_port = None if application is None else _sctp_port(application)
     max_message_size = _decimal(first("max-message-size"), MAX_SIZE)

@@ -194,7 +194,7 @@ class EventStatistics:
         for key in [key for key, handle in self._handles.items() if handle.received_at < now - HANDLE_AGE]:
             del self._handles[key]
 
-    def of_handle(self, session: int, handle: int) -> dict[str, MediaStatistics]:
+    def statistics_of_handle(self, session: int, handle: int) -> dict[str, MediaStatistics]:
         """Return the statistics of a handle by "audio", "video" and "data"; empty without recent events."""
         known, since = self._handles.get((session, handle)), self._clock() - RATE_AGE
         if known is None:

@@ -294,7 +294,7 @@ class JanusServer:
         media = [
             statistics
             for peer in peers
-            for statistics in self._statistics.of_handle(peer.session.id, peer.handle.id).values()
+            for statistics in self._statistics.statistics_of_handle(peer.session.id, peer.handle.id).values()
         ]
         if peers and not media:
             return None

@@ -116,7 +116,7 @@ class HandlePeer(ABC):
         """Return a report for each running media kind, with the statistics of Janus' events."""
         if self.description is None:
             return []
-        by_kind = statistics.of_handle(self.session.id, self.handle.id)
+        by_kind = statistics.statistics_of_handle(self.session.id, self.handle.id)
         return reports(self.key, self.IS_SUBSCRIBER, self.description, by_kind)
 
     def _on_trickle(self, message: JanusMessage) -> None:

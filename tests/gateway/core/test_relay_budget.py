@@ -42,7 +42,7 @@ def test_refused_message_costs_nothing() -> None:
     assert take(budget, 1, 0.1) == 0
 
 
-def test_recipient_that_is_far_behind_slows_the_rate_down() -> None:
+def test_outbox_that_fills_slows_the_rate_down() -> None:
     budget = RelayBudget()
     take(budget, 1000, 0.0)
     take(budget, 100, 1.0, outbox_fills=True)

@@ -29,7 +29,7 @@ steps = st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 2), st.intege
 
 
 class Scenario:
-    """Three clients in one call, and the events that happen to them; a disconnected client sends nothing."""
+    """Three clients in one call, and the random events; a disconnected client sends no messages."""
 
     def __init__(self, harness: FlowHarness, clients: list[FakeClient]) -> None:
         self.harness = harness
@@ -39,10 +39,10 @@ class Scenario:
         self.connections = 0
 
     async def apply(self, step: Step) -> None:
-        event, one, two = step
-        harness, client, other = self.harness, self.clients[one], self.clients[two]
-        mcu, name = harness.mcu, NAMES[one]
-        connected = not self.disconnected[one]
+        event, index, other_index = step
+        harness, client, other = self.harness, self.clients[index], self.clients[other_index]
+        mcu, name = harness.mcu, NAMES[index]
+        connected = not self.disconnected[index]
         match event:
             case "offer" if connected:
                 client.offer()
@@ -71,10 +71,10 @@ class Scenario:
                 client.media(client, "unshareScreen", room_type="screen")
             case "disconnect" if connected:
                 client.disconnect()
-                self.disconnected[one] = True
+                self.disconnected[index] = True
             case "resume":
-                self.clients[one] = await harness.resume(client)
-                self.disconnected[one] = False
+                self.clients[index] = await harness.resume(client)
+                self.disconnected[index] = False
             case "leave call" | "enter call":
                 harness.set_in_call("r", name, flags=7 * (event == "enter call"))
             case "leave room" if connected:
@@ -134,7 +134,7 @@ async def play(steps: list[Step]) -> None:
             await scenario.apply(step)
         scenario.release()
         await harness.mcu.recover()
-        await asyncio.sleep(1000)  # each request that waits for its publisher does so for ten seconds
+        await asyncio.sleep(1000)  # requests wait for their publisher for ten seconds at most
         mcu, streams = harness.mcu, harness.media._streams
         assert mcu.pending_calls == 0
         publications = list(streams.publications())

@@ -89,7 +89,7 @@ def test_simulcast_layers_are_added_up(feed: EventFeed) -> None:
     feed.send(ATTACHED, *(statistics(media=media, bytes_received=100, bytes_received_lastsec=40) for media in layers))
     assert feed.received() == 300
     assert feed.rows("bandwidth") == {("incoming",): 120, ("outgoing",): 0}
-    assert feed.statistics.of_handle(1, 7) == {"video": MediaStatistics(incoming=120)}
+    assert feed.statistics.statistics_of_handle(1, 7) == {"video": MediaStatistics(incoming=120)}
 
 
 def test_a_handle_attached_before_the_first_event_counts_from_its_first_event_on(feed: EventFeed) -> None:
@@ -121,10 +121,10 @@ def test_a_counter_that_ran_below_zero_is_ignored(feed: EventFeed) -> None:
         ATTACHED, *(statistics(bytes_received=count, lost=lost) for count, lost in ((1, 1), (2, 4294911420), (3, 2)))
     )
     assert feed.rows("media_lost_total")["video", "local"] == 2
-    assert feed.statistics.of_handle(1, 7)["video"].lost == 2
+    assert feed.statistics.statistics_of_handle(1, 7)["video"].lost == 2
 
 
-def test_handles_with_one_id_on_two_janus_are_counted_apart(feed: EventFeed) -> None:
+def test_handles_with_the_same_id_on_two_janus_are_counted_separately(feed: EventFeed) -> None:
     feed.send(ATTACHED, envelope(2, None, 2, name="attached"))
     feed.send(statistics(bytes_received=100), statistics(2, 7, bytes_received=30), statistics(bytes_received=101))
     assert feed.received() == 131
@@ -213,16 +213,16 @@ def test_rates_of_data_channels_are_those_of_the_last_period(feed: EventFeed) ->
     for event in events:
         event["event"] = {name: value for name, value in event["event"].items() if value is not None}
     feed.send(ATTACHED, *events)
-    assert feed.statistics.of_handle(1, 7)["data"].incoming == 150
+    assert feed.statistics.statistics_of_handle(1, 7)["data"].incoming == 150
     assert feed.rows("media_jitter") == {}
 
 
 def test_statistics_of_a_silent_handle_end(feed: EventFeed) -> None:
     feed.send(ATTACHED, statistics(bytes_received=10, bytes_received_lastsec=10, rtt=4, lost=1, lost_by_remote=2))
-    assert feed.statistics.of_handle(1, 7) == {"video": MediaStatistics(10, 0, 1, 2, 4)}
-    assert feed.statistics.of_handle(1, 8) == {}
+    assert feed.statistics.statistics_of_handle(1, 7) == {"video": MediaStatistics(10, 0, 1, 2, 4)}
+    assert feed.statistics.statistics_of_handle(1, 8) == {}
     feed.now += RATE_AGE + 1
-    assert feed.statistics.of_handle(1, 7) == {}
+    assert feed.statistics.statistics_of_handle(1, 7) == {}
     assert feed.rows("bandwidth") == {("incoming",): 0, ("outgoing",): 0}
     assert feed.received() == 10
 
@@ -231,7 +231,7 @@ def test_statistics_of_a_silent_m_line_end_before_those_of_its_handle(feed: Even
     feed.send(ATTACHED, *(statistics(mid=mid, bytes_received=9, bytes_received_lastsec=9) for mid in ("0", "1")))
     feed.now += RATE_AGE + 1
     feed.send(statistics(mid="0", bytes_received=10, bytes_received_lastsec=1))
-    assert feed.statistics.of_handle(1, 7) == {"video": MediaStatistics(incoming=1)}
+    assert feed.statistics.statistics_of_handle(1, 7) == {"video": MediaStatistics(incoming=1)}
     assert feed.rows("bandwidth")["incoming",] == 1
 
 
@@ -263,7 +263,7 @@ def test_the_number_of_handles_media_and_labels_is_bounded(feed: EventFeed, monk
     assert len(feed.statistics) == 10
     for number in range(MAX_MEDIA + 10):
         feed.send(statistics(mid=str(number), bytes_received=1, bytes_received_lastsec=1))
-    assert feed.statistics.of_handle(1, 7)["video"].incoming == MAX_MEDIA
+    assert feed.statistics.statistics_of_handle(1, 7)["video"].incoming == MAX_MEDIA
     for number in range(2 * MAX_ROWS):
         feed.send(envelope(16, 6, connection="hangup", reason=f"{number}" + "x" * 1000))
     rows = feed.rows("peerconnection_state_total")
