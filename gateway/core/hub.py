@@ -353,6 +353,10 @@ class Hub:
         """Store the user list of an ``incall`` request (7.3)."""
         room.users = users
 
+    def mark_listed(self, room: Room) -> None:
+        """Note that the stored user list has all participants of the call."""
+        room.listed = True
+
     def add_user(self, room: Room, session: SessionId, entry: ParticipantEntry) -> None:
         """Add the entry of a member to the stored user list, or replace it."""
         room.users = updated(room.users, [Participant(session, entry, None, None)])

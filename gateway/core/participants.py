@@ -89,6 +89,25 @@ def present_in(room: Room, changed: Iterable[Participant]) -> list[Participant]:
     return [one for one in changed if one.session in room.members or one.session in room.virtuals]
 
 
+def is_complete(entries: Iterable[ParticipantEntry], room: Room) -> bool:
+    """Return whether each member of a room has an entry; Nextcloud lists no internal clients."""
+    present = {_session(entry) for entry in entries}
+    return all(member.is_internal or member.id in present for member in room.members.values())
+
+
+def with_members(
+    entries: Iterable[ParticipantEntry], room: Room, now: int, flags: int = IN_CALL
+) -> list[ParticipantEntry]:
+    """Add entries for the members without one, except internal clients; ``flags`` for those in the call."""
+    shown = list(entries)
+    present = {_session(entry) for entry in shown}
+    for member in room.members.values():
+        if not member.is_internal and member.id not in present:
+            user = {"userId": member.shown_userid} if member.shown_userid else {}
+            shown.append(_entry(member.id, flags if member.id in room.in_call else 0, now, **user))
+    return shown
+
+
 def complete(entries: Iterable[ParticipantEntry], room: Room, now: int) -> list[ParticipantEntry]:
     """Add user ids of guests, internal clients and virtual sessions, which Nextcloud does not list (7.3).
 

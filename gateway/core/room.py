@@ -35,6 +35,7 @@ class Room:
         "in_call",
         "join_parts",
         "key",
+        "listed",
         "members",
         "ping_at",
         "properties",
@@ -50,6 +51,7 @@ class Room:
         self.members: dict[SessionId, Session] = {}
         self.in_call: set[SessionId] = set()  # members in the call (7.1)
         self.users: list[ParticipantEntry] = []  # of the last ``incall`` request (7.3)
+        self.listed = False  # Nextcloud has listed the participants: a member that is missing is not in the call
         self.virtuals: dict[SessionId, VirtualSession] = {}
         self.transient = TransientData()
         self.join_parts: dict[tuple[bytes, ...], bytes] = {}  # encoded parts of the list for newcomers, by entries

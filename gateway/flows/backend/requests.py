@@ -195,6 +195,8 @@ class BackendRequests:
                 self._media.end(left_call)
         if changed or (listed and incall.users is not None):
             self._hub.store_users(room, listed)
+            if incall.users is not None:
+                self._hub.mark_listed(room)
             self._events.participants(room, listed, changed)
 
     def _set_all_in_call(self, room: Room, incall: wire.InCall) -> None:
@@ -204,7 +206,10 @@ class BackendRequests:
         change = self._hub.set_all_in_call(room, bool(flags & IN_CALL))
         for session in change.ended:
             self._media.end(session)
-        self._hub.store_users(room, participants.with_flags(room.users, flags))
+        now = int(self._services.wall_clock())
+        users = participants.with_members(participants.with_flags(room.users, flags), room, now, flags)
+        self._hub.store_users(room, users)
+        self._hub.mark_listed(room)
         if change.notified:
             self._events.all_in_call(room, change.notified, flags)
 

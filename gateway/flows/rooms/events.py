@@ -141,19 +141,26 @@ class RoomEvents:
         self._delivery.send_all(room.members.values(), message)
 
     def known_participants(self, room: Room) -> None:
-        """Send all members the last list of participants again after a change of internal or virtual sessions.
+        """Send all members the last list of participants again, after a change that Nextcloud sends no list for.
 
-        An empty list is not sent.
+        Nothing is sent if that list is empty, or cannot be complete: for clients, whoever is missing has left the call.
         """
-        users = self._complete(room, room.users)
+        users = self._known(room)
         if users:
             self._delivery.send_all(room.members.values(), _participants_event(room, users))
 
     def participants_on_resume(self, session: Session, room: Room) -> None:
-        """Send a resumed session the last list of participants, unless it is empty (2.8)."""
-        users = self._complete(room, room.users)
+        """Send a resumed session the last list of participants, under the same conditions (2.8)."""
+        users = self._known(room)
         if users:
             self._delivery.send(session, _participants_event(room, users))
+
+    def _known(self, room: Room) -> list[ParticipantEntry]:
+        """Return the last list with an entry for each member; empty if Nextcloud has not listed all of them."""
+        if not room.listed and not participants.is_complete(room.users, room):
+            return []
+        users = participants.with_members(room.users, room, int(self._services.wall_clock()))
+        return self._complete(room, users)
 
     def all_in_call(self, room: Room, recipients: Iterable[Session], flags: int) -> None:
         """Send members the in-call flags that all of them have now (7.4)."""

@@ -184,18 +184,65 @@ async def test_no_participants_update_for_an_empty_list() -> None:
 
 async def test_resumed_session_receives_the_list_with_internal_clients() -> None:
     async with FlowHarness() as harness:
-        alice, bridge = await harness.member("alice"), await harness.internal_hello()
+        alice, bridge = await harness.member("alice", in_call=True), await harness.internal_hello()
         await join(bridge)
         alice.disconnect()
         again = await harness.resume(alice)
         _, users = again.received()
-        assert update(users) == [own_entry(bridge, 3)]
+        assert update(users) == [{"sessionId": alice.sessionid, "inCall": 7}, own_entry(bridge, 3)]
+
+
+# reference 7.3-m
+@pytest.mark.parametrize("change", ["joins", "virtual session", "flags", "resume", "leaves"])
+async def test_no_list_is_sent_for_members_that_nextcloud_has_not_listed(change: str) -> None:
+    async with FlowHarness() as harness:
+        alice, bridge = await harness.member("alice"), await harness.internal_hello()
+        await join(bridge)
+        if change == "virtual session":
+            bridge.send(
+                {
+                    "type": "internal",
+                    "internal": {"type": "addsession", "addsession": {"sessionid": "p", "roomid": "r"}},
+                }
+            )
+        elif change == "flags":
+            incall(bridge, 7)
+        elif change == "resume":
+            alice.disconnect()
+            alice = await harness.resume(alice)
+        elif change == "leaves":
+            bridge.send({"type": "room", "room": {"roomid": ""}})
+        await settle()
+        for client in (alice, bridge):
+            events = [message["event"] for message in client.received() if message["type"] == "event"]
+            assert "participants" not in [event["target"] for event in events]
+
+
+# reference 7.3-m
+@pytest.mark.parametrize("all_", [True, False])
+async def test_list_for_an_internal_client_has_each_member(all_: bool) -> None:
+    async with FlowHarness() as harness:
+        alice, bob = await harness.member("alice"), await harness.member("bob")
+        request: Json = {"all": True, "incall": 7}
+        if not all_:
+            request = {"users": [{"sessionId": f"nc-{it}", "inCall": 7} for it in ("alice", "bob")]}
+        harness.rooms_api("r", {"type": "incall", "incall": request})
+        guest, bridge = await harness.member(""), await harness.internal_hello()
+        listed = {it["sessionId"]: it["inCall"] for it in update((await join(bridge))[-1])}
+        assert listed == {alice.sessionid: 7, bob.sessionid: 7, guest.sessionid: 0, bridge.sessionid: 3}
+
+
+# reference 7.3-m
+async def test_internal_client_alone_in_a_room_receives_the_list() -> None:
+    async with FlowHarness() as harness:
+        bridge = await harness.internal_hello()
+        assert update((await join(bridge))[-1]) == [own_entry(bridge, 3)]
 
 
 # reference 11.3-c
 async def test_internal_client_sets_its_own_in_call_flags() -> None:
     async with FlowHarness() as harness:
-        alice, bridge = await harness.member("alice"), await harness.internal_hello("internal-incall")
+        alice, bridge = await harness.member("alice", in_call=True), await harness.internal_hello("internal-incall")
         await join(bridge)
         room = harness.hub.rooms[harness.hub.sessions[bridge.sessionid].room]  # type: ignore[index]  # it is in one
         alice.received()
@@ -206,7 +253,8 @@ async def test_internal_client_sets_its_own_in_call_flags() -> None:
         assert alice.received() == []
         incall(bridge, 3)
         (users,) = alice.received()
-        assert update(users) == [own_entry(bridge, 3, features=["internal-incall"])]
+        own = own_entry(bridge, 3, features=["internal-incall"])
+        assert update(users) == [{"sessionId": alice.sessionid, "inCall": 7}, own]
         assert bridge.sessionid in room.in_call
         assert [message["type"] for message in bridge.received()] == ["event"]
         incall(bridge, 3)

@@ -223,7 +223,7 @@ async def test_join_of_the_current_room_without_a_nextcloud_session_registers_th
 # reference 4.1-j
 async def test_internal_client_does_not_take_the_nextcloud_session_of_another_session() -> None:
     async with FlowHarness() as harness:
-        alice, internal = await harness.member("alice"), await harness.internal_hello()
+        alice, internal = await harness.member("alice", in_call=True), await harness.internal_hello()
         join(internal, nc="nc-alice")
         await settle()
         assert internal.received()[0]["room"]["roomid"] == "r"
