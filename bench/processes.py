@@ -104,4 +104,6 @@ messages_per_second = 100000000
 messages_burst = 1000000000
 bytes_per_second = 100000000000
 bytes_burst = 1000000000000
+relayed_bytes_per_second = 100000000000
+relayed_bytes_burst = 1000000000000
 """

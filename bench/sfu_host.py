@@ -71,7 +71,7 @@ def config() -> Config:
         http=HttpSection(listen=("127.0.0.1:0",)),
         nextcloud=NextcloudSection(allow_any=True, secret="bench-6a1d4e8f2b7c49039d5e0f8a3c6b1274"),
         mcu=McuSection(type="inprocess", settings=InprocessSettings(address="127.0.0.1")),
-        limits=Limits(messages_per_second=0),
+        limits=Limits(messages_per_second=0, relayed_bytes_per_second=0),
     )
 
 

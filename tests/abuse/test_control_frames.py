@@ -18,20 +18,31 @@ DURATION = 4.0  # seconds of an attack
 CHUNK = 64  # KiB in one write
 
 
-@pytest.mark.parametrize("opcode", [PING, PONG])
+FRAMES = {
+    "ping": masked(b"x" * 10, PING),
+    "empty ping": masked(b"", PING),
+    "pong": masked(b"x" * 10, PONG),
+    "fragment": masked(b"", 0, final=False),  # behind a first one, see below
+    "after a protocol error": b"\x81\x01x",
+}
+
+
+@pytest.mark.parametrize("frame", FRAMES)
 @pytest.mark.parametrize("attackers", [1, 20])
-async def test_flood_of_control_frames_without_a_hello(tmp_path: Path, opcode: int, attackers: int) -> None:
+async def test_flood_of_frames_without_a_hello(tmp_path: Path, frame: str, attackers: int) -> None:
+    first = masked(b"", final=False) if frame == "fragment" else b""
     async with running(tmp_path) as scene, scene.undisturbed(memory=48 << 20):
-        ended = await asyncio.gather(*(flood(scene, masked(b"x" * 10, opcode)) for _ in range(attackers)))
+        ended = await asyncio.gather(*(flood(scene, FRAMES[frame], first) for _ in range(attackers)))
         assert all(ended)
 
 
-async def flood(scene: Scene, frame: bytes) -> bool:
+async def flood(scene: Scene, frame: bytes, first: bytes) -> bool:
     """Send the frame until the connection ends, at most ``DURATION``; return whether it has ended."""
     client = await RawClient.connect(scene.address)
     reading = asyncio.create_task(client.wait_closed())
     end = time.monotonic() + DURATION
     chunk = frame * (CHUNK * 1024 // len(frame))
+    client.writer.write(first)
     with contextlib.suppress(ConnectionError):
         while time.monotonic() < end and not reading.done():
             client.writer.write(chunk)

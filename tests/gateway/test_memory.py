@@ -30,7 +30,7 @@ async def served(folder: Path, cloud: FakeNextcloud) -> AsyncIterator[tuple[Proc
     file = folder / "portunus.toml"
     file.write_text(
         f'[http]\nlisten = ["127.0.0.1:0"]\n[sessions]\nsecret = "{cloud.secret}"\noutbox_bytes = {OUTBOX}\n'
-        "[limits]\nmessages_per_second = 0\nbytes_per_second = 0\n"
+        "[limits]\nmessages_per_second = 0\nbytes_per_second = 0\nrelayed_bytes_per_second = 0\n"
         f'[[backend]]\nid = "cloud"\nurls = ["{cloud.url}"]\nsecret = "{cloud.secret}"\n'
     )
     command = str(Path(sys.executable).with_name("portunus"))

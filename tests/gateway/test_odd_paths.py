@@ -220,7 +220,7 @@ async def _process(path: Path, nextcloud: FakeNextcloud) -> AsyncIterator[tuple[
     file.write_text(
         f'[http]\nlisten = ["127.0.0.1:0"]\n[sessions]\nsecret = "{SECRET}"\noutbox_bytes = {OUTBOX}\n'
         f'[[backend]]\nid = "cloud"\nurls = ["{nextcloud.url}"]\nsecret = "{nextcloud.secret}"\n'
-        "[limits]\nmessages_per_second = 0\nbytes_per_second = 0\n"
+        "[limits]\nmessages_per_second = 0\nbytes_per_second = 0\nrelayed_bytes_per_second = 0\n"
     )
     command = [str(Path(sys.executable).with_name("portunus")), "serve", "-c", str(file)]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)

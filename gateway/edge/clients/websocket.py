@@ -1,8 +1,9 @@
 """The WebSocket connections of clients: frames in, batches of frames out.
 
-Source: reference 2.1 (numbers), docs/architecture.md, "The hot path". aiohttp upgrades the request and parses
-frames; the transport then belongs to the connection, so that a message costs one call in and one write out, without a
-task or a queue in between. All messages that were queued for a connection in one turn of the loop are one write.
+Source: reference 2.1 (numbers), docs/architecture.md, "The hot path". aiohttp upgrades the request; the transport then
+belongs to the connection, so that a message costs one call in and one write out, without a task or a queue in between,
+unless it is one of many (``frame_input``). All messages that were queued for a connection in one turn of the loop are
+one write.
 
 Bytes that the kernel accepted count as delivered (invariant 3): a batch is confirmed when the transport's buffer is
 empty, and nothing more is written before that.
