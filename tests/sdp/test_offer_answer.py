@@ -107,6 +107,11 @@ def test_valid_answer_breaks_no_rule() -> None:
         ("a=recvonly", "a=sendrecv", None),
         ("a=extmap:4", "a=extmap:5", "header extensions of section 0"),
         ("sdes:mid", "ssrc-audio-level", "header extensions of section 0"),
+        (
+            "a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid",
+            "a=extmap:4\na=extmap:9 urn:x",
+            "header extensions of section 0",
+        ),
         ("recv ~h;l", "recv h;l", "rids of section 1"),
         ("recv ~h;l", "recv ~h;m", "rids of section 1"),
         ("simulcast:recv", "simulcast:send", "rids of section 1"),
@@ -199,6 +204,14 @@ def test_missing_mid_and_group_are_added_to_the_answer() -> None:
     answer = mended(OFFER, ANSWER.replace("a=mid:1\n", "").replace("BUNDLE 0 1 2", "BUNDLE (null) 1"))
     assert [mid for _, _, mid in sections(answer)] == ["0", "1", "2"]
     assert bundles(answer) == [("0", "1", "2")]
+
+
+def test_data_channels_in_the_older_notation_share_a_format_whatever_their_ports() -> None:
+    old = "a=sctpmap:5001 webrtc-datachannel 1024\n"
+    offer = OFFER.replace("UDP/DTLS/SCTP webrtc-datachannel\n", "DTLS/SCTP 5001\n" + old)
+    answer = ANSWER.replace("UDP/DTLS/SCTP webrtc-datachannel\n", "DTLS/SCTP 5000\n" + old.replace("5001", "5000"))
+    assert broken(offer, answer) == []
+    assert broken(offer, answer.replace("a=sctpmap", "a=x")) == ["formats of section 2"]
 
 
 def test_answer_with_other_sections_than_the_offer_is_not_changed() -> None:

@@ -231,3 +231,8 @@ def test_two_backends_with_the_same_url_are_refused_and_both_named() -> None:
 def test_backend_with_an_invalid_url_is_refused() -> None:
     with pytest.raises(ValueError, match="absolute"):
         Backends([backend("a", "cloud.example.com")])
+
+
+def test_secrets_are_listed_by_backend() -> None:
+    backends = Backends([Backend("a", ("https://a.example/",), "one"), Backend("b", ("https://b.example/",), "two")])
+    assert backends.secrets == {"a": "one", "b": "two"}

@@ -356,3 +356,42 @@ def test_first_evicting_event_stays_until_the_session_leaves() -> None:
     assert member.evicted_by == b"first"
     joined(hub, member, "another")
     assert member.evicted_by is None
+
+
+# -- limits per network
+
+
+def test_sessions_of_a_network_are_counted_until_they_end() -> None:
+    hub = Hub()
+    one, other, local = members.session("alice"), members.session("bob"), members.session("carol")
+    hub.open(one, 0.0, network=7)
+    hub.open(other, 0.0, network=7)
+    hub.open(local, 0.0)
+    assert (hub.count_of_network(7), hub.count_of_network(8)) == (2, 0)
+    for closed in (one, other, local):
+        hub.close(closed)
+    assert hub.count_of_network(7) == 0
+
+
+def test_text_that_begins_like_an_id_of_an_open_session_resembles_it() -> None:
+    hub = Hub()
+    alice = opened(hub, "alice")
+    assert hub.resembles_an_id(alice.id)
+    assert hub.resembles_an_id(alice.resume_id)
+    assert not hub.resembles_an_id("elsewhere")
+
+
+def test_entry_of_a_user_is_added_or_replaced() -> None:
+    hub = Hub()
+    alice = opened(hub, "alice")
+    room = joined(hub, alice, "r", "nc")
+    for flags in (b"1", b"7"):
+        hub.add_user(room, alice.id, {"sessionId": Raw(msgspec.json.encode(alice.id)), "inCall": Raw(flags)})
+    assert [bytes(entry["inCall"]) for entry in room.users] == [b"7"]
+
+
+def test_eviction_without_a_room_only_marks_the_session() -> None:
+    hub = Hub()
+    alice = opened(hub, "alice")
+    hub.evict(alice, b"event")
+    assert alice.evicted_by == b"event"

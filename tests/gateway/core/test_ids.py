@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.core.ids import ENTROPY, SessionIds
+from gateway.core.ids import ENTROPY, SessionIds, has_form_of_an_id
 
 IDS = SessionIds("a secret of the tests that is long enough")
 
@@ -58,3 +58,9 @@ def test_other_text_is_not_a_public_id(other: Callable[[str, str], str]) -> None
 # reference 2.6-a
 def test_public_id_of_another_secret_is_not_recognised() -> None:
     assert not IDS.is_session_id(SessionIds("another secret").make(entropy(1))[0])
+
+
+def test_text_of_the_form_of_an_id_is_recognised_whatever_server_made_it() -> None:
+    ids = SessionIds("the secret of another server, as long").make(b"r" * ENTROPY)
+    assert all(map(has_form_of_an_id, ids))
+    assert not any(map(has_form_of_an_id, ("", "guess", "x" * 20 + " y")))

@@ -149,3 +149,19 @@ def test_truncating_after_a_message_that_was_not_added_leaves_nothing() -> None:
     queue = outbox(8, b"first")
     queue.truncate_after(b"too long for it")
     assert not queue.waiting
+
+
+def test_list_may_exceed_the_limit_and_leaves_room_for_as_much_as_before() -> None:
+    box = Outbox(10)
+    assert box.append(b"12345678")
+    box.append_list([b"list" * 5, b"more"])
+    assert box.size == 32
+    assert box.append(b"1234567890")
+    assert not box.append(b"1")
+
+
+def test_list_for_a_sealed_outbox_is_dropped() -> None:
+    box = Outbox(10)
+    box.seal()
+    box.append_list([b"list"])
+    assert box.size == 0

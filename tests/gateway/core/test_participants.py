@@ -105,3 +105,13 @@ def test_flags_are_set_in_every_entry() -> None:
         {"sessionId": "a", "inCall": 0},
         {"sessionId": "b", "inCall": 0},
     ]
+
+
+def test_changed_entries_replace_those_of_their_sessions_and_new_ones_follow() -> None:
+    listed = [entry('{"sessionId":"public1","inCall":0}'), entry('{"sessionId":"else"}')]
+    changed = resolve('{"sessionId":"nc2","inCall":1}', '{"sessionId":"nc1","inCall":7}')
+    assert shown(participants.updated(listed, changed)) == [
+        {"sessionId": "public1", "inCall": 7},
+        {"sessionId": "else"},
+        {"sessionId": "public2", "inCall": 1},
+    ]

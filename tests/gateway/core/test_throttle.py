@@ -103,3 +103,13 @@ def test_number_of_entries_is_bounded_and_the_oldest_is_removed_first(monkeypatc
     assert len(made) == 2
     assert made.blocks(ONE, RESUME, 3.0)
     assert made.failed(OTHER, RESUME, 3.0) == pytest.approx(0.1)
+
+
+def test_cleared_action_is_not_blocked_and_others_are() -> None:
+    throttle_ = Throttle()
+    for action in (RESUME, ThrottledAction.ROOM_AUTH):
+        for _ in range(MAX_FAILURES):
+            throttle_.failed(ONE, action, 0.0)
+    throttle_.clear(ThrottledAction.ROOM_AUTH)
+    assert not throttle_.blocks(ONE, ThrottledAction.ROOM_AUTH, 1.0)
+    assert throttle_.blocks(ONE, RESUME, 1.0)

@@ -77,3 +77,11 @@ def test_byte_bucket_without_a_rate_has_no_limit() -> None:
 def test_zero_is_never_exceeded() -> None:
     assert [exceeds(count, 2) for count in (1, 2, 3)] == [False, False, True]
     assert not exceeds(1_000_000, 0)
+
+
+def test_allowance_before_hello_is_the_smaller_limit() -> None:
+    limits = Limits(messages_burst=20, bytes_burst=500, messages_before_hello=5, bytes_before_hello=1000)
+    bucket = TokenBucket.before_hello(limits, 0.0)
+    assert (bucket.messages, bucket.octets) == (5.0, 500.0)
+    unlimited = TokenBucket.before_hello(Limits(messages_before_hello=0, bytes_before_hello=0), 0.0)
+    assert unlimited.messages == float(Limits().messages_burst)

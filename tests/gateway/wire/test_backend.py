@@ -69,6 +69,7 @@ def test_rooms_request_is_decoded() -> None:
         b'{"type":"incall","incall":[]}',
         b"[" * 99999,
         b'{"type":"update","update":{"userids":[1]}}',
+        b'{"type":"message","message":{"data":"\xff"}}',
         b'{"type":"message","message":{"data":' + b"[" * 99999,
     ],
 )

@@ -43,6 +43,8 @@ from gateway.wire.server import (
     Transient,
     TransientBody,
     Welcome,
+    encode_join_entry,
+    join_event,
 )
 
 FACTS = ServerInfo("1.0", ("a", "b"))
@@ -166,3 +168,8 @@ def test_each_code_returns_its_error(code: Code) -> None:
     assert code.error(message="other").message == "other"
     assert bytes(code.error({"a": 1}).details) == b'{"a":1}'
     assert str(ProtocolError(code.error())) == name
+
+
+def test_join_event_is_put_together_from_encoded_entries() -> None:
+    entries = (JoinEntry("1", "alice", ("a",)), JoinEntry("2", federated=True))
+    assert join_event(map(encode_join_entry, entries)) == server.encode(Event(EventBody("room", "join", join=entries)))

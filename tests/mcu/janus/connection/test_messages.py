@@ -9,6 +9,8 @@ import pytest
 
 from gateway.config.source import Secret
 from mcu.janus.connection.messages import (
+    PLUGIN,
+    UNKNOWN_INTERFACE,
     InvalidJanusMessage,
     JanusError,
     JanusMessage,
@@ -17,7 +19,9 @@ from mcu.janus.connection.messages import (
     loggable,
     parse,
     reason_unusable,
+    restriction,
     server_details,
+    version_numbers,
 )
 
 
@@ -142,3 +146,25 @@ def test_handle_info_has_the_idle_time_of_the_session_and_the_incoming_media() -
     assert (decoded.session_idle, decoded.opaque_id, decoded.flags.alert) == (7.5, "portunus|a1", True)
     assert decoded.webrtc.media["0"].stats.incoming.bytes_lastsec == 700
     assert not message("success").info.flags.alert
+
+
+@pytest.mark.parametrize(
+    ("plugin", "expected"),
+    [
+        ({"description": "JANUS VideoRoom plugin"}, ""),
+        ({"description": f"{UNKNOWN_INTERFACE} 107"}, f"VideoRoom of this Janus works without {UNKNOWN_INTERFACE} 107"),
+        ({"description": 7}, ""),
+        (None, ""),
+    ],
+)
+def test_unknown_plugin_interface_is_a_restriction(plugin: object, expected: str) -> None:
+    assert restriction(message("server_info", plugins={PLUGIN: plugin})) == expected
+
+
+def test_janus_before_1_0_cannot_be_used() -> None:
+    info = message("server_info", version_string="0.15.2", plugins={PLUGIN: {}})
+    assert reason_unusable(info) == "this is Janus 0.15.2; 1.0 is the first that can be used"
+
+
+def test_version_is_read_as_numbers() -> None:
+    assert [version_numbers(text) for text in ("1.4.1", "1.x", "")] == [(1, 4, 1), (1,), ()]
