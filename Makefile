@@ -13,7 +13,7 @@ help:
 	@echo "make test              lint, types, quick tests and a real call through each SFU"
 	@echo "make test-full         the slow tests: browsers, interoperability, set-up, packaging, long runs, Janus 1.4"
 	@echo "make soak              tests too long for continuous integration; docs/soak.md has results"
-	@echo "make compare           the recorded conversations on the incumbent, too (PORTUNUS_COMPARE_SERVER names its binary)"
+	@echo "make compare           the recorded conversations on the Go server, too (PORTUNUS_COMPARE_SERVER names its binary)"
 	@echo "make bench             the cost of a message, as a multiple of a floor that is measured in the same run"
 	@echo "make bench-sfu         CPU and delay of the in-process SFU and of Janus, and their effect on messages"
 	@echo "make lint              only ruff and mypy"

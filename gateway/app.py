@@ -255,7 +255,7 @@ class Gateway:
             stats=overview.stats,
             metrics=Metrics(self._counters, overview.gauges(self._nextcloud.connections)).render,
             not_ready=overview.not_ready,
-            away=overview.away,
+            warnings=overview.warnings,
             server_info=lambda: serverinfo.describe(
                 self._services, SERVER_VERSION, self._features, overview.sfu_status()
             ),

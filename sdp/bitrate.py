@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from sdp.document import Description, MediaSection, Section
 
 CEILING = 2**31 - 1  # bit/s; browsers read bandwidths as signed 32-bit numbers
-AUDIO_FLOOR = 6000  # bit/s, where Opus begins (RFC 6716 2.1.1); Chromium refuses an answer that asks for less
-_BEFORE = frozenset("vosiuepcm")  # line types that stand before b= (RFC 8866 5)
+AUDIO_FLOOR = 6000  # bit/s, where Opus begins (RFC 6716 2.1.1); Chromium refuses an answer with less
+_LINE_TYPES_BEFORE_BANDWIDTH = frozenset("vosiuepcm")  # line types that stand before b= (RFC 8866 5)
 
 
 def limit(section: Section, bits_per_second: int) -> None:
@@ -29,7 +29,7 @@ def limit(section: Section, bits_per_second: int) -> None:
     floor = AUDIO_FLOOR if isinstance(section, MediaSection) and section.kind == "audio" else 1
     rate = max(floor, min(bits_per_second, CEILING))
     section.remove(lambda line: line.startswith(("b=AS:", "b=TIAS:")))
-    position = max(index for index, line in enumerate(section.lines) if line[:1] in _BEFORE) + 1
+    position = max(index for index, line in enumerate(section.lines) if line[:1] in _LINE_TYPES_BEFORE_BANDWIDTH) + 1
     section.insert(position, (f"b=AS:{max(rate // 1000, 1)}", f"b=TIAS:{rate}"))
 
 

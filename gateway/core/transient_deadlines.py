@@ -16,7 +16,7 @@ _MIN_SIZE = 64  # entries below which the heap is never rebuilt
 
 
 class TransientDeadlines:
-    """Expiry times by room and key; ``current`` returns the valid one of a value, ``None`` when there is none."""
+    """Expiry times by room and key; ``current`` returns a value's present expiry time, ``None`` without one."""
 
     def __init__(self, current: Callable[[RoomKey, str], float | None]) -> None:
         self._current = current

@@ -42,12 +42,12 @@ class ClientConnection:
         return self.connection.address
 
     def set_gone(self) -> None:
-        """Handle no further message of this connection, and end ``until_gone``."""
+        """Handle no further message of this connection, and end ``wait_until_gone``."""
         self.gone = True
         if self._until_gone is not None and not self._until_gone.done():
             self._until_gone.set_result(None)
 
-    async def until_gone(self, seconds: float) -> None:
+    async def wait_until_gone(self, seconds: float) -> None:
         """Wait until the connection is gone, at most ``seconds``; only one task at a time may wait."""
         if not self.gone:
             self._until_gone = asyncio.get_running_loop().create_future()

@@ -20,12 +20,12 @@ class Caller(Protocol):
     def address(self) -> Address:
         """The address of the client, not of a proxy (14.2)."""
 
-    def until_gone(self, seconds: float) -> Awaitable[None]:
+    def wait_until_gone(self, seconds: float) -> Awaitable[None]:
         """Wait until the connection of the caller is closed, at most ``seconds``."""
 
 
 class Throttling:
-    """Asked before a secret is checked, and awaited after a wrong one."""
+    """Call ``check`` before a secret is checked, and await ``failed`` after a wrong secret."""
 
     def __init__(self, clock: Callable[[], float], counters: FlowCounters) -> None:
         self._throttle = Throttle()
@@ -49,13 +49,13 @@ class Throttling:
             raise ProtocolError(Code.TOO_MANY_REQUESTS.error())
 
     async def failed(self, caller: Caller, action: ThrottledAction) -> None:
-        """Count a failure, and return after the delay of the answer or as soon as the caller is gone."""
+        """Count a failure, and return after the delay for the answer or as soon as the caller has disconnected."""
         delay = self._throttle.failed(caller.address, action, self._clock())
         self._counters.throttle_delayed[action.value, round(delay * 1000)] += 1
-        await caller.until_gone(delay)
+        await caller.wait_until_gone(delay)
 
     def clear(self, action: ThrottledAction) -> None:
-        """Forget all failures of an action: the secret that it needs was changed."""
+        """Remove all failures of an action, because its secret was changed."""
         self._throttle.clear(action)
 
     def sweep(self, now: float) -> None:

@@ -48,7 +48,7 @@ class TalkClient:
         self.close_code: int | None = None
         self.received = 0  # number of messages received in the session, with the feature ``ack``
         self._unacknowledged: deque[str] = deque()  # sent but not acknowledged
-        self._acknowledged = 0  # number of acknowledged messages before those
+        self._acknowledged = 0  # number of acknowledged messages, all before ``_unacknowledged``
         self._acknowledging = False  # the session has the feature ``ack``
         self._resuming = False  # the latest hello resumes a session
         self._numbering = False  # messages of this connection are numbered: its hello was answered
@@ -171,10 +171,10 @@ class TalkClient:
                 if len(self._unacknowledged) % ACK_EVERY == 0:
                     await self._acknowledge(self._socket)
 
-    async def send_message(self, recipient: str, data: Json, request: str = "") -> None:
-        """Send a message with ``data`` to a session; ``request`` is its id."""
+    async def send_message(self, recipient: str, data: Json, request_id: str = "") -> None:
+        """Send a message with ``data`` to a session; an empty ``request_id`` is left out."""
         body = {"recipient": {"type": "session", "sessionid": recipient}, "data": data}
-        await self.send(({"id": request} if request else {}) | {"type": "message", "message": body})
+        await self.send(({"id": request_id} if request_id else {}) | {"type": "message", "message": body})
 
     # -- received messages
 
@@ -228,7 +228,7 @@ class TalkClient:
         message_type = message["type"]
         if message_type == ACK:
             self._confirm(message.get(ACK, {}).get("received", 0))
-        elif self._numbering and message.get("bye", {}).get("reason") != "session_resumed":  # which has no number
+        elif self._numbering and message.get("bye", {}).get("reason") != "session_resumed":  # has no number
             self.received += 1
             if self.received % ACK_EVERY == 0:
                 await self._acknowledge(socket)

@@ -1,1 +1,1 @@
-"""Compares the gateway with the incumbent, the Go signaling server, by playing the same conversations on both."""
+"""Compares the gateway with the Go signaling server by playing the same conversations on both."""

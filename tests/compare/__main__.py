@@ -1,6 +1,6 @@
-"""``make compare``: play the conversations on the incumbent and on this gateway, and print where they differ.
+"""``make compare``: play the conversations on the Go server and on this gateway, and print where they differ.
 
-``PORTUNUS_COMPARE_SERVER`` names the incumbent's binary; arguments name conversations, none stands for all. The exit
+``PORTUNUS_COMPARE_SERVER`` names the Go server's binary; arguments name conversations, none stands for all. The exit
 status is 1 when a conversation differs that ``docs/protocol.md`` does not explain.
 """
 
@@ -21,7 +21,7 @@ from gateway.config import McuSection
 from gateway.version import VERSION
 from mcu.janus.settings import JanusServerSettings
 from tests.compare import random_steps, requests
-from tests.compare.incumbent import incumbent, version
+from tests.compare.go_server import go_server, version
 from tests.compare.media import Peers
 from tests.compare.player import ComparingPlayer, Difference
 from tests.conversations import levels
@@ -71,7 +71,7 @@ def is_playable(conversation: Conversation) -> bool:
 
 def explained() -> set[str]:
     """Return the conversations in the table of docs/protocol.md."""
-    _, _, section = DOCUMENT.read_text().partition("## Compared with the incumbent")
+    _, _, section = DOCUMENT.read_text().partition("## Compared with the Go server")
     rows = [line.split("|")[1] for line in section.split("\n## ")[0].splitlines() if line.startswith("| `")]
     return set(re.findall(r"`([\w-]+)`", " ".join(rows)))
 
@@ -87,21 +87,21 @@ async def _compare(conversation: Conversation, binary: Path, janus: str, turns: 
 
 
 async def _compare_http(binary: Path) -> list[Difference]:
-    async with incumbent(binary, requests.HTTP_ONLY, "") as there, levels.socket_level(requests.HTTP_ONLY) as here:
+    async with go_server(binary, requests.HTTP_ONLY, "") as there, levels.socket_level(requests.HTTP_ONLY) as here:
         return await requests.compare(there, here)
 
 
 async def _compare_random_steps(seed: int, binary: Path, turns: asyncio.Semaphore) -> list[Difference]:
     async with (
         turns,
-        incumbent(binary, random_steps.RANDOM_STEPS, "") as there,
+        go_server(binary, random_steps.RANDOM_STEPS, "") as there,
         levels.socket_level(random_steps.RANDOM_STEPS) as here,
     ):
         return await random_steps.compare(seed, there, here)
 
 
 async def _there(conversation: Conversation, binary: Path, janus: str) -> list[Difference]:
-    async with incumbent(binary, conversation, janus) as level, AsyncExitStack() as stack:
+    async with go_server(binary, conversation, janus) as level, AsyncExitStack() as stack:
         peers = await stack.enter_async_context(Peers()) if conversation.name in NEEDS_MEDIA else None
         player = ComparingPlayer(conversation, level, peers)
         await player.play()
@@ -109,7 +109,7 @@ async def _there(conversation: Conversation, binary: Path, janus: str) -> list[D
 
 
 async def _here(conversation: Conversation, janus: str) -> list[Difference]:
-    """Play a conversation on this gateway, with Janus as on the incumbent, and return the differences from its text."""
+    """Play a conversation on this gateway, with Janus as on the Go server, and return the differences from its text."""
     sfu = McuSection(type="janus", settings=(JanusServerSettings(janus),))
     if conversation.name in NEEDS_MEDIA:
         async with levels.socket_level(conversation, sfu) as here, Peers() as peers:
@@ -130,5 +130,5 @@ async def _here(conversation: Conversation, janus: str) -> list[Difference]:
 if __name__ == "__main__":
     named = os.environ.get("PORTUNUS_COMPARE_SERVER", "")
     if not named:
-        sys.exit("PORTUNUS_COMPARE_SERVER names the incumbent's binary")
+        sys.exit("PORTUNUS_COMPARE_SERVER names the Go server's binary")
     sys.exit(asyncio.run(main(Path(named), sys.argv[1:])))

@@ -197,7 +197,7 @@ class ComparingPlayer(ConversationPlayer):
 
 
 def _delivery_path(message: Json) -> str:
-    """Return the incumbent's delivery path of a message; order holds only within each of the two (4.3)."""
+    """Return the Go server's delivery path of a message; order holds only within each of the two (4.3)."""
     type, body = message.get("type"), message.get(message.get("type", ""), {})
     if type == "event":
         by_itself = body.get("type") == "delete" or body.get("update", {}).get("all")

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 
 class CuttingProxy:
-    """A proxy in front of a server; ``budget`` returns for each connection how many bytes of the server pass.
+    """A proxy in front of a server; ``budget`` returns the number of the server's bytes to forward on a connection.
 
-    Bytes that the server sends beyond that are received and dropped.
+    Further bytes of the server are received and dropped.
     """
 
     def __init__(self, url: str, budget: Callable[[], int]) -> None:
@@ -52,8 +52,8 @@ class CuttingProxy:
             for task in (up, down):
                 task.cancel()
             await asyncio.gather(up, down, return_exceptions=True)
-            for end in (writer, server_writer):
-                end.transport.abort()
+            for stream in (writer, server_writer):
+                stream.transport.abort()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, budget: int) -> bool:

@@ -123,17 +123,17 @@ class Member:
         data = {"type": "offer", "roomType": room_type, "sid": sid or self.sids[room_type], "to": self.id}
         payload = {"type": "offer", "sdp": sdp, "nick": self.name}
         await self.client.send_message(
-            self.id, data | {"payload": payload} | (fields or {}), request=f"offer-{room_type}"
+            self.id, data | {"payload": payload} | (fields or {}), request_id=f"offer-{room_type}"
         )
 
     async def request_offer(self, publisher: Member, room_type: str = "video", sid: str = "") -> None:
         """Send a ``requestoffer`` for a stream."""
         data = {"type": "requestoffer", "roomType": room_type} | ({"sid": sid} if sid else {})
-        await self.client.send_message(publisher.id, data, request="request")
+        await self.client.send_message(publisher.id, data, request_id="request")
 
     async def offer_stream_to(self, other: Member, room_type: str = "screen") -> None:
         """Have the gateway offer this member's stream to another one (``sendoffer``)."""
-        await self.client.send_message(other.id, {"type": "sendoffer", "roomType": room_type}, request="sendoffer")
+        await self.client.send_message(other.id, {"type": "sendoffer", "roomType": room_type}, request_id="sendoffer")
 
     # -- waits
 
@@ -192,7 +192,7 @@ class Member:
         answer = await received.peer.answer(data["payload"]["sdp"])
         reply = {"type": "answer", "roomType": data["roomType"], "sid": data["sid"], "to": data["from"]}
         await self.client.send_message(
-            data["from"], reply | {"payload": {"type": "answer", "sdp": answer}}, request="answer"
+            data["from"], reply | {"payload": {"type": "answer", "sdp": answer}}, request_id="answer"
         )
 
     async def _add_candidate(self, data: Json) -> None:

@@ -59,7 +59,7 @@ class _ReconnectingMember(Member):
         await asyncio.sleep(GRACE)
         while self.received[key] is received:
             self.requests += 1
-            await self.client.send_message(key[0], {"type": "requestoffer", "roomType": key[1]}, request="again")
+            await self.client.send_message(key[0], {"type": "requestoffer", "roomType": key[1]}, request_id="again")
             await asyncio.sleep(REQUEST_INTERVAL)
 
 
@@ -155,7 +155,7 @@ class ProtocolOnlyMember(_ReconnectingMember):
         sdp = await peer.offer()
         self.offered = time.monotonic()
         data = {"type": "offer", "roomType": "video", "payload": {"type": "offer", "sdp": sdp}}
-        await self.client.send_message(self.id, data | ({"sid": sid} if sid else {}), request="offer")
+        await self.client.send_message(self.id, data | ({"sid": sid} if sid else {}), request_id="offer")
         message = await self.client.wait_for(
             lambda message: message.get("id") == "offer" or _is_answer(message), since=start, limit=ANSWER_TIMEOUT
         )

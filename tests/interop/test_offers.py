@@ -34,7 +34,7 @@ async def publish(client: TalkClient, offer: str, **fields: str) -> Description:
     sdp = (OFFERS / f"{offer}.sdp").read_bytes().decode()
     start = len(client.messages)
     data = {"type": "offer", "sid": "1", "roomType": "video", "payload": {"type": "offer", "sdp": sdp}, **fields}
-    await client.send_message(client.session_id, data, request="offer")
+    await client.send_message(client.session_id, data, request_id="offer")
 
     def is_reply(message: Json) -> bool:
         data: Json = message.get("message", {}).get("data", {})

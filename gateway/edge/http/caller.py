@@ -21,7 +21,7 @@ class HttpCaller:
         self._request = request
         self.address = address
 
-    async def until_gone(self, seconds: float) -> None:
+    async def wait_until_gone(self, seconds: float) -> None:
         """Wait, but no longer than the connection lasts, which has to be polled: aiohttp does not report its loss."""
         while seconds > 0 and self._request.transport is not None:
             pause = min(seconds, LOOK_PERIOD)

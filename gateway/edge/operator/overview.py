@@ -34,7 +34,7 @@ class Overview:
         sfus = status.sfus
         return _reasons(sfus) if len(sfus) > 1 else sfus[0].reason or sfus[0].state.value
 
-    def away(self) -> str:
+    def warnings(self) -> str:
         """Name the SFUs that accept no streams, and those with which something does not work; empty if all work."""
         return restrictions(self._sfus())
 

@@ -24,7 +24,7 @@ class Status:
     """Serves the read-only endpoints; the functions are called for each request.
 
     ``stats`` returns the object of ``/api/v1/stats``; ``not_ready`` one sentence for ``/readyz``, empty when ready;
-    ``away`` names the SFUs that accept no streams while others do, and restrictions; empty when there are none.
+    ``warnings`` names the SFUs that accept no streams while others do, and restrictions; empty when there are none.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Status:
         metrics: Callable[[], bytes],
         server_info: Callable[[], Mapping[str, Any]],
         not_ready: Callable[[], str],
-        away: Callable[[], str] = str,
+        warnings: Callable[[], str] = str,
     ) -> None:
         self._proxies = proxies
         self._allowed = allowed
@@ -45,7 +45,7 @@ class Status:
         self._metrics = metrics
         self._server_info = server_info
         self._not_ready = not_ready
-        self._away = away
+        self._warnings = warnings
         self._welcome = json.dumps({"nextcloud-spreed-signaling": "Welcome", "version": version}, separators=(",", ":"))
 
     def routes(self, prefix: str = "") -> list[web.RouteDef]:
@@ -76,12 +76,12 @@ class Status:
         return web.Response(text="ok\n")
 
     async def _answer_ready(self, request: web.Request) -> web.Response:
-        reason, away = self._not_ready(), self._away()
+        reason, warnings = self._not_ready(), self._warnings()
         if not self._is_allowed(request):  # both may name SFUs
-            reason, away = "not ready" if reason else "", ""
+            reason, warnings = "not ready" if reason else "", ""
         if reason:
             return web.Response(status=503, text=reason + "\n")
-        return web.Response(text=f"ok; {away}\n" if away else "ok\n")
+        return web.Response(text=f"ok; {warnings}\n" if warnings else "ok\n")
 
     def _is_allowed(self, request: web.Request) -> bool:
         return self._proxies.real_ip(request) in self._allowed

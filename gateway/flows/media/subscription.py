@@ -1,8 +1,8 @@
-"""A session's subscription to a stream: offers of the SFU out, answers of its client in.
+"""A session's subscription to a stream: sends the SFU's offers to the client, and the client's answers to the SFU.
 
-Source: reference 9.3-9.6; docs/mcu.md, "When streams are lost". Each PeerConnection has a ``sid`` of its own. A
-subscription whose stream is lost, and not ended by its publisher, is offered the stream without a request once it is
-published again, however long that takes.
+Source: reference 9.3-9.6; docs/mcu.md, "When streams are lost". Each PeerConnection has a ``sid`` of its own. If the
+stream is lost, and was not ended by its publisher, it is offered to the client without a request once it is published
+again, however long that takes.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ class Subscription(SessionStream):
     def request(self, request: MediaRequest) -> None:
         """Offer the stream: on the same PeerConnection when the request names its sid, else on a new one (9.3).
 
-        A request that waited behind another one is served by that one's offer; its own timeout begins now. A request
-        that crossed an unrequested offer is served by that offer.
+        A request that waits behind another one is served by the offer to that one; its own timeout begins now. A
+        request that crossed an unrequested offer is served by that offer.
 
         Raises:
             ProtocolError: the request was not queued.
@@ -120,7 +120,7 @@ class Subscription(SessionStream):
             self._queue.put(self._resubscribe)
 
     def publication_ended(self) -> None:
-        """Wait for the stream no longer: its publisher ended it."""
+        """Give up a lost stream, because its publisher ended it."""
         self._lost, self._publication_ended = False, True
         self.retire()
 
@@ -148,7 +148,7 @@ class Subscription(SessionStream):
             self._selection, self._requires_same_call = selection, requires_same_call
             offer = await self._subscribe_until(deadline)
             self._served_count = self._request_count
-            if requires_same_call and not self.in_same_call():  # ask again: the publisher may have left
+            if requires_same_call and not self.in_same_call():  # check again: the publisher may have left
                 self._unsubscribe()
                 requested = message.type == "requestoffer"
                 code = Code.NOT_ALLOWED_TO_REQUEST_OFFER if requested else Code.NOT_ALLOWED_TO_SEND_OFFER
@@ -159,14 +159,14 @@ class Subscription(SessionStream):
         """Subscribe on a new PeerConnection and return the SFU's offer.
 
         Raises:
-            ProtocolError: it failed.
+            ProtocolError: the SFU could not subscribe the client.
         """
         try:
             return await self._context.sfu.retry_once_if_lost(deadline, self._subscribe)
         except McuError as error:
             if isinstance(error, McuLost):  # the client gets an error now, and an offer once the SFU has recovered
                 self._lost = True
-            # That a publisher does not publish is usual: clients ask for the streams of all in the call.
+            # A missing stream is usual: clients request the streams of all members of the call.
             level = logging.INFO if isinstance(error, NoSuchStream) else logging.WARNING
             log.log(level, "subscribing to a %s stream failed: %s", self.stream_type.value, error)
             missing = isinstance(error, NoSuchStream | McuLost)
@@ -236,7 +236,7 @@ class Subscription(SessionStream):
     # -- recovery
 
     def on_closed(self, reason: CloseReason) -> None:
-        """Await the stream, unless the client's own PeerConnection failed or the publisher ended the stream (9.7)."""
+        """Mark the stream as lost, unless the client's own PeerConnection failed or the publisher ended it (9.7)."""
         self._subscriber = None
         self._context.quality.unsubscribed(self.session, self.key)
         self._lost = reason is not CloseReason.FAILED and not self._publication_ended
@@ -259,7 +259,7 @@ class Subscription(SessionStream):
         except McuError as error:
             log.info("a %s stream cannot be offered again yet: %s", self.stream_type.value, error)
             return
-        if not self._may_receive():  # ask again: the publisher may have left
+        if not self._may_receive():  # check again: the publisher may have left
             self._unsubscribe()
             return
         self._served_count, self._unrequested_offer_at = self._request_count, self._services.clock()
@@ -269,7 +269,7 @@ class Subscription(SessionStream):
         return not self._requires_same_call or self.in_same_call()
 
     def on_offer(self, offer: Description) -> None:
-        """Send a new offer of the SFU to the client; one that it could not apply is dropped, the stream goes on."""
+        """Send a new offer of the SFU to the client; drop an offer that breaks the rules and keep the stream."""
         try:
             self._send_offer(checked_offer(offer, self._offer))
         except UnusableDescription as error:
@@ -280,7 +280,7 @@ class Subscription(SessionStream):
         self._send("offer", DescriptionPayload("offer", str(offer)))
 
     def on_media_flowing(self) -> None:
-        """Do nothing: the client notices it by itself."""
+        """Do nothing: the client detects media by itself."""
 
 
 def _new_sid(entropy: bytes) -> str:

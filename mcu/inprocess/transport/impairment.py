@@ -28,7 +28,7 @@ class Impairment:
 
     loss: float = 0.0  # share of the packets, 0 to 1
     delay: float = 0.0  # seconds
-    jitter: float = 0.0  # seconds: additional delay, evenly distributed from 0 to this, which reorders packets
+    jitter: float = 0.0  # seconds: the greatest additional delay, uniformly distributed from 0; reorders packets
     seed: int | None = None  # the same seed loses and delays the same packets; None = random
 
     def __post_init__(self) -> None:

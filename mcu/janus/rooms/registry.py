@@ -17,8 +17,8 @@ class RoomRegistry:
 
     A room outlives the session that created it. The gateway chooses its number, not Janus, so that a room whose
     creation was never answered can be destroyed as well, over the next session. ``instance`` marks the rooms as ours
-    (``mcu.janus.labels``); ``all_rooms`` is shared by all registries of this process, because two may be for one Janus:
-    where it is configured under two addresses, or had another one until the last reload.
+    (``mcu.janus.labels``); ``all_rooms`` is shared by all registries of this process, because two registries may be for
+    one Janus, if it is configured under two addresses or its address was changed by a reload.
     """
 
     def __init__(self, admin_key: str, instance: str, all_rooms: set[int]) -> None:
@@ -27,7 +27,7 @@ class RoomRegistry:
         self._all_rooms = all_rooms
         self._owned: dict[int, JanusSession] = {}  # rooms of streams, with the session over which they were created
         self._unwanted: set[int] = set()
-        self._remote_feeds: dict[int, int] = {}  # by room the feed that another Janus sends
+        self._remote_feeds: dict[int, int] = {}  # feeds from other Janus servers, by room
 
     async def create(
         self, session: JanusSession, key: StreamKey, options: PublishOptions, *, remote: bool = False
@@ -53,7 +53,7 @@ class RoomRegistry:
             body = videoroom.create(room, label, options, self.admin_key)
             try:
                 await session.request("message", undo=undo, handle_id=session.control.id, body=body)
-            except RequestInterrupted:  # it may exist
+            except RequestInterrupted:  # the room may exist
                 self.destroy(session, room)
             except JanusError as error:
                 del self._owned[room]
@@ -144,7 +144,7 @@ class RoomRegistry:
         """Return whether a room belongs to a stream, or to one that is about to be published."""
         return room in self._owned and not self._owned[room].lost
 
-    def is_of_other_connection(self, room: int) -> bool:
+    def is_in_other_registry(self, room: int) -> bool:
         """Return whether a room is in another registry of this process."""
         return room in self._all_rooms and room not in self._owned and room not in self._unwanted
 
@@ -159,5 +159,5 @@ class RoomRegistry:
             self._forget(room)
 
     def release(self) -> None:
-        """Leave the rooms that may still exist to the registry of any connection that finds them."""
+        """Remove the rooms that may still exist from ``all_rooms``: another registry that finds them destroys them."""
         self._all_rooms.difference_update(self.rooms())

@@ -80,7 +80,7 @@ class OrphanSweep:
         for number, (room, label) in listed.items():
             if self._rooms.is_owned(number):
                 continue
-            if self._rooms.is_of_other_connection(number):
+            if self._rooms.is_in_other_registry(number):
                 self._warn_of_other_connection()
                 continue
             occupied = room.num_participants > 0 and not label.remote

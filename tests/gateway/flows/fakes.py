@@ -28,7 +28,7 @@ class DisconnectedCaller:
     def __init__(self, address: str) -> None:
         self.address = ip_address(address)
 
-    async def until_gone(self, seconds: float) -> None:
+    async def wait_until_gone(self, seconds: float) -> None:
         """Return at once."""
 
 

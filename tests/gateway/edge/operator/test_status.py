@@ -17,7 +17,7 @@ class Facts:
     def __init__(self) -> None:
         self.stats: dict[str, Any] = {"rooms": 1, "sessions": 2}
         self.reason = ""
-        self.away = ""
+        self.warnings = ""
 
     def status(self, *allowed: str) -> Status:
         return Status(
@@ -27,7 +27,7 @@ class Facts:
             stats=lambda: self.stats,
             metrics=Metrics(Counters(), Gauges()).render,
             not_ready=lambda: self.reason,
-            away=lambda: self.away,
+            warnings=lambda: self.warnings,
             server_info=lambda: {"version": "1.2.3"},
         )
 
@@ -94,7 +94,7 @@ async def test_reason_of_unreadiness_is_only_for_allowed_addresses() -> None:
 async def test_unavailable_sfus_are_named_only_to_allowed_addresses() -> None:
     facts = Facts()
     status = facts.status("127.0.0.1")
-    facts.away = "1 of 2 SFUs take no streams: ws://a: drained"
+    facts.warnings = "1 of 2 SFUs take no streams: ws://a: drained"
     assert (await get(status, "/readyz"))[::2] == (200, b"ok; 1 of 2 SFUs take no streams: ws://a: drained\n")
     assert (await get(status, "/readyz", "192.0.2.1"))[::2] == (200, b"ok\n")
     facts.reason = "ws://a: drained; ws://b: connection refused"

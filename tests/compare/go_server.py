@@ -1,4 +1,4 @@
-"""The incumbent as a black box: its binary, its configuration, and its sockets."""
+"""The Go server as a black box: its binary, its configuration, and its sockets."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def configuration(port: int, cloud: FakeNextcloud, conversation: Conversation, j
     return "\n".join(lines) + "\n"
 
 
-class IncumbentLevel(SocketLevel):
-    """The incumbent; clients name Nextcloud's full endpoint, because version 2.0 sends requests to exactly that URL."""
+class GoServerLevel(SocketLevel):
+    """The Go server; clients name Nextcloud's full endpoint, because version 2.0 sends requests to exactly that URL."""
 
     def __init__(self, cloud: FakeNextcloud, gateway: str) -> None:
         super().__init__(cloud, gateway)
@@ -64,8 +64,8 @@ class IncumbentLevel(SocketLevel):
 
 
 @asynccontextmanager
-async def incumbent(binary: Path, conversation: Conversation, janus: str) -> AsyncIterator[SocketLevel]:
-    """Start the incumbent as a conversation needs it, with its own Nextcloud; ``janus`` is the URL of its SFU."""
+async def go_server(binary: Path, conversation: Conversation, janus: str) -> AsyncIterator[SocketLevel]:
+    """Start the Go server as a conversation needs it, with its own Nextcloud; ``janus`` is the URL of its SFU."""
     async with FakeNextcloud() as cloud:
         (port,) = free_ports(1)
         with tempfile.TemporaryDirectory(prefix="portunus-compare-") as folder:
@@ -75,7 +75,7 @@ async def incumbent(binary: Path, conversation: Conversation, janus: str) -> Asy
             process = _launch(binary, file, log)
             try:
                 await _wait(port, process, log)
-                level = IncumbentLevel(cloud, f"http://127.0.0.1:{port}")
+                level = GoServerLevel(cloud, f"http://127.0.0.1:{port}")
                 yield level
                 for client in level.clients:
                     client.writer.transport.abort()
@@ -93,5 +93,5 @@ async def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     async with asyncio.timeout(START):
         while not await listens(port):
             if process.poll() is not None:
-                raise RuntimeError(f"the incumbent ended at once; see {log}")
+                raise RuntimeError(f"the Go server ended at once; see {log}")
             await asyncio.sleep(0.02)
