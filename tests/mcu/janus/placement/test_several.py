@@ -258,7 +258,7 @@ async def test_streams_of_a_frozen_janus_are_published_on_the_other_and_removed_
 
 
 @pytest.mark.full
-async def test_streams_of_a_frozen_janus_are_lost_after_the_reclaim_timeout(loopback: None) -> None:
+async def test_streams_of_a_janus_that_stays_frozen_are_lost(loopback: None) -> None:
     async with start_several(2) as group:
         await group.start()
         call = group.new_call()
