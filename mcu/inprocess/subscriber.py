@@ -261,7 +261,9 @@ class InprocessSubscriber:
         """
         tracks = {track.mid: track for track in self.publisher.tracks.values()}
         for mid in [mid for mid in self._down_tracks if mid not in tracks]:
-            self._down_tracks.pop(mid).close()
+            ended = self._down_tracks.pop(mid)
+            ended.close()
+            self._transport.forget_sent(ended.track.ssrc, ended.track.rtx_ssrc)
         sections = [
             self._section(tracks[section.mid]) if section.mid in tracks else section for section in self._sections
         ]

@@ -14,6 +14,8 @@ upgrade moves one of these:
 - ``pylibsrtp.Session``: ``_cdata`` and ``_buffer`` are replaced. Their 1500 bytes leave 1356 for a packet, and some
   senders use more (GStreamer's payloaders 1400).
 - ``_register_data_receiver`` is overridden: an exception in SCTP (aiortc asserts on received data) would end DTLS.
+- ``aioice.Connection.data_received``, ``request_received`` and ``check_incoming``, and the handlers of chunks in
+  ``RTCSctpTransport`` are overridden: they keep what a peer sends without bound, or compute on it.
 - ``RTCDataChannel`` counts a label in characters where RFC 8832 requires bytes: see ``ChannelLabel``.
 """
 
@@ -23,15 +25,27 @@ import asyncio
 import logging
 import random
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any, cast
 
 import aioice
 import pylibsrtp
 from aioice.candidate import candidate_foundation, candidate_priority
 from aioice.ice import CandidatePair, StunProtocol, get_host_addresses
+from aioice.stun import Message
 from aiortc import RTCCertificate, RTCDtlsFingerprint, RTCDtlsParameters, RTCDtlsTransport, RTCIceTransport
 from aiortc.rtcdtlstransport import DataReceiver
+from aiortc.rtcsctptransport import (
+    DATA_CHANNEL_OPEN,
+    WEBRTC_DCEP,
+    Chunk,
+    DataChunk,
+    ForwardTsnChunk,
+    RTCSctpTransport,
+    SackChunk,
+)
 from pylibsrtp import SRTP_MAX_TRAILER_LEN
 from pylibsrtp._binding import ffi
 
@@ -40,7 +54,23 @@ from mcu.inprocess.settings import InprocessSettings
 RECEIVE_BUFFER = 1 << 20  # bytes per UDP socket: keyframes come in bursts
 SRTP_BUFFER = 1 << 16  # bytes: the largest datagram
 MAX_PACKET = 65507 - SRTP_MAX_TRAILER_LEN  # bytes that fit into one IPv4 datagram once encrypted
+APPLICATION_DATA = 23  # content type of a DTLS record (RFC 6347, 4.1)
 COMPONENT = 1  # RTP and RTCP share one (RFC 8834, 4.5)
+
+MAX_QUEUED = 256  # DTLS records that wait for DTLS
+MAX_RECORD = 2048  # bytes of a DTLS record
+MAX_DATA_RECORD = 1500  # bytes of one with application data: aiortc reads no more, and keeps the rest for ever
+MAX_REMOTE_CANDIDATES = 128  # with those learned from connectivity checks
+SCTP_CPU = 0.2  # seconds of CPU per second that SCTP of one connection may take
+SCTP_WINDOW = 1 << 19  # bytes that a peer may have on the way
+MAX_TSN_AHEAD = 512  # numbers ahead of the first missing chunk: more do not fit into one SACK
+MAX_WAITING = 512  # chunks of one SCTP stream that wait for a missing one
+MAX_FRAGMENTS = 256  # of one message: 64 KiB in parts of 256 bytes
+MAX_KEPT_CHUNKS = 2048  # of all SCTP streams
+COUNT_CHUNKS_EVERY = 64
+MAX_STREAMS = 1024  # SCTP streams
+MAX_OPEN_CHANNELS = 64  # data channels of one connection, with those that are being closed
+MAX_CHANNEL_OPEN = 1024  # bytes of a DATA_CHANNEL_OPEN, with label and protocol
 
 log = logging.getLogger("portunus.inprocess")
 
@@ -91,6 +121,14 @@ class DtlsTransport(RTCDtlsTransport):
             reader.cancel()
             await asyncio.wait([reader])
 
+    def forget_received(self, ssrcs: Iterable[bytes]) -> None:
+        """Free the SRTP state of received SSRCs."""
+        _remove_streams(self._rx_srtp, (int.from_bytes(ssrc, "big") for ssrc in ssrcs))
+
+    def forget_sent(self, ssrcs: Iterable[int]) -> None:
+        """Free the SRTP state of sent SSRCs."""
+        _remove_streams(self._tx_srtp, ssrcs)
+
     def _setup_srtp(self) -> None:
         super()._setup_srtp()
         if self._tx_srtp is not None and self._rx_srtp is not None:
@@ -99,10 +137,18 @@ class DtlsTransport(RTCDtlsTransport):
             self.unprotect_rtp, self.unprotect_rtcp = self._rx_srtp.unprotect, self._rx_srtp.unprotect_rtcp
 
     def _register_data_receiver(self, receiver: DataReceiver) -> None:
-        super()._register_data_receiver(_SctpExceptionGuard(receiver))
+        super()._register_data_receiver(_SctpGuard(receiver))
 
     def _unregister_data_receiver(self, receiver: DataReceiver) -> None:
         self._data_receiver = None
+
+
+def _remove_streams(session: pylibsrtp.Session | None, ssrcs: Iterable[int]) -> None:
+    if session is None:
+        return
+    for ssrc in ssrcs:
+        with suppress(pylibsrtp.Error):  # nothing was sent or received
+            session.remove_stream(ssrc)
 
 
 def enlarge_buffers(*sessions: pylibsrtp.Session) -> None:
@@ -113,19 +159,110 @@ def enlarge_buffers(*sessions: pylibsrtp.Session) -> None:
         session._buffer = ffi.buffer(memory)
 
 
-class _SctpExceptionGuard:
-    """A data receiver that keeps an exception in SCTP from ending DTLS."""
+class _SctpGuard:
+    """A data receiver that keeps SCTP from ending DTLS by an exception, and from taking more than its share of CPU.
 
-    def __init__(self, receiver: DataReceiver) -> None:
+    Beyond ``SCTP_CPU`` seconds of a second packets are dropped, as if they were lost.
+    """
+
+    def __init__(self, receiver: DataReceiver, cpu_clock: Callable[[], float] = time.thread_time) -> None:
         self._receiver = receiver
+        self._cpu_clock = cpu_clock
+        self._spent = 0.0  # seconds of CPU in the current second
+        self._timer: asyncio.TimerHandle | None = None
+        self._failed = False
 
     async def _handle_data(self, data: bytes) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(1.0, self._begin_second)
+        elif self._spent > SCTP_CPU:
+            return
+        begun = self._cpu_clock()
         try:
             await self._receiver._handle_data(data)
         except ConnectionError:
             raise
         except Exception:
-            log.warning("SCTP failed on received data", exc_info=True)
+            if not self._failed:
+                log.warning("SCTP failed on received data; further failures of this connection are not logged")
+                log.debug("SCTP failed", exc_info=True)
+            self._failed = True
+        self._spent += self._cpu_clock() - begun
+
+    def _begin_second(self) -> None:
+        self._spent, self._timer = 0.0, None
+
+
+class SctpTransport(RTCSctpTransport):
+    """SCTP with bounds on the data that a peer can have it keep.
+
+    A chunk beyond a bound is dropped without being acknowledged, as if it were lost. A message that does not end ends
+    the association.
+    """
+
+    def __init__(self, dtls: DtlsTransport) -> None:
+        super().__init__(dtls)
+        self._advertised_rwnd = SCTP_WINDOW
+        self._inbound_streams_max = MAX_STREAMS
+        self._ended = False
+        self._uncounted = 0  # chunks received since ``kept_chunks`` was last checked
+
+    @property
+    def kept_chunks(self) -> int:
+        """The received chunks of messages that are incomplete, or out of order."""
+        return sum(len(stream.reassembly) for stream in self._inbound_streams.values())
+
+    async def _receive_chunk(self, chunk: Chunk) -> None:
+        if not self._ended:
+            await super()._receive_chunk(chunk)
+
+    async def _receive_data_chunk(self, chunk: DataChunk) -> None:
+        if self._last_received_tsn is None or chunk.stream_id >= MAX_STREAMS:
+            return
+        ahead = chunk.tsn - self._last_received_tsn & 0xFFFFFFFF
+        if MAX_TSN_AHEAD < ahead < 1 << 31:
+            return
+        stream = self._inbound_streams.get(chunk.stream_id)
+        waiting = 0 if stream is None else len(stream.reassembly)
+        if ahead > 1 and (waiting >= MAX_WAITING or self._advertised_rwnd < 0):
+            return
+        self._uncounted += 1
+        if self._uncounted >= COUNT_CHUNKS_EVERY:
+            self._uncounted = 0
+            self._ended = self.kept_chunks > MAX_KEPT_CHUNKS
+        if self._ended or waiting >= MAX_WAITING + MAX_FRAGMENTS or self._advertised_rwnd < -SCTP_WINDOW:
+            await self._end()
+            return
+        await super()._receive_data_chunk(chunk)
+
+    async def _end(self) -> None:
+        log.info("data channels of a connection end: their client sent a message without end")
+        self._ended = True
+        self._inbound_streams.clear()
+        await self._abort()
+        self._set_state(self.State.CLOSED)
+
+    async def _receive_sack_chunk(self, chunk: SackChunk) -> None:
+        newest = self._local_tsn - 1 & 0xFFFFFFFF
+        outstanding = newest - self._last_sacked_tsn & 0xFFFFFFFF
+        acknowledged = chunk.cumulative_tsn - self._last_sacked_tsn & 0xFFFFFFFF
+        end = 0
+        for first, last in chunk.gaps:
+            if not end < first <= last <= outstanding:
+                return
+            end = last
+        if acknowledged <= outstanding:
+            await super()._receive_sack_chunk(chunk)
+
+    async def _receive_forward_tsn_chunk(self, chunk: ForwardTsnChunk) -> None:
+        if self._last_received_tsn is not None and all(id < MAX_STREAMS for id, _ in chunk.streams):
+            await super()._receive_forward_tsn_chunk(chunk)
+
+    async def _data_channel_receive(self, stream_id: int, pp_id: int, data: bytes) -> None:
+        opens = pp_id == WEBRTC_DCEP and data[:1] == bytes([DATA_CHANNEL_OPEN])
+        if opens and (len(self._data_channels) >= MAX_OPEN_CHANNELS or len(data) > MAX_CHANNEL_OPEN):
+            return
+        await super()._data_channel_receive(stream_id, pp_id, data)
 
 
 class _IceTransportAdapter:
@@ -152,6 +289,7 @@ class IceTransport(aioice.Connection):
         self.receive_srtp: Callable[[bytes], object] = receive
         self.drops_received = False  # whether all received datagrams are dropped, for tests
         self._renewal: asyncio.Future[None] | None = None  # done once the client's next transport is nominated
+        self._sources: set[tuple[str, int]] = set()  # addresses of the client: in its candidates, or of its checks
 
     async def get_component_candidates(
         self,
@@ -187,10 +325,39 @@ class IceTransport(aioice.Connection):
     def add(self, candidate: aioice.Candidate) -> None:
         """Add a remote candidate whose address is an IP literal."""
         self._add_remote_candidate(candidate, candidate.host)
+        self._add_source((candidate.host, candidate.port))
         if self._renewal is not None and not self._renewal.done():  # aioice's own checks are over
             for pair in self._check_list:
                 if pair.state is CandidatePair.State.FROZEN:
                     self.check_start_task(pair)
+
+    def data_received(self, data: bytes, component: int) -> None:
+        """Queue a DTLS record; drop it while too many wait."""
+        if self._queue.qsize() < MAX_QUEUED:
+            super().data_received(data, component)
+
+    def is_source(self, address: tuple[str, int]) -> bool:
+        """Return whether a datagram other than STUN may come from an address."""
+        return address in self._sources
+
+    def request_received(self, message: Message, addr: tuple[str, int], protocol: StunProtocol) -> None:
+        """Answer a connectivity check; remember the address of an authentic one that comes before ``connect``."""
+        super().request_received(message, addr, protocol)
+        if self._early_checks and self._early_checks[-1][0] is message:
+            self._add_source(addr)
+
+    def check_incoming(self, message: Message, addr: tuple[str, int], protocol: StunProtocol) -> None:
+        """Handle an authentic check, unless it would add a candidate beyond the limit."""
+        if addr not in self._sources and len(self._remote_candidates) >= MAX_REMOTE_CANDIDATES:
+            return
+        self._add_source(addr)
+        super().check_incoming(message, addr, protocol)
+
+    def _add_source(self, address: tuple[str, int]) -> None:
+        if len(self._sources) >= 2 * MAX_REMOTE_CANDIDATES:
+            self._sources.clear()
+            self._sources.update((c.host, c.port) for c in self._remote_candidates[-MAX_REMOTE_CANDIDATES:])
+        self._sources.add(address)
 
     def renew(self, ufrag: str, password: str) -> asyncio.Future[None]:
         """Expect another transport of the client, with these credentials; the future is done once it is nominated.
@@ -242,14 +409,42 @@ class _DemultiplexingSocket(StunProtocol):
             return
         first = data[0]
         if 127 < first < 192:
-            self._ice.receive_srtp(data)
+            if self._ice.is_source(addr[:2]):
+                self._ice.receive_srtp(data)
         elif 19 < first < 64:
-            self.receiver.data_received(data, COMPONENT)
+            if self._ice.is_source(addr[:2]):
+                for record in dtls_records(data):
+                    self._ice.data_received(record, COMPONENT)
         elif first < 4:
             try:
                 super().datagram_received(data, addr)
             except Exception:
                 log.debug("aioice failed on a STUN message", exc_info=True)
+
+
+def dtls_records(datagram: bytes) -> Iterator[bytes]:
+    """Yield the DTLS records of a datagram, without too large ones, up to the first malformed one.
+
+    aiortc reads one record for each datagram, and would keep the others.
+    """
+    at = 0
+    while at < len(datagram):
+        first = datagram[at]
+        if 31 < first < 64:  # DTLS 1.3, encrypted (RFC 9147, 4)
+            header = 2 + bool(first & 0x08) + 2 * bool(first & 0x04)
+            has_length = first & 0x04
+        else:
+            header, has_length = 13, 1
+        if at + header > len(datagram):
+            return
+        length = int.from_bytes(datagram[at + header - 2 : at + header], "big") if has_length else len(datagram)
+        end = min(at + header + length, len(datagram)) if not has_length else at + header + length
+        if end > len(datagram):
+            return
+        is_data = first == APPLICATION_DATA or first > 31
+        if end - at <= (MAX_DATA_RECORD if is_data else MAX_RECORD):
+            yield datagram[at:end]
+        at = end
 
 
 def _machine_addresses() -> tuple[str, ...]:

@@ -24,12 +24,14 @@ from mcu.inprocess.transport.aiortc_internals import (
     DtlsTransport,
     IceTransport,
     NoSocketError,
+    SctpTransport,
 )
 from mcu.inprocess.transport.impairment import ImpairedLink, Impairment
 from sdp.document import SdpError
 
 CONNECT_TIMEOUT = 30.0  # seconds from the client's first description to a connection
 MAX_CANDIDATES = 64  # of one client: each is an address that connectivity checks are sent to
+MAX_SSRCS = 512  # received ones: a browser has two for each layer of a medium
 
 log = logging.getLogger("portunus.inprocess")
 
@@ -71,6 +73,8 @@ class PeerTransport:
         self._lost = False
         self._send_datagram: Callable[[bytes], bool] = self._ice.send_now
         self._impaired_links: tuple[ImpairedLink, ...] = ()
+        self._ssrcs: set[bytes] = set()  # received lately
+        self._older_ssrcs: set[bytes] = set()  # received before
         self._listener_faults = 0  # packets at which the listener raised
         self.connected = False
 
@@ -190,7 +194,7 @@ class PeerTransport:
     def enable_channels(self) -> None:
         """Start SCTP, as soon as the client has accepted it and the connection is up."""
         if self._sctp is None:
-            self._sctp = RTCSctpTransport(self._dtls)
+            self._sctp = SctpTransport(self._dtls)
             self._sctp.on("datachannel", self._listener.on_channel)
             if self.connected:
                 self._start_sctp()
@@ -340,12 +344,26 @@ class PeerTransport:
             return
         try:
             if 192 <= data[1] <= 208:  # RFC 5761, 4
-                self._listener.on_rtcp(rtcp(data))
+                ssrc, packet, deliver = data[4:8], rtcp(data), self._listener.on_rtcp
             else:
-                self._listener.on_rtp(rtp(data))
+                ssrc, packet, deliver = data[8:12], rtp(data), self._listener.on_rtp
+            if ssrc not in self._ssrcs:
+                self._note_ssrc(ssrc)
+            deliver(packet)
         except pylibsrtp.Error:
             log.debug("a packet could not be decrypted")
         except Exception:
             self._listener_faults += 1
             if self._listener_faults == 1:
                 log.exception("a packet could not be forwarded; further ones of this connection are only counted")
+
+    def _note_ssrc(self, ssrc: bytes) -> None:
+        """Note an authentic SSRC; libsrtp keeps a state for each, here for the last ``MAX_SSRCS`` to twice as many."""
+        self._ssrcs.add(ssrc)
+        if len(self._ssrcs) >= MAX_SSRCS:
+            self._dtls.forget_received(self._older_ssrcs - self._ssrcs)
+            self._older_ssrcs, self._ssrcs = self._ssrcs, set()
+
+    def forget_sent(self, *ssrcs: int) -> None:
+        """Free the SRTP state of SSRCs that are never sent again."""
+        self._dtls.forget_sent(ssrcs)

@@ -1,0 +1,138 @@
+"""What strangers and clients send to a transport without end is not kept, by counts of records, bytes and objects."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+
+import aioice
+import pytest
+from aiortc import RTCSctpTransport
+from aiortc.rtcsctptransport import DataChunk, SackChunk
+
+from mcu.inprocess import InprocessSettings
+from mcu.inprocess.forwarding import rtp
+from mcu.inprocess.transport import aiortc_internals as internals
+from mcu.inprocess.transport import peer_transport
+from mcu.inprocess.transport.aiortc_internals import DtlsTransport, IceTransport, SctpTransport, dtls_records
+from mcu.inprocess.transport.peer_transport import PeerTransport
+from sdp.candidates import parse
+from tests.mcu.inprocess.transport.test_peer_transport import RecordingTransportListener, connection
+
+SETTINGS = InprocessSettings(address="127.0.0.1")
+
+
+def record(size: int, content_type: int = 22) -> bytes:
+    return bytes([content_type, 0xFE, 0xFD]) + bytes(8) + size.to_bytes(2, "big") + bytes(size)
+
+
+async def test_datagrams_of_strangers_are_not_kept_before_ice() -> None:
+    ice = IceTransport(SETTINGS, lambda data: None, controlling=False)
+    await ice.gather_candidates()
+    port = ice.local_candidates[0].port
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        for _ in range(2000):
+            stranger.sendto(record(1000), ("127.0.0.1", port))
+            await asyncio.sleep(0)
+        assert ice._queue.qsize() == 0
+        address, own_port = "127.0.0.1", stranger.getsockname()[1]
+        text = f"candidate:1 1 udp 1 {address} {own_port} typ host"
+        known = parse(text)
+        ice.add(aioice.Candidate("1", 1, "udp", known.priority, address, own_port, "host"))
+        for _ in range(2000):
+            stranger.sendto(record(1000), ("127.0.0.1", port))
+            await asyncio.sleep(0)
+        assert 0 < ice._queue.qsize() <= internals.MAX_QUEUED
+    await ice.close()
+
+
+def test_each_record_of_a_datagram_is_read_and_large_ones_are_dropped() -> None:
+    small, data = record(20), record(1400, 23)
+    assert list(dtls_records(small + data + small)) == [small, data, small]
+    assert list(dtls_records(record(1600, 23) + small)) == [small]
+    assert list(dtls_records(record(5000))) == []
+    assert list(dtls_records(small + record(50)[:-1])) == [small]
+    assert list(dtls_records(b"")) == []
+    for _ in range(200):
+        datagram = bytes([20]) + os.urandom(60)
+        assert sum(map(len, dtls_records(datagram))) <= len(datagram)
+    unified = bytes([0x2C, 0, 1, 0, 3]) + b"abc"
+    assert list(dtls_records(unified + unified)) == [unified, unified]
+
+
+def sctp() -> SctpTransport:
+    dtls = DtlsTransport(IceTransport(SETTINGS, lambda data: None, controlling=True))
+    association = SctpTransport(dtls)
+    association._last_received_tsn = 0
+    association._remote_port = 5000
+    association._last_sacked_tsn = association._local_tsn - 1 & 0xFFFFFFFF
+    return association
+
+
+def chunk(tsn: int, flags: int, size: int = 1000, stream: int = 0, number: int = 0) -> DataChunk:
+    made = DataChunk(flags)
+    made.tsn, made.stream_id, made.stream_seq, made.protocol, made.user_data = tsn, stream, number, 53, bytes(size)
+    return made
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+async def test_message_without_end_ends_the_association(size: int) -> None:
+    association = sctp()
+    for tsn in range(1, 5000):
+        await association._receive_chunk(chunk(tsn, 1 << 1 if tsn == 1 else 0, size))
+        assert association.kept_chunks <= internals.MAX_WAITING + internals.MAX_FRAGMENTS
+    assert association.kept_chunks == 0
+    assert association._association_state is RTCSctpTransport.State.CLOSED
+
+
+async def test_beginnings_of_messages_in_many_streams_are_not_kept_without_bound() -> None:
+    association = sctp()
+    for tsn in range(1, 20_000):
+        await association._receive_chunk(chunk(tsn, 1 << 1, 1, tsn % 65536))
+        assert association.kept_chunks <= internals.MAX_KEPT_CHUNKS + internals.COUNT_CHUNKS_EVERY
+        assert len(association._inbound_streams) <= internals.MAX_STREAMS
+
+
+async def test_chunks_behind_a_missing_one_are_kept_up_to_a_bound_and_the_missing_one_is_taken() -> None:
+    association = sctp()
+    for tsn in range(2, 5000):
+        await association._receive_chunk(chunk(tsn, 3, 100, number=tsn - 1))
+    kept = association.kept_chunks
+    assert 0 < kept <= internals.MAX_TSN_AHEAD
+    assert len(association._sack_misordered) <= internals.MAX_TSN_AHEAD
+    await association._receive_chunk(chunk(1, 3, 100))
+    assert association._last_received_tsn == kept + 1
+
+
+async def test_acknowledgement_of_what_was_never_sent_is_ignored() -> None:
+    association = sctp()
+    before = association._last_sacked_tsn
+    sack = SackChunk()
+    sack.cumulative_tsn, sack.gaps = before, [(1, 65535)] * 300
+    await association._receive_chunk(sack)
+    sack.cumulative_tsn, sack.gaps = before + 1000 & 0xFFFFFFFF, []
+    await association._receive_chunk(sack)
+    assert association._last_sacked_tsn == before
+
+
+async def test_srtp_state_is_kept_for_the_last_ssrcs_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    removed: list[int] = []
+    monkeypatch.setattr(internals, "_remove_streams", lambda session, ssrcs: removed.extend(ssrcs))
+    async with connection() as (transport, listener):
+        for ssrc in range(1, 4 * peer_transport.MAX_SSRCS):
+            transport.send_rtp(rtp.HEADER.pack(rtp.VERSION_BITS, 96, ssrc, 0, 1_000_000))  # a stream that goes on
+            transport.send_rtp(rtp.HEADER.pack(rtp.VERSION_BITS, 96, 1, 0, ssrc))
+            if ssrc % 50 == 0:
+                await asyncio.sleep(0.001)
+        await listener.until(lambda: len(listener.packets) >= 4 * peer_transport.MAX_SSRCS)
+    assert len(removed) >= peer_transport.MAX_SSRCS
+    assert len(set(removed)) == len(removed)
+    assert 1_000_000 not in removed
+
+
+async def test_transport_that_was_never_connected_forgets_nothing() -> None:
+    transport = PeerTransport(SETTINGS, RecordingTransportListener(), controlling=True)
+    transport.forget_sent(1, 2)
+    await transport.open()
+    await transport.close()
