@@ -50,4 +50,5 @@ async def test_each_sweep_of_the_flows_is_offered_to_the_housekeeper() -> None:
             harness.dispatch.sweep,
             harness.pings.sweep,
             harness.services.throttling.sweep,
+            harness.flows.outbox_totals.sweep,
         )
