@@ -1,4 +1,4 @@
-"""Joins that Nextcloud is being asked about, and its requests about their sessions that arrive meanwhile.
+"""Joins that wait for Nextcloud's answer, and requests of Nextcloud about their sessions that arrive before it.
 
 Nextcloud's answer to a join and its own requests arrive on different connections, so in any order: call membership,
 permissions or a disinvitation may arrive before the session is in the room. Each is kept until the join is complete.
@@ -18,7 +18,7 @@ from gateway.wire.backend import ParticipantEntry
 
 
 class PendingJoin:
-    """A join that Nextcloud has not answered yet, and what it has reported about the session since the request."""
+    """A join that Nextcloud has not answered yet, and the state of its session by Nextcloud's requests meanwhile."""
 
     __slots__ = ("entry", "in_call", "permissions", "room", "room_session_id", "session", "withdrawn")
 
@@ -70,7 +70,7 @@ class PendingJoins:
         return sum(len(joins) for joins in self._joins.values())
 
     def add(self, session: Session, room: RoomKey, room_session: str) -> PendingJoin:
-        """Register a join that Nextcloud is asked about now."""
+        """Register a join before Nextcloud is asked about it."""
         pending = PendingJoin(session, room, RoomSessionId(room_session))
         self._joins.setdefault(room, []).append(pending)
         return pending

@@ -60,7 +60,7 @@ class Dispatcher:
     # -- events of connections
 
     def admits(self, address: Address) -> bool:
-        """Return whether one more connection from this address is allowed; to be asked before ``opened``."""
+        """Return whether one more connection from this address is allowed; call it before ``opened``."""
         return self._admission.admits(address)
 
     def opened(self, connection: Connection) -> ClientConnection:
@@ -137,14 +137,14 @@ class Dispatcher:
 
     def _refill(self, client: ClientConnection, bucket: TokenBucket) -> bool:
         """Refill a client's token bucket; ``False`` if the client exceeds its rate, which closes its connection."""
-        stranger = client.session is None
-        if not stranger and bucket.refill(self._services.settings.limits, self._services.clock()):
+        before_hello = client.session is None
+        if not before_hello and bucket.refill(self._services.settings.limits, self._services.clock()):
             return True
-        period = "before_hello" if stranger else "per_second"
+        period = "before_hello" if before_hello else "per_second"
         self._services.count_excess(f"{'messages' if bucket.messages < 0.0 else 'bytes'}_{period}")
         self._send(client, _TOO_MANY)
         client.connection.finish()
-        if stranger:
+        if before_hello:
             client.set_gone()  # a hello that is being authenticated opens no session
         return False
 

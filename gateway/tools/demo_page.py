@@ -75,10 +75,10 @@ def page_routes(backend: DemoBackend) -> list[web.RouteDef]:
     async def join(request: web.Request) -> web.Response:
         body = await _read(request, _Join)
         try:
-            ticket = backend.join(body.name.strip(), body.room.strip(), body.person, body.previous)
+            credentials = backend.join(body.name.strip(), body.room.strip(), body.person, body.previous)
         except TooManyParticipants as error:
             raise web.HTTPServiceUnavailable(text="the demo backend is full") from error
-        return _json(ticket)
+        return _json(credentials)
 
     async def call(request: web.Request) -> web.Response:
         body = await _read(request, _Call)

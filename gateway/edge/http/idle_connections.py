@@ -1,7 +1,7 @@
 """The TCP connections on which no request is being served: new ones, and those kept after an answer.
 
-Source: docs/operations.md, "Limits". Beyond a number for each peer, or when descriptors run out, the one that has been
-idle longest is closed. So a client that sends its request at once is always served, whatever others leave open.
+Source: docs/operations.md, "Limits". If a peer has too many, or if descriptors run out, the longest idle connection is
+closed. So a client that sends its request at once is always served, however many connections others leave open.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from gateway.core.limits import exceeds
 
 
 class IdleConnection(Protocol):
-    """A connection that may be closed at any moment, since its peer waits for nothing."""
+    """A connection that may be closed at any moment, since its peer waits for no answer."""
 
     @property
     def peer(self) -> str:
-        """The address of the other side of the TCP connection, of a proxy perhaps."""
+        """The address of the TCP peer, which may be a proxy."""
 
     @property
     def has_scarce_descriptor(self) -> bool:

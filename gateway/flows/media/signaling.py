@@ -41,7 +41,7 @@ class MediaSignaling:
         """The decisions about bitrates and codecs."""
         return self._quality
 
-    # -- what an operator sees
+    # -- statistics
 
     @property
     def open_streams(self) -> tuple[int, int]:
@@ -112,7 +112,7 @@ class MediaSignaling:
         return check(message)
 
     def handle(self, session: Session, recipient: SessionId, message: MediaMessage, request_id: str) -> None:
-        """Check and carry out a media message of a session; a failure that comes later is sent to its client.
+        """Check and carry out a media message of a session; a later failure is sent to the client.
 
         Raises:
             ProtocolError: the message is malformed, or cannot be carried out.

@@ -1,4 +1,4 @@
-"""The connection to one Janus: made, checked, kept, and made again.
+"""The connection to one Janus server: connect, check, keep alive, reconnect.
 
 When it breaks and Janus is still there, the session is claimed over the next one and its streams go on; they are lost
 when Janus is gone, has ended the session, or does not come back in time. The log says once what is missing, not at
@@ -49,7 +49,7 @@ NOT_TRIED = "Janus has not been asked yet"
 
 
 class NoConnection(Exception):
-    """An attempt to connect failed; the text says why."""
+    """An attempt to connect failed; the text is the reason."""
 
     def __init__(self, reason: str, *, gone: bool = False, reached: bool = True) -> None:
         super().__init__(reason)
@@ -202,7 +202,7 @@ class JanusConnector:
         """Connect to Janus' WebSocket API.
 
         Raises:
-            NoConnection: it failed.
+            NoConnection: the attempt failed.
         """
         try:
             async with asyncio.timeout(min(self._timeout, CONNECT)):
