@@ -46,10 +46,11 @@ def layers(section: MediaSection, direction: str) -> dict[str, bool]:
 def lowest_first(rids: Sequence[str]) -> list[str]:
     """Return the layers' names in order, the lowest resolution first.
 
-    Unknown names are taken for highest first: RFC 8853 lists the preferred layer first.
+    Layers with unknown names are taken in their order: by webrtc-pc's default for ``scaleResolutionDownBy`` the first
+    one is the smallest.
     """
     if set(rids) <= _SPATIAL.keys() and not {"q", "f"}.isdisjoint(rids):
         return sorted(rids, key=_SPATIAL.__getitem__)
     if set(rids) <= _RELATIVE.keys():
         return sorted(rids, key=_RELATIVE.__getitem__)
-    return list(reversed(rids))
+    return list(rids)

@@ -83,7 +83,7 @@ class ReceiveTrack:
             rtp_streams.append(rtp_stream)
         for ended in known.values():
             self.feedback.forget(ended)
-        self.rtp_streams = tuple(rtp_streams)
+        self.rtp_streams = _smallest_first(tuple(rtp_streams))
         self.update_vp8_parsing()
 
     def update_vp8_parsing(self) -> None:
@@ -168,6 +168,14 @@ class ReceiveTrack:
             return lower[-1]
         return sent[0][1] if sent else None
 
+    def order_layers(self, now: float) -> None:
+        """Order the layers by the size of their pictures, as far as known; the names in the offer may mislead."""
+        ordered = _smallest_first(self.rtp_streams)
+        if ordered != self.rtp_streams:
+            self.rtp_streams = ordered
+            for down_track in self._down_tracks:
+                down_track.update_stream(now)
+
     def pack_extension(self, packet: rtp.RtpPacket, now: float) -> bytes:
         """Return the header extension with which a packet is forwarded."""
         elements = [self._mid_element]
@@ -206,3 +214,9 @@ class ReceiveTrack:
         for rtp_stream in self.rtp_streams:
             rtp_stream.remove_down_track(down_track)
         self.update_vp8_parsing()
+
+
+def _smallest_first(rtp_streams: tuple[RtpStream, ...]) -> tuple[RtpStream, ...]:
+    """Return layers with those of known picture sizes in the order of these, in the places that they have."""
+    measured = iter(sorted((stream for stream in rtp_streams if stream.area), key=lambda stream: stream.area))
+    return tuple(next(measured) if stream.area else stream for stream in rtp_streams)

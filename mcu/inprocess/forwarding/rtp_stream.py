@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mcu.base import MediaKind
 from mcu.inprocess.forwarding import rtcp, rtp
-from mcu.inprocess.forwarding.payload_descriptor import Vp8Descriptor, parse_vp8, starts_keyframe
+from mcu.inprocess.forwarding.payload_descriptor import Vp8Descriptor, parse_vp8, starts_keyframe, vp8_area
 from mcu.inprocess.forwarding.reception_statistics import ReceptionStatistics
 from mcu.inprocess.negotiation.parameters import OfferedStream
 
@@ -53,6 +53,7 @@ class RtpStream:
         self.octets = 0  # of payloads
         self.recovered = 0  # packets that arrived first as a retransmission
         self.keyframe_requests = 0
+        self.area = 0  # pixels of a picture; 0 = not known
         self.last_packet_at: float | None = None  # monotonic
         self.reception = ReceptionStatistics(track.codec.payload.clock_rate)
         self._lost_before = 0  # packets of the earlier SSRCs
@@ -149,6 +150,8 @@ class RtpStream:
             parse_vp8(packet.payload) if track.parses_vp8 else None,
         )
         self._history[number & HISTORY - 1] = stored
+        if stored.vp8 is not None and stored.vp8.keyframe and track.is_simulcast:
+            self._measure(packet.payload, now)
         if self._history_octets > MAX_HISTORY_OCTETS:
             self._clear_history(stored)
         if newest is None or number > newest.number:
@@ -160,6 +163,13 @@ class RtpStream:
             down_track.forward(stored)
         if track.supports_nack:
             self.send_nacks(now)
+
+    def _measure(self, keyframe: bytes, now: float) -> None:
+        """Note the size of the pictures, by which the track orders its layers."""
+        area = vp8_area(keyframe)
+        if area and area != self.area:
+            self.area = area
+            self.track.order_layers(now)
 
     def _clear_history(self, newest: StoredPacket) -> None:
         """Drop all stored packets but the newest; it takes every place, so that older packets count as duplicates."""

@@ -10,7 +10,7 @@ from mcu.base import MediaSelection, PublishOptions
 from tests.mcu.inprocess.tabs import WAIT, PageStatistics, Tab, Tabs
 
 CAMERA = {"video": {"width": 1280, "height": 720}}
-LAYERS = [
+LAYERS: list[dict[str, object]] = [
     {"rid": "q", "scaleResolutionDownBy": 4, "maxBitrate": 150_000},
     {"rid": "h", "scaleResolutionDownBy": 2, "maxBitrate": 500_000},
     {"rid": "f", "maxBitrate": 1_500_000},
@@ -26,9 +26,18 @@ async def wait_for_width(tab: Tab, width: int) -> PageStatistics:
     return statistics
 
 
+def renamed(layers: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Return the layers with names that say nothing about their sizes."""
+    return [{**layer, "rid": f"r{place}"} for place, layer in enumerate(layers)]
+
+
 @pytest.mark.full
-@pytest.mark.parametrize("layers", [LAYERS, LAYERS[::-1]], ids=["lowest first", "highest first"])
-async def test_layers_are_switched_up_and_down(tabs: Tabs, layers: list[object]) -> None:
+@pytest.mark.parametrize(
+    "layers",
+    [LAYERS, LAYERS[::-1], renamed(LAYERS), renamed(LAYERS[::-1])],
+    ids=["lowest first", "highest first", "unnamed, lowest first", "unnamed, highest first"],
+)
+async def test_layers_are_switched_up_and_down(tabs: Tabs, layers: list[dict[str, object]]) -> None:
     await tabs.publish({**CAMERA, "audio": True}, PublishOptions(), layers)
     subscriber = await tabs.subscribe()
     await wait_for_width(tabs.carol, WIDTHS[2])  # the best without a selection

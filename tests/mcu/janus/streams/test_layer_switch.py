@@ -117,7 +117,15 @@ def test_the_layer_is_read_from_janus_event(data: str, substream: int | None) ->
 
 @pytest.mark.parametrize(
     ("rids", "order"),
-    [("h m l", "hml"), ("q h f", "lmh"), ("l m h", "lmh"), ("a b c", "hml"), ("h q f", ""), ("q", "")],
+    [
+        ("h m l", "hml"),
+        ("q h f", "lmh"),
+        ("l m h", "lmh"),
+        ("a b c", "lmh"),
+        ("r0 r1 r2", "lmh"),
+        ("h q f", ""),
+        ("q", ""),
+    ],
 )
 def test_the_order_of_layers_in_an_offer_is_recognised(rids: str, order: str) -> None:
     recorded = (FIXTURES / "chromium" / "simulcast.offer.sdp").read_text()
