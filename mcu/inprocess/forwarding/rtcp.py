@@ -14,6 +14,7 @@ SR, RR, SDES, RTPFB, PSFB = 200, 201, 202, 205, 206  # packet types
 NACK = 1  # format of RTPFB
 PLI, FIR, REMB = 1, 4, 15  # formats of PSFB
 MAX_BLOCKS = 31  # report blocks of one packet
+MAX_PARTS = 64  # packets of one compound packet
 
 _VERSION_BITS = 0x80
 _SENDER_INFO = Struct("!IQIII")
@@ -53,9 +54,12 @@ class FeedbackPacket(NamedTuple):
 
 
 def parse(data: bytes) -> Iterator[SenderReport | ReportBlock | FeedbackPacket]:
-    """Yield the sender infos, report blocks and feedback of a compound packet, up to the first malformed part."""
-    at = 0
-    while at + 8 <= len(data):
+    """Yield the sender infos, report blocks and feedback of a compound packet, up to the first malformed part.
+
+    Of a compound packet ``MAX_PARTS`` packets are read.
+    """
+    at = parts = 0
+    while at + 8 <= len(data) and (parts := parts + 1) <= MAX_PARTS:
         count, packet_type = data[at] & 0x1F, data[at + 1]
         end = at + 4 + 4 * int.from_bytes(data[at + 2 : at + 4], "big")
         if data[at] >> 6 != 2 or end > len(data):
@@ -95,7 +99,7 @@ def nacked_sequences(control_information: bytes) -> Iterator[int]:
 
 def fir_ssrcs(control_information: bytes) -> Iterator[int]:
     """Yield the SSRCs that a FIR requests a keyframe of."""
-    for at in range(0, len(control_information) - 7, 8):
+    for at in range(0, min(len(control_information), 8 * MAX_PARTS) - 7, 8):
         yield int.from_bytes(control_information[at : at + 4], "big")
 
 

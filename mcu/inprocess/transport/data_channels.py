@@ -11,7 +11,7 @@ from aiortc.exceptions import InvalidStateError
 
 from mcu.inprocess.transport.peer_transport import PeerTransport
 
-MAX_BUFFERED = 1 << 20  # bytes in a subscriber's send buffer beyond which messages are dropped
+MAX_BUFFERED = 1 << 20  # bytes that wait for a subscriber, on all its channels, beyond which messages are dropped
 MAX_CHANNELS = 32  # of one publisher
 MAX_QUEUED = 64  # messages queued for a subscriber whose channel is not open yet
 
@@ -90,7 +90,8 @@ class SubscriberChannels:
         """Send a message of the publisher's ``channel`` on its copy, once that is open."""
         queued = self._queued.get(channel)
         if queued is not None:
-            queued.append(message)
+            if sum(len(waiting) for one in self._queued.values() for waiting in one) + len(message) <= MAX_BUFFERED:
+                queued.append(message)
         elif (copy := self._copies.get(channel)) is not None:
             self._send(copy, message)
 
@@ -110,7 +111,7 @@ class SubscriberChannels:
         self._started = False
 
     def _send(self, copy: RTCDataChannel, message: Message) -> None:
-        if copy.bufferedAmount > MAX_BUFFERED:
+        if sum(one.bufferedAmount for one in self._copies.values()) > MAX_BUFFERED:
             if not self._dropped_messages:
                 log.warning("a subscriber is too slow for its data channel: messages are dropped")
             self._dropped_messages = True

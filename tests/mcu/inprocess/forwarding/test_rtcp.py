@@ -71,3 +71,8 @@ def test_remb_of_more_than_64_bits_is_rejected() -> None:
     assert rtcp.parse_remb(too_large) is None
     largest = b"REMB\x01" + (46 << 18 | 0x3FFFF).to_bytes(3, "big") + bytes(4)
     assert rtcp.parse_remb(largest) == 0x3FFFF << 46
+
+
+def test_only_the_first_packets_of_a_compound_packet_are_read() -> None:
+    assert len(list(rtcp.parse(rtcp.pack_pli(1, 2) * 5000))) == rtcp.MAX_PARTS
+    assert len(list(rtcp.fir_ssrcs(bytes(8 * 5000)))) == rtcp.MAX_PARTS
