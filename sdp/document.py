@@ -26,7 +26,7 @@ class SdpError(ValueError):
 
 
 class FrozenError(TypeError):
-    """A frozen description was edited; only a copy of it can be."""
+    """A frozen description was edited; only a copy can be edited."""
 
 
 class Section:
@@ -252,11 +252,11 @@ class Identity:
 
         Another user name fragment with the same fingerprint is an ICE restart.
         """
-        return _meet(self.ufrags, other.ufrags) or _meet(self.fingerprints, other.fingerprints)
+        return _overlap(self.ufrags, other.ufrags) or _overlap(self.fingerprints, other.fingerprints)
 
     def restarts_ice(self, other: Identity) -> bool:
         """Return whether this is the PeerConnection of ``other`` after an ICE restart."""
-        return _meet(self.fingerprints, other.fingerprints) and not _meet(self.ufrags, other.ufrags)
+        return _overlap(self.fingerprints, other.fingerprints) and not _overlap(self.ufrags, other.ufrags)
 
 
 def identity(description: Description) -> Identity:
@@ -271,7 +271,7 @@ def identity(description: Description) -> Identity:
     return Identity(frozenset(ufrags), frozenset(fingerprints))
 
 
-def _meet(one: frozenset[str], other: frozenset[str]) -> bool:
+def _overlap(one: frozenset[str], other: frozenset[str]) -> bool:
     return one == other or not one.isdisjoint(other)
 
 

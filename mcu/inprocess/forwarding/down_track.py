@@ -1,8 +1,8 @@
 """One medium on its way to one subscriber: layer selection, rewritten sequence numbers, retransmission, mute.
 
-SSRC and header extensions are the receive track's, so that all subscribers share everything behind the header. With
-simulcast one RTP stream at a time is forwarded, and another one takes over where a keyframe of it starts. VP8's
-temporal layers above the selected one are dropped.
+SSRC and header extensions are the receive track's, so that packets are equal for all subscribers except for the RTP
+header. With simulcast one RTP stream at a time is forwarded; a switch happens where a keyframe of the other stream
+starts. VP8's temporal layers above the selected one are dropped.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mcu.inprocess.forwarding.receive_track import ReceiveTrack
     from mcu.inprocess.forwarding.rtp_stream import RtpStream, StoredPacket
 
-MAX_RETRANSMISSIONS = 500  # per second: more is no packet loss but a client that makes us send
+MAX_RETRANSMISSIONS = 500  # per second: more NACKs are not caused by loss but by a hostile client
 MAX_NACKED = 4 * MAX_RETRANSMISSIONS  # sequence numbers looked up per second, for the same reason
 HIGHEST_SUBSTREAM = 1 << 16  # selects the best layer there is
 KEYFRAME_RETRY = 1.0  # seconds after which the keyframe for a pending layer switch is requested again
@@ -55,7 +55,7 @@ class DownTrack:
         self._selected_substream = HIGHEST_SUBSTREAM
         self._temporal_layers = TemporalLayerFilter()
         self._stream: RtpStream | None = None  # forwarded now
-        self._next_stream: RtpStream | None = None  # takes over at its next keyframe
+        self._next_stream: RtpStream | None = None  # forwarded from its next keyframe on
         self._keyframe_requested_at = 0.0
         self._rewriter = RtpRewriter()
         self._segment: OffsetSegment | None = None
@@ -103,7 +103,7 @@ class DownTrack:
         self.update_forwarding(now)
 
     def select(self, selection: MediaSelection, now: float) -> None:
-        """Select simulcast and temporal layer; the best one stands in for a layer that the medium does not have."""
+        """Select simulcast and temporal layer; a missing layer is replaced by the best one."""
         if selection.substream is not None:
             self._selected_substream = max(0, selection.substream)
         if selection.temporal is not None:
@@ -113,7 +113,7 @@ class DownTrack:
             self.update_stream(now)
 
     def close(self) -> None:
-        """Stop forwarding for good."""
+        """Stop forwarding; it cannot be started again."""
         self._started = False
         self._stop_forwarding()
 

@@ -224,7 +224,7 @@ async def test_members_that_a_participants_request_does_not_name_keep_their_stat
 
 # reference 7.3-f
 @pytest.mark.parametrize("name", ["sessionId", "sessionid"])
-async def test_no_session_has_two_entries_in_a_list_that_changes_are_applied_to(name: str) -> None:
+async def test_merged_list_has_one_entry_for_each_session(name: str) -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
         entry = {"sessionId": "nc-alice", "inCall": 7}
@@ -317,7 +317,7 @@ async def test_flags_of_another_type_have_no_effect(flags: object) -> None:
 
 
 # reference 7.4-c
-async def test_stored_participants_get_the_flags_of_all() -> None:
+async def test_flags_for_all_are_set_in_the_stored_list() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         incall(harness, users=[{"sessionId": "nc-alice", "inCall": 0}])
