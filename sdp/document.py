@@ -256,7 +256,11 @@ class Identity:
 
     def restarts_ice(self, other: Identity) -> bool:
         """Return whether this is the PeerConnection of ``other`` after an ICE restart."""
-        return _overlap(self.fingerprints, other.fingerprints) and not _overlap(self.ufrags, other.ufrags)
+        return (
+            bool(self.ufrags)
+            and _overlap(self.fingerprints, other.fingerprints)
+            and not _overlap(self.ufrags, other.ufrags)
+        )
 
 
 def identity(description: Description) -> Identity:

@@ -204,3 +204,10 @@ def test_copy_of_a_section_is_edited_alone() -> None:
     assert str(description) == SMALL + AUDIO
     assert description.media[0].formats == ("111", "63")
     assert copy.media[0].formats == ("63",)
+
+
+def test_description_without_credentials_restarts_no_ice() -> None:
+    running = Identity(frozenset(["abcd"]), frozenset(["sha-256 AA"]))
+    stopped = Identity(frozenset(), frozenset(["sha-256 AA"]))  # Firefox, once everything is stopped
+    assert not stopped.restarts_ice(running)
+    assert stopped.same_peer_connection(running)
