@@ -97,7 +97,7 @@ class Gateway:
         """Listen, and return the addresses as URLs (``unix:`` and the path for a unix socket).
 
         Raises:
-            OSError: an address is in use or not one of this machine; the gateway listens on none then.
+            OSError: an address is in use or not one of this machine; the gateway listens on no address then.
         """
         _warn_of_open_backend(self._config)
         if self._mcu is not None:
@@ -150,7 +150,7 @@ class Gateway:
             await asyncio.sleep(DRAIN_POLL_PERIOD)
 
     async def reload(self, config: Config) -> list[str]:
-        """Apply a changed configuration except the keys that need a restart, and return those.
+        """Apply a changed configuration except the keys that need a restart, and return these keys.
 
         Sessions and streams go on.
 

@@ -1,4 +1,4 @@
-"""The feature ids that the gateway announces: exactly those that it implements.
+"""The feature ids that the gateway announces: exactly the implemented ones.
 
 Source: reference 13.1. They are in the welcome message, in the hello reply, and in the header
 ``X-Spreed-Signaling-Features`` of every response and of every request to Nextcloud.

@@ -1,6 +1,6 @@
-"""Warnings about faults that others can cause as often as they like: one line a minute for each cause.
+"""Warnings about faults that peers can cause at will: one line a minute for each cause.
 
-The cause is any hashable value: what is written in the line, or less.
+The cause is any hashable value, such as the values in the line or some of them.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ CAUSES = 64  # causes with a line per period
 class LimitedLog:
     """Warnings that are written once a minute for each cause; ``clock`` is monotonic, in seconds.
 
-    The next line of a cause says how many were left out. At most ``causes`` of them are written in a minute, since
-    strangers may invent causes.
+    The next line of a cause gives the number of lines left out. At most ``causes`` lines are written in a minute, since
+    peers can invent causes.
     """
 
     def __init__(self, log: logging.Logger, clock: Callable[[], float], causes: int = CAUSES) -> None:
         self._log = log
         self._clock = clock
-        self._most = causes
+        self._max_lines = causes
         self._written: dict[Hashable, float] = {}  # time of the last line of a cause, in the order of the times
         self._left_out: dict[Hashable, int] = {}
 
@@ -30,9 +30,9 @@ class LimitedLog:
         """Log a warning, unless one of this cause was logged within the last minute."""
         now = self._clock()
         self._forget(now)
-        if cause in self._written or len(self._written) >= self._most:
+        if cause in self._written or len(self._written) >= self._max_lines:
             self._left_out[cause] = self._left_out.get(cause, 0) + 1
-            if len(self._left_out) > self._most:
+            if len(self._left_out) > self._max_lines:
                 del self._left_out[next(iter(self._left_out))]
             return
         self._written[cause] = now

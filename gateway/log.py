@@ -4,7 +4,7 @@ How to log: each module has ``log = logging.getLogger("portunus.<area>")`` and l
 in lower case and without a full stop, its values as arguments (``log.warning("backend %s refused a request", id)``,
 never an f-string), ``log.exception`` where the traceback is needed. structlog only formats what arrives here.
 
-A fault that others can cause at will is logged through ``gateway.limited_log``, once a minute for each cause.
+A fault that a peer can cause at will is logged through ``gateway.limited_log``, once a minute for each cause.
 
 SDP, candidates, addresses, tokens and full session ids must not appear at INFO and above (invariant 7): Portunus' own
 messages do not contain them, and the formatter removes them from tracebacks and from the messages of libraries.
@@ -24,7 +24,7 @@ import structlog
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, WrappedLogger
 
-ROOT = "portunus"  # the logger above all of Portunus' own
+ROOT = "portunus"  # parent of all loggers of Portunus
 
 Style = Literal["logfmt", "json"]
 

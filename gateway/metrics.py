@@ -1,7 +1,7 @@
 """Counters as plain integers, and the Prometheus collector that exports them.
 
-Hot paths bump attributes (``counters.messages_in += 1``); nothing is formatted until a scrape. The metric names are
-those of reference 14.5, so that existing dashboards keep working.
+Hot paths increment attributes (``counters.messages_in += 1``); nothing is formatted until a scrape. The metric names
+are those of reference 14.5, so that existing dashboards keep working.
 """
 
 from __future__ import annotations
@@ -50,8 +50,7 @@ class Histogram:
 class Counters:
     """The counters since the start; ``counters.messages["room"] += 1`` works without an initial value.
 
-    Label values must be of closed sets or from the configuration: a backend is its id, the type of a stream is its
-    roomType.
+    Label values must come from closed sets or the configuration: a backend's id, a stream's roomType.
     """
 
     __slots__ = (
@@ -98,9 +97,7 @@ class Counters:
         self.publishers_total: dict[str, int] = Counter()  # by type
         self.subscribers_total: dict[str, int] = Counter()  # by type
         self.no_publisher_total: dict[str, int] = Counter()  # by type
-        self.streams_lost: dict[tuple[str, str], int] = (
-            Counter()
-        )  # published, by type and why (``mcu.base.CloseReason``)
+        self.streams_lost: dict[tuple[str, str], int] = Counter()  # published, by type, ``mcu.base.CloseReason``
         self.backend_requests: dict[str, int] = Counter()  # by backend
         self.backend_errors: dict[tuple[str, str], int] = Counter()  # by backend, error
         self.backend_durations: dict[str, Histogram] = {}  # by backend, seconds
@@ -118,7 +115,7 @@ class Counters:
 
 
 class SfuMetric(Protocol):
-    """What an SFU measures (``mcu.base.Metric``); here it is called ``signaling_mcu_`` and its name."""
+    """A metric of an SFU (``mcu.base.Metric``), exported as ``signaling_mcu_`` and its name."""
 
     @property
     def name(self) -> str: ...
@@ -134,7 +131,7 @@ class SfuMetric(Protocol):
 
     @property
     def samples(self) -> Mapping[tuple[str, ...], Any]:
-        """Numbers; of a histogram objects with ``buckets`` and ``sum``."""
+        """Numbers, or for a histogram objects with ``buckets`` and ``sum``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +148,11 @@ class Gauges:
     subscribers: Callable[[], Mapping[str, int]] = dict  # by type
     connections: Callable[[], Mapping[str, int]] = dict  # to backends, by host
     sfu_metrics: Callable[[], Iterable[SfuMetric]] = tuple  # metrics of the SFU
-    sfus: Callable[[], Mapping[str, int]] = dict  # 1 = accepts streams, 0 = does not; by URL, or by type without one
+    sfus: Callable[[], Mapping[str, int]] = dict  # 1 = accepts streams, 0 = does not; by URL, or by type if it has none
 
 
 class Metrics:
-    """The registry of the gateway's metrics and those of the process."""
+    """The registry of the metrics of the gateway and its process."""
 
     def __init__(self, counters: Counters, gauges: Gauges) -> None:
         self._registry = CollectorRegistry()

@@ -1,7 +1,7 @@
-"""Time limits for a peer's silence that do not count the time in which this process stood still.
+"""Time limits for a peer's silence that do not count the time in which this process did not run.
 
-After a suspend, a snapshot or a stop of the process its timers are late, and fire before what arrived meanwhile is
-read. A timer that is late gives the peer the time to be heard: what it sent is read first.
+After a suspend, a snapshot or a stop of the process its timers are late, and fire before the data that arrived
+meanwhile is read. A late timer is therefore extended, so that this data is read first.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-LATE = 1.0  # seconds by which a timer is late only if the process stood still
-GRACE = 2.0  # seconds for the peer at least, after that
+LATE = 1.0  # seconds by which a timer is late only if the process did not run
+GRACE = 2.0  # seconds by which a late timer is extended at least
 
 
 def grace(due: float, now: float, limit: float) -> float:
-    """Return the seconds that a peer gets from ``now`` on, since its time limit ended at ``due``; 0: none.
+    """Return the seconds, from ``now`` on, by which a time limit that ended at ``due`` is extended; 0: not at all.
 
-    ``limit`` is the whole time limit, which is also the most that is given.
+    ``limit`` is the whole time limit, and the longest extension.
     """
     late = now - due
     return 0.0 if late < LATE else max(GRACE, min(late, limit))

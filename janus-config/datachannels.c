@@ -2,7 +2,7 @@
  *
  * VideoRoom 1.x relays the messages of all data channels of a publisher to its subscribers on one channel labelled with
  * the feed's number, and not before the subscriber has opened a channel itself. This module takes VideoRoom's place,
- * loads the real one from ../wrapped and passes every call on, except that
+ * loads the original from ../wrapped and forwards every call, with two changes:
  *
  * - while VideoRoom relays a message (it does so within incoming_data, in the same thread), the message is sent with the
  *   label and protocol of the channel on which it was received;
@@ -11,8 +11,8 @@
  *
  * Build: gcc -shared -fPIC -O2 -o libjanus_datachannels.so datachannels.c -ldl
  * For the plugin interfaces 102 (Janus 1.1.0 to 1.2.0), 103 (1.2.1), 104 (1.2.2), 105 (1.2.3 to 1.3.0) and 106 (since
- * 1.3.1), whose tables of functions and whose struct of a message are the same. With another one VideoRoom works as if
- * this module were not there, and its description, which Janus' `info` reports, says so.
+ * 1.3.1), whose tables of functions and whose struct of a message are the same. With any other interface the original
+ * VideoRoom runs unchanged, and its description, which Janus' `info` reports, says so.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -20,7 +20,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The part of Janus' plugin interface (plugins/plugin.h) that is used here; the rest is copied as it is. */
+/* The part of Janus' plugin interface (plugins/plugin.h) that is used here; the rest is copied unchanged. */
 enum { INIT, GET_API = 2, GET_DESCRIPTION = 5, SETUP_MEDIA = 12, INCOMING_DATA = 15, DATA_READY = 16, PLUGIN_METHODS = 21 };
 enum { RELAY_DATA = 3, CALLBACKS = 14 };
 #ifndef OLDEST_API

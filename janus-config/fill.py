@@ -36,7 +36,7 @@ DEFAULTS = {
     "PUBLIC_ADDRESS": "",  # the address that clients reach, if Janus is behind 1:1 NAT
     "STUN_SERVER": "",
     "STUN_PORT": "",
-    "EVENTS_URL": "",  # destination of Janus' events, the gateway's "ws://127.0.0.1:8080/spreed"; empty: none are sent
+    "EVENTS_URL": "",  # where Janus sends events: the gateway's "ws://127.0.0.1:8080/spreed"; empty: none are sent
     "SLOW_LINK": "4",  # packets lost in a second, on one m-line in one direction, that cause an event; "0": none
     "MODULES": "",  # folder of Janus' modules; empty: that of the distribution
     "PLUGINS": "libjanus_videoroom.so",  # several are separated by commas

@@ -16,7 +16,7 @@ from gateway.config.source import ConfigSource
 from gateway.core.backends import COMPAT, Backends
 from gateway.core.limits import ANY_CODEC, AUDIO_CODECS, VIDEO_CODECS
 
-SECRET_BYTES = 32  # least length of sessions.secret
+SECRET_BYTES = 32  # minimum length of sessions.secret
 
 _placeholders = re.compile(
     r"change.?(?:me|this|it)|placeholder|your.?secret|shared.?secret|example|^(?:my)?secret|\.\.\.|…|[<>]", re.I
@@ -139,19 +139,19 @@ def _check_turn(turn: TurnSection, source: ConfigSource) -> None:
 
 def _check_quality(config: Config, source: ConfigSource) -> None:
     """Check the quality settings that result for each backend, and name the section in errors."""
-    of_backends = [(f"backend[{index}].quality", backend.quality) for index, backend in enumerate(config.backends)]
-    for at, quality in [
-        ("quality", config.quality),
-        *((at, given.with_defaults(config.quality)) for at, given in of_backends),
-    ]:
+    of_backends = [
+        (f"backend[{index}].quality", backend.quality.with_defaults(config.quality))
+        for index, backend in enumerate(config.backends)
+    ]
+    for section, quality in [("quality", config.quality), *of_backends]:
         for name in ("room_budget", "ceiling", "screen"):
             if 0 < getattr(quality, name) < quality.floor:
-                raise source.error(f"{at}.{name}", f"is less than the floor, {quality.floor}")
+                raise source.error(f"{section}.{name}", f"is less than the floor, {quality.floor}")
         for name, known in (("audiocodecs", AUDIO_CODECS), ("videocodecs", VIDEO_CODECS)):
             for index, codec in enumerate(getattr(quality, name)):
                 if codec not in known and codec != ANY_CODEC:
                     expected = ", ".join(sorted(known))
-                    raise source.error(f"{at}.{name}[{index}]", f'"{codec}" is none of {expected}, {ANY_CODEC}')
+                    raise source.error(f"{section}.{name}[{index}]", f'"{codec}" is none of {expected}, {ANY_CODEC}')
 
 
 def _check_backends(config: Config, source: ConfigSource) -> None:

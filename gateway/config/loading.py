@@ -51,8 +51,12 @@ def _schema(types: dict[str, Any]) -> inspect.StructType:
         for name in factory.names()
     )
     config, mcu = _struct(Config), _struct(McuSection)
-    mcu = msgspec.structs.replace(mcu, fields=tuple(f for f in mcu.fields if f.name != "settings") + sfu_sections)
-    fields = tuple(msgspec.structs.replace(f, type=mcu) if f.name == "mcu" else f for f in config.fields)
+    mcu = msgspec.structs.replace(
+        mcu, fields=tuple(field for field in mcu.fields if field.name != "settings") + sfu_sections
+    )
+    fields = tuple(
+        msgspec.structs.replace(field, type=mcu) if field.name == "mcu" else field for field in config.fields
+    )
     return msgspec.structs.replace(config, fields=fields)
 
 

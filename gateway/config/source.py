@@ -1,6 +1,6 @@
 """The sources of configuration values: a TOML file, environment variables that override it, files with secrets.
 
-Source: docs/operations.md, "Configuration". The caller's schema has the keys and their types.
+Source: docs/operations.md, "Configuration". The caller's schema defines the keys and their types.
 """
 
 from __future__ import annotations
@@ -114,7 +114,8 @@ class ConfigSource:
 
     def _nearest_variable(self, keys: Keys) -> str:
         names = [
-            PREFIX + key.replace(".", SEPARATOR).replace("[]", f"{SEPARATOR}0").upper() for key in _all(self._schema)
+            PREFIX + key.replace(".", SEPARATOR).replace("[]", f"{SEPARATOR}0").upper()
+            for key in _key_paths(self._schema)
         ]
         return _nearest(PREFIX + SEPARATOR.join(map(str, keys)).upper(), names)
 
@@ -133,7 +134,7 @@ class ConfigSource:
         close = difflib.get_close_matches(str(key), siblings, 1)
         if close:
             return _dotted((*at, close[0]))
-        return _nearest(_dotted((*at, key)), list(_all(self._schema)))
+        return _nearest(_dotted((*at, key)), list(_key_paths(self._schema)))
 
     # --- files
 
@@ -229,13 +230,13 @@ def _descend(node: Any, key: str | int, schema: inspect.Type, name: str) -> Any:
     return below
 
 
-def _all(schema: inspect.Type, at: str = "") -> Iterator[str]:
+def _key_paths(schema: inspect.Type, at: str = "") -> Iterator[str]:
     """Yield the dotted path of each key that has a value; an index is ``[]``."""
     if isinstance(schema, inspect.StructType):
         for field in schema.fields:
-            yield from _all(field.type, f"{at}.{field.encode_name}" if at else field.encode_name)
+            yield from _key_paths(field.type, f"{at}.{field.encode_name}" if at else field.encode_name)
     elif isinstance(schema, _LISTS) and isinstance(schema.item_type, inspect.StructType):
-        yield from _all(schema.item_type, at + "[]")
+        yield from _key_paths(schema.item_type, at + "[]")
     else:
         yield at
 
@@ -258,7 +259,7 @@ def _dotted(keys: Keys) -> str:
 
 def _from_text(text: str, schema: inspect.Type, name: str) -> object:
     """Parse a variable's text according to the type of its key."""
-    if isinstance(schema, inspect.UnionType):  # a text or a list of texts: decided by its form
+    if isinstance(schema, inspect.UnionType):  # a string or a list: the text decides
         types = [member for member in schema.types if not isinstance(member, inspect.NoneType)]
         if len(types) == 1:
             return _from_text(text, types[0], name)

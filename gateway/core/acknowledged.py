@@ -1,4 +1,4 @@
-"""The outbox of a client that acknowledges: a message is kept until the client has confirmed it.
+"""The outbox of a client that acknowledges messages: each one is kept until the client has acknowledged it.
 
 Source: docs/protocol.md, Acknowledged delivery. Both sides count the messages of the session, from 1; the
 number is not part of a message, since one encoded message goes to many sessions. A message that was written to a
@@ -37,7 +37,7 @@ class AcknowledgedOutbox(Outbox):
         """Do nothing: a message that the kernel has accepted may still not reach the client."""
 
     def acknowledge(self, received: int) -> bool:
-        """Drop the first ``received`` messages of the session; return ``False`` when so many were never sent."""
+        """Drop the first ``received`` messages of the session; return ``False`` for an impossible count."""
         count = received - self._acknowledged
         if received > self._sent or count < 0:
             return False

@@ -1,4 +1,4 @@
-"""The identity of a session that is no Nextcloud user: a federated user or a phone participant.
+"""The actor of a session without a Nextcloud user: a federated user or a phone participant.
 
 Source: reference 4.1, 11.2.
 """
@@ -25,7 +25,7 @@ _decoder = msgspec.json.Decoder(_UserData)
 
 
 def actor_of(user: Raw) -> Actor | None:
-    """Return the actor named in the user data of a federated session's token; ``None`` when it names none."""
+    """Return the actor named in the user data of a federated session's token; ``None`` without one."""
     try:
         data = _decoder.decode(user)
     except msgspec.DecodeError:

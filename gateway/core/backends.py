@@ -26,15 +26,15 @@ _host_name = re.compile(r"[a-z0-9_][a-z0-9._-]*")
 _encoded = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _unreserved = re.compile(r"[A-Za-z0-9._~-]")
 _unsafe = re.compile(r"[^A-Za-z0-9._~/%!$&'()*+,;=:@-]+")  # in a path (RFC 3986, 3.3)
-_dot_segment = re.compile(r"/\.{1,2}(?:;[^/]*)?/")  # with parameters, too, which some servers remove first
+_dot_segment = re.compile(r"/\.{1,2}(?:;[^/]*)?/")  # also with parameters, which some servers remove first
 _default_ports = {"http": 80, "https": 443}
 
 
 def canonical(url: str) -> str:
     """Return the base URL in canonical form for comparison: with a final slash, without a default port.
 
-    Scheme and host are in lower case (a name with other letters than ASCII's as IDNA encodes it); the path has no
-    percent-encoded character that needs none, so that two URLs of one resource are equal (RFC 3986, 6.2.2).
+    Scheme and host are in lower case (a host name outside ASCII is encoded by IDNA), and path characters that need no
+    percent-encoding are decoded, so that two URLs of one resource are equal (RFC 3986, 6.2.2).
 
     Raises:
         ValueError: not an absolute http or https URL, or one that two programs may read differently: with a query, user
@@ -52,9 +52,9 @@ def canonical(url: str) -> str:
 
 
 def base_of(backend: Backend, url: str) -> str:
-    """Return the longest of the backend's URLs that a canonical URL is below; without one its first URL.
+    """Return the longest of the backend's URLs that is a prefix of the canonical ``url``; without one its first URL.
 
-    Of the pseudo backend, which has no URLs, ``url`` itself.
+    For the pseudo backend, which has no URLs, return ``url`` itself.
     """
     bases = [canonical(configured) for configured in backend.urls]
     return max((base for base in bases if url.startswith(base)), key=len, default=bases[0] if bases else url)
@@ -92,7 +92,7 @@ def _encode(text: str) -> str:
 
 
 class Backends:
-    """The configured backends, found by the URL that a client or Nextcloud names.
+    """The configured backends, found by the URL that a client or Nextcloud sends.
 
     ``compat``, if given, matches any other URL, also http (configuration ``[nextcloud] allow_any``).
     Iterating yields every backend in the order of the configuration, ``compat`` last.
@@ -134,15 +134,15 @@ class Backends:
         return self._by_id.get(id)
 
     def find(self, url: str) -> Backend | None:
-        """Return the first backend with a URL that is a prefix of ``url``; ``None`` for an invalid URL."""
+        """Return the first backend with a URL that is a prefix of ``url``; ``None`` if there is none."""
         found = self.find_with_base_url(url)
         return None if found is None else found[0]
 
     def find_with_base_url(self, url: str) -> tuple[Backend, str] | None:
-        """Return the backend of a URL, and the configured base URL, to which the gateway sends its requests (3.6).
+        """Return the backend of a URL and its configured base URL, to which the gateway sends its requests (3.6).
 
-        A client chooses the rest of its URL, below which another program of the same host could answer. ``compat`` has
-        no configured base URL; its requests go to the URL itself.
+        The client chooses the rest of the URL, which could lead to another program on the host. ``compat`` has no
+        configured base URL; its requests go to the URL itself.
         """
         try:
             base = canonical(url)

@@ -98,17 +98,17 @@ class Hub:
         """Return a room of this backend."""
         return self.rooms.get(RoomKey(backend.id, room))
 
-    def in_same_call(self, one: Session, other: Session | VirtualSession) -> bool:
+    def in_same_call(self, session: Session, other: Session | VirtualSession) -> bool:
         """Return whether both are in the same call; an internal client as ``other`` always counts as in it (9.3)."""
-        room = self.room_of(one)
-        if room is None or one.room != other.room or one.id not in room.in_call:
+        room = self.room_of(session)
+        if room is None or session.room != other.room or session.id not in room.in_call:
             return False
         if isinstance(other, VirtualSession):
             return other.in_call
         return other.is_internal or other.id in room.in_call
 
     def replace_backends(self, by_id: Callable[[str], Backend | None]) -> None:
-        """Give sessions the changed settings of their backend; sessions of a removed backend keep the old ones.
+        """Apply changed backend settings to the sessions; sessions of a removed backend keep the old ones.
 
         ``session.url`` becomes a base URL of the changed settings (3.6).
         """
@@ -120,7 +120,7 @@ class Hub:
     # -- sessions
 
     def open(self, session: Session, now: float, network: int | None = None) -> None:
-        """Add a session; those of clients are counted for the network that said hello.
+        """Add a session; count a client's session for ``network``, which sent the hello.
 
         Raises:
             LimitReached: nothing has changed.
@@ -150,14 +150,14 @@ class Hub:
         return displaced
 
     def detach(self, session: Session, connection: ConnectionId, now: float) -> bool:
-        """Detach a lost connection; ``False`` when the session has another one by now."""
+        """Detach a lost connection; return ``False`` when another connection has replaced it."""
         if not (session.open and session.detach(connection, now)):
             return False
         self._update_deadline(session)
         return True
 
     def close(self, session: Session) -> SessionClosed | None:
-        """End a session for good; ``None`` when it is closed already."""
+        """End a session for good; return ``None`` when it is closed already."""
         if not session.open:
             return None
         left = self.leave(session)
@@ -203,7 +203,7 @@ class Hub:
         permissions: Iterable[str] | None,
         now: float,
     ) -> RoomJoined:
-        """Move a session into a room, after taking it out of its present one.
+        """Move a session from its present room, if any, into another.
 
         ``room_session`` is Nextcloud's session id, empty when the client gave none. An existing room keeps its
         properties; ``permissions`` replace the session's unless ``None`` (4.1).
@@ -229,7 +229,7 @@ class Hub:
     def register(self, session: Session, room_session: str) -> None:
         """Register the session under Nextcloud's session id, or under its public id when there is none (4.1).
 
-        Nextcloud must have confirmed the id for this session before: other members know the id, so it is no proof.
+        Nextcloud must have confirmed the id for this session: other members know the id, so it proves nothing.
         """
         self._unregister(session)
         session.join_entries.clear()
@@ -238,7 +238,7 @@ class Hub:
         self._sessions_by_room_session[session.backend.id, session.room_session_id] = session
 
     def leave(self, session: Session, *, notify_backend: bool = True) -> RoomLeft | None:
-        """Remove a session from its room; ``None`` when it is in none."""
+        """Remove a session from its room; return ``None`` when it is in no room."""
         if session.room is None:
             return None
         room = self.rooms[session.room]
@@ -313,7 +313,9 @@ class Hub:
         removed: list[tuple[Room, TransientChange]] = []
         while (expired := self._transient_deadlines.take(now)) is not None:
             room, key = self.rooms[expired[0]], expired[1]
-            removed += [(room, changed) for changed in (room.transient.remove(key),) if changed is not None]
+            changed = room.transient.remove(key)
+            if changed is not None:
+                removed.append((room, changed))
         return removed
 
     def next_transient_deadline(self) -> float | None:
@@ -344,10 +346,10 @@ class Hub:
             return CallMembershipChanged(clients if new else (), ())
         left = tuple(room.members[session] for session in room.members if session in room.in_call)
         room.in_call.clear()
-        virtual = [virtual for virtual in room.virtuals.values() if virtual.in_call]
-        for member in virtual:
-            member.in_call = False
-        return CallMembershipChanged(tuple(room.members.values()) if left or virtual else (), left)
+        virtuals = [virtual for virtual in room.virtuals.values() if virtual.in_call]
+        for virtual in virtuals:
+            virtual.in_call = False
+        return CallMembershipChanged(tuple(room.members.values()) if left or virtuals else (), left)
 
     def store_users(self, room: Room, users: list[ParticipantEntry]) -> None:
         """Store the user list of an ``incall`` request (7.3)."""
@@ -371,7 +373,7 @@ class Hub:
         return room
 
     def remove_virtual(self, virtual: VirtualSession) -> VirtualSessionLeft:
-        """Remove a virtual session, and its room when that is empty now."""
+        """Remove a virtual session, and its room if that is empty then."""
         room = self.rooms[virtual.room]
         del self.virtuals[virtual.id], room.virtuals[virtual.id], virtual.owner.virtuals[virtual.name]
         data = room.transient.remove(session_key(virtual.id))
@@ -399,7 +401,7 @@ class Hub:
     def _forget(self, room: Room, session: SessionId) -> None:
         """Remove a session from the stored user list, and remove a room without sessions."""
         own = _encoded(session)
-        room.users = [e for e in room.users if bytes(e.get("sessionId", e.get("sessionid", b""))) != own]
+        room.users = [user for user in room.users if bytes(user.get("sessionId", user.get("sessionid", b""))) != own]
         if not room.members and not room.virtuals:
             del self.rooms[room.key]
 

@@ -1,7 +1,7 @@
 """Session ids and resume ids: opaque, random, signed.
 
 Source: reference 2.6. Both ids begin with random characters, since clients compare public ids to decide which of two
-starts a connection: they must not sort by age. Both carry a signature, under different labels, so that a public
+starts a connection: the ids must not sort by age. Both carry a signature, under different labels, so that a public
 session id is never accepted as a resume id.
 """
 

@@ -52,9 +52,9 @@ class Outbox:
         return True
 
     def append_list(self, messages: Iterable[bytes]) -> None:
-        """Append the parts of a list that is as long as others make it: it never exceeds the limit.
+        """Append the parts of a list regardless of the limit, since other sessions determine its length.
 
-        Until the outbox is empty again the limit is what it holds now and as much as before.
+        Until the outbox is empty again, the limit is its present size plus the configured limit.
         """
         if self._limit < 0:
             return
@@ -79,7 +79,7 @@ class Outbox:
         return self.append(message)
 
     def attached(self) -> None:
-        """Note that the session has a connection again: from now on no chat refresh is skipped."""
+        """Stop skipping chat refreshes: the session has a connection again."""
         self._refresh = False
 
     def holds(self, prefix: bytes) -> bool:

@@ -1,7 +1,7 @@
-"""The memory that outboxes take together: of the process, of a backend, of a room.
+"""The limits on the memory of all outboxes of the process, of a backend and of a room.
 
 Source: docs/protocol.md, "Limits". A message that was encoded once for several sessions is in memory once, and counts
-once. If a total exceeds its limit, the sessions end that free the most memory.
+once. If a total exceeds its limit, the sessions that free the most memory are ended.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ OVERHEAD = 57  # bytes that a message takes besides its length: its object and i
 def sessions_to_end(sessions: Iterable[Session], limit: int) -> list[Session]:
     """Return the sessions that have to end so that the other outboxes take at most ``limit`` bytes; 0 = no limit.
 
-    The messages are compared only if the sum of the sizes exceeds the limit.
+    Shared messages are looked for only if the sum of the outbox sizes exceeds the limit.
     """
-    largest = sorted((one for one in sessions if one.outbox.size), key=lambda one: one.outbox.size, reverse=True)
-    if not limit or sum(one.outbox.memory(OVERHEAD) for one in largest) <= limit:
+    largest = sorted((s for s in sessions if s.outbox.size), key=lambda s: s.outbox.size, reverse=True)
+    if not limit or sum(session.outbox.memory(OVERHEAD) for session in largest) <= limit:
         return []
     return _choose(largest, limit)
 
@@ -39,7 +39,7 @@ def _choose(sessions: Sequence[Session], limit: int) -> list[Session]:
         for session in sessions
     }
     ended: list[Session] = []
-    for session in sorted(sessions, key=lambda one: (alone[one.id], one.outbox.size), reverse=True):
+    for session in sorted(sessions, key=lambda s: (alone[s.id], s.outbox.size), reverse=True):
         if total <= limit:
             break
         ended.append(session)

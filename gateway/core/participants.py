@@ -75,9 +75,9 @@ def merge(shown: list[ParticipantEntry], changed: Iterable[Participant]) -> list
 
 
 def updated(entries: Iterable[ParticipantEntry], changed: Iterable[Participant]) -> list[ParticipantEntry]:
-    """Return a list with the entries of ``changed`` in place of those of the same sessions, new ones at its end.
+    """Return ``entries`` with those of the sessions in ``changed`` replaced, and entries of new sessions appended.
 
-    No session has two entries in it, whatever the two lists have.
+    The result has one entry per session, even if an argument has several.
     """
     latest = {_session(entry): entry for entry in entries}
     latest.update((participant.session, participant.entry) for participant in changed)
@@ -85,8 +85,12 @@ def updated(entries: Iterable[ParticipantEntry], changed: Iterable[Participant])
 
 
 def present_in(room: Room, changed: Iterable[Participant]) -> list[Participant]:
-    """Return the participants that are in a room: an entry of another one would never be removed from its list."""
-    return [one for one in changed if one.session in room.members or one.session in room.virtuals]
+    """Return the participants that are in a room: the entry of any other would stay in its list for ever."""
+    return [
+        participant
+        for participant in changed
+        if participant.session in room.members or participant.session in room.virtuals
+    ]
 
 
 def is_complete(entries: Iterable[ParticipantEntry], room: Room) -> bool:
@@ -98,7 +102,7 @@ def is_complete(entries: Iterable[ParticipantEntry], room: Room) -> bool:
 def with_members(
     entries: Iterable[ParticipantEntry], room: Room, now: int, flags: int = IN_CALL
 ) -> list[ParticipantEntry]:
-    """Add entries for the members without one, except internal clients; ``flags`` for those in the call."""
+    """Add entries for the members without one, except internal clients; ``flags`` for members in the call."""
     shown = list(entries)
     present = {_session(entry) for entry in shown}
     for member in room.members.values():

@@ -18,13 +18,13 @@ from gateway.wire.backend import ParticipantEntry
 
 
 class PendingJoin:
-    """A join that Nextcloud has not answered yet, and the state of its session by Nextcloud's requests meanwhile."""
+    """A join that Nextcloud has not answered yet, and the session state from Nextcloud's requests meanwhile."""
 
     __slots__ = ("entry", "in_call", "permissions", "room", "room_session_id", "session", "withdrawn")
 
     def __init__(self, session: Session, room: RoomKey, room_session_id: RoomSessionId) -> None:
         self.session = session
-        self.room = room  # the requested one
+        self.room = room  # the requested room
         self.room_session_id = room_session_id
         self.in_call: bool | None = None  # None: not reported
         self.entry: ParticipantEntry | None = None  # in the latest list of participants

@@ -45,7 +45,7 @@ class Permissions(Struct, frozen=True):
         return self.allows(PUBLISH_SCREEN)
 
     def may_publish(self, sections: Iterable[str]) -> bool:
-        """Return whether the session may publish media sections of these kinds; data channels need any permission."""
+        """Return whether the session may publish sections of these kinds; data channels need any media permission."""
         if self.allows(PUBLISH_MEDIA):
             return True
         return all(

@@ -1,4 +1,4 @@
-"""The rules policy: the bitrate of each stream in a room, and the order of its codecs, each with the reason.
+"""The quality rules: the bitrate of each stream in a room, and the order of its codecs, each with the reason.
 
 A reason is one sentence for the operator (``portunus explain``). docs/mcu.md, "Quality", has the rules in prose. These
 properties hold for the bitrates of a room's video streams in all cases:
@@ -7,7 +7,7 @@ properties hold for the bitrates of a room's video streams in all cases:
 - none is above the ceiling or the stream's own limits;
 - none is below the floor if the stream can use more, unless the budget does not suffice for all floors: then all
   streams get the same bitrate, below the floor;
-- one more publisher does not increase the bitrate of another one.
+- an additional publisher does not increase the bitrate of another publisher.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class StreamDemand:
 
     screen: bool  # a screen, not a camera
     video: bool = True  # whether video is sent; audio alone takes no share of the budget
-    requested: int = 0  # bit/s that its client asked for; 0 = it did not
+    requested: int = 0  # bit/s that its client asked for; 0 = none
     limit: int = 0  # bit/s of the backend and the SFU for such a stream; 0 = none
 
 
@@ -43,7 +43,7 @@ def share_bitrate(rules: QualityRules, streams: Sequence[StreamDemand], sessions
     capped = [(stream, _cap(rules, stream, sessions)) for stream in streams]
     if not rules.room_budget:
         return tuple(cap for _, cap in capped)
-    video = [(stream.screen, _least(cap.bitrate, rules.room_budget)) for stream, cap in capped if stream.video]
+    video = [(stream.screen, _lowest(cap.bitrate, rules.room_budget)) for stream, cap in capped if stream.video]
     fair = _fair_shares(rules, [cap for screen, cap in video if screen], [cap for screen, cap in video if not screen])
     shares = []
     for stream, cap in capped:
@@ -60,7 +60,7 @@ def share_bitrate(rules: QualityRules, streams: Sequence[StreamDemand], sessions
 def max_bitrate(rules: QualityRules, limit: int, *, screen: bool) -> int:
     """Return the highest bitrate that a stream with this limit may ever have; 0 = no limit."""
     ceiling = rules.screen if screen else max(rules.ceiling, rules.one_to_one) if rules.ceiling else 0
-    return _least(limit, ceiling, rules.room_budget)
+    return _lowest(limit, ceiling, rules.room_budget)
 
 
 def _fair_shares(
@@ -104,7 +104,7 @@ def _fair_share(budget: int, caps: Sequence[int]) -> int:
 
 
 def _cap(rules: QualityRules, stream: StreamDemand, sessions: int) -> BitrateShare:
-    """Return the most that a stream may use, whatever other streams use; 0 = no limit."""
+    """Return the bitrate limit of a stream regardless of other streams; 0 = no limit."""
     name = "screens" if stream.screen else "cameras"
     caps = [
         BitrateShare(stream.requested, "its client asked for no more"),
@@ -122,7 +122,8 @@ def _cap(rules: QualityRules, stream: StreamDemand, sessions: int) -> BitrateSha
     return min((cap for cap in caps if cap.bitrate), default=unlimited, key=lambda cap: cap.bitrate)
 
 
-def _least(*limits: int) -> int:
+def _lowest(*limits: int) -> int:
+    """Return the lowest limit; 0 = no limit."""
     return min((limit for limit in limits if limit), default=0)
 
 
@@ -150,23 +151,23 @@ def _come_verb(number: int) -> str:
 class DecodableCodecs:
     """The codecs of one media kind that a session decodes, as far as its descriptions show it."""
 
-    offered: frozenset[str] | None = None  # by its offers, which list all that it decodes; ``None``: it sent none
+    offered: frozenset[str] | None = None  # by its offers, which list all codecs it decodes; ``None``: it sent no offer
     accepted: frozenset[str] = frozenset()  # by its answers
     rejected: frozenset[str] = frozenset()  # by its answers
 
     def can_decode(self, codec: str) -> bool:
-        """Return whether the session decodes a codec; an unknown answer counts as yes."""
+        """Return whether the session decodes a codec; ``True`` if unknown."""
         if codec in self.accepted or (self.offered is not None and codec in self.offered):
             return True
         return self.offered is None and codec not in self.rejected
 
     def with_offer(self, codecs: Iterable[str]) -> DecodableCodecs:
-        """Return a copy that knows the codecs of one more offer; an offer without the media kind adds nothing."""
+        """Return a copy with the codecs of one more offer; an offer without the media kind adds nothing."""
         offered = frozenset(codecs) | (self.offered or frozenset())
         return DecodableCodecs(offered or None, self.accepted, self.rejected)
 
     def with_answer(self, codecs: Iterable[str], *, accepted: bool) -> DecodableCodecs:
-        """Return a copy that knows one more answer to an offer of these codecs; the latest answer counts."""
+        """Return a copy with one more answer to an offer of these codecs; the latest answer counts."""
         answered = frozenset(codecs)
         if accepted:
             return DecodableCodecs(self.offered, self.accepted | answered, self.rejected - answered)
@@ -185,7 +186,7 @@ class CodecChoice:
 def choose_codecs(
     allowed: Sequence[str], preferred: Sequence[str], offered: Sequence[str], receivers: Sequence[DecodableCodecs]
 ) -> CodecChoice:
-    """Order the offered codecs: by the server's list, then the publisher's preference, then what receivers decode.
+    """Order the offered codecs: by the server's list, the publisher's preference, and the receivers' decoders.
 
     ``allowed`` is the server's list, preferred first; ``ANY_CODEC`` in it stands for all other codecs, in the
     publisher's order. A rule that would leave no codec is not applied, and the reason says so. Names are lower case.

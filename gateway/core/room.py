@@ -51,9 +51,9 @@ class Room:
         self.members: dict[SessionId, Session] = {}
         self.in_call: set[SessionId] = set()  # members in the call (7.1)
         self.users: list[ParticipantEntry] = []  # of the last ``incall`` request (7.3)
-        self.listed = False  # Nextcloud has listed the participants: a member that is missing is not in the call
+        self.listed = False  # whether Nextcloud has listed the participants: a missing member is not in the call
         self.virtuals: dict[SessionId, VirtualSession] = {}
         self.transient = TransientData()
-        self.join_parts: dict[tuple[bytes, ...], bytes] = {}  # encoded parts of the list for newcomers, by entries
+        self.join_parts: dict[tuple[bytes, ...], bytes] = {}  # encoded member list for a new member, by entries
         self.relay_budget = RelayBudget()  # for messages to its members
         self.ping_at = now + PING_INTERVAL

@@ -98,7 +98,7 @@ class Session:
         self.permissions = Permissions()
         self.description_bucket = ByteBucket()
         self.location: GeoLocation = UNKNOWN  # of the client that is connected now
-        self.network: int | None = None  # of the address that said hello; None: not counted
+        self.network: int | None = None  # of the address that sent the hello; None: not counted
         self.open = True
         self.connection: ConnectionId | None = None
         self.expires_at: float | None = None
@@ -133,11 +133,11 @@ class Session:
 
     @property
     def is_internal(self) -> bool:
-        """Whether an internal client (recording, SIP bridge) has this session."""
+        """Whether this is the session of an internal client (recording, SIP bridge)."""
         return self.client_type is ClientType.INTERNAL
 
     def may(self, permission: str) -> bool:
-        """Return whether the session has a permission; internal clients have every one (8)."""
+        """Return whether the session has a permission; internal clients have all (8)."""
         return self.is_internal or self.permissions.allows(permission)
 
     @property

@@ -1,7 +1,7 @@
 """Throttling of failed authentication attempts: a failure delays the answer, too many block the address.
 
 Source: reference 14.1. Failures are counted per address and action; an IPv6 address counts as its /64
-network, since a host chooses the rest itself. A success resets nothing.
+network, since a host can choose the other 64 bits. A success resets nothing.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _forget(failures: deque[float], now: float) -> None:
 
 
 def network(address: Address) -> int:
-    """Return a number for the network that is throttled as one; IPv4 and IPv6 numbers are disjoint."""
+    """Return the number of the network that an address is throttled as; IPv4 and IPv6 numbers are disjoint."""
     if isinstance(address, IPv4Address):
         return -1 - int(address)
     return int(address) >> _HOST_BITS

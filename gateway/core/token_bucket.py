@@ -1,7 +1,7 @@
 """A token bucket that limits how many frames and bytes a client sends.
 
-Source: docs/protocol.md, "Limits". The bucket is filled up only when it runs dry, by the time since it was filled
-last; so a client may send at most twice the burst at once, and the rate in the long run.
+Source: docs/protocol.md, "Limits". The bucket is refilled only when it is empty, for the time since the last
+refill; so a client may send at most twice the burst at once, and the rate in the long run.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Transient data: key-value pairs that the sessions of a room share as long as it exists.
 
-Source: reference 10. Values are opaque and sent byte for byte; two of them are equal when they are the same JSON
-value, however written. An expiry time belongs to the value that it was set with.
+Source: reference 10. Values are opaque and sent byte for byte; two values are equal if they are the same JSON
+value in any notation. An expiry time belongs to the value that it was set with.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class _Entry(Struct):
 
 
 def session_key(session: SessionId) -> str:
-    """Return the session's own key: only it and internal clients may change it, and it is removed with it."""
+    """Return the session's own key: only the session and internal clients may change it; it ends with the session."""
     return SESSION_DATA + session
 
 
@@ -86,7 +86,7 @@ class TransientData:
 
 
 def deadline(now: float, ttl: int | None) -> float | None:
-    """Return the expiry time for a ``ttl`` in nanoseconds; a missing, zero or negative one never expires (10)."""
+    """Return the expiry time for a ``ttl`` in nanoseconds; ``None`` for a missing, zero or negative one (10)."""
     return now + ttl / NANOSECONDS if ttl is not None and ttl > 0 else None
 
 

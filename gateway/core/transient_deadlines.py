@@ -1,8 +1,8 @@
 """The expiry times of the transient values of all rooms, earliest first.
 
 A heap. An entry stays in it when its value is replaced or removed; such a stale entry is skipped when it reaches the
-top. The heap is rebuilt before stale entries outnumber the others, so that a value which is set again and again takes
-no memory.
+top. The heap is rebuilt before stale entries outnumber the others, so that setting a value repeatedly takes no
+memory.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from gateway.core.virtual import VirtualSession
 from gateway.wire.client import ABSENT
 from gateway.wire.server import JoinEntry
 
-CHAT_RELAY = "chat-relay"  # feature of clients that display comments out of the event, without a reload of the chat
+CHAT_RELAY = "chat-relay"  # feature of clients that display comments from the event, without a reload of the chat
 
 _objects = msgspec.json.Decoder(dict[str, Raw])
 _strings = msgspec.json.Decoder(str)
@@ -56,7 +56,7 @@ def form_for(recipient: Session, content: Content) -> Form:
 
 
 def by_form(recipients: Iterable[Session], content: Content) -> dict[Form, list[Session]]:
-    """Group recipients by the form in which they see content; leave out those from which it is hidden."""
+    """Group recipients by the form in which they see content; leave out recipients from which it is hidden."""
     groups: dict[Form, list[Session]] = {}
     for recipient in recipients:
         groups.setdefault(form_for(recipient, content), []).append(recipient)

@@ -35,7 +35,7 @@ class JoinCredentials(Struct, frozen=True):
     url: str
     ticket: str  # hello 1.0
     token: str  # hello 2.0
-    iceServers: list[Json] = []  # noqa: N815 - the browser's name for it
+    iceServers: list[Json] = []  # noqa: N815 - the browser's name
 
 
 class DemoBackend:
@@ -90,7 +90,7 @@ class DemoBackend:
         )
 
     async def set_call(self, session: str, flags: int) -> bool:
-        """Change a participant's call flags and send them to the gateway; return False for an unknown participant."""
+        """Change a participant's call flags and send them to the gateway; return ``False`` for an unknown session."""
         participant = self._rooms.find(session)
         if participant is None:
             return False
@@ -101,7 +101,7 @@ class DemoBackend:
     # --- requests of the gateway
 
     def _answer(self, request: RecordedRequest) -> Json | None:
-        self._cloud.requests.clear()  # unread recordings would pile up
+        self._cloud.requests.clear()  # recorded requests would accumulate
         if request.type == "auth":
             return self._auth(request.body)
         if request.type == "room":

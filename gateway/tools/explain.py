@@ -1,6 +1,6 @@
-"""``portunus explain ROOM``: asks a running gateway which bitrate and codecs each publisher may send, and why.
+"""``portunus explain ROOM``: shows the bitrate and codecs that each publisher may send, and why.
 
-Source: docs/operations.md. It connects to the admin socket (``gateway.edge.operator.admin``).
+Source: docs/operations.md. The command connects to the admin socket (``gateway.edge.operator.admin``).
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ async def _get(socket: Path, query: dict[str, str]) -> tuple[int, bytes]:
 
 
 def _reason(socket: Path, error: Exception) -> str:
-    number = error.errno if isinstance(error, OSError) else None
+    error_number = error.errno if isinstance(error, OSError) else None
     cause = getattr(error, "os_error", error)
     if isinstance(cause, PermissionError):
         return f"only the gateway's own user may connect to {socket}"
@@ -67,7 +67,7 @@ def _reason(socket: Path, error: Exception) -> str:
         return f"there is no {socket}: is the gateway running, with this path as admin.socket?"
     if isinstance(cause, ConnectionRefusedError):
         return f"no gateway listens on {socket}"
-    return f"{socket} does not answer ({number or type(error).__name__})"
+    return f"{socket} does not answer ({error_number or type(error).__name__})"
 
 
 def lines(room: RoomExplanation) -> Iterator[str]:

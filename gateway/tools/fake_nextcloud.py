@@ -8,7 +8,7 @@ It checks the gateway's checksums, answers joins, records every request, issues 
     async with FakeNextcloud() as cloud:
         cloud.rooms["r1"] = NextcloudRoom(permissions=["publish-media"])
         ... start a gateway with cloud.backend() ...
-        await cloud.wait_for(lambda seen: seen.type == "room")
+        await cloud.wait_for(lambda request: request.type == "room")
         await cloud.send("http://127.0.0.1:8080", "r1", {"type": "message", "message": {"data": {"x": 1}}})
 """
 
@@ -94,7 +94,7 @@ class FakeNextcloud:
     """The server; its attributes are settings that may be changed at any time.
 
     ``hook`` is called with each request and may return the answer: a protocol object (``{"type": …}``, which is wrapped
-    in an OCS document), or a whole response, for junk and redirects. While ``gate`` is not set all answers wait.
+    in an OCS document), or a whole response, for malformed answers and redirects. All answers wait for ``gate``.
     """
 
     def __init__(self, secret: str = "", algorithm: str = "EdDSA", prefix: str = "/") -> None:
@@ -123,7 +123,7 @@ class FakeNextcloud:
         await self.close()
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
-        """Listen on a port; 0 means any free one."""
+        """Listen on a port; 0: any free port."""
         app = web.Application()
         app.router.add_get(f"{self.prefix}ocs/v2.php/cloud/capabilities", self._answer_capabilities)
         app.router.add_post(f"{self.prefix}ocs/v2.php/apps/spreed/api/{{version}}/signaling/backend", self._answer)
@@ -153,13 +153,13 @@ class FakeNextcloud:
     # --- credentials of clients
 
     def ticket(self, userid: str) -> Json:
-        """Return ``auth.params`` of a hello 1.0 for this user; empty: a guest."""
+        """Return ``auth.params`` of a hello 1.0 for this user; an empty ``userid``: a guest."""
         ticket = secrets.token_hex(16)
         self._tickets[ticket] = userid
         return {"userid": userid or None, "ticket": ticket}
 
     def token(self, userid: str, userdata: Any = None, **claims: Any) -> str:
-        """Return the token of a hello 2.0; ``claims`` replace its claims, and the value ``...`` removes one."""
+        """Return the token of a hello 2.0; ``claims`` replace its claims; the value ``...`` removes a claim."""
         now = time.time()
         given = {"iss": self.url, "iat": now, "exp": now + 300, "sub": userid or ..., "userdata": userdata or ...}
         return self.key.sign({name: value for name, value in (given | claims).items() if value is not ...})
@@ -168,16 +168,16 @@ class FakeNextcloud:
 
     def requests_of(self, type: str) -> list[RecordedRequest]:
         """Return the requests of one type, in order."""
-        return [seen for seen in self.requests if seen.type == type]
+        return [request for request in self.requests if request.type == type]
 
     async def wait_for(self, wanted: Callable[[RecordedRequest], bool], count: int = 1) -> RecordedRequest:
         """Return the ``count``-th request that fulfils ``wanted``, counting past requests, too.
 
         Raises:
-            TimeoutError: there are fewer within ``WAIT_TIMEOUT`` seconds.
+            TimeoutError: fewer have arrived within ``WAIT_TIMEOUT`` seconds.
         """
         async with asyncio.timeout(WAIT_TIMEOUT):
-            while len(found := [seen for seen in self.requests if wanted(seen)]) < count:
+            while len(found := [request for request in self.requests if wanted(request)]) < count:
                 await self._recorded.wait()
         return found[count - 1]
 
@@ -186,9 +186,9 @@ class FakeNextcloud:
     async def send(
         self, gateway: str, roomid: str, request: Json | bytes, headers: dict[str, str] | None = None
     ) -> tuple[int, str]:
-        """Send a signed request to a gateway (``http://host:port``); return status and text of its answer.
+        """Send a signed request to a gateway (``http://host:port``); return status and text of the answer.
 
-        ``headers`` replace headers of the request; an empty value removes one.
+        ``headers`` replace headers of the request; an empty value removes the header.
         """
         if self._client is None:
             raise RuntimeError("start() first")
@@ -208,9 +208,9 @@ class FakeNextcloud:
     # --- answers
 
     async def _answer_capabilities(self, request: web.Request) -> web.StreamResponse:
-        seen = RecordedRequest("capabilities", {}, request.path, dict(request.headers))
-        if (own := await self._record(seen)) is not None:
-            return own if isinstance(own, web.StreamResponse) else _ocs(own)
+        recorded = RecordedRequest("capabilities", {}, request.path, dict(request.headers))
+        if (answer := await self._record(recorded)) is not None:
+            return answer if isinstance(answer, web.StreamResponse) else _ocs(answer)
         spreed = {"features": self.features, "config": {"signaling": self.signaling}}
         etag = f'"{hashlib.sha256(json.dumps(spreed).encode()).hexdigest()[:32]}"'
         headers = {"ETag": etag, "Cache-Control": self.cache_control}
@@ -228,34 +228,36 @@ class FakeNextcloud:
             await self._record(RecordedRequest("", {}, request.path, dict(headers)))
             return _ocs(_error("invalid_request", "The request could not be authenticated."))
         message = json.loads(body)
-        seen = RecordedRequest(message["type"], message[message["type"]], request.path, dict(headers))
-        own = await self._record(seen)
-        if isinstance(own, web.StreamResponse):
-            return own
-        return _ocs(self._reply(seen) if own is None else own)
+        recorded = RecordedRequest(message["type"], message[message["type"]], request.path, dict(headers))
+        answer = await self._record(recorded)
+        if isinstance(answer, web.StreamResponse):
+            return answer
+        return _ocs(self._reply(recorded) if answer is None else answer)
 
-    async def _record(self, seen: RecordedRequest) -> Json | web.StreamResponse | None:
-        self.requests.append(seen)
+    async def _record(self, request: RecordedRequest) -> Json | web.StreamResponse | None:
+        """Record a request, and return the answer of ``hook`` once ``gate`` is set."""
+        self.requests.append(request)
         self._recorded.set()
         self._recorded = asyncio.Event()
-        own = self.hook(seen) if self.hook is not None else None
+        answer = self.hook(request) if self.hook is not None else None
         if self.gate is not None:
             await self.gate.wait()
-        return own
+        return answer
 
-    def _reply(self, seen: RecordedRequest) -> Json:
-        if seen.type == "auth":
-            return self._auth(seen.body.get("params"))
-        if seen.type == "room" and seen.body.get("action") != "leave":
-            return self._join(seen.body["roomid"])
-        room = self.rooms.get(seen.body.get("roomid", ""))
-        if seen.type == "session":  # Talk knows no such request
+    def _reply(self, request: RecordedRequest) -> Json:
+        body = request.body
+        if request.type == "auth":
+            return self._auth(body.get("params"))
+        if request.type == "room" and body.get("action") != "leave":
+            return self._join(body["roomid"])
+        room = self.rooms.get(body.get("roomid", ""))
+        if request.type == "session":  # Talk does not support this type
             return _error("unknown_type", "The given type is not supported.")
-        if seen.type == "ping":
+        if request.type == "ping":
             return {"type": "room", "room": {"version": "1.0"}}
         if room is not None and room.error is not None and not room.refuses_leaves:
-            return {"type": "room", "room": {"version": "1.0", "roomid": seen.body["roomid"]}}
-        return self._join(seen.body["roomid"])  # Talk answers a leave with the whole room, or ``no_such_room``
+            return {"type": "room", "room": {"version": "1.0", "roomid": body["roomid"]}}
+        return self._join(body["roomid"])  # Talk answers a leave with the whole room, or ``no_such_room``
 
     def _auth(self, params: Any) -> Json:
         params = params if isinstance(params, dict) else {}

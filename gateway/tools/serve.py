@@ -45,7 +45,7 @@ async def _serve(gateway: Gateway, load: Callable[[], Config]) -> int:
         elif draining is None:
             draining = asyncio.create_task(gateway.drain(), name="drain")
             draining.add_done_callback(lambda _: signals.put_nowait(signal.SIGTERM))
-            await asyncio.sleep(0)  # so that it has stopped listening
+            await asyncio.sleep(0)  # the task stops listening first
             log.info("no new connections are accepted; the process ends with the last session")
     if draining is not None:
         draining.cancel()
@@ -54,7 +54,7 @@ async def _serve(gateway: Gateway, load: Callable[[], Config]) -> int:
 
 
 async def _reload(gateway: Gateway, load: Callable[[], Config]) -> None:
-    """Load the configuration again and apply it; an invalid one changes nothing."""
+    """Load the configuration again and apply it, unless it is invalid."""
     try:
         keys = await gateway.reload(load())
     except (ConfigError, ValueError) as error:

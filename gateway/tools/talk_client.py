@@ -35,8 +35,8 @@ class RequestRefused(Exception):
 class TalkClient:
     """A client with one session; as an async context manager it connects, and disconnects without ``bye``.
 
-    ``messages`` holds every message received since the first connect; ``on_message`` is called for each. With the
-    feature ``ack`` no message is lost or duplicated when the connection breaks: call ``connect`` and ``resume`` then.
+    ``messages`` holds every message received since the first connect; ``on_message`` is called for each one. With the
+    feature ``ack`` no message is lost or duplicated when the connection breaks; then call ``connect`` and ``resume``.
     """
 
     def __init__(self, gateway: str, backend: str, *, features: tuple[str, ...] = ()) -> None:
@@ -147,10 +147,10 @@ class TalkClient:
         Raises:
             RequestRefused: the reply is an error.
         """
-        number = str(next(self._ids))
+        request_id = str(next(self._ids))
         start = len(self.messages)
-        await self.send({"id": number, "type": message_type, message_type: body})
-        reply = await self.wait_for(lambda message: message.get("id") == number, since=start)
+        await self.send({"id": request_id, "type": message_type, message_type: body})
+        reply = await self.wait_for(lambda message: message.get("id") == request_id, since=start)
         if reply["type"] == "error":
             raise RequestRefused(reply["error"])
         return reply
@@ -166,7 +166,7 @@ class TalkClient:
             return
         self._unacknowledged.append(text)
         if self._caught_up:
-            with contextlib.suppress(ConnectionError):  # it is kept, and sent again after a resume
+            with contextlib.suppress(ConnectionError):  # the message is kept, and sent again after a resume
                 await self._socket.send_str(text)
                 if len(self._unacknowledged) % ACK_EVERY == 0:
                     await self._acknowledge(self._socket)
@@ -236,7 +236,7 @@ class TalkClient:
             await self._begin_numbering(message.get("hello", {}).get("received"), socket)
 
     async def _begin_numbering(self, received: int | None, socket: aiohttp.ClientWebSocketResponse) -> None:
-        """Send the messages again that the server has not received; ``None``: the session does not acknowledge."""
+        """Send again the messages that the server has not received; ``received`` is ``None`` without the feature."""
         if not self._resuming or received is None:
             self.received = self._acknowledged = 0
             self._unacknowledged.clear()

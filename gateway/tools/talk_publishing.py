@@ -49,7 +49,7 @@ class TalkPublication:
 class TalkPublisher:
     """The published streams of one session; call ``close`` when done.
 
-    The client needs the feature ``republish``, or the gateway does not ask it to offer again.
+    The gateway requests new offers only from a client with the feature ``republish``.
     """
 
     client: TalkClient
@@ -61,7 +61,7 @@ class TalkPublisher:
         self.client.on_republish = self._republish
 
     async def publish(self, room_type: str, connect: Callable[[], PublisherPeer]) -> PublisherPeer:
-        """Publish from a new PeerConnection, replacing the published one; return it when the answer was applied.
+        """Publish from a new PeerConnection, replacing the previous one; return it once the answer is applied.
 
         Raises:
             RequestRefused: the gateway answers with an error.

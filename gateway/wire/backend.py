@@ -25,14 +25,14 @@ class BackendError(Struct, frozen=True, omit_defaults=True):
 
 
 class AuthRequest(Struct, frozen=True):
-    """Asks Nextcloud to authenticate a client (hello 1.0); ``params`` is forwarded as the client sent it."""
+    """A request to authenticate a client (hello 1.0); ``params`` is forwarded unchanged."""
 
     params: Raw
     version: str = "1.0"
 
 
 class RoomRequest(Struct, frozen=True, omit_defaults=True):
-    """Asks to admit a session to a room (no ``action``), or reports that it left (``action`` is ``leave``)."""
+    """A request to admit a session to a room (no ``action``), or a report that it left (``action`` is ``leave``)."""
 
     roomid: str
     userid: str | UnsetType = UNSET
@@ -151,7 +151,7 @@ class Disinvite(Struct, frozen=True):
 
 
 class Update(Struct, frozen=True):
-    """The room has new properties; ``userids`` receive them in their room lists."""
+    """The room has new properties, to be sent to the room lists of ``userids``."""
 
     userids: list[str] | None = None
     properties: Raw = Raw()

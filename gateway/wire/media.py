@@ -34,7 +34,7 @@ class MediaMessage(Struct, frozen=True, gc=False):
 
     type: str | None = None
     sid: str | None = None
-    roomType: str | None = None  # noqa: N815 - the wire's name
+    roomType: str | None = None  # noqa: N815 - its name on the wire
     payload: MediaPayload | None = None
     bitrate: int | float | None = None  # bit/s
     audiocodec: str | None = None
@@ -53,15 +53,15 @@ _decoder = msgspec.json.Decoder(MediaMessage)
 _type_decoder = msgspec.json.Decoder(_TypeOnly)
 _object_decoder = msgspec.json.Decoder(dict[str, Raw])
 _string_decoder = msgspec.json.Decoder(str)
-_number_decoder = msgspec.json.Decoder(Annotated[int, msgspec.Meta(ge=0, le=32767)])  # no codec has as many layers
+_number_decoder = msgspec.json.Decoder(Annotated[int, msgspec.Meta(ge=0, le=32767)])  # more layers than any codec has
 _boolean_decoder = msgspec.json.Decoder(bool)
 
 
 def decode_media_message(data: Raw) -> MediaMessage | None:
     """Return the known fields, or ``None`` if a field has a wrong type: ``data`` is then relayed unchecked (5.2).
 
-    Of ``nickChanged``, ``control`` and media messages with a ``payload`` object the type is returned even then: the
-    recipient's client may accept such ``data``, and not every session may send or receive it (5.3, 5.4).
+    For ``nickChanged``, ``control`` and media messages with a ``payload`` object the type is returned even then: the
+    recipient's client may accept such ``data``, so the permissions to send and receive it still apply (5.3, 5.4).
     """
     try:
         return _decoder.decode(data)
@@ -97,7 +97,7 @@ def read_string(raw: Raw) -> str | None:
 
 
 def read_member(raw: Raw, name: str) -> Raw:
-    """Return a member of an object, not decoded; ``ABSENT`` if there is none or ``raw`` is no object."""
+    """Return a member of an object, not decoded; ``ABSENT`` if it is missing or ``raw`` is not an object."""
     try:
         return _object_decoder.decode(raw).get(name, ABSENT)
     except msgspec.DecodeError:

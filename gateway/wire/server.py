@@ -62,7 +62,7 @@ class Hello(Struct, frozen=True, omit_defaults=True, tag_field="type", tag="hell
 
 
 class ErrorMessage(Struct, frozen=True, omit_defaults=True, tag_field="type", tag="error"):
-    """Reply to a request that failed; ``id`` is absent when the request's could not be read."""
+    """Reply to a request that failed; ``id`` is absent when that of the request could not be read."""
 
     error: Error | BackendError
     id: str = ""
@@ -89,7 +89,7 @@ class Bandwidth(Struct, frozen=True):
 
 
 class RoomBody(Struct, frozen=True, omit_defaults=True):
-    """The room that the session is in; an empty ``roomid`` means none."""
+    """The room of the session; an empty ``roomid`` means none."""
 
     roomid: str | msgspec.UnsetType = msgspec.UNSET
     properties: Raw = ABSENT
@@ -118,7 +118,7 @@ class Sender(Struct, frozen=True, omit_defaults=True):
 
 
 class Recipient(Struct, frozen=True, omit_defaults=True):
-    """The virtual session that a message to an internal client is for, by the id the client chose (11.4)."""
+    """The virtual session to which an internal client receives a message; ``sessionid`` is the client's (11.4)."""
 
     sessionid: str
     userid: str = ""
@@ -249,7 +249,7 @@ class CallTarget(Struct, frozen=True, omit_defaults=True):
 
 
 class CallOrder(Struct, frozen=True):
-    """A phone call for a room; ``backend`` is the base URL of its Nextcloud."""
+    """A phone call to place for a room; ``backend`` is the base URL of its Nextcloud."""
 
     roomid: str
     backend: str

@@ -1,6 +1,6 @@
-"""The members that each type of client message requires: the one place that checks them.
+"""Checks of the members that each type of client message requires.
 
-Source: reference 2.4. The functions return the checked member, so that a flow reads it without a check of its own. The
+Source: reference 2.4. The functions return the checked member, so that flows need no checks of their own. The
 credentials of a hello have errors of their own and are read by ``gateway.flows.sessions.credentials``.
 """
 
@@ -86,7 +86,7 @@ def transient(body: Transient | None) -> Transient:
 
 
 def internal(message: Internal | None) -> InternalBody | None:
-    """Return the body of an internal client's request (11); ``None`` for a type that is not known.
+    """Return the body of an internal client's request (11); ``None`` for an unknown type.
 
     Raises:
         ProtocolError: ``invalid_format``.
