@@ -1,21 +1,25 @@
 """The memory for request bodies whose senders are not authenticated yet.
 
-A signature covers the body, which therefore has to be read first. One address may have so much read at once; what is
-more waits, up to a bound, and is refused beyond it. If all addresses together have too much read, the oldest bodies
-are given up: those of a Nextcloud arrive within milliseconds.
+A signature covers the body, which therefore has to be read first. One address may have so much read at once. Beyond
+that its bodies that arrive slowly are given up: those of a Nextcloud arrive within milliseconds. A short body is read
+all the same, since it is in the buffers of its connection already; a long one waits, up to a bound, and is refused
+beyond it. If all addresses together have too much read, the oldest bodies are given up.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from gateway.core.throttle import Address, network
 
 OF_ADDRESS = 16 << 20  # bytes of bodies of one address (IPv6: /64 network) that are read at once
-BUFFERED = 256 << 10  # bytes of a body that arrive before its turn, at most
-WAITING = 16 << 20  # bytes that bodies of one address have buffered while they wait
+BUFFERED = 256 << 10  # bytes of a body that arrive before its turn, at most; a body of that size does not wait
+SLOW = 0.5  # seconds after which a body may be given up for others of its address
+LOOK_PERIOD = 0.1  # seconds between two looks for slow bodies while others wait
+WAITING = 4 << 20  # bytes that bodies of one address have buffered while they wait
 IN_ALL = 64 << 20  # bytes of bodies of all addresses that are read at once
 
 
@@ -23,15 +27,30 @@ class Overloaded(Exception):
     """The address has too many bodies that wait, or this body was given up for others."""
 
 
+class _Reading:
+    """A body that is being read."""
+
+    __slots__ = ("began", "limit", "size")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.began = asyncio.get_running_loop().time()
+        self.limit = asyncio.timeout(None)
+
+
 class _Share:
     """The bodies of one address."""
 
-    __slots__ = ("freed", "read", "waiting")
+    __slots__ = ("freed", "readings", "waiting")
 
     def __init__(self) -> None:
-        self.read = 0  # bytes
-        self.waiting = 0
+        self.readings: dict[_Reading, None] = {}  # oldest first
+        self.waiting = 0  # bytes
         self.freed = asyncio.Event()
+
+    def is_full(self, size: int) -> bool:
+        """Return whether another body is more than the address may have read; one is never more."""
+        return bool(self.readings) and sum(reading.size for reading in self.readings) + size > OF_ADDRESS
 
 
 class BodyBudget:
@@ -39,7 +58,7 @@ class BodyBudget:
 
     def __init__(self) -> None:
         self._shares: dict[int, _Share] = {}
-        self._readings: dict[asyncio.Timeout, int] = {}  # bytes of each, oldest first
+        self._readings: dict[_Reading, _Share] = {}  # oldest first
 
     @asynccontextmanager
     async def reserve(self, address: Address, size: int) -> AsyncIterator[None]:
@@ -51,46 +70,57 @@ class BodyBudget:
         key = network(address)
         share = self._shares.setdefault(key, _Share())
         try:
-            await _wait(share, size)
-            share.read += size
+            await self._wait(share, size)
+            reading = _Reading(size)
             try:
-                async with self._reading(size):
-                    yield
-            finally:
-                share.read -= size
-                share.freed.set()
+                async with reading.limit:
+                    self._readings[reading] = share
+                    share.readings[reading] = None
+                    self._give_up_oldest(reading)
+                    try:
+                        yield
+                    finally:
+                        self._end(reading, share)
+            except TimeoutError as error:
+                raise Overloaded from error
         finally:
-            if not share.read and not share.waiting:
+            if not share.readings and not share.waiting:
                 self._shares.pop(key, None)
 
-    @asynccontextmanager
-    async def _reading(self, size: int) -> AsyncIterator[None]:
-        limit = asyncio.timeout(None)
+    async def _wait(self, share: _Share, size: int) -> None:
+        self._give_up_slow(share, size)
+        if size <= BUFFERED or not share.is_full(size):
+            return
+        if share.waiting + BUFFERED > WAITING:
+            raise Overloaded
+        share.waiting += BUFFERED
         try:
-            async with limit:
-                self._readings[limit] = size
-                self._give_up_oldest(limit)
-                try:
-                    yield
-                finally:
-                    self._readings.pop(limit, None)
-        except TimeoutError as error:
-            raise Overloaded from error
+            while share.is_full(size):
+                share.freed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_PERIOD):
+                        await share.freed.wait()
+                self._give_up_slow(share, size)
+        finally:
+            share.waiting -= BUFFERED
 
-    def _give_up_oldest(self, newest: asyncio.Timeout) -> None:
-        while sum(self._readings.values()) > IN_ALL and (oldest := next(iter(self._readings))) is not newest:
-            del self._readings[oldest]
-            oldest.reschedule(0.0)
+    def _give_up_slow(self, share: _Share, size: int) -> None:
+        now = asyncio.get_running_loop().time()
+        while share.is_full(size) and (oldest := next(iter(share.readings))).began + SLOW <= now:
+            self._give_up(oldest)
 
+    def _give_up_oldest(self, newest: _Reading) -> None:
+        while sum(reading.size for reading in self._readings) > IN_ALL:
+            oldest = next(iter(self._readings))
+            if oldest is newest:
+                return
+            self._give_up(oldest)
 
-async def _wait(share: _Share, size: int) -> None:
-    buffered = min(size, BUFFERED)
-    if share.read and share.read + size > OF_ADDRESS and share.waiting + buffered > WAITING:
-        raise Overloaded
-    share.waiting += buffered
-    try:
-        while share.read and share.read + size > OF_ADDRESS:
-            share.freed.clear()
-            await share.freed.wait()
-    finally:
-        share.waiting -= buffered
+    def _give_up(self, reading: _Reading) -> None:
+        reading.limit.reschedule(0.0)
+        self._end(reading, self._readings[reading])
+
+    def _end(self, reading: _Reading, share: _Share) -> None:
+        self._readings.pop(reading, None)
+        share.readings.pop(reading, None)
+        share.freed.set()

@@ -67,12 +67,46 @@ async def test_what_is_more_than_the_share_of_an_address_waits_and_then_is_refus
 
 async def test_body_larger_than_the_share_is_read_alone() -> None:
     budget = BodyBudget()
-    large, small = Reading(budget, 200), Reading(budget, 1)
+    large, other = Reading(budget, 200), Reading(budget, 11)
     await turns()
-    assert (large.began, small.began) == (True, False)
+    assert (large.began, other.began) == (True, False)
     large.done.set()
-    small.done.set()
-    assert [await large.task, await small.task] == ["read", "read"]
+    other.done.set()
+    assert [await large.task, await other.task] == ["read", "read"]
+
+
+# reference 1.4-h
+async def test_short_body_does_not_wait_and_slow_ones_are_given_up_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    budget = BodyBudget()
+    slow = [Reading(budget, 10) for _ in range(10)]
+    await turns()
+    short = Reading(budget, 10)
+    await turns()
+    assert short.began
+    assert not slow[0].task.done()
+    monkeypatch.setattr(body_budget, "SLOW", 0.0)
+    another = Reading(budget, 10)
+    await turns()
+    assert another.began
+    assert [await it.task for it in slow[:2]] == ["refused"] * 2
+    assert not any(it.task.done() for it in slow[2:])
+    for reading in (*slow, short, another):
+        reading.done.set()
+    assert [await it.task for it in (*slow[2:], short, another)] == ["read"] * 10
+
+
+# reference 1.4-h
+async def test_long_body_that_waits_gets_the_place_of_a_slow_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body_budget, "SLOW", 0.02)
+    monkeypatch.setattr(body_budget, "LOOK_PERIOD", 0.01)
+    budget = BodyBudget()
+    slow, waiting = Reading(budget, 100), Reading(budget, 100)
+    await turns()
+    assert (slow.began, waiting.began) == (True, False)
+    assert await slow.task == "refused"
+    waiting.done.set()
+    assert await waiting.task == "read"
+    assert (budget._shares, budget._readings) == ({}, {})
 
 
 async def test_hosts_of_one_ipv6_network_share() -> None:
