@@ -118,7 +118,7 @@ class Sender(Struct, frozen=True, omit_defaults=True):
 
 
 class Recipient(Struct, frozen=True, omit_defaults=True):
-    """The virtual session to which an internal client receives a message; ``sessionid`` is the client's (11.4)."""
+    """The virtual session that a message to an internal client addresses, by the client's own id (11.4)."""
 
     sessionid: str
     userid: str = ""

@@ -26,7 +26,7 @@ class HubModel:
         self.hub = Hub()
         self.now = 0.0
         self.configured = {"cloud": CLOUD, "limited": LIMITED}  # backends
-        self.known = dict(self.configured)  # and the last settings of removed backends
+        self.known = dict(self.configured)  # backends, also removed ones with their last settings
         self.connections = 0
         self.names = count(1)
         # The model: sessions, their rooms, their call membership.
@@ -58,10 +58,10 @@ class HubModel:
         self.registered[key.backend, nc or session.id] = session.id
 
     def end(self, session: Session) -> None:
-        place, owned = self.rooms_of.get(session.id), set(session.virtuals.values())
+        room, owned = self.rooms_of.get(session.id), set(session.virtuals.values())
         closed = self.hub.close(session)
         assert closed is not None
-        assert (closed.left is None) is (place is None)
+        assert (closed.left is None) is (room is None)
         assert {change.virtual for change in closed.virtuals} == owned
         self.removed(session)
         for change in closed.virtuals:
@@ -79,7 +79,7 @@ class HubModel:
             del self.registered[key]
 
     def members_of(self, key: RoomKey) -> set[str]:
-        return {id for id, place in self.rooms_of.items() if place == key}
+        return {id for id, room in self.rooms_of.items() if room == key}
 
     def set_everyone_in_call(self, room: Room, value: bool) -> None:
         present = self.members_of(room.key)

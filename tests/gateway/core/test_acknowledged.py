@@ -1,4 +1,4 @@
-"""The outbox of a client that acknowledges."""
+"""The outbox for clients that acknowledge messages."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_unacknowledged_messages_count_against_the_limit() -> None:
     assert outbox.append(b"6789")
 
 
-def test_client_that_does_not_acknowledge_counts_as_having_all_taken_messages() -> None:
+def test_taken_messages_count_as_received_for_a_client_that_resumes_without_a_count() -> None:
     outbox = filled(b"1", b"2")
     outbox.take(1)
     outbox.rewind()

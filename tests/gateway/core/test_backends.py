@@ -185,14 +185,14 @@ def test_first_backend_in_the_order_of_the_configuration_wins() -> None:
         ("HTTP://Other/x", "http://other/"),
     ],
 )
-def test_configured_url_is_asked_whatever_the_client_appends(url: str, expected: str) -> None:
+def test_requests_go_to_the_configured_url_whatever_the_client_appends(url: str, expected: str) -> None:
     own = backend("own", "https://H/one", "http://other", "https://h/one/two")
     assert Backends([own]).find_with_base_url(url) == (own, expected)
     assert base_of(own, canonical(url)) == expected
 
 
 # reference 3.6-e
-def test_base_url_of_a_changed_backend_is_its_first_one() -> None:
+def test_base_url_of_a_changed_backend_is_its_first_url() -> None:
     assert base_of(backend("own", "https://New/", "https://other/"), "https://old/") == "https://new/"
     assert base_of(backend(COMPAT), "https://old/") == "https://old/"
 

@@ -8,12 +8,12 @@ from gateway.core.geolocation import LOOPBACK, UNKNOWN, GeoLocation
 
 
 def test_a_country_has_a_code() -> None:
-    place = GeoLocation("CH", "EU")
-    assert place.is_known
-    assert (place.code, place.continent) == ("CH", "EU")
+    location = GeoLocation("CH", "EU")
+    assert location.is_known
+    assert (location.code, location.continent) == ("CH", "EU")
 
 
-@pytest.mark.parametrize("place", [LOOPBACK, UNKNOWN])
-def test_location_without_a_country_has_no_code(place: GeoLocation) -> None:
-    assert not place.is_known
-    assert (place.code, place.continent) == ("", "")
+@pytest.mark.parametrize("location", [LOOPBACK, UNKNOWN])
+def test_location_without_a_country_has_no_code(location: GeoLocation) -> None:
+    assert not location.is_known
+    assert (location.code, location.continent) == ("", "")

@@ -24,11 +24,13 @@ FIRST, SECOND = ConnectionId(1), ConnectionId(2)
 
 
 @pytest.mark.parametrize("module", [hub_module, outbox, participants, room, session])
-def test_core_never_waits(module: ModuleType) -> None:
+def test_core_has_no_coroutines(module: ModuleType) -> None:
     members = [member for _, found in inspect.getmembers(module, inspect.isclass) for member in vars(found).values()]
     functions = [found for _, found in inspect.getmembers(module, inspect.isfunction)]
     assert not [
-        it for it in (*members, *functions) if inspect.iscoroutinefunction(it) or inspect.isasyncgenfunction(it)
+        function
+        for function in (*members, *functions)
+        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
     ]
 
 
@@ -52,7 +54,7 @@ def test_public_id_does_not_resume() -> None:
     assert hub.find(CLOUD, alice.resume_id) is None
 
 
-def test_backends_do_not_see_each_other() -> None:
+def test_backends_are_isolated() -> None:
     hub = Hub()
     alice, eve = opened(hub, "alice"), opened(hub, "alice", OTHER)
     assert joined(hub, alice, "r", "nc") is not joined(hub, eve, "r", "nc")
@@ -63,13 +65,13 @@ def test_backends_do_not_see_each_other() -> None:
     room = hub.room(OTHER, "r")
     assert room is not None
     assert list(room.members) == [eve.id]
-    for_call = hub.room(CLOUD, "r")
-    assert for_call is not None
-    hub.set_in_call(for_call, alice.id, True)
+    call_room = hub.room(CLOUD, "r")
+    assert call_room is not None
+    hub.set_in_call(call_room, alice.id, True)
     hub.set_in_call(room, eve.id, True)
     assert not hub.in_same_call(alice, eve)
-    assert hub.set_in_call(for_call, eve.id, True) is None
-    assert eve.id not in for_call.in_call
+    assert hub.set_in_call(call_room, eve.id, True) is None
+    assert eve.id not in call_room.in_call
 
 
 def test_anonymous_sessions_are_not_found_by_user() -> None:
@@ -97,10 +99,10 @@ def test_closed_session_is_not_found_and_closing_it_again_does_nothing() -> None
     hub = Hub()
     alice, again = opened(hub, "alice"), opened(hub, "alice")
     joined(hub, alice, nc="nc1")
-    fact = hub.close(alice)
-    assert fact is not None
-    assert fact.left is not None
-    assert fact.left.room_session == "nc1"
+    change = hub.close(alice)
+    assert change is not None
+    assert change.left is not None
+    assert change.left.room_session == "nc1"
     assert not alice.open
     assert hub.find(CLOUD, alice.id) is None
     assert hub.resumable(alice.resume_id) is None
@@ -143,7 +145,7 @@ def test_anonymous_session_must_join_in_time_even_while_disconnected() -> None:
     assert hub.sweep(10.0 + JOIN_TIMEOUT) == [JoinTimedOut(guest)]
 
 
-def test_joining_stops_the_join_timer_and_leaving_by_request_starts_it_anew() -> None:
+def test_joining_stops_the_join_timer_and_leaving_by_request_restarts_it() -> None:
     hub = Hub()
     guest = opened(hub, "")
     joined(hub, guest)
@@ -169,18 +171,20 @@ def test_join_returns_the_other_members_and_the_left_room() -> None:
     alice, bob = opened(hub, "alice"), opened(hub, "bob")
     joined(hub, alice, "old", "nc1")
     joined(hub, bob, "new")
-    fact = hub.join(alice, "new", Raw(b"[]"), room_session="nc2", room_userid="shown", permissions=["control"], now=1.0)
-    assert fact.others == (bob,)
-    assert fact.left is not None
-    assert (fact.left.room, fact.left.room_session, fact.left.remaining) == (RoomKey("cloud", "old"), "nc1", ())
-    assert bytes(fact.room.properties) == bytes(NOTHING)  # the properties given when the room was created
+    change = hub.join(
+        alice, "new", Raw(b"[]"), room_session="nc2", room_userid="shown", permissions=["control"], now=1.0
+    )
+    assert change.others == (bob,)
+    assert change.left is not None
+    assert (change.left.room, change.left.room_session, change.left.remaining) == (RoomKey("cloud", "old"), "nc1", ())
+    assert bytes(change.room.properties) == bytes(NOTHING)  # the properties given when the room was created
     assert alice.room_userid == "shown"
     assert alice.permissions.allows("control")
     assert not alice.permissions.may_publish_something()
     assert hub.find_by_room_session("cloud", "nc1") is None
     assert hub.find_by_room_session("cloud", "nc2") is alice
     assert hub.room(CLOUD, "old") is None
-    assert hub.room_of(alice) is fact.room
+    assert hub.room_of(alice) is change.room
 
 
 # reference 8-b
@@ -193,7 +197,7 @@ def test_join_without_permissions_keeps_the_previous_ones() -> None:
     assert not alice.permissions.may_publish(["video"])
 
 
-def test_session_without_a_nextcloud_id_is_registered_by_its_own_and_its_leave_not_reported() -> None:
+def test_session_without_a_nextcloud_id_is_registered_under_its_public_id_and_its_leave_is_not_reported() -> None:
     hub = Hub()
     alice = opened(hub)
     joined(hub, alice)
@@ -223,7 +227,7 @@ def test_registration_taken_over_by_another_session_is_not_removed_by_the_first(
     assert hub.find_by_room_session("cloud", "nc") is bob
 
 
-def test_leave_is_not_reported_to_nextcloud_when_so_asked() -> None:
+def test_leave_is_not_reported_to_nextcloud_without_notify_backend() -> None:
     hub = Hub()
     alice = opened(hub)
     joined(hub, alice, nc="nc")
@@ -260,7 +264,7 @@ def test_leaving_removes_the_entry_from_the_stored_users(key: str) -> None:
     alice, bob = opened(hub), opened(hub)
     room = joined(hub, alice)
     joined(hub, bob)
-    entries = [{key: Raw(msgspec.json.encode(it.id))} for it in (alice, bob)]
+    entries = [{key: Raw(msgspec.json.encode(member.id))} for member in (alice, bob)]
     hub.store_users(room, entries)
     hub.leave(bob)
     assert room.users == entries[:1]
@@ -272,7 +276,7 @@ def test_deleting_a_room_removes_all_members() -> None:
     room = joined(hub, alice, nc="nc1")
     joined(hub, bob)
     left = hub.delete_room(room)
-    assert [(it.session, it.room_session) for it in left] == [(alice, "nc1"), (bob, "")]
+    assert [(change.session, change.room_session) for change in left] == [(alice, "nc1"), (bob, "")]
     assert hub.rooms == {}
     assert alice.open
     assert alice.room is None
@@ -337,7 +341,7 @@ def test_all_clients_enter_and_leave_the_call_and_none_is_notified_twice() -> No
 # -- a changed configuration
 
 
-def test_sessions_get_changed_settings_of_their_backend_and_keep_those_of_a_removed_one() -> None:
+def test_reload_changes_the_backend_settings_of_sessions_unless_the_backend_is_removed() -> None:
     hub = Hub()
     alice, eve = opened(hub), opened(hub, backend=OTHER)
     changed = Backend("cloud", CLOUD.urls, "another secret", max_stream_bitrate=5)

@@ -99,7 +99,7 @@ class HubMachine(HubModel, RuleBasedStateMachine):
         assert self.hub.leave(session) is None
 
     @rule(data=st.data())
-    def close_a_room_full_in_any_order(self, data: st.DataObject) -> None:
+    def close_all_members_in_any_order(self, data: st.DataObject) -> None:
         for key in list(self.hub.rooms)[:1]:
             for session in data.draw(st.permutations(list(self.hub.rooms[key].members.values()))):
                 self.end(session)
@@ -200,7 +200,7 @@ class HubMachine(HubModel, RuleBasedStateMachine):
 
     @rule(session=sessions, data=st.data(), value=st.booleans())
     def set_in_call(self, session: Session, data: st.DataObject, value: bool) -> None:
-        """Set call membership of any session, also of one in another room or closed."""
+        """Set call membership of any session, also of a closed session or one in another room."""
         room = self.hub.room_of(session)
         if room is None:
             return
@@ -212,8 +212,8 @@ class HubMachine(HubModel, RuleBasedStateMachine):
         if present:
             (self.in_call.add if value else self.in_call.discard)(id)
 
-    @rule(name=st.sampled_from(["cloud", "limited"]), over=st.booleans())
-    def meet(self, name: str, over: bool) -> None:
+    @rule(name=st.sampled_from(["cloud", "limited"]), end=st.booleans())
+    def meet(self, name: str, end: bool) -> None:
         """Join all sessions of a backend to one room and its call, which random operations seldom do."""
         for session in self.open:
             if session.backend.id == name and session.room != RoomKey(name, "r1"):
@@ -223,7 +223,7 @@ class HubMachine(HubModel, RuleBasedStateMachine):
             assert room is not None
             self.hub.set_in_call(room, SessionId(id), True)
             self.in_call.add(id)
-        if over and room is not None:
+        if end and room is not None:
             self.set_everyone_in_call(room, False)
 
     @rule(session=sessions, value=st.booleans())
@@ -291,20 +291,20 @@ class HubMachine(HubModel, RuleBasedStateMachine):
     def remove_transient(self, session: Session) -> None:
         room = self.hub.room_of(session)
         if room is not None:
-            there = "k" in room.transient
-            assert (self.hub.remove_transient(room, "k") is not None) is there
+            present = "k" in room.transient
+            assert (self.hub.remove_transient(room, "k") is not None) is present
 
     @rule(seconds=st.sampled_from([0.0, 1.0, 21.0]))
     def expire_transient(self, seconds: float) -> None:
         self.now += seconds
         due = {entry for entry in self.transient_deadlines() if entry[0] <= self.now}
-        gone = [(room.key, changed.key) for room, changed in self.hub.expire_transient(self.now)]
-        assert sorted(gone) == sorted((room, key) for _, room, key in due)
+        removed = [(room.key, changed.key) for room, changed in self.hub.expire_transient(self.now)]
+        assert sorted(removed) == sorted((room, key) for _, room, key in due)
 
     # -- invariants
 
     @invariant()
-    def nothing_dangles(self) -> None:
+    def indexes_are_consistent(self) -> None:
         invariants.check(self.hub)
 
     @invariant()

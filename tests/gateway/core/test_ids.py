@@ -25,7 +25,7 @@ def test_ids_are_url_safe_and_different() -> None:
 
 
 # reference 2.6-b
-def test_leading_characters_follow_the_entropy_not_the_order() -> None:
+def test_ids_do_not_sort_by_age() -> None:
     made = [IDS.make(entropy(seed))[0] for seed in (3, 250, 120)]
     assert made != sorted(made)
 
@@ -38,13 +38,13 @@ def test_public_id_is_recognised() -> None:
     "other",
     [
         pytest.param(lambda public, private: private, id="the resume id"),
-        pytest.param(lambda public, private: public[:-1] + ("A" if public[-1] != "A" else "B"), id="a changed one"),
-        pytest.param(lambda public, private: public[:-1], id="a shorter one"),
-        pytest.param(lambda public, private: public[:20], id="a part"),
-        pytest.param(lambda public, private: public + "AAAA", id="a longer one"),
-        pytest.param(lambda public, private: f"{public} ", id="one with a space"),
-        pytest.param(lambda public, private: f"r-{public}", id="one with a prefix"),
-        pytest.param(lambda public, private: "", id="nothing"),
+        pytest.param(lambda public, private: public[:-1] + ("A" if public[-1] != "A" else "B"), id="a changed id"),
+        pytest.param(lambda public, private: public[:-1], id="a shorter id"),
+        pytest.param(lambda public, private: public[:20], id="a part of an id"),
+        pytest.param(lambda public, private: public + "AAAA", id="a longer id"),
+        pytest.param(lambda public, private: f"{public} ", id="an id with a space"),
+        pytest.param(lambda public, private: f"r-{public}", id="an id with a prefix"),
+        pytest.param(lambda public, private: "", id="an empty text"),
         pytest.param(lambda public, private: "nc", id="a Nextcloud session id"),
         pytest.param(lambda public, private: "äöü", id="no ASCII"),
         pytest.param(lambda public, private: "\ud800", id="half a surrogate pair"),
@@ -60,7 +60,7 @@ def test_public_id_of_another_secret_is_not_recognised() -> None:
     assert not IDS.is_session_id(SessionIds("another secret").make(entropy(1))[0])
 
 
-def test_text_of_the_form_of_an_id_is_recognised_whatever_server_made_it() -> None:
+def test_ids_of_any_server_are_recognised_by_their_form() -> None:
     ids = SessionIds("the secret of another server, as long").make(b"r" * ENTROPY)
     assert all(map(has_form_of_an_id, ids))
     assert not any(map(has_form_of_an_id, ("", "guess", "x" * 20 + " y")))

@@ -137,7 +137,7 @@ def test_accepted_messages_are_delivered_in_order_or_kept(steps: list[Step]) -> 
     assert box.take(1000) == list(kept)
 
 
-def test_messages_behind_the_given_one_are_dropped() -> None:
+def test_truncating_drops_the_messages_behind_the_given_message() -> None:
     last, equal = bytes(bytearray(b"last")), bytes(bytearray(b"last"))
     queue = outbox(100, b"first", last, b"behind", equal)
     queue.truncate_after(last)
@@ -151,7 +151,7 @@ def test_truncating_after_a_message_that_was_not_added_leaves_nothing() -> None:
     assert not queue.waiting
 
 
-def test_list_may_exceed_the_limit_and_leaves_room_for_as_much_as_before() -> None:
+def test_list_may_exceed_the_limit_and_raises_it_by_the_size_of_the_outbox() -> None:
     box = Outbox(10)
     assert box.append(b"12345678")
     box.append_list([b"list" * 5, b"more"])

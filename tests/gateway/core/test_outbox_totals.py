@@ -1,4 +1,4 @@
-"""The memory that outboxes take together."""
+"""The limits on the memory of all outboxes."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ def holding(*messages: bytes) -> Session:
     return made
 
 
-def own(size: int) -> bytes:
+def message_of(size: int) -> bytes:
     return b"x" * size
 
 
 @pytest.mark.parametrize("limit", [0, 3 * (1000 + OVERHEAD)])
 def test_outboxes_within_the_limit_stay(limit: int) -> None:
-    assert sessions_to_end([holding(own(1000)) for _ in range(3)], limit) == []
+    assert sessions_to_end([holding(message_of(1000)) for _ in range(3)], limit) == []
 
 
 def test_largest_outbox_goes_first_and_no_more_than_needed() -> None:
-    small, large, middle = holding(own(100)), holding(own(5000)), holding(own(1001))
+    small, large, middle = holding(message_of(100)), holding(message_of(5000)), holding(message_of(1001))
     assert sessions_to_end([small, large, middle], 5000) == [large]
     assert sessions_to_end([small, large, middle], 1100) == [large, middle]
 
 
 def test_message_that_several_outboxes_hold_counts_once() -> None:
-    shared = own(1000)
+    shared = message_of(1000)
     members = [holding(shared) for _ in range(10)]
     assert sessions_to_end(members, 1000 + 10 * OVERHEAD) == []
-    hoarder = holding(shared, own(3000))
+    hoarder = holding(shared, message_of(3000))
     assert sessions_to_end([*members, hoarder], 1000 + 11 * OVERHEAD) == [hoarder]
 
 
-def test_shared_messages_alone_end_as_many_as_it_takes() -> None:
-    shared = own(10_000)
+def test_sessions_that_hold_only_a_shared_message_are_ended_until_it_is_freed() -> None:
+    shared = message_of(10_000)
     members = [holding(shared) for _ in range(3)]
     assert len(sessions_to_end(members, 5000)) == 3
 
 
 def test_many_short_messages_count_with_their_overhead() -> None:
-    hoarder, other = holding(*[b"%d" % number for number in range(1000)]), holding(own(2000))
+    hoarder, other = holding(*[b"%d" % number for number in range(1000)]), holding(message_of(2000))
     assert sessions_to_end([hoarder, other], 30_000) == [hoarder]

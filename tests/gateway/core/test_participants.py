@@ -107,7 +107,7 @@ def test_flags_are_set_in_every_entry() -> None:
     ]
 
 
-def test_changed_entries_replace_those_of_their_sessions_and_new_ones_follow() -> None:
+def test_changed_entries_replace_the_entries_of_their_sessions_and_new_entries_are_appended() -> None:
     listed = [entry('{"sessionId":"public1","inCall":0}'), entry('{"sessionId":"else"}')]
     changed = resolve('{"sessionId":"nc2","inCall":1}', '{"sessionId":"nc1","inCall":7}')
     assert shown(participants.updated(listed, changed)) == [

@@ -1,4 +1,4 @@
-"""Joins that Nextcloud has not answered yet, and its requests about their sessions meanwhile (reference 4.1)."""
+"""Joins that Nextcloud has not answered yet, and its earlier requests about their sessions (reference 4.1)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def pending(client_type: ClientType = ClientType.CLIENT) -> PendingJoin:
     return PendingJoins().add(session("alice", client_type=client_type), ROOM, "nc1")
 
 
-def test_call_membership_of_the_own_entry_is_kept() -> None:
+def test_call_membership_and_entry_of_the_joining_session_are_kept() -> None:
     join = pending()
     join.note_in_call(entries('{"sessionId":"nc2","inCall":7}'), None)
     assert (join.in_call, join.entry) == (None, None)

@@ -51,14 +51,14 @@ def test_one_medium_is_enough_to_negotiate(name: str) -> None:
     assert Permissions.of([name]).may_publish_something()
 
 
-def test_screen_is_a_permission_of_its_own() -> None:
+def test_screen_needs_its_own_permission() -> None:
     assert Permissions.of(["publish-screen"]).may_publish_screen()
     assert not Permissions.of(["publish-media"]).may_publish_screen()
     assert not Permissions.of(["publish-screen"]).may_publish_something()
 
 
 # reference 8-c
-def test_hide_displaynames_hides_and_unknown_names_do_nothing() -> None:
+def test_hide_displaynames_hides_names_and_unknown_permissions_have_no_effect() -> None:
     assert Permissions.of(["hide-displaynames"]).hides_names
     assert Permissions.of(["fly"]) == Permissions.of(["fly"])
     assert not Permissions.of(["fly"]).may_publish_something()

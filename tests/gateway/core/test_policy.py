@@ -1,4 +1,4 @@
-"""The rules policy: the shares of bitrate, the order of codecs, and the reasons."""
+"""The quality rules: the shares of bitrate, the order of codecs, and the reasons."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def test_no_share_is_above_a_limit(rules: QualityRules, call: list[StreamDemand]
             ceiling = max(rules.ceiling, rules.one_to_one) if rules.ceiling else 0
         else:
             ceiling = rules.ceiling
-        for most in (ceiling, stream.requested, stream.limit):
-            assert not most or 0 < share.bitrate <= most
+        for cap in (ceiling, stream.requested, stream.limit):
+            assert not cap or 0 < share.bitrate <= cap
         limit = max_bitrate(rules, stream.limit, screen=stream.screen)
         assert not limit or not stream.video or 0 < share.bitrate <= limit
 
@@ -70,7 +70,7 @@ def test_no_share_is_below_a_floor_that_fits(rules: QualityRules, call: list[Str
 
 
 @given(qualities(), calls, streams, st.integers(0, 40), st.integers(0, 2))
-def test_one_more_publisher_increases_no_share(
+def test_additional_publisher_increases_no_share(
     rules: QualityRules, call: list[StreamDemand], newcomer: StreamDemand, sessions: int, more: int
 ) -> None:
     before = share_bitrate(rules, call, sessions)
@@ -212,7 +212,7 @@ def test_receivers_without_a_common_codec_change_nothing() -> None:
     )
 
 
-def test_list_of_the_server_precedes_what_receivers_decode() -> None:
+def test_list_of_the_server_precedes_the_codecs_that_receivers_decode() -> None:
     choice = choose_codecs(("vp9",), (), OFFERED, (DecodableCodecs().with_offer(["vp8"]),))
     assert (choice.order, choice.removed) == (("vp9",), frozenset({"vp8", "h264"}))
     assert choice.reason.endswith("no codec is decoded by all of 1 receiver, so they change nothing")
@@ -250,7 +250,7 @@ UNKNOWN = DecodableCodecs()
         (UNKNOWN.with_answer(["vp8"], accepted=True), True),
         (UNKNOWN.with_answer(["h264"], accepted=True), True),
         (UNKNOWN.with_answer(["vp8"], accepted=False), False),
-        (UNKNOWN.with_offer(["vp8"]).with_answer(["vp8"], accepted=False), True),  # rejects the stream only
+        (UNKNOWN.with_offer(["vp8"]).with_answer(["vp8"], accepted=False), True),  # the answer rejects only the stream
         (UNKNOWN.with_offer(["h264"]).with_answer(["vp8"], accepted=True), True),
         (UNKNOWN.with_answer(["vp8"], accepted=False).with_answer(["vp8"], accepted=True), True),
         (UNKNOWN.with_answer(["vp8"], accepted=True).with_answer(["vp8"], accepted=False), False),

@@ -27,14 +27,14 @@ def test_burst_may_be_relayed_at_once_and_then_the_rate() -> None:
     assert take(budget, 1000, 1000.0) == 0
 
 
-def test_long_message_may_exceed_what_is_left_and_is_paid_for_afterwards() -> None:
+def test_long_message_may_exceed_the_budget_and_delays_later_messages() -> None:
     budget = RelayBudget()
     assert take(budget, 1500, 0.0) == 0
     assert take(budget, 1, 4.9) > 0
     assert take(budget, 1, 5.1) == 0
 
 
-def test_refused_message_costs_nothing() -> None:
+def test_refused_message_leaves_the_budget_unchanged() -> None:
     budget = RelayBudget()
     take(budget, 1000, 0.0)
     for _ in range(100):
@@ -56,15 +56,14 @@ def test_rate_of_0_is_no_limit() -> None:
 
 def test_defaults_of_bursts_and_outbox_fit_each_other() -> None:
     limits, outbox = Limits(), SessionsSection(secret="").outbox_bytes
-    # What one session may send at once (docs/protocol.md: twice the burst) does not fill an outbox by itself.
+    # The bytes that one session may send at once (docs/protocol.md: twice the burst) do not fill an outbox.
     assert 2 * limits.bytes_burst <= 0.75 * outbox
-    # Nor does what 100 flooding members may relay to one that reads nothing until its connection ends, or that is away
-    # for as long as its session may be resumed: the burst, the last message, then the rate of a room with a member that
-    # is far behind, and the shares of all senders.
+    # Nor do the bytes that 100 flooding members may relay to a member that reads nothing until its connection ends, and
+    # then until its session expires: the burst, the last message, then the slow rate and the shares of all senders.
     senders, seconds = 100, EXPIRY + WRITE_DEADLINE
     until_outbox_fills = max(outbox / FULL_OUTBOX_DIVISOR, limits.relayed_bytes_burst) + MESSAGE_LIMIT
     slowly = seconds * limits.relayed_bytes_per_second / SLOW_RATE_DIVISOR
     shares = senders * (SENDER_BURST + seconds * SENDER_RATE)
     assert until_outbox_fills + slowly + shares < outbox
-    # One that reads 2.5 MB/s is never behind for long.
+    # A member that reads 2.5 MB/s catches up.
     assert limits.relayed_bytes_per_second + senders * SENDER_RATE < 2_500_000 / 2

@@ -15,16 +15,16 @@ RESUME = ThrottledAction.HELLO_RESUME
 
 
 def failures(count: int, at: float = 0.0) -> Throttle:
-    made = Throttle()
+    limiter = Throttle()
     for _ in range(count):
-        made.failed(ONE, RESUME, at)
-    return made
+        limiter.failed(ONE, RESUME, at)
+    return limiter
 
 
 # reference 14.1-a
 def test_delay_doubles_from_100_ms_to_25_s() -> None:
-    made = Throttle()
-    delays = [made.failed(ONE, RESUME, 0.0) for _ in range(12)]
+    limiter = Throttle()
+    delays = [limiter.failed(ONE, RESUME, 0.0) for _ in range(12)]
     assert delays == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.0, 25.0, 25.0, 25.0])
 
 
@@ -40,76 +40,76 @@ def test_ten_failures_block_and_nine_do_not() -> None:
 
 # reference 14.1-b
 def test_block_ends_when_the_tenth_latest_failure_is_over_30_minutes_old() -> None:
-    made = failures(MAX_FAILURES)
-    assert made.blocks(ONE, RESUME, BLOCK_WINDOW)
-    assert not made.blocks(ONE, RESUME, BLOCK_WINDOW + 0.001)
+    limiter = failures(MAX_FAILURES)
+    assert limiter.blocks(ONE, RESUME, BLOCK_WINDOW)
+    assert not limiter.blocks(ONE, RESUME, BLOCK_WINDOW + 0.001)
 
 
 def test_one_more_failure_after_the_block_does_not_block_again() -> None:
-    made = failures(MAX_FAILURES)
+    limiter = failures(MAX_FAILURES)
     later = BLOCK_WINDOW + 1.0
-    assert made.failed(ONE, RESUME, later) == 25.0  # the other failures still count
-    assert not made.blocks(ONE, RESUME, later + MAX_FAILURES)
+    assert limiter.failed(ONE, RESUME, later) == 25.0  # the other failures still count
+    assert not limiter.blocks(ONE, RESUME, later + MAX_FAILURES)
 
 
 def test_addresses_and_actions_are_counted_separately() -> None:
-    made = failures(MAX_FAILURES)
-    assert not made.blocks(OTHER, RESUME, 0.0)
-    assert not made.blocks(ONE, ThrottledAction.ROOM_AUTH, 0.0)
-    assert made.failed(ONE, ThrottledAction.HELLO_INTERNAL, 0.0) == pytest.approx(0.1)
+    limiter = failures(MAX_FAILURES)
+    assert not limiter.blocks(OTHER, RESUME, 0.0)
+    assert not limiter.blocks(ONE, ThrottledAction.ROOM_AUTH, 0.0)
+    assert limiter.failed(ONE, ThrottledAction.HELLO_INTERNAL, 0.0) == pytest.approx(0.1)
 
 
 def test_ipv6_addresses_of_one_64_network_count_together() -> None:
-    made = Throttle()
+    limiter = Throttle()
     for host in range(MAX_FAILURES):
-        made.failed(ip_address(f"2001:db8:0:1::{host:x}"), RESUME, 0.0)
-    assert made.blocks(ip_address("2001:db8:0:1:ffff::"), RESUME, 0.0)
-    assert not made.blocks(ip_address("2001:db8:0:2::1"), RESUME, 0.0)
+        limiter.failed(ip_address(f"2001:db8:0:1::{host:x}"), RESUME, 0.0)
+    assert limiter.blocks(ip_address("2001:db8:0:1:ffff::"), RESUME, 0.0)
+    assert not limiter.blocks(ip_address("2001:db8:0:2::1"), RESUME, 0.0)
 
 
 def test_ipv4_address_never_counts_as_an_ipv6_network() -> None:
-    made = Throttle()
+    limiter = Throttle()
     for _ in range(MAX_FAILURES):
-        made.failed(ip_address("0.0.0.1"), RESUME, 0.0)
-    assert not made.blocks(ip_address("0:0:0:1::"), RESUME, 0.0)
-    assert not made.blocks(ip_address("::1"), RESUME, 0.0)
+        limiter.failed(ip_address("0.0.0.1"), RESUME, 0.0)
+    assert not limiter.blocks(ip_address("0:0:0:1::"), RESUME, 0.0)
+    assert not limiter.blocks(ip_address("::1"), RESUME, 0.0)
 
 
 # reference 14.1-c
 def test_failures_are_remembered_for_12_hours() -> None:
-    made = failures(3)
-    assert made.failed(ONE, RESUME, MEMORY - 0.001) == pytest.approx(0.8)
-    assert made.failed(ONE, RESUME, MEMORY) == pytest.approx(0.2)
+    limiter = failures(3)
+    assert limiter.failed(ONE, RESUME, MEMORY - 0.001) == pytest.approx(0.8)
+    assert limiter.failed(ONE, RESUME, MEMORY) == pytest.approx(0.2)
 
 
 def test_sweep_forgets_once_a_minute() -> None:
-    made = Throttle()
-    made.failed(ONE, RESUME, 0.0)
-    made.failed(OTHER, RESUME, 1.0)
-    made.sweep(MEMORY)
-    assert len(made) == 1
-    made.sweep(MEMORY + SWEEP_PERIOD - 0.001)
-    assert len(made) == 1
-    made.sweep(MEMORY + SWEEP_PERIOD)
-    assert len(made) == 0
+    limiter = Throttle()
+    limiter.failed(ONE, RESUME, 0.0)
+    limiter.failed(OTHER, RESUME, 1.0)
+    limiter.sweep(MEMORY)
+    assert len(limiter) == 1
+    limiter.sweep(MEMORY + SWEEP_PERIOD - 0.001)
+    assert len(limiter) == 1
+    limiter.sweep(MEMORY + SWEEP_PERIOD)
+    assert len(limiter) == 0
 
 
 def test_number_of_entries_is_bounded_and_the_oldest_is_removed_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throttle, "MAX_ENTRIES", 2)
-    made = failures(MAX_FAILURES)
-    made.failed(OTHER, RESUME, 1.0)
-    made.failed(ONE, RESUME, 2.0)
-    made.failed(ip_address("192.0.2.3"), RESUME, 3.0)
-    assert len(made) == 2
-    assert made.blocks(ONE, RESUME, 3.0)
-    assert made.failed(OTHER, RESUME, 3.0) == pytest.approx(0.1)
+    limiter = failures(MAX_FAILURES)
+    limiter.failed(OTHER, RESUME, 1.0)
+    limiter.failed(ONE, RESUME, 2.0)
+    limiter.failed(ip_address("192.0.2.3"), RESUME, 3.0)
+    assert len(limiter) == 2
+    assert limiter.blocks(ONE, RESUME, 3.0)
+    assert limiter.failed(OTHER, RESUME, 3.0) == pytest.approx(0.1)
 
 
 def test_cleared_action_is_not_blocked_and_others_are() -> None:
-    throttle_ = Throttle()
+    limiter = Throttle()
     for action in (RESUME, ThrottledAction.ROOM_AUTH):
         for _ in range(MAX_FAILURES):
-            throttle_.failed(ONE, action, 0.0)
-    throttle_.clear(ThrottledAction.ROOM_AUTH)
-    assert not throttle_.blocks(ONE, ThrottledAction.ROOM_AUTH, 1.0)
-    assert throttle_.blocks(ONE, RESUME, 1.0)
+            limiter.failed(ONE, action, 0.0)
+    limiter.clear(ThrottledAction.ROOM_AUTH)
+    assert not limiter.blocks(ONE, ThrottledAction.ROOM_AUTH, 1.0)
+    assert limiter.blocks(ONE, RESUME, 1.0)

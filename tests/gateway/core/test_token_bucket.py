@@ -17,7 +17,7 @@ def taken(bucket: TokenBucket, now: float, size: int = 1, limits: Limits = LIMIT
     return (bucket.messages >= 0 and bucket.octets >= 0) or bucket.refill(limits, now)
 
 
-def test_burst_may_be_sent_at_once_and_one_more_may_not() -> None:
+def test_burst_may_be_sent_at_once_and_no_further_message() -> None:
     bucket = TokenBucket(LIMITS, 0.0)
     assert all(taken(bucket, 0.0) for _ in range(20))
     assert not taken(bucket, 0.0)
@@ -74,7 +74,7 @@ def test_byte_bucket_without_a_rate_has_no_limit() -> None:
     assert bucket.take(1, rate=1, burst=1, now=1.0)
 
 
-def test_zero_is_never_exceeded() -> None:
+def test_limit_of_zero_is_never_exceeded() -> None:
     assert [exceeds(count, 2) for count in (1, 2, 3)] == [False, False, True]
     assert not exceeds(1_000_000, 0)
 

@@ -117,7 +117,7 @@ def test_session_entry_is_removed_with_its_session_and_others_with_the_room() ->
     assert len(joined(hub, bob).transient) == 0
 
 
-def test_expiry_names_the_rooms_and_skips_those_without_expiry_times() -> None:
+def test_expired_values_are_returned_with_their_rooms() -> None:
     hub = Hub()
     one, other = joined(hub, opened(hub)), joined(hub, opened(hub, backend=OTHER))
     hub.set_transient(one, "k", ONE, 1_000_000_000, 0.0)
@@ -131,7 +131,7 @@ def test_expiry_names_the_rooms_and_skips_those_without_expiry_times() -> None:
     assert hub.next_transient_deadline() is None
 
 
-def test_size_with_a_value_subtracts_the_replaced_one() -> None:
+def test_size_with_a_value_subtracts_the_replaced_value() -> None:
     data = TransientData()
     data.set("key", Raw(b'"12345"'), None)
     assert data.size_with("key", ONE) == len("key") + 1

@@ -21,11 +21,11 @@ class Values:
 
     def __init__(self) -> None:
         self.at: dict[tuple[RoomKey, str], float] = {}
-        self.asked = 0
+        self.lookups = 0
         self.deadlines = TransientDeadlines(self.current)
 
     def current(self, room: RoomKey, key: str) -> float | None:
-        self.asked += 1
+        self.lookups += 1
         return self.at.get((room, key))
 
     def set(self, key: str, at: float | None) -> None:
@@ -46,8 +46,8 @@ def test_values_expire_in_the_order_of_their_latest_expiry_times(
         assert values.deadlines.next() == min(values.at.values(), default=None)
     due = sorted(at for at in values.at.values() if at <= now)
     taken = []
-    while (over := values.deadlines.take(float(now))) is not None:
-        taken.append(values.at.pop(over))
+    while (expired := values.deadlines.take(float(now))) is not None:
+        taken.append(values.at.pop(expired))
     assert taken == due
     assert values.deadlines.next() == min(values.at.values(), default=None)
 
@@ -59,18 +59,18 @@ def test_heap_does_not_grow_when_one_value_is_set_repeatedly() -> None:
         values.set("b", 20_000.0 - number)
         assert len(values.deadlines) < 200
     assert values.deadlines.next() == 1.0
-    assert values.asked < 30_000
+    assert values.lookups < 30_000
 
 
 def test_setting_a_value_does_not_read_values_of_other_rooms() -> None:
     values = Values()
     for number in range(9_000):
         values.set(str(number), 1000.0 + number)
-    values.asked = 0
+    values.lookups = 0
     for number in range(100):
         values.set("mine", 1.0 + number)
         assert values.deadlines.next() == 1.0 + number
-    assert values.asked < 500
+    assert values.lookups < 500
 
 
 def test_new_room_of_the_same_name_does_not_inherit_expiry_times() -> None:

@@ -48,8 +48,8 @@ def test_internal_sessions_have_no_session_limit_and_no_join_timer() -> None:
     clients = [internal(hub, LIMITED), internal(hub, LIMITED), opened(hub, "alice", LIMITED)]
     assert hub.sweep(1e9) == []
     assert set(hub.internals.values()) == set(clients[:2])
-    for it in clients:
-        hub.close(it)
+    for client in clients:
+        hub.close(client)
     assert not hub.internals
     opened(hub, "bob", LIMITED)
 
@@ -153,8 +153,8 @@ def test_end_of_an_internal_session_ends_its_virtual_sessions() -> None:
     virtuals = [added(hub, bridge, room, name) for name in "ab"]
     closed = hub.close(bridge)
     assert closed is not None
-    assert [fact.virtual for fact in closed.virtuals] == virtuals
-    assert [fact.remaining for fact in closed.virtuals] == [(alice,), (alice,)]
+    assert [change.virtual for change in closed.virtuals] == virtuals
+    assert [change.remaining for change in closed.virtuals] == [(alice,), (alice,)]
     assert not room.virtuals
 
 

@@ -75,7 +75,7 @@ def test_recipients_are_grouped_by_form_and_left_out_where_the_content_is_hidden
 
 
 # reference 4.3-c
-def test_join_entry_has_the_nextcloud_session_only_if_the_client_named_one() -> None:
+def test_join_entry_has_the_nextcloud_session_id_only_if_the_client_sent_it() -> None:
     alice = session("alice", features=("f",))
     alice.room_session_id = RoomSessionId("nc1")
     assert join_entry(alice, Form.FULL).roomsessionid == ""
@@ -131,5 +131,5 @@ def test_display_name_is_removed_from_objects_only(user: bytes, shown: bytes) ->
         (b'"text"', b'"text"'),
     ],
 )
-def test_author_is_emptied_where_a_comment_has_one_and_nothing_else_changes(comment: bytes, shown: bytes) -> None:
+def test_author_of_a_comment_is_emptied_and_nothing_else_changes(comment: bytes, shown: bytes) -> None:
     assert bytes(without_author(Raw(comment))) == shown

@@ -58,7 +58,7 @@ async def test_command_prints_the_url_of_its_page_and_ends_on_a_signal() -> None
         assert (await ended(process))[0] == 0
 
 
-async def test_port_in_use_is_an_error_that_names_another() -> None:
+async def test_port_in_use_is_an_error_that_suggests_another_port() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         async with portunus("demo", "--port", str(port)) as process:
@@ -75,7 +75,7 @@ async def test_address_of_another_machine_is_an_error_in_one_sentence() -> None:
     assert error.strip().splitlines()[-1] == "Cannot listen on 203.0.113.1, port 0: Cannot assign requested address."
 
 
-async def test_other_address_than_loopback_prints_where_cameras_are_allowed() -> None:
+async def test_address_beyond_loopback_prints_where_cameras_are_allowed() -> None:
     async with portunus("demo", "--host", "0.0.0.0", "--port", "0") as process:
         assert "http://127.0.0.1:" in await line(process)
         assert "only on https or localhost" in await line(process)

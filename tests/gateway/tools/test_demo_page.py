@@ -135,7 +135,7 @@ async def test_unknown_ticket_is_refused(host: PageHost, params: str) -> None:
     assert answer.error.code == "invalid_ticket"
 
 
-async def test_other_room_than_that_of_the_ticket_is_refused(host: PageHost) -> None:
+async def test_join_of_another_room_than_the_credentials_name_is_refused(host: PageHost) -> None:
     answer = await host.ask(room_request({**await host.join(), "roomid": "another"}))
     assert answer.error is not None
     assert answer.error.code == "no_such_room"
@@ -214,8 +214,8 @@ async def post_in_chunks(host: PageHost, framing: bytes, *chunks: bytes) -> int:
             for piece in (head, *chunks):
                 writer.write(piece)
                 await writer.drain()
-                async with host.client.get("/demo/icon.svg") as asked:  # a round trip: the chunk was read before it
-                    assert asked.status == 200
+                async with host.client.get("/demo/icon.svg") as response:  # a round trip: the chunk was read before it
+                    assert response.status == 200
             return int((await reader.readline()).split()[1])
     finally:
         writer.close()

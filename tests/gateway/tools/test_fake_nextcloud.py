@@ -35,7 +35,7 @@ async def test_request_with_a_wrong_checksum_or_short_random_is_refused_and_reco
     async with FakeNextcloud() as cloud:
         assert (await ask(cloud, "room", {"roomid": "r"}, secret="wrong"))["error"]["code"] == "invalid_request"
         assert (await ask(cloud, "room", {"roomid": "r"}, random="short"))["error"]["code"] == "invalid_request"
-        assert [seen.type for seen in cloud.requests] == ["", ""]
+        assert [request.type for request in cloud.requests] == ["", ""]
 
 
 async def test_ticket_is_valid_for_its_user_only() -> None:
@@ -85,7 +85,7 @@ async def test_joins_are_answered_as_configured() -> None:
         leave = join | {"action": "leave"}
         assert (await ask(cloud, "room", leave | {"roomid": "r3"}))["error"]["code"] == "no_such_room"
         assert (await ask(cloud, "room", leave))["room"]["permissions"] == ["control"]
-        assert [seen.body["roomid"] for seen in cloud.requests_of("room")] == ["r1", "r2", "r3", "r3", "r3", "r1"]
+        assert [request.body["roomid"] for request in cloud.requests_of("room")] == ["r1", "r2", "r3", "r3", "r3", "r1"]
 
 
 async def test_pings_and_virtual_sessions_are_answered_as_talk_does() -> None:
@@ -97,8 +97,8 @@ async def test_pings_and_virtual_sessions_are_answered_as_talk_does() -> None:
 
 async def test_hook_can_answer_a_request() -> None:
     async with FakeNextcloud() as cloud:
-        cloud.hook = lambda seen: {"type": "what"} if seen.type == "ping" else None
-        assert await ask(cloud, "ping", {"roomid": "r", "entries": []}) == {"type": "what"}
+        cloud.hook = lambda request: {"type": "other"} if request.type == "ping" else None
+        assert await ask(cloud, "ping", {"roomid": "r", "entries": []}) == {"type": "other"}
         assert (await ask(cloud, "room", {"roomid": "r"}))["type"] == "room"
 
 
@@ -106,8 +106,8 @@ async def test_answers_wait_for_the_gate() -> None:
     async with FakeNextcloud() as cloud:
         cloud.gate = asyncio.Event()
         task = asyncio.create_task(ask(cloud, "room", {"roomid": "r"}))
-        seen = await cloud.wait_for(lambda seen: seen.type == "room")
-        assert seen.body == {"roomid": "r"}
+        recorded = await cloud.wait_for(lambda request: request.type == "room")
+        assert recorded.body == {"roomid": "r"}
         assert not task.done()
         cloud.gate.set()
         assert (await task)["type"] == "room"
@@ -117,15 +117,15 @@ async def test_wait_times_out_without_a_request(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(fake_nextcloud, "WAIT_TIMEOUT", 0.05)
     async with FakeNextcloud() as cloud:
         with pytest.raises(TimeoutError):
-            await cloud.wait_for(lambda seen: True)
+            await cloud.wait_for(lambda request: True)
 
 
 async def test_two_servers_can_run_with_different_prefixes() -> None:
-    async with FakeNextcloud() as one, FakeNextcloud(prefix="/cloud/") as two:
-        assert one.url != two.url
-        assert two.url.endswith("/cloud/")
-        assert (await ask(two, "room", {"roomid": "r"}))["type"] == "room"
-        assert two.backend("b", session_limit=3).session_limit == 3
+    async with FakeNextcloud() as first, FakeNextcloud(prefix="/cloud/") as second:
+        assert first.url != second.url
+        assert second.url.endswith("/cloud/")
+        assert (await ask(second, "room", {"roomid": "r"}))["type"] == "room"
+        assert second.backend("b", session_limit=3).session_limit == 3
 
 
 async def test_send_before_start_is_an_error() -> None:

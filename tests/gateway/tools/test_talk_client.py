@@ -46,8 +46,8 @@ async def server(script: Callable[[web.WebSocketResponse], Awaitable[None]]) -> 
 
     app = web.Application()
     app.router.add_get("/spreed", serve)
-    async with TestServer(app, host="127.0.0.1") as it:
-        yield str(it.make_url("")).rstrip("/")
+    async with TestServer(app, host="127.0.0.1") as test_server:
+        yield str(test_server.make_url("")).rstrip("/")
 
 
 async def greet(socket: web.WebSocketResponse, **more: Any) -> None:
@@ -117,14 +117,14 @@ async def test_session_resumed_elsewhere_can_be_resumed_back_without_a_gap() -> 
 
 
 async def test_messages_sent_during_a_resume_follow_the_repeated_ones() -> None:
-    reading, begun = asyncio.Event(), asyncio.Event()
-    came: list[int] = []
+    reading, receiving = asyncio.Event(), asyncio.Event()
+    received: list[int] = []
 
     async def talk(socket: web.WebSocketResponse) -> None:
         await greet(socket, received=0)
         async for frame in socket:
-            came.append(frame.json().get("n", -1))
-            begun.set()
+            received.append(frame.json().get("n", -1))
+            receiving.set()
             await reading.wait()
 
     async with asyncio.timeout(WAIT_TIMEOUT), server(talk) as url, TalkClient(url, "", features=("ack",)) as client:
@@ -132,34 +132,34 @@ async def test_messages_sent_during_a_resume_follow_the_repeated_ones() -> None:
         await client.disconnect()
         for number in range(MANY):
             await client.send(json.dumps({"type": "x", "n": number, "padding": PADDING}))
-        begun.clear()
+        receiving.clear()
         await client.connect()
         resuming = asyncio.create_task(client.resume())
-        await begun.wait()
+        await receiving.wait()
         late = asyncio.create_task(client.send({"type": "x", "n": MANY}))
-        await asyncio.sleep(0)  # sending has begun, and the server does not read yet
+        await asyncio.sleep(0)  # the client is sending, and the server does not read yet
         assert not resuming.done()
         reading.set()
         await asyncio.gather(resuming, late)
-        while MANY not in came:
-            begun.clear()
-            await begun.wait()
-    assert [number for number in came if number >= 0] == list(range(MANY + 1))
+        while MANY not in received:
+            receiving.clear()
+            await receiving.wait()
+    assert [number for number in received if number >= 0] == list(range(MANY + 1))
 
 
 async def test_client_works_with_a_server_without_acknowledgements() -> None:
-    came: asyncio.Queue[Any] = asyncio.Queue()
+    received: asyncio.Queue[Any] = asyncio.Queue()
 
     async def talk(socket: web.WebSocketResponse) -> None:
         await greet(socket)
         async for frame in socket:
-            came.put_nowait(frame.json())
+            received.put_nowait(frame.json())
 
     async with asyncio.timeout(WAIT_TIMEOUT), server(talk) as url, TalkClient(url, "", features=("ack",)) as client:
         await client.hello({})
         await client.send({"type": "x"})
-        assert await came.get() == {"type": "x"}
+        assert await received.get() == {"type": "x"}
         await client.connect()
         await client.resume()
         await client.send({"type": "y"})
-        assert await came.get() == {"type": "y"}
+        assert await received.get() == {"type": "y"}

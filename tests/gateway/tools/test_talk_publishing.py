@@ -60,7 +60,7 @@ async def fake() -> AsyncIterator[tuple[FakeMcu, TalkPublisher]]:
 
 async def until_published(fake: FakeMcu, count: int) -> None:
     async with asyncio.timeout(10):
-        while len(fake.published) < count:  # noqa: ASYNC110 - the fake has no event for it
+        while len(fake.published) < count:  # noqa: ASYNC110 - the fake has no event for publications
             await asyncio.sleep(0.01)
 
 
@@ -78,11 +78,11 @@ async def test_lost_streams_are_republished_from_new_peer_connections(fake: tupl
     await until_published(mcu, 4)
     assert camera.closed
     assert screen.closed
-    tasks = [it.task for it in publishing.publications.values() if it.task is not None]
+    tasks = [publication.task for publication in publishing.publications.values() if publication.task is not None]
     await asyncio.gather(*tasks)
-    assert [it.connection for it in publishing.publications.values()] == made
-    assert [len(it.answers) for it in made] == [1, 1]
-    assert sids.isdisjoint(it.sid for it in publishing.publications.values())
+    assert [publication.connection for publication in publishing.publications.values()] == made
+    assert [len(peer.answers) for peer in made] == [1, 1]
+    assert sids.isdisjoint(publication.sid for publication in publishing.publications.values())
 
 
 async def test_stopped_or_replaced_stream_is_not_republished(fake: tuple[FakeMcu, TalkPublisher]) -> None:
@@ -91,7 +91,7 @@ async def test_stopped_or_replaced_stream_is_not_republished(fake: tuple[FakeMcu
     await publishing.publish("video", FakePeer)
     await publishing.stop("screen")
     connection = publishing.publications["video"].connection
-    publishing.client.on_republish("video", "another one's sid")
+    publishing.client.on_republish("video", "another sid")
     publishing.client.on_republish("screen", "")
     assert publishing.publications["video"].task is None
     assert publishing.publications["video"].connection is connection
@@ -107,7 +107,7 @@ async def test_refused_offer_raises_and_is_repeated_after_a_republish_message(
         await publishing.publish("video", FakePeer)
     publishing.client.on_republish("video", "")
     async with asyncio.timeout(10):
-        while "was not republished" not in caplog.text:  # noqa: ASYNC110 - there is no event for it
+        while "was not republished" not in caplog.text:  # noqa: ASYNC110 - log lines cause no event
             await asyncio.sleep(0.01)
     mcu.publish_error = None
     await until_published(mcu, 1)

@@ -47,15 +47,15 @@ from gateway.wire.server import (
     join_event,
 )
 
-FACTS = ServerInfo("1.0", ("a", "b"))
+INFO = ServerInfo("1.0", ("a", "b"))
 
 
 @pytest.mark.parametrize(
     ("message", "written"),
     [
-        (Welcome(FACTS), '{"type":"welcome","welcome":{"version":"1.0","features":["a","b"]}}'),
+        (Welcome(INFO), '{"type":"welcome","welcome":{"version":"1.0","features":["a","b"]}}'),
         (
-            Hello(HelloBody("2.0", "pub", "priv", "", FACTS), "1"),
+            Hello(HelloBody("2.0", "pub", "priv", "", INFO), "1"),
             '{"type":"hello","hello":{"version":"2.0","sessionid":"pub","resumeid":"priv","userid":"",'
             '"server":{"version":"1.0","features":["a","b"]}},"id":"1"}',
         ),

@@ -108,7 +108,7 @@ PASTED = {
 # reference 3.3-g
 @pytest.mark.parametrize("paste", PASTED.values(), ids=PASTED)
 @pytest.mark.parametrize("algorithm", ["EdDSA", "ES256", "RS256", "raw", "bare DER"])
-def test_key_is_accepted_as_people_paste_it(algorithm: str, paste: Callable[[str], str]) -> None:
+def test_key_is_accepted_as_operators_paste_it(algorithm: str, paste: Callable[[str], str]) -> None:
     private = KEYS.get(algorithm, ED25519)
     key = raw_ed25519() if algorithm == "raw" else pem(private)
     if algorithm == "bare DER":
