@@ -1,4 +1,4 @@
-"""The periodic task that applies time limits of connections and sessions and sends keep-alive pings.
+"""The periodic task that applies the time limits of connections and sessions, and sends keep-alive pings.
 
 Source: reference 2.5 (one task checks all), 4.5.
 """
@@ -14,15 +14,15 @@ from gateway.standstill import LATE
 log = logging.getLogger("portunus.edge")
 
 PERIOD = 1.0  # seconds
-RECOVERY = 60.0  # seconds after a standstill for which time limits do not count it; more than each of them
-MOST = 30.0  # seconds of standstills that are not counted
+RECOVERY = 60.0  # seconds after a standstill in which time limits exclude it; longer than every time limit
+MOST = 30.0  # seconds of standstills that are excluded, at most
 
 
 class Housekeeper:
     """Calls each sweep with the time of ``clock`` once in every ``PERIOD``.
 
-    ``limits`` are those that end what a client has been silent about for too long. When the process has stood still
-    they get a time without the standstill, for ``RECOVERY``: clients could not be heard meanwhile.
+    ``limits`` are the sweeps that end connections and sessions because of a client's silence. For ``RECOVERY`` after a
+    standstill of the process they get a time that excludes it, since no messages were read meanwhile.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Housekeeper:
         self._clock = clock
         self._sweeps = sweeps
         self._limits = limits
-        self._stood_still = 0.0  # seconds of the standstills that are not over for ``RECOVERY``
+        self._stood_still = 0.0  # seconds of the standstills within the last ``RECOVERY``
         self._recovered_at = 0.0
         self._task: asyncio.Task[None] | None = None
 

@@ -2,8 +2,8 @@
 
 Source: reference 2.1, 14.2. Janus opens the connection (its WebSocket event handler) without credentials, so it is
 accepted from local addresses only: the peer's address and each address in the request's headers, from a trusted proxy
-or not, must be loopback or private. It is refused to web pages. Such a connection is not a client: it sends no hello,
-is not counted in any limit and receives nothing but pings.
+or not, must be loopback or private. Requests of web pages are refused. Such a connection is not a client: it sends no
+hello, is not counted in any limit and receives nothing but pings.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class EventReceiver(Protocol):
     """An SFU that processes the frames of its own event feed."""
 
     def receive_events(self, frame: bytes) -> None:
-        """Process one frame; a malformed one is counted and not raised."""
+        """Process one frame; count a malformed frame instead of raising an error."""
 
 
 def event_receiver(sfu: object | None) -> Callable[[bytes], None] | None:
@@ -145,10 +145,10 @@ class JanusEvents:
 
 
 def _is_from_web_page(request: web.Request) -> bool:
-    """Return whether a browser sent the request for a page, which may be of any site, on a local machine.
+    """Return whether a browser on a local machine sent the request for a web page, which may be of any site.
 
-    Janus, too, sends an ``Origin``: that of the URL at which it connects. A page whose host name was made to resolve to
-    this machine has the same; only its browser's ``User-Agent`` tells it apart.
+    Janus also sends an ``Origin``: that of the URL to which it connects. A page whose host name was made to resolve to
+    this machine (DNS rebinding) has the same origin; only the browser's ``User-Agent`` distinguishes it.
     """
     origins = request.headers.getall("Origin", ())
     own = {f"{scheme}://{request.headers.get('Host', '')}".lower() for scheme in ("http", "https")}

@@ -56,7 +56,7 @@ class TurnCredentials:
         self._throttling = throttling
 
     def apply(self, settings: TurnSettings) -> None:
-        """Exchange the settings; failures with another key than before were no guesses of this one."""
+        """Replace the settings; if the key has changed, forget the failures: they were not guesses of the new key."""
         if settings.api_key != self._settings.api_key:
             self._throttling.clear(ThrottledAction.TURN_KEY)
         self._settings = settings
@@ -70,7 +70,9 @@ class TurnCredentials:
         if not settings.api_key:
             return _refuse(403, _NOT_ALLOWED)
         caller = HttpCaller(request, self._proxies.real_ip(request))
-        if self._throttling.blocks(caller.address, ThrottledAction.TURN_KEY):  # a right key, too: it may be a guess
+        if self._throttling.blocks(
+            caller.address, ThrottledAction.TURN_KEY
+        ):  # also with a right key, which may be a guess
             return _refuse(429, "Too many requests")
         if not hmac.compare_digest(key.encode(), settings.api_key.encode()):
             await self._throttling.failed(caller, ThrottledAction.TURN_KEY)

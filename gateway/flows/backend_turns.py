@@ -1,8 +1,8 @@
-"""The order in which requests that clients cause go to a Nextcloud, so that strangers do not starve the members.
+"""Queues for the requests to a Nextcloud that clients cause, so that strangers do not delay known users.
 
 Source: docs/protocol.md, "Limits". Nextcloud answers few requests at a time (``nextcloud.connections_per_host``), and
-whoever connects can cause one. Joins of users go first, then hellos and joins of guests, which never take all places.
-Of one address only a few are asked at a time, so that an address delays itself first.
+any client that connects can cause one. Joins of users go first, then hellos and joins of guests, which never get all
+places. Only a few requests of one address run at a time, so that an address mainly delays itself.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class _Queue:
         self._per_address = max(places // PER_ADDRESS_SHARE, 1)
         self._for_strangers = max(places - places // FOR_USERS_SHARE, 1)
         self._running = 0
-        self._strangers = 0  # of those running
+        self._strangers = 0  # running requests that are not ``known``
         self._by_network: dict[int | None, int] = {}
         self._waiting: dict[bool, deque[_Waiter]] = {True: deque(), False: deque()}  # by ``known``
 
@@ -113,8 +113,8 @@ class BackendTurns:
     ) -> AsyncIterator[None]:
         """Wait for a turn at the backend of this id, and hold its place.
 
-        ``network`` is that of the client's address; ``known`` says that Nextcloud has authenticated its user before;
-        ``wanted`` is asked when the turn has come.
+        ``network`` is that of the client's address; ``known``: Nextcloud has authenticated the client's user before;
+        ``wanted`` is called when the turn has come, and returns whether the request is still to be sent.
 
         Raises:
             NoTurn: the request must not be sent.

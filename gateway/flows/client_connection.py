@@ -12,7 +12,7 @@ from gateway.flows.ports import Connection
 
 
 class Inbox:
-    """The messages that wait for an earlier one to be handled; after the hello it belongs to the session."""
+    """The messages that wait until an earlier message is handled; after the hello the inbox belongs to the session."""
 
     __slots__ = ("bucket", "busy", "size", "waiting")
 

@@ -45,7 +45,7 @@ class Delivery:
             self._overflow(session)
 
     def send_list(self, session: Session, parts: Iterable[bytes]) -> None:
-        """Send a session a list that others make long; it never ends the session."""
+        """Send a session a list whose length other sessions determine; its size never ends the session."""
         session.outbox.append_list(parts)
         if session.connection is not None:
             self._connections[session.connection].wake()

@@ -102,7 +102,7 @@ class Dispatcher:
     def received_frame(self, client: ClientConnection, size: int) -> bool:
         """Count a frame that is no text message; ``False``: the client exceeds its rate, and the frame is ignored."""
         if client.gone:
-            return True  # of a replaced connection, which is being closed: its close frame is handled
+            return True  # the connection was replaced and is being closed: its close frame is handled
         bucket = client.inbox.bucket
         bucket.messages -= 1.0
         bucket.octets -= size
@@ -208,7 +208,7 @@ class Dispatcher:
                 self._fail(client, message, error.error)
 
     def _handle_other(self, client: ClientConnection, session: Session, message: ClientMessage) -> None:
-        """Handle an acknowledgement; ignore a message of an unknown type if it has a type at all (2.4)."""
+        """Handle an acknowledgement; ignore a message of an unknown type, and refuse one without a type (2.4)."""
         structure.check(message)
         if message.type == "ack":
             self._acknowledge(client, session, message)
@@ -216,8 +216,8 @@ class Dispatcher:
     def _acknowledge(self, client: ClientConnection, session: Session, message: ClientMessage) -> None:
         """Drop the messages that a client has received, and send the number received from it.
 
-        Without the feature ``ack`` the message is ignored. A message that waited until its connection was gone may be
-        older than the count of the resume.
+        Without the feature ``ack`` the message is ignored. An acknowledgement that waited until its connection was gone
+        may be older than the number in the hello that resumed the session.
         """
         outbox = session.outbox
         if not isinstance(outbox, AcknowledgedOutbox):
@@ -231,7 +231,9 @@ class Dispatcher:
 
     def _handle_hello(self, client: ClientConnection, message: ClientMessage) -> Work | None:
         """Handle the message of a client without a session, which has to be a hello (2.4)."""
-        if client.gone or client.hello_by is None or client not in self._awaiting_hello:  # the last: its time is over
+        if (
+            client.gone or client.hello_by is None or client not in self._awaiting_hello
+        ):  # not in it: HELLO_TIME is over
             return None
         structure.check(message)
         if message.type != "hello":

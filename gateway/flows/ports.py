@@ -12,7 +12,7 @@ from gateway.wire.backend import BackendAnswer, BackendRequest
 
 
 class Connection(Protocol):
-    """The transport of one client; only it takes messages out of an adopted outbox, in order (invariant 3)."""
+    """The transport of one client, and the only reader of an adopted outbox, in order (invariant 3)."""
 
     @property
     def id(self) -> ConnectionId:
@@ -27,7 +27,7 @@ class Connection(Protocol):
         """The ``User-Agent`` header of the client; shown to the operator only."""
 
     def send(self, message: bytes) -> None:
-        """Send a message of the connection and not of a session: before the hello, or the reply to it."""
+        """Send a message that is not in a session's outbox: one before the hello, or the reply to the hello."""
 
     def adopt(self, outbox: Outbox) -> None:
         """Send the messages of this outbox from now on, behind those given to ``send``."""
@@ -76,7 +76,7 @@ class NextcloudError(Exception):
 class Nextcloud(Protocol):
     """Requests to the backends over HTTP (reference 3.7, 3.8).
 
-    ``url`` is a configured base URL in canonical form; with ``nextcloud.allow_any`` the one that the client gave.
+    ``url`` is a configured base URL in canonical form; with ``nextcloud.allow_any`` the client's URL.
     """
 
     async def ask(self, backend: Backend, url: str, request: BackendRequest) -> BackendAnswer:
@@ -87,10 +87,10 @@ class Nextcloud(Protocol):
         """
 
     async def token_key(self, url: str) -> str:
-        """Return ``config.signaling["hello-v2-token-key"]``; empty if a forced refresh finds none either."""
+        """Return ``config.signaling["hello-v2-token-key"]``; empty if there is none even after a forced refresh."""
 
     async def renewed_token_key(self, url: str, old: str) -> str:
-        """Return that key if Nextcloud has another one than ``old`` now; empty if not, or if it was asked just before.
+        """Return the token key if it differs from ``old`` now; empty if not, or if Nextcloud was asked just before.
 
         Raises:
             NextcloudError: Nextcloud could not be asked.

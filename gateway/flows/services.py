@@ -57,7 +57,7 @@ class Services:
     delivery: Delivery = field(init=False)
     throttling: Throttling = field(init=False)
     backend_turns: BackendTurns = field(init=False)
-    warnings: LimitedLog = field(init=False)  # about what clients do
+    warnings: LimitedLog = field(init=False)  # for records that clients can cause
 
     def __post_init__(self) -> None:
         self.warnings = LimitedLog(log, self.clock)

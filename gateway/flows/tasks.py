@@ -86,11 +86,11 @@ class SerialQueue:
 
     @property
     def waiting(self) -> bool:
-        """Whether a job waits, or one runs that is not the calling one."""
+        """Whether a job waits or runs, the calling job excepted."""
         return bool(self._jobs) or (self._task is not None and self._task is not _current_task())
 
     def close(self) -> None:
-        """Drop the waiting jobs, and cancel the running one unless it is the calling one."""
+        """Drop the waiting jobs, and cancel the running job unless it is the caller."""
         self._closed = True
         while self._jobs:
             self._next()
@@ -105,7 +105,7 @@ class SerialQueue:
                 except Exception:
                     log.exception("a job of %s failed", self._name)
                 if self._jobs:
-                    await asyncio.sleep(0)  # jobs that wait for nothing must not hold the loop together
+                    await asyncio.sleep(0)  # jobs that never wait must not block the event loop
         finally:
             self._task = None
 

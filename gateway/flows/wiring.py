@@ -60,9 +60,9 @@ class Flows:
         self._background.spawn(self.session_closer.serve_end_requests(), "session closer")
 
     def apply(self, settings: FlowSettings) -> None:
-        """Exchange the settings; open sessions and streams follow the new ones."""
+        """Replace the settings, also for open sessions and streams."""
         before, self.services.settings = self.services.settings, settings
-        if before.backends.secrets != settings.backends.secrets:  # failures with the old ones were no guesses
+        if before.backends.secrets != settings.backends.secrets:  # failures with the old secrets were not guesses
             self.services.throttling.clear(ThrottledAction.ROOM_AUTH)
         if before.internal_secret != settings.internal_secret:
             self.services.throttling.clear(ThrottledAction.HELLO_INTERNAL)
@@ -78,7 +78,7 @@ class Flows:
 
     @property
     def client_limits(self) -> tuple[Callable[[float], None], ...]:
-        """Those of ``sweeps`` that end what a client has been silent about for too long."""
+        """The ``sweeps`` that end connections and sessions because of a client's silence."""
         return (self.dispatch.sweep,)
 
     async def close(self) -> None:

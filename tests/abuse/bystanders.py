@@ -1,4 +1,4 @@
-"""The clients beside an attack, in a process of their own: a pair and a room of ten, which always exchange messages.
+"""The bystanders of an attack, in a process of their own: a pair and a room of ten that keep exchanging messages.
 
 ``python -m tests.abuse.bystanders GATEWAY BACKEND`` reads one line of JSON from standard input, the tickets by user
 name, prints ``ready`` when all clients are in their rooms, and at the next line, or the end of the input, one line of
@@ -26,7 +26,7 @@ LAST_WAIT = 5.0  # seconds that the last messages may take to arrive
 
 @dataclass
 class Experience:
-    """The messages of the bystanders: how many there were, how many were lost, and the longest delay in seconds."""
+    """The messages of the bystanders: the number sent, the number lost, and the longest delay in seconds."""
 
     sent: int = 0
     lost: int = 0
@@ -35,11 +35,11 @@ class Experience:
     room_lost: int = 0  # over all receivers
     room_worst: float = 0.0
     closed: int = 0  # connections that ended
-    stalled: float = 0.0  # seconds that the bystanders' own process was late at most: the machine is busy
+    stalled: float = 0.0  # longest delay of the bystanders' own event loop in seconds: the machine is busy
 
 
 class Receiver:
-    """The numbered messages that one client has received, and the longest delay of one."""
+    """The numbered messages that one client has received, and their longest delay."""
 
     def __init__(self, client: TalkClient) -> None:
         self.numbers: list[int] = []
@@ -60,7 +60,7 @@ class Receiver:
 
 
 async def measure_stalls(stalls: list[float]) -> None:
-    """Replace the only entry by the longest time that this process was not run when it should have been."""
+    """Keep the longest delay of this process's event loop in ``stalls[0]``."""
     while True:
         before = time.monotonic()
         await asyncio.sleep(0.01)
@@ -101,22 +101,22 @@ async def watch(gateway: str, backend: str, tickets: Json, until: asyncio.Future
         await asyncio.wait(sending)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_WAIT):
-                while ben.lost(len(sent)) or any(one.lost(len(room_sent)) for one in room):  # noqa: ASYNC110
+                while ben.lost(len(sent)) or any(receiver.lost(len(room_sent)) for receiver in room):  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
         return Experience(
             sent=len(sent),
             lost=ben.lost(len(sent)),
             worst=ben.worst,
             room_sent=len(room_sent),
-            room_lost=sum(one.lost(len(room_sent)) for one in room),
-            room_worst=max(one.worst for one in room),
+            room_lost=sum(receiver.lost(len(room_sent)) for receiver in room),
+            room_worst=max(receiver.worst for receiver in room),
             stalled=stalls[0],
             closed=sum(client.close_code is not None for client in clients.values()),
         )
 
 
 async def main(gateway: str, backend: str) -> None:
-    """Serve the parent process, as the module's docstring says."""
+    """Run the bystanders for the parent process, over standard input and output."""
     loop = asyncio.get_running_loop()
     lines = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)

@@ -1,4 +1,4 @@
-"""A gateway in a process of its own, with a pair and a room of ten beside an attack.
+"""A gateway in a process of its own, with a pair and a room of ten as bystanders of an attack.
 
     async with running(tmp_path) as scene:
         async with scene.undisturbed(memory=32 << 20):
@@ -27,7 +27,7 @@ from tests.abuse.bystanders import PAIR, TEN, Experience
 from tests.gateway.edge.raw_client import RawClient
 
 LATE = 0.25  # seconds that a message of the pair may take
-SAMPLE_PERIOD = 0.02  # seconds between two looks at the gateway's memory
+SAMPLE_PERIOD = 0.02  # seconds between two samples of the gateway's memory
 FOLDER = Path(__file__).parents[2]
 
 
@@ -52,7 +52,7 @@ class Scene:
 
     @asynccontextmanager
     async def undisturbed(self, memory: int, late: float = LATE) -> AsyncIterator[None]:
-        """Run the bystanders, and check at the end that nothing happened to them; ``memory`` is in bytes."""
+        """Run the bystanders, and check at the end that no message was lost or late; ``memory`` is in bytes."""
         async with self.watched(memory):
             yield
         seen = self.experience
@@ -120,7 +120,7 @@ class Scene:
     # -- attackers
 
     async def attacker(self, name: str = "", *, room: str = "", receive_buffer: int = 0, **hello: Any) -> RawClient:
-        """Open a session, of a guest without a name, and join a room, if given; ``hello`` has further members of it."""
+        """Open a session, a guest's if ``name`` is empty, and join the room, if given; ``hello``: further members."""
         client = await RawClient.connect(self.address, receive_buffer=receive_buffer)
         await client.receive()  # welcome
         auth = {"url": self.cloud.url, "params": self.cloud.ticket(name)}

@@ -1,4 +1,4 @@
-"""Connections and requests that come and go do not hold the others up (docs/protocol.md, "Limits")."""
+"""Many short connections and requests do not delay other clients (docs/protocol.md, "Limits")."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ async def repeated(scene: Scene, attack: Attack) -> None:
 
 
 async def connect_and_send_junk(scene: Scene) -> None:
-    """Open a connection, send as much as it may before its hello, and leave."""
+    """Open a connection, and send invalid messages until it is closed."""
     async with await RawClient.connect(scene.address) as client:
         client.writer.write(masked("{") * 200)
         await client.wait_closed()
 
 
 async def request(scene: Scene) -> None:
-    """Send requests on one TCP connection, several at once."""
+    """Send 50 requests at once on one TCP connection."""
     reader, writer = await asyncio.open_connection(*scene.address)
     writer.write(b"GET /api/v1/welcome HTTP/1.1\r\nHost: h\r\n\r\n" * 50)
     for _ in range(50):
@@ -47,7 +47,7 @@ async def request(scene: Scene) -> None:
 
 
 async def post_junk(scene: Scene) -> None:
-    """Open a long-polling connection, and post what is no message."""
+    """Open a long-polling connection, and post numbers instead of messages."""
     async with aiohttp.ClientSession() as http:
         async with http.post(scene.url + "/spreed/poll") as opened:
             secret = (await opened.json())["secret"]

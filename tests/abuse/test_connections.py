@@ -1,4 +1,4 @@
-"""Connections that send nothing do not keep others out (docs/operations.md, "Limits")."""
+"""Connections that send nothing do not prevent other clients from connecting (docs/operations.md, "Limits")."""
 
 from __future__ import annotations
 

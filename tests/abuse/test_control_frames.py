@@ -1,4 +1,4 @@
-"""Control frames count like any other frame, and one connection does not hold the loop (docs/protocol.md, "Limits")."""
+"""Floods of frames before a hello: they count like messages and do not block the loop (docs/protocol.md, "Limits")."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FRAMES = {
     "ping": masked(b"x" * 10, PING),
     "empty ping": masked(b"", PING),
     "pong": masked(b"x" * 10, PONG),
-    "fragment": masked(b"", 0, final=False),  # behind a first one, see below
+    "fragment": masked(b"", 0, final=False),  # sent after a first fragment
     "after a protocol error": b"\x81\x01x",
 }
 

@@ -1,4 +1,4 @@
-"""Datagrams of a stranger to a connection of the in-process SFU that ICE has not reached: none is kept."""
+"""Datagrams that reach the in-process SFU before ICE: it keeps none of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Descriptions cost CPU by their size, and are counted by it (docs/protocol.md, "Limits")."""
+"""Session descriptions are limited by their size, which determines their CPU time (docs/protocol.md, "Limits")."""
 
 from __future__ import annotations
 

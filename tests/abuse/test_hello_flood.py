@@ -1,4 +1,4 @@
-"""Strangers that say hello do not starve the members of the requests to Nextcloud (reference 3.7)."""
+"""Hellos of strangers do not block the members' requests to Nextcloud (reference 3.7)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SOON = 2.0  # seconds within which a member joins
 
 
 class SlowNextcloud(FakeNextcloud):
-    """A Nextcloud that takes its time once ``slow`` is set."""
+    """A Nextcloud that answers after ``SLOW`` seconds once ``slow`` is set."""
 
     slow = False
 
@@ -32,7 +32,7 @@ class SlowNextcloud(FakeNextcloud):
         return await super()._record(seen)
 
 
-async def test_members_join_while_hundreds_of_strangers_say_hello(tmp_path: Path) -> None:
+async def test_members_join_while_hundreds_of_strangers_send_hellos(tmp_path: Path) -> None:
     cloud = SlowNextcloud()
     async with running(tmp_path, cloud=cloud) as scene, scene.undisturbed(memory=64 << 20):
         async with TalkClient(scene.url, cloud.url) as member:
@@ -41,12 +41,12 @@ async def test_members_join_while_hundreds_of_strangers_say_hello(tmp_path: Path
             cloud.slow = True
             strangers = [await RawClient.connect(scene.address) for _ in range(STRANGERS)]
             hello = {"version": "1.0", "auth": {"url": cloud.url, "params": {"ticket": "forged"}}}
-            for one in strangers:
-                one.send({"type": "hello", "hello": hello})
+            for stranger in strangers:
+                stranger.send({"type": "hello", "hello": hello})
             for number in range(4):
                 started = time.monotonic()
                 await member.join(f"room {number}")
                 assert time.monotonic() - started < SOON
-            for one in strangers:
-                one.writer.transport.abort()
+            for stranger in strangers:
+                stranger.writer.transport.abort()
         assert len([line for line in scene.lines if "level=warning" in line]) <= 2

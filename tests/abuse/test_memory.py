@@ -1,4 +1,4 @@
-"""Memory that would cost nothing, and rooms that would be locked (docs/protocol.md, "Limits")."""
+"""Sessions that make the gateway hold much memory, and rooms too long to join (docs/protocol.md, "Limits")."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.abuse.scene import running
 pytestmark = pytest.mark.full
 
 SESSIONS = 134
-LONGEST = [f"feature-{number:02}".ljust(64, "x") for number in range(63)] + [FEATURE]  # what the limits permit
+LONGEST = [f"feature-{number:02}".ljust(64, "x") for number in range(63)] + [FEATURE]  # the most that limits permit
 
 
 async def test_sessions_that_never_acknowledge_in_a_room_with_long_features(tmp_path: Path) -> None:
@@ -34,9 +34,9 @@ async def test_sessions_that_never_acknowledge_in_a_room_with_long_features(tmp_
             async with asyncio.timeout(10):
                 while len(seen) <= SESSIONS:  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
-            await newcomer.request("room", {"roomid": ""})  # its session goes on
-        for one in members:
-            one.writer.transport.abort()
+            await newcomer.request("room", {"roomid": ""})  # its session is still open
+        for member in members:
+            member.writer.transport.abort()
 
 
 async def test_features_beyond_the_limits_are_refused(tmp_path: Path) -> None:

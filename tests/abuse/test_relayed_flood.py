@@ -1,4 +1,4 @@
-"""Floods of long messages do not end those that receive them (docs/protocol.md, "Limits")."""
+"""Floods of long messages do not end the sessions that receive them (docs/protocol.md, "Limits")."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ async def test_flood_of_long_messages_into_a_room(tmp_path: Path, attackers: int
         reader = await scene.attacker("reader", room="flooded", receive_buffer=65536)
         reading = asyncio.create_task(read_slowly(reader))
         flooders = [await scene.attacker(f"mallory {number}", room="flooded") for number in range(attackers)]
-        await asyncio.gather(*(flood(one) for one in flooders))
+        await asyncio.gather(*map(flood, flooders))
         assert not reading.done(), "the receiver was ended"
         reading.cancel()
-        for one in (reader, *flooders):
-            one.writer.transport.abort()
+        for client in (reader, *flooders):
+            client.writer.transport.abort()
 
 
 async def flood(client: RawClient) -> None:
-    """Send messages of 60 kB as fast as they are taken, and read what comes back."""
+    """Send messages of 60 kB as fast as the gateway reads them, and drop all that is received."""
     message = {"type": "message", "message": {"recipient": {"type": "room"}, "data": {"x": "x" * 60_000}}}
     octets = masked(json.dumps(message))
     reading = asyncio.create_task(client.wait_closed())

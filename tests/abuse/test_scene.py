@@ -1,4 +1,4 @@
-"""The bystanders of the attacks: without an attack nothing happens to them, and what happens to them is noticed."""
+"""The checks of the bystanders: they pass without an attack, and detect a gateway that stands still."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ async def test_bystanders_without_an_attack(tmp_path: Path) -> None:
         await asyncio.sleep(1)
 
 
-async def test_gateway_that_stands_still_is_noticed(tmp_path: Path) -> None:
+async def test_gateway_that_stands_still_is_detected(tmp_path: Path) -> None:
     async with running(tmp_path) as scene, scene.watched(memory=16 << 20):
         await asyncio.sleep(0.5)
         scene.process.send_signal(signal.SIGSTOP)

@@ -1,9 +1,9 @@
-"""The input of a WebSocket connection: its frames one by one, bounded for each turn of the event loop.
+"""The input of a WebSocket connection: its frames, in a bounded number for each turn of the event loop.
 
-Source: docs/protocol.md, "Limits". A connection has a few frames handled as soon as they arrive; for the rest it is
-not read from, and its turn comes again when all other connections that wait have had theirs. So one that sends as fast
-as it can delays the others by a few frames and not by all that the kernel has received from it. Connections without a
-session share a smaller budget, so that strangers do not delay the sessions.
+Source: docs/protocol.md, "Limits". A few frames of a connection are handled as soon as they arrive. For the rest,
+reading pauses until all other waiting connections have had their turn. So a connection that sends as fast as it can
+delays the others by a few frames, not by all that the kernel has buffered. Connections without a session
+("strangers") share a smaller budget, so that they do not delay the sessions.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from gateway.edge.clients.frame_reader import CLOSE, Frame, FrameError, FrameRea
 
 log = logging.getLogger("portunus.edge")
 
-FRAMES = 16  # of one connection that are handled when they arrive
-FRAMES_IN_TURN = 8  # of one connection in each later turn
-WAITING_FRAMES = 256  # of all connections whose turn it is, in one turn of the loop
-STRANGER_FRAMES = 64  # of all connections without a session that are handled when they arrive, in one turn of the loop
-AFTER_END = 65_536  # octets that are read and dropped after the end, until the connection is no longer read from
+FRAMES = 16  # of one connection, handled when they arrive
+FRAMES_IN_TURN = 8  # of one waiting connection, handled in each later turn
+WAITING_FRAMES = 256  # of all waiting connections, handled in one turn of the loop
+STRANGER_FRAMES = 64  # of all connections without a session, handled when they arrive in one turn of the loop
+AFTER_END = 65_536  # octets read and dropped after the connection's end, before reading stops
 
 _CLOSE_FRAMES = ((6, bytes((0x80 | CLOSE, 0x80))), (8, bytes((0x80 | CLOSE, 0x82))))  # without and with a code
 
@@ -35,7 +35,7 @@ class FrameHandler(Protocol):
 
     @property
     def is_ending(self) -> bool:
-        """Whether the connection has ended, or will when the messages that wait are written."""
+        """Whether the connection has ended, or will end when the waiting messages are written."""
 
     def handle(self, frame: Frame) -> None:
         """Handle a frame."""
@@ -44,11 +44,11 @@ class FrameHandler(Protocol):
         """Close the connection after a protocol error."""
 
     def confirm_close(self) -> None:
-        """Close the transport: the client has answered the close frame, or sent its own behind the last message."""
+        """Close the transport: the client has answered the close frame, or has sent its own close frame."""
 
 
 class InputTurns:
-    """Shares the event loop among the connections that have sent more than they may have handled at once."""
+    """Shares the event loop among the connections that have sent more frames than are handled at once."""
 
     def __init__(self) -> None:
         self.of_strangers = STRANGER_FRAMES  # frames of connections without a session left in this turn of the loop
@@ -56,12 +56,12 @@ class InputTurns:
         self._scheduled = False
 
     def wait(self, connection: FrameInput) -> None:
-        """Let the connection's turn come in a later turn of the loop."""
+        """Queue a connection for a later turn of the loop."""
         self._waiting.append(connection)
         self.schedule()
 
     def schedule(self) -> None:
-        """Begin the next turn after this one."""
+        """Handle frames of the waiting connections in the next turn of the loop."""
         if not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._run)
@@ -79,7 +79,7 @@ class InputTurns:
 
 
 class FrameInput:
-    """The frames that a client has sent and that are not handled yet; ``limit`` is the size of a message in bytes."""
+    """The frames of a client that are not handled yet; ``limit`` is the greatest size of a message in bytes."""
 
     __slots__ = ("_after_end", "_handler", "_held", "_paused", "_reader", "_transport", "_turns", "_waits")
 
@@ -88,13 +88,13 @@ class FrameInput:
         self._transport = transport
         self._turns = turns
         self._reader = FrameReader(limit)
-        self._waits = False  # for its turn
-        self._held = False  # the flows want no more messages for now
+        self._waits = False  # the connection is queued for a later turn
+        self._held = False  # the flows have paused the connection
         self._paused = False  # the transport is not read from
         self._after_end = 0  # octets dropped
 
     def data_received(self, data: bytes) -> None:
-        """Handle the first frames, and let the others wait for the connection's turn."""
+        """Handle the first frames, and leave the rest to a later turn of the connection."""
         if self._handler.is_ending:
             self._drop(data)
             return
@@ -112,7 +112,7 @@ class FrameInput:
             self._wait()
 
     def take_turn(self) -> int:
-        """Handle some frames; return how many."""
+        """Handle a few frames and return their number."""
         self._waits = False
         handled = 0 if self._held else self._read(FRAMES_IN_TURN)
         self._read_on()
@@ -131,7 +131,7 @@ class FrameInput:
                 self._wait()
 
     def _read(self, at_most: int) -> int:
-        """Handle frames as long as the connection may go on; return how many."""
+        """Handle at most ``at_most`` frames, until the connection ends or is held; return their number."""
         reader, handler = self._reader, self._handler
         for count in range(at_most):
             try:
@@ -161,7 +161,7 @@ class FrameInput:
         self._turns.wait(self)
 
     def _drop(self, data: bytes | bytearray) -> None:
-        """Parse nothing of what follows the end, except whether it ends with a close frame."""
+        """Drop data received after the end of the connection; confirm a close frame at their end."""
         if any(data[-size : 2 - size] == head for size, head in _CLOSE_FRAMES):
             self._handler.confirm_close()
             return

@@ -1,8 +1,7 @@
 """Parser of the WebSocket frames of a client: one frame for each call, so that the caller counts and limits each.
 
-Source: RFC 6455 5, 7.4; reference 2.1. Nothing is parsed ahead: a connection that has ended, or has had its share of a
-turn of the event loop, costs no more than the octets that it has sent. Fragments, control frames and messages count
-alike.
+Source: RFC 6455 5, 7.4; reference 2.1. Nothing is parsed ahead: a connection that has ended, or has used its share of a
+turn of the event loop, costs only the memory of its octets. Fragments, control frames and messages count alike.
 """
 
 from __future__ import annotations
@@ -43,8 +42,8 @@ class FrameError(Exception):
         self.code = code
 
 
-# Opcode, value and size of a frame: the text of a message; of a control frame its payload, ``b""`` for any other.
-# The size is that of the payload, all fragments of a message together.
+# Opcode, value and size of a frame. The value is the text of a text message, the payload of a control frame, otherwise
+# ``b""``. The size is that of the payload, for a message of all its fragments.
 Frame: TypeAlias = tuple[int, "str | bytes | bytearray", int]
 
 
@@ -72,7 +71,7 @@ class FrameReader:
 
     @property
     def unread(self) -> bool:
-        """Whether octets wait, at least of an incomplete frame."""
+        """Whether octets wait, be it of an incomplete frame."""
         return self._at < len(self._data)
 
     def discard(self) -> bytes | bytearray:
@@ -83,7 +82,7 @@ class FrameReader:
         return dropped
 
     def read(self) -> Frame | None:
-        """Return the next frame; ``None`` until it has arrived as a whole.
+        """Return the next frame; ``None`` until it has arrived completely.
 
         Raises:
             FrameError: the connection must be closed.

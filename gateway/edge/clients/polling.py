@@ -40,7 +40,7 @@ _PREFLIGHT = _HEADERS | {
 
 
 class PollRequest(Struct, frozen=True):
-    """The body of a request of an open connection; each member is an operation of its own."""
+    """The body of a request of an open connection; each member is a separate operation."""
 
     messages: list[Any] | None = None  # each text is one message, as on a WebSocket
     first: Annotated[int, Meta(ge=1)] = 1  # number of the first message

@@ -128,7 +128,7 @@ class PollingConnection:
                 return False
             for count, message in enumerate(messages[repeated:], 1):
                 if count % MESSAGES_PER_TURN == 0:
-                    await asyncio.sleep(0)  # the other connections' turn
+                    await asyncio.sleep(0)  # let other connections run
                 try:
                     async with asyncio.timeout(PAUSE_TIMEOUT):
                         await self._running.wait()

@@ -2,8 +2,8 @@
 
 Source: reference 2.1 (numbers), docs/architecture.md, "The hot path". aiohttp upgrades the request; the transport then
 belongs to the connection, so that a message costs one call in and one write out, without a task or a queue in between,
-unless it is one of many (``frame_input``). All messages that were queued for a connection in one turn of the loop are
-one write.
+unless the client has sent many (``frame_input``). All messages that are queued for a connection in one turn of the loop
+are sent in one write.
 
 Bytes that the kernel accepted count as delivered (invariant 3): a batch is confirmed when the transport's buffer is
 empty, and nothing more is written before that.
@@ -67,7 +67,7 @@ class WebSocketEndpoint:
         self.wall_clock = wall_clock
         self._proxies = proxies
         self._connections: set[WebSocketConnection] = set()
-        self.dirty: list[WebSocketConnection] = []  # have messages to write at the end of this turn of the loop
+        self.dirty: list[WebSocketConnection] = []  # those with messages to write at the end of this turn
         self.turns = InputTurns()
         self._last_id = 0
 
@@ -378,7 +378,7 @@ class WebSocketConnection(asyncio.Protocol):
 
     def _tick(self) -> None:
         now = self._time()
-        if more := grace(self._due, now, READ_DEADLINE):  # what the client sent meanwhile is read before its time is up
+        if more := grace(self._due, now, READ_DEADLINE):  # after a standstill, read first what the client sent
             self._last_received = max(self._last_received, now + more - READ_DEADLINE)
             if self._paused_at is not None:
                 self._paused_at = max(self._paused_at, now + min(more, WRITE_DEADLINE) - WRITE_DEADLINE)

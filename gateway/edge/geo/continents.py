@@ -1,4 +1,4 @@
-"""The continent of each country, for countries in the operator's overrides; GeoIP databases contain the continent.
+"""The continent of each country, for locations from the operator's overrides; GeoIP databases contain the continent.
 
 Codes are those of ISO 3166-1; continents are those of GeoNames, as in the usual GeoIP databases.
 """

@@ -1,4 +1,4 @@
-"""The address that a request really comes from, and lists of addresses and networks.
+"""The address of the client behind trusted proxies, and lists of addresses and networks.
 
 Source: reference 14.2, 14.4.
 """
@@ -40,15 +40,15 @@ class TrustedProxies(Networks):
     def real_ip(self, request: web.BaseRequest) -> Address:
         """Return the address of the client.
 
-        Of a trusted peer: ``X-Real-IP``, or the last address of ``X-Forwarded-For`` that is no trusted proxy; if both
-        name trusted proxies only, the first address of ``X-Forwarded-For``, or ``X-Real-IP``. Of any other peer: its
-        own address. The peer of a unix socket counts as 127.0.0.1.
+        For a trusted peer: ``X-Real-IP``, or the last address of ``X-Forwarded-For`` that is no trusted proxy; if both
+        contain trusted proxies only, the first address of ``X-Forwarded-For``, or ``X-Real-IP``. For any other peer:
+        its own address. The peer of a unix socket counts as 127.0.0.1.
         """
         peer = _parse(request.remote or "") or _LOCAL
         if peer not in self:
             return peer
         headers = request.headers
-        named = _parse(headers.getall("X-Real-IP", ("",))[-1])  # the nearest proxy's, if a client sent one, too
+        named = _parse(headers.getall("X-Real-IP", ("",))[-1])  # the last is the nearest proxy's
         if named is not None and named not in self:
             return named
         hops = [_parse(part) for part in ",".join(headers.getall("X-Forwarded-For", ())).split(",")]

@@ -1,9 +1,9 @@
 """The memory for request bodies whose senders are not authenticated yet.
 
-A signature covers the body, which therefore has to be read first. One address may have so much read at once. Beyond
-that its bodies that arrive slowly are given up: those of a Nextcloud arrive within milliseconds. A short body is read
-all the same, since it is in the buffers of its connection already; a long one waits, up to a bound, and is refused
-beyond it. If all addresses together have too much read, the oldest bodies are given up.
+A signature covers the body, which therefore has to be read first. For each address a limited number of bytes is read at
+once. Beyond that, reading its slow bodies is aborted: bodies of a Nextcloud arrive within milliseconds. A short body is
+always read, since it is already in the buffers of its connection; long bodies wait, and are refused beyond a bound. If
+the bodies of all addresses together exceed a limit, reading the oldest is aborted.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from gateway.core.throttle import Address, network
 
 OF_ADDRESS = 16 << 20  # bytes of bodies of one address (IPv6: /64 network) that are read at once
 BUFFERED = 256 << 10  # bytes of a body that arrive before its turn, at most; a body of that size does not wait
-SLOW = 0.5  # seconds after which a body may be given up for others of its address
-LOOK_PERIOD = 0.1  # seconds between two looks for slow bodies while others wait
+SLOW = 0.5  # seconds after which reading a body may be aborted in favour of others of its address
+LOOK_PERIOD = 0.1  # seconds between two checks for slow bodies while others wait
 WAITING = 4 << 20  # bytes that bodies of one address have buffered while they wait
 IN_ALL = 64 << 20  # bytes of bodies of all addresses that are read at once
 
 
 class Overloaded(Exception):
-    """The address has too many bodies that wait, or this body was given up for others."""
+    """Too many bodies of the address wait, or reading this body was aborted in favour of others."""
 
 
 class _Reading:
@@ -49,7 +49,7 @@ class _Share:
         self.freed = asyncio.Event()
 
     def is_full(self, size: int) -> bool:
-        """Return whether another body is more than the address may have read; one is never more."""
+        """Return whether another body of ``size`` bytes has to wait; a single body of an address never does."""
         return bool(self.readings) and sum(reading.size for reading in self.readings) + size > OF_ADDRESS
 
 
@@ -65,7 +65,7 @@ class BodyBudget:
         """Wait until a body of ``size`` bytes may be read, and run the block that reads it.
 
         Raises:
-            Overloaded: it may not be read, or no longer.
+            Overloaded: the body must not be read, or no further.
         """
         key = network(address)
         share = self._shares.setdefault(key, _Share())

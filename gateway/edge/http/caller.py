@@ -22,7 +22,7 @@ class HttpCaller:
         self.address = address
 
     async def wait_until_gone(self, seconds: float) -> None:
-        """Wait, but no longer than the connection lasts, which has to be polled: aiohttp does not report its loss."""
+        """Wait, at most until the connection is lost, which is polled: aiohttp does not report it."""
         while seconds > 0 and self._request.transport is not None:
             pause = min(seconds, LOOK_PERIOD)
             await asyncio.sleep(pause)

@@ -1,7 +1,7 @@
-"""The number of descriptors that the process may have open, and the reserve with which it refuses connections.
+"""The limit of open descriptors, and the reserve of them that client connections do not get.
 
-Source: docs/operations.md, "Limits". The kernel gives a connection the lowest free number, so the number of a new one
-says how many are in use.
+Source: docs/operations.md, "Limits". The kernel gives a new descriptor the lowest free number, so this number shows how
+many are in use.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import resource
 
 from gateway.limited_log import LimitedLog
 
-ENOUGH = 8192  # fewer are worth a warning at the start
-_MOST = 1 << 20  # of a hard limit without an end
+ENOUGH = 8192  # with fewer, a warning is logged at the start
+_MOST = 1 << 20  # used if the hard limit is infinite
 _RESERVE = 256  # descriptors that no client connection gets; an eighth if there are few
 _ADVICE = "raise LimitNOFILE (systemd) or ulimit -n"
 
@@ -21,7 +21,7 @@ log = logging.getLogger("portunus.http")
 
 
 def raise_limit() -> int:
-    """Raise the soft limit of open descriptors to the hard one, warn if that is little, and return it."""
+    """Raise the soft limit of open descriptors to the hard limit, warn if that is low, and return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _MOST if hard == resource.RLIM_INFINITY else hard
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -39,12 +39,12 @@ def open_limit() -> int:
 
 
 def usable(limit: int) -> int:
-    """Return how many of them client connections may take."""
+    """Return how many of ``limit`` descriptors client connections may use."""
     return limit - min(_RESERVE, limit // 8)
 
 
 class Descriptors:
-    """Tells when only the reserve is left, and warns about it once a minute."""
+    """Detects connections with a descriptor of the reserve, and warns about them once a minute."""
 
     def __init__(self, warnings: LimitedLog) -> None:
         self._warnings = warnings
@@ -52,7 +52,7 @@ class Descriptors:
         self._usable = usable(self._limit)
 
     def are_scarce_for(self, transport: asyncio.BaseTransport | None) -> bool:
-        """Whether the connection has one of the last descriptors."""
+        """Return whether a connection has a descriptor of the reserve."""
         socket = None if transport is None else transport.get_extra_info("socket")
         if socket is None or socket.fileno() < self._usable:
             return False

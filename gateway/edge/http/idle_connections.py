@@ -21,7 +21,7 @@ class IdleConnection(Protocol):
 
     @property
     def has_scarce_descriptor(self) -> bool:
-        """Whether only the reserve of descriptors is left."""
+        """Whether the connection has a descriptor of the reserve."""
 
     def abort(self) -> None:
         """Close the connection at once."""
@@ -40,7 +40,7 @@ class IdleConnections:
         return len(self._all)
 
     def add(self, connection: IdleConnection) -> None:
-        """Add a connection that has become idle; close the oldest one where there are too many."""
+        """Add a connection that has become idle; close the longest idle connection if there are too many."""
         of_peer = self._by_peer.setdefault(connection.peer, {})
         of_peer[connection] = self._all[connection] = None
         if exceeds(len(of_peer), self._per_address()):

@@ -1,17 +1,16 @@
-"""aiohttp's server, without the octets of malformed requests in its answers and log.
+"""aiohttp's server, changed so that answers and log contain no octets of malformed requests.
 
 Source: reference 1.2; invariant 7. aiohttp answers a request whose head is malformed or too long before
-any of our handlers sees it: with the offending octets in the body, its own ``Server`` header, and a traceback with the
-same octets in the log at ERROR. They may be a URL with a key, a cookie or the secret of a polling connection.
+a handler is called: with the offending octets in the body, its own ``Server`` header, and a traceback with the same
+octets in the log at ERROR. They may be a URL with a key, a cookie or the secret of a polling connection.
 
 aiohttp closes a connection on which no request arrives within ``keepalive_timeout``; here that timeout is determined
 for each connection, and a connection that never sent a request is counted.
 
 Undocumented parts of aiohttp 3.14 that only this module uses: ``RequestHandler.handle_error``, which makes those
-answers; ``_handle_request`` and ``_process_keepalive``, which see each request and the timeout, whose end is
-``_next_keepalive_close_time``;
-``AppRunner._make_server`` and ``Server.__call__``, which choose the request handler's class; and the handler's
-arguments, which ``Server`` keeps in ``_loop`` and ``_kwargs``.
+answers; ``_handle_request``, called for each request, and ``_process_keepalive``, called at the timeout, which ends at
+``_next_keepalive_close_time``; ``AppRunner._make_server`` and ``Server.__call__``, which choose the request handler's
+class; and the handler's arguments, which ``Server`` keeps in ``_loop`` and ``_kwargs``.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class HttpRunner(web.AppRunner):
 
     ``timeout`` is called for each connection and returns the seconds that the head of a request may take, and that the
     connection may be idle after an answer; 0 = no limit. ``on_timeout`` is called when no request arrived in time.
-    ``idle`` has the connections without a request.
+    ``idle`` contains the connections on which no request is being served.
     """
 
     __slots__ = ("_descriptors", "_headers", "_idle", "_on_timeout", "_timeout")
@@ -119,7 +118,7 @@ class _RequestHandler(WriteTimeoutHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         name = transport.get_extra_info("peername")
-        self.peer = str(name[0]) if isinstance(name, tuple) else ""  # of a Unix socket there is none
+        self.peer = str(name[0]) if isinstance(name, tuple) else ""  # a unix socket has none
         self._idle.add(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -167,7 +166,7 @@ class _RequestHandler(WriteTimeoutHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         if isinstance(exc, HttpProcessingError) and request.writer.output_size == 0:
-            log.debug("a request cannot be parsed: %s", type(exc).__name__)  # its text holds octets of the request
+            log.debug("a request cannot be parsed: %s", type(exc).__name__)  # its text contains octets of the request
             response = web.Response(status=400, text="Bad request\n", headers=self._headers)
             response.force_close()
             return response

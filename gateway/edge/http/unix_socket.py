@@ -1,4 +1,4 @@
-"""Unix sockets: removing stale ones, and listening on one that only the own user may connect to."""
+"""Unix sockets: remove stale sockets, and listen on a socket to which only the own user may connect."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """A write timeout for HTTP answers that a client does not read.
 
-Source: reference 1.1. A connection whose answer the client's kernel does not accept would stay for ever, even after
-``close``; it is aborted. A connection that became a WebSocket has a write timeout of its own.
+Source: reference 1.1. A connection whose client does not read the answer would stay open for ever, even after
+``close``; it is aborted. A connection that became a WebSocket has its own write timeout.
 
 Over TLS the first write goes into an inner transport's buffer, whatever its size, and only further writes pause the
-protocol. There the loop itself bounds an answer of one write: it ends a connection 30 s after ``close``.
+protocol. An answer of one write is then bounded by the event loop, which ends a connection 30 s after ``close``.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})  # RFC 9110, 15.4
 
 
 class RequestFailed(Exception):
-    """A request without a usable response; ``label`` is that of the error counter. The text contains no address."""
+    """A request without a usable response; ``label`` is a label of the error counter. The text contains no address."""
 
     def __init__(self, label: str, text: str, status: int | None = None) -> None:
         super().__init__(text)

@@ -36,7 +36,7 @@ class Capabilities(Struct, frozen=True):
 
     features: frozenset[str] = frozenset()
     signaling: dict[str, Any] = {}  # ``config.signaling``, with the values as Nextcloud sent them
-    has_talk: bool = False  # there is such an entry
+    has_talk: bool = False  # whether the entry exists and is not empty
 
 
 class _CacheEntry:
@@ -88,7 +88,7 @@ class CapabilitiesCache:
         return True
 
     def renew(self, url: str) -> bool:
-        """Expire the entry of a URL because its key may be old, at most once in ``RENEW_INTERVAL``; return as above."""
+        """Do the same as ``expire`` because the key may be old, at most once in ``RENEW_INTERVAL``."""
         entry, now = self._entry(url), self._clock()
         if now < entry.renewed + RENEW_INTERVAL:
             return False
@@ -113,7 +113,7 @@ class CapabilitiesCache:
         return entry
 
     async def _fetch(self, url: str, entry: _CacheEntry) -> None:
-        """Fetch the capabilities into an entry; a failure leaves it as it is, and is not remembered for long."""
+        """Fetch the capabilities into an entry; after a failure it keeps the old ones, and is retried soon."""
         try:
             headers = self._headers | ({"If-None-Match": entry.etag} if entry.etag else {})
             reply = await self._http.request("GET", url + PATH, headers)

@@ -24,7 +24,7 @@ from gateway.wire import checksum
 from gateway.wire.backend import BackendAnswer, BackendRequest, encode_request, type_of_request
 
 _LATE = "the backend did not answer in time"
-_MISTAKES = frozenset({"invalid_request"})  # errors that a wrong configuration causes, such as that of the secret
+_MISTAKES = frozenset({"invalid_request"})  # error codes caused by a wrong configuration, such as a wrong secret
 _ENDPOINT = "ocs/v2.php/apps/spreed/api/{version}/signaling/backend"
 
 
@@ -131,7 +131,7 @@ class NextcloudClient:
         return _key(capabilities)
 
     async def renewed_token_key(self, url: str, old: str) -> str:
-        """Return the public key if the backend has another one than ``old`` now; empty if not, or asked just before."""
+        """Return the public key if it differs from ``old`` now; empty if not, or if it was fetched just before."""
         capabilities, cached = await self._capabilities.get(url)
         if cached and _key(capabilities) == old and self._capabilities.renew(url):
             capabilities, _ = await self._capabilities.get(url)
@@ -151,7 +151,7 @@ class NextcloudClient:
 
     async def _post(self, backend: Backend, url: str, body: bytes) -> Reply:
         capabilities, _ = await self._capabilities.get(url)
-        # Talk that cannot be asked at present is a current one, which has no v1 any more.
+        # A Talk whose capabilities are unknown is assumed to be current: without v1 of the API.
         old = capabilities.has_talk and "signaling-v3" not in capabilities.features
         endpoint = url + _ENDPOINT.format(version="v1" if old else "v3")
         random = self._random()

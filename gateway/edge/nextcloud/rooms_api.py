@@ -40,7 +40,7 @@ log = logging.getLogger("portunus.rooms_api")
 
 
 class ConfiguredBackends(Protocol):
-    """The settings that name the backends; a reload may exchange them between two requests."""
+    """The settings that contain the backends; a reload may replace them between two requests."""
 
     @property
     def backends(self) -> Backends:
@@ -50,8 +50,8 @@ class ConfiguredBackends(Protocol):
 class RoomsApi:
     """Serves ``POST /api/v1/room/{roomid}``.
 
-    ``carry_out`` is called with each authenticated request except those for a phone call; ``dial`` is called with these
-    and returns when an internal client has answered (reference 11.6).
+    ``carry_out`` is called with each authenticated request that is not a dialout; ``dial`` is called with dialouts and
+    returns when an internal client has answered (reference 11.6).
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class RoomsApi:
         self._warnings = LimitedLog(log, clock)
 
     async def handle(self, request: web.Request) -> web.Response:
-        """Answer one request with 200 as soon as its change is made; only a phone call waits for a client."""
+        """Answer a request with 200 as soon as its change is made; only a dialout waits for a client."""
         refusal = self._check_envelope(request)
         if refusal is not None:
             return refusal
@@ -123,7 +123,7 @@ class RoomsApi:
     async def _authenticate(self, request: web.Request, caller: HttpCaller) -> tuple[Backend, bytes] | None:
         """Read a body and return it with the backend whose secret signed it; ``None``: rows 7 to 9 of reference 1.4.
 
-        Nothing is kept of a body whose headers show already that it is none of a backend.
+        A body is discarded if the headers already show that no backend has signed it.
 
         Raises:
             Overloaded: too many bodies are being read.
@@ -153,7 +153,7 @@ class RoomsApi:
         return () if found is None else (found,)
 
     async def _refuse(self, request: web.Request, caller: HttpCaller) -> web.Response:
-        """Refuse a request that no configured secret has signed, later after each one (rows 6 to 9)."""
+        """Refuse a request that no configured secret has signed, after a delay that grows each time (rows 6 to 9)."""
         self._log_failure(request)
         if self._throttling.blocks(caller.address, ThrottledAction.ROOM_AUTH):
             return _text(429, "Too many requests")
@@ -161,7 +161,7 @@ class RoomsApi:
         return _text(403, _NOT_ALLOWED)
 
     def _log_failure(self, request: web.Request) -> None:
-        """Log, once a minute for each backend and unknown URL, that a secret or URL does not fit."""
+        """Log that a secret or URL is wrong, once a minute for each backend and unknown URL."""
         url = request.headers.get("Spreed-Signaling-Backend", "")
         found = self._configured.backends.find(url) if url else None
         if found is None:
@@ -197,7 +197,7 @@ class RoomsApi:
 
 
 def _origin_of(url: str) -> str:
-    """Return the origin of a URL that a stranger has sent, for the log."""
+    """Return the origin of a URL in an unauthenticated request, for the log."""
     match = _origin.match(url[:LONGEST_SHOWN])
     return "requests without a URL" if match is None else match[0]
 

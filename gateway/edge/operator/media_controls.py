@@ -1,6 +1,6 @@
 """Counters and fault injection of the in-process SFU over HTTP, for tests of media (docs/testing.md).
 
-They are served only if the configuration enables them, which it may if ``http.listen`` has only loopback addresses,
+They are served only if the configuration enables them, which requires that ``http.listen`` has loopback addresses only,
 and only to programs on this machine: a request through a proxy, or from a page of another origin, is refused.
 """
 
@@ -89,7 +89,7 @@ class MediaControlsApi:
     def _switch(self, request: web.Request, switch: Callable[[StreamKey], None]) -> web.Response:
         publisher, stream_type = request.match_info["publisher"], request.match_info["type"]
         streams = self._controls.counters()
-        stream = next((one for one in streams if (one.publisher, one.type) == (publisher, stream_type)), None)
+        stream = next((entry for entry in streams if (entry.publisher, entry.type) == (publisher, stream_type)), None)
         if stream is None:
             return _error(404, "no_such_stream", "no session publishes that stream")
         try:

@@ -16,7 +16,7 @@ from mcu.base import McuStatus, SfuState, SfuStatus
 
 START_DIALOUT = "start-dialout"  # feature id of internal clients that can make phone calls (reference 11.6)
 
-_BUS = {"urls": ["nats://loopback"], "connected": True}  # there is no bus; this value means one inside the process
+_BUS = {"urls": ["nats://loopback"], "connected": True}  # the protocol's value for a bus within the process
 _version_of = re.compile(r"/(\S+)")
 
 

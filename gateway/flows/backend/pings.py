@@ -67,7 +67,7 @@ class KeepAlivePings:
 
 
 def _backend(room: Room) -> Backend:
-    """Return the backend of a room's sessions, which go on after it was removed from the configuration."""
+    """Return the backend of a room's sessions, even if it was removed from the configuration since."""
     member = next(iter(room.members.values()), None) or next(iter(room.virtuals.values())).owner
     return member.backend
 

@@ -82,7 +82,7 @@ class BackendRequests:
             self._send_message(room, request.message)
 
     def _note(self, pending: PendingJoin, request: wire.RoomsRequest) -> None:
-        """Keep what a request says about a session whose join Nextcloud is being asked about (4.1)."""
+        """Apply a request to a pending join, which Nextcloud has not answered yet (4.1)."""
         if request.type == "incall" and request.incall is not None:
             flags = _flags_for_all(request.incall)
             if not request.incall.all:
@@ -122,7 +122,7 @@ class BackendRequests:
             virtual = self._hub.find_virtual(backend, room_session)
             if virtual is not None and virtual.room == key:
                 self._virtual_sessions.disinvited(virtual)
-        for session in sessions:  # one that is listed twice gets the event twice, unless the first evicts it
+        for session in sessions:  # a session listed twice gets the event twice, unless it is evicted after the first
             if not session.open or session.evicted_by is encoded:
                 continue
             self._delivery.send(session, encoded)
@@ -149,8 +149,8 @@ class BackendRequests:
     def _delete(self, backend: Backend, roomid: str, room: Room | None, delete: wire.Delete) -> None:
         """Send the listed users and the guests of a room the event of its deletion, then remove its members (6.4).
 
-        The event comes first: a client that has left the room already does not tell its user why. The list names users,
-        so members without a user id get it, too.
+        The event comes first: a client that has already left the room does not show its user the reason. The list names
+        users, so members without a user id get the event, too.
         """
         body = RoomListBody(roomid, reason="deleted")
         event = server.encode(Event(EventBody("roomlist", "disinvite", disinvite=body)))
@@ -220,7 +220,7 @@ class BackendRequests:
         if changes.users is None:  # members that are not named keep their state
             listed = participants.updated(room.users, participants.present_in(room, changed))
         for entry in changed:
-            session = room.members.get(entry.session)  # its permissions in another room are none of this one's
+            session = room.members.get(entry.session)  # permissions in another room do not change
             if entry.permissions is not None and session is not None:
                 self._hub.set_permissions(session, entry.permissions)
                 self._events.permissions_changed(session)
@@ -228,7 +228,7 @@ class BackendRequests:
             self._events.participants(room, listed, changed)
 
     def _send_message(self, room: Room, message: wire.Message) -> None:
-        """Send the members of a room a message, each in the form that it may see (5.5, 6.7)."""
+        """Send a message to the members of a room, in the form that each of them may see (5.5, 6.7)."""
         if not given(message.data):
             return
         sent = RoomMessage(room.key.id, message.data)
@@ -261,7 +261,7 @@ class BackendRequests:
             session = self._hub.find_by_room_session(backend.id, room_session)
             if session is not None:
                 return session.id
-            virtual = self._hub.find_virtual(backend, room_session)  # Nextcloud knows it by its public id
+            virtual = self._hub.find_virtual(backend, room_session)  # known to Nextcloud by its public id
             return None if virtual is None else virtual.id
 
         return participants.resolve(entries or (), find)

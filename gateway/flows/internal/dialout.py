@@ -1,7 +1,7 @@
 """Dialouts: phone calls that Nextcloud requests, and that an internal client (a SIP bridge) makes and reports on.
 
-Source: signaling API, Start dialout from a room; reference 11.6. Only a client that is in no room is asked, also one
-that has left a room (deviation).
+Source: signaling API, Start dialout from a room; reference 11.6. Only clients in no room are asked, including clients
+that have left a room (deviation).
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Dialouts:
         self._hub = services.hub
         self._transient = transient
         self._replies = DialoutReplies()
-        self._pending: dict[tuple[SessionId, str], asyncio.Future[str]] = {}  # by request id; the result is a call id
+        self._pending: dict[tuple[SessionId, str], asyncio.Future[str]] = {}  # the result is a call id
 
     # -- requests of Nextcloud
 
@@ -94,7 +94,7 @@ class Dialouts:
         clients = self._clients(backend)
         deadline = self._services.clock() + WAIT
         for left, session in zip(range(len(clients), 0, -1), clients, strict=True):
-            if not _is_available(session):  # it left while an earlier one was asked
+            if not _is_available(session):  # no longer, since an earlier client was asked
                 continue
             seconds = (deadline - self._services.clock()) / left
             try:
@@ -138,7 +138,7 @@ class Dialouts:
     # -- messages of internal clients
 
     def receive_answer(self, session: Session, request_id: str, message: Internal) -> bool:
-        """Complete a pending dialout by a client's answer; ``False`` if the message answers none."""
+        """Complete a pending dialout by a client's answer; ``False`` if the message is no such answer."""
         answer = self._pending.get((session.id, request_id))
         if answer is None or answer.done():
             return False
@@ -212,7 +212,7 @@ def _is_available(session: Session) -> bool:
 
 
 def _base_url(backend: Backend, named: str) -> str:
-    """Return the URL in Nextcloud's request if it is one of the backend's, otherwise the first one of the backend."""
+    """Return the URL in Nextcloud's request if it belongs to the backend, otherwise the backend's base URL."""
     try:
         url = backends.canonical(named)
     except ValueError:

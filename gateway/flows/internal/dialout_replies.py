@@ -1,7 +1,7 @@
-"""Replies to dialouts, which are given again to a request that repeats an earlier one.
+"""Replies to dialout requests, which are kept for a while and returned again to a repeated request.
 
-Nextcloud repeats a request that failed, or was not answered in time, at once (reference 11.6). A phone must ring once
-all the same.
+Nextcloud immediately repeats a request that failed or was not answered in time (reference 11.6); the phone must still
+ring only once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-KEPT = 5.0  # seconds for which a reply is kept; people need longer to try again
+KEPT = 5.0  # seconds for which a reply is kept; a person needs longer to dial again
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Virtual sessions: internal clients add them to rooms, change and remove them.
 
-Source: signaling API, Internal clients; reference 11.2-11.4. A second session of one name is refused (deviation).
+Source: signaling API, Internal clients; reference 11.2-11.4. A session with a name in use is refused (deviation).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class VirtualSessions:
         self._events.virtual_joined(virtual, self._hub.add_virtual(virtual))
 
     def update(self, owner: Session, body: UpdateSession) -> None:
-        """Change the flags and the in-call flags of a virtual session; send events for those that differ."""
+        """Change the flags and the in-call flags of a virtual session; send events for flags that differ."""
         virtual = _find(owner, body.sessionid, body.roomid)
         if virtual is None:
             return
@@ -141,7 +141,7 @@ class VirtualSessions:
         self._services.tasks.spawn(self._remove_at_nextcloud(virtual, request_id), "virtual session leave request")
 
     async def _remove_at_nextcloud(self, virtual: VirtualSession, request_id: str | None) -> None:
-        """Remove a virtual session at Nextcloud; ``request``: id of the owner's request, if it is to get an error."""
+        """Remove a virtual session at Nextcloud; an error is sent to its owner only if there is a ``request_id``."""
         owner = virtual.owner
         try:
             await self._request_removal(virtual)

@@ -1,8 +1,8 @@
-"""The check of each description of an SFU before a client gets it.
+"""Checks each description of the SFU before it is sent to a client.
 
 A client cannot apply a description that breaks the rules of offer and answer; a browser may then be unable to negotiate
-on that connection at all. So an answer is mended where only one correction is possible, and a description that breaks
-a rule all the same becomes an error, while the stream goes on as it was negotiated before.
+on that connection at all. So an answer is corrected where only one correction is possible. A description that still
+breaks a rule becomes an error, and the stream continues as it was negotiated before.
 
 Source: the rules stand in ``sdp.offer_answer``, the corrections in ``sdp.mending``.
 """
@@ -35,7 +35,7 @@ def checked_answer(offer: Description, answer: Description) -> Description:
 
 
 def checked_offer(offer: Description, previous: Description | None) -> Description:
-    """Return the SFU's offer; ``previous`` is its offer before on the same connection, if any.
+    """Return the SFU's offer; ``previous`` is its previous offer on the same connection, if any.
 
     Raises:
         UnusableDescription: it breaks a rule.

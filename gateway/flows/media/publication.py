@@ -1,8 +1,8 @@
 """A stream that a session publishes: offers of its client in, answers of the SFU out.
 
 Source: reference 8, 9.2, 9.4, 9.7. An offer is carried out in this order: permission, candidate filter, order of
-codecs, SFU, bitrate cap in the answer. An offer of another PeerConnection than the running one replaces that one;
-clients reconnect this way. A stream that is lost without its client's doing is asked for again (recovery.py).
+codecs, SFU, bitrate cap in the answer. An offer of a new PeerConnection replaces the running one; clients reconnect
+this way. If a stream is lost and its client did not end it, the client is asked to publish it again (recovery.py).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Publication(SessionStream):
 
     def __init__(self, context: MediaContext, owner: StreamOwner, session: Session, stream_type: StreamType) -> None:
         super().__init__(context, owner, session, session.id, stream_type)
-        self.requested_bitrate = 0  # bit/s that the client asked for; 0 = it did not
+        self.requested_bitrate = 0  # bit/s that the client requested; 0 = none
         self.bitrate_limit = 0  # bit/s of the backend and the SFU for such a stream; 0 = none
         self._publisher: Publisher | None = None
         self._media_kinds: frozenset[str] = frozenset()  # of the latest offer that was accepted
@@ -105,7 +105,7 @@ class Publication(SessionStream):
             self._reply_error(request, Code.NOT_ALLOWED_TO_PUBLISH.error())
 
     def end(self) -> None:
-        """Close the stream and stop its recovery and that of its subscriptions: its publisher ended it."""
+        """Close the stream, which its publisher ended; stop the recovery of the stream and of its subscriptions."""
         self.close()
         self._owner.publication_ended(self.key)
 
@@ -135,7 +135,7 @@ class Publication(SessionStream):
             self._services.tasks.spawn(publisher.close(), f"close {self.stream_type.value} publisher")
 
     def retire(self) -> None:
-        """Recover the stream if that is possible now, or close it if there is nothing to wait for."""
+        """Recover the stream if that is possible now; close it if it is not on the SFU and not to be recovered."""
         if not self.active:
             self._recovery.attempt()
         super().retire()
@@ -174,7 +174,7 @@ class Publication(SessionStream):
         if self.closed or not self.session.open:
             return
         try:
-            self._require_permission(media_kinds)  # ask again: it may have been revoked meanwhile
+            self._require_permission(media_kinds)  # check again: it may have been revoked meanwhile
         except ProtocolError:
             self.end()
             raise
@@ -184,7 +184,7 @@ class Publication(SessionStream):
         self._send("answer", DescriptionPayload("answer", str(self._capped(answer))))
 
     def _reject_all(self, message: MediaMessage, offer: Description) -> None:
-        """Answer an offer whose sections are all stopped, and that belongs to no stream on the SFU, without the SFU."""
+        """Answer, without the SFU, an offer whose sections are all stopped and that belongs to no stream on the SFU."""
         self.sid = message.sid or self.sid
         self._send("answer", DescriptionPayload("answer", str(rejection(offer))))
 
@@ -216,7 +216,7 @@ class Publication(SessionStream):
         try:
             publisher, answer = await self._context.sfu.retry_once_if_lost(deadline, publish)
         except BaseException:
-            if replaced is not None:  # its client has given that PeerConnection up
+            if replaced is not None:  # its client has abandoned that PeerConnection
                 self._services.tasks.spawn(replaced.close(), "close replaced publisher")
             raise
         try:
@@ -248,7 +248,7 @@ class Publication(SessionStream):
         )
 
     def _set_bitrates(self, message: MediaMessage) -> None:
-        """Note the bitrate that the client asked for, and the limits that are configured now."""
+        """Store the bitrate that the client requested, and the limits that are configured now."""
         limits, backend = self._services.settings.media_limits, self.session.backend
         requested = message.bitrate or 0
         self.requested_bitrate = int(min(requested, _MAX_BITRATE)) if requested > 0 else 0
@@ -258,7 +258,7 @@ class Publication(SessionStream):
             self.bitrate_limit = smaller(backend.max_stream_bitrate, limits.stream_bitrate)
 
     def _capped(self, answer: Description) -> Description:
-        """Return the answer with the ceiling in its video sections; Chromium would take a cap of audio for a target."""
+        """Return the answer with the ceiling in its video sections; Chromium would use an audio cap as a target."""
         if not self.ceiling:
             return answer
         capped = answer.copy()
@@ -296,11 +296,11 @@ class Publication(SessionStream):
         """Do nothing: an SFU does not offer to publishers."""
 
     def on_media_flowing(self) -> None:
-        """Offer the stream to the sessions whose attempt to receive it came before the publisher was connected."""
+        """Offer the stream to the sessions that requested it before the publisher was connected."""
         self._owner.resubscribe(self.key)
 
     def on_closed(self, reason: CloseReason) -> None:
-        """Note that the SFU closed the publisher, and recover the stream if its client did not end it."""
+        """Remove the publisher that the SFU closed, and recover the stream if its client did not end it."""
         log.info("a %s publisher ended: %s", self.stream_type.value, reason.value)
         self._publisher = None
         self._context.quality.lost(self)
@@ -310,7 +310,7 @@ class Publication(SessionStream):
         self.retire()
 
     def _recover(self, reason: CloseReason, sid: str) -> None:
-        """Have the stream recovered, unless its client has unshared it or may no longer publish it."""
+        """Start the recovery of the stream, unless its client has unshared it or may no longer publish it."""
         if self._offer_count > self._unshared_at and self._permitted(self._media_kinds):
             self._recovery.expect(reason, sid)
 

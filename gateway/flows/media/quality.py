@@ -1,7 +1,7 @@
 """Limits the bitrates of publications by the quality policy.
 
 Source: docs/mcu.md, "Quality"; the policy itself is ``gateway.core.policy``. A room is evaluated a moment after its
-streams have changed, so that many changes at once cost one decision; limits are sent without renegotiation.
+streams have changed, so that simultaneous changes cause one decision; limits are sent without renegotiation.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class _Record:
 
     stream: PublishedStream
     plan: CodecPlan  # of the latest offer that was carried out
-    room: RoomKey | None  # whose budget the publication shares
+    room: RoomKey | None  # the room in whose bitrate budget the publication shares
     limit: AppliedLimit | None = None
 
     def limit_of(self, publisher: Publisher) -> AppliedLimit:
@@ -108,7 +108,7 @@ class QualityController:
         self._services = services
         self._planner = CodecPlanner(services)
         self._published: dict[StreamKey, _Record] = {}
-        self._subscribed: dict[SessionId, dict[StreamKey, RoomKey | None]] = {}  # with the room at that time
+        self._subscribed: dict[SessionId, dict[StreamKey, RoomKey | None]] = {}  # with the session's room at that time
         self._due: dict[RoomKey, float] = {}  # when a room is evaluated next, by ``services.clock``
 
     # -- codecs
@@ -256,7 +256,7 @@ class QualityController:
         return list(self._decide(records, sum(self._is_active(room.backend, member) for member in found.members)))
 
     def _decide(self, records: list[_Record], sessions: int) -> Iterator[StreamDecision]:
-        """Share the bitrate among streams; ``sessions``: number of sessions that publish or receive with them."""
+        """Share the bitrate among the streams of a room; ``sessions``: how many of its sessions publish or receive."""
         sending = [(record, publisher) for record in records if (publisher := record.stream.publisher) is not None]
         if not sending:
             return

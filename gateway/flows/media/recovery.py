@@ -19,7 +19,7 @@ REPUBLISH = "republish"  # feature id of clients that publish again on request
 
 
 class Recovery:
-    """The recovery of one publication: remembers that it was lost, and asks its client once an SFU accepts streams.
+    """The recovery of one lost publication: its client is asked to publish again once an SFU accepts streams.
 
     A session whose client does not know ``republish`` is ended instead, if that is configured: its client then opens
     another session and publishes anew.
@@ -38,13 +38,13 @@ class Recovery:
         return self._lost is not None
 
     def expect(self, reason: CloseReason, sid: str) -> None:
-        """Note that the stream was lost, if anything can be done about it with this client."""
+        """Mark the stream as lost, if its client can publish again on request or its session may be ended for it."""
         may_be_reset = self._services.settings.reset_sessions_on_loss and self._session.client_type is ClientType.CLIENT
         if REPUBLISH in self._session.features or may_be_reset:
             self._lost = server.RepublishBody(self._stream_type.value, sid, reason.value)
 
     def cancel(self) -> None:
-        """Leave the stream lost: it was published again, or its session ended it."""
+        """Stop the recovery: the stream was published again, or its session ended it."""
         self._lost = None
 
     def attempt(self) -> None:

@@ -16,7 +16,7 @@ from mcu.base import StreamKey, StreamType
 
 @dataclass(frozen=True, slots=True)
 class SessionStreams:
-    """The streams of one session, and the counter of its waiting requests."""
+    """The streams of one session, and the count of its waiting requests."""
 
     publications: dict[StreamType, Publication] = field(default_factory=dict)
     subscriptions: dict[StreamKey, Subscription] = field(default_factory=dict)
@@ -24,7 +24,7 @@ class SessionStreams:
 
 
 class StreamRegistry:
-    """The streams by the session that publishes or receives them, and the subscriptions by their stream."""
+    """The streams of each session, and the subscriptions to each stream."""
 
     def __init__(self, context: MediaContext) -> None:
         self._context = context

@@ -55,7 +55,7 @@ class MediaRequest:
 
 @dataclass(frozen=True, slots=True)
 class MediaContext:
-    """What all streams of a gateway use."""
+    """The services, SFU and quality controller that all streams of a gateway share."""
 
     services: Services
     sfu: SfuAccess
@@ -63,7 +63,7 @@ class MediaContext:
 
 
 class StreamOwner(Protocol):
-    """The registry of a stream, as far as the stream uses it."""
+    """The part of the stream registry that a stream uses."""
 
     def backlog(self, session: Session) -> Backlog:
         """Return the counter of a session's waiting requests."""
@@ -222,12 +222,12 @@ class SessionStream(ABC):
     # -- events of the SFU
 
     def _new_listener(self) -> PeerConnectionListener:
-        """Return a listener for the next PeerConnection; the events of the one before are ignored from now on."""
+        """Return a listener for the next PeerConnection; events of the previous one are ignored from now on."""
         self._listener = PeerConnectionListener(self)
         return self._listener
 
     def is_current(self, listener: PeerConnectionListener) -> bool:
-        """Return whether a listener is that of the current PeerConnection."""
+        """Return whether a listener belongs to the current PeerConnection."""
         return self._listener is listener
 
     def on_candidate(self, candidate: IceCandidate | None) -> None:
@@ -242,15 +242,15 @@ class SessionStream(ABC):
 
     @abstractmethod
     def on_media_flowing(self) -> None:
-        """Handle that media of the stream flow."""
+        """Handle the start of the stream's media."""
 
     @abstractmethod
     def on_closed(self, reason: CloseReason) -> None:
-        """Handle that the SFU closed its object of the stream."""
+        """Handle the closing of the stream's object by the SFU."""
 
 
 class PeerConnectionListener:
-    """Passes the events of one PeerConnection to its stream as long as it is the stream's current one."""
+    """Passes the events of one PeerConnection to its stream while it is the stream's current PeerConnection."""
 
     def __init__(self, stream: SessionStream) -> None:
         self._stream = stream

@@ -1,4 +1,4 @@
-"""Access to the SFU: whether it accepts streams, and requests that are sent again if it is lost meanwhile.
+"""Access to the SFU: whether it accepts streams, and requests that are repeated if the SFU is lost meanwhile.
 
 Source: docs/mcu.md, "When streams are lost".
 """

@@ -48,10 +48,10 @@ class Subscription(SessionStream):
     ) -> None:
         super().__init__(context, owner, session, publisher, stream_type)
         self._subscriber: Subscriber | None = None
-        self._offer: Description | None = None  # the last one sent to the client
+        self._offer: Description | None = None  # last sent to the client
         self._selection = MediaSelection()
         self._request_count = 0  # received
-        self._served_count = 0  # number of the last request that has its offer
+        self._served_count = 0  # number of the last request that was served by an offer
         self._requires_same_call = False
         self._lost = False  # the stream is to be offered again once it is published
         self._resubscription_queued = False
@@ -73,8 +73,8 @@ class Subscription(SessionStream):
     def request(self, request: MediaRequest) -> None:
         """Offer the stream: on the same PeerConnection when the request names its sid, else on a new one (9.3).
 
-        A request that waits behind another one is served by the offer to that one; its own timeout begins now. A
-        request that crossed an unrequested offer is served by that offer.
+        A request that waits behind another request is served by the same offer; its timeout begins now. A request that
+        crossed an unrequested offer is served by that offer.
 
         Raises:
             ProtocolError: the request was not queued.

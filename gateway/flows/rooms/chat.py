@@ -1,4 +1,4 @@
-"""Messages that Nextcloud sends to a room, chat messages above all, in each form that recipients see.
+"""Messages that Nextcloud sends to a room, mostly chat messages, in the form for each recipient.
 
 Source: reference 5.5, 5.6, 6.7.
 """
@@ -52,13 +52,13 @@ class RoomMessage:
 
     @property
     def content(self) -> Content:
-        """The content, from which the form for each recipient follows."""
+        """The type of content, which determines the form for each recipient."""
         if not self._comments:
             return Content.OTHER
         return Content.COMMENTS_OR_REFRESH if self._refresh else Content.COMMENTS
 
     def events(self, form: Form) -> Iterable[EncodedEvent]:
-        """Yield the events in which recipients of this form receive the message."""
+        """Yield the events with the message for recipients of this form."""
         if not self._comments:
             yield self._event(self._data, Offline.REFRESH_ONCE if self._refresh else Offline.KEEP)
         elif form is Form.REFRESH:

@@ -26,11 +26,11 @@ from gateway.wire.backend import ParticipantEntry, RoomRequest
 from gateway.wire.client import ABSENT
 from gateway.wire.server import Event, EventBody, FlagsBody, ParticipantsBody, TransientBody
 
-# Talk's answer to the leave request of a session that it has removed already: after a disinvitation, a deletion.
+# Talk's error for the leave request of a session that it has already removed, after a disinvitation or a deletion.
 USUAL_REFUSALS = frozenset({"no_such_room"})
 
-_an_update = server.encode(Event(EventBody("participants", "update", update=ParticipantsBody(""))))
-PARTICIPANTS_UPDATE = _an_update[: _an_update.index(b'"update":')]  # the prefix of all participants updates
+_empty_update = server.encode(Event(EventBody("participants", "update", update=ParticipantsBody(""))))
+PARTICIPANTS_UPDATE = _empty_update[: _empty_update.index(b'"update":')]  # the prefix of all participants updates
 
 
 class RoomEvents:
@@ -62,7 +62,7 @@ class RoomEvents:
         self._media.quality.entered(session)
 
     def permissions_changed(self, session: Session) -> None:
-        """End the publications that a session may not have with its permissions in this room (8)."""
+        """End the publications that a session's permissions no longer cover (8)."""
         self._media.revoke(session)
 
     def virtual_joined(self, virtual: VirtualSession, room: Room) -> None:
@@ -135,7 +135,7 @@ class RoomEvents:
         self._delivery.send_all(room.members.values(), _flags_event(virtual))
 
     def participants(self, room: Room, users: Iterable[ParticipantEntry], changed: Iterable[Participant]) -> None:
-        """Send all members the list of participants from Nextcloud, and the changed participants behind it (7.3)."""
+        """Send all members the list of participants from Nextcloud, followed by the changed participants (7.3)."""
         shown = self._complete(room, users)
         message = _participants_event(room, participants.merge(shown, changed))
         self._delivery.send_all(room.members.values(), message)
@@ -143,7 +143,8 @@ class RoomEvents:
     def known_participants(self, room: Room) -> None:
         """Send all members the last list of participants again, after a change that Nextcloud sends no list for.
 
-        Nothing is sent if that list is empty, or cannot be complete: for clients, whoever is missing has left the call.
+        Nothing is sent if that list is empty or cannot be complete: clients treat a missing participant as one that
+        left the call.
         """
         users = self._known(room)
         if users:

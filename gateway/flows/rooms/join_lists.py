@@ -1,7 +1,7 @@
-"""Join events: those of one participant, and the lists of all participants that a newcomer gets.
+"""Join events: of one participant, and the list of all participants for a session that joins.
 
 Source: reference 4.3. A list is sent in parts, so that no message is longer than a client accepts. An entry is encoded
-once for each form, and a part that is full once for all newcomers, whose outboxes then hold the same bytes.
+once for each form; a full part is encoded once, and the outboxes of all sessions that join share its bytes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from gateway.core.virtual import VirtualSession
 from gateway.core.visibility import Form, join_entry
 from gateway.wire import server
 
-PART = 32_768  # bytes of entries in one event of a list; one with a single longer entry has more
+PART = 32_768  # bytes of entries in one event of a list; more if a single entry is longer
 
 
 def join_event(participant: Session | VirtualSession, form: Form) -> bytes:

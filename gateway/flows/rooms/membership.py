@@ -57,7 +57,7 @@ class RoomMembership:
         return None
 
     def leave(self, session: Session, request_id: str) -> None:
-        """Leave the current room; without one there is no reply (4.2)."""
+        """Leave the current room; there is no reply if the session is in none (4.2)."""
         left = self._hub.leave(session)
         if left is None:
             return
@@ -80,7 +80,7 @@ class RoomMembership:
             raise ProtocolError(Code.LIMIT_EXCEEDED.error())
         if self._services.ids.is_session_id(room_session):  # this server's own id of a session or virtual session
             raise ProtocolError(Code.ROOM_JOIN_FAILED.error())
-        if session.is_internal:  # Nextcloud is not asked about it, so that it cannot confirm an id
+        if session.is_internal:  # it joins without Nextcloud, which therefore cannot confirm an id
             room_session = ""
         current = self._hub.room_of(session)
         if current is not None and current.key.id == roomid:
@@ -112,7 +112,7 @@ class RoomMembership:
     async def _join_again(self, session: Session, room: Room, room_session: str) -> None:
         """Replace the Nextcloud session id of a session in its room, if Nextcloud confirms the new one.
 
-        Without an id the public id takes its place. An id that another session has stays with that session.
+        Without a new id the session is registered with its public id. An id of another session stays with that session.
 
         Raises:
             ProtocolError: the session has left the room meanwhile.
@@ -171,7 +171,7 @@ class RoomMembership:
             self._events.request_leave(session, pending.room.id, room_session)
 
     def _take_over(self, session: Session, room_session: str) -> bool:
-        """End another session with a Nextcloud session id that was confirmed, without a leave request (4.4).
+        """End another session that has a Nextcloud session id confirmed for this one, without a leave request (4.4).
 
         ``False`` if an anonymous session would end a user's session: guests never get the session id of a user.
         """
@@ -189,7 +189,7 @@ class RoomMembership:
         return None if other is session else other
 
     def _apply(self, pending: PendingJoin) -> None:
-        """Apply the call membership that Nextcloud reported during the join, and send the list with the session."""
+        """Apply the call membership that Nextcloud reported during the join, and send the list of participants."""
         session, room = pending.session, self._hub.room_of(pending.session)
         if room is None:
             return

@@ -1,6 +1,6 @@
 """The relay of messages from one session to others: the hot path.
 
-Source: reference 5.1-5.4. A message is parsed once, looked up once per recipient and encoded once; ``data`` is
+Source: reference 5.1-5.4. A message is parsed and encoded once, each recipient is looked up once, and ``data`` is
 forwarded byte for byte.
 """
 
@@ -27,9 +27,9 @@ from gateway.wire.media import ROOM_TYPES, SFU_TYPES, MediaMessage, decode_media
 from gateway.wire.server import MESSAGE_END
 from gateway.wire.structure import addressed
 
-ENVELOPE = 192  # bytes of a relayed message besides its ``data``, about
-LARGE = 128  # recipients; each as many more count a message once more
-NICK_CHANGED = "nickChanged"  # type of the ``data`` that has a participant's new display name (5.4)
+ENVELOPE = 192  # bytes of a relayed message besides its ``data``, approximately
+LARGE = 128  # recipients; a message to a room counts once more for each full 128 of them
+NICK_CHANGED = "nickChanged"  # type of the ``data`` that contains a participant's new display name (5.4)
 GUARDED_TYPES = SFU_TYPES | {CONTROL_TYPE}  # of ``data`` that makes the recipient's client act (5.3)
 
 
@@ -63,7 +63,7 @@ class Relay:
             self._to_room(session, type, data)
 
     def control(self, session: Session, message: ClientMessage) -> None:
-        """Relay a control message to recipients in whose room its sender may control; ignore it otherwise (5.3).
+        """Relay a control message to the recipients that its sender may control; ignore it otherwise (5.3).
 
         Raises:
             ProtocolError: the message is malformed.
@@ -86,7 +86,7 @@ class Relay:
         self._delivery.send_all(allowed, encoded, exclude=session)
 
     def _targets(self, session: Session, type: str, recipient: str) -> Collection[Session]:
-        """Return the sessions of a recipient, perhaps with the sender among them (5.1)."""
+        """Return the sessions of a recipient; the sender may be one of them (5.1)."""
         if type == "session":
             target = self._hub.find(session.backend, recipient)
             return () if target is None else (target,)
@@ -150,7 +150,7 @@ class Relay:
         self._delivery.send_all(targets, encoded, exclude=session)
 
     def _charge(self, session: Session, budget: RelayBudget, data: Raw, recipients: Collection[Session]) -> None:
-        """Take the bytes of a message from the budget of its recipients; in a large room they count several times."""
+        """Subtract a message's bytes from its recipients' budget; they count several times in a large room."""
         size = (len(data) + ENVELOPE) * (1 + len(recipients) // LARGE)
         budget.left -= size
         if budget.left < 0.0:

@@ -19,7 +19,7 @@ Handler: TypeAlias = Callable[[Session, ClientMessage], None]
 
 
 class RecipientsBusy(Exception):
-    """The budget of the recipients is spent; no message was sent; to be tried again after ``seconds``."""
+    """The budget of the recipients is spent, and the message was not sent; it may be retried after ``seconds``."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(seconds)
@@ -60,7 +60,7 @@ class Traffic:
                 seconds = error.seconds
 
     def waiting(self, handler: Handler) -> Callable[[Session, ClientMessage], Work | None]:
-        """Return a handler that waits where the given one raises ``RecipientsBusy``."""
+        """Return a handler that repeats the given handler later if it raises ``RecipientsBusy``."""
 
         def handle(session: Session, message: ClientMessage) -> Work | None:
             try:

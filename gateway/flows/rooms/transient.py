@@ -22,7 +22,7 @@ from gateway.wire import structure
 from gateway.wire.client import ClientMessage, given
 from gateway.wire.errors import Code, ProtocolError
 
-_LONGEST = 3600.0  # seconds, at most, of one timer; a later deadline takes several
+_LONGEST = 3600.0  # seconds of one timer at most; a later deadline needs several timers
 _TICK = 0.001  # seconds; the event loop counts whole milliseconds
 
 

@@ -90,7 +90,7 @@ class HelloRequests:
         self._check_size("feature_length", max(map(len, features), default=0))
 
     def _check_size(self, limit: str, size: int) -> None:
-        """Check what is shown to all members of a room and kept for each of them.
+        """Check the size of session data that is sent to each member of a room and kept in its outbox.
 
         Raises:
             ProtocolError: ``limit_exceeded``.
@@ -100,7 +100,7 @@ class HelloRequests:
             raise ProtocolError(Code.LIMIT_EXCEEDED.error())
 
     def _check_sessions(self, client: ClientConnection, backend: Backend, userid: str) -> None:
-        """Check how many sessions the user and the address have, connected or not; internal clients have neither limit.
+        """Check how many sessions, connected or not, the user and the address of a client that is not internal have.
 
         Raises:
             ProtocolError: ``session_limit_exceeded``.
@@ -118,7 +118,7 @@ class HelloRequests:
     def resume(self, client: ClientConnection, hello: Hello, request_id: str) -> Session:
         """Attach a session to a new connection, reply, and send the messages that the client missed (2.8).
 
-        Messages behind the event that evicted the session from its room are dropped; the caller ends such a session.
+        Messages after the event that evicted the session from its room are dropped; the caller ends such a session.
 
         Raises:
             ForgedResumeId: await ``refuse_forged`` before the error is sent.
@@ -141,7 +141,7 @@ class HelloRequests:
         if session.evicted_by is not None:
             session.outbox.truncate_after(session.evicted_by)
         session.outbox.attached()
-        updated = session.outbox.holds(PARTICIPANTS_UPDATE)  # the missed messages have the list of participants (5.6)
+        updated = session.outbox.holds(PARTICIPANTS_UPDATE)  # the missed messages contain a list of participants (5.6)
         self._attach(session, client.connection, hello, request_id)
         room = services.hub.room_of(session)
         if room is not None and not updated and session.evicted_by is None:
@@ -199,7 +199,7 @@ class HelloRequests:
         return Session(ids, backend, url, userid, user, features, outbox, client_type)
 
     def _find_backend(self, url: str) -> tuple[Backend, str]:
-        """Return the backend of a client's URL, and the URL at which it is asked (3.6)."""
+        """Return the backend of a client's URL, and the URL for requests to it (3.6)."""
         found = self._services.backends.find_with_base_url(url)
         if found is None:
             raise ProtocolError(Code.INVALID_BACKEND.error())
