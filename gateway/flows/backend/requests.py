@@ -197,6 +197,9 @@ class BackendRequests:
             self._hub.store_users(room, listed)
             if incall.users is not None:
                 self._hub.mark_listed(room)
+            else:
+                # For clients a member that is missing has left the call.
+                listed = participants.with_members(listed, room, int(self._services.wall_clock()))
             self._events.participants(room, listed, changed)
 
     def _set_all_in_call(self, room: Room, incall: wire.InCall) -> None:

@@ -223,6 +223,20 @@ async def test_members_that_a_participants_request_does_not_name_keep_their_stat
 
 
 # reference 7.3-f
+async def test_list_after_a_request_without_users_has_all_members() -> None:
+    async with FlowHarness() as harness:
+        alice, bob = await harness.member("alice"), await harness.member("bob")
+        guest = await harness.member("", "r")
+        incall(harness, incall=7, changed=[{"sessionId": "nc-alice", "inCall": 7}])
+        bob.received()
+        incall(harness, changed=[{"sessionId": "nc-bob", "inCall": 3}])
+        (update,) = updates(bob)
+        flags = {entry["sessionId"]: entry["inCall"] for entry in update["users"]}
+        assert flags == {alice.sessionid: 7, bob.sessionid: 3, guest.sessionid: 0}
+        assert len(update["users"]) == 3
+
+
+# reference 7.3-f
 @pytest.mark.parametrize("name", ["sessionId", "sessionid"])
 async def test_merged_list_has_one_entry_for_each_session(name: str) -> None:
     async with FlowHarness() as harness:
