@@ -71,8 +71,8 @@ class MediaKind(Enum):
 class CloseReason(Enum):
     """The reason for which the SFU closed a publisher or a subscriber."""
 
-    LOST = "lost"  # the SFU became unreachable; it is reconnected to
-    REPLACED = "replaced"  # subscribers only: another publisher replaced theirs, or they cannot go on; subscribe again
+    LOST = "lost"  # the SFU became unreachable; the gateway keeps reconnecting
+    REPLACED = "replaced"  # subscribers only: the publisher was replaced, or the subscription cannot go on: subscribe
     PUBLISHER_GONE = "publisher_gone"  # subscribers only
     FAILED = "failed"  # ICE or DTLS failed, or the client or the SFU ended the PeerConnection
     DRAINED = "drained"  # the operator moves streams away from this SFU
@@ -83,7 +83,7 @@ class SfuState(Enum):
 
     CONNECTING = "connecting"  # not connected (yet or again); retried with back-off
     READY = "ready"
-    DRAINING = "draining"  # accepts no new streams; running ones go on, and it is left when the last one ends
+    DRAINING = "draining"  # accepts no new streams; disconnected when the last running one has ended
     REFUSED = "refused"  # reachable, but unusable; ``SfuStatus.reason`` says why
     STOPPED = "stopped"
 
@@ -153,8 +153,8 @@ class SfuStatus:
     subscribers: int = 0
     load: float = 0.0  # comparable among the SFUs of one ``Mcu`` (docs/mcu.md)
     connected_since: float = 0.0  # unix time, seconds; 0 = not connected
-    log_name: str = ""  # its name in log lines where there are several
-    details: Mapping[str, Any] = field(default_factory=dict)  # further facts about it: names and plain JSON values
+    log_name: str = ""  # its name in log lines, if there are several SFUs
+    details: Mapping[str, Any] = field(default_factory=dict)  # further facts about it, as plain JSON values
     restriction: str = ""  # one clear sentence when READY and something does not work
 
 
@@ -221,10 +221,10 @@ class StreamListener(Protocol):
         """Handle an offer by which the SFU renegotiates a subscription; answer with ``Subscriber.accept``."""
 
     def on_media(self, kind: MediaKind, flowing: bool) -> None:
-        """Handle that media of a kind begin or cease to flow."""
+        """Handle the start or the stop of the media of a kind."""
 
     def on_closed(self, reason: CloseReason) -> None:
-        """Handle that the SFU closed the publisher or subscriber; all its methods fail from now on."""
+        """Handle the closing of the publisher or subscriber by the SFU; all its methods fail from now on."""
 
 
 class Publisher(Protocol):
@@ -236,7 +236,7 @@ class Publisher(Protocol):
         ``offer`` has to be of the running PeerConnection (``sdp.document.Identity``); publish any other offer anew.
 
         Raises:
-            NewConnectionRequired: the offer restarts ICE, and this SFU cannot; nothing has changed.
+            NewConnectionRequired: the offer restarts ICE, which this SFU cannot do; nothing has changed.
             McuError: otherwise; the stream goes on unchanged.
         """
 
@@ -252,7 +252,7 @@ class Publisher(Protocol):
     async def close(self) -> None:
         """Close the stream; its subscribers are closed with ``PUBLISHER_GONE``.
 
-        Idempotent; returns when nothing of it is left on the SFU.
+        Idempotent; returns once the SFU has removed it.
         """
 
 
@@ -276,7 +276,7 @@ class Subscriber(Protocol):
         """Add a candidate of the client; ``None`` is the end of candidates. Unusable candidates are ignored."""
 
     async def close(self) -> None:
-        """Close the subscription. Idempotent; returns when nothing of it is left on the SFU."""
+        """Close the subscription. Idempotent; returns once the SFU has removed it."""
 
 
 class Mcu(Protocol):
@@ -318,7 +318,7 @@ class Mcu(Protocol):
         """Return a report for each media kind of each publisher and subscriber."""
 
     def metrics(self) -> Iterable[Metric]:
-        """Return the SFU's own metrics, beyond the gateway's counters; none where it has none."""
+        """Return the SFU's own metrics, beyond the gateway's counters, if it has any."""
 
     async def reconfigure(self, settings: object) -> None:
         """Apply changed settings, which are of this SFU's own type."""

@@ -16,7 +16,7 @@ class SfuOptions(NamedTuple):
     """The values that an SFU is created with, besides its settings."""
 
     timeout: float  # seconds, for each request to the SFU
-    instance: str  # this gateway's name on an SFU that others use as well; empty: a random one
+    instance: str  # this gateway's name on an SFU that other gateways use as well; empty: a random one
     clock: Callable[[], float]  # monotonic seconds
     wall_clock: Callable[[], float]  # Unix seconds
 
@@ -54,7 +54,7 @@ def _inprocess_settings_type() -> Any:
 def _create_inprocess(settings: Any, options: SfuOptions) -> Mcu:
     from mcu.inprocess.backend import InprocessMcu
 
-    # It answers at once, and no other gateway has streams on it.
+    # It needs no timeout, for it answers at once, and no name, for no other gateway uses it.
     return InprocessMcu(settings, clock=options.clock, wall_clock=options.wall_clock)
 
 
@@ -86,7 +86,7 @@ def check(name: str, settings: Any) -> None:
     """Check whether an SFU can be created from settings of its ``settings_type``.
 
     Raises:
-        ValueError: it cannot, or there is no such SFU type; the text is one clear sentence.
+        ValueError: the SFU cannot be created, or there is no such SFU type; the text is one clear sentence.
     """
     _sfu_type(name).check(settings)
 
@@ -102,9 +102,9 @@ def create(
 ) -> Mcu:
     """Create an SFU from settings of its ``settings_type``; ``timeout`` in seconds holds for each request to it.
 
-    ``instance`` names this gateway on an SFU that others use as well. It must not change with a restart: streams of an
-    earlier process are recognised by it. Empty: a random one. ``clock`` is monotonic, ``wall_clock`` Unix time; both in
-    seconds.
+    ``instance`` names this gateway on an SFU that other gateways use as well. A restart must not change it: streams of
+    an earlier process are recognised by it. Empty: a random one. ``clock`` is monotonic, ``wall_clock`` Unix time; both
+    in seconds.
 
     Raises:
         ValueError: it cannot be created, or there is no such SFU type; the text is one clear sentence.

@@ -15,7 +15,7 @@ from mcu.base import McuLost, McuTimeout, NoSuchStream, StreamKey
 
 
 class RegisteredPublisher(Protocol):
-    """A publisher as the registry sees it."""
+    """The part of a publisher that the registry uses."""
 
     @property
     def key(self) -> StreamKey:
@@ -27,7 +27,7 @@ class RegisteredPublisher(Protocol):
 
     @property
     def closed(self) -> bool:
-        """Whether it is closed, for whatever reason."""
+        """Whether it is closed, for any reason."""
 
 
 P = TypeVar("P", bound=RegisteredPublisher)
@@ -47,7 +47,7 @@ class PublisherRegistry(Generic[P]):
         return len(self._publishers)
 
     def __iter__(self) -> Iterator[P]:
-        """Yield the publishers there are now, whatever changes meanwhile."""
+        """Yield the current publishers; changes during the iteration have no effect on it."""
         return iter(list(self._publishers.values()))
 
     def __contains__(self, key: StreamKey) -> bool:
@@ -61,7 +61,7 @@ class PublisherRegistry(Generic[P]):
 
     @asynccontextmanager
     async def replacement(self, key: StreamKey) -> AsyncIterator[P | None]:
-        """Wait for earlier calls for this stream, and hold later ones back until the end of the block.
+        """Wait for earlier ``publish`` calls for a stream, and hold later ones back until the end of the block.
 
         Yields the running publisher, which has to be closed with ``REPLACED`` before another one is added.
         """
@@ -69,7 +69,7 @@ class PublisherRegistry(Generic[P]):
             yield self._publishers.get(key)
 
     def add(self, publisher: P) -> None:
-        """Add the only publisher of its stream, and wake the calls that wait for it."""
+        """Add the publisher of a stream that has none, and wake the calls that wait for it."""
         self._publishers[publisher.key] = publisher
         self._wake(publisher.key)
 
@@ -119,8 +119,8 @@ class PublisherRegistry(Generic[P]):
     ) -> AsyncIterator[None]:
         """Limit a call of the SFU interface, and raise the error that names the cause.
 
-        ``awaited`` is the stream whose publisher the call waits for. ``unreachable`` returns why no SFU can be
-        reached, empty if one can.
+        ``awaited`` is the stream whose publisher the call waits for. ``unreachable`` returns the reason for
+        which no SFU can be reached, empty if one can.
 
         Raises:
             McuLost: no SFU can be reached.

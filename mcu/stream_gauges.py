@@ -1,4 +1,4 @@
-"""The metrics that every SFU has: how many media are published and received now."""
+"""The metrics that every SFU has: the numbers of media published and received now."""
 
 from __future__ import annotations
 

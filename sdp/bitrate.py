@@ -1,7 +1,7 @@
 """Bitrate limits in a session description.
 
-Source: RFC 8866 5.8 (``b=AS``), RFC 3890 6.2 (``b=TIAS``). A limit binds the peer that *receives* the description:
-write it into the description that is sent to the sender of the media.
+Source: RFC 8866 5.8 (``b=AS``), RFC 3890 6.2 (``b=TIAS``). A limit applies to the peer that *receives* the
+description: write it into the description for the sender of the media.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""ICE candidates: the parser, and the filter for candidates on their way to the SFU.
+"""ICE candidates: the parser, and the filter for clients' candidates before they reach the SFU.
 
 Source: RFC 8839 5.1 (the line), reference 5.2 (errors) and 9.4 (the filter).
 """
@@ -115,7 +115,7 @@ class CandidateFilter:
 def filter_description(description: Description, candidate_filter: CandidateFilter) -> int:
     """Remove the candidate lines that the filter does not accept, on the session level too; return their number.
 
-    Some parsers split lines at line breaks other than LF, too: a line is removed if any of its parts is a candidate
+    Some parsers also split lines at other line breaks than LF: a line is removed if any of its parts is a candidate
     that the filter does not accept. Attribute names match in any case, as in Janus' parser.
     """
 

@@ -58,7 +58,7 @@ def prefer(description: Description, preference: CodecPreference) -> None:
     """Reorder the payload types of each ``m=`` line: preferred codecs first, the others behind.
 
     Only the order changes. Among the payload types of VP9 and H264 those of the preferred profile come first; an rtx
-    payload type moves with the one that it retransmits.
+    payload type moves with its original payload type.
     """
     ranks = {kind: _ranks(preference.codecs(kind)) for kind in ("audio", "video")}
     for section in description.media:
@@ -68,10 +68,10 @@ def prefer(description: Description, preference: CodecPreference) -> None:
 
 
 def restrict(description: Description, kind: str, codecs: Iterable[str]) -> None:
-    """Remove all other codecs from the sections of a media kind, with each line about them.
+    """Remove all other codecs from the sections of a media kind, with all their lines.
 
     An auxiliary payload type is kept or removed with the codec that it belongs to: rtx with the payload type that it
-    retransmits, audio red with all that it names, comfort noise and tones with their clock rate. A section
+    retransmits, audio red with all that it encloses, comfort noise and tones with their clock rate. A section
     that has none of ``codecs`` stays as it is.
     """
     wanted = {canonical(codec) for codec in codecs}
@@ -91,9 +91,9 @@ def listed(description: Description, kind: str) -> tuple[str, ...]:
 
 
 def common_h264_profile(description: Description) -> str:
-    """Return the ``profile-level-id`` of the offered H264 that every endpoint decodes; empty if there is none.
+    """Return the ``profile-level-id`` of the offered H264 that every WebRTC endpoint decodes; empty if there is none.
 
-    That is constrained baseline (RFC 7742 6.2), in packetization mode 1 if it is offered so.
+    That is constrained baseline (RFC 7742 6.2), preferably in packetization mode 1.
     """
     found = [
         (not _is_non_interleaved(payload), payload.parameters["profile-level-id"])

@@ -109,7 +109,7 @@ class MediaSection(Section):
     """One media section: an ``m=`` line and the lines up to the next one."""
 
     def __init__(self, lines: list[str], number: int, direction: str) -> None:
-        """Parse the ``m=`` line, line ``number`` of the text; ``direction`` is the one of the session level.
+        """Parse the ``m=`` line, line ``number`` of the text; ``direction`` is that of the session level.
 
         Raises:
             SdpError: the ``m=`` line is not well-formed.
@@ -213,8 +213,8 @@ class Description:
 def parse(text: str) -> Description:
     """Parse a description; ``str`` of the result is ``text``.
 
-    Only the structure is checked: ``v=`` first, ``x=`` at the start of each line that is not empty, ``m=`` lines with
-    kind, port, protocol and formats. Order and values of all other lines are not.
+    Only the structure is checked: ``v=`` first, a type letter and ``=`` at the start of each non-empty line, ``m=``
+    lines with kind, port, protocol and formats. Order and values of all other lines are not.
 
     Raises:
         SdpError: the text is not a session description.
@@ -236,7 +236,7 @@ def parse(text: str) -> Description:
 
 
 def kinds(description: Description) -> frozenset[str]:
-    """Return the media kinds of all sections, rejected ones and those of any direction included."""
+    """Return the media kinds of all sections, whether rejected or not and in any direction."""
     return frozenset(section.kind for section in description.media)
 
 
@@ -275,8 +275,8 @@ def identity(description: Description) -> Identity:
     return Identity(frozenset(ufrags), frozenset(fingerprints))
 
 
-def _overlap(one: frozenset[str], other: frozenset[str]) -> bool:
-    return one == other or not one.isdisjoint(other)
+def _overlap(first: frozenset[str], second: frozenset[str]) -> bool:
+    return first == second or not first.isdisjoint(second)
 
 
 def _direction(section: Section, default: str) -> str:

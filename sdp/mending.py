@@ -1,4 +1,4 @@
-"""Corrections of an answer where only one is possible: mids, rejected sections, BUNDLE.
+"""Corrections of an SFU's answer that the offer determines: mids, rejected sections, BUNDLE group.
 
 An SFU may answer with other mids than it was offered, accept a section that the offer rejects, or put sections into a
 BUNDLE group that the client did not offer. A client applies no such answer, and may be unable to negotiate afterwards.
@@ -16,8 +16,8 @@ def mend(offer: Description, answer: Description) -> None:
     """Correct the mids, rejected sections and BUNDLE group of an answer in place.
 
     A section gets the mid of the offer's. A section that the offer rejects, that has no format of the offer, or that
-    would need a transport of its own is rejected: both SFUs have one transport for each PeerConnection. What else is
-    wrong stays; ask ``violations`` afterwards.
+    would need a transport of its own is rejected: both SFUs have one transport for each PeerConnection. Other
+    faults stay; check with ``violations`` afterwards.
     """
     if len(offer.media) != len(answer.media):
         return
@@ -25,8 +25,8 @@ def mend(offer: Description, answer: Description) -> None:
     for offered, answered in pairs:
         if offered.mid != answered.mid or len(answered.attributes("mid")) > 1:
             _set_mid(answered, offered.mid)
-        without = offered.port == 0 and not any(offered.mid in group for group in bundles(offer))  # has no transport
-        unacceptable = offered.rejected or without or not shares_format(offered, answered)
+        lacks_transport = offered.port == 0 and not any(offered.mid in group for group in bundles(offer))
+        unacceptable = offered.rejected or lacks_transport or not shares_format(offered, answered)
         if unacceptable and not answered.rejected:
             reject(answered, offered)
     group = _bundle_to_answer(offer, pairs)
@@ -60,7 +60,7 @@ def reject(section: MediaSection, offered: MediaSection) -> None:
 
 
 def _bundle_to_answer(offer: Description, pairs: list[tuple[MediaSection, MediaSection]]) -> tuple[str, ...]:
-    """Return the group for the answer: the accepted sections of the offer's group that has the first of them."""
+    """Return the answer's BUNDLE group: the accepted sections of the offered group with the first accepted one."""
     accepted = {offered.mid for offered, answered in pairs if not answered.rejected}
     first = next((offered.mid for offered, answered in pairs if not answered.rejected), None)
     group = next((group for group in bundles(offer) if first in group), ())
@@ -82,5 +82,5 @@ def _set_mid(section: MediaSection, mid: str | None) -> None:
 
 
 def _end(section: Section) -> int:
-    """Return the position behind the last line of a section; the empty rest behind a final LF is no line."""
+    """Return the position behind the last line of a section; the empty text behind a final LF is no line."""
     return len(section.lines) - (section.lines[-1] == "")

@@ -1,4 +1,4 @@
-"""The rules between an offer and its answer, and between an offer and the one before it.
+"""The rules between an offer and its answer, and between an offer and the previous offer.
 
 Source: RFC 3264 5 to 8 (sections, directions, formats), RFC 8829 5.3 (what a WebRTC answer may contain), RFC 9143 7
 (BUNDLE), RFC 5888 9 (mid), RFC 8842 5 and RFC 8839 4.4 (transport parameters), RFC 8285 6 (header extensions), RFC 8851
@@ -100,7 +100,7 @@ def stops_all_media(offer: Description) -> bool:
 def transport_mid(description: Description) -> str | None:
     """Return the mid of the section that a bundled connection's transport is negotiated for (RFC 9143 7).
 
-    When another section takes its place, because it is stopped or one before it is added to the group, browsers may end
+    When it is stopped, or an earlier section joins the group, another section takes its place. Browsers may then end
     the transport and begin another one, with other ICE candidates and another DTLS association. ``None``: no section
     is accepted, or it has no mid.
     """
@@ -174,9 +174,9 @@ def _transport_fits(offer: Description, offered: MediaSection, answer: Descripti
 
 
 def _has_transport(description: Description, section: MediaSection) -> bool:
-    """Return whether the section, or the one whose transport it shares, has valid ICE credentials and a fingerprint.
+    """Return whether the section, or that whose transport it shares, has valid ICE credentials and a fingerprint.
 
-    Janus writes "(null)" for those of a connection that it has hung up.
+    Janus writes "(null)" for the credentials of a connection that it has hung up.
     """
     transport = _transport_of(description, section)
     return (
@@ -240,14 +240,14 @@ def _extensions(description: Description, section: MediaSection) -> dict[str, st
 
 def _rids_fit(offered: MediaSection, answered: MediaSection) -> bool:
     """Return whether the answer receives only offered layers and leaves paused ones paused (RFC 8853 5.3)."""
-    for ours, theirs in (("recv", "send"), ("send", "recv")):
-        offers, answers = layers(offered, theirs), layers(answered, ours)
+    for answer_direction, offer_direction in (("recv", "send"), ("send", "recv")):
+        offers, answers = layers(offered, offer_direction), layers(answered, answer_direction)
         if not answers.keys() <= offers.keys():
             return False
         if any(offers[rid] and not paused for rid, paused in answers.items()):
             return False
-        described = _described_rids(answered, ours)
-        if not answers.keys() <= described or not described <= _described_rids(offered, theirs):
+        described = _described_rids(answered, answer_direction)
+        if not answers.keys() <= described or not described <= _described_rids(offered, offer_direction):
             return False
     return True
 

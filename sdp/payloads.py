@@ -29,12 +29,12 @@ class Payload:
     """One payload type of a media section, with its codec, format parameters and feedback."""
 
     type: PayloadType
-    codec: str  # lower case; the registered name where there are several
+    codec: str  # lower case; the registered name if there are several
     clock_rate: int  # Hz
     channels: int
     fmtp: str = ""  # the format parameters as written, "" without
     apt: PayloadType | None = None  # rtx: the payload type that is retransmitted
-    feedback: tuple[str, ...] = ()  # "nack pli", ... in order, those for "*" included
+    feedback: tuple[str, ...] = ()  # "nack pli", ... in order, including feedback for "*"
 
     @property
     def is_auxiliary(self) -> bool:
@@ -43,7 +43,7 @@ class Payload:
 
     @property
     def parameters(self) -> dict[str, str]:
-        """The format parameters by lower-case name, without those that are not ``name=value``."""
+        """The format parameters by lower-case name; entries other than ``name=value`` are left out."""
         pairs = (part.partition("=") for part in self.fmtp.split(";"))
         return {name.strip().lower(): value.strip() for name, equals, value in pairs if equals}
 
@@ -91,7 +91,7 @@ def payloads(section: MediaSection) -> list[Payload]:
 
 
 def canonical(codec: str) -> str:
-    """Return a codec's canonical name: lower case, the registered name where there are several."""
+    """Return a codec's canonical name: lower case, the registered name if there are several."""
     name = codec.strip().lower()
     return _ALIASES.get(name, name)
 

@@ -52,7 +52,7 @@ def _h264(offered: str, preferred: str) -> int:
 
 
 def _h264_profile(level_id: str) -> str:
-    """Return the profile's name; an id that belongs to no profile is a profile of its own."""
+    """Return the profile's name; an unknown id counts as a profile of its own."""
     if _LEVEL_ID.fullmatch(level_id[:6]) is None:
         return level_id
     number, constraints = int(level_id[:2], 16), int(level_id[2:4], 16)

@@ -1,7 +1,7 @@
 """Simulcast by rid: the layers that an offer announces, and their order by resolution.
 
-Source: RFC 8853 5.1 (``a=simulcast``), RFC 8851 (rid). Both define which layer is preferred and not which has the
-higher resolution; that is derived from the names that clients give to layers.
+Source: RFC 8853 5.1 (``a=simulcast``), RFC 8851 (rid). They define which layer is preferred, not which has the
+higher resolution; the order by resolution is derived from the clients' layer names.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def sent_layers(section: MediaSection) -> tuple[str, ...]:
 
 
 def layers(section: MediaSection, direction: str) -> dict[str, bool]:
-    """Return the rids of ``a=simulcast`` in a direction ("send" or "recv"), each with whether it is paused (``~``)."""
+    """Return the rids of ``a=simulcast`` in a direction ("send", "recv"), mapped to whether they are paused (``~``)."""
     found = {}
     for value in section.attributes("simulcast"):
         words = value.split()
@@ -46,8 +46,8 @@ def layers(section: MediaSection, direction: str) -> dict[str, bool]:
 def lowest_first(rids: Sequence[str]) -> list[str]:
     """Return the layers' names in order, the lowest resolution first.
 
-    Layers with unknown names are taken in their order: by webrtc-pc's default for ``scaleResolutionDownBy`` the first
-    one is the smallest.
+    Layers with unknown names keep their order: by webrtc-pc's default for ``scaleResolutionDownBy`` the first layer is
+    the smallest.
     """
     if set(rids) <= _SPATIAL.keys() and not {"q", "f"}.isdisjoint(rids):
         return sorted(rids, key=_SPATIAL.__getitem__)

@@ -1,6 +1,6 @@
 """The in-process SFU: its published streams and their subscriptions.
 
-Invariant: a stream has at most one publisher; a new one opens once the one that it replaces is closed.
+Invariant: a stream has at most one publisher; a new one opens once the replaced one is closed.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class InprocessMcu:
         self._publishers: PublisherRegistry[InprocessPublisher] = PublisherRegistry()
         self._subscribers: set[InprocessSubscriber] = set()
         self._subscriber_numbers = itertools.count(1)
-        self._closing: set[asyncio.Task[None]] = set()  # close the sockets of ended streams
+        self._closing: set[asyncio.Task[None]] = set()  # tasks that close the sockets of ended streams
         self._on_state: Callable[[McuStatus], None] = lambda status: None
         self._started_at = 0.0
         self._state = SfuState.CONNECTING
@@ -154,7 +154,7 @@ class InprocessMcu:
         seed: int | None = None,
         leg: str = "publisher",
     ) -> None:
-        """Lose and delay packets on the ``publisher`` or ``subscribers`` leg of a stream; without a figure, stop that.
+        """Lose and delay packets on the ``publisher`` or ``subscribers`` leg of a stream; stop if all are 0.
 
         Applies until the publisher reconnects; on the ``subscribers`` leg to later subscriptions, too.
 
@@ -246,7 +246,7 @@ class InprocessMcu:
         task.add_done_callback(self._closing.discard)
 
     def _check_sockets(self) -> None:
-        """Set the state by whether sockets can be bound; if not, check again later."""
+        """Become READY if sockets can be bound, else REFUSED, and check again later."""
         if self._bind_timer is not None:
             self._bind_timer.cancel()
         reason = binding_problem(self._settings)

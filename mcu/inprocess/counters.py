@@ -1,7 +1,7 @@
 """The counters that the test controls show (docs/testing.md).
 
-All count from the beginning of the connection. ``lost`` are packets that did not arrive other than as a retransmission,
-for a subscriber as of its last receiver report.
+All count from the beginning of the connection. ``lost`` counts the packets that did not arrive, or only as a
+retransmission; for a subscriber, as of its last receiver report.
 """
 
 from __future__ import annotations

@@ -78,8 +78,8 @@ class InprocessPublisher:
         self._clock = clock
         self._transport = PeerTransport(settings, self, controlling=False)
         self._local: LocalTransportDescription | None = None
-        self._offer: PublisherOffer | None = None  # the last one with a section in use
-        self._answer: Description | None = None  # the last one
+        self._offer: PublisherOffer | None = None  # the last offer with a section in use
+        self._answer: Description | None = None  # the last answer
         self._dtls_client = True
         self._version = 0  # of the answer
         self._feedback = RtcpFeedback(random.getrandbits(32), self._transport.send_rtcp)
@@ -164,7 +164,7 @@ class InprocessPublisher:
         self.end(CloseReason.LOST, CloseReason.LOST)
 
     def add_subscriber(self, subscriber: InprocessSubscriber) -> None:
-        """Have a subscription follow renegotiations and the end of this stream."""
+        """Register a subscription, which follows renegotiations and the end of this stream."""
         self.subscribers.append(subscriber)
 
     def remove_subscriber(self, subscriber: InprocessSubscriber) -> None:
@@ -299,7 +299,7 @@ class InprocessPublisher:
         return answer
 
     def _media_for_subscribers(self) -> object:
-        """Return the properties of the media that need a new offer to subscribers when they change."""
+        """Return the media properties whose change requires a new offer to subscribers."""
         tracks = [(track.mid, track.sends, track.codec.format) for track in self.tracks.values()]
         return self.has_data_channels, tracks
 

@@ -70,7 +70,7 @@ class InprocessSubscriber:
         self._local: LocalTransportDescription | None = None
         self._down_tracks: dict[str, DownTrack] = {}  # by mid
         self._sections: list[SubscriberSection] = []  # of the last offer
-        self._reusable: set[int] = set()  # places of the sections that both sides have rejected
+        self._reusable: set[int] = set()  # indices of the sections that both sides have rejected
         self._version = 0  # of the offer
         self._muted: dict[MediaKind, bool] = {}
         self._selection = MediaSelection()  # the layers selected so far
@@ -87,7 +87,7 @@ class InprocessSubscriber:
     # -- mcu.base.Subscriber
 
     async def accept(self, answer: Description) -> None:
-        """Apply an answer; one to a superseded offer applies to the media sections that it has."""
+        """Apply an answer; an answer to a superseded offer applies to the sections that it contains."""
         if self.closed:
             raise Rejected("The subscription is closed.")
         accepted, remote = read_answer(answer, self._sections)
@@ -223,7 +223,7 @@ class InprocessSubscriber:
     def on_channel(self, channel: RTCDataChannel) -> None:
         """Ignore a data channel of the client: subscriptions are send-only."""
 
-    # -- inside
+    # -- internal
 
     def _handle_feedback(self, feedback: rtcp.FeedbackPacket, by_ssrc: dict[int, DownTrack], now: float) -> None:
         packet_type = feedback.type, feedback.format
@@ -250,14 +250,14 @@ class InprocessSubscriber:
         self._media_changed = False
         self._version += 1
         self._offered_at = self._clock()
-        # RFC 8842 5.5: an agreed role is kept by offering it or by offering "actpass"; browsers want the latter
+        # RFC 8842 5.5: an agreed role is kept by offering it or by offering "actpass"; browsers expect the latter
         return write_offer(self._sections, self._local, setup="actpass", version=self._version)
 
     def _update_media(self) -> None:
         """Update sections and down tracks to the publisher's media.
 
-        A section keeps its place. One whose medium has ended is rejected; once the client has answered that, another
-        medium of the same kind gets the place, with its own mid (RFC 8829, 5.2.2), so that offers do not grow.
+        A section keeps its index. A section whose medium has ended is rejected; once the client has answered, another
+        medium of the same kind reuses the index with its own mid (RFC 8829, 5.2.2), so that offers do not grow.
         """
         tracks = {track.mid: track for track in self.publisher.tracks.values()}
         for mid in [mid for mid in self._down_tracks if mid not in tracks]:
@@ -280,7 +280,7 @@ class InprocessSubscriber:
                 self._add_down_track(tracks[section.mid])
 
     def _place(self, section: SubscriberSection, sections: list[SubscriberSection]) -> None:
-        """Put a new section in the place of one that both sides have rejected, else behind the others."""
+        """Replace a section that both sides have rejected by a new one of its kind, or else append the new one."""
         place = next((place for place in sorted(self._reusable) if sections[place].kind is section.kind), None)
         if place is None:
             sections.append(section)
@@ -358,9 +358,9 @@ class InprocessSubscriber:
 
 
 def _with_ended_rejected(sections: list[SubscriberSection], mids: Collection[str]) -> list[SubscriberSection]:
-    """Return the sections with those rejected whose medium is not among ``mids`` any more.
+    """Return the sections; those whose medium is not among ``mids`` any more are rejected.
 
-    The first one stays, inactive: browsers end the transport with the section that it was negotiated for.
+    The first section stays, inactive: browsers end the transport with the section that it was negotiated for.
     """
     return [
         section

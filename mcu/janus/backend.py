@@ -1,7 +1,7 @@
 """One Janus or several as the SFU of the gateway: publishing and subscribing.
 
 A stream has at most one publisher at a time. Calls of ``publish`` for one stream are carried out one after another; a
-call of ``subscribe`` that waits is woken when a publisher is created, comes up or ends, and looks for it again. A new
+waiting ``subscribe`` is woken when a publisher is created, connects or ends, and looks the stream up again. A new
 publisher is created on the Janus that ``mcu.janus.placement.ranking`` ranks first; subscribers are served there, or
 over a second Janus (docs/mcu.md, "Several Janus"). No call waits for an unreachable Janus while another is usable.
 """
@@ -46,8 +46,10 @@ from mcu.stream_gauges import stream_gauges
 from sdp.document import Description
 
 REPLACED_WITHIN = 2.0  # seconds that Janus has to remove a replaced publisher before the new one is created
-FORWARDED_WITHIN = 2.0  # seconds that a second Janus has to accept a stream before the publisher's serves instead
-MAX_OFFERED = 2  # Janus at most that are sent one offer: a description that crashes Janus must not crash all of them
+FORWARDED_WITHIN = 2.0  # seconds that a second Janus has to accept a stream, before the publisher's Janus is used
+MAX_OFFERED = (
+    2  # number of Janus that receive one offer, at most: a description may crash Janus, and must not crash all
+)
 
 
 class JanusMcu:
@@ -92,9 +94,9 @@ class JanusMcu:
     async def reconfigure(self, settings: object) -> None:
         """Apply changed settings; streams stay where they are.
 
-        A new Janus is connected to. One that was removed from the settings, or is marked as draining, accepts no new
-        streams and is disconnected when its last one has ended. The settings of a connection hold from the next
-        connection to that Janus on.
+        Connects to each new Janus. A Janus that was removed from the settings, or is marked as draining, accepts no new
+        streams and is disconnected when its last stream has ended. Changed settings of a connection apply to the next
+        connection to that Janus.
 
         Raises:
             ValueError: there is no Janus, or one is named twice; nothing has changed.
@@ -138,7 +140,7 @@ class JanusMcu:
         """Publish on the best Janus that accepts the stream within its share of the time.
 
         Raises:
-            TimeoutError, JanusError, McuError: the failure of the last one that was tried.
+            TimeoutError, JanusError, McuError: the failure of the last Janus that was tried.
         """
         tried: set[JanusServer] = set()
         offered = 0
@@ -163,7 +165,7 @@ class JanusMcu:
                 sent = publisher is not None and publisher.offer_sent
                 offered += sent
                 if last or offered == MAX_OFFERED or (sent and isinstance(error, JanusError | Rejected)):
-                    raise  # where Janus has answered, another one would answer the same description alike
+                    raise  # Janus has refused the description, and another one would refuse it, too
                 server.log.warning("a stream failed here and is published on another Janus: %s", type(error).__name__)
 
     # -- subscribe
@@ -223,7 +225,7 @@ class JanusMcu:
         except (TimeoutError, JanusError, McuError, PublisherNotReady) as error:
             failed = (
                 not isinstance(error, TimeoutError) or limit == FORWARDED_WITHIN
-            )  # otherwise it had too little time
+            )  # otherwise the time was too short
             if failed and not publisher.closed:
                 server.suspend_forwarding()
                 server.log.warning("a stream cannot be forwarded to this Janus: %s", type(error).__name__)

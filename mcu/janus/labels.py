@@ -42,7 +42,7 @@ def stream_label(instance: str, key: StreamKey, *, remote: bool = False) -> str:
 
 
 def parse_label(text: str) -> JanusLabel | None:
-    """Return the fields of a label; ``None``: no gateway made it, or one of another version."""
+    """Return the fields of a label; ``None`` if it is not a label of this version of the gateway."""
     parts = text.split("|")
     if parts[0] != PREFIX or len(parts) < 2 or not INSTANCE.fullmatch(parts[1]):
         return None

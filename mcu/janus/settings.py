@@ -1,4 +1,4 @@
-"""The keys of one ``[[mcu.janus]]`` (docs/janus.md, "Configuration")."""
+"""One ``[[mcu.janus]]`` section of the configuration (docs/janus.md, "Configuration")."""
 
 from __future__ import annotations
 

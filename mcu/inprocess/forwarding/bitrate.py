@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-MIN_INTERVAL = 0.9  # seconds that a bitrate covers at least
+MIN_INTERVAL = 0.9  # seconds: the shortest interval that a bitrate covers
 
 
 class BitrateMeter:

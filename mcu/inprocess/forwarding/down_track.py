@@ -1,4 +1,4 @@
-"""One medium on its way to one subscriber: layer selection, rewritten sequence numbers, retransmission, mute.
+"""One medium sent to one subscriber: layer selection, rewritten sequence numbers, retransmission, mute.
 
 SSRC and header extensions are the receive track's, so that packets are equal for all subscribers except for the RTP
 header. With simulcast one RTP stream at a time is forwarded; a switch happens where a keyframe of the other stream
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MAX_RETRANSMISSIONS = 500  # per second: more NACKs are not caused by loss but by a hostile client
 MAX_NACKED = 4 * MAX_RETRANSMISSIONS  # sequence numbers looked up per second, for the same reason
-HIGHEST_SUBSTREAM = 1 << 16  # selects the best layer there is
+HIGHEST_SUBSTREAM = 1 << 16  # selects the best available layer
 KEYFRAME_RETRY = 1.0  # seconds after which the keyframe for a pending layer switch is requested again
 _FIRST_OCTET = rtp.VERSION_BITS | rtp.EXTENSION_BIT
 
@@ -59,7 +59,7 @@ class DownTrack:
         self._keyframe_requested_at = 0.0
         self._rewriter = RtpRewriter()
         self._segment: OffsetSegment | None = None
-        self._newest: StoredPacket | None = None  # forwarded
+        self._newest: StoredPacket | None = None  # the newest forwarded packet
         self._highest_number = -1  # of the RTP stream's packets that were forwarded or dropped
         self._next_rtx_sequence = self._rewriter.next_sequence ^ FIRST_SEQUENCE >> 1
         self._second_began_at = 0.0  # of the two limits per second
@@ -118,7 +118,7 @@ class DownTrack:
         self._stop_forwarding()
 
     def update_forwarding(self, now: float) -> None:
-        """Begin or stop forwarding, by answer, connection, mute and the publisher's codec."""
+        """Begin or stop forwarding, depending on answer, connection, mute and the publisher's codec."""
         accepted = (
             self._accepted is not None and self._accepted.receives and self._accepted_format == self.track.codec.format
         )
@@ -178,7 +178,7 @@ class DownTrack:
         rtp_stream.send_sender_report(self, packet.received_at)
 
     def _begin_switched_segment(self, rtp_stream: RtpStream, packet: StoredPacket) -> OffsetSegment:
-        """Begin a segment of another RTP stream: next number and picture id, timestamp ahead by the time passed."""
+        """Begin a segment of another RTP stream: numbers and picture ids go on, timestamps advance by elapsed time."""
         self._highest_number = packet.number - 1
         last, newest = self._rewriter.newest_segment, self._newest
         if last is None or newest is None:
@@ -243,7 +243,7 @@ class DownTrack:
             self.octets += len(payload)
 
     def _rewrite_payload(self, packet: StoredPacket, segment: OffsetSegment) -> bytes:
-        """Return the payload for this subscriber; empty where only the sequence number has to be filled."""
+        """Return the payload for this subscriber; empty if the packet only fills its sequence number."""
         vp8 = packet.vp8
         if vp8 is None:
             return packet.payload
@@ -254,7 +254,7 @@ class DownTrack:
         return shift_vp8_ids(packet.payload, vp8, segment.picture_id_offset, segment.tl0picidx_offset)
 
     def retransmit(self, sequences: Iterable[int], now: float) -> None:
-        """Answer a NACK: retransmit the packets in the history, and have the publisher asked for the others."""
+        """Answer a NACK: retransmit the packets in the history, and request the others from the publisher."""
         accepted = self._accepted
         if self._segment is None or accepted is None:
             return
@@ -280,7 +280,7 @@ class DownTrack:
             and packet.vp8
             and packet.vp8.temporal_layer
         ):
-            return  # its payload may differ from the one sent before: SRTP may encrypt one plaintext per number only
+            return  # the payload may have changed, and SRTP must not encrypt two plaintexts under one number
         self.retransmissions += 1
         sequence = packet.number + segment.sequence_offset & 0xFFFF
         timestamp = packet.timestamp + segment.timestamp_offset & 0xFFFFFFFF
@@ -301,7 +301,7 @@ class DownTrack:
         ssrc = self.track.ssrc
         last = self._rewriter.newest_segment
         if last is not None and last.stream is not self._stream:
-            return  # the timestamp offset is known with the RTP stream's first packet
+            return  # the timestamp offset is unknown before the RTP stream's first packet
         sent_timestamp = timestamp if last is None else timestamp + last.timestamp_offset
         counters = self.packets & 0xFFFFFFFF, self.octets & 0xFFFFFFFF
         report = rtcp.pack_sender_report(rtcp.SenderReport(ssrc, ntp, sent_timestamp & 0xFFFFFFFF, *counters))
@@ -309,7 +309,7 @@ class DownTrack:
         self._report_sent = ntp >> 16 & 0xFFFFFFFF, now
 
     def handle_report_block(self, block: rtcp.ReportBlock, now: float) -> None:
-        """Record loss and round trip time of the subscriber's receiver report."""
+        """Record loss and round-trip time from the subscriber's receiver report."""
         self.lost = block.lost
         self.fraction_lost = block.fraction_lost
         last_report, sent_at = self._report_sent

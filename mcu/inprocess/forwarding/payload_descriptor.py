@@ -61,11 +61,11 @@ def parse_vp8(payload: bytes) -> Vp8Descriptor | None:
 
 
 def vp8_area(payload: bytes) -> int:
-    """Return the pixels of the picture whose keyframe starts in a payload (RFC 6386, 9.1); 0 if it does not say."""
+    """Return the pixel count of the keyframe that starts in a payload (RFC 6386, 9.1); 0 if its size is missing."""
     at = payload.find(_VP8_START_CODE, 4, MAX_VP8_HEADER) + len(_VP8_START_CODE)
     if at < len(_VP8_START_CODE) or at + 4 > len(payload):
         return 0
-    width, height = (int.from_bytes(payload[place : place + 2], "little") & 0x3FFF for place in (at, at + 2))
+    width, height = (int.from_bytes(payload[start : start + 2], "little") & 0x3FFF for start in (at, at + 2))
     return width * height
 
 

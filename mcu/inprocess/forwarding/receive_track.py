@@ -103,7 +103,7 @@ class ReceiveTrack:
 
     @property
     def streams_by_ssrc(self) -> dict[int, RtpStream]:
-        """The RTP streams by the SSRCs bound to them, those of retransmission included."""
+        """The RTP streams by the SSRCs bound to them, retransmission SSRCs included."""
         return {
             ssrc: rtp_stream
             for rtp_stream in self.rtp_streams
@@ -118,7 +118,7 @@ class ReceiveTrack:
 
     @property
     def lost(self) -> int:
-        """Packets that did not arrive other than as a retransmission."""
+        """Number of packets that did not arrive, or only as a retransmission."""
         return sum(rtp_stream.lost for rtp_stream in self.rtp_streams)
 
     @property
@@ -169,7 +169,7 @@ class ReceiveTrack:
         return sent[0][1] if sent else None
 
     def order_layers(self, now: float) -> None:
-        """Order the layers by the size of their pictures, as far as known; the names in the offer may mislead."""
+        """Order the layers by picture size, as far as known: the layer names in the offer may mislead."""
         ordered = _smallest_first(self.rtp_streams)
         if ordered != self.rtp_streams:
             self.rtp_streams = ordered
@@ -217,6 +217,6 @@ class ReceiveTrack:
 
 
 def _smallest_first(rtp_streams: tuple[RtpStream, ...]) -> tuple[RtpStream, ...]:
-    """Return layers with those of known picture sizes in the order of these, in the places that they have."""
+    """Sort the layers whose picture size is known by it; the other layers keep their places."""
     measured = iter(sorted((stream for stream in rtp_streams if stream.area), key=lambda stream: stream.area))
     return tuple(next(measured) if stream.area else stream for stream in rtp_streams)

@@ -37,7 +37,7 @@ class ReceptionStatistics:
 
     @property
     def lost(self) -> int:
-        """Packets that did not arrive other than as a retransmission."""
+        """Number of packets that did not arrive, or only as a retransmission."""
         if self._highest is None:
             return 0
         return max(0, self._highest - self._first + 1 - self._received)
@@ -81,7 +81,7 @@ class ReceptionStatistics:
         self._missing.pop(sequence, None)
 
     def due_nacks(self, now: float) -> list[int]:
-        """Return the sequence numbers to NACK now, oldest first; give up those NACKed ``MAX_NACKS`` times."""
+        """Return the sequence numbers to NACK now, oldest first; give up packets NACKed ``MAX_NACKS`` times."""
         if now < self._due_at:
             return []
         due = []
@@ -97,7 +97,7 @@ class ReceptionStatistics:
         return due
 
     def add_missing(self, sequence: int, now: float) -> bool:
-        """Return whether to NACK a packet that a subscriber misses too; if so its NACK counts as sent."""
+        """Return whether to NACK a packet that a subscriber misses; if so, count its NACK as sent."""
         if self._highest is None or sequence in self._missing or len(self._missing) >= MAX_MISSING:
             return False
         if self._highest - sequence & 0xFFFF >= MAX_AGE:
@@ -115,9 +115,10 @@ class ReceptionStatistics:
             return None
         self._reorder_delay *= REORDER_DECAY
         expected = self._highest - self._first + 1
-        new, came = expected - self._expected_before, self._received - self._received_before
+        expected_interval, received_interval = expected - self._expected_before, self._received - self._received_before
         self._expected_before, self._received_before = expected, self._received
-        fraction = max(0, min(255, (new - came) * 256 // new)) if new > 0 else 0
+        lost_interval = expected_interval - received_interval
+        fraction = max(0, min(255, lost_interval * 256 // expected_interval)) if expected_interval > 0 else 0
         return rtcp.ReportBlock(
             ssrc=ssrc,
             fraction_lost=max(fraction, min_fraction_lost),

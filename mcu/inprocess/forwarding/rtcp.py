@@ -56,7 +56,7 @@ class FeedbackPacket(NamedTuple):
 def parse(data: bytes) -> Iterator[SenderReport | ReportBlock | FeedbackPacket]:
     """Yield the sender infos, report blocks and feedback of a compound packet, up to the first malformed part.
 
-    Of a compound packet ``MAX_PARTS`` packets are read.
+    At most ``MAX_PARTS`` packets are read.
     """
     at = parts = 0
     while at + 8 <= len(data) and (parts := parts + 1) <= MAX_PARTS:

@@ -14,7 +14,7 @@ KEYFRAME_INTERVAL = 0.5  # seconds between two PLI packets to one publisher, for
 
 
 class KeyframeSource(Protocol):
-    """An RTP stream of video that keyframes are requested of."""
+    """A video RTP stream from which keyframes are requested."""
 
     @property
     def ssrc(self) -> int | None:
@@ -47,7 +47,7 @@ class RtcpFeedback:
         self._pending.pop(stream, None)
 
     def tick(self, now: float) -> None:
-        """Send the pending PLIs in one compound packet, if it is time; to be called a few times per second."""
+        """Send pending PLIs in one compound packet, at most once per ``KEYFRAME_INTERVAL``; call this every 0.1 s."""
         if not self._pending or now - self._pli_sent_at < KEYFRAME_INTERVAL:
             return
         plis = []

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from mcu.inprocess.forwarding.rtp_stream import RtpStream
 
-FIRST_SEQUENCE = 0x4000  # the first one is below: else the loss of the first packets may hide an SRTP rollover
-MIN_SEGMENTS = 512  # kept at least: a packet leaves the history before as many segments have begun
+FIRST_SEQUENCE = 0x4000  # the first number is below it: else loss of the first packets may hide an SRTP rollover
+MIN_SEGMENTS = 512  # segments kept at least: a packet leaves the history before as many have begun
 MAX_LATE_SEGMENTS = 64  # newest segments to which a late packet may belong: several seconds
 
 
@@ -82,7 +82,7 @@ class RtpRewriter:
         return segment
 
     def find_late(self, number: int) -> OffsetSegment | None:
-        """Return the earlier segment with a free place for a late packet of the current stream, if there is one."""
+        """Return the earlier segment with a free number for a late packet of the current stream, if there is one."""
         stream = self._segments[-1].stream
         end = self.next_sequence
         for segment in reversed(self._segments[-MAX_LATE_SEGMENTS:]):
@@ -94,12 +94,12 @@ class RtpRewriter:
         return None
 
     def find_sent(self, sequence: int) -> tuple[OffsetSegment, int] | None:
-        """Return segment and number in the RTP stream of the packet last sent with a 16 bit sequence number."""
+        """Return the segment and the original number of the packet last sent with a 16 bit sequence number."""
         sent = self.next_sequence - ((self.next_sequence - sequence & 0xFFFF) or 0x10000)
-        place = bisect_right(self._segments, sent, key=_first_sequence)
-        if place == 0:
+        index = bisect_right(self._segments, sent, key=_first_sequence)
+        if index == 0:
             return None
-        segment = self._segments[place - 1]
+        segment = self._segments[index - 1]
         return segment, sent - segment.sequence_offset
 
 

@@ -165,14 +165,14 @@ class RtpStream:
             self.send_nacks(now)
 
     def _measure(self, keyframe: bytes, now: float) -> None:
-        """Note the size of the pictures, by which the track orders its layers."""
+        """Record the picture size, by which the track orders its layers."""
         area = vp8_area(keyframe)
         if area and area != self.area:
             self.area = area
             self.track.order_layers(now)
 
     def _clear_history(self, newest: StoredPacket) -> None:
-        """Drop all stored packets but the newest; it takes every place, so that older packets count as duplicates."""
+        """Drop all stored packets but the newest, which fills every slot, so that older packets count as duplicates."""
         self._history = [newest._replace(payload=b"")] * HISTORY
         self._history[newest.number & HISTORY - 1] = newest
         self._history_octets = len(newest.payload)
@@ -231,7 +231,7 @@ class RtpStream:
         return None
 
     def request_keyframe(self, now: float) -> None:
-        """Send the publisher a PLI, at once or with the next ones."""
+        """Send the publisher a PLI, at once or when the next PLI may be sent."""
         if self.kind is MediaKind.VIDEO:
             self.track.feedback.request_keyframe(self, now)
 
@@ -245,7 +245,7 @@ class RtpStream:
             return
         self._sender_clock = report.ntp, report.timestamp, now
         if self._ssrc_changed or now - self._report_forwarded_at < REPORT_INTERVAL:
-            return  # the timestamp offset of another SSRC is known with its first packet
+            return  # the timestamp offset of another SSRC is unknown before its first packet
         self._report_forwarded_at = now
         for down_track in self._down_tracks:
             down_track.send_sender_report(report.ntp, report.timestamp + self._timestamp_offset, now)
@@ -262,21 +262,21 @@ class RtpStream:
     def report_block(self, now: float) -> rtcp.ReportBlock | None:
         """Return the report block for the publisher; its fraction lost includes the subscribers' losses.
 
-        For audio these are the greatest losses of a subscriber, so that the publisher's error correction suffices for
-        each. For video it is the median, so that one lossy subscriber does not lower the quality for all.
+        For audio the greatest loss counts, so that the publisher's error correction suffices for each subscriber. For
+        video the median counts, so that one lossy subscriber does not lower the quality for all.
         """
         if self.ssrc is None:
             return None
         fractions = sorted(down_track.fraction_lost for down_track in self._down_tracks)
-        of_subscribers = 0
+        subscribers_fraction = 0
         if fractions:
             greatest, median = fractions[-1], fractions[(len(fractions) - 1) // 2]
-            of_subscribers = greatest if self.kind is MediaKind.AUDIO else median
+            subscribers_fraction = greatest if self.kind is MediaKind.AUDIO else median
         last_report, delay = 0, 0
         if self._sender_clock is not None:
             last_report = self._sender_clock[0] >> 16 & 0xFFFFFFFF
             delay = min(int((now - self._sender_clock[2]) * 65536), 0xFFFFFFFF)
-        return self.reception.report_block(self.ssrc, last_report, delay, of_subscribers)
+        return self.reception.report_block(self.ssrc, last_report, delay, subscribers_fraction)
 
     def add_down_track(self, down_track: DownTrack) -> None:
         """Forward packets to ``down_track``."""

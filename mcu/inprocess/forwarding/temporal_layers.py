@@ -31,7 +31,7 @@ class TemporalLayerFilter:
     def drop(self, vp8: Vp8Descriptor, timestamp: int) -> int | None:
         """Return ``None`` to forward the newest packet, else the number of picture ids to skip with it, 0 or 1.
 
-        The forwarded layer changes at a picture's first packet: down at any picture, up at one with layer sync.
+        The forwarded layer changes at a picture's first packet: down at any picture, up at a layer sync picture.
         """
         if timestamp != self._picture_timestamp:
             self._picture_timestamp = timestamp

@@ -89,7 +89,7 @@ class PublisherSection:
     """One media section of a publisher's offer."""
 
     kind: MediaKind
-    mid: str  # unique; made up where the section has none
+    mid: str  # unique; generated where the section has none
     section: MediaSection
     sends: bool  # whether its direction lets the client send
     codec: NegotiatedCodec | None = None  # None for data channels

@@ -138,7 +138,7 @@ def _publisher_section(section: MediaSection, index: int) -> PublisherSection | 
 
 
 def _has_data_channels(section: MediaSection) -> bool:
-    """Return whether the section negotiates data channels, as in RFC 8841 or, as was usual before, with sctpmap."""
+    """Return whether the section negotiates data channels, by RFC 8841 or by the older ``a=sctpmap``."""
     if section.protocol == OLD_SCTP_PROTOCOL:
         return any(value.split()[1:2] == ["webrtc-datachannel"] for value in section.attributes("sctpmap"))
     return section.protocol in ("UDP/DTLS/SCTP", "TCP/DTLS/SCTP") and "webrtc-datachannel" in section.formats
@@ -230,7 +230,7 @@ def _accepted_section(answer: MediaSection, offer: SubscriberSection) -> Accepte
 
 
 def _transport(description: Description, sections: Sequence[MediaSection]) -> RemoteTransportDescription:
-    """Return the transport parameters of a bundle, of the session level where the sections lack them."""
+    """Return the transport parameters of a bundle; session-level values where the sections lack them."""
 
     def first(name: str) -> str:
         values = (section.attribute(name) for section in (*sections, description.session))

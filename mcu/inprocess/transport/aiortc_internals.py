@@ -1,7 +1,7 @@
 """The private parts of aiortc and aioice that the SFU uses; no other module uses any.
 
 Written for aiortc 1.16 and aioice 0.13; ``tests/mcu/inprocess/transport/test_aiortc_internals.py`` fails when an
-upgrade moves one of these:
+upgrade changes one of these:
 
 - ``aioice.Connection.get_component_candidates`` is overridden, ``_protocols`` written: the only way to a port range and
   to loopback. ``_nominated`` and ``CandidatePair`` are read: this saves four coroutines per sent packet.
@@ -15,7 +15,7 @@ upgrade moves one of these:
   senders use more (GStreamer's payloaders 1400).
 - ``_register_data_receiver`` is overridden: an exception in SCTP (aiortc asserts on received data) would end DTLS.
 - ``aioice.Connection.data_received``, ``request_received`` and ``check_incoming``, and the handlers of chunks in
-  ``RTCSctpTransport`` are overridden: they keep what a peer sends without bound, or compute on it.
+  ``RTCSctpTransport`` are overridden: they store received data, or spend CPU on it, without bound.
 - ``RTCDataChannel`` counts a label in characters where RFC 8832 requires bytes: see ``ChannelLabel``.
 """
 
@@ -59,17 +59,17 @@ COMPONENT = 1  # RTP and RTCP share one (RFC 8834, 4.5)
 
 MAX_QUEUED = 256  # DTLS records that wait for DTLS
 MAX_RECORD = 2048  # bytes of a DTLS record
-MAX_DATA_RECORD = 1500  # bytes of one with application data: aiortc reads no more, and keeps the rest for ever
-MAX_REMOTE_CANDIDATES = 128  # with those learned from connectivity checks
+MAX_DATA_RECORD = 1500  # bytes of a record with application data: aiortc reads no more, and keeps the rest for ever
+MAX_REMOTE_CANDIDATES = 128  # peer-reflexive ones included
 SCTP_CPU = 0.2  # seconds of CPU per second that SCTP of one connection may take
-SCTP_WINDOW = 1 << 19  # bytes that a peer may have on the way
-MAX_TSN_AHEAD = 512  # numbers ahead of the first missing chunk: more do not fit into one SACK
+SCTP_WINDOW = 1 << 19  # bytes: the receive window
+MAX_TSN_AHEAD = 512  # TSNs ahead of the first missing chunk: more do not fit into one SACK
 MAX_WAITING = 512  # chunks of one SCTP stream that wait for a missing one
 MAX_FRAGMENTS = 256  # of one message: 64 KiB in parts of 256 bytes
 MAX_KEPT_CHUNKS = 2048  # of all SCTP streams
 COUNT_CHUNKS_EVERY = 64
 MAX_STREAMS = 1024  # SCTP streams
-MAX_OPEN_CHANNELS = 64  # data channels of one connection, with those that are being closed
+MAX_OPEN_CHANNELS = 64  # data channels of one connection, including closing ones
 MAX_CHANNEL_OPEN = 1024  # bytes of a DATA_CHANNEL_OPEN, with label and protocol
 
 log = logging.getLogger("portunus.inprocess")
@@ -114,7 +114,7 @@ class DtlsTransport(RTCDtlsTransport):
             await asyncio.wait([reader])
 
     async def abandon(self) -> None:
-        """Stop reading without telling the peer, which has ended this association already."""
+        """Stop reading without notifying the peer, which has already ended this association."""
         self.remove_all_listeners()
         reader, self._task = self._task, None
         if reader is not None:
@@ -194,10 +194,10 @@ class _SctpGuard:
 
 
 class SctpTransport(RTCSctpTransport):
-    """SCTP with bounds on the data that a peer can have it keep.
+    """SCTP with bounds on the received data that it keeps.
 
-    A chunk beyond a bound is dropped without being acknowledged, as if it were lost. A message that does not end ends
-    the association.
+    A chunk beyond a bound is dropped without being acknowledged, as if it were lost. A message that stays incomplete
+    ends the association.
     """
 
     def __init__(self, dtls: DtlsTransport) -> None:
@@ -209,7 +209,7 @@ class SctpTransport(RTCSctpTransport):
 
     @property
     def kept_chunks(self) -> int:
-        """The received chunks of messages that are incomplete, or out of order."""
+        """Number of received chunks of messages that are incomplete or out of order."""
         return sum(len(stream.reassembly) for stream in self._inbound_streams.values())
 
     async def _receive_chunk(self, chunk: Chunk) -> None:
@@ -289,7 +289,7 @@ class IceTransport(aioice.Connection):
         self.receive_srtp: Callable[[bytes], object] = receive
         self.drops_received = False  # whether all received datagrams are dropped, for tests
         self._renewal: asyncio.Future[None] | None = None  # done once the client's next transport is nominated
-        self._sources: set[tuple[str, int]] = set()  # addresses of the client: in its candidates, or of its checks
+        self._sources: set[tuple[str, int]] = set()  # the client's: from candidates and connectivity checks
 
     async def get_component_candidates(
         self,
@@ -341,7 +341,7 @@ class IceTransport(aioice.Connection):
         return address in self._sources
 
     def request_received(self, message: Message, addr: tuple[str, int], protocol: StunProtocol) -> None:
-        """Answer a connectivity check; remember the address of an authentic one that comes before ``connect``."""
+        """Answer a connectivity check; store the source of an authentic one that is received before ``connect``."""
         super().request_received(message, addr, protocol)
         if self._early_checks and self._early_checks[-1][0] is message:
             self._add_source(addr)
@@ -360,9 +360,9 @@ class IceTransport(aioice.Connection):
         self._sources.add(address)
 
     def renew(self, ufrag: str, password: str) -> asyncio.Future[None]:
-        """Expect another transport of the client, with these credentials; the future is done once it is nominated.
+        """Accept a new transport of the client with these credentials; the future is done once it is nominated.
 
-        The own credentials and sockets stay. Candidates of the transport that ends are forgotten.
+        The SFU's credentials and sockets stay; the candidates of the client's old transport are removed.
         """
         self.remote_username, self.remote_password = ufrag, password
         running = self._nominated.get(COMPONENT)
@@ -404,7 +404,7 @@ class _DemultiplexingSocket(StunProtocol):
         self._ice = ice
 
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
-        """Dispatch one datagram; no exception may leave here."""
+        """Dispatch one datagram; must not raise."""
         if isinstance(data, str) or len(data) < 2 or self._ice.drops_received:
             return
         first = data[0]
@@ -423,9 +423,9 @@ class _DemultiplexingSocket(StunProtocol):
 
 
 def dtls_records(datagram: bytes) -> Iterator[bytes]:
-    """Yield the DTLS records of a datagram, without too large ones, up to the first malformed one.
+    """Yield the DTLS records of a datagram, except oversized ones, up to the first malformed one.
 
-    aiortc reads one record for each datagram, and would keep the others.
+    aiortc reads one record per datagram, and would keep the others.
     """
     at = 0
     while at < len(datagram):

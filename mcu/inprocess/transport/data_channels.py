@@ -90,7 +90,7 @@ class SubscriberChannels:
         """Send a message of the publisher's ``channel`` on its copy, once that is open."""
         queued = self._queued.get(channel)
         if queued is not None:
-            if sum(len(waiting) for one in self._queued.values() for waiting in one) + len(message) <= MAX_BUFFERED:
+            if sum(len(waiting) for queue in self._queued.values() for waiting in queue) + len(message) <= MAX_BUFFERED:
                 queued.append(message)
         elif (copy := self._copies.get(channel)) is not None:
             self._send(copy, message)
@@ -111,7 +111,7 @@ class SubscriberChannels:
         self._started = False
 
     def _send(self, copy: RTCDataChannel, message: Message) -> None:
-        if sum(one.bufferedAmount for one in self._copies.values()) > MAX_BUFFERED:
+        if sum(channel.bufferedAmount for channel in self._copies.values()) > MAX_BUFFERED:
             if not self._dropped_messages:
                 log.warning("a subscriber is too slow for its data channel: messages are dropped")
             self._dropped_messages = True

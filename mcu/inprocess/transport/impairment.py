@@ -42,7 +42,7 @@ class ImpairedLink:
     """One direction of an impaired connection."""
 
     def __init__(self, impairment: Impairment, direction: str, deliver: Callable[[bytes], object]) -> None:
-        """Create a link to ``deliver``; ``direction`` makes the two directions of a seed differ."""
+        """Create a link to ``deliver``; the seed is combined with ``direction``, so that the two directions differ."""
         self._impairment = impairment
         self._deliver = deliver
         self._random = random.Random(None if impairment.seed is None else f"{impairment.seed} {direction}")

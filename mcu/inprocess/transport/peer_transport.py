@@ -31,7 +31,7 @@ from sdp.document import SdpError
 
 CONNECT_TIMEOUT = 30.0  # seconds from the client's first description to a connection
 MAX_CANDIDATES = 64  # of one client: each is an address that connectivity checks are sent to
-MAX_SSRCS = 512  # received ones: a browser has two for each layer of a medium
+MAX_SSRCS = 512  # received SSRCs: a browser has two for each layer of a medium
 
 log = logging.getLogger("portunus.inprocess")
 
@@ -74,8 +74,8 @@ class PeerTransport:
         self._send_datagram: Callable[[bytes], bool] = self._ice.send_now
         self._impaired_links: tuple[ImpairedLink, ...] = ()
         self._ssrcs: set[bytes] = set()  # received lately
-        self._older_ssrcs: set[bytes] = set()  # received before
-        self._listener_faults = 0  # packets at which the listener raised
+        self._older_ssrcs: set[bytes] = set()  # received before those
+        self._listener_faults = 0  # packets for which the listener raised
         self.connected = False
 
     async def open(self) -> LocalTransportDescription:
@@ -106,8 +106,8 @@ class PeerTransport:
     def connect(self, remote: RemoteTransportDescription, *, dtls_client: bool, renewed: bool = False) -> None:
         """Start connecting to the client, as DTLS client or server; later calls only add candidates and SCTP.
 
-        ``renewed``: the client may have ended its transport, and begins another one. It is connected to as soon as it
-        is nominated; credentials, candidates and certificate of this side stay.
+        ``renewed``: the client may begin a new transport in place of its old one. The SFU switches to it as soon as it
+        is nominated, and keeps its own credentials, candidates and certificate.
         """
         if renewed and self.connected:
             self._begin_renewal(remote, dtls_client=dtls_client)
@@ -184,7 +184,7 @@ class PeerTransport:
 
     @property
     def silent(self) -> bool:
-        """Whether all datagrams of the client are dropped, as if it were dead."""
+        """Whether all datagrams of the client are dropped, as if it had vanished."""
         return self._ice.drops_received
 
     def silence(self, silent: bool) -> None:
@@ -338,7 +338,7 @@ class PeerTransport:
             self._listener.on_lost()
 
     def _receive(self, data: bytes) -> None:
-        """Decrypt an SRTP or SRTCP packet and pass it to the listener; no exception may leave here."""
+        """Decrypt an SRTP or SRTCP packet and pass it to the listener; must not raise."""
         rtp, rtcp = self._dtls.unprotect_rtp, self._dtls.unprotect_rtcp
         if rtp is None or rtcp is None or not self.connected:
             return
@@ -358,7 +358,7 @@ class PeerTransport:
                 log.exception("a packet could not be forwarded; further ones of this connection are only counted")
 
     def _note_ssrc(self, ssrc: bytes) -> None:
-        """Note an authentic SSRC; libsrtp keeps a state for each, here for the last ``MAX_SSRCS`` to twice as many."""
+        """Record an authenticated SSRC; free libsrtp's state of all but the last ``MAX_SSRCS`` to twice as many."""
         self._ssrcs.add(ssrc)
         if len(self._ssrcs) >= MAX_SSRCS:
             self._dtls.forget_received(self._older_ssrcs - self._ssrcs)

@@ -1,8 +1,8 @@
 """The connection to one Janus server: connect, check, keep alive, reconnect.
 
 When it breaks and Janus is still there, the session is claimed over the next one and its streams go on; they are lost
-when Janus is gone, has ended the session, or does not come back in time. The log says once what is missing, not at
-each attempt, and never with an address (invariant 7).
+when Janus is gone, has ended the session, or does not come back in time. A cause is logged once, not at each
+attempt, and never with an address (invariant 7).
 """
 
 from __future__ import annotations
@@ -35,13 +35,14 @@ from mcu.janus.connection.messages import (
 from mcu.janus.connection.session import Clock, JanusSession
 from mcu.janus.settings import JanusServerSettings
 
-CONNECT = 2.0  # seconds for a connection, and for a claim: an attempt at a frozen Janus is given up and repeated
-REACH = 1.5  # seconds for TCP's part of a connection
-STALL = 25.0  # seconds since Janus' last frame for which a Janus that has stalled is waited for while TCP is up
+CONNECT_TIMEOUT = 2.0  # seconds for a connection, and for a claim: at a frozen Janus the attempt is repeated
+TCP_TIMEOUT = 1.5  # seconds for TCP's part of a connection
+STALL = 25.0  # seconds since Janus' last frame after which a stalled Janus is given up while TCP is up
 UNREACHABLE = 10.0  # the same while TCP is not
-PROBE = 0.5  # seconds between attempts at another connection during a stall
-CLOSE = 1.0  # seconds for the closing handshake: a frozen Janus never answers it
-SHORT = 1.0  # seconds; a connection that lasts no longer is not made again without a pause
+PROBE_INTERVAL = 0.5  # seconds between attempts at another connection during a stall
+ANSWER_WAIT = 1.0  # seconds for an answer over the stalled connection once another one has succeeded
+CLOSE_TIMEOUT = 1.0  # seconds for the closing handshake: a frozen Janus never answers it
+MIN_LIFETIME = 1.0  # seconds; after a connection that was shorter there is a pause before the next one
 
 PROXY_WITHOUT_JANUS = (502, 503)  # HTTP: the answer of a proxy whose Janus is gone
 STALLED = "Janus does not answer any more"
@@ -98,7 +99,7 @@ class JanusConnector:
         self._on_change = on_change
         self._check = check
         self._upkeep = upkeep
-        self._session: JanusSession | None = None  # the session that can be used
+        self._session: JanusSession | None = None  # the usable session
         self._claimable: JanusSession | None = None  # the session to be claimed over the next connection
         self._claim_deadline: asyncio.TimerHandle | None = None
         self._dead_socket: aiohttp.ClientWebSocketResponse | None = None  # open until its session has been claimed
@@ -116,7 +117,7 @@ class JanusConnector:
         """End the session on Janus, and disconnect. Idempotent."""
         session, self._session = self._session, None
         if session is not None:  # otherwise Janus would keep it to be claimed
-            await asyncio.wait([session.post("destroy")], timeout=CLOSE)
+            await asyncio.wait([session.post("destroy")], timeout=CLOSE_TIMEOUT)
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -145,18 +146,18 @@ class JanusConnector:
 
     @property
     def session(self) -> JanusSession | None:
-        """The session, while there is one that can be used."""
+        """The session while it can be used."""
         return self._session
 
     async def _run(self) -> None:
         self._disconnected_at, refusals = self._clock(), 0
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(sock_connect=REACH)) as http:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(sock_connect=TCP_TIMEOUT)) as http:
             while True:
                 if self._claimable is None:
                     await self._close_dead_socket()
                 begun, claimable = self._clock(), self._claimable
                 state, reason = await self._attempt(http)
-                lasted = state is SfuState.READY and self._clock() - begun > SHORT
+                lasted = state is SfuState.READY and self._clock() - begun > MIN_LIFETIME
                 if lasted or claimable is not self._claimable:
                     refusals = 0  # Janus was there a moment ago: connect again at once
                     continue
@@ -189,7 +190,9 @@ class JanusConnector:
             return await self._use(http, session, carrying)
         finally:
             if session is not self._claimable and session.id and session.carried and not session.lost:
-                await asyncio.wait([session.post("destroy")], timeout=CLOSE)  # Janus would keep it to be claimed
+                await asyncio.wait(
+                    [session.post("destroy")], timeout=CLOSE_TIMEOUT
+                )  # Janus would keep it to be claimed
             await cancel(carrying)
             if session is not self._claimable:
                 session.lose()
@@ -205,11 +208,11 @@ class JanusConnector:
             NoConnection: the attempt failed.
         """
         try:
-            async with asyncio.timeout(min(self._timeout, CONNECT)):
+            async with asyncio.timeout(min(self._timeout, CONNECT_TIMEOUT)):
                 return await http.ws_connect(
                     self.settings.url,
                     protocols=[SUBPROTOCOL],
-                    timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE),
+                    timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_TIMEOUT),
                     max_msg_size=0,
                 )
         except aiohttp.ConnectionTimeoutError as error:
@@ -252,7 +255,7 @@ class JanusConnector:
     async def _use_until_stall(
         self, http: aiohttp.ClientSession, session: JanusSession, carrying: asyncio.Task[str], *, claimed: bool
     ) -> bool:
-        """Use the session until Janus stalls, or the connection ends (false)."""
+        """Use the session until Janus stalls (return true) or the connection ends (return false)."""
         self._clear_claimable()
         self._session = session
         self._set_state(SfuState.READY, "")
@@ -282,8 +285,8 @@ class JanusConnector:
         probe = asyncio.create_task(self._probe(http, session), name="janus-probe")
         try:
             await asyncio.wait([carrying, answering, probe], return_when=asyncio.FIRST_COMPLETED)
-            if probe.done():  # Janus is there: it would answer now over this connection, too
-                await asyncio.wait([carrying, answering], timeout=SHORT, return_when=asyncio.FIRST_COMPLETED)
+            if probe.done():  # Janus is there: over this connection, too, it would answer now
+                await asyncio.wait([carrying, answering], timeout=ANSWER_WAIT, return_when=asyncio.FIRST_COMPLETED)
             answers = answering.done()
         finally:
             await cancel(answering, probe)
@@ -309,7 +312,7 @@ class JanusConnector:
             else:
                 await close(socket)
                 return
-            await asyncio.sleep(PROBE)
+            await asyncio.sleep(PROBE_INTERVAL)
 
     async def _open_or_claim(self, session: JanusSession, carrying: asyncio.Task[str], *, claiming: bool) -> Outcome:
         opening = asyncio.create_task(self._claim(session) if claiming else self._open(session), name="janus-open")
@@ -356,7 +359,7 @@ class JanusConnector:
 
     async def _claim(self, session: JanusSession) -> Outcome:
         try:
-            async with asyncio.timeout(min(self._timeout, CONNECT)):
+            async with asyncio.timeout(min(self._timeout, CONNECT_TIMEOUT)):
                 await session.claim()
         except JanusError as error:
             session.ended_by_janus = error.code == NO_SUCH_SESSION
@@ -381,7 +384,7 @@ class JanusConnector:
         self._set_state(SfuState.CONNECTING, reason)
 
     def _give_up_at(self, deadline: float, reason: str) -> None:
-        """Lose the streams of the claimable session at this time of the clock, unless Janus is back before."""
+        """Lose the streams of the claimable session at ``deadline``, unless Janus is back before."""
         if self._claim_deadline is not None:
             self._claim_deadline.cancel()
         delay = deadline - self._clock()
@@ -423,7 +426,7 @@ async def cancel(*tasks: asyncio.Task[Any]) -> None:
 
 
 async def close(socket: aiohttp.ClientWebSocketResponse) -> None:
-    """Close a WebSocket; an error of its connection is of no interest any more."""
+    """Close a WebSocket; errors of its connection are ignored."""
     with contextlib.suppress(OSError, aiohttp.ClientError):
         await socket.close()
 

@@ -26,7 +26,7 @@ class HandleListener(Protocol):
         """Handle the return of the connection: events that Janus sent while it was broken are lost."""
 
     def on_handle_info(self, info: HandleInfo) -> None:
-        """Apply the Admin API's report of the handle, asked for after the connection was broken."""
+        """Apply the Admin API's report of the handle, requested after the connection was broken."""
 
     def on_lost(self) -> None:
         """Handle the loss of the session, and of the handle with it."""
@@ -59,7 +59,7 @@ class Handle:
             return
         try:
             call(self.listener)
-        except Exception:  # one reader serves all handles: the failure of one must not end the others
+        except Exception:  # one reader serves all handles: an exception would end it for all
             self.session.log.exception("an event of Janus was not handled: %s", event)
 
     async def request(
@@ -92,7 +92,7 @@ class Handle:
         answer.add_done_callback(self._unawaited.discard)
 
     async def trickle(self, candidate: IceCandidate | None) -> None:
-        """Send a candidate of the peer to Janus; ``None`` ends the list.
+        """Send a candidate of the peer to Janus; ``None``: the end of candidates.
 
         Raises:
             JanusError: Janus refused it.

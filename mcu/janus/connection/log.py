@@ -1,4 +1,4 @@
-"""The log of one Janus: each line begins with its name, because addresses must not stand in the log (invariant 7)."""
+"""The log of one Janus: each line begins with its name, because addresses must not appear in the log (invariant 7)."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ ADMIN_SUBPROTOCOL = "janus-admin-protocol"
 PLUGIN = "janus.plugin.videoroom"
 OLDEST = (1,)  # the first version whose VideoRoom has subscriptions to several m-lines
 RECOMMENDED = (1, 4, 1)  # the oldest version of Janus that has all its security fixes
-UNKNOWN_INTERFACE = "janus-config/datachannels.c"  # begins VideoRoom's description where that steps aside
+UNKNOWN_INTERFACE = "janus-config/datachannels.c"  # VideoRoom's description begins with it if that library is inactive
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ID = re.compile(r"\d{6,}")  # of a session, a handle or a room
 
@@ -31,8 +31,8 @@ class InvalidJanusMessage(Exception):
 class JanusError(Exception):
     """Janus answered with an error of its core or of the plugin; ``code`` is Janus' number.
 
-    The text is fit for the log: ids are cut out, and so is all behind the first colon, where Janus quotes the request,
-    a line of SDP for instance.
+    The text is fit for the log: ids are cut out, and so is all text after the first colon, where Janus quotes the
+    request, a line of SDP for instance.
     """
 
     def __init__(self, code: int, text: str) -> None:
@@ -42,20 +42,20 @@ class JanusError(Exception):
 
 
 class CreatedId(msgspec.Struct, frozen=True):
-    """The ``data`` of a success: the id of the new session or handle."""
+    """The ``data`` member of a success: the id of the new session or handle."""
 
     id: int = 0
 
 
 class CoreError(msgspec.Struct, frozen=True):
-    """The ``error`` of an error."""
+    """The ``error`` member of an error answer."""
 
     code: int = 0
     reason: str = ""
 
 
 class Jsep(msgspec.Struct, frozen=True):
-    """A session description; only these two of its members are ever sent or read."""
+    """A session description from Janus; its other members are not read."""
 
     type: str
     sdp: str
@@ -119,7 +119,7 @@ class TrickledCandidate(msgspec.Struct, frozen=True):
 class HandleFlags(msgspec.Struct, frozen=True):
     """The state flags of a handle that are used here."""
 
-    alert: bool = False  # its PeerConnection was hung up; since Janus 1.2.2 also: it has none yet
+    alert: bool = False  # its PeerConnection was hung up; since Janus 1.2.2 also set before there is one
 
 
 class IncomingStats(msgspec.Struct, frozen=True):
@@ -210,7 +210,7 @@ def parse(frame: str | bytes) -> JanusMessage:
     """Decode one frame.
 
     Raises:
-        InvalidJanusMessage: it is not a message of Janus.
+        InvalidJanusMessage: the frame is not a message of Janus.
     """
     try:
         return _DECODER.decode(frame)
@@ -254,7 +254,7 @@ def _plugin(server_info: JanusMessage) -> dict[str, Any]:
 
 
 def restriction(server_info: JanusMessage) -> str:
-    """Return one sentence about what does not work with this Janus, which can be used all the same; empty: nothing."""
+    """Return one sentence about what does not work with a usable Janus; empty: everything works."""
     description = _plugin(server_info).get("description")
     if isinstance(description, str) and description.startswith(UNKNOWN_INTERFACE):
         return f"VideoRoom of this Janus works without {loggable(description)}"

@@ -1,7 +1,7 @@
-"""Requests on their way to Janus, over one connection after another.
+"""The requests of a session to Janus, over one connection after another.
 
 A request that was not sent is sent over the next connection. Whether a request that was sent and not answered has
-reached Janus is unknown: it is sent again if it is repeatable, otherwise its caller is interrupted.
+reached Janus is unknown: it is sent again if it is repeatable, otherwise its call fails (``RequestInterrupted``).
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ KEEPALIVE = 3.0  # seconds; Janus counts the time in which a session may be clai
 NO_ANSWER = 3.0  # seconds without an answer to a keepalive after which Janus has stalled
 
 Answer = asyncio.Future[JanusMessage | None]  # None: the session was lost
-Undo = Callable[[JanusMessage], object]  # removes from Janus what a late success has created
+Undo = Callable[[JanusMessage], object]  # removes the object that a late success has created on Janus
 Clock = Callable[[], float]  # seconds
 
 INTERRUPTED = JanusMessage(janus="interrupted")  # stands for an answer that may have been lost with a connection
@@ -46,7 +46,7 @@ INTERRUPTED = JanusMessage(janus="interrupted")  # stands for an answer that may
 class RequestInterrupted(McuLost):
     """The connection broke while Janus processed a request; the session goes on, the request's effect is unknown.
 
-    Nothing else is affected: the caller removes what the request may have created and may begin again.
+    The caller removes any object that the request may have created, and may begin again.
     """
 
 
@@ -76,8 +76,8 @@ class JanusSession:
         self._queue = RequestQueue()
         self._may_send = asyncio.Event()  # cleared while the session has to be claimed
         self._may_send.set()
-        self.stalled = asyncio.Event()  # a keepalive is not answered; requests wait
-        self.answering = asyncio.Event()  # the reverse
+        self.stalled = asyncio.Event()  # set while a keepalive is not answered; requests wait
+        self.answering = asyncio.Event()  # set while not stalled
         self._ended = asyncio.Event()
         self._end_reason = ""
         self._socket: aiohttp.ClientWebSocketResponse | None = None
@@ -99,7 +99,7 @@ class JanusSession:
         self.control = await self.attach(control_label(self.instance), None)
 
     async def carry(self, socket: aiohttp.ClientWebSocketResponse) -> str:
-        """Read, write and send keepalives until the connection ends, and return why. The session outlives it."""
+        """Read, write and send keepalives until the connection ends, and return the reason. The session outlives it."""
         self._socket = socket
         self.last_received = self._clock()
         self._on_answering()
@@ -200,7 +200,7 @@ class JanusSession:
             message = await answer
         except asyncio.CancelledError:
             self._transactions.abandon(transaction)
-            if answer.done() and not answer.cancelled():  # it arrived in the turn of the loop of the cancellation
+            if answer.done() and not answer.cancelled():  # it arrived in the same turn of the loop as the cancellation
                 late = answer.result()
                 if undo is not None and late is not None and error_of(late) is None:
                     undo(late)
@@ -255,7 +255,7 @@ class JanusSession:
         self.attaching += 1
         try:
             while True:
-                with contextlib.suppress(RequestInterrupted):  # a handle that Janus made is an orphan: see ``sweep``
+                with contextlib.suppress(RequestInterrupted):  # a handle that Janus created is removed by ``sweep``
                     attached = await self.request("attach", undo=self._detach_late, plugin=PLUGIN, opaque_id=opaque_id)
                     return Handle(self, attached.data.id, listener)
         finally:
@@ -355,7 +355,7 @@ class JanusSession:
                 answer.cancel()
 
     async def _wait_through_stall(self, answer: Answer) -> None:
-        """Wait for the answer to a keepalive; from ``NO_ANSWER`` on until it comes, Janus has stalled."""
+        """Wait for the answer to a keepalive; Janus counts as stalled from ``NO_ANSWER`` seconds until the answer."""
         answered, _ = await asyncio.wait([answer], timeout=NO_ANSWER)
         if answered:
             return

@@ -1,4 +1,4 @@
-"""Transactions: the request that a message of Janus answers, and whether the request is over then. Pure.
+"""Transactions: the request that a message of Janus answers, and whether it is the final answer. Pure.
 
 A request is answered in one of three ways (``Expect``); which message of Janus ends it is the table ``STEPS``::
 
@@ -91,7 +91,7 @@ class SettledRequest(msgspec.Struct, frozen=True):
 
 
 class Transactions:
-    """The pending requests by transaction, which Janus wants as a string."""
+    """The pending requests by transaction, which Janus expects to be a string."""
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)

@@ -1,4 +1,4 @@
-"""A counter and a histogram with labels, whose number of rows is bounded."""
+"""A labelled counter and a labelled histogram; the counter's number of rows is bounded."""
 
 from __future__ import annotations
 

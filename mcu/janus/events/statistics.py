@@ -1,7 +1,7 @@
-"""Statistics made of Janus' events: totals since the start, and the rates of each running PeerConnection.
+"""Statistics computed from Janus' events: totals since the start, and the rates of each running PeerConnection.
 
 Janus counts from zero for each PeerConnection; here only the increase since the last event is added. Each handle is
-remembered by its session and handle id, which two Janus do not share, until it is detached or silent for
+kept by its session and handle id, which two Janus do not share, until it is detached or silent for
 ``HANDLE_AGE`` (Janus died, or its session ended), so that the memory is bounded. Handles of other applications are not
 counted.
 """
@@ -20,9 +20,9 @@ from mcu.janus.events.frames import JanusEvent, MediaStatsEvent
 RATE_AGE = 12.0  # seconds for which a rate is used; Janus sends one each second (``stats_period``)
 HANDLE_AGE = 120.0  # seconds without an event after which a handle is forgotten
 FORGET_EVERY = 30.0  # seconds between two searches for such handles
-MAX_HANDLES = 50_000  # then the oldest is forgotten
+MAX_HANDLES = 50_000  # beyond it the oldest is forgotten
 MAX_MEDIA = 64  # of one handle
-MAX_STEP = 1 << 31  # no counter rises by as much in a second: a counter of Janus that ran below zero
+MAX_STEP = 1 << 31  # no counter rises by as much in a second: a larger step is a counter of Janus that fell below zero
 
 _counters = attrgetter(
     "bytes_received", "bytes_sent", "nacks_received", "nacks_sent", "retransmissions_received", "lost", "lost_by_remote"
@@ -50,7 +50,7 @@ class _MediumState:
 
     last: MediaStatsEvent
     highest: tuple[int, ...]  # value of each counter
-    received_at: float  # it may end before its handle does
+    received_at: float  # the m-line may end before its handle
     incoming: int = 0  # bytes per second
     outgoing: int = 0
 
@@ -161,7 +161,7 @@ class EventStatistics:
             self._codecs.add(_media_kind(now.media), now.codec)
 
     def _add_increase(self, medium: _MediumState, now: MediaStatsEvent) -> None:
-        """Add the increase of a medium's counters since its last event; its losses fall when late packets arrive."""
+        """Add the increase of a medium's counters since its last event; late packets decrease its losses."""
         last, counters = medium.last, _counters(now)
         restarted = now.bytes_received < last.bytes_received or now.bytes_sent < last.bytes_sent
         before = (0,) * len(counters) if restarted else medium.highest
@@ -203,14 +203,14 @@ class EventStatistics:
         for (_, name), medium in known.media.items():
             if medium.received_at < since:
                 continue
-            so_far = found.get(_media_kind(name), MediaStatistics())
+            total = found.get(_media_kind(name), MediaStatistics())
             *_, lost, lost_by_remote = medium.highest
             found[_media_kind(name)] = MediaStatistics(
-                so_far.incoming + medium.incoming,
-                so_far.outgoing + medium.outgoing,
-                so_far.lost + lost,
-                so_far.lost_by_remote + lost_by_remote,
-                max(so_far.rtt, medium.last.rtt),
+                total.incoming + medium.incoming,
+                total.outgoing + medium.outgoing,
+                total.lost + lost,
+                total.lost_by_remote + lost_by_remote,
+                max(total.rtt, medium.last.rtt),
             )
         return found
 

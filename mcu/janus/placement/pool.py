@@ -22,7 +22,7 @@ from mcu.janus.streams.publisher import JanusPublisher
 class JanusPool:
     """One Janus server or several; ``on_change`` is called after each change of a server's state.
 
-    ``instance`` is the gateway's name in labels (``mcu.janus.labels``), ``statistics`` has the bandwidths.
+    ``instance`` is the gateway's name in labels (``mcu.janus.labels``), ``statistics`` provides the bandwidths.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class JanusPool:
         """Wait until a server accepts streams.
 
         Raises:
-            Rejected: no server is going to.
+            Rejected: no server will accept streams.
             McuLost: the pool has been stopped.
         """
         while not any(server.accepts_streams for server in self.servers.values()):
@@ -107,10 +107,10 @@ class JanusPool:
             await self._changed.wait()
 
     def check_usable(self) -> None:
-        """Check that a server accepts streams, or is going to without a change of the configuration.
+        """Check that a server accepts streams, or will do so without a change of the configuration.
 
         Raises:
-            Rejected: no server is going to.
+            Rejected: no server will accept streams.
             McuLost: the pool has been stopped.
         """
         if any(server.may_accept_streams for server in self.servers.values()):
@@ -167,7 +167,7 @@ class JanusPool:
             yield from server.streams()
 
     def metrics(self) -> Iterable[Metric]:
-        """Return load, connections and bandwidth of each server; the names are those of media proxies."""
+        """Return load, connections and bandwidth of each server; the metric names are those of a media proxy."""
         sfus = self.status().sfus
         yield Metric("backend_load", "Load of an SFU", "gauge", ("url",), {(sfu.url,): sfu.load for sfu in sfus})
         servers = list(self.servers.values())

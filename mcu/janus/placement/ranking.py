@@ -1,4 +1,4 @@
-"""The choice among several Janus for a stream. Pure: load and location in, an order out (docs/mcu.md, "Several Janus").
+"""The choice among several Janus for a stream. Pure: computed from loads and locations (docs/mcu.md, "Several Janus").
 
     load = (2 * publishers + subscribers + megabits per second) / weight
 
@@ -38,7 +38,7 @@ class ServerLoad:
 
 
 def loads(servers: Sequence[ServerLoad]) -> list[float]:
-    """Return the load of each, comparable with each other."""
+    """Return the loads, which are comparable with each other."""
     measured = all(server.bits_per_second is not None for server in servers)
     return [load(server, measured=measured) for server in servers]
 
@@ -57,7 +57,7 @@ def distance(server: ServerLoad, client: ClientLocation) -> int:
 
 
 def rank_for_publisher(servers: Sequence[ServerLoad], client: ClientLocation) -> list[int]:
-    """Return the indexes of ``servers``, best first for a new publisher; equal ones stay in their order."""
+    """Return the indexes of ``servers``, best first for a new publisher; ties keep their order."""
     load_of = loads(servers)
     return sorted(range(len(servers)), key=lambda index: (distance(servers[index], client), load_of[index]))
 
@@ -66,7 +66,7 @@ def better_for_subscriber(source: ServerLoad, others: Sequence[ServerLoad], clie
     """Return the index in ``others`` of the Janus that serves a subscriber better than ``source``, its publisher's.
 
     A Janus is better if it is nearer to the client, or equally near and the source is overloaded compared with it. Of
-    several the nearest is returned, then one that has the stream already, then the least loaded. ``None``: none is
+    several, the nearest is returned; ties are decided by having the stream already, then by load. ``None``: none is
     better.
     """
     source_load, *load_of = loads([source, *others])

@@ -31,7 +31,7 @@ from mcu.janus.streams.handle_peer import HandlePeer
 from mcu.janus.streams.publisher import JanusPublisher
 from mcu.janus.streams.remote import RemoteStream
 
-REMOTE_PUBLISHERS_SINCE = (1, 1)  # the version of Janus that introduced them
+REMOTE_PUBLISHERS_SINCE = (1, 1)  # the version of Janus that introduced remote publishers
 FORWARDING_PAUSE = 30.0  # seconds without forwarding after a stream could not be forwarded to this Janus
 BANDWIDTH_AGE = 1.0  # seconds for which a measured bandwidth is used
 
@@ -71,7 +71,7 @@ class JanusServer:
         self._clock = clock
         self._on_change = on_change
         self._opening = 0  # number of publishers that are being opened
-        self._closing: set[JanusPublisher | RemoteStream] = set()  # ended, but perhaps still known to Janus
+        self._closing: set[JanusPublisher | RemoteStream] = set()  # ended, but perhaps not yet removed by Janus
         self._started = False  # start() was called and stop() was not
         self._connecting = False  # the connector runs
         self._disconnected = True
@@ -89,12 +89,12 @@ class JanusServer:
 
     @property
     def accepts_streams(self) -> bool:
-        """Whether it accepts new streams now; false as well while it is disconnected before being used again."""
+        """Whether it accepts new streams now; also false while it is disconnected to be used again afterwards."""
         return self._connecting and not self.draining and self.connector.session is not None
 
     @property
     def may_accept_streams(self) -> bool:
-        """Whether it accepts new streams, or is going to without a change of the configuration."""
+        """Whether it accepts new streams, or will do so without a change of the configuration."""
         if self.draining:
             return False
         return self.connector.state in (SfuState.CONNECTING, SfuState.READY) or (self._started and not self._connecting)
@@ -106,11 +106,11 @@ class JanusServer:
 
     @property
     def has_streams(self) -> bool:
-        """Whether it has a stream, or is about to."""
+        """Whether it has a stream or is opening one."""
         return bool(self.publishers or self.remotes or self._opening)
 
     def start(self) -> None:
-        """Begin to connect and return at once; a draining Janus is not connected to."""
+        """Begin to connect, unless this Janus is draining, and return at once."""
         self._started = True
         if not self.draining:
             self._connecting, self._disconnected = True, False
@@ -126,18 +126,18 @@ class JanusServer:
             await asyncio.wait([self._disconnecting])
 
     async def _disconnect(self) -> None:
-        self.connector.give_up_claim()  # objects that cannot be removed from Janus now are removed by the next process
+        self.connector.give_up_claim()  # if Janus is away, the next process removes the streams' objects
         await asyncio.gather(*(stream.wait_closed() for stream in self._closing))
         session = self.connector.session
-        if session is not None and (rest := self.rooms.rooms()):  # of verbs that are still under way
+        if session is not None and (rest := self.rooms.rooms()):  # of calls that are still running
             await asyncio.wait([self.rooms.destroy(session, room) for room in rest], timeout=self._timeout)
         await self.connector.stop()
 
     def reconfigure(self, settings: JanusServerSettings | None) -> None:
         """Apply changed settings; ``None``: this Janus was removed from the configuration.
 
-        Settings of the connection hold from the next connection on, all others at once. A Janus that is no longer to be
-        drained while it is being disconnected is connected to again afterwards.
+        Settings of the connection apply to the next connection, all others at once. If draining is taken back during
+        the disconnection, this Janus is connected again afterwards.
         """
         if settings is None and not self.removed:
             self.log.server_name = f"{self.log.server_name or 'Janus'} of before the reload"
@@ -166,7 +166,7 @@ class JanusServer:
         self._on_change()
 
     async def _check(self, session: JanusSession) -> str:
-        self.rooms.admin_key = self.settings.admin_key  # from this session on: Janus has changed its own with a restart
+        self.rooms.admin_key = self.settings.admin_key  # applied with a new session: Janus changes its own by a restart
         return await self.rooms.reason_unusable(session)
 
     async def _upkeep(self, http: aiohttp.ClientSession, session: JanusSession, claimed: bool) -> None:
@@ -220,7 +220,7 @@ class JanusServer:
             self._disconnect_if_drained()
 
     def remote_stream(self, publisher: JanusPublisher) -> RemoteStream:
-        """Return the copy on this Janus of the stream of another Janus' publisher; it is created if there is none.
+        """Return this Janus' copy of a stream that is published on another Janus; create it if there is none.
 
         Raises:
             McuLost: this Janus is not connected.
@@ -256,7 +256,7 @@ class JanusServer:
         return self.connector.session is not None and self._version >= REMOTE_PUBLISHERS_SINCE
 
     def suspend_forwarding(self) -> None:
-        """Forward no stream to this Janus for ``FORWARDING_PAUSE``: it failed."""
+        """Forward no stream to this Janus for ``FORWARDING_PAUSE``, after a failure."""
         self._no_forwarding_until = self._clock() + FORWARDING_PAUSE
 
     @property

@@ -13,7 +13,7 @@ from mcu.janus.rooms import videoroom
 
 
 class RoomRegistry:
-    """The rooms that this gateway created, or tried to create, and has not seen destroyed.
+    """The rooms that this gateway created, or tried to create, and that Janus has not confirmed as destroyed.
 
     A room outlives the session that created it. The gateway chooses its number, not Janus, so that a room whose
     creation was never answered can be destroyed as well, over the next session. ``instance`` marks the rooms as ours
@@ -98,7 +98,7 @@ class RoomRegistry:
         """Send the request that destroys a room; the future is done when Janus has answered.
 
         ``remote_feed``: the feed of a room that an earlier process created for a stream of another Janus. Such a feed
-        has no handle that would end it: if only the room were destroyed, its ports and its thread would stay.
+        ends with no handle: if only the room were destroyed, Janus would keep the feed's ports and thread.
         """
         self._disown(room)
         feed = remote_feed or self._remote_feeds.get(room, 0)
@@ -106,7 +106,7 @@ class RoomRegistry:
             return self._destroy(session, room)
         destroyed: Answer = asyncio.get_running_loop().create_future()
 
-        def removed(_: Answer) -> None:  # Janus does not carry out requests in their order
+        def removed(_: Answer) -> None:  # Janus does not process requests in order
             self._destroy(session, room).add_done_callback(lambda done: destroyed.set_result(done.result()))
 
         body = videoroom.remove_remote_publisher(room, feed)
@@ -133,7 +133,7 @@ class RoomRegistry:
         self._all_rooms.discard(room)
 
     def remote_feed_removed(self, room: int) -> None:
-        """Note that the feed from another Janus has left a room."""
+        """Record that the feed from another Janus has been removed from a room."""
         self._remote_feeds.pop(room, None)
 
     def rooms(self) -> list[int]:
@@ -141,7 +141,7 @@ class RoomRegistry:
         return [*self._owned, *self._unwanted]
 
     def is_owned(self, room: int) -> bool:
-        """Return whether a room belongs to a stream, or to one that is about to be published."""
+        """Return whether a room belongs to a stream that is published or being published."""
         return room in self._owned and not self._owned[room].lost
 
     def is_in_other_registry(self, room: int) -> bool:
@@ -153,7 +153,7 @@ class RoomRegistry:
         return self._unwanted | {room for room, session in self._owned.items() if session.lost}
 
     def on_gone(self, room: int) -> None:
-        """Note that Janus has no such room any more."""
+        """Remove a room that Janus does not list any more."""
         if not self.is_owned(room):
             self._owned.pop(room, None)
             self._forget(room)

@@ -3,7 +3,7 @@
 - A **room** is owned from before its creation until it is destroyed (``RoomRegistry``). An unowned room with a label of
   this instance is destroyed as soon as it is empty: earlier, Janus 1.1.2 might crash. A room that this process does
   not know has to be empty at two consecutive looks; the room of a copy (``labels``) has to exist at two, empty or not.
-  Rooms of this process' other connection to the same Janus are not touched by this one.
+  Rooms in another registry of this process are not touched.
 - A **handle** of the current session that the session neither knows nor waits for is detached.
 - Another **session** whose handles all carry this instance, and that has been silent for longer than it can be claimed,
   is destroyed: an earlier process of this gateway created it.
@@ -53,12 +53,12 @@ class OrphanSweep:
         self._rooms = rooms
         self._settings = settings
         self.suspects: set[int] = set()  # rooms that are destroyed if the next look finds them again
-        self._occupied_looks: dict[int, int] = {}  # by orphaned room the looks that found a participant in it
+        self._occupied_looks: dict[int, int] = {}  # number of looks by orphaned room
         self._foreign_sessions: set[int] = set()
-        self._warned = False  # that this process has another connection to the same Janus
+        self._warned = False  # of another connection of this process to the same Janus
 
     async def look(self) -> None:
-        """Look for orphans once and ask Janus to remove them.
+        """Look for orphans once and request their removal.
 
         Raises:
             McuLost: the session is lost.
@@ -114,7 +114,7 @@ class OrphanSweep:
     async def _sweep_handles(self, admin: AdminApi) -> None:
         session = self._session
         listed = set(await admin.list_handles(session.id))
-        if session.attaching:  # the session may be about to learn of one of them
+        if session.attaching:  # one of them may be a handle that the session does not know yet
             return
         for handle in listed - session.handles.keys() - session.detaching:
             session.log.info("detaching an orphaned handle")
@@ -129,7 +129,7 @@ class OrphanSweep:
                 await admin.destroy_session(number)
 
     async def _is_orphan(self, admin: AdminApi, session: int) -> bool:
-        """Return whether a session is an orphan of this instance; foreign ones are remembered as such."""
+        """Return whether a session is an orphan of this instance; foreign sessions are recorded."""
         handles = await admin.list_handles(session)
         for handle in handles:
             info = await admin.handle_info(session, handle)
@@ -182,9 +182,8 @@ async def report_handle_states(
 ) -> None:
     """Pass the Admin API's ``handle_info`` of each handle to its listener, after the connection was broken.
 
-    A handle that has negotiated nothing has no PeerConnection to report, and since Janus 1.2.2 the flag of one that was
-    hung up.
-    A failure is only logged: most missed events show in other ways.
+    Handles that have negotiated nothing are skipped: they have no PeerConnection, and since Janus 1.2.2 the flag of a
+    hung-up one. A failure is only logged: most missed events are detected in other ways.
     """
     try:
         async with asyncio.timeout(LOOK_TIMEOUT), connect_admin_api(http, settings) as admin:

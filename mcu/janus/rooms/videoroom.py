@@ -16,11 +16,11 @@ from sdp.payloads import canonical
 FEEDS = {StreamType.VIDEO: 1, StreamType.SCREEN: 2}
 AUDIO_CODECS = ("opus", "g722", "pcmu", "pcma")  # the default order; browsers send no other codec that Janus knows
 VIDEO_CODECS = ("vp8", "h264", "vp9", "av1", "h265")
-MAX_CODECS = 5  # Janus takes no more; one name that it does not know makes it refuse the room (430)
+MAX_CODECS = 5  # Janus accepts no more; it refuses the room for one unknown name (430)
 
-MISSING_ELEMENT = 429  # of ``create``: Janus has an admin_key
+MISSING_ELEMENT = 429  # of ``create``: Janus requires an admin_key
 INVALID_ELEMENT = 430
-UNAUTHORIZED = 433  # of ``create``: another admin_key
+UNAUTHORIZED = 433  # of ``create``: Janus has another admin_key
 NO_SUCH_ROOM = 426  # or the publisher has left it
 ROOM_EXISTS = 427
 NO_SUCH_FEED = 428  # also a publisher whose DTLS is not up
@@ -28,8 +28,8 @@ NO_SUCH_FEED = 428  # also a publisher whose DTLS is not up
 VP9_PROFILE = re.compile(r"[0-3]")
 H264_PROFILE = re.compile(r"[0-9a-fA-F]{6}")
 
-KEYFRAME = {"request": "configure", "keyframe": True}  # asks the publisher for a keyframe
-OFFER = {"request": "configure", "update": True}  # has Janus make a new offer to a subscriber
+KEYFRAME = {"request": "configure", "keyframe": True}  # requests a keyframe from the publisher
+OFFER = {"request": "configure", "update": True}  # requests a new offer to a subscriber
 
 
 def create(room: int, description: str, options: PublishOptions, admin_key: str) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def create(room: int, description: str, options: PublishOptions, admin_key: str)
 
 
 def codec_list(preferred: Sequence[str], known: Sequence[str]) -> str:
-    """Return Janus' list of codecs: the preferred ones that it knows, then the rest."""
+    """Return the codec list for Janus: the preferred codecs that are known, then the other known ones."""
     names = (canonical(name.lower()) for name in preferred)
     wanted = dict.fromkeys(name for name in names if name in known)
     return ",".join([*wanted, *(name for name in known if name not in wanted)][:MAX_CODECS])
@@ -83,7 +83,7 @@ def join_publisher(room: int, feed: int) -> dict[str, Any]:
 
 
 def configure_publisher() -> dict[str, Any]:
-    """Return the request that goes with a publisher's offer."""
+    """Return the request that is sent with a publisher's offer."""
     return {"request": "configure", "audio": True, "video": True, "data": True}
 
 
@@ -98,7 +98,7 @@ def join_subscriber(room: int, feed: int) -> dict[str, Any]:
 
 
 def start(room: int) -> dict[str, Any]:
-    """Return the request that goes with a subscriber's answer."""
+    """Return the request that is sent with a subscriber's answer."""
     return {"request": "start", "room": room}
 
 
@@ -108,7 +108,7 @@ def subscribe(feed: int, mids: Iterable[str]) -> dict[str, Any]:
 
 
 def configure_subscriber(selection: MediaSelection) -> dict[str, Any]:
-    """Return the request that selects layers and media; it has one member only if nothing is selected."""
+    """Return the request that selects layers and media; if nothing is selected, its only member is ``request``."""
     selected = {
         "substream": selection.substream,
         "temporal": selection.temporal,
@@ -124,7 +124,7 @@ def remove_remote_publisher(room: int, feed: int) -> dict[str, Any]:
 
 
 def reason_refused(error: JanusError) -> str:
-    """Return one sentence why Janus creates no rooms."""
+    """Return the reason for which Janus creates no rooms, in one sentence."""
     if error.code == MISSING_ELEMENT and "admin_key" in str(error):
         return "VideoRoom of this Janus has an admin_key, and this gateway's configuration none"
     if error.code == UNAUTHORIZED:
@@ -135,7 +135,7 @@ def reason_refused(error: JanusError) -> str:
 
 
 def mcu_error(error: JanusError) -> McuError:
-    """Return the error of the SFU interface that stands for an error of Janus."""
+    """Convert an error of Janus to an error of the SFU interface."""
     if error.code in (NO_SUCH_ROOM, NO_SUCH_FEED):
         return NoSuchStream(str(error))
     if error.code == NO_SUCH_HANDLE:

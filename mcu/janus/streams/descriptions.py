@@ -13,8 +13,8 @@ from sdp.document import Description, MediaSection, SdpError, parse
 from sdp.payloads import payloads
 from sdp.simulcast import lowest_first, sent_layers
 
-# Janus 1.1.2 loops forever on a negative number here (and one that ``atoi`` makes negative): that blocks the plugin's
-# only thread and fills the disk with its log. RFC 8285 has numbers up to 4351.
+# Janus 1.1.2 loops forever on a negative id (or one that ``atoi`` makes negative), which blocks the plugin's only
+# thread and fills the disk with its log. RFC 8285 has ids up to 4351.
 _ENDLESS = re.compile(r"(?:^|[\r\n])a=extmap:(?![0-9]{1,4}(?:[/ ]|$))", re.IGNORECASE)
 
 MEDIA_KINDS = {"audio": MediaKind.AUDIO, "video": MediaKind.VIDEO, "application": MediaKind.DATA}
@@ -29,15 +29,15 @@ class SerialisedOffer:
 
     @classmethod
     def of(cls, offer: Description, previous: Description | None = None) -> Self:
-        """Serialise an offer; ``previous`` is the one before on its connection. Raises as ``serialised``."""
+        """Serialise an offer; ``previous`` is the connection's previous offer. Raises as ``serialised``."""
         return cls(offer, serialised(_with_session_transport(offer, previous)))
 
 
 def _with_session_transport(offer: Description, previous: Description | None) -> Description:
     """Return the offer with ICE credentials and fingerprint at the session level if its first m-line lacks them.
 
-    Janus reads them there or in the first m-line, which has none if the client has stopped its medium. If all are
-    stopped, Firefox gives none at all: the previous offer has them.
+    Janus reads them there or in the first m-line, which lacks them if the client has stopped its medium. If all m-lines
+    are stopped, Firefox's offer lacks them altogether, and they are copied from the previous offer.
     """
     if not offer.media or offer.media[0].attribute("ice-ufrag") is not None:
         return offer
@@ -56,7 +56,7 @@ def serialised(description: Description) -> str:
     """Serialise a description for Janus.
 
     Raises:
-        Rejected: it has a header extension on which Janus loops forever.
+        Rejected: the description has a header extension on which Janus loops forever.
     """
     text = str(description)
     if _ENDLESS.search(text):
@@ -79,7 +79,7 @@ def parsed(text: str) -> Description:
 def rid_order(offer: Description) -> str:
     """Return the order of an offer's simulcast layers in Janus' terms: "hml" or "lmh", empty if it is unknown.
 
-    Janus takes the first layer for the highest, "hml", unless it receives "lmh"; its substreams are numbered by that.
+    Janus takes the first layer for the highest, "hml", unless it receives "lmh"; substreams are numbered in that order.
     """
     layers = next((found for section in offer.media if (found := list(sent_layers(section)))), [])
     ordered = lowest_first(layers)
@@ -89,7 +89,7 @@ def rid_order(offer: Description) -> str:
 
 
 def is_firefox(offer: Description) -> bool:
-    """Return whether Firefox made an offer: it names itself in the origin."""
+    """Return whether an offer is Firefox's, by its origin line."""
     return any(line.startswith("o=mozilla") for line in offer.session.lines)
 
 
@@ -113,7 +113,7 @@ def reports(
 ) -> list[StreamReport]:
     """Return a report for each media kind that is active in Janus' own description.
 
-    ``statistics`` are those of Janus' events by media kind; a report without them has no numbers.
+    ``statistics`` are from Janus' events, by media kind; without them a report has no numbers.
     """
     found: dict[MediaKind, StreamReport] = {}
     for section in _active(description):

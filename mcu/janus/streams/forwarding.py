@@ -1,4 +1,4 @@
-"""The media of a publisher, m-line by m-line, in the form in which a second Janus is sent them. Pure.
+"""The media of a publisher, m-line by m-line, as described to a second Janus. Pure.
 
 The first format of each m-line of the answer is the one that is sent (RFC 8829 5.3.1); VideoRoom plugin documentation,
 "Remote publishers".
@@ -17,7 +17,7 @@ from sdp.payloads import payloads
 PLACEHOLDER = {
     MediaKind.AUDIO: "opus",
     MediaKind.VIDEO: "vp8",
-}  # codecs of m-lines without one: Janus requires one of each
+}  # codecs of m-lines without a codec: Janus requires one
 AUDIO_LEVEL = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
 PLAYOUT_DELAY = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"
 
@@ -28,7 +28,7 @@ class ForwardedMedium:
 
     index: int
     kind: MediaKind
-    codec: str = ""  # none for data
+    codec: str = ""  # empty for data
     disabled: bool = False  # a rejected m-line, which only keeps its position
     active: bool = True  # neither rejected nor inactive
     profile: str = ""  # of H.264 and VP9
@@ -41,7 +41,7 @@ class ForwardedMedium:
         return str(self.index)
 
     def replaces(self, before: ForwardedMedium) -> bool:
-        """Return whether it differs from ``before`` in a way that an update of a remote publisher cannot express."""
+        """Return whether it differs from ``before`` in a way that ``update_remote_publisher`` cannot express."""
         return (self.kind, self.codec, self.profile, self.flags) != (
             before.kind,
             before.codec,
@@ -101,7 +101,7 @@ def _is_simulcast(answered: MediaSection, offered: MediaSection) -> bool:
 
 
 def _extensions(section: MediaSection, **wanted: str) -> dict[str, int]:
-    """Return the ids of header extensions by Janus' names; those of other forms than ``<id> <uri>`` are left out."""
+    """Return the ids of header extensions by Janus' names; lines of another form than ``<id> <uri>`` are left out."""
     found = {}
     for value in section.attributes("extmap"):
         number, _, uri = value.partition(" ")

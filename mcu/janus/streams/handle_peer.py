@@ -38,7 +38,7 @@ class HandlePeer(ABC):
         self.handle: Handle
         self.gate = ListenerGate(listener)
         self.closed = False
-        self.description: Description | None = None  # Janus' last one
+        self.description: Description | None = None  # the last one from Janus
         self.closing: list[asyncio.Future[Any]] = []  # done when Janus has removed the objects of the ended stream
         self._timeout = timeout
         self._requesting = asyncio.Lock()
@@ -61,7 +61,7 @@ class HandlePeer(ABC):
         """Handle the return of the connection: events that Janus sent while it was broken are lost."""
 
     def on_handle_info(self, info: HandleInfo) -> None:
-        """Apply the Admin API's report of the handle, asked for after the connection was broken."""
+        """Apply the Admin API's report of the handle, requested after the connection was broken."""
         if info.flags.alert:
             self.end(CloseReason.FAILED)
 
@@ -88,7 +88,7 @@ class HandlePeer(ABC):
             await asyncio.wait(self.closing, timeout=self._timeout)
 
     async def add_candidate(self, candidate: IceCandidate | None) -> None:
-        """Send a candidate of the client to Janus; ``None`` ends the list. Unusable ones are ignored."""
+        """Send a candidate of the client to Janus; ``None``: the end of candidates. Unusable ones are ignored."""
         if self.closed:
             return
         try:

@@ -1,6 +1,6 @@
 """Keyframe requests that make Janus switch a subscription to the selected simulcast layer.
 
-Janus switches at the next keyframe of the layer, asks the publisher for one, once, and then waits for ever. Browsers
+Janus switches at the next keyframe of the layer. It requests one keyframe, and then waits for ever; but browsers
 ignore requests within 0.3 s of the last keyframe: a selection soon after another one, or after a subscriber joined,
 would never take effect. So until Janus reports the layer, further keyframes are requested.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-RETRIES = (0.4, 0.8, 1.6, 3.2)  # seconds from one request to the next; then the publisher does not send the layer
+RETRIES = (0.4, 0.8, 1.6, 3.2)  # seconds between requests; after the last, the publisher is taken not to send the layer
 
 
 class LayerSwitch:
@@ -19,18 +19,18 @@ class LayerSwitch:
     def __init__(self, request_keyframe: Callable[[], None]) -> None:
         self._request_keyframe = request_keyframe
         self._selected: int | None = None
-        self._received: int | None = None  # as reported by Janus; nothing is reported of streams without layers
+        self._received: int | None = None  # as reported by Janus; never for streams without layers
         self._timer: asyncio.TimerHandle | None = None
         self._retries: list[float] = []
 
     def select(self, substream: int) -> None:
-        """Note the client's selection and request keyframes until it is received."""
+        """Apply the client's selection: request keyframes until Janus reports the layer."""
         self._selected = substream
         self._retries = list(RETRIES)
         self._schedule()
 
     def on_received(self, substream: int) -> None:
-        """Note the layer that Janus sends from now on."""
+        """Record the layer that Janus sends from now on."""
         self._received = substream
         self._schedule()
 

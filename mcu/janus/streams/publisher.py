@@ -59,8 +59,8 @@ class JanusPublisher(HandlePeer):
         self.connected = False  # ICE and DTLS are established: Janus accepts subscribers
         self.offer_sent = False  # whether Janus was sent the first offer
         self.remotes: set[RemoteStream] = set()  # copies on other Janus servers
-        self.offer: Description | None = None  # the last one that was answered
-        self._answer: Description | None = None  # the last one, as the client gets it
+        self.offer: Description | None = None  # the last answered offer
+        self._answer: Description | None = None  # the last answer, as sent to the client
         self._ceiling = ceiling  # bit/s, 0 = no limit
         self._on_change = on_change
         self._received: dict[tuple[MediaKind, str], bool] = {}  # by kind and mid: whether Janus receives media
@@ -120,7 +120,7 @@ class JanusPublisher(HandlePeer):
 
         Raises:
             NewConnectionRequired: the client accepts other credentials.
-            Rejected: it does not.
+            Rejected: the client does not.
         """
         if self._answer is None or not _is_used(offer):
             return
@@ -142,12 +142,12 @@ class JanusPublisher(HandlePeer):
             await handle.request(videoroom.limit_bitrate(cap))
 
     async def request_keyframe(self) -> None:
-        """Ask the publisher for a keyframe."""
+        """Request a keyframe from the publisher."""
         async with self.exclusive_handle() as handle:
             await handle.request(videoroom.KEYFRAME)
 
     def send_keyframe_request(self) -> None:
-        """Ask the publisher for a keyframe, without waiting."""
+        """Request a keyframe from the publisher, without waiting."""
         if not self.closed:
             self.handle.send(videoroom.KEYFRAME)
 
@@ -222,7 +222,7 @@ class JanusPublisher(HandlePeer):
                 self._on_media(kind.value, mid, receiving=True)
         elif self.connected and not up:
             self.end(CloseReason.FAILED)
-        elif not up:  # the event about its failure may have been lost
+        elif not up:  # the event of its failure may have been lost
             asyncio.get_running_loop().call_later(CONNECT_TIMEOUT, self._end_unless_connected)
 
     def _end_unless_connected(self) -> None:

@@ -1,7 +1,7 @@
 """A copy of a published stream on a second Janus, for all its subscribers there (docs/mcu.md, "Several Janus").
 
-The second Janus (the target) gets a room with a remote publisher, to whose ports the first (the source) sends RTP. The
-feed of that room is subscribed to like that of any publisher. The copy ends with its last subscription, with the
+The second Janus (the target) gets a room with a remote publisher, to whose ports the first (the source) sends RTP.
+Clients subscribe to the feed of that room as to any publisher's. The copy ends with its last subscription, with the
 publisher and with either Janus. VideoRoom plugin documentation, "Remote publishers"; measured with Janus 1.1.2.
 """
 
@@ -21,7 +21,7 @@ from mcu.janus.streams.forwarding import ForwardedMedium, media_of
 from mcu.janus.streams.publisher import JanusPublisher
 from mcu.janus.streams.room_feed import RoomFeed
 
-POLL = 0.02  # seconds between two requests for a state of which Janus sends no event: a remote publisher came or went
+POLL = 0.02  # seconds between two requests: Janus sends no event when a remote publisher was added or removed
 POLLS = 50
 
 
@@ -51,7 +51,7 @@ class RemoteStream:
         self._timeout = timeout
         self._on_end = on_end
         self._users = 0  # number of subscriptions that are being made
-        self._forwarding = False  # the source sends and the target accepts subscribers
+        self._forwarding = False  # whether the source sends and the target accepts subscribers
         self._media: tuple[ForwardedMedium, ...] = ()  # as the target knows them
         self._pending: set[Answer] = set()
         self._opening: asyncio.Task[None] | None = None
@@ -62,11 +62,11 @@ class RemoteStream:
 
     @asynccontextmanager
     async def in_use(self) -> AsyncIterator[None]:
-        """Keep the copy while a subscription is made; the context is entered when the target accepts it.
+        """Keep the copy while a subscription is made; the context is entered when the target accepts subscriptions.
 
         Raises:
             JanusError: one of the two Janus refused.
-            McuError: one of them is gone, or the publisher is.
+            McuError: one of the two Janus, or the publisher, is gone.
         """
         self._users += 1
         try:
@@ -82,7 +82,7 @@ class RemoteStream:
             self.on_unsubscribed()
 
     def send_keyframe_request(self) -> None:
-        """Ask the publisher for a keyframe over its own Janus, without waiting."""
+        """Request a keyframe from the publisher over its own Janus, without waiting."""
         self._publisher.send_keyframe_request()
 
     def on_unsubscribed(self) -> None:
@@ -91,7 +91,7 @@ class RemoteStream:
             self.end(None)
 
     async def _open(self) -> None:
-        """Create the room, add the remote publisher and have the source send to it."""
+        """Create the room, add the remote publisher, and start the source's forwarding to it."""
         publisher, feed = self._publisher, self.feed
         try:
             self._media = self._published_media()
@@ -113,7 +113,7 @@ class RemoteStream:
         """Return the media of the publisher's last negotiation.
 
         Raises:
-            McuLost: there was none yet.
+            McuLost: there was no negotiation yet.
         """
         offer, answer = self._publisher.offer, self._publisher.description
         if offer is None or answer is None:
@@ -121,7 +121,7 @@ class RemoteStream:
         return media_of(offer, answer)
 
     async def _wait_for_remote_publisher(self) -> None:
-        """Wait until the target accepts subscribers: a separate thread of it adds the remote publisher to the room."""
+        """Wait until the target accepts subscribers: another thread of Janus adds the remote publisher to the room."""
         for _ in range(POLLS):
             try:
                 await self._request(self._session, self._remote_publisher("update_remote_publisher"))
@@ -173,7 +173,7 @@ class RemoteStream:
             await asyncio.wait(self.closing, timeout=self._timeout)
 
     async def _remove(self, handles: list[asyncio.Future[Any]]) -> None:
-        """Remove everything, one object after another: removed at the same time, they make Janus 1.1.2 crash."""
+        """Remove all objects, one after another: removing them at the same time crashes Janus 1.1.2."""
         pending = [*handles, *self._pending]
         if pending:
             await asyncio.wait(pending, timeout=self._timeout)
@@ -231,6 +231,6 @@ def _subscribable(media: tuple[ForwardedMedium, ...]) -> dict[str, MediaKind]:
 
 
 def _profiles(media: tuple[ForwardedMedium, ...]) -> PublishOptions:
-    """Return the profiles of the target's room: its streams take them from there."""
+    """Return the profiles for the target's room, from which Janus takes those of its streams."""
     found = {medium.codec: medium.profile for medium in reversed(media) if medium.profile}
     return PublishOptions(vp9profile=found.get("vp9", ""), h264profile=found.get("h264", ""))

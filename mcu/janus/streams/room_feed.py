@@ -23,7 +23,7 @@ class FeedOwner(Protocol):
         """End the stream, its feed, and all subscriptions to it. Idempotent."""
 
     def send_keyframe_request(self) -> None:
-        """Ask the publisher for a keyframe, without waiting."""
+        """Request a keyframe from the publisher, without waiting."""
 
     def on_unsubscribed(self) -> None:
         """Handle the end of a subscription."""
@@ -47,11 +47,11 @@ class RoomFeed:
 
     @property
     def in_use(self) -> bool:
-        """Whether it has a subscription, or is about to."""
+        """Whether it has a subscription or one that is being made."""
         return bool(self.subscribers or self.joining)
 
     def offer(self, media: Mapping[str, MediaKind]) -> None:
-        """Set the media by mid, and have Janus offer the added ones to each subscriber."""
+        """Set the media by mid, and request an offer of the added ones for each subscriber."""
         self.media = media
         for subscriber in list(self.subscribers):
             subscriber.request_missing_media()

@@ -18,7 +18,7 @@ HANGUP_WITHIN = 1.0  # seconds in which Janus reports the hangup of the publishe
 
 
 class PublisherNotReady(Exception):
-    """Janus accepts no subscriber yet: the publisher's PeerConnection is not up."""
+    """Janus does not accept subscribers yet: the publisher's PeerConnection is not up."""
 
 
 class JanusSubscriber(HandlePeer):
@@ -36,9 +36,9 @@ class JanusSubscriber(HandlePeer):
         self._layer_switch = LayerSwitch(feed.owner.send_keyframe_request)
         self._unanswered: Description | None = None  # Janus' offer that has no answer yet
         self._offer_requested = False  # Janus was asked for an offer that has not arrived
-        self._feed_mids: dict[str, str] = {}  # by the subscriber's mid the publisher's, of audio and video
+        self._feed_mids: dict[str, str] = {}  # the publisher's mids by the subscriber's, of audio and video
         self._subscribed: set[str] = set()  # mids of the publisher that are subscribed to, or were requested
-        self._inactive: set[str] = set()  # of these, the inactive ones of Janus' last offer
+        self._inactive: set[str] = set()  # those of ``_subscribed`` that are inactive in Janus' last offer
 
     async def open(self, selection: MediaSelection) -> Description | None:
         """Subscribe and return the offer; ``None``: the feed has changed, look for the stream again.
@@ -69,7 +69,7 @@ class JanusSubscriber(HandlePeer):
             if error.code == videoroom.NO_SUCH_ROOM:
                 feed.owner.end(CloseReason.FAILED)
             raise
-        except RequestInterrupted:  # it is not known whether the handle has joined: another one tries
+        except RequestInterrupted:  # whether the handle has joined is unknown: begin again with another handle
             self.end(None)
             return None
         except BaseException:
@@ -95,7 +95,7 @@ class JanusSubscriber(HandlePeer):
         text = serialised(answer)
         async with self.exclusive_handle() as handle:
             offer = self._unanswered
-            if offer is None:  # Janus 1.1.2 would accept the answer and say nothing
+            if offer is None:  # Janus 1.1.2 would accept the answer without an error
                 raise Rejected("no offer waits for an answer")
             await handle.request(videoroom.start(self.feed.room), text, "answer")
             if self._unanswered is offer:
@@ -103,7 +103,7 @@ class JanusSubscriber(HandlePeer):
         self.request_missing_media()
 
     async def refresh(self) -> Description:
-        """Return a new offer, or the unanswered one again: Janus makes no other before that is answered."""
+        """Return a new offer, or the unanswered one again: Janus makes no other before its answer."""
         async with self.exclusive_handle() as handle:
             if self._unanswered is None:
                 self._offer_requested = True
@@ -123,7 +123,7 @@ class JanusSubscriber(HandlePeer):
     def request_missing_media(self) -> None:
         """Request an offer with the media of the feed that this subscription lacks; it reaches ``on_event``.
 
-        An added m-line is subscribed to. One that was inactive in Janus' last offer stays so until the next one.
+        Added m-lines are subscribed to. An m-line that is inactive in Janus' last offer stays so until the next offer.
         """
         if self.closed:
             return
@@ -155,7 +155,7 @@ class JanusSubscriber(HandlePeer):
     def _announces_hangup(self, message: JanusMessage) -> bool:
         """Return whether Janus offers, unrequested, only inactive media: it is about to report the publisher's hangup.
 
-        A client that got this offer would answer it when the subscription has ended.
+        The offer is not forwarded: the client's answer to it would arrive after the end of the subscription.
         """
         data = message.plugindata.data
         kinds = (MediaKind.AUDIO.value, MediaKind.VIDEO.value)
@@ -172,7 +172,7 @@ class JanusSubscriber(HandlePeer):
         self.feed.on_subscriber_end(self)
 
     def on_claimed(self) -> None:
-        """End the subscription if an offer may have been lost: Janus makes no other before that one is answered."""
+        """End the subscription if an offer may have been lost: Janus makes no other offer before its answer."""
         if self._offer_requested:
             self.end(CloseReason.REPLACED)
 

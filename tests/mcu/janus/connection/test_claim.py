@@ -199,7 +199,7 @@ async def test_a_session_that_could_not_be_claimed_in_time_is_removed_from_janus
 ) -> None:
     monkeypatch.setattr("mcu.janus.connection.session.KEEPALIVE", 0.2)
     monkeypatch.setattr("mcu.janus.connection.session.NO_ANSWER", 0.2)
-    monkeypatch.setattr("mcu.janus.connection.connector.CONNECT", 0.4)
+    monkeypatch.setattr("mcu.janus.connection.connector.CONNECT_TIMEOUT", 0.4)
     monkeypatch.setattr("mcu.janus.connection.connector.STALL", 1.0)
     call = await proxied.start_call()
     monkeypatch.setattr(proxied.mcu.server().connector, "_reclaim_timeout", 1.0)

@@ -131,8 +131,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have a stall noticed after 0.2 s."""
     monkeypatch.setattr("mcu.janus.connection.session.KEEPALIVE", 0.1)
     monkeypatch.setattr("mcu.janus.connection.session.NO_ANSWER", 0.1)
-    monkeypatch.setattr("mcu.janus.connection.connector.SHORT", 0.1)
-    monkeypatch.setattr("mcu.janus.connection.connector.PROBE", 0.05)
+    monkeypatch.setattr("mcu.janus.connection.connector.MIN_LIFETIME", 0.1)
+    monkeypatch.setattr("mcu.janus.connection.connector.ANSWER_WAIT", 0.1)
+    monkeypatch.setattr("mcu.janus.connection.connector.PROBE_INTERVAL", 0.05)
 
 
 async def until_stalled(fake: FakeJanus, states: RecordedStates) -> str:
@@ -147,7 +148,7 @@ async def until_stalled(fake: FakeJanus, states: RecordedStates) -> str:
 async def test_requests_during_a_stall_wait_and_are_sent_over_the_same_connection(
     states: RecordedStates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcu.janus.connection.connector.SHORT", WAIT)
+    monkeypatch.setattr("mcu.janus.connection.connector.ANSWER_WAIT", WAIT)
     async with FakeJanus() as fake:
         mcu = await ready(fake, states)
         session = await mcu.session()
@@ -229,7 +230,7 @@ async def test_a_refused_keepalive_makes_the_gateway_connect_anew(states: Record
 async def test_an_unanswered_claim_is_repeated_and_given_up_in_time(
     states: RecordedStates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcu.janus.connection.connector.CONNECT", 0.1)
+    monkeypatch.setattr("mcu.janus.connection.connector.CONNECT_TIMEOUT", 0.1)
     async with FakeJanus() as fake:
         info = {"janus": "server_info", "data_channels": True, "plugins": {PLUGIN: {}}, "reclaim-session-timeout": 1}
         fake.answers["info"] = info
