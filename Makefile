@@ -13,11 +13,11 @@ help:
 	@echo "make test              lint, types, quick tests and a real call through each SFU"
 	@echo "make test-full         the slow tests: browsers, interoperability, set-up, packaging, long runs, Janus 1.4"
 	@echo "make soak              tests too long for continuous integration; docs/soak.md has results"
-	@echo "make compare           the recorded conversations on the Go server, too (PORTUNUS_COMPARE_SERVER names its binary)"
-	@echo "make bench             the cost of a message, as a multiple of a floor that is measured in the same run"
+	@echo "make compare           the recorded conversations also on the Go server (PORTUNUS_COMPARE_SERVER names its binary)"
+	@echo "make bench             the cost of a message, as a multiple of a minimum that the same run measures"
 	@echo "make bench-sfu         CPU and delay of the in-process SFU and of Janus, and their effect on messages"
 	@echo "make lint              only ruff and mypy"
-	@echo "make constraints       pin the dependencies anew, within the ranges of pyproject.toml"
+	@echo "make constraints       pin the dependencies again, within the ranges of pyproject.toml"
 	@echo "make clean             remove all files that these targets create"
 
 # These do nothing when .venv is complete.

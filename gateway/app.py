@@ -141,7 +141,7 @@ class Gateway:
         await self._nextcloud.close()
 
     async def drain(self) -> None:
-        """Stop listening, and return when the last session except those of internal clients has ended (2.5)."""
+        """Stop listening, and return when only sessions of internal clients remain (2.5)."""
         if self._runner is not None:
             for site in list(self._runner.sites):
                 await site.stop()
@@ -331,6 +331,6 @@ def _tls(certificate: str, key: str) -> ssl.SSLContext:
 def _warn_of_open_backend(config: Config) -> None:
     if config.nextcloud.allow_any:
         log.warning(
-            "nextcloud.allow_any is on: whoever knows nextcloud.secret may be any user in any room, and clients choose"
-            " the URLs that this server requests; it is for tests and benchmarks only"
+            "nextcloud.allow_any is on: anyone with nextcloud.secret can act as any user in any room, and clients"
+            " choose the URLs that this server requests; it is for tests and benchmarks only"
         )

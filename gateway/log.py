@@ -2,7 +2,7 @@
 
 How to log: each module has ``log = logging.getLogger("portunus.<area>")`` and logs with the standard library: a message
 in lower case and without a full stop, its values as arguments (``log.warning("backend %s refused a request", id)``,
-never an f-string), ``log.exception`` where the traceback is needed. structlog only formats what arrives here.
+never an f-string), ``log.exception`` where the traceback is needed. structlog only formats the records.
 
 A fault that a peer can cause at will is logged through ``gateway.limited_log``, once a minute for each cause.
 

@@ -6,7 +6,7 @@ from gateway.config.sections import Config
 
 
 def keys_that_need_restart(before: Config, after: Config) -> list[str]:
-    """Name the keys and sections that differ and cannot be changed by a reload."""
+    """Return the keys and sections that differ and that a reload cannot change."""
     values = {
         "http.listen": (before.http.listen, after.http.listen),
         "http.certificate": (before.http.certificate, after.http.certificate),

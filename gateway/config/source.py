@@ -85,7 +85,7 @@ class ConfigSource:
             raise self.error(at, "is missing" if missing else _plain(text)) from None
 
     def error(self, key: str, text: str) -> ConfigError:
-        """Return an error that names the origin of ``key`` and says what is wrong with its value."""
+        """Return an error that names the origin of ``key`` and the problem with its value."""
         return ConfigError(f"{self._variables.get(key) or f'{self._path}: {key}'}: {text}")
 
     # --- the environment

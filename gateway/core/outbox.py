@@ -2,7 +2,7 @@
 
 Invariant 3, one way out: messages for a session are appended here and nowhere else, and only its connection takes them
 out, in order. After a resume another connection drains the same outbox. A message that the kernel has accepted counts
-as delivered; one that was taken but not accepted is returned by ``rewind`` and sent again.
+as delivered; a message that was taken but not accepted is put back by ``rewind`` and sent again.
 
 Invariant 6, a slow client harms only itself: appending never blocks, and when the limit is exceeded the session ends.
 
@@ -127,5 +127,5 @@ class Outbox:
             self.size -= len(messages.popleft())
 
     def rewind(self) -> None:
-        """Return the taken messages that are not confirmed to the queue."""
+        """Put the taken but unconfirmed messages back into the queue."""
         self._taken = 0

@@ -75,7 +75,7 @@ def merge(shown: list[ParticipantEntry], changed: Iterable[Participant]) -> list
 
 
 def updated(entries: Iterable[ParticipantEntry], changed: Iterable[Participant]) -> list[ParticipantEntry]:
-    """Return ``entries`` with those of the sessions in ``changed`` replaced, and entries of new sessions appended.
+    """Replace the entries of the sessions in ``changed``, and append the entries of new sessions.
 
     The result has one entry per session, even if an argument has several.
     """

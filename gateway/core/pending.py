@@ -49,7 +49,7 @@ class PendingJoin:
             (self.entry,) = with_flags([self.entry], flags)
 
     def note_permissions(self, changed: Iterable[ParticipantEntry] | None) -> None:
-        """Keep the permissions of a ``participants`` request, which are newer than those of the answer to the join."""
+        """Keep the permissions of a ``participants`` request, which are newer than the answer to the join."""
         for participant in self._own(changed):
             if participant.permissions is not None:
                 self.permissions = participant.permissions

@@ -28,7 +28,7 @@ class RelayBudget:
     def refill(self, size: int, limits: Limits, outbox_fills: bool, now: float) -> float:
         """Add the bytes for the time since the last call; return 0 if a message of ``size`` bytes may be relayed.
 
-        Otherwise add its bytes again, and return the seconds after which to try again.
+        Otherwise return its bytes to the budget, and return the seconds until the next attempt.
         """
         rate, burst = float(limits.relayed_bytes_per_second), float(limits.relayed_bytes_burst)
         if not rate:
@@ -36,12 +36,12 @@ class RelayBudget:
             return 0.0
         if outbox_fills:
             rate /= SLOW_RATE_DIVISOR
-        before = burst
+        available = burst
         if self._filled_at is not None:
-            before = min(self.left + size + rate * (now - self._filled_at), burst)
+            available = min(self.left + size + rate * (now - self._filled_at), burst)
         self._filled_at = now
-        if before > 0:  # a long message may exceed the bytes left: else shorter ones could delay it for ever
-            self.left = before - size
+        if available > 0:  # a long message may exceed the bytes left: else shorter messages could delay it for ever
+            self.left = available - size
             return 0.0
-        self.left = before
-        return min(max(-before / rate, _SHORTEST_WAIT), _LONGEST_WAIT)
+        self.left = available
+        return min(max(-available / rate, _SHORTEST_WAIT), _LONGEST_WAIT)

@@ -53,7 +53,7 @@ class Throttle:
         failures = self._failures.pop(key, None)
         if failures is None:
             failures = deque()
-        self._failures[key] = failures  # to the end: the first entry has the oldest last failure
+        self._failures[key] = failures  # moved to the end: the first entry has the oldest last failure
         failures.append(now)
         _forget(failures, now)
         if len(self._failures) > MAX_ENTRIES:

@@ -14,7 +14,7 @@ UNLIMITED = float(1 << 60)  # more than any client sends
 
 
 class TokenBucket:
-    """The tokens left; a message is subtracted from both counts, and ``refill`` called when one is negative."""
+    """The tokens left; a message is subtracted from both counts, and ``refill`` is called when a count is negative."""
 
     __slots__ = ("_filled_at", "messages", "octets")
 
@@ -25,7 +25,7 @@ class TokenBucket:
 
     @classmethod
     def before_hello(cls, limits: Limits, now: float) -> Self:
-        """Return the allowance of a connection until its hello; it is not to be refilled."""
+        """Return the allowance of a connection until its hello; the caller never refills it."""
         bucket = cls(limits, now)
         bucket.messages = min(bucket.messages, limits.messages_before_hello or UNLIMITED)
         bucket.octets = min(bucket.octets, limits.bytes_before_hello or UNLIMITED)

@@ -90,22 +90,22 @@ def deadline(now: float, ttl: int | None) -> float | None:
     return now + ttl / NANOSECONDS if ttl is not None and ttl > 0 else None
 
 
-def same(one: Raw, other: Raw) -> bool:
+def same(first: Raw, second: Raw) -> bool:
     """Return whether two JSON texts have the same value; numbers compare by value, a boolean equals no number."""
-    if bytes(one) == bytes(other):
+    if bytes(first) == bytes(second):
         return True
     try:
-        return _equal(msgspec.json.decode(one), msgspec.json.decode(other))
+        return _equal(msgspec.json.decode(first), msgspec.json.decode(second))
     except (msgspec.DecodeError, RecursionError):  # a lone surrogate, or nested too deeply
         return False
 
 
-def _equal(one: object, other: object) -> bool:
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_equal(value, other[key]) for key, value in one.items())
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_equal, one, other))
-    return isinstance(one, bool) == isinstance(other, bool) and one == other
+def _equal(first: object, second: object) -> bool:
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first.keys() == second.keys() and all(_equal(value, second[key]) for key, value in first.items())
+    if isinstance(first, list) and isinstance(second, list):
+        return len(first) == len(second) and all(map(_equal, first, second))
+    return isinstance(first, bool) == isinstance(second, bool) and first == second
 
 
 def _size(key: str, value: Raw) -> int:

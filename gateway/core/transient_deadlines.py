@@ -41,7 +41,7 @@ class TransientDeadlines:
         return self._heap[0][0] if self._heap else None
 
     def take(self, now: float) -> tuple[RoomKey, str] | None:
-        """Remove one expired value from the heap and return its room and key; ``None`` when none has expired."""
+        """Remove an expired entry from the heap and return its room and key; ``None`` when none has expired."""
         at = self.next()
         if at is None or at > now:
             return None

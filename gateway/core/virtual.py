@@ -61,7 +61,7 @@ class VirtualSession:
         self.user = user  # opaque, shown to other clients
         self.flags = flags  # muted, talking, … (7.5)
         self.call_flags = call_flags
-        self.in_call = False  # initially, whatever ``call_flags`` say (7.1)
+        self.in_call = False  # initially, regardless of ``call_flags`` (7.1)
         self.actor = actor
         self.join_entries: dict[str, bytes] = {}  # encoded, by form
 

@@ -42,7 +42,7 @@ class Ack(Struct, frozen=True, gc=False):
 
 
 class Hello(Struct, frozen=True, gc=False):
-    """The handshake (3.1), or the shorter one that resumes a session (2.8)."""
+    """The handshake that opens (3.1) or resumes (2.8) a session."""
 
     version: str | None = None
     resumeid: str | None = None
@@ -91,7 +91,7 @@ Nanoseconds = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class Transient(Struct, frozen=True, gc=False):
-    """Sets or removes an entry of the room's transient data (10); without a ``value`` it is removed."""
+    """Sets or removes an entry of the room's transient data (10); an absent ``value`` removes the entry."""
 
     type: str | None = None
     key: str | None = None
@@ -172,7 +172,7 @@ def decode_internal(params: Raw) -> InternalParams:
 
 # A JSON text may escape a lone surrogate, which encodes no character: JavaScript writes one for a string that was cut
 # in the middle of an emoji. msgspec rejects it even in a skipped value. Such a message is decoded a second time, with
-# the surrogate replaced by U+FFFD, whose escape is as long, and the relayed value is cut out of the original text.
+# the surrogate replaced by U+FFFD, whose escape has the same length; the relayed value is cut out of the original text.
 _SURROGATES = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
 )

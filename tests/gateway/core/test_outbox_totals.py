@@ -28,7 +28,7 @@ def test_outboxes_within_the_limit_stay(limit: int) -> None:
     assert sessions_to_end([holding(message_of(1000)) for _ in range(3)], limit) == []
 
 
-def test_largest_outbox_goes_first_and_no_more_than_needed() -> None:
+def test_largest_outboxes_are_ended_first_and_no_more_than_needed() -> None:
     small, large, middle = holding(message_of(100)), holding(message_of(5000)), holding(message_of(1001))
     assert sessions_to_end([small, large, middle], 5000) == [large]
     assert sessions_to_end([small, large, middle], 1100) == [large, middle]

@@ -47,7 +47,7 @@ def test_each_section_needs_its_permission(names: list[str], sections: list[str]
 
 
 @pytest.mark.parametrize("name", ["publish-media", "publish-audio", "publish-video"])
-def test_one_medium_is_enough_to_negotiate(name: str) -> None:
+def test_permission_for_one_media_kind_is_enough_to_negotiate(name: str) -> None:
     assert Permissions.of([name]).may_publish_something()
 
 

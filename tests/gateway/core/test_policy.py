@@ -71,10 +71,10 @@ def test_no_share_is_below_a_floor_that_fits(rules: QualityRules, call: list[Str
 
 @given(qualities(), calls, streams, st.integers(0, 40), st.integers(0, 2))
 def test_additional_publisher_increases_no_share(
-    rules: QualityRules, call: list[StreamDemand], newcomer: StreamDemand, sessions: int, more: int
+    rules: QualityRules, call: list[StreamDemand], additional: StreamDemand, sessions: int, more: int
 ) -> None:
     before = share_bitrate(rules, call, sessions)
-    after = share_bitrate(rules, [*call, newcomer], sessions + more)
+    after = share_bitrate(rules, [*call, additional], sessions + more)
     assert all(new.bitrate <= old.bitrate for new, old in zip(after, before, strict=False))
 
 
