@@ -37,7 +37,7 @@ class AcknowledgedOutbox(Outbox):
         """Do nothing: a message that the kernel has accepted may still not reach the client."""
 
     def acknowledge(self, received: int) -> bool:
-        """Drop the first ``received`` messages of the session; return ``False`` for an impossible count."""
+        """Drop the first ``received`` messages of the session; ``False``: more than were sent, or fewer than before."""
         count = received - self._acknowledged
         if received > self._sent or count < 0:
             return False

@@ -25,7 +25,7 @@ _absolute = re.compile(
 _host_name = re.compile(r"[a-z0-9_][a-z0-9._-]*")
 _encoded = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _unreserved = re.compile(r"[A-Za-z0-9._~-]")
-_unsafe = re.compile(r"[^A-Za-z0-9._~/%!$&'()*+,;=:@-]+")  # in a path (RFC 3986, 3.3)
+_unsafe = re.compile(r"[^A-Za-z0-9._~/%!$&'()*+,;=:@-]+")  # characters to encode in a path (RFC 3986, 3.3)
 _dot_segment = re.compile(r"/\.{1,2}(?:;[^/]*)?/")  # also with parameters, which some servers remove first
 _default_ports = {"http": 80, "https": 443}
 

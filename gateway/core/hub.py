@@ -46,17 +46,17 @@ class Hub:
     def __init__(self) -> None:
         self.sessions: dict[str, Session] = {}  # by SessionId; str, so that a look-up costs no conversion
         self.rooms: dict[RoomKey, Room] = {}
-        self.internals: dict[SessionId, Session] = {}  # of all backends
+        self.internals: dict[SessionId, Session] = {}  # internal clients of all backends
         self.virtuals: dict[str, VirtualSession] = {}  # by SessionId
         self.pending_joins = PendingJoins()
         self._resumable: dict[ResumeId, Session] = {}
-        self._random_parts: set[str] = set()  # of the ids of all sessions
+        self._random_parts: set[str] = set()  # of the public and resume ids of all sessions
         self._sessions_by_user: dict[tuple[str, str], dict[SessionId, Session]] = {}
         self._sessions_by_room_session: dict[tuple[str, RoomSessionId], Session] = {}
         self._session_counts: dict[str, int] = {}
         self._deadlines: dict[SessionId, Session] = {}  # sessions with an expiry or a join deadline
         self._transient_deadlines = TransientDeadlines(self._deadline_of_value)
-        self._per_network: dict[int, int] = {}  # sessions of clients, connected or not
+        self._per_network: dict[int, int] = {}  # number of client sessions by network, connected or not
 
     # -- look-ups
 
@@ -120,7 +120,7 @@ class Hub:
     # -- sessions
 
     def open(self, session: Session, now: float, network: int | None = None) -> None:
-        """Add a session; count a client's session for ``network``, which sent the hello.
+        """Add a session; count a client's session for ``network``, that of its address.
 
         Raises:
             LimitReached: nothing has changed.

@@ -20,7 +20,7 @@ class Offline(Enum):
     """How a message is queued while its session has no connection."""
 
     KEEP = 0
-    REFRESH_ONCE = 1  # a request to reload the chat; the first one in the queue is enough
+    REFRESH_ONCE = 1  # a request to reload the chat; one in the queue is enough
 
 
 class Outbox:
@@ -98,7 +98,7 @@ class Outbox:
         return len(self._messages) > self._taken
 
     def take(self, at_most: int) -> list[bytes]:
-        """Take messages in order until their size reaches ``at_most`` bytes; then ``confirm`` or ``rewind``."""
+        """Take messages in order until their size reaches ``at_most`` bytes; the caller then confirms or rewinds."""
         messages = self._messages
         taken = self._taken
         if not taken and self.size <= at_most:

@@ -151,9 +151,9 @@ def _come_verb(number: int) -> str:
 class DecodableCodecs:
     """The codecs of one media kind that a session decodes, as far as its descriptions show it."""
 
-    offered: frozenset[str] | None = None  # by its offers, which list all codecs it decodes; ``None``: it sent no offer
-    accepted: frozenset[str] = frozenset()  # by its answers
-    rejected: frozenset[str] = frozenset()  # by its answers
+    offered: frozenset[str] | None = None  # in its offers, which list all codecs it decodes; ``None``: it sent no offer
+    accepted: frozenset[str] = frozenset()  # codecs that its answers accepted
+    rejected: frozenset[str] = frozenset()  # codecs that its answers rejected
 
     def can_decode(self, codec: str) -> bool:
         """Return whether the session decodes a codec; ``True`` if unknown."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from gateway.core.limits import Limits
 
-SLOW_RATE_DIVISOR = 16  # of the rate, while the outbox of a recipient fills up
-FULL_OUTBOX_DIVISOR = 4  # of the outbox limit: a fuller outbox counts as filling up
+SLOW_RATE_DIVISOR = 16  # divides the rate while the outbox of a recipient fills up
+FULL_OUTBOX_DIVISOR = 4  # divides the outbox limit: a fuller outbox counts as filling up
 SENDER_BURST = 4096  # bytes that each sender may relay beyond the budget
 SENDER_RATE = 512  # bytes per second
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.05, 1.0  # seconds

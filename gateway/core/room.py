@@ -50,7 +50,7 @@ class Room:
         self.properties = properties  # opaque; empty when Nextcloud gave none
         self.members: dict[SessionId, Session] = {}
         self.in_call: set[SessionId] = set()  # members in the call (7.1)
-        self.users: list[ParticipantEntry] = []  # of the last ``incall`` request (7.3)
+        self.users: list[ParticipantEntry] = []  # the list of the last ``incall`` request (7.3)
         self.listed = False  # whether Nextcloud has listed the participants: a missing member is not in the call
         self.virtuals: dict[SessionId, VirtualSession] = {}
         self.transient = TransientData()

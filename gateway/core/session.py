@@ -97,8 +97,8 @@ class Session:
         self.actor = actor_of(user) if client_type is ClientType.FEDERATION else None  # its identity at Nextcloud
         self.permissions = Permissions()
         self.description_bucket = ByteBucket()
-        self.location: GeoLocation = UNKNOWN  # of the client that is connected now
-        self.network: int | None = None  # of the address that sent the hello; None: not counted
+        self.location: GeoLocation = UNKNOWN  # location of the connected client
+        self.network: int | None = None  # network of the client's address at its hello; None: not counted
         self.open = True
         self.connection: ConnectionId | None = None
         self.expires_at: float | None = None
@@ -109,13 +109,13 @@ class Session:
         self.room_session_given = False
         self.evicted_by: bytes | None = None  # queued event that ends the session once delivered (2.7)
         self.senders: dict[str, bytes] = {}
-        self.join_entries: dict[str, bytes] = {}  # encoded, by form
+        self.join_entries: dict[str, bytes] = {}  # encoded join entry, by form
         managed = INTERNAL_INCALL in features
         self.call_flags = INTERNAL_CALL_FLAGS if self.is_internal and not managed else 0
-        self.virtuals: dict[str, VirtualSession] = {}  # of an internal client, by the name it chose
+        self.virtuals: dict[str, VirtualSession] = {}  # virtual sessions of an internal client, by the name it chose
         self.relay_budget = RelayBudget()  # for messages to this session
         self.relay_share = ByteBucket()  # for messages of this session beyond the budget of their recipients
-        self.received = 0  # messages received from the client since its hello, refused ones included
+        self.received = 0  # messages received from the client since its hello, refused messages included
 
     def attach(self, connection: ConnectionId) -> ConnectionId | None:
         """Make a connection the current one and return the connection that it replaces."""

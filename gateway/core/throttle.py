@@ -20,7 +20,7 @@ MEMORY = 43_200.0  # seconds that a failure is remembered
 SWEEP_PERIOD = 60.0  # seconds
 MAX_ENTRIES = 100_000  # pairs of address and action; bounds the memory that IPv6 networks can take
 
-_HOST_BITS = 64  # of an IPv6 address
+_HOST_BITS = 64  # bits of an IPv6 address that a host can choose
 
 
 class ThrottledAction(Enum):

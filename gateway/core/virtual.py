@@ -63,7 +63,7 @@ class VirtualSession:
         self.call_flags = call_flags
         self.in_call = False  # initially, regardless of ``call_flags`` (7.1)
         self.actor = actor
-        self.join_entries: dict[str, bytes] = {}  # encoded, by form
+        self.join_entries: dict[str, bytes] = {}  # encoded join entry, by form
 
 
 class VirtualSessionLeft(Struct, frozen=True):

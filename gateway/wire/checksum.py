@@ -23,7 +23,7 @@ def verify(secret: str, random: str, checksum: str, body: bytes) -> bool:
     """Return whether ``checksum`` is that of this request; compares in constant time, case-sensitive."""
     try:
         return hmac.compare_digest(sign(secret, random, body).encode(), _octets(checksum))
-    except UnicodeEncodeError:  # a surrogate that encodes no byte of a header: never part of a valid checksum
+    except UnicodeEncodeError:  # a surrogate that stands for no byte of a header: the checksum is wrong
         return False
 
 

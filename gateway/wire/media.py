@@ -12,9 +12,9 @@ from msgspec import Raw, Struct
 
 from gateway.wire.client import ABSENT, given, has_lone_surrogate, without_lone_surrogates
 
-# types of messages that are for the SFU
+# Types of messages to the SFU.
 SFU_TYPES = frozenset({"offer", "answer", "candidate", "endOfCandidates", "selectStream", "requestoffer", "sendoffer"})
-CONTROL = "control"  # type of the ``data`` that clients act upon in a ``message`` as in a ``control`` message (5.3)
+CONTROL = "control"  # type of ``data`` that clients obey in a ``message`` as in a ``control`` message (5.3)
 ROOM_TYPES = frozenset({"audio", "video", "screen"})
 
 

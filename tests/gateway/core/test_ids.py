@@ -46,9 +46,9 @@ def test_public_id_is_recognised() -> None:
         pytest.param(lambda public, private: f"r-{public}", id="an id with a prefix"),
         pytest.param(lambda public, private: "", id="an empty text"),
         pytest.param(lambda public, private: "nc", id="a Nextcloud session id"),
-        pytest.param(lambda public, private: "äöü", id="no ASCII"),
-        pytest.param(lambda public, private: "\ud800", id="half a surrogate pair"),
-        pytest.param(lambda public, private: "A", id="no base64"),
+        pytest.param(lambda public, private: "äöü", id="non-ASCII text"),
+        pytest.param(lambda public, private: "\ud800", id="a lone surrogate"),
+        pytest.param(lambda public, private: "A", id="text that is not base64"),
     ],
 )
 def test_other_text_is_not_a_public_id(other: Callable[[str, str], str]) -> None:

@@ -103,10 +103,10 @@ def test_without_a_budget_each_stream_has_its_own_limit() -> None:
 
 def test_camera_in_a_one_to_one_call_may_have_more() -> None:
     rules = QualityRules(ceiling=400_000, one_to_one=1_000_000)
-    two = [(1_000_000, "a camera in a call of 2 may have up to 1000 kbit/s")] * 2
-    assert reasons(rules, CAMERA, CAMERA, sessions=2) == two
-    more = "a camera may have up to 400 kbit/s in a call of more than 2"
-    assert reasons(rules, CAMERA, CAMERA, sessions=3) == [(400_000, more)] * 2
+    of_two = [(1_000_000, "a camera in a call of 2 may have up to 1000 kbit/s")] * 2
+    assert reasons(rules, CAMERA, CAMERA, sessions=2) == of_two
+    reason = "a camera may have up to 400 kbit/s in a call of more than 2"
+    assert reasons(rules, CAMERA, CAMERA, sessions=3) == [(400_000, reason)] * 2
     assert reasons(QualityRules(ceiling=400_000), CAMERA, sessions=1)[0][0] == 400_000
 
 
@@ -122,11 +122,11 @@ def test_reason_names_the_streams_that_share_the_budget() -> None:
         (450_000, "a screen may have up to 450 kbit/s"),
         (150_000, "1 camera has the 150 kbit/s that 1 screen left of the room's budget"),
     ]
-    why = "2 screens come first, except for the floor of 2 cameras, within the room's 600 kbit/s"
-    left = "2 cameras share the 200 kbit/s that 2 screens left of the room's budget"
-    assert reasons(rules, SCREEN, SCREEN, CAMERA, CAMERA) == [(200_000, why)] * 2 + [(100_000, left)] * 2
-    few = "7 video streams share the room's 600 kbit/s, which is less than the floor of 100 kbit/s for each"
-    assert reasons(rules, *[CAMERA] * 6, SCREEN) == [(85_714, few)] * 7
+    of_screen = "2 screens come first, except for the floor of 2 cameras, within the room's 600 kbit/s"
+    of_camera = "2 cameras share the 200 kbit/s that 2 screens left of the room's budget"
+    assert reasons(rules, SCREEN, SCREEN, CAMERA, CAMERA) == [(200_000, of_screen)] * 2 + [(100_000, of_camera)] * 2
+    below_floor = "7 video streams share the room's 600 kbit/s, which is less than the floor of 100 kbit/s for each"
+    assert reasons(rules, *[CAMERA] * 6, SCREEN) == [(85_714, below_floor)] * 7
     alone = QualityRules(room_budget=600_000)
     assert reasons(alone, SCREEN) == [(600_000, "1 screen comes first within the room's 600 kbit/s")]
 

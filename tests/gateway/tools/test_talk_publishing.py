@@ -67,9 +67,9 @@ async def until_published(fake: FakeMcu, count: int) -> None:
 async def test_lost_streams_are_republished_from_new_peer_connections(fake: tuple[FakeMcu, TalkPublisher]) -> None:
     mcu, publishing = fake
     camera, screen = FakePeer(), FakePeer()
-    made = [FakePeer(), FakePeer()]
-    cameras = iter([camera, made[0]])
-    screens = iter([screen, made[1]])
+    replacements = [FakePeer(), FakePeer()]
+    cameras = iter([camera, replacements[0]])
+    screens = iter([screen, replacements[1]])
     assert await publishing.publish("video", lambda: next(cameras)) is camera
     assert await publishing.publish("screen", lambda: next(screens)) is screen
     sids = {publication.sid for publication in publishing.publications.values()}
@@ -80,8 +80,8 @@ async def test_lost_streams_are_republished_from_new_peer_connections(fake: tupl
     assert screen.closed
     tasks = [publication.task for publication in publishing.publications.values() if publication.task is not None]
     await asyncio.gather(*tasks)
-    assert [publication.connection for publication in publishing.publications.values()] == made
-    assert [len(peer.answers) for peer in made] == [1, 1]
+    assert [publication.connection for publication in publishing.publications.values()] == replacements
+    assert [len(peer.answers) for peer in replacements] == [1, 1]
     assert sids.isdisjoint(publication.sid for publication in publishing.publications.values())
 
 
