@@ -120,7 +120,7 @@ class Hub:
     # -- sessions
 
     def open(self, session: Session, now: float, network: int | None = None) -> None:
-        """Add a session; count a client's session for ``network``, that of its address.
+        """Add a session; count a client's session for ``network``, the network of its address.
 
         Raises:
             LimitReached: nothing has changed.
