@@ -46,7 +46,7 @@ class JanusInstallation:
     command: str  # installs it
 
     def check_installed(self) -> None:
-        """Check that it is there.
+        """Check that it is installed.
 
         Raises:
             pytest.UsageError: it is not; the text names the command that installs it.

@@ -1,6 +1,6 @@
 """A SIP bridge as the protocol document describes it: an internal client that makes and receives phone calls.
 
-It publishes the mixed audio of its phones; each phone is a virtual session. It uses nothing of the gateway but the
+It publishes the mixed audio of its phones; each phone is a virtual session. It uses no code of the gateway but the
 Talk client.
 
 Source: signaling API, Internal clients, Control messages, Start dialout.

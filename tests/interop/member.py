@@ -30,7 +30,7 @@ class Member:
 
     def __init__(self, gateway: str, nextcloud: FakeNextcloud, name: str, number: int) -> None:
         self.name = name
-        self.number = number  # that the pictures show
+        self.number = number  # shown by the pictures
         self.frequency = 400.0 + 100 * number  # of the tone, Hz
         self.client = TalkClient(gateway, nextcloud.url)
         self.published: dict[str, PublishingPeer] = {}

@@ -1,7 +1,7 @@
 """Members of a call that recover from the loss of their SFU (docs/mcu.md, "When streams are lost").
 
-(a) can be asked to offer again, (b) know the protocol document only. Both request a received stream again when its
-connection has failed, but leave the gateway time to offer it unrequested.
+Group (a) offers again at the gateway's request, group (b) knows the protocol document only. Both request a received
+stream again when its connection has failed, but leave the gateway time to offer it unrequested.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.media import PublishingPeer
 
 ANSWER_TIMEOUT = 60.0  # seconds; the gateway waits for its SFU
 GRACE = 5.0  # seconds after a connection failed in which the client leaves the recovery to the gateway
-REQUEST_INTERVAL = 10.0  # seconds between two requests, as of Talk's clients
+REQUEST_INTERVAL = 10.0  # seconds between two requests, as in Talk's clients
 
 
 class _ReconnectingMember(Member):
@@ -64,7 +64,7 @@ class _ReconnectingMember(Member):
 
 
 class RepublishingMember(_ReconnectingMember):
-    """Group (a): offers again when the gateway asks for it, by the shipped publishing client."""
+    """Group (a): offers again at the gateway's request, with the shipped publishing client."""
 
     def __init__(self, gateway: str, nextcloud: FakeNextcloud, name: str, number: int) -> None:
         super().__init__(gateway, nextcloud, name, number)
@@ -94,7 +94,7 @@ class RepublishingMember(_ReconnectingMember):
         return isinstance(self.connection, PublishingPeer) and self.connection.pc.connectionState == "connected"
 
     async def begin(self) -> None:
-        """Publish, and again when the gateway asks for it."""
+        """Publish, and again at the gateway's request."""
         await self.publishing.publish("video", self._connect)
         self.run_in_background(self._republish_after_failures())
 

@@ -1,4 +1,4 @@
-"""The codec policy with real media: codecs that the server allows, and codecs that all in the room can decode."""
+"""The codec policy with real media: codecs that the server allows, and codecs that all sessions in the room decode."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def test_codec_that_the_server_does_not_allow_is_not_used(sfu: str, loopba
 
 async def test_codec_that_a_session_in_the_room_cannot_decode_is_not_used(gateway: CallGateway) -> None:
     anna, ben = await gateway.join("anna", 1), await gateway.join("ben", 2)
-    await ben.publish(video_codec="video/VP8")  # the only codec that he decodes
+    await ben.publish(video_codec="video/VP8")  # the only codec that ben decodes
     await anna.publish(fields={"videocodec": "h264,vp8"})
     await ben.request_offer(anna)
     await ben.wait_for_picture(anna)

@@ -108,7 +108,7 @@ class QualityCall:
         await received.peer.until(lambda: sum(received.peer.frames.values()) >= 5, "a picture of the page")
 
     async def change(self, publishers: int) -> None:
-        """Have members join or leave until there are so many publishers, the page included, and wait for a phase."""
+        """Have members join or leave until there are ``publishers``, the page included, and wait for a phase."""
         missing = publishers - 1 - len(self.others)
         for member in [self.others.pop() for _ in range(-missing)]:
             await member.set_in_call(0)

@@ -35,7 +35,9 @@ class TwoJanusGateway:
 
     def __init__(self, stack: AsyncExitStack, nextcloud: FakeNextcloud, janus: list[JanusProcess]) -> None:
         self.janus = janus
-        self.servers = [JanusServerSettings(one.url, api_secret=API_SECRET, admin_key=ADMIN_KEY) for one in janus]
+        self.servers = [
+            JanusServerSettings(process.url, api_secret=API_SECRET, admin_key=ADMIN_KEY) for process in janus
+        ]
         self.nextcloud = nextcloud
         self.url = ""
         self._gateway: Gateway
@@ -76,7 +78,7 @@ class TwoJanusGateway:
 
     async def rooms(self) -> list[int]:
         """Return the number of rooms on each running Janus."""
-        return [len(await one.rooms()) for one in self.janus if one.runs]
+        return [len(await process.rooms()) for process in self.janus if process.runs]
 
     async def join(self, name: str, number: int) -> tuple[Member, TalkPublisher]:
         """Return a member that has joined the call, and its publishing client, which can be asked to offer again."""
@@ -186,7 +188,7 @@ async def test_streams_are_placed_by_country_and_forwarded_between_janus(cluster
     received = await ben.wait_for_picture(anna)
     await received.peer.wait_for_tone(anna.frequency)
     assert await cluster.rooms() == [1, 1]
-    assert [len(await one.handles()) for one in cluster.janus] == [2, 2]
+    assert [len(await process.handles()) for process in cluster.janus] == [2, 2]
     await publish(anna, anna_publishing)  # from another PeerConnection, which is placed in Germany
     await ben.wait_for_picture(anna, other_than=received.sid)
     assert await cluster.rooms() == [0, 1]

@@ -1,4 +1,4 @@
-"""Calls under difficulties: an SFU that starts later, revoked permissions, bitrate limits, refused requests."""
+"""Calls with faults: an SFU that starts later, revoked permissions, bitrate limits, refused requests."""
 
 from __future__ import annotations
 

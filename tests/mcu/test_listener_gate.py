@@ -44,8 +44,8 @@ async def test_events_are_held_until_the_call_has_returned_and_sent_in_order() -
     gate = ListenerGate(listener)
 
     async def publish() -> str:
-        gate.send(lambda it: it.on_media(MediaKind.AUDIO, True))
-        gate.send(lambda it: it.on_candidate(CANDIDATE))
+        gate.send(lambda receiver: receiver.on_media(MediaKind.AUDIO, True))
+        gate.send(lambda receiver: receiver.on_candidate(CANDIDATE))
         gate.open_soon()
         return "answer"
 
@@ -58,14 +58,14 @@ async def test_events_are_held_until_the_call_has_returned_and_sent_in_order() -
 async def test_events_pass_at_once_when_the_gate_is_open() -> None:
     gate, listener = open_gate()
     await asyncio.sleep(0)
-    gate.send(lambda it: it.on_offer(WITHOUT_MEDIA))
+    gate.send(lambda receiver: receiver.on_offer(WITHOUT_MEDIA))
     assert listener.calls == [WITHOUT_MEDIA]
 
 
 async def test_end_before_the_call_has_returned_is_sent_after_it() -> None:
     gate, listener = open_gate()
     gate.close(CloseReason.LOST)
-    gate.send(lambda it: it.on_offer(WITHOUT_MEDIA))
+    gate.send(lambda receiver: receiver.on_offer(WITHOUT_MEDIA))
     assert listener.calls == []
     await asyncio.sleep(0)
     assert listener.calls == [CloseReason.LOST]
@@ -76,13 +76,13 @@ async def test_no_event_is_sent_after_the_end() -> None:
     await asyncio.sleep(0)
     gate.close(CloseReason.FAILED)
     gate.close(CloseReason.LOST)
-    gate.send(lambda it: it.on_offer(WITHOUT_MEDIA))
+    gate.send(lambda receiver: receiver.on_offer(WITHOUT_MEDIA))
     assert listener.calls == [CloseReason.FAILED]
 
 
 async def test_close_by_the_gateway_drops_held_events() -> None:
     gate, listener = open_gate()
-    gate.send(lambda it: it.on_offer(WITHOUT_MEDIA))
+    gate.send(lambda receiver: receiver.on_offer(WITHOUT_MEDIA))
     gate.close(None)
     await asyncio.sleep(0)
     assert listener.calls == []

@@ -1,4 +1,4 @@
-"""A stream has one publisher at a time; calls for it wait for their turn, for its publisher, and not for ever."""
+"""A stream has one publisher at a time; calls for it take turns, wait for its publisher, and time out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Registry = PublisherRegistry[PlainPublisher]
 
 
 def ignore(publisher: PlainPublisher | None) -> None:
-    """Let a call wait."""
+    """Raise no error, so that the call keeps waiting."""
 
 
 def unreachable() -> str:
@@ -147,13 +147,13 @@ async def test_check_is_made_at_each_change_and_its_error_ends_the_wait() -> Non
 
 async def test_cancelled_wait_leaves_nothing() -> None:
     registry: Registry = PublisherRegistry()
-    one, other = (asyncio.create_task(registry.wait_for_change(ALICE)) for _ in range(2))
+    cancelled, waiting = (asyncio.create_task(registry.wait_for_change(ALICE)) for _ in range(2))
     await turns()
-    one.cancel()
+    cancelled.cancel()
     await turns()
     registry.changed(PlainPublisher())
-    await other
-    assert one.cancelled()
+    await waiting
+    assert cancelled.cancelled()
     assert registry._waiting == {}
 
 

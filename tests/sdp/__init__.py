@@ -1,1 +1,1 @@
-"""Tests of the session description package; they run without a loop, without time, without IO but fixtures."""
+"""Tests of the session description package; they need no event loop, no clock, and no IO except for fixtures."""

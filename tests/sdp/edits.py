@@ -94,14 +94,14 @@ def problems(section: MediaSection) -> set[str]:
     }
     unmapped = {f"{token} without rtpmap" for token in formats - mapped - STATIC}
     orphans = {
-        f"{one.type} retransmits a removed payload type"
-        for one in found
-        if one.codec == "rtx" and str(one.apt) not in formats
+        f"{payload.type} retransmits a removed payload type"
+        for payload in found
+        if payload.codec == "rtx" and str(payload.apt) not in formats
     }
     reds = {
-        f"{one.type} names a removed payload type"
-        for one in found
-        if one.codec == "red" and not _complete(one.fmtp, formats)
+        f"{payload.type} names a removed payload type"
+        for payload in found
+        if payload.codec == "red" and not _complete(payload.fmtp, formats)
     }
     return dangling | unmapped | orphans | reds
 

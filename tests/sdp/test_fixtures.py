@@ -84,9 +84,9 @@ def test_fixtures_are_serialised_byte_for_byte(recorded: Recorded) -> None:
 def test_fixtures_have_identity_mids_and_payload_types(recorded: Recorded) -> None:
     description = parse(recorded.text)
     check(description)
-    one = identity(description)
-    assert one.ufrags
-    assert one.fingerprints
+    found = identity(description)
+    assert found.ufrags
+    assert found.fingerprints
     for section in description.media:
         assert section.rejected or section.mid is not None
         assert problems(section) == set()
@@ -128,7 +128,7 @@ def test_offers_of_different_peer_connections_have_different_identities() -> Non
         for each in ALL
         if each.type == "offer" and each.program != "janus" and not each.name.endswith("-before")
     ]
-    assert not any(one.same_peer_connection(other) for one, other in combinations(offers, 2))
+    assert not any(first.same_peer_connection(second) for first, second in combinations(offers, 2))
 
 
 @pytest.mark.parametrize("program", ["chromium", "firefox"])

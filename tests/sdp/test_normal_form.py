@@ -67,7 +67,7 @@ def test_transport_protocol_gets_upper_case() -> None:
 @pytest.mark.parametrize(
     "line", ["M=video 9 UDP/TLS/RTP/SAVPF 96", "A=mid:1", "a=x\rm=video", "a=x\x00", "a=\ty", "a=\x7f"]
 )
-def test_line_that_readers_take_differently_is_refused(line: str) -> None:
+def test_line_that_parsers_read_differently_is_refused(line: str) -> None:
     with pytest.raises(SdpError, match=r"Line 7"):
         normal(HEAD + VIDEO + line + "\r\n")
 

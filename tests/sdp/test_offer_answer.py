@@ -1,4 +1,4 @@
-"""The rules between an offer and its answer, and what can be mended (RFC 3264, RFC 8829 5.3, RFC 9143)."""
+"""The rules between an offer and its answer, and the mending of answers (RFC 3264, RFC 8829 5.3, RFC 9143)."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def broken(offer: str, answer: str) -> list[str]:
 
 
 def mended(offer: str, answer: str) -> Description:
-    """Mend an answer and return it; nothing may be wrong with it then."""
+    """Mend an answer, check that it then breaks no rule, and return it."""
     description = parse(answer)
     mend(parse(offer), description)
     assert violations(parse(offer), description) == []
@@ -149,14 +149,14 @@ def test_section_that_the_offer_rejects_stays_rejected() -> None:
     assert answer.media[1].direction == "inactive"
 
 
-def test_rejected_section_that_the_offer_bundles_all_the_same_is_rejected() -> None:
+def test_section_with_port_0_in_the_offers_bundle_is_rejected() -> None:
     answer = mended(OFFER.replace("m=video 9", "m=video 0"), ANSWER.replace("a=mid:1", "a=mid:1\na=bundle-only"))
     assert [port for _, port, _ in sections(answer)] == [9, 0, 9]
     assert bundles(answer) == [("0", "2")]
     assert "bundle-only" not in str(answer)
 
 
-def test_only_section_that_is_stopped_leaves_no_group() -> None:
+def test_no_group_is_left_when_the_only_section_is_stopped() -> None:
     offer = OFFER[: OFFER.index("m=video")].replace("BUNDLE 0 1 2", "LS 0").replace("m=audio 9", "m=audio 0")
     answer = ANSWER[: ANSWER.index("m=video")].replace("BUNDLE 0 1 2", "BUNDLE 0")
     description = mended(offer, answer)
@@ -233,9 +233,9 @@ def test_rejecting_twice_changes_nothing() -> None:
 def test_any_pair_of_descriptions_is_checked_and_mended_without_an_exception(
     recorded: Recorded, offer: str, answer: str
 ) -> None:
-    for one, other in ((BY_ID[recorded.answers].text, answer), (offer, recorded.text), (offer, answer)):
+    for offer_text, answer_text in ((BY_ID[recorded.answers].text, answer), (offer, recorded.text), (offer, answer)):
         try:
-            offered, answered = parse(one), parse(other)
+            offered, answered = parse(offer_text), parse(answer_text)
         except SdpError:
             continue
         mend(offered, answered)
@@ -312,7 +312,9 @@ def test_transport_is_that_of_the_first_accepted_section_of_the_group() -> None:
     assert transport_mid(offer) is None
 
 
-@pytest.mark.parametrize("recorded", [one for one in ALL if not one.answers], ids=lambda one: one.id)
+@pytest.mark.parametrize(
+    "recorded", [recorded for recorded in ALL if not recorded.answers], ids=lambda recorded: recorded.id
+)
 def test_rejection_of_every_section_is_a_valid_answer(recorded: Recorded) -> None:
     offer = parse(recorded.text)
     answer = rejection(offer)

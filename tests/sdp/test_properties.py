@@ -1,4 +1,4 @@
-"""Any text is parsed or refused with ``SdpError``, and each edit keeps its promises on all that parse."""
+"""Any text is parsed or refused with ``SdpError``, and each edit keeps its promises on every text that parses."""
 
 from __future__ import annotations
 

@@ -15,6 +15,6 @@ __all__ = ["loopback"]
 
 @pytest_asyncio.fixture(params=PARAMETERS)
 async def sfu(request: pytest.FixtureRequest, loopback: None) -> AsyncIterator[Sfu]:
-    """Return an SFU that accepts streams; it has none."""
+    """Yield an SFU that accepts streams and has none."""
     async with open_sfu(request.param) as opened:
         yield opened

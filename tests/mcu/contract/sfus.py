@@ -1,4 +1,4 @@
-"""The SFUs that the contract is tested on; each asks the SFU, not the gateway's objects, how many streams it has."""
+"""The SFUs that the contract is tested on; streams are counted on the SFU, not in the gateway's objects."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Sfu(ABC):
         """Return how many PeerConnections, of publishers and subscribers, the SFU holds now."""
 
     async def clean(self) -> None:
-        """Wait until nothing is left on the SFU, which cleans up by itself after a cancelled call."""
+        """Wait until the SFU has no stream: it cleans up by itself after a cancelled call."""
         try:
             async with asyncio.timeout(CLEAN):
                 while await self.open_streams() > 0:  # noqa: ASYNC110 - no SFU notifies of the end of its clean-up
@@ -49,7 +49,7 @@ class InprocessSfu(Sfu):
         self.mcu: Mcu = InprocessMcu(InprocessSettings(address="127.0.0.1"))
 
     async def open_streams(self) -> int:
-        """Count publishers, subscribers and tasks: a PeerConnection that is opened or closed has a task."""
+        """Count publishers, subscribers and tasks: a PeerConnection that is being opened or closed has a task."""
         tasks = [task for task in asyncio.all_tasks() if task.get_name().startswith("inprocess-") and not task.done()]
         (sfu,) = self.mcu.status().sfus
         return sfu.publishers + sfu.subscribers + len(tasks)
@@ -66,7 +66,7 @@ class JanusSfu(Sfu):
         self.mcu: Mcu = JanusMcu(servers, timeout=10.0)
 
     async def open_streams(self) -> int:
-        """Count handles without the gateway's own one, or rooms: a room may outlive its handles."""
+        """Count handles other than the control handle, or rooms if there are more: rooms may outlive their handles."""
         return sum([max(len(await janus.handles()) - 1, len(await janus.rooms())) for janus in self._janus])
 
     async def describe(self) -> str:
@@ -121,7 +121,7 @@ async def open_sfu(name: str) -> AsyncIterator[Sfu]:
         ready = asyncio.Event()
 
         def on_state(status: McuStatus) -> None:
-            if all(it.state is SfuState.READY for it in status.sfus):
+            if all(part.state is SfuState.READY for part in status.sfus):
                 ready.set()
 
         await sfu.mcu.start(on_state)

@@ -43,7 +43,7 @@ async def test_two_subscribers_receive_audio_video_and_data_of_their_publisher(s
             lambda: {(MediaKind.AUDIO, True), (MediaKind.VIDEO, True)} <= set(alice.media), "that media flow"
         )
         found = sfu.mcu.status().sfus
-        assert (sum(it.publishers for it in found), sum(it.subscribers for it in found)) == (2, 2)
+        assert (sum(part.publishers for part in found), sum(part.subscribers for part in found)) == (2, 2)
         assert await sfu.open_streams() == 4
         await bob.publisher.close()
         await alice.publisher.close()

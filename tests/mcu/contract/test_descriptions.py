@@ -78,7 +78,7 @@ async def connect(harness: FlowHarness, userid: str) -> tuple[FakeClient, Record
     return again, connection
 
 
-async def test_each_description_is_parsed_and_serialised_once_on_its_way(sfu: Sfu) -> None:
+async def test_each_description_is_parsed_and_serialised_once_in_the_gateway(sfu: Sfu) -> None:
     remote = isinstance(sfu, JanusSfu)  # only then descriptions are serialised for the SFU, too
     async with FlowHarness(sfu=sfu.mcu) as harness, PublishingPeer(33, 500.0, video=False) as peer:
         alice, to_alice = await connect(harness, "alice")

@@ -27,7 +27,7 @@ async def test_second_publisher_replaces_the_first(sfu: Sfu) -> None:
         await again.peer.wait_for_picture(22)
         assert old.closed == []
         assert await sfu.open_streams() == 2
-        await old.publisher.close()  # of no consequence: it is closed
+        await old.publisher.close()  # no effect: it is closed
         await again.peer.wait_for_picture(22)
         await new.publisher.close()
         await again.wait_for_close(CloseReason.PUBLISHER_GONE)
@@ -35,12 +35,12 @@ async def test_second_publisher_replaces_the_first(sfu: Sfu) -> None:
 
 
 async def test_of_two_publishers_at_once_one_remains(sfu: Sfu) -> None:
-    async with sender(23) as one, sender(24) as other, viewer() as carol:
-        await asyncio.gather(one.publish(sfu.mcu), other.publish(sfu.mcu))
+    async with sender(23) as alice, sender(24) as ben, viewer() as carol:
+        await asyncio.gather(alice.publish(sfu.mcu), ben.publish(sfu.mcu))
         await carol.subscribe(sfu.mcu)
         await carol.peer.until(lambda: bool(set(carol.peer.numbers.values()) & {23, 24}), "a picture")
         assert await sfu.open_streams() == 2
-        assert sum(it.publishers for it in sfu.mcu.status().sfus) == 1
+        assert sum(part.publishers for part in sfu.mcu.status().sfus) == 1
 
 
 async def test_replacement_of_an_unconnected_publisher_serves_waiting_subscribers(sfu: Sfu) -> None:

@@ -1,4 +1,4 @@
-"""An SFU without media: its answers accept all of an offer, its offers are those of the publisher.
+"""An SFU without media: its answers accept the whole offer, its offers are the publisher's.
 
 It implements ``mcu.base`` as far as no media are needed.
 """

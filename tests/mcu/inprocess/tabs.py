@@ -80,7 +80,7 @@ class Tab:
         await self.page.goto("http://localhost/")
 
     def attach(self, stream: Stream) -> None:
-        """Pass the page's candidates to ``stream``, those gathered before included."""
+        """Pass the page's candidates to ``stream``, including those gathered before."""
         self.stream = stream
         self._worker = asyncio.create_task(self._work(stream))
 
@@ -95,7 +95,7 @@ class Tab:
         return await self.page.evaluate(f"(parameters) => {call}(...parameters)", list(arguments))
 
     async def wait_for_media(self, frames: int = 5, energy: float = 0.0) -> PageStatistics:
-        """Wait until so many more frames and so much more audio energy are decoded; return the statistics."""
+        """Wait until ``frames`` more frames and ``energy`` more audio energy are decoded; return the statistics."""
         before: PageStatistics | None = None
         async with asyncio.timeout(WAIT):
             while True:

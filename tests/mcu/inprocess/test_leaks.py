@@ -55,7 +55,7 @@ async def call(mcu: InprocessMcu, number: int) -> None:
             await alice.wait_for_close(CloseReason.FAILED)
         elif number % 4 == 1:
             await alice.publish_again(mcu)
-            await alice.peer.connected()  # aioice 0.13 leaves a task when a peer is closed in the middle of this
+            await alice.peer.connected()  # aioice 0.13 leaks a task when a peer is closed while it connects
             await alice.publisher.close()
         elif number % 4 == 2:
             await subscription.close()

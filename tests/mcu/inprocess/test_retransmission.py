@@ -15,7 +15,7 @@ from mcu.inprocess.transport.aiortc_internals import IceTransport
 from mcu.inprocess.transport.peer_transport import PeerTransport
 from tests.mcu.contract.clients import sender, viewer
 
-LOSS_INTERVAL = 6  # every so many-th packet is lost
+LOSS_INTERVAL = 6  # one packet in this number is lost
 PICTURES = 25
 VP8, RTX = 97, 98  # payload types that aiortc offers
 JUNK = (b"", b"\x00", b"\x00" * 20, b"\x14" * 30, b"\x80", b"\x80\xc8" * 20, b"\x90" * 100, b"\xff" * 9)
@@ -63,7 +63,7 @@ async def test_loss_between_sfu_and_subscriber_is_repaired(loopback: None, monke
     monkeypatch.setattr(IceTransport, "send_now", lossy)
     await call()
     assert loss.lost > 1
-    assert loss.retransmitted >= loss.lost - 1  # the last retransmission may be under way
+    assert loss.retransmitted >= loss.lost - 1  # the last retransmission may not have arrived yet
 
 
 async def test_loss_between_publisher_and_sfu_is_repaired(loopback: None, monkeypatch: pytest.MonkeyPatch) -> None:

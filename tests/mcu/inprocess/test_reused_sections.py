@@ -102,7 +102,7 @@ async def test_section_is_not_reused_before_the_client_has_answered_its_end(mcu:
         now = await subscriber.refresh()
         assert [section.rejected for section in now.media] == [False, True, False]
         assert offer_violations(now, unanswered) == []
-        await subscriber.accept(answer_to(first, template))  # late: it says nothing about the end
+        await subscriber.accept(answer_to(first, template))  # late, and not an answer to the end
         again = await subscriber.refresh()
         assert [section.mid for section in again.media] == [section.mid for section in now.media]
         await subscriber.accept(answer_to(again, template))

@@ -27,7 +27,7 @@ async def wait_for_width(tab: Tab, width: int) -> PageStatistics:
 
 
 def renamed(layers: list[dict[str, object]]) -> list[dict[str, object]]:
-    """Return the layers with names that say nothing about their sizes."""
+    """Return the layers with names that do not show their sizes."""
     return [{**layer, "rid": f"r{place}"} for place, layer in enumerate(layers)]
 
 

@@ -54,7 +54,7 @@ class JanusBehindProxy:
         return {handle["handle_id"] for handle in await self.janus.handles()}
 
     async def until_counts(self, *, rooms: int, handles: int) -> None:
-        """Ask Janus until it has that many rooms, and handles beside the control handle."""
+        """Poll Janus until it has these numbers of rooms, and of handles other than the control handle."""
         async with asyncio.timeout(WAIT):
             while (len(await self.janus.rooms()), len(await self.janus.handles()) - 1) != (rooms, handles):
                 pass

@@ -143,7 +143,7 @@ def settings_for(janus: JanusProcess) -> JanusServerSettings:
 
 
 async def until_room_count(janus: JanusProcess, count: int) -> None:
-    """Ask Janus until it has that many rooms."""
+    """Poll Janus until it has ``count`` rooms."""
     async with asyncio.timeout(WAIT):
         while len(await janus.rooms()) != count:
             pass

@@ -1,4 +1,4 @@
-"""A server that speaks Janus' protocol and does things that a real Janus cannot be made to do."""
+"""A server with Janus' protocol, for behaviour that a real Janus cannot be made to show."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OFFER = "v=0\r\na=ice-ufrag:u\r\na=fingerprint:sha-256 AA\r\n"
 class FakeJanus:
     """A server that answers info, create, attach, detach and keepalive as Janus does.
 
-    ``answers`` has other answers by request; ``None``: the request is not answered.
+    ``answers`` replaces answers by request; ``None``: the request is not answered.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class FakeJanus:
         await self._runner.cleanup()
 
     async def until(self, janus: str, count: int = 1) -> dict[str, Any]:
-        """Wait until a request was received that many times, and return the last of them."""
+        """Wait until a request was received ``count`` times, and return the last one."""
         async with asyncio.timeout(WAIT):
             while len(found := [request for request in self.requests if request["janus"] == janus]) < count:
                 self._changed.clear()

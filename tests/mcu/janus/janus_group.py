@@ -50,7 +50,7 @@ class JanusGroup:
         return JanusCall(self.mcu, self._stack)
 
     def change(self, index: int, **settings: Any) -> None:
-        """Change the settings of one Janus; they hold after ``reload``."""
+        """Change the settings of one Janus; they apply after ``reload``."""
         self.servers[index] = msgspec.structs.replace(self.servers[index], **settings)
 
     async def reload(self) -> None:
@@ -77,7 +77,7 @@ class JanusGroup:
 
 
 async def until_equal(ask: Callable[[], Awaitable[T]], wanted: T) -> None:
-    """Call ``ask`` again and again until it returns ``wanted``."""
+    """Call ``ask`` repeatedly until it returns ``wanted``."""
     found = None
     try:
         async with asyncio.timeout(TIME_LIMIT):
@@ -89,7 +89,7 @@ async def until_equal(ask: Callable[[], Awaitable[T]], wanted: T) -> None:
 
 @asynccontextmanager
 async def start_several(count: int, **settings: Any) -> AsyncIterator[JanusGroup]:
-    """Start that many Janus; the test starts the backend after it has changed the settings."""
+    """Start ``count`` Janus; the test starts the backend after it has changed the settings."""
     async with start_all([JanusProcess() for _ in range(count)], **settings) as group:
         yield group
 

@@ -1,4 +1,4 @@
-"""A TCP proxy between the gateway and Janus that can break connections, fall silent, and drop a message."""
+"""A TCP proxy between the gateway and Janus that can break connections, drop all data, and drop one message."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def simulcast_section(*streams: OfferedStream) -> PublisherSection:
 
 @dataclass
 class LayerSender:
-    """A sender of one simulcast layer to a receive track, with any first sequence number, timestamp and ids."""
+    """A sender of one simulcast layer to a receive track, with arbitrary first sequence number, timestamp and ids."""
 
     track: ReceiveTrack
     name: str
@@ -57,7 +57,7 @@ class LayerSender:
         packets: int = 1,
         lost: tuple[int, ...] = (),
     ) -> None:
-        """Send a picture of so many packets, without those whose positions are ``lost``."""
+        """Send a picture of ``packets`` packets, except those at the positions ``lost``."""
         self.timestamp += CLOCK_RATE // 20
         self.picture_id = self.picture_id + 1 & 0x7FFF
         if temporal_layer == 0:

@@ -21,7 +21,7 @@ class DownTrackCall:
         self.now = 0.0
 
     def receive(self, number: int) -> rtp.RtpPacket | None:
-        """Receive the packet of this number; return what was sent to the subscriber."""
+        """Receive the packet of this number; return the packet sent to the subscriber."""
         self._sent.rtp.clear()
         self.now = max(self.now, number / 1000)
         sequence = self._first_sequence + number & 0xFFFF
@@ -52,7 +52,7 @@ def test_late_and_nacked_packets_are_sent_after_any_number_of_packets(
             assert call.retransmit(lost) == [lost], f"at packet {number}"
 
 
-def test_late_packet_from_during_the_mute_is_not_forwarded() -> None:
+def test_late_packet_of_the_muted_time_is_not_forwarded() -> None:
     call = DownTrackCall()
     for number in range(50):
         call.receive(number)

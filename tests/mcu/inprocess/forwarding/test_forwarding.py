@@ -72,7 +72,7 @@ def test_mute_leaves_no_sequence_gap_and_unmute_requests_a_keyframe() -> None:
     later = START + KEYFRAME_INTERVAL
     down_track.mute(False, later)
     only_stream(track).receive(packet(3), later)
-    only_stream(track).receive(packet(2), later)  # late, from before the unmute: its place is taken
+    only_stream(track).receive(packet(2), later)  # late, from before the unmute: its sequence number is taken
     assert sent.sequences == [0, 1]
     assert feedback.keyframe_requests == [SSRC]
 

@@ -1,4 +1,4 @@
-"""RTCP packets: parsing of reports and feedback, and aiortc's parsing of ours."""
+"""RTCP packets: parsing of reports and feedback, and aiortc's parsing of packed ones."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_remb_has_the_given_bitrate_rounded_down(bits_per_second: int) -> None:
     assert bits_per_second * (1 - 2**-17) <= bitrate <= bits_per_second
 
 
-def test_packed_reports_are_parsed_by_aiortc_and_by_us() -> None:
+def test_packed_reports_are_parsed_by_aiortc_and_by_this_package() -> None:
     block = rtcp.ReportBlock(9, 64, -5, 70000, 12, 0x12345678, 65536)
     (packet,) = aiortc_rtp.RtcpPacket.parse(rtcp.pack_receiver_report(1, [block]))
     assert isinstance(packet, aiortc_rtp.RtcpRrPacket)
@@ -55,7 +55,7 @@ def test_packed_reports_are_parsed_by_aiortc_and_by_us() -> None:
     assert list(rtcp.parse(compound)) == [report]
 
 
-def test_packed_pli_is_parsed_by_aiortc_and_its_fir_by_us() -> None:
+def test_packed_pli_is_parsed_by_aiortc_and_aiortcs_fir_is_parsed() -> None:
     (packet,) = aiortc_rtp.RtcpPacket.parse(rtcp.pack_pli(1, 2))
     assert isinstance(packet, aiortc_rtp.RtcpPsfbPacket)
     assert (packet.fmt, packet.media_ssrc) == (aiortc_rtp.RTCP_PSFB_PLI, 2)

@@ -1,4 +1,4 @@
-"""RTP packets and header extensions: parsing of aiortc's bytes, and aiortc's parsing of ours."""
+"""RTP packets and header extensions: parsing of aiortc's bytes, and aiortc's parsing of packed ones."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def test_sequence_number_never_assigned_maps_to_no_packet() -> None:
     assert rewriter.find_sent(first - 1 & 0xFFFF) is None
 
 
-def test_late_packet_of_a_replaced_stream_has_no_place() -> None:
+def test_late_packet_of_a_replaced_stream_gets_no_sequence_number() -> None:
     rewriter = RtpRewriter()
     rewriter.begin_segment(ONE, 100)
     rewriter.next_sequence += 10

@@ -1,4 +1,4 @@
-"""The internals of aiortc and aioice that ``aiortc_internals`` uses: these tests fail when an upgrade moves one."""
+"""The internals of aiortc and aioice that ``aiortc_internals`` uses: these tests fail when an upgrade changes one."""
 
 from __future__ import annotations
 

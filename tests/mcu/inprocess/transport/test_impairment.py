@@ -20,7 +20,7 @@ UNPUBLISHED = StreamKey(BackendId("cloud"), PublisherId("nobody"), StreamType.VI
 
 @pytest.fixture
 async def mcu(loopback: None) -> AsyncIterator[InprocessMcu]:
-    """Return an SFU that is ready."""
+    """Yield an SFU that is ready."""
     running = InprocessMcu(InprocessSettings(address="127.0.0.1"))
     await running.start(lambda status: None)
     yield running

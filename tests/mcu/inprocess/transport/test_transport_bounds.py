@@ -1,4 +1,4 @@
-"""What strangers and clients send to a transport without end is not kept, by counts of records, bytes and objects."""
+"""Bounds on the records, bytes and objects that a transport keeps, whatever strangers and clients send."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def chunk(tsn: int, flags: int, size: int = 1000, stream: int = 0, number: int =
 
 
 @pytest.mark.parametrize("size", [1, 1000])
-async def test_message_without_end_ends_the_association(size: int) -> None:
+async def test_endless_message_ends_the_association(size: int) -> None:
     association = sctp()
     for tsn in range(1, 5000):
         await association._receive_chunk(chunk(tsn, 1 << 1 if tsn == 1 else 0, size))
@@ -86,7 +86,7 @@ async def test_message_without_end_ends_the_association(size: int) -> None:
     assert association._association_state is RTCSctpTransport.State.CLOSED
 
 
-async def test_beginnings_of_messages_in_many_streams_are_not_kept_without_bound() -> None:
+async def test_kept_first_chunks_of_messages_in_many_streams_are_bounded() -> None:
     association = sctp()
     for tsn in range(1, 20_000):
         await association._receive_chunk(chunk(tsn, 1 << 1, 1, tsn % 65536))
@@ -94,7 +94,7 @@ async def test_beginnings_of_messages_in_many_streams_are_not_kept_without_bound
         assert len(association._inbound_streams) <= internals.MAX_STREAMS
 
 
-async def test_chunks_behind_a_missing_one_are_kept_up_to_a_bound_and_the_missing_one_is_taken() -> None:
+async def test_kept_chunks_after_a_missing_chunk_are_bounded_and_the_missing_chunk_is_accepted() -> None:
     association = sctp()
     for tsn in range(2, 5000):
         await association._receive_chunk(chunk(tsn, 3, 100, number=tsn - 1))
@@ -105,7 +105,7 @@ async def test_chunks_behind_a_missing_one_are_kept_up_to_a_bound_and_the_missin
     assert association._last_received_tsn == kept + 1
 
 
-async def test_acknowledgement_of_what_was_never_sent_is_ignored() -> None:
+async def test_acknowledgement_of_chunks_that_were_never_sent_is_ignored() -> None:
     association = sctp()
     before = association._last_sacked_tsn
     sack = SackChunk()
@@ -121,7 +121,7 @@ async def test_srtp_state_is_kept_for_the_last_ssrcs_only(monkeypatch: pytest.Mo
     monkeypatch.setattr(internals, "_remove_streams", lambda session, ssrcs: removed.extend(ssrcs))
     async with connection() as (transport, listener):
         for ssrc in range(1, 4 * peer_transport.MAX_SSRCS):
-            transport.send_rtp(rtp.HEADER.pack(rtp.VERSION_BITS, 96, ssrc, 0, 1_000_000))  # a stream that goes on
+            transport.send_rtp(rtp.HEADER.pack(rtp.VERSION_BITS, 96, ssrc, 0, 1_000_000))  # an SSRC that continues
             transport.send_rtp(rtp.HEADER.pack(rtp.VERSION_BITS, 96, 1, 0, ssrc))
             if ssrc % 50 == 0:
                 await asyncio.sleep(0.001)

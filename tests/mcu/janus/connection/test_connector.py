@@ -279,7 +279,7 @@ async def test_pending_requests_fail_at_once_when_janus_is_killed(
     call: JanusCall, mcu: JanusMcu, janus: JanusProcess
 ) -> None:
     publisher, _, _ = await call.publisher()
-    janus.freeze()  # so that the requests below are pending when it is killed
+    janus.freeze()  # so that the requests below are pending when Janus is killed
     limiting = asyncio.create_task(publisher.limit(100_000))
     publishing = asyncio.create_task(
         mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(timeout=0.5), WaitableListener())
@@ -399,7 +399,7 @@ async def test_a_session_that_expires_on_janus_is_lost_and_replaced_by_a_new_one
     states: RecordedStates, loopback: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mcu.janus.connection.session.KEEPALIVE", 3600.0)
-    monkeypatch.setattr("mcu.janus.rooms.sweep.FIRST", (3600.0,))  # a look keeps the session alive as well
+    monkeypatch.setattr("mcu.janus.rooms.sweep.FIRST", (3600.0,))  # the sweep's requests, too, keep the session alive
     async with JanusProcess(SESSION_TIMEOUT="4") as process:
         mcu, listener = JanusMcu((settings_for(process),), timeout=WAIT), WaitableListener()
         await mcu.start(states)

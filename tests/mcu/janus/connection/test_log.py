@@ -1,4 +1,4 @@
-"""Log lines of several Janus begin with the number or name of one, and never contain an address."""
+"""With several Janus each log line begins with the name or number of its Janus, and contains no address."""
 
 from __future__ import annotations
 
@@ -55,6 +55,6 @@ def test_a_name_that_is_a_number_or_an_address_is_refused(name: str) -> None:
         JanusServerSettings("ws://x", name=name)
 
 
-def test_two_with_one_name_are_refused() -> None:
+def test_two_janus_with_one_name_are_refused() -> None:
     with pytest.raises(ValueError, match="have the name a"):
         JanusMcu((JanusServerSettings("ws://x", name="a"), JanusServerSettings("ws://y", name="a")), timeout=1.0)

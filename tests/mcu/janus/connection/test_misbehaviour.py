@@ -128,7 +128,7 @@ async def test_a_session_that_janus_does_not_know_any_more_is_replaced_by_a_new_
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a stall noticed after 0.2 s."""
+    """Let a stall be detected after 0.2 s."""
     monkeypatch.setattr("mcu.janus.connection.session.KEEPALIVE", 0.1)
     monkeypatch.setattr("mcu.janus.connection.session.NO_ANSWER", 0.1)
     monkeypatch.setattr("mcu.janus.connection.connector.MIN_LIFETIME", 0.1)
@@ -137,7 +137,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def until_stalled(fake: FakeJanus, states: RecordedStates) -> str:
-    """Have no keepalive answered any more, wait until Janus has stalled, and return the last one's transaction."""
+    """Stop answering keepalives, wait until Janus has stalled, and return the last keepalive's transaction."""
     fake.answers["keepalive"] = None
     await states.until(lambda status: status.sfus[0].reason == "Janus does not answer any more")
     transaction: str = [request for request in fake.requests if request["janus"] == "keepalive"][-1]["transaction"]

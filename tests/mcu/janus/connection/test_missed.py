@@ -1,4 +1,4 @@
-"""Messages of a real Janus that are lost with the connection: their effect is found out after the claim."""
+"""Messages of a real Janus that are lost with the connection: the gateway determines their effect after the claim."""
 
 from __future__ import annotations
 

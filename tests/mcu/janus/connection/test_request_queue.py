@@ -10,7 +10,7 @@ from mcu.janus.connection.request_queue import RequestQueue
 
 
 async def sent(queue: RequestQueue, count: int) -> list[str]:
-    """Take that many requests from the queue."""
+    """Send ``count`` requests of the queue, and return their texts."""
     return [await queue.next_text() for _ in range(count)]
 
 
@@ -52,7 +52,7 @@ async def test_a_second_broken_connection_repeats_the_open_requests_once_more() 
     queue.put("1", "one", repeatable=True)
     await queue.next_text()
     queue.requeue()
-    queue.requeue()  # it was not sent between the two
+    queue.requeue()  # the request was not sent between the two calls
     assert await queue.next_text() == "one"
     queue.requeue()
     assert await queue.next_text() == "one"

@@ -20,7 +20,7 @@ from tests.mcu.janus.tcp_proxy import TcpProxy
 
 pytestmark = [pytest.mark.full, pytest.mark.usefixtures("janus_version")]
 
-NOTICED = 8.0  # seconds within which a Janus that does not answer must be noticed
+NOTICED = 8.0  # seconds within which a stall must be detected
 log = logging.getLogger("portunus.tests")
 
 
@@ -35,7 +35,7 @@ class StallableCall:
         self.resume: dict[str, Callable[[], None]] = {"janus": janus.thaw, "network": proxy.restore}
 
     async def until_counts(self, *, rooms: int, handles: int, limit: float = WAIT) -> None:
-        """Ask Janus until it has that many rooms, and handles beside the control handle."""
+        """Poll Janus until it has these numbers of rooms, and of handles other than the control handle."""
         async with asyncio.timeout(limit):
             while (len(await self.janus.rooms()), len(await self.janus.handles()) - 1) != (rooms, handles):
                 pass
@@ -112,10 +112,10 @@ async def test_a_stall_that_lasts_ends_the_streams_and_leaves_nothing_on_janus(
 
 
 @pytest.mark.parametrize(("reclaim_timeout", "admin"), [("0", False), ("20", True)])
-async def test_a_janus_that_stands_still_for_a_quarter_of_a_minute_is_not_lost(
+async def test_a_janus_that_stalls_for_15_seconds_is_not_lost(
     states: RecordedStates, loopback: None, reclaim_timeout: str, admin: bool
 ) -> None:
-    """Its clients do nothing; by default Janus keeps no session whose connection was closed."""
+    """The clients do nothing; by default Janus keeps no session whose connection was closed."""
     async with JanusProcess(RECLAIM_TIMEOUT=reclaim_timeout) as janus, AsyncExitStack() as stack:
         admin_url, admin_secret = (janus.admin_url, ADMIN_SECRET) if admin else ("", "")
         settings = JanusServerSettings(janus.url, API_SECRET, "", ADMIN_KEY, admin_url, admin_secret)

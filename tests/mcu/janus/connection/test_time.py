@@ -23,9 +23,9 @@ TIMEOUT = 10.0  # seconds: the default
 NEAR = 0.5  # seconds of tolerance for the work of the sockets
 
 
-def in_virtual_time(story: Callable[[], Awaitable[None]]) -> None:
+def in_virtual_time(scenario: Callable[[], Awaitable[None]]) -> None:
     async def run() -> None:
-        await story()
+        await scenario()
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(run())
@@ -52,7 +52,7 @@ class TimedFakeJanus(FakeJanus):
 
 # reference 9.8-b
 def test_janus_gets_a_keepalive_every_3_seconds() -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         states = RecordedStates()
         async with (janus := TimedFakeJanus()):
             mcu = JanusMcu((JanusServerSettings(janus.url),), timeout=TIMEOUT, clock=now)
@@ -63,12 +63,12 @@ def test_janus_gets_a_keepalive_every_3_seconds() -> None:
             assert [time - start for time in janus.of("keepalive")] == pytest.approx([3, 6, 9, 12, 15], abs=NEAR)
             await mcu.stop()
 
-    in_virtual_time(story)
+    in_virtual_time(scenario)
 
 
 # reference 9.8-a
 def test_a_request_that_janus_does_not_answer_fails_after_10_seconds() -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         states = RecordedStates()
         async with (janus := TimedFakeJanus()):
             mcu = JanusMcu((JanusServerSettings(janus.url),), timeout=TIMEOUT, clock=now)
@@ -81,14 +81,14 @@ def test_a_request_that_janus_does_not_answer_fails_after_10_seconds() -> None:
             assert now() - start == pytest.approx(10, abs=NEAR)
             await mcu.stop()
 
-    in_virtual_time(story)
+    in_virtual_time(scenario)
 
 
 # reference 9.8-a
-def test_a_janus_that_refuses_us_is_asked_after_1_to_16_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_janus_that_refuses_the_gateway_is_tried_again_after_1_to_16_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mcu.janus.connection.connector.random.random", lambda: 0.5)  # no jitter
 
-    async def story() -> None:
+    async def scenario() -> None:
         async with (janus := TimedFakeJanus()):
             janus.answers["create"] = {"janus": "error", "error": {"code": 403, "reason": "no"}}
             mcu = JanusMcu((JanusServerSettings(janus.url),), timeout=TIMEOUT, clock=now)
@@ -99,13 +99,13 @@ def test_a_janus_that_refuses_us_is_asked_after_1_to_16_seconds(monkeypatch: pyt
             assert pauses == pytest.approx([1, 2, 4, 8, 16, 16, 16], abs=NEAR)
             await mcu.stop()
 
-    in_virtual_time(story)
+    in_virtual_time(scenario)
 
 
-def test_a_janus_that_is_away_for_long_is_asked_every_16_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_janus_that_is_unreachable_for_long_is_tried_every_16_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mcu.janus.connection.connector.random.random", lambda: 0.5)
 
-    async def story() -> None:
+    async def scenario() -> None:
         times: list[float] = []
         with socket.socket() as taken:  # bound, but not listening
             taken.bind(("127.0.0.1", 0))
@@ -122,7 +122,7 @@ def test_a_janus_that_is_away_for_long_is_asked_every_16_seconds(monkeypatch: py
             assert len(pauses) > 2
             await mcu.stop()
 
-    in_virtual_time(story)
+    in_virtual_time(scenario)
 
 
 def recording(

@@ -24,7 +24,7 @@ from tests.media import MediaPeer, PublishingPeer, WatchingPeer
 pytestmark = [pytest.mark.full, pytest.mark.usefixtures("janus_version")]
 
 LIMIT = 20.0  # seconds; Janus sends statistics each second
-DROP_EVERY = 5  # of so many packets one is dropped
+DROP_EVERY = 5  # one packet in this number is dropped
 PREFIX = "signaling_mcu_"
 Metrics = dict[str, dict[tuple[str, ...], float]]
 
@@ -100,13 +100,13 @@ def drop_sent(peer: PublishingPeer) -> None:
     transport = _transport(peer)
     send, count = transport._send_rtp, 0
 
-    async def some(data: bytes) -> None:
+    async def send_most(data: bytes) -> None:
         nonlocal count
         count += 1
         if count % DROP_EVERY or 192 <= data[1] <= 223:  # RTCP always arrives (RFC 5761, 4)
             await send(data)
 
-    transport._send_rtp = some
+    transport._send_rtp = send_most
 
 
 def drop_received(peer: WatchingPeer) -> None:
@@ -114,13 +114,13 @@ def drop_received(peer: WatchingPeer) -> None:
     transport = _transport(peer)
     receive, count = transport._handle_rtp_data, 0
 
-    async def some(data: bytes, arrival_time_ms: int) -> None:
+    async def handle_most(data: bytes, arrival_time_ms: int) -> None:
         nonlocal count
         count += 1
         if count % DROP_EVERY:
             await receive(data, arrival_time_ms)
 
-    transport._handle_rtp_data = some
+    transport._handle_rtp_data = handle_most
 
 
 def _transport(peer: MediaPeer) -> Any:

@@ -49,8 +49,8 @@ def test_counters_of_data_channels_have_no_rates() -> None:
 
 
 def test_a_frame_is_one_event_or_a_list_of_events() -> None:
-    one = envelope(16, 1, ice="ready")
-    assert list(frames.read(json.dumps(one).encode())) == list(frames.read(json.dumps([one]).encode()))
+    event = envelope(16, 1, ice="ready")
+    assert list(frames.read(json.dumps(event).encode())) == list(frames.read(json.dumps([event]).encode()))
     assert list(frames.read(b"[]")) == []
 
 

@@ -59,7 +59,7 @@ class RandomPublisher:
 
 
 async def repeat(call: Any, rng: random.Random) -> None:
-    """Make a call again and again until cancelled; some calls time out early, and every call may fail."""
+    """Make a call repeatedly until cancelled; some calls time out early, and every call may fail."""
     while True:
         with contextlib.suppress(McuError, TimeoutError):
             async with asyncio.timeout(rng.uniform(0.01, 0.3) if rng.random() < 0.3 else 30.0):
@@ -68,7 +68,7 @@ async def repeat(call: Any, rng: random.Random) -> None:
 
 
 async def cause_failures(group: JanusGroup, rng: random.Random) -> None:
-    """Kill, freeze and drain one Janus after another; each is back before the next."""
+    """Kill, freeze and drain one Janus after another; each is restored before the next failure."""
     while True:
         await asyncio.sleep(rng.uniform(0.5, 2.0))
         place = rng.randrange(3)

@@ -41,7 +41,7 @@ def test_the_bit_rate_counts_only_where_each_janus_reports_one() -> None:
     assert loads([]) == []
 
 
-def test_the_least_loaded_is_ranked_first() -> None:
+def test_the_least_loaded_janus_is_ranked_first() -> None:
     servers = [
         ServerLoad(publishers=4),
         ServerLoad(publishers=1, subscribers=3),
@@ -58,13 +58,13 @@ def test_a_janus_of_twice_the_weight_gets_twice_as_many_publishers() -> None:
     assert counts == [20, 10]
 
 
-def test_equally_loaded_ones_stay_in_the_order_of_the_configuration() -> None:
+def test_equally_loaded_janus_keep_the_order_of_the_configuration() -> None:
     assert rank_for_publisher(
         [ServerLoad(publishers=2), ServerLoad(subscribers=4), ServerLoad(publishers=2)], UNKNOWN
     ) == [0, 1, 2]
 
 
-def test_the_country_comes_before_the_continent_and_that_before_the_load() -> None:
+def test_the_country_counts_before_the_continent_and_the_continent_before_the_load() -> None:
     far = ServerLoad(country="US", continents=frozenset({"NA"}))
     near = ServerLoad(publishers=50, country="FR", continents=frozenset({"EU"}))
     here = ServerLoad(publishers=90, country="DE", continents=frozenset({"EU"}))
@@ -80,13 +80,13 @@ def test_a_janus_without_a_location_is_far_from_every_client() -> None:
     assert rank_for_publisher([nowhere, there], UNKNOWN) == [0, 1]
 
 
-def test_a_continent_may_be_served_from_another_one() -> None:
+def test_a_continent_may_be_served_from_another_continent() -> None:
     assert rank_for_publisher(
         [ServerLoad(), ServerLoad(country="ES", continents=frozenset({"EU", "AF"}))], ClientLocation("MA", "AF")
     ) == [1, 0]
 
 
-def test_a_subscriber_is_served_by_the_source_where_no_other_is_better() -> None:
+def test_a_subscriber_is_served_by_the_source_if_no_other_janus_is_better() -> None:
     source = ServerLoad(publishers=10, subscribers=30)
     assert better_for_subscriber(source, [], GERMAN) is None
     assert better_for_subscriber(source, [ServerLoad()], GERMAN) is None  # 50 is not more than 2 * 0 + 50

@@ -45,10 +45,10 @@ async def test_publishers_are_spread_and_their_subscribers_follow_them(loopback:
         await group.start()
         call = group.new_call()
         first, second = stream_key("first"), stream_key("second")
-        _, one, _ = await call.publisher(1, key=first, video=True)
-        _, other, _ = await call.publisher(2, key=second, video=True)
+        _, first_peer, _ = await call.publisher(1, key=first, video=True)
+        _, second_peer, _ = await call.publisher(2, key=second, video=True)
         assert await group.room_counts() == [1, 1]
-        for stream, peer in ((first, one), (second, other)):
+        for stream, peer in ((first, first_peer), (second, second_peer)):
             _, watcher, _ = await call.subscriber(stream)
             await watcher.wait_for_picture(peer.number)
             await watcher.wait_for_tone(peer.frequency)
@@ -72,7 +72,7 @@ async def test_the_bandwidth_in_janus_events_counts_as_load_and_becomes_a_metric
             label = f"portunus|{INSTANCE}|cloud|x|video"
             event = statistics(publisher.session.id, publisher.handle.id, label, bytes_received_lastsec=rate)
             group.mcu.receive_events(json.dumps(event).encode())
-        await asyncio.sleep(BANDWIDTH_AGE)  # for so long an earlier measurement is used
+        await asyncio.sleep(BANDWIDTH_AGE)  # until then an earlier measurement is used
         assert [sfu.load for sfu in group.mcu.status().sfus] == [10.0, 2.1]
         for number in range(3):
             await group.mcu.publish(stream_key(f"{number}"), described(description), SOON, WaitableListener())
@@ -212,7 +212,7 @@ async def test_a_killed_janus_ends_only_its_own_streams_and_they_are_published_o
         assert await publisher.close_reason() is CloseReason.LOST
         assert await subscriber.close_reason() is CloseReason.LOST
         assert group.mcu.status().ready
-        waiting = asyncio.create_task(call.subscriber(lost))  # waits for the publisher on whichever Janus it appears
+        waiting = asyncio.create_task(call.subscriber(lost))  # waits for the publisher on any Janus
         begun = time.monotonic()
         _, again, _ = await call.publisher(3, key=lost, video=True)
         assert time.monotonic() - begun < 2.0

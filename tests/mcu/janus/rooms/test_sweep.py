@@ -1,4 +1,4 @@
-"""Orphans of this gateway on a real Janus are removed, and nothing else."""
+"""Orphans of this gateway on a real Janus are removed, and no other objects."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ async def descriptions_of_rooms(janus: JanusProcess) -> set[str]:
 
 
 async def until_rooms_are(janus: JanusProcess, descriptions: set[str], limit: float = WAIT) -> None:
-    """Ask Janus until its rooms have these descriptions."""
+    """Poll Janus until its rooms have these descriptions."""
     async with asyncio.timeout(limit):
         while await descriptions_of_rooms(janus) != descriptions:
             pass
@@ -130,7 +130,7 @@ async def test_an_unknown_room_is_destroyed_when_its_last_participant_leaves(
         handle = await other.attach("")
         await other.request(handle, request="join", ptype="publisher", room=room, id=1)
         empty = f"portunus|{INSTANCE}|cloud|carl|video"
-        for _ in range(3):  # each time an empty one is destroyed
+        for _ in range(3):  # an empty room is destroyed each time
             await other.create_room(empty)
             await until_rooms_are(janus, {f"portunus|{INSTANCE}|cloud|ben|video"})
         await other.request(handle, request="leave")
@@ -141,7 +141,7 @@ async def test_a_handle_that_the_session_does_not_know_is_detached(sweeping: Jan
     async with AsyncExitStack() as stack:
         _, sender, _ = await JanusCall(sweeping, stack).publisher()
         session = await sweeping.session()
-        session.post("attach", plugin=PLUGIN)  # no Handle is made of the answer
+        session.post("attach", plugin=PLUGIN)  # without creating a ``Handle`` for it
         async with asyncio.timeout(WAIT):
             while len(await janus.handles()) < 3:
                 pass
@@ -182,7 +182,7 @@ async def test_a_silent_session_of_this_instance_is_destroyed(sweeping: JanusMcu
 async def test_two_gateways_on_one_janus_do_not_disturb_each_others_calls(
     janus: JanusProcess, loopback: None, second: str
 ) -> None:
-    """So even if they share an instance, which they should not."""
+    """This holds even if they share an instance by mistake."""
     async with AsyncExitStack() as stack:
         calls = [
             JanusCall(await stack.enter_async_context(RunningMcu(janus, name)), stack) for name in (INSTANCE, second)

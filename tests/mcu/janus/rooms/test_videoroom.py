@@ -1,4 +1,4 @@
-"""Requests to VideoRoom, and the errors that stand for its error codes."""
+"""Requests to VideoRoom, and its error codes as errors of the SFU interface."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from mcu.janus.rooms.videoroom import AUDIO_CODECS, VIDEO_CODECS
         (('vp8","secret":"x', "opus"), "vp8,h264,vp9,av1,h265"),
     ],
 )
-def test_the_codec_list_has_the_preferred_ones_first_and_then_the_rest(preferred: tuple[str, ...], listed: str) -> None:
+def test_the_codec_list_has_the_preferred_codecs_first(preferred: tuple[str, ...], listed: str) -> None:
     assert videoroom.codec_list(preferred, VIDEO_CODECS) == listed
 
 

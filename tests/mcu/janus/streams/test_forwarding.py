@@ -1,4 +1,4 @@
-"""The m-lines of a publisher in the form in which a second Janus is sent them."""
+"""The m-lines of a publisher as described to a second Janus."""
 
 from __future__ import annotations
 

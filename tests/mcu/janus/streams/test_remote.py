@@ -1,4 +1,4 @@
-"""A stream that is forwarded from one real Janus to another, for subscribers that are served better there."""
+"""A stream that is forwarded from one real Janus to another, for subscribers that the other serves better."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_a_stream_is_forwarded_once_for_all_subscribers_and_ends_with_the_
 
 
 async def forward_count(group: JanusGroup, room: int) -> int:
-    """Ask the source to how many other Janus it forwards the publisher of a room."""
+    """Return the number of other Janus to which the source forwards the publisher of a room."""
     secrets = {"apisecret": API_SECRET}
     async with JanusApi(group.janus[0].url, "janus-protocol", secrets) as janus:
         session = (await janus.request(janus="create"))["data"]["id"]

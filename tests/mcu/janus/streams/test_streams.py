@@ -40,12 +40,12 @@ SOON = PublishOptions(timeout=5.0)
 
 
 async def counts(janus: JanusProcess) -> tuple[int, int]:
-    """Return the numbers of rooms, and of handles beside the control handle, on Janus."""
+    """Return the numbers of rooms, and of handles other than the control handle, on Janus."""
     return len(await janus.rooms()), len(await janus.handles()) - 1
 
 
 async def until_counts(janus: JanusProcess, *, rooms: int, handles: int) -> None:
-    """Ask Janus until it has that many: cancelled calls are cleaned up a moment later."""
+    """Poll Janus until it has these numbers: cancelled calls are cleaned up a moment later."""
     async with asyncio.timeout(5):
         while await counts(janus) != (rooms, handles):
             pass
@@ -341,7 +341,7 @@ async def test_a_subscriber_that_hangs_up_has_failed(call: JanusCall, janus: Jan
 
 async def test_the_ceiling_and_the_limit_reach_the_encoder(call: JanusCall) -> None:
     publisher, sender, _ = await call.publisher(1, video=True, options=PublishOptions(bitrate=600_000))
-    _, watcher, _ = await call.subscriber()  # the encoder is looked at whenever a frame arrives
+    _, watcher, _ = await call.subscriber()  # the conditions below are checked at each of its frames
     await watcher.until(lambda: sender.video_bitrate == 600_000, "the ceiling")
     await publisher.limit(350_000)
     await watcher.until(lambda: sender.video_bitrate == 350_000, "the limit")
@@ -403,7 +403,7 @@ async def test_an_ended_stream_refuses_requests(call: JanusCall) -> None:
         await publisher.update(described(await sender.offer()))
 
 
-async def test_the_unchanged_videoroom_names_the_channel_after_the_feed_and_waits_for_one(loopback: None) -> None:
+async def test_the_unchanged_videoroom_names_the_channel_after_the_feed_and_waits_for_a_channel(loopback: None) -> None:
     """The reason for ``janus-config/datachannels.c`` (docs/janus.md, "Data channels")."""
     async with JanusProcess(DATACHANNELS="") as process, AsyncExitStack() as stack:
         mcu = JanusMcu((settings_for(process),), timeout=10)

@@ -1,4 +1,4 @@
-"""Clients that vanish without ending their connections: since Janus 1.2 its consent checks (RFC 7675) find out."""
+"""Clients that vanish without ending their connections: Janus detects it by consent checks (RFC 7675) since 1.2."""
 
 from __future__ import annotations
 
