@@ -85,7 +85,7 @@ async def lasting(seconds: float, more: float = 0.0) -> AsyncIterator[None]:
 
 
 async def received_bye(client: TalkClient, reason: str) -> None:
-    await client.wait_for(lambda it: it == {"type": "bye", "bye": {"reason": reason}}, limit=LONG)
+    await client.wait_for(lambda message: message == {"type": "bye", "bye": {"reason": reason}}, limit=LONG)
     assert await client.wait_closed() == 1000
 
 
@@ -108,7 +108,7 @@ async def test_session_ends_30_seconds_after_its_connection(running: VirtualTime
             await client.join("r", f"nc-{name}")
         async with lasting(30, SWEEP):
             await anna.disconnect()
-            left = await ben.wait_for(lambda it: it.get("event", {}).get("type") == "leave", limit=LONG)
+            left = await ben.wait_for(lambda message: message.get("event", {}).get("type") == "leave", limit=LONG)
         assert left["event"]["leave"] == [anna.session_id]
 
 
@@ -128,7 +128,7 @@ async def test_keep_alive_ping_is_sent_every_10_seconds(running: VirtualTimeGate
     [b"", b"GET /api/v1/welcome HTTP/1.1\r\nHost: h\r\nX: y", b"GET /api/v1/welcome HTTP/1.1\r\nHost: h\r\n\r\n"],
 )
 async def test_head_of_a_request_must_come_in_15_seconds(running: VirtualTimeGateway, sent: bytes) -> None:
-    """Count from the connect, or from the previous answer."""
+    """The time counts from the connect, or from the previous answer."""
     reader, writer = await running.raw()
     async with lasting(15):
         writer.write(sent)
@@ -162,7 +162,7 @@ async def test_requestoffer_waits_10_seconds_for_the_stream(running: VirtualTime
         await running.cloud.send(running.url, "r", {"type": "incall", "incall": {"incall": 3, "changed": changed}})
         async with lasting(10):
             await ben.send_message(anna.session_id, {"type": "requestoffer", "roomType": "video"}, "q")
-            answer = await ben.wait_for(lambda it: it.get("id") == "q", limit=LONG)
+            answer = await ben.wait_for(lambda message: message.get("id") == "q", limit=LONG)
         assert answer["error"]["code"] == "client_not_found"
 
 

@@ -27,7 +27,7 @@ Headers = list[tuple[str, str]]
 
 
 class RecordedFeed:
-    """The ``feed`` of an SFU, which records the frames."""
+    """The receiver of event frames, which records them."""
 
     def __init__(self) -> None:
         self.frames: list[bytes] = []

@@ -33,7 +33,7 @@ class DisconnectedCaller:
 
 
 class FakeConnection:
-    """A connection that writes messages at once; while it is ``stuck``, none, as if the client did not read."""
+    """A connection that writes messages at once; while ``stuck``, it writes none, as if the client did not read."""
 
     def __init__(self, number: int, address: str = "192.0.2.1") -> None:
         self._id = ConnectionId(number)
@@ -77,7 +77,7 @@ class FakeConnection:
         self.paused = False
 
     def lose(self) -> None:
-        """Break: the messages that wait are not written."""
+        """Break the connection; its waiting messages are not written."""
         self.stuck = True
         self._release()
 
@@ -98,7 +98,7 @@ class FakeConnection:
 
 @dataclass(slots=True)
 class FakeRoom:
-    """The answer to a join of this room; ``error`` refuses it, and leaves as well if ``refuses_leaves``."""
+    """The answer to a join of this room; ``error`` refuses joins, and also leaves if ``refuses_leaves``."""
 
     properties: Any = None
     permissions: list[str] | None = None
@@ -108,7 +108,7 @@ class FakeRoom:
 
 
 class FakeNextcloudPort:
-    """A Nextcloud that answers as Talk does or as ``answer`` returns, once ``gate`` is set, if there is one."""
+    """A Nextcloud that answers as Talk does, or what ``answer`` returns; a ``gate`` delays answers until it is set."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[Backend, str, BackendRequest]] = []

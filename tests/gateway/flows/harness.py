@@ -100,7 +100,7 @@ class FlowHarness:
         return hashlib.sha512(self._entropy.to_bytes(8)).digest()[:count]
 
     def change_settings(self, **changes: Any) -> None:
-        """Exchange some of the settings, as a reload of the configuration does."""
+        """Replace some of the settings, as a reload of the configuration does."""
         self.flows.apply(dataclasses.replace(self.services.settings, **changes))
 
     def connect(self, address: str = "192.0.2.1") -> FakeClient:

@@ -14,7 +14,7 @@ TIMEOUT = 10.0
 
 
 class QueuedBackend:
-    """A backend that answers when it is told to, and notes the order of its requests."""
+    """A backend that answers when ``answer`` is called, and records the order of its requests."""
 
     def __init__(self) -> None:
         self.turns = BackendTurns(PLACES, TIMEOUT, asyncio.get_running_loop().time)

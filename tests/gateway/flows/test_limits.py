@@ -24,13 +24,13 @@ async def beside_a_call(limits: Limits) -> AsyncIterator[FlowHarness]:
     """Run a harness with these limits, and check at the end that a call in another room was not disturbed."""
     async with FlowHarness() as harness:
         harness.change_settings(limits=limits)
-        one, other = [await harness.member(name, "elsewhere", in_call=True) for name in ("one", "other")]
-        one.received()
+        caller, other = [await harness.member(name, "elsewhere", in_call=True) for name in ("caller", "other")]
+        caller.received()
         yield harness
-        one.offer()
+        caller.offer()
         other.send_message({"type": "call"}, {"type": "still here"})
         await settle()
-        messages = one.received()
+        messages = caller.received()
         assert {"type": "still here"} in [message["message"]["data"] for message in messages]
         assert "answer" in [message["message"]["data"].get("type") for message in messages]
 
@@ -120,7 +120,7 @@ async def test_messages_before_hello_are_limited_too() -> None:
         assert stranger.error_codes() == ["invalid_format"] * 20 + ["too_many_requests"]
 
 
-async def test_hello_before_too_many_messages_opens_nothing() -> None:
+async def test_hello_before_too_many_messages_opens_no_session() -> None:
     async with beside_a_call(Limits(messages_per_second=10, messages_burst=20)) as harness:
         stranger = harness.connect()
         stranger.received()
@@ -286,12 +286,12 @@ BURSTS = {
     "bytes_burst",
     "description_bytes_burst",
     "relayed_bytes_burst",
-}  # are counted as the rates that they belong to
+}  # counted under the name of their rate
 HERE = Path(__file__)
 
 
 @pytest.mark.parametrize("name", sorted(set(Limits.__struct_fields__) - BURSTS))
-def test_each_limit_is_reached_in_a_test_that_sees_it_counted(name: str) -> None:
+def test_each_limit_is_reached_in_a_test_that_checks_its_counter(name: str) -> None:
     written = HERE.read_text() + (HERE.parent.parent / "test_limits.py").read_text()
     assert f"Limits({name}=" in written
     assert re.search(rf'met\((?:harness|url)[^\n]*"{name}"|"{name}"\),?$|"{name}": |"{name}"\]', written, re.M)
@@ -484,12 +484,12 @@ async def test_sessions_of_an_address_are_bounded_connected_or_not() -> None:
         (Limits(outbox_bytes_process=100_000), "outbox_bytes_process"),
     ],
 )
-async def test_largest_outbox_goes_when_all_together_are_too_large(limits: Limits, limit: str) -> None:
+async def test_session_with_the_largest_outbox_ends_when_the_total_is_too_large(limits: Limits, limit: str) -> None:
     async with beside_a_call(limits) as harness:
         alice = await harness.member("alice")
         hoarder, slow = [await harness.member(name, features=("ack",)) for name in ("hoarder", "slow")]
-        for one, size in ((hoarder, 30_000), (hoarder, 30_000), (hoarder, 30_000), (slow, 30_000)):
-            alice.send_message(one, "x" * size)
+        for recipient in (hoarder, hoarder, hoarder, slow):
+            alice.send_message(recipient, "x" * 30_000)
         await harness.sweep()
         await settle()
         assert hoarder.sessionid not in harness.hub.sessions
@@ -497,7 +497,7 @@ async def test_largest_outbox_goes_when_all_together_are_too_large(limits: Limit
         assert met(harness) == {limit: 1}
 
 
-async def test_short_messages_count_with_what_is_sent_around_them() -> None:
+async def test_short_messages_count_with_their_envelope() -> None:
     async with beside_a_call(Limits(relayed_bytes_burst=20_000, relayed_bytes_per_second=1000)) as harness:
         alice, bob = [await harness.member(name) for name in ("alice", "bob")]
         bob.received()

@@ -1,4 +1,4 @@
-"""Each right after each change of what it depends on: the table of docs/threat-model.md, cell by cell."""
+"""Each right after each change that may affect it: each cell of the table in docs/threat-model.md."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def may_publish(scene: RightsScene) -> bool:
 
 
 async def may_receive(scene: RightsScene) -> bool:
-    return bool(scene.harness.mcu.subscribers)  # nobody else subscribes
+    return bool(scene.harness.mcu.subscribers)  # no other client subscribes
 
 
 async def may_control(scene: RightsScene) -> bool:
@@ -232,7 +232,7 @@ def test_table_has_each_right_and_each_change() -> None:
     assert {cell for _, _, cell in found} == {"ends", "kept", "–"}
 
 
-@pytest.mark.parametrize(("change", "right", "cell"), [it for it in table() if it[2] != "–"])
+@pytest.mark.parametrize(("change", "right", "cell"), [row for row in table() if row[2] != "–"])
 async def test_right_after_a_change(change: str, right: str, cell: str) -> None:
     async with FlowHarness() as harness:
         first = change.startswith("first join")
@@ -260,7 +260,10 @@ async def test_offer_under_way_during_the_first_join_is_refused(in_flight: str) 
         gate.set()
         await settle()
         assert harness.publisher(alice) is None
-        assert next(it for it in alice.received() if it["type"] == "error")["error"]["code"] == "not_allowed"
+        assert (
+            next(message for message in alice.received() if message["type"] == "error")["error"]["code"]
+            == "not_allowed"
+        )
 
 
 # reference 8-i

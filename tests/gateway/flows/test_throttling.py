@@ -69,7 +69,7 @@ async def test_public_session_id_counts_as_a_forged_resume_id() -> None:
 
 
 # reference 2.8-a
-async def test_valid_resume_id_is_served_whatever_failed_before() -> None:
+async def test_valid_resume_id_is_served_also_after_failures() -> None:
     async with FlowHarness() as harness:
         alice = await harness.hello("alice")
         alice.disconnect()

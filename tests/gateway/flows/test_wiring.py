@@ -1,4 +1,4 @@
-"""The wiring: settings that are exchanged as a whole, and the service that ends sessions for other flows."""
+"""The wiring: settings that are replaced as a whole, and the service that ends sessions for other flows."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ async def test_changed_settings_reach_open_sessions_and_leave_the_old_snapshot_a
         assert harness.services.settings.limits.publishers == 7
         assert (before.backends.by_id("cloud"), before.limits) == (CLOUD, Limits())
         with pytest.raises(dataclasses.FrozenInstanceError):
-            before.limits = Limits()  # type: ignore[misc]  # frozen, which is what this shows
+            before.limits = Limits()  # type: ignore[misc]  # frozen, as this test checks
 
 
-async def test_session_that_cannot_be_ended_does_not_keep_others_from_their_end(
+async def test_session_that_cannot_be_ended_does_not_prevent_the_end_of_others(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with FlowHarness() as harness:

@@ -1,6 +1,6 @@
 """An event loop with virtual time: a wait for a timer ends at once, so that no test of the flows takes real time.
 
-The flows do no input or output, so that a timer is all that can be waited for when no callback is ready.
+The flows do no input or output: when no callback is ready, they can only wait for a timer.
 """
 
 from __future__ import annotations

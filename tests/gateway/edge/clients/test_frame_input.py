@@ -1,4 +1,4 @@
-"""Frames of a connection are handled a few in each turn of the loop, and none after its end."""
+"""The input of a connection: a few frames are handled in each turn of the loop, and none after its end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.gateway.edge.raw_client import CLOSE, masked
 
 
 class FakeTransport:
-    """A transport that only notes whether it is read from."""
+    """A transport that only records whether it is read from."""
 
     def __init__(self) -> None:
         self.reading = True
@@ -56,90 +56,90 @@ class FakeHandler:
 
 
 async def turn() -> None:
-    """Run one turn of the loop."""
+    """Run connection turn of the loop."""
     await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("opcode", [TEXT, PING])
 async def test_flood_is_handled_a_few_frames_in_each_turn_and_in_order(opcode: int) -> None:
-    one = FakeHandler(InputTurns())
-    one.input.data_received(b"".join(masked(b"%d" % number, opcode) for number in range(100)))
-    assert len(one.frames) == FRAMES
-    assert not one.transport.reading
+    connection = FakeHandler(InputTurns())
+    connection.input.data_received(b"".join(masked(b"%d" % number, opcode) for number in range(100)))
+    assert len(connection.frames) == FRAMES
+    assert not connection.transport.reading
     await turn()
-    assert len(one.frames) == FRAMES + FRAMES_IN_TURN
-    while not one.transport.reading:
+    assert len(connection.frames) == FRAMES + FRAMES_IN_TURN
+    while not connection.transport.reading:
         await turn()
-    assert [int(frame[1]) for frame in one.frames] == list(range(100))
+    assert [int(frame[1]) for frame in connection.frames] == list(range(100))
 
 
 async def test_empty_fragments_are_bounded_like_messages() -> None:
-    one = FakeHandler(InputTurns())
-    one.input.data_received(masked("", final=False) + masked("", 0, final=False) * 1000)
-    assert len(one.frames) == FRAMES
+    connection = FakeHandler(InputTurns())
+    connection.input.data_received(masked("", final=False) + masked("", 0, final=False) * 1000)
+    assert len(connection.frames) == FRAMES
 
 
 async def test_connections_that_wait_take_turns() -> None:
     turns = InputTurns()
     many = [FakeHandler(turns) for _ in range(3)]
-    for one in many:
-        one.input.data_received(masked("x") * 100)
+    for connection in many:
+        connection.input.data_received(masked("x") * 100)
     await turn()
-    assert [len(one.frames) for one in many] == [FRAMES + FRAMES_IN_TURN] * 3
+    assert [len(connection.frames) for connection in many] == [FRAMES + FRAMES_IN_TURN] * 3
 
 
 async def test_strangers_share_a_budget_that_sessions_do_not_use() -> None:
     turns = InputTurns()
     strangers = [FakeHandler(turns, has_session=False) for _ in range(100)]
-    for one in strangers:
-        one.input.data_received(masked("x") * 10)
-    assert sum(len(one.frames) for one in strangers) == STRANGER_FRAMES
+    for connection in strangers:
+        connection.input.data_received(masked("x") * 10)
+    assert sum(len(connection.frames) for connection in strangers) == STRANGER_FRAMES
     member = FakeHandler(turns)
     member.input.data_received(masked("x") * 10)
     assert len(member.frames) == 10
     for _ in range(100):
         await turn()
-    assert [len(one.frames) for one in strangers] == [10] * 100
-    assert all(one.transport.reading for one in strangers)
+    assert [len(connection.frames) for connection in strangers] == [10] * 100
+    assert all(connection.transport.reading for connection in strangers)
 
 
 async def test_nothing_is_handled_after_the_end() -> None:
-    one = FakeHandler(InputTurns(), ends_after=3)
-    one.input.data_received(masked("x") * 10)
-    one.input.data_received(masked("x") * 10)
+    connection = FakeHandler(InputTurns(), ends_after=3)
+    connection.input.data_received(masked("x") * 10)
+    connection.input.data_received(masked("x") * 10)
     await turn()
-    assert len(one.frames) == 3
-    assert one.transport.reading
-    one.input.data_received(b"x" * (AFTER_END + 1))
-    assert not one.transport.reading
+    assert len(connection.frames) == 3
+    assert connection.transport.reading
+    connection.input.data_received(b"x" * (AFTER_END + 1))
+    assert not connection.transport.reading
     await turn()
-    assert not one.transport.reading
+    assert not connection.transport.reading
 
 
 async def test_nothing_is_parsed_after_a_protocol_error() -> None:
-    one = FakeHandler(InputTurns())
-    one.input.data_received(b"\x81\x01x" + masked("x"))
-    one.input.data_received(masked("x"))
-    assert (one.refused, one.frames) == ([1002], [])
+    connection = FakeHandler(InputTurns())
+    connection.input.data_received(b"\x81\x01x" + masked("x"))
+    connection.input.data_received(masked("x"))
+    assert (connection.refused, connection.frames) == ([1002], [])
 
 
 @pytest.mark.parametrize("close", [masked(b"", CLOSE), masked(b"\x03\xe8", CLOSE)])
 @pytest.mark.parametrize("together", [True, False])
 async def test_answer_to_the_close_is_recognised(close: bytes, together: bool) -> None:
-    one = FakeHandler(InputTurns(), ends_after=1)
+    connection = FakeHandler(InputTurns(), ends_after=1)
     for data in [masked("x") + close] if together else [masked("x"), masked("y"), close]:
-        one.input.data_received(data)
-    assert one.close_confirmed
-    assert len(one.frames) == 1
+        connection.input.data_received(data)
+    assert connection.close_confirmed
+    assert len(connection.frames) == 1
 
 
-async def test_held_input_waits_and_goes_on_in_order() -> None:
-    one = FakeHandler(InputTurns())
-    one.input.hold()
-    one.input.data_received(b"".join(masked(str(number)) for number in range(50)))
+async def test_held_input_waits_and_continues_in_order() -> None:
+    connection = FakeHandler(InputTurns())
+    connection.input.hold()
+    connection.input.data_received(b"".join(masked(str(number)) for number in range(50)))
     await turn()
-    assert one.frames == []
-    one.input.release()
-    while not one.transport.reading:
+    assert connection.frames == []
+    connection.input.release()
+    while not connection.transport.reading:
         await turn()
-    assert [int(frame[1]) for frame in one.frames] == list(range(50))
+    assert [int(frame[1]) for frame in connection.frames] == list(range(50))

@@ -68,7 +68,7 @@ class DirectPoller:
 
 
 def in_virtual_time(test: Callable[[FlowHarness, PollingEndpoint], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    """Turn a test into one that runs over fakes in virtual time."""
+    """Return a test function that runs ``test`` over fakes in virtual time."""
 
     def run() -> None:
         async def body() -> None:
@@ -121,8 +121,8 @@ async def test_answer_is_repeated_until_it_is_acknowledged(harness: FlowHarness,
     first = await poller.fetch_answer(poller.received)
     send_to(bob, session, 2)
     again = await poller.fetch_answer(poller.received)
-    assert [it["message"]["data"] for it in first["messages"]] == [1]
-    assert [it["message"]["data"] for it in again["messages"]] == [1, 2]
+    assert [message["message"]["data"] for message in first["messages"]] == [1]
+    assert [message["message"]["data"] for message in again["messages"]] == [1, 2]
     assert first["first"] == again["first"]
     assert harness.hub.sessions[session].outbox.size > 0
     assert await poller.connection.fetch(poller.received + 3) is None
@@ -160,7 +160,7 @@ async def test_repeated_messages_are_skipped_and_a_gap_is_refused(
     assert await poller.connection.deliver(first, texts[:2])
     assert await poller.connection.deliver(first, texts)
     assert not await poller.connection.deliver(first + 4, texts)
-    assert [it["message"]["data"] for it in bob.received()] == [0, 1, 2]
+    assert [message["message"]["data"] for message in bob.received()] == [0, 1, 2]
     assert poller.connection.accepted == first + 2
 
 
@@ -193,11 +193,11 @@ async def test_session_is_resumed_on_a_websocket_and_back_by_polling(
     fetch = asyncio.create_task(poller.fetch_answer(poller.received))
     await settle()
     socket.send({"type": "hello", "hello": {"version": "1.0", "resumeid": resumeid}})
-    assert [it["bye"]["reason"] for it in (await fetch)["messages"]] == ["session_resumed"]
+    assert [message["bye"]["reason"] for message in (await fetch)["messages"]] == ["session_resumed"]
     poller.received += 1
     assert (await poller.fetch_answer(poller.received))["closed"] == 1000
     send_to(bob, session, 1)
-    assert [it["type"] for it in socket.received()] == ["hello", "message"]
+    assert [message["type"] for message in socket.received()] == ["hello", "message"]
     socket.disconnect()
     send_to(bob, session, 2)
     back = poller_for(harness, endpoint)
@@ -311,13 +311,15 @@ async def test_rate_limit_and_throttling_apply_to_polling(harness: FlowHarness, 
     poller = poller_for(harness, endpoint)
     await poller.fetch()
     await poller.post(*["{"] * 15)
-    assert [it["error"]["code"] for it in await poller.fetch()] == ["invalid_format"] * 10 + ["too_many_requests"]
+    assert [message["error"]["code"] for message in await poller.fetch()] == ["invalid_format"] * 10 + [
+        "too_many_requests"
+    ]
     assert (await poller.fetch_answer(poller.received))["closed"] == 1000
     victim = await harness.hello("victim")
     attacker = poller_for(harness, endpoint)
     await attacker.fetch()
     await attacker.post({"type": "hello", "hello": {"version": "1.0", "resumeid": victim.resumeid + "x"}})
-    assert [it["error"]["code"] for it in await attacker.fetch()] == ["no_such_session"]
+    assert [message["error"]["code"] for message in await attacker.fetch()] == ["no_such_session"]
     assert harness.counters.throttle_delayed == {("HelloResume", 100): 1}
 
 

@@ -67,7 +67,7 @@ class FlowServer:
         return client
 
     async def resumed(self, client: SessionClient, **options: Any) -> SessionClient:
-        """Connect a client that resumes the session of another one."""
+        """Connect a client that resumes the session of another client."""
         wire = await RawClient.connect(self.address, **options)
         again = SessionClient(self, wire)
         await again.hello({"resumeid": client.resumeid})
@@ -138,7 +138,7 @@ class serving:  # noqa: N801 - used as a function
 async def until(condition: Callable[[], bool]) -> None:
     """Wait until a condition is true, by polling."""
     async with asyncio.timeout(WAIT_TIMEOUT):
-        while not condition():  # noqa: ASYNC110 - there is no event for it
+        while not condition():  # noqa: ASYNC110 - conditions have no event
             await asyncio.sleep(0.001)
 
 
@@ -419,7 +419,7 @@ async def test_resume_elsewhere_closes_the_old_connection_with_a_bye(server: Flo
 async def test_shutdown_closes_all_and_keeps_the_sessions(server: FlowServer) -> None:
     clients = [await server.client(str(number)) for number in range(3)]
     server.endpoint.close()
-    assert [await it.wire.wait_closed() for it in clients] == [1000] * 3
+    assert [await client.wire.wait_closed() for client in clients] == [1000] * 3
     assert len(server.harness.hub.sessions) == 3
 
 
@@ -442,7 +442,9 @@ async def test_ended_connections_are_garbage_collected(server: FlowServer) -> No
 
     def are_collected() -> bool:
         gc.collect()
-        return not [it for it in gc.get_objects() if isinstance(it, RequestHandler | WebSocketConnection)]
+        return not [
+            instance for instance in gc.get_objects() if isinstance(instance, RequestHandler | WebSocketConnection)
+        ]
 
     await until(are_collected)
 
@@ -540,7 +542,9 @@ async def test_slow_client_is_aborted_after_the_write_deadline_and_resumes_witho
     count = 300
     for number in range(count):
         fast.send_message(slow, [number, "x" * 4000])
-    await until(lambda: slow.sessionid not in {it._client.session.id for it in server.endpoint._connections})  # type: ignore[union-attr]
+    await until(
+        lambda: slow.sessionid not in {connection._client.session.id for connection in server.endpoint._connections}  # type: ignore[union-attr]
+    )
     again = await server.resumed(slow)
     first = (await again.data())[0]
     assert 0 < first < count
@@ -558,7 +562,9 @@ async def test_messages_that_the_kernel_did_not_accept_are_replayed_in_order(ser
     session = server.harness.hub.resumable(slow.resumeid)
     assert session is not None
     (connection,) = [
-        it for it in server.endpoint._connections if it._client is not None and it._client.session is session
+        connection
+        for connection in server.endpoint._connections
+        if connection._client is not None and connection._client.session is session
     ]
     waiting = connection._transport.get_write_buffer_size()
     kept = [len(encoded(message)) for message in list(session.outbox._messages)[: session.outbox._taken]]
@@ -605,8 +611,8 @@ async def test_message_lost_with_a_reset_connection_is_replayed(server: FlowServ
         await until(lambda: len(server.endpoint) == 1)
         again = await server.resumed(alice)
         assert [(await again.wire.receive())["n"] for _ in range(40)] == list(range(40))
-        for it in (again, bob):
-            it.wire.reset()
+        for client in (again, bob):
+            client.wire.reset()
         await until(lambda: len(server.endpoint) == 0)
 
 
@@ -615,17 +621,17 @@ async def test_reset_connection_does_not_stop_writes_to_others(
 ) -> None:
     clients = [await server.client(str(number)) for number in range(6)]
     sessions = list(server.harness.hub.sessions.values())
-    for it in clients[::2]:
-        it.wire.reset()
+    for client in clients[::2]:
+        client.wire.reset()
     await asyncio.sleep(0)
     for number in range(100):
         server.harness.services.delivery.send_all(sessions, b'{"type":"x","n":%d,"x":"%s"}' % (number, b"x" * 3000))
-    for it in clients[1::2]:
-        assert [(await it.wire.receive())["n"] for _ in range(100)] == list(range(100))
-    assert not [it for it in caplog.records if it.levelno >= logging.WARNING]
+    for client in clients[1::2]:
+        assert [(await client.wire.receive())["n"] for _ in range(100)] == list(range(100))
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-async def test_full_outbox_ends_that_session_while_others_go_on() -> None:
+async def test_full_outbox_ends_its_session_only() -> None:
     async with serving(outbox_bytes=100_000) as server:
         server.send_buffer = SMALL
         slow, fast, third = [
@@ -673,6 +679,6 @@ async def test_connection_lost_while_reading_is_paused_is_forgotten(
         if connection._client is not None and connection._client.session is alice_session:
             connection._transport.abort()
     server.harness.nextcloud.gate.set()
-    assert [await bob.data() for _ in range(64)] == list(range(64))  # those that were read
+    assert [await bob.data() for _ in range(64)] == list(range(64))  # the messages that were read
     await until(lambda: len(server.endpoint) == 1)
-    assert not [it for it in caplog.records if it.levelno >= logging.WARNING]
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

@@ -68,14 +68,16 @@ async def test_write_that_does_not_end_in_10_seconds_ends_the_connection(server:
     start = now()
     for number in range(300):
         fast.send_message(slow, [number, "x" * 4000])
-    while connected(server, slow):  # noqa: ASYNC110 - it has no event
+    while connected(server, slow):  # noqa: ASYNC110 - the end of a connection has no event
         await asyncio.sleep(0.01)
     assert now() - start == pytest.approx(10, abs=TOLERANCE)
 
 
 def connected(server: FlowServer, client: SessionClient) -> bool:
     """Return whether the gateway has a connection of this client."""
-    sessions = [it._client.session for it in server.endpoint._connections if it._client is not None]
+    sessions = [
+        connection._client.session for connection in server.endpoint._connections if connection._client is not None
+    ]
     return client.sessionid in {session.id for session in sessions if session is not None}
 
 
@@ -99,7 +101,7 @@ async def test_answer_that_waited_while_the_process_stood_still_keeps_the_connec
     client.wire.send({"type": "nothing"})  # waits in the kernel: the server does not run before the jump
     stand_still(15)
     for connection in server.endpoint._connections:
-        connection._tick()  # as in libuv's loop, where timers come before what has arrived
+        connection._tick()  # as in libuv's loop, which runs timers before it reads
     assert len(server.endpoint) == 1
     start = now()
     assert await client.wire.wait_closed() is None
@@ -107,7 +109,7 @@ async def test_answer_that_waited_while_the_process_stood_still_keeps_the_connec
 
 
 # reference 2.1-o
-async def test_client_without_an_answer_is_cut_soon_after_a_standstill(server: FlowServer) -> None:
+async def test_silent_client_is_disconnected_soon_after_a_standstill(server: FlowServer) -> None:
     client = await server.client("alice")
     await asyncio.sleep(55)
     stand_still(20)

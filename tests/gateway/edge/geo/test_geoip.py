@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
+from string import ascii_uppercase
 
 import aiohttp
 import maxminddb
@@ -102,7 +103,7 @@ def test_continent_of_an_override_is_the_usual_or_the_configured_one() -> None:
 
 # reference 14.3-c
 def test_each_country_is_on_one_continent() -> None:
-    countries = [one + other for one in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" for other in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"]
+    countries = [first + second for first in ascii_uppercase for second in ascii_uppercase]
     assert sum(bool(continent_of(code)) for code in countries) == 250  # those of ISO 3166-1, and Kosovo
     assert (continent_of("TR"), continent_of("US"), continent_of("AU")) == ("AS", "NA", "OC")
 
@@ -286,10 +287,10 @@ class ScriptedSource:
 
 
 async def test_changed_configuration_applies_at_once(tmp_path: Path, records: list[str]) -> None:
-    one, other = tmp_path / "one.mmdb", tmp_path / "other.mmdb"
-    one.write_bytes(DATABASE)
+    first, other = tmp_path / "first.mmdb", tmp_path / "other.mmdb"
+    first.write_bytes(DATABASE)
     other.write_bytes(OTHER)
-    geoip = GeoIp(FakeGeoIpSettings(str(one), overrides={ELSEWHERE: "US"}))
+    geoip = GeoIp(FakeGeoIpSettings(str(first), overrides={ELSEWHERE: "US"}))
     await geoip.start()
     try:
         assert (country(geoip), country(geoip, ELSEWHERE)) == ("CH", "US")

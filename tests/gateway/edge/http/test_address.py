@@ -41,7 +41,7 @@ def real_ip(peer: str, *headers: tuple[str, str]) -> str:
         ([("X-Forwarded-For", "10.0.0.3, 10.0.0.2")], "10.0.0.3"),
         ([("X-Forwarded-For", "junk")], "127.0.0.1"),
         ([("X-Forwarded-For", "")], "127.0.0.1"),
-        # Two proxies: the inner one names the outer one.
+        # Two proxies: the inner proxy adds the address of the outer proxy.
         ([("X-Real-IP", "10.0.0.6"), ("X-Forwarded-For", "203.0.113.7, 10.0.0.6")], "203.0.113.7"),
         (
             [("X-Real-IP", "10.0.0.6"), ("X-Forwarded-For", "203.0.113.7"), ("X-Forwarded-For", "10.0.0.6")],
@@ -55,13 +55,13 @@ def real_ip(peer: str, *headers: tuple[str, str]) -> str:
         ([("X-Real-IP", "10.0.0.6")], "10.0.0.6"),
         ([("X-Real-IP", "10.0.0.6"), ("X-Forwarded-For", "junk")], "10.0.0.6"),
         ([("X-Real-IP", "10.0.0.6"), ("X-Forwarded-For", "10.0.0.3, 10.0.0.6")], "10.0.0.3"),
-        # The proxy adds a line to the one that the client made up.
+        # The proxy adds a line to a line that the client forged.
         ([("X-Real-IP", "192.0.2.66"), ("X-Real-IP", "203.0.113.7")], "203.0.113.7"),
         ([("X-Forwarded-For", "192.0.2.66"), ("X-Forwarded-For", "203.0.113.7")], "203.0.113.7"),
         ([("Forwarded", "for=192.0.2.66")], "127.0.0.1"),
     ],
 )
-def test_trusted_proxy_is_believed(headers: list[tuple[str, str]], expected: str) -> None:
+def test_headers_of_a_trusted_proxy_are_used(headers: list[tuple[str, str]], expected: str) -> None:
     assert real_ip("127.0.0.1", *headers) == expected
 
 

@@ -1,4 +1,4 @@
-"""Malformed requests over raw sockets: their answers, and that nothing of them is logged."""
+"""Malformed requests over raw sockets: they are refused, and none of their octets is logged."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ async def test_malformed_head_is_refused_and_not_logged(
     assert "aiohttp" not in last
     assert SECRET.decode() not in last
     assert [line for line in lines if SECRET.decode() in line] == []
-    logged = [it for it in caplog.records if it.levelno >= logging.WARNING or it.exc_info]
-    assert [it for it in logged if it.name != "portunus.rooms_api"] == []  # that logs the refusal of row 7
+    logged = [record for record in caplog.records if record.levelno >= logging.WARNING or record.exc_info]
+    assert [record for record in logged if record.name != "portunus.rooms_api"] == []  # it logs refusals by row 7
 
 
 async def test_malformed_body_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -78,10 +78,10 @@ async def test_malformed_body_is_not_logged(caplog: pytest.LogCaptureFixture) ->
             answers = await answer(url, head + SECRET + b"\r\n\r\n")
     finally:
         await gateway.stop()
-    assert all(f"Server: {SERVER_HEADER}" in it for it in answers)
+    assert all(f"Server: {SERVER_HEADER}" in answer for answer in answers)
     assert [line for line in lines if SECRET.decode() in line] == []
-    logged = [it for it in caplog.records if it.levelno >= logging.WARNING or it.exc_info]
-    assert [it for it in logged if it.name != "portunus.rooms_api"] == []  # that logs the refusal of row 7
+    logged = [record for record in caplog.records if record.levelno >= logging.WARNING or record.exc_info]
+    assert [record for record in logged if record.name != "portunus.rooms_api"] == []  # it logs refusals by row 7
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/api/v1/room/r"])
@@ -103,5 +103,5 @@ async def test_body_is_never_decompressed(path: str, caplog: pytest.LogCaptureFi
     finally:
         await gateway.stop()
     assert b" 500 " not in rest
-    logged = [it for it in caplog.records if it.levelno >= logging.WARNING or it.exc_info]
-    assert [it for it in logged if it.name != "portunus.rooms_api"] == []  # that logs the refusal of row 7
+    logged = [record for record in caplog.records if record.levelno >= logging.WARNING or record.exc_info]
+    assert [record for record in logged if record.name != "portunus.rooms_api"] == []  # it logs refusals by row 7

@@ -45,21 +45,21 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # reference 1.4-h
-async def test_what_is_more_than_the_share_of_an_address_waits_and_then_is_refused() -> None:
+async def test_bodies_beyond_the_share_of_an_address_wait_and_then_are_refused() -> None:
     budget = BodyBudget()
     readings = [Reading(budget, 50) for _ in range(5)]
     await turns()
-    assert [it.began for it in readings] == [True, True, False, False, False]
+    assert [reading.began for reading in readings] == [True, True, False, False, False]
     assert await readings[4].task == "refused"
     other = Reading(budget, 50, "192.0.2.2")
     await turns()
     assert other.began
     readings[0].done.set()
     await turns()
-    assert [it.began for it in readings[:4]] == [True, True, True, False]
+    assert [reading.began for reading in readings[:4]] == [True, True, True, False]
     for reading in [*readings, other]:
         reading.done.set()
-    assert [await it.task for it in readings[:4]] == ["read"] * 4
+    assert [await reading.task for reading in readings[:4]] == ["read"] * 4
     assert await other.task == "read"
     await turns()
     assert (budget._shares, budget._readings) == ({}, {})
@@ -76,7 +76,7 @@ async def test_body_larger_than_the_share_is_read_alone() -> None:
 
 
 # reference 1.4-h
-async def test_short_body_does_not_wait_and_slow_ones_are_given_up_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_short_body_does_not_wait_and_slow_bodies_are_aborted_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     budget = BodyBudget()
     slow = [Reading(budget, 10) for _ in range(10)]
     await turns()
@@ -88,15 +88,15 @@ async def test_short_body_does_not_wait_and_slow_ones_are_given_up_for_it(monkey
     another = Reading(budget, 10)
     await turns()
     assert another.began
-    assert [await it.task for it in slow[:2]] == ["refused"] * 2
-    assert not any(it.task.done() for it in slow[2:])
+    assert [await reading.task for reading in slow[:2]] == ["refused"] * 2
+    assert not any(reading.task.done() for reading in slow[2:])
     for reading in (*slow, short, another):
         reading.done.set()
-    assert [await it.task for it in (*slow[2:], short, another)] == ["read"] * 10
+    assert [await reading.task for reading in (*slow[2:], short, another)] == ["read"] * 10
 
 
 # reference 1.4-h
-async def test_long_body_that_waits_gets_the_place_of_a_slow_one(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_long_body_that_waits_gets_the_place_of_a_slow_body(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(body_budget, "SLOW", 0.02)
     monkeypatch.setattr(body_budget, "LOOK_PERIOD", 0.01)
     budget = BodyBudget()
@@ -113,7 +113,7 @@ async def test_hosts_of_one_ipv6_network_share() -> None:
     budget = BodyBudget()
     readings = [Reading(budget, 60, f"2001:db8::{number}") for number in range(1, 4)]
     await turns()
-    assert [it.began for it in readings] == [True, False, False]
+    assert [reading.began for reading in readings] == [True, False, False]
     for reading in readings:
         reading.task.cancel()
     await turns()
@@ -121,17 +121,17 @@ async def test_hosts_of_one_ipv6_network_share() -> None:
 
 
 # reference 1.4-h
-async def test_oldest_bodies_are_given_up_when_all_addresses_have_too_much() -> None:
+async def test_oldest_bodies_are_aborted_when_the_total_is_too_large() -> None:
     budget = BodyBudget()
     readings = [Reading(budget, 100, f"192.0.2.{number}") for number in range(4)]
     await turns()
-    assert [await it.task for it in readings[:2]] == ["refused"] * 2
+    assert [await reading.task for reading in readings[:2]] == ["refused"] * 2
     for reading in readings[2:]:
         reading.done.set()
-    assert [await it.task for it in readings[2:]] == ["read"] * 2
+    assert [await reading.task for reading in readings[2:]] == ["read"] * 2
 
 
-async def test_cancelled_wait_gives_its_place_back() -> None:
+async def test_cancelled_wait_frees_its_place() -> None:
     budget = BodyBudget()
     first = Reading(budget, 100)
     await turns()
@@ -146,7 +146,7 @@ async def test_cancelled_wait_gives_its_place_back() -> None:
     assert [await first.task, await again.task] == ["read", "read"]
 
 
-async def test_failure_of_the_block_is_not_taken_for_an_overload() -> None:
+async def test_failure_of_the_block_is_not_reported_as_an_overload() -> None:
     budget = BodyBudget()
     with pytest.raises(KeyError):
         async with budget.reserve(ONE, 1):

@@ -33,7 +33,7 @@ class DescriptorTransport:
 
 @pytest.fixture
 def limits(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], list[tuple[int, int]]]:
-    """Replace the limits of the process; the list has those that were set."""
+    """Replace the limits of the process; the list contains the limits that were set."""
 
     def replace(soft: int, hard: int) -> list[tuple[int, int]]:
         made = [(soft, hard)]
@@ -61,7 +61,7 @@ def test_soft_limit_is_raised_to_the_hard_one(
     assert caplog.records == []
 
 
-def test_few_descriptors_are_worth_a_sentence(
+def test_few_descriptors_are_warned_about(
     limits: Callable[[int, int], list[tuple[int, int]]], caplog: pytest.LogCaptureFixture
 ) -> None:
     limits(1024, 1024)
@@ -75,12 +75,13 @@ def test_reserve_is_not_usable(limit: int, left: int) -> None:
     assert usable(limit) == left
 
 
-def test_last_descriptors_are_scarce_and_the_log_says_so_once(
+def test_last_descriptors_are_scarce_and_warned_about_once(
     limits: Callable[[int, int], list[tuple[int, int]]], caplog: pytest.LogCaptureFixture
 ) -> None:
     limits(1024, 1024)
     found = Descriptors(LimitedLog(logging.getLogger("portunus.http"), lambda: 0.0))
     transports = [DescriptorTransport(number) for number in (895, 896, 1000)]
-    assert [found.are_scarce_for(one) for one in transports] == [False, True, True]  # type: ignore[arg-type]
+    scarce = [found.are_scarce_for(transport) for transport in transports]  # type: ignore[arg-type]
+    assert scarce == [False, True, True]
     assert not found.are_scarce_for(None)
     assert len(caplog.records) == 1

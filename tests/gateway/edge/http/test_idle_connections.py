@@ -1,4 +1,4 @@
-"""Connections without a request: the oldest one goes first."""
+"""Idle connections: the longest idle connection is closed first."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from gateway.edge.http.idle_connections import IdleConnections
 
 
 class ClosableConnection:
-    """A connection that notes its end."""
+    """A connection that records whether it was aborted."""
 
     def __init__(self, peer: str = "192.0.2.1", *, scarce: bool = False) -> None:
         self.peer = peer
@@ -19,9 +19,9 @@ class ClosableConnection:
 
 def added(idle: IdleConnections, *connections: ClosableConnection) -> list[bool]:
     """Add connections, and return which of them were closed."""
-    for one in connections:
-        idle.add(one)
-    return [one.aborted for one in connections]
+    for connection in connections:
+        idle.add(connection)
+    return [connection.aborted for connection in connections]
 
 
 def test_oldest_connection_of_a_peer_is_closed_beyond_the_limit() -> None:

@@ -317,7 +317,7 @@ async def test_cached_key_forces_no_refresh(client: NextcloudClient, cloud: Fake
 
 
 # reference 3.3-d
-async def test_key_that_may_be_old_is_asked_for_again_but_not_often(
+async def test_key_that_may_be_old_is_fetched_again_once_in_an_interval(
     client: NextcloudClient, cloud: FakeNextcloud, clock: ManualClock
 ) -> None:
     old = await client.token_key(cloud.url)

@@ -244,7 +244,7 @@ async def test_concurrent_requests_to_a_host_are_limited(cloud: FakeNextcloud) -
             for _ in range(7):
                 group.create_task(join(client, cloud))
             await cloud.wait_for(lambda seen: seen.type == "room", count=1 + 3)
-            for _ in range(20):  # turns of the loop in which a fourth could come
+            for _ in range(20):  # turns of the loop in which a fourth request could arrive
                 await asyncio.sleep(0)
             assert len(cloud.requests_of("room")) == 1 + 3
             cloud.gate.set()
@@ -264,7 +264,7 @@ async def test_redirects_are_not_followed(
     assert len(cloud.requests_of("room")) == 1
 
 
-# --- what the operator sees
+# --- log records for the operator
 
 
 # reference 3.7-g
@@ -360,7 +360,7 @@ async def test_request_on_a_closed_idle_connection_is_repeated_once(client: Next
         nonlocal served
         while await reader.readuntil(b"\r\n\r\n"):
             served += 1
-            if 1 < served <= 1 + disconnects:  # the first one is for the capabilities
+            if 1 < served <= 1 + disconnects:  # the first request is for the capabilities
                 break
             body = b'{"ocs":{"data":{"type":"x"}}}'
             head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"

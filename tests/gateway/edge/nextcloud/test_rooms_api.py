@@ -50,7 +50,7 @@ class ObservedThrottling(Throttling):
 
 
 class RoomsApiServer:
-    """The handler behind a real socket, with records of its calls."""
+    """The rooms API behind a real socket, which records the calls of the flows."""
 
     def __init__(self) -> None:
         self.cloud = FakeNextcloud()
@@ -184,7 +184,7 @@ async def test_limit_of_a_body_is_configured(gateway: RoomsApiServer) -> None:
 
 
 # reference 1.4-b
-async def test_body_that_names_no_backend_has_a_limit_of_its_own(gateway: RoomsApiServer) -> None:
+async def test_body_of_a_request_without_a_backend_has_its_own_limit(gateway: RoomsApiServer) -> None:
     body = DELETE.ljust(WITHOUT_URL)
     assert await gateway.post(body, Spreed_Signaling_Backend="") == (200, b"{}")
     assert await gateway.post(body + b" ", Spreed_Signaling_Backend="") == SIZE
@@ -221,7 +221,7 @@ async def test_no_body_is_kept_while_its_refusal_is_delayed(
     gateway: RoomsApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Body(bytes):
-        """Bytes whose end is noted."""
+        """Bytes whose deallocation is recorded."""
 
         def __del__(self) -> None:
             freed.append(len(self))

@@ -74,7 +74,7 @@ async def test_streams_are_counted_impaired_silenced_and_revived(controlled: Con
         assert (stream["backend"], stream["publisher"], stream["type"]) == ("cloud", "alice", "video")
         assert (stream["connected"], stream["silent"]) == (True, False)
         assert stream["impairments"] == {"subscribers": {"loss": 0.0, "delay": 0.02, "jitter": 0.01, "seed": 7}}
-        (layer,) = next(it for it in stream["media"] if it["kind"] == "video")["layers"]
+        (layer,) = next(section for section in stream["media"] if section["kind"] == "video")["layers"]
         assert layer.keys() == {
             "substream",
             "rid",
@@ -87,7 +87,7 @@ async def test_streams_are_counted_impaired_silenced_and_revived(controlled: Con
         assert layer["packets"] > 0
         (watching,) = stream["subscribers"]
         assert watching["connected"]
-        assert {it["kind"] for it in watching["media"]} == {"audio", "video"}
+        assert {section["kind"] for section in watching["media"]} == {"audio", "video"}
         await carol.peer.wait_for_picture(31)
         assert await controlled.ask("POST", f"{ALICE}/impair", '{"leg": "subscribers"}') == (200, {})
         assert (await controlled.stream())["impairments"] == {}

@@ -1,4 +1,4 @@
-"""The sentence of ``/readyz`` about SFUs that do not work, or not in full."""
+"""The sentence of ``/readyz`` about SFUs that are unavailable or restricted."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ RESTRICTED = SfuStatus("ws://three", SfuState.READY, restriction="labels are los
         ),
     ],
 )
-def test_sfus_that_do_not_work_in_full_are_named(sfus: tuple[SfuStatus, ...], sentence: str) -> None:
+def test_unavailable_and_restricted_sfus_are_named(sfus: tuple[SfuStatus, ...], sentence: str) -> None:
     assert restrictions(sfus) == sentence

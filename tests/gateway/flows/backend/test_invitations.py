@@ -23,12 +23,12 @@ def switched(**body: Any) -> Json:
 async def test_invited_users_and_the_other_members_receive_events() -> None:
     async with FlowHarness() as harness:
         alice, again, bob = [await harness.hello(name) for name in ("alice", "alice", "bob")]
-        eve, nobody = await harness.hello("alice", OTHER), await harness.hello("")
+        eve, guest = await harness.hello("alice", OTHER), await harness.hello("")
         body = {"userids": ["alice", "alice"], "alluserids": ["bob", "alice", "gone"], "properties": {"name": "R"}}
         harness.rooms_api("r", {"type": "invite", "invite": body})
         assert alice.received() == again.received() == [roomlist("invite", properties={"name": "R"})]
         assert bob.received() == [roomlist("update", properties={"name": "R"})]
-        assert eve.received() == nobody.received() == []
+        assert eve.received() == guest.received() == []
 
 
 async def test_empty_invitation_has_no_effect() -> None:

@@ -246,7 +246,7 @@ async def test_merged_list_has_one_entry_for_each_session(name: str) -> None:
         bob.received()
         incall(harness, incall=3, changed=[{name: "nc-alice", "inCall": 3}])
         (event,) = bob.received()
-        listed = [one.get("sessionId", one.get("sessionid")) for one in event["event"]["update"]["users"]]
+        listed = [user.get("sessionId", user.get("sessionid")) for user in event["event"]["update"]["users"]]
         assert listed == [alice.sessionid, bob.sessionid]
 
 

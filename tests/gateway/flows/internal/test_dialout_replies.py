@@ -1,4 +1,4 @@
-"""Replies to dialouts that are repeated, in virtual time."""
+"""Replies to dialout requests, returned again to repeated requests, in virtual time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def test_reply_is_forgotten_after_its_time() -> None:
     assert len(dialled) == 2
 
 
-async def test_failure_of_a_dialout_is_not_kept_and_ends_those_that_wait() -> None:
+async def test_failure_of_a_dialout_is_not_kept_and_ends_the_waiting_requests() -> None:
     replies = DialoutReplies()
     gate = asyncio.Event()
 

@@ -121,14 +121,14 @@ async def test_failures_are_answered_late_and_too_many_block_even_the_right_secr
 async def test_internal_sessions_have_no_session_limit_and_no_join_timer() -> None:
     limited = CLOUD.__class__("limited", ("https://limited.example/",), "secret", session_limit=1)
     async with FlowHarness(limited) as harness:
-        one, other = (
+        first, second = (
             await harness.internal_hello(backend=limited),
             await harness.internal_hello(backend=limited),
         )
         await harness.hello("alice", limited)
         await harness.sweep(60)
-        assert one.received() == other.received() == []
-        assert not one.connection.finished
+        assert first.received() == second.received() == []
+        assert not first.connection.finished
 
 
 # -- rooms and call membership
@@ -225,10 +225,10 @@ async def test_list_for_an_internal_client_has_each_member(all_: bool) -> None:
         alice, bob = await harness.member("alice"), await harness.member("bob")
         request: Json = {"all": True, "incall": 7}
         if not all_:
-            request = {"users": [{"sessionId": f"nc-{it}", "inCall": 7} for it in ("alice", "bob")]}
+            request = {"users": [{"sessionId": f"nc-{name}", "inCall": 7} for name in ("alice", "bob")]}
         harness.rooms_api("r", {"type": "incall", "incall": request})
         guest, bridge = await harness.member(""), await harness.internal_hello()
-        listed = {it["sessionId"]: it["inCall"] for it in update((await join(bridge))[-1])}
+        listed = {entry["sessionId"]: entry["inCall"] for entry in update((await join(bridge))[-1])}
         assert listed == {alice.sessionid: 7, bob.sessionid: 7, guest.sessionid: 0, bridge.sessionid: 3}
 
 

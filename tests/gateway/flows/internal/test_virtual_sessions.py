@@ -46,8 +46,8 @@ def entry(bridge: FakeClient, flags: int, name: str = "phone") -> Json:
 
 
 def users(message: Json) -> Any:
-    """Return the list of a participants update without the member that ``scene`` has Nextcloud list."""
-    return [it for it in message["event"]["update"]["users"] if "listed" not in it]
+    """Return the list of a participants update without the member that Nextcloud lists in ``scene``."""
+    return [entry for entry in message["event"]["update"]["users"] if "listed" not in entry]
 
 
 async def scene(harness: FlowHarness, *features: str) -> tuple[FakeClient, FakeClient]:
@@ -159,7 +159,7 @@ async def test_virtual_session_for_an_unknown_room_is_ignored() -> None:
 
 
 # reference 11.2-d
-async def test_second_virtual_session_of_one_name_is_refused_per_client() -> None:
+async def test_second_virtual_session_with_the_same_name_is_refused_per_client() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
         other = await harness.internal_hello()

@@ -55,7 +55,7 @@ async def publish(client: FakeClient, connection: str = "one", *, sid: str = "1"
     """Publish a stream; nothing but its answer may be received."""
     client.offer(connection, sid=sid, roomType=room_type)
     await settle()
-    assert [it["type"] for it in client.data()] == ["answer"]
+    assert [message["type"] for message in client.data()] == ["answer"]
 
 
 def send_answer(subscriber: FakeClient, publisher: FakeClient, sid: str = "") -> None:

@@ -1,4 +1,4 @@
-"""A fake SFU that keeps the promises of ``mcu.base`` without media; gates hold its replies back until they are set."""
+"""A fake SFU without media that fulfils the contract of ``mcu.base``; gates delay its replies until they are set."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class FakePublisher:
         self.closed = True
         if self.mcu.publishers.get(self.key) is self:
             del self.mcu.publishers[self.key]
-        for subscriber in [it for it in self.mcu.subscribers if it.publisher is self]:
+        for subscriber in [subscriber for subscriber in self.mcu.subscribers if subscriber.publisher is self]:
             subscriber.end(reason_for_subscribers)
         if reason is not None:
             self.listener.on_closed(reason)
@@ -191,7 +191,7 @@ class FakeMcu:
         """Wait for ``recover``.
 
         Raises:
-            McuLost: it did not come in time.
+            McuLost: ``recover`` was not called in time.
         """
         if not self.unavailable:
             return

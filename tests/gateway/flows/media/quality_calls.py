@@ -16,7 +16,7 @@ ROOM = RoomKey("cloud", "r")
 
 def backend_with(**quality: int | tuple[str, ...]) -> Backend:
     """Return the backend ``cloud`` with these rules."""
-    rules = BackendQualityRules(**quality)  # type: ignore[arg-type]  # each test gives what its key takes
+    rules = BackendQualityRules(**quality)  # type: ignore[arg-type]  # each test passes values of the right types
     return Backend("cloud", ("https://cloud.example/",), "secret of the cloud", quality=rules)
 
 
@@ -47,4 +47,4 @@ def publisher_of(client: FakeClient, stream_type: StreamType = StreamType.VIDEO)
 
 def last_limits(*clients: FakeClient) -> list[int | None]:
     """Return the limit in bit/s that each client's camera was sent last."""
-    return [limits[-1] if (limits := publisher_of(it).limits) else None for it in clients]
+    return [limits[-1] if (limits := publisher_of(client).limits) else None for client in clients]

@@ -32,7 +32,7 @@ async def test_candidates_are_added_after_their_offer() -> None:
         (publisher,) = harness.mcu.published
         first, second = IceCandidate(CANDIDATE, "0", 0), IceCandidate(CANDIDATE, "1", 1)
         assert publisher.candidates == [first, second, None, None]
-        assert [it["type"] for it in alice.data()] == ["answer"]
+        assert [message["type"] for message in alice.data()] == ["answer"]
 
 
 # reference 9.4-c
@@ -88,7 +88,7 @@ async def test_candidate_that_the_filter_refuses_is_dropped_without_an_error(tex
         assert len(subscriber.candidates) == passes
         assert (text in subscriber.answers[0]) is passes
         assert bob.received() == []
-        assert [it["type"] for it in alice.data()] == ["answer"]
+        assert [message["type"] for message in alice.data()] == ["answer"]
 
 
 @pytest.mark.parametrize("index", [-1, 1.5, "0", 10**9, None, True])

@@ -37,7 +37,7 @@ async def test_list_of_the_server_removes_and_orders_codecs() -> None:
 
 async def test_codec_that_the_room_cannot_decode_comes_last_in_new_connections_only() -> None:
     async with harness_with() as harness:
-        alice, bob = [await harness.member(it, in_call=True, backend=backend_with()) for it in ("alice", "bob")]
+        alice, bob = [await harness.member(name, in_call=True, backend=backend_with()) for name in ("alice", "bob")]
         alice.offer("alice", videocodec="h264")
         await settle()
         assert video_formats(publisher_of(alice)) == "102 96"
@@ -50,7 +50,11 @@ async def test_codec_that_the_room_cannot_decode_comes_last_in_new_connections_o
         alice.offer("anew", sid="2", videocodec="h264")
         await settle()
         assert video_formats(publisher_of(alice)) == "96 102"
-        (decision,) = [it for it in harness.media.quality.explain(ROOM) if it.stream.session.id == alice.sessionid]
+        (decision,) = [
+            decision
+            for decision in harness.media.quality.explain(ROOM)
+            if decision.stream.session.id == alice.sessionid
+        ]
         reason = "last come the codecs that not all of 1 receiver decode: h264"
         assert decision.plan.decided["video"].reason == f"the publisher prefers it; {reason}"
 
@@ -84,7 +88,7 @@ async def test_video_that_is_added_later_is_ordered_then() -> None:
         assert "SAVPF 102 96" in updated
 
 
-async def test_star_is_not_taken_for_a_codec_where_no_video_is_offered() -> None:
+async def test_star_is_not_treated_as_a_codec_if_no_video_is_offered() -> None:
     async with harness_with(videocodecs=("h264", "*")) as harness:
         bob = await harness.member("bob", backend=backend_with())
         bob.offer("bob")
@@ -92,7 +96,11 @@ async def test_star_is_not_taken_for_a_codec_where_no_video_is_offered() -> None
         alice.offer("alice", media=("audio",), videocodec="vp8")
         await settle()
         assert publisher_of(alice).options.videocodecs == ("h264", "vp8")
-        (decision,) = [it for it in harness.media.quality.explain(ROOM) if it.stream.session.id == alice.sessionid]
+        (decision,) = [
+            decision
+            for decision in harness.media.quality.explain(ROOM)
+            if decision.stream.session.id == alice.sessionid
+        ]
         assert decision.plan.decided["video"].reason == "the server's list says so"
 
 

@@ -61,7 +61,7 @@ async def test_unshare_does_not_end_a_screen_that_is_offered_after_it(connection
         gate.set()
         await settle()
         assert harness.publisher(alice, StreamType.SCREEN) is not None
-        assert [it["type"] for it in alice.data()] == ["answer"] * 2
+        assert [message["type"] for message in alice.data()] == ["answer"] * 2
 
 
 async def test_screen_that_is_unshared_during_its_offer_ends() -> None:
@@ -91,8 +91,8 @@ async def test_stream_that_the_sfu_closes_ends_without_a_message_to_the_clients(
         alice.offer("two")
         bob.media(alice, "requestoffer")
         await settle()
-        assert [it["type"] for it in alice.data()] == ["answer"]
-        assert [it["type"] for it in bob.data()] == ["offer"]
+        assert [message["type"] for message in alice.data()] == ["answer"]
+        assert [message["type"] for message in bob.data()] == ["offer"]
 
 
 def leave_room(harness: FlowHarness, alice: FakeClient) -> None:
@@ -152,10 +152,10 @@ async def test_streams_and_negotiations_outlive_the_loss_of_the_connection() -> 
         again = await harness.resume(alice)
         again.media(alice, "endOfCandidates", room_type="screen", sid="9")
         await settle()
-        assert [it["type"] for it in again.received() if it["type"] != "event"] == ["hello"]
+        assert [message["type"] for message in again.received() if message["type"] != "event"] == ["hello"]
         harness.mcu.publish_gate.set()
         await settle()
-        assert [it["sid"] for it in again.data()] == ["9"]
+        assert [message["sid"] for message in again.data()] == ["9"]
         assert harness.mcu.published[1].candidates == [IceCandidate(CANDIDATE), None]
         assert harness.media.open_streams == (2, 1)
 
@@ -185,7 +185,10 @@ async def test_events_of_a_replaced_connection_are_ignored(replaced: bool) -> No
         await settle()
         alice.received()
         bob.received()
-        for old in (harness.mcu.subscribed[0].listener, *(it.listener for it in harness.mcu.published[:-1])):
+        for old in (
+            harness.mcu.subscribed[0].listener,
+            *(publisher.listener for publisher in harness.mcu.published[:-1]),
+        ):
             old.on_candidate(IceCandidate(CANDIDATE))
             old.on_offer(described(subscriber_offer("late")))
             old.on_closed(CloseReason.PUBLISHER_GONE)

@@ -1,4 +1,4 @@
-"""Descriptions of the SFU that a client could not apply: mended, or an error while the stream goes on."""
+"""Descriptions of the SFU that a client could not apply: corrected, or an error while the stream continues."""
 
 from __future__ import annotations
 

@@ -88,6 +88,6 @@ async def test_quality_limits_any_published_stream() -> None:
         quality.published(stream, plan, parse(ANSWER))
         await asyncio.sleep(SETTLED)
         assert publisher.limits == [400_000]
-        assert [it.stream for it in quality.explain(ROOM)] == [stream]
+        assert [decision.stream for decision in quality.explain(ROOM)] == [stream]
         quality.unpublished(stream)
         assert quality.explain(ROOM) == []

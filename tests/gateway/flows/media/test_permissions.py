@@ -126,8 +126,8 @@ async def test_permission_revoked_during_an_offer_leaves_nothing_on_the_sfu(repl
         set_permissions(harness, "alice", "publish-audio")
         harness.mcu.publish_gate.set()
         await settle()
-        heard = alice.received()
-        assert [it["type"] for it in heard if it["type"] != "event"] in ([], ["error"])
+        types = [message["type"] for message in alice.received()]
+        assert [type for type in types if type != "event"] in ([], ["error"])
         assert harness.mcu.is_empty
         assert harness.media.open_streams == (0, 0)
 
@@ -144,7 +144,9 @@ async def test_permission_revoked_during_a_renegotiation_closes_the_stream() -> 
         set_permissions(harness, "alice", "publish-audio")
         harness.mcu.published[0].gate.set()
         await settle()
-        assert [it["error"]["code"] for it in alice.received() if it["type"] == "error"] == ["not_allowed"]
+        assert [message["error"]["code"] for message in alice.received() if message["type"] == "error"] == [
+            "not_allowed"
+        ]
         assert harness.mcu.is_empty
 
 

@@ -71,7 +71,7 @@ async def test_camera_and_screen_are_two_streams() -> None:
         alice.offer(sid="1")
         alice.offer("two", sid="2", roomType="screen")
         await settle()
-        assert [(it["roomType"], it["sid"]) for it in alice.data()] == [("video", "1"), ("screen", "2")]
+        assert [(message["roomType"], message["sid"]) for message in alice.data()] == [("video", "1"), ("screen", "2")]
         assert len(harness.mcu.publishers) == 2
 
 
@@ -182,7 +182,7 @@ async def test_unexpected_exception_of_the_sfu_is_answered_with_an_error(caplog:
         harness.mcu.publish_error = None
         alice.offer()
         await settle()
-        assert [it["type"] for it in alice.data()] == ["answer"]
+        assert [message["type"] for message in alice.data()] == ["answer"]
 
 
 # reference 9.2-c
@@ -230,7 +230,7 @@ async def test_ice_restart_that_the_sfu_cannot_carry_out_publishes_the_stream_an
         publisher.error = NewConnectionRequired("the offer restarts ICE")
         alice.offer(sid="2")
         await settle()
-        assert [(it["type"], it["sid"]) for it in alice.data()] == [("answer", "2")]
+        assert [(message["type"], message["sid"]) for message in alice.data()] == [("answer", "2")]
         assert publisher.closed
         assert harness.publisher(alice) is harness.mcu.published[1]
 
@@ -262,11 +262,11 @@ async def test_later_of_two_offers_replaces_the_earlier() -> None:
         await settle()
         harness.mcu.publish_gate.set()
         await settle()
-        assert [(it["type"], it["sid"]) for it in alice.data()] == [("answer", "1"), ("answer", "2")]
+        assert [(message["type"], message["sid"]) for message in alice.data()] == [("answer", "1"), ("answer", "2")]
         first, second = harness.mcu.published
         assert first.closed
         assert not second.closed
-        assert [len(it.candidates) for it in (first, second)] == [1, 1]
+        assert [len(publisher.candidates) for publisher in (first, second)] == [1, 1]
         assert harness.media.open_streams == (1, 0)
 
 
@@ -300,9 +300,9 @@ async def test_subscribers_are_offered_the_new_connection_without_a_request() ->
         assert not new.closed
         assert alice.data()[0]["sid"] == "2"
         after = [subscriber.data() for subscriber in (bob, carol)]
-        assert [(len(it), it[0]["type"]) for it in after] == [(1, "offer")] * 2
-        assert not {it[0]["sid"] for it in after} & set(before)
-        assert [it.publisher for it in harness.mcu.subscribers] == [new, new]
+        assert [(len(messages), messages[0]["type"]) for messages in after] == [(1, "offer")] * 2
+        assert not {messages[0]["sid"] for messages in after} & set(before)
+        assert [subscriber.publisher for subscriber in harness.mcu.subscribers] == [new, new]
         bob.media(alice, "answer", sid=before[0], payload={"type": "answer", "sdp": answer()})
         await settle()
         assert bob.error_codes() == ["processing_failed"]
@@ -322,8 +322,8 @@ async def test_replacement_during_a_request_is_offered_once() -> None:
         await settle()
         harness.mcu.subscribe_gate.set()
         await settle()
-        assert [it["type"] for it in bob.data()] == ["offer"]
-        assert [it.publisher for it in harness.mcu.subscribers] == [harness.mcu.published[1]]
+        assert [message["type"] for message in bob.data()] == ["offer"]
+        assert [subscriber.publisher for subscriber in harness.mcu.subscribers] == [harness.mcu.published[1]]
 
 
 async def test_replacement_before_a_waiting_request_is_offered_once() -> None:
@@ -338,8 +338,8 @@ async def test_replacement_before_a_waiting_request_is_offered_once() -> None:
         await settle()
         subscriber.gate.set()
         await settle()
-        heard = [it["message"]["data"]["type"] for it in bob.received() if it["type"] == "message"]
-        assert heard == ["offer"]
+        types = [message["message"]["data"]["type"] for message in bob.received() if message["type"] == "message"]
+        assert types == ["offer"]
         assert len(harness.mcu.subscribers) == 1
 
 

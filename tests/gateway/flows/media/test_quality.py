@@ -32,7 +32,7 @@ async def test_first_limit_is_sent_with_the_answer_which_does_not_wait_for_it() 
         harness.mcu.limit_gate = asyncio.Event()
         bob.offer("bob")
         await settle()
-        assert [it["type"] for it in bob.data()] == ["answer"]
+        assert [message["type"] for message in bob.data()] == ["answer"]
         harness.mcu.limit_gate.set()
         await settle()
         assert last_limits(bob) == [200_000]
@@ -237,7 +237,7 @@ async def test_changed_rules_apply_at_once_and_can_be_lifted() -> None:
         for changed, expected in ((backend_with(room_budget=200_000), 100_000), (backend_with(), 1_000_000)):
             harness.change_settings(backends=type(harness.services.backends)([changed]))
             await asyncio.sleep(SETTLED)
-            assert [publisher_of(it).limits[-1] for it in (alice, bob)] == [expected, expected]
+            assert [publisher_of(client).limits[-1] for client in (alice, bob)] == [expected, expected]
 
 
 async def test_changed_rules_apply_outside_of_rooms() -> None:

@@ -68,25 +68,25 @@ async def play(events: list[tuple[str, int]]) -> None:
                     await asyncio.sleep(0.7)
             await settle()
         await asyncio.sleep(SETTLED)
-        refusing = [it for it in harness.mcu.publishers.values() if it.limit_error is not None]
+        refusing = [publisher for publisher in harness.mcu.publishers.values() if publisher.limit_error is not None]
         assert_policy(harness, without=refusing)
         for publisher in refusing:
             publisher.limit_error = None
         await asyncio.sleep(RETRY + SETTLED)
         assert_policy(harness)
-        assert all(it.confirmed for it in harness.media.quality.explain(ROOM))
+        assert all(decision.confirmed for decision in harness.media.quality.explain(ROOM))
         assert harness.media.quality._due == {}
 
 
 def assert_policy(harness: FlowHarness, without: Sequence[FakePublisher] = ()) -> None:
     """Assert that each publisher was sent the limit that the policy gives it in the room as it is."""
     decisions = harness.media.quality.explain(ROOM)
-    assert {it.publisher for it in decisions} == set(harness.mcu.publishers.values())
+    assert {decision.publisher for decision in decisions} == set(harness.mcu.publishers.values())
     for decision in decisions:
         publisher = harness.mcu.publishers[decision.stream.key]
         ceiling = 2_000_000 if decision.stream.stream_type is StreamType.SCREEN else 1_000_000
         assert publisher in without or (publisher.limits or [ceiling])[-1] == decision.share.bitrate
-    assert sum(it.share.bitrate for it in decisions if "video" in it.plan.sent) <= 700_000
+    assert sum(decision.share.bitrate for decision in decisions if "video" in decision.plan.sent) <= 700_000
 
 
 @given(steps)

@@ -59,7 +59,9 @@ async def test_disconnected_client_is_asked_after_its_resume() -> None:
         harness.mcu.lose_streams()
         await harness.mcu.recover()
         again = await harness.resume(alice)
-        assert [it for it in again.received() if it["type"] not in ("hello", "event")] == [republish_request()]
+        assert [message for message in again.received() if message["type"] not in ("hello", "event")] == [
+            republish_request()
+        ]
         await publish(again, "two", sid="2")
 
 
@@ -98,7 +100,7 @@ async def test_client_is_not_asked_for_a_stream_that_it_ended(
             end(harness, alice)
         await harness.mcu.recover()
         await asyncio.sleep(2)
-        requested = [it for it in alice.received() if it["type"] == "republish"]
+        requested = [message for message in alice.received() if message["type"] == "republish"]
         assert requested == ([republish_request("screen")] if end is change_nothing else [])
         assert harness.media._streams.streams_of(alice.session).publications == {}
         assert harness.mcu.is_empty
@@ -124,7 +126,7 @@ async def test_client_that_offers_during_the_outage_is_not_asked() -> None:
         await asyncio.sleep(1)
         await harness.mcu.recover()
         await settle()
-        assert [it["sid"] for it in alice.data()] == ["2"]
+        assert [message["sid"] for message in alice.data()] == ["2"]
 
 
 async def test_client_whose_offer_failed_during_the_outage_is_asked() -> None:
@@ -185,7 +187,7 @@ async def test_offer_during_which_the_sfu_is_lost_is_answered_once_it_recovers()
         await asyncio.sleep(5)
         await harness.mcu.recover()
         await settle()
-        assert [it["sid"] for it in alice.data()] == ["7"]
+        assert [message["sid"] for message in alice.data()] == ["7"]
 
 
 async def test_offer_during_which_the_sfu_is_lost_twice_fails_and_is_not_asked_for() -> None:
@@ -272,9 +274,9 @@ async def test_session_without_republish_is_ended_if_that_is_configured() -> Non
         assert len(harness.hub.sessions) == 3
         await harness.mcu.recover()
         await settle()
-        assert {it.userid for it in harness.hub.sessions.values()} == {"bob", "carol"}
+        assert {session.userid for session in harness.hub.sessions.values()} == {"bob", "carol"}
         assert alice.connection.finished
-        assert [it for it in alice.received() if it["type"] == "bye"] == []
+        assert [message for message in alice.received() if message["type"] == "bye"] == []
         assert harness.nextcloud.leaves() == []  # its session at Nextcloud is used for the next join
         assert republish_request() in bob.received()
         assert not carol.connection.finished

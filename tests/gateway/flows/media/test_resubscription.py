@@ -35,7 +35,7 @@ async def test_subscriber_is_offered_the_stream_once_it_is_published_again(reaso
         (offer,) = bob.data()
         assert (offer["type"], offer["from"], offer["roomType"]) == ("offer", alice.sessionid, "video")
         assert offer["sid"] not in ("", old)
-        assert [it.publisher for it in harness.mcu.subscribers] == [harness.mcu.published[1]]
+        assert [subscriber.publisher for subscriber in harness.mcu.subscribers] == [harness.mcu.published[1]]
         assert carol.received() == []
         send_answer(bob, alice, offer["sid"])
         await settle()
@@ -51,7 +51,7 @@ async def test_subscriber_is_offered_the_stream_after_a_failure_of_the_publisher
         harness.mcu.published[0].end(CloseReason.PUBLISHER_GONE, CloseReason.FAILED)
         await settle()
         await publish(alice, "two", sid="2")
-        assert [it["type"] for it in bob.data()] == ["offer"]
+        assert [message["type"] for message in bob.data()] == ["offer"]
 
 
 async def test_subscriber_whose_own_connection_failed_is_not_offered_another() -> None:
@@ -71,7 +71,7 @@ async def test_stream_whose_publisher_is_still_there_is_offered_at_once() -> Non
         await publish(alice)
         (await subscribe(bob, alice)).end(CloseReason.LOST)  # Bob's SFU, not Alice's
         await settle()
-        assert [it["type"] for it in bob.data()] == ["offer"]
+        assert [message["type"] for message in bob.data()] == ["offer"]
         assert len(harness.mcu.subscribers) == 1
 
 
@@ -85,7 +85,7 @@ async def test_stream_that_outlives_an_outage_of_the_sfu_is_offered_after_it() -
         assert bob.received() == []
         await harness.mcu.recover()
         await settle()
-        assert [it["type"] for it in bob.data()] == ["offer"]
+        assert [message["type"] for message in bob.data()] == ["offer"]
         assert len(harness.mcu.subscribers) == 1
 
 
@@ -117,7 +117,7 @@ async def test_request_during_the_outage_is_served_by_one_offer() -> None:
         await asyncio.sleep(1)
         await publish(alice, "two", sid="2")
         await asyncio.sleep(5)
-        assert [it["type"] for it in bob.data()] == ["offer"]
+        assert [message["type"] for message in bob.data()] == ["offer"]
         assert len(harness.mcu.subscribed) == 2
 
 
@@ -135,7 +135,7 @@ async def test_stream_is_offered_although_requests_for_it_failed() -> None:
         await asyncio.sleep(10.5)
         assert bob.error_codes() == ["client_not_found"]
         await publish(alice, "two", sid="2")
-        assert [it["type"] for it in bob.data()] == ["offer"]
+        assert [message["type"] for message in bob.data()] == ["offer"]
 
 
 async def test_stream_whose_first_request_failed_during_the_outage_is_offered_later() -> None:
@@ -148,7 +148,7 @@ async def test_stream_whose_first_request_failed_during_the_outage_is_offered_la
         assert bob.error_codes() == ["client_not_found"]
         await harness.mcu.recover()
         await publish(alice, "two", sid="2")
-        assert [it["type"] for it in bob.data()] == ["offer"]
+        assert [message["type"] for message in bob.data()] == ["offer"]
 
 
 # reference 9.3-j
@@ -170,7 +170,7 @@ async def test_request_that_crosses_an_unrequested_offer_is_served_by_it(type: s
         else:
             alice.media(bob, type)
         await settle()
-        assert [it["type"] for it in bob.data()] == ([] if crossed else ["offer"])
+        assert [message["type"] for message in bob.data()] == ([] if crossed else ["offer"])
         assert len(harness.mcu.subscribers) == 1
 
 
@@ -185,7 +185,7 @@ async def test_request_long_after_an_unrequested_offer_has_an_offer_of_its_own()
         await asyncio.sleep(3)
         bob.media(alice, "requestoffer")
         await settle()
-        assert [it["type"] for it in bob.data()] == ["offer"]
+        assert [message["type"] for message in bob.data()] == ["offer"]
 
 
 async def test_request_with_the_sid_of_an_unrequested_offer_refreshes_its_connection() -> None:
@@ -198,7 +198,7 @@ async def test_request_with_the_sid_of_an_unrequested_offer_refreshes_its_connec
         (unrequested,) = bob.data()
         bob.media(alice, "requestoffer", sid=unrequested["sid"])
         await settle()
-        assert [it["sid"] for it in bob.data()] == [unrequested["sid"]]
+        assert [message["sid"] for message in bob.data()] == [unrequested["sid"]]
         assert harness.mcu.subscribers[0].refreshed == 1
 
 
@@ -242,7 +242,7 @@ async def test_stream_that_either_side_has_ended_is_not_offered_again(
         assert list(harness.media._streams.subscriptions()) == []
         alice.received()
         await publish(alice, "two", sid="2")
-        assert [it for it in bob.received() if it["type"] == "message"] == []
+        assert [message for message in bob.received() if message["type"] == "message"] == []
 
 
 @pytest.mark.parametrize("dropped", [True, False])
@@ -252,7 +252,7 @@ async def test_screen_that_is_shared_again_is_offered_on_sendoffer_only(dropped:
         await publish(alice, room_type="screen")
         alice.media(bob, "sendoffer", room_type="screen")
         await settle()
-        assert [it["type"] for it in bob.data()] == ["offer"]
+        assert [message["type"] for message in bob.data()] == ["offer"]
         if dropped:
             harness.mcu.published[0].end(CloseReason.PUBLISHER_GONE, CloseReason.FAILED)
         alice.media(alice, "unshareScreen", room_type="screen")
@@ -261,7 +261,7 @@ async def test_screen_that_is_shared_again_is_offered_on_sendoffer_only(dropped:
         assert bob.received() == []
         alice.media(bob, "sendoffer", room_type="screen")
         await settle()
-        assert [it["type"] for it in bob.data()] == ["offer"]
+        assert [message["type"] for message in bob.data()] == ["offer"]
 
 
 @pytest.mark.parametrize("left", [False, True])
@@ -280,7 +280,7 @@ async def test_internal_client_is_offered_a_lost_screen_again_outside_of_the_cal
         internal.received()
         harness.mcu.lose_streams(recovers=True)
         await publish(alice, "two", sid="2", room_type="screen")
-        assert [it["type"] for it in internal.data()] == ["offer"]
+        assert [message["type"] for message in internal.data()] == ["offer"]
 
 
 async def test_stream_that_could_not_be_received_at_first_is_offered_when_its_media_flow() -> None:
@@ -300,7 +300,7 @@ async def test_stream_that_could_not_be_received_at_first_is_offered_when_its_me
         listener.on_media(MediaKind.AUDIO, True)
         listener.on_media(MediaKind.VIDEO, True)
         await settle()
-        assert [it["type"] for it in bob.data()] == ["offer"]
+        assert [message["type"] for message in bob.data()] == ["offer"]
         harness.mcu.published[0].listener.on_media(MediaKind.VIDEO, True)
         await settle()
         assert bob.received() == []
@@ -347,8 +347,10 @@ async def test_requests_wait_for_an_unavailable_sfu_and_fail_after_the_timeout()
         await asyncio.sleep(9.5)
         assert alice.received() == bob.received() == []
         await asyncio.sleep(1)
-        assert sorted((it["id"], it["error"]["code"]) for it in alice.received()) == [
+        assert sorted((message["id"], message["error"]["code"]) for message in alice.received()) == [
             ("offer", "client_not_found"),
             ("send", "client_not_found"),
         ]
-        assert [(it["id"], it["error"]["code"]) for it in bob.received()] == [("ask", "client_not_found")]
+        assert [(message["id"], message["error"]["code"]) for message in bob.received()] == [
+            ("ask", "client_not_found")
+        ]

@@ -1,4 +1,4 @@
-"""``sendoffer``: a publisher has its stream offered to another session (reference 9.5)."""
+"""``sendoffer``: a publisher's request to offer its stream to another session (reference 9.5)."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ async def test_stream_is_offered_to_the_members_of_the_call() -> None:
     async with FlowHarness() as harness:
         alice, bob, carol = await harness.callers("alice", "bob", "carol")
         alice.offer(roomType="screen")
-        for it in (bob, carol):
-            alice.media(it, "sendoffer", room_type="screen")
+        for client in (bob, carol):
+            alice.media(client, "sendoffer", room_type="screen")
         await settle()
-        assert [it["type"] for it in alice.data()] == ["answer"]
-        for it in (bob, carol):
-            (data,) = it.data()
+        assert [message["type"] for message in alice.data()] == ["answer"]
+        for client in (bob, carol):
+            (data,) = client.data()
             assert (data["type"], data["roomType"], data["from"], data["to"]) == (
                 "offer",
                 "screen",
                 alice.sessionid,
-                it.sessionid,
+                client.sessionid,
             )
-            it.media(alice, "answer", room_type="screen", sid=data["sid"], payload={"sdp": answer()})
+            client.media(alice, "answer", room_type="screen", sid=data["sid"], payload={"sdp": answer()})
         await settle()
-        assert [len(it.answers) for it in harness.mcu.subscribers] == [1, 1]
+        assert [len(subscriber.answers) for subscriber in harness.mcu.subscribers] == [1, 1]
 
 
 # reference 9.5-a
@@ -57,7 +57,7 @@ async def test_errors_of_sendoffer_are_sent_to_its_sender() -> None:
         set_permissions(harness, "alice")
         alice.media(bob, "sendoffer", id="forbidden")
         alice.media(bob, "sendoffer", id="forbidden screen", room_type="screen")
-        errors = {it["id"]: it["error"]["code"] for it in alice.received() if it["type"] == "error"}
+        errors = {message["id"]: message["error"]["code"] for message in alice.received() if message["type"] == "error"}
         assert errors == {
             "late": "client_not_found",
             "unknown": "client_not_found",
@@ -66,7 +66,7 @@ async def test_errors_of_sendoffer_are_sent_to_its_sender() -> None:
             "forbidden": "not_allowed",
             "forbidden screen": "not_allowed",
         }
-        assert [it for it in bob.received() if it["type"] != "event"] == []
+        assert [message for message in bob.received() if message["type"] != "event"] == []
         assert foreign.received() == []
 
 
@@ -84,11 +84,11 @@ async def test_stream_is_offered_within_one_call_only(sender: str, recipient: st
         alice.received()
         alice.offer(roomType="screen")
         await settle()
-        assert [it["type"] for it in alice.data()] == ["answer"]
+        assert [message["type"] for message in alice.data()] == ["answer"]
         alice.media(bob, "sendoffer", room_type="screen")
         await settle()
         if sender == recipient == "in call":
-            assert [it["type"] for it in bob.data()] == ["offer"]
+            assert [message["type"] for message in bob.data()] == ["offer"]
         else:
             assert alice.error_codes() == ["not_allowed"]
             assert bob.received() == []
@@ -102,12 +102,12 @@ async def test_internal_client_offers_its_stream_to_sessions_outside_of_the_call
         internal.offer()
         internal.media(bob, "sendoffer")
         await settle()
-        assert [it["type"] for it in bob.data()] == ["offer"]
+        assert [message["type"] for message in bob.data()] == ["offer"]
 
 
 # reference 9.5-b
 @pytest.mark.parametrize("leaves", ["alice", "bob"])
-async def test_offer_that_waits_for_the_sfu_is_not_sent_after_one_of_both_left_the_call(leaves: str) -> None:
+async def test_offer_that_waits_for_the_sfu_is_not_sent_after_either_side_left_the_call(leaves: str) -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.callers("alice", "bob")
         alice.offer()
@@ -119,5 +119,5 @@ async def test_offer_that_waits_for_the_sfu_is_not_sent_after_one_of_both_left_t
         bob.received()
         gate.set()
         await settle()
-        assert [it for it in bob.received() if it["type"] == "message"] == []
+        assert [message for message in bob.received() if message["type"] == "message"] == []
         assert harness.mcu.subscribers == []

@@ -17,7 +17,7 @@ from tests.gateway.flows.virtual_time import VirtualLoop, settle
 NAMES = ("alice", "bob", "carol")
 FEATURES = {"alice": ("republish",), "bob": (), "carol": ("republish", "ack")}
 
-Step = tuple[str, int, int]  # an event, and the indices of a client and of another one
+Step = tuple[str, int, int]  # an event, and the indices of a client and of another client
 EVENTS = (
     *("offer", "offer new connection", "offer screen", "request", "request", "request screen", "refresh", "sendoffer"),
     *("answer", "candidate", "select", "unshare", "disconnect", "resume", "leave call", "enter call", "leave room"),
@@ -138,17 +138,17 @@ async def play(steps: list[Step]) -> None:
         mcu, streams = harness.mcu, harness.media._streams
         assert mcu.pending_calls == 0
         publications = list(streams.publications())
-        assert {it.publisher for it in publications} == set(mcu.publishers.values())
-        assert not [it for it in publications if it.lost]
+        assert {publication.publisher for publication in publications} == set(mcu.publishers.values())
+        assert not [publication for publication in publications if publication.lost]
         subscriptions = list(streams.subscriptions())
-        for subscription in subscriptions:  # none waits for a stream that it could receive
+        for subscription in subscriptions:  # no subscription waits for a stream that it could receive
             assert subscription.established != subscription.lost
             assert subscription.established or not streams.has_publication(subscription.key) or mcu.publish_error
             assert subscription.established or harness.hub.find(subscription.session.backend, subscription.publisher_id)
-        received = [it._subscriber for it in subscriptions if it.established]
+        received = [subscription._subscriber for subscription in subscriptions if subscription.established]
         assert set(received) == set(mcu.subscribers)
         assert len(received) == len(mcu.subscribers)
-        assert not [it for it in mcu.subscribers if it.publisher.closed]
+        assert not [subscriber for subscriber in mcu.subscribers if subscriber.publisher.closed]
         assert len(harness.services.tasks) == 0
         for client in scenario.clients:
             client.disconnect()
@@ -171,4 +171,4 @@ def test_registry_and_sfu_have_the_same_streams_and_in_the_end_none(
 ) -> None:
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(play(steps))
-    assert not [it for it in caplog.records if it.levelno >= logging.ERROR]
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]

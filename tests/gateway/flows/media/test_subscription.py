@@ -59,7 +59,9 @@ async def test_request_waits_for_the_publisher() -> None:
         await asyncio.sleep(9)
         assert bob.received() == []
         bob.send_message(alice, "meanwhile")
-        assert [it["message"]["data"] for it in alice.received() if it["type"] == "message"] == ["meanwhile"]
+        assert [message["message"]["data"] for message in alice.received() if message["type"] == "message"] == [
+            "meanwhile"
+        ]
         alice.offer()
         await settle()
         assert bob.data()[0]["type"] == "offer"
@@ -102,7 +104,7 @@ async def test_waiting_requests_are_served_by_one_offer() -> None:
         await settle()
         alice.offer()
         await settle()
-        assert [it["type"] for it in bob.data()] == ["offer"]
+        assert [message["type"] for message in bob.data()] == ["offer"]
         assert len(harness.mcu.subscribed) == 1
         assert harness.mcu.subscribers[0].selections[-1] == MediaSelection(video=False)
 
@@ -152,7 +154,7 @@ async def test_stream_of_a_publisher_that_left_the_call_meanwhile_is_not_offered
         harness.set_in_call("r", "alice", flags=0)
         alice.offer()
         await settle()
-        errors = [(it["id"], it["error"]["code"]) for it in bob.received() if it["type"] == "error"]
+        errors = [(message["id"], message["error"]["code"]) for message in bob.received() if message["type"] == "error"]
         assert errors == [("q", "not_allowed")]
         assert harness.mcu.subscribers == []
         assert harness.media.open_streams == (1, 0)

@@ -80,7 +80,7 @@ async def test_control_of_a_virtual_session_needs_the_permission_in_its_room(roo
         recipient = {"type": "session", "sessionid": next(iter(harness.hub.virtuals))}
         control(alice, recipient, {"type": "dtmf"})
         alice.send_message(recipient, SPELLINGS[0])
-        assert [it["type"] for it in bridge.received()] == (["control", "message"] if room == "r" else [])
+        assert [message["type"] for message in bridge.received()] == (["control", "message"] if room == "r" else [])
 
 
 # reference 5.3-a

@@ -1,4 +1,4 @@
-"""The lists of participants that a newcomer gets: in parts, and encoded once for all newcomers."""
+"""The lists of participants for a session that joins: sent in parts, and encoded once for all newcomers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def listed(client: FakeClient) -> list[list[str]]:
 
 
 # reference 4.3-a
-async def test_list_comes_in_parts_that_name_everybody_once_and_in_order() -> None:
+async def test_list_is_sent_in_parts_that_contain_each_member_once_and_in_order() -> None:
     async with FlowHarness() as harness:
         members = [await harness.member(f"m{number}", features=LONG) for number in range(20)]
         newcomer = await harness.hello("newcomer")
@@ -47,7 +47,7 @@ async def test_full_parts_are_the_same_bytes_for_all_newcomers() -> None:
         first = list_parts(room, room.members.values(), Form.FULL)
         await harness.member("last", features=LONG)
         second = list_parts(room, room.members.values(), Form.FULL)
-        assert [one is other for one, other in zip(first, second, strict=False)][:-1] == [True] * (len(first) - 1)
+        assert [old is new for old, new in zip(first, second, strict=False)][:-1] == [True] * (len(first) - 1)
         assert len(room.join_parts) < len(second)
 
 
@@ -69,7 +69,7 @@ async def test_entry_follows_the_session_id_of_nextcloud_and_the_form() -> None:
 
 
 @pytest.mark.parametrize("features", [(), (FEATURE,)])
-async def test_list_that_others_made_long_does_not_end_a_newcomer(features: tuple[str, ...]) -> None:
+async def test_long_list_does_not_end_the_session_that_receives_it(features: tuple[str, ...]) -> None:
     async with FlowHarness(outbox_bytes=65_536) as harness:
         for number in range(40):
             await harness.member(f"m{number}", features=LONG)

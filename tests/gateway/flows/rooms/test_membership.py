@@ -425,9 +425,7 @@ async def test_names_are_hidden_from_clients_that_must_not_see_them() -> None:
         assert alice.received()[0]["event"]["join"][0]["user"] == {"displayname": "Carol"}
         carol.send_message({"type": "room"}, {"type": "nickChanged", "name": "C"})
         carol.send_message(limited, {"type": "nickChanged", "name": "C"})
-        carol.send_message(
-            limited, {"type": "nickChanged", "payload": "C"}
-        )  # of another shape than media messages have
+        carol.send_message(limited, {"type": "nickChanged", "payload": "C"})  # not in the form of a media message
         carol.send_message({"type": "user", "userid": "limited"}, {"type": "nickChanged", "payload": "C", "sid": 1})
         carol.send_message({"type": "room"}, {"type": "raiseHand"})
         assert [message["type"] for message in limited.data()] == ["raiseHand"]

@@ -59,7 +59,7 @@ async def test_call_membership_of_a_joining_session_counts_when_it_is_in_the_roo
                 for message in bob.received():
                     assert alice.sessionid not in str(message)
         assert alice.session.id in harness.hub.rooms["cloud", "r"].in_call  # type: ignore[index]
-        listed = {it["sessionId"]: it["inCall"] for it in lists(alice)[-1]}
+        listed = {entry["sessionId"]: entry["inCall"] for entry in lists(alice)[-1]}
         assert listed == {client.sessionid: 7 for client in (alice, bob) if client is not None}
         if bob is not None:
             events = [message["event"] for message in bob.received()]
@@ -67,7 +67,7 @@ async def test_call_membership_of_a_joining_session_counts_when_it_is_in_the_roo
                 ("room", "join"),
                 ("participants", "update"),
             ]
-            assert {it["sessionId"] for it in events[1]["update"]["users"]} == {alice.sessionid, bob.sessionid}
+            assert {entry["sessionId"] for entry in events[1]["update"]["users"]} == {alice.sessionid, bob.sessionid}
             bob.offer()
             alice.media(bob, "requestoffer")
             await settle()

@@ -1,4 +1,4 @@
-"""Messages from one session to others (reference 5.1, 5.2, 5.4), and those that wait for a resume (5.6)."""
+"""Messages from one session to others (reference 5.1, 5.2, 5.4), and messages that wait for a resume (5.6)."""
 
 from __future__ import annotations
 
@@ -265,7 +265,7 @@ async def test_message_that_is_not_for_the_sfu_is_relayed(data: Any) -> None:
 
 MEDIA = [
     sdp(sdp=offer(), type="offer"),
-    sdp(sdp=offer(), type="offer") | {"sid": 5},  # no string: clients compare it with others only
+    sdp(sdp=offer(), type="offer") | {"sid": 5},  # no string: clients only compare sids
     sdp(sdp=offer(), type="offer") | {"bitrate": "fast", "roomType": ["video"]},
     {"type": "answer", "payload": {"sdp": answer(), "type": "answer"}, "sid": []},
     candidate({"candidate": CANDIDATE}),
@@ -279,7 +279,7 @@ MEDIA = [
 # reference 5.3-d
 @pytest.mark.parametrize("data", MEDIA)
 @pytest.mark.parametrize("to", ["session", "user", "room", "call"])
-async def test_media_messages_do_not_pass_the_sfu_by(data: Json, to: str) -> None:
+async def test_media_messages_do_not_bypass_the_sfu(data: Json, to: str) -> None:
     async with FlowHarness() as harness:
         harness.nextcloud.rooms["r"] = FakeRoom(permissions=["control"])
         alice, bob = await harness.callers("alice", "bob")
@@ -396,7 +396,7 @@ async def test_session_with_a_full_outbox_ends_alone(connected: bool) -> None:
         assert bob.received()[0]["message"]["data"] == "goes on"
 
 
-async def test_session_never_goes_on_with_a_gap() -> None:
+async def test_session_never_continues_with_a_gap() -> None:
     async with FlowHarness(outbox_bytes=1000) as harness:
         alice, slow = await harness.hello("alice"), await harness.hello("slow")
         slow.connection.stuck = True

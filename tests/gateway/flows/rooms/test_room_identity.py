@@ -18,7 +18,7 @@ def join(client: FakeClient, room: str = "r", nc: str = "") -> None:
 
 
 async def late_answer(harness: FlowHarness, other_nc: str) -> FakeClient:
-    """End a session while it joins ``r1`` as nc-alice; return the one that joined as ``other_nc`` meanwhile."""
+    """End a session while it joins ``r1`` as nc-alice; return the client that joined as ``other_nc`` meanwhile."""
     alice, again = await harness.member("alice", "r0"), await harness.hello("alice")
     held = harness.nextcloud.gate = asyncio.Event()
     join(alice, "r1", "nc-alice")
@@ -149,17 +149,17 @@ async def test_public_ids_are_not_accepted_as_nextcloud_session_ids(owner: str, 
 
 async def test_nextcloud_session_of_two_exchanges_at_once_goes_to_one_session() -> None:
     async with FlowHarness() as harness:
-        one, two = await harness.member("alice"), await harness.hello("alice")
-        join(two, nc="nc-2")
+        first, second = await harness.member("alice"), await harness.hello("alice")
+        join(second, nc="nc-2")
         await settle()
         held = harness.nextcloud.gate = asyncio.Event()
-        join(one, nc="nc-3")
-        join(two, nc="nc-3")
+        join(first, nc="nc-3")
+        join(second, nc="nc-3")
         await settle()
         held.set()
         await settle()
-        assert harness.hub.find_by_room_session("cloud", "nc-3") is one.session
-        assert harness.hub.find_by_room_session("cloud", "nc-2") is two.session
+        assert harness.hub.find_by_room_session("cloud", "nc-3") is first.session
+        assert harness.hub.find_by_room_session("cloud", "nc-2") is second.session
         assert harness.nextcloud.leaves() == []
         assert len(harness.hub.pending_joins) == 0
 
@@ -232,7 +232,7 @@ async def test_internal_client_does_not_take_the_nextcloud_session_of_another_se
         assert harness.hub.find_by_room_session("cloud", internal.sessionid) is internal.session
         assert [message["type"] for message in alice.received()] == [
             "event"
-        ] * 2  # it came, and the list of participants
+        ] * 2  # the join event, and the list of participants
 
 
 # reference 4.1-j

@@ -247,7 +247,7 @@ async def test_valid_or_expired_token_does_not_ask_for_the_key_again() -> None:
         assert harness.nextcloud.renewals == []
 
 
-async def test_token_without_a_key_or_under_another_one_is_refused() -> None:
+async def test_token_without_a_key_or_signed_with_another_key_is_refused() -> None:
     async with FlowHarness() as harness:
         client = harness.connect()
         client.received()
@@ -545,7 +545,7 @@ async def test_participants_are_sent_after_a_resume_unless_an_update_waited() ->
 
 
 @pytest.mark.parametrize("features", [(), ("ack",)])
-async def test_update_that_the_broken_connection_did_not_write_is_one_that_waited(features: tuple[str, ...]) -> None:
+async def test_update_that_the_broken_connection_did_not_write_counts_as_waiting(features: tuple[str, ...]) -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice", features=features)
         alice.connection.stuck = True
