@@ -107,7 +107,7 @@ def create(
     in seconds.
 
     Raises:
-        ValueError: it cannot be created, or there is no such SFU type; the text is one clear sentence.
+        ValueError: the SFU cannot be created, or there is no such SFU type; the text is one clear sentence.
     """
     return _sfu_type(name).create(settings, SfuOptions(timeout, instance, clock, wall_clock))
 

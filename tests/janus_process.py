@@ -1,4 +1,4 @@
-"""A real Janus on 127.0.0.1 for the tests: started from ``janus-config/``, and asked for its rooms and handles.
+"""A real Janus on 127.0.0.1 for the tests: started from ``janus-config/``; its rooms and handles can be listed.
 
 Rooms and handles are read through Janus' own APIs, without any code of the product (docs/janus.md, "In the tests").
 """

@@ -47,9 +47,7 @@ from sdp.document import Description
 
 REPLACED_WITHIN = 2.0  # seconds that Janus has to remove a replaced publisher before the new one is created
 FORWARDED_WITHIN = 2.0  # seconds that a second Janus has to accept a stream, before the publisher's Janus is used
-MAX_OFFERED = (
-    2  # number of Janus that receive one offer, at most: a description may crash Janus, and must not crash all
-)
+MAX_OFFERED = 2  # most Janus that receive one offer: a description that crashes Janus must not crash all of them
 
 
 class JanusMcu:
@@ -223,9 +221,8 @@ class JanusMcu:
                     subscriber = JanusSubscriber(remote.feed, listener, self._timeout)
                     offer = await subscriber.open(options.selection)
         except (TimeoutError, JanusError, McuError, PublisherNotReady) as error:
-            failed = (
-                not isinstance(error, TimeoutError) or limit == FORWARDED_WITHIN
-            )  # otherwise the time was too short
+            # a timeout below FORWARDED_WITHIN is no failure of this Janus
+            failed = not isinstance(error, TimeoutError) or limit == FORWARDED_WITHIN
             if failed and not publisher.closed:
                 server.suspend_forwarding()
                 server.log.warning("a stream cannot be forwarded to this Janus: %s", type(error).__name__)

@@ -1,6 +1,6 @@
 """A call whose SFU is killed and stalled repeatedly, and the outages of its members.
 
-The groups are those of docs/mcu.md, "When streams are lost": (a) publishers that are asked to offer again, (b)
+The groups are those of docs/mcu.md, "When streams are lost": (a) publishers that the gateway asks to offer again, (b)
 publishers that know the protocol document only, (c) subscribers.
 """
 

@@ -186,12 +186,12 @@ async def test_page_sends_its_share_while_other_members_join_and_leave(call: Qua
     ends = [phase.begun for phase in call.phases[1:]] + [time.time()]
     table = [summary(phase, within(samples, phase.begun, end)) for phase, end in zip(call.phases, ends, strict=True)]
     for phase, end in zip(call.phases, ends, strict=True):
-        mine = within(samples, phase.begun, end)
-        limited = next(sample for sample in mine if sample.time >= phase.begun + LIMIT_SENT + SLACK)
-        target = median(sample.target for sample in within(mine, *(phase.begun + after for after in MEASURED)))
+        of_phase = within(samples, phase.begun, end)
+        limited = next(sample for sample in of_phase if sample.time >= phase.begun + LIMIT_SENT + SLACK)
+        target = median(sample.target for sample in within(of_phase, *(phase.begun + after for after in MEASURED)))
         assert limited.available <= 1.05 * phase.share, table
         assert 0.8 * phase.share <= target <= 1.2 * phase.share, table
-        assert max(sent_bitrates(within(mine, phase.begun + SETTLED, end))) <= 1.1 * phase.share, table
+        assert max(sent_bitrates(within(of_phase, phase.begun + SETTLED, end))) <= 1.1 * phase.share, table
 
 
 def within(samples: list[BitrateSample], begun: float, end: float) -> list[BitrateSample]:

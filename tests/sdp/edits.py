@@ -31,8 +31,8 @@ class Edit:
 
 
 def _prefer(name: str, audio: str = "", video: str = "", vp9: str = "", h264: str = "") -> Edit:
-    wish = CodecPreference.parse(audio, video, vp9, h264)
-    return Edit(f"prefer-{name}", lambda description: prefer(description, wish), FORMATS, FORMATS)
+    preference = CodecPreference.parse(audio, video, vp9, h264)
+    return Edit(f"prefer-{name}", lambda description: prefer(description, preference), FORMATS, FORMATS)
 
 
 def _restrict(kind: str, *codecs: str) -> Edit:

@@ -18,7 +18,7 @@ from tests.sdp.recorded import ALL, Recorded
 from tests.sdp.test_fixtures import check_edit
 
 anything = st.text(st.characters(exclude_categories=()), max_size=60)
-nasty = st.sampled_from(
+critical = st.sampled_from(
     [
         "\r",
         "\r\r",
@@ -50,7 +50,7 @@ fragments = st.sampled_from(
 )
 assembled = st.builds(
     lambda lines, end: "v=0" + end + end.join(line.strip() for line in lines),
-    st.lists(fragments | nasty | anything, max_size=30),
+    st.lists(fragments | critical | anything, max_size=30),
     st.sampled_from(["\r\n", "\n"]),
 )
 
@@ -71,7 +71,7 @@ def mutated(draw: st.DrawFn) -> str:
             case "write":
                 start = draw(st.integers(0, len(lines[place])))
                 end = draw(st.integers(start, len(lines[place])))
-                lines[place] = lines[place][:start] + draw(nasty | anything) + lines[place][end:]
+                lines[place] = lines[place][:start] + draw(critical | anything) + lines[place][end:]
             case "number":
                 number = draw(st.sampled_from(("96", "97", "111", "0", "-1", "256", "٣", "9" * 30)))
                 lines[place] = re.sub(r"\d+", number, lines[place], count=draw(st.integers(0, 3)))
@@ -130,7 +130,7 @@ def test_any_preference_only_reorders(audio: str, video: str, vp9: str, h264: st
     assert sorted(str(description)) == sorted(recorded.text)
 
 
-@given(anything | st.builds("candidate:{} {} udp {} {} {} typ host".format, *[anything | nasty | st.just("1")] * 5))
+@given(anything | st.builds("candidate:{} {} udp {} {} {} typ host".format, *[anything | critical | st.just("1")] * 5))
 def test_any_candidate_is_parsed_or_refused(text: str) -> None:
     accepted = CandidateFilter(blocked=["198.51.100.0/24"]).accepts(text)
     try:

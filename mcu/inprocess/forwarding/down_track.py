@@ -98,7 +98,7 @@ class DownTrack:
         self.update_forwarding(now)
 
     def mute(self, muted: bool, now: float) -> None:
-        """Stop or resume forwarding, as the subscriber asked."""
+        """Stop or resume forwarding at the subscriber's request."""
         self._muted = muted
         self.update_forwarding(now)
 

@@ -47,7 +47,7 @@ class RtcpFeedback:
         self._pending.pop(stream, None)
 
     def tick(self, now: float) -> None:
-        """Send pending PLIs in one compound packet, at most once per ``KEYFRAME_INTERVAL``; call this every 0.1 s."""
+        """Send pending PLIs in one compound packet, at most once per ``KEYFRAME_INTERVAL``; to be called often."""
         if not self._pending or now - self._pli_sent_at < KEYFRAME_INTERVAL:
             return
         plis = []

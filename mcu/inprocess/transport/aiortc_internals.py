@@ -377,7 +377,7 @@ class IceTransport(aioice.Connection):
         return self._renewal
 
     def check_complete(self, pair: CandidatePair) -> None:
-        """Note whether another pair than the running one was nominated."""
+        """End the renewal if a pair other than the running one was nominated."""
         before = self._nominated.get(COMPONENT)
         super().check_complete(pair)
         if self._renewal is not None and not self._renewal.done() and self._nominated.get(COMPONENT) is not before:
@@ -452,7 +452,7 @@ def _machine_addresses() -> tuple[str, ...]:
 
 
 def binding_problem(settings: InprocessSettings) -> str:
-    """Return why a connection could bind none of its addresses, in one sentence; empty if it could."""
+    """Return the reason why no address can be bound, in one sentence; empty if one can be bound."""
     try:
         addresses = settings.addresses or _machine_addresses()
     except OSError:

@@ -54,8 +54,8 @@ class NoConnection(Exception):
 
     def __init__(self, reason: str, *, gone: bool = False, reached: bool = True) -> None:
         super().__init__(reason)
-        self.gone = gone  # there is no Janus any more, and no session
-        self.reached = reached  # its host accepts connections
+        self.gone = gone  # whether Janus does not run any more, so that the session is lost
+        self.reached = reached  # whether its host accepts connections
 
 
 Outcome = tuple[SfuState, str]  # the state after an attempt, and the reason
@@ -275,7 +275,7 @@ class JanusConnector:
     ) -> bool:
         """Wait while Janus does not answer and its connection is up; return whether it answers over it again.
 
-        If not, the session is lost, or it is to be claimed over another connection because this one is dead.
+        If not, the session is lost, or it is to be claimed over another connection because this connection is dead.
         """
         self._session, self._claimable, self._disconnected_at = None, session, self._clock()
         self._give_up_at(session.last_received + max(STALL, self._reclaim_timeout), STALLED)

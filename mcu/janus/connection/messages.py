@@ -267,7 +267,7 @@ def version_numbers(text: str) -> tuple[int, ...]:
 
 
 def reason_unusable(server_info: JanusMessage) -> str:
-    """Return one sentence why this Janus cannot be used; empty: it can."""
+    """Return the reason why this Janus cannot be used, in one sentence; empty if it can be used."""
     if () < version_numbers(server_info.version_string) < OLDEST:
         return f"this is Janus {loggable(server_info.version_string)}; 1.0 is the first that can be used"
     if PLUGIN not in server_info.plugins:

@@ -63,7 +63,7 @@ class JanusSession:
         self.instance = instance  # the gateway's name in labels (``mcu.janus.labels``)
         self.control: Handle
         self.lost = False
-        self.ended_by_janus = False  # there is nothing to claim
+        self.ended_by_janus = False  # so it cannot be claimed
         self.last_received = 0.0  # time of Janus' last frame
         self.attaching = 0  # number of handles that are being created
         self.handles: dict[int, Handle] = {}
@@ -278,7 +278,7 @@ class JanusSession:
             handle.notify("lost", lambda listener: listener.on_lost())
 
     def _end(self, reason: str, *, by_janus: bool = True) -> None:
-        """Note that the session has ended: ``carry`` returns the reason, and there is nothing to claim."""
+        """Mark the session as ended: ``carry`` returns the reason, and the session cannot be claimed."""
         self.ended_by_janus = self.ended_by_janus or by_janus
         self._end_reason = self._end_reason or reason
         self._ended.set()

@@ -67,7 +67,7 @@ class RoomRegistry:
                 return room
 
     async def reason_unusable(self, session: JanusSession) -> str:
-        """Create a room as streams do and destroy it; return one sentence why that fails, empty if it succeeds.
+        """Create and destroy a room as for a stream; return the reason for a failure in one sentence, else nothing.
 
         Raises:
             RequestInterrupted: the connection broke.

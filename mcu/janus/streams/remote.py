@@ -52,7 +52,7 @@ class RemoteStream:
         self._on_end = on_end
         self._users = 0  # number of subscriptions that are being made
         self._forwarding = False  # whether the source sends and the target accepts subscribers
-        self._media: tuple[ForwardedMedium, ...] = ()  # as the target knows them
+        self._media: tuple[ForwardedMedium, ...] = ()  # as last sent to the target
         self._pending: set[Answer] = set()
         self._opening: asyncio.Task[None] | None = None
 

@@ -35,7 +35,7 @@ class JanusSubscriber(HandlePeer):
         self.feed = feed
         self._layer_switch = LayerSwitch(feed.owner.send_keyframe_request)
         self._unanswered: Description | None = None  # Janus' offer that has no answer yet
-        self._offer_requested = False  # Janus was asked for an offer that has not arrived
+        self._offer_requested = False  # an offer was requested from Janus and has not arrived
         self._feed_mids: dict[str, str] = {}  # the publisher's mids by the subscriber's, of audio and video
         self._subscribed: set[str] = set()  # mids of the publisher that are subscribed to, or were requested
         self._inactive: set[str] = set()  # those of ``_subscribed`` that are inactive in Janus' last offer

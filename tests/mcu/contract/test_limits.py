@@ -115,10 +115,10 @@ async def test_stream_without_data_channels_and_with_several(sfu: Sfu) -> None:
         await bob.publish(sfu.mcu)
         await dave.subscribe(sfu.mcu)
         await dave.peer.wait_for_picture(46)
-        said = [f"word {number}" for number in range(50)]
-        for word in said:
+        sent = [f"word {number}" for number in range(50)]
+        for word in sent:
             await bob.peer.send_message("status", word)
         await bob.peer.send_message("unordered-chat", b"\x00" * 1000)
         await dave.peer.wait_for_message("unordered-chat", b"\x00" * 1000)
-        await dave.peer.wait_for_message("status", said[-1])
-        assert [data for label, data in dave.peer.messages if label == "status"] == said
+        await dave.peer.wait_for_message("status", sent[-1])
+        assert [data for label, data in dave.peer.messages if label == "status"] == sent

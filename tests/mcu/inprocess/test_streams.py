@@ -81,14 +81,14 @@ async def test_subscription_without_an_accepting_answer_fails(
     mcu: InprocessMcu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subscriber, "ANSWER_TIMEOUT", SOON)
-    async with sender(58, video=False) as alice, viewer() as silent, viewer() as unwilling, viewer() as carol:
+    async with sender(58, video=False) as alice, viewer() as silent, viewer() as rejecting, viewer() as carol:
         await alice.publish(mcu)
         await mcu.subscribe(KEY, SubscribeOptions(), silent)
-        refused, offer = await mcu.subscribe(KEY, SubscribeOptions(), unwilling)
+        refused, offer = await mcu.subscribe(KEY, SubscribeOptions(), rejecting)
         await refused.accept(described(re.sub(r"(?m)^m=(\w+) 9 ", r"m=\1 0 ", str(offer))))
         await carol.subscribe(mcu)
         await silent.wait_for_close(CloseReason.FAILED)
-        await unwilling.wait_for_close(CloseReason.FAILED)
+        await rejecting.wait_for_close(CloseReason.FAILED)
         await refused.close()
         await carol.peer.wait_for_tone(440.0)
         assert carol.closed == []

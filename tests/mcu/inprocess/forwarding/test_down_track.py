@@ -43,10 +43,10 @@ def test_late_and_nacked_packets_are_sent_after_any_number_of_packets(
     monkeypatch.setattr(down_track_module, "MAX_NACKED", PACKETS)
     call = DownTrackCall(first_sequence)
     for number in range(0, PACKETS, 10):
-        for place in (0, 1, 2, 3, 4, 6, 5, 7, 8, 9):
-            sent = call.receive(number + place)
-            assert sent is not None, f"packet {number + place} was not forwarded"
-            if place == 7:
+        for step in (0, 1, 2, 3, 4, 6, 5, 7, 8, 9):
+            sent = call.receive(number + step)
+            assert sent is not None, f"packet {number + step} was not forwarded"
+            if step == 7:
                 lost = sent.sequence
         if number % 50 == 0:
             assert call.retransmit(lost) == [lost], f"at packet {number}"

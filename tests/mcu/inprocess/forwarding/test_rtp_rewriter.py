@@ -11,29 +11,29 @@ from mcu.inprocess.forwarding.rtp_rewriter import MIN_SEGMENTS, RtpRewriter
 from mcu.inprocess.forwarding.rtp_stream import RtpStream
 
 ONE, OTHER = cast(RtpStream, object()), cast(RtpStream, object())
-FATES = st.sampled_from(("sent", "sent", "sent", "dropped", "late", "late", "lost", "switch"))
+OUTCOMES = st.sampled_from(("sent", "sent", "sent", "dropped", "late", "late", "lost", "switch"))
 
 
-@given(st.lists(FATES, max_size=300))
-def test_each_packet_gets_a_sequence_number_of_its_own_that_maps_back_to_it(fates: list[str]) -> None:
+@given(st.lists(OUTCOMES, max_size=300))
+def test_each_packet_gets_a_sequence_number_of_its_own_that_maps_back_to_it(outcomes: list[str]) -> None:
     rewriter = RtpRewriter()
     sent: dict[int, tuple[RtpStream, int]] = {}
     late: list[int] = []
     stream, number = ONE, 1000
     first_sequence = rewriter.next_sequence
     segment = rewriter.begin_segment(stream, number + 1)
-    for fate in fates:
+    for outcome in outcomes:
         number += 1
-        if fate == "switch":
+        if outcome == "switch":
             stream, late = (OTHER if stream is ONE else ONE), []
             number += 5000
             segment = rewriter.begin_segment(stream, number)
-            fate = "sent"
-        if fate == "late":
+            outcome = "sent"
+        if outcome == "late":
             late.append(number)
-        elif fate == "dropped":
+        elif outcome == "dropped":
             segment = rewriter.skip(number, 1)
-        elif fate == "sent":
+        elif outcome == "sent":
             rewriter.next_sequence = number + segment.sequence_offset + 1
             assert number + segment.sequence_offset not in sent
             sent[number + segment.sequence_offset] = stream, number

@@ -232,10 +232,10 @@ async def test_a_token_is_accepted_by_a_janus_that_requires_one(states: Recorded
         await states.until(lambda status: status.sfus[0].state is SfuState.REFUSED)
         await stranger.stop()
         await process.admin(janus="add_token", token="known", plugins=["janus.plugin.videoroom"])
-        friend = JanusMcu((JanusServerSettings(process.url, token="known", admin_key=ADMIN_KEY),), timeout=WAIT)
-        await friend.start(states)
+        accepted = JanusMcu((JanusServerSettings(process.url, token="known", admin_key=ADMIN_KEY),), timeout=WAIT)
+        await accepted.start(states)
         await states.until(lambda status: status.ready)
-        await friend.stop()
+        await accepted.stop()
 
 
 async def test_another_server_than_janus_is_named_as_such(states: RecordedStates) -> None:

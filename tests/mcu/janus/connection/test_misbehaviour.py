@@ -153,7 +153,7 @@ async def test_requests_during_a_stall_wait_and_are_sent_over_the_same_connectio
         mcu = await ready(fake, states)
         session = await mcu.session()
         transaction = await until_stalled(fake, states)
-        control, asked = session.control.id, len(fake.requests)
+        control, sent_before = session.control.id, len(fake.requests)
         first = asyncio.create_task(session.attach("first", None))
         given_up = asyncio.create_task(session.attach("second", None))
         await asyncio.sleep(0)
@@ -162,7 +162,9 @@ async def test_requests_during_a_stall_wait_and_are_sent_over_the_same_connectio
         await fake.sockets[0].send_json({"janus": "ack", "transaction": transaction})
         await states.until(lambda status: status.ready)
         handle = await first
-        assert [request["opaque_id"] for request in fake.requests[asked:] if request["janus"] == "attach"] == ["first"]
+        assert [request["opaque_id"] for request in fake.requests[sent_before:] if request["janus"] == "attach"] == [
+            "first"
+        ]
         assert (handle.session, session.control.id, session.lost) == (session, control, False)
         assert not [request for request in fake.requests if request["janus"] == "claim"]
         await mcu.stop()
@@ -274,8 +276,8 @@ async def test_a_handle_whose_attach_is_answered_late_is_detached(states: Record
         fake.answers["attach"] = None
         with pytest.raises(McuTimeout):
             await mcu.publish(CAMERA, described(OFFER), PublishOptions(timeout=0.1), WaitableListener())
-        asked = await fake.until("attach", 2)
-        late = {"janus": "success", "transaction": asked["transaction"], "data": {"id": 4711}}
+        attach = await fake.until("attach", 2)
+        late = {"janus": "success", "transaction": attach["transaction"], "data": {"id": 4711}}
         await fake.send(json.dumps(late))
         assert (await fake.until("detach"))["handle_id"] == 4711
         await mcu.stop()
@@ -289,18 +291,20 @@ async def test_a_success_in_the_turn_of_the_cancellation_is_undone(states: Recor
         fake.answers["attach"] = None
         for turns in range(3):  # the answer arrives before, in and after the turn of the cancelled task
             for answered_first in (False, True):
-                asking = asyncio.create_task(session.request("attach", undo=lambda late: undone.append(late.data.id)))
-                asked = await fake.until("attach", 2 + 2 * turns + answered_first)
-                answer = parse(json.dumps({**LATE, "transaction": asked["transaction"]}))
+                requesting = asyncio.create_task(
+                    session.request("attach", undo=lambda late: undone.append(late.data.id))
+                )
+                attach = await fake.until("attach", 2 + 2 * turns + answered_first)
+                answer = parse(json.dumps({**LATE, "transaction": attach["transaction"]}))
                 if answered_first:
                     session.receive(answer)
-                asking.cancel()
+                requesting.cancel()
                 for _ in range(turns):
                     await asyncio.sleep(0)
                 if not answered_first:
                     session.receive(answer)
-                await asyncio.wait([asking])
-                assert asking.cancelled()
+                await asyncio.wait([requesting])
+                assert requesting.cancelled()
         assert undone == [7] * 6
         await mcu.stop()
 
@@ -313,13 +317,13 @@ async def test_an_unanswered_request_of_a_detached_handle_raises_mcu_lost(
         mcu = await ready(fake, states)
         handle = await (await mcu.session()).attach("silent", None)
         fake.answers["message"] = None
-        asking = [asyncio.create_task(handle.request({"request": "configure"})) for _ in range(2)]
+        requesting = [asyncio.create_task(handle.request({"request": "configure"})) for _ in range(2)]
         given_up = asyncio.create_task(handle.request({"request": "configure"}))
         await fake.until("message", 4)
         given_up.cancel()
         detached = handle.detach()
         async with asyncio.timeout(WAIT):
-            for task in asking:
+            for task in requesting:
                 with pytest.raises(McuLost):
                     await task
             await detached

@@ -71,7 +71,7 @@ async def test_a_short_stall_ends_no_stream(stallable: StallableCall, stalled: s
     stallable.resume[stalled]()
     await publisher.limit(400_000)
     await stallable.states.until(lambda status: status.ready, 3)
-    log.info("%s stood still for %s s; usable %.2f s after", stalled, seconds, time.monotonic() - begun - seconds)
+    log.info("%s stalled for %s s; usable %.2f s after", stalled, seconds, time.monotonic() - begun - seconds)
     await watcher.wait_for_picture(5)
     await watcher.wait_for_tone(sender.frequency)
     assert (published.closed, subscribed.closed) == ([], [])
@@ -134,7 +134,7 @@ async def test_a_janus_that_stalls_for_15_seconds_is_not_lost(
         assert not states.statuses[-1].ready
         frames = sum(watcher.frames.values())
         janus.thaw()
-        await watcher.until(lambda: sum(watcher.frames.values()) > frames, "media after the standstill", 3)
+        await watcher.until(lambda: sum(watcher.frames.values()) > frames, "media after the stall", 3)
         await states.until(lambda status: status.ready, 3)
         await watcher.wait_for_picture(5)
         await watcher.wait_for_tone(sender.frequency)

@@ -95,7 +95,7 @@ def test_a_janus_that_refuses_the_gateway_is_tried_again_after_1_to_16_seconds(m
             await mcu.start(RecordedStates())
             await asyncio.sleep(66)
             times = janus.of("create")
-            pauses = [later - sooner for sooner, later in itertools.pairwise(times)]
+            pauses = [after - before for before, after in itertools.pairwise(times)]
             assert pauses == pytest.approx([1, 2, 4, 8, 16, 16, 16], abs=NEAR)
             await mcu.stop()
 
@@ -117,7 +117,7 @@ def test_a_janus_that_is_unreachable_for_long_is_tried_every_16_seconds(monkeypa
             start = now()
             await asyncio.sleep(QUICK_FOR + STEADY_FOR + 100)
             late = [time - start for time in times if time - start > STEADY_FOR + 16]
-            pauses = [later - sooner for sooner, later in itertools.pairwise(late)]
+            pauses = [after - before for before, after in itertools.pairwise(late)]
             assert pauses == pytest.approx([16] * len(pauses), abs=NEAR)
             assert len(pauses) > 2
             await mcu.stop()

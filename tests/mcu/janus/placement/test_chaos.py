@@ -71,8 +71,8 @@ async def cause_failures(group: JanusGroup, rng: random.Random) -> None:
     """Kill, freeze and drain one Janus after another; each is restored before the next failure."""
     while True:
         await asyncio.sleep(rng.uniform(0.5, 2.0))
-        place = rng.randrange(3)
-        janus = group.janus[place]
+        index = rng.randrange(3)
+        janus = group.janus[index]
         match rng.choice(("kill", "freeze", "drain")):
             case "kill":
                 await janus.kill()
@@ -84,7 +84,7 @@ async def cause_failures(group: JanusGroup, rng: random.Random) -> None:
                 janus.thaw()
             case "drain":
                 for draining in (True, False):
-                    group.change(place, draining=draining)
+                    group.change(index, draining=draining)
                     await group.reload()
                     await asyncio.sleep(rng.uniform(0.1, 2.0))
 
@@ -110,10 +110,10 @@ async def test_nothing_is_left_on_janus_after_random_failures(loopback: None, se
         for task in (*tasks, failing):
             task.cancel()
         await asyncio.wait([*tasks, failing])
-        for place, janus in enumerate(group.janus):
+        for index, janus in enumerate(group.janus):
             if not janus.runs:
                 await janus.start()
-            group.change(place, draining=False)
+            group.change(index, draining=False)
         await group.reload()
         await group.states.until(lambda status: all(sfu.state is SfuState.READY for sfu in status.sfus), 20)
         assert sum(publisher.opened for publisher in publishers) > 50

@@ -161,15 +161,15 @@ async def test_no_call_waits_for_an_unreachable_janus(states: RecordedStates, lo
 async def test_a_stream_that_one_janus_refuses_before_the_offer_is_published_on_the_next(
     states: RecordedStates, loopback: None
 ) -> None:
-    async with JanusProcess() as strict, JanusProcess() as lax:
-        mcu = JanusMcu((settings_for(strict), settings_for(lax)), timeout=WAIT)
+    async with JanusProcess() as refusing, JanusProcess() as accepting:
+        mcu = JanusMcu((settings_for(refusing), settings_for(accepting)), timeout=WAIT)
         await mcu.start(states)
         await states.until(lambda status: all(sfu.state is SfuState.READY for sfu in status.sfus))
-        mcu.server(strict.url).rooms.admin_key = "wrong"
+        mcu.server(refusing.url).rooms.admin_key = "wrong"
         await mcu.publish(CAMERA, described(await offer_of_closed_peer()), SOON, WaitableListener())
-        assert [len(await process.rooms()) for process in (strict, lax)] == [0, 1]
+        assert [len(await process.rooms()) for process in (refusing, accepting)] == [0, 1]
         await mcu.stop()
-        assert await strict.handles() == []
+        assert await refusing.handles() == []
 
 
 @pytest.mark.full

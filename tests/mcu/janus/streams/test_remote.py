@@ -289,5 +289,5 @@ async def test_data_arrive_at_the_target_under_the_number_of_the_feed(group: Jan
     for step in range(5):
         await sender.send_message("status", f"{step}")
     await sender.send_message("unordered", b"\x00\xff")
-    await watcher.until(lambda: len(watcher.messages) == 6, "what was said")
+    await watcher.until(lambda: len(watcher.messages) == 6, "all messages")
     assert watcher.messages == [("1", f"{step}") for step in range(5)] + [("1", b"\x00\xff")]

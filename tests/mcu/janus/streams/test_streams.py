@@ -74,7 +74,7 @@ async def test_a_message_arrives_with_the_label_of_its_data_channel(call: JanusC
     for watcher in (first, second):
         await watcher.wait_for_message("unordered", b"\x00\xff")
         await watcher.wait_for_message("status", "19")
-        ordered = [said for label, said in watcher.messages if label == "status"]
+        ordered = [text for label, text in watcher.messages if label == "status"]
         assert ordered == [f"{step}" for step in range(20)]
 
 
