@@ -1,4 +1,4 @@
-"""A client's connection as the dispatcher knows it: its session, if it has one, and its inbox."""
+"""A client's connection in the dispatcher, with its session, if any, and its inbox."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ class Dispatcher:
             await work
         finally:
             inbox.busy = False
-            if client.inbox is not inbox:  # resumed: messages behind the hello follow those of the session's own inbox
+            if client.inbox is not inbox:  # resumed: messages after the hello wait behind the session's own inbox
                 client.inbox.waiting.extend(inbox.waiting)
                 client.inbox.size += inbox.size
                 inbox.waiting.clear()

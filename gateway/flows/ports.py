@@ -30,7 +30,7 @@ class Connection(Protocol):
         """Send a message that is not in a session's outbox: one before the hello, or the reply to the hello."""
 
     def adopt(self, outbox: Outbox) -> None:
-        """Send the messages of this outbox from now on, behind those given to ``send``."""
+        """Send the messages of this outbox from now on, after the messages given to ``send``."""
 
     def wake(self) -> None:
         """Write the messages of the adopted outbox at the end of this turn of the event loop."""

@@ -38,7 +38,7 @@ class Tasks:
 
     async def close(self) -> None:
         """Cancel all running tasks and wait for their end."""
-        await asyncio.sleep(0)  # tasks that were spawned just now begin, and can release what they hold
+        await asyncio.sleep(0)  # tasks that were just spawned begin, and can release resources
         while running := [task for task in self._running if task is not asyncio.current_task()]:
             for task in running:
                 task.cancel()

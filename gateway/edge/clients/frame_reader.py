@@ -23,7 +23,7 @@ INVALID_TEXT: Final = 1007
 TOO_BIG: Final = 1009
 
 _OPCODES = frozenset({FRAGMENT, TEXT, BINARY, CLOSE, PING, PONG})
-_CLOSE_CODES = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})  # assigned ones that may be sent
+_CLOSE_CODES = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})  # assigned codes that may be sent
 _CONTROL = 0x8  # bit in the opcode of a control frame
 _MASKED = 0x80
 _FINAL = 0x80

@@ -19,7 +19,7 @@ def accept_key(request: web.Request) -> str:
     """Check the handshake (RFC 6455 4.2.1) and return the value of ``Sec-WebSocket-Accept``.
 
     Raises:
-        HTTPBadRequest: the request is no handshake, or not one of version 13.
+        HTTPBadRequest: the request is no handshake of version 13.
     """
     upgrades = "upgrade" in _tokens(request, "Connection") and "websocket" in _tokens(request, "Upgrade")
     if not upgrades or request.version < HttpVersion11:  # RFC 9110 7.8: HTTP/1.0 has no upgrade

@@ -141,7 +141,7 @@ class PollingConnection:
         return True
 
     async def fetch(self, received: int) -> bytes | None:
-        """Acknowledge ``received`` messages and return an answer with the next ones, waiting until there are any.
+        """Acknowledge ``received`` messages, wait for further messages, and return an answer with them.
 
         ``None``: ``received`` is not a possible number.
         """
@@ -202,7 +202,7 @@ class PollingConnection:
         return bool(self._sent or self._own or waiting or self._lost or self._code is not None)
 
     def _gather(self) -> None:
-        """Move waiting messages to the unacknowledged ones, up to ``BATCH`` bytes."""
+        """Move up to ``BATCH`` bytes of waiting messages to the unacknowledged messages."""
         space = BATCH - sum(len(message) for message, _ in self._sent)
         while self._own and space > 0:
             message = self._own.popleft()
@@ -255,4 +255,4 @@ class PollingConnection:
 
 
 class _Replaced(Exception):
-    """A newer fetch replaced this one."""
+    """A newer fetch replaced the waiting fetch."""

@@ -67,7 +67,7 @@ class WebSocketEndpoint:
         self.wall_clock = wall_clock
         self._proxies = proxies
         self._connections: set[WebSocketConnection] = set()
-        self.dirty: list[WebSocketConnection] = []  # those with messages to write at the end of this turn
+        self.dirty: list[WebSocketConnection] = []  # connections that write messages at the end of this turn
         self.turns = InputTurns()
         self._last_id = 0
 
@@ -96,7 +96,7 @@ class WebSocketEndpoint:
         self._connections.discard(connection)
 
     def close(self) -> None:
-        """Close all connections, and abort those that are left after ``CLOSE_TIME``; the sessions stay."""
+        """Close all connections, and abort the remaining connections after ``CLOSE_TIME``; the sessions stay."""
         for connection in list(self._connections):
             connection.finish()
         asyncio.get_running_loop().call_later(CLOSE_TIME, self._abort_all)
@@ -188,7 +188,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._received = endpoint.dispatch.received
 
     async def run(self) -> None:
-        """Take the transport over from aiohttp's HTTP handler and return when it is lost."""
+        """Take over the transport from aiohttp's HTTP handler, and return when the connection is lost."""
         # ``pause_writing`` is called when the first byte stays in the buffer: TLS pauses at the limit, TCP above it.
         secure = self._transport.get_extra_info("sslcontext") is not None
         self._transport.set_write_buffer_limits(high=1 if secure else 0)
@@ -378,7 +378,7 @@ class WebSocketConnection(asyncio.Protocol):
 
     def _tick(self) -> None:
         now = self._time()
-        if more := grace(self._due, now, READ_DEADLINE):  # after a standstill, read first what the client sent
+        if more := grace(self._due, now, READ_DEADLINE):  # after a standstill, read waiting data first
             self._last_received = max(self._last_received, now + more - READ_DEADLINE)
             if self._paused_at is not None:
                 self._paused_at = max(self._paused_at, now + min(more, WRITE_DEADLINE) - WRITE_DEADLINE)

@@ -1,6 +1,6 @@
 """The continent of each country, for locations from the operator's overrides; GeoIP databases contain the continent.
 
-Codes are those of ISO 3166-1; continents are those of GeoNames, as in the usual GeoIP databases.
+The codes are from ISO 3166-1, the continents from GeoNames, as in the usual GeoIP databases.
 """
 
 from __future__ import annotations

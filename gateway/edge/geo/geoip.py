@@ -1,7 +1,7 @@
 """The country and continent of IP addresses.
 
 Source: reference 14.3: in this order the operator's overrides, loopback, a database in MaxMind's format, unknown. The
-database is read again once a day; one that cannot be read never replaces a usable one. Lookups are in memory, and no
+database is read again once a day; an unreadable database never replaces a usable one. Lookups are in memory, and no
 address is logged.
 """
 

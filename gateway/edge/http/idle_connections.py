@@ -1,4 +1,4 @@
-"""The TCP connections on which no request is being served: new ones, and those kept after an answer.
+"""The TCP connections on which no request is being served: new connections, and connections kept after an answer.
 
 Source: docs/operations.md, "Limits". If a peer has too many, or if descriptors run out, the longest idle connection is
 closed. So a client that sends its request at once is always served, however many connections others leave open.

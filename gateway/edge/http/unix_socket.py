@@ -33,12 +33,12 @@ def listen(path: Path) -> socket.socket:
     """Return a socket that listens at ``path`` and that no other user can connect to at any moment.
 
     Raises:
-        OSError: the path is taken, or its folder cannot be written to.
+        OSError: the path is in use, or its folder cannot be written to.
     """
     remove_stale(path)
     listening = socket.socket(socket.AF_UNIX)
     try:
-        os.fchmod(listening.fileno(), OWNER_ONLY)  # on Linux bind() gives the path the socket's mode of that moment
+        os.fchmod(listening.fileno(), OWNER_ONLY)  # on Linux bind() gives the path this mode
         listening.bind(str(path))
         listening.listen()
         listening.setblocking(False)

@@ -32,7 +32,7 @@ log = logging.getLogger("portunus.nextcloud")
 
 
 class Capabilities(Struct, frozen=True):
-    """The ``spreed`` entry of a backend's capabilities; all members are empty when it has none or cannot be asked."""
+    """The ``spreed`` entry of a backend's capabilities; all members are empty if it is missing or unknown."""
 
     features: frozenset[str] = frozenset()
     signaling: dict[str, Any] = {}  # ``config.signaling``, with the values as Nextcloud sent them
@@ -65,7 +65,7 @@ class CapabilitiesCache:
     async def get(self, url: str) -> tuple[Capabilities, bool]:
         """Return the capabilities of a backend, and whether they came from the cache.
 
-        If the backend cannot be asked, they are those of its last usable answer.
+        If the backend cannot be reached, return the capabilities of its last usable answer.
         """
         entry = self._entry(url)
         now = self._clock()
@@ -153,7 +153,7 @@ def _lifetime(reply: Reply) -> float:
 
 
 def _parse(reply: Reply) -> Capabilities | None:
-    """Parse the ``spreed`` entry; ``None`` when the body is not an OCS document, or one that reports a failure.
+    """Parse the ``spreed`` entry; ``None`` if the body is not an OCS document, or reports a failure.
 
     PHP writes an empty object as ``[]``, so each level may be a list.
     """

@@ -35,7 +35,7 @@ class Overview:
         return _reasons(sfus) if len(sfus) > 1 else sfus[0].reason or sfus[0].state.value
 
     def warnings(self) -> str:
-        """Name the SFUs that accept no streams, and those with a restriction; empty if all work."""
+        """Return the names of SFUs that accept no streams or have a restriction, with reasons; empty if all work."""
         return restrictions(self._sfus())
 
     def stats(self) -> dict[str, Any]:
@@ -101,7 +101,7 @@ class Overview:
 
 
 def restrictions(sfus: Sequence[SfuStatus]) -> str:
-    """Name the SFUs that accept no streams, and those with a restriction; empty if all work."""
+    """Return the names of SFUs that accept no streams or have a restriction, with reasons; empty if all work."""
     away = [sfu for sfu in sfus if sfu.state is not SfuState.READY]
     parts = [f"{len(away)} of {len(sfus)} SFUs take no streams: {_reasons(away)}"] if away else []
     restricted = [sfu for sfu in sfus if sfu.restriction]

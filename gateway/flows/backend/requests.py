@@ -132,7 +132,7 @@ class BackendRequests:
         self._send_to_other_users(backend, disinvite, RoomListBody(roomid, properties))
 
     def _send_to_other_users(self, backend: Backend, change: wire.Invite | wire.Disinvite, body: RoomListBody) -> None:
-        """Send a changed room list to the users in ``alluserids`` who are not invited or disinvited themselves."""
+        """Send a changed room list to the users in ``alluserids`` except the invited or disinvited users."""
         changed = set(change.userids or ())
         others = [userid for userid in change.alluserids or () if userid not in changed]
         self._send_to_users(backend, others, server.encode(Event(EventBody("roomlist", "update", update=body))))
@@ -240,7 +240,7 @@ class BackendRequests:
                 self._delivery.send_all(members, event.message, offline=event.offline)
 
     def _switch_room(self, backend: Backend, room: Room | None, switch: wire.SwitchTo) -> None:
-        """Ask sessions, whatever room they are in, to join another one; without effect if ``room`` is unknown (6.8)."""
+        """Ask sessions in any room to join another room; without effect if ``room`` is unknown (6.8)."""
         try:
             sessions = wire.decode_switched_sessions(switch.sessions)
         except msgspec.DecodeError as error:

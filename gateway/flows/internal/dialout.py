@@ -46,7 +46,7 @@ _CLIENT_ENDED = Error("error_notify", "Could not notify about new dialout.")
 class DialoutFailed(Exception):
     """A dialout does not start; ``status`` is for the HTTP reply, ``error`` for its body.
 
-    ``may_ring``: a client was asked and has not answered, so that it may dial all the same.
+    ``may_ring``: a client that was asked has not answered, and may still dial.
     """
 
     def __init__(self, error: Error | CallError, status: int = 502, *, may_ring: bool = False) -> None:
@@ -179,7 +179,7 @@ def _check(roomid: str, call: Dialout) -> None:
     """Check the number and the room of a dialout.
 
     Raises:
-        DialoutFailed: one of them is missing or malformed.
+        DialoutFailed: the number or the room is missing or malformed.
     """
     if not call.number:
         raise DialoutFailed(_NUMBER_MISSING, 400)

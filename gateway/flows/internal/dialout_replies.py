@@ -33,7 +33,7 @@ class DialoutKey(NamedTuple):
 
 
 class DialoutReplies:
-    """The pending replies, and those of the last seconds."""
+    """The pending replies, and the replies of the last ``KEPT`` seconds."""
 
     def __init__(self) -> None:
         self._replies: dict[DialoutKey, asyncio.Future[DialoutReply]] = {}

@@ -43,7 +43,7 @@ class CodecPlanner:
     def plan(
         self, session: Session, offer: Description, preference: CodecPreference, running: CodecPlan | None
     ) -> CodecPlan:
-        """Decide about the codecs of an offer, reorder them in it and remove those that must not be used.
+        """Decide about the codecs of an offer, reorder them in it and remove the codecs that must not be used.
 
         ``running`` is the plan of the PeerConnection that the offer renegotiates; its decisions stay, so that no
         stream changes its codec while it runs.
@@ -83,7 +83,7 @@ class CodecPlanner:
         self._decodable.pop(session, None)
 
     def decodable_codecs(self, session: SessionId, kind: str) -> DecodableCodecs:
-        """Return which codecs of a media kind a session decodes, as far as it is known."""
+        """Return the codecs of a media kind that a session decodes, as far as they are known."""
         return self._decodable.get(session, {}).get(kind, DecodableCodecs())
 
     def count_incapable(self, publisher: Session, plan: CodecPlan) -> dict[str, int]:

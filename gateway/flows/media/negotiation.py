@@ -4,7 +4,7 @@ A client cannot apply a description that breaks the rules of offer and answer; a
 on that connection at all. So an answer is corrected where only one correction is possible. A description that still
 breaks a rule becomes an error, and the stream continues as it was negotiated before.
 
-Source: the rules stand in ``sdp.offer_answer``, the corrections in ``sdp.mending``.
+The rules are in ``sdp.offer_answer``, the corrections in ``sdp.mending``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class UnusableDescription(Rejected):
 
 
 def checked_answer(offer: Description, answer: Description) -> Description:
-    """Return the SFU's answer, or a corrected copy of it; ``offer`` is the one that the SFU received.
+    """Return the SFU's answer to ``offer``, or a corrected copy of it.
 
     Raises:
         UnusableDescription: it breaks a rule that cannot be corrected.

@@ -116,9 +116,9 @@ class QualityController:
     def plan_codecs(
         self, stream: PublishedStream, offer: Description, preference: CodecPreference, *, renegotiation: bool
     ) -> CodecPlan:
-        """Decide about the codecs of an offer, reorder them in it and remove those that must not be used.
+        """Decide about the codecs of an offer, reorder them in it and remove the codecs that must not be used.
 
-        ``renegotiation``: the offer is of the same PeerConnection as the latest one that was carried out.
+        ``renegotiation``: the offer is of the same PeerConnection as the latest offer that was carried out.
         """
         record = self._published.get(stream.key) if renegotiation else None
         return self._planner.plan(stream.session, offer, preference, None if record is None else record.plan)

@@ -46,7 +46,7 @@ class SfuAccess:
         """Send a request to the SFU, and once more if the SFU is lost meanwhile; return its result.
 
         ``send`` is given the seconds left until ``deadline``. The request is not repeated while another SFU accepts
-        streams: if the request made the SFU crash, the repetition would crash the other one, too.
+        streams: if the request made the SFU crash, the repetition would crash the other SFU, too.
 
         Raises:
             LostTwice: the SFU was lost during both attempts, and not merely absent until the deadline.

@@ -49,11 +49,11 @@ class MediaSignaling:
         return sum(1 for _ in self.publication_types()), sum(1 for _ in self.subscription_types())
 
     def publication_types(self) -> Iterator[str]:
-        """Yield the room type of each publication, without those that were lost."""
+        """Yield the room type of each publication that is not lost."""
         return (stream.stream_type.value for stream in self._streams.publications() if stream.active)
 
     def subscription_types(self) -> Iterator[str]:
-        """Yield the room type of each subscription, without those whose stream was lost."""
+        """Yield the room type of each subscription whose stream is not lost."""
         return (stream.stream_type.value for stream in self._streams.subscriptions() if stream.active)
 
     # -- events

@@ -120,7 +120,7 @@ class Subscription(SessionStream):
             self._queue.put(self._resubscribe)
 
     def publication_ended(self) -> None:
-        """Give up a lost stream, because its publisher ended it."""
+        """Stop the recovery of a lost stream, because its publisher ended it."""
         self._lost, self._publication_ended = False, True
         self.retire()
 
@@ -176,7 +176,7 @@ class Subscription(SessionStream):
             raise ProtocolError(code.error()) from error
 
     async def _subscribe(self, seconds: float) -> Description:
-        """Replace the PeerConnection by a new one and return the SFU's offer."""
+        """Open a new PeerConnection in place of the current one, and return the SFU's offer."""
         self._unsubscribe()
         location = self.session.location
         options = SubscribeOptions(seconds, self._selection, location.code, location.continent)

@@ -74,7 +74,7 @@ class RoomMessage:
 
 
 def _parse(data: Raw) -> tuple[bool, list[Raw]]:
-    """Return whether a message asks for a reload of the chat, and its comments without null and empty ones."""
+    """Return whether a message asks for a reload of the chat, and its comments that are neither null nor empty."""
     try:
         message = _decoder.decode(data)
     except (msgspec.DecodeError, RecursionError):  # not a chat message of the known structure: forwarded unchanged

@@ -29,7 +29,7 @@ from gateway.wire.server import AlreadyJoined, RoomBody
 
 
 class DuplicateCloser(Protocol):
-    """Ends a session that is replaced by another one with the same Nextcloud session id."""
+    """Ends a session that another session with the same Nextcloud session id replaces."""
 
     def end(self, session: Session, *, reason: str, notify_backend: bool) -> None:
         """End a session; a connected client gets a ``bye`` with the reason."""
@@ -139,7 +139,7 @@ class RoomMembership:
 
     @contextmanager
     def _pending(self, session: Session, roomid: str, room_session: str) -> Iterator[PendingJoin]:
-        """Register the join while Nextcloud is asked about it."""
+        """Register the join until Nextcloud has answered."""
         joins = self._hub.pending_joins
         pending = joins.add(session, RoomKey(session.backend.id, roomid), room_session or session.id)
         try:

@@ -1,4 +1,4 @@
-"""Limits on connections per address: all of them, and those without a hello.
+"""Limits on the connections of an address: on all connections, and on connections without a hello.
 
 Source: docs/protocol.md, "Limits". The hosts of one IPv6 /64 network count as one address.
 """

@@ -67,7 +67,7 @@ class RawClient:
         receive_buffer: int = 0,
         tls: ssl.SSLContext | None = None,
     ) -> Self:
-        """Connect and upgrade; ``early`` is sent in one write with the request, ``later`` in the next one."""
+        """Connect and upgrade; ``early`` is sent in one write with the request, ``later`` in the next write."""
         sock = socket.socket()
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)

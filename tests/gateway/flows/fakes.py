@@ -108,7 +108,7 @@ class FakeRoom:
 
 
 class FakeNextcloudPort:
-    """A Nextcloud that answers as Talk does, or what ``answer`` returns; a ``gate`` delays answers until it is set."""
+    """A Nextcloud that answers as Talk does, or with the result of ``answer``; ``gate`` delays answers until set."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[Backend, str, BackendRequest]] = []

@@ -203,7 +203,7 @@ class FlowHarness:
 
 
 class FakeClient:
-    """A client that sends messages to the dispatcher and reads those that its connection wrote."""
+    """A client that sends messages to the dispatcher and reads the messages that its connection wrote."""
 
     def __init__(self, harness: FlowHarness, connection: FakeConnection) -> None:
         self.harness = harness

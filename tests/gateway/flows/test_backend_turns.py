@@ -1,4 +1,4 @@
-"""The order of the requests to one backend that clients cause."""
+"""The order of the requests that clients cause at a backend."""
 
 from __future__ import annotations
 

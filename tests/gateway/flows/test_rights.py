@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[3]
 
 @dataclass
 class RightsScene:
-    """Alice, whose rights are changed, and Bob, who is in room ``r``."""
+    """Alice, whose rights are changed, and Bob, a member of room ``r``."""
 
     harness: FlowHarness
     alice: FakeClient

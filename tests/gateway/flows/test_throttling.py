@@ -17,7 +17,7 @@ from tests.gateway.flows.virtual_time import settle
 
 
 def guess(client: FakeClient, resumeid: str = "") -> None:
-    """Send a resume id, or one that begins like that of an open session."""
+    """Send a resume id; if empty, an id that differs from an open session's only in the last character."""
     if not resumeid:
         victim = next(iter(client.harness.hub.sessions.values()))
         resumeid = victim.resume_id[:-1] + ("A" if victim.resume_id[-1] != "A" else "B")
@@ -103,7 +103,7 @@ async def test_resume_id_of_another_server_is_answered_at_once_and_not_counted(f
 
 
 # reference 14.1-c
-async def test_reload_with_another_secret_forgets_the_failures_with_the_old_one() -> None:
+async def test_reload_with_another_secret_forgets_the_failures_with_the_old_secret() -> None:
     async with FlowHarness() as harness:
         throttling, settings = harness.services.throttling, harness.services.settings
         caller = harness.connect().client_connection

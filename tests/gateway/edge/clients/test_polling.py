@@ -45,7 +45,7 @@ class DirectPoller:
         self.posted += len(texts)
 
     async def fetch(self) -> list[Json]:
-        """Acknowledge all received messages and return the next ones."""
+        """Acknowledge all received messages and return the next messages."""
         answer = await self.fetch_answer(self.received)
         assert answer["first"] == self.received + 1
         self.received += len(answer["messages"])

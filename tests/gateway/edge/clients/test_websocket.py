@@ -304,7 +304,7 @@ async def test_binary_frame_is_answered_and_ignored(server: FlowServer) -> None:
 
 # reference 2.1-a
 @pytest.mark.parametrize("fragments", [1, 3])
-async def test_message_of_the_greatest_size_is_accepted_and_a_longer_one_ends_only_the_connection(
+async def test_message_of_the_greatest_size_is_accepted_and_a_longer_message_ends_only_the_connection(
     server: FlowServer, fragments: int
 ) -> None:
     alice, bob = await server.client("alice"), await server.client("bob")

@@ -104,7 +104,7 @@ def test_continent_of_an_override_is_the_usual_or_the_configured_one() -> None:
 # reference 14.3-c
 def test_each_country_is_on_one_continent() -> None:
     countries = [first + second for first in ascii_uppercase for second in ascii_uppercase]
-    assert sum(bool(continent_of(code)) for code in countries) == 250  # those of ISO 3166-1, and Kosovo
+    assert sum(bool(continent_of(code)) for code in countries) == 250  # the codes of ISO 3166-1, and Kosovo
     assert (continent_of("TR"), continent_of("US"), continent_of("AU")) == ("AS", "NA", "OC")
 
 

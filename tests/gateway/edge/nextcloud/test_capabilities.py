@@ -130,7 +130,7 @@ async def test_concurrent_lookups_share_one_fetch(client: NextcloudClient, cloud
     cloud.gate = asyncio.Event()
     tasks = [asyncio.create_task(client.token_key(cloud.url)) for _ in range(5)]
     await cloud.wait_for(lambda seen: True)
-    tasks[0].cancel()  # the lookup that started the fetch; the others go on
+    tasks[0].cancel()  # the lookup that started the fetch; the others continue
     cloud.gate.set()
     keys = await asyncio.gather(*tasks, return_exceptions=True)
     assert keys[1:] == [cloud.key.published] * 4
@@ -253,7 +253,7 @@ async def test_unreachable_backend_has_the_capabilities_that_are_known(
 
 
 # reference 3.8-b
-async def test_unreachable_backend_of_which_nothing_is_known_is_asked_each_time(cache: CapabilitiesCache) -> None:
+async def test_unreachable_backend_without_known_capabilities_is_asked_each_time(cache: CapabilitiesCache) -> None:
     async with FakeNextcloud() as cloud:
         port = int(cloud.url.rsplit(":", 1)[1].strip("/"))
         await cloud.close()

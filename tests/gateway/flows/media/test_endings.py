@@ -46,7 +46,7 @@ async def test_unshare_without_a_screen_is_ignored() -> None:
 # reference 9.7-d
 @pytest.mark.parametrize("connection", ["one", "two"])
 @pytest.mark.parametrize("late", [False, True])
-async def test_unshare_does_not_end_a_screen_that_is_offered_after_it(connection: str, late: bool) -> None:
+async def test_unshare_does_not_end_a_screen_that_is_offered_afterwards(connection: str, late: bool) -> None:
     async with FlowHarness() as harness:
         alice = await harness.hello("alice")
         alice.offer(roomType="screen")

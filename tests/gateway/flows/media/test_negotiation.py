@@ -52,7 +52,7 @@ async def test_first_answer_that_cannot_be_mended_is_an_error_and_leaves_no_publ
         assert harness.media.open_streams == (0, 0)
 
 
-async def test_later_answer_that_cannot_be_mended_is_an_error_and_the_stream_goes_on() -> None:
+async def test_later_answer_that_cannot_be_mended_is_an_error_and_the_stream_continues() -> None:
     harness, (alice,) = await publishing_call("alice")
     async with harness:
         harness.mcu.spoil = without_transport
@@ -76,7 +76,7 @@ async def test_first_offer_that_breaks_a_rule_is_an_error_and_leaves_no_subscrib
         assert harness.mcu.subscribers == []
 
 
-async def test_later_offer_that_breaks_a_rule_is_dropped_and_the_subscription_goes_on() -> None:
+async def test_later_offer_that_breaks_a_rule_is_dropped_and_the_subscription_continues() -> None:
     harness, (alice, bob) = await publishing_call("alice", "bob")
     async with harness:
         await subscribe(bob, alice)

@@ -1,4 +1,4 @@
-"""The state of a stream is written by its own class only, and quality knows publications by a protocol only."""
+"""Only a stream's own class writes its state, and the quality controller uses publications by a protocol only."""
 
 from __future__ import annotations
 

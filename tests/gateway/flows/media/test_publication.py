@@ -83,7 +83,7 @@ async def test_stream_of_another_room_type_cannot_be_published(room_type: str | 
         bob.received()
         alice.received()
         alice.offer(roomType=room_type)
-        alice.media(bob, "requestoffer", room_type=room_type)  # type: ignore[arg-type]  # what clients send
+        alice.media(bob, "requestoffer", room_type=room_type)  # type: ignore[arg-type]  # clients may send ``null``
         alice.media(bob, "sendoffer", room_type=room_type)  # type: ignore[arg-type]
         alice.media(alice, "candidate", room_type=room_type, payload=candidate_payload())  # type: ignore[arg-type]
         alice.media(bob, "endOfCandidates", room_type=room_type)  # type: ignore[arg-type]

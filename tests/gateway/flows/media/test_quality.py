@@ -55,7 +55,7 @@ async def test_shares_follow_the_publishers_of_a_room_within_two_seconds() -> No
         assert last_limits(alice) == [600_000]
 
 
-async def test_many_changes_at_once_cost_one_decision() -> None:
+async def test_simultaneous_changes_cause_one_decision() -> None:
     async with harness_with(room_budget=900_000) as harness:
         (alice,) = await publishing_clients(harness, "alice")
         await asyncio.sleep(SETTLED)
@@ -138,7 +138,7 @@ async def test_without_rules_no_limit_is_sent() -> None:
         assert len(harness.services.tasks) == 0
 
 
-async def test_bitrate_that_a_client_asked_for_is_not_exceeded() -> None:
+async def test_bitrate_that_a_client_requested_is_not_exceeded() -> None:
     async with harness_with(room_budget=900_000) as harness:
         alice = await harness.member("alice", in_call=True, backend=backend_with(room_budget=900_000))
         alice.offer("alice", bitrate=120_000)

@@ -1,4 +1,4 @@
-"""Random sequences of events in a room: soon after them each publisher has the limit that the policy gives it."""
+"""Random sequences of events in a room: soon after, each publisher has the limit of the quality policy."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ async def play(events: list[tuple[str, int]]) -> None:
 
 
 def assert_policy(harness: FlowHarness, without: Sequence[FakePublisher] = ()) -> None:
-    """Assert that each publisher was sent the limit that the policy gives it in the room as it is."""
+    """Assert that each publisher was sent the limit of the quality policy for the room as it is."""
     decisions = harness.media.quality.explain(ROOM)
     assert {decision.publisher for decision in decisions} == set(harness.mcu.publishers.values())
     for decision in decisions:

@@ -224,7 +224,7 @@ async def test_token_that_fits_the_renewed_key_opens_a_session() -> None:
         (token(SigningKey("ES256")), 1),
     ],
 )
-async def test_key_is_asked_for_again_only_for_a_well_formed_token(text: str, renewals: int) -> None:
+async def test_key_is_fetched_again_only_for_a_well_formed_token(text: str, renewals: int) -> None:
     async with FlowHarness() as harness:
         harness.nextcloud.keys[URL] = harness.nextcloud.renewed_keys[URL] = SigningKey().published
         client = harness.connect()
@@ -236,7 +236,7 @@ async def test_key_is_asked_for_again_only_for_a_well_formed_token(text: str, re
 
 
 # reference 3.3-d
-async def test_valid_or_expired_token_does_not_ask_for_the_key_again() -> None:
+async def test_key_is_not_fetched_again_for_a_valid_or_expired_token() -> None:
     key = SigningKey()
     async with FlowHarness() as harness:
         harness.nextcloud.keys[URL] = key.published
@@ -592,7 +592,7 @@ async def test_hello_opens_a_session_of_the_backend_in_its_url() -> None:
         assert eve.session.backend is OTHER
 
 
-# -- the URL that is asked (3.6)
+# -- the URL for requests to Nextcloud (3.6)
 
 
 APPENDED = ["", "apps/files/uploaded.json", "index.php/s/x/", "ocs/v2.php/apps/spreed/api/v1/signaling/backend"]
