@@ -32,10 +32,10 @@ def read() -> list[Recorded]:
     for folder in sorted(path for path in FIXTURES.iterdir() if path.is_dir()):
         about = json.loads((folder / "about.json").read_text())
         for file in sorted(folder.glob("*.sdp")):
-            name, kind, _ = file.name.split(".")
+            name, type, _ = file.name.split(".")
             answers = about["answers"].get(file.name, "")
             text = file.read_bytes().decode()
-            found.append(Recorded(folder.name, about["version"], name, kind, answers, text))
+            found.append(Recorded(folder.name, about["version"], name, type, answers, text))
     return found
 
 

@@ -121,10 +121,10 @@ async def offers_of_janus(room: VideoRoom) -> Program:
     return program
 
 
-async def answers_of_browsers(answering: dict[Program, Browser], asking: list[Program]) -> None:
+async def answers_of_browsers(answering: dict[Program, Browser], offering: list[Program]) -> None:
     """Record each browser's answers to each program's offers of a camera or to a subscriber."""
     for program, peer in answering.items():
-        for other in asking:
+        for other in offering:
             for file in ("camera.offer.sdp", "simulcast.offer.sdp", "h264-only.offer.sdp", "subscriber-vp8.offer.sdp"):
                 if file in other.made:
                     name = f"{file.partition('.')[0]}-of-{other.name}"
@@ -132,21 +132,21 @@ async def answers_of_browsers(answering: dict[Program, Browser], asking: list[Pr
                     program.keep(name, made, f"{other.name}/{file}")
         for task in ("answer_without_video", "answer_with_media"):
             name = f"camera-of-chromium-{task.removeprefix('answer_')}"
-            program.keep(name, await peer.ask(task, asking[0].made["camera.offer.sdp"]), "chromium/camera.offer.sdp")
+            program.keep(name, await peer.ask(task, offering[0].made["camera.offer.sdp"]), "chromium/camera.offer.sdp")
 
 
-async def answers_of_aiortc(program: Program, asking: list[Program]) -> None:
+async def answers_of_aiortc(program: Program, offering: list[Program]) -> None:
     """Record aiortc's answers to each program's offer of a camera."""
-    for other in asking:
+    for other in offering:
         if "camera.offer.sdp" in other.made:
             async with python_peer.peer() as pc:
                 made = await python_peer.answer(pc, other.made["camera.offer.sdp"])
                 program.keep(f"camera-of-{other.name}", made, f"{other.name}/camera.offer.sdp")
 
 
-async def answers_of_janus(program: Program, room: VideoRoom, asking: list[Program]) -> None:
+async def answers_of_janus(program: Program, room: VideoRoom, offering: list[Program]) -> None:
     """Publish each camera with each codec, and the special offers of Chromium."""
-    for other in asking:
+    for other in offering:
         for codec in ("vp8", "vp9", "h264", "av1"):
             if "camera.offer.sdp" in other.made:
                 made = await room.answer(other.made["camera.offer.sdp"], videocodec=codec)

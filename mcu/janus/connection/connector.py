@@ -190,9 +190,8 @@ class JanusConnector:
             return await self._use(http, session, carrying)
         finally:
             if session is not self._claimable and session.id and session.carried and not session.lost:
-                await asyncio.wait(
-                    [session.post("destroy")], timeout=CLOSE_TIMEOUT
-                )  # Janus would keep it to be claimed
+                # otherwise Janus would keep the session to be claimed
+                await asyncio.wait([session.post("destroy")], timeout=CLOSE_TIMEOUT)
             await cancel(carrying)
             if session is not self._claimable:
                 session.lose()

@@ -255,7 +255,7 @@ class JanusSession:
         self.attaching += 1
         try:
             while True:
-                with contextlib.suppress(RequestInterrupted):  # a handle that Janus created is removed by ``sweep``
+                with contextlib.suppress(RequestInterrupted):  # a handle that Janus created is an orphan (``sweep``)
                     attached = await self.request("attach", undo=self._detach_late, plugin=PLUGIN, opaque_id=opaque_id)
                     return Handle(self, attached.data.id, listener)
         finally:

@@ -67,7 +67,7 @@ class RoomRegistry:
                 return room
 
     async def reason_unusable(self, session: JanusSession) -> str:
-        """Create and destroy a room as for a stream; return the reason for a failure in one sentence, else nothing.
+        """Create and destroy a room as for a stream; return the reason for a failure, in one sentence, else "".
 
         Raises:
             RequestInterrupted: the connection broke.
@@ -97,8 +97,8 @@ class RoomRegistry:
     def destroy(self, session: JanusSession, room: int, remote_feed: int = 0) -> Answer:
         """Send the request that destroys a room; the future is done when Janus has answered.
 
-        ``remote_feed``: the feed of a room that an earlier process created for a stream of another Janus. Such a feed
-        ends with no handle: if only the room were destroyed, Janus would keep the feed's ports and thread.
+        ``remote_feed``: the feed of a room that an earlier process created for a stream of another Janus. No handle
+        ends such a feed: if only the room were destroyed, Janus would keep the feed's ports and thread.
         """
         self._disown(room)
         feed = remote_feed or self._remote_feeds.get(room, 0)

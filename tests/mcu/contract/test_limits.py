@@ -116,8 +116,8 @@ async def test_stream_without_data_channels_and_with_several(sfu: Sfu) -> None:
         await dave.subscribe(sfu.mcu)
         await dave.peer.wait_for_picture(46)
         sent = [f"word {number}" for number in range(50)]
-        for word in sent:
-            await bob.peer.send_message("status", word)
+        for text in sent:
+            await bob.peer.send_message("status", text)
         await bob.peer.send_message("unordered-chat", b"\x00" * 1000)
         await dave.peer.wait_for_message("unordered-chat", b"\x00" * 1000)
         await dave.peer.wait_for_message("status", sent[-1])

@@ -1,4 +1,4 @@
-"""Simulcast and temporal layers of Chromium: the selected ones are recognised by the decoded pictures."""
+"""Simulcast and temporal layers of Chromium: the selected layers are recognised by the decoded pictures."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def renamed(layers: list[dict[str, object]]) -> list[dict[str, object]]:
 async def test_layers_are_switched_up_and_down(tabs: Tabs, layers: list[dict[str, object]]) -> None:
     await tabs.publish({**CAMERA, "audio": True}, PublishOptions(), layers)
     subscriber = await tabs.subscribe()
-    await wait_for_width(tabs.carol, WIDTHS[2])  # the best without a selection
+    await wait_for_width(tabs.carol, WIDTHS[2])  # the best layer, without a selection
     for substream in (0, 1, 2, 0, 2):
         await subscriber.select(MediaSelection(substream=substream))
         await wait_for_width(tabs.carol, WIDTHS[substream])

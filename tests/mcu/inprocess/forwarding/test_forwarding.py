@@ -143,7 +143,7 @@ def test_subscribers_nack_for_a_packet_that_never_arrived_is_forwarded() -> None
     down_track, sent = make_down_track(track)
     only_stream(track).receive(packet(1), START)
     only_stream(track).receive(packet(3), START)
-    only_stream(track).reception.remove_missing(2)  # no NACK of our own
+    only_stream(track).reception.remove_missing(2)  # the SFU itself sends no NACK for it
     feedback.rtcp.clear()
     down_track.retransmit([sent.rtp[0].sequence + 1 & 0xFFFF], START)
     assert feedback.nacks == [(SSRC, [2])]

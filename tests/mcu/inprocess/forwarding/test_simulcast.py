@@ -79,7 +79,7 @@ def test_lowest_higher_layer_replaces_a_selected_one_that_is_not_sent() -> None:
     assert call.down_track.substream == 1
 
 
-def test_pause_of_all_layers_switches_none() -> None:
+def test_pause_of_all_layers_causes_no_switch() -> None:
     call = SimulcastCall()
     call.send_frames(2, 0, 1, 2, keyframe=True)
     call.now += 10 * LAYER_TIMEOUT

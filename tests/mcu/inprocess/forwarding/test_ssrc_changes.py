@@ -56,7 +56,7 @@ def test_packet_missing_from_the_old_ssrc_is_not_nacked_at_the_new_one() -> None
     for number in (1, 3):
         assert track.bind_ssrc(packet(number), START) or number > 1
         only_stream(track).receive(packet(number), START)
-    only_stream(track).reception.remove_missing(2)  # no NACK of our own
+    only_stream(track).reception.remove_missing(2)  # the SFU itself sends no NACK for it
     later = START + 1.0 + SSRC_TIMEOUT
     assert track.bind_ssrc(packet(5000, ssrc=OTHER_SSRC), later)
     missing = sent.rtp[0].sequence + 1 & 0xFFFF

@@ -160,7 +160,7 @@ def test_section_of_an_answer_to_a_superseded_offer_is_skipped() -> None:
 
 
 def simulcast_section(lines: str, program: str = "chromium") -> PublisherSection:
-    """Return the video section of a recorded simulcast offer, its layers described by ``lines`` instead."""
+    """Return the video section of a recorded simulcast offer whose layer lines are replaced by ``lines``."""
     text = re.sub(r"(?m)^a=(rid|simulcast|ssrc|ssrc-group):.*\n", "", BY_ID[f"{program}/simulcast.offer.sdp"].text)
     offer = read_offer(described(text + lines.replace("\n", "\r\n")), NO_PREFERENCE)
     assert offer.sections[-1] is not None

@@ -116,7 +116,7 @@ async def test_acknowledgement_of_chunks_that_were_never_sent_is_ignored() -> No
     assert association._last_sacked_tsn == before
 
 
-async def test_srtp_state_is_kept_for_the_last_ssrcs_only(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_srtp_state_is_kept_only_for_the_last_ssrcs(monkeypatch: pytest.MonkeyPatch) -> None:
     removed: list[int] = []
     monkeypatch.setattr(internals, "_remove_streams", lambda session, ssrcs: removed.extend(ssrcs))
     async with connection() as (transport, listener):

@@ -20,14 +20,14 @@ pytestmark = pytest.mark.usefixtures("janus_version")
 __all__ = ["loopback"]
 
 
-async def test_a_janus_that_is_wanted_again_while_it_is_being_disconnected_accepts_streams_afterwards(
+async def test_a_janus_whose_draining_is_taken_back_while_it_disconnects_accepts_streams_afterwards(
     loopback: None,
 ) -> None:
     async with start_several(1) as group:
         await group.start()
         group.change(0, draining=True)
         await group.reload()
-        await asyncio.sleep(0)  # it is being disconnected now
+        await asyncio.sleep(0)  # Janus is being disconnected now
         group.change(0, draining=False)
         reloading = asyncio.create_task(group.reload())
         await asyncio.sleep(0)

@@ -244,7 +244,7 @@ async def test_streams_of_a_frozen_janus_are_published_on_the_other_and_removed_
         group.janus[0].freeze()
         await group.states.until(lambda status: status.sfus[0].state is SfuState.CONNECTING)
         begun = time.monotonic()
-        _, sender, _ = await call.publisher(3, key=lost)  # without waiting for the frozen one, which may come back
+        _, sender, _ = await call.publisher(3, key=lost)  # without waiting for the frozen Janus, which may resume
         assert time.monotonic() - begun < 2.0
         assert await subscriber.close_reason() is CloseReason.REPLACED
         _, again, _ = await call.subscriber(lost)

@@ -79,7 +79,7 @@ async def test_three_janus_are_balanced_one_is_drained_one_is_killed_and_started
         for stream in (kept, other):
             await stream.flows()
         for stream in (lost, late):
-            await stream.open(call)  # on neither the draining Janus nor the killed one
+            await stream.open(call)  # neither on the draining nor on the killed Janus
         assert [len(await group.janus[place].rooms()) for place in (0, 2)] == [1, 3]
 
         await kept.publisher.close()

@@ -105,14 +105,14 @@ async def test_an_unanswered_offer_does_not_block_other_subscribers(call: JanusC
     await listener.until(lambda: bool(listener.offers))
     await subscriber.accept(described(await watcher.answer(listener.offers[0])))
     await watcher.wait_for_picture(4)
-    assert silent_listener.offers == []  # Janus keeps the new offer back until the first one is answered
+    assert silent_listener.offers == []  # Janus holds the new offer back until the first offer is answered
     async with asyncio.timeout(2):
         again = await silent.refresh()
     await silent.close()
     assert "video" not in kinds(again)
 
 
-async def test_changes_that_janus_kept_back_are_offered_after_the_answer(call: JanusCall) -> None:
+async def test_changes_that_janus_held_back_are_offered_after_the_answer(call: JanusCall) -> None:
     publisher, sender, _ = await call.publisher(4, channels=False)
     late, watcher, listener = await call.subscriber(answer=False)
     sender.add_camera()
@@ -198,7 +198,7 @@ async def test_simultaneous_offers_end_in_one_publisher(call: JanusCall, janus: 
 async def test_a_cancelled_publish_leaves_nothing_on_janus(call: JanusCall, mcu: JanusMcu, janus: JanusProcess) -> None:
     async with PublishingPeer(1, 440.0, video=False) as sender:
         offer = await sender.offer()
-        for step in range(20):  # at different points of its execution
+        for step in range(20):  # cancelled at different points of its execution
             publishing = asyncio.create_task(mcu.publish(CAMERA, described(offer), SOON, WaitableListener()))
             await asyncio.sleep(step * 0.0004)
             publishing.cancel()
