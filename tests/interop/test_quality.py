@@ -49,8 +49,8 @@ async function publish() {
 }
 async function sample() {
   const report = [...(await pc.getStats()).values()];
-  const video = report.find(one => one.type === "outbound-rtp" && one.kind === "video");
-  const pair = report.find(one => one.type === "candidate-pair" && one.nominated);
+  const video = report.find(entry => entry.type === "outbound-rtp" && entry.kind === "video");
+  const pair = report.find(entry => entry.type === "candidate-pair" && entry.nominated);
   if (!video?.targetBitrate || !pair?.availableOutgoingBitrate) return;
   samples.push({
     time: video.timestamp / 1000,

@@ -158,7 +158,7 @@ def payload_known_to_aiortc(payload: Payload) -> bool:
 
 
 def without_credentials(text: str) -> bool:
-    """Return whether a section has no ICE credentials: rejected ones may lack them, aiortc refuses that."""
+    """Return whether a section has no ICE credentials: rejected sections may lack them, which aiortc refuses."""
     return any(section.attribute("ice-ufrag") is None for section in parse(text).media)
 
 

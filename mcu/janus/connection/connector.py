@@ -284,7 +284,7 @@ class JanusConnector:
         probe = asyncio.create_task(self._probe(http, session), name="janus-probe")
         try:
             await asyncio.wait([carrying, answering, probe], return_when=asyncio.FIRST_COMPLETED)
-            if probe.done():  # Janus is there: over this connection, too, it would answer now
+            if probe.done():  # Janus is there: it would answer over this connection as well
                 await asyncio.wait([carrying, answering], timeout=ANSWER_WAIT, return_when=asyncio.FIRST_COMPLETED)
             answers = answering.done()
         finally:

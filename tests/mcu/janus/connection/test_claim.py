@@ -94,10 +94,10 @@ async def test_requests_made_while_the_connection_is_broken_are_carried_out_afte
     await proxied.until_counts(rooms=2, handles=2)
 
 
-async def test_a_cut_connection_is_made_again_at_once(proxied: JanusBehindProxy) -> None:
+async def test_a_cut_connection_is_restored_at_once(proxied: JanusBehindProxy) -> None:
     await proxied.start_call()
     with pytest.raises(TimeoutError):
-        # a connection that lasts less than a second is not made again at once
+        # after a connection of less than a second there is a pause
         await proxied.states.until(lambda status: not status.ready, 1.1)
     cut = time.monotonic()
     proxied.proxy.cut()
@@ -220,7 +220,7 @@ async def test_a_session_that_could_not_be_claimed_in_time_is_removed_from_janus
 async def test_cuts_at_any_moment_leave_nothing_on_janus_and_time_no_call_out(
     proxied: JanusBehindProxy, admin: bool
 ) -> None:
-    """Streams are published and closed while the connection is cut again and again, at times drawn from a seed."""
+    """Streams are published and closed while the connection is cut repeatedly, at times drawn from a seed."""
     seed = random.randrange(1 << 32)
     log.info("seed %d", seed)
     rng = random.Random(seed)
@@ -259,11 +259,11 @@ async def test_cuts_at_any_moment_leave_nothing_on_janus_and_time_no_call_out(
     await asyncio.gather(cut_repeatedly(), *(publish_and_subscribe(name) for name in ("anna", "ben", "carl")))
     await proxied.until_ready()
     log.info(
-        "seed %d: %d streams, %d verbs failed: %s", seed, streams, len(failures), {str(failure) for failure in failures}
+        "seed %d: %d streams, %d calls failed: %s", seed, streams, len(failures), {str(failure) for failure in failures}
     )
     assert proxied.janus.runs
     assert streams >= 10
-    assert not [error_of for error_of in failures if isinstance(error_of, McuTimeout)]
+    assert not [failure for failure in failures if isinstance(failure, McuTimeout)]
     session = await proxied.mcu.session()
     assert list(session.handles) == [session.control.id]
     if admin:

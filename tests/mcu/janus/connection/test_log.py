@@ -35,7 +35,7 @@ async def test_each_line_begins_with_the_name_of_its_janus(
     named = ["Janus 1", "Janus 1 of before the reload", "Janus paris of before the reload"]
     assert [sfu.log_name for sfu in mcu.status().sfus] == named
     await states.until(lambda status: len(status.sfus) == 1)
-    assert {f"{which}: Janus was drained and disconnected" for which in named[1:]} <= set(caplog.messages)
+    assert {f"{name}: Janus was drained and disconnected" for name in named[1:]} <= set(caplog.messages)
     assert "127.0.0.1" not in caplog.text
     await mcu.stop()
 
