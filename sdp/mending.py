@@ -1,4 +1,4 @@
-"""Corrections of an SFU's answer that the offer determines: mids, rejected sections, BUNDLE group.
+"""Corrections of an SFU's answer to agree with the offer: mids, rejected sections, BUNDLE group.
 
 An SFU may answer with other mids than it was offered, accept a section that the offer rejects, or put sections into a
 BUNDLE group that the client did not offer. A client applies no such answer, and may be unable to negotiate afterwards.
@@ -15,9 +15,9 @@ from sdp.offer_answer import bundles, shares_format
 def mend(offer: Description, answer: Description) -> None:
     """Correct the mids, rejected sections and BUNDLE group of an answer in place.
 
-    A section gets the mid of the offer's. A section that the offer rejects, that has no format of the offer, or that
-    would need a transport of its own is rejected: both SFUs have one transport for each PeerConnection. Other
-    faults stay; check with ``violations`` afterwards.
+    Each section gets the mid of the offered section. A section that the offer rejects, that has no format of the
+    offer, or that would need a transport of its own is rejected: both SFUs have one transport for each
+    PeerConnection. Other faults stay; check with ``violations`` afterwards.
     """
     if len(offer.media) != len(answer.media):
         return
@@ -60,7 +60,7 @@ def reject(section: MediaSection, offered: MediaSection) -> None:
 
 
 def _bundle_to_answer(offer: Description, pairs: list[tuple[MediaSection, MediaSection]]) -> tuple[str, ...]:
-    """Return the answer's BUNDLE group: the accepted sections of the offered group with the first accepted one."""
+    """Return the answer's BUNDLE group: the accepted sections of the offered group that has the first accepted one."""
     accepted = {offered.mid for offered, answered in pairs if not answered.rejected}
     first = next((offered.mid for offered, answered in pairs if not answered.rejected), None)
     group = next((group for group in bundles(offer) if first in group), ())

@@ -14,7 +14,7 @@ UNLIMITED = float(1 << 60)  # more than any client sends
 
 
 class TokenBucket:
-    """The tokens left; a message is subtracted from both counts, and ``refill`` is called when a count is negative."""
+    """The messages and bytes that a client may still send; the caller subtracts, and refills if one is negative."""
 
     __slots__ = ("_filled_at", "messages", "octets")
 
@@ -41,7 +41,7 @@ class TokenBucket:
 
 
 class ByteBucket:
-    """Tokens for bytes alone; it begins full."""
+    """A token bucket for bytes alone, initially full."""
 
     __slots__ = ("_filled_at", "_left")
 

@@ -1,7 +1,7 @@
 """Publishing with the shipped Talk client: camera and screen, offered again after a ``republish`` message.
 
-Source: signaling API, "Start publishing"; docs/protocol.md, "Offering again". The caller has the media: its ``connect``
-returns a new PeerConnection for each new publication.
+Source: signaling API, "Start publishing"; docs/protocol.md, "Offering again". The caller supplies the media:
+``connect`` returns a new PeerConnection for each new publication.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from gateway.limited_log import LimitedLog
 MIN_AGE = 60.0  # seconds that capabilities are cached at least
 RETRY = 2.0  # seconds after a failed fetch, or one without Talk, until the backend is asked again
 FORCE_INTERVAL = 60.0  # seconds between two forced refreshes of a URL
-RENEW_INTERVAL = 5.0  # seconds between two fetches of a URL because of a key that may be old
+RENEW_INTERVAL = 5.0  # seconds between two fetches of a URL to renew its token key
 MAX_ENTRIES = 4096  # cached URLs; limited because clients choose them with ``allow_any``
 
 _SUCCESS = (100, 200)  # ``statuscode`` of OCS versions 1 and 2
@@ -88,7 +88,7 @@ class CapabilitiesCache:
         return True
 
     def renew(self, url: str) -> bool:
-        """Do the same as ``expire`` because the key may be old, at most once in ``RENEW_INTERVAL``."""
+        """Expire the entry of a URL whose token key may be old, like ``expire``, at most once in ``RENEW_INTERVAL``."""
         entry, now = self._entry(url), self._clock()
         if now < entry.renewed + RENEW_INTERVAL:
             return False
@@ -113,7 +113,7 @@ class CapabilitiesCache:
         return entry
 
     async def _fetch(self, url: str, entry: _CacheEntry) -> None:
-        """Fetch the capabilities into an entry; after a failure it keeps the old ones, and is retried soon."""
+        """Fetch the capabilities into an entry; a failure does not change them."""
         try:
             headers = self._headers | ({"If-None-Match": entry.etag} if entry.etag else {})
             reply = await self._http.request("GET", url + PATH, headers)

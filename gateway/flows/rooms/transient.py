@@ -1,7 +1,7 @@
 """Requests to change transient data, the entries that the sessions of a room share.
 
-Source: signaling API, Transient data; reference 10. One timer is set for the next entry that expires, so that it is
-removed on time and not only at the next second.
+Source: signaling API, Transient data; reference 10. One timer is set for the next entry that expires: the sweep would
+remove the entry up to a second late.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ ENDS = ("hangup", "detached", "ice-failed")
 
 
 class HandlePeer(ABC):
-    """A handle, its listener and its end."""
+    """A handle and its listener, until the stream ends."""
 
     IS_SUBSCRIBER: ClassVar[bool]
 

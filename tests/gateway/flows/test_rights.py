@@ -153,7 +153,7 @@ async def disinvited(scene: RightsScene) -> None:
     scene.harness.rooms_api("r", {"type": "disinvite", "disinvite": {"sessionids": ["nc-alice"]}})
 
 
-async def disinvited_away(scene: RightsScene) -> None:
+async def disinvited_while_disconnected(scene: RightsScene) -> None:
     scene.alice.disconnect()
     await disinvited(scene)
 
@@ -200,7 +200,7 @@ CHANGES: dict[str, Callable[[RightsScene], Awaitable[None]]] = {
     "leave of the call": leaves_call,
     "end of the call for all": call_ends,
     "disinvitation": disinvited,
-    "disinvitation while away": disinvited_away,
+    "disinvitation while disconnected": disinvited_while_disconnected,
     "deletion of the room": deleted,
     "another session takes the Nextcloud session id over": replaced,
     "bye": says_bye,

@@ -21,7 +21,7 @@ def answer(offer: PublisherOffer) -> str:
 
 
 def subscriber_sections(offer: PublisherOffer) -> list[SubscriberSection]:
-    """Return the sections that are offered to a subscriber of the stream of a publisher's offer."""
+    """Return the sections offered to a subscriber of the stream that a publisher offers."""
     sections = [section for section in offer.sections if section is not None]
     return [
         SubscriberSection(
