@@ -29,7 +29,7 @@ class Payload:
     """One payload type of a media section, with its codec, format parameters and feedback."""
 
     type: PayloadType
-    codec: str  # lower case; the registered name if there are several
+    codec: str  # canonical name
     clock_rate: int  # Hz
     channels: int
     fmtp: str = ""  # the format parameters as written, "" without
@@ -91,7 +91,7 @@ def payloads(section: MediaSection) -> list[Payload]:
 
 
 def canonical(codec: str) -> str:
-    """Return a codec's canonical name: lower case, the registered name if there are several."""
+    """Return a codec's registered name in lower case, also for a name from before the registration."""
     name = codec.strip().lower()
     return _ALIASES.get(name, name)
 

@@ -55,7 +55,7 @@ def resolve(entries: Iterable[ParticipantEntry], find: Callable[[str], SessionId
 
 
 def in_call(value: Raw | None) -> bool | None:
-    """Read an in-call value: flags with bit 1, or a boolean; ``None`` for anything else."""
+    """Return whether in-call flags contain ``IN_CALL``, or a boolean is true; ``None`` for anything else."""
     flags = call_flags(value)
     return None if flags is None else bool(flags & IN_CALL)
 
@@ -69,7 +69,7 @@ def call_flags(value: Raw | None) -> int | None:
 
 
 def merge(shown: list[ParticipantEntry], changed: Iterable[Participant]) -> list[ParticipantEntry]:
-    """Return the completed entries, followed by the entries of ``changed`` that are missing in them (5.4)."""
+    """Return ``shown``, followed by the entries of ``changed`` whose sessions it lacks (5.4)."""
     known = {_session(entry) for entry in shown}
     return shown + [participant.entry for participant in changed if participant.session not in known]
 
@@ -85,7 +85,7 @@ def updated(entries: Iterable[ParticipantEntry], changed: Iterable[Participant])
 
 
 def present_in(room: Room, changed: Iterable[Participant]) -> list[Participant]:
-    """Return the participants that are in a room: the entry of any other would stay in its list for ever."""
+    """Leave out participants that are not in a room: no leave would remove their entries from the room's list."""
     return [
         participant
         for participant in changed
@@ -113,7 +113,7 @@ def with_members(
 
 
 def complete(entries: Iterable[ParticipantEntry], room: Room, now: int) -> list[ParticipantEntry]:
-    """Add user ids of guests, internal clients and virtual sessions, which Nextcloud does not list (7.3).
+    """Add internal clients, virtual sessions, and the user ids of guests: Nextcloud does not list them (7.3).
 
     ``now`` is unix time in seconds.
     """

@@ -11,7 +11,7 @@ from playwright.async_api import Browser, async_playwright
 
 EXECUTABLE = Path("/usr/bin/chromium")
 
-HERE = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")  # flags that the test machine needs
+TEST_MACHINE = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
 ON_LOOPBACK = (
     "--disable-features=WebRtcHideLocalIpsWithMdns",  # the gateway drops mDNS names: reference 9.4
     "--allow-loopback-in-peer-connection",  # the SFU is on 127.0.0.1 only
@@ -25,16 +25,16 @@ DENIED = "--use-fake-ui-for-media-stream=deny"
 
 @asynccontextmanager
 async def chromium(*flags: str, stock: bool = False) -> AsyncIterator[Browser]:
-    """Run Chromium with ``flags`` beside those that calls over loopback need.
+    """Run Chromium with ``flags``, and with the flags for calls over loopback unless ``stock``.
 
-    ``stock`` leaves those out: then host addresses are hidden behind ``.local`` names (RFC 8828, mode 3 or 4) and
+    With ``stock`` host addresses are hidden behind ``.local`` names (RFC 8828, mode 3 or 4) and
     127.0.0.1 is not used, as for a user that has not allowed a camera or microphone.
 
     Raises:
         pytest.UsageError: Debian's chromium is not installed.
     """
     executable = _executable()
-    args = [*HERE, *(() if stock else ON_LOOPBACK), *flags]
+    args = [*TEST_MACHINE, *(() if stock else ON_LOOPBACK), *flags]
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=executable, args=args)
         try:

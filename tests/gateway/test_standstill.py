@@ -22,13 +22,13 @@ from gateway.standstill import GRACE, LATE, PeerTimer, grace, peer_timeout
         (15.0, 1, GRACE),
     ],
 )
-def test_grace_is_what_the_timer_was_late_within_bounds(late: float, limit: float, expected: float) -> None:
+def test_grace_is_the_lateness_of_the_timer_within_bounds(late: float, limit: float, expected: float) -> None:
     assert grace(100.0, 100.0 + late, limit) == expected
 
 
 @pytest.fixture
 async def stand_still(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Return a function that makes the clock of the loop jump, as the process' own clock does after it stood still."""
+    """Return a function that makes the loop's clock jump, as after the process was stopped."""
     loop = asyncio.get_running_loop()
     jumped = 0.0
     time = loop.time

@@ -1,7 +1,7 @@
 """The endpoints for welcome, statistics, metrics and health.
 
-Source: reference 1.3, 14.4. ``/healthz`` (the process answers) and ``/readyz`` (calls can be served, or the
-reason why not, for addresses in ``stats.allowed`` only) are extensions.
+Source: reference 1.3, 14.4. Extensions: ``/healthz`` answers while the process runs; ``/readyz`` reports
+whether calls can be served, and to addresses in ``stats.allowed`` why not.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Status:
     """Serves the read-only endpoints; the functions are called for each request.
 
     ``stats`` returns the object of ``/api/v1/stats``; ``not_ready`` one sentence for ``/readyz``, empty when ready;
-    ``warnings`` names the SFUs that accept no streams while others do, and restrictions; empty when there are none.
+    ``warnings`` the reasons why some SFUs accept no streams or are restricted; empty when all work.
     """
 
     def __init__(

@@ -82,7 +82,7 @@ class StreamDecision:
     publisher: Publisher
     share: BitrateShare
     applied: bool  # the limit was sent to the publisher
-    confirmed: bool  # and the SFU has applied it
+    confirmed: bool  # and the SFU has accepted it
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class _Record:
     """The controller's own state of one publication."""
 
     stream: PublishedStream
-    plan: CodecPlan  # of the latest offer that was carried out
+    plan: CodecPlan  # of the latest answered offer
     room: RoomKey | None  # the room in whose bitrate budget the publication shares
     limit: AppliedLimit | None = None
 
@@ -108,7 +108,7 @@ class QualityController:
         self._services = services
         self._planner = CodecPlanner(services)
         self._published: dict[StreamKey, _Record] = {}
-        self._subscribed: dict[SessionId, dict[StreamKey, RoomKey | None]] = {}  # with the session's room at that time
+        self._subscribed: dict[SessionId, dict[StreamKey, RoomKey | None]] = {}  # with the session's room
         self._due: dict[RoomKey, float] = {}  # when a room is evaluated next, by ``services.clock``
 
     # -- codecs
@@ -118,7 +118,7 @@ class QualityController:
     ) -> CodecPlan:
         """Decide about the codecs of an offer, reorder them in it and remove the codecs that must not be used.
 
-        ``renegotiation``: the offer is of the same PeerConnection as the latest offer that was carried out.
+        ``renegotiation``: the offer is of the same PeerConnection as the latest answered offer.
         """
         record = self._published.get(stream.key) if renegotiation else None
         return self._planner.plan(stream.session, offer, preference, None if record is None else record.plan)

@@ -1,7 +1,7 @@
 """Events about a room, sent to its members and to Nextcloud after a change in the core.
 
-An event for many recipients is encoded once per form (``core.visibility``). The order of the messages of one session is
-the order of these calls (reference 4.3).
+An event for many recipients is encoded once per form (``core.visibility``). A session receives its messages in the
+order in which these methods are called (reference 4.3).
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ class RoomEvents:
             self._delivery.send_all(room.members.values(), _participants_event(room, users))
 
     def participants_on_resume(self, session: Session, room: Room) -> None:
-        """Send a resumed session the last list of participants, under the same conditions (2.8)."""
+        """Send a resumed session the list that ``known_participants`` would send (2.8)."""
         users = self._known(room)
         if users:
             self._delivery.send(session, _participants_event(room, users))

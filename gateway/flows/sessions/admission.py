@@ -36,7 +36,7 @@ class Admission:
         self._without_hello[key] = self._without_hello.get(key, 0) + 1
 
     def hello_ended(self, address: Address) -> None:
-        """Stop counting a connection as one without a hello: after the hello, its timer's end, or the close."""
+        """Stop counting a connection as one without a hello: it has a session, timed out, or was closed."""
         _decrease(self._without_hello, address)
 
     def closed(self, address: Address) -> None:

@@ -104,7 +104,7 @@ def fir_ssrcs(control_information: bytes) -> Iterator[int]:
 
 
 def parse_remb(control_information: bytes) -> int | None:
-    """Return the bit/s of a REMB; ``None`` if it is malformed or its number exceeds 64 bits."""
+    """Return the bitrate of a REMB in bit/s; ``None`` if the REMB is malformed or the bitrate exceeds 64 bits."""
     if len(control_information) < 8 or control_information[:4] != b"REMB":
         return None
     value = int.from_bytes(control_information[5:8], "big")

@@ -41,7 +41,7 @@ class ForwardedMedium:
         return str(self.index)
 
     def replaces(self, before: ForwardedMedium) -> bool:
-        """Return whether it differs from ``before`` in a way that ``update_remote_publisher`` cannot express."""
+        """Return whether ``update_remote_publisher`` cannot express the difference to ``before``."""
         return (self.kind, self.codec, self.profile, self.flags) != (
             before.kind,
             before.codec,

@@ -27,7 +27,7 @@ def envelope(
 def statistics(
     session: int = 1, handle: int = 7, opaque: str = OWN, /, media: str = "video", mid: str = "1", **counters: Any
 ) -> Any:
-    """Return the statistics event of one m-line; ``counters`` are Janus' with underscores."""
+    """Return the statistics event of one m-line; ``counters`` have Janus' names, with ``_`` for ``-``."""
     zero = {"rtt": 0, "lost": 0, "lost-by-remote": 0, "jitter-local": 0, "jitter-remote": 0, "packets-received": 0}
     zero |= {"packets-sent": 0, "bytes-received": 0, "bytes-sent": 0, "bytes-received-lastsec": 0}
     zero |= {"bytes-sent-lastsec": 0, "nacks-received": 0, "nacks-sent": 0, "retransmissions-received": 0}
