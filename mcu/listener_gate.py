@@ -28,7 +28,7 @@ class ListenerGate:
             self._held.append(event)
 
     def close(self, reason: CloseReason | None) -> None:
-        """Send ``on_closed`` as the last event; ``None``: the gateway closed the stream, held events are dropped, too.
+        """Send ``on_closed`` as the last event; for ``None`` (the gateway closed the stream) drop the held events.
 
         Idempotent.
         """

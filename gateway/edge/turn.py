@@ -72,7 +72,7 @@ class TurnCredentials:
         caller = HttpCaller(request, self._proxies.real_ip(request))
         if self._throttling.blocks(
             caller.address, ThrottledAction.TURN_KEY
-        ):  # also with a right key, which may be a guess
+        ):  # also with a right key: it may be guessed
             return _refuse(429, "Too many requests")
         if not hmac.compare_digest(key.encode(), settings.api_key.encode()):
             await self._throttling.failed(caller, ThrottledAction.TURN_KEY)

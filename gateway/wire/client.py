@@ -25,7 +25,7 @@ def given(raw: Raw) -> bool:
 
 
 class Auth(Struct, frozen=True, gc=False):
-    """The client's credentials; ``params`` is opaque for the backend (1.0) or has a token (2.0)."""
+    """The client's credentials; ``params`` is sent to the backend unread (1.0) or has a token (2.0)."""
 
     type: str | None = None
     url: str | None = None

@@ -73,16 +73,20 @@ NO_WEBSOCKET = """() => {
 }"""
 
 
-@pytest.mark.parametrize("budgets", [(1 << 40, 1 << 41), (400, 25_000)], ids=["whole", "cut"])
-async def test_page_polls_where_no_websocket_can_be_opened(page: tuple[Page, str], budgets: tuple[int, int]) -> None:
+@pytest.mark.parametrize("bytes_before_cut", [(1 << 40, 1 << 41), (400, 25_000)], ids=["whole", "cut"])
+async def test_page_polls_where_no_websocket_can_be_opened(
+    page: tuple[Page, str], bytes_before_cut: tuple[int, int]
+) -> None:
     opened, url = page
     rng, count = random.Random(4), 60  # few enough for one answer that is not cut
-    async with CuttingProxy(url, lambda: rng.randrange(*budgets)) as line, asyncio.timeout(60):
+    async with CuttingProxy(url, lambda: rng.randrange(*bytes_before_cut)) as line, asyncio.timeout(60):
         await opened.evaluate(NO_WEBSOCKET)
-        await opened.evaluate(EXCHANGE, [f"{it.replace('http', 'ws')}/spreed" for it in (line.url, url)] + [count])
+        await opened.evaluate(
+            EXCHANGE, [f"{address.replace('http', 'ws')}/spreed" for address in (line.url, url)] + [count]
+        )
         await opened.wait_for_function(ALL_RECEIVED, arg=count)
         assert await opened.evaluate("receivedNumbers()") == [list(range(count))] * 2
-        assert (line.cuts >= 2) is (budgets[1] < 1 << 40)
+        assert (line.cuts >= 2) is (bytes_before_cut[0] < 1 << 40)
 
 
 async def test_page_loses_and_doubles_no_message_when_the_connection_breaks(page: tuple[Page, str]) -> None:
@@ -132,7 +136,7 @@ MISSED = """async ([address, rounds, each]) => {
   };
   for (let round = 0; round < rounds; round += 1) {
     broken = true;
-    await write(); // it ends the fetch that waits; the next one breaks
+    await write(); // answers the waiting poll; the next poll fails
     await until(() => alice.state === "away");
     for (let n = 0; n < each; n += 1) await write();
     broken = false;

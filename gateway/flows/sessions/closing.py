@@ -59,7 +59,7 @@ class SessionCloser:
         self.end(session)
 
     def evict(self, session: Session, event: bytes) -> None:
-        """End a session that is no longer allowed in its room, once the event about it is delivered (2.7).
+        """End a session that is no longer allowed in its room, once ``event`` is delivered to its client (2.7).
 
         Its streams, which need no connection to the gateway, end at once.
         """

@@ -103,7 +103,7 @@ class JanusSubscriber(HandlePeer):
         self.request_missing_media()
 
     async def refresh(self) -> Description:
-        """Return a new offer, or the unanswered one again: Janus makes no other before its answer."""
+        """Return a new offer, or the unanswered one again: Janus makes no other until it is answered."""
         async with self.exclusive_handle() as handle:
             if self._unanswered is None:
                 self._offer_requested = True
@@ -172,7 +172,7 @@ class JanusSubscriber(HandlePeer):
         self.feed.on_subscriber_end(self)
 
     def on_claimed(self) -> None:
-        """End the subscription if an offer may have been lost: Janus makes no other offer before its answer."""
+        """End the subscription if an offer may have been lost: Janus waits for its answer and makes no other."""
         if self._offer_requested:
             self.end(CloseReason.REPLACED)
 

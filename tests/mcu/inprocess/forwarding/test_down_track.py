@@ -8,7 +8,7 @@ from mcu.inprocess.forwarding import down_track as down_track_module
 from mcu.inprocess.forwarding import rtp
 from tests.mcu.inprocess.forwarding.tracks import make_down_track, make_track, only_stream, packet
 
-PACKETS = 150_000  # the sequence numbers wrap twice, and exceed any first number by a whole cycle
+PACKETS = 150_000  # so that the sequence numbers wrap at least twice
 
 
 class DownTrackCall:
