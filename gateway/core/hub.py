@@ -11,6 +11,7 @@ Source: reference 2.5, 2.8, 3.5, 4, 7, 10.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import cast
 
 from msgspec import Raw
 
@@ -313,9 +314,7 @@ class Hub:
         removed: list[tuple[Room, TransientChange]] = []
         while (expired := self._transient_deadlines.take(now)) is not None:
             room, key = self.rooms[expired[0]], expired[1]
-            changed = room.transient.remove(key)
-            if changed is not None:
-                removed.append((room, changed))
+            removed.append((room, cast("TransientChange", room.transient.remove(key))))  # the deadline is a value's
         return removed
 
     def next_transient_deadline(self) -> float | None:

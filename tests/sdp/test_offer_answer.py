@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sdp.document import Description, SdpError, parse
 from sdp.mending import mend, reject, rejection
-from sdp.offer_answer import Rule, bundles, offer_violations, transport_mid, violations
+from sdp.offer_answer import Rule, bundles, offer_violations, stops_all_media, transport_mid, violations
 from tests.sdp.recorded import ALL, BY_ID, Recorded
 from tests.sdp.test_properties import mutated
 
@@ -320,3 +320,15 @@ def test_rejection_of_every_section_is_a_valid_answer(recorded: Recorded) -> Non
     answer = rejection(offer)
     assert violations(offer, answer) == []
     assert all(section.rejected for section in answer.media)
+
+
+@pytest.mark.parametrize(
+    ("group", "attribute", "stops"),
+    [("0 1 2", "", True), ("0 1 2", "a=bundle-only\n", False), ("7", "a=bundle-only\n", True)],
+)
+def test_offer_stops_all_media_if_no_section_has_a_port_or_a_bundled_transport(
+    group: str, attribute: str, stops: bool
+) -> None:
+    offer = OFFER.replace("BUNDLE 0 1 2", f"BUNDLE {group}").replace(" 9 UDP", " 0 UDP")
+    assert stops_all_media(parse(offer.replace("a=setup", f"{attribute}a=setup"))) is stops
+    assert not stops_all_media(parse(OFFER))

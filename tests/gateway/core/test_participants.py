@@ -7,8 +7,11 @@ import pytest
 from msgspec import Raw
 
 from gateway.core import participants
+from gateway.core.hub import Hub
 from gateway.core.ids import SessionId
+from gateway.core.session import ClientType
 from gateway.wire.backend import ParticipantEntry
+from tests.gateway.core.members import joined, opened, session
 
 KNOWN = {"nc1": SessionId("public1"), "nc2": SessionId("public2")}
 
@@ -115,3 +118,39 @@ def test_changed_entries_replace_the_entries_of_their_sessions_and_new_entries_a
         {"sessionId": "else"},
         {"sessionId": "public2", "inCall": 1},
     ]
+
+
+def test_members_without_an_entry_are_added_and_internal_clients_are_not() -> None:
+    hub = Hub()
+    alice, bob, bridge = opened(hub, "alice"), opened(hub, ""), session(client_type=ClientType.INTERNAL)
+    hub.open(bridge, 0.0)
+    for member in (alice, bob, bridge):
+        room = joined(hub, member)
+    hub.mark_listed(room)
+    hub.set_in_call(room, bob.id, True)
+    own = {"sessionId": Raw(msgspec.json.encode(alice.id)), "inCall": Raw(b"0")}
+    assert room.listed
+    assert not participants.is_complete([own], room)
+    listed = participants.with_members([own], room, 5, flags=7)
+    assert participants.is_complete(listed, room)
+    assert shown(listed) == [
+        {"sessionId": alice.id, "inCall": 0},
+        {"sessionId": bob.id, "inCall": 7, "lastPing": 5},
+    ]
+    assert shown(participants.with_members([], room, 5))[0] == {
+        "sessionId": alice.id,
+        "inCall": 0,
+        "lastPing": 5,
+        "userId": "alice",
+    }
+
+
+def test_changed_entries_of_sessions_elsewhere_are_left_out() -> None:
+    hub = Hub()
+    alice, bob = opened(hub, "alice"), opened(hub, "bob")
+    room = joined(hub, alice)
+    changed = [
+        participants.Participant(member.id, {"sessionId": Raw(msgspec.json.encode(member.id))}, None, None)
+        for member in (alice, bob)
+    ]
+    assert participants.present_in(room, changed) == changed[:1]
