@@ -120,7 +120,7 @@ def filter_description(description: Description, candidate_filter: CandidateFilt
     """
 
     def unwanted(line: str) -> bool:
-        if "andidate" not in line.lower():
+        if "candidate" not in line.lower():
             return False
         pieces = (piece for piece in line.splitlines() if piece[: len(_LINE_PREFIX)].lower() == _LINE_PREFIX)
         return not all(candidate_filter.accepts(_LINE_PREFIX + piece[len(_LINE_PREFIX) :]) for piece in pieces)

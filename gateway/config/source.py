@@ -64,6 +64,7 @@ class ConfigSource:
         self._schema = schema
         self._check_keys(self.values, self._schema, ())
         given = [(_keys(name), name) for name in environ if name.startswith(PREFIX) and SEPARATOR in name]
+        # indices of a list in numeric order, since each may append one item
         for keys, name in sorted(given, key=lambda item: [str(key).zfill(9) for key in item[0]]):
             self._override(keys, name, environ[name])
         self._read_files(self.values, self._schema, ())
@@ -231,7 +232,7 @@ def _descend(node: Any, key: str | int, schema: inspect.Type, name: str) -> Any:
 
 
 def _key_paths(schema: inspect.Type, at: str = "") -> Iterator[str]:
-    """Yield the dotted path of each key that has a value; an index is ``[]``."""
+    """Yield the dotted path of each key that is not a section; an index is ``[]``."""
     if isinstance(schema, inspect.StructType):
         for field in schema.fields:
             yield from _key_paths(field.type, f"{at}.{field.encode_name}" if at else field.encode_name)

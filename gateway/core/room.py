@@ -54,6 +54,6 @@ class Room:
         self.listed = False  # whether Nextcloud has listed the participants: a missing member is not in the call
         self.virtuals: dict[SessionId, VirtualSession] = {}
         self.transient = TransientData()
-        self.join_parts: dict[tuple[bytes, ...], bytes] = {}  # encoded member list for a new member, by entries
+        self.join_parts: dict[tuple[bytes, ...], bytes] = {}  # full parts of the join list, by their entries
         self.relay_budget = RelayBudget()  # for messages to its members
         self.ping_at = now + PING_INTERVAL

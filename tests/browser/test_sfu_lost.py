@@ -15,7 +15,7 @@ from tests.janus_process import JanusProcess
 pytestmark = pytest.mark.full
 
 # Records the ``republish`` messages; a reload would clear the record.
-_KEEP = """globalThis.asked = [];
+_RECORD = """globalThis.asked = [];
   portunus.signaling.addEventListener("message", ({detail}) => {
     if (detail.type === "republish") asked.push(detail.republish.roomType + " " + detail.republish.reason);
   })"""
@@ -29,7 +29,7 @@ async def both(browser: Browser, url: str) -> tuple[CallPage, CallPage]:
     await ada.page.click("#share")
     await bob.until_advances("Ada's screen")
     for page in (ada, bob):
-        await page.page.evaluate(_KEEP)
+        await page.page.evaluate(_RECORD)
     return ada, bob
 
 

@@ -1,6 +1,6 @@
 """A long-polling connection: one client connection over successive HTTP requests.
 
-Source: docs/protocol.md, Long polling (an extension); reference 2.1, 2.5 (numbers).
+Source: docs/protocol.md, Long polling (an extension); reference 2.1, 2.5.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class PollingConnection:
         self._running = asyncio.Event()  # cleared while paused
         self._running.set()
         self._posting = asyncio.Lock()
-        self.posts = 0  # requests whose messages are being delivered, or wait for that
+        self.posts = 0  # requests with messages that are being delivered or wait
         self._code: int | None = None  # close code, once the connection is being closed
         self._lost = False
         self._timer: PeerTimer | None = None
@@ -112,7 +112,7 @@ class PollingConnection:
     async def deliver(self, first: int, messages: list[Any]) -> bool:
         """Pass on posted messages, numbered from ``first`` on; return False if messages before ``first`` are missing.
 
-        While the flows have paused the connection for ``PAUSE_TIMEOUT`` seconds the rest is left to a later request;
+        If the flows pause the connection for ``PAUSE_TIMEOUT`` seconds, the client has to post the rest again;
         ``accepted`` counts the messages that were passed on.
         """
         self.posts += 1
@@ -241,7 +241,7 @@ class PollingConnection:
             self.wake()
 
     def _release(self) -> None:
-        """Detach the outbox with its unacknowledged messages, of which this connection keeps copies to send."""
+        """Detach the outbox; keep copies of its unacknowledged messages to send."""
         if self._outbox is not None:
             self._outbox.rewind()
             self._outbox = None

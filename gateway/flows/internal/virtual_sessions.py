@@ -120,7 +120,7 @@ class VirtualSessions:
         )
 
     async def _announce(self, virtual: VirtualSession) -> None:
-        """Let an actor join the room at Nextcloud, or announce a session of this server to it (11.2).
+        """Announce a virtual session to Nextcloud (11.2): one with an actor joins the room there.
 
         Raises:
             ProtocolError: Nextcloud refused, or gave no usable answer.
@@ -182,7 +182,7 @@ def _actor(options: ActorOptions | None) -> Actor | None:
 
 
 def _request(virtual: VirtualSession, action: str) -> RoomRequest | SessionRequest:
-    """Make the request to Nextcloud for an actor that joins or leaves, or for a session of this server (11.2, 11.3)."""
+    """Return the request to Nextcloud for a virtual session with or without an actor (11.2, 11.3)."""
     if virtual.actor is None:
         return SessionRequest(virtual.room.id, action, virtual.id, virtual.userid, virtual.user, "1.0")
     flags = {"incall": virtual.call_flags} if action == "add" and virtual.call_flags else {}

@@ -73,7 +73,7 @@ class JanusServer:
         self._opening = 0  # number of publishers that are being opened
         self._closing: set[JanusPublisher | RemoteStream] = set()  # ended, but perhaps not yet removed by Janus
         self._started = False  # start() was called and stop() was not
-        self._connecting = False  # the connector runs
+        self._connector_runs = False
         self._disconnected = True
         self._disconnecting: asyncio.Task[None] | None = None
         self._no_forwarding_until = 0.0
@@ -89,15 +89,17 @@ class JanusServer:
 
     @property
     def accepts_streams(self) -> bool:
-        """Whether it accepts new streams now; also false while it is disconnected to be used again afterwards."""
-        return self._connecting and not self.draining and self.connector.session is not None
+        """Whether this Janus is connected, not being disconnected, and accepts new streams."""
+        return self._connector_runs and not self.draining and self.connector.session is not None
 
     @property
     def may_accept_streams(self) -> bool:
         """Whether it accepts new streams, or will do so without a change of the configuration."""
         if self.draining:
             return False
-        return self.connector.state in (SfuState.CONNECTING, SfuState.READY) or (self._started and not self._connecting)
+        return self.connector.state in (SfuState.CONNECTING, SfuState.READY) or (
+            self._started and not self._connector_runs
+        )
 
     @property
     def drained(self) -> bool:
@@ -113,12 +115,12 @@ class JanusServer:
         """Begin to connect, unless this Janus is draining, and return at once."""
         self._started = True
         if not self.draining:
-            self._connecting, self._disconnected = True, False
+            self._connector_runs, self._disconnected = True, False
             self.connector.start()
 
     async def stop(self) -> None:
         """Close every stream and disconnect. Idempotent."""
-        self._started = self._connecting = False
+        self._started = self._connector_runs = False
         for stream in self._streams():
             stream.end(CloseReason.LOST)
         await self._disconnect()
@@ -146,13 +148,13 @@ class JanusServer:
             self.settings = self.connector.settings = settings
         if self.draining:
             self._disconnect_if_drained()
-        elif self._started and not self._connecting and (self._disconnecting is None or self._disconnecting.done()):
+        elif self._started and not self._connector_runs and (self._disconnecting is None or self._disconnecting.done()):
             self.start()
         self._on_change()
 
     def _disconnect_if_drained(self) -> None:
-        if self.draining and self._connecting and not self.has_streams:
-            self._connecting = False
+        if self.draining and self._connector_runs and not self.has_streams:
+            self._connector_runs = False
             self._disconnecting = asyncio.create_task(self._disconnect_drained(), name="janus-drained")
 
     async def _disconnect_drained(self) -> None:
@@ -166,7 +168,7 @@ class JanusServer:
         self._on_change()
 
     async def _check(self, session: JanusSession) -> str:
-        self.rooms.admin_key = self.settings.admin_key  # applied with a new session: Janus changes its own by a restart
+        self.rooms.admin_key = self.settings.admin_key  # with each new session: Janus reads its own key at its start
         return await self.rooms.reason_unusable(session)
 
     async def _upkeep(self, http: aiohttp.ClientSession, session: JanusSession, claimed: bool) -> None:

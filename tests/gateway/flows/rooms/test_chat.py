@@ -30,7 +30,7 @@ def comment(shown: Json) -> Json:
     return {"type": "chat", "chat": {"comment": shown}}
 
 
-async def two(harness: FlowHarness) -> tuple[FakeClient, FakeClient]:
+async def plain_and_relay(harness: FlowHarness) -> tuple[FakeClient, FakeClient]:
     plain, relay = await harness.member("plain"), await harness.member("relay", features=("chat-relay",))
     plain.received()
     return plain, relay
@@ -39,7 +39,7 @@ async def two(harness: FlowHarness) -> tuple[FakeClient, FakeClient]:
 # reference 5.5-a
 async def test_clients_with_chat_relay_receive_the_comment_and_others_a_refresh() -> None:
     async with FlowHarness() as harness:
-        plain, relay = await two(harness)
+        plain, relay = await plain_and_relay(harness)
         chat(harness, refresh=True, comment=COMMENT)
         assert data(plain) == [REFRESH]
         assert data(relay) == [comment(COMMENT)]
@@ -48,7 +48,7 @@ async def test_clients_with_chat_relay_receive_the_comment_and_others_a_refresh(
 # reference 5.5-c
 async def test_each_comment_is_an_event_of_its_own_in_order() -> None:
     async with FlowHarness() as harness:
-        plain, relay = await two(harness)
+        plain, relay = await plain_and_relay(harness)
         chat(harness, refresh=True, comments=[{"id": 2}, None, {}, {"id": 3}], comment={"id": 1})
         assert data(plain) == [REFRESH]
         assert data(relay) == [comment({"id": number}) for number in (1, 2, 3)]
@@ -57,7 +57,7 @@ async def test_each_comment_is_an_event_of_its_own_in_order() -> None:
 # reference 5.5-b
 async def test_comments_without_refresh_reach_all_clients() -> None:
     async with FlowHarness() as harness:
-        plain, relay = await two(harness)
+        plain, relay = await plain_and_relay(harness)
         chat(harness, comments=[{"id": 1}, {"id": 2}])
         chat(harness, refresh=False, comment={"id": 3})
         assert data(plain) == data(relay) == [comment({"id": number}) for number in (1, 2, 3)]
@@ -67,7 +67,7 @@ async def test_comments_without_refresh_reach_all_clients() -> None:
 @pytest.mark.parametrize("fields", [{"refresh": True}, {"refresh": True, "comment": None, "comments": [None, {}]}, {}])
 async def test_chat_message_without_comments_is_forwarded_unchanged(fields: Json) -> None:
     async with FlowHarness() as harness:
-        for client in await two(harness):
+        for client in await plain_and_relay(harness):
             chat(harness, **fields)
             assert data(client)[-1] == {"type": "chat", "chat": fields, "more": 1}
 
@@ -79,7 +79,7 @@ async def test_chat_message_without_comments_is_forwarded_unchanged(fields: Json
 )
 async def test_other_message_is_forwarded_unchanged(other: Any) -> None:
     async with FlowHarness() as harness:
-        for client in await two(harness):
+        for client in await plain_and_relay(harness):
             harness.rooms_api("r", {"type": "message", "message": {"data": other}})
             assert data(client)[-1] == other
 
@@ -106,7 +106,7 @@ async def test_author_is_hidden_from_clients_that_must_not_see_names(sent: Any, 
 # reference 5.6-b
 async def test_disconnected_client_receives_one_refresh_but_each_comment() -> None:
     async with FlowHarness() as harness:
-        plain, relay = await two(harness)
+        plain, relay = await plain_and_relay(harness)
         plain.disconnect()
         relay.disconnect()
         chat(harness, refresh=True, comment={"id": 1})

@@ -249,7 +249,7 @@ def receiver_threads(janus: JanusProcess) -> int:
 
 
 @pytest.mark.full
-async def test_the_room_of_a_copy_of_a_killed_gateway_is_destroyed_with_its_ports(
+async def test_a_copy_left_by_a_killed_gateway_is_removed_with_its_room_and_ports(
     loopback: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mcu.janus.rooms.sweep.FIRST", (0.1,))
@@ -280,7 +280,7 @@ async def test_the_room_of_a_copy_of_a_killed_gateway_is_destroyed_with_its_port
 
 
 @pytest.mark.full
-async def test_data_arrive_at_the_target_under_the_number_of_the_feed(group: JanusGroup) -> None:
+async def test_data_channel_label_at_the_target_is_the_feed_id(group: JanusGroup) -> None:
     """Labels are not forwarded to another Janus (docs/mcu.md, "Several Janus")."""
     call = group.new_call()
     _, sender, _ = await call.publisher(1, options=IN_US)
