@@ -47,7 +47,7 @@ from sdp.document import Description
 
 REPLACED_WITHIN = 2.0  # seconds that Janus has to remove a replaced publisher before the new one is created
 FORWARDED_WITHIN = 2.0  # seconds that a second Janus has to accept a stream, before the publisher's Janus is used
-MAX_OFFERED = 2  # most Janus that receive one offer: a description that crashes Janus must not crash all of them
+MAX_OFFERED = 2  # Janus servers that receive one offer at most: a description that crashes Janus must not crash all
 
 
 class JanusMcu:
@@ -162,8 +162,9 @@ class JanusMcu:
                 tried.add(server)
                 sent = publisher is not None and publisher.offer_sent
                 offered += sent
-                if last or offered == MAX_OFFERED or (sent and isinstance(error, JanusError | Rejected)):
-                    raise  # Janus has refused the description, and another one would refuse it, too
+                refused = sent and isinstance(error, JanusError | Rejected)  # every Janus would refuse this offer
+                if last or offered == MAX_OFFERED or refused:
+                    raise
                 server.log.warning("a stream failed here and is published on another Janus: %s", type(error).__name__)
 
     # -- subscribe

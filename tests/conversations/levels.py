@@ -37,7 +37,7 @@ def _claims(userid: str, flaw: str, now: float) -> dict[str, Any]:
     return {"iat": issued, "exp": issued + 300, "sub": userid, "userdata": {"displayname": userid.title()}}
 
 
-def _typed(type: str) -> bytes:
+def _type_prefix(type: str) -> bytes:
     return b'{"type":"%s"' % type.encode()
 
 
@@ -85,7 +85,7 @@ class FlowsLevel:
     def answer(self, type: str, answer: Json) -> None:
         given = NextcloudError("junk") if answer is None else answer
         self.harness.nextcloud.answer = lambda request: (
-            given if encode_request(request).startswith(_typed(type)) else None
+            given if encode_request(request).startswith(_type_prefix(type)) else None
         )
 
     async def asked(self) -> Json:

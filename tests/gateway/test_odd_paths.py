@@ -117,7 +117,7 @@ async def test_client_that_stops_reading_delays_no_others_and_has_bounded_memory
 
 @pytest.mark.parametrize("to", ["room", "session"])
 async def test_memory_of_the_process_is_bounded_when_clients_stop_reading(tmp_path: Path, to: str) -> None:
-    """Keep a message to the room once for all clients that stopped reading, and a message to each of them per client.
+    """A message to the room is kept once for all stalled clients, messages to single sessions once for each.
 
     The other members receive all messages in order meanwhile. The gateway runs in a process of its own.
     """
@@ -196,9 +196,9 @@ class Listener:
 async def _send_to(
     pid: int, anna: TalkClient, listeners: list[Listener], sessions: list[str], numbers_sent: range
 ) -> int:
-    """Send numbers to the room, and ballast with them or, in its place, to each of the sessions.
+    """Send numbers to the room; send ballast to each of ``sessions``, or with the numbers if there are none.
 
-    Wait for the listeners now and then, and return the greatest resident memory of the process.
+    Wait for the listeners after each batch, and return the greatest resident memory of the process.
     """
     most = 0
     for number in numbers_sent:

@@ -29,7 +29,7 @@ _GZIP = b"\x1f\x8b"
 _time = aiohttp.ClientTimeout(total=600, sock_connect=10, sock_read=30)
 _SAMPLES = 64  # addresses that are looked up before a database is accepted
 
-# Exceptions of maxminddb for a damaged database or other data; InvalidDatabaseError is a RuntimeError.
+# Exceptions of maxminddb for a damaged database, or for data of another format; InvalidDatabaseError is a RuntimeError.
 DAMAGED_DATABASE_ERRORS = (RuntimeError, ValueError, LookupError, TypeError, struct.error)
 _DAMAGED_ARCHIVE_ERRORS = (tarfile.TarError, zlib.error, EOFError, OSError)
 

@@ -55,7 +55,7 @@ async def test_layers_of_other_codecs_are_switched(tabs: Tabs, codec: str) -> No
     subscriber = await tabs.subscribe(MediaSelection(substream=0))
     for substream in (0, 1, 0):
         await subscriber.select(MediaSelection(substream=substream))
-        received = await wait_for_width(tabs.carol, (80, 160)[substream] * 2)
+        received = await wait_for_width(tabs.carol, (160, 320)[substream])
     assert received.codec.lower() == f"video/{codec}"
 
 
