@@ -174,7 +174,7 @@ def _transport_fits(offer: Description, offered: MediaSection, answer: Descripti
 
 
 def _has_transport(description: Description, section: MediaSection) -> bool:
-    """Return whether the section, or that whose transport it shares, has valid ICE credentials and a fingerprint.
+    """Return whether the transport of a section, its own or a shared one, has valid ICE credentials and a fingerprint.
 
     Janus writes "(null)" for the credentials of a connection that it has hung up.
     """

@@ -40,7 +40,7 @@ def secrets(names: dict[str, object]) -> set[str]:
         elif isinstance(value, str) and name not in ("$url", "$version") and not name.startswith("$sid"):
             found.add(value)
             found.update(line for line in value.splitlines() if line.startswith("a=") and len(line) > 12)
-    return {it for it in found if it}
+    return {value for value in found if value}
 
 
 @pytest.mark.parametrize("style", ["logfmt", "json"])

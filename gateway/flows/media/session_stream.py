@@ -1,7 +1,7 @@
 """One stream of a session, published or received: its queue of requests and its messages to the client.
 
 Requests about one stream are carried out in the order in which they were received, whatever connection they came on
-(invariant 5). If one fails after it was queued, its error reply is sent here.
+(invariant 5). The error reply to a request that fails after it was queued is sent here.
 """
 
 from __future__ import annotations

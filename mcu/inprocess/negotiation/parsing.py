@@ -180,29 +180,31 @@ def _extension_ids(section: MediaSection) -> dict[str, int]:
 
 
 def _streams_by_ssrc(section: MediaSection) -> tuple[tuple[OfferedStream, ...], frozenset[int]]:
-    """Return the RTP streams by ``a=ssrc`` lines, several where a SIM group names them, and the remaining SSRCs."""
+    """Return one RTP stream from the ``a=ssrc`` lines, or those of a SIM group, and the SSRCs of no RTP stream."""
     listed: dict[int, None] = {}
     for value in section.attributes("ssrc"):
         ssrc = _decimal(value.split(" ")[0], MAX_SSRC)
         if ssrc is not None:
             listed[ssrc] = None
     rtx_ssrcs: dict[int, int] = {}
-    layers: list[int] = []
+    primary_ssrcs: list[int] = []
     for value in section.attributes("ssrc-group"):
         semantics, _, members = value.strip().partition(" ")
         numbers = [ssrc for member in members.split() if (ssrc := _decimal(member, MAX_SSRC)) is not None]
         if semantics == "FID" and len(numbers) == 2:
             rtx_ssrcs[numbers[0]] = numbers[1]
         elif semantics == "SIM":
-            layers = list(dict.fromkeys(numbers))[:MAX_LAYERS]
-    layers = layers or list(listed)[:1]
-    if len(layers) > 1:
-        streams = tuple(OfferedStream(f"#{index}", ssrc, rtx_ssrcs.get(ssrc)) for index, ssrc in enumerate(layers))
-    elif layers:
-        streams = (OfferedStream("", layers[0], rtx_ssrcs.get(layers[0])),)
+            primary_ssrcs = list(dict.fromkeys(numbers))[:MAX_LAYERS]
+    primary_ssrcs = primary_ssrcs or list(listed)[:1]
+    if len(primary_ssrcs) > 1:
+        streams = tuple(
+            OfferedStream(f"#{index}", ssrc, rtx_ssrcs.get(ssrc)) for index, ssrc in enumerate(primary_ssrcs)
+        )
+    elif primary_ssrcs:
+        streams = (OfferedStream("", primary_ssrcs[0], rtx_ssrcs.get(primary_ssrcs[0])),)
     else:
         streams = (OfferedStream(),)
-    return streams, frozenset(listed).difference(layers, [rtx_ssrcs.get(ssrc) for ssrc in layers])
+    return streams, frozenset(listed).difference(primary_ssrcs, [rtx_ssrcs.get(ssrc) for ssrc in primary_ssrcs])
 
 
 def _decimal(text: str | None, maximum: int) -> int | None:

@@ -1,4 +1,4 @@
-"""Publishing with the Talk client, and republishing on request."""
+"""Publishing with the Talk client, and republisher on request."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class FakePeer:
 
 
 @pytest.fixture
-async def fake() -> AsyncIterator[tuple[FakeMcu, TalkPublisher]]:
+async def mcu_and_publisher() -> AsyncIterator[tuple[FakeMcu, TalkPublisher]]:
     async with FakeNextcloud() as nextcloud:
         gateway = GatewayWithFakeSfu(
             Config(
@@ -52,60 +52,62 @@ async def fake() -> AsyncIterator[tuple[FakeMcu, TalkPublisher]]:
         (url,) = await gateway.start()
         async with TalkClient(url, nextcloud.url, features=(REPUBLISH,)) as client:
             await client.hello(nextcloud.ticket("alice"))
-            publishing = TalkPublisher(client)
-            yield gateway.fake, publishing
-            await publishing.close()
+            publisher = TalkPublisher(client)
+            yield gateway.fake, publisher
+            await publisher.close()
         await gateway.stop()
 
 
-async def until_published(fake: FakeMcu, count: int) -> None:
+async def until_published(mcu: FakeMcu, count: int) -> None:
     async with asyncio.timeout(10):
-        while len(fake.published) < count:  # noqa: ASYNC110 - the fake has no event for publications
+        while len(mcu.published) < count:  # noqa: ASYNC110 - the fake has no event for publications
             await asyncio.sleep(0.01)
 
 
-async def test_lost_streams_are_republished_from_new_peer_connections(fake: tuple[FakeMcu, TalkPublisher]) -> None:
-    mcu, publishing = fake
+async def test_lost_streams_are_republished_from_new_peer_connections(
+    mcu_and_publisher: tuple[FakeMcu, TalkPublisher],
+) -> None:
+    mcu, publisher = mcu_and_publisher
     camera, screen = FakePeer(), FakePeer()
     replacements = [FakePeer(), FakePeer()]
     cameras = iter([camera, replacements[0]])
     screens = iter([screen, replacements[1]])
-    assert await publishing.publish("video", lambda: next(cameras)) is camera
-    assert await publishing.publish("screen", lambda: next(screens)) is screen
-    sids = {publication.sid for publication in publishing.publications.values()}
+    assert await publisher.publish("video", lambda: next(cameras)) is camera
+    assert await publisher.publish("screen", lambda: next(screens)) is screen
+    sids = {publication.sid for publication in publisher.publications.values()}
     mcu.lose_streams()
     await mcu.recover()
     await until_published(mcu, 4)
     assert camera.closed
     assert screen.closed
-    tasks = [publication.task for publication in publishing.publications.values() if publication.task is not None]
+    tasks = [publication.task for publication in publisher.publications.values() if publication.task is not None]
     await asyncio.gather(*tasks)
-    assert [publication.connection for publication in publishing.publications.values()] == replacements
+    assert [publication.connection for publication in publisher.publications.values()] == replacements
     assert [len(peer.answers) for peer in replacements] == [1, 1]
-    assert sids.isdisjoint(publication.sid for publication in publishing.publications.values())
+    assert sids.isdisjoint(publication.sid for publication in publisher.publications.values())
 
 
-async def test_stopped_or_replaced_stream_is_not_republished(fake: tuple[FakeMcu, TalkPublisher]) -> None:
-    mcu, publishing = fake
-    await publishing.publish("screen", FakePeer)
-    await publishing.publish("video", FakePeer)
-    await publishing.stop("screen")
-    connection = publishing.publications["video"].connection
-    publishing.client.on_republish("video", "another sid")
-    publishing.client.on_republish("screen", "")
-    assert publishing.publications["video"].task is None
-    assert publishing.publications["video"].connection is connection
+async def test_stopped_or_replaced_stream_is_not_republished(mcu_and_publisher: tuple[FakeMcu, TalkPublisher]) -> None:
+    mcu, publisher = mcu_and_publisher
+    await publisher.publish("screen", FakePeer)
+    await publisher.publish("video", FakePeer)
+    await publisher.stop("screen")
+    connection = publisher.publications["video"].connection
+    publisher.client.on_republish("video", "another sid")
+    publisher.client.on_republish("screen", "")
+    assert publisher.publications["video"].task is None
+    assert publisher.publications["video"].connection is connection
     assert len(mcu.published) == 2
 
 
 async def test_refused_offer_raises_and_is_repeated_after_a_republish_message(
-    fake: tuple[FakeMcu, TalkPublisher], caplog: pytest.LogCaptureFixture
+    mcu_and_publisher: tuple[FakeMcu, TalkPublisher], caplog: pytest.LogCaptureFixture
 ) -> None:
-    mcu, publishing = fake
+    mcu, publisher = mcu_and_publisher
     mcu.publish_error = McuLost("gone")
     with pytest.raises(RequestRefused, match="client_not_found"):
-        await publishing.publish("video", FakePeer)
-    publishing.client.on_republish("video", "")
+        await publisher.publish("video", FakePeer)
+    publisher.client.on_republish("video", "")
     async with asyncio.timeout(10):
         while "was not republished" not in caplog.text:  # noqa: ASYNC110 - log lines cause no event
             await asyncio.sleep(0.01)
