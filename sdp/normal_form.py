@@ -1,9 +1,9 @@
 """The normal form of a client's description: one spelling for each token, so that gateway and SFU read it alike.
 
-SFUs differ in the spellings that they accept: Janus compares media types, attribute names and some values without
-regard to case and ends a line at any CR, the in-process SFU compares exactly. A spelling that
-only the SFU accepts must not evade the gateway's checks; so descriptions of clients are brought into this form before
-any check, and the SFU receives this form.
+SFUs differ in the spellings that they accept: Janus ignores the case of media types, attribute names and some values,
+and ends a line at any CR; the in-process SFU compares exactly. A spelling that only the SFU accepts must not evade the
+gateway's checks; so descriptions of clients are brought into this form before any check, and the SFU receives this
+form.
 
 Source: RFC 8866 5 (lower-case types, ``token``), 5.14 (media types), RFC 4855 3 (encoding names ignore case), RFC 5888,
 RFC 8851, RFC 8853, RFC 4145 (values).
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from sdp.document import Description, MediaSection, SdpError, Section
 
 MEDIA_TYPES = frozenset(("audio", "video", "application"))
-MAX_LINES = 2500  # the 64 KiB of a message have about as many of the lines that browsers write
+MAX_LINES = 2500  # about the lines of a browser's description that fill a message of 64 KiB
 MAX_CANDIDATES = 256  # clients gather a few for each address, and some clients repeat them in each section
 MAX_SECTIONS = 128  # a publisher has three; a subscriber's answer has as many as the SFU offered
 

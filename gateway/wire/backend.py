@@ -41,7 +41,7 @@ class RoomRequest(Struct, frozen=True, omit_defaults=True):
     actorid: str = ""
     actortype: str = ""
     incall: int | UnsetType = UNSET
-    version: str | UnsetType = UNSET  # always given, as "1.0"
+    version: str | UnsetType = UNSET  # the caller gives "1.0"; as a default it would be omitted
 
 
 class SessionRequest(Struct, frozen=True, omit_defaults=True):
@@ -52,7 +52,7 @@ class SessionRequest(Struct, frozen=True, omit_defaults=True):
     sessionid: str
     userid: str = ""
     user: Raw = ABSENT
-    version: str | UnsetType = UNSET  # always given, as "1.0"
+    version: str | UnsetType = UNSET  # the caller gives "1.0"; as a default it would be omitted
 
 
 class PingEntry(Struct, frozen=True, omit_defaults=True):

@@ -28,7 +28,7 @@ CASES = [
 
 
 def play(conversation: Conversation, level: str) -> ConversationPlayer:
-    """Play a conversation at a level and return its player, whose ``names`` are filled."""
+    """Play a conversation at a level and return its player, which has the values of the names."""
     open_level, loop_factory = LEVELS[level]
 
     async def run() -> ConversationPlayer:
@@ -44,7 +44,7 @@ def play(conversation: Conversation, level: str) -> ConversationPlayer:
 @pytest.mark.parametrize(("conversation", "level"), CASES)
 def test_conversation(conversation: Conversation, level: str, caplog: pytest.LogCaptureFixture) -> None:
     play(conversation, level)
-    assert not [it for it in caplog.records if it.levelname in ("ERROR", "CRITICAL")]
+    assert not [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")]
 
 
 def test_each_level_is_used() -> None:

@@ -289,7 +289,7 @@ async def test_permissions_in_a_request_of_another_room_have_no_effect() -> None
         assert not alice.session.may("control")
 
 
-async def test_subscriptions_outside_of_a_call_end_with_allow_subscribe_any() -> None:
+async def test_subscriptions_outside_of_a_call_end_when_subscribe_any_is_turned_off() -> None:
     async with FlowHarness(media_limits=MediaLimits(subscribe_any=True)) as harness:
         alice, bob = await harness.callers("alice", "bob")
         stranger, internal = await harness.hello("stranger"), await harness.internal_hello()

@@ -1,4 +1,4 @@
-"""Publishing with the Talk client, and republisher on request."""
+"""Publishing with the Talk client, and republishing on request."""
 
 from __future__ import annotations
 
