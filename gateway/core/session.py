@@ -110,8 +110,8 @@ class Session:
         self.evicted_by: bytes | None = None  # queued event that ends the session once delivered (2.7)
         self.senders: dict[str, bytes] = {}
         self.join_entries: dict[str, bytes] = {}  # encoded join entry, by form
-        managed = INTERNAL_INCALL in features
-        self.call_flags = INTERNAL_CALL_FLAGS if self.is_internal and not managed else 0
+        sets_own_flags = INTERNAL_INCALL in features
+        self.call_flags = INTERNAL_CALL_FLAGS if self.is_internal and not sets_own_flags else 0
         self.virtuals: dict[str, VirtualSession] = {}  # virtual sessions of an internal client, by the name it chose
         self.relay_budget = RelayBudget()  # for messages to this session
         self.relay_share = ByteBucket()  # for messages of this session beyond the budget of their recipients

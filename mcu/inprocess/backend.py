@@ -87,7 +87,7 @@ class InprocessMcu:
             if before is not None:
                 await before.end_and_close(CloseReason.REPLACED)
             publisher = InprocessPublisher(
-                key, self._settings, options, listener, self._publishers.changed, self._own_task, self._clock
+                key, self._settings, options, listener, self._publishers.changed, self._keep_task, self._clock
             )
             self._publishers.add(publisher)
             try:
@@ -221,7 +221,7 @@ class InprocessMcu:
             options.selection,
             listener,
             self._subscriber_ended,
-            self._own_task,
+            self._keep_task,
             self._clock,
         )
         try:
@@ -240,7 +240,7 @@ class InprocessMcu:
         self._subscribers.discard(subscriber)
         subscriber.publisher.remove_subscriber(subscriber)
 
-    def _own_task(self, task: asyncio.Task[None]) -> None:
+    def _keep_task(self, task: asyncio.Task[None]) -> None:
         """Keep a task that closes sockets until it is done; ``stop`` waits for it."""
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)

@@ -54,14 +54,14 @@ class InprocessPublisher:
         options: PublishOptions,
         listener: StreamListener,
         on_change: Callable[[InprocessPublisher], None],
-        own_task: Callable[[asyncio.Task[None]], None],
+        keep_task: Callable[[asyncio.Task[None]], None],
         clock: Callable[[], float],
     ) -> None:
         """Create a stream that is not connected yet; ``open`` follows.
 
         Args:
             on_change: called when the connection is up and when the stream has ended.
-            own_task: receives the task that closes the sockets.
+            keep_task: receives the task that closes the sockets.
         """
         self.key = key
         self.has_data_channels = False
@@ -74,7 +74,7 @@ class InprocessPublisher:
         self._preference = preference(options)
         self._limit = 0  # bit/s, 0 = none
         self._on_change = on_change
-        self._own_task = own_task
+        self._keep_task = keep_task
         self._clock = clock
         self._transport = PeerTransport(settings, self, controlling=False)
         self._local: LocalTransportDescription | None = None
@@ -145,13 +145,13 @@ class InprocessPublisher:
     def end(self, reason: CloseReason, own_reason: CloseReason | None = None) -> None:
         """End the stream and its subscriptions with ``reason``; a task of InprocessMcu closes the sockets.
 
-        ``own_reason`` is the one for the publisher's own listener; ``None``: it is not called.
+        ``own_reason`` is sent to the publisher's own listener, unless ``None``.
         """
         if self.closed:
             return
         self.closed = True
         self.gate.close(own_reason)
-        self._own_task(self._transport.begin_close())
+        self._keep_task(self._transport.begin_close())
         if self._timer is not None:
             self._timer.cancel()
         self._channels.close()

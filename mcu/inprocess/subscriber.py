@@ -48,7 +48,7 @@ class InprocessSubscriber:
         selection: MediaSelection,
         listener: StreamListener,
         on_ended: Callable[[InprocessSubscriber], None],
-        own_task: Callable[[asyncio.Task[None]], None],
+        keep_task: Callable[[asyncio.Task[None]], None],
         clock: Callable[[], float],
     ) -> None:
         """Create a subscription that is not connected yet; ``open`` follows.
@@ -56,14 +56,14 @@ class InprocessSubscriber:
         Args:
             number: counts the subscriptions of the SFU.
             on_ended: called when the subscription has ended.
-            own_task: receives the task that closes the sockets.
+            keep_task: receives the task that closes the sockets.
         """
         self.publisher = publisher
         self.number = number
         self.closed = False
         self.gate = ListenerGate(listener)
         self._on_ended = on_ended
-        self._own_task = own_task
+        self._keep_task = keep_task
         self._clock = clock
         self._transport = PeerTransport(settings, self, controlling=True)
         self.channels = SubscriberChannels(self._transport)
@@ -343,7 +343,7 @@ class InprocessSubscriber:
         self.channels.close()
         for down_track in self._down_tracks.values():
             down_track.close()
-        self._own_task(self._transport.begin_close())
+        self._keep_task(self._transport.begin_close())
         self._on_ended(self)
 
     def _cancel_answer_deadline(self) -> None:

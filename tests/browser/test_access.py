@@ -19,7 +19,7 @@ SMALL = {"viewport": {"width": 360, "height": 640}}
 
 
 @pytest.fixture
-async def small_demo() -> AsyncIterator[Demo]:
+async def inprocess_demo() -> AsyncIterator[Demo]:
     """A demo gateway with the in-process SFU."""
     demo = Demo("127.0.0.1", 0, inprocess())
     await demo.start()
@@ -53,10 +53,10 @@ async def tab_to(page: CallPage, id: str) -> None:
     raise AssertionError(f"Tab does not reach {id!r}")
 
 
-async def test_a_call_needs_the_keyboard_only(browser: Browser, small_demo: Demo) -> None:
-    bob = await CallPage.open(browser, small_demo.url)
+async def test_a_call_needs_the_keyboard_only(browser: Browser, inprocess_demo: Demo) -> None:
+    bob = await CallPage.open(browser, inprocess_demo.url)
     await bob.join("Bob")
-    ada = await CallPage.open(browser, small_demo.url)
+    ada = await CallPage.open(browser, inprocess_demo.url)
     keyboard = ada.page.keyboard
     assert (await focused(ada))[0] == "name"
     await keyboard.type("Ada")
@@ -88,8 +88,8 @@ async def test_a_call_needs_the_keyboard_only(browser: Browser, small_demo: Demo
     await bob.until_no_tile("Ada")
 
 
-async def test_state_and_notices_are_announced_to_screen_readers(browser: Browser, small_demo: Demo) -> None:
-    ada = await CallPage.open(browser, small_demo.url)
+async def test_state_and_notices_are_announced_to_screen_readers(browser: Browser, inprocess_demo: Demo) -> None:
+    ada = await CallPage.open(browser, inprocess_demo.url)
     await ada.join("Ada", wanted="listen")
     await ada.until_notice("listener")
     assert await ada.page.get_attribute("#state", "role") == "status"
@@ -97,14 +97,14 @@ async def test_state_and_notices_are_announced_to_screen_readers(browser: Browse
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_nothing_is_wider_than_a_small_screen(browser: Browser, small_demo: Demo, scheme: str) -> None:
+async def test_nothing_is_wider_than_a_small_screen(browser: Browser, inprocess_demo: Demo, scheme: str) -> None:
     async def fits(page: CallPage) -> bool:
         return bool(await page.page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
 
-    ada = await CallPage.open(browser, small_demo.url, color_scheme=scheme, **SMALL)
+    ada = await CallPage.open(browser, inprocess_demo.url, color_scheme=scheme, **SMALL)
     assert await fits(ada)
     await ada.join("Ada with a name that is as long as the field lets one type it")
-    bob = await CallPage.open(browser, small_demo.url, **SMALL)
+    bob = await CallPage.open(browser, inprocess_demo.url, **SMALL)
     await bob.join("Bob", wanted="listen")
     await ada.until_state("in the call with 1 other")
     assert await fits(ada)
@@ -120,9 +120,9 @@ async def test_nothing_is_wider_than_a_small_screen(browser: Browser, small_demo
     assert box["x"] + box["width"] <= 360
 
 
-async def test_the_text_has_contrast(browser: Browser, small_demo: Demo) -> None:
+async def test_the_text_has_contrast(browser: Browser, inprocess_demo: Demo) -> None:
     for scheme in ("light", "dark"):
-        ada = await CallPage.open(browser, small_demo.url, color_scheme=scheme)
+        ada = await CallPage.open(browser, inprocess_demo.url, color_scheme=scheme)
         await ada.join("Ada", wanted="generated")
         await ada.until_state("Connected")
         for selector in ("#state", "#room-title", ".brand", "#leave", "#mute", ".person-name", ".person-state"):
@@ -143,29 +143,29 @@ _CONTRAST = """selector => {
 }"""
 
 
-async def test_names_are_text_and_nothing_is_loaded_from_other_hosts(browser: Browser, small_demo: Demo) -> None:
+async def test_names_are_text_and_nothing_is_loaded_from_other_hosts(browser: Browser, inprocess_demo: Demo) -> None:
     name = "<img src=x onerror=alert(1)>"
-    ada = await CallPage.open(browser, small_demo.url)
+    ada = await CallPage.open(browser, inprocess_demo.url)
     requested: list[str] = []
     ada.page.on("request", lambda request: requested.append(request.url))
     await ada.page.reload()
     await ada.join("Ada")
-    bob = await CallPage.open(browser, small_demo.url)
+    bob = await CallPage.open(browser, inprocess_demo.url)
     await bob.join(name)
     await ada.until_tile(name)
     await ada.until_people(name)
     assert await ada.page.locator("img").count() == 0
-    assert [url for url in requested if not url.startswith(small_demo.url)] == []
+    assert [url for url in requested if not url.startswith(inprocess_demo.url)] == []
     assert ada.problems + bob.problems == []
-    async with aiohttp.ClientSession() as client, client.get(small_demo.url) as response:
+    async with aiohttp.ClientSession() as client, client.get(inprocess_demo.url) as response:
         policy = response.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
 
 
-async def test_the_page_opens_sockets_to_its_own_host_only(browser: Browser, small_demo: Demo) -> None:
-    own = small_demo.url.replace("http", "ws") + "spreed"
+async def test_the_page_opens_sockets_to_its_own_host_only(browser: Browser, inprocess_demo: Demo) -> None:
+    own = inprocess_demo.url.replace("http", "ws") + "spreed"
     foreign = own.replace("127.0.0.1", "localhost")  # the same server, but not the same origin
-    page = await CallPage.open(browser, small_demo.url)
+    page = await CallPage.open(browser, inprocess_demo.url)
     assert await page.page.evaluate(OPEN_SOCKET, own) == "open"
     assert await page.page.evaluate(OPEN_SOCKET, foreign) == "connect-src"

@@ -39,7 +39,7 @@ async def demo_with(mcu: McuSection) -> AsyncIterator[Demo]:
 
 
 @pytest.fixture
-async def small_demo() -> AsyncIterator[Demo]:
+async def inprocess_demo() -> AsyncIterator[Demo]:
     """A demo gateway with the in-process SFU, for tests that do not depend on the SFU."""
     async with demo_with(inprocess()) as demo:
         yield demo
@@ -61,30 +61,30 @@ async def joined(browser: Browser, url: str, name: str, **choices: str) -> CallP
     ids=["permission denied", "no device", "no camera"],
 )
 async def test_without_devices_the_page_sends_a_generated_picture(
-    browser: Browser, small_demo: Demo, flags: tuple[str, ...], sentence: str
+    browser: Browser, inprocess_demo: Demo, flags: tuple[str, ...], sentence: str
 ) -> None:
     async with chromium(*flags) as without:
-        ada = await joined(without, small_demo.url, "Ada")
-        bob = await joined(browser, small_demo.url, "Bob")
+        ada = await joined(without, inprocess_demo.url, "Ada")
+        bob = await joined(browser, inprocess_demo.url, "Bob")
         await ada.until_notice(sentence)
         await bob.until_advances("Ada")
         await bob.until_tile("Ada", "microphone on" if NO_CAMERA in flags else "microphone muted", "camera on")
         await ada.until_advances("Bob")
 
 
-async def test_a_listener_gets_a_notice_and_receives_the_others(browser: Browser, small_demo: Demo) -> None:
-    ada = await joined(browser, small_demo.url, "Ada", wanted="listen")
-    bob = await joined(browser, small_demo.url, "Bob")
+async def test_a_listener_gets_a_notice_and_receives_the_others(browser: Browser, inprocess_demo: Demo) -> None:
+    ada = await joined(browser, inprocess_demo.url, "Ada", wanted="listen")
+    bob = await joined(browser, inprocess_demo.url, "Bob")
     await ada.until_notice("You take part as a listener")
     await ada.until_advances("Bob")
     await bob.until_people("Ada", "listening")
     assert await ada.page.is_disabled("#mute")
 
 
-async def test_a_missing_stream_is_named(browser: Browser, small_demo: Demo) -> None:
-    ada = await joined(browser, small_demo.url, "Ada")
+async def test_a_missing_stream_is_named(browser: Browser, inprocess_demo: Demo) -> None:
+    ada = await joined(browser, inprocess_demo.url, "Ada")
     await ada.until_state("Connected")
-    async with silent_participant(small_demo.url, "Zoe"):
+    async with silent_participant(inprocess_demo.url, "Zoe"):
         await ada.until_notice("does not find the stream of Zoe (client_not_found)", wait=30)
         await ada.until_tile("Zoe")
     await ada.until_no_notice("Zoe")

@@ -8,7 +8,7 @@ aiohttp closes a connection on which no request arrives within ``keepalive_timeo
 for each connection, and a connection that never sent a request is counted.
 
 Undocumented parts of aiohttp 3.14 that only this module uses: ``RequestHandler.handle_error``, which makes those
-answers; ``_handle_request``, called for each request, and ``_process_keepalive``, called at the timeout, which ends at
+answers; ``_handle_request``, called for each request; ``_process_keepalive``, called when the timeout ends, at
 ``_next_keepalive_close_time``; ``AppRunner._make_server`` and ``Server.__call__``, which choose the request handler's
 class; and the handler's arguments, which ``Server`` keeps in ``_loop`` and ``_kwargs``.
 """

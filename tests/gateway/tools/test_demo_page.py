@@ -135,7 +135,7 @@ async def test_unknown_ticket_is_refused(host: PageHost, params: str) -> None:
     assert answer.error.code == "invalid_ticket"
 
 
-async def test_join_of_another_room_than_the_credentials_name_is_refused(host: PageHost) -> None:
+async def test_join_of_a_room_that_is_not_in_the_credentials_is_refused(host: PageHost) -> None:
     answer = await host.ask(room_request({**await host.join(), "roomid": "another"}))
     assert answer.error is not None
     assert answer.error.code == "no_such_room"
