@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mcu.inprocess.forwarding.rtp_stream import RtpStream
 
 FIRST_SEQUENCE = 0x4000  # the first number is below it: else loss of the first packets may hide an SRTP rollover
-MIN_SEGMENTS = 512  # segments kept at least; packets leave the history before that many newer segments
+MIN_SEGMENTS = 512  # segments kept at least: more than can begin while a packet is in the history
 MAX_LATE_SEGMENTS = 64  # newest segments to which a late packet may belong: several seconds
 
 
