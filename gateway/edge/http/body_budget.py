@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from gateway.core.throttle import Address, network
@@ -32,9 +32,9 @@ class _Reading:
 
     __slots__ = ("began", "limit", "size")
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, began: float) -> None:
         self.size = size
-        self.began = asyncio.get_running_loop().time()
+        self.began = began  # seconds of the budget's clock
         self.limit = asyncio.timeout(None)
 
 
@@ -56,7 +56,8 @@ class _Share:
 class BodyBudget:
     """Counts the bytes of bodies that are being read."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._shares: dict[int, _Share] = {}
         self._readings: dict[_Reading, _Share] = {}  # oldest first
 
@@ -71,7 +72,7 @@ class BodyBudget:
         share = self._shares.setdefault(key, _Share())
         try:
             await self._wait(share, size)
-            reading = _Reading(size)
+            reading = _Reading(size, self._clock())
             try:
                 async with reading.limit:
                     self._readings[reading] = share
@@ -105,7 +106,7 @@ class BodyBudget:
             share.waiting -= BUFFERED
 
     def _give_up_slow(self, share: _Share, size: int) -> None:
-        now = asyncio.get_running_loop().time()
+        now = self._clock()
         while share.is_full(size) and (oldest := next(iter(share.readings))).began + SLOW <= now:
             self._give_up(oldest)
 

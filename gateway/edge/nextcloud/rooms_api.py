@@ -74,7 +74,7 @@ class RoomsApi:
         self._throttling = throttling
         self._max_body = max_body  # bytes; 0 = no limit
         self._on_too_large = on_too_large
-        self._budget = BodyBudget()
+        self._budget = BodyBudget(clock)
         self._warnings = LimitedLog(log, clock)
 
     async def handle(self, request: web.Request) -> web.Response:

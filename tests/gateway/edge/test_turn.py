@@ -95,7 +95,8 @@ async def test_user_name_is_random_without_a_parameter() -> None:
     ],
 )
 async def test_wrong_service_is_refused_before_a_wrong_key(query: str, code: int, text: str) -> None:
-    assert await ask(query) == (code, (await ask(query))[1], text.encode() + b"\n")
+    status, _, body = await ask(query)
+    assert (status, body) == (code, text.encode() + b"\n")
 
 
 async def test_missing_servers_are_reported_only_with_the_right_key() -> None:

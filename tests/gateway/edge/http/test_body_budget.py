@@ -46,7 +46,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # reference 1.4-h
 async def test_bodies_beyond_the_share_of_an_address_wait_and_then_are_refused() -> None:
-    budget = BodyBudget()
+    budget = BodyBudget(asyncio.get_running_loop().time)
     readings = [Reading(budget, 50) for _ in range(5)]
     await turns()
     assert [reading.began for reading in readings] == [True, True, False, False, False]
@@ -66,7 +66,7 @@ async def test_bodies_beyond_the_share_of_an_address_wait_and_then_are_refused()
 
 
 async def test_body_larger_than_the_share_is_read_alone() -> None:
-    budget = BodyBudget()
+    budget = BodyBudget(asyncio.get_running_loop().time)
     large, other = Reading(budget, 200), Reading(budget, 11)
     await turns()
     assert (large.began, other.began) == (True, False)
@@ -77,7 +77,7 @@ async def test_body_larger_than_the_share_is_read_alone() -> None:
 
 # reference 1.4-h
 async def test_short_body_does_not_wait_and_slow_bodies_are_aborted_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    budget = BodyBudget()
+    budget = BodyBudget(asyncio.get_running_loop().time)
     slow = [Reading(budget, 10) for _ in range(10)]
     await turns()
     short = Reading(budget, 10)
@@ -99,7 +99,7 @@ async def test_short_body_does_not_wait_and_slow_bodies_are_aborted_for_it(monke
 async def test_long_body_that_waits_gets_the_place_of_a_slow_body(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(body_budget, "SLOW", 0.02)
     monkeypatch.setattr(body_budget, "LOOK_PERIOD", 0.01)
-    budget = BodyBudget()
+    budget = BodyBudget(asyncio.get_running_loop().time)
     slow, waiting = Reading(budget, 100), Reading(budget, 100)
     await turns()
     assert (slow.began, waiting.began) == (True, False)
@@ -110,7 +110,7 @@ async def test_long_body_that_waits_gets_the_place_of_a_slow_body(monkeypatch: p
 
 
 async def test_hosts_of_one_ipv6_network_share() -> None:
-    budget = BodyBudget()
+    budget = BodyBudget(asyncio.get_running_loop().time)
     readings = [Reading(budget, 60, f"2001:db8::{number}") for number in range(1, 4)]
     await turns()
     assert [reading.began for reading in readings] == [True, False, False]
@@ -122,7 +122,7 @@ async def test_hosts_of_one_ipv6_network_share() -> None:
 
 # reference 1.4-h
 async def test_oldest_bodies_are_aborted_when_the_total_is_too_large() -> None:
-    budget = BodyBudget()
+    budget = BodyBudget(asyncio.get_running_loop().time)
     readings = [Reading(budget, 100, f"192.0.2.{number}") for number in range(4)]
     await turns()
     assert [await reading.task for reading in readings[:2]] == ["refused"] * 2
@@ -132,7 +132,7 @@ async def test_oldest_bodies_are_aborted_when_the_total_is_too_large() -> None:
 
 
 async def test_cancelled_wait_frees_its_place() -> None:
-    budget = BodyBudget()
+    budget = BodyBudget(asyncio.get_running_loop().time)
     first = Reading(budget, 100)
     await turns()
     waiting = [Reading(budget, 100) for _ in range(2)]
@@ -147,7 +147,7 @@ async def test_cancelled_wait_frees_its_place() -> None:
 
 
 async def test_failure_of_the_block_is_not_reported_as_an_overload() -> None:
-    budget = BodyBudget()
+    budget = BodyBudget(asyncio.get_running_loop().time)
     with pytest.raises(KeyError):
         async with budget.reserve(ONE, 1):
             raise KeyError

@@ -126,7 +126,7 @@ async def test_srtp_state_is_kept_only_for_the_last_ssrcs(monkeypatch: pytest.Mo
             if ssrc % 50 == 0:
                 await asyncio.sleep(0.001)
         await listener.until(lambda: len(listener.packets) >= 4 * peer_transport.MAX_SSRCS)
-    assert len(removed) >= peer_transport.MAX_SSRCS
+    assert len(removed) >= peer_transport.MAX_SSRCS - 1  # SSRC 1 is received throughout
     assert len(set(removed)) == len(removed)
     assert 1_000_000 not in removed
 
