@@ -165,16 +165,23 @@ class _SctpGuard:
     Beyond ``SCTP_CPU`` seconds of a second packets are dropped, as if they were lost.
     """
 
-    def __init__(self, receiver: DataReceiver, cpu_clock: Callable[[], float] = time.thread_time) -> None:
+    def __init__(
+        self,
+        receiver: DataReceiver,
+        cpu_clock: Callable[[], float] = time.thread_time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._receiver = receiver
         self._cpu_clock = cpu_clock
+        self._clock = clock
+        self._second_ends_at = 0.0
         self._spent = 0.0  # seconds of CPU in the current second
-        self._timer: asyncio.TimerHandle | None = None
         self._failed = False
 
     async def _handle_data(self, data: bytes) -> None:
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(1.0, self._begin_second)
+        now = self._clock()
+        if now >= self._second_ends_at:
+            self._second_ends_at, self._spent = now + 1.0, 0.0
         elif self._spent > SCTP_CPU:
             return
         begun = self._cpu_clock()
@@ -188,9 +195,6 @@ class _SctpGuard:
                 log.debug("SCTP failed", exc_info=True)
             self._failed = True
         self._spent += self._cpu_clock() - begun
-
-    def _begin_second(self) -> None:
-        self._spent, self._timer = 0.0, None
 
 
 class SctpTransport(RTCSctpTransport):
