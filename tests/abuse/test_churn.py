@@ -15,7 +15,7 @@ import pytest
 from tests.abuse.scene import Scene, running
 from tests.gateway.edge.raw_client import RawClient, masked
 
-pytestmark = pytest.mark.full
+pytestmark = pytest.mark.soak
 
 DURATION = 4.0  # seconds of an attack
 

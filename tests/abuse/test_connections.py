@@ -11,7 +11,7 @@ import pytest
 from tests.abuse.scene import running
 from tests.gateway.edge.raw_client import RawClient
 
-pytestmark = pytest.mark.full
+pytestmark = pytest.mark.soak
 
 CONNECTIONS = 4000
 SOON = 1.0  # seconds

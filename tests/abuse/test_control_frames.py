@@ -12,7 +12,7 @@ import pytest
 from tests.abuse.scene import Scene, running
 from tests.gateway.edge.raw_client import PING, PONG, RawClient, masked
 
-pytestmark = pytest.mark.full
+pytestmark = pytest.mark.soak
 
 DURATION = 4.0  # seconds of an attack
 CHUNK = 64  # KiB in one write

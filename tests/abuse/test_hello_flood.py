@@ -14,7 +14,7 @@ from gateway.tools.talk_client import Json, TalkClient
 from tests.abuse.scene import running
 from tests.gateway.edge.raw_client import RawClient
 
-pytestmark = pytest.mark.full
+pytestmark = pytest.mark.soak
 
 STRANGERS = 900
 SLOW = 0.1  # seconds that Nextcloud takes for an answer

@@ -10,7 +10,7 @@ import pytest
 
 from tests.abuse.scene import LATE, running
 
-pytestmark = pytest.mark.full
+pytestmark = pytest.mark.soak
 
 
 async def test_bystanders_without_an_attack(tmp_path: Path) -> None:
