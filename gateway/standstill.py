@@ -17,7 +17,7 @@ GRACE = 2.0  # seconds by which a late timer is extended at least
 def grace(due: float, now: float, limit: float) -> float:
     """Return the seconds, from ``now`` on, by which a time limit that ended at ``due`` is extended; 0: not at all.
 
-    ``limit`` is the whole time limit, and the longest extension.
+    ``limit`` is the whole time limit; an extension is no longer than it, or than ``GRACE`` where that is longer.
     """
     late = now - due
     return 0.0 if late < LATE else max(GRACE, min(late, limit))
