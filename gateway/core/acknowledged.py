@@ -36,6 +36,9 @@ class AcknowledgedOutbox(Outbox):
     def confirm(self, left: int = 0) -> None:
         """Do nothing: a message that the kernel has accepted may still not reach the client."""
 
+    def keep(self, message: bytes) -> None:
+        """Do nothing: every message is kept until it is acknowledged."""
+
     def acknowledge(self, received: int) -> bool:
         """Drop the first ``received`` messages of the session; ``False``: more than were sent, or fewer than before."""
         count = received - self._acknowledged

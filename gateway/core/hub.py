@@ -253,6 +253,7 @@ class Hub:
         session.room_session_given = False
         session.room_session_id = RoomSessionId("")
         session.evicted_by = None
+        session.outbox.forget_unconfirmed()
         session.senders.clear()
         session.join_entries.clear()
         self._forget(room, session.id)

@@ -4,6 +4,9 @@ Invariant 3, one way out: messages for a session are appended here and nowhere e
 out, in order. After a resume another connection drains the same outbox. A message that the kernel has accepted counts
 as delivered; a message that was taken but not accepted is put back by ``rewind`` and sent again.
 
+The kernel's acceptance does not prove that the client has the message. A message that a client may safely receive twice
+is kept until a pong proves it, and ``repeat`` queues it again for the next connection (``core.unconfirmed``).
+
 Invariant 6, a slow client harms only itself: appending never blocks, and when the limit is exceeded the session ends.
 
 Source: reference 5.6.
@@ -14,6 +17,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from enum import Enum
+
+from gateway.core.unconfirmed import UnconfirmedMessages
 
 
 class Offline(Enum):
@@ -26,7 +31,7 @@ class Offline(Enum):
 class Outbox:
     """A bounded queue of encoded messages; sizes in bytes."""
 
-    __slots__ = ("_base_limit", "_limit", "_messages", "_refresh", "_taken", "size")
+    __slots__ = ("_base_limit", "_limit", "_messages", "_refresh", "_taken", "size", "unconfirmed")
 
     def __init__(self, limit: int) -> None:
         self._messages: deque[bytes] = deque()
@@ -34,6 +39,7 @@ class Outbox:
         self._refresh = False  # whether a chat refresh is queued for the disconnected session
         self._limit = self._base_limit = limit
         self.size = 0
+        self.unconfirmed: UnconfirmedMessages | None = None  # until the first message is kept
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._messages)
@@ -77,6 +83,36 @@ class Outbox:
                 return True
             self._refresh = True
         return self.append(message)
+
+    def keep(self, message: bytes) -> None:
+        """Keep the message that was appended last until the client has confirmed it, so that it can be repeated.
+
+        Without effect if it was not appended: a second chat refresh, or beyond the limit.
+        """
+        if self._messages and self._messages[-1] is message:
+            if self.unconfirmed is None:
+                self.unconfirmed = UnconfirmedMessages()
+            self.unconfirmed.add(message)
+
+    def repeat(self) -> None:
+        """Queue the unconfirmed messages that were delivered again, before all others; nothing may be taken."""
+        if self.unconfirmed is None or self._limit < 0:
+            return
+        missed = self.unconfirmed.without(self._messages)
+        self._messages.extendleft(reversed(missed))
+        size = sum(map(len, missed))
+        self.size += size
+        self._limit += size  # until the outbox is empty again
+        self.unconfirmed.unmark()
+
+    def forget_unconfirmed(self) -> None:
+        """Keep no message any longer: the client has left the room that they belong to."""
+        self.unconfirmed = None
+
+    def confirm_delivered(self) -> None:
+        """Keep only messages that are still queued: the client has confirmed all others."""
+        if self.unconfirmed is not None:
+            self.unconfirmed.retain(self._messages)
 
     def attached(self) -> None:
         """Stop skipping chat refreshes: the session has a connection again."""

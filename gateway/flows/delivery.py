@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from gateway.core.ids import ConnectionId
 from gateway.core.outbox import Offline
@@ -70,6 +70,12 @@ class Delivery:
                 connections[session.connection].wake()
             if not fits:
                 self._overflow(session)
+
+    def send_repeatable(self, sessions: Collection[Session], message: bytes, offline: Offline) -> None:
+        """Send the same bytes, which clients may receive twice: unconfirmed, they are sent again after a resume."""
+        self.send_all(sessions, message, offline=offline)
+        for session in sessions:
+            session.outbox.keep(message)
 
     def _overflow(self, session: Session) -> None:
         if session.outbox.seal():

@@ -228,6 +228,7 @@ class PollingConnection:
         if from_outbox and self._outbox is not None:
             self._sent_of_outbox -= from_outbox
             self._outbox.confirm(self._sent_of_outbox)
+            self._outbox.confirm_delivered()
         return True
 
     def _render(self, messages: list[bytes]) -> bytes:

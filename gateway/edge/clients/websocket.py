@@ -6,7 +6,7 @@ unless the client has sent many (``frame_input``). All messages that are queued 
 are sent in one write.
 
 Bytes that the kernel accepted count as delivered (invariant 3): a batch is confirmed when the transport's buffer is
-empty, and nothing more is written before that.
+empty, and nothing more is written before that. A ping behind chat messages asks for more (``receipts``).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from gateway.edge.clients.frame_input import FrameInput, InputTurns
 from gateway.edge.clients.frame_reader import CLOSE, FRAGMENT, PING, PONG, TEXT, Frame
 from gateway.edge.clients.frames import encoded
 from gateway.edge.clients.handshake import accept_key
+from gateway.edge.clients.receipts import Receipts
 from gateway.edge.http.address import TrustedProxies
 from gateway.flows.client_connection import ClientConnection
 from gateway.flows.dispatch import Dispatcher
@@ -141,6 +142,7 @@ class WebSocketConnection(asyncio.Protocol):
         "_own",
         "_paused_at",
         "_ping_at",
+        "_receipts",
         "_received",
         "_time",
         "_timer",
@@ -182,6 +184,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._time = loop.time
         self._last_received = loop.time()
         self._ping_at = self._due = loop.time()
+        self._receipts = Receipts()
         self._timer: asyncio.TimerHandle | None = None
         self._lost: asyncio.Future[None] = loop.create_future()
         self._client: ClientConnection | None = None
@@ -212,6 +215,7 @@ class WebSocketConnection(asyncio.Protocol):
         """See ``Connection.adopt``."""
         outbox.rewind()
         self._outbox = outbox
+        self._receipts.clear()
         self.wake()
 
     def wake(self) -> None:
@@ -260,6 +264,8 @@ class WebSocketConnection(asyncio.Protocol):
             if self._transport.is_closing():  # the write failed: connection_lost returns the batch to the outbox
                 return
             outbox.confirm(0 if self._paused_at is None else self._undelivered(batch))
+        if outbox is not None and outbox.unconfirmed is not None and self._paused_at is None:
+            self._request_receipt(outbox)
         if self.is_ending and self._paused_at is None:
             self._close(1000)
 
@@ -349,7 +355,7 @@ class WebSocketConnection(asyncio.Protocol):
         """Handle a frame that is not a text message and is within the limits."""
         if opcode == PONG:
             self._last_received = self._time()
-            self._observe_round_trip(bytes(value))
+            self._handle_pong(bytes(value))
         elif opcode == PING:
             if self._paused_at is None:
                 self._transport.write(encoded(bytes(value), PONG))
@@ -388,9 +394,25 @@ class WebSocketConnection(asyncio.Protocol):
             self._transport.abort()
             return
         if now >= self._ping_at:
-            self._ping_at = now + PING_PERIOD
-            if self._paused_at is None and not self._closing:
-                self._transport.write(encoded(b"%d" % int(self._endpoint.wall_clock() * 1e9), PING))
+            self._ping(now)
+        self._schedule()
+
+    def _ping(self, now: float) -> None:
+        self._ping_at = now + PING_PERIOD
+        if self._paused_at is None and not self._closing:
+            content = int(self._endpoint.wall_clock() * 1e9)
+            self._receipts.pinged(now, content, self._outbox)
+            self._transport.write(encoded(b"%d" % content, PING))
+
+    def _request_receipt(self, outbox: Outbox) -> None:
+        """Send a ping for the messages that want a receipt, now or later."""
+        due, now = self._receipts.due(outbox), self._time()
+        if due is None:
+            return
+        if now >= due:
+            self._ping(now)
+        else:
+            self._ping_at = min(self._ping_at, due)
         self._schedule()
 
     def _schedule(self) -> None:
@@ -402,8 +424,12 @@ class WebSocketConnection(asyncio.Protocol):
         self._due = due
         self._timer = asyncio.get_running_loop().call_at(due, self._tick)
 
-    def _observe_round_trip(self, pong: bytes) -> None:
-        if pong.isdigit() and len(pong) < 20:
-            milliseconds = self._endpoint.wall_clock() * 1e3 - int(pong) / 1e6
+    def _handle_pong(self, content: bytes) -> None:
+        if content.isdigit() and len(content) < 20:
+            sent = int(content)
+            if self._outbox is not None and self._outbox.unconfirmed is not None:
+                self._receipts.ponged(sent, self._outbox)
+                self._request_receipt(self._outbox)
+            milliseconds = self._endpoint.wall_clock() * 1e3 - sent / 1e6
             if 0 <= milliseconds < READ_DEADLINE * 1e3:
                 self._counters.round_trip.observe(milliseconds)

@@ -237,7 +237,10 @@ class BackendRequests:
         sent = RoomMessage(room.key.id, message.data)
         for form, members in by_form(room.members.values(), sent.content).items():
             for event in sent.events(form):
-                self._delivery.send_all(members, event.message, offline=event.offline)
+                if event.repeatable:
+                    self._delivery.send_repeatable(members, event.message, event.offline)
+                else:
+                    self._delivery.send_all(members, event.message, offline=event.offline)
 
     def _switch_room(self, backend: Backend, room: Room | None, switch: wire.SwitchTo) -> None:
         """Ask sessions in any room to join another room; without effect if ``room`` is unknown (6.8)."""

@@ -19,10 +19,11 @@ from gateway.wire.server import Event, EventBody, RoomDataBody
 
 
 class EncodedEvent(NamedTuple):
-    """An encoded event, and how it is queued for a session without a connection."""
+    """An encoded event, how it is queued for a session without a connection, and whether it may arrive twice."""
 
     message: bytes
     offline: Offline
+    repeatable: bool
 
 
 class _Chat(Struct, frozen=True):
@@ -36,7 +37,12 @@ class _ChatMessage(Struct, frozen=True):
     chat: _Chat | None = None
 
 
+class _Comment(Struct, frozen=True):
+    id: int | str | None = None
+
+
 _decoder = msgspec.json.Decoder(_ChatMessage)
+_comments = msgspec.json.Decoder(_Comment)
 _encoder = msgspec.json.Encoder()
 
 _REFRESH = Raw(b'{"type":"chat","chat":{"refresh":true}}')
@@ -60,17 +66,18 @@ class RoomMessage:
     def events(self, form: Form) -> Iterable[EncodedEvent]:
         """Yield the events with the message for recipients of this form."""
         if not self._comments:
-            yield self._event(self._data, Offline.REFRESH_ONCE if self._refresh else Offline.KEEP)
+            offline = Offline.REFRESH_ONCE if self._refresh else Offline.KEEP
+            yield self._event(self._data, offline, repeatable=self._refresh)
         elif form is Form.REFRESH:
-            yield self._event(_REFRESH, Offline.REFRESH_ONCE)
+            yield self._event(_REFRESH, Offline.REFRESH_ONCE, repeatable=True)
         else:
             for comment in self._comments:
                 shown = without_author(comment) if form is Form.WITHOUT_NAMES else comment
-                yield self._event(_comment(shown), Offline.KEEP)
+                yield self._event(_comment(shown), Offline.KEEP, repeatable=_has_id(comment))
 
-    def _event(self, data: Raw, offline: Offline) -> EncodedEvent:
+    def _event(self, data: Raw, offline: Offline, *, repeatable: bool) -> EncodedEvent:
         event = Event(EventBody("room", "message", message=RoomDataBody(self._roomid, data)))
-        return EncodedEvent(server.encode(event), offline)
+        return EncodedEvent(server.encode(event), offline, repeatable)
 
 
 def _parse(data: Raw) -> tuple[bool, list[Raw]]:
@@ -87,6 +94,14 @@ def _parse(data: Raw) -> tuple[bool, list[Raw]]:
 
 def _is_filled(comment: Raw) -> bool:
     return given(comment) and bytes(comment).strip() not in (b"{}", b'""', b"[]")
+
+
+def _has_id(comment: Raw) -> bool:
+    """Return whether clients recognise a comment that they receive twice."""
+    try:
+        return _comments.decode(comment).id is not None
+    except (msgspec.DecodeError, RecursionError):
+        return False
 
 
 def _comment(comment: Raw) -> Raw:

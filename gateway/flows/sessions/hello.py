@@ -141,6 +141,7 @@ class HelloRequests:
         if session.evicted_by is not None:
             session.outbox.truncate_after(session.evicted_by)
         session.outbox.attached()
+        session.outbox.repeat()
         updated = session.outbox.holds(PARTICIPANTS_UPDATE)  # the missed messages contain a list of participants (5.6)
         self._attach(session, client.connection, hello, request_id)
         room = services.hub.room_of(session)

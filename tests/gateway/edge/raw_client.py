@@ -66,9 +66,13 @@ class RawClient:
         later: bytes = b"",
         receive_buffer: int = 0,
         tls: ssl.SSLContext | None = None,
+        sock: socket.socket | None = None,
     ) -> Self:
-        """Connect and upgrade; ``early`` is sent in one write with the request, ``later`` in the next write."""
-        sock = socket.socket()
+        """Connect and upgrade; ``early`` is sent in one write with the request, ``later`` in the next write.
+
+        ``sock``: the unconnected socket to use.
+        """
+        sock = sock or socket.socket()
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         sock.setblocking(False)

@@ -41,6 +41,25 @@ async def test_ping_every_54_seconds(server: FlowServer) -> None:
     assert times == pytest.approx([0, 54, 108, 162], abs=TOLERANCE)
 
 
+async def test_pings_behind_chat_messages_are_a_second_apart(server: FlowServer) -> None:
+    client = await server.client("alice")
+    client.wire.send({"type": "room", "room": {"roomid": "r", "sessionid": "nc-alice"}})
+    while (await client.wire.receive()).get("event", {}).get("type") != "join":
+        pass
+    start, times, number = now(), list[float](), 0
+    while now() - start < 5:
+        data = {"type": "chat", "chat": {"comment": {"id": (number := number + 1)}}}
+        server.harness.rooms_api("r", {"type": "message", "message": {"data": data}})
+        opcode, payload = await client.wire.frame()
+        if opcode == PING:
+            times.append(now() - start)
+            client.wire.send(payload, opcode=PONG)
+            continue
+        await asyncio.sleep(0.1)
+    assert times == pytest.approx([1, 2, 3, 4, 5][: len(times)], abs=TOLERANCE)
+    assert len(times) >= 4
+
+
 # reference 2.1-d
 async def test_silence_of_60_seconds_ends_the_connection(server: FlowServer) -> None:
     start = now()

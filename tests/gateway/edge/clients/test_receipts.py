@@ -1,0 +1,136 @@
+"""Chat messages after a lost connection, over real sockets (protocol.md, "Chat messages after a lost connection")."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.gateway.edge.clients.test_websocket import NOW, FlowServer, SessionClient, serving, until
+from tests.gateway.edge.raw_client import PING, PONG, TEXT, Json
+
+ROOM = "r"
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[FlowServer]:
+    async with serving() as made:
+        yield made
+
+
+async def member(server: FlowServer, userid: str) -> SessionClient:
+    client = await server.client(userid)
+    client.wire.send({"id": "j", "type": "room", "room": {"roomid": ROOM, "sessionid": f"nc-{userid}"}})
+    while (await client.wire.receive()).get("event", {}).get("type") != "join":
+        pass
+    return client
+
+
+def say(server: FlowServer, *comments: Json) -> None:
+    """Have Nextcloud send chat comments to the room."""
+    for comment in comments:
+        data = {"type": "chat", "chat": {"comment": comment}}
+        server.harness.rooms_api(ROOM, {"type": "message", "message": {"data": data}})
+
+
+def shown(messages: list[Json]) -> list[object]:
+    """Return what a client shows of messages to its room: ids of comments, texts, "refresh"."""
+    data = [m["event"]["message"]["data"] for m in messages if m.get("event", {}).get("type") == "message"]
+    chat = [value["chat"] for value in data]
+    return [
+        value["comment"].get("id", value["comment"].get("message")) if "comment" in value else "refresh"
+        for value in chat
+    ]
+
+
+async def until_ping(client: SessionClient) -> tuple[list[object], bytes]:
+    """Return the chat before the next ping, and the ping's content."""
+    messages: list[Json] = []
+    while True:
+        opcode, payload = await client.wire.frame()
+        if opcode == PING:
+            return shown(messages), payload
+        if opcode == TEXT:
+            messages.append(json.loads(payload))
+
+
+async def until_reply(client: SessionClient) -> list[object]:
+    """Return the chat before the error for a message without a body that is sent now."""
+    client.wire.send({"id": "last", "type": "message"})
+    messages: list[Json] = []
+    while not messages or messages[-1].get("id") != "last":
+        messages.append(await client.wire.receive())
+    return shown(messages)
+
+
+async def test_pong_confirms_the_messages_before_its_ping(server: FlowServer) -> None:
+    alice = await member(server, "alice")
+    say(server, {"id": 1}, {"id": 2})
+    chat, ping = await until_ping(alice)
+    assert chat == [1, 2]
+    say(server, {"id": 3})
+    assert await until_reply(alice) == [3]
+    alice.wire.send(ping, opcode=PONG)
+    await until_reply(alice)
+    alice.wire.writer.transport.abort()
+    again = await server.resumed(alice)
+    assert await until_reply(again) == [3]
+
+
+# reference 5.6-e
+async def test_unconfirmed_chat_is_repeated_before_what_was_missed_and_nothing_else(server: FlowServer) -> None:
+    alice, bob = await member(server, "alice"), await server.client("bob")
+    say(server, {"id": 1}, {"message": "without an id"})
+    bob.send_message(alice, "relayed")
+    server.harness.rooms_api(ROOM, {"type": "message", "message": {"data": {"type": "other", "chat": {}}}})
+    assert await until_reply(alice) == [1, "without an id", "refresh"]
+    say(server, {"id": 2})
+    server.harness.rooms_api(
+        ROOM, {"type": "message", "message": {"data": {"type": "chat", "chat": {"refresh": True}}}}
+    )
+    assert await until_reply(alice) == [2, "refresh"]
+    alice.wire.writer.transport.abort()
+    await until(lambda: server.harness.hub.sessions[alice.sessionid].connection is None)
+    say(server, {"id": 3})
+    again = await server.resumed(alice)
+    assert await until_reply(again) == [1, 2, "refresh", 3]
+
+
+async def test_second_resume_repeats_again_and_a_pong_of_the_new_connection_ends_it(server: FlowServer) -> None:
+    alice = await member(server, "alice")
+    say(server, {"id": 1})
+    _, old_ping = await until_ping(alice)
+    second = await server.resumed(alice)  # displaces the connection of alice, which is not broken
+    alice.wire.send(old_ping, opcode=PONG)
+    chat, ping = await until_ping(second)
+    while not chat:
+        chat, ping = await until_ping(second)
+    assert chat == [1]
+    third = await server.resumed(second)
+    assert await until_reply(third) == [1]
+    chat, ping = await until_ping(third)
+    third.wire.send(ping, opcode=PONG)
+    await until_reply(third)
+    fourth = await server.resumed(third)
+    assert await until_reply(fourth) == []
+
+
+async def test_pong_that_was_not_asked_for_confirms_nothing(server: FlowServer) -> None:
+    alice = await member(server, "alice")
+    say(server, {"id": 1})
+    for content in (b"", b"text", b"-1", b"0", b"9" * 40, b"%d" % (int(NOW * 1e9) - 1)):
+        alice.wire.send(content, opcode=PONG)
+    assert await until_reply(alice) == [1]
+    again = await server.resumed(alice)
+    assert await until_reply(again) == [1]
+
+
+async def test_chat_of_a_room_that_the_client_left_is_not_repeated(server: FlowServer) -> None:
+    alice = await member(server, "alice")
+    say(server, {"id": 1})
+    assert await until_reply(alice) == [1]
+    alice.wire.send({"id": "l", "type": "room", "room": {"roomid": ""}})
+    await until_reply(alice)
+    again = await server.resumed(alice)
+    assert await until_reply(again) == []

@@ -1,0 +1,160 @@
+"""Chat messages to a client whose network disappears, directly and behind nginx (protocol.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from yarl import URL
+
+from gateway.app import Gateway
+from gateway.config import Config, HttpSection, SessionsSection
+from gateway.tools.fake_nextcloud import FakeNextcloud
+from tests.gateway.edge.raw_client import PING, PONG, Json, RawClient
+from tests.netns import CLIENT, SERVER, TwoHosts, two_hosts
+
+pytestmark = pytest.mark.full
+
+SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
+ROOM = "r"
+NGINX = """
+daemon off;
+pid {folder}/nginx.pid;
+error_log stderr;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    server {{
+        listen {address}:8443;
+        location / {{
+            proxy_pass {gateway};
+            proxy_http_version 1.1;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection "Upgrade";
+        }}
+    }}
+}}
+"""
+
+
+@asynccontextmanager
+async def nginx(gateway: str, folder: Path) -> AsyncIterator[tuple[str, int]]:
+    """Run nginx before a gateway; yield its address."""
+    binary = shutil.which("nginx", path="/usr/sbin:/usr/bin")
+    if binary is None:
+        raise RuntimeError("nginx is missing: apt-get install nginx-light")
+    configuration = folder / "nginx.conf"
+    configuration.write_text(NGINX.format(folder=folder, address=SERVER, gateway=gateway))
+    process = await asyncio.create_subprocess_exec(binary, "-c", str(configuration), "-p", str(folder))
+    try:
+        await listening((SERVER, 8443))
+        yield SERVER, 8443
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def listening(address: tuple[str, int]) -> None:
+    """Wait until a port accepts connections."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection(*address)
+            except OSError:
+                await asyncio.sleep(0.05)
+            else:
+                writer.close()
+                return
+
+
+class Phone:
+    """A client without ``ack`` that answers pings, as all browsers and WebSocket libraries do."""
+
+    def __init__(self, wire: RawClient) -> None:
+        self.wire = wire
+        self.resume_id = ""
+
+    async def hello(self, body: Json) -> None:
+        self.wire.send({"type": "hello", "hello": {"version": "1.0", **body}})
+        while (message := await self.message())["type"] != "hello":
+            pass
+        self.resume_id = message["hello"]["resumeid"]
+
+    async def message(self) -> Json:
+        """Return the next message, and answer the pings before it."""
+        message = await self.wire.receive()
+        while self.wire.pings:
+            self.wire.send(self.wire.pings.pop(0), opcode=PONG)
+        return message
+
+    async def comments(self, count: int) -> list[int]:
+        """Return the ids of the next chat comments."""
+        ids: list[int] = []
+        while len(ids) < count:
+            event = (await self.message()).get("event", {})
+            if event.get("type") == "message":
+                ids.append(event["message"]["data"]["chat"]["comment"]["id"])
+        return ids
+
+    async def confirm(self) -> None:
+        """Answer the next ping."""
+        while True:
+            opcode, payload = await self.wire.frame()
+            if opcode == PING:
+                self.wire.send(payload, opcode=PONG)
+                return
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("proxy", [False, True], ids=["direct", "nginx"])
+async def test_chat_into_a_black_hole_arrives_after_the_resume(proxy: bool, tmp_path: Path) -> None:
+    with two_hosts() as hosts:
+        async with FakeNextcloud(secret=SECRET) as nextcloud:
+            sessions, http = SessionsSection(secret=SECRET), HttpSection(listen=(f"{SERVER}:0",))
+            gateway = Gateway(Config(sessions=sessions, http=http, backends=(nextcloud.backend(),)))
+            (url,) = await gateway.start()
+            try:
+                if proxy:
+                    async with nginx(url, tmp_path) as address:
+                        await lose_and_resume(hosts, nextcloud, url, address)
+                else:
+                    await lose_and_resume(hosts, nextcloud, url, (SERVER, URL(url).port or 0))
+            finally:
+                await gateway.stop()
+
+
+async def lose_and_resume(hosts: TwoHosts, nextcloud: FakeNextcloud, url: str, address: tuple[str, int]) -> None:
+    async def say(id: int) -> None:
+        data = {"type": "chat", "chat": {"comment": {"id": id, "message": "x" * 300}}}
+        status, _ = await nextcloud.send(url, ROOM, {"type": "message", "message": {"data": data}})
+        assert status == 200
+
+    phone = Phone(await RawClient.connect(address, sock=hosts.client_socket(CLIENT[0])))
+    await phone.hello({"auth": {"url": nextcloud.url, "params": nextcloud.ticket("alice")}})
+    phone.wire.send({"type": "room", "room": {"roomid": ROOM, "sessionid": "nc-alice"}})
+    while (await phone.message()).get("event", {}).get("type") != "join":
+        pass
+    await say(1)
+    assert await phone.comments(1) == [1]
+    await phone.confirm()
+    await say(2)
+    assert await phone.comments(1) == [2]  # its ping is due within a second; the network is gone before
+    hosts.lose(CLIENT[0])
+    for id in range(3, 8):
+        await say(id)
+    resumed = Phone(await RawClient.connect(address, sock=hosts.client_socket(CLIENT[1])))
+    await resumed.hello({"resumeid": phone.resume_id})
+    assert await resumed.comments(6) == [2, 3, 4, 5, 6, 7]
+    await say(8)
+    assert await resumed.comments(1) == [8]
+    phone.wire.writer.transport.abort()
+    resumed.wire.writer.transport.abort()
