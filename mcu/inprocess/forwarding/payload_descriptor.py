@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 MAX_TEMPORAL_LAYER = 3  # VP8's TID has two bits
 
-_VP8_START_CODE = bytes((0x9D, 0x01, 0x2A))
-MAX_VP8_HEADER = 16  # bytes up to the end of the start code: descriptor of 7, frame tag of 3
 _H264_KEYFRAME_UNITS = frozenset((5, 7))  # slice of an IDR picture, sequence parameter set
 _H265_KEYFRAME_UNITS = frozenset((*range(16, 22), 32, 33, 34))  # IRAP pictures and parameter sets
 
@@ -58,15 +56,6 @@ def parse_vp8(payload: bytes) -> Vp8Descriptor | None:
     return Vp8Descriptor(
         keyframe, picture_id, tl0picidx, temporal_layer, layer_sync, picture_id_at, long_picture_id, tl0picidx_at
     )
-
-
-def vp8_area(payload: bytes) -> int:
-    """Return the pixel count of the keyframe that starts in a payload (RFC 6386, 9.1); 0 if its size is missing."""
-    at = payload.find(_VP8_START_CODE, 4, MAX_VP8_HEADER) + len(_VP8_START_CODE)
-    if at < len(_VP8_START_CODE) or at + 4 > len(payload):
-        return 0
-    width, height = (int.from_bytes(payload[start : start + 2], "little") & 0x3FFF for start in (at, at + 2))
-    return width * height
 
 
 def shift_vp8_ids(payload: bytes, vp8: Vp8Descriptor, picture_id_offset: int, tl0picidx_offset: int) -> bytes:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mcu.base import MediaKind
 from mcu.inprocess.forwarding import rtcp, rtp
-from mcu.inprocess.forwarding.payload_descriptor import Vp8Descriptor, parse_vp8, starts_keyframe, vp8_area
+from mcu.inprocess.forwarding.payload_descriptor import Vp8Descriptor, parse_vp8, starts_keyframe
+from mcu.inprocess.forwarding.picture_size import picture_area
 from mcu.inprocess.forwarding.reception_statistics import ReceptionStatistics
 from mcu.inprocess.negotiation.parameters import OfferedStream
 
@@ -150,13 +151,16 @@ class RtpStream:
             parse_vp8(packet.payload) if track.parses_vp8 else None,
         )
         self._history[number & HISTORY - 1] = stored
-        if stored.vp8 is not None and stored.vp8.keyframe and track.is_simulcast:
+        starts = (track.is_simulcast or self._awaiting_keyframe) and starts_keyframe(
+            track.codec.payload.codec, packet.payload
+        )
+        if starts and track.is_simulcast:
             self._measure(packet.payload, now)
         if self._history_octets > MAX_HISTORY_OCTETS:
             self._clear_history(stored)
         if newest is None or number > newest.number:
             self._newest = stored
-        if self._awaiting_keyframe and starts_keyframe(track.codec.payload.codec, packet.payload):
+        if starts:
             for down_track in self._awaiting_keyframe:
                 down_track.switch_to(self, stored)
         for down_track in self._down_tracks:
@@ -166,7 +170,7 @@ class RtpStream:
 
     def _measure(self, keyframe: bytes, now: float) -> None:
         """Record the picture size, by which the track orders its layers."""
-        area = vp8_area(keyframe)
+        area = picture_area(self.track.codec.payload.codec, keyframe)
         if area and area != self.area:
             self.area = area
             self.track.order_layers(now)

@@ -48,9 +48,9 @@ async def test_layers_are_switched_up_and_down(tabs: Tabs, layers: list[dict[str
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("codec", ["vp9", "h264"])
-async def test_layers_of_other_codecs_are_switched(tabs: Tabs, codec: str) -> None:
-    layers = [{**layer, "scalabilityMode": "L1T1"} for layer in LAYERS[:2]]
+@pytest.mark.parametrize("codec", ["vp9", "h264", "av1"])
+async def test_layers_of_other_codecs_are_ordered_by_size_whatever_their_names_say(tabs: Tabs, codec: str) -> None:
+    layers = [{**layer, "rid": rid, "scalabilityMode": "L1T1"} for rid, layer in zip("hl", LAYERS[:2], strict=True)]
     await tabs.publish({"video": {"width": 640, "height": 360}}, PublishOptions(videocodecs=(codec,)), layers)
     subscriber = await tabs.subscribe(MediaSelection(substream=0))
     for substream in (0, 1, 0):

@@ -11,7 +11,6 @@ from mcu.inprocess.forwarding.payload_descriptor import (
     parse_vp8,
     shift_vp8_ids,
     starts_keyframe,
-    vp8_area,
 )
 from tests.mcu.inprocess.forwarding.vp8 import DELTA_FRAME, KEYFRAME, vp8_descriptor
 
@@ -108,13 +107,3 @@ def test_random_bytes_raise_nothing() -> None:
             assert len(shift_vp8_ids(payload, parsed, rng.randrange(9), 1)) == len(payload)
         for codec in ("vp8", "vp9", "h264", "h265", "av1"):
             starts_keyframe(codec, payload)
-
-
-def test_size_of_the_picture_is_read_from_a_vp8_keyframe() -> None:
-    header = bytes((0x10, 0x02, 0x00))  # frame tag of a keyframe
-    size = (640).to_bytes(2, "little") + (360 | 1 << 14).to_bytes(2, "little")  # the upper two bits scale
-    for descriptor in (b"\x10", b"\x90\x80\x81\x23", b"\x90\xe0\x81\x23\x07\x20"):
-        payload = descriptor + header + b"\x9d\x01\x2a" + size
-        assert vp8_area(payload + bytes(100)) == 640 * 360
-        assert vp8_area(payload[:-1]) == 0
-    assert vp8_area(bytes(100)) == vp8_area(b"") == 0
