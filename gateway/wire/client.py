@@ -65,11 +65,21 @@ class InternalParams(Struct, frozen=True):
     backend: str | None = None
 
 
+class FederationTarget(Struct, frozen=True, gc=False):
+    """The room of another signaling server to join (12); without ``roomid`` it has the local room's id."""
+
+    signaling: str | None = None  # base URL of the other signaling server
+    url: str | None = None  # base URL of its Nextcloud
+    roomid: str | None = None
+    token: str | None = None  # of hello 2.0, for the other server
+
+
 class RoomJoin(Struct, frozen=True, gc=False):
     """Join the room, or leave the current one when ``roomid`` is empty (4.1, 4.2)."""
 
     roomid: str | None = None
     sessionid: str | None = None  # Nextcloud's
+    federation: FederationTarget | None = None
 
 
 class Recipient(Struct, frozen=True, gc=False):
@@ -146,7 +156,7 @@ def _decode_lenient(text: str) -> ClientMessage:
     for name, member in _RELAYED:
         body = getattr(message, name)
         if body is not None and given(getattr(body, member)):
-            start, end = _span(text, name, member)
+            start, end = span(text, name, member)
             restored = msgspec.structs.replace(body, **{member: Raw(text[start:end].encode())})
             message = msgspec.structs.replace(message, **{name: restored})
     return message
@@ -192,7 +202,7 @@ _json = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)  # accept
 _space = re.compile(r"[ \t\n\r]*")
 
 
-def _span(text: str, *path: str) -> tuple[int, int]:
+def span(text: str, *path: str) -> tuple[int, int]:
     """Return the span of the value at ``path``, which must exist in the JSON text; the last duplicate key counts."""
     position = _skip(text, 0)
     end = len(text)

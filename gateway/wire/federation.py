@@ -1,0 +1,380 @@
+"""The messages of a server that hosts a federated room, and the names in them, rewritten in both directions.
+
+A client in a federated room has a session here (its local id) and one at the host (its remote id). The room may have
+different ids at both, and a user of one Nextcloud is a federated user at the other. The client gets the names of its
+own server only, and the host its own.
+
+The host's messages are decoded into Structs: a member of a wrong type refuses the whole message, and members and types
+of messages that are not listed here are not passed on. ``data`` stays byte for byte unless a name in it changes.
+
+Source: reference 12.2.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from gateway.wire.client import (
+    ABSENT,
+    ClientMessage,
+    Number,
+    given,
+    has_lone_surrogate,
+    span,
+    without_lone_surrogates,
+)
+from gateway.wire.errors import Error
+from gateway.wire.federated_names import Names, NotPassedOn, rename, renamed_chat, renamed_user
+from gateway.wire.media import CONTROL, SFU_TYPES, read_string
+from gateway.wire.server import (
+    Ack,
+    Bye,
+    Dialout,
+    FlagsBody,
+    JoinEntry,
+    Recipient,
+    Republish,
+    Room,
+    RoomBody,
+    RoomDataBody,
+    RoomListBody,
+    SwitchToBody,
+    Transient,
+)
+
+SESSION_DATA = "sd:"  # prefix of the transient entry of a session (10)
+_EVENTS = frozenset(
+    {("room", type) for type in ("join", "leave", "message", "switchto")}
+    | {("participants", type) for type in ("update", "flags", "message")}
+    | {("roomlist", type) for type in ("invite", "disinvite", "update")}
+)
+
+
+class RemoteServerInfo(Struct, frozen=True):
+    """The host's feature ids."""
+
+    features: tuple[str, ...] | None = None
+
+
+class RemoteWelcome(Struct, frozen=True, tag_field="type", tag="welcome"):
+    """The first message of the host."""
+
+    welcome: RemoteServerInfo
+
+
+class RemoteHelloBody(Struct, frozen=True):
+    """The client's session at the host, and with the feature ``ack`` the number of messages the host received."""
+
+    sessionid: str
+    resumeid: str
+    received: Number | None = None
+
+
+class RemoteHello(Struct, frozen=True, tag_field="type", tag="hello"):
+    """Reply to a hello."""
+
+    hello: RemoteHelloBody
+    id: str = ""
+
+
+class RemoteError(Struct, frozen=True, omit_defaults=True, tag_field="type", tag="error"):
+    """Reply to a request that failed."""
+
+    error: Error
+    id: str = ""
+
+
+class RemoteSender(Struct, frozen=True, omit_defaults=True):
+    """The sender of a message; ``type`` is that of the recipient (5.1)."""
+
+    type: str | UnsetType = UNSET
+    sessionid: str = ""
+    userid: str = ""
+
+
+class RemoteMessageBody(Struct, frozen=True, omit_defaults=True):
+    """A message of another session, of the SFU, or (without a sender) of the host itself."""
+
+    sender: RemoteSender | None = None
+    data: Raw = ABSENT
+    recipient: Recipient | None = None
+
+
+class RemoteRelayed(Struct, frozen=True, tag_field="type", tag="message"):
+    """See RemoteMessageBody."""
+
+    message: RemoteMessageBody
+
+
+class RemoteControl(Struct, frozen=True, tag_field="type", tag="control"):
+    """See RemoteMessageBody."""
+
+    control: RemoteMessageBody
+
+
+class RemoteParticipantsBody(Struct, frozen=True, omit_defaults=True):
+    """The participants and their in-call flags (7.3), or one value for all of them (7.4)."""
+
+    roomid: str
+    users: list[dict[str, Raw]] | None = None
+    changed: list[dict[str, Raw]] | None = None
+    incall: Raw = ABSENT
+    all: bool = False
+
+
+class RemoteEventBody(Struct, frozen=True, omit_defaults=True):
+    """An event; ``type`` names the valid member."""
+
+    target: str
+    type: str
+    join: tuple[JoinEntry, ...] | None = None
+    leave: tuple[str, ...] | None = None
+    message: RoomDataBody | None = None
+    update: Raw = ABSENT  # of participants, or of the list of rooms
+    invite: RoomListBody | None = None
+    disinvite: RoomListBody | None = None
+    switchto: SwitchToBody | None = None
+    flags: FlagsBody | None = None
+
+
+class RemoteEvent(Struct, frozen=True, tag_field="type", tag="event"):
+    """See RemoteEventBody."""
+
+    event: RemoteEventBody
+
+
+RemoteMessage: TypeAlias = (
+    RemoteWelcome
+    | RemoteHello
+    | RemoteError
+    | RemoteRelayed
+    | RemoteControl
+    | RemoteEvent
+    | Ack
+    | Bye
+    | Dialout
+    | Republish
+    | Room
+    | Transient
+)
+
+_decoder: msgspec.json.Decoder[RemoteMessage] = msgspec.json.Decoder(RemoteMessage)
+_encoder = msgspec.json.Encoder()
+_objects = msgspec.json.Decoder(dict[str, Raw])
+_participants = msgspec.json.Decoder(RemoteParticipantsBody)
+_roomlist = msgspec.json.Decoder(RoomListBody)
+
+
+class _AlreadyJoined(Struct, frozen=True):
+    room: RoomBody
+
+
+_already_joined = msgspec.json.Decoder(_AlreadyJoined)
+
+
+def decode(text: str) -> RemoteMessage:
+    """Decode a message of the host.
+
+    Raises:
+        msgspec.DecodeError: not JSON, of an unknown type, or a known member has a wrong type.
+    """
+    try:
+        try:
+            return _decoder.decode(text)
+        except msgspec.DecodeError:
+            if not has_lone_surrogate(text):
+                raise
+        message = _decoder.decode(without_lone_surrogates(text))
+        for name in ("message", "control"):  # relayed as they are (5.1)
+            body = getattr(message, name, None)
+            if isinstance(body, RemoteMessageBody) and given(body.data):
+                start, end = span(text, name, "data")
+                body = msgspec.structs.replace(body, data=Raw(text[start:end].encode()))
+                message = msgspec.structs.replace(message, **{name: body})
+        return message
+    except RecursionError as error:
+        raise msgspec.DecodeError("nested too deeply") from error
+
+
+def encode(message: RemoteMessage) -> bytes:
+    """Encode a message for the client."""
+    return _encoder.encode(message)
+
+
+# -- from the client to the host
+
+
+def to_remote(text: str, message: ClientMessage, names: Names) -> str:
+    """Return a client's message with the host's names; ``message`` is the decoded ``text``.
+
+    Only the recipient of a message and the key of a session's transient data change; the rest stays byte for byte.
+    """
+    recipient = None if message.message is None else message.message.recipient
+    if message.type == "message" and recipient is not None:
+        if recipient.type == "session" and recipient.sessionid == names.local_session:
+            return _replaced(text, names.remote_session, "message", "recipient", "sessionid")
+    elif (
+        message.type == "transient"
+        and message.transient is not None
+        and message.transient.key == SESSION_DATA + names.local_session
+    ):
+        return _replaced(text, SESSION_DATA + names.remote_session, "transient", "key")
+    return text
+
+
+def _replaced(text: str, value: str, *path: str) -> str:
+    start, end = span(text, *path)
+    return text[:start] + _encoder.encode(value).decode() + text[end:]
+
+
+# -- from the host to the client
+
+
+def to_local(message: RemoteMessage, names: Names) -> RemoteMessage:
+    """Return a message of the host with the local names.
+
+    Raises:
+        NotPassedOn: the message names another room, pretends to come from the client, or is not meant for clients.
+    """
+    match message:
+        case Room(body, id):
+            return Room(_room(body, names), id)
+        case RemoteError(error, id):
+            return RemoteError(_error(error, names), id)
+        case RemoteRelayed(body):
+            return RemoteRelayed(_body(body, names, control=False))
+        case RemoteControl(body):
+            return RemoteControl(_body(body, names, control=True))
+        case RemoteEvent(event):
+            return RemoteEvent(_event(event, names))
+        case Transient():
+            return _transient(message, names)
+        case Dialout() | Republish():
+            return message
+    raise NotPassedOn(type(message).__name__)
+
+
+def _room(body: RoomBody, names: Names) -> RoomBody:
+    if body.roomid is UNSET:
+        raise NotPassedOn("room without an id")
+    return msgspec.structs.replace(body, roomid=names.room(body.roomid)) if body.roomid else body
+
+
+def _error(error: Error, names: Names) -> Error:
+    """Rename the room in the details of ``already_joined``; details of another form are not passed on."""
+    if error.code != "already_joined" or not given(error.details):
+        return error
+    try:
+        details = _already_joined.decode(error.details)
+        details = _AlreadyJoined(_room(details.room, names))
+    except (msgspec.DecodeError, NotPassedOn):
+        return Error(error.code, error.message)
+    return Error(error.code, error.message, Raw(_encoder.encode(details)))
+
+
+def _body(body: RemoteMessageBody, names: Names, *, control: bool) -> RemoteMessageBody:
+    sender, recipient = body.sender, body.recipient
+    if sender is not None and sender.sessionid:
+        sender = msgspec.structs.replace(sender, sessionid=names.session(sender.sessionid))
+    if recipient is not None:
+        recipient = msgspec.structs.replace(recipient, sessionid=names.session(recipient.sessionid))
+    if not given(body.data):
+        raise NotPassedOn("message without data")
+    return RemoteMessageBody(sender, _data(body.data, names, control=control), recipient)
+
+
+def _data(data: Raw, names: Names, *, control: bool) -> Raw:
+    """Rename the client's session in a media message, and in a request to mute it."""
+    try:
+        members = _objects.decode(data)
+    except (msgspec.DecodeError, RecursionError):  # not an object, or one with a lone surrogate
+        return data
+    if control:
+        return _muted(data, members, names)
+    type = read_string(members.get("type", ABSENT))
+    if type in SFU_TYPES:
+        return rename(data, members, dict.fromkeys(("from", "to"), names.session_value))
+    if type == CONTROL:
+        payload = members.get("payload", ABSENT)
+        try:
+            changed = _muted(payload, _objects.decode(payload), names)
+        except (msgspec.DecodeError, RecursionError):
+            return data
+        return data if changed is payload else Raw(_encoder.encode({**members, "payload": changed}))
+    return data
+
+
+def _muted(data: Raw, members: dict[str, Raw], names: Names) -> Raw:
+    if read_string(members.get("action", ABSENT)) != "forceMute":
+        return data
+    return rename(data, members, {"peerId": names.session_value})
+
+
+def _event(event: RemoteEventBody, names: Names) -> RemoteEventBody:
+    if (event.target, event.type) not in _EVENTS:
+        raise NotPassedOn("event of an unknown type")
+    join, leave, flags, message = event.join, event.leave, event.flags, event.message
+    if join is not None:
+        join = tuple(msgspec.structs.replace(entry, sessionid=names.session(entry.sessionid)) for entry in join)
+    if leave is not None:
+        leave = tuple(names.session(session) for session in leave)
+    if flags is not None:
+        flags = FlagsBody(names.room(flags.roomid), names.session(flags.sessionid), flags.flags)
+    if message is not None:
+        message = RoomDataBody(names.room(message.roomid), renamed_chat(message.data, names))
+    switchto = event.switchto
+    if switchto is not None:
+        if switchto.roomid is UNSET:
+            raise NotPassedOn("switchto without a room")
+        switchto = msgspec.structs.replace(switchto, roomid=names.room(switchto.roomid))
+    return RemoteEventBody(
+        event.target,
+        event.type,
+        join,
+        leave,
+        message,
+        _update(event, names),
+        _listed_room(event.invite, names),
+        _listed_room(event.disinvite, names),
+        switchto,
+        flags,
+    )
+
+
+def _update(event: RemoteEventBody, names: Names) -> Raw:
+    """Rename an update of the list of rooms, or of the participants: the room, the client's session, all actors."""
+    if not given(event.update):
+        return ABSENT
+    try:
+        if event.target != "participants":
+            return Raw(_encoder.encode(_listed_room(_roomlist.decode(event.update), names)))
+        update = _participants.decode(event.update)
+    except msgspec.DecodeError as error:
+        raise NotPassedOn("malformed update") from error
+    users, changed = (
+        None if entries is None else [renamed_user(entry, names) for entry in entries]
+        for entries in (update.users, update.changed)
+    )
+    renamed = RemoteParticipantsBody(names.room(update.roomid), users, changed, update.incall, update.all)
+    return Raw(_encoder.encode(renamed))
+
+
+def _listed_room(body: RoomListBody | None, names: Names) -> RoomListBody | None:
+    return None if body is None else msgspec.structs.replace(body, roomid=names.room(body.roomid))
+
+
+def _transient(message: Transient, names: Names) -> Transient:
+    body = message.transient
+    data = body.data
+    if data is not None:
+        data = {_transient_key(key, names): value for key, value in data.items()}
+    return Transient(msgspec.structs.replace(body, key=_transient_key(body.key, names), data=data))
+
+
+def _transient_key(key: str, names: Names) -> str:
+    if not key.startswith(SESSION_DATA):
+        return key
+    return SESSION_DATA + names.session(key.removeprefix(SESSION_DATA))
