@@ -17,15 +17,9 @@ import sdp.candidates
 from mcu.base import IceCandidate, Rejected
 from mcu.inprocess.negotiation.parameters import LocalTransportDescription, RemoteTransportDescription
 from mcu.inprocess.settings import InprocessSettings
-from mcu.inprocess.transport.aiortc_internals import (
-    COMPONENT,
-    MAX_PACKET,
-    ChannelLabel,
-    DtlsTransport,
-    IceTransport,
-    NoSocketError,
-    SctpTransport,
-)
+from mcu.inprocess.transport.aiortc_internals.dtls import MAX_PACKET, DtlsTransport
+from mcu.inprocess.transport.aiortc_internals.ice import COMPONENT, IceTransport, NoSocketError
+from mcu.inprocess.transport.aiortc_internals.sctp import ChannelLabel, SctpTransport
 from mcu.inprocess.transport.impairment import ImpairedLink, Impairment
 from sdp.document import SdpError
 

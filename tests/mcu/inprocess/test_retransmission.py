@@ -11,7 +11,7 @@ import pytest
 from mcu.inprocess import InprocessSettings
 from mcu.inprocess.backend import InprocessMcu
 from mcu.inprocess.publisher import InprocessPublisher
-from mcu.inprocess.transport.aiortc_internals import IceTransport
+from mcu.inprocess.transport.aiortc_internals.ice import IceTransport
 from mcu.inprocess.transport.peer_transport import PeerTransport
 from tests.mcu.contract.clients import sender, viewer
 

@@ -13,9 +13,13 @@ from aiortc.rtcsctptransport import DataChunk, SackChunk
 
 from mcu.inprocess import InprocessSettings
 from mcu.inprocess.forwarding import rtp
-from mcu.inprocess.transport import aiortc_internals as internals
 from mcu.inprocess.transport import peer_transport
-from mcu.inprocess.transport.aiortc_internals import DtlsTransport, IceTransport, SctpTransport, dtls_records
+from mcu.inprocess.transport.aiortc_internals import dtls
+from mcu.inprocess.transport.aiortc_internals import ice as ice_limits
+from mcu.inprocess.transport.aiortc_internals import sctp as sctp_limits
+from mcu.inprocess.transport.aiortc_internals.dtls import DtlsTransport
+from mcu.inprocess.transport.aiortc_internals.ice import IceTransport, dtls_records
+from mcu.inprocess.transport.aiortc_internals.sctp import SctpTransport
 from mcu.inprocess.transport.peer_transport import PeerTransport
 from sdp.candidates import parse
 from tests.mcu.inprocess.transport.test_peer_transport import RecordingTransportListener, connection
@@ -43,7 +47,7 @@ async def test_datagrams_of_strangers_are_not_kept_before_ice() -> None:
         for _ in range(2000):
             stranger.sendto(record(1000), ("127.0.0.1", port))
             await asyncio.sleep(0)
-        assert 0 < ice._queue.qsize() <= internals.MAX_QUEUED
+        assert 0 < ice._queue.qsize() <= ice_limits.MAX_QUEUED
     await ice.close()
 
 
@@ -81,7 +85,7 @@ async def test_endless_message_ends_the_association(size: int) -> None:
     association = sctp()
     for tsn in range(1, 5000):
         await association._receive_chunk(chunk(tsn, 1 << 1 if tsn == 1 else 0, size))
-        assert association.kept_chunks <= internals.MAX_WAITING + internals.MAX_FRAGMENTS
+        assert association.kept_chunks <= sctp_limits.MAX_WAITING + sctp_limits.MAX_FRAGMENTS
     assert association.kept_chunks == 0
     assert association._association_state is RTCSctpTransport.State.CLOSED
 
@@ -90,8 +94,8 @@ async def test_kept_first_chunks_of_messages_in_many_streams_are_bounded() -> No
     association = sctp()
     for tsn in range(1, 20_000):
         await association._receive_chunk(chunk(tsn, 1 << 1, 1, tsn % 65536))
-        assert association.kept_chunks <= internals.MAX_KEPT_CHUNKS + internals.COUNT_CHUNKS_EVERY
-        assert len(association._inbound_streams) <= internals.MAX_STREAMS
+        assert association.kept_chunks <= sctp_limits.MAX_KEPT_CHUNKS + sctp_limits.COUNT_CHUNKS_EVERY
+        assert len(association._inbound_streams) <= sctp_limits.MAX_STREAMS
 
 
 async def test_kept_chunks_after_a_missing_chunk_are_bounded_and_the_missing_chunk_is_accepted() -> None:
@@ -99,8 +103,8 @@ async def test_kept_chunks_after_a_missing_chunk_are_bounded_and_the_missing_chu
     for tsn in range(2, 5000):
         await association._receive_chunk(chunk(tsn, 3, 100, number=tsn - 1))
     kept = association.kept_chunks
-    assert 0 < kept <= internals.MAX_TSN_AHEAD
-    assert len(association._sack_misordered) <= internals.MAX_TSN_AHEAD
+    assert 0 < kept <= sctp_limits.MAX_TSN_AHEAD
+    assert len(association._sack_misordered) <= sctp_limits.MAX_TSN_AHEAD
     await association._receive_chunk(chunk(1, 3, 100))
     assert association._last_received_tsn == kept + 1
 
@@ -118,7 +122,7 @@ async def test_acknowledgement_of_chunks_that_were_never_sent_is_ignored() -> No
 
 async def test_srtp_state_is_kept_only_for_the_last_ssrcs(monkeypatch: pytest.MonkeyPatch) -> None:
     removed: list[int] = []
-    monkeypatch.setattr(internals, "_remove_streams", lambda session, ssrcs: removed.extend(ssrcs))
+    monkeypatch.setattr(dtls, "_remove_streams", lambda session, ssrcs: removed.extend(ssrcs))
     async with connection() as (transport, listener):
         for ssrc in range(1, 4 * peer_transport.MAX_SSRCS):
             transport.send_rtp(rtp.HEADER.pack(rtp.VERSION_BITS, 96, ssrc, 0, 1_000_000))  # an SSRC that continues

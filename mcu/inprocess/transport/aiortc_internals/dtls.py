@@ -1,0 +1,104 @@
+"""DTLS over an ``IceTransport``, and the SRTP sessions that it agrees on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import cast
+
+import pylibsrtp
+from aiortc import RTCCertificate, RTCDtlsFingerprint, RTCDtlsParameters, RTCDtlsTransport, RTCIceTransport
+from aiortc.rtcdtlstransport import DataReceiver
+from pylibsrtp import SRTP_MAX_TRAILER_LEN
+from pylibsrtp._binding import ffi
+
+from mcu.inprocess.transport.aiortc_internals.ice import IceTransport
+from mcu.inprocess.transport.aiortc_internals.sctp import SctpGuard
+
+SRTP_BUFFER = 1 << 16  # bytes: the largest datagram
+MAX_PACKET = 65507 - SRTP_MAX_TRAILER_LEN  # bytes that fit into one IPv4 datagram once encrypted
+
+
+class DtlsTransport(RTCDtlsTransport):
+    """DTLS over an ``IceTransport``, with access to the SRTP sessions."""
+
+    protect_rtp: Callable[[bytes], bytes] | None = None  # these four are set once the handshake is done
+    protect_rtcp: Callable[[bytes], bytes] | None = None
+    unprotect_rtp: Callable[[bytes], bytes] | None = None
+    unprotect_rtcp: Callable[[bytes], bytes] | None = None
+
+    def __init__(self, ice: IceTransport, certificate: RTCCertificate | None = None) -> None:
+        self.certificate = RTCCertificate.generateCertificate() if certificate is None else certificate
+        super().__init__(cast(RTCIceTransport, _IceTransportAdapter(ice)), [self.certificate])
+
+    async def handshake(self, fingerprints: tuple[tuple[str, str], ...], *, client: bool) -> None:
+        """Connect to the peer with a certificate of these fingerprints; ``state`` is the result."""
+        self._set_role("client" if client else "server")
+        await self.start(RTCDtlsParameters([RTCDtlsFingerprint(*fingerprint) for fingerprint in fingerprints]))
+
+    async def close(self) -> None:
+        """Close the DTLS connection and wait for the reader task."""
+        self.remove_all_listeners()
+        reader = self._task
+        await self.stop()
+        if reader is not None:
+            await asyncio.wait([reader])
+
+    async def abandon(self) -> None:
+        """Stop reading without notifying the peer, which has already ended this association."""
+        self.remove_all_listeners()
+        reader, self._task = self._task, None
+        if reader is not None:
+            reader.cancel()
+            await asyncio.wait([reader])
+
+    def forget_received(self, ssrcs: Iterable[bytes]) -> None:
+        """Free the SRTP state of received SSRCs."""
+        _remove_streams(self._rx_srtp, (int.from_bytes(ssrc, "big") for ssrc in ssrcs))
+
+    def forget_sent(self, ssrcs: Iterable[int]) -> None:
+        """Free the SRTP state of sent SSRCs."""
+        _remove_streams(self._tx_srtp, ssrcs)
+
+    def _setup_srtp(self) -> None:
+        super()._setup_srtp()
+        if self._tx_srtp is not None and self._rx_srtp is not None:
+            enlarge_buffers(self._tx_srtp, self._rx_srtp)
+            self.protect_rtp, self.protect_rtcp = self._tx_srtp.protect, self._tx_srtp.protect_rtcp
+            self.unprotect_rtp, self.unprotect_rtcp = self._rx_srtp.unprotect, self._rx_srtp.unprotect_rtcp
+
+    def _register_data_receiver(self, receiver: DataReceiver) -> None:
+        super()._register_data_receiver(SctpGuard(receiver))
+
+    def _unregister_data_receiver(self, receiver: DataReceiver) -> None:
+        self._data_receiver = None
+
+
+def _remove_streams(session: pylibsrtp.Session | None, ssrcs: Iterable[int]) -> None:
+    if session is None:
+        return
+    for ssrc in ssrcs:
+        with suppress(pylibsrtp.Error):  # nothing was sent or received
+            session.remove_stream(ssrc)
+
+
+def enlarge_buffers(*sessions: pylibsrtp.Session) -> None:
+    """Give SRTP sessions a shared buffer for packets of any size; each call copies its result out of it."""
+    memory = ffi.new("char[]", SRTP_BUFFER)
+    for session in sessions:
+        session._cdata = memory
+        session._buffer = ffi.buffer(memory)
+
+
+class _IceTransportAdapter:
+    """The part of RTCIceTransport's interface that RTCDtlsTransport uses."""
+
+    def __init__(self, ice: IceTransport) -> None:
+        self._ice = ice
+        self._recv = ice.recv
+        self._send = ice.send
+
+    @property
+    def role(self) -> str:
+        return "controlling" if self._ice.ice_controlling else "controlled"

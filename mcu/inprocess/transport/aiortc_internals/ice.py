@@ -1,0 +1,256 @@
+"""ICE on sockets of our own: port range, loopback, and packets that do not pass through aioice's queue."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import aioice
+from aioice.candidate import candidate_foundation, candidate_priority
+from aioice.ice import CandidatePair, StunProtocol, get_host_addresses
+from aioice.stun import Message
+
+from mcu.inprocess.settings import InprocessSettings
+
+RECEIVE_BUFFER = 1 << 20  # bytes per UDP socket: keyframes come in bursts
+APPLICATION_DATA = 23  # content type of a DTLS record (RFC 6347, 4.1)
+COMPONENT = 1  # RTP and RTCP share one (RFC 8834, 4.5)
+MAX_QUEUED = 256  # DTLS records that wait for DTLS
+MAX_RECORD = 2048  # bytes of a DTLS record
+MAX_DATA_RECORD = 1500  # bytes of a record with application data: aiortc reads no more, and keeps the rest for ever
+MAX_REMOTE_CANDIDATES = 128  # peer-reflexive ones included
+
+log = logging.getLogger("portunus.inprocess")
+
+
+class NoSocketError(Exception):
+    """None of the configured addresses and ports could be bound."""
+
+
+class IceTransport(aioice.Connection):
+    """ICE on the addresses and ports of the settings."""
+
+    def __init__(self, settings: InprocessSettings, receive: Callable[[bytes], None], *, controlling: bool) -> None:
+        super().__init__(ice_controlling=controlling)
+        self._settings = settings
+        self._pair: CandidatePair | None = None
+        self._destination: tuple[Callable[[bytes, Any], None], tuple[str, int]] | None = None
+        self.receive_srtp: Callable[[bytes], object] = receive
+        self.drops_received = False  # whether all received datagrams are dropped, for tests
+        self._renewal: asyncio.Future[None] | None = None  # done once the client's next transport is nominated
+        self._sources: set[tuple[str, int]] = set()  # the client's: from candidates and connectivity checks
+
+    async def get_component_candidates(
+        self,
+        component: int,
+        addresses: list[str],
+        timeout: int = 5,  # noqa: ASYNC109  aioice's signature
+    ) -> list[aioice.Candidate]:
+        """Bind one socket per configured address; the addresses that aioice found are not used."""
+        candidates: list[aioice.Candidate] = []
+        for rank, address in enumerate(self._settings.addresses or _machine_addresses()):
+            bound = _bind(address, self._settings)
+            if bound is None:
+                continue
+            _, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
+                lambda: _DemultiplexingSocket(self), sock=bound
+            )
+            self._protocols.append(protocol)
+            host, port = bound.getsockname()[:2]
+            protocol.local_candidate = aioice.Candidate(
+                foundation=candidate_foundation("host", "udp", host),
+                component=component,
+                transport="udp",
+                priority=candidate_priority(component, "host", max(0, 65535 - rank)),
+                host=host,
+                port=port,
+                type="host",
+            )
+            candidates.append(protocol.local_candidate)
+        if not candidates:
+            raise NoSocketError("no UDP port could be bound")
+        return candidates
+
+    def add(self, candidate: aioice.Candidate) -> None:
+        """Add a remote candidate whose address is an IP literal."""
+        self._add_remote_candidate(candidate, candidate.host)
+        self._add_source((candidate.host, candidate.port))
+        if self._renewal is not None and not self._renewal.done():  # aioice's own checks are over
+            for pair in self._check_list:
+                if pair.state is CandidatePair.State.FROZEN:
+                    self.check_start_task(pair)
+
+    def data_received(self, data: bytes, component: int) -> None:
+        """Queue a DTLS record; drop it while too many wait."""
+        if self._queue.qsize() < MAX_QUEUED:
+            super().data_received(data, component)
+
+    def is_source(self, address: tuple[str, int]) -> bool:
+        """Return whether a datagram other than STUN may come from an address."""
+        return address in self._sources
+
+    def request_received(self, message: Message, addr: tuple[str, int], protocol: StunProtocol) -> None:
+        """Answer a connectivity check; store the source of an authentic one that is received before ``connect``."""
+        super().request_received(message, addr, protocol)
+        if self._early_checks and self._early_checks[-1][0] is message:
+            self._add_source(addr)
+
+    def check_incoming(self, message: Message, addr: tuple[str, int], protocol: StunProtocol) -> None:
+        """Handle an authentic check, unless it would add a candidate beyond the limit."""
+        if addr not in self._sources and len(self._remote_candidates) >= MAX_REMOTE_CANDIDATES:
+            return
+        self._add_source(addr)
+        super().check_incoming(message, addr, protocol)
+
+    def _add_source(self, address: tuple[str, int]) -> None:
+        if len(self._sources) >= 2 * MAX_REMOTE_CANDIDATES:
+            self._sources.clear()
+            self._sources.update((c.host, c.port) for c in self._remote_candidates[-MAX_REMOTE_CANDIDATES:])
+        self._sources.add(address)
+
+    def renew(self, ufrag: str, password: str) -> asyncio.Future[None]:
+        """Accept a new transport of the client with these credentials; the future is done once it is nominated.
+
+        The SFU's credentials and sockets stay; the candidates of the client's old transport are removed.
+        """
+        self.remote_username, self.remote_password = ufrag, password
+        running = self._nominated.get(COMPONENT)
+        for pair in self._check_list:
+            if pair is not running and pair.task is not None:
+                pair.task.cancel()
+        self._check_list[:] = [] if running is None else [running]
+        self._remote_candidates[:] = [] if running is None else [running.remote_candidate]
+        if self._renewal is not None:
+            self._renewal.cancel()
+        self._renewal = asyncio.get_running_loop().create_future()
+        return self._renewal
+
+    def check_complete(self, pair: CandidatePair) -> None:
+        """End the renewal if a pair other than the running one was nominated."""
+        before = self._nominated.get(COMPONENT)
+        super().check_complete(pair)
+        if self._renewal is not None and not self._renewal.done() and self._nominated.get(COMPONENT) is not before:
+            self._renewal.set_result(None)
+
+    def send_now(self, data: bytes) -> bool:
+        """Send a datagram on the nominated pair without awaiting; ``False`` if there is none."""
+        pair = self._nominated.get(COMPONENT)
+        if pair is not self._pair:
+            self._pair = pair
+            self._destination = None if pair is None else (pair.protocol.transport.sendto, pair.remote_addr)
+        if self._destination is None:
+            return False
+        send, to = self._destination
+        send(data, to)
+        return True
+
+
+class _DemultiplexingSocket(StunProtocol):
+    """A UDP socket that demultiplexes SRTP, DTLS and STUN by the first byte (RFC 7983)."""
+
+    def __init__(self, ice: IceTransport) -> None:
+        super().__init__(ice)
+        self._ice = ice
+
+    def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
+        """Dispatch one datagram; must not raise."""
+        if isinstance(data, str) or len(data) < 2 or self._ice.drops_received:
+            return
+        first = data[0]
+        if 127 < first < 192:
+            if self._ice.is_source(addr[:2]):
+                self._ice.receive_srtp(data)
+        elif 19 < first < 64:
+            if self._ice.is_source(addr[:2]):
+                for record in dtls_records(data):
+                    self._ice.data_received(record, COMPONENT)
+        elif first < 4:
+            try:
+                super().datagram_received(data, addr)
+            except Exception:
+                log.debug("aioice failed on a STUN message", exc_info=True)
+
+
+def dtls_records(datagram: bytes) -> Iterator[bytes]:
+    """Yield the DTLS records of a datagram, except oversized ones, up to the first malformed one.
+
+    aiortc reads one record per datagram, and would keep the others.
+    """
+    at = 0
+    while at < len(datagram):
+        first = datagram[at]
+        if 31 < first < 64:  # DTLS 1.3, encrypted (RFC 9147, 4)
+            header = 2 + bool(first & 0x08) + 2 * bool(first & 0x04)
+            has_length = first & 0x04
+        else:
+            header, has_length = 13, 1
+        if at + header > len(datagram):
+            return
+        length = int.from_bytes(datagram[at + header - 2 : at + header], "big") if has_length else len(datagram)
+        end = min(at + header + length, len(datagram)) if not has_length else at + header + length
+        if end > len(datagram):
+            return
+        is_data = first == APPLICATION_DATA or first > 31
+        if end - at <= (MAX_DATA_RECORD if is_data else MAX_RECORD):
+            yield datagram[at:end]
+        at = end
+
+
+def _machine_addresses() -> tuple[str, ...]:
+    return tuple(get_host_addresses(use_ipv4=True, use_ipv6=True)) or ("127.0.0.1",)
+
+
+def binding_problem(settings: InprocessSettings) -> str:
+    """Return the reason why no address can be bound, in one sentence; empty if one can be bound."""
+    try:
+        addresses = settings.addresses or _machine_addresses()
+    except OSError:
+        addresses = ()
+    if _can_bind_any(addresses, settings):
+        return ""
+    if not _can_bind_any(("127.0.0.1", "::1"), InprocessSettings()):
+        return "no UDP socket can be opened"
+    if _can_bind_any(addresses, InprocessSettings()):
+        return "no UDP port from mcu.inprocess.port_min to mcu.inprocess.port_max is free"
+    if settings.addresses:
+        return "mcu.inprocess.address is not an address of this machine"
+    return "this machine has no address that could be bound; set mcu.inprocess.address"
+
+
+def _can_bind_any(addresses: tuple[str, ...], settings: InprocessSettings) -> bool:
+    for address in addresses:
+        bound = _bind(address, settings)
+        if bound is not None:
+            bound.close()
+            return True
+    return False
+
+
+def _bind(address: str, settings: InprocessSettings) -> socket.socket | None:
+    """Return a socket on a free port of the range; ``None`` if no port is free or the address is not this machine's."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    if settings.port_min == 0:
+        ports = [0]
+    else:
+        ports = list(range(settings.port_min, settings.port_max + 1))
+        random.shuffle(ports)
+    try:
+        bound = socket.socket(family, socket.SOCK_DGRAM)
+    except OSError as error:
+        log.debug("a UDP socket could not be opened: %s", error.strerror)
+        return None
+    bound.setblocking(False)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+    for port in ports:
+        try:
+            bound.bind((address, port))
+        except OSError as error:
+            log.debug("a UDP port is not free: %s", error.strerror)
+        else:
+            return bound
+    bound.close()
+    return None
