@@ -11,7 +11,7 @@ PACKAGES_FULL := $(PACKAGES) firefox-esr iproute2 nginx-light
 help:
 	@echo "make demo [PORT=8080]  a call page on this machine, without Janus or Nextcloud"
 	@echo "make test              lint, types, quick tests and a real call through each SFU"
-	@echo "make test-full         the slow tests: browsers, interoperability, set-up, packaging, long runs, Janus 1.4"
+	@echo "make test-full         the slow tests: browsers, interoperability, attacks, set-up, packaging, long runs, Janus 1.4"
 	@echo "make soak              tests too long for continuous integration; docs/soak.md has results"
 	@echo "make compare           the recorded conversations also on the Go server (PORTUNUS_COMPARE_SERVER names its binary)"
 	@echo "make bench             the cost of a message, as a multiple of a minimum that the same run measures"

@@ -1,8 +1,12 @@
 """The bystanders of an attack, in a process of their own: a pair and a room of ten that keep exchanging messages.
 
-``python -m tests.abuse.bystanders GATEWAY BACKEND`` reads one line of JSON from standard input, the tickets by user
+``python -m tests.abuse.bystanders GATEWAY PID BACKEND`` reads one line of JSON from standard input, the tickets by user
 name, prints ``ready`` when all clients are in their rooms, and at the next line, or the end of the input, one line of
-JSON with an ``Experience``.
+JSON with an ``Experience``. ``PID`` is the gateway's process.
+
+A delay has two parts: that of the gateway, and the time for which the machine ran other programs although the gateway
+or this process was ready to run. The kernel counts the latter, so a busy machine cannot fail a test and an idle one
+excuses nothing.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import sys
 import time
 from contextlib import AsyncExitStack
@@ -21,7 +26,7 @@ PAIR = ("anna", "ben")
 TEN = tuple(f"member-{number}" for number in range(10))
 PERIOD = 0.02  # seconds between two messages of the pair
 ROOM_PERIOD = 0.1  # seconds between two messages to the room of ten
-LAST_WAIT = 5.0  # seconds that the last messages may take to arrive
+LAST_WAIT = 20.0  # seconds that the last messages may take to arrive
 
 
 @dataclass
@@ -30,28 +35,48 @@ class Experience:
 
     sent: int = 0
     lost: int = 0
-    worst: float = 0.0
+    worst: float = 0.0  # including what the machine caused
+    own: float = 0.0  # the longest delay that the gateway caused
     room_sent: int = 0
     room_lost: int = 0  # over all receivers
-    room_worst: float = 0.0
+    room_own: float = 0.0
     closed: int = 0  # connections that ended
-    stalled: float = 0.0  # longest delay of the bystanders' own event loop in seconds: the machine is busy
+
+
+class Machine:
+    """Counts the time for which the machine did not run two processes although they were ready to run."""
+
+    def __init__(self, gateway: int) -> None:
+        self._processes = [os.open(f"/proc/{process}/schedstat", os.O_RDONLY) for process in (gateway, os.getpid())]
+        self._stat = os.open("/proc/stat", os.O_RDONLY)
+        self._tick = 1 / os.sysconf("SC_CLK_TCK")
+
+    def withheld(self) -> float:
+        """Return seconds: time on the run queue of both processes, and time that the hypervisor gave to others."""
+        waited = sum(int(os.pread(file, 100, 0).split()[1]) for file in self._processes)
+        stolen = int(os.pread(self._stat, 200, 0).split(None, 9)[8])
+        return waited / 1e9 + stolen * self._tick
 
 
 class Receiver:
-    """The numbered messages that one client has received, and their longest delay."""
+    """The numbered messages that one client has received, and their longest delay: in all, and by the gateway."""
 
-    def __init__(self, client: TalkClient) -> None:
+    def __init__(self, client: TalkClient, machine: Machine) -> None:
         self.numbers: list[int] = []
         self.worst = 0.0
+        self.own = 0.0
         self._client = client
+        self._machine = machine
         client.on_message = self._received
 
     def _received(self, message: Json) -> None:
         data = message.get("message", {}).get("data")
         if message["type"] == "message" and isinstance(data, dict) and "number" in data:
             self.numbers.append(data["number"])
-            self.worst = max(self.worst, time.monotonic() - data["at"])
+            delay = time.monotonic() - data["at"]
+            self.worst = max(self.worst, delay)
+            if delay > self.own:
+                self.own = max(self.own, delay - (self._machine.withheld() - data["withheld"]))
         self._client.messages.clear()
 
     def lost(self, sent: int) -> int:
@@ -59,24 +84,16 @@ class Receiver:
         return 0 if self.numbers == list(range(sent)) else max(sent - len(set(self.numbers)), 1)
 
 
-async def measure_stalls(stalls: list[float]) -> None:
-    """Keep the longest delay of this process's event loop in ``stalls[0]``."""
-    while True:
-        before = time.monotonic()
-        await asyncio.sleep(0.01)
-        stalls[0] = max(stalls[0], time.monotonic() - before - 0.01)
-
-
-async def keep_sending(client: TalkClient, period: float, sent: list[int]) -> None:
+async def keep_sending(client: TalkClient, period: float, sent: list[int], machine: Machine) -> None:
     """Send numbered messages to the room, with the time at which each is sent, until cancelled."""
     while True:
-        data = {"type": "number", "number": len(sent), "at": time.monotonic()}
+        data = {"type": "number", "number": len(sent), "at": time.monotonic(), "withheld": machine.withheld()}
         await client.send({"type": "message", "message": {"recipient": {"type": "room"}, "data": data}})
         sent.append(len(sent))
         await asyncio.sleep(period)
 
 
-async def watch(gateway: str, backend: str, tickets: Json, until: asyncio.Future[None]) -> Experience:
+async def watch(gateway: str, machine: Machine, backend: str, tickets: Json, until: asyncio.Future[None]) -> Experience:
     """Run all clients until the future is done, and return their experience."""
     async with AsyncExitStack() as stack:
         clients = {}
@@ -84,15 +101,13 @@ async def watch(gateway: str, backend: str, tickets: Json, until: asyncio.Future
             client = clients[name] = await stack.enter_async_context(TalkClient(gateway, backend))
             await client.hello(tickets[name])
             await client.join("pair" if name in PAIR else "ten", f"nc-{name}")
-        ben = Receiver(clients["ben"])
-        room = [Receiver(clients[name]) for name in TEN[1:]]
+        ben = Receiver(clients["ben"], machine)
+        room = [Receiver(clients[name], machine) for name in TEN[1:]]
         sent: list[int] = []
         room_sent: list[int] = []
-        stalls = [0.0]
         sending = [
-            asyncio.create_task(measure_stalls(stalls)),
-            asyncio.create_task(keep_sending(clients["anna"], PERIOD, sent)),
-            asyncio.create_task(keep_sending(clients[TEN[0]], ROOM_PERIOD, room_sent)),
+            asyncio.create_task(keep_sending(clients["anna"], PERIOD, sent, machine)),
+            asyncio.create_task(keep_sending(clients[TEN[0]], ROOM_PERIOD, room_sent, machine)),
         ]
         print("ready", flush=True)  # noqa: T201 - the answer to the parent process
         await asyncio.wait([until, *sending], return_when=asyncio.FIRST_COMPLETED)
@@ -107,15 +122,15 @@ async def watch(gateway: str, backend: str, tickets: Json, until: asyncio.Future
             sent=len(sent),
             lost=ben.lost(len(sent)),
             worst=ben.worst,
+            own=ben.own,
             room_sent=len(room_sent),
             room_lost=sum(receiver.lost(len(room_sent)) for receiver in room),
-            room_worst=max(receiver.worst for receiver in room),
-            stalled=stalls[0],
+            room_own=max(receiver.own for receiver in room),
             closed=sum(client.close_code is not None for client in clients.values()),
         )
 
 
-async def main(gateway: str, backend: str) -> None:
+async def main(gateway: str, process: str, backend: str) -> None:
     """Run the bystanders for the parent process, over standard input and output."""
     loop = asyncio.get_running_loop()
     lines = asyncio.StreamReader()
@@ -128,7 +143,7 @@ async def main(gateway: str, backend: str) -> None:
         until.set_result(None)
 
     waiting = asyncio.create_task(wait_for_line())
-    experience = await watch(gateway, backend, tickets, until)
+    experience = await watch(gateway, Machine(int(process)), backend, tickets, until)
     waiting.cancel()
     print(json.dumps(asdict(experience)), flush=True)  # noqa: T201 - the answer to the parent process
 

@@ -15,7 +15,7 @@ import pytest
 from tests.abuse.scene import Scene, running
 from tests.gateway.edge.raw_client import RawClient, masked
 
-pytestmark = pytest.mark.soak
+pytestmark = pytest.mark.full
 
 DURATION = 4.0  # seconds of an attack
 
@@ -32,7 +32,7 @@ async def repeated(scene: Scene, attack: Attack) -> None:
 
 async def connect_and_send_junk(scene: Scene) -> None:
     """Open a connection, and send invalid messages until it is closed."""
-    async with await RawClient.connect(scene.address) as client:
+    async with await scene.connect() as client:
         client.writer.write(masked("{") * 200)
         await client.wait_closed()
 
@@ -62,7 +62,7 @@ async def post_junk(scene: Scene) -> None:
 
 async def resume_junk(scene: Scene) -> None:
     """Open a connection and guess resume ids."""
-    async with await RawClient.connect(scene.address) as client:
+    async with await scene.connect() as client:
         hello = {"type": "hello", "hello": {"version": "1.0", "resumeid": "A" * 48}}
         client.writer.write(masked(json.dumps(hello)) * 100)
         await client.wait_closed()

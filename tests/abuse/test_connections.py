@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.abuse.scene import running
-from tests.gateway.edge.raw_client import RawClient
 
-pytestmark = pytest.mark.soak
+pytestmark = pytest.mark.full
 
 CONNECTIONS = 4000
-SOON = 1.0  # seconds
 
 
 async def test_thousands_of_connections_without_a_request(tmp_path: Path) -> None:
     async with running(tmp_path) as scene, scene.undisturbed(memory=48 << 20):
         silent = [await asyncio.open_connection(*scene.address) for _ in range(CONNECTIONS)]
-        started = time.monotonic()
-        async with await RawClient.connect(scene.address) as client:
+        async with await scene.connect() as client:
             assert (await client.receive())["type"] == "welcome"
-        assert time.monotonic() - started < SOON
         assert await scene.met("idle_connections_per_address") >= CONNECTIONS - 600
         for _, writer in silent:
             writer.transport.abort()

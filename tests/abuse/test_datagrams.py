@@ -12,7 +12,7 @@ import pytest
 from tests.abuse.scene import running
 from tests.sdp.recorded import BY_ID
 
-pytestmark = pytest.mark.soak
+pytestmark = pytest.mark.full
 
 INPROCESS = '[mcu]\ntype = "inprocess"\n[mcu.inprocess]\naddress = "127.0.0.1"\n'
 DATAGRAM = bytes([22, 0xFE, 0xFD]) + bytes(8) + (1187).to_bytes(2, "big") + bytes(1187)  # a DTLS handshake record

@@ -14,7 +14,7 @@ import pytest
 from tests.abuse.scene import Scene, running
 from tests.gateway.edge.raw_client import TEXT
 
-pytestmark = pytest.mark.soak
+pytestmark = pytest.mark.full
 
 SIZE = 64_000  # bytes of JSON, near the limit of a message
 OFFERS = 250  # more than the burst of a session

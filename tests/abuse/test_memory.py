@@ -11,7 +11,7 @@ from gateway.core.acknowledged import FEATURE
 from gateway.tools.talk_client import RequestRefused, TalkClient
 from tests.abuse.scene import running
 
-pytestmark = pytest.mark.soak
+pytestmark = pytest.mark.full
 
 SESSIONS = 134
 LONGEST = [f"feature-{number:02}".ljust(64, "x") for number in range(63)] + [FEATURE]  # the most that limits permit

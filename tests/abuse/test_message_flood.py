@@ -11,7 +11,7 @@ import pytest
 from tests.abuse.scene import Scene, running
 from tests.gateway.edge.raw_client import masked
 
-pytestmark = pytest.mark.soak
+pytestmark = pytest.mark.full
 
 
 @pytest.mark.parametrize("attackers", [1, 20])

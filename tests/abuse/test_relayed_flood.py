@@ -13,7 +13,7 @@ import pytest
 from tests.abuse.scene import running
 from tests.gateway.edge.raw_client import RawClient, masked
 
-pytestmark = pytest.mark.soak
+pytestmark = pytest.mark.full
 
 DURATION = 8.0  # seconds
 READ_RATE = 2_500_000  # bytes per second of a slow reader

@@ -14,7 +14,7 @@ from typing import Any, Self
 Json = dict[str, Any]
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
-WAIT_TIMEOUT = 5.0  # seconds until a wait times out
+WAIT_TIMEOUT = 5.0  # seconds until a wait times out, by default
 
 
 def masked(payload: bytes | str, opcode: int = TEXT, *, final: bool = True, reserved: int = 0) -> bytes:
@@ -51,7 +51,8 @@ def upgrade(path: str = "/spreed", **headers: str | None) -> bytes:
 class RawClient:
     """One connection; ``head`` is the head of the server's answer to the upgrade."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, patience: float) -> None:
+        self._patience = patience  # seconds until a wait times out
         self._reader = reader
         self.writer = writer
         self.head = ""
@@ -65,6 +66,7 @@ class RawClient:
         early: bytes = b"",
         later: bytes = b"",
         receive_buffer: int = 0,
+        patience: float = WAIT_TIMEOUT,
         tls: ssl.SSLContext | None = None,
         sock: socket.socket | None = None,
     ) -> Self:
@@ -84,11 +86,11 @@ class RawClient:
             ssl=tls,
             server_hostname=None if tls is None else address[0],
         )
-        client = cls(reader, writer)
+        client = cls(reader, writer, patience)
         writer.write(upgrade() + early)
         if later:
             writer.write(later)
-        async with asyncio.timeout(WAIT_TIMEOUT):
+        async with asyncio.timeout(patience):
             client.head = (await reader.readuntil(b"\r\n\r\n")).decode()
         return client
 
@@ -108,7 +110,7 @@ class RawClient:
         Raises:
             asyncio.IncompleteReadError: the connection has ended.
         """
-        async with asyncio.timeout(WAIT_TIMEOUT):
+        async with asyncio.timeout(self._patience):
             first, second = await self._reader.readexactly(2)
             length = second & 0x7F
             if length == 126:
