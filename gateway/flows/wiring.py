@@ -12,6 +12,7 @@ from gateway.flows.internal.dialout import Dialouts
 from gateway.flows.internal.requests import InternalRequests
 from gateway.flows.internal.virtual_sessions import VirtualSessions
 from gateway.flows.media.signaling import MediaSignaling
+from gateway.flows.postponed import postponing
 from gateway.flows.rooms.events import RoomEvents
 from gateway.flows.rooms.membership import RoomMembership
 from gateway.flows.rooms.relay import Relay
@@ -43,9 +44,9 @@ class Flows:
             HelloRequests(services, events),
             self.session_closer,
             {
-                "message": traffic.waiting(relay.message),
-                "control": traffic.waiting(relay.control),
-                "transient": traffic.waiting(self.transient.update),
+                "message": postponing(relay.message),
+                "control": postponing(relay.control),
+                "transient": postponing(self.transient.update),
                 "room": RoomMembership(services, events, self.session_closer).handle,
                 "internal": InternalRequests(services, events, self.media, virtual_sessions, self.dialouts).handle,
             },

@@ -13,6 +13,7 @@ from gateway.core.ids import SessionId
 from gateway.core.limits import exceeds
 from gateway.core.session import Session
 from gateway.core.virtual import VirtualSession
+from gateway.flows.media.description_turns import DescriptionTurns
 from gateway.flows.media.quality import QualityController
 from gateway.flows.media.registry import StreamRegistry
 from gateway.flows.media.session_stream import MediaContext, MediaRequest, stream_key
@@ -33,6 +34,7 @@ class MediaSignaling:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._quality = QualityController(services)
+        self._description_turns = DescriptionTurns()
         sfu = SfuAccess(services.mcu, services.clock)
         self._streams = StreamRegistry(MediaContext(services, sfu, self._quality))
 
@@ -103,8 +105,11 @@ class MediaSignaling:
 
         Raises:
             ProtocolError: the message is malformed; ``too_many_requests``, the session sends too many descriptions.
+            Postponed: the message has to be handled again later.
         """
         limits, size = self._services.settings.limits, description_size(message)
+        if size:
+            self._description_turns.take(session.id, size)
         rate, burst = limits.description_bytes_per_second, limits.description_bytes_burst
         if size and not session.description_bucket.take(size, rate, burst, self._services.clock()):
             self._services.count_excess("description_bytes_per_second")
@@ -116,6 +121,7 @@ class MediaSignaling:
 
         Raises:
             ProtocolError: the message is malformed, or cannot be carried out.
+            Postponed: the message has to be handled again later.
         """
         request = MediaRequest(session, message, request_id, self.check(session, message))
         self._services.counters.mcu_messages[str(message.type)] += 1

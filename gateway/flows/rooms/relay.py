@@ -48,7 +48,7 @@ class Relay:
 
         Raises:
             ProtocolError: the message, or its ``data`` (5.2), is malformed.
-            RecipientsBusy: the message has to be handled again later.
+            Postponed: the message has to be handled again later.
         """
         type, recipient, data = addressed(message.message)
         if type == "session":
@@ -67,7 +67,7 @@ class Relay:
 
         Raises:
             ProtocolError: the message is malformed.
-            RecipientsBusy: the message has to be handled again later.
+            Postponed: the message has to be handled again later.
         """
         type, recipient, data = addressed(message.control)
         if not session.may(CONTROL):

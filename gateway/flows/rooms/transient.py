@@ -42,7 +42,7 @@ class TransientRequests:
 
         Raises:
             ProtocolError: nothing has changed.
-            RecipientsBusy: nothing has changed; the message has to be handled again later.
+            Postponed: nothing has changed; the message has to be handled again later.
         """
         body = structure.transient(message.transient)
         room = self._hub.room_of(session)

@@ -1,0 +1,70 @@
+"""Shares each turn of the event loop among the descriptions that clients send.
+
+Source: docs/operations.md, "Limits". Reading a long description takes about 20 ms. Each turn of the loop reads
+descriptions of ``TURN_BYTES`` at most, or one longer description; the others wait, first come, first served. So the
+messages of all other clients are handled in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from gateway.core.ids import SessionId
+from gateway.flows.postponed import Postponed
+
+TURN_BYTES = 16_384  # of descriptions that are read at once, about 5 ms
+
+
+class DescriptionsBusy(Postponed):
+    """Other descriptions are read in this turn of the event loop."""
+
+    def __init__(self, turn: asyncio.Future[None]) -> None:
+        super().__init__()
+        self._turn = turn
+
+    async def wait(self) -> None:
+        """See ``Postponed.wait``."""
+        await self._turn
+
+
+class DescriptionTurns:
+    """Counts the bytes of descriptions in this turn of the event loop."""
+
+    def __init__(self) -> None:
+        self._left = TURN_BYTES
+        self._waiting: deque[tuple[SessionId, asyncio.Future[None]]] = deque()
+        self._chosen: SessionId | None = None  # the session that has waited longest: the next description is its own
+        self._scheduled = False
+
+    def take(self, session: SessionId, size: int) -> None:
+        """Begin to read a description of ``size`` bytes; a session has one at a time.
+
+        Raises:
+            DescriptionsBusy: it has to wait.
+        """
+        if session == self._chosen:
+            self._chosen = None
+        elif self._left <= 0 or self._waiting or self._chosen is not None:
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting.append((session, turn))
+            self._schedule()
+            raise DescriptionsBusy(turn)
+        self._left -= size
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._scheduled = False
+        self._left, self._chosen = TURN_BYTES, None
+        while self._waiting and self._chosen is None:
+            session, turn = self._waiting.popleft()
+            if not turn.done():  # else its task was cancelled
+                turn.set_result(None)
+                self._chosen = session
+        if self._chosen is not None:
+            self._schedule()
