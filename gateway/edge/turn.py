@@ -70,12 +70,9 @@ class TurnCredentials:
         if not settings.api_key:
             return _refuse(403, _NOT_ALLOWED)
         caller = HttpCaller(request, self._proxies.real_ip(request))
-        if self._throttling.blocks(
-            caller.address, ThrottledAction.TURN_KEY
-        ):  # also with a right key: it may be guessed
-            return _refuse(429, "Too many requests")
         if not hmac.compare_digest(key.encode(), settings.api_key.encode()):
-            await self._throttling.failed(caller, ThrottledAction.TURN_KEY)
+            if await self._throttling.failed(caller, ThrottledAction.TURN_KEY):
+                return _refuse(429, "Too many requests")
             return _refuse(403, _NOT_ALLOWED)
         if not settings.servers:
             return _refuse(404, "No TURN servers available.")

@@ -1,6 +1,6 @@
 """Throttling of attempts to guess a secret: failures are answered late, and too many of them block an address.
 
-Source: reference 14.1.
+Source: reference 14.1. Only failures are throttled: others behind the address of an attacker have the right secret.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from gateway.core.throttle import Address, Throttle, ThrottledAction
+from gateway.core.throttle import MAX_DELAY, Address, Throttle, ThrottledAction
 from gateway.flows.ports import FlowCounters
 from gateway.wire.errors import Code, ProtocolError
 
@@ -25,7 +25,7 @@ class Caller(Protocol):
 
 
 class Throttling:
-    """Call ``check`` before a secret is checked, and await ``failed`` after a wrong secret."""
+    """Await ``refuse`` or ``failed`` after a wrong secret."""
 
     def __init__(self, clock: Callable[[], float], counters: FlowCounters) -> None:
         self._throttle = Throttle()
@@ -39,20 +39,26 @@ class Throttling:
         self._counters.throttle_bruteforce[action.value] += 1
         return True
 
-    def check(self, caller: Caller, action: ThrottledAction) -> None:
-        """Refuse an attempt of a blocked address.
+    async def refuse(self, caller: Caller, action: ThrottledAction) -> None:
+        """Await ``failed`` for a client, and raise the error of a blocked address.
 
         Raises:
-            ProtocolError: ``too_many_requests``.
+            ProtocolError: ``too_many_requests``, the address is blocked.
         """
-        if self.blocks(caller.address, action):
+        if await self.failed(caller, action):
             raise ProtocolError(Code.TOO_MANY_REQUESTS.error())
 
-    async def failed(self, caller: Caller, action: ThrottledAction) -> None:
-        """Count a failure, and return after the delay for the answer or as soon as the caller has disconnected."""
-        delay = self._throttle.failed(caller.address, action, self._clock())
-        self._counters.throttle_delayed[action.value, round(delay * 1000)] += 1
+    async def failed(self, caller: Caller, action: ThrottledAction) -> bool:
+        """Count a failure, and return after the delay for the answer or as soon as the caller has disconnected.
+
+        Return whether the address is blocked; such a failure is not counted.
+        """
+        blocked, delay = self.blocks(caller.address, action), MAX_DELAY
+        if not blocked:
+            delay = self._throttle.failed(caller.address, action, self._clock())
+            self._counters.throttle_delayed[action.value, round(delay * 1000)] += 1
         await caller.wait_until_gone(delay)
+        return blocked
 
     def clear(self, action: ThrottledAction) -> None:
         """Remove all failures of an action, because its secret was changed."""

@@ -155,9 +155,8 @@ class RoomsApi:
     async def _refuse(self, request: web.Request, caller: HttpCaller) -> web.Response:
         """Refuse a request that no configured secret has signed, after a delay that grows each time (rows 6 to 9)."""
         self._log_failure(request)
-        if self._throttling.blocks(caller.address, ThrottledAction.ROOM_AUTH):
+        if await self._throttling.failed(caller, ThrottledAction.ROOM_AUTH):
             return _text(429, "Too many requests")
-        await self._throttling.failed(caller, ThrottledAction.ROOM_AUTH)
         return _text(403, _NOT_ALLOWED)
 
     def _log_failure(self, request: web.Request) -> None:

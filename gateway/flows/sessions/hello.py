@@ -122,7 +122,7 @@ class HelloRequests:
 
         Raises:
             ForgedResumeId: await ``refuse_forged`` before the error is sent.
-            ProtocolError: no such session, or too many forged ids from this address.
+            ProtocolError: no such session.
         """
         check_version(hello)
         services, resume_id = self._services, hello.resumeid or ""
@@ -131,7 +131,6 @@ class HelloRequests:
             services.counters.resume_failed_total += 1
             if has_form_of_an_id(resume_id) and not services.hub.resembles_an_id(resume_id):
                 raise ProtocolError(Code.NO_SUCH_SESSION.error())
-            services.throttling.check(client, ThrottledAction.HELLO_RESUME)
             raise ForgedResumeId(Code.NO_SUCH_SESSION.error())
         _acknowledge(session, hello)
         services.counters.resumed_total[session.backend.id, session.client_type.value] += 1
@@ -153,9 +152,10 @@ class HelloRequests:
         """Count a forged resume id, and raise the error after the delay that follows from the count (14.1).
 
         Raises:
-            ForgedResumeId: always.
+            ForgedResumeId: the id is wrong.
+            ProtocolError: ``too_many_requests``, so were many others from this address.
         """
-        await self._services.throttling.failed(client, ThrottledAction.HELLO_RESUME)
+        await self._services.throttling.refuse(client, ThrottledAction.HELLO_RESUME)
         raise error
 
     def check_repeated(self, session: Session, message: ClientMessage) -> None:
@@ -230,13 +230,12 @@ class HelloRequests:
         services = self._services
         if not services.settings.internal_secret:
             raise ProtocolError(Code.INVALID_CLIENT_TYPE.error())
-        services.throttling.check(client, ThrottledAction.HELLO_INTERNAL)
         found = services.backends.find_with_base_url(proof.url)
         signed = checksum.verify(services.settings.internal_secret, proof.random, proof.checksum, b"")
         valid = signed and len(proof.random.encode()) >= INTERNAL_RANDOM
         if valid and found is not None:
             return found
-        await services.throttling.failed(client, ThrottledAction.HELLO_INTERNAL)
+        await services.throttling.refuse(client, ThrottledAction.HELLO_INTERNAL)
         raise ProtocolError((Code.INVALID_BACKEND if valid else Code.INVALID_TOKEN).error())
 
     async def _verify_token(self, url: str, token: TokenCredentials) -> tuple[str, Raw]:

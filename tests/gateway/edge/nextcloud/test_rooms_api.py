@@ -20,6 +20,7 @@ from gateway.edge.http import caller
 from gateway.edge.http.address import TrustedProxies
 from gateway.edge.http.body import BodyReader
 from gateway.edge.nextcloud.rooms_api import WITHOUT_URL, RoomsApi
+from gateway.flows import throttling
 from gateway.flows.backend.requests import MalformedRequest
 from gateway.flows.internal.dialout_replies import DialoutReply
 from gateway.flows.throttling import Caller, Throttling
@@ -43,10 +44,11 @@ class ObservedThrottling(Throttling):
         super().__init__(clock, counters)
         self.began, self.ended = asyncio.Event(), asyncio.Event()
 
-    async def failed(self, caller: Caller, action: ThrottledAction) -> None:
+    async def failed(self, caller: Caller, action: ThrottledAction) -> bool:
         self.began.set()
-        await super().failed(caller, action)
+        blocked = await super().failed(caller, action)
         self.ended.set()
+        return blocked
 
 
 class RoomsApiServer:
@@ -382,19 +384,25 @@ async def test_wrong_checksum_is_answered_late(gateway: RoomsApiServer) -> None:
 # reference 14.1-d
 @pytest.mark.parametrize("backend", [None, "https://unknown/"])
 async def test_address_with_ten_failures_is_refused_with_429_unless_its_signature_is_correct(
-    gateway: RoomsApiServer, backend: str | None
+    gateway: RoomsApiServer, backend: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(throttling, "MAX_DELAY", 0.3)
     await fail(gateway, 10, "192.0.2.1")
     wrong: dict[str, Any] = {"X_Real_IP": "192.0.2.1", "Spreed_Signaling_Checksum": WRONG}
     if backend is not None:
         wrong["Spreed_Signaling_Backend"] = backend
+    started = asyncio.get_running_loop().time()
     assert await gateway.post(**wrong) == (429, b"Too many requests\n")
+    assert asyncio.get_running_loop().time() - started >= 0.3
     assert await gateway.post(X_Real_IP="192.0.2.1") == (200, b"{}")
     assert gateway.counters.throttle_bruteforce == {"BackendRoomAuth": 1}
 
 
 # reference 1.4-b
-async def test_block_applies_after_the_header_checks_and_to_wrong_signatures_only(gateway: RoomsApiServer) -> None:
+async def test_block_applies_after_the_header_checks_and_to_wrong_signatures_only(
+    gateway: RoomsApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(throttling, "MAX_DELAY", 0.1)
     await fail(gateway, 10)
     assert await gateway.post(Content_Type="text/plain") == TYPE
     assert await gateway.post(Spreed_Signaling_Random="") == AUTH
@@ -404,9 +412,10 @@ async def test_block_applies_after_the_header_checks_and_to_wrong_signatures_onl
 
 # reference 1.4-i
 async def test_refusals_are_logged_once_a_minute_for_each_cause(
-    gateway: RoomsApiServer, caplog: pytest.LogCaptureFixture
+    gateway: RoomsApiServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO, "portunus")
+    monkeypatch.setattr(throttling, "MAX_DELAY", 0.0)
     await fail(gateway, 10)
     for seconds in (0.0, 1.0, 2.0, 61.0):
         gateway.now = seconds
