@@ -1,15 +1,19 @@
 """A fake Nextcloud with Talk's backend API: a real HTTP server for tests and experiments.
 
-Source: reference 3.2, 3.3, 3.7, 3.8, 4.1, 4.5, 6; signaling API, Backend requests.
+Source: reference 3.2, 3.3, 3.7, 3.8, 4.1, 4.5, 6; signaling API, Backend requests. It answers as Nextcloud 32 with
+Talk 22 does; ``NextcloudRoom`` makes a room answer otherwise.
 
 It checks the gateway's checksums, answers joins, records every request, issues tickets (hello 1.0) and tokens (hello
-2.0), and sends signed rooms API requests. Its answers can be changed at any time::
+2.0), and sends signed rooms API requests. ``talk`` has its conversations, and the actions of their members::
 
     async with FakeNextcloud() as cloud:
-        cloud.rooms["r1"] = NextcloudRoom(permissions=["publish-media"])
         ... start a gateway with cloud.backend() ...
+        cloud.gateway = "http://127.0.0.1:8080"
+        session = cloud.talk.open("r1", "alice")
+        ... let alice join r1 with this session id ...
+        await cloud.talk.set_in_call("r1", session, 7)
         await cloud.wait_for(lambda request: request.type == "room")
-        await cloud.send("http://127.0.0.1:8080", "r1", {"type": "message", "message": {"data": {"x": 1}}})
+        await cloud.send(cloud.gateway, "r1", {"type": "message", "message": {"data": {"x": 1}}})
 """
 
 from __future__ import annotations
@@ -22,32 +26,21 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
-from urllib.parse import quote
 
-import aiohttp
 import jwt
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from yarl import URL
 
 from gateway.core.limits import Backend
+from gateway.tools.fake_talk import FakeTalk
+from gateway.tools.talk_answers import NextcloudRoom, TalkAnswers, error
+from gateway.tools.talk_notifier import Answer, TalkNotifier
+from gateway.tools.talk_requests import php_json
+from gateway.tools.talk_rooms import Json
 from gateway.wire import checksum
 
 WAIT_TIMEOUT = 5.0  # seconds that ``wait_for`` waits
-
-Json = dict[str, Any]
-
-
-@dataclass(slots=True)
-class NextcloudRoom:
-    """The answer to joins of a room; ``error`` (an error object) refuses joins, and leaves if ``refuses_leaves``."""
-
-    properties: Any = None
-    permissions: list[str] | None = None
-    session: Json | None = None  # {"userid": …} names a guest
-    error: Json | None = None
-    refuses_leaves: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +88,7 @@ class FakeNextcloud:
 
     ``hook`` is called with each request and may return the answer: a protocol object (``{"type": …}``, which is wrapped
     in an OCS document), or a whole response, for malformed answers and redirects. All answers wait for ``gate``.
+    ``gateway`` is the URL of the gateway to which ``talk`` sends requests; without it none are sent.
     """
 
     def __init__(self, secret: str = "", algorithm: str = "EdDSA", prefix: str = "/") -> None:
@@ -105,14 +99,16 @@ class FakeNextcloud:
         self.signaling: Json = {"hello-v2-token-key": self.key.published}  # ``config.signaling``
         self.cache_control = "max-age=3600"
         self.rooms: dict[str, NextcloudRoom] = {}
-        self.refuse_unknown_rooms = False
+        self.gateway = ""
+        self.notifier = TalkNotifier()
+        self.talk = FakeTalk(time.time, self._post, lambda: self.notifier.changes_only)
         self.hook: Hook | None = None
         self.gate: asyncio.Event | None = None
         self.requests: list[RecordedRequest] = []
         self._tickets: dict[str, str] = {}
+        self._answers = TalkAnswers(self.talk, self.rooms, self._tickets)
         self._recorded = asyncio.Event()
         self._runner: web.AppRunner | None = None
-        self._client: aiohttp.ClientSession | None = None
         self._port = 0
 
     async def __aenter__(self) -> Self:
@@ -131,13 +127,11 @@ class FakeNextcloud:
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port).start()
         self._port = self._runner.addresses[0][1]
-        self._client = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10))
 
     async def close(self) -> None:
         """Stop listening. Idempotent."""
-        runner, client, self._runner, self._client = self._runner, self._client, None, None
-        if client is not None:
-            await client.close()
+        runner, self._runner = self._runner, None
+        await self.notifier.close()
         if runner is not None:
             await runner.cleanup()
 
@@ -145,6 +139,15 @@ class FakeNextcloud:
     def url(self) -> str:
         """The base URL, ending with a slash."""
         return f"http://127.0.0.1:{self._port}{self.prefix}"
+
+    @property
+    def refuse_unknown_rooms(self) -> bool:
+        """Whether a room must exist before it is joined; otherwise a join creates it."""
+        return self.talk.rooms.refuse_unknown
+
+    @refuse_unknown_rooms.setter
+    def refuse_unknown_rooms(self, value: bool) -> None:
+        self.talk.rooms.refuse_unknown = value
 
     def backend(self, id: str = "cloud", **settings: Any) -> Backend:
         """Return the backend for the gateway's configuration."""
@@ -190,20 +193,18 @@ class FakeNextcloud:
 
         ``headers`` replace headers of the request; an empty value removes the header.
         """
-        if self._client is None:
+        if self._runner is None:
             raise RuntimeError("start() first")
-        body = request if isinstance(request, bytes) else json.dumps(request).encode()
-        random = secrets.token_hex(32)
-        given = {
-            "Content-Type": "application/json",
-            "Spreed-Signaling-Random": random,
-            "Spreed-Signaling-Checksum": checksum.sign(self.secret, random, body),
-            "Spreed-Signaling-Backend": self.url,
-        } | (headers or {})
-        given = {name: value for name, value in given.items() if value}
-        url = f"{gateway.rstrip('/')}/api/v1/room/{quote(roomid, safe='')}"
-        async with self._client.post(URL(url, encoded=True), data=body, headers=given) as response:
-            return response.status, await response.text()
+        answer = await self.notifier.send(
+            gateway, roomid, request, secret=self.secret, backend=self.url, headers=headers
+        )
+        return answer.status, answer.text
+
+    async def _post(self, roomid: str, request: Json) -> Answer | None:
+        """Send a request to the attached gateway as Talk does (see ``TalkNotifier.post``)."""
+        if not self.gateway:
+            return None
+        return await self.notifier.post(self.gateway, roomid, request, secret=self.secret, backend=self.url)
 
     # --- answers
 
@@ -226,13 +227,13 @@ class FakeNextcloud:
         random, given = headers.get("Spreed-Signaling-Random", ""), headers.get("Spreed-Signaling-Checksum", "")
         if len(random) < 32 or not checksum.verify(self.secret, random, given, body):
             await self._record(RecordedRequest("", {}, request.path, dict(headers)))
-            return _ocs(_error("invalid_request", "The request could not be authenticated."))
+            return _ocs(error("invalid_request", "The request could not be authenticated."))
         message = json.loads(body)
         recorded = RecordedRequest(message["type"], message[message["type"]], request.path, dict(headers))
         answer = await self._record(recorded)
         if isinstance(answer, web.StreamResponse):
             return answer
-        return _ocs(self._reply(recorded) if answer is None else answer)
+        return _ocs(await self._answers.reply(recorded.type, recorded.body) if answer is None else answer)
 
     async def _record(self, request: RecordedRequest) -> Json | web.StreamResponse | None:
         """Record a request, and return the answer of ``hook`` once ``gate`` is set."""
@@ -244,50 +245,7 @@ class FakeNextcloud:
             await self.gate.wait()
         return answer
 
-    def _reply(self, request: RecordedRequest) -> Json:
-        body = request.body
-        if request.type == "auth":
-            return self._auth(body.get("params"))
-        if request.type == "room" and body.get("action") != "leave":
-            return self._join(body["roomid"])
-        room = self.rooms.get(body.get("roomid", ""))
-        if request.type == "session":  # Talk does not support this type
-            return _error("unknown_type", "The given type is not supported.")
-        if request.type == "ping":
-            return {"type": "room", "room": {"version": "1.0"}}
-        if room is not None and room.error is not None and not room.refuses_leaves:
-            return {"type": "room", "room": {"version": "1.0", "roomid": body["roomid"]}}
-        return self._join(body["roomid"])  # Talk answers a leave with the whole room, or ``no_such_room``
-
-    def _auth(self, params: Any) -> Json:
-        params = params if isinstance(params, dict) else {}
-        userid = params.get("userid") or ""
-        if params.get("ticket") not in self._tickets or self._tickets[params["ticket"]] != userid:
-            return _error("invalid_ticket", "The given ticket is not valid for this user.")
-        answer: Json = {"version": "1.0"}
-        if userid:
-            answer |= {"userid": userid, "user": {"displayname": userid.title()}}
-        return {"type": "auth", "auth": answer}
-
-    def _join(self, roomid: str) -> Json:
-        room = self.rooms.get(roomid)
-        if room is None:
-            if self.refuse_unknown_rooms:
-                return _error("no_such_room", "The user is not invited to this room.")
-            room = NextcloudRoom(properties={"name": roomid, "type": 2})
-        if room.error is not None:
-            return {"type": "error", "error": room.error}
-        answer = {"version": "1.0", "roomid": roomid, "properties": room.properties}
-        if room.permissions is not None:
-            answer["permissions"] = room.permissions
-        if room.session is not None:
-            answer["session"] = room.session
-        return {"type": "room", "room": answer}
-
-
-def _error(code: str, message: str) -> Json:
-    return {"type": "error", "error": {"code": code, "message": message}}
-
 
 def _ocs(data: Any) -> web.Response:
-    return web.json_response({"ocs": {"meta": {"status": "ok", "statuscode": 200, "message": "OK"}, "data": data}})
+    document = {"ocs": {"meta": {"status": "ok", "statuscode": 200, "message": "OK"}, "data": data}}
+    return web.Response(body=php_json(document), content_type="application/json", charset="utf-8")

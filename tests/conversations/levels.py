@@ -17,7 +17,8 @@ from gateway.app import Gateway
 from gateway.config import Config, HttpSection, InternalSection, McuSection, SessionsSection
 from gateway.core.limits import Limits
 from gateway.flows.ports import NextcloudError
-from gateway.tools.fake_nextcloud import FakeNextcloud, NextcloudRoom, SigningKey
+from gateway.tools.fake_nextcloud import FakeNextcloud, SigningKey
+from gateway.tools.talk_answers import NextcloudRoom
 from gateway.wire.backend import encode_request
 from mcu.inprocess.settings import InprocessSettings
 from tests.conversations import message_forms, request_forms

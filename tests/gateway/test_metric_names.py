@@ -18,6 +18,7 @@ from gateway.app import Gateway
 from gateway.config import Config, GeoIpSection, HttpSection, InternalSection, McuSection, SessionsSection
 from gateway.core.limits import Backend, Limits
 from gateway.tools.fake_nextcloud import FakeNextcloud
+from gateway.tools.talk_answers import NextcloudRoom
 from gateway.tools.talk_client import RequestRefused, TalkClient
 from mcu.inprocess import InprocessSettings
 from tests.interop.bridge import SipBridge
@@ -105,6 +106,7 @@ def parsed(text: str) -> set[Row]:
 @pytest.fixture
 async def nextcloud() -> AsyncIterator[FakeNextcloud]:
     async with FakeNextcloud() as fake:
+        fake.rooms[ROOM] = NextcloudRoom(without_permissions=True)  # members set transient data
         yield fake
 
 

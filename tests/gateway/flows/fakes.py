@@ -6,8 +6,8 @@ They implement ``gateway.flows.ports``, record the calls, and can delay their an
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
@@ -17,9 +17,20 @@ from gateway.core.ids import ConnectionId
 from gateway.core.limits import Backend
 from gateway.core.outbox import Outbox
 from gateway.flows.ports import NextcloudError
-from gateway.wire.backend import AuthRequest, BackendAnswer, BackendRequest, RoomRequest, SessionRequest
+from gateway.tools.fake_talk import FakeTalk
+from gateway.tools.talk_answers import NextcloudRoom, TalkAnswers
+from gateway.wire.backend import (
+    BackendAnswer,
+    BackendRequest,
+    RoomRequest,
+    SessionRequest,
+    encode_request,
+    type_of_request,
+)
 
 Json = dict[str, Any]
+
+FakeRoom = NextcloudRoom  # what is unusual about the answers to joins of a room
 
 
 class DisconnectedCaller:
@@ -96,24 +107,18 @@ class FakeConnection:
             self._outbox = None
 
 
-@dataclass(slots=True)
-class FakeRoom:
-    """The answer to a join of this room; ``error`` refuses joins, and also leaves if ``refuses_leaves``."""
-
-    properties: Any = None
-    permissions: list[str] | None = None
-    session: Json | None = None
-    error: Json | None = None
-    refuses_leaves: bool = False
-
-
 class FakeNextcloudPort:
-    """A Nextcloud that answers as Talk does, or with the result of ``answer``; ``gate`` delays answers until set."""
+    """A Nextcloud that answers as Talk does, or with the result of ``answer``; ``gate`` delays answers until set.
 
-    def __init__(self) -> None:
+    ``without_permissions``: as very old versions of Talk answer, which permit everything.
+    """
+
+    def __init__(self, *, without_permissions: bool = False) -> None:
         self.asked: list[tuple[Backend, str, BackendRequest]] = []
-        self.rooms: dict[str, FakeRoom] = {}
-        self.refuse_unknown_rooms = False
+        self.rooms: dict[str, NextcloudRoom] = {}  # that answer otherwise than Talk
+        self._unlisted = NextcloudRoom(without_permissions=without_permissions)
+        self._tickets: dict[str, str] = {}
+        self._answers: dict[str, TalkAnswers] = {}  # by backend
         self.answer: Callable[[BackendRequest], Json | NextcloudError | None] = lambda request: None
         self.gate: asyncio.Event | None = None
         self.keys: dict[str, str] = {}  # hello 2.0, by URL
@@ -130,7 +135,9 @@ class FakeNextcloudPort:
             await self.gate.wait()
         if isinstance(own, NextcloudError):
             raise own
-        answer = self._reply(request) if own is None else own
+        kind = type_of_request[type(request)]
+        body = json.loads(encode_request(request))[kind]
+        answer = await self._answers_of(backend).reply(kind, body) if own is None else own
         try:
             return msgspec.json.decode(msgspec.json.encode(answer), type=BackendAnswer)
         except msgspec.DecodeError as error:
@@ -158,7 +165,9 @@ class FakeNextcloudPort:
 
     def ticket(self, userid: str) -> Json:
         """Return the ``params`` of a hello 1.0 for a user, or for a guest if the user id is empty."""
-        return {"userid": userid, "ticket": f"ticket of {userid}"}
+        ticket = f"ticket of {userid}"
+        self._tickets[ticket] = userid
+        return {"userid": userid or None, "ticket": ticket}
 
     def joins(self) -> list[RoomRequest]:
         """Return the requests by which sessions join rooms."""
@@ -172,37 +181,15 @@ class FakeNextcloudPort:
         """Return the requests about virtual sessions."""
         return [request for _, _, request in self.asked if isinstance(request, SessionRequest)]
 
+    def _answers_of(self, backend: Backend) -> TalkAnswers:
+        if backend.id not in self._answers:
+            talk = FakeTalk(lambda: 0.0, _sent_to_no_gateway, lambda: False)
+            self._answers[backend.id] = TalkAnswers(talk, self.rooms, self._tickets, self._unlisted)
+        return self._answers[backend.id]
+
     def _room_requests(self) -> Iterable[RoomRequest]:
         return [request for _, _, request in self.asked if isinstance(request, RoomRequest)]
 
-    def _reply(self, request: BackendRequest) -> Json:
-        if isinstance(request, AuthRequest):
-            params = msgspec.json.decode(request.params)
-            if not isinstance(params, dict) or params != self.ticket(params.get("userid", "")):
-                error = {"code": "invalid_ticket", "message": "The given ticket is not valid for this user."}
-                return {"type": "error", "error": error}
-            user = {"user": {"displayname": params["userid"].title()}} if params["userid"] else {}
-            return {"type": "auth", "auth": {"userid": params["userid"], **user}}
-        if isinstance(request, RoomRequest) and not request.action:
-            return self._join(request.roomid)
-        if isinstance(request, SessionRequest):
-            return {"type": "session", "session": {"version": "1.0", "roomid": request.roomid}}
-        if isinstance(request, RoomRequest) and self._refuses_leave(request.roomid):
-            return self._join(request.roomid)
-        return {"type": "room", "room": {}}
 
-    def _refuses_leave(self, roomid: str) -> bool:
-        return roomid in self.rooms and self.rooms[roomid].refuses_leaves
-
-    def _join(self, roomid: str) -> Json:
-        room = self.rooms.get(roomid)
-        if room is None:
-            if self.refuse_unknown_rooms:
-                error = {"code": "no_such_room", "message": "The user is not invited to this room."}
-                return {"type": "error", "error": error}
-            room = FakeRoom(properties={"name": roomid, "type": 2})
-        if room.error is not None:
-            return {"type": "error", "error": room.error}
-        optional = {"permissions": room.permissions, "session": room.session, "properties": room.properties}
-        given = {name: value for name, value in optional.items() if value is not None}
-        return {"type": "room", "room": {"roomid": roomid, **given}}
+async def _sent_to_no_gateway(roomid: str, request: Json) -> None:
+    """Drop a request of the rooms API: tests of the flows make their own."""

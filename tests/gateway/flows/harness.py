@@ -44,7 +44,8 @@ def internal_params(url: str) -> Json:
 class FlowHarness:
     """One gateway without its edge, over a fake SFU or over ``sfu``; an asynchronous context manager.
 
-    With the fake SFU it runs in a virtual loop (``virtual_time.py``).
+    With the fake SFU it runs in a virtual loop (``virtual_time.py``). ``without_permissions``: Nextcloud's answers to
+    joins name none, so that members may also set transient data.
     """
 
     def __init__(
@@ -56,12 +57,13 @@ class FlowHarness:
         media_limits: MediaLimits | None = None,
         candidate_filter: CandidateFilter | None = None,
         reset_sessions_on_loss: bool = False,
+        without_permissions: bool = False,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._entropy = 0
         self._connections = 0
         self.mcu = FakeMcu()
-        self.nextcloud = FakeNextcloudPort()
+        self.nextcloud = FakeNextcloudPort(without_permissions=without_permissions)
         self.counters = Counters()
         self.services = Services(
             settings=FlowSettings(

@@ -22,7 +22,7 @@ from tests.gateway.flows.virtual_time import settle
 @asynccontextmanager
 async def beside_a_call(limits: Limits) -> AsyncIterator[FlowHarness]:
     """Run a harness with these limits, and check at the end that a call in another room was not disturbed."""
-    async with FlowHarness() as harness:
+    async with FlowHarness(without_permissions=True) as harness:
         harness.change_settings(limits=limits)
         caller, other = [await harness.member(name, "elsewhere", in_call=True) for name in ("caller", "other")]
         caller.received()

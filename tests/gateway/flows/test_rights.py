@@ -234,7 +234,7 @@ def test_table_has_each_right_and_each_change() -> None:
 
 @pytest.mark.parametrize(("change", "right", "cell"), [row for row in table() if row[2] != "–"])
 async def test_right_after_a_change(change: str, right: str, cell: str) -> None:
-    async with FlowHarness() as harness:
+    async with FlowHarness(without_permissions=True) as harness:
         first = change.startswith("first join")
         scene = await (outside(harness) if first else in_a_call(harness))
         if right not in ("names", "control", "transient data", "messages") or not first:

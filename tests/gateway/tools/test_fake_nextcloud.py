@@ -11,7 +11,9 @@ import aiohttp
 import pytest
 
 from gateway.tools import fake_nextcloud
-from gateway.tools.fake_nextcloud import FakeNextcloud, Json, NextcloudRoom
+from gateway.tools.fake_nextcloud import FakeNextcloud
+from gateway.tools.talk_answers import NextcloudRoom
+from gateway.tools.talk_rooms import Json
 from gateway.wire import checksum
 from gateway.wire.token import TokenError, verify
 
@@ -66,10 +68,32 @@ async def test_token_verifies_with_the_published_key(algorithm: str) -> None:
         verify(cloud.token("alice", iat=...), key, now)
 
 
-async def test_joins_are_answered_as_configured() -> None:
+async def test_join_is_answered_with_the_permissions_and_properties_of_talk() -> None:
+    async with FakeNextcloud() as cloud:
+        join = {"version": "1.0", "roomid": "r", "sessionid": "s"}
+        of_owner = await ask(cloud, "room", join | {"userid": "alice"})
+        properties = {"name": "r", "type": 2, "lobby-state": 0, "lobby-timer": None, "read-only": 0, "listable": 0}
+        assert of_owner["room"] == {
+            "version": "1.0",
+            "roomid": "r",
+            "properties": {**properties, "active-since": None, "sip-enabled": 0, "description": ""},
+            "permissions": ["publish-audio", "publish-video", "publish-screen", "control"],
+        }
+        others = [{"userid": "bob", "sessionid": "s2"}, {"userid": "", "sessionid": "s3"}]
+        others.append({"userid": "", "sessionid": "s4", "actortype": "federated_users", "actorid": "c@example.com"})
+        for other in others:
+            answer = (await ask(cloud, "room", join | other))["room"]
+            assert answer["permissions"] == ["publish-audio", "publish-video", "publish-screen"]
+        assert [attendee.actor_type for attendee in cloud.talk.room("r").attendees] == [
+            *("users", "users", "guests", "federated_users")
+        ]
+
+
+async def test_unusual_rooms_are_answered_as_configured() -> None:
     async with FakeNextcloud() as cloud:
         cloud.rooms["r1"] = NextcloudRoom({"name": "One"}, ["control"], {"userid": "guest"})
         cloud.rooms["r2"] = NextcloudRoom(error={"code": "duplicate_session", "message": "m"})
+        cloud.rooms["old"] = NextcloudRoom(without_permissions=True)
         join = {"version": "1.0", "roomid": "r1", "sessionid": "s"}
         assert (await ask(cloud, "room", join))["room"] == {
             "version": "1.0",
@@ -80,17 +104,39 @@ async def test_joins_are_answered_as_configured() -> None:
         }
         assert (await ask(cloud, "room", join | {"roomid": "r2"}))["error"]["code"] == "duplicate_session"
         assert (await ask(cloud, "room", join | {"roomid": "r3"}))["room"]["properties"]["name"] == "r3"
+        assert "permissions" not in (await ask(cloud, "room", join | {"roomid": "old"}))["room"]
         cloud.refuse_unknown_rooms = True
-        assert (await ask(cloud, "room", join | {"roomid": "r3"}))["error"]["code"] == "no_such_room"
-        leave = join | {"action": "leave"}
-        assert (await ask(cloud, "room", leave | {"roomid": "r3"}))["error"]["code"] == "no_such_room"
-        assert (await ask(cloud, "room", leave))["room"]["permissions"] == ["control"]
-        assert [request.body["roomid"] for request in cloud.requests_of("room")] == ["r1", "r2", "r3", "r3", "r3", "r1"]
+        assert (await ask(cloud, "room", join | {"roomid": "r4"}))["error"]["code"] == "no_such_room"
+        assert (await ask(cloud, "room", join | {"roomid": "r3", "sessionid": "s2"}))["type"] == "room"
+
+
+@pytest.mark.parametrize("userid", ["alice", ""])
+async def test_leave_is_answered_with_the_whole_room_unless_talk_has_ended_the_session(userid: str) -> None:
+    async with FakeNextcloud() as cloud:
+        session = cloud.talk.open("r", userid)
+        leave = {"version": "1.0", "roomid": "r", "sessionid": session, "userid": userid, "action": "leave"}
+        answer = (await ask(cloud, "room", leave))["room"]
+        assert set(answer) == {"version", "roomid", "properties", "permissions"}
+        assert (await ask(cloud, "room", leave))["error"]["code"] == "no_such_room"
+        for end in (cloud.talk.remove, cloud.talk.end_session):
+            session = cloud.talk.open("r", userid)
+            await end("r", session)
+            assert (await ask(cloud, "room", leave | {"sessionid": session}))["error"]["code"] == "no_such_room"
+            join = {"version": "1.0", "roomid": "r", "sessionid": session, "userid": userid}
+            assert (await ask(cloud, "room", join))["error"]["code"] == "no_such_room"
+        session = cloud.talk.open("r", userid)
+        await cloud.talk.delete("r")
+        assert (await ask(cloud, "room", leave | {"sessionid": session}))["error"]["code"] == "no_such_room"
+        assert (await ask(cloud, "room", {"roomid": "r", "sessionid": "new"}))["error"]["code"] == "no_such_room"
 
 
 async def test_pings_and_virtual_sessions_are_answered_as_talk_does() -> None:
     async with FakeNextcloud() as cloud:
-        assert await ask(cloud, "ping", {"roomid": "r", "entries": []}) == {"type": "room", "room": {"version": "1.0"}}
+        opened = cloud.talk.open("r", "alice")
+        cloud.talk.room("r").sessions[opened].last_ping = 0
+        ping = {"roomid": "r", "entries": [{"userid": "alice", "sessionid": opened}, {"sessionid": "unknown"}]}
+        assert await ask(cloud, "ping", ping) == {"type": "room", "room": {"version": "1.0"}}
+        assert cloud.talk.room("r").sessions[opened].last_ping > 0
         session = {"version": "1.0", "roomid": "r", "action": "add", "sessionid": "s"}
         assert (await ask(cloud, "session", session))["error"]["code"] == "unknown_type"
 

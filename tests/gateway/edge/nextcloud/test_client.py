@@ -19,7 +19,8 @@ from gateway.edge.nextcloud.backend_http import MAX_BODY
 from gateway.edge.nextcloud.client import NextcloudClient
 from gateway.flows.ports import Nextcloud, NextcloudError
 from gateway.metrics import Counters
-from gateway.tools.fake_nextcloud import FakeNextcloud, Hook, NextcloudRoom
+from gateway.tools.fake_nextcloud import FakeNextcloud, Hook
+from gateway.tools.talk_answers import NextcloudRoom
 from gateway.wire.backend import AuthRequest, BackendAnswer, PingEntry, PingRequest, RoomRequest
 from tests.gateway.manual_clock import ManualClock
 
@@ -72,7 +73,7 @@ async def test_join_is_signed_and_its_answer_unwrapped(client: NextcloudClient, 
     answer = await join(client, cloud)
     assert answer.type == "room"
     assert answer.room is not None
-    assert bytes(answer.room.properties) == b'{"name": "Room"}'
+    assert bytes(answer.room.properties) == b'{"name":"Room"}'
     assert answer.room.permissions == ["control"]
     assert answer.room.userid == "guest"
     (seen,) = cloud.requests_of("room")
@@ -115,7 +116,7 @@ async def test_ticket_and_ping_are_sent(client: NextcloudClient, cloud: FakeNext
     answer = await client.ask(cloud.backend(), cloud.url, AuthRequest(params=Raw(params)))
     assert answer.auth is not None
     assert answer.auth.userid == "alice"
-    assert bytes(answer.auth.user) == b'{"displayname": "Alice"}'
+    assert bytes(answer.auth.user) == b'{"displayname":"Alice"}'
     refused = await client.ask(cloud.backend(), cloud.url, AuthRequest(params=Raw(b"[]")))
     assert refused.error is not None
     assert refused.error.code == "invalid_ticket"

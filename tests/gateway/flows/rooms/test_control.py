@@ -69,6 +69,7 @@ async def test_control_needs_the_permission_in_the_room_of_the_recipient(
 @pytest.mark.parametrize("room", ["r", "elsewhere", None])
 async def test_control_of_a_virtual_session_needs_the_permission_in_its_room(room: str | None) -> None:
     async with FlowHarness() as harness:
+        harness.nextcloud.rooms["r"] = FakeRoom(permissions=["control"])
         await harness.member("bob")
         bridge = await harness.internal_hello()
         bridge.send(

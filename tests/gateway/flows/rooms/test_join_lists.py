@@ -89,7 +89,7 @@ async def test_long_list_does_not_end_the_session_that_receives_it(features: tup
 
 
 async def test_transient_data_are_encoded_once_for_all_newcomers_until_they_change() -> None:
-    async with FlowHarness() as harness:
+    async with FlowHarness(without_permissions=True) as harness:
         alice = await harness.member("alice")
         alice.send({"type": "transient", "transient": {"type": "set", "key": "k", "value": 1}})
         room = next(iter(harness.hub.rooms.values()))

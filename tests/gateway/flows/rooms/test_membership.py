@@ -11,12 +11,13 @@ import pytest
 from gateway.core.limits import Backend
 from gateway.flows.ports import NextcloudError
 from gateway.flows.settings import MediaLimits
+from gateway.tools.talk_rooms import TalkRoom
 from gateway.wire.backend import RoomRequest, encode_request
 from tests.gateway.flows.fakes import FakeRoom
 from tests.gateway.flows.harness import OTHER, FakeClient, FlowHarness, Json
 from tests.gateway.flows.virtual_time import settle
 
-PROPERTIES = {"name": "r", "type": 2}
+PROPERTIES = TalkRoom("r", "r").properties("alice") | {"name": "r"}
 
 
 def join(client: FakeClient, room: str = "r", nc: str | None = None, id: str = "j") -> None:

@@ -30,7 +30,7 @@ def transient(client: FakeClient) -> list[Json]:
 
 # reference 10-d
 async def test_new_value_is_sent_to_all_members_and_its_author() -> None:
-    async with FlowHarness() as harness:
+    async with FlowHarness(without_permissions=True) as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
         elsewhere = await harness.member("carol", "elsewhere")
         alice.received()
@@ -49,7 +49,7 @@ async def test_new_value_is_sent_to_all_members_and_its_author() -> None:
 # reference 10-f
 @pytest.mark.parametrize("message", ['{"type":"set","key":"k","value":null}', '{"type":"set","key":"k"}'])
 async def test_set_without_a_value_removes_the_entry(message: str) -> None:
-    async with FlowHarness() as harness:
+    async with FlowHarness(without_permissions=True) as harness:
         alice = await harness.member("alice")
         put(alice, "k", 1)
         alice.received()
@@ -59,7 +59,7 @@ async def test_set_without_a_value_removes_the_entry(message: str) -> None:
 
 async def test_transient_value_is_relayed_byte_for_byte() -> None:
     value = '{ "n" : 99999999999999999999e0, "half":"\\ud83d" }'
-    async with FlowHarness() as harness:
+    async with FlowHarness(without_permissions=True) as harness:
         alice = await harness.member("alice")
         alice.send(f'{{"type":"transient","transient":{{"type":"set","key":"k","value":{value}}}}}')
         assert f'"value":{value}'.encode() in alice.connection.written[-1]
@@ -67,7 +67,7 @@ async def test_transient_value_is_relayed_byte_for_byte() -> None:
 
 # reference 4.3-a, 10-h
 async def test_joining_session_receives_all_entries_before_the_join_events() -> None:
-    async with FlowHarness() as harness:
+    async with FlowHarness(without_permissions=True) as harness:
         alice = await harness.member("alice")
         put(alice, "k", 1)
         put(alice, "l", [2])
@@ -81,7 +81,7 @@ async def test_joining_session_receives_all_entries_before_the_join_events() -> 
 
 # reference 10-e
 async def test_equal_value_sends_no_event_but_renews_the_deadline() -> None:
-    async with FlowHarness() as harness:
+    async with FlowHarness(without_permissions=True) as harness:
         alice = await harness.member("alice")
         put(alice, "k", {"a": 1, "b": 2}, ttl=2 * SECOND)
         alice.received()
@@ -94,7 +94,7 @@ async def test_equal_value_sends_no_event_but_renews_the_deadline() -> None:
 
 
 async def test_equal_value_without_a_ttl_removes_the_deadline() -> None:
-    async with FlowHarness() as harness:
+    async with FlowHarness(without_permissions=True) as harness:
         alice = await harness.member("alice")
         put(alice, "k", 1, ttl=SECOND)
         put(alice, "k", 1)
@@ -106,7 +106,7 @@ async def test_equal_value_without_a_ttl_removes_the_deadline() -> None:
 # reference 10-g
 @pytest.mark.parametrize("ttl", [0, -1, None])
 async def test_entry_without_a_positive_ttl_does_not_expire(ttl: int | None) -> None:
-    async with FlowHarness() as harness:
+    async with FlowHarness(without_permissions=True) as harness:
         alice = await harness.member("alice")
         put(alice, "k", 1, ttl=ttl)
         alice.received()
@@ -116,7 +116,7 @@ async def test_entry_without_a_positive_ttl_does_not_expire(ttl: int | None) -> 
 
 # reference 10-g
 async def test_entries_expire_one_by_one_to_the_millisecond() -> None:
-    async with FlowHarness() as harness:
+    async with FlowHarness(without_permissions=True) as harness:
         alice = await harness.member("alice")
         put(alice, "late", 1, ttl=3 * SECOND)
         put(alice, "early", 1, ttl=SECOND // 20)
@@ -136,7 +136,7 @@ async def test_entries_expire_one_by_one_to_the_millisecond() -> None:
 
 # reference 10-g
 async def test_new_value_outlives_the_deadline_of_the_old_one() -> None:
-    async with FlowHarness() as harness:
+    async with FlowHarness(without_permissions=True) as harness:
         alice = await harness.member("alice")
         put(alice, "k", 1, ttl=SECOND)
         put(alice, "k", 2)
@@ -147,7 +147,7 @@ async def test_new_value_outlives_the_deadline_of_the_old_one() -> None:
 
 # reference 4.2-c, 4.3-d, 10-i
 async def test_entry_of_a_session_is_removed_when_it_leaves() -> None:
-    async with FlowHarness() as harness:
+    async with FlowHarness(without_permissions=True) as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
         put(alice, f"sd:{alice.sessionid}", {"hand": True})
         bob.received()
@@ -161,7 +161,7 @@ async def test_entry_of_a_session_is_removed_when_it_leaves() -> None:
 
 # reference 4.2-d, 10-i
 async def test_transient_data_end_with_the_room() -> None:
-    async with FlowHarness() as harness:
+    async with FlowHarness(without_permissions=True) as harness:
         alice = await harness.member("alice")
         put(alice, "k", 1, ttl=SECOND)
         alice.send({"type": "room", "room": {"roomid": ""}})
@@ -172,7 +172,7 @@ async def test_transient_data_end_with_the_room() -> None:
 
 
 async def test_disconnected_session_receives_changes_after_the_resume() -> None:
-    async with FlowHarness() as harness:
+    async with FlowHarness(without_permissions=True) as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
         alice.received()
         bob.disconnect()
@@ -196,7 +196,7 @@ async def test_disconnected_session_receives_changes_after_the_resume() -> None:
     ],
 )
 async def test_transient_request_is_refused_outside_of_a_room(body: Json | None, code: str) -> None:
-    async with FlowHarness() as harness:
+    async with FlowHarness(without_permissions=True) as harness:
         alice = await harness.hello("alice")
         alice.send({"id": "t", "type": "transient", "transient": body})
         (error,) = alice.received()
@@ -205,7 +205,7 @@ async def test_transient_request_is_refused_outside_of_a_room(body: Json | None,
 
 # reference 10-b, 10-c
 async def test_transient_request_is_refused_without_permission() -> None:
-    async with FlowHarness() as harness:
+    async with FlowHarness(without_permissions=True) as harness:
         harness.nextcloud.rooms["r"] = FakeRoom(permissions=["transient-data"])
         harness.nextcloud.rooms["mute"] = FakeRoom(permissions=["control"])
         alice, bob, mute = (
@@ -227,7 +227,7 @@ async def test_transient_request_is_refused_without_permission() -> None:
 
 @pytest.mark.parametrize("ttl", ["1", 1.5, 2**63, True])
 async def test_ttl_that_is_not_an_integer_makes_the_message_undecodable(ttl: Any) -> None:
-    async with FlowHarness() as harness:
+    async with FlowHarness(without_permissions=True) as harness:
         alice = await harness.member("alice")
         put(alice, "k", 1, ttl=ttl)
         (error,) = alice.received()

@@ -1,0 +1,34 @@
+"""A process of ``portunus serve`` for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from gateway.tools.fake_nextcloud import FakeNextcloud
+
+START_TIMEOUT = 60.0  # seconds
+
+
+@asynccontextmanager
+async def served(folder: Path, cloud: FakeNextcloud, configuration: str = "") -> AsyncIterator[str]:
+    """Run ``portunus serve`` and yield its URL; ``configuration`` has further sections of its file."""
+    file = folder / "portunus.toml"
+    file.write_text(
+        f'[http]\nlisten = ["127.0.0.1:0"]\n[sessions]\nsecret = "{cloud.secret}"\n'
+        f'[[backend]]\nid = "cloud"\nurls = ["{cloud.url}"]\nsecret = "{cloud.secret}"\n{configuration}\n'
+    )
+    command = str(Path(sys.executable).with_name("portunus"))
+    process = await asyncio.create_subprocess_exec(command, "serve", "-c", str(file), stdout=PIPE, stderr=DEVNULL)
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(START_TIMEOUT):
+            line = (await process.stdout.readline()).decode()
+        yield line.removeprefix("portunus listens on ").strip()
+    finally:
+        process.terminate()
+        await process.wait()
