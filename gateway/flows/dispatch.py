@@ -7,9 +7,6 @@ handled at once, without a task.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
-
 import msgspec
 
 from gateway.core.acknowledged import AcknowledgedOutbox
@@ -19,6 +16,7 @@ from gateway.core.token_bucket import TokenBucket
 from gateway.flows.bye import HELLO_TIMEOUT, bye
 from gateway.flows.client_connection import ClientConnection, Inbox
 from gateway.flows.ports import Connection
+from gateway.flows.postponed import Handler, Postponed, repeat
 from gateway.flows.services import Services
 from gateway.flows.sessions.admission import Admission
 from gateway.flows.sessions.closing import SessionCloser
@@ -34,10 +32,6 @@ PAUSE_AT_SIZE = 131_072  # characters, the same
 
 _INVALID = server.encode(server.ErrorMessage(Code.INVALID_FORMAT.error()))
 _TOO_MANY = server.encode(server.ErrorMessage(Code.TOO_MANY_REQUESTS.error()))
-
-# Handles a message of an open session, at once or, where it has to wait, in the returned coroutine; both raise
-# ProtocolError for a request that cannot be carried out.
-Handler: TypeAlias = Callable[[Session, ClientMessage], Work | None]
 
 
 class Dispatcher:
@@ -75,29 +69,19 @@ class Dispatcher:
         connection.send(self._welcome)
         return client
 
-    def received(self, client: ClientConnection, text: str, *, waited: bool = False) -> None:
-        """Handle a message at once, or after the earlier messages of its inbox."""
-        inbox = client.inbox
-        if not waited:
-            if client.gone:  # a replaced connection may still receive; its messages no longer count
-                return
-            bucket = inbox.bucket
-            bucket.messages -= 1.0
-            bucket.octets -= len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-            if (bucket.messages < 0.0 or bucket.octets < 0.0) and not self._refill(client, bucket):
-                return
-            if client.session is not None:
-                client.session.received += 1
-        if inbox.busy:
-            inbox.waiting.append((client, text))
-            inbox.size += len(text)
-            if len(inbox.waiting) >= PAUSE_AT or inbox.size >= PAUSE_AT_SIZE:
-                client.connection.pause()
+    def received(self, client: ClientConnection, text: str, size: int) -> None:
+        """Handle a message of ``size`` bytes at once, or after the earlier messages of its inbox."""
+        if client.gone:  # a replaced connection may still receive; its messages no longer count
             return
-        work = self._handle(client, text)
-        if work is not None:
-            inbox.busy = True
-            self._services.tasks.spawn(self._work(client, inbox, work), "request")
+        inbox = client.inbox
+        bucket = inbox.bucket
+        bucket.messages -= 1.0
+        bucket.octets -= size
+        if (bucket.messages < 0.0 or bucket.octets < 0.0) and not self._refill(client, bucket):
+            return
+        if client.session is not None:
+            client.session.received += 1
+        self._handle(client, inbox, text)
 
     def received_frame(self, client: ClientConnection, size: int) -> bool:
         """Count a frame that is no text message; ``False``: the client exceeds its rate, and the frame is ignored."""
@@ -169,20 +153,26 @@ class Dispatcher:
             inbox.size -= len(text)
             if not inbox.waiting and not client.gone:
                 client.connection.resume()
-            self.received(client, text, waited=True)
+            self._handle(client, client.inbox, text)
 
     # -- handling of messages
 
-    def _handle(self, client: ClientConnection, text: str) -> Work | None:
-        """Handle a message; return a coroutine for the rest if it has to wait."""
+    def _handle(self, client: ClientConnection, inbox: Inbox, text: str) -> None:
+        """Handle a message at once, or after the earlier messages of the client's inbox."""
+        if inbox.busy:
+            inbox.waiting.append((client, text))
+            inbox.size += len(text)
+            if len(inbox.waiting) >= PAUSE_AT or inbox.size >= PAUSE_AT_SIZE:
+                client.connection.pause()
+            return
         session = client.session
         if session is not None and not session.open:
-            return None
+            return
         try:
             message = decode(text)
         except msgspec.DecodeError:
             self._send(client, _INVALID)
-            return None
+            return
         type = message.type or ""
         handler = self._handlers.get(type)
         self._counted[type if handler is not None or type == "ack" else "unknown"] += 1
@@ -190,14 +180,20 @@ class Dispatcher:
             if session is None:
                 work = self._handle_hello(client, message)
             elif handler is not None:
-                work = handler(session, message)
+                try:
+                    work = handler(session, message)
+                except Postponed as postponed:
+                    work = repeat(handler, session, message, postponed)
             else:
                 self._handle_other(client, session, message)
-                return None
+                return
         except ProtocolError as error:
             self._fail(client, message, error.error)
-            return None
-        return None if work is None else self._answer_failure(client, message, work)
+            return
+        if work is not None:
+            inbox.busy = True
+            work = self._answer_failure(client, message, work)
+            self._services.tasks.spawn(self._work(client, inbox, work), "request")
 
     async def _answer_failure(self, client: ClientConnection, message: ClientMessage, work: Work) -> None:
         """Run the rest of a handler, and send its error unless the session has ended meanwhile."""

@@ -12,7 +12,9 @@ from gateway.core.session import Session
 from gateway.flows.tasks import Work
 from gateway.wire.client import ClientMessage
 
-Handler: TypeAlias = Callable[[Session, ClientMessage], None]
+# Handles a message of an open session, at once or, where it has to wait, in the returned coroutine. Both raise
+# ProtocolError for a request that cannot be carried out; the handler itself may raise Postponed.
+Handler: TypeAlias = Callable[[Session, ClientMessage], Work | None]
 
 
 class Postponed(Exception):
@@ -23,26 +25,17 @@ class Postponed(Exception):
         raise NotImplementedError
 
 
-def postponing(handler: Handler) -> Callable[[Session, ClientMessage], Work | None]:
-    """Return a handler that repeats the given handler later if it raises ``Postponed``."""
-
-    def handle(session: Session, message: ClientMessage) -> Work | None:
-        try:
-            handler(session, message)
-        except Postponed as postponed:
-            return _repeat(handler, session, message, postponed)
-        return None
-
-    return handle
-
-
-async def _repeat(handler: Handler, session: Session, message: ClientMessage, postponed: Postponed) -> None:
+async def repeat(handler: Handler, session: Session, message: ClientMessage, postponed: Postponed) -> None:
+    """Call a handler that raised ``Postponed`` again, until it handles the message or the session has ended."""
     while True:
         await postponed.wait()
         if not session.open:
             return
         try:
-            handler(session, message)
-            return
+            work = handler(session, message)
         except Postponed as error:
             postponed = error
+            continue
+        if work is not None:
+            await work
+        return

@@ -12,7 +12,6 @@ from gateway.flows.internal.dialout import Dialouts
 from gateway.flows.internal.requests import InternalRequests
 from gateway.flows.internal.virtual_sessions import VirtualSessions
 from gateway.flows.media.signaling import MediaSignaling
-from gateway.flows.postponed import postponing
 from gateway.flows.rooms.events import RoomEvents
 from gateway.flows.rooms.membership import RoomMembership
 from gateway.flows.rooms.relay import Relay
@@ -44,9 +43,9 @@ class Flows:
             HelloRequests(services, events),
             self.session_closer,
             {
-                "message": postponing(relay.message),
-                "control": postponing(relay.control),
-                "transient": postponing(self.transient.update),
+                "message": relay.message,
+                "control": relay.control,
+                "transient": self.transient.update,
                 "room": RoomMembership(services, events, self.session_closer).handle,
                 "internal": InternalRequests(services, events, self.media, virtual_sessions, self.dialouts).handle,
             },

@@ -13,7 +13,7 @@ import logging
 from collections import deque
 from typing import Any, Protocol
 
-from gateway.edge.clients.frame_reader import CLOSE, Frame, FrameError, FrameReader
+from gateway.edge.clients.frame_reader import CLOSE, HEAD_OF_WHOLE, Frame, FrameError, FrameReader
 
 log = logging.getLogger("portunus.edge")
 
@@ -39,6 +39,9 @@ class FrameHandler(Protocol):
 
     def handle(self, frame: Frame) -> None:
         """Handle a frame."""
+
+    def handle_text(self, text: str, size: int) -> None:
+        """Handle a text message of ``size`` bytes, as ``handle`` does."""
 
     def refuse(self, code: int) -> None:
         """Close the connection after a protocol error."""
@@ -81,13 +84,24 @@ class InputTurns:
 class FrameInput:
     """The frames of a client that are not handled yet; ``limit`` is the greatest size of a message in bytes."""
 
-    __slots__ = ("_after_end", "_handler", "_held", "_paused", "_reader", "_transport", "_turns", "_waits")
+    __slots__ = (
+        "_after_end",
+        "_handler",
+        "_has_session",
+        "_held",
+        "_paused",
+        "_reader",
+        "_transport",
+        "_turns",
+        "_waits",
+    )
 
     def __init__(self, handler: FrameHandler, transport: Any, turns: InputTurns, limit: int) -> None:
         self._handler = handler
         self._transport = transport
         self._turns = turns
         self._reader = FrameReader(limit)
+        self._has_session = False  # as of the last data; a client keeps its session
         self._waits = False  # the connection is queued for a later turn
         self._held = False  # the flows have paused the connection
         self._paused = False  # the transport is not read from
@@ -95,13 +109,28 @@ class FrameInput:
 
     def data_received(self, data: bytes) -> None:
         """Handle the first frames, and leave the rest to a later turn of the connection."""
-        if self._handler.is_ending:
+        handler = self._handler
+        if handler.is_ending:
             self._drop(data)
             return
+        if self._has_session and not (self._waits or self._held):
+            # The fast path: data that are one text message are within every bound on the frames of a connection.
+            try:
+                text = self._reader.read_whole(data)
+                if text is not None:
+                    handler.handle_text(text, len(data) - HEAD_OF_WHOLE)
+                    return
+            except FrameError as error:
+                self._refuse(error)
+                return
+            except Exception:
+                _log_fault()
+                return
         self._reader.feed(data)
         if self._waits or self._held:
             return
-        if self._handler.has_session:
+        if handler.has_session:
+            self._has_session = True
             self._read(FRAMES)
             return
         turns = self._turns
@@ -137,15 +166,14 @@ class FrameInput:
             try:
                 frame = reader.read()
             except FrameError as error:
-                reader.discard()
-                handler.refuse(error.code)
+                self._refuse(error)
                 return count + 1
             if frame is None:
                 return count
             try:
                 handler.handle(frame)
             except Exception:
-                log.exception("a WebSocket frame was not handled")
+                _log_fault()
             if handler.is_ending:
                 self._drop(reader.discard())
                 return count + 1
@@ -154,6 +182,10 @@ class FrameInput:
         if reader.unread:
             self._wait()
         return at_most
+
+    def _refuse(self, error: FrameError) -> None:
+        self._reader.discard()
+        self._handler.refuse(error.code)
 
     def _wait(self) -> None:
         self._waits = True
@@ -180,3 +212,7 @@ class FrameInput:
                 return
             self._paused = False
             self._transport.resume_reading()
+
+
+def _log_fault() -> None:
+    log.exception("a WebSocket frame was not handled")

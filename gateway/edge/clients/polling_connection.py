@@ -188,13 +188,13 @@ class PollingConnection:
         if not isinstance(message, str):
             if self._owner.dispatch.received_frame(client, 0):
                 self._owner.dispatch.received_binary(client)
-        elif (size := len(message.encode(errors="replace"))) > MESSAGE_LIMIT:
+        elif (size := len(message.encode(errors="surrogatepass"))) > MESSAGE_LIMIT:
             self._end(TOO_BIG)
         else:
             counters = self._owner.counters
             counters.messages_in += 1
             counters.bytes_in += size
-            self._owner.dispatch.received(client, message)
+            self._owner.dispatch.received(client, message, size)
 
     @property
     def _ready(self) -> bool:

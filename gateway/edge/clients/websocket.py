@@ -332,14 +332,18 @@ class WebSocketConnection(asyncio.Protocol):
         """See ``FrameHandler.handle``."""
         opcode, value, size = frame
         if opcode == TEXT:
-            counters = self._counters
-            counters.messages_in += 1
-            counters.bytes_in += size
-            self._last_received = self._time()
-            if self._client is not None:
-                self._received(self._client, value)  # type: ignore[arg-type]  # a text
+            self.handle_text(value, size)  # type: ignore[arg-type]  # a text
         elif self._client is not None and self._endpoint.dispatch.received_frame(self._client, size):
             self._handle_other(self._client, opcode, value)
+
+    def handle_text(self, text: str, size: int) -> None:
+        """See ``FrameHandler.handle_text``."""
+        counters = self._counters
+        counters.messages_in += 1
+        counters.bytes_in += size
+        self._last_received = self._time()
+        if self._client is not None:
+            self._received(self._client, text, size)
 
     def refuse(self, code: int) -> None:
         """Close after a protocol error: message too big (1009), not UTF-8 (1007), any other (1002)."""

@@ -222,9 +222,8 @@ class FakeClient:
 
     def send(self, message: Json | str) -> None:
         """Send a message."""
-        self.harness.dispatch.received(
-            self.client_connection, message if isinstance(message, str) else json.dumps(message)
-        )
+        text = message if isinstance(message, str) else json.dumps(message)
+        self.harness.dispatch.received(self.client_connection, text, len(text.encode(errors="surrogatepass")))
 
     def send_message(self, to: FakeClient | Json, data: Any, id: str = "") -> None:
         """Send a ``message`` to another client or to any recipient."""

@@ -10,6 +10,9 @@ from gateway.edge.clients.frame_input import AFTER_END, FRAMES, FRAMES_IN_TURN, 
 from gateway.edge.clients.frame_reader import PING, TEXT, Frame
 from tests.gateway.edge.raw_client import CLOSE, masked
 
+LIMIT = 1000  # bytes of a message
+LONG = 200  # bytes of a message that is handled without a buffer if it arrives alone
+
 
 class FakeTransport:
     """A transport that only records whether it is read from."""
@@ -39,7 +42,7 @@ class FakeHandler:
         self.ends_after = ends_after
         self.refused: list[int] = []
         self.close_confirmed = False
-        self.input = FrameInput(self, self.transport, turns, 100)
+        self.input = FrameInput(self, self.transport, turns, LIMIT)
 
     @property
     def is_ending(self) -> bool:
@@ -47,6 +50,9 @@ class FakeHandler:
 
     def handle(self, frame: Frame) -> None:
         self.frames.append(frame)
+
+    def handle_text(self, text: str, size: int) -> None:
+        self.handle((TEXT, text, size))
 
     def refuse(self, code: int) -> None:
         self.refused.append(code)
@@ -56,7 +62,7 @@ class FakeHandler:
 
 
 async def turn() -> None:
-    """Run connection turn of the loop."""
+    """Run one turn of the loop."""
     await asyncio.sleep(0)
 
 
@@ -143,3 +149,91 @@ async def test_held_input_waits_and_continues_in_order() -> None:
     while not connection.transport.reading:
         await turn()
     assert [int(frame[1]) for frame in connection.frames] == list(range(50))
+
+
+def text(number: int) -> str:
+    """Return a long message that begins with a number."""
+    return f"{number} ".ljust(LONG, "ü")
+
+
+async def test_messages_that_arrive_alone_are_handled_at_once_and_with_their_size() -> None:
+    connection = FakeHandler(InputTurns())
+    for number in range(100):
+        connection.input.data_received(masked(text(number)))
+    assert connection.frames == [(TEXT, text(number), len(text(number).encode())) for number in range(100)]
+    assert connection.transport.reading
+
+
+async def test_messages_that_arrive_alone_wait_behind_earlier_frames() -> None:
+    connection = FakeHandler(InputTurns())
+    connection.input.data_received(masked(text(0)))
+    connection.input.data_received(b"".join(masked(text(number)) for number in range(1, 31)))
+    connection.input.data_received(masked(text(31)))
+    assert len(connection.frames) == 1 + FRAMES
+    while not connection.transport.reading:
+        await turn()
+    fragment = masked(text(32), final=False)
+    connection.input.data_received(fragment[:100])
+    connection.input.data_received(fragment[100:])
+    connection.input.data_received(masked("", 0))
+    connection.input.data_received(masked(text(33)))
+    texts = [frame[1] for frame in connection.frames if frame[0] == TEXT]
+    assert texts == [text(number) for number in range(34)]
+
+
+async def test_messages_that_arrive_alone_wait_while_the_input_is_held() -> None:
+    connection = FakeHandler(InputTurns())
+    connection.input.data_received(masked(text(0)))
+    connection.input.hold()
+    connection.input.data_received(masked(text(1)))
+    await turn()
+    assert len(connection.frames) == 1
+    connection.input.release()
+    await turn()
+    connection.input.data_received(masked(text(2)))
+    assert [frame[1] for frame in connection.frames] == [text(0), text(1), text(2)]
+
+
+async def test_messages_of_strangers_that_arrive_alone_use_their_budget() -> None:
+    connection = FakeHandler(InputTurns(), has_session=False)
+    for number in range(STRANGER_FRAMES + 1):
+        connection.input.data_received(masked(text(number)))
+    assert len(connection.frames) == STRANGER_FRAMES
+
+
+@pytest.mark.parametrize(
+    ("octets", "code"),
+    [
+        (masked(b"\xff" * LONG), 1007),
+        (masked("x" * (LIMIT + 1)), 1009),
+        (masked("x" * LONG, reserved=4), 1002),
+        (masked("x" * LONG, PING), 1002),
+        (b"\x81\x7e\x00\xc8" + b"x" * (4 + LONG), 1002),
+        (masked("x" * LONG, final=False) + masked("x" * LONG), 1002),
+    ],
+)
+async def test_faulty_message_that_arrives_alone_is_refused(octets: bytes, code: int) -> None:
+    connection = FakeHandler(InputTurns())
+    connection.input.data_received(masked("x" * LONG))
+    connection.input.data_received(octets)
+    connection.input.data_received(masked("x" * LONG))
+    assert connection.refused == [code]
+    assert [frame[0] for frame in connection.frames if frame[0] == TEXT] == [TEXT]
+
+
+async def test_nothing_is_handled_after_a_message_that_ends_the_connection() -> None:
+    connection = FakeHandler(InputTurns(), ends_after=3)
+    for number in range(10):
+        connection.input.data_received(masked(text(number)))
+    assert len(connection.frames) == 3
+
+
+async def test_fault_of_a_handler_does_not_stop_the_next_message(caplog: pytest.LogCaptureFixture) -> None:
+    connection = FakeHandler(InputTurns())
+    connection.input.data_received(masked(text(0)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FakeHandler, "handle_text", lambda *_: 1 / 0)
+        connection.input.data_received(masked(text(1)))
+    connection.input.data_received(masked(text(2)))
+    assert [frame[1] for frame in connection.frames] == [text(0), text(2)]
+    assert "a WebSocket frame was not handled" in caplog.text

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
+from typing import TypeVar
 
 import pytest
 from hypothesis import given
@@ -12,6 +14,7 @@ from gateway.edge.clients.frame_reader import (
     BINARY,
     CLOSE,
     FRAGMENT,
+    HEAD_OF_WHOLE,
     INVALID_TEXT,
     PING,
     PONG,
@@ -24,6 +27,8 @@ from gateway.edge.clients.frame_reader import (
     may_be_sent,
 )
 from tests.gateway.edge.raw_client import masked
+
+_T = TypeVar("_T")
 
 LIMIT = 100  # bytes of a message
 
@@ -84,6 +89,60 @@ def test_octets_may_arrive_in_any_pieces(texts: list[str], data: st.DataObject) 
             read.append(frame[1])
     assert read == texts
     assert not reader.unread
+
+
+def changed(frame: bytes, at: int, value: int) -> bytes:
+    """Return a frame with another value of one of its octets."""
+    return frame[:at] + bytes((value,)) + frame[at + 1 :]
+
+
+def result_of(read: Callable[[], _T]) -> _T | int:
+    """Return a result, or the code of the error instead."""
+    try:
+        return read()
+    except FrameError as error:
+        return error.code
+
+
+@given(st.text(min_size=100, max_size=600), st.integers(0, 9), st.integers(0, 255), st.integers(-2, 2))
+def test_whole_message_is_read_as_any_other_or_not_at_all(text: str, at: int, value: int, more: int) -> None:
+    frame = masked(text)
+    octets = changed(frame, at, value)
+    octets = octets + b"\x81\x80"[:more] if more > 0 else octets[: len(octets) + more]
+    reader, whole = FrameReader(500), FrameReader(500)
+    reader.feed(octets)
+    expected = result_of(reader.read)
+    found = result_of(lambda: whole.read_whole(octets))
+    if found is None:
+        assert whole.read() is None  # nothing has changed
+        assert not whole.unread
+        assert octets != frame or not 126 <= len(text.encode()) <= 500
+    elif isinstance(found, int):
+        assert found == expected
+    else:
+        assert expected == (TEXT, found, len(octets) - HEAD_OF_WHOLE)
+        assert not reader.unread
+
+
+def test_message_is_not_read_as_a_whole_while_octets_or_fragments_wait() -> None:
+    message = masked("x" * 200)
+    reader = FrameReader(1000)
+    reader.feed(message[:1])
+    assert reader.read_whole(message) is None
+    reader = FrameReader(1000)
+    reader.feed(masked("", final=False))
+    reader.read()
+    assert reader.read_whole(message) is None
+    reader.feed(masked("", 0))
+    reader.read()
+    assert reader.read_whole(message) == "x" * 200
+
+
+def test_longest_whole_message_has_two_octets_of_length() -> None:
+    reader = FrameReader(65536)
+    assert reader.read_whole(masked("x" * 65535)) == "x" * 65535
+    assert reader.read_whole(masked("x" * 65536)) is None
+    assert reader.read_whole(b"\x81\xff" + bytes(6 + 65536)) is None  # reads like 65536 in two octets
 
 
 @pytest.mark.parametrize(
