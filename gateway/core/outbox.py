@@ -157,7 +157,8 @@ class Outbox:
         if count == len(messages):
             messages.clear()
             self.size = 0
-            self._limit = min(self._limit, self._base_limit)
+            if self._limit > self._base_limit:
+                self._limit = self._base_limit
             return
         for _ in range(count):
             self.size -= len(messages.popleft())

@@ -22,3 +22,24 @@ def encoded(payload: bytes, opcode: int = _TEXT) -> bytes:
     if length < 65536:
         return _head_16_bit(_FIN | opcode, 126, length) + payload
     return _head_64_bit(_FIN | opcode, 127, length) + payload
+
+
+class FrameCache:
+    """The frame of the last text message, so that a message to a room is encoded once for all its recipients."""
+
+    __slots__ = ("_frame", "_message")
+
+    def __init__(self) -> None:
+        self._message: bytes | None = None
+        self._frame = b""
+
+    def encoded(self, message: bytes) -> bytes:
+        """Return the frame of a text message."""
+        if message is not self._message:
+            self._frame = encoded(message)
+            self._message = message
+        return self._frame
+
+    def clear(self) -> None:
+        """Forget the message."""
+        self._message, self._frame = None, b""

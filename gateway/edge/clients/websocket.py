@@ -25,7 +25,7 @@ from gateway.core.outbox import Outbox
 from gateway.core.throttle import Address
 from gateway.edge.clients.frame_input import FrameInput, InputTurns
 from gateway.edge.clients.frame_reader import CLOSE, FRAGMENT, PING, PONG, TEXT, Frame
-from gateway.edge.clients.frames import encoded
+from gateway.edge.clients.frames import FrameCache, encoded
 from gateway.edge.clients.handshake import accept_key
 from gateway.edge.clients.receipts import Receipts
 from gateway.edge.http.address import TrustedProxies
@@ -69,6 +69,7 @@ class WebSocketEndpoint:
         self._proxies = proxies
         self._connections: set[WebSocketConnection] = set()
         self.dirty: list[WebSocketConnection] = []  # connections that write messages at the end of this turn
+        self.frames = FrameCache()
         self.turns = InputTurns()
         self._last_id = 0
 
@@ -119,6 +120,7 @@ class WebSocketEndpoint:
             except Exception:  # a fault in one connection must not stop the writes to the others
                 log.exception("a connection is aborted: writing to it failed")
                 connection.abort()
+        self.frames.clear()
 
 
 class WebSocketConnection(asyncio.Protocol):
@@ -134,6 +136,7 @@ class WebSocketConnection(asyncio.Protocol):
         "_dirty_connections",
         "_due",
         "_endpoint",
+        "_frames",
         "_http",
         "_input",
         "_last_received",
@@ -168,6 +171,7 @@ class WebSocketConnection(asyncio.Protocol):
         self.user_agent = ""
         self._endpoint = endpoint
         self._counters = endpoint.counters
+        self._frames = endpoint.frames
         self._http = http
         self._transport: Any = transport
         self._input = FrameInput(self, transport, endpoint.turns, MESSAGE_LIMIT)
@@ -257,25 +261,38 @@ class WebSocketConnection(asyncio.Protocol):
         if self._own:
             own, self._own = self._own, []
             self._write(own)
-        outbox = self._outbox
-        while outbox is not None and outbox.waiting and self._paused_at is None:
-            batch = outbox.take(BATCH)
-            self._write(batch)
-            if self._transport.is_closing():  # the write failed: connection_lost returns the batch to the outbox
+            if self._paused_at is not None:
                 return
-            outbox.confirm(0 if self._paused_at is None else self._undelivered(batch))
-        if outbox is not None and outbox.unconfirmed is not None and self._paused_at is None:
-            self._request_receipt(outbox)
-        if self.is_ending and self._paused_at is None:
+        outbox = self._outbox
+        if outbox is not None:
+            while batch := outbox.take(BATCH):
+                size = self._write(batch)
+                if self._transport.is_closing():  # the write failed: connection_lost returns the batch to the outbox
+                    return
+                if self._paused_at is not None:
+                    outbox.confirm(self._undelivered(batch))
+                    return
+                outbox.confirm()
+                if size < BATCH:  # the batch was not limited: it contained all messages
+                    break
+            if outbox.unconfirmed is not None:
+                self._request_receipt(outbox)
+        if self.is_ending:
             self._close(1000)
 
-    def _write(self, messages: list[bytes]) -> None:
-        """Write a batch; the transport calls ``pause_writing`` within if the kernel does not accept all of it."""
-        data = encoded(messages[0]) if len(messages) == 1 else b"".join(map(encoded, messages))
+    def _write(self, messages: list[bytes]) -> int:
+        """Write a batch and return its size with the frames' heads.
+
+        The transport calls ``pause_writing`` within if the kernel does not accept all of it.
+        """
+        count = len(messages)
+        data = self._frames.encoded(messages[0]) if count == 1 else b"".join(map(encoded, messages))
+        size = len(data)
         counters = self._counters
-        counters.messages_out += len(messages)
-        counters.bytes_out += len(data)
+        counters.messages_out += count
+        counters.bytes_out += size
         self._transport.write(data)
+        return size
 
     def _undelivered(self, batch: list[bytes]) -> int:
         """Count the messages at the end of a batch that the kernel has not accepted in full."""

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from gateway.edge.clients.frames import encoded
+from gateway.edge.clients.frames import FrameCache, encoded
 from tests.gateway.edge.raw_client import CLOSE, PING
 
 
@@ -27,3 +27,14 @@ def test_length_is_written_in_the_shortest_form(length: int, head: bytes) -> Non
 def test_control_frames_carry_their_opcode() -> None:
     assert encoded(b"12", PING) == b"\x89\x0212"
     assert encoded(b"", CLOSE) == b"\x88\x00"
+
+
+def test_message_for_several_connections_is_encoded_once() -> None:
+    cache, first, second = FrameCache(), b"x" * 200, b"y" * 200
+    frame = cache.encoded(first)
+    assert frame == encoded(first)
+    assert cache.encoded(first) is frame
+    assert cache.encoded(second) == encoded(second)
+    assert cache.encoded(first) == frame
+    cache.clear()
+    assert cache.encoded(first) == frame
