@@ -25,20 +25,17 @@ class Permissions(Struct, frozen=True):
     """A received list of permissions, or ``None`` when none was received."""
 
     listed: frozenset[str] | None = None
+    hides_names: bool = False  # whether the session must not see the names of other participants
 
     @classmethod
     def of(cls, names: Iterable[str]) -> Permissions:
         """Create permissions from a received list; unknown names have no effect."""
-        return cls(frozenset(names))
+        listed = frozenset(names)
+        return cls(listed, HIDE_DISPLAYNAMES in listed)
 
     def allows(self, name: str) -> bool:
         """Return whether the session has this permission (not for ``hide-displaynames``, which restricts)."""
         return self.listed is None or name in self.listed
-
-    @property
-    def hides_names(self) -> bool:
-        """Whether the session must not see the names of other participants."""
-        return self.listed is not None and HIDE_DISPLAYNAMES in self.listed
 
     def may_publish_screen(self) -> bool:
         """Return whether the session may share its screen."""

@@ -46,13 +46,17 @@ class Form(Enum):
 
 def form_for(recipient: Session, content: Content) -> Form:
     """Return the form in which a recipient sees content, from its permissions and features."""
-    if content is Content.OTHER:
-        return Form.FULL
-    if content is Content.COMMENTS_OR_REFRESH and CHAT_RELAY not in recipient.features:
+    if content is _OTHER:
+        return _FULL
+    if content is _COMMENTS_OR_REFRESH and CHAT_RELAY not in recipient.features:
         return Form.REFRESH
     if not recipient.permissions.hides_names:
-        return Form.FULL
+        return _FULL
     return Form.HIDDEN if content is Content.NICK_CHANGE else Form.WITHOUT_NAMES
+
+
+# An attribute of an Enum costs a call.
+_OTHER, _COMMENTS_OR_REFRESH, _FULL = Content.OTHER, Content.COMMENTS_OR_REFRESH, Form.FULL
 
 
 def by_form(recipients: Iterable[Session], content: Content) -> dict[Form, list[Session]]:

@@ -20,8 +20,8 @@ ABSENT = Raw()  # default of every opaque member; encoders omit this object only
 
 def given(raw: Raw) -> bool:
     """Return whether an opaque value is present and not ``null``."""
-    size = memoryview(raw).nbytes
-    return size > 0 and (size != 4 or bytes(raw) != b"null")
+    size = len(raw)
+    return size > 4 or (size > 0 and bytes(raw) != b"null")
 
 
 class Auth(Struct, frozen=True, gc=False):

@@ -30,6 +30,7 @@ from gateway.wire.structure import addressed
 ENVELOPE = 192  # bytes of a relayed message besides its ``data``, approximately
 LARGE = 128  # recipients; a message to a room counts once more for each full 128 of them
 NICK_CHANGED = "nickChanged"  # type of the ``data`` that contains a participant's new display name (5.4)
+_NICK_CHANGE, _HIDDEN = Content.NICK_CHANGE, Form.HIDDEN
 GUARDED_TYPES = SFU_TYPES | {CONTROL_TYPE}  # of ``data`` that makes the recipient's client act (5.3)
 
 
@@ -114,7 +115,10 @@ class Relay:
         if target is None:
             self._to_virtual(session, recipient, data, None if decoded is None else decoded.type)
         elif decoded is None or self._may_receive(session, target, decoded.type):
-            self._charge(session, target.relay_budget, data, (target,))
+            budget, size = target.relay_budget, len(data) + ENVELOPE  # as ``_charge`` does
+            budget.left -= size
+            if budget.left < 0.0:
+                self._traffic.refill(session, budget, size, (target,))
             self._delivery.send(target, b"".join((session.sender("session"), data, MESSAGE_END)))
 
     def _to_virtual(
@@ -145,8 +149,11 @@ class Relay:
         self, session: Session, type: str, targets: Iterable[Session], data: Raw, decoded: MediaMessage | None
     ) -> None:
         encoded = b"".join((session.sender(type), data, MESSAGE_END))
-        if decoded is not None and (decoded.type in GUARDED_TYPES or decoded.type == NICK_CHANGED):
-            targets = [target for target in targets if self._may_receive(session, target, decoded.type)]
+        type_of_data = None if decoded is None else decoded.type
+        if type_of_data == NICK_CHANGED:
+            targets = [target for target in targets if form_for(target, _NICK_CHANGE) is not _HIDDEN]
+        elif type_of_data in GUARDED_TYPES:
+            targets = [target for target in targets if self._may_act_on(session, target.room, type_of_data)]
         self._delivery.send_all(targets, encoded, exclude=session)
 
     def _charge(self, session: Session, budget: RelayBudget, data: Raw, recipients: Collection[Session]) -> None:
@@ -160,9 +167,9 @@ class Relay:
 
     def _may_receive(self, sender: Session, recipient: Session, data_type: str | None) -> bool:
         """Return whether a message with ``data`` of this type may be relayed to a recipient."""
-        if data_type in GUARDED_TYPES:
-            return self._may_act_on(sender, recipient.room, data_type)
-        return data_type != NICK_CHANGED or form_for(recipient, Content.NICK_CHANGE) is not Form.HIDDEN
+        if data_type == NICK_CHANGED:
+            return form_for(recipient, _NICK_CHANGE) is not _HIDDEN
+        return data_type not in GUARDED_TYPES or self._may_act_on(sender, recipient.room, data_type)
 
     def _may_act_on(self, sender: Session, room: RoomKey | None, data_type: str | None) -> bool:
         """Return whether a session may make a client in a room act by ``data`` of a guarded type (5.3).
