@@ -66,7 +66,7 @@ class RawClient:
         early: bytes = b"",
         later: bytes = b"",
         receive_buffer: int = 0,
-        patience: float = WAIT_TIMEOUT,
+        patience: float | None = None,
         tls: ssl.SSLContext | None = None,
         sock: socket.socket | None = None,
     ) -> Self:
@@ -74,6 +74,7 @@ class RawClient:
 
         ``sock``: the unconnected socket to use.
         """
+        patience = WAIT_TIMEOUT if patience is None else patience  # a test may have patched it
         sock = sock or socket.socket()
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
