@@ -164,6 +164,7 @@ class McuStatus:
 
     type: str  # the SFU type: "janus", "inprocess"
     sfus: tuple[SfuStatus, ...] = ()
+    capacity: int = 0  # PeerConnections that they can hold in all; 0 = not known
 
     @property
     def ready(self) -> bool:

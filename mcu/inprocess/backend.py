@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import resource
 import time
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
@@ -32,7 +33,7 @@ from mcu.inprocess.negotiation.parsing import preference, read_offer
 from mcu.inprocess.publisher import InprocessPublisher
 from mcu.inprocess.settings import InprocessSettings
 from mcu.inprocess.subscriber import InprocessSubscriber
-from mcu.inprocess.transport.aiortc_internals.ice import binding_problem
+from mcu.inprocess.transport.aiortc_internals.ice import binding_problem, sockets_of_connection
 from mcu.inprocess.transport.impairment import Impairment, StreamLeg
 from mcu.publisher_registry import PublisherRegistry
 from mcu.stream_gauges import stream_gauges
@@ -66,6 +67,7 @@ class InprocessMcu:
         self._state = SfuState.CONNECTING
         self._reason = "not started yet"
         self._bind_timer: asyncio.TimerHandle | None = None
+        self._sockets = 1  # of each PeerConnection
 
     async def start(self, on_state: Callable[[McuStatus], None]) -> None:
         """Become ready at once, or refused while no address can be bound."""
@@ -124,7 +126,18 @@ class InprocessMcu:
             subscribers=len(self._subscribers),
             connected_since=self._started_at if running else 0.0,
         )
-        return McuStatus("inprocess", (sfu,))
+        return McuStatus("inprocess", (sfu,), self._capacity())
+
+    def _capacity(self) -> int:
+        """Return the number of PeerConnections that the settings allow, and for which there are descriptors and ports.
+
+        Half of the descriptors are left for clients.
+        """
+        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        limits = [self._settings.peer_connections, self._settings.ports]
+        if descriptors != resource.RLIM_INFINITY:
+            limits.append(max(descriptors // 2 // self._sockets, 1))
+        return min(filter(None, limits), default=0)
 
     def streams(self) -> Iterable[StreamReport]:
         """Return a report of each medium, received and sent."""
@@ -250,6 +263,7 @@ class InprocessMcu:
         if self._bind_timer is not None:
             self._bind_timer.cancel()
         reason = binding_problem(self._settings)
+        self._sockets = sockets_of_connection(self._settings)
         if reason:
             self._bind_timer = asyncio.get_running_loop().call_later(BIND_RETRY, self._check_sockets)
             if reason != self._reason:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
+from typing import Annotated
 
 import msgspec
 
@@ -21,6 +22,7 @@ class InprocessSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     announced_address: str = ""  # in candidates in place of ``address``: the public side of a 1:1 NAT
     port_min: int = 0  # 0 for both = any free port
     port_max: int = 0
+    peer_connections: Annotated[int, msgspec.Meta(ge=0)] = 12_000  # at most; 0 = no limit
     test_controls: bool = False  # whether the gateway serves counters and impairments over HTTP (docs/testing.md)
 
     def __post_init__(self) -> None:
@@ -29,6 +31,11 @@ class InprocessSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
                 raise ValueError(f"{entry!r} is no address that a client could send to")
         if (self.port_min, self.port_max) != (0, 0) and not MIN_PORT <= self.port_min <= self.port_max <= MAX_PORT:
             raise ValueError(f"port_min and port_max must hold {MIN_PORT} <= port_min <= port_max <= {MAX_PORT}")
+
+    @property
+    def ports(self) -> int:
+        """The number of ports on each address; 0 = as many as are free."""
+        return self.port_max - self.port_min + 1 if self.port_max else 0
 
     @property
     def addresses(self) -> tuple[str, ...]:

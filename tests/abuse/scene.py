@@ -120,18 +120,25 @@ class Scene:
 
     # -- attackers
 
-    async def connect(self, *, receive_buffer: int = 0) -> RawClient:
-        """Open a connection without a session, whose waits end late, since the machine may be busy."""
-        return await RawClient.connect(self.address, receive_buffer=receive_buffer, patience=PATIENCE)
+    async def connect(self, *, receive_buffer: int = 0, address: str = "") -> RawClient:
+        """Open a connection without a session, whose waits end late, since the machine may be busy.
 
-    async def attacker(self, name: str = "", *, room: str = "", receive_buffer: int = 0, **hello: Any) -> RawClient:
+        ``address`` is that of the client behind a trusted proxy.
+        """
+        headers: dict[str, Any] = {"X_Real_IP": address} if address else {}
+        return await RawClient.connect(self.address, receive_buffer=receive_buffer, patience=PATIENCE, **headers)
+
+    async def attacker(
+        self, name: str = "", *, room: str = "", receive_buffer: int = 0, address: str = "", **hello: Any
+    ) -> RawClient:
         """Open a session, a guest's if ``name`` is empty, and join the room, if given; ``hello``: further members."""
-        client = await self.connect(receive_buffer=receive_buffer)
+        client = await self.connect(receive_buffer=receive_buffer, address=address)
         await client.receive()  # welcome
         auth = {"url": self.cloud.url, "params": self.cloud.ticket(name)}
         client.send({"id": "h", "type": "hello", "hello": {"version": "1.0", "auth": auth, **hello}})
         reply = await client.receive()
         assert reply["type"] == "hello", reply
+        client.session_id = reply["hello"]["sessionid"]
         if room:
             client.send({"id": "j", "type": "room", "room": {"roomid": room}})
             reply = await client.receive()

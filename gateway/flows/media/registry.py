@@ -9,6 +9,7 @@ from gateway.core.ids import SessionId
 from gateway.core.session import Session
 from gateway.flows.media.publication import Publication
 from gateway.flows.media.session_stream import MediaContext, stream_key
+from gateway.flows.media.stream_totals import StreamTotals
 from gateway.flows.media.subscription import Subscription
 from gateway.flows.tasks import Backlog
 from mcu.base import StreamKey, StreamType
@@ -30,6 +31,7 @@ class StreamRegistry:
         self._context = context
         self._sessions: dict[SessionId, SessionStreams] = {}
         self._subscriptions: dict[StreamKey, dict[SessionId, Subscription]] = {}  # oldest first
+        self.totals = StreamTotals()
 
     # -- look-up
 
@@ -72,6 +74,7 @@ class StreamRegistry:
         """Create a publication of an open session that has none of this type."""
         publication = Publication(self._context, self, session, stream_type)
         self._get_or_create(session).publications[stream_type] = publication
+        self.totals.add(publication)
         return publication
 
     def add_subscription(self, session: Session, publisher: SessionId, stream_type: StreamType) -> Subscription:
@@ -79,15 +82,20 @@ class StreamRegistry:
         subscription = Subscription(self._context, self, session, publisher, stream_type)
         self._get_or_create(session).subscriptions[subscription.key] = subscription
         self._subscriptions.setdefault(subscription.key, {})[session.id] = subscription
+        self.totals.add(subscription)
         return subscription
 
     def remove_publication(self, session: Session, stream_type: StreamType) -> None:
         """Remove the closed publication of a session."""
-        self.streams_of(session).publications.pop(stream_type, None)
+        publication = self.streams_of(session).publications.pop(stream_type, None)
+        if publication is not None:
+            self.totals.remove(publication)
 
     def remove_subscription(self, session: Session, key: StreamKey) -> None:
         """Remove the closed subscription of a session."""
-        self.streams_of(session).subscriptions.pop(key, None)
+        subscription = self.streams_of(session).subscriptions.pop(key, None)
+        if subscription is not None:
+            self.totals.remove(subscription)
         subscriptions = self._subscriptions.get(key, {})
         subscriptions.pop(session.id, None)
         if not subscriptions:
@@ -99,6 +107,7 @@ class StreamRegistry:
         if streams is not None:
             for stream in (*streams.subscriptions.values(), *streams.publications.values()):
                 stream.close()
+                self.totals.remove(stream)
         self._context.quality.session_ended(session.id)
         for stream_type in StreamType:
             self.publication_ended(stream_key(session, session.id, stream_type))

@@ -42,6 +42,11 @@ class SfuAccess:
         """Whether an SFU accepts new streams now."""
         return self._mcu is not None and self._mcu.status().ready
 
+    @property
+    def capacity(self) -> int:
+        """The number of PeerConnections that the SFU can hold; 0 = not known."""
+        return 0 if self._mcu is None else self._mcu.status().capacity
+
     async def retry_once_if_lost(self, deadline: float, send: Callable[[float], Awaitable[_T]]) -> _T:
         """Send a request to the SFU, and once more if the SFU is lost meanwhile; return its result.
 

@@ -35,8 +35,8 @@ class MediaSignaling:
         self._services = services
         self._quality = QualityController(services)
         self._description_turns = DescriptionTurns()
-        sfu = SfuAccess(services.mcu, services.clock)
-        self._streams = StreamRegistry(MediaContext(services, sfu, self._quality))
+        self._sfu = SfuAccess(services.mcu, services.clock)
+        self._streams = StreamRegistry(MediaContext(services, self._sfu, self._quality))
 
     @property
     def quality(self) -> QualityController:
@@ -141,6 +141,7 @@ class MediaSignaling:
         publication = self._streams.publication(session, stream_type)
         if publication is None:
             self._require_below_limit("publishers", len(self._streams.streams_of(session).publications))
+            self._require_place(session)
             publication = self._streams.add_publication(session, stream_type)
         publication.offer(request)
 
@@ -186,6 +187,7 @@ class MediaSignaling:
         subscription = self._streams.subscription(subscriber, stream_key(subscriber, publisher, stream_type))
         if subscription is None:
             self._require_below_limit("subscriptions", len(self._streams.streams_of(subscriber).subscriptions))
+            self._require_place(subscriber)
             subscription = self._streams.add_subscription(subscriber, publisher, stream_type)
         subscription.request(request)
 
@@ -214,6 +216,17 @@ class MediaSignaling:
         """
         if exceeds(count + 1, getattr(self._services.settings.limits, limit)):
             self._services.count_excess(limit)
+            raise ProtocolError(Code.LIMIT_EXCEEDED.error())
+
+    def _require_place(self, session: Session) -> None:
+        """Refuse one more stream of a session if the SFU holds as many PeerConnections as it can.
+
+        Raises:
+            ProtocolError: ``limit_exceeded``.
+        """
+        if not self._streams.totals.have_place(session, self._sfu.capacity):
+            self._services.count_excess("peer_connections")
+            self._services.warnings.warning("peer connections", "streams are refused: the SFU has too many already")
             raise ProtocolError(Code.LIMIT_EXCEEDED.error())
 
 

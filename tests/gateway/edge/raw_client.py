@@ -56,6 +56,7 @@ class RawClient:
         self._reader = reader
         self.writer = writer
         self.head = ""
+        self.session_id = ""  # set by a test that has opened a session
         self.pings: list[bytes] = []
 
     @classmethod
@@ -69,10 +70,11 @@ class RawClient:
         patience: float | None = None,
         tls: ssl.SSLContext | None = None,
         sock: socket.socket | None = None,
+        **headers: str,
     ) -> Self:
         """Connect and upgrade; ``early`` is sent in one write with the request, ``later`` in the next write.
 
-        ``sock``: the unconnected socket to use.
+        ``sock``: the unconnected socket to use. ``headers`` are added to the request, with ``_`` for ``-``.
         """
         patience = WAIT_TIMEOUT if patience is None else patience  # a test may have patched it
         sock = sock or socket.socket()
@@ -88,7 +90,7 @@ class RawClient:
             server_hostname=None if tls is None else address[0],
         )
         client = cls(reader, writer, patience)
-        writer.write(upgrade() + early)
+        writer.write(upgrade(**headers) + early)
         if later:
             writer.write(later)
         async with asyncio.timeout(patience):

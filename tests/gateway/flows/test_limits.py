@@ -202,6 +202,42 @@ async def test_subscriptions_of_a_session_are_limited() -> None:
         assert met(harness) == {"subscriptions": 1}
 
 
+async def test_clients_of_a_room_or_an_address_do_not_get_all_connections_of_the_sfu() -> None:
+    async with beside_a_call(Limits()) as harness:
+        alice, bob, carol = await harness.callers("alice", "bob", "carol")
+        harness.mcu.capacity = 7  # of which an address gets 6
+        for client in (alice, bob, carol):
+            client.offer()
+        await settle()
+        for subscriber, publisher in ((alice, bob), (alice, carol), (bob, alice), (bob, carol), (carol, alice)):
+            subscriber.media(publisher, "requestoffer")
+        await settle()
+        assert [errors_of(client) for client in (alice, bob, carol)] == [[], ["limit_exceeded"], ["limit_exceeded"]]
+        assert met(harness) == {"peer_connections": 2}
+        alice.send({"type": "bye"})  # ends four of them
+        await settle()
+        carol.media(bob, "requestoffer")
+        await settle()
+        assert errors_of(carol) == []
+        harness.mcu.capacity = 0
+
+
+async def test_connections_of_the_sfu_are_limited_in_all() -> None:
+    async with beside_a_call(Limits()) as harness:
+        alice, bob = await harness.callers("alice", "bob")
+        harness.mcu.capacity = 1
+        alice.offer()
+        bob.offer()
+        await settle()
+        assert (errors_of(alice), errors_of(bob)) == ([], ["limit_exceeded"])
+        harness.mcu.capacity = 0
+
+
+def errors_of(client: FakeClient) -> list[str]:
+    """Return the codes of the errors among the messages that a client has received."""
+    return [message["error"]["code"] for message in client.received() if message["type"] == "error"]
+
+
 async def test_requests_of_a_session_that_wait_for_the_sfu_are_limited() -> None:
     async with beside_a_call(Limits(waiting_requests=5)) as harness:
         alice, bob = await harness.callers("alice", "bob")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 import socket
 
 import msgspec
@@ -97,3 +98,19 @@ async def test_changed_settings_apply_to_the_next_connection(loopback: None) -> 
         ports = re.findall(r" 127\.0\.0\.1 (\d+) typ host", carol.peer.pc.remoteDescription.sdp)
         assert all(first <= int(port) <= last for port in ports)
     await mcu.stop()
+
+
+def test_connections_are_limited_by_settings_ports_and_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1000, 1000))
+    tables: list[tuple[dict[str, object], int]] = [
+        ({"peer_connections": 30}, 30),
+        ({"peer_connections": 30, "port_min": 20000, "port_max": 20009}, 10),
+        ({"peer_connections": 0, "port_min": 20000, "port_max": 20009}, 10),
+        ({"peer_connections": 0}, 500),
+        ({}, 500),
+    ]
+    for table, capacity in tables:
+        assert InprocessMcu(decode(table)).status().capacity == capacity
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert InprocessMcu(decode({})).status().capacity == 12_000
+    assert InprocessMcu(decode({"peer_connections": 0})).status().capacity == 0

@@ -204,6 +204,14 @@ def _machine_addresses() -> tuple[str, ...]:
     return tuple(get_host_addresses(use_ipv4=True, use_ipv6=True)) or ("127.0.0.1",)
 
 
+def sockets_of_connection(settings: InprocessSettings) -> int:
+    """Return the number of sockets, and of descriptors, of one connection: one for each address."""
+    try:
+        return len(settings.addresses or _machine_addresses())
+    except OSError:
+        return 1
+
+
 def binding_problem(settings: InprocessSettings) -> str:
     """Return the reason why no address can be bound, in one sentence; empty if one can be bound."""
     try:

@@ -164,6 +164,7 @@ class FakeMcu:
         self.publish_error: McuError | None = None
         self.subscribe_error: McuError | None = None
         self.spoil: Callable[[str], str] = lambda description: description  # edits each description of the SFU
+        self.capacity = 0
         self.unavailable = False  # ``publish`` and ``subscribe`` wait while it is set
         self.on_state: Callable[[McuStatus], None] = lambda status: None
         self._changed = asyncio.Condition()
@@ -249,7 +250,7 @@ class FakeMcu:
     def status(self) -> McuStatus:
         state = SfuState.CONNECTING if self.unavailable else SfuState.READY
         sfu = SfuStatus("", state, publishers=len(self.publishers), subscribers=len(self.subscribers))
-        return McuStatus("fake", (sfu,))
+        return McuStatus("fake", (sfu,), self.capacity)
 
     def streams(self) -> Iterable[StreamReport]:
         return ()

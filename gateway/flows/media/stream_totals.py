@@ -1,0 +1,48 @@
+"""The PeerConnections that the streams of all sessions need, where the SFU can hold a limited number.
+
+Source: docs/operations.md, "Limits". Clients of one room, or of one address, get at most ``SHARE`` of the SFU: the rest
+is left for other calls.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable
+
+from gateway.core.session import Session
+from gateway.flows.media.session_stream import SessionStream
+
+SHARE = 7 / 8
+
+
+class StreamTotals:
+    """Counts streams in all, by room and by network of an address."""
+
+    def __init__(self) -> None:
+        self._streams: dict[SessionStream, tuple[Hashable, ...]] = {}
+        self._counts: Counter[Hashable] = Counter()
+
+    def add(self, stream: SessionStream) -> None:
+        """Count a new stream of a session."""
+        self._streams[stream] = groups = _groups(stream.session)
+        self._counts.update(groups)
+
+    def remove(self, stream: SessionStream) -> None:
+        """Stop counting a stream. Idempotent."""
+        for group in self._streams.pop(stream, ()):
+            self._counts[group] -= 1
+            if not self._counts[group]:
+                del self._counts[group]
+
+    def have_place(self, session: Session, capacity: int) -> bool:
+        """Return whether an SFU for ``capacity`` streams (0 = any number) may hold one more stream of a session."""
+        if not capacity:
+            return True
+        share = max(int(capacity * SHARE), 1)
+        return len(self._streams) < capacity and all(self._counts[group] < share for group in _groups(session))
+
+
+def _groups(session: Session) -> tuple[Hashable, ...]:
+    """Return the room of a session, and the network of its client's address if it is known."""
+    groups: tuple[Hashable, ...] = () if session.room is None else (session.room,)
+    return groups if session.network is None else (*groups, ("network", session.network))
