@@ -2,7 +2,8 @@
 
 Source: docs/protocol.md, "Limits". Nextcloud answers few requests at a time (``nextcloud.connections_per_host``), and
 any client that connects can cause one. Joins of users go first, then hellos and joins of guests, which never get all
-places. Only a few requests of one address run at a time, so that an address mainly delays itself.
+places. Only a few requests of one address run at a time, so that an address mainly delays itself. After a failure many
+users behind one address join at once, so joins of users wait longer than requests of strangers, which a flood may delay.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from gateway.limited_log import LimitedLog
 
 PER_ADDRESS_SHARE = 2  # an address has at most the places divided by this
 FOR_USERS_SHARE = 4  # the places divided by this are kept for requests of users
+USERS_PATIENCE = 6  # times as long as requests of strangers, requests of users wait
 
 
 log = logging.getLogger("portunus.flows")
@@ -99,7 +101,10 @@ class _Queue:
 
 
 class BackendTurns:
-    """The queues of all backends; ``places`` requests to one backend run at once, and none waits over ``timeout``."""
+    """The queues of all backends; ``places`` requests to one backend run at once.
+
+    A request waits ``timeout`` seconds at most, or ``USERS_PATIENCE`` times as long if its user is known.
+    """
 
     def __init__(self, places: int, timeout: float, clock: Callable[[], float]) -> None:
         self._places = places
@@ -121,7 +126,7 @@ class BackendTurns:
         """
         queue = self._queues.setdefault(backend, _Queue(self._places))
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._timeout * (USERS_PATIENCE if known else 1)):
                 waiter = await queue.enter(network, known)
         except TimeoutError as error:
             self._warnings.warning(backend, "requests to backend %s waited too long: it is slow, or flooded", backend)

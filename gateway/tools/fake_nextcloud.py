@@ -104,6 +104,7 @@ class FakeNextcloud:
         self.talk = FakeTalk(time.time, self._post, lambda: self.notifier.changes_only)
         self.hook: Hook | None = None
         self.gate: asyncio.Event | None = None
+        self.latency = 0.0  # seconds until an answer
         self.requests: list[RecordedRequest] = []
         self._tickets: dict[str, str] = {}
         self._answers = TalkAnswers(self.talk, self.rooms, self._tickets)
@@ -243,6 +244,8 @@ class FakeNextcloud:
         answer = self.hook(request) if self.hook is not None else None
         if self.gate is not None:
             await self.gate.wait()
+        if self.latency:
+            await asyncio.sleep(self.latency)
         return answer
 
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.flows.backend_turns import BackendTurns, NoTurn
+from gateway.flows.backend_turns import USERS_PATIENCE, BackendTurns, NoTurn
 from tests.gateway.flows.virtual_time import settle
 
 PLACES = 8
@@ -89,6 +89,17 @@ async def test_request_whose_turn_does_not_come_is_refused_and_leaves_no_gap(cap
     backend.request("later")
     await backend.answer("r0")
     assert backend.asked[-1] == "later"
+
+
+async def test_joins_of_users_wait_longer() -> None:
+    backend = QueuedBackend()
+    for number in range(5):
+        backend.request(f"r{number}", known=True)
+    backend.request("stranger")
+    await asyncio.sleep(TIMEOUT * USERS_PATIENCE - 0.1)
+    assert backend.refused == ["stranger"]
+    await asyncio.sleep(0.2)
+    assert backend.refused == ["stranger", "r4"]
 
 
 async def test_request_that_is_no_longer_wanted_is_not_sent() -> None:
