@@ -9,6 +9,7 @@ from __future__ import annotations
 _ALWAYS = (
     "ack",
     "audio-video-permissions",
+    "changed-users",
     "chat-relay",
     "dialout",
     "hello-v2",

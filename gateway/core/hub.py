@@ -26,7 +26,7 @@ from gateway.core.changes import (
 )
 from gateway.core.ids import ConnectionId, ResumeId, RoomSessionId, SessionId, random_part
 from gateway.core.limits import Backend
-from gateway.core.participants import Participant, updated
+from gateway.core.participants import Participant, present_in, unlisted
 from gateway.core.pending import PendingJoins
 from gateway.core.permissions import Permissions
 from gateway.core.room import PING_INTERVAL, Room, RoomKey
@@ -34,7 +34,6 @@ from gateway.core.session import JOIN_TIMEOUT, ClientType, Session
 from gateway.core.transient import TransientChange, deadline, session_key
 from gateway.core.transient_deadlines import TransientDeadlines
 from gateway.core.virtual import VirtualSession, VirtualSessionLeft
-from gateway.wire.backend import ParticipantEntry
 
 
 class LimitReached(Exception):
@@ -343,25 +342,27 @@ class Hub:
             clients = tuple(member for member in room.members.values() if member.client_type is ClientType.CLIENT)
             new = [member.id for member in clients if member.id not in room.in_call]
             room.in_call.update(new)
+            room.participants.left_call.difference_update(member.id for member in clients)
             return CallMembershipChanged(clients if new else (), ())
         left = tuple(room.members[session] for session in room.members if session in room.in_call)
         room.in_call.clear()
+        room.participants.left_call.update(room.members)
         virtuals = [virtual for virtual in room.virtuals.values() if virtual.in_call]
         for virtual in virtuals:
             virtual.in_call = False
         return CallMembershipChanged(tuple(room.members.values()) if left or virtuals else (), left)
 
-    def store_users(self, room: Room, users: list[ParticipantEntry]) -> None:
-        """Store the user list of an ``incall`` request (7.3)."""
-        room.users = users
+    def replace_participants(self, room: Room, listed: list[Participant], changed: list[Participant]) -> None:
+        """Store the list of participants of an ``incall`` request that has one (7.3)."""
+        room.participants.replace(present_in(room, listed), present_in(room, changed))
 
-    def mark_listed(self, room: Room) -> None:
-        """Note that the stored user list has all participants of the call."""
-        room.listed = True
+    def update_participants(self, room: Room, changed: list[Participant]) -> None:
+        """Store the entries of the participants that changed, and keep those of the others (7.3)."""
+        room.participants.update(present_in(room, changed))
 
-    def add_user(self, room: Room, session: SessionId, entry: ParticipantEntry) -> None:
-        """Add the entry of a member to the stored user list, or replace it."""
-        room.users = updated(room.users, [Participant(session, entry, None, None)])
+    def set_flags_of_all(self, room: Room, flags: int, now: int) -> None:
+        """Set the in-call flags in the list of participants, which has all members afterwards (7.4)."""
+        room.participants.set_flags(flags, unlisted(room, now, flags))
 
     # -- virtual sessions and internal clients
 
@@ -399,9 +400,8 @@ class Hub:
         return None if room is None else room.transient.expires_at(name)
 
     def _forget(self, room: Room, session: SessionId) -> None:
-        """Remove a session from the stored user list, and remove a room without sessions."""
-        own = _encoded(session)
-        room.users = [user for user in room.users if bytes(user.get("sessionId", user.get("sessionid", b""))) != own]
+        """Remove a session from the list of participants, and remove a room without sessions."""
+        room.participants.remove(session)
         if not room.members and not room.virtuals:
             del self.rooms[room.key]
 
@@ -430,7 +430,3 @@ class Hub:
             self._deadlines.pop(session.id, None)
         else:
             self._deadlines[session.id] = session
-
-
-def _encoded(session: SessionId) -> bytes:
-    return b'"' + session.encode() + b'"'

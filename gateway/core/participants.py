@@ -69,19 +69,11 @@ def call_flags(value: Raw | None) -> int | None:
 
 
 def merge(shown: list[ParticipantEntry], changed: Iterable[Participant]) -> list[ParticipantEntry]:
-    """Return ``shown``, followed by the entries of ``changed`` whose sessions it lacks (5.4)."""
-    known = {_session(entry) for entry in shown}
-    return shown + [participant.entry for participant in changed if participant.session not in known]
-
-
-def updated(entries: Iterable[ParticipantEntry], changed: Iterable[Participant]) -> list[ParticipantEntry]:
-    """Replace the entries of the sessions in ``changed``, and append the entries of new sessions.
-
-    The result has one entry per session, even if an argument has several.
-    """
-    latest = {_session(entry): entry for entry in entries}
-    latest.update((participant.session, participant.entry) for participant in changed)
-    return list(latest.values())
+    """Return ``shown``, followed by the entries of ``changed`` whose sessions it lacks, the last one of each (5.4)."""
+    latest = {participant.session: participant.entry for participant in changed}
+    for entry in shown:
+        latest.pop(_session(entry), None)
+    return [*shown, *latest.values()]
 
 
 def present_in(room: Room, changed: Iterable[Participant]) -> list[Participant]:
@@ -93,23 +85,32 @@ def present_in(room: Room, changed: Iterable[Participant]) -> list[Participant]:
     ]
 
 
-def is_complete(entries: Iterable[ParticipantEntry], room: Room) -> bool:
-    """Return whether each member of a room has an entry; Nextcloud lists no internal clients."""
-    present = {_session(entry) for entry in entries}
-    return all(member.is_internal or member.id in present for member in room.members.values())
+def unlisted(room: Room, now: int, flags: int = IN_CALL) -> dict[SessionId, ParticipantEntry]:
+    """Return entries for the members without one, except internal clients; ``flags`` for members in the call."""
+    return {
+        member.id: _entry(
+            member.id,
+            flags if member.id in room.in_call else 0,
+            now,
+            **({"userId": member.shown_userid} if member.shown_userid else {}),
+        )
+        for member in room.members.values()
+        if not member.is_internal and member.id not in room.participants
+    }
 
 
-def with_members(
-    entries: Iterable[ParticipantEntry], room: Room, now: int, flags: int = IN_CALL
-) -> list[ParticipantEntry]:
-    """Add entries for the members without one, except internal clients; ``flags`` for members in the call."""
-    shown = list(entries)
-    present = {_session(entry) for entry in shown}
-    for member in room.members.values():
-        if not member.is_internal and member.id not in present:
-            user = {"userId": member.shown_userid} if member.shown_userid else {}
-            shown.append(_entry(member.id, flags if member.id in room.in_call else 0, now, **user))
-    return shown
+def known(room: Room, now: int) -> list[ParticipantEntry]:
+    """Return the list for an update that no request of Nextcloud causes: each member that is not known to have left.
+
+    If no member is in the call, all are listed, with ``inCall`` 0. Empty if Nextcloud has not reported on the call,
+    unless there is nobody to report on: for clients a member that is missing has left the call.
+    """
+    listed = room.participants
+    others = unlisted(room, now)
+    if not listed.reported and others:
+        return []
+    shown = listed.shown() + [entry for session, entry in others.items() if session not in listed.left_call]
+    return complete(shown or [*listed.every_entry(), *others.values()], room, now)
 
 
 def complete(entries: Iterable[ParticipantEntry], room: Room, now: int) -> list[ParticipantEntry]:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec import Raw
 
 from gateway.core.ids import SessionId
+from gateway.core.participant_list import ParticipantList
 from gateway.core.relay_budget import RelayBudget
 from gateway.core.transient import TransientData
-from gateway.wire.backend import ParticipantEntry
 
 if TYPE_CHECKING:
     from gateway.core.session import Session
@@ -35,13 +35,12 @@ class Room:
         "in_call",
         "join_parts",
         "key",
-        "listed",
         "members",
+        "participants",
         "ping_at",
         "properties",
         "relay_budget",
         "transient",
-        "users",
         "virtuals",
     )
 
@@ -50,8 +49,7 @@ class Room:
         self.properties = properties  # opaque; empty when Nextcloud gave none
         self.members: dict[SessionId, Session] = {}
         self.in_call: set[SessionId] = set()  # members in the call (7.1)
-        self.users: list[ParticipantEntry] = []  # the list of the last ``incall`` request (7.3)
-        self.listed = False  # whether Nextcloud has listed the participants: a missing member is not in the call
+        self.participants = ParticipantList()  # as Nextcloud has reported them
         self.virtuals: dict[SessionId, VirtualSession] = {}
         self.transient = TransientData()
         self.join_parts: dict[tuple[bytes, ...], bytes] = {}  # full parts of the join list, by their entries

@@ -127,7 +127,8 @@ class BackendAnswer(Struct, frozen=True):
     error: BackendError | None = None
 
 
-# --- Nextcloud -> gateway: the rooms API
+# --- Nextcloud -> gateway: the rooms API. A Nextcloud that knows a server with the feature ``changed-users`` leaves out
+# ``alluserids``, the ``userids`` of update and delete, and ``users``: the members of the room stand in their place.
 
 
 ParticipantEntry = dict[str, Raw]  # opaque except for sessionId, userId, inCall and permissions
@@ -151,7 +152,7 @@ class Disinvite(Struct, frozen=True):
 
 
 class Update(Struct, frozen=True):
-    """The room has new properties, to be sent to the room lists of ``userids``."""
+    """The room has new properties, to be sent to the room lists of ``userids``, or of the members."""
 
     userids: list[str] | None = None
     properties: Raw = Raw()
@@ -206,7 +207,7 @@ class RoomsRequest(Struct, frozen=True):
     invite: Invite | None = None
     disinvite: Disinvite | None = None
     update: Update | None = None
-    delete: Delete | None = None
+    delete: Delete | tuple[()] | None = None  # decoded to a ``Delete``
     incall: InCall | None = None
     participants: Participants | None = None
     message: Message | None = None
@@ -241,6 +242,8 @@ def decode_rooms_request(body: bytes) -> RoomsRequest:
         raise UnsupportedRequest(request.type or "")
     if getattr(request, str(request.type)) is None:
         raise msgspec.DecodeError(f"object {request.type} is missing")
+    if request.delete == ():  # PHP encodes an object without members as []
+        return msgspec.structs.replace(request, delete=Delete())
     return request
 
 

@@ -36,8 +36,8 @@ ROUTES = (
 )
 # The features of reference 13.1 without federation, which is not served yet, and with Portunus' own.
 REGULAR = {
-    *("audio-video-permissions", "chat-relay", "dialout", "hello-v2", "incall-all", "join-features", "recipient-call"),
-    *("serverinfo", "switchto", "transient-data", "transient-sessiondata", "welcome"),
+    *("audio-video-permissions", "changed-users", "chat-relay", "dialout", "hello-v2", "incall-all", "join-features"),
+    *("recipient-call", "serverinfo", "switchto", "transient-data", "transient-sessiondata", "welcome"),
     "ack",
 }
 WITH_AN_SFU = {"mcu", "offer-codecs", "update-sdp"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import msgspec
+from msgspec import Raw
 
 from gateway.core import participants
 from gateway.core.ids import SessionId
@@ -63,14 +64,14 @@ class BackendRequests:
         for pending in self._hub.pending_joins.of_room(RoomKey(backend.id, roomid)):
             self._note(pending, request)
         if request.invite is not None and request.type == "invite":
-            self._invite(backend, roomid, request.invite)
+            self._invite(backend, roomid, room, request.invite)
         elif request.disinvite is not None and request.type == "disinvite":
-            self._disinvite(backend, roomid, request.disinvite)
+            self._disinvite(backend, roomid, room, request.disinvite)
         elif request.switchto is not None and request.type == "switchto":
             self._switch_room(backend, room, request.switchto)
         elif request.update is not None and request.type == "update":
             self._update(backend, roomid, room, request.update)
-        elif request.delete is not None and request.type == "delete":
+        elif isinstance(request.delete, wire.Delete) and request.type == "delete":
             self._delete(backend, roomid, room, request.delete)
         elif room is None:
             return
@@ -99,15 +100,20 @@ class BackendRequests:
             if listed or pending.room_session_id in (disinvite.sessionids or ()):
                 pending.withdrawn = True
 
-    def _invite(self, backend: Backend, roomid: str, invite: wire.Invite) -> None:
-        """Send users the event of their invitation, and other members a changed room list (6.1)."""
+    def _invite(self, backend: Backend, roomid: str, room: Room | None, invite: wire.Invite) -> None:
+        """Send users the event of their invitation, and other users or the room a changed room list (6.1)."""
         invited = RoomListBody(roomid, invite.properties if given(invite.properties) else ABSENT)
         event = Event(EventBody("roomlist", "invite", invite=invited))
         self._send_to_users(backend, invite.userids, server.encode(event))
-        self._send_to_other_users(backend, invite, invited)
+        if invite.alluserids is None:
+            self._send_changed_room(room, invite.properties)
+        else:
+            self._send_to_other_users(backend, invite, invited)
 
-    def _disinvite(self, backend: Backend, roomid: str, disinvite: wire.Disinvite) -> None:
+    def _disinvite(self, backend: Backend, roomid: str, room: Room | None, disinvite: wire.Disinvite) -> None:
         """Send users and guests the event of their disinvitation, and evict them from the room (2.7, 6.2)."""
+        if disinvite.alluserids is None:
+            self._send_changed_room(room, disinvite.properties)
         event = Event(EventBody("roomlist", "disinvite", disinvite=RoomListBody(roomid, reason="disinvited")))
         encoded = server.encode(event)
         sessions = [
@@ -128,8 +134,20 @@ class BackendRequests:
             self._delivery.send(session, encoded)
             if session.room == key:
                 self._closer.evict(session, encoded)
-        properties = disinvite.properties if given(disinvite.properties) else ABSENT
-        self._send_to_other_users(backend, disinvite, RoomListBody(roomid, properties))
+        if disinvite.alluserids is not None:
+            properties = disinvite.properties if given(disinvite.properties) else ABSENT
+            self._send_to_other_users(backend, disinvite, RoomListBody(roomid, properties))
+
+    def _send_changed_room(self, room: Room | None, properties: Raw) -> None:
+        """Send the sessions in a room a changed room list with its properties, as a request without user ids asks for.
+
+        Without properties there is nothing to send. Internal clients show no list of rooms.
+        """
+        if room is None or not given(properties):
+            return
+        event = Event(EventBody("roomlist", "update", update=RoomListBody(room.key.id, properties)))
+        members = [member for member in room.members.values() if not member.is_internal]
+        self._delivery.send_all(members, server.encode(event))
 
     def _send_to_other_users(self, backend: Backend, change: wire.Invite | wire.Disinvite, body: RoomListBody) -> None:
         """Send a changed room list to the users in ``alluserids`` except the invited or disinvited users."""
@@ -138,11 +156,14 @@ class BackendRequests:
         self._send_to_users(backend, others, server.encode(Event(EventBody("roomlist", "update", update=body))))
 
     def _update(self, backend: Backend, roomid: str, room: Room | None, update: wire.Update) -> None:
-        """Store the new properties of a room, and send them to its members and the listed users (4.6, 6.3)."""
+        """Store the new properties of a room, and send them to its members and to room lists (4.6, 6.3)."""
         properties = update.properties if given(update.properties) else ABSENT
         if room is not None and self._hub.change_properties(room, properties):
             message = server.encode(server.Room(RoomBody(roomid, properties)))
             self._delivery.send_all(room.members.values(), message)
+        if update.userids is None:
+            self._send_changed_room(room, properties)
+            return
         event = Event(EventBody("roomlist", "update", update=RoomListBody(roomid, properties)))
         self._send_to_users(backend, update.userids, server.encode(event))
 
@@ -150,12 +171,15 @@ class BackendRequests:
         """Send the listed users and the guests of a room the event of its deletion, then remove its members (6.4).
 
         The event comes first: a client that has already left the room does not show its user the reason. The list names
-        users, so members without a user id get the event, too.
+        users, so members without a user id get the event, too; without a list all members do.
         """
         body = RoomListBody(roomid, reason="deleted")
         event = server.encode(Event(EventBody("roomlist", "disinvite", disinvite=body)))
         members = [] if room is None else list(room.members.values())
-        recipients = {member.id: member for member in members if not member.userid and not member.is_internal}
+        unnamed = [
+            member for member in members if not member.is_internal and (delete.userids is None or not member.userid)
+        ]
+        recipients = {member.id: member for member in unnamed}
         for userid in delete.userids or ():
             recipients.update((session.id, session) for session in self._hub.sessions_of_user(backend, userid))
         self._delivery.send_all(recipients.values(), event)
@@ -184,23 +208,22 @@ class BackendRequests:
 
     def _set_some_in_call(self, backend: Backend, room: Room, incall: wire.InCall) -> None:
         changed = self._resolve(backend, incall.changed)
-        listed = [user.entry for user in self._resolve(backend, incall.users)]
-        if incall.users is None:  # members that are not named keep their state
-            listed = participants.updated(room.users, participants.present_in(room, changed))
+        listed = None if incall.users is None else self._resolve(backend, incall.users)
         for entry in changed:
             if entry.in_call is None:
                 continue
             left_call = self._hub.set_in_call(room, entry.session, entry.in_call)
             if left_call is not None:
                 self._media.end(left_call)
-        if changed or (listed and incall.users is not None):
-            self._hub.store_users(room, listed)
-            if incall.users is not None:
-                self._hub.mark_listed(room)
-            else:
-                # For clients a member that is missing has left the call.
-                listed = participants.with_members(listed, room, int(self._services.wall_clock()))
-            self._events.participants(room, listed, changed)
+        if not changed and not listed:
+            return
+        if listed is None:  # participants that are not named keep their state
+            self._hub.update_participants(room, changed)
+            users = room.participants.shown()
+        else:
+            self._hub.replace_participants(room, listed, changed)
+            users = [participant.entry for participant in listed]
+        self._events.participants(room, users, changed)
 
     def _set_all_in_call(self, room: Room, incall: wire.InCall) -> None:
         flags = _flags_for_all(incall)
@@ -209,26 +232,26 @@ class BackendRequests:
         change = self._hub.set_all_in_call(room, bool(flags & IN_CALL))
         for session in change.ended:
             self._media.end(session)
-        now = int(self._services.wall_clock())
-        users = participants.with_members(participants.with_flags(room.users, flags), room, now, flags)
-        self._hub.store_users(room, users)
-        self._hub.mark_listed(room)
+        self._hub.set_flags_of_all(room, flags, int(self._services.wall_clock()))
         if change.notified:
             self._events.all_in_call(room, change.notified, flags)
 
     def _change_participants(self, backend: Backend, room: Room, changes: wire.Participants) -> None:
         """Apply changed permissions, and send members the changed list of participants (6.6, 8)."""
         changed = self._resolve(backend, changes.changed)
-        listed = [user.entry for user in self._resolve(backend, changes.users)]
-        if changes.users is None:  # members that are not named keep their state
-            listed = participants.updated(room.users, participants.present_in(room, changed))
+        listed = None if changes.users is None else self._resolve(backend, changes.users)
         for entry in changed:
             session = room.members.get(entry.session)  # permissions in another room do not change
             if entry.permissions is not None and session is not None:
                 self._hub.set_permissions(session, entry.permissions)
                 self._events.permissions_changed(session)
-        if changed or (listed and changes.users is not None):
-            self._events.participants(room, listed, changed)
+        if not changed and not listed:
+            return
+        if listed is None:  # participants that are not named keep their state
+            users = room.participants.shown_with(changed)
+        else:
+            users = [participant.entry for participant in listed]
+        self._events.participants(room, users, changed)
 
     def _send_message(self, room: Room, message: wire.Message) -> None:
         """Send a message to the members of a room, in the form that each of them may see (5.5, 6.7)."""

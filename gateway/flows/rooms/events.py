@@ -135,42 +135,32 @@ class RoomEvents:
         self._delivery.send_all(room.members.values(), _flags_event(virtual))
 
     def participants(self, room: Room, users: Iterable[ParticipantEntry], changed: Iterable[Participant]) -> None:
-        """Send all members the list of participants from Nextcloud, followed by the changed participants (7.3)."""
-        shown = self._complete(room, users)
+        """Send all members the list of participants, followed by the changed participants that it lacks (7.3)."""
+        shown = participants.complete(users, room, int(self._services.wall_clock()))
         message = _participants_event(room, participants.merge(shown, changed))
         self._delivery.send_all(room.members.values(), message)
 
     def known_participants(self, room: Room) -> None:
-        """Send all members the last list of participants again, after a change that Nextcloud sends no list for.
+        """Send all members the list of participants again, after a change that Nextcloud does not report.
 
         Nothing is sent if that list is empty or cannot be complete: clients treat a missing participant as one that
         left the call.
         """
-        users = self._known(room)
+        users = participants.known(room, int(self._services.wall_clock()))
         if users:
             self._delivery.send_all(room.members.values(), _participants_event(room, users))
 
     def participants_on_resume(self, session: Session, room: Room) -> None:
         """Send a resumed session the list that ``known_participants`` would send (2.8)."""
-        users = self._known(room)
+        users = participants.known(room, int(self._services.wall_clock()))
         if users:
             self._delivery.send(session, _participants_event(room, users))
-
-    def _known(self, room: Room) -> list[ParticipantEntry]:
-        """Return the last list with an entry for each member; empty if Nextcloud has not listed all of them."""
-        if not room.listed and not participants.is_complete(room.users, room):
-            return []
-        users = participants.with_members(room.users, room, int(self._services.wall_clock()))
-        return self._complete(room, users)
 
     def all_in_call(self, room: Room, recipients: Iterable[Session], flags: int) -> None:
         """Send members the in-call flags that all of them have now (7.4)."""
         body = ParticipantsBody(room.key.id, incall=flags, all=True)
         message = server.encode(Event(EventBody("participants", "update", update=body)))
         self._delivery.send_all(recipients, message)
-
-    def _complete(self, room: Room, users: Iterable[ParticipantEntry]) -> list[ParticipantEntry]:
-        return participants.complete(users, room, int(self._services.wall_clock()))
 
 
 def _participants_event(room: Room, users: list[ParticipantEntry]) -> bytes:

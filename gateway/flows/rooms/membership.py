@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from gateway.core.limits import exceeds
+from gateway.core.participants import Participant, in_call
 from gateway.core.pending import PendingJoin
 from gateway.core.room import Room, RoomKey
 from gateway.core.session import Session
@@ -199,7 +200,8 @@ class RoomMembership:
             if left_call is not None:
                 self._events.ended(session)
         if pending.entry is not None:
-            self._hub.add_user(room, session.id, pending.entry)
+            flags = in_call(pending.entry.get("inCall"))
+            self._hub.update_participants(room, [Participant(session.id, pending.entry, None, flags)])
             self._events.known_participants(room)
 
     def _enter(self, session: Session, answer: RoomAnswer, roomid: str, room_session: str, request_id: str) -> None:

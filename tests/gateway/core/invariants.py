@@ -53,7 +53,9 @@ def _check_room(hub: Hub, room: Room) -> None:
         assert virtual.owner.backend.id == room.key.backend
     present = {*room.members, *room.virtuals}
     assert {key for key in room.transient.values() if key.startswith(SESSION_DATA)} <= set(map(session_key, present))
-    assert {msgspec.json.decode(entry["sessionId"]) for entry in room.users} <= present
+    listed = [msgspec.json.decode(entry["sessionId"]) for entry in room.participants.every_entry()]
+    assert len(listed) == len(set(listed))
+    assert set(listed) | room.participants.left_call <= present
 
 
 def _check_virtuals(hub: Hub) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from types import ModuleType
 
-import msgspec
 import pytest
 from msgspec import Raw
 
@@ -257,19 +256,6 @@ def test_leaving_clears_call_membership_and_the_user_id_of_the_room() -> None:
     assert bob.sender("room") != sender
 
 
-# reference 7.3-d
-@pytest.mark.parametrize("key", ["sessionId", "sessionid"])
-def test_leaving_removes_the_entry_from_the_stored_users(key: str) -> None:
-    hub = Hub()
-    alice, bob = opened(hub), opened(hub)
-    room = joined(hub, alice)
-    joined(hub, bob)
-    entries = [{key: Raw(msgspec.json.encode(member.id))} for member in (alice, bob)]
-    hub.store_users(room, entries)
-    hub.leave(bob)
-    assert room.users == entries[:1]
-
-
 def test_deleting_a_room_removes_all_members() -> None:
     hub = Hub()
     alice, bob = opened(hub), opened(hub)
@@ -383,15 +369,6 @@ def test_text_that_begins_like_an_id_of_an_open_session_resembles_it() -> None:
     assert hub.resembles_an_id(alice.id)
     assert hub.resembles_an_id(alice.resume_id)
     assert not hub.resembles_an_id("elsewhere")
-
-
-def test_entry_of_a_user_is_added_or_replaced() -> None:
-    hub = Hub()
-    alice = opened(hub, "alice")
-    room = joined(hub, alice, "r", "nc")
-    for flags in (b"1", b"7"):
-        hub.add_user(room, alice.id, {"sessionId": Raw(msgspec.json.encode(alice.id)), "inCall": Raw(flags)})
-    assert [bytes(entry["inCall"]) for entry in room.users] == [b"7"]
 
 
 def test_eviction_without_a_room_only_marks_the_session() -> None:

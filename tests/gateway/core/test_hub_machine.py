@@ -20,10 +20,10 @@ from msgspec import Raw
 from gateway.core.hub import LimitReached
 from gateway.core.ids import ConnectionId, SessionId
 from gateway.core.limits import Backend
+from gateway.core.participants import Participant
 from gateway.core.room import RoomKey
 from gateway.core.session import EXPIRY, ClientType, Session
 from gateway.core.transient import session_key
-from gateway.wire.backend import ParticipantEntry
 from tests.gateway.core import invariants
 from tests.gateway.core.hub_model import LIMITED, HubModel
 from tests.gateway.core.members import CLOUD
@@ -232,11 +232,34 @@ class HubMachine(HubModel, RuleBasedStateMachine):
         if room is not None:
             self.set_everyone_in_call(room, value)
 
-    @rule(session=sessions)
-    def store_users(self, session: Session) -> None:
+    @rule(
+        session=sessions,
+        data=st.data(),
+        whole=st.booleans(),
+        changed=st.dictionaries(st.integers(0, 5), st.sampled_from([None, False, True]), max_size=3),
+    )
+    def report_participants(
+        self, session: Session, data: st.DataObject, whole: bool, changed: dict[int, bool | None]
+    ) -> None:
+        """Store a list of participants or only those that changed, which may be sessions elsewhere."""
+        room = self.hub.room_of(session)
+        if room is None:
+            return
+        ids = data.draw(st.permutations(sorted(self.rooms_of)))
+        entries = [_participant(ids[index % len(ids)], flag) for index, flag in changed.items()]
+        if whole:
+            self.hub.replace_participants(room, [_participant(id, True) for id in ids[:3]], entries)
+        else:
+            self.hub.update_participants(room, entries)
+
+    @rule(session=sessions, flags=st.sampled_from([0, 7]))
+    def set_flags_of_all(self, session: Session, flags: int) -> None:
         room = self.hub.room_of(session)
         if room is not None:
-            self.hub.store_users(room, [_entry(id) for id in sorted(self.members_of(room.key))])
+            self.hub.set_flags_of_all(room, flags, 0)
+            listed = room.participants.every_entry()
+            assert {bytes(entry["inCall"]) for entry in listed} <= {b"0", str(flags).encode()}
+            assert all(member.is_internal or member.id in room.participants for member in room.members.values())
 
     # -- virtual sessions
 
@@ -343,8 +366,11 @@ class HubMachine(HubModel, RuleBasedStateMachine):
         assert not any(self.hub._session_counts.values())
 
 
-def _entry(session: str) -> ParticipantEntry:
-    return {"sessionId": Raw(msgspec.json.encode(session)), "inCall": Raw(b"1")}
+def _participant(session: str, in_call: bool | None) -> Participant:
+    entry = {"sessionId": Raw(msgspec.json.encode(session))}
+    if in_call is not None:
+        entry["inCall"] = Raw(b"1" if in_call else b"0")
+    return Participant(SessionId(session), entry, None, in_call)
 
 
 TestHub = HubMachine.TestCase

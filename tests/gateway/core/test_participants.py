@@ -9,7 +9,8 @@ from msgspec import Raw
 from gateway.core import participants
 from gateway.core.hub import Hub
 from gateway.core.ids import SessionId
-from gateway.core.session import ClientType
+from gateway.core.room import Room
+from gateway.core.session import ClientType, Session
 from gateway.wire.backend import ParticipantEntry
 from tests.gateway.core.members import joined, opened, session
 
@@ -102,6 +103,11 @@ def test_changed_entries_are_appended_unless_they_are_among_the_users() -> None:
     ]
 
 
+def test_list_has_the_last_of_several_changed_entries_of_a_session() -> None:
+    changed = resolve('{"sessionId":"nc1","a":1}', '{"sessionId":"nc1","a":2}')
+    assert shown(participants.merge([], changed)) == [{"sessionId": "public1", "a": 2}]
+
+
 def test_flags_are_set_in_every_entry() -> None:
     entries = [entry('{"sessionId":"a","inCall":7}'), entry('{"sessionId":"b"}')]
     assert shown(participants.with_flags(entries, 0)) == [
@@ -110,47 +116,69 @@ def test_flags_are_set_in_every_entry() -> None:
     ]
 
 
-def test_changed_entries_replace_the_entries_of_their_sessions_and_new_entries_are_appended() -> None:
-    listed = [entry('{"sessionId":"public1","inCall":0}'), entry('{"sessionId":"else"}')]
-    changed = resolve('{"sessionId":"nc2","inCall":1}', '{"sessionId":"nc1","inCall":7}')
-    assert shown(participants.updated(listed, changed)) == [
-        {"sessionId": "public1", "inCall": 7},
-        {"sessionId": "else"},
-        {"sessionId": "public2", "inCall": 1},
-    ]
+def reported(member: Session, flags: bytes) -> participants.Participant:
+    own: ParticipantEntry = {"sessionId": Raw(msgspec.json.encode(member.id)), "inCall": Raw(flags)}
+    return participants.Participant(member.id, own, None, participants.in_call(own["inCall"]))
 
 
-def test_members_without_an_entry_are_added_and_internal_clients_are_not() -> None:
-    hub = Hub()
-    alice, bob, bridge = opened(hub, "alice"), opened(hub, ""), session(client_type=ClientType.INTERNAL)
+def call_of(*userids: str) -> tuple[Hub, Room, list[Session]]:
+    """Return a room with an internal client and members with these user ids, empty ones for guests."""
+    hub, bridge = Hub(), session(client_type=ClientType.INTERNAL)
     hub.open(bridge, 0.0)
-    for member in (alice, bob, bridge):
+    members = [bridge, *(opened(hub, userid) for userid in userids)]
+    for member in members:
         room = joined(hub, member)
-    hub.mark_listed(room)
-    hub.set_in_call(room, bob.id, True)
-    own = {"sessionId": Raw(msgspec.json.encode(alice.id)), "inCall": Raw(b"0")}
-    assert room.listed
-    assert not participants.is_complete([own], room)
-    listed = participants.with_members([own], room, 5, flags=7)
-    assert participants.is_complete(listed, room)
-    assert shown(listed) == [
-        {"sessionId": alice.id, "inCall": 0},
-        {"sessionId": bob.id, "inCall": 7, "lastPing": 5},
-    ]
-    assert shown(participants.with_members([], room, 5))[0] == {
-        "sessionId": alice.id,
-        "inCall": 0,
-        "lastPing": 5,
-        "userId": "alice",
-    }
+    return hub, room, members
 
 
-def test_changed_entries_of_sessions_elsewhere_are_left_out() -> None:
-    hub = Hub()
-    alice, bob = opened(hub, "alice"), opened(hub, "bob")
-    room = joined(hub, alice)
-    changed = [
-        participants.Participant(member.id, {"sessionId": Raw(msgspec.json.encode(member.id))}, None, None)
-        for member in (alice, bob)
+def flags_of(entries: list[ParticipantEntry]) -> dict[str, int]:
+    decoded = msgspec.json.decode(msgspec.json.encode(entries), type=list[dict[str, object]])
+    listed = {str(one["sessionId"]): one["inCall"] for one in decoded}
+    assert len(listed) == len(decoded)
+    return listed  # type: ignore[return-value]  # in-call flags are integers in these tests
+
+
+def test_members_without_an_entry_get_one_and_internal_clients_do_not() -> None:
+    hub, room, (_, alice, bob, guest) = call_of("alice", "bob", "")
+    hub.update_participants(room, [reported(bob, b"7")])
+    hub.set_in_call(room, guest.id, True)
+    assert shown(list(participants.unlisted(room, 5, flags=3).values())) == [
+        {"sessionId": alice.id, "inCall": 0, "lastPing": 5, "userId": "alice"},
+        {"sessionId": guest.id, "inCall": 3, "lastPing": 5},
     ]
-    assert participants.present_in(room, changed) == changed[:1]
+
+
+# reference 7.3-m
+def test_list_is_known_once_nextcloud_has_reported_on_the_call() -> None:
+    hub, room, (bridge, alice, bob) = call_of("alice", "bob")
+    assert participants.known(room, 5) == []
+    hub.update_participants(room, [reported(alice, b"7")])
+    assert flags_of(participants.known(room, 5)) == {alice.id: 7, bob.id: 0, bridge.id: 3}
+
+
+# reference 7.3-h
+def test_known_list_has_no_member_that_left_the_call_unless_all_did() -> None:
+    hub, room, (bridge, alice, bob) = call_of("alice", "bob")
+    hub.update_participants(room, [reported(alice, b"7"), reported(bob, b"3")])
+    hub.update_participants(room, [reported(alice, b"0")])
+    assert flags_of(participants.known(room, 5)) == {bob.id: 3, bridge.id: 3}
+    hub.update_participants(room, [reported(bob, b"0")])
+    assert flags_of(participants.known(room, 5)) == {alice.id: 0, bob.id: 0, bridge.id: 3}
+
+
+# reference 7.3-d
+@pytest.mark.parametrize("whole", [True, False])
+def test_sessions_elsewhere_are_not_stored_and_leaving_sessions_are_removed(whole: bool) -> None:
+    hub, room, (_, alice, bob) = call_of("alice", "bob")
+    carol = opened(hub, "carol")
+    joined(hub, carol, "elsewhere")
+    entries = [reported(member, flags) for member, flags in ((alice, b"7"), (bob, b"0"), (carol, b"7"))]
+    if whole:
+        hub.replace_participants(room, entries, entries)
+    else:
+        hub.update_participants(room, entries)
+    assert flags_of(room.participants.every_entry()) == {alice.id: 7, bob.id: 0}
+    hub.leave(bob)
+    hub.leave(alice)
+    assert room.participants.every_entry() == []
+    assert room.participants.left_call == set()

@@ -39,6 +39,50 @@ async def test_empty_invitation_has_no_effect() -> None:
         assert alice.received() == []
 
 
+# reference 6.1-b
+async def test_invitation_without_a_list_of_all_users_reaches_the_sessions_in_the_room() -> None:
+    async with FlowHarness() as harness:
+        alice, guest, bridge = await harness.member("alice"), await harness.member(""), await harness.internal_hello()
+        bridge.send({"type": "room", "room": {"roomid": "r"}})
+        again, carol = await harness.hello("alice"), await harness.hello("carol")
+        await settle()
+        for client in (alice, guest, bridge):
+            client.received()
+        for userids in (["carol"], [], None):
+            request = {"type": "invite", "invite": {"userids": userids, "properties": {"name": "R"}}}
+            harness.rooms_api("r", request)
+            assert alice.received() == guest.received() == [roomlist("update", properties={"name": "R"})]
+        assert carol.received() == [roomlist("invite", properties={"name": "R"})]
+        harness.rooms_api("r", {"type": "invite", "invite": {"alluserids": [], "properties": {"name": "R"}}})
+        assert alice.received() == guest.received() == again.received() == bridge.received() == []
+
+
+# reference 6.2-b
+async def test_sessions_that_a_disinvitation_ends_receive_the_update_before_it() -> None:
+    async with FlowHarness() as harness:
+        alice, bob = await harness.member("alice"), await harness.member("bob")
+        alice.received()
+        harness.rooms_api("r", {"type": "disinvite", "disinvite": {"sessionids": ["nc-bob"], "properties": {"a": 1}}})
+        update, disinvited = roomlist("update", properties={"a": 1}), roomlist("disinvite", reason="disinvited")
+        assert bob.received() == [update, disinvited]
+        assert bob.connection.finished
+        assert [alice.received()[0]] == [update]
+
+
+# reference 6.4-b
+@pytest.mark.parametrize("body", [{}, [], {"userids": None}])
+async def test_members_of_a_room_that_is_deleted_without_a_list_of_users_receive_the_reason(body: Any) -> None:
+    async with FlowHarness() as harness:
+        alice, guest = await harness.member("alice"), await harness.member("")
+        again = await harness.hello("alice")
+        alice.received()
+        harness.rooms_api("r", {"type": "delete", "delete": body})
+        expected = [roomlist("disinvite", reason="deleted"), {"type": "room", "room": {"roomid": ""}}]
+        assert alice.received() == guest.received() == expected
+        assert again.received() == []
+        assert not harness.hub.rooms
+
+
 # reference 2.7-b, 6.2-a
 async def test_disinvited_users_receive_an_event_and_are_evicted_from_the_room() -> None:
     async with FlowHarness() as harness:

@@ -386,7 +386,7 @@ async def test_deletion_of_a_room_ends_its_virtual_sessions() -> None:
         await settle()
         alice.received()
         bridge.received()
-        harness.rooms_api("r", {"type": "delete", "delete": {}})
+        harness.rooms_api("r", {"type": "delete", "delete": {"userids": []}})
         await settle()
         assert bridge.received() == [
             {"type": "event", "event": {"target": "room", "type": "delete"}},

@@ -74,6 +74,17 @@ async def test_call_membership_of_a_joining_session_counts_when_it_is_in_the_roo
             assert len(harness.mcu.subscribers) == 1
 
 
+# reference 4.1-l, 7.3-h
+async def test_session_that_left_the_call_during_its_join_is_not_repeated() -> None:
+    async with FlowHarness() as harness:
+        bob, alice = await harness.member("bob", in_call=True), await harness.hello("alice")
+        async with answered_later(harness, alice):
+            incall(harness, changed=[{"sessionId": "nc-alice", "inCall": 7}])
+            incall(harness, changed=[{"sessionId": "nc-alice", "inCall": 0}])
+        incall(harness, changed=[{"sessionId": "nc-bob", "inCall": 1}])
+        assert lists(alice)[-1] == lists(bob)[-1] == [{"sessionId": bob.sessionid, "inCall": 1}]
+
+
 async def test_latest_request_during_a_join_counts() -> None:
     async with FlowHarness() as harness:
         alice = await harness.hello("alice")

@@ -88,7 +88,7 @@ async def test_message_to_a_room_is_encoded_once() -> None:
             lambda: harness.set_in_call("r", "alice", flags=3),
             lambda: harness.rooms_api("r", {"type": "incall", "incall": {"incall": 0, "all": True}}),
             lambda: harness.rooms_api("r", {"type": "message", "message": {"data": 1}}),
-            lambda: harness.rooms_api("r", {"type": "update", "update": {"properties": {"a": 1}}}),
+            lambda: harness.rooms_api("r", {"type": "update", "update": {"userids": [], "properties": {"a": 1}}}),
             lambda: alice.send({"type": "room", "room": {"roomid": ""}}),
         ]
         for send_event in events:
@@ -361,7 +361,7 @@ async def test_bye_for_a_replaced_connection_is_not_replayed() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         alice.disconnect()
-        harness.rooms_api("r", {"type": "delete", "delete": {}})
+        harness.rooms_api("r", {"type": "delete", "delete": {"userids": []}})
         again = await harness.resume(alice)
         assert [message["type"] for message in again.received()] == ["hello"]
 
