@@ -144,6 +144,7 @@ PURE = (
     "mcu.janus.placement.ranking",
     "mcu.janus.streams.descriptions",
     "mcu.janus.streams.forwarding",
+    "mcu.janus.streams.layer_order",
     "mcu.inprocess.negotiation",
 )
 PURE_MAY = frozenset(

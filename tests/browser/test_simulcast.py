@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,11 +32,11 @@ SMALL_LAYERS = "--force-fieldtrials=WebRTC-LegacySimulcastLayerLimit/Disabled/"
 Measured = dict[str, Any]
 
 
-def encodings(rids: str) -> list[dict[str, Any]]:
-    """Return layers by their names, each with three temporal layers."""
+def encodings(sizes: str, rids: Sequence[str]) -> list[dict[str, Any]]:
+    """Return layers of these sizes and names, each with three temporal layers."""
     return [
-        {"rid": rid, "scaleResolutionDownBy": SHARES[rid], "maxBitrate": RATES[rid], "scalabilityMode": "L1T3"}
-        for rid in rids
+        {"rid": rid, "scaleResolutionDownBy": SHARES[size], "maxBitrate": RATES[size], "scalabilityMode": "L1T3"}
+        for size, rid in zip(sizes, rids, strict=True)
     ]
 
 
@@ -48,11 +48,15 @@ class SimulcastPage:
     problems: list[str]
     id: str = ""
 
-    async def publish(self, rids: str) -> None:
-        """Send three layers, offered in this order, and wait until all of them are sent."""
+    async def publish(self, sizes: str, rids: Sequence[str] = ()) -> None:
+        """Send three layers, offered in this order, and wait until all of them are sent.
+
+        The names (``rids``) of the layers are their sizes, unless others are given.
+        """
+        names = rids or sizes
         async with asyncio.timeout(WAIT):
-            await self.page.evaluate("encodings => publish(encodings)", encodings(rids))
-        await self._until("sent()", lambda sent: sent.keys() == HEIGHTS.keys() and all(map(_runs, sent.values())))
+            await self.page.evaluate("encodings => publish(encodings)", encodings(sizes, names))
+        await self._until("sent()", lambda sent: sent.keys() == set(names) and all(map(_runs, sent.values())))
 
     async def subscribe(self, publisher: SimulcastPage, layers: dict[str, int] | None = None) -> None:
         """Subscribe with these layers."""
@@ -111,6 +115,7 @@ class TwoPageCall:
     bob: SimulcastPage
     gateway: Gateway
     config: Config
+    url: str  # of the gateway
 
     async def complaints(self) -> list[str]:
         """Return the errors of the pages and those that the gateway sent."""
@@ -158,7 +163,7 @@ async def calling(mcu: McuSection, geoip: GeoIpSection) -> AsyncIterator[TwoPage
         body = {"type": "incall", "incall": {"incall": 7, "changed": users, "users": users}}
         assert (await nextcloud.send(url, ROOM, body))[0] == 200
         ada, bob = people
-        yield TwoPageCall(ada, bob, gateway, config)
+        yield TwoPageCall(ada, bob, gateway, config, url)
 
 
 async def serve(stack: AsyncExitStack) -> str:

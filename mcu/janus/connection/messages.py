@@ -123,9 +123,11 @@ class HandleFlags(msgspec.Struct, frozen=True):
 
 
 class IncomingStats(msgspec.Struct, frozen=True):
-    """Counters of the media that Janus receives on one m-line."""
+    """Counters of the media that Janus receives on one m-line, or of one simulcast layer of it."""
 
     bytes_lastsec: int = 0
+    layer_1: IncomingStats | None = msgspec.field(name="video-simulcast-1", default=None)
+    layer_2: IncomingStats | None = msgspec.field(name="video-simulcast-2", default=None)
 
 
 class HandleMediumStats(msgspec.Struct, frozen=True, rename={"incoming": "in"}):
@@ -156,6 +158,15 @@ class HandleInfo(msgspec.Struct, frozen=True):
     current_time: int = 0
     flags: HandleFlags = HandleFlags()
     webrtc: HandleWebRtc = HandleWebRtc()
+
+    def layer_rates(self, mid: str) -> tuple[int, ...]:
+        """Return the received bytes per second of the simulcast layers of an m-line; empty without that m-line."""
+        for medium in self.webrtc.media.values():
+            if medium.mid == mid:
+                first = medium.stats.incoming
+                layers = (first, first.layer_1, first.layer_2)
+                return tuple(0 if layer is None else layer.bytes_lastsec for layer in layers)
+        return ()
 
     @property
     def session_idle(self) -> float:

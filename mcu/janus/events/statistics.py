@@ -22,6 +22,7 @@ HANDLE_AGE = 120.0  # seconds without an event after which a handle is forgotten
 FORGET_EVERY = 30.0  # seconds between two searches for such handles
 MAX_HANDLES = 50_000  # beyond it the oldest is forgotten
 MAX_MEDIA = 64  # of one handle
+LAYERS = ("video", "video-sim1", "video-sim2")  # Janus' names for the simulcast layers of an m-line
 MAX_STEP = 1 << 31  # no counter rises by as much in a second: a larger step is a counter of Janus that fell below zero
 
 _counters = attrgetter(
@@ -213,6 +214,18 @@ class EventStatistics:
                 max(total.rtt, medium.last.rtt),
             )
         return found
+
+    def layer_rates(self, session: int, handle: int, mid: str) -> tuple[float, tuple[int, ...]] | None:
+        """Return the time of the last event about an m-line, and the received bytes per second of its simulcast layers.
+
+        ``None`` without recent events.
+        """
+        known = self._handles.get((session, handle))
+        layers = [None if known is None else known.media.get((mid, name)) for name in LAYERS]
+        newest = max((layer.received_at for layer in layers if layer is not None), default=-RATE_AGE)
+        if newest < self._clock() - RATE_AGE:
+            return None
+        return newest, tuple(0 if layer is None else layer.incoming for layer in layers)
 
     def _bandwidth(self) -> dict[tuple[str, ...], float]:
         since = self._clock() - RATE_AGE

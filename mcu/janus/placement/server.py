@@ -23,6 +23,7 @@ from mcu.janus.connection.log import JanusLog
 from mcu.janus.connection.messages import version_numbers
 from mcu.janus.connection.session import Clock, JanusSession
 from mcu.janus.events.statistics import EventStatistics
+from mcu.janus.placement.layer_watch import LayerWatch
 from mcu.janus.placement.ranking import ServerLoad
 from mcu.janus.rooms.registry import RoomRegistry
 from mcu.janus.rooms.sweep import report_handle_states, sweep
@@ -172,9 +173,16 @@ class JanusServer:
         return await self.rooms.reason_unusable(session)
 
     async def _upkeep(self, http: aiohttp.ClientSession, session: JanusSession, claimed: bool) -> None:
-        if claimed and self.settings.admin_url:
-            await report_handle_states(http, session, self.settings)
-        await sweep(http, session, self.rooms, lambda: self.settings, self.connector.abandoned)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch_layers(http, session), name="janus-layers")
+            if claimed and self.settings.admin_url:
+                await report_handle_states(http, session, self.settings)
+            await sweep(http, session, self.rooms, lambda: self.settings, self.connector.abandoned)
+
+    async def _watch_layers(self, http: aiohttp.ClientSession, session: JanusSession) -> None:
+        watch = LayerWatch(http, session, self._statistics, self._clock)
+        while True:
+            await watch.look(list(self.publishers), self.settings)
 
     def _on_connector_change(self) -> None:
         self._disconnect_if_drained()

@@ -17,6 +17,7 @@ from sdp.simulcast import lowest_first, sent_layers
 # thread and fills the disk with its log. RFC 8285 has ids up to 4351.
 _ENDLESS = re.compile(r"(?:^|[\r\n])a=extmap:(?![0-9]{1,4}(?:[/ ]|$))", re.IGNORECASE)
 
+MAX_LAYERS = 3  # of one m-line in Janus
 MEDIA_KINDS = {"audio": MediaKind.AUDIO, "video": MediaKind.VIDEO, "application": MediaKind.DATA}
 
 
@@ -30,7 +31,7 @@ class SerialisedOffer:
     @classmethod
     def of(cls, offer: Description, previous: Description | None = None) -> Self:
         """Serialise an offer; ``previous`` is the connection's previous offer. Raises as ``serialised``."""
-        return cls(offer, serialised(_with_session_transport(offer, previous)))
+        return cls(offer, serialised(_with_ordered_layers(_with_session_transport(offer, previous))))
 
 
 def _with_session_transport(offer: Description, previous: Description | None) -> Description:
@@ -50,6 +51,43 @@ def _with_session_transport(offer: Description, previous: Description | None) ->
     copy = offer.copy()
     copy.session.insert(len(copy.session.lines), lines)
     return copy
+
+
+def _with_ordered_layers(offer: Description) -> Description:
+    """Return the offer with the ``a=rid`` lines of its simulcast layers in an order that ``rid_order`` can express."""
+    index, rids = _simulcast(offer)
+    ordered = lowest_first(rids)
+    if ordered in (list(rids), list(rids)[::-1]):
+        return offer
+    copy = offer.copy()
+    section = copy.media[index]
+    lines = {at: line.removesuffix("\r") for at, line in enumerate(section.lines) if _rid(line) in rids}
+    for at, line in zip(lines, sorted(lines.values(), key=lambda line: ordered.index(_rid(line))), strict=True):
+        section.replace(at, line)
+    return copy
+
+
+def _rid(line: str) -> str:
+    return line.removeprefix("a=rid:").partition(" ")[0] if line.startswith("a=rid:") else ""
+
+
+def _simulcast(offer: Description) -> tuple[int, tuple[str, ...]]:
+    """Return the index of the first m-line with layers that have names, and the names; (0, ()) if there is none."""
+    found = ((index, sent_layers(section)) for index, section in enumerate(offer.media))
+    return next(((index, rids) for index, rids in found if rids), (0, ()))
+
+
+def simulcast_layers(offer: Description, answer: Description) -> tuple[str, int] | None:
+    """Return mid and number of layers of the first m-line with simulcast; ``None`` without one.
+
+    Layers have names, or are listed by SSRC (``a=ssrc-group:SIM``). ``answer`` is Janus' own, with Janus' mids.
+    """
+    for offered, answered in zip(offer.media, answer.media, strict=False):
+        groups = [value.split()[1:] for value in offered.attributes("ssrc-group") if value.startswith("SIM ")]
+        count = max(len(sent_layers(offered)), *map(len, groups), 0)
+        if count > 1 and answered.mid is not None and not answered.rejected:
+            return answered.mid, min(count, MAX_LAYERS)
+    return None
 
 
 def serialised(description: Description) -> str:
@@ -77,15 +115,15 @@ def parsed(text: str) -> Description:
 
 
 def rid_order(offer: Description) -> str:
-    """Return the order of an offer's simulcast layers in Janus' terms: "hml" or "lmh", empty if it is unknown.
+    """Return the order of the simulcast layers in a ``SerialisedOffer`` in Janus' terms: "hml", "lmh"; empty without.
 
-    Janus takes the first layer for the highest, "hml", unless it receives "lmh"; substreams are numbered in that order.
+    Janus takes the first ``a=rid`` for the highest layer, "hml", unless it receives "lmh"; substreams are numbered in
+    that order.
     """
-    layers = next((found for section in offer.media if (found := list(sent_layers(section)))), [])
-    ordered = lowest_first(layers)
-    if not layers or ordered not in (layers, layers[::-1]):
+    _, rids = _simulcast(offer)
+    if not rids:
         return ""
-    return "lmh" if ordered == layers else "hml"
+    return "hml" if lowest_first(rids) == list(rids)[::-1] else "lmh"
 
 
 def is_firefox(offer: Description) -> bool:

@@ -19,8 +19,16 @@ from mcu.janus.connection.messages import HandleInfo, JanusMessage, error_of
 from mcu.janus.connection.session import JanusSession
 from mcu.janus.rooms import videoroom
 from mcu.janus.rooms.registry import RoomRegistry
-from mcu.janus.streams.descriptions import SerialisedOffer, active_media, is_firefox, parsed, rid_order
+from mcu.janus.streams.descriptions import (
+    SerialisedOffer,
+    active_media,
+    is_firefox,
+    parsed,
+    rid_order,
+    simulcast_layers,
+)
 from mcu.janus.streams.handle_peer import ENDS, HandlePeer
+from mcu.janus.streams.layer_order import LayerOrder, LayerRates
 from mcu.janus.streams.room_feed import RoomFeed
 from sdp.document import Description
 from sdp.mending import mend
@@ -61,6 +69,8 @@ class JanusPublisher(HandlePeer):
         self.remotes: set[RemoteStream] = set()  # copies on other Janus servers
         self.offer: Description | None = None  # the last answered offer
         self._answer: Description | None = None  # the last answer, as sent to the client
+        self.layers: LayerOrder | None = None  # of simulcast
+        self.layers_mid = ""  # the m-line of ``layers``
         self._ceiling = ceiling  # bit/s, 0 = no limit
         self._on_change = on_change
         self._received: dict[tuple[MediaKind, str], bool] = {}  # by kind and mid: whether Janus receives media
@@ -96,8 +106,29 @@ class JanusPublisher(HandlePeer):
         self.offer = offer.description
         self._answer = answer.copy()
         mend(offer.description, self._answer)
+        self._set_layers(offer.description, answer)
         self._on_answer(answer)
         return answer
+
+    def _set_layers(self, offer: Description, answer: Description) -> None:
+        """Begin with a new order of layers if the m-line with simulcast is another one than before."""
+        found = simulcast_layers(offer, answer)
+        if found is None:
+            self.layers, self.layers_mid = None, ""
+        elif self.layers is None or found != (self.layers_mid, self.layers.count):
+            self.layers_mid, count = found
+            self.layers = LayerOrder(count)
+            self._apply_layer_order()
+
+    def on_layer_rates(self, measurement: LayerRates) -> None:
+        """Apply a measurement of the simulcast layers; where it changes their order, Janus sends other layers."""
+        if self.layers is not None and not self.closed and self.layers.observe(measurement):
+            self.session.log.debug("a publisher's simulcast layers are selected by their bit rates from now on")
+            self._apply_layer_order()
+
+    def _apply_layer_order(self) -> None:
+        for feed in (self.feed, *(remote.feed for remote in self.remotes)):
+            feed.apply_layer_order()
 
     def _on_answer(self, answer: Description) -> None:
         self.description = answer

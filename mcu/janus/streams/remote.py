@@ -18,6 +18,7 @@ from mcu.janus.connection.session import Answer, JanusSession
 from mcu.janus.rooms import videoroom
 from mcu.janus.rooms.registry import RoomRegistry
 from mcu.janus.streams.forwarding import ForwardedMedium, media_of
+from mcu.janus.streams.layer_order import LayerOrder
 from mcu.janus.streams.publisher import JanusPublisher
 from mcu.janus.streams.room_feed import RoomFeed
 
@@ -55,6 +56,11 @@ class RemoteStream:
         self._media: tuple[ForwardedMedium, ...] = ()  # as last sent to the target
         self._pending: set[Answer] = set()
         self._opening: asyncio.Task[None] | None = None
+
+    @property
+    def layers(self) -> LayerOrder | None:
+        """The order of the publisher's simulcast layers; the target numbers them as the source does."""
+        return self._publisher.layers
 
     def start(self) -> None:
         """Begin to forward the stream and return at once."""

@@ -13,11 +13,16 @@ from mcu.base import CloseReason, MediaKind, StreamKey
 from mcu.janus.connection.session import JanusSession
 
 if TYPE_CHECKING:
+    from mcu.janus.streams.layer_order import LayerOrder
     from mcu.janus.streams.subscriber import JanusSubscriber
 
 
 class FeedOwner(Protocol):
     """The publisher of a feed, or the copy of a stream that another Janus sends (remote.py)."""
+
+    @property
+    def layers(self) -> LayerOrder | None:
+        """The order of the publisher's simulcast layers; ``None`` without simulcast."""
 
     def end(self, reason: CloseReason | None) -> None:
         """End the stream, its feed, and all subscriptions to it. Idempotent."""
@@ -55,6 +60,11 @@ class RoomFeed:
         self.media = media
         for subscriber in list(self.subscribers):
             subscriber.request_missing_media()
+
+    def apply_layer_order(self) -> None:
+        """Have Janus send each subscriber the selected layer by the current order."""
+        for subscriber in list(self.subscribers):
+            subscriber.apply_layer_order()
 
     def on_subscriber_end(self, subscriber: JanusSubscriber) -> None:
         """Remove a subscription that has ended."""

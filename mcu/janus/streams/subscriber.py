@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from mcu.base import CloseReason, MediaKind, MediaSelection, Rejected, StreamListener
 from mcu.janus.connection.messages import JanusError, JanusMessage
@@ -10,6 +11,7 @@ from mcu.janus.connection.session import RequestInterrupted
 from mcu.janus.rooms import videoroom
 from mcu.janus.streams.descriptions import inactive_mids, parsed, serialised
 from mcu.janus.streams.handle_peer import ENDS, HandlePeer
+from mcu.janus.streams.layer_order import HIGHEST
 from mcu.janus.streams.layer_switch import LayerSwitch
 from mcu.janus.streams.room_feed import RoomFeed
 from sdp.document import Description
@@ -34,6 +36,8 @@ class JanusSubscriber(HandlePeer):
         super().__init__(feed.session, feed.key, listener, timeout)
         self.feed = feed
         self._layer_switch = LayerSwitch(feed.owner.send_keyframe_request)
+        self._selected = HIGHEST  # the client's selection: 0 is the smallest layer
+        self._requested = HIGHEST  # the layer that Janus was asked for, by Janus' number
         self._unanswered: Description | None = None  # Janus' offer that has no answer yet
         self._offer_requested = False  # an offer was requested from Janus and has not arrived
         self._feed_mids: dict[str, str] = {}  # the publisher's mids by the subscriber's, of audio and video
@@ -112,13 +116,28 @@ class JanusSubscriber(HandlePeer):
 
     async def select(self, selection: MediaSelection) -> None:
         """Select simulcast and temporal layer, and switch audio and video on and off."""
-        body = videoroom.configure_subscriber(selection)
-        if len(body) == 1:
+        number = None if selection.substream is None else self._number(selection.substream)
+        body = videoroom.configure_subscriber(replace(selection, substream=number))
+        if len(body) > 1:
+            async with self.exclusive_handle() as handle:
+                await handle.request(body)
+        if selection.substream is not None and number is not None and not self.closed:
+            self._selected, self._requested = selection.substream, number
+            self._layer_switch.select(number)
+        self.apply_layer_order()
+
+    def _number(self, substream: int) -> int:
+        layers = self.feed.owner.layers
+        return substream if layers is None else layers.number(substream)
+
+    def apply_layer_order(self) -> None:
+        """Request another layer of Janus if its number for the selected one has changed."""
+        number = self._number(self._selected)
+        if self.closed or number == self._requested:
             return
-        async with self.exclusive_handle() as handle:
-            await handle.request(body)
-        if selection.substream is not None and not self.closed:
-            self._layer_switch.select(selection.substream)
+        self._requested = number
+        self.handle.send(videoroom.configure_subscriber(MediaSelection(substream=number)))
+        self._layer_switch.select(number)
 
     def request_missing_media(self) -> None:
         """Request an offer with the media of the feed that this subscription lacks; it reaches ``on_event``.

@@ -132,6 +132,19 @@ def test_server_details_are_plain_whatever_janus_reports(plugin: object) -> None
     assert details["videoroom"] == ({} if plugin else {"name": "VideoRoom", "version": "0.0.9", "author": "Meetecho"})
 
 
+def test_handle_info_has_the_rates_of_simulcast_layers() -> None:
+    layers = {f"video-simulcast-{number}": {"bytes_lastsec": 100 * number} for number in (1, 2)}
+    media = {
+        str(index): {"type": "video", "mid": str(index), "stats": {"in": {"bytes_lastsec": 7, **found}}}
+        for index, found in enumerate([{}, layers])
+    }
+    text = json.dumps({"janus": "success", "info": {"webrtc": {"media": media}}})
+    info = parse(text).info
+    assert info.layer_rates("0") == (7, 0, 0)
+    assert info.layer_rates("1") == (7, 100, 200)
+    assert info.layer_rates("2") == ()
+
+
 def test_handle_info_has_the_idle_time_of_the_session_and_the_incoming_media() -> None:
     info = {
         "session_last_activity": 12_000_000,

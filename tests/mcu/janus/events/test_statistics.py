@@ -92,6 +92,18 @@ def test_simulcast_layers_are_added_up(feed: EventFeed) -> None:
     assert feed.statistics.statistics_of_handle(1, 7) == {"video": MediaStatistics(incoming=120)}
 
 
+def test_the_rates_of_simulcast_layers_are_those_of_the_last_events(feed: EventFeed) -> None:
+    assert feed.statistics.layer_rates(1, 7, "0") is None
+    feed.send(ATTACHED, statistics(mid="0", media="video-sim1", bytes_received=9, bytes_received_lastsec=30))
+    assert feed.statistics.layer_rates(1, 7, "0") == (feed.now, (0, 30, 0))
+    feed.now += 1
+    feed.send(*(statistics(mid="0", media=f"video{layer}", bytes_received_lastsec=7) for layer in ("", "-sim2")))
+    assert feed.statistics.layer_rates(1, 7, "0") == (feed.now, (7, 30, 7))
+    assert feed.statistics.layer_rates(1, 7, "1") is None
+    feed.now += RATE_AGE + 1
+    assert feed.statistics.layer_rates(1, 7, "0") is None
+
+
 def test_a_handle_attached_before_the_first_event_counts_from_its_first_event_on(feed: EventFeed) -> None:
     feed.send(statistics(bytes_received=1_000_000))
     feed.send(statistics(bytes_received=1_000_700))

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Coroutine
 
 import pytest
 
 from mcu.janus.connection.messages import parse
-from mcu.janus.streams.descriptions import rid_order
 from mcu.janus.streams.layer_switch import RETRIES, LayerSwitch
 from tests.gateway.flows.virtual_time import VirtualLoop
-from tests.mcu.descriptions import described
-from tests.sdp.recorded import FIXTURES
 
 Scenario = Callable[[LayerSwitch], Coroutine[None, None, None]]
 
@@ -113,28 +109,3 @@ def test_a_second_selection_starts_anew() -> None:
 def test_the_layer_is_read_from_janus_event(data: str, substream: int | None) -> None:
     message = parse(f'{{"janus":"event","sender":1,"plugindata":{{"data":{{"videoroom":"event",{data}}}}}}}')
     assert message.plugindata.data.substream == substream
-
-
-@pytest.mark.parametrize(
-    ("rids", "order"),
-    [
-        ("h m l", "hml"),
-        ("q h f", "lmh"),
-        ("l m h", "lmh"),
-        ("a b c", "lmh"),
-        ("r0 r1 r2", "lmh"),
-        ("h q f", ""),
-        ("q", ""),
-    ],
-)
-def test_the_order_of_layers_in_an_offer_is_recognised(rids: str, order: str) -> None:
-    recorded = (FIXTURES / "chromium" / "simulcast.offer.sdp").read_text()
-    before = "h;m;l"
-    assert before in recorded
-    offer = recorded.replace(before, ";".join(rids.split()))
-    offer = re.sub(r"a=rid:\w+ send", "", offer) + "".join(f"a=rid:{rid} send\r\n" for rid in rids.split())
-    assert rid_order(described(offer)) == order
-
-
-def test_an_offer_without_layers_has_no_order() -> None:
-    assert rid_order(described((FIXTURES / "chromium" / "camera.offer.sdp").read_text())) == ""

@@ -1,0 +1,63 @@
+"""The order of simulcast layers by size, whatever their names and places: Chromium through each SFU.
+
+With Janus the sizes show in the bytes of each layer, from its Admin API or its events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+
+from gateway.config import GeoIpSection, McuSection
+from mcu.janus.settings import JanusServerSettings
+from tests.browser.conftest import inprocess
+from tests.browser.test_simulcast import HEIGHTS, TwoPageCall, calling
+from tests.janus_process import ADMIN_KEY, ADMIN_SECRET, API_SECRET, JanusProcess
+
+pytestmark = pytest.mark.full
+
+
+@pytest.fixture(params=["inprocess", "janus with admin api", "janus with events"])
+async def call(request: pytest.FixtureRequest) -> AsyncIterator[TwoPageCall]:
+    """A call over each SFU that shows the sizes."""
+    async with AsyncExitStack() as stack:
+        if request.param == "inprocess":
+            yield await stack.enter_async_context(calling(inprocess(), GeoIpSection()))
+            return
+        janus = JanusProcess()
+        settings = JanusServerSettings(janus.url, api_secret=API_SECRET, admin_key=ADMIN_KEY)
+        if request.param == "janus with admin api":
+            settings = JanusServerSettings(
+                janus.url,
+                api_secret=API_SECRET,
+                admin_key=ADMIN_KEY,
+                admin_url=janus.admin_url,
+                admin_secret=ADMIN_SECRET,
+            )
+        call = await stack.enter_async_context(calling(McuSection("janus", settings=(settings,)), GeoIpSection()))
+        if request.param == "janus with events":
+            janus.values["EVENTS_URL"] = call.url.replace("http", "ws", 1) + "/spreed"
+        await stack.enter_async_context(janus)
+        yield call
+
+
+async def test_substream_2_is_the_largest_picture_whatever_the_layers_are_called(call: TwoPageCall) -> None:
+    ada, bob = call.ada, call.bob
+    await ada.publish("qhf", ("r0", "r1", "r2"))  # as webrtc-pc scales by default
+    await bob.subscribe(ada)
+    await bob.sees(HEIGHTS["f"])
+    await bob.choose(ada, substream=0)
+    await bob.sees(HEIGHTS["q"])
+    await ada.publish("qhf", ("h", "m", "l"))  # names that lie
+    await bob.sees(HEIGHTS["q"], connections=2)
+    for substream, size in ((2, "f"), (1, "h")):
+        await bob.choose(ada, substream=substream)
+        await bob.sees(HEIGHTS[size])
+    await ada.publish("fqh", ("r0", "r1", "r2"))  # places that mislead
+    await bob.sees(HEIGHTS["h"], connections=3)
+    for substream, size in ((0, "q"), (2, "f")):
+        await bob.choose(ada, substream=substream)
+        await bob.sees(HEIGHTS[size])
+    assert await call.complaints() == []
