@@ -7,8 +7,8 @@ meanwhile is read. A late timer is therefore extended, so that this data is read
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from types import TracebackType
 
 LATE = 1.0  # seconds by which a timer is late only if the process did not run
 GRACE = 2.0  # seconds by which a late timer is extended at least
@@ -49,17 +49,31 @@ class PeerTimer:
             self._expired()
 
 
-@asynccontextmanager
-async def peer_timeout(seconds: float | None) -> AsyncIterator[None]:
-    """Limit the time of a block that waits for a peer, as ``asyncio.timeout`` does; ``None`` or 0: no limit.
+class PeerTimeout:
+    """Limits the time of a block that waits for a peer, as ``asyncio.timeout`` does; ``None`` or 0: no limit.
 
     Raises:
         TimeoutError: the peer was silent for too long.
     """
-    async with asyncio.timeout(None) as limit:
-        timer = None if not seconds else PeerTimer(seconds, lambda: limit.reschedule(0.0))
-        try:
-            yield
-        finally:
-            if timer is not None:
-                timer.cancel()
+
+    __slots__ = ("_limit", "_seconds", "_timer")
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+        self._limit = asyncio.timeout(None)
+        self._timer: PeerTimer | None = None
+
+    async def __aenter__(self) -> None:
+        await self._limit.__aenter__()
+        if self._seconds:
+            self._timer = PeerTimer(self._seconds, self._expired)
+
+    async def __aexit__(
+        self, type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._limit.__aexit__(type, error, trace)
+
+    def _expired(self) -> None:
+        self._limit.reschedule(0.0)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from ipaddress import IPv6Address
 
 from gateway.core.limits import Backend
@@ -29,6 +30,9 @@ _unsafe = re.compile(r"[^A-Za-z0-9._~/%!$&'()*+,;=:@-]+")  # characters to encod
 _dot_segment = re.compile(r"/\.{1,2}(?:;[^/]*)?/")  # also with parameters, which some servers remove first
 _default_ports = {"http": 80, "https": 443}
 
+_KEPT = 128  # URLs whose canonical form is kept
+_KEPT_LENGTH = 256  # characters of such a URL at most
+
 
 def canonical(url: str) -> str:
     """Return the base URL in canonical form for comparison: with a final slash, without a default port.
@@ -40,6 +44,10 @@ def canonical(url: str) -> str:
         ValueError: not an absolute http or https URL, or one that two programs may read differently: with a query, user
             info, a dot segment, or an encoded slash, backslash, percent sign or control character.
     """
+    return _canonical_kept(url) if len(url) <= _KEPT_LENGTH else _canonical(url)
+
+
+def _canonical(url: str) -> str:
     base = (url if url.endswith("/") else url + "/").partition(_ENDPOINT)[0]
     match = _absolute.fullmatch(base if base.endswith("/") else base + "/")
     if match is None:
@@ -49,6 +57,9 @@ def canonical(url: str) -> str:
         raise ValueError("no such port")
     suffix = "" if port in (0, _default_ports[scheme]) else f":{port}"
     return f"{scheme}://{_normal_host(match['host'])}{suffix}{path}"
+
+
+_canonical_kept = lru_cache(_KEPT)(_canonical)
 
 
 def base_of(backend: Backend, url: str) -> str:

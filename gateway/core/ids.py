@@ -8,7 +8,6 @@ session id is never accepted as a resume id.
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import re
 from typing import NewType
@@ -54,5 +53,5 @@ class SessionIds:
         return len(body) == _RANDOM and hmac.compare_digest(self._sign(b"public", body).encode(), text.encode())
 
     def _sign(self, label: bytes, body: bytes) -> str:
-        signature = hmac.new(self._secret, label + b"|" + body, hashlib.sha256).digest()[:_SIGNATURE]
+        signature = hmac.digest(self._secret, label + b"|" + body, "sha256")[:_SIGNATURE]
         return base64.urlsafe_b64encode(body + signature).decode()  # 36 bytes: no padding

@@ -3,7 +3,8 @@
 Source: docs/protocol.md, "Limits". Nextcloud answers few requests at a time (``nextcloud.connections_per_host``), and
 any client that connects can cause one. Joins of users go first, then hellos and joins of guests, which never get all
 places. Only a few requests of one address run at a time, so that an address mainly delays itself. After a failure many
-users behind one address join at once, so joins of users wait longer than requests of strangers, which a flood may delay.
+users behind one address join at once, so joins of users wait longer than requests of strangers, which a flood may
+delay.
 """
 
 from __future__ import annotations
@@ -57,36 +58,45 @@ class _Queue:
     def idle(self) -> bool:
         return not self._running
 
-    async def enter(self, network: int | None, known: bool) -> _Waiter:
+    def enter_at_once(self, network: int | None, known: bool) -> bool:
+        """Take a place if one is free; no request that waits could have it, as otherwise it would not wait."""
+        free = self._running < self._places and (known or self._strangers < self._for_strangers)
+        if not free or self._by_network.get(network, 0) >= self._per_address:
+            return False
+        self._take_place(network, known)
+        return True
+
+    async def enter(self, network: int | None, known: bool) -> None:
         waiter = _Waiter(network, known, asyncio.get_running_loop().create_future())
         self._waiting[known].append(waiter)
-        self._admit()
         try:
             await waiter.turn
         except BaseException:
             if waiter.turn.done() and not waiter.turn.cancelled():
-                self.leave(waiter)
+                self.leave(network, known)
             else:
                 self._waiting[known].remove(waiter)
             raise
-        return waiter
 
-    def leave(self, waiter: _Waiter) -> None:
+    def leave(self, network: int | None, known: bool) -> None:
         self._running -= 1
-        self._strangers -= not waiter.known
-        left = self._by_network[waiter.network] - 1
+        self._strangers -= not known
+        left = self._by_network[network] - 1
         if left:
-            self._by_network[waiter.network] = left
+            self._by_network[network] = left
         else:
-            del self._by_network[waiter.network]
+            del self._by_network[network]
         self._admit()
+
+    def _take_place(self, network: int | None, known: bool) -> None:
+        self._running += 1
+        self._strangers += not known
+        self._by_network[network] = self._by_network.get(network, 0) + 1
 
     def _admit(self) -> None:
         while self._running < self._places and (waiter := self._next()) is not None:
             self._waiting[waiter.known].remove(waiter)
-            self._running += 1
-            self._strangers += not waiter.known
-            self._by_network[waiter.network] = self._by_network.get(waiter.network, 0) + 1
+            self._take_place(waiter.network, waiter.known)
             waiter.turn.set_result(None)
 
     def _next(self) -> _Waiter | None:
@@ -124,18 +134,23 @@ class BackendTurns:
         Raises:
             NoTurn: the request must not be sent.
         """
-        queue = self._queues.setdefault(backend, _Queue(self._places))
-        try:
-            async with asyncio.timeout(self._timeout * (USERS_PATIENCE if known else 1)):
-                waiter = await queue.enter(network, known)
-        except TimeoutError as error:
-            self._warnings.warning(backend, "requests to backend %s waited too long: it is slow, or flooded", backend)
-            raise NoTurn from error
+        queue = self._queues.get(backend)
+        if queue is None:
+            queue = self._queues[backend] = _Queue(self._places)
+        if not queue.enter_at_once(network, known):
+            try:
+                async with asyncio.timeout(self._timeout * (USERS_PATIENCE if known else 1)):
+                    await queue.enter(network, known)
+            except TimeoutError as error:
+                self._warnings.warning(
+                    backend, "requests to backend %s waited too long: it is slow, or flooded", backend
+                )
+                raise NoTurn from error
         try:
             if not wanted():
                 raise NoTurn
             yield
         finally:
-            queue.leave(waiter)
+            queue.leave(network, known)
             if queue.idle and self._queues.get(backend) is queue:
                 del self._queues[backend]

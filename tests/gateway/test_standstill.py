@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from gateway import standstill
-from gateway.standstill import GRACE, LATE, PeerTimer, grace, peer_timeout
+from gateway.standstill import GRACE, LATE, PeerTimeout, PeerTimer, grace
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ async def test_answer_that_waited_during_a_standstill_is_read(stand_still: Calla
     answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def wait() -> str:
-        async with peer_timeout(10.0):
+        async with PeerTimeout(10.0):
             return await answer
 
     waiting = asyncio.create_task(wait())
@@ -85,7 +85,7 @@ async def test_answer_that_waited_during_a_standstill_is_read(stand_still: Calla
 
 async def test_silent_peer_times_out(stand_still: Callable[[float], None]) -> None:
     async def wait() -> None:
-        async with peer_timeout(10.0):
+        async with PeerTimeout(10.0):
             await asyncio.Event().wait()
 
     waiting = asyncio.create_task(wait())
@@ -97,7 +97,7 @@ async def test_silent_peer_times_out(stand_still: Callable[[float], None]) -> No
 
 @pytest.mark.parametrize("seconds", [None, 0, 0.0])
 async def test_no_limit(seconds: float | None, stand_still: Callable[[float], None]) -> None:
-    async with peer_timeout(seconds):
+    async with PeerTimeout(seconds):
         stand_still(1e6)
         await turns()
 
@@ -106,6 +106,6 @@ async def test_exception_of_the_block_stops_the_timer(monkeypatch: pytest.Monkey
     cancelled: list[PeerTimer] = []
     monkeypatch.setattr(standstill.PeerTimer, "cancel", lambda timer: cancelled.append(timer))
     with pytest.raises(KeyError):
-        async with peer_timeout(10.0):
+        async with PeerTimeout(10.0):
             raise KeyError
     assert len(cancelled) == 1

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from aiohttp import ClientError, StreamReader, web
 
-from gateway.standstill import peer_timeout
+from gateway.standstill import PeerTimeout
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ class BodyReader:
 
     async def _in_time(self, reading: Coroutine[Any, Any, T]) -> T:
         try:
-            async with peer_timeout(self._timeout()):
+            async with PeerTimeout(self._timeout()):
                 return await reading
         except TimeoutError as error:
             self._on_timeout()

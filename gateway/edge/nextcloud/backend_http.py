@@ -12,7 +12,7 @@ import aiohttp
 from msgspec import Struct
 from multidict import CIMultiDictProxy
 
-from gateway.standstill import peer_timeout
+from gateway.standstill import PeerTimeout
 
 MAX_BODY = 1_048_576  # bytes of a response; capabilities of a large Nextcloud are about 50 kB
 KEEPALIVE = 4.0  # seconds that an idle connection is kept open; Apache by default closes it after 5
@@ -81,7 +81,7 @@ class BackendHttp:
             RequestFailed: no complete response of at most ``MAX_BODY`` bytes in time.
         """
         try:
-            async with peer_timeout(self._timeout):
+            async with PeerTimeout(self._timeout):
                 try:
                     return await self._send(method, url, headers, body)
                 except aiohttp.ServerDisconnectedError:  # the backend closed an idle connection just as it was reused

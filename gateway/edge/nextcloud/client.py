@@ -19,7 +19,7 @@ from gateway.edge.nextcloud.capabilities import Capabilities, CapabilitiesCache
 from gateway.flows.ports import NextcloudError
 from gateway.limited_log import LimitedLog
 from gateway.metrics import Counters
-from gateway.standstill import peer_timeout
+from gateway.standstill import PeerTimeout
 from gateway.wire import checksum
 from gateway.wire.backend import BackendAnswer, BackendRequest, encode_request, type_of_request
 
@@ -97,7 +97,7 @@ class NextcloudClient:
         """
         subject, status = type_of_request[type(request)], None
         try:
-            async with peer_timeout(self._timeout):
+            async with PeerTimeout(self._timeout):
                 reply = await self._post(backend, url, encode_request(request))
             status = reply.status
             answer = _unwrap(reply)
