@@ -6,7 +6,8 @@ Source: RFC 8839 5.1 (the line), reference 5.2 (errors) and 9.4 (the filter).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -19,6 +20,8 @@ _CANDIDATE = re.compile(
 )
 _TYPES = frozenset(("host", "srflx", "prflx", "relay"))
 _LINE_PREFIX = "a=candidate:"
+MAX_CANDIDATES = 256  # of one description
+MAX_OF_SECTION = 64  # of one media section; clients gather a few for each of their addresses
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -126,6 +129,34 @@ def filter_description(description: Description, candidate_filter: CandidateFilt
         return not all(candidate_filter.accepts(_LINE_PREFIX + piece[len(_LINE_PREFIX) :]) for piece in pieces)
 
     return sum(section.remove(unwanted) for section in description.sections())
+
+
+def drop_old(description: Description) -> None:
+    """Remove a section's repeated candidates, and its oldest above the limits, from a description in normal form.
+
+    Chromium lists the candidates of every transport that a section ever had, the newest last.
+    """
+    left = MAX_CANDIDATES
+    for section in description.sections():
+        listed = section.attributes("candidate")
+        newest = list(dict.fromkeys(reversed(listed)))[: min(MAX_OF_SECTION, left)]
+        left -= len(newest)
+        if len(newest) < len(listed):
+            section.remove(_superseded(listed, frozenset(newest)))
+
+
+def _superseded(listed: list[str], kept: frozenset[str]) -> Callable[[str], bool]:
+    """Return a predicate, called for each line in order: whether a candidate is not kept, or is repeated below."""
+    below = Counter(listed)
+
+    def unwanted(line: str) -> bool:
+        value = line.removeprefix(_LINE_PREFIX)
+        if value == line:
+            return False
+        below[value] -= 1
+        return below[value] > 0 or value not in kept
+
+    return unwanted
 
 
 def check(description: Description) -> None:

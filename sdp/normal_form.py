@@ -18,7 +18,6 @@ from sdp.document import Description, MediaSection, SdpError, Section
 
 MEDIA_TYPES = frozenset(("audio", "video", "application"))
 MAX_LINES = 2500  # about the lines of a browser's description that fill a message of 64 KiB
-MAX_CANDIDATES = 256  # clients gather a few for each address, and some clients repeat them in each section
 MAX_SECTIONS = 128  # a publisher has three; a subscriber's answer has as many as the SFU offered
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -33,17 +32,15 @@ _LOWER_CASE_WORDS = {
 
 
 def check_size(text: str) -> None:
-    """Check the number of lines, media sections and candidates before a description is parsed.
+    """Check the number of lines and media sections before a description is parsed.
 
     Raises:
-        SdpError: ``MAX_LINES``, ``MAX_SECTIONS`` or ``MAX_CANDIDATES`` is exceeded.
+        SdpError: ``MAX_LINES`` or ``MAX_SECTIONS`` is exceeded.
     """
     if text.count("\n") > MAX_LINES:
         raise SdpError("Too many lines.")
     if text.count("\nm=") > MAX_SECTIONS:
         raise SdpError("Too many media descriptions.")
-    if text.lower().count("\na=candidate:") > MAX_CANDIDATES:
-        raise SdpError("Too many candidates.")
 
 
 def normalise(description: Description) -> None:

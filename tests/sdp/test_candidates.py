@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from sdp.candidates import Candidate, CandidateError, CandidateFilter, check, filter_description, parse
+from sdp.candidates import (
+    MAX_CANDIDATES,
+    MAX_OF_SECTION,
+    Candidate,
+    CandidateError,
+    CandidateFilter,
+    check,
+    drop_old,
+    filter_description,
+    parse,
+)
 from sdp.document import SdpError
 from sdp.document import parse as parse_description
 
@@ -126,3 +136,29 @@ def test_malformed_candidate_line_is_reported_with_its_section() -> None:
     with pytest.raises(CandidateError) as caught:
         check(parse_description(TEXT + "a=candidate:nonsense\r\n"))
     assert (caught.value.kind, caught.value.index, caught.value.text) == ("video", 1, "The candidate is malformed.")
+
+
+def numbered(first: int, count: int) -> str:
+    return "".join(f"a=candidate:{number} 1 udp 1 192.0.2.7 {number} typ host\r\n" for number in range(first, first + count))
+
+
+def test_oldest_candidates_of_a_section_are_dropped_and_repeated_ones_kept_once() -> None:
+    description = parse_description(
+        f"v=0\r\nm=audio 9 RTP 0\r\n{numbered(1, 5)}a=mid:0\r\nm=video 9 RTP 96\r\n{numbered(1, 5)}a=mid:1\r\n"
+        f"{numbered(3, MAX_OF_SECTION)}{numbered(4, 1)}"
+    )
+    drop_old(description)
+    audio, video = description.media
+    assert [int(value.split()[0]) for value in audio.attributes("candidate")] == [1, 2, 3, 4, 5]
+    kept = [int(value.split()[0]) for value in video.attributes("candidate")]
+    assert kept == [3, *range(5, MAX_OF_SECTION + 3), 4]
+    assert video.mid == "1"
+
+
+def test_candidates_of_a_description_are_bounded() -> None:
+    sections = "".join(f"m=audio 9 RTP 0\r\n{numbered(1, MAX_OF_SECTION)}" for _ in range(10))
+    description = parse_description(f"v=0\r\n{numbered(1, 10)}{sections}")
+    drop_old(description)
+    left = [len(section.attributes("candidate")) for section in description.sections()]
+    assert sum(left) == MAX_CANDIDATES
+    assert left[:4] == [10, MAX_OF_SECTION, MAX_OF_SECTION, MAX_OF_SECTION]
