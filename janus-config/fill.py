@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import sys
 from pathlib import Path
 
@@ -61,7 +62,8 @@ def fill(directory: Path, values: dict[str, str]) -> None:
     """Write ``conf/`` and the folders of module links into ``directory``, which is created if it is missing.
 
     Raises:
-        FillError: a name is unknown, a value does not fit into a file, or Janus' modules are not installed.
+        FillError: a name is unknown, a value does not fit into a file, Janus' modules are not installed, or no interface
+            of this machine has the address ``LISTEN``.
     """
     settings = {**DEFAULTS, **values}
     for name, value in settings.items():
@@ -69,6 +71,7 @@ def fill(directory: Path, values: dict[str, str]) -> None:
             raise FillError(f"there is no value {name}")
         if UNSAFE.search(value):
             raise FillError(f"the value of {name} holds a quote, a backslash or a control character")
+    check_listen_address(settings["LISTEN"])
     events = bool(settings["EVENTS_URL"])
     settings |= {
         "DIRECTORY": str(directory.resolve()),
@@ -84,6 +87,16 @@ def fill(directory: Path, values: dict[str, str]) -> None:
         target.touch()
         target.chmod(0o600)  # secrets are inside
         target.write_text(fill_text(source.read_text(encoding="utf-8"), settings), encoding="utf-8")
+
+
+def check_listen_address(address: str) -> None:
+    """Refuse an address that no interface has: Janus 1.1.2 would listen on all interfaces instead."""
+    try:
+        family, kind, protocol, _, target = socket.getaddrinfo(address, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.bind(target)
+    except (OSError, UnicodeError):
+        raise FillError("no interface of this machine has the address LISTEN: Janus might listen on all") from None
 
 
 def fill_text(text: str, settings: dict[str, str]) -> str:

@@ -217,7 +217,10 @@ class JanusMcu:
         limit = min(FORWARDED_WITHIN, (deadline - self._clock()) / 2)
         try:
             async with asyncio.timeout(limit):
-                remote = server.remote_stream(publisher)
+                source = self._pool.server_of_publisher(publisher)
+                if source is None:
+                    raise McuLost("the stream has ended")
+                remote = server.remote_stream(publisher, source)
                 async with remote.in_use():
                     subscriber = JanusSubscriber(remote.feed, listener, self._timeout)
                     offer = await subscriber.open(options.selection)

@@ -132,3 +132,15 @@ def test_the_script_reports_an_error_in_one_line(tmp_path: Path) -> None:
     done = run_script(str(tmp_path / "run"), "NOTHING=1")
     assert (done.returncode, done.stderr) == (1, "fill.py: there is no value NOTHING\n")
     assert "usage" in run_script(str(tmp_path), "WS_PORT").stderr
+
+
+@pytest.mark.parametrize("address", ["192.0.2.7", "2001:db8::7", "a..b"])
+def test_an_address_that_no_interface_has_is_refused(tmp_path: Path, modules: Path, address: str) -> None:
+    with pytest.raises(fill.FillError, match="no interface of this machine has the address LISTEN"):
+        filled(tmp_path, modules, LISTEN=address)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", "localhost"])
+def test_an_address_of_this_machine_is_accepted(tmp_path: Path, modules: Path, address: str) -> None:
+    assert f'ws_ip = "{address}"' in settings(filled(tmp_path, modules, LISTEN=address))

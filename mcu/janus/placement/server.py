@@ -33,6 +33,7 @@ from mcu.janus.streams.publisher import JanusPublisher
 from mcu.janus.streams.remote import RemoteStream
 
 REMOTE_PUBLISHERS_SINCE = (1, 1)  # the version of Janus that introduced remote publishers
+REMOTE_SRTP_SINCE = (1, 3)  # the version that encrypts RTP to a remote publisher; older ones ignore the request for it
 FORWARDING_PAUSE = 30.0  # seconds without forwarding after a stream could not be forwarded to this Janus
 BANDWIDTH_AGE = 1.0  # seconds for which a measured bandwidth is used
 
@@ -78,6 +79,7 @@ class JanusServer:
         self._disconnected = True
         self._disconnecting: asyncio.Task[None] | None = None
         self._no_forwarding_until = 0.0
+        self._unencrypted_version: tuple[int, ...] = ()  # for which a missing encryption was logged
         self._bandwidth: tuple[int, int] | None = None
         self._bandwidth_until = 0.0
 
@@ -229,8 +231,8 @@ class JanusServer:
             self._opening -= 1
             self._disconnect_if_drained()
 
-    def remote_stream(self, publisher: JanusPublisher) -> RemoteStream:
-        """Return this Janus' copy of a stream that is published on another Janus; create it if there is none.
+    def remote_stream(self, publisher: JanusPublisher, source: JanusServer) -> RemoteStream:
+        """Return this Janus' copy of a stream that is published on another, the source; create it if there is none.
 
         Raises:
             McuLost: this Janus is not connected.
@@ -244,7 +246,16 @@ class JanusServer:
                 del self.remotes[publisher]
             self._on_stream_end(remote)
 
-        remote = RemoteStream(publisher, self._session(), self.rooms, self.settings.forward_host, self._timeout, ended)
+        older = [server for server in (source, self) if not server.encrypts_forwarding()]
+        remote = RemoteStream(
+            publisher,
+            self._session(),
+            self.rooms,
+            self.settings.forward_host,
+            self._timeout,
+            ended,
+            encrypted=not older,
+        )
         self.remotes[publisher] = remote
         publisher.remotes.add(remote)
         remote.start()
@@ -264,6 +275,18 @@ class JanusServer:
         if not self.settings.remote_streams or self._clock() < self._no_forwarding_until:
             return False
         return self.connector.session is not None and self._version >= REMOTE_PUBLISHERS_SINCE
+
+    def encrypts_forwarding(self) -> bool:
+        """Return whether this Janus encrypts a stream that is forwarded from it or to it; if not, log it once."""
+        if self._version >= REMOTE_SRTP_SINCE:
+            return True
+        if self._version != self._unencrypted_version:
+            self._unencrypted_version = self._version
+            self.log.warning(
+                "streams that are forwarded to or from this Janus are not encrypted: that needs version %s",
+                ".".join(map(str, REMOTE_SRTP_SINCE)),
+            )
+        return False
 
     def suspend_forwarding(self) -> None:
         """Forward no stream to this Janus for ``FORWARDING_PAUSE``, after a failure."""

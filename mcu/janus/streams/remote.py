@@ -2,12 +2,14 @@
 
 The second Janus (the target) gets a room with a remote publisher, to whose ports the first (the source) sends RTP.
 Clients subscribe to the feed of that room as to any publisher's. The copy ends with its last subscription, with the
-publisher and with either Janus. VideoRoom plugin documentation, "Remote publishers"; measured with Janus 1.1.2.
+publisher and with either Janus. VideoRoom plugin documentation, "Remote publishers"; measured with 1.1.2 and 1.4.1.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -24,6 +26,8 @@ from mcu.janus.streams.room_feed import RoomFeed
 
 POLL = 0.02  # seconds between two requests: Janus sends no event when a remote publisher was added or removed
 POLLS = 50
+SRTP_SUITE = 80  # AES_CM_128_HMAC_SHA1_80 (RFC 4568 6.2)
+SRTP_KEY = 30  # bytes: master key of 16 and master salt of 14
 
 
 class RemoteStream:
@@ -40,8 +44,13 @@ class RemoteStream:
         host: str,
         timeout: float,
         on_end: Callable[[RemoteStream], None],
+        *,
+        encrypted: bool,
     ) -> None:
-        """``session`` and ``rooms`` are the target's, ``host`` is the address to which the source sends."""
+        """``session`` and ``rooms`` are the target's, ``host`` is the address to which the source sends.
+
+        ``encrypted``: both Janus know SRTP between each other.
+        """
         self.feed = RoomFeed(session, publisher.key, publisher.feed.id, self)
         self.closed = False
         self.closing: list[asyncio.Future[Any]] = []  # done when both Janus have removed the ended copy
@@ -49,6 +58,7 @@ class RemoteStream:
         self._session = session
         self._rooms = rooms
         self._host = host
+        self._srtp = srtp() if encrypted else {}
         self._timeout = timeout
         self._on_end = on_end
         self._users = 0  # number of subscriptions that are being made
@@ -216,10 +226,11 @@ class RemoteStream:
 
     def _remote_publisher(self, request: str) -> dict[str, Any]:
         streams = [medium.wire() for medium in self._media]
-        return {"request": request, "room": self.feed.room, "id": self.feed.id, "streams": streams}
+        return {"request": request, "room": self.feed.room, "id": self.feed.id, "streams": streams} | self._srtp
 
     def _publish_remotely(self, port: int, rtcp_port: int) -> dict[str, Any]:
-        return self._source_request("publish_remotely") | {"host": self._host, "port": port, "rtcp_port": rtcp_port}
+        destination = {"host": self._host, "port": port, "rtcp_port": rtcp_port}
+        return self._source_request("publish_remotely") | destination | self._srtp
 
     def _source_request(self, request: str) -> dict[str, Any]:
         publisher = self._publisher
@@ -230,6 +241,15 @@ class RemoteStream:
             "publisher_id": publisher.feed.id,
             "remote_id": str(self.feed.room),
         } | ({"admin_key": key} if key else {})
+
+
+def srtp() -> dict[str, Any]:
+    """Return the members of a request that encrypt RTP between two Janus, with a random key.
+
+    A key serves one copy only: Janus numbers the SSRCs of every copy alike, and two copies of a stream with one key
+    would share a keystream (RFC 3711 9.1).
+    """
+    return {"srtp_suite": SRTP_SUITE, "srtp_crypto": base64.b64encode(secrets.token_bytes(SRTP_KEY)).decode()}
 
 
 def _subscribable(media: tuple[ForwardedMedium, ...]) -> dict[str, MediaKind]:

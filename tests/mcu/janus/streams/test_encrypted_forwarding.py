@@ -1,0 +1,182 @@
+"""RTP between two real Janus, as a relay in between sees it: encrypted where both are new enough, else plain."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from mcu.base import PublishOptions, SubscribeOptions
+from mcu.janus.streams.remote import SRTP_KEY, SRTP_SUITE, RemoteStream
+from tests.janus_process import CURRENT, OF_THE_SYSTEM, JanusProcess, select_janus
+from tests.mcu.descriptions import described
+from tests.mcu.janus.janus_group import JanusGroup, start_all
+from tests.media.loopback import loopback
+
+__all__ = ["loopback"]
+
+pytestmark = [pytest.mark.full, pytest.mark.usefixtures("loopback")]
+
+IN_US = PublishOptions(country="US")
+FROM_DE = SubscribeOptions(country="DE")
+VP8_START_CODE = b"\x9d\x01\x2a"  # in each keyframe (RFC 6386 9.1)
+RTP_HEADER = 12  # bytes; Janus forwards no CSRC
+SEARCHED = 64  # bytes of a packet in which the start code of a keyframe stands
+
+
+class RtpRelay:
+    """A UDP port whose datagrams are recorded and sent on to the target."""
+
+    def __init__(self, target_port: int) -> None:
+        self.datagrams: list[bytes] = []
+        self._target = ("127.0.0.1", target_port)
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self._socket.setblocking(False)
+        self.port: int = self._socket.getsockname()[1]
+        asyncio.get_running_loop().add_reader(self._socket, self._forward)
+
+    def _forward(self) -> None:
+        datagram = self._socket.recv(65_536)
+        self.datagrams.append(datagram)
+        self.send(datagram)
+
+    def send(self, datagram: bytes) -> None:
+        """Send a datagram to the target."""
+        self._socket.sendto(datagram, self._target)
+
+    def close(self) -> None:
+        """Close the port."""
+        asyncio.get_running_loop().remove_reader(self._socket)
+        self._socket.close()
+
+    @property
+    def has_plain_keyframe(self) -> bool:
+        """Whether a VP8 keyframe has passed unencrypted."""
+        return any(VP8_START_CODE in datagram[RTP_HEADER:SEARCHED] for datagram in self.datagrams)
+
+
+class RelayedRequests:
+    """The requests for copies of streams, which name a relay's port in place of the target's."""
+
+    def __init__(self) -> None:
+        self.relays: list[RtpRelay] = []
+        self.bodies: list[dict[str, Any]] = []
+
+    @property
+    def keys(self) -> list[bytes]:
+        """The keys in the requests."""
+        return [base64.b64decode(body["srtp_crypto"]) for body in self.bodies if "srtp_crypto" in body]
+
+
+@pytest.fixture
+async def requests(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RelayedRequests]:
+    """Record the requests for copies and put a relay between the two Janus of each copy."""
+    found = RelayedRequests()
+    to_source, to_target = RemoteStream._publish_remotely, RemoteStream._remote_publisher
+
+    def publish_remotely(remote: RemoteStream, port: int, rtcp_port: int) -> dict[str, Any]:
+        relay = RtpRelay(port)
+        found.relays.append(relay)
+        found.bodies.append(to_source(remote, relay.port, rtcp_port))
+        return found.bodies[-1]
+
+    def remote_publisher(remote: RemoteStream, request: str) -> dict[str, Any]:
+        found.bodies.append(to_target(remote, request))
+        return found.bodies[-1]
+
+    monkeypatch.setattr(RemoteStream, "_publish_remotely", publish_remotely)
+    monkeypatch.setattr(RemoteStream, "_remote_publisher", remote_publisher)
+    yield found
+    for relay in found.relays:
+        relay.close()
+
+
+@asynccontextmanager
+async def two_janus(source: str, target: str) -> AsyncIterator[JanusGroup]:
+    """Start a source in the US and a target in Germany, of these versions."""
+    janus = []
+    for version in (source, target):
+        with select_janus(version):
+            janus.append(JanusProcess())
+    async with start_all(janus, remote_streams=True) as group:
+        group.change(0, country="US")
+        group.change(1, country="DE")
+        await group.start()
+        yield group
+
+
+async def test_streams_between_two_current_janus_are_encrypted_each_with_a_key_of_its_own(
+    requests: RelayedRequests, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "portunus")
+    async with two_janus(CURRENT.version, CURRENT.version) as group:
+        call = group.new_call()
+        publisher, sender, _ = await call.publisher(5, channels=False, options=IN_US)
+        subscriber, watcher, listener = await call.subscriber(options=FROM_DE)
+        await watcher.wait_for_tone(sender.frequency)
+        sender.add_camera()
+        await sender.accept(await publisher.update(described(await sender.offer())))
+        await listener.until(lambda: bool(listener.offers))
+        await subscriber.accept(described(await watcher.answer(listener.offers[0])))
+        await watcher.wait_for_picture(5)
+        first = requests.relays[0]
+        keys = set(requests.keys)
+        assert len(keys) == 1
+        assert len(requests.keys) == len(requests.bodies)  # also in the requests about the added camera
+        assert {body["srtp_suite"] for body in requests.bodies} == {SRTP_SUITE}
+        await subscriber.close()
+        await call.subscriber(options=FROM_DE)
+        assert len(set(requests.keys)) == 2
+        assert {len(key) for key in requests.keys} == {SRTP_KEY}
+        assert first.datagrams
+        assert not any(relay.has_plain_keyframe for relay in requests.relays)
+        log = caplog.text + "".join(process.log.read_text(errors="replace") for process in group.janus)
+    assert not any(base64.b64encode(key).decode() in log for key in requests.keys)
+    assert "not encrypted" not in caplog.text
+
+
+async def test_packets_of_others_are_not_accepted(requests: RelayedRequests) -> None:
+    async with two_janus(CURRENT.version, CURRENT.version) as group:
+        call = group.new_call()
+        _, sender, _ = await call.publisher(5, channels=False, options=IN_US)
+        _, watcher, _ = await call.subscriber(options=FROM_DE)
+        await watcher.wait_for_tone(sender.frequency)
+        (relay,) = requests.relays
+        for datagram in relay.datagrams[-5:]:
+            relay.send(datagram[:-1] + bytes([datagram[-1] ^ 1]))
+        log = group.janus[1].log
+        async with asyncio.timeout(10):
+            while log.read_text(errors="replace").count("SRTP unprotect error") < 5:  # noqa: ASYNC110 - a file
+                await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "named"),
+    [(OF_THE_SYSTEM.version, CURRENT.version, "Janus 1"), (CURRENT.version, OF_THE_SYSTEM.version, "Janus 2")],
+    ids=["to-current", "from-current"],
+)
+async def test_streams_from_and_to_an_older_janus_are_plain_and_the_log_says_so_once(
+    requests: RelayedRequests, caplog: pytest.LogCaptureFixture, source: str, target: str, named: str
+) -> None:
+    async with two_janus(source, target) as group:
+        call = group.new_call()
+        for number in (5, 6):
+            _, sender, _ = await call.publisher(number, video=True, options=IN_US)
+            _, watcher, listener = await call.subscriber(options=FROM_DE)
+            await watcher.wait_for_picture(number)
+            await watcher.wait_for_tone(sender.frequency)
+            assert await group.room_counts() == [1, 1]
+            assert listener.closed == []
+        assert [relay.has_plain_keyframe for relay in requests.relays] == [True, True]
+        assert requests.keys == []
+        await call.mcu.stop()
+        await group.until_clean()
+    (warning,) = [message for message in caplog.messages if "not encrypted" in message]
+    assert warning.startswith(named)
