@@ -279,6 +279,24 @@ async def test_room_reply_has_the_highest_bitrate_that_a_stream_may_have(
         assert alice.received()[0]["room"]["bandwidth"] == expected
 
 
+# reference 4.1-k
+async def test_bandwidth_follows_changed_rules_without_any_other_limit() -> None:
+    async with FlowHarness() as harness:
+        harness.change_settings(media_limits=MediaLimits(0, 0))
+        for quality, expected in (
+            (QualityRules(), None),
+            (QualityRules(room_budget=500_000), {"maxstreambitrate": 500_000, "maxscreenbitrate": 500_000}),
+            (QualityRules(ceiling=300_000, screen=900_000), {"maxstreambitrate": 300_000, "maxscreenbitrate": 900_000}),
+            (QualityRules(), None),
+        ):
+            harness.change_settings(quality=quality)
+            alice = await harness.hello("alice")
+            alice.send({"id": "1", "type": "room", "room": {"roomid": "r", "sessionid": "nc-alice"}})
+            await settle()
+            (reply,) = [message for message in alice.received() if message["type"] == "room"]
+            assert reply["room"].get("bandwidth") == expected
+
+
 async def test_empty_room_has_no_decisions() -> None:
     async with harness_with(room_budget=600_000) as harness:
         assert harness.media.quality.explain(ROOM) == []
