@@ -62,8 +62,8 @@ def fill(directory: Path, values: dict[str, str]) -> None:
     """Write ``conf/`` and the folders of module links into ``directory``, which is created if it is missing.
 
     Raises:
-        FillError: a name is unknown, a value does not fit into a file, Janus' modules are not installed, or no interface
-            of this machine has the address ``LISTEN``.
+        FillError: a name is unknown, a value does not fit into a file, Janus' modules are not installed, or no
+            interface of this machine has the address ``LISTEN``.
     """
     settings = {**DEFAULTS, **values}
     for name, value in settings.items():
