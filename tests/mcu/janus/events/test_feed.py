@@ -25,6 +25,7 @@ pytestmark = [pytest.mark.full, pytest.mark.usefixtures("janus_version")]
 
 LIMIT = 20.0  # seconds; Janus sends statistics each second
 DROP_EVERY = 5  # one packet in this number is dropped
+DISTANCE = 0.02  # seconds that a watcher's packets take: less than 1 ms is reported as 0, which also means unknown
 PREFIX = "signaling_mcu_"
 Metrics = dict[str, dict[tuple[str, ...], float]]
 
@@ -123,6 +124,18 @@ def drop_received(peer: WatchingPeer) -> None:
     transport._handle_rtp_data = handle_most
 
 
+def delay_sent(peer: WatchingPeer) -> None:
+    """Delay each packet that a peer sends, as a network of that length does."""
+    transport = _transport(peer)
+    send = transport._send_rtp
+
+    async def send_late(data: bytes) -> None:
+        await asyncio.sleep(DISTANCE)
+        await send(data)
+
+    transport._send_rtp = send_late
+
+
 def _transport(peer: MediaPeer) -> Any:
     return peer.pc.getTransceivers()[0].receiver.transport
 
@@ -136,6 +149,7 @@ async def test_every_type_of_event_becomes_a_metric(harness: GatewayWithEvents) 
     publisher, sender, _ = await harness.call.publisher(3, video=True)
     screen, _, _ = await harness.call.publisher(9, key=SCREEN, audio=False, video=True, channels=False)
     _, watcher, _ = await harness.call.subscriber()
+    delay_sent(watcher)
     await watcher.wait_for_picture(3)
     up = await harness.until(
         lambda seen: (
@@ -156,6 +170,7 @@ async def test_every_type_of_event_becomes_a_metric(harness: GatewayWithEvents) 
     assert up["dtls_state_total"] == {("trying",): 3, ("connected",): 3}
     assert up["media_codecs_total"] == {("opus", "audio"): 2, ("vp8", "video"): 3}
     assert {("audio", "local"), ("video", "local")} <= up["media_jitter_count"].keys()
+    assert up["media_rtt_sum"]["audio",] / 1000 > up["media_rtt_count"]["audio",] * DISTANCE / 2
 
     drop_received(watcher)
     behind = await harness.until(
@@ -198,6 +213,7 @@ async def test_every_type_of_event_becomes_a_metric(harness: GatewayWithEvents) 
 async def test_streams_are_reported_with_their_statistics(harness: GatewayWithEvents) -> None:
     await harness.call.publisher(3, video=True)
     _, watcher, _ = await harness.call.subscriber()
+    delay_sent(watcher)
     await watcher.wait_for_picture(3)
 
     def complete(reports: list[StreamReport]) -> bool:
@@ -209,6 +225,7 @@ async def test_streams_are_reported_with_their_statistics(harness: GatewayWithEv
     async with asyncio.timeout(LIMIT):
         while not complete(reports := list(harness.mcu.streams())):  # noqa: ASYNC110 - Janus sends when it likes
             await asyncio.sleep(0.2)
+    assert all(report.round_trip is None or report.round_trip > DISTANCE / 2 for report in reports)
     audio = [report for report in reports if report.kind is MediaKind.AUDIO]
     assert [report.subscriber for report in audio] == [False, True]
     assert all(20_000 < (report.bits_per_second or 0) < 400_000 for report in audio)
