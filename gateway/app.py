@@ -20,6 +20,7 @@ from gateway.core.hub import Hub
 from gateway.core.ids import SessionIds
 from gateway.edge.clients.polling import PollingEndpoint
 from gateway.edge.clients.websocket import WebSocketEndpoint
+from gateway.edge.federation.connections import RemoteWebSockets
 from gateway.edge.geo.geoip import GeoIp
 from gateway.edge.housekeeper import Housekeeper
 from gateway.edge.http import unix_socket
@@ -70,6 +71,7 @@ class Gateway:
         self._stats_allowed = Networks(config.stats.allowed)
         self._geoip = GeoIp(config.geoip)
         self._nextcloud = self._create_nextcloud_client()
+        self._remote_servers = RemoteWebSockets(SERVER_HEADER, lambda: self._services.settings.federation)
         self._mcu = self._create_mcu()
         self._services = self._create_services()
         self._turn = TurnCredentials(config.turn, self._wall_clock, self._proxies, self._services.throttling)
@@ -139,6 +141,7 @@ class Gateway:
         if self._mcu is not None:
             await self._mcu.stop()
         await self._nextcloud.close()
+        await self._remote_servers.close()
 
     async def drain(self) -> None:
         """Stop listening, and return when only sessions of internal clients remain (2.5)."""
@@ -207,6 +210,7 @@ class Gateway:
             server_internal=ServerInfo(SERVER_VERSION, features.internal(config.mcu.type)),
             server_welcome=ServerInfo(SERVER_VERSION, features.welcome(config.mcu.type)),
             outbox_bytes=config.sessions.outbox_bytes,
+            remote_servers=self._remote_servers,
             nextcloud_places=config.nextcloud.connections_per_host,
             nextcloud_timeout=config.nextcloud.timeout,
             clock=self._clock,
@@ -314,6 +318,7 @@ def _flow_settings(config: Config) -> FlowSettings:
         limits=config.limits,
         quality=config.quality,
         media_limits=MediaLimits(mcu.max_stream_bitrate, mcu.max_screen_bitrate, mcu.timeout, mcu.allow_subscribe_any),
+        federation=config.federation,
         candidate_filter=CandidateFilter(mcu.allowed_candidates, mcu.blocked_candidates),
         reset_sessions_on_loss=mcu.reset_sessions_on_loss,
     )

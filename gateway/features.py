@@ -12,6 +12,7 @@ _ALWAYS = (
     "changed-users",
     "chat-relay",
     "dialout",
+    "federation",
     "hello-v2",
     "incall-all",
     "join-features",

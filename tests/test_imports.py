@@ -111,6 +111,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "gateway.flows.rooms": (*FLOW_SERVICES, "gateway.flows.media"),
     "gateway.flows.internal": (*FLOW_SERVICES, "gateway.flows.media", "gateway.flows.rooms"),
     "gateway.flows.sessions": (*FLOW_SERVICES, "gateway.flows.rooms", "gateway.flows.internal"),
+    "gateway.flows.federation": (*FLOW_SERVICES, "gateway.flows.rooms", "gateway.flows.media"),
     "gateway.flows.backend": (
         *FLOW_SERVICES,
         "gateway.flows.media",
@@ -124,6 +125,8 @@ RULES: dict[str, tuple[str, ...]] = {
     "gateway.edge.nextcloud": (*EDGE, "gateway.edge.http"),
     "gateway.edge.operator": (*EDGE, "gateway.edge.http"),
     "gateway.edge.geo": ("gateway.core",),
+    "gateway.edge.federation": EDGE,
+    "gateway.edge.federation.addresses": (),
     "gateway.config": ("gateway.core.limits", "gateway.core.backends", "mcu.factory"),
     "gateway.app": ALL,
     "gateway.tools": ALL,

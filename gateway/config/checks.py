@@ -14,7 +14,7 @@ from gateway.config import geoip
 from gateway.config.sections import Config, HttpSection, TurnSection, listen_address
 from gateway.config.source import ConfigSource
 from gateway.core.backends import COMPAT, Backends
-from gateway.core.limits import ANY_CODEC, AUDIO_CODECS, VIDEO_CODECS
+from gateway.core.limits import ANY_CODEC, AUDIO_CODECS, VIDEO_CODECS, FederationRules
 
 SECRET_BYTES = 32  # minimum length of sessions.secret
 
@@ -36,6 +36,7 @@ def checked(config: Config, source: ConfigSource) -> Config:
     _check_turn(config.turn, source)
     _check_quality(config, source)
     _check_test_controls(config, source)
+    _check_federation(config.federation, source)
     http, mcu, stats = config.http, config.mcu, config.stats
     if not _instance.fullmatch(mcu.instance):
         raise source.error("mcu.instance", "may have up to 32 letters, digits, dots, hyphens and underscores")
@@ -50,6 +51,9 @@ def checked(config: Config, source: ConfigSource) -> Config:
             blocked_candidates=_networks(mcu.blocked_candidates, "mcu.blocked_candidates", source),
         ),
         stats=msgspec.structs.replace(stats, allowed=_networks(stats.allowed, "stats.allowed", source)),
+        federation=msgspec.structs.replace(
+            config.federation, allowed=_networks(config.federation.allowed, "federation.allowed", source)
+        ),
         geoip=geoip.checked(config.geoip, source),
     )
 
@@ -90,6 +94,16 @@ def _check_tls(http: HttpSection, source: ConfigSource) -> None:
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(http.certificate, http.key)
     except (ssl.SSLError, ValueError):
         raise source.error("http.certificate", "and http.key are not a PEM certificate and its key") from None
+
+
+def _check_federation(federation: FederationRules, source: ConfigSource) -> None:
+    path = federation.certificate_authorities
+    if not path:
+        return
+    try:
+        ssl.create_default_context().load_verify_locations(path)
+    except (OSError, ssl.SSLError, ValueError):
+        raise source.error("federation.certificate_authorities", f"{path} is not a readable PEM file") from None
 
 
 def _check_secrets(config: Config, source: ConfigSource) -> None:

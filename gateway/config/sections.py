@@ -14,7 +14,7 @@ from msgspec import Meta, Struct, field
 
 from gateway.config.geoip import GeoIpSection
 from gateway.core.backends import COMPAT
-from gateway.core.limits import Backend, Limits, QualityRules
+from gateway.core.limits import Backend, FederationRules, Limits, QualityRules
 
 NO_MCU = "none"
 
@@ -104,6 +104,7 @@ class Config(Struct, frozen=True):
     admin: AdminSection = AdminSection()
     limits: Limits = Limits()
     turn: TurnSection = TurnSection()
+    federation: FederationRules = FederationRules()
     geoip: GeoIpSection = GeoIpSection()
 
     @property

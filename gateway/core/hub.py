@@ -30,6 +30,7 @@ from gateway.core.participants import Participant, present_in, unlisted
 from gateway.core.pending import PendingJoins
 from gateway.core.permissions import Permissions
 from gateway.core.room import PING_INTERVAL, Room, RoomKey
+from gateway.core.seat import Seat
 from gateway.core.session import JOIN_TIMEOUT, ClientType, Session
 from gateway.core.transient import TransientChange, deadline, session_key
 from gateway.core.transient_deadlines import TransientDeadlines
@@ -49,6 +50,7 @@ class Hub:
         self.internals: dict[SessionId, Session] = {}  # internal clients of all backends
         self.virtuals: dict[str, VirtualSession] = {}  # by SessionId
         self.pending_joins = PendingJoins()
+        self.seated: dict[SessionId, Session] = {}  # sessions in rooms of other servers
         self._resumable: dict[ResumeId, Session] = {}
         self._random_parts: set[str] = set()  # of the public and resume ids of all sessions
         self._sessions_by_user: dict[tuple[str, str], dict[SessionId, Session]] = {}
@@ -161,6 +163,7 @@ class Hub:
         if not session.open:
             return None
         left = self.leave(session)
+        self.leave_seat(session)
         virtuals = tuple(self.remove_virtual(virtual) for virtual in list(session.virtuals.values()))
         session.open = False
         backend = session.backend
@@ -272,6 +275,25 @@ class Hub:
     def restart_join_timer(self, session: Session, now: float) -> None:
         """Give an anonymous session that left its room a new deadline to join one (4.2)."""
         self._start_join_timer(session, now)
+
+    def pause_join_timer(self, session: Session) -> None:
+        """Clear the deadline to join a room while another server is asked; restart it if that fails (12.1)."""
+        session.join_by = None
+        self._update_deadline(session)
+
+    def take_seat(self, session: Session, seat: Seat) -> RoomLeft | None:
+        """Move a session from its present room, if any, to a room of another server (12.1)."""
+        left = self.leave(session)
+        session.seat = seat
+        self.seated[session.id] = session
+        self.pause_join_timer(session)
+        return left
+
+    def leave_seat(self, session: Session) -> Seat | None:
+        """Take a session out of the room of another server; the caller closes the returned seat."""
+        seat, session.seat = session.seat, None
+        self.seated.pop(session.id, None)
+        return seat
 
     def delete_room(self, room: Room) -> list[RoomLeft]:
         """Remove all members from a room (4.6)."""

@@ -63,6 +63,18 @@ class Backend(Struct, frozen=True):
     quality: BackendQualityRules = BackendQualityRules()
 
 
+class FederationRules(Struct, frozen=True):
+    """``[federation]``: the signaling servers whose rooms clients may join (docs/operations.md, "Federation")."""
+
+    enabled: bool = True
+    allow_insecure: bool = False  # also ``ws`` and ``http``
+    ports: tuple[Annotated[int, Meta(ge=1, le=65535)], ...] = ()  # besides 443
+    allowed: tuple[str, ...] = ()  # networks that are allowed although they are not public
+    certificate_authorities: str = ""  # path of a PEM file; trusted besides the system's
+    timeout: Annotated[float, Meta(gt=0)] = 10.0  # seconds to connect, and again for the hello and for the join
+    message_bytes: Annotated[int, Meta(ge=65_536)] = 1_048_576  # of one message of another server
+
+
 Count = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(ge=0)]
 
@@ -101,6 +113,9 @@ class Limits(Struct, frozen=True):
     transient_key_length: Count = 1024  # bytes
     transient_bytes: Count = 4_194_304  # keys and values of a room
     virtual_sessions: Count = 1000  # per internal client
+    federated_rooms_per_user: Count = 100  # sessions in rooms of other servers; of a guest: per network of its address
+    federated_rooms_per_server: Count = 2000  # of one other server
+    federated_rooms_per_backend: Count = 10_000
 
 
 def exceeds(count: int, limit: int) -> bool:

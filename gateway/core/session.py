@@ -18,6 +18,7 @@ from gateway.core.outbox import Outbox
 from gateway.core.permissions import Permissions
 from gateway.core.relay_budget import RelayBudget
 from gateway.core.room import RoomKey
+from gateway.core.seat import Seat
 from gateway.core.token_bucket import ByteBucket
 from gateway.wire.server import Sender, encode_sender
 
@@ -68,6 +69,7 @@ class Session:
         "room_session_given",
         "room_session_id",
         "room_userid",
+        "seat",
         "senders",
         "url",
         "user",
@@ -104,6 +106,7 @@ class Session:
         self.expires_at: float | None = None
         self.join_by: float | None = None
         self.room: RoomKey | None = None
+        self.seat: Seat | None = None  # in a room of another server; ``room`` is ``None`` then
         self.room_userid = ""  # user id that Nextcloud gave for this room (4.1)
         self.room_session_id = RoomSessionId("")  # as registered; the public id when the client gave none
         self.room_session_given = False

@@ -29,6 +29,8 @@ from gateway.wire.errors import Code, Error, ProtocolError
 HELLO_TIME = 2.0  # seconds from the connect to a hello (2.5)
 PAUSE_AT = 64  # messages in an inbox at which no more are read from the connection
 PAUSE_AT_SIZE = 131_072  # characters, the same
+# Messages that this server handles itself when the client's room is at another server (12.1).
+HANDLED_HERE = frozenset({"hello", "bye", "room", "ack"})
 
 _INVALID = server.encode(server.ErrorMessage(Code.INVALID_FORMAT.error()))
 _TOO_MANY = server.encode(server.ErrorMessage(Code.TOO_MANY_REQUESTS.error()))
@@ -179,6 +181,9 @@ class Dispatcher:
         try:
             if session is None:
                 work = self._handle_hello(client, message)
+            elif session.seat is not None and type not in HANDLED_HERE:
+                session.seat.forward(text, message)
+                return
             elif handler is not None:
                 try:
                     work = handler(session, message)

@@ -69,6 +69,54 @@ class FlowCounters(Protocol):
     limits_met: dict[str, int]  # by key of the configuration
 
 
+class RemoteUnavailable(Exception):
+    """There is no connection to another signaling server; ``code`` is for the client, the text names no address."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class RemoteConnectionLost(Exception):
+    """The connection to another signaling server has ended, or cannot be used any more."""
+
+
+class RemoteConnection(Protocol):
+    """A WebSocket connection to another signaling server (reference 12.1)."""
+
+    @property
+    def features(self) -> frozenset[str]:
+        """The feature ids in the response to the upgrade."""
+
+    async def receive(self) -> str:
+        """Return the next message, of a limited size.
+
+        Raises:
+            RemoteConnectionLost: the connection has ended.
+        """
+
+    async def send(self, text: str) -> None:
+        """Send a message within a time limit.
+
+        Raises:
+            RemoteConnectionLost: the connection has ended.
+        """
+
+    def abort(self) -> None:
+        """End the connection at once; ``receive`` then raises. Idempotent."""
+
+
+class RemoteServers(Protocol):
+    """Connections to other signaling servers, whose URLs clients choose (reference 12.1)."""
+
+    async def connect(self, url: str) -> RemoteConnection:
+        """Connect to the server with this base URL (canonical, ``https`` or ``http``), within a time limit.
+
+        Raises:
+            RemoteUnavailable: the URL is not allowed, or the server cannot be reached.
+        """
+
+
 class NextcloudError(Exception):
     """A request to Nextcloud failed; the client receives the text as the message of ``internal_error``."""
 

@@ -17,7 +17,7 @@ from gateway.core.throttle import Address
 from gateway.flows.backend_turns import BackendTurns
 from gateway.flows.delivery import Delivery
 from gateway.flows.end_requests import EndRequests
-from gateway.flows.ports import FlowCounters, Nextcloud
+from gateway.flows.ports import FlowCounters, Nextcloud, RemoteServers
 from gateway.flows.settings import FlowSettings
 from gateway.flows.tasks import Tasks
 from gateway.flows.throttling import Throttling
@@ -48,6 +48,7 @@ class Services:
     clock: Callable[[], float]  # monotonic seconds
     wall_clock: Callable[[], float]  # unix seconds
     entropy: Callable[[int], bytes]
+    remote_servers: RemoteServers | None = None  # None: clients cannot join rooms of other servers
     nextcloud_places: int = 8  # requests to one backend at once
     nextcloud_timeout: float = 10.0  # seconds
     locate: Callable[[Address], GeoLocation] = lambda address: UNKNOWN  # country of an address (14.3)

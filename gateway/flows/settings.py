@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gateway.core.backends import Backends
-from gateway.core.limits import Limits, QualityRules
+from gateway.core.limits import FederationRules, Limits, QualityRules
 from sdp.candidates import CandidateFilter
 
 
@@ -29,4 +29,5 @@ class FlowSettings:
     quality: QualityRules = field(default_factory=QualityRules)  # of backends that have none of their own
     media_limits: MediaLimits = field(default_factory=MediaLimits)
     candidate_filter: CandidateFilter = field(default_factory=CandidateFilter)
+    federation: FederationRules = field(default_factory=FederationRules)
     reset_sessions_on_loss: bool = False  # of clients that cannot be asked to offer a lost stream again (docs/mcu.md)

@@ -8,6 +8,7 @@ from gateway.core.throttle import ThrottledAction
 from gateway.flows.backend.pings import KeepAlivePings
 from gateway.flows.backend.requests import BackendRequests
 from gateway.flows.dispatch import Dispatcher
+from gateway.flows.federation.rooms import FederatedRooms
 from gateway.flows.internal.dialout import Dialouts
 from gateway.flows.internal.requests import InternalRequests
 from gateway.flows.internal.virtual_sessions import VirtualSessions
@@ -38,6 +39,7 @@ class Flows:
         self.dialouts = Dialouts(services, self.transient)
         self.session_closer = SessionCloser(services, events, virtual_sessions, self.dialouts)
         relay = Relay(services, self.media, traffic)
+        membership = RoomMembership(services, events, self.session_closer)
         self.dispatch = Dispatcher(
             services,
             HelloRequests(services, events),
@@ -46,7 +48,7 @@ class Flows:
                 "message": relay.message,
                 "control": relay.control,
                 "transient": self.transient.update,
-                "room": RoomMembership(services, events, self.session_closer).handle,
+                "room": FederatedRooms(services, events, membership, self.session_closer).handle,
                 "internal": InternalRequests(services, events, self.media, virtual_sessions, self.dialouts).handle,
             },
         )

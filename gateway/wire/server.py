@@ -217,6 +217,7 @@ class EventBody(Struct, frozen=True, omit_defaults=True):
     disinvite: RoomListBody | None = None
     switchto: SwitchToBody | None = None
     flags: FlagsBody | None = None
+    resumed: bool | None = None  # of ``federation_resumed`` (12.3)
 
 
 class Event(Struct, frozen=True, tag_field="type", tag="event"):

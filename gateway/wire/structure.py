@@ -11,7 +11,7 @@ from typing import TypeAlias, TypeVar
 
 from msgspec import Raw
 
-from gateway.wire.client import ClientMessage, Hello, Message, RoomJoin, Transient, given
+from gateway.wire.client import ClientMessage, FederationTarget, Hello, Message, RoomJoin, Transient, given
 from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.internal import AddSession, CallReport, InCallFlags, Internal, RemoveSession, UpdateSession
 
@@ -71,6 +71,21 @@ def room(body: RoomJoin | None) -> RoomJoin:
         ProtocolError: ``invalid_format``.
     """
     return _present(body)
+
+
+def federation(target: FederationTarget) -> tuple[str, str, str]:
+    """Return the URLs of signaling server (``https`` or ``http``) and Nextcloud, and the token (12.1).
+
+    Raises:
+        ProtocolError: ``invalid_format``.
+    """
+    if not (target.signaling and target.url and target.token):
+        raise _invalid()
+    signaling = target.signaling
+    for scheme, http in (("wss:", "https:"), ("ws:", "http:")):
+        if signaling[: len(scheme)].lower() == scheme:
+            signaling = http + signaling[len(scheme) :]
+    return signaling, target.url, target.token
 
 
 def transient(body: Transient | None) -> Transient:

@@ -16,9 +16,10 @@ from gateway.config import Config, HttpSection, SessionsSection
 from gateway.core.limits import Limits
 from gateway.edge.clients.polling import SECRET_HEADER
 from gateway.tools.fake_nextcloud import FakeNextcloud
-from gateway.tools.talk_client import TalkClient
+from gateway.tools.talk_client import RequestRefused, TalkClient
 from gateway.version import SERVER_HEADER
 from gateway.wire import checksum
+from tests.gateway.federated import two_servers
 
 SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
 RANDOM = "r" * 64
@@ -219,6 +220,31 @@ async def test_client_behind_a_trusted_proxy_is_limited_by_its_own_address() -> 
         assert len(clients) == 4
         with pytest.raises(aiohttp.WSServerHandshakeError):
             await http.ws_connect(url + "/spreed", headers={"X-Real-IP": "192.0.2.1"})
+
+
+@pytest.mark.parametrize(
+    ("limits", "limit"),
+    [
+        (Limits(federated_rooms_per_user=1), "federated_rooms_per_user"),
+        (Limits(federated_rooms_per_server=1), "federated_rooms_per_server"),
+        (Limits(federated_rooms_per_backend=1), "federated_rooms_per_backend"),
+    ],
+)
+async def test_federated_rooms_are_limited_and_may_be_replaced(limits: Limits, limit: str) -> None:
+    async with (
+        two_servers(limits=limits) as servers,
+        servers.federated("alice") as alice,
+        servers.at_home("alice") as again,
+    ):
+        with pytest.raises(RequestRefused) as refused:
+            await servers.join(again, "alice")
+        assert refused.value.code == "limit_exceeded"
+        assert await met(servers.home_url, limit)
+        await alice.join("")
+        while True:  # until the host has closed the connection
+            with contextlib.suppress(RequestRefused):
+                await servers.join(again, "alice")
+                break
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ class Member:
         self.client.on_message = self._on_message
         await self._stack.enter_async_context(self.client)
         await self.client.hello(self._nextcloud.ticket(self.name))
-        await self.client.join(ROOM, self.room_session)
+        await self.join()
         self._task = asyncio.create_task(self._handle_messages(), name=f"member {self.name}")
         return self
 
@@ -76,6 +76,10 @@ class Member:
             raise self.failure
 
     # -- actions
+
+    async def join(self) -> None:
+        """Join the room."""
+        await self.client.join(ROOM, self.room_session)
 
     async def set_in_call(self, flags: int = 7) -> None:
         """Have Nextcloud notify the gateway that the member joined the call, or with 0 that it left."""

@@ -1,16 +1,21 @@
 """Keep-alive pings to Nextcloud, which ends the sessions that it receives no pings for.
 
 Source: reference 4.5. A ping for each room is due every 10 s. A backend with ``session-ping-limit`` gets the entries of
-all its rooms together, in requests of at most that many entries.
+all its rooms together, in requests of at most that many entries. Sessions in rooms of other servers are reported to
+their own Nextcloud, too (12.3).
 """
 
 from __future__ import annotations
+
+from typing import TypeAlias
 
 from gateway.core.limits import Backend
 from gateway.core.room import PING_INTERVAL, Room, RoomKey
 from gateway.flows.ports import NextcloudError
 from gateway.flows.services import Services
 from gateway.wire.backend import PingEntry, PingRequest
+
+_Place: TypeAlias = tuple[RoomKey, bool]  # a room, and whether this server runs it; the other's id may be the same
 
 
 class KeepAlivePings:
@@ -19,36 +24,52 @@ class KeepAlivePings:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._hub = services.hub
-        self._batches: dict[tuple[str, str], dict[RoomKey, list[PingEntry]]] = {}  # by backend id and URL
+        self._batches: dict[tuple[str, str], dict[_Place, tuple[Backend, list[PingEntry]]]] = {}  # by id and URL
         self._send_batches_at = 0.0
+        self._ping_seats_at = 0.0
 
     def sweep(self, now: float) -> None:
         """Start the pings of the rooms that are due; called once a second."""
         for room in self._hub.due_for_ping(now):
             backend = _backend(room)
             for url, entries in _entries(room).items():
-                self._services.tasks.spawn(self._ping(backend, room.key, url, entries), "keep-alive ping")
+                self._services.tasks.spawn(self._ping(backend, (room.key, True), url, entries), "keep-alive ping")
+        if now >= self._ping_seats_at:
+            self._ping_seats_at = now + PING_INTERVAL
+            for (key, url), (backend, entries) in self._entries_of_seats().items():
+                self._services.tasks.spawn(self._ping(backend, (key, False), url, entries), "keep-alive ping")
         if now >= self._send_batches_at:
             self._send_batches_at = now + PING_INTERVAL
             batches, self._batches = self._batches, {}
             for (_, url), rooms in batches.items():
                 self._services.tasks.spawn(self._send_batch(url, rooms), "keep-alive ping")
 
-    async def _ping(self, backend: Backend, room: RoomKey, url: str, entries: list[PingEntry]) -> None:
+    def _entries_of_seats(self) -> dict[tuple[RoomKey, str], tuple[Backend, list[PingEntry]]]:
+        """Return backend and entries of the sessions in rooms of other servers, by room here and backend URL."""
+        found: dict[tuple[RoomKey, str], tuple[Backend, list[PingEntry]]] = {}
+        for session in self._hub.seated.values():
+            seat = session.seat
+            if seat is not None and seat.room_session_id:
+                place = RoomKey(session.backend.id, seat.room_id), session.url
+                entries = found.setdefault(place, (session.backend, []))[1]
+                entries.append(PingEntry(session.userid, seat.room_session_id))
+        return found
+
+    async def _ping(self, backend: Backend, place: _Place, url: str, entries: list[PingEntry]) -> None:
         limit = await self._limit(url)
         if limit > 0:
-            self._batches.setdefault((backend.id, url), {})[room] = entries
+            self._batches.setdefault((backend.id, url), {})[place] = backend, entries
         else:
-            await self._send(backend, url, PingRequest(room.id, tuple(entries)))
+            await self._send(backend, url, PingRequest(place[0].id, tuple(entries)))
 
-    async def _send_batch(self, url: str, rooms: dict[RoomKey, list[PingEntry]]) -> None:
+    async def _send_batch(self, url: str, rooms: dict[_Place, tuple[Backend, list[PingEntry]]]) -> None:
         """Send the entries of several rooms of one backend; leave out rooms that have ended meanwhile."""
         limit = await self._limit(url)
-        present = [key for key in rooms if key in self._hub.rooms]
+        present = [batch for (key, is_here), batch in rooms.items() if not is_here or key in self._hub.rooms]
         if limit <= 0 or not present:
             return
-        backend = _backend(self._hub.rooms[present[0]])
-        entries = [entry for key in present for entry in rooms[key]]
+        backend = present[0][0]
+        entries = [entry for _, batch in present for entry in batch]
         for start in range(0, len(entries), limit):
             await self._send(backend, url, PingRequest("", tuple(entries[start : start + limit])))
 

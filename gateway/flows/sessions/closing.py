@@ -44,6 +44,8 @@ class SessionCloser:
             self._delivery.send(session, bye(reason))
         if session.room is not None and (left := self._hub.leave(session, notify_backend=notify_backend)):
             self._events.left(left)
+        if (seat := self._hub.leave_seat(session)) is not None:
+            seat.close()
         closed = self._hub.close(session)
         if closed is None:
             return

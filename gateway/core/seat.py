@@ -1,0 +1,35 @@
+"""The seat of a session in a room that this server does not run: of another signaling server.
+
+A session is in a room of this server (``Session.room``), or has a seat elsewhere, or neither. Its client's messages go
+to the seat instead of the flows of rooms, media and transient data, which therefore know nothing of it.
+
+Source: reference 12.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from gateway.wire.client import ClientMessage
+
+
+class Seat(Protocol):
+    """A session's place in a room of another server."""
+
+    @property
+    def room_id(self) -> str:
+        """The id of the room at the client's own Nextcloud."""
+
+    @property
+    def room_session_id(self) -> str:
+        """The Nextcloud session id that the client gave; empty if it gave none."""
+
+    def forward(self, text: str, message: ClientMessage) -> None:
+        """Send a client's message to the other server; ``message`` is the decoded ``text``.
+
+        Raises:
+            ProtocolError: the message is malformed.
+        """
+
+    def close(self) -> None:
+        """Leave the room and send the client nothing more. Idempotent."""

@@ -1,0 +1,217 @@
+"""WebSocket connections to other signaling servers, whose URLs clients choose.
+
+The threat is server-side request forgery (docs/threat-model.md, "Federation"). Scheme and port are checked before
+anything is resolved; each address that a name has is checked by the resolver of the connector, so that no other address
+is connected to; a redirect ends the attempt; proxies of the environment, cookies and compression are not used.
+
+Source: reference 12.1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.helpers import is_ip_address
+from yarl import URL
+
+from gateway.core.limits import FederationRules
+from gateway.edge.federation.addresses import Networks, is_allowed
+from gateway.flows.ports import RemoteConnectionLost, RemoteUnavailable
+from gateway.standstill import peer_timeout
+
+HEARTBEAT = 30.0  # seconds between two pings; without a pong within half of it the connection is lost
+WRITE_DEADLINE = 10.0  # seconds until a message is accepted
+RESOLVER_THREADS = 8  # of this module alone: a slow name server delays no other part of the gateway
+FEATURES_HEADER = "X-Spreed-Signaling-Features"
+PATH = "spreed"
+
+NETWORK_ERROR = "network_error"  # codes in the details of the error that clients get
+CERTIFICATE_ERROR = "certificate_verification_error"
+NOT_ALLOWED = "not_allowed"
+
+log = logging.getLogger("portunus.federation")
+
+
+class AddressNotAllowed(Exception):
+    """A name or URL leads to an address that the gateway must not connect to."""
+
+
+class CheckedResolver(AbstractResolver):
+    """Resolves names, and refuses a name if any of its addresses is not allowed."""
+
+    def __init__(self, rules: Callable[[], FederationRules]) -> None:
+        self._rules = rules
+        self._threads = ThreadPoolExecutor(RESOLVER_THREADS, "federation-resolver")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Return the addresses of a host.
+
+        Raises:
+            AddressNotAllowed: one of them must not be connected to.
+            OSError: the name has no address.
+        """
+        found = await self._look_up(host, port)
+        exceptions = Networks(self._rules().allowed)
+        if not all(is_allowed(address, exceptions) for _, address in found):
+            raise AddressNotAllowed
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=address_family,
+                proto=socket.IPPROTO_TCP,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for address_family, address in found
+        ]
+
+    async def close(self) -> None:
+        """End the threads; one that waits for a name server ends by itself."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _look_up(self, host: str, port: int) -> list[tuple[int, str]]:
+        """Return family and address of each address of a name; tests replace this method."""
+        infos = await asyncio.get_running_loop().run_in_executor(self._threads, _getaddrinfo, host, port)
+        return [(family, str(address[0])) for family, _, _, _, address in infos]
+
+
+def _getaddrinfo(host: str, port: int) -> list[tuple[socket.AddressFamily, object, int, str, tuple[object, ...]]]:
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)  # type: ignore[return-value]
+
+
+class WebSocketRemoteConnection:
+    """Implements ``flows.ports.RemoteConnection``."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, features: frozenset[str]) -> None:
+        self._socket = socket
+        self.features = features
+
+    async def receive(self) -> str:
+        """See ``RemoteConnection.receive``."""
+        try:
+            frame = await self._socket.receive()
+        except (aiohttp.ClientError, OSError, RuntimeError) as error:
+            raise RemoteConnectionLost from error
+        if frame.type is not aiohttp.WSMsgType.TEXT:
+            self.abort()
+            raise RemoteConnectionLost
+        text: str = frame.data
+        return text
+
+    async def send(self, text: str) -> None:
+        """See ``RemoteConnection.send``."""
+        try:
+            async with peer_timeout(WRITE_DEADLINE):
+                await self._socket.send_str(text)
+        except (aiohttp.ClientError, OSError, RuntimeError, TimeoutError) as error:
+            self.abort()
+            raise RemoteConnectionLost from error
+
+    def abort(self) -> None:
+        """See ``RemoteConnection.abort``."""
+        connection = self._socket._response.connection  # aiohttp has no other way to end a WebSocket at once
+        if connection is not None and connection.transport is not None:
+            connection.transport.abort()
+
+
+class RemoteWebSockets:
+    """Implements ``flows.ports.RemoteServers``; ``rules`` returns the present settings. Call ``close`` when done."""
+
+    def __init__(
+        self, user_agent: str, rules: Callable[[], FederationRules], resolver: AbstractResolver | None = None
+    ) -> None:
+        self._rules = rules
+        self._headers = {"User-Agent": user_agent}
+        self._resolver = resolver or CheckedResolver(rules)
+        self._session: aiohttp.ClientSession | None = None
+        self._trusted: tuple[str, ssl.SSLContext] | None = None
+
+    async def close(self) -> None:
+        """Close all connections. Idempotent."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+        await self._resolver.close()
+
+    async def connect(self, url: str) -> WebSocketRemoteConnection:
+        """See ``RemoteServers.connect``."""
+        rules = self._rules()
+        target = _checked(url, rules)
+        try:
+            async with peer_timeout(rules.timeout):
+                websocket = await self._client().ws_connect(
+                    target,
+                    headers=self._headers,
+                    ssl=self._tls(rules.certificate_authorities),
+                    max_msg_size=rules.message_bytes + 1,  # the first size that aiohttp refuses
+                    heartbeat=HEARTBEAT,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
+                    compress=0,  # a compressed message could be a thousand times its size on the wire
+                    autoclose=True,
+                )
+        except AddressNotAllowed as error:
+            # The same code as of a host that does not answer: the answer tells nothing about internal names.
+            log.warning("a federated room was refused: the server's name has an address that is not allowed")
+            raise RemoteUnavailable(NETWORK_ERROR, "The server could not be reached.") from error
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise RemoteUnavailable(CERTIFICATE_ERROR, "The server's certificate could not be verified.") from error
+        except TimeoutError as error:
+            raise RemoteUnavailable(NETWORK_ERROR, "The server did not answer in time.") from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise RemoteUnavailable(NETWORK_ERROR, "The server could not be reached.") from error
+        header = websocket._response.headers.get(FEATURES_HEADER, "")
+        return WebSocketRemoteConnection(websocket, frozenset(name.strip() for name in header.split(",")))
+
+    def _client(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            redirects = aiohttp.TraceConfig()
+            redirects.on_request_redirect.append(_refuse_redirect)
+            self._session = aiohttp.ClientSession(
+                # Each attempt resolves and checks the name anew, and uses a connection of its own.
+                connector=aiohttp.TCPConnector(
+                    resolver=self._resolver, use_dns_cache=False, force_close=True, limit=0, happy_eyeballs_delay=None
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None),  # connect() applies its own timeout
+                trace_configs=[redirects],
+                trust_env=False,
+            )
+        return self._session
+
+    def _tls(self, authorities: str) -> ssl.SSLContext:
+        if self._trusted is None or self._trusted[0] != authorities:
+            context = ssl.create_default_context()
+            if authorities:
+                context.load_verify_locations(authorities)
+            self._trusted = authorities, context
+        return self._trusted[1]
+
+
+async def _refuse_redirect(*_: object) -> None:
+    raise aiohttp.ClientError("redirected")
+
+
+def _checked(url: str, rules: FederationRules) -> URL:
+    """Return the WebSocket URL of a server, if its scheme, port and literal address are allowed."""
+    target = URL(url, encoded=True)
+    host = target.host or ""
+    ports = {443, *rules.ports}
+    if (target.scheme != "https" and not rules.allow_insecure) or target.port not in ports:
+        raise RemoteUnavailable(NOT_ALLOWED, "The server's URL is not allowed.")
+    # aiohttp does not resolve a literal address; other notations of one (127.1, 0x7f000001) are resolved as names.
+    with contextlib.suppress(ValueError):
+        if is_ip_address(host) and not is_allowed(host, Networks(rules.allowed)):
+            log.warning("a federated room was refused: the server's address is not allowed")
+            raise RemoteUnavailable(NETWORK_ERROR, "The server could not be reached.")
+    return target.join(URL(PATH))

@@ -1,0 +1,243 @@
+"""A client's session at the server that hosts its federated room: hello, resume, acknowledged delivery.
+
+Messages for the host are kept until it has them. With a host that announces ``ack`` (docs/protocol.md, "Acknowledged
+delivery") that is when it acknowledges them, so that a broken connection neither loses nor doubles a message in either
+direction; with another host it is when the connection has accepted them.
+
+Source: reference 12.1, 12.3.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any, TypeVar
+
+import msgspec
+
+from gateway.core.acknowledged import FEATURE as ACK
+from gateway.flows.ports import RemoteConnection, RemoteConnectionLost, RemoteServers, RemoteUnavailable
+from gateway.standstill import peer_timeout
+from gateway.wire import federation
+from gateway.wire.errors import Code, Error
+from gateway.wire.federation import RemoteError, RemoteHello, RemoteMessage, RemoteWelcome
+from gateway.wire.server import Ack, Bye
+
+FEDERATION = "federation"  # feature id of a host, and client type in the hello
+KEPT_MESSAGES = 1000  # for the host; more than that end the session there
+KEPT_BYTES = 1_048_576
+ACK_EVERY = 16  # messages sent or received between two acknowledgements
+NO_SUCH_SESSION = "no_such_session"
+SESSION_RESUMED = "session_resumed"  # reason of a ``bye`` that is no message of the session
+TEXT_LENGTH = 256  # characters of an error's code and text that are passed on
+
+_encoder = msgspec.json.Encoder()
+_T = TypeVar("_T")
+
+
+class HostRefused(Exception):
+    """The host refused the session; ``error`` is for the client."""
+
+    def __init__(self, error: Error) -> None:
+        super().__init__(error.code)
+        self.error = error
+
+
+class RemoteSession:
+    """One session at a host; ``connect`` opens it, and after the loss of its connection resumes it or opens another.
+
+    One task calls ``receive`` in a loop, and another one runs ``write`` until the connection is lost.
+    """
+
+    def __init__(
+        self, servers: RemoteServers, signaling: str, nextcloud: str, token: str, features: tuple[str, ...]
+    ) -> None:
+        self._servers = servers
+        self._signaling = signaling
+        self._auth = {"type": FEDERATION, "url": nextcloud, "params": {"token": token}}
+        self._features = tuple(feature for feature in features if feature != ACK)
+        self._connection: RemoteConnection | None = None
+        self.id = ""  # the public id at the host
+        self._resume_id = ""
+        self._kept: deque[str] = deque()  # for the host
+        self._kept_size = 0  # characters
+        self._written = 0  # messages at the head of ``_kept`` that this connection has accepted
+        self._acknowledging = False  # whether the session has the feature ``ack``
+        self._acknowledged = 0  # number of messages that the host has acknowledged, all before ``_kept``
+        self._received = 0  # number of messages received from the host
+        self._wake = asyncio.Event()
+
+    async def connect(self, seconds: float) -> bool:
+        """Connect and say hello; return whether the session goes on. If not, messages that were kept are dropped.
+
+        ``seconds``: time until the hello is answered, once the connection stands.
+
+        Raises:
+            RemoteUnavailable: the host cannot be reached.
+            HostRefused: the host does not support federation, or refused the hello.
+        """
+        self.abort()
+        connection = await self._servers.connect(self._signaling)
+        try:
+            async with peer_timeout(seconds):
+                resumed = await self._greet(connection)
+        except TimeoutError as error:
+            connection.abort()
+            raise RemoteUnavailable("network_error", "The server did not answer in time.") from error
+        except (RemoteConnectionLost, msgspec.DecodeError) as error:
+            connection.abort()
+            raise RemoteUnavailable("network_error", "The server ended the connection.") from error
+        except BaseException:
+            connection.abort()
+            raise
+        self._connection = connection
+        self._wake.set()
+        return resumed
+
+    def send(self, text: str) -> bool:
+        """Send a message as soon as possible; ``False``: too many are kept, and the session at the host ends."""
+        self._keep(text)
+        if self._acknowledging and len(self._kept) % ACK_EVERY == 0:
+            self._acknowledge()
+        if len(self._kept) > KEPT_MESSAGES or self._kept_size > KEPT_BYTES:
+            self.forget()
+            self.abort()
+            return False
+        return True
+
+    def request(self, id: str, type: str, body: dict[str, Any]) -> bool:
+        """Send a request of this server's own; see ``send``."""
+        return self.send(_encoder.encode({"id": id, "type": type, type: body}).decode())
+
+    async def receive(self) -> tuple[RemoteMessage | None, int]:
+        """Return the next message and its size in characters; a malformed message is ``None``.
+
+        Raises:
+            RemoteConnectionLost: the connection has ended.
+        """
+        while self._connection is not None:
+            text = await self._connection.receive()
+            try:
+                message = federation.decode(text)
+            except msgspec.DecodeError:
+                self._count()
+                return None, len(text)
+            if isinstance(message, Ack):
+                self._confirm(message.ack.received)
+            elif not (isinstance(message, Bye) and message.bye is not None and message.bye.reason == SESSION_RESUMED):
+                self._count()
+                return message, len(text)
+        raise RemoteConnectionLost
+
+    async def write(self) -> None:
+        """Write the messages to the present connection until it is lost."""
+        connection = self._connection
+        try:
+            while connection is not None and connection is self._connection:
+                while self._written < len(self._kept) and connection is self._connection:
+                    text = self._kept[self._written]
+                    self._written += 1
+                    await connection.send(text)
+                    if not self._acknowledging and self._written and connection is self._connection:
+                        self._written -= 1
+                        self._drop(1)
+                self._wake.clear()
+                await self._wake.wait()
+        except RemoteConnectionLost:
+            pass  # ``receive`` raises it, too
+
+    def abort(self) -> None:
+        """End the connection at once; the session at the host can be resumed. Idempotent."""
+        connection, self._connection = self._connection, None
+        self._wake.set()
+        if connection is not None:
+            connection.abort()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection."""
+        return self._connection is not None
+
+    # -- hello
+
+    async def _greet(self, connection: RemoteConnection) -> bool:
+        welcome = await self._expect(connection, RemoteWelcome)
+        features = welcome.welcome.features or ()
+        if FEDERATION not in features or FEDERATION not in connection.features:
+            raise HostRefused(Code.FEDERATION_UNSUPPORTED.error())
+        if self._resume_id:
+            resume: dict[str, Any] = {"version": "2.0", "resumeid": self._resume_id}
+            if self._acknowledging:
+                resume["received"] = self._received
+            await self._say_hello(connection, resume)
+            try:
+                reply = await self._expect(connection, RemoteHello)
+            except HostRefused as refused:
+                if refused.error.code != NO_SUCH_SESSION:
+                    raise
+            else:
+                self._written = 0
+                if self._acknowledging:
+                    self._confirm(reply.hello.received or 0)
+                return True
+        self.forget()
+        acknowledging = ACK in features
+        own = (*self._features, ACK) if acknowledging else self._features
+        await self._say_hello(connection, {"version": "2.0", "features": own, "auth": self._auth})
+        reply = await self._expect(connection, RemoteHello)
+        self.forget()  # also what was sent while the host answered
+        self.id, self._resume_id = reply.hello.sessionid, reply.hello.resumeid
+        self._acknowledging = acknowledging and reply.hello.received is not None
+        return False
+
+    async def _say_hello(self, connection: RemoteConnection, hello: dict[str, Any]) -> None:
+        await connection.send(_encoder.encode({"id": "1", "type": "hello", "hello": hello}).decode())
+
+    async def _expect(self, connection: RemoteConnection, type: type[_T]) -> _T:
+        """Return the next message if it is of a type.
+
+        Raises:
+            HostRefused: it is an error.
+            RemoteConnectionLost: it is anything else.
+        """
+        message = federation.decode(await connection.receive())
+        if isinstance(message, RemoteError):
+            error = message.error
+            raise HostRefused(Error(error.code[:TEXT_LENGTH], error.message[:TEXT_LENGTH]))
+        if not isinstance(message, type):
+            raise RemoteConnectionLost
+        return message
+
+    # -- kept messages
+
+    def _keep(self, text: str) -> None:
+        self._kept.append(text)
+        self._kept_size += len(text)
+        self._wake.set()
+
+    def _drop(self, count: int) -> None:
+        for _ in range(count):
+            self._kept_size -= len(self._kept.popleft())
+
+    def forget(self) -> None:
+        """Drop the kept messages, and open another session at the next ``connect``."""
+        self._resume_id = ""
+        self._kept.clear()
+        self._kept_size = self._written = self._acknowledged = self._received = 0
+        self._acknowledging = False
+
+    def _count(self) -> None:
+        self._received += 1
+        if self._acknowledging and self._received % ACK_EVERY == 0:
+            self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        self._keep(f'{{"type":"ack","ack":{{"received":{self._received}}}}}')
+
+    def _confirm(self, received: int) -> None:
+        """Drop the messages that the host has received; a number that cannot be true is ignored."""
+        count = received - self._acknowledged
+        if self._acknowledging and 0 < count <= len(self._kept):
+            self._drop(count)
+            self._acknowledged = received
+            self._written = max(self._written - count, 0)

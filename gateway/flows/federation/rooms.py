@@ -1,0 +1,199 @@
+"""Requests to join and to leave rooms, of this server and of others.
+
+The only flow that knows that a room may be elsewhere: it gives a session its seat. All other messages of a session with
+a seat are sent there by the dispatcher.
+
+Source: reference 12.1, 12.3.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from gateway.core.backends import canonical
+from gateway.core.limits import exceeds
+from gateway.core.session import ClientType, Session
+from gateway.flows.federation.remote_session import HostRefused, RemoteSession
+from gateway.flows.federation.seat import FederatedSeat, RemoteRoom, unavailable
+from gateway.flows.ports import RemoteUnavailable
+from gateway.flows.rooms.events import RoomEvents
+from gateway.flows.rooms.membership import RoomMembership
+from gateway.flows.services import Services
+from gateway.flows.tasks import Work
+from gateway.wire import server, structure
+from gateway.wire.client import ClientMessage, FederationTarget, RoomJoin
+from gateway.wire.errors import Code, Error, ProtocolError
+from gateway.wire.server import RoomBody
+
+URL_LENGTH = 2048  # characters of a URL that a client names
+TOKEN_LENGTH = 16_384
+
+
+class HostedSessionCloser(Protocol):
+    """Ends a session that the host of its room has ended."""
+
+    def end(self, session: Session, *, reason: str, notify_backend: bool) -> None:
+        """End a session; a connected client gets a ``bye`` with the reason."""
+
+
+class FederatedRooms:
+    """Lets sessions join and leave rooms; implements ``federation.seat.SeatOwner``."""
+
+    def __init__(
+        self, services: Services, events: RoomEvents, membership: RoomMembership, closer: HostedSessionCloser
+    ) -> None:
+        self._services = services
+        self._hub = services.hub
+        self._events = events
+        self._membership = membership
+        self._closer = closer
+        self._counts: Counter[tuple[str, str]] = Counter()  # sessions elsewhere, by limit and what it limits
+
+    def handle(self, session: Session, message: ClientMessage) -> Work | None:
+        """Leave the current room at once, or join one in the returned coroutine.
+
+        Raises:
+            ProtocolError: the message is malformed.
+        """
+        room, request_id = structure.room(message.room), message.id or ""
+        if room.roomid and room.federation is not None:
+            return self._join_elsewhere(session, room, room.federation, request_id)
+        if session.seat is None:
+            return self._membership.handle(session, message)
+        if room.roomid:
+            return self._join_here(session, room, request_id)
+        self._leave(session, request_id)
+        return None
+
+    # -- federation.seat.SeatOwner
+
+    def seated(self, session: Session, seat: FederatedSeat) -> None:
+        """See ``SeatOwner.seated``."""
+        if (previous := self._hub.leave_seat(session)) is not None:
+            previous.close()
+        left = self._hub.take_seat(session, seat)
+        if left is not None:
+            self._events.left(left)
+        self._events.ended(session)  # also streams from before the first join
+
+    def unseated(self, session: Session, seat: FederatedSeat) -> None:
+        """See ``SeatOwner.unseated``."""
+        if session.seat is seat:
+            self._hub.leave_seat(session)
+            self._hub.restart_join_timer(session, self._services.clock())
+
+    def dismissed(self, session: Session, reason: str) -> None:
+        """See ``SeatOwner.dismissed``."""
+        self._closer.end(session, reason=reason, notify_backend=False)
+
+    # -- leaving
+
+    def _leave(self, session: Session, request_id: str) -> None:
+        seat = self._hub.leave_seat(session)
+        if seat is not None:
+            seat.close()
+        self._services.delivery.send(session, server.encode(server.Room(RoomBody(""), request_id)))
+        self._hub.restart_join_timer(session, self._services.clock())
+
+    async def _join_here(self, session: Session, room: RoomJoin, request_id: str) -> None:
+        """Join a room of this server; the one elsewhere is left once Nextcloud has allowed it."""
+        await self._membership.join(session, room, request_id)
+        if (seat := self._hub.leave_seat(session)) is not None:
+            seat.close()
+
+    # -- joining elsewhere
+
+    async def _join_elsewhere(
+        self, session: Session, room: RoomJoin, target: FederationTarget, request_id: str
+    ) -> None:
+        """Join a room of another server; the current room is left once that server has accepted (12.1).
+
+        Raises:
+            ProtocolError: the session stays in its current room, if any.
+        """
+        remote_room, token = self._checked(session, room, target)
+        seat = session.seat
+        if isinstance(seat, FederatedSeat) and seat.serves(remote_room):
+            await seat.join(remote_room, request_id)
+            return
+        release = self._count(session, remote_room)
+        servers = self._services.remote_servers
+        if servers is None:
+            release()
+            raise ProtocolError(_refusal("disabled", "Federation is disabled."))
+        remote = RemoteSession(servers, remote_room.signaling, remote_room.nextcloud, token, session.features)
+        seat = FederatedSeat(self._services, self, session, remote, remote_room)
+        was_in_a_room = session.room is not None or session.seat is not None
+        self._hub.pause_join_timer(session)
+        try:
+            await seat.open(release)
+            if session.open:
+                await seat.join(remote_room, request_id)
+        except RemoteUnavailable as error:
+            raise ProtocolError(unavailable(error)) from error
+        except HostRefused as refused:
+            raise ProtocolError(refused.error) from refused
+        finally:
+            if session.seat is not seat:
+                seat.close()
+                if session.open and not was_in_a_room:
+                    self._hub.restart_join_timer(session, self._services.clock())
+
+    def _checked(self, session: Session, room: RoomJoin, target: FederationTarget) -> tuple[RemoteRoom, str]:
+        """Return the room to join and the token for its server.
+
+        Raises:
+            ProtocolError: the request is malformed, or not allowed.
+        """
+        signaling, nextcloud, token = structure.federation(target)
+        limit = self._services.settings.limits.id_length
+        local_id, remote_id, room_session = room.roomid or "", target.roomid or room.roomid or "", room.sessionid or ""
+        if exceeds(max(len(local_id), len(remote_id), len(room_session)), limit):
+            self._services.count_excess("id_length")
+            raise ProtocolError(Code.LIMIT_EXCEEDED.error())
+        lengths = max(len(signaling), len(nextcloud)) <= URL_LENGTH and len(token) <= TOKEN_LENGTH
+        try:
+            if not lengths:
+                raise ValueError
+            found = RemoteRoom(canonical(signaling), canonical(nextcloud), remote_id, local_id, room_session)
+        except ValueError as error:
+            raise ProtocolError(Code.INVALID_FORMAT.error()) from error
+        if not self._services.settings.federation.enabled:
+            raise ProtocolError(_refusal("disabled", "Federation is disabled."))
+        if session.client_type is not ClientType.CLIENT:  # a federated session could go round in a circle of servers
+            raise ProtocolError(_refusal("not_allowed", "Only regular clients may join rooms of other servers."))
+        return found, token
+
+    def _count(self, session: Session, room: RemoteRoom) -> Callable[[], None]:
+        """Count a session elsewhere; call the returned function once it has ended.
+
+        Raises:
+            ProtocolError: ``limit_exceeded``.
+        """
+        limits, backend = self._services.settings.limits, session.backend.id
+        user = f"{backend} user {session.userid}" if session.userid else f"{backend} network {session.network}"
+        keys = (
+            ("federated_rooms_per_user", user),
+            ("federated_rooms_per_server", urlsplit(room.signaling).netloc),
+            ("federated_rooms_per_backend", backend),
+        )
+        for key in keys:
+            if exceeds(self._counts[key] + 1, getattr(limits, key[0])):
+                self._services.count_excess(key[0])
+                raise ProtocolError(Code.LIMIT_EXCEEDED.error())
+        self._counts.update(list(keys))
+
+        def release() -> None:
+            for key in keys:
+                self._counts[key] -= 1
+                if not self._counts[key]:
+                    del self._counts[key]
+
+        return release
+
+
+def _refusal(code: str, text: str) -> Error:
+    return Code.FEDERATION_ERROR.error({"code": code, "message": text})

@@ -1,0 +1,363 @@
+"""The seat of a session in a room of another server: joins it, relays in both directions, survives interruptions.
+
+One task owns a seat and everything of it. It connects, joins, and then receives until the seat is closed. While the
+connection is lost the client's messages are kept; afterwards the session at the host is resumed, or a new one joins.
+
+The seat tells the client only what concerns this room, and whatever the host sends, no other session is affected: its
+messages go to the outbox of one session, at most as fast as a client may send, after ``gateway.wire.federation`` has
+checked their names.
+
+Source: reference 12.1-12.3.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from gateway.core.session import Session
+from gateway.core.token_bucket import TokenBucket
+from gateway.flows.federation.remote_session import TEXT_LENGTH, HostRefused, RemoteSession
+from gateway.flows.ports import RemoteConnectionLost, RemoteUnavailable
+from gateway.flows.services import Services
+from gateway.wire import federation, server, structure
+from gateway.wire.client import ClientMessage
+from gateway.wire.errors import Code, Error, ProtocolError
+from gateway.wire.federated_names import Names, NotPassedOn
+from gateway.wire.federation import RemoteError, RemoteMessage
+from gateway.wire.server import Bye, Event, EventBody, Room, RoomBody
+
+FIRST_PAUSE = 0.1  # seconds before the first attempt to connect again; doubled after each
+LONGEST_PAUSE = 8.0  # seconds
+GIVE_UP_AFTER = 600.0  # seconds without a connection
+FAREWELL = 5.0  # seconds for the host to take the last messages, and to close the connection
+THROTTLE = 0.05  # seconds between two checks whether the host may send again
+# Refusals of a hello that may pass: Nextcloud or the host restarts, or is overloaded.
+_TEMPORARY = frozenset({"internal_error", "too_many_requests", "session_limit_exceeded"})
+_REASON = re.compile(r"[a-z_]{1,64}")
+_BYE = '{"type":"bye"}'
+
+log = logging.getLogger("portunus.flows")
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteRoom:
+    """A room at its host, and the names and the Nextcloud session id with which the client joins it."""
+
+    signaling: str  # canonical base URL of the host
+    nextcloud: str  # canonical base URL of the host's Nextcloud
+    remote_id: str
+    local_id: str
+    room_session: str
+
+
+class SeatOwner(Protocol):
+    """The flow that gives sessions their seats."""
+
+    def seated(self, session: Session, seat: FederatedSeat) -> None:
+        """Take a session out of its room: the host has accepted it."""
+
+    def unseated(self, session: Session, seat: FederatedSeat) -> None:
+        """Note that the session is in no room any more; ignored if it has another seat."""
+
+    def dismissed(self, session: Session, reason: str) -> None:
+        """End a session that the host has ended."""
+
+
+class _Join:
+    """A join that the host has not answered; ``request_id`` is the client's, ``None`` after a lost session."""
+
+    def __init__(self, id: str, request_id: str | None, room: RemoteRoom, timer: asyncio.TimerHandle) -> None:
+        self.id = id
+        self.request_id = request_id
+        self.room = room
+        self.answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.timer = timer
+
+
+class FederatedSeat:
+    """Implements ``core.seat.Seat``; ``start`` it once, and wait for each ``join``."""
+
+    def __init__(
+        self, services: Services, owner: SeatOwner, session: Session, remote: RemoteSession, room: RemoteRoom
+    ) -> None:
+        self._services = services
+        self._owner = owner
+        self._session = session
+        self._remote = remote
+        self.room = room
+        self._names: Names | None = None  # None: the session is not in the host's room
+        self._join: _Join | None = None
+        self._joins = 0
+        self._bucket = TokenBucket(services.settings.limits, services.clock())
+        self._closed = False
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def room_id(self) -> str:
+        """See ``Seat.room_id``."""
+        return self.room.local_id
+
+    @property
+    def room_session_id(self) -> str:
+        """See ``Seat.room_session_id``."""
+        return self.room.room_session
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether the client is in the host's room; also while the connection is interrupted."""
+        return self._names is not None
+
+    def serves(self, room: RemoteRoom) -> bool:
+        """Return whether a room can be joined over this seat's connection; its token was that of an earlier join."""
+        same = (room.signaling, room.nextcloud) == (self.room.signaling, self.room.nextcloud)
+        return same and not self._closed and self._remote.is_connected
+
+    async def open(self, released: Callable[[], None]) -> None:
+        """Connect to the host and say hello; call ``released`` when the seat has ended.
+
+        Raises:
+            RemoteUnavailable: there is no connection.
+            HostRefused: the host refused the hello.
+        """
+        try:
+            await self._remote.connect(self._timeout)
+        except BaseException:
+            self._closed = True
+            released()
+            raise
+        self._task = self._services.tasks.spawn(self._run(), "federated room")
+        self._task.add_done_callback(lambda _: released())
+
+    async def join(self, room: RemoteRoom, request_id: str) -> None:
+        """Join a room of the host; the client gets the reply when the host has accepted.
+
+        Raises:
+            ProtocolError: the host's error, or ``federation_error`` if it does not answer.
+        """
+        join = self._request_join(room, request_id)
+        await join.answer
+
+    # -- core.seat.Seat
+
+    def forward(self, text: str, message: ClientMessage) -> None:
+        """See ``Seat.forward``."""
+        structure.check(message)
+        if self._names is None or self._closed:
+            return
+        if not self._remote.send(federation.to_remote(text, message, self._names)):
+            cause = ("kept", self.room.signaling)
+            self._services.warnings.warning(cause, "a federated room joins anew: too many messages wait for its server")
+
+    def close(self) -> None:
+        """See ``Seat.close``."""
+        if self._closed:
+            return
+        self._closed = True
+        self._fail_join(Code.FEDERATION_ERROR.error())
+        if self._task is None:
+            self._remote.abort()
+        elif self._remote.is_connected and self._remote.send(_BYE):
+            self._services.tasks.spawn(self._part(self._task), "farewell to a federated room")
+        else:
+            self._task.cancel()
+
+    # -- the task
+
+    @property
+    def _timeout(self) -> float:
+        return self._services.settings.federation.timeout
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                await self._serve()
+                if self._closed or not self.is_joined or not await self._connect_again():
+                    return
+        finally:
+            self._closed = True
+            self._remote.abort()
+            self._fail_join(_unavailable("network_error", "The server ended the connection."))
+
+    async def _part(self, task: asyncio.Task[None]) -> None:
+        """Let the host take the last messages; it closes the connection after a ``bye``."""
+        await asyncio.wait([task], timeout=FAREWELL)
+        task.cancel()
+
+    async def _serve(self) -> None:
+        """Receive until the connection is lost."""
+        writer = asyncio.create_task(self._remote.write(), name="writer of a federated room")
+        try:
+            while True:
+                message, size = await self._remote.receive()
+                if message is not None and not self._closed:
+                    self._handle(message)
+                await self._throttle(size)
+        except RemoteConnectionLost:
+            self._remote.abort()
+        finally:
+            writer.cancel()
+            await asyncio.gather(writer, return_exceptions=True)
+
+    async def _throttle(self, size: int) -> None:
+        """Let the host wait if it sends more than a client may; the network slows it down then."""
+        bucket, limits = self._bucket, self._services.settings.limits
+        bucket.messages -= 1.0
+        bucket.octets -= size
+        spent = bucket.messages < 0.0 or bucket.octets < 0.0
+        while spent and not bucket.refill(limits, self._services.clock()):  # noqa: ASYNC110 - tokens come with time
+            await asyncio.sleep(THROTTLE)
+
+    # -- messages of the host
+
+    def _handle(self, message: RemoteMessage) -> None:
+        match message:
+            case Bye(body):
+                self._dismiss("" if body is None else body.reason)
+            case Room(body, id) if self._join is not None and id == self._join.id:
+                self._accepted(self._join, body)
+            case RemoteError(error, id) if self._join is not None and id == self._join.id:
+                self._refused(self._join, error)
+            case _ if self._names is not None:
+                self._pass_on(message, self._names)
+
+    def _pass_on(self, message: RemoteMessage, names: Names) -> None:
+        try:
+            local = federation.to_local(message, names)
+        except NotPassedOn:
+            return
+        self._send(federation.encode(local))
+        if isinstance(local, Room) and local.room.roomid == "":  # the host has removed the session from the room
+            self._end()
+
+    def _dismiss(self, reason: str) -> None:
+        """End the client's session, as the host has ended the one there, which belongs to it."""
+        if self._names is None:
+            self._remote.abort()
+            return
+        self._names = None
+        self._closed = True
+        self._remote.abort()
+        self._owner.dismissed(self._session, reason if _REASON.fullmatch(reason) else "")
+
+    def _accepted(self, join: _Join, body: RoomBody) -> None:
+        """Enter the room: from now on the client's messages go to the host."""
+        room, session = join.room, self._session
+        if not session.open:
+            self.close()
+            return
+        self._join = None
+        join.timer.cancel()
+        remote_id = body.roomid if isinstance(body.roomid, str) and body.roomid else room.remote_id
+        names = Names(session.id, self._remote.id, room.local_id, remote_id, session.url, room.nextcloud)
+        self.room = room
+        if self._names is None:
+            self._owner.seated(session, self)
+        self._names = names
+        reply = RoomBody(room.local_id, body.properties, body.bandwidth)
+        self._send(server.encode(Room(reply, join.request_id or "")))
+        if not join.answer.done():
+            join.answer.set_result(None)
+
+    def _refused(self, join: _Join, error: Error) -> None:
+        """Stay where the client is; without a request of the client there was a room, and it is lost."""
+        refusal = Error(error.code[:TEXT_LENGTH], error.message[:TEXT_LENGTH])
+        if error.code == Code.ALREADY_JOINED.value[0]:
+            details = server.AlreadyJoined(RoomBody(join.room.local_id))
+            refusal = Code.ALREADY_JOINED.error(details)
+        if join.request_id is not None:
+            self._fail_join(refusal)
+        else:
+            self._lost(refusal)
+
+    # -- joins
+
+    def _request_join(self, room: RemoteRoom, request_id: str | None) -> _Join:
+        self._joins += 1
+        id = f"federated join {self._joins}"
+        timer = asyncio.get_running_loop().call_later(self._timeout, self._join_timed_out)
+        join = self._join = _Join(id, request_id, room, timer)
+        body = {"roomid": room.remote_id} | ({"sessionid": room.room_session} if room.room_session else {})
+        self._remote.request(id, "room", body)
+        return join
+
+    def _join_timed_out(self) -> None:
+        """Give up a join; after a lost session the connection is lost again, and the next one joins."""
+        self._fail_join(_unavailable("network_error", "The server did not answer in time."))
+        self._remote.abort()
+
+    def _fail_join(self, error: Error) -> None:
+        join, self._join = self._join, None
+        if join is None:
+            return
+        join.timer.cancel()
+        if not join.answer.done():
+            if join.request_id is not None:
+                join.answer.set_exception(ProtocolError(error))
+            else:
+                join.answer.cancel()
+
+    # -- interruption
+
+    async def _connect_again(self) -> bool:
+        """Resume the session at the host or join anew; ``False``: the client is not in the room any more."""
+        if self._join is not None:  # the session's room is unknown until the host has answered: join anew
+            self._remote.forget()
+            self._fail_join(_unavailable("network_error", "The server ended the connection."))
+        self._send(_room_event("federation_interrupted"))
+        pause, deadline = FIRST_PAUSE, self._services.clock() + GIVE_UP_AFTER
+        while not self._closed:
+            await asyncio.sleep(pause * (0.5 + self._services.entropy(1)[0] / 256))  # not all seats at the same time
+            pause = min(2 * pause, LONGEST_PAUSE)
+            try:
+                resumed = await self._remote.connect(self._timeout)
+            except RemoteUnavailable as unavailable:
+                error = _unavailable(unavailable.code, str(unavailable))
+            except HostRefused as refused:
+                error = refused.error
+                if error.code not in _TEMPORARY:
+                    self._lost(error)
+                    return False
+            else:
+                self._send(_room_event("federation_resumed", resumed=resumed))
+                if not resumed and self._names is not None:
+                    self._names = msgspec.structs.replace(self._names, remote_session=self._remote.id)
+                    self._request_join(self.room, None)
+                return True
+            if self._services.clock() >= deadline:
+                self._lost(error)
+        return False
+
+    def _lost(self, error: Error) -> None:
+        """Tell the client why it is in the room no longer."""
+        self._send(server.encode(server.ErrorMessage(error)))
+        self._send(server.encode(Room(RoomBody(""))))
+        self._end()
+
+    def _end(self) -> None:
+        self._names = None
+        self._owner.unseated(self._session, self)
+        self.close()
+
+    def _send(self, message: bytes) -> None:
+        if self._session.open and not self._closed:
+            self._services.delivery.send(self._session, message)
+
+
+def unavailable(error: RemoteUnavailable) -> Error:
+    """Return the error for a client whose room's server cannot be reached (12.1)."""
+    return _unavailable(error.code, str(error))
+
+
+def _unavailable(code: str, text: str) -> Error:
+    return Code.FEDERATION_ERROR.error({"code": code, "message": text})
+
+
+def _room_event(type: str, *, resumed: bool | None = None) -> bytes:
+    return server.encode(Event(EventBody("room", type, resumed=resumed)))

@@ -1,0 +1,201 @@
+"""Connections to other signaling servers, and attacks by the URL that a client chooses.
+
+Source: reference 12.1; docs/threat-model.md, "Federation".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import ssl
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from gateway.core.limits import FederationRules
+from gateway.edge.federation.connections import RemoteWebSockets
+from gateway.flows.ports import RemoteConnectionLost, RemoteUnavailable
+from tests.gateway.certificates import make_certificate
+from tests.gateway.edge.federation.servers import ChosenAnswers, OtherServer, accept
+
+
+async def code_of(sockets: RemoteWebSockets, url: str) -> str:
+    """Return the code with which an attempt to connect fails."""
+    with pytest.raises(RemoteUnavailable) as caught:
+        await sockets.connect(url)
+    return caught.value.code
+
+
+def sockets_with(rules: FederationRules, *answers: tuple[str, ...]) -> tuple[RemoteWebSockets, ChosenAnswers]:
+    resolver = ChosenAnswers(lambda: rules, itertools.chain(answers, itertools.repeat(answers[-1])))
+    return RemoteWebSockets("test", lambda: rules, resolver), resolver
+
+
+async def test_messages_pass_in_both_directions() -> None:
+    async with OtherServer() as server:
+        sockets = RemoteWebSockets("agent/1", server.rules)
+        connection = await sockets.connect(f"http://127.0.0.1:{server.port}/path/")
+        assert connection.features == {"a", "federation"}
+        await connection.send('{"a":1}')
+        assert await connection.receive() == '{"a":1}'
+        assert server.requests == ["/path/spreed"]
+        assert server.headers[0]["User-Agent"] == "agent/1"
+        assert "Sec-WebSocket-Extensions" not in server.headers[0]
+        await sockets.close()
+
+
+async def test_abort_ends_a_waiting_receive() -> None:
+    async with OtherServer() as server:
+        sockets = RemoteWebSockets("test", server.rules)
+        connection = await sockets.connect(f"http://127.0.0.1:{server.port}/")
+        waiting = asyncio.create_task(connection.receive())
+        await asyncio.sleep(0)
+        connection.abort()
+        with pytest.raises(RemoteConnectionLost):
+            await waiting
+        with pytest.raises(RemoteConnectionLost):
+            await connection.send("x")
+        connection.abort()
+        await sockets.close()
+
+
+async def test_messages_above_the_limit_end_the_connection() -> None:
+    async with OtherServer() as server:
+        sockets = RemoteWebSockets("test", server.rules)
+        connection = await sockets.connect(f"http://127.0.0.1:{server.port}/")
+        await connection.send("x" * 1_048_576)
+        assert len(await connection.receive()) == 1_048_576
+        await connection.send("x" * 1_048_577)
+        with pytest.raises(RemoteConnectionLost):
+            await connection.receive()
+        await sockets.close()
+
+
+# attack: a URL of another scheme or port
+@pytest.mark.parametrize(
+    "url",
+    ["http://other.example/", "https://other.example:8443/", "https://other.example:22/", "http://other.example:443/"],
+)
+async def test_other_schemes_and_ports_are_refused_before_the_name_is_resolved(url: str) -> None:
+    sockets, resolver = sockets_with(FederationRules(), ("8.8.8.8",))
+    assert await code_of(sockets, url) == "not_allowed"
+    assert resolver.look_ups == 0
+    await sockets.close()
+
+
+# attack: a URL with an address of the operator's network
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "169.254.169.254", "[::ffff:10.0.0.1]", "[64:ff9b::a00:1]"])
+async def test_literal_addresses_are_checked(host: str) -> None:
+    async with OtherServer() as server:
+        rules = FederationRules(allow_insecure=True, ports=(server.port,))
+        sockets = RemoteWebSockets("test", lambda: rules)
+        assert await code_of(sockets, f"http://{host}:{server.port}/") == "network_error"
+        assert server.requests == []
+        await sockets.close()
+
+
+# attack: other notations of such an address, which the system's resolver understands
+@pytest.mark.parametrize("host", ["127.1", "2130706433", "0x7f000001", "0177.0.0.1", "localhost"])
+async def test_other_notations_of_an_address_are_checked(host: str) -> None:
+    async with OtherServer() as server:
+        rules = FederationRules(allow_insecure=True, ports=(server.port,))
+        sockets = RemoteWebSockets("test", lambda: rules)
+        assert await code_of(sockets, f"http://{host}:{server.port}/") == "network_error"
+        assert server.requests == []
+        await sockets.close()
+
+
+# attack: a name with an address of the operator's network, alone or beside a public one
+@pytest.mark.parametrize("answers", [("127.0.0.1",), ("8.8.8.8", "127.0.0.1"), ("127.0.0.1", "8.8.8.8"), ("::1",)])
+async def test_all_addresses_of_a_name_are_checked(answers: tuple[str, ...]) -> None:
+    async with OtherServer() as server:
+        rules = FederationRules(allow_insecure=True, ports=(server.port,))
+        sockets, resolver = sockets_with(rules, answers)
+        assert await code_of(sockets, f"http://other.example:{server.port}/") == "network_error"
+        assert (resolver.look_ups, server.requests) == (1, [])
+        await sockets.close()
+
+
+# attack: DNS rebinding, a name whose address changes between the check and the connection
+async def test_the_address_that_was_checked_is_the_one_connected_to() -> None:
+    async with OtherServer() as server:
+        rules = FederationRules(allow_insecure=True, ports=(server.port,), allowed=("127.0.0.1/32",), timeout=5.0)
+        sockets, resolver = sockets_with(rules, ("127.0.0.1",), ("127.0.0.2",))
+        await sockets.connect(f"http://other.example:{server.port}/")
+        assert (resolver.look_ups, len(server.requests)) == (1, 1)  # the name was resolved once, and that was used
+        # a later connection is checked again: the first answer is not remembered
+        assert await code_of(sockets, f"http://other.example:{server.port}/") == "network_error"
+        assert (resolver.look_ups, len(server.requests)) == (2, 1)
+        await sockets.close()
+
+
+# attack: a redirect to the operator's network
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_redirects_are_not_followed(status: int) -> None:
+    async with OtherServer() as inner:
+
+        async def redirect(request: web.Request) -> web.StreamResponse:
+            return web.Response(status=status, headers={"Location": f"http://127.0.0.1:{inner.port}/spreed"})
+
+        async with OtherServer(redirect) as server:
+            rules = server.rules(inner.port)
+            sockets = RemoteWebSockets("test", lambda: rules)
+            assert await code_of(sockets, f"http://127.0.0.1:{server.port}/") == "network_error"
+            assert (len(server.requests), inner.requests) == (1, [])
+            await sockets.close()
+
+
+# attack: a proxy in the environment that would connect to any address
+async def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with OtherServer() as proxy, OtherServer() as server:
+        for name in ("http_proxy", "https_proxy", "all_proxy", "ws_proxy", "HTTP_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
+        sockets = RemoteWebSockets("test", server.rules)
+        await sockets.connect(f"http://127.0.0.1:{server.port}/")
+        assert (proxy.requests, len(server.requests)) == ([], 1)
+        await sockets.close()
+
+
+# attack: a server that never answers
+async def test_a_silent_server_is_given_up() -> None:
+    async def silent(request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(60)
+        return web.Response()
+
+    async with OtherServer(silent) as server:
+        rules = FederationRules(allow_insecure=True, ports=(server.port,), allowed=("127.0.0.1",), timeout=0.2)
+        sockets = RemoteWebSockets("test", lambda: rules)
+        assert await code_of(sockets, f"http://127.0.0.1:{server.port}/") == "network_error"
+        await sockets.close()
+
+
+async def test_a_server_without_a_websocket_is_no_signaling_server() -> None:
+    async def missing(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=404)
+
+    async with OtherServer(missing) as server:
+        sockets = RemoteWebSockets("test", server.rules)
+        assert await code_of(sockets, f"http://127.0.0.1:{server.port}/") == "network_error"
+        await sockets.close()
+
+
+# attack: a server in the middle with another certificate
+async def test_certificates_are_verified(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    async with OtherServer(accept, context) as server:
+        unknown = RemoteWebSockets("test", server.rules)
+        assert await code_of(unknown, f"https://127.0.0.1:{server.port}/") == "certificate_verification_error"
+        await unknown.close()
+        known = RemoteWebSockets("test", lambda: server.rules(authorities=certificate))
+        connection = await known.connect(f"https://127.0.0.1:{server.port}/")
+        await connection.send("x")
+        assert await connection.receive() == "x"
+        # the certificate is for 127.0.0.1, not for the name that the client chose
+        rules = server.rules(authorities=certificate)
+        named, _ = sockets_with(rules, ("127.0.0.1",))
+        assert await code_of(named, f"https://other.example:{server.port}/") == "certificate_verification_error"
+        await known.close()
+        await named.close()

@@ -1,0 +1,202 @@
+"""Interruptions between the gateway of a client and the one that hosts its room.
+
+Source: reference 12.3.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import Any
+
+import pytest
+
+from gateway.core.acknowledged import FEATURE as ACK
+from gateway.flows.federation import remote_session
+from gateway.tools.talk_client import RequestRefused, TalkClient
+from gateway.wire import token
+from tests.gateway.federated import ROOM, Json, Servers, two_servers
+from tests.gateway.test_federation import entries, has_data, is_event, joined
+
+COUNT = 200  # messages in each direction
+PADDING = "x" * 100
+
+
+def numbers(client: TalkClient) -> list[int]:
+    data = [message["message"]["data"] for message in client.messages if message["type"] == "message"]
+    return [item["n"] for item in data if "n" in item]
+
+
+def federation_events(client: TalkClient) -> list[Any]:
+    events = [message["event"] for message in client.messages if message["type"] == "event"]
+    return [event.get("resumed", event["type"]) for event in events if event["type"].startswith("federation_")]
+
+
+async def remote_id(bob: TalkClient) -> str:
+    """Return the id at the host of the federated session that bob has seen joining last."""
+    await bob.wait_for(is_federated)
+    found: str = [message for message in bob.messages if is_federated(message)][-1]["event"]["join"][0]["sessionid"]
+    return found
+
+
+def is_federated(message: Json) -> bool:
+    return any(entry.get("federated") for entry in entries(message))
+
+
+async def talk(sender: TalkClient, to: str) -> None:
+    for number in range(COUNT):
+        await sender.send_message(to, {"n": number, "padding": PADDING})
+        if number % 5 == 0:
+            await asyncio.sleep(0.002)
+
+
+# reference 12.3-a
+@pytest.mark.parametrize("seed", range(2))
+async def test_no_message_is_lost_or_doubled_when_the_connection_breaks(seed: int) -> None:
+    rng = random.Random(seed)
+    async with two_servers() as servers, servers.at_host("bob") as bob:
+        servers.budgets.extend([rng.randrange(4000, 12_000) for _ in range(6)])
+        async with servers.federated("alice") as alice:
+            await asyncio.gather(talk(bob, await remote_id(bob)), talk(alice, bob.session_id))
+            last = lambda message: message.get("message", {}).get("data", {}).get("n") == COUNT - 1  # noqa: E731
+            await asyncio.gather(alice.wait_for(last, limit=60.0), bob.wait_for(last, limit=60.0))
+            assert numbers(alice) == numbers(bob) == list(range(COUNT))
+            assert servers.line.cuts >= 3
+            assert federation_events(alice)[:2] == ["federation_interrupted", True]
+            assert set(federation_events(alice)) == {"federation_interrupted", True}
+
+
+# reference 12.3-a
+async def test_messages_of_the_interruption_are_sent_in_order_after_it() -> None:
+    async with two_servers() as servers, servers.at_host("bob") as bob, servers.federated("alice") as alice:
+        to = await remote_id(bob)
+        servers.line.cut()
+        await alice.wait_for(is_event("room", "federation_interrupted"))
+        for number in range(20):
+            await alice.send_message(bob.session_id, {"n": number})
+            await bob.send_message(to, {"n": number})
+        resumed = await alice.wait_for(is_event("room", "federation_resumed"))
+        assert resumed == {"type": "event", "event": {"target": "room", "type": "federation_resumed", "resumed": True}}
+        await bob.wait_for(has_data({"n": 19}))
+        await alice.wait_for(has_data({"n": 19}))
+        assert numbers(alice) == numbers(bob) == list(range(20))
+        assert not any(message.get("event", {}).get("type") == "leave" for message in bob.messages)
+
+
+# reference 12.3-b
+async def test_host_without_ack_resumes_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_session, "ACK", "unknown")
+    async with two_servers() as servers, servers.at_host("bob") as bob, servers.federated("alice") as alice:
+        to = await remote_id(bob)
+        assert not any(ACK in session.features for session in servers.host.hub.sessions.values())
+        for cut in range(2):
+            count = len(alice.messages)
+            servers.line.cut()
+            await alice.wait_for(is_event("room", "federation_interrupted"), since=count)
+            await alice.send_message(bob.session_id, {"n": 2 * cut})
+            resumed = await alice.wait_for(is_event("room", "federation_resumed"), since=count)
+            assert resumed["event"]["resumed"]
+            await bob.wait_for(has_data({"n": 2 * cut}))
+            await bob.send_message(to, {"n": 2 * cut + 1})
+            await alice.wait_for(has_data({"n": 2 * cut + 1}))
+        assert numbers(bob) == [0, 2]
+
+
+# reference 12.3-c
+async def test_host_that_lost_the_session_is_joined_anew() -> None:
+    async with two_servers() as servers, servers.federated("alice") as alice:
+        count = len(alice.messages)
+        await servers.restart_host()
+        await alice.wait_for(is_event("room", "federation_interrupted"), since=count)
+        await alice.send_message("x", {"n": 1})  # for the lost session: dropped
+        await alice.wait_for(joined(alice.session_id), since=count)
+        seen = [message for message in alice.messages[count:] if message["type"] in ("room", "event")]
+        assert [message.get("event", message)["type"] for message in seen] == [
+            "federation_interrupted",
+            "federation_resumed",
+            "room",
+            "join",
+        ]
+        assert seen[1]["event"]["resumed"] is False
+        assert "id" not in seen[2]
+        assert seen[2]["room"]["roomid"] == ROOM
+        async with servers.at_host("bob") as bob:
+            await alice.wait_for(joined(bob.session_id), since=count)
+            await alice.send_message(bob.session_id, {"n": 2})
+            await bob.wait_for(has_data({"n": 2}))
+            await bob.send_message((await alice_at_host(servers)), {"n": 3})
+            await alice.wait_for(has_data({"n": 3}))
+
+
+async def alice_at_host(servers: Servers) -> str:
+    (found,) = [session.id for session in servers.host.hub.sessions.values() if session.userid == "alice"]
+    return found
+
+
+# reference 12.3-d
+async def test_expired_token_ends_the_room_but_not_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with two_servers() as servers, servers.at_home("alice") as alice:
+        await servers.join(alice, "alice", iat=time.time() - 1000)
+        count = len(alice.messages)
+        with monkeypatch.context() as later:
+            later.setattr(token, "LEEWAY", -400.0)  # the token, valid for 300 s more, has expired
+            await servers.restart_host()
+            await alice.wait_for(lambda message: message["type"] == "error", since=count)
+        error = await alice.wait_for(lambda message: message["type"] == "error", since=count)
+        assert (error["error"]["code"], "id" in error) == ("token_expired", False)
+        empty = await alice.wait_for(lambda message: message["type"] == "room", since=count)
+        assert empty == {"type": "room", "room": {"roomid": ""}}
+        await servers.join(alice, "alice")
+
+
+# reference 12.3-e
+@pytest.mark.parametrize("leave", ["leave", "local room", "bye", "other room"])
+async def test_client_may_go_while_the_host_is_away(leave: str) -> None:
+    async with two_servers() as servers, servers.federated("alice") as alice:
+        count = len(alice.messages)
+        await servers.host.stop()
+        await alice.wait_for(is_event("room", "federation_interrupted"), since=count)
+        if leave == "leave":
+            assert (await alice.join(""))["room"] == {"roomid": ""}
+        elif leave == "local room":
+            assert (await alice.join("here", "nc"))["room"]["roomid"] == "here"
+        elif leave == "bye":
+            await alice.bye()
+        else:
+            with pytest.raises(RequestRefused) as refused:
+                await servers.join(alice, "alice")
+            assert refused.value.code == "federation_error"
+            assert len(servers.home.hub.seated) == 1  # the client stays, and may leave
+            return
+        await servers.restart_host()
+        assert servers.home.hub.seated == {}
+        async with servers.at_host("bob"):
+            assert [session.userid for session in servers.host.hub.sessions.values()] == ["bob"]
+
+
+# reference 12.3-f
+async def test_too_many_kept_messages_end_the_session_at_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_session, "KEPT_MESSAGES", 10)
+    async with two_servers() as servers, servers.at_host("bob") as bob, servers.federated("alice") as alice:
+        count = len(alice.messages)
+        servers.line.cut()
+        await alice.wait_for(is_event("room", "federation_interrupted"), since=count)
+        for number in range(11):
+            await alice.send_message(bob.session_id, {"n": number})
+        await alice.wait_for(joined(alice.session_id), since=count)
+        assert federation_events(alice) == ["federation_interrupted", False]
+        await alice.send_message(bob.session_id, {"n": 100})
+        await bob.wait_for(has_data({"n": 100}))
+        assert numbers(bob) == [100]  # no gap inside a session
+
+
+async def test_resume_of_the_client_is_no_matter_of_the_host() -> None:
+    async with two_servers() as servers, servers.at_host("bob") as bob, servers.federated("alice") as alice:
+        to = await remote_id(bob)
+        await alice.disconnect()
+        await bob.send_message(to, {"n": 1})
+        await alice.connect()
+        await alice.resume()
+        await alice.wait_for(has_data({"n": 1}))
+        assert federation_events(alice) == []

@@ -1,0 +1,90 @@
+"""Media of a federated room: a client publishes to the host's SFU and receives from it, in both directions.
+
+Source: reference 12.1, 12.2, 9.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+from gateway.tools.talk_client import Json
+from tests.gateway.federated import REMOTE_ROOM, Servers, two_servers
+from tests.gateway.test_federation import is_event
+from tests.interop.member import Member
+
+
+class HostMember(Member):
+    """A client of the host in its room."""
+
+    def __init__(self, servers: Servers, name: str, number: int) -> None:
+        super().__init__(servers.host_url, servers.host_cloud, name, number)
+
+    async def join(self) -> None:
+        await self.client.join(REMOTE_ROOM, self.room_session)
+
+
+class FederatedMember(Member):
+    """A client of the other server in the host's room."""
+
+    def __init__(self, servers: Servers, name: str, number: int) -> None:
+        super().__init__(servers.home_url, servers.home_cloud, name, number)
+        self._servers = servers
+
+    async def join(self) -> None:
+        await self._servers.join(self.client, self.name)
+
+
+class Seen:
+    """A member as clients of the host see it: with the id of its session there."""
+
+    def __init__(self, servers: Servers, member: Member) -> None:
+        sessions = servers.host.hub.sessions.values()
+        (self.id,) = [session.id for session in sessions if session.userid == member.name]
+        self.number = member.number
+
+
+async def in_call(servers: Servers, *members: Member) -> None:
+    """Have the host's Nextcloud report that the members are in the call."""
+    entries: list[Json] = [{"sessionId": member.room_session, "inCall": 7} for member in members]
+    body = {"type": "incall", "incall": {"incall": 7, "changed": entries, "users": entries}}
+    assert (await servers.host_cloud.send(servers.host_url, REMOTE_ROOM, body))[0] == 200
+    for member in members:
+        await member.client.wait_for(is_event("participants", "update"))
+
+
+async def test_camera_and_screen_pass_the_hosts_sfu_in_both_directions() -> None:
+    async with two_servers(sfu=True) as servers:
+        alice, bob = FederatedMember(servers, "alice", 1), HostMember(servers, "bob", 2)
+        async with alice, bob:
+            await in_call(servers, alice, bob)
+            seen = cast("Member", Seen(servers, alice))
+            await asyncio.gather(alice.publish("video", "a"), bob.publish("video", "b"))
+            await bob.request_offer(seen)
+            await alice.request_offer(bob)
+            await bob.wait_for_picture(seen)
+            await alice.wait_for_picture(bob)
+            await alice.publish("screen", "a-screen")
+            await alice.offer_stream_to(bob, "screen")
+            await bob.wait_for_picture(seen, "screen")
+            await bob.publish("screen", "b-screen")
+            await bob.offer_stream_to(seen, "screen")
+            await alice.wait_for_picture(bob, "screen")
+            assert _senders(alice) <= {alice.id, bob.id}
+            assert _streams(servers.home) == 0
+            assert _streams(servers.host) == 4
+            await alice.client.join("")
+            async with asyncio.timeout(15.0):
+                while _streams(servers.host) > 2:  # noqa: ASYNC110 - the host ends the streams of a session that left
+                    await asyncio.sleep(0.01)
+
+
+def _senders(member: Member) -> set[str]:
+    """Return all session ids in the media messages that a client received."""
+    data = [message["message"]["data"] for message in member.client.messages if message["type"] == "message"]
+    return {item[name] for item in data for name in ("from", "to") if name in item}
+
+
+def _streams(gateway: Any) -> int:
+    """Return the number of streams that the clients of a gateway publish."""
+    return sum(sfu.publishers for sfu in gateway.mcu.status().sfus)
