@@ -141,7 +141,7 @@ async def test_events_of_the_hosts_nextcloud_reach_the_client() -> None:
         assert received["messageParameters"]["mention-user1"]["server"] == servers.host_cloud.url.rstrip("/")
 
 
-# reference 12.3-c
+# reference 12.3-g
 async def test_leaving_ends_the_session_at_the_host() -> None:
     async with two_servers() as servers, servers.at_host("bob") as bob, servers.federated("alice") as alice:
         assert (await alice.join(""))["room"] == {"roomid": ""}
@@ -154,7 +154,7 @@ async def test_leaving_ends_the_session_at_the_host() -> None:
         assert len(alice.messages) == count + 1
 
 
-# reference 12.3-d
+# reference 12.3-h
 async def test_a_local_room_replaces_the_federated_one_without_stray_messages() -> None:
     async with two_servers() as servers, servers.at_host("bob") as bob, servers.federated("alice") as alice:
         count = len(alice.messages)
@@ -173,7 +173,7 @@ async def test_bye_of_the_client_ends_the_session_at_the_host() -> None:
         await bob.wait_for(is_event("room", "leave"))
 
 
-# reference 12.3-e
+# reference 12.3-i
 async def test_bye_of_the_host_ends_the_session() -> None:
     async with two_servers() as servers, servers.federated("alice") as alice, servers.at_home("alice") as again:
         await servers.join(again, "alice")  # with the same Nextcloud session id
@@ -208,6 +208,7 @@ async def test_second_join_uses_the_same_connection() -> None:
         assert len(servers.host.hub.sessions) == 1
 
 
+# reference 12.3-j
 async def test_pings_name_the_session_to_its_own_nextcloud() -> None:
     async with two_servers() as servers, servers.federated("alice"):
         ping = await servers.home_cloud.wait_for(lambda request: request.type == "ping")

@@ -34,11 +34,11 @@ ROUTES = (
     ("GET", "/healthz", 200),
     ("GET", "/readyz", 200),
 )
-# The features of reference 13.1 without federation, which is not served yet, and with Portunus' own.
+# The features of reference 13.1 with Portunus' own.
 REGULAR = {
     *("audio-video-permissions", "changed-users", "chat-relay", "dialout", "hello-v2", "incall-all", "join-features"),
     *("recipient-call", "serverinfo", "switchto", "transient-data", "transient-sessiondata", "welcome"),
-    "ack",
+    *("ack", "federation"),
 }
 WITH_AN_SFU = {"mcu", "offer-codecs", "update-sdp"}
 

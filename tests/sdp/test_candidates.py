@@ -139,7 +139,9 @@ def test_malformed_candidate_line_is_reported_with_its_section() -> None:
 
 
 def numbered(first: int, count: int) -> str:
-    return "".join(f"a=candidate:{number} 1 udp 1 192.0.2.7 {number} typ host\r\n" for number in range(first, first + count))
+    return "".join(
+        f"a=candidate:{number} 1 udp 1 192.0.2.7 {number} typ host\r\n" for number in range(first, first + count)
+    )
 
 
 def test_oldest_candidates_of_a_section_are_dropped_and_repeated_ones_kept_once() -> None:

@@ -9,10 +9,10 @@ Source: IANA's registries of special-purpose addresses (RFC 6890); RFC 4291 (IPv
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Network, ip_address, ip_network
 
-Address = IPv4Address | IPv6Address
+from gateway.core.throttle import Address
+from gateway.edge.http.address import Networks
 
 # Special networks that ``is_global`` of some Python versions lets pass. 6to4 and Teredo are refused whatever IPv4
 # address they contain: no server is reached by them any more.
@@ -27,21 +27,6 @@ _PUBLIC_IPV6 = IPv6Network("2000::/3")  # all IPv6 addresses that are assigned g
 _MAPPED = IPv6Network("::ffff:0:0/96")
 _NAT64 = IPv6Network("64:ff9b::/96")
 _ISATAP = 0x5EFE  # in the interface id, after the bits "universal" and "group"
-
-
-class Networks:
-    """Networks that are allowed although they are not public."""
-
-    def __init__(self, texts: Iterable[str]) -> None:
-        """Read the list.
-
-        Raises:
-            ValueError: an entry is neither an address nor a network.
-        """
-        self._networks: tuple[IPv4Network | IPv6Network, ...] = tuple(ip_network(text, strict=False) for text in texts)
-
-    def __contains__(self, address: Address) -> bool:
-        return any(address in network for network in self._networks)
 
 
 def is_allowed(text: str, exceptions: Networks) -> bool:

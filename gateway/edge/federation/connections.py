@@ -23,9 +23,10 @@ from aiohttp.helpers import is_ip_address
 from yarl import URL
 
 from gateway.core.limits import FederationRules
-from gateway.edge.federation.addresses import Networks, is_allowed
+from gateway.edge.federation.addresses import is_allowed
+from gateway.edge.http.address import Networks
 from gateway.flows.ports import RemoteConnectionLost, RemoteUnavailable
-from gateway.standstill import peer_timeout
+from gateway.standstill import PeerTimeout
 
 HEARTBEAT = 30.0  # seconds between two pings; without a pong within half of it the connection is lost
 WRITE_DEADLINE = 10.0  # seconds until a message is accepted
@@ -112,7 +113,7 @@ class WebSocketRemoteConnection:
     async def send(self, text: str) -> None:
         """See ``RemoteConnection.send``."""
         try:
-            async with peer_timeout(WRITE_DEADLINE):
+            async with PeerTimeout(WRITE_DEADLINE):
                 await self._socket.send_str(text)
         except (aiohttp.ClientError, OSError, RuntimeError, TimeoutError) as error:
             self.abort()
@@ -149,7 +150,7 @@ class RemoteWebSockets:
         rules = self._rules()
         target = _checked(url, rules)
         try:
-            async with peer_timeout(rules.timeout):
+            async with PeerTimeout(rules.timeout):
                 websocket = await self._client().ws_connect(
                     target,
                     headers=self._headers,

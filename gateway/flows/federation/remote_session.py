@@ -17,7 +17,7 @@ import msgspec
 
 from gateway.core.acknowledged import FEATURE as ACK
 from gateway.flows.ports import RemoteConnection, RemoteConnectionLost, RemoteServers, RemoteUnavailable
-from gateway.standstill import peer_timeout
+from gateway.standstill import PeerTimeout
 from gateway.wire import federation
 from gateway.wire.errors import Code, Error
 from gateway.wire.federation import RemoteError, RemoteHello, RemoteMessage, RemoteWelcome
@@ -79,7 +79,7 @@ class RemoteSession:
         self.abort()
         connection = await self._servers.connect(self._signaling)
         try:
-            async with peer_timeout(seconds):
+            async with PeerTimeout(seconds):
                 resumed = await self._greet(connection)
         except TimeoutError as error:
             connection.abort()

@@ -123,7 +123,7 @@ class FederatedRooms:
         servers = self._services.remote_servers
         if servers is None:
             release()
-            raise ProtocolError(_refusal("disabled", "Federation is disabled."))
+            raise ProtocolError(_refusal("not_allowed", "This server has no connections to others."))
         remote = RemoteSession(servers, remote_room.signaling, remote_room.nextcloud, token, session.features)
         seat = FederatedSeat(self._services, self, session, remote, remote_room)
         was_in_a_room = session.room is not None or session.seat is not None

@@ -23,15 +23,17 @@ import msgspec
 
 from gateway.core.session import Session
 from gateway.core.token_bucket import TokenBucket
+from gateway.core.visibility import Form
 from gateway.flows.federation.remote_session import TEXT_LENGTH, HostRefused, RemoteSession
 from gateway.flows.ports import RemoteConnectionLost, RemoteUnavailable
+from gateway.flows.rooms.chat import RoomMessage
 from gateway.flows.services import Services
 from gateway.wire import federation, server, structure
 from gateway.wire.client import ClientMessage
 from gateway.wire.errors import Code, Error, ProtocolError
 from gateway.wire.federated_names import Names, NotPassedOn
-from gateway.wire.federation import RemoteError, RemoteMessage
-from gateway.wire.server import Bye, Event, EventBody, Room, RoomBody
+from gateway.wire.federation import RemoteError, RemoteEvent, RemoteMessage
+from gateway.wire.server import Bye, Event, EventBody, Room, RoomBody, RoomDataBody
 
 FIRST_PAUSE = 0.1  # seconds before the first attempt to connect again; doubled after each
 LONGEST_PAUSE = 8.0  # seconds
@@ -70,7 +72,7 @@ class SeatOwner(Protocol):
         """End a session that the host has ended."""
 
 
-class _Join:
+class _UnansweredJoin:
     """A join that the host has not answered; ``request_id`` is the client's, ``None`` after a lost session."""
 
     def __init__(self, id: str, request_id: str | None, room: RemoteRoom, timer: asyncio.TimerHandle) -> None:
@@ -93,7 +95,7 @@ class FederatedSeat:
         self._remote = remote
         self.room = room
         self._names: Names | None = None  # None: the session is not in the host's room
-        self._join: _Join | None = None
+        self._join: _UnansweredJoin | None = None
         self._joins = 0
         self._bucket = TokenBucket(services.settings.limits, services.clock())
         self._closed = False
@@ -232,9 +234,21 @@ class FederatedSeat:
             local = federation.to_local(message, names)
         except NotPassedOn:
             return
-        self._send(federation.encode(local))
+        if isinstance(local, RemoteEvent) and local.event.message is not None:
+            self._send_room_message(local.event.message)
+        else:
+            self._send(federation.encode(local))
         if isinstance(local, Room) and local.room.roomid == "":  # the host has removed the session from the room
             self._end()
+
+    def _send_room_message(self, message: RoomDataBody) -> None:
+        """Send a message of the host's Nextcloud, mostly a chat message, as in a local room (5.5)."""
+        delivery = self._services.delivery
+        for event in RoomMessage(message.roomid, message.data).events(Form.FULL):
+            if event.repeatable:
+                delivery.send_repeatable((self._session,), event.message, event.offline)
+            else:
+                delivery.send(self._session, event.message, event.offline)
 
     def _dismiss(self, reason: str) -> None:
         """End the client's session, as the host has ended the one there, which belongs to it."""
@@ -246,7 +260,7 @@ class FederatedSeat:
         self._remote.abort()
         self._owner.dismissed(self._session, reason if _REASON.fullmatch(reason) else "")
 
-    def _accepted(self, join: _Join, body: RoomBody) -> None:
+    def _accepted(self, join: _UnansweredJoin, body: RoomBody) -> None:
         """Enter the room: from now on the client's messages go to the host."""
         room, session = join.room, self._session
         if not session.open:
@@ -265,7 +279,7 @@ class FederatedSeat:
         if not join.answer.done():
             join.answer.set_result(None)
 
-    def _refused(self, join: _Join, error: Error) -> None:
+    def _refused(self, join: _UnansweredJoin, error: Error) -> None:
         """Stay where the client is; without a request of the client there was a room, and it is lost."""
         refusal = Error(error.code[:TEXT_LENGTH], error.message[:TEXT_LENGTH])
         if error.code == Code.ALREADY_JOINED.value[0]:
@@ -278,11 +292,11 @@ class FederatedSeat:
 
     # -- joins
 
-    def _request_join(self, room: RemoteRoom, request_id: str | None) -> _Join:
+    def _request_join(self, room: RemoteRoom, request_id: str | None) -> _UnansweredJoin:
         self._joins += 1
         id = f"federated join {self._joins}"
         timer = asyncio.get_running_loop().call_later(self._timeout, self._join_timed_out)
-        join = self._join = _Join(id, request_id, room, timer)
+        join = self._join = _UnansweredJoin(id, request_id, room, timer)
         body = {"roomid": room.remote_id} | ({"sessionid": room.room_session} if room.room_session else {})
         self._remote.request(id, "room", body)
         return join

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.edge.federation.addresses import Networks, is_allowed
+from gateway.edge.federation.addresses import is_allowed
+from gateway.edge.http.address import Networks
 
 NONE = Networks(())
 REFUSED_IPV4 = (

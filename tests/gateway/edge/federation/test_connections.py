@@ -72,6 +72,7 @@ async def test_messages_above_the_limit_end_the_connection() -> None:
         await sockets.close()
 
 
+# reference 12.1-h
 # attack: a URL of another scheme or port
 @pytest.mark.parametrize(
     "url",

@@ -1,0 +1,109 @@
+"""A scripted host of federated rooms; implements ``gateway.flows.ports.RemoteServers``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from gateway.flows.ports import RemoteConnectionLost, RemoteUnavailable
+
+Json = dict[str, Any]
+
+ID, RESUME_ID = "id at the host", "resume id at the host"
+SILENT = ...  # no answer
+
+
+class FakeHostConnection:
+    """One connection: ``said`` is what the gateway sent, ``say`` sends to the gateway."""
+
+    def __init__(self, host: FakeHost) -> None:
+        self._host = host
+        self._messages: asyncio.Queue[str | None] = asyncio.Queue()
+        self.features = frozenset(host.features)
+        self.said: list[Json] = []
+        self.aborted = False
+
+    def say(self, message: Json | str) -> None:
+        """Send a message to the gateway."""
+        self._messages.put_nowait(message if isinstance(message, str) else json.dumps(message))
+
+    def lose(self) -> None:
+        """Break the connection after what was said."""
+        self._messages.put_nowait(None)
+
+    async def receive(self) -> str:
+        text = await self._messages.get()
+        if text is None:
+            self.aborted = True
+            raise RemoteConnectionLost
+        return text
+
+    async def send(self, text: str) -> None:
+        if self.aborted:
+            raise RemoteConnectionLost
+        message = json.loads(text)
+        self.said.append(message)
+        self._host.answer(self, message)
+
+    def abort(self) -> None:
+        self.aborted = True
+        self.lose()
+
+
+class FakeHost:
+    """A host; ``hello``, ``resume`` and ``join`` are the answers, which may be errors, or ``SILENT``."""
+
+    def __init__(self, *features: str) -> None:
+        self.features = ("federation", *features)
+        self.welcome: Any = {"type": "welcome", "welcome": {"version": "fake", "features": list(self.features)}}
+        self.hello: Any = {"sessionid": ID, "resumeid": RESUME_ID} | ({"received": 0} if "ack" in features else {})
+        self.resume: Any = self.hello
+        self.join: Any = {}  # further members of the reply
+        self.unavailable = False
+        self.connects: list[float] = []  # times
+        self.connections: list[FakeHostConnection] = []
+
+    async def connect(self, url: str) -> FakeHostConnection:
+        self.connects.append(asyncio.get_running_loop().time())
+        if self.unavailable:
+            raise RemoteUnavailable("network_error", "The server could not be reached.")
+        connection = FakeHostConnection(self)
+        self.connections.append(connection)
+        if self.welcome is not SILENT:
+            connection.say(self.welcome)
+        return connection
+
+    @property
+    def connection(self) -> FakeHostConnection:
+        """The latest connection."""
+        return self.connections[-1]
+
+    def said(self, type: str) -> list[Json]:
+        """Return the messages of one type that the gateway sent over all connections."""
+        return [message for connection in self.connections for message in connection.said if message["type"] == type]
+
+    def answer(self, connection: FakeHostConnection, message: Json) -> None:
+        """Answer a request as the host does."""
+        if message["type"] == "hello":
+            body = self.resume if "resumeid" in message["hello"] else self.hello
+            self._reply(connection, message, "hello", body)
+        elif message["type"] == "room":
+            body = self.join
+            if body is not SILENT and "code" not in body:
+                body = {"roomid": message["room"]["roomid"]} | body
+            self._reply(connection, message, "room", body)
+        elif message["type"] == "bye":
+            connection.lose()
+
+    @staticmethod
+    def _reply(connection: FakeHostConnection, message: Json, type: str, body: Any) -> None:
+        if body is SILENT:
+            return
+        type = "error" if "code" in body else type
+        connection.say({"id": message["id"], "type": type, type: body})
+
+
+def error(code: str) -> Json:
+    """Return an answer that is an error."""
+    return {"code": code, "message": "text"}
