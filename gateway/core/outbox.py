@@ -152,14 +152,14 @@ class Outbox:
     def confirm(self, left: int = 0) -> None:
         """Remove the taken messages as delivered, except for the last ``left``."""
         messages = self._messages
-        count = self._taken - left
-        self._taken = left
-        if count == len(messages):
+        if not left and self._taken == len(messages):
             messages.clear()
-            self.size = 0
+            self.size = self._taken = 0
             if self._limit > self._base_limit:
                 self._limit = self._base_limit
             return
+        count = self._taken - left
+        self._taken = left
         for _ in range(count):
             self.size -= len(messages.popleft())
 

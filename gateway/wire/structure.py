@@ -43,7 +43,7 @@ def addressed(body: Message | None) -> tuple[str, str, Raw]:
     """
     if body is not None:
         recipient, data = body.recipient, body.data
-        if recipient is not None and given(data):
+        if recipient is not None and (len(data) > 4 or given(data)):  # longer than null: given
             type = recipient.type
             if type == "session":
                 if recipient.sessionid:

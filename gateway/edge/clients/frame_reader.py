@@ -58,7 +58,7 @@ class FrameReader:
     __slots__ = ("_at", "_data", "_limit", "_longest_whole", "_opcode", "_partial")
 
     def __init__(self, limit: int) -> None:
-        self._data: bytes | bytearray = b""
+        self._data: bytes | bytearray = b""  # empty as soon as all octets are parsed
         self._at = 0  # octets of ``_data`` that are parsed
         self._limit = limit
         self._longest_whole = min(limit, 65535)
@@ -67,8 +67,8 @@ class FrameReader:
 
     def feed(self, data: bytes) -> None:
         """Append octets."""
-        if self._at == len(self._data):
-            self._data, self._at = data, 0
+        if not self._data:
+            self._data = data
             return
         kept = self._data if isinstance(self._data, bytearray) else bytearray(self._data)
         del kept[: self._at]
@@ -78,7 +78,7 @@ class FrameReader:
     @property
     def unread(self) -> bool:
         """Whether octets wait, be it of an incomplete frame."""
-        return self._at < len(self._data)
+        return bool(self._data)
 
     def discard(self) -> bytes | bytearray:
         """Drop the octets that wait, and return them."""
@@ -97,14 +97,17 @@ class FrameReader:
             FrameError: the message is not UTF-8; the connection must be closed.
         """
         length = len(data) - HEAD_OF_WHOLE
-        if not _SHORTEST_WHOLE <= length <= self._longest_whole or self._opcode or self._at < len(self._data):
+        if length < _SHORTEST_WHOLE or self._data or self._opcode:
             return None
         head, mask = _whole_head(data)
-        if head != _WHOLE_HEAD + length:
+        if head != _WHOLE_HEAD + length or length > self._longest_whole:
             return None
         payload = bytearray(data[HEAD_OF_WHOLE:])
         websocket_mask(mask, payload)
-        return _decoded(payload)
+        try:
+            return payload.decode()
+        except UnicodeDecodeError as error:
+            raise FrameError(INVALID_TEXT) from error
 
     def read(self) -> Frame | None:
         """Return the next frame; ``None`` until it has arrived completely.
@@ -138,7 +141,10 @@ class FrameReader:
             return None
         payload = bytearray(data[at + _MASK_BYTES : end])
         websocket_mask(bytes(data[at : at + _MASK_BYTES]), payload)
-        self._at = end
+        if end == len(data):
+            self._data, self._at = b"", 0
+        else:
+            self._at = end
         if first == _TEXT_MESSAGE:
             return TEXT, _decoded(payload), length
         opcode = first & 0x0F

@@ -11,14 +11,20 @@ _TEXT = 0x1
 _FIN = 0x80
 _head_16_bit = struct.Struct("!BBH").pack
 _head_64_bit = struct.Struct("!BBQ").pack
-_heads_of_text = [bytes((_FIN | _TEXT, length)) for length in range(126)]
+_READY_HEADS = 1024  # lengths of text for which the head is ready
+_heads_of_text = [
+    bytes((_FIN | _TEXT, length)) if length < 126 else _head_16_bit(_FIN | _TEXT, 126, length)
+    for length in range(_READY_HEADS)
+]
 
 
 def encoded(payload: bytes, opcode: int = _TEXT) -> bytes:
     """Encode a payload as one unmasked frame."""
     length = len(payload)
+    if opcode == _TEXT and length < _READY_HEADS:
+        return _heads_of_text[length] + payload
     if length < 126:
-        return (_heads_of_text[length] if opcode == _TEXT else bytes((_FIN | opcode, length))) + payload
+        return bytes((_FIN | opcode, length)) + payload
     if length < 65536:
         return _head_16_bit(_FIN | opcode, 126, length) + payload
     return _head_64_bit(_FIN | opcode, 127, length) + payload

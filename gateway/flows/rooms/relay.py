@@ -32,6 +32,7 @@ LARGE = 128  # recipients; a message to a room counts once more for each full 12
 NICK_CHANGED = "nickChanged"  # type of the ``data`` that contains a participant's new display name (5.4)
 _NICK_CHANGE, _HIDDEN = Content.NICK_CHANGE, Form.HIDDEN
 GUARDED_TYPES = SFU_TYPES | {CONTROL_TYPE}  # of ``data`` that makes the recipient's client act (5.3)
+RESTRICTED_TYPES = GUARDED_TYPES | {NICK_CHANGED}  # of ``data`` that not every session may receive
 
 
 class Relay:
@@ -100,21 +101,23 @@ class Relay:
 
     def _to_session(self, session: Session, recipient: str, data: Raw, request_id: str | None) -> None:
         decoded = decode_media_message(data)
-        if self._has_mcu and decoded is not None:
-            type = decoded.type
-            if not type or (decoded.roomType and decoded.roomType not in ROOM_TYPES):
-                raise ProtocolError(Code.INVALID_FORMAT.error())
-            if type in SFU_TYPES:
-                self._media.handle(session, SessionId(recipient), decoded, request_id or "")
-                return
+        type_of_data = None
+        if decoded is not None:
+            type_of_data = decoded.type
+            if self._has_mcu:
+                if not type_of_data or (decoded.roomType and decoded.roomType not in ROOM_TYPES):
+                    raise ProtocolError(Code.INVALID_FORMAT.error())
+                if type_of_data in SFU_TYPES:
+                    self._media.handle(session, SessionId(recipient), decoded, request_id or "")
+                    return
         if recipient == session.id:
-            if self._has_mcu and decoded is not None and decoded.type == "unshareScreen":
+            if self._has_mcu and type_of_data == "unshareScreen":
                 self._media.unshare_screen(session)
             return
         target = self._hub.find(session.backend, recipient)
         if target is None:
-            self._to_virtual(session, recipient, data, None if decoded is None else decoded.type)
-        elif decoded is None or self._may_receive(session, target, decoded.type):
+            self._to_virtual(session, recipient, data, type_of_data)
+        elif type_of_data not in RESTRICTED_TYPES or self._may_receive(session, target, type_of_data):
             budget, size = target.relay_budget, len(data) + ENVELOPE  # as ``_charge`` does
             budget.left -= size
             if budget.left < 0.0:
