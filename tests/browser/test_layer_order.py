@@ -61,3 +61,16 @@ async def test_substream_2_is_the_largest_picture_whatever_the_layers_are_called
         await bob.choose(ada, substream=substream)
         await bob.sees(HEIGHTS[size])
     assert await call.complaints() == []
+
+
+async def test_an_old_janus_gets_the_largest_layer_only_of_a_codec_whose_layers_it_would_mix() -> None:
+    async with AsyncExitStack() as stack:
+        janus = await stack.enter_async_context(JanusProcess())
+        settings = JanusServerSettings(janus.url, api_secret=API_SECRET, admin_key=ADMIN_KEY)
+        call = await stack.enter_async_context(calling(McuSection("janus", settings=(settings,)), GeoIpSection()))
+        ada, bob = call.ada, call.bob
+        await ada.publish("fqh", codec="av1", accepted="f")
+        await bob.subscribe(ada, {"substream": 0})
+        await bob.sees(HEIGHTS["f"])
+        await bob.receives(12, 25)
+        assert await call.complaints() == []

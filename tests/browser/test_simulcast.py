@@ -48,15 +48,19 @@ class SimulcastPage:
     problems: list[str]
     id: str = ""
 
-    async def publish(self, sizes: str, rids: Sequence[str] = ()) -> None:
-        """Send three layers, offered in this order, and wait until all of them are sent.
+    async def publish(
+        self, sizes: str, rids: Sequence[str] = (), *, codec: str = "", accepted: Sequence[str] = ()
+    ) -> None:
+        """Offer layers in this order, and wait until all of them are sent, or exactly those ``accepted``.
 
         The names (``rids``) of the layers are their sizes, unless others are given.
         """
         names = rids or sizes
         async with asyncio.timeout(WAIT):
-            await self.page.evaluate("encodings => publish(encodings)", encodings(sizes, names))
-        await self._until("sent()", lambda sent: sent.keys() == set(names) and all(map(_runs, sent.values())))
+            await self.page.evaluate("camera => publish(camera)", [encodings(sizes, names), codec])
+        await self._until(
+            "sent()", lambda sent: {rid for rid, layer in sent.items() if layer["frames"]} == set(accepted or names)
+        )
 
     async def subscribe(self, publisher: SimulcastPage, layers: dict[str, int] | None = None) -> None:
         """Subscribe with these layers."""
@@ -101,10 +105,6 @@ def listen(person: SimulcastPage) -> None:
     """Collect the errors and warnings of the page's console."""
     person.page.on("pageerror", lambda error: person.problems.append(str(error)))
     person.page.on("console", lambda message: person.problems.append(message.text))
-
-
-def _runs(layer: Measured) -> bool:
-    return bool(layer["frames"])
 
 
 @dataclass

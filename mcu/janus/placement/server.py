@@ -27,12 +27,15 @@ from mcu.janus.placement.layer_watch import LayerWatch
 from mcu.janus.placement.ranking import ServerLoad
 from mcu.janus.rooms.registry import RoomRegistry
 from mcu.janus.rooms.sweep import report_handle_states, sweep
+from mcu.janus.rooms.videoroom import VIDEO_CODECS
 from mcu.janus.settings import JanusServerSettings
 from mcu.janus.streams.handle_peer import HandlePeer
 from mcu.janus.streams.publisher import JanusPublisher
 from mcu.janus.streams.remote import RemoteStream
 
 REMOTE_PUBLISHERS_SINCE = (1, 1)  # the version of Janus that introduced remote publishers
+ANY_SIMULCAST_SINCE = (1, 2)  # the version whose VideoRoom knows simulcast of every codec
+OLD_SIMULCAST = ("vp8", "h264")  # the codecs whose layers an older one tells apart
 REMOTE_SRTP_SINCE = (1, 3)  # the version that encrypts RTP to a remote publisher; older ones ignore the request for it
 FORWARDING_PAUSE = 30.0  # seconds without forwarding after a stream could not be forwarded to this Janus
 BANDWIDTH_AGE = 1.0  # seconds for which a measured bandwidth is used
@@ -220,7 +223,17 @@ class JanusServer:
                 self._on_stream_end(publisher)
             on_change(publisher)
 
-        publisher = JanusPublisher(self._session(), key, listener, self._timeout, options.bitrate, self.rooms, changed)
+        simulcast = frozenset(VIDEO_CODECS if self._version >= ANY_SIMULCAST_SINCE else OLD_SIMULCAST)
+        publisher = JanusPublisher(
+            self._session(),
+            key,
+            listener,
+            self._timeout,
+            options.bitrate,
+            self.rooms,
+            changed,
+            simulcast=simulcast,
+        )
         self._opening += 1
         try:
             yield publisher

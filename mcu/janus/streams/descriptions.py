@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Self
 
@@ -11,7 +11,7 @@ from mcu.base import MediaKind, Rejected, StreamKey, StreamReport
 from mcu.janus.events.statistics import MediaStatistics
 from sdp.document import Description, MediaSection, SdpError, parse
 from sdp.payloads import payloads
-from sdp.simulcast import lowest_first, sent_layers
+from sdp.simulcast import layers, lowest_first, sent_layers
 
 # Janus 1.1.2 loops forever on a negative id (or one that ``atoi`` makes negative), which blocks the plugin's only
 # thread and fills the disk with its log. RFC 8285 has ids up to 4351.
@@ -75,6 +75,31 @@ def _simulcast(offer: Description) -> tuple[int, tuple[str, ...]]:
     """Return the index of the first m-line with layers that have names, and the names; (0, ()) if there is none."""
     found = ((index, sent_layers(section)) for index, section in enumerate(offer.media))
     return next(((index, rids) for index, rids in found if rids), (0, ()))
+
+
+def single_layer(offer: Description, preference: Sequence[str], simulcast: Set[str]) -> Description | None:
+    """Return the offer with the largest of its named layers only; ``None`` if Janus can forward them all.
+
+    ``preference``: the codecs of the room, of which Janus takes the first that is offered; ``simulcast``: the codecs
+    whose layers it tells apart. It would forward the layers of other codecs as one stream, which no client can decode.
+    """
+    index, rids = _simulcast(offer)
+    if not rids:
+        return None
+    offered = {payload.codec for payload in payloads(offer.media[index])}
+    chosen = next((codec for codec in preference if codec in offered), None)
+    if chosen is None or chosen in simulcast:
+        return None
+    paused = layers(offer.media[index], "send")
+    ordered = lowest_first(rids)
+    largest = next((rid for rid in reversed(ordered) if not paused[rid]), ordered[-1])
+    copy = offer.copy()
+    section = copy.media[index]
+    section.remove(lambda line: _rid(line) in rids and _rid(line) != largest)
+    for at, line in enumerate(section.lines):
+        if line.startswith("a=simulcast:"):
+            section.replace(at, f"a=simulcast:send {'~' * paused[largest]}{largest}")
+    return copy
 
 
 def simulcast_layers(offer: Description, answer: Description) -> tuple[str, int] | None:

@@ -13,6 +13,7 @@ from mcu.base import MediaKind
 from mcu.janus.streams.descriptions import MEDIA_KINDS
 from sdp.document import Description, MediaSection
 from sdp.payloads import payloads
+from sdp.simulcast import layers
 
 PLACEHOLDER = {
     MediaKind.AUDIO: "opus",
@@ -97,7 +98,7 @@ def _medium(index: int, answered: MediaSection, offered: MediaSection) -> Forwar
 
 def _is_simulcast(answered: MediaSection, offered: MediaSection) -> bool:
     grouped = any(group.startswith("SIM ") for group in offered.attributes("ssrc-group"))
-    return grouped or answered.attribute("simulcast") is not None
+    return grouped or len(layers(answered, "recv")) > 1
 
 
 def _extensions(section: MediaSection, **wanted: str) -> dict[str, int]:

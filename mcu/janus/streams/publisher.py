@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import TYPE_CHECKING
 
 from mcu.base import (
@@ -26,6 +26,7 @@ from mcu.janus.streams.descriptions import (
     parsed,
     rid_order,
     simulcast_layers,
+    single_layer,
 )
 from mcu.janus.streams.handle_peer import ENDS, HandlePeer
 from mcu.janus.streams.layer_order import LayerOrder, LayerRates
@@ -60,7 +61,10 @@ class JanusPublisher(HandlePeer):
         ceiling: int,
         rooms: RoomRegistry,
         on_change: Callable[[JanusPublisher], None],
+        *,
+        simulcast: Set[str],
     ) -> None:
+        """``ceiling``: bit/s, 0 = no limit; ``simulcast``: the codecs whose layers this Janus tells apart."""
         super().__init__(session, key, listener, timeout)
         self.feed = RoomFeed(session, key, videoroom.FEEDS[key.stream_type], self)
         self.rooms = rooms
@@ -71,7 +75,9 @@ class JanusPublisher(HandlePeer):
         self._answer: Description | None = None  # the last answer, as sent to the client
         self.layers: LayerOrder | None = None  # of simulcast
         self.layers_mid = ""  # the m-line of ``layers``
-        self._ceiling = ceiling  # bit/s, 0 = no limit
+        self._ceiling = ceiling
+        self._simulcast = simulcast
+        self._videocodecs: list[str] = []  # of the room, in Janus' order
         self._on_change = on_change
         self._received: dict[tuple[MediaKind, str], bool] = {}  # by kind and mid: whether Janus receives media
 
@@ -82,6 +88,7 @@ class JanusPublisher(HandlePeer):
         """
         await self.attach()
         try:
+            self._videocodecs = videoroom.codec_list(options.videocodecs, videoroom.VIDEO_CODECS).split(",")
             self.feed.room = await self.rooms.create(self.session, self.key, options)
             await self.handle.request(videoroom.join_publisher(self.feed.room, self.feed.id))
             return await self.negotiate(offer)
@@ -98,15 +105,17 @@ class JanusPublisher(HandlePeer):
             McuLost: the session is lost.
         """
         self.offer_sent = True
-        order = rid_order(offer.description)
-        message = await self.handle.request(videoroom.configure_publisher(), offer.text, rid_order=order)
+        single = single_layer(offer.description, self._videocodecs, self._simulcast)
+        sent = offer if single is None else SerialisedOffer.of(single, self.offer)
+        order = rid_order(sent.description)
+        message = await self.handle.request(videoroom.configure_publisher(), sent.text, rid_order=order)
         if message.jsep is None:
             raise Rejected("Janus gave no answer to the offer")
         answer = parsed(message.jsep.sdp)
         self.offer = offer.description
         self._answer = answer.copy()
         mend(offer.description, self._answer)
-        self._set_layers(offer.description, answer)
+        self._set_layers(sent.description, answer)
         self._on_answer(answer)
         return answer
 

@@ -68,11 +68,12 @@ def test_h264_and_vp9_have_a_profile() -> None:
 
 
 def test_simulcast_is_recognised_in_the_answer_by_rid_and_in_the_offer_by_ssrc() -> None:
-    by_rid = VIDEO + "a=rid:h recv\r\na=simulcast:recv h\r\n"
+    by_rid = VIDEO + "a=rid:h recv\r\na=rid:l recv\r\na=simulcast:recv h;l\r\n"
     by_ssrc = HEAD + VIDEO + "a=ssrc-group:SIM 1 2 3\r\n"
     fid = HEAD + VIDEO + "a=ssrc-group:FID 1 2\r\n"
     assert media(by_rid)[0].flags == {"simulcast"}
     assert media(VIDEO, offer=by_ssrc)[0].flags == {"simulcast"}
+    assert media(by_rid.replace("h;l", "h"))[0].flags == set()
     assert media(VIDEO, offer=fid)[0].flags == frozenset()
     assert media(VIDEO, offer=HEAD)[0].flags == frozenset()  # it has fewer m-lines than the answer
 

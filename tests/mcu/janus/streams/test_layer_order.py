@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from mcu.janus.streams.descriptions import SerialisedOffer, rid_order, simulcast_layers
+from mcu.janus.streams.descriptions import SerialisedOffer, rid_order, simulcast_layers, single_layer
 from mcu.janus.streams.layer_order import CONFIRMATIONS, EAGER, STOPPED, LayerOrder, LayerRates
 from sdp.document import Description
 from tests.mcu.descriptions import described
@@ -174,6 +174,29 @@ def test_an_offer_without_layers_has_no_order() -> None:
     camera = described((FIXTURES / "chromium" / "camera.offer.sdp").read_text())
     assert rid_order(camera) == ""
     assert simulcast_layers(camera, camera) is None
+
+
+@pytest.mark.parametrize(
+    ("rids", "kept"), [("h m l", "h"), ("q h f", "f"), ("r0 r1 r2", "r2"), ("~h m l", "m"), ("~h ~m ~l", "~h")]
+)
+def test_the_largest_layer_is_kept_where_janus_knows_no_layers_of_the_codec(rids: str, kept: str) -> None:
+    offer = described(
+        "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96 97\r\n"
+        "a=rtpmap:96 VP8/90000\r\na=rtpmap:97 AV1/90000\r\n"
+        + "".join(f"a=rid:{rid.strip('~')} send\r\n" for rid in rids.split())
+        + f"a=simulcast:send {rids.replace(' ', ';')}\r\na=mid:0\r\n"
+    )
+    single = single_layer(offer, ["av1", "vp8"], {"vp8"})
+    assert single is not None
+    assert re.findall(r"a=(?:rid|simulcast):.*", str(single)) == [
+        f"a=rid:{kept.strip('~')} send\r",
+        f"a=simulcast:send {kept}\r",
+    ]
+    assert rid_order(single) == ""
+    assert simulcast_layers(single, offer) is None
+    assert single_layer(offer, ["vp8", "av1"], {"vp8"}) is None
+    assert single_layer(offer, ["h264"], {"vp8"}) is None
+    assert single_layer(single, ["av1"], {"vp8"}) is None  # one layer
 
 
 @pytest.mark.parametrize(
