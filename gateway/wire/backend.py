@@ -207,7 +207,7 @@ class RoomsRequest(Struct, frozen=True):
     invite: Invite | None = None
     disinvite: Disinvite | None = None
     update: Update | None = None
-    delete: Delete | tuple[()] | None = None  # decoded to a ``Delete``
+    delete: Delete | None = None
     incall: InCall | None = None
     participants: Participants | None = None
     message: Message | None = None
@@ -242,8 +242,6 @@ def decode_rooms_request(body: bytes) -> RoomsRequest:
         raise UnsupportedRequest(request.type or "")
     if getattr(request, str(request.type)) is None:
         raise msgspec.DecodeError(f"object {request.type} is missing")
-    if request.delete == ():  # PHP encodes an object without members as []
-        return msgspec.structs.replace(request, delete=Delete())
     return request
 
 

@@ -71,7 +71,7 @@ class BackendRequests:
             self._switch_room(backend, room, request.switchto)
         elif request.update is not None and request.type == "update":
             self._update(backend, roomid, room, request.update)
-        elif isinstance(request.delete, wire.Delete) and request.type == "delete":
+        elif request.delete is not None and request.type == "delete":
             self._delete(backend, roomid, room, request.delete)
         elif room is None:
             return
