@@ -88,7 +88,7 @@ class FakeNextcloud:
 
     ``hook`` is called with each request and may return the answer: a protocol object (``{"type": …}``, which is wrapped
     in an OCS document), or a whole response, for malformed answers and redirects. All answers wait for ``gate``.
-    ``gateway`` is the URL of the gateway to which ``talk`` sends requests; without it none are sent.
+    ``gateway`` is the URL of the gateway to which ``talk`` sends requests.
     """
 
     def __init__(self, secret: str = "", algorithm: str = "EdDSA", prefix: str = "/") -> None:
@@ -101,7 +101,7 @@ class FakeNextcloud:
         self.rooms: dict[str, NextcloudRoom] = {}
         self.gateway = ""
         self.notifier = TalkNotifier()
-        self.talk = FakeTalk(time.time, self._post, lambda: self.notifier.changes_only)
+        self.talk = FakeTalk(time.time, self)
         self.hook: Hook | None = None
         self.gate: asyncio.Event | None = None
         self.latency = 0.0  # seconds until an answer
@@ -201,10 +201,20 @@ class FakeNextcloud:
         )
         return answer.status, answer.text
 
-    async def _post(self, roomid: str, request: Json) -> Answer | None:
+    @property
+    def attached(self) -> bool:
+        """Whether ``talk`` can send requests."""
+        return bool(self.gateway)
+
+    @property
+    def changes_only(self) -> bool:
+        """Whether requests have no full lists: a gateway has announced ``changed-users``."""
+        return self.notifier.changes_only
+
+    async def post(self, roomid: str, request: Json) -> Answer:
         """Send a request to the attached gateway as Talk does (see ``TalkNotifier.post``)."""
         if not self.gateway:
-            return None
+            raise RuntimeError("set gateway first")
         return await self.notifier.post(self.gateway, roomid, request, secret=self.secret, backend=self.url)
 
     # --- answers

@@ -11,10 +11,11 @@ changes the conversation and returns when the gateway has answered::
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from gateway.tools import talk_requests
-from gateway.tools.talk_notifier import Answer
+from gateway.tools.talk_notifier import Answer, RequestFailed
 from gateway.tools.talk_rooms import (
     ActorType,
     Attendee,
@@ -22,24 +23,38 @@ from gateway.tools.talk_rooms import (
     Permission,
     TalkRoom,
     TalkRooms,
+    TalkSession,
     nextcloud_session,
 )
 
-Post = Callable[[str, Json], Awaitable[Answer | None]]
+
+class SignalingServer(Protocol):
+    """The gateway to which Talk sends requests, if one is ``attached``."""
+
+    @property
+    def attached(self) -> bool:
+        """Whether there is a gateway."""
+
+    @property
+    def changes_only(self) -> bool:
+        """Whether requests have no full lists."""
+
+    async def post(self, roomid: str, request: Json) -> Answer:
+        """Send a request about a room.
+
+        Raises:
+            RuntimeError: there is no gateway.
+            RequestFailed: the gateway did not carry it out.
+        """
 
 
 class FakeTalk:
-    """The conversations, and the actions of their members.
+    """The conversations, and the actions of their members; ``clock`` returns unix time in seconds."""
 
-    ``post`` sends a request about a room to the gateway, and returns ``None`` if there is no gateway; ``changes_only``
-    returns whether requests have no full lists.
-    """
-
-    def __init__(self, clock: Callable[[], float], post: Post, changes_only: Callable[[], bool]) -> None:
+    def __init__(self, clock: Callable[[], float], server: SignalingServer) -> None:
         self.rooms = TalkRooms(clock)
         self._clock = clock
-        self._post = post
-        self._changes_only = changes_only
+        self._server = server
         self._opened = 0
 
     # -- actions of people
@@ -64,7 +79,7 @@ class FakeTalk:
         room = self.room(token)
         for userid in userids:
             room.add(ActorType.USERS, userid, userid.title())
-        await self._post(token, talk_requests.invite(room, userids, changes_only=self._changes_only()))
+        await self._server.post(token, talk_requests.invite(room, userids, changes_only=self._server.changes_only))
 
     async def remove(self, token: str, session: str) -> None:
         """Remove the attendee of a session from a conversation: two requests, sessions first."""
@@ -76,11 +91,11 @@ class FakeTalk:
         room.removed.update(ended)
         if attendee in room.attendees:
             room.attendees.remove(attendee)
-        only = self._changes_only()
+        only = self._server.changes_only
         if ended:
-            await self._post(token, talk_requests.disinvite_sessions(room, ended, changes_only=only))
+            await self._server.post(token, talk_requests.disinvite_sessions(room, ended, changes_only=only))
         userids = [attendee.userid] if attendee.userid else []
-        await self._post(token, talk_requests.disinvite_users(room, userids, changes_only=only))
+        await self._server.post(token, talk_requests.disinvite_users(room, userids, changes_only=only))
 
     async def end_session(self, token: str, session: str) -> None:
         """End one session: its person opened the conversation again there, or is a guest who leaves; one request."""
@@ -88,20 +103,20 @@ class FakeTalk:
         self._session(room, session)
         room.close(session)
         room.removed.add(session)
-        request = talk_requests.disinvite_sessions(room, [session], changes_only=self._changes_only())
-        await self._post(token, request)
+        request = talk_requests.disinvite_sessions(room, [session], changes_only=self._server.changes_only)
+        await self._server.post(token, request)
 
     async def change(self, token: str, **settings: object) -> None:
         """Set attributes of a conversation, such as ``name`` or ``lobby_state``."""
         room = self.room(token)
         for name, value in settings.items():
             setattr(room, name, value)
-        await self._post(token, talk_requests.update(room, changes_only=self._changes_only()))
+        await self._server.post(token, talk_requests.update(room, changes_only=self._server.changes_only))
 
     async def delete(self, token: str) -> None:
         """Delete a conversation: the gateway is told before."""
         room = self.room(token)
-        await self._post(token, talk_requests.delete(room, changes_only=self._changes_only()))
+        await self._server.post(token, talk_requests.delete(room, changes_only=self._server.changes_only))
         self.rooms.rooms.pop(token, None)
         self.rooms.deleted.add(token)
 
@@ -111,14 +126,18 @@ class FakeTalk:
         attendee = self._session(room, session)
         attendee.permissions = permissions
         changed = [one.id for one in room.sessions.values() if one.attendee is attendee]
-        await self._post(token, talk_requests.participants(room, changed, changes_only=self._changes_only()))
+        await self._server.post(
+            token, talk_requests.participants(room, changed, changes_only=self._server.changes_only)
+        )
 
     async def set_in_call(self, token: str, session: str, flags: int) -> None:
         """Enter or leave the call, or change what is sent; ``flags`` are in-call flags (reference 7)."""
         room = self.room(token)
         self._session(room, session)
         room.set_in_call(room.sessions[session], flags, self._clock())
-        await self._post(token, talk_requests.incall(room, flags, [session], changes_only=self._changes_only()))
+        await self._server.post(
+            token, talk_requests.incall(room, flags, [session], changes_only=self._server.changes_only)
+        )
 
     async def end_call(self, token: str) -> None:
         """End the call for everybody."""
@@ -126,15 +145,23 @@ class FakeTalk:
         for session in room.sessions.values():
             session.in_call = 0
         room.renew_call(self._clock())
-        await self._post(token, talk_requests.incall_all(0))
+        await self._server.post(token, talk_requests.incall_all(0))
 
     async def send_message(self, token: str, data: object) -> None:
         """Send a message to the members of a conversation, such as the advice to fetch new chat messages."""
-        await self._post(token, {"type": "message", "message": {"data": data}})
+        await self._server.post(token, {"type": "message", "message": {"data": data}})
 
     async def switch_to(self, token: str, target: str, sessions: Iterable[str]) -> None:
         """Ask sessions to join another conversation, such as a breakout room."""
-        await self._post(token, {"type": "switchto", "switchto": {"roomid": target, "sessions": list(sessions)}})
+        await self._server.post(token, {"type": "switchto", "switchto": {"roomid": target, "sessions": list(sessions)}})
+
+    async def dial(self, token: str, number: str, **options: object) -> Answer:
+        """Call a phone number for a conversation, and return the last answer of the gateway, also if it refuses."""
+        call: Json = {"number": number} | ({"options": options} if options else {})
+        try:
+            return await self._server.post(token, {"type": "dialout", "dialout": call})
+        except RequestFailed as failed:
+            return failed.answer
 
     # -- the gateway's requests
 
@@ -146,10 +173,7 @@ class FakeTalk:
         room = self.room(request["roomid"])
         if "incall" in request:
             room.set_in_call(session, int(request["incall"]), self._clock())
-            flags = session.in_call
-            await self._post(
-                room.token, talk_requests.incall(room, flags, [session.id], changes_only=self._changes_only())
-            )
+            await self._tell_call(room, session)
         return room, session.attendee
 
     async def leave(self, request: Json) -> tuple[TalkRoom, Attendee] | None:
@@ -159,13 +183,20 @@ class FakeTalk:
             return None
         room, session = found
         room.close(session.id)
-        only = self._changes_only()
         if session.in_call:
+            session.in_call = 0
             room.renew_call(self._clock())
-            await self._post(room.token, talk_requests.incall(room, 0, [session.id], changes_only=only))
-        if session.attendee.actor_type == ActorType.GUESTS:
-            await self._post(room.token, talk_requests.disinvite_sessions(room, [session.id], changes_only=only))
+            await self._tell_call(room, session)
+        if session.attendee.actor_type == ActorType.GUESTS and self._server.attached:
+            only = self._server.changes_only
+            await self._server.post(room.token, talk_requests.disinvite_sessions(room, [session.id], changes_only=only))
         return room, session.attendee
+
+    async def _tell_call(self, room: TalkRoom, session: TalkSession) -> None:
+        if self._server.attached:
+            only = self._server.changes_only
+            request = talk_requests.incall(room, session.in_call, [session.id], changes_only=only)
+            await self._server.post(room.token, request)
 
     def _session(self, room: TalkRoom, session: str) -> Attendee:
         """Return the attendee of a session.

@@ -21,6 +21,7 @@ from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 
 from gateway.tools.talk_client import Json, TalkClient
+from gateway.tools.talk_rooms import nextcloud_session
 
 PAIR = ("anna", "ben")
 TEN = tuple(f"member-{number}" for number in range(10))
@@ -100,7 +101,7 @@ async def watch(gateway: str, machine: Machine, backend: str, tickets: Json, unt
         for name in (*PAIR, *TEN):
             client = clients[name] = await stack.enter_async_context(TalkClient(gateway, backend))
             await client.hello(tickets[name])
-            await client.join("pair" if name in PAIR else "ten", f"nc-{name}")
+            await client.join("pair" if name in PAIR else "ten", nextcloud_session(name))
         ben = Receiver(clients["ben"], machine)
         room = [Receiver(clients[name], machine) for name in TEN[1:]]
         sent: list[int] = []

@@ -16,6 +16,7 @@ from playwright.async_api import Browser, Page
 from gateway.app import Gateway
 from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
+from gateway.tools.talk_rooms import nextcloud_session
 
 pytestmark = pytest.mark.full
 
@@ -73,7 +74,7 @@ class RoomWithoutSfu:
         settings = {
             "url": self._gateway.replace("http", "ws", 1) + "/spreed",
             "auth": {"url": self._nextcloud.url, "params": self._nextcloud.ticket(name)},
-            "room": {"roomid": ROOM, "sessionid": f"nc-{name}"},
+            "room": {"roomid": ROOM, "sessionid": nextcloud_session(name)},
         }
         async with asyncio.timeout(WAIT):
             person.id = await page.evaluate("settings => enter(settings)", settings)
@@ -81,9 +82,8 @@ class RoomWithoutSfu:
 
     async def call(self, *people: PeerPage) -> None:
         """Put these members into the call, as Nextcloud does."""
-        entries = [{"sessionId": f"nc-{person.name}", "inCall": 7} for person in people]
-        body = {"type": "incall", "incall": {"incall": 7, "changed": entries, "users": entries}}
-        assert (await self._nextcloud.send(self._gateway, ROOM, body))[0] == 200
+        for person in people:
+            await self._nextcloud.talk.set_in_call(ROOM, nextcloud_session(person.name), 7)
 
 
 @pytest.fixture
@@ -99,6 +99,7 @@ async def room(browser: Browser) -> AsyncIterator[RoomWithoutSfu]:
             )
         )
         (url,) = await gateway.start()
+        nextcloud.gateway = url
         stack.push_async_callback(gateway.stop)
         yield RoomWithoutSfu(url, nextcloud, await serve(stack), browser)
 

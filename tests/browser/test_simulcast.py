@@ -16,6 +16,7 @@ from playwright.async_api import Page
 from gateway.app import Gateway
 from gateway.config import Config, GeoIpSection, HttpSection, McuSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
+from gateway.tools.talk_rooms import nextcloud_session
 from tests.browser.chromium import FAKE_DEVICES, GRANTED, chromium
 
 pytestmark = pytest.mark.full
@@ -143,6 +144,7 @@ async def calling(mcu: McuSection, geoip: GeoIpSection) -> AsyncIterator[TwoPage
         )
         gateway = Gateway(config)
         (url,) = await gateway.start()
+        nextcloud.gateway = url
         stack.push_async_callback(gateway.stop)
         page = await serve(stack)
         browser = await stack.enter_async_context(chromium(FAKE_DEVICES, GRANTED, SMALL_LAYERS))
@@ -154,14 +156,13 @@ async def calling(mcu: McuSection, geoip: GeoIpSection) -> AsyncIterator[TwoPage
             settings = {
                 "url": url.replace("http", "ws", 1) + "/spreed",
                 "auth": {"url": nextcloud.url, "params": nextcloud.ticket(name)},
-                "room": {"roomid": ROOM, "sessionid": f"nc-{name}"},
+                "room": {"roomid": ROOM, "sessionid": nextcloud_session(name)},
             }
             async with asyncio.timeout(WAIT):
                 person.id = await person.page.evaluate("settings => enter(settings)", settings)
             people.append(person)
-        users = [{"sessionId": f"nc-{name}", "inCall": 7} for name in ("ada", "bob")]
-        body = {"type": "incall", "incall": {"incall": 7, "changed": users, "users": users}}
-        assert (await nextcloud.send(url, ROOM, body))[0] == 200
+        for name in ("ada", "bob"):
+            await nextcloud.talk.set_in_call(ROOM, nextcloud_session(name), 7)
         ada, bob = people
         yield TwoPageCall(ada, bob, gateway, config, url)
 

@@ -20,6 +20,7 @@ from aiohttp import web
 from gateway.app import Gateway
 from gateway.config import Config, HttpSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
+from gateway.tools.talk_rooms import nextcloud_session
 from tests.browser.chromium import FAKE_DEVICES, GRANTED, chromium
 from tests.browser.conftest import inprocess
 from tests.browser.firefox import firefox
@@ -71,20 +72,20 @@ async def call(request: pytest.FixtureRequest) -> AsyncIterator[Evaluate]:
             )
         )
         (url,) = await gateway.start()
+        nextcloud.gateway = url
         stack.push_async_callback(gateway.stop)
         evaluate = await stack.enter_async_context(BROWSERS[request.param](await serve(stack)))
         settings = [
             {
                 "url": url.replace("http", "ws", 1) + "/spreed",
                 "auth": {"url": nextcloud.url, "params": nextcloud.ticket(name)},
-                "room": {"roomid": ROOM, "sessionid": f"nc-{name}"},
+                "room": {"roomid": ROOM, "sessionid": nextcloud_session(name)},
             }
             for name in PARTICIPANTS
         ]
         await evaluate("enter", settings)
-        users = [{"sessionId": f"nc-{name}", "inCall": 7} for name in PARTICIPANTS]
-        body = {"type": "incall", "incall": {"incall": 7, "changed": users, "users": users}}
-        assert (await nextcloud.send(url, ROOM, body))[0] == 200
+        for name in PARTICIPANTS:
+            await nextcloud.talk.set_in_call(ROOM, nextcloud_session(name), 7)
         yield evaluate
 
 

@@ -266,6 +266,7 @@ async def socket_level(conversation: Conversation, sfu: McuSection = INPROCESS) 
         )
         gateway = Gateway(config)
         (url,) = await gateway.start()
+        cloud.gateway = url
         level = SocketLevel(cloud, url)
         try:
             yield level

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from gateway.tools.talk_rooms import nextcloud_session
 from tests.conversations import message_forms, request_forms
 from tests.gateway.edge.raw_client import WAIT_TIMEOUT
 from tests.gateway.flows.media.descriptions import CANDIDATE, answer, offer
@@ -217,7 +218,7 @@ class ConversationPlayer:
     def fill(self, value: Json) -> Json:
         """Replace names by their values."""
         if isinstance(value, dict):
-            return {key: self.fill(member) for key, member in value.items()}
+            return {self.fill(key): self.fill(member) for key, member in value.items()}
         if isinstance(value, list):
             return [self.fill(member) for member in value]
         if isinstance(value, str) and value.startswith("{"):  # a string that is sent unchanged
@@ -236,6 +237,8 @@ class ConversationPlayer:
         match prefix:
             case "url":
                 return self._level.url
+            case "nc":
+                return nextcloud_session(rest)
             case "ticket":
                 return self._level.ticket(rest)
             case "internal":
@@ -269,6 +272,8 @@ class ConversationPlayer:
     def _matches(self, pattern: Json, value: Json) -> bool:
         if pattern == ANYTHING:
             return True
+        if isinstance(pattern, str) and pattern.startswith("$nc:"):
+            return bool(self._value(pattern) == value)
         if isinstance(pattern, str) and pattern.startswith("$"):
             return bool(self.names.setdefault(pattern, value) == value)
         if isinstance(pattern, dict):

@@ -28,6 +28,7 @@ async def running() -> AsyncIterator[tuple[str, FakeNextcloud]]:
         sessions, http = SessionsSection(secret=SECRET), HttpSection(listen=("127.0.0.1:0",))
         gateway = Gateway(Config(sessions=sessions, http=http, backends=(nextcloud.backend(),)))
         (url,) = await gateway.start()
+        nextcloud.gateway = url
         try:
             yield url, nextcloud
         finally:

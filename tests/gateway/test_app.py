@@ -22,6 +22,7 @@ from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from gateway.config.sections import NextcloudSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import RequestRefused, TalkClient
+from gateway.tools.talk_rooms import nextcloud_session
 from gateway.version import SERVER_HEADER, SERVER_VERSION
 from mcu.inprocess.settings import InprocessSettings
 from mcu.janus.settings import JanusServerSettings
@@ -295,7 +296,7 @@ async def test_reload_changes_backends_for_new_and_open_sessions() -> None:
                     await new.hello(second.ticket("ben"))
                 assert await running.reload(msgspec.structs.replace(base, backends=(second.backend("two"),))) == []
                 await new.hello(second.ticket("ben"))
-                await old.join("room", "nc-anna")
+                await old.join("room", nextcloud_session("anna"))
         finally:
             await running.stop()
 
@@ -362,7 +363,7 @@ async def test_sigusr1_stops_listening_and_waits_for_the_sessions(tmp_path: Path
             with pytest.raises(aiohttp.ClientConnectorError):
                 await late.connect()
             assert late._http is None  # connect() closed everything
-            await anna.join("room", "nc-anna")
+            await anna.join("room", nextcloud_session("anna"))
             assert process.returncode is None
             await anna.bye()
         assert await asyncio.wait_for(process.wait(), 20) == 0

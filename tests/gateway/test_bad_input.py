@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.edge.clients import websocket
+from gateway.tools.talk_rooms import nextcloud_session
 from tests.conversations.levels import SocketLevel, socket_level
 from tests.conversations.player import Conversation
 from tests.gateway.edge.raw_client import BINARY, CLOSE, PONG, TEXT, Json, RawClient, masked
@@ -44,9 +45,9 @@ class CallMember:
         self.wire.send({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
         reply = (await self.wire.receive())["hello"]
         self.sessionid, self.resumeid = reply["sessionid"], reply["resumeid"]
-        self.wire.send({"id": "join", "type": "room", "room": {"roomid": room, "sessionid": f"nc-{userid}"}})
+        self.wire.send({"id": "join", "type": "room", "room": {"roomid": room, "sessionid": nextcloud_session(userid)}})
         assert (await self.wire.receive())["id"] == "join"
-        changed = [{"sessionId": f"nc-{userid}", "inCall": 7}]
+        changed = [{"sessionId": nextcloud_session(userid), "inCall": 7}]
         await self.level.send(room, {"type": "incall", "incall": {"incall": 7, "changed": changed}})
 
     def send_message(self, to: CallMember, data: Any, id: str = "") -> None:
@@ -395,7 +396,7 @@ BAD_MEDIA = [
 
 @pytest.mark.parametrize(("data", "code"), [case[1:] for case in BAD_MEDIA], ids=[case[0] for case in BAD_MEDIA])
 async def test_malformed_media_message_has_its_error(scene: BadInputScene, data: Json, code: str) -> None:
-    changed = [{"sessionId": "nc-mallory", "inCall": 0}]
+    changed = [{"sessionId": nextcloud_session("mallory"), "inCall": 0}]
     await scene.level.send("r", {"type": "incall", "incall": {"incall": 0, "changed": changed}})
     scene.mallory.send_message(scene.victim, data, id="m")
     assert await scene.mallory.error("m") == code
@@ -411,7 +412,7 @@ async def test_invalid_number_in_a_description_is_ignored(scene: BadInputScene, 
 
 
 async def test_offer_without_permission_is_refused(scene: BadInputScene) -> None:
-    changed = [{"sessionId": "nc-mallory", "permissions": ["publish-audio"]}]
+    changed = [{"sessionId": nextcloud_session("mallory"), "permissions": ["publish-audio"]}]
     await scene.level.send("r", {"type": "participants", "participants": {"changed": changed}})
     scene.mallory.send_message(scene.mallory, media("offer", sdp=offer()), id="m")
     assert await scene.mallory.error("m") == "not_allowed"

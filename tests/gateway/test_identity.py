@@ -26,6 +26,7 @@ async def test_version_and_name_are_the_same_everywhere() -> None:
         )
         gateway = Gateway(config)
         (url,) = await gateway.start()
+        nextcloud.gateway = url
         try:
             async with aiohttp.ClientSession() as http, TalkClient(url, nextcloud.url) as client:
                 hello = await client.hello(nextcloud.ticket("alice"))

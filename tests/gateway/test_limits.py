@@ -17,6 +17,7 @@ from gateway.core.limits import Limits
 from gateway.edge.clients.polling import SECRET_HEADER
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import RequestRefused, TalkClient
+from gateway.tools.talk_rooms import nextcloud_session
 from gateway.version import SERVER_HEADER
 from gateway.wire import checksum
 from tests.gateway.federated import two_servers
@@ -40,14 +41,14 @@ async def running(limits: Limits | None = None) -> AsyncIterator[str]:
         sessions = SessionsSection(secret=SECRET)
         gateway = Gateway(Config(sessions=sessions, http=http, backends=(cloud.backend(),), limits=limits or Limits()))
         (url,) = await gateway.start()
+        cloud.gateway = url
         try:
             async with TalkClient(url, cloud.url) as anna, TalkClient(url, cloud.url) as ben:
                 for name, client in (("anna", anna), ("ben", ben)):
                     await client.hello(cloud.ticket(name))
-                    await client.join("elsewhere", f"nc-{name}")
-                changed = [{"sessionId": f"nc-{name}", "inCall": 3} for name in ("anna", "ben")]
-                request = {"type": "incall", "incall": {"incall": 3, "changed": changed, "users": changed}}
-                assert (await cloud.send(url, "elsewhere", request))[0] == 200
+                    await client.join("elsewhere", nextcloud_session(name))
+                for name in ("anna", "ben"):
+                    await cloud.talk.set_in_call("elsewhere", nextcloud_session(name), 3)
                 talking = asyncio.create_task(talk(anna, ben))
                 yield url
                 talking.cancel()

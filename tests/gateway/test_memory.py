@@ -13,6 +13,7 @@ import pytest
 
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import TalkClient
+from gateway.tools.talk_rooms import nextcloud_session
 from tests.gateway.edge.raw_client import RawClient
 
 pytestmark = pytest.mark.full
@@ -55,7 +56,7 @@ async def test_client_that_does_not_read_costs_at_most_its_outbox(tmp_path: Path
         async with TalkClient(url, cloud.url) as anna, TalkClient(url, cloud.url) as ben:
             for client, name in ((anna, "anna"), (ben, "ben")):
                 await client.hello(cloud.ticket(name))
-                await client.join("busy", f"nc-{name}")
+                await client.join("busy", nextcloud_session(name))
             stalled = [await _stalled_member(url, cloud, number) for number in range(STALLED)]
             before = most = resident(process)
             for number in range(MESSAGES):
@@ -78,6 +79,8 @@ async def _stalled_member(url: str, cloud: FakeNextcloud, number: int) -> RawCli
     auth = {"url": cloud.url, "params": cloud.ticket(f"stalled {number}")}
     raw.send({"id": "h", "type": "hello", "hello": {"version": "1.0", "auth": auth}})
     await raw.receive()
-    raw.send({"id": "j", "type": "room", "room": {"roomid": "busy", "sessionid": f"nc-stalled-{number}"}})
+    raw.send(
+        {"id": "j", "type": "room", "room": {"roomid": "busy", "sessionid": nextcloud_session(f"stalled-{number}")}}
+    )
     await raw.receive()
     return raw

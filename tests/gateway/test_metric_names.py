@@ -190,6 +190,7 @@ async def test_metrics_of_a_busy_gateway_have_the_names_of_the_reference(
 ) -> None:
     gateway = Gateway(config(nextcloud, small))
     (url,) = await gateway.start()
+    nextcloud.gateway = url
     try:
         async with AsyncExitStack() as stack:
             await call(url, nextcloud, stack)

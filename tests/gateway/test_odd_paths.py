@@ -21,6 +21,7 @@ from gateway.core.limits import Limits
 from gateway.edge.clients.websocket import CLOSE_TIME
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import TalkClient
+from gateway.tools.talk_rooms import nextcloud_session
 from tests.gateway.edge.raw_client import RawClient
 
 pytestmark = pytest.mark.full
@@ -61,6 +62,7 @@ async def running() -> AsyncIterator[GatewayUnderLoad]:
             )
         )
         (url,) = await gateway.start()
+        nextcloud.gateway = url
         try:
             yield GatewayUnderLoad(url, nextcloud, gateway)
         finally:
@@ -72,7 +74,7 @@ async def test_three_hundred_clients_that_join_at_once_receive_exactly_the_other
     try:
         await asyncio.gather(*(client.connect() for client in clients))
         await asyncio.gather(*(client.hello(running.nextcloud.ticket(f"u{n}")) for n, client in enumerate(clients)))
-        await asyncio.gather(*(client.join("crowd", f"nc-{n}") for n, client in enumerate(clients)))
+        await asyncio.gather(*(client.join("crowd", nextcloud_session(f"{n}")) for n, client in enumerate(clients)))
         everybody = sorted(client.session_id for client in clients)
         for client in clients:
             await client.wait_for(lambda _, client=client: len(joined(client)) >= CROWD)  # type: ignore[misc]
@@ -95,7 +97,7 @@ async def test_client_that_stops_reading_delays_no_others_and_has_bounded_memory
     async with running.client() as anna, running.client() as ben:
         for client, name in ((anna, "anna"), (ben, "ben")):
             await client.hello(running.nextcloud.ticket(name))
-            await client.join("busy", f"nc-{name}")
+            await client.join("busy", nextcloud_session(name))
         raw, stalled = await _stalled_member(running.url, running.nextcloud, "stalled")
         hub = running.gateway.hub
         most, number = 0, 0
@@ -125,7 +127,7 @@ async def test_memory_of_the_process_is_bounded_when_clients_stop_reading(tmp_pa
         listeners = [Listener(url, nextcloud, name) for name in ("ben", "carl")]
         async with TalkClient(url, nextcloud.url) as anna, listeners[0], listeners[1]:
             await anna.hello(nextcloud.ticket("anna"))
-            await anna.join("busy", "nc-anna")
+            await anna.join("busy", nextcloud_session("anna"))
             before = await _send_to(pid, anna, listeners, [], range(WARM_UP))
             stalled = [await _stalled_member(url, nextcloud, f"stalled{number}") for number in range(STALLED)]
             sessions = [session for _, session in stalled] if to == "session" else []
@@ -172,7 +174,7 @@ class Listener:
     async def __aenter__(self) -> Listener:
         await self._client.connect()
         await self._client.hello(self._ticket)
-        await self._client.join("busy", f"nc-{self._name}")
+        await self._client.join("busy", nextcloud_session(self._name))
         self._client.on_message = self._receive
         return self
 
@@ -246,6 +248,6 @@ async def _stalled_member(url: str, nextcloud: FakeNextcloud, name: str) -> tupl
     await raw.receive()  # welcome
     raw.send({"id": "h", "type": "hello", "hello": {"version": "1.0", "auth": auth}})
     session: str = (await raw.receive())["hello"]["sessionid"]
-    raw.send({"id": "j", "type": "room", "room": {"roomid": "busy", "sessionid": f"nc-{name}"}})
+    raw.send({"id": "j", "type": "room", "room": {"roomid": "busy", "sessionid": nextcloud_session(name)}})
     await raw.receive()
     return raw, session

@@ -14,6 +14,7 @@ import pytest
 from gateway.app import Gateway
 from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
+from gateway.tools.talk_rooms import nextcloud_session
 
 ROOM = "r"
 SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
@@ -105,15 +106,15 @@ async def call() -> AsyncIterator[CallOfTwo]:
             )
         )
         (url,) = await gateway.start()
+        nextcloud.gateway = url
         stack.push_async_callback(gateway.stop)
         http = await stack.enter_async_context(aiohttp.ClientSession())
         opened = CallOfTwo(*[await enter(http, url, nextcloud, name) for name in ("alice", "bob")])
-        entries = [{"sessionId": f"nc-{name}", "inCall": 7} for name in ("alice", "bob")]
-        incall = {"type": "incall", "incall": {"incall": 7, "changed": entries, "users": entries}}
-        assert (await nextcloud.send(url, ROOM, incall))[0] == 200
-        for session in (opened.alice, opened.bob):
-            while (await session.receive_of_type("event"))["event"]["target"] != "participants":
-                pass
+        for name in ("alice", "bob"):
+            await nextcloud.talk.set_in_call(ROOM, nextcloud_session(name), 7)
+            for session in (opened.alice, opened.bob):
+                while (await session.receive_of_type("event"))["event"]["target"] != "participants":
+                    pass
         yield opened
 
 
@@ -123,7 +124,7 @@ async def enter(http: aiohttp.ClientSession, url: str, nextcloud: FakeNextcloud,
     hello = {"version": "1.0", "auth": {"url": nextcloud.url, "params": nextcloud.ticket(name)}}
     await socket.send_json({"type": "hello", "hello": hello})
     session.id = (await session.receive_of_type("hello"))["hello"]["sessionid"]
-    await socket.send_json({"type": "room", "room": {"roomid": ROOM, "sessionid": f"nc-{name}"}})
+    await socket.send_json({"type": "room", "room": {"roomid": ROOM, "sessionid": nextcloud_session(name)}})
     await session.receive_of_type("room")
     return session
 

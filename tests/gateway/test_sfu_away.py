@@ -14,6 +14,7 @@ from gateway.app import Gateway
 from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import Json, RequestRefused, TalkClient
+from gateway.tools.talk_rooms import nextcloud_session
 from mcu.base import Mcu
 from mcu.janus.settings import JanusServerSettings
 from tests.gateway.flows.media.descriptions import answer, offer
@@ -47,6 +48,7 @@ async def gateway() -> AsyncIterator[GatewayWithoutJanus]:
             )
         )
         (url,) = await server.start()
+        nextcloud.gateway = url
         yield GatewayWithoutJanus(url, nextcloud, janus)
         await server.stop()
 
@@ -61,7 +63,7 @@ async def test_features_of_an_unavailable_sfu_are_announced(gateway: GatewayWith
     async with TalkClient(gateway.url, gateway.nextcloud.url) as alice:
         assert features(alice.messages[0]) >= SFU_FEATURES
         assert features(await alice.hello(gateway.nextcloud.ticket("alice"))) >= SFU_FEATURES
-        room = await alice.join("r", "nc-alice")
+        room = await alice.join("r", nextcloud_session("alice"))
         assert room["room"]["bandwidth"] == {"maxstreambitrate": 1048576, "maxscreenbitrate": 2097152}
         await alice.connect()
         assert features(await alice.resume()) >= SFU_FEATURES
@@ -77,9 +79,9 @@ async def test_media_messages_are_answered_with_errors_and_not_relayed(gateway: 
     ):
         for client, name in ((alice, "alice"), (bob, "bob")):
             await client.hello(gateway.nextcloud.ticket(name))
-            await client.join("r", f"nc-{name}")
-        changed = [{"sessionId": f"nc-{name}", "inCall": 7} for name in ("alice", "bob")]
-        await gateway.nextcloud.send(gateway.url, "r", {"type": "incall", "incall": {"incall": 7, "changed": changed}})
+            await client.join("r", nextcloud_session(name))
+        for name in ("alice", "bob"):
+            await gateway.nextcloud.talk.set_in_call("r", nextcloud_session(name), 7)
         described = {"type": "offer", "sdp": offer("one")}
         await alice.send_message(bob.session_id, {"type": "offer", "roomType": "video", "payload": described}, "offer")
         await alice.send_message(bob.session_id, {"type": "sendoffer", "roomType": "screen"}, "send")
@@ -133,11 +135,12 @@ async def test_sessions_of_clients_without_republish_are_ended_if_that_is_config
         )
         gateway = GatewayWithFakeSfu(config)
         (url,) = await gateway.start()
+        nextcloud.gateway = url
         section = msgspec.structs.replace(config.mcu, reset_sessions_on_loss=configured)
         await gateway.reload(msgspec.structs.replace(config, mcu=section))  # a reload applies the key
         async with TalkClient(url, nextcloud.url) as alice:
             await alice.hello(nextcloud.ticket("alice"))
-            await alice.join("r", "nc-alice")
+            await alice.join("r", nextcloud_session("alice"))
             offered = {"type": "offer", "roomType": "video", "payload": {"type": "offer", "sdp": offer("one")}}
             await alice.send_message(alice.session_id, offered)
             await alice.wait_for(lambda message: message["type"] == "message")
@@ -151,7 +154,7 @@ async def test_sessions_of_clients_without_republish_are_ended_if_that_is_config
                 with pytest.raises(RequestRefused, match="no_such_session"):
                     await alice.resume()
                 await alice.hello(nextcloud.ticket("alice"))
-                assert (await alice.join("r", "nc-alice"))["room"]["roomid"] == "r"
+                assert (await alice.join("r", nextcloud_session("alice")))["room"]["roomid"] == "r"
                 requests = [it.body for it in nextcloud.requests if it.type == "room"]
                 assert not [it for it in requests if it.get("action") == "leave"]
                 assert not [it for it in alice.messages if it["type"] == "bye"]

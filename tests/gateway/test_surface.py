@@ -14,6 +14,7 @@ from gateway.app import PREFIXES, Gateway
 from gateway.config import Config, HttpSection, InternalSection, McuSection, SessionsSection, TurnSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import TalkClient
+from gateway.tools.talk_rooms import nextcloud_session
 from gateway.version import SERVER_HEADER, SERVER_VERSION
 from mcu.inprocess.settings import InprocessSettings
 from tests.gateway.edge.serving import exchange
@@ -66,6 +67,7 @@ async def running(request: pytest.FixtureRequest) -> AsyncIterator[RunningGatewa
             )
         )
         (url,) = await gateway.start()
+        cloud.gateway = url
         try:
             yield RunningGateway(url, cloud)
         finally:
@@ -185,7 +187,7 @@ async def test_each_endpoint_announces_its_features_and_the_version(
         internal: dict[str, Any] = (await bridge.hello_internal(internal_params(running.cloud.url)))["hello"]["server"]
         expected = {*features, "virtual-sessions"} - {"audio-video-permissions"}
         assert internal == {"version": SERVER_VERSION, "features": sorted(expected)}
-        await alice.join("r", "nc-alice")
+        await alice.join("r", nextcloud_session("alice"))
     for asked in running.cloud.requests:
         assert asked.headers["User-Agent"] == SERVER_HEADER
         if asked.type != "capabilities":

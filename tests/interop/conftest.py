@@ -75,6 +75,7 @@ async def start_gateway(sfu: str, quality: QualityRules | None = None) -> AsyncI
         )
         gateway = Gateway(config)
         (url,) = await gateway.start()
+        nextcloud.gateway = url
         stack.push_async_callback(gateway.stop)
 
         async def streams() -> int:

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import WAIT_TIMEOUT, Json, TalkClient
+from gateway.tools.talk_rooms import nextcloud_session
 from tests.media import PublishingPeer, WatchingPeer
 
 ROOM = "4711"  # numeric, as dialouts require it
@@ -53,7 +54,7 @@ class Member:
     @property
     def room_session(self) -> str:
         """Nextcloud's session id."""
-        return f"nc-{self.name}"
+        return nextcloud_session(self.name)
 
     async def __aenter__(self) -> Self:
         self.client.on_message = self._on_message
@@ -83,11 +84,9 @@ class Member:
 
     async def set_in_call(self, flags: int = 7) -> None:
         """Have Nextcloud notify the gateway that the member joined the call, or with 0 that it left."""
-        entry = {"sessionId": self.room_session, "inCall": flags}
-        body = {"type": "incall", "incall": {"incall": flags, "changed": [entry], "users": [entry]}}
         start = len(self.client.messages)
-        status, _ = await self._nextcloud.send(self._gateway, ROOM, body)
-        assert status == 200
+        self._nextcloud.gateway = self._gateway
+        await self._nextcloud.talk.set_in_call(ROOM, self.room_session, flags)
         await self.client.wait_for(lambda message: message["type"] == "event", since=start)
 
     async def publish(

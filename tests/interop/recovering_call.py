@@ -239,6 +239,7 @@ async def recovering_call() -> AsyncIterator[RecoveringCall]:
             )
         )
         (url,) = await gateway.start()
+        nextcloud.gateway = url
         stack.push_async_callback(gateway.stop)
         classes: tuple[type[RecoveringMember], ...] = (RepublishingMember, ProtocolOnlyMember, RepublishingMember)
         members = [

@@ -14,6 +14,7 @@ from yarl import URL
 from gateway.app import Gateway
 from gateway.config import Config, HttpSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
+from gateway.tools.talk_rooms import nextcloud_session
 from tests.gateway.edge.raw_client import PING, PONG, Json, RawClient
 from tests.netns import CLIENT, SERVER, TwoHosts, two_hosts
 
@@ -122,6 +123,7 @@ async def test_chat_into_a_black_hole_arrives_after_the_resume(proxy: bool, tmp_
             sessions, http = SessionsSection(secret=SECRET), HttpSection(listen=(f"{SERVER}:0",))
             gateway = Gateway(Config(sessions=sessions, http=http, backends=(nextcloud.backend(),)))
             (url,) = await gateway.start()
+            nextcloud.gateway = url
             try:
                 if proxy:
                     async with nginx(url, tmp_path) as address:
@@ -140,7 +142,7 @@ async def lose_and_resume(hosts: TwoHosts, nextcloud: FakeNextcloud, url: str, a
 
     phone = Phone(await RawClient.connect(address, sock=hosts.client_socket(CLIENT[0])))
     await phone.hello({"auth": {"url": nextcloud.url, "params": nextcloud.ticket("alice")}})
-    phone.wire.send({"type": "room", "room": {"roomid": ROOM, "sessionid": "nc-alice"}})
+    phone.wire.send({"type": "room", "room": {"roomid": ROOM, "sessionid": nextcloud_session("alice")}})
     while (await phone.message()).get("event", {}).get("type") != "join":
         pass
     await say(1)

@@ -151,6 +151,7 @@ async def call(loopback: None, tmp_path: Path) -> AsyncIterator[QualityCall]:
         )
         gateway = Gateway(config)
         (url,) = await gateway.start()
+        nextcloud.gateway = url
         stack.push_async_callback(gateway.stop)
         video_file = tmp_path / "texture.y4m"
         write_texture(video_file)

@@ -10,6 +10,7 @@ import pytest
 from gateway.app import Gateway
 from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
+from gateway.tools.talk_rooms import Permission
 from mcu.janus.settings import JanusServerSettings
 from tests.interop.conftest import SECRET, CallGateway
 from tests.interop.member import ROOM, Member
@@ -33,6 +34,7 @@ async def test_publishing_waits_for_a_janus_that_starts_later(loopback: None) ->
             )
         )
         (url,) = await gateway.start()
+        nextcloud.gateway = url
         try:
             assert await ready(url) == 503
             async with Member(url, nextcloud, "anna", 1) as anna:
@@ -54,7 +56,8 @@ async def test_revoked_permission_ends_the_stream_on_the_sfu(gateway: CallGatewa
     await anna.publish()
     await ben.request_offer(anna)
     received = await ben.wait_for_picture(anna)
-    await allow(gateway, anna, ["publish-audio", "publish-screen"])
+    permitted = Permission.CUSTOM | Permission.AUDIO | Permission.SCREEN
+    await gateway.nextcloud.talk.set_permissions(ROOM, anna.room_session, permitted)
     await received.peer.ended()
     await gateway.wait_for_streams(0)
     with pytest.raises(AssertionError, match="not_allowed"):
@@ -90,14 +93,6 @@ async def test_requestoffer_without_a_publisher_fails_after_the_timeout(gateway:
     error = await ben.client.wait_for(lambda message: message["type"] == "error")
     assert (error["id"], error["error"]["code"]) == ("request", "client_not_found")
     await gateway.wait_for_streams(0)
-
-
-async def allow(gateway: CallGateway, member: Member, permissions: list[str]) -> None:
-    """Have Nextcloud set a member's permissions."""
-    entry = {"sessionId": member.room_session, "permissions": permissions}
-    body = {"type": "participants", "participants": {"changed": [entry], "users": [entry]}}
-    status, _ = await gateway.nextcloud.send(gateway.url, ROOM, body)
-    assert status == 200
 
 
 async def ready(url: str) -> int:

@@ -18,6 +18,7 @@ from gateway.config import Config, HttpSection, InternalSection, McuSection, Ses
 from gateway.tools import fake_nextcloud, talk_client
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import TalkClient
+from gateway.tools.talk_rooms import nextcloud_session
 from gateway.wire import checksum
 from mcu.inprocess.settings import InprocessSettings
 from tests.gateway.flows.harness import INTERNAL_SECRET, internal_params
@@ -70,6 +71,7 @@ async def running(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[VirtualTimeG
             )
         )
         (url,) = await gateway.start()
+        cloud.gateway = url
         try:
             yield VirtualTimeGateway(url, cloud)
         finally:
@@ -105,7 +107,7 @@ async def test_session_ends_30_seconds_after_its_connection(running: VirtualTime
     async with running.client() as anna, running.client() as ben:
         for name, client in (("anna", anna), ("ben", ben)):
             await client.hello(running.cloud.ticket(name))
-            await client.join("r", f"nc-{name}")
+            await client.join("r", nextcloud_session(name))
         async with lasting(30, SWEEP):
             await anna.disconnect()
             left = await ben.wait_for(lambda message: message.get("event", {}).get("type") == "leave", limit=LONG)
@@ -116,7 +118,7 @@ async def test_keep_alive_ping_is_sent_every_10_seconds(running: VirtualTimeGate
     async with running.client() as anna:
         await anna.hello(running.cloud.ticket("anna"))
         async with lasting(10, SWEEP):
-            await anna.join("r", "nc-anna")
+            await anna.join("r", nextcloud_session("anna"))
             await running.cloud.wait_for(lambda seen: seen.type == "ping")
         async with lasting(10, SWEEP):
             await running.cloud.wait_for(lambda seen: seen.type == "ping", 2)
@@ -157,9 +159,9 @@ async def test_requestoffer_waits_10_seconds_for_the_stream(running: VirtualTime
     async with running.client() as anna, running.client() as ben:
         for name, client in (("anna", anna), ("ben", ben)):
             await client.hello(running.cloud.ticket(name))
-            await client.join("r", f"nc-{name}")
-        changed = [{"sessionId": f"nc-{name}", "inCall": 3} for name in ("anna", "ben")]
-        await running.cloud.send(running.url, "r", {"type": "incall", "incall": {"incall": 3, "changed": changed}})
+            await client.join("r", nextcloud_session(name))
+        for name in ("anna", "ben"):
+            await running.cloud.talk.set_in_call("r", nextcloud_session(name), 3)
         async with lasting(10):
             await ben.send_message(anna.session_id, {"type": "requestoffer", "roomType": "video"}, "q")
             answer = await ben.wait_for(lambda message: message.get("id") == "q", limit=LONG)

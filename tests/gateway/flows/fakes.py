@@ -19,6 +19,7 @@ from gateway.core.outbox import Outbox
 from gateway.flows.ports import NextcloudError
 from gateway.tools.fake_talk import FakeTalk
 from gateway.tools.talk_answers import NextcloudRoom, TalkAnswers
+from gateway.tools.talk_notifier import Answer
 from gateway.wire.backend import (
     BackendAnswer,
     BackendRequest,
@@ -183,7 +184,7 @@ class FakeNextcloudPort:
 
     def _answers_of(self, backend: Backend) -> TalkAnswers:
         if backend.id not in self._answers:
-            talk = FakeTalk(lambda: 0.0, _sent_to_no_gateway, lambda: False)
+            talk = FakeTalk(lambda: 0.0, _NoGateway())
             self._answers[backend.id] = TalkAnswers(talk, self.rooms, self._tickets, self._unlisted)
         return self._answers[backend.id]
 
@@ -191,5 +192,10 @@ class FakeNextcloudPort:
         return [request for _, _, request in self.asked if isinstance(request, RoomRequest)]
 
 
-async def _sent_to_no_gateway(roomid: str, request: Json) -> None:
-    """Drop a request of the rooms API: tests of the flows make their own."""
+class _NoGateway:
+    """No gateway: tests of the flows make requests of the rooms API themselves."""
+
+    attached = changes_only = False
+
+    async def post(self, roomid: str, request: Json) -> Answer:
+        raise RuntimeError("tests of the flows make their own requests")

@@ -110,26 +110,6 @@ async def test_unusual_rooms_are_answered_as_configured() -> None:
         assert (await ask(cloud, "room", join | {"roomid": "r3", "sessionid": "s2"}))["type"] == "room"
 
 
-@pytest.mark.parametrize("userid", ["alice", ""])
-async def test_leave_is_answered_with_the_whole_room_unless_talk_has_ended_the_session(userid: str) -> None:
-    async with FakeNextcloud() as cloud:
-        session = cloud.talk.open("r", userid)
-        leave = {"version": "1.0", "roomid": "r", "sessionid": session, "userid": userid, "action": "leave"}
-        answer = (await ask(cloud, "room", leave))["room"]
-        assert set(answer) == {"version", "roomid", "properties", "permissions"}
-        assert (await ask(cloud, "room", leave))["error"]["code"] == "no_such_room"
-        for end in (cloud.talk.remove, cloud.talk.end_session):
-            session = cloud.talk.open("r", userid)
-            await end("r", session)
-            assert (await ask(cloud, "room", leave | {"sessionid": session}))["error"]["code"] == "no_such_room"
-            join = {"version": "1.0", "roomid": "r", "sessionid": session, "userid": userid}
-            assert (await ask(cloud, "room", join))["error"]["code"] == "no_such_room"
-        session = cloud.talk.open("r", userid)
-        await cloud.talk.delete("r")
-        assert (await ask(cloud, "room", leave | {"sessionid": session}))["error"]["code"] == "no_such_room"
-        assert (await ask(cloud, "room", {"roomid": "r", "sessionid": "new"}))["error"]["code"] == "no_such_room"
-
-
 async def test_pings_and_virtual_sessions_are_answered_as_talk_does() -> None:
     async with FakeNextcloud() as cloud:
         opened = cloud.talk.open("r", "alice")

@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from aiohttp import web
 from gateway.tools import talk_check
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_check import REQUIRED, WANTED, UpdateRequired
+from gateway.tools.talk_notifier import RequestFailed
 from gateway.tools.talk_rooms import Permission, TalkRoom, nextcloud_session
 from gateway.wire import checksum
 from tests.gateway.tools.test_fake_nextcloud import ask
@@ -209,14 +210,43 @@ async def test_requests_precede_the_answers_to_the_leave_and_the_phone_call_that
         assert gateway.sent[2]["disinvite"]["sessionids"] == [guest]
 
 
+@pytest.mark.parametrize("userid", ["alice", ""])
+async def test_leave_is_answered_with_the_whole_room_unless_talk_has_ended_the_session(userid: str) -> None:
+    async with attached() as (cloud, _):
+        session = cloud.talk.open("r", userid)
+        leave = {"version": "1.0", "roomid": "r", "sessionid": session, "userid": userid, "action": "leave"}
+        answer = (await ask(cloud, "room", leave))["room"]
+        assert set(answer) == {"version", "roomid", "properties", "permissions"}
+        assert (await ask(cloud, "room", leave))["error"]["code"] == "no_such_room"
+        for end in (cloud.talk.remove, cloud.talk.end_session):
+            session = cloud.talk.open("r", userid)
+            await end("r", session)
+            assert (await ask(cloud, "room", leave | {"sessionid": session}))["error"]["code"] == "no_such_room"
+            join = {"version": "1.0", "roomid": "r", "sessionid": session, "userid": userid}
+            assert (await ask(cloud, "room", join))["error"]["code"] == "no_such_room"
+        session = cloud.talk.open("r", userid)
+        await cloud.talk.delete("r")
+        assert (await ask(cloud, "room", leave | {"sessionid": session}))["error"]["code"] == "no_such_room"
+        assert (await ask(cloud, "room", {"roomid": "r", "sessionid": "new"}))["error"]["code"] == "no_such_room"
+
+
 @pytest.mark.parametrize(
-    ("statuses", "count"), [([200], 1), ([502, 500, 200], 3), ([502, 502, 502], 3), ([403], 1), ([413], 1)]
+    ("statuses", "failed", "count"),
+    [([200], 0, 1), ([502, 500, 200], 0, 3), ([502, 502, 502], 502, 3), ([403], 403, 1), ([413], 413, 1)],
 )
-async def test_request_is_repeated_after_an_error_of_the_server(statuses: list[int], count: int) -> None:
+async def test_request_is_repeated_after_an_error_of_the_server(statuses: list[int], failed: int, count: int) -> None:
     async with attached() as (cloud, gateway):
-        gateway.statuses = statuses
-        await cloud.talk.send_message("r", {})
+        gateway.statuses = statuses[:]
+        with pytest.raises(RequestFailed, match=str(failed)) if failed else nullcontext():
+            await cloud.talk.send_message("r", {})
         assert len(gateway.sent) == count
+        gateway.statuses = statuses[:]
+        answer = await cloud.talk.dial("r", "+491234", caller="Anna")
+        assert answer.status == (failed or 200)
+        assert (
+            gateway.sent[count:]
+            == [{"type": "dialout", "dialout": {"number": "+491234", "options": {"caller": "Anna"}}}] * count
+        )
 
 
 async def test_request_without_an_answer_is_given_up_and_repeated() -> None:
@@ -234,3 +264,9 @@ async def test_answer_of_a_gateway_that_lacks_a_required_feature_is_an_error() -
         with pytest.raises(UpdateRequired, match="switchto") as raised:
             await cloud.talk.send_message("r", {})
         assert raised.value.missing == {"switchto"}
+
+
+async def test_action_without_a_gateway_is_an_error() -> None:
+    async with FakeNextcloud() as cloud:
+        with pytest.raises(RuntimeError, match="gateway"):
+            await cloud.talk.send_message("r", {})

@@ -50,6 +50,7 @@ async def mcu_and_publisher() -> AsyncIterator[tuple[FakeMcu, TalkPublisher]]:
             )
         )
         (url,) = await gateway.start()
+        nextcloud.gateway = url
         async with TalkClient(url, nextcloud.url, features=(REPUBLISH,)) as client:
             await client.hello(nextcloud.ticket("alice"))
             publisher = TalkPublisher(client)

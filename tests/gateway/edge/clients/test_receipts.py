@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from gateway.tools.talk_rooms import nextcloud_session
 from tests.gateway.edge.clients.test_websocket import NOW, FlowServer, SessionClient, serving, until
 from tests.gateway.edge.raw_client import PING, PONG, TEXT, Json
 
@@ -21,7 +22,7 @@ async def server() -> AsyncIterator[FlowServer]:
 
 async def member(server: FlowServer, userid: str) -> SessionClient:
     client = await server.client(userid)
-    client.wire.send({"id": "j", "type": "room", "room": {"roomid": ROOM, "sessionid": f"nc-{userid}"}})
+    client.wire.send({"id": "j", "type": "room", "room": {"roomid": ROOM, "sessionid": nextcloud_session(userid)}})
     while (await client.wire.receive()).get("event", {}).get("type") != "join":
         pass
     return client

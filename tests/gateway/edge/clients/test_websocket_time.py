@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from gateway.tools.talk_rooms import nextcloud_session
 from tests.gateway.edge import raw_client
 from tests.gateway.edge.clients import test_websocket
 from tests.gateway.edge.clients.test_websocket import SMALL, FlowServer, SessionClient, serving
@@ -43,7 +44,7 @@ async def test_ping_every_54_seconds(server: FlowServer) -> None:
 
 async def test_pings_behind_chat_messages_are_a_second_apart(server: FlowServer) -> None:
     client = await server.client("alice")
-    client.wire.send({"type": "room", "room": {"roomid": "r", "sessionid": "nc-alice"}})
+    client.wire.send({"type": "room", "room": {"roomid": "r", "sessionid": nextcloud_session("alice")}})
     while (await client.wire.receive()).get("event", {}).get("type") != "join":
         pass
     start, times, number = now(), list[float](), 0

@@ -320,6 +320,7 @@ async def test_gateway_counts_clients_by_country(tmp_path: Path, records: list[s
         )
         gateway = Gateway(base)
         (url,) = await gateway.start()
+        nextcloud.gateway = url
         try:
             for address in (SWISS, SWISS, JAPANESE, ELSEWHERE, "198.51.100.1", "127.0.0.1"):
                 auth = {"url": nextcloud.url, "params": nextcloud.ticket("anna")}
