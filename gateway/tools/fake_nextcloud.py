@@ -27,6 +27,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+import aiohttp
 import jwt
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -35,7 +36,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from gateway.core.limits import Backend
 from gateway.tools.fake_talk import FakeTalk
 from gateway.tools.talk_answers import NextcloudRoom, TalkAnswers, error
-from gateway.tools.talk_notifier import Answer, TalkNotifier
+from gateway.tools.talk_check import UpdateRequired
+from gateway.tools.talk_notifier import Answer, NotCarriedOut, TalkNotifier
 from gateway.tools.talk_requests import php_json
 from gateway.tools.talk_rooms import Json
 from gateway.wire import checksum
@@ -132,9 +134,9 @@ class FakeNextcloud:
     async def close(self) -> None:
         """Stop listening. Idempotent."""
         runner, self._runner = self._runner, None
-        await self.notifier.close()
         if runner is not None:
             await runner.cleanup()
+        await self.notifier.close()
 
     @property
     def url(self) -> str:
@@ -244,7 +246,12 @@ class FakeNextcloud:
         answer = await self._record(recorded)
         if isinstance(answer, web.StreamResponse):
             return answer
-        return _ocs(await self._answers.reply(recorded.type, recorded.body) if answer is None else answer)
+        if answer is not None:
+            return _ocs(answer)
+        try:
+            return _ocs(await self._answers.reply(recorded.type, recorded.body))
+        except (NotCarriedOut, UpdateRequired, aiohttp.ClientError, TimeoutError):
+            return web.json_response(_FAILED, status=500)  # as Talk fails if the gateway does not carry out a request
 
     async def _record(self, request: RecordedRequest) -> Json | web.StreamResponse | None:
         """Record a request, and return the answer of ``hook`` once ``gate`` is set."""
@@ -257,6 +264,9 @@ class FakeNextcloud:
         if self.latency:
             await asyncio.sleep(self.latency)
         return answer
+
+
+_FAILED = {"ocs": {"meta": {"status": "failure", "statuscode": 996, "message": "Internal Server Error"}, "data": []}}
 
 
 def _ocs(data: Any) -> web.Response:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from gateway.tools import talk_requests
-from gateway.tools.talk_notifier import Answer, RequestFailed
+from gateway.tools.talk_notifier import Answer, NotCarriedOut
 from gateway.tools.talk_rooms import (
     ActorType,
     Attendee,
@@ -44,7 +44,7 @@ class SignalingServer(Protocol):
 
         Raises:
             RuntimeError: there is no gateway.
-            RequestFailed: the gateway did not carry it out.
+            NotCarriedOut: the gateway did not carry it out.
         """
 
 
@@ -160,7 +160,7 @@ class FakeTalk:
         call: Json = {"number": number} | ({"options": options} if options else {})
         try:
             return await self._server.post(token, {"type": "dialout", "dialout": call})
-        except RequestFailed as failed:
+        except NotCarriedOut as failed:
             return failed.answer
 
     # -- the gateway's requests

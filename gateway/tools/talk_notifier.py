@@ -25,7 +25,7 @@ ATTEMPTS = 3  # of a request that is not answered, or with a status of 5xx
 _ALPHABET = string.ascii_letters + string.digits + "+/"  # of the random text and of session ids
 
 
-class RequestFailed(Exception):
+class NotCarriedOut(Exception):
     """The gateway answered a request, the last time it was sent, with a status of 4xx or 5xx."""
 
     def __init__(self, answer: Answer) -> None:
@@ -97,7 +97,7 @@ class TalkNotifier:
         """Send a request, up to ``ATTEMPTS`` times, and check what the gateway announces.
 
         Raises:
-            RequestFailed: the gateway did not carry it out.
+            NotCarriedOut: the gateway did not carry it out.
             UpdateRequired: the gateway lacks a feature that Talk requires.
             aiohttp.ClientError, TimeoutError: there is no answer.
         """
@@ -111,6 +111,6 @@ class TalkNotifier:
             if answer.status < 500 or not left:
                 break
         if answer.status >= 400:
-            raise RequestFailed(answer)
+            raise NotCarriedOut(answer)
         talk_check.require(answer.headers, self.tolerated)
         return answer

@@ -29,7 +29,10 @@ async def ask(cloud: FakeNextcloud, type: str, body: Json, secret: str | None = 
         "Spreed-Signaling-Checksum": checksum.sign(cloud.secret if secret is None else secret, random, text),
     }
     url = f"{cloud.url}ocs/v2.php/apps/spreed/api/v3/signaling/backend"
-    async with aiohttp.ClientSession() as session, session.post(url, data=text, headers=headers) as response:
+    async with (
+        aiohttp.ClientSession(raise_for_status=True) as session,
+        session.post(url, data=text, headers=headers) as response,
+    ):
         return (await response.json())["ocs"]["data"]
 
 

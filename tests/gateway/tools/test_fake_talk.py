@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 
 from gateway.tools import talk_check
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_check import REQUIRED, WANTED, UpdateRequired
-from gateway.tools.talk_notifier import RequestFailed
+from gateway.tools.talk_notifier import NotCarriedOut
 from gateway.tools.talk_rooms import Permission, TalkRoom, nextcloud_session
 from gateway.wire import checksum
 from tests.gateway.tools.test_fake_nextcloud import ask
@@ -237,7 +238,7 @@ async def test_leave_is_answered_with_the_whole_room_unless_talk_has_ended_the_s
 async def test_request_is_repeated_after_an_error_of_the_server(statuses: list[int], failed: int, count: int) -> None:
     async with attached() as (cloud, gateway):
         gateway.statuses = statuses[:]
-        with pytest.raises(RequestFailed, match=str(failed)) if failed else nullcontext():
+        with pytest.raises(NotCarriedOut, match=str(failed)) if failed else nullcontext():
             await cloud.talk.send_message("r", {})
         assert len(gateway.sent) == count
         gateway.statuses = statuses[:]
@@ -264,6 +265,14 @@ async def test_answer_of_a_gateway_that_lacks_a_required_feature_is_an_error() -
         with pytest.raises(UpdateRequired, match="switchto") as raised:
             await cloud.talk.send_message("r", {})
         assert raised.value.missing == {"switchto"}
+
+
+async def test_leave_fails_if_the_gateway_does_not_carry_out_the_request_that_it_causes() -> None:
+    async with attached() as (cloud, gateway):
+        guest = cloud.talk.open("r")
+        gateway.statuses = [403]
+        with pytest.raises(aiohttp.ClientResponseError, match="500"):
+            await ask(cloud, "room", {"version": "1.0", "roomid": "r", "sessionid": guest, "action": "leave"})
 
 
 async def test_action_without_a_gateway_is_an_error() -> None:
