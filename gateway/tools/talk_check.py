@@ -17,7 +17,6 @@ import aiohttp
 REQUIRED = frozenset({"audio-video-permissions", "federation", "hello-v2", "incall-all", "switchto"})
 WANTED = frozenset({"dialout", "join-features", "chat-relay", "changed-users"})
 CHANGED_USERS = "changed-users"
-NOT_YET = frozenset({"federation"})  # required features that Portunus lacks: the fake Nextcloud goes on without them
 
 FEATURES_HEADER = "X-Spreed-Signaling-Features"
 CLOCK_TOLERANCE = 45.0  # seconds
@@ -61,13 +60,13 @@ def announced(headers: Mapping[str, str]) -> frozenset[str]:
     return frozenset(feature.strip() for feature in headers.get(FEATURES_HEADER, "").split(",")) - {""}
 
 
-def require(headers: Mapping[str, str], tolerated: frozenset[str] = NOT_YET) -> None:
-    """Check the answer to a request of the rooms API; ``tolerated``: required features that may be missing.
+def require(headers: Mapping[str, str]) -> None:
+    """Check the answer to a request of the rooms API.
 
     Raises:
         UpdateRequired: a required feature is missing.
     """
-    missing = REQUIRED - announced(headers) - tolerated
+    missing = REQUIRED - announced(headers)
     if missing:
         raise UpdateRequired(missing)
 

@@ -50,7 +50,6 @@ class TalkNotifier:
 
     def __init__(self) -> None:
         self.changes_only = False
-        self.tolerated = talk_check.NOT_YET  # required features that a gateway may lack
         self.give_up = GIVE_UP
         self._client: aiohttp.ClientSession | None = None
 
@@ -112,5 +111,5 @@ class TalkNotifier:
                 break
         if answer.status >= 400:
             raise NotCarriedOut(answer)
-        talk_check.require(answer.headers, self.tolerated)
+        talk_check.require(answer.headers)
         return answer
