@@ -20,7 +20,9 @@ from tests.mcu.janus.tcp_proxy import TcpProxy
 
 pytestmark = [pytest.mark.full, pytest.mark.usefixtures("janus_version")]
 
+AT_ONCE = 4.0  # seconds on a busy machine: less than a stall takes to be detected
 NOTICED = 8.0  # seconds within which a stall must be detected
+SHORT_STALL = 8.5  # seconds, shorter than ``STALL``
 log = logging.getLogger("portunus.tests")
 
 
@@ -52,8 +54,7 @@ async def stallable(janus: JanusProcess, states: RecordedStates, loopback: None)
 
 
 @pytest.mark.parametrize("stalled", ["janus", "network"])
-@pytest.mark.parametrize("seconds", [5.0, 8.5])
-async def test_a_short_stall_ends_no_stream(stallable: StallableCall, stalled: str, seconds: float) -> None:
+async def test_a_short_stall_ends_no_stream(stallable: StallableCall, stalled: str) -> None:
     publisher, sender, published = await stallable.call.publisher(5, video=True)
     _, watcher, subscribed = await stallable.call.subscriber()
     await watcher.wait_for_picture(5)
@@ -61,17 +62,16 @@ async def test_a_short_stall_ends_no_stream(stallable: StallableCall, stalled: s
     stallable.freeze[stalled]()
     begun = time.monotonic()
     with pytest.raises(TimeoutError):
-        await published.close_reason(seconds)
-    if seconds > NOTICED:
-        status = stallable.states.statuses[-1]
-        assert (status.ready, status.sfus[0].reason) == (False, "Janus does not answer any more")
+        await published.close_reason(SHORT_STALL)
+    status = stallable.states.statuses[-1]
+    assert (status.ready, status.sfus[0].reason) == (False, "Janus does not answer any more")
     if stalled == "network":
         await watcher.wait_for_picture(5)
         await watcher.wait_for_tone(sender.frequency)
     stallable.resume[stalled]()
     await publisher.limit(400_000)
-    await stallable.states.until(lambda status: status.ready, 3)
-    log.info("%s stalled for %s s; usable %.2f s after", stalled, seconds, time.monotonic() - begun - seconds)
+    await stallable.states.until(lambda status: status.ready)
+    log.info("%s stalled; usable %.2f s after", stalled, time.monotonic() - begun - SHORT_STALL)
     await watcher.wait_for_picture(5)
     await watcher.wait_for_tone(sender.frequency)
     assert (published.closed, subscribed.closed) == ([], [])
@@ -92,12 +92,12 @@ async def test_a_stall_that_lasts_ends_the_streams_and_leaves_nothing_on_janus(
     assert await published.close_reason(STALL) is CloseReason.LOST
     assert await subscribed.close_reason() is CloseReason.LOST
     lost = time.monotonic() - begun
-    assert STALL - 1 < lost < STALL + 2
+    assert STALL - 1 < lost < STALL + NOTICED
     with pytest.raises(McuLost, match="not there"):
         await stallable.call.mcu.subscribe(CAMERA, SubscribeOptions(timeout=1.0), WaitableListener())
     stallable.resume[stalled]()
     again = time.monotonic()
-    await stallable.states.until(lambda status: status.ready, 5)
+    await stallable.states.until(lambda status: status.ready)
     usable = time.monotonic() - again
     _, sender, _ = await stallable.call.publisher(2)
     _, watcher, _ = await stallable.call.subscriber()
@@ -134,8 +134,8 @@ async def test_a_janus_that_stalls_for_15_seconds_is_not_lost(
         assert not states.statuses[-1].ready
         frames = sum(watcher.frames.values())
         janus.thaw()
-        await watcher.until(lambda: sum(watcher.frames.values()) > frames, "media after the stall", 3)
-        await states.until(lambda status: status.ready, 3)
+        await watcher.until(lambda: sum(watcher.frames.values()) > frames, "media after the stall", WAIT)
+        await states.until(lambda status: status.ready)
         await watcher.wait_for_picture(5)
         await watcher.wait_for_tone(sender.frequency)
         assert (published.closed, subscribed.closed) == ([], [])
@@ -152,11 +152,9 @@ async def test_a_killed_janus_is_used_again_as_soon_as_it_accepts_connections(
         _, sender, published = await call.publisher(5)
         _, watcher, subscribed = await call.subscriber()
         await watcher.wait_for_tone(sender.frequency)
-        begun = time.monotonic()
         await janus.kill()
-        assert await published.close_reason(1) is CloseReason.LOST
-        assert await subscribed.close_reason(1) is CloseReason.LOST
-        assert time.monotonic() - begun < 1
+        assert await published.close_reason(AT_ONCE) is CloseReason.LOST
+        assert await subscribed.close_reason(AT_ONCE) is CloseReason.LOST
         with pytest.raises(TimeoutError):
             await states.until(lambda status: status.ready, away)
         await janus.start()
@@ -170,4 +168,4 @@ async def test_a_killed_janus_is_used_again_as_soon_as_it_accepts_connections(
         log.info("away for %s s: usable after %.2f s, media flow after %.2f s", away, ready, times[-1])
         await again.close()
         assert (len(await janus.rooms()), len(await janus.handles())) == (0, 1)
-    assert max(times) < 4
+    assert max(times) < WAIT
