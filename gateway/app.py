@@ -26,9 +26,10 @@ from gateway.edge.housekeeper import Housekeeper
 from gateway.edge.http import unix_socket
 from gateway.edge.http.address import Networks, TrustedProxies
 from gateway.edge.http.body import BodyReader
+from gateway.edge.http.body_budget import BodyBudget
 from gateway.edge.http.descriptors import Descriptors
 from gateway.edge.http.idle_connections import IdleConnections
-from gateway.edge.http.runner import HttpRunner
+from gateway.edge.http.runner import HttpRunner, TcpSite
 from gateway.edge.janus_events import JanusEvents, event_receiver
 from gateway.edge.nextcloud.client import NextcloudClient
 from gateway.edge.nextcloud.rooms_api import RoomsApi
@@ -79,7 +80,10 @@ class Gateway:
         self._housekeeper = Housekeeper(self._clock, *flows.sweeps, limits=flows.client_limits)
         self._admin = AdminSocket(self._services, flows.media.quality)
         self._body_reader = BodyReader(self._read_timeout, self._count_read_timeout)
-        self._polling = PollingEndpoint(flows.dispatch, self._counters, self._proxies, self._body_reader)
+        self._body_budget = BodyBudget(self._clock)
+        self._polling = PollingEndpoint(
+            flows.dispatch, self._counters, self._proxies, self._body_reader, self._body_budget
+        )
         self._websocket = WebSocketEndpoint(flows.dispatch, self._counters, self._wall_clock, self._proxies)
         self._janus_events = JanusEvents(event_receiver(self._mcu), self._proxies, self._clock)
         self._descriptors = Descriptors(LimitedLog(logging.getLogger("portunus.http"), self._clock))
@@ -234,6 +238,7 @@ class Gateway:
             self._body_reader,
             lambda: services.settings.limits.backend_request_bytes,
             lambda: services.count_excess("backend_request_bytes"),
+            self._body_budget,
         )
         status = self._status()
         app = web.Application(client_max_size=0)
@@ -277,6 +282,9 @@ class Gateway:
     async def _add_headers(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         """Add the headers that Nextcloud's admin page reads to each response, also to an upgrade (1.2)."""
         response.headers.update(self._headers())
+        if "Transfer-Encoding" in request.headers:  # the rest of the body is not read
+            response.force_close()
+            response.headers["Connection"] = "close"
 
     def _read_timeout(self) -> float:
         return self._services.settings.limits.http_read_timeout
@@ -301,7 +309,7 @@ class Gateway:
                 await web.UnixSite(runner, text, ssl_context=tls).start()
                 urls.append(f"unix:{text}")
                 continue
-            site = web.TCPSite(runner, address[0] or None, address[1], ssl_context=tls)
+            site = TcpSite(runner, address[0] or None, address[1], ssl_context=tls)
             before = len(runner.addresses)
             await site.start()
             for bound in runner.addresses[before:]:

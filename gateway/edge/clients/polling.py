@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from typing import Annotated, Any
 
 import msgspec
@@ -21,6 +22,7 @@ from gateway.edge.clients.polling_connection import SILENCE, PollingConnection
 from gateway.edge.clients.websocket import TrafficCounters
 from gateway.edge.http.address import TrustedProxies
 from gateway.edge.http.body import BodyReader, UnreadableBody
+from gateway.edge.http.body_budget import BodyBudget, Overloaded
 from gateway.flows.dispatch import Dispatcher
 
 SECRET_HEADER = "Spreed-Signaling-Poll"
@@ -55,9 +57,15 @@ class PollingEndpoint:
     """Serves ``POST /spreed/poll`` and owns its connections."""
 
     def __init__(
-        self, dispatch: Dispatcher, counters: TrafficCounters, proxies: TrustedProxies, bodies: BodyReader | None = None
+        self,
+        dispatch: Dispatcher,
+        counters: TrafficCounters,
+        proxies: TrustedProxies,
+        bodies: BodyReader | None = None,
+        budget: BodyBudget | None = None,
     ) -> None:
         self._bodies = bodies or BodyReader()
+        self._budget = budget or BodyBudget(time.monotonic)
         self.dispatch = dispatch
         self.counters = counters
         self._proxies = proxies
@@ -81,7 +89,10 @@ class PollingEndpoint:
         if request.content_length > MAX_BODY:
             return _refuse(413, "Request entity too large")
         try:
-            body = _decoder.decode(await self._bodies.read(request))
+            async with self._budget.reserve(self._proxies.real_ip(request), request.content_length):
+                body = _decoder.decode(await self._bodies.read(request))
+        except Overloaded:
+            return _refuse(429, "Too many requests")
         except (UnreadableBody, ValueError, RecursionError):
             return _refuse(400, "Could not read body")
         if connection is not None:

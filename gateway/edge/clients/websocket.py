@@ -29,6 +29,7 @@ from gateway.edge.clients.frames import FrameCache, encoded
 from gateway.edge.clients.handshake import accept_key
 from gateway.edge.clients.receipts import Receipts
 from gateway.edge.http.address import TrustedProxies
+from gateway.edge.http.receive_buffer import widen
 from gateway.flows.client_connection import ClientConnection
 from gateway.flows.dispatch import Dispatcher
 from gateway.standstill import grace
@@ -86,6 +87,7 @@ class WebSocketEndpoint:
         transport = request.transport
         if transport is None:
             return response
+        widen(transport)
         self._last_id += 1
         connection = WebSocketConnection(ConnectionId(self._last_id), address, self, request.protocol, transport)
         connection.user_agent = request.headers.get("User-Agent", "")

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from aiohttp import ClientError, StreamReader, web
 
+from gateway.edge.http.receive_buffer import OF_STRANGERS, widen
 from gateway.standstill import PeerTimeout
 
 T = TypeVar("T")
@@ -41,7 +42,10 @@ class BodyReader:
         Raises:
             UnreadableBody: it ended early or did not arrive in time.
         """
-        return await self._in_time(request.content.readexactly(request.content_length or 0))
+        length = request.content_length or 0
+        if length > OF_STRANGERS:
+            widen(request.transport)
+        return await self._in_time(request.content.readexactly(length))
 
     async def discard(self, request: web.Request) -> None:
         """Read the body without keeping it.

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from gateway.core.throttle import Address, network
 
 OF_ADDRESS = 16 << 20  # bytes of bodies of one address (IPv6: /64 network) that are read at once
-BUFFERED = 256 << 10  # bytes of a body that arrive before its turn, at most; a body of that size does not wait
+BUFFERED = 48 << 10  # bytes of a body that arrive before its turn, at most (``receive_buffer``)
 SLOW = 0.5  # seconds after which reading a body may be aborted in favour of others of its address
 LOOK_PERIOD = 0.1  # seconds between two checks for slow bodies while others wait
 WAITING = 4 << 20  # bytes that bodies of one address have buffered while they wait

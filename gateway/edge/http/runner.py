@@ -9,8 +9,9 @@ for each connection, and a connection that never sent a request is counted.
 
 Undocumented parts of aiohttp 3.14 that only this module uses: ``RequestHandler.handle_error``, which makes those
 answers; ``_handle_request``, called for each request; ``_process_keepalive``, called when the timeout ends, at
-``_next_keepalive_close_time``; ``AppRunner._make_server`` and ``Server.__call__``, which choose the request handler's
-class; and the handler's arguments, which ``Server`` keeps in ``_loop`` and ``_kwargs``.
+``_next_keepalive_close_time``; ``pause_reading``; ``TCPSite._server``, the listening sockets;
+``AppRunner._make_server`` and ``Server.__call__``, which choose the request handler's class; and the handler's
+arguments, which ``Server`` keeps in ``_loop`` and ``_kwargs``.
 """
 
 from __future__ import annotations
@@ -25,11 +26,14 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway.edge.http.descriptors import Descriptors
 from gateway.edge.http.idle_connections import IdleConnections
+from gateway.edge.http.receive_buffer import narrow
 from gateway.edge.http.write_limit import WriteTimeoutHandler
 from gateway.standstill import grace
 
 log = logging.getLogger("portunus.http")
 
+LINGERING = 2.0  # seconds for which the rest of a refused request is dropped, so that its sender reads the answer
+READ_BUFFER = 16_384  # bytes of a body that are kept until a handler reads them, approximately
 _NO_LIMIT = 86_400.0 * 365  # seconds; with a keepalive timeout of 0 aiohttp would close at once
 
 
@@ -53,7 +57,7 @@ class HttpRunner(web.AppRunner):
         descriptors: Descriptors,
         **options: Any,
     ) -> None:
-        super().__init__(app, **options)
+        super().__init__(app, lingering_time=LINGERING, read_bufsize=READ_BUFFER, **options)
         self._idle = idle
         self._descriptors = descriptors
         self._headers = headers
@@ -63,6 +67,18 @@ class HttpRunner(web.AppRunner):
     async def _make_server(self) -> web.Server:
         server = await super()._make_server()
         return _Server(server, self._headers, self._timeout, self._on_timeout, self._idle, self._descriptors)
+
+
+class TcpSite(web.TCPSite):
+    """Listens on TCP; connections receive little at once until a request is accepted."""
+
+    __slots__ = ()
+
+    async def start(self) -> None:
+        """Start to listen."""
+        await super().start()
+        server: Any = self._server
+        narrow(server.sockets)
 
 
 class _Server(web.Server):
@@ -144,10 +160,19 @@ class _RequestHandler(WriteTimeoutHandler):
         self._received_request = True
         self._idle.remove(self)
         try:
-            return await super()._handle_request(request, start_time, request_handler)
+            outcome = await super()._handle_request(request, start_time, request_handler)
+            if "Transfer-Encoding" in request.headers and not request.content.is_eof():
+                await self._end_unread()
+            return outcome
         finally:
             if self.transport is not None:
                 self._idle.add(self)
+
+    async def _end_unread(self) -> None:
+        """Leave the rest of a chunked body unread, since parsing it is expensive, and close the connection later."""
+        self.pause_reading()
+        await asyncio.sleep(LINGERING)
+        self.abort()
 
     def _process_keepalive(self) -> None:
         now = self._loop.time()

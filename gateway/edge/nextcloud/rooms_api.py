@@ -65,6 +65,7 @@ class RoomsApi:
         bodies: BodyReader | None = None,
         max_body: Callable[[], int] = lambda: Limits().backend_request_bytes,
         on_too_large: Callable[[], None] = lambda: None,
+        budget: BodyBudget | None = None,
     ) -> None:
         self._bodies = bodies or BodyReader()
         self._configured = configured
@@ -74,7 +75,7 @@ class RoomsApi:
         self._throttling = throttling
         self._max_body = max_body  # bytes; 0 = no limit
         self._on_too_large = on_too_large
-        self._budget = BodyBudget(clock)
+        self._budget = budget or BodyBudget(clock)
         self._warnings = LimitedLog(log, clock)
 
     async def handle(self, request: web.Request) -> web.Response:
