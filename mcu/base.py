@@ -268,7 +268,10 @@ class Subscriber(Protocol):
         """
 
     async def refresh(self) -> Description:
-        """Return a new offer of the same PeerConnection."""
+        """Return a new offer of the same PeerConnection, or the unanswered one again if that has to be answered first.
+
+        The listener may have received the same object by ``on_offer``.
+        """
 
     async def select(self, selection: MediaSelection) -> None:
         """Choose simulcast and temporal layer, switch audio and video on and off."""

@@ -57,6 +57,7 @@ class Subscription(SessionStream):
         self._resubscription_queued = False
         self._publication_ended = False  # the publisher ended the stream; the SFU has not closed it yet
         self._unrequested_offer_at: float | None = None  # when it was sent, until the client answers it
+        self._unrequested_renegotiates = False  # whether it was sent under the sid of the offer before
 
     @property
     def established(self) -> bool:
@@ -99,6 +100,8 @@ class Subscription(SessionStream):
         Raises:
             ProtocolError: the request was not queued.
         """
+        if request.message.type == "answer" and request.message.sid in (self.sid, "", None):
+            self._unrequested_offer_at = None
         self.enqueue(request, self._handle)
 
     def close(self) -> None:
@@ -127,10 +130,15 @@ class Subscription(SessionStream):
     # -- carrying out requests
 
     def _crossed_offer(self, message: MediaMessage) -> bool:
-        """Return whether a request was on its way when an unrequested offer, not yet answered, was sent."""
-        if self._unrequested_offer_at is None or self._subscriber is None or (message.sid and message.sid == self.sid):
+        """Return whether a request was on its way when an unrequested offer, not yet answered, was sent.
+
+        Such a request names the sid that the client knew: the same as the offer's if the offer renegotiates.
+        """
+        if self._unrequested_offer_at is None or self._subscriber is None:
             return False
-        return self._services.clock() - self._unrequested_offer_at < CROSSING
+        names_sid = bool(message.sid) and message.sid == self.sid
+        recent = self._services.clock() - self._unrequested_offer_at < CROSSING
+        return recent and names_sid is self._unrequested_renegotiates
 
     def in_same_call(self) -> bool:
         """Return whether subscriber and publisher are in one call now (9.3)."""
@@ -141,10 +149,10 @@ class Subscription(SessionStream):
     async def _request(self, request: MediaRequest, requires_same_call: bool, deadline: float) -> None:
         message = request.message
         selection = read_selection(message)
-        if self._subscriber is not None and message.type == "requestoffer" and message.sid and message.sid == self.sid:
-            offer = checked_offer(await self._subscriber.refresh(), self._offer)
-            await self._select(self._subscriber, selection)
-        else:
+        subscriber, offer, before = self._subscriber, None, self._offer
+        if subscriber is not None and message.type == "requestoffer" and message.sid and message.sid == self.sid:
+            offer = await self._refresh(subscriber, selection)
+        if offer is None:
             self._selection, self._requires_same_call = selection, requires_same_call
             offer = await self._subscribe_until(deadline)
             self._served_count = self._request_count
@@ -153,7 +161,19 @@ class Subscription(SessionStream):
                 requested = message.type == "requestoffer"
                 code = Code.NOT_ALLOWED_TO_REQUEST_OFFER if requested else Code.NOT_ALLOWED_TO_SEND_OFFER
                 raise ProtocolError(code.error())
-        self._send_offer(offer)
+        if offer is before or offer is not self._offer:  # otherwise ``on_offer`` has sent it meanwhile
+            self._send_offer(offer)
+
+    async def _refresh(self, subscriber: Subscriber, selection: MediaSelection) -> Description | None:
+        """Return a new offer on the same PeerConnection; ``None``: the stream has ended meanwhile."""
+        try:
+            offer = checked_offer(await subscriber.refresh(), self._offer)
+            await self._select(subscriber, selection)
+        except McuError:
+            if self._subscriber is subscriber:
+                raise
+            return None
+        return offer
 
     async def _subscribe_until(self, deadline: float) -> Description:
         """Subscribe on a new PeerConnection and return the SFU's offer.
@@ -229,7 +249,6 @@ class Subscription(SessionStream):
 
     async def _accept(self, subscriber: Subscriber, answer: Description) -> None:
         candidates.filter_description(answer, self._services.settings.candidate_filter)
-        self._unrequested_offer_at = None
         await subscriber.accept(answer.freeze())
         self._context.quality.answered(self.session, self.key, answer)
 
@@ -262,8 +281,8 @@ class Subscription(SessionStream):
         if not self._may_receive():  # check again: the publisher may have left
             self._unsubscribe()
             return
-        self._served_count, self._unrequested_offer_at = self._request_count, self._services.clock()
-        self._send_offer(offer)
+        self._served_count = self._request_count
+        self._send_offer(offer, unrequested=True, renegotiates=False)
 
     def _may_receive(self) -> bool:
         return not self._requires_same_call or self.in_same_call()
@@ -271,12 +290,14 @@ class Subscription(SessionStream):
     def on_offer(self, offer: Description) -> None:
         """Send a new offer of the SFU to the client; drop an offer that breaks the rules and keep the stream."""
         try:
-            self._send_offer(checked_offer(offer, self._offer))
+            self._send_offer(checked_offer(offer, self._offer), unrequested=True)
         except UnusableDescription as error:
             log.warning("an offer of a %s stream was dropped: %s", self.stream_type.value, error)
 
-    def _send_offer(self, offer: Description) -> None:
+    def _send_offer(self, offer: Description, *, unrequested: bool = False, renegotiates: bool = True) -> None:
         self._offer = offer
+        self._unrequested_offer_at = self._services.clock() if unrequested else None
+        self._unrequested_renegotiates = renegotiates
         self._send("offer", DescriptionPayload("offer", str(offer)))
 
     def on_media_flowing(self) -> None:

@@ -42,6 +42,7 @@ class HandlePeer(ABC):
         self.closing: list[asyncio.Future[Any]] = []  # done when Janus has removed the objects of the ended stream
         self._timeout = timeout
         self._requesting = asyncio.Lock()
+        self._limits: set[asyncio.Timeout] = set()  # of the calls that use the handle, or wait for it
 
     async def attach(self) -> None:
         """Open the handle; events reach ``on_event`` from now on.
@@ -70,11 +71,18 @@ class HandlePeer(ABC):
         self.end(CloseReason.LOST)
 
     def end(self, reason: CloseReason | None) -> None:
-        """Detach the handle and report the reason to the listener; ``None``: its owner ends the stream. Idempotent."""
+        """Detach the handle and report the reason to the listener; ``None``: its owner ends the stream. Idempotent.
+
+        With a reason, calls that wait for an answer over the handle fail at once: Janus may never answer them.
+        """
         if self.closed:
             return
         self.closed = True
         self.closing.append(self.handle.detach())
+        now = asyncio.get_running_loop().time()
+        for limit in self._limits if reason is not None else ():
+            if not limit.expired():
+                limit.reschedule(now)
         self.gate.close(reason)
 
     async def close(self) -> None:
@@ -102,15 +110,22 @@ class HandlePeer(ABC):
     @asynccontextmanager
     async def exclusive_handle(self) -> AsyncIterator[Handle]:
         """Yield the handle for one request, within the time limit; failures are errors of the SFU interface."""
+        limit = asyncio.timeout(self._timeout)
         try:
-            async with asyncio.timeout(self._timeout), self._requesting:
-                if self.closed:
-                    raise McuLost("the stream has ended")
-                yield self.handle
+            async with limit:
+                self._limits.add(limit)
+                async with self._requesting:
+                    if self.closed:
+                        raise McuLost("the stream has ended")
+                    yield self.handle
         except TimeoutError as error:
+            if self.closed:
+                raise McuLost("the stream has ended") from error
             raise McuTimeout("Janus did not answer in time") from error
         except JanusError as error:
             raise videoroom.mcu_error(error) from error
+        finally:
+            self._limits.discard(limit)
 
     def reports(self, statistics: EventStatistics) -> list[StreamReport]:
         """Return a report for each running media kind, with the statistics of Janus' events."""

@@ -27,7 +27,8 @@ class JanusSubscriber(HandlePeer):
     """A subscription to one feed.
 
     At most one offer of Janus is unanswered. Janus holds further changes back and offers them, combined, after the
-    answer; so no further offer is requested while one is unanswered.
+    answer. A request for an offer that it holds back is never answered; so no further offer is requested while one is
+    unanswered, or requested and not yet there.
     """
 
     IS_SUBSCRIBER = True
@@ -40,6 +41,8 @@ class JanusSubscriber(HandlePeer):
         self._requested = HIGHEST  # the layer that Janus was asked for, by Janus' number
         self._unanswered: Description | None = None  # Janus' offer that has no answer yet
         self._offer_requested = False  # an offer was requested from Janus and has not arrived
+        self._offer_arrived = asyncio.Event()  # set while ``_offer_requested`` is not
+        self._repeats = 0  # how often ``refresh`` returned an unanswered offer: further answers to it may come
         self._feed_mids: dict[str, str] = {}  # the publisher's mids by the subscriber's, of audio and video
         self._subscribed: set[str] = set()  # mids of the publisher that are subscribed to, or were requested
         self._inactive: set[str] = set()  # those of ``_subscribed`` that are inactive in Janus' last offer
@@ -99,6 +102,9 @@ class JanusSubscriber(HandlePeer):
         text = serialised(answer)
         async with self.exclusive_handle() as handle:
             offer = self._unanswered
+            if offer is None and self._repeats:
+                self._repeats -= 1
+                return
             if offer is None:  # Janus 1.1.2 would accept the answer without an error
                 raise Rejected("no offer waits for an answer")
             await handle.request(videoroom.start(self.feed.room), text, "answer")
@@ -109,10 +115,17 @@ class JanusSubscriber(HandlePeer):
     async def refresh(self) -> Description:
         """Return a new offer, or the unanswered one again: Janus makes no other until it is answered."""
         async with self.exclusive_handle() as handle:
-            if self._unanswered is None:
-                self._offer_requested = True
+            if self._unanswered is None and self._offer_requested:
+                await self._offer_arrived.wait()
+            if self._unanswered is not None:
+                self._repeats += 1
+                return self._unanswered
+            self._expect_offer()
+            try:
                 return self._on_offer(await handle.request(videoroom.OFFER, repeatable=False))
-            return self._unanswered
+            except JanusError:
+                self._expect_no_offer()
+                raise
 
     async def select(self, selection: MediaSelection) -> None:
         """Select simulcast and temporal layer, and switch audio and video on and off."""
@@ -149,18 +162,25 @@ class JanusSubscriber(HandlePeer):
         missing = self.feed.media.keys() - self._subscribed
         if missing:
             self._subscribed |= missing
-            self._offer_requested = True
+            self._expect_offer()
             self.handle.send(videoroom.subscribe(self.feed.id, sorted(missing)))
-        elif self.feed.media.keys() & self._inactive and self._unanswered is None:
-            self._inactive.clear()
-            self._offer_requested = True
+        elif self.feed.media.keys() & self._inactive and self._unanswered is None and not self._offer_requested:
+            self._expect_offer()
             self.handle.send(videoroom.OFFER)
 
+    def _expect_offer(self) -> None:
+        self._offer_requested = True
+        self._offer_arrived.clear()
+
+    def _expect_no_offer(self) -> None:
+        self._offer_requested = False
+        self._offer_arrived.set()
+
     def _on_offer(self, message: JanusMessage) -> Description:
+        self._expect_no_offer()
         if message.jsep is None:
             raise Rejected("Janus gave no offer")
         offer = parsed(message.jsep.sdp)
-        self._offer_requested = False
         streams = message.plugindata.data.streams
         self._feed_mids |= {stream.mid: stream.feed_mid for stream in streams if stream.feed_mid is not None}
         self._subscribed |= set(self._feed_mids.values())
@@ -208,6 +228,10 @@ class JanusSubscriber(HandlePeer):
             self.gate.send(lambda listener: listener.on_offer(offer))
         elif message.plugindata.data.substream is not None:
             self._layer_switch.on_received(message.plugindata.data.substream)
+        elif message.plugindata.data.videoroom == "updating":  # held back until the unanswered offer is answered
+            self._expect_offer()
+        elif message.plugindata.data.videoroom == "updated":  # there was nothing to change
+            self._expect_no_offer()
         elif message.plugindata.data.error_code:
-            self._offer_requested = False
+            self._expect_no_offer()
             self.session.log.info("a subscription was not changed: Janus error %d", message.plugindata.data.error_code)

@@ -101,6 +101,7 @@ class FakeSubscriber:
     candidates: list[IceCandidate | None] = field(default_factory=list)
     selections: list[MediaSelection] = field(default_factory=list)
     refreshed: int = 0
+    unanswered: Description | None = None  # returned by ``refresh``, as by an SFU that waits for its answer
     error: McuError | None = None
     gate: asyncio.Event | None = None
     closed: bool = False
@@ -125,6 +126,8 @@ class FakeSubscriber:
 
     async def refresh(self) -> Description:
         await self._work()
+        if self.unanswered is not None:
+            return self.unanswered
         self.refreshed += 1
         return described(self.mcu.spoil(subscriber_offer(f"refreshed {self.refreshed}")))
 

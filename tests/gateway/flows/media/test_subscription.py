@@ -249,7 +249,9 @@ async def test_request_with_another_sid_makes_a_new_connection(sid: str | None) 
         assert old.first_selection == MediaSelection(temporal=2)
 
 
-async def test_refresh_during_which_the_publisher_ends_is_answered_with_an_error() -> None:
+# reference 9.3-k
+@pytest.mark.parametrize("published_again", [True, False])
+async def test_request_that_crosses_the_end_of_its_connection_is_served_on_a_new_one(published_again: bool) -> None:
     harness, (alice, bob) = await publishing_call("alice", "bob")
     async with harness:
         bob.media(alice, "requestoffer")
@@ -261,8 +263,16 @@ async def test_refresh_during_which_the_publisher_ends_is_answered_with_an_error
         harness.mcu.published[0].end(CloseReason.PUBLISHER_GONE, CloseReason.FAILED)
         gate.set()
         await settle()
-        assert bob.error_codes() == ["processing_failed"]
-        assert harness.media.open_streams == (0, 0)
+        if published_again:
+            alice.offer()
+            await settle()
+            (offer,) = bob.data()
+            assert (offer["type"], offer["payload"]["sdp"]) == ("offer", subscriber_offer("subscription 2"))
+            assert offer["sid"] != sid
+        else:
+            await asyncio.sleep(10)
+            assert bob.error_codes() == ["client_not_found"]
+            assert harness.media.open_streams == (0, 0)
 
 
 # reference 9.3-f
@@ -275,6 +285,42 @@ async def test_renegotiation_by_the_sfu_is_offered_under_the_same_sid() -> None:
         harness.mcu.subscribers[0].listener.on_offer(described(subscriber_offer("more")))
         (pushed,) = bob.data()
         assert (pushed["type"], pushed["sid"], pushed["payload"]["sdp"]) == ("offer", sid, subscriber_offer("more"))
+
+
+# reference 9.3-j
+@pytest.mark.parametrize("crossed", [True, False])
+async def test_request_that_crosses_a_renegotiation_by_the_sfu_is_served_by_it(crossed: bool) -> None:
+    harness, (alice, bob) = await publishing_call("alice", "bob")
+    async with harness:
+        bob.media(alice, "requestoffer")
+        await settle()
+        sid = bob.data()[0]["sid"]
+        harness.mcu.subscribers[0].listener.on_offer(described(subscriber_offer("more")))
+        assert len(bob.data()) == 1
+        if not crossed:
+            bob.media(alice, "answer", sid=sid, payload={"sdp": answer()})
+        bob.media(alice, "requestoffer", sid=sid)  # the answer, if any, is not carried out yet
+        await settle()
+        assert [message["payload"]["sdp"] for message in bob.data()] == (
+            [] if crossed else [subscriber_offer("refreshed 1")]
+        )
+
+
+async def test_offer_that_the_sfu_makes_for_a_request_and_announces_is_sent_once() -> None:
+    harness, (alice, bob) = await publishing_call("alice", "bob")
+    async with harness:
+        bob.media(alice, "requestoffer")
+        await settle()
+        sid = bob.data()[0]["sid"]
+        subscriber = harness.mcu.subscribers[0]
+        subscriber.gate = gate = asyncio.Event()
+        subscriber.unanswered = offer = described(subscriber_offer("more"))
+        bob.media(alice, "requestoffer", sid=sid)
+        await settle()
+        subscriber.listener.on_offer(offer)
+        gate.set()
+        await settle()
+        assert [message["payload"]["sdp"] for message in bob.data()] == [subscriber_offer("more")]
 
 
 # reference 2.1-k

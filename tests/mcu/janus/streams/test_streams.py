@@ -131,6 +131,33 @@ async def test_a_refresh_is_a_new_offer_for_the_same_connection(call: JanusCall)
     await watcher.wait_for_tone(sender.frequency)
 
 
+async def test_a_refresh_while_janus_makes_an_offer_returns_that_offer(call: JanusCall) -> None:
+    publisher, sender, _ = await call.publisher(4, video=True, channels=False)
+    subscriber, watcher, listener = await call.subscriber()
+    await watcher.wait_for_picture(4)
+    sender.switch_camera(False)
+    await sender.accept(await publisher.update(described(await sender.offer())))
+    await subscriber.accept(described(await watcher.answer(await subscriber.refresh())))  # the video is inactive now
+    sender.switch_camera(True)
+    answer = await publisher.update(described(await sender.offer()))  # an offer was requested from Janus
+    offer = await subscriber.refresh()
+    assert listener.offers == [str(offer)]
+    await sender.accept(answer)
+    await subscriber.accept(described(await watcher.answer(offer)))
+    await subscriber.accept(described(watcher.pc.localDescription.sdp))  # of the same offer: it was received twice
+    await watcher.wait_for_picture(4)
+
+
+async def test_a_call_that_crosses_the_end_of_its_stream_fails_at_once(call: JanusCall) -> None:
+    publisher, _, _ = await call.publisher()
+    subscriber, _, _ = await call.subscriber()
+    refreshing = asyncio.create_task(subscriber.refresh())
+    await asyncio.sleep(0)  # the request is on its way
+    publisher.end(None)
+    with pytest.raises(McuLost, match="the stream has ended"):
+        await refreshing
+
+
 async def test_an_answer_without_an_offer_is_rejected(call: JanusCall) -> None:
     await call.publisher()
     subscriber, watcher, _ = await call.subscriber()
