@@ -166,13 +166,11 @@ class JanusPublisher(HandlePeer):
             return
         if not _is_used(self._answer):
             raise NewConnectionRequired("the client ended the transport with its last section")
-        before = transport_mid(self._answer)
-        if transport_mid(offer) == before:
+        if transport_mid(offer) == transport_mid(self._answer):
             return
         if is_firefox(offer):
             raise Rejected("the client would change its transport, which Janus cannot follow")
-        if not any(section.mid == before and not section.rejected for section in offer.media):
-            raise NewConnectionRequired("the offer begins another transport")
+        raise NewConnectionRequired("the offer begins another transport")
 
     async def limit(self, bits_per_second: int) -> None:
         """Cap the publisher's bit rate, by REMB; 0 lifts the cap, up to the stream's ceiling."""
