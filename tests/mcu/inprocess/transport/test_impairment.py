@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 
+import aioice.ice
 import pytest
 
 from mcu.base import BackendId, CloseReason, MediaKind, NoSuchStream, PublisherId, StreamKey, StreamType
@@ -154,7 +155,9 @@ async def test_silenced_publisher_sends_nothing_until_it_is_revived(mcu: Inproce
 
 
 @pytest.mark.full
-async def test_publisher_that_stays_silent_has_failed(mcu: InprocessMcu) -> None:
+async def test_publisher_that_stays_silent_has_failed(mcu: InprocessMcu, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert aioice.ice.CONSENT_INTERVAL * aioice.ice.CONSENT_FAILURES == 30  # seconds, as docs/testing.md says
+    monkeypatch.setattr(aioice.ice, "CONSENT_INTERVAL", 1)
     async with sender(63) as alice, viewer() as carol:
         await alice.publish(mcu)
         await carol.subscribe(mcu)
